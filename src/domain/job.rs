@@ -1,0 +1,299 @@
+//! A job: one image and prompt to become one video, and the one table of how its state changes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Input, ProviderName};
+
+/// What is true of a job now. The schema's CHECK names the same eight words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// Waits for its due time, a free slot, a create token and money.
+    Queued,
+    /// An attempt with its reserved price is committed; the create call may be under way.
+    Submitting,
+    /// Nobody knows whether the provider took the job.
+    InDoubt,
+    /// The prediction id is stored; the provider is working, or is asked for a fresh link.
+    Running,
+    /// The output link is stored; the provider's slot is free again.
+    Downloading,
+    /// The clip is on disk.
+    Succeeded,
+    /// Given up, with the reason.
+    Failed,
+    /// Taken back by a person.
+    Cancelled,
+}
+
+/// What happened to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A worker reserved the price and is about to send the create call.
+    Submit,
+    /// The provider took the job and gave a prediction id.
+    Accept,
+    /// The provider did not take the job now, but may later.
+    Refuse,
+    /// The provider will never take this job.
+    Reject,
+    /// The create call ended without an answer that can be trusted.
+    LoseAnswer,
+    /// The lost submission was found in the provider's history, or a person named it.
+    Adopt,
+    /// The lost submission is proven absent, or a person decided to send it again.
+    ProveAbsent,
+    /// Nothing new; look again later.
+    Wait,
+    /// The provider finished the clip and gave a link.
+    Finish,
+    /// The prediction failed for good.
+    Fail,
+    /// The prediction failed, was not billed, and may be submitted again.
+    FailUnbilled,
+    /// The link no longer works; the prediction has to be asked for a fresh one.
+    LinkExpire,
+    /// The clip is on disk.
+    Save,
+    /// The tries are used up.
+    GiveUp,
+    /// A person takes the job back.
+    Cancel,
+    /// A person, or a changed manifest row, wants it made again from the start.
+    Restart,
+    /// A person wants the known prediction looked at again, which costs nothing.
+    LookAgain,
+}
+
+/// An event that a state does not allow: a fault in the program, never in the user's data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a job that is {state} cannot {event:?}")]
+pub struct IllegalTransition {
+    /// The state the job was in.
+    pub state: JobState,
+    /// What was said to have happened.
+    pub event: Event,
+}
+
+impl JobState {
+    /// Every state, in the order a job usually meets them.
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Submitting,
+        Self::InDoubt,
+        Self::Running,
+        Self::Downloading,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// Tells the state after an event. This match is the state machine; there is no other.
+    pub fn after(self, event: Event) -> Result<Self, IllegalTransition> {
+        use Event::*;
+        use JobState::*;
+        Ok(match (self, event) {
+            (Queued, Submit) => Submitting,
+
+            (Submitting, Accept) | (InDoubt, Adopt) => Running,
+            (Submitting, Refuse) | (InDoubt, ProveAbsent) => Queued,
+            (Submitting, Reject) => Failed,
+            (Submitting, LoseAnswer) => InDoubt,
+            (InDoubt, Wait) => InDoubt,
+            (InDoubt, GiveUp) => Failed,
+
+            (Running, Wait) => Running,
+            (Running, Finish) => Downloading,
+            (Running, Fail | GiveUp) => Failed,
+            (Running, FailUnbilled) => Queued,
+
+            (Downloading, Wait) => Downloading,
+            (Downloading, LinkExpire) => Running,
+            (Downloading, Save) => Succeeded,
+            (Downloading, GiveUp) => Failed,
+
+            (Queued | Running | Downloading, Cancel) => Cancelled,
+            (Queued | Succeeded | Failed | Cancelled, Restart) => Queued,
+            (Failed | Cancelled, LookAgain) => Running,
+
+            (state, event) => return Err(IllegalTransition { state, event }),
+        })
+    }
+
+    /// Tells whether the job is over, until a person says otherwise.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+
+    /// Tells the word used in the queue, in JSON and on the screen.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Submitting => "submitting",
+            Self::InDoubt => "in_doubt",
+            Self::Running => "running",
+            Self::Downloading => "downloading",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for JobState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for JobState {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
+            let words = Self::ALL.map(Self::as_str).join(", ");
+            format!("unknown state `{word}`, one of {words}")
+        })
+    }
+}
+
+/// Names a job inside one queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct JobId(pub i64);
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One row of a manifest, checked and ready to be put into the queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewJob {
+    /// The row's stable key, unique in its batch.
+    pub row_key: String,
+    /// Line of the manifest on which the row starts, from 1.
+    pub line: u64,
+    /// The input, in our words.
+    pub input: Input,
+    /// The providers that may run it, at least one.
+    pub providers: Vec<ProviderName>,
+    /// What it costs on the dearest of them, in US dollars.
+    pub estimate: super::Money,
+}
+
+/// A job as a worker sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// The job's number in the queue.
+    pub job_id: JobId,
+    /// The batch it belongs to.
+    pub batch: String,
+    /// The row's key in its batch.
+    pub row_key: String,
+    /// The model the user asked for.
+    pub model: String,
+    /// The input, in our words.
+    pub input: Input,
+    /// What is true of it now.
+    pub state: JobState,
+    /// Folder the clip goes to.
+    pub folder: std::path::PathBuf,
+    /// File name of the clip in that folder, safe on every system.
+    pub file_name: String,
+    /// Paid submissions so far.
+    pub attempts: u32,
+    /// Steps of the present state that failed in a row; sets the backoff.
+    pub failures: u32,
+    /// When the present state began.
+    pub state_since: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [Event; 17] = [
+        Event::Submit,
+        Event::Accept,
+        Event::Refuse,
+        Event::Reject,
+        Event::LoseAnswer,
+        Event::Adopt,
+        Event::ProveAbsent,
+        Event::Wait,
+        Event::Finish,
+        Event::Fail,
+        Event::FailUnbilled,
+        Event::LinkExpire,
+        Event::Save,
+        Event::GiveUp,
+        Event::Cancel,
+        Event::Restart,
+        Event::LookAgain,
+    ];
+
+    #[test]
+    fn only_a_queued_job_can_be_submitted() {
+        for state in JobState::ALL {
+            assert_eq!(state.after(Event::Submit).is_ok(), state == JobState::Queued, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_job_in_doubt_is_sent_again_only_when_it_is_proven_absent() {
+        let to_queue: Vec<Event> = EVENTS
+            .into_iter()
+            .filter(|event| JobState::InDoubt.after(*event) == Ok(JobState::Queued))
+            .collect();
+        assert_eq!(to_queue, [Event::ProveAbsent]);
+    }
+
+    #[test]
+    fn a_job_whose_clip_is_paid_for_cannot_go_back_to_the_queue() {
+        for event in EVENTS {
+            assert_ne!(JobState::Downloading.after(event), Ok(JobState::Queued), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn every_state_can_be_reached_and_every_state_that_is_not_final_can_be_left() {
+        let mut reached = vec![JobState::Queued];
+        let mut next = 0;
+        while next < reached.len() {
+            let state = reached[next];
+            next += 1;
+            for event in EVENTS {
+                if let Ok(after) = state.after(event)
+                    && !reached.contains(&after)
+                {
+                    reached.push(after);
+                }
+            }
+        }
+        assert_eq!(reached.len(), JobState::ALL.len());
+    }
+
+    #[test]
+    fn a_final_state_is_left_only_by_a_person() {
+        for state in JobState::ALL.into_iter().filter(|state| state.is_final()) {
+            for event in EVENTS {
+                if state.after(event).is_ok() {
+                    assert!(matches!(event, Event::Restart | Event::LookAgain), "{state} {event:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_words_of_the_states_are_read_back() {
+        for state in JobState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What Overnight knows, with no I/O, no async, no clock and no randomness: time and chance come in as arguments.
+//!
+//! Read [`job`] first (the state machine), then [`attempt`] and [`outcome`] (what a step found out),
+//! then [`retry`] (whether and when again).
+
+pub mod attempt;
+pub mod backoff;
+pub mod file_name;
+pub mod input;
+pub mod job;
+pub mod lease;
+pub mod model;
+pub mod money;
+pub mod nearest;
+pub mod outcome;
+pub mod poll_plan;
+pub mod price;
+pub mod provider_name;
+pub mod retry;
+pub mod route;
+
+pub use attempt::{Attempt, AttemptId, AttemptState, Prediction};
+pub use backoff::Backoff;
+pub use input::Input;
+pub use job::{Event, IllegalTransition, Job, JobId, JobState, NewJob};
+pub use lease::{Lease, PoolId};
+pub use model::{Catalog, Field, Model, Shape};
+pub use money::{Money, MoneyError};
+pub use outcome::{Gate, Outcome, SavedFile};
+pub use poll_plan::PollPlan;
+pub use price::{Cost, CostReport, CostSource, PriceRule};
+pub use provider_name::ProviderName;
+pub use retry::{Failure, RetryPolicy};
+pub use route::{ImageForm, Route, Spelling};

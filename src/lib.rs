@@ -1,0 +1,4 @@
+//! Overnight.
+
+pub mod clock;
+pub mod domain;
