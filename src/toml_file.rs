@@ -1,0 +1,36 @@
+//! Reads a TOML file into a type, with errors that say where and what was probably meant.
+
+use serde::de::DeserializeOwned;
+
+use crate::domain::nearest::did_you_mean;
+
+/// Reads `text`, the content of the file called `name`. The error is `name:line:column: what is wrong`.
+pub fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start.min(text.len()));
+        let (line, column) = place(text, at);
+        format!("{name}:{line}:{column}: {}", explain(error.message()))
+    })
+}
+
+/// Turns a byte offset into a line and a column, both from 1.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}
+
+/// Adds the nearest known key to a message about an unknown one.
+fn explain(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
+        return message.trim().replace('\n', " ");
+    };
+    let known: Vec<&str> = quoted.collect();
+    let meant = did_you_mean(unknown, known.iter().copied());
+    if meant.is_empty() {
+        format!("unknown key `{unknown}`; known are {}", known.join(", "))
+    } else {
+        format!("unknown key `{unknown}`{meant}")
+    }
+}
