@@ -4,3 +4,4 @@ pub mod clock;
 pub mod domain;
 pub mod toml_file;
 pub mod catalog;
+pub mod manifest;

@@ -1,0 +1,146 @@
+//! Reads JSONL: one object a line.
+
+use std::fmt;
+use std::io::{BufRead, Read};
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+
+use super::row::{ID, Row};
+use super::{BOM, LONGEST_ROW, Problem, Rules, Sink};
+
+/// Reads all rows.
+pub(super) fn read(
+    mut source: impl BufRead,
+    file: &str,
+    rules: &Rules<'_>,
+    sink: &mut dyn Sink,
+) -> anyhow::Result<u64> {
+    let (mut rows, mut line) = (0, 0);
+    let mut text = Vec::new();
+    loop {
+        text.clear();
+        // One byte more than allowed tells a line that is too long from one that just fits.
+        let length = (&mut source).take(LONGEST_ROW as u64 + 1).read_until(b'\n', &mut text)?;
+        if length == 0 {
+            return Ok(rows);
+        }
+        line += 1;
+        let problem = |field: Option<&str>, message| Problem {
+            file: file.to_owned(),
+            line,
+            field: field.map(str::to_owned),
+            message,
+        };
+        if length > LONGEST_ROW {
+            sink.problem(problem(None, format!("is longer than {} MiB", LONGEST_ROW >> 20)));
+            skip_line(&mut source)?;
+            rows += 1;
+            continue;
+        }
+        let bytes = if line == 1 { text.strip_prefix(BOM).unwrap_or(&text) } else { &text };
+        if bytes.trim_ascii().is_empty() {
+            continue;
+        }
+        rows += 1;
+        match read_row(bytes, line, rules) {
+            Ok(row) => match rules.finish(file, row) {
+                Ok(job) => {
+                    if let Some(message) = sink.row(job)? {
+                        sink.problem(problem(Some(ID), message));
+                    }
+                }
+                Err(problems) => problems.into_iter().for_each(|problem| sink.problem(problem)),
+            },
+            Err(message) => sink.problem(problem(None, message)),
+        }
+    }
+}
+
+fn skip_line(source: &mut impl BufRead) -> std::io::Result<()> {
+    loop {
+        let buffer = source.fill_buf()?;
+        let (length, found) = match buffer.iter().position(|byte| *byte == b'\n') {
+            Some(at) => (at + 1, true),
+            None => (buffer.len(), buffer.is_empty()),
+        };
+        source.consume(length);
+        if found {
+            return Ok(());
+        }
+    }
+}
+
+fn read_row(bytes: &[u8], line: u64, rules: &Rules<'_>) -> Result<Row, String> {
+    let Pairs(pairs) = serde_json::from_slice(bytes).map_err(|error| {
+        // The parser sees one line, so only its column says something.
+        let text = error.to_string();
+        let what = text.split(" at line ").next().unwrap_or(&text);
+        match error.column() {
+            0 => format!("is not a JSON object: {what}"),
+            column => format!("is not a JSON object: {what} at column {column}"),
+        }
+    })?;
+    let mut row = Row { line, ..Row::default() };
+    for (index, (key, value)) in pairs.iter().enumerate() {
+        if pairs[..index].iter().any(|(earlier, _)| earlier == key) {
+            row.wrong(key, "is given twice");
+            continue;
+        }
+        let fields = match rules.fields_of(key) {
+            Ok(fields) => fields,
+            Err(message) => {
+                row.problems.push((None, message));
+                continue;
+            }
+        };
+        // `null` leaves the field out, as an empty cell does.
+        if value.is_null() {
+            continue;
+        }
+        for field in fields {
+            match (field, value) {
+                (ID, Value::String(id)) => row.id = Some(id.clone()),
+                (ID, Value::Number(id)) => row.id = Some(id.to_string()),
+                (ID, _) => row.wrong(ID, "is neither a text nor a number"),
+                (field, value) => row.put(field, value.clone()),
+            }
+        }
+    }
+    rules.fill_prompt(&mut row, |name| {
+        match pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value) {
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::Null) | None => None,
+            Some(other) => Some(other.to_string()),
+        }
+    });
+    Ok(row)
+}
+
+/// An object's pairs in order, with those that come twice.
+struct Pairs(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with a row's fields")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Collect)
+    }
+}

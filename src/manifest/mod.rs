@@ -1,0 +1,104 @@
+//! A manifest, CSV or JSONL, becomes jobs: one a row, checked and priced.
+//!
+//! The rule of this folder: a row is read, checked and forgotten, so that a million rows take the memory of one; and
+//! every mistake of a file is told, with its line, before anything is queued.
+
+mod csv_rows;
+mod jsonl_rows;
+mod row;
+mod template;
+
+use std::fmt;
+use std::io::{self, BufRead};
+use std::path::Path;
+
+use crate::domain::NewJob;
+
+pub use row::Rules;
+pub use template::Template;
+
+/// How a manifest is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Comma separated, with a header (RFC 4180).
+    Csv,
+    /// One JSON object a line.
+    Jsonl,
+}
+
+impl Format {
+    /// Tells the format by the file's ending; `None` where it says nothing.
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "csv" => Some(Self::Csv),
+            "jsonl" | "ndjson" => Some(Self::Jsonl),
+            _ => None,
+        }
+    }
+
+    /// Tells the format by the first byte that is not blank.
+    pub fn sniff(source: &mut impl BufRead) -> io::Result<Self> {
+        let start = source.fill_buf()?;
+        let start = start.strip_prefix(BOM).unwrap_or(start);
+        let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
+        Ok(if first == Some(&b'{') { Self::Jsonl } else { Self::Csv })
+    }
+}
+
+/// The mark some programs put before UTF-8 text.
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// A cell, or a line of JSON, longer than this is a mistake.
+const LONGEST_ROW: usize = 16 << 20;
+
+/// What is wrong with a manifest, and where: `file:line: field: what is wrong`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The manifest, as the user named it.
+    pub file: String,
+    /// The line on which the row starts, from 1.
+    pub line: u64,
+    /// The field, where it is one field's mistake.
+    pub field: Option<String>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.file, self.line)?;
+        if let Some(field) = &self.field {
+            write!(f, "{field}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// Takes what a manifest gives, row by row.
+pub trait Sink {
+    /// Takes a good row; tells what is wrong with it all the same, if something is.
+    fn row(&mut self, job: NewJob) -> anyhow::Result<Option<String>>;
+
+    /// Takes a problem.
+    fn problem(&mut self, problem: Problem);
+}
+
+/// Reads a manifest to its end, whatever is wrong in it, and tells how many rows it had.
+///
+/// # Errors
+/// Only what keeps it from being read or its rows from being taken; what is wrong with a row goes to the sink.
+pub fn read(
+    source: impl BufRead,
+    file: &str,
+    format: Format,
+    rules: &Rules<'_>,
+    sink: &mut dyn Sink,
+) -> anyhow::Result<u64> {
+    match format {
+        Format::Csv => csv_rows::read(source, file, rules, sink),
+        Format::Jsonl => jsonl_rows::read(source, file, rules, sink),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! What is read, what is refused, and on which line.
+
+use super::*;
+use crate::catalog;
+use crate::domain::ProviderName;
+
+#[derive(Default)]
+struct Collected {
+    jobs: Vec<NewJob>,
+    problems: Vec<String>,
+}
+
+impl Sink for Collected {
+    fn row(&mut self, job: NewJob) -> anyhow::Result<Option<String>> {
+        let earlier = self.jobs.iter().find(|known| known.row_key == job.row_key);
+        let twice = earlier.map(|known| format!("`{}` is on line {} already", job.row_key, known.line));
+        self.jobs.push(job);
+        Ok(twice)
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem.to_string());
+    }
+}
+
+struct Reading<'a> {
+    format: Format,
+    providers: &'a [ProviderName],
+    mapping: &'a [(&'a str, &'a str)],
+    constants: &'a [(&'a str, &'a str)],
+    prompt: Option<&'a str>,
+}
+
+const CSV: Reading<'_> = Reading {
+    format: Format::Csv,
+    providers: &ProviderName::ALL,
+    mapping: &[],
+    constants: &[],
+    prompt: None,
+};
+const JSONL: Reading<'_> = Reading { format: Format::Jsonl, ..CSV };
+
+fn read_all(text: impl AsRef<[u8]>, how: &Reading<'_>) -> Collected {
+    let catalog = catalog::load(&[]).unwrap();
+    let model = catalog.model("kling-v1-standard").unwrap();
+    let own =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+    let rules =
+        Rules::new(model, how.providers.to_vec(), own(how.mapping), own(how.constants), how.prompt).unwrap();
+    let mut collected = Collected::default();
+    read(text.as_ref(), "m", how.format, &rules, &mut collected).unwrap();
+    collected
+}
+
+const IMAGE: &str = "https://example.com/a.png";
+
+#[test]
+fn a_row_becomes_a_job_with_its_providers_and_its_dearest_price() {
+    let read = read_all(format!("id,image,prompt,duration\nmug,{IMAGE},turn it,10\n"), &CSV);
+    assert_eq!(read.problems, [""; 0]);
+    let job = &read.jobs[0];
+    assert_eq!((job.row_key.as_str(), job.line), ("mug", 2));
+    assert_eq!(job.providers, ProviderName::ALL);
+    assert_eq!(job.estimate.micros(), 472_500);
+    assert_eq!(job.input.duration(), Some(10));
+}
+
+#[test]
+fn a_row_without_an_id_is_named_by_its_content() {
+    let read = read_all(format!("image_url,prompt\n{IMAGE},a\n{IMAGE},b\n"), &CSV);
+    assert_eq!(read.jobs.len(), 2);
+    assert_ne!(read.jobs[0].row_key, read.jobs[1].row_key);
+    assert_eq!(read.jobs[0].row_key.len(), 16);
+}
+
+#[test]
+fn lines_are_counted_through_newlines_in_quotes_blank_lines_and_crlf() {
+    let text = format!(
+        "\u{feff}id,image,prompt,duration\r\n\r\na,{IMAGE},\"two\r\nlines\",5\r\n\r\n\r\nb,{IMAGE},\"x\ny\nz\",7\r\nc,{IMAGE},ok,8\r\n\r\n"
+    );
+    let read = read_all(text, &CSV);
+    assert_eq!(read.jobs.len(), 1);
+    assert_eq!(read.jobs[0].line, 3);
+    assert_eq!(
+        read.problems,
+        ["m:7: duration: 7 is not one of 5, 10", "m:10: duration: 8 is not one of 5, 10"]
+    );
+}
+
+#[test]
+fn a_header_that_cannot_be_understood_is_told_once() {
+    let problems = |header: &str| read_all(format!("{header}\n{IMAGE},x,y\n"), &CSV).problems;
+    assert_eq!(
+        problems("image,promt,prompt"),
+        [
+            "m:1: unknown column `promt`, did you mean `prompt`? Remove it, or name the columns you mean with --map FIELD=COLUMN"
+        ]
+    );
+    assert_eq!(problems("image,prompt,prompt")[0], "m:1: two columns are called `prompt`");
+    assert_eq!(
+        problems("image,prompt,image_url"),
+        ["m:1: two columns give `image`; `image_url` is the second"]
+    );
+    assert_eq!(
+        read_all("", &CSV).problems,
+        ["m:1: is empty; a header with the names of the columns is needed"]
+    );
+}
+
+#[test]
+fn every_mistake_of_a_csv_row_is_told() {
+    let lines = [
+        (format!("a,{IMAGE},"), "m:2: prompt: is missing"),
+        ("a,,x".into(), "m:2: image: is missing"),
+        (
+            "a,photos/cup.jpg,x".into(),
+            "m:2: image: `photos/cup.jpg` is not a link; write it like https://example.com/cup.jpg",
+        ),
+        (format!("a,{IMAGE}"), "m:2: has 2 cells, the header has 3"),
+        (format!("a\u{7},{IMAGE},x"), "m:2: id: holds a control character"),
+        (format!("a,{IMAGE},x\0"), "m:2: prompt: holds a NUL character"),
+    ];
+    for (line, said) in lines {
+        assert_eq!(read_all(format!("id,image,prompt\n{line}\n"), &CSV).problems[0], said, "{line}");
+    }
+    let read = read_all(b"id,image,prompt\na,https://example.com/a.png,\xff\n", &CSV);
+    assert_eq!(read.problems[0], "m:2: prompt: is not UTF-8 text");
+}
+
+#[test]
+fn every_mistake_of_a_jsonl_row_is_told() {
+    for (line, said) in [
+        (r#"{"image":"https://e.com/a.png"}"#, "m:1: prompt: is missing"),
+        (r#"{"image":5,"prompt":"x"}"#, "m:1: image: 5 is not a link to an image"),
+        (
+            r#"{"image":"https://e.com/a.png","prompt":"x","duration":"5"}"#,
+            "m:1: duration: `5` is not one of 5, 10",
+        ),
+        (r#"{"image":"https://e.com/a.png","prompt":"x","prompt":"y"}"#, "m:1: prompt: is given twice"),
+        (
+            r#"{"image":"https://e.com/a.png","image_url":"https://e.com/a.png","prompt":"x"}"#,
+            "m:1: image: is given twice",
+        ),
+        (
+            r#"{"id":[1],"image":"https://e.com/a.png","prompt":"x"}"#,
+            "m:1: id: is neither a text nor a number",
+        ),
+        (
+            r#"[1]"#,
+            "m:1: is not a JSON object: invalid type: sequence, expected an object with a row's fields",
+        ),
+        (r#"{"image":"#, "m:1: is not a JSON object: EOF while parsing a value at column 9"),
+    ] {
+        assert_eq!(read_all(line, &JSONL).problems.first().map(String::as_str), Some(said), "{line}");
+    }
+}
+
+#[test]
+fn jsonl_takes_null_numbers_as_ids_blank_lines_and_no_last_newline() {
+    let read = read_all(
+        format!(
+            "{{\"id\":7,\"image\":\"{IMAGE}\",\"prompt\":\"x\",\"duration\":10.0}}\n\n{{\"id\":\"b\",\"image\":\"{IMAGE}\",\"prompt\":\"y\",\"tail_image\":null}}"
+        ),
+        &JSONL,
+    );
+    assert_eq!(read.problems, [""; 0]);
+    assert_eq!(
+        read.jobs.iter().map(|job| (job.row_key.as_str(), job.line)).collect::<Vec<_>>(),
+        [("7", 1), ("b", 3)]
+    );
+    assert_eq!(read.jobs[0].input.get("duration"), Some(&serde_json::json!(10)));
+}
+
+#[test]
+fn a_row_goes_only_where_its_fields_are_known() {
+    let read = read_all(format!("image,prompt,aspect_ratio\n{IMAGE},x,1:1\n"), &CSV);
+    assert_eq!(read.jobs[0].providers, [ProviderName::Eachlabs]);
+    let fal_only = Reading { providers: &[ProviderName::Fal], ..CSV };
+    let read = read_all(format!("image,prompt,aspect_ratio\n{IMAGE},x,1:1\n"), &fal_only);
+    assert_eq!(read.problems, ["m:2: no allowed provider can take this row: fal has no field aspect_ratio"]);
+    let each_only = Reading { providers: &[ProviderName::Eachlabs], ..CSV };
+    let read = read_all("image,prompt\nhttp://example.com/a.png,x\n", &each_only);
+    assert_eq!(
+        read.problems,
+        ["m:2: no allowed provider can take this row: eachlabs takes no http:// link for image"]
+    );
+}
+
+#[test]
+fn columns_can_be_mapped_filled_in_and_set() {
+    let how = Reading {
+        mapping: &[("image", "Image Src"), ("id", "Handle")],
+        constants: &[("duration", "10")],
+        prompt: Some("Turn the {Title|product}"),
+        ..CSV
+    };
+    let read = read_all(
+        format!("Handle,Title,Image Src,Stock,image\nmug,Blue mug,{IMAGE},4,ignored\ncup,,{IMAGE},0,\n"),
+        &how,
+    );
+    assert_eq!(read.problems, [""; 0]);
+    let prompts: Vec<_> =
+        read.jobs.iter().map(|job| job.input.get("prompt").unwrap().as_str().unwrap()).collect();
+    assert_eq!(prompts, ["Turn the Blue mug", "Turn the product"]);
+    assert_eq!(read.jobs[0].input.duration(), Some(10));
+    let read = read_all("Handle,title,Image Src\n", &how);
+    assert_eq!(
+        read.problems,
+        ["m:1: there is no column `Title`, which --prompt names, did you mean `title`?"]
+    );
+}
+
+#[test]
+fn a_thousand_rows_with_twenty_mistakes_give_twenty_messages() {
+    let mistakes = [
+        format!("x1,{IMAGE},"),
+        "x2,,turn".into(),
+        "x3,ftp://example.com/a.png,turn".into(),
+        "x4,http://localhost/a.png,turn".into(),
+        "x5,https://10.0.0.1/a.png,turn".into(),
+        format!("x6,{IMAGE}"),
+        format!("x7,{IMAGE},turn,5,0.5,extra"),
+        format!("x8,{IMAGE},turn,6,"),
+        format!("x9,{IMAGE},turn,five,"),
+        format!("x10,{IMAGE},turn,5,1.5"),
+        format!("x11,{IMAGE},turn,5,-1"),
+        format!("x12,{IMAGE},turn,5,much"),
+        format!("x13,{IMAGE},turn,-5,"),
+        format!("x14,{IMAGE},turn,5.5,"),
+        "x15,not a link,turn,5,".into(),
+        "x16,data:text/plain;hello,turn,5,".into(),
+        format!("{},{IMAGE},turn,5,", "x".repeat(201)),
+        format!("row-1,{IMAGE},turn,5,"),
+        format!("row-1,{IMAGE},again,5,"),
+        format!("x20,{IMAGE},turn\0,5,"),
+    ];
+    let mut text = String::from("id,image,prompt,duration,cfg_scale\n");
+    for row in 0..1_000 {
+        match mistakes.get(row / 50).filter(|_| row % 50 == 49) {
+            Some(mistake) => text.push_str(mistake),
+            None => text.push_str(&format!("row-{row},{IMAGE},turn,5,0.5")),
+        }
+        text.push('\n');
+    }
+    let read = read_all(text, &CSV);
+    assert_eq!(read.problems.len(), 20, "{:#?}", read.problems);
+    for (index, problem) in read.problems.iter().enumerate() {
+        assert!(problem.starts_with(&format!("m:{}: ", index * 50 + 51)), "{problem}");
+    }
+}
