@@ -5,3 +5,4 @@ pub mod domain;
 pub mod toml_file;
 pub mod catalog;
 pub mod manifest;
+pub mod queue;

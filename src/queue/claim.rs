@@ -1,0 +1,115 @@
+//! What a worker asks of the queue, and what it gets.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::domain::{Attempt, Catalog, Job, Lease, Money, PoolId, ProviderName};
+
+/// Asks for steps to work on.
+#[derive(Clone, Debug)]
+pub struct ClaimRequest {
+    /// Who asks.
+    pub pool_id: PoolId,
+    /// Now.
+    pub now: Timestamp,
+    /// Only this batch.
+    pub batch: Option<String>,
+    /// `spent + reserved` over the batches in question never passes this, on top of each batch's own budget.
+    pub budget: Option<Money>,
+    /// The most steps to claim.
+    pub steps: usize,
+    /// The most downloads among them.
+    pub downloads: usize,
+    /// The providers that can be called, in order of preference, with their limits.
+    pub providers: Vec<ProviderLimits>,
+    /// Prices and spells what is claimed.
+    pub catalog: Arc<Catalog>,
+}
+
+/// What one provider key allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProviderLimits {
+    /// Which provider.
+    pub provider: ProviderName,
+    /// The most attempts submitting, in doubt or running at once.
+    pub in_flight: u32,
+    /// The most creates in any 60 seconds.
+    pub creates_per_minute: u32,
+}
+
+/// A job, the right to write to it, and what to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claim {
+    /// The right to write to it.
+    pub lease: Lease,
+    /// The job.
+    pub job: Job,
+    /// The attempt the step is about.
+    pub attempt: Attempt,
+    /// What to do.
+    pub step: Step,
+    /// Failed calls to its provider in a row; sets the backoff of its gate.
+    pub provider_failures: u32,
+}
+
+/// One external call with its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Send the create call.
+    Submit,
+    /// Look for a lost submission in the provider's history.
+    Reconcile,
+    /// Look at the prediction.
+    Poll,
+    /// Fetch the clip.
+    Download,
+}
+
+impl Step {
+    /// Tells the word used in logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Reconcile => "reconcile",
+            Self::Poll => "poll",
+            Self::Download => "download",
+        }
+    }
+}
+
+/// What a claim gave, and how things stand.
+#[derive(Clone, Debug, Default)]
+pub struct Claimed {
+    /// The steps to work on.
+    pub claims: Vec<Claim>,
+    /// How things stand after them.
+    pub standing: Standing,
+}
+
+/// What is left to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Jobs that wait for a create.
+    pub queued: u64,
+    /// Jobs between create and clip, not counting the held.
+    pub moving: u64,
+    /// Jobs in doubt that wait for a person.
+    pub held: u64,
+    /// Jobs leased, by this pool or another.
+    pub leased: u64,
+    /// The earliest time at which something can be claimed that cannot be now; `None` when only another step's end,
+    /// or a person, can change that.
+    pub next_due: Option<Timestamp>,
+    /// Whether a create had to wait for money.
+    pub budget_reached: bool,
+    /// Queued jobs that no provider in question can take, by the catalogue as it is now: the first of them.
+    pub unroutable: Option<String>,
+}
+
+impl Standing {
+    /// Tells whether nothing is left that could go on by itself, now or later.
+    pub fn is_at_rest(&self) -> bool {
+        self.leased == 0 && self.next_due.is_none()
+    }
+}

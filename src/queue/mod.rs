@@ -1,0 +1,150 @@
+//! The port to the queue, and its adapters.
+//!
+//! The rule of this folder: one verb per transition, domain types only. Every write that moves a job takes the
+//! [`Lease`] its claim gave, and is refused when the lease has passed to somebody else. What a call returned as done
+//! survives power loss.
+
+pub mod claim;
+pub mod record;
+pub mod sqlite;
+pub mod staging;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::domain::{
+    Gate, IllegalTransition, JobId, JobState, Lease, Money, Outcome, PoolId, Prediction, ProviderName,
+};
+
+pub use claim::{Claim, ClaimRequest, Claimed, ProviderLimits, Standing, Step};
+pub use record::{AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, Status};
+pub use staging::{Addition, LoadPlan, NewBatch, Staging};
+
+/// What the queue could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The lease has passed to somebody else; nothing was written.
+    #[error("the lease of job {0} has passed to another worker; nothing was written")]
+    LeaseLost(JobId),
+    /// This pool was taken for dead and its work given away; it must stop.
+    #[error("pool {0} was taken for dead and its work given to another")]
+    PoolLost(PoolId),
+    /// A fault in the program.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    /// There is no such thing in the queue.
+    #[error("{0}")]
+    NotFound(String),
+    /// What was asked for does not fit what the queue holds.
+    #[error("{0}")]
+    Conflict(String),
+    /// The queue file cannot be used; the message says why and what to do.
+    #[error("{0}")]
+    Unusable(String),
+    /// The queue holds something it should not.
+    #[error("the queue holds something unexpected: {0}")]
+    Corrupt(String),
+    /// The store below failed.
+    #[error("{0}")]
+    Store(String),
+}
+
+/// The result of a queue call.
+pub type Result<T> = std::result::Result<T, QueueError>;
+
+/// Which jobs a person's decision is about.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Only this batch.
+    pub batch: Option<String>,
+    /// Only these states; empty takes those the verb is usually for.
+    pub states: Vec<JobState>,
+    /// Only these jobs, by number or by row key.
+    pub jobs: Vec<String>,
+}
+
+/// What a person decides about a job in doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The provider took it, under this prediction id.
+    Adopt(Prediction),
+    /// The provider did not take it; send it again.
+    Resubmit,
+    /// Give it up; its price stays booked, because nobody proved that it was not paid.
+    Fail,
+}
+
+/// The queue.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Begins to load a manifest; nothing is queued until the staging is committed.
+    fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>>;
+
+    /// Enters a pool, whose leases end at `expires_at` unless it renews, or at once when its process dies.
+    async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()>;
+
+    /// Renews all leases of a pool.
+    async fn renew(&self, pool: PoolId, expires_at: Timestamp) -> Result<()>;
+
+    /// Removes a pool that ends. What it still held is freed as if it had died.
+    async fn leave(&self, pool: PoolId, now: Timestamp) -> Result<()>;
+
+    /// Removes the pools that are dead or have not renewed in time, and frees the jobs they held: what they were
+    /// submitting is in doubt, the rest is due now. Returns how many jobs were freed.
+    async fn reap(&self, now: Timestamp) -> Result<usize>;
+
+    /// Opens the providers that were paused: a new run asks again.
+    async fn unpause(&self) -> Result<()>;
+
+    /// Claims due steps, and for creates reserves slot, rate and money, in one transaction.
+    async fn claim(&self, request: ClaimRequest) -> Result<Claimed>;
+
+    /// Records what a step found out, ends its lease, and tells the job's new state.
+    async fn advance(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        gate: Option<(ProviderName, Gate)>,
+        now: Timestamp,
+    ) -> Result<JobState>;
+
+    /// Gives a claimed step that was not begun back, due at once.
+    async fn release(&self, lease: Lease, now: Timestamp) -> Result<()>;
+
+    /// Lists the prediction ids of one provider that belong to attempts submitted since `since`.
+    async fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>>;
+
+    /// Lists how long the latest finished predictions of a route took, newest first.
+    async fn processing_times(
+        &self,
+        provider: ProviderName,
+        wire_model: String,
+        most: usize,
+    ) -> Result<Vec<Duration>>;
+
+    /// Tells counts, spend and pace.
+    async fn status(&self, batch: Option<String>) -> Result<Status>;
+
+    /// Lists jobs in order, from the one after `after`, at most `most`.
+    async fn jobs(&self, filter: JobFilter, after: Option<JobId>, most: usize) -> Result<Vec<JobRecord>>;
+
+    /// Finds one job by number or by row key.
+    async fn find(&self, job: String, batch: Option<String>) -> Result<JobRecord>;
+
+    /// Lists the attempts of a job, oldest first.
+    async fn attempts(&self, job_id: JobId) -> Result<Vec<AttemptRecord>>;
+
+    /// Makes failed and cancelled jobs go on: where a prediction is known it is looked at again, which costs nothing.
+    async fn retry(&self, selection: Selection, now: Timestamp) -> Result<usize>;
+
+    /// Takes jobs back. Without states in the selection only what has not been paid for.
+    async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<usize>;
+
+    /// Settles a job in doubt as a person decided.
+    async fn resolve(&self, job_id: JobId, decision: Decision, now: Timestamp) -> Result<JobState>;
+
+    /// Sets a batch's budget.
+    async fn set_budget(&self, batch: String, budget: Option<Money>) -> Result<()>;
+}

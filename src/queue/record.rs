@@ -1,0 +1,173 @@
+//! What the queue tells about batches, jobs and attempts.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::domain::{AttemptState, CostSource, Input, JobId, JobState, Money, ProviderName};
+
+/// How a queue stands.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Its batches, oldest first.
+    pub batches: Vec<BatchStatus>,
+    /// The providers it has called.
+    pub providers: Vec<ProviderStatus>,
+}
+
+/// How a batch stands.
+#[derive(Clone, Debug)]
+pub struct BatchStatus {
+    /// Its name.
+    pub batch: String,
+    /// The model its jobs ask for.
+    pub model: String,
+    /// Where its clips go.
+    pub folder: String,
+    /// Jobs by state; every state is there.
+    pub jobs: BTreeMap<JobState, u64>,
+    /// What it has cost.
+    pub spent: Money,
+    /// What its open attempts may cost.
+    pub reserved: Money,
+    /// The part of `reserved` whose attempts are in doubt.
+    pub at_risk: Money,
+    /// What it may cost.
+    pub budget: Option<Money>,
+    /// Jobs that came to an end lately, and since when: for the time left.
+    pub finished_lately: u64,
+    /// Start of the span `finished_lately` counts over.
+    pub lately_from: Option<Timestamp>,
+}
+
+impl BatchStatus {
+    /// Tells how many jobs are in a state.
+    pub fn count(&self, state: JobState) -> u64 {
+        self.jobs.get(&state).copied().unwrap_or(0)
+    }
+
+    /// Tells how many jobs there are.
+    pub fn total(&self) -> u64 {
+        self.jobs.values().sum()
+    }
+
+    /// Tells how many jobs are not over.
+    pub fn open(&self) -> u64 {
+        self.jobs.iter().filter(|(state, _)| !state.is_final()).map(|(_, jobs)| jobs).sum()
+    }
+
+    /// Tells how many seconds the open jobs will take at the late pace.
+    pub fn eta_s(&self, now: Timestamp) -> Option<u64> {
+        if self.open() == 0 || self.finished_lately < 2 {
+            return None;
+        }
+        let millis = now.as_millisecond() - self.lately_from?.as_millisecond();
+        let millis = u64::try_from(millis).ok().filter(|millis| *millis > 0)?;
+        Some((self.open() * millis).div_ceil(self.finished_lately * 1000))
+    }
+}
+
+/// How a provider stands.
+#[derive(Clone, Debug)]
+pub struct ProviderStatus {
+    /// Which provider.
+    pub provider: ProviderName,
+    /// Attempts submitting, in doubt or running.
+    pub in_flight: u32,
+    /// Why no create is sent, if none is.
+    pub paused: Option<String>,
+    /// No create before this time.
+    pub creates_from: Option<Timestamp>,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Only this batch.
+    pub batch: Option<String>,
+    /// Only this state.
+    pub state: Option<JobState>,
+}
+
+/// A job with its last attempt, for reading. The fields are those of `export`.
+#[derive(Clone, Debug, Serialize)]
+pub struct JobRecord {
+    /// The job's number in the queue.
+    #[serde(skip)]
+    pub job_id: JobId,
+    /// Its batch.
+    pub batch: String,
+    /// The row's key.
+    pub id: String,
+    /// The manifest line it was last loaded from.
+    pub line: u64,
+    /// What is true of it.
+    pub state: JobState,
+    /// The model.
+    pub model: String,
+    /// Who ran it, or runs it.
+    pub provider: Option<ProviderName>,
+    /// The provider's handle.
+    pub prediction_id: Option<String>,
+    /// Submissions a provider took, or may have taken.
+    pub attempts: u32,
+    /// What it should cost.
+    pub estimate_usd: Money,
+    /// What it did cost, over all attempts; `None` until something is settled.
+    pub cost_usd: Option<Money>,
+    /// How the cost is known.
+    pub cost_source: Option<CostSource>,
+    /// Where the clip is.
+    pub output: Option<String>,
+    /// Its length in bytes.
+    pub bytes: Option<u64>,
+    /// Its SHA-256.
+    pub sha256: Option<String>,
+    /// What went wrong last.
+    pub error: Option<String>,
+    /// When it was loaded, or changed.
+    pub queued_at: Timestamp,
+    /// When its last attempt was submitted.
+    pub submitted_at: Option<Timestamp>,
+    /// When it came to an end.
+    pub finished_at: Option<Timestamp>,
+    /// The input, in our words.
+    #[serde(skip)]
+    pub input: Input,
+    /// When its next step is due; `None` while it waits for a person, or is over.
+    #[serde(skip)]
+    pub due_at: Option<Timestamp>,
+    /// The price reserved by an attempt in doubt.
+    #[serde(skip)]
+    pub at_risk: Money,
+}
+
+/// An attempt, for reading.
+#[derive(Clone, Debug, Serialize)]
+pub struct AttemptRecord {
+    /// Its number in its job, from 1.
+    pub number: u32,
+    /// How far it got.
+    pub state: AttemptState,
+    /// Where it was sent.
+    pub provider: ProviderName,
+    /// The provider's name for the model.
+    pub wire_model: String,
+    /// Our name for it.
+    pub client_token: String,
+    /// The provider's handle.
+    pub prediction_id: Option<String>,
+    /// The price reserved for it.
+    pub estimate_usd: Money,
+    /// What it cost.
+    pub cost_usd: Option<Money>,
+    /// How the cost is known.
+    pub cost_source: Option<CostSource>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// When the intent was committed.
+    pub submitted_at: Timestamp,
+    /// When the prediction was seen to have ended.
+    pub finished_at: Option<Timestamp>,
+}

@@ -1,0 +1,418 @@
+//! Claims due steps. For a create, due time, slot, rate and money are checked and taken in the same transaction, so
+//! any number of processes together stay within them.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, named_params, params};
+
+use crate::domain::model::Quote;
+use crate::domain::{Event, Input, JobId, JobState, Lease, Money, ProviderName};
+use crate::queue::{Claim, ClaimRequest, Claimed, ProviderLimits, QueueError, Result, Standing, Step};
+
+use super::row::{self, JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
+
+/// The span a create rate counts over.
+const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
+
+/// A batch that may have work, with its money.
+struct Batch {
+    batch_id: i64,
+    name: String,
+    budget: Option<Money>,
+    spent: Money,
+    reserved: Money,
+}
+
+/// A provider, what it allows, and how much of that is taken.
+struct Pace {
+    limits: ProviderLimits,
+    in_flight: u32,
+    /// Creates that count against the rate now.
+    recent: u32,
+    creates_from: Timestamp,
+    failures: u32,
+    paused: bool,
+}
+
+impl Pace {
+    /// Tells whether a create may be sent now.
+    fn has_room(&self, now: Timestamp) -> bool {
+        !self.paused
+            && self.creates_from <= now
+            && self.in_flight < self.limits.in_flight
+            && self.recent < self.limits.creates_per_minute
+    }
+}
+
+/// Claims what is asked for and due.
+pub(super) fn claim(tx: &Connection, request: &ClaimRequest) -> Result<Claimed> {
+    if value::<i64>(tx, "SELECT pid FROM pools WHERE pool_id = ?1", [&request.pool_id.0])?.is_none() {
+        return Err(QueueError::PoolLost(request.pool_id.clone()));
+    }
+    let batches = batches(tx, request.batch.as_deref())?;
+    let mut paces = Vec::with_capacity(request.providers.len());
+    for limits in &request.providers {
+        paces.push(pace(tx, *limits, request.now)?);
+    }
+    // Looks free slots, creates fill them, downloads can wait: in that order nothing of the provider's stands idle.
+    let mut claims = moving(tx, request, JobState::Running, request.steps)?;
+    claims.extend(moving(tx, request, JobState::InDoubt, request.steps - claims.len())?);
+    let mut creates = Creates { tx, request, batches, paces, budget_reached: false, unroutable: None };
+    claims.extend(creates.claim(request.steps - claims.len())?);
+    let downloads = request.downloads.min(request.steps - claims.len());
+    claims.extend(moving(tx, request, JobState::Downloading, downloads)?);
+    let standing = creates.standing()?;
+    Ok(Claimed { claims, standing })
+}
+
+/// Claims jobs between create and clip whose next step is due.
+fn moving(tx: &Connection, request: &ClaimRequest, state: JobState, most: usize) -> Result<Vec<Claim>> {
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    let step = match state {
+        JobState::Running => Step::Poll,
+        JobState::InDoubt => Step::Reconcile,
+        _ => Step::Download,
+    };
+    // A provider that said when to come back is left alone until then. Downloads are not its calls.
+    let due: Vec<i64> = select(
+        tx,
+        "SELECT j.job_id FROM jobs j
+         JOIN attempts a ON a.attempt_id = j.attempt_id
+         LEFT JOIN providers p ON p.provider = a.provider
+         WHERE j.state = :state AND j.due_at <= :now AND j.lease_token IS NULL
+           AND (:batch IS NULL OR j.batch_id = (SELECT batch_id FROM batches WHERE name = :batch))
+           AND (:download OR (ifnull(p.calls_from, 0) <= :now AND NOT ifnull(p.refuses_looks, 0)
+                              AND instr(:providers, a.provider) > 0))
+         ORDER BY j.due_at LIMIT :most",
+        named_params! {
+            ":state": state.as_str(),
+            ":now": request.now.as_millisecond(),
+            ":batch": request.batch,
+            ":download": step == Step::Download,
+            ":providers": providers_word(request),
+            ":most": i64::try_from(most).unwrap_or(i64::MAX),
+        },
+        |columns| columns.get("job_id"),
+    )?;
+    due.into_iter().map(|job_id| lease(tx, request, job_id, step)).collect()
+}
+
+/// The names of the providers in question, in one word to search in.
+fn providers_word(request: &ClaimRequest) -> String {
+    request.providers.iter().map(|limits| limits.provider.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// Gives a job to the pool that asks, and reads it back.
+fn lease(tx: &Connection, request: &ClaimRequest, job_id: i64, step: Step) -> Result<Claim> {
+    let token = fastrand::i64(1..);
+    execute(
+        tx,
+        "UPDATE jobs SET lease_token = ?2, lease_pool = ?3, polls = polls + ?4, downloads = downloads + ?5 WHERE job_id = ?1",
+        params![job_id, token, request.pool_id.0, step == Step::Poll, step == Step::Download],
+    )?;
+    let (job, attempt) = select(tx, JOB_AND_ATTEMPT, [job_id], job_and_attempt)?
+        .pop()
+        .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} has no attempt")))?;
+    let failures =
+        value(tx, "SELECT failures FROM providers WHERE provider = ?1", [attempt.provider.as_str()])?;
+    let lease = Lease { job_id: JobId(job_id), token };
+    Ok(Claim { lease, job, attempt, step, provider_failures: failures.unwrap_or(0) })
+}
+
+fn batches(tx: &Connection, only: Option<&str>) -> Result<Vec<Batch>> {
+    select(
+        tx,
+        "SELECT batch_id, name, budget, spent, reserved FROM batches WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
+        [only],
+        |columns| {
+            Ok(Batch {
+                batch_id: columns.get("batch_id")?,
+                name: columns.get("name")?,
+                budget: columns.get::<Option<i64>>("budget")?.map(Money::from_micros),
+                spent: columns.money("spent")?,
+                reserved: columns.money("reserved")?,
+            })
+        },
+    )
+}
+
+fn pace(tx: &Connection, limits: ProviderLimits, now: Timestamp) -> Result<Pace> {
+    let provider = limits.provider.as_str();
+    // A create reaches the provider somewhere between its commit and its answer. Counting it from the commit until
+    // 60 seconds after the answer is the one count that no choice of a 60-second window can exceed.
+    let recent = value(
+        tx,
+        "SELECT (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at IS NULL)
+              + (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at > ?2)",
+        params![provider, (now - RATE_WINDOW).as_millisecond()],
+    )?;
+    let mut pace = Pace {
+        limits,
+        in_flight: 0,
+        recent: recent.unwrap_or(0),
+        creates_from: Timestamp::UNIX_EPOCH,
+        failures: 0,
+        paused: false,
+    };
+    select(tx, "SELECT * FROM providers WHERE provider = ?1", [provider], |columns| {
+        pace.in_flight = columns.get("in_flight")?;
+        pace.creates_from = columns.time("creates_from")?.max(columns.time("calls_from")?);
+        pace.failures = columns.get("failures")?;
+        pace.paused = columns.get::<Option<String>>("paused")?.is_some();
+        Ok(())
+    })?;
+    Ok(pace)
+}
+
+/// The creates of one claim.
+struct Creates<'a> {
+    tx: &'a Connection,
+    request: &'a ClaimRequest,
+    batches: Vec<Batch>,
+    paces: Vec<Pace>,
+    budget_reached: bool,
+    unroutable: Option<String>,
+}
+
+impl Creates<'_> {
+    /// Claims creates one at a time, going round the providers, so that all their slots fill together.
+    fn claim(&mut self, most: usize) -> Result<Vec<Claim>> {
+        let mut claims = Vec::new();
+        loop {
+            let before = claims.len();
+            for index in 0..self.paces.len() {
+                if claims.len() < most && self.paces[index].has_room(self.request.now) {
+                    claims.extend(self.claim_one(index)?);
+                }
+            }
+            if claims.len() == before {
+                return Ok(claims);
+            }
+        }
+    }
+
+    /// Claims the next create for one provider, from the first batch that has one it can pay for.
+    fn claim_one(&mut self, pace: usize) -> Result<Option<Claim>> {
+        let provider = self.paces[pace].limits.provider;
+        for batch in 0..self.batches.len() {
+            let Some(job_id) = self.next_waiting(self.batches[batch].batch_id, provider)? else { continue };
+            let (model, input) =
+                select(self.tx, "SELECT model, input FROM jobs WHERE job_id = ?1", [job_id], |columns| {
+                    Ok((columns.get::<String>("model")?, columns.json::<Input>("input")?))
+                })?
+                .pop()
+                .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} is gone")))?;
+            let Some(quote) = self.request.catalog.quote(&model, &input, provider) else {
+                self.unroutable.get_or_insert_with(|| format!("job {job_id} ({model}) on {provider}"));
+                continue;
+            };
+            if !self.can_pay(batch, quote.price) {
+                self.budget_reached = true;
+                continue;
+            }
+            self.batches[batch].reserved += quote.price;
+            self.paces[pace].in_flight += 1;
+            self.paces[pace].recent += 1;
+            return self.begin_attempt(job_id, &self.batches[batch], provider, &quote).map(Some);
+        }
+        Ok(None)
+    }
+
+    fn can_pay(&self, batch: usize, price: Money) -> bool {
+        let batch = &self.batches[batch];
+        let all: Money = self.batches.iter().map(|batch| batch.spent + batch.reserved).sum();
+        batch.budget.is_none_or(|budget| batch.spent + batch.reserved + price <= budget)
+            && self.request.budget.is_none_or(|budget| all + price <= budget)
+    }
+
+    /// Finds the first due job of a batch that a provider may run. Jobs are indexed by who may run them; there are
+    /// only as many such words as orders of the providers, so each is asked for its first job.
+    fn next_waiting(&self, batch_id: i64, provider: ProviderName) -> Result<Option<i64>> {
+        let mut first: Option<(i64, i64)> = None;
+        for providers in self.waiting_words(batch_id)? {
+            if !providers.split(',').any(|word| word == provider.as_str()) {
+                continue;
+            }
+            let found = select(
+                self.tx,
+                "SELECT due_at, job_id FROM jobs
+                 WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2 AND due_at <= ?3
+                 ORDER BY due_at, job_id LIMIT 1",
+                params![batch_id, providers, self.request.now.as_millisecond()],
+                |columns| Ok((columns.get("due_at")?, columns.get("job_id")?)),
+            )?;
+            first = first.into_iter().chain(found).min();
+        }
+        Ok(first.map(|(_, job_id)| job_id))
+    }
+
+    /// Lists the different `providers` of a batch's waiting jobs, one index look-up each.
+    fn waiting_words(&self, batch_id: i64) -> Result<Vec<String>> {
+        let mut words = Vec::new();
+        let mut last = String::new();
+        while let Some(next) = value::<String>(
+            self.tx,
+            "SELECT providers FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers > ?2
+             ORDER BY providers LIMIT 1",
+            params![batch_id, last],
+        )? {
+            last.clone_from(&next);
+            words.push(next);
+        }
+        Ok(words)
+    }
+
+    /// Writes the intent: the attempt with its reserved price, and the job's new state.
+    fn begin_attempt(
+        &self,
+        job_id: i64,
+        batch: &Batch,
+        provider: ProviderName,
+        quote: &Quote,
+    ) -> Result<Claim> {
+        let now = self.request.now.as_millisecond();
+        let state = JobState::Queued.after(Event::Submit)?;
+        let number: u32 =
+            value(self.tx, "SELECT max(number) FROM attempts WHERE job_id = ?1", [job_id])?.unwrap_or(0) + 1;
+        let queue_id: String =
+            value(self.tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?.unwrap_or_default();
+        execute(
+            self.tx,
+            "INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request, client_token, estimate,
+                                   submitted_at)
+             VALUES (?1, ?2, ?3, 'submitting', ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                job_id,
+                batch.batch_id,
+                number,
+                provider.as_str(),
+                quote.wire_model,
+                quote.request.to_string(),
+                format!("ovn-{queue_id}.job-{job_id}.attempt-{number}"),
+                quote.price.micros(),
+                now,
+            ],
+        )?;
+        let attempt_id = self.tx.last_insert_rowid();
+        let token = fastrand::i64(1..);
+        execute(
+            self.tx,
+            "UPDATE jobs SET state = ?2, state_since = ?3, due_at = NULL, attempt_id = ?4, submitted_at = ?3,
+                    lease_token = ?5, lease_pool = ?6
+             WHERE job_id = ?1",
+            params![job_id, state.as_str(), now, attempt_id, token, self.request.pool_id.0],
+        )?;
+        let (job, attempt) = select(self.tx, JOB_AND_ATTEMPT, [job_id], job_and_attempt)?
+            .pop()
+            .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} of {} is gone", batch.name)))?;
+        let failures =
+            self.paces.iter().find(|pace| pace.limits.provider == provider).map_or(0, |pace| pace.failures);
+        let lease = Lease { job_id: JobId(job_id), token };
+        Ok(Claim { lease, job, attempt, step: Step::Submit, provider_failures: failures })
+    }
+
+    /// Tells what is left, and when something can be claimed that could not be now.
+    fn standing(self) -> Result<Standing> {
+        let mut standing = Standing {
+            budget_reached: self.budget_reached,
+            unroutable: self.unroutable.clone(),
+            ..Standing::default()
+        };
+        for batch in &self.batches {
+            let counts = select(
+                self.tx,
+                "SELECT state, jobs FROM job_counts WHERE batch_id = ?1",
+                [batch.batch_id],
+                |columns| Ok((columns.word::<JobState>("state")?, columns.get::<u64>("jobs")?)),
+            )?;
+            for (state, jobs) in counts {
+                match state {
+                    JobState::Queued => standing.queued += jobs,
+                    state if !state.is_final() => standing.moving += jobs,
+                    _ => {}
+                }
+            }
+        }
+        let batch = self.request.batch.as_deref();
+        standing.held = value(
+            self.tx,
+            "SELECT count(*) FROM jobs WHERE state = 'in_doubt' AND due_at IS NULL AND lease_token IS NULL
+               AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
+            [batch],
+        )?
+        .unwrap_or(0);
+        standing.moving -= standing.held;
+        standing.leased = value(
+            self.tx,
+            "SELECT count(*) FROM jobs WHERE lease_pool IS NOT NULL
+               AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
+            [batch],
+        )?
+        .unwrap_or(0);
+        let due = [self.next_move()?, self.next_create()?];
+        standing.next_due = due.into_iter().flatten().min();
+        Ok(standing)
+    }
+
+    /// When the next step of a job between create and clip is due.
+    fn next_move(&self) -> Result<Option<Timestamp>> {
+        // What is due already was left for want of a worker, and a step's end is followed by another claim.
+        let millis: Option<i64> = value(
+            self.tx,
+            "SELECT min(at) FROM (
+                 SELECT CASE j.state WHEN 'downloading' THEN j.due_at ELSE max(j.due_at, ifnull(p.calls_from, 0)) END AS at
+                 FROM jobs j JOIN attempts a ON a.attempt_id = j.attempt_id
+                 LEFT JOIN providers p ON p.provider = a.provider
+                 WHERE j.state IN ('in_doubt', 'running', 'downloading') AND j.lease_token IS NULL
+                   AND (j.state = 'downloading' OR (instr(?2, a.provider) > 0 AND NOT ifnull(p.refuses_looks, 0)))
+                   AND (?1 IS NULL OR j.batch_id = (SELECT batch_id FROM batches WHERE name = ?1)))
+             WHERE at > ?3",
+            params![self.request.batch, providers_word(self.request), self.request.now.as_millisecond()],
+        )?;
+        millis.map(row::time).transpose()
+    }
+
+    /// When a create will be possible that is not now: its job is due, its provider's gate opens, its rate allows it.
+    /// A slot or money that must be freed first has no time; the step that frees it wakes the pool.
+    fn next_create(&self) -> Result<Option<Timestamp>> {
+        let mut next: Option<Timestamp> = None;
+        for pace in self.paces.iter().filter(|pace| !pace.paused && pace.in_flight < pace.limits.in_flight) {
+            let mut open = pace.creates_from;
+            if pace.recent >= pace.limits.creates_per_minute {
+                open = open.max(self.rate_frees_at(pace)?);
+            }
+            for batch in &self.batches {
+                for providers in self.waiting_words(batch.batch_id)? {
+                    if !providers.split(',').any(|word| word == pace.limits.provider.as_str()) {
+                        continue;
+                    }
+                    let due: Option<i64> = value(
+                        self.tx,
+                        "SELECT due_at FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
+                         ORDER BY due_at LIMIT 1",
+                        params![batch.batch_id, providers],
+                    )?;
+                    let Some(due) = due else { continue };
+                    let at = row::time(due)?.max(open);
+                    // What is due and open already was left for want of money or of a worker.
+                    if at > self.request.now {
+                        next = Some(next.map_or(at, |next| next.min(at)));
+                    }
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    /// When the oldest create that counts against the rate stops counting.
+    fn rate_frees_at(&self, pace: &Pace) -> Result<Timestamp> {
+        let oldest: Option<i64> = value(
+            self.tx,
+            "SELECT answered_at FROM attempts WHERE provider = ?1 AND answered_at > ?2 ORDER BY answered_at LIMIT 1",
+            params![pace.limits.provider.as_str(), (self.request.now - RATE_WINDOW).as_millisecond()],
+        )?;
+        let oldest = oldest.map(row::time).transpose()?.unwrap_or(self.request.now);
+        Ok(oldest + RATE_WINDOW + SignedDuration::from_millis(1))
+    }
+}

@@ -1,0 +1,148 @@
+//! What a person decides: retry, cancel, resolve, budget.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use crate::domain::{AttemptState, Event, JobId, JobState, Money};
+use crate::queue::{Decision, QueueError, Result, Selection};
+
+use super::advance::{abandon, accept, move_job};
+use super::query::find_ids;
+use super::row::{execute, select, value};
+
+/// Makes failed and cancelled jobs go on.
+pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<usize> {
+    let jobs = selected(tx, selection, &[JobState::Failed])?;
+    for job in &jobs {
+        let known: Option<i64> = match job.attempt_id {
+            Some(attempt_id) => value(
+                tx,
+                "SELECT attempt_id FROM attempts
+                 WHERE attempt_id = ?1 AND prediction_id IS NOT NULL AND state IN ('accepted', 'done', 'abandoned')",
+                [attempt_id],
+            )?,
+            None => None,
+        };
+        if let Some(attempt_id) = known {
+            // The prediction is paid, or may be: look at it again. An abandoned one takes its slot and price back.
+            execute(
+                tx,
+                "UPDATE attempts SET state = 'accepted', cost = 0, cost_source = NULL, error = NULL, finished_at = NULL
+                 WHERE attempt_id = ?1 AND state = 'abandoned'",
+                [attempt_id],
+            )?;
+            move_job(tx, job.job_id, job.state, Event::LookAgain, Some(now), None, now)?;
+        } else {
+            move_job(tx, job.job_id, job.state, Event::Restart, Some(now), None, now)?;
+        }
+        execute(tx, "UPDATE jobs SET crashes = 0 WHERE job_id = ?1", [job.job_id])?;
+    }
+    Ok(jobs.len())
+}
+
+/// Takes jobs back. One whose prediction is under way keeps its price booked, and `retry` looks at it again.
+pub(super) fn cancel(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<usize> {
+    let jobs = selected(tx, selection, &[JobState::Queued])?;
+    for job in &jobs {
+        move_job(tx, job.job_id, job.state, Event::Cancel, None, Some("cancelled by a person"), now)?;
+        if let Some(attempt_id) = job.attempt_id {
+            abandon(tx, attempt_id, &"cancelled by a person".to_owned(), now)?;
+        }
+    }
+    Ok(jobs.len())
+}
+
+/// Settles a job in doubt.
+pub(super) fn resolve(
+    tx: &Connection,
+    job_id: JobId,
+    decision: &Decision,
+    now: Timestamp,
+) -> Result<JobState> {
+    let job =
+        selected(tx, &Selection { jobs: vec![job_id.to_string()], ..Selection::default() }, &JobState::ALL)?
+            .pop()
+            .ok_or_else(|| QueueError::NotFound(format!("there is no job {job_id}")))?;
+    if job.state != JobState::InDoubt {
+        return Err(QueueError::Conflict(format!(
+            "job {job_id} is {}, not in_doubt: there is nothing to resolve\nhint: `overnight show {job_id}` tells more",
+            job.state
+        )));
+    }
+    let attempt_id =
+        job.attempt_id.ok_or_else(|| QueueError::Corrupt(format!("job {job_id} has no attempt")))?;
+    match decision {
+        Decision::Adopt(prediction) => {
+            accept(tx, attempt_id, prediction)?;
+            move_job(tx, job.job_id, job.state, Event::Adopt, Some(now), None, now)
+        }
+        Decision::Resubmit => {
+            execute(
+                tx,
+                "UPDATE attempts SET state = ?2, finished_at = ?3 WHERE attempt_id = ?1",
+                params![attempt_id, AttemptState::Absent.as_str(), now.as_millisecond()],
+            )?;
+            execute(tx, "UPDATE jobs SET attempts = max(0, attempts - 1) WHERE job_id = ?1", [job.job_id])?;
+            move_job(tx, job.job_id, job.state, Event::ProveAbsent, Some(now), None, now)
+        }
+        Decision::Fail => {
+            let reason = "given up by a person while in doubt";
+            abandon(tx, attempt_id, &reason.to_owned(), now)?;
+            move_job(tx, job.job_id, job.state, Event::GiveUp, None, Some(reason), now)
+        }
+    }
+}
+
+/// Sets a batch's budget.
+pub(super) fn set_budget(tx: &Connection, batch: &str, budget: Option<Money>) -> Result<()> {
+    let changed = execute(
+        tx,
+        "UPDATE batches SET budget = ?2 WHERE name = ?1",
+        params![batch, budget.map(Money::micros)],
+    )?;
+    if changed == 1 { Ok(()) } else { Err(QueueError::NotFound(format!("there is no batch `{batch}`"))) }
+}
+
+struct Selected {
+    job_id: i64,
+    state: JobState,
+    attempt_id: Option<i64>,
+}
+
+/// Finds the jobs a selection means. `usual` are the states it takes when it names neither states nor jobs.
+fn selected(tx: &Connection, selection: &Selection, usual: &[JobState]) -> Result<Vec<Selected>> {
+    let read = |columns: &super::row::Columns<'_, '_>| {
+        Ok(Selected {
+            job_id: columns.get("job_id")?,
+            state: columns.word("state")?,
+            attempt_id: columns.get("attempt_id")?,
+        })
+    };
+    if !selection.jobs.is_empty() {
+        let mut jobs = Vec::new();
+        for job in &selection.jobs {
+            let job_id = find_ids(tx, job, selection.batch.as_deref())?;
+            jobs.extend(select(
+                tx,
+                "SELECT job_id, state, attempt_id FROM jobs WHERE job_id = ?1",
+                [job_id],
+                read,
+            )?);
+        }
+        jobs.retain(|job| selection.states.is_empty() || selection.states.contains(&job.state));
+        return Ok(jobs);
+    }
+    let states = if selection.states.is_empty() { usual } else { &selection.states };
+    let mut jobs = Vec::new();
+    for state in states {
+        jobs.extend(select(
+            tx,
+            "SELECT job_id, state, attempt_id FROM jobs
+             WHERE state = ?1 AND (?2 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?2))
+             ORDER BY job_id",
+            params![state.as_str(), selection.batch],
+            read,
+        )?);
+    }
+    Ok(jobs)
+}

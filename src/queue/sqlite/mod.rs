@@ -1,0 +1,186 @@
+//! The queue in one SQLite file.
+//!
+//! The rule of this folder: SQL stands here and nowhere else, one file per operation, and one thread owns the
+//! connection that writes. Whoever wrote is answered after the commit, so what was answered is on disk.
+
+mod advance;
+mod claim;
+mod decide;
+mod open;
+mod pool_lock;
+mod pools;
+mod query;
+mod row;
+mod stage;
+mod writer;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use crate::domain::{Gate, JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName};
+
+use super::{
+    AttemptRecord, ClaimRequest, Claimed, Decision, JobFilter, JobRecord, NewBatch, Queue, QueueError,
+    Result, Selection, Staging, Status,
+};
+use pool_lock::PoolLock;
+use writer::Writer;
+
+/// A queue in a SQLite file.
+#[derive(Debug)]
+pub struct SqliteQueue {
+    path: PathBuf,
+    writer: Writer,
+    reader: Arc<Mutex<Connection>>,
+    host: String,
+    /// The locks of the pools of this process, which die with it.
+    locks: Mutex<HashMap<PoolId, PoolLock>>,
+}
+
+impl SqliteQueue {
+    /// Opens a queue that exists.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.exists() {
+            return Err(QueueError::Unusable(format!(
+                "there is no queue at {}\nhint: `overnight load` makes one, `--queue PATH` names another",
+                path.display()
+            )));
+        }
+        Self::open_or_create(path)
+    }
+
+    /// Opens a queue, or makes an empty one.
+    pub fn open_or_create(path: &Path) -> Result<Self> {
+        let writer = Writer::start(open::for_writing(path)?);
+        let reader = Arc::new(Mutex::new(open::for_reading(path)?));
+        let host = gethostname::gethostname().to_string_lossy().into_owned();
+        Ok(Self { path: path.to_owned(), writer, reader, host, locks: Mutex::default() })
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let reader = Arc::clone(&self.reader);
+        let result = tokio::task::spawn_blocking(move || {
+            let connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            // One read transaction, so that counts and sums of one answer belong to one instant.
+            let snapshot = connection.unchecked_transaction()?;
+            let answer = query(&connection);
+            snapshot.finish()?;
+            answer
+        });
+        result.await.map_err(|error| QueueError::Store(format!("the reader stopped: {error}")))?
+    }
+}
+
+#[async_trait]
+impl Queue for SqliteQueue {
+    fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>> {
+        Ok(Box::new(stage::SqliteStaging::begin(open::for_writing(&self.path)?, batch)?))
+    }
+
+    async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()> {
+        let lock = PoolLock::take(&self.path, &pool)?;
+        let host = self.host.clone();
+        let entered = pool.clone();
+        self.writer.write(move |tx| pools::join(tx, &entered, &host, now, expires_at)).await?;
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(pool, lock);
+        Ok(())
+    }
+
+    async fn renew(&self, pool: PoolId, expires_at: Timestamp) -> Result<()> {
+        self.writer.write(move |tx| pools::renew(tx, &pool, expires_at)).await
+    }
+
+    async fn leave(&self, pool: PoolId, now: Timestamp) -> Result<()> {
+        let left = pool.clone();
+        self.writer.write(move |tx| pools::remove(tx, &left, now)).await?;
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner).remove(&pool);
+        Ok(())
+    }
+
+    async fn reap(&self, now: Timestamp) -> Result<usize> {
+        let (path, host) = (self.path.clone(), self.host.clone());
+        let gone = self.read(move |connection| pools::gone(connection, &path, &host, now)).await?;
+        let mut freed = 0;
+        for (pool, lock) in gone {
+            freed += self.writer.write(move |tx| pools::remove(tx, &pool, now)).await?;
+            drop(lock);
+        }
+        Ok(freed)
+    }
+
+    async fn unpause(&self) -> Result<()> {
+        self.writer.write(pools::unpause).await
+    }
+
+    async fn claim(&self, request: ClaimRequest) -> Result<Claimed> {
+        self.writer.write(move |tx| claim::claim(tx, &request)).await
+    }
+
+    async fn advance(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        gate: Option<(ProviderName, Gate)>,
+        now: Timestamp,
+    ) -> Result<JobState> {
+        self.writer.write(move |tx| advance::advance(tx, &lease, &outcome, gate.as_ref(), now)).await
+    }
+
+    async fn release(&self, lease: Lease, now: Timestamp) -> Result<()> {
+        self.writer.write(move |tx| advance::release(tx, &lease, now)).await
+    }
+
+    async fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>> {
+        self.read(move |connection| query::owned_predictions(connection, provider, since)).await
+    }
+
+    async fn processing_times(
+        &self,
+        provider: ProviderName,
+        wire_model: String,
+        most: usize,
+    ) -> Result<Vec<Duration>> {
+        self.read(move |connection| query::processing_times(connection, provider, &wire_model, most)).await
+    }
+
+    async fn status(&self, batch: Option<String>) -> Result<Status> {
+        self.read(move |connection| query::status(connection, batch.as_deref())).await
+    }
+
+    async fn jobs(&self, filter: JobFilter, after: Option<JobId>, most: usize) -> Result<Vec<JobRecord>> {
+        self.read(move |connection| query::jobs(connection, &filter, after, most)).await
+    }
+
+    async fn find(&self, job: String, batch: Option<String>) -> Result<JobRecord> {
+        self.read(move |connection| query::find(connection, &job, batch.as_deref())).await
+    }
+
+    async fn attempts(&self, job_id: JobId) -> Result<Vec<AttemptRecord>> {
+        self.read(move |connection| query::attempts(connection, job_id)).await
+    }
+
+    async fn retry(&self, selection: Selection, now: Timestamp) -> Result<usize> {
+        self.writer.write(move |tx| decide::retry(tx, &selection, now)).await
+    }
+
+    async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<usize> {
+        self.writer.write(move |tx| decide::cancel(tx, &selection, now)).await
+    }
+
+    async fn resolve(&self, job_id: JobId, decision: Decision, now: Timestamp) -> Result<JobState> {
+        self.writer.write(move |tx| decide::resolve(tx, job_id, &decision, now)).await
+    }
+
+    async fn set_budget(&self, batch: String, budget: Option<Money>) -> Result<()> {
+        self.writer.write(move |tx| decide::set_budget(tx, &batch, budget)).await
+    }
+}

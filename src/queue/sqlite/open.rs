@@ -1,0 +1,128 @@
+//! Opens the file: checks that it is a queue of a version this program knows before anything is written.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::queue::{QueueError, Result};
+
+/// Marks the file as a queue of ours: "ovnt".
+const APPLICATION_ID: i32 = 0x6f76_6e74;
+
+/// Each script brings a file from version `index` to `index + 1`.
+const MIGRATIONS: [&str; 1] = [include_str!("../../../schema.sql")];
+
+/// How long a write waits for another process's transaction. A load of a million rows commits in one; a lease ends
+/// in 60 seconds, and no waiting write may outlive it.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Opens the connection that writes; makes the file, or brings it to this program's version.
+pub(super) fn for_writing(path: &Path) -> Result<Connection> {
+    let exists = path.exists();
+    let mut connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    if exists {
+        check(&connection, path)?;
+    }
+    let prepare = |connection: &Connection| -> rusqlite::Result<()> {
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        // FULL, not NORMAL: a commit that carries money must survive power loss.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "temp_store", "FILE")?;
+        connection.set_prepared_statement_cache_capacity(128);
+        Ok(())
+    };
+    prepare(&connection).map_err(|error| unusable(path, &error))?;
+    migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Opens a connection that only reads.
+pub(super) fn for_reading(path: &Path) -> Result<Connection> {
+    // A WAL file can only be read by a connection that may write its index; `query_only` keeps it from the data.
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(|error| unusable(path, &error))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn check(connection: &Connection, path: &Path) -> Result<()> {
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let version = pragma("user_version").map_err(|error| unusable(path, &error))?;
+    let application = pragma("application_id").map_err(|error| unusable(path, &error))?;
+    let tables: i64 = connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(|error| unusable(path, &error))?;
+    if tables > 0 && application != i64::from(APPLICATION_ID) {
+        return Err(QueueError::Unusable(format!(
+            "{} is a SQLite file of another program\nhint: `--queue PATH` names another file",
+            path.display()
+        )));
+    }
+    if version > MIGRATIONS.len() as i64 {
+        return Err(QueueError::Unusable(format!(
+            "{} was written by a newer overnight (queue version {version}, this one knows {}); it was not touched\n\
+             hint: use the newer program",
+            path.display(),
+            MIGRATIONS.len()
+        )));
+    }
+    Ok(())
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
+    // Two processes may find an empty file at once: the version is read again under the write lock.
+    let tx = connection
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(|error| unusable(path, &error))?;
+    let version: usize = tx.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))? as usize;
+    if version < MIGRATIONS.len() {
+        for script in &MIGRATIONS[version..] {
+            tx.execute_batch(script).map_err(|error| unusable(path, &error))?;
+        }
+        if version == 0 {
+            let queue_id = uuid::Uuid::new_v4().simple().to_string();
+            tx.execute("INSERT INTO meta (key, value) VALUES ('queue_id', ?1)", [&queue_id[..12]])?;
+            tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        }
+        tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+        tx.commit().map_err(|error| unusable(path, &error))?;
+    }
+    Ok(())
+}
+
+fn unusable(path: &Path, error: &rusqlite::Error) -> QueueError {
+    let hint = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => "it is not a SQLite file; `--queue PATH` names another",
+        Some(ErrorCode::DatabaseCorrupt) => "it is damaged; keep it, and try `sqlite3 FILE .recover`",
+        Some(ErrorCode::CannotOpen) => "does its folder exist, and may you write there?",
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => "the file or its folder is read-only",
+        Some(ErrorCode::DiskFull) => "the disk is full; free some space and start again, nothing is lost",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program keeps it locked",
+        _ => "see the message above",
+    };
+    QueueError::Unusable(format!("cannot use the queue {}: {error}\nhint: {hint}", path.display()))
+}
+
+impl From<rusqlite::Error> for QueueError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Unusable(
+                "the disk that holds the queue is full; nothing is lost\nhint: free some space and run again"
+                    .into(),
+            ),
+            Some(ErrorCode::DatabaseBusy) => Self::Unusable(format!(
+                "another program kept the queue locked for {} seconds\nhint: close it and run again",
+                BUSY_TIMEOUT.as_secs()
+            )),
+            _ => Self::Store(format!("the queue failed: {error}")),
+        }
+    }
+}

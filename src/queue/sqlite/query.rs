@@ -1,0 +1,255 @@
+//! What is only read: status, lists, one job, and what a worker looks up.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use crate::domain::{AttemptState, JobId, JobState, Money, ProviderName};
+use crate::queue::{
+    AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, QueueError, Result, Status,
+};
+
+use super::row::{Columns, select, value};
+
+/// The finished jobs the pace is measured on, at most.
+const LATELY: i64 = 100;
+
+pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Status> {
+    let mut batches = select(
+        connection,
+        "SELECT batch_id, name, model, folder, budget, spent, reserved, at_risk FROM batches
+         WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
+        [batch],
+        |columns| {
+            let status = BatchStatus {
+                batch: columns.get("name")?,
+                model: columns.get("model")?,
+                folder: columns.get("folder")?,
+                jobs: JobState::ALL.into_iter().map(|state| (state, 0)).collect::<BTreeMap<_, _>>(),
+                spent: columns.money("spent")?,
+                reserved: columns.money("reserved")?,
+                at_risk: columns.money("at_risk")?,
+                budget: columns.get::<Option<i64>>("budget")?.map(Money::from_micros),
+                finished_lately: 0,
+                lately_from: None,
+            };
+            Ok((columns.get::<i64>("batch_id")?, status))
+        },
+    )?;
+    if batches.is_empty()
+        && let Some(name) = batch
+    {
+        return Err(no_batch(connection, name));
+    }
+    for (batch_id, status) in &mut batches {
+        select(
+            connection,
+            "SELECT state, jobs FROM job_counts WHERE batch_id = ?1",
+            [*batch_id],
+            |columns| {
+                status.jobs.insert(columns.word("state")?, columns.get("jobs")?);
+                Ok(())
+            },
+        )?;
+        select(
+            connection,
+            "SELECT finished_at FROM jobs WHERE batch_id = ?1 AND finished_at IS NOT NULL
+             ORDER BY finished_at DESC LIMIT ?2",
+            params![*batch_id, LATELY],
+            |columns| {
+                status.finished_lately += 1;
+                status.lately_from = Some(columns.time("finished_at")?);
+                Ok(())
+            },
+        )?;
+    }
+    let providers = select(connection, "SELECT * FROM providers ORDER BY provider", [], |columns| {
+        Ok(ProviderStatus {
+            provider: columns.word("provider")?,
+            in_flight: columns.get("in_flight")?,
+            paused: columns.get("paused")?,
+            creates_from: Some(columns.time("creates_from")?.max(columns.time("calls_from")?))
+                .filter(|from| *from > Timestamp::UNIX_EPOCH),
+        })
+    })?;
+    Ok(Status { batches: batches.into_iter().map(|(_, status)| status).collect(), providers })
+}
+
+/// The columns [`job_record`] reads.
+const JOB_RECORD: &str = "
+    SELECT j.*, b.name AS batch, a.provider, a.prediction_id, a.state AS attempt_state, a.estimate AS attempt_estimate,
+           (SELECT sum(cost) FROM attempts WHERE job_id = j.job_id AND cost_source IS NOT NULL) AS cost,
+           (SELECT cost_source FROM attempts WHERE job_id = j.job_id AND cost_source IS NOT NULL
+            ORDER BY number DESC LIMIT 1) AS cost_source
+    FROM jobs j JOIN batches b USING (batch_id) LEFT JOIN attempts a ON a.attempt_id = j.attempt_id";
+
+pub(super) fn jobs(
+    connection: &Connection,
+    filter: &JobFilter,
+    after: Option<JobId>,
+    most: usize,
+) -> Result<Vec<JobRecord>> {
+    if let Some(name) = &filter.batch
+        && value::<i64>(connection, "SELECT batch_id FROM batches WHERE name = ?1", [name])?.is_none()
+    {
+        return Err(no_batch(connection, name));
+    }
+    select(
+        connection,
+        &format!(
+            "{JOB_RECORD} WHERE j.job_id > ?1 AND (?2 IS NULL OR b.name = ?2) AND (?3 IS NULL OR j.state = ?3)
+             ORDER BY j.job_id LIMIT ?4"
+        ),
+        params![
+            after.map_or(0, |JobId(id)| id),
+            filter.batch,
+            filter.state.map(JobState::as_str),
+            i64::try_from(most).unwrap_or(i64::MAX)
+        ],
+        job_record,
+    )
+}
+
+pub(super) fn find(connection: &Connection, job: &str, batch: Option<&str>) -> Result<JobRecord> {
+    let job_id = find_ids(connection, job, batch)?;
+    select(connection, &format!("{JOB_RECORD} WHERE j.job_id = ?1"), [job_id], job_record)?
+        .pop()
+        .ok_or_else(|| QueueError::NotFound(format!("there is no job `{job}`")))
+}
+
+/// Finds a job by row key, else by number.
+pub(super) fn find_ids(connection: &Connection, job: &str, batch: Option<&str>) -> Result<i64> {
+    let mut found: Vec<(i64, String)> = select(
+        connection,
+        "SELECT j.job_id, b.name FROM batches b JOIN jobs j ON j.batch_id = b.batch_id AND j.row_key = ?1
+         WHERE ?2 IS NULL OR b.name = ?2",
+        params![job, batch],
+        |columns| Ok((columns.get("job_id")?, columns.get("name")?)),
+    )?;
+    if found.is_empty()
+        && let Ok(number) = job.parse::<i64>()
+    {
+        found = select(
+            connection,
+            "SELECT j.job_id, b.name FROM jobs j JOIN batches b USING (batch_id)
+             WHERE j.job_id = ?1 AND (?2 IS NULL OR b.name = ?2)",
+            params![number, batch],
+            |columns| Ok((columns.get("job_id")?, columns.get("name")?)),
+        )?;
+    }
+    match found.as_slice() {
+        [] => Err(QueueError::NotFound(format!(
+            "there is no job `{job}`{}\nhint: `overnight jobs` lists them",
+            batch.map_or(String::new(), |batch| format!(" in batch {batch}"))
+        ))),
+        [(job_id, _)] => Ok(*job_id),
+        several => {
+            let batches: Vec<&str> = several.iter().map(|(_, batch)| batch.as_str()).collect();
+            Err(QueueError::Conflict(format!(
+                "`{job}` is in several batches: {}\nhint: say which with --batch",
+                batches.join(", ")
+            )))
+        }
+    }
+}
+
+fn no_batch(connection: &Connection, name: &str) -> QueueError {
+    let names =
+        select(connection, "SELECT name FROM batches ORDER BY batch_id DESC LIMIT 10", [], |columns| {
+            columns.get::<String>("name")
+        });
+    match names {
+        Ok(names) if names.is_empty() => {
+            QueueError::NotFound(format!("there is no batch `{name}`: the queue is empty"))
+        }
+        Ok(names) => {
+            QueueError::NotFound(format!("there is no batch `{name}`; there is {}", names.join(", ")))
+        }
+        Err(error) => error,
+    }
+}
+
+fn job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
+    let attempt_state: Option<AttemptState> = columns.word_or_null("attempt_state")?;
+    let at_risk = if attempt_state == Some(AttemptState::InDoubt) {
+        columns.money("attempt_estimate")?
+    } else {
+        Money::ZERO
+    };
+    let estimate = columns.get::<Option<i64>>("attempt_estimate")?;
+    Ok(JobRecord {
+        job_id: JobId(columns.get("job_id")?),
+        batch: columns.get("batch")?,
+        id: columns.get("row_key")?,
+        line: columns.get("line")?,
+        state: columns.word("state")?,
+        model: columns.get("model")?,
+        provider: columns.word_or_null("provider")?,
+        prediction_id: columns.get("prediction_id")?,
+        attempts: columns.get("attempts")?,
+        estimate_usd: estimate.map_or(columns.money("estimate")?, Money::from_micros),
+        cost_usd: columns.get::<Option<i64>>("cost")?.map(Money::from_micros),
+        cost_source: columns.word_or_null("cost_source")?,
+        output: columns.get("output")?,
+        bytes: columns.get("bytes")?,
+        sha256: columns.get("sha256")?,
+        error: columns.get("error")?,
+        queued_at: columns.time("queued_at")?,
+        submitted_at: columns.time_or_null("submitted_at")?,
+        finished_at: columns.time_or_null("finished_at")?,
+        input: columns.json("input")?,
+        due_at: columns.time_or_null("due_at")?,
+        at_risk,
+    })
+}
+
+pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<AttemptRecord>> {
+    select(connection, "SELECT * FROM attempts WHERE job_id = ?1 ORDER BY number", [job_id.0], |columns| {
+        let cost_source = columns.word_or_null("cost_source")?;
+        Ok(AttemptRecord {
+            number: columns.get("number")?,
+            state: columns.word("state")?,
+            provider: columns.word("provider")?,
+            wire_model: columns.get("wire_model")?,
+            client_token: columns.get("client_token")?,
+            prediction_id: columns.get("prediction_id")?,
+            estimate_usd: columns.money("estimate")?,
+            cost_usd: if cost_source.is_some() { Some(columns.money("cost")?) } else { None },
+            cost_source,
+            error: columns.get("error")?,
+            submitted_at: columns.time("submitted_at")?,
+            finished_at: columns.time_or_null("finished_at")?,
+        })
+    })
+}
+
+pub(super) fn owned_predictions(
+    connection: &Connection,
+    provider: ProviderName,
+    since: Timestamp,
+) -> Result<Vec<String>> {
+    select(
+        connection,
+        "SELECT prediction_id FROM attempts
+         WHERE provider = ?1 AND prediction_id IS NOT NULL AND submitted_at >= ?2",
+        params![provider.as_str(), since.as_millisecond()],
+        |columns| columns.get("prediction_id"),
+    )
+}
+
+pub(super) fn processing_times(
+    connection: &Connection,
+    provider: ProviderName,
+    wire_model: &str,
+    most: usize,
+) -> Result<Vec<Duration>> {
+    select(
+        connection,
+        "SELECT processing_ms FROM attempts
+         WHERE provider = ?1 AND wire_model = ?2 AND processing_ms IS NOT NULL ORDER BY finished_at DESC LIMIT ?3",
+        params![provider.as_str(), wire_model, i64::try_from(most).unwrap_or(i64::MAX)],
+        |columns| Ok(Duration::from_millis(u64::try_from(columns.get::<i64>("processing_ms")?).unwrap_or(0))),
+    )
+}

@@ -1,0 +1,63 @@
+//! Loading a manifest: rows are staged one by one, compared with what the queue holds, and committed together.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use crate::domain::{Money, NewJob};
+
+use super::Result;
+
+/// The batch a manifest makes.
+#[derive(Clone, Debug)]
+pub struct NewBatch {
+    /// Its name.
+    pub name: String,
+    /// The model its jobs ask for.
+    pub model: String,
+    /// Absolute folder its clips go to.
+    pub folder: PathBuf,
+    /// What it may cost; `None` leaves it as it is.
+    pub budget: Option<Money>,
+}
+
+/// What became of a row that was added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addition {
+    /// It is staged.
+    Staged,
+    /// An earlier row has the same key.
+    Duplicate {
+        /// That row's line.
+        line: u64,
+    },
+}
+
+/// How a staged manifest differs from what the queue holds of the batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadPlan {
+    /// Rows the batch does not have yet.
+    pub new: u64,
+    /// Rows whose input differs from their job's; the job starts again.
+    pub changed: u64,
+    /// Rows whose input differs, but whose job is under way: left alone until it is over.
+    pub busy: u64,
+    /// Rows that are in the batch as they are.
+    pub same: u64,
+    /// Jobs of the batch that have no row any more; left alone.
+    pub gone: u64,
+    /// What the new and changed rows cost at most, each on its dearest provider.
+    pub estimate: Money,
+}
+
+/// A manifest on its way into the queue. Dropping it leaves the queue as it was.
+pub trait Staging: Send {
+    /// Adds a row.
+    fn add(&mut self, job: &NewJob) -> Result<Addition>;
+
+    /// Compares what is staged with what the queue holds.
+    fn plan(&mut self) -> Result<LoadPlan>;
+
+    /// Queues the difference in one transaction, and tells what it was.
+    fn commit(self: Box<Self>, now: Timestamp) -> Result<LoadPlan>;
+}
