@@ -6,3 +6,5 @@ pub mod toml_file;
 pub mod catalog;
 pub mod manifest;
 pub mod queue;
+pub mod tls;
+pub mod provider;

@@ -1,0 +1,136 @@
+//! The port to a hosted image-to-video API, and its adapters: one file each.
+//!
+//! The rule of this folder: a provider's words (`request_id`, `IN_PROGRESS`, `canceled`) stop here. A create is never
+//! repeated by an adapter or by the HTTP client below it; whether to send one again is decided by the state machine,
+//! after the queue was told what became of the first.
+
+pub mod aimlapi;
+mod answer;
+pub mod eachlabs;
+pub mod fal;
+pub mod http;
+pub mod key;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::domain::{CostReport, Failure, Prediction, ProviderName};
+
+pub use key::ApiKey;
+
+/// A hosted image-to-video API.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// Tells which API it is.
+    fn name(&self) -> ProviderName;
+
+    /// Sends one create call, once. [`Failure::Unknown`] says that nobody knows whether it was taken.
+    async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure>;
+
+    /// Looks at a prediction, and fetches its result when it is done.
+    async fn poll(&self, prediction: &Prediction, submission: &Submission) -> Result<Look, Failure>;
+
+    /// Looks in the provider's history for a submission whose answer was lost.
+    async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure>;
+
+    /// Asks the provider to drop a prediction. It may go on, and bill, all the same.
+    async fn cancel(&self, prediction: &Prediction, submission: &Submission) -> Result<(), Failure>;
+
+    /// Tells whether the provider's base address is this machine: then its links may be too.
+    fn is_loopback(&self) -> bool;
+}
+
+/// What is sent to have a clip made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// The provider's name for the model.
+    pub wire_model: String,
+    /// The model's input, spelled for this provider.
+    pub request: Value,
+    /// Our name for the submission, 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
+    pub client_token: String,
+}
+
+/// The provider took a submission.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Acceptance {
+    /// Its handle.
+    pub prediction: Prediction,
+    /// What the answer said of the cost, if it did.
+    pub early_cost: Option<CostReport>,
+}
+
+/// What a look at a prediction showed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Look {
+    /// Still going.
+    Running,
+    /// The clip is made.
+    Done {
+        /// Where it can be fetched.
+        output_url: String,
+        /// What the answer said of the cost, if it did.
+        cost: Option<CostReport>,
+        /// How long the provider worked on it, if it said.
+        processing: Option<Duration>,
+    },
+    /// The prediction failed.
+    Failed {
+        /// The provider's reason.
+        reason: String,
+        /// What it bills all the same; `None` where nobody said, and the price rule has to stand in.
+        cost: Option<CostReport>,
+        /// Whether the provider's answer says that the same input may well succeed another time: the fault was its own.
+        retryable: bool,
+    },
+    /// The provider does not know this id (any more, or not yet).
+    Missing {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// A submission whose answer was lost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Doubt {
+    /// What was sent.
+    pub submission: Submission,
+    /// When the intent was committed: the create call left after this.
+    pub sent_at: Timestamp,
+    /// Now.
+    pub now: Timestamp,
+    /// Prediction ids that already belong to a job of this queue.
+    pub owned: Vec<String>,
+}
+
+/// What a provider's history says of a lost submission.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Trace {
+    /// Exactly one entry is it.
+    Found(Prediction),
+    /// Several entries may be it; a person has to choose.
+    Several(Vec<String>),
+    /// No entry is it. `lists_running` says whether the history lists predictions that have not ended:
+    /// where it does not, absence proves something only after the processing time.
+    Absent {
+        /// Whether a running prediction would have been listed.
+        lists_running: bool,
+    },
+}
+
+impl Trace {
+    /// Judges by how many entries match.
+    pub fn of(mut ids: Vec<String>, lists_running: bool) -> Self {
+        match (ids.len(), ids.pop()) {
+            (_, None) => Self::Absent { lists_running },
+            (1, Some(id)) => Self::Found(Prediction::from_id(id)),
+            (_, Some(last)) => {
+                ids.push(last);
+                Self::Several(ids)
+            }
+        }
+    }
+}
