@@ -8,3 +8,4 @@ pub mod manifest;
 pub mod queue;
 pub mod tls;
 pub mod provider;
+pub mod output;

@@ -1,0 +1,202 @@
+//! Fetches clips from wherever a provider put them: without its key, from public addresses only.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, StatusCode, redirect};
+use url::{Host, Url};
+
+use crate::domain::model::is_public;
+
+use super::ByteStream;
+
+/// A clip of ten seconds is a few megabytes; what is longer than this is not one.
+const LARGEST: u64 = 2 << 30;
+
+/// A download may take long, but not stand still for so long.
+const STALL: Duration = Duration::from_secs(30);
+const CONNECT: Duration = Duration::from_secs(10);
+const MOST_REDIRECTS: usize = 5;
+
+/// Fetches clips.
+#[derive(Clone, Debug)]
+pub struct Fetcher {
+    public: Client,
+    loopback: Client,
+}
+
+/// A clip on its way.
+pub struct Fetch {
+    /// Its bytes.
+    pub bytes: ByteStream,
+    /// Its length, where the sender announced one.
+    pub length: Option<u64>,
+}
+
+/// Why a clip could not be fetched. Messages never hold the link: it may be signed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The link does not work any more; ask the prediction for a fresh one.
+    #[error("the link answered {0}")]
+    Expired(u16),
+    /// It will pass.
+    #[error("{0}")]
+    Transient(String),
+    /// The link leads where no clip may come from.
+    #[error("the link leads to {0}; only public https addresses are allowed")]
+    Forbidden(String),
+    /// The file is longer than any clip.
+    #[error("the file is larger than {} MiB", LARGEST >> 20)]
+    TooLarge,
+}
+
+impl Fetcher {
+    /// Makes a fetcher.
+    pub fn new() -> Result<Self, reqwest::Error> {
+        crate::tls::install();
+        let builder = |only_public: bool| {
+            Client::builder()
+                .connect_timeout(CONNECT)
+                .read_timeout(STALL)
+                .user_agent(concat!("overnight/", env!("CARGO_PKG_VERSION")))
+                .redirect(redirect::Policy::custom(move |attempt| {
+                    if attempt.previous().len() > MOST_REDIRECTS {
+                        return attempt.error("too many redirects");
+                    }
+                    match check_link(attempt.url(), only_public) {
+                        Ok(()) => attempt.follow(),
+                        Err(error) => attempt.error(error),
+                    }
+                }))
+        };
+        Ok(Self {
+            public: builder(true).dns_resolver(Arc::new(PublicOnly)).build()?,
+            loopback: builder(false).no_proxy().build()?,
+        })
+    }
+
+    /// Begins to fetch a clip. `may_be_local` is for a provider that is itself on this machine.
+    pub async fn get(&self, link: &str, may_be_local: bool) -> Result<Fetch, FetchError> {
+        let link =
+            Url::parse(link).map_err(|_| FetchError::Forbidden("something that is not a link".into()))?;
+        check_link(&link, !may_be_local)?;
+        let client = if may_be_local { &self.loopback } else { &self.public };
+        let response = client.get(link).send().await.map_err(transient)?;
+        let status = response.status();
+        match status {
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE | StatusCode::UNAUTHORIZED => {
+                return Err(FetchError::Expired(status.as_u16()));
+            }
+            status if !status.is_success() => {
+                return Err(FetchError::Transient(format!("the link answered {status}")));
+            }
+            _ => {}
+        }
+        let length = response.content_length();
+        if length.is_some_and(|length| length > LARGEST) {
+            return Err(FetchError::TooLarge);
+        }
+        let mut total = 0;
+        let bytes = response.bytes_stream().map(move |chunk| {
+            let chunk = chunk.map_err(transient)?;
+            total += chunk.len() as u64;
+            if total > LARGEST { Err(FetchError::TooLarge) } else { Ok(chunk) }
+        });
+        // A stream that failed once is over.
+        let bytes = bytes.scan(false, |failed, chunk| {
+            let next = if *failed { None } else { Some(chunk) };
+            *failed = next.as_ref().is_some_and(Result::is_err);
+            std::future::ready(next)
+        });
+        Ok(Fetch { bytes: Box::pin(bytes), length })
+    }
+}
+
+fn check_link(link: &Url, only_public: bool) -> Result<(), FetchError> {
+    let (on_this_machine, is_private) = match link.host() {
+        Some(Host::Domain(name)) => {
+            let local = name == "localhost" || name.ends_with(".localhost");
+            (local, local)
+        }
+        Some(Host::Ipv4(address)) => (address.is_loopback(), !is_public(address.into())),
+        Some(Host::Ipv6(address)) => (address.is_loopback(), !is_public(address.into())),
+        None => return Err(FetchError::Forbidden("no host".into())),
+    };
+    match link.scheme() {
+        "https" | "http" if on_this_machine && !only_public => Ok(()),
+        "https" if is_private => Err(FetchError::Forbidden("a private address".into())),
+        "https" => Ok(()),
+        scheme => Err(FetchError::Forbidden(format!("an address with {scheme}:"))),
+    }
+}
+
+/// Describes a failure without the link in it.
+fn transient(error: reqwest::Error) -> FetchError {
+    let kind = if error.is_timeout() {
+        "the download stood still"
+    } else if error.is_connect() {
+        "the link's host cannot be reached"
+    } else if error.is_redirect() {
+        "the link redirects where no clip may come from"
+    } else {
+        "the download broke off"
+    };
+    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    let cause = causes.last().map_or(String::new(), |cause| format!(": {cause}"));
+    FetchError::Transient(format!("{kind}{cause}"))
+}
+
+/// Resolves names to public addresses only, so that a name cannot lead into the private network.
+#[derive(Debug)]
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            if public.is_empty() {
+                return Err("the link's host has no public address".into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(link: &str, only_public: bool) -> bool {
+        check_link(&Url::parse(link).unwrap(), only_public).is_ok()
+    }
+
+    #[test]
+    fn links_lead_to_public_https_addresses_or_nowhere() {
+        for link in ["https://cdn.example.com/a.mp4?sig=1", "https://93.184.216.34/a.mp4"] {
+            assert!(allowed(link, true), "{link}");
+        }
+        for link in [
+            "http://cdn.example.com/a.mp4",
+            "https://127.0.0.1/a.mp4",
+            "https://localhost/a.mp4",
+            "https://10.0.0.8/a.mp4",
+            "https://169.254.169.254/latest/meta-data",
+            "https://[fe80::1]/a.mp4",
+            "file:///etc/passwd",
+        ] {
+            assert!(!allowed(link, true), "{link}");
+        }
+    }
+
+    #[test]
+    fn a_provider_on_this_machine_may_link_to_this_machine_but_not_to_its_network() {
+        assert!(allowed("http://127.0.0.1:8080/a.mp4", false));
+        assert!(allowed("http://localhost:8080/a.mp4", false));
+        assert!(!allowed("http://10.0.0.8/a.mp4", false));
+        assert!(!allowed("http://cdn.example.com/a.mp4", false));
+    }
+}

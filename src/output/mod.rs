@@ -1,0 +1,71 @@
+//! The port to where clips are kept, its adapter, and how a clip gets there.
+//!
+//! The rule of this folder: a clip that was reported as saved is whole, is a video, and survives power loss.
+
+pub mod container;
+pub mod fetch;
+pub mod local;
+
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+
+use crate::domain::SavedFile;
+
+pub use fetch::{Fetch, FetchError, Fetcher};
+pub use local::LocalStore;
+
+/// The bytes of a clip as they come in.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, FetchError>> + Send>>;
+
+/// Where clips are kept.
+#[async_trait]
+pub trait OutputStore: Send + Sync {
+    /// Saves a stream as a file, whole or not at all. `length` is what the sender announced, if it did.
+    async fn save(
+        &self,
+        place: &Place,
+        bytes: ByteStream,
+        length: Option<u64>,
+    ) -> Result<SavedFile, OutputError>;
+}
+
+/// Where a clip belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The batch's folder.
+    pub folder: PathBuf,
+    /// The file's name in it, safe on every system.
+    pub file_name: String,
+}
+
+/// Why a clip was not saved.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// The stream failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// Fewer or more bytes came than were announced.
+    #[error("got {got} bytes where {announced} were announced")]
+    WrongLength {
+        /// Bytes that came.
+        got: u64,
+        /// Bytes that were announced.
+        announced: u64,
+    },
+    /// What came is not a whole video.
+    #[error("what was downloaded is not a whole MP4 video: {0}")]
+    NotAVideo(String),
+    /// The store cannot take it: a full disk, a read-only folder. Nothing else will fare better.
+    #[error("cannot write {}: {error}", path.display())]
+    Store {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
