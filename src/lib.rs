@@ -9,3 +9,4 @@ pub mod queue;
 pub mod tls;
 pub mod provider;
 pub mod output;
+pub mod worker;

@@ -1,0 +1,51 @@
+//! The step that brings a clip home. It can be repeated for ever without paying.
+
+use crate::domain::Outcome;
+use crate::output::{FetchError, OutputError, Place};
+use crate::queue::Claim;
+
+use super::step::Finding;
+use super::{PoolError, Tools};
+
+impl Tools {
+    /// Fetches the clip and keeps it.
+    pub(super) async fn download(&self, claim: &Claim, may_be_local: bool) -> Result<Finding, PoolError> {
+        let Some(link) = &claim.attempt.output_url else {
+            return Ok(Outcome::LinkExpired {
+                due_at: self.clock.now(),
+                reason: "the link is missing".into(),
+            }
+            .into());
+        };
+        let place = Place { folder: claim.job.folder.clone(), file_name: claim.job.file_name.clone() };
+        let saved = match self.fetcher.get(link, may_be_local).await {
+            Ok(fetch) => self.output.save(&place, fetch.bytes, fetch.length).await,
+            Err(error) => Err(error.into()),
+        };
+        let error = match saved {
+            Ok(file) => return Ok(Outcome::Saved { file }.into()),
+            // A full disk fails every download: stop, rather than use up every job's tries.
+            Err(error @ OutputError::Store { .. }) => return Err(PoolError::Output(error)),
+            Err(error) => error,
+        };
+        let reason = error.to_string();
+        let last = claim.job.failures + 1 >= self.policy.downloads;
+        Ok(match error {
+            OutputError::Fetch(FetchError::Forbidden(_) | FetchError::TooLarge) => {
+                Outcome::GaveUp { reason }.into()
+            }
+            _ if last => {
+                let reason = format!(
+                    "{reason}, {} times in a row; `retry` goes on without paying",
+                    self.policy.downloads
+                );
+                Outcome::GaveUp { reason }.into()
+            }
+            // What is not a whole video may be the link's fault: a fresh one costs nothing.
+            OutputError::Fetch(FetchError::Expired(_)) | OutputError::NotAVideo(_) => {
+                Outcome::LinkExpired { due_at: self.again_at(claim, None), reason }.into()
+            }
+            _ => Outcome::Wait { due_at: Some(self.again_at(claim, None)), failure: Some(reason) }.into(),
+        })
+    }
+}

@@ -1,0 +1,133 @@
+//! The steps that only look: at a prediction, and for a lost submission in a provider's history. Neither can cost.
+
+use std::time::Duration;
+
+use crate::domain::{Cost, CostReport, Failure, Gate, Outcome, PriceRule};
+use crate::provider::{Doubt, Look, Provider, Trace};
+use crate::queue::Claim;
+
+use super::step::Finding;
+use super::{PoolError, Tools};
+
+/// A provider may not know a prediction it has just accepted: users of AI/ML API saw 404 right after a good create.
+const MISSING_AT_FIRST: Duration = Duration::from_secs(10 * 60);
+
+/// A history that fails this often in a row is not asked any more; a person decides.
+const MOST_SEARCHES_FAILED: u32 = 6;
+
+/// How much longer than its typical time a prediction may run before a history that lists only ended ones proves,
+/// by its silence, that there is none.
+const ENDED_BY_NOW: u32 = 3;
+
+/// Our own clock and the provider's may differ by so much.
+const CLOCK_SKEW: Duration = Duration::from_secs(120);
+
+impl Tools {
+    /// Looks at the prediction.
+    pub(super) async fn poll(&self, claim: &Claim, provider: &dyn Provider) -> Finding {
+        let Some(prediction) = &claim.attempt.prediction else {
+            return Outcome::GaveUp { reason: "the prediction id is missing from the queue".into() }.into();
+        };
+        let plan = self.plan(claim);
+        let age = self.age(claim);
+        let is_late = age > plan.deadline();
+        let give_up = |what: &str| {
+            let reason = format!(
+                "{what} (prediction {}); `retry` looks again without paying",
+                prediction.prediction_id
+            );
+            Finding::from(Outcome::GaveUp { reason })
+        };
+        match provider.poll(prediction, &Self::submission(claim)).await {
+            Ok(Look::Running) if is_late => give_up(&format!(
+                "{} has not finished it in {} minutes",
+                claim.attempt.provider,
+                age.as_secs() / 60
+            )),
+            Ok(Look::Running) => {
+                Outcome::Wait { due_at: Some(self.after(plan.next_look(age))), failure: None }.into()
+            }
+            Ok(Look::Done { output_url, cost, processing }) => Outcome::Finished {
+                output_url,
+                cost: self.settle(claim, cost.or_else(|| claim.attempt.early_cost.clone())),
+                processing: processing.or(Some(age)),
+                due_at: self.clock.now(),
+            }
+            .into(),
+            Ok(Look::Failed { reason, cost, retryable }) => {
+                let cost = self.settle(claim, cost);
+                let is_free = cost.amount == crate::domain::Money::ZERO;
+                let again = retryable && is_free && claim.job.attempts < self.policy.attempts;
+                let again_at = again.then(|| self.again_at(claim, None));
+                Outcome::PredictionFailed { reason, cost, again_at }.into()
+            }
+            Ok(Look::Missing { reason }) if age > MISSING_AT_FIRST => give_up(&reason),
+            Ok(Look::Missing { reason }) => self.wait(claim, reason, None),
+            Err(Failure::RateLimited { reason, retry_after }) => {
+                let mut finding = self.wait(claim, reason, retry_after);
+                finding.gate = retry_after.map(|delay| Gate::Calls { until: self.after(delay) });
+                finding
+            }
+            Err(Failure::Closed { reason }) => {
+                let mut finding = self.wait(claim, reason.clone(), None);
+                finding.gate = Some(Gate::Paused { reason, looks_too: true });
+                finding
+            }
+            Err(Failure::Rejected { reason }) if is_late => give_up(&reason),
+            Err(Failure::Transient { reason, retry_after }) => self.wait(claim, reason, retry_after),
+            Err(Failure::Rejected { reason } | Failure::Unknown { reason }) => self.wait(claim, reason, None),
+        }
+    }
+
+    /// Looks for a lost submission in the provider's history.
+    pub(super) async fn reconcile(
+        &self,
+        claim: &Claim,
+        provider: &dyn Provider,
+    ) -> Result<Finding, PoolError> {
+        let sent_at = claim.attempt.submitted_at;
+        let since = sent_at.saturating_sub(CLOCK_SKEW).unwrap_or(sent_at);
+        let owned = self.queue.owned_predictions(claim.attempt.provider, since).await?;
+        let doubt = Doubt { submission: Self::submission(claim), sent_at, now: self.clock.now(), owned };
+        let plan = self.plan(claim);
+        Ok(match provider.reconcile(&doubt).await {
+            Ok(Trace::Found(prediction)) => Outcome::Adopted { prediction, due_at: self.clock.now() }.into(),
+            Ok(Trace::Several(ids)) => {
+                let failure = format!(
+                    "{} has several predictions that may be this job: {}; `resolve` it",
+                    claim.attempt.provider,
+                    ids.join(", ")
+                );
+                Outcome::Wait { due_at: None, failure: Some(failure) }.into()
+            }
+            Ok(Trace::Absent { lists_running }) => {
+                let processing = if lists_running { Duration::ZERO } else { plan.typical * ENDED_BY_NOW };
+                let proof = self.pace.history_delay(claim.attempt.provider) + processing;
+                let age = self.age(claim);
+                if age >= proof {
+                    Outcome::ProvenAbsent { due_at: self.clock.now() }.into()
+                } else {
+                    let pause = (proof / 6).clamp(plan.shortest, Duration::from_secs(60)).min(proof - age);
+                    Outcome::Wait { due_at: Some(self.after(pause)), failure: None }.into()
+                }
+            }
+            Err(Failure::RateLimited { reason, retry_after }) => self.wait(claim, reason, retry_after),
+            Err(failure) if claim.job.failures + 1 >= MOST_SEARCHES_FAILED => {
+                let failure = format!("{failure}; nobody can tell whether it was paid: `resolve` it");
+                Outcome::Wait { due_at: None, failure: Some(failure) }.into()
+            }
+            Err(failure) => self.wait(claim, failure.to_string(), None),
+        })
+    }
+
+    fn wait(&self, claim: &Claim, failure: String, retry_after: Option<Duration>) -> Finding {
+        Outcome::Wait { due_at: Some(self.again_at(claim, retry_after)), failure: Some(failure) }.into()
+    }
+
+    fn settle(&self, claim: &Claim, report: Option<CostReport>) -> Cost {
+        let route = self.catalog.route(claim.attempt.provider, &claim.attempt.wire_model);
+        // A route that has left the catalogue since still has the price it was reserved at.
+        let rule = route.map_or_else(PriceRule::default, |route| route.price.clone());
+        rule.settle(report.as_ref(), claim.attempt.estimate)
+    }
+}

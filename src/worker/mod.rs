@@ -1,0 +1,17 @@
+//! The pool that works a queue off: claims steps, runs each, records what it found out, stops cleanly.
+//!
+//! The rule of this folder: a job advances by steps (one claim, one external call, one transaction), so a waiting job
+//! holds no task, and going on after a crash is the ordinary path. Nothing here prints; what happened is an [`Event`].
+
+pub mod download;
+pub mod event;
+pub mod look;
+pub mod pace;
+pub mod pool;
+pub mod step;
+pub mod submit;
+
+pub use event::{Event, Observer};
+pub use pace::Pace;
+pub use pool::{Pool, PoolError, PoolOptions, Rest, StopSignal};
+pub use step::Tools;

@@ -1,0 +1,160 @@
+//! One step of one job: which call it makes, and how its result is recorded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Clock;
+use crate::domain::{Catalog, Gate, JobState, Outcome, PollPlan, ProviderName, RetryPolicy};
+use crate::output::{Fetcher, OutputStore};
+use crate::provider::{Provider, Submission};
+use crate::queue::{Claim, Queue, QueueError, Step};
+
+use super::{Event, Observer, Pace, PoolError};
+
+/// What a step works with.
+pub struct Tools {
+    /// The queue.
+    pub queue: Arc<dyn Queue>,
+    /// The providers that can be called.
+    pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    /// Where clips are kept.
+    pub output: Arc<dyn OutputStore>,
+    /// Fetches clips.
+    pub fetcher: Fetcher,
+    /// The models.
+    pub catalog: Arc<Catalog>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How often and how long to try.
+    pub policy: RetryPolicy,
+    /// When to look.
+    pub pace: Pace,
+    /// Sees what happens.
+    pub observer: Observer,
+}
+
+/// What a step found out, and what it means for the provider.
+pub(super) struct Finding {
+    pub(super) outcome: Outcome,
+    pub(super) gate: Option<Gate>,
+}
+
+impl From<Outcome> for Finding {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, gate: None }
+    }
+}
+
+impl Tools {
+    /// Makes the step's call.
+    pub(super) async fn take(&self, claim: &Claim) -> Result<Finding, PoolError> {
+        let provider = &claim.attempt.provider;
+        let Some(provider) = self.providers.get(provider) else {
+            // Claims are made for the providers in question only; downloads need no key and may be for any.
+            return match claim.step {
+                Step::Download => self.download(claim, false).await,
+                _ => Err(PoolError::Fault(format!("a step was claimed for {provider}, which is not in use"))),
+            };
+        };
+        match claim.step {
+            Step::Submit => Ok(self.submit(claim, provider.as_ref()).await),
+            Step::Poll => Ok(self.poll(claim, provider.as_ref()).await),
+            Step::Reconcile => self.reconcile(claim, provider.as_ref()).await,
+            Step::Download => self.download(claim, provider.is_loopback()).await,
+        }
+    }
+
+    /// Records what a step found out, and tells the observer.
+    pub(super) async fn record(&self, claim: &Claim, finding: Finding) -> Result<(), PoolError> {
+        let Finding { outcome, gate } = finding;
+        let provider = claim.attempt.provider;
+        let now = self.clock.now();
+        let gate = gate.map(|gate| (provider, gate));
+        let state = match self.queue.advance(claim.lease.clone(), outcome.clone(), gate.clone(), now).await {
+            Ok(state) => state,
+            Err(QueueError::Conflict(reason)) => {
+                // The prediction found in the history belongs to another job by now: look again, without it.
+                let due_at = Some(self.policy.again_at(now, claim.job.failures + 1, None, fastrand::f64()));
+                let again = Outcome::Wait { due_at, failure: Some(reason) };
+                self.queue.advance(claim.lease.clone(), again, None, now).await?
+            }
+            Err(QueueError::LeaseLost(job_id)) => {
+                // Somebody else has the job now, or a person took it back. Their record stands; ours is void.
+                tracing::warn!(job.id = job_id.0, step = claim.step.as_str(), "lease lost, result dropped");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Outcome::Finished { processing: Some(took), .. } = &outcome {
+            self.pace.learn(provider, &claim.attempt.wire_model, *took);
+        }
+        self.tell(claim, outcome, state);
+        if let Some((provider, Gate::Paused { reason, .. })) = gate {
+            tracing::warn!(%provider, "provider paused: {reason}");
+            (self.observer)(Event::ProviderPaused { provider, reason });
+        }
+        Ok(())
+    }
+
+    fn tell(&self, claim: &Claim, outcome: Outcome, state: JobState) {
+        let row_key = claim.job.row_key.clone();
+        let mut why = None;
+        match outcome {
+            Outcome::Accepted { prediction, .. } => {
+                tracing::debug!(job.id = claim.job.job_id.0, attempt = claim.attempt.number, provider = %claim.attempt.provider,
+                    prediction.id = prediction.prediction_id, "submitted");
+                let (provider, estimate) = (claim.attempt.provider, claim.attempt.estimate);
+                (self.observer)(Event::Submitted { row_key: row_key.clone(), provider, estimate });
+            }
+            Outcome::Finished { cost, .. } => (self.observer)(Event::Made { row_key: row_key.clone(), cost }),
+            Outcome::Saved { file } => (self.observer)(Event::Saved { row_key: row_key.clone(), file }),
+            Outcome::Refused { reason, .. }
+            | Outcome::Rejected { reason }
+            | Outcome::LostAnswer { reason, .. }
+            | Outcome::PredictionFailed { reason, .. }
+            | Outcome::LinkExpired { reason, .. }
+            | Outcome::GaveUp { reason } => why = Some(reason),
+            Outcome::Wait { failure, .. } => why = failure,
+            Outcome::Adopted { .. } | Outcome::ProvenAbsent { .. } => {}
+        }
+        if let Some(reason) = &why {
+            tracing::info!(job.id = claim.job.job_id.0, attempt = claim.attempt.number, provider = %claim.attempt.provider,
+                step = claim.step.as_str(), state = state.as_str(), "{reason}");
+        }
+        (self.observer)(Event::Moved { row_key, batch: claim.job.batch.clone(), state, reason: why });
+    }
+
+    /// What was sent, in the form providers take.
+    pub(super) fn submission(claim: &Claim) -> Submission {
+        Submission {
+            wire_model: claim.attempt.wire_model.clone(),
+            request: claim.attempt.request.clone(),
+            client_token: claim.attempt.client_token.clone(),
+        }
+    }
+
+    /// When to look at the claim's prediction.
+    pub(super) fn plan(&self, claim: &Claim) -> PollPlan {
+        self.pace.plan(&self.catalog, claim.attempt.provider, &claim.attempt.wire_model)
+    }
+
+    /// How long ago the claim's attempt was submitted.
+    pub(super) fn age(&self, claim: &Claim) -> Duration {
+        let age = self.clock.now().duration_since(claim.attempt.submitted_at);
+        // A clock that was set back makes the attempt younger than it is, never older than it can be.
+        Duration::try_from(age.max(SignedDuration::ZERO)).unwrap_or(Duration::ZERO)
+    }
+
+    /// When to try again after one more failure of this step.
+    pub(super) fn again_at(&self, claim: &Claim, retry_after: Option<Duration>) -> Timestamp {
+        self.policy.again_at(self.clock.now(), claim.job.failures + 1, retry_after, fastrand::f64())
+    }
+
+    /// A time from now.
+    pub(super) fn after(&self, delay: Duration) -> Timestamp {
+        self.clock.now().saturating_add(delay).unwrap_or(Timestamp::MAX)
+    }
+}
