@@ -10,3 +10,4 @@ pub mod tls;
 pub mod provider;
 pub mod output;
 pub mod worker;
+pub mod simulator;

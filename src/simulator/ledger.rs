@@ -1,0 +1,59 @@
+//! What the simulated providers took and billed: what a test holds the books against.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Api;
+
+/// One accepted create.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// Who took it.
+    pub api: Api,
+    /// Its id.
+    pub prediction_id: String,
+    /// The model it was for.
+    pub model: String,
+    /// Its input as it came.
+    pub input: Value,
+    /// The client's own name for it, where one was sent.
+    pub client_request_id: Option<String>,
+    /// When it was accepted, in milliseconds since 1970.
+    pub accepted_at: i64,
+    /// Its price in micro-dollars.
+    pub price: i64,
+    /// What is billed for it, in micro-dollars: nothing where it failed or was cancelled.
+    pub charged: i64,
+    /// Whether it ended, or will end, with a clip.
+    pub succeeds: bool,
+    /// Looks at it.
+    pub polls: u32,
+    /// Downloads of its clip.
+    pub downloads: u32,
+}
+
+/// Everything the simulated providers took.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Ledger {
+    /// The accepted creates, in order.
+    pub entries: Vec<Entry>,
+    /// Create calls seen, refused ones among them.
+    pub creates_seen: u64,
+    /// Creates refused because too many were running.
+    pub over_slots: u64,
+    /// Creates refused because too many came within 60 seconds.
+    pub over_rate: u64,
+    /// Calls that came before the time their caller was told to wait for.
+    pub impatient: u64,
+    /// Calls refused for their key.
+    pub unauthorized: u64,
+    /// Downloads that carried a key: it should have stayed with the API.
+    pub leaked_keys: u64,
+}
+
+impl Ledger {
+    /// What all entries are billed, in micro-dollars.
+    pub fn charged(&self) -> i64 {
+        self.entries.iter().map(|entry| entry.charged).sum()
+    }
+}

@@ -1,0 +1,220 @@
+//! How the simulated APIs behave: limits, speed, faults, and what their publishers leave open.
+
+use std::str::FromStr;
+
+use super::Api;
+
+/// How the simulated APIs behave.
+#[derive(Clone, Debug)]
+pub struct SimulatorOptions {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    pub port: u16,
+    /// How many times faster than in life predictions are made.
+    pub speed: f64,
+    /// Seed of all chance.
+    pub seed: u64,
+    /// Limits of each::labs: 100 creates a minute and 10 at once, by its model pages.
+    pub eachlabs: Limits,
+    /// Limits of AI/ML API, which publishes none.
+    pub aimlapi: Limits,
+    /// Limits of fal.ai: what exceeds `at_once` waits in its queue and is never refused.
+    pub fal: Limits,
+    /// What goes wrong, and how often.
+    pub faults: Faults,
+    /// Whether the history endpoints answer.
+    pub history: bool,
+    /// Whether the histories of fal.ai and AI/ML API list predictions that have not ended. Neither says.
+    pub history_lists_running: bool,
+    /// Whether each::labs reports `metrics.cost`. Its API reference has it, its model pages do not.
+    pub eachlabs_reports_cost: bool,
+    /// Whether AI/ML API reports credits in its create answer. Some of its published examples do.
+    pub aimlapi_reports_credits: bool,
+    /// Whether a wrong balance refuses creates: 402 at each::labs, 403 at the others.
+    pub no_balance: bool,
+    /// The one key that is accepted; any where `None`.
+    pub key: Option<String>,
+}
+
+/// What one API allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Creates in any 60 seconds.
+    pub creates_per_minute: u32,
+    /// Predictions at once.
+    pub at_once: u32,
+}
+
+impl Default for SimulatorOptions {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            speed: 1.0,
+            seed: 1,
+            eachlabs: Limits { creates_per_minute: 100, at_once: 10 },
+            aimlapi: Limits { creates_per_minute: 100, at_once: 10 },
+            fal: Limits { creates_per_minute: 600, at_once: 2 },
+            faults: Faults::default(),
+            history: true,
+            history_lists_running: false,
+            eachlabs_reports_cost: true,
+            aimlapi_reports_credits: true,
+            no_balance: false,
+            key: None,
+        }
+    }
+}
+
+impl SimulatorOptions {
+    /// Tells the limits of one API.
+    pub fn limits(&self, api: Api) -> Limits {
+        match api {
+            Api::Eachlabs => self.eachlabs,
+            Api::Aimlapi => self.aimlapi,
+            Api::Fal => self.fal,
+        }
+    }
+
+    /// Sets the limits of all three.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        (self.eachlabs, self.aimlapi, self.fal) = (limits, limits, limits);
+        self
+    }
+}
+
+/// A kind of call that something can go wrong with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A create.
+    Create,
+    /// A look at a prediction or its result.
+    Poll,
+    /// A download.
+    Download,
+    /// A search in a history.
+    History,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// 500 or 503 with the provider's own error body; nothing is done.
+    ServerError,
+    /// 502 with somebody else's page; nothing is done.
+    BadGateway,
+    /// 429 with `Retry-After`; nothing is done.
+    RateLimited,
+    /// The connection closes without an answer; nothing is done.
+    DropBefore,
+    /// The call is carried out, then the connection closes without an answer.
+    DropAfter,
+    /// The call is carried out or not, then 200 with a body that is not JSON.
+    Garbage,
+    /// The answer comes late.
+    Slow,
+    /// The prediction fails, and is not billed.
+    FailedPrediction,
+    /// Half of the clip, then the connection closes.
+    Truncated,
+    /// The link has expired; a new look gives a new one.
+    Expired,
+}
+
+impl Fault {
+    /// Every fault with its name.
+    pub const ALL: [(Self, &'static str); 10] = [
+        (Self::ServerError, "server-error"),
+        (Self::BadGateway, "bad-gateway"),
+        (Self::RateLimited, "rate-limited"),
+        (Self::DropBefore, "drop-before"),
+        (Self::DropAfter, "drop-after"),
+        (Self::Garbage, "garbage"),
+        (Self::Slow, "slow"),
+        (Self::FailedPrediction, "failed-prediction"),
+        (Self::Truncated, "truncated"),
+        (Self::Expired, "expired"),
+    ];
+
+    fn fits(self, call: Call) -> bool {
+        match self {
+            Self::FailedPrediction => call == Call::Create,
+            Self::Truncated | Self::Expired => call == Call::Download,
+            Self::RateLimited | Self::Garbage => call != Call::Download,
+            _ => true,
+        }
+    }
+}
+
+/// What goes wrong, and how often.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    rules: Vec<(Option<Call>, Fault, f64)>,
+    /// What `Retry-After` says, in seconds.
+    pub retry_after_s: u64,
+    /// How late a slow answer is, in seconds.
+    pub slow_s: f64,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { rules: Vec::new(), retry_after_s: 1, slow_s: 5.0 }
+    }
+}
+
+impl Faults {
+    /// Adds a fault with its probability, for one kind of call or wherever it fits.
+    pub fn with(mut self, call: impl Into<Option<Call>>, fault: Fault, probability: f64) -> Self {
+        self.rules.push((call.into(), fault, probability));
+        self
+    }
+
+    /// Decides what goes wrong with a call.
+    pub fn roll(&self, call: Call, random: &mut fastrand::Rng) -> Option<Fault> {
+        let mut hit = None;
+        for (only, fault, probability) in &self.rules {
+            // Every rule draws, so that one rule's luck does not shift another's.
+            let drawn = random.f64() < *probability;
+            if drawn && hit.is_none() && fault.fits(call) && only.is_none_or(|only| only == call) {
+                hit = Some(*fault);
+            }
+        }
+        hit
+    }
+}
+
+/// One `--fault` as written: `garbage=0.2`, or `poll:garbage=0.2` for one kind of call.
+#[derive(Clone, Copy, Debug)]
+pub struct FaultRule {
+    /// The kind of call; wherever it fits where `None`.
+    pub call: Option<Call>,
+    /// The fault.
+    pub fault: Fault,
+    /// How often, from 0 to 1.
+    pub probability: f64,
+}
+
+impl FromStr for FaultRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (what, probability) =
+            text.split_once('=').ok_or("write it like garbage=0.2 or poll:garbage=0.2")?;
+        let (call, name) = match what.split_once(':') {
+            None => (None, what),
+            Some(("create", name)) => (Some(Call::Create), name),
+            Some(("poll", name)) => (Some(Call::Poll), name),
+            Some(("download", name)) => (Some(Call::Download), name),
+            Some(("history", name)) => (Some(Call::History), name),
+            Some((other, _)) => {
+                return Err(format!("unknown call `{other}`, one of create, poll, download, history"));
+            }
+        };
+        let names = Fault::ALL.map(|(_, name)| name).join(", ");
+        let fault = Fault::ALL.into_iter().find(|(_, known)| *known == name);
+        let (fault, _) = fault.ok_or_else(|| format!("unknown fault `{name}`, one of {names}"))?;
+        let probability: f64 = probability.parse().map_err(|_| "the probability is a number from 0 to 1")?;
+        if !(0.0..=1.0).contains(&probability) {
+            return Err("the probability is a number from 0 to 1".into());
+        }
+        Ok(Self { call, fault, probability })
+    }
+}
