@@ -1,13 +1,23 @@
-//! Overnight.
+#![doc = include_str!("../README.md")]
+//!
+//! # The map
+//!
+//! Arrows point one way: `main → cli → worker → {queue, provider, output} → domain`, and `manifest, catalog → domain`.
+//! `simulator` uses nothing of `provider`. Only `cli/setup.rs` (and `cli/load.rs` for a check) names concrete adapters.
+//!
+//! To see the whole in one sitting read [`domain::job`] (the state machine), [`domain::outcome`], [`domain::retry`],
+//! [`queue`], [`provider`], [`worker::pool`] and [`worker::step`].
 
-pub mod clock;
-pub mod domain;
-pub mod toml_file;
 pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod domain;
 pub mod manifest;
-pub mod queue;
-pub mod tls;
-pub mod provider;
 pub mod output;
-pub mod worker;
+pub mod provider;
+pub mod queue;
 pub mod simulator;
+pub mod tls;
+pub mod toml_file;
+pub mod worker;

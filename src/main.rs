@@ -1,1 +1,7 @@
-fn main() {}
+//! The `overnight` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    overnight::cli::main().into()
+}

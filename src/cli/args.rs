@@ -1,0 +1,305 @@
+//! Every flag, with the help a user reads.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::domain::{JobState, Money, ProviderName};
+use crate::simulator::options::FaultRule;
+
+/// Renders product catalogues in bulk: a manifest of images and prompts becomes clips on disk, none paid twice, none
+/// lost, whatever is cut.
+#[derive(Debug, Parser)]
+#[command(name = "overnight", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 all jobs succeeded · 1 could not go on · 2 usage or manifest error, nothing \
+loaded · 3 finished, but some jobs failed or are in doubt · 4 stopped at the budget · 130 interrupted, state saved"
+)]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What holds for every command.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// The queue file [default: overnight.db] [env: OVERNIGHT_QUEUE]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub queue: Option<PathBuf>,
+    /// The config file [default: overnight.toml, if it is there]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Log more: -v what went wrong and will be tried again, -vv every step
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Say nothing but errors and what was asked for
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// How logs are written to standard error
+    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub color: Color,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a manifest, price it, and put its rows into the queue
+    Load(LoadArgs),
+    /// Work until nothing is left to do
+    Run(RunArgs),
+    /// Tell how the queue stands
+    Status(StatusArgs),
+    /// List jobs
+    Jobs(JobsArgs),
+    /// Show one job with its attempts
+    Show(ShowArgs),
+    /// Make failed or cancelled jobs go on; what is paid is not paid again
+    Retry(SelectArgs),
+    /// Take jobs back that are not paid yet; others when they are named
+    Cancel(SelectArgs),
+    /// Decide about a job in doubt
+    Resolve(ResolveArgs),
+    /// Write one record for each job
+    Export(ExportArgs),
+    /// Show the models: fields, limits, prices, routes
+    Models(ModelsArgs),
+    /// Serve the three APIs on this machine, for rehearsals and tests
+    Simulate(SimulateArgs),
+    /// Render a sample catalogue on the simulator: needs no key and no network
+    Demo(DemoArgs),
+}
+
+/// `load`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  overnight load mugs.csv --model kling-v1-standard --check
+  overnight load mugs.csv --model kling-v1-standard --via eachlabs,fal --budget 25
+  overnight load shop.csv --model kling-v1-standard --map id=SKU --map image='Image Src' \\
+      --prompt 'Slow turntable of {Title|the product}' --set duration=10")]
+pub struct LoadArgs {
+    /// Manifests, .csv or .jsonl; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The model; `overnight models` lists them
+    #[arg(long)]
+    pub model: String,
+    /// The providers that may be used, in order of preference [default: all that offer the model]
+    #[arg(long, value_delimiter = ',', value_name = "P,P")]
+    pub via: Vec<ProviderName>,
+    /// The batch's name [default: the first file's name]
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Folder in which the batch's folder is made [default: renders]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Take a field from a column of another name
+    #[arg(long, value_name = "FIELD=COLUMN", value_parser = pair)]
+    pub map: Vec<(String, String)>,
+    /// Give a field to every row that leaves it out
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// Make the prompt of columns: `{Column}`, `{Column|text if empty}`, `{{` for a brace
+    #[arg(long, value_name = "TEMPLATE")]
+    pub prompt: Option<String>,
+    /// What the batch may cost, in dollars: spent and reserved never pass it
+    #[arg(long, value_name = "USD")]
+    pub budget: Option<Money>,
+    /// Check and price only; change nothing
+    #[arg(long)]
+    pub check: bool,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((field, value)) if !field.trim().is_empty() => Ok((field.trim().to_owned(), value.to_owned())),
+        _ => Err("write it like FIELD=TEXT".into()),
+    }
+}
+
+/// `run`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// Only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Steps at once [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+    /// Stop when the batches in question have cost this many dollars, earlier runs included
+    #[arg(long, value_name = "USD")]
+    pub budget: Option<Money>,
+    /// Wait for more work for ever
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Again every second, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `jobs`.
+#[derive(Debug, Args)]
+pub struct JobsArgs {
+    /// Only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Only jobs in this state
+    #[arg(long)]
+    pub state: Option<JobState>,
+    /// As a JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `show`.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// A row's id, or a job's number
+    pub job: String,
+    /// The batch, where several have the id
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `retry` and `cancel`.
+#[derive(Debug, Args)]
+pub struct SelectArgs {
+    /// Only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Only jobs in this state
+    #[arg(long)]
+    pub state: Option<JobState>,
+    /// Only these jobs, by row id or number
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+}
+
+/// `resolve`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("decision").required(true))]
+pub struct ResolveArgs {
+    /// A row's id, or a job's number
+    pub job: String,
+    /// The batch, where several have the id
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// The provider took it: go on with this prediction
+    #[arg(long, group = "decision", value_name = "ID")]
+    pub adopt: Option<String>,
+    /// The provider did not take it: send it again, and pay for that
+    #[arg(long, group = "decision")]
+    pub resubmit: bool,
+    /// Give it up; its price stays booked
+    #[arg(long, group = "decision")]
+    pub fail: bool,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// How records are written
+    #[arg(long, value_enum, default_value = "csv")]
+    pub format: ExportFormat,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// With a header.
+    Csv,
+    /// One object a line.
+    Jsonl,
+}
+
+/// `models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Only this model, with all its fields
+    pub model: Option<String>,
+}
+
+/// `simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 8765)]
+    pub port: u16,
+    /// How many times faster than in life
+    #[arg(long, default_value_t = 1.0, value_name = "X")]
+    pub speed: f64,
+    /// Seed of all chance
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// What goes wrong, with its probability: `garbage=0.2`, or `poll:garbage=0.2` for one kind of call (create, poll,
+    /// download, history). Faults: server-error, bad-gateway, rate-limited, drop-before, drop-after, garbage, slow,
+    /// failed-prediction, truncated, expired
+    #[arg(long, value_name = "FAULT=P")]
+    pub fault: Vec<FaultRule>,
+    /// What Retry-After says, in seconds
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub retry_after: u64,
+    /// Creates allowed in any 60 seconds, at each API
+    #[arg(long, value_name = "N")]
+    pub creates_per_minute: Option<u32>,
+    /// Predictions allowed at once, at each API
+    #[arg(long, value_name = "N")]
+    pub at_once: Option<u32>,
+    /// Answer no question about the past
+    #[arg(long)]
+    pub no_history: bool,
+    /// Let the balance be empty
+    #[arg(long)]
+    pub no_balance: bool,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Folder for the demo's queue and clips
+    #[arg(long, default_value = "renders/demo", value_name = "DIR")]
+    pub dir: PathBuf,
+}

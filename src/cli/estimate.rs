@@ -1,0 +1,80 @@
+//! What a manifest would cost on each route, and how long it should take.
+
+use crate::domain::{Model, Money, NewJob, ProviderName};
+
+use super::render;
+use super::setup::Setup;
+
+/// Sums rows up by route.
+pub(super) struct Estimate<'a> {
+    model: &'a Model,
+    rows: u64,
+    routes: Vec<RouteSum>,
+}
+
+struct RouteSum {
+    provider: ProviderName,
+    rows: u64,
+    cost: Money,
+}
+
+impl<'a> Estimate<'a> {
+    pub(super) fn new(model: &'a Model, providers: &[ProviderName]) -> Self {
+        let sum = |provider: &ProviderName| RouteSum { provider: *provider, rows: 0, cost: Money::ZERO };
+        Self { model, rows: 0, routes: providers.iter().map(sum).collect() }
+    }
+
+    pub(super) fn add(&mut self, job: &NewJob) {
+        self.rows += 1;
+        for sum in self.routes.iter_mut().filter(|sum| job.providers.contains(&sum.provider)) {
+            if let Some(route) = self.model.route(sum.provider) {
+                sum.rows += 1;
+                sum.cost += self.model.price(route, &job.input);
+            }
+        }
+    }
+
+    /// Prints a line a route, and the time all of them together need.
+    pub(super) fn tell(&self, setup: &Setup) -> anyhow::Result<()> {
+        let mut table =
+            vec![["route", "rows it can take", "price if all go there", "time"].map(String::from).to_vec()];
+        let mut per_second = 0.0;
+        for sum in &self.routes {
+            let pace = self.clips_per_second(setup, sum.provider);
+            per_second += pace;
+            table.push(vec![
+                sum.provider.to_string(),
+                sum.rows.to_string(),
+                format!("${}", sum.cost),
+                format!("about {}", self.time(sum.rows, pace, sum.provider, setup)),
+            ]);
+        }
+        render::table(&table)?;
+        if let [_, second, ..] = self.routes.as_slice() {
+            let time = self.time(self.rows, per_second, second.provider, setup);
+            render::line(format_args!("all together: about {time}"))?;
+        }
+        Ok(())
+    }
+
+    /// How many clips a provider makes in a second, at its limits.
+    fn clips_per_second(&self, setup: &Setup, provider: ProviderName) -> f64 {
+        let limits = setup.limits(provider);
+        let by_slots = f64::from(limits.in_flight) / self.typical_s(setup, provider).max(0.001);
+        by_slots.min(f64::from(limits.creates_per_minute) / 60.0)
+    }
+
+    fn typical_s(&self, setup: &Setup, provider: ProviderName) -> f64 {
+        let configured = setup.config.provider.get(&provider).and_then(|settings| settings.typical_s);
+        configured.or_else(|| Some(self.model.route(provider)?.typical.as_secs_f64())).unwrap_or(0.0)
+    }
+
+    /// Whole rounds of the slots: the last clip begins when all others have begun.
+    fn time(&self, rows: u64, per_second: f64, provider: ProviderName, setup: &Setup) -> String {
+        let typical = self.typical_s(setup, provider);
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        let seconds =
+            (f64::from(rows) / per_second.max(f64::MIN_POSITIVE)).max(if rows == 0 { 0.0 } else { typical });
+        render::span(format!("{seconds:.0}").parse().unwrap_or(u64::MAX))
+    }
+}

@@ -1,0 +1,169 @@
+//! `load`: a manifest is checked, priced, and put into the queue.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::domain::nearest::did_you_mean;
+use crate::domain::{Model, NewJob, ProviderName, file_name};
+use crate::manifest::{self, Format, Problem, Rules, Sink};
+use crate::queue::sqlite::SqliteQueue;
+use crate::queue::{Addition, LoadPlan, NewBatch, Staging};
+
+use super::args::{Global, LoadArgs};
+use super::estimate::Estimate;
+use super::exit::{Exit, Usage};
+use super::render;
+use super::setup::Setup;
+
+/// Loads manifests.
+pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit> {
+    let setup = Setup::of(global)?;
+    let model = find_model(&setup, &args.model)?;
+    let providers = find_providers(model, &args.via)?;
+    let rules =
+        Rules::new(model, providers.clone(), args.map, args.set, args.prompt.as_deref()).map_err(Usage)?;
+    let name = batch_name(args.batch, &args.files)?;
+    let out = args.out.as_ref().unwrap_or(&setup.config.out);
+    let folder = std::path::absolute(out)?.join(file_name::safe_stem(&name));
+    let batch = NewBatch { name: name.clone(), model: model.name.clone(), folder, budget: args.budget };
+    // A check must leave nothing behind, not even an empty queue.
+    let queue = if args.check && !setup.config.queue.exists() {
+        std::sync::Arc::new(SqliteQueue::open_or_create(Path::new(":memory:"))?)
+    } else {
+        setup.queue_or_new()?
+    };
+    let staging = queue.stage(batch)?;
+    let estimate = Estimate::new(model, &providers);
+    let mut rows = Rows { staging, estimate, problems: 0 };
+    let mut read = 0;
+    for file in &args.files {
+        read += read_file(file, &rules, &mut rows)?;
+    }
+    if rows.problems > 0 {
+        let mistakes = render::count(rows.problems, "mistake");
+        return Err(Usage(format!("{mistakes} in {}; nothing was loaded", render::count(read, "row"))).into());
+    }
+    if read == 0 {
+        return Err(Usage("the manifest has no rows; nothing was loaded".into()).into());
+    }
+    let plan = rows.staging.plan()?;
+    if args.check {
+        tell_plan(&name, &plan, "would be")?;
+        rows.estimate.tell(&setup)?;
+        return Ok(Exit::Success);
+    }
+    let plan = rows.staging.commit(setup.clock.now())?;
+    tell_plan(&name, &plan, "are")?;
+    if !global.quiet && plan.new + plan.changed > 0 {
+        rows.estimate.tell(&setup)?;
+        render::note(format_args!("next: overnight run --batch {name}"));
+    }
+    Ok(Exit::Success)
+}
+
+fn find_model<'a>(setup: &'a Setup, name: &str) -> anyhow::Result<&'a Model> {
+    let known = || setup.catalog.models.iter().map(|model| model.name.as_str());
+    setup.catalog.model(name).ok_or_else(|| {
+        let names = known().collect::<Vec<_>>().join(", ");
+        Usage(format!("unknown model `{name}`{}\nhint: there are {names}", did_you_mean(name, known())))
+            .into()
+    })
+}
+
+fn find_providers(model: &Model, via: &[ProviderName]) -> anyhow::Result<Vec<ProviderName>> {
+    if via.is_empty() {
+        return Ok(model.routes.iter().map(|route| route.provider).collect());
+    }
+    for (index, provider) in via.iter().enumerate() {
+        if model.route(*provider).is_none() {
+            let offer: Vec<&str> = model.routes.iter().map(|route| route.provider.as_str()).collect();
+            let message =
+                format!("{provider} does not offer {}\nhint: these do: {}", model.name, offer.join(", "));
+            return Err(Usage(message).into());
+        }
+        if via[..index].contains(provider) {
+            return Err(Usage(format!("--via names {provider} twice")).into());
+        }
+    }
+    Ok(via.to_vec())
+}
+
+fn batch_name(given: Option<String>, files: &[PathBuf]) -> anyhow::Result<String> {
+    let stem = || files.iter().find(|file| *file != Path::new("-")).and_then(|file| file.file_stem());
+    let name = given.or_else(|| stem().map(|stem| stem.to_string_lossy().into_owned()));
+    let name = name.ok_or_else(|| Usage("standard input has no name: say --batch NAME".into()))?;
+    if name.trim().is_empty() || name.chars().any(char::is_control) || name.chars().count() > 100 {
+        return Err(Usage("the batch's name must be 1 to 100 plain characters".into()).into());
+    }
+    Ok(name)
+}
+
+fn read_file(path: &Path, rules: &Rules<'_>, rows: &mut Rows) -> anyhow::Result<u64> {
+    let is_stdin = path == Path::new("-");
+    let mut source: Box<dyn BufRead> = if is_stdin {
+        Box::new(std::io::stdin().lock())
+    } else {
+        let file =
+            File::open(path).map_err(|error| Usage(format!("cannot read {}: {error}", path.display())))?;
+        if file.metadata()?.is_dir() {
+            return Err(Usage(format!("{} is a folder, not a manifest", path.display())).into());
+        }
+        Box::new(BufReader::new(file))
+    };
+    let name = if is_stdin { "-".to_owned() } else { path.display().to_string() };
+    let format = match Format::of(path) {
+        Some(format) => format,
+        None => Format::sniff(&mut source)?,
+    };
+    manifest::read(source, &name, format, rules, rows).with_context(|| format!("cannot read {name}"))
+}
+
+/// Takes rows as they are read.
+struct Rows<'a> {
+    staging: Box<dyn Staging>,
+    estimate: Estimate<'a>,
+    problems: u64,
+}
+
+impl Sink for Rows<'_> {
+    fn row(&mut self, job: NewJob) -> anyhow::Result<Option<String>> {
+        Ok(match self.staging.add(&job)? {
+            Addition::Staged => {
+                self.estimate.add(&job);
+                None
+            }
+            Addition::Duplicate { line } => Some(format!("`{}` is on line {line} already", job.row_key)),
+        })
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.problems += 1;
+        render::note(problem);
+    }
+}
+
+fn tell_plan(name: &str, plan: &LoadPlan, are: &str) -> anyhow::Result<()> {
+    let rows = plan.new + plan.changed + plan.same + plan.busy;
+    let mut text = format!(
+        "{name}: {}: {} new, {} changed, {} same",
+        render::count(rows, "row"),
+        plan.new,
+        plan.changed,
+        plan.same
+    );
+    if plan.gone > 0 {
+        text.push_str(&format!(", {} of the batch not in the manifest (left as they are)", plan.gone));
+    }
+    render::line(text)?;
+    if plan.busy > 0 {
+        render::note(format_args!(
+            "{} changed while their jobs are under way; they were left alone: load again when they are over",
+            render::count(plan.busy, "row")
+        ));
+    }
+    let queued = render::count(plan.new + plan.changed, "job");
+    render::line(format_args!("{queued} {are} queued, at most ${}", plan.estimate))
+}

@@ -1,0 +1,72 @@
+//! The command line: one file a command. `render` prints, and nothing else does; `setup` names the concrete adapters,
+//! and nothing else does.
+
+mod args;
+mod decide;
+mod demo;
+mod estimate;
+mod exit;
+mod export;
+mod jobs;
+mod load;
+mod models;
+mod progress;
+mod render;
+mod run;
+mod setup;
+mod simulate;
+mod status;
+mod summary;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+pub use args::{Cli, Command};
+pub use exit::{Exit, Usage};
+
+/// Parses the command line, runs the command, and tells how it ended.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // Whoever closed the pipe has read enough.
+            let _ = error.print();
+            return if shown { Exit::Success } else { Exit::Usage };
+        }
+    };
+    setup::start_logs(&cli);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            render::error(&anyhow::Error::new(error).context("cannot start"));
+            return Exit::CannotGoOn;
+        }
+    };
+    match runtime.block_on(dispatch(cli)) {
+        Ok(exit) => exit,
+        Err(error) if render::is_broken_pipe(&error) => Exit::Success,
+        Err(error) => {
+            render::error(&error);
+            Exit::of(&error)
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let global = cli.global;
+    match cli.command {
+        Command::Load(args) => load::load(&global, args).await,
+        Command::Run(args) => run::run(&global, args).await,
+        Command::Status(args) => status::status(&global, args).await,
+        Command::Jobs(args) => jobs::jobs(&global, args).await,
+        Command::Show(args) => jobs::show(&global, args).await,
+        Command::Retry(args) => decide::retry(&global, args).await,
+        Command::Cancel(args) => decide::cancel(&global, args).await,
+        Command::Resolve(args) => decide::resolve(&global, args).await,
+        Command::Export(args) => export::export(&global, args).await,
+        Command::Models(args) => models::models(&global, args),
+        Command::Simulate(args) => simulate::simulate(args).await,
+        Command::Demo(args) => demo::demo(&global, args).await,
+    }
+}

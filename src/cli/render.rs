@@ -1,0 +1,87 @@
+//! Prints. Data goes to standard output, everything else to standard error; nothing is told by colour alone.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// Prints data on a line of its own.
+pub(super) fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
+    writeln!(io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+/// Prints data as JSON on one line.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    line(serde_json::to_string(value)?)
+}
+
+/// Tells the person at the terminal something that is not data.
+pub(super) fn note(text: impl std::fmt::Display) {
+    // A closed standard error is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Tells what failed: the error, its causes, and on a line of its own what to do.
+pub(super) fn error(error: &anyhow::Error) {
+    let text = format!("{error:#}");
+    let mut parts = text.splitn(2, "\nhint: ");
+    note(format_args!("error: {}", parts.next().unwrap_or_default()));
+    if let Some(hint) = parts.next() {
+        note(format_args!("hint: {hint}"));
+    }
+}
+
+/// Tells whether an error is only that nobody reads on: `overnight jobs | head`.
+pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let csv = error.chain().find_map(|cause| cause.downcast_ref::<csv::Error>());
+    let csv_kind = csv.and_then(|error| match error.kind() {
+        csv::ErrorKind::Io(error) => Some(error.kind()),
+        _ => None,
+    });
+    kind.or(csv_kind) == Some(io::ErrorKind::BrokenPipe)
+}
+
+/// Lays rows out in columns; the first row is the header.
+pub(super) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    for row in rows {
+        let mut text = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            text.push_str(cell);
+            text.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
+        }
+        line(text.trim_end())?;
+    }
+    Ok(())
+}
+
+/// Cuts a text to a width, and keeps control characters off the terminal.
+pub(super) fn clipped(text: &str, width: usize) -> String {
+    let mut clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut shown: String = clean.by_ref().take(width).collect();
+    if clean.next().is_some() {
+        shown.pop();
+        shown.push('…');
+    }
+    shown
+}
+
+/// `1 job`, `2 jobs`.
+pub(super) fn count(number: u64, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+/// `4 min`, `2 h 10 min`.
+pub(super) fn span(seconds: u64) -> String {
+    match seconds {
+        0..90 => format!("{seconds} s"),
+        90..5400 => format!("{} min", seconds.div_ceil(60)),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}

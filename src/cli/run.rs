@@ -1,0 +1,156 @@
+//! `run`: works the queue off.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::domain::{JobState, Money, ProviderName};
+use crate::queue::{Queue, Standing, Status};
+use crate::worker::{Event, Observer, Pool, PoolOptions, Rest};
+
+use super::args::{Global, RunArgs};
+use super::exit::Exit;
+use super::progress::Progress;
+use super::setup::Setup;
+use super::{render, summary};
+
+/// Works until nothing is left to do.
+pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
+    let setup = Setup::of(global)?;
+    run_with(&setup, global, args).await
+}
+
+/// Works with a setup that is there already.
+pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
+    let queue = setup.queue()?;
+    // An unknown batch is told before anything begins.
+    queue.status(args.batch.clone()).await?;
+    let providers = setup.providers()?;
+    if providers.is_empty() {
+        let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
+        anyhow::bail!(
+            "no provider has a key\nhint: set one of {variables}, or try `overnight demo`, which needs none"
+        );
+    }
+    let limits = preferred(setup, &queue).await?.into_iter().filter(|name| providers.contains_key(name));
+    let options = PoolOptions {
+        workers: args.workers.map_or(setup.config.workers, usize::from),
+        batch: args.batch.clone(),
+        budget: args.budget,
+        watch: args.watch,
+        limits: limits.map(|provider| setup.limits(provider)).collect(),
+    };
+    queue.unpause().await?;
+    let progress = Progress::start(Arc::clone(&queue), args.batch.clone(), global.quiet);
+    let observer: Observer = {
+        let progress = progress.clone();
+        Arc::new(move |event: Event| progress.saw(event))
+    };
+    let tools = Arc::new(setup.tools(Arc::clone(&queue), providers, observer).await?);
+    let stop = stop_on_signal()?;
+    let rest = Pool::run(tools, options, stop).await;
+    progress.end().await;
+    let status = queue.status(args.batch.clone()).await?;
+    summary::tell(&queue, &status, args.batch.as_deref()).await?;
+    Ok(judge(rest?, &status, &args, setup))
+}
+
+/// All providers, in the order most jobs prefer them: the order of the catalogue.
+async fn preferred(setup: &Setup, queue: &Arc<dyn Queue>) -> anyhow::Result<Vec<ProviderName>> {
+    let status = queue.status(None).await?;
+    let mut order: Vec<ProviderName> = Vec::new();
+    for batch in &status.batches {
+        let routes =
+            setup.catalog.model(&batch.model).map(|model| model.routes.as_slice()).unwrap_or_default();
+        order.extend(routes.iter().map(|route| route.provider));
+    }
+    order.extend(ProviderName::ALL);
+    let mut seen = Vec::new();
+    order.retain(|provider| {
+        !seen.contains(provider) && {
+            seen.push(*provider);
+            true
+        }
+    });
+    Ok(order)
+}
+
+/// Tells a person how the run ended, and the exit code that says the same.
+fn judge(rest: Rest, status: &Status, args: &RunArgs, setup: &Setup) -> Exit {
+    let again = args.batch.as_ref().map_or(String::new(), |batch| format!(" --batch {batch}"));
+    let standing = match rest {
+        Rest::Stopped => {
+            render::note(format_args!("interrupted; everything is saved. Go on with: overnight run{again}"));
+            return Exit::Interrupted;
+        }
+        Rest::Done(standing) => standing,
+    };
+    if standing.queued + standing.moving > 0 {
+        return cannot_go_on(&standing, status, args.budget, setup);
+    }
+    let needs_a_human =
+        status.batches.iter().any(|batch| batch.count(JobState::Failed) + batch.count(JobState::InDoubt) > 0);
+    if needs_a_human { Exit::Incomplete } else { Exit::Success }
+}
+
+fn cannot_go_on(standing: &Standing, status: &Status, run_budget: Option<Money>, setup: &Setup) -> Exit {
+    let waiting = render::count(standing.queued + standing.moving, "job");
+    if standing.budget_reached {
+        let spent: Money = status.batches.iter().map(|batch| batch.spent).sum();
+        let reserved: Money = status.batches.iter().map(|batch| batch.reserved).sum();
+        let batches = status.batches.iter().filter_map(|batch| batch.budget).min();
+        let budget = run_budget.or(batches).unwrap_or_default();
+        let left = budget - spent - reserved;
+        render::note(format_args!(
+            "stopped at the budget of ${budget}: ${spent} spent, ${reserved} reserved, ${left} left; {waiting} wait\n\
+             hint: raise it with `overnight run --budget USD`, or `load` again with --budget"
+        ));
+        return Exit::Budget;
+    }
+    let mut paused = false;
+    for provider in &status.providers {
+        if let Some(reason) = &provider.paused {
+            paused = true;
+            render::note(format_args!("{} is paused: {reason}", provider.provider));
+        }
+    }
+    let missing =
+        || ProviderName::ALL.into_iter().filter(|name| std::env::var_os(name.key_variable()).is_none());
+    if let Some(job) = &standing.unroutable {
+        render::note(format_args!("the catalogue has no route any more for {job}"));
+    } else if !paused && missing().next().is_some() {
+        let variables = missing().map(ProviderName::key_variable).collect::<Vec<_>>().join(", ");
+        render::note(format_args!("they wait for a provider without a key\nhint: set {variables}"));
+    }
+    render::note(format_args!("could not go on: {waiting} wait in {}", setup.config.queue.display()));
+    Exit::CannotGoOn
+}
+
+/// Turns the first SIGINT or SIGTERM into a request to stop; the second ends the process.
+fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let (stop, stopped) = watch::channel(false);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::spawn(async move {
+        for first in [true, false] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if first {
+                // The pool may have ended in this instant.
+                let _ = stop.send(true);
+            } else {
+                leave_at_once();
+            }
+        }
+    });
+    Ok(stopped)
+}
+
+/// What is in hand is found by the next run: a create under way is in doubt, everything else is due again.
+#[expect(clippy::exit, reason = "a second signal asks for just this")]
+fn leave_at_once() {
+    std::process::exit(Exit::Interrupted as i32);
+}

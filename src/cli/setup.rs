@@ -1,0 +1,150 @@
+//! Puts the parts together: config, logs, catalogue, and the concrete queue, providers and output.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tracing_subscriber::EnvFilter;
+
+use crate::catalog;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::domain::{Catalog, ProviderName};
+use crate::output::{Fetcher, LocalStore};
+use crate::provider::aimlapi::Aimlapi;
+use crate::provider::eachlabs::Eachlabs;
+use crate::provider::fal::Fal;
+use crate::provider::{ApiKey, Provider};
+use crate::queue::sqlite::SqliteQueue;
+use crate::queue::{ProviderLimits, Queue};
+use crate::worker::pace::MEASURED;
+use crate::worker::{Observer, Pace, Tools};
+
+use super::args::{Cli, Color, Global, LogFormat};
+use super::exit::Usage;
+
+/// Starts the logs, on standard error.
+pub(super) fn start_logs(cli: &Cli) {
+    let level = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "overnight=warn,error",
+        (false, 1) => "overnight=info,warn",
+        (false, _) => "overnight=debug,info",
+    };
+    let filter = EnvFilter::try_from_env("OVERNIGHT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let color = match cli.global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => {
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+        }
+    };
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    match cli.global.log_format {
+        LogFormat::Text => logs.with_target(false).init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}
+
+/// What every command begins with.
+pub(super) struct Setup {
+    pub(super) config: Config,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Where keys and addresses come from: the environment, or the simulator's own for the demo.
+    environment: BTreeMap<String, String>,
+}
+
+impl Setup {
+    /// Reads the config and the catalogue; flags lie over both.
+    pub(super) fn of(global: &Global) -> anyhow::Result<Self> {
+        // Values that are not text are left out, and then missed by name.
+        let own = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::with_environment(global, own.collect())
+    }
+
+    /// The same with another environment.
+    pub(super) fn with_environment(
+        global: &Global,
+        environment: BTreeMap<String, String>,
+    ) -> anyhow::Result<Self> {
+        let config = Config::load(global.config.as_deref(), |name| environment.get(name).cloned());
+        let mut config = config.map_err(Usage)?;
+        if let Some(queue) = &global.queue {
+            config.queue.clone_from(queue);
+        }
+        let catalog = catalog::load(&config.catalog).map_err(Usage)?;
+        Ok(Self { config, catalog: Arc::new(catalog), clock: Arc::new(SystemClock), environment })
+    }
+
+    /// Opens the queue that is there.
+    pub(super) fn queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::open(&self.config.queue)?))
+    }
+
+    /// Opens the queue, or makes it.
+    pub(super) fn queue_or_new(&self) -> anyhow::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::open_or_create(&self.config.queue)?))
+    }
+
+    /// The providers whose keys are set.
+    pub(super) fn providers(&self) -> anyhow::Result<BTreeMap<ProviderName, Arc<dyn Provider>>> {
+        let mut providers: BTreeMap<ProviderName, Arc<dyn Provider>> = BTreeMap::new();
+        for name in ProviderName::ALL {
+            let variable = name.key_variable();
+            let Some(text) = self.environment.get(variable).filter(|text| !text.is_empty()) else { continue };
+            let key = ApiKey::new(text).map_err(|error| Usage(format!("{variable} {error}")))?;
+            let (base, clock) = (self.config.base_url(name), Arc::clone(&self.clock));
+            let provider: Arc<dyn Provider> = match name {
+                ProviderName::Eachlabs => Arc::new(Eachlabs::new(base, &key, clock)?),
+                ProviderName::Aimlapi => Arc::new(Aimlapi::new(base, &key, clock)?),
+                ProviderName::Fal => Arc::new(Fal::new(base, self.config.fal_api_url(), &key, clock)?),
+            };
+            providers.insert(name, provider);
+        }
+        Ok(providers)
+    }
+
+    /// The limits of a provider.
+    pub(super) fn limits(&self, provider: ProviderName) -> ProviderLimits {
+        ProviderLimits {
+            provider,
+            in_flight: self.config.in_flight(provider),
+            creates_per_minute: self.config.creates_per_minute(provider),
+        }
+    }
+
+    /// What a pool works with.
+    pub(super) async fn tools(
+        &self,
+        queue: Arc<dyn Queue>,
+        providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+        observer: Observer,
+    ) -> anyhow::Result<Tools> {
+        let seconds = std::time::Duration::from_secs_f64;
+        let mut pace = Pace::default();
+        pace.poll_min = seconds(self.config.pace.poll_min_s);
+        pace.typical = self.config.durations(|settings| settings.typical_s);
+        pace.history_delay = self.config.durations(|settings| settings.history_delay_s);
+        for route in self.catalog.models.iter().flat_map(|model| &model.routes) {
+            let times = queue.processing_times(route.provider, route.wire_model.clone(), MEASURED).await?;
+            for took in times.into_iter().rev() {
+                pace.learn(route.provider, &route.wire_model, took);
+            }
+        }
+        Ok(Tools {
+            queue,
+            providers,
+            output: Arc::new(LocalStore),
+            fetcher: Fetcher::new().context("cannot set up downloads")?,
+            catalog: Arc::clone(&self.catalog),
+            clock: Arc::clone(&self.clock),
+            policy: self.config.retry_policy(),
+            pace,
+            observer,
+        })
+    }
+}
