@@ -139,7 +139,7 @@ CREATE TABLE job_counts (
 -- Single values.
 CREATE TABLE meta (
     key             TEXT    PRIMARY KEY,                -- `queue_id`: random, makes client tokens unique over all queues
-    value           TEXT    NOT NULL
+    value           TEXT    NOT NULL                    -- its value
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER jobs_count_new AFTER INSERT ON jobs BEGIN

@@ -51,12 +51,12 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     }
     let plan = rows.staging.plan()?;
     if args.check {
-        tell_plan(&name, &plan, "would be")?;
+        tell_plan(&name, &plan, "to queue")?;
         rows.estimate.tell(&setup)?;
         return Ok(Exit::Success);
     }
     let plan = rows.staging.commit(setup.clock.now())?;
-    tell_plan(&name, &plan, "are")?;
+    tell_plan(&name, &plan, "queued")?;
     if !global.quiet && plan.new + plan.changed > 0 {
         rows.estimate.tell(&setup)?;
         render::note(format_args!("next: overnight run --batch {name}"));
@@ -145,7 +145,7 @@ impl Sink for Rows<'_> {
     }
 }
 
-fn tell_plan(name: &str, plan: &LoadPlan, are: &str) -> anyhow::Result<()> {
+fn tell_plan(name: &str, plan: &LoadPlan, done: &str) -> anyhow::Result<()> {
     let rows = plan.new + plan.changed + plan.same + plan.busy;
     let mut text = format!(
         "{name}: {}: {} new, {} changed, {} same",
@@ -165,5 +165,5 @@ fn tell_plan(name: &str, plan: &LoadPlan, are: &str) -> anyhow::Result<()> {
         ));
     }
     let queued = render::count(plan.new + plan.changed, "job");
-    render::line(format_args!("{queued} {are} queued, at most ${}", plan.estimate))
+    render::line(format_args!("{queued} {done}, at most ${}", plan.estimate))
 }

@@ -1,0 +1,10 @@
+//! Overnight as its users meet it: the real binary and a real SQLite file; only what costs money is simulated.
+
+mod support;
+
+mod cli;
+mod crash;
+mod layers;
+mod queue;
+mod readme;
+mod worker;

@@ -1,0 +1,295 @@
+//! The queue's promises, on a real SQLite file, with time as an argument.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use overnight::catalog;
+use overnight::domain::{
+    AttemptState, Catalog, Input, JobState, Money, NewJob, Outcome, PoolId, Prediction, ProviderName,
+};
+use overnight::queue::sqlite::SqliteQueue;
+use overnight::queue::{Claim, ClaimRequest, Decision, NewBatch, ProviderLimits, Queue, QueueError};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+const PRICE: i64 = 225_000;
+
+struct Bench {
+    dir: TempDir,
+    queue: SqliteQueue,
+    catalog: Arc<Catalog>,
+    limits: ProviderLimits,
+    budget: Option<Money>,
+}
+
+fn start() -> Timestamp {
+    "2026-08-20T10:00:00Z".parse().expect("a time")
+}
+
+fn pool(name: &str) -> PoolId {
+    PoolId(name.into())
+}
+
+impl Bench {
+    async fn with_rows(rows: usize) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let queue = SqliteQueue::open_or_create(&dir.path().join("q.db")).expect("a queue");
+        let limits =
+            ProviderLimits { provider: ProviderName::Eachlabs, in_flight: 1000, creates_per_minute: 1000 };
+        let catalog = Arc::new(catalog::load(&[]).expect("the catalogue"));
+        let bench = Self { dir, queue, catalog, limits, budget: None };
+        bench.load(rows);
+        bench
+            .queue
+            .join(pool("one"), start(), start() + SignedDuration::from_secs(45))
+            .await
+            .expect("a pool");
+        bench
+    }
+
+    fn load(&self, rows: usize) {
+        let batch = NewBatch {
+            name: "b".into(),
+            model: "kling-v1-standard".into(),
+            folder: PathBuf::from("/renders/b"),
+            budget: None,
+        };
+        let mut staging = self.queue.stage(batch).expect("a staging");
+        for row in 0..rows {
+            let input = format!(r#"{{"image":"https://e.com/{row}.png","prompt":"{row}"}}"#);
+            let input: Input = serde_json::from_str(&input).expect("an input");
+            let providers = vec![ProviderName::Eachlabs];
+            let estimate = Money::from_micros(PRICE);
+            let job = NewJob { row_key: format!("r{row}"), line: 1, input, providers, estimate };
+            staging.add(&job).expect("added");
+        }
+        staging.commit(start()).expect("committed");
+    }
+
+    async fn claim(&self, who: &str, now: Timestamp, steps: usize) -> Vec<Claim> {
+        let request = ClaimRequest {
+            pool_id: pool(who),
+            now,
+            batch: None,
+            budget: self.budget,
+            steps,
+            downloads: steps,
+            providers: vec![self.limits],
+            catalog: Arc::clone(&self.catalog),
+        };
+        self.queue.claim(request).await.expect("a claim").claims
+    }
+
+    async fn accept(&self, claim: &Claim, id: &str, now: Timestamp) {
+        let accepted =
+            Outcome::Accepted { prediction: Prediction::from_id(id), early_cost: None, due_at: now };
+        self.queue.advance(claim.lease.clone(), accepted, None, now).await.expect("accepted");
+    }
+}
+
+#[test]
+fn the_schema_knows_the_same_states_as_the_code() {
+    let schema = include_str!("../../schema.sql");
+    let words = |table: &str| -> Vec<String> {
+        let table = schema.split(&format!("CREATE TABLE {table} (")).nth(1).expect("the table");
+        let list = table
+            .split("CHECK (state IN (")
+            .nth(1)
+            .and_then(|rest| rest.split("))").next())
+            .expect("a CHECK");
+        list.split(',').map(|word| word.trim().trim_matches('\'').to_owned()).collect()
+    };
+    assert_eq!(words("jobs"), JobState::ALL.map(|state| state.as_str().to_owned()));
+    assert_eq!(words("attempts"), AttemptState::ALL.map(|state| state.as_str().to_owned()));
+    let open: Vec<&str> =
+        AttemptState::ALL.into_iter().filter(|state| state.is_open()).map(AttemptState::as_str).collect();
+    let in_triggers = open.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ");
+    assert_eq!(schema.matches(&format!("state IN ({in_triggers})")).count(), 4);
+}
+
+#[test]
+fn every_column_has_a_comment_or_a_name_that_needs_none() {
+    let schema = include_str!("../../schema.sql");
+    let plain = ["job_id", "batch_id", "attempt_id", "provider", "started_at", "state", "jobs"];
+    let mut columns = 0;
+    for table in schema.split("CREATE TABLE ").skip(1) {
+        for line in table.split("\n)").next().unwrap_or_default().lines().skip(1) {
+            let name = line.trim_start().split(' ').next().unwrap_or_default();
+            let is_column = name.starts_with(|c: char| c.is_ascii_lowercase());
+            columns += usize::from(is_column);
+            assert!(!is_column || plain.contains(&name) || line.contains("--"), "{line}");
+        }
+    }
+    assert!(columns > 50, "{columns} columns");
+}
+
+#[tokio::test]
+async fn no_sixty_seconds_hold_more_creates_than_the_limit() {
+    let mut bench = Bench::with_rows(30).await;
+    bench.limits.creates_per_minute = 10;
+    let first = bench.claim("one", start(), 100).await;
+    assert_eq!(first.len(), 10);
+    // Their answers come over five seconds; each counts until sixty seconds after its own.
+    for (second, claim) in (0..).zip(&first) {
+        bench.accept(claim, &format!("p{second}"), start() + SignedDuration::from_millis(second * 500)).await;
+    }
+    let at = |seconds| start() + SignedDuration::from_millis(seconds);
+    assert_eq!(bench.claim("one", at(59_999), 0).await.len(), 0);
+    let creates =
+        |claims: Vec<Claim>| claims.iter().filter(|claim| claim.attempt.prediction.is_none()).count();
+    assert_eq!(creates(bench.claim("one", at(59_900), 100).await), 0);
+    assert_eq!(creates(bench.claim("one", at(60_001), 100).await), 1);
+    assert_eq!(creates(bench.claim("one", at(62_600), 100).await), 5);
+}
+
+#[tokio::test]
+async fn slots_are_counted_over_all_pools() {
+    let mut bench = Bench::with_rows(30).await;
+    bench.limits.in_flight = 7;
+    bench.queue.join(pool("two"), start(), start() + SignedDuration::from_secs(45)).await.expect("a pool");
+    assert_eq!(bench.claim("one", start(), 4).await.len(), 4);
+    assert_eq!(bench.claim("two", start(), 100).await.len(), 3);
+    assert_eq!(bench.claim("one", start(), 100).await.len(), 0);
+}
+
+#[tokio::test]
+async fn reserved_and_spent_never_pass_the_budget() {
+    let mut bench = Bench::with_rows(30).await;
+    bench.budget = Some(Money::from_micros(PRICE * 3 + PRICE - 1));
+    let claims = bench.claim("one", start(), 100).await;
+    assert_eq!(claims.len(), 3);
+    let refused = Outcome::Refused { reason: "busy".into(), due_at: start(), counted: true };
+    bench.queue.advance(claims[0].lease.clone(), refused, None, start()).await.expect("refused");
+    let status = bench.queue.status(None).await.expect("a status");
+    assert_eq!(status.batches[0].reserved, Money::from_micros(PRICE * 2));
+    assert_eq!(bench.claim("one", start(), 100).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_late_write_changes_nothing_and_is_told_so() {
+    let bench = Bench::with_rows(1).await;
+    let claim = bench.claim("one", start(), 1).await.remove(0);
+    let later = start() + SignedDuration::from_secs(46);
+    // The pool has not renewed: its lease is over, although its process lives.
+    assert_eq!(bench.queue.reap(later).await.expect("reaped"), 1);
+    let accepted =
+        Outcome::Accepted { prediction: Prediction::from_id("p"), early_cost: None, due_at: later };
+    let written = bench.queue.advance(claim.lease, accepted, None, later).await;
+    assert!(matches!(written, Err(QueueError::LeaseLost(_))), "{written:?}");
+    let job = bench.queue.find("r0".into(), None).await.expect("the job");
+    assert_eq!((job.state, job.prediction_id), (JobState::InDoubt, None));
+    assert_eq!(job.at_risk, Money::from_micros(PRICE));
+}
+
+#[tokio::test]
+async fn a_person_settles_what_is_in_doubt() {
+    let bench = Bench::with_rows(3).await;
+    for claim in bench.claim("one", start(), 3).await {
+        let lost = Outcome::LostAnswer { reason: "cut".into(), due_at: start() };
+        bench.queue.advance(claim.lease, lost, None, start()).await.expect("lost");
+    }
+    let mut settled = Vec::new();
+    for (row, decision) in [
+        ("r0", Decision::Adopt(Prediction::from_id("p0"))),
+        ("r1", Decision::Resubmit),
+        ("r2", Decision::Fail),
+    ] {
+        let job = bench.queue.find(row.into(), None).await.expect("the job");
+        settled.push(bench.queue.resolve(job.job_id, decision, start()).await.expect("settled"));
+    }
+    assert_eq!(settled, [JobState::Running, JobState::Queued, JobState::Failed]);
+    let batch = bench.queue.status(None).await.expect("a status").batches.remove(0);
+    // The adopted one is reserved; the given-up one stays booked, because nobody proved it unpaid.
+    assert_eq!(
+        (batch.reserved, batch.spent, batch.at_risk),
+        (Money::from_micros(PRICE), Money::from_micros(PRICE), Money::ZERO)
+    );
+    let job = bench.queue.find("r0".into(), None).await.expect("the job");
+    let again = bench.queue.resolve(job.job_id, Decision::Resubmit, start()).await;
+    assert!(matches!(again, Err(QueueError::Conflict(_))), "{again:?}");
+}
+
+#[tokio::test]
+async fn one_prediction_never_belongs_to_two_jobs() {
+    let bench = Bench::with_rows(2).await;
+    let claims = bench.claim("one", start(), 2).await;
+    bench.accept(&claims[0], "p", start()).await;
+    let lost = Outcome::LostAnswer { reason: "cut".into(), due_at: start() };
+    bench.queue.advance(claims[1].lease.clone(), lost, None, start()).await.expect("lost");
+    let job = bench.queue.find("r1".into(), None).await.expect("the job");
+    let adopted = bench.queue.resolve(job.job_id, Decision::Adopt(Prediction::from_id("p")), start()).await;
+    assert!(matches!(adopted, Err(QueueError::Conflict(_))), "{adopted:?}");
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_refused_and_not_touched() {
+    let bench = Bench::with_rows(1).await;
+    let path = bench.dir.path().join("newer.db");
+    {
+        SqliteQueue::open_or_create(&path).expect("a queue");
+        let connection = Connection::open(&path).expect("a connection");
+        connection.pragma_update(None, "user_version", 99).expect("a version");
+        connection.pragma_update(None, "journal_mode", "DELETE").expect("one file");
+    }
+    let before = std::fs::read(&path).expect("the file");
+    let error = SqliteQueue::open(&path).expect_err("it is refused").to_string();
+    assert!(error.contains("newer overnight") && error.contains("not touched"), "{error}");
+    assert_eq!(std::fs::read(&path).expect("the file"), before);
+}
+
+#[tokio::test]
+async fn files_that_are_no_queues_are_refused() {
+    let bench = Bench::with_rows(1).await;
+    let text = bench.dir.path().join("text.db");
+    std::fs::write(&text, "this is not a database, but it is long enough to be taken for one".repeat(50))
+        .expect("a file");
+    let error = SqliteQueue::open(&text).expect_err("it is refused").to_string();
+    assert!(error.contains("not a SQLite file"), "{error}");
+    let other = bench.dir.path().join("other.db");
+    Connection::open(&other).expect("a file").execute_batch("CREATE TABLE t (a)").expect("a table");
+    let error = SqliteQueue::open(&other).expect_err("it is refused").to_string();
+    assert!(error.contains("another program"), "{error}");
+}
+
+#[tokio::test]
+async fn the_counters_equal_what_a_count_finds() {
+    let bench = Bench::with_rows(20).await;
+    let claims = bench.claim("one", start(), 12).await;
+    for (number, claim) in claims.iter().enumerate() {
+        match number % 4 {
+            0 => bench.accept(claim, &format!("p{number}"), start()).await,
+            1 => {
+                let rejected = Outcome::Rejected { reason: "no".into() };
+                bench.queue.advance(claim.lease.clone(), rejected, None, start()).await.expect("rejected");
+            }
+            2 => {
+                let lost = Outcome::LostAnswer { reason: "cut".into(), due_at: start() };
+                bench.queue.advance(claim.lease.clone(), lost, None, start()).await.expect("lost");
+            }
+            _ => {}
+        }
+    }
+    let connection = Connection::open(bench.dir.path().join("q.db")).expect("a connection");
+    let one = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect(sql);
+    assert_eq!(
+        one("SELECT in_flight FROM providers"),
+        one("SELECT count(*) FROM attempts WHERE state IN ('submitting', 'in_doubt', 'accepted')")
+    );
+    assert_eq!(
+        one("SELECT reserved FROM batches"),
+        one("SELECT sum(estimate) FROM attempts WHERE state IN ('submitting', 'in_doubt', 'accepted')")
+    );
+    assert_eq!(
+        one("SELECT at_risk FROM batches"),
+        one("SELECT sum(estimate) FROM attempts WHERE state = 'in_doubt'")
+    );
+    for state in JobState::ALL {
+        let counted = format!("SELECT ifnull((SELECT jobs FROM job_counts WHERE state = '{state}'), 0)");
+        assert_eq!(
+            one(&counted),
+            one(&format!("SELECT count(*) FROM jobs WHERE state = '{state}'")),
+            "{state}"
+        );
+    }
+}
