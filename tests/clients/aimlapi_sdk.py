@@ -8,5 +8,4 @@ result = client.videos.generate_with_polling(
     prompt="Snow falls.",
     extra_body={"image_url": "https://images.example.com/a.png", "duration": 5},
 )
-video = result.video
-print(video["url"] if isinstance(video, dict) else video.url)
+print(result["video"]["url"])
