@@ -92,7 +92,8 @@ pub trait Queue: Send + Sync {
     async fn leave(&self, pool: PoolId, now: Timestamp) -> Result<()>;
 
     /// Removes the pools that are dead or have not renewed in time, and frees the jobs they held: what they were
-    /// submitting is in doubt, the rest is due now. Returns how many jobs were freed.
+    /// submitting is in doubt, the rest is due now. A pool that may only be slow is given until the next call. Returns
+    /// how many jobs were freed.
     async fn reap(&self, now: Timestamp) -> Result<usize>;
 
     /// Opens the providers that were paused: a new run asks again.

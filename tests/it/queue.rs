@@ -171,8 +171,11 @@ async fn a_late_write_changes_nothing_and_is_told_so() {
     let bench = Bench::with_rows(1).await;
     let claim = bench.claim("one", start(), 1).await.remove(0);
     let later = start() + SignedDuration::from_secs(46);
-    // The pool has not renewed: its lease is over, although its process lives.
-    assert_eq!(bench.queue.reap(later).await.expect("reaped"), 1);
+    // The pool has not renewed: its lease is over, although its process lives. Another process sees that twice.
+    let other = SqliteQueue::open(&bench.dir.path().join("q.db")).expect("the queue");
+    assert_eq!(bench.queue.reap(later).await.expect("reaped"), 0);
+    assert_eq!(other.reap(later).await.expect("reaped"), 0);
+    assert_eq!(other.reap(later).await.expect("reaped"), 1);
     let accepted =
         Outcome::Accepted { prediction: Prediction::from_id("p"), early_cost: None, due_at: later };
     let written = bench.queue.advance(claim.lease, accepted, None, later).await;
@@ -180,6 +183,18 @@ async fn a_late_write_changes_nothing_and_is_told_so() {
     let job = bench.queue.find("r0".into(), None).await.expect("the job");
     assert_eq!((job.state, job.prediction_id), (JobState::InDoubt, None));
     assert_eq!(job.at_risk, Money::from_micros(PRICE));
+}
+
+#[tokio::test]
+async fn a_machine_that_wakes_from_sleep_does_not_take_the_living_for_dead() {
+    let bench = Bench::with_rows(1).await;
+    let claim = bench.claim("one", start(), 1).await.remove(0);
+    let other = SqliteQueue::open(&bench.dir.path().join("q.db")).expect("the queue");
+    let woken = start() + SignedDuration::from_hours(8);
+    assert_eq!(other.reap(woken).await.expect("reaped"), 0);
+    bench.queue.renew(pool("one"), woken + SignedDuration::from_secs(45)).await.expect("renewed");
+    assert_eq!(other.reap(woken + SignedDuration::from_secs(1)).await.expect("reaped"), 0);
+    bench.accept(&claim, "p", woken).await;
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ mod row;
 mod stage;
 mod writer;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +41,9 @@ pub struct SqliteQueue {
     host: String,
     /// The locks of the pools of this process, which die with it.
     locks: Mutex<HashMap<PoolId, PoolLock>>,
+    /// Pools whose expiry had passed at the last look. A machine that wakes from sleep finds every pool expired, and
+    /// must give the living ones the time to renew: only what is still expired at the next look is gone.
+    suspects: Mutex<HashSet<(PoolId, Timestamp)>>,
 }
 
 impl SqliteQueue {
@@ -60,7 +63,14 @@ impl SqliteQueue {
         let writer = Writer::start(open::for_writing(path)?);
         let reader = Arc::new(Mutex::new(open::for_reading(path)?));
         let host = gethostname::gethostname().to_string_lossy().into_owned();
-        Ok(Self { path: path.to_owned(), writer, reader, host, locks: Mutex::default() })
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+            reader,
+            host,
+            locks: Mutex::default(),
+            suspects: Mutex::default(),
+        })
     }
 
     async fn read<T: Send + 'static>(
@@ -108,10 +118,18 @@ impl Queue for SqliteQueue {
 
     async fn reap(&self, now: Timestamp) -> Result<usize> {
         let (path, host) = (self.path.clone(), self.host.clone());
-        let gone = self.read(move |connection| pools::gone(connection, &path, &host, now)).await?;
+        let mut gone = self.read(move |connection| pools::gone(connection, &path, &host, now)).await?;
+        {
+            let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            gone.retain(|gone| !locks.contains_key(&gone.pool_id));
+            let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+            let expired = |gone: &pools::Gone| (gone.pool_id.clone(), gone.expires_at);
+            let seen = std::mem::replace(&mut *suspects, gone.iter().map(expired).collect());
+            gone.retain(|gone| gone.lock.is_some() || seen.contains(&expired(gone)));
+        }
         let mut freed = 0;
-        for (pool, lock) in gone {
-            freed += self.writer.write(move |tx| pools::remove(tx, &pool, now)).await?;
+        for pools::Gone { pool_id, lock, .. } in gone {
+            freed += self.writer.write(move |tx| pools::remove(tx, &pool_id, now)).await?;
             drop(lock);
         }
         Ok(freed)

@@ -39,22 +39,23 @@ pub(super) fn renew(tx: &Connection, pool: &PoolId, expires_at: Timestamp) -> Re
     if changed == 1 { Ok(()) } else { Err(QueueError::PoolLost(pool.clone())) }
 }
 
-/// Finds the pools that are dead, with their locks, or have not renewed in time.
-pub(super) fn gone(
-    connection: &Connection,
-    queue: &Path,
-    host: &str,
-    now: Timestamp,
-) -> Result<Vec<(PoolId, Option<PoolLock>)>> {
+/// A pool that is dead, or has not renewed in time.
+pub(super) struct Gone {
+    pub(super) pool_id: PoolId,
+    pub(super) expires_at: Timestamp,
+    /// The lock of a pool whose process is dead for certain.
+    pub(super) lock: Option<PoolLock>,
+}
+
+/// Finds the pools that are gone.
+pub(super) fn gone(connection: &Connection, queue: &Path, host: &str, now: Timestamp) -> Result<Vec<Gone>> {
     let pools = select(connection, "SELECT pool_id, host, expires_at FROM pools", [], |columns| {
-        let pool = PoolId(columns.get("pool_id")?);
-        Ok((pool, columns.get::<String>("host")? == host, columns.time("expires_at")? <= now))
+        let pool_id = PoolId(columns.get("pool_id")?);
+        let lock =
+            if columns.get::<String>("host")? == host { PoolLock::of_dead(queue, &pool_id) } else { None };
+        Ok(Gone { pool_id, expires_at: columns.time("expires_at")?, lock })
     })?;
-    let judged = pools.into_iter().map(|(pool, is_here, has_expired)| {
-        let lock = if is_here { PoolLock::of_dead(queue, &pool) } else { None };
-        (has_expired || lock.is_some()).then_some((pool, lock))
-    });
-    Ok(judged.flatten().collect())
+    Ok(pools.into_iter().filter(|pool| pool.lock.is_some() || pool.expires_at <= now).collect())
 }
 
 /// Removes a pool. Whatever it was submitting is in doubt: the create may have left.
