@@ -3,7 +3,7 @@
 //! # The map
 //!
 //! Arrows point one way: `main → cli → worker → {queue, provider, output} → domain`, and `manifest, catalog → domain`.
-//! `simulator` uses nothing of `provider`. Only `cli/setup.rs` (and `cli/load.rs` for a check) names concrete adapters.
+//! `simulator` uses nothing of `provider`. Only `cli/setup.rs` names concrete adapters.
 //!
 //! To see the whole in one sitting read [`domain::job`] (the state machine), [`domain::outcome`], [`domain::retry`],
 //! [`queue`], [`provider`], [`worker::pool`] and [`worker::step`].

@@ -38,43 +38,44 @@ impl<'a> Estimate<'a> {
     pub(super) fn tell(&self, setup: &Setup) -> anyhow::Result<()> {
         let mut table =
             vec![["route", "rows it can take", "price if all go there", "time"].map(String::from).to_vec()];
-        let mut per_second = 0.0;
+        let (mut together, mut slowest) = (0.0, 0.0_f64);
         for sum in &self.routes {
-            let pace = self.clips_per_second(setup, sum.provider);
-            per_second += pace;
+            let typical_s = self.typical_s(setup, sum.provider);
+            let pace = clips_per_second(setup, sum.provider, typical_s);
+            (together, slowest) = (together + pace, slowest.max(typical_s));
             table.push(vec![
                 sum.provider.to_string(),
                 sum.rows.to_string(),
                 format!("${}", sum.cost),
-                format!("about {}", self.time(sum.rows, pace, sum.provider, setup)),
+                time(sum.rows, pace, typical_s),
             ]);
         }
         render::table(&table)?;
-        if let [_, second, ..] = self.routes.as_slice() {
-            let time = self.time(self.rows, per_second, second.provider, setup);
-            render::line(format_args!("all together: about {time}"))?;
+        if self.routes.len() > 1 {
+            render::line(format_args!("all together: {}", time(self.rows, together, slowest)))?;
         }
         Ok(())
-    }
-
-    /// How many clips a provider makes in a second, at its limits.
-    fn clips_per_second(&self, setup: &Setup, provider: ProviderName) -> f64 {
-        let limits = setup.limits(provider);
-        let by_slots = f64::from(limits.in_flight) / self.typical_s(setup, provider).max(0.001);
-        by_slots.min(f64::from(limits.creates_per_minute) / 60.0)
     }
 
     fn typical_s(&self, setup: &Setup, provider: ProviderName) -> f64 {
         let configured = setup.config.provider.get(&provider).and_then(|settings| settings.typical_s);
         configured.or_else(|| Some(self.model.route(provider)?.typical.as_secs_f64())).unwrap_or(0.0)
     }
+}
 
-    /// Whole rounds of the slots: the last clip begins when all others have begun.
-    fn time(&self, rows: u64, per_second: f64, provider: ProviderName, setup: &Setup) -> String {
-        let typical = self.typical_s(setup, provider);
-        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
-        let seconds =
-            (f64::from(rows) / per_second.max(f64::MIN_POSITIVE)).max(if rows == 0 { 0.0 } else { typical });
-        render::span(format!("{seconds:.0}").parse().unwrap_or(u64::MAX))
+/// How many clips a provider makes in a second, at its limits.
+fn clips_per_second(setup: &Setup, provider: ProviderName, typical_s: f64) -> f64 {
+    let limits = setup.limits(provider);
+    let by_slots = f64::from(limits.in_flight) / typical_s.max(0.001);
+    by_slots.min(f64::from(limits.creates_per_minute) / 60.0)
+}
+
+/// How long so many clips take; even one takes its own time.
+fn time(rows: u64, per_second: f64, typical_s: f64) -> String {
+    if rows == 0 {
+        return "-".into();
     }
+    let rows = f64::from(u32::try_from(rows).unwrap_or(u32::MAX));
+    let seconds = (rows / per_second.max(f64::MIN_POSITIVE)).max(typical_s).ceil();
+    format!("about {}", render::span(format!("{seconds:.0}").parse().unwrap_or(u64::MAX)))
 }

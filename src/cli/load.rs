@@ -9,7 +9,6 @@ use anyhow::Context;
 use crate::domain::nearest::did_you_mean;
 use crate::domain::{Model, NewJob, ProviderName, file_name};
 use crate::manifest::{self, Format, Problem, Rules, Sink};
-use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{Addition, LoadPlan, NewBatch, Staging};
 
 use super::args::{Global, LoadArgs};
@@ -31,7 +30,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     let batch = NewBatch { name: name.clone(), model: model.name.clone(), folder, budget: args.budget };
     // A check must leave nothing behind, not even an empty queue.
     let queue = if args.check && !setup.config.queue.exists() {
-        std::sync::Arc::new(SqliteQueue::open_or_create(Path::new(":memory:"))?)
+        setup.empty_queue()?
     } else {
         setup.queue_or_new()?
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -88,6 +89,11 @@ impl Setup {
     /// Opens the queue, or makes it.
     pub(super) fn queue_or_new(&self) -> anyhow::Result<Arc<dyn Queue>> {
         Ok(Arc::new(SqliteQueue::open_or_create(&self.config.queue)?))
+    }
+
+    /// A queue that is nowhere, to check a manifest against.
+    pub(super) fn empty_queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::open_or_create(Path::new(":memory:"))?))
     }
 
     /// The providers whose keys are set.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, StatusCode, redirect};
-use url::{Host, Url};
+use url::Url;
 
-use crate::domain::model::is_public;
+use crate::domain::public_address::{is_loopback_host, is_public, is_public_host};
 
 use super::ByteStream;
 
@@ -116,18 +116,10 @@ impl Fetcher {
 }
 
 fn check_link(link: &Url, only_public: bool) -> Result<(), FetchError> {
-    let (on_this_machine, is_private) = match link.host() {
-        Some(Host::Domain(name)) => {
-            let local = name == "localhost" || name.ends_with(".localhost");
-            (local, local)
-        }
-        Some(Host::Ipv4(address)) => (address.is_loopback(), !is_public(address.into())),
-        Some(Host::Ipv6(address)) => (address.is_loopback(), !is_public(address.into())),
-        None => return Err(FetchError::Forbidden("no host".into())),
-    };
+    let Some(host) = link.host() else { return Err(FetchError::Forbidden("no host".into())) };
     match link.scheme() {
-        "https" | "http" if on_this_machine && !only_public => Ok(()),
-        "https" if is_private => Err(FetchError::Forbidden("a private address".into())),
+        "https" | "http" if !only_public && is_loopback_host(host.clone()) => Ok(()),
+        "https" if !is_public_host(host) => Err(FetchError::Forbidden("a private address".into())),
         "https" => Ok(()),
         scheme => Err(FetchError::Forbidden(format!("an address with {scheme}:"))),
     }

@@ -82,6 +82,7 @@ impl Fal {
         // Whatever the model said is the prediction's end; what stands between us and the model says nothing of it.
         let told = at(status, &["error"]).is_some() || at(status, &["error_type"]).is_some();
         let is_own = body.is_some_and(|body| at(body, &["detail"]).is_some());
+        let has_model_form = body.is_some_and(|body| at(body, &["detail"]).is_some_and(Value::is_array));
         match reply.status.as_u16() {
             400 if is_own && is_still_going(&reply) => Ok(Look::Running),
             404 => Ok(Look::Missing { reason: describe(NAME, &reply) }),
@@ -91,7 +92,9 @@ impl Fal {
                 cost: self.cost_of_failure(id, &reply).await,
                 retryable: is_retryable(&reply),
             }),
-            500.. if is_own => Ok(Look::Failed {
+            // The platform's own errors are flat, and may be about this very call: taken for the prediction's end they
+            // would have a clip paid for twice. Only the model's form, or the status before, says that it failed.
+            500.. if told || has_model_form => Ok(Look::Failed {
                 reason: describe(NAME, &reply),
                 // Server errors are never billed.
                 cost: Some(CostReport::NOTHING),

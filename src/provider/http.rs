@@ -8,9 +8,10 @@ use jiff::fmt::rfc2822;
 use reqwest::header::{HeaderMap, HeaderName, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
-use url::{Host, Url};
+use url::Url;
 
 use crate::clock::Clock;
+use crate::domain::public_address::is_loopback_host;
 use crate::domain::{Failure, ProviderName};
 
 use super::answer::message;
@@ -222,12 +223,7 @@ pub fn describe(provider: ProviderName, reply: &Reply) -> String {
 
 /// Tells whether an address is this machine.
 pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
+    url.host().is_some_and(is_loopback_host)
 }
 
 /// Appends path segments to an address.

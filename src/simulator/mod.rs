@@ -1,7 +1,7 @@
 //! The three APIs on loopback, for rehearsals and tests.
 //!
 //! The rule of this folder: a second implementation, written from what the providers publish, that shares no code with
-//! the clients. [`world`] is pure (time and chance come in as arguments); [`server`] is a thin HTTP surface over it;
+//! the clients. [`world`] is pure (time and chance come in as arguments); `server` is a thin HTTP surface over it;
 //! each API has a file of its own. Every accepted create is in the [`Ledger`], with its price.
 
 mod aimlapi;

@@ -69,6 +69,18 @@ fn storms_of_refusals_and_broken_looks_fail_no_job() {
 }
 
 #[test]
+fn a_server_error_while_a_result_is_fetched_is_not_taken_for_the_predictions_failure() {
+    for via in ["eachlabs", "fal", "aimlapi"] {
+        let faults = Faults::default().with(Call::Poll, Fault::ServerError, 0.5);
+        let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
+        workplace.load(15, via);
+        let run = workplace.run(&["run"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        workplace.assert_all_made(15);
+    }
+}
+
+#[test]
 fn broken_and_expired_downloads_are_fetched_again_without_paying() {
     let faults = Faults::default()
         .with(Call::Download, Fault::Truncated, 0.2)

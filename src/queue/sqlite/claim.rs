@@ -1,46 +1,22 @@
 //! Claims due steps. For a create, due time, slot, rate and money are checked and taken in the same transaction, so
 //! any number of processes together stay within them.
 
-use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, named_params, params};
 
 use crate::domain::model::Quote;
 use crate::domain::{Event, Input, JobId, JobState, Lease, Money, ProviderName};
-use crate::queue::{Claim, ClaimRequest, Claimed, ProviderLimits, QueueError, Result, Standing, Step};
+use crate::queue::{Claim, ClaimRequest, Claimed, QueueError, Result, Step};
 
-use super::row::{self, JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
-
-/// The span a create rate counts over.
-const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
+use super::pace::Pace;
+use super::row::{JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
 
 /// A batch that may have work, with its money.
-struct Batch {
-    batch_id: i64,
+pub(super) struct Batch {
+    pub(super) batch_id: i64,
     name: String,
     budget: Option<Money>,
     spent: Money,
     reserved: Money,
-}
-
-/// A provider, what it allows, and how much of that is taken.
-struct Pace {
-    limits: ProviderLimits,
-    in_flight: u32,
-    /// Creates that count against the rate now.
-    recent: u32,
-    creates_from: Timestamp,
-    failures: u32,
-    paused: bool,
-}
-
-impl Pace {
-    /// Tells whether a create may be sent now.
-    fn has_room(&self, now: Timestamp) -> bool {
-        !self.paused
-            && self.creates_from <= now
-            && self.in_flight < self.limits.in_flight
-            && self.recent < self.limits.creates_per_minute
-    }
 }
 
 /// Claims what is asked for and due.
@@ -51,7 +27,7 @@ pub(super) fn claim(tx: &Connection, request: &ClaimRequest) -> Result<Claimed> 
     let batches = batches(tx, request.batch.as_deref())?;
     let mut paces = Vec::with_capacity(request.providers.len());
     for limits in &request.providers {
-        paces.push(pace(tx, *limits, request.now)?);
+        paces.push(Pace::read(tx, *limits, request.now)?);
     }
     // Looks free slots, creates fill them, downloads can wait: in that order nothing of the provider's stands idle.
     let mut claims = moving(tx, request, JobState::Running, request.steps)?;
@@ -99,7 +75,7 @@ fn moving(tx: &Connection, request: &ClaimRequest, state: JobState, most: usize)
 }
 
 /// The names of the providers in question, in one word to search in.
-fn providers_word(request: &ClaimRequest) -> String {
+pub(super) fn providers_word(request: &ClaimRequest) -> String {
     request.providers.iter().map(|limits| limits.provider.as_str()).collect::<Vec<_>>().join(",")
 }
 
@@ -137,42 +113,14 @@ fn batches(tx: &Connection, only: Option<&str>) -> Result<Vec<Batch>> {
     )
 }
 
-fn pace(tx: &Connection, limits: ProviderLimits, now: Timestamp) -> Result<Pace> {
-    let provider = limits.provider.as_str();
-    // A create reaches the provider somewhere between its commit and its answer. Counting it from the commit until
-    // 60 seconds after the answer is the one count that no choice of a 60-second window can exceed.
-    let recent = value(
-        tx,
-        "SELECT (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at IS NULL)
-              + (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at > ?2)",
-        params![provider, (now - RATE_WINDOW).as_millisecond()],
-    )?;
-    let mut pace = Pace {
-        limits,
-        in_flight: 0,
-        recent: recent.unwrap_or(0),
-        creates_from: Timestamp::UNIX_EPOCH,
-        failures: 0,
-        paused: false,
-    };
-    select(tx, "SELECT * FROM providers WHERE provider = ?1", [provider], |columns| {
-        pace.in_flight = columns.get("in_flight")?;
-        pace.creates_from = columns.time("creates_from")?.max(columns.time("calls_from")?);
-        pace.failures = columns.get("failures")?;
-        pace.paused = columns.get::<Option<String>>("paused")?.is_some();
-        Ok(())
-    })?;
-    Ok(pace)
-}
-
 /// The creates of one claim.
-struct Creates<'a> {
-    tx: &'a Connection,
-    request: &'a ClaimRequest,
-    batches: Vec<Batch>,
-    paces: Vec<Pace>,
-    budget_reached: bool,
-    unroutable: Option<String>,
+pub(super) struct Creates<'a> {
+    pub(super) tx: &'a Connection,
+    pub(super) request: &'a ClaimRequest,
+    pub(super) batches: Vec<Batch>,
+    pub(super) paces: Vec<Pace>,
+    pub(super) budget_reached: bool,
+    pub(super) unroutable: Option<String>,
 }
 
 impl Creates<'_> {
@@ -248,7 +196,7 @@ impl Creates<'_> {
     }
 
     /// Lists the different `providers` of a batch's waiting jobs, one index look-up each.
-    fn waiting_words(&self, batch_id: i64) -> Result<Vec<String>> {
+    pub(super) fn waiting_words(&self, batch_id: i64) -> Result<Vec<String>> {
         let mut words = Vec::new();
         let mut last = String::new();
         while let Some(next) = value::<String>(
@@ -310,109 +258,5 @@ impl Creates<'_> {
             self.paces.iter().find(|pace| pace.limits.provider == provider).map_or(0, |pace| pace.failures);
         let lease = Lease { job_id: JobId(job_id), token };
         Ok(Claim { lease, job, attempt, step: Step::Submit, provider_failures: failures })
-    }
-
-    /// Tells what is left, and when something can be claimed that could not be now.
-    fn standing(self) -> Result<Standing> {
-        let mut standing = Standing {
-            budget_reached: self.budget_reached,
-            unroutable: self.unroutable.clone(),
-            ..Standing::default()
-        };
-        for batch in &self.batches {
-            let counts = select(
-                self.tx,
-                "SELECT state, jobs FROM job_counts WHERE batch_id = ?1",
-                [batch.batch_id],
-                |columns| Ok((columns.word::<JobState>("state")?, columns.get::<u64>("jobs")?)),
-            )?;
-            for (state, jobs) in counts {
-                match state {
-                    JobState::Queued => standing.queued += jobs,
-                    state if !state.is_final() => standing.moving += jobs,
-                    _ => {}
-                }
-            }
-        }
-        let batch = self.request.batch.as_deref();
-        standing.held = value(
-            self.tx,
-            "SELECT count(*) FROM jobs WHERE state = 'in_doubt' AND due_at IS NULL AND lease_token IS NULL
-               AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
-            [batch],
-        )?
-        .unwrap_or(0);
-        standing.moving -= standing.held;
-        standing.leased = value(
-            self.tx,
-            "SELECT count(*) FROM jobs WHERE lease_pool IS NOT NULL
-               AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
-            [batch],
-        )?
-        .unwrap_or(0);
-        let due = [self.next_move()?, self.next_create()?];
-        standing.next_due = due.into_iter().flatten().min();
-        Ok(standing)
-    }
-
-    /// When the next step of a job between create and clip is due.
-    fn next_move(&self) -> Result<Option<Timestamp>> {
-        // What is due already was left for want of a worker, and a step's end is followed by another claim.
-        let millis: Option<i64> = value(
-            self.tx,
-            "SELECT min(at) FROM (
-                 SELECT CASE j.state WHEN 'downloading' THEN j.due_at ELSE max(j.due_at, ifnull(p.calls_from, 0)) END AS at
-                 FROM jobs j JOIN attempts a ON a.attempt_id = j.attempt_id
-                 LEFT JOIN providers p ON p.provider = a.provider
-                 WHERE j.state IN ('in_doubt', 'running', 'downloading') AND j.lease_token IS NULL
-                   AND (j.state = 'downloading' OR (instr(?2, a.provider) > 0 AND NOT ifnull(p.refuses_looks, 0)))
-                   AND (?1 IS NULL OR j.batch_id = (SELECT batch_id FROM batches WHERE name = ?1)))
-             WHERE at > ?3",
-            params![self.request.batch, providers_word(self.request), self.request.now.as_millisecond()],
-        )?;
-        millis.map(row::time).transpose()
-    }
-
-    /// When a create will be possible that is not now: its job is due, its provider's gate opens, its rate allows it.
-    /// A slot or money that must be freed first has no time; the step that frees it wakes the pool.
-    fn next_create(&self) -> Result<Option<Timestamp>> {
-        let mut next: Option<Timestamp> = None;
-        for pace in self.paces.iter().filter(|pace| !pace.paused && pace.in_flight < pace.limits.in_flight) {
-            let mut open = pace.creates_from;
-            if pace.recent >= pace.limits.creates_per_minute {
-                open = open.max(self.rate_frees_at(pace)?);
-            }
-            for batch in &self.batches {
-                for providers in self.waiting_words(batch.batch_id)? {
-                    if !providers.split(',').any(|word| word == pace.limits.provider.as_str()) {
-                        continue;
-                    }
-                    let due: Option<i64> = value(
-                        self.tx,
-                        "SELECT due_at FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
-                         ORDER BY due_at LIMIT 1",
-                        params![batch.batch_id, providers],
-                    )?;
-                    let Some(due) = due else { continue };
-                    let at = row::time(due)?.max(open);
-                    // What is due and open already was left for want of money or of a worker.
-                    if at > self.request.now {
-                        next = Some(next.map_or(at, |next| next.min(at)));
-                    }
-                }
-            }
-        }
-        Ok(next)
-    }
-
-    /// When the oldest create that counts against the rate stops counting.
-    fn rate_frees_at(&self, pace: &Pace) -> Result<Timestamp> {
-        let oldest: Option<i64> = value(
-            self.tx,
-            "SELECT answered_at FROM attempts WHERE provider = ?1 AND answered_at > ?2 ORDER BY answered_at LIMIT 1",
-            params![pace.limits.provider.as_str(), (self.request.now - RATE_WINDOW).as_millisecond()],
-        )?;
-        let oldest = oldest.map(row::time).transpose()?.unwrap_or(self.request.now);
-        Ok(oldest + RATE_WINDOW + SignedDuration::from_millis(1))
     }
 }

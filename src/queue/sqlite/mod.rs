@@ -7,11 +7,13 @@ mod advance;
 mod claim;
 mod decide;
 mod open;
+mod pace;
 mod pool_lock;
 mod pools;
 mod query;
 mod row;
 mod stage;
+mod standing;
 mod writer;
 
 use std::collections::{HashMap, HashSet};

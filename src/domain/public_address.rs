@@ -1,0 +1,66 @@
+//! Which addresses anybody on the internet can reach.
+
+use std::net::IpAddr;
+
+use url::Host;
+
+/// Tells whether a host can be a public one: a name is taken for public until it is resolved, unless it is this machine's.
+pub fn is_public_host<S: AsRef<str>>(host: Host<S>) -> bool {
+    match host {
+        Host::Domain(name) => !is_local_name(name.as_ref()),
+        Host::Ipv4(address) => is_public(address.into()),
+        Host::Ipv6(address) => is_public(address.into()),
+    }
+}
+
+/// Tells whether a host is this machine.
+pub fn is_loopback_host<S: AsRef<str>>(host: Host<S>) -> bool {
+    match host {
+        Host::Domain(name) => is_local_name(name.as_ref()),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+fn is_local_name(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Tells whether an address is one that anybody on the internet can reach.
+///
+/// Loopback, private, link-local, shared (RFC 6598), multicast, documentation and the IPv6 forms that carry an IPv4
+/// address inside are judged by what they lead to.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_broadcast()
+                || v4.is_documentation()
+                || v4.is_multicast()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (b == 18 || b == 19)))
+        }
+        IpAddr::V6(v6) => {
+            let segments = v6.segments();
+            let embedded = match segments {
+                [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
+                    Some((segments[6], segments[7]))
+                }
+                [0x2002, high, low, ..] => Some((high, low)),
+                _ => None,
+            };
+            if let Some((high, low)) = embedded {
+                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+                return is_public(IpAddr::from([a, b, c, d]));
+            }
+            // Global unicast is 2000::/3; of it 2001:db8::/32 is for documentation and 2001::/32 is Teredo.
+            (segments[0] & 0xe000) == 0x2000 && !(segments[0] == 0x2001 && matches!(segments[1], 0 | 0xdb8))
+        }
+    }
+}
