@@ -11,9 +11,9 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use super::calls::{Manners, carry_out};
-use super::eachlabs::{bearer, dollars, object, page, time};
 use super::rules::ModelRules;
-use super::server::Shared;
+use super::shared::Shared;
+use super::wire::{bearer, dollars, object, page, time};
 use super::world::{End, NoRoom};
 use super::{Api, Call};
 

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::Value;
 
-use super::server::{Connection, Shared};
+use super::shared::{Connection, Shared};
 use super::world::World;
 use super::{Api, Call, Fault};
 

@@ -11,9 +11,9 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::calls::{Manners, carry_out};
-use super::eachlabs::{dollars, object, page, time};
 use super::rules::ModelRules;
-use super::server::Shared;
+use super::shared::Shared;
+use super::wire::{dollars, object, page, time};
 use super::world::{End, Prediction};
 use super::{Api, Call};
 

@@ -13,6 +13,8 @@ pub mod ledger;
 pub mod options;
 pub mod rules;
 mod server;
+mod shared;
+mod wire;
 pub mod world;
 
 pub use ledger::{Entry, Ledger};

@@ -2,8 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
 use axum::extract::{Path, Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -22,6 +21,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::calls::close;
+use super::shared::{Connection, Shared};
 use super::world::World;
 use super::{Api, Call, Fault, Faults, Ledger, SimulatorOptions, aimlapi, clip, eachlabs, fal};
 
@@ -33,32 +33,12 @@ pub struct Simulator {
     server: JoinHandle<()>,
 }
 
-/// What every call sees.
-#[derive(Debug)]
-pub(super) struct Shared {
-    world: Mutex<World>,
-    /// Where the links of clips lead.
-    pub(super) address: SocketAddr,
-    began: Instant,
-    began_at: i64,
-}
-
-/// The connection a call came in on; notified to close it without an answer.
-#[derive(Clone, Debug)]
-pub(super) struct Connection(pub(super) Arc<Notify>);
-
 impl Simulator {
     /// Starts the three APIs.
     pub async fn start(options: SimulatorOptions) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
         let address = listener.local_addr()?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the simulator has the only clock of its side, read once"
-        )]
-        let began_at = jiff::Timestamp::now().as_millisecond();
-        let world = Mutex::new(World::new(options));
-        let shared = Arc::new(Shared { world, address, began: Instant::now(), began_at });
+        let shared = Arc::new(Shared::new(address, World::new(options)));
         let server = tokio::spawn(accept(listener, router(Arc::clone(&shared))));
         Ok(Self { address, shared, server })
     }
@@ -101,23 +81,6 @@ impl Simulator {
 impl Drop for Simulator {
     fn drop(&mut self) {
         self.server.abort();
-    }
-}
-
-impl Shared {
-    pub(super) fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Now, in milliseconds since 1970.
-    pub(super) fn now(&self) -> i64 {
-        self.began_at + i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
-    }
-
-    /// The link of a prediction's clip.
-    pub(super) fn link(&self, api: Api, id: &str, serial: u32) -> String {
-        let api = format!("{api:?}").to_lowercase();
-        format!("http://{}/cdn/{api}/{id}.mp4?serial={serial}", self.address)
     }
 }
 
