@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde_json::{Value, json};
@@ -13,17 +12,12 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Prediction, ProviderName};
 
 use super::answer::{at, credits, link, message, text, usd};
-use super::http::{
-    ApiClient, NoReply, Reply, SetupError, describe, is_loopback, join, refused_create, refused_look,
+use super::http::{ApiClient, Reply, SetupError, describe, is_loopback, join, refused_create, refused_look};
+use super::{
+    Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
 };
-use super::{Acceptance, ApiKey, Doubt, Look, Provider, Submission, Trace};
 
 const NAME: ProviderName = ProviderName::Aimlapi;
-
-const PAGE: usize = 100;
-const MOST_PAGES: usize = 20;
-/// Our own clock and theirs may differ by so much.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(120);
 
 /// The AI/ML API.
 pub struct Aimlapi {
@@ -54,11 +48,7 @@ impl Provider for Aimlapi {
         body["model"] = json!(submission.wire_model);
         // Stored and searchable, but not said to make a repeated create the same one.
         let headers = [("X-Client-Request-Id", submission.client_token.as_str())];
-        let reply = match self.client.create(self.generations(), &headers, &body).await {
-            Ok(reply) => reply,
-            Err(NoReply::NotSent(reason)) => return Err(Failure::Transient { reason, retry_after: None }),
-            Err(NoReply::MaybeSent(reason)) => return Err(Failure::Unknown { reason }),
-        };
+        let reply = self.client.create(self.generations(), &headers, &body).await?;
         let body = reply.json.as_ref();
         if !reply.status.is_success() {
             let is_own =
@@ -117,14 +107,15 @@ impl Provider for Aimlapi {
     }
 
     async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
+        let (from, to) = doubt.window();
         let mut found = Vec::new();
         for page in 0..MOST_PAGES {
             let mut url = join(&self.base, ["v2", "logs"]);
             url.query_pairs_mut()
-                .append_pair("start", &(doubt.sent_at - CLOCK_SKEW).to_string())
-                .append_pair("end", &(doubt.now + CLOCK_SKEW).to_string())
-                .append_pair("limit", &PAGE.to_string())
-                .append_pair("offset", &(page * PAGE).to_string());
+                .append_pair("start", &from.to_string())
+                .append_pair("end", &to.to_string())
+                .append_pair("limit", &HISTORY_PAGE.to_string())
+                .append_pair("offset", &(page * HISTORY_PAGE).to_string());
             let reply = self.client.look(Method::GET, url).await?;
             let rows = reply.json.as_ref().and_then(|body| at(body, &["data"])).and_then(Value::as_array);
             let (Some(rows), Some(body), true) = (rows, reply.json.as_ref(), reply.status.is_success())
@@ -135,18 +126,16 @@ impl Provider for Aimlapi {
                 text(row, &["client_request_id"]).as_deref() == Some(doubt.submission.client_token.as_str())
             });
             found.extend(ours.filter_map(|row| text(row, &["inference_id"])));
-            let more =
-                at(body, &["pagination", "has_more"]).and_then(Value::as_bool).unwrap_or(rows.len() == PAGE);
+            let more = at(body, &["pagination", "has_more"])
+                .and_then(Value::as_bool)
+                .unwrap_or(rows.len() == HISTORY_PAGE);
             if !more || rows.is_empty() {
                 found.sort();
                 found.dedup();
                 return Ok(Trace::of(found, false));
             }
         }
-        Err(Failure::Transient {
-            reason: format!("{NAME}'s history is too long to search"),
-            retry_after: None,
-        })
+        Err(endless_history(NAME))
     }
 
     async fn cancel(&self, _prediction: &Prediction, _submission: &Submission) -> Result<(), Failure> {

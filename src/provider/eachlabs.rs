@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
 use reqwest::{Method, header::HeaderName};
 use serde_json::{Value, json};
 use url::Url;
@@ -12,19 +11,12 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 
 use super::answer::{at, link, message, same_input, seconds, text, usd};
-use super::http::{
-    ApiClient, NoReply, SetupError, describe, is_loopback, join, refused_create, refused_look,
+use super::http::{ApiClient, SetupError, describe, is_loopback, join, refused_create, refused_look};
+use super::{
+    Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
 };
-use super::{Acceptance, ApiKey, Doubt, Look, Provider, Submission, Trace};
 
 const NAME: ProviderName = ProviderName::Eachlabs;
-
-/// Rows of the history asked for at once: the documented most.
-const PAGE: usize = 100;
-/// Pages of the history read for one search: 100 creates a minute fill four in the widest window we ask for.
-const MOST_PAGES: usize = 20;
-/// Our own clock and theirs may differ by so much.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(120);
 
 /// The each::labs API.
 pub struct Eachlabs {
@@ -46,15 +38,16 @@ impl Eachlabs {
 
     /// Lists the ids of one model's executions in the time around a lost create.
     async fn executions(&self, doubt: &Doubt) -> Result<Vec<String>, Failure> {
+        let (from, to) = doubt.window();
         let mut ids = Vec::new();
         for page in 0..MOST_PAGES {
             let mut url = join(&self.base, ["executions"]);
             url.query_pairs_mut()
                 .append_pair("model", &doubt.submission.wire_model)
-                .append_pair("from", &(doubt.sent_at - CLOCK_SKEW).to_string())
-                .append_pair("to", &(doubt.now + CLOCK_SKEW).to_string())
-                .append_pair("limit", &PAGE.to_string())
-                .append_pair("offset", &(page * PAGE).to_string());
+                .append_pair("from", &from.to_string())
+                .append_pair("to", &to.to_string())
+                .append_pair("limit", &HISTORY_PAGE.to_string())
+                .append_pair("offset", &(page * HISTORY_PAGE).to_string());
             let reply = self.client.look(Method::GET, url).await?;
             let rows =
                 reply.json.as_ref().and_then(|body| at(body, &["executions"])).and_then(Value::as_array);
@@ -62,14 +55,11 @@ impl Eachlabs {
                 return Err(refused_look(NAME, &reply));
             };
             ids.extend(rows.iter().filter_map(|row| text(row, &["id"])));
-            if rows.len() < PAGE {
+            if rows.len() < HISTORY_PAGE {
                 return Ok(ids);
             }
         }
-        Err(Failure::Transient {
-            reason: format!("{NAME}'s history is too long to search"),
-            retry_after: None,
-        })
+        Err(endless_history(NAME))
     }
 }
 
@@ -83,12 +73,8 @@ impl Provider for Eachlabs {
         let body = json!({ "model": submission.wire_model, "input": submission.request });
         // The model pages post to `/prediction/`, with the slash.
         let url = join(&self.base, ["prediction", ""]);
-        let reply = match self.client.create(url, &[("X-Request-Id", &submission.client_token)], &body).await
-        {
-            Ok(reply) => reply,
-            Err(NoReply::NotSent(reason)) => return Err(Failure::Transient { reason, retry_after: None }),
-            Err(NoReply::MaybeSent(reason)) => return Err(Failure::Unknown { reason }),
-        };
+        let headers = [("X-Request-Id", submission.client_token.as_str())];
+        let reply = self.client.create(url, &headers, &body).await?;
         let body = reply.json.as_ref();
         if !reply.status.is_success() {
             let is_own =

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::SignedDuration;
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde_json::Value;
@@ -14,17 +13,12 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 
 use super::answer::{at, link, message, same_input, seconds, text, usd};
-use super::http::{
-    ApiClient, NoReply, Reply, SetupError, describe, is_loopback, join, refused_create, refused_look,
+use super::http::{ApiClient, Reply, SetupError, describe, is_loopback, join, refused_create, refused_look};
+use super::{
+    Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
 };
-use super::{Acceptance, ApiKey, Doubt, Look, Provider, Submission, Trace};
 
 const NAME: ProviderName = ProviderName::Fal;
-
-const PAGE: &str = "100";
-const MOST_PAGES: usize = 20;
-/// Our own clock and theirs may differ by so much.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(120);
 
 /// The fal.ai queue API.
 pub struct Fal {
@@ -130,11 +124,7 @@ impl Provider for Fal {
 
     async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure> {
         let url = join(&self.queue, submission.wire_model.split('/'));
-        let reply = match self.client.create(url, &[], &submission.request).await {
-            Ok(reply) => reply,
-            Err(NoReply::NotSent(reason)) => return Err(Failure::Transient { reason, retry_after: None }),
-            Err(NoReply::MaybeSent(reason)) => return Err(Failure::Unknown { reason }),
-        };
+        let reply = self.client.create(url, &[], &submission.request).await?;
         let body = reply.json.as_ref();
         if !reply.status.is_success() {
             let is_own = body.is_some_and(|body| at(body, &["detail"]).is_some());
@@ -183,16 +173,17 @@ impl Provider for Fal {
     }
 
     async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
+        let (from, to) = doubt.window();
         let mut found = Vec::new();
         let mut cursor: Option<String> = None;
         for _ in 0..MOST_PAGES {
             let mut url = join(&self.platform, ["models", "requests", "by-endpoint"]);
             url.query_pairs_mut()
                 .append_pair("endpoint_id", &doubt.submission.wire_model)
-                .append_pair("start", &(doubt.sent_at - CLOCK_SKEW).to_string())
-                .append_pair("end", &(doubt.now + CLOCK_SKEW).to_string())
+                .append_pair("start", &from.to_string())
+                .append_pair("end", &to.to_string())
                 .append_pair("expand", "payloads")
-                .append_pair("limit", PAGE);
+                .append_pair("limit", &HISTORY_PAGE.to_string());
             if let Some(cursor) = &cursor {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
@@ -212,10 +203,7 @@ impl Provider for Fal {
                 return Ok(Trace::of(found, false));
             }
         }
-        Err(Failure::Transient {
-            reason: format!("{NAME}'s history is too long to search"),
-            retry_after: None,
-        })
+        Err(endless_history(NAME))
     }
 
     async fn cancel(&self, prediction: &Prediction, submission: &Submission) -> Result<(), Failure> {

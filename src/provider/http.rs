@@ -71,6 +71,16 @@ pub enum NoReply {
     MaybeSent(String),
 }
 
+/// Only a create is told so: any other call may be repeated, whether it was sent or not.
+impl From<NoReply> for Failure {
+    fn from(no_reply: NoReply) -> Self {
+        match no_reply {
+            NoReply::NotSent(reason) => Self::Transient { reason, retry_after: None },
+            NoReply::MaybeSent(reason) => Self::Unknown { reason },
+        }
+    }
+}
+
 impl ApiClient {
     /// Makes a client that sends `key` in the header `header`, after `scheme`.
     pub fn new(

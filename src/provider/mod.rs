@@ -14,7 +14,7 @@ pub mod key;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::domain::{CostReport, Failure, Prediction, ProviderName};
@@ -106,6 +106,23 @@ pub struct Doubt {
     pub owned: Vec<String>,
 }
 
+impl Doubt {
+    /// The span of time in which the provider may have taken it, by its own clock.
+    pub fn window(&self) -> (Timestamp, Timestamp) {
+        let from = self.sent_at.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+        (from, self.now.saturating_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX))
+    }
+}
+
+/// A provider's clock and ours may differ by so much.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(120);
+
+/// Rows of a history asked for at once: the most that each of the three documents.
+const HISTORY_PAGE: usize = 100;
+
+/// Pages read for one search. A hundred creates a minute fill four in the span a doubt usually asks for.
+const MOST_PAGES: usize = 20;
+
 /// What a provider's history says of a lost submission.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Trace {
@@ -133,4 +150,9 @@ impl Trace {
             }
         }
     }
+}
+
+/// A search that found no end is no proof of anything.
+fn endless_history(provider: ProviderName) -> Failure {
+    Failure::Transient { reason: format!("{provider}'s history is too long to search"), retry_after: None }
 }

@@ -19,9 +19,6 @@ const MOST_SEARCHES_FAILED: u32 = 6;
 /// by its silence, that there is none.
 const ENDED_BY_NOW: u32 = 3;
 
-/// Our own clock and the provider's may differ by so much.
-const CLOCK_SKEW: Duration = Duration::from_secs(120);
-
 impl Tools {
     /// Looks at the prediction.
     pub(super) async fn poll(&self, claim: &Claim, provider: &dyn Provider) -> Finding {
@@ -86,10 +83,13 @@ impl Tools {
         claim: &Claim,
         provider: &dyn Provider,
     ) -> Result<Finding, PoolError> {
-        let sent_at = claim.attempt.submitted_at;
-        let since = sent_at.saturating_sub(CLOCK_SKEW).unwrap_or(sent_at);
-        let owned = self.queue.owned_predictions(claim.attempt.provider, since).await?;
-        let doubt = Doubt { submission: Self::submission(claim), sent_at, now: self.clock.now(), owned };
+        let mut doubt = Doubt {
+            submission: Self::submission(claim),
+            sent_at: claim.attempt.submitted_at,
+            now: self.clock.now(),
+            owned: Vec::new(),
+        };
+        doubt.owned = self.queue.owned_predictions(claim.attempt.provider, doubt.window().0).await?;
         let plan = self.plan(claim);
         Ok(match provider.reconcile(&doubt).await {
             Ok(Trace::Found(prediction)) => Outcome::Adopted { prediction, due_at: self.clock.now() }.into(),
