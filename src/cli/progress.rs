@@ -91,9 +91,7 @@ impl Progress {
                 let steps = render::count(steps as u64, "step");
                 format!("stopping: waiting for {steps} in hand; once more to leave at once")
             }
-            Event::Submitted { .. } | Event::Made { .. } | Event::Saved { .. } | Event::Moved { .. } => {
-                return;
-            }
+            Event::Moved { .. } => return,
         };
         if self.quiet {
             return;

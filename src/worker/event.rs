@@ -1,6 +1,6 @@
 //! What happened in a pool, for whoever shows it.
 
-use crate::domain::{Cost, JobState, Money, ProviderName, SavedFile};
+use crate::domain::{JobState, ProviderName};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -10,39 +10,16 @@ pub enum Event {
         /// How many jobs.
         jobs: usize,
     },
-    /// A provider took a job.
-    Submitted {
-        /// The job's row.
-        row_key: String,
-        /// Who took it.
-        provider: ProviderName,
-        /// The price reserved for it.
-        estimate: Money,
-    },
-    /// A provider finished a clip.
-    Made {
-        /// The job's row.
-        row_key: String,
-        /// What it cost.
-        cost: Cost,
-    },
-    /// A job moved to another state; the last event of its step.
+    /// A step of a job was recorded.
     Moved {
         /// The job's row.
         row_key: String,
         /// Its batch.
         batch: String,
-        /// The new state.
+        /// Its state after the step.
         state: JobState,
         /// Why, where something went wrong.
         reason: Option<String>,
-    },
-    /// A clip is on disk.
-    Saved {
-        /// The job's row.
-        row_key: String,
-        /// The file.
-        file: SavedFile,
     },
     /// A provider refused the key or the balance.
     ProviderPaused {

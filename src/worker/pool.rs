@@ -96,10 +96,12 @@ impl Pool {
         let steps = JoinSet::new();
         let mut pool = Self { tools, options, pool_id, steps, downloads: 0, stop, leases_end };
         let rest = pool.work().await;
-        if rest.is_err() {
-            // What is cut off here is found under this pool's name when it leaves: submitted is in doubt, the rest
-            // is due.
-            pool.steps.shutdown().await;
+        match &rest {
+            // The queue still works: let the creates in hand end, rather than leave them in doubt.
+            Err(PoolError::Output(_)) => while pool.steps.join_next().await.is_some() {},
+            // What is cut off is found under this pool's name when it leaves: submitted is in doubt, the rest is due.
+            Err(_) => pool.steps.shutdown().await,
+            Ok(_) => {}
         }
         let left = pool.tools.queue.leave(pool.pool_id.clone(), pool.tools.clock.now()).await;
         let rest = rest?;

@@ -100,31 +100,37 @@ impl Tools {
     }
 
     fn tell(&self, claim: &Claim, outcome: Outcome, state: JobState) {
-        let row_key = claim.job.row_key.clone();
-        let mut why = None;
-        match outcome {
-            Outcome::Accepted { prediction, .. } => {
-                tracing::debug!(job.id = claim.job.job_id.0, attempt = claim.attempt.number, provider = %claim.attempt.provider,
-                    prediction.id = prediction.prediction_id, "submitted");
-                let (provider, estimate) = (claim.attempt.provider, claim.attempt.estimate);
-                (self.observer)(Event::Submitted { row_key: row_key.clone(), provider, estimate });
-            }
-            Outcome::Finished { cost, .. } => (self.observer)(Event::Made { row_key: row_key.clone(), cost }),
-            Outcome::Saved { file } => (self.observer)(Event::Saved { row_key: row_key.clone(), file }),
+        let reason = match outcome {
             Outcome::Refused { reason, .. }
             | Outcome::Rejected { reason }
             | Outcome::LostAnswer { reason, .. }
             | Outcome::PredictionFailed { reason, .. }
             | Outcome::LinkExpired { reason, .. }
-            | Outcome::GaveUp { reason } => why = Some(reason),
-            Outcome::Wait { failure, .. } => why = failure,
-            Outcome::Adopted { .. } | Outcome::ProvenAbsent { .. } => {}
+            | Outcome::GaveUp { reason } => Some(reason),
+            Outcome::Wait { failure, .. } => failure,
+            Outcome::Accepted { .. }
+            | Outcome::Adopted { .. }
+            | Outcome::ProvenAbsent { .. }
+            | Outcome::Finished { .. }
+            | Outcome::Saved { .. } => None,
+        };
+        let (job, attempt, step) = (&claim.job, &claim.attempt, claim.step.as_str());
+        let (id, number, provider, state_word) =
+            (job.job_id.0, attempt.number, attempt.provider, state.as_str());
+        match &reason {
+            Some(reason) => {
+                tracing::info!(job.id = id, attempt = number, %provider, step, state = state_word, "{reason}");
+            }
+            None => {
+                tracing::debug!(job.id = id, attempt = number, %provider, step, state = state_word, "step done")
+            }
         }
-        if let Some(reason) = &why {
-            tracing::info!(job.id = claim.job.job_id.0, attempt = claim.attempt.number, provider = %claim.attempt.provider,
-                step = claim.step.as_str(), state = state.as_str(), "{reason}");
-        }
-        (self.observer)(Event::Moved { row_key, batch: claim.job.batch.clone(), state, reason: why });
+        (self.observer)(Event::Moved {
+            row_key: job.row_key.clone(),
+            batch: job.batch.clone(),
+            state,
+            reason,
+        });
     }
 
     /// What was sent, in the form providers take.

@@ -187,6 +187,57 @@ fn queued_jobs_are_cancelled_and_taken_up_again() {
 }
 
 #[test]
+fn a_finished_clip_is_neither_retried_nor_cancelled() {
+    let workplace = Workplace::new(roomy());
+    workplace.load(2, "eachlabs");
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    for (verb, said) in [("retry", "nothing to retry"), ("cancel", "nothing to cancel")] {
+        let refused = workplace.run(&[verb, "row-0"]);
+        assert_eq!(refused.code, 2, "{refused:?}");
+        assert!(
+            refused.stderr.contains("job 1 is succeeded") && refused.stderr.contains(said),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    workplace.assert_all_made(2);
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_written_stops_the_run_and_loses_nothing() {
+    let workplace = Workplace::new(roomy());
+    // A file stands where the batch's folder should be made.
+    workplace.write("renders", "in the way");
+    workplace.load(6, "eachlabs");
+    let run = workplace.run(&["run"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("cannot write") && run.stderr.contains("nothing is lost"), "{run:?}");
+    fs::remove_file(workplace.dir.path().join("renders")).expect("removed");
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    workplace.assert_all_made(6);
+}
+
+#[test]
+fn keys_are_in_no_log_no_output_and_no_file() {
+    let faults =
+        overnight::simulator::Faults::default().with(None, overnight::simulator::Fault::BadGateway, 0.2);
+    let workplace = Workplace::new(overnight::simulator::SimulatorOptions { faults, ..roomy() });
+    workplace.load(12, "eachlabs,fal,aimlapi");
+    let mut command = workplace.command(&["run", "-vv"]);
+    command.env("OVERNIGHT_LOG", "trace");
+    let run = crate::support::Run::of(command.output().expect("the binary starts"));
+    let mut seen = run.stdout + &run.stderr;
+    for file in ["overnight.db", "overnight.db-wal"] {
+        let bytes = fs::read(workplace.dir.path().join(file)).unwrap_or_default();
+        seen.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    assert!(seen.contains("step done"), "the logs are on");
+    for key in ["simulated-eachlabs-key", "simulated-aimlapi-key", "simulated:fal-key"] {
+        assert!(!seen.contains(key), "{key} leaked");
+    }
+}
+
+#[test]
 fn what_a_user_gets_wrong_is_told_with_the_remedy() {
     let workplace = Workplace::new(roomy());
     workplace.manifest("batch.csv", 1);

@@ -9,7 +9,9 @@ use overnight::domain::{
     AttemptState, Catalog, Input, JobState, Money, NewJob, Outcome, PoolId, Prediction, ProviderName,
 };
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{Claim, ClaimRequest, Decision, NewBatch, ProviderLimits, Queue, QueueError};
+use overnight::queue::{
+    Claim, ClaimRequest, Decision, NewBatch, ProviderLimits, Queue, QueueError, Selection,
+};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -183,6 +185,24 @@ async fn a_late_write_changes_nothing_and_is_told_so() {
     let job = bench.queue.find("r0".into(), None).await.expect("the job");
     assert_eq!((job.state, job.prediction_id), (JobState::InDoubt, None));
     assert_eq!(job.at_risk, Money::from_micros(PRICE));
+}
+
+#[tokio::test]
+async fn a_job_that_takes_ten_pools_with_it_is_left_to_a_person_with_its_prediction() {
+    let bench = Bench::with_rows(1).await;
+    let claim = bench.claim("one", start(), 1).await.remove(0);
+    bench.accept(&claim, "p", start()).await;
+    for crash in 0..10 {
+        let name = format!("crash-{crash}");
+        bench.queue.join(pool(&name), start(), start()).await.expect("a pool");
+        assert_eq!(bench.claim(&name, start(), 1).await.len(), 1, "{crash}");
+        bench.queue.leave(pool(&name), start()).await.expect("gone");
+    }
+    let job = bench.queue.find("r0".into(), None).await.expect("the job");
+    assert_eq!((job.state, job.cost_usd), (JobState::Failed, Some(Money::from_micros(PRICE))));
+    assert_eq!(bench.queue.retry(Selection::default(), start()).await.expect("retried"), 1);
+    let job = bench.queue.find("r0".into(), None).await.expect("the job");
+    assert_eq!((job.state, job.prediction_id.as_deref(), job.cost_usd), (JobState::Running, Some("p"), None));
 }
 
 #[tokio::test]

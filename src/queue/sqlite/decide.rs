@@ -14,6 +14,9 @@ use super::row::{execute, select, value};
 pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<usize> {
     let jobs = selected(tx, selection, &[JobState::Failed])?;
     for job in &jobs {
+        if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
+            return Err(job.conflict("there is nothing to retry"));
+        }
         let known: Option<i64> = match job.attempt_id {
             Some(attempt_id) => value(
                 tx,
@@ -44,6 +47,16 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
 pub(super) fn cancel(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<usize> {
     let jobs = selected(tx, selection, &[JobState::Queued])?;
     for job in &jobs {
+        match job.state {
+            JobState::Queued | JobState::Running | JobState::Downloading => {}
+            JobState::Submitting => {
+                return Err(job.conflict("it is being submitted just now, try again in a minute"));
+            }
+            JobState::InDoubt => {
+                return Err(job.conflict("it may be paid already, `overnight resolve` decides about it"));
+            }
+            _ => return Err(job.conflict("there is nothing to cancel")),
+        }
         move_job(tx, job.job_id, job.state, Event::Cancel, None, Some("cancelled by a person"), now)?;
         if let Some(attempt_id) = job.attempt_id {
             abandon(tx, attempt_id, &"cancelled by a person".to_owned(), now)?;
@@ -107,6 +120,12 @@ struct Selected {
     job_id: i64,
     state: JobState,
     attempt_id: Option<i64>,
+}
+
+impl Selected {
+    fn conflict(&self, why: &str) -> QueueError {
+        QueueError::Conflict(format!("job {} is {}: {why}; nothing was changed", self.job_id, self.state))
+    }
 }
 
 /// Finds the jobs a selection means. `usual` are the states it takes when it names neither states nor jobs.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use crate::domain::{Event, JobState, PoolId};
 use crate::queue::{QueueError, Result};
 
-use super::advance::move_job;
+use super::advance::{abandon, move_job};
 use super::pool_lock::PoolLock;
 use super::row::{execute, select};
 
@@ -58,44 +58,69 @@ pub(super) fn gone(connection: &Connection, queue: &Path, host: &str, now: Times
     Ok(pools.into_iter().filter(|pool| pool.lock.is_some() || pool.expires_at <= now).collect())
 }
 
-/// Removes a pool. Whatever it was submitting is in doubt: the create may have left.
+/// A job as a pool that is gone left it.
+struct Left {
+    job_id: i64,
+    state: JobState,
+    attempt_id: i64,
+    crashes: u32,
+}
+
+/// Removes a pool, and frees what it held.
 pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<usize> {
     let left = select(
         tx,
         "SELECT job_id, state, attempt_id, crashes FROM jobs WHERE lease_pool = ?1",
         [&pool.0],
         |columns| {
-            let attempt_id: i64 = columns.get("attempt_id")?;
-            Ok((
-                columns.get::<i64>("job_id")?,
-                columns.word::<JobState>("state")?,
-                attempt_id,
-                columns.get::<u32>("crashes")?,
-            ))
+            Ok(Left {
+                job_id: columns.get("job_id")?,
+                state: columns.word("state")?,
+                attempt_id: columns.get("attempt_id")?,
+                crashes: columns.get("crashes")?,
+            })
         },
     )?;
-    for (job_id, state, attempt_id, crashes) in &left {
-        let due_at = (crashes + 1 < MOST_CRASHES).then_some(now);
-        if *state == JobState::Submitting {
-            let reason = "the program ended while the create call was under way";
-            move_job(tx, *job_id, *state, Event::LoseAnswer, due_at, Some(reason), now)?;
-            execute(tx, "UPDATE jobs SET attempts = attempts + 1 WHERE job_id = ?1", [job_id])?;
-            execute(
-                tx,
-                "UPDATE attempts SET state = 'in_doubt', answered_at = ?2, error = ?3 WHERE attempt_id = ?1",
-                params![attempt_id, now.as_millisecond(), reason],
-            )?;
-        } else {
-            execute(
-                tx,
-                "UPDATE jobs SET lease_token = NULL, lease_pool = NULL, due_at = ?2 WHERE job_id = ?1",
-                params![job_id, due_at.map(Timestamp::as_millisecond)],
-            )?;
-        }
-        execute(tx, "UPDATE jobs SET crashes = crashes + 1 WHERE job_id = ?1", [job_id])?;
+    for job in &left {
+        free(tx, job, now)?;
+        execute(tx, "UPDATE jobs SET crashes = crashes + 1 WHERE job_id = ?1", [job.job_id])?;
     }
     execute(tx, "DELETE FROM pools WHERE pool_id = ?1", [&pool.0])?;
     Ok(left.len())
+}
+
+/// Frees one job. What was being submitted is in doubt: the create may have left. A job that has taken too many pools
+/// with it is left to a person.
+fn free(tx: &Connection, job: &Left, now: Timestamp) -> Result<()> {
+    let is_poison = job.crashes + 1 >= MOST_CRASHES;
+    match job.state {
+        JobState::Submitting => {
+            let reason = "the program ended while the create call was under way";
+            let due_at = (!is_poison).then_some(now);
+            move_job(tx, job.job_id, job.state, Event::LoseAnswer, due_at, Some(reason), now)?;
+            execute(tx, "UPDATE jobs SET attempts = attempts + 1 WHERE job_id = ?1", [job.job_id])?;
+            execute(
+                tx,
+                "UPDATE attempts SET state = 'in_doubt', answered_at = ?2, error = ?3 WHERE attempt_id = ?1",
+                params![job.attempt_id, now.as_millisecond(), reason],
+            )?;
+        }
+        JobState::Running | JobState::Downloading if is_poison => {
+            let reason = format!(
+                "the program ended {MOST_CRASHES} times while it worked on this job; `retry` goes on without paying"
+            );
+            move_job(tx, job.job_id, job.state, Event::GiveUp, None, Some(&reason), now)?;
+            abandon(tx, job.attempt_id, &reason, now)?;
+        }
+        _ => {
+            execute(
+                tx,
+                "UPDATE jobs SET lease_token = NULL, lease_pool = NULL, due_at = ?2 WHERE job_id = ?1",
+                params![job.job_id, (!is_poison).then_some(now.as_millisecond())],
+            )?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn unpause(tx: &Connection) -> Result<()> {
