@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::domain::{JobState, Money, ProviderName};
-use crate::queue::{Queue, Standing, Status};
+use crate::queue::{Standing, Status};
 use crate::worker::{Event, Observer, Pool, PoolOptions, Rest};
 
 use super::args::{Global, RunArgs};
@@ -33,13 +33,12 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
             "no provider has a key\nhint: set one of {variables}, or try `overnight demo`, which needs none"
         );
     }
-    let limits = preferred(setup, &queue).await?.into_iter().filter(|name| providers.contains_key(name));
     let options = PoolOptions {
         workers: args.workers.map_or(setup.config.workers, usize::from),
         batch: args.batch.clone(),
         budget: args.budget,
         watch: args.watch,
-        limits: limits.map(|provider| setup.limits(provider)).collect(),
+        limits: providers.keys().map(|provider| setup.limits(*provider)).collect(),
     };
     queue.unpause().await?;
     let progress = Progress::start(Arc::clone(&queue), args.batch.clone(), global.quiet);
@@ -54,26 +53,6 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
     let status = queue.status(args.batch.clone()).await?;
     summary::tell(&queue, &status, args.batch.as_deref()).await?;
     Ok(judge(rest?, &status, &args, setup))
-}
-
-/// All providers, in the order most jobs prefer them: the order of the catalogue.
-async fn preferred(setup: &Setup, queue: &Arc<dyn Queue>) -> anyhow::Result<Vec<ProviderName>> {
-    let status = queue.status(None).await?;
-    let mut order: Vec<ProviderName> = Vec::new();
-    for batch in &status.batches {
-        let routes =
-            setup.catalog.model(&batch.model).map(|model| model.routes.as_slice()).unwrap_or_default();
-        order.extend(routes.iter().map(|route| route.provider));
-    }
-    order.extend(ProviderName::ALL);
-    let mut seen = Vec::new();
-    order.retain(|provider| {
-        !seen.contains(provider) && {
-            seen.push(*provider);
-            true
-        }
-    });
-    Ok(order)
 }
 
 /// Tells a person how the run ended, and the exit code that says the same.

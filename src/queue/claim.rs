@@ -21,7 +21,7 @@ pub struct ClaimRequest {
     pub steps: usize,
     /// The most downloads among them.
     pub downloads: usize,
-    /// The providers that can be called, in order of preference, with their limits.
+    /// The providers that can be called, with their limits. Each job has its own order of preference.
     pub providers: Vec<ProviderLimits>,
     /// Prices and spells what is claimed.
     pub catalog: Arc<Catalog>,

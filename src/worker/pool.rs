@@ -38,7 +38,7 @@ pub struct PoolOptions {
     pub budget: Option<Money>,
     /// Whether to wait for more work for ever.
     pub watch: bool,
-    /// The providers' limits, in order of preference.
+    /// The providers that can be called, with their limits.
     pub limits: Vec<ProviderLimits>,
 }
 

@@ -113,6 +113,16 @@ fn batches(tx: &Connection, only: Option<&str>) -> Result<Vec<Batch>> {
     )
 }
 
+/// The first of the waiting jobs that the same providers may run.
+struct Head {
+    due_at: i64,
+    job_id: i64,
+    model: String,
+    input: Input,
+    /// Who may run it, in order of preference.
+    providers: String,
+}
+
 /// The creates of one claim.
 pub(super) struct Creates<'a> {
     pub(super) tx: &'a Connection,
@@ -124,47 +134,54 @@ pub(super) struct Creates<'a> {
 }
 
 impl Creates<'_> {
-    /// Claims creates one at a time, going round the providers, so that all their slots fill together.
+    /// Claims creates one at a time: each job in its turn, on the first of its providers that has room.
     fn claim(&mut self, most: usize) -> Result<Vec<Claim>> {
         let mut claims = Vec::new();
-        loop {
-            let before = claims.len();
-            for index in 0..self.paces.len() {
-                if claims.len() < most && self.paces[index].has_room(self.request.now) {
-                    claims.extend(self.claim_one(index)?);
-                }
-            }
-            if claims.len() == before {
-                return Ok(claims);
-            }
+        while claims.len() < most
+            && let Some(claim) = self.claim_next()?
+        {
+            claims.push(claim);
         }
+        Ok(claims)
     }
 
-    /// Claims the next create for one provider, from the first batch that has one it can pay for.
-    fn claim_one(&mut self, pace: usize) -> Result<Option<Claim>> {
-        let provider = self.paces[pace].limits.provider;
+    /// Claims the next create, from the first batch that has one it can send and pay for.
+    fn claim_next(&mut self) -> Result<Option<Claim>> {
+        if !self.paces.iter().any(|pace| pace.has_room(self.request.now)) {
+            return Ok(None);
+        }
         for batch in 0..self.batches.len() {
-            let Some(job_id) = self.next_waiting(self.batches[batch].batch_id, provider)? else { continue };
-            let (model, input) =
-                select(self.tx, "SELECT model, input FROM jobs WHERE job_id = ?1", [job_id], |columns| {
-                    Ok((columns.get::<String>("model")?, columns.json::<Input>("input")?))
-                })?
-                .pop()
-                .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} is gone")))?;
-            let Some(quote) = self.request.catalog.quote(&model, &input, provider) else {
+            for head in self.heads(self.batches[batch].batch_id)? {
+                if let Some((pace, quote)) = self.choose_provider(&head, batch) {
+                    self.batches[batch].reserved += quote.price;
+                    self.paces[pace].in_flight += 1;
+                    self.paces[pace].recent += 1;
+                    let provider = self.paces[pace].limits.provider;
+                    return self.begin_attempt(head.job_id, &self.batches[batch], provider, &quote).map(Some);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Chooses the first of a job's providers that has room, a route, and a price that can be paid.
+    fn choose_provider(&mut self, head: &Head, batch: usize) -> Option<(usize, Quote)> {
+        for word in head.providers.split(',') {
+            let has_room =
+                |pace: &Pace| pace.limits.provider.as_str() == word && pace.has_room(self.request.now);
+            let Some(index) = self.paces.iter().position(has_room) else { continue };
+            let provider = self.paces[index].limits.provider;
+            let Some(quote) = self.request.catalog.quote(&head.model, &head.input, provider) else {
+                let (job_id, model) = (head.job_id, &head.model);
                 self.unroutable.get_or_insert_with(|| format!("job {job_id} ({model}) on {provider}"));
                 continue;
             };
-            if !self.can_pay(batch, quote.price) {
-                self.budget_reached = true;
-                continue;
+            if self.can_pay(batch, quote.price) {
+                return Some((index, quote));
             }
-            self.batches[batch].reserved += quote.price;
-            self.paces[pace].in_flight += 1;
-            self.paces[pace].recent += 1;
-            return self.begin_attempt(job_id, &self.batches[batch], provider, &quote).map(Some);
+            self.budget_reached = true;
         }
-        Ok(None)
+        None
     }
 
     fn can_pay(&self, batch: usize, price: Money) -> bool {
@@ -174,25 +191,30 @@ impl Creates<'_> {
             && self.request.budget.is_none_or(|budget| all + price <= budget)
     }
 
-    /// Finds the first due job of a batch that a provider may run. Jobs are indexed by who may run them; there are
-    /// only as many such words as orders of the providers, so each is asked for its first job.
-    fn next_waiting(&self, batch_id: i64, provider: ProviderName) -> Result<Option<i64>> {
-        let mut first: Option<(i64, i64)> = None;
+    /// Finds the first due jobs of a batch, in order. Jobs are indexed by who may run them; there are only as many such
+    /// words as orders of the providers, so each is asked for its first job.
+    fn heads(&self, batch_id: i64) -> Result<Vec<Head>> {
+        let mut heads = Vec::new();
         for providers in self.waiting_words(batch_id)? {
-            if !providers.split(',').any(|word| word == provider.as_str()) {
-                continue;
-            }
-            let found = select(
+            heads.extend(select(
                 self.tx,
-                "SELECT due_at, job_id FROM jobs
+                "SELECT due_at, job_id, model, input FROM jobs
                  WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2 AND due_at <= ?3
                  ORDER BY due_at, job_id LIMIT 1",
                 params![batch_id, providers, self.request.now.as_millisecond()],
-                |columns| Ok((columns.get("due_at")?, columns.get("job_id")?)),
-            )?;
-            first = first.into_iter().chain(found).min();
+                |columns| {
+                    Ok(Head {
+                        due_at: columns.get("due_at")?,
+                        job_id: columns.get("job_id")?,
+                        model: columns.get("model")?,
+                        input: columns.json("input")?,
+                        providers: providers.clone(),
+                    })
+                },
+            )?);
         }
-        Ok(first.map(|(_, job_id)| job_id))
+        heads.sort_by_key(|head| (head.due_at, head.job_id));
+        Ok(heads)
     }
 
     /// Lists the different `providers` of a batch's waiting jobs, one index look-up each.
