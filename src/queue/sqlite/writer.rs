@@ -1,7 +1,7 @@
 //! The thread that owns the writing connection, and commits what waits together.
 
 use std::sync::mpsc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -19,15 +19,17 @@ type Write = Box<dyn FnOnce(&Connection) -> Option<Answer> + Send>;
 /// Hands writes to the thread.
 #[derive(Debug)]
 pub(super) struct Writer {
-    writes: mpsc::Sender<Write>,
+    /// Both are there until the drop.
+    writes: Option<mpsc::Sender<Write>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    /// Starts the thread. It ends when the writer is dropped.
+    /// Starts the thread.
     pub(super) fn start(connection: Connection) -> Self {
         let (writes, waiting) = mpsc::channel();
-        thread::spawn(move || serve(&connection, &waiting));
-        Self { writes }
+        let thread = thread::spawn(move || serve(&connection, &waiting));
+        Self { writes: Some(writes), thread: Some(thread) }
     }
 
     /// Runs a write and returns its result after the commit.
@@ -47,8 +49,19 @@ impl Writer {
             }
         });
         let stopped = || QueueError::Store("the writer stopped".into());
-        self.writes.send(write).map_err(|_| stopped())?;
+        self.writes.as_ref().and_then(|writes| writes.send(write).ok()).ok_or_else(stopped)?;
         result.await.map_err(|_| stopped())?
+    }
+}
+
+impl Drop for Writer {
+    /// Waits until the connection is closed, so that a queue that is dropped holds its file no more.
+    fn drop(&mut self) {
+        self.writes = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has closed its connection as well.
+            let _ = thread.join();
+        }
     }
 }
 
