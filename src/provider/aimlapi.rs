@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use reqwest::Method;
-use reqwest::header::{AUTHORIZATION, HeaderMap};
-use serde_json::{Value, json};
+use reqwest::header::HeaderMap;
+use serde_json::Value;
 use url::Url;
 
 use crate::clock::Clock;
-use crate::domain::{CostReport, Failure, Prediction, ProviderName};
+use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 
-use super::answer::{at, credits, link, message, text, usd};
-use super::http::{ApiClient, Reply, SetupError, describe, is_loopback, join, refused_create, refused_look};
+use super::answer::{at, credits, link, text, usd};
+use super::history::{Search, rows};
+use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
+use super::refusal::{describe, refused_create, unreadable};
 use super::{
     Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
 };
@@ -28,7 +30,7 @@ pub struct Aimlapi {
 impl Aimlapi {
     /// Makes a client. `base` is `https://api.aimlapi.com`.
     pub fn new(base: Url, key: &ApiKey, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
-        let client = ApiClient::new(NAME, key, AUTHORIZATION, "Bearer ", clock, is_loopback(&base))?;
+        let client = ApiClient::new(NAME, key, Auth::Bearer, clock, is_loopback(&base))?;
         Ok(Self { base, client })
     }
 
@@ -45,23 +47,25 @@ impl Provider for Aimlapi {
 
     async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure> {
         let mut body = submission.request.clone();
-        body["model"] = json!(submission.wire_model);
+        let Some(fields) = body.as_object_mut() else {
+            return Err(Failure::Rejected { reason: format!("the input for {NAME} is not an object") });
+        };
+        fields.insert("model".into(), Value::from(submission.wire_model.as_str()));
         // Stored and searchable, but not said to make a repeated create the same one.
         let headers = [("X-Client-Request-Id", submission.client_token.as_str())];
         let reply = self.client.create(self.generations(), &headers, &body).await?;
         let body = reply.json.as_ref();
-        if !reply.status.is_success() {
-            let is_own =
-                body.is_some_and(|body| at(body, &["message"]).or_else(|| at(body, &["error"])).is_some());
-            return Err(refused_create(NAME, &reply, is_own));
-        }
         let id = body.and_then(|body| text(body, &["id"]).or_else(|| text(body, &["generation_id"])));
-        let Some(id) = id else {
-            return Err(Failure::Unknown {
-                reason: format!("{NAME} answered a create without a generation id"),
-            });
-        };
-        Ok(Acceptance { prediction: Prediction::from_id(id), early_cost: cost(&reply) })
+        match id {
+            _ if !reply.status.is_success() => {
+                let is_own = id.is_none() && body.is_some_and(is_error);
+                Err(refused_create(NAME, &reply, is_own))
+            }
+            Some(id) => Ok(Acceptance { prediction: Prediction::from_id(id), early_cost: cost(&reply) }),
+            None => {
+                Err(Failure::Unknown { reason: format!("{NAME} answered a create without a generation id") })
+            }
+        }
     }
 
     async fn poll(&self, prediction: &Prediction, _submission: &Submission) -> Result<Look, Failure> {
@@ -74,25 +78,21 @@ impl Provider for Aimlapi {
         let status = reply.json.as_ref().and_then(|body| text(body, &["status"]));
         let (Some(body), Some(status), true) = (reply.json.as_ref(), status, reply.status.is_success())
         else {
-            if reply.status.is_success() {
-                let reason = format!("{NAME} answered with a body that is not a generation");
-                return Err(Failure::Transient { reason, retry_after: reply.retry_after });
-            }
-            return Err(refused_look(NAME, &reply));
+            return Err(unreadable(NAME, &reply, "a generation"));
         };
         Ok(match status.to_ascii_lowercase().as_str() {
             "completed" | "succeeded" | "success" => {
                 let Some(output_url) = at(body, &["video"]).or_else(|| at(body, &["output"])).and_then(link)
                 else {
-                    let reason = format!("{NAME} says it completed, but gives no link");
-                    return Err(Failure::Transient { reason, retry_after: None });
+                    tracing::warn!(provider = %NAME, status, "no link in the answer, taken for running");
+                    return Ok(Look::Running);
                 };
                 Look::Done { output_url, cost: cost(&reply), processing: None }
             }
             "error" | "failed" | "cancelled" | "canceled" => {
-                let said = at(body, &["error"]).and_then(message).or_else(|| message(body));
+                let said = reply.said.as_deref().unwrap_or("no reason given");
                 Look::Failed {
-                    reason: format!("{NAME}: {status}: {}", said.unwrap_or_else(|| "no reason given".into())),
+                    reason: format!("{NAME}: {status}: {said}"),
                     // The hold on the credits is rolled back.
                     cost: Some(CostReport::NOTHING),
                     retryable: false,
@@ -108,31 +108,42 @@ impl Provider for Aimlapi {
 
     async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
         let (from, to) = doubt.window();
-        let mut found = Vec::new();
-        for page in 0..MOST_PAGES {
+        let mut search = Search::default();
+        let mut offset = 0;
+        for _ in 0..MOST_PAGES {
             let mut url = join(&self.base, ["v2", "logs"]);
             url.query_pairs_mut()
                 .append_pair("start", &from.to_string())
                 .append_pair("end", &to.to_string())
                 .append_pair("limit", &HISTORY_PAGE.to_string())
-                .append_pair("offset", &(page * HISTORY_PAGE).to_string());
+                .append_pair("offset", &offset.to_string());
             let reply = self.client.look(Method::GET, url).await?;
-            let rows = reply.json.as_ref().and_then(|body| at(body, &["data"])).and_then(Value::as_array);
-            let (Some(rows), Some(body), true) = (rows, reply.json.as_ref(), reply.status.is_success())
-            else {
-                return Err(refused_look(NAME, &reply));
-            };
-            let ours = rows.iter().filter(|row| {
-                text(row, &["client_request_id"]).as_deref() == Some(doubt.submission.client_token.as_str())
-            });
-            found.extend(ours.filter_map(|row| text(row, &["inference_id"])));
-            let more = at(body, &["pagination", "has_more"])
-                .and_then(Value::as_bool)
-                .unwrap_or(rows.len() == HISTORY_PAGE);
-            if !more || rows.is_empty() {
-                found.sort();
-                found.dedup();
-                return Ok(Trace::of(found, false));
+            let rows = rows(NAME, &reply, "data")?;
+            for row in rows {
+                match (row.get("client_request_id"), text(row, &["inference_id"])) {
+                    (Some(token), id) if token.as_str() == Some(doubt.submission.client_token.as_str()) => {
+                        match id {
+                            Some(id) => search.found(id),
+                            None => search.unclear(),
+                        }
+                    }
+                    (Some(_), _) => {}
+                    // A log that does not show what the caller sent along cannot prove that it is absent.
+                    (None, Some(id)) if doubt.owned.contains(&id) => {}
+                    (None, _) if text(row, &["model"]).is_none_or(|it| it == doubt.submission.wire_model) => {
+                        search.unclear();
+                    }
+                    (None, _) => {}
+                }
+            }
+            offset += rows.len();
+            let has_more = reply.json.as_ref().and_then(|body| at(body, &["pagination", "has_more"]));
+            match has_more.and_then(Value::as_bool) {
+                Some(true) if rows.is_empty() => return Err(unreadable(NAME, &reply, "a history")),
+                Some(true) => {}
+                // Where the answer does not say, only an empty page is the end.
+                None if !rows.is_empty() => {}
+                _ => return search.close(NAME, false),
             }
         }
         Err(endless_history(NAME))
@@ -147,19 +158,31 @@ impl Provider for Aimlapi {
     }
 }
 
-/// What an answer says of the cost: dollars, else credits, in the body, else in the headers.
+/// Tells whether a body is the API's own error: of the present form, with a named `error`, or of the older one, with a
+/// `message` beside what identifies the request. A `message` alone is what gateways write.
+fn is_error(body: &Value) -> bool {
+    let identified = ["requestId", "statusCode", "timestamp"].iter().any(|key| at(body, &[key]).is_some());
+    at(body, &["error", "name"]).is_some() || (identified && at(body, &["message"]).is_some())
+}
+
+/// What an answer says of the cost: dollars, else credits, in the body, else in the headers. A clip is never free, so 0
+/// says no more than nothing does.
 fn cost(reply: &Reply) -> Option<CostReport> {
     let usage = reply.json.as_ref().and_then(|body| at(body, &["meta", "usage"]));
+    let dollars = |value: &Value, path: &[&str]| usd(value, path).map(CostReport::Usd).filter(is_something);
+    let credits = |value: &Value, path: &[&str]| credits(value, path).filter(is_something);
     let in_body = usage.and_then(|usage| {
-        let dollars = usd(usage, &["usd_spent"]).map(CostReport::Usd);
-        dollars.or_else(|| credits(usage, &["credits_used"])).or_else(|| credits(usage, &["tokens_used"]))
+        dollars(usage, &["usd_spent"])
+            .or_else(|| credits(usage, &["credits_used"]))
+            .or_else(|| credits(usage, &["tokens_used"]))
     });
     in_body
-        .or_else(|| {
-            let header = |name: &str| header_value(&reply.headers, name);
-            usd(&header("x-aimlapi-usd-spent")?, &[]).map(CostReport::Usd)
-        })
+        .or_else(|| dollars(&header_value(&reply.headers, "x-aimlapi-usd-spent")?, &[]))
         .or_else(|| credits(&header_value(&reply.headers, "x-aimlapi-credits-used")?, &[]))
+}
+
+fn is_something(report: &CostReport) -> bool {
+    !matches!(report, CostReport::Usd(Money::ZERO) | CostReport::Credits(0))
 }
 
 fn header_value(headers: &HeaderMap, name: &str) -> Option<Value> {

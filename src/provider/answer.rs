@@ -24,6 +24,15 @@ pub(super) fn text(value: &Value, path: &[&str]) -> Option<String> {
     }
 }
 
+/// Tells whether a field says yes.
+pub(super) fn is_true(value: &Value, path: &[&str]) -> bool {
+    match at(value, path) {
+        Some(Value::Bool(yes)) => *yes,
+        Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
+        _ => false,
+    }
+}
+
 /// Looks an amount of dollars up.
 pub(super) fn usd(value: &Value, path: &[&str]) -> Option<Money> {
     Money::parse_rounded(&text(value, path)?).ok().filter(|money| *money >= Money::ZERO)
@@ -69,6 +78,10 @@ pub(super) fn message(body: &Value) -> Option<String> {
             let main = ["message", "msg", "error_message", "detail", "error", "output"]
                 .iter()
                 .find_map(|key| fields.get(*key).and_then(message));
+            let main = main.map(|main| match field_of(fields) {
+                Some(field) => format!("{field}: {main}"),
+                None => main,
+            });
             let details = fields.get("details").and_then(message);
             match (main, details) {
                 (Some(main), Some(details)) if main != details => Some(format!("{main}: {details}")),
@@ -83,27 +96,65 @@ pub(super) fn message(body: &Value) -> Option<String> {
     (!clean.is_empty()).then_some(clean)
 }
 
+/// The input field that a validation error is about: `"loc": ["body", "image_url"]`.
+fn field_of(error: &serde_json::Map<String, Value>) -> Option<&str> {
+    error.get("loc")?.as_array()?.last()?.as_str().filter(|field| *field != "body")
+}
+
 /// Cuts the query off links in a message: it may be a signature.
 fn without_links(text: &str) -> String {
-    let words = text.split(' ').map(|word| match word.split_once('?') {
-        Some((link, _)) if link.contains("://") => link,
-        _ => word,
+    let words = text.split(' ').map(|word| {
+        let link = word.find("://").unwrap_or(word.len());
+        let query = word[link..].find('?').map_or(word.len(), |query| link + query);
+        &word[..query]
     });
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Tells whether `sent` is what a provider shows as `shown`: each field we sent is there and equal; fields it added are
-/// its own defaults. Numbers and their texts are equal.
-pub(super) fn same_input(sent: &Value, shown: &Value) -> bool {
-    match (sent, shown) {
-        (Value::Object(sent), Value::Object(shown)) => {
-            sent.iter().all(|(key, value)| shown.get(key).is_some_and(|shown| same_input(value, shown)))
-        }
-        (Value::Array(sent), Value::Array(shown)) => {
-            sent.len() == shown.len() && sent.iter().zip(shown).all(|(sent, shown)| same_input(sent, shown))
-        }
-        _ => sent == shown || number(sent).is_some_and(|sent| number(shown) == Some(sent)),
+/// Whether two inputs are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Likeness {
+    /// They are.
+    Same,
+    /// They are not.
+    Different,
+    /// What is shown does not tell.
+    Unclear,
+}
+
+/// Compares what we sent with what a provider shows of it: each field we sent has to be there and equal; fields it
+/// added are its own defaults. An input that is not shown at all, or empty, tells nothing.
+pub(super) fn likeness(sent: &Value, shown: Option<&Value>) -> Likeness {
+    match shown {
+        Some(Value::Object(fields)) if !fields.is_empty() => compare(sent, shown.unwrap_or(&Value::Null)),
+        _ => Likeness::Unclear,
     }
+}
+
+fn compare(sent: &Value, shown: &Value) -> Likeness {
+    match (sent, shown) {
+        (Value::Object(sent), Value::Object(shown)) => all(sent
+            .iter()
+            .filter(|(_, sent)| !sent.is_null())
+            .map(|(key, sent)| shown.get(key).map_or(Likeness::Different, |shown| compare(sent, shown)))),
+        (Value::Array(sent), Value::Array(shown)) if sent.len() == shown.len() => {
+            all(sent.iter().zip(shown).map(|(sent, shown)| compare(sent, shown)))
+        }
+        (Value::String(sent), Value::String(shown)) if sent.trim() == shown.trim() => Likeness::Same,
+        // A file sent inside the request may be shown as the link it was stored under.
+        (Value::String(sent), Value::String(_)) if sent.starts_with("data:") => Likeness::Unclear,
+        _ if sent == shown || number(sent).is_some_and(|sent| number(shown) == Some(sent)) => Likeness::Same,
+        _ => Likeness::Different,
+    }
+}
+
+/// One difference settles it, whatever else is unclear.
+fn all(parts: impl Iterator<Item = Likeness>) -> Likeness {
+    parts.fold(Likeness::Same, |whole, part| match (whole, part) {
+        (Likeness::Different, _) | (_, Likeness::Different) => Likeness::Different,
+        (Likeness::Unclear, _) | (_, Likeness::Unclear) => Likeness::Unclear,
+        (Likeness::Same, Likeness::Same) => Likeness::Same,
+    })
 }
 
 fn number(value: &Value) -> Option<f64> {
@@ -128,6 +179,10 @@ mod tests {
                 json!({"detail": [{"loc": ["body"], "msg": "Failed to download the file", "type": "x"}]}),
                 Some("Failed to download the file"),
             ),
+            (
+                json!({"detail": [{"loc": ["body", "prompt"], "msg": "field required", "type": "missing"}]}),
+                Some("prompt: field required"),
+            ),
             (json!({"error": {"name": "ForbiddenException", "message": "no credits"}}), Some("no credits")),
             (json!({"message": ["one", "two"]}), Some("one; two")),
             (json!({"output": {"error": "Execution failed", "error_message": "rejected"}}), Some("rejected")),
@@ -136,20 +191,46 @@ mod tests {
                 json!({"message": "see https://x.example/a?sig=secret now"}),
                 Some("see https://x.example/a now"),
             ),
+            (json!({"message": "why?https://x.example/a?sig=secret"}), Some("why?https://x.example/a")),
+            (json!({"message": "two\nlines"}), Some("two lines")),
         ] {
             assert_eq!(message(&body).as_deref(), said, "{body}");
         }
     }
 
     #[test]
+    fn a_message_is_cut_at_300_characters() {
+        assert_eq!(message(&json!("ü".repeat(1000))).unwrap().chars().count(), 300);
+    }
+
+    #[test]
     fn inputs_are_compared_as_a_provider_shows_them() {
-        let sent = json!({"prompt": "x", "duration": "5", "cfg_scale": 0.5});
-        assert!(same_input(
-            &sent,
-            &json!({"prompt": "x", "duration": 5, "cfg_scale": 0.50, "negative_prompt": "blur"})
-        ));
-        assert!(!same_input(&sent, &json!({"prompt": "x", "duration": 10, "cfg_scale": 0.5})));
-        assert!(!same_input(&sent, &json!({"prompt": "x"})));
+        let sent = json!({"prompt": "x", "duration": "5", "cfg_scale": 0.5, "image_url": "https://a/1.jpg"});
+        let with = |key: &str, value: Value| {
+            let mut shown = sent.clone();
+            shown[key] = value;
+            likeness(&sent, Some(&shown))
+        };
+        assert_eq!(with("duration", json!(5)), Likeness::Same);
+        assert_eq!(with("duration", json!(5.0)), Likeness::Same);
+        assert_eq!(with("negative_prompt", json!("its own default")), Likeness::Same);
+        assert_eq!(with("prompt", json!("x ")), Likeness::Same);
+        assert_eq!(with("duration", json!(10)), Likeness::Different);
+        assert_eq!(with("image_url", json!("https://a/2.jpg")), Likeness::Different);
+        assert_eq!(with("prompt", Value::Null), Likeness::Different);
+        assert_eq!(likeness(&sent, Some(&json!({"prompt": "x"}))), Likeness::Different);
+    }
+
+    #[test]
+    fn an_input_that_is_not_shown_is_not_taken_for_another() {
+        let sent = json!({"prompt": "x", "image_url": "data:image/png;base64,AAAA"});
+        for shown in [None, Some(json!(null)), Some(json!({})), Some(json!("stored"))] {
+            assert_eq!(likeness(&sent, shown.as_ref()), Likeness::Unclear, "{shown:?}");
+        }
+        let stored = |prompt| json!({"prompt": prompt, "image_url": "https://cdn.example/stored.png"});
+        assert_eq!(likeness(&sent, Some(&stored("x"))), Likeness::Unclear);
+        assert_eq!(likeness(&sent, Some(&stored("y"))), Likeness::Different);
+        assert_eq!(likeness(&sent, Some(&sent)), Likeness::Same);
     }
 
     #[test]

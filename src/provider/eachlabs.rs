@@ -1,17 +1,20 @@
 //! each::labs. Facts from its model pages and its API reference (OpenAPI v1).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use reqwest::{Method, header::HeaderName};
+use reqwest::Method;
 use serde_json::{Value, json};
 use url::Url;
 
 use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 
-use super::answer::{at, link, message, same_input, seconds, text, usd};
-use super::http::{ApiClient, SetupError, describe, is_loopback, join, refused_create, refused_look};
+use super::answer::{Likeness, at, is_true, likeness, link, seconds, text, usd};
+use super::history::{Search, rows};
+use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
+use super::refusal::{describe, refused_create, refused_look, unreadable};
 use super::{
     Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
 };
@@ -25,39 +28,41 @@ pub struct Eachlabs {
 }
 
 impl Eachlabs {
-    /// Makes a client. `base` is `https://api.eachlabs.ai/v1`.
-    pub fn new(base: Url, key: &ApiKey, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
-        let header = HeaderName::from_static("x-api-key");
-        let client = ApiClient::new(NAME, key, header, "", clock, is_loopback(&base))?;
+    /// Makes a client. `base` is `https://api.eachlabs.ai/v1`. The model pages send the key in [`Auth::XApiKey`], the
+    /// API reference names [`Auth::Bearer`] since July 2026.
+    pub fn new(base: Url, key: &ApiKey, auth: Auth, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+        let client = ApiClient::new(NAME, key, auth, clock, is_loopback(&base))?;
         Ok(Self { base, client })
     }
 
-    async fn prediction(&self, prediction_id: &str) -> Result<super::http::Reply, Failure> {
+    async fn prediction(&self, prediction_id: &str) -> Result<Reply, Failure> {
         self.client.look(Method::GET, join(&self.base, ["prediction", prediction_id])).await
     }
 
     /// Lists the ids of one model's executions in the time around a lost create.
-    async fn executions(&self, doubt: &Doubt) -> Result<Vec<String>, Failure> {
+    async fn executions(&self, doubt: &Doubt) -> Result<BTreeSet<String>, Failure> {
         let (from, to) = doubt.window();
-        let mut ids = Vec::new();
-        for page in 0..MOST_PAGES {
+        let mut ids = BTreeSet::new();
+        let mut offset = 0;
+        for _ in 0..MOST_PAGES {
             let mut url = join(&self.base, ["executions"]);
             url.query_pairs_mut()
                 .append_pair("model", &doubt.submission.wire_model)
                 .append_pair("from", &from.to_string())
                 .append_pair("to", &to.to_string())
                 .append_pair("limit", &HISTORY_PAGE.to_string())
-                .append_pair("offset", &(page * HISTORY_PAGE).to_string());
+                .append_pair("offset", &offset.to_string());
             let reply = self.client.look(Method::GET, url).await?;
-            let rows =
-                reply.json.as_ref().and_then(|body| at(body, &["executions"])).and_then(Value::as_array);
-            let Some(rows) = rows.filter(|_| reply.status.is_success()) else {
-                return Err(refused_look(NAME, &reply));
-            };
-            ids.extend(rows.iter().filter_map(|row| text(row, &["id"])));
-            if rows.len() < HISTORY_PAGE {
+            let rows = rows(NAME, &reply, "executions")?;
+            let known = ids.len();
+            for row in rows {
+                ids.insert(text(row, &["id"]).ok_or_else(|| unreadable(NAME, &reply, "a history"))?);
+            }
+            // A server may give fewer rows than asked for before the end, so only a page with nothing new is the end.
+            if ids.len() == known {
                 return Ok(ids);
             }
+            offset += rows.len();
         }
         Err(endless_history(NAME))
     }
@@ -76,24 +81,19 @@ impl Provider for Eachlabs {
         let headers = [("X-Request-Id", submission.client_token.as_str())];
         let reply = self.client.create(url, &headers, &body).await?;
         let body = reply.json.as_ref();
-        if !reply.status.is_success() {
-            let is_own =
-                body.is_some_and(|body| at(body, &["error"]).is_some() || text(body, &["status"]).is_some());
-            return Err(refused_create(NAME, &reply, is_own));
-        }
         let id = body.and_then(|body| {
             ["predictionID", "prediction_id", "id"].iter().find_map(|key| text(body, &[key]))
         });
-        if let Some(id) = id {
-            return Ok(Acceptance { prediction: Prediction::from_id(id), early_cost: None });
-        }
-        // A dispatch that failed at once has its error in the answer's output, and no prediction.
-        match body.filter(|body| text(body, &["status"]).as_deref() == Some("error")) {
-            Some(body) if is_retryable(body) => {
+        let refusal = body.filter(|body| id.is_none() && is_error(body));
+        match (id, refusal) {
+            _ if !reply.status.is_success() => Err(refused_create(NAME, &reply, refusal.is_some())),
+            (Some(id), _) => Ok(Acceptance { prediction: Prediction::from_id(id), early_cost: None }),
+            // A dispatch that failed at once has its error in the answer's output, and no prediction.
+            (None, Some(body)) if is_retryable(body) => {
                 Err(Failure::Transient { reason: describe(NAME, &reply), retry_after: reply.retry_after })
             }
-            Some(_) => Err(Failure::Rejected { reason: describe(NAME, &reply) }),
-            None => {
+            (None, Some(_)) => Err(Failure::Rejected { reason: describe(NAME, &reply) }),
+            (None, None) => {
                 Err(Failure::Unknown { reason: format!("{NAME} answered a create without a prediction id") })
             }
         }
@@ -105,22 +105,24 @@ impl Provider for Eachlabs {
             return Ok(Look::Missing { reason: describe(NAME, &reply) });
         }
         let Some(body) = reply.json.as_ref().filter(|_| reply.status.is_success()) else {
-            return Err(garbage_or(&reply));
+            return Err(unreadable(NAME, &reply, "a prediction"));
         };
-        let Some(status) = text(body, &["status"]) else { return Err(garbage_or(&reply)) };
-        Ok(match status.to_ascii_lowercase().as_str() {
-            "success" | "succeeded" | "completed" => {
+        let Some(status) = text(body, &["status"]) else {
+            return Err(unreadable(NAME, &reply, "a prediction"));
+        };
+        Ok(match phase(&status) {
+            Some(Phase::Done) => {
                 let Some(output_url) = at(body, &["output"]).and_then(link) else {
-                    let reason = format!("{NAME} says it succeeded, but gives no link");
-                    return Err(Failure::Transient { reason, retry_after: None });
+                    tracing::warn!(provider = %NAME, status, "no link in the answer, taken for running");
+                    return Ok(Look::Running);
                 };
                 // 0 stands there until the end, and in answers that carry no cost.
                 let cost =
                     usd(body, &["metrics", "cost"]).filter(|cost| *cost > Money::ZERO).map(CostReport::Usd);
                 Look::Done { output_url, cost, processing: seconds(body, &["metrics", "predict_time"]) }
             }
-            "error" | "failed" | "cancelled" | "canceled" => {
-                let said = message(body).unwrap_or_else(|| "no reason given".into());
+            Some(Phase::Failed) => {
+                let said = reply.said.as_deref().unwrap_or("no reason given");
                 // Every published example of a failure bills nothing.
                 let cost = usd(body, &["metrics", "cost"]).map_or(CostReport::NOTHING, CostReport::Usd);
                 Look::Failed {
@@ -129,8 +131,8 @@ impl Provider for Eachlabs {
                     retryable: is_retryable(body),
                 }
             }
-            "created" | "starting" | "processing" | "queued" | "running" | "pending" => Look::Running,
-            _ => {
+            Some(Phase::Running) => Look::Running,
+            None => {
                 tracing::warn!(provider = %NAME, status, "unknown status, taken for running");
                 Look::Running
             }
@@ -138,21 +140,27 @@ impl Provider for Eachlabs {
     }
 
     async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
-        let mut found = Vec::new();
+        let sent = &doubt.submission.request;
+        let mut search = Search::default();
         for id in self.executions(doubt).await?.into_iter().filter(|id| !doubt.owned.contains(id)) {
             // A row of the history does not show its input; the prediction does.
             let reply = self.prediction(&id).await?;
             if reply.status == 404 {
+                search.unclear();
                 continue;
             }
             let Some(body) = reply.json.as_ref().filter(|_| reply.status.is_success()) else {
-                return Err(garbage_or(&reply));
+                return Err(unreadable(NAME, &reply, "a prediction"));
             };
-            if at(body, &["input"]).is_some_and(|input| same_input(&doubt.submission.request, input)) {
-                found.push(id);
+            match likeness(sent, at(body, &["input"])) {
+                Likeness::Same => search.found(id),
+                Likeness::Different => {}
+                // A published example of a failure shows an empty input. What failed unbilled cannot be paid twice.
+                Likeness::Unclear if has_failed_unbilled(body) => {}
+                Likeness::Unclear => search.unclear(),
             }
         }
-        Ok(Trace::of(found, true))
+        search.close(NAME, true)
     }
 
     async fn cancel(&self, prediction: &Prediction, _submission: &Submission) -> Result<(), Failure> {
@@ -166,18 +174,35 @@ impl Provider for Eachlabs {
     }
 }
 
-/// What an answer means that is not a prediction: its status, or a body that cannot be read.
-fn garbage_or(reply: &super::http::Reply) -> Failure {
-    if reply.status.is_success() {
-        let reason = format!("{NAME} answered with a body that is not a prediction");
-        return Failure::Transient { reason, retry_after: reply.retry_after };
+/// How far a prediction is.
+enum Phase {
+    Running,
+    Done,
+    Failed,
+}
+
+/// Reads a status. The model pages, the API reference and the webhooks use different words.
+fn phase(status: &str) -> Option<Phase> {
+    match status.to_ascii_lowercase().as_str() {
+        "created" | "starting" | "processing" | "queued" | "running" | "pending" => Some(Phase::Running),
+        "success" | "succeeded" | "completed" => Some(Phase::Done),
+        "error" | "failed" | "cancelled" | "canceled" => Some(Phase::Failed),
+        _ => None,
     }
-    refused_look(NAME, reply)
+}
+
+fn has_failed_unbilled(body: &Value) -> bool {
+    let failed = text(body, &["status"]).is_some_and(|status| matches!(phase(&status), Some(Phase::Failed)));
+    failed && usd(body, &["metrics", "cost"]).is_none_or(|cost| cost == Money::ZERO)
+}
+
+/// Tells whether a body is each::labs's own error: `status` is `error`, or there is an `error`, or one in the output.
+fn is_error(body: &Value) -> bool {
+    text(body, &["status"]).is_some_and(|status| status.eq_ignore_ascii_case("error"))
+        || at(body, &["error"]).is_some()
+        || at(body, &["output", "error"]).is_some()
 }
 
 fn is_retryable(body: &Value) -> bool {
-    at(body, &["output", "retryable"])
-        .or_else(|| at(body, &["retryable"]))
-        .and_then(Value::as_bool)
-        .unwrap_or(false)
+    is_true(body, &["output", "retryable"]) || is_true(body, &["retryable"])
 }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use reqwest::Method;
-use reqwest::header::AUTHORIZATION;
 use serde_json::Value;
 use url::Url;
 
 use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 
-use super::answer::{at, link, message, same_input, seconds, text, usd};
-use super::http::{ApiClient, Reply, SetupError, describe, is_loopback, join, refused_create, refused_look};
+use super::answer::{Likeness, at, is_true, likeness, link, message, seconds, text, usd};
+use super::history::{Search, rows};
+use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
+use super::refusal::{describe, refused_create, refused_look, unreadable};
 use super::{
     Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
 };
@@ -30,7 +31,9 @@ pub struct Fal {
 impl Fal {
     /// Makes a client. `queue` is `https://queue.fal.run`, `platform` is `https://api.fal.ai/v1`.
     pub fn new(queue: Url, platform: Url, key: &ApiKey, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
-        let client = ApiClient::new(NAME, key, AUTHORIZATION, "Key ", clock, is_loopback(&queue))?;
+        // A proxy is left out only where neither address needs one.
+        let local = is_loopback(&queue) && is_loopback(&platform);
+        let client = ApiClient::new(NAME, key, Auth::Key, clock, local)?;
         Ok(Self { queue, platform, client })
     }
 
@@ -64,54 +67,67 @@ impl Fal {
                     .or_else(|| link(body))
             });
             let Some(output_url) = video else {
-                let reason = format!("{NAME} says it completed, but gives no link");
-                return Err(Failure::Transient { reason, retry_after: None });
+                tracing::warn!(provider = %NAME, "no link in the result, taken for running");
+                return Ok(Look::Running);
             };
             return Ok(Look::Done {
                 output_url,
-                cost: units(&reply),
+                // A clip is never free, so 0 says no more than nothing does.
+                cost: units(&reply).filter(|(_, amount)| *amount > 0.0).map(|(report, _)| report),
                 processing: seconds(status, &["metrics", "inference_time"]),
             });
         }
-        // Whatever the model said is the prediction's end; what stands between us and the model says nothing of it.
-        let told = at(status, &["error"]).is_some() || at(status, &["error_type"]).is_some();
-        let is_own = body.is_some_and(|body| at(body, &["detail"]).is_some());
-        let has_model_form = body.is_some_and(|body| at(body, &["detail"]).is_some_and(Value::is_array));
-        match reply.status.as_u16() {
-            400 if is_own && is_still_going(&reply) => Ok(Look::Running),
-            404 => Ok(Look::Missing { reason: describe(NAME, &reply) }),
-            401..=403 | 408 | 429 => Err(refused_look(NAME, &reply)),
-            400..=499 if is_own || told => Ok(Look::Failed {
-                reason: describe(NAME, &reply),
-                cost: self.cost_of_failure(id, &reply).await,
-                retryable: is_retryable(&reply),
-            }),
-            // The platform's own errors are flat, and may be about this very call: taken for the prediction's end they
-            // would have a clip paid for twice. Only the model's form, or the status before, says that it failed.
-            500.. if told || has_model_form => Ok(Look::Failed {
-                reason: describe(NAME, &reply),
-                // Server errors are never billed.
-                cost: Some(CostReport::NOTHING),
-                retryable: is_retryable(&reply),
-            }),
-            _ => Err(refused_look(NAME, &reply)),
+        let told = at(status, &["error"]).and_then(message).or_else(|| text(status, &["error_type"]));
+        let is_own = body.is_some_and(is_error);
+        let is_the_predictions = body.is_some_and(|body| is_the_predictions(body, status));
+        let failed = match reply.status.as_u16() {
+            400 if is_own && is_still_going(&reply) => return Ok(Look::Running),
+            404 => return Ok(Look::Missing { reason: describe(NAME, &reply) }),
+            401..=403 | 408 | 429 => false,
+            400..=499 => is_own || told.is_some(),
+            500.. => is_the_predictions || told.is_some(),
+            _ => false,
+        };
+        if !failed {
+            return Err(refused_look(NAME, &reply));
         }
+        if reply.status.is_server_error() && !is_the_predictions {
+            // It failed, but how is hidden behind somebody else's error: it may be billed, and may fail again.
+            let reason =
+                format!("{NAME} says it failed: {}", told.unwrap_or_else(|| "no reason given".into()));
+            return Ok(Look::Failed {
+                reason,
+                cost: self.cost_of_failure(id, &reply).await,
+                retryable: false,
+            });
+        }
+        let cost = if reply.status.is_server_error() {
+            // Server errors of a model are never billed.
+            Some(CostReport::NOTHING)
+        } else {
+            self.cost_of_failure(id, &reply).await
+        };
+        let reason = match told {
+            Some(told) if !is_own => format!("{NAME} says it failed: {told}"),
+            _ => describe(NAME, &reply),
+        };
+        Ok(Look::Failed { reason, cost, retryable: is_own && is_retryable(&reply) })
     }
 
     /// A refused input may be billed if a runner has worked on it: the header says, else the billing events.
     async fn cost_of_failure(&self, id: &str, reply: &Reply) -> Option<CostReport> {
-        if let Some(units) = units(reply) {
+        if let Some((units, _)) = units(reply) {
             return Some(units);
         }
         let mut url = join(&self.platform, ["models", "billing-events"]);
         url.query_pairs_mut().append_pair("request_id", id);
-        let reply =
-            self.client.look(Method::GET, url).await.ok().filter(|reply| reply.status.is_success())?;
-        let events =
-            reply.json.as_ref().and_then(|body| at(body, &["billing_events"])).and_then(Value::as_array)?;
-        let events =
-            events.iter().filter(|event| text(event, &["request_id"]).is_none_or(|request| request == id));
-        let costs: Option<Vec<Money>> = events.map(|event| usd(event, &["cost_total"])).collect();
+        let reply = self.client.look(Method::GET, url).await.ok()?;
+        let events = rows(NAME, &reply, "billing_events").ok()?;
+        // Events of other requests say that the question was not understood, not that nothing was billed.
+        if events.iter().any(|event| text(event, &["request_id"]).is_some_and(|request| request != id)) {
+            return None;
+        }
+        let costs: Option<Vec<Money>> = events.iter().map(billed).collect();
         costs.map(|costs| CostReport::Usd(costs.into_iter().sum()))
     }
 }
@@ -126,17 +142,18 @@ impl Provider for Fal {
         let url = join(&self.queue, submission.wire_model.split('/'));
         let reply = self.client.create(url, &[], &submission.request).await?;
         let body = reply.json.as_ref();
+        let id = body.and_then(|body| text(body, &["request_id"]));
         if !reply.status.is_success() {
-            let is_own = body.is_some_and(|body| at(body, &["detail"]).is_some());
+            let is_own = id.is_none() && body.is_some_and(is_error);
             return Err(refused_create(NAME, &reply, is_own));
         }
-        let Some(body) = body.filter(|body| text(body, &["request_id"]).is_some()) else {
+        let (Some(body), Some(prediction_id)) = (body, id) else {
             return Err(Failure::Unknown {
                 reason: format!("{NAME} answered a create without a request id"),
             });
         };
         let prediction = Prediction {
-            prediction_id: text(body, &["request_id"]).unwrap_or_default(),
+            prediction_id,
             status_url: text(body, &["status_url"]),
             response_url: text(body, &["response_url"]),
             cancel_url: text(body, &["cancel_url"]),
@@ -155,11 +172,7 @@ impl Provider for Fal {
         let status = reply.json.as_ref().and_then(|body| text(body, &["status"]));
         let (Some(body), Some(status), true) = (reply.json.as_ref(), status, reply.status.is_success())
         else {
-            if reply.status.is_success() {
-                let reason = format!("{NAME} answered with a body that is not a status");
-                return Err(Failure::Transient { reason, retry_after: reply.retry_after });
-            }
-            return Err(refused_look(NAME, &reply));
+            return Err(unreadable(NAME, &reply, "a status"));
         };
         match status.as_str() {
             // A failed and a cancelled request end as COMPLETED too: only the result tells.
@@ -174,7 +187,7 @@ impl Provider for Fal {
 
     async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
         let (from, to) = doubt.window();
-        let mut found = Vec::new();
+        let mut search = Search::default();
         let mut cursor: Option<String> = None;
         for _ in 0..MOST_PAGES {
             let mut url = join(&self.platform, ["models", "requests", "by-endpoint"]);
@@ -188,19 +201,28 @@ impl Provider for Fal {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
             let reply = self.client.look(Method::GET, url).await?;
-            let items = reply.json.as_ref().and_then(|body| at(body, &["items"])).and_then(Value::as_array);
-            let (Some(items), Some(body), true) = (items, reply.json.as_ref(), reply.status.is_success())
-            else {
-                return Err(refused_look(NAME, &reply));
-            };
-            let same = items.iter().filter(|item| {
-                at(item, &["json_input"]).is_some_and(|input| same_input(&doubt.submission.request, input))
-            });
-            let ids = same.filter_map(|item| text(item, &["request_id"]));
-            found.extend(ids.filter(|id| !doubt.owned.contains(id)));
-            cursor = text(body, &["next_cursor"]);
+            for item in rows(NAME, &reply, "items")? {
+                let id = text(item, &["request_id"]);
+                if id.as_ref().is_some_and(|id| doubt.owned.contains(id)) {
+                    continue;
+                }
+                match (likeness(&doubt.submission.request, at(item, &["json_input"])), id) {
+                    (Likeness::Different, _) => {}
+                    (Likeness::Same, Some(id)) => search.found(id),
+                    // Server errors are never billed, so paying again is not paying twice.
+                    (Likeness::Unclear, _) if is_server_error(item) => {}
+                    _ => search.unclear(),
+                }
+            }
+            let page = reply.json.as_ref();
+            cursor = page.and_then(|page| text(page, &["next_cursor"]));
             if cursor.is_none() {
-                return Ok(Trace::of(found, false));
+                let cut_short = page.is_some_and(|page| is_true(page, &["has_more"]));
+                return if cut_short {
+                    Err(unreadable(NAME, &reply, "a whole history"))
+                } else {
+                    search.close(NAME, false)
+                };
             }
         }
         Err(endless_history(NAME))
@@ -224,23 +246,53 @@ fn application(wire_model: &str) -> impl Iterator<Item = &str> {
     wire_model.split('/').take(parts)
 }
 
-fn units(reply: &Reply) -> Option<CostReport> {
+/// Tells whether a body has the form of fal's errors: the model's have a `detail`, the platform's an `error_type` too.
+fn is_error(body: &Value) -> bool {
+    ["detail", "error_type"].iter().any(|key| at(body, &[key]).is_some())
+}
+
+/// Tells whether a result call's server error is the prediction's own end. The platform's errors are flat, and may be
+/// about this very call: taken for the prediction's end they would have a clip paid for twice. Only the model's form, a
+/// list of details, says that it failed, or the status that named the same error before.
+fn is_the_predictions(body: &Value, status: &Value) -> bool {
+    let kind = |value| text(value, &["error_type"]);
+    at(body, &["detail"]).is_some_and(Value::is_array) || (kind(body).is_some() && kind(body) == kind(status))
+}
+
+/// Reads the units billed, as a report and as a number.
+fn units(reply: &Reply) -> Option<(CostReport, f64)> {
     let units = reply.headers.get("x-fal-billable-units")?.to_str().ok()?.trim();
-    units.parse::<f64>().ok().filter(|units| *units >= 0.0)?;
-    Some(CostReport::Units(units.to_owned()))
+    let amount: f64 = units.parse().ok().filter(|units| *units >= 0.0)?;
+    Some((CostReport::Units(units.to_owned()), amount))
+}
+
+/// Reads what one billing event costs: its total, else the estimate in billionths of a dollar.
+fn billed(event: &Value) -> Option<Money> {
+    usd(event, &["cost_total"])
+        .or_else(|| Money::parse_rounded(&format!("{}e-9", text(event, &["cost_estimate_nano_usd"])?)).ok())
+}
+
+fn is_server_error(item: &Value) -> bool {
+    text(item, &["status_code"]).and_then(|code| code.parse().ok()).is_some_and(|code: u16| code >= 500)
 }
 
 fn is_still_going(reply: &Reply) -> bool {
-    reply.json.as_ref().and_then(message).is_some_and(|said| said.to_lowercase().contains("in progress"))
+    reply.said.as_deref().is_some_and(|said| said.to_lowercase().contains("in progress"))
 }
 
 /// Whether the same input may succeed another time: the header says; else server errors may, refused inputs may not.
 fn is_retryable(reply: &Reply) -> bool {
+    // What the content policy refuses it refuses again, whatever the header says.
+    let details = reply.json.as_ref().and_then(|body| at(body, &["detail"])).and_then(Value::as_array);
+    let mut kinds = details.into_iter().flatten().filter_map(|detail| text(detail, &["type"]));
+    if kinds.any(|kind| kind == "content_policy_violation") {
+        return false;
+    }
     let header =
         |name| reply.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_ascii_lowercase);
     match header("x-fal-retryable").or_else(|| header("x-fal-needs-retry")).as_deref() {
-        Some("true" | "1") => true,
-        Some("false" | "0") => false,
+        Some("true" | "1" | "yes") => true,
+        Some("false" | "0" | "no") => false,
         _ => reply.status.is_server_error(),
     }
 }

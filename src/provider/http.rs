@@ -1,11 +1,12 @@
-//! The shared HTTP client: one request, one answer, no retry, no redirect; and what a failure means.
+//! The shared HTTP client: one request, one answer, no retry, no redirect.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use reqwest::header::{HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
 use url::Url;
@@ -39,13 +40,35 @@ pub enum SetupError {
     Http(#[from] reqwest::Error),
 }
 
+/// How a key is put on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// `X-API-Key: …`
+    XApiKey,
+    /// `Authorization: Bearer …`
+    Bearer,
+    /// `Authorization: Key …`
+    Key,
+}
+
+impl Auth {
+    fn header(self) -> (HeaderName, &'static str) {
+        match self {
+            Self::XApiKey => (HeaderName::from_static("x-api-key"), ""),
+            Self::Bearer => (AUTHORIZATION, "Bearer "),
+            Self::Key => (AUTHORIZATION, "Key "),
+        }
+    }
+}
+
 /// Calls one provider.
 #[derive(Clone)]
 pub struct ApiClient {
     provider: ProviderName,
     creates: Client,
     looks: Client,
-    auth: (HeaderName, reqwest::header::HeaderValue),
+    key: ApiKey,
+    auth: (HeaderName, HeaderValue),
     clock: Arc<dyn Clock>,
 }
 
@@ -58,12 +81,13 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body as JSON; `None` where it is none.
     pub json: Option<Value>,
+    /// What the body says went wrong, if it says; never with the key in it.
+    pub said: Option<String>,
     /// How long the server asked to wait, if it did.
     pub retry_after: Option<Duration>,
 }
 
 /// Why there is no answer.
-#[derive(Clone, Debug)]
 pub enum NoReply {
     /// The request never left: nothing can have come of it.
     NotSent(String),
@@ -82,12 +106,11 @@ impl From<NoReply> for Failure {
 }
 
 impl ApiClient {
-    /// Makes a client that sends `key` in the header `header`, after `scheme`.
+    /// Makes a client. `local` says that the provider's base address is this machine.
     pub fn new(
         provider: ProviderName,
         key: &ApiKey,
-        header: HeaderName,
-        scheme: &str,
+        auth: Auth,
         clock: Arc<dyn Clock>,
         local: bool,
     ) -> Result<Self, SetupError> {
@@ -103,29 +126,32 @@ impl ApiClient {
             // A proxy could not reach this machine.
             if local { builder.no_proxy() } else { builder }
         };
+        let (header, scheme) = auth.header();
         Ok(Self {
             provider,
             // A kept connection may be closed by the server in the instant a create is written to it, and then nobody
             // knows whether it was read. A fresh connection for each create makes that doubt rare.
             creates: builder(CREATE).pool_max_idle_per_host(0).http1_only().build()?,
             looks: builder(LOOK).build()?,
+            key: key.clone(),
             auth: (header, key.header(scheme)?),
             clock,
         })
     }
 
-    /// Sends a create call.
+    /// Sends a create call, once. Without an answer it is [`Failure::Transient`] if the request cannot have left, and
+    /// [`Failure::Unknown`] otherwise.
     pub async fn create(
         &self,
         url: Url,
         headers: &[(&'static str, &str)],
         body: &Value,
-    ) -> Result<Reply, NoReply> {
+    ) -> Result<Reply, Failure> {
         let mut request = self.creates.post(url).json(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request).await
+        Ok(self.send(request).await?)
     }
 
     /// Makes a call that can be repeated; a missing answer is a failure that will pass.
@@ -150,9 +176,11 @@ impl ApiClient {
             }
             body.extend_from_slice(&chunk);
         }
+        let json: Option<Value> = serde_json::from_slice(&body).ok();
+        let said = json.as_ref().and_then(message).map(|said| self.key.hide_in(&said));
         let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| read_retry_after(text, self.clock.now()));
-        Ok(Reply { status, headers, json: serde_json::from_slice(&body).ok(), retry_after })
+        Ok(Reply { status, headers, json, said, retry_after })
     }
 
     /// Tells whether a request that failed can have reached the server. Never shows the address: it may be signed.
@@ -160,7 +188,8 @@ impl ApiClient {
         let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
         let cause = causes.last().map_or(String::new(), |cause| format!(": {cause}"));
         let provider = self.provider;
-        // Name resolution, connecting and TLS come before the first byte of the request.
+        // Name resolution, connecting and TLS come before the first byte of the request. A connect that timed out is
+        // both `is_connect` and `is_timeout`, so the order counts.
         if error.is_connect() || error.is_builder() {
             NoReply::NotSent(format!("{provider} cannot be reached{cause}"))
         } else if error.is_timeout() {
@@ -172,63 +201,17 @@ impl ApiClient {
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
-fn read_retry_after(text: &str, now: jiff::Timestamp) -> Option<Duration> {
+fn read_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
-    let delay = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
-        Err(_) => {
-            let date =
-                rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_zoned(text).ok()?.timestamp();
-            Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO)
+    if let Ok(seconds) = text.parse::<f64>() {
+        if seconds.is_nan() {
+            return None;
         }
-    };
+        return Duration::try_from_secs_f64(seconds.min(LONGEST_RETRY_AFTER.as_secs_f64())).ok();
+    }
+    let date = rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_zoned(text).ok()?.timestamp();
+    let delay = Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO);
     Some(delay.min(LONGEST_RETRY_AFTER))
-}
-
-/// Tells what an unsuccessful answer to a create means. `is_own` says that the body has the provider's own error form:
-/// then its 500 and 503 are its word that it did not take the job; anybody's else say nothing about it.
-pub fn refused_create(provider: ProviderName, reply: &Reply, is_own: bool) -> Failure {
-    let reason = describe(provider, reply);
-    let retry_after = reply.retry_after;
-    match reply.status.as_u16() {
-        429 => Failure::RateLimited { reason, retry_after },
-        401..=403 => closed(provider, reply),
-        408 => Failure::Unknown { reason },
-        400..=499 => Failure::Rejected { reason },
-        500 | 503 if is_own => Failure::Transient { reason, retry_after },
-        _ => Failure::Unknown { reason },
-    }
-}
-
-/// Tells what an unsuccessful answer to a look means.
-pub fn refused_look(provider: ProviderName, reply: &Reply) -> Failure {
-    let reason = describe(provider, reply);
-    let retry_after = reply.retry_after;
-    match reply.status.as_u16() {
-        429 => Failure::RateLimited { reason, retry_after },
-        401..=403 => closed(provider, reply),
-        404 | 408 => Failure::Transient { reason, retry_after },
-        400..=499 => Failure::Rejected { reason },
-        _ => Failure::Transient { reason, retry_after },
-    }
-}
-
-fn closed(provider: ProviderName, reply: &Reply) -> Failure {
-    let reason = describe(provider, reply);
-    let remedy = if reply.status == StatusCode::UNAUTHORIZED {
-        format!("check the key in {}", provider.key_variable())
-    } else {
-        format!("check the balance at {provider}, and what the key in {} may do", provider.key_variable())
-    };
-    Failure::Closed { reason: format!("{reason}; {remedy}, then run again") }
-}
-
-/// `eachlabs answered 429: too many requests`.
-pub fn describe(provider: ProviderName, reply: &Reply) -> String {
-    let status = reply.status.as_u16();
-    let said = reply.json.as_ref().and_then(message);
-    let said = said.or_else(|| reply.status.canonical_reason().map(str::to_lowercase)).unwrap_or_default();
-    format!("{provider} answered {status}: {said}")
 }
 
 /// Tells whether an address is this machine.
@@ -252,47 +235,16 @@ mod tests {
     #[test]
     fn retry_after_is_read_as_seconds_or_as_a_date() {
         let now = "2026-08-20T10:00:00Z".parse().unwrap();
-        let seconds = |text| read_retry_after(text, now).map(|delay| delay.as_secs());
-        assert_eq!(seconds("7"), Some(7));
-        assert_eq!(seconds("Thu, 20 Aug 2026 10:00:30 GMT"), Some(30));
-        assert_eq!(seconds("Thu, 20 Aug 2026 09:00:00 GMT"), Some(0));
-        assert_eq!(seconds("86400"), Some(3600));
-        assert_eq!(seconds("soon"), None);
-        assert_eq!(seconds("-5"), None);
-    }
-
-    #[test]
-    fn only_a_providers_own_word_makes_a_failed_create_known() {
-        let reply = |status| Reply {
-            status: StatusCode::from_u16(status).unwrap(),
-            headers: HeaderMap::new(),
-            json: None,
-            retry_after: None,
-        };
-        let kind = |status, is_own| match refused_create(ProviderName::Fal, &reply(status), is_own) {
-            Failure::Transient { .. } => "transient",
-            Failure::RateLimited { .. } => "rate limited",
-            Failure::Closed { .. } => "closed",
-            Failure::Rejected { .. } => "rejected",
-            Failure::Unknown { .. } => "unknown",
-        };
-        for (status, own, anybodys) in [
-            (400, "rejected", "rejected"),
-            (401, "closed", "closed"),
-            (402, "closed", "closed"),
-            (403, "closed", "closed"),
-            (404, "rejected", "rejected"),
-            (408, "unknown", "unknown"),
-            (422, "rejected", "rejected"),
-            (429, "rate limited", "rate limited"),
-            (500, "transient", "unknown"),
-            (502, "unknown", "unknown"),
-            (503, "transient", "unknown"),
-            (504, "unknown", "unknown"),
-            (524, "unknown", "unknown"),
-            (302, "unknown", "unknown"),
-        ] {
-            assert_eq!((kind(status, true), kind(status, false)), (own, anybodys), "{status}");
+        let millis = |text| read_retry_after(text, now).map(|delay| delay.as_millis());
+        assert_eq!(millis("7"), Some(7_000));
+        assert_eq!(millis("1.5"), Some(1_500));
+        assert_eq!(millis("Thu, 20 Aug 2026 10:00:30 GMT"), Some(30_000));
+        assert_eq!(millis("Thu, 20 Aug 2026 09:00:00 GMT"), Some(0));
+        for endless in ["86400", "1e300", "Fri, 20 Aug 2027 10:00:00 GMT"] {
+            assert_eq!(millis(endless), Some(3_600_000), "{endless}");
+        }
+        for nonsense in ["soon", "-5", "NaN", ""] {
+            assert_eq!(millis(nonsense), None, "{nonsense}");
         }
     }
 
@@ -303,5 +255,16 @@ mod tests {
             join(&base, ["prediction", "a/b?c"]).as_str(),
             "https://api.eachlabs.ai/v1/prediction/a%2Fb%3Fc"
         );
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        let local = |text: &str| is_loopback(&Url::parse(text).unwrap());
+        for url in ["http://localhost:1", "http://127.0.0.1:1/v1", "http://127.9.9.9", "http://[::1]:1"] {
+            assert!(local(url), "{url}");
+        }
+        for url in ["https://queue.fal.run", "http://10.0.0.1", "https://localhost.example.com"] {
+            assert!(!local(url), "{url}");
+        }
     }
 }

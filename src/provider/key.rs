@@ -4,6 +4,9 @@ use std::fmt;
 
 use reqwest::header::HeaderValue;
 
+/// A shorter key is not looked for in messages: it would be found in ordinary words.
+const SHORTEST_HIDDEN: usize = 8;
+
 /// A provider's key. It has no `Display`, no `Serialize`, and a `Debug` that tells nothing.
 #[derive(Clone)]
 pub struct ApiKey(String);
@@ -29,6 +32,16 @@ impl ApiKey {
         value.set_sensitive(true);
         Ok(value)
     }
+
+    /// Blots the key out of a message: a provider that refuses a key may quote it.
+    pub(super) fn hide_in(&self, text: &str) -> String {
+        // Of a key in two halves, `id:secret`, the second alone is a secret as well.
+        let secret = self.0.rsplit(':').next().unwrap_or_default();
+        [self.0.as_str(), secret]
+            .into_iter()
+            .filter(|part| part.len() >= SHORTEST_HIDDEN)
+            .fold(text.to_owned(), |text, part| text.replace(part, "…"))
+    }
 }
 
 impl fmt::Debug for ApiKey {
@@ -46,7 +59,17 @@ mod tests {
         let key = ApiKey::new(" secret-123 ").unwrap();
         assert_eq!(format!("{key:?}"), "ApiKey(…)");
         assert!(!format!("{:?}", key.header("Key ").unwrap()).contains("secret"));
-        assert_eq!(ApiKey::new(" \n").unwrap_err(), BadKey);
-        assert!(!ApiKey::new("se cret").unwrap_err().to_string().contains("cret"));
+        for text in ["", " \n", "se cret", "se\ncret", "sécret"] {
+            let error = ApiKey::new(text).unwrap_err();
+            assert!(!error.to_string().contains("cret"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_a_provider_quotes_is_blotted_out() {
+        let key = ApiKey::new("id-1:secret-123").unwrap();
+        assert_eq!(key.hide_in("no user for id-1:secret-123"), "no user for …");
+        assert_eq!(key.hide_in("bad secret secret-123"), "bad secret …");
+        assert_eq!(ApiKey::new("key").unwrap().hide_in("a key is missing"), "a key is missing");
     }
 }

@@ -8,8 +8,12 @@ pub mod aimlapi;
 mod answer;
 pub mod eachlabs;
 pub mod fal;
+mod history;
 pub mod http;
 pub mod key;
+mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -12,6 +12,9 @@ use super::{PoolError, Tools};
 /// A provider may not know a prediction it has just accepted: users of AI/ML API saw 404 right after a good create.
 const MISSING_AT_FIRST: Duration = Duration::from_secs(10 * 60);
 
+/// An outage is waited out, but a look that has failed for a day fails for another reason.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(24 * 3600);
+
 /// A history that fails this often in a row is not asked any more; a person decides.
 const MOST_SEARCHES_FAILED: u32 = 6;
 
@@ -72,6 +75,7 @@ impl Tools {
                 finding
             }
             Err(Failure::Rejected { reason }) if is_late => give_up(&reason),
+            Err(Failure::Transient { reason, .. }) if age > LONGEST_OUTAGE => give_up(&reason),
             Err(Failure::Transient { reason, retry_after }) => self.wait(claim, reason, retry_after),
             Err(Failure::Rejected { reason } | Failure::Unknown { reason }) => self.wait(claim, reason, None),
         }
