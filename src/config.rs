@@ -59,6 +59,19 @@ pub struct ProviderConfig {
     pub typical_s: Option<f64>,
     /// How long after a create its absence from the history proves something, in seconds.
     pub history_delay_s: Option<f64>,
+    /// How each::labs is sent its key: its model pages name one way, its API reference since July 2026 the other.
+    pub auth: Option<EachlabsAuth>,
+}
+
+/// How each::labs is sent its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum EachlabsAuth {
+    /// In `X-API-Key`.
+    #[serde(rename = "x-api-key")]
+    XApiKey,
+    /// In `Authorization`, behind `Bearer`.
+    #[serde(rename = "bearer")]
+    Bearer,
 }
 
 impl Default for Config {
@@ -155,6 +168,9 @@ impl Config {
                     return Err(format!("provider.{provider}.{key}: must be at least 1"));
                 }
             }
+            if settings.auth.is_some() && *provider != ProviderName::Eachlabs {
+                return Err(format!("provider.{provider}.auth: only each::labs takes its key in two ways"));
+            }
             if settings.api_url.is_some() && *provider != ProviderName::Fal {
                 return Err(format!("provider.{provider}.api_url: only fal has a second address"));
             }
@@ -176,6 +192,11 @@ impl Config {
     pub fn fal_api_url(&self) -> Url {
         self.setting(ProviderName::Fal, |settings| settings.api_url.clone())
             .unwrap_or_else(|| fixed("https://api.fal.ai/v1"))
+    }
+
+    /// Tells how each::labs is sent its key.
+    pub fn eachlabs_auth(&self) -> EachlabsAuth {
+        self.setting(ProviderName::Eachlabs, |settings| settings.auth).unwrap_or(EachlabsAuth::XApiKey)
     }
 
     /// Tells the most attempts in flight at a provider. each::labs documents 10; a new fal account runs 2 at once and
@@ -265,6 +286,8 @@ mod tests {
             "[provider.eachlabs]\nbase_url = \"not an address\"",
             "[provider.eachlabs]\napi_url = \"https://example.com\"",
             "[provider.replicate]\nin_flight = 1",
+            "[provider.fal]\nauth = \"bearer\"",
+            "[provider.eachlabs]\nauth = \"basic\"",
         ] {
             assert!(Config::read("overnight.toml", text).is_err(), "{text}");
         }

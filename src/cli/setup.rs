@@ -10,12 +10,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::catalog;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, EachlabsAuth};
 use crate::domain::{Catalog, ProviderName};
 use crate::output::{Fetcher, LocalStore};
 use crate::provider::aimlapi::Aimlapi;
 use crate::provider::eachlabs::Eachlabs;
 use crate::provider::fal::Fal;
+use crate::provider::http::Auth;
 use crate::provider::{ApiKey, Provider};
 use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{ProviderLimits, Queue};
@@ -105,7 +106,13 @@ impl Setup {
             let key = ApiKey::new(text).map_err(|error| Usage(format!("{variable} {error}")))?;
             let (base, clock) = (self.config.base_url(name), Arc::clone(&self.clock));
             let provider: Arc<dyn Provider> = match name {
-                ProviderName::Eachlabs => Arc::new(Eachlabs::new(base, &key, clock)?),
+                ProviderName::Eachlabs => {
+                    let auth = match self.config.eachlabs_auth() {
+                        EachlabsAuth::XApiKey => Auth::XApiKey,
+                        EachlabsAuth::Bearer => Auth::Bearer,
+                    };
+                    Arc::new(Eachlabs::new(base, &key, auth, clock)?)
+                }
                 ProviderName::Aimlapi => Arc::new(Aimlapi::new(base, &key, clock)?),
                 ProviderName::Fal => Arc::new(Fal::new(base, self.config.fal_api_url(), &key, clock)?),
             };
