@@ -104,20 +104,22 @@ fn unusable(path: &Path, error: &rusqlite::Error) -> QueueError {
         Some(ErrorCode::DatabaseCorrupt) => "it is damaged; keep it, and try `sqlite3 FILE .recover`",
         Some(ErrorCode::CannotOpen) => "does its folder exist, and may you write there?",
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => "the file or its folder is read-only",
-        Some(ErrorCode::DiskFull) => "the disk is full; free some space and start again, nothing is lost",
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
+            "is the disk full? Free some space and start again: nothing is lost"
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program keeps it locked",
-        _ => "see the message above",
+        _ => "",
     };
-    QueueError::Unusable(format!("cannot use the queue {}: {error}\nhint: {hint}", path.display()))
+    let hint = if hint.is_empty() { String::new() } else { format!("\nhint: {hint}") };
+    QueueError::Unusable(format!("cannot use the queue {}: {error}{hint}", path.display()))
 }
 
 impl From<rusqlite::Error> for QueueError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => Self::Unusable(
-                "the disk that holds the queue is full; nothing is lost\nhint: free some space and run again"
-                    .into(),
-            ),
+            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => Self::Unusable(format!(
+                "the queue cannot be written: {error}\nhint: is the disk full? Free some space and run again: nothing is lost"
+            )),
             Some(ErrorCode::DatabaseBusy) => Self::Unusable(format!(
                 "another program kept the queue locked for {} seconds\nhint: close it and run again",
                 BUSY_TIMEOUT.as_secs()
