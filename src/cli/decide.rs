@@ -1,6 +1,7 @@
 //! `retry`, `cancel` and `resolve`: what a person decides.
 
-use crate::domain::{JobState, Prediction};
+use crate::domain::Prediction;
+use crate::provider::Submission;
 use crate::queue::{Decision, Selection};
 
 use super::args::{Global, ResolveArgs, SelectArgs};
@@ -25,18 +26,30 @@ pub(super) async fn retry(global: &Global, args: SelectArgs) -> anyhow::Result<E
     Ok(Exit::Success)
 }
 
-/// Takes jobs back.
+/// Takes jobs back, and asks the providers to drop what they are working on.
 pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
-    let queue = setup.queue()?;
-    let paid = args.state.is_some_and(|state| state != JobState::Queued) || !args.jobs.is_empty();
-    let jobs = queue.cancel(args.into(), setup.clock.now()).await?;
-    render::line(format_args!("{} cancelled", render::count(jobs as u64, "job")))?;
-    if jobs > 0 && paid {
-        render::note(
-            "what was under way may still be made and billed; `overnight retry` fetches it without paying again",
-        );
+    let cancelled = setup.queue()?.cancel(args.into(), setup.clock.now()).await?;
+    render::line(format_args!("{} cancelled", render::count(cancelled.jobs as u64, "job")))?;
+    if cancelled.under_way.is_empty() {
+        return Ok(Exit::Success);
     }
+    let providers = setup.providers()?;
+    for attempt in &cancelled.under_way {
+        let (Some(prediction), Some(provider)) = (&attempt.prediction, providers.get(&attempt.provider))
+        else {
+            continue;
+        };
+        if let Err(failure) = provider.cancel(prediction, &Submission::from(attempt)).await {
+            render::note(format_args!(
+                "{} goes on with {}: {failure}",
+                attempt.provider, prediction.prediction_id
+            ));
+        }
+    }
+    render::note(
+        "what was under way may still be billed, and stays booked; `overnight retry` fetches it without paying again",
+    );
     Ok(Exit::Success)
 }
 

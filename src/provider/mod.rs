@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::domain::{CostReport, Failure, Prediction, ProviderName};
+use crate::domain::{Attempt, CostReport, Failure, Prediction, ProviderName};
 
 pub use key::ApiKey;
 
@@ -56,6 +56,16 @@ pub struct Submission {
     pub request: Value,
     /// Our name for the submission, 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
     pub client_token: String,
+}
+
+impl From<&Attempt> for Submission {
+    fn from(attempt: &Attempt) -> Self {
+        Self {
+            wire_model: attempt.wire_model.clone(),
+            request: attempt.request.clone(),
+            client_token: attempt.client_token.clone(),
+        }
+    }
 }
 
 /// The provider took a submission.

@@ -15,7 +15,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Gate, IllegalTransition, JobId, JobState, Lease, Money, Outcome, PoolId, Prediction, ProviderName,
+    Attempt, Gate, IllegalTransition, JobId, JobState, Lease, Money, Outcome, PoolId, Prediction,
+    ProviderName,
 };
 
 pub use claim::{Claim, ClaimRequest, Claimed, ProviderLimits, Standing, Step};
@@ -63,6 +64,15 @@ pub struct Selection {
     pub states: Vec<JobState>,
     /// Only these jobs, by number or by row key.
     pub jobs: Vec<String>,
+}
+
+/// What was taken back.
+#[derive(Clone, Debug, Default)]
+pub struct Cancelled {
+    /// How many jobs.
+    pub jobs: usize,
+    /// The attempts among them that a provider was working on, and may be asked to drop.
+    pub under_way: Vec<Attempt>,
 }
 
 /// What a person decides about a job in doubt.
@@ -141,7 +151,7 @@ pub trait Queue: Send + Sync {
     async fn retry(&self, selection: Selection, now: Timestamp) -> Result<usize>;
 
     /// Takes jobs back. Without states in the selection only what has not been paid for.
-    async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<usize>;
+    async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<Cancelled>;
 
     /// Settles a job in doubt as a person decided.
     async fn resolve(&self, job_id: JobId, decision: Decision, now: Timestamp) -> Result<JobState>;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::{Cost, CostReport, Failure, Gate, Outcome, PriceRule};
-use crate::provider::{Doubt, Look, Provider, Trace};
+use crate::provider::{Doubt, Look, Provider, Submission, Trace};
 use crate::queue::Claim;
 
 use super::step::Finding;
@@ -38,7 +38,7 @@ impl Tools {
             );
             Finding::from(Outcome::GaveUp { reason })
         };
-        match provider.poll(prediction, &Self::submission(claim)).await {
+        match provider.poll(prediction, &Submission::from(&claim.attempt)).await {
             Ok(Look::Running) if is_late => give_up(&format!(
                 "{} has not finished it in {} minutes",
                 claim.attempt.provider,
@@ -88,7 +88,7 @@ impl Tools {
         provider: &dyn Provider,
     ) -> Result<Finding, PoolError> {
         let mut doubt = Doubt {
-            submission: Self::submission(claim),
+            submission: Submission::from(&claim.attempt),
             sent_at: claim.attempt.submitted_at,
             now: self.clock.now(),
             owned: Vec::new(),

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::Clock;
 use crate::domain::{Catalog, Gate, JobState, Outcome, PollPlan, ProviderName, RetryPolicy};
 use crate::output::{Fetcher, OutputStore};
-use crate::provider::{Provider, Submission};
+use crate::provider::Provider;
 use crate::queue::{Claim, Queue, QueueError, Step};
 
 use super::{Event, Observer, Pace, PoolError};
@@ -131,15 +131,6 @@ impl Tools {
             state,
             reason,
         });
-    }
-
-    /// What was sent, in the form providers take.
-    pub(super) fn submission(claim: &Claim) -> Submission {
-        Submission {
-            wire_model: claim.attempt.wire_model.clone(),
-            request: claim.attempt.request.clone(),
-            client_token: claim.attempt.client_token.clone(),
-        }
     }
 
     /// When to look at the claim's prediction.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::{Failure, Gate, Outcome};
-use crate::provider::Provider;
+use crate::provider::{Provider, Submission};
 use crate::queue::Claim;
 
 use super::Tools;
@@ -15,7 +15,7 @@ const FIRST_SEARCH: Duration = Duration::from_millis(500);
 impl Tools {
     /// Sends the create call. The intent is on disk already; whatever happens here, it is never sent twice from here.
     pub(super) async fn submit(&self, claim: &Claim, provider: &dyn Provider) -> Finding {
-        let failure = match provider.submit(&Self::submission(claim)).await {
+        let failure = match provider.submit(&Submission::from(&claim.attempt)).await {
             Ok(acceptance) => {
                 let due_at = self.after(self.plan(claim).next_look(Duration::ZERO));
                 let (prediction, early_cost) = (acceptance.prediction, acceptance.early_cost);

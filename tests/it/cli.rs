@@ -187,6 +187,27 @@ fn queued_jobs_are_cancelled_and_taken_up_again() {
 }
 
 #[test]
+fn a_running_job_that_is_cancelled_is_dropped_by_its_provider_and_stays_booked() {
+    let workplace = Workplace::new(overnight::simulator::SimulatorOptions { speed: 1.0, ..roomy() });
+    workplace.load(1, "eachlabs");
+    let run = workplace.start(&["run"]);
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while workplace.status()["batches"][0]["jobs"]["running"] != 1 {
+        assert!(std::time::Instant::now() < patience, "the job does not get on");
+    }
+    assert!(workplace.ledger().entries[0].succeeds);
+    let cancel = workplace.run(&["cancel", "row-0"]);
+    assert_eq!(cancel.code, 0, "{cancel:?}");
+    assert!(!workplace.ledger().entries[0].succeeds);
+    assert!(run.wait_with_output().expect("it ended").status.success());
+    let status = workplace.status();
+    assert_eq!(
+        (&status["batches"][0]["jobs"]["cancelled"], &status["batches"][0]["spent_usd"]),
+        (&json!(1), &json!("0.225"))
+    );
+}
+
+#[test]
 fn a_finished_clip_is_neither_retried_nor_cancelled() {
     let workplace = Workplace::new(roomy());
     workplace.load(2, "eachlabs");

@@ -67,16 +67,16 @@ fn costs_are_taken_from_what_each_provider_reports() {
 #[test]
 fn storms_of_refusals_and_broken_looks_fail_no_job() {
     let faults = Faults::default()
-        .with(None, Fault::RateLimited, 0.1)
+        .with(None, Fault::RateLimited, 0.2)
         .with(Call::Poll, Fault::ServerError, 0.2)
         .with(Call::Poll, Fault::Garbage, 0.2)
         .with(Call::Poll, Fault::DropBefore, 0.2)
         .with(Call::Create, Fault::ServerError, 0.2);
     let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
-    workplace.load(60, "eachlabs,fal,aimlapi");
+    workplace.load(40, "eachlabs,fal,aimlapi");
     let run = workplace.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(60);
+    workplace.assert_all_made(40);
 }
 
 #[test]

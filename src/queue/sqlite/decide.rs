@@ -4,11 +4,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::{AttemptState, Event, JobId, JobState, Money};
-use crate::queue::{Decision, QueueError, Result, Selection};
+use crate::queue::{Cancelled, Decision, QueueError, Result, Selection};
 
 use super::advance::{abandon, accept, move_job};
 use super::query::find_ids;
-use super::row::{execute, select, value};
+use super::row::{JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
 
 /// Makes failed and cancelled jobs go on.
 pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<usize> {
@@ -44,8 +44,9 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
 }
 
 /// Takes jobs back. One whose prediction is under way keeps its price booked, and `retry` looks at it again.
-pub(super) fn cancel(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<usize> {
+pub(super) fn cancel(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<Cancelled> {
     let jobs = selected(tx, selection, &[JobState::Queued])?;
+    let mut under_way = Vec::new();
     for job in &jobs {
         match job.state {
             JobState::Queued | JobState::Running | JobState::Downloading => {}
@@ -57,12 +58,16 @@ pub(super) fn cancel(tx: &Connection, selection: &Selection, now: Timestamp) -> 
             }
             _ => return Err(job.conflict("there is nothing to cancel")),
         }
+        if job.state == JobState::Running {
+            let found = select(tx, JOB_AND_ATTEMPT, [job.job_id], job_and_attempt)?;
+            under_way.extend(found.into_iter().map(|(_, attempt)| attempt));
+        }
         move_job(tx, job.job_id, job.state, Event::Cancel, None, Some("cancelled by a person"), now)?;
         if let Some(attempt_id) = job.attempt_id {
             abandon(tx, attempt_id, &"cancelled by a person".to_owned(), now)?;
         }
     }
-    Ok(jobs.len())
+    Ok(Cancelled { jobs: jobs.len(), under_way })
 }
 
 /// Settles a job in doubt.

@@ -28,8 +28,8 @@ use rusqlite::Connection;
 use crate::domain::{Gate, JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName};
 
 use super::{
-    AttemptRecord, ClaimRequest, Claimed, Decision, JobFilter, JobRecord, NewBatch, Queue, QueueError,
-    Result, Selection, Staging, Status,
+    AttemptRecord, Cancelled, ClaimRequest, Claimed, Decision, JobFilter, JobRecord, NewBatch, Queue,
+    QueueError, Result, Selection, Staging, Status,
 };
 use pool_lock::PoolLock;
 use writer::Writer;
@@ -192,7 +192,7 @@ impl Queue for SqliteQueue {
         self.writer.write(move |tx| decide::retry(tx, &selection, now)).await
     }
 
-    async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<usize> {
+    async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<Cancelled> {
         self.writer.write(move |tx| decide::cancel(tx, &selection, now)).await
     }
 
