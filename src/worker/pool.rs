@@ -182,7 +182,9 @@ impl Pool {
 
     /// Waits for the steps in hand.
     async fn drain(&mut self) -> Result<Rest, PoolError> {
-        (self.tools.observer)(Event::Stopping { steps: self.steps.len() });
+        if !self.steps.is_empty() {
+            (self.tools.observer)(Event::Stopping { steps: self.steps.len() });
+        }
         while let Some(ended) = self.steps.join_next().await {
             self.ended(ended)?;
         }
