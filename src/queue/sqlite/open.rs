@@ -78,11 +78,18 @@ fn check(connection: &Connection, path: &Path) -> Result<()> {
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
+    let version = |connection: &Connection| {
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
+    };
+    // Whoever only looks must not wait for a load that is being committed.
+    if version(connection)? as usize == MIGRATIONS.len() {
+        return Ok(());
+    }
     // Two processes may find an empty file at once: the version is read again under the write lock.
     let tx = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(|error| unusable(path, &error))?;
-    let version: usize = tx.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))? as usize;
+    let version = version(&tx)? as usize;
     if version < MIGRATIONS.len() {
         for script in &MIGRATIONS[version..] {
             tx.execute_batch(script).map_err(|error| unusable(path, &error))?;
