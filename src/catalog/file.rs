@@ -1,30 +1,44 @@
-//! One model's file: how it is written, and what it must hold together.
+//! How one model's file is written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
+use toml::Spanned;
 
-use crate::domain::{Field, ImageForm, Model, Money, PriceRule, ProviderName, Route, Shape, Spelling};
-use crate::toml_file;
+use crate::domain::{Field, ImageForm, PriceRule, ProviderName, Route, Shape, Spelling};
 
+/// A model, or what a user's file says of a known one.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ModelFile {
-    name: String,
+pub(super) struct ModelFile {
+    pub(super) name: Spanned<String>,
     #[serde(default)]
-    title: String,
-    // In the order of the file: people read `models` from the top.
+    pub(super) title: String,
     #[serde(default)]
-    fields: toml::Table,
+    pub(super) fields: ByName<FieldEntry>,
     #[serde(default)]
-    routes: Vec<RouteEntry>,
+    pub(super) routes: Vec<Spanned<RouteEntry>>,
 }
 
+/// A table, each of whose keys knows its place.
+pub(super) type ByName<T> = BTreeMap<Spanned<String>, T>;
+
+/// Sorts a table as it stands in the file: people read `models` from the top, and a table forgets its order.
+pub(super) fn in_file_order<T>(table: ByName<T>) -> Vec<(Spanned<String>, T)> {
+    let mut entries: Vec<_> = table.into_iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
+}
+
+/// One field.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FieldEntry {
+pub(super) struct FieldEntry {
     #[serde(rename = "type")]
     kind: Kind,
     #[serde(default)]
@@ -32,19 +46,16 @@ struct FieldEntry {
     default: Option<Value>,
     #[serde(default)]
     help: String,
-    #[serde(default)]
-    choices: Vec<Value>,
+    choices: Option<Vec<Value>>,
     min: Option<f64>,
     max: Option<f64>,
     item: Option<Box<Self>>,
-    #[serde(default)]
-    min_items: usize,
+    min_items: Option<usize>,
     max_items: Option<usize>,
-    #[serde(default)]
-    fields: BTreeMap<String, Self>,
+    fields: Option<ByName<Self>>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Kind {
     Text,
@@ -55,24 +66,128 @@ enum Kind {
     Object,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RouteEntry {
-    provider: ProviderName,
-    model: String,
-    price: PriceRule,
-    typical_s: f64,
-    #[serde(default = "links_only")]
-    images: Vec<ImageForm>,
-    fields: BTreeMap<String, SpellingEntry>,
+impl FieldEntry {
+    /// Makes it a field; the error says what in it makes no sense.
+    pub(super) fn into_field(self, name: &str) -> Result<Field, String> {
+        let (required, help, default) = (self.required, self.help.clone(), self.default.clone());
+        let shape = self.into_shape(name)?;
+        if let Some(default) = &default {
+            shape.check(default).map_err(|problem| format!("the default of `{name}`: {problem}"))?;
+            // A row may write 5.0 for 5, and is corrected; the catalogue is not.
+            if matches!(shape, Shape::Integer { .. }) && !default.is_i64() {
+                return Err(format!("the default of `{name}`: {default} is not written as a whole number"));
+            }
+        }
+        Ok(Field { name: name.to_owned(), shape, required, default, help })
+    }
+
+    fn into_shape(self, name: &str) -> Result<Shape, String> {
+        if let Some(key) = self.stray_key() {
+            return Err(format!("`{key}` says nothing of `{name}`, which is of another type"));
+        }
+        Ok(match self.kind {
+            Kind::Text => {
+                let choice = |value: &Value| value.as_str().map(str::to_owned);
+                Shape::Text { choices: read_choices(name, self.choices, "a text", choice)? }
+            }
+            Kind::Integer => {
+                Shape::Integer { choices: read_choices(name, self.choices, "a whole number", Value::as_i64)? }
+            }
+            Kind::Number => {
+                if let (Some(min), Some(max)) = (self.min, self.max)
+                    && min > max
+                {
+                    return Err(format!("min of `{name}` is above max"));
+                }
+                Shape::Number { min: self.min, max: self.max }
+            }
+            Kind::Image => Shape::Image,
+            Kind::List => {
+                let item =
+                    self.item.ok_or_else(|| format!("the list `{name}` does not say what its `item` is"))?;
+                let item = item.into_shape(name)?;
+                let (min_items, max_items) =
+                    (self.min_items.unwrap_or(0), self.max_items.unwrap_or(usize::MAX));
+                if min_items > max_items {
+                    return Err(format!("min_items of `{name}` is above max_items"));
+                }
+                Shape::List { item: Box::new(item), min_items, max_items }
+            }
+            Kind::Object => {
+                let fields = in_file_order(self.fields.unwrap_or_default()).into_iter();
+                let fields = fields.map(|(name, field)| field.into_field(name.as_ref()));
+                Shape::Object { fields: fields.collect::<Result<_, _>>()? }
+            }
+        })
+    }
+
+    /// Finds a key that its type has no use for: whoever wrote it expects something of it.
+    fn stray_key(&self) -> Option<&'static str> {
+        let (kind, list) = (self.kind, self.kind == Kind::List);
+        [
+            ("choices", self.choices.is_some(), matches!(kind, Kind::Text | Kind::Integer)),
+            ("min", self.min.is_some(), kind == Kind::Number),
+            ("max", self.max.is_some(), kind == Kind::Number),
+            ("item", self.item.is_some(), list),
+            ("min_items", self.min_items.is_some(), list),
+            ("max_items", self.max_items.is_some(), list),
+            ("fields", self.fields.is_some(), kind == Kind::Object),
+        ]
+        .into_iter()
+        .find_map(|(key, is_there, is_of_use)| (is_there && !is_of_use).then_some(key))
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SpellingEntry {
-    Name(String),
-    Full(FullSpelling),
+fn read_choices<T>(
+    name: &str,
+    choices: Option<Vec<Value>>,
+    wanted: &str,
+    read: impl Fn(&Value) -> Option<T>,
+) -> Result<Vec<T>, String> {
+    let wrong = |value: &Value| format!("the choice {value} of `{name}` is not {wanted}");
+    choices.iter().flatten().map(|value| read(value).ok_or_else(|| wrong(value))).collect()
 }
+
+/// One provider's way to run the model.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteEntry {
+    pub(super) provider: ProviderName,
+    model: String,
+    pub(super) price: Spanned<PriceRule>,
+    #[serde(deserialize_with = "some_time")]
+    typical_s: Duration,
+    #[serde(default = "links_only")]
+    images: Vec<ImageForm>,
+    pub(super) fields: ByName<SpellingEntry>,
+}
+
+impl RouteEntry {
+    /// Makes it a route.
+    pub(super) fn into_route(self) -> Route {
+        let spellings = self.fields.into_iter().map(|(field, spelling)| (field.into_inner(), spelling.0));
+        Route {
+            provider: self.provider,
+            wire_model: self.model,
+            price: self.price.into_inner(),
+            typical: self.typical_s,
+            images: self.images,
+            spellings: spellings.collect(),
+        }
+    }
+}
+
+fn links_only() -> Vec<ImageForm> {
+    vec![ImageForm::Https]
+}
+
+fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let time = Duration::try_from_secs_f64(f64::deserialize(deserializer)?);
+    time.ok().filter(|time| !time.is_zero()).ok_or_else(|| Error::custom("must be more than 0 seconds"))
+}
+
+/// A provider's spelling of a field: its name, or a table with the name and how it is written.
+pub(super) struct SpellingEntry(pub(super) Spelling);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,168 +205,30 @@ enum WriteAs {
     Text,
 }
 
-fn links_only() -> Vec<ImageForm> {
-    vec![ImageForm::Https]
-}
+// By hand, because an untagged enum tells of a mistake only that nothing matched.
+impl<'de> Deserialize<'de> for SpellingEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameOrTable;
 
-/// Reads the model's name alone.
-pub(super) fn name_of(file: &str, text: &str) -> Result<String, String> {
-    Ok(toml_file::read::<ModelFile>(file, text)?.name)
-}
+        impl<'de> Visitor<'de> for NameOrTable {
+            type Value = SpellingEntry;
 
-/// Reads a model; what the file leaves out is taken from `known`, if there is one of this name.
-pub(super) fn read(file: &str, text: &str, known: Option<&Model>) -> Result<Model, String> {
-    let entry: ModelFile = toml_file::read(file, text)?;
-    let places = Places { file, text };
-    if entry.name.trim().is_empty() || entry.name.contains(char::is_whitespace) {
-        return Err(places.top("the model's name must be one word"));
-    }
-    let mut fields = Vec::new();
-    for name in field_order(text, &entry.fields) {
-        let value = entry.fields.get(&name).cloned().unwrap_or(toml::Value::Table(toml::Table::new()));
-        let field: FieldEntry =
-            value.try_into().map_err(|error: toml::de::Error| places.field(&name, error.message().trim()))?;
-        fields.push(field.into_field(&name).map_err(|problem| places.field(&name, &problem))?);
-    }
-    let mut routes: Vec<Route> = Vec::new();
-    let mut spellings = Vec::new();
-    for (index, route) in entry.routes.into_iter().enumerate() {
-        let provider = route.provider;
-        if routes.iter().any(|known| known.provider == provider) {
-            return Err(places.route(index, &format!("the model has two routes on {provider}")));
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the provider's name of the field, or { name = …, as = …, item = … }")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<SpellingEntry, E> {
+                let name = name.to_owned();
+                Ok(SpellingEntry(Spelling { name, as_text: false, item: BTreeMap::new() }))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SpellingEntry, A::Error> {
+                let full = FullSpelling::deserialize(MapAccessDeserializer::new(map))?;
+                let as_text = full.write_as.is_some();
+                Ok(SpellingEntry(Spelling { name: full.name, as_text, item: full.item }))
+            }
         }
-        let route = route.into_route().map_err(|problem| places.route(index, &problem))?;
-        spellings.extend(route.spellings.keys().map(|field| (index, provider, field.clone())));
-        routes.push(route);
-    }
-    let own = Model { name: entry.name, title: entry.title, fields, routes };
-    let model = match known {
-        Some(known) => super::merged(known, own),
-        None => own,
-    };
-    if model.routes.is_empty() {
-        return Err(places.top("the model has no route: add [[routes]]"));
-    }
-    for (index, provider, field) in spellings {
-        if model.field(&field).is_none() {
-            let problem = format!("the route on {provider} spells `{field}`, which is no field of the model");
-            return Err(places.route(index, &problem));
-        }
-    }
-    Ok(model)
-}
 
-impl FieldEntry {
-    fn into_field(self, name: &str) -> Result<Field, String> {
-        let required = self.required;
-        let help = self.help.clone();
-        let default = self.default.clone();
-        let shape = self.into_shape(name)?;
-        if let Some(default) = &default {
-            shape.check(default).map_err(|problem| format!("the default of `{name}`: {problem}"))?;
-        }
-        Ok(Field { name: name.to_owned(), shape, required, default, help })
-    }
-
-    fn into_shape(self, name: &str) -> Result<Shape, String> {
-        let choice = |wanted: &str, value: &Value| format!("the choice {value} of `{name}` is not {wanted}");
-        Ok(match self.kind {
-            Kind::Text => {
-                let texts = self
-                    .choices
-                    .iter()
-                    .map(|value| value.as_str().map(str::to_owned).ok_or_else(|| choice("a text", value)));
-                Shape::Text { choices: texts.collect::<Result<_, _>>()? }
-            }
-            Kind::Integer => {
-                let numbers = self
-                    .choices
-                    .iter()
-                    .map(|value| value.as_i64().ok_or_else(|| choice("a whole number", value)));
-                Shape::Integer { choices: numbers.collect::<Result<_, _>>()? }
-            }
-            Kind::Number => {
-                if let (Some(min), Some(max)) = (self.min, self.max)
-                    && min > max
-                {
-                    return Err(format!("min of `{name}` is above max"));
-                }
-                Shape::Number { min: self.min, max: self.max }
-            }
-            Kind::Image => Shape::Image,
-            Kind::List => {
-                let item =
-                    self.item.ok_or_else(|| format!("the list `{name}` does not say what its `item` is"))?;
-                let item = item.into_shape(name)?;
-                let max_items = self.max_items.unwrap_or(usize::MAX);
-                Shape::List { item: Box::new(item), min_items: self.min_items, max_items }
-            }
-            Kind::Object => {
-                let fields = self.fields.into_iter().map(|(name, field)| field.into_field(&name));
-                Shape::Object { fields: fields.collect::<Result<_, _>>()? }
-            }
-        })
-    }
-}
-
-impl RouteEntry {
-    fn into_route(self) -> Result<Route, String> {
-        let provider = self.provider;
-        if self.price.base == Money::ZERO && self.price.per_second == Money::ZERO {
-            return Err(format!("the route on {provider} has no price"));
-        }
-        let typical = Duration::try_from_secs_f64(self.typical_s).ok().filter(|typical| !typical.is_zero());
-        let typical =
-            typical.ok_or_else(|| format!("typical_s of the route on {provider} must be more than 0"))?;
-        let spellings = self.fields.into_iter().map(|(field, entry)| {
-            let spelling = match entry {
-                SpellingEntry::Name(name) => Spelling { name, as_text: false, item: BTreeMap::new() },
-                SpellingEntry::Full(full) => {
-                    Spelling { name: full.name, as_text: full.write_as.is_some(), item: full.item }
-                }
-            };
-            (field, spelling)
-        });
-        Ok(Route {
-            provider,
-            wire_model: self.model,
-            price: self.price,
-            typical,
-            images: self.images,
-            spellings: spellings.collect(),
-        })
-    }
-}
-
-/// Lists the fields in the order of their `[fields.NAME]` lines; a table does not keep it.
-fn field_order(text: &str, fields: &toml::Table) -> Vec<String> {
-    let mut names: Vec<String> = fields.keys().cloned().collect();
-    names.sort_by_key(|name| text.find(&format!("[fields.{name}]")).unwrap_or(usize::MAX));
-    names
-}
-
-/// Finds the line of what a message is about.
-struct Places<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-impl Places<'_> {
-    fn top(&self, problem: &str) -> String {
-        format!("{}:1:1: {problem}", self.file)
-    }
-
-    fn field(&self, name: &str, problem: &str) -> String {
-        self.at_line(|line| line.starts_with(&format!("[fields.{name}]")), 0, problem)
-    }
-
-    fn route(&self, index: usize, problem: &str) -> String {
-        self.at_line(|line| line.starts_with("[[routes]]"), index, problem)
-    }
-
-    fn at_line(&self, is_it: impl Fn(&str) -> bool, index: usize, problem: &str) -> String {
-        let mut lines = self.text.lines().enumerate().filter(|(_, line)| is_it(line.trim_start()));
-        let line = lines.nth(index).map_or(1, |(number, _)| number + 1);
-        format!("{}:{line}:1: {problem}", self.file)
+        deserializer.deserialize_any(NameOrTable)
     }
 }

@@ -4,11 +4,18 @@
 //! else in the program knows a model by name. A user's own file has the same form; one that names a known model adds
 //! routes to it, or replaces the route of a provider.
 
+mod check;
 mod file;
 
+use std::ops::Range;
 use std::path::PathBuf;
 
+use toml::Spanned;
+
 use crate::domain::{Catalog, Model};
+use crate::toml_file;
+
+use file::{ModelFile, in_file_order};
 
 /// The models that are built in.
 const BUILT_IN: [(&str, &str); 2] = [
@@ -32,10 +39,58 @@ pub fn load(files: &[PathBuf]) -> Result<Catalog, String> {
 
 /// Adds the model of one file.
 fn add(catalog: &mut Catalog, name: &str, text: &str) -> Result<(), String> {
-    let known = file::name_of(name, text)?;
-    let base = catalog.models.iter().position(|model| model.name == known);
-    let model = file::read(name, text, base.map(|index| &catalog.models[index]))?;
-    match base {
+    let entry: ModelFile = toml_file::read(name, text)?;
+    let wrong = |span: Range<usize>, problem: String| {
+        let (line, column) = place(text, span.start);
+        format!("{name}:{line}:{column}: {problem}")
+    };
+    if entry.name.as_ref().is_empty() || entry.name.as_ref().contains(char::is_whitespace) {
+        return Err(wrong(entry.name.span(), "the model's name must be one word".into()));
+    }
+    let mut own = Model {
+        name: entry.name.as_ref().clone(),
+        title: entry.title,
+        fields: Vec::new(),
+        routes: Vec::new(),
+    };
+    for (name, field) in in_file_order(entry.fields) {
+        let field = field.into_field(name.as_ref()).map_err(|problem| wrong(name.span(), problem))?;
+        own.fields.push(field);
+    }
+    let mut spans = Vec::new();
+    for route in entry.routes {
+        let (span, route) = (route.span(), route.into_inner());
+        let provider = route.provider;
+        if own.route(provider).is_some() {
+            return Err(wrong(span, format!("the model has two routes on {provider}")));
+        }
+        if let Some(problem) = check::price_problem(route.price.as_ref()) {
+            return Err(wrong(route.price.span(), format!("the price on {provider}: {problem}")));
+        }
+        let fields: Vec<Spanned<String>> = route.fields.keys().cloned().collect();
+        spans.push((provider, span, fields));
+        own.routes.push(route.into_route());
+    }
+    let known = catalog.models.iter().position(|model| model.name == own.name);
+    let model = match known {
+        Some(index) => merged(&catalog.models[index], own),
+        None => own,
+    };
+    if model.routes.is_empty() {
+        return Err(wrong(entry.name.span(), "the model has no route: add [[routes]]".into()));
+    }
+    for route in &model.routes {
+        if let Some((field, problem)) = check::route_problem(&model, route) {
+            // A route of another file is at fault only for what this file says of the model.
+            let here = spans.iter().find(|(provider, ..)| *provider == route.provider);
+            let span = here.map_or(entry.name.span(), |(_, span, fields)| {
+                let name = fields.iter().find(|name| Some(name.as_ref().as_str()) == field);
+                name.map_or(span.clone(), Spanned::span)
+            });
+            return Err(wrong(span, format!("the route on {} {problem}", route.provider)));
+        }
+    }
+    match known {
         Some(index) => catalog.models[index] = model,
         None => catalog.models.push(model),
     }
@@ -49,8 +104,10 @@ fn merged(known: &Model, own: Model) -> Model {
         model.title = own.title;
     }
     for field in own.fields {
-        model.fields.retain(|known| known.name != field.name);
-        model.fields.push(field);
+        match model.fields.iter_mut().find(|known| known.name == field.name) {
+            Some(known) => *known = field,
+            None => model.fields.push(field),
+        }
     }
     for route in own.routes {
         match model.routes.iter_mut().find(|known| known.provider == route.provider) {
@@ -61,108 +118,12 @@ fn merged(known: &Model, own: Model) -> Model {
     model
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::domain::{Input, Money, ProviderName};
-
-    fn quote(model: &str, provider: ProviderName, input: serde_json::Value) -> (serde_json::Value, i64) {
-        let input: Input = serde_json::from_value(input).unwrap();
-        let quote = load(&[]).unwrap().quote(model, &input, provider).unwrap();
-        (quote.request, quote.price.micros())
-    }
-
-    #[test]
-    fn every_route_has_its_published_price() {
-        let row =
-            |duration| json!({"image": "https://example.com/a.png", "prompt": "x", "duration": duration});
-        for (model, provider, five, ten) in [
-            ("kling-v1-standard", ProviderName::Eachlabs, 225_000, 450_000),
-            ("kling-v1-standard", ProviderName::Fal, 225_000, 450_000),
-            ("kling-v1-standard", ProviderName::Aimlapi, 236_250, 472_500),
-            ("kling-v2.1-standard", ProviderName::Eachlabs, 280_000, 560_000),
-        ] {
-            assert_eq!(quote(model, provider, row(5)).1, five, "{model} on {provider}");
-            assert_eq!(quote(model, provider, row(10)).1, ten, "{model} on {provider}");
-        }
-    }
-
-    #[test]
-    fn each_provider_gets_its_own_spelling() {
-        let masks = json!([{"mask": "https://example.com/m.png", "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]);
-        let row = json!({"image": "https://example.com/a.png", "prompt": "x", "duration": 10, "dynamic_masks": masks,
-            "static_mask": "https://example.com/s.png"});
-        assert_eq!(
-            quote("kling-v1-standard", ProviderName::Fal, row.clone()).0,
-            json!({"image_url": "https://example.com/a.png", "prompt": "x", "duration": "10",
-                "static_mask_url": "https://example.com/s.png",
-                "dynamic_masks": [{"mask_url": "https://example.com/m.png", "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]})
-        );
-        assert_eq!(
-            quote("kling-v1-standard", ProviderName::Aimlapi, row).0,
-            json!({"image_url": "https://example.com/a.png", "prompt": "x", "duration": 10,
-                "static_mask": "https://example.com/s.png",
-                "dynamic_masks": [{"mask": "https://example.com/m.png", "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]})
-        );
-        let row = json!({"image": "https://example.com/a.png", "prompt": "x", "aspect_ratio": "1:1"});
-        assert_eq!(
-            quote("kling-v1-standard", ProviderName::Eachlabs, row).0,
-            json!({"image_url": "https://example.com/a.png", "prompt": "x", "aspect_ratio": "1:1", "duration": 5})
-        );
-    }
-
-    #[test]
-    fn a_users_file_adds_a_model_or_replaces_a_route() {
-        let mut catalog = load(&[]).unwrap();
-        let route = "[[routes]]\nprovider = \"fal\"\nmodel = \"me/mine\"\nprice = { base = \"0.30\" }\ntypical_s = 9\n[routes.fields]\nimage = \"picture\"\nprompt = \"text\"\n";
-        add(&mut catalog, "mine.toml", &format!("name = \"kling-v1-standard\"\n{route}")).unwrap();
-        let model = catalog.model("kling-v1-standard").unwrap();
-        assert_eq!(model.route(ProviderName::Fal).unwrap().wire_model, "me/mine");
-        assert_eq!(model.routes.len(), 3);
-        let fields = "[fields.image]\ntype = \"image\"\nrequired = true\n[fields.prompt]\ntype = \"text\"\n";
-        add(&mut catalog, "mine.toml", &format!("name = \"mine\"\n{fields}{route}")).unwrap();
-        let model = catalog.model("mine").unwrap();
-        assert_eq!(model.price(&model.routes[0], &Input::default()), Money::from_micros(300_000));
-    }
-
-    #[test]
-    fn a_bad_file_is_told_with_its_place() {
-        let fields = "[fields.image]\ntype = \"image\"\n";
-        let route = "[[routes]]\nprovider = \"fal\"\nmodel = \"m\"\nprice = { base = \"0.30\" }\ntypical_s = 9\nfields = { image = \"i\" }\n";
-        for (text, said) in [
-            (
-                format!("nam = \"m\"\n{fields}{route}"),
-                "mine.toml:1:1: unknown key `nam`, did you mean `name`?",
-            ),
-            (format!("{fields}{route}"), "mine.toml:1:1: missing field `name`"),
-            (format!("name = \"m\"\n{fields}"), "mine.toml:1:1: the model has no route: add [[routes]]"),
-            (
-                format!("name = \"m\"\n{route}"),
-                "mine.toml:2:1: the route on fal spells `image`, which is no field of the model",
-            ),
-            (
-                format!("name = \"m\"\n{fields}{}", route.replace("0.30", "0")),
-                "mine.toml:4:1: the route on fal has no price",
-            ),
-            (
-                format!("name = \"m\"\n{fields}{route}{route}"),
-                "mine.toml:10:1: the model has two routes on fal",
-            ),
-            (
-                format!("name = \"m\"\n{fields}{}", route.replace("= 9", "= 0")),
-                "mine.toml:4:1: typical_s of the route on fal must be more than 0",
-            ),
-            (
-                format!(
-                    "name = \"m\"\n[fields.n]\ntype = \"integer\"\nchoices = [1]\ndefault = 2\n{}",
-                    route.replace("image", "n")
-                ),
-                "mine.toml:2:1: the default of `n`: 2 is not one of 1",
-            ),
-        ] {
-            assert_eq!(add(&mut Catalog::default(), "mine.toml", &text), Err(said.to_owned()), "{text}");
-        }
-    }
+/// Turns a byte offset into a line and a column, both from 1.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
+
+#[cfg(test)]
+mod tests;
