@@ -1,12 +1,11 @@
-//! Reads CSV (RFC 4180): quotes, embedded newlines, CRLF, a byte order mark.
+//! Reads the rows of a CSV file under its header.
 
-use std::collections::VecDeque;
-use std::io::{self, BufRead, Read};
+use std::io::BufRead;
 
-use csv::{ByteRecord, ReaderBuilder};
-
-use super::row::{ID, Row};
-use super::{BOM, LONGEST_ROW, Problem, Rules, Sink};
+use super::csv_records::{Record, Records};
+use super::row::Row;
+use super::rules::ID;
+use super::{Problem, Rules, Sink};
 
 /// Reads all rows.
 pub(super) fn read(
@@ -15,26 +14,24 @@ pub(super) fn read(
     rules: &Rules<'_>,
     sink: &mut dyn Sink,
 ) -> anyhow::Result<u64> {
-    let source = NumberedLines::new(without_bom(source)?);
-    // The header is a row like any other here, so that its line is known and its mistakes are ours to tell.
-    let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(source);
-    let mut record = ByteRecord::new();
+    let mut records = Records::new(source)?;
+    let mut record = Record::default();
     let problem = |line, message| Problem { file: file.to_owned(), line, field: None, message };
-    if !reader.read_byte_record(&mut record)? {
+    if !records.read(&mut record)? {
         sink.problem(problem(1, "is empty; a header with the names of the columns is needed".into()));
         return Ok(0);
     }
-    let header_line = reader.get_mut().line_at(record.position().map_or(0, csv::Position::byte));
+    let header_line = record.line;
     let Some(columns) =
         read_header(&record, rules, &mut |message| sink.problem(problem(header_line, message)))
     else {
         return Ok(0);
     };
     let mut rows = 0;
-    while reader.read_byte_record(&mut record)? {
+    while records.read(&mut record)? {
         rows += 1;
-        let line = reader.get_mut().line_at(record.position().map_or(0, csv::Position::byte));
-        match read_row(&record, line, &columns, rules) {
+        let line = record.line;
+        match read_row(&record, &columns, rules) {
             Ok(row) => match rules.finish(file, row) {
                 Ok(job) => {
                     if let Some(message) = sink.row(job)? {
@@ -56,18 +53,27 @@ struct Column {
 }
 
 /// Reads the header; `None` when no row could be understood under it.
-fn read_header(record: &ByteRecord, rules: &Rules<'_>, wrong: &mut dyn FnMut(String)) -> Option<Vec<Column>> {
+fn read_header(record: &Record, rules: &Rules<'_>, wrong: &mut dyn FnMut(String)) -> Option<Vec<Column>> {
     let mut columns: Vec<Column> = Vec::new();
     let mut usable = true;
     let mut tell = |message: String| {
         usable = false;
         wrong(message);
     };
-    for (index, cell) in record.iter().enumerate() {
+    if let Some(fault) = &record.fault {
+        tell(fault.clone());
+        return None;
+    }
+    for (index, cell) in record.cells.iter().enumerate() {
         let Ok(name) = std::str::from_utf8(cell).map(str::trim) else {
             tell(format!("the name of column {} is not UTF-8 text", index + 1));
             continue;
         };
+        let fills_nothing = || rules.fields_of(name).map_or(true, |fields| fields.is_empty());
+        if record.cells.len() == 1 && name.contains([';', '\t']) && fills_nothing() {
+            tell("its columns are not separated by commas; save it with commas".into());
+            return None;
+        }
         if !name.is_empty() && columns.iter().any(|column| column.name == name) {
             tell(format!("two columns are called `{name}`"));
         }
@@ -87,28 +93,41 @@ fn read_header(record: &ByteRecord, rules: &Rules<'_>, wrong: &mut dyn FnMut(Str
     }
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     rules.missing_columns(&names).into_iter().for_each(&mut tell);
+    if usable {
+        // Told once here, not once a row. After another mistake it would only repeat that one.
+        let given: Vec<&str> = columns.iter().flat_map(|column| &column.fields).map(String::as_str).collect();
+        let spare = columns.iter().filter(|column| column.fields.is_empty());
+        let spare: Vec<&str> = spare.map(|column| column.name.as_str()).collect();
+        for message in rules.missing_fields(&given, &spare) {
+            usable = false;
+            wrong(message);
+        }
+    }
     usable.then_some(columns)
 }
 
 /// Reads a row's cells; the error is one that leaves nothing of the row to check.
-fn read_row(record: &ByteRecord, line: u64, columns: &[Column], rules: &Rules<'_>) -> Result<Row, String> {
-    if record.as_slice().len() > LONGEST_ROW {
-        return Err(format!("is longer than {} MiB; is a quote missing?", LONGEST_ROW >> 20));
+fn read_row(record: &Record, columns: &[Column], rules: &Rules<'_>) -> Result<Row, String> {
+    if let Some(fault) = &record.fault {
+        return Err(fault.clone());
     }
-    if record.len() != columns.len() {
-        return Err(format!("has {} cells, the header has {}", record.len(), columns.len()));
+    if record.cells.len() != columns.len() {
+        let cells =
+            if record.cells.len() == 1 { "1 cell".into() } else { format!("{} cells", record.cells.len()) };
+        return Err(format!("has {cells}, the header has {}", columns.len()));
     }
-    let mut row = Row { line, ..Row::default() };
+    let mut row = Row { line: record.line, ..Row::default() };
     let mut cells = Vec::with_capacity(columns.len());
-    for (column, cell) in columns.iter().zip(record) {
+    for (column, cell) in columns.iter().zip(&record.cells) {
+        let field = column.fields.first().unwrap_or(&column.name);
         let text = match std::str::from_utf8(cell) {
             Ok(text) if !text.contains('\0') => text,
             Ok(_) => {
-                row.wrong(&column.name, "holds a NUL character");
+                row.wrong(field, "holds a NUL character");
                 ""
             }
             Err(_) => {
-                row.wrong(&column.name, "is not UTF-8 text");
+                row.wrong(field, "is not UTF-8 text");
                 ""
             }
         };
@@ -137,62 +156,4 @@ fn read_row(record: &ByteRecord, line: u64, columns: &[Column], rules: &Rules<'_
         cells.iter().find(|(column, _)| column.name == name).map(|(_, text)| (*text).to_owned())
     });
     Ok(row)
-}
-
-fn without_bom(mut source: impl BufRead) -> io::Result<impl Read> {
-    let start = source.fill_buf()?.starts_with(BOM);
-    if start {
-        source.consume(BOM.len());
-    }
-    Ok(source)
-}
-
-/// Knows the number of the line at each byte that goes through it. The parser below counts records, not lines, and
-/// skips blank ones.
-struct NumberedLines<R> {
-    source: R,
-    /// Bytes that went through.
-    seen: u64,
-    /// Lines that ended.
-    ended: u64,
-    /// Whether the next byte begins a line.
-    at_start: bool,
-    /// Start and number of each line that is not blank, from the last one asked for.
-    starts: VecDeque<(u64, u64)>,
-}
-
-impl<R: Read> NumberedLines<R> {
-    fn new(source: R) -> Self {
-        Self { source, seen: 0, ended: 0, at_start: true, starts: VecDeque::new() }
-    }
-
-    /// Tells the number of the first line that is not blank and starts at `byte` or after it.
-    fn line_at(&mut self, byte: u64) -> u64 {
-        while self.starts.len() > 1 && self.starts.front().is_some_and(|(start, _)| *start < byte) {
-            self.starts.pop_front();
-        }
-        self.starts.front().map_or(1, |(_, line)| *line)
-    }
-}
-
-impl<R: Read> Read for NumberedLines<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let length = self.source.read(buffer)?;
-        for byte in &buffer[..length] {
-            match byte {
-                b'\n' => {
-                    self.ended += 1;
-                    self.at_start = true;
-                }
-                b'\r' => {}
-                _ if self.at_start => {
-                    self.at_start = false;
-                    self.starts.push_back((self.seen, self.ended + 1));
-                }
-                _ => {}
-            }
-            self.seen += 1;
-        }
-        Ok(length)
-    }
 }

@@ -1,5 +1,6 @@
 //! Reads JSONL: one object a line.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io::{BufRead, Read};
 
@@ -7,7 +8,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::row::{ID, Row};
+use super::row::Row;
+use super::rules::ID;
 use super::{BOM, LONGEST_ROW, Problem, Rules, Sink};
 
 /// Reads all rows.
@@ -21,7 +23,7 @@ pub(super) fn read(
     let mut text = Vec::new();
     loop {
         text.clear();
-        // One byte more than allowed tells a line that is too long from one that just fits.
+        // One byte more than allowed: the newline of a line that just fits.
         let length = (&mut source).take(LONGEST_ROW as u64 + 1).read_until(b'\n', &mut text)?;
         if length == 0 {
             return Ok(rows);
@@ -33,9 +35,9 @@ pub(super) fn read(
             field: field.map(str::to_owned),
             message,
         };
-        if length > LONGEST_ROW {
+        if length > LONGEST_ROW && !text.ends_with(b"\n") {
             sink.problem(problem(None, format!("is longer than {} MiB", LONGEST_ROW >> 20)));
-            skip_line(&mut source)?;
+            source.skip_until(b'\n')?;
             rows += 1;
             continue;
         }
@@ -58,20 +60,6 @@ pub(super) fn read(
     }
 }
 
-fn skip_line(source: &mut impl BufRead) -> std::io::Result<()> {
-    loop {
-        let buffer = source.fill_buf()?;
-        let (length, found) = match buffer.iter().position(|byte| *byte == b'\n') {
-            Some(at) => (at + 1, true),
-            None => (buffer.len(), buffer.is_empty()),
-        };
-        source.consume(length);
-        if found {
-            return Ok(());
-        }
-    }
-}
-
 fn read_row(bytes: &[u8], line: u64, rules: &Rules<'_>) -> Result<Row, String> {
     let Pairs(pairs) = serde_json::from_slice(bytes).map_err(|error| {
         // The parser sees one line, so only its column says something.
@@ -83,8 +71,9 @@ fn read_row(bytes: &[u8], line: u64, rules: &Rules<'_>) -> Result<Row, String> {
         }
     })?;
     let mut row = Row { line, ..Row::default() };
-    for (index, (key, value)) in pairs.iter().enumerate() {
-        if pairs[..index].iter().any(|(earlier, _)| earlier == key) {
+    let mut keys = HashSet::new();
+    for (key, value) in &pairs {
+        if !keys.insert(key) {
             row.wrong(key, "is given twice");
             continue;
         }
@@ -102,6 +91,10 @@ fn read_row(bytes: &[u8], line: u64, rules: &Rules<'_>) -> Result<Row, String> {
         for field in fields {
             match (field, value) {
                 (ID, Value::String(id)) => row.id = Some(id.clone()),
+                // So long a number has lost its last digits by now, and two ids could have become one.
+                (ID, Value::Number(id)) if id.is_f64() && id.as_f64().is_some_and(|id| id.abs() >= 9e15) => {
+                    row.wrong(ID, "is too long for a number; write it in quotes");
+                }
                 (ID, Value::Number(id)) => row.id = Some(id.to_string()),
                 (ID, _) => row.wrong(ID, "is neither a text nor a number"),
                 (field, value) => row.put(field, value.clone()),

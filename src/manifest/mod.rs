@@ -3,9 +3,11 @@
 //! The rule of this folder: a row is read, checked and forgotten, so that a million rows take the memory of one; and
 //! every mistake of a file is told, with its line, before anything is queued.
 
+mod csv_records;
 mod csv_rows;
 mod jsonl_rows;
 mod row;
+mod rules;
 mod template;
 
 use std::fmt;
@@ -14,7 +16,7 @@ use std::path::Path;
 
 use crate::domain::NewJob;
 
-pub use row::Rules;
+pub use rules::Rules;
 pub use template::Template;
 
 /// How a manifest is written.
@@ -48,7 +50,7 @@ impl Format {
 /// The mark some programs put before UTF-8 text.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// A cell, or a line of JSON, longer than this is a mistake.
+/// A row longer than this is a mistake, and is not kept in memory.
 const LONGEST_ROW: usize = 16 << 20;
 
 /// What is wrong with a manifest, and where: `file:line: field: what is wrong`.

@@ -1,28 +1,14 @@
-//! One row: which field each column is, what each value may be, who can run it, and what it costs.
+//! One row: what each value may be, who can run it, and what it costs.
 
 use serde_json::{Map, Value};
 
-use crate::domain::nearest::did_you_mean;
-use crate::domain::{Field, Input, Model, NewJob, ProviderName, Shape};
+use crate::domain::{Input, NewJob, ProviderName, Shape};
 
-use super::{Problem, Template};
-
-/// The field that is the row's key, beside the model's own.
-pub(super) const ID: &str = "id";
+use super::rules::ID;
+use super::{Problem, Rules};
 
 /// A key longer than this is a description.
 const LONGEST_ID: usize = 200;
-
-/// How rows are read: the model they are for, who may run them, and what the user said of the columns.
-pub struct Rules<'a> {
-    model: &'a Model,
-    providers: Vec<ProviderName>,
-    /// Field and column.
-    mapping: Vec<(String, String)>,
-    /// Field and value, for rows that leave the field out.
-    constants: Vec<(String, Value)>,
-    prompt: Option<Template>,
-}
 
 /// A row's values by field, with their problems.
 #[derive(Default)]
@@ -47,123 +33,7 @@ impl Row {
     }
 }
 
-impl<'a> Rules<'a> {
-    /// Makes rules; the error says which of the user's words makes no sense.
-    pub fn new(
-        model: &'a Model,
-        providers: Vec<ProviderName>,
-        mapping: Vec<(String, String)>,
-        constants: Vec<(String, String)>,
-        prompt: Option<&str>,
-    ) -> Result<Self, String> {
-        let mut rules = Self { model, providers, mapping: Vec::new(), constants: Vec::new(), prompt: None };
-        for (field, column) in mapping {
-            let field =
-                rules.known_field(&field).map_err(|error| format!("--map {field}={column}: {error}"))?;
-            if rules.mapping.iter().any(|(known, _)| *known == field) {
-                return Err(format!("--map names {field} twice"));
-            }
-            rules.mapping.push((field, column));
-        }
-        for (name, text) in constants {
-            let wrong = |error: String| format!("--set {name}={text}: {error}");
-            let field = rules.known_field(&name).map_err(wrong)?;
-            let Some(field) = model.field(&field) else {
-                return Err(wrong("every row needs an id of its own".into()));
-            };
-            let value = field.shape.read_text(&text).map_err(wrong)?;
-            field.shape.check(&value).map_err(wrong)?;
-            rules.constants.push((field.name.clone(), value));
-        }
-        if let Some(text) = prompt {
-            if model.field("prompt").is_none() {
-                return Err(format!("--prompt: the model {} has no prompt", model.name));
-            }
-            rules.prompt = Some(Template::parse(text).map_err(|error| format!("--prompt: {error}"))?);
-        }
-        Ok(rules)
-    }
-
-    fn known_field(&self, name: &str) -> Result<String, String> {
-        match self.field_of(name) {
-            Some(field) => Ok(field.to_owned()),
-            None => Err(format!("the model {} has no field `{name}`{}", self.model.name, self.near(name))),
-        }
-    }
-
-    /// The field a name stands for: its own, or that of an image with `_url` behind it.
-    fn field_of(&self, name: &str) -> Option<&str> {
-        if name == ID {
-            return Some(ID);
-        }
-        let is_alias =
-            |field: &&Field| name.strip_suffix("_url") == Some(&field.name) && field.shape == Shape::Image;
-        self.model
-            .field(name)
-            .or_else(|| self.model.fields.iter().find(is_alias))
-            .map(|field| field.name.as_str())
-    }
-
-    fn near(&self, name: &str) -> String {
-        did_you_mean(name, self.model.fields.iter().map(|field| field.name.as_str()).chain([ID]))
-    }
-
-    /// Tells which fields a column fills: none where it is only data for the template. The error says that it is unknown.
-    pub(super) fn fields_of(&self, column: &str) -> Result<Vec<&str>, String> {
-        let mapped: Vec<&str> =
-            self.mapping.iter().filter(|(_, from)| from == column).map(|(field, _)| field.as_str()).collect();
-        if !mapped.is_empty() {
-            return Ok(mapped);
-        }
-        match self.field_of(column) {
-            // Another column, or the template, was named for this field.
-            Some(field) if self.mapping.iter().any(|(known, _)| known == field) => Ok(Vec::new()),
-            Some("prompt") if self.prompt.is_some() => Ok(Vec::new()),
-            Some(field) => Ok(vec![field]),
-            None if !self.mapping.is_empty() || self.prompt.is_some() => Ok(Vec::new()),
-            None => Err(format!(
-                "unknown column `{column}`{} Remove it, or name the columns you mean with --map FIELD=COLUMN",
-                match self.near(column) {
-                    near if near.is_empty() => ";".into(),
-                    near => near,
-                }
-            )),
-        }
-    }
-
-    /// The columns the user named that a manifest with these columns does not have.
-    pub(super) fn missing_columns(&self, columns: &[&str]) -> Vec<String> {
-        let mapped = self.mapping.iter().map(|(_, column)| ("--map", column.as_str()));
-        let filled = self.prompt.iter().flat_map(Template::columns).map(|column| ("--prompt", column));
-        let missing = mapped.chain(filled).filter(|(_, column)| !columns.contains(column));
-        missing
-            .map(|(flag, column)| {
-                format!(
-                    "there is no column `{column}`, which {flag} names{}",
-                    did_you_mean(column, columns.iter().copied())
-                )
-            })
-            .collect()
-    }
-
-    /// The field's shape, for reading a cell of text; the row's key is text.
-    pub(super) fn read_text(&self, field: &str, text: &str) -> Result<Value, String> {
-        match self.model.field(field) {
-            Some(field) => field.shape.read_text(text),
-            None => Ok(Value::from(text)),
-        }
-    }
-
-    /// Makes the prompt of the row's columns, where there is a template.
-    pub(super) fn fill_prompt(&self, row: &mut Row, cell: impl Fn(&str) -> Option<String>) {
-        if let Some(template) = &self.prompt {
-            match template.fill(cell) {
-                Ok(prompt) => row.put("prompt", Value::from(prompt)),
-                Err(problem) => row.wrong("prompt", problem),
-            }
-        }
-    }
-
+impl Rules<'_> {
     /// Checks a row and makes it a job; all its problems where it cannot be one.
     pub(super) fn finish(&self, file: &str, mut row: Row) -> Result<NewJob, Vec<Problem>> {
         self.check_fields(&mut row);
@@ -230,23 +100,38 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Writes `10.0` as `10` where a whole number is meant: a provider may insist on it.
+/// Writes `10.0` as `10` where a whole number is meant, at any depth: a provider may insist on it.
 fn make_whole(shape: &Shape, value: &mut Value) {
-    if let (Shape::Integer { .. }, Some(float), None) = (shape, value.as_f64(), value.as_i64())
-        && let Ok(whole) = format!("{float:.0}").parse::<i64>()
-    {
-        *value = Value::from(whole);
+    match (shape, value) {
+        (Shape::Integer { .. }, value @ Value::Number(_)) => {
+            let float = value.as_f64().filter(|_| value.as_i64().is_none());
+            if let Some(Ok(whole)) = float.map(|float| format!("{float:.0}").parse::<i64>()) {
+                *value = Value::from(whole);
+            }
+        }
+        (Shape::List { item, .. }, Value::Array(items)) => {
+            items.iter_mut().for_each(|value| make_whole(item, value));
+        }
+        (Shape::Object { fields }, Value::Object(values)) => {
+            for field in fields {
+                if let Some(value) = values.get_mut(&field.name) {
+                    make_whole(&field.shape, value);
+                }
+            }
+        }
+        _ => {}
     }
 }
 
 fn check_id(id: &str) -> Result<(), String> {
-    if id.trim().is_empty() {
+    let id = id.trim();
+    if id.is_empty() {
         return Err("is blank".into());
     }
     if id.chars().count() > LONGEST_ID {
         return Err(format!("is longer than {LONGEST_ID} characters"));
     }
-    if id.trim().chars().any(char::is_control) {
+    if id.chars().any(char::is_control) {
         return Err("holds a control character".into());
     }
     Ok(())

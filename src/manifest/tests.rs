@@ -248,3 +248,207 @@ fn a_thousand_rows_with_twenty_mistakes_give_twenty_messages() {
         assert!(problem.starts_with(&format!("m:{}: ", index * 50 + 51)), "{problem}");
     }
 }
+
+#[test]
+fn a_quote_that_is_never_closed_does_not_swallow_the_rows_after_it() {
+    let problems = |rows: &str| {
+        let read = read_all(format!("id,image,prompt\n{rows}"), &CSV);
+        (read.jobs.iter().map(|job| job.row_key.clone()).collect::<Vec<_>>(), read.problems)
+    };
+    let never = |line: u64| {
+        format!("m:2: the quote that opens on line {line} is never closed, so nothing after it could be read")
+    };
+    assert_eq!(problems(&format!("a,{IMAGE},\"turn\n")), (vec![], vec![never(2)]));
+    assert_eq!(problems(&format!("a,{IMAGE},\"turn\nb,{IMAGE},x\nc,{IMAGE},y\n")), (vec![], vec![never(2)]));
+    assert_eq!(problems(&format!("\"a\n\",{IMAGE},\"turn\n")), (vec![], vec![never(3)]));
+    assert_eq!(
+        problems(&format!("a,{IMAGE},\"turn\nb,{IMAGE},\"x\"\nc,{IMAGE},y\n")),
+        (
+            vec!["c".to_owned()],
+            vec![
+                "m:2: the quote that opens on line 2 closes in the middle of a cell on line 3; write a quote inside a quoted cell twice".to_owned()
+            ]
+        )
+    );
+    let read = read_all("id,image,\"prompt\n", &CSV);
+    assert_eq!(
+        read.problems,
+        ["m:1: the quote that opens on line 1 is never closed, so nothing after it could be read"]
+    );
+}
+
+#[test]
+fn quotes_are_read_as_spreadsheets_write_them() {
+    let prompts = |cell: &str| {
+        let read = read_all(format!("image,prompt\n{IMAGE},{cell}\n"), &CSV);
+        assert_eq!(read.problems, [""; 0], "{cell}");
+        read.jobs[0].input.get("prompt").unwrap().as_str().unwrap().to_owned()
+    };
+    assert_eq!(prompts("\"a \"\"blue\"\" cup\""), "a \"blue\" cup");
+    assert_eq!(prompts("\"cup, and\r\nsaucer\""), "cup, and\r\nsaucer");
+    assert_eq!(prompts("\"cup\" "), "cup ");
+    assert_eq!(prompts("a 12\" plate"), "a 12\" plate");
+}
+
+#[test]
+fn lines_may_end_as_any_system_ends_them() {
+    for end in ["\n", "\r\n", "\r"] {
+        let text =
+            ["id,image,prompt", "", "a,https://e.com/a.png,x", "   ", "b,https://e.com/a.png,"].join(end);
+        for text in [text.clone(), format!("{text}{end}{end}")] {
+            let read = read_all(text, &CSV);
+            assert_eq!((read.jobs.len(), read.jobs[0].line), (1, 3), "{end:?}");
+            assert_eq!(read.problems, ["m:5: prompt: is missing"], "{end:?}");
+        }
+    }
+}
+
+#[test]
+fn lines_are_right_however_the_file_comes_in() {
+    let text =
+        format!("id,image,prompt\r\n\r\na,{IMAGE},\"x\r\ny\"\r\nb,{IMAGE},\r\n\"c\",{IMAGE},\"\"\"\"\r\n");
+    let catalog = catalog::load(&[]).unwrap();
+    let model = catalog.model("kling-v1-standard").unwrap();
+    let rules = Rules::new(model, ProviderName::ALL.to_vec(), vec![], vec![], None).unwrap();
+    for capacity in 1..64 {
+        let mut collected = Collected::default();
+        // A byte order mark is not split here: it is looked for in the first bytes that come.
+        let source = io::BufReader::with_capacity(capacity, text.as_bytes());
+        read(source, "m", Format::Csv, &rules, &mut collected).unwrap();
+        assert_eq!(collected.jobs.iter().map(|job| job.line).collect::<Vec<_>>(), [3, 6], "{capacity}");
+        assert_eq!(collected.problems, ["m:5: prompt: is missing"], "{capacity}");
+    }
+}
+
+#[test]
+fn a_field_that_no_column_gives_is_told_once() {
+    let rows = format!("a,{IMAGE}\n").repeat(100);
+    let read = read_all(format!("id,image\n{rows}"), &CSV);
+    assert_eq!(
+        read.problems,
+        ["m:1: no column gives `prompt`, which every row needs; name one with --map prompt=COLUMN"]
+    );
+    let how = Reading { mapping: &[("id", "SKU")], ..CSV };
+    let read = read_all(format!("SKU,image,Promt\na,{IMAGE},x\n"), &how);
+    assert_eq!(
+        read.problems,
+        [
+            "m:1: no column gives `prompt`, which every row needs; name one with --map prompt=COLUMN, perhaps `Promt`"
+        ]
+    );
+    let how = Reading { constants: &[("prompt", "turn it")], ..CSV };
+    assert_eq!(read_all(format!("id,image\n{rows}"), &how).problems.len(), 99);
+}
+
+#[test]
+fn a_file_of_another_separator_or_a_strange_column_is_told() {
+    let problems = |header: &str| read_all(format!("{header}\n"), &CSV).problems;
+    let separated = ["m:1: its columns are not separated by commas; save it with commas"];
+    assert_eq!(problems("id;image;prompt"), separated);
+    assert_eq!(problems("id\timage\tprompt"), separated);
+    assert_eq!(
+        problems("image,prompt,warehouse"),
+        ["m:1: unknown column `warehouse`; remove it, or name the columns you mean with --map FIELD=COLUMN"]
+    );
+}
+
+#[test]
+fn a_row_that_is_too_long_is_told() {
+    let long = "x".repeat(LONGEST_ROW + (LONGEST_ROW >> 4));
+    let read = read_all(format!("id,image,prompt\nb,{IMAGE},\na,{IMAGE},\"{long}\"\nc,{IMAGE},\n"), &CSV);
+    assert_eq!(
+        read.problems,
+        [
+            "m:2: prompt: is missing",
+            "m:3: is longer than 16 MiB, so nothing after it could be read; is a quote missing?"
+        ]
+    );
+    let (start, end) = (format!("{{\"image\":\"{IMAGE}\",\"prompt\":\""), "\"}");
+    let next = format!("{{\"image\":\"{IMAGE}\"}}\n");
+    for (length, said) in [(LONGEST_ROW, None), (LONGEST_ROW + 1, Some("m:1: is longer than 16 MiB"))] {
+        let filler = "x".repeat(length - start.len() - end.len());
+        let read = read_all(format!("{start}{filler}{end}\n{next}"), &JSONL);
+        assert_eq!(read.jobs.len(), usize::from(said.is_none()));
+        let expected: Vec<&str> = said.into_iter().chain(["m:2: prompt: is missing"]).collect();
+        assert_eq!(read.problems, expected);
+    }
+}
+
+#[test]
+fn whole_numbers_are_whole_at_any_depth() {
+    let masks = format!(r#"[{{"mask":"{IMAGE}","trajectories":[{{"x":1.0,"y":2}},{{"x":3,"y":4.0}}]}}]"#);
+    let whole = serde_json::json!([{"mask": IMAGE, "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]);
+    let json = read_all(format!(r#"{{"image":"{IMAGE}","prompt":"x","dynamic_masks":{masks}}}"#), &JSONL);
+    assert_eq!(json.problems, [""; 0]);
+    assert_eq!(json.jobs[0].input.get("dynamic_masks"), Some(&whole));
+    let cell = masks.replace('"', "\"\"");
+    let csv = read_all(format!("image,prompt,dynamic_masks\n{IMAGE},x,\"{cell}\"\n"), &CSV);
+    assert_eq!(csv.jobs[0].input, json.jobs[0].input);
+    assert_eq!(csv.jobs[0].providers, [ProviderName::Aimlapi, ProviderName::Fal]);
+}
+
+#[test]
+fn ids_are_kept_as_written_or_refused() {
+    let read = |id: &str| read_all(format!("{{\"id\":{id},\"image\":\"{IMAGE}\",\"prompt\":\"x\"}}"), &JSONL);
+    assert_eq!(read("\" 007 \"").jobs[0].row_key, "007");
+    assert_eq!(read("18446744073709551615").jobs[0].row_key, "18446744073709551615");
+    assert_eq!(
+        read("12345678901234567890123").problems,
+        ["m:1: id: is too long for a number; write it in quotes"]
+    );
+    let padded = format!("\"  {}  \"", "x".repeat(200));
+    assert_eq!(read(&padded).jobs[0].row_key.len(), 200);
+    assert_eq!(
+        read(&format!("\"{}\"", "x".repeat(201))).problems,
+        ["m:1: id: is longer than 200 characters"]
+    );
+    assert_eq!(read("\" \"").problems, ["m:1: id: is blank"]);
+}
+
+#[test]
+fn what_the_user_says_of_the_columns_must_make_sense() {
+    let catalog = catalog::load(&[]).unwrap();
+    let model = catalog.model("kling-v1-standard").unwrap();
+    let told = |map: &[(&str, &str)], set: &[(&str, &str)], prompt| {
+        let own = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
+        Rules::new(model, ProviderName::ALL.to_vec(), own(map), own(set), prompt).err().unwrap()
+    };
+    assert_eq!(
+        told(&[("promt", "P")], &[], None),
+        "--map promt=P: the model kling-v1-standard has no field `promt`, did you mean `prompt`?"
+    );
+    assert_eq!(told(&[("image", "A"), ("image_url", "B")], &[], None), "--map names image twice");
+    assert_eq!(told(&[("image", " ")], &[], None), "--map image= : the column has no name");
+    assert_eq!(told(&[], &[("duration", "7")], None), "--set duration=7: 7 is not one of 5, 10");
+    assert_eq!(told(&[], &[("duration", "5"), ("duration", "10")], None), "--set names duration twice");
+    assert_eq!(told(&[], &[("id", "x")], None), "--set id=x: every row needs an id of its own");
+    assert_eq!(
+        told(&[("prompt", "P")], &[], Some("{T}")),
+        "--prompt and --map prompt=COLUMN both give the prompt; leave one out"
+    );
+    assert!(told(&[], &[], Some("{T")).starts_with("--prompt: a `{` without a `}` at `{T`"));
+}
+
+#[test]
+fn every_sample_runs_on_every_provider() {
+    for (text, how, rows) in
+        [(include_str!("../../jobs/mugs.csv"), CSV, 24), (include_str!("../../jobs/lamps.jsonl"), JSONL, 8)]
+    {
+        let read = read_all(text, &how);
+        assert_eq!(read.problems, [""; 0]);
+        assert_eq!(read.jobs.len(), rows);
+        assert!(read.jobs.iter().all(|job| job.providers == ProviderName::ALL));
+        assert!(read.jobs.iter().any(|job| job.input.duration() == Some(10)));
+    }
+}
+
+#[test]
+fn the_format_is_told_by_the_ending_or_the_first_sign() {
+    let of = |name: &str| Format::of(Path::new(name));
+    assert_eq!(of("a.CSV"), Some(Format::Csv));
+    assert_eq!((of("a.jsonl"), of("a.ndjson")), (Some(Format::Jsonl), Some(Format::Jsonl)));
+    assert_eq!((of("-"), of("a.txt")), (None, None));
+    let sniff = |text: &str| Format::sniff(&mut text.as_bytes()).unwrap();
+    assert_eq!(sniff("\u{feff}\n  {\"id\":1}"), Format::Jsonl);
+    assert_eq!(sniff("id,image"), Format::Csv);
+}

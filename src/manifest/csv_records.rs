@@ -1,0 +1,175 @@
+//! Reads the records of a CSV file (RFC 4180), each with its line.
+//!
+//! The reader behind it forgives any quote. Here each one is watched on its way in, because one that is never closed
+//! turns all rows after it into the prompt of one job, and that job is paid.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, Read};
+use std::ops::Range;
+
+use csv::{ByteRecord, Position, Reader, ReaderBuilder};
+
+use super::{BOM, LONGEST_ROW};
+
+/// The cells of one record. It is used for record after record, so that reading takes the memory of one.
+#[derive(Default)]
+pub(super) struct Record {
+    /// The line on which it starts, from 1.
+    pub(super) line: u64,
+    /// Why its cells cannot be trusted, if they cannot.
+    pub(super) fault: Option<String>,
+    pub(super) cells: ByteRecord,
+}
+
+/// Reads records one by one.
+pub(super) struct Records<R> {
+    reader: Reader<Watch<R>>,
+}
+
+impl<R: BufRead> Records<R> {
+    /// Begins with the first line, past a byte order mark.
+    pub(super) fn new(mut source: R) -> io::Result<Self> {
+        if source.fill_buf()?.starts_with(BOM) {
+            source.consume(BOM.len());
+        }
+        // The header is a record like any other here, so that its line is known and its mistakes are ours to tell.
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(false).flexible(true);
+        Ok(Self { reader: builder.from_reader(Watch::new(source)) })
+    }
+
+    /// Reads the next record that is not a blank line; `false` at the end.
+    pub(super) fn read(&mut self, record: &mut Record) -> csv::Result<bool> {
+        while self.reader.read_byte_record(&mut record.cells)? {
+            let start = record.cells.position().map_or(0, Position::byte);
+            let span = start..self.reader.position().byte();
+            (record.line, record.fault) = self.reader.get_mut().take(span);
+            let is_blank = record.cells.len() <= 1 && record.cells.as_slice().trim_ascii().is_empty();
+            if !is_blank || record.fault.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Where in a record a byte stands.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// Before its first byte.
+    Before,
+    /// At the start of a cell.
+    Start,
+    /// In a cell without quotes. A quote sign is a letter here: `a 12" plate`.
+    Plain,
+    /// Between quotes.
+    Quoted,
+    /// Right behind a quote that closes the cell, or is the first of two that stand for one.
+    Quote,
+    /// Behind a closing quote and a blank.
+    Closed,
+}
+
+/// Follows the bytes on their way to the reader: on which line each record starts, and what its quotes do.
+struct Watch<R> {
+    source: R,
+    place: Place,
+    /// Bytes that went through, and those of this record among them.
+    seen: u64,
+    length: usize,
+    /// The line of the next byte, and of the last quote that opened.
+    line: u64,
+    quote_line: u64,
+    /// Whether the last byte was a CR: an LF behind it ends no further line.
+    after_cr: bool,
+    /// Offset and line of each record from the last one asked for.
+    starts: VecDeque<(u64, u64)>,
+    /// Offset and text of each fault that was not asked for yet.
+    faults: VecDeque<(u64, String)>,
+}
+
+impl<R> Watch<R> {
+    fn new(source: R) -> Self {
+        Self {
+            source,
+            place: Place::Before,
+            seen: 0,
+            length: 0,
+            line: 1,
+            quote_line: 1,
+            after_cr: false,
+            starts: VecDeque::new(),
+            faults: VecDeque::new(),
+        }
+    }
+
+    /// Takes the line and the first fault of the record that lies in these bytes, with blank lines before it.
+    fn take(&mut self, span: Range<u64>) -> (u64, Option<String>) {
+        while self.starts.len() > 1 && self.starts.front().is_some_and(|(at, _)| *at < span.start) {
+            self.starts.pop_front();
+        }
+        let mut fault = None;
+        while self.faults.front().is_some_and(|(at, _)| *at <= span.end) {
+            fault = fault.or(self.faults.pop_front().map(|(_, fault)| fault));
+        }
+        (self.starts.front().map_or(self.line, |(_, line)| *line), fault)
+    }
+
+    fn fault(&mut self, fault: String) {
+        self.faults.push_back((self.seen, fault));
+    }
+
+    fn see(&mut self, byte: u8) {
+        let ends_line = byte == b'\r' || (byte == b'\n' && !self.after_cr);
+        self.after_cr = byte == b'\r';
+        if self.place == Place::Before && !matches!(byte, b'\r' | b'\n') {
+            self.starts.push_back((self.seen, self.line));
+            (self.place, self.length) = (Place::Start, 0);
+        }
+        self.place = match (self.place, byte) {
+            (Place::Quoted, b'"') => Place::Quote,
+            (Place::Quoted, _) | (Place::Quote, b'"') => Place::Quoted,
+            (_, b'\r' | b'\n') => Place::Before,
+            (_, b',') => Place::Start,
+            (Place::Start, b'"') => {
+                self.quote_line = self.line;
+                Place::Quoted
+            }
+            (Place::Quote | Place::Closed, b' ' | b'\t') => Place::Closed,
+            (Place::Quote | Place::Closed, _) => {
+                self.fault(format!(
+                    "the quote that opens on line {} closes in the middle of a cell on line {}; write a quote \
+                     inside a quoted cell twice",
+                    self.quote_line, self.line
+                ));
+                Place::Plain
+            }
+            _ => Place::Plain,
+        };
+        self.line += u64::from(ends_line);
+        self.seen += 1;
+        self.length += 1;
+    }
+}
+
+impl<R: Read> Read for Watch<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.length > LONGEST_ROW {
+            // Seen as the end of the file, so that no row takes more memory than this.
+            let size = LONGEST_ROW >> 20;
+            self.fault(format!(
+                "is longer than {size} MiB, so nothing after it could be read; is a quote missing?"
+            ));
+            return Ok(0);
+        }
+        let length = self.source.read(buffer)?;
+        buffer[..length].iter().for_each(|byte| self.see(*byte));
+        if length == 0 && self.place == Place::Quoted {
+            self.fault(format!(
+                "the quote that opens on line {} is never closed, so nothing after it could be read",
+                self.quote_line
+            ));
+        }
+        Ok(length)
+    }
+}
