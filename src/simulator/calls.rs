@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::Value;
 
@@ -19,6 +19,12 @@ const LARGEST_BODY: usize = 32 << 20;
 pub(super) trait Manners {
     const API: Api;
 
+    /// What it says to a wrong key.
+    const WRONG_KEY: &'static str;
+
+    /// The header that it sends back as it came.
+    const ECHOED: Option<HeaderName> = None;
+
     /// The key a call carries.
     fn key(headers: &HeaderMap) -> Option<String>;
 
@@ -28,6 +34,22 @@ pub(super) trait Manners {
     /// An error as an answer.
     fn refuse(status: StatusCode, message: &str) -> Response {
         (status, axum::Json(Self::error(status, message))).into_response()
+    }
+
+    /// The answer to a create that there is no room for.
+    fn refuse_for_now(world: &mut World, now: i64) -> Response {
+        let retry_after_s = world.options().limit_retry_after_s;
+        Self::too_many_requests(world, retry_after_s, now)
+    }
+
+    /// 429, with or without a time to wait.
+    fn too_many_requests(world: &mut World, retry_after_s: Option<u64>, now: i64) -> Response {
+        let mut answer = Self::refuse(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+        if let Some(seconds) = retry_after_s {
+            world.tell_to_wait(Self::API, seconds, now);
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        answer
     }
 }
 
@@ -39,6 +61,21 @@ pub(super) async fn carry_out<M: Manners>(
     act: impl FnOnce(&mut World, &Value, bool, i64) -> Response,
 ) -> Response {
     let connection = request.extensions().get::<Connection>().cloned();
+    let echoed = M::ECHOED.and_then(|name| Some((name.clone(), request.headers().get(name)?.clone())));
+    let mut answer = answer::<M>(shared, request, call, connection.as_ref(), act).await;
+    if let Some((name, value)) = echoed {
+        answer.headers_mut().insert(name, value);
+    }
+    answer
+}
+
+async fn answer<M: Manners>(
+    shared: &Arc<Shared>,
+    request: Request,
+    call: Call,
+    connection: Option<&Connection>,
+    act: impl FnOnce(&mut World, &Value, bool, i64) -> Response,
+) -> Response {
     let key = M::key(request.headers()).filter(|key| !key.trim().is_empty());
     if call == Call::Create {
         shared.world().count(|ledger| &mut ledger.creates_seen);
@@ -46,14 +83,17 @@ pub(super) async fn carry_out<M: Manners>(
     let wanted = shared.world().options().key.clone();
     if key.is_none() || wanted.is_some_and(|wanted| key != Some(wanted)) {
         shared.world().count(|ledger| &mut ledger.unauthorized);
-        return M::refuse(StatusCode::UNAUTHORIZED, "invalid or missing API key");
+        return M::refuse(StatusCode::UNAUTHORIZED, M::WRONG_KEY);
     }
     let Ok(body) = axum::body::to_bytes(request.into_body(), LARGEST_BODY).await else {
         return M::refuse(StatusCode::BAD_REQUEST, "the body cannot be read");
     };
-    let fault = shared.world().roll(Some(M::API), call, shared.now());
-    match fault {
+    let luck = shared.world().arrive(M::API, call, shared.now());
+    match luck.fault {
         Some(Fault::DropBefore) => return close(connection).await,
+        Some(Fault::ServerError) if luck.coin => {
+            return M::refuse(StatusCode::SERVICE_UNAVAILABLE, "service unavailable");
+        }
         Some(Fault::ServerError) => {
             return M::refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal server error");
         }
@@ -61,33 +101,34 @@ pub(super) async fn carry_out<M: Manners>(
             return (StatusCode::BAD_GATEWAY, Html("<html><body>bad gateway</body></html>")).into_response();
         }
         Some(Fault::RateLimited) => {
-            let seconds = shared.world().options().faults.retry_after_s;
-            let mut answer = M::refuse(StatusCode::TOO_MANY_REQUESTS, "too many requests");
-            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-            return answer;
+            let mut world = shared.world();
+            let retry_after_s = world.options().faults.retry_after_s;
+            return M::too_many_requests(&mut world, Some(retry_after_s), shared.now());
         }
-        Some(Fault::Slow) => {
-            let seconds = shared.world().options().faults.slow_s;
-            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-        }
-        Some(Fault::Garbage) if shared.world().coin() => return garbage(),
+        Some(Fault::Garbage) if luck.coin => return garbage(),
         _ => {}
     }
     let Ok(body) = (if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) }) else {
         return M::refuse(StatusCode::BAD_REQUEST, "the body is not JSON");
     };
     let now = shared.now();
-    let answer = act(&mut shared.world(), &body, fault == Some(Fault::FailedPrediction), now);
-    match fault {
+    let answer = act(&mut shared.world(), &body, luck.fault == Some(Fault::FailedPrediction), now);
+    match luck.fault {
         Some(Fault::DropAfter) => close(connection).await,
         Some(Fault::Garbage) => garbage(),
+        Some(Fault::Slow) => {
+            // After the act, not before: a caller that gives up has no answer, and yet has its prediction.
+            let slow_s = shared.world().options().faults.slow_s;
+            tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;
+            answer
+        }
         _ => answer,
     }
 }
 
 /// Closes the connection a call came in on, without an answer.
-pub(super) async fn close(connection: Option<Connection>) -> Response {
-    if let Some(Connection(cut)) = connection {
+pub(super) async fn close(connection: impl Into<Option<&Connection>>) -> Response {
+    if let Some(Connection(cut)) = connection.into() {
         cut.notify_one();
     }
     std::future::pending().await

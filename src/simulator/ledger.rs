@@ -1,9 +1,12 @@
 //! What the simulated providers took and billed: what a test holds the books against.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Api;
+use super::prediction::{End, Prediction};
+use super::{Api, Call, Fault};
 
 /// One accepted create.
 #[derive(Clone, Debug, Serialize)]
@@ -51,9 +54,49 @@ pub struct Ledger {
     pub leaked_keys: u64,
 }
 
+impl Entry {
+    pub(super) fn of(prediction: &Prediction) -> Self {
+        Self {
+            api: prediction.api,
+            prediction_id: prediction.id.clone(),
+            model: prediction.rules.id.to_owned(),
+            input: Value::Object(prediction.input.clone()),
+            client_request_id: prediction.client_request_id.clone(),
+            accepted_at: prediction.accepted_at,
+            price: prediction.rules.price(&prediction.input),
+            charged: prediction.charged(),
+            succeeds: prediction.end == End::Clip,
+            polls: 0,
+            downloads: 0,
+        }
+    }
+}
+
 impl Ledger {
     /// What all entries are billed, in micro-dollars.
     pub fn charged(&self) -> i64 {
         self.entries.iter().map(|entry| entry.charged).sum()
+    }
+}
+
+/// Everything the simulated providers were asked, and what went wrong on purpose: what a limit refused is in the ledger.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Requests {
+    /// The calls whose key was good, and the downloads.
+    pub calls: BTreeMap<Api, BTreeMap<Call, u64>>,
+    /// The faults.
+    pub faults: BTreeMap<Api, BTreeMap<Fault, u64>>,
+}
+
+impl Requests {
+    /// Counts a call, and tells which of its kind it is.
+    pub(super) fn count_call(&mut self, api: Api, call: Call) -> u64 {
+        let count = self.calls.entry(api).or_default().entry(call).or_default();
+        *count += 1;
+        *count
+    }
+
+    pub(super) fn count_fault(&mut self, api: Api, fault: Fault) {
+        *self.faults.entry(api).or_default().entry(fault).or_default() += 1;
     }
 }

@@ -6,20 +6,26 @@
 
 mod aimlapi;
 mod calls;
+mod cdn;
 mod clip;
 mod eachlabs;
 mod fal;
+mod fal_platform;
 pub mod ledger;
+mod limits;
 pub mod options;
+pub mod prediction;
 pub mod rules;
 mod server;
 mod shared;
+#[cfg(test)]
+mod tests;
 mod wire;
 pub mod world;
 
-pub use ledger::{Entry, Ledger};
+pub use ledger::{Entry, Ledger, Requests};
 pub use options::{Call, Fault, Faults, Limits, SimulatorOptions};
-pub use server::Simulator;
+pub use server::{BaseUrls, Simulator};
 
 /// Which of the three APIs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use serde::Serialize;
+
 use super::Api;
 
 /// How the simulated APIs behave.
@@ -19,6 +21,12 @@ pub struct SimulatorOptions {
     pub aimlapi: Limits,
     /// Limits of fal.ai: what exceeds `at_once` waits in its queue and is never refused.
     pub fal: Limits,
+    /// The span that creates are counted over, in seconds of the caller's time, whatever the speed.
+    pub rate_window_s: u64,
+    /// What `Retry-After` says where a limit refuses a create, in seconds; not sent where `None`.
+    pub limit_retry_after_s: Option<u64>,
+    /// How long the link of a clip is good, in seconds. each::labs promises a day.
+    pub link_life_s: u64,
     /// What goes wrong, and how often.
     pub faults: Faults,
     /// Whether the history endpoints answer.
@@ -29,7 +37,11 @@ pub struct SimulatorOptions {
     pub eachlabs_reports_cost: bool,
     /// Whether AI/ML API reports credits in its create answer. Some of its published examples do.
     pub aimlapi_reports_credits: bool,
-    /// Whether a wrong balance refuses creates: 402 at each::labs, 403 at the others.
+    /// Whether AI/ML API reports credits with a finished clip. Its schema allows it, its published example lacks it.
+    pub aimlapi_ends_with_credits: bool,
+    /// How long after a create AI/ML API does not find it, in seconds; its users report such a gap.
+    pub aimlapi_hides_new_s: f64,
+    /// Whether an empty balance refuses creates: 402 at each::labs, 403 at the others.
     pub no_balance: bool,
     /// The one key that is accepted; any where `None`.
     pub key: Option<String>,
@@ -38,7 +50,7 @@ pub struct SimulatorOptions {
 /// What one API allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Creates in any 60 seconds.
+    /// Creates in any 60 seconds, or in any [`rate_window_s`](SimulatorOptions::rate_window_s).
     pub creates_per_minute: u32,
     /// Predictions at once.
     pub at_once: u32,
@@ -53,11 +65,16 @@ impl Default for SimulatorOptions {
             eachlabs: Limits { creates_per_minute: 100, at_once: 10 },
             aimlapi: Limits { creates_per_minute: 100, at_once: 10 },
             fal: Limits { creates_per_minute: 600, at_once: 2 },
+            rate_window_s: 60,
+            limit_retry_after_s: None,
+            link_life_s: 24 * 60 * 60,
             faults: Faults::default(),
             history: true,
             history_lists_running: false,
             eachlabs_reports_cost: true,
             aimlapi_reports_credits: true,
+            aimlapi_ends_with_credits: false,
+            aimlapi_hides_new_s: 0.0,
             no_balance: false,
             key: None,
         }
@@ -82,7 +99,8 @@ impl SimulatorOptions {
 }
 
 /// A kind of call that something can go wrong with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Call {
     /// A create.
     Create,
@@ -95,7 +113,8 @@ pub enum Call {
 }
 
 /// Something that goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// 500 or 503 with the provider's own error body; nothing is done.
     ServerError,
@@ -109,7 +128,7 @@ pub enum Fault {
     DropAfter,
     /// The call is carried out or not, then 200 with a body that is not JSON.
     Garbage,
-    /// The answer comes late.
+    /// The call is carried out, and its answer comes late.
     Slow,
     /// The prediction fails, and is not billed.
     FailedPrediction,
@@ -147,11 +166,19 @@ impl Fault {
 /// What goes wrong, and how often.
 #[derive(Clone, Debug)]
 pub struct Faults {
-    rules: Vec<(Option<Call>, Fault, f64)>,
+    rules: Vec<Rule>,
     /// What `Retry-After` says, in seconds.
     pub retry_after_s: u64,
     /// How late a slow answer is, in seconds.
     pub slow_s: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    api: Option<Api>,
+    call: Option<Call>,
+    fault: Fault,
+    probability: f64,
 }
 
 impl Default for Faults {
@@ -163,21 +190,35 @@ impl Default for Faults {
 impl Faults {
     /// Adds a fault with its probability, for one kind of call or wherever it fits.
     pub fn with(mut self, call: impl Into<Option<Call>>, fault: Fault, probability: f64) -> Self {
-        self.rules.push((call.into(), fault, probability));
+        self.rules.push(Rule { api: None, call: call.into(), fault, probability });
+        self
+    }
+
+    /// Adds a fault of one API.
+    pub fn at(mut self, api: Api, call: impl Into<Option<Call>>, fault: Fault, probability: f64) -> Self {
+        self.rules.push(Rule { api: Some(api), call: call.into(), fault, probability });
         self
     }
 
     /// Decides what goes wrong with a call.
-    pub fn roll(&self, call: Call, random: &mut fastrand::Rng) -> Option<Fault> {
+    pub fn roll(&self, api: Api, call: Call, random: &mut fastrand::Rng) -> Option<Fault> {
         let mut hit = None;
-        for (only, fault, probability) in &self.rules {
+        for rule in &self.rules {
             // Every rule draws, so that one rule's luck does not shift another's.
-            let drawn = random.f64() < *probability;
-            if drawn && hit.is_none() && fault.fits(call) && only.is_none_or(|only| only == call) {
-                hit = Some(*fault);
+            let drawn = random.f64() < rule.probability;
+            if drawn && hit.is_none() && rule.concerns(api, call) {
+                hit = Some(rule.fault);
             }
         }
         hit
+    }
+}
+
+impl Rule {
+    fn concerns(self, api: Api, call: Call) -> bool {
+        self.api.is_none_or(|only| only == api)
+            && self.call.is_none_or(|only| only == call)
+            && self.fault.fits(call)
     }
 }
 
@@ -216,5 +257,34 @@ impl FromStr for FaultRule {
             return Err("the probability is a number from 0 to 1".into());
         }
         Ok(Self { call, fault, probability })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_written_as_the_ledger_writes_it() {
+        for (fault, name) in Fault::ALL {
+            assert_eq!(serde_json::to_value(fault).unwrap(), name);
+            assert_eq!(format!("poll:{name}=0.5").parse::<FaultRule>().unwrap().fault, fault);
+        }
+    }
+
+    #[test]
+    fn a_fault_of_one_api_and_call_hits_no_other() {
+        let faults = Faults::default().at(Api::Fal, Call::Create, Fault::DropAfter, 1.0);
+        let mut random = fastrand::Rng::with_seed(1);
+        assert_eq!(faults.roll(Api::Fal, Call::Create, &mut random), Some(Fault::DropAfter));
+        assert_eq!(faults.roll(Api::Fal, Call::Poll, &mut random), None);
+        assert_eq!(faults.roll(Api::Aimlapi, Call::Create, &mut random), None);
+    }
+
+    #[test]
+    fn a_probability_outside_of_0_to_1_is_refused() {
+        for text in ["slow=1.5", "slow=-1", "slow=NaN", "slow", "slow=x", "eat:slow=1", "lazy=1"] {
+            assert!(text.parse::<FaultRule>().is_err(), "{text}");
+        }
     }
 }

@@ -3,27 +3,25 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Extension, Router};
-use futures_util::stream;
+use axum::{Router, routing};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
-use super::calls::close;
 use super::shared::{Connection, Shared};
 use super::world::World;
-use super::{Api, Call, Fault, Faults, Ledger, SimulatorOptions, aimlapi, clip, eachlabs, fal};
+use super::{Faults, Ledger, Requests, SimulatorOptions, aimlapi, cdn, eachlabs, fal, fal_platform};
+
+/// How long to wait when no connection can be accepted, as with too many files open.
+const BREATHER: Duration = Duration::from_millis(10);
 
 /// The three APIs on loopback. They stop when this is dropped.
 #[derive(Debug)]
@@ -31,6 +29,19 @@ pub struct Simulator {
     address: SocketAddr,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
+}
+
+/// Where each API is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrls {
+    /// each::labs, in place of `https://api.eachlabs.ai/v1`.
+    pub eachlabs: String,
+    /// AI/ML API, in place of `https://api.aimlapi.com`.
+    pub aimlapi: String,
+    /// fal.ai's queue, in place of `https://queue.fal.run`.
+    pub fal_queue: String,
+    /// fal.ai's platform, in place of `https://api.fal.ai/v1`.
+    pub fal_api: String,
 }
 
 impl Simulator {
@@ -48,14 +59,25 @@ impl Simulator {
         self.address
     }
 
+    /// Tells where each API is served.
+    pub fn base_urls(&self) -> BaseUrls {
+        let base = format!("http://{}", self.address);
+        BaseUrls {
+            eachlabs: format!("{base}/v1"),
+            aimlapi: base.clone(),
+            fal_api: format!("{base}/v1"),
+            fal_queue: base,
+        }
+    }
+
     /// Tells the environment that points a client here: variables and their values, keys among them.
     pub fn environment(&self) -> [(&'static str, String); 7] {
-        let base = format!("http://{}", self.address);
+        let base_urls = self.base_urls();
         [
-            ("OVERNIGHT_EACHLABS_URL", format!("{base}/v1")),
-            ("OVERNIGHT_AIMLAPI_URL", base.clone()),
-            ("OVERNIGHT_FAL_QUEUE_URL", base.clone()),
-            ("OVERNIGHT_FAL_API_URL", format!("{base}/v1")),
+            ("OVERNIGHT_EACHLABS_URL", base_urls.eachlabs),
+            ("OVERNIGHT_AIMLAPI_URL", base_urls.aimlapi),
+            ("OVERNIGHT_FAL_QUEUE_URL", base_urls.fal_queue),
+            ("OVERNIGHT_FAL_API_URL", base_urls.fal_api),
             ("EACHLABS_API_KEY", "simulated-eachlabs-key".into()),
             ("AIML_API_KEY", "simulated-aimlapi-key".into()),
             ("FAL_KEY", "simulated:fal-key".into()),
@@ -67,6 +89,11 @@ impl Simulator {
         self.shared.world().ledger()
     }
 
+    /// Tells what was asked so far, and what went wrong on purpose.
+    pub fn requests(&self) -> Requests {
+        self.shared.world().requests()
+    }
+
     /// Changes what goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.world().options_mut().faults = faults;
@@ -76,6 +103,13 @@ impl Simulator {
     pub fn change(&self, change: impl FnOnce(&mut SimulatorOptions)) {
         change(self.shared.world().options_mut());
     }
+
+    /// Stops, and waits until the port is free again.
+    pub async fn shutdown(mut self) {
+        self.server.abort();
+        // It ends by being aborted, and by nothing else.
+        (&mut self.server).await.ok();
+    }
 }
 
 impl Drop for Simulator {
@@ -84,14 +118,21 @@ impl Drop for Simulator {
     }
 }
 
-/// Serves each connection on a task of its own, until it ends or a fault cuts it.
+/// Serves each connection on a task of its own. The tasks belong to the set, so that all stop with the listener.
 async fn accept(listener: TcpListener, router: Router) {
+    let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
-        tokio::spawn(serve(stream, router.clone()));
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => { connections.spawn(serve(stream, router.clone())); }
+                Err(_) => tokio::time::sleep(BREATHER).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
     }
 }
 
+/// Serves a connection until it ends or a fault cuts it.
 async fn serve(stream: TcpStream, router: Router) {
     let cut = Arc::new(Notify::new());
     let connection = Connection(Arc::clone(&cut));
@@ -112,8 +153,10 @@ fn router(shared: Arc<Shared>) -> Router {
         .merge(eachlabs::routes())
         .merge(aimlapi::routes())
         .merge(fal::routes())
-        .route("/cdn/{api}/{file}", get(download))
-        .route("/_simulator/ledger", get(ledger))
+        .merge(fal_platform::routes())
+        .merge(cdn::routes())
+        .route("/_simulator/ledger", routing::get(ledger))
+        .route("/_simulator/requests", routing::get(requests))
         .with_state(shared)
 }
 
@@ -121,50 +164,6 @@ async fn ledger(State(shared): State<Arc<Shared>>) -> Response {
     axum::Json(shared.world().ledger()).into_response()
 }
 
-#[derive(Deserialize)]
-struct LinkQuery {
-    serial: u32,
-}
-
-async fn download(
-    State(shared): State<Arc<Shared>>,
-    Path((api, file)): Path<(Api, String)>,
-    Query(query): Query<LinkQuery>,
-    headers: HeaderMap,
-    connection: Option<Extension<Connection>>,
-) -> Response {
-    let now = shared.now();
-    if headers.contains_key(AUTHORIZATION) || headers.contains_key("x-api-key") {
-        shared.world().count(|ledger| &mut ledger.leaked_keys);
-        return (StatusCode::BAD_REQUEST, "a key was sent to the media host").into_response();
-    }
-    let id = file.trim_end_matches(".mp4");
-    let fault = shared.world().roll(None, Call::Download, now);
-    if fault == Some(Fault::Expired) {
-        shared.world().expire(api, id);
-    }
-    let found = shared.world().fetch(api, id).map(|known| (known.link == query.serial, known.is_open(now)));
-    match (found, fault) {
-        (None | Some((_, true)), _) => return (StatusCode::NOT_FOUND, "no such file").into_response(),
-        (Some((false, _)), _) => return (StatusCode::FORBIDDEN, "the link has expired").into_response(),
-        (_, Some(Fault::DropBefore | Fault::DropAfter)) => {
-            return close(connection.map(|Extension(connection)| connection)).await;
-        }
-        (_, Some(Fault::ServerError | Fault::BadGateway)) => {
-            return (StatusCode::BAD_GATEWAY, "<html>bad gateway</html>").into_response();
-        }
-        _ => {}
-    }
-    if fault == Some(Fault::Slow) {
-        let slow_s = shared.world().options().faults.slow_s;
-        tokio::time::sleep(std::time::Duration::from_secs_f64(slow_s)).await;
-    }
-    let clip = clip::of(id);
-    let headers = [(CONTENT_TYPE, "video/mp4".to_owned()), (CONTENT_LENGTH, clip.len().to_string())];
-    if fault == Some(Fault::Truncated) {
-        let half = bytes::Bytes::copy_from_slice(&clip[..clip.len() / 2]);
-        let cut = Err(io::Error::from(io::ErrorKind::ConnectionReset));
-        return (headers, axum::body::Body::from_stream(stream::iter([Ok(half), cut]))).into_response();
-    }
-    (headers, clip).into_response()
+async fn requests(State(shared): State<Arc<Shared>>) -> Response {
+    axum::Json(shared.world().requests()).into_response()
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::Api;
+use super::prediction::Prediction;
 use super::world::World;
 
 /// What every call sees.
@@ -42,9 +42,12 @@ impl Shared {
         self.began_at + i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// The link of a prediction's clip.
-    pub(super) fn link(&self, api: Api, id: &str, serial: u32) -> String {
+    /// The link of a prediction's clip, good for so many seconds from now.
+    pub(super) fn link(&self, prediction: &Prediction, life_s: u64, now: i64) -> String {
+        let Prediction { api, id, .. } = prediction;
         let api = format!("{api:?}").to_lowercase();
-        format!("http://{}/cdn/{api}/{id}.mp4?serial={serial}", self.address)
+        let expires = (now / 1000).saturating_add_unsigned(life_s);
+        let signature = prediction.signature(expires);
+        format!("http://{}/cdn/{api}/{id}.mp4?expires={expires}&sig={signature}", self.address)
     }
 }

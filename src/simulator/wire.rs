@@ -7,30 +7,63 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Api;
-use super::world::{Prediction, World};
+use super::prediction::Prediction;
+use super::world::World;
+
+/// The most rows that one page of any history has.
+const LARGEST_PAGE: usize = 100;
+
+/// How an API's history is asked.
+pub(super) struct History {
+    pub(super) api: Api,
+    /// The names of the parameters for start and end.
+    pub(super) from: &'static str,
+    pub(super) to: &'static str,
+    /// The parameter for the first row, counted from 0.
+    pub(super) offset: &'static str,
+    /// How far back it looks where no start is given, in days.
+    pub(super) days: i64,
+}
+
+/// One page of a history.
+pub(super) struct Page<'a> {
+    pub(super) rows: Vec<&'a Prediction>,
+    /// How many rows all pages have.
+    pub(super) total: usize,
+    pub(super) offset: usize,
+    pub(super) limit: usize,
+}
+
+impl History {
+    /// Finds the page that is asked for, or tells which parameter cannot be read.
+    pub(super) fn page<'a>(
+        &self,
+        world: &'a World,
+        query: &HashMap<String, String>,
+        now: i64,
+        keep: impl Fn(&Prediction) -> bool,
+    ) -> Result<Page<'a>, String> {
+        let days_ago = now - self.days * 24 * 60 * 60 * 1000;
+        let from = read(query, self.from, time_of)?.unwrap_or(days_ago);
+        let to = read(query, self.to, time_of)?.unwrap_or(now);
+        let offset = read(query, self.offset, |text| text.parse().ok())?.unwrap_or(0);
+        let limit = read(query, "limit", |text| text.parse().ok())?.unwrap_or(50).clamp(1, LARGEST_PAGE);
+        let found: Vec<_> = world.history(self.api, from, to).filter(|known| keep(known)).collect();
+        let rows = found.iter().copied().skip(offset).take(limit).collect();
+        Ok(Page { rows, total: found.len(), offset, limit })
+    }
+}
+
+impl Page<'_> {
+    /// Tells whether another page follows.
+    pub(super) fn has_more(&self) -> bool {
+        self.offset + self.rows.len() < self.total
+    }
+}
 
 /// The key behind `Bearer`.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
     headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned)
-}
-
-/// One page of a history, by the names its query has for model, start and end.
-pub(super) fn page(
-    world: &World,
-    api: Api,
-    query: &HashMap<String, String>,
-    [model, from, to]: [&str; 3],
-    keep: impl Fn(&Prediction) -> bool,
-) -> Vec<Prediction> {
-    let at = |name: &str, default: i64| {
-        let time = query.get(name).and_then(|text| text.parse::<Timestamp>().ok());
-        time.map_or(default, Timestamp::as_millisecond)
-    };
-    let number =
-        |name: &str, default: usize| query.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
-    let rows = world.history(api, query.get(model).map(String::as_str), at(from, 0), at(to, i64::MAX));
-    let rows = rows.into_iter().filter(|known| keep(known));
-    rows.skip(number("offset", 0)).take(number("limit", 50).min(100)).cloned().collect()
 }
 
 /// Micro-dollars as a JSON number of dollars.
@@ -47,4 +80,17 @@ pub(super) fn time(millis: i64) -> String {
 /// An input object, where a body is one.
 pub(super) fn object(body: &Value) -> Map<String, Value> {
     body.as_object().cloned().unwrap_or_default()
+}
+
+fn time_of(text: &str) -> Option<i64> {
+    text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+}
+
+fn read<T>(
+    query: &HashMap<String, String>,
+    name: &str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, String> {
+    let Some(text) = query.get(name) else { return Ok(None) };
+    parse(text).map(Some).ok_or_else(|| format!("{name} cannot be read"))
 }

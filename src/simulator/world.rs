@@ -1,74 +1,50 @@
 //! What the simulated providers know: a pure model. Time is milliseconds since 1970 and comes in as an argument.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::limits::{RateWindow, Runners};
+use super::prediction::{End, Prediction};
 use super::rules::ModelRules;
-use super::{Api, Call, Entry, Fault, Ledger, SimulatorOptions};
-
-/// The span a create rate counts over, in milliseconds.
-const RATE_WINDOW: i64 = 60_000;
+use super::{Api, Call, Entry, Fault, Ledger, Requests, SimulatorOptions};
 
 /// Predictions take up to this much more or less than usual.
 const SPREAD: f64 = 0.15;
+
+/// The stream of chance that predictions draw from; calls draw from streams of their own.
+const PREDICTIONS: u64 = 100;
 
 /// The simulated providers.
 #[derive(Debug)]
 pub struct World {
     options: SimulatorOptions,
-    random: fastrand::Rng,
     predictions: Vec<Prediction>,
     by_id: HashMap<(Api, String), usize>,
     ledger: Ledger,
-    recent: HashMap<Api, VecDeque<i64>>,
-    /// When each of fal's runners is free.
-    runners: Vec<i64>,
-    /// Until when each caller was told to wait.
-    patience: HashMap<Api, i64>,
+    requests: Requests,
+    accounts: HashMap<Api, Account>,
 }
 
-/// One accepted create.
-#[derive(Clone, Debug)]
-pub struct Prediction {
-    /// Who took it.
-    pub api: Api,
-    /// Its id.
-    pub id: String,
-    /// Its model.
-    pub rules: &'static ModelRules,
-    /// Its input.
-    pub input: Map<String, Value>,
-    /// When it was accepted.
-    pub accepted_at: i64,
-    /// When work on it begins.
-    pub starts_at: i64,
-    /// When it ends.
-    pub ends_at: i64,
-    /// How it ends.
-    pub end: End,
-    /// The client's own name for it.
-    pub client_request_id: Option<String>,
-    /// Counts its links; only the latest works once one has expired.
-    pub link: u32,
+/// What one provider remembers of its one customer.
+#[derive(Debug, Default)]
+struct Account {
+    creates: RateWindow,
+    accepted: u64,
+    /// The predictions that had not ended when last looked at, in order of acceptance.
+    open: Vec<usize>,
+    /// Until when the caller was told to wait.
+    told_to_wait_until: i64,
 }
 
-/// How a prediction ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// With a clip.
-    Clip,
-    /// The provider failed.
-    Failure,
-    /// The input was refused by the runner, which only fal.ai does so late.
-    Refusal {
-        /// The field.
-        field: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// It was cancelled.
-    Cancelled,
+/// What chance has in store for one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Luck {
+    /// What goes wrong with it.
+    pub fault: Option<Fault>,
+    /// A coin, for a fault that leaves something open.
+    pub coin: bool,
 }
 
 /// Why a create is not accepted.
@@ -80,19 +56,27 @@ pub enum NoRoom {
     Rate,
 }
 
+/// What became of a wish to cancel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// Nobody had begun to work on it.
+    Waiting,
+    /// The work on it was stopped.
+    Running,
+    /// It had ended already.
+    TooLate,
+}
+
 impl World {
     /// Makes providers that have seen nothing yet.
     pub fn new(options: SimulatorOptions) -> Self {
-        let runners = vec![0; options.fal.at_once.max(1) as usize];
         Self {
-            random: fastrand::Rng::with_seed(options.seed),
             options,
             predictions: Vec::new(),
             by_id: HashMap::new(),
             ledger: Ledger::default(),
-            recent: HashMap::new(),
-            runners,
-            patience: HashMap::new(),
+            requests: Requests::default(),
+            accounts: HashMap::new(),
         }
     }
 
@@ -111,30 +95,37 @@ impl World {
         self.ledger.clone()
     }
 
+    /// Tells what they were asked.
+    pub fn requests(&self) -> Requests {
+        self.requests.clone()
+    }
+
     /// Counts something in the ledger.
     pub fn count(&mut self, counter: impl FnOnce(&mut Ledger) -> &mut u64) {
         *counter(&mut self.ledger) += 1;
     }
 
-    /// Decides what goes wrong with a call, and remembers whom it told to wait.
-    pub fn roll(&mut self, api: Option<Api>, call: Call, now: i64) -> Option<Fault> {
-        if let Some(api) = api
-            && self.patience.get(&api).is_some_and(|until| now < *until)
-        {
+    /// Counts a call, and decides what goes wrong with it. The same call in its provider's sequence of such calls always
+    /// has the same luck, however calls to other providers fall between.
+    pub fn arrive(&mut self, api: Api, call: Call, now: i64) -> Luck {
+        // Clips come from another host, which nobody is told to wait for.
+        if call != Call::Download && now < self.account(api).told_to_wait_until {
             self.ledger.impatient += 1;
         }
-        let fault = self.options.faults.roll(call, &mut self.random);
-        if let (Some(api), Some(Fault::RateLimited)) = (api, fault) {
-            let until = now + i64::try_from(self.options.faults.retry_after_s * 1000).unwrap_or(i64::MAX);
-            let told = self.patience.entry(api).or_default();
-            *told = until.max(*told);
+        let number = self.requests.count_call(api, call);
+        let mut random = dice(self.options.seed, [api as u64, call as u64, number]);
+        let fault = self.options.faults.roll(api, call, &mut random);
+        if let Some(fault) = fault {
+            self.requests.count_fault(api, fault);
         }
-        fault
+        Luck { fault, coin: random.bool() }
     }
 
-    /// Draws a coin.
-    pub fn coin(&mut self) -> bool {
-        self.random.bool()
+    /// Remembers that a caller was told to wait for so many seconds.
+    pub fn tell_to_wait(&mut self, api: Api, seconds: u64, now: i64) {
+        let until = now.saturating_add(millis(Duration::from_secs(seconds)));
+        let account = self.account(api);
+        account.told_to_wait_until = account.told_to_wait_until.max(until);
     }
 
     /// Takes a create, or says why there is no room for it.
@@ -147,200 +138,165 @@ impl World {
         now: i64,
     ) -> Result<&Prediction, NoRoom> {
         let api = rules.api;
-        let limits = self.options.limits(api);
-        let recent = self.recent.entry(api).or_default();
-        while recent.front().is_some_and(|at| *at <= now - RATE_WINDOW) {
-            recent.pop_front();
+        if let Err(no_room) = self.check_room(api, now) {
+            match no_room {
+                NoRoom::Rate => self.ledger.over_rate += 1,
+                NoRoom::Slots => self.ledger.over_slots += 1,
+            }
+            return Err(no_room);
         }
-        if recent.len() >= limits.creates_per_minute as usize {
-            self.ledger.over_rate += 1;
-            return Err(NoRoom::Rate);
-        }
-        let running = self.predictions.iter().filter(|known| known.api == api && known.is_open(now)).count();
-        if api != Api::Fal && running >= limits.at_once as usize {
-            self.ledger.over_slots += 1;
-            return Err(NoRoom::Slots);
-        }
-        self.recent.entry(api).or_default().push_back(now);
-        let spread = 1.0 + SPREAD * (2.0 * self.random.f64() - 1.0);
-        let millis = rules.typical_s * 1000.0 * spread / self.options.speed.max(0.001);
-        let takes = format!("{millis:.0}").parse::<i64>().unwrap_or(1).max(1);
-        let starts_at = if api == Api::Fal { self.next_runner(now, takes) } else { now };
+        let index = self.predictions.len();
+        let account = self.account(api);
+        account.creates.take(now);
+        account.open.push(index);
+        account.accepted += 1;
+        let number = account.accepted;
+        let mut random = dice(self.options.seed, [api as u64, PREDICTIONS, number]);
+        let spread = 1.0 + SPREAD * (2.0 * random.f64() - 1.0);
+        let takes = Duration::try_from_secs_f64(rules.typical_s * spread / self.options.speed.max(0.001));
+        let takes = takes.map_or(1, millis).max(1);
         let end = match rules.check(&input) {
-            Err(wrong) => End::Refusal { field: wrong.field, message: wrong.message },
+            Err(wrong) => End::Refusal(wrong),
             Ok(()) if fails => End::Failure,
             Ok(()) => End::Clip,
         };
-        let price = rules.price(&input);
+        // fal.ai's runners take what waits in turn; the others begin at once.
+        let starts_at = if api == Api::Fal { i64::MAX - takes } else { now };
         let prediction = Prediction {
             api,
-            id: self.new_id(api),
+            id: new_id(api, &mut random),
             rules,
+            input,
             accepted_at: now,
             starts_at,
             ends_at: starts_at + takes,
             end,
             client_request_id,
-            link: 0,
-            input,
+            secret: random.u64(..),
         };
-        let succeeds = prediction.end == End::Clip;
-        self.ledger.entries.push(Entry {
-            api,
-            prediction_id: prediction.id.clone(),
-            model: rules.id.to_owned(),
-            input: Value::Object(prediction.input.clone()),
-            client_request_id: prediction.client_request_id.clone(),
-            accepted_at: now,
-            price,
-            charged: if succeeds { price } else { 0 },
-            succeeds,
-            polls: 0,
-            downloads: 0,
-        });
-        self.by_id.insert((api, prediction.id.clone()), self.predictions.len());
+        self.ledger.entries.push(Entry::of(&prediction));
+        self.by_id.insert((api, prediction.id.clone()), index);
         self.predictions.push(prediction);
-        Ok(&self.predictions[self.predictions.len() - 1])
+        if api == Api::Fal {
+            self.give_to_runners(now);
+        }
+        Ok(&self.predictions[index])
+    }
+
+    /// Tells whether there is a prediction of this id, of such a model.
+    pub fn knows(&self, api: Api, id: &str, is_such: impl Fn(&ModelRules) -> bool) -> bool {
+        self.index(api, id).is_some_and(|index| is_such(self.predictions[index].rules))
     }
 
     /// Looks a prediction up, and counts the look.
     pub fn look(&mut self, api: Api, id: &str) -> Option<&Prediction> {
-        let index = *self.by_id.get(&(api, id.to_owned()))?;
+        let index = self.index(api, id)?;
         self.ledger.entries[index].polls += 1;
         Some(&self.predictions[index])
     }
 
     /// Looks up a prediction whose clip is fetched, and counts the download.
     pub fn fetch(&mut self, api: Api, id: &str) -> Option<&Prediction> {
-        let index = *self.by_id.get(&(api, id.to_owned()))?;
+        let index = self.index(api, id)?;
         self.ledger.entries[index].downloads += 1;
         Some(&self.predictions[index])
     }
 
     /// Lets the links of a prediction expire; the next look gives another.
     pub fn expire(&mut self, api: Api, id: &str) {
-        if let Some(index) = self.by_id.get(&(api, id.to_owned())) {
-            self.predictions[*index].link += 1;
+        if let Some(index) = self.index(api, id) {
+            let prediction = &mut self.predictions[index];
+            prediction.secret = prediction.secret.wrapping_add(1);
         }
     }
 
     /// Cancels a prediction that has not ended; `None` where there is none of this id.
-    pub fn cancel(&mut self, api: Api, id: &str, now: i64) -> Option<bool> {
-        let index = *self.by_id.get(&(api, id.to_owned()))?;
+    pub fn cancel(&mut self, api: Api, id: &str, now: i64) -> Option<Cancelled> {
+        let index = self.index(api, id)?;
         let prediction = &mut self.predictions[index];
         if !prediction.is_open(now) {
-            return Some(false);
+            return Some(Cancelled::TooLate);
         }
-        (prediction.end, prediction.ends_at) = (End::Cancelled, now);
+        let cancelled = if prediction.is_waiting(now) { Cancelled::Waiting } else { Cancelled::Running };
+        prediction.end = End::Cancelled;
+        (prediction.starts_at, prediction.ends_at) = (prediction.starts_at.min(now), now);
         (self.ledger.entries[index].charged, self.ledger.entries[index].succeeds) = (0, false);
-        Some(true)
+        if api == Api::Fal {
+            self.give_to_runners(now);
+        }
+        Some(cancelled)
     }
 
-    /// Lists the predictions of a model accepted in a span of time, newest first.
-    pub fn history(&self, api: Api, model: Option<&str>, from: i64, to: i64) -> Vec<&Prediction> {
-        let fits = |known: &&Prediction| {
-            known.api == api
-                && model.is_none_or(|model| model == known.rules.id)
-                && (from..=to).contains(&known.accepted_at)
-        };
-        self.predictions.iter().rev().filter(fits).collect()
+    /// Tells how many of fal.ai's predictions wait before another.
+    pub fn queue_position(&self, prediction: &Prediction, now: i64) -> usize {
+        let Some(account) = self.accounts.get(&Api::Fal) else { return 0 };
+        let open = account.open.iter().map(|index| &self.predictions[*index]);
+        open.take_while(|known| known.id != prediction.id).filter(|known| known.is_waiting(now)).count()
     }
 
-    /// Takes the runner that is free first.
-    fn next_runner(&mut self, now: i64, takes: i64) -> i64 {
-        let first = self.runners.iter_mut().min();
-        let Some(free_at) = first else { return now };
-        let starts_at = now.max(*free_at);
-        *free_at = starts_at + takes;
-        starts_at
+    /// Lists the predictions of an API accepted in a span of time, newest first.
+    pub fn history(&self, api: Api, from: i64, to: i64) -> impl Iterator<Item = &Prediction> {
+        let fits = move |known: &&Prediction| known.api == api && (from..=to).contains(&known.accepted_at);
+        self.predictions.iter().rev().filter(fits)
     }
 
-    fn new_id(&mut self, api: Api) -> String {
-        match api {
-            // AI/ML API's ids are 21 characters that need no encoding.
-            Api::Aimlapi => (0..21).map(|_| self.random.alphanumeric()).collect(),
-            Api::Eachlabs | Api::Fal => uuid::Builder::from_random_bytes(self.random.u128(..).to_be_bytes())
-                .into_uuid()
-                .hyphenated()
-                .to_string(),
+    fn check_room(&mut self, api: Api, now: i64) -> Result<(), NoRoom> {
+        let limits = self.options.limits(api);
+        let window = millis(Duration::from_secs(self.options.rate_window_s));
+        let account = self.accounts.entry(api).or_default();
+        account.open.retain(|index| self.predictions[*index].is_open(now));
+        if !account.creates.has_room(limits.creates_per_minute, window, now) {
+            return Err(NoRoom::Rate);
+        }
+        // What exceeds fal.ai's slots waits in its queue.
+        if api != Api::Fal && account.open.len() >= limits.at_once as usize {
+            return Err(NoRoom::Slots);
+        }
+        Ok(())
+    }
+
+    /// Settles anew when each waiting prediction of fal.ai begins.
+    fn give_to_runners(&mut self, now: i64) {
+        let Some(account) = self.accounts.get(&Api::Fal) else { return };
+        let open = account.open.iter().copied().filter(|index| self.predictions[*index].is_open(now));
+        let (waiting, running): (Vec<_>, Vec<_>) =
+            open.partition(|index| self.predictions[*index].is_waiting(now));
+        let busy_until = running.iter().map(|index| self.predictions[*index].ends_at).collect();
+        let mut runners = Runners::new(self.options.fal.at_once, busy_until, now);
+        for index in waiting {
+            let prediction = &mut self.predictions[index];
+            let takes = prediction.ends_at - prediction.starts_at;
+            prediction.starts_at = runners.give(takes, now);
+            prediction.ends_at = prediction.starts_at + takes;
         }
     }
-}
 
-impl Prediction {
-    /// Tells whether it has not ended.
-    pub fn is_open(&self, now: i64) -> bool {
-        now < self.ends_at
+    fn account(&mut self, api: Api) -> &mut Account {
+        self.accounts.entry(api).or_default()
     }
 
-    /// Tells how long it was worked on, in seconds.
-    pub fn worked_s(&self) -> f64 {
-        std::time::Duration::from_millis(u64::try_from(self.ends_at - self.starts_at).unwrap_or(0))
-            .as_secs_f64()
-    }
-
-    /// What is billed for it, in micro-dollars, once it has ended.
-    pub fn charged(&self) -> i64 {
-        if self.end == End::Clip { self.rules.price(&self.input) } else { 0 }
+    fn index(&self, api: Api, id: &str) -> Option<usize> {
+        self.by_id.get(&(api, id.to_owned())).copied()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
+/// Chance that depends on the seed and on a place in some sequence, and on nothing that came before.
+fn dice(seed: u64, place: [u64; 3]) -> fastrand::Rng {
+    let step = |mut random: fastrand::Rng, part| fastrand::Rng::with_seed(random.u64(..) ^ part);
+    place.into_iter().fold(fastrand::Rng::with_seed(seed), step)
+}
 
-    use super::*;
-    use crate::simulator::Limits;
-
-    fn input(duration: Value) -> Map<String, Value> {
-        let input = json!({"prompt": "x", "image_url": "https://example.com/a.png", "duration": duration});
-        input.as_object().unwrap().clone()
+fn new_id(api: Api, random: &mut fastrand::Rng) -> String {
+    match api {
+        // AI/ML API's ids are 21 characters that need no encoding.
+        Api::Aimlapi => (0..21).map(|_| random.alphanumeric()).collect(),
+        Api::Eachlabs | Api::Fal => uuid::Builder::from_random_bytes(random.u128(..).to_be_bytes())
+            .into_uuid()
+            .hyphenated()
+            .to_string(),
     }
+}
 
-    fn world(limits: Limits) -> World {
-        World::new(SimulatorOptions::default().with_limits(limits))
-    }
-
-    fn each() -> &'static ModelRules {
-        ModelRules::find(Api::Eachlabs, "kling-v1-standard-image-to-video").unwrap()
-    }
-
-    #[test]
-    fn no_sixty_seconds_hold_more_creates_than_the_limit() {
-        let mut world = world(Limits { creates_per_minute: 2, at_once: 100 });
-        let create =
-            |world: &mut World, now| world.create(each(), input(json!(5)), None, false, now).map(|_| ());
-        assert_eq!(create(&mut world, 0), Ok(()));
-        assert_eq!(create(&mut world, 30_000), Ok(()));
-        assert_eq!(create(&mut world, 59_999), Err(NoRoom::Rate));
-        assert_eq!(create(&mut world, 60_000), Ok(()));
-        assert_eq!(world.ledger().over_rate, 1);
-    }
-
-    #[test]
-    fn what_exceeds_the_slots_is_refused_by_eachlabs_and_waits_at_fal() {
-        let mut world = world(Limits { creates_per_minute: 100, at_once: 1 });
-        assert!(world.create(each(), input(json!(5)), None, false, 0).is_ok());
-        assert_eq!(world.create(each(), input(json!(5)), None, false, 1).unwrap_err(), NoRoom::Slots);
-        let fal = ModelRules::find(Api::Fal, "fal-ai/kling-video/v1/standard/image-to-video").unwrap();
-        let first = world.create(fal, input(json!("5")), None, false, 0).unwrap().ends_at;
-        assert_eq!(world.create(fal, input(json!("5")), None, false, 0).unwrap().starts_at, first);
-    }
-
-    #[test]
-    fn only_clips_are_billed() {
-        let mut world = world(Limits { creates_per_minute: 100, at_once: 100 });
-        world.create(each(), input(json!(10)), None, false, 0).unwrap();
-        world.create(each(), input(json!(5)), None, true, 0).unwrap();
-        let cancelled = world.create(each(), input(json!(5)), None, false, 0).unwrap().id.clone();
-        assert_eq!(world.cancel(Api::Eachlabs, &cancelled, 1), Some(true));
-        assert_eq!(world.ledger().charged(), 450_000);
-    }
-
-    #[test]
-    fn each_api_insists_on_its_own_spelling_of_the_length() {
-        let fal = ModelRules::find(Api::Fal, "fal-ai/kling-video/v1/standard/image-to-video").unwrap();
-        assert!(fal.check(&input(json!("5"))).is_ok() && fal.check(&input(json!(5))).is_err());
-        assert!(each().check(&input(json!(5))).is_ok() && each().check(&input(json!("5"))).is_err());
-    }
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,0 +1,73 @@
+//! One accepted create, from its acceptance to its end.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::Api;
+use super::rules::{ModelRules, Wrong};
+
+/// One accepted create.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Who took it.
+    pub api: Api,
+    /// Its id.
+    pub id: String,
+    /// Its model.
+    pub rules: &'static ModelRules,
+    /// Its input.
+    pub input: Map<String, Value>,
+    /// When it was accepted, in milliseconds since 1970.
+    pub accepted_at: i64,
+    /// When work on it begins.
+    pub starts_at: i64,
+    /// When it ends.
+    pub ends_at: i64,
+    /// How it ends.
+    pub end: End,
+    /// The client's own name for it.
+    pub client_request_id: Option<String>,
+    /// What its links are signed with; a new one lets the old links expire.
+    pub secret: u64,
+}
+
+/// How a prediction ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a clip.
+    Clip,
+    /// The provider failed.
+    Failure,
+    /// The input was refused by the runner, which only fal.ai does so late.
+    Refusal(Wrong),
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl Prediction {
+    /// Tells whether it has not ended.
+    pub fn is_open(&self, now: i64) -> bool {
+        now < self.ends_at
+    }
+
+    /// Tells whether work on it has not begun.
+    pub fn is_waiting(&self, now: i64) -> bool {
+        now < self.starts_at
+    }
+
+    /// Tells how long it was worked on, in seconds.
+    pub fn worked_s(&self) -> f64 {
+        Duration::from_millis(u64::try_from(self.ends_at - self.starts_at).unwrap_or(0)).as_secs_f64()
+    }
+
+    /// What is billed for it, in micro-dollars, once it has ended.
+    pub fn charged(&self) -> i64 {
+        if self.end == End::Clip { self.rules.price(&self.input) } else { 0 }
+    }
+
+    /// Signs a link that is good until a time in seconds since 1970.
+    pub fn signature(&self, expires: i64) -> String {
+        format!("{:016x}", fastrand::Rng::with_seed(self.secret ^ expires.unsigned_abs()).u64(..))
+    }
+}
