@@ -12,6 +12,7 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod cut;
 pub mod domain;
 pub mod manifest;
 pub mod output;

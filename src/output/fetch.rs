@@ -9,6 +9,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, StatusCode, redirect};
 use url::Url;
 
+use crate::cut::cut;
 use crate::domain::public_address::{is_loopback_host, is_public, is_public_host};
 
 use super::ByteStream;
@@ -95,6 +96,7 @@ impl Fetcher {
             }
             _ => {}
         }
+        cut!("download begun");
         let length = response.content_length();
         if length.is_some_and(|length| length > LARGEST) {
             return Err(FetchError::TooLarge);

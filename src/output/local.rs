@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use crate::cut::cut;
 use crate::domain::SavedFile;
 
 use super::{ByteStream, FetchError, OutputError, OutputStore, Place, container};
@@ -68,10 +69,12 @@ fn write_and_keep(
     let store = |error| OutputError::Store { path: path.clone(), error };
     make_folder(&place.folder).map_err(store)?;
     let part = Part::create(&place.folder, &place.file_name).map_err(store)?;
+    cut!("file begun");
     let (bytes, sha256) = part.fill(chunks).map_err(store)?;
     if let Some(announced) = announced.filter(|announced| *announced != bytes) {
         return Err(OutputError::WrongLength { got: bytes, announced });
     }
+    cut!("file written");
     part.check().map_err(store)?.map_err(OutputError::NotAVideo)?;
     part.keep(&path).map_err(store)?;
     Ok(SavedFile { path, bytes, sha256 })
@@ -135,8 +138,12 @@ impl Part {
 
     fn keep(self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
+        cut!("file synced");
         fs::rename(&self.path, path)?;
-        path.parent().map_or(Ok(()), sync_folder)
+        cut!("file renamed");
+        path.parent().map_or(Ok(()), sync_folder)?;
+        cut!("folder synced");
+        Ok(())
     }
 }
 

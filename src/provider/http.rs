@@ -12,6 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::clock::Clock;
+use crate::cut::cut;
 use crate::domain::public_address::is_loopback_host;
 use crate::domain::{Failure, ProviderName};
 
@@ -166,6 +167,7 @@ impl ApiClient {
     async fn send(&self, request: RequestBuilder) -> Result<Reply, NoReply> {
         let (name, value) = self.auth.clone();
         let response = request.header(name, value).send().await.map_err(|error| self.no_reply(&error))?;
+        cut!("answer begun");
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();

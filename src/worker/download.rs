@@ -1,5 +1,6 @@
 //! The step that brings a clip home. It can be repeated for ever without paying.
 
+use crate::cut::cut;
 use crate::domain::Outcome;
 use crate::output::{FetchError, OutputError, Place};
 use crate::queue::Claim;
@@ -18,6 +19,7 @@ impl Tools {
             .into());
         };
         let place = Place { folder: claim.job.folder.clone(), file_name: claim.job.file_name.clone() };
+        cut!("download unsent");
         let saved = match self.fetcher.get(link, may_be_local).await {
             Ok(fetch) => self.output.save(&place, fetch.bytes, fetch.length).await,
             Err(error) => Err(error.into()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cut::cut;
 use crate::domain::{Cost, CostReport, Failure, Gate, Outcome, PriceRule};
 use crate::provider::{Doubt, Look, Provider, Submission, Trace};
 use crate::queue::Claim;
@@ -38,7 +39,10 @@ impl Tools {
             );
             Finding::from(Outcome::GaveUp { reason })
         };
-        match provider.poll(prediction, &Submission::from(&claim.attempt)).await {
+        cut!("poll unsent");
+        let look = provider.poll(prediction, &Submission::from(&claim.attempt)).await;
+        cut!("poll read");
+        match look {
             Ok(Look::Running) if is_late => give_up(&format!(
                 "{} has not finished it in {} minutes",
                 claim.attempt.provider,
@@ -95,7 +99,10 @@ impl Tools {
         };
         doubt.owned = self.queue.owned_predictions(claim.attempt.provider, doubt.window().0).await?;
         let plan = self.plan(claim);
-        Ok(match provider.reconcile(&doubt).await {
+        cut!("history unsent");
+        let trace = provider.reconcile(&doubt).await;
+        cut!("history read");
+        Ok(match trace {
             Ok(Trace::Found(prediction)) => Outcome::Adopted { prediction, due_at: self.clock.now() }.into(),
             Ok(Trace::Several(ids)) => {
                 let failure = format!(

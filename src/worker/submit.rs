@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cut::cut;
 use crate::domain::{Failure, Gate, Outcome};
 use crate::provider::{Provider, Submission};
 use crate::queue::Claim;
@@ -15,7 +16,10 @@ const FIRST_SEARCH: Duration = Duration::from_millis(500);
 impl Tools {
     /// Sends the create call. The intent is on disk already; whatever happens here, it is never sent twice from here.
     pub(super) async fn submit(&self, claim: &Claim, provider: &dyn Provider) -> Finding {
-        let failure = match provider.submit(&Submission::from(&claim.attempt)).await {
+        cut!("create unsent");
+        let answer = provider.submit(&Submission::from(&claim.attempt)).await;
+        cut!("create read");
+        let failure = match answer {
             Ok(acceptance) => {
                 let due_at = self.after(self.plan(claim).next_look(Duration::ZERO));
                 let (prediction, early_cost) = (acceptance.prediction, acceptance.early_cost);

@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, named_params, params};
 
+use crate::cut::cut;
 use crate::domain::model::Quote;
 use crate::domain::{Event, Input, JobId, JobState, Lease, Money, ProviderName};
 use crate::queue::{Claim, ClaimRequest, Claimed, QueueError, Result, Step};
@@ -279,6 +280,7 @@ impl Creates<'_> {
         let failures =
             self.paces.iter().find(|pace| pace.limits.provider == provider).map_or(0, |pace| pace.failures);
         let lease = Lease { job_id: JobId(job_id), token };
+        cut!("Submit written");
         Ok(Claim { lease, job, attempt, step: Step::Submit, provider_failures: failures })
     }
 }

@@ -25,11 +25,12 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
+use crate::cut::cut;
 use crate::domain::{Gate, JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName};
 
 use super::{
     AttemptRecord, Cancelled, ClaimRequest, Claimed, Decision, JobFilter, JobRecord, NewBatch, Queue,
-    QueueError, Result, Selection, Staging, Status,
+    QueueError, Result, Selection, Staging, Status, Step,
 };
 use pool_lock::PoolLock;
 use writer::Writer;
@@ -103,6 +104,7 @@ impl Queue for SqliteQueue {
         let host = self.host.clone();
         let entered = pool.clone();
         self.writer.write(move |tx| pools::join(tx, &entered, &host, now, expires_at)).await?;
+        cut!("join committed");
         self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(pool, lock);
         Ok(())
     }
@@ -132,6 +134,7 @@ impl Queue for SqliteQueue {
         let mut freed = 0;
         for pools::Gone { pool_id, lock, .. } in gone {
             freed += self.writer.write(move |tx| pools::remove(tx, &pool_id, now)).await?;
+            cut!("takeover committed");
             drop(lock);
         }
         Ok(freed)
@@ -142,7 +145,11 @@ impl Queue for SqliteQueue {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed> {
-        self.writer.write(move |tx| claim::claim(tx, &request)).await
+        let claimed = self.writer.write(move |tx| claim::claim(tx, &request)).await?;
+        if claimed.claims.iter().any(|claim| claim.step == Step::Submit) {
+            cut!("Submit committed");
+        }
+        Ok(claimed)
     }
 
     async fn advance(
@@ -152,7 +159,15 @@ impl Queue for SqliteQueue {
         gate: Option<(ProviderName, Gate)>,
         now: Timestamp,
     ) -> Result<JobState> {
-        self.writer.write(move |tx| advance::advance(tx, &lease, &outcome, gate.as_ref(), now)).await
+        let event = outcome.event();
+        let write = move |tx: &Connection| {
+            let state = advance::advance(tx, &lease, &outcome, gate.as_ref(), now)?;
+            cut!("{event:?} written");
+            Ok(state)
+        };
+        let state = self.writer.write(write).await?;
+        cut!("{event:?} committed");
+        Ok(state)
     }
 
     async fn release(&self, lease: Lease, now: Timestamp) -> Result<()> {

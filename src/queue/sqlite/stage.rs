@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, params};
 
+use crate::cut::cut;
 use crate::domain::{Event, JobState, Money, NewJob, file_name};
 use crate::queue::{Addition, LoadPlan, NewBatch, QueueError, Result, Staging};
 
@@ -226,7 +227,9 @@ impl Staging for SqliteStaging {
     fn commit(mut self: Box<Self>, now: Timestamp) -> Result<LoadPlan> {
         self.connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
         let plan = self.copy(now)?;
+        cut!("load written");
         self.connection.execute_batch("COMMIT")?;
+        cut!("load committed");
         Ok(plan)
     }
 }
