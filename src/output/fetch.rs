@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::cut::cut;
 use crate::domain::public_address::{is_loopback_host, is_public, is_public_host};
+use crate::tls;
 
 use super::ByteStream;
 
@@ -57,9 +58,8 @@ pub enum FetchError {
 impl Fetcher {
     /// Makes a fetcher.
     pub fn new() -> Result<Self, reqwest::Error> {
-        crate::tls::install();
         let builder = |only_public: bool| {
-            Client::builder()
+            tls::client_builder(tls::ANY_HTTP)
                 .connect_timeout(CONNECT)
                 .read_timeout(STALL)
                 .user_agent(concat!("overnight/", env!("CARGO_PKG_VERSION")))

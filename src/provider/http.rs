@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::cut::cut;
 use crate::domain::public_address::is_loopback_host;
 use crate::domain::{Failure, ProviderName};
+use crate::tls;
 
 use super::answer::message;
 use super::key::ApiKey;
@@ -115,9 +116,8 @@ impl ApiClient {
         clock: Arc<dyn Clock>,
         local: bool,
     ) -> Result<Self, SetupError> {
-        crate::tls::install();
-        let builder = |timeout| {
-            let builder = Client::builder()
+        let builder = |timeout, protocols| {
+            let builder = tls::client_builder(protocols)
                 .connect_timeout(CONNECT)
                 .timeout(timeout)
                 .user_agent(concat!("overnight/", env!("CARGO_PKG_VERSION")))
@@ -132,8 +132,8 @@ impl ApiClient {
             provider,
             // A kept connection may be closed by the server in the instant a create is written to it, and then nobody
             // knows whether it was read. A fresh connection for each create makes that doubt rare.
-            creates: builder(CREATE).pool_max_idle_per_host(0).http1_only().build()?,
-            looks: builder(LOOK).build()?,
+            creates: builder(CREATE, tls::HTTP_1).pool_max_idle_per_host(0).http1_only().build()?,
+            looks: builder(LOOK, tls::ANY_HTTP).build()?,
             key: key.clone(),
             auth: (header, key.header(scheme)?),
             clock,
