@@ -41,7 +41,7 @@ CREATE TABLE jobs (
     refusals        INTEGER NOT NULL DEFAULT 0,         -- submissions refused for now
     polls           INTEGER NOT NULL DEFAULT 0,         -- looks at its predictions
     downloads       INTEGER NOT NULL DEFAULT 0,         -- downloads begun
-    crashes         INTEGER NOT NULL DEFAULT 0,         -- leases lost to a dead or hung pool since it last got on
+    crashes         INTEGER NOT NULL DEFAULT 0,         -- leases in a row lost to a dead or hung pool
     output          TEXT,                               -- where the clip is, once it is there
     bytes           INTEGER,                            -- its length
     sha256          TEXT,                               -- its SHA-256

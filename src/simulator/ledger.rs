@@ -96,6 +96,11 @@ impl Requests {
         *count
     }
 
+    /// Tells how many calls of any kind there were.
+    pub fn total(&self) -> u64 {
+        self.calls.values().flat_map(BTreeMap::values).sum()
+    }
+
     pub(super) fn count_fault(&mut self, api: Api, fault: Fault) {
         *self.faults.entry(api).or_default().entry(fault).or_default() += 1;
     }

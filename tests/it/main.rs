@@ -4,7 +4,9 @@ mod support;
 
 mod cli;
 mod crash;
+#[cfg(debug_assertions)]
 mod cuts;
+mod kills;
 mod layers;
 mod queue;
 mod readme;

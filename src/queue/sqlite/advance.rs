@@ -115,8 +115,8 @@ fn record_job(
                 failures = CASE WHEN ?6 THEN failures + 1 WHEN ?7 THEN failures ELSE 0 END,
                 refusals = refusals + ?8,
                 attempts = attempts + ?9,
-                crashes = CASE WHEN ?10 THEN 0 ELSE crashes END,
-                finished_at = ?11
+                crashes = 0,
+                finished_at = ?10
          WHERE job_id = ?1",
         params![
             held.job_id,
@@ -133,7 +133,6 @@ fn record_job(
                 Outcome::ProvenAbsent { .. } => -1,
                 _ => 0,
             },
-            matches!(outcome, Outcome::Accepted { .. } | Outcome::Finished { .. } | Outcome::Saved { .. }),
             time_value(state.is_final().then_some(now)),
         ],
     )?;

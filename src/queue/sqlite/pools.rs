@@ -1,6 +1,7 @@
 //! The pools on this queue: their leases, and what becomes of them when a pool is gone.
 
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -10,7 +11,7 @@ use crate::queue::{QueueError, Result};
 
 use super::advance::{abandon, move_job};
 use super::pool_lock::PoolLock;
-use super::row::{execute, select};
+use super::row::{execute, select, time_value};
 
 /// A job that took this many pools with it in a row is not tried again by itself.
 const MOST_CRASHES: u32 = 10;
@@ -93,10 +94,10 @@ pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<u
 /// with it is left to a person.
 fn free(tx: &Connection, job: &Left, now: Timestamp) -> Result<()> {
     let is_poison = job.crashes + 1 >= MOST_CRASHES;
+    let due_at = if is_poison { None } else { now.saturating_add(pause_after(job.crashes)).ok() };
     match job.state {
         JobState::Submitting => {
             let reason = "the program ended while the create call was under way";
-            let due_at = (!is_poison).then_some(now);
             move_job(tx, job.job_id, job.state, Event::LoseAnswer, due_at, Some(reason), now)?;
             execute(tx, "UPDATE jobs SET attempts = attempts + 1 WHERE job_id = ?1", [job.job_id])?;
             execute(
@@ -116,11 +117,18 @@ fn free(tx: &Connection, job: &Left, now: Timestamp) -> Result<()> {
             execute(
                 tx,
                 "UPDATE jobs SET lease_token = NULL, lease_pool = NULL, due_at = ?2 WHERE job_id = ?1",
-                params![job.job_id, (!is_poison).then_some(now.as_millisecond())],
+                params![job.job_id, time_value(due_at)],
             )?;
         }
     }
     Ok(())
+}
+
+/// How long a job waits after a crash: not at all after the first, then longer each time. Whoever makes the program end
+/// is so parted from those it had in hand along with it.
+fn pause_after(crashes_before: u32) -> Duration {
+    let doublings = crashes_before.min(6);
+    if doublings == 0 { Duration::ZERO } else { Duration::from_secs(1 << (doublings - 1)) }
 }
 
 pub(super) fn unpause(tx: &Connection) -> Result<()> {
