@@ -146,6 +146,19 @@ async fn no_sixty_seconds_hold_more_creates_than_the_limit() {
 }
 
 #[tokio::test]
+async fn the_fraction_of_a_millisecond_that_is_not_stored_does_not_shorten_the_minute() {
+    let mut bench = Bench::with_rows(2).await;
+    bench.limits.creates_per_minute = 1;
+    let first = bench.claim("one", start(), 2).await;
+    bench.accept(&first[0], "p", start() + SignedDuration::from_micros(900)).await;
+    let creates =
+        |claims: Vec<Claim>| claims.iter().filter(|claim| claim.attempt.prediction.is_none()).count();
+    let at = |micros| start() + SignedDuration::from_micros(micros);
+    assert_eq!(creates(bench.claim("one", at(60_000_100), 2).await), 0);
+    assert_eq!(creates(bench.claim("one", at(60_001_000), 2).await), 1);
+}
+
+#[tokio::test]
 async fn slots_are_counted_over_all_pools() {
     let mut bench = Bench::with_rows(30).await;
     bench.limits.in_flight = 7;

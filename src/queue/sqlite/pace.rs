@@ -34,11 +34,12 @@ impl Pace {
     pub(super) fn read(tx: &Connection, limits: ProviderLimits, now: Timestamp) -> Result<Self> {
         let provider = limits.provider.as_str();
         // A create reaches the provider somewhere between its commit and its answer. Counting it from the commit until
-        // 60 seconds after the answer is the one count that no choice of a 60-second window can exceed.
+        // 60 seconds after the answer is the one count that no choice of a 60-second window can exceed. Both ends have
+        // lost their fractions of a millisecond, so that the sixtieth second's last one counts as well.
         let recent = value(
             tx,
             "SELECT (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at IS NULL)
-              + (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at > ?2)",
+              + (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at >= ?2)",
             params![provider, (now - RATE_WINDOW).as_millisecond()],
         )?;
         let mut pace = Self {
@@ -63,7 +64,7 @@ impl Pace {
     pub(super) fn rate_frees_at(&self, tx: &Connection, now: Timestamp) -> Result<Timestamp> {
         let oldest: Option<i64> = value(
             tx,
-            "SELECT answered_at FROM attempts WHERE provider = ?1 AND answered_at > ?2 ORDER BY answered_at LIMIT 1",
+            "SELECT answered_at FROM attempts WHERE provider = ?1 AND answered_at >= ?2 ORDER BY answered_at LIMIT 1",
             params![self.limits.provider.as_str(), (now - RATE_WINDOW).as_millisecond()],
         )?;
         let oldest = oldest.map(row::time).transpose()?.unwrap_or(now);
