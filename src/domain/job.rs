@@ -216,6 +216,8 @@ pub struct Job {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const EVENTS: [Event; 17] = [
@@ -294,6 +296,37 @@ mod tests {
     fn the_words_of_the_states_are_read_back() {
         for state in JobState::ALL {
             assert_eq!(state.as_str().parse(), Ok(state));
+        }
+    }
+
+    proptest! {
+        // Nothing is kept of a failure: the message tells the events, and a test of its own can hold them.
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_happens_a_job_is_never_created_while_an_earlier_create_may_live(
+            events in prop::collection::vec(prop::sample::select(&EVENTS), 0..400)
+        ) {
+            let mut state = JobState::Queued;
+            let mut may_live = false;
+            for event in events {
+                let Ok(next) = state.after(event) else {
+                    // What is refused says what it was, and the job stays as it is.
+                    prop_assert_eq!(state.after(event), Err(IllegalTransition { state, event }));
+                    continue;
+                };
+                match event {
+                    Event::Submit => {
+                        prop_assert!(!may_live);
+                        may_live = true;
+                    }
+                    Event::Refuse | Event::ProveAbsent | Event::FailUnbilled | Event::Restart => may_live = false,
+                    _ => {}
+                }
+                let is_a_persons = matches!(event, Event::Restart | Event::LookAgain);
+                prop_assert!(!state.is_final() || is_a_persons, "{:?} left {}", event, state);
+                state = next;
+            }
         }
     }
 }
