@@ -8,6 +8,7 @@ mod crash;
 mod cuts;
 mod kills;
 mod layers;
+mod model;
 mod queue;
 mod readme;
 mod worker;

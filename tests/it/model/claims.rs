@@ -1,0 +1,140 @@
+//! Whether what a claim gave, and what it said of the rest, is right.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use overnight::domain::{JobId, JobState, Money, ProviderName};
+use overnight::queue::{ClaimRequest, Claimed, Queue, Step};
+
+use super::operation::{Ask, BATCHES};
+use super::reference::{Job, Refusal, price};
+use super::{World, refusal};
+
+impl World {
+    pub(super) async fn claim(&mut self, ask: Ask) {
+        let Some((pool_id, process)) = self.pool(ask.pool) else { return };
+        let request = ClaimRequest {
+            pool_id: pool_id.clone(),
+            now: self.now,
+            batch: ask.batch.map(|batch| BATCHES[batch].to_owned()),
+            budget: ask.budget.map(Money::from_micros),
+            steps: ask.steps,
+            downloads: ask.downloads,
+            providers: ask.providers,
+            catalog: Arc::clone(&self.catalog),
+        };
+        let claimed = refusal(self.queue(process).claim(request.clone()).await);
+        if !self.model.pools.contains_key(&pool_id) {
+            assert_eq!(claimed.err(), Some(Refusal::PoolLost));
+            return;
+        }
+        self.check_claims(&request, &claimed.expect("a claim"));
+    }
+
+    /// Which jobs are claimed is up to the queue: each must be allowed, and none that is allowed held back.
+    fn check_claims(&mut self, request: &ClaimRequest, claimed: &Claimed) {
+        let mut downloads = 0;
+        for claim in &claimed.claims {
+            let job_id = claim.lease.job_id;
+            let allowed = self.allowed(request, job_id, self.now);
+            let provider = (claim.step == Step::Submit).then_some(claim.attempt.provider);
+            assert_eq!(allowed, Some((claim.step, provider)), "{:?}", self.model.jobs[&job_id]);
+            let lease = (claim.lease.token, request.pool_id.clone());
+            self.model.jobs.get_mut(&job_id).expect("a job of the model").lease = Some(lease);
+            if let Some(provider) = provider {
+                self.model.submit(job_id, provider);
+            }
+            downloads += usize::from(claim.step == Step::Download);
+            self.leases.push(claim.lease.clone());
+        }
+        assert!(claimed.claims.len() <= request.steps && downloads <= request.downloads);
+        if claimed.claims.len() < request.steps {
+            for job_id in self.model.jobs.keys() {
+                let held_back = self.allowed(request, *job_id, self.now);
+                let no_slot = downloads == request.downloads;
+                assert!(
+                    held_back.is_none_or(|(step, _)| step == Step::Download && no_slot),
+                    "{job_id} was held back: {held_back:?}"
+                );
+            }
+        }
+        self.check_standing(request, claimed);
+    }
+
+    /// The step that may be claimed for a job, and where a create goes.
+    fn allowed(
+        &self,
+        request: &ClaimRequest,
+        job_id: JobId,
+        now: Timestamp,
+    ) -> Option<(Step, Option<ProviderName>)> {
+        let (model, job) = (&self.model, &self.model.jobs[&job_id]);
+        let is_asked_for = |batch: &str| request.batch.as_deref().is_none_or(|only| only == batch);
+        if job.lease.is_some() || !is_asked_for(job.batch) || job.due_at? > now {
+            return None;
+        }
+        let limits = |name: ProviderName| request.providers.iter().find(|limits| limits.provider == name);
+        match job.state {
+            JobState::Downloading => Some((Step::Download, None)),
+            JobState::Running | JobState::InDoubt => {
+                let step = if job.state == JobState::Running { Step::Poll } else { Step::Reconcile };
+                limits(model.attempts[job.attempt?].provider)?;
+                (model.looks_from(job)? <= now).then_some((step, None))
+            }
+            JobState::Queued => {
+                // Jobs that the same providers may run go in their order: a dear one is not overtaken by a cheap one.
+                let is_ahead = |(id, other): (&JobId, &Job)| {
+                    other.state == JobState::Queued
+                        && (other.batch, &other.row.providers) == (job.batch, &job.row.providers)
+                        && (other.due_at, *id) < (job.due_at, job_id)
+                };
+                if model.jobs.iter().any(is_ahead) {
+                    return None;
+                }
+                let run = model.batches.keys().filter(|batch| is_asked_for(batch));
+                let run: i64 = run.map(|batch| model.committed(batch)).sum();
+                let can_pay = |price: i64| {
+                    model.batches[job.batch].is_none_or(|most| model.committed(job.batch) + price <= most)
+                        && request.budget.is_none_or(|most| run + price <= most.micros())
+                };
+                let takes = |name: &&ProviderName| {
+                    limits(**name).is_some_and(|limits| model.has_room(limits, now))
+                        && can_pay(price(**name, job.row.seconds))
+                };
+                job.row.providers.iter().find(takes).map(|name| (Step::Submit, Some(*name)))
+            }
+            _ => None,
+        }
+    }
+
+    /// A run ends when the queue says that nothing goes on by itself: then nothing may.
+    fn check_standing(&self, request: &ClaimRequest, claimed: &Claimed) {
+        let standing = &claimed.standing;
+        let only = request.batch.as_deref();
+        let jobs = || self.model.jobs.values().filter(|job| only.is_none_or(|only| only == job.batch));
+        let count = |is: &dyn Fn(&Job) -> bool| jobs().filter(|job| is(job)).count() as u64;
+        let held =
+            count(&|job| job.state == JobState::InDoubt && job.due_at.is_none() && job.lease.is_none());
+        assert_eq!(standing.queued, count(&|job| job.state == JobState::Queued));
+        assert_eq!(standing.leased, count(&|job| job.lease.is_some()));
+        assert_eq!(standing.held, held);
+        assert_eq!(
+            standing.moving + held,
+            count(&|job| !job.state.is_final() && job.state != JobState::Queued)
+        );
+        if claimed.claims.len() == request.steps || request.downloads == 0 {
+            return;
+        }
+        for millis in [1, 1_000, 30_000, 60_000, 600_000] {
+            let later = self.now + SignedDuration::from_millis(millis);
+            for job_id in self.model.jobs.keys() {
+                let step = self.allowed(request, *job_id, later);
+                let is_left = step.is_none() || self.allowed(request, *job_id, self.now).is_some();
+                assert!(
+                    is_left || standing.next_due.is_some_and(|due| due <= later),
+                    "{job_id} can {step:?} at {later}, but the queue says {standing:?}"
+                );
+            }
+        }
+    }
+}
