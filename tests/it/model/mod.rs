@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
 use overnight::domain::{
     AttemptState, Catalog, Cost, CostSource, Gate, Input, JobId, JobState, Lease, Money, NewJob, Outcome,
-    PoolId, Prediction, ProviderName, SavedFile,
+    PoolId, ProviderName, SavedFile,
 };
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{JobFilter, NewBatch, Queue, QueueError, Selection};
@@ -24,11 +24,11 @@ use proptest::sample::Index;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use operation::{BATCHES, Choice, Operation, VIAS, operation, start};
+use operation::{BATCHES, Choice, Operation, VIAS, operation, prediction_of, start};
 use reference::{Attempt, Job, Model, Pool, Refusal, Row, price};
 
 /// Enough to find what a one-line slip breaks, few enough for every run of the suite.
-const CASES: u32 = 40;
+const CASES: u32 = 30;
 
 /// Two processes on one queue file, and the model of it.
 struct World {
@@ -98,8 +98,10 @@ impl World {
             Operation::Advance { lease, is_late, outcome, chance, fits, due_in, gate } => {
                 let Some(lease) = self.lease(lease, is_late) else { return };
                 let mut outcomes = self.outcomes(&lease, chance, due_in);
-                let is_legal =
-                    |outcome: &Outcome| self.model.clone().advance(&lease, outcome, None, self.now).is_ok();
+                let is_legal = |outcome: &Outcome| {
+                    let advanced = self.model.clone().advance(&lease, outcome, None, self.now);
+                    advanced != Err(Refusal::Illegal)
+                };
                 if fits && outcomes.iter().any(is_legal) {
                     outcomes.retain(is_legal);
                 }
@@ -221,7 +223,7 @@ impl World {
     fn outcomes(&self, lease: &Lease, chance: u8, due_in: i64) -> Vec<Outcome> {
         let due_at = self.now + SignedDuration::from_millis(due_in);
         let reason = || "it was so".to_owned();
-        let prediction = Prediction::from_id(format!("p{chance}"));
+        let prediction = prediction_of(chance);
         let attempt = self.model.jobs[&lease.job_id].attempt.map(|attempt| &self.model.attempts[attempt]);
         // What the provider bills is its own word, but here never more than was reserved, nor later another sum.
         let billed = attempt.map_or(0, |attempt| match attempt.state {
