@@ -76,9 +76,14 @@ impl Tools {
         let state = match self.queue.advance(claim.lease.clone(), outcome.clone(), gate.clone(), now).await {
             Ok(state) => state,
             Err(QueueError::Conflict(reason)) => {
-                // The prediction found in the history belongs to another job by now: look again, without it.
-                let due_at = Some(self.policy.again_at(now, claim.job.failures + 1, None, fastrand::f64()));
-                let again = Outcome::Wait { due_at, failure: Some(reason) };
+                let due_at = self.policy.again_at(now, claim.job.failures + 1, None, fastrand::f64());
+                let again = if claim.step == Step::Submit {
+                    // An id that another job has is no answer: the provider may have taken this one all the same.
+                    Outcome::LostAnswer { reason, due_at }
+                } else {
+                    // The prediction found in the history belongs to another job by now: look again, without it.
+                    Outcome::Wait { due_at: Some(due_at), failure: Some(reason) }
+                };
                 self.queue.advance(claim.lease.clone(), again, None, now).await?
             }
             Err(QueueError::LeaseLost(job_id)) => {

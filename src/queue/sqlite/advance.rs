@@ -270,8 +270,8 @@ pub(super) fn move_job(
     let state = from.after(event)?;
     execute(
         tx,
-        "UPDATE jobs SET state = ?2, state_since = ?3, due_at = ?4, error = ?5, failures = 0, lease_token = NULL,
-                lease_pool = NULL, finished_at = ?6
+        "UPDATE jobs SET state = ?2, state_since = ?3, due_at = ?4, error = ?5, failures = 0, crashes = 0,
+                lease_token = NULL, lease_pool = NULL, finished_at = ?6
          WHERE job_id = ?1",
         params![
             job_id,

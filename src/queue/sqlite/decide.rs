@@ -38,7 +38,6 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
         } else {
             move_job(tx, job.job_id, job.state, Event::Restart, Some(now), None, now)?;
         }
-        execute(tx, "UPDATE jobs SET crashes = 0 WHERE job_id = ?1", [job.job_id])?;
     }
     Ok(jobs.len())
 }

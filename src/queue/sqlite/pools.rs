@@ -84,7 +84,7 @@ pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<u
     )?;
     for job in &left {
         free(tx, job, now)?;
-        execute(tx, "UPDATE jobs SET crashes = crashes + 1 WHERE job_id = ?1", [job.job_id])?;
+        execute(tx, "UPDATE jobs SET crashes = ?2 WHERE job_id = ?1", params![job.job_id, job.crashes + 1])?;
     }
     execute(tx, "DELETE FROM pools WHERE pool_id = ?1", [&pool.0])?;
     Ok(left.len())

@@ -36,7 +36,9 @@ impl Model {
             job.crashes += 1;
             let attempt = &mut self.attempts[job.attempt.expect("an attempt")];
             let is_poison = job.crashes >= 10;
-            job.due_at = (!is_poison).then_some(now);
+            // At once after the first, then 1, 2, 4, … seconds later.
+            let pause = (1_i64 << (job.crashes - 1).min(6)) / 2;
+            job.due_at = (!is_poison).then(|| now + jiff::SignedDuration::from_secs(pause));
             if job.state == Submitting {
                 (job.state, job.paid) = (InDoubt, job.paid + 1);
                 (attempt.state, attempt.answered_at) = (AttemptState::InDoubt, Some(now));

@@ -257,9 +257,7 @@ impl Model {
         if was == Submitting {
             attempt.answered_at = Some(now);
         }
-        if matches!(outcome, Outcome::Accepted { .. } | Outcome::Finished { .. } | Outcome::Saved { .. }) {
-            job.crashes = 0;
-        }
+        job.crashes = 0;
         job.lease = None;
         let state = job.state;
         self.attempts[at] = attempt;
