@@ -103,6 +103,8 @@ CREATE TABLE attempts (
 
 -- The create rate: creates still unanswered, and those answered within the last minute.
 CREATE INDEX attempts_rate ON attempts (provider, answered_at);
+-- Submissions that a provider may or may not have taken: of two that are alike only one may be among them.
+CREATE INDEX attempts_unsure ON attempts (provider, wire_model) WHERE state IN ('submitting', 'in_doubt');
 -- Which prediction ids are ours already.
 CREATE UNIQUE INDEX attempts_prediction ON attempts (provider, prediction_id) WHERE prediction_id IS NOT NULL;
 -- How long predictions took lately, by route.

@@ -51,6 +51,12 @@ impl Bench {
     }
 
     fn load(&self, rows: usize) {
+        let inputs: Vec<usize> = (0..rows).collect();
+        self.load_inputs(&inputs);
+    }
+
+    /// Loads a row for each number; equal numbers make rows that differ only in their ids.
+    fn load_inputs(&self, inputs: &[usize]) {
         let batch = NewBatch {
             name: "b".into(),
             model: "kling-v1-standard".into(),
@@ -58,8 +64,8 @@ impl Bench {
             budget: None,
         };
         let mut staging = self.queue.stage(batch).expect("a staging");
-        for row in 0..rows {
-            let input = format!(r#"{{"image":"https://e.com/{row}.png","prompt":"{row}"}}"#);
+        for (row, number) in inputs.iter().enumerate() {
+            let input = format!(r#"{{"image":"https://e.com/{number}.png","prompt":"{number}"}}"#);
             let input: Input = serde_json::from_str(&input).expect("an input");
             let providers = vec![ProviderName::Eachlabs];
             let estimate = Money::from_micros(PRICE);
@@ -268,6 +274,24 @@ async fn one_prediction_never_belongs_to_two_jobs() {
     let job = bench.queue.find("r1".into(), None).await.expect("the job");
     let adopted = bench.queue.resolve(job.job_id, Decision::Adopt(Prediction::from_id("p")), start()).await;
     assert!(matches!(adopted, Err(QueueError::Conflict(_))), "{adopted:?}");
+}
+
+#[tokio::test]
+async fn two_equal_submissions_are_never_unsure_at_the_same_time_and_hold_up_nobody_else() {
+    let bench = Bench::with_rows(0).await;
+    bench.load_inputs(&[7, 7, 7, 8]);
+    let rows = |claims: &[Claim]| claims.iter().map(|claim| claim.job.row_key.clone()).collect::<Vec<_>>();
+    let first = bench.claim("one", start(), 10).await;
+    assert_eq!(rows(&first), ["r0", "r3"]);
+    let lost = Outcome::LostAnswer { reason: "cut".into(), due_at: start() + SignedDuration::from_secs(60) };
+    bench.queue.advance(first[0].lease.clone(), lost, None, start()).await.expect("lost");
+    let later = start() + SignedDuration::from_secs(5);
+    assert_eq!(rows(&bench.claim("one", later, 10).await), [""; 0]);
+    let decision = Decision::Adopt(Prediction::from_id("found"));
+    bench.queue.resolve(first[0].lease.job_id, decision, later).await.expect("adopted");
+    let later = later + SignedDuration::from_secs(5);
+    let next = bench.claim("one", later, 10).await;
+    assert_eq!(rows(&next), ["r0", "r1"], "a look at the first, and a create of one of the others");
 }
 
 #[tokio::test]

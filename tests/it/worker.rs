@@ -115,6 +115,22 @@ fn creates_whose_answer_is_lost_are_found_in_the_history_and_not_sent_again() {
 }
 
 #[test]
+fn equal_rows_whose_answers_are_lost_are_told_apart() {
+    let faults = Faults::default().with(Call::Create, Fault::DropAfter, 0.5);
+    for via in ["eachlabs", "fal"] {
+        let workplace = Workplace::new(SimulatorOptions { faults: faults.clone(), ..roomy() });
+        let rows = (0..6).map(|row| format!("row-{row},https://e.com/a.png,The same\n"));
+        workplace.write("batch.csv", &format!("id,image,prompt\n{}", rows.collect::<String>()));
+        let load = ["load", "batch.csv", "--model", "kling-v1-standard", "--via", via];
+        assert_eq!(workplace.run(&load).code, 0);
+        let run = workplace.run(&["run"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        workplace.assert_clips_and_books(6);
+        assert_eq!(workplace.ledger().entries.len(), 6);
+    }
+}
+
+#[test]
 fn creates_that_never_arrived_are_sent_again_once_their_absence_is_proven() {
     let faults = Faults::default().with(Call::Create, Fault::DropBefore, 0.3);
     let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });

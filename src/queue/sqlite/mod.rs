@@ -5,6 +5,7 @@
 
 mod advance;
 mod claim;
+mod creates;
 mod decide;
 mod open;
 mod pace;

@@ -6,7 +6,8 @@ use rusqlite::params;
 use crate::domain::JobState;
 use crate::queue::{Result, Standing};
 
-use super::claim::{Creates, providers_word};
+use super::claim::providers_word;
+use super::creates::Creates;
 use super::row::{self, select, value};
 
 impl Creates<'_> {
