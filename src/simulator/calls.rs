@@ -1,16 +1,23 @@
 //! One API call: the key, the faults, and then what it does.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream;
 use serde_json::Value;
 
 use super::shared::{Connection, Shared};
 use super::world::World;
 use super::{Api, Call, Fault};
+
+/// Ten megabytes of zeros, compressed.
+const BOMB: &[u8] = include_bytes!("bomb.gz");
 
 /// The largest body a call may have.
 const LARGEST_BODY: usize = 32 << 20;
@@ -116,6 +123,16 @@ async fn answer<M: Manners>(
     match luck.fault {
         Some(Fault::DropAfter) => close(connection).await,
         Some(Fault::Garbage) => garbage(),
+        Some(Fault::Redirect) => {
+            // 307 asks for the same call, key and body included, at the other address.
+            (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, shared.elsewhere())]).into_response()
+        }
+        Some(Fault::HugeBody) => {
+            let megabyte = Bytes::from(vec![b' '; 1 << 20]);
+            let chunks = std::iter::repeat_n(Ok::<_, Infallible>(megabyte), 100);
+            Body::from_stream(stream::iter(chunks)).into_response()
+        }
+        Some(Fault::GzipBomb) => ([(header::CONTENT_ENCODING, "gzip")], BOMB).into_response(),
         Some(Fault::Slow) => {
             // After the act, not before: a caller that gives up has no answer, and yet has its prediction.
             let slow_s = shared.world().options().faults.slow_s;

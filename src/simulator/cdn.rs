@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::{Extension, Router, routing};
 use bytes::Bytes;
 use futures_util::stream;
@@ -57,6 +57,9 @@ async fn download(
         Some(Fault::BadGateway) => {
             (StatusCode::BAD_GATEWAY, Html("<html>bad gateway</html>")).into_response()
         }
+        Some(Fault::Garbage) => Html("<html>Please enable JavaScript</html>").into_response(),
+        // A clip does not come from inside a network.
+        Some(Fault::Redirect) => Redirect::temporary("http://10.0.0.1/internal.mp4").into_response(),
         Some(Fault::Truncated) => clip_of(id, true),
         Some(Fault::Slow) => {
             tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;

@@ -50,7 +50,7 @@ pub struct Ledger {
     pub impatient: u64,
     /// Calls refused for their key.
     pub unauthorized: u64,
-    /// Downloads that carried a key: it should have stayed with the API.
+    /// Downloads, and calls that followed a redirect, that carried a key: it should have stayed with the API.
     pub leaked_keys: u64,
 }
 

@@ -128,6 +128,12 @@ pub enum Fault {
     DropAfter,
     /// The call is carried out or not, then 200 with a body that is not JSON.
     Garbage,
+    /// The call is carried out, then a redirect to another address, which no key may follow.
+    Redirect,
+    /// The call is carried out, then 200 with a body of a hundred megabytes.
+    HugeBody,
+    /// The call is carried out, then 200 with a compressed body that nobody asked for and that grows a thousandfold.
+    GzipBomb,
     /// The call is carried out, and its answer comes late.
     Slow,
     /// The prediction fails, and is not billed.
@@ -140,13 +146,16 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault with its name.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::ServerError, "server-error"),
         (Self::BadGateway, "bad-gateway"),
         (Self::RateLimited, "rate-limited"),
         (Self::DropBefore, "drop-before"),
         (Self::DropAfter, "drop-after"),
         (Self::Garbage, "garbage"),
+        (Self::Redirect, "redirect"),
+        (Self::HugeBody, "huge-body"),
+        (Self::GzipBomb, "gzip-bomb"),
         (Self::Slow, "slow"),
         (Self::FailedPrediction, "failed-prediction"),
         (Self::Truncated, "truncated"),
@@ -157,7 +166,7 @@ impl Fault {
         match self {
             Self::FailedPrediction => call == Call::Create,
             Self::Truncated | Self::Expired => call == Call::Download,
-            Self::RateLimited | Self::Garbage => call != Call::Download,
+            Self::RateLimited | Self::HugeBody | Self::GzipBomb => call != Call::Download,
             _ => true,
         }
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, routing};
@@ -157,11 +159,20 @@ fn router(shared: Arc<Shared>) -> Router {
         .merge(cdn::routes())
         .route("/_simulator/ledger", routing::get(ledger))
         .route("/_simulator/requests", routing::get(requests))
+        .route("/_simulator/elsewhere", routing::any(elsewhere))
         .with_state(shared)
 }
 
 async fn ledger(State(shared): State<Arc<Shared>>) -> Response {
     axum::Json(shared.world().ledger()).into_response()
+}
+
+/// Counts the keys that a redirect has lured away.
+async fn elsewhere(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> StatusCode {
+    if headers.contains_key(AUTHORIZATION) || headers.contains_key("x-api-key") {
+        shared.world().count(|ledger| &mut ledger.leaked_keys);
+    }
+    StatusCode::NOT_FOUND
 }
 
 async fn requests(State(shared): State<Arc<Shared>>) -> Response {

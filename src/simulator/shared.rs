@@ -42,6 +42,11 @@ impl Shared {
         self.began_at + i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// Another address than any API's: whatever carries a key there has taken it too far.
+    pub(super) fn elsewhere(&self) -> String {
+        format!("http://{}/_simulator/elsewhere", self.address)
+    }
+
     /// The link of a prediction's clip, good for so many seconds from now.
     pub(super) fn link(&self, prediction: &Prediction, life_s: u64, now: i64) -> String {
         let Prediction { api, id, .. } = prediction;
