@@ -109,7 +109,10 @@ fn decimal_times(decimal: &str, scale: i64) -> Result<i64, MoneyError> {
         power(-places).and_then(|factor| product.checked_mul(factor)).ok_or(MoneyError::OutOfRange)?
     } else {
         // A divisor too large to hold leaves nothing of the product.
-        power(places).map_or(0, |divisor| (product + divisor / 2).div_euclid(divisor))
+        power(places).map_or(0, |divisor| {
+            let (whole, rest) = (product / divisor, product % divisor);
+            whole + i128::from(rest >= divisor - rest)
+        })
     };
     let signed = if negative { -scaled } else { scaled };
     i64::try_from(signed).map_err(|_| MoneyError::OutOfRange)
@@ -211,6 +214,9 @@ mod tests {
             assert_eq!(Money::parse_rounded(text), Ok(Money::from_micros(micros)), "{text}");
         }
         assert_eq!(Money::parse_rounded("1e400"), Err(MoneyError::OutOfRange));
+        // As many digits as an integer of 128 bits can hold, and a divisor of the same size.
+        let many = format!("0.0000017{}", "0".repeat(31));
+        assert_eq!(Money::parse_rounded(&many), Ok(Money::from_micros(2)));
         assert_eq!(Money::from_micros(45_000).times_decimal("5.0"), Ok(Money::from_micros(225_000)));
     }
 }
