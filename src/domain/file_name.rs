@@ -41,7 +41,8 @@ fn is_safe(c: char) -> bool {
 }
 
 fn is_device(stem: &str) -> bool {
-    let first = stem.split('.').next().unwrap_or(stem).trim_end().to_ascii_lowercase();
+    // Folded, because Windows takes the raised digits for digits here: `com¹` is a device too.
+    let first = folded(stem.split('.').next().unwrap_or(stem).trim_end());
     let bare = first.trim_end_matches(|c: char| c.is_ascii_digit());
     let digits = first.len() - bare.len();
     DEVICES.contains(&bare) && if matches!(bare, "com" | "lpt") { digits == 1 } else { digits == 0 }
@@ -71,6 +72,7 @@ mod tests {
             "CON",
             "nul.txt",
             "lpt1",
+            "COM¹",
             "x ",
             "x.",
             ".hidden",
