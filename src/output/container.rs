@@ -51,6 +51,9 @@ pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<(), String>> {
     if at == 0 {
         return Ok(Err("it is empty".into()));
     }
+    if length - at >= 8 {
+        return Ok(Err(format!("it has more than {MOST_BOXES} boxes")));
+    }
     if !has_moov {
         return Ok(Err("it has no movie box, a player could not open it".into()));
     }
@@ -104,6 +107,14 @@ mod tests {
     fn an_error_page_is_refused_and_shown() {
         let message = verdict(b"<html><body>404</body></html>").unwrap_err();
         assert!(message.contains("`<html><b`"), "{message}");
+    }
+
+    #[test]
+    fn boxes_without_end_are_not_taken_for_a_whole_video() {
+        let start = [boxed(b"ftyp", b"isom"), boxed(b"moov", b"...")].concat();
+        let with = |count| verdict(&[start.clone(), boxed(b"free", b"").repeat(count)].concat());
+        assert_eq!(with(MOST_BOXES - 2), Ok(()));
+        assert_eq!(with(MOST_BOXES - 1), Err("it has more than 10000 boxes".into()));
     }
 
     #[test]
