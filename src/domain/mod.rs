@@ -20,6 +20,7 @@ pub mod public_address;
 pub mod retry;
 pub mod route;
 pub mod shape;
+pub mod shown;
 
 pub use attempt::{Attempt, AttemptId, AttemptState, Prediction};
 pub use backoff::Backoff;

@@ -1,9 +1,18 @@
 //! The nearest name, for messages about a mistyped one.
 
+use super::shown::shown;
+
+/// A longer name is no slip, and comparing takes the product of both lengths.
+const LONGEST: usize = 100;
+
 /// Finds the candidate a mistyped name most likely meant; `None` where nothing is close.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
     let name = name.to_lowercase();
-    let scored = candidates.into_iter().map(|candidate| {
+    let candidates = candidates.into_iter().filter(|candidate| candidate.len() <= LONGEST);
+    let scored = candidates.map(|candidate| {
         let known = candidate.to_lowercase();
         // A name that holds the other (`image_link` for `image`) is near although many letters differ.
         let holds = name.len() >= 4 && known.len() >= 4 && (name.contains(&known) || known.contains(&name));
@@ -17,7 +26,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 
 /// Writes `, did you mean X?`, or nothing.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(name, candidates).map_or(String::new(), |near| format!(", did you mean `{near}`?"))
+    nearest(name, candidates).map_or(String::new(), |near| format!(", did you mean `{}`?", shown(near)))
 }
 
 #[cfg(test)]

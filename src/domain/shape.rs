@@ -5,6 +5,7 @@ use url::Url;
 
 use super::Field;
 use super::public_address::is_public_host;
+use super::shown::shown;
 
 /// What a value may be.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,6 +71,9 @@ impl Shape {
                 let Some(text) = value.as_str() else { return Err(unlike(value, "text")) };
                 if text.trim().is_empty() {
                     return Err("is empty".into());
+                }
+                if text.contains('\0') {
+                    return Err("holds a NUL character".into());
                 }
                 if !choices.is_empty() && !choices.iter().any(|choice| choice == text) {
                     return Err(format!("{} is not one of {}", quoted(text), choices.join(", ")));
@@ -176,6 +180,10 @@ fn check_image(link: &str) -> Result<(), String> {
             "has spaces around the link".into()
         });
     }
+    // A parser drops some of them; the provider would get the link as it is written.
+    if link.chars().any(char::is_control) {
+        return Err("holds a control character".into());
+    }
     if let Some(data) = link.strip_prefix("data:") {
         return if data.starts_with("image/") && data.contains(";base64,") {
             Ok(())
@@ -207,15 +215,8 @@ fn unlike(value: &Value, wanted: &str) -> String {
     format!("is {kind}, not {wanted}")
 }
 
-/// Quotes a value for a message, cut where it is long: the value may be a whole file.
 fn quoted(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut shown: String =
-        text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
-    }
-    format!("`{shown}`")
+    format!("`{}`", shown(text))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! Reads the rows of a CSV file under its header.
 
+use std::collections::HashSet;
 use std::io::BufRead;
+
+use crate::domain::shown::shown;
 
 use super::csv_records::{Record, Records};
 use super::row::Row;
 use super::rules::ID;
-use super::{Problem, Rules, Sink};
+use super::{MOST_COLUMNS, Problem, Rules, Sink};
 
 /// Reads all rows.
 pub(super) fn read(
@@ -64,18 +67,27 @@ fn read_header(record: &Record, rules: &Rules<'_>, wrong: &mut dyn FnMut(String)
         tell(fault.clone());
         return None;
     }
+    if record.cells.len() > MOST_COLUMNS {
+        tell(format!("has {} columns, the most are {MOST_COLUMNS}", record.cells.len()));
+        return None;
+    }
+    let (mut seen, mut filled) = (HashSet::new(), HashSet::new());
     for (index, cell) in record.cells.iter().enumerate() {
         let Ok(name) = std::str::from_utf8(cell).map(str::trim) else {
             tell(format!("the name of column {} is not UTF-8 text", index + 1));
             continue;
         };
+        if name.contains('\0') {
+            tell("its header holds NUL characters; is it UTF-16 text? Save it as UTF-8".into());
+            return None;
+        }
         let fills_nothing = || rules.fields_of(name).map_or(true, |fields| fields.is_empty());
         if record.cells.len() == 1 && name.contains([';', '\t']) && fills_nothing() {
             tell("its columns are not separated by commas; save it with commas".into());
             return None;
         }
-        if !name.is_empty() && columns.iter().any(|column| column.name == name) {
-            tell(format!("two columns are called `{name}`"));
+        if !name.is_empty() && !seen.insert(name) {
+            tell(format!("two columns are called `{}`", shown(name)));
         }
         // Spreadsheets leave empty columns at the right; their cells must be empty, which is checked row by row.
         let fields = if name.is_empty() { Ok(Vec::new()) } else { rules.fields_of(name) };
@@ -84,8 +96,8 @@ fn read_header(record: &Record, rules: &Rules<'_>, wrong: &mut dyn FnMut(String)
             Vec::new()
         });
         for field in &fields {
-            if columns.iter().any(|column| column.fields.iter().any(|known| known == field)) {
-                tell(format!("two columns give `{field}`; `{name}` is the second"));
+            if !filled.insert(*field) {
+                tell(format!("two columns give `{field}`; `{}` is the second", shown(name)));
             }
         }
         columns

@@ -10,7 +10,10 @@ use serde_json::Value;
 
 use super::row::Row;
 use super::rules::ID;
-use super::{BOM, LONGEST_ROW, Problem, Rules, Sink};
+use super::{BOM, LONGEST_ROW, MOST_COLUMNS, Problem, Rules, Sink};
+
+/// The parser's reason is shown, but not a whole row in it.
+const LONGEST_REASON: usize = 200;
 
 /// Reads all rows.
 pub(super) fn read(
@@ -64,12 +67,17 @@ fn read_row(bytes: &[u8], line: u64, rules: &Rules<'_>) -> Result<Row, String> {
     let Pairs(pairs) = serde_json::from_slice(bytes).map_err(|error| {
         // The parser sees one line, so only its column says something.
         let text = error.to_string();
-        let what = text.split(" at line ").next().unwrap_or(&text);
+        let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+        // It may quote the whole line.
+        let what: String = what.chars().take(LONGEST_REASON).collect();
         match error.column() {
             0 => format!("is not a JSON object: {what}"),
             column => format!("is not a JSON object: {what} at column {column}"),
         }
     })?;
+    if pairs.len() > MOST_COLUMNS {
+        return Err(format!("has {} fields, the most are {MOST_COLUMNS}", pairs.len()));
+    }
     let mut row = Row { line, ..Row::default() };
     let mut keys = HashSet::new();
     for (key, value) in &pairs {

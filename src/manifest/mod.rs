@@ -50,6 +50,12 @@ impl Format {
 /// The mark some programs put before UTF-8 text.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
+/// The marks of text that is not UTF-8: what Excel calls Unicode text begins so.
+const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+
+/// More columns than this are a mistake: no spreadsheet holds them.
+const MOST_COLUMNS: usize = 16_384;
+
 /// A row longer than this is a mistake, and is not kept in memory.
 const LONGEST_ROW: usize = 16 << 20;
 
@@ -90,12 +96,18 @@ pub trait Sink {
 /// # Errors
 /// Only what keeps it from being read or its rows from being taken; what is wrong with a row goes to the sink.
 pub fn read(
-    source: impl BufRead,
+    mut source: impl BufRead,
     file: &str,
     format: Format,
     rules: &Rules<'_>,
     sink: &mut dyn Sink,
 ) -> anyhow::Result<u64> {
+    let start = source.fill_buf()?;
+    if UTF_16.iter().any(|mark| start.starts_with(mark)) {
+        let message = "is UTF-16 text; save it as UTF-8".into();
+        sink.problem(Problem { file: file.to_owned(), line: 1, field: None, message });
+        return Ok(0);
+    }
     match format {
         Format::Csv => csv_rows::read(source, file, rules, sink),
         Format::Jsonl => jsonl_rows::read(source, file, rules, sink),

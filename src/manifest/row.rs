@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::domain::shown::shown;
 use crate::domain::{Input, NewJob, ProviderName, Shape};
 
 use super::rules::ID;
@@ -21,7 +22,7 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn wrong(&mut self, field: &str, message: impl Into<String>) {
-        self.problems.push((Some(field.to_owned()), message.into()));
+        self.problems.push((Some(shown(field)), message.into()));
     }
 
     /// Puts a value under a field, once.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::domain::nearest::{did_you_mean, nearest};
+use crate::domain::shown::shown;
 use crate::domain::{Field, Model, ProviderName, Shape};
 
 use super::Template;
@@ -106,7 +107,8 @@ impl<'a> Rules<'a> {
             Some(field) => Ok(vec![field]),
             None if !self.mapping.is_empty() || self.prompt.is_some() => Ok(Vec::new()),
             None => Err(format!(
-                "unknown column `{column}`{} it, or name the columns you mean with --map FIELD=COLUMN",
+                "unknown column `{}`{} it, or name the columns you mean with --map FIELD=COLUMN",
+                shown(column),
                 match self.near(column) {
                     near if near.is_empty() => "; remove".into(),
                     near => format!("{near} Remove"),
@@ -140,7 +142,7 @@ impl<'a> Rules<'a> {
         missing
             .map(|Field { name, .. }| {
                 let near = nearest(name, spare.iter().copied());
-                let perhaps = near.map_or(String::new(), |near| format!(", perhaps `{near}`"));
+                let perhaps = near.map_or(String::new(), |near| format!(", perhaps `{}`", shown(near)));
                 format!(
                     "no column gives `{name}`, which every row needs; name one with --map {name}=COLUMN{perhaps}"
                 )
