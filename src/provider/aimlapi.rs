@@ -54,56 +54,14 @@ impl Provider for Aimlapi {
         // Stored and searchable, but not said to make a repeated create the same one.
         let headers = [("X-Client-Request-Id", submission.client_token.as_str())];
         let reply = self.client.create(self.generations(), &headers, &body).await?;
-        let body = reply.json.as_ref();
-        let id = body.and_then(|body| text(body, &["id"]).or_else(|| text(body, &["generation_id"])));
-        match id {
-            _ if !reply.status.is_success() => {
-                let is_own = id.is_none() && body.is_some_and(is_error);
-                Err(refused_create(NAME, &reply, is_own))
-            }
-            Some(id) => Ok(Acceptance { prediction: Prediction::from_id(id), early_cost: cost(&reply) }),
-            None => {
-                Err(Failure::Unknown { reason: format!("{NAME} answered a create without a generation id") })
-            }
-        }
+        read_create(&reply)
     }
 
     async fn poll(&self, prediction: &Prediction, _submission: &Submission) -> Result<Look, Failure> {
         let mut url = self.generations();
         url.query_pairs_mut().append_pair("generation_id", &prediction.prediction_id);
         let reply = self.client.look(Method::GET, url).await?;
-        if reply.status == 404 {
-            return Ok(Look::Missing { reason: describe(NAME, &reply) });
-        }
-        let status = reply.json.as_ref().and_then(|body| text(body, &["status"]));
-        let (Some(body), Some(status), true) = (reply.json.as_ref(), status, reply.status.is_success())
-        else {
-            return Err(unreadable(NAME, &reply, "a generation"));
-        };
-        Ok(match status.to_ascii_lowercase().as_str() {
-            "completed" | "succeeded" | "success" => {
-                let Some(output_url) = at(body, &["video"]).or_else(|| at(body, &["output"])).and_then(link)
-                else {
-                    tracing::warn!(provider = %NAME, status, "no link in the answer, taken for running");
-                    return Ok(Look::Running);
-                };
-                Look::Done { output_url, cost: cost(&reply), processing: None }
-            }
-            "error" | "failed" | "cancelled" | "canceled" => {
-                let said = reply.said.as_deref().unwrap_or("no reason given");
-                Look::Failed {
-                    reason: format!("{NAME}: {status}: {said}"),
-                    // The hold on the credits is rolled back.
-                    cost: Some(CostReport::NOTHING),
-                    retryable: false,
-                }
-            }
-            "queued" | "generating" | "waiting" | "active" | "processing" => Look::Running,
-            _ => {
-                tracing::warn!(provider = %NAME, status, "unknown status, taken for running");
-                Look::Running
-            }
-        })
+        read_look(&reply)
     }
 
     async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
@@ -156,6 +114,55 @@ impl Provider for Aimlapi {
     fn is_loopback(&self) -> bool {
         is_loopback(&self.base)
     }
+}
+
+/// Reads the answer to a create.
+pub(super) fn read_create(reply: &Reply) -> Result<Acceptance, Failure> {
+    let body = reply.json.as_ref();
+    let id = body.and_then(|body| text(body, &["id"]).or_else(|| text(body, &["generation_id"])));
+    match id {
+        _ if !reply.status.is_success() => {
+            let is_own = id.is_none() && body.is_some_and(is_error);
+            Err(refused_create(NAME, reply, is_own))
+        }
+        Some(id) => Ok(Acceptance { prediction: Prediction::from_id(id), early_cost: cost(reply) }),
+        None => Err(Failure::Unknown { reason: format!("{NAME} answered a create without a generation id") }),
+    }
+}
+
+/// Reads the answer to a look.
+pub(super) fn read_look(reply: &Reply) -> Result<Look, Failure> {
+    if reply.status == 404 {
+        return Ok(Look::Missing { reason: describe(NAME, reply) });
+    }
+    let status = reply.json.as_ref().and_then(|body| text(body, &["status"]));
+    let (Some(body), Some(status), true) = (reply.json.as_ref(), status, reply.status.is_success()) else {
+        return Err(unreadable(NAME, reply, "a generation"));
+    };
+    Ok(match status.to_ascii_lowercase().as_str() {
+        "completed" | "succeeded" | "success" => {
+            let Some(output_url) = at(body, &["video"]).or_else(|| at(body, &["output"])).and_then(link)
+            else {
+                tracing::warn!(provider = %NAME, status, "no link in the answer, taken for running");
+                return Ok(Look::Running);
+            };
+            Look::Done { output_url, cost: cost(reply), processing: None }
+        }
+        "error" | "failed" | "cancelled" | "canceled" => {
+            let said = reply.said.as_deref().unwrap_or("no reason given");
+            Look::Failed {
+                reason: format!("{NAME}: {status}: {said}"),
+                // The hold on the credits is rolled back.
+                cost: Some(CostReport::NOTHING),
+                retryable: false,
+            }
+        }
+        "queued" | "generating" | "waiting" | "active" | "processing" => Look::Running,
+        _ => {
+            tracing::warn!(provider = %NAME, status, "unknown status, taken for running");
+            Look::Running
+        }
+    })
 }
 
 /// Tells whether a body is the API's own error: of the present form, with a named `error`, or of the older one, with a

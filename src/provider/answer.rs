@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::domain::{CostReport, Money};
 
+use super::ApiKey;
+
 /// A provider's message is shown, but not a whole page of it.
 const LONGEST_MESSAGE: usize = 300;
 
@@ -67,9 +69,11 @@ pub(super) fn link(value: &Value) -> Option<String> {
 }
 
 /// Finds what an error body says, in any of the forms the three APIs use.
-pub(super) fn message(body: &Value) -> Option<String> {
+/// The key is blotted out before anything is cut: half a key would not be known for one.
+pub(super) fn message(body: &Value, key: &ApiKey) -> Option<String> {
+    let message = |body: &Value| message(body, key);
     let said = match body {
-        Value::String(text) => Some(text.clone()),
+        Value::String(text) => Some(key.hide_in(text)),
         Value::Array(items) => {
             let all: Vec<String> = items.iter().take(5).filter_map(message).collect();
             (!all.is_empty()).then(|| all.join("; "))
@@ -79,7 +83,7 @@ pub(super) fn message(body: &Value) -> Option<String> {
                 .iter()
                 .find_map(|key| fields.get(*key).and_then(message));
             let main = main.map(|main| match field_of(fields) {
-                Some(field) => format!("{field}: {main}"),
+                Some(field) => format!("{}: {main}", key.hide_in(field)),
                 None => main,
             });
             let details = fields.get("details").and_then(message);
@@ -166,6 +170,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn key() -> ApiKey {
+        ApiKey::new("secret-123").unwrap()
+    }
+
     #[test]
     fn messages_are_found_in_every_documented_error_form() {
         for (body, said) in [
@@ -194,13 +202,19 @@ mod tests {
             (json!({"message": "why?https://x.example/a?sig=secret"}), Some("why?https://x.example/a")),
             (json!({"message": "two\nlines"}), Some("two lines")),
         ] {
-            assert_eq!(message(&body).as_deref(), said, "{body}");
+            assert_eq!(message(&body, &key()).as_deref(), said, "{body}");
         }
     }
 
     #[test]
     fn a_message_is_cut_at_300_characters() {
-        assert_eq!(message(&json!("ü".repeat(1000))).unwrap().chars().count(), 300);
+        assert_eq!(message(&json!("ü".repeat(1000)), &key()).unwrap().chars().count(), 300);
+    }
+
+    #[test]
+    fn a_key_on_the_cut_of_a_message_is_blotted_out_whole() {
+        let said = message(&json!(format!("{}secret-123", "x".repeat(295))), &key()).unwrap();
+        assert_eq!(said, format!("{}…", "x".repeat(295)));
     }
 
     #[test]

@@ -80,63 +80,12 @@ impl Provider for Eachlabs {
         let url = join(&self.base, ["prediction", ""]);
         let headers = [("X-Request-Id", submission.client_token.as_str())];
         let reply = self.client.create(url, &headers, &body).await?;
-        let body = reply.json.as_ref();
-        let id = body.and_then(|body| {
-            ["predictionID", "prediction_id", "id"].iter().find_map(|key| text(body, &[key]))
-        });
-        let refusal = body.filter(|body| id.is_none() && is_error(body));
-        match (id, refusal) {
-            _ if !reply.status.is_success() => Err(refused_create(NAME, &reply, refusal.is_some())),
-            (Some(id), _) => Ok(Acceptance { prediction: Prediction::from_id(id), early_cost: None }),
-            // A dispatch that failed at once has its error in the answer's output, and no prediction.
-            (None, Some(body)) if is_retryable(body) => {
-                Err(Failure::Transient { reason: describe(NAME, &reply), retry_after: reply.retry_after })
-            }
-            (None, Some(_)) => Err(Failure::Rejected { reason: describe(NAME, &reply) }),
-            (None, None) => {
-                Err(Failure::Unknown { reason: format!("{NAME} answered a create without a prediction id") })
-            }
-        }
+        read_create(&reply)
     }
 
     async fn poll(&self, prediction: &Prediction, _submission: &Submission) -> Result<Look, Failure> {
         let reply = self.prediction(&prediction.prediction_id).await?;
-        if reply.status == 404 {
-            return Ok(Look::Missing { reason: describe(NAME, &reply) });
-        }
-        let Some(body) = reply.json.as_ref().filter(|_| reply.status.is_success()) else {
-            return Err(unreadable(NAME, &reply, "a prediction"));
-        };
-        let Some(status) = text(body, &["status"]) else {
-            return Err(unreadable(NAME, &reply, "a prediction"));
-        };
-        Ok(match phase(&status) {
-            Some(Phase::Done) => {
-                let Some(output_url) = at(body, &["output"]).and_then(link) else {
-                    tracing::warn!(provider = %NAME, status, "no link in the answer, taken for running");
-                    return Ok(Look::Running);
-                };
-                // 0 stands there until the end, and in answers that carry no cost.
-                let cost =
-                    usd(body, &["metrics", "cost"]).filter(|cost| *cost > Money::ZERO).map(CostReport::Usd);
-                Look::Done { output_url, cost, processing: seconds(body, &["metrics", "predict_time"]) }
-            }
-            Some(Phase::Failed) => {
-                let said = reply.said.as_deref().unwrap_or("no reason given");
-                // Every published example of a failure bills nothing.
-                let cost = usd(body, &["metrics", "cost"]).map_or(CostReport::NOTHING, CostReport::Usd);
-                Look::Failed {
-                    reason: format!("{NAME}: {status}: {said}"),
-                    cost: Some(cost),
-                    retryable: is_retryable(body),
-                }
-            }
-            Some(Phase::Running) => Look::Running,
-            None => {
-                tracing::warn!(provider = %NAME, status, "unknown status, taken for running");
-                Look::Running
-            }
-        })
+        read_look(&reply)
     }
 
     async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
@@ -172,6 +121,66 @@ impl Provider for Eachlabs {
     fn is_loopback(&self) -> bool {
         is_loopback(&self.base)
     }
+}
+
+/// Reads the answer to a create.
+pub(super) fn read_create(reply: &Reply) -> Result<Acceptance, Failure> {
+    let body = reply.json.as_ref();
+    let id = body
+        .and_then(|body| ["predictionID", "prediction_id", "id"].iter().find_map(|key| text(body, &[key])));
+    let refusal = body.filter(|body| id.is_none() && is_error(body));
+    match (id, refusal) {
+        _ if !reply.status.is_success() => Err(refused_create(NAME, reply, refusal.is_some())),
+        (Some(id), _) => Ok(Acceptance { prediction: Prediction::from_id(id), early_cost: None }),
+        // A dispatch that failed at once has its error in the answer's output, and no prediction.
+        (None, Some(body)) if is_retryable(body) => {
+            Err(Failure::Transient { reason: describe(NAME, reply), retry_after: reply.retry_after })
+        }
+        (None, Some(_)) => Err(Failure::Rejected { reason: describe(NAME, reply) }),
+        (None, None) => {
+            Err(Failure::Unknown { reason: format!("{NAME} answered a create without a prediction id") })
+        }
+    }
+}
+
+/// Reads the answer to a look.
+pub(super) fn read_look(reply: &Reply) -> Result<Look, Failure> {
+    if reply.status == 404 {
+        return Ok(Look::Missing { reason: describe(NAME, reply) });
+    }
+    let Some(body) = reply.json.as_ref().filter(|_| reply.status.is_success()) else {
+        return Err(unreadable(NAME, reply, "a prediction"));
+    };
+    let Some(status) = text(body, &["status"]) else {
+        return Err(unreadable(NAME, reply, "a prediction"));
+    };
+    Ok(match phase(&status) {
+        Some(Phase::Done) => {
+            let Some(output_url) = at(body, &["output"]).and_then(link) else {
+                tracing::warn!(provider = %NAME, status, "no link in the answer, taken for running");
+                return Ok(Look::Running);
+            };
+            // 0 stands there until the end, and in answers that carry no cost.
+            let cost =
+                usd(body, &["metrics", "cost"]).filter(|cost| *cost > Money::ZERO).map(CostReport::Usd);
+            Look::Done { output_url, cost, processing: seconds(body, &["metrics", "predict_time"]) }
+        }
+        Some(Phase::Failed) => {
+            let said = reply.said.as_deref().unwrap_or("no reason given");
+            // Every published example of a failure bills nothing.
+            let cost = usd(body, &["metrics", "cost"]).map_or(CostReport::NOTHING, CostReport::Usd);
+            Look::Failed {
+                reason: format!("{NAME}: {status}: {said}"),
+                cost: Some(cost),
+                retryable: is_retryable(body),
+            }
+        }
+        Some(Phase::Running) => Look::Running,
+        None => {
+            tracing::warn!(provider = %NAME, status, "unknown status, taken for running");
+            Look::Running
+        }
+    })
 }
 
 /// How far a prediction is.

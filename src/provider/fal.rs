@@ -57,68 +57,15 @@ impl Fal {
         let id = &prediction.prediction_id;
         let url = self.follow(prediction.response_url.as_ref(), wire_model, id, None);
         let reply = self.client.look(Method::GET, url).await?;
-        let body = reply.json.as_ref();
-        if reply.status.is_success() {
-            let video = body.and_then(|body| {
-                ["video", "videos", "output"]
-                    .iter()
-                    .find_map(|key| at(body, &[key]))
-                    .and_then(link)
-                    .or_else(|| link(body))
-            });
-            let Some(output_url) = video else {
-                tracing::warn!(provider = %NAME, "no link in the result, taken for running");
-                return Ok(Look::Running);
-            };
-            return Ok(Look::Done {
-                output_url,
-                // A clip is never free, so 0 says no more than nothing does.
-                cost: units(&reply).filter(|(_, amount)| *amount > 0.0).map(|(report, _)| report),
-                processing: seconds(status, &["metrics", "inference_time"]),
-            });
+        let mut look = read_result(&reply, status, self.client.key())?;
+        if let Look::Failed { cost: cost @ None, .. } = &mut look {
+            *cost = self.billed_for(id).await;
         }
-        let told = at(status, &["error"]).and_then(message).or_else(|| text(status, &["error_type"]));
-        let is_own = body.is_some_and(is_error);
-        let is_the_predictions = body.is_some_and(|body| is_the_predictions(body, status));
-        let failed = match reply.status.as_u16() {
-            400 if is_own && is_still_going(&reply) => return Ok(Look::Running),
-            404 => return Ok(Look::Missing { reason: describe(NAME, &reply) }),
-            401..=403 | 408 | 429 => false,
-            400..=499 => is_own || told.is_some(),
-            500.. => is_the_predictions || told.is_some(),
-            _ => false,
-        };
-        if !failed {
-            return Err(refused_look(NAME, &reply));
-        }
-        if reply.status.is_server_error() && !is_the_predictions {
-            // It failed, but how is hidden behind somebody else's error: it may be billed, and may fail again.
-            let reason =
-                format!("{NAME} says it failed: {}", told.unwrap_or_else(|| "no reason given".into()));
-            return Ok(Look::Failed {
-                reason,
-                cost: self.cost_of_failure(id, &reply).await,
-                retryable: false,
-            });
-        }
-        let cost = if reply.status.is_server_error() {
-            // Server errors of a model are never billed.
-            Some(CostReport::NOTHING)
-        } else {
-            self.cost_of_failure(id, &reply).await
-        };
-        let reason = match told {
-            Some(told) if !is_own => format!("{NAME} says it failed: {told}"),
-            _ => describe(NAME, &reply),
-        };
-        Ok(Look::Failed { reason, cost, retryable: is_own && is_retryable(&reply) })
+        Ok(look)
     }
 
-    /// A refused input may be billed if a runner has worked on it: the header says, else the billing events.
-    async fn cost_of_failure(&self, id: &str, reply: &Reply) -> Option<CostReport> {
-        if let Some((units, _)) = units(reply) {
-            return Some(units);
-        }
+    /// Asks what a request was billed; `None` where nobody says.
+    async fn billed_for(&self, id: &str) -> Option<CostReport> {
         let mut url = join(&self.platform, ["models", "billing-events"]);
         url.query_pairs_mut().append_pair("request_id", id);
         let reply = self.client.look(Method::GET, url).await.ok()?;
@@ -141,24 +88,7 @@ impl Provider for Fal {
     async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure> {
         let url = join(&self.queue, submission.wire_model.split('/'));
         let reply = self.client.create(url, &[], &submission.request).await?;
-        let body = reply.json.as_ref();
-        let id = body.and_then(|body| text(body, &["request_id"]));
-        if !reply.status.is_success() {
-            let is_own = id.is_none() && body.is_some_and(is_error);
-            return Err(refused_create(NAME, &reply, is_own));
-        }
-        let (Some(body), Some(prediction_id)) = (body, id) else {
-            return Err(Failure::Unknown {
-                reason: format!("{NAME} answered a create without a request id"),
-            });
-        };
-        let prediction = Prediction {
-            prediction_id,
-            status_url: text(body, &["status_url"]),
-            response_url: text(body, &["response_url"]),
-            cancel_url: text(body, &["cancel_url"]),
-        };
-        Ok(Acceptance { prediction, early_cost: None })
+        read_create(&reply)
     }
 
     async fn poll(&self, prediction: &Prediction, submission: &Submission) -> Result<Look, Failure> {
@@ -238,6 +168,83 @@ impl Provider for Fal {
     fn is_loopback(&self) -> bool {
         is_loopback(&self.queue)
     }
+}
+
+/// Reads the answer to a create.
+pub(super) fn read_create(reply: &Reply) -> Result<Acceptance, Failure> {
+    let body = reply.json.as_ref();
+    let id = body.and_then(|body| text(body, &["request_id"]));
+    if !reply.status.is_success() {
+        let is_own = id.is_none() && body.is_some_and(is_error);
+        return Err(refused_create(NAME, reply, is_own));
+    }
+    let (Some(body), Some(prediction_id)) = (body, id) else {
+        return Err(Failure::Unknown { reason: format!("{NAME} answered a create without a request id") });
+    };
+    let prediction = Prediction {
+        prediction_id,
+        status_url: text(body, &["status_url"]),
+        response_url: text(body, &["response_url"]),
+        cancel_url: text(body, &["cancel_url"]),
+    };
+    Ok(Acceptance { prediction, early_cost: None })
+}
+
+/// Reads the result of a request that has ended; a failure's cost is left out where only the billing events tell.
+pub(super) fn read_result(reply: &Reply, status: &Value, key: &ApiKey) -> Result<Look, Failure> {
+    let body = reply.json.as_ref();
+    if reply.status.is_success() {
+        let video = body.and_then(|body| {
+            ["video", "videos", "output"]
+                .iter()
+                .find_map(|key| at(body, &[key]))
+                .and_then(link)
+                .or_else(|| link(body))
+        });
+        let Some(output_url) = video else {
+            tracing::warn!(provider = %NAME, "no link in the result, taken for running");
+            return Ok(Look::Running);
+        };
+        return Ok(Look::Done {
+            output_url,
+            // A clip is never free, so 0 says no more than nothing does.
+            cost: units(reply).filter(|(_, amount)| *amount > 0.0).map(|(report, _)| report),
+            processing: seconds(status, &["metrics", "inference_time"]),
+        });
+    }
+    let told = at(status, &["error"]).and_then(|error| message(error, key));
+    let told = told.or_else(|| message(&text(status, &["error_type"])?.into(), key));
+    let is_own = body.is_some_and(is_error);
+    let is_the_predictions = body.is_some_and(|body| is_the_predictions(body, status));
+    let failed = match reply.status.as_u16() {
+        400 if is_own && is_still_going(reply) => return Ok(Look::Running),
+        404 => return Ok(Look::Missing { reason: describe(NAME, reply) }),
+        401..=403 | 408 | 429 => false,
+        400..=499 => is_own || told.is_some(),
+        500.. => is_the_predictions || told.is_some(),
+        _ => false,
+    };
+    if !failed {
+        return Err(refused_look(NAME, reply));
+    }
+    // A refused input may be billed if a runner has worked on it: the header says, else the billing events.
+    let billed = units(reply).map(|(report, _)| report);
+    if reply.status.is_server_error() && !is_the_predictions {
+        // It failed, but how is hidden behind somebody else's error: it may be billed, and may fail again.
+        let reason = format!("{NAME} says it failed: {}", told.unwrap_or_else(|| "no reason given".into()));
+        return Ok(Look::Failed { reason, cost: billed, retryable: false });
+    }
+    let cost = if reply.status.is_server_error() {
+        // Server errors of a model are never billed.
+        Some(CostReport::NOTHING)
+    } else {
+        billed
+    };
+    let reason = match told {
+        Some(told) if !is_own => format!("{NAME} says it failed: {told}"),
+        _ => describe(NAME, reply),
+    };
+    Ok(Look::Failed { reason, cost, retryable: is_own && is_retryable(reply) })
 }
 
 /// The part of a model id that follow-up addresses use: owner and application, behind a namespace if it has one.

@@ -89,6 +89,17 @@ pub struct Reply {
     pub retry_after: Option<Duration>,
 }
 
+impl Reply {
+    /// Reads what came over the wire.
+    pub fn read(status: StatusCode, headers: HeaderMap, body: &[u8], key: &ApiKey, now: Timestamp) -> Self {
+        let json: Option<Value> = serde_json::from_slice(body).ok();
+        let said = json.as_ref().and_then(|json| message(json, key));
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.and_then(|text| read_retry_after(text, now));
+        Self { status, headers, json, said, retry_after }
+    }
+}
+
 /// Why there is no answer.
 pub enum NoReply {
     /// The request never left: nothing can have come of it.
@@ -164,6 +175,11 @@ impl ApiClient {
         })
     }
 
+    /// The key it sends, for blotting it out.
+    pub(super) fn key(&self) -> &ApiKey {
+        &self.key
+    }
+
     async fn send(&self, request: RequestBuilder) -> Result<Reply, NoReply> {
         let (name, value) = self.auth.clone();
         let response = request.header(name, value).send().await.map_err(|error| self.no_reply(&error))?;
@@ -178,11 +194,7 @@ impl ApiClient {
             }
             body.extend_from_slice(&chunk);
         }
-        let json: Option<Value> = serde_json::from_slice(&body).ok();
-        let said = json.as_ref().and_then(message).map(|said| self.key.hide_in(&said));
-        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.and_then(|text| read_retry_after(text, self.clock.now()));
-        Ok(Reply { status, headers, json, said, retry_after })
+        Ok(Reply::read(status, headers, &body, &self.key, self.clock.now()))
     }
 
     /// Tells whether a request that failed can have reached the server. Never shows the address: it may be signed.

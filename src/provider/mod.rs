@@ -11,6 +11,8 @@ pub mod fal;
 mod history;
 pub mod http;
 pub mod key;
+#[doc(hidden)]
+pub mod reading;
 mod refusal;
 #[cfg(test)]
 mod tests;
