@@ -1,8 +1,12 @@
 //! Overnight as its users meet it: the real binary and a real SQLite file; only what costs money is simulated.
 
+/// What the fuzz targets check.
+#[path = "../../fuzz/src/lib.rs"]
+pub mod properties;
 mod support;
 
 mod cli;
+mod corpus;
 mod crash;
 #[cfg(debug_assertions)]
 mod cuts;
