@@ -63,7 +63,9 @@ pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<(), String>> {
 /// Shows the first bytes as text where they are text: an error page tells itself.
 fn shown(bytes: &[u8]) -> String {
     if bytes.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
-        format!("`{}`", String::from_utf8_lossy(bytes).trim())
+        // Line ends and tabs become blanks: the reason is one line.
+        let text = String::from_utf8_lossy(bytes);
+        format!("`{}`", text.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
     } else {
         hex::encode(bytes)
     }
@@ -107,6 +109,8 @@ mod tests {
     fn an_error_page_is_refused_and_shown() {
         let message = verdict(b"<html><body>404</body></html>").unwrap_err();
         assert!(message.contains("`<html><b`"), "{message}");
+        let message = verdict(b"<p>\r\n</p></html>").unwrap_err();
+        assert!(message.contains("`<p> </p`"), "{message}");
     }
 
     #[test]
