@@ -140,7 +140,9 @@ CREATE TABLE job_counts (
 
 -- Single values.
 CREATE TABLE meta (
-    key             TEXT    PRIMARY KEY,                -- `queue_id`: random, makes client tokens unique over all queues
+    key             TEXT    PRIMARY KEY,                -- `queue_id`: random, makes client tokens unique over all queues;
+                                                        -- `seen_at`: a pool's last sign of life; `clock_set_at`: when the
+                                                        -- machine's clock was set, by itself
     value           TEXT    NOT NULL                    -- its value
 ) STRICT, WITHOUT ROWID;
 

@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 
 use super::answer::{Likeness, at, is_true, likeness, link, seconds, text, usd};
-use super::history::{Search, rows};
+use super::history::Search;
 use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
 use super::refusal::{describe, refused_create, refused_look, unreadable};
 use super::{
@@ -40,7 +40,7 @@ impl Eachlabs {
     }
 
     /// Lists the ids of one model's executions in the time around a lost create.
-    async fn executions(&self, doubt: &Doubt) -> Result<BTreeSet<String>, Failure> {
+    async fn executions(&self, doubt: &Doubt, search: &mut Search) -> Result<BTreeSet<String>, Failure> {
         let (from, to) = doubt.window();
         let mut ids = BTreeSet::new();
         let mut offset = 0;
@@ -53,7 +53,7 @@ impl Eachlabs {
                 .append_pair("limit", &HISTORY_PAGE.to_string())
                 .append_pair("offset", &offset.to_string());
             let reply = self.client.look(Method::GET, url).await?;
-            let rows = rows(NAME, &reply, "executions")?;
+            let rows = search.rows(NAME, &reply, "executions")?;
             let known = ids.len();
             for row in rows {
                 ids.insert(text(row, &["id"]).ok_or_else(|| unreadable(NAME, &reply, "a history"))?);
@@ -91,7 +91,8 @@ impl Provider for Eachlabs {
     async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
         let sent = &doubt.submission.request;
         let mut search = Search::default();
-        for id in self.executions(doubt).await?.into_iter().filter(|id| !doubt.owned.contains(id)) {
+        let ids = self.executions(doubt, &mut search).await?;
+        for id in ids.into_iter().filter(|id| !doubt.owned.contains(id)) {
             // A row of the history does not show its input; the prediction does.
             let reply = self.prediction(&id).await?;
             if reply.status == 404 {

@@ -131,7 +131,7 @@ impl Provider for Fal {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
             let reply = self.client.look(Method::GET, url).await?;
-            for item in rows(NAME, &reply, "items")? {
+            for item in search.rows(NAME, &reply, "items")? {
                 let id = text(item, &["request_id"]);
                 if id.as_ref().is_some_and(|id| doubt.owned.contains(id)) {
                     continue;

@@ -5,13 +5,17 @@
 
 use std::collections::BTreeSet;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::domain::{Failure, ProviderName};
 
-use super::Trace;
 use super::http::Reply;
 use super::refusal::unreadable;
+use super::{CLOCK_SKEW, Trace};
+
+/// The two clocks may differ by so much: half of what a search allows for on either side.
+const MOST_SKEW: SignedDuration = SignedDuration::from_secs(CLOCK_SKEW.as_secs() / 2);
 
 /// Reads one page's rows.
 pub(super) fn rows<'a>(provider: ProviderName, reply: &'a Reply, key: &str) -> Result<&'a [Value], Failure> {
@@ -29,9 +33,21 @@ pub(super) fn rows<'a>(provider: ProviderName, reply: &'a Reply, key: &str) -> R
 pub(super) struct Search {
     found: BTreeSet<String>,
     unclear: usize,
+    clock_ahead: Option<SignedDuration>,
 }
 
 impl Search {
+    /// Reads one page's rows, and notes what time it is over there.
+    pub(super) fn rows<'a>(
+        &mut self,
+        provider: ProviderName,
+        reply: &'a Reply,
+        key: &str,
+    ) -> Result<&'a [Value], Failure> {
+        self.clock_ahead = reply.clock_ahead.or(self.clock_ahead);
+        rows(provider, reply, key)
+    }
+
     /// Notes a prediction that is the lost submission, or its twin. The same one may turn up on two pages.
     pub(super) fn found(&mut self, prediction_id: String) {
         self.found.insert(prediction_id);
@@ -48,6 +64,16 @@ impl Search {
             let rows = self.unclear;
             let reason =
                 format!("{provider}'s history lists {rows} predictions of that time that cannot be compared");
+            return Err(Failure::Transient { reason, retry_after: None });
+        }
+        // The search asked for a span of time by our clock. By another it may have looked in the wrong place.
+        if let Some(ahead) = self.clock_ahead.filter(|ahead| ahead.abs() > MOST_SKEW)
+            && self.found.is_empty()
+        {
+            let (by, side) = (ahead.abs().as_secs(), if ahead.is_positive() { "ahead of" } else { "behind" });
+            let reason = format!(
+                "this machine's clock is {by} seconds {side} {provider}'s, so its history proves nothing; set the clock"
+            );
             return Err(Failure::Transient { reason, retry_after: None });
         }
         Ok(Trace::of(self.found.into_iter().collect(), lists_running))

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use jiff::{SignedDuration, Timestamp};
+use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
 use url::Url;
@@ -87,6 +87,8 @@ pub struct Reply {
     pub said: Option<String>,
     /// How long the server asked to wait, if it did.
     pub retry_after: Option<Duration>,
+    /// How far our clock is ahead of the server's, by its `Date`.
+    pub clock_ahead: Option<SignedDuration>,
 }
 
 impl Reply {
@@ -96,7 +98,9 @@ impl Reply {
         let said = json.as_ref().and_then(|json| message(json, key));
         let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| read_retry_after(text, now));
-        Self { status, headers, json, said, retry_after }
+        let date = headers.get(DATE).and_then(|value| read_date(value.to_str().ok()?));
+        let clock_ahead = date.map(|date| now.duration_since(date));
+        Self { status, headers, json, said, retry_after, clock_ahead }
     }
 }
 
@@ -223,9 +227,13 @@ fn read_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
         }
         return Duration::try_from_secs_f64(seconds.min(LONGEST_RETRY_AFTER.as_secs_f64())).ok();
     }
-    let date = rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_zoned(text).ok()?.timestamp();
-    let delay = Duration::try_from(date.duration_since(now)).unwrap_or(Duration::ZERO);
+    let delay = Duration::try_from(read_date(text)?.duration_since(now)).unwrap_or(Duration::ZERO);
     Some(delay.min(LONGEST_RETRY_AFTER))
+}
+
+/// Reads an HTTP date (RFC 9110, section 5.6.7).
+fn read_date(text: &str) -> Option<Timestamp> {
+    Some(rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_zoned(text).ok()?.timestamp())
 }
 
 /// Tells whether an address is this machine.

@@ -116,6 +116,8 @@ pub struct Doubt {
     pub submission: Submission,
     /// When the intent was committed: the create call left after this.
     pub sent_at: Timestamp,
+    /// Whether this machine's clock was set since: then `sent_at` may be hours away from the truth.
+    pub clock_was_set: bool,
     /// Now.
     pub now: Timestamp,
     /// Prediction ids that already belong to a job of this queue.
@@ -125,7 +127,8 @@ pub struct Doubt {
 impl Doubt {
     /// The span of time in which the provider may have taken it, by its own clock.
     pub fn window(&self) -> (Timestamp, Timestamp) {
-        let from = self.sent_at.saturating_sub(CLOCK_SKEW).unwrap_or(Timestamp::MIN);
+        let margin = if self.clock_was_set { SignedDuration::from_hours(24) } else { CLOCK_SKEW };
+        let from = self.sent_at.saturating_sub(margin).unwrap_or(Timestamp::MIN);
         (from, self.now.saturating_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX))
     }
 }

@@ -79,6 +79,7 @@ mod tests {
             json: None,
             said: None,
             retry_after: None,
+            clock_ahead: None,
         }
     }
 

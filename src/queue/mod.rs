@@ -96,7 +96,13 @@ pub trait Queue: Send + Sync {
     async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()>;
 
     /// Renews all leases of a pool.
-    async fn renew(&self, pool: PoolId, expires_at: Timestamp) -> Result<()>;
+    async fn renew(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()>;
+
+    /// Notes that this machine's clock was set, forward or back: times stored before say little now.
+    async fn clock_was_set(&self, now: Timestamp) -> Result<()>;
+
+    /// Tells when this machine's clock was set last, if anybody noticed.
+    async fn clock_set_at(&self) -> Result<Option<Timestamp>>;
 
     /// Removes a pool that ends. What it still held is freed as if it had died.
     async fn leave(&self, pool: PoolId, now: Timestamp) -> Result<()>;

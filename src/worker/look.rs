@@ -7,7 +7,7 @@ use crate::domain::{Cost, CostReport, Failure, Gate, Outcome, PriceRule};
 use crate::provider::{Doubt, Look, Provider, Submission, Trace};
 use crate::queue::Claim;
 
-use super::step::Finding;
+use super::step::{Finding, span};
 use super::{PoolError, Tools};
 
 /// A provider may not know a prediction it has just accepted: users of AI/ML API saw 404 right after a good create.
@@ -91,10 +91,13 @@ impl Tools {
         claim: &Claim,
         provider: &dyn Provider,
     ) -> Result<Finding, PoolError> {
+        let (now, sent_at) = (self.clock.now(), claim.attempt.submitted_at);
+        let clock_set_at = self.queue.clock_set_at().await?.filter(|at| *at >= sent_at);
         let mut doubt = Doubt {
             submission: Submission::from(&claim.attempt),
-            sent_at: claim.attempt.submitted_at,
-            now: self.clock.now(),
+            sent_at,
+            clock_was_set: clock_set_at.is_some(),
+            now,
             owned: Vec::new(),
         };
         doubt.owned = self.queue.owned_predictions(claim.attempt.provider, doubt.window().0).await?;
@@ -115,7 +118,8 @@ impl Tools {
             Ok(Trace::Absent { lists_running }) => {
                 let processing = if lists_running { Duration::ZERO } else { plan.typical * ENDED_BY_NOW };
                 let proof = self.pace.history_delay(claim.attempt.provider) + processing;
-                let age = self.age(claim);
+                // Time that was only set on the clock has not passed at the provider.
+                let age = span(clock_set_at.unwrap_or(sent_at), now);
                 if age >= proof {
                     Outcome::ProvenAbsent { due_at: self.clock.now() }.into()
                 } else {

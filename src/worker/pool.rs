@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::domain::{Money, PoolId};
 use crate::output::OutputError;
@@ -22,6 +22,9 @@ const RENEW: Duration = Duration::from_secs(10);
 
 /// How often the pool looks for dead pools, and for work another process has loaded.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
+
+/// A clock that moves by so much more or less than time did was set, or the machine slept.
+const TREMOR: SignedDuration = SignedDuration::from_secs(2);
 
 /// A create is not begun with less left of the lease than the longest call takes: whoever took the job over could
 /// look for it in the provider's history before it was sent.
@@ -78,6 +81,8 @@ pub struct Pool {
     downloads: usize,
     stop: StopSignal,
     leases_end: Timestamp,
+    /// What the clock said last, and when that was.
+    clock_read: (Timestamp, Instant),
 }
 
 /// A step that ended, and how.
@@ -94,7 +99,8 @@ impl Pool {
         let leases_end = now + LEASE;
         tools.queue.join(pool_id.clone(), now, leases_end).await?;
         let steps = JoinSet::new();
-        let mut pool = Self { tools, options, pool_id, steps, downloads: 0, stop, leases_end };
+        let clock_read = (now, Instant::now());
+        let mut pool = Self { tools, options, pool_id, steps, downloads: 0, stop, leases_end, clock_read };
         let rest = pool.work().await;
         match &rest {
             // The queue still works: let the creates in hand end, rather than leave them in doubt.
@@ -135,7 +141,10 @@ impl Pool {
                 }
                 () = sleep(until_due) => {}
                 _ = renewal.tick() => self.renew().await?,
-                _ = around.tick() => self.take_over().await?,
+                _ = around.tick() => {
+                    self.check_clock().await?;
+                    self.take_over().await?;
+                }
                 () = stopped(&mut self.stop) => {}
             }
         }
@@ -192,9 +201,24 @@ impl Pool {
     }
 
     async fn renew(&mut self) -> Result<(), PoolError> {
-        let leases_end = self.tools.clock.now() + LEASE;
-        self.tools.queue.renew(self.pool_id.clone(), leases_end).await?;
+        let now = self.tools.clock.now();
+        let leases_end = now + LEASE;
+        self.tools.queue.renew(self.pool_id.clone(), now, leases_end).await?;
         self.leases_end = leases_end;
+        Ok(())
+    }
+
+    /// Finds out whether the machine's clock was set while nobody slept: it moved by more than time did.
+    async fn check_clock(&mut self) -> Result<(), PoolError> {
+        let (wall, since) = self.clock_read;
+        let now = self.tools.clock.now();
+        self.clock_read = (now, Instant::now());
+        let moved = now.duration_since(wall) - SignedDuration::try_from(since.elapsed()).unwrap_or_default();
+        if moved.abs() > TREMOR {
+            tracing::warn!("this machine's clock was set by {} seconds", moved.as_secs());
+            self.tools.queue.clock_was_set(now).await?;
+            self.renew().await?;
+        }
         Ok(())
     }
 

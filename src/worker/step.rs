@@ -145,9 +145,7 @@ impl Tools {
 
     /// How long ago the claim's attempt was submitted.
     pub(super) fn age(&self, claim: &Claim) -> Duration {
-        let age = self.clock.now().duration_since(claim.attempt.submitted_at);
-        // A clock that was set back makes the attempt younger than it is, never older than it can be.
-        Duration::try_from(age.max(SignedDuration::ZERO)).unwrap_or(Duration::ZERO)
+        span(claim.attempt.submitted_at, self.clock.now())
     }
 
     /// When to try again after one more failure of this step.
@@ -159,4 +157,9 @@ impl Tools {
     pub(super) fn after(&self, delay: Duration) -> Timestamp {
         self.clock.now().saturating_add(delay).unwrap_or(Timestamp::MAX)
     }
+}
+
+/// The time between two instants; none where the clock was set back between them.
+pub(super) fn span(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from).max(SignedDuration::ZERO)).unwrap_or(Duration::ZERO)
 }

@@ -13,6 +13,7 @@ mod cuts;
 mod kills;
 mod layers;
 mod model;
+mod pool;
 mod queue;
 mod readme;
 mod worker;

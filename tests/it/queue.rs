@@ -211,11 +211,17 @@ async fn a_job_that_takes_ten_pools_with_it_is_left_to_a_person_with_its_predict
     let bench = Bench::with_rows(1).await;
     let claim = bench.claim("one", start(), 1).await.remove(0);
     bench.accept(&claim, "p", start()).await;
+    let mut now = start();
     for crash in 0..10 {
         let name = format!("crash-{crash}");
-        bench.queue.join(pool(&name), start(), start()).await.expect("a pool");
-        assert_eq!(bench.claim(&name, start(), 1).await.len(), 1, "{crash}");
-        bench.queue.leave(pool(&name), start()).await.expect("gone");
+        bench.queue.join(pool(&name), now, now).await.expect("a pool");
+        assert_eq!(bench.claim(&name, now, 1).await.len(), 1, "{crash}");
+        bench.queue.leave(pool(&name), now).await.expect("gone");
+        // At once after the first crash, then later each time, to part it from what it took along.
+        if crash == 1 {
+            assert_eq!(bench.claim("one", now, 1).await.len(), 0);
+        }
+        now += SignedDuration::from_secs(if crash == 0 { 0 } else { 32 });
     }
     let job = bench.queue.find("r0".into(), None).await.expect("the job");
     assert_eq!((job.state, job.cost_usd), (JobState::Failed, Some(Money::from_micros(PRICE))));
@@ -231,7 +237,7 @@ async fn a_machine_that_wakes_from_sleep_does_not_take_the_living_for_dead() {
     let other = SqliteQueue::open(&bench.dir.path().join("q.db")).expect("the queue");
     let woken = start() + SignedDuration::from_hours(8);
     assert_eq!(other.reap(woken).await.expect("reaped"), 0);
-    bench.queue.renew(pool("one"), woken + SignedDuration::from_secs(45)).await.expect("renewed");
+    bench.queue.renew(pool("one"), woken, woken + SignedDuration::from_secs(45)).await.expect("renewed");
     assert_eq!(other.reap(woken + SignedDuration::from_secs(1)).await.expect("reaped"), 0);
     bench.accept(&claim, "p", woken).await;
 }

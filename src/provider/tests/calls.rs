@@ -10,7 +10,7 @@ use super::super::eachlabs::Eachlabs;
 use super::super::fal::Fal;
 use super::*;
 use crate::provider::http::Auth;
-use crate::provider::{Look, Provider};
+use crate::provider::{Look, Provider, Trace};
 
 fn all(base: &Url) -> [Box<dyn Provider>; 3] {
     [
@@ -150,4 +150,25 @@ async fn every_call_says_who_calls() {
     let agent = concat!("overnight/", env!("CARGO_PKG_VERSION"));
     assert!(stub.seen().iter().all(|seen| seen.header("user-agent") == Some(agent)));
     assert!(all(&stub.base).iter().all(|provider| provider.is_loopback()));
+}
+
+#[tokio::test]
+async fn a_history_searched_by_a_wrong_clock_proves_nothing() {
+    for (date, is_proof) in [
+        ("Thu, 20 Aug 2026 10:00:30 GMT", true),
+        ("Thu, 20 Aug 2026 10:05:00 GMT", false),
+        ("Thu, 20 Aug 2026 08:00:00 GMT", false),
+    ] {
+        let empty = json!({ "executions": [], "data": [], "items": [], "pagination": { "has_more": false } });
+        let stub = Stub::answering(move |_| answer_with(200, &[("date", date)], &empty)).await;
+        for provider in all(&stub.base) {
+            let trace = provider.reconcile(&doubt(&[])).await;
+            if is_proof {
+                assert!(matches!(trace, Ok(Trace::Absent { .. })), "{date}: {trace:?}");
+            } else {
+                let told = trace.expect_err("no proof").to_string();
+                assert!(told.contains("seconds") && told.ends_with("set the clock"), "{told}");
+            }
+        }
+    }
 }

@@ -117,7 +117,11 @@ fn answer(status: u16, body: &Value) -> Response {
 
 fn answer_with(status: u16, headers: &[(&str, &str)], body: &Value) -> Response {
     let response = Response::builder().status(StatusCode::from_u16(status).unwrap());
-    let response = headers.iter().fold(response, |response, (name, value)| response.header(*name, *value));
+    // The server's clock is right, unless a test says otherwise.
+    let right = [("date", "Thu, 20 Aug 2026 10:00:00 GMT")];
+    let right = right.iter().filter(|_| headers.iter().all(|(name, _)| *name != "date"));
+    let headers = headers.iter().chain(right);
+    let response = headers.fold(response, |response, (name, value)| response.header(*name, *value));
     response.body(Body::from(body.to_string())).unwrap()
 }
 
@@ -151,6 +155,7 @@ fn doubt(owned: &[&str]) -> Doubt {
     Doubt {
         submission: submission(),
         sent_at: "2026-08-20T09:50:00Z".parse().unwrap(),
+        clock_was_set: false,
         now: "2026-08-20T10:00:00Z".parse().unwrap(),
         owned: owned.iter().map(|id| (*id).to_owned()).collect(),
     }

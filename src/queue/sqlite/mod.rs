@@ -5,6 +5,7 @@
 
 mod advance;
 mod claim;
+mod clock;
 mod creates;
 mod decide;
 mod open;
@@ -110,8 +111,16 @@ impl Queue for SqliteQueue {
         Ok(())
     }
 
-    async fn renew(&self, pool: PoolId, expires_at: Timestamp) -> Result<()> {
-        self.writer.write(move |tx| pools::renew(tx, &pool, expires_at)).await
+    async fn renew(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()> {
+        self.writer.write(move |tx| pools::renew(tx, &pool, now, expires_at)).await
+    }
+
+    async fn clock_was_set(&self, now: Timestamp) -> Result<()> {
+        self.writer.write(move |tx| clock::was_set(tx, now)).await
+    }
+
+    async fn clock_set_at(&self) -> Result<Option<Timestamp>> {
+        self.read(clock::set_at).await
     }
 
     async fn leave(&self, pool: PoolId, now: Timestamp) -> Result<()> {

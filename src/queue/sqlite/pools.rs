@@ -10,6 +10,7 @@ use crate::domain::{Event, JobState, PoolId};
 use crate::queue::{QueueError, Result};
 
 use super::advance::{abandon, move_job};
+use super::clock;
 use super::pool_lock::PoolLock;
 use super::row::{execute, select, time_value};
 
@@ -23,6 +24,7 @@ pub(super) fn join(
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<()> {
+    clock::see(tx, now)?;
     execute(
         tx,
         "INSERT INTO pools (pool_id, host, pid, started_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -31,7 +33,8 @@ pub(super) fn join(
     Ok(())
 }
 
-pub(super) fn renew(tx: &Connection, pool: &PoolId, expires_at: Timestamp) -> Result<()> {
+pub(super) fn renew(tx: &Connection, pool: &PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()> {
+    clock::see(tx, now)?;
     let changed = execute(
         tx,
         "UPDATE pools SET expires_at = ?2 WHERE pool_id = ?1",

@@ -116,7 +116,7 @@ impl World {
             Operation::Renew { pool } => {
                 let Some((pool, process)) = self.pool(pool) else { return };
                 let expires_at = self.in_45_seconds();
-                let renewed = refusal(self.queue(process).renew(pool.clone(), expires_at).await);
+                let renewed = refusal(self.queue(process).renew(pool.clone(), self.now, expires_at).await);
                 let known = self.model.pools.get_mut(&pool);
                 let expected = known.map(|known| known.expires_at = expires_at).ok_or(Refusal::PoolLost);
                 assert_eq!(renewed, expected);
@@ -189,8 +189,9 @@ impl World {
         let mut expected = Vec::new();
         for row in 0..rows {
             let (prompt, seconds) = (prompts >> row & 1, if row % 3 == 2 { 10 } else { 5 });
-            let input =
-                format!(r#"{{"image":"https://e.com/{row}.png","prompt":"{prompt}","duration":{seconds}}}"#);
+            let input = format!(
+                r#"{{"image":"https://e.com/{batch}/{row}.png","prompt":"{prompt}","duration":{seconds}}}"#
+            );
             let input: Input = serde_json::from_str(&input).expect("an input");
             let (row_key, providers) = (format!("r{row}"), via.to_vec());
             let estimate = Money::from_micros(price(via[0], seconds));

@@ -1,0 +1,299 @@
+//! The pool over hours of virtual time, against a provider that does what a test tells it to.
+//!
+//! Time goes on by itself whenever nobody has anything to do; the machine's clock can be set besides.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use overnight::catalog;
+use overnight::clock::Clock;
+use overnight::domain::{
+    Backoff, Failure, Input, JobState, Money, NewJob, Prediction, ProviderName, RetryPolicy,
+};
+use overnight::output::{Fetcher, LocalStore};
+use overnight::provider::{Acceptance, Doubt, Look, Provider, Submission, Trace};
+use overnight::queue::sqlite::SqliteQueue;
+use overnight::queue::{JobFilter, JobRecord, NewBatch, ProviderLimits, Queue, Selection};
+use overnight::worker::{Pace, Pool, PoolOptions, Rest, Tools};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The machine's clock: the time that has really passed, and by how much it was set.
+struct SetClock {
+    began: Instant,
+    set_by_ms: AtomicI64,
+}
+
+impl SetClock {
+    fn set_by(&self, by: SignedDuration) {
+        self.set_by_ms.fetch_add(i64::try_from(by.as_millis()).expect("a few hours"), Ordering::SeqCst);
+    }
+}
+
+impl Clock for SetClock {
+    fn now(&self) -> Timestamp {
+        let began: Timestamp = "2026-08-20T22:00:00Z".parse().expect("a time");
+        let passed = i64::try_from(self.began.elapsed().as_millis()).expect("a few hours");
+        let now = began.as_millisecond() + passed + self.set_by_ms.load(Ordering::SeqCst);
+        Timestamp::from_millisecond(now).expect("a time")
+    }
+}
+
+type Answer<T> = Box<dyn Fn(u32) -> Result<T, Failure> + Send + Sync>;
+type Search = Box<dyn Fn(u32, &Doubt) -> Result<Trace, Failure> + Send + Sync>;
+
+/// A provider that answers each call by its number, from 1.
+struct Scripted {
+    submit: Answer<Prediction>,
+    poll: Answer<Look>,
+    search: Search,
+    calls: [AtomicU32; 3],
+}
+
+impl Scripted {
+    fn polls(&self) -> u32 {
+        self.calls[1].load(Ordering::SeqCst)
+    }
+
+    fn creates(&self) -> u32 {
+        self.calls[0].load(Ordering::SeqCst)
+    }
+
+    fn count(&self, call: usize) -> u32 {
+        self.calls[call].fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+#[async_trait]
+impl Provider for Scripted {
+    fn name(&self) -> ProviderName {
+        ProviderName::Fal
+    }
+
+    async fn submit(&self, _: &Submission) -> Result<Acceptance, Failure> {
+        let prediction = (self.submit)(self.count(0))?;
+        Ok(Acceptance { prediction, early_cost: None })
+    }
+
+    async fn poll(&self, _: &Prediction, _: &Submission) -> Result<Look, Failure> {
+        (self.poll)(self.count(1))
+    }
+
+    async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
+        (self.search)(self.count(2), doubt)
+    }
+
+    async fn cancel(&self, _: &Prediction, _: &Submission) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn is_loopback(&self) -> bool {
+        false
+    }
+}
+
+struct Night {
+    clock: Arc<SetClock>,
+    provider: Arc<Scripted>,
+    queue: Arc<SqliteQueue>,
+    _dir: TempDir,
+}
+
+impl Night {
+    /// A queue with so many rows.
+    fn new(rows: usize, submit: Answer<Prediction>, poll: Answer<Look>, search: Search) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let queue = SqliteQueue::open_or_create(&dir.path().join("q.db")).expect("a queue");
+        let clock = Arc::new(SetClock { began: Instant::now(), set_by_ms: AtomicI64::new(0) });
+        let batch = NewBatch {
+            name: "b".into(),
+            model: "kling-v1-standard".into(),
+            folder: PathBuf::from("/renders/b"),
+            budget: None,
+        };
+        let mut staging = queue.stage(batch).expect("a staging");
+        for row in 0..rows {
+            let input = format!(r#"{{"image":"https://e.com/{row}.png","prompt":"{row}"}}"#);
+            let input: Input = serde_json::from_str(&input).expect("an input");
+            let providers = vec![ProviderName::Fal];
+            let estimate = Money::from_micros(225_000);
+            staging
+                .add(&NewJob { row_key: format!("r{row}"), line: 1, input, providers, estimate })
+                .expect("added");
+        }
+        staging.commit(clock.now()).expect("committed");
+        let provider = Arc::new(Scripted { submit, poll, search, calls: Default::default() });
+        Self { clock, provider, queue: Arc::new(queue), _dir: dir }
+    }
+
+    /// Works until the pool comes to rest, and tells how long that took.
+    async fn run(&self) -> Duration {
+        let began = Instant::now();
+        let provider: Arc<dyn Provider> = Arc::clone(&self.provider) as _;
+        let mut pace = Pace::default();
+        pace.poll_min = Duration::from_secs(2);
+        let tools = Tools {
+            queue: Arc::clone(&self.queue) as _,
+            providers: BTreeMap::from([(ProviderName::Fal, provider)]),
+            output: Arc::new(LocalStore),
+            fetcher: Fetcher::new().expect("a fetcher"),
+            catalog: Arc::new(catalog::load(&[]).expect("the catalogue")),
+            clock: Arc::clone(&self.clock) as _,
+            policy: RetryPolicy {
+                backoff: Backoff { base: Duration::from_secs(1), cap: MINUTE },
+                attempts: 3,
+                downloads: 8,
+            },
+            pace,
+            observer: Arc::new(|_| {}),
+        };
+        let limits = ProviderLimits { provider: ProviderName::Fal, in_flight: 4, creates_per_minute: 60 };
+        let options =
+            PoolOptions { workers: 8, batch: None, budget: None, watch: false, limits: vec![limits] };
+        let (_stop, stopped) = watch::channel(false);
+        let rest = Pool::run(Arc::new(tools), options, stopped).await.expect("a run without faults");
+        assert!(matches!(rest, Rest::Done(_)));
+        began.elapsed()
+    }
+
+    async fn job(&self) -> JobRecord {
+        self.queue.jobs(JobFilter::default(), None, 1).await.expect("the jobs").remove(0)
+    }
+}
+
+fn accept() -> Answer<Prediction> {
+    Box::new(|number| Ok(Prediction::from_id(format!("p-{number}"))))
+}
+
+fn never_searched() -> Search {
+    Box::new(|_, _| panic!("nothing is in doubt"))
+}
+
+fn lost() -> Failure {
+    Failure::Unknown { reason: "the connection broke off".into() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prediction_that_never_ends_is_given_up_with_its_id_and_looked_at_again_for_nothing() {
+    let night = Night::new(1, accept(), Box::new(|_| Ok(Look::Running)), never_searched());
+    let took = night.run().await;
+    assert!((30 * MINUTE..90 * MINUTE).contains(&took), "{took:?}");
+    assert!(night.provider.polls() < 150, "{} looks", night.provider.polls());
+    let job = night.job().await;
+    assert_eq!((job.state, job.prediction_id.as_deref()), (JobState::Failed, Some("p-1")));
+    let error = job.error.expect("a reason");
+    assert!(error.contains("p-1") && error.contains("`retry` looks again without paying"), "{error}");
+    let looks = night.provider.polls();
+    night.queue.retry(Selection::default(), night.clock.now()).await.expect("retried");
+    night.run().await;
+    assert!(night.provider.polls() > looks);
+    assert_eq!(night.provider.creates(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prediction_the_provider_forgot_is_given_up_with_its_id_after_some_minutes() {
+    let missing = || Look::Missing { reason: "fal answered 404: not found".into() };
+    let night = Night::new(1, accept(), Box::new(move |_| Ok(missing())), never_searched());
+    let took = night.run().await;
+    assert!((10 * MINUTE..20 * MINUTE).contains(&took), "{took:?}");
+    let job = night.job().await;
+    assert_eq!((job.state, job.prediction_id.as_deref()), (JobState::Failed, Some("p-1")));
+    assert_eq!(night.provider.creates(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_hours_is_waited_out_and_counts_against_nobody() {
+    let began = Instant::now();
+    let poll: Answer<Look> = Box::new(move |_| {
+        if began.elapsed() < 8 * 60 * MINUTE {
+            return Err(Failure::Transient { reason: "fal cannot be reached".into(), retry_after: None });
+        }
+        let (reason, cost) = ("the model failed".into(), None);
+        Ok(Look::Failed { reason, cost, retryable: false })
+    });
+    let night = Night::new(1, accept(), poll, never_searched());
+    let took = night.run().await;
+    assert!(took < 8 * 60 * MINUTE + 2 * MINUTE, "{took:?}");
+    assert_eq!(night.job().await.error.as_deref(), Some("the model failed"));
+    assert!(night.provider.polls() < 8 * 60 * 3, "{} looks", night.provider.polls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_with_the_id_of_another_job_is_no_answer() {
+    let submit: Answer<Prediction> = Box::new(|_| Ok(Prediction::from_id("p-1")));
+    let failed = |_| Ok(Look::Failed { reason: "no".into(), cost: None, retryable: false });
+    let search: Search = Box::new(|_, doubt| {
+        assert_eq!(doubt.owned, ["p-1"]);
+        Ok(Trace::Found(Prediction::from_id("p-2")))
+    });
+    let night = Night::new(2, submit, Box::new(failed), search);
+    night.run().await;
+    let jobs = night.queue.jobs(JobFilter::default(), None, 10).await.expect("the jobs");
+    let mut ids: Vec<_> = jobs.into_iter().filter_map(|job| job.prediction_id).collect();
+    ids.sort();
+    assert_eq!(ids, ["p-1", "p-2"]);
+    assert_eq!(night.provider.creates(), 2);
+}
+
+/// A create whose answer is lost, at a provider that lists it only after `listed`; after the first search the clock is set.
+async fn clock_set_in_doubt(by: SignedDuration, listed: Duration) -> (Night, Vec<Timestamp>) {
+    let began = Instant::now();
+    let windows = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&windows);
+    let clock = Arc::new(SetClock { began, set_by_ms: AtomicI64::new(0) });
+    let to_set = Arc::clone(&clock);
+    let search: Search = Box::new(move |number, doubt| {
+        seen.lock().expect("a list").push(doubt.window().0);
+        if number == 1 {
+            to_set.set_by(by);
+        }
+        let is_listed = began.elapsed() >= listed;
+        let absent = Trace::Absent { lists_running: false };
+        Ok(if is_listed { Trace::Found(Prediction::from_id("p-1")) } else { absent })
+    });
+    let failed = |_| Ok(Look::Failed { reason: "no".into(), cost: None, retryable: false });
+    let night = Night { clock, ..Night::new(1, Box::new(|_| Err(lost())), Box::new(failed), search) };
+    night.run().await;
+    let windows = windows.lock().expect("a list").clone();
+    (night, windows)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_set_forward_proves_nothing_absent() {
+    let by = SignedDuration::from_hours(3);
+    let (night, _) = clock_set_in_doubt(by, 8 * MINUTE).await;
+    assert_eq!(night.provider.creates(), 1, "it was there, and not listed yet");
+    assert_eq!(night.job().await.prediction_id.as_deref(), Some("p-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_set_back_keeps_nothing_waiting_for_hours_and_is_searched_around() {
+    let began = Instant::now();
+    let (night, windows) = clock_set_in_doubt(SignedDuration::from_hours(-5), 8 * MINUTE).await;
+    assert!(began.elapsed() < 12 * MINUTE, "{:?}", began.elapsed());
+    assert_eq!(night.provider.creates(), 1);
+    let submitted: Timestamp = "2026-08-20T22:00:00Z".parse().expect("a time");
+    let last = windows.last().expect("a search");
+    assert!(*last < submitted - SignedDuration::from_hours(24), "{windows:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_arrived_is_sent_again_once_the_wait_is_over_and_not_before() {
+    let search: Search = Box::new(|_, _| Ok(Trace::Absent { lists_running: false }));
+    let submit: Answer<Prediction> =
+        Box::new(|number| if number == 1 { Err(lost()) } else { Ok(Prediction::from_id("p-2")) });
+    let failed = |_| Ok(Look::Failed { reason: "no".into(), cost: None, retryable: false });
+    let night = Night::new(1, submit, Box::new(failed), search);
+    let took = night.run().await;
+    // 60 seconds for the history, and three times the 270 a prediction takes, because it lists only what has ended.
+    assert!((870..1000).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(night.provider.creates(), 2);
+}
