@@ -16,4 +16,5 @@ mod model;
 mod pool;
 mod queue;
 mod readme;
+mod trouble;
 mod worker;
