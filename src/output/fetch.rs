@@ -19,7 +19,11 @@ use super::ByteStream;
 const LARGEST: u64 = 2 << 30;
 
 /// A download may take long, but not stand still for so long.
-const STALL: Duration = Duration::from_secs(30);
+const STALL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+
+/// Nor may it go on for ever, byte by byte: a worker waits for it.
+const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 3600 });
+
 const CONNECT: Duration = Duration::from_secs(10);
 const MOST_REDIRECTS: usize = 5;
 
@@ -62,6 +66,7 @@ impl Fetcher {
             tls::client_builder(tls::ANY_HTTP)
                 .connect_timeout(CONNECT)
                 .read_timeout(STALL)
+                .timeout(LONGEST)
                 .user_agent(concat!("overnight/", env!("CARGO_PKG_VERSION")))
                 .redirect(redirect::Policy::custom(move |attempt| {
                     if attempt.previous().len() > MOST_REDIRECTS {
@@ -130,7 +135,7 @@ fn check_link(link: &Url, only_public: bool) -> Result<(), FetchError> {
 /// Describes a failure without the link in it.
 fn transient(error: reqwest::Error) -> FetchError {
     let kind = if error.is_timeout() {
-        "the download stood still"
+        "the download stood still, or took too long"
     } else if error.is_connect() {
         "the link's host cannot be reached"
     } else if error.is_redirect() {
@@ -162,10 +167,43 @@ impl Resolve for PublicOnly {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     fn allowed(link: &str, only_public: bool) -> bool {
         check_link(&Url::parse(link).unwrap(), only_public).is_ok()
+    }
+
+    /// A server that announces a megabyte and sends a byte of it now and then.
+    async fn dripping(pause: Duration) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let link = format!("http://{}/a.mp4", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = socket.read(&mut [0; 1024]).await;
+            let mut drip: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1048576\r\n\r\n";
+            while socket.write_all(drip).await.is_ok() {
+                tokio::time::sleep(pause).await;
+                drip = b".";
+            }
+        });
+        link
+    }
+
+    #[tokio::test]
+    async fn a_download_that_stands_still_or_drips_comes_to_an_end() {
+        for pause in [Duration::from_millis(100), Duration::from_secs(10)] {
+            let began = Instant::now();
+            let fetch = Fetcher::new().unwrap().get(&dripping(pause).await, true).await.unwrap();
+            let last = fetch.bytes.collect::<Vec<_>>().await.pop().unwrap();
+            let told = last.unwrap_err().to_string();
+            assert!(told.starts_with("the download stood still, or took too long"), "{told}");
+            assert!(began.elapsed() < 2 * LONGEST, "{:?}", began.elapsed());
+        }
     }
 
     #[test]

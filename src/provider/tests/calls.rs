@@ -1,7 +1,5 @@
 //! What holds for every call, whichever API it goes to.
 
-use std::time::Duration;
-
 use axum::response::Response;
 use serde_json::json;
 
@@ -170,5 +168,14 @@ async fn a_history_searched_by_a_wrong_clock_proves_nothing() {
                 assert!(told.contains("seconds") && told.ends_with("set the clock"), "{told}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_byte_by_byte_holds_nobody_up_and_leaves_a_create_unknown() {
+    let base = dripping().await;
+    for provider in all(&base) {
+        assert_eq!(kind(&provider.submit(&submission()).await), "unknown");
+        assert_eq!(kind(&provider.poll(&prediction(), &submission()).await), "transient");
     }
 }

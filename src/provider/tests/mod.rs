@@ -6,6 +6,7 @@ mod eachlabs;
 mod fal;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
@@ -100,6 +101,25 @@ async fn broken(bytes: &'static [u8]) -> (Url, Arc<Mutex<u32>>) {
         }
     });
     (base, calls)
+}
+
+/// A server that begins an answer and gives a byte of it now and then, for ever.
+async fn dripping() -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = address(&listener);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let _ = socket.read(&mut [0; 4096]).await;
+                let mut drip: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{";
+                while socket.write_all(drip).await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    drip = b" ";
+                }
+            });
+        }
+    });
+    base
 }
 
 /// An address where nobody listens.
