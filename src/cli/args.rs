@@ -155,6 +155,9 @@ pub struct RunArgs {
     /// Stop when the batches in question have cost this many dollars, earlier runs included
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
+    /// Submit a job so often at most when its predictions fail unbilled and may fare better [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub attempts: Option<u32>,
     /// Wait for more work for ever
     #[arg(long)]
     pub watch: bool,

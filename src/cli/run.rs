@@ -46,9 +46,10 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
         let progress = progress.clone();
         Arc::new(move |event: Event| progress.saw(event))
     };
-    let tools = Arc::new(setup.tools(Arc::clone(&queue), providers, observer).await?);
+    let mut tools = setup.tools(Arc::clone(&queue), providers, observer).await?;
+    tools.policy.attempts = args.attempts.unwrap_or(tools.policy.attempts);
     let stop = stop_on_signal()?;
-    let rest = Pool::run(tools, options, stop).await;
+    let rest = Pool::run(Arc::new(tools), options, stop).await;
     progress.end().await;
     let status = queue.status(args.batch.clone()).await?;
     summary::tell(&queue, &status, args.batch.as_deref()).await?;

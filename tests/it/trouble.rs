@@ -5,7 +5,6 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
-use serde_json::json;
 
 use crate::support::{Workplace, roomy};
 
@@ -46,23 +45,6 @@ fn huge_and_compressed_bodies_of_looks_pass() {
 #[test]
 fn a_web_page_in_place_of_a_clip_is_not_kept() {
     survives(&[(Call::Download, Fault::Garbage)]);
-}
-
-#[test]
-fn an_empty_balance_stops_the_run_with_what_to_do_and_keeps_every_job() {
-    let workplace = Workplace::new(SimulatorOptions { no_balance: true, ..roomy() });
-    workplace.load(6, EVERYWHERE);
-    let run = workplace.run(&["run"]);
-    assert_eq!(run.code, 1, "{run:?}");
-    for provider in ["eachlabs", "fal", "aimlapi"] {
-        assert!(run.stderr.contains(&format!("{provider} is paused: ")), "{run:?}");
-        assert!(run.stderr.contains(&format!("top up the balance at {provider}")), "{run:?}");
-    }
-    let batch = &workplace.status()["batches"][0];
-    assert_eq!((&batch["jobs"]["queued"], &batch["reserved_usd"]), (&json!(6), &json!("0")));
-    workplace.simulator.change(|options| options.no_balance = false);
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(6);
 }
 
 #[test]

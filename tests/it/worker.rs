@@ -156,6 +156,20 @@ fn without_a_history_nothing_is_sent_twice_and_the_risk_is_shown() {
 }
 
 #[test]
+fn predictions_that_fail_unbilled_are_made_anew_as_often_as_allowed() {
+    let faults = Faults::default().with(Call::Create, Fault::FailedPrediction, 1.0);
+    for (attempts, creates) in [("1", 2), ("4", 8)] {
+        let workplace = Workplace::new(SimulatorOptions { faults: faults.clone(), ..roomy() });
+        workplace.load(2, "fal");
+        assert_eq!(workplace.run(&["run", "--attempts", attempts]).code, 3);
+        assert_eq!(workplace.ledger().entries.len(), creates);
+        let shown = workplace.run(&["show", "row-0", "--json"]).stdout;
+        let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+        assert_eq!(shown["attempt_list"].as_array().map(Vec::len), Some(creates / 2), "{shown}");
+    }
+}
+
+#[test]
 fn predictions_that_fail_unbilled_are_made_anew_at_most_three_times() {
     let faults = Faults::default().with(Call::Create, Fault::FailedPrediction, 1.0);
     let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
