@@ -7,8 +7,8 @@ use crate::queue::{JobFilter, JobRecord};
 use super::args::{ExportArgs, ExportFormat, Global};
 use super::exit::Exit;
 use super::jobs::for_each_job;
-use super::render;
 use super::setup::Setup;
+use super::{render, summary};
 
 /// The columns of the CSV, which are the keys of the JSON objects.
 const COLUMNS: [&str; 18] = [
@@ -36,6 +36,7 @@ const COLUMNS: [&str; 18] = [
 pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
     let queue = setup.queue()?;
+    let doubts = summary::doubts(&queue.status(args.batch.clone()).await?);
     let filter = JobFilter { batch: args.batch, state: None };
     match args.format {
         ExportFormat::Jsonl => for_each_job(queue.as_ref(), filter, |job| render::json(&job)).await?,
@@ -45,6 +46,10 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<
             for_each_job(queue.as_ref(), filter, |job| Ok(csv.write_record(cells(&job)?)?)).await?;
             csv.flush()?;
         }
+    }
+    // The records tell it as well: `in_doubt`, with the estimate that may have been paid.
+    if let Some(doubts) = doubts {
+        render::note(doubts);
     }
     Ok(Exit::Success)
 }

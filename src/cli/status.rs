@@ -11,8 +11,8 @@ use crate::queue::{BatchStatus, Status};
 
 use super::args::{Global, StatusArgs};
 use super::exit::Exit;
-use super::render;
 use super::setup::Setup;
+use super::{render, summary};
 
 /// Tells how the queue stands, once or every second.
 pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {
@@ -60,6 +60,9 @@ fn tell(setup: &Setup, status: &Status, as_json: bool) -> anyhow::Result<()> {
         ]);
     }
     render::table(&table)?;
+    if let Some(doubts) = summary::doubts(status) {
+        render::line(doubts)?;
+    }
     for provider in &status.providers {
         let limit = setup.config.in_flight(provider.provider);
         let gate = match (&provider.paused, provider.creates_from) {

@@ -2,13 +2,22 @@
 
 use std::sync::Arc;
 
-use crate::domain::JobState;
+use crate::domain::{JobState, Money};
 use crate::queue::{JobFilter, Queue, Status};
 
 use super::render;
 
 /// The most jobs listed one by one.
 const MOST_LISTED: usize = 10;
+
+/// Says how many jobs are in doubt, what they may have cost, and what a person can do; `None` where none is.
+pub(super) fn doubts(status: &Status) -> Option<String> {
+    let jobs: u64 = status.batches.iter().map(|batch| batch.count(JobState::InDoubt)).sum();
+    let at_risk: Money = status.batches.iter().map(|batch| batch.at_risk).sum();
+    let jobs = (jobs > 0).then(|| render::count(jobs, "job"))?;
+    let remedy = "`overnight resolve JOB --adopt ID`, `--resubmit` or `--fail`";
+    Some(format!("{jobs} in doubt, ${at_risk} at risk: {remedy}"))
+}
 
 /// Tells how the batches stand.
 pub(super) async fn tell(queue: &Arc<dyn Queue>, status: &Status, batch: Option<&str>) -> anyhow::Result<()> {
@@ -17,11 +26,12 @@ pub(super) async fn tell(queue: &Arc<dyn Queue>, status: &Status, batch: Option<
         if jobs == 0 {
             continue;
         }
-        let (verb, remedy) = match state {
-            JobState::InDoubt => ("in doubt", "`overnight resolve JOB --adopt ID`, `--resubmit` or `--fail`"),
-            _ => ("failed", "`overnight retry JOB` tries again; what is paid is not paid again"),
-        };
-        render::line(format_args!("{} {verb}: {remedy}", render::count(jobs, "job")))?;
+        render::line(doubts(status).filter(|_| state == JobState::InDoubt).unwrap_or_else(|| {
+            format!(
+                "{} failed: `overnight retry JOB` tries again; what is paid is not paid again",
+                render::count(jobs, "job")
+            )
+        }))?;
         let filter = JobFilter { batch: batch.map(str::to_owned), state: Some(state) };
         for job in queue.jobs(filter, None, MOST_LISTED).await? {
             let risk =

@@ -152,7 +152,12 @@ fn without_a_history_nothing_is_sent_twice_and_the_risk_is_shown() {
     let held = batch["jobs"]["in_doubt"].as_f64().expect("a count");
     assert!(held > 0.0);
     assert!(micros(&batch["at_risk_usd"]) >= held * 225_000.0);
-    assert!(run.stdout.contains("at risk"), "{run:?}");
+    let at_risk = batch["at_risk_usd"].as_str().expect("money");
+    let said = format!("{held} {} in doubt, ${at_risk} at risk", if held == 1.0 { "job" } else { "jobs" });
+    let (status, export) = (workplace.run(&["status"]), workplace.run(&["export", "--format", "csv"]));
+    assert!(run.stdout.contains(&said), "{run:?}");
+    assert!(status.stdout.contains(&said), "{status:?}");
+    assert!(export.stderr.contains(&said) && !export.stdout.contains("at risk"), "{export:?}");
 }
 
 #[test]
