@@ -96,7 +96,7 @@ pub struct Standing {
     pub moving: u64,
     /// Jobs in doubt that wait for a person.
     pub held: u64,
-    /// Jobs leased, by this pool or another.
+    /// Jobs leased, by this pool or another; of every batch while creates wait.
     pub leased: u64,
     /// The earliest time at which something can be claimed that cannot be now; `None` when only another step's end,
     /// or a person, can change that.

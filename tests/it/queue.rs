@@ -75,8 +75,8 @@ impl Bench {
         staging.commit(start()).expect("committed");
     }
 
-    async fn claim(&self, who: &str, now: Timestamp, steps: usize) -> Vec<Claim> {
-        let request = ClaimRequest {
+    fn request(&self, who: &str, now: Timestamp, steps: usize) -> ClaimRequest {
+        ClaimRequest {
             pool_id: pool(who),
             now,
             batch: None,
@@ -85,8 +85,11 @@ impl Bench {
             downloads: steps,
             providers: vec![self.limits],
             catalog: Arc::clone(&self.catalog),
-        };
-        self.queue.claim(request).await.expect("a claim").claims
+        }
+    }
+
+    async fn claim(&self, who: &str, now: Timestamp, steps: usize) -> Vec<Claim> {
+        self.queue.claim(self.request(who, now, steps)).await.expect("a claim").claims
     }
 
     async fn accept(&self, claim: &Claim, id: &str, now: Timestamp) {
@@ -280,6 +283,36 @@ async fn one_prediction_never_belongs_to_two_jobs() {
     let job = bench.queue.find("r1".into(), None).await.expect("the job");
     let adopted = bench.queue.resolve(job.job_id, Decision::Adopt(Prediction::from_id("p")), start()).await;
     assert!(matches!(adopted, Err(QueueError::Conflict(_))), "{adopted:?}");
+}
+
+#[tokio::test]
+async fn a_run_of_one_batch_looks_at_what_holds_the_slots_it_waits_for() {
+    let mut bench = Bench::with_rows(1).await;
+    bench.limits.in_flight = 1;
+    let other = bench.claim("one", start(), 1).await.remove(0);
+    bench.accept(&other, "p", start() + SignedDuration::from_secs(5)).await;
+    let batch = NewBatch {
+        name: "a".into(),
+        model: "kling-v1-standard".into(),
+        folder: PathBuf::from("/renders/a"),
+        budget: None,
+    };
+    let mut staging = bench.queue.stage(batch).expect("a staging");
+    let input: Input =
+        serde_json::from_str(r#"{"image":"https://e.com/a.png","prompt":"a"}"#).expect("an input");
+    let (providers, estimate) = (vec![ProviderName::Eachlabs], Money::from_micros(PRICE));
+    staging.add(&NewJob { row_key: "a".into(), line: 1, input, providers, estimate }).expect("added");
+    staging.commit(start()).expect("committed");
+    let now = start() + SignedDuration::from_secs(2);
+    let claimed = bench.queue.claim(ClaimRequest { batch: Some("a".into()), ..bench.request("one", now, 5) });
+    let standing = claimed.await.expect("a claim").standing;
+    assert!(!standing.is_at_rest(), "{standing:?}");
+    let later = start() + SignedDuration::from_secs(9);
+    let claimed =
+        bench.queue.claim(ClaimRequest { batch: Some("a".into()), ..bench.request("one", later, 5) });
+    let claims = claimed.await.expect("a claim").claims;
+    assert_eq!(claims.len(), 1);
+    assert_eq!((claims[0].lease.job_id, claims[0].job.batch.as_str()), (other.lease.job_id, "b"));
 }
 
 #[tokio::test]

@@ -15,17 +15,24 @@ pub(super) fn claim(tx: &Connection, request: &ClaimRequest) -> Result<Claimed> 
     }
     let mut creates = Creates::begin(tx, request)?;
     // Looks free slots, creates fill them, downloads can wait: in that order nothing of the provider's stands idle.
-    let mut claims = moving(tx, request, JobState::Running, request.steps)?;
-    claims.extend(moving(tx, request, JobState::InDoubt, request.steps - claims.len())?);
+    let looks_at = creates.looks_at;
+    let mut claims = moving(tx, request, looks_at, JobState::Running, request.steps)?;
+    claims.extend(moving(tx, request, looks_at, JobState::InDoubt, request.steps - claims.len())?);
     claims.extend(creates.claim(request.steps - claims.len())?);
     let downloads = request.downloads.min(request.steps - claims.len());
-    claims.extend(moving(tx, request, JobState::Downloading, downloads)?);
+    claims.extend(moving(tx, request, request.batch.as_deref(), JobState::Downloading, downloads)?);
     let standing = creates.standing()?;
     Ok(Claimed { claims, standing })
 }
 
 /// Claims jobs between create and clip whose next step is due.
-fn moving(tx: &Connection, request: &ClaimRequest, state: JobState, most: usize) -> Result<Vec<Claim>> {
+fn moving(
+    tx: &Connection,
+    request: &ClaimRequest,
+    batch: Option<&str>,
+    state: JobState,
+    most: usize,
+) -> Result<Vec<Claim>> {
     if most == 0 {
         return Ok(Vec::new());
     }
@@ -48,7 +55,7 @@ fn moving(tx: &Connection, request: &ClaimRequest, state: JobState, most: usize)
         named_params! {
             ":state": state.as_str(),
             ":now": request.now.as_millisecond(),
-            ":batch": request.batch,
+            ":batch": batch,
             ":download": step == Step::Download,
             ":providers": providers_word(request),
             ":most": i64::try_from(most).unwrap_or(i64::MAX),

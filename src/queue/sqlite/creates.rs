@@ -44,6 +44,8 @@ pub(super) struct Creates<'a> {
     pub(super) request: &'a ClaimRequest,
     pub(super) batches: Vec<Batch>,
     pub(super) paces: Vec<Pace>,
+    /// The batch whose predictions are looked at; all, while creates wait: the slots they wait for may be another's.
+    pub(super) looks_at: Option<&'a str>,
     /// Jobs put behind others, because they have to wait for their twins.
     twins: u32,
     pub(super) budget_reached: bool,
@@ -66,7 +68,14 @@ impl<'a> Creates<'a> {
         let batches = batches(tx, request.batch.as_deref())?;
         let paces = request.providers.iter().map(|limits| Pace::read(tx, *limits, request.now));
         let paces = paces.collect::<Result<_>>()?;
-        Ok(Self { tx, request, batches, paces, twins: 0, budget_reached: false, unroutable: None })
+        let waiting: Option<i64> = value(
+            tx,
+            "SELECT jobs FROM job_counts WHERE state = 'queued' AND jobs > 0
+               AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1)) LIMIT 1",
+            [request.batch.as_deref()],
+        )?;
+        let looks_at = request.batch.as_deref().filter(|_| waiting.is_none());
+        Ok(Self { tx, request, batches, paces, looks_at, twins: 0, budget_reached: false, unroutable: None })
     }
 
     /// Claims creates one at a time: each job in its turn, on the first of its providers that has room.

@@ -46,7 +46,7 @@ impl Creates<'_> {
             self.tx,
             "SELECT count(*) FROM jobs WHERE lease_pool IS NOT NULL
                AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
-            [batch],
+            [self.looks_at],
         )?
         .unwrap_or(0);
         let due = [self.next_move()?, self.next_create()?];
@@ -65,9 +65,10 @@ impl Creates<'_> {
                  LEFT JOIN providers p ON p.provider = a.provider
                  WHERE j.state IN ('in_doubt', 'running', 'downloading') AND j.lease_token IS NULL
                    AND (j.state = 'downloading' OR (instr(?2, a.provider) > 0 AND NOT ifnull(p.refuses_looks, 0)))
-                   AND (?1 IS NULL OR j.batch_id = (SELECT batch_id FROM batches WHERE name = ?1)))
+                   AND (j.state <> 'downloading' AND ?4 IS NULL OR ?1 IS NULL
+                        OR j.batch_id = (SELECT batch_id FROM batches WHERE name = ?1)))
              WHERE at > ?3",
-            params![self.request.batch, providers_word(self.request), self.request.now.as_millisecond()],
+            params![self.request.batch, providers_word(self.request), self.request.now.as_millisecond(), self.looks_at],
         )?;
         millis.map(row::time).transpose()
     }

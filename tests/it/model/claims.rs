@@ -34,9 +34,10 @@ impl World {
     /// Which jobs are claimed is up to the queue: each must be allowed, and none that is allowed held back.
     fn check_claims(&mut self, request: &ClaimRequest, claimed: &Claimed) {
         let mut downloads = 0;
+        let looks_at = self.looks_at(request);
         for claim in &claimed.claims {
             let job_id = claim.lease.job_id;
-            let allowed = self.allowed(request, job_id, self.now);
+            let allowed = self.allowed(request, looks_at, job_id, self.now);
             let provider = (claim.step == Step::Submit).then_some(claim.attempt.provider);
             assert_eq!(allowed, Some((claim.step, provider)), "{:?}", self.model.jobs[&job_id]);
             let lease = (claim.lease.token, request.pool_id.clone());
@@ -50,7 +51,7 @@ impl World {
         assert!(claimed.claims.len() <= request.steps && downloads <= request.downloads);
         if claimed.claims.len() < request.steps {
             for job_id in self.model.jobs.keys() {
-                let held_back = self.allowed(request, *job_id, self.now);
+                let held_back = self.allowed(request, looks_at, *job_id, self.now);
                 let no_slot = downloads == request.downloads;
                 assert!(
                     held_back.is_none_or(|(step, _)| step == Step::Download && no_slot),
@@ -58,19 +59,30 @@ impl World {
                 );
             }
         }
-        self.check_standing(request, claimed);
+        self.check_standing(request, looks_at, claimed);
+    }
+
+    /// The batch whose predictions are looked at: while creates wait, every batch's, for the slots they may free.
+    fn looks_at<'a>(&self, request: &'a ClaimRequest) -> Option<&'a str> {
+        let only = request.batch.as_deref()?;
+        let waits = |job: &Job| job.batch == only && job.state == JobState::Queued;
+        (!self.model.jobs.values().any(waits)).then_some(only)
     }
 
     /// The step that may be claimed for a job, and where a create goes.
     fn allowed(
         &self,
         request: &ClaimRequest,
+        looks_at: Option<&str>,
         job_id: JobId,
         now: Timestamp,
     ) -> Option<(Step, Option<ProviderName>)> {
         let (model, job) = (&self.model, &self.model.jobs[&job_id]);
         let is_asked_for = |batch: &str| request.batch.as_deref().is_none_or(|only| only == batch);
-        if job.lease.is_some() || !is_asked_for(job.batch) || job.due_at? > now {
+        let is_look = matches!(job.state, JobState::Running | JobState::InDoubt);
+        let is_in_question =
+            if is_look { looks_at.is_none_or(|only| only == job.batch) } else { is_asked_for(job.batch) };
+        if job.lease.is_some() || !is_in_question || job.due_at? > now {
             return None;
         }
         let limits = |name: ProviderName| request.providers.iter().find(|limits| limits.provider == name);
@@ -108,7 +120,7 @@ impl World {
     }
 
     /// A run ends when the queue says that nothing goes on by itself: then nothing may.
-    fn check_standing(&self, request: &ClaimRequest, claimed: &Claimed) {
+    fn check_standing(&self, request: &ClaimRequest, looks_at: Option<&str>, claimed: &Claimed) {
         let standing = &claimed.standing;
         let only = request.batch.as_deref();
         let jobs = || self.model.jobs.values().filter(|job| only.is_none_or(|only| only == job.batch));
@@ -116,7 +128,9 @@ impl World {
         let held =
             count(&|job| job.state == JobState::InDoubt && job.due_at.is_none() && job.lease.is_none());
         assert_eq!(standing.queued, count(&|job| job.state == JobState::Queued));
-        assert_eq!(standing.leased, count(&|job| job.lease.is_some()));
+        let leased = self.model.jobs.values().filter(|job| job.lease.is_some());
+        let leased = leased.filter(|job| looks_at.is_none_or(|only| only == job.batch));
+        assert_eq!(standing.leased, leased.count() as u64);
         assert_eq!(standing.held, held);
         assert_eq!(
             standing.moving + held,
@@ -128,8 +142,9 @@ impl World {
         for millis in [1, 1_000, 30_000, 60_000, 600_000] {
             let later = self.now + SignedDuration::from_millis(millis);
             for job_id in self.model.jobs.keys() {
-                let step = self.allowed(request, *job_id, later);
-                let is_left = step.is_none() || self.allowed(request, *job_id, self.now).is_some();
+                let allowed = |at| self.allowed(request, looks_at, *job_id, at);
+                let step = allowed(later);
+                let is_left = step.is_none() || allowed(self.now).is_some();
                 assert!(
                     is_left || standing.next_due.is_some_and(|due| due <= later),
                     "{job_id} can {step:?} at {later}, but the queue says {standing:?}"
