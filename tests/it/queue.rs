@@ -6,7 +6,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
 use overnight::domain::{
-    AttemptState, Catalog, Input, JobState, Money, NewJob, Outcome, PoolId, Prediction, ProviderName,
+    AttemptState, Catalog, Cost, CostSource, Input, JobState, Money, NewJob, Outcome, PoolId, Prediction,
+    ProviderName,
 };
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{
@@ -283,6 +284,28 @@ async fn one_prediction_never_belongs_to_two_jobs() {
     let job = bench.queue.find("r1".into(), None).await.expect("the job");
     let adopted = bench.queue.resolve(job.job_id, Decision::Adopt(Prediction::from_id("p")), start()).await;
     assert!(matches!(adopted, Err(QueueError::Conflict(_))), "{adopted:?}");
+}
+
+#[tokio::test]
+async fn a_cost_that_was_reported_is_not_replaced_by_the_rules() {
+    let bench = Bench::with_rows(1).await;
+    let claim = bench.claim("one", start(), 1).await.remove(0);
+    bench.accept(&claim, "p", start()).await;
+    for (amount, source) in [(200_000, CostSource::Reported), (PRICE, CostSource::Rule)] {
+        let look = bench.claim("one", start(), 1).await.remove(0);
+        let (output_url, cost) =
+            ("https://e.com/a.mp4".into(), Cost { amount: Money::from_micros(amount), source });
+        let finished = Outcome::Finished { output_url, cost, processing: None, due_at: start() };
+        bench.queue.advance(look.lease, finished, None, start()).await.expect("finished");
+        let download = bench.claim("one", start(), 1).await.remove(0);
+        let expired = Outcome::LinkExpired { due_at: start(), reason: "403".into() };
+        bench.queue.advance(download.lease, expired, None, start()).await.expect("expired");
+    }
+    let job = bench.queue.find("r0".into(), None).await.expect("the job");
+    assert_eq!(
+        (job.cost_usd, job.cost_source),
+        (Some(Money::from_micros(200_000)), Some(CostSource::Reported))
+    );
 }
 
 #[tokio::test]

@@ -185,7 +185,10 @@ fn record_attempt(tx: &Connection, held: &Held, outcome: &Outcome, now: Timestam
                      WHERE attempt_id = ?1",
                     params![attempt_id, output_url, processing.map(millis)],
                 )?;
-                close(tx, attempt_id, state, Some(*cost), None, now)?;
+                // A look for a fresh link may say less of the cost than the first one did.
+                if !(held.clip_is_made && cost.source == CostSource::Rule) {
+                    close(tx, attempt_id, state, Some(*cost), None, now)?;
+                }
             }
             Outcome::PredictionFailed { reason, cost, .. } => {
                 close(tx, attempt_id, state, Some(*cost), Some(reason), now)?;
