@@ -117,3 +117,22 @@ fn a_server_without_tls_gets_neither_key_nor_create() {
     assert_eq!(workplace.run(&["run"]).code, 0);
     workplace.assert_all_made(2);
 }
+
+#[test]
+fn what_runs_when_the_balance_ends_is_still_looked_at_and_fetched() {
+    let workplace = Workplace::new(roomy());
+    workplace.load(30, "eachlabs");
+    let run = workplace.command(&["run"]).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let patience = Instant::now() + Duration::from_secs(30);
+    while workplace.ledger().entries.len() < 5 {
+        assert!(Instant::now() < patience, "the run does not get on");
+        std::thread::yield_now();
+    }
+    workplace.simulator.change(|options| options.no_balance = true);
+    let run = run.wait_with_output().expect("it ended");
+    assert_eq!(run.status.code(), Some(1));
+    let made = workplace.ledger().entries.len();
+    let jobs = &workplace.status()["batches"][0]["jobs"];
+    assert_eq!(jobs["succeeded"].as_u64(), u64::try_from(made).ok());
+    assert_eq!(jobs["queued"].as_u64(), u64::try_from(30 - made).ok());
+}
