@@ -10,29 +10,20 @@ fn signal(name: &str, pid: u32) {
     assert!(sent.expect("kill starts").success());
 }
 
-/// Waits until the simulated providers have taken so many creates.
-fn wait_for_creates(workplace: &Workplace, creates: usize) {
-    let patience = Instant::now() + Duration::from_secs(30);
-    while workplace.ledger().entries.len() < creates {
-        assert!(Instant::now() < patience, "the run does not get on");
-        std::thread::yield_now();
-    }
-}
-
 #[test]
 fn a_killed_run_goes_on_at_once_and_pays_nothing_twice() {
     let workplace = Workplace::new(roomy());
     workplace.load(60, "eachlabs");
     for creates in [5, 20, 40] {
         let mut run = workplace.start(&["run"]);
-        wait_for_creates(&workplace, creates);
+        workplace.wait_for_creates(creates);
         signal("KILL", run.id());
         run.wait().expect("it ended");
     }
     let before = workplace.ledger().entries.len();
     let mut run = workplace.start(&["run"]);
     let began = Instant::now();
-    wait_for_creates(&workplace, before + 1);
+    workplace.wait_for_creates(before + 1);
     assert!(began.elapsed() < Duration::from_secs(2), "it took {:?} to go on", began.elapsed());
     assert!(run.wait().expect("it ended").success());
     workplace.assert_all_made(60);
@@ -44,7 +35,7 @@ fn a_killed_run_over_all_providers_loses_nothing() {
     workplace.load(60, "eachlabs,fal,aimlapi");
     for creates in [3, 30] {
         let mut run = workplace.start(&["run"]);
-        wait_for_creates(&workplace, creates);
+        workplace.wait_for_creates(creates);
         signal("KILL", run.id());
         run.wait().expect("it ended");
     }
@@ -60,7 +51,7 @@ fn an_interrupted_run_saves_its_state_and_says_how_to_go_on() {
         let mut command = workplace.command(&["run"]);
         command.stderr(std::process::Stdio::piped());
         let run = command.spawn().expect("the binary starts");
-        wait_for_creates(&workplace, 5);
+        workplace.wait_for_creates(5);
         signal(name, run.id());
         let output = run.wait_with_output().expect("it ended");
         assert_eq!(output.status.code(), Some(130));

@@ -70,7 +70,7 @@ impl Storm {
             if self.rows == 0 || running.len() < before {
                 self.add_rows();
             }
-            let until = Duration::from_millis(self.random.u64(20..400));
+            let until = Duration::from_millis(self.random.u64(20..260));
             let victim = self.random.usize(..self.processes);
             let began = Instant::now();
             if running.len() < self.processes {

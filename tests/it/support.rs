@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use overnight::simulator::{Ledger, Limits, Simulator, SimulatorOptions};
 use serde_json::Value;
@@ -96,6 +97,15 @@ impl Workplace {
         self.manifest("batch.csv", rows);
         let loaded = self.run(&["load", "batch.csv", "--model", "kling-v1-standard", "--via", via]);
         assert_eq!(loaded.code, 0, "{loaded:?}");
+    }
+
+    /// Waits until the simulated providers have taken so many creates.
+    pub(crate) fn wait_for_creates(&self, creates: usize) {
+        let patience = Instant::now() + Duration::from_secs(30);
+        while self.ledger().entries.len() < creates {
+            assert!(Instant::now() < patience, "the run does not get on");
+            std::thread::yield_now();
+        }
     }
 
     pub(crate) fn ledger(&self) -> Ledger {

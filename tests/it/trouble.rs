@@ -123,11 +123,7 @@ fn what_runs_when_the_balance_ends_is_still_looked_at_and_fetched() {
     let workplace = Workplace::new(roomy());
     workplace.load(30, "eachlabs");
     let run = workplace.command(&["run"]).stderr(Stdio::piped()).spawn().expect("the binary starts");
-    let patience = Instant::now() + Duration::from_secs(30);
-    while workplace.ledger().entries.len() < 5 {
-        assert!(Instant::now() < patience, "the run does not get on");
-        std::thread::yield_now();
-    }
+    workplace.wait_for_creates(5);
     workplace.simulator.change(|options| options.no_balance = true);
     let run = run.wait_with_output().expect("it ended");
     assert_eq!(run.status.code(), Some(1));
