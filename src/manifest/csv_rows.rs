@@ -7,8 +7,7 @@ use crate::domain::shown::shown;
 
 use super::csv_records::{Record, Records};
 use super::row::Row;
-use super::rules::ID;
-use super::{MOST_COLUMNS, Problem, Rules, Sink};
+use super::{ID, MOST_COLUMNS, Problem, Rules, Sink};
 
 /// Reads all rows.
 pub(super) fn read(

@@ -9,8 +9,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::row::Row;
-use super::rules::ID;
-use super::{BOM, LONGEST_ROW, MOST_COLUMNS, Problem, Rules, Sink};
+use super::{BOM, ID, LONGEST_ROW, MOST_COLUMNS, Problem, Rules, Sink};
 
 /// The parser's reason is shown, but not a whole row in it.
 const LONGEST_REASON: usize = 200;

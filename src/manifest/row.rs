@@ -5,8 +5,7 @@ use serde_json::{Map, Value};
 use crate::domain::shown::shown;
 use crate::domain::{Input, NewJob, ProviderName, Shape};
 
-use super::rules::ID;
-use super::{Problem, Rules};
+use super::{ID, Problem, Rules};
 
 /// A key longer than this is a description.
 const LONGEST_ID: usize = 200;

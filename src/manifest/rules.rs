@@ -6,11 +6,8 @@ use crate::domain::nearest::{did_you_mean, nearest};
 use crate::domain::shown::shown;
 use crate::domain::{Field, Model, ProviderName, Shape};
 
-use super::Template;
 use super::row::Row;
-
-/// The field that is the row's key, beside the model's own.
-pub(super) const ID: &str = "id";
+use super::{ID, Template};
 
 /// How rows are read: the model they are for, who may run them, and what the user said of the columns.
 pub struct Rules<'a> {
