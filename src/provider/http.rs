@@ -82,9 +82,9 @@ pub struct Reply {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body as JSON; `None` where it is none.
+    /// The body as JSON, never with the key in it; `None` where it is none.
     pub json: Option<Value>,
-    /// What the body says went wrong, if it says; never with the key in it.
+    /// What the body says went wrong, if it says.
     pub said: Option<String>,
     /// How long the server asked to wait, if it did.
     pub retry_after: Option<Duration>,
@@ -95,7 +95,8 @@ pub struct Reply {
 impl Reply {
     /// Reads what came over the wire.
     pub fn read(status: StatusCode, headers: HeaderMap, body: &[u8], key: &ApiKey, now: Timestamp) -> Self {
-        let json: Option<Value> = serde_json::from_slice(body).ok();
+        let mut json: Option<Value> = serde_json::from_slice(body).ok();
+        json.iter_mut().for_each(|json| key.hide_in_all(json));
         let said = json.as_ref().and_then(|json| message(json, key));
         let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| read_retry_after(text, now));

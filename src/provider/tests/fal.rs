@@ -311,3 +311,14 @@ async fn only_a_whole_history_with_inputs_proves_absence() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_failures_reason_in_the_status_does_not_quote_the_key() {
+    for field in ["error", "error_type"] {
+        let mut status = completed();
+        status[field] = json!("runner refused id-1:secret-123");
+        let look = look(status, || page(500), no_events).await;
+        let Ok(Look::Failed { reason, .. }) = look else { panic!("{look:?}") };
+        assert!(reason.contains("refused [key]"), "{reason}");
+    }
+}
