@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::domain::{Catalog, Gate, JobState, Outcome, PollPlan, ProviderName, RetryPolicy};
+use crate::domain::{Catalog, Gate, Input, JobState, Outcome, PollPlan, ProviderName, RetryPolicy};
 use crate::output::{Fetcher, OutputStore};
 use crate::provider::Provider;
 use crate::queue::{Claim, Queue, QueueError, Step};
@@ -98,6 +98,7 @@ impl Tools {
         }
         self.tell(claim, outcome, state);
         if let Some((provider, Gate::Paused { reason, .. })) = gate {
+            let reason = without_prompts(&reason, &claim.job.input);
             tracing::warn!(%provider, "provider paused: {reason}");
             (self.observer)(Event::ProviderPaused { provider, reason });
         }
@@ -105,6 +106,7 @@ impl Tools {
     }
 
     fn tell(&self, claim: &Claim, outcome: Outcome, state: JobState) {
+        let job = &claim.job;
         let reason = match outcome {
             Outcome::Refused { reason, .. }
             | Outcome::Rejected { reason }
@@ -119,7 +121,9 @@ impl Tools {
             | Outcome::Finished { .. }
             | Outcome::Saved { .. } => None,
         };
-        let (job, attempt, step) = (&claim.job, &claim.attempt, claim.step.as_str());
+        // Logs travel further than the queue, which keeps the reason as it is.
+        let reason = reason.map(|reason| without_prompts(&reason, &job.input));
+        let (attempt, step) = (&claim.attempt, claim.step.as_str());
         let (id, number, provider, state_word) =
             (job.job_id.0, attempt.number, attempt.provider, state.as_str());
         match &reason {
@@ -162,4 +166,47 @@ impl Tools {
 /// The time between two instants; none where the clock was set back between them.
 pub(super) fn span(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from).max(SignedDuration::ZERO)).unwrap_or(Duration::ZERO)
+}
+
+/// A shorter prompt is not looked for in messages: it would be found in ordinary words.
+const SHORTEST_PROMPT: usize = 8;
+
+/// Takes a job's prompts out of what a provider said: it may quote what it refuses.
+fn without_prompts(reason: &str, input: &Input) -> String {
+    ["prompt", "negative_prompt"].iter().filter_map(|field| input.get(field)?.as_str()).fold(
+        reason.to_owned(),
+        |reason, prompt| {
+            // As messages are cleaned: on one line, and cut where they are long, in the middle of a prompt perhaps.
+            let prompt = prompt.trim().replace(char::is_control, " ");
+            if prompt.len() < SHORTEST_PROMPT {
+                return reason;
+            }
+            let reason = reason.replace(&prompt, "[prompt]");
+            let beginnings = prompt.char_indices().map(|(at, _)| &prompt[..at]).rev();
+            let mut beginnings = beginnings.take_while(|beginning| beginning.len() >= SHORTEST_PROMPT);
+            match beginnings.find_map(|beginning| reason.strip_suffix(beginning)) {
+                Some(rest) => format!("{rest}[prompt]"),
+                None => reason,
+            }
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_prompt_is_taken_out_whole_or_cut() {
+        let input = r#"{"prompt":"Slow turntable,\nlinen","negative_prompt":"blur"}"#;
+        let input: Input = serde_json::from_str(input).unwrap();
+        for (said, left) in [
+            ("`Slow turntable, linen` is refused, so is blur", "`[prompt]` is refused, so is blur"),
+            ("refused: Slow turntab", "refused: [prompt]"),
+            ("refused: Slow tur", "refused: [prompt]"),
+            ("refused: Slow tu", "refused: Slow tu"),
+        ] {
+            assert_eq!(without_prompts(said, &input), left);
+        }
+    }
 }
