@@ -6,7 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::catalog;
 use crate::clock::{Clock, SystemClock};
@@ -42,12 +45,18 @@ pub(super) fn start_logs(cli: &Cli) {
             std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
         }
     };
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
-    match cli.global.log_format {
-        LogFormat::Text => logs.with_target(false).init(),
-        LogFormat::Json => logs.json().init(),
-    }
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(color);
+    let logs = match cli.global.log_format {
+        LogFormat::Text => logs.with_target(false).boxed(),
+        LogFormat::Json => logs.json().boxed(),
+    };
+    tracing_subscriber::registry().with(logs.with_filter(filter.and(filter_fn(may_be_logged)))).init();
+}
+
+/// What the libraries below tell of each request (addresses, frames, headers) is theirs to choose, and changes with any
+/// update. That no key, prompt or signed link is in the logs must not depend on it, whatever `OVERNIGHT_LOG` asks for.
+fn may_be_logged(log: &Metadata<'_>) -> bool {
+    *log.level() <= Level::INFO || log.target().starts_with(env!("CARGO_PKG_NAME"))
 }
 
 /// What every command begins with.
