@@ -122,7 +122,8 @@ impl Config {
     fn lay_over(&mut self, environment: impl Fn(&str) -> Option<String>) -> Result<(), String> {
         let url = |variable: &str| -> Result<Option<Url>, String> {
             let Some(text) = environment(variable).filter(|text| !text.is_empty()) else { return Ok(None) };
-            text.parse().map(Some).map_err(|error| format!("{variable}: `{text}` is not an address: {error}"))
+            // Not shown: where two variables are mixed up it is a key.
+            text.parse().map(Some).map_err(|error| format!("{variable} is not an address: {error}"))
         };
         for provider in ProviderName::ALL {
             let settings = self.provider.entry(provider).or_default();
