@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::shared::{Connection, Shared};
 use super::world::World;
-use super::{Api, Call, Fault};
+use super::{Api, Call, Fault, echo};
 
 /// Ten megabytes of zeros, compressed.
 const BOMB: &[u8] = include_bytes!("bomb.gz");
@@ -69,7 +69,11 @@ pub(super) async fn carry_out<M: Manners>(
 ) -> Response {
     let connection = request.extensions().get::<Connection>().cloned();
     let echoed = M::ECHOED.and_then(|name| Some((name.clone(), request.headers().get(name)?.clone())));
+    let quoted = shared.world().options().quotes_secrets.then(|| echo::of(request.headers()));
     let mut answer = answer::<M>(shared, request, call, connection.as_ref(), act).await;
+    if let Some(quoted) = quoted {
+        answer = echo::quote(answer, &quoted).await;
+    }
     if let Some((name, value)) = echoed {
         answer.headers_mut().insert(name, value);
     }

@@ -9,6 +9,7 @@ mod calls;
 mod cdn;
 mod clip;
 mod eachlabs;
+mod echo;
 mod fal;
 mod fal_platform;
 pub mod ledger;

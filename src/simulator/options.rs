@@ -45,6 +45,8 @@ pub struct SimulatorOptions {
     pub no_balance: bool,
     /// The one key that is accepted; any where `None`.
     pub key: Option<String>,
+    /// Whether everything that is said quotes the caller's key, a signed link, and the prompt where it is known.
+    pub quotes_secrets: bool,
 }
 
 /// What one API allows.
@@ -77,6 +79,7 @@ impl Default for SimulatorOptions {
             aimlapi_hides_new_s: 0.0,
             no_balance: false,
             key: None,
+            quotes_secrets: false,
         }
     }
 }
