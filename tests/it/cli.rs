@@ -239,26 +239,6 @@ fn an_output_folder_that_cannot_be_written_stops_the_run_and_loses_nothing() {
 }
 
 #[test]
-fn keys_are_in_no_log_no_output_and_no_file() {
-    let faults =
-        overnight::simulator::Faults::default().with(None, overnight::simulator::Fault::BadGateway, 0.2);
-    let workplace = Workplace::new(overnight::simulator::SimulatorOptions { faults, ..roomy() });
-    workplace.load(12, "eachlabs,fal,aimlapi");
-    let mut command = workplace.command(&["run", "-vv"]);
-    command.env("OVERNIGHT_LOG", "trace");
-    let run = crate::support::Run::of(command.output().expect("the binary starts"));
-    let mut seen = run.stdout + &run.stderr;
-    for file in ["overnight.db", "overnight.db-wal"] {
-        let bytes = fs::read(workplace.dir.path().join(file)).unwrap_or_default();
-        seen.push_str(&String::from_utf8_lossy(&bytes));
-    }
-    assert!(seen.contains("step done"), "the logs are on");
-    for key in ["simulated-eachlabs-key", "simulated-aimlapi-key", "simulated:fal-key"] {
-        assert!(!seen.contains(key), "{key} leaked");
-    }
-}
-
-#[test]
 fn what_a_user_gets_wrong_is_told_with_the_remedy() {
     let workplace = Workplace::new(roomy());
     workplace.manifest("batch.csv", 1);

@@ -5,6 +5,7 @@
 pub mod properties;
 mod support;
 
+mod budget;
 mod cli;
 mod corpus;
 mod crash;
@@ -16,5 +17,6 @@ mod model;
 mod pool;
 mod queue;
 mod readme;
+mod secrets;
 mod trouble;
 mod worker;
