@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::domain::{JobState, Money, ProviderName};
-use crate::queue::{Standing, Status};
+use crate::queue::{Standing, Status, Wall};
 use crate::worker::{Event, Observer, Pool, PoolOptions, Rest};
 
 use super::args::{Global, RunArgs};
@@ -67,33 +67,24 @@ fn judge(rest: Rest, status: &Status, args: &RunArgs, setup: &Setup) -> Exit {
         Rest::Done(standing) => standing,
     };
     if standing.queued + standing.moving > 0 {
-        return cannot_go_on(&standing, status, args.budget, setup);
+        return cannot_go_on(&standing, status, setup);
     }
     let needs_a_human =
         status.batches.iter().any(|batch| batch.count(JobState::Failed) + batch.count(JobState::InDoubt) > 0);
     if needs_a_human { Exit::Incomplete } else { Exit::Success }
 }
 
-fn cannot_go_on(standing: &Standing, status: &Status, run_budget: Option<Money>, setup: &Setup) -> Exit {
-    let waiting = render::count(standing.queued + standing.moving, "job");
-    if standing.budget_reached {
-        let spent: Money = status.batches.iter().map(|batch| batch.spent).sum();
-        let reserved: Money = status.batches.iter().map(|batch| batch.reserved).sum();
-        let batches = status.batches.iter().filter_map(|batch| batch.budget).min();
-        let budget = run_budget.or(batches).unwrap_or_default();
-        let left = budget - spent - reserved;
-        render::note(format_args!(
-            "stopped at the budget of ${budget}: ${spent} spent, ${reserved} reserved, ${left} left; {waiting} wait\n\
-             hint: raise it with `overnight run --budget USD`, or `load` again with --budget"
-        ));
-        return Exit::Budget;
-    }
+fn cannot_go_on(standing: &Standing, status: &Status, setup: &Setup) -> Exit {
     let mut paused = false;
     for provider in &status.providers {
         if let Some(reason) = &provider.paused {
             paused = true;
             render::note(format_args!("{} is paused: {reason}", provider.provider));
         }
+    }
+    if !standing.walls.is_empty() {
+        standing.walls.iter().for_each(tell_wall);
+        return Exit::Budget;
     }
     let missing =
         || ProviderName::ALL.into_iter().filter(|name| std::env::var_os(name.key_variable()).is_none());
@@ -103,8 +94,27 @@ fn cannot_go_on(standing: &Standing, status: &Status, run_budget: Option<Money>,
         let variables = missing().map(ProviderName::key_variable).collect::<Vec<_>>().join(", ");
         render::note(format_args!("they wait for a provider without a key\nhint: set {variables}"));
     }
+    let waiting = render::count(standing.queued + standing.moving, "job");
     render::note(format_args!("could not go on: {waiting} wait in {}", setup.config.queue.display()));
     Exit::CannotGoOn
+}
+
+fn tell_wall(wall: &Wall) {
+    let Wall { batch, budget, spent, reserved, queued } = wall;
+    // What was billed beyond its estimate, or before the budget was lowered, leaves nothing.
+    let left = (*budget - *spent - *reserved).max(Money::ZERO);
+    let (stopped, remedy) = match batch {
+        None => ("stopped at the budget".into(), "overnight run --budget USD".into()),
+        Some(batch) => (
+            format!("{batch} stopped at its budget"),
+            format!("overnight load FILE… --batch {batch} --budget USD"),
+        ),
+    };
+    let (waiting, verb) = (render::count(*queued, "job"), if *queued == 1 { "waits" } else { "wait" });
+    render::note(format_args!(
+        "{stopped} of ${budget}: ${spent} spent, ${reserved} reserved, ${left} left; {waiting} {verb}\n\
+         hint: raise it with `{remedy}`"
+    ));
 }
 
 /// Turns the first SIGINT or SIGTERM into a request to stop; the second ends the process.

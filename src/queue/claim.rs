@@ -101,10 +101,25 @@ pub struct Standing {
     /// The earliest time at which something can be claimed that cannot be now; `None` when only another step's end,
     /// or a person, can change that.
     pub next_due: Option<Timestamp>,
-    /// Whether a create had to wait for money.
-    pub budget_reached: bool,
+    /// The budgets that a create had to wait for: the request's own first.
+    pub walls: Vec<Wall>,
     /// Queued jobs that no provider in question can take, by the catalogue as it is now: the first of them.
     pub unroutable: Option<String>,
+}
+
+/// A budget that the next create does not fit into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wall {
+    /// The batch it is of; `None` is the request's own, over all batches in question.
+    pub batch: Option<String>,
+    /// The budget.
+    pub budget: Money,
+    /// What its batches have spent.
+    pub spent: Money,
+    /// What its batches have reserved.
+    pub reserved: Money,
+    /// Jobs of its batches that wait for a create.
+    pub queued: u64,
 }
 
 impl Standing {

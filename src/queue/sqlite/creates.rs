@@ -1,6 +1,7 @@
 //! Claims creates: due time, slot, rate and money are checked and taken in the same transaction, so any number of
 //! processes together stay within them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
@@ -22,10 +23,10 @@ const MOST_TWINS: u32 = 64;
 /// A batch that may have work, with its money.
 pub(super) struct Batch {
     pub(super) batch_id: i64,
-    name: String,
-    budget: Option<Money>,
-    spent: Money,
-    reserved: Money,
+    pub(super) name: String,
+    pub(super) budget: Option<Money>,
+    pub(super) spent: Money,
+    pub(super) reserved: Money,
 }
 
 /// The first of the waiting jobs that the same providers may run.
@@ -48,7 +49,8 @@ pub(super) struct Creates<'a> {
     pub(super) looks_at: Option<&'a str>,
     /// Jobs put behind others, because they have to wait for their twins.
     twins: u32,
-    pub(super) budget_reached: bool,
+    /// The budgets that a create had to wait for: a batch's, or the request's own, which is `None`.
+    pub(super) walls: BTreeSet<Option<usize>>,
     pub(super) unroutable: Option<String>,
 }
 
@@ -75,7 +77,7 @@ impl<'a> Creates<'a> {
             [request.batch.as_deref()],
         )?;
         let looks_at = request.batch.as_deref().filter(|_| waiting.is_none());
-        Ok(Self { tx, request, batches, paces, looks_at, twins: 0, budget_reached: false, unroutable: None })
+        Ok(Self { tx, request, batches, paces, looks_at, twins: 0, walls: BTreeSet::new(), unroutable: None })
     }
 
     /// Claims creates one at a time: each job in its turn, on the first of its providers that has room.
@@ -130,8 +132,9 @@ impl<'a> Creates<'a> {
                 self.unroutable.get_or_insert_with(|| format!("job {job_id} ({model}) on {provider}"));
                 continue;
             };
-            if !self.can_pay(batch, quote.price) {
-                self.budget_reached = true;
+            let walls = self.walls_before(batch, quote.price);
+            if !walls.is_empty() {
+                self.walls.extend(walls);
             } else if self.has_unsure_twin(provider, &quote)? {
                 choice = Choice::BehindTwin;
             } else {
@@ -162,11 +165,16 @@ impl<'a> Creates<'a> {
         Ok(())
     }
 
-    fn can_pay(&self, batch: usize, price: Money) -> bool {
-        let batch = &self.batches[batch];
-        let all: Money = self.batches.iter().map(|batch| batch.spent + batch.reserved).sum();
-        batch.budget.is_none_or(|budget| batch.spent + batch.reserved + price <= budget)
-            && self.request.budget.is_none_or(|budget| all + price <= budget)
+    /// Tells the budgets that a create of this price would pass.
+    fn walls_before(&self, batch: usize, price: Money) -> Vec<Option<usize>> {
+        let taken = |batch: &Batch| batch.spent + batch.reserved;
+        let all: Money = self.batches.iter().map(taken).sum();
+        let own = &self.batches[batch];
+        let limits = [(None, self.request.budget, all), (Some(batch), own.budget, taken(own))];
+        let passed = |(_, budget, taken): &(_, Option<Money>, Money)| {
+            budget.is_some_and(|budget| *taken + price > budget)
+        };
+        limits.into_iter().filter(passed).map(|(wall, ..)| wall).collect()
     }
 
     /// Finds the first due jobs of a batch, in order. Jobs are indexed by who may run them; there are only as many such

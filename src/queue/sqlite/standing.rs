@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::params;
 
 use crate::domain::JobState;
-use crate::queue::{Result, Standing};
+use crate::queue::{Result, Standing, Wall};
 
 use super::claim::providers_word;
 use super::creates::Creates;
@@ -13,12 +13,9 @@ use super::row::{self, select, value};
 impl Creates<'_> {
     /// Tells what is left, and when something can be claimed that could not be now.
     pub(super) fn standing(self) -> Result<Standing> {
-        let mut standing = Standing {
-            budget_reached: self.budget_reached,
-            unroutable: self.unroutable.clone(),
-            ..Standing::default()
-        };
-        for batch in &self.batches {
+        let mut standing = Standing { unroutable: self.unroutable.clone(), ..Standing::default() };
+        let mut queued = vec![0; self.batches.len()];
+        for (batch, queued) in self.batches.iter().zip(&mut queued) {
             let counts = select(
                 self.tx,
                 "SELECT state, jobs FROM job_counts WHERE batch_id = ?1",
@@ -27,12 +24,14 @@ impl Creates<'_> {
             )?;
             for (state, jobs) in counts {
                 match state {
-                    JobState::Queued => standing.queued += jobs,
+                    JobState::Queued => *queued = jobs,
                     state if !state.is_final() => standing.moving += jobs,
                     _ => {}
                 }
             }
         }
+        standing.queued = queued.iter().sum();
+        standing.walls = self.walls.iter().filter_map(|wall| self.wall(*wall, &queued)).collect();
         let batch = self.request.batch.as_deref();
         standing.held = value(
             self.tx,
@@ -52,6 +51,19 @@ impl Creates<'_> {
         let due = [self.next_move()?, self.next_create()?];
         standing.next_due = due.into_iter().flatten().min();
         Ok(standing)
+    }
+
+    /// Tells how a budget stands: a batch's, or the request's own over all its batches.
+    fn wall(&self, wall: Option<usize>, queued: &[u64]) -> Option<Wall> {
+        let of = wall.map_or(0..self.batches.len(), |batch| batch..batch + 1);
+        let batches = &self.batches[of.clone()];
+        Some(Wall {
+            batch: wall.map(|batch| self.batches[batch].name.clone()),
+            budget: wall.map_or(self.request.budget, |batch| self.batches[batch].budget)?,
+            spent: batches.iter().map(|batch| batch.spent).sum(),
+            reserved: batches.iter().map(|batch| batch.reserved).sum(),
+            queued: queued[of].iter().sum(),
+        })
     }
 
     /// When the next step of a job between create and clip is due.
