@@ -105,6 +105,10 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_rate ON attempts (provider, answered_at);
 -- Submissions that a provider may or may not have taken: of two that are alike only one may be among them.
 CREATE INDEX attempts_unsure ON attempts (provider, wire_model) WHERE state IN ('submitting', 'in_doubt');
+-- What the kept sums are held against: open attempts, and paid ones, with nothing but what is summed.
+CREATE INDEX attempts_open ON attempts (batch_id, provider, state, estimate)
+    WHERE state IN ('submitting', 'in_doubt', 'accepted');
+CREATE INDEX attempts_paid ON attempts (batch_id, cost) WHERE cost > 0;
 -- Which prediction ids are ours already.
 CREATE UNIQUE INDEX attempts_prediction ON attempts (provider, prediction_id) WHERE prediction_id IS NOT NULL;
 -- How long predictions took lately, by route.

@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::domain::{JobState, Money, ProviderName};
-use crate::queue::{Standing, Status, Wall};
+use crate::queue::{Miscount, Standing, Status, Wall};
 use crate::worker::{Event, Observer, Pool, PoolOptions, Rest};
 
 use super::args::{Global, RunArgs};
@@ -40,6 +40,15 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
         watch: args.watch,
         limits: providers.keys().map(|provider| setup.limits(*provider)).collect(),
     };
+    for miscount in queue.recount().await? {
+        let Miscount { what, kept, counted } = miscount;
+        tracing::warn!(
+            what,
+            kept,
+            counted,
+            "the queue's books did not agree with its rows, and were corrected"
+        );
+    }
     queue.unpause().await?;
     let progress = Progress::start(Arc::clone(&queue), args.batch.clone(), global.quiet);
     let observer: Observer = {

@@ -66,6 +66,17 @@ pub struct Selection {
     pub jobs: Vec<String>,
 }
 
+/// A sum or count that did not agree with the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miscount {
+    /// Of what.
+    pub what: String,
+    /// What was kept; money in micro-dollars.
+    pub kept: i64,
+    /// What the rows say.
+    pub counted: i64,
+}
+
 /// What was taken back.
 #[derive(Clone, Debug, Default)]
 pub struct Cancelled {
@@ -111,6 +122,9 @@ pub trait Queue: Send + Sync {
     /// submitting is in doubt, the rest is due now. A pool that may only be slow is given until the next call. Returns
     /// how many jobs were freed.
     async fn reap(&self, now: Timestamp) -> Result<usize>;
+
+    /// Checks every sum and count that is kept beside the rows against the rows, and corrects it. Tells which were wrong.
+    async fn recount(&self) -> Result<Vec<Miscount>>;
 
     /// Opens the providers that were paused: a new run asks again.
     async fn unpause(&self) -> Result<()>;

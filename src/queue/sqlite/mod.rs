@@ -13,6 +13,7 @@ mod pace;
 mod pool_lock;
 mod pools;
 mod query;
+mod recount;
 mod row;
 mod stage;
 mod standing;
@@ -31,8 +32,8 @@ use crate::cut::cut;
 use crate::domain::{Gate, JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName};
 
 use super::{
-    AttemptRecord, Cancelled, ClaimRequest, Claimed, Decision, JobFilter, JobRecord, NewBatch, Queue,
-    QueueError, Result, Selection, Staging, Status, Step,
+    AttemptRecord, Cancelled, ClaimRequest, Claimed, Decision, JobFilter, JobRecord, Miscount, NewBatch,
+    Queue, QueueError, Result, Selection, Staging, Status, Step,
 };
 use pool_lock::PoolLock;
 use writer::Writer;
@@ -148,6 +149,14 @@ impl Queue for SqliteQueue {
             drop(lock);
         }
         Ok(freed)
+    }
+
+    async fn recount(&self) -> Result<Vec<Miscount>> {
+        // Only looked at first: the sums may take longer than other processes should wait for the right to write.
+        if self.read(recount::miscounts).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.writer.write(recount::recount).await
     }
 
     async fn unpause(&self) -> Result<()> {
