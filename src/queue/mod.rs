@@ -48,7 +48,7 @@ pub enum QueueError {
     #[error("the queue holds something unexpected: {0}")]
     Corrupt(String),
     /// The store below failed.
-    #[error("{0}")]
+    #[error("the queue failed: {0}")]
     Store(String),
 }
 

@@ -103,8 +103,11 @@ impl Pool {
         let mut pool = Self { tools, options, pool_id, steps, downloads: 0, stop, leases_end, clock_read };
         let rest = pool.work().await;
         match &rest {
-            // The queue still works: let the creates in hand end, rather than leave them in doubt.
-            Err(PoolError::Output(_)) => while pool.steps.join_next().await.is_some() {},
+            // Let the creates in hand end, rather than leave them in doubt: with full clips' folders the queue still works,
+            // with a full disk under the queue each tells at least which prediction it could not record.
+            Err(PoolError::Output(_) | PoolError::Queue(QueueError::Unusable(_))) => {
+                while pool.steps.join_next().await.is_some() {}
+            }
             // What is cut off is found under this pool's name when it leaves: submitted is in doubt, the rest is due.
             Err(_) => pool.steps.shutdown().await,
             Ok(_) => {}

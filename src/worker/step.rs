@@ -91,7 +91,14 @@ impl Tools {
                 tracing::warn!(job.id = job_id.0, step = claim.step.as_str(), "lease lost, result dropped");
                 return Ok(());
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                if let Outcome::Accepted { prediction, .. } = &outcome {
+                    // The job will be in doubt; where the history does not tell, this line does.
+                    let (id, prediction_id) = (claim.job.job_id.0, &prediction.prediction_id);
+                    tracing::warn!(job.id = id, %provider, prediction_id, "taken by the provider, but not recorded");
+                }
+                return Err(error.into());
+            }
         };
         if let Outcome::Finished { processing: Some(took), .. } = &outcome {
             self.pace.learn(provider, &claim.attempt.wire_model, *took);

@@ -11,6 +11,7 @@ mod corpus;
 mod crash;
 #[cfg(debug_assertions)]
 mod cuts;
+mod files;
 mod kills;
 mod layers;
 mod model;

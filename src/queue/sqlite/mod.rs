@@ -83,14 +83,17 @@ impl SqliteQueue {
         &self,
         query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let reader = Arc::clone(&self.reader);
+        let (reader, path) = (Arc::clone(&self.reader), self.path.clone());
         let result = tokio::task::spawn_blocking(move || {
             let connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
             // One read transaction, so that counts and sums of one answer belong to one instant.
-            let snapshot = connection.unchecked_transaction()?;
-            let answer = query(&connection);
-            snapshot.finish()?;
-            answer
+            let read = || {
+                let snapshot = connection.unchecked_transaction()?;
+                let answer = query(&connection);
+                snapshot.finish()?;
+                answer
+            };
+            read().map_err(|error| open::at(&path, error))
         });
         result.await.map_err(|error| QueueError::Store(format!("the reader stopped: {error}")))?
     }
@@ -99,7 +102,7 @@ impl SqliteQueue {
 #[async_trait]
 impl Queue for SqliteQueue {
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>> {
-        Ok(Box::new(stage::SqliteStaging::begin(open::for_writing(&self.path)?, batch)?))
+        Ok(Box::new(stage::SqliteStaging::begin(&self.path, batch)?))
     }
 
     async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()> {

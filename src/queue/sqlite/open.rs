@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use crate::queue::{QueueError, Result};
 
@@ -19,47 +19,60 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Opens the connection that writes; makes the file, or brings it to this program's version.
 pub(super) fn for_writing(path: &Path) -> Result<Connection> {
-    let exists = path.exists();
-    let mut connection = Connection::open(path).map_err(|error| unusable(path, &error))?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    if exists {
-        check(&connection, path)?;
-    }
-    let prepare = |connection: &Connection| -> rusqlite::Result<()> {
+    let open = || -> Result<Connection> {
+        let exists = path.exists();
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(busy_timeout())?;
+        if exists {
+            check(&connection, path)?;
+        }
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // FULL, not NORMAL: a commit that carries money must survive power loss.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "temp_store", "FILE")?;
         connection.set_prepared_statement_cache_capacity(128);
-        Ok(())
+        migrate(&mut connection)?;
+        Ok(connection)
     };
-    prepare(&connection).map_err(|error| unusable(path, &error))?;
-    migrate(&mut connection, path)?;
-    Ok(connection)
+    open().map_err(|error| at(path, error))
 }
 
 /// Opens a connection that only reads.
 pub(super) fn for_reading(path: &Path) -> Result<Connection> {
-    // A WAL file can only be read by a connection that may write its index; `query_only` keeps it from the data.
-    let connection = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-    .map_err(|error| unusable(path, &error))?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "query_only", true)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(connection)
+    let open = || -> Result<Connection> {
+        // A WAL file can only be read by a connection that may write its index; `query_only` keeps it from the data.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(busy_timeout())?;
+        connection.pragma_update(None, "query_only", true)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    };
+    open().map_err(|error| at(path, error))
+}
+
+/// Names the file in a failure of the store.
+pub(super) fn at(path: &Path, error: QueueError) -> QueueError {
+    match error {
+        QueueError::Store(reason) => {
+            QueueError::Unusable(format!("cannot use the queue {}: {reason}", path.display()))
+        }
+        other => other,
+    }
+}
+
+/// Tests of a locked queue do not wait as long as a user does.
+fn busy_timeout() -> Duration {
+    let tests = || std::env::var("OVERNIGHT_BUSY_MS").ok()?.parse().ok();
+    let millis = if cfg!(debug_assertions) { tests() } else { None };
+    millis.map_or(BUSY_TIMEOUT, Duration::from_millis)
 }
 
 fn check(connection: &Connection, path: &Path) -> Result<()> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let version = pragma("user_version").map_err(|error| unusable(path, &error))?;
-    let application = pragma("application_id").map_err(|error| unusable(path, &error))?;
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(|error| unusable(path, &error))?;
+    let (version, application) = (pragma("user_version")?, pragma("application_id")?);
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != i64::from(APPLICATION_ID) {
         return Err(QueueError::Unusable(format!(
             "{} is a SQLite file of another program\nhint: `--queue PATH` names another file",
@@ -77,7 +90,7 @@ fn check(connection: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
+fn migrate(connection: &mut Connection) -> Result<()> {
     let version = |connection: &Connection| {
         connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
     };
@@ -86,13 +99,11 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
         return Ok(());
     }
     // Two processes may find an empty file at once: the version is read again under the write lock.
-    let tx = connection
-        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-        .map_err(|error| unusable(path, &error))?;
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version = version(&tx)? as usize;
     if version < MIGRATIONS.len() {
         for script in &MIGRATIONS[version..] {
-            tx.execute_batch(script).map_err(|error| unusable(path, &error))?;
+            tx.execute_batch(script)?;
         }
         if version == 0 {
             let queue_id = uuid::Uuid::new_v4().simple().to_string();
@@ -100,38 +111,28 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
             tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
         tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
-        tx.commit().map_err(|error| unusable(path, &error))?;
+        tx.commit()?;
     }
     Ok(())
 }
 
-fn unusable(path: &Path, error: &rusqlite::Error) -> QueueError {
-    let hint = match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => "it is not a SQLite file; `--queue PATH` names another",
-        Some(ErrorCode::DatabaseCorrupt) => "it is damaged; keep it, and try `sqlite3 FILE .recover`",
-        Some(ErrorCode::CannotOpen) => "does its folder exist, and may you write there?",
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => "the file or its folder is read-only",
-        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
-            "is the disk full? Free some space and start again: nothing is lost"
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => "another program keeps it locked",
-        _ => "",
-    };
-    let hint = if hint.is_empty() { String::new() } else { format!("\nhint: {hint}") };
-    QueueError::Unusable(format!("cannot use the queue {}: {error}{hint}", path.display()))
-}
-
 impl From<rusqlite::Error> for QueueError {
     fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => Self::Unusable(format!(
-                "the queue cannot be written: {error}\nhint: is the disk full? Free some space and run again: nothing is lost"
-            )),
-            Some(ErrorCode::DatabaseBusy) => Self::Unusable(format!(
-                "another program kept the queue locked for {} seconds\nhint: close it and run again",
-                BUSY_TIMEOUT.as_secs()
-            )),
-            _ => Self::Store(format!("the queue failed: {error}")),
-        }
+        let hint = match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => "it is not a SQLite file; `--queue PATH` names another",
+            Some(ErrorCode::DatabaseCorrupt) => {
+                "it is damaged; keep it, stop every run, and try `sqlite3 FILE .recover | sqlite3 NEW`"
+            }
+            Some(ErrorCode::CannotOpen) => "does its folder exist, and may you write there?",
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => "the file or its folder is read-only",
+            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
+                "is the disk full? Free some space and run again: nothing is lost"
+            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                "another program keeps it locked; close that and run again: nothing is lost"
+            }
+            _ => return Self::Store(error.to_string()),
+        };
+        Self::Store(format!("{error}\nhint: {hint}"))
     }
 }

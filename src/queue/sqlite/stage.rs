@@ -1,6 +1,8 @@
 //! Loads a manifest: rows go to a temporary table of this connection's own, so that the queue is locked only while
 //! the difference is copied, and a manifest with a mistake leaves no trace.
 
+use std::path::{Path, PathBuf};
+
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, params};
 
@@ -9,6 +11,7 @@ use crate::domain::{Event, JobState, Money, NewJob, file_name};
 use crate::queue::{Addition, LoadPlan, NewBatch, QueueError, Result, Staging};
 
 use super::advance::move_job;
+use super::open;
 use super::row::{execute, select, value};
 
 const STAGED: &str = "
@@ -29,6 +32,7 @@ const AT_REST: &str = "('queued', 'succeeded', 'failed', 'cancelled')";
 
 /// A manifest on its way into a SQLite queue.
 pub(super) struct SqliteStaging {
+    path: PathBuf,
     connection: Connection,
     batch: NewBatch,
     /// The batch's number, where it exists already.
@@ -37,12 +41,35 @@ pub(super) struct SqliteStaging {
 
 impl SqliteStaging {
     /// Makes the temporary table, and checks that the batch fits what the queue has of it.
-    pub(super) fn begin(connection: Connection, batch: NewBatch) -> Result<Self> {
-        connection.execute_batch(STAGED)?;
-        // One transaction over the temporary table: a commit a row would cost a system call each.
-        connection.execute_batch("BEGIN")?;
-        let batch_id = check_batch(&connection, &batch)?;
-        Ok(Self { connection, batch, batch_id })
+    pub(super) fn begin(path: &Path, batch: NewBatch) -> Result<Self> {
+        let connection = open::for_writing(path)?;
+        let begin = || {
+            connection.execute_batch(STAGED)?;
+            // One transaction over the temporary table: a commit a row would cost a system call each.
+            connection.execute_batch("BEGIN")?;
+            check_batch(&connection, &batch)
+        };
+        let batch_id = begin().map_err(|error| open::at(path, error))?;
+        Ok(Self { path: path.to_owned(), connection, batch, batch_id })
+    }
+
+    fn stage(&self, job: &NewJob) -> Result<Addition> {
+        let stem = file_name::safe_stem(&job.row_key);
+        let clash = match self.insert(job, &stem) {
+            Ok(()) => return Ok(Addition::Staged),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let earlier: Option<u64> =
+            value(&self.connection, "SELECT line FROM temp.staged WHERE row_key = ?1", [&job.row_key])?;
+        if let Some(line) = earlier {
+            return Ok(Addition::Duplicate { line });
+        }
+        // Another key folds to the same file name.
+        if self.insert(job, &file_name::distinct_stem(&stem, &job.row_key)).is_err() {
+            return Err(clash.into());
+        }
+        Ok(Addition::Staged)
     }
 
     fn insert(&self, job: &NewJob, stem: &str) -> rusqlite::Result<()> {
@@ -112,6 +139,15 @@ impl SqliteStaging {
             },
         )?;
         plan.into_iter().next().ok_or_else(|| QueueError::Corrupt("a count gave no row".into()))
+    }
+
+    fn copy_and_commit(&mut self, now: Timestamp) -> Result<LoadPlan> {
+        self.connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
+        let plan = self.copy(now)?;
+        cut!("load written");
+        self.connection.execute_batch("COMMIT")?;
+        cut!("load committed");
+        Ok(plan)
     }
 
     fn copy(&mut self, now: Timestamp) -> Result<LoadPlan> {
@@ -202,35 +238,15 @@ impl SqliteStaging {
 
 impl Staging for SqliteStaging {
     fn add(&mut self, job: &NewJob) -> Result<Addition> {
-        let stem = file_name::safe_stem(&job.row_key);
-        let clash = match self.insert(job, &stem) {
-            Ok(()) => return Ok(Addition::Staged),
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => error,
-            Err(error) => return Err(error.into()),
-        };
-        let earlier: Option<u64> =
-            value(&self.connection, "SELECT line FROM temp.staged WHERE row_key = ?1", [&job.row_key])?;
-        if let Some(line) = earlier {
-            return Ok(Addition::Duplicate { line });
-        }
-        // Another key folds to the same file name.
-        if self.insert(job, &file_name::distinct_stem(&stem, &job.row_key)).is_err() {
-            return Err(clash.into());
-        }
-        Ok(Addition::Staged)
+        self.stage(job).map_err(|error| open::at(&self.path, error))
     }
 
     fn plan(&mut self) -> Result<LoadPlan> {
-        self.compare()
+        self.compare().map_err(|error| open::at(&self.path, error))
     }
 
     fn commit(mut self: Box<Self>, now: Timestamp) -> Result<LoadPlan> {
-        self.connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
-        let plan = self.copy(now)?;
-        cut!("load written");
-        self.connection.execute_batch("COMMIT")?;
-        cut!("load committed");
-        Ok(plan)
+        self.copy_and_commit(now).map_err(|error| open::at(&self.path, error))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The thread that owns the writing connection, and commits what waits together.
 
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
@@ -8,13 +9,15 @@ use tokio::sync::oneshot;
 
 use crate::queue::{QueueError, Result};
 
+use super::open;
+
 /// The most writes in one commit: enough to share the fsync, few enough that none waits long.
 const MOST_TOGETHER: usize = 256;
 
 /// A write that has run and waits for the commit; told whether it held.
 type Answer = Box<dyn FnOnce(std::result::Result<(), String>) + Send>;
 /// A write: runs inside the transaction and returns how to answer; `None` when it failed and has answered already.
-type Write = Box<dyn FnOnce(&Connection) -> Option<Answer> + Send>;
+type Write = Box<dyn FnOnce(&mut Transaction<'_>) -> Option<Answer> + Send>;
 
 /// Hands writes to the thread.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ impl Writer {
         operation: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, result) = oneshot::channel();
-        let write: Write = Box::new(move |connection| match in_savepoint(connection, operation) {
+        let write: Write = Box::new(move |transaction| match transaction.run(operation) {
             Ok(value) => Some(Box::new(move |committed| {
                 // Nobody listens any more when the caller was cancelled; the write stands all the same.
                 let _ = reply.send(committed.map(|()| value).map_err(QueueError::Unusable));
@@ -69,35 +72,68 @@ fn serve(connection: &Connection, waiting: &mpsc::Receiver<Write>) {
     while let Ok(first) = waiting.recv() {
         let mut writes = vec![first];
         writes.extend(waiting.try_iter().take(MOST_TOGETHER - 1));
+        let mut transaction = Transaction::begin(connection);
         let mut answers = Vec::with_capacity(writes.len());
-        // Without a transaction each write fails on its own savepoint's statements, and tells so.
-        let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(QueueError::from);
         for write in writes {
-            answers.extend(write(connection));
+            answers.extend(write(&mut transaction));
         }
-        let committed = match begun {
-            Ok(()) => connection.execute_batch("COMMIT").map_err(QueueError::from),
-            Err(error) => Err(error),
-        };
-        if committed.is_err() && !connection.is_autocommit() {
-            // A failed commit leaves the transaction open; what cannot be rolled back is dropped with the process.
-            let _ = connection.execute_batch("ROLLBACK");
-        }
-        let told = committed.map_err(|error| error.to_string());
+        let committed = transaction.commit();
         for answer in answers {
-            answer(told.clone());
+            answer(committed.clone());
         }
     }
 }
 
-/// Runs one write so that its failure undoes nothing of the others'.
-fn in_savepoint<T>(connection: &Connection, operation: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    if connection.is_autocommit() {
-        // BEGIN failed, or an earlier write's error (a full disk) ended the whole transaction.
-        return Err(QueueError::Unusable(
-            "the queue cannot be written now: it is locked by another program, or the disk is full".into(),
-        ));
+/// The transaction of the writes that are committed together.
+struct Transaction<'a> {
+    connection: &'a Connection,
+    /// What ended it before its time; whoever comes after is told the same.
+    broken: Option<String>,
+}
+
+impl<'a> Transaction<'a> {
+    fn begin(connection: &'a Connection) -> Self {
+        let mut begun = Self { connection, broken: None };
+        begun.broken = begun.told(connection.execute_batch("BEGIN IMMEDIATE")).err();
+        begun
     }
+
+    /// Runs one write so that its failure undoes nothing of the others'.
+    fn run<T>(&mut self, operation: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        if let Some(reason) = &self.broken {
+            return Err(QueueError::Unusable(reason.clone()));
+        }
+        let result = in_savepoint(self.connection, operation).map_err(|error| self.at(error));
+        // A full disk ends the whole transaction, and with it what the writes before have done.
+        if self.connection.is_autocommit() {
+            let reason = result.as_ref().err().map(ToString::to_string);
+            self.broken = Some(reason.unwrap_or_else(|| "the transaction has ended".into()));
+        }
+        result
+    }
+
+    fn commit(self) -> std::result::Result<(), String> {
+        let committed = match &self.broken {
+            Some(reason) => Err(reason.clone()),
+            None => self.told(self.connection.execute_batch("COMMIT")),
+        };
+        if committed.is_err() && !self.connection.is_autocommit() {
+            // A failed commit leaves the transaction open; what cannot be rolled back is dropped with the process.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        committed
+    }
+
+    fn told(&self, result: rusqlite::Result<()>) -> std::result::Result<(), String> {
+        result.map_err(|error| self.at(error.into()).to_string())
+    }
+
+    fn at(&self, error: QueueError) -> QueueError {
+        open::at(Path::new(self.connection.path().unwrap_or_default()), error)
+    }
+}
+
+fn in_savepoint<T>(connection: &Connection, operation: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
     connection.prepare_cached("SAVEPOINT one")?.execute([])?;
     let result = operation(connection);
     if result.is_err() && !connection.is_autocommit() {
@@ -107,4 +143,36 @@ fn in_savepoint<T>(connection: &Connection, operation: impl FnOnce(&Connection) 
         connection.prepare_cached("RELEASE one")?.execute([])?;
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_undoes_all_that_was_to_be_committed_together_and_everyone_is_told_why() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (a); PRAGMA max_page_count = 4").unwrap();
+        let insert = |bytes: usize| {
+            move |tx: &Connection| Ok(tx.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes]).map(drop)?)
+        };
+        let mut transaction = Transaction::begin(&connection);
+        let first = transaction.run(insert(1));
+        let filling = transaction.run(insert(100_000));
+        let after = transaction.run(insert(1));
+        assert!(first.is_ok(), "only the commit tells: {first:?}");
+        for told in [
+            filling.map_err(|error| error.to_string()),
+            after.map_err(|error| error.to_string()),
+            transaction.commit(),
+        ] {
+            assert!(told.as_ref().is_err_and(|told| told.contains("disk is full")), "{told:?}");
+        }
+        assert!(connection.is_autocommit());
+        let left: i64 = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0);
+        let mut next = Transaction::begin(&connection);
+        next.run(insert(1)).unwrap();
+        next.commit().unwrap();
+    }
 }

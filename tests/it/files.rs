@@ -1,0 +1,203 @@
+//! Trouble with the disk and the files on it: told with what to do, and nothing is lost.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, symlink};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use overnight::simulator::SimulatorOptions;
+use rusqlite::Connection;
+
+use crate::support::{Run, Workplace, roomy};
+
+const LOAD: [&str; 4] = ["load", "batch.csv", "--model", "kling-v1-standard"];
+
+fn queue_file(workplace: &Workplace) -> PathBuf {
+    workplace.dir.path().join("overnight.db")
+}
+
+/// Loads so many rows and makes their clips.
+fn made(options: SimulatorOptions, rows: usize, via: &str) -> Workplace {
+    let workplace = Workplace::new(options);
+    workplace.load(rows, via);
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    workplace
+}
+
+/// The binary where no file can grow beyond so many blocks of 512 bytes, as on a disk that fills up.
+fn run_on_a_small_disk(workplace: &Workplace, args: &[&str], blocks: u32) -> Run {
+    let binary = workplace.command(args);
+    let mut shell = Command::new("sh");
+    // What the system sends besides the error would end the program; a full disk sends nothing.
+    shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\""), "sh"]);
+    shell.arg(binary.get_program()).args(binary.get_args()).current_dir(workplace.dir.path());
+    shell.env_clear().envs(workplace.simulator.environment()).env("PATH", "/usr/bin:/bin");
+    Run::of(shell.stdin(Stdio::null()).output().expect("a shell"))
+}
+
+/// It could not go on, and says which file is in trouble, what it is, and what to do.
+fn assert_cannot_go_on(run: &Run, said: &[&str]) {
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.stderr.contains("\nhint: "), "{run:?}");
+    for words in said {
+        assert!(run.stderr.contains(words), "no `{words}`: {run:?}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_disk_that_is_full_during_a_download_stops_the_run_and_the_next_one_goes_on() {
+    let workplace = Workplace::new(roomy());
+    workplace.load(6, "eachlabs,fal");
+    fs::create_dir_all(workplace.dir.path().join("renders/batch")).expect("a folder");
+    // Whatever is written there is refused as by a full disk.
+    symlink("/dev/full", workplace.dir.path().join("renders/batch/.row-3.mp4.part")).expect("a link");
+    let run = workplace.run(&["run"]);
+    assert_cannot_go_on(&run, &["row-3.mp4", "No space left on device", "nothing is lost"]);
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    workplace.assert_all_made(6);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_output_folder_that_is_read_only_stops_the_run_and_loses_nothing() {
+    let workplace = Workplace::new(roomy());
+    // Not even root makes a folder there.
+    symlink("/sys", workplace.dir.path().join("renders")).expect("a link");
+    workplace.load(4, "eachlabs");
+    let run = workplace.run(&["run"]);
+    assert_cannot_go_on(&run, &["cannot write", "renders/batch/row-", "make the folder writable"]);
+    fs::remove_file(workplace.dir.path().join("renders")).expect("removed");
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    workplace.assert_all_made(4);
+}
+
+#[test]
+fn a_disk_that_fills_up_under_the_queue_stops_the_run_and_the_next_one_goes_on() {
+    for via in ["eachlabs", "fal", "aimlapi"] {
+        let workplace = Workplace::new(roomy());
+        workplace.load(30, via);
+        let mut said = String::new();
+        // Each run gets a little further than the one before.
+        for blocks in [250, 300, 400, 800, 1300] {
+            let run = run_on_a_small_disk(&workplace, &["run"], blocks);
+            if run.code != 0 {
+                assert_cannot_go_on(&run, &["overnight.db: ", "Free some space", "nothing is lost"]);
+            }
+            said.push_str(&run.stderr);
+        }
+        // A provider without a history could tell nothing of these creates.
+        assert!(said.contains("taken by the provider, but not recorded job.id="), "{via}: {said}");
+        assert_eq!(workplace.run(&["run"]).code, 0);
+        workplace.assert_all_made(30);
+    }
+}
+
+#[test]
+fn a_load_that_fills_the_disk_loads_nothing() {
+    let workplace = Workplace::new(roomy());
+    workplace.load(2, "eachlabs");
+    workplace.manifest("batch.csv", 5000);
+    let load = run_on_a_small_disk(&workplace, &LOAD, 400);
+    assert_cannot_go_on(&load, &["overnight.db: ", "Free some space"]);
+    assert_eq!(workplace.status()["batches"][0]["jobs"]["queued"], 2);
+    assert!(workplace.run(&LOAD).stdout.contains("4998 new"));
+}
+
+#[test]
+fn a_file_that_is_no_queue_of_ours_is_named_and_not_touched() {
+    let workplace = Workplace::new(roomy());
+    workplace.manifest("batch.csv", 1);
+    let folder = workplace.dir.path();
+    let text = workplace.write("text.db", &"neither a database nor a short text\n".repeat(200));
+    let other = folder.join("other.db");
+    Connection::open(&other).expect("a file").execute_batch("CREATE TABLE t (a)").expect("a table");
+    workplace.load(1, "eachlabs");
+    let newer = folder.join("newer.db");
+    fs::copy(queue_file(&workplace), &newer).expect("a copy");
+    let connection = Connection::open(&newer).expect("a connection");
+    connection.pragma_update(None, "user_version", 99).expect("a version");
+    connection.pragma_update(None, "journal_mode", "DELETE").expect("one file");
+    drop(connection);
+    fs::create_dir(folder.join("folder.db")).expect("a folder");
+    for (file, said) in [
+        (text, "it is not a SQLite file; `--queue PATH` names another"),
+        (other, "a SQLite file of another program"),
+        (newer, "written by a newer overnight (queue version 99, this one knows 1); it was not touched"),
+        (folder.join("folder.db"), "may you write there?"),
+        (folder.join("no/folder/q.db"), "hint: "),
+    ] {
+        let before = fs::read(&file).ok();
+        let name = file.to_str().expect("a path");
+        for command in [&["run"][..], &["status"], &LOAD] {
+            let run = workplace.run(&[command, &["--queue", name]].concat());
+            let said = if said == "hint: " && command[0] != "load" { "there is no queue at" } else { said };
+            assert_cannot_go_on(&run, &[name, said]);
+            assert_eq!(run.stdout, "", "{run:?}");
+        }
+        assert_eq!(fs::read(&file).ok(), before, "{name}");
+    }
+}
+
+#[test]
+fn a_damaged_queue_is_told_with_its_name_and_what_may_save_it() {
+    let workplace = made(roomy(), 40, "eachlabs");
+    let path = queue_file(&workplace);
+    let whole = fs::read(&path).expect("the queue");
+    let file = File::options().write(true).open(&path).expect("the queue");
+    // The first page, with the header, stays: only those who read on find the damage.
+    for page in 1..whole.len() / 4096 {
+        file.write_all_at(&[0xA5; 2048], page as u64 * 4096).expect("written");
+    }
+    for command in [&["run"][..], &["status"], &["jobs"], &["export"], &["retry"], &LOAD] {
+        let run = workplace.run(command);
+        assert_cannot_go_on(&run, &["overnight.db: database disk image is malformed", ".recover"]);
+    }
+    fs::write(&path, whole).expect("a backup that is put back");
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    workplace.assert_all_made(40);
+}
+
+#[test]
+fn a_run_waits_for_a_lock_of_another_program_and_says_so_when_it_takes_too_long() {
+    let workplace = Workplace::new(roomy());
+    workplace.load(8, "eachlabs");
+    let other = Connection::open(queue_file(&workplace)).expect("another program");
+    other.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
+    let mut command = workplace.command(&["run"]);
+    let run = Run::of(command.env("OVERNIGHT_BUSY_MS", "300").output().expect("the binary starts"));
+    assert_cannot_go_on(&run, &["overnight.db: database is locked", "another program keeps it locked"]);
+    assert_eq!(
+        workplace.status()["batches"][0]["jobs"]["queued"],
+        8,
+        "whoever only looks is not kept waiting"
+    );
+
+    let mut run = workplace.start(&["run"]);
+    std::thread::sleep(Duration::from_millis(700));
+    assert_eq!(run.try_wait().expect("a process"), None, "it did not wait");
+    other.execute_batch("COMMIT").expect("released");
+    assert!(run.wait().expect("it ended").success());
+    workplace.assert_all_made(8);
+}
+
+#[test]
+fn a_lock_in_the_middle_of_a_run_that_takes_too_long_loses_nothing() {
+    let workplace = Workplace::new(roomy());
+    workplace.load(40, "eachlabs");
+    let mut command = workplace.command(&["run"]);
+    command.env("OVERNIGHT_BUSY_MS", "300").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let run = command.spawn().expect("the binary starts");
+    while workplace.ledger().entries.len() < 12 {
+        std::thread::yield_now();
+    }
+    let other = Connection::open(queue_file(&workplace)).expect("another program");
+    other.busy_timeout(Duration::from_secs(10)).expect("patience");
+    other.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
+    let run = Run::of(run.wait_with_output().expect("it ended"));
+    assert_cannot_go_on(&run, &["another program keeps it locked"]);
+    other.execute_batch("COMMIT").expect("released");
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    workplace.assert_all_made(40);
+}
