@@ -11,7 +11,7 @@ use overnight::domain::{
 };
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{
-    Claim, ClaimRequest, Decision, NewBatch, ProviderLimits, Queue, QueueError, Selection,
+    Claim, ClaimRequest, Decision, JobFilter, NewBatch, ProviderLimits, Queue, QueueError, Selection,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -273,6 +273,23 @@ async fn a_person_settles_what_is_in_doubt() {
     let job = bench.queue.find("r0".into(), None).await.expect("the job");
     let again = bench.queue.resolve(job.job_id, Decision::Resubmit, start()).await;
     assert!(matches!(again, Err(QueueError::Conflict(_))), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_job_is_settled_by_its_number_although_another_row_has_that_number_for_an_id() {
+    let bench = Bench::with_rows(2).await;
+    let [first, second] = bench.claim("one", start(), 2).await.try_into().expect("two claims");
+    let connection = Connection::open(bench.dir.path().join("q.db")).expect("a connection");
+    let rename = "UPDATE jobs SET row_key = ?2 WHERE job_id = ?1";
+    let (one, two) = (first.lease.job_id, second.lease.job_id);
+    connection.execute(rename, [one.to_string(), two.to_string()]).expect("renamed");
+    for claim in [first, second] {
+        let lost = Outcome::LostAnswer { reason: "cut".into(), due_at: start() };
+        bench.queue.advance(claim.lease, lost, None, start()).await.expect("lost");
+    }
+    bench.queue.resolve(two, Decision::Resubmit, start()).await.expect("settled");
+    let states = bench.queue.jobs(JobFilter::default(), None, 2).await.expect("the jobs");
+    assert_eq!([states[0].state, states[1].state], [JobState::InDoubt, JobState::Queued]);
 }
 
 #[tokio::test]

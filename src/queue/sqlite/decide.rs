@@ -8,7 +8,7 @@ use crate::queue::{Cancelled, Decision, QueueError, Result, Selection};
 
 use super::advance::{abandon, accept, move_job};
 use super::query::find_ids;
-use super::row::{JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
+use super::row::{Columns, JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
 
 /// Makes failed and cancelled jobs go on.
 pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<usize> {
@@ -76,10 +76,10 @@ pub(super) fn resolve(
     decision: &Decision,
     now: Timestamp,
 ) -> Result<JobState> {
-    let job =
-        selected(tx, &Selection { jobs: vec![job_id.to_string()], ..Selection::default() }, &JobState::ALL)?
-            .pop()
-            .ok_or_else(|| QueueError::NotFound(format!("there is no job {job_id}")))?;
+    // By its number alone: another row's key may look like it.
+    let job = select(tx, SELECTED, [job_id.0], Selected::read)?
+        .pop()
+        .ok_or_else(|| QueueError::NotFound(format!("there is no job {job_id}")))?;
     if job.state != JobState::InDoubt {
         return Err(QueueError::Conflict(format!(
             "job {job_id} is {}, not in_doubt: there is nothing to resolve\nhint: `overnight show {job_id}` tells more",
@@ -126,7 +126,17 @@ struct Selected {
     attempt_id: Option<i64>,
 }
 
+const SELECTED: &str = "SELECT job_id, state, attempt_id FROM jobs WHERE job_id = ?1";
+
 impl Selected {
+    fn read(columns: &Columns<'_, '_>) -> Result<Self> {
+        Ok(Self {
+            job_id: columns.get("job_id")?,
+            state: columns.word("state")?,
+            attempt_id: columns.get("attempt_id")?,
+        })
+    }
+
     fn conflict(&self, why: &str) -> QueueError {
         QueueError::Conflict(format!("job {} is {}: {why}; nothing was changed", self.job_id, self.state))
     }
@@ -134,23 +144,11 @@ impl Selected {
 
 /// Finds the jobs a selection means. `usual` are the states it takes when it names neither states nor jobs.
 fn selected(tx: &Connection, selection: &Selection, usual: &[JobState]) -> Result<Vec<Selected>> {
-    let read = |columns: &super::row::Columns<'_, '_>| {
-        Ok(Selected {
-            job_id: columns.get("job_id")?,
-            state: columns.word("state")?,
-            attempt_id: columns.get("attempt_id")?,
-        })
-    };
     if !selection.jobs.is_empty() {
         let mut jobs = Vec::new();
         for job in &selection.jobs {
             let job_id = find_ids(tx, job, selection.batch.as_deref())?;
-            jobs.extend(select(
-                tx,
-                "SELECT job_id, state, attempt_id FROM jobs WHERE job_id = ?1",
-                [job_id],
-                read,
-            )?);
+            jobs.extend(select(tx, SELECTED, [job_id], Selected::read)?);
         }
         jobs.retain(|job| selection.states.is_empty() || selection.states.contains(&job.state));
         return Ok(jobs);
@@ -164,7 +162,7 @@ fn selected(tx: &Connection, selection: &Selection, usual: &[JobState]) -> Resul
              WHERE state = ?1 AND (?2 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?2))
              ORDER BY job_id",
             params![state.as_str(), selection.batch],
-            read,
+            Selected::read,
         )?);
     }
     Ok(jobs)
