@@ -86,6 +86,8 @@ pub enum Command {
     Cancel(SelectArgs),
     /// Decide about a job in doubt
     Resolve(ResolveArgs),
+    /// Check that every clip is on disk as it was saved
+    Verify(VerifyArgs),
     /// Write one record for each job
     Export(ExportArgs),
     /// Show the models: fields, limits, prices, routes
@@ -236,6 +238,18 @@ pub struct ResolveArgs {
     /// Give it up; its price stays booked
     #[arg(long, group = "decision")]
     pub fail: bool,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "Ends with exit code 3 when a clip is not as it was saved.")]
+pub struct VerifyArgs {
+    /// Only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Fetch what is missing or damaged again, over what is there; costs nothing
+    #[arg(long)]
+    pub fix: bool,
 }
 
 /// `export`.

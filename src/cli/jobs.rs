@@ -10,7 +10,7 @@ use super::render;
 use super::setup::Setup;
 
 /// Jobs read at once: a list of any length takes the memory of one page.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 
 /// Lists jobs.
 pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit> {

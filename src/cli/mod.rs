@@ -17,6 +17,7 @@ mod setup;
 mod simulate;
 mod status;
 mod summary;
+mod verify;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -64,6 +65,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Retry(args) => decide::retry(&global, args).await,
         Command::Cancel(args) => decide::cancel(&global, args).await,
         Command::Resolve(args) => decide::resolve(&global, args).await,
+        Command::Verify(args) => verify::verify(&global, args).await,
         Command::Export(args) => export::export(&global, args).await,
         Command::Models(args) => models::models(&global, args),
         Command::Simulate(args) => simulate::simulate(args).await,

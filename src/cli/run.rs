@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::domain::{JobState, Money, ProviderName};
 use crate::queue::{Miscount, Standing, Status, Wall};
-use crate::worker::{Event, Observer, Pool, PoolOptions, Rest};
+use crate::worker::{Event, Pool, PoolError, PoolOptions, Rest, StopSignal, Tools};
 
 use super::args::{Global, RunArgs};
 use super::exit::Exit;
@@ -49,20 +49,28 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
             "the queue's books did not agree with its rows, and were corrected"
         );
     }
-    queue.unpause().await?;
-    let progress = Progress::start(Arc::clone(&queue), args.batch.clone(), global.quiet);
-    let observer: Observer = {
-        let progress = progress.clone();
-        Arc::new(move |event: Event| progress.saw(event))
-    };
-    let mut tools = setup.tools(Arc::clone(&queue), providers, observer).await?;
+    let mut tools = setup.tools(Arc::clone(&queue), providers).await?;
     tools.policy.attempts = args.attempts.unwrap_or(tools.policy.attempts);
-    let stop = stop_on_signal()?;
-    let rest = Pool::run(Arc::new(tools), options, stop).await;
-    progress.end().await;
+    let rest = work(global, tools, options, stop_on_signal()?).await?;
     let status = queue.status(args.batch.clone()).await?;
     summary::tell(&queue, &status, args.batch.as_deref()).await?;
     Ok(judge(rest?, &status, &args, setup))
+}
+
+/// Runs a pool, and shows how it gets on.
+pub(super) async fn work(
+    global: &Global,
+    mut tools: Tools,
+    options: PoolOptions,
+    stop: StopSignal,
+) -> anyhow::Result<Result<Rest, PoolError>> {
+    tools.queue.unpause().await?;
+    let progress = Progress::start(Arc::clone(&tools.queue), options.batch.clone(), global.quiet);
+    let seen = progress.clone();
+    tools.observer = Arc::new(move |event: Event| seen.saw(event));
+    let rest = Pool::run(Arc::new(tools), options, stop).await;
+    progress.end().await;
+    Ok(rest)
 }
 
 /// Tells a person how the run ended, and the exit code that says the same.
@@ -127,7 +135,7 @@ fn tell_wall(wall: &Wall) {
 }
 
 /// Turns the first SIGINT or SIGTERM into a request to stop; the second ends the process.
-fn stop_on_signal() -> anyhow::Result<watch::Receiver<bool>> {
+pub(super) fn stop_on_signal() -> anyhow::Result<StopSignal> {
     let (stop, stopped) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

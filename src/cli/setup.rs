@@ -15,7 +15,7 @@ use crate::catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, EachlabsAuth};
 use crate::domain::{Catalog, ProviderName};
-use crate::output::{Fetcher, LocalStore};
+use crate::output::{Fetcher, LocalStore, OutputStore};
 use crate::provider::aimlapi::Aimlapi;
 use crate::provider::eachlabs::Eachlabs;
 use crate::provider::fal::Fal;
@@ -24,7 +24,7 @@ use crate::provider::{ApiKey, Provider};
 use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{ProviderLimits, Queue};
 use crate::worker::pace::MEASURED;
-use crate::worker::{Observer, Pace, Tools};
+use crate::worker::{Pace, Tools};
 
 use super::args::{Cli, Color, Global, LogFormat};
 use super::exit::Usage;
@@ -139,12 +139,16 @@ impl Setup {
         }
     }
 
-    /// What a pool works with.
+    /// Where clips are kept.
+    pub(super) fn output(&self) -> Arc<dyn OutputStore> {
+        Arc::new(LocalStore)
+    }
+
+    /// What a pool works with; nobody watches it yet.
     pub(super) async fn tools(
         &self,
         queue: Arc<dyn Queue>,
         providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
-        observer: Observer,
     ) -> anyhow::Result<Tools> {
         let seconds = std::time::Duration::from_secs_f64;
         let mut pace = Pace::default();
@@ -160,13 +164,13 @@ impl Setup {
         Ok(Tools {
             queue,
             providers,
-            output: Arc::new(LocalStore),
+            output: self.output(),
             fetcher: Fetcher::new().context("cannot set up downloads")?,
             catalog: Arc::clone(&self.catalog),
             clock: Arc::clone(&self.clock),
             policy: self.config.retry_policy(),
             pace,
-            observer,
+            observer: Arc::new(|_| ()),
         })
     }
 }

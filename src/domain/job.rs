@@ -67,6 +67,8 @@ pub enum Event {
     Restart,
     /// A person wants the known prediction looked at again, which costs nothing.
     LookAgain,
+    /// A person found the clip gone from disk, or damaged, and wants it fetched again, which costs nothing.
+    LoseFile,
 }
 
 /// An event that a state does not allow: a fault in the program, never in the user's data.
@@ -119,6 +121,7 @@ impl JobState {
             (Queued | Running | Downloading, Cancel) => Cancelled,
             (Queued | Succeeded | Failed | Cancelled, Restart) => Queued,
             (Failed | Cancelled, LookAgain) => Running,
+            (Succeeded, LoseFile) => Downloading,
 
             (state, event) => return Err(IllegalTransition { state, event }),
         })
@@ -220,7 +223,7 @@ mod tests {
 
     use super::*;
 
-    const EVENTS: [Event; 17] = [
+    const EVENTS: [Event; 18] = [
         Event::Submit,
         Event::Accept,
         Event::Refuse,
@@ -238,7 +241,12 @@ mod tests {
         Event::Cancel,
         Event::Restart,
         Event::LookAgain,
+        Event::LoseFile,
     ];
+
+    fn is_a_persons(event: Event) -> bool {
+        matches!(event, Event::Restart | Event::LookAgain | Event::LoseFile)
+    }
 
     #[test]
     fn only_a_queued_job_can_be_submitted() {
@@ -260,6 +268,14 @@ mod tests {
     fn a_job_whose_clip_is_paid_for_cannot_go_back_to_the_queue() {
         for event in EVENTS {
             assert_ne!(JobState::Downloading.after(event), Ok(JobState::Queued), "{event:?}");
+        }
+    }
+
+    #[test]
+    fn a_lost_file_is_fetched_and_never_made_anew() {
+        for state in JobState::ALL {
+            let after = state.after(Event::LoseFile).ok();
+            assert_eq!(after, (state == JobState::Succeeded).then_some(JobState::Downloading), "{state}");
         }
     }
 
@@ -286,7 +302,7 @@ mod tests {
         for state in JobState::ALL.into_iter().filter(|state| state.is_final()) {
             for event in EVENTS {
                 if state.after(event).is_ok() {
-                    assert!(matches!(event, Event::Restart | Event::LookAgain), "{state} {event:?}");
+                    assert!(is_a_persons(event), "{state} {event:?}");
                 }
             }
         }
@@ -323,8 +339,7 @@ mod tests {
                     Event::Refuse | Event::ProveAbsent | Event::FailUnbilled | Event::Restart => may_live = false,
                     _ => {}
                 }
-                let is_a_persons = matches!(event, Event::Restart | Event::LookAgain);
-                prop_assert!(!state.is_final() || is_a_persons, "{:?} left {}", event, state);
+                prop_assert!(!state.is_final() || is_a_persons(event), "{:?} left {}", event, state);
                 state = next;
             }
         }

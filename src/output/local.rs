@@ -1,7 +1,7 @@
 //! Clips as files in a folder of this machine.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -13,10 +13,13 @@ use tokio::sync::mpsc;
 use crate::cut::cut;
 use crate::domain::SavedFile;
 
-use super::{ByteStream, FetchError, OutputError, OutputStore, Place, container};
+use super::{ByteStream, Damage, FetchError, OutputError, OutputStore, Place, container};
 
 /// Chunks that may wait for the disk, before the network has to.
 const CHUNKS_AHEAD: usize = 16;
+
+/// Bytes read at once to check a file: any file takes the memory of one chunk.
+const CHUNK: usize = 1 << 20;
 
 /// Keeps clips as files in folders of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +59,33 @@ impl OutputStore for LocalStore {
         let kept = disk.await.map_err(|error| OutputError::Store { path, error: io::Error::other(error) })?;
         failed.map_or(kept, |error| Err(error.into()))
     }
+
+    async fn check(&self, saved: &SavedFile) -> Option<Damage> {
+        let saved = saved.clone();
+        let found = tokio::task::spawn_blocking(move || damage(&saved)).await.map_err(io::Error::other);
+        match found.and_then(|found| found) {
+            Ok(damage) => damage,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Damage::Missing),
+            Err(error) => Some(Damage::Unreadable(error.to_string())),
+        }
+    }
+}
+
+/// Compares a file with what was saved: its length first, which costs nothing.
+fn damage(saved: &SavedFile) -> io::Result<Option<Damage>> {
+    let mut file = File::open(&saved.path)?;
+    let bytes = file.metadata()?.len();
+    if bytes != saved.bytes {
+        return Ok(Some(Damage::Length { bytes, saved: saved.bytes }));
+    }
+    let (mut hash, mut chunk) = (Sha256::new(), vec![0; CHUNK]);
+    loop {
+        match file.read(&mut chunk)? {
+            0 => break,
+            read => hash.update(&chunk[..read]),
+        }
+    }
+    Ok((hex::encode(hash.finalize()) != saved.sha256).then_some(Damage::Content))
 }
 
 /// Writes to a temporary name, checks, syncs, renames, and syncs the folder: in that order. The end of the stream is

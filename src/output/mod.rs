@@ -32,6 +32,9 @@ pub trait OutputStore: Send + Sync {
         bytes: ByteStream,
         length: Option<u64>,
     ) -> Result<SavedFile, OutputError>;
+
+    /// Tells what has become of a file that was saved; `None` when it is as it was.
+    async fn check(&self, saved: &SavedFile) -> Option<Damage>;
 }
 
 /// Where a clip belongs.
@@ -41,6 +44,28 @@ pub struct Place {
     pub folder: PathBuf,
     /// The file's name in it, safe on every system.
     pub file_name: String,
+}
+
+/// What has become of a clip since it was saved.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// It is not there.
+    #[error("missing")]
+    Missing,
+    /// It is shorter or longer.
+    #[error("is {bytes} bytes, {saved} were saved")]
+    Length {
+        /// Bytes there are.
+        bytes: u64,
+        /// Bytes that were saved.
+        saved: u64,
+    },
+    /// Its content is another.
+    #[error("has another SHA-256")]
+    Content,
+    /// Nobody can tell.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
 }
 
 /// Why a clip was not saved.

@@ -170,6 +170,10 @@ pub trait Queue: Send + Sync {
     /// Makes failed and cancelled jobs go on: where a prediction is known it is looked at again, which costs nothing.
     async fn retry(&self, selection: Selection, now: Timestamp) -> Result<usize>;
 
+    /// Sends those of these jobs that have succeeded back to fetch their clips again, which costs nothing: their files
+    /// are lost.
+    async fn lose_files(&self, jobs: Vec<JobId>, now: Timestamp) -> Result<usize>;
+
     /// Takes jobs back. Without states in the selection only what has not been paid for.
     async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<Cancelled>;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cut::cut;
-use crate::domain::{Cost, CostReport, Failure, Gate, Outcome, PriceRule};
+use crate::domain::{AttemptState, Cost, CostReport, Failure, Gate, Outcome, PriceRule};
 use crate::provider::{Doubt, Look, Provider, Submission, Trace};
 use crate::queue::Claim;
 
@@ -32,6 +32,9 @@ impl Tools {
         let plan = self.plan(claim);
         let age = self.age(claim);
         let is_late = age > plan.deadline();
+        // Of a clip that is lost long after it was made, only the looks since count.
+        let looked_for = span(claim.job.state_since, self.clock.now());
+        let was_made = claim.attempt.state == AttemptState::Done;
         let give_up = |what: &str| {
             let reason = format!(
                 "{what} (prediction {}); `retry` looks again without paying",
@@ -43,6 +46,10 @@ impl Tools {
         let look = provider.poll(prediction, &Submission::from(&claim.attempt)).await;
         cut!("poll read");
         match look {
+            // What was made once is not on its way: its clip is gone, and what was paid stays booked.
+            Ok(Look::Missing { reason } | Look::Failed { reason, .. }) if was_made => {
+                give_up(&format!("the clip is gone: {reason}"))
+            }
             Ok(Look::Running) if is_late => give_up(&format!(
                 "{} has not finished it in {} minutes",
                 claim.attempt.provider,
@@ -79,7 +86,7 @@ impl Tools {
                 finding
             }
             Err(Failure::Rejected { reason }) if is_late => give_up(&reason),
-            Err(Failure::Transient { reason, .. }) if age > LONGEST_OUTAGE => give_up(&reason),
+            Err(Failure::Transient { reason, .. }) if looked_for > LONGEST_OUTAGE => give_up(&reason),
             Err(Failure::Transient { reason, retry_after }) => self.wait(claim, reason, retry_after),
             Err(Failure::Rejected { reason } | Failure::Unknown { reason }) => self.wait(claim, reason, None),
         }

@@ -6,12 +6,17 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use overnight::simulator::SimulatorOptions;
+use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
 use rusqlite::Connection;
+use serde_json::json;
 
 use crate::support::{Run, Workplace, roomy};
 
 const LOAD: [&str; 4] = ["load", "batch.csv", "--model", "kling-v1-standard"];
+
+fn clip(workplace: &Workplace, row: usize) -> PathBuf {
+    workplace.dir.path().join(format!("renders/batch/row-{row}.mp4"))
+}
 
 fn queue_file(workplace: &Workplace) -> PathBuf {
     workplace.dir.path().join("overnight.db")
@@ -130,7 +135,7 @@ fn a_file_that_is_no_queue_of_ours_is_named_and_not_touched() {
     ] {
         let before = fs::read(&file).ok();
         let name = file.to_str().expect("a path");
-        for command in [&["run"][..], &["status"], &LOAD] {
+        for command in [&["run"][..], &["status"], &["verify"], &LOAD] {
             let run = workplace.run(&[command, &["--queue", name]].concat());
             let said = if said == "hint: " && command[0] != "load" { "there is no queue at" } else { said };
             assert_cannot_go_on(&run, &[name, said]);
@@ -150,7 +155,7 @@ fn a_damaged_queue_is_told_with_its_name_and_what_may_save_it() {
     for page in 1..whole.len() / 4096 {
         file.write_all_at(&[0xA5; 2048], page as u64 * 4096).expect("written");
     }
-    for command in [&["run"][..], &["status"], &["jobs"], &["export"], &["retry"], &LOAD] {
+    for command in [&["run"][..], &["status"], &["jobs"], &["export"], &["verify"], &["retry"], &LOAD] {
         let run = workplace.run(command);
         assert_cannot_go_on(&run, &["overnight.db: database disk image is malformed", ".recover"]);
     }
@@ -200,4 +205,148 @@ fn a_lock_in_the_middle_of_a_run_that_takes_too_long_loses_nothing() {
     other.execute_batch("COMMIT").expect("released");
     assert_eq!(workplace.run(&["run"]).code, 0);
     workplace.assert_all_made(40);
+}
+
+#[test]
+fn clips_that_are_missing_or_damaged_are_found_and_fetched_again_without_paying() {
+    for via in ["eachlabs", "fal", "aimlapi"] {
+        let workplace = made(roomy(), 6, via);
+        let (books, jobs) = (workplace.status(), workplace.export());
+        let good = workplace.run(&["verify"]);
+        assert_eq!((good.code, good.stdout.as_str()), (0, "6 clips checked: 6 as saved, 0 not\n"));
+
+        fs::remove_file(clip(&workplace, 0)).expect("removed");
+        File::options().write(true).open(clip(&workplace, 1)).expect("a clip").set_len(100).expect("cut");
+        let file = File::options().write(true).open(clip(&workplace, 2)).expect("a clip");
+        file.write_all_at(b"something else", 700).expect("damaged");
+        let found = workplace.run(&["verify", "--batch", "batch"]);
+        assert_eq!(found.code, 3, "{found:?}");
+        let saved = jobs[1]["bytes"].as_u64().expect("a length");
+        for said in [
+            "row-0.mp4: missing\n",
+            &format!("row-1.mp4: is 100 bytes, {saved} were saved\n"),
+            "row-2.mp4: has another SHA-256\n",
+            "6 clips checked: 3 as saved, 3 not\n",
+        ] {
+            assert!(found.stdout.contains(said), "{found:?}");
+        }
+        assert!(found.stderr.contains("hint: `overnight verify --fix`"), "{found:?}");
+        assert_eq!(workplace.export(), jobs, "whoever only looks changes nothing");
+
+        // What else waits is no business of it.
+        workplace.manifest("more.csv", 3);
+        assert_eq!(workplace.run(&["load", "more.csv", "--model", "kling-v1-standard"]).code, 0);
+        let fixed = workplace.run(&["verify", "--fix"]);
+        assert_eq!(fixed.code, 0, "{fixed:?}");
+        assert!(fixed.stdout.ends_with("3 fetched again without paying, 0 failed, 0 left\n"), "{fixed:?}");
+        assert_eq!(workplace.ledger().entries.len(), 6);
+        let now = workplace.status();
+        assert_eq!(now["batches"][0], books["batches"][0]);
+        assert_eq!(now["batches"][1]["jobs"]["queued"], 3);
+        for (job, before) in workplace.export().iter().zip(&jobs) {
+            for field in ["state", "cost_usd", "cost_source", "sha256", "output", "prediction_id", "attempts"]
+            {
+                assert_eq!(job[field], before[field], "{field}");
+            }
+        }
+        assert_eq!(workplace.run(&["verify"]).code, 0);
+    }
+}
+
+#[test]
+fn a_lost_clip_whose_link_has_expired_is_asked_for_anew_and_keeps_its_cost() {
+    for via in ["eachlabs", "fal", "aimlapi"] {
+        let workplace = made(SimulatorOptions { link_life_s: 2, ..roomy() }, 3, via);
+        let jobs = workplace.export();
+        workplace.simulator.change(|options| {
+            // What the provider told of the cost once, it does not tell for ever.
+            (options.eachlabs_reports_cost, options.aimlapi_ends_with_credits) = (false, false);
+            options.link_life_s = 3600;
+        });
+        std::thread::sleep(Duration::from_millis(2100));
+        fs::remove_dir_all(workplace.dir.path().join("renders")).expect("removed");
+        let polls: u32 = workplace.ledger().entries.iter().map(|entry| entry.polls).sum();
+        let fixed = workplace.run(&["verify", "--fix"]);
+        assert_eq!(fixed.code, 0, "{fixed:?}");
+        let after: u32 = workplace.ledger().entries.iter().map(|entry| entry.polls).sum();
+        assert!(after >= polls + 3, "{via}: the links had not expired");
+        workplace.assert_all_made(3);
+        for (job, before) in workplace.export().iter().zip(&jobs) {
+            assert_eq!(
+                (&job["cost_usd"], &job["cost_source"]),
+                (&before["cost_usd"], &before["cost_source"])
+            );
+        }
+    }
+}
+
+#[test]
+fn a_lost_clip_that_the_provider_has_forgotten_fails_with_its_prediction_and_its_cost() {
+    for via in ["eachlabs", "fal", "aimlapi"] {
+        let workplace = made(roomy(), 2, via);
+        let spent = workplace.status()["batches"][0]["spent_usd"].clone();
+        let forgotten = "00000000-0000-4000-8000-000000000000";
+        let queue = Connection::open(queue_file(&workplace)).expect("the queue");
+        let forget = "UPDATE attempts SET prediction = replace(prediction, prediction_id, ?1),
+                          output_url = replace(output_url, prediction_id, ?1), prediction_id = ?1 WHERE job_id = 1";
+        assert_eq!(queue.execute(forget, [forgotten]).expect("written"), 1);
+        fs::remove_dir_all(workplace.dir.path().join("renders")).expect("removed");
+        let fixed = workplace.run(&["verify", "--fix"]);
+        assert_eq!(fixed.code, 3, "{fixed:?}");
+        assert!(fixed.stdout.contains("row-0 failed: the clip is gone"), "{fixed:?}");
+        assert!(fixed.stdout.contains(forgotten), "{fixed:?}");
+        assert!(fixed.stdout.ends_with("1 fetched again without paying, 1 failed, 0 left\n"), "{fixed:?}");
+        assert!(fixed.stderr.contains("only a changed row is made, and paid, anew"), "{fixed:?}");
+        let job = &workplace.export()[0];
+        assert_eq!(
+            (&job["state"], &job["prediction_id"], &job["output"]),
+            (&json!("failed"), &json!(forgotten), &json!(null))
+        );
+        // Another look is free, and finds no more.
+        assert_eq!(workplace.run(&["retry"]).code, 0);
+        assert_eq!(workplace.run(&["run"]).code, 3);
+        assert_eq!(workplace.ledger().entries.len(), 2);
+        assert_eq!(workplace.status()["batches"][0]["spent_usd"], spent);
+    }
+}
+
+#[test]
+fn a_damaged_clip_stays_until_the_new_one_is_whole() {
+    let workplace = made(roomy(), 1, "eachlabs");
+    fs::write(clip(&workplace, 0), "half a clip").expect("damaged");
+    workplace.simulator.set_faults(Faults::default().with(Call::Download, Fault::Truncated, 1.0));
+    let fixed = workplace.run(&["verify", "--fix"]);
+    assert_eq!(fixed.code, 3, "{fixed:?}");
+    assert_eq!(fs::read(clip(&workplace, 0)).expect("the file"), b"half a clip");
+    workplace.simulator.set_faults(Faults::default());
+    assert_eq!(workplace.run(&["retry"]).code, 0);
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    workplace.assert_all_made(1);
+}
+
+#[test]
+fn a_lost_clip_is_told_by_its_job_although_other_rows_have_numbers_for_ids() {
+    let workplace = Workplace::new(roomy());
+    let rows: Vec<String> = [3, 2, 1].map(|id| format!("{id},https://e.com/{id}.png,Turn {id}\n")).into();
+    workplace.write("batch.csv", &format!("id,image,prompt\n{}", rows.concat()));
+    assert_eq!(workplace.run(&LOAD).code, 0);
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    fs::remove_file(workplace.dir.path().join("renders/batch/1.mp4")).expect("removed");
+    let fixed = workplace.run(&["verify", "--fix"]);
+    assert_eq!(fixed.code, 0, "{fixed:?}");
+    workplace.assert_all_made(3);
+}
+
+#[test]
+fn without_a_key_lost_clips_wait_for_the_next_run() {
+    let workplace = made(roomy(), 2, "eachlabs");
+    fs::remove_file(clip(&workplace, 1)).expect("removed");
+    let queue = Connection::open(queue_file(&workplace)).expect("the queue");
+    queue.execute("UPDATE attempts SET output_url = NULL", []).expect("the links are gone");
+    let mut command = workplace.command(&["verify", "--fix"]);
+    let fixed = Run::of(command.env_remove("EACHLABS_API_KEY").output().expect("the binary starts"));
+    assert_cannot_go_on(&fixed, &["is the key of their provider set?"]);
+    assert!(fixed.stdout.contains("row-1 is running\n"), "{fixed:?}");
+    assert_eq!(workplace.run(&["run"]).code, 0);
+    workplace.assert_all_made(2);
 }

@@ -42,6 +42,26 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
     Ok(jobs.len())
 }
 
+/// Sends jobs whose files are lost back to fetch them again. The attempt stays done and its cost booked: the link is
+/// tried, and where that has expired the prediction is asked for a fresh one.
+pub(super) fn lose_files(tx: &Connection, jobs: &[JobId], now: Timestamp) -> Result<usize> {
+    let mut lost = 0;
+    for JobId(job_id) in jobs {
+        // What was changed since its file was looked at has no file to lose any more.
+        let state: Option<String> = value(tx, "SELECT state FROM jobs WHERE job_id = ?1", [job_id])?;
+        if state.as_deref() == Some(JobState::Succeeded.as_str()) {
+            move_job(tx, *job_id, JobState::Succeeded, Event::LoseFile, Some(now), None, now)?;
+            execute(
+                tx,
+                "UPDATE jobs SET output = NULL, bytes = NULL, sha256 = NULL WHERE job_id = ?1",
+                [job_id],
+            )?;
+            lost += 1;
+        }
+    }
+    Ok(lost)
+}
+
 /// Takes jobs back. One whose prediction is under way keeps its price booked, and `retry` looks at it again.
 pub(super) fn cancel(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<Cancelled> {
     let jobs = selected(tx, selection, &[JobState::Queued])?;

@@ -229,6 +229,10 @@ impl Queue for SqliteQueue {
         self.writer.write(move |tx| decide::retry(tx, &selection, now)).await
     }
 
+    async fn lose_files(&self, jobs: Vec<JobId>, now: Timestamp) -> Result<usize> {
+        self.writer.write(move |tx| decide::lose_files(tx, &jobs, now)).await
+    }
+
     async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<Cancelled> {
         self.writer.write(move |tx| decide::cancel(tx, &selection, now)).await
     }

@@ -79,6 +79,16 @@ impl Model {
         Ok(job_ids.len())
     }
 
+    /// Sends a success back to fetch its clip again; nothing of its attempt changes.
+    pub(super) fn lose_file(&mut self, job_id: JobId, now: Timestamp) -> usize {
+        let job = self.jobs.get_mut(&job_id).expect("a job of the model");
+        if job.state != JobState::Succeeded {
+            return 0;
+        }
+        (job.state, job.due_at, job.crashes) = (Downloading, Some(now), 0);
+        1
+    }
+
     pub(super) fn cancel(&mut self, job_ids: &[JobId]) -> Result<usize, Refusal> {
         if job_ids.iter().any(|id| !matches!(self.jobs[id].state, Queued | Running | Downloading)) {
             return Err(Refusal::Conflict);

@@ -150,6 +150,11 @@ impl World {
                 let retried = refusal(self.queue(0).retry(selection, self.now).await);
                 assert_eq!(retried, self.model.retry(&job_ids, self.now));
             }
+            Operation::LoseFile { job } => {
+                let job_id = *job.get(&self.model.jobs.keys().copied().collect::<Vec<_>>());
+                let lost = self.queue(0).lose_files(vec![job_id], self.now).await.expect("lost");
+                assert_eq!(lost, self.model.lose_file(job_id, self.now));
+            }
             Operation::Cancel(choice) => {
                 let (selection, job_ids) = self.choose(&choice, JobState::Queued);
                 let cancelled = refusal(self.queue(0).cancel(selection, self.now).await);

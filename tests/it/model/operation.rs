@@ -61,6 +61,10 @@ pub(super) enum Operation {
         process: usize,
     },
     Retry(Choice),
+    /// The file of a job is found lost, which may not be a success any more.
+    LoseFile {
+        job: Index,
+    },
     Cancel(Choice),
     Resolve {
         job: Index,
@@ -166,6 +170,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         4 => Just(Operation::Unpause),
         1 => (0..2usize).prop_map(|process| Operation::Reopen { process }),
         4 => choice().prop_map(Operation::Retry),
+        3 => any::<Index>().prop_map(|job| Operation::LoseFile { job }),
         2 => choice().prop_map(Operation::Cancel),
         4 => (any::<Index>(), prop_oneof![
                 any::<u8>().prop_map(|chance| Decision::Adopt(prediction_of(chance))), Just(Decision::Resubmit), Just(Decision::Fail)])
