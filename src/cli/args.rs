@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::{JobState, Money, ProviderName};
+use crate::simulator::Fault;
 use crate::simulator::options::FaultRule;
 
 /// Renders product catalogues in bulk: a manifest of images and prompts becomes clips on disk, none paid twice, none
@@ -26,6 +27,7 @@ pub struct Cli {
 
 /// What holds for every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The queue file [default: overnight.db] [env: OVERNIGHT_QUEUE]
     #[arg(long, global = true, value_name = "PATH")]
@@ -136,6 +138,14 @@ pub struct LoadArgs {
     /// Check and price only; change nothing
     #[arg(long)]
     pub check: bool,
+}
+
+fn fault_help() -> String {
+    let names = Fault::ALL.map(|(_, name)| name).join(", ");
+    format!(
+        "What goes wrong, with its probability: `garbage=0.2`, or `poll:garbage=0.2` for one kind of call (create, \
+         poll, download, history). Faults: {names}"
+    )
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -291,10 +301,8 @@ pub struct SimulateArgs {
     /// Seed of all chance
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// What goes wrong, with its probability: `garbage=0.2`, or `poll:garbage=0.2` for one kind of call (create, poll,
-    /// download, history). Faults: server-error, bad-gateway, rate-limited, drop-before, drop-after, garbage, slow,
-    /// failed-prediction, truncated, expired
-    #[arg(long, value_name = "FAULT=P")]
+    /// What goes wrong, and how often.
+    #[arg(long, help = fault_help(), value_name = "FAULT=P")]
     pub fault: Vec<FaultRule>,
     /// What Retry-After says, in seconds
     #[arg(long, default_value_t = 1, value_name = "S")]
