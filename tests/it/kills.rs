@@ -31,6 +31,13 @@ fn number_from(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
 }
 
+/// Tells whether a run has ended by itself: it has run out of rows then, and not into a fault.
+fn has_ended(run: &mut Child) -> bool {
+    let ended = run.try_wait().expect("it can be asked");
+    assert!(ended.is_none_or(|ended| matches!(ended.code(), Some(0 | 3))), "{ended:?}");
+    ended.is_some()
+}
+
 /// Processes that work on one queue while somebody kills them.
 struct Storm {
     workplace: Workplace,
@@ -63,10 +70,10 @@ impl Storm {
 
     fn rage(mut self) {
         let mut running: Vec<Child> = Vec::new();
-        for _ in 0..self.kills {
+        let mut kills = 0;
+        while kills < self.kills {
             let before = running.len();
-            running.retain_mut(|run| run.try_wait().expect("it can be asked").is_none());
-            // What ended by itself has run out of rows.
+            running.retain_mut(|run| !has_ended(run));
             if self.rows == 0 || running.len() < before {
                 self.add_rows();
             }
@@ -86,9 +93,13 @@ impl Storm {
                 }
             }
             std::thread::sleep(until.saturating_sub(began.elapsed()));
-            let mut victim = running.swap_remove(victim);
-            victim.kill().expect("it can be killed");
-            victim.wait().expect("it ended");
+            // Only a kill that hits somebody at work counts.
+            if !has_ended(&mut running[victim]) {
+                let mut victim = running.swap_remove(victim);
+                victim.kill().expect("it can be killed");
+                victim.wait().expect("it ended");
+                kills += 1;
+            }
         }
         for mut run in running {
             run.wait().expect("it ended");
