@@ -23,7 +23,7 @@ use crate::provider::http::Auth;
 use crate::provider::{ApiKey, Provider};
 use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{ProviderLimits, Queue};
-use crate::worker::pace::MEASURED;
+use crate::worker::pace::{Kind, MEASURED};
 use crate::worker::{Pace, Tools};
 
 use super::args::{Cli, Color, Global, LogFormat};
@@ -156,9 +156,10 @@ impl Setup {
         pace.typical = self.config.durations(|settings| settings.typical_s);
         pace.history_delay = self.config.durations(|settings| settings.history_delay_s);
         for route in self.catalog.models.iter().flat_map(|model| &model.routes) {
-            let times = queue.processing_times(route.provider, route.wire_model.clone(), MEASURED).await?;
-            for took in times.into_iter().rev() {
-                pace.learn(route.provider, &route.wire_model, took);
+            let (provider, wire_model) = (route.provider, route.wire_model.clone());
+            let times = queue.processing_times(provider, wire_model.clone(), 4 * MEASURED).await?;
+            for (clip_s, took) in times.into_iter().rev() {
+                pace.learn(Kind { provider, wire_model: wire_model.clone(), clip_s }, took);
             }
         }
         Ok(Tools {

@@ -147,13 +147,14 @@ pub trait Queue: Send + Sync {
     /// Lists the prediction ids of one provider that belong to attempts submitted since `since`.
     async fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>>;
 
-    /// Lists how long the latest finished predictions of a route took, newest first.
+    /// Lists how long the latest finished predictions of a route took, newest first, each with the length of its clip in
+    /// seconds.
     async fn processing_times(
         &self,
         provider: ProviderName,
         wire_model: String,
         most: usize,
-    ) -> Result<Vec<Duration>>;
+    ) -> Result<Vec<(Option<u32>, Duration)>>;
 
     /// Tells counts, spend and pace.
     async fn status(&self, batch: Option<String>) -> Result<Status>;

@@ -61,8 +61,7 @@ impl Tools {
             Ok(Look::Done { output_url, cost, processing }) => Outcome::Finished {
                 output_url,
                 cost: self.settle(claim, cost.or_else(|| claim.attempt.early_cost.clone())),
-                // The plan needs the time from create to end: never more than what has passed, whatever is reported.
-                processing: Some(processing.map_or(age, |reported| reported.min(age))),
+                processing: plan.took(age, processing),
                 due_at: self.clock.now(),
             }
             .into(),

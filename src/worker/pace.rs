@@ -1,13 +1,24 @@
-//! When to look: the catalogue's typical times, replaced by the config's, then by what this queue has measured.
+//! When to look: by the catalogue's typical times, replaced by the config's, and by what this queue has measured.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::domain::{Catalog, PollPlan, ProviderName};
 
-/// How many measured predictions a route's typical time is taken from.
-pub const MEASURED: usize = 20;
+/// How many measured predictions the plan of a route is made from.
+pub const MEASURED: usize = 100;
+
+/// Which predictions take alike: those of one model at one provider, of clips of one length.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    /// Who makes them.
+    pub provider: ProviderName,
+    /// The provider's name for the model.
+    pub wire_model: String,
+    /// Length of the clip in seconds, where the model knows it.
+    pub clip_s: Option<u32>,
+}
 
 /// The times a provider's predictions and history take.
 #[derive(Debug, Default)]
@@ -18,8 +29,18 @@ pub struct Pace {
     pub typical: BTreeMap<ProviderName, Duration>,
     /// How long after a create its absence from the history proves something, by provider.
     pub history_delay: BTreeMap<ProviderName, Duration>,
-    /// Times measured by this queue, by route, oldest first.
-    measured: Mutex<HashMap<(ProviderName, String), Vec<Duration>>>,
+    /// What this queue has measured.
+    measured: Mutex<HashMap<Kind, Measured>>,
+}
+
+/// The times of one kind of predictions, and the plan that was made from them.
+#[derive(Debug, Default)]
+struct Measured {
+    /// Newest first.
+    times: Vec<Duration>,
+    /// Times that came since the plan was made.
+    news: usize,
+    plan: Option<Arc<PollPlan>>,
 }
 
 /// Where neither config nor catalogue says how long a route takes.
@@ -29,16 +50,23 @@ const USUAL: Duration = Duration::from_secs(120);
 const HISTORY_DELAY: Duration = Duration::from_secs(60);
 
 impl Pace {
-    /// Tells when to look at predictions of a route.
-    pub fn plan(&self, catalog: &Catalog, provider: ProviderName, wire_model: &str) -> PollPlan {
-        let known = || {
-            let configured = self.typical.get(&provider).copied();
-            configured
-                .or_else(|| catalog.route(provider, wire_model).map(|route| route.typical))
-                .unwrap_or(USUAL)
-        };
-        let typical = self.median(provider, wire_model).unwrap_or_else(known);
-        PollPlan { typical, shortest: self.poll_min }
+    /// Tells when to look at predictions of a kind.
+    pub fn plan(&self, catalog: &Catalog, kind: &Kind) -> Arc<PollPlan> {
+        let mut measured = self.measured();
+        let Measured { times, news, plan } = measured.entry(kind.clone()).or_default();
+        // Made anew when a tenth of what it was made from is new: it takes a thousand times as long as a look in it.
+        if *news * 10 > times.len() {
+            *plan = None;
+        }
+        let plan = plan.get_or_insert_with(|| {
+            *news = 0;
+            let configured = self.typical.get(&kind.provider).copied();
+            let said = configured
+                .or_else(|| catalog.route(kind.provider, &kind.wire_model).map(|route| route.typical))
+                .unwrap_or(USUAL);
+            Arc::new(PollPlan::new(said, times, self.poll_min))
+        });
+        Arc::clone(plan)
     }
 
     /// Tells how long after a create its absence from the history proves something.
@@ -47,21 +75,16 @@ impl Pace {
     }
 
     /// Learns how long a prediction took.
-    pub fn learn(&self, provider: ProviderName, wire_model: &str, took: Duration) {
-        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = measured.entry((provider, wire_model.to_owned())).or_default();
-        times.push(took);
-        if times.len() > MEASURED {
-            times.remove(0);
-        }
+    pub fn learn(&self, kind: Kind, took: Duration) {
+        let mut measured = self.measured();
+        let Measured { times, news, .. } = measured.entry(kind).or_default();
+        times.insert(0, took);
+        times.truncate(MEASURED);
+        *news += 1;
     }
 
-    /// The median of what was measured, once there are enough to mean something.
-    fn median(&self, provider: ProviderName, wire_model: &str) -> Option<Duration> {
-        let measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut times = measured.get(&(provider, wire_model.to_owned()))?.clone();
-        times.sort_unstable();
-        (times.len() >= 3).then(|| times[times.len() / 2])
+    fn measured(&self) -> MutexGuard<'_, HashMap<Kind, Measured>> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,16 +92,36 @@ impl Pace {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn kind(clip_s: u32) -> Kind {
+        Kind { provider: ProviderName::Fal, wire_model: "m".into(), clip_s: Some(clip_s) }
+    }
+
     #[test]
-    fn what_was_measured_replaces_what_was_configured() {
-        let provider = ProviderName::Fal;
-        let pace = Pace { typical: [(provider, Duration::from_secs(270))].into(), ..Pace::default() };
-        let typical = |pace: &Pace| pace.plan(&Catalog::default(), provider, "m").typical.as_secs();
-        pace.learn(provider, "m", Duration::from_secs(10));
-        pace.learn(provider, "m", Duration::from_secs(11));
-        assert_eq!(typical(&pace), 270);
-        pace.learn(provider, "m", Duration::from_secs(90));
-        assert_eq!(typical(&pace), 11);
-        assert_eq!(pace.plan(&Catalog::default(), ProviderName::Aimlapi, "m").typical, USUAL);
+    fn what_was_measured_replaces_what_was_configured_for_clips_of_that_length() {
+        let pace = Pace { typical: [(ProviderName::Fal, 270 * SECOND)].into(), ..Pace::default() };
+        let typical = |clip_s| pace.plan(&Catalog::default(), &kind(clip_s)).typical.as_secs();
+        assert!((250..290).contains(&typical(5)));
+        for took in 40..60 {
+            pace.learn(kind(5), took * SECOND);
+        }
+        assert!((45..55).contains(&typical(5)), "{}", typical(5));
+        assert!((250..290).contains(&typical(10)));
+    }
+
+    #[test]
+    fn a_plan_is_kept_until_enough_is_new() {
+        let pace = Pace::default();
+        for _ in 0..100 {
+            pace.learn(kind(5), 50 * SECOND);
+        }
+        let plan = pace.plan(&Catalog::default(), &kind(5));
+        pace.learn(kind(5), 60 * SECOND);
+        assert!(Arc::ptr_eq(&plan, &pace.plan(&Catalog::default(), &kind(5))));
+        for _ in 0..10 {
+            pace.learn(kind(5), 60 * SECOND);
+        }
+        assert!(!Arc::ptr_eq(&plan, &pace.plan(&Catalog::default(), &kind(5))));
     }
 }

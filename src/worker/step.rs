@@ -12,6 +12,7 @@ use crate::output::{Fetcher, OutputStore};
 use crate::provider::Provider;
 use crate::queue::{Claim, Queue, QueueError, Step};
 
+use super::pace::Kind;
 use super::{Event, Observer, Pace, PoolError};
 
 /// What a step works with.
@@ -101,7 +102,7 @@ impl Tools {
             }
         };
         if let Outcome::Finished { processing: Some(took), .. } = &outcome {
-            self.pace.learn(provider, &claim.attempt.wire_model, *took);
+            self.pace.learn(kind(claim), *took);
         }
         self.tell(claim, outcome, state);
         if let Some((provider, Gate::Paused { reason, .. })) = gate {
@@ -150,8 +151,8 @@ impl Tools {
     }
 
     /// When to look at the claim's prediction.
-    pub(super) fn plan(&self, claim: &Claim) -> PollPlan {
-        self.pace.plan(&self.catalog, claim.attempt.provider, &claim.attempt.wire_model)
+    pub(super) fn plan(&self, claim: &Claim) -> Arc<PollPlan> {
+        self.pace.plan(&self.catalog, &kind(claim))
     }
 
     /// How long ago the claim's attempt was submitted.
@@ -168,6 +169,12 @@ impl Tools {
     pub(super) fn after(&self, delay: Duration) -> Timestamp {
         self.clock.now().saturating_add(delay).unwrap_or(Timestamp::MAX)
     }
+}
+
+/// Which predictions take as long as the claim's.
+fn kind(claim: &Claim) -> Kind {
+    let (provider, wire_model) = (claim.attempt.provider, claim.attempt.wire_model.clone());
+    Kind { provider, wire_model, clip_s: claim.job.input.duration() }
 }
 
 /// The time between two instants; none where the clock was set back between them.

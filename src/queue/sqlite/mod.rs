@@ -205,7 +205,7 @@ impl Queue for SqliteQueue {
         provider: ProviderName,
         wire_model: String,
         most: usize,
-    ) -> Result<Vec<Duration>> {
+    ) -> Result<Vec<(Option<u32>, Duration)>> {
         self.read(move |connection| query::processing_times(connection, provider, &wire_model, most)).await
     }
 

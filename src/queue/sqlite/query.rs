@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{AttemptState, JobId, JobState, Money, ProviderName};
+use crate::domain::{AttemptState, Input, JobId, JobState, Money, ProviderName};
 use crate::queue::{
     AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, QueueError, Result, Status,
 };
@@ -244,12 +244,16 @@ pub(super) fn processing_times(
     provider: ProviderName,
     wire_model: &str,
     most: usize,
-) -> Result<Vec<Duration>> {
+) -> Result<Vec<(Option<u32>, Duration)>> {
     select(
         connection,
-        "SELECT processing_ms FROM attempts
-         WHERE provider = ?1 AND wire_model = ?2 AND processing_ms IS NOT NULL ORDER BY finished_at DESC LIMIT ?3",
+        "SELECT a.processing_ms, j.input FROM attempts a JOIN jobs j ON j.job_id = a.job_id
+         WHERE a.provider = ?1 AND a.wire_model = ?2 AND a.processing_ms IS NOT NULL
+         ORDER BY a.finished_at DESC LIMIT ?3",
         params![provider.as_str(), wire_model, i64::try_from(most).unwrap_or(i64::MAX)],
-        |columns| Ok(Duration::from_millis(u64::try_from(columns.get::<i64>("processing_ms")?).unwrap_or(0))),
+        |columns| {
+            let millis = u64::try_from(columns.get::<i64>("processing_ms")?).unwrap_or(0);
+            Ok((columns.json::<Input>("input")?.duration(), Duration::from_millis(millis)))
+        },
     )
 }
