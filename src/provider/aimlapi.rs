@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 
 use super::answer::{at, credits, link, text, usd};
-use super::history::Search;
+use super::history::{Search, rows};
 use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
 use super::refusal::{describe, refused_create, unreadable};
 use super::{
@@ -75,8 +75,8 @@ impl Provider for Aimlapi {
                 .append_pair("end", &to.to_string())
                 .append_pair("limit", &HISTORY_PAGE.to_string())
                 .append_pair("offset", &offset.to_string());
-            let reply = self.client.look(Method::GET, url).await?;
-            let rows = search.rows(NAME, &reply, "data")?;
+            let reply = search.page(NAME, &self.client, &url, "data").await?;
+            let rows = rows(NAME, &reply, "data")?;
             for row in rows {
                 match (row.get("client_request_id"), text(row, &["inference_id"])) {
                     (Some(token), id) if token.as_str() == Some(doubt.submission.client_token.as_str()) => {

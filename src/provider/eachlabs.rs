@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 
 use super::answer::{Likeness, at, is_true, likeness, link, seconds, text, usd};
-use super::history::Search;
+use super::history::{Search, ask, rows};
 use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
 use super::refusal::{describe, refused_create, refused_look, unreadable};
 use super::{
@@ -35,8 +35,8 @@ impl Eachlabs {
         Ok(Self { base, client })
     }
 
-    async fn prediction(&self, prediction_id: &str) -> Result<Reply, Failure> {
-        self.client.look(Method::GET, join(&self.base, ["prediction", prediction_id])).await
+    fn prediction_url(&self, prediction_id: &str) -> Url {
+        join(&self.base, ["prediction", prediction_id])
     }
 
     /// Lists the ids of one model's executions in the time around a lost create.
@@ -52,8 +52,8 @@ impl Eachlabs {
                 .append_pair("to", &to.to_string())
                 .append_pair("limit", &HISTORY_PAGE.to_string())
                 .append_pair("offset", &offset.to_string());
-            let reply = self.client.look(Method::GET, url).await?;
-            let rows = search.rows(NAME, &reply, "executions")?;
+            let reply = search.page(NAME, &self.client, &url, "executions").await?;
+            let rows = rows(NAME, &reply, "executions")?;
             let known = ids.len();
             for row in rows {
                 ids.insert(text(row, &["id"]).ok_or_else(|| unreadable(NAME, &reply, "a history"))?);
@@ -84,7 +84,7 @@ impl Provider for Eachlabs {
     }
 
     async fn poll(&self, prediction: &Prediction, _submission: &Submission) -> Result<Look, Failure> {
-        let reply = self.prediction(&prediction.prediction_id).await?;
+        let reply = self.client.look(Method::GET, self.prediction_url(&prediction.prediction_id)).await?;
         read_look(&reply)
     }
 
@@ -94,13 +94,15 @@ impl Provider for Eachlabs {
         let ids = self.executions(doubt, &mut search).await?;
         for id in ids.into_iter().filter(|id| !doubt.owned.contains(id)) {
             // A row of the history does not show its input; the prediction does.
-            let reply = self.prediction(&id).await?;
-            if reply.status == 404 {
+            let is_known = |reply: &Reply| match &reply.json {
+                _ if reply.status == 404 => Ok(()),
+                Some(_) if reply.status.is_success() => Ok(()),
+                _ => Err(unreadable(NAME, reply, "a prediction")),
+            };
+            let reply = ask(&self.client, &self.prediction_url(&id), is_known).await?;
+            let Some(body) = reply.json.as_ref().filter(|_| reply.status.is_success()) else {
                 search.unclear();
                 continue;
-            }
-            let Some(body) = reply.json.as_ref().filter(|_| reply.status.is_success()) else {
-                return Err(unreadable(NAME, &reply, "a prediction"));
             };
             match likeness(sent, at(body, &["input"])) {
                 Likeness::Same => search.found(id),

@@ -130,8 +130,8 @@ impl Provider for Fal {
             if let Some(cursor) = &cursor {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
-            let reply = self.client.look(Method::GET, url).await?;
-            for item in search.rows(NAME, &reply, "items")? {
+            let reply = search.page(NAME, &self.client, &url, "items").await?;
+            for item in rows(NAME, &reply, "items")? {
                 let id = text(item, &["request_id"]);
                 if id.as_ref().is_some_and(|id| doubt.owned.contains(id)) {
                     continue;

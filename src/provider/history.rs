@@ -4,18 +4,45 @@
 //! could be judged. Anything less is a failure, and the job stays in doubt.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::SignedDuration;
+use reqwest::Method;
 use serde_json::Value;
+use url::Url;
 
 use crate::domain::{Failure, ProviderName};
 
-use super::http::Reply;
+use super::http::{ApiClient, Reply};
 use super::refusal::unreadable;
 use super::{CLOCK_SKEW, Trace};
 
 /// The two clocks may differ by so much: half of what a search allows for on either side.
 const MOST_SKEW: SignedDuration = SignedDuration::from_secs(CLOCK_SKEW.as_secs() / 2);
+
+/// How often one call of a search is tried. A search makes dozens, and would hardly ever come to its end on a bad day if
+/// each had to succeed at once.
+const MOST_TRIES: u32 = 3;
+
+/// How long to wait before another try.
+const BREATHER: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
+
+/// Makes one call of a search until its answer is what it should be.
+pub(super) async fn ask(
+    client: &ApiClient,
+    url: &Url,
+    check: impl Fn(&Reply) -> Result<(), Failure>,
+) -> Result<Reply, Failure> {
+    let mut tries = 1;
+    loop {
+        let answer = client.look(Method::GET, url.clone()).await;
+        match answer.and_then(|reply| check(&reply).map(|()| reply)) {
+            Err(Failure::Transient { retry_after: None, .. }) if tries < MOST_TRIES => tries += 1,
+            answer => return answer,
+        }
+        tokio::time::sleep(BREATHER).await;
+    }
+}
 
 /// Reads one page's rows.
 pub(super) fn rows<'a>(provider: ProviderName, reply: &'a Reply, key: &str) -> Result<&'a [Value], Failure> {
@@ -37,15 +64,17 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Reads one page's rows, and notes what time it is over there.
-    pub(super) fn rows<'a>(
+    /// Fetches one page, whose rows are under `key`, and notes what time it is over there.
+    pub(super) async fn page(
         &mut self,
         provider: ProviderName,
-        reply: &'a Reply,
+        client: &ApiClient,
+        url: &Url,
         key: &str,
-    ) -> Result<&'a [Value], Failure> {
+    ) -> Result<Reply, Failure> {
+        let reply = ask(client, url, |reply| rows(provider, reply, key).map(drop)).await?;
         self.clock_ahead = reply.clock_ahead.or(self.clock_ahead);
-        rows(provider, reply, key)
+        Ok(reply)
     }
 
     /// Notes a prediction that is the lost submission, or its twin. The same one may turn up on two pages.

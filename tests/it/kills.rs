@@ -119,7 +119,10 @@ impl Storm {
         let rows: BTreeSet<String> =
             ledger.entries.iter().map(|entry| entry.input["prompt"].to_string()).collect();
         let duplicates = ledger.entries.len() - rows.len();
-        let held = jobs.iter().filter(|job| job["state"] == "in_doubt").count();
+        let held = jobs.iter().filter(|job| job["state"] == "in_doubt");
+        let held: Vec<_> = held.map(|job| (job["provider"].to_string(), job["error"].to_string())).collect();
+        held.iter().for_each(|(provider, why)| println!("held at {provider}: {why}"));
+        let held = held.len();
         let lost: Vec<_> = jobs
             .iter()
             .filter(|job| !["in_doubt", "succeeded"].iter().any(|it| job["state"] == *it))

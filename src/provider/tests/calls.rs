@@ -179,3 +179,21 @@ async fn a_server_that_answers_byte_by_byte_holds_nobody_up_and_leaves_a_create_
         assert_eq!(kind(&provider.poll(&prediction(), &submission()).await), "transient");
     }
 }
+
+#[tokio::test]
+async fn a_search_survives_calls_that_fail_now_and_then() {
+    let calls = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&calls);
+    let stub = Stub::answering(move |_| {
+        let mut calls = count.lock().unwrap();
+        *calls += 1;
+        let empty = json!({ "executions": [], "data": [], "items": [], "pagination": { "has_more": false } });
+        if *calls % 3 == 0 { answer(200, &empty) } else { page(503) }
+    })
+    .await;
+    for provider in all(&stub.base) {
+        let trace = provider.reconcile(&doubt(&[])).await;
+        assert!(matches!(trace, Ok(Trace::Absent { .. })), "{trace:?}");
+    }
+    assert_eq!(*calls.lock().unwrap(), 9);
+}
