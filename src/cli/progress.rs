@@ -1,5 +1,6 @@
 //! What a run shows while it works: one line on a terminal, a line now and then where output is piped.
 
+use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub(super) struct Progress {
     quiet: bool,
     ended: Arc<Notify>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    /// What was told last of each row in doubt.
+    told: Arc<Mutex<HashMap<String, String>>>,
 }
 
 impl Progress {
@@ -38,7 +41,7 @@ impl Progress {
             bar
         });
         let ended = Arc::new(Notify::new());
-        let progress = Self { bar, quiet, ended, task: Arc::default() };
+        let progress = Self { bar, quiet, ended, task: Arc::default(), told: Arc::default() };
         let shown = progress.clone();
         let task = tokio::spawn(async move { shown.refresh(queue, batch).await });
         *progress.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
@@ -81,6 +84,11 @@ impl Progress {
                 format!("{row_key} failed: {}", reason.unwrap_or_default())
             }
             Event::Moved { row_key, state: JobState::InDoubt, reason: Some(reason), .. } => {
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                // A search that fails again as it failed before is no news.
+                if told.insert(row_key.clone(), reason.clone()).as_ref() == Some(&reason) {
+                    return;
+                }
                 format!("{row_key} is in doubt: {reason}")
             }
             Event::ProviderPaused { provider, reason } => format!("{provider} is paused: {reason}"),

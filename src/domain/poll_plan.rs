@@ -16,8 +16,8 @@ const LOOK_IS_WORTH_OF_USUAL: f64 = 0.01;
 const PRIOR_WEIGHT: f64 = 4.0;
 const PRIOR_LEFT: f64 = 0.2;
 
-/// How what is said spreads: the times, as parts of it, at which a sixth each is taken to end.
-const PRIOR: [f64; 6] = [0.75, 0.88, 0.96, 1.04, 1.15, 1.35];
+/// How what is said spreads: the times, as parts of it, at which a seventh each is taken to end.
+const PRIOR: [f64; 7] = [0.75, 0.87, 0.94, 1.0, 1.07, 1.17, 1.35];
 
 /// A measured prediction counts this much less with each later one: a provider that gets slower is followed.
 const FADING: f64 = 0.97;

@@ -59,12 +59,14 @@ impl BatchStatus {
 
     /// Tells how many seconds the open jobs will take at the late pace.
     pub fn eta_s(&self, now: Timestamp) -> Option<u64> {
-        if self.open() == 0 || self.finished_lately < 2 {
+        // What is in doubt waits for proof, or for a person: no pace tells how long.
+        let left = self.open() - self.count(JobState::InDoubt);
+        if left == 0 || self.finished_lately < 2 {
             return None;
         }
         let millis = now.as_millisecond() - self.lately_from?.as_millisecond();
         let millis = u64::try_from(millis).ok().filter(|millis| *millis > 0)?;
-        Some((self.open() * millis).div_ceil(self.finished_lately * 1000))
+        Some((left * millis).div_ceil(self.finished_lately * 1000))
     }
 }
 

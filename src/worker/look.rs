@@ -135,10 +135,11 @@ impl Tools {
             }
             Err(Failure::RateLimited { reason, retry_after }) => self.wait(claim, reason, retry_after),
             Err(failure) if claim.job.failures + 1 >= MOST_SEARCHES_FAILED => {
-                let failure = format!("{failure}; nobody can tell whether it was paid: `resolve` it");
+                let failure =
+                    format!("no history: {failure}; nobody can tell whether it was paid: `resolve` it");
                 Outcome::Wait { due_at: None, failure: Some(failure) }.into()
             }
-            Err(failure) => self.wait(claim, failure.to_string(), None),
+            Err(failure) => self.wait(claim, format!("no history: {failure}"), None),
         })
     }
 
