@@ -70,13 +70,16 @@ impl<'a> Creates<'a> {
         let batches = batches(tx, request.batch.as_deref())?;
         let paces = request.providers.iter().map(|limits| Pace::read(tx, *limits, request.now));
         let paces = paces.collect::<Result<_>>()?;
-        let waiting: Option<i64> = value(
-            tx,
-            "SELECT jobs FROM job_counts WHERE state = 'queued' AND jobs > 0
-               AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1)) LIMIT 1",
-            [request.batch.as_deref()],
-        )?;
-        let looks_at = request.batch.as_deref().filter(|_| waiting.is_none());
+        let mut looks_at = request.batch.as_deref();
+        if let Some(batch) = looks_at {
+            let waiting: Option<i64> = value(
+                tx,
+                "SELECT jobs FROM job_counts WHERE state = 'queued' AND jobs > 0
+                   AND batch_id = (SELECT batch_id FROM batches WHERE name = ?1)",
+                [batch],
+            )?;
+            looks_at = looks_at.filter(|_| waiting.is_none());
+        }
         Ok(Self { tx, request, batches, paces, looks_at, twins: 0, walls: BTreeSet::new(), unroutable: None })
     }
 
