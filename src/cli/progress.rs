@@ -26,8 +26,8 @@ pub(super) struct Progress {
     quiet: bool,
     ended: Arc<Notify>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
-    /// What was told last of each row in doubt.
-    told: Arc<Mutex<HashMap<String, String>>>,
+    /// What was told last of each row in doubt, by batch and row.
+    told: Arc<Mutex<HashMap<(String, String), String>>>,
 }
 
 impl Progress {
@@ -83,10 +83,10 @@ impl Progress {
             Event::Moved { row_key, state: JobState::Failed, reason, .. } => {
                 format!("{row_key} failed: {}", reason.unwrap_or_default())
             }
-            Event::Moved { row_key, state: JobState::InDoubt, reason: Some(reason), .. } => {
+            Event::Moved { batch, row_key, state: JobState::InDoubt, reason: Some(reason) } => {
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
                 // A search that fails again as it failed before is no news.
-                if told.insert(row_key.clone(), reason.clone()).as_ref() == Some(&reason) {
+                if told.insert((batch, row_key.clone()), reason.clone()).as_ref() == Some(&reason) {
                     return;
                 }
                 format!("{row_key} is in doubt: {reason}")
