@@ -1,0 +1,140 @@
+//! What is CSV's own: lines, quotes, the header.
+
+use super::*;
+
+#[test]
+fn lines_are_counted_through_newlines_in_quotes_blank_lines_and_crlf() {
+    let text = format!(
+        "\u{feff}id,image,prompt,duration\r\n\r\na,{IMAGE},\"two\r\nlines\",5\r\n\r\n\r\nb,{IMAGE},\"x\ny\nz\",7\r\nc,{IMAGE},ok,8\r\n\r\n"
+    );
+    let read = read_all(text, &CSV);
+    assert_eq!(read.jobs.len(), 1);
+    assert_eq!(read.jobs[0].line, 3);
+    assert_eq!(
+        read.problems,
+        ["m:7: duration: 7 is not one of 5, 10", "m:10: duration: 8 is not one of 5, 10"]
+    );
+}
+
+#[test]
+fn a_header_that_cannot_be_understood_is_told_once() {
+    let problems = |header: &str| read_all(format!("{header}\n{IMAGE},x,y\n"), &CSV).problems;
+    assert_eq!(
+        problems("image,promt,prompt"),
+        [
+            "m:1: unknown column `promt`, did you mean `prompt`? Remove it, or name the columns you mean with --map FIELD=COLUMN"
+        ]
+    );
+    assert_eq!(problems("image,prompt,prompt")[0], "m:1: two columns are called `prompt`");
+    assert_eq!(
+        problems("image,prompt,image_url"),
+        ["m:1: two columns give `image`; `image_url` is the second"]
+    );
+    assert_eq!(
+        read_all("", &CSV).problems,
+        ["m:1: is empty; a header with the names of the columns is needed"]
+    );
+}
+
+#[test]
+fn a_quote_that_is_never_closed_does_not_swallow_the_rows_after_it() {
+    let problems = |rows: &str| {
+        let read = read_all(format!("id,image,prompt\n{rows}"), &CSV);
+        (read.jobs.iter().map(|job| job.row_key.clone()).collect::<Vec<_>>(), read.problems)
+    };
+    let never = |line: u64| {
+        format!("m:2: the quote that opens on line {line} is never closed, so nothing after it could be read")
+    };
+    assert_eq!(problems(&format!("a,{IMAGE},\"turn\n")), (vec![], vec![never(2)]));
+    assert_eq!(problems(&format!("a,{IMAGE},\"turn\nb,{IMAGE},x\nc,{IMAGE},y\n")), (vec![], vec![never(2)]));
+    assert_eq!(problems(&format!("\"a\n\",{IMAGE},\"turn\n")), (vec![], vec![never(3)]));
+    assert_eq!(
+        problems(&format!("a,{IMAGE},\"turn\nb,{IMAGE},\"x\"\nc,{IMAGE},y\n")),
+        (
+            vec!["c".to_owned()],
+            vec![
+                "m:2: the quote that opens on line 2 closes in the middle of a cell on line 3; write a quote inside a quoted cell twice".to_owned()
+            ]
+        )
+    );
+    let read = read_all("id,image,\"prompt\n", &CSV);
+    assert_eq!(
+        read.problems,
+        ["m:1: the quote that opens on line 1 is never closed, so nothing after it could be read"]
+    );
+}
+
+#[test]
+fn quotes_are_read_as_spreadsheets_write_them() {
+    let prompts = |cell: &str| {
+        let read = read_all(format!("image,prompt\n{IMAGE},{cell}\n"), &CSV);
+        assert_eq!(read.problems, [""; 0], "{cell}");
+        read.jobs[0].input.get("prompt").unwrap().as_str().unwrap().to_owned()
+    };
+    assert_eq!(prompts("\"a \"\"blue\"\" cup\""), "a \"blue\" cup");
+    assert_eq!(prompts("\"cup, and\r\nsaucer\""), "cup, and\r\nsaucer");
+    assert_eq!(prompts("\"cup\" "), "cup ");
+    assert_eq!(prompts("a 12\" plate"), "a 12\" plate");
+}
+
+#[test]
+fn lines_may_end_as_any_system_ends_them() {
+    for end in ["\n", "\r\n", "\r"] {
+        let text =
+            ["id,image,prompt", "", "a,https://e.com/a.png,x", "   ", "b,https://e.com/a.png,"].join(end);
+        for text in [text.clone(), format!("{text}{end}{end}")] {
+            let read = read_all(text, &CSV);
+            assert_eq!((read.jobs.len(), read.jobs[0].line), (1, 3), "{end:?}");
+            assert_eq!(read.problems, ["m:5: prompt: is missing"], "{end:?}");
+        }
+    }
+}
+
+#[test]
+fn lines_are_right_however_the_file_comes_in() {
+    let text =
+        format!("id,image,prompt\r\n\r\na,{IMAGE},\"x\r\ny\"\r\nb,{IMAGE},\r\n\"c\",{IMAGE},\"\"\"\"\r\n");
+    let catalog = catalog::load(&[]).unwrap();
+    let model = catalog.model("kling-v1-standard").unwrap();
+    let rules = Rules::new(model, ProviderName::ALL.to_vec(), vec![], vec![], None).unwrap();
+    for capacity in 1..64 {
+        let mut collected = Collected::default();
+        // A byte order mark is not split here: it is looked for in the first bytes that come.
+        let source = io::BufReader::with_capacity(capacity, text.as_bytes());
+        read(source, "m", Format::Csv, &rules, &mut collected).unwrap();
+        assert_eq!(collected.jobs.iter().map(|job| job.line).collect::<Vec<_>>(), [3, 6], "{capacity}");
+        assert_eq!(collected.problems, ["m:5: prompt: is missing"], "{capacity}");
+    }
+}
+
+#[test]
+fn a_field_that_no_column_gives_is_told_once() {
+    let rows = format!("a,{IMAGE}\n").repeat(100);
+    let read = read_all(format!("id,image\n{rows}"), &CSV);
+    assert_eq!(
+        read.problems,
+        ["m:1: no column gives `prompt`, which every row needs; name one with --map prompt=COLUMN"]
+    );
+    let how = Reading { mapping: &[("id", "SKU")], ..CSV };
+    let read = read_all(format!("SKU,image,Promt\na,{IMAGE},x\n"), &how);
+    assert_eq!(
+        read.problems,
+        [
+            "m:1: no column gives `prompt`, which every row needs; name one with --map prompt=COLUMN, perhaps `Promt`"
+        ]
+    );
+    let how = Reading { constants: &[("prompt", "turn it")], ..CSV };
+    assert_eq!(read_all(format!("id,image\n{rows}"), &how).problems.len(), 99);
+}
+
+#[test]
+fn a_file_of_another_separator_or_a_strange_column_is_told() {
+    let problems = |header: &str| read_all(format!("{header}\n"), &CSV).problems;
+    let separated = ["m:1: its columns are not separated by commas; save it with commas"];
+    assert_eq!(problems("id;image;prompt"), separated);
+    assert_eq!(problems("id\timage\tprompt"), separated);
+    assert_eq!(
+        problems("image,prompt,warehouse"),
+        ["m:1: unknown column `warehouse`; remove it, or name the columns you mean with --map FIELD=COLUMN"]
+    );
+}
