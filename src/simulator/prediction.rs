@@ -66,6 +66,11 @@ impl Prediction {
         if self.end == End::Clip { self.rules.price(&self.input) } else { 0 }
     }
 
+    /// Lets the links that were given expire.
+    pub fn expire_links(&mut self) {
+        self.secret = self.secret.wrapping_add(1);
+    }
+
     /// Signs a link that is good until a time in seconds since 1970.
     pub fn signature(&self, expires: i64) -> String {
         format!("{:016x}", fastrand::Rng::with_seed(self.secret ^ expires.unsigned_abs()).u64(..))

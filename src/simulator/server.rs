@@ -106,11 +106,9 @@ impl Simulator {
         change(self.shared.world().options_mut());
     }
 
-    /// Stops, and waits until the port is free again.
-    pub async fn shutdown(mut self) {
-        self.server.abort();
-        // It ends by being aborted, and by nothing else.
-        (&mut self.server).await.ok();
+    /// Lets every link that was given expire; a new look gives another.
+    pub fn expire_links(&self) {
+        self.shared.world().expire_all();
     }
 }
 

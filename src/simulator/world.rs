@@ -205,9 +205,13 @@ impl World {
     /// Lets the links of a prediction expire; the next look gives another.
     pub fn expire(&mut self, api: Api, id: &str) {
         if let Some(index) = self.index(api, id) {
-            let prediction = &mut self.predictions[index];
-            prediction.secret = prediction.secret.wrapping_add(1);
+            self.predictions[index].expire_links();
         }
+    }
+
+    /// Lets the links of all predictions expire.
+    pub fn expire_all(&mut self) {
+        self.predictions.iter_mut().for_each(Prediction::expire_links);
     }
 
     /// Cancels a prediction that has not ended; `None` where there is none of this id.

@@ -257,14 +257,13 @@ fn clips_that_are_missing_or_damaged_are_found_and_fetched_again_without_paying(
 #[test]
 fn a_lost_clip_whose_link_has_expired_is_asked_for_anew_and_keeps_its_cost() {
     for via in ["eachlabs", "fal", "aimlapi"] {
-        let workplace = made(SimulatorOptions { link_life_s: 2, ..roomy() }, 3, via);
+        let workplace = made(roomy(), 3, via);
         let jobs = workplace.export();
         workplace.simulator.change(|options| {
             // What the provider told of the cost once, it does not tell for ever.
             (options.eachlabs_reports_cost, options.aimlapi_ends_with_credits) = (false, false);
-            options.link_life_s = 3600;
         });
-        std::thread::sleep(Duration::from_millis(2100));
+        workplace.simulator.expire_links();
         fs::remove_dir_all(workplace.dir.path().join("renders")).expect("removed");
         let polls: u32 = workplace.ledger().entries.iter().map(|entry| entry.polls).sum();
         let fixed = workplace.run(&["verify", "--fix"]);
