@@ -122,6 +122,14 @@ impl Workplace {
         export.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
     }
 
+    /// Loads so many rows for some providers, and runs until every one is made and paid once.
+    pub(crate) fn make_all(&self, rows: usize, via: &str) {
+        self.load(rows, via);
+        let run = self.run(&["run"]);
+        assert_eq!(run.code, 0, "{run:?}");
+        self.assert_all_made(rows);
+    }
+
     /// Every row has its clip, exactly one create, and its cost in the books; nothing went over a limit.
     pub(crate) fn assert_all_made(&self, rows: usize) {
         self.assert_clips_and_books(rows);

@@ -14,10 +14,7 @@ const EVERYWHERE: &str = "eachlabs,fal,aimlapi";
 fn survives(faults: &[(Call, Fault)]) {
     let faults = faults.iter().fold(Faults::default(), |all, (call, fault)| all.with(*call, *fault, 0.2));
     let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
-    workplace.load(30, EVERYWHERE);
-    let run = workplace.run(&["run"]);
-    assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(30);
+    workplace.make_all(30, EVERYWHERE);
     let faults: u64 = workplace.simulator.requests().faults.values().flat_map(|kinds| kinds.values()).sum();
     assert!(faults > 3, "only {faults} faults came up");
 }

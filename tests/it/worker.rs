@@ -41,10 +41,7 @@ fn a_batch_that_fits_its_first_choice_goes_nowhere_else() {
 
 fn every_row_is_made_and_booked(via: &str, rows: usize) -> Workplace {
     let workplace = Workplace::new(roomy());
-    workplace.load(rows, via);
-    let run = workplace.run(&["run"]);
-    assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(rows);
+    workplace.make_all(rows, via);
     workplace
 }
 
@@ -73,10 +70,7 @@ fn storms_of_refusals_and_broken_looks_fail_no_job() {
         .with(Call::Poll, Fault::DropBefore, 0.2)
         .with(Call::Create, Fault::ServerError, 0.2);
     let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
-    workplace.load(40, "eachlabs,fal,aimlapi");
-    let run = workplace.run(&["run"]);
-    assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(40);
+    workplace.make_all(40, "eachlabs,fal,aimlapi");
 }
 
 #[test]
@@ -84,10 +78,7 @@ fn a_server_error_while_a_result_is_fetched_is_not_taken_for_the_predictions_fai
     for via in ["eachlabs", "fal", "aimlapi"] {
         let faults = Faults::default().with(Call::Poll, Fault::ServerError, 0.5);
         let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
-        workplace.load(15, via);
-        let run = workplace.run(&["run"]);
-        assert_eq!(run.code, 0, "{run:?}");
-        workplace.assert_all_made(15);
+        workplace.make_all(15, via);
     }
 }
 
@@ -99,20 +90,14 @@ fn broken_and_expired_downloads_are_fetched_again_without_paying() {
         .with(Call::Download, Fault::Expired, 0.1)
         .with(Call::Download, Fault::DropBefore, 0.05);
     let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
-    workplace.load(45, "eachlabs,fal,aimlapi");
-    let run = workplace.run(&["run"]);
-    assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(45);
+    workplace.make_all(45, "eachlabs,fal,aimlapi");
 }
 
 #[test]
 fn creates_whose_answer_is_lost_are_found_in_the_history_and_not_sent_again() {
     let faults = Faults::default().with(Call::Create, Fault::DropAfter, 0.3);
     let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
-    workplace.load(30, "eachlabs,fal,aimlapi");
-    let run = workplace.run(&["run"]);
-    assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(30);
+    workplace.make_all(30, "eachlabs,fal,aimlapi");
 }
 
 #[test]
@@ -135,10 +120,7 @@ fn equal_rows_whose_answers_are_lost_are_told_apart() {
 fn creates_that_never_arrived_are_sent_again_once_their_absence_is_proven() {
     let faults = Faults::default().with(Call::Create, Fault::DropBefore, 0.3);
     let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
-    workplace.load(20, "eachlabs");
-    let run = workplace.run(&["run"]);
-    assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(20);
+    workplace.make_all(20, "eachlabs");
 }
 
 #[test]
