@@ -66,7 +66,18 @@ impl SqliteQueue {
 
     /// Opens a queue, or makes an empty one.
     pub fn open_or_create(path: &Path) -> Result<Self> {
-        let writer = Writer::start(open::for_writing(path)?);
+        Self::with_writer(path, Writer::start(open::for_writing(path)?))
+    }
+
+    /// Makes a queue that does everything on its caller's thread and survives no crash of the machine: for a rehearsal,
+    /// whose time must not go on while a thread is waited for.
+    pub fn for_rehearsal(path: &Path) -> Result<Self> {
+        let connection = open::for_writing(path)?;
+        connection.pragma_update(None, "synchronous", "OFF")?;
+        Self::with_writer(path, Writer::on_callers_thread(connection))
+    }
+
+    fn with_writer(path: &Path, writer: Writer) -> Result<Self> {
         let reader = Arc::new(Mutex::new(open::for_reading(path)?));
         let host = gethostname::gethostname().to_string_lossy().into_owned();
         Ok(Self {
@@ -84,7 +95,7 @@ impl SqliteQueue {
         query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reader, path) = (Arc::clone(&self.reader), self.path.clone());
-        let result = tokio::task::spawn_blocking(move || {
+        let read = move || {
             let connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
             // One read transaction, so that counts and sums of one answer belong to one instant.
             let read = || {
@@ -94,8 +105,12 @@ impl SqliteQueue {
                 answer
             };
             read().map_err(|error| open::at(&path, error))
-        });
-        result.await.map_err(|error| QueueError::Store(format!("the reader stopped: {error}")))?
+        };
+        if self.writer.is_on_callers_thread() {
+            return read();
+        }
+        let result = tokio::task::spawn_blocking(read).await;
+        result.map_err(|error| QueueError::Store(format!("the reader stopped: {error}")))?
     }
 }
 

@@ -1,7 +1,7 @@
-//! The thread that owns the writing connection, and commits what waits together.
+//! The thread that owns the writing connection, and commits together what waits.
 
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
@@ -17,14 +17,15 @@ const MOST_TOGETHER: usize = 256;
 /// A write that has run and waits for the commit; told whether it held.
 type Answer = Box<dyn FnOnce(std::result::Result<(), String>) + Send>;
 /// A write: runs inside the transaction and returns how to answer; `None` when it failed and has answered already.
-type Write = Box<dyn FnOnce(&mut Transaction<'_>) -> Option<Answer> + Send>;
+pub(super) type Write = Box<dyn FnOnce(&mut Transaction<'_>) -> Option<Answer> + Send>;
 
-/// Hands writes to the thread.
+/// Runs writes, each answered after its commit.
 #[derive(Debug)]
-pub(super) struct Writer {
-    /// Both are there until the drop.
-    writes: Option<mpsc::Sender<Write>>,
-    thread: Option<JoinHandle<()>>,
+pub(super) enum Writer {
+    /// On a thread that commits together what waits; both are there until the drop.
+    Thread { writes: Option<mpsc::Sender<Write>>, thread: Option<JoinHandle<()>> },
+    /// Where the caller is, one commit each.
+    Callers(Mutex<Connection>),
 }
 
 impl Writer {
@@ -32,7 +33,16 @@ impl Writer {
     pub(super) fn start(connection: Connection) -> Self {
         let (writes, waiting) = mpsc::channel();
         let thread = thread::spawn(move || serve(&connection, &waiting));
-        Self { writes: Some(writes), thread: Some(thread) }
+        Self::Thread { writes: Some(writes), thread: Some(thread) }
+    }
+
+    /// Lets every caller wait for its own write.
+    pub(super) fn on_callers_thread(connection: Connection) -> Self {
+        Self::Callers(Mutex::new(connection))
+    }
+
+    pub(super) fn is_on_callers_thread(&self) -> bool {
+        matches!(self, Self::Callers(_))
     }
 
     /// Runs a write and returns its result after the commit.
@@ -40,6 +50,16 @@ impl Writer {
         &self,
         operation: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let writes = match self {
+            Self::Thread { writes, .. } => writes,
+            Self::Callers(connection) => {
+                let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut transaction = Transaction::begin(&connection);
+                let result = transaction.run(operation);
+                transaction.commit().map_err(QueueError::Unusable)?;
+                return result;
+            }
+        };
         let (reply, result) = oneshot::channel();
         let write: Write = Box::new(move |transaction| match transaction.run(operation) {
             Ok(value) => Some(Box::new(move |committed| {
@@ -52,7 +72,7 @@ impl Writer {
             }
         });
         let stopped = || QueueError::Store("the writer stopped".into());
-        self.writes.as_ref().and_then(|writes| writes.send(write).ok()).ok_or_else(stopped)?;
+        writes.as_ref().and_then(|writes| writes.send(write).ok()).ok_or_else(stopped)?;
         result.await.map_err(|_| stopped())?
     }
 }
@@ -60,8 +80,9 @@ impl Writer {
 impl Drop for Writer {
     /// Waits until the connection is closed, so that a queue that is dropped holds its file no more.
     fn drop(&mut self) {
-        self.writes = None;
-        if let Some(thread) = self.thread.take() {
+        let Self::Thread { writes, thread } = self else { return };
+        *writes = None;
+        if let Some(thread) = thread.take() {
             // A thread that panicked has closed its connection as well.
             let _ = thread.join();
         }
@@ -85,7 +106,7 @@ fn serve(connection: &Connection, waiting: &mpsc::Receiver<Write>) {
 }
 
 /// The transaction of the writes that are committed together.
-struct Transaction<'a> {
+pub(super) struct Transaction<'a> {
     connection: &'a Connection,
     /// What ended it before its time; whoever comes after is told the same.
     broken: Option<String>,
