@@ -1,4 +1,7 @@
 //! The thread that owns the writing connection, and commits together what waits.
+//!
+//! Nobody waits for a timer: a write that finds the thread idle is committed at once, and what arrives while a commit
+//! waits for the disk shares the next one.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -14,16 +17,11 @@ use super::open;
 /// The most writes in one commit: enough to share the fsync, few enough that none waits long.
 const MOST_TOGETHER: usize = 256;
 
-/// A write that has run and waits for the commit; told whether it held.
-type Answer = Box<dyn FnOnce(std::result::Result<(), String>) + Send>;
-/// A write: runs inside the transaction and returns how to answer; `None` when it failed and has answered already.
-pub(super) type Write = Box<dyn FnOnce(&mut Transaction<'_>) -> Option<Answer> + Send>;
-
 /// Runs writes, each answered after its commit.
 #[derive(Debug)]
 pub(super) enum Writer {
     /// On a thread that commits together what waits; both are there until the drop.
-    Thread { writes: Option<mpsc::Sender<Write>>, thread: Option<JoinHandle<()>> },
+    Thread { writes: Option<mpsc::Sender<Box<dyn Write>>>, thread: Option<JoinHandle<()>> },
     /// Where the caller is, one commit each.
     Callers(Mutex<Connection>),
 }
@@ -45,32 +43,20 @@ impl Writer {
         matches!(self, Self::Callers(_))
     }
 
-    /// Runs a write and returns its result after the commit.
+    /// Runs a write and returns its result after the commit. It runs again, from the start, when another that was to be
+    /// committed with it fails.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        operation: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        operation: impl Fn(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let writes = match self {
             Self::Thread { writes, .. } => writes,
             Self::Callers(connection) => {
-                let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut transaction = Transaction::begin(&connection);
-                let result = transaction.run(operation);
-                transaction.commit().map_err(QueueError::Unusable)?;
-                return result;
+                return alone(&connection.lock().unwrap_or_else(PoisonError::into_inner), operation);
             }
         };
         let (reply, result) = oneshot::channel();
-        let write: Write = Box::new(move |transaction| match transaction.run(operation) {
-            Ok(value) => Some(Box::new(move |committed| {
-                // Nobody listens any more when the caller was cancelled; the write stands all the same.
-                let _ = reply.send(committed.map(|()| value).map_err(QueueError::Unusable));
-            })),
-            Err(error) => {
-                let _ = reply.send(Err(error));
-                None
-            }
-        });
+        let write = Box::new(Waiting { operation, result: None, reply });
         let stopped = || QueueError::Store("the writer stopped".into());
         writes.as_ref().and_then(|writes| writes.send(write).ok()).ok_or_else(stopped)?;
         result.await.map_err(|_| stopped())?
@@ -89,111 +75,148 @@ impl Drop for Writer {
     }
 }
 
-fn serve(connection: &Connection, waiting: &mpsc::Receiver<Write>) {
+/// A write, and who waits for it.
+pub(super) trait Write: Send {
+    /// Runs inside a transaction; tells whether it held.
+    fn run(&mut self, connection: &Connection) -> bool;
+
+    /// Answers what it gave, once that is on disk.
+    fn answer(self: Box<Self>);
+
+    /// Runs in a transaction of its own, and answers.
+    fn run_alone(self: Box<Self>, connection: &Connection);
+
+    /// Answers that it could not be run.
+    fn refuse(self: Box<Self>, reason: &str);
+}
+
+struct Waiting<T, F> {
+    operation: F,
+    result: Option<T>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+// Whoever was cancelled does not listen any more; the write stands all the same.
+impl<T: Send, F: Fn(&Connection) -> Result<T> + Send> Write for Waiting<T, F> {
+    fn run(&mut self, connection: &Connection) -> bool {
+        self.result = (self.operation)(connection).ok();
+        self.result.is_some()
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(result) = self.result {
+            let _ = self.reply.send(Ok(result));
+        }
+    }
+
+    fn run_alone(self: Box<Self>, connection: &Connection) {
+        let _ = self.reply.send(alone(connection, self.operation));
+    }
+
+    fn refuse(self: Box<Self>, reason: &str) {
+        let _ = self.reply.send(Err(QueueError::Unusable(reason.to_owned())));
+    }
+}
+
+fn serve(connection: &Connection, waiting: &mpsc::Receiver<Box<dyn Write>>) {
     while let Ok(first) = waiting.recv() {
-        let mut writes = vec![first];
-        writes.extend(waiting.try_iter().take(MOST_TOGETHER - 1));
-        let mut transaction = Transaction::begin(connection);
-        let mut answers = Vec::with_capacity(writes.len());
-        for write in writes {
-            answers.extend(write(&mut transaction));
+        if let Err(error) = begin(connection) {
+            // Another program has kept the file locked for as long as anybody should wait.
+            let reason = at(connection, error.into()).to_string();
+            std::iter::once(first).chain(waiting.try_iter()).for_each(|write| write.refuse(&reason));
+            continue;
         }
-        let committed = transaction.commit();
-        for answer in answers {
-            answer(committed.clone());
+        let mut together = Vec::new();
+        if commit_together(connection, first, waiting, &mut together) {
+            together.into_iter().for_each(|write| write.answer());
+        } else {
+            roll_back(connection);
+            // Each alone: a failure undoes nothing of the others', and everyone is told what is theirs. A savepoint
+            // around each would do the same, and costs every write a copy of each page it changes.
+            together.into_iter().for_each(|write| write.run_alone(connection));
         }
     }
 }
 
-/// The transaction of the writes that are committed together.
-pub(super) struct Transaction<'a> {
-    connection: &'a Connection,
-    /// What ended it before its time; whoever comes after is told the same.
-    broken: Option<String>,
+/// Runs what waits, and what comes while it runs, in one transaction; tells whether it held.
+fn commit_together(
+    connection: &Connection,
+    first: Box<dyn Write>,
+    waiting: &mpsc::Receiver<Box<dyn Write>>,
+    together: &mut Vec<Box<dyn Write>>,
+) -> bool {
+    let writes = std::iter::once(first).chain(std::iter::from_fn(|| waiting.try_recv().ok()));
+    for mut write in writes.take(MOST_TOGETHER) {
+        let held = write.run(connection);
+        together.push(write);
+        if !held {
+            return false;
+        }
+    }
+    commit(connection).is_ok()
 }
 
-impl<'a> Transaction<'a> {
-    fn begin(connection: &'a Connection) -> Self {
-        let mut begun = Self { connection, broken: None };
-        begun.broken = begun.told(connection.execute_batch("BEGIN IMMEDIATE")).err();
-        begun
-    }
-
-    /// Runs one write so that its failure undoes nothing of the others'.
-    fn run<T>(&mut self, operation: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        if let Some(reason) = &self.broken {
-            return Err(QueueError::Unusable(reason.clone()));
-        }
-        let result = in_savepoint(self.connection, operation).map_err(|error| self.at(error));
-        // A full disk ends the whole transaction, and with it what the writes before have done.
-        if self.connection.is_autocommit() {
-            let reason = result.as_ref().err().map(ToString::to_string);
-            self.broken = Some(reason.unwrap_or_else(|| "the transaction has ended".into()));
-        }
-        result
-    }
-
-    fn commit(self) -> std::result::Result<(), String> {
-        let committed = match &self.broken {
-            Some(reason) => Err(reason.clone()),
-            None => self.told(self.connection.execute_batch("COMMIT")),
-        };
-        if committed.is_err() && !self.connection.is_autocommit() {
-            // A failed commit leaves the transaction open; what cannot be rolled back is dropped with the process.
-            let _ = self.connection.execute_batch("ROLLBACK");
-        }
-        committed
-    }
-
-    fn told(&self, result: rusqlite::Result<()>) -> std::result::Result<(), String> {
-        result.map_err(|error| self.at(error.into()).to_string())
-    }
-
-    fn at(&self, error: QueueError) -> QueueError {
-        open::at(Path::new(self.connection.path().unwrap_or_default()), error)
-    }
+/// Runs one write in a transaction of its own.
+fn alone<T>(connection: &Connection, operation: impl Fn(&Connection) -> Result<T>) -> Result<T> {
+    let in_transaction = || {
+        begin(connection)?;
+        let result = operation(connection)?;
+        commit(connection)?;
+        Ok(result)
+    };
+    in_transaction().map_err(|error| {
+        roll_back(connection);
+        at(connection, error)
+    })
 }
 
-fn in_savepoint<T>(connection: &Connection, operation: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    connection.prepare_cached("SAVEPOINT one")?.execute([])?;
-    let result = operation(connection);
-    if result.is_err() && !connection.is_autocommit() {
-        connection.prepare_cached("ROLLBACK TO one")?.execute([])?;
-    }
+fn at(connection: &Connection, error: QueueError) -> QueueError {
+    open::at(Path::new(connection.path().unwrap_or_default()), error)
+}
+
+/// Ends a transaction that failed, unless a full disk has ended it already.
+fn roll_back(connection: &Connection) {
     if !connection.is_autocommit() {
-        connection.prepare_cached("RELEASE one")?.execute([])?;
+        // What cannot be rolled back is dropped with the process.
+        let _ = connection.execute_batch("ROLLBACK");
     }
-    result
+}
+
+fn begin(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])
+}
+
+fn commit(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.prepare_cached("COMMIT")?.execute([])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_full_disk_undoes_all_that_was_to_be_committed_together_and_everyone_is_told_why() {
+    fn insert(bytes: usize) -> impl Fn(&Connection) -> Result<()> {
+        move |tx| Ok(tx.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes]).map(drop)?)
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_undoes_nothing_of_those_it_was_to_be_committed_with() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE t (a); PRAGMA max_page_count = 4").unwrap();
-        let insert = |bytes: usize| {
-            move |tx: &Connection| Ok(tx.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes]).map(drop)?)
-        };
-        let mut transaction = Transaction::begin(&connection);
-        let first = transaction.run(insert(1));
-        let filling = transaction.run(insert(100_000));
-        let after = transaction.run(insert(1));
-        assert!(first.is_ok(), "only the commit tells: {first:?}");
-        for told in [
-            filling.map_err(|error| error.to_string()),
-            after.map_err(|error| error.to_string()),
-            transaction.commit(),
-        ] {
-            assert!(told.as_ref().is_err_and(|told| told.contains("disk is full")), "{told:?}");
-        }
+        let (writes, waiting) = mpsc::channel::<Box<dyn Write>>();
+        let told = [1, 100_000, 1].map(|bytes| {
+            let (reply, told) = oneshot::channel();
+            writes.send(Box::new(Waiting { operation: insert(bytes), result: None, reply })).unwrap();
+            told
+        });
+        drop(writes);
+        serve(&connection, &waiting);
+        let [first, filling, last] = told;
+        first.await.unwrap().unwrap();
+        last.await.unwrap().unwrap();
+        let full = filling.await.unwrap().unwrap_err().to_string();
+        assert!(full.contains("disk is full"), "{full}");
         assert!(connection.is_autocommit());
-        let left: i64 = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
-        assert_eq!(left, 0);
-        let mut next = Transaction::begin(&connection);
-        next.run(insert(1)).unwrap();
-        next.commit().unwrap();
+        let kept: i64 = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, 2);
     }
 }
