@@ -5,27 +5,28 @@ use std::io::BufRead;
 
 use crate::domain::shown::shown;
 
+use super::ahead::Ahead;
 use super::csv_records::{Record, Records};
 use super::row::Row;
-use super::{ID, MOST_COLUMNS, Problem, Rules, Sink};
+use super::{ID, MOST_COLUMNS, Problem, Rules};
 
 /// Reads all rows.
 pub(super) fn read(
     source: impl BufRead,
     file: &str,
     rules: &Rules<'_>,
-    sink: &mut dyn Sink,
+    ahead: &mut Ahead,
 ) -> anyhow::Result<u64> {
     let mut records = Records::new(source)?;
     let mut record = Record::default();
     let problem = |line, message| Problem { file: file.to_owned(), line, field: None, message };
     if !records.read(&mut record)? {
-        sink.problem(problem(1, "is empty; a header with the names of the columns is needed".into()));
+        ahead.problem(problem(1, "is empty; a header with the names of the columns is needed".into()));
         return Ok(0);
     }
     let header_line = record.line;
     let Some(columns) =
-        read_header(&record, rules, &mut |message| sink.problem(problem(header_line, message)))
+        read_header(&record, rules, &mut |message| ahead.problem(problem(header_line, message)))
     else {
         return Ok(0);
     };
@@ -35,14 +36,10 @@ pub(super) fn read(
         let line = record.line;
         match read_row(&record, &columns, rules) {
             Ok(row) => match rules.finish(file, row) {
-                Ok(job) => {
-                    if let Some(message) = sink.row(job)? {
-                        sink.problem(Problem { field: Some(ID.into()), ..problem(line, message) });
-                    }
-                }
-                Err(problems) => problems.into_iter().for_each(|problem| sink.problem(problem)),
+                Ok(job) => ahead.row(job)?,
+                Err(problems) => problems.into_iter().for_each(|problem| ahead.problem(problem)),
             },
-            Err(message) => sink.problem(problem(line, message)),
+            Err(message) => ahead.problem(problem(line, message)),
         }
     }
     Ok(rows)

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::ahead::Ahead;
 use super::row::Row;
-use super::{BOM, ID, LONGEST_ROW, MOST_COLUMNS, Problem, Rules, Sink};
+use super::{BOM, ID, LONGEST_ROW, MOST_COLUMNS, Problem, Rules};
 
 /// The parser's reason is shown, but not a whole row in it.
 const LONGEST_REASON: usize = 200;
@@ -19,7 +20,7 @@ pub(super) fn read(
     mut source: impl BufRead,
     file: &str,
     rules: &Rules<'_>,
-    sink: &mut dyn Sink,
+    ahead: &mut Ahead,
 ) -> anyhow::Result<u64> {
     let (mut rows, mut line) = (0, 0);
     let mut text = Vec::new();
@@ -38,7 +39,7 @@ pub(super) fn read(
             message,
         };
         if length > LONGEST_ROW && !text.ends_with(b"\n") {
-            sink.problem(problem(None, format!("is longer than {} MiB", LONGEST_ROW >> 20)));
+            ahead.problem(problem(None, format!("is longer than {} MiB", LONGEST_ROW >> 20)));
             source.skip_until(b'\n')?;
             rows += 1;
             continue;
@@ -50,14 +51,10 @@ pub(super) fn read(
         rows += 1;
         match read_row(bytes, line, rules) {
             Ok(row) => match rules.finish(file, row) {
-                Ok(job) => {
-                    if let Some(message) = sink.row(job)? {
-                        sink.problem(problem(Some(ID), message));
-                    }
-                }
-                Err(problems) => problems.into_iter().for_each(|problem| sink.problem(problem)),
+                Ok(job) => ahead.row(job)?,
+                Err(problems) => problems.into_iter().for_each(|problem| ahead.problem(problem)),
             },
-            Err(message) => sink.problem(problem(None, message)),
+            Err(message) => ahead.problem(problem(None, message)),
         }
     }
 }

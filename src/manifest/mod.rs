@@ -3,6 +3,7 @@
 //! The rule of this folder: a row is read, checked and forgotten, so that a million rows take the memory of one; and
 //! every mistake of a file is told, with its line, before anything is queued.
 
+mod ahead;
 mod csv_records;
 mod csv_rows;
 mod jsonl_rows;
@@ -13,9 +14,11 @@ mod template;
 use std::fmt;
 use std::io::{self, BufRead};
 use std::path::Path;
+use std::{panic, thread};
 
 use crate::domain::NewJob;
 
+use ahead::Ahead;
 pub use rules::Rules;
 pub use template::Template;
 
@@ -99,21 +102,40 @@ pub trait Sink {
 /// # Errors
 /// Only what keeps it from being read or its rows from being taken; what is wrong with a row goes to the sink.
 pub fn read(
-    mut source: impl BufRead,
+    source: impl BufRead + Send,
     file: &str,
     format: Format,
     rules: &Rules<'_>,
     sink: &mut dyn Sink,
 ) -> anyhow::Result<u64> {
+    thread::scope(|scope| {
+        let (mut ahead, behind) = ahead::ends();
+        let reader = scope.spawn(move || {
+            let rows = read_ahead(source, file, format, rules, &mut ahead)?;
+            ahead.hand_over()?;
+            Ok(rows)
+        });
+        behind.give_to(file, sink)?;
+        reader.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+    })
+}
+
+fn read_ahead(
+    mut source: impl BufRead,
+    file: &str,
+    format: Format,
+    rules: &Rules<'_>,
+    ahead: &mut Ahead,
+) -> anyhow::Result<u64> {
     let start = source.fill_buf()?;
     if UTF_16.iter().any(|mark| start.starts_with(mark)) {
         let message = "is UTF-16 text; save it as UTF-8".into();
-        sink.problem(Problem { file: file.to_owned(), line: 1, field: None, message });
+        ahead.problem(Problem { file: file.to_owned(), line: 1, field: None, message });
         return Ok(0);
     }
     match format {
-        Format::Csv => csv_rows::read(source, file, rules, sink),
-        Format::Jsonl => jsonl_rows::read(source, file, rules, sink),
+        Format::Csv => csv_rows::read(source, file, rules, ahead),
+        Format::Jsonl => jsonl_rows::read(source, file, rules, ahead),
     }
 }
 

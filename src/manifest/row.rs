@@ -59,7 +59,7 @@ impl Rules<'_> {
         let prices = providers.iter().filter_map(|name| self.model.route(*name));
         let estimate = prices.map(|route| self.model.price(route, &input)).max().unwrap_or_default();
         let row_key = row.id.unwrap_or_else(|| input.fingerprint(&self.model.name)[..16].to_owned());
-        Ok(NewJob { row_key, line: row.line, input, providers, estimate })
+        Ok(NewJob::new(&self.model.name, row_key, row.line, input, providers, estimate))
     }
 
     fn check_fields(&self, row: &mut Row) {
