@@ -1,6 +1,8 @@
 -- The queue: one SQLite file. Opened with journal_mode = WAL, synchronous = FULL, foreign_keys = ON.
--- Times are whole milliseconds since 1970-01-01 UTC. Money is whole micro-dollars. PRAGMA user_version is 1,
+-- Times are whole milliseconds since 1970-01-01 UTC. Money is whole micro-dollars. PRAGMA user_version is 2,
 -- application_id is 0x6f766e74 ("ovnt").
+--
+-- Conditions name states one by one: for `IN (…)` of more than two SQLite builds a table each time it looks at a row.
 
 -- The rows of one manifest, counted and priced together.
 CREATE TABLE batches (
@@ -22,17 +24,16 @@ CREATE TABLE jobs (
     batch_id        INTEGER NOT NULL REFERENCES batches (batch_id),
     row_key         TEXT    NOT NULL,                   -- the manifest row's stable id
     line            INTEGER NOT NULL,                   -- the manifest line it was last loaded from
-    model           TEXT    NOT NULL,                   -- the model it asks for
     input           TEXT    NOT NULL,                   -- its fields in our words, a JSON object
-    fingerprint     TEXT    NOT NULL,                   -- SHA-256 over model and input: a changed row has another
+    fingerprint     TEXT    NOT NULL,                   -- half a SHA-256 over model and input: a changed row has another
     providers       TEXT    NOT NULL,                   -- who may run it, comma separated, in order of preference
     estimate        INTEGER NOT NULL,                   -- its price on the dearest of them
     file_name       TEXT    NOT NULL,                   -- the clip's name in the batch's folder, safe on every system
     file_name_key   TEXT    NOT NULL,                   -- the same, folded: no two jobs differ only by case
-    state           TEXT    NOT NULL CHECK (state IN ('queued', 'submitting', 'in_doubt', 'running', 'downloading',
-                                                      'succeeded', 'failed', 'cancelled')),
+    state           TEXT    NOT NULL,                   -- where it is on its way; see `domain/job.rs`
     state_since     INTEGER NOT NULL,                   -- when this state began
     due_at          INTEGER,                            -- earliest time of the next step; NULL waits for a person
+    at_provider     TEXT,                               -- who has it; NULL before its create and after its end
     lease_token     INTEGER,                            -- proof of the right to write; NULL is free to claim
     lease_pool      TEXT    REFERENCES pools (pool_id), -- the pool that holds the lease
     attempt_id      INTEGER REFERENCES attempts (attempt_id), -- the attempt under way, or the last one
@@ -52,24 +53,27 @@ CREATE TABLE jobs (
 
     UNIQUE (batch_id, row_key),
     UNIQUE (batch_id, file_name_key),
-    CHECK ((state IN ('succeeded', 'failed', 'cancelled')) = (finished_at IS NOT NULL)),
+    CHECK (state = 'queued' OR state = 'submitting' OR state = 'in_doubt' OR state = 'running' OR state = 'downloading'
+           OR state = 'succeeded' OR state = 'failed' OR state = 'cancelled'),
+    CHECK ((state = 'succeeded' OR state = 'failed' OR state = 'cancelled') = (finished_at IS NOT NULL)),
     CHECK ((state = 'succeeded') <= (output IS NOT NULL AND bytes IS NOT NULL AND sha256 IS NOT NULL)),
-    CHECK ((state IN ('submitting', 'in_doubt', 'running', 'downloading')) <= (attempt_id IS NOT NULL)),
+    CHECK ((state <> 'queued' AND finished_at IS NULL) = (at_provider IS NOT NULL)),
+    CHECK ((at_provider IS NOT NULL) <= (attempt_id IS NOT NULL)),
     CHECK ((lease_token IS NULL) = (lease_pool IS NULL)),
     CHECK (state <> 'submitting' OR lease_token IS NOT NULL)
 ) STRICT;
 
+-- Every step of a job's way has an index of its own, which holds the jobs that are there and nothing else. So a claim
+-- costs the same however many jobs have come to an end, and how many there are is counted without reading a job.
+
 -- What waits for a create: found by batch and by who may run it, in order.
 CREATE INDEX jobs_waiting ON jobs (batch_id, providers, due_at, job_id) WHERE state = 'queued';
--- What waits for a look or a download: found by due time.
-CREATE INDEX jobs_moving ON jobs (state, due_at) WHERE state IN ('in_doubt', 'running', 'downloading');
+-- What waits for a look or a download: found by whom to ask, in order; what has no due time waits for a person.
+CREATE INDEX jobs_moving ON jobs (state, at_provider, due_at) WHERE at_provider IS NOT NULL AND lease_token IS NULL;
 -- What a pool holds: found when the pool is dead.
 CREATE INDEX jobs_leased ON jobs (lease_pool) WHERE lease_pool IS NOT NULL;
--- What `jobs --state` lists.
-CREATE INDEX jobs_by_state ON jobs (batch_id, state, job_id);
-
--- What came to an end lately: the pace, and with it the time left.
-CREATE INDEX jobs_finished ON jobs (batch_id, finished_at) WHERE finished_at IS NOT NULL;
+-- What has come to an end, and when: the pace, and with it the time left.
+CREATE INDEX jobs_ended ON jobs (batch_id, state, finished_at) WHERE finished_at IS NOT NULL;
 
 -- One try at a job: at most one paid submission. The row is committed before the create call leaves.
 CREATE TABLE attempts (
@@ -77,15 +81,16 @@ CREATE TABLE attempts (
     job_id          INTEGER NOT NULL REFERENCES jobs (job_id),
     batch_id        INTEGER NOT NULL REFERENCES batches (batch_id),
     number          INTEGER NOT NULL,                   -- counts from 1 in its job
-    state           TEXT    NOT NULL CHECK (state IN ('submitting', 'in_doubt', 'accepted', 'refused', 'absent', 'done',
-                                                      'failed', 'abandoned')),
+    state           TEXT    NOT NULL,                   -- how far it got; see `domain/attempt.rs`
     provider        TEXT    NOT NULL,                   -- where it was sent
     wire_model      TEXT    NOT NULL,                   -- the provider's name for the model
     request         TEXT    NOT NULL,                   -- the model's input as sent, a JSON object
-    client_token    TEXT    NOT NULL UNIQUE,            -- our name for it, sent where the provider stores one
+    request_digest  INTEGER NOT NULL DEFAULT 0,         -- the first 8 bytes of its SHA-256; 0 was not kept
+    clip_s          INTEGER,                            -- length of the clip in seconds, where the model knows it
+    client_token    TEXT    NOT NULL,                   -- our name for it, sent where the provider stores one
     estimate        INTEGER NOT NULL,                   -- the price reserved while it is open
     cost            INTEGER NOT NULL DEFAULT 0,         -- what it cost
-    cost_source     TEXT    CHECK (cost_source IN ('reported', 'units', 'credits', 'rule')), -- how that is known
+    cost_source     TEXT,                               -- how that is known
     early_cost      TEXT,                               -- what the create answer said of the cost
     prediction_id   TEXT,                               -- the provider's handle
     prediction      TEXT,                               -- the handle with its links, a JSON object
@@ -94,20 +99,23 @@ CREATE TABLE attempts (
     error           TEXT,                               -- what went wrong with it
     submitted_at    INTEGER NOT NULL,                   -- when the intent was committed
     answered_at     INTEGER,                            -- when the create call ended, however it ended
-    finished_at     INTEGER,                            -- when the prediction was seen to have ended
+    finished_at     INTEGER,                            -- when it was over; until then it is open: it holds a slot and
+                                                        -- its price
 
     UNIQUE (job_id, number),
+    CHECK (state = 'submitting' OR state = 'in_doubt' OR state = 'accepted'
+           OR state = 'refused' OR state = 'absent' OR state = 'done' OR state = 'failed' OR state = 'abandoned'),
+    CHECK ((state = 'submitting' OR state = 'in_doubt' OR state = 'accepted') = (finished_at IS NULL)),
+    CHECK (cost_source = 'reported' OR cost_source = 'units' OR cost_source = 'credits' OR cost_source = 'rule'),
     CHECK ((cost_source IS NOT NULL) >= (state IN ('done', 'failed'))),
     CHECK ((state IN ('accepted', 'done')) <= (prediction_id IS NOT NULL))
 ) STRICT;
 
 -- The create rate: creates still unanswered, and those answered within the last minute.
 CREATE INDEX attempts_rate ON attempts (provider, answered_at);
--- Submissions that a provider may or may not have taken: of two that are alike only one may be among them.
-CREATE INDEX attempts_unsure ON attempts (provider, wire_model) WHERE state IN ('submitting', 'in_doubt');
--- What the kept sums are held against: open attempts, and paid ones, with nothing but what is summed.
-CREATE INDEX attempts_open ON attempts (batch_id, provider, state, estimate)
-    WHERE state IN ('submitting', 'in_doubt', 'accepted');
+-- What holds a slot and a price: of two submissions that are alike only one may be unsure at a time.
+CREATE INDEX attempts_open ON attempts (provider, request_digest) WHERE finished_at IS NULL;
+-- What the kept sum is held against: paid attempts, with nothing but what is summed.
 CREATE INDEX attempts_paid ON attempts (batch_id, cost) WHERE cost > 0;
 -- Which prediction ids are ours already.
 CREATE UNIQUE INDEX attempts_prediction ON attempts (provider, prediction_id) WHERE prediction_id IS NOT NULL;
@@ -134,7 +142,8 @@ CREATE TABLE pools (
     expires_at      INTEGER NOT NULL                    -- its leases end here unless it renews
 ) STRICT;
 
--- How many jobs of a batch are in which state; kept by the triggers below.
+-- How many jobs of a batch are in which state; kept by the load that adds them, and
+-- by the trigger below.
 CREATE TABLE job_counts (
     batch_id        INTEGER NOT NULL REFERENCES batches (batch_id),
     state           TEXT    NOT NULL,
@@ -150,11 +159,6 @@ CREATE TABLE meta (
     value           TEXT    NOT NULL                    -- its value
 ) STRICT, WITHOUT ROWID;
 
-CREATE TRIGGER jobs_count_new AFTER INSERT ON jobs BEGIN
-    INSERT INTO job_counts (batch_id, state, jobs) VALUES (new.batch_id, new.state, 1)
-        ON CONFLICT (batch_id, state) DO UPDATE SET jobs = jobs + 1;
-END;
-
 CREATE TRIGGER jobs_count_moved AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
     UPDATE job_counts SET jobs = jobs - 1 WHERE batch_id = old.batch_id AND state = old.state;
     INSERT INTO job_counts (batch_id, state, jobs) VALUES (new.batch_id, new.state, 1)
@@ -167,14 +171,15 @@ CREATE TRIGGER attempts_book_new AFTER INSERT ON attempts BEGIN
         ON CONFLICT (provider) DO UPDATE SET in_flight = in_flight + 1;
 END;
 
-CREATE TRIGGER attempts_book_change AFTER UPDATE OF state, cost ON attempts BEGIN
+CREATE TRIGGER attempts_book_change AFTER UPDATE OF state, cost, finished_at ON attempts
+WHEN (old.finished_at IS NULL) <> (new.finished_at IS NULL) OR old.cost <> new.cost
+    OR (old.state = 'in_doubt') <> (new.state = 'in_doubt')
+BEGIN
     UPDATE batches SET
         spent = spent + new.cost - old.cost,
-        reserved = reserved + new.estimate * (new.state IN ('submitting', 'in_doubt', 'accepted'))
-                            - old.estimate * (old.state IN ('submitting', 'in_doubt', 'accepted')),
+        reserved = reserved + new.estimate * (new.finished_at IS NULL) - old.estimate * (old.finished_at IS NULL),
         at_risk = at_risk + new.estimate * (new.state = 'in_doubt') - old.estimate * (old.state = 'in_doubt')
     WHERE batch_id = new.batch_id;
-    UPDATE providers SET in_flight = in_flight + (new.state IN ('submitting', 'in_doubt', 'accepted'))
-                                               - (old.state IN ('submitting', 'in_doubt', 'accepted'))
+    UPDATE providers SET in_flight = in_flight + (new.finished_at IS NULL) - (old.finished_at IS NULL)
     WHERE provider = new.provider;
 END;

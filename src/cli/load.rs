@@ -1,10 +1,11 @@
 //! `load`: a manifest is checked, priced, and put into the queue.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use jiff::Timestamp;
 
 use crate::domain::nearest::did_you_mean;
 use crate::domain::{Model, NewJob, ProviderName, file_name};
@@ -12,10 +13,14 @@ use crate::manifest::{self, Format, Problem, Rules, Sink};
 use crate::queue::{Addition, LoadPlan, NewBatch, Staging};
 
 use super::args::{Global, LoadArgs};
+use super::bar::Bar;
 use super::estimate::Estimate;
 use super::exit::{Exit, Usage};
 use super::render;
 use super::setup::Setup;
+
+/// Large reads leave the disk time for the queue.
+const READ_AT_ONCE: usize = 256 << 10;
 
 /// Loads manifests.
 pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit> {
@@ -34,13 +39,14 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     } else {
         setup.queue_or_new()?
     };
-    let staging = queue.stage(batch)?;
-    let estimate = Estimate::new(model, &providers);
-    let mut rows = Rows { staging, estimate, problems: 0 };
+    let (staging, now) = (queue.stage(batch)?, setup.clock.now());
+    let (estimate, bar) = (Estimate::new(model, &providers), Bar::new(global.quiet));
+    let mut rows = Rows { staging, now, estimate, problems: 0, bar };
     let mut read = 0;
     for file in &args.files {
         read += read_file(file, &rules, &mut rows)?;
     }
+    rows.bar.end();
     if rows.problems > 0 {
         let mistakes = render::count(rows.problems, "mistake");
         return Err(Usage(format!("{mistakes} in {}; nothing was loaded", render::count(read, "row"))).into());
@@ -48,13 +54,12 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     if read == 0 {
         return Err(Usage("the manifest has no rows; nothing was loaded".into()).into());
     }
-    let plan = rows.staging.plan()?;
     if args.check {
-        tell_plan(&name, &plan, "to queue")?;
+        tell_plan(&name, &rows.staging.plan(), "to queue")?;
         rows.estimate.tell(&setup)?;
         return Ok(Exit::Success);
     }
-    let plan = rows.staging.commit(setup.clock.now())?;
+    let plan = rows.staging.commit(now)?;
     tell_plan(&name, &plan, "queued")?;
     if !global.quiet && plan.new + plan.changed > 0 {
         rows.estimate.tell(&setup)?;
@@ -100,19 +105,21 @@ fn batch_name(given: Option<String>, files: &[PathBuf]) -> anyhow::Result<String
     Ok(name)
 }
 
-fn read_file(path: &Path, rules: &Rules<'_>, rows: &mut Rows) -> anyhow::Result<u64> {
+fn read_file(path: &Path, rules: &Rules<'_>, rows: &mut Rows<'_>) -> anyhow::Result<u64> {
     let is_stdin = path == Path::new("-");
-    let mut source: Box<dyn BufRead> = if is_stdin {
-        Box::new(std::io::stdin().lock())
-    } else {
-        let file =
-            File::open(path).map_err(|error| Usage(format!("cannot read {}: {error}", path.display())))?;
-        if file.metadata()?.is_dir() {
-            return Err(Usage(format!("{} is a folder, not a manifest", path.display())).into());
-        }
-        Box::new(BufReader::new(file))
-    };
     let name = if is_stdin { "-".to_owned() } else { path.display().to_string() };
+    let file = if is_stdin {
+        kept(&mut std::io::stdin().lock())?
+    } else {
+        let mut file = File::open(path).map_err(|error| Usage(format!("cannot read {name}: {error}")))?;
+        let kind = file.metadata()?.file_type();
+        if kind.is_dir() {
+            return Err(Usage(format!("{name} is a folder, not a manifest")).into());
+        }
+        if kind.is_file() { file } else { kept(&mut file)? }
+    };
+    rows.bar.begin(&name, file.metadata()?.len());
+    let mut source = BufReader::with_capacity(READ_AT_ONCE, rows.bar.watch(file));
     let format = match Format::of(path) {
         Some(format) => format,
         None => Format::sniff(&mut source)?,
@@ -120,16 +127,27 @@ fn read_file(path: &Path, rules: &Rules<'_>, rows: &mut Rows) -> anyhow::Result<
     manifest::read(source, &name, format, rules, rows).with_context(|| format!("cannot read {name}"))
 }
 
+/// Keeps what comes through a pipe in a temporary file: whoever writes it may be slow, and nobody else can write to the
+/// queue while its rows are added.
+fn kept(pipe: &mut dyn Read) -> anyhow::Result<File> {
+    let mut file = tempfile::tempfile().context("cannot keep the manifest in a temporary file")?;
+    std::io::copy(pipe, &mut file).context("cannot keep the manifest in a temporary file")?;
+    file.rewind()?;
+    Ok(file)
+}
+
 /// Takes rows as they are read.
 struct Rows<'a> {
     staging: Box<dyn Staging>,
+    now: Timestamp,
     estimate: Estimate<'a>,
     problems: u64,
+    bar: Bar,
 }
 
 impl Sink for Rows<'_> {
     fn row(&mut self, job: NewJob) -> anyhow::Result<Option<String>> {
-        Ok(match self.staging.add(&job)? {
+        Ok(match self.staging.add(&job, self.now)? {
             Addition::Staged => {
                 self.estimate.add(&job);
                 None
@@ -140,7 +158,7 @@ impl Sink for Rows<'_> {
 
     fn problem(&mut self, problem: Problem) {
         self.problems += 1;
-        render::note(problem);
+        self.bar.aside(|| render::note(problem));
     }
 }
 

@@ -2,6 +2,7 @@
 //! and nothing else does.
 
 mod args;
+mod bar;
 mod decide;
 mod demo;
 mod estimate;

@@ -101,9 +101,9 @@ impl Setup {
         Ok(Arc::new(SqliteQueue::open_or_create(&self.config.queue)?))
     }
 
-    /// A queue that is nowhere, to check a manifest against.
+    /// A queue that is gone with its last use, to check a manifest against: SQLite's name for a temporary file.
     pub(super) fn empty_queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
-        Ok(Arc::new(SqliteQueue::open_or_create(Path::new(":memory:"))?))
+        Ok(Arc::new(SqliteQueue::open_or_create(Path::new(""))?))
     }
 
     /// The providers whose keys are set.

@@ -13,8 +13,10 @@ const DEVICES: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
 /// Makes a file or folder name of a key. A key that is already safe stays as it is; a changed one gets eight
 /// digits of its hash, so that `a/b` and `a_b` do not meet.
 pub fn safe_stem(key: &str) -> String {
-    let normal: String = key.nfc().collect();
-    let mut stem: String = normal.chars().map(|c| if is_safe(c) { c } else { '_' }).collect();
+    let safe = |c| if is_safe(c) { c } else { '_' };
+    // ASCII is normal as it is.
+    let mut stem: String =
+        if key.is_ascii() { key.chars().map(safe).collect() } else { key.nfc().map(safe).collect() };
     while stem.len() > LONGEST_STEM {
         stem.pop();
     }
@@ -32,6 +34,9 @@ pub fn distinct_stem(stem: &str, key: &str) -> String {
 
 /// Folds a name so that two names one file system would take for the same are equal.
 pub fn folded(name: &str) -> String {
+    if name.is_ascii() {
+        return name.to_ascii_lowercase();
+    }
     name.nfkc().collect::<String>().to_lowercase().nfkc().collect()
 }
 

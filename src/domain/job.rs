@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Input, ProviderName};
+use super::{Input, ProviderName, file_name};
 
 /// What is true of a job now. The schema's CHECK names the same eight words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -132,6 +132,11 @@ impl JobState {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 
+    /// Tells whether a provider has the job, or may have it: after its create and before its end.
+    pub const fn is_under_way(self) -> bool {
+        matches!(self, Self::Submitting | Self::InDoubt | Self::Running | Self::Downloading)
+    }
+
     /// Tells the word used in the queue, in JSON and on the screen.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -184,10 +189,32 @@ pub struct NewJob {
     pub line: u64,
     /// The input, in our words.
     pub input: Input,
+    /// The same as JSON.
+    pub input_text: String,
+    /// Tells a changed row from an unchanged one.
+    pub fingerprint: String,
+    /// File name of the clip, unless it is taken: without its ending, safe on every system.
+    pub stem: String,
     /// The providers that may run it, at least one.
     pub providers: Vec<ProviderName>,
     /// What it costs on the dearest of them, in US dollars.
     pub estimate: super::Money,
+}
+
+impl NewJob {
+    /// Makes a row a job. Whatever takes time is done here, not while the queue is locked.
+    pub fn new(
+        model: &str,
+        row_key: String,
+        line: u64,
+        input: Input,
+        providers: Vec<ProviderName>,
+        estimate: super::Money,
+    ) -> Self {
+        let (input_text, fingerprint) = (input.to_string(), input.fingerprint(model));
+        let stem = file_name::safe_stem(&row_key);
+        Self { row_key, line, input, input_text, fingerprint, stem, providers, estimate }
+    }
 }
 
 /// A job as a worker sees it.

@@ -17,14 +17,32 @@ pub struct ClaimRequest {
     pub batch: Option<String>,
     /// `spent + reserved` over the batches in question never passes this, on top of each batch's own budget.
     pub budget: Option<Money>,
-    /// The most steps to claim.
-    pub steps: usize,
-    /// The most downloads among them.
-    pub downloads: usize,
+    /// The most steps to claim, in all and of each kind.
+    pub room: Room,
     /// The providers that can be called, with their limits. Each job has its own order of preference.
     pub providers: Vec<ProviderLimits>,
     /// Prices and spells what is claimed.
     pub catalog: Arc<Catalog>,
+}
+
+/// How many steps there is room for. Each kind has a bound of its own, so that none keeps the others from going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// In all.
+    pub steps: usize,
+    /// Looks at predictions and into histories.
+    pub looks: usize,
+    /// Creates.
+    pub creates: usize,
+    /// Downloads.
+    pub downloads: usize,
+}
+
+impl Room {
+    /// Room for so many steps of any kind.
+    pub const fn of(steps: usize) -> Self {
+        Self { steps, looks: steps, creates: steps, downloads: steps }
+    }
 }
 
 /// What one provider key allows.
@@ -83,8 +101,8 @@ impl Step {
 pub struct Claimed {
     /// The steps to work on.
     pub claims: Vec<Claim>,
-    /// How things stand after them.
-    pub standing: Standing,
+    /// How things stand after them; not told where they fill the room, because then a step's end comes next.
+    pub standing: Option<Standing>,
 }
 
 /// What is left to do.

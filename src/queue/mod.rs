@@ -19,7 +19,7 @@ use crate::domain::{
     ProviderName,
 };
 
-pub use claim::{Claim, ClaimRequest, Claimed, ProviderLimits, Standing, Step, Wall};
+pub use claim::{Claim, ClaimRequest, Claimed, ProviderLimits, Room, Standing, Step, Wall};
 pub use record::{AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, Status};
 pub use staging::{Addition, LoadPlan, NewBatch, Staging};
 

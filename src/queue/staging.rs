@@ -1,4 +1,4 @@
-//! Loading a manifest: rows are staged one by one, compared with what the queue holds, and committed together.
+//! Loading a manifest: rows are compared with what the queue holds and put beside it, all in one transaction.
 
 use std::path::PathBuf;
 
@@ -33,7 +33,7 @@ pub enum Addition {
     },
 }
 
-/// How a staged manifest differs from what the queue holds of the batch.
+/// How a staged manifest differs from what the queue held of the batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadPlan {
     /// Rows the batch does not have yet.
@@ -50,14 +50,16 @@ pub struct LoadPlan {
     pub estimate: Money,
 }
 
-/// A manifest on its way into the queue. Dropping it leaves the queue as it was.
+/// A manifest on its way into the queue. Dropping it leaves the queue as it was after the last commit.
+///
+/// From the first row on nobody else can write to the queue, until the commit or the drop.
 pub trait Staging: Send {
     /// Adds a row.
-    fn add(&mut self, job: &NewJob) -> Result<Addition>;
+    fn add(&mut self, job: &NewJob, now: Timestamp) -> Result<Addition>;
 
-    /// Compares what is staged with what the queue holds.
-    fn plan(&mut self) -> Result<LoadPlan>;
+    /// Tells how what was added differs from what the queue held.
+    fn plan(&self) -> LoadPlan;
 
-    /// Queues the difference in one transaction, and tells what it was.
-    fn commit(self: Box<Self>, now: Timestamp) -> Result<LoadPlan>;
+    /// Queues the difference, and tells what it was. More rows can be added then, for another commit.
+    fn commit(&mut self, now: Timestamp) -> Result<LoadPlan>;
 }

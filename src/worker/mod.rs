@@ -5,6 +5,7 @@
 
 pub mod download;
 pub mod event;
+mod in_hand;
 pub mod look;
 pub mod pace;
 pub mod pool;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -12,6 +13,8 @@ use crate::domain::{Money, PoolId};
 use crate::output::OutputError;
 use crate::queue::{Claim, ClaimRequest, ProviderLimits, QueueError, Standing, Step};
 
+use super::in_hand::InHand;
+use super::step::Finding;
 use super::{Event, Tools};
 
 /// How long a pool that stops renewing keeps its leases: a hung one's work is free within a minute.
@@ -77,16 +80,28 @@ pub struct Pool {
     options: PoolOptions,
     pool_id: PoolId,
     steps: JoinSet<Ended>,
-    /// Downloads among the steps.
-    downloads: usize,
+    in_hand: InHand,
     stop: StopSignal,
     leases_end: Timestamp,
     /// What the clock said last, and when that was.
     clock_read: (Timestamp, Instant),
 }
 
-/// A step that ended, and how.
-type Ended = (Step, Result<(), PoolError>);
+/// A step that is over and not yet recorded.
+struct Ended {
+    claim: Claim,
+    end: End,
+}
+
+/// How a step ended.
+enum End {
+    /// Its call found something out.
+    Found(Finding),
+    /// Its call was not begun, or may be begun again for nothing.
+    NotTaken,
+    /// It could not be taken, and no other can.
+    Failed(PoolError),
+}
 
 /// With nothing due the pool still looks up from time to time; a step's end or a new load wakes it long before.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
@@ -98,15 +113,20 @@ impl Pool {
         let now = tools.clock.now();
         let leases_end = now + LEASE;
         tools.queue.join(pool_id.clone(), now, leases_end).await?;
-        let steps = JoinSet::new();
+        let (steps, in_hand) = (JoinSet::new(), InHand::default());
         let clock_read = (now, Instant::now());
-        let mut pool = Self { tools, options, pool_id, steps, downloads: 0, stop, leases_end, clock_read };
+        let mut pool = Self { tools, options, pool_id, steps, in_hand, stop, leases_end, clock_read };
         let rest = pool.work().await;
         match &rest {
             // Let the creates in hand end, rather than leave them in doubt: with full clips' folders the queue still works,
             // with a full disk under the queue each tells at least which prediction it could not record.
             Err(PoolError::Output(_) | PoolError::Queue(QueueError::Unusable(_))) => {
-                while pool.steps.join_next().await.is_some() {}
+                while let Some(ended) = pool.steps.join_next().await {
+                    if let Ok(ended) = ended {
+                        // The run ends with what came first.
+                        let _ = record(&pool.tools, ended).await;
+                    }
+                }
             }
             // What is cut off is found under this pool's name when it leaves: submitted is in doubt, the rest is due.
             Err(_) => pool.steps.shutdown().await,
@@ -124,22 +144,28 @@ impl Pool {
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut around = interval(LOOK_AROUND);
         around.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ended = Vec::new();
         loop {
             if *self.stop.borrow() {
-                return self.drain().await;
+                return self.drain(ended).await;
             }
-            let standing = self.claim().await?;
-            if self.steps.is_empty() && standing.is_at_rest() && !self.options.watch {
+            let standing = self.record_and_claim(std::mem::take(&mut ended)).await?;
+            let at_rest = standing.as_ref().is_some_and(Standing::is_at_rest);
+            if self.steps.is_empty()
+                && at_rest
+                && !self.options.watch
+                && let Some(standing) = standing
+            {
                 return Ok(Rest::Done(standing));
             }
-            let until_due = self.until(standing.next_due);
+            let until_due = self.until(standing.and_then(|standing| standing.next_due));
             // Whatever happens first is followed by another claim.
             tokio::select! {
-                Some(ended) = self.steps.join_next() => {
-                    self.ended(ended)?;
-                    // Steps that ended together are followed by one claim.
-                    while let Some(ended) = self.steps.try_join_next() {
-                        self.ended(ended)?;
+                Some(first) = self.steps.join_next() => {
+                    ended.push(self.let_go(first)?);
+                    // Steps that ended together are recorded together.
+                    while let Some(next) = self.steps.try_join_next() {
+                        ended.push(self.let_go(next)?);
                     }
                 }
                 () = sleep(until_due) => {}
@@ -153,17 +179,28 @@ impl Pool {
         }
     }
 
-    /// Claims as many steps as there is room for, and starts them.
-    async fn claim(&mut self) -> Result<Standing, PoolError> {
-        // Downloads may take minutes; a part of the workers is kept for the calls that keep the slots busy.
-        let most_downloads = (self.options.workers * 3 / 4).max(1);
+    /// Records steps that ended, and claims as many as there is room for then. The records are with the queue before the
+    /// claim is, so that it finds what they free, and one commit carries them all.
+    async fn record_and_claim(&mut self, ended: Vec<Ended>) -> Result<Option<Standing>, PoolError> {
+        let tools = Arc::clone(&self.tools);
+        let records = join_all(ended.into_iter().map(|ended| record(&tools, ended)));
+        let (recorded, standing) = tokio::join!(records, self.claim());
+        recorded.into_iter().collect::<Result<(), _>>()?;
+        standing
+    }
+
+    /// Claims as many steps as there is room for, and starts them. Tells how things stand, where there is room left.
+    async fn claim(&mut self) -> Result<Option<Standing>, PoolError> {
+        let room = self.in_hand.room(self.options.workers);
+        if room.steps == 0 {
+            return Ok(None);
+        }
         let request = ClaimRequest {
             pool_id: self.pool_id.clone(),
             now: self.tools.clock.now(),
             batch: self.options.batch.clone(),
             budget: self.options.budget,
-            steps: self.options.workers.saturating_sub(self.steps.len()),
-            downloads: most_downloads.saturating_sub(self.downloads),
+            room,
             providers: self.options.limits.clone(),
             catalog: Arc::clone(&self.tools.catalog),
         };
@@ -178,27 +215,30 @@ impl Pool {
         let tools = Arc::clone(&self.tools);
         let leases_end = self.leases_end;
         let stop = self.stop.clone();
-        if claim.step == Step::Download {
-            self.downloads += 1;
-        }
-        self.steps.spawn(async move { (claim.step, one_step(&tools, claim, leases_end, stop).await) });
+        self.in_hand.take(claim.step);
+        self.steps.spawn(async move {
+            let end = take(&tools, &claim, leases_end, stop).await;
+            Ended { claim, end }
+        });
     }
 
-    fn ended(&mut self, ended: Result<Ended, JoinError>) -> Result<(), PoolError> {
-        let (step, result) = ended.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
-        if step == Step::Download {
-            self.downloads -= 1;
-        }
-        result
+    fn let_go(&mut self, ended: Result<Ended, JoinError>) -> Result<Ended, PoolError> {
+        let ended = ended.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
+        self.in_hand.let_go(ended.claim.step);
+        Ok(ended)
     }
 
-    /// Waits for the steps in hand.
-    async fn drain(&mut self) -> Result<Rest, PoolError> {
+    /// Records what has ended, and waits for the steps in hand.
+    async fn drain(&mut self, ended: Vec<Ended>) -> Result<Rest, PoolError> {
+        for ended in ended {
+            record(&self.tools, ended).await?;
+        }
         if !self.steps.is_empty() {
             (self.tools.observer)(Event::Stopping { steps: self.steps.len() });
         }
         while let Some(ended) = self.steps.join_next().await {
-            self.ended(ended)?;
+            let ended = self.let_go(ended)?;
+            record(&self.tools, ended).await?;
         }
         Ok(Rest::Stopped)
     }
@@ -241,29 +281,31 @@ impl Pool {
     }
 }
 
-/// Takes one step and records what it found out, or gives it back.
-async fn one_step(
-    tools: &Tools,
-    claim: Claim,
-    leases_end: Timestamp,
-    mut stop: StopSignal,
-) -> Result<(), PoolError> {
+/// Takes one step: makes its call.
+async fn take(tools: &Tools, claim: &Claim, leases_end: Timestamp, mut stop: StopSignal) -> End {
     let may_begin = !*stop.borrow() && tools.clock.now() + LEASE_FOR_CREATE <= leases_end;
     if claim.step == Step::Submit && !may_begin {
-        return release(tools, claim).await;
+        return End::NotTaken;
     }
     let finding = if claim.step == Step::Download {
         tokio::select! {
-            finding = tools.take(&claim) => finding,
+            finding = tools.take(claim) => finding,
             // A download may take minutes, and can be begun again for nothing.
-            () = stopped(&mut stop) => return release(tools, claim).await,
+            () = stopped(&mut stop) => return End::NotTaken,
         }
     } else {
-        tools.take(&claim).await
+        tools.take(claim).await
     };
-    match finding {
-        Ok(finding) => tools.record(&claim, finding).await,
-        Err(error) => {
+    finding.map_or_else(End::Failed, End::Found)
+}
+
+/// Records what a step found out, or gives it back.
+async fn record(tools: &Tools, ended: Ended) -> Result<(), PoolError> {
+    let Ended { claim, end } = ended;
+    match end {
+        End::Found(finding) => tools.record(&claim, finding).await,
+        End::NotTaken => release(tools, claim).await,
+        End::Failed(error) => {
             release(tools, claim).await?;
             Err(error)
         }

@@ -125,9 +125,8 @@ impl Night {
             let input: Input = serde_json::from_str(&input).expect("an input");
             let providers = vec![ProviderName::Fal];
             let estimate = Money::from_micros(225_000);
-            staging
-                .add(&NewJob { row_key: format!("r{row}"), line: 1, input, providers, estimate })
-                .expect("added");
+            let job = NewJob::new("kling-v1-standard", format!("r{row}"), 1, input, providers, estimate);
+            staging.add(&job, clock.now()).expect("added");
         }
         staging.commit(clock.now()).expect("committed");
         let provider = Arc::new(Scripted { submit, poll, search, calls: Default::default() });

@@ -116,6 +116,7 @@ fn record_job(
                 refusals = refusals + ?8,
                 attempts = attempts + ?9,
                 crashes = 0,
+                at_provider = CASE WHEN ?11 THEN at_provider END,
                 finished_at = ?10
          WHERE job_id = ?1",
         params![
@@ -134,6 +135,7 @@ fn record_job(
                 _ => 0,
             },
             time_value(state.is_final().then_some(now)),
+            state.is_under_way(),
         ],
     )?;
     Ok(())
@@ -141,31 +143,20 @@ fn record_job(
 
 fn record_attempt(tx: &Connection, held: &Held, outcome: &Outcome, now: Timestamp) -> Result<()> {
     let attempt_id = held.attempt_id;
-    let now_millis = now.as_millisecond();
     if let Some(state) = outcome.attempt_state() {
-        execute(
-            tx,
-            "UPDATE attempts SET error = NULL WHERE attempt_id = ?1 AND error IS NOT NULL",
-            [attempt_id],
-        )?;
         if held.state == JobState::Submitting {
+            let early_cost =
+                if let Outcome::Accepted { early_cost, .. } = outcome { early_cost } else { &None };
             execute(
                 tx,
-                "UPDATE attempts SET answered_at = ?2 WHERE attempt_id = ?1",
-                params![attempt_id, now_millis],
+                "UPDATE attempts SET answered_at = ?2, early_cost = ?3 WHERE attempt_id = ?1",
+                params![attempt_id, now.as_millisecond(), early_cost.as_ref().map(write_cost)],
             )?;
         }
         match outcome {
-            Outcome::Accepted { prediction, early_cost, .. } => {
-                let early_cost = early_cost.as_ref().map(write_cost);
-                execute(
-                    tx,
-                    "UPDATE attempts SET early_cost = ?2 WHERE attempt_id = ?1",
-                    params![attempt_id, early_cost],
-                )?;
+            Outcome::Accepted { prediction, .. } | Outcome::Adopted { prediction, .. } => {
                 accept(tx, attempt_id, prediction)?;
             }
-            Outcome::Adopted { prediction, .. } => accept(tx, attempt_id, prediction)?,
             Outcome::Refused { reason, .. } | Outcome::Rejected { reason } => {
                 close(tx, attempt_id, state, None, Some(reason), now)?;
             }
@@ -180,7 +171,7 @@ fn record_attempt(tx: &Connection, held: &Held, outcome: &Outcome, now: Timestam
                 // A link fetched anew must not move the end, nor count the processing time twice.
                 execute(
                     tx,
-                    "UPDATE attempts SET output_url = ?2,
+                    "UPDATE attempts SET output_url = ?2, error = NULL,
                             processing_ms = CASE WHEN state = 'accepted' THEN ?3 ELSE processing_ms END
                      WHERE attempt_id = ?1",
                     params![attempt_id, output_url, processing.map(millis)],
@@ -203,23 +194,22 @@ fn record_attempt(tx: &Connection, held: &Held, outcome: &Outcome, now: Timestam
 
 /// Stores the handle; one prediction never belongs to two attempts.
 pub(super) fn accept(tx: &Connection, attempt_id: i64, prediction: &Prediction) -> Result<()> {
+    let handle = serde_json::to_string(prediction).map_err(|error| QueueError::Store(error.to_string()))?;
+    let accepted = execute(
+        tx,
+        "UPDATE attempts SET state = 'accepted', prediction_id = ?2, prediction = ?3, error = NULL WHERE attempt_id = ?1",
+        params![attempt_id, prediction.prediction_id, handle],
+    );
+    let Err(error) = accepted else { return Ok(()) };
     let owner: Option<i64> = value(
         tx,
         "SELECT o.job_id FROM attempts a JOIN attempts o ON o.provider = a.provider AND o.prediction_id = ?2
          WHERE a.attempt_id = ?1 AND o.attempt_id <> a.attempt_id",
         params![attempt_id, prediction.prediction_id],
     )?;
-    if let Some(owner) = owner {
-        let id = &prediction.prediction_id;
-        return Err(QueueError::Conflict(format!("prediction {id} belongs to job {owner} already")));
-    }
-    let handle = serde_json::to_string(prediction).map_err(|error| QueueError::Store(error.to_string()))?;
-    execute(
-        tx,
-        "UPDATE attempts SET state = 'accepted', prediction_id = ?2, prediction = ?3, error = NULL WHERE attempt_id = ?1",
-        params![attempt_id, prediction.prediction_id, handle],
-    )?;
-    Ok(())
+    let Some(owner) = owner else { return Err(error) };
+    let id = &prediction.prediction_id;
+    Err(QueueError::Conflict(format!("prediction {id} belongs to job {owner} already")))
 }
 
 fn close(
@@ -252,7 +242,7 @@ fn close(
 pub(super) fn abandon(tx: &Connection, attempt_id: i64, reason: &String, now: Timestamp) -> Result<()> {
     let estimate: Option<i64> = value(
         tx,
-        "SELECT estimate FROM attempts WHERE attempt_id = ?1 AND state IN ('submitting', 'in_doubt', 'accepted')",
+        "SELECT estimate FROM attempts WHERE attempt_id = ?1 AND finished_at IS NULL",
         [attempt_id],
     )?;
     let Some(estimate) = estimate else { return Ok(()) };
@@ -274,7 +264,8 @@ pub(super) fn move_job(
     execute(
         tx,
         "UPDATE jobs SET state = ?2, state_since = ?3, due_at = ?4, error = ?5, failures = 0, crashes = 0,
-                lease_token = NULL, lease_pool = NULL, finished_at = ?6
+                lease_token = NULL, lease_pool = NULL, finished_at = ?6,
+                at_provider = CASE WHEN ?7 THEN (SELECT a.provider FROM attempts a WHERE a.attempt_id = jobs.attempt_id) END
          WHERE job_id = ?1",
         params![
             job_id,
@@ -283,6 +274,7 @@ pub(super) fn move_job(
             time_value(due_at),
             error,
             time_value(state.is_final().then_some(now)),
+            state.is_under_way(),
         ],
     )?;
     Ok(state)

@@ -1,73 +1,105 @@
 //! Claims due steps, in one transaction.
 
-use rusqlite::{Connection, named_params, params};
+use rusqlite::{Connection, params};
 
-use crate::domain::{JobId, JobState, Lease};
+use crate::domain::{JobId, JobState, Lease, ProviderName};
 use crate::queue::{Claim, ClaimRequest, Claimed, QueueError, Result, Step};
 
 use super::creates::Creates;
+use super::pace::LastCounts;
 use super::row::{JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
 
 /// Claims what is asked for and due.
-pub(super) fn claim(tx: &Connection, request: &ClaimRequest) -> Result<Claimed> {
+pub(super) fn claim(tx: &Connection, request: &ClaimRequest, last_counts: &LastCounts) -> Result<Claimed> {
     if value::<i64>(tx, "SELECT pid FROM pools WHERE pool_id = ?1", [&request.pool_id.0])?.is_none() {
         return Err(QueueError::PoolLost(request.pool_id.clone()));
     }
-    let mut creates = Creates::begin(tx, request)?;
+    let room = request.room;
+    let mut creates = Creates::begin(tx, request, last_counts)?;
     // Looks free slots, creates fill them, downloads can wait: in that order nothing of the provider's stands idle.
-    let looks_at = creates.looks_at;
-    let mut claims = moving(tx, request, looks_at, JobState::Running, request.steps)?;
-    claims.extend(moving(tx, request, looks_at, JobState::InDoubt, request.steps - claims.len())?);
-    claims.extend(creates.claim(request.steps - claims.len())?);
-    let downloads = request.downloads.min(request.steps - claims.len());
-    claims.extend(moving(tx, request, request.batch.as_deref(), JobState::Downloading, downloads)?);
-    let standing = creates.standing()?;
+    let batch = creates.looks_at;
+    let open: Vec<ProviderName> = creates
+        .paces
+        .iter()
+        .filter(|pace| pace.takes_looks(request.now))
+        .map(|pace| pace.limits.provider)
+        .collect();
+    let mut claims = moving(tx, request, batch, JobState::Running, &open, room.looks.min(room.steps))?;
+    let looks = (room.looks - claims.len()).min(room.steps - claims.len());
+    claims.extend(moving(tx, request, batch, JobState::InDoubt, &open, looks)?);
+    claims.extend(creates.claim(room.creates.min(room.steps - claims.len()))?);
+    let downloads = room.downloads.min(room.steps - claims.len());
+    // No provider is asked for a clip.
+    claims.extend(moving(
+        tx,
+        request,
+        request.batch.as_deref(),
+        JobState::Downloading,
+        &ProviderName::ALL,
+        downloads,
+    )?);
+    let standing = if claims.len() < room.steps { Some(creates.standing()?) } else { None };
     Ok(Claimed { claims, standing })
 }
 
-/// Claims jobs between create and clip whose next step is due.
+/// Claims jobs between create and clip whose next step is due, at these providers.
 fn moving(
     tx: &Connection,
     request: &ClaimRequest,
     batch: Option<&str>,
     state: JobState,
+    providers: &[ProviderName],
     most: usize,
 ) -> Result<Vec<Claim>> {
     if most == 0 {
         return Ok(Vec::new());
     }
+    let mut due: Vec<(i64, i64)> = Vec::new();
+    for provider in providers {
+        due.extend(first_moving(tx, state, *provider, 0, request.now.as_millisecond(), batch, most)?);
+    }
+    due.sort_unstable();
+    due.truncate(most);
     let step = match state {
         JobState::Running => Step::Poll,
         JobState::InDoubt => Step::Reconcile,
         _ => Step::Download,
     };
-    // A provider that said when to come back is left alone until then. Downloads are not its calls.
-    let due: Vec<i64> = select(
-        tx,
-        "SELECT j.job_id FROM jobs j
-         JOIN attempts a ON a.attempt_id = j.attempt_id
-         LEFT JOIN providers p ON p.provider = a.provider
-         WHERE j.state = :state AND j.due_at <= :now AND j.lease_token IS NULL
-           AND (:batch IS NULL OR j.batch_id = (SELECT batch_id FROM batches WHERE name = :batch))
-           AND (:download OR (ifnull(p.calls_from, 0) <= :now AND NOT ifnull(p.refuses_looks, 0)
-                              AND instr(:providers, a.provider) > 0))
-         ORDER BY j.due_at LIMIT :most",
-        named_params! {
-            ":state": state.as_str(),
-            ":now": request.now.as_millisecond(),
-            ":batch": batch,
-            ":download": step == Step::Download,
-            ":providers": providers_word(request),
-            ":most": i64::try_from(most).unwrap_or(i64::MAX),
-        },
-        |columns| columns.get("job_id"),
-    )?;
-    due.into_iter().map(|job_id| lease(tx, request, job_id, step)).collect()
+    due.into_iter().map(|(_, job_id)| lease(tx, request, job_id, step)).collect()
 }
 
-/// The names of the providers in question, in one word to search in.
-pub(super) fn providers_word(request: &ClaimRequest) -> String {
-    request.providers.iter().map(|limits| limits.provider.as_str()).collect::<Vec<_>>().join(",")
+/// Finds the first jobs between create and clip whose next step falls due in a span of time: when, and which.
+pub(super) fn first_moving(
+    tx: &Connection,
+    state: JobState,
+    provider: ProviderName,
+    from: i64,
+    to: i64,
+    batch: Option<&str>,
+    most: usize,
+) -> Result<Vec<(i64, i64)>> {
+    macro_rules! moving {
+        ($state:literal) => {
+            concat!(
+                "SELECT due_at, job_id FROM jobs
+                 WHERE state = '",
+                $state,
+                "' AND at_provider = ?1 AND lease_token IS NULL AND due_at BETWEEN ?2 AND ?3
+                   AND (?4 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?4))
+                 ORDER BY due_at LIMIT ?5"
+            )
+        };
+    }
+    // SQLite uses an index of a part of the jobs only for a state that it can read in the statement.
+    let sql = match state {
+        JobState::Running => moving!("running"),
+        JobState::InDoubt => moving!("in_doubt"),
+        _ => moving!("downloading"),
+    };
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    select(tx, sql, params![provider.as_str(), from, to, batch, most], |columns| {
+        Ok((columns.get("due_at")?, columns.get("job_id")?))
+    })
 }
 
 /// Gives a job to the pool that asks, and reads it back.
@@ -81,8 +113,6 @@ fn lease(tx: &Connection, request: &ClaimRequest, job_id: i64, step: Step) -> Re
     let (job, attempt) = select(tx, JOB_AND_ATTEMPT, [job_id], job_and_attempt)?
         .pop()
         .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} has no attempt")))?;
-    let failures =
-        value(tx, "SELECT failures FROM providers WHERE provider = ?1", [attempt.provider.as_str()])?;
     let lease = Lease { job_id: JobId(job_id), token };
-    Ok(Claim { lease, job, attempt, step, provider_failures: failures.unwrap_or(0) })
+    Ok(Claim { lease, job, attempt, step, provider_failures: 0 })
 }

@@ -28,7 +28,7 @@ pub(super) fn was_set(tx: &Connection, now: Timestamp) -> Result<()> {
     execute(tx, "UPDATE attempts SET answered_at = ?1 WHERE answered_at > ?1", [now])?;
     execute(
         tx,
-        "UPDATE attempts SET submitted_at = ?1 WHERE state IN ('submitting', 'in_doubt') AND submitted_at > ?1",
+        "UPDATE attempts SET submitted_at = ?1 WHERE finished_at IS NULL AND state <> 'accepted' AND submitted_at > ?1",
         params![now],
     )?;
     Ok(())

@@ -5,14 +5,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
+use sha2::{Digest, Sha256};
 
 use crate::cut::cut;
-use crate::domain::model::Quote;
-use crate::domain::{Event, Input, JobId, JobState, Lease, Money, ProviderName};
-use crate::queue::{Claim, ClaimRequest, QueueError, Result, Step};
+use crate::domain::{
+    Attempt, AttemptId, AttemptState, Event, Job, JobId, JobState, Lease, Money, ProviderName, model,
+};
+use crate::queue::{Claim, ClaimRequest, Result, Step};
 
-use super::pace::Pace;
-use super::row::{JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
+use super::pace::{LastCounts, Pace};
+use super::row::{self, execute, select, value};
+use super::waiting::{Line, Waiting};
 
 /// How long a job waits before it asks again whether its twin is still unsure.
 const TWIN_WAIT: Duration = Duration::from_secs(1);
@@ -24,25 +27,18 @@ const MOST_TWINS: u32 = 64;
 pub(super) struct Batch {
     pub(super) batch_id: i64,
     pub(super) name: String,
+    model: String,
+    folder: String,
     pub(super) budget: Option<Money>,
     pub(super) spent: Money,
     pub(super) reserved: Money,
-}
-
-/// The first of the waiting jobs that the same providers may run.
-struct Head {
-    due_at: i64,
-    job_id: i64,
-    model: String,
-    input: Input,
-    /// Who may run it, in order of preference.
-    providers: String,
 }
 
 /// The creates of one claim.
 pub(super) struct Creates<'a> {
     pub(super) tx: &'a Connection,
     pub(super) request: &'a ClaimRequest,
+    queue_id: String,
     pub(super) batches: Vec<Batch>,
     pub(super) paces: Vec<Pace>,
     /// The batch whose predictions are looked at; all, while creates wait: the slots they wait for may be another's.
@@ -64,11 +60,39 @@ enum Choice {
     Nowhere,
 }
 
+/// What a create would send and cost, as it is kept.
+struct Quote {
+    quote: model::Quote,
+    /// The request as text.
+    text: String,
+    /// The first 8 bytes of its SHA-256.
+    digest: i64,
+}
+
+impl From<model::Quote> for Quote {
+    fn from(quote: model::Quote) -> Self {
+        let text = quote.request.to_string();
+        let digest = digest(&text);
+        Self { quote, text, digest }
+    }
+}
+
+/// The first 8 bytes of the SHA-256 of a request.
+pub(super) fn digest(request: &str) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(request));
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 impl<'a> Creates<'a> {
     /// Reads what limits the creates of one claim.
-    pub(super) fn begin(tx: &'a Connection, request: &'a ClaimRequest) -> Result<Self> {
+    pub(super) fn begin(
+        tx: &'a Connection,
+        request: &'a ClaimRequest,
+        last_counts: &LastCounts,
+    ) -> Result<Self> {
+        let queue_id = value(tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?.unwrap_or_default();
         let batches = batches(tx, request.batch.as_deref())?;
-        let paces = request.providers.iter().map(|limits| Pace::read(tx, *limits, request.now));
+        let paces = request.providers.iter().map(|limits| Pace::read(tx, *limits, request.now, last_counts));
         let paces = paces.collect::<Result<_>>()?;
         let mut looks_at = request.batch.as_deref();
         if let Some(batch) = looks_at {
@@ -80,15 +104,20 @@ impl<'a> Creates<'a> {
             )?;
             looks_at = looks_at.filter(|_| waiting.is_none());
         }
-        Ok(Self { tx, request, batches, paces, looks_at, twins: 0, walls: BTreeSet::new(), unroutable: None })
+        let (twins, walls, unroutable) = (0, BTreeSet::new(), None);
+        Ok(Self { tx, request, queue_id, batches, paces, looks_at, twins, walls, unroutable })
     }
 
     /// Claims creates one at a time: each job in its turn, on the first of its providers that has room.
     pub(super) fn claim(&mut self, most: usize) -> Result<Vec<Claim>> {
         let mut claims = Vec::new();
         for batch in 0..self.batches.len() {
+            if most - claims.len() == 0 || self.room() == 0 {
+                break;
+            }
+            let mut lines = Line::all(self.tx, self.batches[batch].batch_id)?;
             while claims.len() < most
-                && let Some(claim) = self.claim_from(batch)?
+                && let Some(claim) = self.claim_from(batch, &mut lines, most - claims.len())?
             {
                 claims.push(claim);
             }
@@ -96,49 +125,72 @@ impl<'a> Creates<'a> {
         Ok(claims)
     }
 
+    /// For how many creates there is room, at all providers together.
+    fn room(&self) -> usize {
+        self.paces.iter().map(|pace| pace.room(self.request.now) as usize).sum()
+    }
+
     /// Claims the next create of a batch, if there is one that can be sent and paid for.
-    fn claim_from(&mut self, batch: usize) -> Result<Option<Claim>> {
-        if !self.paces.iter().any(|pace| pace.has_room(self.request.now)) {
-            return Ok(None);
-        }
-        for head in self.heads(self.batches[batch].batch_id)? {
-            match self.choose_provider(&head, batch)? {
-                Choice::To(pace, quote) => {
-                    self.batches[batch].reserved += quote.price;
-                    self.paces[pace].in_flight += 1;
-                    self.paces[pace].recent += 1;
-                    let provider = self.paces[pace].limits.provider;
-                    return self.begin_attempt(head.job_id, &self.batches[batch], provider, &quote).map(Some);
+    fn claim_from(&mut self, batch: usize, lines: &mut [Line], most: usize) -> Result<Option<Claim>> {
+        loop {
+            let at_once = self.room().min(most);
+            if at_once == 0 {
+                return Ok(None);
+            }
+            for line in &mut *lines {
+                line.read_on(self.tx, self.batches[batch].batch_id, self.now(), at_once)?;
+            }
+            lines.sort_by_key(|line| line.first().map_or((i64::MAX, 0), |job| (job.due_at, job.job_id)));
+            let mut has_stepped_back = false;
+            for line in &mut *lines {
+                let Some(job) = line.first() else { continue };
+                match self.choose_provider(job, &line.providers, batch)? {
+                    Choice::To(pace, quote) => {
+                        let Some(job) = line.take() else { continue };
+                        return self.begin_attempt(job, batch, pace, quote).map(Some);
+                    }
+                    Choice::BehindTwin if self.twins < MOST_TWINS => {
+                        self.twins += 1;
+                        self.put_behind(job)?;
+                        line.take();
+                        has_stepped_back = true;
+                        break;
+                    }
+                    Choice::BehindTwin | Choice::Nowhere => {}
                 }
-                Choice::BehindTwin if self.twins < MOST_TWINS => {
-                    self.twins += 1;
-                    self.put_behind(&head)?;
-                    return self.claim_from(batch);
-                }
-                Choice::BehindTwin | Choice::Nowhere => {}
+            }
+            if !has_stepped_back {
+                return Ok(None);
             }
         }
-        Ok(None)
+    }
+
+    fn now(&self) -> i64 {
+        self.request.now.as_millisecond()
     }
 
     /// Chooses the first of a job's providers that has room, a route, a price that can be paid, and no other submission
     /// of the same input that it may or may not have taken: its history could not tell the two apart.
-    fn choose_provider(&mut self, head: &Head, batch: usize) -> Result<Choice> {
+    fn choose_provider(&mut self, job: &Waiting, providers: &str, batch: usize) -> Result<Choice> {
         let mut choice = Choice::Nowhere;
-        for word in head.providers.split(',') {
+        for word in providers.split(',') {
             let has_room =
-                |pace: &Pace| pace.limits.provider.as_str() == word && pace.has_room(self.request.now);
+                |pace: &Pace| pace.limits.provider.as_str() == word && pace.room(self.request.now) > 0;
             let Some(index) = self.paces.iter().position(has_room) else { continue };
             let provider = self.paces[index].limits.provider;
-            let Some(quote) = self.request.catalog.quote(&head.model, &head.input, provider) else {
-                let (job_id, model) = (head.job_id, &head.model);
+            let Some(quote) = self.request.catalog.quote(&self.batches[batch].model, &job.input, provider)
+            else {
+                let (job_id, model) = (job.job_id, &self.batches[batch].model);
                 self.unroutable.get_or_insert_with(|| format!("job {job_id} ({model}) on {provider}"));
                 continue;
             };
             let walls = self.walls_before(batch, quote.price);
             if !walls.is_empty() {
                 self.walls.extend(walls);
-            } else if self.has_unsure_twin(provider, &quote)? {
+                continue;
+            }
+            let quote = Quote::from(quote);
+            if self.has_unsure_twin(provider, &quote)? {
                 choice = Choice::BehindTwin;
             } else {
                 return Ok(Choice::To(index, quote));
@@ -150,20 +202,20 @@ impl<'a> Creates<'a> {
     fn has_unsure_twin(&self, provider: ProviderName, quote: &Quote) -> Result<bool> {
         let twin: Option<i64> = value(
             self.tx,
-            "SELECT attempt_id FROM attempts WHERE provider = ?1 AND wire_model = ?2
-               AND state IN ('submitting', 'in_doubt') AND request = ?3 LIMIT 1",
-            params![provider.as_str(), quote.wire_model, quote.request.to_string()],
+            "SELECT attempt_id FROM attempts WHERE provider = ?1 AND request_digest = ?2 AND finished_at IS NULL
+               AND state <> 'accepted' AND wire_model = ?3 AND request = ?4 LIMIT 1",
+            params![provider.as_str(), quote.digest, quote.quote.wire_model, quote.text],
         )?;
         Ok(twin.is_some())
     }
 
     /// Lets a job that has to wait for its twin stand back, so that those behind it need not wait as well.
-    fn put_behind(&self, head: &Head) -> Result<()> {
+    fn put_behind(&self, job: &Waiting) -> Result<()> {
         let later = self.request.now.saturating_add(TWIN_WAIT).unwrap_or(self.request.now);
         execute(
             self.tx,
             "UPDATE jobs SET due_at = ?2 WHERE job_id = ?1",
-            params![head.job_id, later.as_millisecond()],
+            params![job.job_id, later.as_millisecond()],
         )?;
         Ok(())
     }
@@ -180,108 +232,99 @@ impl<'a> Creates<'a> {
         limits.into_iter().filter(passed).map(|(wall, ..)| wall).collect()
     }
 
-    /// Finds the first due jobs of a batch, in order. Jobs are indexed by who may run them; there are only as many such
-    /// words as orders of the providers, so each is asked for its first job.
-    fn heads(&self, batch_id: i64) -> Result<Vec<Head>> {
-        let mut heads = Vec::new();
-        for providers in self.waiting_words(batch_id)? {
-            heads.extend(select(
-                self.tx,
-                "SELECT due_at, job_id, model, input FROM jobs
-                 WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2 AND due_at <= ?3
-                 ORDER BY due_at, job_id LIMIT 1",
-                params![batch_id, providers, self.request.now.as_millisecond()],
-                |columns| {
-                    Ok(Head {
-                        due_at: columns.get("due_at")?,
-                        job_id: columns.get("job_id")?,
-                        model: columns.get("model")?,
-                        input: columns.json("input")?,
-                        providers: providers.clone(),
-                    })
-                },
-            )?);
-        }
-        heads.sort_by_key(|head| (head.due_at, head.job_id));
-        Ok(heads)
-    }
-
-    /// Lists the different `providers` of a batch's waiting jobs, one index look-up each.
-    pub(super) fn waiting_words(&self, batch_id: i64) -> Result<Vec<String>> {
-        let mut words = Vec::new();
-        let mut last = String::new();
-        while let Some(next) = value::<String>(
-            self.tx,
-            "SELECT providers FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers > ?2
-             ORDER BY providers LIMIT 1",
-            params![batch_id, last],
-        )? {
-            last.clone_from(&next);
-            words.push(next);
-        }
-        Ok(words)
-    }
-
     /// Writes the intent: the attempt with its reserved price, and the job's new state.
-    fn begin_attempt(
-        &self,
-        job_id: i64,
-        batch: &Batch,
-        provider: ProviderName,
-        quote: &Quote,
-    ) -> Result<Claim> {
-        let now = self.request.now.as_millisecond();
+    fn begin_attempt(&mut self, waiting: Waiting, batch: usize, pace: usize, quote: Quote) -> Result<Claim> {
+        let Quote { quote, text, digest } = quote;
+        let (tx, now, provider) = (self.tx, self.now(), self.paces[pace].limits.provider);
         let state = JobState::Queued.after(Event::Submit)?;
-        let number: u32 =
-            value(self.tx, "SELECT max(number) FROM attempts WHERE job_id = ?1", [job_id])?.unwrap_or(0) + 1;
-        let queue_id: String =
-            value(self.tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?.unwrap_or_default();
+        let number = waiting.tries + 1;
+        let client_token = format!("ovn-{}.job-{}.attempt-{number}", self.queue_id, waiting.job_id);
         execute(
-            self.tx,
-            "INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request, client_token, estimate,
-                                   submitted_at)
-             VALUES (?1, ?2, ?3, 'submitting', ?4, ?5, ?6, ?7, ?8, ?9)",
+            tx,
+            "INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request, request_digest, clip_s,
+                                   client_token, estimate, submitted_at)
+             VALUES (?1, ?2, ?3, 'submitting', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
-                job_id,
-                batch.batch_id,
+                waiting.job_id,
+                self.batches[batch].batch_id,
                 number,
                 provider.as_str(),
                 quote.wire_model,
-                quote.request.to_string(),
-                format!("ovn-{queue_id}.job-{job_id}.attempt-{number}"),
+                text,
+                digest,
+                waiting.input.duration(),
+                client_token,
                 quote.price.micros(),
                 now,
             ],
         )?;
-        let attempt_id = self.tx.last_insert_rowid();
+        let attempt_id = tx.last_insert_rowid();
         let token = fastrand::i64(1..);
         execute(
-            self.tx,
+            tx,
             "UPDATE jobs SET state = ?2, state_since = ?3, due_at = NULL, attempt_id = ?4, submitted_at = ?3,
-                    lease_token = ?5, lease_pool = ?6
+                    at_provider = ?5, lease_token = ?6, lease_pool = ?7
              WHERE job_id = ?1",
-            params![job_id, state.as_str(), now, attempt_id, token, self.request.pool_id.0],
+            params![
+                waiting.job_id,
+                state.as_str(),
+                now,
+                attempt_id,
+                provider.as_str(),
+                token,
+                self.request.pool_id.0
+            ],
         )?;
-        let (job, attempt) = select(self.tx, JOB_AND_ATTEMPT, [job_id], job_and_attempt)?
-            .pop()
-            .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} of {} is gone", batch.name)))?;
-        let failures =
-            self.paces.iter().find(|pace| pace.limits.provider == provider).map_or(0, |pace| pace.failures);
-        let lease = Lease { job_id: JobId(job_id), token };
+        self.paces[pace].take(tx, self.request.now)?;
+        self.batches[batch].reserved += quote.price;
         cut!("Submit written");
-        Ok(Claim { lease, job, attempt, step: Step::Submit, provider_failures: failures })
+        let batch = &self.batches[batch];
+        let began = row::time(now)?;
+        let job = Job {
+            job_id: JobId(waiting.job_id),
+            batch: batch.name.clone(),
+            row_key: waiting.row_key,
+            model: batch.model.clone(),
+            input: waiting.input,
+            state,
+            folder: batch.folder.clone().into(),
+            file_name: waiting.file_name,
+            attempts: waiting.attempts,
+            failures: waiting.failures,
+            state_since: began,
+        };
+        let attempt = Attempt {
+            attempt_id: AttemptId(attempt_id),
+            number,
+            state: AttemptState::Submitting,
+            provider,
+            wire_model: quote.wire_model,
+            request: quote.request,
+            client_token,
+            estimate: quote.price,
+            submitted_at: began,
+            prediction: None,
+            early_cost: None,
+            output_url: None,
+            polls: waiting.polls,
+        };
+        let lease = Lease { job_id: job.job_id, token };
+        let provider_failures = self.paces[pace].failures;
+        Ok(Claim { lease, job, attempt, step: Step::Submit, provider_failures })
     }
 }
 
 fn batches(tx: &Connection, only: Option<&str>) -> Result<Vec<Batch>> {
     select(
         tx,
-        "SELECT batch_id, name, budget, spent, reserved FROM batches WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
+        "SELECT batch_id, name, model, folder, budget, spent, reserved FROM batches WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
         [only],
         |columns| {
             Ok(Batch {
                 batch_id: columns.get("batch_id")?,
                 name: columns.get("name")?,
+                model: columns.get("model")?,
+                folder: columns.get("folder")?,
                 budget: columns.get::<Option<i64>>("budget")?.map(Money::from_micros),
                 spent: columns.money("spent")?,
                 reserved: columns.money("reserved")?,

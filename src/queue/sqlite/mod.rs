@@ -17,6 +17,7 @@ mod recount;
 mod row;
 mod stage;
 mod standing;
+mod waiting;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
@@ -35,6 +36,7 @@ use super::{
     AttemptRecord, Cancelled, ClaimRequest, Claimed, Decision, JobFilter, JobRecord, Miscount, NewBatch,
     Queue, QueueError, Result, Selection, Staging, Status, Step,
 };
+use pace::LastCounts;
 use pool_lock::PoolLock;
 use writer::Writer;
 
@@ -50,6 +52,7 @@ pub struct SqliteQueue {
     /// Pools whose expiry had passed at the last look. A machine that wakes from sleep finds every pool expired, and
     /// must give the living ones the time to renew: only what is still expired at the next look is gone.
     suspects: Mutex<HashSet<(PoolId, Timestamp)>>,
+    last_counts: Arc<LastCounts>,
 }
 
 impl SqliteQueue {
@@ -87,6 +90,7 @@ impl SqliteQueue {
             host,
             locks: Mutex::default(),
             suspects: Mutex::default(),
+            last_counts: Arc::default(),
         })
     }
 
@@ -182,7 +186,8 @@ impl Queue for SqliteQueue {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<Claimed> {
-        let claimed = self.writer.write(move |tx| claim::claim(tx, &request)).await?;
+        let last_counts = Arc::clone(&self.last_counts);
+        let claimed = self.writer.write(move |tx| claim::claim(tx, &request, &last_counts)).await?;
         if claimed.claims.iter().any(|claim| claim.step == Step::Submit) {
             cut!("Submit committed");
         }

@@ -3,15 +3,25 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::queue::{QueueError, Result};
+
+use super::creates::digest;
+use super::row::{execute, select};
 
 /// Marks the file as a queue of ours: "ovnt".
 const APPLICATION_ID: i32 = 0x6f76_6e74;
 
-/// Each script brings a file from version `index` to `index + 1`.
-const MIGRATIONS: [&str; 1] = [include_str!("../../../schema.sql")];
+/// What an empty file becomes: a queue of the newest version.
+const SCHEMA: &str = include_str!("../../../schema.sql");
+
+/// How what a queue of version `index + 1` holds goes over into one of the newest version.
+const FROM: [&str; 1] = [include_str!("migrations/from_1.sql")];
+
+/// The version this program writes.
+const VERSION: usize = FROM.len() + 1;
 
 /// How long a write waits for another process's transaction. A load of a million rows commits in one; a lease ends
 /// in 60 seconds, and no waiting write may outlive it.
@@ -29,10 +39,12 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection> {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // FULL, not NORMAL: a commit that carries money must survive power loss.
         connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "temp_store", "FILE")?;
+        stay_planned(&connection)?;
         connection.set_prepared_statement_cache_capacity(128);
+        // Before foreign keys are held to: tables are put aside whole.
         migrate(&mut connection)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
         Ok(connection)
     };
     open().map_err(|error| at(path, error))
@@ -46,10 +58,17 @@ pub(super) fn for_reading(path: &Path) -> Result<Connection> {
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(busy_timeout())?;
         connection.pragma_update(None, "query_only", true)?;
+        stay_planned(&connection)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     };
     open().map_err(|error| at(path, error))
+}
+
+/// Keeps statements as they were planned. SQLite plans one anew whenever a value is bound that it has looked at, a limit
+/// for one, and planning takes longer than most statements here.
+fn stay_planned(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
 }
 
 /// Names the file in a failure of the store.
@@ -79,12 +98,12 @@ fn check(connection: &Connection, path: &Path) -> Result<()> {
             path.display()
         )));
     }
-    if version > MIGRATIONS.len() as i64 {
+    if version > VERSION as i64 {
         return Err(QueueError::Unusable(format!(
             "{} was written by a newer overnight (queue version {version}, this one knows {}); it was not touched\n\
              hint: use the newer program",
             path.display(),
-            MIGRATIONS.len()
+            VERSION
         )));
     }
     Ok(())
@@ -95,23 +114,69 @@ fn migrate(connection: &mut Connection) -> Result<()> {
         connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
     };
     // Whoever only looks must not wait for a load that is being committed.
-    if version(connection)? as usize == MIGRATIONS.len() {
+    if version(connection)? as usize == VERSION {
         return Ok(());
     }
     // Two processes may find an empty file at once: the version is read again under the write lock.
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version = version(&tx)? as usize;
-    if version < MIGRATIONS.len() {
-        for script in &MIGRATIONS[version..] {
-            tx.execute_batch(script)?;
-        }
-        if version == 0 {
+    match version {
+        VERSION => return Ok(()),
+        0 => {
+            tx.execute_batch(SCHEMA)?;
             let queue_id = uuid::Uuid::new_v4().simple().to_string();
             tx.execute("INSERT INTO meta (key, value) VALUES ('queue_id', ?1)", [&queue_id[..12]])?;
             tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
-        tx.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
-        tx.commit()?;
+        older => {
+            let old = put_aside(&tx)?;
+            tx.execute_batch(SCHEMA)?;
+            tx.execute_batch(FROM[older - 1])?;
+            old.iter().try_for_each(|table| tx.execute_batch(&format!("DROP TABLE {table}_1")))?;
+            digest_open_requests(&tx)?;
+        }
+    }
+    tx.pragma_update(None, "user_version", VERSION as i64)?;
+    tx.commit()?;
+    Ok(())
+}
+
+/// Puts `_1` behind the name of every table, and drops what hangs on them. Tables are made anew rather than altered: an
+/// older file must not lack a condition or an index of the newest.
+fn put_aside(tx: &Connection) -> Result<Vec<String>> {
+    let named = |kind: &str| {
+        select(
+            tx,
+            "SELECT name FROM sqlite_schema WHERE type = ?1 AND name NOT LIKE 'sqlite_%'",
+            [kind],
+            |columns| columns.get::<String>("name"),
+        )
+    };
+    for kind in ["trigger", "index"] {
+        for name in named(kind)? {
+            tx.execute_batch(&format!("DROP {kind} {name}"))?;
+        }
+    }
+    let tables = named("table")?;
+    tables
+        .iter()
+        .try_for_each(|table| tx.execute_batch(&format!("ALTER TABLE {table} RENAME TO {table}_1")))?;
+    Ok(tables)
+}
+
+/// Version 1 kept no digests.
+fn digest_open_requests(tx: &Connection) -> Result<()> {
+    let open =
+        select(tx, "SELECT attempt_id, request FROM attempts WHERE finished_at IS NULL", [], |columns| {
+            Ok((columns.get::<i64>("attempt_id")?, columns.get::<String>("request")?))
+        })?;
+    for (attempt_id, request) in open {
+        let digest = digest(&request);
+        execute(
+            tx,
+            "UPDATE attempts SET request_digest = ?2 WHERE attempt_id = ?1",
+            params![attempt_id, digest],
+        )?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{AttemptState, Input, JobId, JobState, Money, ProviderName};
+use crate::domain::{AttemptState, JobId, JobState, Money, ProviderName};
 use crate::queue::{
     AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, QueueError, Result, Status,
 };
@@ -55,7 +55,12 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
         )?;
         select(
             connection,
-            "SELECT finished_at FROM jobs WHERE batch_id = ?1 AND finished_at IS NOT NULL
+            "SELECT finished_at FROM (
+                 SELECT * FROM (SELECT finished_at FROM jobs WHERE batch_id = ?1 AND state = 'succeeded'
+                                    AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2)
+                 UNION ALL
+                 SELECT * FROM (SELECT finished_at FROM jobs WHERE batch_id = ?1 AND state = 'failed'
+                                    AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2))
              ORDER BY finished_at DESC LIMIT ?2",
             params![*batch_id, LATELY],
             |columns| {
@@ -79,7 +84,7 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
 
 /// The columns [`job_record`] reads.
 const JOB_RECORD: &str = "
-    SELECT j.*, b.name AS batch, a.provider, a.prediction_id, a.state AS attempt_state, a.estimate AS attempt_estimate,
+    SELECT j.*, b.name AS batch, b.model, a.provider, a.prediction_id, a.state AS attempt_state, a.estimate AS attempt_estimate,
            (SELECT sum(cost) FROM attempts WHERE job_id = j.job_id AND cost_source IS NOT NULL) AS cost,
            (SELECT cost_source FROM attempts WHERE job_id = j.job_id AND cost_source IS NOT NULL
             ORDER BY number DESC LIMIT 1) AS cost_source
@@ -247,13 +252,13 @@ pub(super) fn processing_times(
 ) -> Result<Vec<(Option<u32>, Duration)>> {
     select(
         connection,
-        "SELECT a.processing_ms, j.input FROM attempts a JOIN jobs j ON j.job_id = a.job_id
-         WHERE a.provider = ?1 AND a.wire_model = ?2 AND a.processing_ms IS NOT NULL
-         ORDER BY a.finished_at DESC LIMIT ?3",
+        "SELECT processing_ms, clip_s FROM attempts
+         WHERE provider = ?1 AND wire_model = ?2 AND processing_ms IS NOT NULL
+         ORDER BY finished_at DESC LIMIT ?3",
         params![provider.as_str(), wire_model, i64::try_from(most).unwrap_or(i64::MAX)],
         |columns| {
             let millis = u64::try_from(columns.get::<i64>("processing_ms")?).unwrap_or(0);
-            Ok((columns.json::<Input>("input")?.duration(), Duration::from_millis(millis)))
+            Ok((columns.get("clip_s")?, Duration::from_millis(millis)))
         },
     )
 }

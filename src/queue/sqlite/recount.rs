@@ -23,21 +23,28 @@ const MISCOUNTS: &str = "
         SELECT batch_id, 'reserved', reserved, 0 FROM batches
         UNION ALL
         SELECT batch_id, 'reserved', 0, sum(estimate) FROM attempts
-            WHERE state IN ('submitting', 'in_doubt', 'accepted') GROUP BY batch_id
+            WHERE finished_at IS NULL GROUP BY batch_id
         UNION ALL
         SELECT batch_id, 'at risk', at_risk, 0 FROM batches
         UNION ALL
         SELECT batch_id, 'at risk', 0, sum(estimate * (state = 'in_doubt')) FROM attempts
-            WHERE state IN ('submitting', 'in_doubt', 'accepted') GROUP BY batch_id
+            WHERE finished_at IS NULL GROUP BY batch_id
         UNION ALL
         SELECT batch_id, state || ' jobs', jobs, 0 FROM job_counts
         UNION ALL
-        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs GROUP BY batch_id, state
+        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs WHERE state = 'queued' GROUP BY batch_id
+        UNION ALL
+        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs
+            WHERE at_provider IS NOT NULL AND lease_token IS NULL GROUP BY batch_id, state
+        UNION ALL
+        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs WHERE lease_pool IS NOT NULL GROUP BY batch_id, state
+        UNION ALL
+        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs WHERE finished_at IS NOT NULL GROUP BY batch_id, state
         UNION ALL
         SELECT NULL, 'slots at ' || provider, in_flight, 0 FROM providers
         UNION ALL
         SELECT NULL, 'slots at ' || provider, 0, count(*) FROM attempts
-            WHERE state IN ('submitting', 'in_doubt', 'accepted') GROUP BY +provider
+            WHERE finished_at IS NULL GROUP BY provider
     ) LEFT JOIN batches USING (batch_id)
     GROUP BY batch_id, what HAVING sum(kept) <> sum(counted)";
 
@@ -47,12 +54,12 @@ const CORRECT: &str = "
         spent = (SELECT ifnull(sum(cost), 0) FROM attempts a WHERE a.batch_id = batches.batch_id AND cost > 0),
         (reserved, at_risk) = (
             SELECT ifnull(sum(estimate), 0), ifnull(sum(estimate * (state = 'in_doubt')), 0) FROM attempts a
-            WHERE a.batch_id = batches.batch_id AND state IN ('submitting', 'in_doubt', 'accepted'));
-    INSERT INTO providers (provider) SELECT DISTINCT +provider FROM attempts
-        WHERE state IN ('submitting', 'in_doubt', 'accepted') ON CONFLICT DO NOTHING;
+            WHERE a.batch_id = batches.batch_id AND finished_at IS NULL);
+    INSERT INTO providers (provider) SELECT DISTINCT provider FROM attempts WHERE finished_at IS NULL
+        ON CONFLICT DO NOTHING;
     UPDATE providers SET in_flight = (
         SELECT count(*) FROM attempts a
-        WHERE +a.provider = providers.provider AND state IN ('submitting', 'in_doubt', 'accepted'));
+        WHERE a.provider = providers.provider AND finished_at IS NULL);
     DELETE FROM job_counts;
     INSERT INTO job_counts (batch_id, state, jobs) SELECT batch_id, state, count(*) FROM jobs GROUP BY batch_id, state;";
 

@@ -83,7 +83,7 @@ pub(super) fn execute(connection: &Connection, sql: &str, params: impl Params) -
 
 /// The columns [`job_and_attempt`] reads.
 pub(super) const JOB_AND_ATTEMPT: &str = "
-    SELECT j.job_id, b.name AS batch, j.row_key, j.model, j.input, j.state, j.state_since, b.folder, j.file_name,
+    SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, j.state, j.state_since, b.folder, j.file_name,
            j.attempts, j.failures, j.polls,
            a.attempt_id, a.number, a.state AS attempt_state, a.provider, a.wire_model, a.request, a.client_token,
            a.estimate, a.submitted_at, a.prediction, a.early_cost, a.output_url

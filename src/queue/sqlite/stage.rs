@@ -1,5 +1,7 @@
-//! Loads a manifest: rows go to a temporary table of this connection's own, so that the queue is locked only while
-//! the difference is copied, and a manifest with a mistake leaves no trace.
+//! Loads a manifest: one transaction on a connection of its own, in which each row goes straight to its place.
+//!
+//! A million rows come and go in seconds, and in the memory of a few: what a row differs in is found by its key, that it
+//! came twice by the key's uniqueness, and what has a mistake is rolled back as a whole.
 
 use std::path::{Path, PathBuf};
 
@@ -14,240 +16,284 @@ use super::advance::move_job;
 use super::open;
 use super::row::{execute, select, value};
 
-const STAGED: &str = "
-    PRAGMA temp.synchronous = OFF;
-    CREATE TEMP TABLE staged (
-        row_key       TEXT    PRIMARY KEY,
-        line          INTEGER NOT NULL,
-        input         TEXT    NOT NULL,
-        fingerprint   TEXT    NOT NULL,
-        providers     TEXT    NOT NULL,
-        estimate      INTEGER NOT NULL,
-        file_name     TEXT    NOT NULL,
-        file_name_key TEXT    NOT NULL UNIQUE
-    ) STRICT;";
-
-/// The states a job may be in while it waits or is over: only then may its row change.
-const AT_REST: &str = "('queued', 'succeeded', 'failed', 'cancelled')";
+/// What a load keeps of the file in memory, in KiB: enough that pages which fill up one after the other are written once.
+const CACHE_KIB: i64 = 16 << 10;
 
 /// A manifest on its way into a SQLite queue.
 pub(super) struct SqliteStaging {
     path: PathBuf,
     connection: Connection,
     batch: NewBatch,
-    /// The batch's number, where it exists already.
-    batch_id: Option<i64>,
+    /// The transaction that is open.
+    open: Option<Open>,
+}
+
+/// What a transaction has added so far.
+struct Open {
+    batch_id: i64,
+    /// The last job there was before; 0 where the batch is new.
+    last_job: i64,
+    /// How many jobs the batch had before.
+    had: u64,
+    /// Which of those a row was added for, by number.
+    seen: Vec<u64>,
+    plan: LoadPlan,
+}
+
+/// What the batch has under a row's key.
+struct Known {
+    job_id: i64,
+    line: u64,
+    state: JobState,
+    fingerprint: String,
+    providers: String,
 }
 
 impl SqliteStaging {
-    /// Makes the temporary table, and checks that the batch fits what the queue has of it.
+    /// Checks that the batch fits what the queue has of it. Nothing is locked yet.
     pub(super) fn begin(path: &Path, batch: NewBatch) -> Result<Self> {
         let connection = open::for_writing(path)?;
         let begin = || {
-            connection.execute_batch(STAGED)?;
-            // One transaction over the temporary table: a commit a row would cost a system call each.
-            connection.execute_batch("BEGIN")?;
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             check_batch(&connection, &batch)
         };
-        let batch_id = begin().map_err(|error| open::at(path, error))?;
-        Ok(Self { path: path.to_owned(), connection, batch, batch_id })
+        begin().map_err(|error| open::at(path, error))?;
+        Ok(Self { path: path.to_owned(), connection, batch, open: None })
     }
 
-    fn stage(&self, job: &NewJob) -> Result<Addition> {
-        let stem = file_name::safe_stem(&job.row_key);
-        let clash = match self.insert(job, &stem) {
-            Ok(()) => return Ok(Addition::Staged),
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => error,
-            Err(error) => return Err(error.into()),
-        };
-        let earlier: Option<u64> =
-            value(&self.connection, "SELECT line FROM temp.staged WHERE row_key = ?1", [&job.row_key])?;
-        if let Some(line) = earlier {
-            return Ok(Addition::Duplicate { line });
-        }
-        // Another key folds to the same file name.
-        if self.insert(job, &file_name::distinct_stem(&stem, &job.row_key)).is_err() {
-            return Err(clash.into());
-        }
-        Ok(Addition::Staged)
+    fn stage(&mut self, job: &NewJob, now: Timestamp) -> Result<Addition> {
+        let Self { connection, batch, open, .. } = self;
+        Open::of(open, connection, batch, now)?.add(connection, job, now)
     }
 
-    fn insert(&self, job: &NewJob, stem: &str) -> rusqlite::Result<()> {
-        let file_name = format!("{stem}.mp4");
-        let providers: Vec<&str> = job.providers.iter().map(|provider| provider.as_str()).collect();
-        self.connection
-            .prepare_cached("INSERT INTO temp.staged VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
-            .execute(params![
-                job.row_key,
-                i64::try_from(job.line).unwrap_or(i64::MAX),
-                serde_json::Value::Object(job.input.0.clone()).to_string(),
-                job.input.fingerprint(&self.batch.model),
-                providers.join(","),
-                job.estimate.micros(),
-                file_name,
-                file_name::folded(&file_name),
-            ])
-            .map(|_| ())
-    }
-
-    /// Gives rows whose file name belongs to another job of the batch a name of their own.
-    fn rename_clashes(&self, batch_id: i64) -> Result<()> {
-        let clashes: Vec<String> = select(
+    fn commit_open(&mut self, now: Timestamp) -> Result<LoadPlan> {
+        let Self { connection, batch, open, .. } = self;
+        let batch_id = Open::of(open, connection, batch, now)?.batch_id;
+        let plan = self.plan();
+        execute(
             &self.connection,
-            "SELECT s.row_key FROM temp.staged s JOIN jobs j
-                 ON j.batch_id = ?1 AND j.file_name_key = s.file_name_key AND j.row_key <> s.row_key",
-            [batch_id],
-            |columns| columns.get("row_key"),
+            "INSERT INTO job_counts (batch_id, state, jobs) VALUES (?1, 'queued', ?2)
+                 ON CONFLICT (batch_id, state) DO UPDATE SET jobs = jobs + ?2",
+            params![batch_id, i64::try_from(plan.new).unwrap_or(i64::MAX)],
         )?;
-        for key in clashes {
-            let name = format!("{}.mp4", file_name::distinct_stem(&file_name::safe_stem(&key), &key));
-            execute(
-                &self.connection,
-                "UPDATE temp.staged SET file_name = ?2, file_name_key = ?3 WHERE row_key = ?1",
-                params![key, name, file_name::folded(&name)],
-            )?;
-        }
-        Ok(())
-    }
-
-    fn compare(&self) -> Result<LoadPlan> {
-        let batch_id = self.batch_id.unwrap_or(-1);
-        let plan = select(
-            &self.connection,
-            &format!(
-                "SELECT count(*) AS rows, ifnull(sum(j.job_id IS NULL), 0) AS new,
-                        ifnull(sum(j.fingerprint <> s.fingerprint AND j.state IN {AT_REST}), 0) AS changed,
-                        ifnull(sum(j.fingerprint <> s.fingerprint AND j.state NOT IN {AT_REST}), 0) AS busy,
-                        ifnull(sum(CASE WHEN j.job_id IS NULL OR (j.fingerprint <> s.fingerprint AND j.state IN {AT_REST})
-                                   THEN s.estimate END), 0) AS estimate,
-                        (SELECT count(*) FROM jobs g WHERE g.batch_id = ?1
-                            AND NOT EXISTS (SELECT 1 FROM temp.staged t WHERE t.row_key = g.row_key)) AS gone
-                 FROM temp.staged s LEFT JOIN jobs j ON j.batch_id = ?1 AND j.row_key = s.row_key"
-            ),
-            [batch_id],
-            |columns| {
-                let mut plan = LoadPlan {
-                    new: columns.get("new")?,
-                    changed: columns.get("changed")?,
-                    busy: columns.get("busy")?,
-                    same: 0,
-                    gone: columns.get("gone")?,
-                    estimate: columns.money("estimate")?,
-                };
-                plan.same = columns.get::<u64>("rows")? - plan.new - plan.changed - plan.busy;
-                Ok(plan)
-            },
-        )?;
-        plan.into_iter().next().ok_or_else(|| QueueError::Corrupt("a count gave no row".into()))
-    }
-
-    fn copy_and_commit(&mut self, now: Timestamp) -> Result<LoadPlan> {
-        self.connection.execute_batch("COMMIT; BEGIN IMMEDIATE")?;
-        let plan = self.copy(now)?;
         cut!("load written");
-        self.connection.execute_batch("COMMIT")?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
         cut!("load committed");
+        self.open = None;
         Ok(plan)
-    }
-
-    fn copy(&mut self, now: Timestamp) -> Result<LoadPlan> {
-        let batch_id = self.enter_batch(now)?;
-        self.batch_id = Some(batch_id);
-        self.rename_clashes(batch_id)?;
-        let plan = self.compare()?;
-        let tx = &self.connection;
-        self.restart_changed(batch_id, now)?;
-        execute(
-            tx,
-            "INSERT INTO jobs (batch_id, row_key, line, model, input, fingerprint, providers, estimate, file_name,
-                               file_name_key, state, state_since, due_at, queued_at)
-             SELECT ?1, s.row_key, s.line, ?2, s.input, s.fingerprint, s.providers, s.estimate, s.file_name,
-                    s.file_name_key, 'queued', ?3, ?3, ?3
-             FROM temp.staged s
-             WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.batch_id = ?1 AND j.row_key = s.row_key)
-             ORDER BY s.rowid",
-            params![batch_id, self.batch.model, now.as_millisecond()],
-        )?;
-        // An unchanged row that has not been sent yet may go where this load allows.
-        execute(
-            tx,
-            "UPDATE jobs SET line = s.line,
-                    providers = CASE WHEN jobs.state = 'queued' THEN s.providers ELSE jobs.providers END,
-                    estimate = CASE WHEN jobs.state = 'queued' THEN s.estimate ELSE jobs.estimate END
-             FROM temp.staged s
-             WHERE jobs.batch_id = ?1 AND jobs.row_key = s.row_key AND jobs.fingerprint = s.fingerprint
-               AND (jobs.line <> s.line OR (jobs.state = 'queued' AND jobs.providers <> s.providers))",
-            [batch_id],
-        )?;
-        Ok(plan)
-    }
-
-    fn enter_batch(&self, now: Timestamp) -> Result<i64> {
-        let tx = &self.connection;
-        // Another load may have made the batch since this one began.
-        if let Some(batch_id) = check_batch(tx, &self.batch)? {
-            if let Some(budget) = self.batch.budget {
-                execute(
-                    tx,
-                    "UPDATE batches SET budget = ?2 WHERE batch_id = ?1",
-                    params![batch_id, budget.micros()],
-                )?;
-            }
-            return Ok(batch_id);
-        }
-        execute(
-            tx,
-            "INSERT INTO batches (name, model, folder, budget, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                self.batch.name,
-                self.batch.model,
-                self.batch.folder.to_string_lossy(),
-                self.batch.budget.map(Money::micros),
-                now.as_millisecond(),
-            ],
-        )?;
-        Ok(tx.last_insert_rowid())
-    }
-
-    /// Takes the new input of changed rows, and queues their jobs again.
-    fn restart_changed(&self, batch_id: i64, now: Timestamp) -> Result<()> {
-        let tx = &self.connection;
-        let changed = select(
-            tx,
-            &format!(
-                "SELECT j.job_id, j.state FROM temp.staged s JOIN jobs j ON j.batch_id = ?1 AND j.row_key = s.row_key
-                 WHERE j.fingerprint <> s.fingerprint AND j.state IN {AT_REST}"
-            ),
-            [batch_id],
-            |columns| Ok((columns.get::<i64>("job_id")?, columns.word::<JobState>("state")?)),
-        )?;
-        for (job_id, state) in changed {
-            move_job(tx, job_id, state, Event::Restart, Some(now), None, now)?;
-            execute(
-                tx,
-                "UPDATE jobs SET line = s.line, input = s.input, fingerprint = s.fingerprint, providers = s.providers,
-                        estimate = s.estimate, model = ?2, queued_at = ?3, crashes = 0, output = NULL, bytes = NULL,
-                        sha256 = NULL, attempt_id = NULL
-                 FROM temp.staged s WHERE jobs.job_id = ?1 AND s.row_key = jobs.row_key",
-                params![job_id, self.batch.model, now.as_millisecond()],
-            )?;
-        }
-        Ok(())
     }
 }
 
 impl Staging for SqliteStaging {
-    fn add(&mut self, job: &NewJob) -> Result<Addition> {
-        self.stage(job).map_err(|error| open::at(&self.path, error))
+    fn add(&mut self, job: &NewJob, now: Timestamp) -> Result<Addition> {
+        self.stage(job, now).map_err(|error| open::at(&self.path, error))
     }
 
-    fn plan(&mut self) -> Result<LoadPlan> {
-        self.compare().map_err(|error| open::at(&self.path, error))
+    fn plan(&self) -> LoadPlan {
+        self.open.as_ref().map_or_else(LoadPlan::default, Open::plan)
     }
 
-    fn commit(mut self: Box<Self>, now: Timestamp) -> Result<LoadPlan> {
-        self.copy_and_commit(now).map_err(|error| open::at(&self.path, error))
+    fn commit(&mut self, now: Timestamp) -> Result<LoadPlan> {
+        self.commit_open(now).map_err(|error| open::at(&self.path, error))
     }
+}
+
+impl Open {
+    /// The transaction that is open, else a new one.
+    fn of<'a>(
+        open: &'a mut Option<Self>,
+        connection: &Connection,
+        batch: &NewBatch,
+        now: Timestamp,
+    ) -> Result<&'a mut Self> {
+        match open {
+            Some(open) => Ok(open),
+            none => {
+                connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+                Ok(none.insert(Self::enter(connection, batch, now)?))
+            }
+        }
+    }
+
+    /// Enters the batch, where it is new. Another load may have made it since this one began.
+    fn enter(tx: &Connection, batch: &NewBatch, now: Timestamp) -> Result<Self> {
+        let (seen, plan) = (Vec::new(), LoadPlan::default());
+        let Some(batch_id) = check_batch(tx, batch)? else {
+            execute(
+                tx,
+                "INSERT INTO batches (name, model, folder, budget, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![
+                    batch.name,
+                    batch.model,
+                    batch.folder.to_string_lossy(),
+                    batch.budget.map(Money::micros),
+                    now.as_millisecond(),
+                ],
+            )?;
+            return Ok(Self { batch_id: tx.last_insert_rowid(), last_job: 0, had: 0, seen, plan });
+        };
+        if let Some(budget) = batch.budget {
+            execute(
+                tx,
+                "UPDATE batches SET budget = ?2 WHERE batch_id = ?1",
+                params![batch_id, budget.micros()],
+            )?;
+        }
+        let had = value(tx, "SELECT sum(jobs) FROM job_counts WHERE batch_id = ?1", [batch_id])?.unwrap_or(0);
+        let last_job = value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
+        Ok(Self { batch_id, last_job, had, seen, plan })
+    }
+
+    fn plan(&self) -> LoadPlan {
+        let LoadPlan { changed, busy, same, .. } = self.plan;
+        LoadPlan { gone: self.had.saturating_sub(changed + busy + same), ..self.plan }
+    }
+
+    fn add(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<Addition> {
+        let known = if self.last_job > 0 { self.known(tx, job)? } else { None };
+        let Some(known) = known else { return self.add_new(tx, job, now) };
+        if known.job_id > self.last_job || !self.see(known.job_id) {
+            return Ok(Addition::Duplicate { line: known.line });
+        }
+        let may_change = known.state == JobState::Queued || known.state.is_final();
+        if known.fingerprint == job.fingerprint {
+            self.plan.same += 1;
+            keep(tx, &known, job)?;
+        } else if may_change {
+            self.plan.changed += 1;
+            self.plan.estimate += job.estimate;
+            restart(tx, &known, job, now)?;
+        } else {
+            self.plan.busy += 1;
+            set_line(tx, &known, job)?;
+        }
+        Ok(Addition::Staged)
+    }
+
+    fn add_new(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<Addition> {
+        let clash = match self.insert(tx, job, &job.stem, now) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => error,
+            other => {
+                other?;
+                return Ok(self.count_new(job));
+            }
+        };
+        if let Some(known) = self.known(tx, job)? {
+            return Ok(Addition::Duplicate { line: known.line });
+        }
+        // Another key folds to the same file name.
+        let stem = file_name::distinct_stem(&job.stem, &job.row_key);
+        self.insert(tx, job, &stem, now).map_err(|_| clash)?;
+        Ok(self.count_new(job))
+    }
+
+    fn count_new(&mut self, job: &NewJob) -> Addition {
+        self.plan.new += 1;
+        self.plan.estimate += job.estimate;
+        Addition::Staged
+    }
+
+    fn insert(&self, tx: &Connection, job: &NewJob, stem: &str, now: Timestamp) -> rusqlite::Result<()> {
+        let file_name = format!("{stem}.mp4");
+        tx.prepare_cached(
+            "INSERT INTO jobs (batch_id, row_key, line, input, fingerprint, providers, estimate, file_name,
+                               file_name_key, state, state_since, due_at, queued_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'queued', ?10, ?10, ?10)",
+        )?
+        .execute(params![
+            self.batch_id,
+            job.row_key,
+            line(job),
+            job.input_text,
+            job.fingerprint,
+            providers(job),
+            job.estimate.micros(),
+            file_name,
+            file_name::folded(&file_name),
+            now.as_millisecond(),
+        ])
+        .map(drop)
+    }
+
+    fn known(&self, tx: &Connection, job: &NewJob) -> Result<Option<Known>> {
+        let known = select(
+            tx,
+            "SELECT job_id, line, state, fingerprint, providers FROM jobs WHERE batch_id = ?1 AND row_key = ?2",
+            params![self.batch_id, job.row_key],
+            |columns| {
+                Ok(Known {
+                    job_id: columns.get("job_id")?,
+                    line: columns.get("line")?,
+                    state: columns.word("state")?,
+                    fingerprint: columns.get("fingerprint")?,
+                    providers: columns.get("providers")?,
+                })
+            },
+        )?;
+        Ok(known.into_iter().next())
+    }
+
+    /// Notes that there is a row for a job; tells whether it is the first one.
+    fn see(&mut self, job_id: i64) -> bool {
+        let place = usize::try_from(job_id).unwrap_or(0);
+        let (word, bit) = (place / 64, 1 << (place % 64));
+        if self.seen.len() <= word {
+            self.seen.resize(word + 1, 0);
+        }
+        let is_first = self.seen[word] & bit == 0;
+        self.seen[word] |= bit;
+        is_first
+    }
+}
+
+/// Leaves a job as it is. One that has not been sent yet may go where this load allows.
+fn keep(tx: &Connection, known: &Known, job: &NewJob) -> Result<()> {
+    let providers = providers(job);
+    if known.state == JobState::Queued && known.providers != providers {
+        execute(
+            tx,
+            "UPDATE jobs SET providers = ?2, estimate = ?3 WHERE job_id = ?1",
+            params![known.job_id, providers, job.estimate.micros()],
+        )?;
+    }
+    set_line(tx, known, job)
+}
+
+fn set_line(tx: &Connection, known: &Known, job: &NewJob) -> Result<()> {
+    if known.line != job.line {
+        execute(tx, "UPDATE jobs SET line = ?2 WHERE job_id = ?1", params![known.job_id, line(job)])?;
+    }
+    Ok(())
+}
+
+/// Takes the new input of a changed row, and queues its job again.
+fn restart(tx: &Connection, known: &Known, job: &NewJob, now: Timestamp) -> Result<()> {
+    move_job(tx, known.job_id, known.state, Event::Restart, Some(now), None, now)?;
+    execute(
+        tx,
+        "UPDATE jobs SET line = ?2, input = ?3, fingerprint = ?4, providers = ?5, estimate = ?6, queued_at = ?7,
+                crashes = 0, output = NULL, bytes = NULL, sha256 = NULL, attempt_id = NULL
+         WHERE job_id = ?1",
+        params![
+            known.job_id,
+            line(job),
+            job.input_text,
+            job.fingerprint,
+            providers(job),
+            job.estimate.micros(),
+            now.as_millisecond(),
+        ],
+    )?;
+    Ok(())
+}
+
+fn line(job: &NewJob) -> i64 {
+    i64::try_from(job.line).unwrap_or(i64::MAX)
+}
+
+fn providers(job: &NewJob) -> String {
+    let words: Vec<&str> = job.providers.iter().map(|provider| provider.as_str()).collect();
+    words.join(",")
 }
 
 /// Finds the batch, and refuses one that differs in what cannot change.

@@ -3,12 +3,14 @@
 use jiff::Timestamp;
 use rusqlite::params;
 
-use crate::domain::JobState;
+use crate::domain::{JobState, ProviderName};
 use crate::queue::{Result, Standing, Wall};
 
-use super::claim::providers_word;
+use super::claim::first_moving;
 use super::creates::Creates;
+use super::pace::Pace;
 use super::row::{self, select, value};
+use super::waiting::words;
 
 impl Creates<'_> {
     /// Tells what is left, and when something can be claimed that could not be now.
@@ -35,7 +37,7 @@ impl Creates<'_> {
         let batch = self.request.batch.as_deref();
         standing.held = value(
             self.tx,
-            "SELECT count(*) FROM jobs WHERE state = 'in_doubt' AND due_at IS NULL AND lease_token IS NULL
+            "SELECT count(*) FROM jobs WHERE state = 'in_doubt' AND at_provider IS NOT NULL AND lease_token IS NULL AND due_at IS NULL
                AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
             [batch],
         )?
@@ -68,34 +70,47 @@ impl Creates<'_> {
 
     /// When the next step of a job between create and clip is due.
     fn next_move(&self) -> Result<Option<Timestamp>> {
-        // What is due already was left for want of a worker, and a step's end is followed by another claim.
-        let millis: Option<i64> = value(
-            self.tx,
-            "SELECT min(at) FROM (
-                 SELECT CASE j.state WHEN 'downloading' THEN j.due_at ELSE max(j.due_at, ifnull(p.calls_from, 0)) END AS at
-                 FROM jobs j JOIN attempts a ON a.attempt_id = j.attempt_id
-                 LEFT JOIN providers p ON p.provider = a.provider
-                 WHERE j.state IN ('in_doubt', 'running', 'downloading') AND j.lease_token IS NULL
-                   AND (j.state = 'downloading' OR (instr(?2, a.provider) > 0 AND NOT ifnull(p.refuses_looks, 0)))
-                   AND (j.state <> 'downloading' AND ?4 IS NULL OR ?1 IS NULL
-                        OR j.batch_id = (SELECT batch_id FROM batches WHERE name = ?1)))
-             WHERE at > ?3",
-            params![self.request.batch, providers_word(self.request), self.request.now.as_millisecond(), self.looks_at],
-        )?;
-        millis.map(row::time).transpose()
+        let mut next: Option<Timestamp> = None;
+        let mut consider = |at: Option<Timestamp>| next = at.into_iter().chain(next).min();
+        let now = self.request.now;
+        for pace in self.paces.iter().filter(|pace| !pace.refuses_looks) {
+            for state in [JobState::Running, JobState::InDoubt] {
+                // A provider that said when to come back is left alone until then, with all that is due by then.
+                let from = if pace.calls_from > now { Timestamp::UNIX_EPOCH } else { now };
+                let at = self.first_due_after(from, state, pace.limits.provider, self.looks_at)?;
+                consider(at.map(|at| at.max(pace.calls_from)));
+            }
+        }
+        for provider in ProviderName::ALL {
+            let batch = self.request.batch.as_deref();
+            consider(self.first_due_after(now, JobState::Downloading, provider, batch)?);
+        }
+        Ok(next)
+    }
+
+    /// The first due time after another. What is due already was left for want of a worker, and a step's end is followed
+    /// by another claim.
+    fn first_due_after(
+        &self,
+        after: Timestamp,
+        state: JobState,
+        provider: ProviderName,
+        batch: Option<&str>,
+    ) -> Result<Option<Timestamp>> {
+        let due = first_moving(self.tx, state, provider, after.as_millisecond() + 1, i64::MAX, batch, 1)?;
+        due.first().map(|(due_at, _)| row::time(*due_at)).transpose()
     }
 
     /// When a create will be possible that is not now: its job is due, its provider's gate opens, its rate allows it.
     /// A slot or money that must be freed first has no time; the step that frees it wakes the pool.
     fn next_create(&self) -> Result<Option<Timestamp>> {
         let mut next: Option<Timestamp> = None;
-        for pace in self.paces.iter().filter(|pace| !pace.paused && pace.in_flight < pace.limits.in_flight) {
-            let mut open = pace.creates_from;
-            if pace.recent >= pace.limits.creates_per_minute {
-                open = open.max(pace.rate_frees_at(self.tx, self.request.now)?);
-            }
+        let with_slots = |pace: &&Pace| !pace.paused && pace.in_flight < pace.limits.in_flight;
+        for pace in self.paces.iter().filter(with_slots) {
+            let rate_frees_at = pace.rate_frees_at(self.tx, self.request.now)?;
+            let open = pace.creates_open_at().max(rate_frees_at.unwrap_or(Timestamp::UNIX_EPOCH));
             for batch in &self.batches {
-                for providers in self.waiting_words(batch.batch_id)? {
+                for providers in words(self.tx, batch.batch_id)? {
                     if !providers.split(',').any(|word| word == pace.limits.provider.as_str()) {
                         continue;
                     }

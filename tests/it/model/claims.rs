@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use overnight::domain::{JobId, JobState, Money, ProviderName};
-use overnight::queue::{ClaimRequest, Claimed, Queue, Step};
+use overnight::queue::{ClaimRequest, Claimed, Queue, Room, Standing, Step};
 
 use super::operation::{Ask, BATCHES};
 use super::reference::{Job, Refusal, price};
@@ -18,8 +18,7 @@ impl World {
             now: self.now,
             batch: ask.batch.map(|batch| BATCHES[batch].to_owned()),
             budget: ask.budget.map(Money::from_micros),
-            steps: ask.steps,
-            downloads: ask.downloads,
+            room: ask.room,
             providers: ask.providers,
             catalog: Arc::clone(&self.catalog),
         };
@@ -33,7 +32,7 @@ impl World {
 
     /// Which jobs are claimed is up to the queue: each must be allowed, and none that is allowed held back.
     fn check_claims(&mut self, request: &ClaimRequest, claimed: &Claimed) {
-        let mut downloads = 0;
+        let mut taken = Room::of(0);
         let looks_at = self.looks_at(request);
         for claim in &claimed.claims {
             let job_id = claim.lease.job_id;
@@ -45,21 +44,29 @@ impl World {
             if let Some(provider) = provider {
                 self.model.submit(job_id, provider);
             }
-            downloads += usize::from(claim.step == Step::Download);
+            taken.steps += 1;
+            *kind(&mut taken, claim.step) += 1;
             self.leases.push(claim.lease.clone());
         }
-        assert!(claimed.claims.len() <= request.steps && downloads <= request.downloads);
-        if claimed.claims.len() < request.steps {
-            for job_id in self.model.jobs.keys() {
-                let held_back = self.allowed(request, looks_at, *job_id, self.now);
-                let no_slot = downloads == request.downloads;
-                assert!(
-                    held_back.is_none_or(|(step, _)| step == Step::Download && no_slot),
-                    "{job_id} was held back: {held_back:?}"
-                );
-            }
+        let mut room = request.room;
+        let is_full =
+            |mut taken: Room, step| *kind(&mut taken, step) == *kind(&mut request.room.clone(), step);
+        for step in [Step::Submit, Step::Poll, Step::Download] {
+            assert!(*kind(&mut taken, step) <= *kind(&mut room, step), "{step:?}");
         }
-        self.check_standing(request, looks_at, claimed);
+        assert!(taken.steps <= room.steps);
+        assert_eq!(claimed.standing.is_some(), taken.steps < room.steps);
+        let Some(standing) = &claimed.standing else { return };
+        for job_id in self.model.jobs.keys() {
+            let held_back = self.allowed(request, looks_at, *job_id, self.now);
+            assert!(
+                held_back.is_none_or(|(step, _)| is_full(taken, step)),
+                "{job_id} was held back: {held_back:?}"
+            );
+        }
+        let all_may_go_on =
+            [Step::Submit, Step::Poll, Step::Download].iter().all(|step| !is_full(taken, *step));
+        self.check_standing(request, looks_at, standing, all_may_go_on);
     }
 
     /// The batch whose predictions are looked at: while creates wait, every batch's, for the slots they may free.
@@ -120,8 +127,13 @@ impl World {
     }
 
     /// A run ends when the queue says that nothing goes on by itself: then nothing may.
-    fn check_standing(&self, request: &ClaimRequest, looks_at: Option<&str>, claimed: &Claimed) {
-        let standing = &claimed.standing;
+    fn check_standing(
+        &self,
+        request: &ClaimRequest,
+        looks_at: Option<&str>,
+        standing: &Standing,
+        all_may_go_on: bool,
+    ) {
         let only = request.batch.as_deref();
         let jobs = || self.model.jobs.values().filter(|job| only.is_none_or(|only| only == job.batch));
         let count = |is: &dyn Fn(&Job) -> bool| jobs().filter(|job| is(job)).count() as u64;
@@ -136,7 +148,7 @@ impl World {
             standing.moving + held,
             count(&|job| !job.state.is_final() && job.state != JobState::Queued)
         );
-        if claimed.claims.len() == request.steps || request.downloads == 0 {
+        if !all_may_go_on {
             return;
         }
         for millis in [1, 1_000, 30_000, 60_000, 600_000] {
@@ -151,5 +163,14 @@ impl World {
                 );
             }
         }
+    }
+}
+
+/// The part of a room that is for one kind of steps.
+fn kind(room: &mut Room, step: Step) -> &mut usize {
+    match step {
+        Step::Submit => &mut room.creates,
+        Step::Poll | Step::Reconcile => &mut room.looks,
+        Step::Download => &mut room.downloads,
     }
 }

@@ -201,8 +201,8 @@ impl World {
             let (row_key, providers) = (format!("r{row}"), via.to_vec());
             let estimate = Money::from_micros(price(via[0], seconds));
             let job =
-                NewJob { row_key: row_key.clone(), line: 1, input, providers: providers.clone(), estimate };
-            staging.add(&job).expect("added");
+                NewJob::new("kling-v1-standard", row_key.clone(), 1, input, providers.clone(), estimate);
+            staging.add(&job, self.now).expect("added");
             expected.push(Row { row_key, prompt, seconds, providers });
         }
         let plan = staging.commit(self.now).expect("committed");

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use overnight::domain::{Gate, JobState, Prediction, ProviderName};
-use overnight::queue::{Decision, ProviderLimits};
+use overnight::queue::{Decision, ProviderLimits, Room};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -93,8 +93,7 @@ pub(super) struct Ask {
     pub(super) pool: Index,
     pub(super) batch: Option<usize>,
     pub(super) budget: Option<i64>,
-    pub(super) steps: usize,
-    pub(super) downloads: usize,
+    pub(super) room: Room,
     pub(super) providers: Vec<ProviderLimits>,
 }
 
@@ -128,26 +127,28 @@ fn gate() -> impl Strategy<Value = Option<Gate>> {
     ]
 }
 
+/// Some workers, of which some kinds of steps may use only a part.
+fn room() -> impl Strategy<Value = Room> {
+    let kinds = [0..4usize, 0..4usize, 0..4usize].map(prop::option::of);
+    (0..7usize, kinds).prop_map(|(steps, kinds)| {
+        let [looks, creates, downloads] = kinds.map(|kind| kind.unwrap_or(steps).min(steps));
+        Room { steps, looks, creates, downloads }
+    })
+}
+
 fn ask() -> impl Strategy<Value = Ask> {
     let providers = prop::sample::subsequence(ProviderName::ALL.to_vec(), 2..=3);
     let limits = [(1..5u32, 1..8u32), (1..5u32, 1..8u32), (1..5u32, 1..8u32)];
-    (
-        any::<Index>(),
-        prop::option::weighted(0.2, 0..2usize),
-        budget(),
-        0..7usize,
-        0..4usize,
-        providers,
-        limits,
-    )
-        .prop_map(|(pool, batch, budget, steps, downloads, providers, limits)| {
+    (any::<Index>(), prop::option::weighted(0.2, 0..2usize), budget(), room(), providers, limits).prop_map(
+        |(pool, batch, budget, room, providers, limits)| {
             let limits =
                 providers.into_iter().zip(limits).map(|(provider, (in_flight, creates_per_minute))| {
                     ProviderLimits { provider, in_flight, creates_per_minute }
                 });
             let budget = budget.map(|clips| clips * CLIP);
-            Ask { pool, batch, budget, steps, downloads, providers: limits.collect() }
-        })
+            Ask { pool, batch, budget, room, providers: limits.collect() }
+        },
+    )
 }
 
 pub(super) fn operation() -> impl Strategy<Value = Operation> {

@@ -1,0 +1,41 @@
+-- What a queue of version 1 holds, into tables of the newest version. The old ones have `_1` behind their names.
+
+INSERT INTO pools (pool_id, host, pid, started_at, expires_at)
+SELECT pool_id, host, pid, started_at, expires_at FROM pools_1;
+
+INSERT INTO meta (key, value)
+SELECT key, value FROM meta_1;
+
+INSERT INTO job_counts (batch_id, state, jobs)
+SELECT batch_id, state, jobs FROM job_counts_1;
+
+INSERT INTO attempts (
+    attempt_id, job_id, batch_id, number, state, provider, wire_model, request, client_token, estimate, cost,
+    cost_source, early_cost, prediction_id, prediction, output_url, processing_ms, error, submitted_at,
+    answered_at, finished_at, clip_s)
+SELECT
+    attempt_id, job_id, batch_id, number, state, provider, wire_model, request, client_token, estimate, cost,
+    cost_source, early_cost, prediction_id, prediction, output_url, processing_ms, error, submitted_at,
+    answered_at, finished_at,
+    (SELECT CAST(j.input ->> '$.duration' AS INTEGER) FROM jobs_1 j WHERE j.job_id = attempts_1.job_id)
+FROM attempts_1;
+
+INSERT INTO jobs (
+    job_id, batch_id, row_key, line, input, fingerprint, providers, estimate, file_name, file_name_key,
+    state, state_since, due_at, lease_token, lease_pool, attempt_id, failures, attempts, refusals, polls,
+    downloads, crashes, output, bytes, sha256, error, queued_at, submitted_at, finished_at, at_provider)
+SELECT
+    job_id, batch_id, row_key, line, input, substr(fingerprint, 1, 32), providers, estimate, file_name, file_name_key,
+    state, state_since, due_at, lease_token, lease_pool, attempt_id, failures, attempts, refusals, polls,
+    downloads, crashes, output, bytes, sha256, error, queued_at, submitted_at, finished_at,
+    CASE WHEN state <> 'queued' AND finished_at IS NULL
+        THEN (SELECT a.provider FROM attempts_1 a WHERE a.attempt_id = jobs_1.attempt_id) END
+FROM jobs_1;
+
+-- The copied attempts have been booked a second time.
+DELETE FROM providers;
+INSERT INTO providers (provider, in_flight, creates_from, calls_from, failures, paused, refuses_looks)
+SELECT provider, in_flight, creates_from, calls_from, failures, paused, refuses_looks FROM providers_1;
+
+INSERT INTO batches (batch_id, name, model, folder, budget, spent, reserved, at_risk, created_at)
+SELECT batch_id, name, model, folder, budget, spent, reserved, at_risk, created_at FROM batches_1;
