@@ -87,7 +87,7 @@ async fn create(State(shared): State<Arc<Shared>>, request: Request) -> Response
             Ok(prediction) => {
                 let mut answer = json!({ "id": prediction.id, "status": "queued" });
                 if reports {
-                    answer["meta"] = usage(rules.price(&prediction.input));
+                    answer["meta"] = usage(prediction.price);
                 }
                 let status = if is_legacy { StatusCode::CREATED } else { StatusCode::OK };
                 (status, [("x-inference-id", prediction.id.clone())], axum::Json(answer)).into_response()
@@ -182,7 +182,7 @@ fn log_entry(known: &Prediction) -> Value {
         "created": time(known.accepted_at),
         "status": if known.end == End::Clip { "succeeded" } else { "failed" },
         "origin": "api",
-        "model": known.rules.id,
+        "model": known.model,
         "cost": { "usd": dollars(known.charged()), "credits": known.charged() * CREDITS_PER_MICRO },
         "tokens": { "input": 0, "output": 0, "total": 0 },
         "request_id": format!("req-{}", known.id),

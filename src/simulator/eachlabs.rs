@@ -136,7 +136,7 @@ fn show(shared: &Shared, prediction: &Prediction, life_s: u64, now: i64) -> Valu
                 "error": "Execution failed", "error_code": "PROVIDER_FAILED", "error_step": "poll",
                 "error_message": "the generation failed", "classification": { "category": "PROVIDER" },
                 "retryable": true, "success": false,
-                "execution_id": prediction.id, "model_slug": prediction.rules.id,
+                "execution_id": prediction.id, "model_slug": prediction.model,
             });
         }
     }
@@ -178,7 +178,7 @@ async fn history(
             status => status,
         };
         let page = HISTORY.page(world, &query, now, |known| {
-            query.get("model").is_none_or(|model| model == known.rules.id)
+            query.get("model").is_none_or(|model| *model == known.model)
                 && query.get("status").is_none_or(|wanted| wanted == said(known))
         });
         let page = match page {
@@ -191,7 +191,7 @@ async fn history(
             let has_clip = ended && known.end == End::Clip;
             json!({
                 "id": known.id,
-                "model": known.rules.id,
+                "model": known.model,
                 "requested_model": null,
                 "status": said(known),
                 "execution_cost": if ended { dollars(known.charged()) } else { json!(0) },

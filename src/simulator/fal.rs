@@ -55,7 +55,7 @@ async fn queue(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     };
     let (id, what) = follow_up.split_once('/').unwrap_or((follow_up, "response"));
     // Both forms are documented; the short one is what the answers link to.
-    if !shared.world().knows(Api::Fal, id, |rules| model == rules.id || model == application(rules.id)) {
+    if !shared.world().knows(Api::Fal, id, |known| model == known || model == application(known)) {
         return not_found();
     }
     match (request.method().as_str(), what) {
@@ -101,7 +101,7 @@ fn application(model: &str) -> String {
 }
 
 fn urls(shared: &Shared, prediction: &Prediction) -> Value {
-    let application = application(prediction.rules.id);
+    let application = application(&prediction.model);
     let base = format!("http://{}/{application}/requests/{}", shared.address, prediction.id);
     json!({
         "request_id": prediction.id,
@@ -153,7 +153,7 @@ async fn result(shared: Arc<Shared>, request: Request, id: &str) -> Response {
         let status = status_code(prediction);
         match &prediction.end {
             End::Clip => {
-                let units = prediction.rules.seconds(&prediction.input).to_string();
+                let units = prediction.seconds().to_string();
                 (status, [("x-fal-billable-units", units)], body).into_response()
             }
             End::Failure => (status, [("x-fal-retryable", "true")], body).into_response(),

@@ -73,7 +73,7 @@ async fn history(
         let page = History { days, ..HISTORY }.page(world, &query, now, |known| {
             let ended = !known.is_open(now);
             (ended || running_too)
-                && model == known.rules.id
+                && *model == known.model
                 && id.is_none_or(|id| *id == known.id)
                 && wanted.is_none_or(|wanted| ended && wanted == class(known))
         });
@@ -87,7 +87,7 @@ async fn history(
             let ended = !known.is_open(now);
             let mut item = json!({
                 "request_id": known.id,
-                "endpoint_id": known.rules.id,
+                "endpoint_id": known.model,
                 "sent_at": time(known.accepted_at),
                 "started_at": (!known.is_waiting(now)).then(|| time(known.starts_at)),
                 "ended_at": ended.then(|| time(known.ends_at)),
@@ -129,7 +129,7 @@ async fn billing_events(
             !known.is_open(now)
                 && known.charged() > 0
                 && id.is_none_or(|id| *id == known.id)
-                && model.is_none_or(|model| model == known.rules.id)
+                && model.is_none_or(|model| *model == known.model)
         });
         let page = match page {
             Ok(page) => page,
@@ -138,10 +138,10 @@ async fn billing_events(
         let events = page.rows.iter().map(|known| {
             json!({
                 "request_id": known.id,
-                "endpoint_id": known.rules.id,
+                "endpoint_id": known.model,
                 "timestamp": time(known.ends_at),
-                "output_units": known.rules.seconds(&known.input),
-                "unit_price": dollars(known.rules.further),
+                "output_units": known.seconds(),
+                "unit_price": dollars(known.price / known.seconds().max(1)),
                 "percent_discount": 0,
                 "cost_subtotal": dollars(known.charged()),
                 "cost_discount": 0,

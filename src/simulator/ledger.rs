@@ -59,11 +59,11 @@ impl Entry {
         Self {
             api: prediction.api,
             prediction_id: prediction.id.clone(),
-            model: prediction.rules.id.to_owned(),
+            model: prediction.model.clone(),
             input: Value::Object(prediction.input.clone()),
             client_request_id: prediction.client_request_id.clone(),
             accepted_at: prediction.accepted_at,
-            price: prediction.rules.price(&prediction.input),
+            price: prediction.price,
             charged: prediction.charged(),
             succeeds: prediction.end == End::Clip,
             polls: 0,

@@ -8,6 +8,7 @@ mod aimlapi;
 mod calls;
 mod cdn;
 mod clip;
+mod create;
 mod eachlabs;
 mod echo;
 mod fal;

@@ -94,6 +94,15 @@ impl SimulatorOptions {
         }
     }
 
+    /// Gives the limits of one API, to change them.
+    pub fn limits_mut(&mut self, api: Api) -> &mut Limits {
+        match api {
+            Api::Eachlabs => &mut self.eachlabs,
+            Api::Aimlapi => &mut self.aimlapi,
+            Api::Fal => &mut self.fal,
+        }
+    }
+
     /// Sets the limits of all three.
     pub fn with_limits(mut self, limits: Limits) -> Self {
         (self.eachlabs, self.aimlapi, self.fal) = (limits, limits, limits);

@@ -5,7 +5,26 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::Api;
-use super::rules::{ModelRules, Wrong};
+use super::rules::{self, Wrong};
+
+/// A create that is to be accepted: what it asks for, and what becomes of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// Who is to take it.
+    pub api: Api,
+    /// The model's id there.
+    pub model: String,
+    /// Its input.
+    pub input: Map<String, Value>,
+    /// The client's own name for it.
+    pub client_request_id: Option<String>,
+    /// What a clip costs, in micro-dollars.
+    pub price: i64,
+    /// How long it is worked on.
+    pub takes: Duration,
+    /// How it ends.
+    pub end: End,
+}
 
 /// One accepted create.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,10 +33,12 @@ pub struct Prediction {
     pub api: Api,
     /// Its id.
     pub id: String,
-    /// Its model.
-    pub rules: &'static ModelRules,
+    /// Its model's id.
+    pub model: String,
     /// Its input.
     pub input: Map<String, Value>,
+    /// What a clip costs, in micro-dollars.
+    pub price: i64,
     /// When it was accepted, in milliseconds since 1970.
     pub accepted_at: i64,
     /// When work on it begins.
@@ -56,6 +77,11 @@ impl Prediction {
         now < self.starts_at
     }
 
+    /// Tells the length of the clip it asks for, in seconds.
+    pub fn seconds(&self) -> i64 {
+        rules::seconds(&self.input)
+    }
+
     /// Tells how long it was worked on, in seconds.
     pub fn worked_s(&self) -> f64 {
         Duration::from_millis(u64::try_from(self.ends_at - self.starts_at).unwrap_or(0)).as_secs_f64()
@@ -63,7 +89,7 @@ impl Prediction {
 
     /// What is billed for it, in micro-dollars, once it has ended.
     pub fn charged(&self) -> i64 {
-        if self.end == End::Clip { self.rules.price(&self.input) } else { 0 }
+        if self.end == End::Clip { self.price } else { 0 }
     }
 
     /// Lets the links that were given expire.

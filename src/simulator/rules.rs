@@ -171,16 +171,16 @@ impl ModelRules {
         }
     }
 
-    /// Tells the length of the clip an input asks for, in seconds.
-    pub fn seconds(&self, input: &Map<String, Value>) -> i64 {
-        let asked = input.get("duration");
-        asked.and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok())).unwrap_or(5)
-    }
-
     /// Prices an input, in micro-dollars.
     pub fn price(&self, input: &Map<String, Value>) -> i64 {
-        self.first_five + (self.seconds(input) - 5).max(0) * self.further
+        self.first_five + (seconds(input) - 5).max(0) * self.further
     }
+}
+
+/// Tells the length of the clip an input asks for, in seconds.
+pub fn seconds(input: &Map<String, Value>) -> i64 {
+    let asked = input.get("duration");
+    asked.and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok())).unwrap_or(5)
 }
 
 impl Kind {

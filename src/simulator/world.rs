@@ -3,18 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-
 use super::limits::{RateWindow, Runners};
-use super::prediction::{End, Prediction};
-use super::rules::ModelRules;
+use super::prediction::{End, Order, Prediction};
 use super::{Api, Call, Entry, Fault, Ledger, Requests, SimulatorOptions};
 
-/// Predictions take up to this much more or less than usual.
-const SPREAD: f64 = 0.15;
-
-/// The stream of chance that predictions draw from; calls draw from streams of their own.
+/// The streams of chance that predictions and their ids draw from; calls draw from streams of their own.
 const PREDICTIONS: u64 = 100;
+const IDS: u64 = 101;
 
 /// The simulated providers.
 #[derive(Debug)]
@@ -128,45 +123,39 @@ impl World {
         account.told_to_wait_until = account.told_to_wait_until.max(until);
     }
 
-    /// Takes a create, or says why there is no room for it.
-    pub fn create(
-        &mut self,
-        rules: &'static ModelRules,
-        input: Map<String, Value>,
-        client_request_id: Option<String>,
-        fails: bool,
-        now: i64,
-    ) -> Result<&Prediction, NoRoom> {
-        let api = rules.api;
-        if let Err(no_room) = self.check_room(api, now) {
-            match no_room {
-                NoRoom::Rate => self.ledger.over_rate += 1,
-                NoRoom::Slots => self.ledger.over_slots += 1,
-            }
-            return Err(no_room);
-        }
+    /// Tells whether there is room for another create, and counts it as refused where there is none.
+    pub fn find_room(&mut self, api: Api, now: i64) -> Result<(), NoRoom> {
+        self.check_room(api, now).inspect_err(|no_room| match no_room {
+            NoRoom::Rate => self.ledger.over_rate += 1,
+            NoRoom::Slots => self.ledger.over_slots += 1,
+        })
+    }
+
+    /// The chance that the next prediction of an API draws from, whatever was drawn for others.
+    pub fn chance_of_next(&self, api: Api) -> fastrand::Rng {
+        let accepted = self.accounts.get(&api).map_or(0, |account| account.accepted);
+        dice(self.options.seed, [api as u64, PREDICTIONS, accepted + 1])
+    }
+
+    /// Takes a create that there is room for.
+    pub fn accept(&mut self, order: Order, now: i64) -> &Prediction {
+        let Order { api, model, input, client_request_id, price, takes, end } = order;
         let index = self.predictions.len();
         let account = self.account(api);
         account.creates.take(now);
         account.open.push(index);
         account.accepted += 1;
         let number = account.accepted;
-        let mut random = dice(self.options.seed, [api as u64, PREDICTIONS, number]);
-        let spread = 1.0 + SPREAD * (2.0 * random.f64() - 1.0);
-        let takes = Duration::try_from_secs_f64(rules.typical_s * spread / self.options.speed.max(0.001));
-        let takes = takes.map_or(1, millis).max(1);
-        let end = match rules.check(&input) {
-            Err(wrong) => End::Refusal(wrong),
-            Ok(()) if fails => End::Failure,
-            Ok(()) => End::Clip,
-        };
+        let mut random = dice(self.options.seed, [api as u64, IDS, number]);
+        let takes = millis(takes).max(1);
         // fal.ai's runners take what waits in turn; the others begin at once.
         let starts_at = if api == Api::Fal { i64::MAX - takes } else { now };
         let prediction = Prediction {
             api,
             id: new_id(api, &mut random),
-            rules,
+            model,
             input,
+            price,
             accepted_at: now,
             starts_at,
             ends_at: starts_at + takes,
@@ -180,12 +169,17 @@ impl World {
         if api == Api::Fal {
             self.give_to_runners(now);
         }
-        Ok(&self.predictions[index])
+        &self.predictions[index]
+    }
+
+    /// Lists every prediction that was accepted, in order.
+    pub fn predictions(&self) -> &[Prediction] {
+        &self.predictions
     }
 
     /// Tells whether there is a prediction of this id, of such a model.
-    pub fn knows(&self, api: Api, id: &str, is_such: impl Fn(&ModelRules) -> bool) -> bool {
-        self.index(api, id).is_some_and(|index| is_such(self.predictions[index].rules))
+    pub fn knows(&self, api: Api, id: &str, is_such: impl Fn(&str) -> bool) -> bool {
+        self.index(api, id).is_some_and(|index| is_such(&self.predictions[index].model))
     }
 
     /// Looks a prediction up, and counts the look.
