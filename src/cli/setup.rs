@@ -166,7 +166,7 @@ impl Setup {
             queue,
             providers,
             output: self.output(),
-            fetcher: Fetcher::new().context("cannot set up downloads")?,
+            clips: Arc::new(Fetcher::new().context("cannot set up downloads")?),
             catalog: Arc::clone(&self.catalog),
             clock: Arc::clone(&self.clock),
             policy: self.config.retry_policy(),

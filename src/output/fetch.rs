@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures_util::StreamExt;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, StatusCode, redirect};
@@ -13,7 +14,7 @@ use crate::cut::cut;
 use crate::domain::public_address::{is_loopback_host, is_public, is_public_host};
 use crate::tls;
 
-use super::ByteStream;
+use super::{ByteStream, ClipSource};
 
 /// A clip of ten seconds is a few megabytes; what is longer than this is not one.
 const LARGEST: u64 = 2 << 30;
@@ -83,9 +84,11 @@ impl Fetcher {
             loopback: builder(false).no_proxy().build()?,
         })
     }
+}
 
-    /// Begins to fetch a clip. `may_be_local` is for a provider that is itself on this machine.
-    pub async fn get(&self, link: &str, may_be_local: bool) -> Result<Fetch, FetchError> {
+#[async_trait]
+impl ClipSource for Fetcher {
+    async fn get(&self, link: &str, may_be_local: bool) -> Result<Fetch, FetchError> {
         let link =
             Url::parse(link).map_err(|_| FetchError::Forbidden("something that is not a link".into()))?;
         check_link(&link, !may_be_local)?;

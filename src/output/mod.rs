@@ -1,4 +1,4 @@
-//! The port to where clips are kept, its adapter, and how a clip gets there.
+//! The ports to where clips come from and where they are kept, and an adapter of each.
 //!
 //! The rule of this folder: a clip that was reported as saved is whole, is a video, and survives power loss.
 
@@ -21,6 +21,13 @@ pub use local::LocalStore;
 
 /// The bytes of a clip as they come in.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, FetchError>> + Send>>;
+
+/// Where clips come from.
+#[async_trait]
+pub trait ClipSource: Send + Sync {
+    /// Begins to fetch a clip. `may_be_local` is for a provider that is itself on this machine.
+    async fn get(&self, link: &str, may_be_local: bool) -> Result<Fetch, FetchError>;
+}
 
 /// Where clips are kept.
 #[async_trait]

@@ -20,7 +20,7 @@ impl Tools {
         };
         let place = Place { folder: claim.job.folder.clone(), file_name: claim.job.file_name.clone() };
         cut!("download unsent");
-        let saved = match self.fetcher.get(link, may_be_local).await {
+        let saved = match self.clips.get(link, may_be_local).await {
             Ok(fetch) => self.output.save(&place, fetch.bytes, fetch.length).await,
             Err(error) => Err(error.into()),
         };

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::domain::{Catalog, Gate, Input, JobState, Outcome, PollPlan, ProviderName, RetryPolicy};
-use crate::output::{Fetcher, OutputStore};
+use crate::output::{ClipSource, OutputStore};
 use crate::provider::Provider;
 use crate::queue::{Claim, Queue, QueueError, Step};
 
@@ -23,8 +23,8 @@ pub struct Tools {
     pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
     /// Where clips are kept.
     pub output: Arc<dyn OutputStore>,
-    /// Fetches clips.
-    pub fetcher: Fetcher,
+    /// Where clips come from.
+    pub clips: Arc<dyn ClipSource>,
     /// The models.
     pub catalog: Arc<Catalog>,
     /// The time.

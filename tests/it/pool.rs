@@ -143,7 +143,7 @@ impl Night {
             queue: Arc::clone(&self.queue) as _,
             providers: BTreeMap::from([(ProviderName::Fal, provider)]),
             output: Arc::new(LocalStore),
-            fetcher: Fetcher::new().expect("a fetcher"),
+            clips: Arc::new(Fetcher::new().expect("a fetcher")),
             catalog: Arc::new(catalog::load(&[]).expect("the catalogue")),
             clock: Arc::clone(&self.clock) as _,
             policy: RetryPolicy {
