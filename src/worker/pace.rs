@@ -34,7 +34,7 @@ pub struct Pace {
 }
 
 /// The times of one kind of predictions, and the plan that was made from them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Measured {
     /// Newest first.
     times: Vec<Duration>,
@@ -60,13 +60,22 @@ impl Pace {
         }
         let plan = plan.get_or_insert_with(|| {
             *news = 0;
-            let configured = self.typical.get(&kind.provider).copied();
-            let said = configured
-                .or_else(|| catalog.route(kind.provider, &kind.wire_model).map(|route| route.typical))
-                .unwrap_or(USUAL);
-            Arc::new(PollPlan::new(said, times, self.poll_min))
+            Arc::new(PollPlan::new(self.said(catalog, kind), times, self.poll_min))
         });
         Arc::clone(plan)
+    }
+
+    /// Tells how long predictions of a kind are said to take: by the config, else by the catalogue.
+    pub fn said(&self, catalog: &Catalog, kind: &Kind) -> Duration {
+        let configured = self.typical.get(&kind.provider).copied();
+        configured
+            .or_else(|| catalog.route(kind.provider, &kind.wire_model).map(|route| route.typical))
+            .unwrap_or(USUAL)
+    }
+
+    /// Tells how long the latest predictions of a kind took, newest first.
+    pub fn measured_times(&self, kind: &Kind) -> Vec<Duration> {
+        self.measured().get(kind).map_or_else(Vec::new, |measured| measured.times.clone())
     }
 
     /// Tells how long after a create its absence from the history proves something.
@@ -85,6 +94,18 @@ impl Pace {
 
     fn measured(&self) -> MutexGuard<'_, HashMap<Kind, Measured>> {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clone for Pace {
+    /// Knows what this one knows now; what either learns later, the other does not.
+    fn clone(&self) -> Self {
+        Self {
+            poll_min: self.poll_min,
+            typical: self.typical.clone(),
+            history_delay: self.history_delay.clone(),
+            measured: Mutex::new(self.measured().clone()),
+        }
     }
 }
 
