@@ -159,8 +159,16 @@ impl Pool {
                 return Ok(Rest::Done(standing));
             }
             let until_due = self.until(standing.and_then(|standing| standing.next_due));
-            // Whatever happens first is followed by another claim.
+            // Whatever happens first is followed by another claim. In this order, not by chance, so that a rehearsal can be
+            // repeated; what is rare comes first, so that no stream of steps that end holds it up.
             tokio::select! {
+                biased;
+                () = stopped(&mut self.stop) => {}
+                _ = renewal.tick() => self.renew().await?,
+                _ = around.tick() => {
+                    self.check_clock().await?;
+                    self.take_over().await?;
+                }
                 Some(first) = self.steps.join_next() => {
                     ended.push(self.let_go(first)?);
                     // Steps that ended together are recorded together.
@@ -169,12 +177,6 @@ impl Pool {
                     }
                 }
                 () = sleep(until_due) => {}
-                _ = renewal.tick() => self.renew().await?,
-                _ = around.tick() => {
-                    self.check_clock().await?;
-                    self.take_over().await?;
-                }
-                () = stopped(&mut self.stop) => {}
             }
         }
     }
@@ -184,7 +186,7 @@ impl Pool {
     async fn record_and_claim(&mut self, ended: Vec<Ended>) -> Result<Option<Standing>, PoolError> {
         let tools = Arc::clone(&self.tools);
         let records = join_all(ended.into_iter().map(|ended| record(&tools, ended)));
-        let (recorded, standing) = tokio::join!(records, self.claim());
+        let (recorded, standing) = tokio::join!(biased; records, self.claim());
         recorded.into_iter().collect::<Result<(), _>>()?;
         standing
     }
