@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::domain::{JobState, Money, ProviderName};
 use crate::queue::{Miscount, Standing, Status, Wall};
-use crate::worker::{Event, Pool, PoolError, PoolOptions, Rest, StopSignal, Tools};
+use crate::worker::{Event, LOOK_AROUND, Pool, PoolError, PoolOptions, Rest, StopSignal, Tools};
 
 use super::args::{Global, RunArgs};
 use super::exit::Exit;
@@ -38,6 +38,7 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
         batch: args.batch.clone(),
         budget: args.budget,
         watch: args.watch,
+        look_around: LOOK_AROUND,
         limits: providers.keys().map(|provider| setup.limits(*provider)).collect(),
     };
     for miscount in queue.recount().await? {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::domain::{JobId, JobState, SavedFile};
 use crate::output::OutputStore;
 use crate::queue::{JobFilter, JobRecord, ProviderLimits, Queue};
-use crate::worker::{PoolOptions, StopSignal};
+use crate::worker::{LOOK_AROUND, PoolOptions, StopSignal};
 
 use super::args::{Global, VerifyArgs};
 use super::exit::Exit;
@@ -85,6 +85,7 @@ async fn fix(
         batch,
         budget: None,
         watch: false,
+        look_around: LOOK_AROUND,
         limits: providers.keys().map(no_slots).collect(),
     };
     queue.lose_files(lost.clone(), setup.clock.now()).await?;

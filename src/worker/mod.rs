@@ -14,5 +14,5 @@ pub mod submit;
 
 pub use event::{Event, Observer};
 pub use pace::Pace;
-pub use pool::{Pool, PoolError, PoolOptions, Rest, StopSignal};
+pub use pool::{LOOK_AROUND, Pool, PoolError, PoolOptions, Rest, StopSignal};
 pub use step::Tools;

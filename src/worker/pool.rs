@@ -23,8 +23,8 @@ const LEASE: SignedDuration = SignedDuration::from_secs(45);
 /// How often leases are renewed; several renewals may fail before the leases end.
 const RENEW: Duration = Duration::from_secs(10);
 
-/// How often the pool looks for dead pools, and for work another process has loaded.
-const LOOK_AROUND: Duration = Duration::from_secs(1);
+/// How often a pool looks around.
+pub const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// A clock that moves by so much more or less than time did was set, or the machine slept.
 const TREMOR: SignedDuration = SignedDuration::from_secs(2);
@@ -44,6 +44,9 @@ pub struct PoolOptions {
     pub budget: Option<Money>,
     /// Whether to wait for more work for ever.
     pub watch: bool,
+    /// How often to look for dead pools, and for work another process has loaded: [`LOOK_AROUND`], but where the queue is
+    /// nobody else's.
+    pub look_around: Duration,
     /// The providers that can be called, with their limits.
     pub limits: Vec<ProviderLimits>,
 }
@@ -142,7 +145,7 @@ impl Pool {
         self.take_over().await?;
         let mut renewal = interval(RENEW);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut around = interval(LOOK_AROUND);
+        let mut around = interval(self.options.look_around);
         around.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ended = Vec::new();
         loop {

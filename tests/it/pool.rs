@@ -19,7 +19,7 @@ use overnight::output::{Fetcher, LocalStore};
 use overnight::provider::{Acceptance, Doubt, Look, Provider, Submission, Trace};
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{JobFilter, JobRecord, NewBatch, ProviderLimits, Queue, Selection};
-use overnight::worker::{Pace, Pool, PoolOptions, Rest, Tools};
+use overnight::worker::{LOOK_AROUND, Pace, Pool, PoolOptions, Rest, Tools};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -155,8 +155,14 @@ impl Night {
             observer: Arc::new(|_| {}),
         };
         let limits = ProviderLimits { provider: ProviderName::Fal, in_flight: 4, creates_per_minute: 60 };
-        let options =
-            PoolOptions { workers: 8, batch: None, budget: None, watch: false, limits: vec![limits] };
+        let options = PoolOptions {
+            workers: 8,
+            batch: None,
+            budget: None,
+            watch: false,
+            look_around: LOOK_AROUND,
+            limits: vec![limits],
+        };
         let (_stop, stopped) = watch::channel(false);
         let rest = Pool::run(Arc::new(tools), options, stopped).await.expect("a run without faults");
         assert!(matches!(rest, Rest::Done(_)));
