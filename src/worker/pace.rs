@@ -83,6 +83,12 @@ impl Pace {
         self.history_delay.get(&provider).copied().unwrap_or(HISTORY_DELAY)
     }
 
+    /// Tells whether any prediction of a route was measured.
+    pub fn has_measured(&self, provider: ProviderName, wire_model: &str) -> bool {
+        let is_of_route = |kind: &Kind| kind.provider == provider && kind.wire_model == wire_model;
+        self.measured().iter().any(|(kind, measured)| is_of_route(kind) && !measured.times.is_empty())
+    }
+
     /// Learns how long a prediction took.
     pub fn learn(&self, kind: Kind, took: Duration) {
         let mut measured = self.measured();
