@@ -74,6 +74,8 @@ pub enum Color {
 pub enum Command {
     /// Check a manifest, price it, and put its rows into the queue
     Load(LoadArgs),
+    /// Play the night a manifest would make: when it would end, what it would cost, what would stop it
+    Rehearse(RehearseArgs),
     /// Work until nothing is left to do
     Run(RunArgs),
     /// Tell how the queue stands
@@ -108,6 +110,54 @@ pub enum Command {
   overnight load shop.csv --model kling-v1-standard --map id=SKU --map image='Image Src' \\
       --prompt 'Slow turntable of {Title|the product}' --set duration=10")]
 pub struct LoadArgs {
+    /// What is loaded.
+    #[command(flatten)]
+    pub manifest: ManifestArgs,
+    /// Folder in which the batch's folder is made [default: renders]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Check and price only; change nothing
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// `rehearse`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Needs no key and no network, and leaves nothing behind. Time is virtual; the worker is the one of `run`, with \
+the limits, pace and catalogue of this machine. Predictions take as long as this queue has measured (else as the config or \
+the catalogue say, 15 % more or less), and none fails. The manifest is played from empty: rows the queue has made already are \
+played and priced again.
+
+Providers: those of --via; else those of the model whose key is set; else all of the model.
+each::labs and AI/ML API are taken to work on `in_flight` predictions at once, and to refuse what exceeds that. fal.ai lets \
+it wait: it is taken to work on two fewer than `in_flight`, unless its times were measured, which have that wait in them.
+
+Exit codes: 0 all rows would become clips · 1 some would wait for a provider · 2 usage or manifest error · 4 a budget would \
+stop it · 130 interrupted
+
+Examples:
+  overnight rehearse mugs.csv --model kling-v1-standard
+  overnight rehearse mugs.csv --model kling-v1-standard --via eachlabs --budget 25 --json"
+)]
+pub struct RehearseArgs {
+    /// What is rehearsed.
+    #[command(flatten)]
+    pub manifest: ManifestArgs,
+    /// Steps at once [default: 16]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+    /// Nights to play, each with a chance of its own
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub seeds: u16,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a manifest is, and how it is read.
+#[derive(Debug, Args)]
+pub struct ManifestArgs {
     /// Manifests, .csv or .jsonl; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -120,9 +170,6 @@ pub struct LoadArgs {
     /// The batch's name [default: the first file's name]
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Folder in which the batch's folder is made [default: renders]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
     /// Take a field from a column of another name
     #[arg(long, value_name = "FIELD=COLUMN", value_parser = pair)]
     pub map: Vec<(String, String)>,
@@ -135,9 +182,6 @@ pub struct LoadArgs {
     /// What the batch may cost, in dollars: spent and reserved never pass it
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
-    /// Check and price only; change nothing
-    #[arg(long)]
-    pub check: bool,
 }
 
 fn fault_help() -> String {

@@ -8,7 +8,7 @@ use crate::domain::JobState;
 use crate::queue::JobFilter;
 use crate::simulator::{Fault, Faults, Simulator, SimulatorOptions};
 
-use super::args::{DemoArgs, Global, LoadArgs, RunArgs};
+use super::args::{DemoArgs, Global, LoadArgs, ManifestArgs, RunArgs};
 use super::exit::Exit;
 use super::setup::Setup;
 use super::{load, render, run};
@@ -50,18 +50,17 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     ));
 
     let global = Global { queue: Some(queue), config: Some(config), ..global.clone() };
-    let load_args = LoadArgs {
+    let manifest = ManifestArgs {
         files: vec![manifest],
         model: MODEL.into(),
         via: Vec::new(),
         batch: Some("mugs".into()),
-        out: Some(args.dir.clone()),
         map: Vec::new(),
         set: Vec::new(),
         prompt: None,
         budget: None,
-        check: false,
     };
+    let load_args = LoadArgs { manifest, out: Some(args.dir.clone()), check: false };
     load::load(&Global { quiet: true, ..global.clone() }, load_args).await?;
     let environment = simulator.environment().map(|(name, value)| (name.to_owned(), value));
     let setup = Setup::with_environment(&global, environment.into())?;

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -10,9 +11,9 @@ use jiff::Timestamp;
 use crate::domain::nearest::did_you_mean;
 use crate::domain::{Model, NewJob, ProviderName, file_name};
 use crate::manifest::{self, Format, Problem, Rules, Sink};
-use crate::queue::{Addition, LoadPlan, NewBatch, Staging};
+use crate::queue::{Addition, LoadPlan, NewBatch, Queue, Staging};
 
-use super::args::{Global, LoadArgs};
+use super::args::{Global, LoadArgs, ManifestArgs};
 use super::bar::Bar;
 use super::estimate::Estimate;
 use super::exit::{Exit, Usage};
@@ -25,22 +26,52 @@ const READ_AT_ONCE: usize = 256 << 10;
 /// Loads manifests.
 pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
-    let model = find_model(&setup, &args.model)?;
+    // A check must leave nothing behind, not even an empty queue.
+    let queue = || {
+        if args.check && !setup.config.queue.exists() { setup.empty_queue() } else { setup.queue_or_new() }
+    };
+    let out = args.out.as_ref().unwrap_or(&setup.config.out);
+    let Staged { name, mut staging, estimate, .. } = stage(&setup, args.manifest, out, global.quiet, queue)?;
+    if args.check {
+        tell_plan(&name, &staging.plan(), "to queue")?;
+        estimate.tell(&setup)?;
+        return Ok(Exit::Success);
+    }
+    let plan = staging.commit(setup.clock.now())?;
+    tell_plan(&name, &plan, "queued")?;
+    if !global.quiet && plan.new + plan.changed > 0 {
+        estimate.tell(&setup)?;
+        render::note(format_args!("next: overnight run --batch {name}"));
+    }
+    Ok(Exit::Success)
+}
+
+/// A manifest without a mistake, on its way into a queue.
+pub(super) struct Staged<'a> {
+    pub(super) name: String,
+    pub(super) model: &'a Model,
+    pub(super) providers: Vec<ProviderName>,
+    pub(super) staging: Box<dyn Staging>,
+    estimate: Estimate<'a>,
+}
+
+/// Reads and checks a manifest. The queue is asked for once what stands on the command line is known to make sense.
+pub(super) fn stage<'a>(
+    setup: &'a Setup,
+    args: ManifestArgs,
+    out: &Path,
+    quiet: bool,
+    queue: impl FnOnce() -> anyhow::Result<Arc<dyn Queue>>,
+) -> anyhow::Result<Staged<'a>> {
+    let model = find_model(setup, &args.model)?;
     let providers = find_providers(model, &args.via)?;
     let rules =
         Rules::new(model, providers.clone(), args.map, args.set, args.prompt.as_deref()).map_err(Usage)?;
     let name = batch_name(args.batch, &args.files)?;
-    let out = args.out.as_ref().unwrap_or(&setup.config.out);
     let folder = std::path::absolute(out)?.join(file_name::safe_stem(&name));
     let batch = NewBatch { name: name.clone(), model: model.name.clone(), folder, budget: args.budget };
-    // A check must leave nothing behind, not even an empty queue.
-    let queue = if args.check && !setup.config.queue.exists() {
-        setup.empty_queue()?
-    } else {
-        setup.queue_or_new()?
-    };
-    let (staging, now) = (queue.stage(batch)?, setup.clock.now());
-    let (estimate, bar) = (Estimate::new(model, &providers), Bar::new(global.quiet));
+    let (staging, now) = (queue()?.stage(batch)?, setup.clock.now());
+    let (estimate, bar) = (Estimate::new(model, &providers), Bar::new(quiet));
     let mut rows = Rows { staging, now, estimate, problems: 0, bar };
     let mut read = 0;
     for file in &args.files {
@@ -54,18 +85,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     if read == 0 {
         return Err(Usage("the manifest has no rows; nothing was loaded".into()).into());
     }
-    if args.check {
-        tell_plan(&name, &rows.staging.plan(), "to queue")?;
-        rows.estimate.tell(&setup)?;
-        return Ok(Exit::Success);
-    }
-    let plan = rows.staging.commit(now)?;
-    tell_plan(&name, &plan, "queued")?;
-    if !global.quiet && plan.new + plan.changed > 0 {
-        rows.estimate.tell(&setup)?;
-        render::note(format_args!("next: overnight run --batch {name}"));
-    }
-    Ok(Exit::Success)
+    Ok(Staged { name, model, providers, staging: rows.staging, estimate: rows.estimate })
 }
 
 fn find_model<'a>(setup: &'a Setup, name: &str) -> anyhow::Result<&'a Model> {

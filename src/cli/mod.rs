@@ -11,7 +11,9 @@ mod export;
 mod jobs;
 mod load;
 mod models;
+mod outlook;
 mod progress;
+mod rehearse;
 mod render;
 mod run;
 mod setup;
@@ -59,6 +61,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     let global = cli.global;
     match cli.command {
         Command::Load(args) => load::load(&global, args).await,
+        Command::Rehearse(args) => rehearse::rehearse(&global, args).await,
         Command::Run(args) => run::run(&global, args).await,
         Command::Status(args) => status::status(&global, args).await,
         Command::Jobs(args) => jobs::jobs(&global, args).await,

@@ -106,6 +106,16 @@ impl Setup {
         Ok(Arc::new(SqliteQueue::open_or_create(Path::new(""))?))
     }
 
+    /// A queue to rehearse on.
+    pub(super) fn rehearsal_queue(&self, path: &Path) -> anyhow::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::for_rehearsal(path)?))
+    }
+
+    /// Tells whether a provider's key is set.
+    pub(super) fn has_key(&self, provider: ProviderName) -> bool {
+        self.environment.get(provider.key_variable()).is_some_and(|text| !text.is_empty())
+    }
+
     /// The providers whose keys are set.
     pub(super) fn providers(&self) -> anyhow::Result<BTreeMap<ProviderName, Arc<dyn Provider>>> {
         let mut providers: BTreeMap<ProviderName, Arc<dyn Provider>> = BTreeMap::new();
@@ -150,18 +160,8 @@ impl Setup {
         queue: Arc<dyn Queue>,
         providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
     ) -> anyhow::Result<Tools> {
-        let seconds = std::time::Duration::from_secs_f64;
-        let mut pace = Pace::default();
-        pace.poll_min = seconds(self.config.pace.poll_min_s);
-        pace.typical = self.config.durations(|settings| settings.typical_s);
-        pace.history_delay = self.config.durations(|settings| settings.history_delay_s);
-        for route in self.catalog.models.iter().flat_map(|model| &model.routes) {
-            let (provider, wire_model) = (route.provider, route.wire_model.clone());
-            let times = queue.processing_times(provider, wire_model.clone(), 4 * MEASURED).await?;
-            for (clip_s, took) in times.into_iter().rev() {
-                pace.learn(Kind { provider, wire_model: wire_model.clone(), clip_s }, took);
-            }
-        }
+        let pace = self.pace();
+        self.learn(&pace, queue.as_ref()).await?;
         Ok(Tools {
             queue,
             providers,
@@ -173,5 +173,26 @@ impl Setup {
             pace,
             observer: Arc::new(|_| ()),
         })
+    }
+
+    /// When to look, as it is configured.
+    pub(super) fn pace(&self) -> Pace {
+        let mut pace = Pace::default();
+        pace.poll_min = std::time::Duration::from_secs_f64(self.config.pace.poll_min_s);
+        pace.typical = self.config.durations(|settings| settings.typical_s);
+        pace.history_delay = self.config.durations(|settings| settings.history_delay_s);
+        pace
+    }
+
+    /// Lets a pace learn what a queue has measured.
+    pub(super) async fn learn(&self, pace: &Pace, queue: &dyn Queue) -> anyhow::Result<()> {
+        for route in self.catalog.models.iter().flat_map(|model| &model.routes) {
+            let (provider, wire_model) = (route.provider, route.wire_model.clone());
+            let times = queue.processing_times(provider, wire_model.clone(), 4 * MEASURED).await?;
+            for (clip_s, took) in times.into_iter().rev() {
+                pace.learn(Kind { provider, wire_model: wire_model.clone(), clip_s }, took);
+            }
+        }
+        Ok(())
     }
 }

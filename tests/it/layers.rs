@@ -57,6 +57,25 @@ fn arrows_point_one_way() {
 }
 
 #[test]
+fn a_rehearsal_touches_nothing_outside_and_nobody_but_the_command_line_uses_it() {
+    let outside = [
+        "crate::cli",
+        "crate::manifest",
+        "queue::sqlite",
+        "LocalStore",
+        "Fetcher",
+        "rusqlite",
+        "reqwest",
+        "std::fs",
+    ];
+    assert_free_of("rehearsal", &outside);
+    assert_free_of("rehearsal", &["spawn_blocking", "Timestamp::now", "SystemTime", "SystemClock"]);
+    for folder in ["domain", "queue", "provider", "output", "worker", "manifest", "catalog", "simulator"] {
+        assert_free_of(folder, &["crate::rehearsal"]);
+    }
+}
+
+#[test]
 fn the_simulator_shares_no_code_with_the_clients() {
     assert_free_of(
         "simulator",

@@ -18,6 +18,7 @@ mod model;
 mod pool;
 mod queue;
 mod readme;
+mod rehearse;
 mod secrets;
 mod trouble;
 mod worker;
