@@ -133,7 +133,7 @@ Providers: those of --via; else those of the model whose key is set; else all of
 each::labs and AI/ML API are taken to work on `in_flight` predictions at once, and to refuse what exceeds that. fal.ai lets \
 it wait: it is taken to work on two fewer than `in_flight`, unless its times were measured, which have that wait in them.
 
-Exit codes: 0 all rows would become clips · 1 some would wait for a provider · 2 usage or manifest error · 4 a budget would \
+Exit codes: 0 all rows would become clips · 1 some would wait for a provider · 2 usage or manifest error · 3 some would fail · 4 a budget would \
 stop it · 130 interrupted
 
 Examples:
@@ -148,7 +148,7 @@ pub struct RehearseArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
     /// Nights to play, each with a chance of its own
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub seeds: u16,
     /// As one JSON object
     #[arg(long)]
