@@ -50,7 +50,11 @@ async fn download(
     if link.sig != known.signature(link.expires) || now / 1000 >= link.expires {
         return (StatusCode::FORBIDDEN, "the link has expired").into_response();
     }
-    let slow_s = shared.world().options().faults.slow_s;
+    let (slow_s, clip_bytes) = {
+        let world = shared.world();
+        (world.options().faults.slow_s, world.options().clip_bytes)
+    };
+    let clip = clip::of(id, clip_bytes);
     match fault {
         Some(Fault::DropBefore | Fault::DropAfter) => close(&connection).await,
         Some(Fault::ServerError) => (StatusCode::SERVICE_UNAVAILABLE, "try again later").into_response(),
@@ -60,18 +64,18 @@ async fn download(
         Some(Fault::Garbage) => Html("<html>Please enable JavaScript</html>").into_response(),
         // A clip does not come from inside a network.
         Some(Fault::Redirect) => Redirect::temporary("http://10.0.0.1/internal.mp4").into_response(),
-        Some(Fault::Truncated) => clip_of(id, true),
+        Some(Fault::Truncated) => answer(clip, true),
         Some(Fault::Slow) => {
             tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;
-            clip_of(id, false)
+            answer(clip, false)
         }
-        _ => clip_of(id, false),
+        _ => answer(clip, false),
     }
 }
 
 /// The clip, or its first half where the connection breaks in the middle.
-fn clip_of(id: &str, is_cut: bool) -> Response {
-    let clip = Bytes::from(clip::of(id));
+fn answer(clip: Vec<u8>, is_cut: bool) -> Response {
+    let clip = Bytes::from(clip);
     let headers = [(CONTENT_TYPE, "video/mp4".to_owned()), (CONTENT_LENGTH, clip.len().to_string())];
     if !is_cut {
         return (headers, clip).into_response();

@@ -27,6 +27,8 @@ pub struct SimulatorOptions {
     pub limit_retry_after_s: Option<u64>,
     /// How long the link of a clip is good, in seconds. each::labs promises a day.
     pub link_life_s: u64,
+    /// How many bytes a clip has at least. In life they are megabytes.
+    pub clip_bytes: usize,
     /// What goes wrong, and how often.
     pub faults: Faults,
     /// Whether the history endpoints answer.
@@ -70,6 +72,7 @@ impl Default for SimulatorOptions {
             rate_window_s: 60,
             limit_retry_after_s: None,
             link_life_s: 24 * 60 * 60,
+            clip_bytes: 0,
             faults: Faults::default(),
             history: true,
             history_lists_running: false,
