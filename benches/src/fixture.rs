@@ -1,0 +1,98 @@
+//! Jobs to measure with, and queues filled with them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use overnight::catalog;
+use overnight::clock::{Clock, SystemClock};
+use overnight::domain::{Catalog, Input, Money, NewJob, PoolId, ProviderName};
+use overnight::queue::sqlite::SqliteQueue;
+use overnight::queue::{ClaimRequest, NewBatch, ProviderLimits, Queue};
+
+use crate::raw::RawJob;
+
+/// The model of every job.
+pub(crate) const MODEL: &str = "kling-v1-standard";
+
+/// The provider of every job.
+pub(crate) const PROVIDER: ProviderName = ProviderName::Eachlabs;
+
+/// Nothing of a provider's stands in the way.
+pub(crate) const UNLIMITED: ProviderLimits =
+    ProviderLimits { provider: PROVIDER, in_flight: u32::MAX, creates_per_minute: u32::MAX };
+
+/// A job, different from every other: two of the same input are never sent at the same time.
+pub(crate) fn job(number: u64) -> anyhow::Result<NewJob> {
+    let input = serde_json::json!({
+        "image": format!("https://images.example.com/catalogue/{number}.jpg"),
+        "prompt": format!("Slow turntable of product {number} on a linen cloth, soft light from the left"),
+        "duration": 5,
+    });
+    let input: Input = serde_json::from_value(input)?;
+    let (providers, estimate) = (vec![PROVIDER], Money::from_micros(225_000));
+    Ok(NewJob { row_key: format!("SKU-{number:07}"), line: number + 2, input, providers, estimate })
+}
+
+/// The same job for the bare table.
+pub(crate) fn raw_job(number: u64) -> anyhow::Result<RawJob> {
+    let job = job(number)?;
+    Ok(RawJob {
+        input: serde_json::to_string(&job.input.0)?,
+        fingerprint: job.input.fingerprint(MODEL),
+        file_name: format!("{}.mp4", job.row_key),
+        row_key: job.row_key,
+        line: job.line,
+    })
+}
+
+/// The one batch of a queue.
+pub(crate) fn batch(folder: &Path) -> NewBatch {
+    NewBatch { name: "benches".into(), model: MODEL.into(), folder: folder.to_owned(), budget: None }
+}
+
+/// Loads jobs in one staging.
+pub(crate) fn load(
+    queue: &dyn Queue,
+    folder: &Path,
+    numbers: impl Iterator<Item = u64>,
+) -> anyhow::Result<()> {
+    let mut staging = queue.stage(batch(folder))?;
+    for number in numbers {
+        staging.add(&job(number)?)?;
+    }
+    staging.commit(now())?;
+    Ok(())
+}
+
+/// A queue with so many jobs in it, and the folder they would go to.
+pub(crate) fn queue(dir: &Path, name: &str, jobs: u64) -> anyhow::Result<(SqliteQueue, PathBuf)> {
+    let path = dir.join(name);
+    let queue = SqliteQueue::open_or_create(&path)?;
+    load(&queue, &dir.join("renders"), 0..jobs)?;
+    Ok((queue, path))
+}
+
+/// Asks for so many steps of any kind.
+pub(crate) fn claim_request(pool_id: &PoolId, catalog: &Arc<Catalog>, steps: usize) -> ClaimRequest {
+    ClaimRequest {
+        pool_id: pool_id.clone(),
+        now: now(),
+        batch: None,
+        budget: None,
+        steps,
+        downloads: steps,
+        providers: vec![UNLIMITED],
+        catalog: Arc::clone(catalog),
+    }
+}
+
+/// The models.
+pub(crate) fn catalog() -> anyhow::Result<Arc<Catalog>> {
+    Ok(Arc::new(catalog::load(&[]).map_err(anyhow::Error::msg)?))
+}
+
+/// The time, from the program's own clock.
+pub(crate) fn now() -> Timestamp {
+    SystemClock.now()
+}

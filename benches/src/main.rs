@@ -1,0 +1,70 @@
+//! What the program costs: each figure is a ratio to the bare work below it, or to another of its kind, and both sides
+//! are measured in turn, in the same run, on the same machine.
+//!
+//! Words after `--` name sections; without any, all are run. `--quick` makes everything small: it shows that the benches
+//! work and roughly where the figures are, no more.
+
+mod engine;
+mod fixture;
+mod measure;
+mod process;
+mod raw;
+mod table;
+
+use std::io::Write;
+
+use anyhow::bail;
+
+use table::Table;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scale {
+    /// A minute or two in all.
+    Quick,
+    /// What the figures in the README come from.
+    Full,
+}
+
+impl Scale {
+    /// Takes the size that fits.
+    pub(crate) fn pick<T>(self, quick: T, full: T) -> T {
+        match self {
+            Self::Quick => quick,
+            Self::Full => full,
+        }
+    }
+}
+
+/// A part of the table.
+struct Section {
+    name: &'static str,
+    measure: fn(Scale, &mut Table) -> anyhow::Result<()>,
+}
+
+const SECTIONS: [Section; 1] = [
+    Section { name: "engine", measure: engine::measure },
+];
+
+fn main() -> anyhow::Result<()> {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == engine::WORD) {
+        return engine::alone(&words[1..]);
+    }
+    let scale = if words.iter().any(|word| word == "--quick") { Scale::Quick } else { Scale::Full };
+    words.retain(|word| word != "--quick");
+    for word in &words {
+        if !SECTIONS.iter().any(|section| section.name == word) {
+            let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
+            bail!("there is no section `{word}`\nhint: there are {}", names.join(", "));
+        }
+    }
+    let mut table = Table::default();
+    for section in &SECTIONS {
+        if words.is_empty() || words.iter().any(|word| word == section.name) {
+            (section.measure)(scale, &mut table)?;
+        }
+    }
+    write!(std::io::stdout(), "{table}")?;
+    Ok(())
+}
