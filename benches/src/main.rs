@@ -7,7 +7,9 @@
 mod engine;
 mod fixture;
 mod measure;
+mod peers;
 mod process;
+mod program;
 mod raw;
 mod table;
 
@@ -42,8 +44,9 @@ struct Section {
     measure: fn(Scale, &mut Table) -> anyhow::Result<()>,
 }
 
-const SECTIONS: [Section; 1] = [
+const SECTIONS: [Section; 2] = [
     Section { name: "engine", measure: engine::measure },
+    Section { name: "peers", measure: peers::measure },
 ];
 
 fn main() -> anyhow::Result<()> {
