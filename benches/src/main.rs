@@ -4,13 +4,18 @@
 //! Words after `--` name sections; without any, all are run. `--quick` makes everything small: it shows that the benches
 //! work and roughly where the figures are, no more.
 
+mod drain;
 mod engine;
 mod fixture;
+mod flight;
+mod load;
 mod measure;
 mod peers;
 mod process;
 mod program;
 mod raw;
+mod restart;
+mod serve;
 mod table;
 
 use std::io::Write;
@@ -44,13 +49,20 @@ struct Section {
     measure: fn(Scale, &mut Table) -> anyhow::Result<()>,
 }
 
-const SECTIONS: [Section; 2] = [
+const SECTIONS: [Section; 6] = [
     Section { name: "engine", measure: engine::measure },
     Section { name: "peers", measure: peers::measure },
+    Section { name: "load", measure: load::measure },
+    Section { name: "drain", measure: drain::measure },
+    Section { name: "restart", measure: restart::measure },
+    Section { name: "flight", measure: flight::measure },
 ];
 
 fn main() -> anyhow::Result<()> {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == serve::WORD) {
+        return serve::serve(&words[1..]);
+    }
     if words.first().is_some_and(|word| word == engine::WORD) {
         return engine::alone(&words[1..]);
     }
