@@ -20,7 +20,7 @@ mod table;
 
 use std::io::Write;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use table::Table;
 
@@ -75,11 +75,11 @@ fn main() -> anyhow::Result<()> {
         }
     }
     let mut table = Table::default();
-    for section in &SECTIONS {
-        if words.is_empty() || words.iter().any(|word| word == section.name) {
-            (section.measure)(scale, &mut table)?;
-        }
-    }
+    let chosen = |section: &&Section| words.is_empty() || words.iter().any(|word| word == section.name);
+    let measured = SECTIONS.iter().filter(chosen).try_for_each(|section| {
+        (section.measure)(scale, &mut table).with_context(|| format!("cannot measure {}", section.name))
+    });
+    // What was measured before something failed is worth as much.
     write!(std::io::stdout(), "{table}")?;
-    Ok(())
+    measured
 }

@@ -1,16 +1,21 @@
 //! Going on after a kill: from the start of the process to the first call the provider sees, with a large queue that a
 //! killed run has left; and how soon `overnight status` answers on the same file.
 //!
-//! The provider takes connections and says nothing, and each run is killed at its first call: so every run finds what the
-//! one before it has left in flight.
+//! The provider takes connections and says nothing, and each run is killed at its first call. The first leaves jobs
+//! running and creates in doubt; its file is kept, and every run that is measured begins with a copy. On one and the same
+//! file a job would wait longer after each kill, because nobody could tell that it was not the cause.
 
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use overnight::domain::{Outcome, PoolId, Prediction};
+use overnight::queue::Queue;
+use overnight::queue::sqlite::SqliteQueue;
 use tempfile::tempdir;
 use tokio::runtime::Runtime;
 
@@ -21,6 +26,11 @@ use crate::measure::median;
 use crate::process;
 use crate::program;
 use crate::table::{Goal, Table, aside};
+
+/// Predictions that are under way, of the ten that each::labs has slots for: creates are to be left as well.
+const RUNNING: usize = 4;
+
+const LEASE: Duration = Duration::from_secs(60);
 
 /// How often the listener is looked at.
 const LOOK: Duration = Duration::from_micros(200);
@@ -35,14 +45,19 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let dir = tempdir()?;
     aside(format_args!("filling a queue with {rows} jobs"));
     let (queue, path) = fixture::queue(dir.path(), "queue.db", rows)?;
-    Runtime::new()?.block_on(engine::work_off(&queue, &fixture::catalog()?, 64, done))?;
+    let runtime = Runtime::new()?;
+    runtime.block_on(engine::work_off(&queue, &fixture::catalog()?, 64, done))?;
+    runtime.block_on(leave_running(&queue))?;
     drop(queue);
     let provider = TcpListener::bind("127.0.0.1:0")?;
     provider.set_nonblocking(true)?;
-    // The first leaves the state that the others find, and warms the file cache.
     first_call(dir.path(), &path, &provider)?;
-    let calls: Vec<_> =
-        (0..times).map(|_| first_call(dir.path(), &path, &provider)).collect::<Result<_, _>>()?;
+    let copied = dir.path().join("copy.db");
+    let mut calls = Vec::new();
+    for _ in 0..times {
+        copy(&path, &copied)?;
+        calls.push(first_call(dir.path(), &copied, &provider)?);
+    }
     let (seconds, peaks): (Vec<f64>, Vec<f64>) = calls.into_iter().unzip();
     let what = format!("restart: {rows} rows: start to first call");
     table.tell(what, median(&seconds), "s", Goal::AtMost(0.3));
@@ -51,11 +66,38 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let mut status = Vec::new();
     for _ in 0..times {
         let mut command = program::overnight(dir.path(), &["status", "--queue"])?;
-        status.push(process::run(command.arg(&path))?);
+        status.push(process::run(command.arg(&copied))?);
     }
     let seconds: Vec<f64> = status.iter().map(|ran| ran.seconds).collect();
     table.tell(format!("restart: {rows} rows: `status`"), median(&seconds), "s", Goal::AtMost(0.1));
     Ok(())
+}
+
+/// Lets some predictions be under way, and due.
+async fn leave_running(queue: &SqliteQueue) -> anyhow::Result<()> {
+    let (pool_id, now) = (PoolId("benches-gone".into()), fixture::now());
+    queue.join(pool_id.clone(), now, now + LEASE).await?;
+    let request = fixture::claim_request(&pool_id, &fixture::catalog()?, RUNNING);
+    for (number, claim) in queue.claim(request).await?.claims.into_iter().enumerate() {
+        let prediction = Prediction::from_id(format!("prediction-{number}"));
+        let outcome = Outcome::Accepted { prediction, early_cost: None, due_at: now };
+        queue.advance(claim.lease, outcome, None, now).await?;
+    }
+    Ok(())
+}
+
+/// Copies a queue file with its write-ahead log, onto the disk, so that nobody else's bytes are waited for later.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for suffix in ["", "-wal"] {
+        let named = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        fs::copy(named(from), named(to))?;
+        File::open(named(to))?.sync_all()?;
+    }
+    // The index of another log.
+    match fs::remove_file(format!("{}-shm", to.display())) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Starts a run, and kills it when it calls. Tells how long that took, and its peak resident size until then.
