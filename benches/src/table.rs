@@ -33,7 +33,8 @@ impl Table {
             Goal::None => String::new(),
         };
         let verdict = verdict(pair.ratio, goal);
-        self.push([what.to_string(), ours, against, format!("{:.2}", pair.ratio), goal_text, verdict]);
+        let digits = if pair.ratio < 0.1 { 3 } else { 2 };
+        self.push([what.to_string(), ours, against, format!("{:.digits$}", pair.ratio), goal_text, verdict]);
     }
 
     /// Adds one figure, and its own goal.
