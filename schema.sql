@@ -111,8 +111,8 @@ CREATE TABLE attempts (
     CHECK ((state IN ('accepted', 'done')) <= (prediction_id IS NOT NULL))
 ) STRICT;
 
--- The create rate: creates still unanswered, and those answered within the last minute.
-CREATE INDEX attempts_rate ON attempts (provider, answered_at);
+-- The create rate: creates answered within the last minute. Those still unanswered are among the jobs that are leased.
+CREATE INDEX attempts_rate ON attempts (provider, answered_at) WHERE answered_at IS NOT NULL;
 -- What holds a slot and a price: of two submissions that are alike only one may be unsure at a time.
 CREATE INDEX attempts_open ON attempts (provider, request_digest) WHERE finished_at IS NULL;
 -- What the kept sum is held against: paid attempts, with nothing but what is summed.

@@ -125,7 +125,7 @@ impl Pace {
         // lost their fractions of a millisecond, so that the sixtieth second's last one counts as well.
         let recent = value(
             tx,
-            "SELECT (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at IS NULL)
+            "SELECT (SELECT count(*) FROM jobs WHERE lease_pool IS NOT NULL AND state = 'submitting' AND at_provider = ?1)
               + (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at >= ?2)",
             params![self.limits.provider.as_str(), (now - RATE_WINDOW).as_millisecond()],
         )?;

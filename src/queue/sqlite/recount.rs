@@ -1,9 +1,9 @@
 //! Rebuilds the sums and counts that the triggers keep from the rows they stand for: reserved and spent money, slots in
 //! use, jobs in each state.
 //!
-//! Every one of them, at each start of a run: whoever trusts a wrong sum pays with it, and a tool that edits the file or
-//! restores a part of it may know no trigger. With indexes that hold just what is summed it takes less than half a
-//! second for a million jobs.
+//! At each start of a run: whoever trusts a wrong sum pays with it, and a tool that edits the file or restores a part of
+//! it may know no trigger. The indexes hold just what is summed, and of the waiting jobs, which may be a million, only the
+//! number of all jobs is looked at: a run begins in milliseconds.
 
 use rusqlite::Connection;
 
@@ -13,7 +13,7 @@ use super::row::select;
 
 /// Each sum as it is kept and as the rows have it: two entries under one name that have to agree.
 ///
-/// A `+` keeps SQLite from an index in the order of the provider, which holds no state: it would read every row.
+/// Indexes are named where SQLite would rather read every job in the order of its batch.
 const MISCOUNTS: &str = "
     SELECT ifnull(name || ': ', '') || what AS what, sum(kept) AS kept, sum(counted) AS counted FROM (
         SELECT batch_id, 'spent' AS what, spent AS kept, 0 AS counted FROM batches
@@ -30,16 +30,20 @@ const MISCOUNTS: &str = "
         SELECT batch_id, 'at risk', 0, sum(estimate * (state = 'in_doubt')) FROM attempts
             WHERE finished_at IS NULL GROUP BY batch_id
         UNION ALL
-        SELECT batch_id, state || ' jobs', jobs, 0 FROM job_counts
+        SELECT NULL, 'jobs', sum(jobs), 0 FROM job_counts
         UNION ALL
-        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs WHERE state = 'queued' GROUP BY batch_id
+        SELECT NULL, 'jobs', 0, (SELECT count(*) FROM jobs)
         UNION ALL
-        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs
+        SELECT batch_id, state || ' jobs', jobs, 0 FROM job_counts WHERE state <> 'queued'
+        UNION ALL
+        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs INDEXED BY jobs_moving
             WHERE at_provider IS NOT NULL AND lease_token IS NULL GROUP BY batch_id, state
         UNION ALL
-        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs WHERE lease_pool IS NOT NULL GROUP BY batch_id, state
+        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs INDEXED BY jobs_leased
+            WHERE lease_pool IS NOT NULL GROUP BY batch_id, state
         UNION ALL
-        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs WHERE finished_at IS NOT NULL GROUP BY batch_id, state
+        SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs INDEXED BY jobs_ended
+            WHERE finished_at IS NOT NULL GROUP BY batch_id, state
         UNION ALL
         SELECT NULL, 'slots at ' || provider, in_flight, 0 FROM providers
         UNION ALL
