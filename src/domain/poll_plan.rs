@@ -7,9 +7,10 @@
 
 use std::time::Duration;
 
-/// What one look is worth, in seconds of an idle slot; and in parts of the usual time, where that is short.
+/// What one look is worth, in seconds of an idle slot. It is worth less where predictions usually take less than
+/// `SHORT_S`: a second is a larger part of them, and few looks fit into them anyway.
 const LOOK_IS_WORTH_S: f64 = 0.34;
-const LOOK_IS_WORTH_OF_USUAL: f64 = 0.01;
+const SHORT_S: f64 = 30.0;
 
 /// What is said of a route counts like so many measured predictions; less with each that is measured, but never less
 /// than `PRIOR_LEFT`, so that a provider that gets faster is found out by a look from time to time.
@@ -61,7 +62,7 @@ impl PollPlan {
         let times = Times::new(said, measured);
         // Beyond the plan waits grow with what has passed; one straggler must not make its points coarse.
         let step = times.quantile(0.95) * 2.0 / POINTS as f64;
-        let worth = LOOK_IS_WORTH_S.min(times.median() * LOOK_IS_WORTH_OF_USUAL);
+        let worth = LOOK_IS_WORTH_S * (times.median() / SHORT_S).min(1.0).powi(2);
         let mut looks = Vec::with_capacity(POINTS);
         let mut total = 0.0;
         for point in 0..POINTS {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::cut::cut;
 use crate::domain::{AttemptState, Cost, CostReport, Failure, Gate, Outcome, PriceRule};
 use crate::provider::{Doubt, Look, Provider, Submission, Trace};
@@ -30,7 +32,7 @@ impl Tools {
             return Outcome::GaveUp { reason: "the prediction id is missing from the queue".into() }.into();
         };
         let plan = self.plan(claim);
-        let age = self.age(claim);
+        let (asked_at, age) = (self.clock.now(), self.age(claim));
         let is_late = age > plan.deadline();
         // Of a clip that is lost long after it was made, only the looks since count.
         let looked_for = span(claim.job.state_since, self.clock.now());
@@ -56,7 +58,9 @@ impl Tools {
                 age.as_secs() / 60
             )),
             Ok(Look::Running) => {
-                Outcome::Wait { due_at: Some(self.after(plan.next_look(age))), failure: None }.into()
+                // From question to question: an answer that takes its time must not put the next off.
+                let due_at = asked_at.saturating_add(plan.next_look(age)).unwrap_or(Timestamp::MAX);
+                Outcome::Wait { due_at: Some(due_at), failure: None }.into()
             }
             Ok(Look::Done { output_url, cost, processing }) => Outcome::Finished {
                 output_url,

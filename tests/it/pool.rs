@@ -19,7 +19,7 @@ use overnight::output::{Fetcher, LocalStore};
 use overnight::provider::{Acceptance, Doubt, Look, Provider, Submission, Trace};
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{JobFilter, JobRecord, NewBatch, ProviderLimits, Queue, Selection};
-use overnight::worker::{LOOK_AROUND, Pace, Pool, PoolOptions, Rest, Tools};
+use overnight::worker::{Pace, Pool, PoolOptions, Rest, Tools};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -111,7 +111,8 @@ impl Night {
     /// A queue with so many rows.
     fn new(rows: usize, submit: Answer<Prediction>, poll: Answer<Look>, search: Search) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let queue = SqliteQueue::open_or_create(&dir.path().join("q.db")).expect("a queue");
+        // Virtual time goes on while a thread is waited for, so that the queue must have none of its own.
+        let queue = SqliteQueue::for_rehearsal(&dir.path().join("q.db")).expect("a queue");
         let clock = Arc::new(SetClock { began: Instant::now(), set_by_ms: AtomicI64::new(0) });
         let batch = NewBatch {
             name: "b".into(),
@@ -160,7 +161,8 @@ impl Night {
             batch: None,
             budget: None,
             watch: false,
-            look_around: LOOK_AROUND,
+            // Hours of nights go by.
+            look_around: Duration::from_secs(10),
             limits: vec![limits],
         };
         let (_stop, stopped) = watch::channel(false);

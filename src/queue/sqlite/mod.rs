@@ -17,6 +17,8 @@ mod recount;
 mod row;
 mod stage;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod waiting;
 mod writer;
 

@@ -42,7 +42,8 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection> {
         connection.pragma_update(None, "temp_store", "FILE")?;
         stay_planned(&connection)?;
         connection.set_prepared_statement_cache_capacity(128);
-        // Before foreign keys are held to: tables are put aside whole.
+        // Tables are put aside whole, with the keys that point at them.
+        connection.pragma_update(None, "foreign_keys", false)?;
         migrate(&mut connection)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         Ok(connection)
