@@ -15,6 +15,7 @@ mod files;
 mod kills;
 mod layers;
 mod model;
+mod older;
 mod pool;
 mod queue;
 mod readme;
