@@ -24,13 +24,17 @@ pub(crate) const UNLIMITED: ProviderLimits =
 
 /// A job, different from every other: two of the same input are never sent at the same time.
 pub(crate) fn job(number: u64) -> anyhow::Result<NewJob> {
+    job_for(PROVIDER, number)
+}
+
+fn job_for(provider: ProviderName, number: u64) -> anyhow::Result<NewJob> {
     let input = serde_json::json!({
         "image": format!("https://images.example.com/catalogue/{number}.jpg"),
         "prompt": format!("Slow turntable of product {number} on a linen cloth, soft light from the left"),
         "duration": 5,
     });
     let input: Input = serde_json::from_value(input)?;
-    let (providers, estimate) = (vec![PROVIDER], Money::from_micros(225_000));
+    let (providers, estimate) = (vec![provider], Money::from_micros(225_000));
     Ok(NewJob::new(MODEL, format!("SKU-{number:07}"), number + 2, input, providers, estimate))
 }
 
@@ -57,9 +61,19 @@ pub(crate) fn load(
     folder: &Path,
     numbers: impl Iterator<Item = u64>,
 ) -> anyhow::Result<()> {
+    load_for(queue, PROVIDER, folder, numbers)
+}
+
+/// Loads jobs that one provider may run.
+pub(crate) fn load_for(
+    queue: &dyn Queue,
+    provider: ProviderName,
+    folder: &Path,
+    numbers: impl Iterator<Item = u64>,
+) -> anyhow::Result<()> {
     let mut staging = queue.stage(batch(folder))?;
     for number in numbers {
-        staging.add(&job(number)?, now())?;
+        staging.add(&job_for(provider, number)?, now())?;
     }
     staging.commit(now())?;
     Ok(())

@@ -10,7 +10,9 @@ mod fixture;
 mod flight;
 mod load;
 mod measure;
+mod pace;
 mod peers;
+mod plot;
 mod process;
 mod program;
 mod raw;
@@ -49,11 +51,12 @@ struct Section {
     measure: fn(Scale, &mut Table) -> anyhow::Result<()>,
 }
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     Section { name: "engine", measure: engine::measure },
     Section { name: "peers", measure: peers::measure },
     Section { name: "load", measure: load::measure },
     Section { name: "drain", measure: drain::measure },
+    Section { name: "pace", measure: pace::measure },
     Section { name: "restart", measure: restart::measure },
     Section { name: "flight", measure: flight::measure },
 ];

@@ -33,7 +33,8 @@ impl Table {
             Goal::None => String::new(),
         };
         let verdict = verdict(pair.ratio, goal);
-        let digits = if pair.ratio < 0.1 { 3 } else { 2 };
+        // Close to nothing and close to one the third digit tells.
+        let digits = if pair.ratio < 0.1 || (0.9..1.2).contains(&pair.ratio) { 3 } else { 2 };
         self.push([what.to_string(), ours, against, format!("{:.digits$}", pair.ratio), goal_text, verdict]);
     }
 
