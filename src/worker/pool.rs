@@ -172,13 +172,7 @@ impl Pool {
                     self.check_clock().await?;
                     self.take_over().await?;
                 }
-                Some(first) = self.steps.join_next() => {
-                    ended.push(self.let_go(first)?);
-                    // Steps that ended together are recorded together.
-                    while let Some(next) = self.steps.try_join_next() {
-                        ended.push(self.let_go(next)?);
-                    }
-                }
+                Some(first) = self.steps.join_next() => ended = self.let_go(first)?,
                 () = sleep(until_due) => {}
             }
         }
@@ -188,9 +182,12 @@ impl Pool {
     /// claim is, so that it finds what they free, and one commit carries them all.
     async fn record_and_claim(&mut self, ended: Vec<Ended>) -> Result<Option<Standing>, PoolError> {
         let tools = Arc::clone(&self.tools);
-        let records = join_all(ended.into_iter().map(|ended| record(&tools, ended)));
-        let (recorded, standing) = tokio::join!(biased; records, self.claim());
-        recorded.into_iter().collect::<Result<(), _>>()?;
+        // A run that has to end pays for nothing more.
+        if ended.iter().any(|ended| matches!(ended.end, End::Failed(_))) {
+            return record_all(&tools, ended).await.map(|()| None);
+        }
+        let (recorded, standing) = tokio::join!(biased; record_all(&tools, ended), self.claim());
+        recorded?;
         standing
     }
 
@@ -227,23 +224,28 @@ impl Pool {
         });
     }
 
-    fn let_go(&mut self, ended: Result<Ended, JoinError>) -> Result<Ended, PoolError> {
-        let ended = ended.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
-        self.in_hand.let_go(ended.claim.step);
-        Ok(ended)
+    /// Lets a step go that has ended, and those that have ended with it.
+    fn let_go(&mut self, first: Result<Ended, JoinError>) -> Result<Vec<Ended>, PoolError> {
+        let mut together = Vec::new();
+        let mut next = Some(first);
+        while let Some(ended) = next {
+            let ended = ended.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
+            self.in_hand.let_go(ended.claim.step);
+            together.push(ended);
+            next = self.steps.try_join_next();
+        }
+        Ok(together)
     }
 
     /// Records what has ended, and waits for the steps in hand.
     async fn drain(&mut self, ended: Vec<Ended>) -> Result<Rest, PoolError> {
-        for ended in ended {
-            record(&self.tools, ended).await?;
-        }
+        record_all(&self.tools, ended).await?;
         if !self.steps.is_empty() {
             (self.tools.observer)(Event::Stopping { steps: self.steps.len() });
         }
-        while let Some(ended) = self.steps.join_next().await {
-            let ended = self.let_go(ended)?;
-            record(&self.tools, ended).await?;
+        while let Some(first) = self.steps.join_next().await {
+            let ended = self.let_go(first)?;
+            record_all(&self.tools, ended).await?;
         }
         Ok(Rest::Stopped)
     }
@@ -302,6 +304,11 @@ async fn take(tools: &Tools, claim: &Claim, leases_end: Timestamp, mut stop: Sto
         tools.take(claim).await
     };
     finding.map_or_else(End::Failed, End::Found)
+}
+
+/// Records steps that ended together, for one commit. What is wrong with one keeps none of the others from being recorded.
+async fn record_all(tools: &Tools, ended: Vec<Ended>) -> Result<(), PoolError> {
+    join_all(ended.into_iter().map(|ended| record(tools, ended))).await.into_iter().collect()
 }
 
 /// Records what a step found out, or gives it back.

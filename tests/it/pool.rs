@@ -3,6 +3,7 @@
 //! Time goes on by itself whenever nobody has anything to do; the machine's clock can be set besides.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,13 +14,15 @@ use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
 use overnight::clock::Clock;
 use overnight::domain::{
-    Backoff, Failure, Input, JobState, Money, NewJob, Prediction, ProviderName, RetryPolicy,
+    Backoff, Failure, Input, JobState, Money, NewJob, Prediction, ProviderName, RetryPolicy, SavedFile,
 };
-use overnight::output::{Fetcher, LocalStore};
+use overnight::output::{
+    ByteStream, ClipSource, Damage, Fetch, FetchError, Fetcher, LocalStore, OutputError, OutputStore, Place,
+};
 use overnight::provider::{Acceptance, Doubt, Look, Provider, Submission, Trace};
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{JobFilter, JobRecord, NewBatch, ProviderLimits, Queue, Selection};
-use overnight::worker::{Pace, Pool, PoolOptions, Rest, Tools};
+use overnight::worker::{Pace, Pool, PoolError, PoolOptions, Rest, Tools};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -134,13 +137,11 @@ impl Night {
         Self { clock, provider, queue: Arc::new(queue), _dir: dir }
     }
 
-    /// Works until the pool comes to rest, and tells how long that took.
-    async fn run(&self) -> Duration {
-        let began = Instant::now();
+    fn tools(&self) -> Tools {
         let provider: Arc<dyn Provider> = Arc::clone(&self.provider) as _;
         let mut pace = Pace::default();
         pace.poll_min = Duration::from_secs(2);
-        let tools = Tools {
+        Tools {
             queue: Arc::clone(&self.queue) as _,
             providers: BTreeMap::from([(ProviderName::Fal, provider)]),
             output: Arc::new(LocalStore),
@@ -154,9 +155,12 @@ impl Night {
             },
             pace,
             observer: Arc::new(|_| {}),
-        };
-        let limits = ProviderLimits { provider: ProviderName::Fal, in_flight: 4, creates_per_minute: 60 };
-        let options = PoolOptions {
+        }
+    }
+
+    fn options(creates_per_minute: u32) -> PoolOptions {
+        let limits = ProviderLimits { provider: ProviderName::Fal, in_flight: 4, creates_per_minute };
+        PoolOptions {
             workers: 8,
             batch: None,
             budget: None,
@@ -164,15 +168,43 @@ impl Night {
             // Hours of nights go by.
             look_around: Duration::from_secs(10),
             limits: vec![limits],
-        };
+        }
+    }
+
+    /// Works until the pool comes to rest, and tells how long that took.
+    async fn run(&self) -> Duration {
+        let began = Instant::now();
         let (_stop, stopped) = watch::channel(false);
-        let rest = Pool::run(Arc::new(tools), options, stopped).await.expect("a run without faults");
+        let rest = Pool::run(Arc::new(self.tools()), Self::options(60), stopped).await;
+        let rest = rest.expect("a run without faults");
         assert!(matches!(rest, Rest::Done(_)));
         began.elapsed()
     }
 
     async fn job(&self) -> JobRecord {
         self.queue.jobs(JobFilter::default(), None, 1).await.expect("the jobs").remove(0)
+    }
+}
+
+/// A disk that turns out to be full some time after a download has begun.
+struct FullDisk(Duration);
+
+#[async_trait]
+impl ClipSource for FullDisk {
+    async fn get(&self, _: &str, _: bool) -> Result<Fetch, FetchError> {
+        tokio::time::sleep(self.0).await;
+        Ok(Fetch { bytes: Box::pin(futures_util::stream::empty()), length: None })
+    }
+}
+
+#[async_trait]
+impl OutputStore for FullDisk {
+    async fn save(&self, place: &Place, _: ByteStream, _: Option<u64>) -> Result<SavedFile, OutputError> {
+        Err(OutputError::Store { path: place.folder.clone(), error: ErrorKind::StorageFull.into() })
+    }
+
+    async fn check(&self, _: &SavedFile) -> Option<Damage> {
+        None
     }
 }
 
@@ -248,6 +280,24 @@ async fn an_answer_with_the_id_of_another_job_is_no_answer() {
     ids.sort();
     assert_eq!(ids, ["p-1", "p-2"]);
     assert_eq!(night.provider.creates(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_more_is_paid_once_clips_cannot_be_written() {
+    let done = |_| {
+        let output_url = "https://e.com/a.mp4".into();
+        Ok(Look::Done { output_url, cost: None, processing: None })
+    };
+    let night = Night::new(2, accept(), Box::new(done), never_searched());
+    // The disk is found full after the minute in which no second create may be sent.
+    let disk = Arc::new(FullDisk(2 * MINUTE));
+    let tools = Tools { clips: Arc::clone(&disk) as _, output: disk, ..night.tools() };
+    // One worker, so that the second row is next when the download has ended.
+    let options = PoolOptions { workers: 1, ..Night::options(1) };
+    let (_stop, stopped) = watch::channel(false);
+    let ended = Pool::run(Arc::new(tools), options, stopped).await;
+    assert!(matches!(ended, Err(PoolError::Output(_))), "{ended:?}");
+    assert_eq!(night.provider.creates(), 1);
 }
 
 /// A create whose answer is lost, at a provider that lists it only after `listed`; after the first search the clock is set.
