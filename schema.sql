@@ -142,8 +142,8 @@ CREATE TABLE pools (
     expires_at      INTEGER NOT NULL                    -- its leases end here unless it renews
 ) STRICT;
 
--- How many jobs of a batch are in which state; kept by the load that adds them, and
--- by the trigger below.
+-- How many jobs of a batch are in which state; kept by the load that adds them and by the trigger
+-- below.
 CREATE TABLE job_counts (
     batch_id        INTEGER NOT NULL REFERENCES batches (batch_id),
     state           TEXT    NOT NULL,

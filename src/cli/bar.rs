@@ -1,8 +1,20 @@
-//! How far a file is read, shown on a terminal.
+//! How far something has got, shown on a terminal.
 
 use std::io::{IsTerminal, Read};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Makes a bar; `None` where nobody would see it.
+pub(super) fn on_terminal(quiet: bool, template: &str) -> Option<ProgressBar> {
+    if quiet || !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(5));
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("━━─"));
+    }
+    Some(bar)
+}
 
 /// How far a file is read.
 pub(super) struct Bar(ProgressBar);
@@ -10,15 +22,8 @@ pub(super) struct Bar(ProgressBar);
 impl Bar {
     /// Makes a bar that nobody sees yet, or ever where standard error is no terminal.
     pub(super) fn new(quiet: bool) -> Self {
-        if quiet || !std::io::stderr().is_terminal() {
-            return Self(ProgressBar::hidden());
-        }
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(5));
-        let style = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes} of {msg}, {eta} left");
-        if let Ok(style) = style {
-            bar.set_style(style.progress_chars("━━─"));
-        }
-        Self(bar)
+        let bar = on_terminal(quiet, "{bar:24} {bytes}/{total_bytes} of {msg}, {eta} left");
+        Self(bar.unwrap_or_else(ProgressBar::hidden))
     }
 
     /// Begins to show a file.

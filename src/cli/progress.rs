@@ -1,11 +1,10 @@
 //! What a run shows while it works: one line on a terminal, a line now and then where output is piped.
 
 use std::collections::HashMap;
-use std::io::IsTerminal;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -14,7 +13,7 @@ use crate::domain::{JobState, Money};
 use crate::queue::{Queue, Status};
 use crate::worker::Event;
 
-use super::render;
+use super::{bar, render};
 
 const ON_TERMINAL: Duration = Duration::from_millis(500);
 const PIPED: Duration = Duration::from_secs(10);
@@ -33,13 +32,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Begins to show.
     pub(super) fn start(queue: Arc<dyn Queue>, batch: Option<String>, quiet: bool) -> Self {
-        let bar = (std::io::stderr().is_terminal() && !quiet).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(5));
-            if let Ok(style) = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}") {
-                bar.set_style(style.progress_chars("━━─"));
-            }
-            bar
-        });
+        let bar = bar::on_terminal(quiet, "{bar:24} {pos}/{len} {wide_msg}");
         let ended = Arc::new(Notify::new());
         let progress = Self { bar, quiet, ended, task: Arc::default(), told: Arc::default() };
         let shown = progress.clone();

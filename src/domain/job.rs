@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Input, ProviderName, file_name};
+use super::Input;
 
 /// What is true of a job now. The schema's CHECK names the same eight words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -177,43 +177,6 @@ pub struct JobId(pub i64);
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// One row of a manifest, checked and ready to be put into the queue.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewJob {
-    /// The row's stable key, unique in its batch.
-    pub row_key: String,
-    /// Line of the manifest on which the row starts, from 1.
-    pub line: u64,
-    /// The input, in our words.
-    pub input: Input,
-    /// The same as JSON.
-    pub input_text: String,
-    /// Tells a changed row from an unchanged one.
-    pub fingerprint: String,
-    /// File name of the clip, unless it is taken: without its ending, safe on every system.
-    pub stem: String,
-    /// The providers that may run it, at least one.
-    pub providers: Vec<ProviderName>,
-    /// What it costs on the dearest of them, in US dollars.
-    pub estimate: super::Money,
-}
-
-impl NewJob {
-    /// Makes a row a job. Whatever takes time is done here, not while the queue is locked.
-    pub fn new(
-        model: &str,
-        row_key: String,
-        line: u64,
-        input: Input,
-        providers: Vec<ProviderName>,
-        estimate: super::Money,
-    ) -> Self {
-        let (input_text, fingerprint) = (input.to_string(), input.fingerprint(model));
-        let stem = file_name::safe_stem(&row_key);
-        Self { row_key, line, input, input_text, fingerprint, stem, providers, estimate }
     }
 }
 

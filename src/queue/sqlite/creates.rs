@@ -92,8 +92,9 @@ impl<'a> Creates<'a> {
     ) -> Result<Self> {
         let queue_id = value(tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?.unwrap_or_default();
         let batches = batches(tx, request.batch.as_deref())?;
-        let paces = request.providers.iter().map(|limits| Pace::read(tx, *limits, request.now, last_counts));
-        let paces = paces.collect::<Result<_>>()?;
+        let last_attempt = value(tx, "SELECT max(attempt_id) FROM attempts", [])?.unwrap_or(0);
+        let pace = |limits: &_| Pace::read(tx, *limits, request.now, last_attempt, last_counts);
+        let paces = request.providers.iter().map(pace).collect::<Result<_>>()?;
         let mut looks_at = request.batch.as_deref();
         if let Some(batch) = looks_at {
             let waiting: Option<i64> = value(
@@ -112,7 +113,7 @@ impl<'a> Creates<'a> {
     pub(super) fn claim(&mut self, most: usize) -> Result<Vec<Claim>> {
         let mut claims = Vec::new();
         for batch in 0..self.batches.len() {
-            if most - claims.len() == 0 || self.room() == 0 {
+            if claims.len() == most || self.room() == 0 {
                 break;
             }
             let mut lines = Line::all(self.tx, self.batches[batch].batch_id)?;
@@ -317,7 +318,8 @@ impl<'a> Creates<'a> {
 fn batches(tx: &Connection, only: Option<&str>) -> Result<Vec<Batch>> {
     select(
         tx,
-        "SELECT batch_id, name, model, folder, budget, spent, reserved FROM batches WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
+        "SELECT batch_id, name, model, folder, budget, spent, reserved FROM batches
+         WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
         [only],
         |columns| {
             Ok(Batch {

@@ -36,11 +36,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Reads how a provider stands.
+    /// Reads how a provider stands; `last_attempt` is the last there is, at whichever provider.
     pub(super) fn read(
         tx: &Connection,
         limits: ProviderLimits,
         now: Timestamp,
+        last_attempt: i64,
         last_counts: &LastCounts,
     ) -> Result<Self> {
         let mut pace = Self {
@@ -64,7 +65,6 @@ impl Pace {
             pace.refuses_looks = columns.get("refuses_looks")?;
             Ok(())
         })?;
-        let last_attempt = value(tx, "SELECT max(attempt_id) FROM attempts", [])?.unwrap_or(0);
         let mut last_counts = last_counts.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((count, last)) = last_counts.get(&limits.provider) {
             pace.recent = count.saturating_add(u32::try_from(last_attempt - last).unwrap_or(0));

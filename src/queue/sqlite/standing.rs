@@ -37,7 +37,8 @@ impl Creates<'_> {
         let batch = self.request.batch.as_deref();
         standing.held = value(
             self.tx,
-            "SELECT count(*) FROM jobs WHERE state = 'in_doubt' AND at_provider IS NOT NULL AND lease_token IS NULL AND due_at IS NULL
+            "SELECT count(*) FROM jobs
+             WHERE state = 'in_doubt' AND at_provider IS NOT NULL AND lease_token IS NULL AND due_at IS NULL
                AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
             [batch],
         )?
