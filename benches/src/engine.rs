@@ -72,7 +72,7 @@ fn one_by_one(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         let prepared: Vec<NewJob> = numbers.map(fixture::job).collect::<Result<_, _>>()?;
         let began = Instant::now();
         for job in prepared {
-            staging.add(&job, fixture::now())?;
+            staging.add(&[job], fixture::now())?;
             staging.commit(fixture::now())?;
         }
         Ok(per_second(jobs, began))

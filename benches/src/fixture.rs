@@ -72,8 +72,11 @@ pub(crate) fn load_for(
     numbers: impl Iterator<Item = u64>,
 ) -> anyhow::Result<()> {
     let mut staging = queue.stage(batch(folder))?;
-    for number in numbers {
-        staging.add(&job_for(provider, number)?, now())?;
+    let mut numbers = numbers.peekable();
+    while numbers.peek().is_some() {
+        let jobs: Vec<NewJob> =
+            numbers.by_ref().take(1000).map(|number| job_for(provider, number)).collect::<Result<_, _>>()?;
+        staging.add(&jobs, now())?;
     }
     staging.commit(now())?;
     Ok(())

@@ -48,13 +48,17 @@ struct Seen {
 }
 
 impl Sink for Seen {
-    fn row(&mut self, job: NewJob) -> anyhow::Result<Option<String>> {
-        if let Some(line) = self.lines.get(&job.row_key) {
-            return Ok(Some(format!("`{}` is on line {line} already", job.row_key)));
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+        let mut wrong = Vec::new();
+        for job in jobs {
+            if let Some(line) = self.lines.get(&job.row_key) {
+                wrong.push((job.line, format!("`{}` is on line {line} already", job.row_key)));
+            } else {
+                self.lines.insert(job.row_key.clone(), job.line);
+                self.jobs.push(job);
+            }
         }
-        self.lines.insert(job.row_key.clone(), job.line);
-        self.jobs.push(job);
-        Ok(None)
+        Ok(wrong)
     }
 
     fn problem(&mut self, problem: Problem) {

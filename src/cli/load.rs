@@ -166,14 +166,17 @@ struct Rows<'a> {
 }
 
 impl Sink for Rows<'_> {
-    fn row(&mut self, job: NewJob) -> anyhow::Result<Option<String>> {
-        Ok(match self.staging.add(&job, self.now)? {
-            Addition::Staged => {
-                self.estimate.add(&job);
-                None
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+        let mut wrong = Vec::new();
+        for (job, addition) in jobs.iter().zip(self.staging.add(&jobs, self.now)?) {
+            match addition {
+                Addition::Staged => self.estimate.add(job),
+                Addition::Duplicate { line } => {
+                    wrong.push((job.line, format!("`{}` is on line {line} already", job.row_key)));
+                }
             }
-            Addition::Duplicate { line } => Some(format!("`{}` is on line {line} already", job.row_key)),
-        })
+        }
+        Ok(wrong)
     }
 
     fn problem(&mut self, problem: Problem) {

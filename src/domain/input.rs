@@ -26,7 +26,8 @@ impl Input {
     ///
     /// Keys are sorted first, so that the order of a row's fields does not make it another row.
     pub fn fingerprint(&self, model: &str) -> String {
-        let mut canonical = String::new();
+        // Room for most rows, so that it seldom has to grow.
+        let mut canonical = String::with_capacity(512);
         write_object(&self.0, &mut canonical);
         let mut hash = Sha256::new();
         hash.update(model.as_bytes());

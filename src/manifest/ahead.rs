@@ -9,45 +9,46 @@ use crate::domain::NewJob;
 use super::{ID, Problem, Sink};
 
 /// Handed over together: enough that hardly any time goes into it, few enough to take little memory.
-const MOST_ROWS: usize = 256;
+const MOST_ROWS: usize = 1024;
 const MOST_BYTES: usize = 1 << 20;
 
 /// How many such lots are read ahead.
 const LOTS: usize = 2;
 
-/// What was found on a line.
-enum Found {
-    Row(NewJob),
-    Problem(Problem),
+/// What was found on some lines.
+#[derive(Default)]
+struct Lot {
+    jobs: Vec<NewJob>,
+    problems: Vec<Problem>,
 }
 
 /// The end that reads.
 pub(super) struct Ahead {
-    lot: Vec<Found>,
+    lot: Lot,
     bytes: usize,
-    lots: SyncSender<Vec<Found>>,
+    lots: SyncSender<Lot>,
 }
 
 /// The end that takes what was read.
-pub(super) struct Behind(Receiver<Vec<Found>>);
+pub(super) struct Behind(Receiver<Lot>);
 
 /// Makes both ends.
 pub(super) fn ends() -> (Ahead, Behind) {
     let (lots, read) = sync_channel(LOTS);
-    (Ahead { lot: Vec::new(), bytes: 0, lots }, Behind(read))
+    (Ahead { lot: Lot::default(), bytes: 0, lots }, Behind(read))
 }
 
 impl Ahead {
     /// Hands a good row over.
     pub(super) fn row(&mut self, job: NewJob) -> anyhow::Result<()> {
         self.bytes += job.input.0.values().filter_map(Value::as_str).map(str::len).sum::<usize>();
-        self.lot.push(Found::Row(job));
-        if self.lot.len() >= MOST_ROWS || self.bytes >= MOST_BYTES { self.hand_over() } else { Ok(()) }
+        self.lot.jobs.push(job);
+        if self.lot.jobs.len() >= MOST_ROWS || self.bytes >= MOST_BYTES { self.hand_over() } else { Ok(()) }
     }
 
     /// Hands a problem over.
     pub(super) fn problem(&mut self, problem: Problem) {
-        self.lot.push(Found::Problem(problem));
+        self.lot.problems.push(problem);
     }
 
     /// Hands over what is left.
@@ -61,17 +62,12 @@ impl Ahead {
 impl Behind {
     /// Gives everything to a sink, in order.
     pub(super) fn give_to(self, file: &str, sink: &mut dyn Sink) -> anyhow::Result<()> {
-        for found in self.0.into_iter().flatten() {
-            match found {
-                Found::Row(job) => {
-                    let line = job.line;
-                    if let Some(message) = sink.row(job)? {
-                        let (file, field) = (file.to_owned(), Some(ID.to_owned()));
-                        sink.problem(Problem { file, line, field, message });
-                    }
-                }
-                Found::Problem(problem) => sink.problem(problem),
+        for Lot { jobs, mut problems } in self.0 {
+            for (line, message) in sink.rows(jobs)? {
+                problems.push(Problem { file: file.to_owned(), line, field: Some(ID.to_owned()), message });
             }
+            problems.sort_by_key(|problem| problem.line);
+            problems.into_iter().for_each(|problem| sink.problem(problem));
         }
         Ok(())
     }

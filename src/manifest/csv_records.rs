@@ -8,6 +8,7 @@ use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
 use csv::{ByteRecord, Position, Reader, ReaderBuilder};
+use memchr::memchr3;
 
 use super::{BOM, LONGEST_ROW};
 
@@ -119,6 +120,22 @@ impl<R> Watch<R> {
         self.faults.push_back((self.seen, fault));
     }
 
+    fn see_all(&mut self, mut bytes: &[u8]) {
+        while let Some((byte, rest)) = bytes.split_first() {
+            self.see(*byte);
+            // Most bytes are letters of a cell, which change nothing.
+            let end = match self.place {
+                Place::Plain => memchr3(b',', b'\r', b'\n', rest).unwrap_or(rest.len()),
+                Place::Quoted => memchr3(b'"', b'\r', b'\n', rest).unwrap_or(rest.len()),
+                _ => 0,
+            };
+            self.after_cr &= end == 0;
+            self.seen += end as u64;
+            self.length += end;
+            bytes = &rest[end..];
+        }
+    }
+
     fn see(&mut self, byte: u8) {
         let ends_line = byte == b'\r' || (byte == b'\n' && !self.after_cr);
         self.after_cr = byte == b'\r';
@@ -163,7 +180,7 @@ impl<R: Read> Read for Watch<R> {
             return Ok(0);
         }
         let length = self.source.read(buffer)?;
-        buffer[..length].iter().for_each(|byte| self.see(*byte));
+        self.see_all(&buffer[..length]);
         if length == 0 && self.place == Place::Quoted {
             self.fault(format!(
                 "the quote that opens on line {} is never closed, so nothing after it could be read",

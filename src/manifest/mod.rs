@@ -88,10 +88,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Takes what a manifest gives, row by row.
+/// Takes what a manifest gives, some rows at a time.
 pub trait Sink {
-    /// Takes a good row; tells what is wrong with it all the same, if something is.
-    fn row(&mut self, job: NewJob) -> anyhow::Result<Option<String>>;
+    /// Takes good rows; tells what is wrong with some of them all the same, each with its line.
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>>;
 
     /// Takes a problem.
     fn problem(&mut self, problem: Problem);

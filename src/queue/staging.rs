@@ -54,8 +54,8 @@ pub struct LoadPlan {
 ///
 /// From the first row on nobody else can write to the queue, until the commit or the drop.
 pub trait Staging: Send {
-    /// Adds a row.
-    fn add(&mut self, job: &NewJob, now: Timestamp) -> Result<Addition>;
+    /// Adds rows, and tells what became of each. Many at a time are added faster.
+    fn add(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Addition>>;
 
     /// Tells how what was added differs from what the queue held.
     fn plan(&self) -> LoadPlan;

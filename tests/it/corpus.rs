@@ -74,9 +74,9 @@ struct Seen {
 }
 
 impl Sink for Seen {
-    fn row(&mut self, job: NewJob) -> anyhow::Result<Option<String>> {
-        self.jobs.push(job);
-        Ok(None)
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+        self.jobs.extend(jobs);
+        Ok(Vec::new())
     }
 
     fn problem(&mut self, problem: Problem) {

@@ -130,7 +130,7 @@ impl Night {
             let providers = vec![ProviderName::Fal];
             let estimate = Money::from_micros(225_000);
             let job = NewJob::new("kling-v1-standard", format!("r{row}"), 1, input, providers, estimate);
-            staging.add(&job, clock.now()).expect("added");
+            staging.add(&[job], clock.now()).expect("added");
         }
         staging.commit(clock.now()).expect("committed");
         let provider = Arc::new(Scripted { submit, poll, search, calls: Default::default() });

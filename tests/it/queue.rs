@@ -11,7 +11,8 @@ use overnight::domain::{
 };
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{
-    Claim, ClaimRequest, Decision, JobFilter, NewBatch, ProviderLimits, Queue, QueueError, Room, Selection,
+    Addition, Claim, ClaimRequest, Decision, JobFilter, NewBatch, ProviderLimits, Queue, QueueError, Room,
+    Selection,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -71,7 +72,7 @@ impl Bench {
             let providers = vec![ProviderName::Eachlabs];
             let estimate = Money::from_micros(PRICE);
             let job = NewJob::new("kling-v1-standard", format!("r{row}"), 1, input, providers, estimate);
-            staging.add(&job, start()).expect("added");
+            staging.add(&[job], start()).expect("added");
         }
         staging.commit(start()).expect("committed");
     }
@@ -340,7 +341,7 @@ async fn a_run_of_one_batch_looks_at_what_holds_the_slots_it_waits_for() {
         serde_json::from_str(r#"{"image":"https://e.com/a.png","prompt":"a"}"#).expect("an input");
     let (providers, estimate) = (vec![ProviderName::Eachlabs], Money::from_micros(PRICE));
     let job = NewJob::new("kling-v1-standard", "a".into(), 1, input, providers, estimate);
-    staging.add(&job, start()).expect("added");
+    staging.add(&[job], start()).expect("added");
     staging.commit(start()).expect("committed");
     let now = start() + SignedDuration::from_secs(2);
     let claimed = bench.queue.claim(ClaimRequest { batch: Some("a".into()), ..bench.request("one", now, 5) });
@@ -442,4 +443,44 @@ async fn the_counters_equal_what_a_count_finds() {
             "{state}"
         );
     }
+}
+
+#[tokio::test]
+async fn among_many_rows_that_are_added_at_once_each_clash_is_told_and_nothing_else_is_lost() {
+    let bench = Bench::with_rows(0).await;
+    let batch = NewBatch {
+        name: "many".into(),
+        model: "kling-v1-standard".into(),
+        folder: PathBuf::from("/renders/many"),
+        budget: None,
+    };
+    let mut staging = bench.queue.stage(batch).expect("a staging");
+    let job = |row: u64| {
+        let row_key = match row {
+            100 => "r70".into(),
+            130 => "R10".into(),
+            row => format!("r{row}"),
+        };
+        let input = format!(r#"{{"image":"https://e.com/{row}.png","prompt":"{row}"}}"#);
+        let input: Input = serde_json::from_str(&input).expect("an input");
+        let estimate = Money::from_micros(PRICE);
+        NewJob::new("kling-v1-standard", row_key, row + 2, input, vec![ProviderName::Eachlabs], estimate)
+    };
+    let jobs: Vec<NewJob> = (0..200).map(job).collect();
+    let additions = staging.add(&jobs, start()).expect("added");
+    let expected = |row| if row == 100 { Addition::Duplicate { line: 72 } } else { Addition::Staged };
+    assert_eq!(additions, (0..200).map(expected).collect::<Vec<_>>());
+    let plan = staging.commit(start()).expect("committed");
+    assert_eq!((plan.new, plan.estimate), (199, Money::from_micros(199 * PRICE)));
+    let filter = JobFilter { batch: Some("many".into()), ..JobFilter::default() };
+    let records = bench.queue.jobs(filter, None, 1000).await.expect("jobs");
+    let keys: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
+    let in_order: Vec<&str> =
+        jobs.iter().filter(|job| job.line != 102).map(|job| job.row_key.as_str()).collect();
+    assert_eq!(keys, in_order);
+    let file = Connection::open(bench.dir.path().join("q.db")).expect("the file");
+    let name = "SELECT file_name FROM jobs WHERE row_key = ?1";
+    let name = |key| file.query_row(name, [key], |row| row.get::<_, String>(0)).expect("a name");
+    assert_eq!(name("r10"), "r10.mp4");
+    assert!(name("R10").starts_with("R10-"), "{}", name("R10"));
 }

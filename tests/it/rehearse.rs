@@ -71,7 +71,7 @@ fn play_rows(night: Night, rows: usize, seed: u64) -> Report {
         let (row_key, line) = (row.to_string(), row as u64 + 2);
         let estimate = Money::from_micros(225_000);
         let job = NewJob::new("kling-v1-standard", row_key, line, input, providers.clone(), estimate);
-        staging.add(&job, begins_at()).expect("a row");
+        staging.add(&[job], begins_at()).expect("a row");
     }
     staging.commit(begins_at()).expect("a load");
     let (_stop, stopped) = watch::channel(false);

@@ -13,11 +13,15 @@ struct Collected {
 }
 
 impl Sink for Collected {
-    fn row(&mut self, job: NewJob) -> anyhow::Result<Option<String>> {
-        let earlier = self.jobs.iter().find(|known| known.row_key == job.row_key);
-        let twice = earlier.map(|known| format!("`{}` is on line {} already", job.row_key, known.line));
-        self.jobs.push(job);
-        Ok(twice)
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+        let mut wrong = Vec::new();
+        for job in jobs {
+            let earlier = self.jobs.iter().find(|known| known.row_key == job.row_key);
+            let twice = earlier.map(|known| format!("`{}` is on line {} already", job.row_key, known.line));
+            wrong.extend(twice.map(|twice| (job.line, twice)));
+            self.jobs.push(job);
+        }
+        Ok(wrong)
     }
 
     fn problem(&mut self, problem: Problem) {

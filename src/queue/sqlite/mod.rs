@@ -8,6 +8,7 @@ mod claim;
 mod clock;
 mod creates;
 mod decide;
+mod insert;
 mod open;
 mod pace;
 mod pool_lock;

@@ -6,13 +6,14 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, params};
 
 use crate::cut::cut;
 use crate::domain::{Event, JobState, Money, NewJob, file_name};
 use crate::queue::{Addition, LoadPlan, NewBatch, QueueError, Result, Staging};
 
 use super::advance::move_job;
+use super::insert::{self, line, providers};
 use super::open;
 use super::row::{execute, select, value};
 
@@ -55,15 +56,17 @@ impl SqliteStaging {
         let connection = open::for_writing(path)?;
         let begin = || {
             connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            // What a new job points at is its batch, which stands in the same transaction.
+            connection.pragma_update(None, "foreign_keys", false)?;
             check_batch(&connection, &batch)
         };
         begin().map_err(|error| open::at(path, error))?;
         Ok(Self { path: path.to_owned(), connection, batch, open: None })
     }
 
-    fn stage(&mut self, job: &NewJob, now: Timestamp) -> Result<Addition> {
+    fn stage(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Addition>> {
         let Self { connection, batch, open, .. } = self;
-        Open::of(open, connection, batch, now)?.add(connection, job, now)
+        Open::of(open, connection, batch, now)?.add_all(connection, jobs, now)
     }
 
     fn commit_open(&mut self, now: Timestamp) -> Result<LoadPlan> {
@@ -85,8 +88,8 @@ impl SqliteStaging {
 }
 
 impl Staging for SqliteStaging {
-    fn add(&mut self, job: &NewJob, now: Timestamp) -> Result<Addition> {
-        self.stage(job, now).map_err(|error| open::at(&self.path, error))
+    fn add(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Addition>> {
+        self.stage(jobs, now).map_err(|error| open::at(&self.path, error))
     }
 
     fn plan(&self) -> LoadPlan {
@@ -149,6 +152,21 @@ impl Open {
         LoadPlan { gone: self.had.saturating_sub(changed + busy + same), ..self.plan }
     }
 
+    fn add_all(&mut self, tx: &Connection, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Addition>> {
+        let mut additions = Vec::with_capacity(jobs.len());
+        for lot in jobs.chunks(insert::TOGETHER) {
+            // None of a new batch's rows is known, unless it came twice.
+            let is_new = self.last_job == 0;
+            let inserted = if is_new { insert::together(tx, self.batch_id, lot, now)? } else { 0 };
+            let (inserted, others) = lot.split_at(inserted);
+            additions.extend(inserted.iter().map(|job| self.count_new(job)));
+            for job in others {
+                additions.push(self.add(tx, job, now)?);
+            }
+        }
+        Ok(additions)
+    }
+
     fn add(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<Addition> {
         let known = if self.last_job > 0 { self.known(tx, job)? } else { None };
         let Some(known) = known else { return self.add_new(tx, job, now) };
@@ -171,19 +189,17 @@ impl Open {
     }
 
     fn add_new(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<Addition> {
-        let clash = match self.insert(tx, job, &job.stem, now) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => error,
-            other => {
-                other?;
-                return Ok(self.count_new(job));
-            }
-        };
+        if insert::one(tx, self.batch_id, job, &job.stem, now)? {
+            return Ok(self.count_new(job));
+        }
         if let Some(known) = self.known(tx, job)? {
             return Ok(Addition::Duplicate { line: known.line });
         }
         // Another key folds to the same file name.
         let stem = file_name::distinct_stem(&job.stem, &job.row_key);
-        self.insert(tx, job, &stem, now).map_err(|_| clash)?;
+        if !insert::one(tx, self.batch_id, job, &stem, now)? {
+            return Err(QueueError::Store(format!("there is a clip {stem}.mp4 already")));
+        }
         Ok(self.count_new(job))
     }
 
@@ -191,28 +207,6 @@ impl Open {
         self.plan.new += 1;
         self.plan.estimate += job.estimate;
         Addition::Staged
-    }
-
-    fn insert(&self, tx: &Connection, job: &NewJob, stem: &str, now: Timestamp) -> rusqlite::Result<()> {
-        let file_name = format!("{stem}.mp4");
-        tx.prepare_cached(
-            "INSERT INTO jobs (batch_id, row_key, line, input, fingerprint, providers, estimate, file_name,
-                               file_name_key, state, state_since, due_at, queued_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'queued', ?10, ?10, ?10)",
-        )?
-        .execute(params![
-            self.batch_id,
-            job.row_key,
-            line(job),
-            job.input_text,
-            job.fingerprint,
-            providers(job),
-            job.estimate.micros(),
-            file_name,
-            file_name::folded(&file_name),
-            now.as_millisecond(),
-        ])
-        .map(drop)
     }
 
     fn known(&self, tx: &Connection, job: &NewJob) -> Result<Option<Known>> {
@@ -285,15 +279,6 @@ fn restart(tx: &Connection, known: &Known, job: &NewJob, now: Timestamp) -> Resu
         ],
     )?;
     Ok(())
-}
-
-fn line(job: &NewJob) -> i64 {
-    i64::try_from(job.line).unwrap_or(i64::MAX)
-}
-
-fn providers(job: &NewJob) -> String {
-    let words: Vec<&str> = job.providers.iter().map(|provider| provider.as_str()).collect();
-    words.join(",")
 }
 
 /// Finds the batch, and refuses one that differs in what cannot change.

@@ -33,7 +33,7 @@ fn load(staging: &mut SqliteStaging, rows: usize) {
         let estimate = Money::from_micros(225_000);
         let job =
             NewJob::new("kling-v1-standard", format!("r{row}"), row as u64 + 2, input, vec![FAL], estimate);
-        staging.add(&job, start()).unwrap();
+        staging.add(&[job], start()).unwrap();
     }
     staging.commit(start()).unwrap();
 }

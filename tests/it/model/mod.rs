@@ -202,7 +202,7 @@ impl World {
             let estimate = Money::from_micros(price(via[0], seconds));
             let job =
                 NewJob::new("kling-v1-standard", row_key.clone(), 1, input, providers.clone(), estimate);
-            staging.add(&job, self.now).expect("added");
+            staging.add(&[job], self.now).expect("added");
             expected.push(Row { row_key, prompt, seconds, providers });
         }
         let plan = staging.commit(self.now).expect("committed");
