@@ -1,5 +1,5 @@
 -- The queue: one SQLite file. Opened with journal_mode = WAL, synchronous = FULL, foreign_keys = ON.
--- Times are whole milliseconds since 1970-01-01 UTC. Money is whole micro-dollars. PRAGMA user_version is 2,
+-- Times are whole milliseconds since 1970-01-01 UTC. Money is whole micro-dollars. PRAGMA user_version is 3,
 -- application_id is 0x6f766e74 ("ovnt").
 --
 -- Conditions name states one by one: for `IN (…)` of more than two SQLite builds a table each time it looks at a row.
@@ -11,10 +11,20 @@ CREATE TABLE batches (
     model           TEXT    NOT NULL,                   -- the model its jobs ask for
     folder          TEXT    NOT NULL UNIQUE COLLATE NOCASE, -- absolute folder its clips go to, its own on every file system
     budget          INTEGER CHECK (budget >= 0),        -- spent + reserved never passes this; NULL is no limit
-    -- Kept by the triggers below, so that the budget and `status` never scan the attempts.
+    -- Kept by triggers below, so that the budget and `status` never scan the attempts.
     spent           INTEGER NOT NULL DEFAULT 0,         -- sum of the costs of its attempts
     reserved        INTEGER NOT NULL DEFAULT 0,         -- sum of the estimates of its open attempts
     at_risk         INTEGER NOT NULL DEFAULT 0,         -- the part of `reserved` whose attempts are in doubt
+    -- How many jobs are in which state; kept by the load that adds them and by a trigger below, so that a claim knows
+    -- what there is to look for.
+    queued          INTEGER NOT NULL DEFAULT 0,         -- jobs that wait for a create
+    submitting      INTEGER NOT NULL DEFAULT 0,         -- jobs whose create is under way
+    in_doubt        INTEGER NOT NULL DEFAULT 0,         -- jobs nobody knows whether they were taken
+    running         INTEGER NOT NULL DEFAULT 0,         -- jobs a provider has taken
+    downloading     INTEGER NOT NULL DEFAULT 0,         -- jobs whose clip is to be fetched
+    succeeded       INTEGER NOT NULL DEFAULT 0,         -- jobs whose clip is on disk
+    failed          INTEGER NOT NULL DEFAULT 0,         -- jobs given up
+    cancelled       INTEGER NOT NULL DEFAULT 0,         -- jobs taken back
     created_at      INTEGER NOT NULL                    -- first load
 ) STRICT;
 
@@ -142,15 +152,6 @@ CREATE TABLE pools (
     expires_at      INTEGER NOT NULL                    -- its leases end here unless it renews
 ) STRICT;
 
--- How many jobs of a batch are in which state; kept by the load that adds them and by the trigger
--- below.
-CREATE TABLE job_counts (
-    batch_id        INTEGER NOT NULL REFERENCES batches (batch_id),
-    state           TEXT    NOT NULL,
-    jobs            INTEGER NOT NULL,
-    PRIMARY KEY (batch_id, state)
-) STRICT, WITHOUT ROWID;
-
 -- Single values.
 CREATE TABLE meta (
     key             TEXT    PRIMARY KEY,                -- `queue_id`: random, makes client tokens unique over all queues;
@@ -160,9 +161,16 @@ CREATE TABLE meta (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TRIGGER jobs_count_moved AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
-    UPDATE job_counts SET jobs = jobs - 1 WHERE batch_id = old.batch_id AND state = old.state;
-    INSERT INTO job_counts (batch_id, state, jobs) VALUES (new.batch_id, new.state, 1)
-        ON CONFLICT (batch_id, state) DO UPDATE SET jobs = jobs + 1;
+    UPDATE batches SET
+        queued = queued + (new.state = 'queued') - (old.state = 'queued'),
+        submitting = submitting + (new.state = 'submitting') - (old.state = 'submitting'),
+        in_doubt = in_doubt + (new.state = 'in_doubt') - (old.state = 'in_doubt'),
+        running = running + (new.state = 'running') - (old.state = 'running'),
+        downloading = downloading + (new.state = 'downloading') - (old.state = 'downloading'),
+        succeeded = succeeded + (new.state = 'succeeded') - (old.state = 'succeeded'),
+        failed = failed + (new.state = 'failed') - (old.state = 'failed'),
+        cancelled = cancelled + (new.state = 'cancelled') - (old.state = 'cancelled')
+    WHERE batch_id = new.batch_id;
 END;
 
 CREATE TRIGGER attempts_book_new AFTER INSERT ON attempts BEGIN

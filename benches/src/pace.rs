@@ -84,8 +84,9 @@ fn night(
     seed: u64,
 ) -> anyhow::Result<Report> {
     let dir = tempdir()?;
-    let queue = SqliteQueue::for_rehearsal(&dir.path().join("night.db"))?;
-    fixture::load_for(&queue, provider, dir.path(), 0..rows)?;
+    let path = dir.path().join("night.db");
+    fixture::load_for(&SqliteQueue::open_or_create(&path)?, provider, dir.path(), 0..rows)?;
+    let queue = SqliteQueue::for_rehearsal(&path)?;
     let limits = ProviderLimits { provider, in_flight, creates_per_minute: CREATES_PER_MINUTE };
     let mut pace = Pace::default();
     pace.poll_min = Duration::from_secs(2);

@@ -27,8 +27,7 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
     let dir = dir.context("cannot make a temporary folder")?;
     let loaded = dir.path().join("loaded.db");
     let via_is_said = !args.manifest.via.is_empty();
-    let staged =
-        load::stage(&setup, args.manifest, dir.path(), global.quiet, || setup.rehearsal_queue(&loaded))?;
+    let staged = load::stage(&setup, args.manifest, dir.path(), global.quiet, || setup.queue_at(&loaded))?;
     let Staged { name, model, mut providers, mut staging, .. } = staged;
     if !via_is_said {
         choose_providers(&setup, &mut providers);

@@ -106,7 +106,12 @@ impl Setup {
         Ok(Arc::new(SqliteQueue::open_or_create(Path::new(""))?))
     }
 
-    /// A queue to rehearse on.
+    /// Makes a queue to rehearse with, beside the configured one.
+    pub(super) fn queue_at(&self, path: &Path) -> anyhow::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::open_or_create(path)?))
+    }
+
+    /// A copy of a queue to rehearse on.
     pub(super) fn rehearsal_queue(&self, path: &Path) -> anyhow::Result<Arc<dyn Queue>> {
         Ok(Arc::new(SqliteQueue::for_rehearsal(path)?))
     }

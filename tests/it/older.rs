@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
+use overnight::domain::JobState;
 use overnight::queue::sqlite::SqliteQueue;
 use rusqlite::Connection;
 
 use crate::support::{Workplace, roomy};
 
-/// Writes what a queue holds into a file of version 1, as the program of that time would have.
-fn as_version_1(queue: &Path, older: &Path) {
+const SCHEMAS: [&str; 2] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
+
+/// Writes what a queue holds into a file of an older version, as the program of that time would have.
+fn as_version(version: usize, queue: &Path, older: &Path) {
     let connection = Connection::open(older).expect("a file");
     connection.pragma_update(None, "foreign_keys", false).expect("set");
-    connection.execute_batch(include_str!("schema-1.sql")).expect("the schema of version 1");
+    connection.execute_batch(SCHEMAS[version - 1]).expect("the schema of that version");
     connection.execute("ATTACH ?1 AS new", [queue.to_str().expect("a path")]).expect("the queue");
     let columns = |table: &str| -> Vec<String> {
         let sql = format!("SELECT name FROM pragma_table_info('{table}')");
@@ -20,13 +23,13 @@ fn as_version_1(queue: &Path, older: &Path) {
         names.collect::<Result<_, _>>().expect("names")
     };
     // Tables that triggers keep come last.
-    for table in ["pools", "meta", "attempts", "jobs", "batches", "providers", "job_counts"] {
+    for table in ["pools", "meta", "attempts", "jobs", "batches", "providers"] {
         let columns = columns(table);
         let kept: Vec<String> = columns
             .iter()
             .map(|column| match (table, column.as_str()) {
                 ("jobs", "model") => "'kling-v1-standard'".into(),
-                ("jobs", "fingerprint") => "fingerprint || fingerprint".into(),
+                ("jobs", "fingerprint") if version == 1 => "fingerprint || fingerprint".into(),
                 _ => column.clone(),
             })
             .collect();
@@ -37,9 +40,15 @@ fn as_version_1(queue: &Path, older: &Path) {
             ))
             .unwrap_or_else(|error| panic!("{table}: {error}"));
     }
-    connection
-        .execute_batch("DETACH new; PRAGMA user_version = 1; PRAGMA application_id = 0x6f766e74")
-        .expect("set");
+    for state in JobState::ALL {
+        let count = format!(
+            "DELETE FROM job_counts WHERE state = '{state}';
+             INSERT INTO job_counts SELECT batch_id, '{state}', {state} FROM new.batches WHERE {state} > 0"
+        );
+        connection.execute_batch(&count).expect("counted");
+    }
+    let end = format!("DETACH new; PRAGMA user_version = {version}; PRAGMA application_id = 0x6f766e74");
+    connection.execute_batch(&end).expect("set");
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).expect("set");
 }
 
@@ -53,7 +62,13 @@ fn schema(queue: &Path) -> Vec<(String, Option<String>)> {
 }
 
 #[test]
-fn a_killed_run_of_version_1_is_brought_over_and_goes_on() {
+fn a_killed_run_of_an_older_version_is_brought_over_and_goes_on() {
+    for version in 1..=SCHEMAS.len() {
+        goes_on(version);
+    }
+}
+
+fn goes_on(version: usize) {
     let workplace = Workplace::new(roomy());
     workplace.load(30, "eachlabs,fal");
     let mut run = workplace.start(&["run"]);
@@ -69,7 +84,7 @@ fn a_killed_run_of_version_1_is_brought_over_and_goes_on() {
             std::fs::rename(named("overnight"), named("killed")).expect("moved");
         }
     }
-    as_version_1(&killed, &queue);
+    as_version(version, &killed, &queue);
 
     let again =
         workplace.run(&["load", "batch.csv", "--model", "kling-v1-standard", "--via", "eachlabs,fal"]);

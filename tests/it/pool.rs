@@ -114,8 +114,8 @@ impl Night {
     /// A queue with so many rows.
     fn new(rows: usize, submit: Answer<Prediction>, poll: Answer<Look>, search: Search) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        // Virtual time goes on while a thread is waited for, so that the queue must have none of its own.
-        let queue = SqliteQueue::for_rehearsal(&dir.path().join("q.db")).expect("a queue");
+        let path = dir.path().join("q.db");
+        let queue = SqliteQueue::open_or_create(&path).expect("a queue");
         let clock = Arc::new(SetClock { began: Instant::now(), set_by_ms: AtomicI64::new(0) });
         let batch = NewBatch {
             name: "b".into(),
@@ -133,6 +133,9 @@ impl Night {
             staging.add(&[job], clock.now()).expect("added");
         }
         staging.commit(clock.now()).expect("committed");
+        drop((staging, queue));
+        // Virtual time goes on while a thread is waited for, so that the queue must have none of its own.
+        let queue = SqliteQueue::for_rehearsal(&path).expect("a queue");
         let provider = Arc::new(Scripted { submit, poll, search, calls: Default::default() });
         Self { clock, provider, queue: Arc::new(queue), _dir: dir }
     }

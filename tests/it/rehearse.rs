@@ -55,7 +55,8 @@ fn night(provider: ProviderName, in_flight: u32, at_once: u32, times: Option<Tim
 /// Plays a night of so many rows.
 fn play_rows(night: Night, rows: usize, seed: u64) -> Report {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let queue = SqliteQueue::for_rehearsal(&dir.path().join("night.db")).expect("a queue");
+    let path = dir.path().join("night.db");
+    let queue = SqliteQueue::open_or_create(&path).expect("a queue");
     let batch = NewBatch {
         name: "night".into(),
         model: "kling-v1-standard".into(),
@@ -74,6 +75,8 @@ fn play_rows(night: Night, rows: usize, seed: u64) -> Report {
         staging.add(&[job], begins_at()).expect("a row");
     }
     staging.commit(begins_at()).expect("a load");
+    drop((staging, queue));
+    let queue = SqliteQueue::for_rehearsal(&path).expect("a queue");
     let (_stop, stopped) = watch::channel(false);
     play(&Arc::new(night), Arc::new(queue), seed, stopped).expect("a night without faults")
 }

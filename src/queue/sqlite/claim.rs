@@ -17,46 +17,33 @@ pub(super) fn claim(tx: &Connection, request: &ClaimRequest, last_counts: &LastC
     let room = request.room;
     let mut creates = Creates::begin(tx, request, last_counts)?;
     // Looks free slots, creates fill them, downloads can wait: in that order nothing of the provider's stands idle.
-    let batch = creates.looks_at;
-    let open: Vec<ProviderName> = creates
-        .paces
-        .iter()
-        .filter(|pace| pace.takes_looks(request.now))
-        .map(|pace| pace.limits.provider)
-        .collect();
-    let mut claims = moving(tx, request, batch, JobState::Running, &open, room.looks.min(room.steps))?;
+    let mut claims = moving(&creates, JobState::Running, room.looks.min(room.steps))?;
     let looks = (room.looks - claims.len()).min(room.steps - claims.len());
-    claims.extend(moving(tx, request, batch, JobState::InDoubt, &open, looks)?);
+    claims.extend(moving(&creates, JobState::InDoubt, looks)?);
     claims.extend(creates.claim(room.creates.min(room.steps - claims.len()))?);
     let downloads = room.downloads.min(room.steps - claims.len());
-    // No provider is asked for a clip.
-    claims.extend(moving(
-        tx,
-        request,
-        request.batch.as_deref(),
-        JobState::Downloading,
-        &ProviderName::ALL,
-        downloads,
-    )?);
+    claims.extend(moving(&creates, JobState::Downloading, downloads)?);
     let standing = if claims.len() < room.steps { Some(creates.standing()?) } else { None };
     Ok(Claimed { claims, standing })
 }
 
-/// Claims jobs between create and clip whose next step is due, at these providers.
-fn moving(
-    tx: &Connection,
-    request: &ClaimRequest,
-    batch: Option<&str>,
-    state: JobState,
-    providers: &[ProviderName],
-    most: usize,
-) -> Result<Vec<Claim>> {
-    if most == 0 {
+/// Claims jobs between create and clip whose next step is due.
+fn moving(creates: &Creates<'_>, state: JobState, most: usize) -> Result<Vec<Claim>> {
+    if most == 0 || creates.in_all.of(state) == 0 {
         return Ok(Vec::new());
     }
+    let Creates { tx, request, .. } = *creates;
+    let now = request.now;
+    let open = creates.paces.iter().filter(|pace| pace.takes_looks(now)).map(|pace| pace.limits.provider);
+    // No provider is asked for a clip.
+    let (batch, providers) = if state == JobState::Downloading {
+        (request.batch.as_deref(), ProviderName::ALL.to_vec())
+    } else {
+        (creates.looks_at, open.collect())
+    };
     let mut due: Vec<(i64, i64)> = Vec::new();
     for provider in providers {
-        due.extend(first_moving(tx, state, *provider, 0, request.now.as_millisecond(), batch, most)?);
+        due.extend(first_moving(tx, state, provider, 0, now.as_millisecond(), batch, most)?);
     }
     due.sort_unstable();
     due.truncate(most);

@@ -14,7 +14,7 @@ use crate::domain::{
 use crate::queue::{Claim, ClaimRequest, Result, Step};
 
 use super::pace::{LastCounts, Pace};
-use super::row::{self, execute, select, value};
+use super::row::{self, JobCounts, execute, select, value};
 use super::waiting::{Line, Waiting};
 
 /// How long a job waits before it asks again whether its twin is still unsure.
@@ -32,6 +32,7 @@ pub(super) struct Batch {
     pub(super) budget: Option<Money>,
     pub(super) spent: Money,
     pub(super) reserved: Money,
+    pub(super) jobs: JobCounts,
 }
 
 /// The creates of one claim.
@@ -40,6 +41,8 @@ pub(super) struct Creates<'a> {
     pub(super) request: &'a ClaimRequest,
     queue_id: String,
     pub(super) batches: Vec<Batch>,
+    /// The jobs of all batches, those that are not asked for as well.
+    pub(super) in_all: JobCounts,
     pub(super) paces: Vec<Pace>,
     /// The batch whose predictions are looked at; all, while creates wait: the slots they wait for may be another's.
     pub(super) looks_at: Option<&'a str>,
@@ -90,23 +93,25 @@ impl<'a> Creates<'a> {
         request: &'a ClaimRequest,
         last_counts: &LastCounts,
     ) -> Result<Self> {
-        let queue_id = value(tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?.unwrap_or_default();
-        let batches = batches(tx, request.batch.as_deref())?;
-        let last_attempt = value(tx, "SELECT max(attempt_id) FROM attempts", [])?.unwrap_or(0);
-        let pace = |limits: &_| Pace::read(tx, *limits, request.now, last_attempt, last_counts);
-        let paces = request.providers.iter().map(pace).collect::<Result<_>>()?;
-        let mut looks_at = request.batch.as_deref();
-        if let Some(batch) = looks_at {
-            let waiting: Option<i64> = value(
-                tx,
-                "SELECT jobs FROM job_counts WHERE state = 'queued' AND jobs > 0
-                   AND batch_id = (SELECT batch_id FROM batches WHERE name = ?1)",
-                [batch],
-            )?;
-            looks_at = looks_at.filter(|_| waiting.is_none());
+        let mut batches = batches(tx)?;
+        let mut in_all = JobCounts::default();
+        batches.iter().for_each(|batch| in_all += batch.jobs);
+        let only = request.batch.as_deref();
+        batches.retain(|batch| only.is_none_or(|only| batch.name == only));
+        let some_wait = batches.iter().any(|batch| batch.jobs.of(JobState::Queued) > 0);
+        let mut paces = Pace::read(tx, &request.providers)?;
+        let mut queue_id = None;
+        if some_wait {
+            queue_id = value(tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?;
+            let last_attempt = value(tx, "SELECT max(attempt_id) FROM attempts", [])?.unwrap_or(0);
+            for pace in &mut paces {
+                pace.count_unless_there_is_room(tx, request.now, last_attempt, last_counts)?;
+            }
         }
+        let looks_at = only.filter(|_| !some_wait);
         let (twins, walls, unroutable) = (0, BTreeSet::new(), None);
-        Ok(Self { tx, request, queue_id, batches, paces, looks_at, twins, walls, unroutable })
+        let queue_id = queue_id.unwrap_or_default();
+        Ok(Self { tx, request, queue_id, batches, in_all, paces, looks_at, twins, walls, unroutable })
     }
 
     /// Claims creates one at a time: each job in its turn, on the first of its providers that has room.
@@ -115,6 +120,9 @@ impl<'a> Creates<'a> {
         for batch in 0..self.batches.len() {
             if claims.len() == most || self.room() == 0 {
                 break;
+            }
+            if self.batches[batch].jobs.of(JobState::Queued) == 0 {
+                continue;
             }
             let mut lines = Line::all(self.tx, self.batches[batch].batch_id)?;
             while claims.len() < most
@@ -278,6 +286,8 @@ impl<'a> Creates<'a> {
         )?;
         self.paces[pace].take(tx, self.request.now)?;
         self.batches[batch].reserved += quote.price;
+        self.batches[batch].jobs.step(JobState::Queued, state);
+        self.in_all.step(JobState::Queued, state);
         cut!("Submit written");
         let batch = &self.batches[batch];
         let began = row::time(now)?;
@@ -315,22 +325,17 @@ impl<'a> Creates<'a> {
     }
 }
 
-fn batches(tx: &Connection, only: Option<&str>) -> Result<Vec<Batch>> {
-    select(
-        tx,
-        "SELECT batch_id, name, model, folder, budget, spent, reserved FROM batches
-         WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
-        [only],
-        |columns| {
-            Ok(Batch {
-                batch_id: columns.get("batch_id")?,
-                name: columns.get("name")?,
-                model: columns.get("model")?,
-                folder: columns.get("folder")?,
-                budget: columns.get::<Option<i64>>("budget")?.map(Money::from_micros),
-                spent: columns.money("spent")?,
-                reserved: columns.money("reserved")?,
-            })
-        },
-    )
+fn batches(tx: &Connection) -> Result<Vec<Batch>> {
+    select(tx, "SELECT * FROM batches ORDER BY batch_id", [], |columns| {
+        Ok(Batch {
+            batch_id: columns.get("batch_id")?,
+            name: columns.get("name")?,
+            model: columns.get("model")?,
+            folder: columns.get("folder")?,
+            budget: columns.get::<Option<i64>>("budget")?.map(Money::from_micros),
+            spent: columns.money("spent")?,
+            reserved: columns.money("reserved")?,
+            jobs: JobCounts::read(columns)?,
+        })
+    })
 }

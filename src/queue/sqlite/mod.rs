@@ -72,29 +72,27 @@ impl SqliteQueue {
 
     /// Opens a queue, or makes an empty one.
     pub fn open_or_create(path: &Path) -> Result<Self> {
-        Self::with_writer(path, Writer::start(open::for_writing(path)?))
+        let writer = Writer::start(open::for_writing(path)?);
+        Ok(Self::with(path, writer, Arc::new(Mutex::new(open::for_reading(path)?))))
     }
 
-    /// Makes a queue that does everything on its caller's thread and survives no crash of the machine: for a rehearsal,
-    /// whose time must not go on while a thread is waited for.
+    /// Opens a queue that nobody else uses, to do everything on its caller's thread and survive no crash: for a
+    /// rehearsal, whose time must not go on while a thread is waited for.
     pub fn for_rehearsal(path: &Path) -> Result<Self> {
-        let connection = open::for_writing(path)?;
-        connection.pragma_update(None, "synchronous", "OFF")?;
-        Self::with_writer(path, Writer::on_callers_thread(connection))
+        let connection = Arc::new(Mutex::new(open::alone(path)?));
+        Ok(Self::with(path, Writer::on_callers_thread(Arc::clone(&connection)), connection))
     }
 
-    fn with_writer(path: &Path, writer: Writer) -> Result<Self> {
-        let reader = Arc::new(Mutex::new(open::for_reading(path)?));
-        let host = gethostname::gethostname().to_string_lossy().into_owned();
-        Ok(Self {
+    fn with(path: &Path, writer: Writer, reader: Arc<Mutex<Connection>>) -> Self {
+        Self {
             path: path.to_owned(),
             writer,
             reader,
-            host,
+            host: gethostname::gethostname().to_string_lossy().into_owned(),
             locks: Mutex::default(),
             suspects: Mutex::default(),
             last_counts: Arc::default(),
-        })
+        }
     }
 
     async fn read<T: Send + 'static>(
@@ -124,6 +122,9 @@ impl SqliteQueue {
 #[async_trait]
 impl Queue for SqliteQueue {
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>> {
+        if self.writer.is_on_callers_thread() {
+            return Err(QueueError::Conflict("a rehearsal has begun; it takes no more rows".into()));
+        }
         Ok(Box::new(stage::SqliteStaging::begin(&self.path, batch)?))
     }
 

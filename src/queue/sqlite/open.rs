@@ -18,7 +18,7 @@ const APPLICATION_ID: i32 = 0x6f76_6e74;
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
 /// How what a queue of version `index + 1` holds goes over into one of the newest version.
-const FROM: [&str; 1] = [include_str!("migrations/from_1.sql")];
+const FROM: [&str; 2] = [include_str!("migrations/from_1.sql"), include_str!("migrations/from_2.sql")];
 
 /// The version this program writes.
 const VERSION: usize = FROM.len() + 1;
@@ -41,7 +41,7 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "temp_store", "FILE")?;
         stay_planned(&connection)?;
-        connection.set_prepared_statement_cache_capacity(128);
+        connection.set_prepared_statement_cache_capacity(192);
         // Tables are put aside whole, with the keys that point at them.
         connection.pragma_update(None, "foreign_keys", false)?;
         migrate(&mut connection)?;
@@ -61,6 +61,19 @@ pub(super) fn for_reading(path: &Path) -> Result<Connection> {
         connection.pragma_update(None, "query_only", true)?;
         stay_planned(&connection)?;
         connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    };
+    open().map_err(|error| at(path, error))
+}
+
+/// Opens the only connection of a file that nobody else reads or writes, and that is of no use after a crash.
+pub(super) fn alone(path: &Path) -> Result<Connection> {
+    let open = || -> Result<Connection> {
+        let connection = for_writing(path)?;
+        // A step that fails has to be rolled back, and nothing more.
+        connection.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
+        connection.pragma_update(None, "synchronous", "OFF")?;
+        connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
         Ok(connection)
     };
     open().map_err(|error| at(path, error))
@@ -133,7 +146,7 @@ fn migrate(connection: &mut Connection) -> Result<()> {
             let old = put_aside(&tx)?;
             tx.execute_batch(SCHEMA)?;
             tx.execute_batch(FROM[older - 1])?;
-            old.iter().try_for_each(|table| tx.execute_batch(&format!("DROP TABLE {table}_1")))?;
+            old.iter().try_for_each(|table| tx.execute_batch(&format!("DROP TABLE {table}_old")))?;
             digest_open_requests(&tx)?;
         }
     }
@@ -142,7 +155,7 @@ fn migrate(connection: &mut Connection) -> Result<()> {
     Ok(())
 }
 
-/// Puts `_1` behind the name of every table, and drops what hangs on them. Tables are made anew rather than altered: an
+/// Puts `_old` behind the name of every table, and drops what hangs on them. Tables are made anew rather than altered: an
 /// older file must not lack a condition or an index of the newest.
 fn put_aside(tx: &Connection) -> Result<Vec<String>> {
     let named = |kind: &str| {
@@ -161,7 +174,7 @@ fn put_aside(tx: &Connection) -> Result<Vec<String>> {
     let tables = named("table")?;
     tables
         .iter()
-        .try_for_each(|table| tx.execute_batch(&format!("ALTER TABLE {table} RENAME TO {table}_1")))?;
+        .try_for_each(|table| tx.execute_batch(&format!("ALTER TABLE {table} RENAME TO {table}_old")))?;
     Ok(tables)
 }
 

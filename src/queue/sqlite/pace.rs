@@ -36,16 +36,10 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Reads how a provider stands; `last_attempt` is the last there is, at whichever provider.
-    pub(super) fn read(
-        tx: &Connection,
-        limits: ProviderLimits,
-        now: Timestamp,
-        last_attempt: i64,
-        last_counts: &LastCounts,
-    ) -> Result<Self> {
-        let mut pace = Self {
-            limits,
+    /// Reads how the providers stand, but for how many creates count against their rates.
+    pub(super) fn read(tx: &Connection, limits: &[ProviderLimits]) -> Result<Vec<Self>> {
+        let unused = |limits: &ProviderLimits| Self {
+            limits: *limits,
             in_flight: 0,
             recent: 0,
             is_counted: false,
@@ -55,8 +49,12 @@ impl Pace {
             paused: false,
             refuses_looks: false,
         };
-        let provider = limits.provider.as_str();
-        select(tx, "SELECT * FROM providers WHERE provider = ?1", [provider], |columns| {
+        let mut paces: Vec<Self> = limits.iter().map(unused).collect();
+        select(tx, "SELECT * FROM providers", [], |columns| {
+            let provider: String = columns.get("provider")?;
+            let Some(pace) = paces.iter_mut().find(|pace| pace.limits.provider.as_str() == provider) else {
+                return Ok(());
+            };
             pace.in_flight = columns.get("in_flight")?;
             pace.creates_from = columns.time("creates_from")?;
             pace.calls_from = columns.time("calls_from")?;
@@ -65,15 +63,29 @@ impl Pace {
             pace.refuses_looks = columns.get("refuses_looks")?;
             Ok(())
         })?;
+        Ok(paces)
+    }
+
+    /// Counts the creates that count against the rate, unless it has room for all there may have been since they were
+    /// last counted; `last_attempt` is the last there is, at whichever provider.
+    pub(super) fn count_unless_there_is_room(
+        &mut self,
+        tx: &Connection,
+        now: Timestamp,
+        last_attempt: i64,
+        last_counts: &LastCounts,
+    ) -> Result<()> {
+        let provider = self.limits.provider;
         let mut last_counts = last_counts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((count, last)) = last_counts.get(&limits.provider) {
-            pace.recent = count.saturating_add(u32::try_from(last_attempt - last).unwrap_or(0));
+        let known = last_counts.get(&provider);
+        if let Some((count, last)) = known {
+            self.recent = count.saturating_add(u32::try_from(last_attempt - last).unwrap_or(0));
         }
-        if !last_counts.contains_key(&limits.provider) || pace.recent >= limits.creates_per_minute {
-            pace.count(tx, now)?;
-            last_counts.insert(limits.provider, (pace.recent, last_attempt));
+        if known.is_none() || self.recent >= self.limits.creates_per_minute {
+            self.count(tx, now)?;
+            last_counts.insert(provider, (self.recent, last_attempt));
         }
-        Ok(pace)
+        Ok(())
     }
 
     /// Tells for how many creates there is room, now.

@@ -1,6 +1,5 @@
 //! What is only read: status, lists, one job, and what a worker looks up.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +10,7 @@ use crate::queue::{
     AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, QueueError, Result, Status,
 };
 
-use super::row::{Columns, select, value};
+use super::row::{Columns, JobCounts, select, value};
 
 /// The finished jobs the pace is measured on, at most.
 const LATELY: i64 = 100;
@@ -19,15 +18,15 @@ const LATELY: i64 = 100;
 pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Status> {
     let mut batches = select(
         connection,
-        "SELECT batch_id, name, model, folder, budget, spent, reserved, at_risk FROM batches
-         WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
+        "SELECT * FROM batches WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
         [batch],
         |columns| {
+            let jobs = JobCounts::read(columns)?;
             let status = BatchStatus {
                 batch: columns.get("name")?,
                 model: columns.get("model")?,
                 folder: columns.get("folder")?,
-                jobs: JobState::ALL.into_iter().map(|state| (state, 0)).collect::<BTreeMap<_, _>>(),
+                jobs: JobState::ALL.into_iter().map(|state| (state, jobs.of(state))).collect(),
                 spent: columns.money("spent")?,
                 reserved: columns.money("reserved")?,
                 at_risk: columns.money("at_risk")?,
@@ -44,15 +43,6 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
         return Err(no_batch(connection, name));
     }
     for (batch_id, status) in &mut batches {
-        select(
-            connection,
-            "SELECT state, jobs FROM job_counts WHERE batch_id = ?1",
-            [*batch_id],
-            |columns| {
-                status.jobs.insert(columns.word("state")?, columns.get("jobs")?);
-                Ok(())
-            },
-        )?;
         select(
             connection,
             "SELECT finished_at FROM (

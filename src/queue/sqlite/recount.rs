@@ -30,11 +30,24 @@ const MISCOUNTS: &str = "
         SELECT batch_id, 'at risk', 0, sum(estimate * (state = 'in_doubt')) FROM attempts
             WHERE finished_at IS NULL GROUP BY batch_id
         UNION ALL
-        SELECT NULL, 'jobs', sum(jobs), 0 FROM job_counts
+        SELECT NULL, 'jobs',
+            sum(queued + submitting + in_doubt + running + downloading + succeeded + failed + cancelled), 0 FROM batches
         UNION ALL
         SELECT NULL, 'jobs', 0, (SELECT count(*) FROM jobs)
         UNION ALL
-        SELECT batch_id, state || ' jobs', jobs, 0 FROM job_counts WHERE state <> 'queued'
+        SELECT batch_id, 'submitting jobs', submitting, 0 FROM batches
+        UNION ALL
+        SELECT batch_id, 'in_doubt jobs', in_doubt, 0 FROM batches
+        UNION ALL
+        SELECT batch_id, 'running jobs', running, 0 FROM batches
+        UNION ALL
+        SELECT batch_id, 'downloading jobs', downloading, 0 FROM batches
+        UNION ALL
+        SELECT batch_id, 'succeeded jobs', succeeded, 0 FROM batches
+        UNION ALL
+        SELECT batch_id, 'failed jobs', failed, 0 FROM batches
+        UNION ALL
+        SELECT batch_id, 'cancelled jobs', cancelled, 0 FROM batches
         UNION ALL
         SELECT batch_id, state || ' jobs', 0, count(*) FROM jobs INDEXED BY jobs_moving
             WHERE at_provider IS NOT NULL AND lease_token IS NULL GROUP BY batch_id, state
@@ -64,8 +77,16 @@ const CORRECT: &str = "
     UPDATE providers SET in_flight = (
         SELECT count(*) FROM attempts a
         WHERE a.provider = providers.provider AND finished_at IS NULL);
-    DELETE FROM job_counts;
-    INSERT INTO job_counts (batch_id, state, jobs) SELECT batch_id, state, count(*) FROM jobs GROUP BY batch_id, state;";
+    UPDATE batches SET (queued, submitting, in_doubt, running, downloading, succeeded, failed, cancelled) = (
+        SELECT count(*) FILTER (WHERE state = 'queued'),
+            count(*) FILTER (WHERE state = 'submitting'),
+            count(*) FILTER (WHERE state = 'in_doubt'),
+            count(*) FILTER (WHERE state = 'running'),
+            count(*) FILTER (WHERE state = 'downloading'),
+            count(*) FILTER (WHERE state = 'succeeded'),
+            count(*) FILTER (WHERE state = 'failed'),
+            count(*) FILTER (WHERE state = 'cancelled')
+        FROM jobs j WHERE j.batch_id = batches.batch_id);";
 
 /// Finds what does not agree.
 pub(super) fn miscounts(connection: &Connection) -> Result<Vec<Miscount>> {

@@ -1,22 +1,38 @@
 //! Columns to domain types and back.
 
+use std::cell::Cell;
+use std::ops::AddAssign;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, Value};
-use rusqlite::{Connection, OptionalExtension, Params, Row};
+use rusqlite::{Connection, OptionalExtension, Params, Row, Statement};
 use serde_json::json;
 
-use crate::domain::{Attempt, AttemptId, CostReport, Input, Job, JobId, Money, Prediction};
+use crate::domain::{Attempt, AttemptId, CostReport, Input, Job, JobId, JobState, Money, Prediction};
 use crate::queue::{QueueError, Result};
 
 /// Reads the columns of a row by name, into domain types.
-pub(super) struct Columns<'a, 'b>(pub(super) &'a Row<'b>);
+pub(super) struct Columns<'a, 'b> {
+    row: &'a Row<'b>,
+    /// The column behind the last one that was read. Most are read in the order they are selected in, and need not be
+    /// looked for.
+    next: Cell<usize>,
+}
 
-impl Columns<'_, '_> {
+impl<'a, 'b> Columns<'a, 'b> {
+    fn of(row: &'a Row<'b>) -> Self {
+        Self { row, next: Cell::new(0) }
+    }
+
     pub(super) fn get<T: FromSql>(&self, column: &str) -> Result<T> {
-        Ok(self.0.get(column)?)
+        let statement: &Statement<'_> = self.row.as_ref();
+        let next = self.next.get();
+        let is_next = next < statement.column_count() && statement.column_name(next)? == column;
+        let index = if is_next { next } else { statement.column_index(column)? };
+        self.next.set(index + 1);
+        Ok(self.row.get(index)?)
     }
 
     pub(super) fn word<T: FromStr<Err = String>>(&self, column: &str) -> Result<T> {
@@ -61,7 +77,7 @@ pub(super) fn select<T>(
     let mut rows = statement.query(params)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(map(&Columns(row))?);
+        found.push(map(&Columns::of(row))?);
     }
     Ok(found)
 }
@@ -79,6 +95,41 @@ pub(super) fn value<T: FromSql>(
 /// Runs a cached statement and tells how many rows it changed.
 pub(super) fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<usize> {
     Ok(connection.prepare_cached(sql)?.execute(params)?)
+}
+
+/// How many jobs of a batch, or of all, are in which state.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct JobCounts([u64; JobState::ALL.len()]);
+
+impl JobCounts {
+    /// Reads the columns of a batch that are called like the states.
+    pub(super) fn read(columns: &Columns<'_, '_>) -> Result<Self> {
+        let mut counts = Self::default();
+        for state in JobState::ALL {
+            counts.0[state as usize] = columns.get(state.as_str())?;
+        }
+        Ok(counts)
+    }
+
+    pub(super) fn of(&self, state: JobState) -> u64 {
+        self.0[state as usize]
+    }
+
+    /// Counts a job in another state.
+    pub(super) fn step(&mut self, from: JobState, to: JobState) {
+        self.0[from as usize] = self.0[from as usize].saturating_sub(1);
+        self.0[to as usize] += 1;
+    }
+
+    pub(super) fn all(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+impl AddAssign for JobCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(jobs, more)| *jobs += more);
+    }
 }
 
 /// The columns [`job_and_attempt`] reads.

@@ -15,7 +15,7 @@ use crate::queue::{Addition, LoadPlan, NewBatch, QueueError, Result, Staging};
 use super::advance::move_job;
 use super::insert::{self, line, providers};
 use super::open;
-use super::row::{execute, select, value};
+use super::row::{JobCounts, execute, select, value};
 
 /// What a load keeps of the file in memory, in KiB: enough that pages which fill up one after the other are written once.
 const CACHE_KIB: i64 = 16 << 10;
@@ -75,8 +75,7 @@ impl SqliteStaging {
         let plan = self.plan();
         execute(
             &self.connection,
-            "INSERT INTO job_counts (batch_id, state, jobs) VALUES (?1, 'queued', ?2)
-                 ON CONFLICT (batch_id, state) DO UPDATE SET jobs = jobs + ?2",
+            "UPDATE batches SET queued = queued + ?2 WHERE batch_id = ?1",
             params![batch_id, i64::try_from(plan.new).unwrap_or(i64::MAX)],
         )?;
         cut!("load written");
@@ -142,7 +141,8 @@ impl Open {
                 params![batch_id, budget.micros()],
             )?;
         }
-        let had = value(tx, "SELECT sum(jobs) FROM job_counts WHERE batch_id = ?1", [batch_id])?.unwrap_or(0);
+        let had = select(tx, "SELECT * FROM batches WHERE batch_id = ?1", [batch_id], JobCounts::read)?;
+        let had = had.first().map_or(0, JobCounts::all);
         let last_job = value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
         Ok(Self { batch_id, last_job, had, seen, plan })
     }

@@ -9,40 +9,31 @@ use crate::queue::{Result, Standing, Wall};
 use super::claim::first_moving;
 use super::creates::Creates;
 use super::pace::Pace;
-use super::row::{self, select, value};
+use super::row::{self, value};
 use super::waiting::words;
 
 impl Creates<'_> {
     /// Tells what is left, and when something can be claimed that could not be now.
     pub(super) fn standing(self) -> Result<Standing> {
         let mut standing = Standing { unroutable: self.unroutable.clone(), ..Standing::default() };
-        let mut queued = vec![0; self.batches.len()];
-        for (batch, queued) in self.batches.iter().zip(&mut queued) {
-            let counts = select(
-                self.tx,
-                "SELECT state, jobs FROM job_counts WHERE batch_id = ?1",
-                [batch.batch_id],
-                |columns| Ok((columns.word::<JobState>("state")?, columns.get::<u64>("jobs")?)),
-            )?;
-            for (state, jobs) in counts {
-                match state {
-                    JobState::Queued => *queued = jobs,
-                    state if !state.is_final() => standing.moving += jobs,
-                    _ => {}
-                }
-            }
+        for batch in &self.batches {
+            let is_moving = |state: &JobState| *state != JobState::Queued && !state.is_final();
+            standing.queued += batch.jobs.of(JobState::Queued);
+            standing.moving +=
+                JobState::ALL.into_iter().filter(is_moving).map(|state| batch.jobs.of(state)).sum::<u64>();
         }
-        standing.queued = queued.iter().sum();
-        standing.walls = self.walls.iter().filter_map(|wall| self.wall(*wall, &queued)).collect();
+        standing.walls = self.walls.iter().filter_map(|wall| self.wall(*wall)).collect();
         let batch = self.request.batch.as_deref();
-        standing.held = value(
-            self.tx,
-            "SELECT count(*) FROM jobs
-             WHERE state = 'in_doubt' AND at_provider IS NOT NULL AND lease_token IS NULL AND due_at IS NULL
-               AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
-            [batch],
-        )?
-        .unwrap_or(0);
+        if self.in_all.of(JobState::InDoubt) > 0 {
+            standing.held = value(
+                self.tx,
+                "SELECT count(*) FROM jobs
+                 WHERE state = 'in_doubt' AND at_provider IS NOT NULL AND lease_token IS NULL AND due_at IS NULL
+                   AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
+                [batch],
+            )?
+            .unwrap_or(0);
+        }
         standing.moving -= standing.held;
         standing.leased = value(
             self.tx,
@@ -57,15 +48,15 @@ impl Creates<'_> {
     }
 
     /// Tells how a budget stands: a batch's, or the request's own over all its batches.
-    fn wall(&self, wall: Option<usize>, queued: &[u64]) -> Option<Wall> {
+    fn wall(&self, wall: Option<usize>) -> Option<Wall> {
         let of = wall.map_or(0..self.batches.len(), |batch| batch..batch + 1);
-        let batches = &self.batches[of.clone()];
+        let batches = &self.batches[of];
         Some(Wall {
             batch: wall.map(|batch| self.batches[batch].name.clone()),
             budget: wall.map_or(self.request.budget, |batch| self.batches[batch].budget)?,
             spent: batches.iter().map(|batch| batch.spent).sum(),
             reserved: batches.iter().map(|batch| batch.reserved).sum(),
-            queued: queued[of].iter().sum(),
+            queued: batches.iter().map(|batch| batch.jobs.of(JobState::Queued)).sum(),
         })
     }
 
@@ -98,6 +89,9 @@ impl Creates<'_> {
         provider: ProviderName,
         batch: Option<&str>,
     ) -> Result<Option<Timestamp>> {
+        if self.in_all.of(state) == 0 {
+            return Ok(None);
+        }
         let due = first_moving(self.tx, state, provider, after.as_millisecond() + 1, i64::MAX, batch, 1)?;
         due.first().map(|(due_at, _)| row::time(*due_at)).transpose()
     }
@@ -110,7 +104,7 @@ impl Creates<'_> {
         for pace in self.paces.iter().filter(with_slots) {
             let rate_frees_at = pace.rate_frees_at(self.tx, self.request.now)?;
             let open = pace.creates_open_at().max(rate_frees_at.unwrap_or(Timestamp::UNIX_EPOCH));
-            for batch in &self.batches {
+            for batch in self.batches.iter().filter(|batch| batch.jobs.of(JobState::Queued) > 0) {
                 for providers in words(self.tx, batch.batch_id)? {
                     if !providers.split(',').any(|word| word == pace.limits.provider.as_str()) {
                         continue;

@@ -4,7 +4,7 @@
 //! waits for the disk shares the next one.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::Connection;
@@ -23,7 +23,7 @@ pub(super) enum Writer {
     /// On a thread that commits together what waits; both are there until the drop.
     Thread { writes: Option<mpsc::Sender<Box<dyn Write>>>, thread: Option<JoinHandle<()>> },
     /// Where the caller is, one commit each.
-    Callers(Mutex<Connection>),
+    Callers(Arc<Mutex<Connection>>),
 }
 
 impl Writer {
@@ -35,8 +35,8 @@ impl Writer {
     }
 
     /// Lets every caller wait for its own write.
-    pub(super) fn on_callers_thread(connection: Connection) -> Self {
-        Self::Callers(Mutex::new(connection))
+    pub(super) fn on_callers_thread(connection: Arc<Mutex<Connection>>) -> Self {
+        Self::Callers(connection)
     }
 
     pub(super) fn is_on_callers_thread(&self) -> bool {

@@ -1,13 +1,10 @@
--- What a queue of version 1 holds, into tables of the newest version. The old ones have `_1` behind their names.
+-- What a queue of version 1 holds, into tables of the newest version. The old ones have `_old` behind their names.
 
 INSERT INTO pools (pool_id, host, pid, started_at, expires_at)
-SELECT pool_id, host, pid, started_at, expires_at FROM pools_1;
+SELECT pool_id, host, pid, started_at, expires_at FROM pools_old;
 
 INSERT INTO meta (key, value)
-SELECT key, value FROM meta_1;
-
-INSERT INTO job_counts (batch_id, state, jobs)
-SELECT batch_id, state, jobs FROM job_counts_1;
+SELECT key, value FROM meta_old;
 
 INSERT INTO attempts (
     attempt_id, job_id, batch_id, number, state, provider, wire_model, request, client_token, estimate, cost,
@@ -17,8 +14,8 @@ SELECT
     attempt_id, job_id, batch_id, number, state, provider, wire_model, request, client_token, estimate, cost,
     cost_source, early_cost, prediction_id, prediction, output_url, processing_ms, error, submitted_at,
     answered_at, finished_at,
-    (SELECT CAST(j.input ->> '$.duration' AS INTEGER) FROM jobs_1 j WHERE j.job_id = attempts_1.job_id)
-FROM attempts_1;
+    (SELECT CAST(j.input ->> '$.duration' AS INTEGER) FROM jobs_old j WHERE j.job_id = attempts_old.job_id)
+FROM attempts_old;
 
 INSERT INTO jobs (
     job_id, batch_id, row_key, line, input, fingerprint, providers, estimate, file_name, file_name_key,
@@ -29,13 +26,25 @@ SELECT
     state, state_since, due_at, lease_token, lease_pool, attempt_id, failures, attempts, refusals, polls,
     downloads, crashes, output, bytes, sha256, error, queued_at, submitted_at, finished_at,
     CASE WHEN state <> 'queued' AND finished_at IS NULL
-        THEN (SELECT a.provider FROM attempts_1 a WHERE a.attempt_id = jobs_1.attempt_id) END
-FROM jobs_1;
+        THEN (SELECT a.provider FROM attempts_old a WHERE a.attempt_id = jobs_old.attempt_id) END
+FROM jobs_old;
 
 -- The copied attempts have been booked a second time.
 DELETE FROM providers;
 INSERT INTO providers (provider, in_flight, creates_from, calls_from, failures, paused, refuses_looks)
-SELECT provider, in_flight, creates_from, calls_from, failures, paused, refuses_looks FROM providers_1;
+SELECT provider, in_flight, creates_from, calls_from, failures, paused, refuses_looks FROM providers_old;
 
-INSERT INTO batches (batch_id, name, model, folder, budget, spent, reserved, at_risk, created_at)
-SELECT batch_id, name, model, folder, budget, spent, reserved, at_risk, created_at FROM batches_1;
+INSERT INTO batches (
+    batch_id, name, model, folder, budget, spent, reserved, at_risk, created_at,
+    queued, submitting, in_doubt, running, downloading, succeeded, failed, cancelled)
+SELECT
+    b.batch_id, name, model, folder, budget, spent, reserved, at_risk, created_at,
+    ifnull(sum(jobs) FILTER (WHERE state = 'queued'), 0),
+    ifnull(sum(jobs) FILTER (WHERE state = 'submitting'), 0),
+    ifnull(sum(jobs) FILTER (WHERE state = 'in_doubt'), 0),
+    ifnull(sum(jobs) FILTER (WHERE state = 'running'), 0),
+    ifnull(sum(jobs) FILTER (WHERE state = 'downloading'), 0),
+    ifnull(sum(jobs) FILTER (WHERE state = 'succeeded'), 0),
+    ifnull(sum(jobs) FILTER (WHERE state = 'failed'), 0),
+    ifnull(sum(jobs) FILTER (WHERE state = 'cancelled'), 0)
+FROM batches_old b LEFT JOIN job_counts_old USING (batch_id) GROUP BY batch_id;
