@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::cut::cut;
 use crate::domain::{AttemptState, Cost, CostReport, Failure, Gate, Outcome, PriceRule};
 use crate::provider::{Doubt, Look, Provider, Submission, Trace};
@@ -59,7 +57,7 @@ impl Tools {
             )),
             Ok(Look::Running) => {
                 // From question to question: an answer that takes its time must not put the next off.
-                let due_at = asked_at.saturating_add(plan.next_look(age)).unwrap_or(Timestamp::MAX);
+                let due_at = self.look_after(asked_at, plan.next_look(age));
                 Outcome::Wait { due_at: Some(due_at), failure: None }.into()
             }
             Ok(Look::Done { output_url, cost, processing }) => Outcome::Finished {

@@ -15,6 +15,12 @@ use crate::queue::{Claim, Queue, QueueError, Step};
 use super::pace::Kind;
 use super::{Event, Observer, Pace, PoolError};
 
+/// Looks begin on a beat of so many milliseconds.
+const BEAT_MS: i64 = 50;
+
+/// Where looks follow each other faster than this, a beat would be felt.
+const SHORTEST_ON_BEAT: Duration = Duration::from_secs(1);
+
 /// What a step works with.
 pub struct Tools {
     /// The queue.
@@ -163,6 +169,15 @@ impl Tools {
     /// When to try again after one more failure of this step.
     pub(super) fn again_at(&self, claim: &Claim, retry_after: Option<Duration>) -> Timestamp {
         self.policy.again_at(self.clock.now(), claim.job.failures + 1, retry_after, fastrand::f64())
+    }
+
+    /// When to look at a prediction again: on the beat that is nearest, unless that is too soon after the last look. Those
+    /// that are due on one beat are claimed together, and recorded in few commits.
+    pub(super) fn look_after(&self, last: Timestamp, wait: Duration) -> Timestamp {
+        let at = last.saturating_add(wait).unwrap_or(Timestamp::MAX);
+        let millis = at.as_millisecond();
+        let beat = Timestamp::from_millisecond((millis + BEAT_MS / 2) / BEAT_MS * BEAT_MS).unwrap_or(at);
+        if wait < SHORTEST_ON_BEAT || span(last, beat) < self.pace.poll_min { at } else { beat }
     }
 
     /// A time from now.

@@ -21,7 +21,7 @@ impl Tools {
         cut!("create read");
         let failure = match answer {
             Ok(acceptance) => {
-                let due_at = self.after(self.plan(claim).next_look(self.age(claim)));
+                let due_at = self.look_after(self.clock.now(), self.plan(claim).next_look(self.age(claim)));
                 let (prediction, early_cost) = (acceptance.prediction, acceptance.early_cost);
                 return Finding {
                     outcome: Outcome::Accepted { prediction, early_cost, due_at },
