@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use overnight::catalog;
 use overnight::domain::file_name::safe_stem;
 use overnight::domain::{Catalog, Model, Money, NewJob, ProviderName};
-use overnight::manifest::{self, Format, Problem, Rules, Sink};
+use overnight::manifest::{self, Format, Layout, Problem, Rules, Sink};
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(|| catalog::load(&[]).expect("the built-in catalogue"));
 
@@ -17,7 +17,7 @@ pub fn csv(bytes: &[u8]) {
         b'\n' => *at == 0 || bytes[at - 1] != b'\r',
         byte => **byte == b'\r',
     });
-    check(bytes, Format::Csv, ends.count() + 1);
+    check(bytes, Format::CSV, ends.count() + 1);
 }
 
 /// Checks what becomes of a JSONL file.
@@ -29,9 +29,17 @@ fn check(bytes: &[u8], format: Format, lines: usize) {
     let model = CATALOG.model("kling-v1-standard").expect("a model");
     let pair = |field: &str, text: &str| vec![(field.to_owned(), text.to_owned())];
     let providers = ProviderName::ALL.to_vec();
-    let plain = Rules::new(model, providers.clone(), vec![], vec![], None);
-    let mapped =
-        Rules::new(model, providers, pair("id", "SKU"), pair("duration", "10"), Some("Turn {Title|it}"));
+    let plain = Rules::new(model, providers.clone(), Layout::default());
+    let mapped = Rules::new(
+        model,
+        providers,
+        Layout {
+            map: pair("id", "SKU"),
+            set: pair("duration", "10"),
+            prompt: Some("Turn {Title|it}".into()),
+            ..Layout::default()
+        },
+    );
     for rules in [plain, mapped] {
         let mut seen = Seen::default();
         let rules = rules.expect("rules that make sense");
@@ -64,6 +72,8 @@ impl Sink for Seen {
     fn problem(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
+
+    fn skipped(&mut self, _: &str, _: u64) {}
 }
 
 impl Seen {

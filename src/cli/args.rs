@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::{JobState, Money, ProviderName};
+use crate::manifest::{Layout, Preset};
 use crate::simulator::Fault;
 use crate::simulator::options::FaultRule;
 
@@ -158,7 +159,7 @@ pub struct RehearseArgs {
 /// What a manifest is, and how it is read.
 #[derive(Debug, Args)]
 pub struct ManifestArgs {
-    /// Manifests, .csv or .jsonl; `-` is standard input
+    /// Manifests: CSV (any separator), .xlsx or JSONL, packed (.gz, .zst) or not; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The model; `overnight models` lists them
@@ -179,9 +180,40 @@ pub struct ManifestArgs {
     /// Make the prompt of columns: `{Column}`, `{Column|text if empty}`, `{{` for a brace
     #[arg(long, value_name = "TEMPLATE")]
     pub prompt: Option<String>,
+    /// Take the columns a shop's export has: shopify, woocommerce or google-merchant
+    #[arg(long, value_name = "SHOP")]
+    pub preset: Option<Preset>,
+    /// Make one job of the rows that have the same value in a field or column: the first with an image, with the
+    /// product's first row for what it leaves empty [a preset's default: id]
+    #[arg(long, value_name = "FIELD")]
+    pub one_per: Option<String>,
+    /// Make a job of each image of a row or product: `mug`, `mug-2`, …
+    #[arg(long)]
+    pub each_image: bool,
+    /// Leave out rows without this field, and count them
+    #[arg(long, value_name = "FIELD")]
+    pub skip_missing: Vec<String>,
+    /// The sheet of a workbook [default: the first]
+    #[arg(long, value_name = "NAME")]
+    pub sheet: Option<String>,
     /// What the batch may cost, in dollars: spent and reserved never pass it
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
+}
+
+impl ManifestArgs {
+    /// What they say of the manifest's columns and rows.
+    pub fn layout(&self) -> Layout {
+        Layout {
+            preset: self.preset,
+            map: self.map.clone(),
+            set: self.set.clone(),
+            prompt: self.prompt.clone(),
+            one_per: self.one_per.clone(),
+            each_image: self.each_image,
+            skip_missing: self.skip_missing.clone(),
+        }
+    }
 }
 
 fn fault_help() -> String {

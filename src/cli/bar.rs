@@ -1,6 +1,6 @@
 //! How far something has got, shown on a terminal.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Seek};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -34,7 +34,7 @@ impl Bar {
     }
 
     /// Moves on with what is read.
-    pub(super) fn watch<R: Read>(&self, file: R) -> impl Read + use<R> {
+    pub(super) fn watch<R: Read + Seek>(&self, file: R) -> impl Read + Seek + use<R> {
         self.0.wrap_read(file)
     }
 

@@ -58,6 +58,11 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
         map: Vec::new(),
         set: Vec::new(),
         prompt: None,
+        sheet: None,
+        preset: None,
+        one_per: None,
+        each_image: false,
+        skip_missing: Vec::new(),
         budget: None,
     };
     let load_args = LoadArgs { manifest, out: Some(args.dir.clone()), check: false };

@@ -1,7 +1,8 @@
 //! `load`: a manifest is checked, priced, and put into the queue.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::domain::nearest::did_you_mean;
 use crate::domain::{Model, NewJob, ProviderName, file_name};
-use crate::manifest::{self, Format, Problem, Rules, Sink};
+use crate::manifest::{self, Kind, Problem, Rules, Sink, unpacked_name};
 use crate::queue::{Addition, LoadPlan, NewBatch, Queue, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
@@ -19,9 +20,6 @@ use super::estimate::Estimate;
 use super::exit::{Exit, Usage};
 use super::render;
 use super::setup::Setup;
-
-/// Large reads leave the disk time for the queue.
-const READ_AT_ONCE: usize = 256 << 10;
 
 /// Loads manifests.
 pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit> {
@@ -65,19 +63,21 @@ pub(super) fn stage<'a>(
 ) -> anyhow::Result<Staged<'a>> {
     let model = find_model(setup, &args.model)?;
     let providers = find_providers(model, &args.via)?;
-    let rules =
-        Rules::new(model, providers.clone(), args.map, args.set, args.prompt.as_deref()).map_err(Usage)?;
+    let rules = Rules::new(model, providers.clone(), args.layout()).map_err(Usage)?;
     let name = batch_name(args.batch, &args.files)?;
     let folder = std::path::absolute(out)?.join(file_name::safe_stem(&name));
     let batch = NewBatch { name: name.clone(), model: model.name.clone(), folder, budget: args.budget };
     let (staging, now) = (queue()?.stage(batch)?, setup.clock.now());
     let (estimate, bar) = (Estimate::new(model, &providers), Bar::new(quiet));
-    let mut rows = Rows { staging, now, estimate, problems: 0, bar };
+    let mut rows = Rows { staging, now, estimate, problems: 0, skipped: BTreeMap::new(), bar };
     let mut read = 0;
     for file in &args.files {
-        read += read_file(file, &rules, &mut rows)?;
+        read += read_file(file, args.sheet.as_deref(), &rules, &mut rows)?;
     }
     rows.bar.end();
+    for (field, skipped) in &rows.skipped {
+        render::note(format_args!("{} without `{field}` skipped", render::count(*skipped, "row")));
+    }
     if rows.problems > 0 {
         let mistakes = render::count(rows.problems, "mistake");
         return Err(Usage(format!("{mistakes} in {}; nothing was loaded", render::count(read, "row"))).into());
@@ -116,8 +116,9 @@ fn find_providers(model: &Model, via: &[ProviderName]) -> anyhow::Result<Vec<Pro
 }
 
 fn batch_name(given: Option<String>, files: &[PathBuf]) -> anyhow::Result<String> {
-    let stem = || files.iter().find(|file| *file != Path::new("-")).and_then(|file| file.file_stem());
-    let name = given.or_else(|| stem().map(|stem| stem.to_string_lossy().into_owned()));
+    let file = files.iter().find(|file| *file != Path::new("-"));
+    let stem = || Some(unpacked_name(file?).file_stem()?.to_string_lossy().into_owned());
+    let name = given.or_else(stem);
     let name = name.ok_or_else(|| Usage("standard input has no name: say --batch NAME".into()))?;
     if name.trim().is_empty() || name.chars().any(char::is_control) || name.chars().count() > 100 {
         return Err(Usage("the batch's name must be 1 to 100 plain characters".into()).into());
@@ -125,7 +126,12 @@ fn batch_name(given: Option<String>, files: &[PathBuf]) -> anyhow::Result<String
     Ok(name)
 }
 
-fn read_file(path: &Path, rules: &Rules<'_>, rows: &mut Rows<'_>) -> anyhow::Result<u64> {
+fn read_file(
+    path: &Path,
+    sheet: Option<&str>,
+    rules: &Rules<'_>,
+    rows: &mut Rows<'_>,
+) -> anyhow::Result<u64> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "-".to_owned() } else { path.display().to_string() };
     let file = if is_stdin {
@@ -138,13 +144,16 @@ fn read_file(path: &Path, rules: &Rules<'_>, rows: &mut Rows<'_>) -> anyhow::Res
         }
         if kind.is_file() { file } else { kept(&mut file)? }
     };
+    let mut file = file;
+    let cannot_read =
+        |error: anyhow::Error| anyhow::Error::from(Usage(format!("cannot read {name}: {error:#}")));
+    let kind = Kind::of(path, &mut file).map_err(cannot_read)?;
+    if let Some(told) = kind.told() {
+        render::note(format_args!("{name}: {told}"));
+    }
     rows.bar.begin(&name, file.metadata()?.len());
-    let mut source = BufReader::with_capacity(READ_AT_ONCE, rows.bar.watch(file));
-    let format = match Format::of(path) {
-        Some(format) => format,
-        None => Format::sniff(&mut source)?,
-    };
-    manifest::read(source, &name, format, rules, rows).with_context(|| format!("cannot read {name}"))
+    let file = rows.bar.watch(file);
+    manifest::read_file(file, kind, sheet, &name, rules, rows).with_context(|| format!("cannot read {name}"))
 }
 
 /// Keeps what comes through a pipe in a temporary file: whoever writes it may be slow, and nobody else can write to the
@@ -162,6 +171,8 @@ struct Rows<'a> {
     now: Timestamp,
     estimate: Estimate<'a>,
     problems: u64,
+    /// Rows that were left out, by the field they lack.
+    skipped: BTreeMap<String, u64>,
     bar: Bar,
 }
 
@@ -182,6 +193,10 @@ impl Sink for Rows<'_> {
     fn problem(&mut self, problem: Problem) {
         self.problems += 1;
         self.bar.aside(|| render::note(problem));
+    }
+
+    fn skipped(&mut self, field: &str, rows: u64) {
+        *self.skipped.entry(field.to_owned()).or_default() += rows;
     }
 }
 

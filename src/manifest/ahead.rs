@@ -1,5 +1,6 @@
 //! Rows are read and checked on a thread of their own, some way ahead of whoever takes them.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use serde_json::Value;
@@ -20,6 +21,8 @@ const LOTS: usize = 2;
 struct Lot {
     jobs: Vec<NewJob>,
     problems: Vec<Problem>,
+    /// Rows that were left out, by the field they lack.
+    skipped: BTreeMap<String, u64>,
 }
 
 /// The end that reads.
@@ -51,6 +54,11 @@ impl Ahead {
         self.lot.problems.push(problem);
     }
 
+    /// Counts a row that is left out because it lacks a field.
+    pub(super) fn skip(&mut self, field: &str) {
+        *self.lot.skipped.entry(field.to_owned()).or_default() += 1;
+    }
+
     /// Hands over what is left.
     pub(super) fn hand_over(&mut self) -> anyhow::Result<()> {
         self.bytes = 0;
@@ -62,7 +70,8 @@ impl Ahead {
 impl Behind {
     /// Gives everything to a sink, in order.
     pub(super) fn give_to(self, file: &str, sink: &mut dyn Sink) -> anyhow::Result<()> {
-        for Lot { jobs, mut problems } in self.0 {
+        for Lot { jobs, mut problems, skipped } in self.0 {
+            skipped.iter().for_each(|(field, rows)| sink.skipped(field, *rows));
             for (line, message) in sink.rows(jobs)? {
                 problems.push(Problem { file: file.to_owned(), line, field: Some(ID.to_owned()), message });
             }

@@ -7,46 +7,42 @@ use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::ops::Range;
 
-use csv::{ByteRecord, Position, Reader, ReaderBuilder};
+use csv::{Position, Reader, ReaderBuilder};
 use memchr::memchr3;
 
+use super::records::{Record, Records};
 use super::{BOM, LONGEST_ROW};
 
-/// The cells of one record. It is used for record after record, so that reading takes the memory of one.
-#[derive(Default)]
-pub(super) struct Record {
-    /// The line on which it starts, from 1.
-    pub(super) line: u64,
-    /// Why its cells cannot be trusted, if they cannot.
-    pub(super) fault: Option<String>,
-    pub(super) cells: ByteRecord,
-}
-
 /// Reads records one by one.
-pub(super) struct Records<R> {
+pub(super) struct CsvRecords<R> {
     reader: Reader<Watch<R>>,
+    is_first: bool,
 }
 
-impl<R: BufRead> Records<R> {
+impl<R: BufRead> CsvRecords<R> {
     /// Begins with the first line, past a byte order mark.
-    pub(super) fn new(mut source: R) -> io::Result<Self> {
+    pub(super) fn new(mut source: R, separator: u8) -> io::Result<Self> {
         if source.fill_buf()?.starts_with(BOM) {
             source.consume(BOM.len());
         }
         // The header is a record like any other here, so that its line is known and its mistakes are ours to tell.
         let mut builder = ReaderBuilder::new();
-        builder.has_headers(false).flexible(true);
-        Ok(Self { reader: builder.from_reader(Watch::new(source)) })
+        builder.has_headers(false).flexible(true).delimiter(separator);
+        Ok(Self { reader: builder.from_reader(Watch::new(source, separator)), is_first: true })
     }
+}
 
-    /// Reads the next record that is not a blank line; `false` at the end.
-    pub(super) fn read(&mut self, record: &mut Record) -> csv::Result<bool> {
+impl<R: BufRead> Records for CsvRecords<R> {
+    fn read(&mut self, record: &mut Record) -> anyhow::Result<bool> {
         while self.reader.read_byte_record(&mut record.cells)? {
             let start = record.cells.position().map_or(0, Position::byte);
             let span = start..self.reader.position().byte();
             (record.line, record.fault) = self.reader.get_mut().take(span);
-            let is_blank = record.cells.len() <= 1 && record.cells.as_slice().trim_ascii().is_empty();
-            if !is_blank || record.fault.is_some() {
+            // A spreadsheet saves the empty rows below a table as rows of separators.
+            let is_blank = record.cells.as_slice().trim_ascii().is_empty();
+            // Excel's line that tells the separator.
+            let is_said = std::mem::take(&mut self.is_first) && record.cells.get(0) == Some(b"sep=");
+            if !(is_blank || is_said) || record.fault.is_some() {
                 return Ok(true);
             }
         }
@@ -74,6 +70,7 @@ enum Place {
 /// Follows the bytes on their way to the reader: on which line each record starts, and what its quotes do.
 struct Watch<R> {
     source: R,
+    separator: u8,
     place: Place,
     /// Bytes that went through, and those of this record among them.
     seen: u64,
@@ -90,9 +87,10 @@ struct Watch<R> {
 }
 
 impl<R> Watch<R> {
-    fn new(source: R) -> Self {
+    fn new(source: R, separator: u8) -> Self {
         Self {
             source,
+            separator,
             place: Place::Before,
             seen: 0,
             length: 0,
@@ -125,7 +123,7 @@ impl<R> Watch<R> {
             self.see(*byte);
             // Most bytes are letters of a cell, which change nothing.
             let end = match self.place {
-                Place::Plain => memchr3(b',', b'\r', b'\n', rest).unwrap_or(rest.len()),
+                Place::Plain => memchr3(self.separator, b'\r', b'\n', rest).unwrap_or(rest.len()),
                 Place::Quoted => memchr3(b'"', b'\r', b'\n', rest).unwrap_or(rest.len()),
                 _ => 0,
             };
@@ -147,7 +145,7 @@ impl<R> Watch<R> {
             (Place::Quoted, b'"') => Place::Quote,
             (Place::Quoted, _) | (Place::Quote, b'"') => Place::Quoted,
             (_, b'\r' | b'\n') => Place::Before,
-            (_, b',') => Place::Start,
+            (_, byte) if byte == self.separator => Place::Start,
             (Place::Start, b'"') => {
                 self.quote_line = self.line;
                 Place::Quoted

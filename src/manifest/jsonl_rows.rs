@@ -23,6 +23,11 @@ pub(super) fn read(
     ahead: &mut Ahead,
 ) -> anyhow::Result<u64> {
     let (mut rows, mut line) = (0, 0);
+    if rules.one_per.is_some() || rules.each_image {
+        let message = "--preset, --one-per and --each-image are for tables, not for JSONL".into();
+        ahead.problem(Problem { file: file.to_owned(), line: 1, field: None, message });
+        return Ok(0);
+    }
     let mut text = Vec::new();
     loop {
         text.clear();
@@ -50,6 +55,10 @@ pub(super) fn read(
         }
         rows += 1;
         match read_row(bytes, line, rules) {
+            Ok(row) if let Some(field) = rules.skips(&row) => {
+                rows -= 1;
+                ahead.skip(field);
+            }
             Ok(row) => match rules.finish(file, row) {
                 Ok(job) => ahead.row(job)?,
                 Err(problems) => problems.into_iter().for_each(|problem| ahead.problem(problem)),

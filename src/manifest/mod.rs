@@ -1,53 +1,51 @@
-//! A manifest, CSV or JSONL, becomes jobs: one a row, checked and priced.
+//! A manifest, a table or JSONL, becomes jobs: one a row, checked and priced.
 //!
 //! The rule of this folder: a row is read, checked and forgotten, so that a million rows take the memory of one; and
 //! every mistake of a file is told, with its line, before anything is queued.
 
 mod ahead;
 mod csv_records;
-mod csv_rows;
 mod jsonl_rows;
+mod kind;
+mod plain;
+mod preset;
+mod products;
+mod records;
 mod row;
 mod rules;
+mod sheet;
+mod table;
 mod template;
 
 use std::fmt;
-use std::io::{self, BufRead};
-use std::path::Path;
+use std::io::{BufRead, Read, Seek};
 use std::{panic, thread};
 
 use crate::domain::NewJob;
 
 use ahead::Ahead;
-pub use rules::Rules;
+use csv_records::CsvRecords;
+use kind::Content;
+pub use kind::{Kind, unpacked_name};
+pub use preset::Preset;
+pub use rules::{Layout, Rules};
 pub use template::Template;
 
-/// How a manifest is written.
+/// How a manifest that is text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// Comma separated, with a header (RFC 4180).
-    Csv,
+    /// A table with a header (RFC 4180).
+    Csv {
+        /// The sign between two cells.
+        separator: u8,
+    },
     /// One JSON object a line.
     Jsonl,
 }
 
 impl Format {
-    /// Tells the format by the file's ending; `None` where it says nothing.
-    pub fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "csv" => Some(Self::Csv),
-            "jsonl" | "ndjson" => Some(Self::Jsonl),
-            _ => None,
-        }
-    }
-
-    /// Tells the format by the first byte that is not blank.
-    pub fn sniff(source: &mut impl BufRead) -> io::Result<Self> {
-        let start = source.fill_buf()?;
-        let start = start.strip_prefix(BOM).unwrap_or(start);
-        let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
-        Ok(if first == Some(&b'{') { Self::Jsonl } else { Self::Csv })
-    }
+    /// Comma separated.
+    pub const CSV: Self = Self::Csv { separator: b',' };
 }
 
 /// The field that is the row's key, beside the model's own.
@@ -55,9 +53,6 @@ const ID: &str = "id";
 
 /// The mark some programs put before UTF-8 text.
 const BOM: &[u8] = b"\xef\xbb\xbf";
-
-/// The marks of text that is not UTF-8: what Excel calls Unicode text begins so.
-const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 /// More columns than this are a mistake: no spreadsheet holds them.
 const MOST_COLUMNS: usize = 16_384;
@@ -95,12 +90,36 @@ pub trait Sink {
 
     /// Takes a problem.
     fn problem(&mut self, problem: Problem);
+
+    /// Learns how many rows were left out because they lack a field.
+    fn skipped(&mut self, field: &str, rows: u64);
 }
 
-/// Reads a manifest to its end, whatever is wrong in it, and tells how many rows it had.
+/// Reads a manifest of any kind to its end, whatever is wrong in it, and tells how many rows it had. Of a workbook it is
+/// the first sheet, or that of a name.
 ///
 /// # Errors
 /// Only what keeps it from being read or its rows from being taken; what is wrong with a row goes to the sink.
+pub fn read_file(
+    file: impl Read + Seek + Send + 'static,
+    kind: Kind,
+    sheet: Option<&str>,
+    name: &str,
+    rules: &Rules<'_>,
+    sink: &mut dyn Sink,
+) -> anyhow::Result<u64> {
+    match kind.content {
+        Content::Text(_, format) => read(kind.text(file)?, name, format, rules, sink),
+        Content::Workbook => ahead_of(name, sink, |ahead| {
+            sheet::with_records(file, sheet, |records| table::read(records, name, rules, ahead))
+        }),
+    }
+}
+
+/// Reads a manifest of UTF-8 text, as [`read_file`] does.
+///
+/// # Errors
+/// As [`read_file`].
 pub fn read(
     source: impl BufRead + Send,
     file: &str,
@@ -108,35 +127,30 @@ pub fn read(
     rules: &Rules<'_>,
     sink: &mut dyn Sink,
 ) -> anyhow::Result<u64> {
+    ahead_of(file, sink, |ahead| match format {
+        Format::Csv { separator } => {
+            table::read(&mut CsvRecords::new(source, separator)?, file, rules, ahead)
+        }
+        Format::Jsonl => jsonl_rows::read(source, file, rules, ahead),
+    })
+}
+
+/// Reads on a thread of its own, and gives what was read to the sink.
+fn ahead_of(
+    file: &str,
+    sink: &mut dyn Sink,
+    read: impl FnOnce(&mut Ahead) -> anyhow::Result<u64> + Send,
+) -> anyhow::Result<u64> {
     thread::scope(|scope| {
         let (mut ahead, behind) = ahead::ends();
         let reader = scope.spawn(move || {
-            let rows = read_ahead(source, file, format, rules, &mut ahead)?;
+            let rows = read(&mut ahead)?;
             ahead.hand_over()?;
             Ok(rows)
         });
         behind.give_to(file, sink)?;
         reader.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
     })
-}
-
-fn read_ahead(
-    mut source: impl BufRead,
-    file: &str,
-    format: Format,
-    rules: &Rules<'_>,
-    ahead: &mut Ahead,
-) -> anyhow::Result<u64> {
-    let start = source.fill_buf()?;
-    if UTF_16.iter().any(|mark| start.starts_with(mark)) {
-        let message = "is UTF-16 text; save it as UTF-8".into();
-        ahead.problem(Problem { file: file.to_owned(), line: 1, field: None, message });
-        return Ok(0);
-    }
-    match format {
-        Format::Csv => csv_rows::read(source, file, rules, ahead),
-        Format::Jsonl => jsonl_rows::read(source, file, rules, ahead),
-    }
 }
 
 #[cfg(test)]

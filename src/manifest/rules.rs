@@ -7,41 +7,80 @@ use crate::domain::shown::shown;
 use crate::domain::{Field, Model, ProviderName, Shape};
 
 use super::row::Row;
-use super::{ID, Template};
+use super::{ID, Preset, Template};
+
+/// What the user says of a manifest's columns and rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layout {
+    /// The shop it comes from.
+    pub preset: Option<Preset>,
+    /// Field and column.
+    pub map: Vec<(String, String)>,
+    /// Field and value, for rows that leave the field out.
+    pub set: Vec<(String, String)>,
+    /// The template of the prompt.
+    pub prompt: Option<String>,
+    /// The field, or the column, whose equal values make rows one product.
+    pub one_per: Option<String>,
+    /// A job for each image, not only for a product's first.
+    pub each_image: bool,
+    /// Rows without one of these fields are left out.
+    pub skip_missing: Vec<String>,
+}
+
+/// A field, and the columns that give it: of several, the first that is not empty.
+struct Mapped {
+    field: String,
+    columns: Vec<String>,
+    /// What the user said that names them.
+    flag: String,
+}
 
 /// How rows are read: the model they are for, who may run them, and what the user said of the columns.
 pub struct Rules<'a> {
     pub(super) model: &'a Model,
     pub(super) providers: Vec<ProviderName>,
-    /// Field and column.
-    mapping: Vec<(String, String)>,
+    mapping: Vec<Mapped>,
     /// Field and value, for rows that leave the field out.
     pub(super) constants: Vec<(String, Value)>,
     prompt: Option<Template>,
+    pub(super) one_per: Option<String>,
+    pub(super) each_image: bool,
+    skip_missing: Vec<String>,
 }
 
 impl<'a> Rules<'a> {
     /// Makes rules; the error says which of the user's words makes no sense.
-    pub fn new(
-        model: &'a Model,
-        providers: Vec<ProviderName>,
-        mapping: Vec<(String, String)>,
-        constants: Vec<(String, String)>,
-        prompt: Option<&str>,
-    ) -> Result<Self, String> {
-        let mut rules = Self { model, providers, mapping: Vec::new(), constants: Vec::new(), prompt: None };
-        for (field, column) in mapping {
+    pub fn new(model: &'a Model, providers: Vec<ProviderName>, layout: Layout) -> Result<Self, String> {
+        let mut rules = Self {
+            model,
+            providers,
+            mapping: Vec::new(),
+            constants: Vec::new(),
+            prompt: None,
+            one_per: None,
+            each_image: layout.each_image,
+            skip_missing: Vec::new(),
+        };
+        for (field, column) in layout.map {
             let field =
                 rules.known_field(&field).map_err(|error| format!("--map {field}={column}: {error}"))?;
-            if rules.mapping.iter().any(|(known, _)| *known == field) {
+            if rules.mapped(&field).is_some() {
                 return Err(format!("--map names {field} twice"));
             }
             if column.trim().is_empty() {
                 return Err(format!("--map {field}={column}: the column has no name"));
             }
-            rules.mapping.push((field, column));
+            rules.mapping.push(Mapped { field, columns: vec![column], flag: "--map".into() });
         }
-        for (name, text) in constants {
+        for (field, columns) in layout.preset.iter().flat_map(|preset| preset.columns()) {
+            if rules.mapped(field).is_none() && rules.known_field(field).is_ok() {
+                let flag = format!("--preset {}", layout.preset.map_or("", Preset::as_str));
+                let columns = columns.iter().map(|column| (*column).to_owned()).collect();
+                rules.mapping.push(Mapped { field: field.to_owned(), columns, flag });
+            }
+        }
+        for (name, text) in layout.set {
             let wrong = |error: String| format!("--set {name}={text}: {error}");
             let field = rules.known_field(&name).map_err(wrong)?;
             let Some(field) = model.field(&field) else {
@@ -54,16 +93,57 @@ impl<'a> Rules<'a> {
             }
             rules.constants.push((field.name.clone(), value));
         }
-        if let Some(text) = prompt {
+        if let Some(text) = &layout.prompt {
             if model.field("prompt").is_none() {
                 return Err(format!("--prompt: the model {} has no prompt", model.name));
             }
-            if rules.mapping.iter().any(|(field, _)| field == "prompt") {
+            if rules.mapped("prompt").is_some() {
                 return Err("--prompt and --map prompt=COLUMN both give the prompt; leave one out".into());
             }
             rules.prompt = Some(Template::parse(text).map_err(|error| format!("--prompt: {error}"))?);
         }
+        for name in layout.skip_missing {
+            let field =
+                rules.known_field(&name).map_err(|error| format!("--skip-missing {name}: {error}"))?;
+            rules.skip_missing.push(field);
+        }
+        rules.one_per = layout.one_per.or_else(|| layout.preset.map(|_| ID.to_owned()));
+        if let Some(column) = &rules.one_per
+            && rules.field_of(column).is_none()
+            && rules.mapped(ID).is_none()
+        {
+            // What makes rows one product is the product's key.
+            let (field, columns) = (ID.to_owned(), vec![column.clone()]);
+            rules.mapping.push(Mapped { field, columns, flag: "--one-per".into() });
+        }
         Ok(rules)
+    }
+
+    fn mapped(&self, field: &str) -> Option<&Mapped> {
+        self.mapping.iter().find(|mapped| mapped.field == field)
+    }
+
+    /// How early a column comes among those that give one field.
+    pub(super) fn rank(&self, column: &str) -> usize {
+        let places =
+            self.mapping.iter().filter_map(|mapped| mapped.columns.iter().position(|name| name == column));
+        places.min().unwrap_or(0)
+    }
+
+    /// Tells whether several columns may give a field.
+    pub(super) fn has_alternatives(&self, field: &str) -> bool {
+        self.mapped(field).is_some_and(|mapped| mapped.columns.len() > 1)
+    }
+
+    /// The field a row lacks that the user said to leave out rows for.
+    pub(super) fn skips(&self, row: &Row) -> Option<&str> {
+        let is_given = |field: &str| match field {
+            ID => row.id.is_some(),
+            field => row.fields.contains_key(field) || self.constants.iter().any(|(known, _)| known == field),
+        };
+        // A value that is there and wrong is a mistake.
+        let is_told = |field: &str| row.problems.iter().any(|(wrong, _)| wrong.as_deref() == Some(field));
+        self.skip_missing.iter().map(String::as_str).find(|field| !is_given(field) && !is_told(field))
     }
 
     fn known_field(&self, name: &str) -> Result<String, String> {
@@ -92,14 +172,15 @@ impl<'a> Rules<'a> {
 
     /// Tells which fields a column fills: none where it is only data for the template. The error says that it is unknown.
     pub(super) fn fields_of(&self, column: &str) -> Result<Vec<&str>, String> {
+        let gives = |mapped: &&Mapped| mapped.columns.iter().any(|name| name == column);
         let mapped: Vec<&str> =
-            self.mapping.iter().filter(|(_, from)| from == column).map(|(field, _)| field.as_str()).collect();
+            self.mapping.iter().filter(gives).map(|mapped| mapped.field.as_str()).collect();
         if !mapped.is_empty() {
             return Ok(mapped);
         }
         match self.field_of(column) {
             // Another column, or the template, was named for this field.
-            Some(field) if self.mapping.iter().any(|(known, _)| known == field) => Ok(Vec::new()),
+            Some(field) if self.mapped(field).is_some() => Ok(Vec::new()),
             Some("prompt") if self.prompt.is_some() => Ok(Vec::new()),
             Some(field) => Ok(vec![field]),
             None if !self.mapping.is_empty() || self.prompt.is_some() => Ok(Vec::new()),
@@ -116,9 +197,11 @@ impl<'a> Rules<'a> {
 
     /// The columns the user named that a manifest with these columns does not have.
     pub(super) fn missing_columns(&self, columns: &[&str]) -> Vec<String> {
-        let mapped = self.mapping.iter().map(|(_, column)| ("--map", column.as_str()));
+        let is_there = |mapped: &&Mapped| mapped.columns.iter().any(|name| columns.contains(&name.as_str()));
+        let lacking = self.mapping.iter().filter(|mapped| !is_there(mapped));
+        let mapped = lacking.map(|mapped| (mapped.flag.as_str(), mapped.columns[0].as_str()));
         let filled = self.prompt.iter().flat_map(Template::columns).map(|column| ("--prompt", column));
-        let missing = mapped.chain(filled).filter(|(_, column)| !columns.contains(column));
+        let missing = mapped.chain(filled.filter(|(_, column)| !columns.contains(column)));
         missing
             .map(|(flag, column)| {
                 format!(
@@ -145,6 +228,11 @@ impl<'a> Rules<'a> {
                 )
             })
             .collect()
+    }
+
+    /// Tells whether a field is an image.
+    pub(super) fn is_image(&self, field: &str) -> bool {
+        self.model.field(field).is_some_and(|field| field.shape == Shape::Image)
     }
 
     /// The field's shape, for reading a cell of text; the row's key is text.

@@ -1,5 +1,7 @@
 //! Prompts made of a row's columns: `Slow turntable of {Title|the product}`.
 
+use super::plain::plain;
+
 /// Text with places for columns. `{Column}` is a cell, `{Column|text}` a cell or, where it is empty, the text;
 /// `{{` and `}}` are braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ impl Template {
         })
     }
 
-    /// Fills it from a row.
+    /// Fills it from a row. HTML becomes plain text.
     pub fn fill(&self, cell: impl Fn(&str) -> Option<String>) -> Result<String, String> {
         let mut text = String::new();
         for piece in &self.0 {
@@ -76,7 +78,7 @@ impl Template {
                 Piece::Text(plain) => text.push_str(plain),
                 Piece::Column { name, fallback } => {
                     match (cell(name).filter(|cell| !cell.trim().is_empty()), fallback) {
-                        (Some(cell), _) => text.push_str(cell.trim()),
+                        (Some(cell), _) => text.push_str(plain(&cell).trim()),
                         (None, Some(fallback)) => text.push_str(fallback),
                         (None, None) => {
                             return Err(format!(

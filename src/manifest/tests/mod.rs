@@ -1,6 +1,8 @@
 //! What is read, what is refused, and on which line.
 
 mod csv;
+mod kinds;
+mod shops;
 
 use super::*;
 use crate::catalog;
@@ -10,6 +12,7 @@ use crate::domain::ProviderName;
 struct Collected {
     jobs: Vec<NewJob>,
     problems: Vec<String>,
+    skipped: Vec<(String, u64)>,
 }
 
 impl Sink for Collected {
@@ -27,6 +30,10 @@ impl Sink for Collected {
     fn problem(&mut self, problem: Problem) {
         self.problems.push(problem.to_string());
     }
+
+    fn skipped(&mut self, field: &str, rows: u64) {
+        self.skipped.push((field.to_owned(), rows));
+    }
 }
 
 struct Reading<'a> {
@@ -38,7 +45,7 @@ struct Reading<'a> {
 }
 
 const CSV: Reading<'_> = Reading {
-    format: Format::Csv,
+    format: Format::CSV,
     providers: &ProviderName::ALL,
     mapping: &[],
     constants: &[],
@@ -51,8 +58,9 @@ fn read_all(text: impl AsRef<[u8]>, how: &Reading<'_>) -> Collected {
     let model = catalog.model("kling-v1-standard").unwrap();
     let own =
         |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-    let rules =
-        Rules::new(model, how.providers.to_vec(), own(how.mapping), own(how.constants), how.prompt).unwrap();
+    let (map, set, prompt) = (own(how.mapping), own(how.constants), how.prompt.map(str::to_owned));
+    let layout = Layout { map, set, prompt, ..Layout::default() };
+    let rules = Rules::new(model, how.providers.to_vec(), layout).unwrap();
     let mut collected = Collected::default();
     read(text.as_ref(), "m", how.format, &rules, &mut collected).unwrap();
     collected
@@ -278,9 +286,11 @@ fn ids_are_kept_as_written_or_refused() {
 fn what_the_user_says_of_the_columns_must_make_sense() {
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
-    let told = |map: &[(&str, &str)], set: &[(&str, &str)], prompt| {
+    let told = |map: &[(&str, &str)], set: &[(&str, &str)], prompt: Option<&str>| {
         let own = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
-        Rules::new(model, ProviderName::ALL.to_vec(), own(map), own(set), prompt).err().unwrap()
+        let (map, set, prompt) = (own(map), own(set), prompt.map(str::to_owned));
+        let layout = Layout { map, set, prompt, ..Layout::default() };
+        Rules::new(model, ProviderName::ALL.to_vec(), layout).err().unwrap()
     };
     assert_eq!(
         told(&[("promt", "P")], &[], None),
@@ -310,15 +320,4 @@ fn every_sample_runs_on_every_provider() {
         assert!(read.jobs.iter().all(|job| job.providers == ProviderName::ALL));
         assert!(read.jobs.iter().any(|job| job.input.duration() == Some(10)));
     }
-}
-
-#[test]
-fn the_format_is_told_by_the_ending_or_the_first_sign() {
-    let of = |name: &str| Format::of(Path::new(name));
-    assert_eq!(of("a.CSV"), Some(Format::Csv));
-    assert_eq!((of("a.jsonl"), of("a.ndjson")), (Some(Format::Jsonl), Some(Format::Jsonl)));
-    assert_eq!((of("-"), of("a.txt")), (None, None));
-    let sniff = |text: &str| Format::sniff(&mut text.as_bytes()).unwrap();
-    assert_eq!(sniff("\u{feff}\n  {\"id\":1}"), Format::Jsonl);
-    assert_eq!(sniff("id,image"), Format::Csv);
 }

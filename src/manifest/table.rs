@@ -1,23 +1,23 @@
-//! Reads the rows of a CSV file under its header.
+//! Reads the rows of a table under its header.
 
 use std::collections::HashSet;
-use std::io::BufRead;
 
+use crate::domain::nearest::did_you_mean;
 use crate::domain::shown::shown;
 
 use super::ahead::Ahead;
-use super::csv_records::{Record, Records};
+use super::products::{Grouping, Products, links};
+use super::records::{Record, Records};
 use super::row::Row;
 use super::{ID, MOST_COLUMNS, Problem, Rules};
 
 /// Reads all rows.
 pub(super) fn read(
-    source: impl BufRead,
+    records: &mut dyn Records,
     file: &str,
     rules: &Rules<'_>,
     ahead: &mut Ahead,
 ) -> anyhow::Result<u64> {
-    let mut records = Records::new(source)?;
     let mut record = Record::default();
     let problem = |line, message| Problem { file: file.to_owned(), line, field: None, message };
     if !records.read(&mut record)? {
@@ -30,11 +30,30 @@ pub(super) fn read(
     else {
         return Ok(0);
     };
+    let grouping = match grouping(&columns, rules) {
+        Ok(grouping) => grouping,
+        Err(message) => {
+            ahead.problem(problem(header_line, message));
+            return Ok(0);
+        }
+    };
+    let mut products;
+    let records: &mut dyn Records = match grouping {
+        Some(grouping) => {
+            products = Products::new(records, grouping, columns.len());
+            &mut products
+        }
+        None => records,
+    };
     let mut rows = 0;
     while records.read(&mut record)? {
         rows += 1;
         let line = record.line;
         match read_row(&record, &columns, rules) {
+            Ok(row) if let Some(field) = rules.skips(&row) => {
+                rows -= 1;
+                ahead.skip(field);
+            }
             Ok(row) => match rules.finish(file, row) {
                 Ok(job) => ahead.row(job)?,
                 Err(problems) => problems.into_iter().for_each(|problem| ahead.problem(problem)),
@@ -49,6 +68,33 @@ pub(super) fn read(
 struct Column {
     name: String,
     fields: Vec<String>,
+}
+
+/// How the rows become products, where the user said so.
+fn grouping(columns: &[Column], rules: &Rules<'_>) -> Result<Option<Grouping>, String> {
+    if rules.one_per.is_none() && !rules.each_image {
+        return Ok(None);
+    }
+    let of = |field: &str| -> Vec<usize> {
+        let gives = |column: &Column| column.fields.iter().any(|known| known == field);
+        let mut of: Vec<usize> = (0..columns.len()).filter(|index| gives(&columns[*index])).collect();
+        of.sort_by_key(|index| rules.rank(&columns[*index].name));
+        of
+    };
+    let images = of("image");
+    if rules.each_image && images.is_empty() {
+        return Err("no column gives `image`, of which --each-image makes jobs".into());
+    }
+    let mut by = Vec::new();
+    if let Some(name) = &rules.one_per {
+        let named = columns.iter().position(|column| column.name == *name);
+        by = named.map_or_else(|| of(name), |index| vec![index]);
+        if by.is_empty() {
+            let near = did_you_mean(name, columns.iter().map(|column| column.name.as_str()));
+            return Err(format!("there is no column `{}`, which --one-per names{near}", shown(name)));
+        }
+    }
+    Ok(Some(Grouping { by, images, each_image: rules.each_image }))
 }
 
 /// Reads the header; `None` when no row could be understood under it.
@@ -77,11 +123,6 @@ fn read_header(record: &Record, rules: &Rules<'_>, wrong: &mut dyn FnMut(String)
             tell("its header holds NUL characters; is it UTF-16 text? Save it as UTF-8".into());
             return None;
         }
-        let fills_nothing = || rules.fields_of(name).map_or(true, |fields| fields.is_empty());
-        if record.cells.len() == 1 && name.contains([';', '\t']) && fills_nothing() {
-            tell("its columns are not separated by commas; save it with commas".into());
-            return None;
-        }
         if !name.is_empty() && !seen.insert(name) {
             tell(format!("two columns are called `{}`", shown(name)));
         }
@@ -92,7 +133,7 @@ fn read_header(record: &Record, rules: &Rules<'_>, wrong: &mut dyn FnMut(String)
             Vec::new()
         });
         for field in &fields {
-            if !filled.insert(*field) {
+            if !filled.insert(*field) && !rules.has_alternatives(field) {
                 tell(format!("two columns give `{field}`; `{}` is the second", shown(name)));
             }
         }
@@ -141,7 +182,12 @@ fn read_row(record: &Record, columns: &[Column], rules: &Rules<'_>) -> Result<Ro
         };
         cells.push((column, text));
     }
-    for (column, text) in &cells {
+    // Of several columns that give one field the first that is not empty does.
+    let mut in_order: Vec<_> = cells.iter().collect();
+    if columns.iter().any(|column| rules.rank(&column.name) > 0) {
+        in_order.sort_by_key(|(column, _)| rules.rank(&column.name));
+    }
+    for (column, text) in in_order {
         if column.name.is_empty() && !text.trim().is_empty() {
             row.problems.push((None, "has a value in a column without a name".into()));
         }
@@ -150,9 +196,26 @@ fn read_row(record: &Record, columns: &[Column], rules: &Rules<'_>) -> Result<Ro
             continue;
         }
         for field in &column.fields {
-            if field == ID {
-                row.id = Some((*text).to_owned());
+            let is_given = if field == ID { row.id.is_some() } else { row.fields.contains_key(field) };
+            if is_given && rules.has_alternatives(field) {
                 continue;
+            }
+            if field == ID {
+                row.id = Some(match record.image {
+                    0 | 1 => (*text).to_owned(),
+                    number => format!("{}-{number}", text.trim()),
+                });
+                continue;
+            }
+            if rules.is_image(field) && record.image == 0 {
+                let links = links(text).len();
+                if links > 1 {
+                    row.wrong(
+                        field,
+                        format!("holds {links} links; --one-per {ID} takes the first, --each-image makes a clip of each"),
+                    );
+                    continue;
+                }
             }
             match rules.read_text(field, text) {
                 Ok(value) => row.put(field, value),
