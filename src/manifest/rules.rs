@@ -123,6 +123,15 @@ impl<'a> Rules<'a> {
         self.mapping.iter().find(|mapped| mapped.field == field)
     }
 
+    /// The shop whose export these columns are, where the user said nothing of columns.
+    pub(super) fn likely_preset(&self, columns: &[&str]) -> Option<Preset> {
+        let has_all = |preset: &Preset| {
+            preset.columns().iter().all(|(_, names)| names.iter().any(|name| columns.contains(name)))
+        };
+        let is_plain = self.mapping.is_empty() && self.prompt.is_none();
+        Preset::ALL.into_iter().find(has_all).filter(|_| is_plain)
+    }
+
     /// How early a column comes among those that give one field.
     pub(super) fn rank(&self, column: &str) -> usize {
         let places =

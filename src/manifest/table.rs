@@ -113,6 +113,13 @@ fn read_header(record: &Record, rules: &Rules<'_>, wrong: &mut dyn FnMut(String)
         tell(format!("has {} columns, the most are {MOST_COLUMNS}", record.cells.len()));
         return None;
     }
+    let names: Vec<&str> =
+        record.cells.iter().filter_map(|cell| std::str::from_utf8(cell).ok().map(str::trim)).collect();
+    if let Some(preset) = rules.likely_preset(&names) {
+        let word = preset.as_str();
+        tell(format!("has the columns of {word}; read it with --preset {word} --prompt TEMPLATE"));
+        return None;
+    }
     let (mut seen, mut filled) = (HashSet::new(), HashSet::new());
     for (index, cell) in record.cells.iter().enumerate() {
         let Ok(name) = std::str::from_utf8(cell).map(str::trim) else {

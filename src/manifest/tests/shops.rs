@@ -159,3 +159,15 @@ fn the_sample_export_of_20_products_on_41_rows_is_20_jobs_or_41() {
         ]
     );
 }
+
+#[test]
+fn an_export_that_is_read_as_a_plain_table_is_told_by_its_name() {
+    let read = read_as(SHOPIFY, Layout::default());
+    assert_eq!(
+        read.problems,
+        ["m:1: has the columns of shopify; read it with --preset shopify --prompt TEMPLATE"]
+    );
+    let plain = read_as("id,image,prompt,SKU\na,https://e.com/1.jpg,p,1\n", Layout::default());
+    assert_eq!(plain.problems.len(), 1);
+    assert!(plain.problems[0].contains("unknown column `SKU`"), "{:?}", plain.problems);
+}
