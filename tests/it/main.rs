@@ -21,5 +21,6 @@ mod queue;
 mod readme;
 mod rehearse;
 mod secrets;
+mod shops;
 mod trouble;
 mod worker;

@@ -1,0 +1,54 @@
+//! A shop's files, from the export to the clips, and again when they have changed.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::support::{Workplace, roomy};
+
+const MODEL: [&str; 2] = ["--model", "kling-v1-standard"];
+
+#[test]
+fn a_shops_export_becomes_a_clip_for_each_product_named_by_its_handle() {
+    let workplace = Workplace::new(roomy());
+    workplace.write("spring.csv", include_str!("../../jobs/shop-export.csv"));
+    let prompt = "Slow turntable of {Title}, {Option1 Value|plain}";
+    let load = ["load", "spring.csv", "--preset", "shopify", "--via", "eachlabs,fal", "--prompt", prompt];
+    let loaded = workplace.run(&[&load[..], &MODEL].concat());
+    assert!(loaded.stdout.contains("20 rows: 20 new"), "{loaded:?}");
+    let run = workplace.run(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let clips = fs::read_dir(workplace.dir.path().join("renders/spring")).expect("the clips");
+    let clips: BTreeSet<String> =
+        clips.map(|clip| clip.expect("a clip").file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(clips.len(), 20);
+    assert!(clips.contains("blue-stoneware-mug.mp4"), "{clips:?}");
+    workplace.assert_clips_and_books(20);
+
+    // A product more is a job more, and each further image another.
+    let each = workplace.run(&[&load[..], &["--each-image", "--check"], &MODEL].concat());
+    assert!(each.stdout.contains("41 rows: 21 new, 0 changed, 20 same"), "{each:?}");
+}
+
+#[test]
+fn three_changed_rows_of_a_finished_batch_are_three_jobs_at_the_price_of_three() {
+    let workplace = Workplace::new(roomy());
+    workplace.make_all(200, "eachlabs,fal");
+    let manifest = workplace.dir.path().join("batch.csv");
+    let text = fs::read_to_string(&manifest).expect("the manifest");
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for line in [8, 70, 170] {
+        lines[line] = lines[line].replacen(".png", ".png?v=2", 1);
+    }
+    assert_ne!(lines.join("\n"), text.trim_end());
+    fs::write(&manifest, lines.join("\n")).expect("written");
+    let load = ["load", "batch.csv", "--via", "eachlabs,fal"];
+    let loaded = workplace.run(&[&load[..], &MODEL].concat());
+    assert!(loaded.stdout.contains("200 rows: 0 new, 3 changed, 197 same"), "{loaded:?}");
+    let priced: Vec<&str> = loaded.stdout.lines().filter(|line| line.contains("3 jobs queued")).collect();
+    let dearest = lines.iter().enumerate().filter(|(line, _)| [8, 70, 170].contains(line));
+    let cents: f64 = dearest.map(|(_, line)| if line.ends_with(",10") { 0.45 } else { 0.225 }).sum();
+    assert_eq!(priced, [format!("3 jobs queued, at most ${cents}")], "{loaded:?}");
+    let run = workplace.run(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert_eq!(workplace.ledger().entries.len(), 203);
+}
