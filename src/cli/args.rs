@@ -109,7 +109,9 @@ pub enum Command {
   overnight load mugs.csv --model kling-v1-standard --check
   overnight load mugs.csv --model kling-v1-standard --via eachlabs,fal --budget 25
   overnight load shop.csv --model kling-v1-standard --map id=SKU --map image='Image Src' \\
-      --prompt 'Slow turntable of {Title|the product}' --set duration=10")]
+      --prompt 'Slow turntable of {Title|the product}' --set duration=10
+  overnight load products_export.csv --model kling-v1-standard --preset shopify --prompt 'A slow turn of {Title}'
+  overnight load jobs/spring.toml --check")]
 pub struct LoadArgs {
     /// What is loaded.
     #[command(flatten)]
@@ -159,12 +161,13 @@ pub struct RehearseArgs {
 /// What a manifest is, and how it is read.
 #[derive(Debug, Args)]
 pub struct ManifestArgs {
-    /// Manifests: CSV (any separator), .xlsx or JSONL, packed (.gz, .zst) or not; `-` is standard input
+    /// Manifests: CSV (any separator), .xlsx or JSONL, packed (.gz, .zst) or not; `-` is standard input. Or a batch
+    /// file (.toml), which says all of this
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// The model; `overnight models` lists them
+    /// The model; `overnight models` lists them [a batch file may say it]
     #[arg(long)]
-    pub model: String,
+    pub model: Option<String>,
     /// The providers that may be used, in order of preference [default: all that offer the model]
     #[arg(long, value_delimiter = ',', value_name = "P,P")]
     pub via: Vec<ProviderName>,

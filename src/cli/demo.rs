@@ -52,7 +52,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     let global = Global { queue: Some(queue), config: Some(config), ..global.clone() };
     let manifest = ManifestArgs {
         files: vec![manifest],
-        model: MODEL.into(),
+        model: Some(MODEL.into()),
         via: Vec::new(),
         batch: Some("mugs".into()),
         map: Vec::new(),

@@ -16,6 +16,7 @@ use crate::queue::{Addition, LoadPlan, NewBatch, Queue, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
 use super::bar::Bar;
+use super::batch_file;
 use super::estimate::Estimate;
 use super::exit::{Exit, Usage};
 use super::render;
@@ -28,8 +29,9 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     let queue = || {
         if args.check && !setup.config.queue.exists() { setup.empty_queue() } else { setup.queue_or_new() }
     };
-    let out = args.out.as_ref().unwrap_or(&setup.config.out);
-    let Staged { name, mut staging, estimate, .. } = stage(&setup, args.manifest, out, global.quiet, queue)?;
+    let (manifest, out) = batch_file::opened(args.manifest, args.out)?;
+    let out = out.as_ref().unwrap_or(&setup.config.out);
+    let Staged { name, mut staging, estimate, .. } = stage(&setup, manifest, out, global.quiet, queue)?;
     if args.check {
         tell_plan(&name, &staging.plan(), "to queue")?;
         estimate.tell(&setup)?;
@@ -61,7 +63,11 @@ pub(super) fn stage<'a>(
     quiet: bool,
     queue: impl FnOnce() -> anyhow::Result<Arc<dyn Queue>>,
 ) -> anyhow::Result<Staged<'a>> {
-    let model = find_model(setup, &args.model)?;
+    let model = args
+        .model
+        .as_deref()
+        .ok_or_else(|| Usage("which model? say --model NAME\nhint: `overnight models` lists them".into()))?;
+    let model = find_model(setup, model)?;
     let providers = find_providers(model, &args.via)?;
     let rules = Rules::new(model, providers.clone(), args.layout()).map_err(Usage)?;
     let name = batch_name(args.batch, &args.files)?;

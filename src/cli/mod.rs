@@ -3,6 +3,7 @@
 
 mod args;
 mod bar;
+mod batch_file;
 mod decide;
 mod demo;
 mod estimate;

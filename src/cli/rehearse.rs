@@ -13,6 +13,7 @@ use crate::rehearsal::{self, Host, Latency, Night, RehearsalError, Report};
 use crate::worker::{Pace, StopSignal};
 
 use super::args::{Global, RehearseArgs};
+use super::batch_file;
 use super::exit::Exit;
 use super::load::{self, Staged};
 use super::outlook::Outlook;
@@ -26,8 +27,9 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
     let dir = tempfile::Builder::new().prefix("overnight-rehearsal-").tempdir();
     let dir = dir.context("cannot make a temporary folder")?;
     let loaded = dir.path().join("loaded.db");
-    let via_is_said = !args.manifest.via.is_empty();
-    let staged = load::stage(&setup, args.manifest, dir.path(), global.quiet, || setup.queue_at(&loaded))?;
+    let (manifest, _) = batch_file::opened(args.manifest, None)?;
+    let via_is_said = !manifest.via.is_empty();
+    let staged = load::stage(&setup, manifest, dir.path(), global.quiet, || setup.queue_at(&loaded))?;
     let Staged { name, model, mut providers, mut staging, .. } = staged;
     if !via_is_said {
         choose_providers(&setup, &mut providers);

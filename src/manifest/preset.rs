@@ -1,9 +1,12 @@
 //! How the exports of shops name what a clip needs.
 
+use serde::Deserialize;
+
 use super::ID;
 
 /// A shop's kind of export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// Products of Shopify: a product's `Handle` stands on a row for each of its variants and images.
     Shopify,

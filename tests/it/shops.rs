@@ -52,3 +52,43 @@ fn three_changed_rows_of_a_finished_batch_are_three_jobs_at_the_price_of_three()
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(workplace.ledger().entries.len(), 203);
 }
+
+#[test]
+fn a_batch_file_says_it_all_and_the_command_line_goes_over_it() {
+    let workplace = Workplace::new(roomy());
+    let folder = workplace.dir.path().join("jobs");
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(folder.join("shop-export.csv"), include_str!("../../jobs/shop-export.csv")).expect("written");
+    fs::write(folder.join("spring.toml"), include_str!("../../jobs/spring.toml")).expect("written");
+    let load = workplace.run(&["load", "jobs/spring.toml"]);
+    assert!(load.stdout.contains("spring: 20 rows: 20 new"), "{load:?}");
+    let status = workplace.status();
+    assert_eq!(status["batches"][0]["budget_usd"], "12.5");
+    let run = workplace.run(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    workplace.assert_clips_and_books(20);
+    let other = workplace.run(&[
+        "load",
+        "jobs/spring.toml",
+        "--batch",
+        "long",
+        "--set",
+        "duration=10",
+        "--via",
+        "fal",
+        "--check",
+    ]);
+    assert!(other.stdout.contains("20 jobs to queue, at most $9\n"), "{other:?}");
+
+    fs::write(folder.join("typo.toml"), "manifest = \"shop-export.csv\"\nprompts = \"x\"\n")
+        .expect("written");
+    let typo = workplace.run(&["load", "jobs/typo.toml"]);
+    assert_eq!(typo.code, 2);
+    assert!(
+        typo.stderr.contains("jobs/typo.toml:2:1: unknown key `prompts`, did you mean `prompt`?"),
+        "{typo:?}"
+    );
+    fs::write(folder.join("bare.toml"), "manifest = \"shop-export.csv\"\n").expect("written");
+    let bare = workplace.run(&["load", "jobs/bare.toml"]);
+    assert_eq!((bare.code, bare.stderr.contains("say --model NAME")), (2, true), "{bare:?}");
+}
