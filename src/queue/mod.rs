@@ -5,6 +5,7 @@
 //! survives power loss.
 
 pub mod claim;
+pub mod health;
 pub mod record;
 pub mod sqlite;
 pub mod staging;
@@ -20,6 +21,7 @@ use crate::domain::{
 };
 
 pub use claim::{Claim, ClaimRequest, Claimed, ProviderLimits, Room, Standing, Step, Wall};
+pub use health::Health;
 pub use record::{AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, Status};
 pub use staging::{Addition, LoadPlan, NewBatch, Staging};
 
@@ -125,6 +127,9 @@ pub trait Queue: Send + Sync {
 
     /// Checks every sum and count that is kept beside the rows against the rows, and corrects it. Tells which were wrong.
     async fn recount(&self) -> Result<Vec<Miscount>>;
+
+    /// Looks the store over without changing it: whether it is whole, what does not add up, what waits for somebody.
+    async fn health(&self, now: Timestamp) -> Result<Health>;
 
     /// Opens the providers that were paused: a new run asks again.
     async fn unpause(&self) -> Result<()>;

@@ -8,6 +8,7 @@ mod claim;
 mod clock;
 mod creates;
 mod decide;
+mod health;
 mod insert;
 mod open;
 mod pace;
@@ -36,8 +37,8 @@ use crate::cut::cut;
 use crate::domain::{Gate, JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName};
 
 use super::{
-    AttemptRecord, Cancelled, ClaimRequest, Claimed, Decision, JobFilter, JobRecord, Miscount, NewBatch,
-    Queue, QueueError, Result, Selection, Staging, Status, Step,
+    AttemptRecord, Cancelled, ClaimRequest, Claimed, Decision, Health, JobFilter, JobRecord, Miscount,
+    NewBatch, Queue, QueueError, Result, Selection, Staging, Status, Step,
 };
 use pace::LastCounts;
 use pool_lock::PoolLock;
@@ -61,13 +62,15 @@ pub struct SqliteQueue {
 impl SqliteQueue {
     /// Opens a queue that exists.
     pub fn open(path: &Path) -> Result<Self> {
-        if !path.exists() {
-            return Err(QueueError::Unusable(format!(
-                "there is no queue at {}\nhint: `overnight load` makes one, `--queue PATH` names another",
-                path.display()
-            )));
-        }
+        open::must_exist(path)?;
         Self::open_or_create(path)
+    }
+
+    /// Opens a queue that exists, of any version up to this program's, to look at: it is changed in nothing.
+    pub fn open_to_look(path: &Path) -> Result<Self> {
+        open::must_exist(path)?;
+        let writer = Writer::start(open::for_looking(path)?);
+        Ok(Self::with(path, writer, Arc::new(Mutex::new(open::for_looking(path)?))))
     }
 
     /// Opens a queue, or makes an empty one.
@@ -183,6 +186,11 @@ impl Queue for SqliteQueue {
             return Ok(Vec::new());
         }
         self.writer.write(recount::recount).await
+    }
+
+    async fn health(&self, now: Timestamp) -> Result<Health> {
+        let (path, host) = (self.path.clone(), self.host.clone());
+        self.read(move |connection| health::health(connection, &path, &host, now)).await
     }
 
     async fn unpause(&self) -> Result<()> {

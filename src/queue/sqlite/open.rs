@@ -21,11 +21,26 @@ const SCHEMA: &str = include_str!("../../../schema.sql");
 const FROM: [&str; 2] = [include_str!("migrations/from_1.sql"), include_str!("migrations/from_2.sql")];
 
 /// The version this program writes.
-const VERSION: usize = FROM.len() + 1;
+pub(super) const VERSION: usize = FROM.len() + 1;
+
+/// What to do with a file that is no whole database any more.
+pub(super) const DAMAGED: &str =
+    "it is damaged; keep it, stop every run, and try `sqlite3 FILE .recover | sqlite3 NEW`";
 
 /// How long a write waits for another process's transaction. A load of a million rows commits in one; a lease ends
 /// in 60 seconds, and no waiting write may outlive it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Refuses a path where there is no file.
+pub(super) fn must_exist(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    Err(QueueError::Unusable(format!(
+        "there is no queue at {}\nhint: `overnight load` makes one, `--queue PATH` names another",
+        path.display()
+    )))
+}
 
 /// Opens the connection that writes; makes the file, or brings it to this program's version.
 pub(super) fn for_writing(path: &Path) -> Result<Connection> {
@@ -64,6 +79,13 @@ pub(super) fn for_reading(path: &Path) -> Result<Connection> {
         Ok(connection)
     };
     open().map_err(|error| at(path, error))
+}
+
+/// Opens a connection that only reads, whatever the file's version: an older one is left as it is.
+pub(super) fn for_looking(path: &Path) -> Result<Connection> {
+    let connection = for_reading(path)?;
+    check(&connection, path).map_err(|error| at(path, error))?;
+    Ok(connection)
 }
 
 /// Opens the only connection of a file that nobody else reads or writes, and that is of no use after a crash.
@@ -123,18 +145,19 @@ fn check(connection: &Connection, path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Tells the version of a file; 0 is an empty one.
+pub(super) fn version(connection: &Connection) -> Result<usize> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))? as usize)
+}
+
 fn migrate(connection: &mut Connection) -> Result<()> {
-    let version = |connection: &Connection| {
-        connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))
-    };
     // Whoever only looks must not wait for a load that is being committed.
-    if version(connection)? as usize == VERSION {
+    if version(connection)? == VERSION {
         return Ok(());
     }
     // Two processes may find an empty file at once: the version is read again under the write lock.
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version = version(&tx)? as usize;
-    match version {
+    match version(&tx)? {
         VERSION => return Ok(()),
         0 => {
             tx.execute_batch(SCHEMA)?;
@@ -199,9 +222,7 @@ impl From<rusqlite::Error> for QueueError {
     fn from(error: rusqlite::Error) -> Self {
         let hint = match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => "it is not a SQLite file; `--queue PATH` names another",
-            Some(ErrorCode::DatabaseCorrupt) => {
-                "it is damaged; keep it, stop every run, and try `sqlite3 FILE .recover | sqlite3 NEW`"
-            }
+            Some(ErrorCode::DatabaseCorrupt) => DAMAGED,
             Some(ErrorCode::CannotOpen) => "does its folder exist, and may you write there?",
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => "the file or its folder is read-only",
             Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {

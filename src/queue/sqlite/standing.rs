@@ -8,6 +8,7 @@ use crate::queue::{Result, Standing, Wall};
 
 use super::claim::first_moving;
 use super::creates::Creates;
+use super::health::held;
 use super::pace::Pace;
 use super::row::{self, value};
 use super::waiting::words;
@@ -25,14 +26,7 @@ impl Creates<'_> {
         standing.walls = self.walls.iter().filter_map(|wall| self.wall(*wall)).collect();
         let batch = self.request.batch.as_deref();
         if self.in_all.of(JobState::InDoubt) > 0 {
-            standing.held = value(
-                self.tx,
-                "SELECT count(*) FROM jobs
-                 WHERE state = 'in_doubt' AND at_provider IS NOT NULL AND lease_token IS NULL AND due_at IS NULL
-                   AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
-                [batch],
-            )?
-            .unwrap_or(0);
+            standing.held = held(self.tx, batch)?;
         }
         standing.moving -= standing.held;
         standing.leased = value(
