@@ -273,6 +273,8 @@ mod tests {
     fn an_unknown_key_is_told_with_its_place_and_the_nearest_name() {
         let error = Config::read("overnight.toml", "workers = 4\n[pace]\npol_min_s = 1\n").unwrap_err();
         assert_eq!(error, "overnight.toml:3:1: unknown key `pol_min_s`, did you mean `poll_min_s`?");
+        let error = Config::read("overnight.toml", "[provider.eachlab]\nin_flight = 4").unwrap_err();
+        assert_eq!(error, "overnight.toml:1:11: unknown name `eachlab`, did you mean `eachlabs`?");
         let error = Config::read("overnight.toml", "wrokers = 4").unwrap_err();
         assert_eq!(error, "overnight.toml:1:1: unknown key `wrokers`, did you mean `workers`?");
     }

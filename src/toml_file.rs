@@ -20,17 +20,20 @@ fn place(text: &str, at: usize) -> (usize, usize) {
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
 
-/// Adds the nearest known key to a message about an unknown one.
+/// Adds the nearest known name to a message about an unknown one.
 fn explain(message: &str) -> String {
+    // A variant is a provider's name, or one of a few words a key takes.
+    let kinds = [("unknown field", "key"), ("unknown variant", "name")];
+    let kind = kinds.into_iter().find(|(start, _)| message.starts_with(start)).map(|(_, kind)| kind);
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let Some(unknown) = quoted.next().filter(|_| message.starts_with("unknown field")) else {
+    let (Some(kind), Some(unknown)) = (kind, quoted.next()) else {
         return message.trim().replace('\n', " ");
     };
     let known: Vec<&str> = quoted.collect();
     let meant = did_you_mean(unknown, known.iter().copied());
     if meant.is_empty() {
-        format!("unknown key `{unknown}`; known are {}", known.join(", "))
+        format!("unknown {kind} `{unknown}`; known are {}", known.join(", "))
     } else {
-        format!("unknown key `{unknown}`{meant}")
+        format!("unknown {kind} `{unknown}`{meant}")
     }
 }

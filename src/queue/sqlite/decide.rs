@@ -7,7 +7,7 @@ use crate::domain::{AttemptState, Event, JobId, JobState, Money};
 use crate::queue::{Cancelled, Decision, QueueError, Result, Selection};
 
 use super::advance::{abandon, accept, move_job};
-use super::query::find_ids;
+use super::query::{check_batch, find_ids, no_batch};
 use super::row::{Columns, JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
 
 /// Makes failed and cancelled jobs go on.
@@ -137,7 +137,7 @@ pub(super) fn set_budget(tx: &Connection, batch: &str, budget: Option<Money>) ->
         "UPDATE batches SET budget = ?2 WHERE name = ?1",
         params![batch, budget.map(Money::micros)],
     )?;
-    if changed == 1 { Ok(()) } else { Err(QueueError::NotFound(format!("there is no batch `{batch}`"))) }
+    if changed == 1 { Ok(()) } else { Err(no_batch(tx, batch)) }
 }
 
 struct Selected {
@@ -173,6 +173,8 @@ fn selected(tx: &Connection, selection: &Selection, usual: &[JobState]) -> Resul
         jobs.retain(|job| selection.states.is_empty() || selection.states.contains(&job.state));
         return Ok(jobs);
     }
+    // `retry --batch sprnig` must not say that it made nothing go on.
+    check_batch(tx, selection.batch.as_deref())?;
     let states = if selection.states.is_empty() { usual } else { &selection.states };
     let mut jobs = Vec::new();
     for state in states {

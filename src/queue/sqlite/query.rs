@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use crate::domain::nearest::did_you_mean;
 use crate::domain::{AttemptState, JobId, JobState, Money, ProviderName};
 use crate::queue::{
     AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, QueueError, Result, Status,
@@ -14,6 +15,12 @@ use super::row::{Columns, JobCounts, select, value};
 
 /// The finished jobs the pace is measured on, at most.
 const LATELY: i64 = 100;
+
+/// The names a mistyped one is held against, at most: comparing 50,000 takes some hundredths of a second.
+const MOST_COMPARED: i64 = 50_000;
+
+/// The batches a message names when none is near the one that was asked for.
+const MOST_NAMED: usize = 10;
 
 pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Status> {
     let mut batches = select(
@@ -86,11 +93,7 @@ pub(super) fn jobs(
     after: Option<JobId>,
     most: usize,
 ) -> Result<Vec<JobRecord>> {
-    if let Some(name) = &filter.batch
-        && value::<i64>(connection, "SELECT batch_id FROM batches WHERE name = ?1", [name])?.is_none()
-    {
-        return Err(no_batch(connection, name));
-    }
+    check_batch(connection, filter.batch.as_deref())?;
     select(
         connection,
         &format!(
@@ -135,10 +138,7 @@ pub(super) fn find_ids(connection: &Connection, job: &str, batch: Option<&str>) 
         )?;
     }
     match found.as_slice() {
-        [] => Err(QueueError::NotFound(format!(
-            "there is no job `{job}`{}\nhint: `overnight jobs` lists them",
-            batch.map_or(String::new(), |batch| format!(" in batch {batch}"))
-        ))),
+        [] => Err(no_job(connection, job, batch)),
         [(job_id, _)] => Ok(*job_id),
         several => {
             let batches: Vec<&str> = several.iter().map(|(_, batch)| batch.as_str()).collect();
@@ -150,18 +150,54 @@ pub(super) fn find_ids(connection: &Connection, job: &str, batch: Option<&str>) 
     }
 }
 
-fn no_batch(connection: &Connection, name: &str) -> QueueError {
-    let names =
-        select(connection, "SELECT name FROM batches ORDER BY batch_id DESC LIMIT 10", [], |columns| {
-            columns.get::<String>("name")
-        });
-    match names {
-        Ok(names) if names.is_empty() => {
-            QueueError::NotFound(format!("there is no batch `{name}`: the queue is empty"))
+/// Refuses the name of a batch that is not there.
+pub(super) fn check_batch(connection: &Connection, name: Option<&str>) -> Result<()> {
+    let Some(name) = name else { return Ok(()) };
+    match value::<i64>(connection, "SELECT batch_id FROM batches WHERE name = ?1", [name])? {
+        Some(_) => Ok(()),
+        None => Err(no_batch(connection, name)),
+    }
+}
+
+pub(super) fn no_batch(connection: &Connection, name: &str) -> QueueError {
+    let names = select(
+        connection,
+        "SELECT name FROM batches ORDER BY batch_id DESC LIMIT ?1",
+        [MOST_COMPARED],
+        |columns| columns.get::<String>("name"),
+    );
+    let names = match names {
+        Ok(names) => names,
+        Err(error) => return error,
+    };
+    let meant = did_you_mean(name, names.iter().map(String::as_str));
+    QueueError::NotFound(match names.as_slice() {
+        [] => format!("there is no batch `{name}`: the queue is empty"),
+        _ if !meant.is_empty() => format!("there is no batch `{name}`{meant}"),
+        names => {
+            let latest = &names[..names.len().min(MOST_NAMED)];
+            format!("there is no batch `{name}`; there is {}", latest.join(", "))
         }
-        Ok(names) => {
-            QueueError::NotFound(format!("there is no batch `{name}`; there is {}", names.join(", ")))
-        }
+    })
+}
+
+fn no_job(connection: &Connection, job: &str, batch: Option<&str>) -> QueueError {
+    if let Err(error) = check_batch(connection, batch) {
+        return error;
+    }
+    let keys = select(
+        connection,
+        "SELECT row_key FROM jobs WHERE ?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1)
+         ORDER BY job_id DESC LIMIT ?2",
+        params![batch, MOST_COMPARED],
+        |columns| columns.get::<String>("row_key"),
+    );
+    match keys {
+        Ok(keys) => QueueError::NotFound(format!(
+            "there is no job `{job}`{}{}\nhint: `overnight jobs` lists them",
+            batch.map_or(String::new(), |batch| format!(" in batch {batch}")),
+            did_you_mean(job, keys.iter().map(String::as_str))
+        )),
         Err(error) => error,
     }
 }

@@ -51,6 +51,7 @@ fn refusal<T>(result: Result<T, QueueError>) -> Result<T, Refusal> {
         QueueError::PoolLost(_) => Refusal::PoolLost,
         QueueError::Illegal(_) => Refusal::Illegal,
         QueueError::Conflict(_) => Refusal::Conflict,
+        QueueError::NotFound(_) => Refusal::NotFound,
         fault => panic!("{fault}"),
     })
 }
@@ -148,7 +149,7 @@ impl World {
             Operation::Retry(choice) => {
                 let (selection, job_ids) = self.choose(&choice, JobState::Failed);
                 let retried = refusal(self.queue(0).retry(selection, self.now).await);
-                assert_eq!(retried, self.model.retry(&job_ids, self.now));
+                assert_eq!(retried, job_ids.and_then(|ids| self.model.retry(&ids, self.now)));
             }
             Operation::LoseFile { job } => {
                 let job_id = *job.get(&self.model.jobs.keys().copied().collect::<Vec<_>>());
@@ -158,7 +159,8 @@ impl World {
             Operation::Cancel(choice) => {
                 let (selection, job_ids) = self.choose(&choice, JobState::Queued);
                 let cancelled = refusal(self.queue(0).cancel(selection, self.now).await);
-                assert_eq!(cancelled.map(|cancelled| cancelled.jobs), self.model.cancel(&job_ids));
+                let expected = job_ids.and_then(|ids| self.model.cancel(&ids));
+                assert_eq!(cancelled.map(|cancelled| cancelled.jobs), expected);
             }
             Operation::Resolve { job, decision } => {
                 let in_doubt = |id: &&JobId| self.model.jobs[id].state == JobState::InDoubt;
@@ -271,7 +273,7 @@ impl World {
     }
 
     /// Makes a person's choice, and tells which jobs it means.
-    fn choose(&self, choice: &Choice, usual: JobState) -> (Selection, Vec<JobId>) {
+    fn choose(&self, choice: &Choice, usual: JobState) -> (Selection, Result<Vec<JobId>, Refusal>) {
         let batch = choice.batch.map(|batch| BATCHES[batch]);
         let mut selection = Selection { states: choice.state.into_iter().collect(), ..Selection::default() };
         let jobs = &self.model.jobs;
@@ -279,13 +281,16 @@ impl World {
             let job_id = *job.get(&jobs.keys().copied().collect::<Vec<_>>());
             selection.jobs = vec![job_id.to_string()];
             let is_meant = choice.state.is_none_or(|state| jobs[&job_id].state == state);
-            return (selection, is_meant.then_some(job_id).into_iter().collect());
+            return (selection, Ok(is_meant.then_some(job_id).into_iter().collect()));
         }
         selection.batch = batch.map(str::to_owned);
+        if batch.is_some_and(|batch| !self.model.batches.contains_key(batch)) {
+            return (selection, Err(Refusal::NotFound));
+        }
         let state = choice.state.unwrap_or(usual);
         let meant =
             jobs.iter().filter(|(_, job)| job.state == state && batch.is_none_or(|batch| job.batch == batch));
-        (selection, meant.map(|(job_id, _)| *job_id).collect())
+        (selection, Ok(meant.map(|(job_id, _)| *job_id).collect()))
     }
 }
 

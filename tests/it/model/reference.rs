@@ -15,6 +15,7 @@ pub(super) enum Refusal {
     PoolLost,
     Illegal,
     Conflict,
+    NotFound,
 }
 
 /// A row as it was loaded last.
