@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -14,6 +15,7 @@ use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 use super::answer::{at, credits, link, text, usd};
 use super::history::{Search, rows};
 use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
+use super::probe::{Probe, probe, span};
 use super::refusal::{describe, refused_create, unreadable};
 use super::{
     Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
@@ -109,6 +111,13 @@ impl Provider for Aimlapi {
 
     async fn cancel(&self, _prediction: &Prediction, _submission: &Submission) -> Result<(), Failure> {
         Err(Failure::Rejected { reason: format!("{NAME} documents no way to cancel a video") })
+    }
+
+    async fn probe(&self, _wire_model: &str, now: Timestamp) -> Vec<Probe> {
+        let (start, end) = span(now);
+        let mut url = join(&self.base, ["v2", "logs"]);
+        url.query_pairs_mut().append_pair("start", &start).append_pair("end", &end).append_pair("limit", "1");
+        vec![probe("api", &self.client, url, |reply| rows(NAME, reply, "data").is_ok()).await]
     }
 
     fn is_loopback(&self) -> bool {

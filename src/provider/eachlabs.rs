@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
 use url::Url;
@@ -14,6 +15,7 @@ use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 use super::answer::{Likeness, at, is_true, likeness, link, seconds, text, usd};
 use super::history::{Search, ask, rows};
 use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
+use super::probe::{Probe, probe, span};
 use super::refusal::{describe, refused_create, refused_look, unreadable};
 use super::{
     Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
@@ -119,6 +121,17 @@ impl Provider for Eachlabs {
         let url = join(&self.base, ["prediction", &prediction.prediction_id, "cancel"]);
         let reply = self.client.look(Method::POST, url).await?;
         if reply.status.is_success() { Ok(()) } else { Err(refused_look(NAME, &reply)) }
+    }
+
+    async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe> {
+        let (from, to) = span(now);
+        let mut url = join(&self.base, ["executions"]);
+        url.query_pairs_mut()
+            .append_pair("model", wire_model)
+            .append_pair("from", &from)
+            .append_pair("to", &to)
+            .append_pair("limit", "1");
+        vec![probe("api", &self.client, url, |reply| rows(NAME, reply, "executions").is_ok()).await]
     }
 
     fn is_loopback(&self) -> bool {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::Value;
 use url::Url;
@@ -14,12 +15,16 @@ use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
 use super::answer::{Likeness, at, is_true, likeness, link, message, seconds, text, usd};
 use super::history::{Search, rows};
 use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
+use super::probe::{Probe, probe, span};
 use super::refusal::{describe, refused_create, refused_look, unreadable};
 use super::{
     Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
 };
 
 const NAME: ProviderName = ProviderName::Fal;
+
+/// The id of a request that nobody made.
+const NOBODYS: &str = "00000000-0000-0000-0000-000000000000";
 
 /// The fal.ai queue API.
 pub struct Fal {
@@ -163,6 +168,30 @@ impl Provider for Fal {
         let url = self.follow(prediction.cancel_url.as_ref(), &submission.wire_model, id, Some("cancel"));
         let reply = self.client.look(Method::PUT, url).await?;
         if reply.status.is_success() { Ok(()) } else { Err(refused_look(NAME, &reply)) }
+    }
+
+    async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe> {
+        // The queue lists nothing: it is asked for a request that nobody made, and its own error is the right answer.
+        let unmade = self.follow(None, wire_model, NOBODYS, Some("status"));
+        let is_fals = |reply: &Reply| match &reply.json {
+            Some(body) => reply.status == 404 || (reply.status.is_client_error() && is_error(body)),
+            None => false,
+        };
+        let (start, end) = span(now);
+        let mut history = join(&self.platform, ["models", "requests", "by-endpoint"]);
+        history
+            .query_pairs_mut()
+            .append_pair("endpoint_id", wire_model)
+            .append_pair("start", &start)
+            .append_pair("end", &end)
+            .append_pair("limit", "1");
+        let is_history = |reply: &Reply| rows(NAME, reply, "items").is_ok();
+        let (queue, platform) = futures_util::future::join(
+            probe("api", &self.client, unmade, is_fals),
+            probe("history", &self.client, history, is_history),
+        )
+        .await;
+        vec![queue, platform]
     }
 
     fn is_loopback(&self) -> bool {

@@ -181,6 +181,11 @@ impl ApiClient {
         })
     }
 
+    /// Whom it calls.
+    pub(super) fn provider(&self) -> ProviderName {
+        self.provider
+    }
+
     /// The key it sends, for blotting it out.
     pub(super) fn key(&self) -> &ApiKey {
         &self.key

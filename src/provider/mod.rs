@@ -11,6 +11,7 @@ pub mod fal;
 mod history;
 pub mod http;
 pub mod key;
+pub mod probe;
 #[doc(hidden)]
 pub mod reading;
 mod refusal;
@@ -26,6 +27,7 @@ use serde_json::Value;
 use crate::domain::{Attempt, CostReport, Failure, Prediction, ProviderName};
 
 pub use key::ApiKey;
+pub use probe::{Finding, Probe};
 
 /// A hosted image-to-video API.
 #[async_trait]
@@ -44,6 +46,10 @@ pub trait Provider: Send + Sync {
 
     /// Asks the provider to drop a prediction. It may go on, and bill, all the same.
     async fn cancel(&self, prediction: &Prediction, submission: &Submission) -> Result<(), Failure>;
+
+    /// Asks each of the provider's addresses for something that costs nothing: whether it answers and takes the key, and
+    /// what time it has. `wire_model` is one of its models.
+    async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe>;
 
     /// Tells whether the provider's base address is this machine: then its links may be too.
     fn is_loopback(&self) -> bool;

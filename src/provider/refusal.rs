@@ -45,14 +45,18 @@ pub(super) fn unreadable(provider: ProviderName, reply: &Reply, what: &str) -> F
 }
 
 fn closed(provider: ProviderName, reply: &Reply) -> Failure {
-    let reason = describe(provider, reply);
+    let (reason, remedy) = (describe(provider, reply), remedy(provider, reply.status));
+    Failure::Closed { reason: format!("{reason}; {remedy}, then run again") }
+}
+
+/// Says what to do about a refused key or account.
+pub(super) fn remedy(provider: ProviderName, status: StatusCode) -> String {
     let variable = provider.key_variable();
-    let remedy = match reply.status {
+    match status {
         StatusCode::UNAUTHORIZED => format!("check the key in {variable}"),
         StatusCode::PAYMENT_REQUIRED => format!("top up the balance at {provider}"),
         _ => format!("top up the balance at {provider}, or check what the key in {variable} may do"),
-    };
-    Failure::Closed { reason: format!("{reason}; {remedy}, then run again") }
+    }
 }
 
 /// `eachlabs answered 429: too many requests`.

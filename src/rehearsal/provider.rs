@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use serde_json::Map;
 use tokio::time::sleep;
 
 use crate::domain::{Failure, Prediction, ProviderName};
-use crate::provider::{Acceptance, Doubt, Look, Provider, Submission, Trace};
+use crate::provider::{Acceptance, Doubt, Look, Probe, Provider, Submission, Trace};
 use crate::simulator::Api;
 use crate::simulator::prediction::{End, Order};
 use crate::worker::pace::Kind;
@@ -128,6 +129,10 @@ impl Provider for PlayedProvider {
     async fn cancel(&self, prediction: &Prediction, _: &Submission) -> Result<(), Failure> {
         self.stage.world().cancel(api(self.name), &prediction.prediction_id, self.stage.now());
         Ok(())
+    }
+
+    async fn probe(&self, _: &str, _: Timestamp) -> Vec<Probe> {
+        Vec::new()
     }
 
     fn is_loopback(&self) -> bool {

@@ -19,7 +19,7 @@ use overnight::domain::{
 use overnight::output::{
     ByteStream, ClipSource, Damage, Fetch, FetchError, Fetcher, LocalStore, OutputError, OutputStore, Place,
 };
-use overnight::provider::{Acceptance, Doubt, Look, Provider, Submission, Trace};
+use overnight::provider::{Acceptance, Doubt, Look, Probe, Provider, Submission, Trace};
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{JobFilter, JobRecord, NewBatch, ProviderLimits, Queue, Selection};
 use overnight::worker::{Pace, Pool, PoolError, PoolOptions, Rest, Tools};
@@ -96,6 +96,10 @@ impl Provider for Scripted {
 
     async fn cancel(&self, _: &Prediction, _: &Submission) -> Result<(), Failure> {
         Ok(())
+    }
+
+    async fn probe(&self, _: &str, _: Timestamp) -> Vec<Probe> {
+        Vec::new()
     }
 
     fn is_loopback(&self) -> bool {
