@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::cut::cut;
 use crate::domain::SavedFile;
 
-use super::{ByteStream, Damage, FetchError, OutputError, OutputStore, Place, container};
+use super::{ByteStream, Damage, FetchError, OutputError, OutputStore, Place, container, space};
 
 /// Chunks that may wait for the disk, before the network has to.
 const CHUNKS_AHEAD: usize = 16;
@@ -68,6 +68,12 @@ impl OutputStore for LocalStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Damage::Missing),
             Err(error) => Some(Damage::Unreadable(error.to_string())),
         }
+    }
+
+    async fn space(&self, folder: &Path) -> Result<Option<u64>, OutputError> {
+        let (folder, path) = (folder.to_owned(), folder.to_owned());
+        let found = tokio::task::spawn_blocking(move || space::of(&folder)).await.map_err(io::Error::other);
+        found.and_then(|found| found).map_err(|error| OutputError::Store { path, error })
     }
 }
 

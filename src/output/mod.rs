@@ -5,9 +5,10 @@
 pub mod container;
 pub mod fetch;
 pub mod local;
+mod space;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 
 use async_trait::async_trait;
@@ -42,6 +43,10 @@ pub trait OutputStore: Send + Sync {
 
     /// Tells what has become of a file that was saved; `None` when it is as it was.
     async fn check(&self, saved: &SavedFile) -> Option<Damage>;
+
+    /// Tells how many bytes of clips a folder has space for, if it takes any; `None` where nobody can tell. Nothing is
+    /// left behind, and a folder that is not there is not made.
+    async fn space(&self, folder: &Path) -> Result<Option<u64>, OutputError>;
 }
 
 /// Where a clip belongs.

@@ -51,4 +51,8 @@ impl OutputStore for PlayedClips {
     async fn check(&self, _: &SavedFile) -> Option<Damage> {
         Some(Damage::Missing)
     }
+
+    async fn space(&self, _: &Path) -> Result<Option<u64>, OutputError> {
+        Ok(None)
+    }
 }

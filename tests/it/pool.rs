@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -212,6 +212,10 @@ impl OutputStore for FullDisk {
 
     async fn check(&self, _: &SavedFile) -> Option<Damage> {
         None
+    }
+
+    async fn space(&self, _: &Path) -> Result<Option<u64>, OutputError> {
+        Ok(Some(0))
     }
 }
 
