@@ -1,7 +1,9 @@
 //! Every flag, with the help a user reads.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::{JobState, Money, ProviderName};
@@ -9,14 +11,13 @@ use crate::manifest::{Layout, Preset};
 use crate::simulator::Fault;
 use crate::simulator::options::FaultRule;
 
+use super::examples;
+
 /// Renders product catalogues in bulk: a manifest of images and prompts becomes clips on disk, none paid twice, none
 /// lost, whatever is cut.
 #[derive(Debug, Parser)]
 #[command(name = "overnight", version, max_term_width = 100)]
-#[command(
-    after_help = "Exit codes: 0 all jobs succeeded · 1 could not go on · 2 usage or manifest error, nothing \
-loaded · 3 finished, but some jobs failed or are in doubt · 4 stopped at the budget · 130 interrupted, state saved"
-)]
+#[command(after_help = examples::FIRST_NIGHT)]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -86,8 +87,10 @@ pub enum Command {
     /// Show one job with its attempts
     Show(ShowArgs),
     /// Make failed or cancelled jobs go on; what is paid is not paid again
+    #[command(after_help = examples::RETRY)]
     Retry(SelectArgs),
     /// Take jobs back that are not paid yet; others when they are named
+    #[command(after_help = examples::CANCEL)]
     Cancel(SelectArgs),
     /// Decide about a job in doubt
     Resolve(ResolveArgs),
@@ -169,7 +172,7 @@ pub struct ManifestArgs {
     #[arg(long)]
     pub model: Option<String>,
     /// The providers that may be used, in order of preference [default: all that offer the model]
-    #[arg(long, value_delimiter = ',', value_name = "P,P")]
+    #[arg(long, value_delimiter = ',', value_name = "P,P", value_parser = one_of(ProviderName::ALL, ProviderName::as_str))]
     pub via: Vec<ProviderName>,
     /// The batch's name [default: the first file's name]
     #[arg(long, value_name = "NAME")]
@@ -227,6 +230,14 @@ fn fault_help() -> String {
     )
 }
 
+/// A parser that knows the names, so that a slip is told the nearest and the shell can complete them.
+fn one_of<T, const N: usize>(all: [T; N], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.map(name)).try_map(|word| word.parse())
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((field, value)) if !field.trim().is_empty() => Ok((field.trim().to_owned(), value.to_owned())),
@@ -236,6 +247,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 /// `run`.
 #[derive(Clone, Debug, Default, Args)]
+#[command(after_help = examples::RUN)]
 pub struct RunArgs {
     /// Only this batch
     #[arg(long, value_name = "NAME")]
@@ -256,6 +268,7 @@ pub struct RunArgs {
 
 /// `status`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::STATUS)]
 pub struct StatusArgs {
     /// Only this batch
     #[arg(long, value_name = "NAME")]
@@ -270,12 +283,13 @@ pub struct StatusArgs {
 
 /// `jobs`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::JOBS)]
 pub struct JobsArgs {
     /// Only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
     /// Only jobs in this state
-    #[arg(long)]
+    #[arg(long, value_parser = one_of(JobState::ALL, JobState::as_str))]
     pub state: Option<JobState>,
     /// As a JSON array
     #[arg(long)]
@@ -284,6 +298,7 @@ pub struct JobsArgs {
 
 /// `show`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::SHOW)]
 pub struct ShowArgs {
     /// A row's id, or a job's number
     pub job: String,
@@ -302,7 +317,7 @@ pub struct SelectArgs {
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
     /// Only jobs in this state
-    #[arg(long)]
+    #[arg(long, value_parser = one_of(JobState::ALL, JobState::as_str))]
     pub state: Option<JobState>,
     /// Only these jobs, by row id or number
     #[arg(value_name = "JOB")]
@@ -311,7 +326,7 @@ pub struct SelectArgs {
 
 /// `resolve`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("decision").required(true))]
+#[command(group = clap::ArgGroup::new("decision").required(true), after_help = examples::RESOLVE)]
 pub struct ResolveArgs {
     /// A row's id, or a job's number
     pub job: String,
@@ -331,7 +346,7 @@ pub struct ResolveArgs {
 
 /// `verify`.
 #[derive(Debug, Args)]
-#[command(after_help = "Ends with exit code 3 when a clip is not as it was saved.")]
+#[command(after_help = examples::VERIFY)]
 pub struct VerifyArgs {
     /// Only this batch
     #[arg(long, value_name = "NAME")]
@@ -343,6 +358,7 @@ pub struct VerifyArgs {
 
 /// `export`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::EXPORT)]
 pub struct ExportArgs {
     /// Only this batch
     #[arg(long, value_name = "NAME")]
@@ -363,6 +379,7 @@ pub enum ExportFormat {
 
 /// `models`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::MODELS)]
 pub struct ModelsArgs {
     /// Only this model, with all its fields
     pub model: Option<String>,
@@ -370,6 +387,7 @@ pub struct ModelsArgs {
 
 /// `simulate`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::SIMULATE)]
 pub struct SimulateArgs {
     /// Port on 127.0.0.1; 0 takes a free one
     #[arg(long, default_value_t = 8765)]
@@ -402,6 +420,7 @@ pub struct SimulateArgs {
 
 /// `demo`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::DEMO)]
 pub struct DemoArgs {
     /// Folder for the demo's queue and clips
     #[arg(long, default_value = "renders/demo", value_name = "DIR")]

@@ -7,6 +7,7 @@ mod batch_file;
 mod decide;
 mod demo;
 mod estimate;
+mod examples;
 mod exit;
 mod export;
 mod jobs;

@@ -23,4 +23,5 @@ mod rehearse;
 mod secrets;
 mod shops;
 mod trouble;
+mod ways;
 mod worker;

@@ -1,0 +1,82 @@
+//! The examples at the end of each command's `--help`: lines that can be typed as they stand. A test parses each.
+
+/// After the help of `overnight` itself.
+pub(super) const FIRST_NIGHT: &str = "\
+Exit codes: 0 all jobs succeeded · 1 could not go on · 2 usage or manifest error, nothing \
+loaded · 3 finished, but some jobs failed or are in doubt · 4 stopped at the budget · 130 interrupted, state saved
+
+Your first night:
+  overnight demo                                             # see it work: no key, no network
+  overnight load mugs.csv --model kling-v1-standard --check  # your rows, checked and priced
+  overnight run                                              # after the same load without --check
+  overnight status                                           # from another terminal, at any time";
+
+pub(super) const RUN: &str = "\
+Examples:
+  overnight run
+  overnight run --batch spring --budget 25
+  overnight run --watch --log-format json";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  overnight status
+  overnight status --batch spring --watch
+  overnight status --json";
+
+pub(super) const JOBS: &str = "\
+Examples:
+  overnight jobs --state failed
+  overnight jobs --batch spring --json";
+
+pub(super) const SHOW: &str = "\
+Examples:
+  overnight show MUG-001
+  overnight show MUG-001 --batch spring --json";
+
+pub(super) const RETRY: &str = "\
+Examples:
+  overnight retry
+  overnight retry --batch spring --state cancelled
+  overnight retry MUG-001 MUG-002";
+
+pub(super) const CANCEL: &str = "\
+Examples:
+  overnight cancel --batch spring
+  overnight cancel MUG-001 MUG-002";
+
+pub(super) const RESOLVE: &str = "\
+`overnight show JOB` tells when it was sent and where to: look there whether the provider has it.
+
+Examples:
+  overnight resolve MUG-001 --adopt 7f3c2a10-5b1e-4f57-9c0e-2a51d0c7e1aa
+  overnight resolve MUG-001 --resubmit
+  overnight resolve MUG-001 --batch spring --fail";
+
+pub(super) const VERIFY: &str = "\
+Ends with exit code 3 when a clip is not as it was saved.
+
+Examples:
+  overnight verify
+  overnight verify --batch spring --fix";
+
+pub(super) const EXPORT: &str = "\
+Examples:
+  overnight export > clips.csv
+  overnight export --batch spring --format jsonl";
+
+pub(super) const MODELS: &str = "\
+Examples:
+  overnight models
+  overnight models kling-v1-standard";
+
+pub(super) const SIMULATE: &str = "\
+Prints the environment that points other commands at it.
+
+Examples:
+  overnight simulate --speed 60
+  overnight simulate --port 0 --fault garbage=0.2 --fault poll:server-error=0.1 --no-history";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  overnight demo
+  overnight demo --dir /tmp/overnight-demo";
