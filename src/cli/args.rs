@@ -12,6 +12,7 @@ use crate::simulator::Fault;
 use crate::simulator::options::FaultRule;
 
 use super::examples;
+use super::ways_args::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs};
 
 /// Renders product catalogues in bulk: a manifest of images and prompts becomes clips on disk, none paid twice, none
 /// lost, whatever is cut.
@@ -104,6 +105,14 @@ pub enum Command {
     Simulate(SimulateArgs),
     /// Render a sample catalogue on the simulator: needs no key and no network
     Demo(DemoArgs),
+    /// Write a config file with every key, its default and what it means
+    Init(InitArgs),
+    /// Check config, keys, providers, clock, disk and queue, and say what to do
+    Doctor(DoctorArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual's page, or write one for each command
+    Man(ManArgs),
 }
 
 /// `load`.

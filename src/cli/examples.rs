@@ -11,6 +11,32 @@ Your first night:
   overnight run                                              # after the same load without --check
   overnight status                                           # from another terminal, at any time";
 
+pub(super) const INIT: &str = "\
+Every key is in it, commented out with its default and what it means.
+
+Examples:
+  overnight init
+  overnight init --config nights/spring.toml";
+
+pub(super) const DOCTOR: &str = "\
+Changes nothing and costs nothing: each provider is asked for one row of its history, all at once, and given 5 seconds. \
+Ends with exit code 1 when something is a problem; a warning is none.
+
+Examples:
+  overnight doctor
+  overnight doctor --json";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  overnight completions bash > ~/.local/share/bash-completion/completions/overnight
+  overnight completions zsh > ~/.zfunc/_overnight
+  overnight completions fish > ~/.config/fish/completions/overnight.fish";
+
+pub(super) const MAN: &str = "\
+Examples:
+  overnight man > overnight.1
+  overnight man --out ~/.local/share/man/man1";
+
 pub(super) const RUN: &str = "\
 Examples:
   overnight run

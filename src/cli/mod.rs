@@ -6,12 +6,15 @@ mod bar;
 mod batch_file;
 mod decide;
 mod demo;
+mod doctor;
 mod estimate;
 mod examples;
 mod exit;
 mod export;
+mod init;
 mod jobs;
 mod load;
+mod manual;
 mod models;
 mod outlook;
 mod progress;
@@ -23,6 +26,7 @@ mod simulate;
 mod status;
 mod summary;
 mod verify;
+mod ways_args;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -76,5 +80,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Models(args) => models::models(&global, args),
         Command::Simulate(args) => simulate::simulate(args).await,
         Command::Demo(args) => demo::demo(&global, args).await,
+        Command::Init(args) => init::init(&global, args),
+        Command::Doctor(args) => doctor::doctor(&global, args).await,
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::man(args),
     }
 }

@@ -24,11 +24,16 @@ pub(super) fn note(text: impl std::fmt::Display) {
 /// Tells what failed: the error, its causes, and on a line of its own what to do.
 pub(super) fn error(error: &anyhow::Error) {
     let text = format!("{error:#}");
-    let mut parts = text.splitn(2, "\nhint: ");
-    note(format_args!("error: {}", parts.next().unwrap_or_default()));
-    if let Some(hint) = parts.next() {
+    let (what, hint) = apart(&text);
+    note(format_args!("error: {what}"));
+    if let Some(hint) = hint {
         note(format_args!("hint: {hint}"));
     }
+}
+
+/// Takes a message and what it says to do about it apart.
+pub(super) fn apart(text: &str) -> (&str, Option<&str>) {
+    text.split_once("\nhint: ").map_or((text, None), |(what, hint)| (what, Some(hint)))
 }
 
 /// Tells whether an error is only that nobody reads on: `overnight jobs | head`.

@@ -96,6 +96,11 @@ impl Setup {
         Ok(Arc::new(SqliteQueue::open(&self.config.queue)?))
     }
 
+    /// Opens the queue that is there to look at: of an older version it stays.
+    pub(super) fn queue_to_look_at(&self) -> anyhow::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::open_to_look(&self.config.queue)?))
+    }
+
     /// Opens the queue, or makes it.
     pub(super) fn queue_or_new(&self) -> anyhow::Result<Arc<dyn Queue>> {
         Ok(Arc::new(SqliteQueue::open_or_create(&self.config.queue)?))
@@ -123,26 +128,29 @@ impl Setup {
 
     /// The providers whose keys are set.
     pub(super) fn providers(&self) -> anyhow::Result<BTreeMap<ProviderName, Arc<dyn Provider>>> {
-        let mut providers: BTreeMap<ProviderName, Arc<dyn Provider>> = BTreeMap::new();
-        for name in ProviderName::ALL {
-            let variable = name.key_variable();
-            let Some(text) = self.environment.get(variable).filter(|text| !text.is_empty()) else { continue };
-            let key = ApiKey::new(text).map_err(|error| Usage(format!("{variable} {error}")))?;
-            let (base, clock) = (self.config.base_url(name), Arc::clone(&self.clock));
-            let provider: Arc<dyn Provider> = match name {
-                ProviderName::Eachlabs => {
-                    let auth = match self.config.eachlabs_auth() {
-                        EachlabsAuth::XApiKey => Auth::XApiKey,
-                        EachlabsAuth::Bearer => Auth::Bearer,
-                    };
-                    Arc::new(Eachlabs::new(base, &key, auth, clock)?)
-                }
-                ProviderName::Aimlapi => Arc::new(Aimlapi::new(base, &key, clock)?),
-                ProviderName::Fal => Arc::new(Fal::new(base, self.config.fal_api_url(), &key, clock)?),
-            };
-            providers.insert(name, provider);
-        }
-        Ok(providers)
+        let of = |name| Ok(self.provider(name)?.map(|provider| (name, provider)));
+        ProviderName::ALL.into_iter().filter_map(|name| of(name).transpose()).collect()
+    }
+
+    /// A provider, if its key is set.
+    pub(super) fn provider(&self, name: ProviderName) -> anyhow::Result<Option<Arc<dyn Provider>>> {
+        let variable = name.key_variable();
+        let Some(text) = self.environment.get(variable).filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let key = ApiKey::new(text).map_err(|error| Usage(format!("{variable} {error}")))?;
+        let (base, clock) = (self.config.base_url(name), Arc::clone(&self.clock));
+        Ok(Some(match name {
+            ProviderName::Eachlabs => {
+                let auth = match self.config.eachlabs_auth() {
+                    EachlabsAuth::XApiKey => Auth::XApiKey,
+                    EachlabsAuth::Bearer => Auth::Bearer,
+                };
+                Arc::new(Eachlabs::new(base, &key, auth, clock)?)
+            }
+            ProviderName::Aimlapi => Arc::new(Aimlapi::new(base, &key, clock)?),
+            ProviderName::Fal => Arc::new(Fal::new(base, self.config.fal_api_url(), &key, clock)?),
+        }))
     }
 
     /// The limits of a provider.
