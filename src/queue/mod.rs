@@ -4,6 +4,7 @@
 //! [`Lease`] its claim gave, and is refused when the lease has passed to somebody else. What a call returned as done
 //! survives power loss.
 
+pub mod bill;
 pub mod claim;
 pub mod health;
 pub mod record;
@@ -20,6 +21,7 @@ use crate::domain::{
     ProviderName,
 };
 
+pub use bill::{BillBy, BillLine, BillSums};
 pub use claim::{Claim, ClaimRequest, Claimed, ProviderLimits, Room, Standing, Step, Wall};
 pub use health::Health;
 pub use record::{AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, Status};
@@ -163,6 +165,9 @@ pub trait Queue: Send + Sync {
 
     /// Tells counts, spend and pace.
     async fn status(&self, batch: Option<String>) -> Result<Status>;
+
+    /// Sums what the attempts of a batch, or of all, have cost.
+    async fn bill(&self, by: BillBy, batch: Option<String>) -> Result<Vec<BillLine>>;
 
     /// Lists jobs in order, from the one after `after`, at most `most`.
     async fn jobs(&self, filter: JobFilter, after: Option<JobId>, most: usize) -> Result<Vec<JobRecord>>;

@@ -4,6 +4,7 @@
 //! connection that writes. Whoever wrote is answered after the commit, so what was answered is on disk.
 
 mod advance;
+mod bill;
 mod claim;
 mod clock;
 mod creates;
@@ -37,8 +38,8 @@ use crate::cut::cut;
 use crate::domain::{Gate, JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName};
 
 use super::{
-    AttemptRecord, Cancelled, ClaimRequest, Claimed, Decision, Health, JobFilter, JobRecord, Miscount,
-    NewBatch, Queue, QueueError, Result, Selection, Staging, Status, Step,
+    AttemptRecord, BillBy, BillLine, Cancelled, ClaimRequest, Claimed, Decision, Health, JobFilter, JobRecord,
+    Miscount, NewBatch, Queue, QueueError, Result, Selection, Staging, Status, Step,
 };
 use pace::LastCounts;
 use pool_lock::PoolLock;
@@ -243,6 +244,10 @@ impl Queue for SqliteQueue {
 
     async fn status(&self, batch: Option<String>) -> Result<Status> {
         self.read(move |connection| query::status(connection, batch.as_deref())).await
+    }
+
+    async fn bill(&self, by: BillBy, batch: Option<String>) -> Result<Vec<BillLine>> {
+        self.read(move |connection| bill::bill(connection, by, batch.as_deref())).await
     }
 
     async fn jobs(&self, filter: JobFilter, after: Option<JobId>, most: usize) -> Result<Vec<JobRecord>> {
