@@ -97,6 +97,8 @@ pub enum Command {
     Resolve(ResolveArgs),
     /// Check that every clip is on disk as it was saved
     Verify(VerifyArgs),
+    /// Sum what was paid by batch, day, model or route
+    Bill(BillArgs),
     /// Write one record for each job
     Export(ExportArgs),
     /// Show the models: fields, limits, prices, routes
@@ -363,6 +365,42 @@ pub struct VerifyArgs {
     /// Fetch what is missing or damaged again, over what is there; costs nothing
     #[arg(long)]
     pub fix: bool,
+}
+
+/// `bill`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "attempts: submissions a provider took, or may have taken; refused: turned away, never to be paid. The estimate \
+is that of the settled attempts, to hold their cost against; refunds are those among them that failed and were not billed. \
+reserved: what open attempts may cost; at risk: the part of it that is in doubt.
+
+Examples:
+  overnight bill
+  overnight bill --batch spring --by day --json"
+)]
+pub struct BillArgs {
+    /// Only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// What there is a line for each of; days are those of submission, in UTC
+    #[arg(long, value_enum, default_value = "batch")]
+    pub by: By,
+    /// As one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a bill has a line for each of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum By {
+    /// A batch.
+    Batch,
+    /// A day of submission.
+    Day,
+    /// A model.
+    Model,
+    /// A provider and its name for the model.
+    Route,
 }
 
 /// `export`.

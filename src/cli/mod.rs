@@ -4,6 +4,7 @@
 mod args;
 mod bar;
 mod batch_file;
+mod bill;
 mod decide;
 mod demo;
 mod doctor;
@@ -76,6 +77,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Cancel(args) => decide::cancel(&global, args).await,
         Command::Resolve(args) => decide::resolve(&global, args).await,
         Command::Verify(args) => verify::verify(&global, args).await,
+        Command::Bill(args) => bill::bill(&global, args).await,
         Command::Export(args) => export::export(&global, args).await,
         Command::Models(args) => models::models(&global, args),
         Command::Simulate(args) => simulate::simulate(args).await,

@@ -5,6 +5,7 @@
 pub mod properties;
 mod support;
 
+mod bill;
 mod budget;
 mod cli;
 mod corpus;

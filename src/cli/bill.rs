@@ -1,0 +1,71 @@
+//! `bill`: what was paid, summed by batch, day, model or route.
+
+use serde_json::{Value, json};
+
+use crate::queue::{BillBy, BillLine, BillSums};
+
+use super::args::{BillArgs, By, Global};
+use super::exit::Exit;
+use super::render;
+use super::setup::Setup;
+
+impl From<By> for BillBy {
+    fn from(by: By) -> Self {
+        match by {
+            By::Batch => Self::Batch,
+            By::Day => Self::Day,
+            By::Model => Self::Model,
+            By::Route => Self::Route,
+        }
+    }
+}
+
+/// Shows the bill.
+pub(super) async fn bill(global: &Global, args: BillArgs) -> anyhow::Result<Exit> {
+    let setup = Setup::of(global)?;
+    let by = BillBy::from(args.by);
+    let lines = setup.queue()?.bill(by, args.batch).await?;
+    let total: BillSums = lines.iter().map(|line| line.sums).sum();
+    if args.json {
+        render::json(&contract(by, &lines, &total)?)?;
+    } else {
+        render::table(&table(by, &lines, &total))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// The stable form other programs read.
+fn contract(by: BillBy, lines: &[BillLine], total: &BillSums) -> anyhow::Result<Value> {
+    let line = |line: &BillLine| {
+        let mut object = serde_json::to_value(line.sums)?;
+        object[by.as_str()] = json!(line.name);
+        Ok(object)
+    };
+    let lines: Vec<Value> = lines.iter().map(line).collect::<anyhow::Result<_>>()?;
+    Ok(json!({ "by": by.as_str(), "lines": lines, "total": total }))
+}
+
+fn table(by: BillBy, lines: &[BillLine], total: &BillSums) -> Vec<Vec<String>> {
+    let head = [by.as_str(), "attempts", "refused", "estimate", "cost", "refunds", "reserved", "at risk"];
+    let mut table = vec![head.map(String::from).to_vec()];
+    table.extend(lines.iter().map(|line| row(render::clipped(&line.name, 64), &line.sums)));
+    table.push(row("total".into(), total));
+    table
+}
+
+fn row(name: String, sums: &BillSums) -> Vec<String> {
+    let refunds = match sums.refunds {
+        0 => "-".into(),
+        refunds => format!("{refunds} of ${}", sums.refunded_usd),
+    };
+    vec![
+        name,
+        sums.attempts.to_string(),
+        sums.refused.to_string(),
+        format!("${}", sums.estimate_usd),
+        format!("${}", sums.cost_usd),
+        refunds,
+        format!("${}", sums.reserved_usd),
+        format!("${}", sums.at_risk_usd),
+    ]
+}
