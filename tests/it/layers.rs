@@ -53,6 +53,11 @@ fn arrows_point_one_way() {
     assert_free_of("provider", &["crate::worker", "crate::cli", "crate::queue", "crate::output"]);
     assert_free_of("output", &["crate::worker", "crate::cli", "crate::queue", "crate::provider"]);
     assert_free_of("manifest", &["crate::worker", "crate::cli", "crate::queue", "crate::provider"]);
+    assert_free_of(
+        "report",
+        &["crate::cli", "crate::worker", "crate::provider", "crate::output", "queue::sqlite"],
+    );
+    assert_free_of("report", &["tokio", "std::fs", "Timestamp::now", "Uuid", "fastrand"]);
     assert_free_of("worker", &["crate::cli", "queue::sqlite", "LocalStore", "Eachlabs", "rusqlite"]);
 }
 
@@ -70,7 +75,9 @@ fn a_rehearsal_touches_nothing_outside_and_nobody_but_the_command_line_uses_it()
     ];
     assert_free_of("rehearsal", &outside);
     assert_free_of("rehearsal", &["spawn_blocking", "Timestamp::now", "SystemTime", "SystemClock"]);
-    for folder in ["domain", "queue", "provider", "output", "worker", "manifest", "catalog", "simulator"] {
+    for folder in
+        ["domain", "queue", "provider", "output", "worker", "manifest", "catalog", "report", "simulator"]
+    {
         assert_free_of(folder, &["crate::rehearsal"]);
     }
 }
@@ -85,7 +92,7 @@ fn the_simulator_shares_no_code_with_the_clients() {
 
 #[test]
 fn sql_stands_in_the_sqlite_folder_only() {
-    for folder in ["cli", "worker", "provider", "output", "manifest", "domain"] {
+    for folder in ["cli", "worker", "provider", "output", "manifest", "report", "domain"] {
         assert_free_of(folder, &["SELECT ", "INSERT INTO", "rusqlite"]);
     }
 }

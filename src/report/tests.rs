@@ -1,0 +1,174 @@
+//! The page as it is written, whatever the queue holds.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::{CostSource, JobId, JobState, Money, ProviderName};
+use crate::queue::{BatchStatus, BillBy, BillLine, BillSums, Status};
+
+/// Everything that ever became markup where it should not have.
+const MARKUP: &str = "\"'><script>alert(1)</script></title></style><!--{{script}}&amp;";
+
+fn job(number: i64, id: &str, prompt: &str, image: &str) -> JobRecord {
+    let input = json!({ "prompt": prompt, "image": image });
+    JobRecord {
+        job_id: JobId(number),
+        batch: "spring".into(),
+        id: id.into(),
+        line: 2,
+        state: JobState::Succeeded,
+        model: "kling-v1-standard".into(),
+        provider: Some(ProviderName::Eachlabs),
+        prediction_id: Some("0b1c2d3e".into()),
+        attempts: 1,
+        estimate_usd: Money::from_micros(225_000),
+        cost_usd: Some(Money::from_micros(225_000)),
+        cost_source: Some(CostSource::Reported),
+        output: Some(format!("/w/renders/spring/SKU-{number}.mp4")),
+        bytes: Some(3_000_000),
+        sha256: Some("ab".into()),
+        error: None,
+        queued_at: "2026-08-20T20:00:00Z".parse().unwrap(),
+        submitted_at: Some("2026-08-20T22:00:00Z".parse().unwrap()),
+        finished_at: Some("2026-08-20T22:04:40Z".parse().unwrap()),
+        input: serde_json::from_value(input).unwrap(),
+        due_at: None,
+        at_risk: Money::ZERO,
+    }
+}
+
+fn page(batch: &str, jobs: &[JobRecord]) -> String {
+    let mut counts: std::collections::BTreeMap<_, _> = JobState::ALL.map(|state| (state, 0)).into();
+    counts.insert(JobState::Succeeded, 999);
+    counts.insert(JobState::Failed, 1);
+    let batch = BatchStatus {
+        batch: batch.into(),
+        model: "kling-v1-standard".into(),
+        folder: "/w/renders/spring".into(),
+        jobs: counts,
+        spent: Money::from_micros(225_000_000),
+        reserved: Money::ZERO,
+        at_risk: Money::from_micros(450_000),
+        budget: None,
+        finished_lately: 0,
+        lately_from: None,
+    };
+    let sums = BillSums {
+        attempts: 1000,
+        cost_usd: batch.spent,
+        from: Some("2026-08-20T22:00:00Z".parse().unwrap()),
+        until: Some("2026-08-21T06:10:00Z".parse().unwrap()),
+        ..BillSums::default()
+    };
+    let bills = [(BillBy::Batch, vec![BillLine { name: batch.batch.clone(), sums }])];
+    let status = Status { batches: vec![batch], providers: Vec::new() };
+    let now = "2026-08-21T07:00:00Z".parse().unwrap();
+    let head = Head { folder: Path::new("/w"), nonce: "n0nce", now, status: &status, bills: &bills };
+    let mut page = Page::begin(Vec::new(), &head).unwrap();
+    for job in jobs {
+        page.job(job).unwrap();
+    }
+    String::from_utf8(page.end(&head).unwrap()).unwrap()
+}
+
+/// The content of the element with an id.
+fn element<'a>(page: &'a str, id: &str) -> &'a str {
+    let (_, from) = page.split_once(&format!("id=\"{id}\">")).unwrap();
+    from.split_once("</script>").unwrap().0
+}
+
+#[test]
+fn nothing_in_a_queue_becomes_markup() {
+    let mut one = job(1, MARKUP, MARKUP, &format!("https://e.com/{MARKUP}"));
+    one.error = Some(MARKUP.into());
+    let page = page(MARKUP, &[one]);
+    let without = super::TEMPLATE.matches("<script").count();
+    assert_eq!(page.matches("<script").count(), without);
+    assert_eq!(page.matches("</script").count(), without);
+    assert_eq!(page.matches("</style").count(), 1);
+    assert_eq!(page.matches("<!--").count(), 0);
+    assert_eq!(page.matches("'use strict'").count(), 1, "the template's names are the template's alone");
+    assert!(page.contains("<h1>&quot;&#39;&gt;&lt;script&gt;alert(1)"), "{page}");
+    let jobs: Value = serde_json::from_str(element(&page, "jobs")).unwrap();
+    assert_eq!(jobs[0][1], MARKUP);
+    assert_eq!(jobs[0][10], MARKUP);
+}
+
+#[test]
+fn the_page_asks_nobody_for_anything() {
+    let page = page("spring", &[]);
+    let policy = "default-src 'none'; script-src 'nonce-n0nce'; style-src 'nonce-n0nce'; img-src http: https: data:; \
+                  media-src 'self' file:; base-uri 'none'; form-action 'none'";
+    assert!(page.contains(&format!("<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">")));
+    // Not an address in it, but where the data have some; nor a style that loads one.
+    assert!(!page.contains("://") && !page.contains("url(") && !page.contains("@import"), "{page}");
+    assert!(!page.contains(" src="));
+    let links: Vec<&str> = page.split(" href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(links, ["data:,", "#gallery"]);
+    assert!(!page.contains(" style=") && !page.contains("{{"));
+}
+
+#[test]
+fn the_head_tells_how_the_night_went() {
+    let page = page("spring", &[]);
+    for said in [
+        "<title>spring · Overnight</title>",
+        "2026-08-20 22:00 – 2026-08-21 06:10 · as of 2026-08-21 07:00 (UTC)",
+        "<dt>clips</dt><dd>999 of 1000</dd>",
+        "<dt>succeeded</dt><dd>99.9 %</dd>",
+        "<dt>spent</dt><dd>$225</dd>",
+        "<dt>at risk</dt><dd>$0.45</dd>",
+        "<dt>time</dt><dd>8 h 10 min</dd>",
+        "<li class=\"failed\">1 failed</li>",
+    ] {
+        assert!(page.contains(said), "{said} is not in {page}");
+    }
+}
+
+#[test]
+fn a_row_has_what_a_card_shows() {
+    let page = page("spring", &[job(7, "SKU-7", "Turn", "https://e.com/7.png")]);
+    let jobs: Value = serde_json::from_str(element(&page, "jobs")).unwrap();
+    let row = json!([
+        0,
+        "SKU-7",
+        5,
+        "https://e.com/7.png",
+        "Turn",
+        "renders/spring/SKU-7.mp4",
+        "0.225",
+        0,
+        1,
+        280,
+        ""
+    ]);
+    assert_eq!(jobs, json!([row]));
+    let words: Value = serde_json::from_str(element(&page, "words")).unwrap();
+    assert_eq!((&words["states"][5], &words["batches"][0]), (&json!("succeeded"), &json!("spring")));
+    assert_eq!(words["providers"][0], json!(ProviderName::Eachlabs));
+}
+
+#[test]
+fn only_links_a_browser_may_follow_are_kept() {
+    for image in ["javascript:alert(1)//://", "data:image/png;base64,AAAA", "file:///etc/passwd", "x.png"] {
+        let page = page("spring", &[job(1, "a", "p", image)]);
+        let jobs: Value = serde_json::from_str(element(&page, "jobs")).unwrap();
+        assert_eq!(jobs[0][3], "", "{image}");
+    }
+}
+
+#[test]
+fn a_job_takes_some_two_hundred_bytes_and_never_a_kilobyte_and_a_half() {
+    let size = |job: &JobRecord| {
+        page("spring", &[job.clone(), job.clone()]).len() - page("spring", std::slice::from_ref(job)).len()
+    };
+    let prompt = "Slow turntable on a linen cloth, soft light from the left";
+    let usual = job(4711, "MUG-BLUE-4711", prompt, "https://cdn.shop.example.com/products/mug-blue-4711.jpg");
+    assert!(size(&usual) < 220, "{} bytes", size(&usual));
+    let long = "x".repeat(100_000);
+    let mut longest = job(1, "a", &long, &format!("https://e.com/{long}"));
+    longest.error = Some(long);
+    assert!(size(&longest) < 1500, "{} bytes", size(&longest));
+}
