@@ -99,6 +99,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Sum what was paid by batch, day, model or route
     Bill(BillArgs),
+    /// Write one page of HTML: totals, the bill, what needs a human, every clip beside its image
+    Report(ReportArgs),
     /// Write one record for each job
     Export(ExportArgs),
     /// Show the models: fields, limits, prices, routes
@@ -401,6 +403,25 @@ pub enum By {
     Model,
     /// A provider and its name for the model.
     Route,
+}
+
+/// `report`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The page is one file and works offline; it links to the clips where they are, from where it is. Source images are \
+loaded from their own servers only when the reader asks for them.
+
+Examples:
+  overnight report
+  overnight report --batch spring --out renders/spring.html"
+)]
+pub struct ReportArgs {
+    /// Only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Where the page is written; `-` is standard output [default: {batch}.html, or report.html]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// `export`.

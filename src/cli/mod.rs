@@ -21,6 +21,7 @@ mod outlook;
 mod progress;
 mod rehearse;
 mod render;
+mod report;
 mod run;
 mod setup;
 mod simulate;
@@ -78,6 +79,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Resolve(args) => decide::resolve(&global, args).await,
         Command::Verify(args) => verify::verify(&global, args).await,
         Command::Bill(args) => bill::bill(&global, args).await,
+        Command::Report(args) => report::report(&global, args).await,
         Command::Export(args) => export::export(&global, args).await,
         Command::Models(args) => models::models(&global, args),
         Command::Simulate(args) => simulate::simulate(args).await,

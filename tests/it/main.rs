@@ -21,6 +21,7 @@ mod pool;
 mod queue;
 mod readme;
 mod rehearse;
+mod report;
 mod secrets;
 mod shops;
 mod trouble;
