@@ -126,7 +126,8 @@ pub enum Command {
   overnight load mugs.csv --model kling-v1-standard --via eachlabs,fal --budget 25
   overnight load shop.csv --model kling-v1-standard --map id=SKU --map image='Image Src' \\
       --prompt 'Slow turntable of {Title|the product}' --set duration=10
-  overnight load products_export.csv --model kling-v1-standard --preset shopify --prompt 'A slow turn of {Title}'
+  overnight load products_export.csv --model kling-v1-standard --preset shopify \\
+      --prompt 'A slow turn of {Title}'
   overnight load jobs/spring.toml --check")]
 pub struct LoadArgs {
     /// What is loaded.

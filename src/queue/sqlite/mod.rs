@@ -38,8 +38,8 @@ use crate::cut::cut;
 use crate::domain::{Gate, JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName};
 
 use super::{
-    AttemptRecord, BillBy, BillLine, Cancelled, ClaimRequest, Claimed, Decision, Health, JobFilter, JobRecord,
-    Miscount, NewBatch, Queue, QueueError, Result, Selection, Staging, Status, Step,
+    AttemptRecord, BillBy, BillLine, Cancelled, ClaimRequest, Claimed, Decision, Health, JobFilter,
+    JobRecord, Miscount, NewBatch, Queue, QueueError, Result, Selection, Staging, Status, Step,
 };
 use pace::LastCounts;
 use pool_lock::PoolLock;
