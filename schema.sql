@@ -1,5 +1,5 @@
 -- The queue: one SQLite file. Opened with journal_mode = WAL, synchronous = FULL, foreign_keys = ON.
--- Times are whole milliseconds since 1970-01-01 UTC. Money is whole micro-dollars. PRAGMA user_version is 3,
+-- Times are whole milliseconds since 1970-01-01 UTC. Money is whole micro-dollars. PRAGMA user_version is 4,
 -- application_id is 0x6f766e74 ("ovnt").
 --
 -- Conditions name states one by one: for `IN (…)` of more than two SQLite builds a table each time it looks at a row.
@@ -142,6 +142,38 @@ CREATE TABLE providers (
     paused          TEXT,                               -- why no create is sent until a new run; NULL is open
     refuses_looks   INTEGER NOT NULL DEFAULT 0          -- 1 when it refused the key for looks as well
 ) STRICT;
+
+-- Image files on disk that a provider gets as links: each is uploaded to it once, however many rows show it.
+CREATE TABLE uploads (
+    upload_id       INTEGER PRIMARY KEY,                -- also the order in which they are uploaded
+    provider        TEXT    NOT NULL,                   -- to whom
+    sha256          TEXT    NOT NULL,                   -- of the content, which tells one file from another
+    file            TEXT    NOT NULL,                   -- where a row last named it, an absolute path
+    url             TEXT,                               -- where the provider finds it; NULL until it is uploaded
+    expires_at      INTEGER,                            -- when that link ends, where it does
+    due_at          INTEGER,                            -- earliest time of the next try; NULL is uploaded, or refused
+    lease_token     INTEGER,                            -- proof of the right to write; NULL is free to claim
+    lease_pool      TEXT    REFERENCES pools (pool_id), -- the pool that holds the lease
+    failures        INTEGER NOT NULL DEFAULT 0,         -- failed tries in a row; sets the backoff
+    error           TEXT,                               -- what went wrong last
+
+    UNIQUE (provider, sha256),
+    CHECK ((lease_token IS NULL) = (lease_pool IS NULL)),
+    CHECK (url IS NULL OR due_at IS NULL)
+) STRICT;
+
+-- What is to be uploaded, in order.
+CREATE INDEX uploads_due ON uploads (provider, due_at) WHERE due_at IS NOT NULL;
+-- What a pool is uploading: found when the pool is dead.
+CREATE INDEX uploads_leased ON uploads (lease_pool) WHERE lease_pool IS NOT NULL;
+
+-- What a person changed of the runs that are going on. The next run that finds none at work begins without.
+CREATE TABLE controls (
+    name            TEXT    PRIMARY KEY,                -- `paused`, `workers`, `budget`, or `in_flight.` and a provider
+    value           TEXT    NOT NULL,                   -- what it is now
+    set_by          TEXT    NOT NULL,                   -- who changed it
+    set_at          INTEGER NOT NULL                    -- when
+) STRICT, WITHOUT ROWID;
 
 -- Processes that work on this queue.
 CREATE TABLE pools (

@@ -8,7 +8,8 @@ use rusqlite::Connection;
 
 use crate::support::{Workplace, roomy};
 
-const SCHEMAS: [&str; 2] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
+const SCHEMAS: [&str; 3] =
+    [include_str!("schema-1.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 
 /// Writes what a queue holds into a file of an older version, as the program of that time would have.
 fn as_version(version: usize, queue: &Path, older: &Path) {
@@ -40,7 +41,8 @@ fn as_version(version: usize, queue: &Path, older: &Path) {
             ))
             .unwrap_or_else(|error| panic!("{table}: {error}"));
     }
-    for state in JobState::ALL {
+    // Version 3 began to count jobs in their batches.
+    for state in JobState::ALL.into_iter().filter(|_| version < 3) {
         let count = format!(
             "DELETE FROM job_counts WHERE state = '{state}';
              INSERT INTO job_counts SELECT batch_id, '{state}', {state} FROM new.batches WHERE {state} > 0"

@@ -278,7 +278,7 @@ fn a_queue_of_an_older_version_is_looked_at_and_not_brought_over() {
     file.pragma_update(None, "user_version", 2).expect("it is set");
     let doctor = Doctor::visits(&workplace);
     doctor.assert_ends(true);
-    doctor.assert("queue", "ok", "of version 2: the next `overnight run` or `load` brings it to 3");
+    doctor.assert("queue", "ok", "of version 2: the next `overnight run` or `load` brings it to 4");
     let version: i64 = file.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version");
     assert_eq!(version, 2);
 }

@@ -18,7 +18,11 @@ const APPLICATION_ID: i32 = 0x6f76_6e74;
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
 /// How what a queue of version `index + 1` holds goes over into one of the newest version.
-const FROM: [&str; 2] = [include_str!("migrations/from_1.sql"), include_str!("migrations/from_2.sql")];
+const FROM: [&str; 3] = [
+    include_str!("migrations/from_1.sql"),
+    include_str!("migrations/from_2.sql"),
+    include_str!("migrations/from_3.sql"),
+];
 
 /// The version this program writes.
 pub(super) const VERSION: usize = FROM.len() + 1;

@@ -1,0 +1,12 @@
+-- What a queue of version 3 holds, into tables of the newest version. The old ones have `_old` behind their names.
+
+INSERT INTO pools SELECT * FROM pools_old;
+INSERT INTO meta SELECT * FROM meta_old;
+INSERT INTO attempts SELECT * FROM attempts_old;
+INSERT INTO jobs SELECT * FROM jobs_old;
+
+-- The copied attempts have been booked a second time.
+DELETE FROM providers;
+INSERT INTO providers SELECT * FROM providers_old;
+
+INSERT INTO batches SELECT * FROM batches_old;
