@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::prediction::{End, Order, Prediction};
-use super::rules::ModelRules;
+use super::rules::{Flaw, ModelRules, Wrong};
 use super::world::{NoRoom, World};
 
 /// Predictions take up to this much more or less than usual.
@@ -25,7 +25,9 @@ impl World {
         self.find_room(api, now)?;
         let spread = 1.0 + SPREAD * (2.0 * self.chance_of_next(api).f64() - 1.0);
         let takes = Duration::try_from_secs_f64(rules.typical_s * spread / self.options().speed.max(0.001));
-        let end = match rules.check(&input) {
+        let missing = self.storage().missing(api, &input);
+        let missing = missing.map(|field| Wrong { field: field.to_owned(), flaw: Flaw::NotFound });
+        let end = match rules.check(&input).and_then(|()| missing.map_or(Ok(()), Err)) {
             Err(wrong) => End::Refusal(wrong),
             Ok(()) if fails => End::Failure,
             Ok(()) => End::Clip,

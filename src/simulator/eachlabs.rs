@@ -22,7 +22,7 @@ const CREATE_FIELDS: [&str; 5] = ["model", "input", "version", "webhook_url", "w
 
 const HISTORY: History = History { api: Api::Eachlabs, from: "from", to: "to", offset: "offset", days: 90 };
 
-struct Eachlabs;
+pub(super) struct Eachlabs;
 
 impl Manners for Eachlabs {
     const API: Api = Api::Eachlabs;

@@ -16,7 +16,7 @@ use super::wire::object;
 use super::world::Cancelled;
 use super::{Api, Call};
 
-struct Fal;
+pub(super) struct Fal;
 
 impl Manners for Fal {
     const API: Api = Api::Fal;
@@ -195,6 +195,7 @@ pub(super) fn outcome(shared: &Shared, prediction: &Prediction, life_s: u64, now
                 Flaw::Missing => "missing",
                 Flaw::NotAllowed => "value_error",
                 Flaw::Unknown => "extra_forbidden",
+                Flaw::NotFound => "file_download_error",
             };
             error(kind, &["body", field], flaw.message())
         }

@@ -35,11 +35,28 @@ pub struct Entry {
     pub downloads: u32,
 }
 
+/// One uploaded file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredFile {
+    /// Who has it.
+    pub api: Api,
+    /// What it is called there.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// Its length.
+    pub bytes: usize,
+    /// The SHA-256 of its content, in hexadecimal.
+    pub sha256: String,
+}
+
 /// Everything the simulated providers took.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Ledger {
     /// The accepted creates, in order.
     pub entries: Vec<Entry>,
+    /// The files that were uploaded, in order.
+    pub files: Vec<StoredFile>,
     /// Create calls seen, refused ones among them.
     pub creates_seen: u64,
     /// Creates refused because too many were running.

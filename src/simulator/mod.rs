@@ -20,12 +20,13 @@ pub mod prediction;
 pub mod rules;
 mod server;
 mod shared;
+pub mod storage;
 #[cfg(test)]
 mod tests;
 mod wire;
 pub mod world;
 
-pub use ledger::{Entry, Ledger, Requests};
+pub use ledger::{Entry, Ledger, Requests, StoredFile};
 pub use options::{Call, Fault, Faults, Limits, SimulatorOptions};
 pub use server::{BaseUrls, Simulator};
 

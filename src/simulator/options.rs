@@ -125,6 +125,8 @@ pub enum Call {
     Download,
     /// A search in a history.
     History,
+    /// A question for a place to upload to, or the upload.
+    Upload,
 }
 
 /// Something that goes wrong.
@@ -269,8 +271,11 @@ impl FromStr for FaultRule {
             Some(("poll", name)) => (Some(Call::Poll), name),
             Some(("download", name)) => (Some(Call::Download), name),
             Some(("history", name)) => (Some(Call::History), name),
+            Some(("upload", name)) => (Some(Call::Upload), name),
             Some((other, _)) => {
-                return Err(format!("unknown call `{other}`, one of create, poll, download, history"));
+                return Err(format!(
+                    "unknown call `{other}`, one of create, poll, download, history, upload"
+                ));
             }
         };
         let names = Fault::ALL.map(|(_, name)| name).join(", ");

@@ -136,6 +136,8 @@ pub enum Flaw {
     NotAllowed,
     /// The model has no such field.
     Unknown,
+    /// Its link leads to no file.
+    NotFound,
 }
 
 impl Flaw {
@@ -145,6 +147,7 @@ impl Flaw {
             Self::Missing => "field required",
             Self::NotAllowed => "value is not allowed",
             Self::Unknown => "field is not known",
+            Self::NotFound => "the file cannot be found",
         }
     }
 }

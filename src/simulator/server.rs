@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::shared::{Connection, Shared};
 use super::world::World;
-use super::{Faults, Ledger, Requests, SimulatorOptions, aimlapi, cdn, eachlabs, fal, fal_platform};
+use super::{Faults, Ledger, Requests, SimulatorOptions, aimlapi, cdn, eachlabs, fal, fal_platform, storage};
 
 /// How long to wait when no connection can be accepted, as with too many files open.
 const BREATHER: Duration = Duration::from_millis(10);
@@ -44,6 +44,8 @@ pub struct BaseUrls {
     pub fal_queue: String,
     /// fal.ai's platform, in place of `https://api.fal.ai/v1`.
     pub fal_api: String,
+    /// fal.ai's storage, in place of `https://rest.fal.ai`.
+    pub fal_storage: String,
 }
 
 impl Simulator {
@@ -68,18 +70,20 @@ impl Simulator {
             eachlabs: format!("{base}/v1"),
             aimlapi: base.clone(),
             fal_api: format!("{base}/v1"),
+            fal_storage: base.clone(),
             fal_queue: base,
         }
     }
 
     /// Tells the environment that points a client here: variables and their values, keys among them.
-    pub fn environment(&self) -> [(&'static str, String); 7] {
+    pub fn environment(&self) -> [(&'static str, String); 8] {
         let base_urls = self.base_urls();
         [
             ("OVERNIGHT_EACHLABS_URL", base_urls.eachlabs),
             ("OVERNIGHT_AIMLAPI_URL", base_urls.aimlapi),
             ("OVERNIGHT_FAL_QUEUE_URL", base_urls.fal_queue),
             ("OVERNIGHT_FAL_API_URL", base_urls.fal_api),
+            ("OVERNIGHT_FAL_STORAGE_URL", base_urls.fal_storage),
             ("EACHLABS_API_KEY", "simulated-eachlabs-key".into()),
             ("AIML_API_KEY", "simulated-aimlapi-key".into()),
             ("FAL_KEY", "simulated:fal-key".into()),
@@ -155,6 +159,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .merge(fal::routes())
         .merge(fal_platform::routes())
         .merge(cdn::routes())
+        .merge(storage::routes())
         .route("/_simulator/ledger", routing::get(ledger))
         .route("/_simulator/requests", routing::get(requests))
         .route("/_simulator/elsewhere", routing::any(elsewhere))

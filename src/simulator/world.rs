@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::limits::{RateWindow, Runners};
 use super::prediction::{End, Order, Prediction};
-use super::{Api, Call, Entry, Fault, Ledger, Requests, SimulatorOptions};
+use super::storage::Storage;
+use super::{Api, Call, Entry, Fault, Ledger, Requests, SimulatorOptions, StoredFile};
 
 /// The streams of chance that predictions and their ids draw from; calls draw from streams of their own.
 const PREDICTIONS: u64 = 100;
@@ -17,6 +18,7 @@ pub struct World {
     options: SimulatorOptions,
     predictions: Vec<Prediction>,
     by_id: HashMap<(Api, String), usize>,
+    storage: Storage,
     ledger: Ledger,
     requests: Requests,
     accounts: HashMap<Api, Account>,
@@ -69,6 +71,7 @@ impl World {
             options,
             predictions: Vec::new(),
             by_id: HashMap::new(),
+            storage: Storage::default(),
             ledger: Ledger::default(),
             requests: Requests::default(),
             accounts: HashMap::new(),
@@ -93,6 +96,21 @@ impl World {
     /// Tells what they were asked.
     pub fn requests(&self) -> Requests {
         self.requests.clone()
+    }
+
+    /// Tells what is stored.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Gives what is stored, to change it.
+    pub fn storage_mut(&mut self) -> &mut Storage {
+        &mut self.storage
+    }
+
+    /// Enters an uploaded file into the ledger.
+    pub fn store(&mut self, file: StoredFile) {
+        self.ledger.files.push(file);
     }
 
     /// Counts something in the ledger.
