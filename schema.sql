@@ -11,6 +11,7 @@ CREATE TABLE batches (
     model           TEXT    NOT NULL,                   -- the model its jobs ask for
     folder          TEXT    NOT NULL UNIQUE COLLATE NOCASE, -- absolute folder its clips go to, its own on every file system
     budget          INTEGER CHECK (budget >= 0),        -- spent + reserved never passes this; NULL is no limit
+    has_files       INTEGER NOT NULL DEFAULT 0,         -- 1 where its rows may name images on disk
     -- Kept by triggers below, so that the budget and `status` never scan the attempts.
     spent           INTEGER NOT NULL DEFAULT 0,         -- sum of the costs of its attempts
     reserved        INTEGER NOT NULL DEFAULT 0,         -- sum of the estimates of its open attempts

@@ -51,6 +51,8 @@ pub struct ProviderConfig {
     pub base_url: Option<Url>,
     /// Where fal's platform API (history, billing) is.
     pub api_url: Option<Url>,
+    /// Where fal's storage is, to which photos on disk are uploaded.
+    pub storage_url: Option<Url>,
     /// The most attempts submitting, in doubt or running at once.
     pub in_flight: Option<u32>,
     /// The most creates in any 60 seconds.
@@ -99,6 +101,8 @@ const ATTEMPTS: u32 = 3;
 /// Failed downloads of one clip in a row before it is left to a person.
 const DOWNLOADS: u32 = 8;
 
+const FAL_QUEUE: &str = "https://queue.fal.run";
+
 impl Config {
     /// Reads the named file, else `overnight.toml` if it is there, and lays the environment over it.
     pub fn load(file: Option<&Path>, environment: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
@@ -136,6 +140,7 @@ impl Config {
         }
         let fal = self.provider.entry(ProviderName::Fal).or_default();
         fal.api_url = url("OVERNIGHT_FAL_API_URL")?.or(fal.api_url.take());
+        fal.storage_url = url("OVERNIGHT_FAL_STORAGE_URL")?.or(fal.storage_url.take());
         if let Some(queue) = environment("OVERNIGHT_QUEUE").filter(|path| !path.is_empty()) {
             self.queue = queue.into();
         }
@@ -172,8 +177,10 @@ impl Config {
             if settings.auth.is_some() && *provider != ProviderName::Eachlabs {
                 return Err(format!("provider.{provider}.auth: only each::labs takes its key in two ways"));
             }
-            if settings.api_url.is_some() && *provider != ProviderName::Fal {
-                return Err(format!("provider.{provider}.api_url: only fal has a second address"));
+            for (key, address) in [("api_url", &settings.api_url), ("storage_url", &settings.storage_url)] {
+                if address.is_some() && *provider != ProviderName::Fal {
+                    return Err(format!("provider.{provider}.{key}: only fal has more than one address"));
+                }
             }
         }
         Ok(())
@@ -184,7 +191,7 @@ impl Config {
         let public = match provider {
             ProviderName::Eachlabs => "https://api.eachlabs.ai/v1",
             ProviderName::Aimlapi => "https://api.aimlapi.com",
-            ProviderName::Fal => "https://queue.fal.run",
+            ProviderName::Fal => FAL_QUEUE,
         };
         self.setting(provider, |settings| settings.base_url.clone()).unwrap_or_else(|| fixed(public))
     }
@@ -193,6 +200,23 @@ impl Config {
     pub fn fal_api_url(&self) -> Url {
         self.setting(ProviderName::Fal, |settings| settings.api_url.clone())
             .unwrap_or_else(|| fixed("https://api.fal.ai/v1"))
+    }
+
+    /// Tells the address of fal's storage. Another queue than the public one has the storage that is set for it, or none:
+    /// the key must not go to fal because of a photo when everything else goes elsewhere.
+    pub fn fal_storage_url(&self) -> Option<Url> {
+        let set = self.setting(ProviderName::Fal, |settings| settings.storage_url.clone());
+        let is_public = self.base_url(ProviderName::Fal) == fixed(FAL_QUEUE);
+        set.or_else(|| is_public.then(|| fixed("https://rest.fal.ai")))
+    }
+
+    /// Tells whether photos on disk can be uploaded to a provider; AI/ML API documents no way to.
+    pub fn has_storage(&self, provider: ProviderName) -> bool {
+        match provider {
+            ProviderName::Eachlabs => true,
+            ProviderName::Aimlapi => false,
+            ProviderName::Fal => self.fal_storage_url().is_some(),
+        }
     }
 
     /// Tells how each::labs is sent its key.
@@ -311,5 +335,17 @@ mod tests {
             config.base_url(provider);
         }
         assert_eq!(config.fal_api_url().as_str(), "https://api.fal.ai/v1");
+    }
+
+    #[test]
+    fn photos_go_to_the_storage_that_belongs_to_the_queue_or_to_none() {
+        let storage = |text: &str| {
+            let config = Config::read("overnight.toml", text).unwrap();
+            config.fal_storage_url().map(String::from)
+        };
+        assert_eq!(storage("").as_deref(), Some("https://rest.fal.ai/"));
+        assert_eq!(storage("[provider.fal]\nbase_url = \"http://127.0.0.1:9\""), None);
+        let both = "[provider.fal]\nbase_url = \"http://127.0.0.1:9\"\nstorage_url = \"http://127.0.0.1:8\"";
+        assert_eq!(storage(both).as_deref(), Some("http://127.0.0.1:8/"));
     }
 }

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 mod cut;
 pub mod domain;
+pub mod image;
 pub mod manifest;
 pub mod output;
 pub mod provider;

@@ -137,7 +137,8 @@ mod tests {
             (config.base_url(provider), in_flight, rate)
         });
         let Config { queue, out, workers, catalog, pace, provider: _ } = config;
-        let (api, auth) = (config.fal_api_url(), config.eachlabs_auth());
-        format!("{queue:?} {out:?} {workers} {catalog:?} {pace:?} {providers:?} {api} {auth:?}")
+        let (api, storage) = (config.fal_api_url(), config.fal_storage_url().map(String::from));
+        let auth = config.eachlabs_auth();
+        format!("{queue:?} {out:?} {workers} {catalog:?} {pace:?} {providers:?} {api} {storage:?} {auth:?}")
     }
 }

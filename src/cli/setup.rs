@@ -15,6 +15,7 @@ use crate::catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, EachlabsAuth};
 use crate::domain::{Catalog, ProviderName};
+use crate::image::Disk;
 use crate::output::{Fetcher, LocalStore, OutputStore};
 use crate::provider::aimlapi::Aimlapi;
 use crate::provider::eachlabs::Eachlabs;
@@ -149,7 +150,13 @@ impl Setup {
                 Arc::new(Eachlabs::new(base, &key, auth, clock)?)
             }
             ProviderName::Aimlapi => Arc::new(Aimlapi::new(base, &key, clock)?),
-            ProviderName::Fal => Arc::new(Fal::new(base, self.config.fal_api_url(), &key, clock)?),
+            ProviderName::Fal => Arc::new(Fal::new(
+                base,
+                self.config.fal_api_url(),
+                self.config.fal_storage_url(),
+                &key,
+                clock,
+            )?),
         }))
     }
 
@@ -159,6 +166,7 @@ impl Setup {
             provider,
             in_flight: self.config.in_flight(provider),
             creates_per_minute: self.config.creates_per_minute(provider),
+            has_storage: self.config.has_storage(provider),
         }
     }
 
@@ -180,6 +188,7 @@ impl Setup {
             providers,
             output: self.output(),
             clips: Arc::new(Fetcher::new().context("cannot set up downloads")?),
+            images: Arc::new(Disk),
             catalog: Arc::clone(&self.catalog),
             clock: Arc::clone(&self.clock),
             policy: self.config.retry_policy(),

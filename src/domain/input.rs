@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use super::local_image::{self, LocalImage};
+
 /// The fields a row gave, by our names. Fields left out are left out: the provider's own default applies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -22,9 +24,17 @@ impl Input {
         self.get("duration").and_then(Value::as_u64).and_then(|seconds| u32::try_from(seconds).ok())
     }
 
+    /// Lists the images on disk it names, at any depth, each as often as it does.
+    pub fn local_images(&self) -> Vec<LocalImage> {
+        let mut found = Vec::new();
+        self.0.values().for_each(|value| local_image::find(value, &mut found));
+        found
+    }
+
     /// Computes the first half of a SHA-256 over the model and the input, in hexadecimal.
     ///
-    /// Keys are sorted first, so that the order of a row's fields does not make it another row.
+    /// Keys are sorted first, so that the order of a row's fields does not make it another row. An image on disk counts by
+    /// its content: the same picture in another folder is the same row, another picture under the same name is not.
     pub fn fingerprint(&self, model: &str) -> String {
         // Room for most rows, so that it seldom has to grow.
         let mut canonical = String::with_capacity(512);
@@ -74,7 +84,10 @@ fn write_canonical(value: &Value, out: &mut String) {
             Some(float) if float.fract() == 0.0 && float.abs() < 1e15 => out.push_str(&format!("{float:.0}")),
             _ => out.push_str(&number.to_string()),
         },
-        Value::String(text) => write_text(text, out),
+        Value::String(text) => match LocalImage::parse(text) {
+            Some(image) => write_text(&image.placeholder(), out),
+            None => write_text(text, out),
+        },
         scalar => out.push_str(&scalar.to_string()),
     }
 }
@@ -113,6 +126,17 @@ mod tests {
             input(r#"{"prompt":"a \"b\" \u0007 ü","image":"x","flag":true,"list":[1.0,{"b":null,"a":0.5}]}"#);
         let known = "d3d8b0a86e7ad68a3a1f52db4ffa85b2";
         assert_eq!(row.fingerprint("m"), known);
+    }
+
+    #[test]
+    fn an_image_on_disk_counts_by_its_content_wherever_it_is() {
+        let row = |folder: &str, digit: &str| {
+            let image = format!("file:///{folder}/cup.jpg#sha256={}", digit.repeat(64));
+            Input([("image".to_owned(), Value::from(image))].into_iter().collect())
+        };
+        assert_eq!(row("a", "1").fingerprint("m"), row("b", "1").fingerprint("m"));
+        assert_ne!(row("a", "1").fingerprint("m"), row("a", "2").fingerprint("m"));
+        assert_eq!(row("a", "1").local_images().len(), 1);
     }
 
     #[test]

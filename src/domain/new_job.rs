@@ -13,6 +13,8 @@ pub struct NewJob {
     pub input: Input,
     /// The same as JSON.
     pub input_text: String,
+    /// Whether the input names images on disk.
+    pub has_files: bool,
     /// Tells a changed row from an unchanged one.
     pub fingerprint: String,
     /// File name of the clip, unless it is taken: without its ending, safe on every system.
@@ -35,6 +37,7 @@ impl NewJob {
     ) -> Self {
         let (input_text, fingerprint) = (input.to_string(), input.fingerprint(model));
         let stem = file_name::safe_stem(&row_key);
-        Self { row_key, line, input, input_text, fingerprint, stem, providers, estimate }
+        let has_files = !input.local_images().is_empty();
+        Self { row_key, line, input, input_text, has_files, fingerprint, stem, providers, estimate }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Input, PriceRule, ProviderName};
+use super::{Input, LocalImage, PriceRule, ProviderName};
 
 /// One provider's way to run a model.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,9 @@ pub enum ImageForm {
     Http,
     /// A `data:image/…;base64,…` URI.
     Data,
+    /// A file on disk, which is uploaded to the provider first and then a link. Where a route does not name it, files go
+    /// as data URIs, if it takes those.
+    Upload,
 }
 
 impl ImageForm {
@@ -75,7 +78,7 @@ impl Route {
         None
     }
 
-    /// Writes an input as the provider wants it.
+    /// Writes an input as the provider wants it. Each image on disk is left as its placeholder.
     pub fn spell(&self, input: &Input) -> Value {
         let mut wire = Map::new();
         for (field, value) in &input.0 {
@@ -88,17 +91,17 @@ impl Route {
 
     /// Finds an image, at any depth, in a form this route does not take.
     fn unwelcome_image(&self, value: &Value) -> Option<&'static str> {
+        let lacks = |form: ImageForm| !self.images.contains(&form);
         match value {
-            Value::String(text) => match ImageForm::of(text) {
-                // A prompt may begin with "http:" or "data:" too; only what stands as one word is a link.
-                Some(form) if !self.images.contains(&form) && !text.contains(char::is_whitespace) => {
-                    Some(match form {
-                        ImageForm::Https => "https:// link",
-                        ImageForm::Http => "http:// link",
-                        ImageForm::Data => "data URI",
-                    })
-                }
-                _ => None,
+            Value::String(text) if LocalImage::parse(text).is_some() => {
+                (lacks(ImageForm::Upload) && lacks(ImageForm::Data)).then_some("file on disk")
+            }
+            // A prompt may begin with "http:" or "data:" too; only what stands as one word is a link.
+            Value::String(text) if !text.contains(char::is_whitespace) => match ImageForm::of(text)? {
+                ImageForm::Https => lacks(ImageForm::Https).then_some("https:// link"),
+                ImageForm::Http => lacks(ImageForm::Http).then_some("http:// link"),
+                ImageForm::Data => lacks(ImageForm::Data).then_some("data URI"),
+                ImageForm::Upload => None,
             },
             Value::Array(items) => items.iter().find_map(|item| self.unwelcome_image(item)),
             Value::Object(fields) => fields.values().find_map(|value| self.unwelcome_image(value)),
@@ -111,17 +114,21 @@ impl Spelling {
     fn write(&self, value: &Value) -> Value {
         match value {
             Value::Number(number) if self.as_text => Value::String(number.to_string()),
-            Value::Array(items) if !self.item.is_empty() => {
-                items.iter().map(|item| self.rename_keys(item)).collect::<Vec<_>>().into()
-            }
-            other => other.clone(),
+            Value::Array(items) => items.iter().map(|item| self.write_item(item)).collect(),
+            other => write_image(other),
         }
     }
 
-    fn rename_keys(&self, item: &Value) -> Value {
-        let Value::Object(fields) = item else { return item.clone() };
+    fn write_item(&self, item: &Value) -> Value {
+        let Value::Object(fields) = item else { return write_image(item) };
         let renamed =
-            fields.iter().map(|(key, value)| (self.item.get(key).unwrap_or(key).clone(), value.clone()));
+            fields.iter().map(|(key, value)| (self.item.get(key).unwrap_or(key).clone(), write_image(value)));
         Value::Object(renamed.collect())
     }
+}
+
+/// Writes the placeholder of an image on disk, and everything else as it is.
+fn write_image(value: &Value) -> Value {
+    let image = value.as_str().and_then(LocalImage::parse);
+    image.map_or_else(|| value.clone(), |image| Value::from(image.placeholder()))
 }

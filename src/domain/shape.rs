@@ -3,9 +3,9 @@
 use serde_json::Value;
 use url::Url;
 
-use super::Field;
 use super::public_address::is_public_host;
 use super::shown::shown;
+use super::{Field, LocalImage};
 
 /// What a value may be.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +27,7 @@ pub enum Shape {
         /// The largest allowed value.
         max: Option<f64>,
     },
-    /// A link to an image.
+    /// An image: a link to it, or a file that was found on disk.
     Image,
     /// A list.
     List {
@@ -101,7 +101,7 @@ impl Shape {
             }
             Self::Image => match value.as_str() {
                 Some(link) => check_image(link),
-                None => Err(unlike(value, "a link to an image")),
+                None => Err(unlike(value, "a link to an image, or its file")),
             },
             Self::List { item, min_items, max_items } => {
                 let Some(items) = value.as_array() else { return Err(unlike(value, "a list")) };
@@ -148,7 +148,7 @@ impl Shape {
             Self::Integer { choices } => choices.iter().map(i64::to_string).collect::<Vec<_>>().join(" | "),
             Self::Number { min: Some(min), max: Some(max) } => format!("number {min} to {max}"),
             Self::Number { .. } => "number".into(),
-            Self::Image => "image link".into(),
+            Self::Image => "image link or file".into(),
             Self::List { item, min_items, max_items } => {
                 format!("list of {min_items} to {max_items}: {}", item.describe())
             }
@@ -183,6 +183,9 @@ fn check_image(link: &str) -> Result<(), String> {
     // A parser drops some of them; the provider would get the link as it is written.
     if link.chars().any(char::is_control) {
         return Err("holds a control character".into());
+    }
+    if LocalImage::parse(link).is_some() {
+        return Ok(());
     }
     if let Some(data) = link.strip_prefix("data:") {
         return if data.starts_with("image/") && data.contains(";base64,") {

@@ -1,5 +1,7 @@
 //! One row: what each value may be, who can run it, and what it costs.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
 use crate::domain::shown::shown;
@@ -36,7 +38,7 @@ impl Row {
 impl Rules<'_> {
     /// Checks a row and makes it a job; all its problems where it cannot be one.
     pub(super) fn finish(&self, file: &str, mut row: Row) -> Result<NewJob, Vec<Problem>> {
-        self.check_fields(&mut row);
+        self.check_fields(file, &mut row);
         if let Some(id) = row.id.take() {
             match check_id(&id) {
                 Ok(()) => row.id = Some(id.trim().to_owned()),
@@ -62,7 +64,9 @@ impl Rules<'_> {
         Ok(NewJob::new(&self.model.name, row_key, row.line, input, providers, estimate))
     }
 
-    fn check_fields(&self, row: &mut Row) {
+    fn check_fields(&self, file: &str, row: &mut Row) {
+        // What a manifest calls a file is found from where the manifest is.
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
         for (field, value) in &self.constants {
             row.fields.entry(field.clone()).or_insert_with(|| value.clone());
         }
@@ -74,10 +78,13 @@ impl Rules<'_> {
                     row.wrong(&field.name, "is missing");
                 }
                 None => {}
-                Some(value) => match field.shape.check(value) {
-                    Ok(()) => make_whole(&field.shape, value),
-                    Err(problem) => row.wrong(&field.name, problem),
-                },
+                Some(value) => {
+                    let found = self.images.find(&field.shape, value, folder);
+                    match found.and_then(|()| field.shape.check(value)) {
+                        Ok(()) => make_whole(&field.shape, value),
+                        Err(problem) => row.wrong(&field.name, problem),
+                    }
+                }
             }
         }
     }

@@ -1,11 +1,14 @@
 //! What the user said of a manifest: the model it is for, and which column is which field.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::domain::nearest::{did_you_mean, nearest};
 use crate::domain::shown::shown;
 use crate::domain::{Field, Model, ProviderName, Shape};
 
+use super::images::Images;
 use super::row::Row;
 use super::{ID, Preset, Template};
 
@@ -47,6 +50,7 @@ pub struct Rules<'a> {
     pub(super) one_per: Option<String>,
     pub(super) each_image: bool,
     skip_missing: Vec<String>,
+    pub(super) images: Images,
 }
 
 impl<'a> Rules<'a> {
@@ -61,6 +65,7 @@ impl<'a> Rules<'a> {
             one_per: None,
             each_image: layout.each_image,
             skip_missing: Vec::new(),
+            images: Images::default(),
         };
         for (field, column) in layout.map {
             let field =
@@ -86,7 +91,8 @@ impl<'a> Rules<'a> {
             let Some(field) = model.field(&field) else {
                 return Err(wrong("every row needs an id of its own".into()));
             };
-            let value = field.shape.read_text(&text).map_err(wrong)?;
+            let mut value = field.shape.read_text(&text).map_err(wrong)?;
+            rules.images.find(&field.shape, &mut value, Path::new("")).map_err(wrong)?;
             field.shape.check(&value).map_err(wrong)?;
             if rules.constants.iter().any(|(known, _)| *known == field.name) {
                 return Err(format!("--set names {} twice", field.name));

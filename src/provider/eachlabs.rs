@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -11,17 +12,26 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
+use crate::image::ImageFile;
 
 use super::answer::{Likeness, at, is_true, likeness, link, seconds, text, usd};
 use super::history::{Search, ask, rows};
 use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
 use super::probe::{Probe, probe, span};
 use super::refusal::{describe, refused_create, refused_look, unreadable};
+use super::storage::{Upload, Words, upload};
 use super::{
     Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
 };
 
 const NAME: ProviderName = ProviderName::Eachlabs;
+
+/// How long an uploaded file is asked to be kept: 30 days, longer than a batch waits for a person.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// `POST /v1/upload/presign`. Its `expires_at` may be the place's, which lives for minutes, so what was asked for counts.
+const PLACE: Words =
+    Words { place: "presigned_url", link: "public_url", headers: "required_headers", kept: Some(KEPT) };
 
 /// The each::labs API.
 pub struct Eachlabs {
@@ -132,6 +142,12 @@ impl Provider for Eachlabs {
             .append_pair("to", &to)
             .append_pair("limit", "1");
         vec![probe("api", &self.client, url, |reply| rows(NAME, reply, "executions").is_ok()).await]
+    }
+
+    async fn upload(&self, file: &ImageFile) -> Result<Upload, Failure> {
+        let url = join(&self.base, ["upload", "presign"]);
+        let question = json!({ "content_type": file.content_type, "expires_in_seconds": KEPT.as_secs() });
+        upload(&self.client, url, &question, &PLACE, file).await
     }
 
     fn is_loopback(&self) -> bool {

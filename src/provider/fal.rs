@@ -6,17 +6,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::Url;
 
 use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
+use crate::image::ImageFile;
 
 use super::answer::{Likeness, at, is_true, likeness, link, message, seconds, text, usd};
 use super::history::{Search, rows};
 use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
 use super::probe::{Probe, probe, span};
 use super::refusal::{describe, refused_create, refused_look, unreadable};
+use super::storage::{Upload, Words, upload};
 use super::{
     Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
 };
@@ -26,20 +28,31 @@ const NAME: ProviderName = ProviderName::Fal;
 /// The id of a request that nobody made.
 const NOBODYS: &str = "00000000-0000-0000-0000-000000000000";
 
+/// `POST /storage/upload/initiate`, as fal's JavaScript client calls it. Media files have no end unless the account sets one.
+const PLACE: Words = Words { place: "upload_url", link: "file_url", headers: "headers", kept: None };
+
 /// The fal.ai queue API.
 pub struct Fal {
     queue: Url,
     platform: Url,
+    storage: Option<Url>,
     client: ApiClient,
 }
 
 impl Fal {
-    /// Makes a client. `queue` is `https://queue.fal.run`, `platform` is `https://api.fal.ai/v1`.
-    pub fn new(queue: Url, platform: Url, key: &ApiKey, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
-        // A proxy is left out only where neither address needs one.
-        let local = is_loopback(&queue) && is_loopback(&platform);
+    /// Makes a client. `queue` is `https://queue.fal.run`, `platform` is `https://api.fal.ai/v1`, `storage` is
+    /// `https://rest.fal.ai`.
+    pub fn new(
+        queue: Url,
+        platform: Url,
+        storage: Option<Url>,
+        key: &ApiKey,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SetupError> {
+        // A proxy is left out only where no address needs one.
+        let local = [Some(&queue), Some(&platform), storage.as_ref()].into_iter().flatten().all(is_loopback);
         let client = ApiClient::new(NAME, key, Auth::Key, clock, local)?;
-        Ok(Self { queue, platform, client })
+        Ok(Self { queue, platform, storage, client })
     }
 
     /// The address of a request: the one fal gave, if it is on the configured host (the key goes there), else built.
@@ -192,6 +205,16 @@ impl Provider for Fal {
         )
         .await;
         vec![queue, platform]
+    }
+
+    async fn upload(&self, file: &ImageFile) -> Result<Upload, Failure> {
+        let Some(storage) = &self.storage else {
+            return Err(Failure::Rejected { reason: "the address of fal's storage is not set".into() });
+        };
+        let mut url = join(storage, ["storage", "upload", "initiate"]);
+        url.query_pairs_mut().append_pair("storage_type", "fal-cdn-v3");
+        let question = json!({ "content_type": file.content_type, "file_name": file.name });
+        upload(&self.client, url, &question, &PLACE, file).await
     }
 
     fn is_loopback(&self) -> bool {
@@ -349,7 +372,8 @@ mod tests {
         let clock = Arc::new(crate::clock::SystemClock);
         let url = |text: &str| Url::parse(text).unwrap();
         let key = ApiKey::new("id:secret").unwrap();
-        let fal = Fal::new(url("https://queue.fal.run"), url("https://api.fal.ai/v1"), &key, clock).unwrap();
+        let fal =
+            Fal::new(url("https://queue.fal.run"), url("https://api.fal.ai/v1"), None, &key, clock).unwrap();
         let follow =
             |given: &str| fal.follow(Some(&given.to_owned()), "fal-ai/kling-video/v1", "7", Some("status"));
         let own = "https://queue.fal.run/fal-ai/kling-video/requests/7/status";

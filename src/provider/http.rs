@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
@@ -174,11 +175,23 @@ impl ApiClient {
 
     /// Makes a call that can be repeated; a missing answer is a failure that will pass.
     pub async fn look(&self, method: Method, url: Url) -> Result<Reply, Failure> {
-        self.send(self.looks.request(method, url)).await.map_err(|no_reply| match no_reply {
-            NoReply::NotSent(reason) | NoReply::MaybeSent(reason) => {
-                Failure::Transient { reason, retry_after: None }
-            }
-        })
+        will_pass(self.send(self.looks.request(method, url)).await)
+    }
+
+    /// Asks for something with a body, which can be repeated as a look can.
+    pub(super) async fn ask(&self, url: Url, body: &Value) -> Result<Reply, Failure> {
+        will_pass(self.send(self.looks.post(url).json(body)).await)
+    }
+
+    /// Puts bytes where the provider said, without the key: the address is signed, and may be another's.
+    pub(super) async fn put(
+        &self,
+        url: Url,
+        headers: HeaderMap,
+        bytes: Bytes,
+        patience: Duration,
+    ) -> Result<Reply, Failure> {
+        will_pass(self.exchange(self.looks.put(url).headers(headers).body(bytes).timeout(patience)).await)
     }
 
     /// Whom it calls.
@@ -193,7 +206,11 @@ impl ApiClient {
 
     async fn send(&self, request: RequestBuilder) -> Result<Reply, NoReply> {
         let (name, value) = self.auth.clone();
-        let response = request.header(name, value).send().await.map_err(|error| self.no_reply(&error))?;
+        self.exchange(request.header(name, value)).await
+    }
+
+    async fn exchange(&self, request: RequestBuilder) -> Result<Reply, NoReply> {
+        let response = request.send().await.map_err(|error| self.no_reply(&error))?;
         cut!("answer begun");
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
@@ -223,6 +240,15 @@ impl ApiClient {
             NoReply::MaybeSent(format!("the connection to {provider} broke off{cause}"))
         }
     }
+}
+
+/// What became of a call that may be made again, whether it was sent or not.
+fn will_pass(answer: Result<Reply, NoReply>) -> Result<Reply, Failure> {
+    answer.map_err(|no_reply| match no_reply {
+        NoReply::NotSent(reason) | NoReply::MaybeSent(reason) => {
+            Failure::Transient { reason, retry_after: None }
+        }
+    })
 }
 
 /// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).

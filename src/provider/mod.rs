@@ -15,6 +15,7 @@ pub mod probe;
 #[doc(hidden)]
 pub mod reading;
 mod refusal;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -25,9 +26,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::domain::{Attempt, CostReport, Failure, Prediction, ProviderName};
+use crate::image::ImageFile;
 
 pub use key::ApiKey;
 pub use probe::{Finding, Probe};
+pub use storage::Upload;
 
 /// A hosted image-to-video API.
 #[async_trait]
@@ -50,6 +53,11 @@ pub trait Provider: Send + Sync {
     /// Asks each of the provider's addresses for something that costs nothing: whether it answers and takes the key, and
     /// what time it has. `wire_model` is one of its models.
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe>;
+
+    /// Uploads an image to the provider's storage, where it has one. It costs nothing, and can be repeated.
+    async fn upload(&self, _file: &ImageFile) -> Result<Upload, Failure> {
+        Err(Failure::Rejected { reason: format!("{} has no storage for files", self.name()) })
+    }
 
     /// Tells whether the provider's base address is this machine: then its links may be too.
     fn is_loopback(&self) -> bool;

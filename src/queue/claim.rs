@@ -6,6 +6,8 @@ use jiff::Timestamp;
 
 use crate::domain::{Attempt, Catalog, Job, Lease, Money, PoolId, ProviderName};
 
+use super::UploadClaim;
+
 /// Asks for steps to work on.
 #[derive(Clone, Debug)]
 pub struct ClaimRequest {
@@ -36,12 +38,14 @@ pub struct Room {
     pub creates: usize,
     /// Downloads.
     pub downloads: usize,
+    /// Uploads.
+    pub uploads: usize,
 }
 
 impl Room {
     /// Room for so many steps of any kind.
     pub const fn of(steps: usize) -> Self {
-        Self { steps, looks: steps, creates: steps, downloads: steps }
+        Self { steps, looks: steps, creates: steps, downloads: steps, uploads: steps }
     }
 }
 
@@ -54,6 +58,8 @@ pub struct ProviderLimits {
     pub in_flight: u32,
     /// The most creates in any 60 seconds.
     pub creates_per_minute: u32,
+    /// Whether images on disk are uploaded to it before the create, where the route has it so.
+    pub has_storage: bool,
 }
 
 /// A job, the right to write to it, and what to do.
@@ -69,6 +75,8 @@ pub struct Claim {
     pub step: Step,
     /// Failed calls to its provider in a row; sets the backoff of its gate.
     pub provider_failures: u32,
+    /// Why it must not be sent, where it must not: an image of it could not be uploaded to any of its providers.
+    pub refusal: Option<String>,
 }
 
 /// One external call with its record.
@@ -101,6 +109,8 @@ impl Step {
 pub struct Claimed {
     /// The steps to work on.
     pub claims: Vec<Claim>,
+    /// The uploads to work on.
+    pub uploads: Vec<UploadClaim>,
     /// How things stand after them; not told where they fill the room, because then a step's end comes next.
     pub standing: Option<Standing>,
 }
@@ -114,7 +124,7 @@ pub struct Standing {
     pub moving: u64,
     /// Jobs in doubt that wait for a person.
     pub held: u64,
-    /// Jobs leased, by this pool or another; of every batch while creates wait.
+    /// Jobs and uploads leased, by this pool or another; of every batch while creates wait.
     pub leased: u64,
     /// The earliest time at which something can be claimed that cannot be now; `None` when only another step's end,
     /// or a person, can change that.

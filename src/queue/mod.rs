@@ -10,6 +10,7 @@ pub mod health;
 pub mod record;
 pub mod sqlite;
 pub mod staging;
+pub mod upload;
 
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ pub use claim::{Claim, ClaimRequest, Claimed, ProviderLimits, Room, Standing, St
 pub use health::Health;
 pub use record::{AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, Status};
 pub use staging::{Addition, LoadPlan, NewBatch, Staging};
+pub use upload::{UploadClaim, UploadLease, UploadOutcome};
 
 /// What the queue could not do.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +135,7 @@ pub trait Queue: Send + Sync {
     /// Looks the store over without changing it: whether it is whole, what does not add up, what waits for somebody.
     async fn health(&self, now: Timestamp) -> Result<Health>;
 
-    /// Opens the providers that were paused: a new run asks again.
+    /// Opens the providers that were paused, and forgets which uploads were refused: a new run asks again.
     async fn unpause(&self) -> Result<()>;
 
     /// Claims due steps, and for creates reserves slot, rate and money, in one transaction.
@@ -147,6 +149,14 @@ pub trait Queue: Send + Sync {
         gate: Option<(ProviderName, Gate)>,
         now: Timestamp,
     ) -> Result<JobState>;
+
+    /// Records what became of an upload, and ends its lease.
+    async fn record_upload(
+        &self,
+        lease: UploadLease,
+        outcome: UploadOutcome,
+        gate: Option<(ProviderName, Gate)>,
+    ) -> Result<()>;
 
     /// Gives a claimed step that was not begun back, due at once.
     async fn release(&self, lease: Lease, now: Timestamp) -> Result<()>;

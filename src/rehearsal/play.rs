@@ -11,7 +11,7 @@ use tracing::subscriber::NoSubscriber;
 use crate::queue::{Queue, QueueError};
 use crate::worker::{Pool, PoolError, PoolOptions, Rest, StopSignal, Tools};
 
-use super::clips::PlayedClips;
+use super::clips::{PlayedClips, PlayedImages};
 use super::provider::PlayedProvider;
 use super::stage::Stage;
 use super::{Night, Report};
@@ -77,6 +77,7 @@ async fn play_through(
         providers: providers.collect(),
         output: Arc::clone(&clips) as _,
         clips,
+        images: Arc::new(PlayedImages),
         catalog: Arc::clone(&night.catalog),
         clock: Arc::new(stage.clock),
         policy: night.policy,

@@ -8,7 +8,8 @@ use serde_json::Map;
 use tokio::time::sleep;
 
 use crate::domain::{Failure, Prediction, ProviderName};
-use crate::provider::{Acceptance, Doubt, Look, Probe, Provider, Submission, Trace};
+use crate::image::ImageFile;
+use crate::provider::{Acceptance, Doubt, Look, Probe, Provider, Submission, Trace, Upload};
 use crate::simulator::Api;
 use crate::simulator::prediction::{End, Order};
 use crate::worker::pace::Kind;
@@ -133,6 +134,11 @@ impl Provider for PlayedProvider {
 
     async fn probe(&self, _: &str, _: Timestamp) -> Vec<Probe> {
         Vec::new()
+    }
+
+    async fn upload(&self, file: &ImageFile) -> Result<Upload, Failure> {
+        sleep(self.stage.night.latency.create).await;
+        Ok(Upload { link: format!("https://rehearsal.invalid/{}", file.name), kept: None })
     }
 
     fn is_loopback(&self) -> bool {

@@ -8,6 +8,7 @@ pub(super) struct InHand {
     looks: usize,
     creates: usize,
     downloads: usize,
+    uploads: usize,
 }
 
 impl InHand {
@@ -21,15 +22,29 @@ impl InHand {
         *self.of(step) -= 1;
     }
 
+    /// Takes an upload in hand.
+    pub(super) fn take_upload(&mut self) {
+        self.uploads += 1;
+    }
+
+    /// Lets an upload go.
+    pub(super) fn let_go_of_upload(&mut self) {
+        self.uploads -= 1;
+    }
+
     /// Tells for how many steps there is room. An eighth of the workers is kept for each kind: a storm of looks must not
-    /// keep slots from being filled, nor downloads, which may take minutes, keep them from being freed.
+    /// keep slots from being filled, nor downloads, which may take minutes, keep them from being freed. Uploads run ahead of
+    /// what needs them, and get a quarter at most.
     pub(super) fn room(&self, workers: usize) -> Room {
         let kept = if workers < 3 { 0 } else { (workers / 8).max(1) };
         let lacking = |in_hand: usize| kept.saturating_sub(in_hand);
-        let steps = workers.saturating_sub(self.looks + self.creates + self.downloads);
+        let in_hand = self.looks + self.creates + self.downloads + self.uploads;
+        let steps = workers.saturating_sub(in_hand);
         let all = lacking(self.looks) + lacking(self.creates) + lacking(self.downloads);
         let room = |in_hand: usize| steps.saturating_sub(all - lacking(in_hand));
-        Room { steps, looks: room(self.looks), creates: room(self.creates), downloads: room(self.downloads) }
+        let uploads = (workers / 4).max(1).saturating_sub(self.uploads).min(steps.saturating_sub(all));
+        let (looks, creates, downloads) = (room(self.looks), room(self.creates), room(self.downloads));
+        Room { steps, looks, creates, downloads, uploads }
     }
 
     fn of(&mut self, step: Step) -> &mut usize {

@@ -100,14 +100,18 @@ impl Tools {
         provider: &dyn Provider,
     ) -> Result<Finding, PoolError> {
         let (now, sent_at) = (self.clock.now(), claim.attempt.submitted_at);
-        let clock_set_at = self.queue.clock_set_at().await?.filter(|at| *at >= sent_at);
-        let mut doubt = Doubt {
-            submission: Submission::from(&claim.attempt),
-            sent_at,
-            clock_was_set: clock_set_at.is_some(),
-            now,
-            owned: Vec::new(),
+        let submission = match self.submission(claim).await {
+            Ok(submission) => submission,
+            // What was sent cannot be told, and nothing that differs from it would prove anything.
+            Err(reason) if claim.job.failures + 1 >= MOST_SEARCHES_FAILED => {
+                let failure = format!("{reason}; nobody can tell whether it was paid: `resolve` it");
+                return Ok(Outcome::Wait { due_at: None, failure: Some(failure) }.into());
+            }
+            Err(reason) => return Ok(self.wait(claim, reason, None)),
         };
+        let clock_set_at = self.queue.clock_set_at().await?.filter(|at| *at >= sent_at);
+        let mut doubt =
+            Doubt { submission, sent_at, clock_was_set: clock_set_at.is_some(), now, owned: Vec::new() };
         doubt.owned = self.queue.owned_predictions(claim.attempt.provider, doubt.window().0).await?;
         let plan = self.plan(claim);
         cut!("history unsent");

@@ -11,6 +11,7 @@ pub mod pace;
 pub mod pool;
 pub mod step;
 pub mod submit;
+mod upload;
 
 pub use event::{Event, Observer};
 pub use pace::Pace;

@@ -11,10 +11,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::domain::{Money, PoolId};
 use crate::output::OutputError;
-use crate::queue::{Claim, ClaimRequest, ProviderLimits, QueueError, Standing, Step};
+use crate::queue::{
+    Claim, ClaimRequest, ProviderLimits, QueueError, Standing, Step, UploadClaim, UploadLease, UploadOutcome,
+};
 
 use super::in_hand::InHand;
 use super::step::Finding;
+use super::upload::UploadFinding;
 use super::{Event, Tools};
 
 /// How long a pool that stops renewing keeps its leases: a hung one's work is free within a minute.
@@ -90,10 +93,19 @@ pub struct Pool {
     clock_read: (Timestamp, Instant),
 }
 
-/// A step that is over and not yet recorded.
-struct Ended {
-    claim: Claim,
-    end: End,
+/// What is over and not yet recorded.
+enum Ended {
+    /// A job's step.
+    Step { claim: Box<Claim>, end: End },
+    /// An upload.
+    Upload { lease: UploadLease, finding: UploadFinding },
+}
+
+impl Ended {
+    /// Tells whether no other step can be taken after it.
+    fn is_the_end(&self) -> bool {
+        matches!(self, Self::Step { end: End::Failed(_), .. })
+    }
 }
 
 /// How a step ended.
@@ -183,7 +195,7 @@ impl Pool {
     async fn record_and_claim(&mut self, ended: Vec<Ended>) -> Result<Option<Standing>, PoolError> {
         let tools = Arc::clone(&self.tools);
         // A run that has to end pays for nothing more.
-        if ended.iter().any(|ended| matches!(ended.end, End::Failed(_))) {
+        if ended.iter().any(Ended::is_the_end) {
             return record_all(&tools, ended).await.map(|()| None);
         }
         let (recorded, standing) = tokio::join!(biased; record_all(&tools, ended), self.claim());
@@ -207,9 +219,8 @@ impl Pool {
             catalog: Arc::clone(&self.tools.catalog),
         };
         let claimed = self.tools.queue.claim(request).await?;
-        for claim in claimed.claims {
-            self.start(claim);
-        }
+        claimed.claims.into_iter().for_each(|claim| self.start(claim));
+        claimed.uploads.into_iter().for_each(|upload| self.start_upload(upload));
         Ok(claimed.standing)
     }
 
@@ -220,7 +231,25 @@ impl Pool {
         self.in_hand.take(claim.step);
         self.steps.spawn(async move {
             let end = take(&tools, &claim, leases_end, stop).await;
-            Ended { claim, end }
+            Ended::Step { claim: Box::new(claim), end }
+        });
+    }
+
+    fn start_upload(&mut self, claim: UploadClaim) {
+        let tools = Arc::clone(&self.tools);
+        let mut stop = self.stop.clone();
+        self.in_hand.take_upload();
+        self.steps.spawn(async move {
+            let finding = match tools.providers.get(&claim.provider) {
+                Some(provider) => tokio::select! {
+                    finding = tools.upload(&claim, provider.as_ref()) => finding,
+                    // It may take minutes, and can be begun again for nothing.
+                    () = stopped(&mut stop) => UploadOutcome::NotTaken.into(),
+                },
+                // Claims are made for the providers in question only.
+                None => UploadOutcome::NotTaken.into(),
+            };
+            Ended::Upload { lease: claim.lease, finding }
         });
     }
 
@@ -230,7 +259,10 @@ impl Pool {
         let mut next = Some(first);
         while let Some(ended) = next {
             let ended = ended.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
-            self.in_hand.let_go(ended.claim.step);
+            match &ended {
+                Ended::Step { claim, .. } => self.in_hand.let_go(claim.step),
+                Ended::Upload { .. } => self.in_hand.let_go_of_upload(),
+            }
             together.push(ended);
             next = self.steps.try_join_next();
         }
@@ -313,7 +345,10 @@ async fn record_all(tools: &Tools, ended: Vec<Ended>) -> Result<(), PoolError> {
 
 /// Records what a step found out, or gives it back.
 async fn record(tools: &Tools, ended: Ended) -> Result<(), PoolError> {
-    let Ended { claim, end } = ended;
+    let (claim, end) = match ended {
+        Ended::Step { claim, end } => (*claim, end),
+        Ended::Upload { lease, finding } => return tools.record_upload(lease, finding).await,
+    };
     match end {
         End::Found(finding) => tools.record(&claim, finding).await,
         End::NotTaken => release(tools, claim).await,

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::domain::{Catalog, Gate, Input, JobState, Outcome, PollPlan, ProviderName, RetryPolicy};
+use crate::image::ImageSource;
 use crate::output::{ClipSource, OutputStore};
 use crate::provider::Provider;
 use crate::queue::{Claim, Queue, QueueError, Step};
@@ -31,6 +32,8 @@ pub struct Tools {
     pub output: Arc<dyn OutputStore>,
     /// Where clips come from.
     pub clips: Arc<dyn ClipSource>,
+    /// Where images on disk come from.
+    pub images: Arc<dyn ImageSource>,
     /// The models.
     pub catalog: Arc<Catalog>,
     /// The time.
@@ -112,11 +115,15 @@ impl Tools {
         }
         self.tell(claim, outcome, state);
         if let Some((provider, Gate::Paused { reason, .. })) = gate {
-            let reason = without_prompts(&reason, &claim.job.input);
-            tracing::warn!(%provider, "provider paused: {reason}");
-            (self.observer)(Event::ProviderPaused { provider, reason });
+            self.tell_pause(provider, without_prompts(&reason, &claim.job.input));
         }
         Ok(())
+    }
+
+    /// Tells that a provider was paused.
+    pub(super) fn tell_pause(&self, provider: ProviderName, reason: String) {
+        tracing::warn!(%provider, "provider paused: {reason}");
+        (self.observer)(Event::ProviderPaused { provider, reason });
     }
 
     fn tell(&self, claim: &Claim, outcome: Outcome, state: JobState) {

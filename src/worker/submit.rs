@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cut::cut;
 use crate::domain::{Failure, Gate, Outcome};
-use crate::provider::{Provider, Submission};
+use crate::provider::Provider;
 use crate::queue::Claim;
 
 use super::Tools;
@@ -16,8 +16,15 @@ const FIRST_SEARCH: Duration = Duration::from_millis(500);
 impl Tools {
     /// Sends the create call. The intent is on disk already; whatever happens here, it is never sent twice from here.
     pub(super) async fn submit(&self, claim: &Claim, provider: &dyn Provider) -> Finding {
+        if let Some(reason) = claim.refusal.clone() {
+            return Outcome::Rejected { reason }.into();
+        }
+        let submission = match self.submission(claim).await {
+            Ok(submission) => submission,
+            Err(reason) => return Outcome::Rejected { reason }.into(),
+        };
         cut!("create unsent");
-        let answer = provider.submit(&Submission::from(&claim.attempt)).await;
+        let answer = provider.submit(&submission).await;
         cut!("create read");
         let failure = match answer {
             Ok(acceptance) => {

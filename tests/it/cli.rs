@@ -39,7 +39,7 @@ fn a_bad_manifest_shows_every_mistake_and_loads_nothing() {
     let load = workplace.run(&["load", "bad.csv", "--model", "kling-v1-standard"]);
     assert_eq!(load.code, 2);
     assert_eq!(load.stderr.lines().filter(|line| line.starts_with("bad.csv:")).count(), 20, "{load:?}");
-    assert!(load.stderr.contains("bad.csv:51: image: `photo.jpg` is not a link"), "{load:?}");
+    assert!(load.stderr.contains("bad.csv:51: image: there is no file "), "{load:?}");
     assert!(load.stderr.contains("20 mistakes in 1000 rows; nothing was loaded"), "{load:?}");
     assert_eq!(workplace.status()["batches"], json!([]));
 }

@@ -180,7 +180,7 @@ fn a_jsonl_row_that_is_no_row_is_told_in_one_line() {
         (with("\"id\":true"), "m:1: id: is neither a text nor a number".into()),
         (with("\"duration\":[5]"), "m:1: duration: is a list, not one of 5, 10".into()),
         (with("\"cfg_scale\":{}"), "m:1: cfg_scale: is an object, not a number".into()),
-        (with("\"tail_image\":false"), "m:1: tail_image: is true or false, not a link to an image".into()),
+        (with("\"tail_image\":false"), "m:1: tail_image: is true or false, not a link to an image, or its file".into()),
         (with("\"negative_prompt\":\"\\u0000\""), "m:1: negative_prompt: holds a NUL character".into()),
         (
             with("\"tail_image\":\"https://e.com/\\n.png\""),

@@ -59,6 +59,9 @@ const POINTS: [(&str, Option<(Call, Fault)>); 43] = [
     ("answer begun#9", None),
 ];
 
+/// Points that only rows with images on disk lead to, at a provider with storage.
+const UPLOAD_POINTS: [&str; 3] = ["upload unsent", "upload read", "upload committed"];
+
 #[test]
 fn a_run_over_eachlabs_that_is_cut_at_any_point_pays_each_row_once_and_loses_nothing() {
     cut_everywhere("eachlabs");
@@ -72,6 +75,17 @@ fn a_run_over_aimlapi_that_is_cut_at_any_point_pays_each_row_once_and_loses_noth
 #[test]
 fn a_run_over_fal_that_is_cut_at_any_point_pays_each_row_once_and_loses_nothing() {
     cut_everywhere("fal");
+}
+
+#[test]
+fn a_run_that_is_cut_at_any_point_of_an_upload_pays_each_row_once_and_loses_nothing() {
+    for via in ["eachlabs", "fal"] {
+        std::thread::scope(|scope| {
+            for point in UPLOAD_POINTS {
+                scope.spawn(move || cut_and_go_on(via, point, None));
+            }
+        });
+    }
 }
 
 fn cut_everywhere(via: &str) {
@@ -91,7 +105,11 @@ fn cut_everywhere(via: &str) {
 fn cut_and_go_on(via: &str, point: &str, fault: Option<(Call, Fault)>) {
     let faults = fault.map_or_else(Faults::default, |(call, fault)| Faults::default().with(call, fault, 1.0));
     let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
-    workplace.manifest("batch.csv", ROWS);
+    if UPLOAD_POINTS.contains(&point) {
+        workplace.manifest_of_files("batch.csv", ROWS);
+    } else {
+        workplace.manifest("batch.csv", ROWS);
+    }
     let load = ["load", "batch.csv", "--model", "kling-v1-standard", "--via", via];
     if !is_cut(&workplace, &load, point) {
         if point == "takeover committed" {
@@ -148,6 +166,7 @@ fn every_point_of_the_program_is_cut() {
             Some((_, stage)) => name.ends_with(stage),
             None => *name == point,
         };
-        assert!(POINTS.iter().any(known), "`{point}` is never cut");
+        let is_cut = POINTS.iter().any(known) || UPLOAD_POINTS.contains(&point.as_str());
+        assert!(is_cut, "`{point}` is never cut");
     }
 }

@@ -130,7 +130,7 @@ fn a_file_that_is_no_queue_of_ours_is_named_and_not_touched() {
     for (file, said) in [
         (text, "it is not a SQLite file; `--queue PATH` names another"),
         (other, "a SQLite file of another program"),
-        (newer, "written by a newer overnight (queue version 99, this one knows 3); it was not touched"),
+        (newer, "written by a newer overnight (queue version 99, this one knows 4); it was not touched"),
         (folder.join("folder.db"), "may you write there?"),
         (folder.join("no/folder/q.db"), "hint: "),
     ] {

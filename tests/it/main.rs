@@ -13,6 +13,7 @@ mod crash;
 #[cfg(debug_assertions)]
 mod cuts;
 mod files;
+mod images;
 mod kills;
 mod layers;
 mod model;

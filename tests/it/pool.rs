@@ -16,6 +16,7 @@ use overnight::clock::Clock;
 use overnight::domain::{
     Backoff, Failure, Input, JobState, Money, NewJob, Prediction, ProviderName, RetryPolicy, SavedFile,
 };
+use overnight::image::Disk;
 use overnight::output::{
     ByteStream, ClipSource, Damage, Fetch, FetchError, Fetcher, LocalStore, OutputError, OutputStore, Place,
 };
@@ -153,6 +154,7 @@ impl Night {
             providers: BTreeMap::from([(ProviderName::Fal, provider)]),
             output: Arc::new(LocalStore),
             clips: Arc::new(Fetcher::new().expect("a fetcher")),
+            images: Arc::new(Disk),
             catalog: Arc::new(catalog::load(&[]).expect("the catalogue")),
             clock: Arc::clone(&self.clock) as _,
             policy: RetryPolicy {
@@ -166,7 +168,12 @@ impl Night {
     }
 
     fn options(creates_per_minute: u32) -> PoolOptions {
-        let limits = ProviderLimits { provider: ProviderName::Fal, in_flight: 4, creates_per_minute };
+        let limits = ProviderLimits {
+            provider: ProviderName::Fal,
+            in_flight: 4,
+            creates_per_minute,
+            has_storage: false,
+        };
         PoolOptions {
             workers: 8,
             batch: None,

@@ -39,8 +39,12 @@ impl Bench {
     async fn with_rows(rows: usize) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let queue = SqliteQueue::open_or_create(&dir.path().join("q.db")).expect("a queue");
-        let limits =
-            ProviderLimits { provider: ProviderName::Eachlabs, in_flight: 1000, creates_per_minute: 1000 };
+        let limits = ProviderLimits {
+            provider: ProviderName::Eachlabs,
+            in_flight: 1000,
+            creates_per_minute: 1000,
+            has_storage: true,
+        };
         let catalog = Arc::new(catalog::load(&[]).expect("the catalogue"));
         let bench = Self { dir, queue, catalog, limits, budget: None };
         bench.load(rows);

@@ -28,7 +28,7 @@ fn begins_at() -> Timestamp {
 
 /// A night at one provider, with as many creates a minute as each::labs allows.
 fn night(provider: ProviderName, in_flight: u32, at_once: u32, times: Option<Times>) -> Night {
-    let limits = ProviderLimits { provider, in_flight, creates_per_minute: 100 };
+    let limits = ProviderLimits { provider, in_flight, creates_per_minute: 100, has_storage: false };
     let mut pace = Pace::default();
     pace.poll_min = 2 * SECOND;
     // What is said of the route is right.
@@ -195,7 +195,7 @@ fn a_mistake_in_the_manifest_is_told_as_load_tells_it() {
     desk.write("batch.csv", "id,image,prompt\na,photo.jpg,turn\n");
     let run = desk.run(&["--model", "kling-v1-standard"]);
     assert_eq!(run.code, 2, "{run:?}");
-    assert!(run.stderr.contains("batch.csv:2: image: `photo.jpg` is not a link"), "{run:?}");
+    assert!(run.stderr.contains("batch.csv:2: image: there is no file "), "{run:?}");
     assert_eq!(desk.names("tmp"), [""; 0]);
 }
 

@@ -69,6 +69,17 @@ impl Workplace {
         self.write(name, &text)
     }
 
+    /// Writes a manifest of so many rows, each with a picture on disk of its own.
+    pub(crate) fn manifest_of_files(&self, name: &str, rows: usize) {
+        let mut text = String::from("id,image,prompt\n");
+        for row in 0..rows {
+            fs::write(self.dir.path().join(format!("{row}.png")), picture(&row.to_string()))
+                .expect("written");
+            text.push_str(&format!("row-{row},{row}.png,Turn number {row}\n"));
+        }
+        self.write(name, &text);
+    }
+
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir.path().join(name);
         fs::write(&path, text).expect("a file in the temporary folder");
@@ -174,6 +185,11 @@ pub(crate) fn micros(usd: &Value) -> f64 {
 
 pub(crate) fn micros_of(micros: i64) -> f64 {
     micros.to_string().parse().expect("a number")
+}
+
+/// The beginning of a PNG, and something of its own.
+pub(crate) fn picture(content: &str) -> Vec<u8> {
+    [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), content.as_bytes()].concat()
 }
 
 /// How the binary ended, and what it said.

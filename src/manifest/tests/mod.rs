@@ -92,9 +92,10 @@ fn every_mistake_of_a_csv_row_is_told() {
     let lines = [
         (format!("a,{IMAGE},"), "m:2: prompt: is missing"),
         ("a,,x".into(), "m:2: image: is missing"),
+        ("a,/photos/cup.jpg,x".into(), "m:2: image: there is no file /photos/cup.jpg"),
         (
-            "a,photos/cup.jpg,x".into(),
-            "m:2: image: `photos/cup.jpg` is not a link; write it like https://example.com/cup.jpg",
+            "a,ftp://example.com/cup.jpg,x".into(),
+            "m:2: image: `ftp://example.com/cup.jpg` does not start with https://",
         ),
         (format!("a,{IMAGE}"), "m:2: has 2 cells, the header has 3"),
         (format!("a\u{7},{IMAGE},x"), "m:2: id: holds a control character"),
@@ -111,7 +112,7 @@ fn every_mistake_of_a_csv_row_is_told() {
 fn every_mistake_of_a_jsonl_row_is_told() {
     for (line, said) in [
         (r#"{"image":"https://e.com/a.png"}"#, "m:1: prompt: is missing"),
-        (r#"{"image":5,"prompt":"x"}"#, "m:1: image: 5 is not a link to an image"),
+        (r#"{"image":5,"prompt":"x"}"#, "m:1: image: 5 is not a link to an image, or its file"),
         (
             r#"{"image":"https://e.com/a.png","prompt":"x","duration":"5"}"#,
             "m:1: duration: `5` is not one of 5, 10",

@@ -14,7 +14,7 @@ fn all(base: &Url) -> [Box<dyn Provider>; 3] {
     [
         Box::new(Eachlabs::new(base.clone(), &key(), Auth::XApiKey, clock()).unwrap()),
         Box::new(Aimlapi::new(base.clone(), &key(), clock()).unwrap()),
-        Box::new(Fal::new(base.clone(), base.clone(), &key(), clock()).unwrap()),
+        Box::new(Fal::new(base.clone(), base.clone(), None, &key(), clock()).unwrap()),
     ]
 }
 

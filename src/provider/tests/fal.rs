@@ -12,7 +12,8 @@ use crate::provider::{Look, Provider, Trace};
 const REQUEST: &str = "/owner/app/requests/p-1";
 
 fn adapter(stub: &Stub) -> Fal {
-    Fal::new(stub.base.clone(), stub.base.join("v1").unwrap(), &key(), clock()).unwrap()
+    let storage = Some(stub.base.clone());
+    Fal::new(stub.base.clone(), stub.base.join("v1").unwrap(), storage, &key(), clock()).unwrap()
 }
 
 /// Serves a request whose status, result and billing events are told, and looks at it.

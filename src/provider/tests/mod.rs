@@ -4,6 +4,7 @@ mod aimlapi;
 mod calls;
 mod eachlabs;
 mod fal;
+mod storage;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -280,7 +280,7 @@ pub(super) fn move_job(
     Ok(state)
 }
 
-fn record_gate(tx: &Connection, provider: ProviderName, gate: &Gate) -> Result<()> {
+pub(super) fn record_gate(tx: &Connection, provider: ProviderName, gate: &Gate) -> Result<()> {
     let provider = provider.as_str();
     match gate {
         Gate::Open => {

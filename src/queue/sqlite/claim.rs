@@ -23,8 +23,11 @@ pub(super) fn claim(tx: &Connection, request: &ClaimRequest, last_counts: &LastC
     claims.extend(creates.claim(room.creates.min(room.steps - claims.len()))?);
     let downloads = room.downloads.min(room.steps - claims.len());
     claims.extend(moving(&creates, JobState::Downloading, downloads)?);
-    let standing = if claims.len() < room.steps { Some(creates.standing()?) } else { None };
-    Ok(Claimed { claims, standing })
+    // The creates come first that need none; what is uploaded now is for those after.
+    let uploads = creates.claim_uploads(room.uploads.min(room.steps - claims.len()))?;
+    let is_full = claims.len() + uploads.len() >= room.steps;
+    let standing = if is_full { None } else { Some(creates.standing()?) };
+    Ok(Claimed { claims, uploads, standing })
 }
 
 /// Claims jobs between create and clip whose next step is due.
@@ -101,5 +104,5 @@ fn lease(tx: &Connection, request: &ClaimRequest, job_id: i64, step: Step) -> Re
         .pop()
         .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} has no attempt")))?;
     let lease = Lease { job_id: JobId(job_id), token };
-    Ok(Claim { lease, job, attempt, step, provider_failures: 0 })
+    Ok(Claim { lease, job, attempt, step, provider_failures: 0, refusal: None })
 }

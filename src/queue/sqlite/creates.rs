@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 use sha2::{Digest, Sha256};
 
 use crate::cut::cut;
+use crate::domain::local_image::fill;
 use crate::domain::{
     Attempt, AttemptId, AttemptState, Event, Job, JobId, JobState, Lease, Money, ProviderName, model,
 };
@@ -15,21 +16,24 @@ use crate::queue::{Claim, ClaimRequest, Result, Step};
 
 use super::pace::{LastCounts, Pace};
 use super::row::{self, JobCounts, execute, select, value};
+use super::uploads::Links;
 use super::waiting::{Line, Waiting};
 
 /// How long a job waits before it asks again whether its twin is still unsure.
 const TWIN_WAIT: Duration = Duration::from_secs(1);
 
-/// The most twins one claim puts behind: a manifest may hold one row a million times.
-const MOST_TWINS: u32 = 64;
+/// The most jobs one claim puts behind: a manifest may hold one row a million times.
+const MOST_BEHIND: u32 = 64;
 
 /// A batch that may have work, with its money.
 pub(super) struct Batch {
     pub(super) batch_id: i64,
     pub(super) name: String,
-    model: String,
+    pub(super) model: String,
     folder: String,
     pub(super) budget: Option<Money>,
+    /// Whether its rows may name images on disk.
+    pub(super) has_files: bool,
     pub(super) spent: Money,
     pub(super) reserved: Money,
     pub(super) jobs: JobCounts,
@@ -46,8 +50,8 @@ pub(super) struct Creates<'a> {
     pub(super) paces: Vec<Pace>,
     /// The batch whose predictions are looked at; all, while creates wait: the slots they wait for may be another's.
     pub(super) looks_at: Option<&'a str>,
-    /// Jobs put behind others, because they have to wait for their twins.
-    twins: u32,
+    /// Jobs put behind others, because they have to wait for their twins or their images.
+    put_behind: u32,
     /// The budgets that a create had to wait for: a batch's, or the request's own, which is `None`.
     pub(super) walls: BTreeSet<Option<usize>>,
     pub(super) unroutable: Option<String>,
@@ -57,8 +61,9 @@ pub(super) struct Creates<'a> {
 enum Choice {
     /// To this provider.
     To(usize, Quote),
-    /// Nowhere until a submission of the same input is known to have been taken or not.
-    BehindTwin,
+    /// Nowhere before this time: until a submission of the same input is known to have been taken or not, or until the
+    /// upload of an image is tried again.
+    Behind(i64),
     /// Nowhere for now.
     Nowhere,
 }
@@ -70,13 +75,15 @@ struct Quote {
     text: String,
     /// The first 8 bytes of its SHA-256.
     digest: i64,
+    /// Why it must not be sent.
+    refusal: Option<String>,
 }
 
 impl From<model::Quote> for Quote {
     fn from(quote: model::Quote) -> Self {
         let text = quote.request.to_string();
         let digest = digest(&text);
-        Self { quote, text, digest }
+        Self { quote, text, digest, refusal: None }
     }
 }
 
@@ -109,9 +116,9 @@ impl<'a> Creates<'a> {
             }
         }
         let looks_at = only.filter(|_| !some_wait);
-        let (twins, walls, unroutable) = (0, BTreeSet::new(), None);
+        let (put_behind, walls, unroutable) = (0, BTreeSet::new(), None);
         let queue_id = queue_id.unwrap_or_default();
-        Ok(Self { tx, request, queue_id, batches, in_all, paces, looks_at, twins, walls, unroutable })
+        Ok(Self { tx, request, queue_id, batches, in_all, paces, looks_at, put_behind, walls, unroutable })
     }
 
     /// Claims creates one at a time: each job in its turn, on the first of its providers that has room.
@@ -158,14 +165,14 @@ impl<'a> Creates<'a> {
                         let Some(job) = line.take() else { continue };
                         return self.begin_attempt(job, batch, pace, quote).map(Some);
                     }
-                    Choice::BehindTwin if self.twins < MOST_TWINS => {
-                        self.twins += 1;
-                        self.put_behind(job)?;
+                    Choice::Behind(until) if self.put_behind < MOST_BEHIND => {
+                        self.put_behind += 1;
+                        self.put_behind(job, until)?;
                         line.take();
                         has_stepped_back = true;
                         break;
                     }
-                    Choice::BehindTwin | Choice::Nowhere => {}
+                    Choice::Behind(_) | Choice::Nowhere => {}
                 }
             }
             if !has_stepped_back {
@@ -178,16 +185,19 @@ impl<'a> Creates<'a> {
         self.request.now.as_millisecond()
     }
 
-    /// Chooses the first of a job's providers that has room, a route, a price that can be paid, and no other submission
-    /// of the same input that it may or may not have taken: its history could not tell the two apart.
+    /// Chooses the first of a job's providers that has room, a route, a price that can be paid, links to the images that
+    /// it wants as links, and no other submission of the same input that it may or may not have taken: its history could
+    /// not tell the two apart.
     fn choose_provider(&mut self, job: &Waiting, providers: &str, batch: usize) -> Result<Choice> {
         let mut choice = Choice::Nowhere;
+        let mut refused = Vec::new();
         for word in providers.split(',') {
             let has_room =
                 |pace: &Pace| pace.limits.provider.as_str() == word && pace.room(self.request.now) > 0;
             let Some(index) = self.paces.iter().position(has_room) else { continue };
             let provider = self.paces[index].limits.provider;
-            let Some(quote) = self.request.catalog.quote(&self.batches[batch].model, &job.input, provider)
+            let Some(mut quote) =
+                self.request.catalog.quote(&self.batches[batch].model, &job.input, provider)
             else {
                 let (job_id, model) = (job.job_id, &self.batches[batch].model);
                 self.unroutable.get_or_insert_with(|| format!("job {job_id} ({model}) on {provider}"));
@@ -198,12 +208,31 @@ impl<'a> Creates<'a> {
                 self.walls.extend(walls);
                 continue;
             }
+            match self.links(batch, &job.input, provider)? {
+                Links::All(links) => fill(&mut quote.request, &links),
+                Links::NotYet(again_at) => {
+                    let later = again_at.filter(|at| *at > self.now());
+                    choice = later.map_or(choice, Choice::Behind);
+                    continue;
+                }
+                Links::Refused(reason) => {
+                    refused.push((index, quote, reason));
+                    continue;
+                }
+            }
             let quote = Quote::from(quote);
             if self.has_unsure_twin(provider, &quote)? {
-                choice = Choice::BehindTwin;
+                let later = self.request.now.saturating_add(TWIN_WAIT).unwrap_or(self.request.now);
+                choice = Choice::Behind(later.as_millisecond());
             } else {
                 return Ok(Choice::To(index, quote));
             }
+        }
+        // Where another may take it still it waits for that one.
+        if refused.len() == providers.split(',').count()
+            && let Some((index, quote, reason)) = refused.into_iter().next()
+        {
+            return Ok(Choice::To(index, Quote { refusal: Some(reason), ..quote.into() }));
         }
         Ok(choice)
     }
@@ -218,14 +247,9 @@ impl<'a> Creates<'a> {
         Ok(twin.is_some())
     }
 
-    /// Lets a job that has to wait for its twin stand back, so that those behind it need not wait as well.
-    fn put_behind(&self, job: &Waiting) -> Result<()> {
-        let later = self.request.now.saturating_add(TWIN_WAIT).unwrap_or(self.request.now);
-        execute(
-            self.tx,
-            "UPDATE jobs SET due_at = ?2 WHERE job_id = ?1",
-            params![job.job_id, later.as_millisecond()],
-        )?;
+    /// Lets a job that has to wait stand back, so that those behind it need not wait as well.
+    fn put_behind(&self, job: &Waiting, until: i64) -> Result<()> {
+        execute(self.tx, "UPDATE jobs SET due_at = ?2 WHERE job_id = ?1", params![job.job_id, until])?;
         Ok(())
     }
 
@@ -243,7 +267,7 @@ impl<'a> Creates<'a> {
 
     /// Writes the intent: the attempt with its reserved price, and the job's new state.
     fn begin_attempt(&mut self, waiting: Waiting, batch: usize, pace: usize, quote: Quote) -> Result<Claim> {
-        let Quote { quote, text, digest } = quote;
+        let Quote { quote, text, digest, refusal } = quote;
         let (tx, now, provider) = (self.tx, self.now(), self.paces[pace].limits.provider);
         let state = JobState::Queued.after(Event::Submit)?;
         let number = waiting.tries + 1;
@@ -321,7 +345,7 @@ impl<'a> Creates<'a> {
         };
         let lease = Lease { job_id: job.job_id, token };
         let provider_failures = self.paces[pace].failures;
-        Ok(Claim { lease, job, attempt, step: Step::Submit, provider_failures })
+        Ok(Claim { lease, job, attempt, step: Step::Submit, provider_failures, refusal })
     }
 }
 
@@ -333,6 +357,7 @@ fn batches(tx: &Connection) -> Result<Vec<Batch>> {
             model: columns.get("model")?,
             folder: columns.get("folder")?,
             budget: columns.get::<Option<i64>>("budget")?.map(Money::from_micros),
+            has_files: columns.get("has_files")?,
             spent: columns.money("spent")?,
             reserved: columns.money("reserved")?,
             jobs: JobCounts::read(columns)?,

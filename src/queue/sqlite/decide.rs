@@ -9,6 +9,7 @@ use crate::queue::{Cancelled, Decision, QueueError, Result, Selection};
 use super::advance::{abandon, accept, move_job};
 use super::query::{check_batch, find_ids, no_batch};
 use super::row::{Columns, JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
+use super::uploads;
 
 /// Makes failed and cancelled jobs go on.
 pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<usize> {
@@ -39,6 +40,7 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
             move_job(tx, job.job_id, job.state, Event::Restart, Some(now), None, now)?;
         }
     }
+    uploads::forget_refused(tx)?;
     Ok(jobs.len())
 }
 

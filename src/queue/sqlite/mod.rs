@@ -22,6 +22,7 @@ mod stage;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod uploads;
 mod waiting;
 mod writer;
 
@@ -39,7 +40,8 @@ use crate::domain::{Gate, JobId, JobState, Lease, Money, Outcome, PoolId, Provid
 
 use super::{
     AttemptRecord, BillBy, BillLine, Cancelled, ClaimRequest, Claimed, Decision, Health, JobFilter,
-    JobRecord, Miscount, NewBatch, Queue, QueueError, Result, Selection, Staging, Status, Step,
+    JobRecord, Miscount, NewBatch, Queue, QueueError, Result, Selection, Staging, Status, Step, UploadLease,
+    UploadOutcome,
 };
 use pace::LastCounts;
 use pool_lock::PoolLock;
@@ -223,6 +225,21 @@ impl Queue for SqliteQueue {
         let state = self.writer.write(write).await?;
         cut!("{event:?} committed");
         Ok(state)
+    }
+
+    async fn record_upload(
+        &self,
+        lease: UploadLease,
+        outcome: UploadOutcome,
+        gate: Option<(ProviderName, Gate)>,
+    ) -> Result<()> {
+        let write = move |tx: &Connection| {
+            uploads::record(tx, lease, &outcome)?;
+            gate.iter().try_for_each(|(provider, gate)| advance::record_gate(tx, *provider, gate))
+        };
+        self.writer.write(write).await?;
+        cut!("upload committed");
+        Ok(())
     }
 
     async fn release(&self, lease: Lease, now: Timestamp) -> Result<()> {

@@ -13,6 +13,7 @@ use super::advance::{abandon, move_job};
 use super::clock;
 use super::pool_lock::PoolLock;
 use super::row::{execute, select, time_value};
+use super::uploads;
 
 /// A job that took this many pools with it in a row is not tried again by itself.
 const MOST_CRASHES: u32 = 10;
@@ -89,6 +90,7 @@ pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<u
         free(tx, job, now)?;
         execute(tx, "UPDATE jobs SET crashes = ?2 WHERE job_id = ?1", params![job.job_id, job.crashes + 1])?;
     }
+    uploads::free(tx, &pool.0)?;
     execute(tx, "DELETE FROM pools WHERE pool_id = ?1", [&pool.0])?;
     Ok(left.len())
 }
@@ -136,5 +138,5 @@ fn pause_after(crashes_before: u32) -> Duration {
 
 pub(super) fn unpause(tx: &Connection) -> Result<()> {
     execute(tx, "UPDATE providers SET paused = NULL, refuses_looks = 0 WHERE paused IS NOT NULL", [])?;
-    Ok(())
+    uploads::forget_refused(tx)
 }

@@ -38,6 +38,8 @@ struct Open {
     had: u64,
     /// Which of those a row was added for, by number.
     seen: Vec<u64>,
+    /// Whether a row names an image on disk.
+    has_files: bool,
     plan: LoadPlan,
 }
 
@@ -71,12 +73,12 @@ impl SqliteStaging {
 
     fn commit_open(&mut self, now: Timestamp) -> Result<LoadPlan> {
         let Self { connection, batch, open, .. } = self;
-        let batch_id = Open::of(open, connection, batch, now)?.batch_id;
+        let Open { batch_id, has_files, .. } = *Open::of(open, connection, batch, now)?;
         let plan = self.plan();
         execute(
             &self.connection,
-            "UPDATE batches SET queued = queued + ?2 WHERE batch_id = ?1",
-            params![batch_id, i64::try_from(plan.new).unwrap_or(i64::MAX)],
+            "UPDATE batches SET queued = queued + ?2, has_files = max(has_files, ?3) WHERE batch_id = ?1",
+            params![batch_id, i64::try_from(plan.new).unwrap_or(i64::MAX), has_files],
         )?;
         cut!("load written");
         self.connection.prepare_cached("COMMIT")?.execute([])?;
@@ -132,7 +134,14 @@ impl Open {
                     now.as_millisecond(),
                 ],
             )?;
-            return Ok(Self { batch_id: tx.last_insert_rowid(), last_job: 0, had: 0, seen, plan });
+            return Ok(Self {
+                batch_id: tx.last_insert_rowid(),
+                last_job: 0,
+                had: 0,
+                seen,
+                has_files: false,
+                plan,
+            });
         };
         if let Some(budget) = batch.budget {
             execute(
@@ -144,7 +153,7 @@ impl Open {
         let had = select(tx, "SELECT * FROM batches WHERE batch_id = ?1", [batch_id], JobCounts::read)?;
         let had = had.first().map_or(0, JobCounts::all);
         let last_job = value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
-        Ok(Self { batch_id, last_job, had, seen, plan })
+        Ok(Self { batch_id, last_job, had, seen, has_files: false, plan })
     }
 
     fn plan(&self) -> LoadPlan {
@@ -154,6 +163,7 @@ impl Open {
 
     fn add_all(&mut self, tx: &Connection, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Addition>> {
         let mut additions = Vec::with_capacity(jobs.len());
+        self.has_files |= jobs.iter().any(|job| job.has_files);
         for lot in jobs.chunks(insert::TOGETHER) {
             // None of a new batch's rows is known, unless it came twice.
             let is_new = self.last_job == 0;
@@ -248,6 +258,14 @@ fn keep(tx: &Connection, known: &Known, job: &NewJob) -> Result<()> {
             tx,
             "UPDATE jobs SET providers = ?2, estimate = ?3 WHERE job_id = ?1",
             params![known.job_id, providers, job.estimate.micros()],
+        )?;
+    }
+    if job.has_files {
+        // The same pictures may be elsewhere by now.
+        execute(
+            tx,
+            "UPDATE jobs SET input = ?2 WHERE job_id = ?1 AND input <> ?2",
+            params![known.job_id, job.input_text],
         )?;
     }
     set_line(tx, known, job)

@@ -36,7 +36,8 @@ impl Creates<'_> {
             [self.looks_at],
         )?
         .unwrap_or(0);
-        let due = [self.next_move()?, self.next_create()?];
+        standing.leased += self.uploads_leased()?;
+        let due = [self.next_move()?, self.next_create()?, self.next_upload()?];
         standing.next_due = due.into_iter().flatten().min();
         Ok(standing)
     }

@@ -55,7 +55,12 @@ impl Work {
             batch: None,
             budget: None,
             room: Room::of(8),
-            providers: vec![ProviderLimits { provider: FAL, in_flight: 4, creates_per_minute: 3 }],
+            providers: vec![ProviderLimits {
+                provider: FAL,
+                in_flight: 4,
+                creates_per_minute: 3,
+                has_storage: false,
+            }],
             catalog: Arc::clone(&self.catalog),
         };
         claim(&self.connection, &request, &self.last_counts).unwrap().claims

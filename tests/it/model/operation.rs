@@ -132,7 +132,7 @@ fn room() -> impl Strategy<Value = Room> {
     let kinds = [0..4usize, 0..4usize, 0..4usize].map(prop::option::of);
     (0..7usize, kinds).prop_map(|(steps, kinds)| {
         let [looks, creates, downloads] = kinds.map(|kind| kind.unwrap_or(steps).min(steps));
-        Room { steps, looks, creates, downloads }
+        Room { steps, looks, creates, downloads, uploads: 0 }
     })
 }
 
@@ -143,7 +143,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         |(pool, batch, budget, room, providers, limits)| {
             let limits =
                 providers.into_iter().zip(limits).map(|(provider, (in_flight, creates_per_minute))| {
-                    ProviderLimits { provider, in_flight, creates_per_minute }
+                    ProviderLimits { provider, in_flight, creates_per_minute, has_storage: false }
                 });
             let budget = budget.map(|clips| clips * CLIP);
             Ask { pool, batch, budget, room, providers: limits.collect() }

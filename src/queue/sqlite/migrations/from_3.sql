@@ -9,4 +9,10 @@ INSERT INTO jobs SELECT * FROM jobs_old;
 DELETE FROM providers;
 INSERT INTO providers SELECT * FROM providers_old;
 
-INSERT INTO batches SELECT * FROM batches_old;
+INSERT INTO batches (
+    batch_id, name, model, folder, budget, spent, reserved, at_risk, created_at,
+    queued, submitting, in_doubt, running, downloading, succeeded, failed, cancelled)
+SELECT
+    batch_id, name, model, folder, budget, spent, reserved, at_risk, created_at,
+    queued, submitting, in_doubt, running, downloading, succeeded, failed, cancelled
+FROM batches_old;

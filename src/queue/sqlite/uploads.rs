@@ -1,0 +1,259 @@
+//! Images on disk on their way to the providers that want links: which are wanted soon, which are claimed, what became
+//! of them, and what stands for them in a request.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::{Connection, params};
+
+use crate::domain::{ImageForm, Input, JobState, LocalImage, ProviderName};
+use crate::queue::{QueueError, Result, UploadClaim, UploadLease, UploadOutcome};
+
+use super::creates::Creates;
+use super::row::{self, execute, select, time_value, value};
+use super::waiting::words;
+
+/// How many of the jobs that come next have their images uploaded ahead of their creates: so many for each slot.
+const AHEAD_PER_SLOT: u32 = 2;
+
+/// The most, however many slots there are.
+const MOST_AHEAD: u32 = 64;
+
+/// A link that ends sooner is not used: the provider may fetch it late.
+const LAST_USE: SignedDuration = SignedDuration::from_hours(24);
+
+/// What a provider has of a job's images.
+pub(super) enum Links {
+    /// A link for each; by what stands for the image in a request.
+    All(BTreeMap<String, String>),
+    /// Not all yet; where an upload has failed, when it is tried again.
+    NotYet(Option<i64>),
+    /// One cannot be uploaded, for this reason.
+    Refused(String),
+}
+
+impl Creates<'_> {
+    /// Claims the uploads that are due, for the jobs that come next.
+    pub(super) fn claim_uploads(&self, most: usize) -> Result<Vec<UploadClaim>> {
+        let mut claims = Vec::new();
+        if most == 0 || !self.has_files() {
+            return Ok(claims);
+        }
+        self.want_ahead()?;
+        for pace in self.storages().filter(|pace| pace.takes_looks(self.request.now)) {
+            claims.extend(self.claim_due(pace.limits.provider, most - claims.len())?);
+        }
+        Ok(claims)
+    }
+
+    /// When the next upload is due that is not now.
+    pub(super) fn next_upload(&self) -> Result<Option<Timestamp>> {
+        let mut next: Option<Timestamp> = None;
+        if !self.has_files() {
+            return Ok(next);
+        }
+        let now = self.request.now;
+        for pace in self.storages().filter(|pace| !pace.refuses_looks) {
+            let due: Option<i64> = value(
+                self.tx,
+                "SELECT min(due_at) FROM uploads WHERE provider = ?1 AND due_at IS NOT NULL AND lease_token IS NULL",
+                [pace.limits.provider.as_str()],
+            )?;
+            let at = due.map(row::time).transpose()?.map(|due| due.max(pace.calls_from));
+            // What is due already waits for a worker, and a step's end is followed by another claim.
+            next = at.filter(|at| *at > now).into_iter().chain(next).min();
+        }
+        Ok(next)
+    }
+
+    /// How many uploads are under way, in any process.
+    pub(super) fn uploads_leased(&self) -> Result<u64> {
+        if !self.has_files() {
+            return Ok(0);
+        }
+        let leased = value(self.tx, "SELECT count(*) FROM uploads WHERE lease_pool IS NOT NULL", [])?;
+        Ok(leased.unwrap_or(0))
+    }
+
+    /// Tells what a provider has of a job's images. Nothing is uploaded to one that takes them inside the create call.
+    pub(super) fn links(&self, batch: usize, input: &Input, provider: ProviderName) -> Result<Links> {
+        let mut links = BTreeMap::new();
+        if !self.batches[batch].has_files || !self.is_uploaded_to(batch, provider) {
+            return Ok(Links::All(links));
+        }
+        let mut not_yet = None;
+        for image in input.local_images() {
+            let upload = select(
+                self.tx,
+                "SELECT url, due_at, failures, error FROM uploads
+                 WHERE provider = ?1 AND sha256 = ?2 AND (expires_at IS NULL OR expires_at > ?3)",
+                params![provider.as_str(), image.sha256(), self.last_use()],
+                |columns| {
+                    Ok((
+                        columns.get::<Option<String>>("url")?,
+                        columns.get::<Option<i64>>("due_at")?,
+                        columns.get::<u32>("failures")?,
+                        columns.get::<Option<String>>("error")?,
+                    ))
+                },
+            )?;
+            match upload.into_iter().next() {
+                Some((Some(url), ..)) => {
+                    links.insert(image.placeholder(), url);
+                }
+                Some((None, None, _, error)) => {
+                    return Ok(Links::Refused(error.unwrap_or_else(|| "no reason is known".into())));
+                }
+                Some((None, due_at, failures, _)) => {
+                    let again_at = due_at.filter(|_| failures > 0);
+                    not_yet = Some(not_yet.flatten().max(again_at));
+                }
+                None => not_yet = Some(not_yet.flatten()),
+            }
+        }
+        Ok(not_yet.map_or(Links::All(links), Links::NotYet))
+    }
+
+    /// Tells whether any job that waits may name a file.
+    fn has_files(&self) -> bool {
+        self.batches.iter().any(|batch| batch.has_files && batch.jobs.of(JobState::Queued) > 0)
+    }
+
+    /// The providers that files are uploaded to and that creates may go to.
+    fn storages(&self) -> impl Iterator<Item = &super::pace::Pace> {
+        self.paces.iter().filter(|pace| pace.limits.has_storage && !pace.paused)
+    }
+
+    fn is_uploaded_to(&self, batch: usize, provider: ProviderName) -> bool {
+        let model = self.request.catalog.model(&self.batches[batch].model);
+        let route = model.and_then(|model| model.route(provider));
+        route.is_some_and(|route| route.images.contains(&ImageForm::Upload))
+            && self.paces.iter().any(|pace| pace.limits.provider == provider && pace.limits.has_storage)
+    }
+
+    fn last_use(&self) -> i64 {
+        self.request.now.saturating_add(LAST_USE).unwrap_or(Timestamp::MAX).as_millisecond()
+    }
+
+    /// Enters what the jobs that come next need uploaded.
+    fn want_ahead(&self) -> Result<()> {
+        let slots = self.storages().map(|pace| pace.limits.in_flight).fold(0, u32::saturating_add);
+        let ahead = slots.saturating_mul(AHEAD_PER_SLOT).min(MOST_AHEAD);
+        for (index, batch) in self.batches.iter().enumerate().filter(|(_, batch)| batch.has_files) {
+            for word in words(self.tx, batch.batch_id)? {
+                let storages = self.storages().map(|pace| pace.limits.provider);
+                let to: Vec<ProviderName> = storages
+                    .filter(|provider| word.split(',').any(|word| word == provider.as_str()))
+                    .filter(|provider| self.is_uploaded_to(index, *provider))
+                    .collect();
+                if to.is_empty() {
+                    continue;
+                }
+                let next = select(
+                    self.tx,
+                    "SELECT input FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
+                     ORDER BY due_at, job_id LIMIT ?3",
+                    params![batch.batch_id, word, ahead],
+                    |columns| columns.json::<Input>("input"),
+                )?;
+                for image in next.iter().flat_map(Input::local_images) {
+                    to.iter().try_for_each(|provider| self.want(*provider, &image))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters an upload, unless it is there and its link lasts.
+    fn want(&self, provider: ProviderName, image: &LocalImage) -> Result<()> {
+        execute(
+            self.tx,
+            "INSERT INTO uploads (provider, sha256, file, due_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (provider, sha256) DO UPDATE
+                SET file = excluded.file, url = NULL, expires_at = NULL, due_at = excluded.due_at
+                WHERE expires_at <= ?5",
+            params![
+                provider.as_str(),
+                image.sha256(),
+                image.path().to_string_lossy(),
+                self.request.now.as_millisecond(),
+                self.last_use(),
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn claim_due(&self, provider: ProviderName, most: usize) -> Result<Vec<UploadClaim>> {
+        let due = select(
+            self.tx,
+            "SELECT upload_id, sha256, file, failures FROM uploads
+             WHERE provider = ?1 AND due_at <= ?2 AND lease_token IS NULL ORDER BY due_at, upload_id LIMIT ?3",
+            params![
+                provider.as_str(),
+                self.request.now.as_millisecond(),
+                i64::try_from(most).unwrap_or(i64::MAX)
+            ],
+            |columns| {
+                let upload_id = columns.get("upload_id")?;
+                let (sha256, file) = (columns.get::<String>("sha256")?, columns.get::<String>("file")?);
+                let image = LocalImage::new(file.as_ref(), &sha256)
+                    .ok_or_else(|| QueueError::Corrupt(format!("upload {upload_id} of {file}")))?;
+                let lease = UploadLease { upload_id, token: fastrand::i64(1..) };
+                Ok(UploadClaim { lease, provider, image, failures: columns.get("failures")? })
+            },
+        )?;
+        for UploadClaim { lease, .. } in &due {
+            execute(
+                self.tx,
+                "UPDATE uploads SET lease_token = ?2, lease_pool = ?3 WHERE upload_id = ?1",
+                params![lease.upload_id, lease.token, self.request.pool_id.0],
+            )?;
+        }
+        Ok(due)
+    }
+}
+
+/// Records what became of an upload. A link is as good whoever made it; everything else counts only from the holder of
+/// the lease.
+pub(super) fn record(tx: &Connection, lease: UploadLease, outcome: &UploadOutcome) -> Result<()> {
+    let UploadLease { upload_id, token } = lease;
+    match outcome {
+        UploadOutcome::Stored { link, expires_at } => execute(
+            tx,
+            "UPDATE uploads SET url = ?2, expires_at = ?3, due_at = NULL, failures = 0, error = NULL,
+                    lease_token = NULL, lease_pool = NULL
+             WHERE upload_id = ?1",
+            params![upload_id, link, time_value(*expires_at)],
+        )?,
+        UploadOutcome::Failed { reason, due_at, counted } => execute(
+            tx,
+            "UPDATE uploads SET due_at = ?3, failures = failures + ?4, error = ?5, lease_token = NULL, lease_pool = NULL
+             WHERE upload_id = ?1 AND lease_token = ?2",
+            params![upload_id, token, due_at.as_millisecond(), counted, reason],
+        )?,
+        UploadOutcome::Refused { reason } => execute(
+            tx,
+            "UPDATE uploads SET due_at = NULL, error = ?3, lease_token = NULL, lease_pool = NULL
+             WHERE upload_id = ?1 AND lease_token = ?2",
+            params![upload_id, token, reason],
+        )?,
+        UploadOutcome::NotTaken => execute(
+            tx,
+            "UPDATE uploads SET lease_token = NULL, lease_pool = NULL WHERE upload_id = ?1 AND lease_token = ?2",
+            params![upload_id, token],
+        )?,
+    };
+    Ok(())
+}
+
+/// Frees what a pool was uploading.
+pub(super) fn free(tx: &Connection, pool: &str) -> Result<()> {
+    execute(tx, "UPDATE uploads SET lease_token = NULL, lease_pool = NULL WHERE lease_pool = ?1", [pool])?;
+    Ok(())
+}
+
+/// Forgets what was refused: the file may be there again, or elsewhere.
+pub(super) fn forget_refused(tx: &Connection) -> Result<()> {
+    execute(tx, "DELETE FROM uploads WHERE url IS NULL AND due_at IS NULL AND lease_token IS NULL", [])?;
+    Ok(())
+}
