@@ -37,6 +37,33 @@ Examples:
   overnight man > overnight.1
   overnight man --out ~/.local/share/man/man1";
 
+pub(super) const LOAD: &str = "\
+Examples:
+  overnight load mugs.csv --model kling-v1-standard --check
+  overnight load mugs.csv --model kling-v1-standard --via eachlabs,fal --budget 25
+  overnight load shop.csv --model kling-v1-standard --map id=SKU --map image='Image Src' \\
+      --prompt 'Slow turntable of {Title|the product}' --set duration=10
+  overnight load products_export.csv --model kling-v1-standard --preset shopify \\
+      --prompt 'A slow turn of {Title}'
+  overnight load jobs/spring.toml --check";
+
+pub(super) const REHEARSE: &str = "\
+Needs no key and no network, and leaves nothing behind. Time is virtual; the worker is the one of `run`, with \
+the limits, pace and catalogue of this machine. Predictions take as long as this queue has measured (else as the config or \
+the catalogue say, 15 % more or less), and none fails. The manifest is played from empty: rows the queue has made already are \
+played and priced again.
+
+Providers: those of --via; else those of the model whose key is set; else all of the model.
+each::labs and AI/ML API are taken to work on `in_flight` predictions at once, and to refuse what exceeds that. fal.ai lets \
+it wait: it is taken to work on two fewer than `in_flight`, unless its times were measured, which have that wait in them.
+
+Exit codes: 0 all rows would become clips · 1 some would wait for a provider · 2 usage or manifest error · 3 some would fail · 4 a budget would \
+stop it · 130 interrupted
+
+Examples:
+  overnight rehearse mugs.csv --model kling-v1-standard
+  overnight rehearse mugs.csv --model kling-v1-standard --via eachlabs --budget 25 --json";
+
 pub(super) const RUN: &str = "\
 Examples:
   overnight run
@@ -84,6 +111,23 @@ Ends with exit code 3 when a clip is not as it was saved.
 Examples:
   overnight verify
   overnight verify --batch spring --fix";
+
+pub(super) const BILL: &str = "\
+attempts: submissions a provider took, or may have taken; refused: turned away, never to be paid. The estimate \
+is that of the settled attempts, to hold their cost against; refunds are those among them that failed and were not billed. \
+reserved: what open attempts may cost; at risk: the part of it that is in doubt.
+
+Examples:
+  overnight bill
+  overnight bill --batch spring --by day --json";
+
+pub(super) const REPORT: &str = "\
+The page is one file and works offline; it links to the clips where they are, from where it is. Source images are \
+loaded from their own servers only when the reader asks for them.
+
+Examples:
+  overnight report
+  overnight report --batch spring --out renders/spring.html";
 
 pub(super) const EXPORT: &str = "\
 Examples:

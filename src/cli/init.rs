@@ -8,10 +8,9 @@ use anyhow::Context;
 
 use crate::config;
 
-use super::args::Global;
+use super::args::{Global, InitArgs};
 use super::exit::{Exit, Usage};
 use super::render;
-use super::ways_args::InitArgs;
 
 /// Every key, commented out, with its default and what it means. Tests hold it against [`config::Config`].
 const TEMPLATE: &str = include_str!("init.toml");

@@ -5,10 +5,9 @@ use std::fs;
 use anyhow::Context;
 use clap::CommandFactory;
 
-use super::args::Cli;
+use super::args::{Cli, CompletionsArgs, ManArgs};
 use super::exit::Exit;
 use super::render;
-use super::ways_args::{CompletionsArgs, ManArgs};
 
 /// Prints the completions of a shell.
 pub(super) fn completions(args: CompletionsArgs) -> anyhow::Result<Exit> {

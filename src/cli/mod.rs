@@ -28,7 +28,6 @@ mod simulate;
 mod status;
 mod summary;
 mod verify;
-mod ways_args;
 
 use clap::Parser;
 use clap::error::ErrorKind;

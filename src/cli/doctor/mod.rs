@@ -9,11 +9,10 @@ use serde_json::json;
 
 use crate::config;
 
-use super::args::Global;
+use super::args::{DoctorArgs, Global};
 use super::exit::Exit;
 use super::render;
 use super::setup::Setup;
-use super::ways_args::DoctorArgs;
 use check::Check;
 
 /// Checks everything, and tells what it found.

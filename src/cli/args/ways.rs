@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::Shell;
 
-use super::examples;
+use crate::cli::examples;
 
 /// `init`.
 #[derive(Debug, Args)]

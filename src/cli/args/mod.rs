@@ -1,18 +1,22 @@
 //! Every flag, with the help a user reads.
 
+mod manifest;
+mod ways;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::domain::{JobState, Money, ProviderName};
-use crate::manifest::{Layout, Preset};
+use crate::domain::{JobState, Money};
 use crate::simulator::Fault;
 use crate::simulator::options::FaultRule;
 
 use super::examples;
-use super::ways_args::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs};
+
+pub(super) use manifest::{LoadArgs, ManifestArgs, RehearseArgs};
+pub(super) use ways::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs};
 
 /// Renders product catalogues in bulk: a manifest of images and prompts becomes clips on disk, none paid twice, none
 /// lost, whatever is cut.
@@ -117,146 +121,6 @@ pub enum Command {
     Completions(CompletionsArgs),
     /// Print the manual's page, or write one for each command
     Man(ManArgs),
-}
-
-/// `load`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  overnight load mugs.csv --model kling-v1-standard --check
-  overnight load mugs.csv --model kling-v1-standard --via eachlabs,fal --budget 25
-  overnight load shop.csv --model kling-v1-standard --map id=SKU --map image='Image Src' \\
-      --prompt 'Slow turntable of {Title|the product}' --set duration=10
-  overnight load products_export.csv --model kling-v1-standard --preset shopify \\
-      --prompt 'A slow turn of {Title}'
-  overnight load jobs/spring.toml --check")]
-pub struct LoadArgs {
-    /// What is loaded.
-    #[command(flatten)]
-    pub manifest: ManifestArgs,
-    /// Folder in which the batch's folder is made [default: renders]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-    /// Check and price only; change nothing
-    #[arg(long)]
-    pub check: bool,
-}
-
-/// `rehearse`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Needs no key and no network, and leaves nothing behind. Time is virtual; the worker is the one of `run`, with \
-the limits, pace and catalogue of this machine. Predictions take as long as this queue has measured (else as the config or \
-the catalogue say, 15 % more or less), and none fails. The manifest is played from empty: rows the queue has made already are \
-played and priced again.
-
-Providers: those of --via; else those of the model whose key is set; else all of the model.
-each::labs and AI/ML API are taken to work on `in_flight` predictions at once, and to refuse what exceeds that. fal.ai lets \
-it wait: it is taken to work on two fewer than `in_flight`, unless its times were measured, which have that wait in them.
-
-Exit codes: 0 all rows would become clips · 1 some would wait for a provider · 2 usage or manifest error · 3 some would fail · 4 a budget would \
-stop it · 130 interrupted
-
-Examples:
-  overnight rehearse mugs.csv --model kling-v1-standard
-  overnight rehearse mugs.csv --model kling-v1-standard --via eachlabs --budget 25 --json"
-)]
-pub struct RehearseArgs {
-    /// What is rehearsed.
-    #[command(flatten)]
-    pub manifest: ManifestArgs,
-    /// Steps at once [default: 16]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub workers: Option<u16>,
-    /// Nights to play, each with a chance of its own
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub seeds: u16,
-    /// As one JSON object
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// What a manifest is, and how it is read.
-#[derive(Debug, Args)]
-pub struct ManifestArgs {
-    /// Manifests: CSV (any separator), .xlsx or JSONL, packed (.gz, .zst) or not; `-` is standard input. Or a batch
-    /// file (.toml), which says all of this
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// The model; `overnight models` lists them [a batch file may say it]
-    #[arg(long)]
-    pub model: Option<String>,
-    /// The providers that may be used, in order of preference [default: all that offer the model]
-    #[arg(long, value_delimiter = ',', value_name = "P,P", value_parser = one_of(ProviderName::ALL, ProviderName::as_str))]
-    pub via: Vec<ProviderName>,
-    /// The batch's name [default: the first file's name]
-    #[arg(long, value_name = "NAME")]
-    pub batch: Option<String>,
-    /// Take a field from a column of another name
-    #[arg(long, value_name = "FIELD=COLUMN", value_parser = pair)]
-    pub map: Vec<(String, String)>,
-    /// Give a field to every row that leaves it out
-    #[arg(long, value_name = "FIELD=VALUE", value_parser = pair)]
-    pub set: Vec<(String, String)>,
-    /// Make the prompt of columns: `{Column}`, `{Column|text if empty}`, `{{` for a brace
-    #[arg(long, value_name = "TEMPLATE")]
-    pub prompt: Option<String>,
-    /// Take the columns a shop's export has: shopify, woocommerce or google-merchant
-    #[arg(long, value_name = "SHOP")]
-    pub preset: Option<Preset>,
-    /// Make one job of the rows that have the same value in a field or column: the first with an image, with the
-    /// product's first row for what it leaves empty [a preset's default: id]
-    #[arg(long, value_name = "FIELD")]
-    pub one_per: Option<String>,
-    /// Make a job of each image of a row or product: `mug`, `mug-2`, …
-    #[arg(long)]
-    pub each_image: bool,
-    /// Leave out rows without this field, and count them
-    #[arg(long, value_name = "FIELD")]
-    pub skip_missing: Vec<String>,
-    /// The sheet of a workbook [default: the first]
-    #[arg(long, value_name = "NAME")]
-    pub sheet: Option<String>,
-    /// What the batch may cost, in dollars: spent and reserved never pass it
-    #[arg(long, value_name = "USD")]
-    pub budget: Option<Money>,
-}
-
-impl ManifestArgs {
-    /// What they say of the manifest's columns and rows.
-    pub fn layout(&self) -> Layout {
-        Layout {
-            preset: self.preset,
-            map: self.map.clone(),
-            set: self.set.clone(),
-            prompt: self.prompt.clone(),
-            one_per: self.one_per.clone(),
-            each_image: self.each_image,
-            skip_missing: self.skip_missing.clone(),
-        }
-    }
-}
-
-fn fault_help() -> String {
-    let names = Fault::ALL.map(|(_, name)| name).join(", ");
-    format!(
-        "What goes wrong, with its probability: `garbage=0.2`, or `poll:garbage=0.2` for one kind of call (create, \
-         poll, download, history). Faults: {names}"
-    )
-}
-
-/// A parser that knows the names, so that a slip is told the nearest and the shell can complete them.
-fn one_of<T, const N: usize>(all: [T; N], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
-where
-    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
-{
-    PossibleValuesParser::new(all.map(name)).try_map(|word| word.parse())
-}
-
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((field, value)) if !field.trim().is_empty() => Ok((field.trim().to_owned(), value.to_owned())),
-        _ => Err("write it like FIELD=TEXT".into()),
-    }
 }
 
 /// `run`.
@@ -372,15 +236,7 @@ pub struct VerifyArgs {
 
 /// `bill`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "attempts: submissions a provider took, or may have taken; refused: turned away, never to be paid. The estimate \
-is that of the settled attempts, to hold their cost against; refunds are those among them that failed and were not billed. \
-reserved: what open attempts may cost; at risk: the part of it that is in doubt.
-
-Examples:
-  overnight bill
-  overnight bill --batch spring --by day --json"
-)]
+#[command(after_help = examples::BILL)]
 pub struct BillArgs {
     /// Only this batch
     #[arg(long, value_name = "NAME")]
@@ -408,14 +264,7 @@ pub enum By {
 
 /// `report`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "The page is one file and works offline; it links to the clips where they are, from where it is. Source images are \
-loaded from their own servers only when the reader asks for them.
-
-Examples:
-  overnight report
-  overnight report --batch spring --out renders/spring.html"
-)]
+#[command(after_help = examples::REPORT)]
 pub struct ReportArgs {
     /// Only this batch
     #[arg(long, value_name = "NAME")]
@@ -494,4 +343,20 @@ pub struct DemoArgs {
     /// Folder for the demo's queue and clips
     #[arg(long, default_value = "renders/demo", value_name = "DIR")]
     pub dir: PathBuf,
+}
+
+/// A parser that knows the names, so that a slip is told the nearest and the shell can complete them.
+fn one_of<T, const N: usize>(all: [T; N], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err = String> + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.map(name)).try_map(|word| word.parse())
+}
+
+fn fault_help() -> String {
+    let names = Fault::ALL.map(|(_, name)| name).join(", ");
+    format!(
+        "What goes wrong, with its probability: `garbage=0.2`, or `poll:garbage=0.2` for one kind of call (create, \
+         poll, download, history). Faults: {names}"
+    )
 }
