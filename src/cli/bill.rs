@@ -4,32 +4,20 @@ use serde_json::{Value, json};
 
 use crate::queue::{BillBy, BillLine, BillSums};
 
-use super::args::{BillArgs, By, Global};
+use super::args::{BillArgs, Global};
 use super::exit::Exit;
 use super::render;
 use super::setup::Setup;
 
-impl From<By> for BillBy {
-    fn from(by: By) -> Self {
-        match by {
-            By::Batch => Self::Batch,
-            By::Day => Self::Day,
-            By::Model => Self::Model,
-            By::Route => Self::Route,
-        }
-    }
-}
-
 /// Shows the bill.
 pub(super) async fn bill(global: &Global, args: BillArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
-    let by = BillBy::from(args.by);
-    let lines = setup.queue()?.bill(by, args.batch).await?;
+    let lines = setup.queue()?.bill(args.by, args.batch).await?;
     let total: BillSums = lines.iter().map(|line| line.sums).sum();
     if args.json {
-        render::json(&contract(by, &lines, &total)?)?;
+        render::json(&contract(args.by, &lines, &total)?)?;
     } else {
-        render::table(&table(by, &lines, &total))?;
+        render::table(&table(args.by, &lines, &total))?;
     }
     Ok(Exit::Success)
 }

@@ -2,6 +2,7 @@
 
 use std::iter::Sum;
 use std::ops::Add;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -33,6 +34,17 @@ impl BillBy {
             Self::Model => "model",
             Self::Route => "route",
         }
+    }
+}
+
+impl FromStr for BillBy {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|by| by.as_str() == word).ok_or_else(|| {
+            let words = Self::ALL.map(Self::as_str).join(", ");
+            format!("a bill is by one of {words}, not by `{word}`")
+        })
     }
 }
 

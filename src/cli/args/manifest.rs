@@ -68,8 +68,8 @@ pub struct ManifestArgs {
     /// Make the prompt of columns: `{Column}`, `{Column|text if empty}`, `{{` for a brace
     #[arg(long, value_name = "TEMPLATE")]
     pub prompt: Option<String>,
-    /// Take the columns a shop's export has: shopify, woocommerce or google-merchant
-    #[arg(long, value_name = "SHOP")]
+    /// Take the columns a shop's export has
+    #[arg(long, value_name = "SHOP", value_parser = one_of(Preset::ALL, Preset::as_str))]
     pub preset: Option<Preset>,
     /// Make one job of the rows that have the same value in a field or column: the first with an image, with the
     /// product's first row for what it leaves empty [a preset's default: id]

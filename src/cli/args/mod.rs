@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::{JobState, Money};
+use crate::queue::BillBy;
 use crate::simulator::Fault;
 use crate::simulator::options::FaultRule;
 
@@ -241,25 +242,13 @@ pub struct BillArgs {
     /// Only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// What there is a line for each of; days are those of submission, in UTC
-    #[arg(long, value_enum, default_value = "batch")]
-    pub by: By,
+    /// What there is a line for each of; days are those of submission, in UTC; a route is a provider and its name for
+    /// the model
+    #[arg(long, default_value = "batch", value_parser = one_of(BillBy::ALL, BillBy::as_str))]
+    pub by: BillBy,
     /// As one JSON object
     #[arg(long)]
     pub json: bool,
-}
-
-/// What a bill has a line for each of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum By {
-    /// A batch.
-    Batch,
-    /// A day of submission.
-    Day,
-    /// A model.
-    Model,
-    /// A provider and its name for the model.
-    Route,
 }
 
 /// `report`.
