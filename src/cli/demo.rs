@@ -53,17 +53,8 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     let manifest = ManifestArgs {
         files: vec![manifest],
         model: Some(MODEL.into()),
-        via: Vec::new(),
         batch: Some("mugs".into()),
-        map: Vec::new(),
-        set: Vec::new(),
-        prompt: None,
-        sheet: None,
-        preset: None,
-        one_per: None,
-        each_image: false,
-        skip_missing: Vec::new(),
-        budget: None,
+        ..ManifestArgs::default()
     };
     let load_args = LoadArgs { manifest, out: Some(args.dir.clone()), check: false };
     load::load(&Global { quiet: true, ..global.clone() }, load_args).await?;

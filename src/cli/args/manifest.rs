@@ -44,7 +44,7 @@ pub struct RehearseArgs {
 }
 
 /// What a manifest is, and how it is read.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct ManifestArgs {
     /// Manifests: CSV (any separator), .xlsx or JSONL, packed (.gz, .zst) or not; `-` is standard input. Or a batch
     /// file (.toml), which says all of this
