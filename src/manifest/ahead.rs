@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::domain::NewJob;
 
-use super::{ID, Problem, Sink};
+use super::row::Row;
+use super::{ID, Problem, Rules, Sink};
 
 /// Handed over together: enough that hardly any time goes into it, few enough to take little memory.
 const MOST_ROWS: usize = 1024;
@@ -26,37 +27,57 @@ struct Lot {
 }
 
 /// The end that reads.
-pub(super) struct Ahead {
+pub(super) struct Ahead<'a> {
+    file: &'a str,
     lot: Lot,
     bytes: usize,
     lots: SyncSender<Lot>,
 }
 
 /// The end that takes what was read.
-pub(super) struct Behind(Receiver<Lot>);
-
-/// Makes both ends.
-pub(super) fn ends() -> (Ahead, Behind) {
-    let (lots, read) = sync_channel(LOTS);
-    (Ahead { lot: Lot::default(), bytes: 0, lots }, Behind(read))
+pub(super) struct Behind<'a> {
+    file: &'a str,
+    lots: Receiver<Lot>,
 }
 
-impl Ahead {
-    /// Hands a good row over.
-    pub(super) fn row(&mut self, job: NewJob) -> anyhow::Result<()> {
+/// Makes both ends, for what is read of a file.
+pub(super) fn ends(file: &str) -> (Ahead<'_>, Behind<'_>) {
+    let (lots, read) = sync_channel(LOTS);
+    (Ahead { file, lot: Lot::default(), bytes: 0, lots }, Behind { file, lots: read })
+}
+
+impl Ahead<'_> {
+    /// Hands over a row that was read, or why it could not be. Tells whether it counts: one that is left out because it
+    /// lacks a field does not.
+    pub(super) fn row(
+        &mut self,
+        line: u64,
+        row: Result<Row, String>,
+        rules: &Rules<'_>,
+    ) -> anyhow::Result<bool> {
+        match row {
+            Ok(row) if let Some(field) = rules.skips(&row) => {
+                *self.lot.skipped.entry(field.to_owned()).or_default() += 1;
+                return Ok(false);
+            }
+            Ok(row) => match rules.finish(self.file, row) {
+                Ok(job) => self.job(job)?,
+                Err(problems) => self.lot.problems.extend(problems),
+            },
+            Err(message) => self.problem(line, message),
+        }
+        Ok(true)
+    }
+
+    /// Hands over a problem of a whole line.
+    pub(super) fn problem(&mut self, line: u64, message: String) {
+        self.lot.problems.push(Problem { file: self.file.to_owned(), line, field: None, message });
+    }
+
+    fn job(&mut self, job: NewJob) -> anyhow::Result<()> {
         self.bytes += job.input.0.values().filter_map(Value::as_str).map(str::len).sum::<usize>();
         self.lot.jobs.push(job);
         if self.lot.jobs.len() >= MOST_ROWS || self.bytes >= MOST_BYTES { self.hand_over() } else { Ok(()) }
-    }
-
-    /// Hands a problem over.
-    pub(super) fn problem(&mut self, problem: Problem) {
-        self.lot.problems.push(problem);
-    }
-
-    /// Counts a row that is left out because it lacks a field.
-    pub(super) fn skip(&mut self, field: &str) {
-        *self.lot.skipped.entry(field.to_owned()).or_default() += 1;
     }
 
     /// Hands over what is left.
@@ -67,13 +88,14 @@ impl Ahead {
     }
 }
 
-impl Behind {
+impl Behind<'_> {
     /// Gives everything to a sink, in order.
-    pub(super) fn give_to(self, file: &str, sink: &mut dyn Sink) -> anyhow::Result<()> {
-        for Lot { jobs, mut problems, skipped } in self.0 {
+    pub(super) fn give_to(self, sink: &mut dyn Sink) -> anyhow::Result<()> {
+        for Lot { jobs, mut problems, skipped } in self.lots {
             skipped.iter().for_each(|(field, rows)| sink.skipped(field, *rows));
             for (line, message) in sink.rows(jobs)? {
-                problems.push(Problem { file: file.to_owned(), line, field: Some(ID.to_owned()), message });
+                let (file, field) = (self.file.to_owned(), Some(ID.to_owned()));
+                problems.push(Problem { file, line, field, message });
             }
             problems.sort_by_key(|problem| problem.line);
             problems.into_iter().for_each(|problem| sink.problem(problem));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::ahead::Ahead;
 use super::row::Row;
-use super::{BOM, ID, LONGEST_ROW, MOST_COLUMNS, Problem, Rules};
+use super::{BOM, ID, LONGEST_ROW, MOST_COLUMNS, Rules};
 
 /// The parser's reason is shown, but not a whole row in it.
 const LONGEST_REASON: usize = 200;
@@ -18,14 +18,12 @@ const LONGEST_REASON: usize = 200;
 /// Reads all rows.
 pub(super) fn read(
     mut source: impl BufRead,
-    file: &str,
     rules: &Rules<'_>,
-    ahead: &mut Ahead,
+    ahead: &mut Ahead<'_>,
 ) -> anyhow::Result<u64> {
     let (mut rows, mut line) = (0, 0);
     if rules.one_per.is_some() || rules.each_image {
-        let message = "--preset, --one-per and --each-image are for tables, not for JSONL".into();
-        ahead.problem(Problem { file: file.to_owned(), line: 1, field: None, message });
+        ahead.problem(1, "--preset, --one-per and --each-image are for tables, not for JSONL".into());
         return Ok(0);
     }
     let mut text = Vec::new();
@@ -37,14 +35,8 @@ pub(super) fn read(
             return Ok(rows);
         }
         line += 1;
-        let problem = |field: Option<&str>, message| Problem {
-            file: file.to_owned(),
-            line,
-            field: field.map(str::to_owned),
-            message,
-        };
         if length > LONGEST_ROW && !text.ends_with(b"\n") {
-            ahead.problem(problem(None, format!("is longer than {} MiB", LONGEST_ROW >> 20)));
+            ahead.problem(line, format!("is longer than {} MiB", LONGEST_ROW >> 20));
             source.skip_until(b'\n')?;
             rows += 1;
             continue;
@@ -53,18 +45,7 @@ pub(super) fn read(
         if bytes.trim_ascii().is_empty() {
             continue;
         }
-        rows += 1;
-        match read_row(bytes, line, rules) {
-            Ok(row) if let Some(field) = rules.skips(&row) => {
-                rows -= 1;
-                ahead.skip(field);
-            }
-            Ok(row) => match rules.finish(file, row) {
-                Ok(job) => ahead.row(job)?,
-                Err(problems) => problems.into_iter().for_each(|problem| ahead.problem(problem)),
-            },
-            Err(message) => ahead.problem(problem(None, message)),
-        }
+        rows += u64::from(ahead.row(line, read_row(bytes, line, rules), rules)?);
     }
 }
 

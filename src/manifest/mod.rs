@@ -112,7 +112,7 @@ pub fn read_file(
     match kind.content {
         Content::Text(_, format) => read(kind.text(file)?, name, format, rules, sink),
         Content::Workbook => ahead_of(name, sink, |ahead| {
-            sheet::with_records(file, sheet, |records| table::read(records, name, rules, ahead))
+            sheet::with_records(file, sheet, |records| table::read(records, rules, ahead))
         }),
     }
 }
@@ -129,10 +129,8 @@ pub fn read(
     sink: &mut dyn Sink,
 ) -> anyhow::Result<u64> {
     ahead_of(file, sink, |ahead| match format {
-        Format::Csv { separator } => {
-            table::read(&mut CsvRecords::new(source, separator)?, file, rules, ahead)
-        }
-        Format::Jsonl => jsonl_rows::read(source, file, rules, ahead),
+        Format::Csv { separator } => table::read(&mut CsvRecords::new(source, separator)?, rules, ahead),
+        Format::Jsonl => jsonl_rows::read(source, rules, ahead),
     })
 }
 
@@ -140,16 +138,16 @@ pub fn read(
 fn ahead_of(
     file: &str,
     sink: &mut dyn Sink,
-    read: impl FnOnce(&mut Ahead) -> anyhow::Result<u64> + Send,
+    read: impl FnOnce(&mut Ahead<'_>) -> anyhow::Result<u64> + Send,
 ) -> anyhow::Result<u64> {
     thread::scope(|scope| {
-        let (mut ahead, behind) = ahead::ends();
+        let (mut ahead, behind) = ahead::ends(file);
         let reader = scope.spawn(move || {
             let rows = read(&mut ahead)?;
             ahead.hand_over()?;
             Ok(rows)
         });
-        behind.give_to(file, sink)?;
+        behind.give_to(sink)?;
         reader.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
     })
 }

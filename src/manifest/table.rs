@@ -9,31 +9,27 @@ use super::ahead::Ahead;
 use super::products::{Grouping, Products, links};
 use super::records::{Record, Records};
 use super::row::Row;
-use super::{ID, MOST_COLUMNS, Problem, Rules};
+use super::{ID, MOST_COLUMNS, Rules};
 
 /// Reads all rows.
 pub(super) fn read(
     records: &mut dyn Records,
-    file: &str,
     rules: &Rules<'_>,
-    ahead: &mut Ahead,
+    ahead: &mut Ahead<'_>,
 ) -> anyhow::Result<u64> {
     let mut record = Record::default();
-    let problem = |line, message| Problem { file: file.to_owned(), line, field: None, message };
     if !records.read(&mut record)? {
-        ahead.problem(problem(1, "is empty; a header with the names of the columns is needed".into()));
+        ahead.problem(1, "is empty; a header with the names of the columns is needed".into());
         return Ok(0);
     }
-    let header_line = record.line;
-    let Some(columns) =
-        read_header(&record, rules, &mut |message| ahead.problem(problem(header_line, message)))
-    else {
+    let line = record.line;
+    let Some(columns) = read_header(&record, rules, &mut |message| ahead.problem(line, message)) else {
         return Ok(0);
     };
     let grouping = match grouping(&columns, rules) {
         Ok(grouping) => grouping,
         Err(message) => {
-            ahead.problem(problem(header_line, message));
+            ahead.problem(line, message);
             return Ok(0);
         }
     };
@@ -47,19 +43,7 @@ pub(super) fn read(
     };
     let mut rows = 0;
     while records.read(&mut record)? {
-        rows += 1;
-        let line = record.line;
-        match read_row(&record, &columns, rules) {
-            Ok(row) if let Some(field) = rules.skips(&row) => {
-                rows -= 1;
-                ahead.skip(field);
-            }
-            Ok(row) => match rules.finish(file, row) {
-                Ok(job) => ahead.row(job)?,
-                Err(problems) => problems.into_iter().for_each(|problem| ahead.problem(problem)),
-            },
-            Err(message) => ahead.problem(problem(line, message)),
-        }
+        rows += u64::from(ahead.row(record.line, read_row(&record, &columns, rules), rules)?);
     }
     Ok(rows)
 }
