@@ -1,15 +1,25 @@
-//! What a manifest would cost on each route, and how long it should take.
+//! What a manifest's new and changed rows would cost on each route, how long they should take, and how they read.
+
+use serde_json::Value;
 
 use crate::domain::{Model, Money, NewJob, ProviderName};
 
 use super::render;
 use super::setup::Setup;
 
+/// How many prompts are shown.
+const EXAMPLES: usize = 3;
+
+/// Letters of a prompt that are shown, at most.
+const LONGEST_PROMPT: usize = 400;
+
 /// Sums rows up by route.
 pub(super) struct Estimate<'a> {
     model: &'a Model,
     rows: u64,
     routes: Vec<RouteSum>,
+    /// The first rows' keys and prompts.
+    examples: Vec<(String, String)>,
 }
 
 struct RouteSum {
@@ -21,11 +31,16 @@ struct RouteSum {
 impl<'a> Estimate<'a> {
     pub(super) fn new(model: &'a Model, providers: &[ProviderName]) -> Self {
         let sum = |provider: &ProviderName| RouteSum { provider: *provider, rows: 0, cost: Money::ZERO };
-        Self { model, rows: 0, routes: providers.iter().map(sum).collect() }
+        Self { model, rows: 0, routes: providers.iter().map(sum).collect(), examples: Vec::new() }
     }
 
     pub(super) fn add(&mut self, job: &NewJob) {
         self.rows += 1;
+        if self.examples.len() < EXAMPLES
+            && let Some(prompt) = job.input.get("prompt").and_then(Value::as_str)
+        {
+            self.examples.push((job.row_key.clone(), prompt.to_owned()));
+        }
         for sum in self.routes.iter_mut().filter(|sum| job.providers.contains(&sum.provider)) {
             if let Some(route) = self.model.route(sum.provider) {
                 sum.rows += 1;
@@ -34,7 +49,7 @@ impl<'a> Estimate<'a> {
         }
     }
 
-    /// Prints a line a route, and the time all of them together need.
+    /// Prints a line a route, the time all of them together need, and some prompts as they will be sent.
     pub(super) fn tell(&self, setup: &Setup) -> anyhow::Result<()> {
         let mut table =
             vec![["route", "rows it can take", "price if all go there", "time"].map(String::from).to_vec()];
@@ -53,6 +68,14 @@ impl<'a> Estimate<'a> {
         render::table(&table)?;
         if self.routes.len() > 1 {
             render::line(format_args!("all together: {}", time(self.rows, together, slowest)))?;
+        }
+        if !self.examples.is_empty() {
+            let which = if self.rows > EXAMPLES as u64 { "the first prompts" } else { "prompts" };
+            render::line(format_args!("{which}, as they will be sent:"))?;
+        }
+        for (row_key, prompt) in &self.examples {
+            let (row_key, prompt) = (render::clipped(row_key, 40), render::clipped(prompt, LONGEST_PROMPT));
+            render::line(format_args!("  {row_key}: {prompt}"))?;
         }
         Ok(())
     }

@@ -32,16 +32,17 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     let (manifest, out) = batch_file::opened(args.manifest, args.out)?;
     let out = out.as_ref().unwrap_or(&setup.config.out);
     let Staged { name, mut staging, estimate, .. } = stage(&setup, manifest, out, global.quiet, queue)?;
-    if args.check {
-        tell_plan(&name, &staging.plan(), "to queue")?;
+    let (plan, done) = if args.check {
+        (staging.plan(), "to queue")
+    } else {
+        (staging.commit(setup.clock.now())?, "queued")
+    };
+    tell_plan(&name, &plan, done)?;
+    if plan.new + plan.changed > 0 && (args.check || !global.quiet) {
         estimate.tell(&setup)?;
-        return Ok(Exit::Success);
-    }
-    let plan = staging.commit(setup.clock.now())?;
-    tell_plan(&name, &plan, "queued")?;
-    if !global.quiet && plan.new + plan.changed > 0 {
-        estimate.tell(&setup)?;
-        render::note(format_args!("next: overnight run --batch {name}"));
+        if !args.check {
+            render::note(format_args!("next: overnight run --batch {name}"));
+        }
     }
     Ok(Exit::Success)
 }
@@ -187,7 +188,8 @@ impl Sink for Rows<'_> {
         let mut wrong = Vec::new();
         for (job, addition) in jobs.iter().zip(self.staging.add(&jobs, self.now)?) {
             match addition {
-                Addition::Staged => self.estimate.add(job),
+                Addition::New | Addition::Changed => self.estimate.add(job),
+                Addition::Same | Addition::Busy => {}
                 Addition::Duplicate { line } => {
                     wrong.push((job.line, format!("`{}` is on line {line} already", job.row_key)));
                 }

@@ -24,8 +24,14 @@ pub struct NewBatch {
 /// What became of a row that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Addition {
-    /// It is staged.
-    Staged,
+    /// The batch does not have it yet: its job is queued with the commit.
+    New,
+    /// It differs from its job, which is queued again with the commit.
+    Changed,
+    /// It differs from its job, which is under way and left alone.
+    Busy,
+    /// It is in the batch as it is.
+    Same,
     /// An earlier row has the same key.
     Duplicate {
         /// That row's line.

@@ -471,7 +471,7 @@ async fn among_many_rows_that_are_added_at_once_each_clash_is_told_and_nothing_e
     };
     let jobs: Vec<NewJob> = (0..200).map(job).collect();
     let additions = staging.add(&jobs, start()).expect("added");
-    let expected = |row| if row == 100 { Addition::Duplicate { line: 72 } } else { Addition::Staged };
+    let expected = |row| if row == 100 { Addition::Duplicate { line: 72 } } else { Addition::New };
     assert_eq!(additions, (0..200).map(expected).collect::<Vec<_>>());
     let plan = staging.commit(start()).expect("committed");
     assert_eq!((plan.new, plan.estimate), (199, Money::from_micros(199 * PRICE)));

@@ -48,6 +48,16 @@ fn three_changed_rows_of_a_finished_batch_are_three_jobs_at_the_price_of_three()
     let dearest = lines.iter().enumerate().filter(|(line, _)| [8, 70, 170].contains(line));
     let cents: f64 = dearest.map(|(_, line)| if line.ends_with(",10") { 0.45 } else { 0.225 }).sum();
     assert_eq!(priced, [format!("3 jobs queued, at most ${cents}")], "{loaded:?}");
+    // Each route is priced, and each prompt shown, of these three only.
+    for provider in ["eachlabs", "fal"] {
+        let route = loaded.stdout.lines().find(|line| line.starts_with(provider)).expect("a line a route");
+        let cells: Vec<&str> = route.split_whitespace().collect();
+        assert_eq!(cells[1..3], ["3".to_owned(), format!("${cents}")], "{loaded:?}");
+    }
+    let prompts: Vec<&str> = loaded.stdout.lines().filter(|line| line.starts_with("  row-")).collect();
+    assert_eq!(prompts, ["  row-7: Turn number 7", "  row-69: Turn number 69", "  row-169: Turn number 169"]);
+    let again = workplace.run(&[&load[..], &MODEL, &["--check"]].concat());
+    assert!(again.stdout.ends_with("0 jobs to queue, at most $0\n"), "{again:?}");
     let run = workplace.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(workplace.ledger().entries.len(), 203);

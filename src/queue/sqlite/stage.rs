@@ -187,15 +187,17 @@ impl Open {
         if known.fingerprint == job.fingerprint {
             self.plan.same += 1;
             keep(tx, &known, job)?;
+            Ok(Addition::Same)
         } else if may_change {
             self.plan.changed += 1;
             self.plan.estimate += job.estimate;
             restart(tx, &known, job, now)?;
+            Ok(Addition::Changed)
         } else {
             self.plan.busy += 1;
             set_line(tx, &known, job)?;
+            Ok(Addition::Busy)
         }
-        Ok(Addition::Staged)
     }
 
     fn add_new(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<Addition> {
@@ -216,7 +218,7 @@ impl Open {
     fn count_new(&mut self, job: &NewJob) -> Addition {
         self.plan.new += 1;
         self.plan.estimate += job.estimate;
-        Addition::Staged
+        Addition::New
     }
 
     fn known(&self, tx: &Connection, job: &NewJob) -> Result<Option<Known>> {
