@@ -71,12 +71,16 @@
     return `${Math.floor(seconds / 3600)} h ${Math.floor(seconds % 3600 / 60)} min`;
   }
 
-  // ---- Source images stand on somebody else's server: they are loaded only when a person asks.
+  // ---- Most source images stand on somebody else's server: those are loaded only when a person asks.
+
+  const isOnline = (link) => /^https?:/i.test(link);
 
   function offerSource(of) {
     const well = of.querySelector('.source');
     const link = of.job[IMAGE];
     if (!link) return well.replaceChildren(element('p', '', 'the source image is in the manifest'));
+    // A file is loaded when its card comes into view.
+    if (!isOnline(link)) return undefined;
     const offer = element('button', '', 'Show source image');
     offer.type = 'button';
     offer.title = link;
@@ -110,7 +114,7 @@
   }, { rootMargin: '300px' });
 
   function load(of) {
-    if (sources.checked) showSource(of);
+    if (sources.checked || !isOnline(of.job[IMAGE])) showSource(of);
     const well = of.querySelector('.clip');
     if (!of.job[CLIP] || well.firstChild) return;
     const video = element('video');

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::{JobState, ProviderName};
+use crate::domain::{JobState, LocalImage, ProviderName};
 use crate::queue::JobRecord;
 
 use super::link;
@@ -30,7 +30,7 @@ pub(super) struct Row(
     String,
     /// The state, as an index of [`JobState::ALL`].
     usize,
-    /// A web link to the source image.
+    /// A link to the source image: to the web, or from the page to a file.
     String,
     String,
     /// The clip, as a link from the page.
@@ -55,7 +55,11 @@ pub(super) fn of(job: &JobRecord, batches: &[String], folder: &Path) -> Row {
         batches.iter().position(|batch| *batch == job.batch),
         job.id.clone(),
         job.state as usize,
-        job.input.get("image").and_then(Value::as_str).filter(|link| is_web(link)).unwrap_or("").into(),
+        job.input
+            .get("image")
+            .and_then(Value::as_str)
+            .and_then(|image| source(image, folder))
+            .unwrap_or_default(),
         clipped(job.input.get("prompt").and_then(Value::as_str).unwrap_or(""), PROMPT),
         clip.and_then(|clip| link::relative(folder, Path::new(clip))).unwrap_or_default(),
         job.cost_usd.map_or_else(|| format!("~{}", job.estimate_usd), |cost| cost.to_string()),
@@ -64,6 +68,14 @@ pub(super) fn of(job: &JobRecord, batches: &[String], folder: &Path) -> Row {
         took,
         clipped(job.error.as_deref().unwrap_or(""), ERROR),
     )
+}
+
+/// The link to a source image; `None` where there is none that a page can have.
+fn source(image: &str, folder: &Path) -> Option<String> {
+    match LocalImage::parse(image) {
+        Some(file) => link::relative(folder, file.path()),
+        None => is_web(image).then(|| image.to_owned()),
+    }
 }
 
 /// Tells whether a link is one that a browser may be led to by a click.

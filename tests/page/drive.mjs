@@ -149,12 +149,14 @@ async function tryPage(width, height, dark) {
   await press('Escape');
   same('all again', await ask(`document.querySelector('#count').textContent`), `${total} jobs`);
 
+  await until('the image that is a file', `[...document.querySelectorAll('.source img')].some((image) => image.naturalWidth === 2)`);
+  same('images before anybody asked', await ask(`document.querySelectorAll('.source img').length`), 1);
   same('requests before anybody asked', requests, []);
   await ask('document.activeElement.blur()');
   await press('i', 'i');
   await until('source images', `[...document.querySelectorAll('.source img')].some((image) => image.naturalWidth > 0)`);
-  await until('the image that is lost', `(document.querySelector('#cards').children[8].scrollIntoView({ behavior: 'instant' }),
-    document.querySelector('#cards').children[8].textContent.includes('cannot be loaded'))`);
+  await until('the image that is lost', `(document.querySelector('#cards').children[9].scrollIntoView({ behavior: 'instant' }),
+    document.querySelector('#cards').children[9].textContent.includes('cannot be loaded'))`);
   await screen(`${width}-sources`);
   same('requests for images only', requests.every((url) => /^https:\/\/images\.example\.com\/\d+\.png$/.test(url)), true);
   // The image that is lost is told of by the browser too.
