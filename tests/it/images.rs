@@ -189,6 +189,17 @@ fn a_picture_that_is_gone_or_changed_fails_its_rows_unpaid_and_retry_goes_on_onc
 }
 
 #[test]
+fn a_row_waits_for_its_upload_rather_than_go_to_a_dearer_provider_that_needs_none() {
+    let workplace = Workplace::new(roomy());
+    catalogue(&workplace, 8, 8);
+    load(&workplace, "eachlabs,aimlapi");
+    let run = workplace.run(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    workplace.assert_all_made(8);
+    assert!(workplace.ledger().entries.iter().all(|entry| entry.api == Api::Eachlabs));
+}
+
+#[test]
 fn a_file_that_storage_refuses_goes_to_the_provider_that_takes_it_inside_the_call() {
     let workplace = Workplace::new(roomy());
     catalogue(&workplace, 4, 2);

@@ -210,7 +210,9 @@ impl<'a> Creates<'a> {
             }
             match self.links(batch, &job.input, provider)? {
                 Links::All(links) => fill(&mut quote.request, &links),
-                Links::NotYet(again_at) => {
+                // It is worth the wait: another provider may be dearer.
+                Links::Coming => return Ok(Choice::Nowhere),
+                Links::Failed { again_at } => {
                     let later = again_at.filter(|at| *at > self.now());
                     choice = later.map_or(choice, Choice::Behind);
                     continue;

@@ -26,8 +26,13 @@ const LAST_USE: SignedDuration = SignedDuration::from_hours(24);
 pub(super) enum Links {
     /// A link for each; by what stands for the image in a request.
     All(BTreeMap<String, String>),
-    /// Not all yet; where an upload has failed, when it is tried again.
-    NotYet(Option<i64>),
+    /// Not all yet, and nothing has gone wrong.
+    Coming,
+    /// Not all, because an upload failed.
+    Failed {
+        /// When it is tried again.
+        again_at: Option<i64>,
+    },
     /// One cannot be uploaded, for this reason.
     Refused(String),
 }
@@ -81,7 +86,7 @@ impl Creates<'_> {
         if !self.batches[batch].has_files || !self.is_uploaded_to(batch, provider) {
             return Ok(Links::All(links));
         }
-        let mut not_yet = None;
+        let (mut is_coming, mut failed) = (false, None);
         for image in input.local_images() {
             let upload = select(
                 self.tx,
@@ -104,14 +109,17 @@ impl Creates<'_> {
                 Some((None, None, _, error)) => {
                     return Ok(Links::Refused(error.unwrap_or_else(|| "no reason is known".into())));
                 }
-                Some((None, due_at, failures, _)) => {
-                    let again_at = due_at.filter(|_| failures > 0);
-                    not_yet = Some(not_yet.flatten().max(again_at));
+                Some((None, again_at, failures, _)) if failures > 0 => {
+                    failed = Some(again_at.max(failed.flatten()))
                 }
-                None => not_yet = Some(not_yet.flatten()),
+                Some(_) | None => is_coming = true,
             }
         }
-        Ok(not_yet.map_or(Links::All(links), Links::NotYet))
+        Ok(match failed {
+            Some(again_at) => Links::Failed { again_at },
+            None if is_coming => Links::Coming,
+            None => Links::All(links),
+        })
     }
 
     /// Tells whether any job that waits may name a file.
