@@ -170,8 +170,10 @@ CREATE INDEX uploads_leased ON uploads (lease_pool) WHERE lease_pool IS NOT NULL
 
 -- What a person changed of the runs that are going on. The next run that finds none at work begins without.
 CREATE TABLE controls (
-    name            TEXT    PRIMARY KEY,                -- `paused`, `workers`, `budget`, or `in_flight.` and a provider
+    name            TEXT    PRIMARY KEY,                -- `paused`, `workers`, `budget`, `budget.` and a batch, or
+                                                        -- `in_flight.` and a provider
     value           TEXT    NOT NULL,                   -- what it is now
+    was             TEXT,                               -- what it was before; NULL is what each run was started with
     set_by          TEXT    NOT NULL,                   -- who changed it
     set_at          INTEGER NOT NULL                    -- when
 ) STRICT, WITHOUT ROWID;

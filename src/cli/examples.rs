@@ -71,6 +71,8 @@ Examples:
   overnight run --watch --log-format json";
 
 pub(super) const STATUS: &str = "\
+With --watch on a terminal it shows the screen of the run, from another terminal as well.
+
 Examples:
   overnight status
   overnight status --batch spring --watch

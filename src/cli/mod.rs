@@ -23,11 +23,13 @@ mod rehearse;
 mod render;
 mod report;
 mod run;
+mod screen;
 mod setup;
 mod simulate;
 mod status;
 mod summary;
 mod verify;
+mod width;
 
 use clap::Parser;
 use clap::error::ErrorKind;

@@ -1,19 +1,19 @@
-//! What a run shows while it works: one line on a terminal, a line now and then where output is piped.
+//! What a run shows while it works: the screen on a terminal, a line now and then where output is piped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use console::Term;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::clock::{Clock, SystemClock};
-use crate::domain::{JobState, Money};
-use crate::queue::{Queue, Status};
+use crate::domain::JobState;
 use crate::worker::Event;
 
-use super::{bar, render};
+use super::args::Global;
+use super::render;
+use super::screen::{self, Snapshot, Viewer, foot};
 
 const ON_TERMINAL: Duration = Duration::from_millis(500);
 const PIPED: Duration = Duration::from_secs(10);
@@ -21,51 +21,79 @@ const PIPED: Duration = Duration::from_secs(10);
 /// Shows how a run gets on. Clones show the same.
 #[derive(Clone)]
 pub(super) struct Progress {
-    bar: Option<ProgressBar>,
-    quiet: bool,
+    shown: Shown,
     ended: Arc<Notify>,
+    /// Something happened that should be seen at once.
+    news: Arc<Notify>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
     /// What was told last of each row in doubt, by batch and row.
     told: Arc<Mutex<HashMap<(String, String), String>>>,
 }
 
+/// How it is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Not,
+    Lines,
+    Screen { color: bool },
+}
+
 impl Progress {
     /// Begins to show.
-    pub(super) fn start(queue: Arc<dyn Queue>, batch: Option<String>, quiet: bool) -> Self {
-        let bar = bar::on_terminal(quiet, "{bar:24} {pos}/{len} {wide_msg}");
-        let ended = Arc::new(Notify::new());
-        let progress = Self { bar, quiet, ended, task: Arc::default(), told: Arc::default() };
-        let shown = progress.clone();
-        let task = tokio::spawn(async move { shown.refresh(queue, batch).await });
+    pub(super) fn start(viewer: Viewer, global: &Global) -> Self {
+        let term = Term::stderr();
+        let shown = if global.quiet {
+            Shown::Not
+        } else if screen::is_shown_on(&term) {
+            Shown::Screen { color: render::is_colored(global.color, true) }
+        } else {
+            Shown::Lines
+        };
+        let progress = Self {
+            shown,
+            ended: Arc::default(),
+            news: Arc::default(),
+            task: Arc::default(),
+            told: Arc::default(),
+        };
+        let shows = progress.clone();
+        let task = tokio::spawn(async move { shows.refresh(viewer).await });
         *progress.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         progress
     }
 
-    async fn refresh(&self, queue: Arc<dyn Queue>, batch: Option<String>) {
-        let mut shown_last = String::new();
-        let pause = if self.bar.is_some() { ON_TERMINAL } else { PIPED };
+    async fn refresh(&self, viewer: Viewer) {
+        let mut told_last = String::new();
+        let pause = if matches!(self.shown, Shown::Screen { .. }) { ON_TERMINAL } else { PIPED };
         loop {
-            // A status that cannot be read is told by the pool, which needs the queue more than this does.
-            if let Ok(status) = queue.status(batch.clone()).await {
-                let (done, total, text) = describe(&status);
-                match &self.bar {
-                    Some(bar) => {
-                        bar.set_length(total);
-                        bar.set_position(done);
-                        bar.set_message(text);
-                    }
-                    None => {
-                        let line = format!("{done}/{total} {text}");
-                        if !self.quiet && line != shown_last {
-                            render::note(&line);
-                            shown_last = line;
-                        }
-                    }
-                }
+            // What cannot be read is told by the pool, which needs the queue more than this does.
+            if self.shown != Shown::Not
+                && let Ok(snapshot) = viewer.look().await
+            {
+                self.show(&snapshot, &mut told_last);
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
+                () = self.news.notified() => {}
                 () = self.ended.notified() => return,
+            }
+        }
+    }
+
+    fn show(&self, snapshot: &Snapshot, told_last: &mut String) {
+        match self.shown {
+            Shown::Not => {}
+            Shown::Screen { color } => {
+                foot::show(screen::screen(snapshot, screen::size_of(&Term::stderr()), color));
+            }
+            Shown::Lines => {
+                let (steady, moving) = screen::plain(snapshot);
+                if steady == *told_last {
+                    return;
+                }
+                let between = if moving.is_empty() { "" } else { " · " };
+                render::note(format_args!("{steady}{between}{moving}"));
+                *told_last = steady;
             }
         }
     }
@@ -94,12 +122,9 @@ impl Progress {
             }
             Event::Moved { .. } => return,
         };
-        if self.quiet {
-            return;
-        }
-        match &self.bar {
-            Some(bar) => bar.suspend(|| render::note(&text)),
-            None => render::note(&text),
+        if self.shown != Shown::Not {
+            render::note(&text);
+            self.news.notify_one();
         }
     }
 
@@ -111,37 +136,6 @@ impl Progress {
             // The task only shows; that it failed is no reason to fail.
             let _ = task.await;
         }
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        foot::clear();
     }
-}
-
-/// Done, total, and a text of what is going on.
-fn describe(status: &Status) -> (u64, u64, String) {
-    let count = |state| status.batches.iter().map(|batch| batch.count(state)).sum::<u64>();
-    let total: u64 = status.batches.iter().map(|batch| batch.total()).sum();
-    let open: u64 = status.batches.iter().map(|batch| batch.open()).sum();
-    let spent: Money = status.batches.iter().map(|batch| batch.spent).sum();
-    let reserved: Money = status.batches.iter().map(|batch| batch.reserved).sum();
-    let mut parts = vec![format!("${spent} spent, ${reserved} reserved")];
-    let slots: Vec<String> = status
-        .providers
-        .iter()
-        .filter(|provider| provider.in_flight > 0)
-        .map(|provider| format!("{} {}", provider.provider, provider.in_flight))
-        .collect();
-    if !slots.is_empty() {
-        parts.push(slots.join(", "));
-    }
-    for (state, word) in [(JobState::Failed, "failed"), (JobState::InDoubt, "in doubt")] {
-        if count(state) > 0 {
-            parts.push(format!("{} {word}", count(state)));
-        }
-    }
-    let now = SystemClock.now();
-    if let Some(left) = status.batches.iter().filter_map(|batch| batch.eta_s(now)).max() {
-        parts.push(format!("{} left", render::span(left)));
-    }
-    (total - open, total, parts.join(" · "))
 }

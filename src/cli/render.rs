@@ -4,6 +4,21 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::args::Color;
+use super::screen::foot;
+use super::width;
+
+pub(super) use super::width::clipped;
+
+/// Tells whether to use colour on a stream.
+pub(super) fn is_colored(choice: Color, is_terminal: bool) -> bool {
+    match choice {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+    }
+}
+
 /// Prints data on a line of its own.
 pub(super) fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     writeln!(io::stdout().lock(), "{text}")?;
@@ -18,7 +33,7 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// Tells the person at the terminal something that is not data.
 pub(super) fn note(text: impl std::fmt::Display) {
     // A closed standard error is nobody to tell.
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = foot::Above.write_all(format!("{text}\n").as_bytes());
 }
 
 /// Tells what failed: the error, its causes, and on a line of its own what to do.
@@ -52,29 +67,17 @@ pub(super) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
-            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| width::columns(cell)).max().unwrap_or(0)
         })
         .collect();
     for row in rows {
         let mut text = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            text.push_str(cell);
-            text.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
+            text.push_str(&width::padded(cell, width + 2));
         }
         line(text.trim_end())?;
     }
     Ok(())
-}
-
-/// Cuts a text to a width, and keeps control characters off the terminal.
-pub(super) fn clipped(text: &str, width: usize) -> String {
-    let mut clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut shown: String = clean.by_ref().take(width).collect();
-    if clean.next().is_some() {
-        shown.pop();
-        shown.push('…');
-    }
-    shown
 }
 
 /// `1 job`, `2 jobs`.

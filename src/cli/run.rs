@@ -12,6 +12,7 @@ use crate::worker::{Event, LOOK_AROUND, Pool, PoolError, PoolOptions, Rest, Stop
 use super::args::{Global, RunArgs};
 use super::exit::Exit;
 use super::progress::Progress;
+use super::screen::Viewer;
 use super::setup::Setup;
 use super::{render, summary};
 
@@ -52,7 +53,8 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
     }
     let mut tools = setup.tools(Arc::clone(&queue), providers).await?;
     tools.policy.attempts = args.attempts.unwrap_or(tools.policy.attempts);
-    let rest = work(global, tools, options, stop_on_signal()?).await?;
+    let viewer = setup.viewer(Arc::clone(&queue), args.batch.clone(), args.budget);
+    let rest = work(global, viewer, tools, options, stop_on_signal()?).await?;
     let status = queue.status(args.batch.clone()).await?;
     summary::tell(&queue, &status, args.batch.as_deref()).await?;
     Ok(judge(rest?, &status, &args, setup))
@@ -61,12 +63,13 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
 /// Runs a pool, and shows how it gets on.
 pub(super) async fn work(
     global: &Global,
+    viewer: Viewer,
     mut tools: Tools,
     options: PoolOptions,
     stop: StopSignal,
 ) -> anyhow::Result<Result<Rest, PoolError>> {
     tools.queue.unpause().await?;
-    let progress = Progress::start(Arc::clone(&tools.queue), options.batch.clone(), global.quiet);
+    let progress = Progress::start(viewer, global);
     let seen = progress.clone();
     tools.observer = Arc::new(move |event: Event| seen.saw(event));
     let rest = Pool::run(Arc::new(tools), options, stop).await;

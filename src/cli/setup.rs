@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, EachlabsAuth};
-use crate::domain::{Catalog, ProviderName};
+use crate::domain::{Catalog, Money, ProviderName};
 use crate::image::Disk;
 use crate::output::{Fetcher, LocalStore, OutputStore};
 use crate::provider::aimlapi::Aimlapi;
@@ -27,8 +27,10 @@ use crate::queue::{ProviderLimits, Queue};
 use crate::worker::pace::{Kind, MEASURED};
 use crate::worker::{Pace, Tools};
 
-use super::args::{Cli, Color, Global, LogFormat};
+use super::args::{Cli, Global, LogFormat};
 use super::exit::Usage;
+use super::render;
+use super::screen::{Viewer, foot};
 
 /// Starts the logs, on standard error.
 pub(super) fn start_logs(cli: &Cli) {
@@ -39,14 +41,8 @@ pub(super) fn start_logs(cli: &Cli) {
         (false, _) => "overnight=debug,info",
     };
     let filter = EnvFilter::try_from_env("OVERNIGHT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let color = match cli.global.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => {
-            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
-        }
-    };
-    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(color);
+    let color = render::is_colored(cli.global.color, std::io::stderr().is_terminal());
+    let logs = tracing_subscriber::fmt::layer().with_writer(|| foot::Above).with_ansi(color);
     let logs = match cli.global.log_format {
         LogFormat::Text => logs.with_target(false).boxed(),
         LogFormat::Json => logs.json().boxed(),
@@ -168,6 +164,17 @@ impl Setup {
             creates_per_minute: self.config.creates_per_minute(provider),
             has_storage: self.config.has_storage(provider),
         }
+    }
+
+    /// Looks at a queue, for whoever watches.
+    pub(super) fn viewer(
+        &self,
+        queue: Arc<dyn Queue>,
+        batch: Option<String>,
+        budget: Option<Money>,
+    ) -> Viewer {
+        let limits = ProviderName::ALL.into_iter().map(|name| (name, self.config.in_flight(name)));
+        Viewer { queue, clock: Arc::clone(&self.clock), batch, budget, limits: limits.collect() }
     }
 
     /// Where clips are kept.

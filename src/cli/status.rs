@@ -1,8 +1,9 @@
 //! `status`: how the queue stands.
 
-use std::io::IsTerminal;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use console::Term;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -11,31 +12,38 @@ use crate::queue::{BatchStatus, Status};
 
 use super::args::{Global, StatusArgs};
 use super::exit::Exit;
+use super::screen::{self, OnOutput, Snapshot};
 use super::setup::Setup;
 use super::{render, summary};
 
-/// Tells how the queue stands, once or every second.
+const ON_TERMINAL: Duration = Duration::from_millis(500);
+const PIPED: Duration = Duration::from_secs(1);
+
+/// Tells how the queue stands, once or until interrupted.
 pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
-    let queue = setup.queue()?;
-    loop {
-        let status = queue.status(args.batch.clone()).await?;
-        if args.watch && !args.json && std::io::stdout().is_terminal() {
-            // Home, and clear to the end: the screen does not flicker as it does when it is cleared first.
-            render::line("\u{1b}[H\u{1b}[J")?;
+    let viewer = setup.viewer(setup.queue()?, args.batch, None);
+    if args.watch && !args.json && screen::is_shown_on(&Term::stdout()) {
+        let mut shown = OnOutput::new(render::is_colored(global.color, true));
+        loop {
+            shown.show(&viewer.look().await?)?;
+            tokio::time::sleep(ON_TERMINAL).await;
         }
-        tell(&setup, &status, args.json)?;
+    }
+    loop {
+        tell(&viewer.look().await?, args.json)?;
         if !args.watch {
             return Ok(Exit::Success);
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(PIPED).await;
     }
 }
 
-fn tell(setup: &Setup, status: &Status, as_json: bool) -> anyhow::Result<()> {
-    let now = setup.clock.now();
+fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
+    let Snapshot { status, now, limits, .. } = snapshot;
+    let now = *now;
     if as_json {
-        return render::json(&contract(setup, status, now));
+        return render::json(&contract(status, limits, now));
     }
     if status.batches.is_empty() {
         return render::line("the queue is empty; `overnight load` fills it");
@@ -56,7 +64,7 @@ fn tell(setup: &Setup, status: &Status, as_json: bool) -> anyhow::Result<()> {
             format!("${}", batch.spent),
             format!("${}", batch.reserved),
             batch.budget.map_or("-".into(), |budget| format!("${budget}")),
-            batch.eta_s(now).map_or("-".into(), render::span),
+            status.eta_s(batch, now).map_or("-".into(), render::span),
         ]);
     }
     render::table(&table)?;
@@ -64,7 +72,7 @@ fn tell(setup: &Setup, status: &Status, as_json: bool) -> anyhow::Result<()> {
         render::line(doubts)?;
     }
     for provider in &status.providers {
-        let limit = setup.config.in_flight(provider.provider);
+        let limit = limits.get(&provider.provider).copied().unwrap_or(0);
         let gate = match (&provider.paused, provider.creates_from) {
             (Some(reason), _) => format!(", paused: {reason}"),
             (None, Some(from)) if from > now => {
@@ -82,8 +90,8 @@ fn tell(setup: &Setup, status: &Status, as_json: bool) -> anyhow::Result<()> {
 }
 
 /// The stable form other programs read.
-fn contract(setup: &Setup, status: &Status, now: Timestamp) -> Value {
-    let batches: Vec<Value> = status.batches.iter().map(|batch| batch_contract(batch, now)).collect();
+fn contract(status: &Status, limits: &BTreeMap<ProviderName, u32>, now: Timestamp) -> Value {
+    let batches: Vec<Value> = status.batches.iter().map(|batch| batch_contract(status, batch, now)).collect();
     let providers: Vec<Value> = ProviderName::ALL
         .into_iter()
         .map(|name| {
@@ -91,7 +99,7 @@ fn contract(setup: &Setup, status: &Status, now: Timestamp) -> Value {
             json!({
                 "provider": name,
                 "in_flight": known.map_or(0, |provider| provider.in_flight),
-                "limit": setup.config.in_flight(name),
+                "limit": limits.get(&name),
                 "paused": known.and_then(|provider| provider.paused.clone()),
             })
         })
@@ -99,7 +107,7 @@ fn contract(setup: &Setup, status: &Status, now: Timestamp) -> Value {
     json!({ "batches": batches, "providers": providers })
 }
 
-fn batch_contract(batch: &BatchStatus, now: Timestamp) -> Value {
+fn batch_contract(status: &Status, batch: &BatchStatus, now: Timestamp) -> Value {
     let jobs: Map<String, Value> =
         JobState::ALL.into_iter().map(|state| (state.to_string(), json!(batch.count(state)))).collect();
     json!({
@@ -109,6 +117,6 @@ fn batch_contract(batch: &BatchStatus, now: Timestamp) -> Value {
         "reserved_usd": batch.reserved,
         "at_risk_usd": batch.at_risk,
         "budget_usd": batch.budget,
-        "eta_s": batch.eta_s(now),
+        "eta_s": status.eta_s(batch, now),
     })
 }

@@ -91,7 +91,8 @@ async fn fix(
     queue.lose_files(lost.clone(), setup.clock.now()).await?;
     let interrupt = stop_on_signal()?;
     let stop = stop_at_end(Arc::clone(queue), lost.clone(), interrupt.clone());
-    work(global, setup.tools(Arc::clone(queue), providers).await?, options, stop).await??;
+    let viewer = setup.viewer(Arc::clone(queue), options.batch.clone(), None);
+    work(global, viewer, setup.tools(Arc::clone(queue), providers).await?, options, stop).await??;
     let (mut fetched, mut failed) = (0, 0);
     for job_id in &lost {
         let job = find(queue.as_ref(), *job_id).await?;

@@ -6,7 +6,9 @@
 
 pub mod bill;
 pub mod claim;
+pub mod control;
 pub mod health;
+pub mod rate;
 pub mod record;
 pub mod sqlite;
 pub mod staging;
@@ -24,8 +26,10 @@ use crate::domain::{
 
 pub use bill::{BillBy, BillLine, BillSums};
 pub use claim::{Claim, ClaimRequest, Claimed, ProviderLimits, Room, Standing, Step, Wall};
+pub use control::{Control, Setting};
 pub use health::Health;
-pub use record::{AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, Status};
+pub use rate::{Ended, Rate};
+pub use record::{AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status};
 pub use staging::{Addition, LoadPlan, NewBatch, Staging};
 pub use upload::{UploadClaim, UploadLease, UploadOutcome};
 
@@ -109,7 +113,8 @@ pub trait Queue: Send + Sync {
     /// Begins to load a manifest; nothing is queued until the staging is committed.
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>>;
 
-    /// Enters a pool, whose leases end at `expires_at` unless it renews, or at once when its process dies.
+    /// Enters a pool, whose leases end at `expires_at` unless it renews, or at once when its process dies. Where no other is
+    /// at work, what a person changed of earlier ones is forgotten.
     async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()>;
 
     /// Renews all leases of a pool.
@@ -182,6 +187,9 @@ pub trait Queue: Send + Sync {
     /// Lists jobs in order, from the one after `after`, at most `most`.
     async fn jobs(&self, filter: JobFilter, after: Option<JobId>, most: usize) -> Result<Vec<JobRecord>>;
 
+    /// Lists the jobs that succeeded or failed last, newest first, at most `most`.
+    async fn latest(&self, batch: Option<String>, most: usize) -> Result<Vec<JobRecord>>;
+
     /// Finds one job by number or by row key.
     async fn find(&self, job: String, batch: Option<String>) -> Result<JobRecord>;
 
@@ -200,6 +208,17 @@ pub trait Queue: Send + Sync {
 
     /// Settles a job in doubt as a person decided.
     async fn resolve(&self, job_id: JobId, decision: Decision, now: Timestamp) -> Result<JobState>;
+
+    /// Changes the runs that are going on, and tells which these are. Without any, only a batch's budget can be changed.
+    async fn control(
+        &self,
+        settings: Vec<Setting>,
+        set_by: String,
+        now: Timestamp,
+    ) -> Result<Vec<PoolRecord>>;
+
+    /// Lists what a person changed of the runs that are going on; nothing, where none is.
+    async fn controls(&self) -> Result<Vec<Control>>;
 
     /// Sets a batch's budget.
     async fn set_budget(&self, batch: String, budget: Option<Money>) -> Result<()>;

@@ -7,6 +7,8 @@ use serde::Serialize;
 
 use crate::domain::{AttemptState, CostSource, Input, JobId, JobState, Money, ProviderName};
 
+use super::rate::{self, Ended, Rate};
+
 /// How a queue stands.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -14,6 +16,47 @@ pub struct Status {
     pub batches: Vec<BatchStatus>,
     /// The providers it has called.
     pub providers: Vec<ProviderStatus>,
+    /// The pools that work on it, as far as this machine can tell.
+    pub pools: Vec<PoolRecord>,
+}
+
+impl Status {
+    /// Tells since when somebody has been at work.
+    pub fn works_since(&self, now: Timestamp) -> Option<Timestamp> {
+        self.pools.iter().filter(|pool| pool.expires_at > now).map(|pool| pool.started_at).min()
+    }
+
+    /// Tells how fast the jobs of its batches come to an end; `None` where nobody works, or nothing is known yet.
+    pub fn rate(&self, now: Timestamp) -> Option<Rate> {
+        let mut ended: Vec<Ended> =
+            self.batches.iter().flat_map(|batch| &batch.ended_lately).copied().collect();
+        ended.sort_by_key(|job| std::cmp::Reverse(job.finished_at));
+        ended.truncate(rate::MOST + 1);
+        self.rate_of(&ended, now)
+    }
+
+    /// Tells how many seconds a batch's open jobs will take at its own pace.
+    pub fn eta_s(&self, batch: &BatchStatus, now: Timestamp) -> Option<u64> {
+        self.rate_of(&batch.ended_lately, now)?.seconds_for(batch.goes_on())
+    }
+
+    fn rate_of(&self, ended: &[Ended], now: Timestamp) -> Option<Rate> {
+        let in_flight = self.providers.iter().map(|provider| provider.in_flight).sum();
+        Rate::of(ended, self.works_since(now)?, in_flight, now)
+    }
+}
+
+/// A process that works on the queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolRecord {
+    /// The machine it is on.
+    pub host: String,
+    /// Its process there.
+    pub pid: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it is taken for dead unless it gives a sign of life.
+    pub expires_at: Timestamp,
 }
 
 /// How a batch stands.
@@ -35,10 +78,10 @@ pub struct BatchStatus {
     pub at_risk: Money,
     /// What it may cost.
     pub budget: Option<Money>,
-    /// Jobs that came to an end lately, and since when: for the time left.
-    pub finished_lately: u64,
-    /// Start of the span `finished_lately` counts over.
-    pub lately_from: Option<Timestamp>,
+    /// Jobs in doubt that wait for a person.
+    pub held: u64,
+    /// The last jobs that came to an end, newest first; none where none is left to do.
+    pub ended_lately: Vec<Ended>,
 }
 
 impl BatchStatus {
@@ -57,16 +100,10 @@ impl BatchStatus {
         self.jobs.iter().filter(|(state, _)| !state.is_final()).map(|(_, jobs)| jobs).sum()
     }
 
-    /// Tells how many seconds the open jobs will take at the late pace.
-    pub fn eta_s(&self, now: Timestamp) -> Option<u64> {
-        // What is in doubt waits for proof, or for a person: no pace tells how long.
-        let left = self.open() - self.count(JobState::InDoubt);
-        if left == 0 || self.finished_lately < 2 {
-            return None;
-        }
-        let millis = now.as_millisecond() - self.lately_from?.as_millisecond();
-        let millis = u64::try_from(millis).ok().filter(|millis| *millis > 0)?;
-        Some((left * millis).div_ceil(self.finished_lately * 1000))
+    /// Tells how many jobs will come to an end by themselves. What is in doubt waits for proof, or for a person: no pace
+    /// tells how long.
+    pub fn goes_on(&self) -> u64 {
+        self.open() - self.count(JobState::InDoubt)
     }
 }
 

@@ -52,8 +52,8 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         reserved: Money::ZERO,
         at_risk: Money::from_micros(450_000),
         budget: None,
-        finished_lately: 0,
-        lately_from: None,
+        held: 0,
+        ended_lately: Vec::new(),
     };
     let sums = BillSums {
         attempts: 1000,
@@ -63,7 +63,7 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         ..BillSums::default()
     };
     let bills = [(BillBy::Batch, vec![BillLine { name: batch.batch.clone(), sums }])];
-    let status = Status { batches: vec![batch], providers: Vec::new() };
+    let status = Status { batches: vec![batch], providers: Vec::new(), pools: Vec::new() };
     let now = "2026-08-21T07:00:00Z".parse().unwrap();
     let head = Head { folder: Path::new("/w"), nonce: "n0nce", now, status: &status, bills: &bills };
     let mut page = Page::begin(Vec::new(), &head).unwrap();

@@ -7,6 +7,7 @@ mod advance;
 mod bill;
 mod claim;
 mod clock;
+mod controls;
 mod creates;
 mod decide;
 mod health;
@@ -39,9 +40,9 @@ use crate::cut::cut;
 use crate::domain::{Gate, JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName};
 
 use super::{
-    AttemptRecord, BillBy, BillLine, Cancelled, ClaimRequest, Claimed, Decision, Health, JobFilter,
-    JobRecord, Miscount, NewBatch, Queue, QueueError, Result, Selection, Staging, Status, Step, UploadLease,
-    UploadOutcome,
+    AttemptRecord, BillBy, BillLine, Cancelled, ClaimRequest, Claimed, Control, Decision, Health, JobFilter,
+    JobRecord, Miscount, NewBatch, PoolRecord, Queue, QueueError, Result, Selection, Setting, Staging,
+    Status, Step, UploadLease, UploadOutcome,
 };
 use pace::LastCounts;
 use pool_lock::PoolLock;
@@ -136,9 +137,14 @@ impl Queue for SqliteQueue {
 
     async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()> {
         let lock = PoolLock::take(&self.path, &pool)?;
-        let host = self.host.clone();
-        let entered = pool.clone();
-        self.writer.write(move |tx| pools::join(tx, &entered, &host, now, expires_at)).await?;
+        let (path, host, entered) = (self.path.clone(), self.host.clone(), pool.clone());
+        let enter = move |tx: &Connection| {
+            if pools::alive(tx, &path, &host, now)?.is_empty() {
+                controls::clear(tx)?;
+            }
+            pools::join(tx, &entered, &host, now, expires_at)
+        };
+        self.writer.write(enter).await?;
         cut!("join committed");
         self.locks.lock().unwrap_or_else(PoisonError::into_inner).insert(pool, lock);
         Ok(())
@@ -260,7 +266,12 @@ impl Queue for SqliteQueue {
     }
 
     async fn status(&self, batch: Option<String>) -> Result<Status> {
-        self.read(move |connection| query::status(connection, batch.as_deref())).await
+        let (path, host) = (self.path.clone(), self.host.clone());
+        self.read(move |connection| {
+            let pools = pools::running(connection, &path, &host)?;
+            Ok(Status { pools, ..query::status(connection, batch.as_deref())? })
+        })
+        .await
     }
 
     async fn bill(&self, by: BillBy, batch: Option<String>) -> Result<Vec<BillLine>> {
@@ -269,6 +280,10 @@ impl Queue for SqliteQueue {
 
     async fn jobs(&self, filter: JobFilter, after: Option<JobId>, most: usize) -> Result<Vec<JobRecord>> {
         self.read(move |connection| query::jobs(connection, &filter, after, most)).await
+    }
+
+    async fn latest(&self, batch: Option<String>, most: usize) -> Result<Vec<JobRecord>> {
+        self.read(move |connection| query::latest(connection, batch.as_deref(), most)).await
     }
 
     async fn find(&self, job: String, batch: Option<String>) -> Result<JobRecord> {
@@ -293,6 +308,35 @@ impl Queue for SqliteQueue {
 
     async fn resolve(&self, job_id: JobId, decision: Decision, now: Timestamp) -> Result<JobState> {
         self.writer.write(move |tx| decide::resolve(tx, job_id, &decision, now)).await
+    }
+
+    async fn control(
+        &self,
+        settings: Vec<Setting>,
+        set_by: String,
+        now: Timestamp,
+    ) -> Result<Vec<PoolRecord>> {
+        let (path, host) = (self.path.clone(), self.host.clone());
+        self.writer
+            .write(move |tx| {
+                let alive = pools::alive(tx, &path, &host, now)?;
+                if alive.is_empty() && settings.iter().any(Setting::is_of_runs) {
+                    return Err(QueueError::Conflict("no run is going on".into()));
+                }
+                settings.iter().try_for_each(|setting| controls::set(tx, setting, &set_by, now))?;
+                Ok(alive)
+            })
+            .await
+    }
+
+    async fn controls(&self) -> Result<Vec<Control>> {
+        let (path, host) = (self.path.clone(), self.host.clone());
+        self.read(move |connection| {
+            // They end with the last run that heeds them, which may have had no time to say so.
+            let is_heeded = !pools::running(connection, &path, &host)?.is_empty();
+            if is_heeded { controls::all(connection) } else { Ok(Vec::new()) }
+        })
+        .await
     }
 
     async fn set_budget(&self, batch: String, budget: Option<Money>) -> Result<()> {

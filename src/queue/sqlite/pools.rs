@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::{Event, JobState, PoolId};
-use crate::queue::{QueueError, Result};
+use crate::queue::{PoolRecord, QueueError, Result};
 
 use super::advance::{abandon, move_job};
 use super::clock;
@@ -42,6 +42,41 @@ pub(super) fn renew(tx: &Connection, pool: &PoolId, now: Timestamp, expires_at: 
         params![pool.0, expires_at.as_millisecond()],
     )?;
     if changed == 1 { Ok(()) } else { Err(QueueError::PoolLost(pool.clone())) }
+}
+
+/// Lists the pools, oldest first, but for those of this machine whose process is dead.
+pub(super) fn running(connection: &Connection, queue: &Path, host: &str) -> Result<Vec<PoolRecord>> {
+    let is_dead = |pool_id: &PoolId, pool: &PoolRecord| {
+        pool.host == host && PoolLock::of_dead(queue, pool_id).is_some()
+    };
+    let pools = with_ids(connection)?.into_iter();
+    Ok(pools.filter(|(pool_id, pool)| !is_dead(pool_id, pool)).map(|(_, pool)| pool).collect())
+}
+
+/// Lists the pools that are at work. On this machine a lock tells: a pool that slept with it has expired, and is alive.
+pub(super) fn alive(
+    connection: &Connection,
+    queue: &Path,
+    host: &str,
+    now: Timestamp,
+) -> Result<Vec<PoolRecord>> {
+    let mut pools = running(connection, queue, host)?;
+    pools.retain(|pool| pool.host == host || pool.expires_at > now);
+    Ok(pools)
+}
+
+fn with_ids(connection: &Connection) -> Result<Vec<(PoolId, PoolRecord)>> {
+    let pools = "SELECT pool_id, host, pid, started_at, expires_at FROM pools ORDER BY started_at, pool_id";
+    select(connection, pools, [], |columns| {
+        let pool_id = PoolId(columns.get("pool_id")?);
+        let record = PoolRecord {
+            host: columns.get("host")?,
+            pid: columns.get("pid")?,
+            started_at: columns.time("started_at")?,
+            expires_at: columns.time("expires_at")?,
+        };
+        Ok((pool_id, record))
+    })
 }
 
 /// A pool that is dead, or has not renewed in time.

@@ -8,13 +8,11 @@ use rusqlite::{Connection, params};
 use crate::domain::nearest::did_you_mean;
 use crate::domain::{AttemptState, JobId, JobState, Money, ProviderName};
 use crate::queue::{
-    AttemptRecord, BatchStatus, JobFilter, JobRecord, ProviderStatus, QueueError, Result, Status,
+    AttemptRecord, BatchStatus, Ended, JobFilter, JobRecord, ProviderStatus, QueueError, Result, Status, rate,
 };
 
+use super::health::held;
 use super::row::{Columns, JobCounts, select, value};
-
-/// The finished jobs the pace is measured on, at most.
-const LATELY: i64 = 100;
 
 /// The names a mistyped one is held against, at most: comparing 50,000 takes some hundredths of a second.
 const MOST_COMPARED: i64 = 50_000;
@@ -38,8 +36,8 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
                 reserved: columns.money("reserved")?,
                 at_risk: columns.money("at_risk")?,
                 budget: columns.get::<Option<i64>>("budget")?.map(Money::from_micros),
-                finished_lately: 0,
-                lately_from: None,
+                held: 0,
+                ended_lately: Vec::new(),
             };
             Ok((columns.get::<i64>("batch_id")?, status))
         },
@@ -50,22 +48,12 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
         return Err(no_batch(connection, name));
     }
     for (batch_id, status) in &mut batches {
-        select(
-            connection,
-            "SELECT finished_at FROM (
-                 SELECT * FROM (SELECT finished_at FROM jobs WHERE batch_id = ?1 AND state = 'succeeded'
-                                    AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2)
-                 UNION ALL
-                 SELECT * FROM (SELECT finished_at FROM jobs WHERE batch_id = ?1 AND state = 'failed'
-                                    AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2))
-             ORDER BY finished_at DESC LIMIT ?2",
-            params![*batch_id, LATELY],
-            |columns| {
-                status.finished_lately += 1;
-                status.lately_from = Some(columns.time("finished_at")?);
-                Ok(())
-            },
-        )?;
+        if status.goes_on() > 0 {
+            status.ended_lately = ended_lately(connection, *batch_id)?;
+        }
+        if status.count(JobState::InDoubt) > 0 {
+            status.held = held(connection, Some(&status.batch))?;
+        }
     }
     let providers = select(connection, "SELECT * FROM providers ORDER BY provider", [], |columns| {
         Ok(ProviderStatus {
@@ -76,7 +64,55 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
                 .filter(|from| *from > Timestamp::UNIX_EPOCH),
         })
     })?;
-    Ok(Status { batches: batches.into_iter().map(|(_, status)| status).collect(), providers })
+    let batches = batches.into_iter().map(|(_, status)| status).collect();
+    Ok(Status { batches, providers, pools: Vec::new() })
+}
+
+/// The jobs of a batch that ended last, newest first.
+fn ended_lately(connection: &Connection, batch_id: i64) -> Result<Vec<Ended>> {
+    let lately = i64::try_from(rate::MOST + 1).unwrap_or(i64::MAX);
+    let ended = select(
+        connection,
+        "SELECT submitted_at, finished_at FROM (
+             SELECT * FROM (SELECT submitted_at, finished_at FROM jobs WHERE batch_id = ?1 AND state = 'succeeded'
+                                AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2)
+             UNION ALL
+             SELECT * FROM (SELECT submitted_at, finished_at FROM jobs WHERE batch_id = ?1 AND state = 'failed'
+                                AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2))
+         ORDER BY finished_at DESC LIMIT ?2",
+        params![batch_id, lately],
+        |columns| {
+            let (submitted_at, finished_at) =
+                (columns.time_or_null("submitted_at")?, columns.time("finished_at")?);
+            Ok(submitted_at.map(|submitted_at| Ended { submitted_at, finished_at }))
+        },
+    )?;
+    Ok(ended.into_iter().flatten().collect())
+}
+
+/// The jobs that succeeded or failed last, newest first.
+pub(super) fn latest(connection: &Connection, batch: Option<&str>, most: usize) -> Result<Vec<JobRecord>> {
+    check_batch(connection, batch)?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    // Few of each batch and state, so that the index of what has ended finds them.
+    let ids = select(
+        connection,
+        "SELECT job_id FROM batches b JOIN jobs j ON j.job_id IN (
+             SELECT job_id FROM (SELECT job_id FROM jobs WHERE batch_id = b.batch_id AND state = 'succeeded'
+                                     AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2)
+             UNION ALL
+             SELECT job_id FROM (SELECT job_id FROM jobs WHERE batch_id = b.batch_id AND state = 'failed'
+                                     AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2))
+         WHERE ?1 IS NULL OR b.name = ?1
+         ORDER BY j.finished_at DESC, j.job_id DESC LIMIT ?2",
+        params![batch, most],
+        |columns| columns.get::<i64>("job_id"),
+    )?;
+    let mut jobs = Vec::new();
+    for job_id in ids {
+        jobs.extend(select(connection, &format!("{JOB_RECORD} WHERE j.job_id = ?1"), [job_id], job_record)?);
+    }
+    Ok(jobs)
 }
 
 /// The columns [`job_record`] reads.

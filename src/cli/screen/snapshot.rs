@@ -1,0 +1,87 @@
+//! How a queue stands at one moment, with all that the screen says of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::clock::Clock;
+use crate::domain::{Money, ProviderName};
+use crate::queue::{Control, JobRecord, Queue, Result, Setting, Status};
+
+/// The finished jobs that are shown.
+const LATEST: usize = 5;
+
+/// Looks at a queue for the screen.
+#[derive(Clone)]
+pub(in crate::cli) struct Viewer {
+    pub(in crate::cli) queue: Arc<dyn Queue>,
+    pub(in crate::cli) clock: Arc<dyn Clock>,
+    /// Only this batch.
+    pub(in crate::cli) batch: Option<String>,
+    /// The run's own budget, where the viewer knows it.
+    pub(in crate::cli) budget: Option<Money>,
+    /// How much each provider may have in flight, as it is configured.
+    pub(in crate::cli) limits: BTreeMap<ProviderName, u32>,
+}
+
+/// How a queue stands.
+#[derive(Clone, Debug)]
+pub(in crate::cli) struct Snapshot {
+    pub(in crate::cli) now: Timestamp,
+    pub(super) zone: TimeZone,
+    pub(in crate::cli) status: Status,
+    /// The jobs that ended last, newest first.
+    pub(super) latest: Vec<JobRecord>,
+    /// What a person changed of the runs that are going on.
+    pub(super) controls: Vec<Control>,
+    /// The budget over all the batches in question.
+    pub(super) budget: Option<Money>,
+    pub(in crate::cli) limits: BTreeMap<ProviderName, u32>,
+}
+
+impl Viewer {
+    /// Looks.
+    pub(in crate::cli) async fn look(&self) -> Result<Snapshot> {
+        let status = self.queue.status(self.batch.clone()).await?;
+        let latest = self.queue.latest(self.batch.clone(), LATEST).await?;
+        let controls = self.queue.controls().await?;
+        let (now, zone) = (self.clock.now(), TimeZone::system());
+        let (budget, limits) = (self.budget, self.limits.clone());
+        let snapshot = Snapshot { now, zone, status, latest, controls, budget, limits };
+        Ok(snapshot.with_controls_in_force())
+    }
+}
+
+impl Snapshot {
+    /// Puts what a person changed in the place of what was configured.
+    pub(super) fn with_controls_in_force(mut self) -> Self {
+        for control in &self.controls {
+            match control.setting {
+                Setting::InFlight(provider, limit) => drop(self.limits.insert(provider, limit)),
+                Setting::Budget(budget) => self.budget = budget,
+                Setting::Paused(_) | Setting::Workers(_) | Setting::BatchBudget(..) => {}
+            }
+        }
+        self
+    }
+
+    /// Who paused the runs, if somebody did.
+    pub(super) fn pause(&self) -> Option<&Control> {
+        self.controls.iter().find(|control| control.setting == Setting::Paused(true))
+    }
+
+    /// The budget that counts: the run's own, else what all batches together may cost, where each has one.
+    pub(super) fn budget(&self) -> Option<Money> {
+        self.budget.or_else(|| self.status.batches.iter().map(|batch| batch.budget).sum())
+    }
+
+    pub(super) fn spent(&self) -> Money {
+        self.status.batches.iter().map(|batch| batch.spent).sum()
+    }
+
+    pub(super) fn reserved(&self) -> Money {
+        self.status.batches.iter().map(|batch| batch.reserved).sum()
+    }
+}

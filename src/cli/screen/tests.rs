@@ -1,0 +1,209 @@
+//! What a person sees, and that it never leaves the terminal's columns.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+use super::painter::Size;
+use super::{Snapshot, plain, screen};
+use crate::cli::width;
+use crate::domain::{JobId, JobState, Money, ProviderName};
+use crate::queue::{BatchStatus, Control, Ended, JobRecord, PoolRecord, ProviderStatus, Setting, Status};
+
+fn now() -> Timestamp {
+    "2026-08-20T22:00:00Z".parse().unwrap()
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    now() - SignedDuration::from_secs(seconds)
+}
+
+fn usd(micros: i64) -> Money {
+    Money::from_micros(micros)
+}
+
+/// A batch of 200 that has been worked on for 45 minutes, with ten slots and predictions of 270 seconds.
+fn batch(name: &str) -> BatchStatus {
+    let jobs = [
+        (JobState::Succeeded, 100),
+        (JobState::Failed, 3),
+        (JobState::InDoubt, 2),
+        (JobState::Running, 10),
+        (JobState::Queued, 84),
+        (JobState::Cancelled, 1),
+    ];
+    let ended = |n: i64| Ended { submitted_at: ago(n / 10 * 270 + 270), finished_at: ago(n / 10 * 270) };
+    BatchStatus {
+        batch: name.into(),
+        model: "kling-v1-standard".into(),
+        folder: "/w/renders/spring".into(),
+        jobs: JobState::ALL.map(|state| (state, 0)).into_iter().chain(jobs).collect(),
+        spent: usd(12_405_000),
+        reserved: usd(1_800_000),
+        at_risk: Money::ZERO,
+        budget: None,
+        held: 1,
+        ended_lately: (0..100).map(ended).collect(),
+    }
+}
+
+fn job(id: &str, state: JobState, error: Option<&str>) -> JobRecord {
+    JobRecord {
+        job_id: JobId(1),
+        batch: "spring".into(),
+        id: id.into(),
+        line: 2,
+        state,
+        model: "kling-v1-standard".into(),
+        provider: Some(ProviderName::Fal),
+        prediction_id: None,
+        attempts: 1,
+        estimate_usd: usd(225_000),
+        cost_usd: (state == JobState::Succeeded).then(|| usd(225_000)),
+        cost_source: None,
+        output: None,
+        bytes: None,
+        sha256: None,
+        error: error.map(Into::into),
+        queued_at: ago(9000),
+        submitted_at: Some(ago(280)),
+        finished_at: Some(ago(9)),
+        input: serde_json::from_str("{}").unwrap(),
+        due_at: None,
+        at_risk: Money::ZERO,
+    }
+}
+
+fn provider(provider: ProviderName, in_flight: u32) -> ProviderStatus {
+    ProviderStatus { provider, in_flight, paused: None, creates_from: None }
+}
+
+fn snapshot() -> Snapshot {
+    let pool = PoolRecord { host: "desk".into(), pid: 4711, started_at: ago(2700), expires_at: ago(-30) };
+    let providers = vec![provider(ProviderName::Eachlabs, 10), provider(ProviderName::Fal, 0)];
+    Snapshot {
+        now: now(),
+        zone: TimeZone::UTC,
+        status: Status { batches: vec![batch("spring")], providers, pools: vec![pool] },
+        latest: vec![
+            job("MUG-102", JobState::Succeeded, None),
+            job("MUG-9", JobState::Failed, Some("the image cannot be read")),
+        ],
+        controls: Vec::new(),
+        budget: Some(usd(45_000_000)),
+        limits: ProviderName::ALL.map(|name| (name, 10)).into(),
+    }
+}
+
+fn control(setting: Setting) -> Control {
+    Control { setting, was: None, set_by: "anna@desk, pid 4712".into(), set_at: ago(3360) }
+}
+
+fn shown(snapshot: &Snapshot, columns: usize) -> Vec<String> {
+    let lines = screen(snapshot, Size { rows: 24, columns }, false);
+    lines.into_iter().map(|line| line.written).collect()
+}
+
+#[test]
+fn a_run_is_told_in_a_few_lines() {
+    let expected = "\
+spring ━━━━━━━━━━━━━━━━──────────────── 100/200 done · 3 failed · 1 held · 1 in doubt · 1 cancelled
+$12.41 spent, $1.80 reserved, $30.80 left of $45.00
+133 jobs an hour · about 43 min left
+eachlabs    10/10 in flight
+MUG-102  succeeded   4 min 31 s   $0.225
+MUG-9    failed      4 min 31 s        -  the image cannot be read";
+    assert_eq!(shown(&snapshot(), 100).join("\n"), expected);
+}
+
+#[test]
+fn what_keeps_creates_waiting_is_told_with_who_or_what_is_behind_it() {
+    let mut snapshot = snapshot();
+    snapshot.status.providers[0].paused =
+        Some("the key was refused (401)\nhint: set EACHLABS_API_KEY".into());
+    snapshot.status.providers[1].creates_from = Some(ago(-11));
+    snapshot.controls = vec![control(Setting::Paused(true)), control(Setting::Workers(8))];
+    let lines = shown(&snapshot, 80);
+    assert_eq!(
+        lines[2..7],
+        [
+            // No time is left that anybody could tell.
+            "133 jobs an hour",
+            "eachlabs    10/10 in flight, paused: the key was refused (401)",
+            "fal          0/10 in flight, no create for 12 s",
+            "paused by anna@desk, pid 4712, since 21:04; `overnight ctl resume` goes on",
+            "workers 8 (anna@desk, pid 4712, 21:04)",
+        ]
+    );
+    let (steady, moving) = plain(&snapshot);
+    assert!(
+        steady.contains("paused by anna@desk") && moving.contains("fal 0/10 no create for 12 s"),
+        "{moving}"
+    );
+}
+
+#[test]
+fn what_a_person_changed_holds_in_place_of_the_config() {
+    let mut snapshot = snapshot();
+    snapshot.controls =
+        vec![control(Setting::InFlight(ProviderName::Eachlabs, 4)), control(Setting::Budget(None))];
+    let lines = shown(&snapshot.with_controls_in_force(), 80);
+    assert_eq!(lines[1], "$12.41 spent, $1.80 reserved");
+    assert!(lines[3].starts_with("eachlabs     10/4 in flight"), "{lines:?}");
+}
+
+#[test]
+fn a_queue_that_nobody_works_on_says_so() {
+    let mut snapshot = snapshot();
+    snapshot.status.pools.clear();
+    assert_eq!(shown(&snapshot, 80)[2], "no run is going on: `overnight run` goes on");
+}
+
+#[test]
+fn no_line_reaches_the_last_column_whatever_it_says() {
+    let mut snapshot = snapshot();
+    let long = "überlange-夏季目录-☁️👩‍👩‍👧-".repeat(9);
+    snapshot.status.batches[0].batch.clone_from(&long);
+    snapshot.status.providers = ProviderName::ALL.map(|name| provider(name, 1000)).into();
+    for provider in &mut snapshot.status.providers {
+        provider.paused = Some(long.clone());
+    }
+    snapshot.latest =
+        [JobState::Succeeded, JobState::Failed].map(|state| job(&long, state, Some(&long))).into();
+    snapshot.controls = vec![control(Setting::Paused(true)), control(Setting::BatchBudget(long, None))];
+    for columns in [2, 10, 20, 40, 79, 80, 120, 200] {
+        for color in [false, true] {
+            for line in screen(&snapshot, Size { rows: 24, columns }, color) {
+                let bare = console::strip_ansi_codes(&line.written).into_owned();
+                assert!(width::columns(&bare) < columns, "{columns}: {bare}");
+                assert_eq!(width::columns(&bare), line.columns, "{columns}: {bare}");
+                assert!(color || !line.written.contains('\u{1b}'));
+            }
+        }
+    }
+}
+
+#[test]
+fn colour_adds_nothing_that_words_do_not_say() {
+    let snapshot = snapshot();
+    let size = Size { rows: 24, columns: 80 };
+    let bare: Vec<String> = screen(&snapshot, size, true)
+        .into_iter()
+        .map(|line| console::strip_ansi_codes(&line.written).into_owned())
+        .collect();
+    assert_eq!(bare, shown(&snapshot, 80));
+}
+
+#[test]
+fn several_batches_are_told_together_and_a_queue_without_any_as_well() {
+    let mut snapshot = snapshot();
+    snapshot.budget = None;
+    snapshot.status.batches.push(batch("summer"));
+    assert!(shown(&snapshot, 80)[0].starts_with("2 batches "));
+    assert_eq!(shown(&snapshot, 80)[1], "$24.81 spent, $3.60 reserved");
+    for batch in &mut snapshot.status.batches {
+        batch.budget = Some(usd(20_000_000));
+    }
+    assert_eq!(shown(&snapshot, 80)[1], "$24.81 spent, $3.60 reserved, $11.59 left of $40.00");
+    snapshot.status.batches.clear();
+    assert!(shown(&snapshot, 80)[0].starts_with("the queue is empty"));
+}
