@@ -78,6 +78,18 @@ Examples:
   overnight status --batch spring --watch
   overnight status --json";
 
+pub(super) const CTL: &str = "\
+Heeded within a second or two by every run on this queue, and told in its log with who asked. It lasts as long as a run goes \
+on: the next that starts alone begins without. Only a batch's own budget stays. Limits that are lowered below what is under \
+way wait for it to end.
+
+Examples:
+  overnight ctl pause
+  overnight ctl resume
+  overnight ctl set --workers 8 --in-flight fal=2 --in-flight eachlabs=20
+  overnight ctl set --budget 60
+  overnight ctl set --batch spring --budget none";
+
 pub(super) const JOBS: &str = "\
 Examples:
   overnight jobs --state failed

@@ -5,6 +5,8 @@ mod args;
 mod bar;
 mod batch_file;
 mod bill;
+mod ctl;
+mod ctl_args;
 mod decide;
 mod demo;
 mod doctor;
@@ -73,6 +75,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Rehearse(args) => rehearse::rehearse(&global, args).await,
         Command::Run(args) => run::run(&global, args).await,
         Command::Status(args) => status::status(&global, args).await,
+        Command::Ctl(args) => ctl::ctl(&global, args).await,
         Command::Jobs(args) => jobs::jobs(&global, args).await,
         Command::Show(args) => jobs::show(&global, args).await,
         Command::Retry(args) => decide::retry(&global, args).await,

@@ -120,6 +120,7 @@ impl Progress {
                 let steps = render::count(steps as u64, "step");
                 format!("stopping: waiting for {steps} in hand; once more to leave at once")
             }
+            Event::Steered => return self.news.notify_one(),
             Event::Moved { .. } => return,
         };
         if self.shown != Shown::Not {

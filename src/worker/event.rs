@@ -28,6 +28,8 @@ pub enum Event {
         /// What it said, and what to do.
         reason: String,
     },
+    /// A person changed something of the pool; the log tells what and who.
+    Steered,
     /// The pool was asked to stop, and waits for the steps in hand.
     Stopping {
         /// How many steps.

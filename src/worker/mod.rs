@@ -9,6 +9,7 @@ mod in_hand;
 pub mod look;
 pub mod pace;
 pub mod pool;
+mod steering;
 pub mod step;
 pub mod submit;
 mod upload;

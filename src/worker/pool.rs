@@ -16,6 +16,7 @@ use crate::queue::{
 };
 
 use super::in_hand::InHand;
+use super::steering::{Change, Steering};
 use super::step::Finding;
 use super::upload::UploadFinding;
 use super::{Event, Tools};
@@ -84,6 +85,7 @@ pub enum PoolError {
 pub struct Pool {
     tools: Arc<Tools>,
     options: PoolOptions,
+    steering: Steering,
     pool_id: PoolId,
     steps: JoinSet<Ended>,
     in_hand: InHand,
@@ -130,7 +132,9 @@ impl Pool {
         tools.queue.join(pool_id.clone(), now, leases_end).await?;
         let (steps, in_hand) = (JoinSet::new(), InHand::default());
         let clock_read = (now, Instant::now());
-        let mut pool = Self { tools, options, pool_id, steps, in_hand, stop, leases_end, clock_read };
+        let steering = Steering::begin(&options);
+        let mut pool =
+            Self { tools, options, steering, pool_id, steps, in_hand, stop, leases_end, clock_read };
         let rest = pool.work().await;
         match &rest {
             // Let the creates in hand end, rather than leave them in doubt: with full clips' folders the queue still works,
@@ -155,6 +159,7 @@ impl Pool {
 
     async fn work(&mut self) -> Result<Rest, PoolError> {
         self.take_over().await?;
+        self.heed().await?;
         let mut renewal = interval(RENEW);
         renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut around = interval(self.options.look_around);
@@ -165,7 +170,9 @@ impl Pool {
                 return self.drain(ended).await;
             }
             let standing = self.record_and_claim(std::mem::take(&mut ended)).await?;
-            let at_rest = standing.as_ref().is_some_and(Standing::is_at_rest);
+            let at_rest = standing
+                .as_ref()
+                .is_some_and(|standing| standing.is_at_rest() && !self.is_kept_waiting(standing));
             if self.steps.is_empty()
                 && at_rest
                 && !self.options.watch
@@ -183,6 +190,7 @@ impl Pool {
                 _ = around.tick() => {
                     self.check_clock().await?;
                     self.take_over().await?;
+                    self.heed().await?;
                 }
                 Some(first) = self.steps.join_next() => ended = self.let_go(first)?,
                 () = sleep(until_due) => {}
@@ -205,7 +213,10 @@ impl Pool {
 
     /// Claims as many steps as there is room for, and starts them. Tells how things stand, where there is room left.
     async fn claim(&mut self) -> Result<Option<Standing>, PoolError> {
-        let room = self.in_hand.room(self.options.workers);
+        let mut room = self.in_hand.room(self.steering.workers);
+        if self.steering.paused {
+            room.creates = 0;
+        }
         if room.steps == 0 {
             return Ok(None);
         }
@@ -213,9 +224,9 @@ impl Pool {
             pool_id: self.pool_id.clone(),
             now: self.tools.clock.now(),
             batch: self.options.batch.clone(),
-            budget: self.options.budget,
+            budget: self.steering.budget,
             room,
-            providers: self.options.limits.clone(),
+            providers: self.steering.limits.clone(),
             catalog: Arc::clone(&self.tools.catalog),
         };
         let claimed = self.tools.queue.claim(request).await?;
@@ -311,6 +322,20 @@ impl Pool {
             (self.tools.observer)(Event::TookOver { jobs });
         }
         Ok(())
+    }
+
+    /// Takes over what a person changed of the runs that are going on.
+    async fn heed(&mut self) -> Result<(), PoolError> {
+        for Change { what, by } in self.steering.heed(self.tools.queue.controls().await?) {
+            tracing::warn!(%by, "{what}");
+            (self.tools.observer)(Event::Steered);
+        }
+        Ok(())
+    }
+
+    /// Tells whether creates wait for the end of a pause, and for nothing else that is known.
+    fn is_kept_waiting(&self, standing: &Standing) -> bool {
+        self.steering.paused && standing.queued > 0
     }
 
     fn until(&self, due: Option<Timestamp>) -> Duration {

@@ -10,6 +10,7 @@ mod budget;
 mod cli;
 mod corpus;
 mod crash;
+mod ctl;
 #[cfg(debug_assertions)]
 mod cuts;
 mod files;

@@ -14,6 +14,7 @@ use crate::queue::BillBy;
 use crate::simulator::Fault;
 use crate::simulator::options::FaultRule;
 
+use super::ctl_args::CtlArgs;
 use super::examples;
 
 pub(super) use manifest::{LoadArgs, ManifestArgs, RehearseArgs};
@@ -88,6 +89,8 @@ pub enum Command {
     Run(RunArgs),
     /// Tell how the queue stands
     Status(StatusArgs),
+    /// Pause, resume or change the runs that are going on
+    Ctl(CtlArgs),
     /// List jobs
     Jobs(JobsArgs),
     /// Show one job with its attempts
