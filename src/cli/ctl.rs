@@ -2,8 +2,7 @@
 
 use crate::queue::{QueueError, Setting};
 
-use super::args::Global;
-use super::ctl_args::{CtlArgs, CtlCommand, CtlSetArgs};
+use super::args::{CtlArgs, CtlCommand, CtlSetArgs, Global};
 use super::exit::{Exit, Usage};
 use super::render;
 use super::setup::Setup;

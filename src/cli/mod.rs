@@ -6,7 +6,6 @@ mod bar;
 mod batch_file;
 mod bill;
 mod ctl;
-mod ctl_args;
 mod decide;
 mod demo;
 mod doctor;

@@ -84,7 +84,7 @@ mod tests {
             budget: None,
             watch: false,
             look_around: Duration::from_secs(1),
-            limits: vec![ProviderLimits { provider, in_flight, creates_per_minute: 60 }],
+            limits: vec![ProviderLimits { provider, in_flight, creates_per_minute: 60, has_storage: false }],
         })
     }
 

@@ -1,5 +1,6 @@
 //! Every flag, with the help a user reads.
 
+mod ctl;
 mod manifest;
 mod ways;
 
@@ -14,9 +15,9 @@ use crate::queue::BillBy;
 use crate::simulator::Fault;
 use crate::simulator::options::FaultRule;
 
-use super::ctl_args::CtlArgs;
 use super::examples;
 
+pub(super) use ctl::{CtlArgs, CtlCommand, CtlSetArgs};
 pub(super) use manifest::{LoadArgs, ManifestArgs, RehearseArgs};
 pub(super) use ways::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs};
 

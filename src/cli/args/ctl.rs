@@ -4,7 +4,7 @@ use clap::{ArgGroup, Args, Subcommand};
 
 use crate::domain::{Money, ProviderName};
 
-use super::examples;
+use crate::cli::examples;
 
 /// `ctl`.
 #[derive(Debug, Args)]
