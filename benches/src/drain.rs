@@ -86,6 +86,7 @@ async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
         workers: AT_ONCE,
         batch: None,
         budget: None,
+        jobs: None,
         watch: false,
         look_around: LOOK_AROUND,
         limits: vec![UNLIMITED],

@@ -60,7 +60,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     load::load(&Global { quiet: true, ..global.clone() }, load_args).await?;
     let environment = simulator.environment().map(|(name, value)| (name.to_owned(), value));
     let setup = Setup::with_environment(&global, environment.into())?;
-    let exit = run::run_with(&setup, &global, RunArgs::default()).await?;
+    let exit = run::run_with(&setup, &global, RunArgs { yes: true, ..RunArgs::default() }).await?;
     tell(&setup, &simulator).await?;
     Ok(exit)
 }

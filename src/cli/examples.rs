@@ -68,6 +68,8 @@ pub(super) const RUN: &str = "\
 Examples:
   overnight run
   overnight run --batch spring --budget 25
+  overnight run --canary 3                  # three clips first; go on when they please
+  overnight run --yes                       # from cron: nobody is there to ask
   overnight run --watch --log-format json";
 
 pub(super) const STATUS: &str = "\

@@ -2,9 +2,12 @@
 //! and nothing else does.
 
 mod args;
+mod ask;
 mod bar;
 mod batch_file;
 mod bill;
+mod canary;
+mod consent;
 mod ctl;
 mod decide;
 mod demo;

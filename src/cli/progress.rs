@@ -69,6 +69,8 @@ impl Progress {
             // What cannot be read is told by the pool, which needs the queue more than this does.
             if self.shown != Shown::Not
                 && let Ok(snapshot) = viewer.look().await
+                // Until its own pool is there this run would be told to begin.
+                && snapshot.status.works_since(snapshot.now).is_some()
             {
                 self.show(&snapshot, &mut told_last);
             }

@@ -10,11 +10,12 @@ use crate::queue::{Miscount, Standing, Status, Wall};
 use crate::worker::{Event, LOOK_AROUND, Pool, PoolError, PoolOptions, Rest, StopSignal, Tools};
 
 use super::args::{Global, RunArgs};
+use super::ask::Answer;
 use super::exit::Exit;
 use super::progress::Progress;
 use super::screen::Viewer;
 use super::setup::Setup;
-use super::{render, summary};
+use super::{canary, consent, render, summary};
 
 /// Works until nothing is left to do.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
@@ -26,7 +27,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
 pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
     let queue = setup.queue()?;
     // An unknown batch is told before anything begins.
-    queue.status(args.batch.clone()).await?;
+    let batches = queue.status(args.batch.clone()).await?.batches;
     let providers = setup.providers()?;
     if providers.is_empty() {
         let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
@@ -38,6 +39,7 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
         workers: args.workers.map_or(setup.config.workers, usize::from),
         batch: args.batch.clone(),
         budget: args.budget,
+        jobs: None,
         watch: args.watch,
         look_around: LOOK_AROUND,
         limits: providers.keys().map(|provider| setup.limits(*provider)).collect(),
@@ -51,10 +53,32 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
             "the queue's books did not agree with its rows, and were corrected"
         );
     }
-    let mut tools = setup.tools(Arc::clone(&queue), providers).await?;
-    tools.policy.attempts = args.attempts.unwrap_or(tools.policy.attempts);
-    let viewer = setup.viewer(Arc::clone(&queue), args.batch.clone(), args.budget);
-    let rest = work(global, viewer, tools, options, stop_on_signal()?).await?;
+    let stop = stop_on_signal()?;
+    if consent::given(queue.as_ref(), &batches, &args, &stop).await? != Answer::Yes {
+        render::note("nothing was begun");
+        return Ok(Exit::Interrupted);
+    }
+    let work = async |options| {
+        let mut tools = setup.tools(Arc::clone(&queue), providers.clone()).await?;
+        tools.policy.attempts = args.attempts.unwrap_or(tools.policy.attempts);
+        let viewer = setup.viewer(Arc::clone(&queue), args.batch.clone(), args.budget);
+        work(global, viewer, tools, options, stop.clone()).await
+    };
+    let rest = 'rest: {
+        if let Some(jobs) = args.canary {
+            let since = setup.clock.now();
+            let first = work(PoolOptions { jobs: Some(jobs), ..options.clone() }).await?;
+            if !matches!(first, Ok(Rest::Enough(_))) {
+                break 'rest first;
+            }
+            match canary::shown(queue.as_ref(), &args, jobs, since, &stop).await? {
+                Answer::Yes => {}
+                Answer::No => break 'rest first,
+                Answer::Interrupted => break 'rest Ok(Rest::Stopped),
+            }
+        }
+        work(options).await?
+    };
     let status = queue.status(args.batch.clone()).await?;
     summary::tell(&queue, &status, args.batch.as_deref()).await?;
     Ok(judge(rest?, &status, &args, setup))
@@ -80,15 +104,16 @@ pub(super) async fn work(
 /// Tells a person how the run ended, and the exit code that says the same.
 fn judge(rest: Rest, status: &Status, args: &RunArgs, setup: &Setup) -> Exit {
     let again = args.batch.as_ref().map_or(String::new(), |batch| format!(" --batch {batch}"));
-    let standing = match rest {
+    match rest {
         Rest::Stopped => {
             render::note(format_args!("interrupted; everything is saved. Go on with: overnight run{again}"));
             return Exit::Interrupted;
         }
-        Rest::Done(standing) => standing,
-    };
-    if standing.queued + standing.moving > 0 {
-        return cannot_go_on(&standing, status, setup);
+        Rest::Done(standing) if standing.queued + standing.moving > 0 => {
+            return cannot_go_on(&standing, status, setup);
+        }
+        Rest::Done(_) => {}
+        Rest::Enough(_) => render::note(format_args!("go on with: overnight run{again}")),
     }
     let needs_a_human =
         status.batches.iter().any(|batch| batch.count(JobState::Failed) + batch.count(JobState::InDoubt) > 0);

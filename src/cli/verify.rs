@@ -84,6 +84,7 @@ async fn fix(
         workers: setup.config.workers,
         batch,
         budget: None,
+        jobs: None,
         watch: false,
         look_around: LOOK_AROUND,
         limits: providers.keys().map(no_slots).collect(),

@@ -184,6 +184,9 @@ pub trait Queue: Send + Sync {
     /// Sums what the attempts of a batch, or of all, have cost.
     async fn bill(&self, by: BillBy, batch: Option<String>) -> Result<Vec<BillLine>>;
 
+    /// Tells what the jobs that wait cost at most, each on its dearest provider.
+    async fn waiting_price(&self, batch: Option<String>) -> Result<Money>;
+
     /// Lists jobs in order, from the one after `after`, at most `most`.
     async fn jobs(&self, filter: JobFilter, after: Option<JobId>, most: usize) -> Result<Vec<JobRecord>>;
 

@@ -88,12 +88,15 @@ async fn play_through(
         workers: night.workers,
         batch: None,
         budget: night.budget,
+        jobs: None,
         watch: false,
         look_around: NEVER,
         limits: night.hosts.iter().map(|host| host.limits).collect(),
     };
     match Pool::run(Arc::new(tools), options, stop).await? {
         Rest::Stopped => Err(RehearsalError::Stopped),
-        Rest::Done(standing) => Ok(Report::of(&stage, &standing, &queue.status(None).await?)),
+        Rest::Done(standing) | Rest::Enough(standing) => {
+            Ok(Report::of(&stage, &standing, &queue.status(None).await?))
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! The rule of this folder: a job advances by steps (one claim, one external call, one transaction), so a waiting job
 //! holds no task, and going on after a crash is the ordinary path. Nothing here prints; what happened is an [`Event`].
 
-pub mod download;
+pub mod begun;
+mod download;
 pub mod event;
 mod in_hand;
 pub mod look;

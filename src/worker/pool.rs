@@ -9,12 +9,14 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use crate::domain::Event as JobEvent;
 use crate::domain::{Money, PoolId};
 use crate::output::OutputError;
 use crate::queue::{
     Claim, ClaimRequest, ProviderLimits, QueueError, Standing, Step, UploadClaim, UploadLease, UploadOutcome,
 };
 
+use super::begun::Begun;
 use super::in_hand::InHand;
 use super::steering::{Change, Steering};
 use super::step::Finding;
@@ -46,6 +48,8 @@ pub struct PoolOptions {
     pub batch: Option<String>,
     /// `spent + reserved` over the batches in question never passes this.
     pub budget: Option<Money>,
+    /// How many jobs to begin at most; what is under way already goes on. `None` is all there are.
+    pub jobs: Option<u32>,
     /// Whether to wait for more work for ever.
     pub watch: bool,
     /// How often to look for dead pools, and for work another process has loaded: [`LOOK_AROUND`], but where the queue is
@@ -63,6 +67,8 @@ pub type StopSignal = watch::Receiver<bool>;
 pub enum Rest {
     /// Nothing is left that can go on by itself.
     Done(Standing),
+    /// It has begun as many jobs as it was told to, and they came to an end.
+    Enough(Standing),
     /// It was told to stop; everything in hand is recorded or given back.
     Stopped,
 }
@@ -86,6 +92,7 @@ pub struct Pool {
     tools: Arc<Tools>,
     options: PoolOptions,
     steering: Steering,
+    begun: Begun,
     pool_id: PoolId,
     steps: JoinSet<Ended>,
     in_hand: InHand,
@@ -120,6 +127,17 @@ enum End {
     Failed(PoolError),
 }
 
+impl End {
+    /// Tells what it is to the job; a create that was not sent is refused, by ourselves.
+    fn event(&self, step: Step) -> Option<JobEvent> {
+        match self {
+            Self::Found(finding) => Some(finding.outcome.event()),
+            Self::NotTaken => (step == Step::Submit).then_some(JobEvent::Refuse),
+            Self::Failed(_) => None,
+        }
+    }
+}
+
 /// With nothing due the pool still looks up from time to time; a step's end or a new load wakes it long before.
 const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 
@@ -132,9 +150,9 @@ impl Pool {
         tools.queue.join(pool_id.clone(), now, leases_end).await?;
         let (steps, in_hand) = (JoinSet::new(), InHand::default());
         let clock_read = (now, Instant::now());
-        let steering = Steering::begin(&options);
+        let (steering, begun) = (Steering::begin(&options), Begun::at_most(options.jobs));
         let mut pool =
-            Self { tools, options, steering, pool_id, steps, in_hand, stop, leases_end, clock_read };
+            Self { tools, options, steering, begun, pool_id, steps, in_hand, stop, leases_end, clock_read };
         let rest = pool.work().await;
         match &rest {
             // Let the creates in hand end, rather than leave them in doubt: with full clips' folders the queue still works,
@@ -170,15 +188,16 @@ impl Pool {
                 return self.drain(ended).await;
             }
             let standing = self.record_and_claim(std::mem::take(&mut ended)).await?;
-            let at_rest = standing
-                .as_ref()
-                .is_some_and(|standing| standing.is_at_rest() && !self.is_kept_waiting(standing));
             if self.steps.is_empty()
-                && at_rest
                 && !self.options.watch
-                && let Some(standing) = standing
+                && let Some(standing) = &standing
             {
-                return Ok(Rest::Done(standing));
+                if self.has_done_its_part(standing) {
+                    return Ok(Rest::Enough(standing.clone()));
+                }
+                if standing.is_at_rest() && !self.is_kept_waiting(standing) {
+                    return Ok(Rest::Done(standing.clone()));
+                }
             }
             let until_due = self.until(standing.and_then(|standing| standing.next_due));
             // Whatever happens first is followed by another claim. In this order, not by chance, so that a rehearsal can be
@@ -214,9 +233,7 @@ impl Pool {
     /// Claims as many steps as there is room for, and starts them. Tells how things stand, where there is room left.
     async fn claim(&mut self) -> Result<Option<Standing>, PoolError> {
         let mut room = self.in_hand.room(self.steering.workers);
-        if self.steering.paused {
-            room.creates = 0;
-        }
+        room.creates = if self.steering.paused { 0 } else { room.creates.min(self.begun.room()) };
         if room.steps == 0 {
             return Ok(None);
         }
@@ -240,6 +257,7 @@ impl Pool {
         let leases_end = self.leases_end;
         let stop = self.stop.clone();
         self.in_hand.take(claim.step);
+        self.begun.take(&claim);
         self.steps.spawn(async move {
             let end = take(&tools, &claim, leases_end, stop).await;
             Ended::Step { claim: Box::new(claim), end }
@@ -271,7 +289,12 @@ impl Pool {
         while let Some(ended) = next {
             let ended = ended.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
             match &ended {
-                Ended::Step { claim, .. } => self.in_hand.let_go(claim.step),
+                Ended::Step { claim, end } => {
+                    self.in_hand.let_go(claim.step);
+                    if let Some(event) = end.event(claim.step) {
+                        self.begun.let_go(claim, event);
+                    }
+                }
                 Ended::Upload { .. } => self.in_hand.let_go_of_upload(),
             }
             together.push(ended);
@@ -331,6 +354,11 @@ impl Pool {
             (self.tools.observer)(Event::Steered);
         }
         Ok(())
+    }
+
+    /// Tells whether it was told to begin only so many jobs, and those have come to an end.
+    fn has_done_its_part(&self, standing: &Standing) -> bool {
+        self.begun.room() == 0 && standing.queued > 0 && standing.moving == 0 && standing.leased == 0
     }
 
     /// Tells whether creates wait for the end of a pause, and for nothing else that is known.

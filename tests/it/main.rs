@@ -7,6 +7,7 @@ mod support;
 
 mod bill;
 mod budget;
+mod canary;
 mod cli;
 mod corpus;
 mod crash;

@@ -147,6 +147,12 @@ pub struct RunArgs {
     /// Wait for more work for ever
     #[arg(long)]
     pub watch: bool,
+    /// Make so many clips first, show them, and go on when told to
+    #[arg(long, value_name = "N", conflicts_with = "watch", value_parser = clap::value_parser!(u32).range(1..))]
+    pub canary: Option<u32>,
+    /// Ask nothing: begin a batch that was never paid for, and go on after clips of --canary that all succeeded
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
 /// `status`.

@@ -278,6 +278,10 @@ impl Queue for SqliteQueue {
         self.read(move |connection| bill::bill(connection, by, batch.as_deref())).await
     }
 
+    async fn waiting_price(&self, batch: Option<String>) -> Result<Money> {
+        self.read(move |connection| query::waiting_price(connection, batch.as_deref())).await
+    }
+
     async fn jobs(&self, filter: JobFilter, after: Option<JobId>, most: usize) -> Result<Vec<JobRecord>> {
         self.read(move |connection| query::jobs(connection, &filter, after, most)).await
     }

@@ -123,6 +123,17 @@ const JOB_RECORD: &str = "
             ORDER BY number DESC LIMIT 1) AS cost_source
     FROM jobs j JOIN batches b USING (batch_id) LEFT JOIN attempts a ON a.attempt_id = j.attempt_id";
 
+/// Sums the estimates of the jobs that wait.
+pub(super) fn waiting_price(connection: &Connection, batch: Option<&str>) -> Result<Money> {
+    let price: Option<i64> = value(
+        connection,
+        "SELECT sum(estimate) FROM jobs
+         WHERE state = 'queued' AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
+        [batch],
+    )?;
+    Ok(Money::from_micros(price.unwrap_or(0)))
+}
+
 pub(super) fn jobs(
     connection: &Connection,
     filter: &JobFilter,
