@@ -1,5 +1,5 @@
-//! The command line: one file a command. `render` prints, and nothing else does; `setup` names the concrete adapters,
-//! and nothing else does.
+//! The command line: one file a command. `render` prints, and `screen` what changes on a terminal, and nothing else does;
+//! `setup` names the concrete adapters, and nothing else does.
 
 mod args;
 mod ask;

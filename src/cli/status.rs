@@ -1,14 +1,12 @@
 //! `status`: how the queue stands.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use console::Term;
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::domain::{JobState, ProviderName};
-use crate::queue::{BatchStatus, Status};
+use crate::queue::BatchStatus;
 
 use super::args::{Global, StatusArgs};
 use super::exit::Exit;
@@ -43,7 +41,7 @@ fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
     let Snapshot { status, now, limits, .. } = snapshot;
     let now = *now;
     if as_json {
-        return render::json(&contract(status, limits, now));
+        return render::json(&contract(snapshot));
     }
     if status.batches.is_empty() {
         return render::line("the queue is empty; `overnight load` fills it");
@@ -64,7 +62,7 @@ fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
             format!("${}", batch.spent),
             format!("${}", batch.reserved),
             batch.budget.map_or("-".into(), |budget| format!("${budget}")),
-            status.eta_s(batch, now).map_or("-".into(), render::span),
+            snapshot.eta_s(batch).map_or("-".into(), render::span),
         ]);
     }
     render::table(&table)?;
@@ -90,8 +88,9 @@ fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
 }
 
 /// The stable form other programs read.
-fn contract(status: &Status, limits: &BTreeMap<ProviderName, u32>, now: Timestamp) -> Value {
-    let batches: Vec<Value> = status.batches.iter().map(|batch| batch_contract(status, batch, now)).collect();
+fn contract(snapshot: &Snapshot) -> Value {
+    let Snapshot { status, limits, .. } = snapshot;
+    let batches: Vec<Value> = status.batches.iter().map(|batch| batch_contract(snapshot, batch)).collect();
     let providers: Vec<Value> = ProviderName::ALL
         .into_iter()
         .map(|name| {
@@ -107,7 +106,7 @@ fn contract(status: &Status, limits: &BTreeMap<ProviderName, u32>, now: Timestam
     json!({ "batches": batches, "providers": providers })
 }
 
-fn batch_contract(status: &Status, batch: &BatchStatus, now: Timestamp) -> Value {
+fn batch_contract(snapshot: &Snapshot, batch: &BatchStatus) -> Value {
     let jobs: Map<String, Value> =
         JobState::ALL.into_iter().map(|state| (state.to_string(), json!(batch.count(state)))).collect();
     json!({
@@ -117,6 +116,6 @@ fn batch_contract(status: &Status, batch: &BatchStatus, now: Timestamp) -> Value
         "reserved_usd": batch.reserved,
         "at_risk_usd": batch.at_risk,
         "budget_usd": batch.budget,
-        "eta_s": status.eta_s(batch, now),
+        "eta_s": snapshot.eta_s(batch),
     })
 }

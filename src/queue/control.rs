@@ -105,7 +105,7 @@ impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Paused(true) => f.write_str("paused"),
-            Self::Paused(false) => f.write_str("not paused"),
+            Self::Paused(false) => f.write_str("resumed"),
             _ => write!(f, "{} {}", self.what(), self.shown()),
         }
     }

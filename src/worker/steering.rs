@@ -54,8 +54,7 @@ impl Steering {
         };
         let what = match &setting {
             _ if before == setting => return None,
-            Setting::Paused(true) => "paused: no clip is begun, what is under way goes on".into(),
-            Setting::Paused(false) => "resumed".into(),
+            Setting::Paused(_) => setting.to_string(),
             _ => format!("{}: {} → {}", setting.what(), before.shown(), setting.shown()),
         };
         Some(Change { what, by: set_by })
@@ -112,7 +111,7 @@ mod tests {
     fn a_pause_is_told_and_its_end() {
         let mut steering = steering(4);
         assert_eq!(told(steering.heed(vec![set(1, Setting::Paused(false))])), [""; 0]);
-        assert!(told(steering.heed(vec![set(2, Setting::Paused(true))]))[0].starts_with("paused"));
+        assert_eq!(told(steering.heed(vec![set(2, Setting::Paused(true))])), ["paused"]);
         assert!(steering.paused);
         assert_eq!(told(steering.heed(vec![set(3, Setting::Paused(false))])), ["resumed"]);
         assert!(!steering.paused);

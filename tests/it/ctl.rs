@@ -54,7 +54,7 @@ impl Workplace {
     /// Pauses, and waits until what was under way has ended.
     fn pause(&self, log: &str) {
         assert_eq!(self.ctl(&["pause"]).code, 0);
-        self.until("the pause", 10, || self.log(log).contains("paused: no clip is begun"));
+        self.until("the pause", 10, || self.log(log).contains("paused by=anna@"));
         self.until("the end of what was under way", 20, || self.in_flight() == 0);
     }
 }
@@ -88,7 +88,7 @@ fn a_paused_run_begins_nothing_and_waits_and_goes_on_within_two_seconds() {
     assert!(run.wait().expect("it ended").success());
     workplace.assert_all_made(30);
     let log = workplace.log("run.log");
-    for said in ["paused: no clip is begun", "resumed", "by=anna@"] {
+    for said in ["paused by=anna@", "resumed by=anna@"] {
         assert!(log.contains(said), "{said}: {log}");
     }
 }
@@ -171,7 +171,7 @@ fn what_was_changed_ends_with_the_runs_it_was_changed_for() {
     workplace.pause("1.log");
     // Who joins a paused run is paused.
     let mut second = workplace.start_logged("2.log", &["run"]);
-    workplace.until("the pause", 10, || workplace.log("2.log").contains("paused: no clip is begun"));
+    workplace.until("the pause", 10, || workplace.log("2.log").contains("paused by=anna@"));
     let creates = workplace.creates();
     // Ctrl-C ends a paused run as any other, and who is killed leaves no pause behind.
     assert_eq!(interrupt(first), 130);

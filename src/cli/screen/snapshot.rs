@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use crate::clock::Clock;
 use crate::domain::{Money, ProviderName};
-use crate::queue::{Control, JobRecord, Queue, Result, Setting, Status};
+use crate::queue::{BatchStatus, Control, JobRecord, Queue, Result, Setting, Status};
 
 /// The finished jobs that are shown.
 const LATEST: usize = 5;
@@ -65,6 +65,11 @@ impl Snapshot {
             }
         }
         self
+    }
+
+    /// How many seconds a batch's open jobs will take; nobody knows how long a pause does.
+    pub(in crate::cli) fn eta_s(&self, batch: &BatchStatus) -> Option<u64> {
+        if self.pause().is_some() { None } else { self.status.eta_s(batch, self.now) }
     }
 
     /// Who paused the runs, if somebody did.
