@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Read, Seek};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Makes a bar; `None` where nobody would see it.
-pub(super) fn on_terminal(quiet: bool, template: &str) -> Option<ProgressBar> {
+fn on_terminal(quiet: bool, template: &str) -> Option<ProgressBar> {
     if quiet || !std::io::stderr().is_terminal() {
         return None;
     }
