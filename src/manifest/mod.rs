@@ -5,6 +5,7 @@
 
 mod ahead;
 mod csv_records;
+mod header;
 mod images;
 mod jsonl_rows;
 mod kind;

@@ -245,19 +245,6 @@ impl<'a> Rules<'a> {
             .collect()
     }
 
-    /// Tells whether a field is an image.
-    pub(super) fn is_image(&self, field: &str) -> bool {
-        self.model.field(field).is_some_and(|field| field.shape == Shape::Image)
-    }
-
-    /// The field's shape, for reading a cell of text; the row's key is text.
-    pub(super) fn read_text(&self, field: &str, text: &str) -> Result<Value, String> {
-        match self.model.field(field) {
-            Some(field) => field.shape.read_text(text),
-            None => Ok(Value::from(text)),
-        }
-    }
-
     /// Makes the prompt of the row's columns, where there is a template.
     pub(super) fn fill_prompt(&self, row: &mut Row, cell: impl Fn(&str) -> Option<String>) {
         if let Some(template) = &self.prompt {
