@@ -17,11 +17,13 @@ const APPLICATION_ID: i32 = 0x6f76_6e74;
 /// What an empty file becomes: a queue of the newest version.
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
-/// How what a queue of version `index + 1` holds goes over into one of the newest version.
-const FROM: [&str; 3] = [
-    include_str!("migrations/from_1.sql"),
-    include_str!("migrations/from_2.sql"),
-    include_str!("migrations/from_3.sql"),
+const BATCHES_UNTIL_2: &str = include_str!("migrations/batches_until_2.sql");
+
+/// How what a queue of version `index + 1` holds goes over into one of the newest version, one after the other.
+const FROM: [&[&str]; 3] = [
+    &[include_str!("migrations/from_1.sql"), BATCHES_UNTIL_2],
+    &[include_str!("migrations/from_2.sql"), BATCHES_UNTIL_2],
+    &[include_str!("migrations/from_3.sql")],
 ];
 
 /// The version this program writes.
@@ -172,7 +174,7 @@ fn migrate(connection: &mut Connection) -> Result<()> {
         older => {
             let old = put_aside(&tx)?;
             tx.execute_batch(SCHEMA)?;
-            tx.execute_batch(FROM[older - 1])?;
+            FROM[older - 1].iter().try_for_each(|sql| tx.execute_batch(sql))?;
             old.iter().try_for_each(|table| tx.execute_batch(&format!("DROP TABLE {table}_old")))?;
             digest_open_requests(&tx)?;
         }
