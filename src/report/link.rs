@@ -2,6 +2,11 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What is written as `%XX`: all but what means nothing in a link.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Takes `.` and `..` out of an absolute path as a browser does: by the letters, whatever links there are on disk.
 pub(super) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
@@ -29,21 +34,10 @@ pub(super) fn relative(folder: &Path, file: &Path) -> Option<String> {
         return None;
     }
     let mut parts: Vec<String> = up.map(|_| "..".into()).collect();
-    parts.extend(down.map(|part| encoded(&part.as_os_str().to_string_lossy())));
+    parts.extend(
+        down.map(|part| utf8_percent_encode(&part.as_os_str().to_string_lossy(), ENCODED).to_string()),
+    );
     Some(parts.join("/"))
-}
-
-/// Keeps what means nothing in a link, and writes every other byte as `%XX`.
-fn encoded(part: &str) -> String {
-    let mut link = String::with_capacity(part.len());
-    for byte in part.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            link.push(char::from(byte));
-        } else {
-            link.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    link
 }
 
 #[cfg(test)]
