@@ -133,7 +133,8 @@ struct Survey {
     has_utf_8: bool,
     has_other: bool,
     has_no_character: bool,
-    /// Where UTF-16 is what it is marked as: whether a character is damaged.
+    /// The kind of UTF-16 it is, if it is any, and whether a character of it is damaged.
+    utf_16: Option<&'static Encoding>,
     is_damaged: bool,
 }
 
@@ -141,9 +142,10 @@ impl Survey {
     fn of(mut bytes: impl Read) -> io::Result<Self> {
         let mut survey = Self::default();
         bytes.by_ref().take(START as u64).read_to_end(&mut survey.start)?;
+        survey.utf_16 = utf_16(&survey.start);
         let start = survey.start.clone();
         let mut rest = start.as_slice().chain(bytes);
-        match utf_16(&start) {
+        match survey.utf_16 {
             Some(encoding) => survey.look_at_utf_16(&mut rest, encoding)?,
             None => survey.look_at(&mut rest)?,
         }
@@ -205,7 +207,7 @@ impl Survey {
     }
 
     fn encoding(&self) -> anyhow::Result<&'static Encoding> {
-        if let Some(encoding) = utf_16(&self.start) {
+        if let Some(encoding) = self.utf_16 {
             anyhow::ensure!(!self.is_damaged, "it is damaged {} text; save it as UTF-8", encoding.name());
             return Ok(encoding);
         }
@@ -236,11 +238,8 @@ impl Survey {
 
 /// The kind of UTF-16 a text is: by its mark, or by the zeros that every other byte of plain letters is there.
 fn utf_16(start: &[u8]) -> Option<&'static Encoding> {
-    if start.starts_with(b"\xff\xfe") {
-        return Some(UTF_16LE);
-    }
-    if start.starts_with(b"\xfe\xff") {
-        return Some(UTF_16BE);
+    if let Some((marked, _)) = Encoding::for_bom(start).filter(|(marked, _)| *marked != UTF_8) {
+        return Some(marked);
     }
     let zeros = |first: usize| start.iter().skip(first).step_by(2).filter(|byte| **byte == 0).count();
     let many = (start.len() / 4).max(1);
