@@ -11,8 +11,8 @@ use super::open::{DAMAGED, VERSION, version};
 use super::row::{select, value};
 use super::{pools, recount};
 
-/// Looks the file over; a damaged one is an error. `quick_check` reads every page, but not each index against its table, which would take as long
-/// again for each.
+/// Looks the file over; a damaged one is an error. `quick_check` reads every page, but not each index against its table,
+/// which would take as long again for each.
 pub(super) fn health(connection: &Connection, queue: &Path, host: &str, now: Timestamp) -> Result<Health> {
     let found =
         select(connection, "PRAGMA quick_check(1)", [], |columns| columns.get::<String>("quick_check"))?;
