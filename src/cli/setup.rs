@@ -100,20 +100,20 @@ impl Setup {
 
     /// Opens the queue, or makes it.
     pub(super) fn queue_or_new(&self) -> anyhow::Result<Arc<dyn Queue>> {
-        Ok(Arc::new(SqliteQueue::open_or_create(&self.config.queue)?))
+        self.queue_at(&self.config.queue)
     }
 
     /// A queue that is gone with its last use, to check a manifest against: SQLite's name for a temporary file.
     pub(super) fn empty_queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
-        Ok(Arc::new(SqliteQueue::open_or_create(Path::new(""))?))
+        self.queue_at(Path::new(""))
     }
 
-    /// Makes a queue to rehearse with, beside the configured one.
+    /// Opens the queue at a path, whatever is configured, or makes it.
     pub(super) fn queue_at(&self, path: &Path) -> anyhow::Result<Arc<dyn Queue>> {
         Ok(Arc::new(SqliteQueue::open_or_create(path)?))
     }
 
-    /// A copy of a queue to rehearse on.
+    /// Opens the queue at a path for a rehearsal alone: nobody else may use it, and it survives no crash.
     pub(super) fn rehearsal_queue(&self, path: &Path) -> anyhow::Result<Arc<dyn Queue>> {
         Ok(Arc::new(SqliteQueue::for_rehearsal(path)?))
     }
