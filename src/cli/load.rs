@@ -141,7 +141,7 @@ fn read_file(
 ) -> anyhow::Result<u64> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin { "-".to_owned() } else { path.display().to_string() };
-    let file = if is_stdin {
+    let mut file = if is_stdin {
         kept(&mut std::io::stdin().lock())?
     } else {
         let mut file = File::open(path).map_err(|error| Usage(format!("cannot read {name}: {error}")))?;
@@ -151,7 +151,6 @@ fn read_file(
         }
         if kind.is_file() { file } else { kept(&mut file)? }
     };
-    let mut file = file;
     let cannot_read =
         |error: anyhow::Error| anyhow::Error::from(Usage(format!("cannot read {name}: {error:#}")));
     let kind = Kind::of(path, &mut file).map_err(cannot_read)?;
