@@ -19,8 +19,12 @@ pub(crate) const MODEL: &str = "kling-v1-standard";
 pub(crate) const PROVIDER: ProviderName = ProviderName::Eachlabs;
 
 /// Nothing of a provider's stands in the way.
-pub(crate) const UNLIMITED: ProviderLimits =
-    ProviderLimits { provider: PROVIDER, in_flight: u32::MAX, creates_per_minute: u32::MAX, has_storage: false };
+pub(crate) const UNLIMITED: ProviderLimits = ProviderLimits {
+    provider: PROVIDER,
+    in_flight: u32::MAX,
+    creates_per_minute: u32::MAX,
+    has_storage: false,
+};
 
 /// A job, different from every other: two of the same input are never sent at the same time.
 pub(crate) fn job(number: u64) -> anyhow::Result<NewJob> {

@@ -87,7 +87,8 @@ fn night(
     let path = dir.path().join("night.db");
     fixture::load_for(&SqliteQueue::open_or_create(&path)?, provider, dir.path(), 0..rows)?;
     let queue = SqliteQueue::for_rehearsal(&path)?;
-    let limits = ProviderLimits { provider, in_flight, creates_per_minute: CREATES_PER_MINUTE, has_storage: false };
+    let limits =
+        ProviderLimits { provider, in_flight, creates_per_minute: CREATES_PER_MINUTE, has_storage: false };
     let mut pace = Pace::default();
     pace.poll_min = Duration::from_secs(2);
     // What is said of the route is right; how its times spread is for the plan to find out.

@@ -44,16 +44,16 @@ fn table(by: BillBy, lines: &[BillLine], total: &BillSums) -> Vec<Vec<String>> {
 fn row(name: String, sums: &BillSums) -> Vec<String> {
     let refunds = match sums.refunds {
         0 => "-".into(),
-        refunds => format!("{refunds} of ${}", sums.refunded_usd),
+        refunds => format!("{refunds} of ${:#}", sums.refunded_usd),
     };
     vec![
         name,
         sums.attempts.to_string(),
         sums.refused.to_string(),
-        format!("${}", sums.estimate_usd),
-        format!("${}", sums.cost_usd),
+        format!("${:#}", sums.estimate_usd),
+        format!("${:#}", sums.cost_usd),
         refunds,
-        format!("${}", sums.reserved_usd),
-        format!("${}", sums.at_risk_usd),
+        format!("${:#}", sums.reserved_usd),
+        format!("${:#}", sums.at_risk_usd),
     ]
 }

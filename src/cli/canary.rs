@@ -26,7 +26,7 @@ pub(super) async fn shown(
     let status = queue.status(args.batch.clone()).await?;
     let waiting: u64 = status.batches.iter().map(|batch| batch.count(JobState::Queued)).sum();
     let all_succeeded = first.iter().all(|job| job.state == JobState::Succeeded);
-    let rest = format!("{} wait, ${price} at most", render::count(waiting, "job"));
+    let rest = format!("{} wait, ${price:#} at most", render::count(waiting, "job"));
     if args.yes && all_succeeded {
         render::note(format_args!("all of them succeeded: going on; {rest}"));
         return Ok(Answer::Yes);
@@ -52,7 +52,7 @@ fn show(first: &[JobRecord]) -> anyhow::Result<()> {
             job.state.to_string(),
             job.provider.map_or("-".into(), |provider| provider.to_string()),
             took.map_or("-".into(), render::span),
-            job.cost_usd.map_or("-".into(), |cost| format!("${cost}")),
+            job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}")),
             job.output.clone().or_else(|| job.error.clone()).unwrap_or_default(),
         ]);
     }

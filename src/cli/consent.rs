@@ -24,7 +24,7 @@ pub(super) async fn given(
         render::note(waits(batch, price));
     }
     if let Some(budget) = args.budget {
-        render::note(format_args!("this run stops at ${budget}"));
+        render::note(format_args!("this run stops at ${budget:#}"));
     }
     Ok(ask("Begin to pay?", stop).await)
 }
@@ -45,6 +45,6 @@ fn is_new(batch: &BatchStatus) -> bool {
 fn waits(batch: &BatchStatus, price: Money) -> String {
     let jobs = render::count(batch.count(JobState::Queued), "job");
     let budget = batch.budget.filter(|budget| *budget < price);
-    let wall = budget.map_or(String::new(), |budget| format!(", of which its budget allows ${budget}"));
-    format!("{}: {jobs}, ${price} at most{wall}; none of this batch was ever sent", batch.batch)
+    let wall = budget.map_or(String::new(), |budget| format!(", of which its budget allows ${budget:#}"));
+    format!("{}: {jobs}, ${price:#} at most{wall}; none of this batch was ever sent", batch.batch)
 }

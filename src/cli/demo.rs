@@ -74,7 +74,7 @@ async fn tell(setup: &Setup, simulator: &Simulator) -> anyhow::Result<()> {
         table.push(vec![
             job.id,
             job.provider.map_or("-".into(), |provider| provider.to_string()),
-            job.cost_usd.map_or("-".into(), |cost| format!("${cost}")),
+            job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}")),
             job.bytes.unwrap_or(0).to_string(),
             job.output.unwrap_or_default(),
         ]);
@@ -83,7 +83,7 @@ async fn tell(setup: &Setup, simulator: &Simulator) -> anyhow::Result<()> {
     let ledger = simulator.ledger();
     let spent: i64 = status.batches.iter().map(|batch| batch.spent.micros()).sum();
     render::line(format_args!(
-        "the providers took {} creates and billed ${}; our books say ${}: {}",
+        "the providers took {} creates and billed ${:#}; our books say ${:#}: {}",
         ledger.entries.len(),
         crate::domain::Money::from_micros(ledger.charged()),
         crate::domain::Money::from_micros(spent),

@@ -61,7 +61,7 @@ impl<'a> Estimate<'a> {
             table.push(vec![
                 sum.provider.to_string(),
                 sum.rows.to_string(),
-                format!("${}", sum.cost),
+                format!("${:#}", sum.cost),
                 time(sum.rows, pace, typical_s),
             ]);
         }

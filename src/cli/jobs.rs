@@ -28,7 +28,7 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
             ));
         }
         let provider = job.provider.map_or("-", |provider| provider.as_str());
-        let cost = job.cost_usd.map_or(format!("~${}", job.estimate_usd), |cost| format!("${cost}"));
+        let cost = job.cost_usd.map_or(format!("~${:#}", job.estimate_usd), |cost| format!("${cost:#}"));
         let what = job.error.or(job.output).unwrap_or_default();
         let id = render::clipped(&job.id, 24);
         render::line(format_args!(

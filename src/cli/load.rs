@@ -227,5 +227,5 @@ fn tell_plan(name: &str, plan: &LoadPlan, done: &str) -> anyhow::Result<()> {
         ));
     }
     let queued = render::count(plan.new + plan.changed, "job");
-    render::line(format_args!("{queued} {done}, at most ${}", plan.estimate))
+    render::line(format_args!("{queued} {done}, at most ${:#}", plan.estimate))
 }

@@ -39,9 +39,9 @@ fn routes(model: &Model) -> anyhow::Result<()> {
 
 fn price(rule: &PriceRule) -> String {
     match (rule.base, rule.per_second) {
-        (Money::ZERO, per_second) => format!("${per_second} a second"),
-        (base, Money::ZERO) => format!("${base} a clip"),
-        (base, further) => format!("${base} for {} s, ${further} a further s", rule.base_seconds),
+        (Money::ZERO, per_second) => format!("${per_second:#} a second"),
+        (base, Money::ZERO) => format!("${base:#} a clip"),
+        (base, further) => format!("${base:#} for {} s, ${further:#} a further s", rule.base_seconds),
     }
 }
 

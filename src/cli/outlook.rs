@@ -88,7 +88,7 @@ impl<'a> Outlook<'a> {
             render::line(format_args!("takes   {}, until {ends_at} if it begins now", with_range(&shown)))?;
         }
         if let Some(costs) = Spread::of(self.nights, |night| night.cost) {
-            render::line(format_args!("costs   {}", with_range(&costs.map(|cost| format!("${cost}")))))?;
+            render::line(format_args!("costs   {}", with_range(&costs.map(|cost| format!("${cost:#}")))))?;
         }
         let header = ["provider", "slots", "busy", "clips", "looks a clip", "a prediction takes"];
         let mut table = vec![header.map(String::from).to_vec()];
@@ -128,7 +128,7 @@ impl<'a> Outlook<'a> {
         let stopped = self.nights.iter().find_map(|night| Some((night, night.stop.as_ref()?)));
         match stopped {
             Some((night, Stop::Budget(Wall { budget, .. }))) => format!(
-                "would stop: at the budget of ${budget}, after {}; {} would wait",
+                "would stop: at the budget of ${budget:#}, after {}; {} would wait",
                 render::count(night.clips, "row"),
                 night.waiting
             ),

@@ -17,6 +17,7 @@ use super::screen::{self, Snapshot, Viewer, foot};
 
 const ON_TERMINAL: Duration = Duration::from_millis(500);
 const PIPED: Duration = Duration::from_secs(10);
+const UNTIL_IT_BEGINS: Duration = Duration::from_millis(100);
 
 /// Shows how a run gets on. Clones show the same.
 #[derive(Clone)]
@@ -64,15 +65,19 @@ impl Progress {
 
     async fn refresh(&self, viewer: Viewer) {
         let mut told_last = String::new();
-        let pause = if matches!(self.shown, Shown::Screen { .. }) { ON_TERMINAL } else { PIPED };
+        let beat = if matches!(self.shown, Shown::Screen { .. }) { ON_TERMINAL } else { PIPED };
         loop {
+            let mut pause = beat;
             // What cannot be read is told by the pool, which needs the queue more than this does.
             if self.shown != Shown::Not
                 && let Ok(snapshot) = viewer.look().await
-                // Until its own pool is there this run would be told to begin.
-                && snapshot.status.works_since(snapshot.now).is_some()
             {
-                self.show(&snapshot, &mut told_last);
+                if snapshot.status.works_since(snapshot.now).is_some() {
+                    self.show(&snapshot, &mut told_last);
+                } else {
+                    // Its own pool is not there yet: this run would be told to begin.
+                    pause = UNTIL_IT_BEGINS;
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

@@ -158,7 +158,7 @@ fn tell_wall(wall: &Wall) {
     };
     let (waiting, verb) = (render::count(*queued, "job"), if *queued == 1 { "waits" } else { "wait" });
     render::note(format_args!(
-        "{stopped} of ${budget}: ${spent} spent, ${reserved} reserved, ${left} left; {waiting} {verb}\n\
+        "{stopped} of ${budget:#}: ${spent:#} spent, ${reserved:#} reserved, ${left:#} left; {waiting} {verb}\n\
          hint: raise it with `{remedy}`"
     ));
 }

@@ -59,9 +59,9 @@ fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
             working.into_iter().map(|state| batch.count(state)).sum::<u64>().to_string(),
             batch.count(JobState::InDoubt).to_string(),
             batch.count(JobState::Failed).to_string(),
-            format!("${}", batch.spent),
-            format!("${}", batch.reserved),
-            batch.budget.map_or("-".into(), |budget| format!("${budget}")),
+            format!("${:#}", batch.spent),
+            format!("${:#}", batch.reserved),
+            batch.budget.map_or("-".into(), |budget| format!("${budget:#}")),
             snapshot.eta_s(batch).map_or("-".into(), render::span),
         ]);
     }

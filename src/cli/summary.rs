@@ -16,7 +16,7 @@ pub(super) fn doubts(status: &Status) -> Option<String> {
     let at_risk: Money = status.batches.iter().map(|batch| batch.at_risk).sum();
     let jobs = (jobs > 0).then(|| render::count(jobs, "job"))?;
     let remedy = "`overnight resolve JOB --adopt ID`, `--resubmit` or `--fail`";
-    Some(format!("{jobs} in doubt, ${at_risk} at risk: {remedy}"))
+    Some(format!("{jobs} in doubt, ${at_risk:#} at risk: {remedy}"))
 }
 
 /// Tells how the batches stand.
@@ -34,8 +34,11 @@ pub(super) async fn tell(queue: &Arc<dyn Queue>, status: &Status, batch: Option<
         }))?;
         let filter = JobFilter { batch: batch.map(str::to_owned), state: Some(state) };
         for job in queue.jobs(filter, None, MOST_LISTED).await? {
-            let risk =
-                if job.at_risk.micros() > 0 { format!(" (${} at risk)", job.at_risk) } else { String::new() };
+            let risk = if job.at_risk.micros() > 0 {
+                format!(" (${:#} at risk)", job.at_risk)
+            } else {
+                String::new()
+            };
             let error = job.error.unwrap_or_else(|| "no reason is known".into());
             render::line(format_args!("  {}{risk}: {}", job.id, render::clipped(&error, 160)))?;
         }
@@ -49,13 +52,13 @@ pub(super) async fn tell(queue: &Arc<dyn Queue>, status: &Status, batch: Option<
     for batch in &status.batches {
         let done = batch.count(JobState::Succeeded);
         render::line(format_args!(
-            "{}: {done} of {} in {}, ${} spent{}",
+            "{}: {done} of {} in {}, ${:#} spent{}",
             batch.batch,
             render::count(batch.total(), "clip"),
             batch.folder,
             batch.spent,
             if batch.reserved.micros() > 0 {
-                format!(", ${} reserved", batch.reserved)
+                format!(", ${:#} reserved", batch.reserved)
             } else {
                 String::new()
             },

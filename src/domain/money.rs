@@ -118,16 +118,19 @@ fn decimal_times(decimal: &str, scale: i64) -> Result<i64, MoneyError> {
     i64::try_from(signed).map_err(|_| MoneyError::OutOfRange)
 }
 
+/// As a decimal without needless zeros, which other programs read; with `#` as people write it, to the cent at least.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let micros = self.0.unsigned_abs();
-        let (whole, fraction) = (micros / 1_000_000, micros % 1_000_000);
-        if fraction == 0 {
-            return write!(f, "{sign}{whole}");
-        }
-        let fraction = format!("{fraction:06}");
-        write!(f, "{sign}{whole}.{}", fraction.trim_end_matches('0'))
+        let (whole, fraction) = (micros / 1_000_000, format!("{:06}", micros % 1_000_000));
+        let (cents, further) = fraction.split_at(2);
+        let fraction = match further.trim_end_matches('0') {
+            "" if f.alternate() => cents.to_owned(),
+            "" => cents.trim_end_matches('0').to_owned(),
+            further => format!("{cents}{further}"),
+        };
+        if fraction.is_empty() { write!(f, "{sign}{whole}") } else { write!(f, "{sign}{whole}.{fraction}") }
     }
 }
 
@@ -172,6 +175,19 @@ impl<'de> Deserialize<'de> for Money {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_read_it_to_the_cent_at_least() {
+        for (micros, text) in [
+            (0, "0.00"),
+            (4_500_000, "4.50"),
+            (225_000, "0.225"),
+            (236_250, "0.23625"),
+            (-1_000_000, "-1.00"),
+        ] {
+            assert_eq!(format!("{:#}", Money::from_micros(micros)), text);
+        }
+    }
 
     #[test]
     fn money_prints_without_trailing_zeros() {

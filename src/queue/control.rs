@@ -95,7 +95,7 @@ impl Setting {
     /// Its value, for a person.
     pub fn shown(&self) -> String {
         match self {
-            Self::Budget(Some(budget)) | Self::BatchBudget(_, Some(budget)) => format!("${budget}"),
+            Self::Budget(Some(budget)) | Self::BatchBudget(_, Some(budget)) => format!("${budget:#}"),
             _ => self.value(),
         }
     }

@@ -88,7 +88,7 @@ impl Head<'_> {
             None => "–".into(),
         };
         let sum = |money: fn(&BatchStatus) -> Money| {
-            format!("${}", self.status.batches.iter().map(money).sum::<Money>())
+            format!("${:#}", self.status.batches.iter().map(money).sum::<Money>())
         };
         let sums = self.sums();
         let took = sums.from.zip(sums.until).map_or("–".into(), |(from, until)| span(from, until));
@@ -165,11 +165,11 @@ fn write_bill(by: BillBy, lines: &[BillLine], out: &mut impl Write) -> io::Resul
 fn write_line(name: &str, sums: &BillSums, out: &mut impl Write) -> io::Result<()> {
     let refunds = match sums.refunds {
         0 => "–".into(),
-        refunds => format!("{refunds} of ${}", sums.refunded_usd),
+        refunds => format!("{refunds} of ${:#}", sums.refunded_usd),
     };
     write!(
         out,
-        "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>${}</td><td>${}</td><td>{refunds}</td><td>${}</td><td>${}</td></tr>",
+        "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>${:#}</td><td>${:#}</td><td>{refunds}</td><td>${:#}</td><td>${:#}</td></tr>",
         Html(name),
         sums.attempts,
         sums.refused,

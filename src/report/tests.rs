@@ -99,7 +99,7 @@ fn nothing_in_a_queue_becomes_markup() {
 #[test]
 fn the_page_asks_nobody_for_anything() {
     let page = page("spring", &[]);
-    let policy = "default-src 'none'; script-src 'nonce-n0nce'; style-src 'nonce-n0nce'; img-src http: https: data:; \
+    let policy = "default-src 'none'; script-src 'nonce-n0nce'; style-src 'nonce-n0nce'; img-src 'self' file: http: https: data:; \
                   media-src 'self' file:; base-uri 'none'; form-action 'none'";
     assert!(page.contains(&format!("<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">")));
     // Not an address in it, but where the data have some; nor a style that loads one.
@@ -118,7 +118,7 @@ fn the_head_tells_how_the_night_went() {
         "2026-08-20 22:00 – 2026-08-21 06:10 · as of 2026-08-21 07:00 (UTC)",
         "<dt>clips</dt><dd>999 of 1000</dd>",
         "<dt>succeeded</dt><dd>99.9 %</dd>",
-        "<dt>spent</dt><dd>$225</dd>",
+        "<dt>spent</dt><dd>$225.00</dd>",
         "<dt>at risk</dt><dd>$0.45</dd>",
         "<dt>time</dt><dd>8 h 10 min</dd>",
         "<li class=\"failed\">1 failed</li>",

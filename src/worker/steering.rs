@@ -104,7 +104,7 @@ mod tests {
         let again = set(2, Setting::Workers(8));
         assert_eq!(told(steering.heed(vec![limit.clone(), again.clone()])), [""; 0]);
         let budget = set(3, Setting::Budget(Some(Money::from_micros(1_500_000))));
-        assert_eq!(told(steering.heed(vec![budget, limit, again])), ["budget: none → $1.5"]);
+        assert_eq!(told(steering.heed(vec![budget, limit, again])), ["budget: none → $1.50"]);
     }
 
     #[test]

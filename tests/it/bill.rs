@@ -77,8 +77,8 @@ fn a_bill_in_dollars_has_a_line_each_and_a_total() {
     let bill = workplace.run(&["bill"]);
     let said = "\
 batch  attempts  refused  estimate  cost    refunds  reserved  at risk
-batch  4         0        $1.125    $1.125  -        $0        $0
-total  4         0        $1.125    $1.125  -        $0        $0
+batch  4         0        $1.125    $1.125  -        $0.00     $0.00
+total  4         0        $1.125    $1.125  -        $0.00     $0.00
 ";
     assert_eq!((bill.code, bill.stdout.as_str()), (0, said), "{bill:?}");
 }

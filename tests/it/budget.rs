@@ -3,6 +3,7 @@
 use std::process::Child;
 use std::time::{Duration, Instant};
 
+use overnight::domain::Money;
 use overnight::simulator::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -125,7 +126,7 @@ fn two_killed_runs_stop_at(of_batch: &[&str], of_run: &[&str]) {
     assert_eq!(last.code, 4, "OVERNIGHT_SEED={seed} {last:?}");
     workplace.assert_within(budget);
     assert_eq!(workplace.ledger().entries.len(), fit, "OVERNIGHT_SEED={seed}");
-    let said = "budget of $8.4: $8.325 spent, $0 reserved, $0.075 left; 83 jobs wait";
+    let said = "budget of $8.40: $8.325 spent, $0.00 reserved, $0.075 left; 83 jobs wait";
     assert!(last.stderr.contains(said), "{last:?}");
 
     let (raised, budget): (Vec<&str>, _) = if of_run.is_empty() {
@@ -165,7 +166,8 @@ fn refusals_give_back_what_they_reserved_also_after_a_kill() {
     );
     let run = workplace.run(&["run"]);
     assert_eq!(run.code, 4, "{run:?}");
-    let said = "refused stopped at its budget of $0.7: $0.675 spent, $0 reserved, $0.025 left; 5 jobs wait";
+    let said =
+        "refused stopped at its budget of $0.70: $0.675 spent, $0.00 reserved, $0.025 left; 5 jobs wait";
     assert!(run.stderr.contains(said), "{run:?}");
     let jobs = &workplace.status()["batches"][0]["jobs"];
     assert_eq!((&jobs["failed"], &jobs["succeeded"]), (&json!(2), &json!(3)));
@@ -178,9 +180,10 @@ fn money_at_risk_stays_reserved_and_is_told_at_the_wall() {
     let run = workplace.run(&["run"]);
     assert_eq!(run.code, 4, "{run:?}");
     let batch = &workplace.status()["batches"][0];
-    let (spent, reserved) = (text(&batch["spent_usd"]), text(&batch["reserved_usd"]));
+    let people_read = |usd| format!("{:#}", text(usd).parse::<Money>().expect("money"));
+    let (spent, reserved) = (people_read(&batch["spent_usd"]), people_read(&batch["reserved_usd"]));
     assert_eq!(batch["at_risk_usd"], batch["reserved_usd"]);
-    let said = format!("of $1.2: ${spent} spent, ${reserved} reserved, $0.075 left; 3 jobs wait");
+    let said = format!("of $1.20: ${spent} spent, ${reserved} reserved, $0.075 left; 3 jobs wait");
     assert!(run.stderr.contains(&said), "{said}: {run:?}");
 }
 
@@ -237,9 +240,9 @@ fn of_several_batches_those_at_their_budgets_are_told_and_no_other() {
     assert_eq!(
         told(&run),
         [
-            "two stopped at its budget of $0.5: $0.45 spent, $0 reserved, $0.05 left; 2 jobs wait",
+            "two stopped at its budget of $0.50: $0.45 spent, $0.00 reserved, $0.05 left; 2 jobs wait",
             "hint: raise it with `overnight load FILE… --batch two --budget USD`",
-            "one stopped at its budget of $0.225: $0.225 spent, $0 reserved, $0 left; 1 job waits",
+            "one stopped at its budget of $0.225: $0.225 spent, $0.00 reserved, $0.00 left; 1 job waits",
             "hint: raise it with `overnight load FILE… --batch one --budget USD`",
         ]
     );
@@ -249,7 +252,7 @@ fn of_several_batches_those_at_their_budgets_are_told_and_no_other() {
     let run = workplace.run(&["run", "--batch", "two"]);
     assert_eq!(
         told(&run)[0],
-        "two stopped at its budget of $0.3: $0.45 spent, $0 reserved, $0 left; 2 jobs wait"
+        "two stopped at its budget of $0.30: $0.45 spent, $0.00 reserved, $0.00 left; 2 jobs wait"
     );
     // The run's own is told over all its batches, and beside a batch's where both stand in the way.
     workplace.load_alike("two", 4, &["--budget", "9"]);
@@ -258,9 +261,9 @@ fn of_several_batches_those_at_their_budgets_are_told_and_no_other() {
     assert_eq!(
         told(&run),
         [
-            "stopped at the budget of $2.1: $2.025 spent, $0 reserved, $0.075 left; 2 jobs wait",
+            "stopped at the budget of $2.10: $2.025 spent, $0.00 reserved, $0.075 left; 2 jobs wait",
             "hint: raise it with `overnight run --budget USD`",
-            "one stopped at its budget of $0.225: $0.225 spent, $0 reserved, $0 left; 1 job waits",
+            "one stopped at its budget of $0.225: $0.225 spent, $0.00 reserved, $0.00 left; 1 job waits",
             "hint: raise it with `overnight load FILE… --batch one --budget USD`",
         ]
     );

@@ -74,7 +74,7 @@ fn a_run_stops_at_its_budget_and_goes_on_with_a_higher_one() {
     let run = workplace.run(&["run", "--budget", "1.00"]);
     assert_eq!(run.code, 4, "{run:?}");
     assert!(
-        run.stderr.contains("stopped at the budget of $1") && run.stderr.contains("jobs wait"),
+        run.stderr.contains("stopped at the budget of $1.00") && run.stderr.contains("jobs wait"),
         "{run:?}"
     );
     assert!(workplace.ledger().charged() <= 1_000_000);

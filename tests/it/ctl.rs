@@ -98,6 +98,9 @@ fn a_limit_that_is_changed_holds_over_all_runs_and_above_the_configured_one() {
     let workplace = Workplace::new(slow());
     workplace.load(120, "eachlabs");
     let runs = ["1.log", "2.log"].map(|log| workplace.start_logged(log, &["run"]));
+    for log in ["1.log", "2.log"] {
+        workplace.until("a run at work", 20, || workplace.log(log).contains(" done"));
+    }
     workplace.wait_for_creates(5);
     let set = workplace.ctl(&["set", "--in-flight", "eachlabs=3", "--workers", "5"]);
     assert_eq!(set.code, 0, "{set:?}");
@@ -130,12 +133,12 @@ fn a_runs_budget_is_changed_before_and_behind_its_wall() {
     let owed = || workplace.ledger().entries.iter().map(|entry| entry.price).sum::<i64>();
     // Below what is spent: a paused run stays at this wall.
     assert_eq!(workplace.ctl(&["set", "--budget", "0.5"]).code, 0);
-    workplace.until("the lower budget", 10, || workplace.log("run.log").contains("budget: $100 → $0.5"));
+    workplace.until("the lower budget", 10, || workplace.log("run.log").contains("budget: $100.00 → $0.50"));
     assert_eq!(run.try_wait().expect("asked"), None);
     let budget = owed() + 1_000_000;
-    let text = overnight::domain::Money::from_micros(budget).to_string();
+    let text = format!("{:#}", overnight::domain::Money::from_micros(budget));
     assert_eq!(workplace.ctl(&["set", "--budget", &text]).code, 0);
-    workplace.until("the budget", 10, || workplace.log("run.log").contains(&format!("$0.5 → ${text}")));
+    workplace.until("the budget", 10, || workplace.log("run.log").contains(&format!("$0.50 → ${text}")));
     assert_eq!(workplace.ctl(&["resume"]).code, 0);
     assert_eq!(run.wait().expect("it ended").code(), Some(4));
     assert!(owed() <= budget && owed() > budget - 450_000, "{} of {budget}", owed());
@@ -147,7 +150,7 @@ fn a_batchs_budget_is_changed_with_and_without_a_run() {
     workplace.load(40, "eachlabs");
     let set = ["set", "--batch", "batch", "--budget"];
     let changed = workplace.ctl(&[&set[..], &["0.7"]].concat());
-    assert_eq!((changed.code, changed.stdout.as_str()), (0, "budget of batch $0.7\n"), "{changed:?}");
+    assert_eq!((changed.code, changed.stdout.as_str()), (0, "budget of batch $0.70\n"), "{changed:?}");
     assert_eq!(workplace.run(&["run"]).code, 4);
     assert_eq!(micros(&workplace.status()["batches"][0]["spent_usd"]), 675_000.0);
     assert_eq!(workplace.ctl(&[&set[..], &["3"]].concat()).code, 0);
@@ -156,7 +159,7 @@ fn a_batchs_budget_is_changed_with_and_without_a_run() {
     assert_eq!(workplace.ctl(&[&set[..], &["none"]].concat()).code, 0);
     assert!(run.wait().expect("it ended").success());
     workplace.assert_all_made(40);
-    assert!(workplace.log("run.log").contains("budget of batch: $3 → none by=anna@"));
+    assert!(workplace.log("run.log").contains("budget of batch: $3.00 → none by=anna@"));
     assert!(
         workplace.ctl(&["set", "--batch", "bacth", "--budget", "1"]).stderr.contains("did you mean `batch`?")
     );

@@ -180,8 +180,8 @@ fn a_budget_that_would_stop_it_is_told_with_the_rows_made_until_then() {
     let args = ["--model", "kling-v1-standard", "--via", "eachlabs", "--seeds", "1", "--budget", "1"];
     let run = desk.run(&args);
     assert_eq!(run.code, 4, "{run:?}");
-    let told = "would stop: at the budget of $1, after 4 rows; 16 would wait";
-    assert!(run.stdout.contains(told) && run.stdout.contains("costs   $0.9\n"), "{run:?}");
+    let told = "would stop: at the budget of $1.00, after 4 rows; 16 would wait";
+    assert!(run.stdout.contains(told) && run.stdout.contains("costs   $0.90\n"), "{run:?}");
     let run = desk.run(&[&args[..], &["--json"]].concat());
     let outlook = json(&run);
     assert_eq!(run.code, 4, "{run:?}");

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use overnight::domain::Money;
+
 use crate::support::{Workplace, roomy};
 
 const MODEL: [&str; 2] = ["--model", "kling-v1-standard"];
@@ -46,18 +48,19 @@ fn three_changed_rows_of_a_finished_batch_are_three_jobs_at_the_price_of_three()
     assert!(loaded.stdout.contains("200 rows: 0 new, 3 changed, 197 same"), "{loaded:?}");
     let priced: Vec<&str> = loaded.stdout.lines().filter(|line| line.contains("3 jobs queued")).collect();
     let dearest = lines.iter().enumerate().filter(|(line, _)| [8, 70, 170].contains(line));
-    let cents: f64 = dearest.map(|(_, line)| if line.ends_with(",10") { 0.45 } else { 0.225 }).sum();
-    assert_eq!(priced, [format!("3 jobs queued, at most ${cents}")], "{loaded:?}");
+    let micros = dearest.map(|(_, line)| if line.ends_with(",10") { 450_000 } else { 225_000 }).sum();
+    let price = format!("${:#}", Money::from_micros(micros));
+    assert_eq!(priced, [format!("3 jobs queued, at most {price}")], "{loaded:?}");
     // Each route is priced, and each prompt shown, of these three only.
     for provider in ["eachlabs", "fal"] {
         let route = loaded.stdout.lines().find(|line| line.starts_with(provider)).expect("a line a route");
         let cells: Vec<&str> = route.split_whitespace().collect();
-        assert_eq!(cells[1..3], ["3".to_owned(), format!("${cents}")], "{loaded:?}");
+        assert_eq!(cells[1..3], ["3".to_owned(), price.clone()], "{loaded:?}");
     }
     let prompts: Vec<&str> = loaded.stdout.lines().filter(|line| line.starts_with("  row-")).collect();
     assert_eq!(prompts, ["  row-7: Turn number 7", "  row-69: Turn number 69", "  row-169: Turn number 169"]);
     let again = workplace.run(&[&load[..], &MODEL, &["--check"]].concat());
-    assert!(again.stdout.ends_with("0 jobs to queue, at most $0\n"), "{again:?}");
+    assert!(again.stdout.ends_with("0 jobs to queue, at most $0.00\n"), "{again:?}");
     let run = workplace.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert_eq!(workplace.ledger().entries.len(), 203);
@@ -88,7 +91,7 @@ fn a_batch_file_says_it_all_and_the_command_line_goes_over_it() {
         "fal",
         "--check",
     ]);
-    assert!(other.stdout.contains("20 jobs to queue, at most $9\n"), "{other:?}");
+    assert!(other.stdout.contains("20 jobs to queue, at most $9.00\n"), "{other:?}");
 
     fs::write(folder.join("typo.toml"), "manifest = \"shop-export.csv\"\nprompts = \"x\"\n")
         .expect("written");

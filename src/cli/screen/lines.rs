@@ -200,7 +200,7 @@ fn latest(jobs: &[JobRecord]) -> Vec<Text> {
     let line = |job: &JobRecord| {
         let look = if job.state == JobState::Failed { Look::Bad } else { Look::Good };
         let took = job.submitted_at.zip(job.finished_at).map_or("-".into(), |(from, to)| took(from, to));
-        let cost = job.cost_usd.map_or("-".into(), |cost| format!("${cost}"));
+        let cost = job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}"));
         let text = Text::of(Look::Faint, width::padded(&name(job), widest))
             .and(look, format!("  {:<9}", job.state.as_str()))
             .and(Look::Faint, format!("  {took:>11}  {cost:>7}"));
