@@ -76,6 +76,7 @@ async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
         providers: BTreeMap::from([(PROVIDER, provider(served)?)]),
         output: Arc::new(LocalStore),
         clips: Arc::new(Fetcher::new()?),
+        images: Arc::new(overnight::image::Disk),
         catalog: fixture::catalog()?,
         clock: Arc::new(SystemClock),
         policy: RetryPolicy { backoff: Backoff { base: NO_TIME, cap: NO_TIME }, attempts: 1, downloads: 1 },
