@@ -33,6 +33,15 @@ impl PoolLock {
         }
     }
 
+    /// Tells whether a pool of this machine is alive, and changes nothing. Any number may ask at once: each would be taken
+    /// for the pool itself by the others, were it to take the lock whole.
+    pub(super) fn is_held(queue: &Path, pool: &PoolId) -> bool {
+        match File::open(lock_path(queue, pool)) {
+            Ok(file) => file.try_lock_shared().is_err(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
     /// Takes the lock of a pool of this machine if its process is dead.
     pub(super) fn of_dead(queue: &Path, pool: &PoolId) -> Option<Self> {
         let path = lock_path(queue, pool);
