@@ -149,7 +149,7 @@ CREATE TABLE uploads (
     upload_id       INTEGER PRIMARY KEY,                -- also the order in which they are uploaded
     provider        TEXT    NOT NULL,                   -- to whom
     sha256          TEXT    NOT NULL,                   -- of the content, which tells one file from another
-    file            TEXT    NOT NULL,                   -- where a row last named it, an absolute path
+    file            TEXT    NOT NULL,                   -- the file that is uploaded, as an input names it
     url             TEXT,                               -- where the provider finds it; NULL until it is uploaded
     expires_at      INTEGER,                            -- when that link ends, where it does
     due_at          INTEGER,                            -- earliest time of the next try; NULL is uploaded, or refused

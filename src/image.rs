@@ -45,11 +45,27 @@ impl ImageFile {
     }
 }
 
+/// Why an image on disk cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct NoImage {
+    /// What is wrong, with the file it is wrong with.
+    pub reason: String,
+    /// Whether it may be had later: a disk has trouble, not the file.
+    pub may_pass: bool,
+}
+
+impl NoImage {
+    fn for_good(reason: String) -> Self {
+        Self { reason, may_pass: false }
+    }
+}
+
 /// Where images on disk come from when they are sent.
 #[async_trait]
 pub trait ImageSource: Send + Sync {
-    /// Reads an image as it was when its row was loaded. The error says, in a sentence, why that cannot be had.
-    async fn read(&self, image: &LocalImage) -> Result<ImageFile, String>;
+    /// Reads an image as it was when its row was loaded.
+    async fn read(&self, image: &LocalImage) -> Result<ImageFile, NoImage>;
 }
 
 /// This machine's files.
@@ -58,15 +74,15 @@ pub struct Disk;
 
 #[async_trait]
 impl ImageSource for Disk {
-    async fn read(&self, image: &LocalImage) -> Result<ImageFile, String> {
+    async fn read(&self, image: &LocalImage) -> Result<ImageFile, NoImage> {
         let image = image.clone();
         let read = tokio::task::spawn_blocking(move || read_as_loaded(&image));
-        read.await.unwrap_or_else(|error| Err(format!("an image could not be read: {error}")))
+        read.await.unwrap_or_else(|error| Err(NoImage::for_good(format!("an image was not read: {error}"))))
     }
 }
 
-/// Finds out whether a file can be sent as an image, and which it is. The error is a row's mistake.
-pub fn identify(path: &Path) -> Result<LocalImage, String> {
+/// Finds out whether a file can be sent as an image, and which it is.
+pub fn identify(path: &Path) -> Result<LocalImage, NoImage> {
     let path = std::path::absolute(path).map_err(|error| cannot_read(path, &error))?;
     let (mut file, beginning) = open(&path)?;
     media_type(&path, &beginning)?;
@@ -80,31 +96,33 @@ pub fn identify(path: &Path) -> Result<LocalImage, String> {
         }
     }
     let sha256 = hex::encode(hash.finalize());
-    LocalImage::new(&path, &sha256).ok_or_else(|| format!("{} is no path", told(&path)))
+    LocalImage::new(&path, &sha256).ok_or_else(|| NoImage::for_good(format!("{} is no path", told(&path))))
 }
 
-fn read_as_loaded(image: &LocalImage) -> Result<ImageFile, String> {
+fn read_as_loaded(image: &LocalImage) -> Result<ImageFile, NoImage> {
     let path = image.path();
     let (mut file, mut bytes) = open(path)?;
     let content_type = media_type(path, &bytes)?;
     file.read_to_end(&mut bytes).map_err(|error| cannot_read(path, &error))?;
     if hex::encode(Sha256::digest(&bytes)) != image.sha256() {
-        return Err(format!("{} has changed since it was loaded; load its manifest again", told(path)));
+        let reason = format!("{} has changed since it was loaded; load its manifest again", told(path));
+        return Err(NoImage::for_good(reason));
     }
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     Ok(ImageFile { name, content_type, bytes: bytes.into() })
 }
 
 /// Opens an image file, and reads its beginning.
-fn open(path: &Path) -> Result<(io::Take<File>, Vec<u8>), String> {
+fn open(path: &Path) -> Result<(io::Take<File>, Vec<u8>), NoImage> {
     let cannot_read = |error: io::Error| cannot_read(path, &error);
     let metadata = path.metadata().map_err(cannot_read)?;
     if !metadata.is_file() {
-        return Err(format!("{} is no file", told(path)));
+        return Err(NoImage::for_good(format!("{} is no file", told(path))));
     }
     if metadata.len() > LARGEST {
         let (megabytes, most) = (metadata.len().div_ceil(1_000_000), LARGEST / 1_000_000);
-        return Err(format!("{} has {megabytes} MB, the most are {most} MB", told(path)));
+        let reason = format!("{} has {megabytes} MB, the most are {most} MB", told(path));
+        return Err(NoImage::for_good(reason));
     }
     // Nobody sends what a file has grown by since.
     let mut file = File::open(path).map_err(cannot_read)?.take(LARGEST);
@@ -114,26 +132,29 @@ fn open(path: &Path) -> Result<(io::Take<File>, Vec<u8>), String> {
 }
 
 /// A path as a message shows it: whole, unless it is none, and without what would move a terminal's cursor.
-fn told(path: &Path) -> String {
+pub fn told(path: &Path) -> String {
     let text = path.to_string_lossy();
     if text.len() > LONGEST_TOLD { shown(&text) } else { text.replace(char::is_control, " ") }
 }
 
-fn cannot_read(path: &Path, error: &io::Error) -> String {
+fn cannot_read(path: &Path, error: &io::Error) -> NoImage {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    let path = told(path);
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            format!("there is no file {}", told(path))
+        NotFound | NotADirectory => NoImage::for_good(format!("there is no file {path}")),
+        kind => {
+            let reason = format!("{path} cannot be read: {error}");
+            NoImage { reason, may_pass: kind != PermissionDenied }
         }
-        _ => format!("{} cannot be read: {error}", told(path)),
     }
 }
 
-fn media_type(path: &Path, beginning: &[u8]) -> Result<&'static str, String> {
+fn media_type(path: &Path, beginning: &[u8]) -> Result<&'static str, NoImage> {
     match imagesize::image_type(beginning) {
         Ok(ImageType::Jpeg) => Ok("image/jpeg"),
         Ok(ImageType::Png) => Ok("image/png"),
         Ok(ImageType::Webp) => Ok("image/webp"),
-        _ => Err(format!("{} is no JPEG, PNG or WebP image", told(path))),
+        _ => Err(NoImage::for_good(format!("{} is no JPEG, PNG or WebP image", told(path)))),
     }
 }
 
@@ -182,14 +203,14 @@ mod tests {
             (b"", "is no JPEG, PNG or WebP image"),
         ] {
             let (_folder, path) = folder_with("cup.jpg", bytes);
-            let told = identify(&path).unwrap_err();
+            let told = identify(&path).unwrap_err().reason;
             assert!(told.contains(problem) && told.contains("cup.jpg"), "{told}");
         }
         let (folder, path) = folder_with("cup.jpg", PNG);
-        assert!(identify(folder.path()).unwrap_err().contains("is no file"));
-        assert!(identify(&folder.path().join("mug.jpg")).unwrap_err().contains("there is no file"));
+        assert!(identify(folder.path()).unwrap_err().reason.contains("is no file"));
+        assert!(identify(&folder.path().join("mug.jpg")).unwrap_err().reason.contains("there is no file"));
         File::options().write(true).open(&path).unwrap().set_len(LARGEST + 1).unwrap();
-        assert!(identify(&path).unwrap_err().contains("has 11 MB, the most are 10 MB"));
+        assert!(identify(&path).unwrap_err().reason.contains("has 11 MB, the most are 10 MB"));
     }
 
     #[test]
@@ -197,7 +218,7 @@ mod tests {
         let (_folder, path) = folder_with("cup.png", PNG);
         let image = identify(&path).unwrap();
         std::fs::write(&path, [PNG, b"more"].concat()).unwrap();
-        assert!(read_as_loaded(&image).unwrap_err().contains("has changed since it was loaded"));
+        assert!(read_as_loaded(&image).unwrap_err().reason.contains("has changed since it was loaded"));
     }
 
     #[test]

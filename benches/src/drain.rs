@@ -87,7 +87,7 @@ async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
         workers: AT_ONCE,
         batch: None,
         budget: None,
-        jobs: None,
+        first: None,
         watch: false,
         look_around: LOOK_AROUND,
         limits: vec![UNLIMITED],

@@ -1,59 +1,94 @@
 //! The first clips of a run, shown before the rest is paid for.
 
-use jiff::Timestamp;
+use std::sync::Arc;
 
-use crate::domain::JobState;
-use crate::queue::{JobRecord, Queue};
+use tokio::sync::watch;
+
+use crate::domain::{JobId, JobState};
+use crate::queue::{JobFilter, JobRecord, Queue};
 use crate::worker::StopSignal;
+use crate::worker::begun::First;
 
 use super::args::RunArgs;
 use super::ask::{Answer, ask, somebody_is_there};
+use super::progress::Progress;
 use super::render;
 
-/// Shows the clips that were made first, and asks whether to go on.
-pub(super) async fn shown(
-    queue: &dyn Queue,
-    args: &RunArgs,
-    most: u32,
-    since: Timestamp,
-    stop: &StopSignal,
-) -> anyhow::Result<Answer> {
-    let mut first = queue.latest(args.batch.clone(), most as usize).await?;
-    first.retain(|job| job.finished_at.is_some_and(|at| at >= since));
-    first.reverse();
-    show(&first)?;
-    let price = queue.waiting_price(args.batch.clone()).await?;
-    let status = queue.status(args.batch.clone()).await?;
-    let waiting: u64 = status.batches.iter().map(|batch| batch.count(JobState::Queued)).sum();
-    let all_succeeded = first.iter().all(|job| job.state == JobState::Succeeded);
-    let rest = format!("{} wait, ${price:#} at most", render::count(waiting, "job"));
-    if args.yes && all_succeeded {
-        render::note(format_args!("all of them succeeded: going on; {rest}"));
-        return Ok(Answer::Yes);
+/// Letters of a reason that are shown, at most.
+const LONGEST_REASON: usize = 160;
+
+/// Shows the first clips, and says whether to go on.
+#[derive(Clone)]
+pub(super) struct Canary {
+    queue: Arc<dyn Queue>,
+    batch: Option<String>,
+    yes: bool,
+    answer: watch::Sender<Option<bool>>,
+    stop: StopSignal,
+}
+
+impl Canary {
+    /// What shows them, and what tells the pool of them; `None` where nobody wants to see any.
+    pub(super) fn of(args: &RunArgs, queue: &Arc<dyn Queue>, stop: &StopSignal) -> Option<(Self, First)> {
+        let jobs = args.canary?;
+        let (answer, go_on) = watch::channel(None);
+        let (queue, batch, stop) = (Arc::clone(queue), args.batch.clone(), stop.clone());
+        Some((Self { queue, batch, yes: args.yes, answer, stop }, First { jobs, go_on }))
     }
-    if args.yes || !somebody_is_there() {
-        render::note(format_args!("stopped after the first clips; {rest}"));
-        return Ok(Answer::No);
+
+    /// Shows the first clips, and gives the pool its answer. The pool is at work beside it: it keeps its leases.
+    pub(super) fn show(self, jobs: Vec<JobId>, progress: Progress) {
+        tokio::spawn(async move {
+            progress.hold();
+            // What cannot be read or shown is no reason to pay for more.
+            let goes_on = self.judge(&jobs).await.unwrap_or_else(|error| {
+                render::error(&error);
+                false
+            });
+            progress.let_go();
+            // A pool that was stopped meanwhile listens no more.
+            let _ = self.answer.send(Some(goes_on));
+        });
     }
-    Ok(ask(&format!("{rest}. Go on?"), stop).await)
+
+    async fn judge(&self, jobs: &[JobId]) -> anyhow::Result<bool> {
+        let mut first = Vec::new();
+        for JobId(number) in jobs {
+            first.extend(self.queue.jobs(JobFilter::default(), Some(JobId(number - 1)), 1).await?);
+        }
+        first.sort_by_key(|job| job.job_id);
+        show(&first)?;
+        let status = self.queue.status(self.batch.clone()).await?;
+        let price = self.queue.waiting_price(self.batch.clone()).await?;
+        let waiting: u64 = status.batches.iter().map(|batch| batch.count(JobState::Queued)).sum();
+        let rest = format!("{} wait, ${price:#} at most", render::count(waiting, "job"));
+        let all_succeeded = first.iter().all(|job| job.state == JobState::Succeeded);
+        if self.yes && all_succeeded {
+            render::note(format_args!("all of them succeeded: going on; {rest}"));
+            return Ok(true);
+        }
+        if self.yes || !somebody_is_there() {
+            render::note(format_args!("stopped after the first clips; {rest}"));
+            return Ok(false);
+        }
+        Ok(ask(&format!("{rest}. Go on?"), &self.stop).await == Answer::Yes)
+    }
 }
 
 fn show(first: &[JobRecord]) -> anyhow::Result<()> {
-    if first.is_empty() {
-        return Ok(());
-    }
     let mut table = vec![["first", "state", "provider", "took", "cost", "clip"].map(String::from).to_vec()];
     for job in first {
         let took =
             job.submitted_at.zip(job.finished_at).map(|(from, until)| until.duration_since(from).as_secs());
         let took = took.and_then(|seconds| u64::try_from(seconds).ok());
+        let reason = || job.error.as_deref().map(|error| render::clipped(error, LONGEST_REASON));
         table.push(vec![
             render::clipped(&job.id, 32),
             job.state.to_string(),
             job.provider.map_or("-".into(), |provider| provider.to_string()),
             took.map_or("-".into(), render::span),
             job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}")),
-            job.output.clone().or_else(|| job.error.clone()).unwrap_or_default(),
+            job.output.clone().or_else(reason).unwrap_or_default(),
         ]);
     }
     render::table(&table)

@@ -1,6 +1,7 @@
 //! What a run shows while it works: the screen on a terminal, a line now and then where output is piped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub(super) struct Progress {
     ended: Arc<Notify>,
     /// Something happened that should be seen at once.
     news: Arc<Notify>,
+    /// Whether nothing is to be shown just now: something else is on the terminal.
+    is_held: Arc<AtomicBool>,
+    /// Why uploads failed, as told.
+    told_uploads: Arc<Mutex<HashSet<String>>>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
     /// What was told last of each row in doubt, by batch and row.
     told: Arc<Mutex<HashMap<(String, String), String>>>,
@@ -54,6 +59,8 @@ impl Progress {
             shown,
             ended: Arc::default(),
             news: Arc::default(),
+            is_held: Arc::default(),
+            told_uploads: Arc::default(),
             task: Arc::default(),
             told: Arc::default(),
         };
@@ -70,6 +77,7 @@ impl Progress {
             let mut pause = beat;
             // What cannot be read is told by the pool, which needs the queue more than this does.
             if self.shown != Shown::Not
+                && !self.is_held.load(Ordering::Relaxed)
                 && let Ok(snapshot) = viewer.look().await
             {
                 if snapshot.status.works_since(snapshot.now).is_some() {
@@ -127,13 +135,35 @@ impl Progress {
                 let steps = render::count(steps as u64, "step");
                 format!("stopping: waiting for {steps} in hand; once more to leave at once")
             }
+            Event::UploadFailed { reason } => {
+                let mut told = self.told_uploads.lock().unwrap_or_else(PoisonError::into_inner);
+                if !told.insert(reason.clone()) {
+                    return;
+                }
+                format!("an image is not uploaded: {reason}")
+            }
             Event::Steered => return self.news.notify_one(),
-            Event::Moved { .. } => return,
+            Event::Moved { .. } | Event::FirstDone { .. } => return,
         };
         if self.shown != Shown::Not {
             render::note(&text);
+        }
+        // Where it is a line of its own it would say little more than the note.
+        if matches!(self.shown, Shown::Screen { .. }) {
             self.news.notify_one();
         }
+    }
+
+    /// Takes away what is shown, until it is let go.
+    pub(super) fn hold(&self) {
+        self.is_held.store(true, Ordering::Relaxed);
+        foot::clear();
+    }
+
+    /// Shows again.
+    pub(super) fn let_go(&self) {
+        self.is_held.store(false, Ordering::Relaxed);
+        self.news.notify_one();
     }
 
     /// Ends it, and leaves the terminal clean.

@@ -11,11 +11,12 @@ use crate::worker::{Event, LOOK_AROUND, Pool, PoolError, PoolOptions, Rest, Stop
 
 use super::args::{Global, RunArgs};
 use super::ask::Answer;
+use super::canary::Canary;
 use super::exit::Exit;
 use super::progress::Progress;
 use super::screen::Viewer;
 use super::setup::Setup;
-use super::{canary, consent, render, summary};
+use super::{consent, render, summary};
 
 /// Works until nothing is left to do.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
@@ -39,7 +40,7 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
         workers: args.workers.map_or(setup.config.workers, usize::from),
         batch: args.batch.clone(),
         budget: args.budget,
-        jobs: None,
+        first: None,
         watch: args.watch,
         look_around: LOOK_AROUND,
         limits: providers.keys().map(|provider| setup.limits(*provider)).collect(),
@@ -54,31 +55,16 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
         );
     }
     let stop = stop_on_signal()?;
+    let (canary, first) = Canary::of(&args, &queue, &stop).unzip();
+    let options = PoolOptions { first, ..options };
     if consent::given(queue.as_ref(), &batches, &args, &stop).await? != Answer::Yes {
         render::note("nothing was begun");
         return Ok(Exit::Interrupted);
     }
-    let work = async |options| {
-        let mut tools = setup.tools(Arc::clone(&queue), providers.clone()).await?;
-        tools.policy.attempts = args.attempts.unwrap_or(tools.policy.attempts);
-        let viewer = setup.viewer(Arc::clone(&queue), args.batch.clone(), args.budget);
-        work(global, viewer, tools, options, stop.clone()).await
-    };
-    let rest = 'rest: {
-        if let Some(jobs) = args.canary {
-            let since = setup.clock.now();
-            let first = work(PoolOptions { jobs: Some(jobs), ..options.clone() }).await?;
-            if !matches!(first, Ok(Rest::Enough(_))) {
-                break 'rest first;
-            }
-            match canary::shown(queue.as_ref(), &args, jobs, since, &stop).await? {
-                Answer::Yes => {}
-                Answer::No => break 'rest first,
-                Answer::Interrupted => break 'rest Ok(Rest::Stopped),
-            }
-        }
-        work(options).await?
-    };
+    let mut tools = setup.tools(Arc::clone(&queue), providers).await?;
+    tools.policy.attempts = args.attempts.unwrap_or(tools.policy.attempts);
+    let viewer = setup.viewer(Arc::clone(&queue), args.batch.clone(), args.budget);
+    let rest = work(global, viewer, tools, options, canary, stop).await?;
     let status = queue.status(args.batch.clone()).await?;
     summary::tell(&queue, &status, args.batch.as_deref()).await?;
     Ok(judge(rest?, &status, &args, setup))
@@ -90,12 +76,16 @@ pub(super) async fn work(
     viewer: Viewer,
     mut tools: Tools,
     options: PoolOptions,
+    canary: Option<Canary>,
     stop: StopSignal,
 ) -> anyhow::Result<Result<Rest, PoolError>> {
     tools.queue.unpause().await?;
     let progress = Progress::start(viewer, global);
     let seen = progress.clone();
-    tools.observer = Arc::new(move |event: Event| seen.saw(event));
+    tools.observer = Arc::new(move |event: Event| match (event, &canary) {
+        (Event::FirstDone { jobs }, Some(canary)) => canary.clone().show(jobs, seen.clone()),
+        (event, _) => seen.saw(event),
+    });
     let rest = Pool::run(Arc::new(tools), options, stop).await;
     progress.end().await;
     Ok(rest)
@@ -113,7 +103,7 @@ fn judge(rest: Rest, status: &Status, args: &RunArgs, setup: &Setup) -> Exit {
             return cannot_go_on(&standing, status, setup);
         }
         Rest::Done(_) => {}
-        Rest::Enough(_) => render::note(format_args!("go on with: overnight run{again}")),
+        Rest::Enough => render::note(format_args!("go on with: overnight run{again}")),
     }
     let needs_a_human =
         status.batches.iter().any(|batch| batch.count(JobState::Failed) + batch.count(JobState::InDoubt) > 0);

@@ -84,7 +84,7 @@ async fn fix(
         workers: setup.config.workers,
         batch,
         budget: None,
-        jobs: None,
+        first: None,
         watch: false,
         look_around: LOOK_AROUND,
         limits: providers.keys().map(no_slots).collect(),
@@ -93,7 +93,8 @@ async fn fix(
     let interrupt = stop_on_signal()?;
     let stop = stop_at_end(Arc::clone(queue), lost.clone(), interrupt.clone());
     let viewer = setup.viewer(Arc::clone(queue), options.batch.clone(), None);
-    work(global, viewer, setup.tools(Arc::clone(queue), providers).await?, options, stop).await??;
+    let tools = setup.tools(Arc::clone(queue), providers).await?;
+    work(global, viewer, tools, options, None, stop).await??;
     let (mut fetched, mut failed) = (0, 0);
     for job_id in &lost {
         let job = find(queue.as_ref(), *job_id).await?;

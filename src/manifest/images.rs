@@ -50,7 +50,7 @@ impl Images {
         if known.len() == MOST_KNOWN {
             known.clear();
         }
-        let image = identify(path);
+        let image = identify(path).map_err(|no_image| no_image.reason);
         known.insert(path.to_owned(), image.clone());
         image
     }

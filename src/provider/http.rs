@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{AUTHORIZATION, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
 use url::Url;
@@ -29,6 +29,11 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The whole answer counts, so that a server that gives it byte by byte holds nobody up for longer.
 const CREATE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 const LOOK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What a line gives at the least: what is sent more slowly is not on its way any more.
+pub(super) const SLOWEST_BYTES_PER_SECOND: u64 = 50_000;
 
 /// A server may ask for patience, not for ever.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -166,7 +171,11 @@ impl ApiClient {
         headers: &[(&'static str, &str)],
         body: &Value,
     ) -> Result<Reply, Failure> {
-        let mut request = self.creates.post(url).json(body);
+        let body = body.to_string();
+        // A picture inside takes its time on a slow line; nobody should have to doubt because of it.
+        let patience = CREATE + Duration::from_secs(body.len() as u64 / SLOWEST_BYTES_PER_SECOND);
+        let request = self.creates.post(url).header(CONTENT_TYPE, JSON).timeout(patience);
+        let mut request = request.body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -8,11 +8,12 @@ use serde_json::Value;
 use url::Url;
 
 use crate::domain::Failure;
+use crate::domain::public_address::is_public_host;
 use crate::image::ImageFile;
 
 use super::answer::text;
-use super::http::{ApiClient, is_loopback};
-use super::refusal::{describe, unreadable};
+use super::http::{ApiClient, SLOWEST_BYTES_PER_SECOND, is_loopback};
+use super::refusal::{describe, refused_look};
 
 /// A file that a provider has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +35,6 @@ pub(super) struct Words {
     /// How long it is kept; `None` is for good.
     pub(super) kept: Option<Duration>,
 }
-
-/// What a line gives at the least: an upload that takes longer than this is a broken one.
-const SLOWEST_BYTES_PER_SECOND: u64 = 50_000;
 
 /// How long a place takes to answer, whatever it is given.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
@@ -61,11 +59,20 @@ pub(super) async fn upload(
         if reply.status == StatusCode::NOT_FOUND {
             return Err(Failure::Rejected { reason: describe(client.provider(), &reply) });
         }
-        return Err(unreadable(client.provider(), &reply, "a place for a file"));
+        if reply.status.is_success() {
+            let reason =
+                format!("{} answered with something else than a place for a file", client.provider());
+            return Err(Failure::Unknown { reason });
+        }
+        return Err(refused_look(client.provider(), &reply));
     };
     let is_local = may_be_local && place.scheme() == "http" && is_loopback(&place);
-    if place.scheme() != "https" && !is_local {
-        let reason = format!("{} asked for an upload that is not encrypted", client.provider());
+    let is_public = place.scheme() == "https" && place.host().is_some_and(is_public_host);
+    if !is_public && !is_local {
+        let reason = format!(
+            "{} asked for an upload to a place that is not public, or not encrypted",
+            client.provider()
+        );
         return Err(Failure::Rejected { reason });
     }
     let mut all = HeaderMap::new();

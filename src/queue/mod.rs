@@ -169,6 +169,9 @@ pub trait Queue: Send + Sync {
     /// Lists the prediction ids of one provider that belong to attempts submitted since `since`.
     async fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>>;
 
+    /// Tells whether these jobs have all come to an end, or wait for a person.
+    async fn are_settled(&self, jobs: Vec<JobId>) -> Result<bool>;
+
     /// Lists how long the latest finished predictions of a route took, newest first, each with the length of its clip in
     /// seconds.
     async fn processing_times(

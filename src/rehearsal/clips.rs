@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
 use crate::domain::{LocalImage, SavedFile};
-use crate::image::{ImageFile, ImageSource};
+use crate::image::{ImageFile, ImageSource, NoImage};
 use crate::output::{ByteStream, ClipSource, Damage, Fetch, FetchError, OutputError, OutputStore, Place};
 
 use super::stage::Stage;
@@ -64,7 +64,7 @@ pub(super) struct PlayedImages;
 
 #[async_trait]
 impl ImageSource for PlayedImages {
-    async fn read(&self, image: &LocalImage) -> Result<ImageFile, String> {
+    async fn read(&self, image: &LocalImage) -> Result<ImageFile, NoImage> {
         Ok(ImageFile { name: image.sha256().to_owned(), content_type: "image/png", bytes: Bytes::new() })
     }
 }

@@ -88,15 +88,13 @@ async fn play_through(
         workers: night.workers,
         batch: None,
         budget: night.budget,
-        jobs: None,
+        first: None,
         watch: false,
         look_around: NEVER,
         limits: night.hosts.iter().map(|host| host.limits).collect(),
     };
     match Pool::run(Arc::new(tools), options, stop).await? {
-        Rest::Stopped => Err(RehearsalError::Stopped),
-        Rest::Done(standing) | Rest::Enough(standing) => {
-            Ok(Report::of(&stage, &standing, &queue.status(None).await?))
-        }
+        Rest::Stopped | Rest::Enough => Err(RehearsalError::Stopped),
+        Rest::Done(standing) => Ok(Report::of(&stage, &standing, &queue.status(None).await?)),
     }
 }

@@ -1,6 +1,6 @@
 //! What happened in a pool, for whoever shows it.
 
-use crate::domain::{JobState, ProviderName};
+use crate::domain::{JobId, JobState, ProviderName};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -20,6 +20,16 @@ pub enum Event {
         state: JobState,
         /// Why, where something went wrong.
         reason: Option<String>,
+    },
+    /// The first jobs have come to an end, and the pool waits to be told whether to go on.
+    FirstDone {
+        /// Which.
+        jobs: Vec<JobId>,
+    },
+    /// An image on disk was not uploaded.
+    UploadFailed {
+        /// Why; it is tried again, or its rows fail.
+        reason: String,
     },
     /// A provider refused the key or the balance.
     ProviderPaused {

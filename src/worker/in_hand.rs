@@ -36,7 +36,7 @@ impl InHand {
     /// keep slots from being filled, nor downloads, which may take minutes, keep them from being freed. Uploads run ahead of
     /// what needs them, and get a quarter at most.
     pub(super) fn room(&self, workers: usize) -> Room {
-        let kept = if workers < 3 { 0 } else { (workers / 8).max(1) };
+        let kept = if workers < 4 { 0 } else { (workers / 8).max(1) };
         let lacking = |in_hand: usize| kept.saturating_sub(in_hand);
         let in_hand = self.looks + self.creates + self.downloads + self.uploads;
         let steps = workers.saturating_sub(in_hand);

@@ -103,11 +103,11 @@ impl Tools {
         let submission = match self.submission(claim).await {
             Ok(submission) => submission,
             // What was sent cannot be told, and nothing that differs from it would prove anything.
-            Err(reason) if claim.job.failures + 1 >= MOST_SEARCHES_FAILED => {
-                let failure = format!("{reason}; nobody can tell whether it was paid: `resolve` it");
+            Err(no_image) if claim.job.failures + 1 >= MOST_SEARCHES_FAILED => {
+                let failure = format!("{no_image}; nobody can tell whether it was paid: `resolve` it");
                 return Ok(Outcome::Wait { due_at: None, failure: Some(failure) }.into());
             }
-            Err(reason) => return Ok(self.wait(claim, reason, None)),
+            Err(no_image) => return Ok(self.wait(claim, no_image.reason, None)),
         };
         let clock_set_at = self.queue.clock_set_at().await?.filter(|at| *at >= sent_at);
         let mut doubt =

@@ -16,7 +16,7 @@ use crate::queue::{
     Claim, ClaimRequest, ProviderLimits, QueueError, Standing, Step, UploadClaim, UploadLease, UploadOutcome,
 };
 
-use super::begun::Begun;
+use super::begun::{Begun, First};
 use super::in_hand::InHand;
 use super::steering::{Change, Steering};
 use super::step::Finding;
@@ -48,8 +48,9 @@ pub struct PoolOptions {
     pub batch: Option<String>,
     /// `spent + reserved` over the batches in question never passes this.
     pub budget: Option<Money>,
-    /// How many jobs to begin at most; what is under way already goes on. `None` is all there are.
-    pub jobs: Option<u32>,
+    /// How many jobs to make before it is told whether to go on; what is under way already goes on. `None` is all there
+    /// are.
+    pub first: Option<First>,
     /// Whether to wait for more work for ever.
     pub watch: bool,
     /// How often to look for dead pools, and for work another process has loaded: [`LOOK_AROUND`], but where the queue is
@@ -67,8 +68,8 @@ pub type StopSignal = watch::Receiver<bool>;
 pub enum Rest {
     /// Nothing is left that can go on by itself.
     Done(Standing),
-    /// It has begun as many jobs as it was told to, and they came to an end.
-    Enough(Standing),
+    /// It has made the first jobs, and was told not to go on.
+    Enough,
     /// It was told to stop; everything in hand is recorded or given back.
     Stopped,
 }
@@ -150,7 +151,7 @@ impl Pool {
         tools.queue.join(pool_id.clone(), now, leases_end).await?;
         let (steps, in_hand) = (JoinSet::new(), InHand::default());
         let clock_read = (now, Instant::now());
-        let (steering, begun) = (Steering::begin(&options), Begun::at_most(options.jobs));
+        let (steering, begun) = (Steering::begin(&options), Begun::new(options.first.clone()));
         let mut pool =
             Self { tools, options, steering, begun, pool_id, steps, in_hand, stop, leases_end, clock_read };
         let rest = pool.work().await;
@@ -189,13 +190,12 @@ impl Pool {
             }
             let standing = self.record_and_claim(std::mem::take(&mut ended)).await?;
             if self.steps.is_empty()
-                && !self.options.watch
                 && let Some(standing) = &standing
             {
-                if self.has_done_its_part(standing) {
-                    return Ok(Rest::Enough(standing.clone()));
-                }
-                if standing.is_at_rest() && !self.is_kept_waiting(standing) {
+                self.show_first(standing).await?;
+                let waits =
+                    self.options.watch || self.begun.awaits_answer() || self.is_kept_waiting(standing);
+                if standing.is_at_rest() && !waits {
                     return Ok(Rest::Done(standing.clone()));
                 }
             }
@@ -211,6 +211,9 @@ impl Pool {
                     self.take_over().await?;
                     self.heed().await?;
                 }
+                goes_on = self.begun.answer() => if !goes_on {
+                    return self.drain(ended).await.map(|_| Rest::Enough);
+                },
                 Some(first) = self.steps.join_next() => ended = self.let_go(first)?,
                 () = sleep(until_due) => {}
             }
@@ -356,9 +359,14 @@ impl Pool {
         Ok(())
     }
 
-    /// Tells whether it was told to begin only so many jobs, and those have come to an end.
-    fn has_done_its_part(&self, standing: &Standing) -> bool {
-        self.begun.room() == 0 && standing.queued > 0 && standing.moving == 0 && standing.leased == 0
+    /// Lets the first jobs be looked at, once they have come to an end and more are left.
+    async fn show_first(&mut self, standing: &Standing) -> Result<(), PoolError> {
+        let Some(jobs) = self.begun.to_show().filter(|_| standing.queued > 0) else { return Ok(()) };
+        if self.tools.queue.are_settled(jobs.clone()).await? {
+            self.begun.show();
+            (self.tools.observer)(Event::FirstDone { jobs });
+        }
+        Ok(())
     }
 
     /// Tells whether creates wait for the end of a pause, and for nothing else that is known.

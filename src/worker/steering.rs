@@ -81,7 +81,7 @@ mod tests {
             workers: 16,
             batch: None,
             budget: None,
-            jobs: None,
+            first: None,
             watch: false,
             look_around: Duration::from_secs(1),
             limits: vec![ProviderLimits { provider, in_flight, creates_per_minute: 60, has_storage: false }],

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::cut::cut;
 use crate::domain::{Failure, Gate, Outcome};
+use crate::image::NoImage;
 use crate::provider::Provider;
 use crate::queue::Claim;
 
@@ -21,7 +22,11 @@ impl Tools {
         }
         let submission = match self.submission(claim).await {
             Ok(submission) => submission,
-            Err(reason) => return Outcome::Rejected { reason }.into(),
+            Err(NoImage { reason, may_pass: true }) => {
+                let due_at = self.again_at(claim, None);
+                return Outcome::Refused { reason, due_at, counted: true }.into();
+            }
+            Err(NoImage { reason, .. }) => return Outcome::Rejected { reason }.into(),
         };
         cut!("create unsent");
         let answer = provider.submit(&submission).await;

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use crate::cut::cut;
 use crate::domain::local_image::fill;
 use crate::domain::{Failure, Gate, ProviderName};
+use crate::image::{NoImage, told};
 use crate::provider::{Provider, Submission};
 use crate::queue::{Claim, UploadClaim, UploadLease, UploadOutcome};
 
-use super::{PoolError, Tools};
+use super::{Event, PoolError, Tools};
+
+/// So many failures in a row, the last of them an answer that cannot be read, end an upload.
+const MOST_UNREADABLE: u32 = 6;
 
 /// What an upload came to, and what it means for the provider.
 pub(super) struct UploadFinding {
@@ -25,19 +29,21 @@ impl From<UploadOutcome> for UploadFinding {
 impl Tools {
     /// Reads the image, and uploads it.
     pub(super) async fn upload(&self, claim: &UploadClaim, provider: &dyn Provider) -> UploadFinding {
+        let again_at = |retry_after| {
+            let failures = claim.failures + 1;
+            self.policy.again_at(self.clock.now(), failures, retry_after, fastrand::f64())
+        };
         let file = match self.images.read(&claim.image).await {
             Ok(file) => file,
-            Err(reason) => return UploadOutcome::Refused { reason }.into(),
+            Err(NoImage { reason, may_pass: true }) => {
+                return UploadOutcome::Failed { reason, due_at: again_at(None), counted: true }.into();
+            }
+            Err(NoImage { reason, .. }) => return UploadOutcome::Refused { reason }.into(),
         };
         cut!("upload unsent");
         let uploaded = provider.upload(&file).await;
         cut!("upload read");
-        let now = self.clock.now();
-        let again_at = |retry_after| {
-            let failures = claim.failures + 1;
-            self.policy.again_at(now, failures, retry_after, fastrand::f64())
-        };
-        let (path, name) = (claim.image.path().display(), claim.provider);
+        let (path, name) = (told(claim.image.path()), claim.provider);
         match uploaded {
             Ok(upload) => {
                 let expires_at = upload.kept.map(|kept| self.after(kept));
@@ -46,6 +52,10 @@ impl Tools {
             // Whether an upload arrived does not matter: another costs nothing.
             Err(Failure::Transient { reason, retry_after }) => {
                 UploadOutcome::Failed { reason, due_at: again_at(retry_after), counted: true }.into()
+            }
+            // An answer that is none of this API's will hardly be one in an hour.
+            Err(Failure::Unknown { reason }) if claim.failures + 1 >= MOST_UNREADABLE => {
+                UploadOutcome::Refused { reason: format!("{path} cannot be uploaded: {reason}") }.into()
             }
             Err(Failure::Unknown { reason }) => {
                 UploadOutcome::Failed { reason, due_at: again_at(None), counted: true }.into()
@@ -56,7 +66,11 @@ impl Tools {
                 UploadFinding { outcome, gate: Some((name, Gate::Calls { until })) }
             }
             Err(Failure::Closed { reason }) => {
-                let outcome = UploadOutcome::Failed { reason: reason.clone(), due_at: now, counted: false };
+                let outcome = UploadOutcome::Failed {
+                    reason: reason.clone(),
+                    due_at: self.clock.now(),
+                    counted: false,
+                };
                 UploadFinding { outcome, gate: Some((name, Gate::Paused { reason, looks_too: false })) }
             }
             Err(Failure::Rejected { reason }) => {
@@ -74,6 +88,7 @@ impl Tools {
         let UploadFinding { outcome, gate } = finding;
         if let UploadOutcome::Failed { reason, .. } | UploadOutcome::Refused { reason } = &outcome {
             tracing::info!(upload.id = lease.upload_id, "{reason}");
+            (self.observer)(Event::UploadFailed { reason: reason.clone() });
         }
         self.queue.record_upload(lease, outcome, gate.clone()).await?;
         if let Some((provider, Gate::Paused { reason, .. })) = gate {
@@ -82,8 +97,8 @@ impl Tools {
         Ok(())
     }
 
-    /// Puts together what is sent: images on disk that were not uploaded go as data URIs. The error says why one cannot.
-    pub(super) async fn submission(&self, claim: &Claim) -> Result<Submission, String> {
+    /// Puts together what is sent: images on disk that were not uploaded go as data URIs.
+    pub(super) async fn submission(&self, claim: &Claim) -> Result<Submission, NoImage> {
         let mut submission = Submission::from(&claim.attempt);
         let mut data = BTreeMap::new();
         for image in claim.job.input.local_images() {

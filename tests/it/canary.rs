@@ -35,6 +35,32 @@ fn nothing_more_is_paid_after_a_first_clip_that_failed() {
 }
 
 #[test]
+fn a_first_clip_in_doubt_is_no_success() {
+    let faults = Faults::default().with(Call::Create, Fault::DropAfter, 1.0);
+    let workplace = Workplace::new(SimulatorOptions { faults, history: false, ..roomy() });
+    workplace.load(5, "fal");
+    let run = workplace.run(&["run", "--canary", "1", "--yes"]);
+    assert_eq!(run.code, 3, "{run:?}");
+    assert!(run.stderr.contains("stopped after the first clips; 4 jobs wait"), "{run:?}");
+    assert_eq!(workplace.ledger().entries.len(), 1);
+}
+
+#[test]
+fn what_a_person_changes_while_the_first_clips_are_made_holds_for_the_rest() {
+    let workplace = Workplace::new(SimulatorOptions { speed: 90.0, ..roomy() });
+    workplace.load(5, "eachlabs");
+    let mut command = workplace.command(&["run", "--canary", "1", "--yes"]);
+    let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    workplace.wait_for_creates(1);
+    let changed = workplace.run(&["ctl", "set", "--budget", "0.5"]);
+    assert_eq!(changed.code, 0, "{changed:?}");
+    let run = Run::of(run.wait_with_output().expect("it ends"));
+    assert_eq!(run.code, 4, "{run:?}");
+    assert!(run.stderr.contains("all of them succeeded: going on; 4 jobs wait"), "{run:?}");
+    assert_eq!(workplace.ledger().entries.len(), 2);
+}
+
+#[test]
 fn refused_creates_are_begun_again_and_count_once() {
     let mut faults = Faults::default().with(Call::Create, Fault::RateLimited, 0.5);
     faults.retry_after_s = 0;

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use overnight::simulator::{Api, Call, Fault, Faults, StoredFile};
+use overnight::simulator::{Api, Call, Fault, Faults, SimulatorOptions, StoredFile};
 use serde_json::Value;
 
-use crate::support::{Workplace, picture, roomy};
+use crate::support::{Run, Workplace, picture, roomy};
 
 /// A manifest in a folder of its own beside `photos`: so many rows, that show so many different pictures in turn.
 fn catalogue(workplace: &Workplace, rows: usize, pictures: usize) {
@@ -200,7 +200,7 @@ fn a_row_waits_for_its_upload_rather_than_go_to_a_dearer_provider_that_needs_non
 }
 
 #[test]
-fn a_file_that_storage_refuses_goes_to_the_provider_that_takes_it_inside_the_call() {
+fn a_file_that_storage_does_not_get_goes_to_the_provider_that_takes_it_inside_the_call() {
     let workplace = Workplace::new(roomy());
     catalogue(&workplace, 4, 2);
     load(&workplace, "eachlabs,aimlapi");
@@ -209,6 +209,77 @@ fn a_file_that_storage_refuses_goes_to_the_provider_that_takes_it_inside_the_cal
     assert_eq!(run.code, 0, "{run:?}");
     workplace.assert_all_made(4);
     assert!(workplace.ledger().entries.iter().all(|entry| entry.api == Api::Aimlapi));
+}
+
+#[test]
+fn one_bad_picture_fails_its_own_row_and_holds_up_no_other() {
+    let workplace = Workplace::new(roomy());
+    catalogue(&workplace, 6, 6);
+    load(&workplace, "eachlabs,fal,aimlapi");
+    fs::remove_file(workplace.dir.path().join("shop/photos/no 0.png")).expect("removed");
+    // Nobody else has a part in this run.
+    let mut run = workplace.command(&["run"]);
+    let run = Run::of(run.env_remove("FAL_KEY").env_remove("AIML_API_KEY").output().expect("it runs"));
+    assert_eq!(run.code, 3, "{run:?}");
+    assert!(
+        run.stdout.contains("1 job failed") && run.stdout.contains("row-0: there is no file "),
+        "{run:?}"
+    );
+    assert_eq!(workplace.ledger().entries.len(), 5);
+}
+
+#[test]
+fn any_number_of_workers_uploads() {
+    for workers in 1..=5 {
+        let workplace = Workplace::new(roomy());
+        catalogue(&workplace, 4, 4);
+        load(&workplace, "eachlabs");
+        let run = workplace.run(&["run", "--workers", &workers.to_string()]);
+        assert_eq!(run.code, 0, "{workers}: {run:?}");
+        workplace.assert_all_made(4);
+    }
+}
+
+#[test]
+fn a_refused_key_pauses_its_provider_at_the_first_upload() {
+    let workplace = Workplace::new(SimulatorOptions { key: Some("another".into()), ..roomy() });
+    catalogue(&workplace, 3, 3);
+    load(&workplace, "eachlabs");
+    let run = workplace.run(&["run"]);
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(
+        run.stderr.contains("eachlabs is paused: ") && run.stderr.contains("EACHLABS_API_KEY"),
+        "{run:?}"
+    );
+    assert!(workplace.ledger().unauthorized < 10, "{}", workplace.ledger().unauthorized);
+}
+
+#[test]
+fn a_storage_that_never_answers_as_one_is_told_and_ends_in_failed_rows() {
+    let workplace = Workplace::new(roomy());
+    catalogue(&workplace, 2, 1);
+    load(&workplace, "eachlabs");
+    workplace.simulator.set_faults(Faults::default().at(Api::Eachlabs, Call::Upload, Fault::Garbage, 1.0));
+    let run = workplace.run(&["run"]);
+    assert_eq!(run.code, 3, "{run:?}");
+    assert!(run.stderr.contains("an image is not uploaded: "), "{run:?}");
+    assert!(run.stdout.contains("cannot be uploaded: eachlabs answered with something else"), "{run:?}");
+    assert_eq!(workplace.ledger().creates_seen, 0);
+}
+
+#[test]
+fn a_storage_in_trouble_keeps_no_run_from_ending_at_its_budget() {
+    let workplace = Workplace::new(roomy());
+    catalogue(&workplace, 3, 3);
+    load(&workplace, "eachlabs");
+    workplace.simulator.set_faults(Faults::default().at(
+        Api::Eachlabs,
+        Call::Upload,
+        Fault::ServerError,
+        1.0,
+    ));
+    let run = workplace.run(&["run", "--budget", "0.1"]);
+    assert_eq!(run.code, 4, "{run:?}");
 }
 
 #[test]

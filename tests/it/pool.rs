@@ -178,7 +178,7 @@ impl Night {
             workers: 8,
             batch: None,
             budget: None,
-            jobs: None,
+            first: None,
             watch: false,
             // Hours of nights go by.
             look_around: Duration::from_secs(10),

@@ -282,6 +282,12 @@ pub(super) fn move_job(
 
 pub(super) fn record_gate(tx: &Connection, provider: ProviderName, gate: &Gate) -> Result<()> {
     let provider = provider.as_str();
+    // An upload may be refused before the first attempt, whose booking enters the provider.
+    execute(
+        tx,
+        "INSERT INTO providers (provider) VALUES (?1) ON CONFLICT (provider) DO NOTHING",
+        [provider],
+    )?;
     match gate {
         Gate::Open => {
             execute(tx, "UPDATE providers SET failures = 0 WHERE provider = ?1 AND failures > 0", [provider])?

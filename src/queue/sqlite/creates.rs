@@ -19,8 +19,8 @@ use super::row::{self, JobCounts, execute, select, value};
 use super::uploads::Links;
 use super::waiting::{Line, Waiting};
 
-/// How long a job waits before it asks again whether its twin is still unsure.
-const TWIN_WAIT: Duration = Duration::from_secs(1);
+/// How long a job that is put behind waits before it asks again: whether its twin is still unsure, whether there is room.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// The most jobs one claim puts behind: a manifest may hold one row a million times.
 const MOST_BEHIND: u32 = 64;
@@ -52,6 +52,8 @@ pub(super) struct Creates<'a> {
     pub(super) looks_at: Option<&'a str>,
     /// Jobs put behind others, because they have to wait for their twins or their images.
     put_behind: u32,
+    /// Whether a job that could be paid waits for its images to be uploaded.
+    pub(super) awaits_upload: bool,
     /// The budgets that a create had to wait for: a batch's, or the request's own, which is `None`.
     pub(super) walls: BTreeSet<Option<usize>>,
     pub(super) unroutable: Option<String>,
@@ -116,9 +118,21 @@ impl<'a> Creates<'a> {
             }
         }
         let looks_at = only.filter(|_| !some_wait);
-        let (put_behind, walls, unroutable) = (0, BTreeSet::new(), None);
+        let (put_behind, awaits_upload, walls, unroutable) = (0, false, BTreeSet::new(), None);
         let queue_id = queue_id.unwrap_or_default();
-        Ok(Self { tx, request, queue_id, batches, in_all, paces, looks_at, put_behind, walls, unroutable })
+        Ok(Self {
+            tx,
+            request,
+            queue_id,
+            batches,
+            in_all,
+            paces,
+            looks_at,
+            put_behind,
+            awaits_upload,
+            walls,
+            unroutable,
+        })
     }
 
     /// Claims creates one at a time: each job in its turn, on the first of its providers that has room.
@@ -190,12 +204,18 @@ impl<'a> Creates<'a> {
     /// not tell the two apart.
     fn choose_provider(&mut self, job: &Waiting, providers: &str, batch: usize) -> Result<Choice> {
         let mut choice = Choice::Nowhere;
-        let mut refused = Vec::new();
+        // Whether a provider has no room just now, and whether one may take the job some time: not one that is paused or
+        // has no part in this run.
+        let (mut is_full, mut may_yet) = (false, false);
+        let mut refused = None;
         for word in providers.split(',') {
-            let has_room =
-                |pace: &Pace| pace.limits.provider.as_str() == word && pace.room(self.request.now) > 0;
-            let Some(index) = self.paces.iter().position(has_room) else { continue };
+            let takes_part = |pace: &Pace| pace.limits.provider.as_str() == word && !pace.paused;
+            let Some(index) = self.paces.iter().position(takes_part) else { continue };
             let provider = self.paces[index].limits.provider;
+            if self.paces[index].room(self.request.now) == 0 {
+                (is_full, may_yet) = (true, true);
+                continue;
+            }
             let Some(mut quote) =
                 self.request.catalog.quote(&self.batches[batch].model, &job.input, provider)
             else {
@@ -206,37 +226,48 @@ impl<'a> Creates<'a> {
             let walls = self.walls_before(batch, quote.price);
             if !walls.is_empty() {
                 self.walls.extend(walls);
+                may_yet = true;
                 continue;
             }
             match self.links(batch, &job.input, provider)? {
                 Links::All(links) => fill(&mut quote.request, &links),
                 // It is worth the wait: another provider may be dearer.
-                Links::Coming => return Ok(Choice::Nowhere),
+                Links::Coming => {
+                    self.awaits_upload = true;
+                    return Ok(Choice::Nowhere);
+                }
                 Links::Failed { again_at } => {
+                    (self.awaits_upload, may_yet) = (true, true);
                     let later = again_at.filter(|at| *at > self.now());
                     choice = later.map_or(choice, Choice::Behind);
                     continue;
                 }
                 Links::Refused(reason) => {
-                    refused.push((index, quote, reason));
+                    refused.get_or_insert((index, quote, reason));
                     continue;
                 }
             }
             let quote = Quote::from(quote);
             if self.has_unsure_twin(provider, &quote)? {
-                let later = self.request.now.saturating_add(TWIN_WAIT).unwrap_or(self.request.now);
-                choice = Choice::Behind(later.as_millisecond());
+                may_yet = true;
+                choice = self.a_little_later();
             } else {
                 return Ok(Choice::To(index, quote));
             }
         }
-        // Where another may take it still it waits for that one.
-        if refused.len() == providers.split(',').count()
-            && let Some((index, quote, reason)) = refused.into_iter().next()
-        {
-            return Ok(Choice::To(index, Quote { refusal: Some(reason), ..quote.into() }));
-        }
-        Ok(choice)
+        Ok(match refused {
+            Some((index, quote, reason)) if !may_yet => {
+                Choice::To(index, Quote { refusal: Some(reason), ..quote.into() })
+            }
+            // Those behind it may go where it cannot.
+            Some(_) if is_full && matches!(choice, Choice::Nowhere) => self.a_little_later(),
+            _ => choice,
+        })
+    }
+
+    fn a_little_later(&self) -> Choice {
+        let later = self.request.now.saturating_add(BEHIND).unwrap_or(self.request.now);
+        Choice::Behind(later.as_millisecond())
     }
 
     fn has_unsure_twin(&self, provider: ProviderName, quote: &Quote) -> Result<bool> {

@@ -278,6 +278,10 @@ impl Queue for SqliteQueue {
         self.read(move |connection| bill::bill(connection, by, batch.as_deref())).await
     }
 
+    async fn are_settled(&self, jobs: Vec<JobId>) -> Result<bool> {
+        self.read(move |connection| query::are_settled(connection, &jobs)).await
+    }
+
     async fn waiting_price(&self, batch: Option<String>) -> Result<Money> {
         self.read(move |connection| query::waiting_price(connection, batch.as_deref())).await
     }

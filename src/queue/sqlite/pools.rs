@@ -46,9 +46,8 @@ pub(super) fn renew(tx: &Connection, pool: &PoolId, now: Timestamp, expires_at: 
 
 /// Lists the pools, oldest first, but for those of this machine whose process is dead.
 pub(super) fn running(connection: &Connection, queue: &Path, host: &str) -> Result<Vec<PoolRecord>> {
-    let is_dead = |pool_id: &PoolId, pool: &PoolRecord| {
-        pool.host == host && !PoolLock::is_held(queue, pool_id)
-    };
+    let is_dead =
+        |pool_id: &PoolId, pool: &PoolRecord| pool.host == host && !PoolLock::is_held(queue, pool_id);
     let pools = with_ids(connection)?.into_iter();
     Ok(pools.filter(|(pool_id, pool)| !is_dead(pool_id, pool)).map(|(_, pool)| pool).collect())
 }

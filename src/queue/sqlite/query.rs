@@ -123,6 +123,22 @@ const JOB_RECORD: &str = "
             ORDER BY number DESC LIMIT 1) AS cost_source
     FROM jobs j JOIN batches b USING (batch_id) LEFT JOIN attempts a ON a.attempt_id = j.attempt_id";
 
+/// Tells whether these jobs have all come to an end, or wait for a person.
+pub(super) fn are_settled(connection: &Connection, jobs: &[JobId]) -> Result<bool> {
+    for JobId(job_id) in jobs {
+        let open: Option<i64> = value(
+            connection,
+            "SELECT job_id FROM jobs WHERE job_id = ?1 AND finished_at IS NULL
+               AND (due_at IS NOT NULL OR lease_token IS NOT NULL)",
+            [job_id],
+        )?;
+        if open.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Sums the estimates of the jobs that wait.
 pub(super) fn waiting_price(connection: &Connection, batch: Option<&str>) -> Result<Money> {
     let price: Option<i64> = value(

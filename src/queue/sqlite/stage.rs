@@ -16,6 +16,7 @@ use super::advance::move_job;
 use super::insert::{self, line, providers};
 use super::open;
 use super::row::{JobCounts, execute, select, value};
+use super::uploads;
 
 /// What a load keeps of the file in memory, in KiB: enough that pages which fill up one after the other are written once.
 const CACHE_KIB: i64 = 16 << 10;
@@ -80,6 +81,9 @@ impl SqliteStaging {
             "UPDATE batches SET queued = queued + ?2, has_files = max(has_files, ?3) WHERE batch_id = ?1",
             params![batch_id, i64::try_from(plan.new).unwrap_or(i64::MAX), has_files],
         )?;
+        if has_files {
+            uploads::forget_refused(&self.connection)?;
+        }
         cut!("load written");
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         cut!("load committed");

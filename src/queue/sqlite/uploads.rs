@@ -46,15 +46,20 @@ impl Creates<'_> {
         }
         self.want_ahead()?;
         for pace in self.storages().filter(|pace| pace.takes_looks(self.request.now)) {
-            claims.extend(self.claim_due(pace.limits.provider, most - claims.len())?);
+            claims.extend(self.due(pace.limits.provider, most)?);
         }
+        // In the order in which they were wanted, so that no storage waits for the whole of another.
+        claims.sort_by_key(|claim| claim.lease.upload_id);
+        claims.truncate(most);
+        claims.iter().try_for_each(|claim| self.lease_upload(claim.lease))?;
         Ok(claims)
     }
 
     /// When the next upload is due that is not now.
     pub(super) fn next_upload(&self) -> Result<Option<Timestamp>> {
         let mut next: Option<Timestamp> = None;
-        if !self.has_files() {
+        // What nothing that can be paid waits for keeps no run from ending.
+        if !self.awaits_upload {
             return Ok(next);
         }
         let now = self.request.now;
@@ -129,7 +134,7 @@ impl Creates<'_> {
 
     /// The providers that files are uploaded to and that creates may go to.
     fn storages(&self) -> impl Iterator<Item = &super::pace::Pace> {
-        self.paces.iter().filter(|pace| pace.limits.has_storage && !pace.paused)
+        self.paces.iter().filter(|pace| pace.limits.has_storage && pace.limits.in_flight > 0 && !pace.paused)
     }
 
     fn is_uploaded_to(&self, batch: usize, provider: ProviderName) -> bool {
@@ -183,7 +188,7 @@ impl Creates<'_> {
             params![
                 provider.as_str(),
                 image.sha256(),
-                image.path().to_string_lossy(),
+                image.to_string(),
                 self.request.now.as_millisecond(),
                 self.last_use(),
             ],
@@ -191,10 +196,11 @@ impl Creates<'_> {
         Ok(())
     }
 
-    fn claim_due(&self, provider: ProviderName, most: usize) -> Result<Vec<UploadClaim>> {
-        let due = select(
+    /// Finds the uploads to a provider that are due.
+    fn due(&self, provider: ProviderName, most: usize) -> Result<Vec<UploadClaim>> {
+        select(
             self.tx,
-            "SELECT upload_id, sha256, file, failures FROM uploads
+            "SELECT upload_id, file, failures FROM uploads
              WHERE provider = ?1 AND due_at <= ?2 AND lease_token IS NULL ORDER BY due_at, upload_id LIMIT ?3",
             params![
                 provider.as_str(),
@@ -203,26 +209,27 @@ impl Creates<'_> {
             ],
             |columns| {
                 let upload_id = columns.get("upload_id")?;
-                let (sha256, file) = (columns.get::<String>("sha256")?, columns.get::<String>("file")?);
-                let image = LocalImage::new(file.as_ref(), &sha256)
+                let file: String = columns.get("file")?;
+                let image = LocalImage::parse(&file)
                     .ok_or_else(|| QueueError::Corrupt(format!("upload {upload_id} of {file}")))?;
                 let lease = UploadLease { upload_id, token: fastrand::i64(1..) };
                 Ok(UploadClaim { lease, provider, image, failures: columns.get("failures")? })
             },
+        )
+    }
+
+    fn lease_upload(&self, lease: UploadLease) -> Result<()> {
+        execute(
+            self.tx,
+            "UPDATE uploads SET lease_token = ?2, lease_pool = ?3 WHERE upload_id = ?1",
+            params![lease.upload_id, lease.token, self.request.pool_id.0],
         )?;
-        for UploadClaim { lease, .. } in &due {
-            execute(
-                self.tx,
-                "UPDATE uploads SET lease_token = ?2, lease_pool = ?3 WHERE upload_id = ?1",
-                params![lease.upload_id, lease.token, self.request.pool_id.0],
-            )?;
-        }
-        Ok(due)
+        Ok(())
     }
 }
 
-/// Records what became of an upload. A link is as good whoever made it; everything else counts only from the holder of
-/// the lease.
+/// Records what became of an upload, from the holder of its lease: by now the number may be another picture's. A link that
+/// comes too late is dropped, and another upload costs nothing.
 pub(super) fn record(tx: &Connection, lease: UploadLease, outcome: &UploadOutcome) -> Result<()> {
     let UploadLease { upload_id, token } = lease;
     match outcome {
@@ -230,8 +237,8 @@ pub(super) fn record(tx: &Connection, lease: UploadLease, outcome: &UploadOutcom
             tx,
             "UPDATE uploads SET url = ?2, expires_at = ?3, due_at = NULL, failures = 0, error = NULL,
                     lease_token = NULL, lease_pool = NULL
-             WHERE upload_id = ?1",
-            params![upload_id, link, time_value(*expires_at)],
+             WHERE upload_id = ?1 AND lease_token = ?4",
+            params![upload_id, link, time_value(*expires_at), token],
         )?,
         UploadOutcome::Failed { reason, due_at, counted } => execute(
             tx,
