@@ -65,6 +65,10 @@ Examples:
   overnight rehearse mugs.csv --model kling-v1-standard --via eachlabs --budget 25 --json";
 
 pub(super) const RUN: &str = "\
+At a terminal a batch that nothing was ever sent of is begun when you say yes. Anywhere else nothing is asked: --canary \
+stops after its clips, with exit code 0, or 3 where something failed, unless --yes says to go on. A no to the first question \
+ends with 130.
+
 Examples:
   overnight run
   overnight run --batch spring --budget 25

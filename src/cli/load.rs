@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::domain::nearest::did_you_mean;
 use crate::domain::{Model, NewJob, ProviderName, file_name};
-use crate::manifest::{self, Kind, Problem, Rules, Sink, unpacked_name};
+use crate::manifest::{self, ID, Kind, Problem, Rules, Sink, unpacked_name};
 use crate::queue::{Addition, LoadPlan, NewBatch, Queue, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
@@ -76,12 +76,14 @@ pub(super) fn stage<'a>(
     let batch = NewBatch { name: name.clone(), model: model.name.clone(), folder, budget: args.budget };
     let (staging, now) = (queue()?.stage(batch)?, setup.clock.now());
     let (estimate, bar) = (Estimate::new(model, &providers), Bar::new(quiet));
-    let mut rows = Rows { staging, now, estimate, problems: 0, skipped: BTreeMap::new(), bar };
+    let (file, waiting) = (String::new(), Vec::new());
+    let mut rows = Rows { staging, now, file, waiting, estimate, problems: 0, skipped: BTreeMap::new(), bar };
     let mut read = 0;
     for file in &args.files {
         read += read_file(file, args.sheet.as_deref(), &rules, &mut rows)?;
     }
     rows.bar.end();
+    rows.stage_waiting()?;
     for (field, skipped) in &rows.skipped {
         render::note(format_args!("{} without `{field}` skipped", render::count(*skipped, "row")));
     }
@@ -157,6 +159,7 @@ fn read_file(
     if let Some(told) = kind.told() {
         render::note(format_args!("{name}: {told}"));
     }
+    rows.file.clone_from(&name);
     rows.bar.begin(&name, file.metadata()?.len());
     let file = rows.bar.watch(file);
     manifest::read_file(file, kind, sheet, &name, rules, rows).with_context(|| format!("cannot read {name}"))
@@ -171,10 +174,18 @@ fn kept(pipe: &mut dyn Read) -> anyhow::Result<File> {
     Ok(file)
 }
 
+/// The most rows that wait, in memory, until all are read.
+const MOST_WAITING: usize = 50_000;
+
 /// Takes rows as they are read.
 struct Rows<'a> {
     staging: Box<dyn Staging>,
     now: Timestamp,
+    /// The manifest that is read.
+    file: String,
+    /// Rows that name images on disk, and those after them, each lot with its manifest. To look at the images may take
+    /// minutes, and from the first row that is staged on nobody else can write to the queue.
+    waiting: Vec<(String, Vec<NewJob>)>,
     estimate: Estimate<'a>,
     problems: u64,
     /// Rows that were left out, by the field they lack.
@@ -182,10 +193,21 @@ struct Rows<'a> {
     bar: Bar,
 }
 
-impl Sink for Rows<'_> {
-    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+impl Rows<'_> {
+    /// Stages the rows that wait.
+    fn stage_waiting(&mut self) -> anyhow::Result<()> {
+        for (file, jobs) in std::mem::take(&mut self.waiting) {
+            for (line, message) in self.stage(&jobs)? {
+                let (file, field) = (file.clone(), Some(ID.to_owned()));
+                self.problem(Problem { file, line, field, message });
+            }
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, jobs: &[NewJob]) -> anyhow::Result<Vec<(u64, String)>> {
         let mut wrong = Vec::new();
-        for (job, addition) in jobs.iter().zip(self.staging.add(&jobs, self.now)?) {
+        for (job, addition) in jobs.iter().zip(self.staging.add(jobs, self.now)?) {
             match addition {
                 Addition::New | Addition::Changed => self.estimate.add(job),
                 Addition::Same | Addition::Busy => {}
@@ -195,6 +217,19 @@ impl Sink for Rows<'_> {
             }
         }
         Ok(wrong)
+    }
+}
+
+impl Sink for Rows<'_> {
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+        let waiting: usize = self.waiting.iter().map(|(_, jobs)| jobs.len()).sum();
+        let waits = waiting > 0 || jobs.iter().any(|job| job.has_files);
+        if waits && waiting + jobs.len() <= MOST_WAITING {
+            self.waiting.push((self.file.clone(), jobs));
+            return Ok(Vec::new());
+        }
+        self.stage_waiting()?;
+        self.stage(&jobs)
     }
 
     fn problem(&mut self, problem: Problem) {

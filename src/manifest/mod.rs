@@ -51,7 +51,7 @@ impl Format {
 }
 
 /// The field that is the row's key, beside the model's own.
-const ID: &str = "id";
+pub const ID: &str = "id";
 
 /// The mark some programs put before UTF-8 text.
 const BOM: &[u8] = b"\xef\xbb\xbf";

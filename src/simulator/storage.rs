@@ -88,7 +88,7 @@ async fn presign(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         let (name, token) = world.storage_mut().give(Api::Eachlabs, content_type, now);
         axum::Json(json!({
             "id": name,
-            "presigned_url": format!("http://{host}/storage/eachlabs/{name}"),
+            "presigned_url": format!("http://{host}/storage/eachlabs/{name}?sig={token}"),
             "public_url": format!("{}{name}", address(Api::Eachlabs)),
             "expires_at": time(now + PLACE_LIFE),
             "required_headers": { TOKEN: token },
@@ -106,10 +106,10 @@ async fn initiate(State(shared): State<Arc<Shared>>, request: Request) -> Respon
         else {
             return Fal::refuse(StatusCode::UNPROCESSABLE_ENTITY, "content_type and file_name are required");
         };
-        let (name, _) = world.storage_mut().give(Api::Fal, content_type, now);
+        let (name, token) = world.storage_mut().give(Api::Fal, content_type, now);
         let ending = file_name.rsplit_once('.').map_or("", |(_, ending)| ending);
         axum::Json(json!({
-            "upload_url": format!("http://{host}/storage/fal/{name}"),
+            "upload_url": format!("http://{host}/storage/fal/{name}?sig={token}"),
             "file_url": format!("{}{name}/image.{ending}", address(Api::Fal)),
         }))
         .into_response()

@@ -146,6 +146,20 @@ fn every_mistake_with_a_file_is_told_at_load_with_its_line() {
 }
 
 #[test]
+fn two_rows_with_pictures_and_one_id_are_told_with_both_lines() {
+    let workplace = Workplace::new(roomy());
+    catalogue(&workplace, 1, 1);
+    workplace.write(
+        "shop/catalogue.csv",
+        "id,image,prompt\na,photos/no 0.png,x\nb,photos/no 0.png,x\na,photos/no 0.png,y\n",
+    );
+    let refused = workplace.run(&["load", "shop/catalogue.csv", "--model", "kling-v1-standard"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("shop/catalogue.csv:4: id: `a` is on line 2 already"), "{refused:?}");
+    assert!(refused.stderr.contains("1 mistake in 3 rows; nothing was loaded"), "{refused:?}");
+}
+
+#[test]
 fn the_same_pictures_in_another_folder_are_the_same_rows_and_another_picture_is_a_changed_one() {
     let workplace = Workplace::new(roomy());
     catalogue(&workplace, 4, 4);

@@ -148,6 +148,9 @@ fn in_a_night_of_faults_keys_stand_nowhere_and_prompts_and_signed_links_in_no_lo
     faults.retry_after_s = 0;
     let mut night = Night::new(SimulatorOptions { faults, ..roomy() });
     night.workplace.load(30, "eachlabs,fal,aimlapi");
+    night.workplace.manifest_of_files("photos.csv", 8);
+    let photos = ["load", "photos.csv", "--model", "kling-v1-standard", "--via", "eachlabs,fal"];
+    assert_eq!(night.run(&photos, "text"), 0);
     night.run_and_kill();
     night.run(&["run", "--workers", "8"], "json");
     night.workplace.simulator.set_faults(Faults::default());

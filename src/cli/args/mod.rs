@@ -356,6 +356,6 @@ fn fault_help() -> String {
     let names = Fault::ALL.map(|(_, name)| name).join(", ");
     format!(
         "What goes wrong, with its probability: `garbage=0.2`, or `poll:garbage=0.2` for one kind of call (create, \
-         poll, download, history). Faults: {names}"
+         poll, download, history, upload). Faults: {names}"
     )
 }

@@ -79,7 +79,9 @@ impl Snapshot {
 
     /// The budget that counts: the run's own, else what all batches together may cost, where each has one.
     pub(super) fn budget(&self) -> Option<Money> {
-        self.budget.or_else(|| self.status.batches.iter().map(|batch| batch.budget).sum())
+        // The sum over no batch would be a budget of nothing.
+        let batches = Some(&self.status.batches).filter(|batches| !batches.is_empty());
+        self.budget.or_else(|| batches?.iter().map(|batch| batch.budget).sum())
     }
 
     pub(super) fn spent(&self) -> Money {

@@ -112,11 +112,12 @@ async fn what_will_pass_and_what_will_not_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_not_encrypted_or_no_place_gets_no_file() {
+async fn a_place_that_is_not_encrypted_not_public_or_none_gets_no_file() {
     for (place, meaning) in [
         ("http://storage.example.com/put", "rejected"),
         ("ftp://127.0.0.1/put", "rejected"),
-        ("put", "transient"),
+        ("https://10.0.0.1/put", "rejected"),
+        ("put", "unknown"),
     ] {
         let place = json!({ "presigned_url": place, "public_url": "https://files.example.com/f-1" });
         let stub = Stub::always(200, place.clone()).await;
