@@ -5,6 +5,7 @@
 
 pub mod begun;
 mod download;
+mod ended;
 pub mod event;
 mod in_hand;
 pub mod look;

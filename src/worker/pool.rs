@@ -3,24 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use crate::domain::Event as JobEvent;
 use crate::domain::{Money, PoolId};
 use crate::output::OutputError;
-use crate::queue::{
-    Claim, ClaimRequest, ProviderLimits, QueueError, Standing, Step, UploadClaim, UploadLease, UploadOutcome,
-};
+use crate::queue::{Claim, ClaimRequest, ProviderLimits, QueueError, Standing, UploadClaim};
 
 use super::begun::{Begun, First};
+use super::ended::{Ended, record, record_all, stopped, take, upload};
 use super::in_hand::InHand;
 use super::steering::{Change, Steering};
-use super::step::Finding;
-use super::upload::UploadFinding;
 use super::{Event, Tools};
 
 /// How long a pool that stops renewing keeps its leases: a hung one's work is free within a minute.
@@ -34,10 +29,6 @@ pub const LOOK_AROUND: Duration = Duration::from_secs(1);
 
 /// A clock that moves by so much more or less than time did was set, or the machine slept.
 const TREMOR: SignedDuration = SignedDuration::from_secs(2);
-
-/// A create is not begun with less left of the lease than the longest call takes: whoever took the job over could
-/// look for it in the provider's history before it was sent.
-const LEASE_FOR_CREATE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What a pool works on, and how much at once.
 #[derive(Clone, Debug)]
@@ -101,42 +92,6 @@ pub struct Pool {
     leases_end: Timestamp,
     /// What the clock said last, and when that was.
     clock_read: (Timestamp, Instant),
-}
-
-/// What is over and not yet recorded.
-enum Ended {
-    /// A job's step.
-    Step { claim: Box<Claim>, end: End },
-    /// An upload.
-    Upload { lease: UploadLease, finding: UploadFinding },
-}
-
-impl Ended {
-    /// Tells whether no other step can be taken after it.
-    fn is_the_end(&self) -> bool {
-        matches!(self, Self::Step { end: End::Failed(_), .. })
-    }
-}
-
-/// How a step ended.
-enum End {
-    /// Its call found something out.
-    Found(Finding),
-    /// Its call was not begun, or may be begun again for nothing.
-    NotTaken,
-    /// It could not be taken, and no other can.
-    Failed(PoolError),
-}
-
-impl End {
-    /// Tells what it is to the job; a create that was not sent is refused, by ourselves.
-    fn event(&self, step: Step) -> Option<JobEvent> {
-        match self {
-            Self::Found(finding) => Some(finding.outcome.event()),
-            Self::NotTaken => (step == Step::Submit).then_some(JobEvent::Refuse),
-            Self::Failed(_) => None,
-        }
-    }
 }
 
 /// With nothing due the pool still looks up from time to time; a step's end or a new load wakes it long before.
@@ -261,28 +216,14 @@ impl Pool {
         let stop = self.stop.clone();
         self.in_hand.take(claim.step);
         self.begun.take(&claim);
-        self.steps.spawn(async move {
-            let end = take(&tools, &claim, leases_end, stop).await;
-            Ended::Step { claim: Box::new(claim), end }
-        });
+        self.steps.spawn(async move { take(&tools, claim, leases_end, stop).await });
     }
 
     fn start_upload(&mut self, claim: UploadClaim) {
         let tools = Arc::clone(&self.tools);
-        let mut stop = self.stop.clone();
+        let stop = self.stop.clone();
         self.in_hand.take_upload();
-        self.steps.spawn(async move {
-            let finding = match tools.providers.get(&claim.provider) {
-                Some(provider) => tokio::select! {
-                    finding = tools.upload(&claim, provider.as_ref()) => finding,
-                    // It may take minutes, and can be begun again for nothing.
-                    () = stopped(&mut stop) => UploadOutcome::NotTaken.into(),
-                },
-                // Claims are made for the providers in question only.
-                None => UploadOutcome::NotTaken.into(),
-            };
-            Ended::Upload { lease: claim.lease, finding }
-        });
+        self.steps.spawn(async move { upload(&tools, claim, stop).await });
     }
 
     /// Lets a step go that has ended, and those that have ended with it.
@@ -378,58 +319,5 @@ impl Pool {
         let Some(due) = due else { return LONGEST_SLEEP };
         let left = due.duration_since(self.tools.clock.now());
         Duration::try_from(left).unwrap_or(Duration::ZERO).min(LONGEST_SLEEP)
-    }
-}
-
-/// Takes one step: makes its call.
-async fn take(tools: &Tools, claim: &Claim, leases_end: Timestamp, mut stop: StopSignal) -> End {
-    let may_begin = !*stop.borrow() && tools.clock.now() + LEASE_FOR_CREATE <= leases_end;
-    if claim.step == Step::Submit && !may_begin {
-        return End::NotTaken;
-    }
-    let finding = if claim.step == Step::Download {
-        tokio::select! {
-            finding = tools.take(claim) => finding,
-            // A download may take minutes, and can be begun again for nothing.
-            () = stopped(&mut stop) => return End::NotTaken,
-        }
-    } else {
-        tools.take(claim).await
-    };
-    finding.map_or_else(End::Failed, End::Found)
-}
-
-/// Records steps that ended together, for one commit. What is wrong with one keeps none of the others from being recorded.
-async fn record_all(tools: &Tools, ended: Vec<Ended>) -> Result<(), PoolError> {
-    join_all(ended.into_iter().map(|ended| record(tools, ended))).await.into_iter().collect()
-}
-
-/// Records what a step found out, or gives it back.
-async fn record(tools: &Tools, ended: Ended) -> Result<(), PoolError> {
-    let (claim, end) = match ended {
-        Ended::Step { claim, end } => (*claim, end),
-        Ended::Upload { lease, finding } => return tools.record_upload(lease, finding).await,
-    };
-    match end {
-        End::Found(finding) => tools.record(&claim, finding).await,
-        End::NotTaken => release(tools, claim).await,
-        End::Failed(error) => {
-            release(tools, claim).await?;
-            Err(error)
-        }
-    }
-}
-
-async fn stopped(stop: &mut StopSignal) {
-    // A signal that can never come any more is none.
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
-}
-
-async fn release(tools: &Tools, claim: Claim) -> Result<(), PoolError> {
-    match tools.queue.release(claim.lease, tools.clock.now()).await {
-        Ok(()) | Err(QueueError::LeaseLost(_)) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }
