@@ -5,6 +5,7 @@
 
 mod advance;
 mod bill;
+mod choose;
 mod claim;
 mod clock;
 mod controls;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::queue::{QueueError, Result};
 
-use super::creates::digest;
+use super::choose::digest;
 use super::row::{execute, select};
 
 /// Marks the file as a queue of ours: "ovnt".
