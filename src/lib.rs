@@ -3,6 +3,7 @@
 //! # The map
 //!
 //! Arrows point one way: `main → cli → worker → {queue, provider, output} → domain`, and `manifest, catalog → domain`.
+//! `image` reads pictures on disk, for `manifest`, `worker` and `provider`.
 //! `cli → report → queue` writes the page of a night. `cli → rehearsal → {worker, simulator}` plays a night with no network. `simulator` uses nothing of `provider`. Only `cli/setup.rs` names concrete adapters.
 //!
 //! To see the whole in one sitting read [`domain::job`] (the state machine), [`domain::outcome`], [`domain::retry`],

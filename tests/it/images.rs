@@ -122,6 +122,19 @@ fn a_run_that_is_killed_among_uploads_goes_on_and_uploads_none_again_that_it_has
 }
 
 #[test]
+fn two_runs_at_once_share_what_either_has_uploaded() {
+    let workplace = Workplace::new(roomy());
+    catalogue(&workplace, 40, 20);
+    load(&workplace, "eachlabs,fal");
+    for mut run in [workplace.start(&["run"]), workplace.start(&["run"])] {
+        assert_eq!(run.wait().expect("it ends").code(), Some(0));
+    }
+    workplace.assert_all_made(40);
+    let files = workplace.ledger().files;
+    assert_eq!(contents(&files).len(), files.len(), "{files:?}");
+}
+
+#[test]
 fn every_mistake_with_a_file_is_told_at_load_with_its_line() {
     let workplace = Workplace::new(roomy());
     catalogue(&workplace, 1, 1);
