@@ -252,7 +252,7 @@ fn tell_plan(name: &str, plan: &LoadPlan, done: &str) -> anyhow::Result<()> {
         plan.same
     );
     if plan.gone > 0 {
-        text.push_str(&format!(", {} of the batch not in the manifest (left as they are)", plan.gone));
+        text.push_str(&format!(", {} gone from the manifest (left as they are)", plan.gone));
     }
     render::line(text)?;
     if plan.busy > 0 {
