@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use imagesize::ImageType;
 use sha2::{Digest, Sha256};
-use url::Url;
 
 use crate::domain::LocalImage;
 use crate::domain::shown::shown;
@@ -158,19 +157,10 @@ fn media_type(path: &Path, beginning: &[u8]) -> Result<&'static str, NoImage> {
     }
 }
 
-/// Tells the path that a manifest's word for an image names, from the folder the manifest is in; `None` where it is a
-/// link of any kind.
-pub fn path_of(word: &str, folder: &Path) -> Option<PathBuf> {
-    let word = word.trim();
-    if word.starts_with("file://") {
-        return Url::parse(word).ok()?.to_file_path().ok();
-    }
-    let is_link = word.is_empty() || word.contains("://") || word.starts_with("data:");
-    (!is_link).then(|| folder.join(word))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x02\0\0\0\x02\0\x08\x06\0\0\0";
@@ -219,16 +209,5 @@ mod tests {
         let image = identify(&path).unwrap();
         std::fs::write(&path, [PNG, b"more"].concat()).unwrap();
         assert!(read_as_loaded(&image).unwrap_err().reason.contains("has changed since it was loaded"));
-    }
-
-    #[test]
-    fn a_word_that_is_no_link_is_a_path_from_the_manifest() {
-        let at = |word: &str| path_of(word, Path::new("shop"));
-        assert_eq!(at("photos/a, b.jpg"), Some("shop/photos/a, b.jpg".into()));
-        assert_eq!(at("/photos/a.jpg"), Some("/photos/a.jpg".into()));
-        assert_eq!(at("file:///photos/a%20b.jpg"), Some("/photos/a b.jpg".into()));
-        for link in ["https://a/b.jpg", "HTTP://a/b.jpg", " ftp://a/b.jpg", "data:image/png;base64,AA", ""] {
-            assert_eq!(at(link), None, "{link}");
-        }
     }
 }

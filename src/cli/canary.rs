@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::domain::{JobId, JobState};
-use crate::queue::{JobFilter, JobRecord, Queue};
+use crate::queue::{JobRecord, Queue};
 use crate::worker::StopSignal;
 use crate::worker::begun::First;
 
@@ -13,6 +13,7 @@ use super::args::RunArgs;
 use super::ask::{Answer, ask, somebody_is_there};
 use super::progress::Progress;
 use super::render;
+use super::verify::find;
 
 /// Letters of a reason that are shown, at most.
 const LONGEST_REASON: usize = 160;
@@ -53,8 +54,8 @@ impl Canary {
 
     async fn judge(&self, jobs: &[JobId]) -> anyhow::Result<bool> {
         let mut first = Vec::new();
-        for JobId(number) in jobs {
-            first.extend(self.queue.jobs(JobFilter::default(), Some(JobId(number - 1)), 1).await?);
+        for job_id in jobs {
+            first.push(find(self.queue.as_ref(), *job_id).await?);
         }
         first.sort_by_key(|job| job.job_id);
         show(&first)?;

@@ -2,11 +2,11 @@
 
 use crate::domain::{JobState, Money};
 use crate::queue::{BatchStatus, Queue};
+use crate::worker::StopSignal;
 
 use super::args::RunArgs;
 use super::ask::{Answer, ask, somebody_is_there};
 use super::render;
-use crate::worker::StopSignal;
 
 /// Tells whether a run may begin.
 pub(super) async fn given(

@@ -16,7 +16,6 @@ use super::args::Global;
 use super::render;
 use super::screen::{self, Snapshot, Viewer, foot};
 
-const ON_TERMINAL: Duration = Duration::from_millis(500);
 const PIPED: Duration = Duration::from_secs(10);
 const UNTIL_IT_BEGINS: Duration = Duration::from_millis(100);
 
@@ -72,7 +71,7 @@ impl Progress {
 
     async fn refresh(&self, viewer: Viewer) {
         let mut told_last = String::new();
-        let beat = if matches!(self.shown, Shown::Screen { .. }) { ON_TERMINAL } else { PIPED };
+        let beat = if matches!(self.shown, Shown::Screen { .. }) { screen::BEAT } else { PIPED };
         loop {
             let mut pause = beat;
             // What cannot be read is told by the pool, which needs the queue more than this does.

@@ -14,7 +14,6 @@ use super::screen::{self, OnOutput, Snapshot};
 use super::setup::Setup;
 use super::{render, summary};
 
-const ON_TERMINAL: Duration = Duration::from_millis(500);
 const PIPED: Duration = Duration::from_secs(1);
 
 /// Tells how the queue stands, once or until interrupted.
@@ -25,7 +24,7 @@ pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         let mut shown = OnOutput::new(render::is_colored(global.color, true));
         loop {
             shown.show(&viewer.look().await?)?;
-            tokio::time::sleep(ON_TERMINAL).await;
+            tokio::time::sleep(screen::BEAT).await;
         }
     }
     loop {
@@ -39,7 +38,6 @@ pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
 
 fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
     let Snapshot { status, now, limits, .. } = snapshot;
-    let now = *now;
     if as_json {
         return render::json(&contract(snapshot));
     }
@@ -71,14 +69,7 @@ fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
     }
     for provider in &status.providers {
         let limit = limits.get(&provider.provider).copied().unwrap_or(0);
-        let gate = match (&provider.paused, provider.creates_from) {
-            (Some(reason), _) => format!(", paused: {reason}"),
-            (None, Some(from)) if from > now => {
-                let seconds = u64::try_from(from.duration_since(now).as_secs()).unwrap_or(0) + 1;
-                format!(", no create for {}", render::span(seconds))
-            }
-            _ => String::new(),
-        };
+        let gate = screen::obstacle(provider, *now).map_or(String::new(), |obstacle| format!(", {obstacle}"));
         render::line(format_args!(
             "{}: {} of {limit} slots in use{gate}",
             provider.provider, provider.in_flight

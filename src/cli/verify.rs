@@ -150,7 +150,7 @@ fn stop_at_end(queue: Arc<dyn Queue>, mut jobs: Vec<JobId>, mut interrupt: StopS
 }
 
 /// Finds a job by its number alone, which a row's key may look like.
-async fn find(queue: &dyn Queue, JobId(number): JobId) -> anyhow::Result<JobRecord> {
+pub(super) async fn find(queue: &dyn Queue, JobId(number): JobId) -> anyhow::Result<JobRecord> {
     let found = queue.jobs(JobFilter::default(), Some(JobId(number - 1)), 1).await?;
     found.into_iter().next().ok_or_else(|| anyhow::anyhow!("job {number} is gone"))
 }

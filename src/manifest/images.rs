@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
+use url::Url;
 
 use crate::domain::{LocalImage, Shape};
-use crate::image::{identify, path_of};
+use crate::image::identify;
 
 /// More files than this are not remembered, so that a million photos take no more memory than these.
 const MOST_KNOWN: usize = 10_000;
@@ -56,6 +57,17 @@ impl Images {
     }
 }
 
+/// Tells the path that a manifest's word for an image names, from the folder the manifest is in; `None` where it is a
+/// link of any kind.
+fn path_of(word: &str, folder: &Path) -> Option<PathBuf> {
+    let word = word.trim();
+    if word.starts_with("file://") {
+        return Url::parse(word).ok()?.to_file_path().ok();
+    }
+    let is_link = word.is_empty() || word.contains("://") || word.starts_with("data:");
+    (!is_link).then(|| folder.join(word))
+}
+
 /// A word that is neither was more often meant as a link that lacks its beginning than as a file.
 fn told(word: &str, problem: String) -> String {
     let host = word.split_once('/').map_or("", |(host, _)| host);
@@ -99,5 +111,16 @@ mod tests {
         assert_eq!(value[1]["mask"], "https://example.com/mask.png");
         let missing = Images::default().find(masks, &mut json!([{"mask": "none.png"}]), folder.path());
         assert!(missing.is_err_and(|problem| problem.starts_with("[0]: mask: there is no file ")));
+    }
+
+    #[test]
+    fn a_word_that_is_no_link_is_a_path_from_the_manifest() {
+        let at = |word: &str| path_of(word, Path::new("shop"));
+        assert_eq!(at("photos/a, b.jpg"), Some("shop/photos/a, b.jpg".into()));
+        assert_eq!(at("/photos/a.jpg"), Some("/photos/a.jpg".into()));
+        assert_eq!(at("file:///photos/a%20b.jpg"), Some("/photos/a b.jpg".into()));
+        for link in ["https://a/b.jpg", "HTTP://a/b.jpg", " ftp://a/b.jpg", "data:image/png;base64,AA", ""] {
+            assert_eq!(at(link), None, "{link}");
+        }
     }
 }

@@ -149,17 +149,22 @@ fn slots(snapshot: &Snapshot, provider: &ProviderStatus) -> String {
     }
 }
 
-/// What keeps creates from a provider.
-fn gate(snapshot: &Snapshot, provider: &ProviderStatus) -> Option<Text> {
+/// Says what keeps creates from a provider, if anything does.
+pub(in crate::cli) fn obstacle(provider: &ProviderStatus, now: Timestamp) -> Option<String> {
     match (&provider.paused, provider.creates_from) {
-        // One line is what there is room for; the first says what is wrong.
-        (Some(reason), _) => Some(Text::of(Look::Waits, format!("paused: {}", reason.lines().next()?))),
-        (None, Some(from)) if from > snapshot.now => {
-            let seconds = u64::try_from(from.duration_since(snapshot.now).as_secs()).unwrap_or(0) + 1;
-            Some(Text::of(Look::Waits, format!("no create for {}", render::span(seconds))))
+        (Some(reason), _) => Some(format!("paused: {reason}")),
+        (None, Some(from)) if from > now => {
+            let seconds = u64::try_from(from.duration_since(now).as_secs()).unwrap_or(0) + 1;
+            Some(format!("no create for {}", render::span(seconds)))
         }
         _ => None,
     }
+}
+
+/// The same, on the one line there is room for; the first says what is wrong.
+fn gate(snapshot: &Snapshot, provider: &ProviderStatus) -> Option<Text> {
+    let obstacle = obstacle(provider, snapshot.now)?;
+    Some(Text::of(Look::Waits, obstacle.lines().next()?))
 }
 
 fn providers(snapshot: &Snapshot) -> Vec<Text> {

@@ -12,14 +12,18 @@ mod tests;
 mod text;
 
 use std::io::Write;
+use std::time::Duration;
 
 use console::Term;
 
-pub(super) use lines::{plain, screen};
+pub(super) use lines::{obstacle, plain, screen};
 pub(super) use painter::Size;
 pub(super) use snapshot::{Snapshot, Viewer};
 
 use painter::Painter;
+
+/// How often the screen is drawn anew.
+pub(super) const BEAT: Duration = Duration::from_millis(500);
 
 /// Where nobody tells how large a terminal is.
 const USUAL: Size = Size { rows: 24, columns: 80 };

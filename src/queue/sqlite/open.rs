@@ -17,13 +17,14 @@ const APPLICATION_ID: i32 = 0x6f76_6e74;
 /// What an empty file becomes: a queue of the newest version.
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
+const FROM_2: &str = include_str!("migrations/from_2.sql");
 const BATCHES_UNTIL_2: &str = include_str!("migrations/batches_until_2.sql");
 
 /// How what a queue of version `index + 1` holds goes over into one of the newest version, one after the other.
 const FROM: [&[&str]; 3] = [
     &[include_str!("migrations/from_1.sql"), BATCHES_UNTIL_2],
-    &[include_str!("migrations/from_2.sql"), BATCHES_UNTIL_2],
-    &[include_str!("migrations/from_3.sql")],
+    &[FROM_2, BATCHES_UNTIL_2],
+    &[FROM_2, include_str!("migrations/batches_of_3.sql")],
 ];
 
 /// The version this program writes.

@@ -1,4 +1,5 @@
--- What a queue of version 2 holds, into tables of the newest version. The old ones have `_old` behind their names.
+-- What a queue of version 2 or 3 holds, but for its batches, into tables of the newest version. The old ones have `_old`
+-- behind their names.
 
 INSERT INTO pools SELECT * FROM pools_old;
 INSERT INTO meta SELECT * FROM meta_old;
