@@ -91,7 +91,11 @@ impl Default for Config {
 
 impl Default for PaceConfig {
     fn default() -> Self {
-        Self { poll_min_s: 2.0, retry_base_s: 1.0, retry_cap_s: 60.0 }
+        Self {
+            poll_min_s: 2.0,
+            retry_base_s: 1.0,
+            retry_cap_s: 60.0,
+        }
     }
 }
 
@@ -105,29 +109,40 @@ const FAL_QUEUE: &str = "https://queue.fal.run";
 
 impl Config {
     /// Reads the named file, else `overnight.toml` if it is there, and lays the environment over it.
-    pub fn load(file: Option<&Path>, environment: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, String> {
         let path = file.unwrap_or(Path::new(DEFAULT_FILE));
         let mut config = match std::fs::read_to_string(path) {
             Ok(text) => Self::read(&path.display().to_string(), &text)?,
-            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => Self::default(),
+            Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                Self::default()
+            }
             Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
         };
-        config.lay_over(environment)?;
+        config.merge_env(environment)?;
         Ok(config)
     }
 
     /// Reads a file's content.
     pub fn read(name: &str, text: &str) -> Result<Self, String> {
         let config: Self = toml_file::read(name, text)?;
-        config.check().map_err(|problem| format!("{name}: {problem}"))?;
+        config
+            .check()
+            .map_err(|problem| format!("{name}: {problem}"))?;
         Ok(config)
     }
 
-    fn lay_over(&mut self, environment: impl Fn(&str) -> Option<String>) -> Result<(), String> {
+    fn merge_env(&mut self, environment: impl Fn(&str) -> Option<String>) -> Result<(), String> {
         let url = |variable: &str| -> Result<Option<Url>, String> {
-            let Some(text) = environment(variable).filter(|text| !text.is_empty()) else { return Ok(None) };
+            let Some(text) = environment(variable).filter(|text| !text.is_empty()) else {
+                return Ok(None);
+            };
             // Not shown: where two variables are mixed up it is a key.
-            text.parse().map(Some).map_err(|error| format!("{variable} is not an address: {error}"))
+            text.parse()
+                .map(Some)
+                .map_err(|error| format!("{variable} is not an address: {error}"))
         };
         for provider in ProviderName::ALL {
             let settings = self.provider.entry(provider).or_default();
@@ -162,24 +177,35 @@ impl Config {
         seconds("pace.retry_base_s", self.pace.retry_base_s)?;
         seconds("pace.retry_cap_s", self.pace.retry_cap_s)?;
         for (provider, settings) in &self.provider {
-            seconds(&format!("provider.{provider}.typical_s"), settings.typical_s.unwrap_or(0.0))?;
+            seconds(
+                &format!("provider.{provider}.typical_s"),
+                settings.typical_s.unwrap_or(0.0),
+            )?;
             seconds(
                 &format!("provider.{provider}.history_delay_s"),
                 settings.history_delay_s.unwrap_or(0.0),
             )?;
-            for (key, limit) in
-                [("in_flight", settings.in_flight), ("creates_per_minute", settings.creates_per_minute)]
-            {
+            for (key, limit) in [
+                ("in_flight", settings.in_flight),
+                ("creates_per_minute", settings.creates_per_minute),
+            ] {
                 if limit == Some(0) {
                     return Err(format!("provider.{provider}.{key}: must be at least 1"));
                 }
             }
             if settings.auth.is_some() && *provider != ProviderName::Eachlabs {
-                return Err(format!("provider.{provider}.auth: only each::labs takes its key in two ways"));
+                return Err(format!(
+                    "provider.{provider}.auth: only each::labs takes its key in two ways"
+                ));
             }
-            for (key, address) in [("api_url", &settings.api_url), ("storage_url", &settings.storage_url)] {
+            for (key, address) in [
+                ("api_url", &settings.api_url),
+                ("storage_url", &settings.storage_url),
+            ] {
                 if address.is_some() && *provider != ProviderName::Fal {
-                    return Err(format!("provider.{provider}.{key}: only fal has more than one address"));
+                    return Err(format!(
+                        "provider.{provider}.{key}: only fal has more than one address"
+                    ));
                 }
             }
         }
@@ -193,7 +219,8 @@ impl Config {
             ProviderName::Aimlapi => "https://api.aimlapi.com",
             ProviderName::Fal => FAL_QUEUE,
         };
-        self.setting(provider, |settings| settings.base_url.clone()).unwrap_or_else(|| fixed(public))
+        self.setting(provider, |settings| settings.base_url.clone())
+            .unwrap_or_else(|| fixed(public))
     }
 
     /// Tells the address of fal's platform API.
@@ -221,20 +248,31 @@ impl Config {
 
     /// Tells how each::labs is sent its key.
     pub fn eachlabs_auth(&self) -> EachlabsAuth {
-        self.setting(ProviderName::Eachlabs, |settings| settings.auth).unwrap_or(EachlabsAuth::XApiKey)
+        self.setting(ProviderName::Eachlabs, |settings| settings.auth)
+            .unwrap_or(EachlabsAuth::XApiKey)
     }
 
     /// Tells the most attempts in flight at a provider. each::labs documents 10; a new fal account runs 2 at once and
     /// queues the rest, so 4 keep its slots full; AI/ML API publishes no figure.
     pub fn in_flight(&self, provider: ProviderName) -> u32 {
-        let usual = if provider == ProviderName::Eachlabs { 10 } else { 4 };
-        self.setting(provider, |settings| settings.in_flight).unwrap_or(usual)
+        let usual = if provider == ProviderName::Eachlabs {
+            10
+        } else {
+            4
+        };
+        self.setting(provider, |settings| settings.in_flight)
+            .unwrap_or(usual)
     }
 
     /// Tells the most creates a minute at a provider. each::labs documents 100; the others publish no figure.
     pub fn creates_per_minute(&self, provider: ProviderName) -> u32 {
-        let usual = if provider == ProviderName::Eachlabs { 100 } else { 60 };
-        self.setting(provider, |settings| settings.creates_per_minute).unwrap_or(usual)
+        let usual = if provider == ProviderName::Eachlabs {
+            100
+        } else {
+            60
+        };
+        self.setting(provider, |settings| settings.creates_per_minute)
+            .unwrap_or(usual)
     }
 
     /// Tells how a set of seconds per provider is configured.
@@ -242,8 +280,12 @@ impl Config {
         &self,
         pick: impl Fn(&ProviderConfig) -> Option<f64>,
     ) -> BTreeMap<ProviderName, Duration> {
-        let set = self.provider.iter().filter_map(|(provider, settings)| Some((*provider, pick(settings)?)));
-        set.map(|(provider, seconds)| (provider, Duration::from_secs_f64(seconds))).collect()
+        let set = self
+            .provider
+            .iter()
+            .filter_map(|(provider, settings)| Some((*provider, pick(settings)?)));
+        set.map(|(provider, seconds)| (provider, Duration::from_secs_f64(seconds)))
+            .collect()
     }
 
     /// Tells how often and how long to try.
@@ -252,16 +294,27 @@ impl Config {
             base: Duration::from_secs_f64(self.pace.retry_base_s),
             cap: Duration::from_secs_f64(self.pace.retry_cap_s.max(self.pace.retry_base_s)),
         };
-        RetryPolicy { backoff, attempts: ATTEMPTS, downloads: DOWNLOADS }
+        RetryPolicy {
+            backoff,
+            attempts: ATTEMPTS,
+            downloads: DOWNLOADS,
+        }
     }
 
-    fn setting<T>(&self, provider: ProviderName, pick: impl Fn(&ProviderConfig) -> Option<T>) -> Option<T> {
+    fn setting<T>(
+        &self,
+        provider: ProviderName,
+        pick: impl Fn(&ProviderConfig) -> Option<T>,
+    ) -> Option<T> {
         self.provider.get(&provider).and_then(pick)
     }
 }
 
 fn fixed(address: &'static str) -> Url {
-    #[expect(clippy::expect_used, reason = "the addresses are constants, and a test reads each")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the addresses are constants, and a test reads each"
+    )]
     Url::parse(address).expect("a constant address")
 }
 
@@ -290,17 +343,31 @@ mod tests {
     fn every_documented_key_is_read() {
         let config = Config::read("overnight.toml", DOCUMENTED).unwrap();
         assert_eq!(config.in_flight(ProviderName::Eachlabs), 10);
-        assert_eq!(config.durations(|p| p.typical_s)[&ProviderName::Eachlabs], Duration::from_secs(270));
+        assert_eq!(
+            config.durations(|p| p.typical_s)[&ProviderName::Eachlabs],
+            Duration::from_secs(270)
+        );
     }
 
     #[test]
     fn an_unknown_key_is_told_with_its_place_and_the_nearest_name() {
-        let error = Config::read("overnight.toml", "workers = 4\n[pace]\npol_min_s = 1\n").unwrap_err();
-        assert_eq!(error, "overnight.toml:3:1: unknown key `pol_min_s`, did you mean `poll_min_s`?");
-        let error = Config::read("overnight.toml", "[provider.eachlab]\nin_flight = 4").unwrap_err();
-        assert_eq!(error, "overnight.toml:1:11: unknown name `eachlab`, did you mean `eachlabs`?");
+        let error =
+            Config::read("overnight.toml", "workers = 4\n[pace]\npol_min_s = 1\n").unwrap_err();
+        assert_eq!(
+            error,
+            "overnight.toml:3:1: unknown key `pol_min_s`, did you mean `poll_min_s`?"
+        );
+        let error =
+            Config::read("overnight.toml", "[provider.eachlab]\nin_flight = 4").unwrap_err();
+        assert_eq!(
+            error,
+            "overnight.toml:1:11: unknown name `eachlab`, did you mean `eachlabs`?"
+        );
         let error = Config::read("overnight.toml", "wrokers = 4").unwrap_err();
-        assert_eq!(error, "overnight.toml:1:1: unknown key `wrokers`, did you mean `workers`?");
+        assert_eq!(
+            error,
+            "overnight.toml:1:1: unknown key `wrokers`, did you mean `workers`?"
+        );
     }
 
     #[test]
@@ -328,8 +395,11 @@ mod tests {
             "OVERNIGHT_QUEUE" => Some("other.db".to_owned()),
             _ => None,
         };
-        config.lay_over(environment).unwrap();
-        assert_eq!(config.base_url(ProviderName::Eachlabs).as_str(), "http://127.0.0.1:9/v1");
+        config.merge_env(environment).unwrap();
+        assert_eq!(
+            config.base_url(ProviderName::Eachlabs).as_str(),
+            "http://127.0.0.1:9/v1"
+        );
         assert_eq!(config.queue, PathBuf::from("other.db"));
         for provider in ProviderName::ALL {
             config.base_url(provider);
@@ -344,7 +414,10 @@ mod tests {
             config.fal_storage_url().map(String::from)
         };
         assert_eq!(storage("").as_deref(), Some("https://rest.fal.ai/"));
-        assert_eq!(storage("[provider.fal]\nbase_url = \"http://127.0.0.1:9\""), None);
+        assert_eq!(
+            storage("[provider.fal]\nbase_url = \"http://127.0.0.1:9\""),
+            None
+        );
         let both = "[provider.fal]\nbase_url = \"http://127.0.0.1:9\"\nstorage_url = \"http://127.0.0.1:8\"";
         assert_eq!(storage(both).as_deref(), Some("http://127.0.0.1:8/"));
     }

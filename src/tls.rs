@@ -11,7 +11,10 @@ use rustls_platform_verifier::BuilderVerifierExt;
 /// read them again.
 static TRUST: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    Ok(builder.with_safe_default_protocol_versions()?.with_platform_verifier()?.with_no_client_auth())
+    Ok(builder
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth())
 });
 
 /// Begins an HTTP client that offers these protocols over TLS.
@@ -19,7 +22,10 @@ pub fn client_builder(protocols: &[&str]) -> ClientBuilder {
     match &*TRUST {
         Ok(trust) => {
             let mut config = trust.clone();
-            config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+            config.alpn_protocols = protocols
+                .iter()
+                .map(|name| name.as_bytes().to_vec())
+                .collect();
             Client::builder().tls_backend_preconfigured(config)
         }
         // The client reads the certificates itself, fails likewise, and tells why when it is built.

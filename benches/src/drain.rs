@@ -14,12 +14,12 @@ use anyhow::{Context, bail};
 use futures_util::future::try_join_all;
 use overnight::clock::SystemClock;
 use overnight::domain::{Backoff, JobState, RetryPolicy};
-use overnight::output::{ClipSource, Fetcher, LocalStore, OutputStore, Place};
+use overnight::output::{ClipLocation, ClipSource, Downloader, LocalStore, OutputStore};
 use overnight::provider::eachlabs::Eachlabs;
 use overnight::provider::http::Auth;
-use overnight::provider::{ApiKey, Look, Provider, Submission};
+use overnight::provider::{ApiKey, PollResult, Provider, Submission};
 use overnight::queue::Queue;
-use overnight::worker::{LOOK_AROUND, Pace, Pool, PoolOptions, Tools};
+use overnight::worker::{MAINTENANCE_INTERVAL, Pool, PoolOptions, ProcessingTimes, StepContext};
 use tempfile::tempdir;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -50,16 +50,27 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let ours = || runtime.block_on(pool(&served, jobs));
     let against = || runtime.block_on(bare(&served, jobs));
     let (ours, against) = in_turn(scale.pick(2, 3), ours, against)?;
-    let what =
-        format!("drain: {jobs} jobs, {AT_ONCE} at once, against a bare loop (ratio of our time to its)");
+    let what = format!(
+        "drain: {jobs} jobs, {AT_ONCE} at once, against a bare loop (ratio of our time to its)"
+    );
     table.compare(what, Pair::of(&ours, &against), "s", Goal::AtMost(1.3));
-    table.tell("drain: peak resident size, of both sides", process::own_peak_mb()?, "MB", Goal::None);
+    table.tell(
+        "drain: peak resident size, of both sides",
+        process::own_peak_mb()?,
+        "MB",
+        Goal::None,
+    );
     Ok(())
 }
 
 fn provider(served: &Served) -> anyhow::Result<Arc<dyn Provider>> {
     let key = ApiKey::new("simulated-eachlabs-key")?;
-    let provider = Eachlabs::new(served.base.clone(), &key, Auth::XApiKey, Arc::new(SystemClock))?;
+    let provider = Eachlabs::new(
+        served.base.clone(),
+        &key,
+        Auth::XApiKey,
+        Arc::new(SystemClock),
+    )?;
     Ok(Arc::new(provider))
 }
 
@@ -68,28 +79,35 @@ async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
     let dir = tempdir()?;
     let (queue, _) = fixture::queue(dir.path(), "q.db", jobs)?;
     let queue: Arc<dyn Queue> = Arc::new(queue);
-    let mut pace = Pace::default();
-    pace.poll_min = NO_TIME;
-    pace.typical = BTreeMap::from([(PROVIDER, NO_TIME)]);
-    let tools = Tools {
+    let mut processing_times = ProcessingTimes::default();
+    processing_times.poll_min = NO_TIME;
+    processing_times.typical = BTreeMap::from([(PROVIDER, NO_TIME)]);
+    let tools = StepContext {
         queue: Arc::clone(&queue),
         providers: BTreeMap::from([(PROVIDER, provider(served)?)]),
         output: Arc::new(LocalStore),
-        clips: Arc::new(Fetcher::new()?),
-        images: Arc::new(overnight::image::Disk),
+        clips: Arc::new(Downloader::new()?),
+        images: Arc::new(overnight::image::LocalImages),
         catalog: fixture::catalog()?,
         clock: Arc::new(SystemClock),
-        policy: RetryPolicy { backoff: Backoff { base: NO_TIME, cap: NO_TIME }, attempts: 1, downloads: 1 },
-        pace,
+        policy: RetryPolicy {
+            backoff: Backoff {
+                base: NO_TIME,
+                cap: NO_TIME,
+            },
+            attempts: 1,
+            downloads: 1,
+        },
+        processing_times,
         observer: Arc::new(|_| {}),
     };
     let options = PoolOptions {
         workers: AT_ONCE,
         batch: None,
         budget: None,
-        first: None,
+        canary: None,
         watch: false,
-        look_around: LOOK_AROUND,
+        maintenance_interval: MAINTENANCE_INTERVAL,
         limits: vec![UNLIMITED],
     };
     let (_stop, stopped) = watch::channel(false);
@@ -97,7 +115,11 @@ async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
     Pool::run(Arc::new(tools), options, stopped).await?;
     let seconds = began.elapsed().as_secs_f64();
     let status = queue.status(None).await?;
-    let made = status.batches.first().context("the batch is gone")?.count(JobState::Succeeded);
+    let made = status
+        .batches
+        .first()
+        .context("the batch is gone")?
+        .count(JobState::Succeeded);
     anyhow::ensure!(made == jobs, "{made} of {jobs} jobs succeeded");
     Ok(seconds)
 }
@@ -105,7 +127,7 @@ async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
 /// The same calls and files, and nothing else.
 async fn bare(served: &Served, jobs: u64) -> anyhow::Result<f64> {
     let dir = tempdir()?;
-    let (provider, fetcher, catalog) = (provider(served)?, Fetcher::new()?, fixture::catalog()?);
+    let (provider, fetcher, catalog) = (provider(served)?, Downloader::new()?, fixture::catalog()?);
     let next = Arc::new(AtomicU64::new(0));
     let began = Instant::now();
     let tasks = (0..AT_ONCE).map(|_| {
@@ -117,8 +139,9 @@ async fn bare(served: &Served, jobs: u64) -> anyhow::Result<f64> {
                 if number >= jobs {
                     return anyhow::Ok(());
                 }
-                let quote =
-                    catalog.quote(MODEL, &fixture::job(number)?.input, PROVIDER).context("no route")?;
+                let quote = catalog
+                    .quote(MODEL, &fixture::job(number)?.input, PROVIDER)
+                    .context("no route")?;
                 let submission = Submission {
                     wire_model: quote.wire_model,
                     request: quote.request,
@@ -136,7 +159,7 @@ async fn bare(served: &Served, jobs: u64) -> anyhow::Result<f64> {
 
 async fn make(
     provider: &dyn Provider,
-    fetcher: &Fetcher,
+    fetcher: &Downloader,
     folder: &Path,
     number: u64,
     submission: &Submission,
@@ -144,13 +167,16 @@ async fn make(
     let prediction = provider.submit(submission).await?.prediction;
     let link = loop {
         match provider.poll(&prediction, submission).await? {
-            Look::Running => tokio::time::sleep(NO_TIME).await,
-            Look::Done { output_url, .. } => break output_url,
+            PollResult::Running => tokio::time::sleep(NO_TIME).await,
+            PollResult::Done { output_url, .. } => break output_url,
             other => bail!("unexpected: {other:?}"),
         }
     };
     let fetch = fetcher.get(&link, true).await?;
-    let place = Place { folder: folder.to_owned(), file_name: format!("SKU-{number:07}.mp4") };
+    let place = ClipLocation {
+        folder: folder.to_owned(),
+        file_name: format!("SKU-{number:07}.mp4"),
+    };
     LocalStore.save(&place, fetch.bytes, fetch.length).await?;
     Ok(())
 }

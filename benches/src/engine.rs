@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{join, join_all};
-use overnight::domain::{Catalog, Gate, NewJob, Outcome, PoolId};
+use overnight::domain::{Catalog, NewJob, Outcome, PoolId, ProviderSignal};
 use overnight::queue::Queue;
 use overnight::queue::sqlite::SqliteQueue;
 use tempfile::tempdir;
@@ -44,16 +44,24 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     one_by_one(scale, table)?;
     in_bulk(scale, table)?;
     claim_and_complete(scale, table)?;
-    table.tell("engine: peak resident size", process::own_peak_mb()?, "MB", Goal::None);
+    table.tell(
+        "engine: peak resident size",
+        process::own_peak_mb()?,
+        "MB",
+        Goal::None,
+    );
     Ok(())
 }
 
 /// Claims and completes so many jobs of so many rows with so many workers, and nothing else.
 pub(crate) fn alone(args: &[String]) -> anyhow::Result<()> {
-    let [workers, rows, jobs] = args else { anyhow::bail!("usage: {WORD} WORKERS ROWS JOBS") };
+    let [workers, rows, jobs] = args else {
+        anyhow::bail!("usage: {WORD} WORKERS ROWS JOBS")
+    };
     let (dir, catalog) = (tempdir()?, fixture::catalog()?);
     let (queue, _) = fixture::queue(dir.path(), "q.db", rows.parse()?)?;
-    let rate = Runtime::new()?.block_on(work_off(&queue, &catalog, workers.parse()?, jobs.parse()?))?;
+    let rate =
+        Runtime::new()?.block_on(work_off(&queue, &catalog, workers.parse()?, jobs.parse()?))?;
     aside(format_args!("{rate:.0} jobs/s"));
     Ok(())
 }
@@ -89,7 +97,12 @@ fn one_by_one(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     };
     let (ours, against) = in_turn(scale.pick(3, 5), ours, against)?;
     let pair = Pair::of(&ours, &against);
-    table.compare("engine: enqueue one by one", pair, "jobs/s", Goal::AtLeast(0.95));
+    table.compare(
+        "engine: enqueue one by one",
+        pair,
+        "jobs/s",
+        Goal::AtLeast(0.95),
+    );
     Ok(())
 }
 
@@ -131,7 +144,9 @@ fn claim_and_complete(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let runtime = Runtime::new()?;
     let catalog = fixture::catalog()?;
     let dir = tempdir()?;
-    aside(format_args!("filling a queue with {large} jobs, and a bare table as well"));
+    aside(format_args!(
+        "filling a queue with {large} jobs, and a bare table as well"
+    ));
     let (large_queue, _) = fixture::queue(dir.path(), "large.db", large)?;
     let large_raw = filled(&dir.path().join("large-raw.db"), large)?;
     let mut measured: [Rounds; 3] = Default::default();
@@ -140,18 +155,33 @@ fn claim_and_complete(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
             let fresh = tempdir()?;
             let (queue, _) = fixture::queue(fresh.path(), "q.db", small)?;
             let raw = filled(&fresh.path().join("raw.db"), small)?;
-            rounds.small.push(runtime.block_on(work_off(&queue, &catalog, *workers, small))?);
+            rounds
+                .small
+                .push(runtime.block_on(work_off(&queue, &catalog, *workers, small))?);
             rounds.small_raw.push(raw_loop(&raw, small)?);
-            rounds.large.push(runtime.block_on(work_off(&large_queue, &catalog, *workers, small))?);
+            rounds.large.push(runtime.block_on(work_off(
+                &large_queue,
+                &catalog,
+                *workers,
+                small,
+            ))?);
             rounds.large_raw.push(raw_loop(&large_raw, small)?);
         }
     }
     for ((workers, goal), rounds) in WORKERS.iter().zip(&measured) {
         let what = format!("engine: claim and complete, {workers} at once");
-        let sides = [(&rounds.small, &rounds.small_raw, small), (&rounds.large, &rounds.large_raw, large)];
+        let sides = [
+            (&rounds.small, &rounds.small_raw, small),
+            (&rounds.large, &rounds.large_raw, large),
+        ];
         for (ours, against, rows) in sides {
             let pair = Pair::of(ours, against);
-            table.compare(format_args!("{what}, {rows} rows"), pair, "jobs/s", Goal::AtLeast(*goal));
+            table.compare(
+                format_args!("{what}, {rows} rows"),
+                pair,
+                "jobs/s",
+                Goal::AtLeast(*goal),
+            );
         }
         let pair = Pair::of(&rounds.large, &rounds.small);
         table.compare(
@@ -167,8 +197,11 @@ fn claim_and_complete(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
 fn filled(path: &Path, jobs: u64) -> anyhow::Result<RawQueue> {
     let raw = RawQueue::create(path)?;
     let mut failed = None;
-    let jobs =
-        (0..jobs).map_while(|number| fixture::raw_job(number).map_err(|error| failed = Some(error)).ok());
+    let jobs = (0..jobs).map_while(|number| {
+        fixture::raw_job(number)
+            .map_err(|error| failed = Some(error))
+            .ok()
+    });
     raw.enqueue_all(jobs, fixture::now().as_millisecond())?;
     failed.map_or(Ok(raw), Err)
 }
@@ -189,7 +222,9 @@ pub(crate) async fn work_off(
     jobs: u64,
 ) -> anyhow::Result<f64> {
     let pool_id = PoolId(format!("benches-{}", fixture::now().as_nanosecond()));
-    queue.join(pool_id.clone(), fixture::now(), fixture::now() + LEASE).await?;
+    queue
+        .join(pool_id.clone(), fixture::now(), fixture::now() + LEASE)
+        .await?;
     let began = Instant::now();
     let (mut unclaimed, mut done) = (usize::try_from(jobs)?, 0);
     let mut in_hand = Vec::new();
@@ -199,8 +234,15 @@ pub(crate) async fn work_off(
             unclaimed = 0;
         }
         let records = in_hand.drain(..).map(|lease| {
-            let outcome = Outcome::Rejected { reason: "the input was refused".into() };
-            queue.advance(lease, outcome, Some((PROVIDER, Gate::Open)), fixture::now())
+            let outcome = Outcome::Rejected {
+                reason: "the input was refused".into(),
+            };
+            queue.record_outcome(
+                lease,
+                outcome,
+                Some((PROVIDER, ProviderSignal::Healthy)),
+                fixture::now(),
+            )
         });
         let records = join_all(records);
         if unclaimed == 0 {
@@ -212,7 +254,10 @@ pub(crate) async fn work_off(
         let (recorded, claimed) = join(records, queue.claim(request)).await;
         recorded.into_iter().collect::<Result<Vec<_>, _>>()?;
         let claims = claimed?.claims;
-        anyhow::ensure!(!claims.is_empty(), "{unclaimed} jobs are left, and none can be claimed");
+        anyhow::ensure!(
+            !claims.is_empty(),
+            "{unclaimed} jobs are left, and none can be claimed"
+        );
         unclaimed -= claims.len();
         in_hand.extend(claims.into_iter().map(|claim| claim.lease));
     }
@@ -221,7 +266,10 @@ pub(crate) async fn work_off(
     Ok(rate)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far fewer jobs than an f64 counts")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "far fewer jobs than an f64 counts"
+)]
 fn per_second(jobs: u64, began: Instant) -> f64 {
     jobs as f64 / began.elapsed().as_secs_f64()
 }

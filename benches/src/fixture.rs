@@ -8,7 +8,7 @@ use overnight::catalog;
 use overnight::clock::{Clock, SystemClock};
 use overnight::domain::{Catalog, Input, Money, NewJob, PoolId, ProviderName};
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{ClaimRequest, NewBatch, ProviderLimits, Queue, Room};
+use overnight::queue::{Capacity, ClaimRequest, NewBatch, ProviderLimits, Queue};
 
 use crate::raw::RawJob;
 
@@ -39,7 +39,14 @@ fn job_for(provider: ProviderName, number: u64) -> anyhow::Result<NewJob> {
     });
     let input: Input = serde_json::from_value(input)?;
     let (providers, estimate) = (vec![provider], Money::from_micros(225_000));
-    Ok(NewJob::new(MODEL, format!("SKU-{number:07}"), number + 2, input, providers, estimate))
+    Ok(NewJob::new(
+        MODEL,
+        format!("SKU-{number:07}"),
+        number + 2,
+        input,
+        providers,
+        estimate,
+    ))
 }
 
 /// The same job for the bare table.
@@ -56,7 +63,12 @@ pub(crate) fn raw_job(number: u64) -> anyhow::Result<RawJob> {
 
 /// The one batch of a queue.
 pub(crate) fn batch(folder: &Path) -> NewBatch {
-    NewBatch { name: "benches".into(), model: MODEL.into(), folder: folder.to_owned(), budget: None }
+    NewBatch {
+        name: "benches".into(),
+        model: MODEL.into(),
+        folder: folder.to_owned(),
+        budget: None,
+    }
 }
 
 /// Loads jobs in one staging.
@@ -78,8 +90,11 @@ pub(crate) fn load_for(
     let mut staging = queue.stage(batch(folder))?;
     let mut numbers = numbers.peekable();
     while numbers.peek().is_some() {
-        let jobs: Vec<NewJob> =
-            numbers.by_ref().take(1000).map(|number| job_for(provider, number)).collect::<Result<_, _>>()?;
+        let jobs: Vec<NewJob> = numbers
+            .by_ref()
+            .take(1000)
+            .map(|number| job_for(provider, number))
+            .collect::<Result<_, _>>()?;
         staging.add(&jobs, now())?;
     }
     staging.commit(now())?;
@@ -95,13 +110,17 @@ pub(crate) fn queue(dir: &Path, name: &str, jobs: u64) -> anyhow::Result<(Sqlite
 }
 
 /// Asks for so many steps of any kind.
-pub(crate) fn claim_request(pool_id: &PoolId, catalog: &Arc<Catalog>, steps: usize) -> ClaimRequest {
+pub(crate) fn claim_request(
+    pool_id: &PoolId,
+    catalog: &Arc<Catalog>,
+    steps: usize,
+) -> ClaimRequest {
     ClaimRequest {
         pool_id: pool_id.clone(),
         now: now(),
         batch: None,
         budget: None,
-        room: Room::of(steps),
+        capacity: Capacity::uniform(steps),
         providers: vec![UNLIMITED],
         catalog: Arc::clone(catalog),
     }

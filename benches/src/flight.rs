@@ -34,7 +34,11 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let fill_s = 1.2 * typical_s;
     let dir = tempdir()?;
     let jobs = a_minute / 60.0 * (fill_s + window_s) * 1.5 + 1000.0;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some tens of thousands")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "some tens of thousands"
+    )]
     let (queue, path) = fixture::queue(dir.path(), "queue.db", jobs as u64)?;
     // Slots are what limits a night, not the rate; a little more than they need.
     let config = format!(
@@ -47,16 +51,39 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     command.arg(&path).stdout(Stdio::null());
     command.env("EACHLABS_API_KEY", "simulated-eachlabs-key");
     command.env("OVERNIGHT_EACHLABS_URL", served.base.as_str());
-    aside(format_args!("filling up with {in_flight} predictions takes {fill_s:.0} s"));
+    aside(format_args!(
+        "filling up with {in_flight} predictions takes {fill_s:.0} s"
+    ));
     let mut child = command.spawn()?;
-    let measured = watch(&child, &queue, Duration::from_secs_f64(fill_s), Duration::from_secs_f64(window_s));
+    let measured = watch(
+        &child,
+        &queue,
+        Duration::from_secs_f64(fill_s),
+        Duration::from_secs_f64(window_s),
+    );
     child.kill()?;
     child.wait()?;
-    let Window { cpu, peak_mb, in_flight: [first, last] } = measured?;
+    let Window {
+        cpu,
+        peak_mb,
+        in_flight: [first, last],
+    } = measured?;
     let what = format!("flight: {in_flight} predictions of {typical_s} s");
-    table.tell(format_args!("{what}: CPU of one core"), cpu * 100.0, "%", Goal::AtMost(10.0));
-    table.tell(format_args!("{what}: peak resident size"), peak_mb, "MB", Goal::AtMost(80.0));
-    table.note(format_args!("flight: {first} were in flight when the window began, {last} when it ended"));
+    table.tell(
+        format_args!("{what}: CPU of one core"),
+        cpu * 100.0,
+        "%",
+        Goal::AtMost(10.0),
+    );
+    table.tell(
+        format_args!("{what}: peak resident size"),
+        peak_mb,
+        "MB",
+        Goal::AtMost(80.0),
+    );
+    table.note(format_args!(
+        "flight: {first} were in flight when the window began, {last} when it ended"
+    ));
     Ok(())
 }
 
@@ -69,16 +96,29 @@ struct Window {
     in_flight: [u32; 2],
 }
 
-fn watch(child: &Child, queue: &SqliteQueue, fill: Duration, window: Duration) -> anyhow::Result<Window> {
+fn watch(
+    child: &Child,
+    queue: &SqliteQueue,
+    fill: Duration,
+    window: Duration,
+) -> anyhow::Result<Window> {
     let runtime = Runtime::new()?;
     let in_flight = || -> anyhow::Result<u32> {
         let status = runtime.block_on(queue.status(None))?;
-        Ok(status.providers.first().context("nothing was sent")?.in_flight)
+        Ok(status
+            .providers
+            .first()
+            .context("nothing was sent")?
+            .in_flight)
     };
     sleep(fill);
     let (first, before) = (in_flight()?, process::cpu_s(child)?);
     sleep(window);
     let used = process::cpu_s(child)? - before;
     let cpu = used / window.as_secs_f64();
-    Ok(Window { cpu, peak_mb: process::peak_mb(child)?, in_flight: [first, in_flight()?] })
+    Ok(Window {
+        cpu,
+        peak_mb: process::peak_mb(child)?,
+        in_flight: [first, in_flight()?],
+    })
 }

@@ -37,24 +37,44 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         };
         let (ours, against) = in_turn(scale.pick(2, 3), ours, || Ok(import(dir.path())?.seconds))?;
         let what = format!("load: {rows} rows, against `.import` (ratio of its time to ours)");
-        table.compare(what, Pair::inverted(&ours, &against), "s", Goal::AtLeast(1.3));
+        table.compare(
+            what,
+            Pair::inverted(&ours, &against),
+            "s",
+            Goal::AtLeast(1.3),
+        );
     } else {
         peaks.push(load(dir.path(), &[])?.peak_mb);
         table.note("load: there is no `sqlite3` here to `.import` with");
     }
     let check = load(dir.path(), &["--check"])?;
-    table.tell(format!("load: `--check` of {rows} rows"), check.seconds, "s", Goal::None);
+    table.tell(
+        format!("load: `--check` of {rows} rows"),
+        check.seconds,
+        "s",
+        Goal::None,
+    );
     table.tell(
         format!("load: `--check` of {rows} rows: peak resident size"),
         check.peak_mb,
         "MB",
         Goal::AtMost(64.0),
     );
-    table.tell(format!("load: {rows} rows: peak resident size"), median(&peaks), "MB", Goal::AtMost(64.0));
+    table.tell(
+        format!("load: {rows} rows: peak resident size"),
+        median(&peaks),
+        "MB",
+        Goal::AtMost(64.0),
+    );
     let fewer = rows / 10;
     write_manifest(&dir.path().join("rows.csv"), fewer)?;
     let small = load(dir.path(), &[])?;
-    table.tell(format!("load: {fewer} rows: peak resident size"), small.peak_mb, "MB", Goal::AtMost(64.0));
+    table.tell(
+        format!("load: {fewer} rows: peak resident size"),
+        small.peak_mb,
+        "MB",
+        Goal::AtMost(64.0),
+    );
     Ok(())
 }
 
@@ -77,13 +97,21 @@ pub(crate) fn write_manifest(path: &Path, rows: u64) -> anyhow::Result<()> {
 fn load(dir: &Path, more: &[&str]) -> anyhow::Result<Ran> {
     let fresh = tempdir()?;
     let mut command = program::overnight(dir, &["load", "rows.csv", "--model", MODEL, "--quiet"])?;
-    process::run(command.args(more).arg("--queue").arg(fresh.path().join("queue.db")))
+    process::run(
+        command
+            .args(more)
+            .arg("--queue")
+            .arg(fresh.path().join("queue.db")),
+    )
 }
 
 /// Imports `rows.csv` of a folder into a new file.
 fn import(dir: &Path) -> anyhow::Result<Ran> {
     let fresh = tempdir()?;
     let mut command = Command::new("sqlite3");
-    command.current_dir(dir).arg("-batch").arg(fresh.path().join("rows.db"));
+    command
+        .current_dir(dir)
+        .arg("-batch")
+        .arg(fresh.path().join("rows.db"));
     process::run(command.args([IMPORT, ".mode csv", ".import --skip 1 rows.csv rows"]))
 }

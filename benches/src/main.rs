@@ -9,8 +9,8 @@ mod engine;
 mod fixture;
 mod flight;
 mod load;
+mod makespan;
 mod measure;
-mod pace;
 mod peers;
 mod plot;
 mod process;
@@ -56,13 +56,34 @@ struct Section {
 }
 
 const SECTIONS: [Section; 7] = [
-    Section { name: "engine", measure: engine::measure },
-    Section { name: "peers", measure: peers::measure },
-    Section { name: "load", measure: load::measure },
-    Section { name: "drain", measure: drain::measure },
-    Section { name: "pace", measure: pace::measure },
-    Section { name: "restart", measure: restart::measure },
-    Section { name: "flight", measure: flight::measure },
+    Section {
+        name: "engine",
+        measure: engine::measure,
+    },
+    Section {
+        name: "peers",
+        measure: peers::measure,
+    },
+    Section {
+        name: "load",
+        measure: load::measure,
+    },
+    Section {
+        name: "drain",
+        measure: drain::measure,
+    },
+    Section {
+        name: "pace",
+        measure: makespan::measure,
+    },
+    Section {
+        name: "restart",
+        measure: restart::measure,
+    },
+    Section {
+        name: "flight",
+        measure: flight::measure,
+    },
 ];
 
 fn main() -> anyhow::Result<()> {
@@ -73,18 +94,27 @@ fn main() -> anyhow::Result<()> {
     if words.first().is_some_and(|word| word == engine::WORD) {
         return engine::alone(&words[1..]);
     }
-    let scale = if words.iter().any(|word| word == "--quick") { Scale::Quick } else { Scale::Full };
+    let scale = if words.iter().any(|word| word == "--quick") {
+        Scale::Quick
+    } else {
+        Scale::Full
+    };
     words.retain(|word| word != "--quick");
     for word in &words {
         if !SECTIONS.iter().any(|section| section.name == word) {
             let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
-            bail!("there is no section `{word}`\nhint: there are {}", names.join(", "));
+            bail!(
+                "there is no section `{word}`\nhint: there are {}",
+                names.join(", ")
+            );
         }
     }
     let mut table = Table::default();
-    let chosen = |section: &&Section| words.is_empty() || words.iter().any(|word| word == section.name);
+    let chosen =
+        |section: &&Section| words.is_empty() || words.iter().any(|word| word == section.name);
     let measured = SECTIONS.iter().filter(chosen).try_for_each(|section| {
-        (section.measure)(scale, &mut table).with_context(|| format!("cannot measure {}", section.name))
+        (section.measure)(scale, &mut table)
+            .with_context(|| format!("cannot measure {}", section.name))
     });
     // What was measured before something failed is worth as much.
     write!(std::io::stdout(), "{table}")?;

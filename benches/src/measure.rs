@@ -15,14 +15,30 @@ pub(crate) struct Pair {
 impl Pair {
     /// Puts rounds together: both lists have one figure a round.
     pub(crate) fn of(ours: &[f64], against: &[f64]) -> Self {
-        let ratios: Vec<f64> = ours.iter().zip(against).map(|(ours, against)| ours / against).collect();
-        Self { ours: median(ours), against: median(against), ratio: median(&ratios) }
+        let ratios: Vec<f64> = ours
+            .iter()
+            .zip(against)
+            .map(|(ours, against)| ours / against)
+            .collect();
+        Self {
+            ours: median(ours),
+            against: median(against),
+            ratio: median(&ratios),
+        }
     }
 
     /// The same with the ratio turned round, for times of which less is better.
     pub(crate) fn inverted(ours: &[f64], against: &[f64]) -> Self {
-        let Self { ours: against, against: ours, ratio } = Self::of(against, ours);
-        Self { ours, against, ratio }
+        let Self {
+            ours: against,
+            against: ours,
+            ratio,
+        } = Self::of(against, ours);
+        Self {
+            ours,
+            against,
+            ratio,
+        }
     }
 }
 
@@ -50,5 +66,9 @@ pub(crate) fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);
     let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+    if sorted.len() % 2 == 1 {
+        sorted[middle]
+    } else {
+        (sorted[middle - 1] + sorted[middle]) / 2.0
+    }
 }

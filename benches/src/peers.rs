@@ -45,7 +45,9 @@ impl Rates {
 pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let jobs = scale.pick(300, 2000);
     for name in PEERS {
-        let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name);
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("peers")
+            .join(name);
         match program::build(&package) {
             Ok(binary) => against(scale, table, name, &binary, jobs)?,
             Err(error) => table.note(format_args!("peers: {name} is left out: {error:#}")),
@@ -54,7 +56,13 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn against(scale: Scale, table: &mut Table, name: &str, binary: &PathBuf, jobs: u64) -> anyhow::Result<()> {
+fn against(
+    scale: Scale,
+    table: &mut Table,
+    name: &str,
+    binary: &PathBuf,
+    jobs: u64,
+) -> anyhow::Result<()> {
     let (mut ours, mut theirs, mut mode) = (Vec::new(), Vec::new(), String::new());
     for _ in 0..scale.pick(2, 3) {
         ours.push(our_rates(jobs)?);
@@ -69,16 +77,27 @@ fn against(scale: Scale, table: &mut Table, name: &str, binary: &PathBuf, jobs: 
         mode = settings;
     }
     let figures = |rounds: &[Rates], which: usize| {
-        rounds.iter().map(|rates| rates.named()[which].1).collect::<Vec<_>>()
+        rounds
+            .iter()
+            .map(|rates| rates.named()[which].1)
+            .collect::<Vec<_>>()
     };
     for (which, (what, _)) in ours[0].named().into_iter().enumerate() {
         let pair = Pair::of(&figures(&ours, which), &figures(&theirs, which));
-        table.compare(format_args!("peers: {name} ({mode}): {what}"), pair, "jobs/s", Goal::None);
+        table.compare(
+            format_args!("peers: {name} ({mode}): {what}"),
+            pair,
+            "jobs/s",
+            Goal::None,
+        );
     }
     Ok(())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "far fewer jobs than an f64 counts")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "far fewer jobs than an f64 counts"
+)]
 fn our_rates(jobs: u64) -> anyhow::Result<Rates> {
     aside("ours");
     let dir = tempdir()?;
@@ -94,21 +113,46 @@ fn our_rates(jobs: u64) -> anyhow::Result<Rates> {
         let (queue, _) = fixture::queue(dir.path(), "work.db", jobs)?;
         runtime.block_on(engine::work_off(&queue, &catalog, at_once, jobs))
     };
-    Ok(Rates { enqueue, work_1: work(1)?, work_10: work(10)? })
+    Ok(Rates {
+        enqueue,
+        work_1: work(1)?,
+        work_10: work(10)?,
+    })
 }
 
 fn their_rates(binary: &PathBuf, jobs: u64) -> anyhow::Result<(Rates, String)> {
     aside(binary.file_name().unwrap_or_default().display());
     let dir = tempdir()?;
     let mut command = Command::new(binary);
-    let output = command.arg(dir.path()).arg(jobs.to_string()).stderr(Stdio::inherit()).output()?;
+    let output = command
+        .arg(dir.path())
+        .arg(jobs.to_string())
+        .stderr(Stdio::inherit())
+        .output()?;
     ensure!(output.status.success(), "it ended with {}", output.status);
     let told: Value = serde_json::from_slice(&output.stdout).context("it said no JSON")?;
-    let rate = |name: &str| told[name].as_f64().with_context(|| format!("it did not say {name}"));
-    let rates = Rates { enqueue: rate("enqueue")?, work_1: rate("work_1")?, work_10: rate("work_10")? };
+    let rate = |name: &str| {
+        told[name]
+            .as_f64()
+            .with_context(|| format!("it did not say {name}"))
+    };
+    let rates = Rates {
+        enqueue: rate("enqueue")?,
+        work_1: rate("work_1")?,
+        work_10: rate("work_10")?,
+    };
     // A connection's `synchronous` is not in the file; the journal mode shows there only when it is WAL.
-    let file = Connection::open(told["file"].as_str().context("it did not say where its file is")?)?;
+    let file = Connection::open(
+        told["file"]
+            .as_str()
+            .context("it did not say where its file is")?,
+    )?;
     let journal: String = file.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-    let synchronous = told["synchronous"].as_str().context("it did not say its mode")?;
-    Ok((rates, format!("journal {journal}, synchronous {synchronous}")))
+    let synchronous = told["synchronous"]
+        .as_str()
+        .context("it did not say its mode")?;
+    Ok((
+        rates,
+        format!("journal {journal}, synchronous {synchronous}"),
+    ))
 }

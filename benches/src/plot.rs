@@ -12,7 +12,10 @@ pub(crate) struct Group {
 
 /// What each bar is, and its colour: one that the three can be told apart by without colour as well.
 const BARS: [(&str, &str); 3] = [
-    ("overnight, provider refuses what exceeds its slots", "#1f6f54"),
+    (
+        "overnight, provider refuses what exceeds its slots",
+        "#1f6f54",
+    ),
     ("overnight, provider lets it wait", "#7fc4a8"),
     ("ten threads that ask every 15 s", "#b9b9b9"),
 ];
@@ -25,7 +28,11 @@ const GROUP: f64 = 68.0;
 
 /// Draws bars that begin at the ideal: what is shown is what was lost.
 pub(crate) fn draw(groups: &[Group]) -> String {
-    let most = groups.iter().flat_map(|group| group.ratios).fold(1.0, f64::max) - 1.0;
+    let most = groups
+        .iter()
+        .flat_map(|group| group.ratios)
+        .fold(1.0, f64::max)
+        - 1.0;
     let scale = (WIDTH - LEFT - 70.0) / most.max(0.01);
     let height = TOP + GROUP * groups.len() as f64 + 12.0;
     let mut svg = format!(

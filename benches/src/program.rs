@@ -22,17 +22,35 @@ pub(crate) fn overnight(dir: &Path, args: &[&str]) -> anyhow::Result<Command> {
         }
     };
     let mut command = Command::new(binary);
-    command.current_dir(dir).args(args).env_clear().stdin(Stdio::null());
+    command
+        .current_dir(dir)
+        .args(args)
+        .env_clear()
+        .stdin(Stdio::null());
     Ok(command)
 }
 
 /// Builds a package's program for release, and tells where it is.
 pub(crate) fn build(package: &Path) -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--locked", "--bins", "--message-format", "json-render-diagnostics"]);
-    let output =
-        cargo.arg("--manifest-path").arg(package.join("Cargo.toml")).stderr(Stdio::inherit()).output()?;
-    ensure!(output.status.success(), "cannot build {}", package.display());
+    cargo.args([
+        "build",
+        "--release",
+        "--locked",
+        "--bins",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    let output = cargo
+        .arg("--manifest-path")
+        .arg(package.join("Cargo.toml"))
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(
+        output.status.success(),
+        "cannot build {}",
+        package.display()
+    );
     let messages = String::from_utf8(output.stdout)?;
     let mut executable = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;

@@ -59,13 +59,30 @@ impl RawQueue {
 
     /// Adds a row; a commit of its own unless in a transaction.
     pub(crate) fn enqueue(&self, job: &RawJob, now: i64) -> anyhow::Result<()> {
-        let RawJob { row_key, line, input, fingerprint, file_name } = job;
-        self.0.prepare_cached(INSERT)?.execute(params![row_key, line, input, fingerprint, file_name, now])?;
+        let RawJob {
+            row_key,
+            line,
+            input,
+            fingerprint,
+            file_name,
+        } = job;
+        self.0.prepare_cached(INSERT)?.execute(params![
+            row_key,
+            line,
+            input,
+            fingerprint,
+            file_name,
+            now
+        ])?;
         Ok(())
     }
 
     /// Adds rows in one transaction.
-    pub(crate) fn enqueue_all(&self, jobs: impl IntoIterator<Item = RawJob>, now: i64) -> anyhow::Result<()> {
+    pub(crate) fn enqueue_all(
+        &self,
+        jobs: impl IntoIterator<Item = RawJob>,
+        now: i64,
+    ) -> anyhow::Result<()> {
         let transaction = self.0.unchecked_transaction()?;
         for job in jobs {
             self.enqueue(&job, now)?;
@@ -75,8 +92,10 @@ impl RawQueue {
 
     /// Claims the first job that is due, and completes it: two commits.
     pub(crate) fn claim_and_complete(&self) -> anyhow::Result<()> {
-        let (id, _input): (i64, String) =
-            self.0.prepare_cached(CLAIM)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (id, _input): (i64, String) = self
+            .0
+            .prepare_cached(CLAIM)?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
         self.0.prepare_cached(COMPLETE)?.execute([id])?;
         Ok(())
     }

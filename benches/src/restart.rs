@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use overnight::domain::{Outcome, PoolId, Prediction};
+use overnight::domain::{Outcome, PoolId, PredictionHandle};
 use overnight::queue::Queue;
 use overnight::queue::sqlite::SqliteQueue;
 use tempfile::tempdir;
@@ -69,7 +69,12 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         status.push(process::run(command.arg(&copied))?);
     }
     let seconds: Vec<f64> = status.iter().map(|ran| ran.seconds).collect();
-    table.tell(format!("restart: {rows} rows: `status`"), median(&seconds), "s", Goal::AtMost(0.1));
+    table.tell(
+        format!("restart: {rows} rows: `status`"),
+        median(&seconds),
+        "s",
+        Goal::AtMost(0.1),
+    );
     Ok(())
 }
 
@@ -79,9 +84,15 @@ async fn leave_running(queue: &SqliteQueue) -> anyhow::Result<()> {
     queue.join(pool_id.clone(), now, now + LEASE).await?;
     let request = fixture::claim_request(&pool_id, &fixture::catalog()?, RUNNING);
     for (number, claim) in queue.claim(request).await?.claims.into_iter().enumerate() {
-        let prediction = Prediction::from_id(format!("prediction-{number}"));
-        let outcome = Outcome::Accepted { prediction, early_cost: None, due_at: now };
-        queue.advance(claim.lease, outcome, None, now).await?;
+        let prediction = PredictionHandle::from_id(format!("prediction-{number}"));
+        let outcome = Outcome::Accepted {
+            prediction,
+            early_cost: None,
+            due_at: now,
+        };
+        queue
+            .record_outcome(claim.lease, outcome, None, now)
+            .await?;
     }
     Ok(())
 }
@@ -105,7 +116,10 @@ fn first_call(dir: &Path, queue: &Path, provider: &TcpListener) -> anyhow::Resul
     let mut command: Command = program::overnight(dir, &["run", "--quiet", "--queue"])?;
     command.arg(queue).stdout(Stdio::null());
     command.env("EACHLABS_API_KEY", "simulated-eachlabs-key");
-    command.env("OVERNIGHT_EACHLABS_URL", format!("http://{}/v1", provider.local_addr()?));
+    command.env(
+        "OVERNIGHT_EACHLABS_URL",
+        format!("http://{}/v1", provider.local_addr()?),
+    );
     let began = Instant::now();
     let mut child = command.spawn()?;
     let mut stream = loop {
@@ -115,7 +129,10 @@ fn first_call(dir: &Path, queue: &Path, provider: &TcpListener) -> anyhow::Resul
             Err(error) => return Err(error.into()),
         }
         ensure!(child.try_wait()?.is_none(), "the run ended without a call");
-        ensure!(began.elapsed() < PATIENCE, "the run has not called in {PATIENCE:?}");
+        ensure!(
+            began.elapsed() < PATIENCE,
+            "the run has not called in {PATIENCE:?}"
+        );
     };
     stream.set_nonblocking(false)?;
     stream.read_exact(&mut [0])?;

@@ -24,11 +24,17 @@ impl Served {
     pub(crate) fn start(speed: f64, clip_bytes: usize) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args([WORD, &speed.to_string(), &clip_bytes.to_string()]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let stdout = child.stdout.take().context("the simulator has no output")?;
         let mut base = String::new();
         BufReader::new(stdout).read_line(&mut base)?;
-        Ok(Self { child, base: base.trim().parse()? })
+        Ok(Self {
+            child,
+            base: base.trim().parse()?,
+        })
     }
 }
 
@@ -42,13 +48,18 @@ impl Drop for Served {
 
 /// Serves until the standard input ends.
 pub(crate) fn serve(args: &[String]) -> anyhow::Result<()> {
-    let [speed, clip_bytes] = args else { anyhow::bail!("usage: {WORD} SPEED CLIP_BYTES") };
+    let [speed, clip_bytes] = args else {
+        anyhow::bail!("usage: {WORD} SPEED CLIP_BYTES")
+    };
     let options = SimulatorOptions {
         speed: speed.parse()?,
         clip_bytes: clip_bytes.parse()?,
         ..SimulatorOptions::default()
     }
-    .with_limits(Limits { creates_per_minute: u32::MAX, at_once: u32::MAX });
+    .with_limits(Limits {
+        creates_per_minute: u32::MAX,
+        at_once: u32::MAX,
+    });
     let runtime = Runtime::new()?;
     let simulator = runtime.block_on(Simulator::start(options))?;
     writeln!(std::io::stdout(), "{}", simulator.base_urls().eachlabs)?;

@@ -34,8 +34,19 @@ impl Table {
         };
         let verdict = verdict(pair.ratio, goal);
         // Close to nothing and close to one the third digit tells.
-        let digits = if pair.ratio < 0.1 || (0.9..1.2).contains(&pair.ratio) { 3 } else { 2 };
-        self.push([what.to_string(), ours, against, format!("{:.digits$}", pair.ratio), goal_text, verdict]);
+        let digits = if pair.ratio < 0.1 || (0.9..1.2).contains(&pair.ratio) {
+            3
+        } else {
+            2
+        };
+        self.push([
+            what.to_string(),
+            ours,
+            against,
+            format!("{:.digits$}", pair.ratio),
+            goal_text,
+            verdict,
+        ]);
     }
 
     /// Adds one figure, and its own goal.
@@ -47,7 +58,14 @@ impl Table {
         };
         let verdict = verdict(figure, goal);
         let (figure, empty) = (with_unit(figure, unit), String::new);
-        self.push([what.to_string(), figure, empty(), empty(), goal_text, verdict]);
+        self.push([
+            what.to_string(),
+            figure,
+            empty(),
+            empty(),
+            goal_text,
+            verdict,
+        ]);
     }
 
     /// Adds something to be known with the table.
@@ -73,7 +91,9 @@ impl Display for Table {
         if !self.notes.is_empty() {
             writeln!(f)?;
         }
-        self.notes.iter().try_for_each(|note| writeln!(f, "- {note}"))
+        self.notes
+            .iter()
+            .try_for_each(|note| writeln!(f, "- {note}"))
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
 
 use overnight::catalog;
-use overnight::domain::file_name::safe_stem;
+use overnight::domain::file_name::safe_file_stem;
 use overnight::domain::{Catalog, Model, Money, NewJob, ProviderName};
-use overnight::manifest::{self, Format, Layout, Problem, Rules, Sink};
+use overnight::manifest::{self, Layout, Problem, RowFormat, RowMapper, Sink};
 
-static CATALOG: LazyLock<Catalog> = LazyLock::new(|| catalog::load(&[]).expect("the built-in catalogue"));
+static CATALOG: LazyLock<Catalog> =
+    LazyLock::new(|| catalog::load(&[]).expect("the built-in catalogue"));
 
 /// Checks what becomes of a CSV file.
 pub fn csv(bytes: &[u8]) {
@@ -17,20 +18,24 @@ pub fn csv(bytes: &[u8]) {
         b'\n' => *at == 0 || bytes[at - 1] != b'\r',
         byte => **byte == b'\r',
     });
-    check(bytes, Format::CSV, ends.count() + 1);
+    check(bytes, RowFormat::CSV, ends.count() + 1);
 }
 
 /// Checks what becomes of a JSONL file.
 pub fn jsonl(bytes: &[u8]) {
-    check(bytes, Format::Jsonl, bytes.split(|byte| *byte == b'\n').count());
+    check(
+        bytes,
+        RowFormat::Jsonl,
+        bytes.split(|byte| *byte == b'\n').count(),
+    );
 }
 
-fn check(bytes: &[u8], format: Format, lines: usize) {
+fn check(bytes: &[u8], format: RowFormat, lines: usize) {
     let model = CATALOG.model("kling-v1-standard").expect("a model");
     let pair = |field: &str, text: &str| vec![(field.to_owned(), text.to_owned())];
     let providers = ProviderName::ALL.to_vec();
-    let plain = Rules::new(model, providers.clone(), Layout::default());
-    let mapped = Rules::new(
+    let plain = RowMapper::new(model, providers.clone(), Layout::default());
+    let mapped = RowMapper::new(
         model,
         providers,
         Layout {
@@ -40,10 +45,11 @@ fn check(bytes: &[u8], format: Format, lines: usize) {
             ..Layout::default()
         },
     );
-    for rules in [plain, mapped] {
+    for mapper in [plain, mapped] {
         let mut seen = Seen::default();
-        let rules = rules.expect("rules that make sense");
-        let rows = manifest::read(bytes, "m", format, &rules, &mut seen).expect("memory can be read");
+        let mapper = mapper.expect("rules that make sense");
+        let rows =
+            manifest::read(bytes, "m", format, &mapper, &mut seen).expect("memory can be read");
         seen.check(rows, lines.try_into().expect("a count"), model);
     }
 }
@@ -60,7 +66,10 @@ impl Sink for Seen {
         let mut wrong = Vec::new();
         for job in jobs {
             if let Some(line) = self.lines.get(&job.row_key) {
-                wrong.push((job.line, format!("`{}` is on line {line} already", job.row_key)));
+                wrong.push((
+                    job.line,
+                    format!("`{}` is on line {line} already", job.row_key),
+                ));
             } else {
                 self.lines.insert(job.row_key.clone(), job.line);
                 self.jobs.push(job);
@@ -79,7 +88,10 @@ impl Sink for Seen {
 impl Seen {
     fn check(&self, rows: u64, lines: u64, model: &Model) {
         for problem in &self.problems {
-            assert!((1..=lines).contains(&problem.line), "{problem}: there are {lines} lines");
+            assert!(
+                (1..=lines).contains(&problem.line),
+                "{problem}: there are {lines} lines"
+            );
             let told = problem.to_string();
             assert!(!told.chars().any(char::is_control), "{told:?}");
             assert!(told.chars().count() < 1_000, "{told}");
@@ -87,26 +99,51 @@ impl Seen {
         let wrong: HashSet<u64> = self.problems.iter().map(|problem| problem.line).collect();
         let mut last = 0;
         for job in &self.jobs {
-            assert!(last < job.line && job.line <= lines, "line {} after {last} of {lines}", job.line);
-            assert!(!wrong.contains(&job.line), "a job of line {}, which has a problem", job.line);
+            assert!(
+                last < job.line && job.line <= lines,
+                "line {} after {last} of {lines}",
+                job.line
+            );
+            assert!(
+                !wrong.contains(&job.line),
+                "a job of line {}, which has a problem",
+                job.line
+            );
             last = job.line;
             check_job(job, model);
         }
         // Every row is a job or a problem. A header with a problem leaves no rows.
         let told = u64::try_from(self.jobs.len() + wrong.len()).expect("a count");
-        assert!(if rows == 0 { self.jobs.is_empty() } else { rows == told });
+        assert!(if rows == 0 {
+            self.jobs.is_empty()
+        } else {
+            rows == told
+        });
     }
 }
 
 fn check_job(job: &NewJob, model: &Model) {
     let key = &job.row_key;
-    assert!(!key.is_empty() && key.trim() == key && key.chars().count() <= 200, "{key:?}");
+    assert!(
+        !key.is_empty() && key.trim() == key && key.chars().count() <= 200,
+        "{key:?}"
+    );
     assert!(!key.chars().any(char::is_control), "{key:?}");
-    let stem = safe_stem(key);
-    assert!(!stem.is_empty() && stem.len() <= 140 && !stem.starts_with(['.', '-', ' ']), "{stem:?}");
-    assert!(!stem.contains(['/', '\\', ':', '\0']) && !stem.ends_with(['.', ' ']), "{stem:?}");
+    let stem = safe_file_stem(key);
+    assert!(
+        !stem.is_empty() && stem.len() <= 140 && !stem.starts_with(['.', '-', ' ']),
+        "{stem:?}"
+    );
+    assert!(
+        !stem.contains(['/', '\\', ':', '\0']) && !stem.ends_with(['.', ' ']),
+        "{stem:?}"
+    );
     assert!(!job.providers.is_empty() && job.estimate > Money::ZERO);
-    assert!(job.input.0.keys().all(|name| model.field(name).is_some()), "{:?}", job.input);
+    assert!(
+        job.input.0.keys().all(|name| model.field(name).is_some()),
+        "{:?}",
+        job.input
+    );
     for field in &model.fields {
         match job.input.get(&field.name) {
             Some(value) => assert_eq!(field.shape.check(value), Ok(()), "{}", field.name),

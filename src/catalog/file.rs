@@ -10,7 +10,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 use toml::Spanned;
 
-use crate::domain::{Field, ImageForm, PriceRule, ProviderName, Route, Shape, Spelling};
+use crate::domain::{Field, ImageForm, PriceRule, ProviderName, Route, Shape, WireField};
 
 /// A model, or what a user's file says of a known one.
 #[derive(Deserialize)]
@@ -40,7 +40,7 @@ pub(super) fn in_file_order<T>(table: ByName<T>) -> Vec<(Spanned<String>, T)> {
 #[serde(deny_unknown_fields)]
 pub(super) struct FieldEntry {
     #[serde(rename = "type")]
-    kind: Kind,
+    kind: FieldKind,
     #[serde(default)]
     required: bool,
     default: Option<Value>,
@@ -57,7 +57,7 @@ pub(super) struct FieldEntry {
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Kind {
+enum FieldKind {
     Text,
     Integer,
     Number,
@@ -72,66 +72,96 @@ impl FieldEntry {
         let (required, help, default) = (self.required, self.help.clone(), self.default.clone());
         let shape = self.into_shape(name)?;
         if let Some(default) = &default {
-            shape.check(default).map_err(|problem| format!("the default of `{name}`: {problem}"))?;
+            shape
+                .check(default)
+                .map_err(|problem| format!("the default of `{name}`: {problem}"))?;
             // A row may write 5.0 for 5, and is corrected; the catalogue is not.
             if matches!(shape, Shape::Integer { .. }) && !default.is_i64() {
-                return Err(format!("the default of `{name}`: {default} is not written as a whole number"));
+                return Err(format!(
+                    "the default of `{name}`: {default} is not written as a whole number"
+                ));
             }
         }
-        Ok(Field { name: name.to_owned(), shape, required, default, help })
+        Ok(Field {
+            name: name.to_owned(),
+            shape,
+            required,
+            default,
+            help,
+        })
     }
 
     fn into_shape(self, name: &str) -> Result<Shape, String> {
         if let Some(key) = self.stray_key() {
-            return Err(format!("`{key}` says nothing of `{name}`, which is of another type"));
+            return Err(format!(
+                "`{key}` says nothing of `{name}`, which is of another type"
+            ));
         }
         Ok(match self.kind {
-            Kind::Text => {
+            FieldKind::Text => {
                 let choice = |value: &Value| value.as_str().map(str::to_owned);
-                Shape::Text { choices: read_choices(name, self.choices, "a text", choice)? }
+                Shape::Text {
+                    choices: read_choices(name, self.choices, "a text", choice)?,
+                }
             }
-            Kind::Integer => {
-                Shape::Integer { choices: read_choices(name, self.choices, "a whole number", Value::as_i64)? }
-            }
-            Kind::Number => {
+            FieldKind::Integer => Shape::Integer {
+                choices: read_choices(name, self.choices, "a whole number", Value::as_i64)?,
+            },
+            FieldKind::Number => {
                 if let (Some(min), Some(max)) = (self.min, self.max)
                     && min > max
                 {
                     return Err(format!("min of `{name}` is above max"));
                 }
-                Shape::Number { min: self.min, max: self.max }
+                Shape::Number {
+                    min: self.min,
+                    max: self.max,
+                }
             }
-            Kind::Image => Shape::Image,
-            Kind::List => {
-                let item =
-                    self.item.ok_or_else(|| format!("the list `{name}` does not say what its `item` is"))?;
+            FieldKind::Image => Shape::Image,
+            FieldKind::List => {
+                let item = self
+                    .item
+                    .ok_or_else(|| format!("the list `{name}` does not say what its `item` is"))?;
                 let item = item.into_shape(name)?;
-                let (min_items, max_items) =
-                    (self.min_items.unwrap_or(0), self.max_items.unwrap_or(usize::MAX));
+                let (min_items, max_items) = (
+                    self.min_items.unwrap_or(0),
+                    self.max_items.unwrap_or(usize::MAX),
+                );
                 if min_items > max_items {
                     return Err(format!("min_items of `{name}` is above max_items"));
                 }
-                Shape::List { item: Box::new(item), min_items, max_items }
+                Shape::List {
+                    item: Box::new(item),
+                    min_items,
+                    max_items,
+                }
             }
-            Kind::Object => {
+            FieldKind::Object => {
                 let fields = in_file_order(self.fields.unwrap_or_default()).into_iter();
                 let fields = fields.map(|(name, field)| field.into_field(name.as_ref()));
-                Shape::Object { fields: fields.collect::<Result<_, _>>()? }
+                Shape::Object {
+                    fields: fields.collect::<Result<_, _>>()?,
+                }
             }
         })
     }
 
     /// Finds a key that its type has no use for: whoever wrote it expects something of it.
     fn stray_key(&self) -> Option<&'static str> {
-        let (kind, list) = (self.kind, self.kind == Kind::List);
+        let (kind, list) = (self.kind, self.kind == FieldKind::List);
         [
-            ("choices", self.choices.is_some(), matches!(kind, Kind::Text | Kind::Integer)),
-            ("min", self.min.is_some(), kind == Kind::Number),
-            ("max", self.max.is_some(), kind == Kind::Number),
+            (
+                "choices",
+                self.choices.is_some(),
+                matches!(kind, FieldKind::Text | FieldKind::Integer),
+            ),
+            ("min", self.min.is_some(), kind == FieldKind::Number),
+            ("max", self.max.is_some(), kind == FieldKind::Number),
             ("item", self.item.is_some(), list),
             ("min_items", self.min_items.is_some(), list),
             ("max_items", self.max_items.is_some(), list),
-            ("fields", self.fields.is_some(), kind == Kind::Object),
+            ("fields", self.fields.is_some(), kind == FieldKind::Object),
         ]
         .into_iter()
         .find_map(|(key, is_there, is_of_use)| (is_there && !is_of_use).then_some(key))
@@ -145,7 +175,11 @@ fn read_choices<T>(
     read: impl Fn(&Value) -> Option<T>,
 ) -> Result<Vec<T>, String> {
     let wrong = |value: &Value| format!("the choice {value} of `{name}` is not {wanted}");
-    choices.iter().flatten().map(|value| read(value).ok_or_else(|| wrong(value))).collect()
+    choices
+        .iter()
+        .flatten()
+        .map(|value| read(value).ok_or_else(|| wrong(value)))
+        .collect()
 }
 
 /// One provider's way to run the model.
@@ -165,14 +199,17 @@ pub(super) struct RouteEntry {
 impl RouteEntry {
     /// Makes it a route.
     pub(super) fn into_route(self) -> Route {
-        let spellings = self.fields.into_iter().map(|(field, spelling)| (field.into_inner(), spelling.0));
+        let wire_fields = self
+            .fields
+            .into_iter()
+            .map(|(field, spelling)| (field.into_inner(), spelling.0));
         Route {
             provider: self.provider,
             wire_model: self.model,
             price: self.price.into_inner(),
             typical: self.typical_s,
             images: self.images,
-            spellings: spellings.collect(),
+            wire_fields: wire_fields.collect(),
         }
     }
 }
@@ -183,11 +220,13 @@ fn links_only() -> Vec<ImageForm> {
 
 fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let time = Duration::try_from_secs_f64(f64::deserialize(deserializer)?);
-    time.ok().filter(|time| !time.is_zero()).ok_or_else(|| Error::custom("must be more than 0 seconds"))
+    time.ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| Error::custom("must be more than 0 seconds"))
 }
 
 /// A provider's spelling of a field: its name, or a table with the name and how it is written.
-pub(super) struct SpellingEntry(pub(super) Spelling);
+pub(super) struct SpellingEntry(pub(super) WireField);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -219,13 +258,21 @@ impl<'de> Deserialize<'de> for SpellingEntry {
 
             fn visit_str<E: Error>(self, name: &str) -> Result<SpellingEntry, E> {
                 let name = name.to_owned();
-                Ok(SpellingEntry(Spelling { name, as_text: false, item: BTreeMap::new() }))
+                Ok(SpellingEntry(WireField {
+                    name,
+                    as_text: false,
+                    item: BTreeMap::new(),
+                }))
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SpellingEntry, A::Error> {
                 let full = FullSpelling::deserialize(MapAccessDeserializer::new(map))?;
                 let as_text = full.write_as.is_some();
-                Ok(SpellingEntry(Spelling { name: full.name, as_text, item: full.item }))
+                Ok(SpellingEntry(WireField {
+                    name: full.name,
+                    as_text,
+                    item: full.item,
+                }))
             }
         }
 

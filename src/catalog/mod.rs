@@ -19,8 +19,14 @@ use file::{ModelFile, in_file_order};
 
 /// The models that are built in.
 const BUILT_IN: [(&str, &str); 2] = [
-    ("kling-v1-standard.toml", include_str!("kling-v1-standard.toml")),
-    ("kling-v2.1-standard.toml", include_str!("kling-v2.1-standard.toml")),
+    (
+        "kling-v1-standard.toml",
+        include_str!("kling-v1-standard.toml"),
+    ),
+    (
+        "kling-v2.1-standard.toml",
+        include_str!("kling-v2.1-standard.toml"),
+    ),
 ];
 
 /// Reads the built-in models, then the user's files in order. The error is `file:line:column: what is wrong`.
@@ -31,7 +37,8 @@ pub fn load(files: &[PathBuf]) -> Result<Catalog, String> {
     }
     for path in files {
         let name = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read {name}: {error}"))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("cannot read {name}: {error}"))?;
         add(&mut catalog, &name, &text)?;
     }
     Ok(catalog)
@@ -45,7 +52,10 @@ fn add(catalog: &mut Catalog, name: &str, text: &str) -> Result<(), String> {
         format!("{name}:{line}:{column}: {problem}")
     };
     if entry.name.as_ref().is_empty() || entry.name.as_ref().contains(char::is_whitespace) {
-        return Err(wrong(entry.name.span(), "the model's name must be one word".into()));
+        return Err(wrong(
+            entry.name.span(),
+            "the model's name must be one word".into(),
+        ));
     }
     let mut own = Model {
         name: entry.name.as_ref().clone(),
@@ -54,7 +64,9 @@ fn add(catalog: &mut Catalog, name: &str, text: &str) -> Result<(), String> {
         routes: Vec::new(),
     };
     for (name, field) in in_file_order(entry.fields) {
-        let field = field.into_field(name.as_ref()).map_err(|problem| wrong(name.span(), problem))?;
+        let field = field
+            .into_field(name.as_ref())
+            .map_err(|problem| wrong(name.span(), problem))?;
         own.fields.push(field);
     }
     let mut spans = Vec::new();
@@ -62,32 +74,51 @@ fn add(catalog: &mut Catalog, name: &str, text: &str) -> Result<(), String> {
         let (span, route) = (route.span(), route.into_inner());
         let provider = route.provider;
         if own.route(provider).is_some() {
-            return Err(wrong(span, format!("the model has two routes on {provider}")));
+            return Err(wrong(
+                span,
+                format!("the model has two routes on {provider}"),
+            ));
         }
         if let Some(problem) = check::price_problem(route.price.as_ref()) {
-            return Err(wrong(route.price.span(), format!("the price on {provider}: {problem}")));
+            return Err(wrong(
+                route.price.span(),
+                format!("the price on {provider}: {problem}"),
+            ));
         }
         let fields: Vec<Spanned<String>> = route.fields.keys().cloned().collect();
         spans.push((provider, span, fields));
         own.routes.push(route.into_route());
     }
-    let known = catalog.models.iter().position(|model| model.name == own.name);
+    let known = catalog
+        .models
+        .iter()
+        .position(|model| model.name == own.name);
     let model = match known {
         Some(index) => merged(&catalog.models[index], own),
         None => own,
     };
     if model.routes.is_empty() {
-        return Err(wrong(entry.name.span(), "the model has no route: add [[routes]]".into()));
+        return Err(wrong(
+            entry.name.span(),
+            "the model has no route: add [[routes]]".into(),
+        ));
     }
     for route in &model.routes {
         if let Some((field, problem)) = check::route_problem(&model, route) {
             // A route of another file is at fault only for what this file says of the model.
-            let here = spans.iter().find(|(provider, ..)| *provider == route.provider);
+            let here = spans
+                .iter()
+                .find(|(provider, ..)| *provider == route.provider);
             let span = here.map_or(entry.name.span(), |(_, span, fields)| {
-                let name = fields.iter().find(|name| Some(name.as_ref().as_str()) == field);
+                let name = fields
+                    .iter()
+                    .find(|name| Some(name.as_ref().as_str()) == field);
                 name.map_or(span.clone(), Spanned::span)
             });
-            return Err(wrong(span, format!("the route on {} {problem}", route.provider)));
+            return Err(wrong(
+                span,
+                format!("the route on {} {problem}", route.provider),
+            ));
         }
     }
     match known {
@@ -104,13 +135,21 @@ fn merged(known: &Model, own: Model) -> Model {
         model.title = own.title;
     }
     for field in own.fields {
-        match model.fields.iter_mut().find(|known| known.name == field.name) {
+        match model
+            .fields
+            .iter_mut()
+            .find(|known| known.name == field.name)
+        {
             Some(known) => *known = field,
             None => model.fields.push(field),
         }
     }
     for route in own.routes {
-        match model.routes.iter_mut().find(|known| known.provider == route.provider) {
+        match model
+            .routes
+            .iter_mut()
+            .find(|known| known.provider == route.provider)
+        {
             Some(known) => *known = route,
             None => model.routes.push(route),
         }
@@ -122,7 +161,10 @@ fn merged(known: &Model, own: Model) -> Model {
 fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
 }
 
 #[cfg(test)]

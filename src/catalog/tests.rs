@@ -5,7 +5,11 @@ use serde_json::json;
 use super::*;
 use crate::domain::{Field, Input, Money, ProviderName, Shape};
 
-fn quote(model: &str, provider: ProviderName, input: serde_json::Value) -> (serde_json::Value, i64) {
+fn quote(
+    model: &str,
+    provider: ProviderName,
+    input: serde_json::Value,
+) -> (serde_json::Value, i64) {
     let input: Input = serde_json::from_value(input).unwrap();
     let quote = load(&[]).unwrap().quote(model, &input, provider).unwrap();
     (quote.request, quote.price.micros())
@@ -15,20 +19,37 @@ fn quote(model: &str, provider: ProviderName, input: serde_json::Value) -> (serd
 fn every_route_has_its_published_price() {
     let row = |duration| json!({"image": "https://example.com/a.png", "prompt": "x", "duration": duration});
     for (model, provider, five, ten) in [
-        ("kling-v1-standard", ProviderName::Eachlabs, 225_000, 450_000),
+        (
+            "kling-v1-standard",
+            ProviderName::Eachlabs,
+            225_000,
+            450_000,
+        ),
         ("kling-v1-standard", ProviderName::Fal, 225_000, 450_000),
         ("kling-v1-standard", ProviderName::Aimlapi, 236_250, 472_500),
-        ("kling-v2.1-standard", ProviderName::Eachlabs, 280_000, 560_000),
+        (
+            "kling-v2.1-standard",
+            ProviderName::Eachlabs,
+            280_000,
+            560_000,
+        ),
     ] {
-        assert_eq!(quote(model, provider, row(5)).1, five, "{model} on {provider}");
-        assert_eq!(quote(model, provider, row(10)).1, ten, "{model} on {provider}");
+        assert_eq!(
+            quote(model, provider, row(5)).1,
+            five,
+            "{model} on {provider}"
+        );
+        assert_eq!(
+            quote(model, provider, row(10)).1,
+            ten,
+            "{model} on {provider}"
+        );
     }
 }
 
 #[test]
 fn each_provider_gets_its_own_spelling() {
-    let masks =
-        json!([{"mask": "https://example.com/m.png", "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]);
+    let masks = json!([{"mask": "https://example.com/m.png", "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]);
     let row = json!({"image": "https://example.com/a.png", "prompt": "x", "duration": 10, "dynamic_masks": masks,
         "static_mask": "https://example.com/s.png"});
     assert_eq!(
@@ -54,29 +75,55 @@ fn each_provider_gets_its_own_spelling() {
 fn a_users_file_adds_a_model_or_replaces_a_route() {
     let mut catalog = load(&[]).unwrap();
     let route = "[[routes]]\nprovider = \"fal\"\nmodel = \"me/mine\"\nprice = { base = \"0.30\" }\ntypical_s = 9\n[routes.fields]\nimage = \"picture\"\nprompt = \"text\"\n";
-    add(&mut catalog, "mine.toml", &format!("name = \"kling-v1-standard\"\n{route}")).unwrap();
+    add(
+        &mut catalog,
+        "mine.toml",
+        &format!("name = \"kling-v1-standard\"\n{route}"),
+    )
+    .unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
-    assert_eq!(model.route(ProviderName::Fal).unwrap().wire_model, "me/mine");
+    assert_eq!(
+        model.route(ProviderName::Fal).unwrap().wire_model,
+        "me/mine"
+    );
     assert_eq!(model.routes.len(), 3);
-    let fields = "[fields.image]\ntype = \"image\"\nrequired = true\n[fields.prompt]\ntype = \"text\"\n";
-    add(&mut catalog, "mine.toml", &format!("name = \"mine\"\n{fields}{route}")).unwrap();
+    let fields =
+        "[fields.image]\ntype = \"image\"\nrequired = true\n[fields.prompt]\ntype = \"text\"\n";
+    add(
+        &mut catalog,
+        "mine.toml",
+        &format!("name = \"mine\"\n{fields}{route}"),
+    )
+    .unwrap();
     let model = catalog.model("mine").unwrap();
-    assert_eq!(model.price(&model.routes[0], &Input::default()), Money::from_micros(300_000));
+    assert_eq!(
+        model.price(&model.routes[0], &Input::default()),
+        Money::from_micros(300_000)
+    );
 }
 
 #[test]
 fn the_fields_of_a_model_keep_the_order_of_its_file() {
     let catalog = load(&[]).unwrap();
-    let names =
-        |fields: &[Field]| fields.iter().map(|field| field.name.clone()).collect::<Vec<_>>().join(" ");
+    let names = |fields: &[Field]| {
+        fields
+            .iter()
+            .map(|field| field.name.clone())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     let model = catalog.model("kling-v1-standard").unwrap();
     assert_eq!(
         names(&model.fields),
         "image prompt duration aspect_ratio negative_prompt cfg_scale tail_image static_mask dynamic_masks camera_control"
     );
-    let Shape::Object { fields } = &model.field("camera_control").unwrap().shape else { panic!("an object") };
+    let Shape::Object { fields } = &model.field("camera_control").unwrap().shape else {
+        panic!("an object")
+    };
     assert_eq!(names(fields), "type config");
-    let Shape::Object { fields } = &fields[1].shape else { panic!("an object") };
+    let Shape::Object { fields } = &fields[1].shape else {
+        panic!("an object")
+    };
     assert_eq!(names(fields), "horizontal vertical pan tilt roll zoom");
 }
 
@@ -84,14 +131,31 @@ fn the_fields_of_a_model_keep_the_order_of_its_file() {
 fn a_users_field_takes_the_place_of_the_known_one() {
     let mut catalog = load(&[]).unwrap();
     let field = "fields.duration = { type = \"integer\", choices = [5, 10, 15], default = 5 }\n";
-    add(&mut catalog, "mine.toml", &format!("name = \"kling-v1-standard\"\n{field}")).unwrap();
+    add(
+        &mut catalog,
+        "mine.toml",
+        &format!("name = \"kling-v1-standard\"\n{field}"),
+    )
+    .unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
     assert_eq!(model.fields[2].shape.check(&json!(15)), Ok(()));
     assert_eq!((model.fields.len(), model.routes.len()), (10, 3));
     let without_default = "fields.duration = { type = \"integer\" }\n";
-    let told = add(&mut catalog, "mine.toml", &format!("name = \"kling-v1-standard\"\n{without_default}"));
-    assert!(told.unwrap_err().starts_with("mine.toml:1:8: the route on eachlabs is priced by the second"));
-    assert_eq!(catalog.model("kling-v1-standard").unwrap().fields[2].shape.check(&json!(15)), Ok(()));
+    let told = add(
+        &mut catalog,
+        "mine.toml",
+        &format!("name = \"kling-v1-standard\"\n{without_default}"),
+    );
+    assert!(
+        told.unwrap_err()
+            .starts_with("mine.toml:1:8: the route on eachlabs is priced by the second")
+    );
+    assert_eq!(
+        catalog.model("kling-v1-standard").unwrap().fields[2]
+            .shape
+            .check(&json!(15)),
+        Ok(())
+    );
 }
 
 /// A good file of a user's own; each of its lines is one that a mistake can replace.
@@ -114,20 +178,45 @@ prompt = "text"
 #[test]
 fn a_bad_file_is_told_with_its_place() {
     assert_eq!(add(&mut Catalog::default(), "mine.toml", MINE), Ok(()));
-    let fields = "[fields.image]\ntype = \"image\"\nrequired = true\n[fields.prompt]\ntype = \"text\"\n";
+    let fields =
+        "[fields.image]\ntype = \"image\"\nrequired = true\n[fields.prompt]\ntype = \"text\"\n";
     for (line, instead, said) in [
-        ("name = ", "nam = ", "1:1: unknown key `nam`, did you mean `name`?"),
+        (
+            "name = ",
+            "nam = ",
+            "1:1: unknown key `nam`, did you mean `name`?",
+        ),
         ("name = \"mine\"\n", "", "1:1: missing field `name`"),
-        ("\"mine\"", "\"my model\"", "1:8: the model's name must be one word"),
-        ("[fields.image]", "[fields.image", "2:14: unclosed table, expected `]`"),
-        ("type = \"text\"", "typ = \"text\"", "6:1: unknown key `typ`, did you mean `type`?"),
-        ("\"text\"\n[", "\"txt\"\n[", "6:8: unknown name `txt`, did you mean `text`?"),
+        (
+            "\"mine\"",
+            "\"my model\"",
+            "1:8: the model's name must be one word",
+        ),
+        (
+            "[fields.image]",
+            "[fields.image",
+            "2:14: unclosed table, expected `]`",
+        ),
+        (
+            "type = \"text\"",
+            "typ = \"text\"",
+            "6:1: unknown key `typ`, did you mean `type`?",
+        ),
+        (
+            "\"text\"\n[",
+            "\"txt\"\n[",
+            "6:8: unknown name `txt`, did you mean `text`?",
+        ),
         (
             "type = \"text\"",
             "type = \"text\"\nmin = 1",
             "5:9: `min` says nothing of `prompt`, which is of another type",
         ),
-        ("\"text\"\n[", "\"text\"\ndefault = 3\n[", "5:9: the default of `prompt`: 3 is not text"),
+        (
+            "\"text\"\n[",
+            "\"text\"\ndefault = 3\n[",
+            "5:9: the default of `prompt`: 3 is not text",
+        ),
         (
             "\"text\"\n[",
             "\"integer\"\nchoices = [1]\ndefault = 2\n[",
@@ -143,14 +232,42 @@ fn a_bad_file_is_told_with_its_place() {
             "\"integer\"\nchoices = [\"a\"]\n[",
             "5:9: the choice \"a\" of `prompt` is not a whole number",
         ),
-        ("\"text\"\n[", "\"number\"\nmin = 2\nmax = 1\n[", "5:9: min of `prompt` is above max"),
-        ("\"text\"\n[", "\"list\"\n[", "5:9: the list `prompt` does not say what its `item` is"),
-        ("\"fal\"", "\"fall\"", "8:12: unknown name `fall`, did you mean `fal`?"),
-        ("\"me/mine\"", "\"\"", "7:1: the route on fal has no name for the model"),
-        ("price =", "pricee =", "10:1: unknown key `pricee`, did you mean `price`?"),
-        ("price = { base = \"0.30\" }\n", "", "7:1: missing field `price`"),
+        (
+            "\"text\"\n[",
+            "\"number\"\nmin = 2\nmax = 1\n[",
+            "5:9: min of `prompt` is above max",
+        ),
+        (
+            "\"text\"\n[",
+            "\"list\"\n[",
+            "5:9: the list `prompt` does not say what its `item` is",
+        ),
+        (
+            "\"fal\"",
+            "\"fall\"",
+            "8:12: unknown name `fall`, did you mean `fal`?",
+        ),
+        (
+            "\"me/mine\"",
+            "\"\"",
+            "7:1: the route on fal has no name for the model",
+        ),
+        (
+            "price =",
+            "pricee =",
+            "10:1: unknown key `pricee`, did you mean `price`?",
+        ),
+        (
+            "price = { base = \"0.30\" }\n",
+            "",
+            "7:1: missing field `price`",
+        ),
         ("\"0.30\"", "\"0\"", "10:9: the price on fal: is no price"),
-        ("\"0.30\"", "\"-0.30\"", "10:18: not an amount in dollars, write it like 12.50"),
+        (
+            "\"0.30\"",
+            "\"-0.30\"",
+            "10:18: not an amount in dollars, write it like 12.50",
+        ),
         (
             "base = \"0.30\"",
             "per_second = \"0.1\", base_seconds = 5",
@@ -173,15 +290,31 @@ fn a_bad_file_is_told_with_its_place() {
             "= 9\nimages = []",
             "7:1: the route on fal takes no form of image, and every row gives `image`",
         ),
-        ("prompt = ", "promt = ", "14:1: the route on fal spells `promt`, which is no field of the model"),
+        (
+            "prompt = ",
+            "promt = ",
+            "14:1: the route on fal spells `promt`, which is no field of the model",
+        ),
         (
             "image = \"image_url\"\n",
             "",
             "7:1: the route on fal does not spell `image`, which every row gives",
         ),
-        ("\"image_url\"", "\"text\"", "14:1: the route on fal spells both `image` and `prompt` as `text`"),
-        ("\"image_url\"", "\"\"", "13:1: the route on fal spells `image` as nothing"),
-        ("\"image_url\"", "{ nme = \"i\" }", "13:11: unknown key `nme`, did you mean `name`?"),
+        (
+            "\"image_url\"",
+            "\"text\"",
+            "14:1: the route on fal spells both `image` and `prompt` as `text`",
+        ),
+        (
+            "\"image_url\"",
+            "\"\"",
+            "13:1: the route on fal spells `image` as nothing",
+        ),
+        (
+            "\"image_url\"",
+            "{ nme = \"i\" }",
+            "13:11: unknown key `nme`, did you mean `name`?",
+        ),
         (
             "\"image_url\"",
             "{ name = \"i\", as = \"txt\" }",
@@ -197,8 +330,16 @@ fn a_bad_file_is_told_with_its_place() {
             "prompt = \"text\"\n[[routes]]\nprovider = \"fal\"\nmodel = \"m\"\nprice = { base = \"1\" }\ntypical_s = 1\nfields = {}\n",
             "15:1: the model has two routes on fal",
         ),
-        (fields, "", "8:1: the route on fal spells `image`, which is no field of the model"),
-        (&MINE[MINE.find("[[").unwrap()..], "", "1:8: the model has no route: add [[routes]]"),
+        (
+            fields,
+            "",
+            "8:1: the route on fal spells `image`, which is no field of the model",
+        ),
+        (
+            &MINE[MINE.find("[[").unwrap()..],
+            "",
+            "1:8: the model has no route: add [[routes]]",
+        ),
     ] {
         let text = MINE.replacen(line, instead, 1);
         assert_ne!(text, MINE, "{line}");

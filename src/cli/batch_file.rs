@@ -62,7 +62,10 @@ impl TryFrom<toml::Value> for Dollars {
     type Error = String;
 
     fn try_from(value: toml::Value) -> Result<Self, String> {
-        written(&value).parse().map(Self).map_err(|error| format!("budget: {error}"))
+        written(&value)
+            .parse()
+            .map(Self)
+            .map_err(|error| format!("budget: {error}"))
     }
 }
 
@@ -76,13 +79,18 @@ pub(super) fn opened(
         return Ok((args, out));
     }
     let [path] = args.files.as_slice() else {
-        return Err(Usage("a batch file stands alone: name it without further manifests".into()).into());
+        return Err(
+            Usage("a batch file stands alone: name it without further manifests".into()).into(),
+        );
     };
     let name = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| Usage(format!("cannot read {name}: {error}")))?;
+    let text =
+        fs::read_to_string(path).map_err(|error| Usage(format!("cannot read {name}: {error}")))?;
     let file: BatchFile = toml_file::read(&name, &text).map_err(Usage)?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let own_name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let own_name = path
+        .file_stem()
+        .map(|stem| stem.to_string_lossy().into_owned());
     let out = out.or_else(|| file.out.as_ref().map(|out| folder.join(out)));
     let args = laid_over(args, file, &folder, own_name);
     if args.files.is_empty() {
@@ -91,17 +99,29 @@ pub(super) fn opened(
     Ok((args, out))
 }
 
-fn laid_over(said: ManifestArgs, file: BatchFile, folder: &Path, own_name: Option<String>) -> ManifestArgs {
+fn laid_over(
+    said: ManifestArgs,
+    file: BatchFile,
+    folder: &Path,
+    own_name: Option<String>,
+) -> ManifestArgs {
     let paths = match file.manifest {
         Paths::One(path) => vec![path],
         Paths::Several(paths) => paths,
     };
     let first = |said: Vec<_>, other: Vec<_>| if said.is_empty() { other } else { said };
-    let set = file.set.into_iter().map(|(field, value)| (field, written(&value)));
+    let set = file
+        .set
+        .into_iter()
+        .map(|(field, value)| (field, written(&value)));
     ManifestArgs {
         files: paths.into_iter().map(|path| folder.join(path)).collect(),
         model: said.model.or(file.model),
-        via: if said.via.is_empty() { file.via } else { said.via },
+        via: if said.via.is_empty() {
+            file.via
+        } else {
+            said.via
+        },
         batch: said.batch.or(file.batch).or(own_name),
         map: together(said.map, file.map.into_iter()),
         set: together(said.set, set),
@@ -120,7 +140,9 @@ fn together(
     mut said: Vec<(String, String)>,
     file: impl Iterator<Item = (String, String)>,
 ) -> Vec<(String, String)> {
-    let more: Vec<_> = file.filter(|(field, _)| said.iter().all(|(known, _)| known != field)).collect();
+    let more: Vec<_> = file
+        .filter(|(field, _)| said.iter().all(|(known, _)| known != field))
+        .collect();
     said.extend(more);
     said
 }
@@ -144,16 +166,26 @@ mod tests {
 
     #[test]
     fn the_schema_for_editors_knows_every_key_and_no_other() {
-        let schema: Value = serde_json::from_str(include_str!("../../jobs/batch.schema.json")).unwrap();
+        let schema: Value =
+            serde_json::from_str(include_str!("../../jobs/batch.schema.json")).unwrap();
         let properties = schema["properties"].as_object().unwrap();
-        let mut known: Vec<&str> =
-            properties.keys().map(String::as_str).filter(|key| *key != "$schema").collect();
+        let mut known: Vec<&str> = properties
+            .keys()
+            .map(String::as_str)
+            .filter(|key| *key != "$schema")
+            .collect();
         known.sort_unstable();
-        let error = toml::from_str::<BatchFile>("no_such_key = 1").unwrap_err().to_string();
+        let error = toml::from_str::<BatchFile>("no_such_key = 1")
+            .unwrap_err()
+            .to_string();
         let mut keys: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
         keys.sort_unstable();
         assert_eq!(known, keys, "{error}");
-        assert!(properties.values().all(|property| property["description"].is_string()));
+        assert!(
+            properties
+                .values()
+                .all(|property| property["description"].is_string())
+        );
     }
 
     #[test]

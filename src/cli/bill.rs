@@ -34,9 +34,22 @@ fn contract(by: BillBy, lines: &[BillLine], total: &BillSums) -> anyhow::Result<
 }
 
 fn table(by: BillBy, lines: &[BillLine], total: &BillSums) -> Vec<Vec<String>> {
-    let head = [by.as_str(), "attempts", "refused", "estimate", "cost", "refunds", "reserved", "at risk"];
+    let head = [
+        by.as_str(),
+        "attempts",
+        "refused",
+        "estimate",
+        "cost",
+        "refunds",
+        "reserved",
+        "at risk",
+    ];
     let mut table = vec![head.map(String::from).to_vec()];
-    table.extend(lines.iter().map(|line| row(render::clipped(&line.name, 64), &line.sums)));
+    table.extend(
+        lines
+            .iter()
+            .map(|line| row(render::clipped(&line.name, 64), &line.sums)),
+    );
     table.push(row("total".into(), total));
     table
 }

@@ -7,11 +7,11 @@ use tokio::sync::watch;
 use crate::domain::{JobId, JobState};
 use crate::queue::{JobRecord, Queue};
 use crate::worker::StopSignal;
-use crate::worker::begun::First;
+use crate::worker::canary::Canary;
 
 use super::args::RunArgs;
-use super::ask::{Answer, ask, somebody_is_there};
 use super::progress::Progress;
+use super::prompt::{Answer, ask, somebody_is_there};
 use super::render;
 use super::verify::find;
 
@@ -20,7 +20,7 @@ const LONGEST_REASON: usize = 160;
 
 /// Shows the first clips, and says whether to go on.
 #[derive(Clone)]
-pub(super) struct Canary {
+pub(super) struct CanaryReview {
     queue: Arc<dyn Queue>,
     batch: Option<String>,
     yes: bool,
@@ -28,13 +28,26 @@ pub(super) struct Canary {
     stop: StopSignal,
 }
 
-impl Canary {
+impl CanaryReview {
     /// What shows them, and what tells the pool of them; `None` where nobody wants to see any.
-    pub(super) fn of(args: &RunArgs, queue: &Arc<dyn Queue>, stop: &StopSignal) -> Option<(Self, First)> {
+    pub(super) fn new(
+        args: &RunArgs,
+        queue: &Arc<dyn Queue>,
+        stop: &StopSignal,
+    ) -> Option<(Self, Canary)> {
         let jobs = args.canary?;
         let (answer, go_on) = watch::channel(None);
         let (queue, batch, stop) = (Arc::clone(queue), args.batch.clone(), stop.clone());
-        Some((Self { queue, batch, yes: args.yes, answer, stop }, First { jobs, go_on }))
+        Some((
+            Self {
+                queue,
+                batch,
+                yes: args.yes,
+                answer,
+                stop,
+            },
+            Canary { jobs, go_on },
+        ))
     }
 
     /// Shows the first clips, and gives the pool its answer. The pool is at work beside it: it keeps its leases.
@@ -60,8 +73,12 @@ impl Canary {
         first.sort_by_key(|job| job.job_id);
         show(&first)?;
         let status = self.queue.status(self.batch.clone()).await?;
-        let price = self.queue.waiting_price(self.batch.clone()).await?;
-        let waiting: u64 = status.batches.iter().map(|batch| batch.count(JobState::Queued)).sum();
+        let price = self.queue.queued_price(self.batch.clone()).await?;
+        let waiting: u64 = status
+            .batches
+            .iter()
+            .map(|batch| batch.count(JobState::Queued))
+            .sum();
         let rest = format!("{} wait, ${price:#} at most", render::count(waiting, "job"));
         let all_succeeded = first.iter().all(|job| job.state == JobState::Succeeded);
         if self.yes && all_succeeded {
@@ -77,16 +94,27 @@ impl Canary {
 }
 
 fn show(first: &[JobRecord]) -> anyhow::Result<()> {
-    let mut table = vec![["first", "state", "provider", "took", "cost", "clip"].map(String::from).to_vec()];
+    let mut table = vec![
+        ["first", "state", "provider", "took", "cost", "clip"]
+            .map(String::from)
+            .to_vec(),
+    ];
     for job in first {
-        let took =
-            job.submitted_at.zip(job.finished_at).map(|(from, until)| until.duration_since(from).as_secs());
+        let took = job
+            .submitted_at
+            .zip(job.finished_at)
+            .map(|(from, until)| until.duration_since(from).as_secs());
         let took = took.and_then(|seconds| u64::try_from(seconds).ok());
-        let reason = || job.error.as_deref().map(|error| render::clipped(error, LONGEST_REASON));
+        let reason = || {
+            job.error
+                .as_deref()
+                .map(|error| render::clipped(error, LONGEST_REASON))
+        };
         table.push(vec![
             render::clipped(&job.id, 32),
             job.state.to_string(),
-            job.provider.map_or("-".into(), |provider| provider.to_string()),
+            job.provider
+                .map_or("-".into(), |provider| provider.to_string()),
             took.map_or("-".into(), render::span),
             job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}")),
             job.output.clone().or_else(reason).unwrap_or_default(),

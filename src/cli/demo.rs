@@ -26,7 +26,8 @@ const CONFIG: &str = "[pace]\npoll_min_s = 0.2\nretry_base_s = 0.2\n\n[provider.
 
 /// Renders the sample.
 pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit> {
-    std::fs::create_dir_all(&args.dir).with_context(|| format!("cannot make {}", args.dir.display()))?;
+    std::fs::create_dir_all(&args.dir)
+        .with_context(|| format!("cannot make {}", args.dir.display()))?;
     // A demo begins anew each time; its folder holds nothing else.
     let queue = args.dir.join("demo.db");
     for end in ["", "-wal", "-shm"] {
@@ -34,33 +35,64 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
         path.push(end);
         let path = PathBuf::from(path);
         if path.exists() {
-            std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            std::fs::remove_file(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
     let (manifest, config) = (args.dir.join("mugs.csv"), args.dir.join("overnight.toml"));
-    std::fs::write(&manifest, MANIFEST).with_context(|| format!("cannot write {}", manifest.display()))?;
+    std::fs::write(&manifest, MANIFEST)
+        .with_context(|| format!("cannot write {}", manifest.display()))?;
     std::fs::write(&config, CONFIG)?;
 
     let faults = Faults::default().with(None, Fault::ServerError, 0.03);
-    let options = SimulatorOptions { speed: SPEED, faults, ..SimulatorOptions::default() };
+    let options = SimulatorOptions {
+        speed: SPEED,
+        faults,
+        ..SimulatorOptions::default()
+    };
     let simulator = Simulator::start(options).await?;
     render::note(format_args!(
         "three simulated providers on {}, {SPEED} times faster than in life",
         simulator.address()
     ));
 
-    let global = Global { queue: Some(queue), config: Some(config), ..global.clone() };
+    let global = Global {
+        queue: Some(queue),
+        config: Some(config),
+        ..global.clone()
+    };
     let manifest = ManifestArgs {
         files: vec![manifest],
         model: Some(MODEL.into()),
         batch: Some("mugs".into()),
         ..ManifestArgs::default()
     };
-    let load_args = LoadArgs { manifest, out: Some(args.dir.clone()), check: false };
-    load::load(&Global { quiet: true, ..global.clone() }, load_args).await?;
-    let environment = simulator.environment().map(|(name, value)| (name.to_owned(), value));
+    let load_args = LoadArgs {
+        manifest,
+        out: Some(args.dir.clone()),
+        check: false,
+    };
+    load::load(
+        &Global {
+            quiet: true,
+            ..global.clone()
+        },
+        load_args,
+    )
+    .await?;
+    let environment = simulator
+        .environment()
+        .map(|(name, value)| (name.to_owned(), value));
     let setup = Setup::with_environment(&global, environment.into())?;
-    let exit = run::run_with(&setup, &global, RunArgs { yes: true, ..RunArgs::default() }).await?;
+    let exit = run::run_with(
+        &setup,
+        &global,
+        RunArgs {
+            yes: true,
+            ..RunArgs::default()
+        },
+    )
+    .await?;
     tell(&setup, &simulator).await?;
     Ok(exit)
 }
@@ -68,12 +100,20 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
 async fn tell(setup: &Setup, simulator: &Simulator) -> anyhow::Result<()> {
     let queue = setup.queue()?;
     let status = queue.status(None).await?;
-    let mut table = vec![["id", "provider", "cost", "bytes", "clip"].map(String::from).to_vec()];
-    let filter = JobFilter { batch: None, state: Some(JobState::Succeeded) };
+    let mut table = vec![
+        ["id", "provider", "cost", "bytes", "clip"]
+            .map(String::from)
+            .to_vec(),
+    ];
+    let filter = JobFilter {
+        batch: None,
+        state: Some(JobState::Succeeded),
+    };
     for job in queue.jobs(filter, None, 1000).await? {
         table.push(vec![
             job.id,
-            job.provider.map_or("-".into(), |provider| provider.to_string()),
+            job.provider
+                .map_or("-".into(), |provider| provider.to_string()),
             job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}")),
             job.bytes.unwrap_or(0).to_string(),
             job.output.unwrap_or_default(),
@@ -81,12 +121,20 @@ async fn tell(setup: &Setup, simulator: &Simulator) -> anyhow::Result<()> {
     }
     render::table(&table)?;
     let ledger = simulator.ledger();
-    let spent: i64 = status.batches.iter().map(|batch| batch.spent.micros()).sum();
+    let spent: i64 = status
+        .batches
+        .iter()
+        .map(|batch| batch.spent.micros())
+        .sum();
     render::line(format_args!(
         "the providers took {} creates and billed ${:#}; our books say ${:#}: {}",
         ledger.entries.len(),
         crate::domain::Money::from_micros(ledger.charged()),
         crate::domain::Money::from_micros(spent),
-        if spent == ledger.charged() { "equal" } else { "NOT equal" },
+        if spent == ledger.charged() {
+            "equal"
+        } else {
+            "NOT equal"
+        },
     ))
 }

@@ -30,8 +30,17 @@ struct RouteSum {
 
 impl<'a> Estimate<'a> {
     pub(super) fn new(model: &'a Model, providers: &[ProviderName]) -> Self {
-        let sum = |provider: &ProviderName| RouteSum { provider: *provider, rows: 0, cost: Money::ZERO };
-        Self { model, rows: 0, routes: providers.iter().map(sum).collect(), examples: Vec::new() }
+        let sum = |provider: &ProviderName| RouteSum {
+            provider: *provider,
+            rows: 0,
+            cost: Money::ZERO,
+        };
+        Self {
+            model,
+            rows: 0,
+            routes: providers.iter().map(sum).collect(),
+            examples: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, job: &NewJob) {
@@ -41,7 +50,11 @@ impl<'a> Estimate<'a> {
         {
             self.examples.push((job.row_key.clone(), prompt.to_owned()));
         }
-        for sum in self.routes.iter_mut().filter(|sum| job.providers.contains(&sum.provider)) {
+        for sum in self
+            .routes
+            .iter_mut()
+            .filter(|sum| job.providers.contains(&sum.provider))
+        {
             if let Some(route) = self.model.route(sum.provider) {
                 sum.rows += 1;
                 sum.cost += self.model.price(route, &job.input);
@@ -51,8 +64,11 @@ impl<'a> Estimate<'a> {
 
     /// Prints a line a route, the time all of them together need, and some prompts as they will be sent.
     pub(super) fn tell(&self, setup: &Setup) -> anyhow::Result<()> {
-        let mut table =
-            vec![["route", "rows it can take", "price if all go there", "time"].map(String::from).to_vec()];
+        let mut table = vec![
+            ["route", "rows it can take", "price if all go there", "time"]
+                .map(String::from)
+                .to_vec(),
+        ];
         let (mut together, mut slowest) = (0.0, 0.0_f64);
         for sum in &self.routes {
             let typical_s = self.typical_s(setup, sum.provider);
@@ -67,22 +83,38 @@ impl<'a> Estimate<'a> {
         }
         render::table(&table)?;
         if self.routes.len() > 1 {
-            render::line(format_args!("all together: {}", time(self.rows, together, slowest)))?;
+            render::line(format_args!(
+                "all together: {}",
+                time(self.rows, together, slowest)
+            ))?;
         }
         if !self.examples.is_empty() {
-            let which = if self.rows > EXAMPLES as u64 { "the first prompts" } else { "prompts" };
+            let which = if self.rows > EXAMPLES as u64 {
+                "the first prompts"
+            } else {
+                "prompts"
+            };
             render::line(format_args!("{which}, as they will be sent:"))?;
         }
         for (row_key, prompt) in &self.examples {
-            let (row_key, prompt) = (render::clipped(row_key, 40), render::clipped(prompt, LONGEST_PROMPT));
+            let (row_key, prompt) = (
+                render::clipped(row_key, 40),
+                render::clipped(prompt, LONGEST_PROMPT),
+            );
             render::line(format_args!("  {row_key}: {prompt}"))?;
         }
         Ok(())
     }
 
     fn typical_s(&self, setup: &Setup, provider: ProviderName) -> f64 {
-        let configured = setup.config.provider.get(&provider).and_then(|settings| settings.typical_s);
-        configured.or_else(|| Some(self.model.route(provider)?.typical.as_secs_f64())).unwrap_or(0.0)
+        let configured = setup
+            .config
+            .provider
+            .get(&provider)
+            .and_then(|settings| settings.typical_s);
+        configured
+            .or_else(|| Some(self.model.route(provider)?.typical.as_secs_f64()))
+            .unwrap_or(0.0)
     }
 }
 
@@ -99,6 +131,11 @@ fn time(rows: u64, per_second: f64, typical_s: f64) -> String {
         return "-".into();
     }
     let rows = f64::from(u32::try_from(rows).unwrap_or(u32::MAX));
-    let seconds = (rows / per_second.max(f64::MIN_POSITIVE)).max(typical_s).ceil();
-    format!("about {}", render::span(format!("{seconds:.0}").parse().unwrap_or(u64::MAX)))
+    let seconds = (rows / per_second.max(f64::MIN_POSITIVE))
+        .max(typical_s)
+        .ceil();
+    format!(
+        "about {}",
+        render::span(format!("{seconds:.0}").parse().unwrap_or(u64::MAX))
+    )
 }

@@ -1,7 +1,7 @@
 //! The examples at the end of each command's `--help`: lines that can be typed as they stand. A test parses each.
 
 /// After the help of `overnight` itself.
-pub(super) const FIRST_NIGHT: &str = "\
+pub(super) const FIRST_RUN: &str = "\
 Exit codes: 0 all jobs succeeded · 1 could not go on · 2 usage or manifest error, nothing \
 loaded · 3 finished, but some jobs failed or are in doubt · 4 stopped at the budget · 130 interrupted, state saved
 

@@ -31,9 +31,16 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         let is_usage = error.chain().any(|cause| {
             cause.is::<Usage>()
-                || matches!(cause.downcast_ref(), Some(QueueError::NotFound(_) | QueueError::Conflict(_)))
+                || matches!(
+                    cause.downcast_ref(),
+                    Some(QueueError::NotFound(_) | QueueError::Conflict(_))
+                )
         });
-        if is_usage { Self::Usage } else { Self::CannotGoOn }
+        if is_usage {
+            Self::Usage
+        } else {
+            Self::CannotGoOn
+        }
     }
 }
 

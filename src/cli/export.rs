@@ -37,13 +37,21 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<
     let setup = Setup::of(global)?;
     let queue = setup.queue()?;
     let doubts = summary::doubts(&queue.status(args.batch.clone()).await?);
-    let filter = JobFilter { batch: args.batch, state: None };
+    let filter = JobFilter {
+        batch: args.batch,
+        state: None,
+    };
     match args.format {
-        ExportFormat::Jsonl => for_each_job(queue.as_ref(), filter, |job| render::json(&job)).await?,
+        ExportFormat::Jsonl => {
+            for_each_job(queue.as_ref(), filter, |job| render::json(&job)).await?
+        }
         ExportFormat::Csv => {
             let mut csv = csv::Writer::from_writer(io::stdout().lock());
             csv.write_record(COLUMNS)?;
-            for_each_job(queue.as_ref(), filter, |job| Ok(csv.write_record(cells(&job)?)?)).await?;
+            for_each_job(queue.as_ref(), filter, |job| {
+                Ok(csv.write_record(cells(&job)?)?)
+            })
+            .await?;
             csv.flush()?;
         }
     }

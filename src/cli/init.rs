@@ -17,7 +17,10 @@ const TEMPLATE: &str = include_str!("init.toml");
 
 /// Writes the config file.
 pub(super) fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
-    let path = global.config.as_deref().unwrap_or(Path::new(config::DEFAULT_FILE));
+    let path = global
+        .config
+        .as_deref()
+        .unwrap_or(Path::new(config::DEFAULT_FILE));
     let mut options = File::options();
     // Whether it is there is asked in the same call, so that no file is lost in between.
     if args.force {
@@ -28,12 +31,19 @@ pub(super) fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
     let mut file = match options.write(true).open(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let path = path.display();
-            return Err(Usage(format!("{path} is there already\nhint: --force overwrites it")).into());
+            return Err(Usage(format!(
+                "{path} is there already\nhint: --force overwrites it"
+            ))
+            .into());
         }
         opened => opened.with_context(|| format!("cannot write {}", path.display()))?,
     };
-    file.write_all(TEMPLATE.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-    render::note(format_args!("wrote {}: every line in it is a default", path.display()));
+    file.write_all(TEMPLATE.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    render::note(format_args!(
+        "wrote {}: every line in it is a default",
+        path.display()
+    ));
     render::note("next: overnight doctor");
     Ok(Exit::Success)
 }
@@ -45,7 +55,7 @@ mod tests {
     use crate::catalog;
     use crate::config::Config;
     use crate::domain::ProviderName;
-    use crate::worker::Pace;
+    use crate::worker::ProcessingTimes;
 
     use super::*;
 
@@ -56,8 +66,12 @@ mod tests {
         for line in TEMPLATE.lines() {
             if let Some(name) = line.strip_prefix('[').and_then(|line| line.split_once(']')) {
                 section = name.0.to_owned();
-            } else if let Some((key, _)) = line.strip_prefix("# ").and_then(|line| line.split_once(" = "))
-                && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            } else if let Some((key, _)) = line
+                .strip_prefix("# ")
+                .and_then(|line| line.split_once(" = "))
+                && key
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
             {
                 keys.push((section.clone(), key.to_owned(), line[2..].to_owned()));
             }
@@ -66,19 +80,34 @@ mod tests {
     }
 
     fn uncommented() -> String {
-        let lines: BTreeSet<String> = keys().into_iter().map(|(_, _, line)| format!("# {line}")).collect();
+        let lines: BTreeSet<String> = keys()
+            .into_iter()
+            .map(|(_, _, line)| format!("# {line}"))
+            .collect();
         TEMPLATE
             .lines()
-            .map(|line| if lines.contains(line) { &line[2..] } else { line })
+            .map(|line| {
+                if lines.contains(line) {
+                    &line[2..]
+                } else {
+                    line
+                }
+            })
             .collect::<Vec<_>>()
             .join("\n")
     }
 
     /// The keys a section knows, by the error about one it does not.
     fn known_keys(section: &str) -> BTreeSet<String> {
-        let text = if section.is_empty() { "qqqq = 1".into() } else { format!("[{section}]\nqqqq = 1") };
+        let text = if section.is_empty() {
+            "qqqq = 1".into()
+        } else {
+            format!("[{section}]\nqqqq = 1")
+        };
         let error = Config::read("t", &text).unwrap_err();
-        let (_, known) = error.split_once("known are ").unwrap_or_else(|| panic!("{error}"));
+        let (_, known) = error
+            .split_once("known are ")
+            .unwrap_or_else(|| panic!("{error}"));
         known.split(", ").map(str::to_owned).collect()
     }
 
@@ -93,10 +122,18 @@ mod tests {
         let config = Config::read("overnight.toml", &uncommented()).unwrap();
         assert_eq!(shown(&config), shown(&Config::default()));
         let catalog = catalog::load(&[]).unwrap();
-        let pace = Pace::default();
+        let pace = ProcessingTimes::default();
         for provider in ProviderName::ALL {
-            let route = catalog.models[0].routes.iter().find(|route| route.provider == provider).unwrap();
-            assert_eq!(config.durations(|set| set.typical_s)[&provider], route.typical, "{provider}");
+            let route = catalog.models[0]
+                .routes
+                .iter()
+                .find(|route| route.provider == provider)
+                .unwrap();
+            assert_eq!(
+                config.durations(|set| set.typical_s)[&provider],
+                route.typical,
+                "{provider}"
+            );
             let delay = config.durations(|set| set.history_delay_s)[&provider];
             assert_eq!(delay, pace.history_delay(provider), "{provider}");
         }
@@ -113,7 +150,11 @@ mod tests {
             let mut known = known_keys(section);
             known.remove("pace");
             known.remove("provider");
-            assert_eq!(sections[section].keys().cloned().collect::<BTreeSet<_>>(), known, "[{section}]");
+            assert_eq!(
+                sections[section].keys().cloned().collect::<BTreeSet<_>>(),
+                known,
+                "[{section}]"
+            );
         }
         for section in &providers {
             for key in known_keys(section) {
@@ -122,7 +163,8 @@ mod tests {
                 }
                 // What one provider leaves out another has, and the config refuses it here.
                 let elsewhere = providers.iter().find_map(|other| sections[other].get(&key));
-                let line = elsewhere.unwrap_or_else(|| panic!("no provider has `{key}` in the template"));
+                let line =
+                    elsewhere.unwrap_or_else(|| panic!("no provider has `{key}` in the template"));
                 let refused = Config::read("t", &format!("[{section}]\n{line}"));
                 assert!(refused.is_err(), "`{key}` is missing in [{section}]");
             }
@@ -132,12 +174,27 @@ mod tests {
     /// All that a config says, with the defaults filled in.
     fn shown(config: &Config) -> String {
         let providers = ProviderName::ALL.map(|provider| {
-            let (in_flight, rate) = (config.in_flight(provider), config.creates_per_minute(provider));
-            (config.base_url(provider), in_flight, rate)
+            let (in_flight, throughput) = (
+                config.in_flight(provider),
+                config.creates_per_minute(provider),
+            );
+            (config.base_url(provider), in_flight, throughput)
         });
-        let Config { queue, out, workers, catalog, pace, provider: _ } = config;
-        let (api, storage) = (config.fal_api_url(), config.fal_storage_url().map(String::from));
+        let Config {
+            queue,
+            out,
+            workers,
+            catalog,
+            pace,
+            provider: _,
+        } = config;
+        let (api, storage) = (
+            config.fal_api_url(),
+            config.fal_storage_url().map(String::from),
+        );
         let auth = config.eachlabs_auth();
-        format!("{queue:?} {out:?} {workers} {catalog:?} {pace:?} {providers:?} {api} {storage:?} {auth:?}")
+        format!(
+            "{queue:?} {out:?} {workers} {catalog:?} {pace:?} {providers:?} {api} {storage:?} {auth:?}"
+        )
     }
 }

@@ -16,7 +16,10 @@ pub(super) const PAGE: usize = 500;
 pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
     let queue = setup.queue()?;
-    let filter = JobFilter { batch: args.batch, state: args.state };
+    let filter = JobFilter {
+        batch: args.batch,
+        state: args.state,
+    };
     let mut listed = 0;
     for_each_job(queue.as_ref(), filter, |job| {
         listed += 1;
@@ -28,7 +31,11 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
             ));
         }
         let provider = job.provider.map_or("-", |provider| provider.as_str());
-        let cost = job.cost_usd.map_or(format!("~${:#}", job.estimate_usd), |cost| format!("${cost:#}"));
+        let cost = job
+            .cost_usd
+            .map_or(format!("~${:#}", job.estimate_usd), |cost| {
+                format!("${cost:#}")
+            });
         let what = job.error.or(job.output).unwrap_or_default();
         let id = render::clipped(&job.id, 24);
         render::line(format_args!(
@@ -57,7 +64,9 @@ pub(super) async fn for_each_job(
     let mut after = None;
     loop {
         let page = queue.jobs(filter.clone(), after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
         after = Some(last.job_id);
         for job in page {
             visit(job)?;
@@ -99,7 +108,10 @@ fn tell(fields: &Value, indent: &str) -> anyhow::Result<()> {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        render::line(format_args!("{indent}{key:<14} {}", render::clipped(&text, 2000)))?;
+        render::line(format_args!(
+            "{indent}{key:<14} {}",
+            render::clipped(&text, 2000)
+        ))?;
     }
     Ok(())
 }

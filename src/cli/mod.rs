@@ -2,14 +2,12 @@
 //! `setup` names the concrete adapters, and nothing else does.
 
 mod args;
-mod ask;
-mod bar;
 mod batch_file;
 mod bill;
 mod canary;
-mod consent;
+mod completions;
+mod confirm;
 mod ctl;
-mod decide;
 mod demo;
 mod doctor;
 mod estimate;
@@ -19,10 +17,12 @@ mod export;
 mod init;
 mod jobs;
 mod load;
-mod manual;
 mod models;
-mod outlook;
+mod operator;
 mod progress;
+mod progress_bar;
+mod prompt;
+mod rehearsal_summary;
 mod rehearse;
 mod render;
 mod report;
@@ -46,7 +46,10 @@ pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let shown = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let shown = matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            );
             // Whoever closed the pipe has read enough.
             let _ = error.print();
             return if shown { Exit::Success } else { Exit::Usage };
@@ -80,9 +83,9 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Ctl(args) => ctl::ctl(&global, args).await,
         Command::Jobs(args) => jobs::jobs(&global, args).await,
         Command::Show(args) => jobs::show(&global, args).await,
-        Command::Retry(args) => decide::retry(&global, args).await,
-        Command::Cancel(args) => decide::cancel(&global, args).await,
-        Command::Resolve(args) => decide::resolve(&global, args).await,
+        Command::Retry(args) => operator::retry(&global, args).await,
+        Command::Cancel(args) => operator::cancel(&global, args).await,
+        Command::Resolve(args) => operator::resolve(&global, args).await,
         Command::Verify(args) => verify::verify(&global, args).await,
         Command::Bill(args) => bill::bill(&global, args).await,
         Command::Report(args) => report::report(&global, args).await,
@@ -92,7 +95,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::demo(&global, args).await,
         Command::Init(args) => init::init(&global, args),
         Command::Doctor(args) => doctor::doctor(&global, args).await,
-        Command::Completions(args) => manual::completions(args),
-        Command::Man(args) => manual::man(args),
+        Command::Completions(args) => completions::completions(args),
+        Command::Man(args) => completions::man(args),
     }
 }

@@ -10,11 +10,11 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::domain::JobState;
-use crate::worker::Event;
+use crate::worker::PoolEvent;
 
 use super::args::Global;
 use super::render;
-use super::screen::{self, Snapshot, Viewer, foot};
+use super::screen::{self, Snapshot, SnapshotReader, live_region};
 
 const PIPED: Duration = Duration::from_secs(10);
 const UNTIL_IT_BEGINS: Duration = Duration::from_millis(100);
@@ -45,12 +45,14 @@ enum Shown {
 
 impl Progress {
     /// Begins to show.
-    pub(super) fn start(viewer: Viewer, global: &Global) -> Self {
+    pub(super) fn start(reader: SnapshotReader, global: &Global) -> Self {
         let term = Term::stderr();
         let shown = if global.quiet {
             Shown::Not
         } else if screen::is_shown_on(&term) {
-            Shown::Screen { color: render::is_colored(global.color, true) }
+            Shown::Screen {
+                color: render::is_colored(global.color, true),
+            }
         } else {
             Shown::Lines
         };
@@ -64,22 +66,26 @@ impl Progress {
             told: Arc::default(),
         };
         let shows = progress.clone();
-        let task = tokio::spawn(async move { shows.refresh(viewer).await });
+        let task = tokio::spawn(async move { shows.refresh(reader).await });
         *progress.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         progress
     }
 
-    async fn refresh(&self, viewer: Viewer) {
+    async fn refresh(&self, reader: SnapshotReader) {
         let mut told_last = String::new();
-        let beat = if matches!(self.shown, Shown::Screen { .. }) { screen::BEAT } else { PIPED };
+        let beat = if matches!(self.shown, Shown::Screen { .. }) {
+            screen::BEAT
+        } else {
+            PIPED
+        };
         loop {
             let mut pause = beat;
             // What cannot be read is told by the pool, which needs the queue more than this does.
             if self.shown != Shown::Not
                 && !self.is_held.load(Ordering::Relaxed)
-                && let Ok(snapshot) = viewer.look().await
+                && let Ok(snapshot) = reader.read().await
             {
-                if snapshot.status.works_since(snapshot.now).is_some() {
+                if snapshot.status.working_since(snapshot.now).is_some() {
                     self.show(&snapshot, &mut told_last);
                 } else {
                     // Its own pool is not there yet: this run would be told to begin.
@@ -98,51 +104,77 @@ impl Progress {
         match self.shown {
             Shown::Not => {}
             Shown::Screen { color } => {
-                foot::show(screen::screen(snapshot, screen::size_of(&Term::stderr()), color));
+                live_region::show(screen::screen(
+                    snapshot,
+                    screen::size_of(&Term::stderr()),
+                    color,
+                ));
             }
             Shown::Lines => {
-                let (steady, moving) = screen::plain(snapshot);
+                let (steady, in_progress) = screen::plain(snapshot);
                 if steady == *told_last {
                     return;
                 }
-                let between = if moving.is_empty() { "" } else { " · " };
-                render::note(format_args!("{steady}{between}{moving}"));
+                let between = if in_progress.is_empty() { "" } else { " · " };
+                render::note(format_args!("{steady}{between}{in_progress}"));
                 *told_last = steady;
             }
         }
     }
 
     /// Shows what happened, where it needs to be seen at once.
-    pub(super) fn saw(&self, event: Event) {
+    pub(super) fn saw(&self, event: PoolEvent) {
         let text = match event {
-            Event::Moved { row_key, state: JobState::Failed, reason, .. } => {
+            PoolEvent::Moved {
+                row_key,
+                state: JobState::Failed,
+                reason,
+                ..
+            } => {
                 format!("{row_key} failed: {}", reason.unwrap_or_default())
             }
-            Event::Moved { batch, row_key, state: JobState::InDoubt, reason: Some(reason) } => {
+            PoolEvent::Moved {
+                batch,
+                row_key,
+                state: JobState::InDoubt,
+                reason: Some(reason),
+            } => {
                 let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
                 // A search that fails again as it failed before is no news.
-                if told.insert((batch, row_key.clone()), reason.clone()).as_ref() == Some(&reason) {
+                if told
+                    .insert((batch, row_key.clone()), reason.clone())
+                    .as_ref()
+                    == Some(&reason)
+                {
                     return;
                 }
                 format!("{row_key} is in doubt: {reason}")
             }
-            Event::ProviderPaused { provider, reason } => format!("{provider} is paused: {reason}"),
-            Event::TookOver { jobs } => {
-                format!("took over {} of a run that ended early", render::count(jobs as u64, "step"))
+            PoolEvent::ProviderPaused { provider, reason } => {
+                format!("{provider} is paused: {reason}")
             }
-            Event::Stopping { steps } => {
+            PoolEvent::TookOver { jobs } => {
+                format!(
+                    "took over {} of a run that ended early",
+                    render::count(jobs as u64, "step")
+                )
+            }
+            PoolEvent::Stopping { steps } => {
                 let steps = render::count(steps as u64, "step");
                 format!("stopping: waiting for {steps} in hand; once more to leave at once")
             }
-            Event::UploadFailed { reason } => {
-                let mut told = self.told_uploads.lock().unwrap_or_else(PoisonError::into_inner);
+            PoolEvent::UploadFailed { reason } => {
+                let mut told = self
+                    .told_uploads
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 if !told.insert(reason.clone()) {
                     return;
                 }
                 format!("an image is not uploaded: {reason}")
             }
-            Event::Steered => return self.news.notify_one(),
-            Event::Moved { .. } | Event::FirstDone { .. } => return,
+            PoolEvent::SettingsChanged => return self.news.notify_one(),
+            PoolEvent::Moved { .. } | PoolEvent::CanaryReady { .. } => return,
         };
         if self.shown != Shown::Not {
             render::note(&text);
@@ -156,7 +188,7 @@ impl Progress {
     /// Takes away what is shown, until it is let go.
     pub(super) fn hold(&self) {
         self.is_held.store(true, Ordering::Relaxed);
-        foot::clear();
+        live_region::clear();
     }
 
     /// Shows again.
@@ -168,11 +200,15 @@ impl Progress {
     /// Ends it, and leaves the terminal clean.
     pub(super) async fn end(&self) {
         self.ended.notify_one();
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(task) = task {
             // The task only shows; that it failed is no reason to fail.
             let _ = task.await;
         }
-        foot::clear();
+        live_region::clear();
     }
 }

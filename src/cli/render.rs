@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::args::Color;
-use super::screen::foot;
+use super::screen::live_region;
 use super::width;
 
 pub(super) use super::width::clipped;
@@ -33,7 +33,7 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// Tells the person at the terminal something that is not data.
 pub(super) fn note(text: impl std::fmt::Display) {
     // A closed standard error is nobody to tell.
-    let _ = foot::Above.write_all(format!("{text}\n").as_bytes());
+    let _ = live_region::Above.write_all(format!("{text}\n").as_bytes());
 }
 
 /// Tells what failed: the error, its causes, and on a line of its own what to do.
@@ -48,13 +48,19 @@ pub(super) fn error(error: &anyhow::Error) {
 
 /// Takes a message and what it says to do about it apart.
 pub(super) fn apart(text: &str) -> (&str, Option<&str>) {
-    text.split_once("\nhint: ").map_or((text, None), |(what, hint)| (what, Some(hint)))
+    text.split_once("\nhint: ")
+        .map_or((text, None), |(what, hint)| (what, Some(hint)))
 }
 
 /// Tells whether an error is only that nobody reads on: `overnight jobs | head`.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let kind = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
-    let csv = error.chain().find_map(|cause| cause.downcast_ref::<csv::Error>());
+    let kind = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<io::Error>())
+        .map(io::Error::kind);
+    let csv = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<csv::Error>());
     let csv_kind = csv.and_then(|error| match error.kind() {
         csv::ErrorKind::Io(error) => Some(error.kind()),
         _ => None,
@@ -67,7 +73,11 @@ pub(super) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
-            rows.iter().filter_map(|row| row.get(column)).map(|cell| width::columns(cell)).max().unwrap_or(0)
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| width::columns(cell))
+                .max()
+                .unwrap_or(0)
         })
         .collect();
     for row in rows {
@@ -82,7 +92,11 @@ pub(super) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
 
 /// `1 job`, `2 jobs`.
 pub(super) fn count(number: u64, one: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+    if number == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{number} {one}s")
+    }
 }
 
 /// `4 min`, `2 h 10 min`.

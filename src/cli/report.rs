@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use uuid::Uuid;
 
-use crate::domain::file_name::safe_stem;
+use crate::domain::file_name::safe_file_stem;
 use crate::queue::{BillBy, JobFilter, Queue, Status};
 use crate::report::{Head, Page};
 
@@ -23,14 +23,26 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
     let queue = setup.queue()?;
     let status = queue.status(args.batch.clone()).await?;
     let now = setup.clock.now();
-    let night = Night { queue: queue.as_ref(), batch: args.batch, status, now };
-    let path = args.out.unwrap_or_else(|| default_path(night.batch.as_deref()));
+    let night = ReportWriter {
+        queue: queue.as_ref(),
+        batch: args.batch,
+        status,
+        now,
+    };
+    let path = args
+        .out
+        .unwrap_or_else(|| default_path(night.batch.as_deref()));
     if path == Path::new("-") {
         let here = std::env::current_dir().context("cannot tell which folder this is")?;
-        night.write(BufWriter::new(io::stdout().lock()), &here).await?;
+        night
+            .write(BufWriter::new(io::stdout().lock()), &here)
+            .await?;
         return Ok(Exit::Success);
     }
-    night.write_file(&path).await.with_context(|| format!("cannot write {}", path.display()))?;
+    night
+        .write_file(&path)
+        .await
+        .with_context(|| format!("cannot write {}", path.display()))?;
     if !global.quiet {
         render::note(format_args!("wrote {}", path.display()));
     }
@@ -38,18 +50,18 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
 }
 
 fn default_path(batch: Option<&str>) -> PathBuf {
-    format!("{}.html", batch.map_or("report".into(), safe_stem)).into()
+    format!("{}.html", batch.map_or("report".into(), safe_file_stem)).into()
 }
 
 /// What is told.
-struct Night<'a> {
+struct ReportWriter<'a> {
     queue: &'a dyn Queue,
     batch: Option<String>,
     status: Status,
     now: jiff::Timestamp,
 }
 
-impl Night<'_> {
+impl ReportWriter<'_> {
     /// Writes to a temporary name and renames, so that a browser never sees half a page, nor a failure costs the last one.
     async fn write_file(&self, path: &Path) -> anyhow::Result<()> {
         let path = std::path::absolute(path)?;
@@ -61,7 +73,9 @@ impl Night<'_> {
             .make_in(folder, |path| File::create_new(path))?;
         let (file, part) = part.into_parts();
         let file = self.write(BufWriter::new(file), folder).await?;
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        file.into_inner()
+            .map_err(io::IntoInnerError::into_error)?
+            .sync_all()?;
         part.persist(&path).map_err(|error| error.error)?;
         Ok(())
     }
@@ -72,9 +86,18 @@ impl Night<'_> {
             bills.push((by, self.queue.bill(by, self.batch.clone()).await?));
         }
         let nonce = Uuid::new_v4().simple().to_string();
-        let head = Head { folder, nonce: &nonce, now: self.now, status: &self.status, bills: &bills };
+        let head = Head {
+            folder,
+            nonce: &nonce,
+            now: self.now,
+            status: &self.status,
+            bills: &bills,
+        };
         let mut page = Page::begin(out, &head)?;
-        let filter = JobFilter { batch: self.batch.clone(), state: None };
+        let filter = JobFilter {
+            batch: self.batch.clone(),
+            state: None,
+        };
         for_each_job(self.queue, filter, |job| Ok(page.job(&job)?)).await?;
         Ok(page.end(&head)?)
     }

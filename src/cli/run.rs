@@ -6,17 +6,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::domain::{JobState, Money, ProviderName};
-use crate::queue::{Miscount, Standing, Status, Wall};
-use crate::worker::{Event, LOOK_AROUND, Pool, PoolError, PoolOptions, Rest, StopSignal, Tools};
+use crate::queue::{Backlog, BudgetLimit, CounterMismatch, Status};
+use crate::worker::{
+    MAINTENANCE_INTERVAL, Pool, PoolError, PoolEvent, PoolExit, PoolOptions, StepContext,
+    StopSignal,
+};
 
 use super::args::{Global, RunArgs};
-use super::ask::Answer;
-use super::canary::Canary;
+use super::canary::CanaryReview;
 use super::exit::Exit;
 use super::progress::Progress;
-use super::screen::Viewer;
+use super::prompt::Answer;
+use super::screen::SnapshotReader;
 use super::setup::Setup;
-use super::{consent, render, summary};
+use super::{confirm, render, summary};
 
 /// Works until nothing is left to do.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
@@ -25,7 +28,11 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> 
 }
 
 /// Works with a setup that is there already.
-pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
+pub(super) async fn run_with(
+    setup: &Setup,
+    global: &Global,
+    args: RunArgs,
+) -> anyhow::Result<Exit> {
     let queue = setup.queue()?;
     // An unknown batch is told before anything begins.
     let batches = queue.status(args.batch.clone()).await?.batches;
@@ -40,77 +47,95 @@ pub(super) async fn run_with(setup: &Setup, global: &Global, args: RunArgs) -> a
         workers: args.workers.map_or(setup.config.workers, usize::from),
         batch: args.batch.clone(),
         budget: args.budget,
-        first: None,
+        canary: None,
         watch: args.watch,
-        look_around: LOOK_AROUND,
-        limits: providers.keys().map(|provider| setup.limits(*provider)).collect(),
+        maintenance_interval: MAINTENANCE_INTERVAL,
+        limits: providers
+            .keys()
+            .map(|provider| setup.limits(*provider))
+            .collect(),
     };
-    for miscount in queue.recount().await? {
-        let Miscount { what, kept, counted } = miscount;
+    for miscount in queue.verify_counters().await? {
+        let CounterMismatch {
+            counter,
+            stored,
+            actual,
+        } = miscount;
         tracing::warn!(
-            what,
-            kept,
-            counted,
+            counter,
+            stored,
+            actual,
             "the queue's books did not agree with its rows, and were corrected"
         );
     }
     let stop = stop_on_signal()?;
-    let (canary, first) = Canary::of(&args, &queue, &stop).unzip();
-    let options = PoolOptions { first, ..options };
-    if consent::given(queue.as_ref(), &batches, &args, &stop).await? != Answer::Yes {
+    let (review, canary) = CanaryReview::new(&args, &queue, &stop).unzip();
+    let options = PoolOptions { canary, ..options };
+    if confirm::given(queue.as_ref(), &batches, &args, &stop).await? != Answer::Yes {
         render::note("nothing was begun");
         return Ok(Exit::Interrupted);
     }
-    let mut tools = setup.tools(Arc::clone(&queue), providers).await?;
-    tools.policy.attempts = args.attempts.unwrap_or(tools.policy.attempts);
-    let viewer = setup.viewer(Arc::clone(&queue), args.batch.clone(), args.budget);
-    let rest = work(global, viewer, tools, options, canary, stop).await?;
+    let mut context = setup.context(Arc::clone(&queue), providers).await?;
+    context.policy.attempts = args.attempts.unwrap_or(context.policy.attempts);
+    let reader = setup.reader(Arc::clone(&queue), args.batch.clone(), args.budget);
+    let exit = work(global, reader, context, options, review, stop).await?;
     let status = queue.status(args.batch.clone()).await?;
     summary::tell(&queue, &status, args.batch.as_deref()).await?;
-    Ok(judge(rest?, &status, &args, setup))
+    Ok(judge(exit?, &status, &args, setup))
 }
 
 /// Runs a pool, and shows how it gets on.
 pub(super) async fn work(
     global: &Global,
-    viewer: Viewer,
-    mut tools: Tools,
+    reader: SnapshotReader,
+    mut context: StepContext,
     options: PoolOptions,
-    canary: Option<Canary>,
+    review: Option<CanaryReview>,
     stop: StopSignal,
-) -> anyhow::Result<Result<Rest, PoolError>> {
-    tools.queue.unpause().await?;
-    let progress = Progress::start(viewer, global);
+) -> anyhow::Result<Result<PoolExit, PoolError>> {
+    context.queue.reopen_providers().await?;
+    let progress = Progress::start(reader, global);
     let seen = progress.clone();
-    tools.observer = Arc::new(move |event: Event| match (event, &canary) {
-        (Event::FirstDone { jobs }, Some(canary)) => canary.clone().show(jobs, seen.clone()),
+    context.observer = Arc::new(move |event: PoolEvent| match (event, &review) {
+        (PoolEvent::CanaryReady { jobs }, Some(review)) => review.clone().show(jobs, seen.clone()),
         (event, _) => seen.saw(event),
     });
-    let rest = Pool::run(Arc::new(tools), options, stop).await;
+    let exit = Pool::run(Arc::new(context), options, stop).await;
     progress.end().await;
-    Ok(rest)
+    Ok(exit)
 }
 
 /// Tells a person how the run ended, and the exit code that says the same.
-fn judge(rest: Rest, status: &Status, args: &RunArgs, setup: &Setup) -> Exit {
-    let again = args.batch.as_ref().map_or(String::new(), |batch| format!(" --batch {batch}"));
-    match rest {
-        Rest::Stopped => {
-            render::note(format_args!("interrupted; everything is saved. Go on with: overnight run{again}"));
+fn judge(exit: PoolExit, status: &Status, args: &RunArgs, setup: &Setup) -> Exit {
+    let again = args
+        .batch
+        .as_ref()
+        .map_or(String::new(), |batch| format!(" --batch {batch}"));
+    match exit {
+        PoolExit::Interrupted => {
+            render::note(format_args!(
+                "interrupted; everything is saved. Go on with: overnight run{again}"
+            ));
             return Exit::Interrupted;
         }
-        Rest::Done(standing) if standing.queued + standing.moving > 0 => {
-            return cannot_go_on(&standing, status, setup);
+        PoolExit::Drained(backlog) if backlog.queued + backlog.in_progress > 0 => {
+            return cannot_go_on(&backlog, status, setup);
         }
-        Rest::Done(_) => {}
-        Rest::Enough => render::note(format_args!("go on with: overnight run{again}")),
+        PoolExit::Drained(_) => {}
+        PoolExit::CanaryDeclined => render::note(format_args!("go on with: overnight run{again}")),
     }
-    let needs_a_human =
-        status.batches.iter().any(|batch| batch.count(JobState::Failed) + batch.count(JobState::InDoubt) > 0);
-    if needs_a_human { Exit::Incomplete } else { Exit::Success }
+    let needs_a_human = status
+        .batches
+        .iter()
+        .any(|batch| batch.count(JobState::Failed) + batch.count(JobState::InDoubt) > 0);
+    if needs_a_human {
+        Exit::Incomplete
+    } else {
+        Exit::Success
+    }
 }
 
-fn cannot_go_on(standing: &Standing, status: &Status, setup: &Setup) -> Exit {
+fn cannot_go_on(backlog: &Backlog, status: &Status, setup: &Setup) -> Exit {
     let mut paused = false;
     for provider in &status.providers {
         if let Some(reason) = &provider.paused {
@@ -118,35 +143,60 @@ fn cannot_go_on(standing: &Standing, status: &Status, setup: &Setup) -> Exit {
             render::note(format_args!("{} is paused: {reason}", provider.provider));
         }
     }
-    if !standing.walls.is_empty() {
-        standing.walls.iter().for_each(tell_wall);
+    if !backlog.exceeded_budgets.is_empty() {
+        backlog.exceeded_budgets.iter().for_each(tell_wall);
         return Exit::Budget;
     }
-    let missing =
-        || ProviderName::ALL.into_iter().filter(|name| std::env::var_os(name.key_variable()).is_none());
-    if let Some(job) = &standing.unroutable {
-        render::note(format_args!("the catalogue has no route any more for {job}"));
+    let missing = || {
+        ProviderName::ALL
+            .into_iter()
+            .filter(|name| std::env::var_os(name.key_variable()).is_none())
+    };
+    if let Some(job) = &backlog.unroutable {
+        render::note(format_args!(
+            "the catalogue has no route any more for {job}"
+        ));
     } else if !paused && missing().next().is_some() {
-        let variables = missing().map(ProviderName::key_variable).collect::<Vec<_>>().join(", ");
-        render::note(format_args!("they wait for a provider without a key\nhint: set {variables}"));
+        let variables = missing()
+            .map(ProviderName::key_variable)
+            .collect::<Vec<_>>()
+            .join(", ");
+        render::note(format_args!(
+            "they wait for a provider without a key\nhint: set {variables}"
+        ));
     }
-    let waiting = render::count(standing.queued + standing.moving, "job");
-    render::note(format_args!("could not go on: {waiting} wait in {}", setup.config.queue.display()));
+    let waiting = render::count(backlog.queued + backlog.in_progress, "job");
+    render::note(format_args!(
+        "could not go on: {waiting} wait in {}",
+        setup.config.queue.display()
+    ));
     Exit::CannotGoOn
 }
 
-fn tell_wall(wall: &Wall) {
-    let Wall { batch, budget, spent, reserved, queued } = wall;
+fn tell_wall(wall: &BudgetLimit) {
+    let BudgetLimit {
+        batch,
+        budget,
+        spent,
+        reserved,
+        queued,
+    } = wall;
     // What was billed beyond its estimate, or before the budget was lowered, leaves nothing.
     let left = (*budget - *spent - *reserved).max(Money::ZERO);
     let (stopped, remedy) = match batch {
-        None => ("stopped at the budget".into(), "overnight run --budget USD".into()),
+        None => (
+            "stopped at the budget".into(),
+            "overnight run --budget USD".into(),
+        ),
         Some(batch) => (
             format!("{batch} stopped at its budget"),
             format!("overnight load FILE… --batch {batch} --budget USD"),
         ),
     };
-    let (waiting, verb) = (render::count(*queued, "job"), if *queued == 1 { "waits" } else { "wait" });
+    let (waiting, verb) = (
+        render::count(*queued, "job"),
+        if *queued == 1 { "waits" } else { "wait" },
+    );
     render::note(format_args!(
         "{stopped} of ${budget:#}: ${spent:#} spent, ${reserved:#} reserved, ${left:#} left; {waiting} {verb}\n\
          hint: raise it with `{remedy}`"

@@ -15,8 +15,8 @@ use crate::catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, EachlabsAuth};
 use crate::domain::{Catalog, Money, ProviderName};
-use crate::image::Disk;
-use crate::output::{Fetcher, LocalStore, OutputStore};
+use crate::image::LocalImages;
+use crate::output::{Downloader, LocalStore, OutputStore};
 use crate::provider::aimlapi::Aimlapi;
 use crate::provider::eachlabs::Eachlabs;
 use crate::provider::fal::Fal;
@@ -24,13 +24,13 @@ use crate::provider::http::Auth;
 use crate::provider::{ApiKey, Provider};
 use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{ProviderLimits, Queue};
-use crate::worker::pace::{Kind, MEASURED};
-use crate::worker::{Pace, Tools};
+use crate::worker::processing_times::{MAX_SAMPLES, RouteKey};
+use crate::worker::{ProcessingTimes, StepContext};
 
 use super::args::{Cli, Global, LogFormat};
 use super::exit::Usage;
 use super::render;
-use super::screen::{Viewer, foot};
+use super::screen::{SnapshotReader, live_region};
 
 /// Starts the logs, on standard error.
 pub(super) fn start_logs(cli: &Cli) {
@@ -42,12 +42,16 @@ pub(super) fn start_logs(cli: &Cli) {
     };
     let filter = EnvFilter::try_from_env("OVERNIGHT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let color = render::is_colored(cli.global.color, std::io::stderr().is_terminal());
-    let logs = tracing_subscriber::fmt::layer().with_writer(|| foot::Above).with_ansi(color);
+    let logs = tracing_subscriber::fmt::layer()
+        .with_writer(|| live_region::Above)
+        .with_ansi(color);
     let logs = match cli.global.log_format {
         LogFormat::Text => logs.with_target(false).boxed(),
         LogFormat::Json => logs.json().boxed(),
     };
-    tracing_subscriber::registry().with(logs.with_filter(filter.and(filter_fn(may_be_logged)))).init();
+    tracing_subscriber::registry()
+        .with(logs.with_filter(filter.and(filter_fn(may_be_logged))))
+        .init();
 }
 
 /// What the libraries below tell of each request (addresses, frames, headers) is theirs to choose, and changes with any
@@ -69,8 +73,9 @@ impl Setup {
     /// Reads the config and the catalogue; flags lie over both.
     pub(super) fn of(global: &Global) -> anyhow::Result<Self> {
         // Values that are not text are left out, and then missed by name.
-        let own = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let own = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
         Self::with_environment(global, own.collect())
     }
 
@@ -79,13 +84,20 @@ impl Setup {
         global: &Global,
         environment: BTreeMap<String, String>,
     ) -> anyhow::Result<Self> {
-        let config = Config::load(global.config.as_deref(), |name| environment.get(name).cloned());
+        let config = Config::load(global.config.as_deref(), |name| {
+            environment.get(name).cloned()
+        });
         let mut config = config.map_err(Usage)?;
         if let Some(queue) = &global.queue {
             config.queue.clone_from(queue);
         }
         let catalog = catalog::load(&config.catalog).map_err(Usage)?;
-        Ok(Self { config, catalog: Arc::new(catalog), clock: Arc::new(SystemClock), environment })
+        Ok(Self {
+            config,
+            catalog: Arc::new(catalog),
+            clock: Arc::new(SystemClock),
+            environment,
+        })
     }
 
     /// Opens the queue that is there.
@@ -95,7 +107,7 @@ impl Setup {
 
     /// Opens the queue that is there to look at: of an older version it stays.
     pub(super) fn queue_to_look_at(&self) -> anyhow::Result<Arc<dyn Queue>> {
-        Ok(Arc::new(SqliteQueue::open_to_look(&self.config.queue)?))
+        Ok(Arc::new(SqliteQueue::open_read_only(&self.config.queue)?))
     }
 
     /// Opens the queue, or makes it.
@@ -120,19 +132,28 @@ impl Setup {
 
     /// Tells whether a provider's key is set.
     pub(super) fn has_key(&self, provider: ProviderName) -> bool {
-        self.environment.get(provider.key_variable()).is_some_and(|text| !text.is_empty())
+        self.environment
+            .get(provider.key_variable())
+            .is_some_and(|text| !text.is_empty())
     }
 
     /// The providers whose keys are set.
     pub(super) fn providers(&self) -> anyhow::Result<BTreeMap<ProviderName, Arc<dyn Provider>>> {
         let of = |name| Ok(self.provider(name)?.map(|provider| (name, provider)));
-        ProviderName::ALL.into_iter().filter_map(|name| of(name).transpose()).collect()
+        ProviderName::ALL
+            .into_iter()
+            .filter_map(|name| of(name).transpose())
+            .collect()
     }
 
     /// A provider, if its key is set.
     pub(super) fn provider(&self, name: ProviderName) -> anyhow::Result<Option<Arc<dyn Provider>>> {
         let variable = name.key_variable();
-        let Some(text) = self.environment.get(variable).filter(|text| !text.is_empty()) else {
+        let Some(text) = self
+            .environment
+            .get(variable)
+            .filter(|text| !text.is_empty())
+        else {
             return Ok(None);
         };
         let key = ApiKey::new(text).map_err(|error| Usage(format!("{variable} {error}")))?;
@@ -167,14 +188,22 @@ impl Setup {
     }
 
     /// Looks at a queue, for whoever watches.
-    pub(super) fn viewer(
+    pub(super) fn reader(
         &self,
         queue: Arc<dyn Queue>,
         batch: Option<String>,
         budget: Option<Money>,
-    ) -> Viewer {
-        let limits = ProviderName::ALL.into_iter().map(|name| (name, self.config.in_flight(name)));
-        Viewer { queue, clock: Arc::clone(&self.clock), batch, budget, limits: limits.collect() }
+    ) -> SnapshotReader {
+        let limits = ProviderName::ALL
+            .into_iter()
+            .map(|name| (name, self.config.in_flight(name)));
+        SnapshotReader {
+            queue,
+            clock: Arc::clone(&self.clock),
+            batch,
+            budget,
+            limits: limits.collect(),
+        }
     }
 
     /// Where clips are kept.
@@ -183,43 +212,56 @@ impl Setup {
     }
 
     /// What a pool works with; nobody watches it yet.
-    pub(super) async fn tools(
+    pub(super) async fn context(
         &self,
         queue: Arc<dyn Queue>,
         providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
-    ) -> anyhow::Result<Tools> {
-        let pace = self.pace();
-        self.learn(&pace, queue.as_ref()).await?;
-        Ok(Tools {
+    ) -> anyhow::Result<StepContext> {
+        let processing_times = self.processing_times();
+        self.learn(&processing_times, queue.as_ref()).await?;
+        Ok(StepContext {
             queue,
             providers,
             output: self.output(),
-            clips: Arc::new(Fetcher::new().context("cannot set up downloads")?),
-            images: Arc::new(Disk),
+            clips: Arc::new(Downloader::new().context("cannot set up downloads")?),
+            images: Arc::new(LocalImages),
             catalog: Arc::clone(&self.catalog),
             clock: Arc::clone(&self.clock),
             policy: self.config.retry_policy(),
-            pace,
+            processing_times,
             observer: Arc::new(|_| ()),
         })
     }
 
     /// When to look, as it is configured.
-    pub(super) fn pace(&self) -> Pace {
-        let mut pace = Pace::default();
-        pace.poll_min = std::time::Duration::from_secs_f64(self.config.pace.poll_min_s);
-        pace.typical = self.config.durations(|settings| settings.typical_s);
-        pace.history_delay = self.config.durations(|settings| settings.history_delay_s);
-        pace
+    pub(super) fn processing_times(&self) -> ProcessingTimes {
+        let mut processing_times = ProcessingTimes::default();
+        processing_times.poll_min = std::time::Duration::from_secs_f64(self.config.pace.poll_min_s);
+        processing_times.typical = self.config.durations(|settings| settings.typical_s);
+        processing_times.history_delay = self.config.durations(|settings| settings.history_delay_s);
+        processing_times
     }
 
     /// Lets a pace learn what a queue has measured.
-    pub(super) async fn learn(&self, pace: &Pace, queue: &dyn Queue) -> anyhow::Result<()> {
+    pub(super) async fn learn(
+        &self,
+        processing_times: &ProcessingTimes,
+        queue: &dyn Queue,
+    ) -> anyhow::Result<()> {
         for route in self.catalog.models.iter().flat_map(|model| &model.routes) {
             let (provider, wire_model) = (route.provider, route.wire_model.clone());
-            let times = queue.processing_times(provider, wire_model.clone(), 4 * MEASURED).await?;
+            let times = queue
+                .processing_times(provider, wire_model.clone(), 4 * MAX_SAMPLES)
+                .await?;
             for (clip_s, took) in times.into_iter().rev() {
-                pace.learn(Kind { provider, wire_model: wire_model.clone(), clip_s }, took);
+                processing_times.learn(
+                    RouteKey {
+                        provider,
+                        wire_model: wire_model.clone(),
+                        clip_s,
+                    },
+                    took,
+                );
             }
         }
         Ok(())

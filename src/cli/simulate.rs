@@ -11,8 +11,9 @@ use super::render;
 /// Serves until it is interrupted.
 pub(super) async fn simulate(args: SimulateArgs) -> anyhow::Result<Exit> {
     let port = args.port;
-    let simulator =
-        Simulator::start(options(&args)).await.with_context(|| format!("cannot listen on port {port}"))?;
+    let simulator = Simulator::start(options(&args))
+        .await
+        .with_context(|| format!("cannot listen on port {port}"))?;
     render::note("point overnight here with these variables, then `overnight run`:");
     for (name, value) in simulator.environment() {
         render::line(format_args!("export {name}={value}"))?;
@@ -42,7 +43,11 @@ fn options(args: &SimulateArgs) -> SimulatorOptions {
         no_balance: args.no_balance,
         ..SimulatorOptions::default()
     };
-    for limits in [&mut options.eachlabs, &mut options.aimlapi, &mut options.fal] {
+    for limits in [
+        &mut options.eachlabs,
+        &mut options.aimlapi,
+        &mut options.fal,
+    ] {
         *limits = Limits {
             creates_per_minute: args.creates_per_minute.unwrap_or(limits.creates_per_minute),
             at_once: args.at_once.unwrap_or(limits.at_once),

@@ -19,16 +19,16 @@ const PIPED: Duration = Duration::from_secs(1);
 /// Tells how the queue stands, once or until interrupted.
 pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
-    let viewer = setup.viewer(setup.queue()?, args.batch, None);
+    let reader = setup.reader(setup.queue()?, args.batch, None);
     if args.watch && !args.json && screen::is_shown_on(&Term::stdout()) {
         let mut shown = OnOutput::new(render::is_colored(global.color, true));
         loop {
-            shown.show(&viewer.look().await?)?;
+            shown.show(&reader.read().await?)?;
             tokio::time::sleep(screen::BEAT).await;
         }
     }
     loop {
-        tell(&viewer.look().await?, args.json)?;
+        tell(&reader.read().await?, args.json)?;
         if !args.watch {
             return Ok(Exit::Success);
         }
@@ -37,7 +37,12 @@ pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
 }
 
 fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
-    let Snapshot { status, now, limits, .. } = snapshot;
+    let Snapshot {
+        status,
+        now,
+        limits,
+        ..
+    } = snapshot;
     if as_json {
         return render::json(&contract(snapshot));
     }
@@ -45,21 +50,34 @@ fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
         return render::line("the queue is empty; `overnight load` fills it");
     }
     let mut table = vec![Vec::from(
-        ["batch", "done", "queued", "working", "in doubt", "failed", "spent", "reserved", "budget", "left"]
-            .map(String::from),
+        [
+            "batch", "done", "queued", "working", "in doubt", "failed", "spent", "reserved",
+            "budget", "left",
+        ]
+        .map(String::from),
     )];
     for batch in &status.batches {
-        let working = [JobState::Submitting, JobState::Running, JobState::Downloading];
+        let working = [
+            JobState::Submitting,
+            JobState::Running,
+            JobState::Downloading,
+        ];
         table.push(vec![
             render::clipped(&batch.batch, 24),
             format!("{}/{}", batch.count(JobState::Succeeded), batch.total()),
             batch.count(JobState::Queued).to_string(),
-            working.into_iter().map(|state| batch.count(state)).sum::<u64>().to_string(),
+            working
+                .into_iter()
+                .map(|state| batch.count(state))
+                .sum::<u64>()
+                .to_string(),
             batch.count(JobState::InDoubt).to_string(),
             batch.count(JobState::Failed).to_string(),
             format!("${:#}", batch.spent),
             format!("${:#}", batch.reserved),
-            batch.budget.map_or("-".into(), |budget| format!("${budget:#}")),
+            batch
+                .budget
+                .map_or("-".into(), |budget| format!("${budget:#}")),
             snapshot.eta_s(batch).map_or("-".into(), render::span),
         ]);
     }
@@ -69,7 +87,8 @@ fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
     }
     for provider in &status.providers {
         let limit = limits.get(&provider.provider).copied().unwrap_or(0);
-        let gate = screen::obstacle(provider, *now).map_or(String::new(), |obstacle| format!(", {obstacle}"));
+        let gate = screen::hold_reason(provider, *now)
+            .map_or(String::new(), |hold_reason| format!(", {hold_reason}"));
         render::line(format_args!(
             "{}: {} of {limit} slots in use{gate}",
             provider.provider, provider.in_flight
@@ -81,11 +100,18 @@ fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
 /// The stable form other programs read.
 fn contract(snapshot: &Snapshot) -> Value {
     let Snapshot { status, limits, .. } = snapshot;
-    let batches: Vec<Value> = status.batches.iter().map(|batch| batch_contract(snapshot, batch)).collect();
+    let batches: Vec<Value> = status
+        .batches
+        .iter()
+        .map(|batch| batch_contract(snapshot, batch))
+        .collect();
     let providers: Vec<Value> = ProviderName::ALL
         .into_iter()
         .map(|name| {
-            let known = status.providers.iter().find(|provider| provider.provider == name);
+            let known = status
+                .providers
+                .iter()
+                .find(|provider| provider.provider == name);
             json!({
                 "provider": name,
                 "in_flight": known.map_or(0, |provider| provider.in_flight),
@@ -98,8 +124,10 @@ fn contract(snapshot: &Snapshot) -> Value {
 }
 
 fn batch_contract(snapshot: &Snapshot, batch: &BatchStatus) -> Value {
-    let jobs: Map<String, Value> =
-        JobState::ALL.into_iter().map(|state| (state.to_string(), json!(batch.count(state)))).collect();
+    let jobs: Map<String, Value> = JobState::ALL
+        .into_iter()
+        .map(|state| (state.to_string(), json!(batch.count(state))))
+        .collect();
     json!({
         "batch": batch.batch,
         "jobs": jobs,

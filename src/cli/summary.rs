@@ -12,7 +12,11 @@ const MOST_LISTED: usize = 10;
 
 /// Says how many jobs are in doubt, what they may have cost, and what a person can do; `None` where none is.
 pub(super) fn doubts(status: &Status) -> Option<String> {
-    let jobs: u64 = status.batches.iter().map(|batch| batch.count(JobState::InDoubt)).sum();
+    let jobs: u64 = status
+        .batches
+        .iter()
+        .map(|batch| batch.count(JobState::InDoubt))
+        .sum();
     let at_risk: Money = status.batches.iter().map(|batch| batch.at_risk).sum();
     let jobs = (jobs > 0).then(|| render::count(jobs, "job"))?;
     let remedy = "`overnight resolve JOB --adopt ID`, `--resubmit` or `--fail`";
@@ -20,7 +24,11 @@ pub(super) fn doubts(status: &Status) -> Option<String> {
 }
 
 /// Tells how the batches stand.
-pub(super) async fn tell(queue: &Arc<dyn Queue>, status: &Status, batch: Option<&str>) -> anyhow::Result<()> {
+pub(super) async fn tell(
+    queue: &Arc<dyn Queue>,
+    status: &Status,
+    batch: Option<&str>,
+) -> anyhow::Result<()> {
     for state in [JobState::InDoubt, JobState::Failed] {
         let jobs: u64 = status.batches.iter().map(|batch| batch.count(state)).sum();
         if jobs == 0 {
@@ -32,7 +40,10 @@ pub(super) async fn tell(queue: &Arc<dyn Queue>, status: &Status, batch: Option<
                 render::count(jobs, "job")
             )
         }))?;
-        let filter = JobFilter { batch: batch.map(str::to_owned), state: Some(state) };
+        let filter = JobFilter {
+            batch: batch.map(str::to_owned),
+            state: Some(state),
+        };
         for job in queue.jobs(filter, None, MOST_LISTED).await? {
             let risk = if job.at_risk.micros() > 0 {
                 format!(" (${:#} at risk)", job.at_risk)
@@ -40,7 +51,11 @@ pub(super) async fn tell(queue: &Arc<dyn Queue>, status: &Status, batch: Option<
                 String::new()
             };
             let error = job.error.unwrap_or_else(|| "no reason is known".into());
-            render::line(format_args!("  {}{risk}: {}", job.id, render::clipped(&error, 160)))?;
+            render::line(format_args!(
+                "  {}{risk}: {}",
+                job.id,
+                render::clipped(&error, 160)
+            ))?;
         }
         if jobs > MOST_LISTED as u64 {
             render::line(format_args!(

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::domain::{JobId, JobState, SavedFile};
 use crate::output::OutputStore;
 use crate::queue::{JobFilter, JobRecord, ProviderLimits, Queue};
-use crate::worker::{LOOK_AROUND, PoolOptions, StopSignal};
+use crate::worker::{MAINTENANCE_INTERVAL, PoolOptions, StopSignal};
 
 use super::args::{Global, VerifyArgs};
 use super::exit::Exit;
@@ -47,19 +47,29 @@ async fn check(
     output: &dyn OutputStore,
     batch: Option<&str>,
 ) -> anyhow::Result<(u64, Vec<JobId>)> {
-    let filter = JobFilter { batch: batch.map(str::to_owned), state: Some(JobState::Succeeded) };
+    let filter = JobFilter {
+        batch: batch.map(str::to_owned),
+        state: Some(JobState::Succeeded),
+    };
     let (mut checked, mut lost, mut after) = (0, Vec::new(), None);
     loop {
         let page = queue.jobs(filter.clone(), after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok((checked, lost)) };
+        let Some(last) = page.last() else {
+            return Ok((checked, lost));
+        };
         after = Some(last.job_id);
         for job in page {
             // A success without these does not get into the queue.
-            let (Some(path), Some(bytes), Some(sha256)) = (job.output, job.bytes, job.sha256) else {
+            let (Some(path), Some(bytes), Some(sha256)) = (job.output, job.bytes, job.sha256)
+            else {
                 continue;
             };
             checked += 1;
-            let saved = SavedFile { path: path.into(), bytes, sha256 };
+            let saved = SavedFile {
+                path: path.into(),
+                bytes,
+                sha256,
+            };
             if let Some(damage) = output.check(&saved).await {
                 render::line(format_args!("{}: {damage}", saved.path.display()))?;
                 lost.push(job.job_id);
@@ -78,23 +88,28 @@ async fn fix(
 ) -> anyhow::Result<Exit> {
     let providers = setup.providers()?;
     // Without a single slot no create is claimed, whatever waits in the queue; looks and downloads need none.
-    let no_slots =
-        |provider: &_| ProviderLimits { in_flight: 0, creates_per_minute: 0, ..setup.limits(*provider) };
+    let no_slots = |provider: &_| ProviderLimits {
+        in_flight: 0,
+        creates_per_minute: 0,
+        ..setup.limits(*provider)
+    };
     let options = PoolOptions {
         workers: setup.config.workers,
         batch,
         budget: None,
-        first: None,
+        canary: None,
         watch: false,
-        look_around: LOOK_AROUND,
+        maintenance_interval: MAINTENANCE_INTERVAL,
         limits: providers.keys().map(no_slots).collect(),
     };
-    queue.lose_files(lost.clone(), setup.clock.now()).await?;
+    queue
+        .requeue_downloads(lost.clone(), setup.clock.now())
+        .await?;
     let interrupt = stop_on_signal()?;
     let stop = stop_at_end(Arc::clone(queue), lost.clone(), interrupt.clone());
-    let viewer = setup.viewer(Arc::clone(queue), options.batch.clone(), None);
-    let tools = setup.tools(Arc::clone(queue), providers).await?;
-    work(global, viewer, tools, options, None, stop).await??;
+    let reader = setup.reader(Arc::clone(queue), options.batch.clone(), None);
+    let context = setup.context(Arc::clone(queue), providers).await?;
+    work(global, reader, context, options, None, stop).await??;
     let (mut fetched, mut failed) = (0, 0);
     for job_id in &lost {
         let job = find(queue.as_ref(), *job_id).await?;
@@ -103,13 +118,19 @@ async fn fix(
             JobState::Failed => {
                 failed += 1;
                 let error = job.error.unwrap_or_default();
-                render::line(format_args!("{} failed: {}", job.id, render::clipped(&error, 200)))?;
+                render::line(format_args!(
+                    "{} failed: {}",
+                    job.id,
+                    render::clipped(&error, 200)
+                ))?;
             }
             state => render::line(format_args!("{} is {state}", job.id))?,
         }
     }
     let left = lost.len() - fetched - failed;
-    render::line(format_args!("{fetched} fetched again without paying, {failed} failed, {left} left"))?;
+    render::line(format_args!(
+        "{fetched} fetched again without paying, {failed} failed, {left} left"
+    ))?;
     if failed > 0 {
         render::note(
             "hint: `overnight retry` looks again without paying; only a changed row is made, and paid, anew",
@@ -120,14 +141,20 @@ async fn fix(
         (0, 0) => Exit::Success,
         (0, _) => Exit::Incomplete,
         _ => {
-            render::note("hint: is the key of their provider set? `overnight run` goes on with what is left");
+            render::note(
+                "hint: is the key of their provider set? `overnight run` goes on with what is left",
+            );
             Exit::CannotGoOn
         }
     })
 }
 
 /// A stop signal for when these jobs are over, whatever else there is to do, or a person interrupts.
-fn stop_at_end(queue: Arc<dyn Queue>, mut jobs: Vec<JobId>, mut interrupt: StopSignal) -> StopSignal {
+fn stop_at_end(
+    queue: Arc<dyn Queue>,
+    mut jobs: Vec<JobId>,
+    mut interrupt: StopSignal,
+) -> StopSignal {
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         let all_over = async {
@@ -151,6 +178,11 @@ fn stop_at_end(queue: Arc<dyn Queue>, mut jobs: Vec<JobId>, mut interrupt: StopS
 
 /// Finds a job by its number alone, which a row's key may look like.
 pub(super) async fn find(queue: &dyn Queue, JobId(number): JobId) -> anyhow::Result<JobRecord> {
-    let found = queue.jobs(JobFilter::default(), Some(JobId(number - 1)), 1).await?;
-    found.into_iter().next().ok_or_else(|| anyhow::anyhow!("job {number} is gone"))
+    let found = queue
+        .jobs(JobFilter::default(), Some(JobId(number - 1)), 1)
+        .await?;
+    found
+        .into_iter()
+        .next()
+        .ok_or_else(|| anyhow::anyhow!("job {number} is gone"))
 }

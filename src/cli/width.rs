@@ -13,7 +13,10 @@ pub(super) fn columns(text: &str) -> usize {
 
 /// Cuts a text to so many columns, and keeps off the terminal what would move its cursor or turn its text around.
 pub(super) fn clipped(text: &str, most: usize) -> String {
-    let clean: String = text.chars().map(|c| if is_unfit(c) { ' ' } else { c }).collect();
+    let clean: String = text
+        .chars()
+        .map(|c| if is_unfit(c) { ' ' } else { c })
+        .collect();
     if columns(&clean) <= most {
         return clean;
     }
@@ -38,7 +41,11 @@ pub(super) fn padded(text: &str, to: usize) -> String {
 }
 
 fn of(c: char) -> usize {
-    if c == EMOJI_FORM { 1 } else { c.width().unwrap_or(0) }
+    if c == EMOJI_FORM {
+        1
+    } else {
+        c.width().unwrap_or(0)
+    }
 }
 
 fn is_unfit(c: char) -> bool {

@@ -88,7 +88,7 @@ impl FromStr for AttemptState {
 
 /// A provider's handle for one submission, with whatever links it gave to follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Prediction {
+pub struct PredictionHandle {
     /// The provider's id: opaque.
     pub prediction_id: String,
     /// Where the provider says its state can be asked, if it says.
@@ -102,10 +102,15 @@ pub struct Prediction {
     pub cancel_url: Option<String>,
 }
 
-impl Prediction {
+impl PredictionHandle {
     /// Makes a handle of an id alone.
     pub fn from_id(prediction_id: impl Into<String>) -> Self {
-        Self { prediction_id: prediction_id.into(), status_url: None, response_url: None, cancel_url: None }
+        Self {
+            prediction_id: prediction_id.into(),
+            status_url: None,
+            response_url: None,
+            cancel_url: None,
+        }
     }
 }
 
@@ -131,7 +136,7 @@ pub struct Attempt {
     /// When the intent was committed.
     pub submitted_at: Timestamp,
     /// The provider's handle, once known.
-    pub prediction: Option<Prediction>,
+    pub prediction: Option<PredictionHandle>,
     /// What the create answer said of its cost, if it said.
     pub early_cost: Option<CostReport>,
     /// Where the clip can be fetched, once known.

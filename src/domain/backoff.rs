@@ -18,7 +18,7 @@ pub struct Backoff {
 }
 
 /// Past this many doublings every sensible cap is reached.
-const MOST_DOUBLINGS: u32 = 32;
+const MAX_DOUBLINGS: u32 = 32;
 
 /// A delay is never shorter than this part of its interval: zero would be no backoff at all.
 const SHORTEST: f64 = 0.1;
@@ -38,7 +38,7 @@ impl Backoff {
             ..ExponentialBackoff::default()
         };
         let mut interval = self.base;
-        for _ in 0..failures.clamp(1, MOST_DOUBLINGS) {
+        for _ in 0..failures.clamp(1, MAX_DOUBLINGS) {
             interval = intervals.next_backoff().unwrap_or(self.cap);
         }
         Duration::from_millis(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)).min(self.cap)
@@ -46,7 +46,8 @@ impl Backoff {
 
     /// Tells the delay after the `failures`-th failure in a row. `chance` is in `0.0..1.0`.
     pub fn delay(&self, failures: u32, chance: f64) -> Duration {
-        self.interval(failures).mul_f64(SHORTEST + (1.0 - SHORTEST) * chance.clamp(0.0, 1.0))
+        self.interval(failures)
+            .mul_f64(SHORTEST + (1.0 - SHORTEST) * chance.clamp(0.0, 1.0))
     }
 }
 
@@ -54,11 +55,16 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) };
+    const BACKOFF: Backoff = Backoff {
+        base: Duration::from_secs(1),
+        cap: Duration::from_secs(60),
+    };
 
     #[test]
     fn intervals_double_up_to_the_cap() {
-        let seconds: Vec<u64> = (1..=9).map(|failures| BACKOFF.interval(failures).as_secs()).collect();
+        let seconds: Vec<u64> = (1..=9)
+            .map(|failures| BACKOFF.interval(failures).as_secs())
+            .collect();
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(BACKOFF.interval(u32::MAX), BACKOFF.cap);
     }

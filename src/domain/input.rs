@@ -21,13 +21,17 @@ impl Input {
 
     /// Tells the clip's length in seconds, if the row says.
     pub fn duration(&self) -> Option<u32> {
-        self.get("duration").and_then(Value::as_u64).and_then(|seconds| u32::try_from(seconds).ok())
+        self.get("duration")
+            .and_then(Value::as_u64)
+            .and_then(|seconds| u32::try_from(seconds).ok())
     }
 
     /// Lists the images on disk it names, at any depth, each as often as it does.
     pub fn local_images(&self) -> Vec<LocalImage> {
         let mut found = Vec::new();
-        self.0.values().for_each(|value| local_image::find(value, &mut found));
+        self.0
+            .values()
+            .for_each(|value| local_image::find(value, &mut found));
         found
     }
 
@@ -81,7 +85,9 @@ fn write_canonical(value: &Value, out: &mut String) {
         // 0.5 and 0.50 read as one number; 1 and 1.0 do not, so whole floats are written as integers.
         Value::Number(number) => match number.as_f64() {
             _ if number.is_i64() => out.push_str(&number.to_string()),
-            Some(float) if float.fract() == 0.0 && float.abs() < 1e15 => out.push_str(&format!("{float:.0}")),
+            Some(float) if float.fract() == 0.0 && float.abs() < 1e15 => {
+                out.push_str(&format!("{float:.0}"))
+            }
             _ => out.push_str(&number.to_string()),
         },
         Value::String(text) => match LocalImage::parse(text) {
@@ -94,7 +100,10 @@ fn write_canonical(value: &Value, out: &mut String) {
 
 /// Writes text as JSON. Most text has nothing to escape, and is written as it is.
 fn write_text(text: &str, out: &mut String) {
-    if text.bytes().all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\')) {
+    if text
+        .bytes()
+        .all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\'))
+    {
         out.push('"');
         out.push_str(text);
         out.push('"');
@@ -122,8 +131,9 @@ mod tests {
     #[test]
     fn a_fingerprint_never_changes() {
         // It stands in queues that are in use: another would have every row paid again.
-        let row =
-            input(r#"{"prompt":"a \"b\" \u0007 ü","image":"x","flag":true,"list":[1.0,{"b":null,"a":0.5}]}"#);
+        let row = input(
+            r#"{"prompt":"a \"b\" \u0007 ü","image":"x","flag":true,"list":[1.0,{"b":null,"a":0.5}]}"#,
+        );
         let known = "d3d8b0a86e7ad68a3a1f52db4ffa85b2";
         assert_eq!(row.fingerprint("m"), known);
     }
@@ -132,10 +142,20 @@ mod tests {
     fn an_image_on_disk_counts_by_its_content_wherever_it_is() {
         let row = |folder: &str, digit: &str| {
             let image = format!("file:///{folder}/cup.jpg#sha256={}", digit.repeat(64));
-            Input([("image".to_owned(), Value::from(image))].into_iter().collect())
+            Input(
+                [("image".to_owned(), Value::from(image))]
+                    .into_iter()
+                    .collect(),
+            )
         };
-        assert_eq!(row("a", "1").fingerprint("m"), row("b", "1").fingerprint("m"));
-        assert_ne!(row("a", "1").fingerprint("m"), row("a", "2").fingerprint("m"));
+        assert_eq!(
+            row("a", "1").fingerprint("m"),
+            row("b", "1").fingerprint("m")
+        );
+        assert_ne!(
+            row("a", "1").fingerprint("m"),
+            row("a", "2").fingerprint("m")
+        );
         assert_eq!(row("a", "1").local_images().len(), 1);
     }
 

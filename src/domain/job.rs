@@ -32,7 +32,7 @@ pub enum JobState {
 
 /// What happened to a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum JobEvent {
     /// A worker reserved the price and is about to send the create call.
     Submit,
     /// The provider took the job and gave a prediction id.
@@ -42,7 +42,7 @@ pub enum Event {
     /// The provider will never take this job.
     Reject,
     /// The create call ended without an answer that can be trusted.
-    LoseAnswer,
+    LoseResponse,
     /// The lost submission was found in the provider's history, or a person named it.
     Adopt,
     /// The lost submission is proven absent, or a person decided to send it again.
@@ -56,7 +56,7 @@ pub enum Event {
     /// The prediction failed, was not billed, and may be submitted again.
     FailUnbilled,
     /// The link no longer works; the prediction has to be asked for a fresh one.
-    LinkExpire,
+    ExpireLink,
     /// The clip is on disk.
     Save,
     /// The tries are used up.
@@ -66,9 +66,9 @@ pub enum Event {
     /// A person, or a changed manifest row, wants it made again from the start.
     Restart,
     /// A person wants the known prediction looked at again, which costs nothing.
-    LookAgain,
+    ResumePolling,
     /// A person found the clip gone from disk, or damaged, and wants it fetched again, which costs nothing.
-    LoseFile,
+    Redownload,
 }
 
 /// An event that a state does not allow: a fault in the program, never in the user's data.
@@ -78,7 +78,7 @@ pub struct IllegalTransition {
     /// The state the job was in.
     pub state: JobState,
     /// What was said to have happened.
-    pub event: Event,
+    pub event: JobEvent,
 }
 
 impl JobState {
@@ -95,8 +95,8 @@ impl JobState {
     ];
 
     /// Tells the state after an event. This match is the state machine; there is no other.
-    pub fn after(self, event: Event) -> Result<Self, IllegalTransition> {
-        use Event::*;
+    pub fn after(self, event: JobEvent) -> Result<Self, IllegalTransition> {
+        use JobEvent::*;
         use JobState::*;
         Ok(match (self, event) {
             (Queued, Submit) => Submitting,
@@ -104,7 +104,7 @@ impl JobState {
             (Submitting, Accept) | (InDoubt, Adopt) => Running,
             (Submitting, Refuse) | (InDoubt, ProveAbsent) => Queued,
             (Submitting, Reject) => Failed,
-            (Submitting, LoseAnswer) => InDoubt,
+            (Submitting, LoseResponse) => InDoubt,
             (InDoubt, Wait) => InDoubt,
             (InDoubt, GiveUp) => Failed,
 
@@ -114,14 +114,14 @@ impl JobState {
             (Running, FailUnbilled) => Queued,
 
             (Downloading, Wait) => Downloading,
-            (Downloading, LinkExpire) => Running,
+            (Downloading, ExpireLink) => Running,
             (Downloading, Save) => Succeeded,
             (Downloading, GiveUp) => Failed,
 
             (Queued | Running | Downloading, Cancel) => Cancelled,
             (Queued | Succeeded | Failed | Cancelled, Restart) => Queued,
-            (Failed | Cancelled, LookAgain) => Running,
-            (Succeeded, LoseFile) => Downloading,
+            (Failed | Cancelled, ResumePolling) => Running,
+            (Succeeded, Redownload) => Downloading,
 
             (state, event) => return Err(IllegalTransition { state, event }),
         })
@@ -133,8 +133,11 @@ impl JobState {
     }
 
     /// Tells whether a provider has the job, or may have it: after its create and before its end.
-    pub const fn is_under_way(self) -> bool {
-        matches!(self, Self::Submitting | Self::InDoubt | Self::Running | Self::Downloading)
+    pub const fn is_in_progress(self) -> bool {
+        matches!(
+            self,
+            Self::Submitting | Self::InDoubt | Self::Running | Self::Downloading
+        )
     }
 
     /// Tells the word used in the queue, in JSON and on the screen.
@@ -162,10 +165,13 @@ impl FromStr for JobState {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
-            let words = Self::ALL.map(Self::as_str).join(", ");
-            format!("unknown state `{word}`, one of {words}")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .ok_or_else(|| {
+                let words = Self::ALL.map(Self::as_str).join(", ");
+                format!("unknown state `{word}`, one of {words}")
+            })
     }
 }
 
@@ -213,59 +219,74 @@ mod tests {
 
     use super::*;
 
-    const EVENTS: [Event; 18] = [
-        Event::Submit,
-        Event::Accept,
-        Event::Refuse,
-        Event::Reject,
-        Event::LoseAnswer,
-        Event::Adopt,
-        Event::ProveAbsent,
-        Event::Wait,
-        Event::Finish,
-        Event::Fail,
-        Event::FailUnbilled,
-        Event::LinkExpire,
-        Event::Save,
-        Event::GiveUp,
-        Event::Cancel,
-        Event::Restart,
-        Event::LookAgain,
-        Event::LoseFile,
+    const EVENTS: [JobEvent; 18] = [
+        JobEvent::Submit,
+        JobEvent::Accept,
+        JobEvent::Refuse,
+        JobEvent::Reject,
+        JobEvent::LoseResponse,
+        JobEvent::Adopt,
+        JobEvent::ProveAbsent,
+        JobEvent::Wait,
+        JobEvent::Finish,
+        JobEvent::Fail,
+        JobEvent::FailUnbilled,
+        JobEvent::ExpireLink,
+        JobEvent::Save,
+        JobEvent::GiveUp,
+        JobEvent::Cancel,
+        JobEvent::Restart,
+        JobEvent::ResumePolling,
+        JobEvent::Redownload,
     ];
 
-    fn is_a_persons(event: Event) -> bool {
-        matches!(event, Event::Restart | Event::LookAgain | Event::LoseFile)
+    fn is_a_persons(event: JobEvent) -> bool {
+        matches!(
+            event,
+            JobEvent::Restart | JobEvent::ResumePolling | JobEvent::Redownload
+        )
     }
 
     #[test]
     fn only_a_queued_job_can_be_submitted() {
         for state in JobState::ALL {
-            assert_eq!(state.after(Event::Submit).is_ok(), state == JobState::Queued, "{state}");
+            assert_eq!(
+                state.after(JobEvent::Submit).is_ok(),
+                state == JobState::Queued,
+                "{state}"
+            );
         }
     }
 
     #[test]
     fn a_job_in_doubt_is_sent_again_only_when_it_is_proven_absent() {
-        let to_queue: Vec<Event> = EVENTS
+        let to_queue: Vec<JobEvent> = EVENTS
             .into_iter()
             .filter(|event| JobState::InDoubt.after(*event) == Ok(JobState::Queued))
             .collect();
-        assert_eq!(to_queue, [Event::ProveAbsent]);
+        assert_eq!(to_queue, [JobEvent::ProveAbsent]);
     }
 
     #[test]
     fn a_job_whose_clip_is_paid_for_cannot_go_back_to_the_queue() {
         for event in EVENTS {
-            assert_ne!(JobState::Downloading.after(event), Ok(JobState::Queued), "{event:?}");
+            assert_ne!(
+                JobState::Downloading.after(event),
+                Ok(JobState::Queued),
+                "{event:?}"
+            );
         }
     }
 
     #[test]
     fn a_lost_file_is_fetched_and_never_made_anew() {
         for state in JobState::ALL {
-            let after = state.after(Event::LoseFile).ok();
-            assert_eq!(after, (state == JobState::Succeeded).then_some(JobState::Downloading), "{state}");
+            let after = state.after(JobEvent::Redownload).ok();
+            assert_eq!(
+                after,
+                (state == JobState::Succeeded).then_some(JobState::Downloading),
+                "{state}"
+            );
         }
     }
 
@@ -322,11 +343,11 @@ mod tests {
                     continue;
                 };
                 match event {
-                    Event::Submit => {
+                    JobEvent::Submit => {
                         prop_assert!(!may_live);
                         may_live = true;
                     }
-                    Event::Refuse | Event::ProveAbsent | Event::FailUnbilled | Event::Restart => may_live = false,
+                    JobEvent::Refuse | JobEvent::ProveAbsent | JobEvent::FailUnbilled | JobEvent::Restart => may_live = false,
                     _ => {}
                 }
                 prop_assert!(!state.is_final() || is_a_persons(event), "{:?} left {}", event, state);

@@ -23,8 +23,12 @@ pub struct LocalImage {
 impl LocalImage {
     /// Names an image by its absolute path and the SHA-256 of its content in hexadecimal; `None` where they are not that.
     pub fn new(path: &Path, sha256: &str) -> Option<Self> {
-        let is_hash = sha256.len() == HASH_LEN && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (is_hash && path.is_absolute()).then(|| Self { path: path.to_owned(), sha256: sha256.to_owned() })
+        let is_hash =
+            sha256.len() == HASH_LEN && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (is_hash && path.is_absolute()).then(|| Self {
+            path: path.to_owned(),
+            sha256: sha256.to_owned(),
+        })
     }
 
     /// Reads what [`fmt::Display`] writes; anything else is no image on disk.
@@ -53,11 +57,11 @@ impl LocalImage {
     }
 
     /// Tells whether a request has its placeholder still.
-    pub fn stands_in(&self, request: &Value) -> bool {
+    pub fn is_placeholder_in(&self, request: &Value) -> bool {
         match request {
             Value::String(text) => text.strip_prefix("sha256:") == Some(&self.sha256),
-            Value::Array(items) => items.iter().any(|item| self.stands_in(item)),
-            Value::Object(fields) => fields.values().any(|value| self.stands_in(value)),
+            Value::Array(items) => items.iter().any(|item| self.is_placeholder_in(item)),
+            Value::Object(fields) => fields.values().any(|value| self.is_placeholder_in(value)),
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }
     }
@@ -72,15 +76,19 @@ impl fmt::Display for LocalImage {
 }
 
 /// Puts into a request what stands for images on disk there: for each placeholder the text it is to become.
-pub fn fill(request: &mut Value, images: &BTreeMap<String, String>) {
+pub fn fill_placeholders(request: &mut Value, images: &BTreeMap<String, String>) {
     match request {
         Value::String(text) => {
             if let Some(image) = images.get(text) {
                 text.clone_from(image);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, images)),
-        Value::Object(fields) => fields.values_mut().for_each(|value| fill(value, images)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| fill_placeholders(item, images)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|value| fill_placeholders(value, images)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -105,7 +113,11 @@ mod tests {
 
     #[test]
     fn any_path_is_written_as_one_word_and_read_back() {
-        for path in ["/photos/cup.jpg", "/photos/Tasse #1, grün 50%.webp", "/a b/?.png"] {
+        for path in [
+            "/photos/cup.jpg",
+            "/photos/Tasse #1, grün 50%.webp",
+            "/a b/?.png",
+        ] {
             let image = LocalImage::new(Path::new(path), HASH).unwrap();
             let text = image.to_string();
             assert!(!text.contains(char::is_whitespace), "{text}");
@@ -131,9 +143,11 @@ mod tests {
     fn placeholders_are_filled_at_any_depth_and_nothing_else_is() {
         let mut request =
             json!({"image_url": "sha256:1", "prompt": "sha256:2", "masks": [{"mask": "sha256:1"}]});
-        fill(&mut request, &[("sha256:1".into(), "https://a/1".into())].into());
-        let filled =
-            json!({"image_url": "https://a/1", "prompt": "sha256:2", "masks": [{"mask": "https://a/1"}]});
+        fill_placeholders(
+            &mut request,
+            &[("sha256:1".into(), "https://a/1".into())].into(),
+        );
+        let filled = json!({"image_url": "https://a/1", "prompt": "sha256:2", "masks": [{"mask": "https://a/1"}]});
         assert_eq!(request, filled);
     }
 }

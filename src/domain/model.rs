@@ -41,7 +41,7 @@ pub struct Field {
 
 /// What one route would do with one input.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Quote {
+pub struct RouteQuote {
     /// The provider's name for the model.
     pub wire_model: String,
     /// The input as it goes over the wire.
@@ -57,15 +57,15 @@ impl Catalog {
     }
 
     /// Prices and spells an input for one provider; `None` where no route can take it.
-    pub fn quote(&self, model: &str, input: &Input, provider: ProviderName) -> Option<Quote> {
+    pub fn quote(&self, model: &str, input: &Input, provider: ProviderName) -> Option<RouteQuote> {
         let model = self.model(model)?;
         let route = model.route(provider)?;
-        if route.obstacle(input).is_some() {
+        if route.incompatibility(input).is_some() {
             return None;
         }
-        Some(Quote {
+        Some(RouteQuote {
             wire_model: route.wire_model.clone(),
-            request: route.spell(&model.with_length(input)),
+            request: route.to_request(&model.with_length(input)),
             price: model.price(route, input),
         })
     }
@@ -73,7 +73,9 @@ impl Catalog {
     /// Looks up the route an attempt was sent on.
     pub fn route(&self, provider: ProviderName, wire_model: &str) -> Option<&Route> {
         let routes = self.models.iter().flat_map(|model| &model.routes);
-        routes.into_iter().find(|route| route.provider == provider && route.wire_model == wire_model)
+        routes
+            .into_iter()
+            .find(|route| route.provider == provider && route.wire_model == wire_model)
     }
 }
 
@@ -96,8 +98,12 @@ impl Model {
     /// Tells the length of the clip in seconds: what the row says, else the default.
     pub fn seconds(&self, input: &Input) -> u32 {
         let default = || {
-            let default = self.field("duration").and_then(|field| field.default.as_ref());
-            default.and_then(Value::as_u64).and_then(|seconds| u32::try_from(seconds).ok())
+            let default = self
+                .field("duration")
+                .and_then(|field| field.default.as_ref());
+            default
+                .and_then(Value::as_u64)
+                .and_then(|seconds| u32::try_from(seconds).ok())
         };
         input.duration().or_else(default).unwrap_or(0)
     }
@@ -105,7 +111,10 @@ impl Model {
     /// Makes the length explicit: the price depends on it, so it must not hang on a provider's default.
     fn with_length(&self, input: &Input) -> Input {
         let mut input = input.clone();
-        if let Some(default) = self.field("duration").and_then(|field| field.default.clone()) {
+        if let Some(default) = self
+            .field("duration")
+            .and_then(|field| field.default.clone())
+        {
             input.0.entry("duration").or_insert(default);
         }
         input

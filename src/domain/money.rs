@@ -75,7 +75,10 @@ impl FromStr for Money {
         if fraction.len() > 6 {
             return Err(MoneyError::TooFine);
         }
-        format!("{whole}{fraction:0<6}").parse().map(Self).map_err(|_| MoneyError::OutOfRange)
+        format!("{whole}{fraction:0<6}")
+            .parse()
+            .map(Self)
+            .map_err(|_| MoneyError::OutOfRange)
     }
 }
 
@@ -87,9 +90,12 @@ fn decimal_times(decimal: &str, scale: i64) -> Result<i64, MoneyError> {
         None => (false, decimal),
     };
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => {
-            (mantissa, exponent.parse::<i32>().map_err(|_| MoneyError::NotDecimal)?)
-        }
+        Some((mantissa, exponent)) => (
+            mantissa,
+            exponent
+                .parse::<i32>()
+                .map_err(|_| MoneyError::NotDecimal)?,
+        ),
         None => (unsigned, 0),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -101,12 +107,17 @@ fn decimal_times(decimal: &str, scale: i64) -> Result<i64, MoneyError> {
     if significant.is_empty() {
         return Ok(0);
     }
-    let places = i64::try_from(fraction.len()).map_err(|_| MoneyError::OutOfRange)? - i64::from(exponent);
+    let places =
+        i64::try_from(fraction.len()).map_err(|_| MoneyError::OutOfRange)? - i64::from(exponent);
     let value: i128 = significant.parse().map_err(|_| MoneyError::OutOfRange)?;
-    let product = value.checked_mul(i128::from(scale)).ok_or(MoneyError::OutOfRange)?;
+    let product = value
+        .checked_mul(i128::from(scale))
+        .ok_or(MoneyError::OutOfRange)?;
     let power = |n: i64| u32::try_from(n).ok().and_then(|n| 10i128.checked_pow(n));
     let scaled = if places <= 0 {
-        power(-places).and_then(|factor| product.checked_mul(factor)).ok_or(MoneyError::OutOfRange)?
+        power(-places)
+            .and_then(|factor| product.checked_mul(factor))
+            .ok_or(MoneyError::OutOfRange)?
     } else {
         // A divisor too large to hold leaves nothing of the product.
         power(places).map_or(0, |divisor| {
@@ -130,7 +141,11 @@ impl fmt::Display for Money {
             "" => cents.trim_end_matches('0').to_owned(),
             further => format!("{cents}{further}"),
         };
-        if fraction.is_empty() { write!(f, "{sign}{whole}") } else { write!(f, "{sign}{whole}.{fraction}") }
+        if fraction.is_empty() {
+            write!(f, "{sign}{whole}")
+        } else {
+            write!(f, "{sign}{whole}.{fraction}")
+        }
     }
 }
 
@@ -168,7 +183,9 @@ impl Serialize for Money {
 
 impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -191,9 +208,13 @@ mod tests {
 
     #[test]
     fn money_prints_without_trailing_zeros() {
-        for (micros, text) in
-            [(0, "0"), (225_000, "0.225"), (1_000_000, "1"), (1, "0.000001"), (-500_000, "-0.5")]
-        {
+        for (micros, text) in [
+            (0, "0"),
+            (225_000, "0.225"),
+            (1_000_000, "1"),
+            (1, "0.000001"),
+            (-500_000, "-0.5"),
+        ] {
             assert_eq!(Money::from_micros(micros).to_string(), text);
         }
     }
@@ -214,7 +235,10 @@ mod tests {
         for text in ["", ".", "-1", "1e3", "12,50", "NaN", "1.2.3"] {
             assert_eq!(text.parse::<Money>(), Err(MoneyError::NotDecimal), "{text}");
         }
-        assert_eq!("99999999999999999999".parse::<Money>(), Err(MoneyError::OutOfRange));
+        assert_eq!(
+            "99999999999999999999".parse::<Money>(),
+            Err(MoneyError::OutOfRange)
+        );
     }
 
     #[test]
@@ -227,12 +251,19 @@ mod tests {
             ("0.0000004", 0),
             ("1e-400", 0),
         ] {
-            assert_eq!(Money::parse_rounded(text), Ok(Money::from_micros(micros)), "{text}");
+            assert_eq!(
+                Money::parse_rounded(text),
+                Ok(Money::from_micros(micros)),
+                "{text}"
+            );
         }
         assert_eq!(Money::parse_rounded("1e400"), Err(MoneyError::OutOfRange));
         // As many digits as an integer of 128 bits can hold, and a divisor of the same size.
         let many = format!("0.0000017{}", "0".repeat(31));
         assert_eq!(Money::parse_rounded(&many), Ok(Money::from_micros(2)));
-        assert_eq!(Money::from_micros(45_000).times_decimal("5.0"), Ok(Money::from_micros(225_000)));
+        assert_eq!(
+            Money::from_micros(45_000).times_decimal("5.0"),
+            Ok(Money::from_micros(225_000))
+        );
     }
 }

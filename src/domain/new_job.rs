@@ -14,7 +14,7 @@ pub struct NewJob {
     /// The same as JSON.
     pub input_text: String,
     /// Whether the input names images on disk.
-    pub has_files: bool,
+    pub has_local_images: bool,
     /// Tells a changed row from an unchanged one.
     pub fingerprint: String,
     /// File name of the clip, unless it is taken: without its ending, safe on every system.
@@ -36,8 +36,18 @@ impl NewJob {
         estimate: Money,
     ) -> Self {
         let (input_text, fingerprint) = (input.to_string(), input.fingerprint(model));
-        let stem = file_name::safe_stem(&row_key);
-        let has_files = !input.local_images().is_empty();
-        Self { row_key, line, input, input_text, has_files, fingerprint, stem, providers, estimate }
+        let stem = file_name::safe_file_stem(&row_key);
+        let has_local_images = !input.local_images().is_empty();
+        Self {
+            row_key,
+            line,
+            input,
+            input_text,
+            has_local_images,
+            fingerprint,
+            stem,
+            providers,
+            estimate,
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AttemptState, Cost, CostReport, Event, Prediction};
+use super::{AttemptState, Cost, CostReport, JobEvent, PredictionHandle};
 
 /// A clip on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Outcome {
     /// The provider took the submission.
     Accepted {
         /// Its handle.
-        prediction: Prediction,
+        prediction: PredictionHandle,
         /// What it said of the cost, if it did.
         early_cost: Option<CostReport>,
         /// When to look first.
@@ -46,7 +46,7 @@ pub enum Outcome {
         reason: String,
     },
     /// The create call ended without an answer that can be trusted.
-    LostAnswer {
+    LostResponse {
         /// Why.
         reason: String,
         /// When to look in the provider's history first.
@@ -55,7 +55,7 @@ pub enum Outcome {
     /// The lost submission was found.
     Adopted {
         /// Its handle.
-        prediction: Prediction,
+        prediction: PredictionHandle,
         /// When to look at it.
         due_at: Timestamp,
     },
@@ -89,7 +89,7 @@ pub enum Outcome {
         /// What it cost all the same.
         cost: Cost,
         /// When the job may be submitted again; `None` gives up.
-        again_at: Option<Timestamp>,
+        retry_at: Option<Timestamp>,
     },
     /// The link no longer works; ask the prediction for a fresh one.
     LinkExpired {
@@ -112,21 +112,23 @@ pub enum Outcome {
 
 impl Outcome {
     /// Tells what happened, for the state machine.
-    pub const fn event(&self) -> Event {
+    pub const fn event(&self) -> JobEvent {
         match self {
-            Self::Accepted { .. } => Event::Accept,
-            Self::Refused { .. } => Event::Refuse,
-            Self::Rejected { .. } => Event::Reject,
-            Self::LostAnswer { .. } => Event::LoseAnswer,
-            Self::Adopted { .. } => Event::Adopt,
-            Self::ProvenAbsent { .. } => Event::ProveAbsent,
-            Self::Wait { .. } => Event::Wait,
-            Self::Finished { .. } => Event::Finish,
-            Self::PredictionFailed { again_at: None, .. } => Event::Fail,
-            Self::PredictionFailed { again_at: Some(_), .. } => Event::FailUnbilled,
-            Self::LinkExpired { .. } => Event::LinkExpire,
-            Self::Saved { .. } => Event::Save,
-            Self::GaveUp { .. } => Event::GiveUp,
+            Self::Accepted { .. } => JobEvent::Accept,
+            Self::Refused { .. } => JobEvent::Refuse,
+            Self::Rejected { .. } => JobEvent::Reject,
+            Self::LostResponse { .. } => JobEvent::LoseResponse,
+            Self::Adopted { .. } => JobEvent::Adopt,
+            Self::ProvenAbsent { .. } => JobEvent::ProveAbsent,
+            Self::Wait { .. } => JobEvent::Wait,
+            Self::Finished { .. } => JobEvent::Finish,
+            Self::PredictionFailed { retry_at: None, .. } => JobEvent::Fail,
+            Self::PredictionFailed {
+                retry_at: Some(_), ..
+            } => JobEvent::FailUnbilled,
+            Self::LinkExpired { .. } => JobEvent::ExpireLink,
+            Self::Saved { .. } => JobEvent::Save,
+            Self::GaveUp { .. } => JobEvent::GiveUp,
         }
     }
 
@@ -135,37 +137,40 @@ impl Outcome {
         match self {
             Self::Accepted { .. } | Self::Adopted { .. } => Some(AttemptState::Accepted),
             Self::Refused { .. } | Self::Rejected { .. } => Some(AttemptState::Refused),
-            Self::LostAnswer { .. } => Some(AttemptState::InDoubt),
+            Self::LostResponse { .. } => Some(AttemptState::InDoubt),
             Self::ProvenAbsent { .. } => Some(AttemptState::Absent),
             Self::Finished { .. } => Some(AttemptState::Done),
             Self::PredictionFailed { .. } => Some(AttemptState::Failed),
             // Giving up on a download leaves the attempt done; giving up on an open one abandons it.
             // The queue knows which it was.
-            Self::GaveUp { .. } | Self::Wait { .. } | Self::LinkExpired { .. } | Self::Saved { .. } => None,
+            Self::GaveUp { .. }
+            | Self::Wait { .. }
+            | Self::LinkExpired { .. }
+            | Self::Saved { .. } => None,
         }
     }
 }
 
 /// What a step's answer means for every other call to the same provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Gate {
+pub enum ProviderSignal {
     /// The provider answers; whatever backoff there was ends.
-    Open,
+    Healthy,
     /// No create before this time. Looks go on: they have backoffs of their own.
-    Creates {
+    HoldSubmits {
         /// The earliest time of the next create.
         until: Timestamp,
     },
     /// No call at all before this time: the provider said when to come back, and it meant the key.
-    Calls {
+    HoldAll {
         /// The earliest time of the next call.
         until: Timestamp,
     },
     /// No create until a new run: the key or the balance was refused.
-    Paused {
+    Suspend {
         /// What the provider said, and what to do.
         reason: String,
         /// Whether looks are refused as well: a wrong key, where an empty balance still lets one look.
-        looks_too: bool,
+        polls_too: bool,
     },
 }

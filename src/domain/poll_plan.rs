@@ -70,37 +70,59 @@ impl PollPlan {
             let at = step * (point as f64 + 0.5);
             let rate = (times.hazard(at) / (2.0 * worth)).sqrt();
             // In the tail little is known: there a wait grows with what has passed.
-            let least = if at > times.median() { 1.0 / (at / 8.0).min(LONGEST.as_secs_f64()) } else { 0.0 };
+            let least = if at > times.median() {
+                1.0 / (at / 8.0).min(LONGEST.as_secs_f64())
+            } else {
+                0.0
+            };
             total += step * rate.max(least).min(1.0 / shortest.as_secs_f64().max(0.001));
         }
         let typical = Duration::from_secs_f64(times.median());
-        Self { typical, shortest, step, looks }
+        Self {
+            typical,
+            shortest,
+            step,
+            looks,
+        }
     }
 
     /// Tells how long to wait before the next look, `elapsed` after the create.
-    pub fn next_look(&self, elapsed: Duration) -> Duration {
+    pub fn next_poll(&self, elapsed: Duration) -> Duration {
         let early = (self.typical / 10).min(EARLY_LOOK);
         if elapsed < early && early >= self.shortest {
             return (early - elapsed).max(self.shortest);
         }
         let now = elapsed.as_secs_f64();
         let next = self.time_of(self.worth_of(now) + 1.0);
-        let wait = next.map_or_else(|| elapsed / 10, |next| Duration::from_secs_f64((next - now).max(0.0)));
-        wait.max(self.shortest).min(LONGEST.max(self.typical).max(self.shortest))
+        let wait = next.map_or_else(
+            || elapsed / 10,
+            |next| Duration::from_secs_f64((next - now).max(0.0)),
+        );
+        wait.max(self.shortest)
+            .min(LONGEST.max(self.typical).max(self.shortest))
     }
 
     /// Tells how long before a look the one before it was, by the plan: the prediction ended in between.
-    pub fn gap_before(&self, elapsed: Duration) -> Duration {
+    pub fn interval_before(&self, elapsed: Duration) -> Duration {
         let now = elapsed.as_secs_f64();
-        let before = self.time_of((self.worth_of(now) - 1.0).max(0.0)).unwrap_or(now);
-        Duration::from_secs_f64((now - before).max(0.0)).max(self.shortest).min(LONGEST).min(elapsed)
+        let before = self
+            .time_of((self.worth_of(now) - 1.0).max(0.0))
+            .unwrap_or(now);
+        Duration::from_secs_f64((now - before).max(0.0))
+            .max(self.shortest)
+            .min(LONGEST)
+            .min(elapsed)
     }
 
     /// Tells how long a prediction took that was seen to have ended `elapsed` after its create, as the plan needs it:
     /// from create to end, with the time it waited for its turn. `reported` is what the provider says it worked; `None`
     /// where nobody looked for so long that it says nothing.
-    pub fn took(&self, elapsed: Duration, reported: Option<Duration>) -> Option<Duration> {
-        let gap = self.gap_before(elapsed);
+    pub fn processing_time(
+        &self,
+        elapsed: Duration,
+        reported: Option<Duration>,
+    ) -> Option<Duration> {
+        let gap = self.interval_before(elapsed);
         match reported {
             Some(reported) if reported <= elapsed && elapsed <= reported + gap => Some(reported),
             _ if elapsed < self.typical * ON_TIME => Some(elapsed - gap / 2),
@@ -124,8 +146,15 @@ impl PollPlan {
     /// When a prediction has run for so long that it is worth so many looks; `None` beyond the plan.
     fn time_of(&self, looks: f64) -> Option<f64> {
         let point = self.looks.partition_point(|known| *known < looks);
-        let (low, high) = (*self.looks.get(point.checked_sub(1)?)?, *self.looks.get(point)?);
-        let part = if high > low { (looks - low) / (high - low) } else { 1.0 };
+        let (low, high) = (
+            *self.looks.get(point.checked_sub(1)?)?,
+            *self.looks.get(point)?,
+        );
+        let part = if high > low {
+            (looks - low) / (high - low)
+        } else {
+            1.0
+        };
         Some(self.step * (point as f64 - 1.0 + part))
     }
 }
@@ -143,7 +172,8 @@ struct Bump {
 impl Times {
     fn new(said: Duration, measured: &[Duration]) -> Self {
         let said = said.as_secs_f64().max(0.001);
-        let prior_weight = (PRIOR_WEIGHT * FADING.powf(2.0 * measured.len() as f64)).max(PRIOR_LEFT);
+        let prior_weight =
+            (PRIOR_WEIGHT * FADING.powf(2.0 * measured.len() as f64)).max(PRIOR_LEFT);
         let prior = PRIOR.map(|part| Bump {
             centre: said * part,
             weight: prior_weight / PRIOR.len() as f64,
@@ -162,7 +192,13 @@ impl Times {
             let left = at.checked_sub(near).map(|before| centre - sorted[before].0);
             let right = sorted.get(at + near).map(|after| after.0 - centre);
             let nearer = left.into_iter().chain(right).fold(f64::INFINITY, f64::min);
-            (if nearer.is_finite() { nearer * 0.5 } else { centre * 0.06 }).max(centre * 0.004).max(0.001)
+            (if nearer.is_finite() {
+                nearer * 0.5
+            } else {
+                centre * 0.06
+            })
+            .max(centre * 0.004)
+            .max(0.001)
         };
         let measured = sorted.iter().enumerate();
         let measured = measured.map(|(at, (centre, weight))| Bump {
@@ -178,7 +214,12 @@ impl Times {
     /// The chance a second that what still runs at this time ends.
     fn hazard(&self, at: f64) -> f64 {
         let (mut ending, mut running) = (0.0, 0.0);
-        for Bump { centre, weight, scale } in &self.0 {
+        for Bump {
+            centre,
+            weight,
+            scale,
+        } in &self.0
+        {
             let left = 1.0 / (1.0 + ((at - centre) / scale).exp());
             running += weight * left;
             ending += weight * left * (1.0 - left) / scale;
@@ -213,7 +254,7 @@ mod tests {
     fn watch(plan: &PollPlan, end: Duration) -> (u32, f64) {
         let (mut at, mut looks) = (Duration::ZERO, 0);
         while at < end {
-            at += plan.next_look(at);
+            at += plan.next_poll(at);
             looks += 1;
         }
         (looks, (at - end).as_secs_f64())
@@ -238,7 +279,7 @@ mod tests {
                 lag += late / (MANY - LEARNING) as f64;
             }
             let seen = end + Duration::from_secs_f64(late);
-            measured.insert(0, seen - plan.gap_before(seen) / 2);
+            measured.insert(0, seen - plan.interval_before(seen) / 2);
             measured.truncate(100);
         }
         (looks, lag)
@@ -249,7 +290,10 @@ mod tests {
 
     impl Chance {
         fn uniform(&mut self) -> f64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (self.0 >> 11) as f64 / (1_u64 << 53) as f64
         }
 
@@ -259,7 +303,10 @@ mod tests {
     }
 
     fn assert_within(name: &str, (looks, lag): (f64, f64), most_looks: f64, most_lag: f64) {
-        assert!(looks <= most_looks && lag <= most_lag, "{name}: {looks:.2} looks, {lag:.2} s late");
+        assert!(
+            looks <= most_looks && lag <= most_lag,
+            "{name}: {looks:.2} looks, {lag:.2} s late"
+        );
     }
 
     #[test]
@@ -274,7 +321,12 @@ mod tests {
 
     #[test]
     fn a_narrow_route_is_looked_at_just_when_it_ends() {
-        assert_within("narrow", learn_and_watch(270, |chance, _| chance.normal(240.0, 3.0)), 6.0, 1.6);
+        assert_within(
+            "narrow",
+            learn_and_watch(270, |chance, _| chance.normal(240.0, 3.0)),
+            6.0,
+            1.6,
+        );
     }
 
     #[test]
@@ -288,7 +340,8 @@ mod tests {
 
     #[test]
     fn a_route_that_gets_slower_is_followed() {
-        let drifts = |chance: &mut Chance, number: usize| chance.normal(100.0 + number as f64 / 4.0, 10.0);
+        let drifts =
+            |chance: &mut Chance, number: usize| chance.normal(100.0 + number as f64 / 4.0, 10.0);
         assert_within("drifting", learn_and_watch(100, drifts), 11.0, 2.0);
     }
 
@@ -301,39 +354,62 @@ mod tests {
     #[test]
     fn what_was_said_serves_until_something_is_measured() {
         let plan = PollPlan::new(270 * SECOND, &[], 2 * SECOND);
-        assert!((250..290).contains(&plan.typical.as_secs()), "{:?}", plan.typical);
+        assert!(
+            (250..290).contains(&plan.typical.as_secs()),
+            "{:?}",
+            plan.typical
+        );
         for end in [230, 270, 330] {
             let (looks, lag) = watch(&plan, end * SECOND);
-            assert!(looks <= 24 && lag <= 8.0, "{looks} looks, {lag:.1} s late for {end} s");
+            assert!(
+                looks <= 24 && lag <= 8.0,
+                "{looks} looks, {lag:.1} s late for {end} s"
+            );
         }
     }
 
     #[test]
     fn a_time_counts_from_the_create_unless_nobody_looked() {
         let plan = PollPlan::new(100 * SECOND, &[], 2 * SECOND);
-        let gap = plan.gap_before(100 * SECOND);
-        assert_eq!(plan.took(100 * SECOND, Some(99 * SECOND)), Some(99 * SECOND));
-        assert_eq!(plan.took(100 * SECOND, None), Some(100 * SECOND - gap / 2));
+        let gap = plan.interval_before(100 * SECOND);
+        assert_eq!(
+            plan.processing_time(100 * SECOND, Some(99 * SECOND)),
+            Some(99 * SECOND)
+        );
+        assert_eq!(
+            plan.processing_time(100 * SECOND, None),
+            Some(100 * SECOND - gap / 2)
+        );
         // It waited for its turn before it was worked on.
-        let gap = plan.gap_before(200 * SECOND);
-        assert_eq!(plan.took(200 * SECOND, Some(99 * SECOND)), Some(200 * SECOND - gap / 2));
+        let gap = plan.interval_before(200 * SECOND);
+        assert_eq!(
+            plan.processing_time(200 * SECOND, Some(99 * SECOND)),
+            Some(200 * SECOND - gap / 2)
+        );
         // The program was not there when it ended.
-        assert_eq!(plan.took(30_000 * SECOND, Some(99 * SECOND)), Some(99 * SECOND));
-        assert_eq!(plan.took(30_000 * SECOND, None), None);
+        assert_eq!(
+            plan.processing_time(30_000 * SECOND, Some(99 * SECOND)),
+            Some(99 * SECOND)
+        );
+        assert_eq!(plan.processing_time(30_000 * SECOND, None), None);
     }
 
     #[test]
     fn a_prediction_that_fails_at_once_is_seen_within_ten_seconds() {
         let plan = PollPlan::new(270 * SECOND, &[], 2 * SECOND);
-        assert_eq!(plan.next_look(Duration::ZERO), 10 * SECOND);
+        assert_eq!(plan.next_poll(Duration::ZERO), 10 * SECOND);
     }
 
     #[test]
-    fn two_looks_are_never_closer_than_the_shortest_interval_nor_further_apart_than_a_minute_in_the_tail() {
+    fn two_looks_are_never_closer_than_the_shortest_interval_nor_further_apart_than_a_minute_in_the_tail()
+     {
         let plan = PollPlan::new(SECOND, &[SECOND; 50], 2 * SECOND);
         for millis in (0..600_000).step_by(250) {
-            let wait = plan.next_look(Duration::from_millis(millis));
-            assert!((2 * SECOND..=60 * SECOND).contains(&wait), "{wait:?} at {millis}");
+            let wait = plan.next_poll(Duration::from_millis(millis));
+            assert!(
+                (2 * SECOND..=60 * SECOND).contains(&wait),
+                "{wait:?} at {millis}"
+            );
         }
     }
 }

@@ -27,24 +27,37 @@ pub struct PriceRule {
 impl PriceRule {
     /// Prices a clip of the given length in seconds.
     pub fn estimate(&self, seconds: u32) -> Money {
-        self.base + self.per_second.times(i64::from(seconds.saturating_sub(self.base_seconds)))
+        self.base
+            + self
+                .per_second
+                .times(i64::from(seconds.saturating_sub(self.base_seconds)))
     }
 
     /// Settles what an attempt cost: what the provider said, else this rule. A report that cannot be read
     /// falls back to the rule as well, because booking nothing would open the budget.
     pub fn settle(&self, report: Option<&CostReport>, estimate: Money) -> Cost {
-        let by_rule = Cost { amount: estimate, source: CostSource::Rule };
+        let by_rule = Cost {
+            amount: estimate,
+            source: CostSource::Rule,
+        };
         match report {
             None => by_rule,
-            Some(CostReport::Usd(usd)) => Cost { amount: *usd, source: CostSource::Reported },
+            Some(CostReport::Usd(usd)) => Cost {
+                amount: *usd,
+                source: CostSource::Reported,
+            },
             Some(CostReport::Units(units)) => match self.per_second.times_decimal(units) {
-                Ok(amount) => Cost { amount, source: CostSource::Units },
+                Ok(amount) => Cost {
+                    amount,
+                    source: CostSource::Units,
+                },
                 Err(_) => by_rule,
             },
             Some(CostReport::Credits(credits)) => match self.credits_per_usd {
-                Some(per_usd) => {
-                    Cost { amount: credits_to_usd(*credits, per_usd), source: CostSource::Credits }
-                }
+                Some(per_usd) => Cost {
+                    amount: credits_to_usd(*credits, per_usd),
+                    source: CostSource::Credits,
+                },
                 None => by_rule,
             },
         }
@@ -70,7 +83,7 @@ pub enum CostReport {
 
 impl CostReport {
     /// Says that the provider bills nothing.
-    pub const NOTHING: Self = Self::Usd(Money::ZERO);
+    pub const ZERO: Self = Self::Usd(Money::ZERO);
 }
 
 /// What one attempt cost, and how we know.
@@ -163,10 +176,22 @@ mod tests {
             let cost = rule.settle(report.as_ref(), estimate);
             (cost.amount.micros(), cost.source)
         };
-        assert_eq!(settled(Some(CostReport::Usd(Money::from_micros(7)))), (7, CostSource::Reported));
-        assert_eq!(settled(Some(CostReport::Units("10.0".into()))), (450_000, CostSource::Units));
-        assert_eq!(settled(Some(CostReport::Credits(472_500))), (236_250, CostSource::Credits));
+        assert_eq!(
+            settled(Some(CostReport::Usd(Money::from_micros(7)))),
+            (7, CostSource::Reported)
+        );
+        assert_eq!(
+            settled(Some(CostReport::Units("10.0".into()))),
+            (450_000, CostSource::Units)
+        );
+        assert_eq!(
+            settled(Some(CostReport::Credits(472_500))),
+            (236_250, CostSource::Credits)
+        );
         assert_eq!(settled(None), (225_000, CostSource::Rule));
-        assert_eq!(settled(Some(CostReport::Units("many".into()))), (225_000, CostSource::Rule));
+        assert_eq!(
+            settled(Some(CostReport::Units("many".into()))),
+            (225_000, CostSource::Rule)
+        );
     }
 }

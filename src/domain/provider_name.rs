@@ -50,9 +50,12 @@ impl FromStr for ProviderName {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|name| name.as_str() == word).ok_or_else(|| {
-            let words = Self::ALL.map(Self::as_str).join(", ");
-            format!("unknown provider `{word}`, one of {words}")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|name| name.as_str() == word)
+            .ok_or_else(|| {
+                let words = Self::ALL.map(Self::as_str).join(", ");
+                format!("unknown provider `{word}`, one of {words}")
+            })
     }
 }

@@ -60,7 +60,8 @@ pub fn is_public(address: IpAddr) -> bool {
                 return is_public(IpAddr::from([a, b, c, d]));
             }
             // Global unicast is 2000::/3; of it 2001:db8::/32 is for documentation and 2001::/32 is Teredo.
-            (segments[0] & 0xe000) == 0x2000 && !(segments[0] == 0x2001 && matches!(segments[1], 0 | 0xdb8))
+            (segments[0] & 0xe000) == 0x2000
+                && !(segments[0] == 0x2001 && matches!(segments[1], 0 | 0xdb8))
         }
     }
 }

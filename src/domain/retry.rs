@@ -27,7 +27,7 @@ pub enum Failure {
     },
     /// The key or the balance was refused: says nothing about the job.
     #[error("{reason}")]
-    Closed {
+    AccessDenied {
         /// What the provider said, and what to do.
         reason: String,
     },
@@ -59,7 +59,7 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// Tells when to try again after the `failures`-th failure in a row: when the server said, else by backoff.
     /// `chance` is in `0.0..1.0`.
-    pub fn again_at(
+    pub fn retry_at(
         &self,
         now: Timestamp,
         failures: u32,
@@ -78,13 +78,16 @@ mod tests {
     #[test]
     fn the_servers_retry_after_wins_over_the_backoff() {
         let policy = RetryPolicy {
-            backoff: Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(60) },
+            backoff: Backoff {
+                base: Duration::from_secs(1),
+                cap: Duration::from_secs(60),
+            },
             attempts: 3,
             downloads: 5,
         };
         let now = Timestamp::UNIX_EPOCH;
-        let after = policy.again_at(now, 6, Some(Duration::from_secs(7)), 0.99);
+        let after = policy.retry_at(now, 6, Some(Duration::from_secs(7)), 0.99);
         assert_eq!(after.as_second(), 7);
-        assert!(policy.again_at(now, 6, None, 0.99).as_second() > 7);
+        assert!(policy.retry_at(now, 6, None, 0.99).as_second() > 7);
     }
 }

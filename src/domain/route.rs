@@ -22,7 +22,7 @@ pub struct Route {
     /// The forms of image it takes.
     pub images: Vec<ImageForm>,
     /// How it spells each field it takes, by our name.
-    pub spellings: BTreeMap<String, Spelling>,
+    pub wire_fields: BTreeMap<String, WireField>,
 }
 
 /// A form in which an image can be given to a provider.
@@ -42,7 +42,7 @@ pub enum ImageForm {
 
 impl ImageForm {
     /// Tells the form of a link; `None` where it is none of them.
-    pub fn of(link: &str) -> Option<Self> {
+    pub fn from_link(link: &str) -> Option<Self> {
         let scheme = link.split_once(':')?.0;
         match scheme.to_ascii_lowercase().as_str() {
             "https" => Some(Self::Https),
@@ -55,7 +55,7 @@ impl ImageForm {
 
 /// How one field goes over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spelling {
+pub struct WireField {
     /// The provider's name for it.
     pub name: String,
     /// Whether a number is written as a string.
@@ -66,9 +66,9 @@ pub struct Spelling {
 
 impl Route {
     /// Tells why this route cannot take an input; `None` where it can.
-    pub fn obstacle(&self, input: &Input) -> Option<String> {
+    pub fn incompatibility(&self, input: &Input) -> Option<String> {
         for (field, value) in &input.0 {
-            if !self.spellings.contains_key(field) {
+            if !self.wire_fields.contains_key(field) {
                 return Some(format!("{} has no field {field}", self.provider));
             }
             if let Some(form) = self.unwelcome_image(value) {
@@ -79,10 +79,10 @@ impl Route {
     }
 
     /// Writes an input as the provider wants it. Each image on disk is left as its placeholder.
-    pub fn spell(&self, input: &Input) -> Value {
+    pub fn to_request(&self, input: &Input) -> Value {
         let mut wire = Map::new();
         for (field, value) in &input.0 {
-            if let Some(spelling) = self.spellings.get(field) {
+            if let Some(spelling) = self.wire_fields.get(field) {
                 wire.insert(spelling.name.clone(), spelling.write(value));
             }
         }
@@ -97,20 +97,24 @@ impl Route {
                 (lacks(ImageForm::Upload) && lacks(ImageForm::Data)).then_some("file on disk")
             }
             // A prompt may begin with "http:" or "data:" too; only what stands as one word is a link.
-            Value::String(text) if !text.contains(char::is_whitespace) => match ImageForm::of(text)? {
-                ImageForm::Https => lacks(ImageForm::Https).then_some("https:// link"),
-                ImageForm::Http => lacks(ImageForm::Http).then_some("http:// link"),
-                ImageForm::Data => lacks(ImageForm::Data).then_some("data URI"),
-                ImageForm::Upload => None,
-            },
+            Value::String(text) if !text.contains(char::is_whitespace) => {
+                match ImageForm::from_link(text)? {
+                    ImageForm::Https => lacks(ImageForm::Https).then_some("https:// link"),
+                    ImageForm::Http => lacks(ImageForm::Http).then_some("http:// link"),
+                    ImageForm::Data => lacks(ImageForm::Data).then_some("data URI"),
+                    ImageForm::Upload => None,
+                }
+            }
             Value::Array(items) => items.iter().find_map(|item| self.unwelcome_image(item)),
-            Value::Object(fields) => fields.values().find_map(|value| self.unwelcome_image(value)),
+            Value::Object(fields) => fields
+                .values()
+                .find_map(|value| self.unwelcome_image(value)),
             _ => None,
         }
     }
 }
 
-impl Spelling {
+impl WireField {
     fn write(&self, value: &Value) -> Value {
         match value {
             Value::Number(number) if self.as_text => Value::String(number.to_string()),
@@ -120,9 +124,15 @@ impl Spelling {
     }
 
     fn write_item(&self, item: &Value) -> Value {
-        let Value::Object(fields) = item else { return write_image(item) };
-        let renamed =
-            fields.iter().map(|(key, value)| (self.item.get(key).unwrap_or(key).clone(), write_image(value)));
+        let Value::Object(fields) = item else {
+            return write_image(item);
+        };
+        let renamed = fields.iter().map(|(key, value)| {
+            (
+                self.item.get(key).unwrap_or(key).clone(),
+                write_image(value),
+            )
+        });
         Value::Object(renamed.collect())
     }
 }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use url::Url;
 
+use super::printable::shown;
 use super::public_address::is_public_host;
-use super::shown::shown;
 use super::{Field, LocalImage};
 
 /// What a value may be.
@@ -52,7 +52,11 @@ impl Shape {
             Self::Text { .. } | Self::Image => Ok(Value::from(text)),
             Self::Integer { choices } => match text.trim().parse::<i64>() {
                 Ok(number) => Ok(Value::from(number)),
-                Err(_) => Err(format!("{} is not {}", quoted(text), self.describe_integer(choices))),
+                Err(_) => Err(format!(
+                    "{} is not {}",
+                    quoted(text),
+                    self.describe_integer(choices)
+                )),
             },
             Self::Number { .. } => match text.trim().parse::<f64>() {
                 Ok(number) if number.is_finite() => Ok(Value::from(number)),
@@ -68,7 +72,9 @@ impl Shape {
     pub fn check(&self, value: &Value) -> Result<(), String> {
         match self {
             Self::Text { choices } => {
-                let Some(text) = value.as_str() else { return Err(unlike(value, "text")) };
+                let Some(text) = value.as_str() else {
+                    return Err(unlike(value, "text"));
+                };
                 if text.trim().is_empty() {
                     return Err("is empty".into());
                 }
@@ -76,26 +82,42 @@ impl Shape {
                     return Err("holds a NUL character".into());
                 }
                 if !choices.is_empty() && !choices.iter().any(|choice| choice == text) {
-                    return Err(format!("{} is not one of {}", quoted(text), choices.join(", ")));
+                    return Err(format!(
+                        "{} is not one of {}",
+                        quoted(text),
+                        choices.join(", ")
+                    ));
                 }
                 Ok(())
             }
             Self::Integer { choices } => {
                 let whole = value.as_i64().or_else(|| {
-                    let float = value.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e15)?;
+                    let float = value
+                        .as_f64()
+                        .filter(|float| float.fract() == 0.0 && float.abs() < 1e15)?;
                     format!("{float:.0}").parse().ok()
                 });
                 match whole {
                     Some(number) if choices.is_empty() || choices.contains(&number) => Ok(()),
-                    Some(number) => Err(format!("{number} is not {}", self.describe_integer(choices))),
+                    Some(number) => Err(format!(
+                        "{number} is not {}",
+                        self.describe_integer(choices)
+                    )),
                     None => Err(unlike(value, &self.describe_integer(choices))),
                 }
             }
             Self::Number { min, max } => {
-                let Some(number) = value.as_f64() else { return Err(unlike(value, "a number")) };
+                let Some(number) = value.as_f64() else {
+                    return Err(unlike(value, "a number"));
+                };
                 if min.is_some_and(|min| number < min) || max.is_some_and(|max| number > max) {
-                    let bound = |bound: &Option<f64>| bound.map_or("…".into(), |bound| bound.to_string());
-                    return Err(format!("{number} is not between {} and {}", bound(min), bound(max)));
+                    let bound =
+                        |bound: &Option<f64>| bound.map_or("…".into(), |bound| bound.to_string());
+                    return Err(format!(
+                        "{number} is not between {} and {}",
+                        bound(min),
+                        bound(max)
+                    ));
                 }
                 Ok(())
             }
@@ -103,22 +125,37 @@ impl Shape {
                 Some(link) => check_image(link),
                 None => Err(unlike(value, "a link to an image, or its file")),
             },
-            Self::List { item, min_items, max_items } => {
-                let Some(items) = value.as_array() else { return Err(unlike(value, "a list")) };
+            Self::List {
+                item,
+                min_items,
+                max_items,
+            } => {
+                let Some(items) = value.as_array() else {
+                    return Err(unlike(value, "a list"));
+                };
                 if items.len() < *min_items || items.len() > *max_items {
-                    return Err(format!("has {} items, allowed are {min_items} to {max_items}", items.len()));
+                    return Err(format!(
+                        "has {} items, allowed are {min_items} to {max_items}",
+                        items.len()
+                    ));
                 }
                 for (index, value) in items.iter().enumerate() {
-                    item.check(value).map_err(|problem| format!("[{index}]: {problem}"))?;
+                    item.check(value)
+                        .map_err(|problem| format!("[{index}]: {problem}"))?;
                 }
                 Ok(())
             }
             Self::Object { fields } => {
-                let Some(object) = value.as_object() else { return Err(unlike(value, "an object")) };
+                let Some(object) = value.as_object() else {
+                    return Err(unlike(value, "an object"));
+                };
                 for key in object.keys() {
                     if !fields.iter().any(|field| field.name == *key) {
-                        let names =
-                            fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ");
+                        let names = fields
+                            .iter()
+                            .map(|field| field.name.as_str())
+                            .collect::<Vec<_>>()
+                            .join(", ");
                         return Err(format!("unknown key {}, known are {names}", quoted(key)));
                     }
                 }
@@ -130,7 +167,9 @@ impl Shape {
                                 .check(value)
                                 .map_err(|problem| format!("{}: {problem}", field.name))?;
                         }
-                        None if field.required => return Err(format!("{}: is missing", field.name)),
+                        None if field.required => {
+                            return Err(format!("{}: is missing", field.name));
+                        }
                         None => {}
                     }
                 }
@@ -145,11 +184,22 @@ impl Shape {
             Self::Text { choices } if choices.is_empty() => "text".into(),
             Self::Text { choices } => choices.join(" | "),
             Self::Integer { choices } if choices.is_empty() => "whole number".into(),
-            Self::Integer { choices } => choices.iter().map(i64::to_string).collect::<Vec<_>>().join(" | "),
-            Self::Number { min: Some(min), max: Some(max) } => format!("number {min} to {max}"),
+            Self::Integer { choices } => choices
+                .iter()
+                .map(i64::to_string)
+                .collect::<Vec<_>>()
+                .join(" | "),
+            Self::Number {
+                min: Some(min),
+                max: Some(max),
+            } => format!("number {min} to {max}"),
             Self::Number { .. } => "number".into(),
             Self::Image => "image link or file".into(),
-            Self::List { item, min_items, max_items } => {
+            Self::List {
+                item,
+                min_items,
+                max_items,
+            } => {
                 format!("list of {min_items} to {max_items}: {}", item.describe())
             }
             Self::Object { fields } => {
@@ -166,7 +216,14 @@ impl Shape {
         if choices.is_empty() {
             "a whole number".into()
         } else {
-            format!("one of {}", choices.iter().map(i64::to_string).collect::<Vec<_>>().join(", "))
+            format!(
+                "one of {}",
+                choices
+                    .iter()
+                    .map(i64::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
         }
     }
 }
@@ -195,13 +252,19 @@ fn check_image(link: &str) -> Result<(), String> {
         };
     }
     let Ok(url) = Url::parse(link) else {
-        return Err(format!("{} is not a link; write it like https://example.com/cup.jpg", quoted(link)));
+        return Err(format!(
+            "{} is not a link; write it like https://example.com/cup.jpg",
+            quoted(link)
+        ));
     };
     if !matches!(url.scheme(), "https" | "http") {
         return Err(format!("{} does not start with https://", quoted(link)));
     }
     if !url.host().is_some_and(is_public_host) {
-        return Err(format!("{} is on a private address that no provider can reach", quoted(link)));
+        return Err(format!(
+            "{} is on a private address that no provider can reach",
+            quoted(link)
+        ));
     }
     Ok(())
 }
@@ -244,21 +307,31 @@ mod tests {
         ] {
             assert!(Shape::Image.check(&json!(link)).is_err(), "{link}");
         }
-        for link in
-            ["https://example.com/a.png", "http://example.com/a%20b.png?x=1", "data:image/png;base64,AAAA"]
-        {
+        for link in [
+            "https://example.com/a.png",
+            "http://example.com/a%20b.png?x=1",
+            "data:image/png;base64,AAAA",
+        ] {
             assert_eq!(Shape::Image.check(&json!(link)), Ok(()), "{link}");
         }
     }
 
     #[test]
     fn whole_numbers_may_be_written_as_floats_but_must_be_one_of_the_choices() {
-        let shape = Shape::Integer { choices: vec![5, 10] };
+        let shape = Shape::Integer {
+            choices: vec![5, 10],
+        };
         assert_eq!(shape.check(&json!(5)), Ok(()));
         assert_eq!(shape.check(&json!(10.0)), Ok(()));
         assert_eq!(shape.check(&json!(7)), Err("7 is not one of 5, 10".into()));
-        assert_eq!(shape.check(&json!("5")), Err("`5` is not one of 5, 10".into()));
-        assert_eq!(shape.read_text("five"), Err("`five` is not one of 5, 10".into()));
+        assert_eq!(
+            shape.check(&json!("5")),
+            Err("`5` is not one of 5, 10".into())
+        );
+        assert_eq!(
+            shape.read_text("five"),
+            Err("`five` is not one of 5, 10".into())
+        );
     }
 
     #[test]
@@ -272,15 +345,37 @@ mod tests {
                 help: String::new(),
             }],
         };
-        let shape = Shape::List { item: Box::new(point), min_items: 1, max_items: 2 };
-        assert_eq!(shape.check(&json!([{"x": 1}, {}])), Err("[1]: x: is missing".into()));
-        assert_eq!(shape.check(&json!([{"y": 1}])), Err("[0]: unknown key `y`, known are x".into()));
-        assert_eq!(shape.check(&json!([])), Err("has 0 items, allowed are 1 to 2".into()));
+        let shape = Shape::List {
+            item: Box::new(point),
+            min_items: 1,
+            max_items: 2,
+        };
+        assert_eq!(
+            shape.check(&json!([{"x": 1}, {}])),
+            Err("[1]: x: is missing".into())
+        );
+        assert_eq!(
+            shape.check(&json!([{"y": 1}])),
+            Err("[0]: unknown key `y`, known are x".into())
+        );
+        assert_eq!(
+            shape.check(&json!([])),
+            Err("has 0 items, allowed are 1 to 2".into())
+        );
     }
 
     #[test]
     fn long_values_are_cut_in_messages() {
         let long = "x".repeat(10_000);
-        assert!(Shape::Number { min: None, max: None }.read_text(&long).unwrap_err().len() < 100);
+        assert!(
+            Shape::Number {
+                min: None,
+                max: None
+            }
+            .read_text(&long)
+            .unwrap_err()
+            .len()
+                < 100
+        );
     }
 }

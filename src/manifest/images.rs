@@ -15,30 +15,44 @@ const MOST_KNOWN: usize = 10_000;
 
 /// The image files of a manifest. A file that many rows show is read once.
 #[derive(Debug, Default)]
-pub(super) struct Images {
+pub(super) struct ImageResolver {
     known: Mutex<HashMap<PathBuf, Result<LocalImage, String>>>,
 }
 
-impl Images {
+impl ImageResolver {
     /// Puts in place of each path in a value, at any depth, the image it leads to. Links are left as they are.
-    pub(super) fn find(&self, shape: &Shape, value: &mut Value, folder: &Path) -> Result<(), String> {
+    pub(super) fn find(
+        &self,
+        shape: &Shape,
+        value: &mut Value,
+        folder: &Path,
+    ) -> Result<(), String> {
         match (shape, value) {
             (Shape::Image, Value::String(word)) => {
                 if let Some(path) = path_of(word, folder) {
-                    *word = self.identify(&path).map_err(|problem| told(word, problem))?.to_string();
+                    *word = self
+                        .identify(&path)
+                        .map_err(|problem| told(word, problem))?
+                        .to_string();
                 }
                 Ok(())
             }
             (Shape::List { item, .. }, Value::Array(items)) => {
                 let mut items = items.iter_mut().enumerate();
                 items.try_for_each(|(index, value)| {
-                    self.find(item, value, folder).map_err(|problem| format!("[{index}]: {problem}"))
+                    self.find(item, value, folder)
+                        .map_err(|problem| format!("[{index}]: {problem}"))
                 })
             }
-            (Shape::Object { fields }, Value::Object(values)) => fields.iter().try_for_each(|field| {
-                let Some(value) = values.get_mut(&field.name) else { return Ok(()) };
-                self.find(&field.shape, value, folder).map_err(|problem| format!("{}: {problem}", field.name))
-            }),
+            (Shape::Object { fields }, Value::Object(values)) => {
+                fields.iter().try_for_each(|field| {
+                    let Some(value) = values.get_mut(&field.name) else {
+                        return Ok(());
+                    };
+                    self.find(&field.shape, value, folder)
+                        .map_err(|problem| format!("{}: {problem}", field.name))
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -72,7 +86,11 @@ fn path_of(word: &str, folder: &Path) -> Option<PathBuf> {
 fn told(word: &str, problem: String) -> String {
     let host = word.split_once('/').map_or("", |(host, _)| host);
     let is_link = host.contains('.') && !host.starts_with('.');
-    if is_link { format!("{problem}; a link begins with https://") } else { problem }
+    if is_link {
+        format!("{problem}; a link begins with https://")
+    } else {
+        problem
+    }
 }
 
 #[cfg(test)]
@@ -84,10 +102,14 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_may_have_been_meant_as_a_link() {
         let problem = |word: &str| {
-            let found = Images::default().find(&Shape::Image, &mut json!(word), Path::new("/shop"));
+            let found =
+                ImageResolver::default().find(&Shape::Image, &mut json!(word), Path::new("/shop"));
             found.expect_err("there is no such file")
         };
-        assert_eq!(problem("photos/cup.jpg"), "there is no file /shop/photos/cup.jpg");
+        assert_eq!(
+            problem("photos/cup.jpg"),
+            "there is no file /shop/photos/cup.jpg"
+        );
         assert_eq!(problem("../cup.jpg"), "there is no file /shop/../cup.jpg");
         let told = "there is no file /shop/www.example.com/cup.jpg; a link begins with https://";
         assert_eq!(problem("www.example.com/cup.jpg"), told);
@@ -96,7 +118,11 @@ mod tests {
     #[test]
     fn files_are_found_at_any_depth_and_links_are_left() {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(folder.path().join("mask.png"), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").expect("written");
+        std::fs::write(
+            folder.path().join("mask.png"),
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+        )
+        .expect("written");
         let catalog = crate::catalog::load(&[]).expect("the catalogue");
         let masks = &catalog
             .model("kling-v1-standard")
@@ -105,11 +131,16 @@ mod tests {
             .expect("a field")
             .shape;
         let mut value = json!([{"mask": "mask.png"}, {"mask": "https://example.com/mask.png"}]);
-        assert_eq!(Images::default().find(masks, &mut value, folder.path()), Ok(()));
-        let found = LocalImage::parse(value[0]["mask"].as_str().expect("a text")).expect("an image on disk");
+        assert_eq!(
+            ImageResolver::default().find(masks, &mut value, folder.path()),
+            Ok(())
+        );
+        let found = LocalImage::parse(value[0]["mask"].as_str().expect("a text"))
+            .expect("an image on disk");
         assert_eq!(found.path(), folder.path().join("mask.png"));
         assert_eq!(value[1]["mask"], "https://example.com/mask.png");
-        let missing = Images::default().find(masks, &mut json!([{"mask": "none.png"}]), folder.path());
+        let missing =
+            ImageResolver::default().find(masks, &mut json!([{"mask": "none.png"}]), folder.path());
         assert!(missing.is_err_and(|problem| problem.starts_with("[0]: mask: there is no file ")));
     }
 
@@ -118,8 +149,17 @@ mod tests {
         let at = |word: &str| path_of(word, Path::new("shop"));
         assert_eq!(at("photos/a, b.jpg"), Some("shop/photos/a, b.jpg".into()));
         assert_eq!(at("/photos/a.jpg"), Some("/photos/a.jpg".into()));
-        assert_eq!(at("file:///photos/a%20b.jpg"), Some("/photos/a b.jpg".into()));
-        for link in ["https://a/b.jpg", "HTTP://a/b.jpg", " ftp://a/b.jpg", "data:image/png;base64,AA", ""] {
+        assert_eq!(
+            at("file:///photos/a%20b.jpg"),
+            Some("/photos/a b.jpg".into())
+        );
+        for link in [
+            "https://a/b.jpg",
+            "HTTP://a/b.jpg",
+            " ftp://a/b.jpg",
+            "data:image/png;base64,AA",
+            "",
+        ] {
             assert_eq!(at(link), None, "{link}");
         }
     }

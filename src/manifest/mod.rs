@@ -3,21 +3,21 @@
 //! The rule of this folder: a row is read, checked and forgotten, so that a million rows take the memory of one; and
 //! every mistake of a file is told, with its line, before anything is queued.
 
-mod ahead;
-mod csv_records;
+mod csv_reader;
+mod detect;
 mod header;
 mod images;
 mod jsonl_rows;
-mod kind;
-mod plain;
+mod pipeline;
+mod plain_text;
 mod preset;
 mod products;
-mod records;
 mod row;
-mod rules;
-mod sheet;
+mod row_mapper;
 mod table;
+mod table_reader;
 mod template;
+mod workbook;
 
 use std::fmt;
 use std::io::{BufRead, Read, Seek};
@@ -25,17 +25,17 @@ use std::{panic, thread};
 
 use crate::domain::NewJob;
 
-use ahead::Ahead;
-use csv_records::CsvRecords;
-use kind::Content;
-pub use kind::{Kind, unpacked_name};
+use csv_reader::CsvReader;
+use detect::Content;
+pub use detect::{FileFormat, unpacked_name};
+use pipeline::Producer;
 pub use preset::Preset;
-pub use rules::{Layout, Rules};
+pub use row_mapper::{Layout, RowMapper};
 pub use template::Template;
 
 /// How a manifest that is text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum RowFormat {
     /// A table with a header (RFC 4180).
     Csv {
         /// The sign between two cells.
@@ -45,7 +45,7 @@ pub enum Format {
     Jsonl,
 }
 
-impl Format {
+impl RowFormat {
     /// Comma separated.
     pub const CSV: Self = Self::Csv { separator: b',' };
 }
@@ -104,16 +104,16 @@ pub trait Sink {
 /// Only what keeps it from being read or its rows from being taken; what is wrong with a row goes to the sink.
 pub fn read_file(
     file: impl Read + Seek + Send + 'static,
-    kind: Kind,
+    kind: FileFormat,
     sheet: Option<&str>,
     name: &str,
-    rules: &Rules<'_>,
+    mapper: &RowMapper<'_>,
     sink: &mut dyn Sink,
 ) -> anyhow::Result<u64> {
     match kind.content {
-        Content::Text(_, format) => read(kind.text(file)?, name, format, rules, sink),
+        Content::Text(_, format) => read(kind.text(file)?, name, format, mapper, sink),
         Content::Workbook => ahead_of(name, sink, |ahead| {
-            sheet::with_records(file, sheet, |records| table::read(records, rules, ahead))
+            workbook::with_records(file, sheet, |reader| table::read(reader, mapper, ahead))
         }),
     }
 }
@@ -125,13 +125,15 @@ pub fn read_file(
 pub fn read(
     source: impl BufRead + Send,
     file: &str,
-    format: Format,
-    rules: &Rules<'_>,
+    format: RowFormat,
+    mapper: &RowMapper<'_>,
     sink: &mut dyn Sink,
 ) -> anyhow::Result<u64> {
     ahead_of(file, sink, |ahead| match format {
-        Format::Csv { separator } => table::read(&mut CsvRecords::new(source, separator)?, rules, ahead),
-        Format::Jsonl => jsonl_rows::read(source, rules, ahead),
+        RowFormat::Csv { separator } => {
+            table::read(&mut CsvReader::new(source, separator)?, mapper, ahead)
+        }
+        RowFormat::Jsonl => jsonl_rows::read(source, mapper, ahead),
     })
 }
 
@@ -139,17 +141,19 @@ pub fn read(
 fn ahead_of(
     file: &str,
     sink: &mut dyn Sink,
-    read: impl FnOnce(&mut Ahead<'_>) -> anyhow::Result<u64> + Send,
+    read: impl FnOnce(&mut Producer<'_>) -> anyhow::Result<u64> + Send,
 ) -> anyhow::Result<u64> {
     thread::scope(|scope| {
-        let (mut ahead, behind) = ahead::ends(file);
+        let (mut ahead, behind) = pipeline::ends(file);
         let reader = scope.spawn(move || {
             let rows = read(&mut ahead)?;
             ahead.hand_over()?;
             Ok(rows)
         });
         behind.give_to(sink)?;
-        reader.join().unwrap_or_else(|panic| panic::resume_unwind(panic))
+        reader
+            .join()
+            .unwrap_or_else(|panic| panic::resume_unwind(panic))
     })
 }
 

@@ -33,7 +33,10 @@ impl Preset {
     pub(super) const fn columns(self) -> [(&'static str, &'static [&'static str]); 2] {
         match self {
             // The second names are those of the export's newer form.
-            Self::Shopify => [(ID, &["Handle", "URL handle"]), (IMAGE, &["Image Src", "Product image URL"])],
+            Self::Shopify => [
+                (ID, &["Handle", "URL handle"]),
+                (IMAGE, &["Image Src", "Product image URL"]),
+            ],
             Self::Woocommerce => [(ID, &["SKU", "ID"]), (IMAGE, &["Images"])],
             Self::GoogleMerchant => [(ID, &["id"]), (IMAGE, &["image_link", "image link"])],
         }

@@ -7,9 +7,9 @@ use std::collections::{HashSet, VecDeque};
 
 use csv::ByteRecord;
 
-use crate::domain::shown::shown;
+use crate::domain::printable::shown;
 
-use super::records::{Record, Records};
+use super::table_reader::{Record, TableReader};
 
 /// More rows than this are no product.
 const MOST_ROWS: usize = 10_000;
@@ -26,7 +26,7 @@ pub(super) struct Grouping {
 
 /// The products of a table, each a record or several.
 pub(super) struct Products<'a> {
-    rows: &'a mut dyn Records,
+    rows: &'a mut dyn TableReader,
     grouping: Grouping,
     width: usize,
     /// The first row of the next product.
@@ -35,8 +35,14 @@ pub(super) struct Products<'a> {
 }
 
 impl<'a> Products<'a> {
-    pub(super) fn new(rows: &'a mut dyn Records, grouping: Grouping, width: usize) -> Self {
-        Self { rows, grouping, width, next: None, ready: VecDeque::new() }
+    pub(super) fn new(rows: &'a mut dyn TableReader, grouping: Grouping, width: usize) -> Self {
+        Self {
+            rows,
+            grouping,
+            width,
+            next: None,
+            ready: VecDeque::new(),
+        }
     }
 
     /// Reads a row, as its own.
@@ -51,7 +57,10 @@ impl<'a> Products<'a> {
     /// What names the product of a row; `None` where it is no part of one.
     fn key<'r>(&self, row: &'r Record) -> Option<&'r [u8]> {
         let is_whole = row.fault.is_none() && row.cells.len() == self.width;
-        is_whole.then(|| first_filled(row, &self.grouping.by)).flatten().map(|(_, key)| key)
+        is_whole
+            .then(|| first_filled(row, &self.grouping.by))
+            .flatten()
+            .map(|(_, key)| key)
     }
 
     fn read_product(&mut self, first: Record) -> anyhow::Result<()> {
@@ -79,12 +88,20 @@ impl<'a> Products<'a> {
     fn make_records(&mut self, rows: &[Record]) {
         let Some(first) = rows.first() else { return };
         let (mut images, mut seen) = (Vec::new(), HashSet::new());
-        for row in rows.iter().filter(|row| row.fault.is_none() && row.cells.len() == self.width) {
+        for row in rows
+            .iter()
+            .filter(|row| row.fault.is_none() && row.cells.len() == self.width)
+        {
             if let Some((column, cell)) = first_filled(row, &self.grouping.images) {
-                let links = std::str::from_utf8(cell)
-                    .map_or_else(|_| vec![cell], |text| links(text).into_iter().map(str::as_bytes).collect());
+                let links = std::str::from_utf8(cell).map_or_else(
+                    |_| vec![cell],
+                    |text| links(text).into_iter().map(str::as_bytes).collect(),
+                );
                 images.extend(
-                    links.into_iter().filter(|link| seen.insert(*link)).map(|link| (row, column, link)),
+                    links
+                        .into_iter()
+                        .filter(|link| seen.insert(*link))
+                        .map(|link| (row, column, link)),
                 );
             }
         }
@@ -92,19 +109,32 @@ impl<'a> Products<'a> {
             self.ready.push_back(first.clone());
             return;
         }
-        images.truncate(if self.grouping.each_image { images.len() } else { 1 });
+        images.truncate(if self.grouping.each_image {
+            images.len()
+        } else {
+            1
+        });
         for (number, (row, image_column, link)) in images.into_iter().enumerate() {
             let mut cells = ByteRecord::new();
             for (column, (cell, inherited)) in row.cells.iter().zip(&first.cells).enumerate() {
-                let own = if cell.trim_ascii().is_empty() { inherited } else { cell };
+                let own = if cell.trim_ascii().is_empty() {
+                    inherited
+                } else {
+                    cell
+                };
                 cells.push_field(if column == image_column { link } else { own });
             }
-            self.ready.push_back(Record { line: row.line, fault: None, cells, image: number + 1 });
+            self.ready.push_back(Record {
+                line: row.line,
+                fault: None,
+                cells,
+                image: number + 1,
+            });
         }
     }
 }
 
-impl Records for Products<'_> {
+impl TableReader for Products<'_> {
     fn read(&mut self, record: &mut Record) -> anyhow::Result<bool> {
         if self.ready.is_empty()
             && let Some(first) = self.row()?
@@ -119,7 +149,9 @@ impl Records for Products<'_> {
 }
 
 fn first_filled<'r>(row: &'r Record, columns: &[usize]) -> Option<(usize, &'r [u8])> {
-    let cells = columns.iter().filter_map(|column| Some((*column, row.cells.get(*column)?.trim_ascii())));
+    let cells = columns
+        .iter()
+        .filter_map(|column| Some((*column, row.cells.get(*column)?.trim_ascii())));
     cells.into_iter().find(|(_, cell)| !cell.is_empty())
 }
 
@@ -127,8 +159,10 @@ fn first_filled<'r>(row: &'r Record, columns: &[usize]) -> Option<(usize, &'r [u
 pub(super) fn links(cell: &str) -> Vec<&str> {
     let cell = cell.trim();
     let is_link = |text: &str| {
-        let begins =
-            |scheme: &str| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+        let begins = |scheme: &str| {
+            text.get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        };
         begins("https://") || begins("http://")
     };
     if !is_link(cell) {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::domain::shown::shown;
+use crate::domain::printable::shown;
 use crate::domain::{Input, NewJob, ProviderName, Shape};
 
-use super::{ID, Problem, Rules};
+use super::{ID, Problem, RowMapper};
 
 /// A key longer than this is a description.
 const LONGEST_ID: usize = 200;
@@ -27,7 +27,7 @@ impl Row {
     }
 
     /// Puts a value under a field, once.
-    pub(super) fn put(&mut self, field: &str, value: Value) {
+    pub(super) fn set(&mut self, field: &str, value: Value) {
         if self.fields.contains_key(field) {
             self.wrong(field, "is given twice");
         }
@@ -35,9 +35,9 @@ impl Row {
     }
 }
 
-impl Rules<'_> {
+impl RowMapper<'_> {
     /// Checks a row and makes it a job; all its problems where it cannot be one.
-    pub(super) fn finish(&self, file: &str, mut row: Row) -> Result<NewJob, Vec<Problem>> {
+    pub(super) fn build_job(&self, file: &str, mut row: Row) -> Result<NewJob, Vec<Problem>> {
         self.check_fields(file, &mut row);
         if let Some(id) = row.id.take() {
             match check_id(&id) {
@@ -48,32 +48,53 @@ impl Rules<'_> {
         let input = Input(std::mem::take(&mut row.fields));
         let mut providers = Vec::new();
         if row.problems.is_empty() {
-            providers = self.able(&input).unwrap_or_else(|problem| {
+            providers = self.eligible_providers(&input).unwrap_or_else(|problem| {
                 row.problems.push((None, problem));
                 Vec::new()
             });
         }
         if !row.problems.is_empty() {
-            let problem =
-                |(field, message)| Problem { file: file.to_owned(), line: row.line, field, message };
+            let problem = |(field, message)| Problem {
+                file: file.to_owned(),
+                line: row.line,
+                field,
+                message,
+            };
             return Err(row.problems.into_iter().map(problem).collect());
         }
         let prices = providers.iter().filter_map(|name| self.model.route(*name));
-        let estimate = prices.map(|route| self.model.price(route, &input)).max().unwrap_or_default();
-        let row_key = row.id.unwrap_or_else(|| input.fingerprint(&self.model.name)[..16].to_owned());
-        Ok(NewJob::new(&self.model.name, row_key, row.line, input, providers, estimate))
+        let estimate = prices
+            .map(|route| self.model.price(route, &input))
+            .max()
+            .unwrap_or_default();
+        let row_key = row
+            .id
+            .unwrap_or_else(|| input.fingerprint(&self.model.name)[..16].to_owned());
+        Ok(NewJob::new(
+            &self.model.name,
+            row_key,
+            row.line,
+            input,
+            providers,
+            estimate,
+        ))
     }
 
     fn check_fields(&self, file: &str, row: &mut Row) {
         // What a manifest calls a file is found from where the manifest is.
         let folder = Path::new(file).parent().unwrap_or(Path::new(""));
         for (field, value) in &self.constants {
-            row.fields.entry(field.clone()).or_insert_with(|| value.clone());
+            row.fields
+                .entry(field.clone())
+                .or_insert_with(|| value.clone());
         }
         for field in &self.model.fields {
             match row.fields.get_mut(&field.name) {
                 None if field.required
-                    && !row.problems.iter().any(|(wrong, _)| wrong.as_ref() == Some(&field.name)) =>
+                    && !row
+                        .problems
+                        .iter()
+                        .any(|(wrong, _)| wrong.as_ref() == Some(&field.name)) =>
                 {
                     row.wrong(&field.name, "is missing");
                 }
@@ -90,19 +111,26 @@ impl Rules<'_> {
     }
 
     /// The allowed providers that can take an input; the error says why none can.
-    fn able(&self, input: &Input) -> Result<Vec<ProviderName>, String> {
-        let (mut able, mut obstacles) = (Vec::new(), Vec::new());
+    fn eligible_providers(&self, input: &Input) -> Result<Vec<ProviderName>, String> {
+        let (mut eligible_providers, mut obstacles) = (Vec::new(), Vec::new());
         for provider in &self.providers {
-            match self.model.route(*provider).map(|route| route.obstacle(input)) {
-                Some(None) => able.push(*provider),
-                Some(Some(obstacle)) => obstacles.push(obstacle),
+            match self
+                .model
+                .route(*provider)
+                .map(|route| route.incompatibility(input))
+            {
+                Some(None) => eligible_providers.push(*provider),
+                Some(Some(incompatibility)) => obstacles.push(incompatibility),
                 None => obstacles.push(format!("{provider} does not offer {}", self.model.name)),
             }
         }
-        if able.is_empty() {
-            Err(format!("no allowed provider can take this row: {}", obstacles.join("; ")))
+        if eligible_providers.is_empty() {
+            Err(format!(
+                "no allowed provider can take this row: {}",
+                obstacles.join("; ")
+            ))
         } else {
-            Ok(able)
+            Ok(eligible_providers)
         }
     }
 }

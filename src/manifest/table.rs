@@ -2,29 +2,33 @@
 
 use crate::domain::Shape;
 
-use super::ahead::Ahead;
 use super::header::{Fill, Header};
+use super::pipeline::Producer;
 use super::products::{Products, links};
-use super::records::{Record, Records};
 use super::row::Row;
-use super::{ID, Rules};
+use super::table_reader::{Record, TableReader};
+use super::{ID, RowMapper};
 
 /// Reads all rows.
 pub(super) fn read(
-    records: &mut dyn Records,
-    rules: &Rules<'_>,
-    ahead: &mut Ahead<'_>,
+    reader: &mut dyn TableReader,
+    mapper: &RowMapper<'_>,
+    ahead: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
     let mut record = Record::default();
-    if !records.read(&mut record)? {
-        ahead.problem(1, "is empty; a header with the names of the columns is needed".into());
+    if !reader.read(&mut record)? {
+        ahead.problem(
+            1,
+            "is empty; a header with the names of the columns is needed".into(),
+        );
         return Ok(0);
     }
     let line = record.line;
-    let Some(header) = Header::read(&record, rules, &mut |message| ahead.problem(line, message)) else {
+    let Some(header) = Header::read(&record, mapper, &mut |message| ahead.problem(line, message))
+    else {
         return Ok(0);
     };
-    let grouping = match header.grouping(rules) {
+    let grouping = match header.grouping(mapper) {
         Ok(grouping) => grouping,
         Err(message) => {
             ahead.problem(line, message);
@@ -32,53 +36,73 @@ pub(super) fn read(
         }
     };
     let mut products;
-    let records: &mut dyn Records = match grouping {
+    let reader: &mut dyn TableReader = match grouping {
         Some(grouping) => {
-            products = Products::new(records, grouping, header.columns.len());
+            products = Products::new(reader, grouping, header.columns.len());
             &mut products
         }
-        None => records,
+        None => reader,
     };
     let mut rows = 0;
-    while records.read(&mut record)? {
-        rows += u64::from(ahead.row(record.line, read_row(&record, &header, rules), rules)?);
+    while reader.read(&mut record)? {
+        rows += u64::from(ahead.row(record.line, read_row(&record, &header, mapper), mapper)?);
     }
     Ok(rows)
 }
 
 /// Reads a row's cells; the error is one that leaves nothing of the row to check.
-fn read_row(record: &Record, header: &Header<'_>, rules: &Rules<'_>) -> Result<Row, String> {
+fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Result<Row, String> {
     let columns = &header.columns;
     if let Some(fault) = &record.fault {
         return Err(fault.clone());
     }
     if record.cells.len() != columns.len() {
-        let cells =
-            if record.cells.len() == 1 { "1 cell".into() } else { format!("{} cells", record.cells.len()) };
+        let cells = if record.cells.len() == 1 {
+            "1 cell".into()
+        } else {
+            format!("{} cells", record.cells.len())
+        };
         return Err(format!("has {cells}, the header has {}", columns.len()));
     }
-    let mut row = Row { line: record.line, ..Row::default() };
+    let mut row = Row {
+        line: record.line,
+        ..Row::default()
+    };
     let mut cells = Vec::with_capacity(columns.len());
     for (column, cell) in columns.iter().zip(&record.cells) {
         cells.push(text_of(cell).unwrap_or_else(|wrong| {
-            row.wrong(column.fills.first().map_or(column.name.as_str(), |fill| fill.field), wrong);
+            row.wrong(
+                column
+                    .fills
+                    .first()
+                    .map_or(column.name.as_str(), |fill| fill.field),
+                wrong,
+            );
             ""
         }));
     }
-    for (column, text) in header.in_order.iter().map(|index| (&columns[*index], cells[*index])) {
+    for (column, text) in header
+        .in_order
+        .iter()
+        .map(|index| (&columns[*index], cells[*index]))
+    {
         // An empty cell leaves the field out.
         if text.trim().is_empty() {
             continue;
         }
         if column.name.is_empty() {
-            row.problems.push((None, "has a value in a column without a name".into()));
+            row.problems
+                .push((None, "has a value in a column without a name".into()));
         }
         for fill in &column.fills {
             fill_field(&mut row, fill, text, record.image);
         }
     }
-    rules.fill_prompt(&mut row, |name| {
-        columns.iter().position(|column| column.name == name).map(|index| cells[index].to_owned())
+    mapper.fill_prompt(&mut row, |name| {
+        columns
+            .iter()
+            .position(|column| column.name == name)
+            .map(|index| cells[index].to_owned())
     });
     Ok(row)
 }
@@ -94,7 +118,11 @@ fn text_of(cell: &[u8]) -> Result<&str, &'static str> {
 /// Puts a cell's text under a field; `image` is that of the record.
 fn fill_field(row: &mut Row, fill: &Fill<'_>, text: &str, image: usize) {
     let field = fill.field;
-    let is_given = if fill.shape.is_some() { row.fields.contains_key(field) } else { row.id.is_some() };
+    let is_given = if fill.shape.is_some() {
+        row.fields.contains_key(field)
+    } else {
+        row.id.is_some()
+    };
     if is_given && fill.has_alternatives {
         return;
     }
@@ -118,7 +146,7 @@ fn fill_field(row: &mut Row, fill: &Fill<'_>, text: &str, image: usize) {
         }
     }
     match shape.read_text(text) {
-        Ok(value) => row.put(field, value),
+        Ok(value) => row.set(field, value),
         Err(problem) => row.wrong(field, problem),
     }
 }

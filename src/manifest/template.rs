@@ -1,6 +1,6 @@
 //! Prompts made of a row's columns: `Slow turntable of {Title|the product}`.
 
-use super::plain::plain;
+use super::plain_text::plain;
 
 /// Text with places for columns. `{Column}` is a cell, `{Column|text}` a cell or, where it is empty, the text;
 /// `{{` and `}}` are braces.
@@ -10,7 +10,10 @@ pub struct Template(Vec<Piece>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(String),
-    Column { name: String, fallback: Option<String> },
+    Column {
+        name: String,
+        fallback: Option<String>,
+    },
 }
 
 impl Template {
@@ -51,7 +54,10 @@ impl Template {
                 if !plain.is_empty() {
                     pieces.push(Piece::Text(std::mem::take(&mut plain)));
                 }
-                pieces.push(Piece::Column { name: name.trim().to_owned(), fallback });
+                pieces.push(Piece::Column {
+                    name: name.trim().to_owned(),
+                    fallback,
+                });
                 rest = &brace[end + 1..];
             }
         }
@@ -113,7 +119,10 @@ mod tests {
 
     #[test]
     fn columns_fallbacks_and_braces_are_filled_in() {
-        assert_eq!(filled("Turn {Title}, {Option1 Value}").unwrap(), "Turn Blue mug, large");
+        assert_eq!(
+            filled("Turn {Title}, {Option1 Value}").unwrap(),
+            "Turn Blue mug, large"
+        );
         assert_eq!(filled("{Empty|a mug} {{x}}").unwrap(), "a mug {x}");
         assert_eq!(filled("plain").unwrap(), "plain");
     }

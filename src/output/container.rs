@@ -19,9 +19,15 @@ pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<(), String>> {
         file.read_exact(&mut header)?;
         let [s0, s1, s2, s3, kind @ ..] = header;
         if index == 0 && kind != *b"ftyp" {
-            return Ok(Err(format!("it does not begin with a file type box but with {}", shown(&header))));
+            return Ok(Err(format!(
+                "it does not begin with a file type box but with {}",
+                shown(&header)
+            )));
         }
-        if !kind.iter().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | 0xa9)) {
+        if !kind
+            .iter()
+            .all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | 0xa9))
+        {
             return Ok(Err(format!("there is no box at byte {at}")));
         }
         has_moov |= kind == *b"moov";
@@ -62,10 +68,16 @@ pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<(), String>> {
 
 /// Shows the first bytes as text where they are text: an error page tells itself.
 fn shown(bytes: &[u8]) -> String {
-    if bytes.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+    if bytes
+        .iter()
+        .all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
+    {
         // Line ends and tabs become blanks: the reason is one line.
         let text = String::from_utf8_lossy(bytes);
-        format!("`{}`", text.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
+        format!(
+            "`{}`",
+            text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
+        )
     } else {
         hex::encode(bytes)
     }
@@ -88,9 +100,19 @@ mod tests {
 
     #[test]
     fn a_whole_video_passes_wherever_its_movie_box_stands() {
-        let (ftyp, moov, mdat) = (boxed(b"ftyp", b"isom"), boxed(b"moov", b"..."), boxed(b"mdat", &[0; 100]));
-        assert_eq!(verdict(&[ftyp.clone(), moov.clone(), mdat.clone()].concat()), Ok(()));
-        assert_eq!(verdict(&[ftyp.clone(), mdat, moov.clone()].concat()), Ok(()));
+        let (ftyp, moov, mdat) = (
+            boxed(b"ftyp", b"isom"),
+            boxed(b"moov", b"..."),
+            boxed(b"mdat", &[0; 100]),
+        );
+        assert_eq!(
+            verdict(&[ftyp.clone(), moov.clone(), mdat.clone()].concat()),
+            Ok(())
+        );
+        assert_eq!(
+            verdict(&[ftyp.clone(), mdat, moov.clone()].concat()),
+            Ok(())
+        );
         let mut to_the_end = boxed(b"mdat", &[0; 100]);
         to_the_end[..4].fill(0);
         assert_eq!(verdict(&[ftyp, moov, to_the_end].concat()), Ok(()));
@@ -98,7 +120,12 @@ mod tests {
 
     #[test]
     fn a_video_cut_at_any_byte_is_refused() {
-        let whole = [boxed(b"ftyp", b"isom"), boxed(b"mdat", &[7; 40]), boxed(b"moov", &[9; 40])].concat();
+        let whole = [
+            boxed(b"ftyp", b"isom"),
+            boxed(b"mdat", &[7; 40]),
+            boxed(b"moov", &[9; 40]),
+        ]
+        .concat();
         for length in 0..whole.len() {
             assert!(verdict(&whole[..length]).is_err(), "{length} bytes passed");
         }
@@ -118,7 +145,10 @@ mod tests {
         let start = [boxed(b"ftyp", b"isom"), boxed(b"moov", b"...")].concat();
         let with = |count| verdict(&[start.clone(), boxed(b"free", b"").repeat(count)].concat());
         assert_eq!(with(MOST_BOXES - 2), Ok(()));
-        assert_eq!(with(MOST_BOXES - 1), Err("it has more than 10000 boxes".into()));
+        assert_eq!(
+            with(MOST_BOXES - 1),
+            Err("it has more than 10000 boxes".into())
+        );
     }
 
     #[test]

@@ -3,9 +3,9 @@
 //! The rule of this folder: a clip that was reported as saved is whole, is a video, and survives power loss.
 
 pub mod container;
-pub mod fetch;
+mod disk_space;
+pub mod download;
 pub mod local;
-mod space;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,17 +17,17 @@ use futures_util::Stream;
 
 use crate::domain::SavedFile;
 
-pub use fetch::{Fetch, FetchError, Fetcher};
+pub use download::{ClipStream, DownloadError, Downloader};
 pub use local::LocalStore;
 
 /// The bytes of a clip as they come in.
-pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, FetchError>> + Send>>;
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, DownloadError>> + Send>>;
 
 /// Where clips come from.
 #[async_trait]
 pub trait ClipSource: Send + Sync {
     /// Begins to fetch a clip. `may_be_local` is for a provider that is itself on this machine.
-    async fn get(&self, link: &str, may_be_local: bool) -> Result<Fetch, FetchError>;
+    async fn get(&self, link: &str, may_be_local: bool) -> Result<ClipStream, DownloadError>;
 }
 
 /// Where clips are kept.
@@ -36,13 +36,13 @@ pub trait OutputStore: Send + Sync {
     /// Saves a stream as a file, whole or not at all. `length` is what the sender announced, if it did.
     async fn save(
         &self,
-        place: &Place,
+        place: &ClipLocation,
         bytes: ByteStream,
         length: Option<u64>,
     ) -> Result<SavedFile, OutputError>;
 
     /// Tells what has become of a file that was saved; `None` when it is as it was.
-    async fn check(&self, saved: &SavedFile) -> Option<Damage>;
+    async fn check(&self, saved: &SavedFile) -> Option<ClipDamage>;
 
     /// Tells how many bytes of clips a folder has space for, if it takes any; `None` where nobody can tell. Nothing is
     /// left behind, and a folder that is not there is not made.
@@ -51,7 +51,7 @@ pub trait OutputStore: Send + Sync {
 
 /// Where a clip belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct ClipLocation {
     /// The batch's folder.
     pub folder: PathBuf,
     /// The file's name in it, safe on every system.
@@ -60,7 +60,7 @@ pub struct Place {
 
 /// What has become of a clip since it was saved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Damage {
+pub enum ClipDamage {
     /// It is not there.
     #[error("missing")]
     Missing,
@@ -85,7 +85,7 @@ pub enum Damage {
 pub enum OutputError {
     /// The stream failed.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Download(#[from] DownloadError),
     /// Fewer or more bytes came than were announced.
     #[error("got {got} bytes where {announced} were announced")]
     WrongLength {

@@ -11,17 +11,18 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::clock::Clock;
-use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
+use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
-use super::answer::{Likeness, at, is_true, likeness, link, seconds, text, usd};
+use super::classify::{classify_poll, classify_submit, describe, unreadable};
 use super::history::{Search, ask, rows};
-use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
+use super::http::{ApiClient, ApiResponse, Auth, SetupError, is_loopback, join};
+use super::json::{InputMatch, at, compare_inputs, is_true, link, seconds, text, usd};
 use super::probe::{Probe, probe, span};
-use super::refusal::{describe, refused_create, refused_look, unreadable};
-use super::storage::{Upload, Words, upload};
+use super::storage::{PresignFields, UploadedImage, upload};
 use super::{
-    Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
+    Acceptance, ApiKey, HISTORY_PAGE, LostSubmission, MAX_PAGES, PollResult, Provider,
+    Reconciliation, Submission, endless_history,
 };
 
 const NAME: ProviderName = ProviderName::Eachlabs;
@@ -30,8 +31,12 @@ const NAME: ProviderName = ProviderName::Eachlabs;
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// `POST /v1/upload/presign`. Its `expires_at` may be the place's, which lives for minutes, so what was asked for counts.
-const PLACE: Words =
-    Words { place: "presigned_url", link: "public_url", headers: "required_headers", kept: Some(KEPT) };
+const PRESIGN: PresignFields = PresignFields {
+    upload_url: "presigned_url",
+    public_url: "public_url",
+    headers: "required_headers",
+    retention: Some(KEPT),
+};
 
 /// The each::labs API.
 pub struct Eachlabs {
@@ -42,7 +47,12 @@ pub struct Eachlabs {
 impl Eachlabs {
     /// Makes a client. `base` is `https://api.eachlabs.ai/v1`. The model pages send the key in [`Auth::XApiKey`], the
     /// API reference names [`Auth::Bearer`] since July 2026.
-    pub fn new(base: Url, key: &ApiKey, auth: Auth, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+    pub fn new(
+        base: Url,
+        key: &ApiKey,
+        auth: Auth,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SetupError> {
         let client = ApiClient::new(NAME, key, auth, clock, is_loopback(&base))?;
         Ok(Self { base, client })
     }
@@ -52,11 +62,15 @@ impl Eachlabs {
     }
 
     /// Lists the ids of one model's executions in the time around a lost create.
-    async fn executions(&self, doubt: &Doubt, search: &mut Search) -> Result<BTreeSet<String>, Failure> {
+    async fn executions(
+        &self,
+        doubt: &LostSubmission,
+        search: &mut Search,
+    ) -> Result<BTreeSet<String>, Failure> {
         let (from, to) = doubt.window();
         let mut ids = BTreeSet::new();
         let mut offset = 0;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let mut url = join(&self.base, ["executions"]);
             url.query_pairs_mut()
                 .append_pair("model", &doubt.submission.wire_model)
@@ -68,7 +82,9 @@ impl Eachlabs {
             let rows = rows(NAME, &reply, "executions")?;
             let known = ids.len();
             for row in rows {
-                ids.insert(text(row, &["id"]).ok_or_else(|| unreadable(NAME, &reply, "a history"))?);
+                ids.insert(
+                    text(row, &["id"]).ok_or_else(|| unreadable(NAME, &reply, "a history"))?,
+                );
             }
             // A server may give fewer rows than asked for before the end, so only a page with nothing new is the end.
             if ids.len() == known {
@@ -91,46 +107,64 @@ impl Provider for Eachlabs {
         // The model pages post to `/prediction/`, with the slash.
         let url = join(&self.base, ["prediction", ""]);
         let headers = [("X-Request-Id", submission.client_token.as_str())];
-        let reply = self.client.create(url, &headers, &body).await?;
-        read_create(&reply)
+        let reply = self.client.submit(url, &headers, &body).await?;
+        read_submit(&reply)
     }
 
-    async fn poll(&self, prediction: &Prediction, _submission: &Submission) -> Result<Look, Failure> {
-        let reply = self.client.look(Method::GET, self.prediction_url(&prediction.prediction_id)).await?;
-        read_look(&reply)
+    async fn poll(
+        &self,
+        prediction: &PredictionHandle,
+        _submission: &Submission,
+    ) -> Result<PollResult, Failure> {
+        let reply = self
+            .client
+            .get(Method::GET, self.prediction_url(&prediction.prediction_id))
+            .await?;
+        read_poll(&reply)
     }
 
-    async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
+    async fn reconcile(&self, doubt: &LostSubmission) -> Result<Reconciliation, Failure> {
         let sent = &doubt.submission.request;
         let mut search = Search::default();
         let ids = self.executions(doubt, &mut search).await?;
         for id in ids.into_iter().filter(|id| !doubt.owned.contains(id)) {
             // A row of the history does not show its input; the prediction does.
-            let is_known = |reply: &Reply| match &reply.json {
+            let is_known = |reply: &ApiResponse| match &reply.json {
                 _ if reply.status == 404 => Ok(()),
                 Some(_) if reply.status.is_success() => Ok(()),
                 _ => Err(unreadable(NAME, reply, "a prediction")),
             };
             let reply = ask(&self.client, &self.prediction_url(&id), is_known).await?;
             let Some(body) = reply.json.as_ref().filter(|_| reply.status.is_success()) else {
-                search.unclear();
+                search.inconclusive();
                 continue;
             };
-            match likeness(sent, at(body, &["input"])) {
-                Likeness::Same => search.found(id),
-                Likeness::Different => {}
+            match compare_inputs(sent, at(body, &["input"])) {
+                InputMatch::Same => search.found(id),
+                InputMatch::Different => {}
                 // A published example of a failure shows an empty input. What failed unbilled cannot be paid twice.
-                Likeness::Unclear if has_failed_unbilled(body) => {}
-                Likeness::Unclear => search.unclear(),
+                InputMatch::Inconclusive if has_failed_unbilled(body) => {}
+                InputMatch::Inconclusive => search.inconclusive(),
             }
         }
         search.close(NAME, true)
     }
 
-    async fn cancel(&self, prediction: &Prediction, _submission: &Submission) -> Result<(), Failure> {
-        let url = join(&self.base, ["prediction", &prediction.prediction_id, "cancel"]);
-        let reply = self.client.look(Method::POST, url).await?;
-        if reply.status.is_success() { Ok(()) } else { Err(refused_look(NAME, &reply)) }
+    async fn cancel(
+        &self,
+        prediction: &PredictionHandle,
+        _submission: &Submission,
+    ) -> Result<(), Failure> {
+        let url = join(
+            &self.base,
+            ["prediction", &prediction.prediction_id, "cancel"],
+        );
+        let reply = self.client.get(Method::POST, url).await?;
+        if reply.status.is_success() {
+            Ok(())
+        } else {
+            Err(classify_poll(NAME, &reply))
+        }
     }
 
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe> {
@@ -141,13 +175,19 @@ impl Provider for Eachlabs {
             .append_pair("from", &from)
             .append_pair("to", &to)
             .append_pair("limit", "1");
-        vec![probe("api", &self.client, url, |reply| rows(NAME, reply, "executions").is_ok()).await]
+        vec![
+            probe("api", &self.client, url, |reply| {
+                rows(NAME, reply, "executions").is_ok()
+            })
+            .await,
+        ]
     }
 
-    async fn upload(&self, file: &ImageFile) -> Result<Upload, Failure> {
+    async fn upload(&self, file: &ImageFile) -> Result<UploadedImage, Failure> {
         let url = join(&self.base, ["upload", "presign"]);
-        let question = json!({ "content_type": file.content_type, "expires_in_seconds": KEPT.as_secs() });
-        upload(&self.client, url, &question, &PLACE, file).await
+        let question =
+            json!({ "content_type": file.content_type, "expires_in_seconds": KEPT.as_secs() });
+        upload(&self.client, url, &question, &PRESIGN, file).await
     }
 
     fn is_loopback(&self) -> bool {
@@ -156,29 +196,40 @@ impl Provider for Eachlabs {
 }
 
 /// Reads the answer to a create.
-pub(super) fn read_create(reply: &Reply) -> Result<Acceptance, Failure> {
+pub(super) fn read_submit(reply: &ApiResponse) -> Result<Acceptance, Failure> {
     let body = reply.json.as_ref();
-    let id = body
-        .and_then(|body| ["predictionID", "prediction_id", "id"].iter().find_map(|key| text(body, &[key])));
+    let id = body.and_then(|body| {
+        ["predictionID", "prediction_id", "id"]
+            .iter()
+            .find_map(|key| text(body, &[key]))
+    });
     let refusal = body.filter(|body| id.is_none() && is_error(body));
     match (id, refusal) {
-        _ if !reply.status.is_success() => Err(refused_create(NAME, reply, refusal.is_some())),
-        (Some(id), _) => Ok(Acceptance { prediction: Prediction::from_id(id), early_cost: None }),
+        _ if !reply.status.is_success() => Err(classify_submit(NAME, reply, refusal.is_some())),
+        (Some(id), _) => Ok(Acceptance {
+            prediction: PredictionHandle::from_id(id),
+            early_cost: None,
+        }),
         // A dispatch that failed at once has its error in the answer's output, and no prediction.
-        (None, Some(body)) if is_retryable(body) => {
-            Err(Failure::Transient { reason: describe(NAME, reply), retry_after: reply.retry_after })
-        }
-        (None, Some(_)) => Err(Failure::Rejected { reason: describe(NAME, reply) }),
-        (None, None) => {
-            Err(Failure::Unknown { reason: format!("{NAME} answered a create without a prediction id") })
-        }
+        (None, Some(body)) if is_retryable(body) => Err(Failure::Transient {
+            reason: describe(NAME, reply),
+            retry_after: reply.retry_after,
+        }),
+        (None, Some(_)) => Err(Failure::Rejected {
+            reason: describe(NAME, reply),
+        }),
+        (None, None) => Err(Failure::Unknown {
+            reason: format!("{NAME} answered a create without a prediction id"),
+        }),
     }
 }
 
 /// Reads the answer to a look.
-pub(super) fn read_look(reply: &Reply) -> Result<Look, Failure> {
+pub(super) fn read_poll(reply: &ApiResponse) -> Result<PollResult, Failure> {
     if reply.status == 404 {
-        return Ok(Look::Missing { reason: describe(NAME, reply) });
+        return Ok(PollResult::Missing {
+            reason: describe(NAME, reply),
+        });
     }
     let Some(body) = reply.json.as_ref().filter(|_| reply.status.is_success()) else {
         return Err(unreadable(NAME, reply, "a prediction"));
@@ -190,27 +241,32 @@ pub(super) fn read_look(reply: &Reply) -> Result<Look, Failure> {
         Some(Phase::Done) => {
             let Some(output_url) = at(body, &["output"]).and_then(link) else {
                 tracing::warn!(provider = %NAME, status, "no link in the answer, taken for running");
-                return Ok(Look::Running);
+                return Ok(PollResult::Running);
             };
             // 0 stands there until the end, and in answers that carry no cost.
-            let cost =
-                usd(body, &["metrics", "cost"]).filter(|cost| *cost > Money::ZERO).map(CostReport::Usd);
-            Look::Done { output_url, cost, processing: seconds(body, &["metrics", "predict_time"]) }
+            let cost = usd(body, &["metrics", "cost"])
+                .filter(|cost| *cost > Money::ZERO)
+                .map(CostReport::Usd);
+            PollResult::Done {
+                output_url,
+                cost,
+                processing: seconds(body, &["metrics", "predict_time"]),
+            }
         }
         Some(Phase::Failed) => {
-            let said = reply.said.as_deref().unwrap_or("no reason given");
+            let error_message = reply.error_message.as_deref().unwrap_or("no reason given");
             // Every published example of a failure bills nothing.
-            let cost = usd(body, &["metrics", "cost"]).map_or(CostReport::NOTHING, CostReport::Usd);
-            Look::Failed {
-                reason: format!("{NAME}: {status}: {said}"),
+            let cost = usd(body, &["metrics", "cost"]).map_or(CostReport::ZERO, CostReport::Usd);
+            PollResult::Failed {
+                reason: format!("{NAME}: {status}: {error_message}"),
                 cost: Some(cost),
                 retryable: is_retryable(body),
             }
         }
-        Some(Phase::Running) => Look::Running,
+        Some(Phase::Running) => PollResult::Running,
         None => {
             tracing::warn!(provider = %NAME, status, "unknown status, taken for running");
-            Look::Running
+            PollResult::Running
         }
     })
 }
@@ -225,7 +281,9 @@ enum Phase {
 /// Reads a status. The model pages, the API reference and the webhooks use different words.
 fn phase(status: &str) -> Option<Phase> {
     match status.to_ascii_lowercase().as_str() {
-        "created" | "starting" | "processing" | "queued" | "running" | "pending" => Some(Phase::Running),
+        "created" | "starting" | "processing" | "queued" | "running" | "pending" => {
+            Some(Phase::Running)
+        }
         "success" | "succeeded" | "completed" => Some(Phase::Done),
         "error" | "failed" | "cancelled" | "canceled" => Some(Phase::Failed),
         _ => None,
@@ -233,7 +291,8 @@ fn phase(status: &str) -> Option<Phase> {
 }
 
 fn has_failed_unbilled(body: &Value) -> bool {
-    let failed = text(body, &["status"]).is_some_and(|status| matches!(phase(&status), Some(Phase::Failed)));
+    let failed =
+        text(body, &["status"]).is_some_and(|status| matches!(phase(&status), Some(Phase::Failed)));
     failed && usd(body, &["metrics", "cost"]).is_none_or(|cost| cost == Money::ZERO)
 }
 

@@ -10,26 +10,32 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::clock::Clock;
-use crate::domain::{CostReport, Failure, Money, Prediction, ProviderName};
+use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
-use super::answer::{Likeness, at, is_true, likeness, link, message, seconds, text, usd};
+use super::classify::{classify_poll, classify_submit, describe, unreadable};
 use super::history::{Search, rows};
-use super::http::{ApiClient, Auth, Reply, SetupError, is_loopback, join};
+use super::http::{ApiClient, ApiResponse, Auth, SetupError, is_loopback, join};
+use super::json::{InputMatch, at, compare_inputs, is_true, link, message, seconds, text, usd};
 use super::probe::{Probe, probe, span};
-use super::refusal::{describe, refused_create, refused_look, unreadable};
-use super::storage::{Upload, Words, upload};
+use super::storage::{PresignFields, UploadedImage, upload};
 use super::{
-    Acceptance, ApiKey, Doubt, HISTORY_PAGE, Look, MOST_PAGES, Provider, Submission, Trace, endless_history,
+    Acceptance, ApiKey, HISTORY_PAGE, LostSubmission, MAX_PAGES, PollResult, Provider,
+    Reconciliation, Submission, endless_history,
 };
 
 const NAME: ProviderName = ProviderName::Fal;
 
 /// The id of a request that nobody made.
-const NOBODYS: &str = "00000000-0000-0000-0000-000000000000";
+const UNUSED_REQUEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// `POST /storage/upload/initiate`, as fal's JavaScript client calls it. Media files have no end unless the account sets one.
-const PLACE: Words = Words { place: "upload_url", link: "file_url", headers: "headers", kept: None };
+const PRESIGN: PresignFields = PresignFields {
+    upload_url: "upload_url",
+    public_url: "file_url",
+    headers: "headers",
+    retention: None,
+};
 
 /// The fal.ai queue API.
 pub struct Fal {
@@ -50,15 +56,30 @@ impl Fal {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         // A proxy is left out only where no address needs one.
-        let local = [Some(&queue), Some(&platform), storage.as_ref()].into_iter().flatten().all(is_loopback);
+        let local = [Some(&queue), Some(&platform), storage.as_ref()]
+            .into_iter()
+            .flatten()
+            .all(is_loopback);
         let client = ApiClient::new(NAME, key, Auth::Key, clock, local)?;
-        Ok(Self { queue, platform, storage, client })
+        Ok(Self {
+            queue,
+            platform,
+            storage,
+            client,
+        })
     }
 
     /// The address of a request: the one fal gave, if it is on the configured host (the key goes there), else built.
-    fn follow(&self, given: Option<&String>, wire_model: &str, id: &str, last: Option<&str>) -> Url {
-        let given =
-            given.and_then(|url| Url::parse(url).ok()).filter(|url| url.origin() == self.queue.origin());
+    fn follow(
+        &self,
+        given: Option<&String>,
+        wire_model: &str,
+        id: &str,
+        last: Option<&str>,
+    ) -> Url {
+        let given = given
+            .and_then(|url| Url::parse(url).ok())
+            .filter(|url| url.origin() == self.queue.origin());
         given.unwrap_or_else(|| {
             let segments = application(wire_model).chain(["requests", id]).chain(last);
             join(&self.queue, segments)
@@ -68,15 +89,18 @@ impl Fal {
     /// Fetches the result of a request that has ended. Only here does a failed one tell its reason.
     async fn result(
         &self,
-        prediction: &Prediction,
+        prediction: &PredictionHandle,
         wire_model: &str,
         status: &Value,
-    ) -> Result<Look, Failure> {
+    ) -> Result<PollResult, Failure> {
         let id = &prediction.prediction_id;
         let url = self.follow(prediction.response_url.as_ref(), wire_model, id, None);
-        let reply = self.client.look(Method::GET, url).await?;
+        let reply = self.client.get(Method::GET, url).await?;
         let mut look = read_result(&reply, status, self.client.key())?;
-        if let Look::Failed { cost: cost @ None, .. } = &mut look {
+        if let PollResult::Failed {
+            cost: cost @ None, ..
+        } = &mut look
+        {
             *cost = self.billed_for(id).await;
         }
         Ok(look)
@@ -86,10 +110,13 @@ impl Fal {
     async fn billed_for(&self, id: &str) -> Option<CostReport> {
         let mut url = join(&self.platform, ["models", "billing-events"]);
         url.query_pairs_mut().append_pair("request_id", id);
-        let reply = self.client.look(Method::GET, url).await.ok()?;
+        let reply = self.client.get(Method::GET, url).await.ok()?;
         let events = rows(NAME, &reply, "billing_events").ok()?;
         // Events of other requests say that the question was not understood, not that nothing was billed.
-        if events.iter().any(|event| text(event, &["request_id"]).is_some_and(|request| request != id)) {
+        if events
+            .iter()
+            .any(|event| text(event, &["request_id"]).is_some_and(|request| request != id))
+        {
             return None;
         }
         let costs: Option<Vec<Money>> = events.iter().map(billed).collect();
@@ -105,39 +132,50 @@ impl Provider for Fal {
 
     async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure> {
         let url = join(&self.queue, submission.wire_model.split('/'));
-        let reply = self.client.create(url, &[], &submission.request).await?;
-        read_create(&reply)
+        let reply = self.client.submit(url, &[], &submission.request).await?;
+        read_submit(&reply)
     }
 
-    async fn poll(&self, prediction: &Prediction, submission: &Submission) -> Result<Look, Failure> {
+    async fn poll(
+        &self,
+        prediction: &PredictionHandle,
+        submission: &Submission,
+    ) -> Result<PollResult, Failure> {
         let model = &submission.wire_model;
-        let url =
-            self.follow(prediction.status_url.as_ref(), model, &prediction.prediction_id, Some("status"));
-        let reply = self.client.look(Method::GET, url).await?;
+        let url = self.follow(
+            prediction.status_url.as_ref(),
+            model,
+            &prediction.prediction_id,
+            Some("status"),
+        );
+        let reply = self.client.get(Method::GET, url).await?;
         if reply.status == 404 {
-            return Ok(Look::Missing { reason: describe(NAME, &reply) });
+            return Ok(PollResult::Missing {
+                reason: describe(NAME, &reply),
+            });
         }
         let status = reply.json.as_ref().and_then(|body| text(body, &["status"]));
-        let (Some(body), Some(status), true) = (reply.json.as_ref(), status, reply.status.is_success())
+        let (Some(body), Some(status), true) =
+            (reply.json.as_ref(), status, reply.status.is_success())
         else {
             return Err(unreadable(NAME, &reply, "a status"));
         };
         match status.as_str() {
             // A failed and a cancelled request end as COMPLETED too: only the result tells.
             "COMPLETED" => self.result(prediction, model, body).await,
-            "IN_QUEUE" | "IN_PROGRESS" => Ok(Look::Running),
+            "IN_QUEUE" | "IN_PROGRESS" => Ok(PollResult::Running),
             _ => {
                 tracing::warn!(provider = %NAME, status, "unknown status, taken for running");
-                Ok(Look::Running)
+                Ok(PollResult::Running)
             }
         }
     }
 
-    async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
+    async fn reconcile(&self, doubt: &LostSubmission) -> Result<Reconciliation, Failure> {
         let (from, to) = doubt.window();
         let mut search = Search::default();
         let mut cursor: Option<String> = None;
-        for _ in 0..MOST_PAGES {
+        for _ in 0..MAX_PAGES {
             let mut url = join(&self.platform, ["models", "requests", "by-endpoint"]);
             url.query_pairs_mut()
                 .append_pair("endpoint_id", &doubt.submission.wire_model)
@@ -154,12 +192,15 @@ impl Provider for Fal {
                 if id.as_ref().is_some_and(|id| doubt.owned.contains(id)) {
                     continue;
                 }
-                match (likeness(&doubt.submission.request, at(item, &["json_input"])), id) {
-                    (Likeness::Different, _) => {}
-                    (Likeness::Same, Some(id)) => search.found(id),
+                match (
+                    compare_inputs(&doubt.submission.request, at(item, &["json_input"])),
+                    id,
+                ) {
+                    (InputMatch::Different, _) => {}
+                    (InputMatch::Same, Some(id)) => search.found(id),
                     // Server errors are never billed, so paying again is not paying twice.
-                    (Likeness::Unclear, _) if is_server_error(item) => {}
-                    _ => search.unclear(),
+                    (InputMatch::Inconclusive, _) if is_server_error(item) => {}
+                    _ => search.inconclusive(),
                 }
             }
             let page = reply.json.as_ref();
@@ -176,17 +217,30 @@ impl Provider for Fal {
         Err(endless_history(NAME))
     }
 
-    async fn cancel(&self, prediction: &Prediction, submission: &Submission) -> Result<(), Failure> {
+    async fn cancel(
+        &self,
+        prediction: &PredictionHandle,
+        submission: &Submission,
+    ) -> Result<(), Failure> {
         let id = &prediction.prediction_id;
-        let url = self.follow(prediction.cancel_url.as_ref(), &submission.wire_model, id, Some("cancel"));
-        let reply = self.client.look(Method::PUT, url).await?;
-        if reply.status.is_success() { Ok(()) } else { Err(refused_look(NAME, &reply)) }
+        let url = self.follow(
+            prediction.cancel_url.as_ref(),
+            &submission.wire_model,
+            id,
+            Some("cancel"),
+        );
+        let reply = self.client.get(Method::PUT, url).await?;
+        if reply.status.is_success() {
+            Ok(())
+        } else {
+            Err(classify_poll(NAME, &reply))
+        }
     }
 
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe> {
         // The queue lists nothing: it is asked for a request that nobody made, and its own error is the right answer.
-        let unmade = self.follow(None, wire_model, NOBODYS, Some("status"));
-        let is_fals = |reply: &Reply| match &reply.json {
+        let unmade = self.follow(None, wire_model, UNUSED_REQUEST_ID, Some("status"));
+        let is_fals = |reply: &ApiResponse| match &reply.json {
             Some(body) => reply.status == 404 || (reply.status.is_client_error() && is_error(body)),
             None => false,
         };
@@ -198,7 +252,7 @@ impl Provider for Fal {
             .append_pair("start", &start)
             .append_pair("end", &end)
             .append_pair("limit", "1");
-        let is_history = |reply: &Reply| rows(NAME, reply, "items").is_ok();
+        let is_history = |reply: &ApiResponse| rows(NAME, reply, "items").is_ok();
         let (queue, platform) = futures_util::future::join(
             probe("api", &self.client, unmade, is_fals),
             probe("history", &self.client, history, is_history),
@@ -207,14 +261,17 @@ impl Provider for Fal {
         vec![queue, platform]
     }
 
-    async fn upload(&self, file: &ImageFile) -> Result<Upload, Failure> {
+    async fn upload(&self, file: &ImageFile) -> Result<UploadedImage, Failure> {
         let Some(storage) = &self.storage else {
-            return Err(Failure::Rejected { reason: "the address of fal's storage is not set".into() });
+            return Err(Failure::Rejected {
+                reason: "the address of fal's storage is not set".into(),
+            });
         };
         let mut url = join(storage, ["storage", "upload", "initiate"]);
-        url.query_pairs_mut().append_pair("storage_type", "fal-cdn-v3");
+        url.query_pairs_mut()
+            .append_pair("storage_type", "fal-cdn-v3");
         let question = json!({ "content_type": file.content_type, "file_name": file.name });
-        upload(&self.client, url, &question, &PLACE, file).await
+        upload(&self.client, url, &question, &PRESIGN, file).await
     }
 
     fn is_loopback(&self) -> bool {
@@ -223,27 +280,36 @@ impl Provider for Fal {
 }
 
 /// Reads the answer to a create.
-pub(super) fn read_create(reply: &Reply) -> Result<Acceptance, Failure> {
+pub(super) fn read_submit(reply: &ApiResponse) -> Result<Acceptance, Failure> {
     let body = reply.json.as_ref();
     let id = body.and_then(|body| text(body, &["request_id"]));
     if !reply.status.is_success() {
         let is_own = id.is_none() && body.is_some_and(is_error);
-        return Err(refused_create(NAME, reply, is_own));
+        return Err(classify_submit(NAME, reply, is_own));
     }
     let (Some(body), Some(prediction_id)) = (body, id) else {
-        return Err(Failure::Unknown { reason: format!("{NAME} answered a create without a request id") });
+        return Err(Failure::Unknown {
+            reason: format!("{NAME} answered a create without a request id"),
+        });
     };
-    let prediction = Prediction {
+    let prediction = PredictionHandle {
         prediction_id,
         status_url: text(body, &["status_url"]),
         response_url: text(body, &["response_url"]),
         cancel_url: text(body, &["cancel_url"]),
     };
-    Ok(Acceptance { prediction, early_cost: None })
+    Ok(Acceptance {
+        prediction,
+        early_cost: None,
+    })
 }
 
 /// Reads the result of a request that has ended; a failure's cost is left out where only the billing events tell.
-pub(super) fn read_result(reply: &Reply, status: &Value, key: &ApiKey) -> Result<Look, Failure> {
+pub(super) fn read_result(
+    reply: &ApiResponse,
+    status: &Value,
+    key: &ApiKey,
+) -> Result<PollResult, Failure> {
     let body = reply.json.as_ref();
     if reply.status.is_success() {
         let video = body.and_then(|body| {
@@ -255,12 +321,14 @@ pub(super) fn read_result(reply: &Reply, status: &Value, key: &ApiKey) -> Result
         });
         let Some(output_url) = video else {
             tracing::warn!(provider = %NAME, "no link in the result, taken for running");
-            return Ok(Look::Running);
+            return Ok(PollResult::Running);
         };
-        return Ok(Look::Done {
+        return Ok(PollResult::Done {
             output_url,
             // A clip is never free, so 0 says no more than nothing does.
-            cost: units(reply).filter(|(_, amount)| *amount > 0.0).map(|(report, _)| report),
+            cost: units(reply)
+                .filter(|(_, amount)| *amount > 0.0)
+                .map(|(report, _)| report),
             processing: seconds(status, &["metrics", "inference_time"]),
         });
     }
@@ -269,26 +337,37 @@ pub(super) fn read_result(reply: &Reply, status: &Value, key: &ApiKey) -> Result
     let is_own = body.is_some_and(is_error);
     let is_the_predictions = body.is_some_and(|body| is_the_predictions(body, status));
     let failed = match reply.status.as_u16() {
-        400 if is_own && is_still_going(reply) => return Ok(Look::Running),
-        404 => return Ok(Look::Missing { reason: describe(NAME, reply) }),
+        400 if is_own && is_still_going(reply) => return Ok(PollResult::Running),
+        404 => {
+            return Ok(PollResult::Missing {
+                reason: describe(NAME, reply),
+            });
+        }
         401..=403 | 408 | 429 => false,
         400..=499 => is_own || told.is_some(),
         500.. => is_the_predictions || told.is_some(),
         _ => false,
     };
     if !failed {
-        return Err(refused_look(NAME, reply));
+        return Err(classify_poll(NAME, reply));
     }
     // A refused input may be billed if a runner has worked on it: the header says, else the billing events.
     let billed = units(reply).map(|(report, _)| report);
     if reply.status.is_server_error() && !is_the_predictions {
         // It failed, but how is hidden behind somebody else's error: it may be billed, and may fail again.
-        let reason = format!("{NAME} says it failed: {}", told.unwrap_or_else(|| "no reason given".into()));
-        return Ok(Look::Failed { reason, cost: billed, retryable: false });
+        let reason = format!(
+            "{NAME} says it failed: {}",
+            told.unwrap_or_else(|| "no reason given".into())
+        );
+        return Ok(PollResult::Failed {
+            reason,
+            cost: billed,
+            retryable: false,
+        });
     }
     let cost = if reply.status.is_server_error() {
         // Server errors of a model are never billed.
-        Some(CostReport::NOTHING)
+        Some(CostReport::ZERO)
     } else {
         billed
     };
@@ -296,18 +375,28 @@ pub(super) fn read_result(reply: &Reply, status: &Value, key: &ApiKey) -> Result
         Some(told) if !is_own => format!("{NAME} says it failed: {told}"),
         _ => describe(NAME, reply),
     };
-    Ok(Look::Failed { reason, cost, retryable: is_own && is_retryable(reply) })
+    Ok(PollResult::Failed {
+        reason,
+        cost,
+        retryable: is_own && is_retryable(reply),
+    })
 }
 
 /// The part of a model id that follow-up addresses use: owner and application, behind a namespace if it has one.
 fn application(wire_model: &str) -> impl Iterator<Item = &str> {
-    let parts = if matches!(wire_model.split('/').next(), Some("workflows" | "comfy")) { 3 } else { 2 };
+    let parts = if matches!(wire_model.split('/').next(), Some("workflows" | "comfy")) {
+        3
+    } else {
+        2
+    };
     wire_model.split('/').take(parts)
 }
 
 /// Tells whether a body has the form of fal's errors: the model's have a `detail`, the platform's an `error_type` too.
 fn is_error(body: &Value) -> bool {
-    ["detail", "error_type"].iter().any(|key| at(body, &[key]).is_some())
+    ["detail", "error_type"]
+        .iter()
+        .any(|key| at(body, &[key]).is_some())
 }
 
 /// Tells whether a result call's server error is the prediction's own end. The platform's errors are flat, and may be
@@ -315,41 +404,68 @@ fn is_error(body: &Value) -> bool {
 /// list of details, says that it failed, or the status that named the same error before.
 fn is_the_predictions(body: &Value, status: &Value) -> bool {
     let kind = |value| text(value, &["error_type"]);
-    at(body, &["detail"]).is_some_and(Value::is_array) || (kind(body).is_some() && kind(body) == kind(status))
+    at(body, &["detail"]).is_some_and(Value::is_array)
+        || (kind(body).is_some() && kind(body) == kind(status))
 }
 
 /// Reads the units billed, as a report and as a number.
-fn units(reply: &Reply) -> Option<(CostReport, f64)> {
-    let units = reply.headers.get("x-fal-billable-units")?.to_str().ok()?.trim();
+fn units(reply: &ApiResponse) -> Option<(CostReport, f64)> {
+    let units = reply
+        .headers
+        .get("x-fal-billable-units")?
+        .to_str()
+        .ok()?
+        .trim();
     let amount: f64 = units.parse().ok().filter(|units| *units >= 0.0)?;
     Some((CostReport::Units(units.to_owned()), amount))
 }
 
 /// Reads what one billing event costs: its total, else the estimate in billionths of a dollar.
 fn billed(event: &Value) -> Option<Money> {
-    usd(event, &["cost_total"])
-        .or_else(|| Money::parse_rounded(&format!("{}e-9", text(event, &["cost_estimate_nano_usd"])?)).ok())
+    usd(event, &["cost_total"]).or_else(|| {
+        Money::parse_rounded(&format!("{}e-9", text(event, &["cost_estimate_nano_usd"])?)).ok()
+    })
 }
 
 fn is_server_error(item: &Value) -> bool {
-    text(item, &["status_code"]).and_then(|code| code.parse().ok()).is_some_and(|code: u16| code >= 500)
+    text(item, &["status_code"])
+        .and_then(|code| code.parse().ok())
+        .is_some_and(|code: u16| code >= 500)
 }
 
-fn is_still_going(reply: &Reply) -> bool {
-    reply.said.as_deref().is_some_and(|said| said.to_lowercase().contains("in progress"))
+fn is_still_going(reply: &ApiResponse) -> bool {
+    reply
+        .error_message
+        .as_deref()
+        .is_some_and(|error_message| error_message.to_lowercase().contains("in progress"))
 }
 
 /// Whether the same input may succeed another time: the header says; else server errors may, refused inputs may not.
-fn is_retryable(reply: &Reply) -> bool {
+fn is_retryable(reply: &ApiResponse) -> bool {
     // What the content policy refuses it refuses again, whatever the header says.
-    let details = reply.json.as_ref().and_then(|body| at(body, &["detail"])).and_then(Value::as_array);
-    let mut kinds = details.into_iter().flatten().filter_map(|detail| text(detail, &["type"]));
+    let details = reply
+        .json
+        .as_ref()
+        .and_then(|body| at(body, &["detail"]))
+        .and_then(Value::as_array);
+    let mut kinds = details
+        .into_iter()
+        .flatten()
+        .filter_map(|detail| text(detail, &["type"]));
     if kinds.any(|kind| kind == "content_policy_violation") {
         return false;
     }
-    let header =
-        |name| reply.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_ascii_lowercase);
-    match header("x-fal-retryable").or_else(|| header("x-fal-needs-retry")).as_deref() {
+    let header = |name| {
+        reply
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_ascii_lowercase)
+    };
+    match header("x-fal-retryable")
+        .or_else(|| header("x-fal-needs-retry"))
+        .as_deref()
+    {
         Some("true" | "1" | "yes") => true,
         Some("false" | "0" | "no") => false,
         _ => reply.status.is_server_error(),
@@ -363,7 +479,10 @@ mod tests {
     #[test]
     fn follow_up_addresses_use_owner_and_application_only() {
         let part = |model| application(model).collect::<Vec<_>>().join("/");
-        assert_eq!(part("fal-ai/kling-video/v1/standard/image-to-video"), "fal-ai/kling-video");
+        assert_eq!(
+            part("fal-ai/kling-video/v1/standard/image-to-video"),
+            "fal-ai/kling-video"
+        );
         assert_eq!(part("workflows/owner/app/path"), "workflows/owner/app");
     }
 
@@ -372,15 +491,30 @@ mod tests {
         let clock = Arc::new(crate::clock::SystemClock);
         let url = |text: &str| Url::parse(text).unwrap();
         let key = ApiKey::new("id:secret").unwrap();
-        let fal =
-            Fal::new(url("https://queue.fal.run"), url("https://api.fal.ai/v1"), None, &key, clock).unwrap();
-        let follow =
-            |given: &str| fal.follow(Some(&given.to_owned()), "fal-ai/kling-video/v1", "7", Some("status"));
+        let fal = Fal::new(
+            url("https://queue.fal.run"),
+            url("https://api.fal.ai/v1"),
+            None,
+            &key,
+            clock,
+        )
+        .unwrap();
+        let follow = |given: &str| {
+            fal.follow(
+                Some(&given.to_owned()),
+                "fal-ai/kling-video/v1",
+                "7",
+                Some("status"),
+            )
+        };
         let own = "https://queue.fal.run/fal-ai/kling-video/requests/7/status";
         assert_eq!(follow(own).as_str(), own);
-        for foreign in
-            ["https://evil.example/x", "http://queue.fal.run/x", "https://queue.fal.run:444/x", "nonsense"]
-        {
+        for foreign in [
+            "https://evil.example/x",
+            "http://queue.fal.run/x",
+            "https://queue.fal.run:444/x",
+            "nonsense",
+        ] {
             assert_eq!(follow(foreign).as_str(), own, "{foreign}");
         }
     }

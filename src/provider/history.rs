@@ -13,44 +13,50 @@ use url::Url;
 
 use crate::domain::{Failure, ProviderName};
 
-use super::http::{ApiClient, Reply};
-use super::refusal::unreadable;
-use super::{CLOCK_SKEW, Trace};
+use super::classify::unreadable;
+use super::http::{ApiClient, ApiResponse};
+use super::{CLOCK_SKEW, Reconciliation};
 
 /// The two clocks may differ by so much: half of what a search allows for on either side.
-const MOST_SKEW: SignedDuration = SignedDuration::from_secs(CLOCK_SKEW.as_secs() / 2);
+const MAX_SKEW: SignedDuration = SignedDuration::from_secs(CLOCK_SKEW.as_secs() / 2);
 
 /// How often one call of a search is tried. A search makes dozens, and would hardly ever come to its end on a bad day if
 /// each had to succeed at once.
-const MOST_TRIES: u32 = 3;
+const MAX_TRIES: u32 = 3;
 
 /// How long to wait before another try.
-const BREATHER: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
+const RETRY_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 
 /// Makes one call of a search until its answer is what it should be.
 pub(super) async fn ask(
     client: &ApiClient,
     url: &Url,
-    check: impl Fn(&Reply) -> Result<(), Failure>,
-) -> Result<Reply, Failure> {
+    check: impl Fn(&ApiResponse) -> Result<(), Failure>,
+) -> Result<ApiResponse, Failure> {
     let mut tries = 1;
     loop {
-        let answer = client.look(Method::GET, url.clone()).await;
+        let answer = client.get(Method::GET, url.clone()).await;
         match answer.and_then(|reply| check(&reply).map(|()| reply)) {
-            Err(Failure::Transient { retry_after: None, .. }) if tries < MOST_TRIES => tries += 1,
+            Err(Failure::Transient {
+                retry_after: None, ..
+            }) if tries < MAX_TRIES => tries += 1,
             answer => return answer,
         }
-        tokio::time::sleep(BREATHER).await;
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
 /// Reads one page's rows.
-pub(super) fn rows<'a>(provider: ProviderName, reply: &'a Reply, key: &str) -> Result<&'a [Value], Failure> {
+pub(super) fn rows<'a>(
+    provider: ProviderName,
+    reply: &'a ApiResponse,
+    key: &str,
+) -> Result<&'a [Value], Failure> {
     let body = reply.json.as_ref().filter(|_| reply.status.is_success());
     match body.and_then(|body| body.get(key)) {
         Some(Value::Array(rows)) => Ok(rows),
         // Some servers write an empty list so.
-        Some(Value::Null) if reply.said.is_none() => Ok(&[]),
+        Some(Value::Null) if reply.error_message.is_none() => Ok(&[]),
         _ => Err(unreadable(provider, reply, "a history")),
     }
 }
@@ -59,7 +65,7 @@ pub(super) fn rows<'a>(provider: ProviderName, reply: &'a Reply, key: &str) -> R
 #[derive(Debug, Default)]
 pub(super) struct Search {
     found: BTreeSet<String>,
-    unclear: usize,
+    inconclusive: usize,
     clock_ahead: Option<SignedDuration>,
 }
 
@@ -71,7 +77,7 @@ impl Search {
         client: &ApiClient,
         url: &Url,
         key: &str,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<ApiResponse, Failure> {
         let reply = ask(client, url, |reply| rows(provider, reply, key).map(drop)).await?;
         self.clock_ahead = reply.clock_ahead.or(self.clock_ahead);
         Ok(reply)
@@ -83,28 +89,49 @@ impl Search {
     }
 
     /// Notes a row that may be the lost submission, but does not show enough to tell.
-    pub(super) fn unclear(&mut self) {
-        self.unclear += 1;
+    pub(super) fn inconclusive(&mut self) {
+        self.inconclusive += 1;
     }
 
     /// Judges a history that was read to its end.
-    pub(super) fn close(self, provider: ProviderName, lists_running: bool) -> Result<Trace, Failure> {
-        if self.found.is_empty() && self.unclear > 0 {
-            let rows = self.unclear;
-            let reason =
-                format!("{provider}'s history lists {rows} predictions of that time that cannot be compared");
-            return Err(Failure::Transient { reason, retry_after: None });
+    pub(super) fn close(
+        self,
+        provider: ProviderName,
+        lists_running: bool,
+    ) -> Result<Reconciliation, Failure> {
+        if self.found.is_empty() && self.inconclusive > 0 {
+            let rows = self.inconclusive;
+            let reason = format!(
+                "{provider}'s history lists {rows} predictions of that time that cannot be compared"
+            );
+            return Err(Failure::Transient {
+                reason,
+                retry_after: None,
+            });
         }
         // The search asked for a span of time by our clock. By another it may have looked in the wrong place.
-        if let Some(ahead) = self.clock_ahead.filter(|ahead| ahead.abs() > MOST_SKEW)
+        if let Some(ahead) = self.clock_ahead.filter(|ahead| ahead.abs() > MAX_SKEW)
             && self.found.is_empty()
         {
-            let (by, side) = (ahead.abs().as_secs(), if ahead.is_positive() { "ahead of" } else { "behind" });
+            let (by, side) = (
+                ahead.abs().as_secs(),
+                if ahead.is_positive() {
+                    "ahead of"
+                } else {
+                    "behind"
+                },
+            );
             let reason = format!(
                 "this machine's clock is {by} seconds {side} {provider}'s, so its history proves nothing; set the clock"
             );
-            return Err(Failure::Transient { reason, retry_after: None });
+            return Err(Failure::Transient {
+                reason,
+                retry_after: None,
+            });
         }
-        Ok(Trace::of(self.found.into_iter().collect(), lists_running))
+        Ok(Reconciliation::of(
+            self.found.into_iter().collect(),
+            lists_running,
+        ))
     }
 }

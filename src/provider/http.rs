@@ -7,22 +7,24 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::fmt::rfc2822;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Client, Method, RequestBuilder, StatusCode, redirect};
 use serde_json::Value;
 use url::Url;
 
 use crate::clock::Clock;
-use crate::cut::cut;
 use crate::domain::public_address::is_loopback_host;
 use crate::domain::{Failure, ProviderName};
+use crate::failpoint::fail_point;
 use crate::tls;
 
-use super::answer::message;
+use super::json::message;
 use super::key::ApiKey;
 
 /// No answer of these APIs comes near this size; a larger one is not theirs.
-const LARGEST_BODY: usize = 4 << 20;
+const MAX_BODY_BYTES: usize = 4 << 20;
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// A create answers within seconds; whoever waits less long makes doubts, and doubts cost a search each.
@@ -33,17 +35,17 @@ const LOOK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What a line gives at the least: what is sent more slowly is not on its way any more.
-pub(super) const SLOWEST_BYTES_PER_SECOND: u64 = 50_000;
+pub(super) const MIN_BYTES_PER_SECOND: u64 = 50_000;
 
 /// A server may ask for patience, not for ever.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// A client that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     /// The key cannot be sent.
     #[error(transparent)]
-    Key(#[from] super::key::BadKey),
+    Key(#[from] super::key::InvalidKey),
     /// The HTTP client cannot be made.
     #[error("cannot set up HTTPS: {0}")]
     Http(#[from] reqwest::Error),
@@ -83,7 +85,7 @@ pub struct ApiClient {
 
 /// An answer, whatever its status.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub struct ApiResponse {
     /// The HTTP status.
     pub status: StatusCode,
     /// The headers.
@@ -91,29 +93,46 @@ pub struct Reply {
     /// The body as JSON, never with the key in it; `None` where it is none.
     pub json: Option<Value>,
     /// What the body says went wrong, if it says.
-    pub said: Option<String>,
+    pub error_message: Option<String>,
     /// How long the server asked to wait, if it did.
     pub retry_after: Option<Duration>,
     /// How far our clock is ahead of the server's, by its `Date`.
     pub clock_ahead: Option<SignedDuration>,
 }
 
-impl Reply {
+impl ApiResponse {
     /// Reads what came over the wire.
-    pub fn read(status: StatusCode, headers: HeaderMap, body: &[u8], key: &ApiKey, now: Timestamp) -> Self {
+    pub fn read(
+        status: StatusCode,
+        headers: HeaderMap,
+        body: &[u8],
+        key: &ApiKey,
+        now: Timestamp,
+    ) -> Self {
         let mut json: Option<Value> = serde_json::from_slice(body).ok();
-        json.iter_mut().for_each(|json| key.hide_in_all(json));
-        let said = json.as_ref().and_then(|json| message(json, key));
-        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        json.iter_mut().for_each(|json| key.redact_json(json));
+        let error_message = json.as_ref().and_then(|json| message(json, key));
+        let retry_after = headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|text| read_retry_after(text, now));
-        let date = headers.get(DATE).and_then(|value| read_date(value.to_str().ok()?));
+        let date = headers
+            .get(DATE)
+            .and_then(|value| read_date(value.to_str().ok()?));
         let clock_ahead = date.map(|date| now.duration_since(date));
-        Self { status, headers, json, said, retry_after, clock_ahead }
+        Self {
+            status,
+            headers,
+            json,
+            error_message,
+            retry_after,
+            clock_ahead,
+        }
     }
 }
 
 /// Why there is no answer.
-pub enum NoReply {
+pub enum TransportError {
     /// The request never left: nothing can have come of it.
     NotSent(String),
     /// The request left, or may have.
@@ -121,11 +140,14 @@ pub enum NoReply {
 }
 
 /// Only a create is told so: any other call may be repeated, whether it was sent or not.
-impl From<NoReply> for Failure {
-    fn from(no_reply: NoReply) -> Self {
+impl From<TransportError> for Failure {
+    fn from(no_reply: TransportError) -> Self {
         match no_reply {
-            NoReply::NotSent(reason) => Self::Transient { reason, retry_after: None },
-            NoReply::MaybeSent(reason) => Self::Unknown { reason },
+            TransportError::NotSent(reason) => Self::Transient {
+                reason,
+                retry_after: None,
+            },
+            TransportError::MaybeSent(reason) => Self::Unknown { reason },
         }
     }
 }
@@ -155,7 +177,10 @@ impl ApiClient {
             provider,
             // A kept connection may be closed by the server in the instant a create is written to it, and then nobody
             // knows whether it was read. A fresh connection for each create makes that doubt rare.
-            creates: builder(CREATE, tls::HTTP_1).pool_max_idle_per_host(0).http1_only().build()?,
+            creates: builder(CREATE, tls::HTTP_1)
+                .pool_max_idle_per_host(0)
+                .http1_only()
+                .build()?,
             looks: builder(LOOK, tls::ANY_HTTP).build()?,
             key: key.clone(),
             auth: (header, key.header(scheme)?),
@@ -165,16 +190,20 @@ impl ApiClient {
 
     /// Sends a create call, once. Without an answer it is [`Failure::Transient`] if the request cannot have left, and
     /// [`Failure::Unknown`] otherwise.
-    pub async fn create(
+    pub async fn submit(
         &self,
         url: Url,
         headers: &[(&'static str, &str)],
         body: &Value,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<ApiResponse, Failure> {
         let body = body.to_string();
         // A picture inside takes its time on a slow line; nobody should have to doubt because of it.
-        let patience = CREATE + Duration::from_secs(body.len() as u64 / SLOWEST_BYTES_PER_SECOND);
-        let request = self.creates.post(url).header(CONTENT_TYPE, JSON).timeout(patience);
+        let patience = CREATE + Duration::from_secs(body.len() as u64 / MIN_BYTES_PER_SECOND);
+        let request = self
+            .creates
+            .post(url)
+            .header(CONTENT_TYPE, JSON)
+            .timeout(patience);
         let mut request = request.body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -183,24 +212,37 @@ impl ApiClient {
     }
 
     /// Makes a call that can be repeated; a missing answer is a failure that will pass.
-    pub async fn look(&self, method: Method, url: Url) -> Result<Reply, Failure> {
-        will_pass(self.send(self.looks.request(method, url)).await)
+    pub async fn get(&self, method: Method, url: Url) -> Result<ApiResponse, Failure> {
+        as_transient(self.send(self.looks.request(method, url)).await)
     }
 
     /// Asks for something with a body, which can be repeated as a look can.
-    pub(super) async fn ask(&self, url: Url, body: &Value) -> Result<Reply, Failure> {
-        will_pass(self.send(self.looks.post(url).json(body)).await)
+    pub(super) async fn post_idempotent(
+        &self,
+        url: Url,
+        body: &Value,
+    ) -> Result<ApiResponse, Failure> {
+        as_transient(self.send(self.looks.post(url).json(body)).await)
     }
 
     /// Puts bytes where the provider said, without the key: the address is signed, and may be another's.
-    pub(super) async fn put(
+    pub(super) async fn put_presigned(
         &self,
         url: Url,
         headers: HeaderMap,
         bytes: Bytes,
         patience: Duration,
-    ) -> Result<Reply, Failure> {
-        will_pass(self.exchange(self.looks.put(url).headers(headers).body(bytes).timeout(patience)).await)
+    ) -> Result<ApiResponse, Failure> {
+        as_transient(
+            self.exchange(
+                self.looks
+                    .put(url)
+                    .headers(headers)
+                    .body(bytes)
+                    .timeout(patience),
+            )
+            .await,
+        )
     }
 
     /// Whom it calls.
@@ -213,50 +255,66 @@ impl ApiClient {
         &self.key
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Reply, NoReply> {
+    async fn send(&self, request: RequestBuilder) -> Result<ApiResponse, TransportError> {
         let (name, value) = self.auth.clone();
         self.exchange(request.header(name, value)).await
     }
 
-    async fn exchange(&self, request: RequestBuilder) -> Result<Reply, NoReply> {
-        let response = request.send().await.map_err(|error| self.no_reply(&error))?;
-        cut!("answer begun");
+    async fn exchange(&self, request: RequestBuilder) -> Result<ApiResponse, TransportError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.no_reply(&error))?;
+        fail_point!("response started");
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| self.no_reply(&error))?;
-            if body.len() + chunk.len() > LARGEST_BODY {
-                return Err(NoReply::MaybeSent(format!("{} answered with a huge body", self.provider)));
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(TransportError::MaybeSent(format!(
+                    "{} answered with a huge body",
+                    self.provider
+                )));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Reply::read(status, headers, &body, &self.key, self.clock.now()))
+        Ok(ApiResponse::read(
+            status,
+            headers,
+            &body,
+            &self.key,
+            self.clock.now(),
+        ))
     }
 
     /// Tells whether a request that failed can have reached the server. Never shows the address: it may be signed.
-    fn no_reply(&self, error: &reqwest::Error) -> NoReply {
-        let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-        let cause = causes.last().map_or(String::new(), |cause| format!(": {cause}"));
+    fn no_reply(&self, error: &reqwest::Error) -> TransportError {
+        let causes =
+            std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+        let cause = causes
+            .last()
+            .map_or(String::new(), |cause| format!(": {cause}"));
         let provider = self.provider;
         // Name resolution, connecting and TLS come before the first byte of the request. A connect that timed out is
         // both `is_connect` and `is_timeout`, so the order counts.
         if error.is_connect() || error.is_builder() {
-            NoReply::NotSent(format!("{provider} cannot be reached{cause}"))
+            TransportError::NotSent(format!("{provider} cannot be reached{cause}"))
         } else if error.is_timeout() {
-            NoReply::MaybeSent(format!("{provider} did not answer in time"))
+            TransportError::MaybeSent(format!("{provider} did not answer in time"))
         } else {
-            NoReply::MaybeSent(format!("the connection to {provider} broke off{cause}"))
+            TransportError::MaybeSent(format!("the connection to {provider} broke off{cause}"))
         }
     }
 }
 
 /// What became of a call that may be made again, whether it was sent or not.
-fn will_pass(answer: Result<Reply, NoReply>) -> Result<Reply, Failure> {
+fn as_transient(answer: Result<ApiResponse, TransportError>) -> Result<ApiResponse, Failure> {
     answer.map_err(|no_reply| match no_reply {
-        NoReply::NotSent(reason) | NoReply::MaybeSent(reason) => {
-            Failure::Transient { reason, retry_after: None }
-        }
+        TransportError::NotSent(reason) | TransportError::MaybeSent(reason) => Failure::Transient {
+            reason,
+            retry_after: None,
+        },
     })
 }
 
@@ -267,15 +325,21 @@ fn read_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
         if seconds.is_nan() {
             return None;
         }
-        return Duration::try_from_secs_f64(seconds.min(LONGEST_RETRY_AFTER.as_secs_f64())).ok();
+        return Duration::try_from_secs_f64(seconds.min(MAX_RETRY_AFTER.as_secs_f64())).ok();
     }
     let delay = Duration::try_from(read_date(text)?.duration_since(now)).unwrap_or(Duration::ZERO);
-    Some(delay.min(LONGEST_RETRY_AFTER))
+    Some(delay.min(MAX_RETRY_AFTER))
 }
 
 /// Reads an HTTP date (RFC 9110, section 5.6.7).
 fn read_date(text: &str) -> Option<Timestamp> {
-    Some(rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_zoned(text).ok()?.timestamp())
+    Some(
+        rfc2822::DateTimeParser::new()
+            .relaxed_weekday(true)
+            .parse_zoned(text)
+            .ok()?
+            .timestamp(),
+    )
 }
 
 /// Tells whether an address is this machine.
@@ -324,10 +388,19 @@ mod tests {
     #[test]
     fn only_this_machine_is_loopback() {
         let local = |text: &str| is_loopback(&Url::parse(text).unwrap());
-        for url in ["http://localhost:1", "http://127.0.0.1:1/v1", "http://127.9.9.9", "http://[::1]:1"] {
+        for url in [
+            "http://localhost:1",
+            "http://127.0.0.1:1/v1",
+            "http://127.9.9.9",
+            "http://[::1]:1",
+        ] {
             assert!(local(url), "{url}");
         }
-        for url in ["https://queue.fal.run", "http://10.0.0.1", "https://localhost.example.com"] {
+        for url in [
+            "https://queue.fal.run",
+            "http://10.0.0.1",
+            "https://localhost.example.com",
+        ] {
             assert!(!local(url), "{url}");
         }
     }

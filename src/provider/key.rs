@@ -7,13 +7,13 @@ use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
 /// A shorter secret is not looked for in answers: it would be found in ordinary words.
-const SHORTEST_SECRET: usize = 8;
+const MIN_SECRET_CHARS: usize = 8;
 
 /// Nor is a shorter first half of a key in two: where it is chosen by a person it may be a word.
-const SHORTEST_ID: usize = 16;
+const MIN_ID_CHARS: usize = 16;
 
 /// What stands in an answer where the key stood.
-pub(super) const BLOT: &str = "[key]";
+pub(super) const REDACTED: &str = "[key]";
 
 /// A provider's key. It has no `Display`, no `Serialize`, and a `Debug` that tells nothing.
 ///
@@ -38,47 +38,56 @@ pub struct ApiKey {
 /// A text that cannot be a key. The message never shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is empty, or holds characters that no key has")]
-pub struct BadKey;
+pub struct InvalidKey;
 
 impl ApiKey {
     /// Takes a key as it stands in the environment.
-    pub fn new(text: &str) -> Result<Self, BadKey> {
+    pub fn new(text: &str) -> Result<Self, InvalidKey> {
         let text = text.trim();
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(BadKey);
+            return Err(InvalidKey);
         }
         let (id, secret) = text.split_once(':').unwrap_or_default();
         let spelled = |parts: &[&str], shortest| {
             let long = parts.iter().filter(|part| part.len() >= shortest);
-            long.flat_map(|part| [(*part).to_owned(), byte_serialize(part.as_bytes()).collect()]).collect()
+            long.flat_map(|part| {
+                [
+                    (*part).to_owned(),
+                    byte_serialize(part.as_bytes()).collect(),
+                ]
+            })
+            .collect()
         };
         Ok(Self {
             text: text.to_owned(),
-            secrets: spelled(&[text, secret], SHORTEST_SECRET),
-            ids: spelled(&[id], SHORTEST_ID),
+            secrets: spelled(&[text, secret], MIN_SECRET_CHARS),
+            ids: spelled(&[id], MIN_ID_CHARS),
         })
     }
 
     /// Makes the header's value, marked so that HTTP logs leave it out. `scheme` comes before the key: `"Bearer "`.
-    pub(super) fn header(&self, scheme: &str) -> Result<HeaderValue, BadKey> {
-        let mut value = HeaderValue::from_str(&format!("{scheme}{}", self.text)).map_err(|_| BadKey)?;
+    pub(super) fn header(&self, scheme: &str) -> Result<HeaderValue, InvalidKey> {
+        let mut value =
+            HeaderValue::from_str(&format!("{scheme}{}", self.text)).map_err(|_| InvalidKey)?;
         value.set_sensitive(true);
         Ok(value)
     }
 
     /// Blots the key out of a message: a provider that refuses a key may quote it.
-    pub(super) fn hide_in(&self, text: &str) -> String {
+    pub(super) fn redact(&self, text: &str) -> String {
         without(&without(text, &self.secrets), &self.ids)
     }
 
     /// Blots the key out of every text of an answer, before anybody reads it.
-    pub(super) fn hide_in_all(&self, answer: &mut Value) {
+    pub(super) fn redact_json(&self, answer: &mut Value) {
         match answer {
             // A link that lost a part of its path would be a paid clip that nobody can fetch: an id stays in it.
             Value::String(text) if text.starts_with("http") => *text = without(text, &self.secrets),
-            Value::String(text) => *text = self.hide_in(text),
-            Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_all(item)),
-            Value::Object(fields) => fields.values_mut().for_each(|field| self.hide_in_all(field)),
+            Value::String(text) => *text = self.redact(text),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.redact_json(item)),
+            Value::Object(fields) => fields
+                .values_mut()
+                .for_each(|field| self.redact_json(field)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
@@ -92,7 +101,7 @@ fn without(text: &str, parts: &[String]) -> String {
         let mut from = 0;
         for (at, found) in lower.match_indices(&part) {
             clean.push_str(&text[from..at]);
-            clean.push_str(BLOT);
+            clean.push_str(REDACTED);
             from = at + found.len();
         }
         clean + &text[from..]
@@ -123,7 +132,7 @@ mod tests {
     }
 
     fn hidden(key: &str, mut answer: Value) -> Value {
-        ApiKey::new(key).unwrap().hide_in_all(&mut answer);
+        ApiKey::new(key).unwrap().redact_json(&mut answer);
         answer
     }
 
@@ -131,22 +140,43 @@ mod tests {
     fn a_key_that_a_provider_quotes_is_blotted_out_wherever_it_stands() {
         let fal = "0b5b3c1e-9f52-4a52:5f0c9d1e77aa4ce2";
         for (quoted, left) in [
-            ("no user for 0b5b3c1e-9f52-4a52:5f0c9d1e77aa4ce2", "no user for [key]"),
-            ("Authorization: Key 0B5B3C1E-9F52-4A52:5F0C9D1E77AA4CE2;", "Authorization: Key [key];"),
-            ("?key=0b5b3c1e-9f52-4a52%3a5f0c9d1e77aa4ce2&x", "?key=[key]&x"),
+            (
+                "no user for 0b5b3c1e-9f52-4a52:5f0c9d1e77aa4ce2",
+                "no user for [key]",
+            ),
+            (
+                "Authorization: Key 0B5B3C1E-9F52-4A52:5F0C9D1E77AA4CE2;",
+                "Authorization: Key [key];",
+            ),
+            (
+                "?key=0b5b3c1e-9f52-4a52%3a5f0c9d1e77aa4ce2&x",
+                "?key=[key]&x",
+            ),
             ("bad secret 5f0c9d1e77aa4ce2", "bad secret [key]"),
             ("bad id 0b5b3c1e-9f52-4a52", "bad id [key]"),
         ] {
             assert_eq!(hidden(fal, json!({"a": [quoted]})), json!({"a": [left]}));
         }
-        assert_eq!(hidden("a/b+c=12345", json!("is a%2Fb%2Bc%3D12345 yours?")), json!("is [key] yours?"));
+        assert_eq!(
+            hidden("a/b+c=12345", json!("is a%2Fb%2Bc%3D12345 yours?")),
+            json!("is [key] yours?")
+        );
     }
 
     #[test]
     fn short_keys_are_not_found_in_ordinary_words_nor_ids_in_links() {
-        assert_eq!(hidden("key", json!("a key is missing")), json!("a key is missing"));
-        assert_eq!(hidden("simulated:fal-key", json!("simulated fal-key")), json!("simulated fal-key"));
+        assert_eq!(
+            hidden("key", json!("a key is missing")),
+            json!("a key is missing")
+        );
+        assert_eq!(
+            hidden("simulated:fal-key", json!("simulated fal-key")),
+            json!("simulated fal-key")
+        );
         let link = json!("https://cdn.example/0b5b3c1e-9f52-4a52/clip.mp4");
-        assert_eq!(hidden("0b5b3c1e-9f52-4a52:5f0c9d1e77aa4ce2", link.clone()), link);
+        assert_eq!(
+            hidden("0b5b3c1e-9f52-4a52:5f0c9d1e77aa4ce2", link.clone()),
+            link
+        );
     }
 }

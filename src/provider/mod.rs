@@ -5,16 +5,16 @@
 //! after the queue was told what became of the first.
 
 pub mod aimlapi;
-mod answer;
+mod classify;
 pub mod eachlabs;
 pub mod fal;
 mod history;
 pub mod http;
+mod json;
 pub mod key;
-pub mod probe;
 #[doc(hidden)]
-pub mod reading;
-mod refusal;
+pub mod parse;
+pub mod probe;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -25,12 +25,12 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::domain::{Attempt, CostReport, Failure, Prediction, ProviderName};
+use crate::domain::{Attempt, CostReport, Failure, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
 pub use key::ApiKey;
-pub use probe::{Finding, Probe};
-pub use storage::Upload;
+pub use probe::{Probe, ProbeResult};
+pub use storage::UploadedImage;
 
 /// A hosted image-to-video API.
 #[async_trait]
@@ -42,21 +42,31 @@ pub trait Provider: Send + Sync {
     async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure>;
 
     /// Looks at a prediction, and fetches its result when it is done.
-    async fn poll(&self, prediction: &Prediction, submission: &Submission) -> Result<Look, Failure>;
+    async fn poll(
+        &self,
+        prediction: &PredictionHandle,
+        submission: &Submission,
+    ) -> Result<PollResult, Failure>;
 
     /// Looks in the provider's history for a submission whose answer was lost.
-    async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure>;
+    async fn reconcile(&self, doubt: &LostSubmission) -> Result<Reconciliation, Failure>;
 
     /// Asks the provider to drop a prediction. It may go on, and bill, all the same.
-    async fn cancel(&self, prediction: &Prediction, submission: &Submission) -> Result<(), Failure>;
+    async fn cancel(
+        &self,
+        prediction: &PredictionHandle,
+        submission: &Submission,
+    ) -> Result<(), Failure>;
 
     /// Asks each of the provider's addresses for something that costs nothing: whether it answers and takes the key, and
     /// what time it has. `wire_model` is one of its models.
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe>;
 
     /// Uploads an image to the provider's storage, where it has one. It costs nothing, and can be repeated.
-    async fn upload(&self, _file: &ImageFile) -> Result<Upload, Failure> {
-        Err(Failure::Rejected { reason: format!("{} has no storage for files", self.name()) })
+    async fn upload(&self, _file: &ImageFile) -> Result<UploadedImage, Failure> {
+        Err(Failure::Rejected {
+            reason: format!("{} has no storage for files", self.name()),
+        })
     }
 
     /// Tells whether the provider's base address is this machine: then its links may be too.
@@ -88,14 +98,14 @@ impl From<&Attempt> for Submission {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acceptance {
     /// Its handle.
-    pub prediction: Prediction,
+    pub prediction: PredictionHandle,
     /// What the answer said of the cost, if it did.
     pub early_cost: Option<CostReport>,
 }
 
 /// What a look at a prediction showed.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Look {
+pub enum PollResult {
     /// Still going.
     Running,
     /// The clip is made.
@@ -125,7 +135,7 @@ pub enum Look {
 
 /// A submission whose answer was lost.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Doubt {
+pub struct LostSubmission {
     /// What was sent.
     pub submission: Submission,
     /// When the intent was committed: the create call left after this.
@@ -138,12 +148,24 @@ pub struct Doubt {
     pub owned: Vec<String>,
 }
 
-impl Doubt {
+impl LostSubmission {
     /// The span of time in which the provider may have taken it, by its own clock.
     pub fn window(&self) -> (Timestamp, Timestamp) {
-        let margin = if self.clock_was_set { SignedDuration::from_hours(24) } else { CLOCK_SKEW };
-        let from = self.sent_at.saturating_sub(margin).unwrap_or(Timestamp::MIN);
-        (from, self.now.saturating_add(CLOCK_SKEW).unwrap_or(Timestamp::MAX))
+        let margin = if self.clock_was_set {
+            SignedDuration::from_hours(24)
+        } else {
+            CLOCK_SKEW
+        };
+        let from = self
+            .sent_at
+            .saturating_sub(margin)
+            .unwrap_or(Timestamp::MIN);
+        (
+            from,
+            self.now
+                .saturating_add(CLOCK_SKEW)
+                .unwrap_or(Timestamp::MAX),
+        )
     }
 }
 
@@ -154,15 +176,15 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(120);
 const HISTORY_PAGE: usize = 100;
 
 /// Pages read for one search. A hundred creates a minute fill four in the span a doubt usually asks for.
-const MOST_PAGES: usize = 20;
+const MAX_PAGES: usize = 20;
 
 /// What a provider's history says of a lost submission.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Trace {
+pub enum Reconciliation {
     /// Exactly one entry is it.
-    Found(Prediction),
+    Found(PredictionHandle),
     /// Several entries may be it; a person has to choose.
-    Several(Vec<String>),
+    Ambiguous(Vec<String>),
     /// No entry is it. `lists_running` says whether the history lists predictions that have not ended:
     /// where it does not, absence proves something only after the processing time.
     Absent {
@@ -171,15 +193,15 @@ pub enum Trace {
     },
 }
 
-impl Trace {
+impl Reconciliation {
     /// Judges by how many entries match.
     pub fn of(mut ids: Vec<String>, lists_running: bool) -> Self {
         match (ids.len(), ids.pop()) {
             (_, None) => Self::Absent { lists_running },
-            (1, Some(id)) => Self::Found(Prediction::from_id(id)),
+            (1, Some(id)) => Self::Found(PredictionHandle::from_id(id)),
             (_, Some(last)) => {
                 ids.push(last);
-                Self::Several(ids)
+                Self::Ambiguous(ids)
             }
         }
     }
@@ -187,5 +209,8 @@ impl Trace {
 
 /// A search that found no end is no proof of anything.
 fn endless_history(provider: ProviderName) -> Failure {
-    Failure::Transient { reason: format!("{provider}'s history is too long to search"), retry_after: None }
+    Failure::Transient {
+        reason: format!("{provider}'s history is too long to search"),
+        retry_after: None,
+    }
 }

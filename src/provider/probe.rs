@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use url::Url;
 
-use super::http::{ApiClient, Reply};
-use super::refusal::{describe, remedy};
+use super::classify::{describe, remedy};
+use super::http::{ApiClient, ApiResponse};
 
 /// A probe is asked by a person who waits for it.
-const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+const PROBE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
 /// How long back a probe asks for the history: hardly anything is in it, and nobody reads what is.
 const SPAN: SignedDuration = SignedDuration::from_secs(60);
@@ -23,16 +23,16 @@ pub struct Probe {
     /// The address, without what is asked for.
     pub address: String,
     /// How it answered.
-    pub finding: Finding,
+    pub finding: ProbeResult,
     /// How far our clock is ahead of the one over there, if the answer tells.
     pub clock_ahead: Option<SignedDuration>,
 }
 
 /// How an address of a provider answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum ProbeResult {
     /// As it should, so it took the key.
-    Fine,
+    Ok,
     /// It refuses the key, or the account.
     Refused {
         /// What it said.
@@ -46,12 +46,12 @@ pub enum Finding {
         reason: String,
     },
     /// It answered, but not as this API does.
-    Odd {
+    Unexpected {
         /// What it said.
         reason: String,
     },
     /// There was no answer.
-    Silent {
+    Unreachable {
         /// Why not.
         reason: String,
     },
@@ -62,34 +62,47 @@ pub(super) async fn probe(
     what: &'static str,
     client: &ApiClient,
     url: Url,
-    is_fine: impl Fn(&Reply) -> bool,
+    is_fine: impl Fn(&ApiResponse) -> bool,
 ) -> Probe {
     let address = url.origin().ascii_serialization();
     let provider = client.provider();
-    let answer = tokio::time::timeout(PATIENCE, client.look(Method::GET, url)).await;
+    let answer = tokio::time::timeout(PROBE_TIMEOUT, client.get(Method::GET, url)).await;
     let silent = |reason| Probe {
         what,
         address: address.clone(),
-        finding: Finding::Silent { reason },
+        finding: ProbeResult::Unreachable { reason },
         clock_ahead: None,
     };
     let reply = match answer {
-        Err(_) => return silent(format!("{provider} did not answer within {} s", PATIENCE.as_secs())),
+        Err(_) => {
+            return silent(format!(
+                "{provider} did not answer within {} s",
+                PROBE_TIMEOUT.as_secs()
+            ));
+        }
         Ok(Err(failure)) => return silent(failure.to_string()),
         Ok(Ok(reply)) => reply,
     };
     let reason = describe(provider, &reply);
     let finding = match reply.status.as_u16() {
-        401..=403 => Finding::Refused { reason, remedy: remedy(provider, reply.status) },
-        _ if is_fine(&reply) => Finding::Fine,
+        401..=403 => ProbeResult::Refused {
+            reason,
+            remedy: remedy(provider, reply.status),
+        },
+        _ if is_fine(&reply) => ProbeResult::Ok,
         // 501 is no trouble that passes: what was asked for is not there.
-        429 | 500 | 502..=599 => Finding::Busy { reason },
-        _ if reply.status.is_success() => {
-            Finding::Odd { reason: format!("{provider} answered with something else than its API does") }
-        }
-        _ => Finding::Odd { reason },
+        429 | 500 | 502..=599 => ProbeResult::Busy { reason },
+        _ if reply.status.is_success() => ProbeResult::Unexpected {
+            reason: format!("{provider} answered with something else than its API does"),
+        },
+        _ => ProbeResult::Unexpected { reason },
     };
-    Probe { what, address, finding, clock_ahead: reply.clock_ahead }
+    Probe {
+        what,
+        address,
+        finding,
+        clock_ahead: reply.clock_ahead,
+    }
 }
 
 /// The span of time a probe asks the history for.

@@ -41,10 +41,13 @@ impl FromStr for BillBy {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|by| by.as_str() == word).ok_or_else(|| {
-            let words = Self::ALL.map(Self::as_str).join(", ");
-            format!("a bill is by one of {words}, not by `{word}`")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|by| by.as_str() == word)
+            .ok_or_else(|| {
+                let words = Self::ALL.map(Self::as_str).join(", ");
+                format!("a bill is by one of {words}, not by `{word}`")
+            })
     }
 }
 

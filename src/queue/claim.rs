@@ -20,7 +20,7 @@ pub struct ClaimRequest {
     /// `spent + reserved` over the batches in question never passes this, on top of each batch's own budget.
     pub budget: Option<Money>,
     /// The most steps to claim, in all and of each kind.
-    pub room: Room,
+    pub capacity: Capacity,
     /// The providers that can be called, with their limits. Each job has its own order of preference.
     pub providers: Vec<ProviderLimits>,
     /// Prices and spells what is claimed.
@@ -29,23 +29,29 @@ pub struct ClaimRequest {
 
 /// How many steps there is room for. Each kind has a bound of its own, so that none keeps the others from going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct Capacity {
     /// In all.
     pub steps: usize,
     /// Looks at predictions and into histories.
-    pub looks: usize,
+    pub polls: usize,
     /// Creates.
-    pub creates: usize,
+    pub submits: usize,
     /// Downloads.
     pub downloads: usize,
     /// Uploads.
     pub uploads: usize,
 }
 
-impl Room {
+impl Capacity {
     /// Room for so many steps of any kind.
-    pub const fn of(steps: usize) -> Self {
-        Self { steps, looks: steps, creates: steps, downloads: steps, uploads: steps }
+    pub const fn uniform(steps: usize) -> Self {
+        Self {
+            steps,
+            polls: steps,
+            submits: steps,
+            downloads: steps,
+            uploads: steps,
+        }
     }
 }
 
@@ -76,7 +82,7 @@ pub struct Claim {
     /// Failed calls to its provider in a row; sets the backoff of its gate.
     pub provider_failures: u32,
     /// Why it must not be sent, where it must not: an image of it could not be uploaded to any of its providers.
-    pub refusal: Option<String>,
+    pub rejection: Option<String>,
 }
 
 /// One external call with its record.
@@ -106,22 +112,22 @@ impl Step {
 
 /// What a claim gave, and how things stand.
 #[derive(Clone, Debug, Default)]
-pub struct Claimed {
+pub struct ClaimResponse {
     /// The steps to work on.
     pub claims: Vec<Claim>,
     /// The uploads to work on.
     pub uploads: Vec<UploadClaim>,
     /// How things stand after them; not told where they fill the room, because then a step's end comes next.
-    pub standing: Option<Standing>,
+    pub backlog: Option<Backlog>,
 }
 
 /// What is left to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct Backlog {
     /// Jobs that wait for a create.
     pub queued: u64,
     /// Jobs between create and clip, not counting the held.
-    pub moving: u64,
+    pub in_progress: u64,
     /// Jobs in doubt that wait for a person.
     pub held: u64,
     /// Jobs and uploads leased, by this pool or another; of every batch while creates wait.
@@ -130,14 +136,14 @@ pub struct Standing {
     /// or a person, can change that.
     pub next_due: Option<Timestamp>,
     /// The budgets that a create had to wait for: the request's own first.
-    pub walls: Vec<Wall>,
+    pub exceeded_budgets: Vec<BudgetLimit>,
     /// Queued jobs that no provider in question can take, by the catalogue as it is now: the first of them.
     pub unroutable: Option<String>,
 }
 
 /// A budget that the next create does not fit into.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wall {
+pub struct BudgetLimit {
     /// The batch it is of; `None` is the request's own, over all batches in question.
     pub batch: Option<String>,
     /// The budget.
@@ -150,9 +156,9 @@ pub struct Wall {
     pub queued: u64,
 }
 
-impl Standing {
+impl Backlog {
     /// Tells whether nothing is left that could go on by itself, now or later.
-    pub fn is_at_rest(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.leased == 0 && self.next_due.is_none()
     }
 }

@@ -6,13 +6,13 @@
 
 pub mod bill;
 pub mod claim;
-pub mod control;
 pub mod health;
-pub mod rate;
-pub mod record;
+pub mod live_setting;
 pub mod sqlite;
 pub mod staging;
+pub mod throughput;
 pub mod upload;
+pub mod views;
 
 use std::time::Duration;
 
@@ -20,18 +20,22 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Attempt, Gate, IllegalTransition, JobId, JobState, Lease, Money, Outcome, PoolId, Prediction,
-    ProviderName,
+    Attempt, IllegalTransition, JobId, JobState, Lease, Money, Outcome, PoolId, PredictionHandle,
+    ProviderName, ProviderSignal,
 };
 
 pub use bill::{BillBy, BillLine, BillSums};
-pub use claim::{Claim, ClaimRequest, Claimed, ProviderLimits, Room, Standing, Step, Wall};
-pub use control::{Control, Setting};
+pub use claim::{
+    Backlog, BudgetLimit, Capacity, Claim, ClaimRequest, ClaimResponse, ProviderLimits, Step,
+};
 pub use health::Health;
-pub use rate::{Ended, Rate};
-pub use record::{AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status};
-pub use staging::{Addition, LoadPlan, NewBatch, Staging};
+pub use live_setting::{LiveSetting, SettingChange};
+pub use staging::{LoadPlan, NewBatch, RowChange, Staging};
+pub use throughput::{Completion, Throughput};
 pub use upload::{UploadClaim, UploadLease, UploadOutcome};
+pub use views::{
+    AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status,
+};
 
 /// What the queue could not do.
 #[derive(Debug, thiserror::Error)]
@@ -78,29 +82,29 @@ pub struct Selection {
 
 /// A sum or count that did not agree with the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Miscount {
+pub struct CounterMismatch {
     /// Of what.
-    pub what: String,
+    pub counter: String,
     /// What was kept; money in micro-dollars.
-    pub kept: i64,
+    pub stored: i64,
     /// What the rows say.
-    pub counted: i64,
+    pub actual: i64,
 }
 
 /// What was taken back.
 #[derive(Clone, Debug, Default)]
-pub struct Cancelled {
+pub struct CancelResult {
     /// How many jobs.
     pub jobs: usize,
     /// The attempts among them that a provider was working on, and may be asked to drop.
-    pub under_way: Vec<Attempt>,
+    pub in_progress: Vec<Attempt>,
 }
 
 /// What a person decides about a job in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The provider took it, under this prediction id.
-    Adopt(Prediction),
+    Adopt(PredictionHandle),
     /// The provider did not take it; send it again.
     Resubmit,
     /// Give it up; its price stays booked, because nobody proved that it was not paid.
@@ -118,13 +122,13 @@ pub trait Queue: Send + Sync {
     async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()>;
 
     /// Renews all leases of a pool.
-    async fn renew(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()>;
+    async fn heartbeat(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()>;
 
     /// Notes that this machine's clock was set, forward or back: times stored before say little now.
-    async fn clock_was_set(&self, now: Timestamp) -> Result<()>;
+    async fn record_clock_change(&self, now: Timestamp) -> Result<()>;
 
     /// Tells when this machine's clock was set last, if anybody noticed.
-    async fn clock_set_at(&self) -> Result<Option<Timestamp>>;
+    async fn last_clock_change(&self) -> Result<Option<Timestamp>>;
 
     /// Removes a pool that ends. What it still held is freed as if it had died.
     async fn leave(&self, pool: PoolId, now: Timestamp) -> Result<()>;
@@ -132,26 +136,26 @@ pub trait Queue: Send + Sync {
     /// Removes the pools that are dead or have not renewed in time, and frees the jobs they held: what they were
     /// submitting is in doubt, the rest is due now. A pool that may only be slow is given until the next call. Returns
     /// how many jobs were freed.
-    async fn reap(&self, now: Timestamp) -> Result<usize>;
+    async fn take_over(&self, now: Timestamp) -> Result<usize>;
 
     /// Checks every sum and count that is kept beside the rows against the rows, and corrects it. Tells which were wrong.
-    async fn recount(&self) -> Result<Vec<Miscount>>;
+    async fn verify_counters(&self) -> Result<Vec<CounterMismatch>>;
 
     /// Looks the store over without changing it: whether it is whole, what does not add up, what waits for somebody.
     async fn health(&self, now: Timestamp) -> Result<Health>;
 
     /// Opens the providers that were paused, and forgets which uploads were refused: a new run asks again.
-    async fn unpause(&self) -> Result<()>;
+    async fn reopen_providers(&self) -> Result<()>;
 
     /// Claims due steps, and for creates reserves slot, rate and money, in one transaction.
-    async fn claim(&self, request: ClaimRequest) -> Result<Claimed>;
+    async fn claim(&self, request: ClaimRequest) -> Result<ClaimResponse>;
 
     /// Records what a step found out, ends its lease, and tells the job's new state.
-    async fn advance(
+    async fn record_outcome(
         &self,
         lease: Lease,
         outcome: Outcome,
-        gate: Option<(ProviderName, Gate)>,
+        gate: Option<(ProviderName, ProviderSignal)>,
         now: Timestamp,
     ) -> Result<JobState>;
 
@@ -160,17 +164,21 @@ pub trait Queue: Send + Sync {
         &self,
         lease: UploadLease,
         outcome: UploadOutcome,
-        gate: Option<(ProviderName, Gate)>,
+        gate: Option<(ProviderName, ProviderSignal)>,
     ) -> Result<()>;
 
     /// Gives a claimed step that was not begun back, due at once.
     async fn release(&self, lease: Lease, now: Timestamp) -> Result<()>;
 
     /// Lists the prediction ids of one provider that belong to attempts submitted since `since`.
-    async fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>>;
+    async fn owned_predictions(
+        &self,
+        provider: ProviderName,
+        since: Timestamp,
+    ) -> Result<Vec<String>>;
 
     /// Tells whether these jobs have all come to an end, or wait for a person.
-    async fn are_settled(&self, jobs: Vec<JobId>) -> Result<bool>;
+    async fn all_settled(&self, jobs: Vec<JobId>) -> Result<bool>;
 
     /// Lists how long the latest finished predictions of a route took, newest first, each with the length of its clip in
     /// seconds.
@@ -188,10 +196,15 @@ pub trait Queue: Send + Sync {
     async fn bill(&self, by: BillBy, batch: Option<String>) -> Result<Vec<BillLine>>;
 
     /// Tells what the jobs that wait cost at most, each on its dearest provider.
-    async fn waiting_price(&self, batch: Option<String>) -> Result<Money>;
+    async fn queued_price(&self, batch: Option<String>) -> Result<Money>;
 
     /// Lists jobs in order, from the one after `after`, at most `most`.
-    async fn jobs(&self, filter: JobFilter, after: Option<JobId>, most: usize) -> Result<Vec<JobRecord>>;
+    async fn jobs(
+        &self,
+        filter: JobFilter,
+        after: Option<JobId>,
+        most: usize,
+    ) -> Result<Vec<JobRecord>>;
 
     /// Lists the jobs that succeeded or failed last, newest first, at most `most`.
     async fn latest(&self, batch: Option<String>, most: usize) -> Result<Vec<JobRecord>>;
@@ -207,24 +220,24 @@ pub trait Queue: Send + Sync {
 
     /// Sends those of these jobs that have succeeded back to fetch their clips again, which costs nothing: their files
     /// are lost.
-    async fn lose_files(&self, jobs: Vec<JobId>, now: Timestamp) -> Result<usize>;
+    async fn requeue_downloads(&self, jobs: Vec<JobId>, now: Timestamp) -> Result<usize>;
 
     /// Takes jobs back. Without states in the selection only what has not been paid for.
-    async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<Cancelled>;
+    async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<CancelResult>;
 
     /// Settles a job in doubt as a person decided.
     async fn resolve(&self, job_id: JobId, decision: Decision, now: Timestamp) -> Result<JobState>;
 
     /// Changes the runs that are going on, and tells which these are. Without any, only a batch's budget can be changed.
-    async fn control(
+    async fn set_live_settings(
         &self,
-        settings: Vec<Setting>,
+        settings: Vec<LiveSetting>,
         set_by: String,
         now: Timestamp,
     ) -> Result<Vec<PoolRecord>>;
 
     /// Lists what a person changed of the runs that are going on; nothing, where none is.
-    async fn controls(&self) -> Result<Vec<Control>>;
+    async fn live_settings(&self) -> Result<Vec<SettingChange>>;
 
     /// Sets a batch's budget.
     async fn set_budget(&self, batch: String, budget: Option<Money>) -> Result<()>;

@@ -23,15 +23,15 @@ pub struct NewBatch {
 
 /// What became of a row that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Addition {
+pub enum RowChange {
     /// The batch does not have it yet: its job is queued with the commit.
     New,
     /// It differs from its job, which is queued again with the commit.
     Changed,
     /// It differs from its job, which is under way and left alone.
-    Busy,
+    InProgress,
     /// It is in the batch as it is.
-    Same,
+    Unchanged,
     /// An earlier row has the same key.
     Duplicate {
         /// That row's line.
@@ -47,11 +47,11 @@ pub struct LoadPlan {
     /// Rows whose input differs from their job's; the job starts again.
     pub changed: u64,
     /// Rows whose input differs, but whose job is under way: left alone until it is over.
-    pub busy: u64,
+    pub in_progress: u64,
     /// Rows that are in the batch as they are.
-    pub same: u64,
+    pub unchanged: u64,
     /// Jobs of the batch that have no row any more; left alone.
-    pub gone: u64,
+    pub removed: u64,
     /// What the new and changed rows cost at most, each on its dearest provider.
     pub estimate: Money,
 }
@@ -61,7 +61,7 @@ pub struct LoadPlan {
 /// From the first row on nobody else can write to the queue, until the commit or the drop.
 pub trait Staging: Send {
     /// Adds rows, and tells what became of each. Many at a time are added faster.
-    fn add(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Addition>>;
+    fn add(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<RowChange>>;
 
     /// Tells how what was added differs from what the queue held.
     fn plan(&self) -> LoadPlan;

@@ -52,5 +52,5 @@ pub enum UploadOutcome {
         reason: String,
     },
     /// It was not begun.
-    NotTaken,
+    NotStarted,
 }

@@ -9,32 +9,38 @@ use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
 use crate::domain::{LocalImage, SavedFile};
-use crate::image::{ImageFile, ImageSource, NoImage};
-use crate::output::{ByteStream, ClipSource, Damage, Fetch, FetchError, OutputError, OutputStore, Place};
+use crate::image::{ImageError, ImageFile, ImageSource};
+use crate::output::{
+    ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
+    OutputStore,
+};
 
-use super::stage::Stage;
+use super::sim_state::SimState;
 
 /// What every clip is made of.
 const CLIP: &[u8] = b"a clip";
 
 /// Where played clips come from, and where they go.
 #[derive(Clone, Debug)]
-pub(super) struct PlayedClips(pub(super) Arc<Stage>);
+pub(super) struct SimulatedClips(pub(super) Arc<SimState>);
 
 #[async_trait]
-impl ClipSource for PlayedClips {
-    async fn get(&self, _: &str, _: bool) -> Result<Fetch, FetchError> {
-        sleep(self.0.night.latency.download).await;
+impl ClipSource for SimulatedClips {
+    async fn get(&self, _: &str, _: bool) -> Result<ClipStream, DownloadError> {
+        sleep(self.0.scenario.latency.download).await;
         let bytes = stream::iter([Ok(Bytes::from_static(CLIP))]);
-        Ok(Fetch { bytes: Box::pin(bytes), length: Some(CLIP.len() as u64) })
+        Ok(ClipStream {
+            bytes: Box::pin(bytes),
+            length: Some(CLIP.len() as u64),
+        })
     }
 }
 
 #[async_trait]
-impl OutputStore for PlayedClips {
+impl OutputStore for SimulatedClips {
     async fn save(
         &self,
-        place: &Place,
+        place: &ClipLocation,
         mut clip: ByteStream,
         _: Option<u64>,
     ) -> Result<SavedFile, OutputError> {
@@ -46,11 +52,15 @@ impl OutputStore for PlayedClips {
         notes.clips += 1;
         notes.last_saved = self.0.since_beginning(self.0.now());
         let path = Path::new(&place.folder).join(&place.file_name);
-        Ok(SavedFile { path, bytes, sha256: String::new() })
+        Ok(SavedFile {
+            path,
+            bytes,
+            sha256: String::new(),
+        })
     }
 
-    async fn check(&self, _: &SavedFile) -> Option<Damage> {
-        Some(Damage::Missing)
+    async fn check(&self, _: &SavedFile) -> Option<ClipDamage> {
+        Some(ClipDamage::Missing)
     }
 
     async fn space(&self, _: &Path) -> Result<Option<u64>, OutputError> {
@@ -60,11 +70,15 @@ impl OutputStore for PlayedClips {
 
 /// Where played images come from.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PlayedImages;
+pub(super) struct SimulatedImages;
 
 #[async_trait]
-impl ImageSource for PlayedImages {
-    async fn read(&self, image: &LocalImage) -> Result<ImageFile, NoImage> {
-        Ok(ImageFile { name: image.sha256().to_owned(), content_type: "image/png", bytes: Bytes::new() })
+impl ImageSource for SimulatedImages {
+    async fn read(&self, image: &LocalImage) -> Result<ImageFile, ImageError> {
+        Ok(ImageFile {
+            name: image.sha256().to_owned(),
+            content_type: "image/png",
+            bytes: Bytes::new(),
+        })
     }
 }

@@ -15,12 +15,17 @@ pub(super) struct VirtualClock {
 impl VirtualClock {
     /// Shows this time now.
     pub(super) fn showing(began_at: Timestamp) -> Self {
-        Self { began: Instant::now(), began_at }
+        Self {
+            began: Instant::now(),
+            began_at,
+        }
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
-        self.began_at.saturating_add(self.began.elapsed()).unwrap_or(Timestamp::MAX)
+        self.began_at
+            .saturating_add(self.began.elapsed())
+            .unwrap_or(Timestamp::MAX)
     }
 }

@@ -10,12 +10,17 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Tells how long predictions of these lengths take in their order, when each begins the instant a slot is free and the
 /// rate of creates allows it: with calls that take no time, by somebody who sees every end at once.
 pub fn ideal(times: &[Duration], at_once: u32, creates_per_minute: u32) -> Duration {
-    let mut slots: BinaryHeap<Reverse<Duration>> = (0..at_once).map(|_| Reverse(Duration::ZERO)).collect();
+    let mut slots: BinaryHeap<Reverse<Duration>> =
+        (0..at_once).map(|_| Reverse(Duration::ZERO)).collect();
     let mut starts: Vec<Duration> = Vec::with_capacity(times.len());
     let mut last_end = Duration::ZERO;
     for (number, time) in times.iter().enumerate() {
-        let Some(Reverse(free_at)) = slots.pop() else { break };
-        let rate = number.checked_sub(creates_per_minute as usize).map(|before| starts[before] + MINUTE);
+        let Some(Reverse(free_at)) = slots.pop() else {
+            break;
+        };
+        let rate = number
+            .checked_sub(creates_per_minute as usize)
+            .map(|before| starts[before] + MINUTE);
         let start = free_at.max(rate.unwrap_or_default());
         starts.push(start);
         slots.push(Reverse(start + *time));

@@ -7,15 +7,15 @@
 mod clips;
 mod clock;
 mod ideal;
-mod night;
-mod play;
 mod provider;
 mod report;
-mod stage;
+mod scenario;
+mod sim_state;
+mod simulate;
 mod times;
 
 pub use ideal::ideal;
-pub use night::{Host, Latency, Night};
-pub use play::{RehearsalError, play};
-pub use report::{ProviderReport, Report, Stop};
-pub use times::Times;
+pub use report::{ProviderReport, RehearsalReport, Stop};
+pub use scenario::{Latency, Scenario, SimulatedHost};
+pub use simulate::{RehearsalError, simulate};
+pub use times::TimeDistribution;

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::domain::{JobState, Money, ProviderName};
-use crate::queue::{Standing, Status, Wall};
+use crate::queue::{Backlog, BudgetLimit, Status};
 
-use super::stage::{Stage, millis};
-use super::{Host, ideal, provider};
+use super::sim_state::{SimState, millis};
+use super::{SimulatedHost, ideal, provider};
 
 /// What a played night was like.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
+pub struct RehearsalReport {
     /// Rows there were.
     pub rows: u64,
     /// Clips that were saved.
@@ -35,7 +35,7 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// A budget.
-    Budget(Wall),
+    Budget(BudgetLimit),
     /// None of the providers that take part may run what is left.
     NoProvider,
 }
@@ -50,7 +50,7 @@ pub struct ProviderReport {
     /// Clips it made.
     pub clips: u64,
     /// Looks at its predictions.
-    pub looks: u64,
+    pub polls: u64,
     /// Creates it refused, for want of a slot or because too many came.
     pub refused: u64,
     /// How long its predictions were worked on, all together.
@@ -63,15 +63,23 @@ pub struct ProviderReport {
     pub ideal: Duration,
 }
 
-impl Report {
+impl RehearsalReport {
     /// Sums a night up.
-    pub(super) fn of(stage: &Stage, standing: &Standing, status: &Status) -> Self {
-        let count = |state| status.batches.iter().map(|batch| batch.count(state)).sum::<u64>();
-        let hosts = stage.night.hosts.iter().enumerate();
-        let providers: Vec<_> = hosts.map(|(index, host)| ProviderReport::of(stage, index, host)).collect();
-        let waiting = standing.queued + standing.moving + standing.held;
-        let wall = standing.walls.first().cloned().map(Stop::Budget);
-        let notes = stage.notes().clone();
+    pub(super) fn of(state: &SimState, backlog: &Backlog, status: &Status) -> Self {
+        let count = |state| {
+            status
+                .batches
+                .iter()
+                .map(|batch| batch.count(state))
+                .sum::<u64>()
+        };
+        let hosts = state.scenario.hosts.iter().enumerate();
+        let providers: Vec<_> = hosts
+            .map(|(index, host)| ProviderReport::of(state, index, host))
+            .collect();
+        let waiting = backlog.queued + backlog.in_progress + backlog.held;
+        let wall = backlog.exceeded_budgets.first().cloned().map(Stop::Budget);
+        let notes = state.notes().clone();
         Self {
             rows: status.batches.iter().map(|batch| batch.total()).sum(),
             clips: notes.clips,
@@ -79,7 +87,11 @@ impl Report {
             waiting,
             cost: status.batches.iter().map(|batch| batch.spent).sum(),
             makespan: notes.last_saved,
-            ideal: providers.iter().map(|provider| provider.ideal).max().unwrap_or_default(),
+            ideal: providers
+                .iter()
+                .map(|provider| provider.ideal)
+                .max()
+                .unwrap_or_default(),
             providers,
             stop: wall.or((waiting > 0).then_some(Stop::NoProvider)),
         }
@@ -87,24 +99,33 @@ impl Report {
 }
 
 impl ProviderReport {
-    fn of(stage: &Stage, index: usize, host: &Host) -> Self {
-        let (refused, unseen) = stage.notes().hosts[index];
+    fn of(state: &SimState, index: usize, host: &SimulatedHost) -> Self {
+        let (refused, unseen) = state.notes().hosts[index];
         let api = provider::api(host.limits.provider);
-        let world = stage.world();
+        let world = state.world();
         let ledger = world.ledger();
-        let made = || world.predictions().iter().filter(|prediction| prediction.api == api);
-        let times: Vec<Duration> =
-            made().map(|prediction| millis(prediction.ends_at - prediction.starts_at)).collect();
+        let made = || {
+            world
+                .predictions()
+                .iter()
+                .filter(|prediction| prediction.api == api)
+        };
+        let times: Vec<Duration> = made()
+            .map(|prediction| millis(prediction.ends_at - prediction.starts_at))
+            .collect();
         let entries = ledger.entries.iter().filter(|entry| entry.api == api);
         Self {
             provider: host.limits.provider,
             at_once: host.at_once,
             clips: times.len() as u64,
-            looks: entries.map(|entry| u64::from(entry.polls)).sum(),
+            polls: entries.map(|entry| u64::from(entry.polls)).sum(),
             refused,
             worked: times.iter().sum(),
             unseen,
-            makespan: made().map(|made| stage.since_beginning(made.ends_at)).max().unwrap_or_default(),
+            makespan: made()
+                .map(|made| state.since_beginning(made.ends_at))
+                .max()
+                .unwrap_or_default(),
             ideal: ideal(&times, host.at_once, host.limits.creates_per_minute),
         }
     }
@@ -116,7 +137,7 @@ impl ProviderReport {
     }
 
     /// Tells how often a prediction was looked at, on average.
-    pub fn looks_per_clip(&self) -> f64 {
-        self.looks as f64 / (self.clips as f64).max(1.0)
+    pub fn polls_per_clip(&self) -> f64 {
+        self.polls as f64 / (self.clips as f64).max(1.0)
     }
 }

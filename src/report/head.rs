@@ -36,12 +36,18 @@ impl Head<'_> {
             "tiles" => self.write_tiles(out),
             "bar" => self.write_bar(out),
             "states" => self.write_states(out),
-            "bills" => self.bills.iter().try_for_each(|(by, lines)| write_bill(*by, lines, out)),
+            "bills" => self
+                .bills
+                .iter()
+                .try_for_each(|(by, lines)| write_bill(*by, lines, out)),
             "words" => {
-                let batches: Vec<&str> =
-                    self.status.batches.iter().map(|batch| batch.batch.as_str()).collect();
-                let words =
-                    json!({ "batches": batches, "states": JobState::ALL, "providers": ProviderName::ALL });
+                let batches: Vec<&str> = self
+                    .status
+                    .batches
+                    .iter()
+                    .map(|batch| batch.batch.as_str())
+                    .collect();
+                let words = json!({ "batches": batches, "states": JobState::ALL, "providers": ProviderName::ALL });
                 write!(out, "{}", text::json(&words)?)
             }
             unknown => Err(io::Error::other(format!("the page has no {unknown}"))),
@@ -57,11 +63,20 @@ impl Head<'_> {
     }
 
     fn count(&self, state: JobState) -> u64 {
-        self.status.batches.iter().map(|batch| batch.count(state)).sum()
+        self.status
+            .batches
+            .iter()
+            .map(|batch| batch.count(state))
+            .sum()
     }
 
     fn sums(&self) -> BillSums {
-        self.bills.first().into_iter().flat_map(|(_, lines)| lines).map(|line| line.sums).sum()
+        self.bills
+            .first()
+            .into_iter()
+            .flat_map(|(_, lines)| lines)
+            .map(|line| line.sums)
+            .sum()
     }
 
     fn write_when(&self, out: &mut impl Write) -> io::Result<()> {
@@ -70,7 +85,9 @@ impl Head<'_> {
             write!(out, "{} – ", minute(from))?;
             match sums.until {
                 // A day that has been said need not be said again.
-                Some(until) if day(until) == day(from) => write!(out, "{} · ", until.strftime("%H:%M"))?,
+                Some(until) if day(until) == day(from) => {
+                    write!(out, "{} · ", until.strftime("%H:%M"))?
+                }
                 Some(until) => write!(out, "{} · ", minute(until))?,
                 None => write!(out, "now · ")?,
             }
@@ -88,10 +105,16 @@ impl Head<'_> {
             None => "–".into(),
         };
         let sum = |money: fn(&BatchStatus) -> Money| {
-            format!("${:#}", self.status.batches.iter().map(money).sum::<Money>())
+            format!(
+                "${:#}",
+                self.status.batches.iter().map(money).sum::<Money>()
+            )
         };
         let sums = self.sums();
-        let took = sums.from.zip(sums.until).map_or("–".into(), |(from, until)| span(from, until));
+        let took = sums
+            .from
+            .zip(sums.until)
+            .map_or("–".into(), |(from, until)| span(from, until));
         for (name, value) in [
             ("clips", format!("{made} of {total}")),
             ("succeeded", rate),
@@ -125,7 +148,10 @@ impl Head<'_> {
         ] {
             let jobs = self.count(state);
             if jobs > 0 {
-                write!(out, "<rect class=\"{state}\" x=\"{from}\" width=\"{jobs}\" height=\"1\"/>")?;
+                write!(
+                    out,
+                    "<rect class=\"{state}\" x=\"{from}\" width=\"{jobs}\" height=\"1\"/>"
+                )?;
             }
             from += jobs;
         }
@@ -136,7 +162,11 @@ impl Head<'_> {
         for state in JobState::ALL {
             let jobs = self.count(state);
             if jobs > 0 {
-                write!(out, "<li class=\"{state}\">{jobs} {}</li>", state.as_str().replace('_', " "))?;
+                write!(
+                    out,
+                    "<li class=\"{state}\">{jobs} {}</li>",
+                    state.as_str().replace('_', " ")
+                )?;
             }
         }
         Ok(())
@@ -150,7 +180,9 @@ fn write_bill(by: BillBy, lines: &[BillLine], out: &mut impl Write) -> io::Resul
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Bill by {by}\"><table><thead><tr>\
          <th scope=\"col\">{by}</th>"
     )?;
-    for column in ["attempts", "refused", "estimate", "cost", "refunds", "reserved", "at risk"] {
+    for column in [
+        "attempts", "refused", "estimate", "cost", "refunds", "reserved", "at risk",
+    ] {
         write!(out, "<th scope=\"col\">{column}</th>")?;
     }
     write!(out, "</tr></thead><tbody>")?;

@@ -5,7 +5,11 @@ use std::path::{Component, Path, PathBuf};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// What is written as `%XX`: all but what means nothing in a link.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// Takes `.` and `..` out of an absolute path as a browser does: by the letters, whatever links there are on disk.
 pub(super) fn plain(path: &Path) -> PathBuf {
@@ -35,7 +39,9 @@ pub(super) fn relative(folder: &Path, file: &Path) -> Option<String> {
     }
     let mut parts: Vec<String> = up.map(|_| "..".into()).collect();
     parts.extend(
-        down.map(|part| utf8_percent_encode(&part.as_os_str().to_string_lossy(), ENCODED).to_string()),
+        down.map(|part| {
+            utf8_percent_encode(&part.as_os_str().to_string_lossy(), ENCODED).to_string()
+        }),
     );
     Some(parts.join("/"))
 }
@@ -54,7 +60,10 @@ mod tests {
             // Or `javascript:` would be a file's name once and a scheme ever after.
             ("/w", "/w/javascript:a", "javascript%3Aa"),
         ] {
-            assert_eq!(relative(Path::new(folder), Path::new(file)).as_deref(), Some(link));
+            assert_eq!(
+                relative(Path::new(folder), Path::new(file)).as_deref(),
+                Some(link)
+            );
         }
         assert_eq!(relative(Path::new("w"), Path::new("/w/a.mp4")), None);
     }

@@ -43,8 +43,18 @@ impl<W: Write> Page<W> {
             "style" => out.write_all(STYLE.as_bytes()),
             _ => head.write(name, out),
         })?;
-        let batches = head.status.batches.iter().map(|batch| batch.batch.clone()).collect();
-        Ok(Self { out, folder: head.folder.to_owned(), batches, jobs: 0 })
+        let batches = head
+            .status
+            .batches
+            .iter()
+            .map(|batch| batch.batch.clone())
+            .collect();
+        Ok(Self {
+            out,
+            folder: head.folder.to_owned(),
+            batches,
+            jobs: 0,
+        })
     }
 
     /// Writes a job.

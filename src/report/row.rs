@@ -48,9 +48,14 @@ pub(super) struct Row(
 
 /// Makes the row of a job.
 pub(super) fn of(job: &JobRecord, batches: &[String], folder: &Path) -> Row {
-    let clip = job.output.as_ref().filter(|_| job.state == JobState::Succeeded);
-    let took =
-        job.submitted_at.zip(job.finished_at).map(|(from, until)| until.duration_since(from).as_secs());
+    let clip = job
+        .output
+        .as_ref()
+        .filter(|_| job.state == JobState::Succeeded);
+    let took = job
+        .submitted_at
+        .zip(job.finished_at)
+        .map(|(from, until)| until.duration_since(from).as_secs());
     Row(
         batches.iter().position(|batch| *batch == job.batch),
         job.id.clone(),
@@ -60,10 +65,22 @@ pub(super) fn of(job: &JobRecord, batches: &[String], folder: &Path) -> Row {
             .and_then(Value::as_str)
             .and_then(|image| source(image, folder))
             .unwrap_or_default(),
-        clipped(job.input.get("prompt").and_then(Value::as_str).unwrap_or(""), PROMPT),
-        clip.and_then(|clip| link::relative(folder, Path::new(clip))).unwrap_or_default(),
-        job.cost_usd.map_or_else(|| format!("~{}", job.estimate_usd), |cost| cost.to_string()),
-        job.provider.and_then(|provider| ProviderName::ALL.iter().position(|known| *known == provider)),
+        clipped(
+            job.input
+                .get("prompt")
+                .and_then(Value::as_str)
+                .unwrap_or(""),
+            PROMPT,
+        ),
+        clip.and_then(|clip| link::relative(folder, Path::new(clip)))
+            .unwrap_or_default(),
+        job.cost_usd
+            .map_or_else(|| format!("~{}", job.estimate_usd), |cost| cost.to_string()),
+        job.provider.and_then(|provider| {
+            ProviderName::ALL
+                .iter()
+                .position(|known| *known == provider)
+        }),
         job.attempts,
         took,
         clipped(job.error.as_deref().unwrap_or(""), ERROR),
@@ -80,6 +97,8 @@ fn source(image: &str, folder: &Path) -> Option<String> {
 
 /// Tells whether a link is one that a browser may be led to by a click.
 fn is_web(link: &str) -> bool {
-    let scheme = link.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    let scheme = link
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
     link.len() <= IMAGE && matches!(scheme.as_deref(), Some("http" | "https"))
 }

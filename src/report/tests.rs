@@ -53,7 +53,7 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         at_risk: Money::from_micros(450_000),
         budget: None,
         held: 0,
-        ended_lately: Vec::new(),
+        recent_completions: Vec::new(),
     };
     let sums = BillSums {
         attempts: 1000,
@@ -62,10 +62,26 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         until: Some("2026-08-21T06:10:00Z".parse().unwrap()),
         ..BillSums::default()
     };
-    let bills = [(BillBy::Batch, vec![BillLine { name: batch.batch.clone(), sums }])];
-    let status = Status { batches: vec![batch], providers: Vec::new(), pools: Vec::new() };
+    let bills = [(
+        BillBy::Batch,
+        vec![BillLine {
+            name: batch.batch.clone(),
+            sums,
+        }],
+    )];
+    let status = Status {
+        batches: vec![batch],
+        providers: Vec::new(),
+        pools: Vec::new(),
+    };
     let now = "2026-08-21T07:00:00Z".parse().unwrap();
-    let head = Head { folder: Path::new("/w"), nonce: "n0nce", now, status: &status, bills: &bills };
+    let head = Head {
+        folder: Path::new("/w"),
+        nonce: "n0nce",
+        now,
+        status: &status,
+        bills: &bills,
+    };
     let mut page = Page::begin(Vec::new(), &head).unwrap();
     for job in jobs {
         page.job(job).unwrap();
@@ -89,8 +105,15 @@ fn nothing_in_a_queue_becomes_markup() {
     assert_eq!(page.matches("</script").count(), without);
     assert_eq!(page.matches("</style").count(), 1);
     assert_eq!(page.matches("<!--").count(), 0);
-    assert_eq!(page.matches("'use strict'").count(), 1, "the template's names are the template's alone");
-    assert!(page.contains("<h1>&quot;&#39;&gt;&lt;script&gt;alert(1)"), "{page}");
+    assert_eq!(
+        page.matches("'use strict'").count(),
+        1,
+        "the template's names are the template's alone"
+    );
+    assert!(
+        page.contains("<h1>&quot;&#39;&gt;&lt;script&gt;alert(1)"),
+        "{page}"
+    );
     let jobs: Value = serde_json::from_str(element(&page, "jobs")).unwrap();
     assert_eq!(jobs[0][1], MARKUP);
     assert_eq!(jobs[0][10], MARKUP);
@@ -101,11 +124,20 @@ fn the_page_asks_nobody_for_anything() {
     let page = page("spring", &[]);
     let policy = "default-src 'none'; script-src 'nonce-n0nce'; style-src 'nonce-n0nce'; img-src 'self' file: http: https: data:; \
                   media-src 'self' file:; base-uri 'none'; form-action 'none'";
-    assert!(page.contains(&format!("<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">")));
+    assert!(page.contains(&format!(
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">"
+    )));
     // Not an address in it, but where the data have some; nor a style that loads one.
-    assert!(!page.contains("://") && !page.contains("url(") && !page.contains("@import"), "{page}");
+    assert!(
+        !page.contains("://") && !page.contains("url(") && !page.contains("@import"),
+        "{page}"
+    );
     assert!(!page.contains(" src="));
-    let links: Vec<&str> = page.split(" href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    let links: Vec<&str> = page
+        .split(" href=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
     assert_eq!(links, ["data:,", "#gallery"]);
     assert!(!page.contains(" style=") && !page.contains("{{"));
 }
@@ -146,13 +178,21 @@ fn a_row_has_what_a_card_shows() {
     ]);
     assert_eq!(jobs, json!([row]));
     let words: Value = serde_json::from_str(element(&page, "words")).unwrap();
-    assert_eq!((&words["states"][5], &words["batches"][0]), (&json!("succeeded"), &json!("spring")));
+    assert_eq!(
+        (&words["states"][5], &words["batches"][0]),
+        (&json!("succeeded"), &json!("spring"))
+    );
     assert_eq!(words["providers"][0], json!(ProviderName::Eachlabs));
 }
 
 #[test]
 fn only_links_a_browser_may_follow_are_kept() {
-    for image in ["javascript:alert(1)//://", "data:image/png;base64,AAAA", "file:///etc/passwd", "x.png"] {
+    for image in [
+        "javascript:alert(1)//://",
+        "data:image/png;base64,AAAA",
+        "file:///etc/passwd",
+        "x.png",
+    ] {
         let page = page("spring", &[job(1, "a", "p", image)]);
         let jobs: Value = serde_json::from_str(element(&page, "jobs")).unwrap();
         assert_eq!(jobs[0][3], "", "{image}");
@@ -162,10 +202,16 @@ fn only_links_a_browser_may_follow_are_kept() {
 #[test]
 fn a_job_takes_some_two_hundred_bytes_and_never_a_kilobyte_and_a_half() {
     let size = |job: &JobRecord| {
-        page("spring", &[job.clone(), job.clone()]).len() - page("spring", std::slice::from_ref(job)).len()
+        page("spring", &[job.clone(), job.clone()]).len()
+            - page("spring", std::slice::from_ref(job)).len()
     };
     let prompt = "Slow turntable on a linen cloth, soft light from the left";
-    let usual = job(4711, "MUG-BLUE-4711", prompt, "https://cdn.shop.example.com/products/mug-blue-4711.jpg");
+    let usual = job(
+        4711,
+        "MUG-BLUE-4711",
+        prompt,
+        "https://cdn.shop.example.com/products/mug-blue-4711.jpg",
+    );
     assert!(size(&usual) < 220, "{} bytes", size(&usual));
     let long = "x".repeat(100_000);
     let mut longest = job(1, "a", &long, &format!("https://e.com/{long}"));

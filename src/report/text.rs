@@ -46,7 +46,10 @@ mod tests {
 
     #[test]
     fn text_in_html_stays_text() {
-        assert_eq!(Html("a & <b c=\"d\">é'").to_string(), "a &amp; &lt;b c=&quot;d&quot;&gt;é&#39;");
+        assert_eq!(
+            Html("a & <b c=\"d\">é'").to_string(),
+            "a &amp; &lt;b c=&quot;d&quot;&gt;é&#39;"
+        );
     }
 
     #[test]

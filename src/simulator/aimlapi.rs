@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::calls::{Manners, carry_out};
+use super::dialect::{ApiDialect, handle};
 use super::prediction::{End, Prediction};
 use super::rules::ModelRules;
 use super::shared::Shared;
@@ -29,11 +29,17 @@ const LEGACY_PATH: &str = "/v2/generate/video/kling/generation";
 
 const CLIENT_REQUEST_ID: &str = "x-client-request-id";
 
-const HISTORY: History = History { api: Api::Aimlapi, from: "start", to: "end", offset: "offset", days: 92 };
+const HISTORY: History = History {
+    api: Api::Aimlapi,
+    from: "start",
+    to: "end",
+    offset: "offset",
+    days: 92,
+};
 
 struct Aimlapi;
 
-impl Manners for Aimlapi {
+impl ApiDialect for Aimlapi {
     const API: Api = Api::Aimlapi;
     const WRONG_KEY: &'static str = "Invalid or missing API key";
     const ECHOED: Option<HeaderName> = Some(HeaderName::from_static(CLIENT_REQUEST_ID));
@@ -43,7 +49,11 @@ impl Manners for Aimlapi {
     }
 
     fn error(status: StatusCode, message: &str) -> Value {
-        let kind = if status == StatusCode::FORBIDDEN { "err_insufficent_credits" } else { "err_request" };
+        let kind = if status == StatusCode::FORBIDDEN {
+            "err_insufficent_credits"
+        } else {
+            "err_request"
+        };
         let name = status.canonical_reason().unwrap_or("Http").replace(' ', "");
         json!({
             "title": status.canonical_reason(), "status": status.as_u16(), "message": message,
@@ -64,19 +74,28 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 }
 
 async fn create(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let client_id = request.headers().get(CLIENT_REQUEST_ID).and_then(|value| value.to_str().ok());
+    let client_id = request
+        .headers()
+        .get(CLIENT_REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
     let client_id = client_id.filter(|id| is_well_formed(id)).map(str::to_owned);
     let is_legacy = request.uri().path() == LEGACY_PATH;
-    carry_out::<Aimlapi>(&shared, request, Call::Create, |world, body, fails, now| {
+    handle::<Aimlapi>(&shared, request, Call::Create, |world, body, fails, now| {
         let refuse = Aimlapi::refuse;
         let input = object(body);
-        let Some(rules) =
-            input.get("model").and_then(Value::as_str).and_then(|id| ModelRules::find(Api::Aimlapi, id))
+        let Some(rules) = input
+            .get("model")
+            .and_then(Value::as_str)
+            .and_then(|id| ModelRules::find(Api::Aimlapi, id))
         else {
             return refuse(StatusCode::NOT_FOUND, "model not found");
         };
         if let Err(wrong) = rules.check(&input) {
-            let message = format!("Body validation error: {} {}", wrong.field, wrong.flaw.message());
+            let message = format!(
+                "Body validation error: {} {}",
+                wrong.field,
+                wrong.flaw.message()
+            );
             return refuse(StatusCode::BAD_REQUEST, &message);
         }
         if world.options().no_balance {
@@ -89,8 +108,17 @@ async fn create(State(shared): State<Arc<Shared>>, request: Request) -> Response
                 if reports {
                     answer["meta"] = usage(prediction.price);
                 }
-                let status = if is_legacy { StatusCode::CREATED } else { StatusCode::OK };
-                (status, [("x-inference-id", prediction.id.clone())], axum::Json(answer)).into_response()
+                let status = if is_legacy {
+                    StatusCode::CREATED
+                } else {
+                    StatusCode::OK
+                };
+                (
+                    status,
+                    [("x-inference-id", prediction.id.clone())],
+                    axum::Json(answer),
+                )
+                    .into_response()
             }
             Err(_) => Aimlapi::refuse_for_now(world, now),
         }
@@ -105,7 +133,9 @@ fn usage(micros: i64) -> Value {
 /// A malformed client request id is dropped without a word.
 fn is_well_formed(id: &str) -> bool {
     (1..=128).contains(&id.len())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
 }
 
 async fn look(
@@ -114,12 +144,14 @@ async fn look(
     request: Request,
 ) -> Response {
     let links = Arc::clone(&shared);
-    carry_out::<Aimlapi>(&shared, request, Call::Poll, |world, _, _, now| {
+    handle::<Aimlapi>(&shared, request, Call::Poll, |world, _, _, now| {
         let id = query.get("generation_id").map_or("", String::as_str);
         let options = world.options();
         let hidden_until = now - millis(options.aimlapi_hides_new_s);
         let (life_s, with_credits) = (options.link_life_s, options.aimlapi_ends_with_credits);
-        let known = world.look(Api::Aimlapi, id).filter(|known| known.accepted_at <= hidden_until);
+        let known = world
+            .look(Api::Aimlapi, id)
+            .filter(|known| known.accepted_at <= hidden_until);
         let Some(prediction) = known else {
             return Aimlapi::refuse(StatusCode::NOT_FOUND, "Inference not found");
         };
@@ -133,8 +165,10 @@ async fn look(
 }
 
 fn show(shared: &Shared, prediction: &Prediction, life_s: u64, now: i64) -> Value {
-    let mut shown = json!({ "id": prediction.id, "status": "generating", "video": null, "error": null });
-    let queued_until = prediction.starts_at + (prediction.ends_at - prediction.starts_at) / QUEUED_PART;
+    let mut shown =
+        json!({ "id": prediction.id, "status": "generating", "video": null, "error": null });
+    let queued_until =
+        prediction.starts_at + (prediction.ends_at - prediction.starts_at) / QUEUED_PART;
     if now < queued_until {
         shown["status"] = json!("queued");
     } else if prediction.is_open(now) {
@@ -150,7 +184,9 @@ fn show(shared: &Shared, prediction: &Prediction, life_s: u64, now: i64) -> Valu
 }
 
 fn millis(seconds: f64) -> i64 {
-    Duration::try_from_secs_f64(seconds).map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+    Duration::try_from_secs_f64(seconds).map_or(0, |time| {
+        i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 async fn history(
@@ -158,7 +194,7 @@ async fn history(
     Query(query): Query<HashMap<String, String>>,
     request: Request,
 ) -> Response {
-    carry_out::<Aimlapi>(&shared, request, Call::History, |world, _, _, now| {
+    handle::<Aimlapi>(&shared, request, Call::History, |world, _, _, now| {
         if !world.options().history {
             return Aimlapi::refuse(StatusCode::NOT_FOUND, "not found");
         }
@@ -192,8 +228,12 @@ fn log_entry(known: &Prediction) -> Value {
 }
 
 async fn billing(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    carry_out::<Aimlapi>(&shared, request, Call::History, |world, _, _, _| {
-        let balance = if world.options().no_balance { 0.0 } else { 100.0 };
+    handle::<Aimlapi>(&shared, request, Call::History, |world, _, _, _| {
+        let balance = if world.options().no_balance {
+            0.0
+        } else {
+            100.0
+        };
         axum::Json(json!({ "current_balance": balance, "currency": "USD" })).into_response()
     })
     .await

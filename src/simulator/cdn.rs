@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 
-use super::calls::close;
+use super::dialect::close;
 use super::shared::{Connection, Shared};
 use super::{Api, Call, Fault, clip};
 
@@ -45,8 +45,14 @@ async fn download(
     if fault == Some(Fault::Expired) {
         shared.world().expire(api, id);
     }
-    let known = shared.world().fetch(api, id).filter(|known| !known.is_open(now)).cloned();
-    let Some(known) = known else { return (StatusCode::NOT_FOUND, "no such file").into_response() };
+    let known = shared
+        .world()
+        .fetch(api, id)
+        .filter(|known| !known.is_open(now))
+        .cloned();
+    let Some(known) = known else {
+        return (StatusCode::NOT_FOUND, "no such file").into_response();
+    };
     if link.sig != known.signature(link.expires) || now / 1000 >= link.expires {
         return (StatusCode::FORBIDDEN, "the link has expired").into_response();
     }
@@ -57,13 +63,17 @@ async fn download(
     let clip = clip::of(id, clip_bytes);
     match fault {
         Some(Fault::DropBefore | Fault::DropAfter) => close(&connection).await,
-        Some(Fault::ServerError) => (StatusCode::SERVICE_UNAVAILABLE, "try again later").into_response(),
+        Some(Fault::ServerError) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "try again later").into_response()
+        }
         Some(Fault::BadGateway) => {
             (StatusCode::BAD_GATEWAY, Html("<html>bad gateway</html>")).into_response()
         }
         Some(Fault::Garbage) => Html("<html>Please enable JavaScript</html>").into_response(),
         // A clip does not come from inside a network.
-        Some(Fault::Redirect) => Redirect::temporary("http://10.0.0.1/internal.mp4").into_response(),
+        Some(Fault::Redirect) => {
+            Redirect::temporary("http://10.0.0.1/internal.mp4").into_response()
+        }
         Some(Fault::Truncated) => answer(clip, true),
         Some(Fault::Slow) => {
             tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;
@@ -76,7 +86,10 @@ async fn download(
 /// The clip, or its first half where the connection breaks in the middle.
 fn answer(clip: Vec<u8>, is_cut: bool) -> Response {
     let clip = Bytes::from(clip);
-    let headers = [(CONTENT_TYPE, "video/mp4".to_owned()), (CONTENT_LENGTH, clip.len().to_string())];
+    let headers = [
+        (CONTENT_TYPE, "video/mp4".to_owned()),
+        (CONTENT_LENGTH, clip.len().to_string()),
+    ];
     if !is_cut {
         return (headers, clip).into_response();
     }

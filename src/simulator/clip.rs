@@ -13,7 +13,11 @@ pub(super) fn of(prediction_id: &str, at_least: usize) -> Vec<u8> {
     let length = at_least.max(CLIP.len() + BOX_HEAD + id.len());
     let mut clip = Vec::with_capacity(length);
     clip.extend_from_slice(CLIP);
-    clip.extend_from_slice(&u32::try_from(length - CLIP.len()).unwrap_or(u32::MAX).to_be_bytes());
+    clip.extend_from_slice(
+        &u32::try_from(length - CLIP.len())
+            .unwrap_or(u32::MAX)
+            .to_be_bytes(),
+    );
     clip.extend_from_slice(b"free");
     clip.resize(length - id.len(), 0);
     clip.extend_from_slice(id);

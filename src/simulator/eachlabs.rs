@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::calls::{Manners, carry_out};
+use super::dialect::{ApiDialect, handle};
 use super::prediction::{End, Prediction};
 use super::rules::ModelRules;
 use super::shared::Shared;
@@ -20,17 +20,26 @@ use super::{Api, Call};
 /// What a create may have beside the input.
 const CREATE_FIELDS: [&str; 5] = ["model", "input", "version", "webhook_url", "webhook_secret"];
 
-const HISTORY: History = History { api: Api::Eachlabs, from: "from", to: "to", offset: "offset", days: 90 };
+const HISTORY: History = History {
+    api: Api::Eachlabs,
+    from: "from",
+    to: "to",
+    offset: "offset",
+    days: 90,
+};
 
 pub(super) struct Eachlabs;
 
-impl Manners for Eachlabs {
+impl ApiDialect for Eachlabs {
     const API: Api = Api::Eachlabs;
     const WRONG_KEY: &'static str = "Invalid or missing API key";
     const ECHOED: Option<HeaderName> = Some(HeaderName::from_static("x-request-id"));
 
     fn key(headers: &HeaderMap) -> Option<String> {
-        let own = headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let own = headers
+            .get("x-api-key")
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
         own.or_else(|| bearer(headers))
     }
 
@@ -59,23 +68,35 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 }
 
 async fn create(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    carry_out::<Eachlabs>(&shared, request, Call::Create, |world, body, fails, now| {
+    handle::<Eachlabs>(&shared, request, Call::Create, |world, body, fails, now| {
         let refuse = Eachlabs::refuse;
-        let Some(rules) = body["model"].as_str().and_then(|model| ModelRules::find(Api::Eachlabs, model))
+        let Some(rules) = body["model"]
+            .as_str()
+            .and_then(|model| ModelRules::find(Api::Eachlabs, model))
         else {
-            return refuse(StatusCode::NOT_FOUND, "Failed to fetch model: model not found");
+            return refuse(
+                StatusCode::NOT_FOUND,
+                "Failed to fetch model: model not found",
+            );
         };
         let fields = body.as_object().into_iter().flatten();
-        if let Some((unknown, _)) =
-            fields.into_iter().find(|(name, _)| !CREATE_FIELDS.contains(&name.as_str()))
+        if let Some((unknown, _)) = fields
+            .into_iter()
+            .find(|(name, _)| !CREATE_FIELDS.contains(&name.as_str()))
         {
-            return refuse(StatusCode::BAD_REQUEST, &format!("{unknown}: field is not known"));
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                &format!("{unknown}: field is not known"),
+            );
         }
         let Some(input) = body["input"].as_object().cloned() else {
             return refuse(StatusCode::BAD_REQUEST, "Invalid input for model");
         };
         if let Err(wrong) = rules.check(&input) {
-            return refuse(StatusCode::BAD_REQUEST, &format!("{}: {}", wrong.field, wrong.flaw.message()));
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                &format!("{}: {}", wrong.field, wrong.flaw.message()),
+            );
         }
         if world.options().no_balance {
             return refuse(StatusCode::PAYMENT_REQUIRED, "payment required");
@@ -93,10 +114,17 @@ async fn create(State(shared): State<Arc<Shared>>, request: Request) -> Response
     .await
 }
 
-async fn look(State(shared): State<Arc<Shared>>, Path(id): Path<String>, request: Request) -> Response {
+async fn look(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
     let links = Arc::clone(&shared);
-    carry_out::<Eachlabs>(&shared, request, Call::Poll, |world, _, _, now| {
-        let (reports_cost, life_s) = (world.options().eachlabs_reports_cost, world.options().link_life_s);
+    handle::<Eachlabs>(&shared, request, Call::Poll, |world, _, _, now| {
+        let (reports_cost, life_s) = (
+            world.options().eachlabs_reports_cost,
+            world.options().link_life_s,
+        );
         let Some(prediction) = world.look(Api::Eachlabs, &id) else {
             return Eachlabs::refuse(StatusCode::NOT_FOUND, "Prediction not found");
         };
@@ -152,13 +180,18 @@ fn status(prediction: &Prediction, now: i64) -> &'static str {
     }
 }
 
-async fn cancel(State(shared): State<Arc<Shared>>, Path(id): Path<String>, request: Request) -> Response {
-    carry_out::<Eachlabs>(&shared, request, Call::Poll, |world, _, _, now| {
+async fn cancel(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Response {
+    handle::<Eachlabs>(&shared, request, Call::Poll, |world, _, _, now| {
         if world.cancel(Api::Eachlabs, &id, now).is_none() {
             return Eachlabs::refuse(StatusCode::NOT_FOUND, "Prediction not found");
         }
         let message = "Prediction canceled successfully";
-        axum::Json(json!({ "status": "cancelled", "message": message, "predictionID": id })).into_response()
+        axum::Json(json!({ "status": "cancelled", "message": message, "predictionID": id }))
+            .into_response()
     })
     .await
 }
@@ -169,7 +202,7 @@ async fn history(
     request: Request,
 ) -> Response {
     let links = Arc::clone(&shared);
-    carry_out::<Eachlabs>(&shared, request, Call::History, |world, _, _, now| {
+    handle::<Eachlabs>(&shared, request, Call::History, |world, _, _, now| {
         if !world.options().history {
             return Eachlabs::refuse(StatusCode::NOT_FOUND, "not found");
         }

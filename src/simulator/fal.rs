@@ -8,17 +8,17 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::calls::{Manners, carry_out};
+use super::dialect::{ApiDialect, handle};
 use super::prediction::{End, Prediction};
 use super::rules::{Flaw, ModelRules, Wrong};
 use super::shared::Shared;
 use super::wire::object;
-use super::world::Cancelled;
+use super::world::CancelOutcome;
 use super::{Api, Call};
 
 pub(super) struct Fal;
 
-impl Manners for Fal {
+impl ApiDialect for Fal {
     const API: Api = Api::Fal;
     const WRONG_KEY: &'static str = "No user found for Key ID and Secret";
 
@@ -36,7 +36,12 @@ impl Manners for Fal {
 
 /// The key behind `Key`.
 pub(super) fn key(headers: &HeaderMap) -> Option<String> {
-    headers.get("authorization")?.to_str().ok()?.strip_prefix("Key ").map(str::to_owned)
+    headers
+        .get("authorization")?
+        .to_str()
+        .ok()?
+        .strip_prefix("Key ")
+        .map(str::to_owned)
 }
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
@@ -55,7 +60,9 @@ async fn queue(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     };
     let (id, what) = follow_up.split_once('/').unwrap_or((follow_up, "response"));
     // Both forms are documented; the short one is what the answers link to.
-    if !shared.world().knows(Api::Fal, id, |known| model == known || model == application(known)) {
+    if !shared.world().knows(Api::Fal, id, |known| {
+        model == known || model == application(known)
+    }) {
         return not_found();
     }
     match (request.method().as_str(), what) {
@@ -67,12 +74,16 @@ async fn queue(State(shared): State<Arc<Shared>>, request: Request) -> Response 
 }
 
 fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, axum::Json(json!({ "status": "NOT_FOUND" }))).into_response()
+    (
+        StatusCode::NOT_FOUND,
+        axum::Json(json!({ "status": "NOT_FOUND" })),
+    )
+        .into_response()
 }
 
 async fn create(shared: Arc<Shared>, request: Request, model: &str) -> Response {
     let links = Arc::clone(&shared);
-    carry_out::<Fal>(&shared, request, Call::Create, |world, body, fails, now| {
+    handle::<Fal>(&shared, request, Call::Create, |world, body, fails, now| {
         let Some(rules) = ModelRules::find(Api::Fal, model) else {
             return Fal::refuse(StatusCode::NOT_FOUND, &format!("Application '{model}' not found"));
         };
@@ -102,7 +113,10 @@ fn application(model: &str) -> String {
 
 fn urls(shared: &Shared, prediction: &Prediction) -> Value {
     let application = application(&prediction.model);
-    let base = format!("http://{}/{application}/requests/{}", shared.address, prediction.id);
+    let base = format!(
+        "http://{}/{application}/requests/{}",
+        shared.address, prediction.id
+    );
     json!({
         "request_id": prediction.id,
         "response_url": base,
@@ -113,10 +127,14 @@ fn urls(shared: &Shared, prediction: &Prediction) -> Value {
 
 async fn status(shared: Arc<Shared>, request: Request, id: &str) -> Response {
     let links = Arc::clone(&shared);
-    let logs =
-        request.uri().query().is_some_and(|query| query.contains("logs=1") || query.contains("logs=true"));
-    carry_out::<Fal>(&shared, request, Call::Poll, |world, _, _, now| {
-        let Some(prediction) = world.look(Api::Fal, id).cloned() else { return not_found() };
+    let logs = request
+        .uri()
+        .query()
+        .is_some_and(|query| query.contains("logs=1") || query.contains("logs=true"));
+    handle::<Fal>(&shared, request, Call::Poll, |world, _, _, now| {
+        let Some(prediction) = world.look(Api::Fal, id).cloned() else {
+            return not_found();
+        };
         let mut shown = urls(&links, &prediction);
         shown["logs"] = if logs { json!([]) } else { Value::Null };
         shown["metrics"] = json!({});
@@ -143,9 +161,11 @@ async fn status(shared: Arc<Shared>, request: Request, id: &str) -> Response {
 
 async fn result(shared: Arc<Shared>, request: Request, id: &str) -> Response {
     let links = Arc::clone(&shared);
-    carry_out::<Fal>(&shared, request, Call::Poll, |world, _, _, now| {
+    handle::<Fal>(&shared, request, Call::Poll, |world, _, _, now| {
         let life_s = world.options().link_life_s;
-        let Some(prediction) = world.look(Api::Fal, id) else { return not_found() };
+        let Some(prediction) = world.look(Api::Fal, id) else {
+            return not_found();
+        };
         if prediction.is_open(now) {
             return Fal::refuse(StatusCode::BAD_REQUEST, "Request is still in progress");
         }
@@ -161,7 +181,9 @@ async fn result(shared: Arc<Shared>, request: Request, id: &str) -> Response {
                 let headers = [("x-fal-retryable", "false"), ("x-fal-billable-units", "0")];
                 (status, headers, body).into_response()
             }
-            End::Cancelled => (status, [("x-fal-error-type", "client_cancelled")], body).into_response(),
+            End::Cancelled => {
+                (status, [("x-fal-error-type", "client_cancelled")], body).into_response()
+            }
         }
     })
     .await
@@ -189,7 +211,11 @@ pub(super) fn outcome(shared: &Shared, prediction: &Prediction, life_s: u64, now
             let url = shared.link(prediction, life_s, now);
             json!({ "video": { "url": url, "content_type": "video/mp4", "file_name": "output.mp4" } })
         }
-        End::Failure => error("downstream_service_error", &["body"], "the generation failed"),
+        End::Failure => error(
+            "downstream_service_error",
+            &["body"],
+            "the generation failed",
+        ),
         End::Refusal(Wrong { field, flaw }) => {
             let kind = match flaw {
                 Flaw::Missing => "missing",
@@ -199,16 +225,18 @@ pub(super) fn outcome(shared: &Shared, prediction: &Prediction, life_s: u64, now
             };
             error(kind, &["body", field], flaw.message())
         }
-        End::Cancelled => json!({ "detail": "Request was cancelled", "error_type": "client_cancelled" }),
+        End::Cancelled => {
+            json!({ "detail": "Request was cancelled", "error_type": "client_cancelled" })
+        }
     }
 }
 
 async fn cancel(shared: Arc<Shared>, request: Request, id: &str) -> Response {
-    carry_out::<Fal>(&shared, request, Call::Poll, |world, _, _, now| {
+    handle::<Fal>(&shared, request, Call::Poll, |world, _, _, now| {
         let (code, status) = match world.cancel(Api::Fal, id, now) {
-            Some(Cancelled::Waiting) => (StatusCode::OK, "OK"),
-            Some(Cancelled::Running) => (StatusCode::ACCEPTED, "CANCELLATION_REQUESTED"),
-            Some(Cancelled::TooLate) => (StatusCode::BAD_REQUEST, "ALREADY_COMPLETED"),
+            Some(CancelOutcome::Waiting) => (StatusCode::OK, "OK"),
+            Some(CancelOutcome::Running) => (StatusCode::ACCEPTED, "CANCELLATION_REQUESTED"),
+            Some(CancelOutcome::TooLate) => (StatusCode::BAD_REQUEST, "ALREADY_COMPLETED"),
             None => return not_found(),
         };
         (code, axum::Json(json!({ "status": status }))).into_response()

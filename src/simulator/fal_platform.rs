@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::calls::{Manners, carry_out};
+use super::dialect::{ApiDialect, handle};
 use super::fal;
 use super::prediction::Prediction;
 use super::rules::ModelRules;
@@ -18,14 +18,20 @@ use super::shared::Shared;
 use super::wire::{History, dollars, time};
 use super::{Api, Call};
 
-const HISTORY: History = History { api: Api::Fal, from: "start", to: "end", offset: "cursor", days: 1 };
+const HISTORY: History = History {
+    api: Api::Fal,
+    from: "start",
+    to: "end",
+    offset: "cursor",
+    days: 1,
+};
 
 /// A request asked for by its id is looked for further back, in days.
 const DAYS_FOR_ONE: i64 = 90;
 
 struct Platform;
 
-impl Manners for Platform {
+impl ApiDialect for Platform {
     const API: Api = Api::Fal;
     const WRONG_KEY: &'static str = "Authentication is required";
 
@@ -60,7 +66,7 @@ async fn history(
     request: Request,
 ) -> Response {
     let links = Arc::clone(&shared);
-    carry_out::<Platform>(&shared, request, Call::History, |world, _, _, now| {
+    handle::<Platform>(&shared, request, Call::History, |world, _, _, now| {
         if !world.options().history {
             return Platform::refuse(StatusCode::NOT_IMPLEMENTED, "not implemented");
         }
@@ -69,7 +75,11 @@ async fn history(
         };
         let (id, wanted) = (query.get("request_id"), query.get("status"));
         let running_too = world.options().history_lists_running;
-        let days = if id.is_some() { DAYS_FOR_ONE } else { HISTORY.days };
+        let days = if id.is_some() {
+            DAYS_FOR_ONE
+        } else {
+            HISTORY.days
+        };
         let page = History { days, ..HISTORY }.page(world, &query, now, |known| {
             let ended = !known.is_open(now);
             (ended || running_too)
@@ -81,7 +91,9 @@ async fn history(
             Ok(page) => page,
             Err(wrong) => return Platform::refuse(StatusCode::BAD_REQUEST, &wrong),
         };
-        let with_payloads = query.get("expand").is_some_and(|expand| expand.contains("payloads"));
+        let with_payloads = query
+            .get("expand")
+            .is_some_and(|expand| expand.contains("payloads"));
         let life_s = world.options().link_life_s;
         let items = page.rows.iter().map(|known| {
             let ended = !known.is_open(now);
@@ -96,14 +108,18 @@ async fn history(
             });
             if with_payloads {
                 item["json_input"] = json!(known.input);
-                item["json_output"] = json!(ended.then(|| fal::outcome(&links, known, life_s, now)));
+                item["json_output"] =
+                    json!(ended.then(|| fal::outcome(&links, known, life_s, now)));
             }
             item
         });
         // Its pages are asked for by a cursor, which is the offset here.
-        let next = page.has_more().then(|| (page.offset + page.rows.len()).to_string());
+        let next = page
+            .has_more()
+            .then(|| (page.offset + page.rows.len()).to_string());
         let items: Vec<Value> = items.collect();
-        axum::Json(json!({ "items": items, "has_more": next.is_some(), "next_cursor": next })).into_response()
+        axum::Json(json!({ "items": items, "has_more": next.is_some(), "next_cursor": next }))
+            .into_response()
     })
     .await
 }
@@ -122,9 +138,12 @@ async fn billing_events(
     Query(query): Query<HashMap<String, String>>,
     request: Request,
 ) -> Response {
-    carry_out::<Platform>(&shared, request, Call::History, |world, _, _, now| {
+    handle::<Platform>(&shared, request, Call::History, |world, _, _, now| {
         let (id, model) = (query.get("request_id"), query.get("endpoint_id"));
-        let history = History { days: DAYS_FOR_ONE, ..HISTORY };
+        let history = History {
+            days: DAYS_FOR_ONE,
+            ..HISTORY
+        };
         let page = history.page(world, &query, now, |known| {
             !known.is_open(now)
                 && known.charged() > 0
@@ -149,10 +168,14 @@ async fn billing_events(
                 "cost_estimate_nano_usd": known.charged() * 1000,
             })
         });
-        let next = page.has_more().then(|| (page.offset + page.rows.len()).to_string());
+        let next = page
+            .has_more()
+            .then(|| (page.offset + page.rows.len()).to_string());
         let events: Vec<Value> = events.collect();
-        axum::Json(json!({ "billing_events": events, "has_more": next.is_some(), "next_cursor": next }))
-            .into_response()
+        axum::Json(
+            json!({ "billing_events": events, "has_more": next.is_some(), "next_cursor": next }),
+        )
+        .into_response()
     })
     .await
 }
@@ -169,8 +192,12 @@ async fn pricing(Query(query): Query<HashMap<String, String>>) -> Response {
 }
 
 async fn billing(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    carry_out::<Platform>(&shared, request, Call::History, |world, _, _, _| {
-        let balance = if world.options().no_balance { 0.0 } else { 100.0 };
+    handle::<Platform>(&shared, request, Call::History, |world, _, _, _| {
+        let balance = if world.options().no_balance {
+            0.0
+        } else {
+            100.0
+        };
         let credits = json!({ "current_balance": balance, "currency": "USD" });
         axum::Json(json!({ "username": "simulated", "credits": credits })).into_response()
     })

@@ -119,6 +119,11 @@ impl Requests {
     }
 
     pub(super) fn count_fault(&mut self, api: Api, fault: Fault) {
-        *self.faults.entry(api).or_default().entry(fault).or_default() += 1;
+        *self
+            .faults
+            .entry(api)
+            .or_default()
+            .entry(fault)
+            .or_default() += 1;
     }
 }

@@ -37,7 +37,9 @@ impl Runners {
         // Where more run than there are runners, the limit was lowered: the first to end leave no room behind.
         busy_until.sort_unstable_by_key(|until| Reverse(*until));
         busy_until.resize(count, now);
-        Self { free_at: busy_until.into_iter().map(Reverse).collect() }
+        Self {
+            free_at: busy_until.into_iter().map(Reverse).collect(),
+        }
     }
 
     /// Gives the runner that is free first work of so many milliseconds, and tells when it begins.

@@ -5,18 +5,18 @@
 //! each API has a file of its own. Every accepted create is in the [`Ledger`], with its price.
 
 mod aimlapi;
-mod calls;
 mod cdn;
 mod clip;
 mod create;
+mod dialect;
 mod eachlabs;
-mod echo;
 mod fal;
 mod fal_platform;
 pub mod ledger;
 mod limits;
 pub mod options;
 pub mod prediction;
+mod quoting;
 pub mod rules;
 mod server;
 mod shared;
@@ -31,7 +31,9 @@ pub use options::{Call, Fault, Faults, Limits, SimulatorOptions};
 pub use server::{BaseUrls, Simulator};
 
 /// Which of the three APIs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
     /// each::labs.

@@ -66,9 +66,18 @@ impl Default for SimulatorOptions {
             port: 0,
             speed: 1.0,
             seed: 1,
-            eachlabs: Limits { creates_per_minute: 100, at_once: 10 },
-            aimlapi: Limits { creates_per_minute: 100, at_once: 10 },
-            fal: Limits { creates_per_minute: 600, at_once: 2 },
+            eachlabs: Limits {
+                creates_per_minute: 100,
+                at_once: 10,
+            },
+            aimlapi: Limits {
+                creates_per_minute: 100,
+                at_once: 10,
+            },
+            fal: Limits {
+                creates_per_minute: 600,
+                at_once: 2,
+            },
             rate_window_s: 60,
             limit_retry_after_s: None,
             link_life_s: 24 * 60 * 60,
@@ -209,20 +218,40 @@ struct Rule {
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { rules: Vec::new(), retry_after_s: 1, slow_s: 5.0 }
+        Self {
+            rules: Vec::new(),
+            retry_after_s: 1,
+            slow_s: 5.0,
+        }
     }
 }
 
 impl Faults {
     /// Adds a fault with its probability, for one kind of call or wherever it fits.
     pub fn with(mut self, call: impl Into<Option<Call>>, fault: Fault, probability: f64) -> Self {
-        self.rules.push(Rule { api: None, call: call.into(), fault, probability });
+        self.rules.push(Rule {
+            api: None,
+            call: call.into(),
+            fault,
+            probability,
+        });
         self
     }
 
     /// Adds a fault of one API.
-    pub fn at(mut self, api: Api, call: impl Into<Option<Call>>, fault: Fault, probability: f64) -> Self {
-        self.rules.push(Rule { api: Some(api), call: call.into(), fault, probability });
+    pub fn at(
+        mut self,
+        api: Api,
+        call: impl Into<Option<Call>>,
+        fault: Fault,
+        probability: f64,
+    ) -> Self {
+        self.rules.push(Rule {
+            api: Some(api),
+            call: call.into(),
+            fault,
+            probability,
+        });
         self
     }
 
@@ -263,8 +292,9 @@ impl FromStr for FaultRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (what, probability) =
-            text.split_once('=').ok_or("write it like garbage=0.2 or poll:garbage=0.2")?;
+        let (what, probability) = text
+            .split_once('=')
+            .ok_or("write it like garbage=0.2 or poll:garbage=0.2")?;
         let (call, name) = match what.split_once(':') {
             None => (None, what),
             Some(("create", name)) => (Some(Call::Create), name),
@@ -281,11 +311,17 @@ impl FromStr for FaultRule {
         let names = Fault::ALL.map(|(_, name)| name).join(", ");
         let fault = Fault::ALL.into_iter().find(|(_, known)| *known == name);
         let (fault, _) = fault.ok_or_else(|| format!("unknown fault `{name}`, one of {names}"))?;
-        let probability: f64 = probability.parse().map_err(|_| "the probability is a number from 0 to 1")?;
+        let probability: f64 = probability
+            .parse()
+            .map_err(|_| "the probability is a number from 0 to 1")?;
         if !(0.0..=1.0).contains(&probability) {
             return Err("the probability is a number from 0 to 1".into());
         }
-        Ok(Self { call, fault, probability })
+        Ok(Self {
+            call,
+            fault,
+            probability,
+        })
     }
 }
 
@@ -297,7 +333,13 @@ mod tests {
     fn a_fault_is_written_as_the_ledger_writes_it() {
         for (fault, name) in Fault::ALL {
             assert_eq!(serde_json::to_value(fault).unwrap(), name);
-            assert_eq!(format!("poll:{name}=0.5").parse::<FaultRule>().unwrap().fault, fault);
+            assert_eq!(
+                format!("poll:{name}=0.5")
+                    .parse::<FaultRule>()
+                    .unwrap()
+                    .fault,
+                fault
+            );
         }
     }
 
@@ -305,14 +347,25 @@ mod tests {
     fn a_fault_of_one_api_and_call_hits_no_other() {
         let faults = Faults::default().at(Api::Fal, Call::Create, Fault::DropAfter, 1.0);
         let mut random = fastrand::Rng::with_seed(1);
-        assert_eq!(faults.roll(Api::Fal, Call::Create, &mut random), Some(Fault::DropAfter));
+        assert_eq!(
+            faults.roll(Api::Fal, Call::Create, &mut random),
+            Some(Fault::DropAfter)
+        );
         assert_eq!(faults.roll(Api::Fal, Call::Poll, &mut random), None);
         assert_eq!(faults.roll(Api::Aimlapi, Call::Create, &mut random), None);
     }
 
     #[test]
     fn a_probability_outside_of_0_to_1_is_refused() {
-        for text in ["slow=1.5", "slow=-1", "slow=NaN", "slow", "slow=x", "eat:slow=1", "lazy=1"] {
+        for text in [
+            "slow=1.5",
+            "slow=-1",
+            "slow=NaN",
+            "slow",
+            "slow=x",
+            "eat:slow=1",
+            "lazy=1",
+        ] {
             assert!(text.parse::<FaultRule>().is_err(), "{text}");
         }
     }

@@ -9,7 +9,7 @@ use super::rules::{self, Wrong};
 
 /// A create that is to be accepted: what it asks for, and what becomes of it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Order {
+pub struct NewPrediction {
     /// Who is to take it.
     pub api: Api,
     /// The model's id there.
@@ -84,7 +84,8 @@ impl Prediction {
 
     /// Tells how long it was worked on, in seconds.
     pub fn worked_s(&self) -> f64 {
-        Duration::from_millis(u64::try_from(self.ends_at - self.starts_at).unwrap_or(0)).as_secs_f64()
+        Duration::from_millis(u64::try_from(self.ends_at - self.starts_at).unwrap_or(0))
+            .as_secs_f64()
     }
 
     /// What is billed for it, in micro-dollars, once it has ended.
@@ -99,6 +100,9 @@ impl Prediction {
 
     /// Signs a link that is good until a time in seconds since 1970.
     pub fn signature(&self, expires: i64) -> String {
-        format!("{:016x}", fastrand::Rng::with_seed(self.secret ^ expires.unsigned_abs()).u64(..))
+        format!(
+            "{:016x}",
+            fastrand::Rng::with_seed(self.secret ^ expires.unsigned_abs()).u64(..)
+        )
     }
 }

@@ -17,11 +17,11 @@ pub struct ModelRules {
     pub first_five: i64,
     /// Price of each further second, in micro-dollars.
     pub further: i64,
-    fields: &'static [(&'static str, Kind, bool)],
+    fields: &'static [(&'static str, FieldKind, bool)],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+enum FieldKind {
     Text,
     /// A public https link.
     Link,
@@ -54,14 +54,14 @@ pub const MODELS: [ModelRules; 4] = [
         first_five: 225_000,
         further: 45_000,
         fields: &[
-            ("prompt", Kind::Text, true),
-            ("image_url", Kind::Link, true),
-            ("duration", Kind::Seconds, false),
-            ("aspect_ratio", Kind::Ratio, false),
-            ("negative_prompt", Kind::Text, false),
-            ("cfg_scale", Kind::Scale, false),
-            ("tail_image_url", Kind::Link, false),
-            ("static_mask_url", Kind::Link, false),
+            ("prompt", FieldKind::Text, true),
+            ("image_url", FieldKind::Link, true),
+            ("duration", FieldKind::Seconds, false),
+            ("aspect_ratio", FieldKind::Ratio, false),
+            ("negative_prompt", FieldKind::Text, false),
+            ("cfg_scale", FieldKind::Scale, false),
+            ("tail_image_url", FieldKind::Link, false),
+            ("static_mask_url", FieldKind::Link, false),
         ],
     },
     ModelRules {
@@ -71,12 +71,12 @@ pub const MODELS: [ModelRules; 4] = [
         first_five: 280_000,
         further: 56_000,
         fields: &[
-            ("prompt", Kind::Text, true),
-            ("image_url", Kind::Link, true),
-            ("duration", Kind::Seconds, false),
-            ("aspect_ratio", Kind::Ratio, false),
-            ("negative_prompt", Kind::Text, false),
-            ("cfg_scale", Kind::Scale, false),
+            ("prompt", FieldKind::Text, true),
+            ("image_url", FieldKind::Link, true),
+            ("duration", FieldKind::Seconds, false),
+            ("aspect_ratio", FieldKind::Ratio, false),
+            ("negative_prompt", FieldKind::Text, false),
+            ("cfg_scale", FieldKind::Scale, false),
         ],
     },
     ModelRules {
@@ -87,16 +87,20 @@ pub const MODELS: [ModelRules; 4] = [
         first_five: 236_250,
         further: 47_250,
         fields: &[
-            ("model", Kind::Text, true),
-            ("image_url", Kind::AnyLink, true),
-            ("prompt", Kind::Text, false),
-            ("tail_image_url", Kind::AnyLink, false),
-            ("duration", Kind::SecondsAny, false),
-            ("negative_prompt", Kind::Text, false),
-            ("cfg_scale", Kind::Scale, false),
-            ("static_mask", Kind::AnyLink, false),
-            ("dynamic_masks", Kind::Masks("mask", Bounds(0, 6), Bounds(2, 77)), false),
-            ("camera_control", Kind::Camera, false),
+            ("model", FieldKind::Text, true),
+            ("image_url", FieldKind::AnyLink, true),
+            ("prompt", FieldKind::Text, false),
+            ("tail_image_url", FieldKind::AnyLink, false),
+            ("duration", FieldKind::SecondsAny, false),
+            ("negative_prompt", FieldKind::Text, false),
+            ("cfg_scale", FieldKind::Scale, false),
+            ("static_mask", FieldKind::AnyLink, false),
+            (
+                "dynamic_masks",
+                FieldKind::Masks("mask", Bounds(0, 6), Bounds(2, 77)),
+                false,
+            ),
+            ("camera_control", FieldKind::Camera, false),
         ],
     },
     ModelRules {
@@ -106,14 +110,18 @@ pub const MODELS: [ModelRules; 4] = [
         first_five: 225_000,
         further: 45_000,
         fields: &[
-            ("prompt", Kind::Text, true),
-            ("image_url", Kind::AnyLink, true),
-            ("duration", Kind::SecondsText, false),
-            ("negative_prompt", Kind::Text, false),
-            ("cfg_scale", Kind::Scale, false),
-            ("tail_image_url", Kind::AnyLink, false),
-            ("static_mask_url", Kind::AnyLink, false),
-            ("dynamic_masks", Kind::Masks("mask_url", Bounds(0, usize::MAX), Bounds(0, usize::MAX)), false),
+            ("prompt", FieldKind::Text, true),
+            ("image_url", FieldKind::AnyLink, true),
+            ("duration", FieldKind::SecondsText, false),
+            ("negative_prompt", FieldKind::Text, false),
+            ("cfg_scale", FieldKind::Scale, false),
+            ("tail_image_url", FieldKind::AnyLink, false),
+            ("static_mask_url", FieldKind::AnyLink, false),
+            (
+                "dynamic_masks",
+                FieldKind::Masks("mask_url", Bounds(0, usize::MAX), Bounds(0, usize::MAX)),
+                false,
+            ),
         ],
     },
 ];
@@ -155,12 +163,19 @@ impl Flaw {
 impl ModelRules {
     /// Looks a model up.
     pub fn find(api: Api, id: &str) -> Option<&'static Self> {
-        const { &MODELS }.iter().find(|model| model.api == api && model.id == id)
+        const { &MODELS }
+            .iter()
+            .find(|model| model.api == api && model.id == id)
     }
 
     /// Checks an input.
     pub fn check(&self, input: &Map<String, Value>) -> Result<(), Wrong> {
-        let wrong = |field: &str, flaw| Err(Wrong { field: field.to_owned(), flaw });
+        let wrong = |field: &str, flaw| {
+            Err(Wrong {
+                field: field.to_owned(),
+                flaw,
+            })
+        };
         for (name, kind, required) in self.fields {
             match input.get(*name).filter(|value| !value.is_null()) {
                 None if *required => return wrong(name, Flaw::Missing),
@@ -168,7 +183,10 @@ impl ModelRules {
                 _ => {}
             }
         }
-        match input.keys().find(|key| !self.fields.iter().any(|(name, ..)| name == key)) {
+        match input
+            .keys()
+            .find(|key| !self.fields.iter().any(|(name, ..)| name == key))
+        {
             Some(unknown) => wrong(unknown, Flaw::Unknown),
             None => Ok(()),
         }
@@ -183,18 +201,24 @@ impl ModelRules {
 /// Tells the length of the clip an input asks for, in seconds.
 pub fn seconds(input: &Map<String, Value>) -> i64 {
     let asked = input.get("duration");
-    asked.and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok())).unwrap_or(5)
+    asked
+        .and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()))
+        .unwrap_or(5)
 }
 
-impl Kind {
+impl FieldKind {
     fn allows(self, value: &Value) -> bool {
-        let is_seconds = value.as_i64().is_some_and(|seconds| seconds == 5 || seconds == 10);
+        let is_seconds = value
+            .as_i64()
+            .is_some_and(|seconds| seconds == 5 || seconds == 10);
         let is_seconds_text = matches!(value.as_str(), Some("5" | "10"));
         match self {
             Self::Text => value.is_string(),
             Self::Link => value.as_str().is_some_and(is_public),
             Self::AnyLink => value.as_str().is_some_and(|link| {
-                ["https://", "http://", "data:image/"].iter().any(|start| link.starts_with(start))
+                ["https://", "http://", "data:image/"]
+                    .iter()
+                    .any(|start| link.starts_with(start))
             }),
             Self::Seconds => is_seconds,
             Self::SecondsText => is_seconds_text,
@@ -214,16 +238,24 @@ fn is_public(link: &str) -> bool {
     url::Url::parse(link).is_ok_and(|link| {
         link.scheme() == "https"
             && match link.host() {
-                Some(url::Host::Domain(name)) => name != "localhost" && !name.ends_with(".localhost"),
-                Some(url::Host::Ipv4(address)) => !address.is_loopback() && !address.is_unspecified(),
-                Some(url::Host::Ipv6(address)) => !address.is_loopback() && !address.is_unspecified(),
+                Some(url::Host::Domain(name)) => {
+                    name != "localhost" && !name.ends_with(".localhost")
+                }
+                Some(url::Host::Ipv4(address)) => {
+                    !address.is_loopback() && !address.is_unspecified()
+                }
+                Some(url::Host::Ipv6(address)) => {
+                    !address.is_loopback() && !address.is_unspecified()
+                }
                 None => false,
             }
     })
 }
 
 fn is_list(value: &Value, Bounds(least, most): Bounds, is_item: impl Fn(&Value) -> bool) -> bool {
-    value.as_array().is_some_and(|items| (least..=most).contains(&items.len()) && items.iter().all(is_item))
+    value
+        .as_array()
+        .is_some_and(|items| (least..=most).contains(&items.len()) && items.iter().all(is_item))
 }
 
 fn is_point(value: &Value) -> bool {
@@ -231,20 +263,32 @@ fn is_point(value: &Value) -> bool {
 }
 
 fn is_camera(value: &Value) -> bool {
-    let moves = ["simple", "down_back", "forward_up", "right_turn_forward", "left_turn_forward"];
+    let moves = [
+        "simple",
+        "down_back",
+        "forward_up",
+        "right_turn_forward",
+        "left_turn_forward",
+    ];
     let axes = ["horizontal", "vertical", "pan", "tilt", "roll", "zoom"];
-    let Some(fields) = value.as_object() else { return false };
+    let Some(fields) = value.as_object() else {
+        return false;
+    };
     fields.iter().all(|(name, value)| match name.as_str() {
         "type" => value.as_str().is_some_and(|kind| moves.contains(&kind)),
         "config" => value.as_object().is_some_and(|config| {
-            config.iter().all(|(axis, by)| axes.contains(&axis.as_str()) && is_between(by, -10.0, 10.0))
+            config
+                .iter()
+                .all(|(axis, by)| axes.contains(&axis.as_str()) && is_between(by, -10.0, 10.0))
         }),
         _ => false,
     })
 }
 
 fn is_between(value: &Value, least: f64, most: f64) -> bool {
-    value.as_f64().is_some_and(|number| (least..=most).contains(&number))
+    value
+        .as_f64()
+        .is_some_and(|number| (least..=most).contains(&number))
 }
 
 #[cfg(test)]
@@ -269,12 +313,18 @@ mod tests {
 
     #[test]
     fn each_api_insists_on_its_own_spelling_of_the_length() {
-        for (api, number, text) in
-            [(Api::Eachlabs, true, false), (Api::Fal, false, true), (Api::Aimlapi, true, true)]
-        {
+        for (api, number, text) in [
+            (Api::Eachlabs, true, false),
+            (Api::Fal, false, true),
+            (Api::Aimlapi, true, true),
+        ] {
             assert_eq!(check(api, "duration", json!(10)).is_ok(), number, "{api:?}");
             assert_eq!(check(api, "duration", json!("10")).is_ok(), text, "{api:?}");
-            assert_eq!(check(api, "duration", json!(7)), Err(Flaw::NotAllowed), "{api:?}");
+            assert_eq!(
+                check(api, "duration", json!(7)),
+                Err(Flaw::NotAllowed),
+                "{api:?}"
+            );
         }
     }
 
@@ -297,17 +347,30 @@ mod tests {
 
     #[test]
     fn a_field_is_refused_when_it_is_missing_unknown_or_out_of_range() {
-        assert_eq!(check(Api::Eachlabs, "prompt", Value::Null), Err(Flaw::Missing));
+        assert_eq!(
+            check(Api::Eachlabs, "prompt", Value::Null),
+            Err(Flaw::Missing)
+        );
         assert_eq!(check(Api::Aimlapi, "prompt", Value::Null), Ok(()));
-        assert_eq!(check(Api::Fal, "aspect_ratio", json!("16:9")), Err(Flaw::Unknown));
-        assert_eq!(check(Api::Fal, "cfg_scale", json!(1.5)), Err(Flaw::NotAllowed));
+        assert_eq!(
+            check(Api::Fal, "aspect_ratio", json!("16:9")),
+            Err(Flaw::Unknown)
+        );
+        assert_eq!(
+            check(Api::Fal, "cfg_scale", json!(1.5)),
+            Err(Flaw::NotAllowed)
+        );
     }
 
     #[test]
     fn masks_and_cameras_are_checked_to_the_last_point() {
         let mask = |points: usize| json!([{"mask": "https://example.com/m.png", "trajectories": vec![json!({"x": 1, "y": 2}); points]}]);
         for (points, fits) in [(1, false), (2, true), (77, true), (78, false)] {
-            assert_eq!(check(Api::Aimlapi, "dynamic_masks", mask(points)).is_ok(), fits, "{points}");
+            assert_eq!(
+                check(Api::Aimlapi, "dynamic_masks", mask(points)).is_ok(),
+                fits,
+                "{points}"
+            );
         }
         assert!(check(Api::Fal, "dynamic_masks", mask(2)).is_err());
         let camera = |zoom: i64| json!({"type": "simple", "config": {"zoom": zoom}});
@@ -319,7 +382,12 @@ mod tests {
     #[test]
     fn ten_seconds_cost_what_the_price_lists_say() {
         let ten = json!({"duration": "10"});
-        let prices = const { &MODELS }.iter().map(|model| model.price(ten.as_object().unwrap()));
-        assert_eq!(prices.collect::<Vec<_>>(), [450_000, 560_000, 472_500, 450_000]);
+        let prices = const { &MODELS }
+            .iter()
+            .map(|model| model.price(ten.as_object().unwrap()));
+        assert_eq!(
+            prices.collect::<Vec<_>>(),
+            [450_000, 560_000, 472_500, 450_000]
+        );
     }
 }

@@ -20,10 +20,12 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::shared::{Connection, Shared};
 use super::world::World;
-use super::{Faults, Ledger, Requests, SimulatorOptions, aimlapi, cdn, eachlabs, fal, fal_platform, storage};
+use super::{
+    Faults, Ledger, Requests, SimulatorOptions, aimlapi, cdn, eachlabs, fal, fal_platform, storage,
+};
 
 /// How long to wait when no connection can be accepted, as with too many files open.
-const BREATHER: Duration = Duration::from_millis(10);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The three APIs on loopback. They stop when this is dropped.
 #[derive(Debug)]
@@ -55,7 +57,11 @@ impl Simulator {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(address, World::new(options)));
         let server = tokio::spawn(accept(listener, router(Arc::clone(&shared))));
-        Ok(Self { address, shared, server })
+        Ok(Self {
+            address,
+            shared,
+            server,
+        })
     }
 
     /// Tells where it listens.
@@ -129,7 +135,7 @@ async fn accept(listener: TcpListener, router: Router) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => { connections.spawn(serve(stream, router.clone())); }
-                Err(_) => tokio::time::sleep(BREATHER).await,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}
         }
@@ -140,10 +146,12 @@ async fn accept(listener: TcpListener, router: Router) {
 async fn serve(stream: TcpStream, router: Router) {
     let cut = Arc::new(Notify::new());
     let connection = Connection(Arc::clone(&cut));
-    let router = router.layer(middleware::from_fn(move |mut request: Request, next: Next| {
-        request.extensions_mut().insert(connection.clone());
-        next.run(request)
-    }));
+    let router = router.layer(middleware::from_fn(
+        move |mut request: Request, next: Next| {
+            request.extensions_mut().insert(connection.clone());
+            next.run(request)
+        },
+    ));
     let service = TowerToHyperService::new(router);
     let builder = auto::Builder::new(TokioExecutor::new());
     tokio::select! {

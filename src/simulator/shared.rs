@@ -30,7 +30,12 @@ impl Shared {
             reason = "the simulator has the only clock of its side, read once"
         )]
         let began_at = jiff::Timestamp::now().as_millisecond();
-        Self { world: Mutex::new(world), address, began: Instant::now(), began_at }
+        Self {
+            world: Mutex::new(world),
+            address,
+            began: Instant::now(),
+            began_at,
+        }
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, World> {
@@ -53,6 +58,9 @@ impl Shared {
         let api = format!("{api:?}").to_lowercase();
         let expires = (now / 1000).saturating_add_unsigned(life_s);
         let signature = prediction.signature(expires);
-        format!("http://{}/cdn/{api}/{id}.mp4?expires={expires}&sig={signature}", self.address)
+        format!(
+            "http://{}/cdn/{api}/{id}.mp4?expires={expires}&sig={signature}",
+            self.address
+        )
     }
 }

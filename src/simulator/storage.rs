@@ -12,7 +12,7 @@ use axum::{Extension, Router, routing};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::calls::{Manners, carry_out, close};
+use super::dialect::{ApiDialect, close, handle};
 use super::eachlabs::Eachlabs;
 use super::fal::Fal;
 use super::ledger::StoredFile;
@@ -24,7 +24,7 @@ use super::{Api, Call, Fault};
 const LARGEST_FILE: usize = 100 << 20;
 
 /// How long a place can be used, in milliseconds.
-const PLACE_LIFE: i64 = 15 * 60 * 1000;
+const UPLOAD_SLOT_LIFE_MS: i64 = 15 * 60 * 1000;
 
 /// The header without which nothing can be put.
 const TOKEN: &str = "x-upload-token";
@@ -33,11 +33,11 @@ const TOKEN: &str = "x-upload-token";
 #[derive(Debug, Default)]
 pub struct Storage {
     /// The places that were given, by their names, and what each is for.
-    places: HashMap<String, Place>,
+    places: HashMap<String, UploadSlot>,
 }
 
 #[derive(Debug)]
-struct Place {
+struct UploadSlot {
     api: Api,
     content_type: String,
     token: String,
@@ -49,9 +49,18 @@ impl Storage {
     /// Gives a place; tells its name and the token it takes.
     fn give(&mut self, api: Api, content_type: &str, now: i64) -> (String, String) {
         let name = format!("file-{}", self.places.len() + 1);
-        let token = format!("{:016x}", fastrand::Rng::with_seed(self.places.len() as u64).u64(..));
-        let (content_type, ends_at) = (content_type.to_owned(), now + PLACE_LIFE);
-        let place = Place { api, content_type, token: token.clone(), ends_at, is_filled: false };
+        let token = format!(
+            "{:016x}",
+            fastrand::Rng::with_seed(self.places.len() as u64).u64(..)
+        );
+        let (content_type, ends_at) = (content_type.to_owned(), now + UPLOAD_SLOT_LIFE_MS);
+        let place = UploadSlot {
+            api,
+            content_type,
+            token: token.clone(),
+            ends_at,
+            is_filled: false,
+        };
         self.places.insert(name.clone(), place);
         (name, token)
     }
@@ -59,17 +68,24 @@ impl Storage {
     /// Finds the links of an input that lead into an API's storage and to no file.
     pub fn missing<'a>(&self, api: Api, input: &'a Map<String, Value>) -> Option<&'a str> {
         let leads_nowhere = |link: &str| {
-            let name = link.strip_prefix(&address(api)).and_then(|rest| rest.split('/').next());
+            let name = link
+                .strip_prefix(&address(api))
+                .and_then(|rest| rest.split('/').next());
             name.is_some_and(|name| !self.places.get(name).is_some_and(|place| place.is_filled))
         };
-        let found = input.iter().find(|(_, value)| value.as_str().is_some_and(leads_nowhere));
+        let found = input
+            .iter()
+            .find(|(_, value)| value.as_str().is_some_and(leads_nowhere));
         found.map(|(field, _)| field.as_str())
     }
 }
 
 /// Where an API's files are found. Nobody but the API itself asks there.
 fn address(api: Api) -> String {
-    format!("https://files.{}.example/", format!("{api:?}").to_lowercase())
+    format!(
+        "https://files.{}.example/",
+        format!("{api:?}").to_lowercase()
+    )
 }
 
 pub(super) fn routes() -> Router<Arc<Shared>> {
@@ -81,7 +97,7 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 
 async fn presign(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let host = shared.address;
-    carry_out::<Eachlabs>(&shared, request, Call::Upload, |world, body, _, now| {
+    handle::<Eachlabs>(&shared, request, Call::Upload, |world, body, _, now| {
         let Some(content_type) = body["content_type"].as_str() else {
             return Eachlabs::refuse(StatusCode::BAD_REQUEST, "content_type is required");
         };
@@ -90,7 +106,7 @@ async fn presign(State(shared): State<Arc<Shared>>, request: Request) -> Respons
             "id": name,
             "presigned_url": format!("http://{host}/storage/eachlabs/{name}?sig={token}"),
             "public_url": format!("{}{name}", address(Api::Eachlabs)),
-            "expires_at": time(now + PLACE_LIFE),
+            "expires_at": time(now + UPLOAD_SLOT_LIFE_MS),
             "required_headers": { TOKEN: token },
         }))
         .into_response()
@@ -100,11 +116,14 @@ async fn presign(State(shared): State<Arc<Shared>>, request: Request) -> Respons
 
 async fn initiate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let host = shared.address;
-    carry_out::<Fal>(&shared, request, Call::Upload, |world, body, _, now| {
+    handle::<Fal>(&shared, request, Call::Upload, |world, body, _, now| {
         let (Some(content_type), Some(file_name)) =
             (body["content_type"].as_str(), body["file_name"].as_str())
         else {
-            return Fal::refuse(StatusCode::UNPROCESSABLE_ENTITY, "content_type and file_name are required");
+            return Fal::refuse(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "content_type and file_name are required",
+            );
         };
         let (name, token) = world.storage_mut().give(Api::Fal, content_type, now);
         let ending = file_name.rsplit_once('.').map_or("", |(_, ending)| ending);
@@ -143,7 +162,12 @@ async fn put(
     let Ok(bytes) = axum::body::to_bytes(body, LARGEST_FILE).await else {
         return (StatusCode::PAYLOAD_TOO_LARGE, "too large").into_response();
     };
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     {
         let mut world = shared.world();
         let place = world.storage_mut().places.get_mut(&name);
@@ -159,7 +183,17 @@ async fn put(
         place.is_filled = true;
         let content_type = place.content_type.clone();
         let (sha256, bytes) = (hex::encode(Sha256::digest(&bytes)), bytes.len());
-        world.store(StoredFile { api, name, content_type, bytes, sha256 });
+        world.store(StoredFile {
+            api,
+            name,
+            content_type,
+            bytes,
+            sha256,
+        });
     }
-    if fault == Some(Fault::DropAfter) { close(&connection).await } else { StatusCode::OK.into_response() }
+    if fault == Some(Fault::DropAfter) {
+        close(&connection).await
+    } else {
+        StatusCode::OK.into_response()
+    }
 }

@@ -4,16 +4,20 @@ use serde_json::{Map, Value, json};
 
 use super::prediction::Prediction;
 use super::rules::ModelRules;
-use super::world::{Cancelled, NoRoom, World};
+use super::world::{CancelOutcome, LimitExceeded, World};
 use super::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
 
 fn input(duration: Value) -> Map<String, Value> {
-    let input = json!({"prompt": "x", "image_url": "https://example.com/a.png", "duration": duration});
+    let input =
+        json!({"prompt": "x", "image_url": "https://example.com/a.png", "duration": duration});
     input.as_object().unwrap().clone()
 }
 
 fn world(creates_per_minute: u32, at_once: u32) -> World {
-    World::new(SimulatorOptions::default().with_limits(Limits { creates_per_minute, at_once }))
+    World::new(SimulatorOptions::default().with_limits(Limits {
+        creates_per_minute,
+        at_once,
+    }))
 }
 
 fn each() -> &'static ModelRules {
@@ -25,16 +29,23 @@ fn fal() -> &'static ModelRules {
 }
 
 fn create_at_fal(world: &mut World, now: i64) -> Prediction {
-    world.create(fal(), input(json!("5")), None, false, now).unwrap().clone()
+    world
+        .create(fal(), input(json!("5")), None, false, now)
+        .unwrap()
+        .clone()
 }
 
 #[test]
 fn no_sixty_seconds_hold_more_creates_than_the_limit() {
     let mut world = world(2, 100);
-    let create = |world: &mut World, now| world.create(each(), input(json!(5)), None, false, now).map(|_| ());
+    let create = |world: &mut World, now| {
+        world
+            .create(each(), input(json!(5)), None, false, now)
+            .map(|_| ())
+    };
     assert_eq!(create(&mut world, 0), Ok(()));
     assert_eq!(create(&mut world, 30_000), Ok(()));
-    assert_eq!(create(&mut world, 59_999), Err(NoRoom::Rate));
+    assert_eq!(create(&mut world, 59_999), Err(LimitExceeded::Throughput));
     assert_eq!(create(&mut world, 60_000), Ok(()));
     assert_eq!(world.ledger().over_rate, 1);
 }
@@ -42,8 +53,15 @@ fn no_sixty_seconds_hold_more_creates_than_the_limit() {
 #[test]
 fn what_exceeds_the_slots_is_refused_by_eachlabs_and_waits_at_fal() {
     let mut world = world(100, 1);
-    assert!(world.create(each(), input(json!(5)), None, false, 0).is_ok());
-    assert_eq!(world.create(each(), input(json!(5)), None, false, 1), Err(NoRoom::Slots));
+    assert!(
+        world
+            .create(each(), input(json!(5)), None, false, 0)
+            .is_ok()
+    );
+    assert_eq!(
+        world.create(each(), input(json!(5)), None, false, 1),
+        Err(LimitExceeded::Slots)
+    );
     let first = create_at_fal(&mut world, 0);
     assert_eq!(create_at_fal(&mut world, 0).starts_at, first.ends_at);
 }
@@ -51,9 +69,19 @@ fn what_exceeds_the_slots_is_refused_by_eachlabs_and_waits_at_fal() {
 #[test]
 fn a_slot_is_free_again_the_moment_a_prediction_ends() {
     let mut world = world(100, 1);
-    let ends_at = world.create(each(), input(json!(5)), None, false, 0).unwrap().ends_at;
-    assert_eq!(world.create(each(), input(json!(5)), None, false, ends_at - 1), Err(NoRoom::Slots));
-    assert!(world.create(each(), input(json!(5)), None, false, ends_at).is_ok());
+    let ends_at = world
+        .create(each(), input(json!(5)), None, false, 0)
+        .unwrap()
+        .ends_at;
+    assert_eq!(
+        world.create(each(), input(json!(5)), None, false, ends_at - 1),
+        Err(LimitExceeded::Slots)
+    );
+    assert!(
+        world
+            .create(each(), input(json!(5)), None, false, ends_at)
+            .is_ok()
+    );
 }
 
 #[test]
@@ -62,9 +90,18 @@ fn a_cancelled_prediction_leaves_its_runner_to_the_next_in_the_queue() {
     let ids: Vec<String> = (0..3).map(|_| create_at_fal(&mut world, 0).id).collect();
     let third = world.look(Api::Fal, &ids[2]).unwrap().clone();
     assert_eq!(world.queue_position(&third, 0), 1);
-    assert_eq!(world.cancel(Api::Fal, &ids[1], 10), Some(Cancelled::Waiting));
-    assert_eq!(world.cancel(Api::Fal, &ids[0], 20), Some(Cancelled::Running));
-    assert_eq!(world.cancel(Api::Fal, &ids[0], 20), Some(Cancelled::TooLate));
+    assert_eq!(
+        world.cancel(Api::Fal, &ids[1], 10),
+        Some(CancelOutcome::Waiting)
+    );
+    assert_eq!(
+        world.cancel(Api::Fal, &ids[0], 20),
+        Some(CancelOutcome::Running)
+    );
+    assert_eq!(
+        world.cancel(Api::Fal, &ids[0], 20),
+        Some(CancelOutcome::TooLate)
+    );
     assert_eq!(world.cancel(Api::Fal, "unknown", 20), None);
     assert_eq!(world.look(Api::Fal, &ids[2]).unwrap().starts_at, 20);
 }
@@ -72,21 +109,43 @@ fn a_cancelled_prediction_leaves_its_runner_to_the_next_in_the_queue() {
 #[test]
 fn only_clips_are_billed() {
     let mut world = world(100, 100);
-    world.create(each(), input(json!(10)), None, false, 0).unwrap();
-    world.create(each(), input(json!(5)), None, true, 0).unwrap();
+    world
+        .create(each(), input(json!(10)), None, false, 0)
+        .unwrap();
+    world
+        .create(each(), input(json!(5)), None, true, 0)
+        .unwrap();
     // Not its spelling of the length, which fal.ai finds out only when it works on it.
-    world.create(fal(), input(json!(5)), None, false, 0).unwrap();
-    let cancelled = world.create(each(), input(json!(5)), None, false, 0).unwrap().id.clone();
-    assert_eq!(world.cancel(Api::Eachlabs, &cancelled, 1), Some(Cancelled::Running));
+    world
+        .create(fal(), input(json!(5)), None, false, 0)
+        .unwrap();
+    let cancelled = world
+        .create(each(), input(json!(5)), None, false, 0)
+        .unwrap()
+        .id
+        .clone();
+    assert_eq!(
+        world.cancel(Api::Eachlabs, &cancelled, 1),
+        Some(CancelOutcome::Running)
+    );
     assert_eq!(world.ledger().charged(), 450_000);
 }
 
 #[test]
 fn predictions_take_about_as_long_as_in_life_divided_by_the_speed() {
-    let options = SimulatorOptions { speed: 100.0, ..SimulatorOptions::default() };
-    let mut world = World::new(options.with_limits(Limits { creates_per_minute: 100, at_once: 100 }));
+    let options = SimulatorOptions {
+        speed: 100.0,
+        ..SimulatorOptions::default()
+    };
+    let mut world = World::new(options.with_limits(Limits {
+        creates_per_minute: 100,
+        at_once: 100,
+    }));
     for _ in 0..50 {
-        let taken = world.create(each(), input(json!(5)), None, false, 0).unwrap().ends_at;
+        let taken = world
+            .create(each(), input(json!(5)), None, false, 0)
+            .unwrap()
+            .ends_at;
         assert!((2_295..=3_105).contains(&taken), "{taken}");
     }
 }
@@ -94,7 +153,10 @@ fn predictions_take_about_as_long_as_in_life_divided_by_the_speed() {
 #[test]
 fn the_luck_of_a_call_does_not_depend_on_calls_to_others() {
     let faults = Faults::default().with(None, Fault::DropAfter, 0.5);
-    let options = SimulatorOptions { faults, ..SimulatorOptions::default() };
+    let options = SimulatorOptions {
+        faults,
+        ..SimulatorOptions::default()
+    };
     let (mut alone, mut among_others) = (World::new(options.clone()), World::new(options));
     let mut faults = 0;
     for _ in 0..100 {
@@ -121,7 +183,11 @@ fn who_does_not_wait_as_told_is_counted() {
 #[test]
 fn an_expired_link_is_not_good_again_but_a_new_one_is() {
     let mut world = world(100, 100);
-    let id = world.create(each(), input(json!(5)), None, false, 0).unwrap().id.clone();
+    let id = world
+        .create(each(), input(json!(5)), None, false, 0)
+        .unwrap()
+        .id
+        .clone();
     let old = world.look(Api::Eachlabs, &id).unwrap().signature(10);
     world.expire(Api::Eachlabs, &id);
     let known = world.fetch(Api::Eachlabs, &id).unwrap();

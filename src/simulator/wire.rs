@@ -47,10 +47,20 @@ impl History {
         let from = read(query, self.from, time_of)?.unwrap_or(days_ago);
         let to = read(query, self.to, time_of)?.unwrap_or(now);
         let offset = read(query, self.offset, |text| text.parse().ok())?.unwrap_or(0);
-        let limit = read(query, "limit", |text| text.parse().ok())?.unwrap_or(50).clamp(1, LARGEST_PAGE);
-        let found: Vec<_> = world.history(self.api, from, to).filter(|known| keep(known)).collect();
+        let limit = read(query, "limit", |text| text.parse().ok())?
+            .unwrap_or(50)
+            .clamp(1, LARGEST_PAGE);
+        let found: Vec<_> = world
+            .history(self.api, from, to)
+            .filter(|known| keep(known))
+            .collect();
         let rows = found.iter().copied().skip(offset).take(limit).collect();
-        Ok(Page { rows, total: found.len(), offset, limit })
+        Ok(Page {
+            rows,
+            total: found.len(),
+            offset,
+            limit,
+        })
     }
 }
 
@@ -63,7 +73,12 @@ impl Page<'_> {
 
 /// The key behind `Bearer`.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
-    headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned)
+    headers
+        .get("authorization")?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
+        .map(str::to_owned)
 }
 
 /// Micro-dollars as a JSON number of dollars.
@@ -83,7 +98,9 @@ pub(super) fn object(body: &Value) -> Map<String, Value> {
 }
 
 fn time_of(text: &str) -> Option<i64> {
-    text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+    text.parse::<Timestamp>()
+        .ok()
+        .map(Timestamp::as_millisecond)
 }
 
 fn read<T>(
@@ -91,6 +108,10 @@ fn read<T>(
     name: &str,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Option<T>, String> {
-    let Some(text) = query.get(name) else { return Ok(None) };
-    parse(text).map(Some).ok_or_else(|| format!("{name} cannot be read"))
+    let Some(text) = query.get(name) else {
+        return Ok(None);
+    };
+    parse(text)
+        .map(Some)
+        .ok_or_else(|| format!("{name} cannot be read"))
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::limits::{RateWindow, Runners};
-use super::prediction::{End, Order, Prediction};
+use super::prediction::{End, NewPrediction, Prediction};
 use super::storage::Storage;
 use super::{Api, Call, Entry, Fault, Ledger, Requests, SimulatorOptions, StoredFile};
 
@@ -37,7 +37,7 @@ struct Account {
 
 /// What chance has in store for one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Luck {
+pub struct FaultDraw {
     /// What goes wrong with it.
     pub fault: Option<Fault>,
     /// A coin, for a fault that leaves something open.
@@ -46,16 +46,16 @@ pub struct Luck {
 
 /// Why a create is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoRoom {
+pub enum LimitExceeded {
     /// Too many run.
     Slots,
     /// Too many came.
-    Rate,
+    Throughput,
 }
 
 /// What became of a wish to cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancelled {
+pub enum CancelOutcome {
     /// Nobody had begun to work on it.
     Waiting,
     /// The work on it was stopped.
@@ -120,18 +120,21 @@ impl World {
 
     /// Counts a call, and decides what goes wrong with it. The same call in its provider's sequence of such calls always
     /// has the same luck, however calls to other providers fall between.
-    pub fn arrive(&mut self, api: Api, call: Call, now: i64) -> Luck {
+    pub fn arrive(&mut self, api: Api, call: Call, now: i64) -> FaultDraw {
         // Clips come from another host, which nobody is told to wait for.
         if call != Call::Download && now < self.account(api).told_to_wait_until {
             self.ledger.impatient += 1;
         }
         let number = self.requests.count_call(api, call);
-        let mut random = dice(self.options.seed, [api as u64, call as u64, number]);
+        let mut random = seeded_rng(self.options.seed, [api as u64, call as u64, number]);
         let fault = self.options.faults.roll(api, call, &mut random);
         if let Some(fault) = fault {
             self.requests.count_fault(api, fault);
         }
-        Luck { fault, coin: random.bool() }
+        FaultDraw {
+            fault,
+            coin: random.bool(),
+        }
     }
 
     /// Remembers that a caller was told to wait for so many seconds.
@@ -142,32 +145,48 @@ impl World {
     }
 
     /// Tells whether there is room for another create, and counts it as refused where there is none.
-    pub fn find_room(&mut self, api: Api, now: i64) -> Result<(), NoRoom> {
-        self.check_room(api, now).inspect_err(|no_room| match no_room {
-            NoRoom::Rate => self.ledger.over_rate += 1,
-            NoRoom::Slots => self.ledger.over_slots += 1,
-        })
+    pub fn find_room(&mut self, api: Api, now: i64) -> Result<(), LimitExceeded> {
+        self.check_room(api, now)
+            .inspect_err(|no_room| match no_room {
+                LimitExceeded::Throughput => self.ledger.over_rate += 1,
+                LimitExceeded::Slots => self.ledger.over_slots += 1,
+            })
     }
 
     /// The chance that the next prediction of an API draws from, whatever was drawn for others.
     pub fn chance_of_next(&self, api: Api) -> fastrand::Rng {
-        let accepted = self.accounts.get(&api).map_or(0, |account| account.accepted);
-        dice(self.options.seed, [api as u64, PREDICTIONS, accepted + 1])
+        let accepted = self
+            .accounts
+            .get(&api)
+            .map_or(0, |account| account.accepted);
+        seeded_rng(self.options.seed, [api as u64, PREDICTIONS, accepted + 1])
     }
 
     /// Takes a create that there is room for.
-    pub fn accept(&mut self, order: Order, now: i64) -> &Prediction {
-        let Order { api, model, input, client_request_id, price, takes, end } = order;
+    pub fn accept(&mut self, order: NewPrediction, now: i64) -> &Prediction {
+        let NewPrediction {
+            api,
+            model,
+            input,
+            client_request_id,
+            price,
+            takes,
+            end,
+        } = order;
         let index = self.predictions.len();
         let account = self.account(api);
         account.creates.take(now);
         account.open.push(index);
         account.accepted += 1;
         let number = account.accepted;
-        let mut random = dice(self.options.seed, [api as u64, IDS, number]);
+        let mut random = seeded_rng(self.options.seed, [api as u64, IDS, number]);
         let takes = millis(takes).max(1);
         // fal.ai's runners take what waits in turn; the others begin at once.
-        let starts_at = if api == Api::Fal { i64::MAX - takes } else { now };
+        let starts_at = if api == Api::Fal {
+            i64::MAX - takes
+        } else {
+            now
+        };
         let prediction = Prediction {
             api,
             id: new_id(api, &mut random),
@@ -197,7 +216,8 @@ impl World {
 
     /// Tells whether there is a prediction of this id, of such a model.
     pub fn knows(&self, api: Api, id: &str, is_such: impl Fn(&str) -> bool) -> bool {
-        self.index(api, id).is_some_and(|index| is_such(&self.predictions[index].model))
+        self.index(api, id)
+            .is_some_and(|index| is_such(&self.predictions[index].model))
     }
 
     /// Looks a prediction up, and counts the look.
@@ -223,20 +243,29 @@ impl World {
 
     /// Lets the links of all predictions expire.
     pub fn expire_all(&mut self) {
-        self.predictions.iter_mut().for_each(Prediction::expire_links);
+        self.predictions
+            .iter_mut()
+            .for_each(Prediction::expire_links);
     }
 
     /// Cancels a prediction that has not ended; `None` where there is none of this id.
-    pub fn cancel(&mut self, api: Api, id: &str, now: i64) -> Option<Cancelled> {
+    pub fn cancel(&mut self, api: Api, id: &str, now: i64) -> Option<CancelOutcome> {
         let index = self.index(api, id)?;
         let prediction = &mut self.predictions[index];
         if !prediction.is_open(now) {
-            return Some(Cancelled::TooLate);
+            return Some(CancelOutcome::TooLate);
         }
-        let cancelled = if prediction.is_waiting(now) { Cancelled::Waiting } else { Cancelled::Running };
+        let cancelled = if prediction.is_waiting(now) {
+            CancelOutcome::Waiting
+        } else {
+            CancelOutcome::Running
+        };
         prediction.end = End::Cancelled;
         (prediction.starts_at, prediction.ends_at) = (prediction.starts_at.min(now), now);
-        (self.ledger.entries[index].charged, self.ledger.entries[index].succeeds) = (0, false);
+        (
+            self.ledger.entries[index].charged,
+            self.ledger.entries[index].succeeds,
+        ) = (0, false);
         if api == Api::Fal {
             self.give_to_runners(now);
         }
@@ -245,39 +274,58 @@ impl World {
 
     /// Tells how many of fal.ai's predictions wait before another.
     pub fn queue_position(&self, prediction: &Prediction, now: i64) -> usize {
-        let Some(account) = self.accounts.get(&Api::Fal) else { return 0 };
+        let Some(account) = self.accounts.get(&Api::Fal) else {
+            return 0;
+        };
         let open = account.open.iter().map(|index| &self.predictions[*index]);
-        open.take_while(|known| known.id != prediction.id).filter(|known| known.is_waiting(now)).count()
+        open.take_while(|known| known.id != prediction.id)
+            .filter(|known| known.is_waiting(now))
+            .count()
     }
 
     /// Lists the predictions of an API accepted in a span of time, newest first.
     pub fn history(&self, api: Api, from: i64, to: i64) -> impl Iterator<Item = &Prediction> {
-        let fits = move |known: &&Prediction| known.api == api && (from..=to).contains(&known.accepted_at);
+        let fits =
+            move |known: &&Prediction| known.api == api && (from..=to).contains(&known.accepted_at);
         self.predictions.iter().rev().filter(fits)
     }
 
-    fn check_room(&mut self, api: Api, now: i64) -> Result<(), NoRoom> {
+    fn check_room(&mut self, api: Api, now: i64) -> Result<(), LimitExceeded> {
         let limits = self.options.limits(api);
         let window = millis(Duration::from_secs(self.options.rate_window_s));
         let account = self.accounts.entry(api).or_default();
-        account.open.retain(|index| self.predictions[*index].is_open(now));
-        if !account.creates.has_room(limits.creates_per_minute, window, now) {
-            return Err(NoRoom::Rate);
+        account
+            .open
+            .retain(|index| self.predictions[*index].is_open(now));
+        if !account
+            .creates
+            .has_room(limits.creates_per_minute, window, now)
+        {
+            return Err(LimitExceeded::Throughput);
         }
         // What exceeds fal.ai's slots waits in its queue.
         if api != Api::Fal && account.open.len() >= limits.at_once as usize {
-            return Err(NoRoom::Slots);
+            return Err(LimitExceeded::Slots);
         }
         Ok(())
     }
 
     /// Settles anew when each waiting prediction of fal.ai begins.
     fn give_to_runners(&mut self, now: i64) {
-        let Some(account) = self.accounts.get(&Api::Fal) else { return };
-        let open = account.open.iter().copied().filter(|index| self.predictions[*index].is_open(now));
+        let Some(account) = self.accounts.get(&Api::Fal) else {
+            return;
+        };
+        let open = account
+            .open
+            .iter()
+            .copied()
+            .filter(|index| self.predictions[*index].is_open(now));
         let (waiting, running): (Vec<_>, Vec<_>) =
             open.partition(|index| self.predictions[*index].is_waiting(now));
-        let busy_until = running.iter().map(|index| self.predictions[*index].ends_at).collect();
+        let busy_until = running
+            .iter()
+            .map(|index| self.predictions[*index].ends_at)
+            .collect();
         let mut runners = Runners::new(self.options.fal.at_once, busy_until, now);
         for index in waiting {
             let prediction = &mut self.predictions[index];
@@ -297,7 +345,7 @@ impl World {
 }
 
 /// Chance that depends on the seed and on a place in some sequence, and on nothing that came before.
-fn dice(seed: u64, place: [u64; 3]) -> fastrand::Rng {
+fn seeded_rng(seed: u64, place: [u64; 3]) -> fastrand::Rng {
     let step = |mut random: fastrand::Rng, part| fastrand::Rng::with_seed(random.u64(..) ^ part);
     place.into_iter().fold(fastrand::Rng::with_seed(seed), step)
 }

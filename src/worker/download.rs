@@ -1,16 +1,20 @@
 //! The step that brings a clip home. It can be repeated for ever without paying.
 
-use crate::cut::cut;
 use crate::domain::Outcome;
-use crate::output::{FetchError, OutputError, Place};
+use crate::failpoint::fail_point;
+use crate::output::{ClipLocation, DownloadError, OutputError};
 use crate::queue::Claim;
 
-use super::step::Finding;
-use super::{PoolError, Tools};
+use super::step::StepOutcome;
+use super::{PoolError, StepContext};
 
-impl Tools {
+impl StepContext {
     /// Fetches the clip and keeps it.
-    pub(super) async fn download(&self, claim: &Claim, may_be_local: bool) -> Result<Finding, PoolError> {
+    pub(super) async fn download(
+        &self,
+        claim: &Claim,
+        may_be_local: bool,
+    ) -> Result<StepOutcome, PoolError> {
         let Some(link) = &claim.attempt.output_url else {
             return Ok(Outcome::LinkExpired {
                 due_at: self.clock.now(),
@@ -18,8 +22,11 @@ impl Tools {
             }
             .into());
         };
-        let place = Place { folder: claim.job.folder.clone(), file_name: claim.job.file_name.clone() };
-        cut!("download unsent");
+        let place = ClipLocation {
+            folder: claim.job.folder.clone(),
+            file_name: claim.job.file_name.clone(),
+        };
+        fail_point!("download unsent");
         let saved = match self.clips.get(link, may_be_local).await {
             Ok(fetch) => self.output.save(&place, fetch.bytes, fetch.length).await,
             Err(error) => Err(error.into()),
@@ -33,7 +40,7 @@ impl Tools {
         let reason = error.to_string();
         let last = claim.job.failures + 1 >= self.policy.downloads;
         Ok(match error {
-            OutputError::Fetch(FetchError::Forbidden(_) | FetchError::TooLarge) => {
+            OutputError::Download(DownloadError::Forbidden(_) | DownloadError::TooLarge) => {
                 Outcome::GaveUp { reason }.into()
             }
             _ if last => {
@@ -44,10 +51,18 @@ impl Tools {
                 Outcome::GaveUp { reason }.into()
             }
             // What is not a whole video may be the link's fault: a fresh one costs nothing.
-            OutputError::Fetch(FetchError::Expired(_)) | OutputError::NotAVideo(_) => {
-                Outcome::LinkExpired { due_at: self.again_at(claim, None), reason }.into()
+            OutputError::Download(DownloadError::Expired(_)) | OutputError::NotAVideo(_) => {
+                Outcome::LinkExpired {
+                    due_at: self.retry_at(claim, None),
+                    reason,
+                }
+                .into()
             }
-            _ => Outcome::Wait { due_at: Some(self.again_at(claim, None)), failure: Some(reason) }.into(),
+            _ => Outcome::Wait {
+                due_at: Some(self.retry_at(claim, None)),
+                failure: Some(reason),
+            }
+            .into(),
         })
     }
 }

@@ -4,7 +4,7 @@ use crate::domain::{JobId, JobState, ProviderName};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub enum PoolEvent {
     /// Work of a dead pool was taken over.
     TookOver {
         /// How many jobs.
@@ -22,7 +22,7 @@ pub enum Event {
         reason: Option<String>,
     },
     /// The first jobs have come to an end, and the pool waits to be told whether to go on.
-    FirstDone {
+    CanaryReady {
         /// Which.
         jobs: Vec<JobId>,
     },
@@ -39,7 +39,7 @@ pub enum Event {
         reason: String,
     },
     /// A person changed something of the pool; the log tells what and who.
-    Steered,
+    SettingsChanged,
     /// The pool was asked to stop, and waits for the steps in hand.
     Stopping {
         /// How many steps.
@@ -48,4 +48,4 @@ pub enum Event {
 }
 
 /// Sees what happens. Called on the pool's tasks: it must not block.
-pub type Observer = std::sync::Arc<dyn Fn(Event) + Send + Sync>;
+pub type Observer = std::sync::Arc<dyn Fn(PoolEvent) + Send + Sync>;

@@ -7,23 +7,25 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::domain::{Catalog, Gate, Input, JobState, Outcome, PollPlan, ProviderName, RetryPolicy};
+use crate::domain::{
+    Catalog, Input, JobState, Outcome, PollPlan, ProviderName, ProviderSignal, RetryPolicy,
+};
 use crate::image::ImageSource;
 use crate::output::{ClipSource, OutputStore};
 use crate::provider::Provider;
 use crate::queue::{Claim, Queue, QueueError, Step};
 
-use super::pace::Kind;
-use super::{Event, Observer, Pace, PoolError};
+use super::processing_times::RouteKey;
+use super::{Observer, PoolError, PoolEvent, ProcessingTimes};
 
 /// Looks begin on a beat of so many milliseconds.
-const BEAT_MS: i64 = 50;
+const POLL_GRID_MS: i64 = 50;
 
 /// Where looks follow each other faster than this, a beat would be felt.
-const SHORTEST_ON_BEAT: Duration = Duration::from_secs(1);
+const MIN_WAIT_FOR_GRID: Duration = Duration::from_secs(1);
 
 /// What a step works with.
-pub struct Tools {
+pub struct StepContext {
     /// The queue.
     pub queue: Arc<dyn Queue>,
     /// The providers that can be called.
@@ -41,32 +43,37 @@ pub struct Tools {
     /// How often and how long to try.
     pub policy: RetryPolicy,
     /// When to look.
-    pub pace: Pace,
+    pub processing_times: ProcessingTimes,
     /// Sees what happens.
     pub observer: Observer,
 }
 
 /// What a step found out, and what it means for the provider.
-pub(super) struct Finding {
+pub(super) struct StepOutcome {
     pub(super) outcome: Outcome,
-    pub(super) gate: Option<Gate>,
+    pub(super) provider_signal: Option<ProviderSignal>,
 }
 
-impl From<Outcome> for Finding {
+impl From<Outcome> for StepOutcome {
     fn from(outcome: Outcome) -> Self {
-        Self { outcome, gate: None }
+        Self {
+            outcome,
+            provider_signal: None,
+        }
     }
 }
 
-impl Tools {
+impl StepContext {
     /// Makes the step's call.
-    pub(super) async fn take(&self, claim: &Claim) -> Result<Finding, PoolError> {
+    pub(super) async fn take(&self, claim: &Claim) -> Result<StepOutcome, PoolError> {
         let provider = &claim.attempt.provider;
         let Some(provider) = self.providers.get(provider) else {
             // Claims are made for the providers in question only; downloads need no key and may be for any.
             return match claim.step {
                 Step::Download => self.download(claim, false).await,
-                _ => Err(PoolError::Fault(format!("a step was claimed for {provider}, which is not in use"))),
+                _ => Err(PoolError::Fault(format!(
+                    "a step was claimed for {provider}, which is not in use"
+                ))),
             };
         };
         match claim.step {
@@ -78,27 +85,54 @@ impl Tools {
     }
 
     /// Records what a step found out, and tells the observer.
-    pub(super) async fn record(&self, claim: &Claim, finding: Finding) -> Result<(), PoolError> {
-        let Finding { outcome, gate } = finding;
+    pub(super) async fn record(
+        &self,
+        claim: &Claim,
+        finding: StepOutcome,
+    ) -> Result<(), PoolError> {
+        let StepOutcome {
+            outcome,
+            provider_signal,
+        } = finding;
         let provider = claim.attempt.provider;
         let now = self.clock.now();
-        let gate = gate.map(|gate| (provider, gate));
-        let state = match self.queue.advance(claim.lease.clone(), outcome.clone(), gate.clone(), now).await {
+        let provider_signal = provider_signal.map(|provider_signal| (provider, provider_signal));
+        let state = match self
+            .queue
+            .record_outcome(
+                claim.lease.clone(),
+                outcome.clone(),
+                provider_signal.clone(),
+                now,
+            )
+            .await
+        {
             Ok(state) => state,
             Err(QueueError::Conflict(reason)) => {
-                let due_at = self.policy.again_at(now, claim.job.failures + 1, None, fastrand::f64());
+                let due_at =
+                    self.policy
+                        .retry_at(now, claim.job.failures + 1, None, fastrand::f64());
                 let again = if claim.step == Step::Submit {
                     // An id that another job has is no answer: the provider may have taken this one all the same.
-                    Outcome::LostAnswer { reason, due_at }
+                    Outcome::LostResponse { reason, due_at }
                 } else {
                     // The prediction found in the history belongs to another job by now: look again, without it.
-                    Outcome::Wait { due_at: Some(due_at), failure: Some(reason) }
+                    Outcome::Wait {
+                        due_at: Some(due_at),
+                        failure: Some(reason),
+                    }
                 };
-                self.queue.advance(claim.lease.clone(), again, None, now).await?
+                self.queue
+                    .record_outcome(claim.lease.clone(), again, None, now)
+                    .await?
             }
             Err(QueueError::LeaseLost(job_id)) => {
                 // Somebody else has the job now, or a person took it back. Their record stands; ours is void.
-                tracing::warn!(job.id = job_id.0, step = claim.step.as_str(), "lease lost, result dropped");
+                tracing::warn!(
+                    job.id = job_id.0,
+                    step = claim.step.as_str(),
+                    "lease lost, result dropped"
+                );
                 return Ok(());
             }
             Err(error) => {
@@ -110,11 +144,15 @@ impl Tools {
                 return Err(error.into());
             }
         };
-        if let Outcome::Finished { processing: Some(took), .. } = &outcome {
-            self.pace.learn(kind(claim), *took);
+        if let Outcome::Finished {
+            processing: Some(took),
+            ..
+        } = &outcome
+        {
+            self.processing_times.learn(kind(claim), *took);
         }
         self.tell(claim, outcome, state);
-        if let Some((provider, Gate::Paused { reason, .. })) = gate {
+        if let Some((provider, ProviderSignal::Suspend { reason, .. })) = provider_signal {
             self.tell_pause(provider, without_prompts(&reason, &claim.job.input));
         }
         Ok(())
@@ -123,7 +161,7 @@ impl Tools {
     /// Tells that a provider was paused.
     pub(super) fn tell_pause(&self, provider: ProviderName, reason: String) {
         tracing::warn!(%provider, "provider paused: {reason}");
-        (self.observer)(Event::ProviderPaused { provider, reason });
+        (self.observer)(PoolEvent::ProviderPaused { provider, reason });
     }
 
     fn tell(&self, claim: &Claim, outcome: Outcome, state: JobState) {
@@ -131,7 +169,7 @@ impl Tools {
         let reason = match outcome {
             Outcome::Refused { reason, .. }
             | Outcome::Rejected { reason }
-            | Outcome::LostAnswer { reason, .. }
+            | Outcome::LostResponse { reason, .. }
             | Outcome::PredictionFailed { reason, .. }
             | Outcome::LinkExpired { reason, .. }
             | Outcome::GaveUp { reason } => Some(reason),
@@ -145,8 +183,12 @@ impl Tools {
         // Logs travel further than the queue, which keeps the reason as it is.
         let reason = reason.map(|reason| without_prompts(&reason, &job.input));
         let (attempt, step) = (&claim.attempt, claim.step.as_str());
-        let (id, number, provider, state_word) =
-            (job.job_id.0, attempt.number, attempt.provider, state.as_str());
+        let (id, number, provider, state_word) = (
+            job.job_id.0,
+            attempt.number,
+            attempt.provider,
+            state.as_str(),
+        );
         match &reason {
             Some(reason) => {
                 tracing::info!(job.id = id, attempt = number, %provider, step, state = state_word, "{reason}");
@@ -155,7 +197,7 @@ impl Tools {
                 tracing::debug!(job.id = id, attempt = number, %provider, step, state = state_word, "step done")
             }
         }
-        (self.observer)(Event::Moved {
+        (self.observer)(PoolEvent::Moved {
             row_key: job.row_key.clone(),
             batch: job.batch.clone(),
             state,
@@ -165,7 +207,7 @@ impl Tools {
 
     /// When to look at the claim's prediction.
     pub(super) fn plan(&self, claim: &Claim) -> Arc<PollPlan> {
-        self.pace.plan(&self.catalog, &kind(claim))
+        self.processing_times.plan(&self.catalog, &kind(claim))
     }
 
     /// How long ago the claim's attempt was submitted.
@@ -174,29 +216,47 @@ impl Tools {
     }
 
     /// When to try again after one more failure of this step.
-    pub(super) fn again_at(&self, claim: &Claim, retry_after: Option<Duration>) -> Timestamp {
-        self.policy.again_at(self.clock.now(), claim.job.failures + 1, retry_after, fastrand::f64())
+    pub(super) fn retry_at(&self, claim: &Claim, retry_after: Option<Duration>) -> Timestamp {
+        self.policy.retry_at(
+            self.clock.now(),
+            claim.job.failures + 1,
+            retry_after,
+            fastrand::f64(),
+        )
     }
 
     /// When to look at a prediction again: on the beat that is nearest, unless that is too soon after the last look. Those
     /// that are due on one beat are claimed together, and recorded in few commits.
-    pub(super) fn look_after(&self, last: Timestamp, wait: Duration) -> Timestamp {
+    pub(super) fn schedule_poll(&self, last: Timestamp, wait: Duration) -> Timestamp {
         let at = last.saturating_add(wait).unwrap_or(Timestamp::MAX);
         let millis = at.as_millisecond();
-        let beat = Timestamp::from_millisecond((millis + BEAT_MS / 2) / BEAT_MS * BEAT_MS).unwrap_or(at);
-        if wait < SHORTEST_ON_BEAT || span(last, beat) < self.pace.poll_min { at } else { beat }
+        let beat =
+            Timestamp::from_millisecond((millis + POLL_GRID_MS / 2) / POLL_GRID_MS * POLL_GRID_MS)
+                .unwrap_or(at);
+        if wait < MIN_WAIT_FOR_GRID || span(last, beat) < self.processing_times.poll_min {
+            at
+        } else {
+            beat
+        }
     }
 
     /// A time from now.
     pub(super) fn after(&self, delay: Duration) -> Timestamp {
-        self.clock.now().saturating_add(delay).unwrap_or(Timestamp::MAX)
+        self.clock
+            .now()
+            .saturating_add(delay)
+            .unwrap_or(Timestamp::MAX)
     }
 }
 
 /// Which predictions take as long as the claim's.
-fn kind(claim: &Claim) -> Kind {
+fn kind(claim: &Claim) -> RouteKey {
     let (provider, wire_model) = (claim.attempt.provider, claim.attempt.wire_model.clone());
-    Kind { provider, wire_model, clip_s: claim.job.input.duration() }
+    RouteKey {
+        provider,
+        wire_model,
+        clip_s: claim.job.input.duration(),
+    }
 }
 
 /// The time between two instants; none where the clock was set back between them.
@@ -209,9 +269,10 @@ const SHORTEST_PROMPT: usize = 8;
 
 /// Takes a job's prompts out of what a provider said: it may quote what it refuses.
 fn without_prompts(reason: &str, input: &Input) -> String {
-    ["prompt", "negative_prompt"].iter().filter_map(|field| input.get(field)?.as_str()).fold(
-        reason.to_owned(),
-        |reason, prompt| {
+    ["prompt", "negative_prompt"]
+        .iter()
+        .filter_map(|field| input.get(field)?.as_str())
+        .fold(reason.to_owned(), |reason, prompt| {
             // As messages are cleaned: on one line, and cut where they are long, in the middle of a prompt perhaps.
             let prompt = prompt.trim().replace(char::is_control, " ");
             if prompt.len() < SHORTEST_PROMPT {
@@ -219,13 +280,13 @@ fn without_prompts(reason: &str, input: &Input) -> String {
             }
             let reason = reason.replace(&prompt, "[prompt]");
             let beginnings = prompt.char_indices().map(|(at, _)| &prompt[..at]).rev();
-            let mut beginnings = beginnings.take_while(|beginning| beginning.len() >= SHORTEST_PROMPT);
+            let mut beginnings =
+                beginnings.take_while(|beginning| beginning.len() >= SHORTEST_PROMPT);
             match beginnings.find_map(|beginning| reason.strip_suffix(beginning)) {
                 Some(rest) => format!("{rest}[prompt]"),
                 None => reason,
             }
-        },
-    )
+        })
 }
 
 #[cfg(test)]
@@ -237,7 +298,10 @@ mod tests {
         let input = r#"{"prompt":"Slow turntable,\nlinen","negative_prompt":"blur"}"#;
         let input: Input = serde_json::from_str(input).unwrap();
         for (said, left) in [
-            ("`Slow turntable, linen` is refused, so is blur", "`[prompt]` is refused, so is blur"),
+            (
+                "`Slow turntable, linen` is refused, so is blur",
+                "`[prompt]` is refused, so is blur",
+            ),
             ("refused: Slow turntab", "refused: [prompt]"),
             ("refused: Slow tur", "refused: [prompt]"),
             ("refused: Slow tu", "refused: Slow tu"),

@@ -8,7 +8,7 @@ use overnight::simulator::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Run, Workplace, micros, micros_of, roomy};
+use crate::support::{Run, TestEnv, high_limits, micros, micros_of};
 
 /// What a row of five seconds costs at each::labs, in micro-dollars.
 const PRICE: i64 = 225_000;
@@ -26,15 +26,23 @@ const ROOMY: &str = "
     history_delay_s = 1
 ";
 
-impl Workplace {
+impl TestEnv {
     /// Loads so many rows of five seconds for each::labs, and more flags.
     fn load_alike(&self, name: &str, rows: usize, flags: &[&str]) {
-        let row =
-            |row| format!("{name}-{row},https://images.example.com/{row}.png,Turn {name} number {row}\n");
+        let row = |row| {
+            format!("{name}-{row},https://images.example.com/{row}.png,Turn {name} number {row}\n")
+        };
         let rows: String = (0..rows).map(row).collect();
         let file = format!("{name}.csv");
         self.write(&file, &format!("id,image,prompt\n{rows}"));
-        let load = ["load", &file, "--model", "kling-v1-standard", "--via", "eachlabs"];
+        let load = [
+            "load",
+            &file,
+            "--model",
+            "kling-v1-standard",
+            "--via",
+            "eachlabs",
+        ];
         let loaded = self.run(&[&load, flags].concat());
         assert_eq!(loaded.code, 0, "{loaded:?}");
     }
@@ -46,15 +54,24 @@ impl Workplace {
 
     fn spent_and_reserved(&self) -> (f64, f64) {
         let batches = &self.status()["batches"];
-        let sum =
-            |key: &str| batches.as_array().expect("batches").iter().map(|batch| micros(&batch[key])).sum();
+        let sum = |key: &str| {
+            batches
+                .as_array()
+                .expect("batches")
+                .iter()
+                .map(|batch| micros(&batch[key]))
+                .sum()
+        };
         (sum("spent_usd"), sum("reserved_usd"))
     }
 
     fn assert_within(&self, budget: i64) {
         assert!(self.owed() <= budget, "{} of {budget} owed", self.owed());
         let (spent, reserved) = self.spent_and_reserved();
-        assert!(spent + reserved <= micros_of(budget), "{spent} + {reserved} of {budget}");
+        assert!(
+            spent + reserved <= micros_of(budget),
+            "{spent} + {reserved} of {budget}"
+        );
     }
 
     fn change_rows(&self, sql: &str) {
@@ -97,8 +114,18 @@ fn two_killed_runs_stop_at(of_batch: &[&str], of_run: &[&str]) {
         .with(Call::Create, Fault::DropAfter, 0.03)
         .with(Call::Create, Fault::DropBefore, 0.03);
     faults.retry_after_s = 0;
-    let limits = Limits { creates_per_minute: 60_000, at_once: 200 };
-    let workplace = Workplace::new(SimulatorOptions { faults, seed, ..roomy() }.with_limits(limits));
+    let limits = Limits {
+        creates_per_minute: 60_000,
+        at_once: 200,
+    };
+    let workplace = TestEnv::new(
+        SimulatorOptions {
+            faults,
+            seed,
+            ..high_limits()
+        }
+        .with_limits(limits),
+    );
     workplace.write("overnight.toml", ROOMY);
     workplace.load_alike("wall", rows, of_batch);
     let run = [&["run", "--workers", "64"], of_run].concat();
@@ -120,12 +147,20 @@ fn two_killed_runs_stop_at(of_batch: &[&str], of_run: &[&str]) {
         kill(running.swap_remove(random.usize(..2)));
     }
     for mut run in running {
-        assert_eq!(run.wait().expect("it ended").code(), Some(4), "OVERNIGHT_SEED={seed}");
+        assert_eq!(
+            run.wait().expect("it ended").code(),
+            Some(4),
+            "OVERNIGHT_SEED={seed}"
+        );
     }
     let last = workplace.run(&run);
     assert_eq!(last.code, 4, "OVERNIGHT_SEED={seed} {last:?}");
     workplace.assert_within(budget);
-    assert_eq!(workplace.ledger().entries.len(), fit, "OVERNIGHT_SEED={seed}");
+    assert_eq!(
+        workplace.ledger().entries.len(),
+        fit,
+        "OVERNIGHT_SEED={seed}"
+    );
     let said = "budget of $8.40: $8.325 spent, $0.00 reserved, $0.075 left; 83 jobs wait";
     assert!(last.stderr.contains(said), "{last:?}");
 
@@ -143,7 +178,10 @@ fn two_killed_runs_stop_at(of_batch: &[&str], of_run: &[&str]) {
 fn refusals_give_back_what_they_reserved_also_after_a_kill() {
     let mut faults = Faults::default().with(Call::Create, Fault::RateLimited, 1.0);
     faults.retry_after_s = 0;
-    let workplace = Workplace::new(SimulatorOptions { faults, ..roomy() });
+    let workplace = TestEnv::new(SimulatorOptions {
+        faults,
+        ..high_limits()
+    });
     workplace.load_alike("refused", 10, &["--budget", "0.70"]);
     // 429, and a kill while some are on their way.
     for seen in [5, 10, 15] {
@@ -154,23 +192,29 @@ fn refusals_give_back_what_they_reserved_also_after_a_kill() {
     }
     // 402.
     workplace.simulator.set_faults(Faults::default());
-    workplace.simulator.change(|options| options.no_balance = true);
+    workplace
+        .simulator
+        .change(|options| options.no_balance = true);
     assert_eq!(workplace.run(&["run"]).code, 1);
     assert_eq!(workplace.spent_and_reserved(), (0.0, 0.0));
     assert_eq!(workplace.status()["providers"][0]["in_flight"], 0);
     // 400, for two rows as this program does not load them.
-    workplace.simulator.change(|options| options.no_balance = false);
+    workplace
+        .simulator
+        .change(|options| options.no_balance = false);
     workplace.change_rows(
         "UPDATE jobs SET due_at = job_id;
          UPDATE jobs SET input = json_set(input, '$.prompt', 5) WHERE job_id <= 2",
     );
     let run = workplace.run(&["run"]);
     assert_eq!(run.code, 4, "{run:?}");
-    let said =
-        "refused stopped at its budget of $0.70: $0.675 spent, $0.00 reserved, $0.025 left; 5 jobs wait";
+    let said = "refused stopped at its budget of $0.70: $0.675 spent, $0.00 reserved, $0.025 left; 5 jobs wait";
     assert!(run.stderr.contains(said), "{run:?}");
     let jobs = &workplace.status()["batches"][0]["jobs"];
-    assert_eq!((&jobs["failed"], &jobs["succeeded"]), (&json!(2), &json!(3)));
+    assert_eq!(
+        (&jobs["failed"], &jobs["succeeded"]),
+        (&json!(2), &json!(3))
+    );
     assert_eq!(workplace.owed(), 3 * PRICE);
 }
 
@@ -181,7 +225,10 @@ fn money_at_risk_stays_reserved_and_is_told_at_the_wall() {
     assert_eq!(run.code, 4, "{run:?}");
     let batch = &workplace.status()["batches"][0];
     let people_read = |usd| format!("{:#}", text(usd).parse::<Money>().expect("money"));
-    let (spent, reserved) = (people_read(&batch["spent_usd"]), people_read(&batch["reserved_usd"]));
+    let (spent, reserved) = (
+        people_read(&batch["spent_usd"]),
+        people_read(&batch["reserved_usd"]),
+    );
     assert_eq!(batch["at_risk_usd"], batch["reserved_usd"]);
     let said = format!("of $1.20: ${spent} spent, ${reserved} reserved, $0.075 left; 3 jobs wait");
     assert!(run.stderr.contains(&said), "{said}: {run:?}");
@@ -208,7 +255,10 @@ fn wrong_sums_are_rebuilt_from_the_rows_before_a_run_pays_by_them() {
         workplace.change_rows(damage);
         let run = workplace.run(&["run"]);
         assert_eq!(run.code, 4, "{damage}: {run:?}");
-        assert!(run.stderr.contains("did not agree with its rows"), "{damage}: {run:?}");
+        assert!(
+            run.stderr.contains("did not agree with its rows"),
+            "{damage}: {run:?}"
+        );
         assert_eq!(books(), kept, "{damage}");
     }
     let run = workplace.run(&["run"]);
@@ -216,9 +266,13 @@ fn wrong_sums_are_rebuilt_from_the_rows_before_a_run_pays_by_them() {
 }
 
 /// Five of eight rows fit; some of the five are made, and some are in doubt for good.
-fn in_doubt_at_the_wall() -> Workplace {
+fn in_doubt_at_the_wall() -> TestEnv {
     let faults = Faults::default().at(Api::Eachlabs, Call::Create, Fault::DropAfter, 0.5);
-    let workplace = Workplace::new(SimulatorOptions { faults, history: false, ..roomy() });
+    let workplace = TestEnv::new(SimulatorOptions {
+        faults,
+        history: false,
+        ..high_limits()
+    });
     workplace.load_alike("doubt", 8, &["--budget", "1.20"]);
     let run = workplace.run(&["run"]);
     assert_eq!(run.code, 4, "{run:?}");
@@ -230,7 +284,7 @@ fn in_doubt_at_the_wall() -> Workplace {
 
 #[test]
 fn of_several_batches_those_at_their_budgets_are_told_and_no_other() {
-    let workplace = Workplace::new(roomy());
+    let workplace = TestEnv::new(high_limits());
     workplace.load_alike("free", 3, &[]);
     workplace.load_alike("two", 4, &["--budget", "0.5"]);
     workplace.load_alike("one", 2, &["--budget", "0.225"]);
@@ -272,7 +326,10 @@ fn of_several_batches_those_at_their_budgets_are_told_and_no_other() {
 
 /// What a run said last: why it stopped, and what to do.
 fn told(run: &Run) -> Vec<&str> {
-    run.stderr.lines().filter(|line| line.contains("stopped at") || line.starts_with("hint:")).collect()
+    run.stderr
+        .lines()
+        .filter(|line| line.contains("stopped at") || line.starts_with("hint:"))
+        .collect()
 }
 
 fn text(value: &Value) -> &str {

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use overnight::catalog;
-use overnight::domain::file_name::safe_stem;
+use overnight::domain::file_name::safe_file_stem;
 use overnight::domain::{NewJob, ProviderName};
-use overnight::manifest::{self, Format, Layout, Problem, Rules, Sink};
+use overnight::manifest::{self, Layout, Problem, RowFormat, RowMapper, Sink};
 
 use crate::properties;
 
@@ -16,9 +16,14 @@ const LONGEST: Duration = Duration::from_secs(if cfg!(debug_assertions) { 5 } el
 
 const IMAGE: &str = "https://example.com/a.png";
 
-#[expect(clippy::print_stdout, reason = "shown only where a check fails: which seed it was")]
+#[expect(
+    clippy::print_stdout,
+    reason = "shown only where a check fails: which seed it was"
+)]
 fn replay(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target);
     let mut count = 0;
     for entry in fs::read_dir(&folder).expect("a corpus") {
         let path = entry.expect("an entry").path();
@@ -86,18 +91,22 @@ impl Sink for Seen {
     fn skipped(&mut self, _: &str, _: u64) {}
 }
 
-fn read(format: Format, bytes: &[u8]) -> Seen {
+fn read(format: RowFormat, bytes: &[u8]) -> Seen {
     let catalog = catalog::load(&[]).expect("a catalogue");
     let model = catalog.model("kling-v1-standard").expect("a model");
-    let rules = Rules::new(model, ProviderName::ALL.to_vec(), Layout::default()).expect("rules");
+    let mapper =
+        RowMapper::new(model, ProviderName::ALL.to_vec(), Layout::default()).expect("rules");
     let mut seen = Seen::default();
     let name = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
-    in_time(&name, || manifest::read(bytes, "m", format, &rules, &mut seen)).expect("readable");
+    in_time(&name, || {
+        manifest::read(bytes, "m", format, &mapper, &mut seen)
+    })
+    .expect("readable");
     seen
 }
 
 /// The first mistake of a manifest, which gives no job.
-fn told(format: Format, bytes: impl AsRef<[u8]>) -> String {
+fn told(format: RowFormat, bytes: impl AsRef<[u8]>) -> String {
     let seen = read(format, bytes.as_ref());
     assert!(seen.jobs.is_empty());
     seen.problems.into_iter().next().expect("a problem")
@@ -113,18 +122,36 @@ fn a_csv_file_that_is_no_manifest_is_told_in_one_line() {
     let big = "x".repeat(10 << 20);
     let latin = [header.as_bytes(), b"a,", IMAGE.as_bytes(), b",Gr\xfcn\n"].concat();
     for (bytes, said) in [
-        (utf_16(header), "m:1: its header holds NUL characters; is it UTF-16 text? Save it as UTF-8"),
+        (
+            utf_16(header),
+            "m:1: its header holds NUL characters; is it UTF-16 text? Save it as UTF-8",
+        ),
         (latin, "m:2: prompt: is not UTF-8 text"),
-        (b"id,image,pr\xfcfung\n".to_vec(), "m:1: the name of column 3 is not UTF-8 text"),
-        (format!("{header}{big},{IMAGE},x\n").into(), "m:2: id: is longer than 200 characters"),
-        (format!("{}x", ",".repeat(999_999)).into(), "m:1: has 1000000 columns, the most are 16384"),
-        (format!("{header}{}x\n", ",".repeat(999_999)).into(), "m:2: has 1000000 cells, the header has 3"),
+        (
+            b"id,image,pr\xfcfung\n".to_vec(),
+            "m:1: the name of column 3 is not UTF-8 text",
+        ),
+        (
+            format!("{header}{big},{IMAGE},x\n").into(),
+            "m:2: id: is longer than 200 characters",
+        ),
+        (
+            format!("{}x", ",".repeat(999_999)).into(),
+            "m:1: has 1000000 columns, the most are 16384",
+        ),
+        (
+            format!("{header}{}x\n", ",".repeat(999_999)).into(),
+            "m:2: has 1000000 cells, the header has 3",
+        ),
     ] {
-        assert_eq!(told(Format::CSV, bytes), said);
+        assert_eq!(told(RowFormat::CSV, bytes), said);
     }
     let name = format!("`{}…`", "x".repeat(60));
     assert_eq!(
-        told(Format::CSV, format!("{header}{big}").replace("prompt\n", "prompt,")),
+        told(
+            RowFormat::CSV,
+            format!("{header}{big}").replace("prompt\n", "prompt,")
+        ),
         format!(
             "m:1: unknown column {name}; remove it, or name the columns you mean with --map FIELD=COLUMN"
         )
@@ -134,12 +161,18 @@ fn a_csv_file_that_is_no_manifest_is_told_in_one_line() {
 #[test]
 fn as_many_columns_as_a_spreadsheet_holds_are_read_in_time() {
     let header = "image,".repeat(16_384);
-    assert_eq!(told(Format::CSV, header.trim_end_matches(',')), "m:1: two columns are called `image`");
+    assert_eq!(
+        told(RowFormat::CSV, header.trim_end_matches(',')),
+        "m:1: two columns are called `image`"
+    );
 }
 
 #[test]
 fn a_prompt_of_ten_megabytes_is_a_prompt() {
-    let seen = read(Format::CSV, format!("image,prompt\n{IMAGE},{}\n", "x".repeat(10 << 20)).as_bytes());
+    let seen = read(
+        RowFormat::CSV,
+        format!("image,prompt\n{IMAGE},{}\n", "x".repeat(10 << 20)).as_bytes(),
+    );
     assert_eq!((seen.jobs.len(), seen.problems.len()), (1, 0));
 }
 
@@ -148,14 +181,23 @@ fn numbers_in_cells_are_read_or_refused() {
     let digits = "9".repeat(400);
     let cut = format!("`{}…`", "9".repeat(60));
     for (cells, said) in [
-        (format!("{digits},"), format!("duration: {cut} is not one of 5, 10")),
-        ("1e999,".into(), "duration: `1e999` is not one of 5, 10".into()),
+        (
+            format!("{digits},"),
+            format!("duration: {cut} is not one of 5, 10"),
+        ),
+        (
+            "1e999,".into(),
+            "duration: `1e999` is not one of 5, 10".into(),
+        ),
         (",1e999".into(), "cfg_scale: `1e999` is not a number".into()),
         (",NaN".into(), "cfg_scale: `NaN` is not a number".into()),
-        (format!(",{digits}"), format!("cfg_scale: {cut} is not a number")),
+        (
+            format!(",{digits}"),
+            format!("cfg_scale: {cut} is not a number"),
+        ),
     ] {
         let text = format!("image,prompt,duration,cfg_scale\n{IMAGE},x,{cells}\n");
-        assert_eq!(told(Format::CSV, text), format!("m:2: {said}"));
+        assert_eq!(told(RowFormat::CSV, text), format!("m:2: {said}"));
     }
 }
 
@@ -192,11 +234,14 @@ fn a_jsonl_row_that_is_no_row_is_told_in_one_line() {
                 .into(),
         ),
     ] {
-        assert_eq!(told(Format::Jsonl, text), said);
+        assert_eq!(told(RowFormat::Jsonl, text), said);
     }
-    assert_eq!(told(Format::Jsonl, utf_16("{}\n")), format!("{no_object}key must be a string at column 2"));
     assert_eq!(
-        told(Format::Jsonl, b"{\"id\":\"T\xe4sse\"}"),
+        told(RowFormat::Jsonl, utf_16("{}\n")),
+        format!("{no_object}key must be a string at column 2")
+    );
+    assert_eq!(
+        told(RowFormat::Jsonl, b"{\"id\":\"T\xe4sse\"}"),
         format!("{no_object}invalid unicode code point at column 9")
     );
 }
@@ -213,9 +258,19 @@ fn hostile_ids_name_harmless_files() {
         ("\u{5e9}\u{5dc}", "\u{5e9}\u{5dc}"),
     ] {
         let row = serde_json::json!({ "id": id, "image": IMAGE, "prompt": "x" }).to_string();
-        let seen = read(Format::Jsonl, row.as_bytes());
-        assert_eq!(seen.jobs.first().map(|job| safe_stem(&job.row_key)).as_deref(), Some(file), "{id}");
+        let seen = read(RowFormat::Jsonl, row.as_bytes());
+        assert_eq!(
+            seen.jobs
+                .first()
+                .map(|job| safe_file_stem(&job.row_key))
+                .as_deref(),
+            Some(file),
+            "{id}"
+        );
     }
     let row = serde_json::json!({ "id": "x".repeat(10_000), "image": IMAGE, "prompt": "x" });
-    assert_eq!(told(Format::Jsonl, row.to_string()), "m:1: id: is longer than 200 characters");
+    assert_eq!(
+        told(RowFormat::Jsonl, row.to_string()),
+        "m:1: id: is longer than 200 characters"
+    );
 }

@@ -10,23 +10,25 @@ mod budget;
 mod canary;
 mod cli;
 mod corpus;
-mod crash;
+mod crash {
+    #[cfg(debug_assertions)]
+    mod points;
+    mod random;
+    mod signals;
+}
+mod architecture;
 mod ctl;
-#[cfg(debug_assertions)]
-mod cuts;
+mod doctor;
 mod files;
 mod images;
-mod kills;
-mod layers;
+mod migrations;
 mod model;
-mod older;
 mod pool;
+mod provider_faults;
 mod queue;
 mod readme;
 mod rehearse;
 mod report;
 mod secrets;
-mod shops;
-mod trouble;
-mod ways;
+mod shop_exports;
 mod worker;

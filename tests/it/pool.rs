@@ -14,16 +14,20 @@ use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
 use overnight::clock::Clock;
 use overnight::domain::{
-    Backoff, Failure, Input, JobState, Money, NewJob, Prediction, ProviderName, RetryPolicy, SavedFile,
+    Backoff, Failure, Input, JobState, Money, NewJob, PredictionHandle, ProviderName, RetryPolicy,
+    SavedFile,
 };
-use overnight::image::Disk;
+use overnight::image::LocalImages;
 use overnight::output::{
-    ByteStream, ClipSource, Damage, Fetch, FetchError, Fetcher, LocalStore, OutputError, OutputStore, Place,
+    ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, Downloader,
+    LocalStore, OutputError, OutputStore,
 };
-use overnight::provider::{Acceptance, Doubt, Look, Probe, Provider, Submission, Trace};
+use overnight::provider::{
+    Acceptance, LostSubmission, PollResult, Probe, Provider, Reconciliation, Submission,
+};
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{JobFilter, JobRecord, NewBatch, ProviderLimits, Queue, Selection};
-use overnight::worker::{Pace, Pool, PoolError, PoolOptions, Rest, Tools};
+use overnight::worker::{Pool, PoolError, PoolExit, PoolOptions, ProcessingTimes, StepContext};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -38,7 +42,10 @@ struct SetClock {
 
 impl SetClock {
     fn set_by(&self, by: SignedDuration) {
-        self.set_by_ms.fetch_add(i64::try_from(by.as_millis()).expect("a few hours"), Ordering::SeqCst);
+        self.set_by_ms.fetch_add(
+            i64::try_from(by.as_millis()).expect("a few hours"),
+            Ordering::SeqCst,
+        );
     }
 }
 
@@ -52,12 +59,12 @@ impl Clock for SetClock {
 }
 
 type Answer<T> = Box<dyn Fn(u32) -> Result<T, Failure> + Send + Sync>;
-type Search = Box<dyn Fn(u32, &Doubt) -> Result<Trace, Failure> + Send + Sync>;
+type Search = Box<dyn Fn(u32, &LostSubmission) -> Result<Reconciliation, Failure> + Send + Sync>;
 
 /// A provider that answers each call by its number, from 1.
 struct Scripted {
-    submit: Answer<Prediction>,
-    poll: Answer<Look>,
+    submit: Answer<PredictionHandle>,
+    poll: Answer<PollResult>,
     search: Search,
     calls: [AtomicU32; 3],
 }
@@ -84,18 +91,21 @@ impl Provider for Scripted {
 
     async fn submit(&self, _: &Submission) -> Result<Acceptance, Failure> {
         let prediction = (self.submit)(self.count(0))?;
-        Ok(Acceptance { prediction, early_cost: None })
+        Ok(Acceptance {
+            prediction,
+            early_cost: None,
+        })
     }
 
-    async fn poll(&self, _: &Prediction, _: &Submission) -> Result<Look, Failure> {
+    async fn poll(&self, _: &PredictionHandle, _: &Submission) -> Result<PollResult, Failure> {
         (self.poll)(self.count(1))
     }
 
-    async fn reconcile(&self, doubt: &Doubt) -> Result<Trace, Failure> {
+    async fn reconcile(&self, doubt: &LostSubmission) -> Result<Reconciliation, Failure> {
         (self.search)(self.count(2), doubt)
     }
 
-    async fn cancel(&self, _: &Prediction, _: &Submission) -> Result<(), Failure> {
+    async fn cancel(&self, _: &PredictionHandle, _: &Submission) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -117,11 +127,19 @@ struct Night {
 
 impl Night {
     /// A queue with so many rows.
-    fn new(rows: usize, submit: Answer<Prediction>, poll: Answer<Look>, search: Search) -> Self {
+    fn new(
+        rows: usize,
+        submit: Answer<PredictionHandle>,
+        poll: Answer<PollResult>,
+        search: Search,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("q.db");
         let queue = SqliteQueue::open_or_create(&path).expect("a queue");
-        let clock = Arc::new(SetClock { began: Instant::now(), set_by_ms: AtomicI64::new(0) });
+        let clock = Arc::new(SetClock {
+            began: Instant::now(),
+            set_by_ms: AtomicI64::new(0),
+        });
         let batch = NewBatch {
             name: "b".into(),
             model: "kling-v1-standard".into(),
@@ -134,35 +152,55 @@ impl Night {
             let input: Input = serde_json::from_str(&input).expect("an input");
             let providers = vec![ProviderName::Fal];
             let estimate = Money::from_micros(225_000);
-            let job = NewJob::new("kling-v1-standard", format!("r{row}"), 1, input, providers, estimate);
+            let job = NewJob::new(
+                "kling-v1-standard",
+                format!("r{row}"),
+                1,
+                input,
+                providers,
+                estimate,
+            );
             staging.add(&[job], clock.now()).expect("added");
         }
         staging.commit(clock.now()).expect("committed");
         drop((staging, queue));
         // Virtual time goes on while a thread is waited for, so that the queue must have none of its own.
         let queue = SqliteQueue::for_rehearsal(&path).expect("a queue");
-        let provider = Arc::new(Scripted { submit, poll, search, calls: Default::default() });
-        Self { clock, provider, queue: Arc::new(queue), _dir: dir }
+        let provider = Arc::new(Scripted {
+            submit,
+            poll,
+            search,
+            calls: Default::default(),
+        });
+        Self {
+            clock,
+            provider,
+            queue: Arc::new(queue),
+            _dir: dir,
+        }
     }
 
-    fn tools(&self) -> Tools {
+    fn tools(&self) -> StepContext {
         let provider: Arc<dyn Provider> = Arc::clone(&self.provider) as _;
-        let mut pace = Pace::default();
-        pace.poll_min = Duration::from_secs(2);
-        Tools {
+        let mut processing_times = ProcessingTimes::default();
+        processing_times.poll_min = Duration::from_secs(2);
+        StepContext {
             queue: Arc::clone(&self.queue) as _,
             providers: BTreeMap::from([(ProviderName::Fal, provider)]),
             output: Arc::new(LocalStore),
-            clips: Arc::new(Fetcher::new().expect("a fetcher")),
-            images: Arc::new(Disk),
+            clips: Arc::new(Downloader::new().expect("a fetcher")),
+            images: Arc::new(LocalImages),
             catalog: Arc::new(catalog::load(&[]).expect("the catalogue")),
             clock: Arc::clone(&self.clock) as _,
             policy: RetryPolicy {
-                backoff: Backoff { base: Duration::from_secs(1), cap: MINUTE },
+                backoff: Backoff {
+                    base: Duration::from_secs(1),
+                    cap: MINUTE,
+                },
                 attempts: 3,
                 downloads: 8,
             },
-            pace,
+            processing_times,
             observer: Arc::new(|_| {}),
         }
     }
@@ -178,10 +216,10 @@ impl Night {
             workers: 8,
             batch: None,
             budget: None,
-            first: None,
+            canary: None,
             watch: false,
             // Hours of nights go by.
-            look_around: Duration::from_secs(10),
+            maintenance_interval: Duration::from_secs(10),
             limits: vec![limits],
         }
     }
@@ -192,12 +230,16 @@ impl Night {
         let (_stop, stopped) = watch::channel(false);
         let rest = Pool::run(Arc::new(self.tools()), Self::options(60), stopped).await;
         let rest = rest.expect("a run without faults");
-        assert!(matches!(rest, Rest::Done(_)));
+        assert!(matches!(rest, PoolExit::Drained(_)));
         began.elapsed()
     }
 
     async fn job(&self) -> JobRecord {
-        self.queue.jobs(JobFilter::default(), None, 1).await.expect("the jobs").remove(0)
+        self.queue
+            .jobs(JobFilter::default(), None, 1)
+            .await
+            .expect("the jobs")
+            .remove(0)
     }
 }
 
@@ -206,19 +248,30 @@ struct FullDisk(Duration);
 
 #[async_trait]
 impl ClipSource for FullDisk {
-    async fn get(&self, _: &str, _: bool) -> Result<Fetch, FetchError> {
+    async fn get(&self, _: &str, _: bool) -> Result<ClipStream, DownloadError> {
         tokio::time::sleep(self.0).await;
-        Ok(Fetch { bytes: Box::pin(futures_util::stream::empty()), length: None })
+        Ok(ClipStream {
+            bytes: Box::pin(futures_util::stream::empty()),
+            length: None,
+        })
     }
 }
 
 #[async_trait]
 impl OutputStore for FullDisk {
-    async fn save(&self, place: &Place, _: ByteStream, _: Option<u64>) -> Result<SavedFile, OutputError> {
-        Err(OutputError::Store { path: place.folder.clone(), error: ErrorKind::StorageFull.into() })
+    async fn save(
+        &self,
+        place: &ClipLocation,
+        _: ByteStream,
+        _: Option<u64>,
+    ) -> Result<SavedFile, OutputError> {
+        Err(OutputError::Store {
+            path: place.folder.clone(),
+            error: ErrorKind::StorageFull.into(),
+        })
     }
 
-    async fn check(&self, _: &SavedFile) -> Option<Damage> {
+    async fn check(&self, _: &SavedFile) -> Option<ClipDamage> {
         None
     }
 
@@ -227,8 +280,8 @@ impl OutputStore for FullDisk {
     }
 }
 
-fn accept() -> Answer<Prediction> {
-    Box::new(|number| Ok(Prediction::from_id(format!("p-{number}"))))
+fn accept() -> Answer<PredictionHandle> {
+    Box::new(|number| Ok(PredictionHandle::from_id(format!("p-{number}"))))
 }
 
 fn never_searched() -> Search {
@@ -236,21 +289,42 @@ fn never_searched() -> Search {
 }
 
 fn lost() -> Failure {
-    Failure::Unknown { reason: "the connection broke off".into() }
+    Failure::Unknown {
+        reason: "the connection broke off".into(),
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_prediction_that_never_ends_is_given_up_with_its_id_and_looked_at_again_for_nothing() {
-    let night = Night::new(1, accept(), Box::new(|_| Ok(Look::Running)), never_searched());
+    let night = Night::new(
+        1,
+        accept(),
+        Box::new(|_| Ok(PollResult::Running)),
+        never_searched(),
+    );
     let took = night.run().await;
     assert!((30 * MINUTE..90 * MINUTE).contains(&took), "{took:?}");
-    assert!(night.provider.polls() < 150, "{} looks", night.provider.polls());
+    assert!(
+        night.provider.polls() < 150,
+        "{} looks",
+        night.provider.polls()
+    );
     let job = night.job().await;
-    assert_eq!((job.state, job.prediction_id.as_deref()), (JobState::Failed, Some("p-1")));
+    assert_eq!(
+        (job.state, job.prediction_id.as_deref()),
+        (JobState::Failed, Some("p-1"))
+    );
     let error = job.error.expect("a reason");
-    assert!(error.contains("p-1") && error.contains("`retry` looks again without paying"), "{error}");
+    assert!(
+        error.contains("p-1") && error.contains("`retry` looks again without paying"),
+        "{error}"
+    );
     let looks = night.provider.polls();
-    night.queue.retry(Selection::default(), night.clock.now()).await.expect("retried");
+    night
+        .queue
+        .retry(Selection::default(), night.clock.now())
+        .await
+        .expect("retried");
     night.run().await;
     assert!(night.provider.polls() > looks);
     assert_eq!(night.provider.creates(), 1);
@@ -258,44 +332,78 @@ async fn a_prediction_that_never_ends_is_given_up_with_its_id_and_looked_at_agai
 
 #[tokio::test(start_paused = true)]
 async fn a_prediction_the_provider_forgot_is_given_up_with_its_id_after_some_minutes() {
-    let missing = || Look::Missing { reason: "fal answered 404: not found".into() };
-    let night = Night::new(1, accept(), Box::new(move |_| Ok(missing())), never_searched());
+    let missing = || PollResult::Missing {
+        reason: "fal answered 404: not found".into(),
+    };
+    let night = Night::new(
+        1,
+        accept(),
+        Box::new(move |_| Ok(missing())),
+        never_searched(),
+    );
     let took = night.run().await;
     assert!((10 * MINUTE..20 * MINUTE).contains(&took), "{took:?}");
     let job = night.job().await;
-    assert_eq!((job.state, job.prediction_id.as_deref()), (JobState::Failed, Some("p-1")));
+    assert_eq!(
+        (job.state, job.prediction_id.as_deref()),
+        (JobState::Failed, Some("p-1"))
+    );
     assert_eq!(night.provider.creates(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_outage_of_hours_is_waited_out_and_counts_against_nobody() {
     let began = Instant::now();
-    let poll: Answer<Look> = Box::new(move |_| {
+    let poll: Answer<PollResult> = Box::new(move |_| {
         if began.elapsed() < 8 * 60 * MINUTE {
-            return Err(Failure::Transient { reason: "fal cannot be reached".into(), retry_after: None });
+            return Err(Failure::Transient {
+                reason: "fal cannot be reached".into(),
+                retry_after: None,
+            });
         }
         let (reason, cost) = ("the model failed".into(), None);
-        Ok(Look::Failed { reason, cost, retryable: false })
+        Ok(PollResult::Failed {
+            reason,
+            cost,
+            retryable: false,
+        })
     });
     let night = Night::new(1, accept(), poll, never_searched());
     let took = night.run().await;
     assert!(took < 8 * 60 * MINUTE + 2 * MINUTE, "{took:?}");
     assert_eq!(night.job().await.error.as_deref(), Some("the model failed"));
-    assert!(night.provider.polls() < 8 * 60 * 3, "{} looks", night.provider.polls());
+    assert!(
+        night.provider.polls() < 8 * 60 * 3,
+        "{} looks",
+        night.provider.polls()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_with_the_id_of_another_job_is_no_answer() {
-    let submit: Answer<Prediction> = Box::new(|_| Ok(Prediction::from_id("p-1")));
-    let failed = |_| Ok(Look::Failed { reason: "no".into(), cost: None, retryable: false });
+    let submit: Answer<PredictionHandle> = Box::new(|_| Ok(PredictionHandle::from_id("p-1")));
+    let failed = |_| {
+        Ok(PollResult::Failed {
+            reason: "no".into(),
+            cost: None,
+            retryable: false,
+        })
+    };
     let search: Search = Box::new(|_, doubt| {
         assert_eq!(doubt.owned, ["p-1"]);
-        Ok(Trace::Found(Prediction::from_id("p-2")))
+        Ok(Reconciliation::Found(PredictionHandle::from_id("p-2")))
     });
     let night = Night::new(2, submit, Box::new(failed), search);
     night.run().await;
-    let jobs = night.queue.jobs(JobFilter::default(), None, 10).await.expect("the jobs");
-    let mut ids: Vec<_> = jobs.into_iter().filter_map(|job| job.prediction_id).collect();
+    let jobs = night
+        .queue
+        .jobs(JobFilter::default(), None, 10)
+        .await
+        .expect("the jobs");
+    let mut ids: Vec<_> = jobs
+        .into_iter()
+        .filter_map(|job| job.prediction_id)
+        .collect();
     ids.sort();
     assert_eq!(ids, ["p-1", "p-2"]);
     assert_eq!(night.provider.creates(), 2);
@@ -305,14 +413,25 @@ async fn an_answer_with_the_id_of_another_job_is_no_answer() {
 async fn nothing_more_is_paid_once_clips_cannot_be_written() {
     let done = |_| {
         let output_url = "https://e.com/a.mp4".into();
-        Ok(Look::Done { output_url, cost: None, processing: None })
+        Ok(PollResult::Done {
+            output_url,
+            cost: None,
+            processing: None,
+        })
     };
     let night = Night::new(2, accept(), Box::new(done), never_searched());
     // The disk is found full after the minute in which no second create may be sent.
     let disk = Arc::new(FullDisk(2 * MINUTE));
-    let tools = Tools { clips: Arc::clone(&disk) as _, output: disk, ..night.tools() };
+    let tools = StepContext {
+        clips: Arc::clone(&disk) as _,
+        output: disk,
+        ..night.tools()
+    };
     // One worker, so that the second row is next when the download has ended.
-    let options = PoolOptions { workers: 1, ..Night::options(1) };
+    let options = PoolOptions {
+        workers: 1,
+        ..Night::options(1)
+    };
     let (_stop, stopped) = watch::channel(false);
     let ended = Pool::run(Arc::new(tools), options, stopped).await;
     assert!(matches!(ended, Err(PoolError::Output(_))), "{ended:?}");
@@ -324,7 +443,10 @@ async fn clock_set_in_doubt(by: SignedDuration, listed: Duration) -> (Night, Vec
     let began = Instant::now();
     let windows = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&windows);
-    let clock = Arc::new(SetClock { began, set_by_ms: AtomicI64::new(0) });
+    let clock = Arc::new(SetClock {
+        began,
+        set_by_ms: AtomicI64::new(0),
+    });
     let to_set = Arc::clone(&clock);
     let search: Search = Box::new(move |number, doubt| {
         seen.lock().expect("a list").push(doubt.window().0);
@@ -332,11 +454,26 @@ async fn clock_set_in_doubt(by: SignedDuration, listed: Duration) -> (Night, Vec
             to_set.set_by(by);
         }
         let is_listed = began.elapsed() >= listed;
-        let absent = Trace::Absent { lists_running: false };
-        Ok(if is_listed { Trace::Found(Prediction::from_id("p-1")) } else { absent })
+        let absent = Reconciliation::Absent {
+            lists_running: false,
+        };
+        Ok(if is_listed {
+            Reconciliation::Found(PredictionHandle::from_id("p-1"))
+        } else {
+            absent
+        })
     });
-    let failed = |_| Ok(Look::Failed { reason: "no".into(), cost: None, retryable: false });
-    let night = Night { clock, ..Night::new(1, Box::new(|_| Err(lost())), Box::new(failed), search) };
+    let failed = |_| {
+        Ok(PollResult::Failed {
+            reason: "no".into(),
+            cost: None,
+            retryable: false,
+        })
+    };
+    let night = Night {
+        clock,
+        ..Night::new(1, Box::new(|_| Err(lost())), Box::new(failed), search)
+    };
     night.run().await;
     let windows = windows.lock().expect("a list").clone();
     (night, windows)
@@ -346,7 +483,11 @@ async fn clock_set_in_doubt(by: SignedDuration, listed: Duration) -> (Night, Vec
 async fn a_clock_set_forward_proves_nothing_absent() {
     let by = SignedDuration::from_hours(3);
     let (night, _) = clock_set_in_doubt(by, 8 * MINUTE).await;
-    assert_eq!(night.provider.creates(), 1, "it was there, and not listed yet");
+    assert_eq!(
+        night.provider.creates(),
+        1,
+        "it was there, and not listed yet"
+    );
     assert_eq!(night.job().await.prediction_id.as_deref(), Some("p-1"));
 }
 
@@ -358,15 +499,33 @@ async fn a_clock_set_back_keeps_nothing_waiting_for_hours_and_is_searched_around
     assert_eq!(night.provider.creates(), 1);
     let submitted: Timestamp = "2026-08-20T22:00:00Z".parse().expect("a time");
     let last = windows.last().expect("a search");
-    assert!(*last < submitted - SignedDuration::from_hours(24), "{windows:?}");
+    assert!(
+        *last < submitted - SignedDuration::from_hours(24),
+        "{windows:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_never_arrived_is_sent_again_once_the_wait_is_over_and_not_before() {
-    let search: Search = Box::new(|_, _| Ok(Trace::Absent { lists_running: false }));
-    let submit: Answer<Prediction> =
-        Box::new(|number| if number == 1 { Err(lost()) } else { Ok(Prediction::from_id("p-2")) });
-    let failed = |_| Ok(Look::Failed { reason: "no".into(), cost: None, retryable: false });
+    let search: Search = Box::new(|_, _| {
+        Ok(Reconciliation::Absent {
+            lists_running: false,
+        })
+    });
+    let submit: Answer<PredictionHandle> = Box::new(|number| {
+        if number == 1 {
+            Err(lost())
+        } else {
+            Ok(PredictionHandle::from_id("p-2"))
+        }
+    });
+    let failed = |_| {
+        Ok(PollResult::Failed {
+            reason: "no".into(),
+            cost: None,
+            retryable: false,
+        })
+    };
     let night = Night::new(1, submit, Box::new(failed), search);
     let took = night.run().await;
     // 60 seconds for the history, and three times the 270 a prediction takes, because it lists only what has ended.

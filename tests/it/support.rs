@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 /// 270 seconds of a provider's work take 0.3 seconds here.
 pub(crate) const SPEED: f64 = 900.0;
 
-pub(crate) struct Workplace {
+pub(crate) struct TestEnv {
     pub(crate) dir: TempDir,
     pub(crate) simulator: Simulator,
     /// The simulator's tasks run here.
@@ -21,9 +21,15 @@ pub(crate) struct Workplace {
 }
 
 /// Plenty of room, so that what is tested is not the limit.
-pub(crate) fn roomy() -> SimulatorOptions {
-    SimulatorOptions { speed: SPEED, ..SimulatorOptions::default() }
-        .with_limits(Limits { creates_per_minute: 60_000, at_once: 10 })
+pub(crate) fn high_limits() -> SimulatorOptions {
+    SimulatorOptions {
+        speed: SPEED,
+        ..SimulatorOptions::default()
+    }
+    .with_limits(Limits {
+        creates_per_minute: 60_000,
+        at_once: 10,
+    })
 }
 
 const CONFIG: &str = "
@@ -48,13 +54,19 @@ const CONFIG: &str = "
     history_delay_s = 1
 ";
 
-impl Workplace {
+impl TestEnv {
     pub(crate) fn new(options: SimulatorOptions) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let runtime = Runtime::new().expect("a runtime");
-        let simulator = runtime.block_on(Simulator::start(options)).expect("a simulator");
+        let simulator = runtime
+            .block_on(Simulator::start(options))
+            .expect("a simulator");
         fs::write(dir.path().join("overnight.toml"), CONFIG).expect("a config");
-        Self { dir, simulator, _runtime: runtime }
+        Self {
+            dir,
+            simulator,
+            _runtime: runtime,
+        }
     }
 
     /// Writes a manifest of so many rows.
@@ -73,8 +85,11 @@ impl Workplace {
     pub(crate) fn manifest_of_files(&self, name: &str, rows: usize) {
         let mut text = String::from("id,image,prompt\n");
         for row in 0..rows {
-            fs::write(self.dir.path().join(format!("{row}.png")), picture(&row.to_string()))
-                .expect("written");
+            fs::write(
+                self.dir.path().join(format!("{row}.png")),
+                picture(&row.to_string()),
+            )
+            .expect("written");
             text.push_str(&format!("row-{row},{row}.png,Turn number {row}\n"));
         }
         self.write(name, &text);
@@ -89,7 +104,11 @@ impl Workplace {
     /// The binary in this workplace, pointed at its simulator and at nothing else.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_overnight"));
-        command.current_dir(self.dir.path()).args(args).env_clear().stdin(Stdio::null());
+        command
+            .current_dir(self.dir.path())
+            .args(args)
+            .env_clear()
+            .stdin(Stdio::null());
         command.envs(self.simulator.environment());
         command
     }
@@ -99,14 +118,22 @@ impl Workplace {
     }
 
     pub(crate) fn start(&self, args: &[&str]) -> Child {
-        let quiet = |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let quiet =
+            |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         quiet(&mut self.command(args)).expect("the binary starts")
     }
 
     /// Loads so many rows for some providers, and expects that to work.
     pub(crate) fn load(&self, rows: usize, via: &str) {
         self.manifest("batch.csv", rows);
-        let loaded = self.run(&["load", "batch.csv", "--model", "kling-v1-standard", "--via", via]);
+        let loaded = self.run(&[
+            "load",
+            "batch.csv",
+            "--model",
+            "kling-v1-standard",
+            "--via",
+            via,
+        ]);
         assert_eq!(loaded.code, 0, "{loaded:?}");
     }
 
@@ -130,7 +157,11 @@ impl Workplace {
 
     pub(crate) fn export(&self) -> Vec<Value> {
         let export = self.run(&["export", "--format", "jsonl"]);
-        export.stdout.lines().map(|line| serde_json::from_str(line).expect("a JSON object a line")).collect()
+        export
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
+            .collect()
     }
 
     /// Loads so many rows for some providers, and runs until every one is made and paid once.
@@ -162,24 +193,46 @@ impl Workplace {
         }
         let spent: f64 = jobs.iter().map(|job| micros(&job["cost_usd"])).sum();
         assert_eq!(spent, micros_of(ledger.charged()));
-        assert_eq!(ledger.entries.iter().filter(|entry| entry.charged > 0).count(), rows, "paid creates");
-        assert_eq!((ledger.over_rate, ledger.over_slots, ledger.leaked_keys), (0, 0, 0));
+        assert_eq!(
+            ledger
+                .entries
+                .iter()
+                .filter(|entry| entry.charged > 0)
+                .count(),
+            rows,
+            "paid creates"
+        );
+        assert_eq!(
+            (ledger.over_rate, ledger.over_slots, ledger.leaked_keys),
+            (0, 0, 0)
+        );
     }
 
     pub(crate) fn assert_each_paid_once(&self, rows: usize) {
-        let mut prompts: Vec<String> =
-            self.ledger().entries.iter().map(|entry| entry.input["prompt"].to_string()).collect();
+        let mut prompts: Vec<String> = self
+            .ledger()
+            .entries
+            .iter()
+            .map(|entry| entry.input["prompt"].to_string())
+            .collect();
         assert_eq!(prompts.len(), rows, "creates");
         prompts.sort();
         prompts.dedup();
         assert_eq!(prompts.len(), rows, "different rows");
-        assert_eq!(micros(&self.status()["batches"][0]["spent_usd"]), micros_of(self.ledger().charged()));
+        assert_eq!(
+            micros(&self.status()["batches"][0]["spent_usd"]),
+            micros_of(self.ledger().charged())
+        );
     }
 }
 
 /// A decimal string of dollars in micro-dollars; whole numbers, so that sums of floats are exact.
 pub(crate) fn micros(usd: &Value) -> f64 {
-    let usd: f64 = usd.as_str().expect("money is a string").parse().expect("money is a decimal");
+    let usd: f64 = usd
+        .as_str()
+        .expect("money is a string")
+        .parse()
+        .expect("money is a decimal");
     (usd * 1e6).round()
 }
 
@@ -189,7 +242,11 @@ pub(crate) fn micros_of(micros: i64) -> f64 {
 
 /// The beginning of a PNG, and something of its own.
 pub(crate) fn picture(content: &str) -> Vec<u8> {
-    [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), content.as_bytes()].concat()
+    [
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(),
+        content.as_bytes(),
+    ]
+    .concat()
 }
 
 /// How the binary ended, and what it said.

@@ -53,7 +53,9 @@ fn budget(text: &str) -> Result<Budget, String> {
         return Ok(Budget(None));
     }
     let budget: Result<Money, _> = text.parse();
-    budget.map(|budget| Budget(Some(budget))).map_err(|error| format!("{error}, or none"))
+    budget
+        .map(|budget| Budget(Some(budget)))
+        .map_err(|error| format!("{error}, or none"))
 }
 
 fn limit(text: &str) -> Result<(ProviderName, u32), String> {

@@ -2,7 +2,7 @@
 
 mod ctl;
 mod manifest;
-mod ways;
+mod setup;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -19,13 +19,13 @@ use super::examples;
 
 pub(super) use ctl::{CtlArgs, CtlCommand, CtlSetArgs};
 pub(super) use manifest::{LoadArgs, ManifestArgs, RehearseArgs};
-pub(super) use ways::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs};
+pub(super) use setup::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs};
 
 /// Renders product catalogues in bulk: a manifest of images and prompts becomes clips on disk, none paid twice, none
 /// lost, whatever is cut.
 #[derive(Debug, Parser)]
 #[command(name = "overnight", version, max_term_width = 100)]
-#[command(after_help = examples::FIRST_NIGHT)]
+#[command(after_help = examples::FIRST_RUN)]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -52,10 +52,22 @@ pub struct Global {
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// How logs are written to standard error
-    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     pub log_format: LogFormat,
     /// When to use colour
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN"
+    )]
     pub color: Color,
 }
 
@@ -345,7 +357,10 @@ pub struct DemoArgs {
 }
 
 /// A parser that knows the names, so that a slip is told the nearest and the shell can complete them.
-fn one_of<T, const N: usize>(all: [T; N], name: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+fn one_of<T, const N: usize>(
+    all: [T; N],
+    name: fn(T) -> &'static str,
+) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err = String> + Clone + Send + Sync + 'static,
 {

@@ -29,7 +29,12 @@ pub(super) enum Level {
 
 impl Check {
     pub(super) fn ok(name: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { name: name.into(), level: Level::Ok, message: message.into(), hint: None }
+        Self {
+            name: name.into(),
+            level: Level::Ok,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     pub(super) fn warning(
@@ -37,7 +42,11 @@ impl Check {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { level: Level::Warning, hint: Some(hint.into()), ..Self::ok(name, message) }
+        Self {
+            level: Level::Warning,
+            hint: Some(hint.into()),
+            ..Self::ok(name, message)
+        }
     }
 
     pub(super) fn problem(
@@ -45,7 +54,11 @@ impl Check {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) -> Self {
-        Self { level: Level::Problem, hint: Some(hint.into()), ..Self::ok(name, message) }
+        Self {
+            level: Level::Problem,
+            hint: Some(hint.into()),
+            ..Self::ok(name, message)
+        }
     }
 
     /// A problem by an error, whose own hint comes before the one given.
@@ -68,8 +81,15 @@ impl fmt::Display for Check {
             Level::Problem => "problem",
         };
         // What a provider says is in some of them.
-        write!(f, "{level:<8} {:<17} {}", self.name, render::clipped(&self.message, 400))?;
-        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "\n{:27}hint: {hint}", ""))
+        write!(
+            f,
+            "{level:<8} {:<17} {}",
+            self.name,
+            render::clipped(&self.message, 400)
+        )?;
+        self.hint
+            .as_ref()
+            .map_or(Ok(()), |hint| write!(f, "\n{:27}hint: {hint}", ""))
     }
 }
 
@@ -79,7 +99,10 @@ mod tests {
 
     #[test]
     fn a_check_is_a_line_with_its_remedy_below() {
-        assert_eq!(Check::ok("queue", "is whole").to_string(), "ok       queue             is whole");
+        assert_eq!(
+            Check::ok("queue", "is whole").to_string(),
+            "ok       queue             is whole"
+        );
         let wrong = Check::failed("output", &anyhow::anyhow!("no\nhint: make it"), "else");
         assert_eq!(
             wrong.to_string(),

@@ -33,7 +33,13 @@ async fn look(global: &Global) -> Vec<Check> {
     let setup = match Setup::of(global) {
         Ok(setup) => setup,
         // What a config that cannot be read would have said about all else nobody knows.
-        Err(error) => return vec![Check::failed("config", &error, "correct it; nothing else was checked")],
+        Err(error) => {
+            return vec![Check::failed(
+                "config",
+                &error,
+                "correct it; nothing else was checked",
+            )];
+        }
     };
     let (queue, mut checks) = (queue::look(&setup).await, vec![config_file(global)]);
     checks.extend(providers::look(&setup, queue.status.as_ref()).await);
@@ -44,12 +50,18 @@ async fn look(global: &Global) -> Vec<Check> {
 
 /// The file was read when this is asked.
 fn config_file(global: &Global) -> Check {
-    let path = global.config.as_deref().unwrap_or(config::DEFAULT_FILE.as_ref());
+    let path = global
+        .config
+        .as_deref()
+        .unwrap_or(config::DEFAULT_FILE.as_ref());
     if path.exists() {
         return Check::ok("config", format!("{} is valid", path.display()));
     }
     Check::ok(
         "config",
-        format!("no {}: the defaults hold, `overnight init` writes them down", path.display()),
+        format!(
+            "no {}: the defaults hold, `overnight init` writes them down",
+            path.display()
+        ),
     )
 }

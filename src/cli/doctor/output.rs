@@ -14,9 +14,12 @@ const CLIP: u64 = 10_000_000;
 
 /// Checks the configured folder, and that of each batch that waits for clips.
 pub(super) async fn look(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
-    let open: Vec<_> =
-        status.into_iter().flat_map(|status| &status.batches).filter(|batch| batch.open() > 0).collect();
-    let waiting = open.iter().map(|batch| batch.open()).sum();
+    let open: Vec<_> = status
+        .into_iter()
+        .flat_map(|status| &status.batches)
+        .filter(|batch| batch.unfinished() > 0)
+        .collect();
+    let waiting = open.iter().map(|batch| batch.unfinished()).sum();
     let mut folders = BTreeSet::from([setup.config.out.clone()]);
     folders.extend(open.iter().map(|batch| PathBuf::from(&batch.folder)));
     let (output, mut checks, mut least) = (setup.output(), Vec::new(), None::<u64>);
@@ -31,7 +34,10 @@ pub(super) async fn look(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
         }
     }
     if checks.is_empty() {
-        checks.push(Check::ok("output", format!("clips can be written to {}", setup.config.out.display())));
+        checks.push(Check::ok(
+            "output",
+            format!("clips can be written to {}", setup.config.out.display()),
+        ));
     }
     checks.extend(least.map(|free| space(free, waiting)));
     checks
@@ -39,7 +45,10 @@ pub(super) async fn look(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
 
 /// Folders may be on several disks; the one with the least space has to do.
 fn space(free: u64, waiting: u64) -> Check {
-    let (clips, need) = (render::count(waiting, "waiting clip"), waiting.saturating_mul(CLIP));
+    let (clips, need) = (
+        render::count(waiting, "waiting clip"),
+        waiting.saturating_mul(CLIP),
+    );
     let message = format!("{} free, {clips} may take {}", size(free), size(need));
     if need > free {
         return Check::warning(
@@ -48,13 +57,24 @@ fn space(free: u64, waiting: u64) -> Check {
             "free some space: a run stops at a full disk, and goes on after it",
         );
     }
-    Check::ok("disk", if waiting == 0 { format!("{} free", size(free)) } else { message })
+    Check::ok(
+        "disk",
+        if waiting == 0 {
+            format!("{} free", size(free))
+        } else {
+            message
+        },
+    )
 }
 
 /// `740 MB`, `1.2 GB`.
 fn size(bytes: u64) -> String {
     let mb = bytes / 1_000_000;
-    if mb < 1000 { format!("{mb} MB") } else { format!("{}.{} GB", mb / 1000, mb % 1000 / 100) }
+    if mb < 1000 {
+        format!("{mb} MB")
+    } else {
+        format!("{}.{} GB", mb / 1000, mb % 1000 / 100)
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::{render, width};
 use crate::domain::{JobState, Money};
-use crate::queue::{Control, JobRecord, ProviderStatus, Setting};
+use crate::queue::{JobRecord, LiveSetting, ProviderStatus, SettingChange};
 
 use super::Snapshot;
 use super::painter::Size;
@@ -26,18 +26,37 @@ pub(in crate::cli) fn screen(snapshot: &Snapshot, size: Size, color: bool) -> Ve
     texts.extend(providers(snapshot));
     texts.extend(changes(snapshot));
     texts.extend(latest(&snapshot.latest));
-    texts.iter().filter(|text| !text.is_empty()).map(|text| text.fit(columns, color)).collect()
+    texts
+        .iter()
+        .filter(|text| !text.is_empty())
+        .map(|text| text.fit(columns, color))
+        .collect()
 }
 
 /// Says the same on one line, for where nothing can be written over. The second part is what may change all the time.
 pub(in crate::cli) fn plain(snapshot: &Snapshot) -> (String, String) {
     let in_use = used(snapshot).map(|provider| {
-        let gate = gate(snapshot, provider).map_or(String::new(), |gate| format!(" {}", gate.plain()));
-        Text::of(Look::Plain, format!("{} {}{gate}", provider.provider, slots(snapshot, provider)))
+        let gate =
+            gate(snapshot, provider).map_or(String::new(), |gate| format!(" {}", gate.plain()));
+        Text::of(
+            Look::Plain,
+            format!("{} {}{gate}", provider.provider, slots(snapshot, provider)),
+        )
     });
-    let steady = Text::join([counts(snapshot), money(snapshot)].into_iter().chain(changes(snapshot)), AND);
-    let moving = Text::join([pace(snapshot)].into_iter().chain(in_use).filter(|text| !text.is_empty()), AND);
-    (steady.plain(), moving.plain())
+    let steady = Text::join(
+        [counts(snapshot), money(snapshot)]
+            .into_iter()
+            .chain(changes(snapshot)),
+        AND,
+    );
+    let in_progress = Text::join(
+        [pace(snapshot)]
+            .into_iter()
+            .chain(in_use)
+            .filter(|text| !text.is_empty()),
+        AND,
+    );
+    (steady.plain(), in_progress.plain())
 }
 
 fn head(snapshot: &Snapshot, columns: usize) -> Text {
@@ -55,19 +74,33 @@ fn head(snapshot: &Snapshot, columns: usize) -> Text {
     if left >= *BAR.start() && total > 0 {
         let length = left.min(*BAR.end());
         // Full when all is over, and not before.
-        let full = usize::try_from(u128::from(ended) * length as u128 / u128::from(total)).unwrap_or(length);
-        head = head.and(Look::Good, "━".repeat(full)).and(Look::Faint, "─".repeat(length - full));
+        let full = usize::try_from(u128::from(ended) * length as u128 / u128::from(total))
+            .unwrap_or(length);
+        head = head
+            .and(Look::Good, "━".repeat(full))
+            .and(Look::Faint, "─".repeat(length - full));
         head = head.and(Look::Plain, " ");
     }
     Text::join([head, counts], "")
 }
 
 fn total(snapshot: &Snapshot) -> u64 {
-    snapshot.status.batches.iter().map(|batch| batch.total()).sum()
+    snapshot
+        .status
+        .batches
+        .iter()
+        .map(|batch| batch.total())
+        .sum()
 }
 
 fn ended(snapshot: &Snapshot) -> u64 {
-    total(snapshot) - snapshot.status.batches.iter().map(|batch| batch.open()).sum::<u64>()
+    total(snapshot)
+        - snapshot
+            .status
+            .batches
+            .iter()
+            .map(|batch| batch.unfinished())
+            .sum::<u64>()
 }
 
 fn counts(snapshot: &Snapshot) -> Text {
@@ -78,7 +111,11 @@ fn counts(snapshot: &Snapshot) -> Text {
     let rest = [
         (count(JobState::Failed), Look::Bad, "failed"),
         (held, Look::Waits, "held"),
-        (count(JobState::InDoubt).saturating_sub(held), Look::Waits, "in doubt"),
+        (
+            count(JobState::InDoubt).saturating_sub(held),
+            Look::Waits,
+            "in doubt",
+        ),
         (count(JobState::Cancelled), Look::Faint, "cancelled"),
     ];
     let rest = rest.into_iter().filter(|(count, ..)| *count > 0);
@@ -88,11 +125,17 @@ fn counts(snapshot: &Snapshot) -> Text {
 
 fn money(snapshot: &Snapshot) -> Text {
     let (spent, reserved) = (snapshot.spent(), snapshot.reserved());
-    let mut text = Text::of(Look::Plain, format!("{} spent, {} reserved", usd(spent), usd(reserved)));
+    let mut text = Text::of(
+        Look::Plain,
+        format!("{} spent, {} reserved", usd(spent), usd(reserved)),
+    );
     if let Some(budget) = snapshot.budget() {
         // What was billed beyond its estimate, or before the budget was lowered, leaves nothing.
         let left = (budget - spent - reserved).max(Money::ZERO);
-        text = text.and(Look::Plain, format!(", {} left of {}", usd(left), usd(budget)));
+        text = text.and(
+            Look::Plain,
+            format!(", {} left of {}", usd(left), usd(budget)),
+        );
     }
     text
 }
@@ -108,16 +151,25 @@ fn usd(money: Money) -> String {
 /// How fast it goes, and how long it will take. Nothing, while nothing says so.
 fn pace(snapshot: &Snapshot) -> Text {
     let status = &snapshot.status;
-    let left: u64 = status.batches.iter().map(|batch| batch.goes_on()).sum();
-    if status.works_since(snapshot.now).is_none() {
+    let left: u64 = status.batches.iter().map(|batch| batch.progressing()).sum();
+    if status.working_since(snapshot.now).is_none() {
         let idle = "no run is going on: `overnight run` goes on";
-        return if left > 0 { Text::of(Look::Waits, idle) } else { Text::default() };
+        return if left > 0 {
+            Text::of(Look::Waits, idle)
+        } else {
+            Text::default()
+        };
     }
-    let Some(rate) = status.rate(snapshot.now) else { return Text::default() };
-    let rate_text = Text::of(Look::Plain, format!("{} an hour", render::count(rate.per_hour(), "job")));
+    let Some(throughput) = status.throughput(snapshot.now) else {
+        return Text::default();
+    };
+    let rate_text = Text::of(
+        Look::Plain,
+        format!("{} an hour", render::count(throughput.per_hour(), "job")),
+    );
     let stands_still =
         !status.providers.is_empty() && status.providers.iter().all(|one| one.paused.is_some());
-    match rate.seconds_for(left) {
+    match throughput.seconds_for(left) {
         Some(seconds) if snapshot.pause().is_none() && !stands_still => {
             let left = format!("about {} left", render::span(rounded(seconds)));
             Text::join([rate_text, Text::of(Look::Plain, left)], AND)
@@ -138,7 +190,8 @@ fn rounded(seconds: u64) -> u64 {
 
 /// The providers that have something, or would have if they let it begin.
 fn used(snapshot: &Snapshot) -> impl Iterator<Item = &ProviderStatus> {
-    let is_used = |provider: &&ProviderStatus| provider.in_flight > 0 || gate(snapshot, provider).is_some();
+    let is_used =
+        |provider: &&ProviderStatus| provider.in_flight > 0 || gate(snapshot, provider).is_some();
     snapshot.status.providers.iter().filter(is_used)
 }
 
@@ -150,7 +203,7 @@ fn slots(snapshot: &Snapshot, provider: &ProviderStatus) -> String {
 }
 
 /// Says what keeps creates from a provider, if anything does.
-pub(in crate::cli) fn obstacle(provider: &ProviderStatus, now: Timestamp) -> Option<String> {
+pub(in crate::cli) fn hold_reason(provider: &ProviderStatus, now: Timestamp) -> Option<String> {
     match (&provider.paused, provider.creates_from) {
         (Some(reason), _) => Some(format!("paused: {reason}")),
         (None, Some(from)) if from > now => {
@@ -163,13 +216,17 @@ pub(in crate::cli) fn obstacle(provider: &ProviderStatus, now: Timestamp) -> Opt
 
 /// The same, on the one line there is room for; the first says what is wrong.
 fn gate(snapshot: &Snapshot, provider: &ProviderStatus) -> Option<Text> {
-    let obstacle = obstacle(provider, snapshot.now)?;
-    Some(Text::of(Look::Waits, obstacle.lines().next()?))
+    let hold_reason = hold_reason(provider, snapshot.now)?;
+    Some(Text::of(Look::Waits, hold_reason.lines().next()?))
 }
 
 fn providers(snapshot: &Snapshot) -> Vec<Text> {
     let line = |provider: &ProviderStatus| {
-        let text = format!("{:<8}  {:>7} in flight", provider.provider.as_str(), slots(snapshot, provider));
+        let text = format!(
+            "{:<8}  {:>7} in flight",
+            provider.provider.as_str(),
+            slots(snapshot, provider)
+        );
         let gate = gate(snapshot, provider);
         Text::join([Text::of(Look::Plain, text)].into_iter().chain(gate), ", ")
     };
@@ -183,11 +240,15 @@ fn changes(snapshot: &Snapshot) -> Vec<Text> {
         let text = format!("paused by {by}, since {since}; `overnight ctl resume` goes on");
         Text::of(Look::Waits, text)
     });
-    let is_shown = |control: &&Control| !matches!(control.setting, Setting::Paused(_));
-    let rest = snapshot.controls.iter().filter(is_shown).map(|control| {
-        let by = format!(" ({}, {})", control.set_by, clock(snapshot, control.set_at));
-        Text::of(Look::Plain, control.setting.to_string()).and(Look::Faint, by)
-    });
+    let is_shown = |control: &&SettingChange| !matches!(control.setting, LiveSetting::Paused(_));
+    let rest = snapshot
+        .live_settings
+        .iter()
+        .filter(is_shown)
+        .map(|control| {
+            let by = format!(" ({}, {})", control.set_by, clock(snapshot, control.set_at));
+            Text::of(Look::Plain, control.setting.to_string()).and(Look::Faint, by)
+        });
     pause.into_iter().chain(rest).collect()
 }
 
@@ -195,16 +256,29 @@ fn changes(snapshot: &Snapshot) -> Vec<Text> {
 fn clock(snapshot: &Snapshot, at: Timestamp) -> String {
     let is_of_today = snapshot.now.duration_since(at) < SignedDuration::from_hours(12);
     let form = if is_of_today { "%H:%M" } else { "%a %H:%M" };
-    at.to_zoned(snapshot.zone.clone()).strftime(form).to_string()
+    at.to_zoned(snapshot.zone.clone())
+        .strftime(form)
+        .to_string()
 }
 
 /// What ended last: which, how, how long it took, what it cost, and why where it failed.
 fn latest(jobs: &[JobRecord]) -> Vec<Text> {
     let name = |job: &JobRecord| width::clipped(&job.id, NAME);
-    let widest = jobs.iter().map(|job| width::columns(&name(job))).max().unwrap_or(0);
+    let widest = jobs
+        .iter()
+        .map(|job| width::columns(&name(job)))
+        .max()
+        .unwrap_or(0);
     let line = |job: &JobRecord| {
-        let look = if job.state == JobState::Failed { Look::Bad } else { Look::Good };
-        let took = job.submitted_at.zip(job.finished_at).map_or("-".into(), |(from, to)| took(from, to));
+        let look = if job.state == JobState::Failed {
+            Look::Bad
+        } else {
+            Look::Good
+        };
+        let took = job
+            .submitted_at
+            .zip(job.finished_at)
+            .map_or("-".into(), |(from, to)| took(from, to));
         let cost = job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}"));
         let text = Text::of(Look::Faint, width::padded(&name(job), widest))
             .and(look, format!("  {:<9}", job.state.as_str()))

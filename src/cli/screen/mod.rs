@@ -3,8 +3,8 @@
 //! [`snapshot`] reads how things stand, [`lines`] says it in lines of a width, [`painter`] writes them with as few bytes as
 //! will do, and [`foot`] keeps them below whatever else is said. Only the first and the last touch anything outside.
 
-pub(super) mod foot;
 mod lines;
+pub(super) mod live_region;
 mod painter;
 mod snapshot;
 #[cfg(test)]
@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use console::Term;
 
-pub(super) use lines::{obstacle, plain, screen};
+pub(super) use lines::{hold_reason, plain, screen};
 pub(super) use painter::Size;
-pub(super) use snapshot::{Snapshot, Viewer};
+pub(super) use snapshot::{Snapshot, SnapshotReader};
 
 use painter::Painter;
 
@@ -26,7 +26,10 @@ use painter::Painter;
 pub(super) const BEAT: Duration = Duration::from_millis(500);
 
 /// Where nobody tells how large a terminal is.
-const USUAL: Size = Size { rows: 24, columns: 80 };
+const USUAL: Size = Size {
+    rows: 24,
+    columns: 80,
+};
 
 /// Tells whether a terminal can show lines that change.
 pub(super) fn is_shown_on(term: &Term) -> bool {
@@ -34,7 +37,10 @@ pub(super) fn is_shown_on(term: &Term) -> bool {
 }
 
 pub(super) fn size_of(term: &Term) -> Size {
-    term.size_checked().map_or(USUAL, |(rows, columns)| Size { rows: rows.into(), columns: columns.into() })
+    term.size_checked().map_or(USUAL, |(rows, columns)| Size {
+        rows: rows.into(),
+        columns: columns.into(),
+    })
 }
 
 /// The screen on standard output, for a command that shows nothing else.
@@ -46,7 +52,11 @@ pub(super) struct OnOutput {
 
 impl OnOutput {
     pub(super) fn new(color: bool) -> Self {
-        Self { term: Term::stdout(), color, painter: Painter::new() }
+        Self {
+            term: Term::stdout(),
+            color,
+            painter: Painter::new(),
+        }
     }
 
     /// Shows how things stand now.

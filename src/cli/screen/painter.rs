@@ -29,7 +29,10 @@ pub(super) struct Painter {
 impl Painter {
     /// Nothing is shown yet.
     pub(super) const fn new() -> Self {
-        Self { shown: Vec::new(), size: None }
+        Self {
+            shown: Vec::new(),
+            size: None,
+        }
     }
 
     pub(super) fn is_shown(&self) -> bool {
@@ -78,7 +81,11 @@ impl Painter {
         let rows: usize = self.shown.iter().map(rows).sum();
         self.shown.clear();
         self.size = Some(size);
-        if rows == 0 { String::new() } else { up(rows.min(size.rows.saturating_sub(1))) + CLEAR_BELOW }
+        if rows == 0 {
+            String::new()
+        } else {
+            up(rows.min(size.rows.saturating_sub(1))) + CLEAR_BELOW
+        }
     }
 
     fn put(&mut self, lines: Vec<Line>, size: Size, bytes: &mut String) {
@@ -113,7 +120,10 @@ mod tests {
     use super::*;
     use crate::cli::screen::text::{Look, Text};
 
-    const SIZE: Size = Size { rows: 10, columns: 30 };
+    const SIZE: Size = Size {
+        rows: 10,
+        columns: 30,
+    };
 
     fn terminal() -> Parser {
         let [rows, columns] =
@@ -122,13 +132,20 @@ mod tests {
     }
 
     fn lines(texts: &[&str]) -> Vec<Line> {
-        texts.iter().map(|text| Text::of(Look::Good, *text).fit(29, true)).collect()
+        texts
+            .iter()
+            .map(|text| Text::of(Look::Good, *text).fit(29, true))
+            .collect()
     }
 
     /// What a terminal shows, without the empty rows at its end.
     fn seen(terminal: &Parser) -> Vec<String> {
-        let rows: Vec<String> =
-            terminal.screen().contents().lines().map(|row| row.trim_end().to_owned()).collect();
+        let rows: Vec<String> = terminal
+            .screen()
+            .contents()
+            .lines()
+            .map(|row| row.trim_end().to_owned())
+            .collect();
         rows
     }
 
@@ -143,14 +160,30 @@ mod tests {
             seen(&terminal)
         };
         let bytes = painter.show(lines(&["1/3", "fal 1/4", "a done"]), SIZE);
-        assert_eq!(show(&mut painter, bytes), ["$ overnight run", "1/3", "fal 1/4", "a done"]);
+        assert_eq!(
+            show(&mut painter, bytes),
+            ["$ overnight run", "1/3", "fal 1/4", "a done"]
+        );
         let bytes = painter.show(lines(&["2/3", "fal 1/4", "b done", "a done"]), SIZE);
-        assert_eq!(show(&mut painter, bytes), ["$ overnight run", "2/3", "fal 1/4", "b done", "a done"]);
+        assert_eq!(
+            show(&mut painter, bytes),
+            ["$ overnight run", "2/3", "fal 1/4", "b done", "a done"]
+        );
         let bytes = painter.above("WARN fal\n".replace('\n', "\r\n").as_str(), SIZE);
-        let all = ["$ overnight run", "WARN fal", "2/3", "fal 1/4", "b done", "a done"];
+        let all = [
+            "$ overnight run",
+            "WARN fal",
+            "2/3",
+            "fal 1/4",
+            "b done",
+            "a done",
+        ];
         assert_eq!(show(&mut painter, bytes), all);
         let bytes = painter.show(lines(&["3/3", "b done"]), SIZE);
-        assert_eq!(show(&mut painter, bytes), ["$ overnight run", "WARN fal", "3/3", "b done"]);
+        assert_eq!(
+            show(&mut painter, bytes),
+            ["$ overnight run", "WARN fal", "3/3", "b done"]
+        );
         let bytes = painter.clear(SIZE);
         assert_eq!(show(&mut painter, bytes), ["$ overnight run", "WARN fal"]);
     }
@@ -180,20 +213,35 @@ mod tests {
             bytes.contains("fal 2/4") && !bytes.contains("1/3") && !bytes.contains("a done"),
             "{bytes:?}"
         );
-        assert!(!bytes.contains("\u{1b}[2J") && !bytes.contains("\u{1b}[H"), "{bytes:?}");
+        assert!(
+            !bytes.contains("\u{1b}[2J") && !bytes.contains("\u{1b}[H"),
+            "{bytes:?}"
+        );
     }
 
     #[test]
     fn a_terminal_that_was_made_narrower_is_cleared_of_the_lines_it_broke() {
         let mut painter = Painter::new();
-        let wide = Size { columns: 80, ..SIZE };
-        painter.show(vec![Text::of(Look::Plain, "x".repeat(70)).fit(79, false)], wide);
+        let wide = Size {
+            columns: 80,
+            ..SIZE
+        };
+        painter.show(
+            vec![Text::of(Look::Plain, "x".repeat(70)).fit(79, false)],
+            wide,
+        );
         // 70 columns of 30 are three rows.
         let bytes = painter.show(lines(&["1/3"]), SIZE);
         assert!(bytes.starts_with("\r\u{1b}[3A\u{1b}[J"), "{bytes:?}");
         assert_eq!(painter.shown.len(), 1);
         // What was fitted to more columns than there are is left out until it is made anew.
-        assert_eq!(fitting(vec![Text::of(Look::Plain, "x".repeat(70)).fit(79, false)], SIZE), []);
+        assert_eq!(
+            fitting(
+                vec![Text::of(Look::Plain, "x".repeat(70)).fit(79, false)],
+                SIZE
+            ),
+            []
+        );
         assert_eq!(fitting(lines(&["1"; 20]), SIZE).len(), 9);
     }
 }

@@ -7,7 +7,10 @@ use super::painter::Size;
 use super::{Snapshot, plain, screen};
 use crate::cli::width;
 use crate::domain::{JobId, JobState, Money, ProviderName};
-use crate::queue::{BatchStatus, Control, Ended, JobRecord, PoolRecord, ProviderStatus, Setting, Status};
+use crate::queue::{
+    BatchStatus, Completion, JobRecord, LiveSetting, PoolRecord, ProviderStatus, SettingChange,
+    Status,
+};
 
 fn now() -> Timestamp {
     "2026-08-20T22:00:00Z".parse().unwrap()
@@ -31,18 +34,25 @@ fn batch(name: &str) -> BatchStatus {
         (JobState::Queued, 84),
         (JobState::Cancelled, 1),
     ];
-    let ended = |n: i64| Ended { submitted_at: ago(n / 10 * 270 + 270), finished_at: ago(n / 10 * 270) };
+    let ended = |n: i64| Completion {
+        submitted_at: ago(n / 10 * 270 + 270),
+        finished_at: ago(n / 10 * 270),
+    };
     BatchStatus {
         batch: name.into(),
         model: "kling-v1-standard".into(),
         folder: "/w/renders/spring".into(),
-        jobs: JobState::ALL.map(|state| (state, 0)).into_iter().chain(jobs).collect(),
+        jobs: JobState::ALL
+            .map(|state| (state, 0))
+            .into_iter()
+            .chain(jobs)
+            .collect(),
         spent: usd(12_405_000),
         reserved: usd(1_800_000),
         at_risk: Money::ZERO,
         budget: None,
         held: 1,
-        ended_lately: (0..100).map(ended).collect(),
+        recent_completions: (0..100).map(ended).collect(),
     }
 }
 
@@ -74,28 +84,50 @@ fn job(id: &str, state: JobState, error: Option<&str>) -> JobRecord {
 }
 
 fn provider(provider: ProviderName, in_flight: u32) -> ProviderStatus {
-    ProviderStatus { provider, in_flight, paused: None, creates_from: None }
+    ProviderStatus {
+        provider,
+        in_flight,
+        paused: None,
+        creates_from: None,
+    }
 }
 
 fn snapshot() -> Snapshot {
-    let pool = PoolRecord { host: "desk".into(), pid: 4711, started_at: ago(2700), expires_at: ago(-30) };
-    let providers = vec![provider(ProviderName::Eachlabs, 10), provider(ProviderName::Fal, 0)];
+    let pool = PoolRecord {
+        host: "desk".into(),
+        pid: 4711,
+        started_at: ago(2700),
+        expires_at: ago(-30),
+    };
+    let providers = vec![
+        provider(ProviderName::Eachlabs, 10),
+        provider(ProviderName::Fal, 0),
+    ];
     Snapshot {
         now: now(),
         zone: TimeZone::UTC,
-        status: Status { batches: vec![batch("spring")], providers, pools: vec![pool] },
+        status: Status {
+            batches: vec![batch("spring")],
+            providers,
+            pools: vec![pool],
+        },
         latest: vec![
             job("MUG-102", JobState::Succeeded, None),
             job("MUG-9", JobState::Failed, Some("the image cannot be read")),
         ],
-        controls: Vec::new(),
+        live_settings: Vec::new(),
         budget: Some(usd(45_000_000)),
         limits: ProviderName::ALL.map(|name| (name, 10)).into(),
     }
 }
 
-fn control(setting: Setting) -> Control {
-    Control { setting, was: None, set_by: "anna@desk, pid 4712".into(), set_at: ago(3360) }
+fn change(setting: LiveSetting) -> SettingChange {
+    SettingChange {
+        setting,
+        previous: None,
+        set_by: "anna@desk, pid 4712".into(),
+        set_at: ago(3360),
+    }
 }
 
 fn shown(snapshot: &Snapshot, columns: usize) -> Vec<String> {
@@ -121,7 +153,10 @@ fn what_keeps_creates_waiting_is_told_with_who_or_what_is_behind_it() {
     snapshot.status.providers[0].paused =
         Some("the key was refused (401)\nhint: set EACHLABS_API_KEY".into());
     snapshot.status.providers[1].creates_from = Some(ago(-11));
-    snapshot.controls = vec![control(Setting::Paused(true)), control(Setting::Workers(8))];
+    snapshot.live_settings = vec![
+        change(LiveSetting::Paused(true)),
+        change(LiveSetting::Workers(8)),
+    ];
     let lines = shown(&snapshot, 80);
     assert_eq!(
         lines[2..7],
@@ -134,28 +169,37 @@ fn what_keeps_creates_waiting_is_told_with_who_or_what_is_behind_it() {
             "workers 8 (anna@desk, pid 4712, 21:04)",
         ]
     );
-    let (steady, moving) = plain(&snapshot);
+    let (steady, in_progress) = plain(&snapshot);
     assert!(
-        steady.contains("paused by anna@desk") && moving.contains("fal 0/10 no create for 12 s"),
-        "{moving}"
+        steady.contains("paused by anna@desk")
+            && in_progress.contains("fal 0/10 no create for 12 s"),
+        "{in_progress}"
     );
 }
 
 #[test]
 fn what_a_person_changed_holds_in_place_of_the_config() {
     let mut snapshot = snapshot();
-    snapshot.controls =
-        vec![control(Setting::InFlight(ProviderName::Eachlabs, 4)), control(Setting::Budget(None))];
-    let lines = shown(&snapshot.with_controls_in_force(), 80);
+    snapshot.live_settings = vec![
+        change(LiveSetting::InFlight(ProviderName::Eachlabs, 4)),
+        change(LiveSetting::Budget(None)),
+    ];
+    let lines = shown(&snapshot.with_live_settings(), 80);
     assert_eq!(lines[1], "$12.41 spent, $1.80 reserved");
-    assert!(lines[3].starts_with("eachlabs     10/4 in flight"), "{lines:?}");
+    assert!(
+        lines[3].starts_with("eachlabs     10/4 in flight"),
+        "{lines:?}"
+    );
 }
 
 #[test]
 fn a_queue_that_nobody_works_on_says_so() {
     let mut snapshot = snapshot();
     snapshot.status.pools.clear();
-    assert_eq!(shown(&snapshot, 80)[2], "no run is going on: `overnight run` goes on");
+    assert_eq!(
+        shown(&snapshot, 80)[2],
+        "no run is going on: `overnight run` goes on"
+    );
 }
 
 #[test]
@@ -167,9 +211,13 @@ fn no_line_reaches_the_last_column_whatever_it_says() {
     for provider in &mut snapshot.status.providers {
         provider.paused = Some(long.clone());
     }
-    snapshot.latest =
-        [JobState::Succeeded, JobState::Failed].map(|state| job(&long, state, Some(&long))).into();
-    snapshot.controls = vec![control(Setting::Paused(true)), control(Setting::BatchBudget(long, None))];
+    snapshot.latest = [JobState::Succeeded, JobState::Failed]
+        .map(|state| job(&long, state, Some(&long)))
+        .into();
+    snapshot.live_settings = vec![
+        change(LiveSetting::Paused(true)),
+        change(LiveSetting::BatchBudget(long, None)),
+    ];
     for columns in [2, 10, 20, 40, 79, 80, 120, 200] {
         for color in [false, true] {
             for line in screen(&snapshot, Size { rows: 24, columns }, color) {
@@ -185,7 +233,10 @@ fn no_line_reaches_the_last_column_whatever_it_says() {
 #[test]
 fn colour_adds_nothing_that_words_do_not_say() {
     let snapshot = snapshot();
-    let size = Size { rows: 24, columns: 80 };
+    let size = Size {
+        rows: 24,
+        columns: 80,
+    };
     let bare: Vec<String> = screen(&snapshot, size, true)
         .into_iter()
         .map(|line| console::strip_ansi_codes(&line.written).into_owned())
@@ -203,7 +254,10 @@ fn several_batches_are_told_together_and_a_queue_without_any_as_well() {
     for batch in &mut snapshot.status.batches {
         batch.budget = Some(usd(20_000_000));
     }
-    assert_eq!(shown(&snapshot, 80)[1], "$24.81 spent, $3.60 reserved, $11.59 left of $40.00");
+    assert_eq!(
+        shown(&snapshot, 80)[1],
+        "$24.81 spent, $3.60 reserved, $11.59 left of $40.00"
+    );
     snapshot.status.batches.clear();
     assert!(shown(&snapshot, 80)[0].starts_with("the queue is empty"));
 }

@@ -67,10 +67,23 @@ impl Text {
             let left = most - columns;
             // What is cut shows so at its end, also where it is cut between two pieces.
             let is_cut_behind = !fits && index + 1 < self.0.len() && width::columns(text) == left;
-            let text = width::clipped(&if is_cut_behind { format!("{text} ") } else { text.clone() }, left);
+            let text = width::clipped(
+                &if is_cut_behind {
+                    format!("{text} ")
+                } else {
+                    text.clone()
+                },
+                left,
+            );
             columns += width::columns(&text);
             if !text.is_empty() {
-                written.push_str(&look.style().force_styling(color).apply_to(&text).to_string());
+                written.push_str(
+                    &look
+                        .style()
+                        .force_styling(color)
+                        .apply_to(&text)
+                        .to_string(),
+                );
             }
             if columns >= most {
                 break;
@@ -100,15 +113,25 @@ mod tests {
     #[test]
     fn a_line_is_cut_where_its_columns_end_with_and_without_colour() {
         let text = Text::of(Look::Good, "ready").and(Look::Plain, " to go");
-        for (most, shown) in [(11, "ready to go"), (10, "ready to …"), (6, "ready…"), (5, "read…"), (0, "")]
-        {
+        for (most, shown) in [
+            (11, "ready to go"),
+            (10, "ready to …"),
+            (6, "ready…"),
+            (5, "read…"),
+            (0, ""),
+        ] {
             let line = text.fit(most, false);
-            assert_eq!((line.written.as_str(), line.columns), (shown, width::columns(shown)), "{most}");
+            assert_eq!(
+                (line.written.as_str(), line.columns),
+                (shown, width::columns(shown)),
+                "{most}"
+            );
             let colored = text.fit(most, true);
             assert_eq!(console::strip_ansi_codes(&colored.written), shown, "{most}");
         }
         assert!(
-            !text.fit(20, false).written.contains('\u{1b}') && text.fit(20, true).written.contains('\u{1b}')
+            !text.fit(20, false).written.contains('\u{1b}')
+                && text.fit(20, true).written.contains('\u{1b}')
         );
     }
 }

@@ -12,7 +12,10 @@ fn lines_are_counted_through_newlines_in_quotes_blank_lines_and_crlf() {
     assert_eq!(read.jobs[0].line, 3);
     assert_eq!(
         read.problems,
-        ["m:7: duration: 7 is not one of 5, 10", "m:10: duration: 8 is not one of 5, 10"]
+        [
+            "m:7: duration: 7 is not one of 5, 10",
+            "m:10: duration: 8 is not one of 5, 10"
+        ]
     );
 }
 
@@ -25,7 +28,10 @@ fn a_header_that_cannot_be_understood_is_told_once() {
             "m:1: unknown column `promt`, did you mean `prompt`? Remove it, or name the columns you mean with --map FIELD=COLUMN"
         ]
     );
-    assert_eq!(problems("image,prompt,prompt")[0], "m:1: two columns are called `prompt`");
+    assert_eq!(
+        problems("image,prompt,prompt")[0],
+        "m:1: two columns are called `prompt`"
+    );
     assert_eq!(
         problems("image,prompt,image_url"),
         ["m:1: two columns give `image`; `image_url` is the second"]
@@ -40,14 +46,31 @@ fn a_header_that_cannot_be_understood_is_told_once() {
 fn a_quote_that_is_never_closed_does_not_swallow_the_rows_after_it() {
     let problems = |rows: &str| {
         let read = read_all(format!("id,image,prompt\n{rows}"), &CSV);
-        (read.jobs.iter().map(|job| job.row_key.clone()).collect::<Vec<_>>(), read.problems)
+        (
+            read.jobs
+                .iter()
+                .map(|job| job.row_key.clone())
+                .collect::<Vec<_>>(),
+            read.problems,
+        )
     };
     let never = |line: u64| {
-        format!("m:2: the quote that opens on line {line} is never closed, so nothing after it could be read")
+        format!(
+            "m:2: the quote that opens on line {line} is never closed, so nothing after it could be read"
+        )
     };
-    assert_eq!(problems(&format!("a,{IMAGE},\"turn\n")), (vec![], vec![never(2)]));
-    assert_eq!(problems(&format!("a,{IMAGE},\"turn\nb,{IMAGE},x\nc,{IMAGE},y\n")), (vec![], vec![never(2)]));
-    assert_eq!(problems(&format!("\"a\n\",{IMAGE},\"turn\n")), (vec![], vec![never(3)]));
+    assert_eq!(
+        problems(&format!("a,{IMAGE},\"turn\n")),
+        (vec![], vec![never(2)])
+    );
+    assert_eq!(
+        problems(&format!("a,{IMAGE},\"turn\nb,{IMAGE},x\nc,{IMAGE},y\n")),
+        (vec![], vec![never(2)])
+    );
+    assert_eq!(
+        problems(&format!("\"a\n\",{IMAGE},\"turn\n")),
+        (vec![], vec![never(3)])
+    );
     assert_eq!(
         problems(&format!("a,{IMAGE},\"turn\nb,{IMAGE},\"x\"\nc,{IMAGE},y\n")),
         (
@@ -69,7 +92,13 @@ fn quotes_are_read_as_spreadsheets_write_them() {
     let prompts = |cell: &str| {
         let read = read_all(format!("image,prompt\n{IMAGE},{cell}\n"), &CSV);
         assert_eq!(read.problems, [""; 0], "{cell}");
-        read.jobs[0].input.get("prompt").unwrap().as_str().unwrap().to_owned()
+        read.jobs[0]
+            .input
+            .get("prompt")
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     assert_eq!(prompts("\"a \"\"blue\"\" cup\""), "a \"blue\" cup");
     assert_eq!(prompts("\"cup, and\r\nsaucer\""), "cup, and\r\nsaucer");
@@ -80,8 +109,14 @@ fn quotes_are_read_as_spreadsheets_write_them() {
 #[test]
 fn lines_may_end_as_any_system_ends_them() {
     for end in ["\n", "\r\n", "\r"] {
-        let text =
-            ["id,image,prompt", "", "a,https://e.com/a.png,x", "   ", "b,https://e.com/a.png,"].join(end);
+        let text = [
+            "id,image,prompt",
+            "",
+            "a,https://e.com/a.png,x",
+            "   ",
+            "b,https://e.com/a.png,",
+        ]
+        .join(end);
         for text in [text.clone(), format!("{text}{end}{end}")] {
             let read = read_all(text, &CSV);
             assert_eq!((read.jobs.len(), read.jobs[0].line), (1, 3), "{end:?}");
@@ -92,18 +127,31 @@ fn lines_may_end_as_any_system_ends_them() {
 
 #[test]
 fn lines_are_right_however_the_file_comes_in() {
-    let text =
-        format!("id,image,prompt\r\n\r\na,{IMAGE},\"x\r\ny\"\r\nb,{IMAGE},\r\n\"c\",{IMAGE},\"\"\"\"\r\n");
+    let text = format!(
+        "id,image,prompt\r\n\r\na,{IMAGE},\"x\r\ny\"\r\nb,{IMAGE},\r\n\"c\",{IMAGE},\"\"\"\"\r\n"
+    );
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
-    let rules = Rules::new(model, ProviderName::ALL.to_vec(), Layout::default()).unwrap();
+    let mapper = RowMapper::new(model, ProviderName::ALL.to_vec(), Layout::default()).unwrap();
     for capacity in 1..64 {
         let mut collected = Collected::default();
         // A byte order mark is not split here: it is looked for in the first bytes that come.
         let source = std::io::BufReader::with_capacity(capacity, text.as_bytes());
-        read(source, "m", Format::CSV, &rules, &mut collected).unwrap();
-        assert_eq!(collected.jobs.iter().map(|job| job.line).collect::<Vec<_>>(), [3, 6], "{capacity}");
-        assert_eq!(collected.problems, ["m:5: prompt: is missing"], "{capacity}");
+        read(source, "m", RowFormat::CSV, &mapper, &mut collected).unwrap();
+        assert_eq!(
+            collected
+                .jobs
+                .iter()
+                .map(|job| job.line)
+                .collect::<Vec<_>>(),
+            [3, 6],
+            "{capacity}"
+        );
+        assert_eq!(
+            collected.problems,
+            ["m:5: prompt: is missing"],
+            "{capacity}"
+        );
     }
 }
 
@@ -115,7 +163,10 @@ fn a_field_that_no_column_gives_is_told_once() {
         read.problems,
         ["m:1: no column gives `prompt`, which every row needs; name one with --map prompt=COLUMN"]
     );
-    let how = Reading { mapping: &[("id", "SKU")], ..CSV };
+    let how = Reading {
+        mapping: &[("id", "SKU")],
+        ..CSV
+    };
     let read = read_all(format!("SKU,image,Promt\na,{IMAGE},x\n"), &how);
     assert_eq!(
         read.problems,
@@ -123,8 +174,14 @@ fn a_field_that_no_column_gives_is_told_once() {
             "m:1: no column gives `prompt`, which every row needs; name one with --map prompt=COLUMN, perhaps `Promt`"
         ]
     );
-    let how = Reading { constants: &[("prompt", "turn it")], ..CSV };
-    assert_eq!(read_all(format!("id,image\n{rows}"), &how).problems.len(), 99);
+    let how = Reading {
+        constants: &[("prompt", "turn it")],
+        ..CSV
+    };
+    assert_eq!(
+        read_all(format!("id,image\n{rows}"), &how).problems.len(),
+        99
+    );
 }
 
 #[test]
@@ -132,6 +189,8 @@ fn a_strange_column_is_told() {
     let problems = |header: &str| read_all(format!("{header}\n"), &CSV).problems;
     assert_eq!(
         problems("image,prompt,warehouse"),
-        ["m:1: unknown column `warehouse`; remove it, or name the columns you mean with --map FIELD=COLUMN"]
+        [
+            "m:1: unknown column `warehouse`; remove it, or name the columns you mean with --map FIELD=COLUMN"
+        ]
     );
 }

@@ -1,7 +1,7 @@
 //! What is read, what is refused, and on which line.
 
 mod csv;
-mod kinds;
+mod formats;
 mod shops;
 
 use super::*;
@@ -20,7 +20,8 @@ impl Sink for Collected {
         let mut wrong = Vec::new();
         for job in jobs {
             let earlier = self.jobs.iter().find(|known| known.row_key == job.row_key);
-            let twice = earlier.map(|known| format!("`{}` is on line {} already", job.row_key, known.line));
+            let twice =
+                earlier.map(|known| format!("`{}` is on line {} already", job.row_key, known.line));
             wrong.extend(twice.map(|twice| (job.line, twice)));
             self.jobs.push(job);
         }
@@ -37,7 +38,7 @@ impl Sink for Collected {
 }
 
 struct Reading<'a> {
-    format: Format,
+    format: RowFormat,
     providers: &'a [ProviderName],
     mapping: &'a [(&'a str, &'a str)],
     constants: &'a [(&'a str, &'a str)],
@@ -45,24 +46,40 @@ struct Reading<'a> {
 }
 
 const CSV: Reading<'_> = Reading {
-    format: Format::CSV,
+    format: RowFormat::CSV,
     providers: &ProviderName::ALL,
     mapping: &[],
     constants: &[],
     prompt: None,
 };
-const JSONL: Reading<'_> = Reading { format: Format::Jsonl, ..CSV };
+const JSONL: Reading<'_> = Reading {
+    format: RowFormat::Jsonl,
+    ..CSV
+};
 
 fn read_all(text: impl AsRef<[u8]>, how: &Reading<'_>) -> Collected {
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
-    let own =
-        |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
-    let (map, set, prompt) = (own(how.mapping), own(how.constants), how.prompt.map(str::to_owned));
-    let layout = Layout { map, set, prompt, ..Layout::default() };
-    let rules = Rules::new(model, how.providers.to_vec(), layout).unwrap();
+    let own = |pairs: &[(&str, &str)]| {
+        pairs
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
+    };
+    let (map, set, prompt) = (
+        own(how.mapping),
+        own(how.constants),
+        how.prompt.map(str::to_owned),
+    );
+    let layout = Layout {
+        map,
+        set,
+        prompt,
+        ..Layout::default()
+    };
+    let mapper = RowMapper::new(model, how.providers.to_vec(), layout).unwrap();
     let mut collected = Collected::default();
-    read(text.as_ref(), "m", how.format, &rules, &mut collected).unwrap();
+    read(text.as_ref(), "m", how.format, &mapper, &mut collected).unwrap();
     collected
 }
 
@@ -70,7 +87,10 @@ const IMAGE: &str = "https://example.com/a.png";
 
 #[test]
 fn a_row_becomes_a_job_with_its_providers_and_its_dearest_price() {
-    let read = read_all(format!("id,image,prompt,duration\nmug,{IMAGE},turn it,10\n"), &CSV);
+    let read = read_all(
+        format!("id,image,prompt,duration\nmug,{IMAGE},turn it,10\n"),
+        &CSV,
+    );
     assert_eq!(read.problems, [""; 0]);
     let job = &read.jobs[0];
     assert_eq!((job.row_key.as_str(), job.line), ("mug", 2));
@@ -92,17 +112,30 @@ fn every_mistake_of_a_csv_row_is_told() {
     let lines = [
         (format!("a,{IMAGE},"), "m:2: prompt: is missing"),
         ("a,,x".into(), "m:2: image: is missing"),
-        ("a,/photos/cup.jpg,x".into(), "m:2: image: there is no file /photos/cup.jpg"),
+        (
+            "a,/photos/cup.jpg,x".into(),
+            "m:2: image: there is no file /photos/cup.jpg",
+        ),
         (
             "a,ftp://example.com/cup.jpg,x".into(),
             "m:2: image: `ftp://example.com/cup.jpg` does not start with https://",
         ),
         (format!("a,{IMAGE}"), "m:2: has 2 cells, the header has 3"),
-        (format!("a\u{7},{IMAGE},x"), "m:2: id: holds a control character"),
-        (format!("a,{IMAGE},x\0"), "m:2: prompt: holds a NUL character"),
+        (
+            format!("a\u{7},{IMAGE},x"),
+            "m:2: id: holds a control character",
+        ),
+        (
+            format!("a,{IMAGE},x\0"),
+            "m:2: prompt: holds a NUL character",
+        ),
     ];
     for (line, said) in lines {
-        assert_eq!(read_all(format!("id,image,prompt\n{line}\n"), &CSV).problems[0], said, "{line}");
+        assert_eq!(
+            read_all(format!("id,image,prompt\n{line}\n"), &CSV).problems[0],
+            said,
+            "{line}"
+        );
     }
     let read = read_all(b"id,image,prompt\na,https://example.com/a.png,\xff\n", &CSV);
     assert_eq!(read.problems[0], "m:2: prompt: is not UTF-8 text");
@@ -111,13 +144,22 @@ fn every_mistake_of_a_csv_row_is_told() {
 #[test]
 fn every_mistake_of_a_jsonl_row_is_told() {
     for (line, said) in [
-        (r#"{"image":"https://e.com/a.png"}"#, "m:1: prompt: is missing"),
-        (r#"{"image":5,"prompt":"x"}"#, "m:1: image: 5 is not a link to an image, or its file"),
+        (
+            r#"{"image":"https://e.com/a.png"}"#,
+            "m:1: prompt: is missing",
+        ),
+        (
+            r#"{"image":5,"prompt":"x"}"#,
+            "m:1: image: 5 is not a link to an image, or its file",
+        ),
         (
             r#"{"image":"https://e.com/a.png","prompt":"x","duration":"5"}"#,
             "m:1: duration: `5` is not one of 5, 10",
         ),
-        (r#"{"image":"https://e.com/a.png","prompt":"x","prompt":"y"}"#, "m:1: prompt: is given twice"),
+        (
+            r#"{"image":"https://e.com/a.png","prompt":"x","prompt":"y"}"#,
+            "m:1: prompt: is given twice",
+        ),
         (
             r#"{"image":"https://e.com/a.png","image_url":"https://e.com/a.png","prompt":"x"}"#,
             "m:1: image: is given twice",
@@ -130,9 +172,16 @@ fn every_mistake_of_a_jsonl_row_is_told() {
             r#"[1]"#,
             "m:1: is not a JSON object: invalid type: sequence, expected an object with a row's fields",
         ),
-        (r#"{"image":"#, "m:1: is not a JSON object: EOF while parsing a value at column 9"),
+        (
+            r#"{"image":"#,
+            "m:1: is not a JSON object: EOF while parsing a value at column 9",
+        ),
     ] {
-        assert_eq!(read_all(line, &JSONL).problems.first().map(String::as_str), Some(said), "{line}");
+        assert_eq!(
+            read_all(line, &JSONL).problems.first().map(String::as_str),
+            Some(said),
+            "{line}"
+        );
     }
 }
 
@@ -146,20 +195,38 @@ fn jsonl_takes_null_numbers_as_ids_blank_lines_and_no_last_newline() {
     );
     assert_eq!(read.problems, [""; 0]);
     assert_eq!(
-        read.jobs.iter().map(|job| (job.row_key.as_str(), job.line)).collect::<Vec<_>>(),
+        read.jobs
+            .iter()
+            .map(|job| (job.row_key.as_str(), job.line))
+            .collect::<Vec<_>>(),
         [("7", 1), ("b", 3)]
     );
-    assert_eq!(read.jobs[0].input.get("duration"), Some(&serde_json::json!(10)));
+    assert_eq!(
+        read.jobs[0].input.get("duration"),
+        Some(&serde_json::json!(10))
+    );
 }
 
 #[test]
 fn a_row_goes_only_where_its_fields_are_known() {
     let read = read_all(format!("image,prompt,aspect_ratio\n{IMAGE},x,1:1\n"), &CSV);
     assert_eq!(read.jobs[0].providers, [ProviderName::Eachlabs]);
-    let fal_only = Reading { providers: &[ProviderName::Fal], ..CSV };
-    let read = read_all(format!("image,prompt,aspect_ratio\n{IMAGE},x,1:1\n"), &fal_only);
-    assert_eq!(read.problems, ["m:2: no allowed provider can take this row: fal has no field aspect_ratio"]);
-    let each_only = Reading { providers: &[ProviderName::Eachlabs], ..CSV };
+    let fal_only = Reading {
+        providers: &[ProviderName::Fal],
+        ..CSV
+    };
+    let read = read_all(
+        format!("image,prompt,aspect_ratio\n{IMAGE},x,1:1\n"),
+        &fal_only,
+    );
+    assert_eq!(
+        read.problems,
+        ["m:2: no allowed provider can take this row: fal has no field aspect_ratio"]
+    );
+    let each_only = Reading {
+        providers: &[ProviderName::Eachlabs],
+        ..CSV
+    };
     let read = read_all("image,prompt\nhttp://example.com/a.png,x\n", &each_only);
     assert_eq!(
         read.problems,
@@ -176,12 +243,17 @@ fn columns_can_be_mapped_filled_in_and_set() {
         ..CSV
     };
     let read = read_all(
-        format!("Handle,Title,Image Src,Stock,image\nmug,Blue mug,{IMAGE},4,ignored\ncup,,{IMAGE},0,\n"),
+        format!(
+            "Handle,Title,Image Src,Stock,image\nmug,Blue mug,{IMAGE},4,ignored\ncup,,{IMAGE},0,\n"
+        ),
         &how,
     );
     assert_eq!(read.problems, [""; 0]);
-    let prompts: Vec<_> =
-        read.jobs.iter().map(|job| job.input.get("prompt").unwrap().as_str().unwrap()).collect();
+    let prompts: Vec<_> = read
+        .jobs
+        .iter()
+        .map(|job| job.input.get("prompt").unwrap().as_str().unwrap())
+        .collect();
     assert_eq!(prompts, ["Turn the Blue mug", "Turn the product"]);
     assert_eq!(read.jobs[0].input.duration(), Some(10));
     let read = read_all("Handle,title,Image Src\n", &how);
@@ -226,14 +298,20 @@ fn a_thousand_rows_with_twenty_mistakes_give_twenty_messages() {
     let read = read_all(text, &CSV);
     assert_eq!(read.problems.len(), 20, "{:#?}", read.problems);
     for (index, problem) in read.problems.iter().enumerate() {
-        assert!(problem.starts_with(&format!("m:{}: ", index * 50 + 51)), "{problem}");
+        assert!(
+            problem.starts_with(&format!("m:{}: ", index * 50 + 51)),
+            "{problem}"
+        );
     }
 }
 
 #[test]
 fn a_row_that_is_too_long_is_told() {
     let long = "x".repeat(LONGEST_ROW + (LONGEST_ROW >> 4));
-    let read = read_all(format!("id,image,prompt\nb,{IMAGE},\na,{IMAGE},\"{long}\"\nc,{IMAGE},\n"), &CSV);
+    let read = read_all(
+        format!("id,image,prompt\nb,{IMAGE},\na,{IMAGE},\"{long}\"\nc,{IMAGE},\n"),
+        &CSV,
+    );
     assert_eq!(
         read.problems,
         [
@@ -243,33 +321,58 @@ fn a_row_that_is_too_long_is_told() {
     );
     let (start, end) = (format!("{{\"image\":\"{IMAGE}\",\"prompt\":\""), "\"}");
     let next = format!("{{\"image\":\"{IMAGE}\"}}\n");
-    for (length, said) in [(LONGEST_ROW, None), (LONGEST_ROW + 1, Some("m:1: is longer than 16 MiB"))] {
+    for (length, said) in [
+        (LONGEST_ROW, None),
+        (LONGEST_ROW + 1, Some("m:1: is longer than 16 MiB")),
+    ] {
         let filler = "x".repeat(length - start.len() - end.len());
         let read = read_all(format!("{start}{filler}{end}\n{next}"), &JSONL);
         assert_eq!(read.jobs.len(), usize::from(said.is_none()));
-        let expected: Vec<&str> = said.into_iter().chain(["m:2: prompt: is missing"]).collect();
+        let expected: Vec<&str> = said
+            .into_iter()
+            .chain(["m:2: prompt: is missing"])
+            .collect();
         assert_eq!(read.problems, expected);
     }
 }
 
 #[test]
 fn whole_numbers_are_whole_at_any_depth() {
-    let masks = format!(r#"[{{"mask":"{IMAGE}","trajectories":[{{"x":1.0,"y":2}},{{"x":3,"y":4.0}}]}}]"#);
-    let whole = serde_json::json!([{"mask": IMAGE, "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]);
-    let json = read_all(format!(r#"{{"image":"{IMAGE}","prompt":"x","dynamic_masks":{masks}}}"#), &JSONL);
+    let masks =
+        format!(r#"[{{"mask":"{IMAGE}","trajectories":[{{"x":1.0,"y":2}},{{"x":3,"y":4.0}}]}}]"#);
+    let whole =
+        serde_json::json!([{"mask": IMAGE, "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]);
+    let json = read_all(
+        format!(r#"{{"image":"{IMAGE}","prompt":"x","dynamic_masks":{masks}}}"#),
+        &JSONL,
+    );
     assert_eq!(json.problems, [""; 0]);
     assert_eq!(json.jobs[0].input.get("dynamic_masks"), Some(&whole));
     let cell = masks.replace('"', "\"\"");
-    let csv = read_all(format!("image,prompt,dynamic_masks\n{IMAGE},x,\"{cell}\"\n"), &CSV);
+    let csv = read_all(
+        format!("image,prompt,dynamic_masks\n{IMAGE},x,\"{cell}\"\n"),
+        &CSV,
+    );
     assert_eq!(csv.jobs[0].input, json.jobs[0].input);
-    assert_eq!(csv.jobs[0].providers, [ProviderName::Aimlapi, ProviderName::Fal]);
+    assert_eq!(
+        csv.jobs[0].providers,
+        [ProviderName::Aimlapi, ProviderName::Fal]
+    );
 }
 
 #[test]
 fn ids_are_kept_as_written_or_refused() {
-    let read = |id: &str| read_all(format!("{{\"id\":{id},\"image\":\"{IMAGE}\",\"prompt\":\"x\"}}"), &JSONL);
+    let read = |id: &str| {
+        read_all(
+            format!("{{\"id\":{id},\"image\":\"{IMAGE}\",\"prompt\":\"x\"}}"),
+            &JSONL,
+        )
+    };
     assert_eq!(read("\" 007 \"").jobs[0].row_key, "007");
-    assert_eq!(read("18446744073709551615").jobs[0].row_key, "18446744073709551615");
+    assert_eq!(
+        read("18446744073709551615").jobs[0].row_key,
+        "18446744073709551615"
+    );
     assert_eq!(
         read("12345678901234567890123").problems,
         ["m:1: id: is too long for a number; write it in quotes"]
@@ -288,20 +391,47 @@ fn what_the_user_says_of_the_columns_must_make_sense() {
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
     let told = |map: &[(&str, &str)], set: &[(&str, &str)], prompt: Option<&str>| {
-        let own = |pairs: &[(&str, &str)]| pairs.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect();
+        let own = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(a, b)| ((*a).into(), (*b).into()))
+                .collect()
+        };
         let (map, set, prompt) = (own(map), own(set), prompt.map(str::to_owned));
-        let layout = Layout { map, set, prompt, ..Layout::default() };
-        Rules::new(model, ProviderName::ALL.to_vec(), layout).err().unwrap()
+        let layout = Layout {
+            map,
+            set,
+            prompt,
+            ..Layout::default()
+        };
+        RowMapper::new(model, ProviderName::ALL.to_vec(), layout)
+            .err()
+            .unwrap()
     };
     assert_eq!(
         told(&[("promt", "P")], &[], None),
         "--map promt=P: the model kling-v1-standard has no field `promt`, did you mean `prompt`?"
     );
-    assert_eq!(told(&[("image", "A"), ("image_url", "B")], &[], None), "--map names image twice");
-    assert_eq!(told(&[("image", " ")], &[], None), "--map image= : the column has no name");
-    assert_eq!(told(&[], &[("duration", "7")], None), "--set duration=7: 7 is not one of 5, 10");
-    assert_eq!(told(&[], &[("duration", "5"), ("duration", "10")], None), "--set names duration twice");
-    assert_eq!(told(&[], &[("id", "x")], None), "--set id=x: every row needs an id of its own");
+    assert_eq!(
+        told(&[("image", "A"), ("image_url", "B")], &[], None),
+        "--map names image twice"
+    );
+    assert_eq!(
+        told(&[("image", " ")], &[], None),
+        "--map image= : the column has no name"
+    );
+    assert_eq!(
+        told(&[], &[("duration", "7")], None),
+        "--set duration=7: 7 is not one of 5, 10"
+    );
+    assert_eq!(
+        told(&[], &[("duration", "5"), ("duration", "10")], None),
+        "--set names duration twice"
+    );
+    assert_eq!(
+        told(&[], &[("id", "x")], None),
+        "--set id=x: every row needs an id of its own"
+    );
     assert_eq!(
         told(&[("prompt", "P")], &[], Some("{T}")),
         "--prompt and --map prompt=COLUMN both give the prompt; leave one out"
@@ -318,7 +448,11 @@ fn every_sample_runs_on_every_provider() {
         let read = read_all(text, &how);
         assert_eq!(read.problems, [""; 0]);
         assert_eq!(read.jobs.len(), rows);
-        assert!(read.jobs.iter().all(|job| job.providers == ProviderName::ALL));
+        assert!(
+            read.jobs
+                .iter()
+                .all(|job| job.providers == ProviderName::ALL)
+        );
         assert!(read.jobs.iter().any(|job| job.input.duration() == Some(10)));
     }
 }

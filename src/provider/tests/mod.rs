@@ -19,9 +19,9 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::clock::{Clock, ManualClock};
-use crate::domain::{Failure, Prediction};
+use crate::domain::{Failure, PredictionHandle};
 
-use super::{ApiKey, Doubt, Submission};
+use super::{ApiKey, LostSubmission, Submission};
 
 /// A call that the server saw.
 #[derive(Clone, Debug)]
@@ -40,7 +40,9 @@ impl Seen {
 
     fn param(&self, name: &str) -> Option<String> {
         let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
-        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        pairs
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
     }
 }
 
@@ -140,16 +142,23 @@ fn answer_with(status: u16, headers: &[(&str, &str)], body: &Value) -> Response 
     let response = Response::builder().status(StatusCode::from_u16(status).unwrap());
     // The server's clock is right, unless a test says otherwise.
     let right = [("date", "Thu, 20 Aug 2026 10:00:00 GMT")];
-    let right = right.iter().filter(|_| headers.iter().all(|(name, _)| *name != "date"));
+    let right = right
+        .iter()
+        .filter(|_| headers.iter().all(|(name, _)| *name != "date"));
     let headers = headers.iter().chain(right);
-    let response = headers.fold(response, |response, (name, value)| response.header(*name, *value));
+    let response = headers.fold(response, |response, (name, value)| {
+        response.header(*name, *value)
+    });
     response.body(Body::from(body.to_string())).unwrap()
 }
 
 /// What a proxy between us and the provider writes.
 fn page(status: u16) -> Response {
     let body = Body::from("<html>the gateway is unwell</html>");
-    Response::builder().status(StatusCode::from_u16(status).unwrap()).body(body).unwrap()
+    Response::builder()
+        .status(StatusCode::from_u16(status).unwrap())
+        .body(body)
+        .unwrap()
 }
 
 fn key() -> ApiKey {
@@ -168,12 +177,12 @@ fn submission() -> Submission {
     }
 }
 
-fn prediction() -> Prediction {
-    Prediction::from_id("p-1")
+fn prediction() -> PredictionHandle {
+    PredictionHandle::from_id("p-1")
 }
 
-fn doubt(owned: &[&str]) -> Doubt {
-    Doubt {
+fn doubt(owned: &[&str]) -> LostSubmission {
+    LostSubmission {
         submission: submission(),
         sent_at: "2026-08-20T09:50:00Z".parse().unwrap(),
         clock_was_set: false,
@@ -187,7 +196,7 @@ fn kind<T: std::fmt::Debug>(result: &Result<T, Failure>) -> &'static str {
         Ok(_) => "taken",
         Err(Failure::Transient { .. }) => "transient",
         Err(Failure::RateLimited { .. }) => "rate limited",
-        Err(Failure::Closed { .. }) => "closed",
+        Err(Failure::AccessDenied { .. }) => "closed",
         Err(Failure::Rejected { .. }) => "rejected",
         Err(Failure::Unknown { .. }) => "unknown",
     }

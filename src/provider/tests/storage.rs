@@ -10,14 +10,24 @@ use super::super::fal::Fal;
 use super::*;
 use crate::image::ImageFile;
 use crate::provider::http::Auth;
-use crate::provider::{Provider, Upload};
+use crate::provider::{Provider, UploadedImage};
 
 fn photo() -> ImageFile {
-    ImageFile { name: "cup.png".into(), content_type: "image/png", bytes: Bytes::from_static(b"a picture") }
+    ImageFile {
+        name: "cup.png".into(),
+        content_type: "image/png",
+        bytes: Bytes::from_static(b"a picture"),
+    }
 }
 
 fn eachlabs(stub: &Stub) -> Eachlabs {
-    Eachlabs::new(stub.base.join("v1").unwrap(), &key(), Auth::XApiKey, clock()).unwrap()
+    Eachlabs::new(
+        stub.base.join("v1").unwrap(),
+        &key(),
+        Auth::XApiKey,
+        clock(),
+    )
+    .unwrap()
 }
 
 /// Gives each::labs' place, and answers what is put there.
@@ -40,40 +50,79 @@ async fn storage(put: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Stu
 #[tokio::test]
 async fn eachlabs_gives_a_place_and_gets_the_file_without_the_key() {
     let stub = storage(|_| answer(200, &json!({}))).await;
-    let Upload { link, kept } = eachlabs(&stub).upload(&photo()).await.unwrap();
+    let UploadedImage {
+        public_url: link,
+        retention: kept,
+    } = eachlabs(&stub).upload(&photo()).await.unwrap();
     assert_eq!(link, "https://files.example.com/f-1");
     // Not the 15 minutes of the place.
     assert_eq!(kept, Some(Duration::from_secs(30 * 24 * 3600)));
     let [asked, put] = stub.seen().try_into().unwrap();
-    assert_eq!((asked.method.as_str(), asked.path.as_str()), ("POST", "/v1/upload/presign"));
-    assert_eq!(asked.body, json!({"content_type": "image/png", "expires_in_seconds": 2_592_000}));
+    assert_eq!(
+        (asked.method.as_str(), asked.path.as_str()),
+        ("POST", "/v1/upload/presign")
+    );
+    assert_eq!(
+        asked.body,
+        json!({"content_type": "image/png", "expires_in_seconds": 2_592_000})
+    );
     assert_eq!(asked.header("x-api-key"), Some("id-1:secret-123"));
-    assert_eq!((put.path.as_str(), put.query.as_str()), ("/put/here", "sig=1"));
-    assert_eq!((put.header("x-token"), put.header("content-length")), (Some("t-1"), Some("9")));
-    assert_eq!(put.headers.get_all("content-type").iter().collect::<Vec<_>>(), ["image/png"]);
-    assert_eq!((put.header("x-api-key"), put.header("authorization")), (None, None));
+    assert_eq!(
+        (put.path.as_str(), put.query.as_str()),
+        ("/put/here", "sig=1")
+    );
+    assert_eq!(
+        (put.header("x-token"), put.header("content-length")),
+        (Some("t-1"), Some("9"))
+    );
+    assert_eq!(
+        put.headers
+            .get_all("content-type")
+            .iter()
+            .collect::<Vec<_>>(),
+        ["image/png"]
+    );
+    assert_eq!(
+        (put.header("x-api-key"), put.header("authorization")),
+        (None, None)
+    );
 }
 
 #[tokio::test]
 async fn fal_gives_a_place_and_gets_the_file_without_the_key() {
     let stub = Stub::answering(|seen| {
         let host = seen.header("host").unwrap();
-        let (put, file) = (format!("http://{host}/put"), "https://v3.fal.media/files/cup.png");
+        let (put, file) = (
+            format!("http://{host}/put"),
+            "https://v3.fal.media/files/cup.png",
+        );
         answer(200, &json!({ "upload_url": put, "file_url": file }))
     })
     .await;
     let base = stub.base.clone();
     let fal = Fal::new(base.clone(), base.clone(), Some(base), &key(), clock()).unwrap();
     let upload = fal.upload(&photo()).await.unwrap();
-    assert_eq!(upload, Upload { link: "https://v3.fal.media/files/cup.png".into(), kept: None });
+    assert_eq!(
+        upload,
+        UploadedImage {
+            public_url: "https://v3.fal.media/files/cup.png".into(),
+            retention: None
+        }
+    );
     let [asked, put] = stub.seen().try_into().unwrap();
     assert_eq!(
         (asked.path.as_str(), asked.query.as_str()),
         ("/storage/upload/initiate", "storage_type=fal-cdn-v3")
     );
-    assert_eq!(asked.body, json!({"content_type": "image/png", "file_name": "cup.png"}));
+    assert_eq!(
+        asked.body,
+        json!({"content_type": "image/png", "file_name": "cup.png"})
+    );
     assert_eq!(asked.header("authorization"), Some("Key id-1:secret-123"));
-    assert_eq!((put.method.as_str(), put.header("content-type")), ("PUT", Some("image/png")));
+    assert_eq!(
+        (put.method.as_str(), put.header("content-type")),
+        ("PUT", Some("image/png"))
+    );
     assert_eq!(put.header("authorization"), None);
 }
 
@@ -98,13 +147,25 @@ async fn what_will_pass_and_what_will_not_are_told_apart() {
         (500, "transient"),
     ] {
         let stub = Stub::always(status, json!({ "error": "no" })).await;
-        assert_eq!(kind(&eachlabs(&stub).upload(&photo()).await), meaning, "{status} to the question");
+        assert_eq!(
+            kind(&eachlabs(&stub).upload(&photo()).await),
+            meaning,
+            "{status} to the question"
+        );
     }
-    for (status, meaning) in
-        [(400, "rejected"), (403, "transient"), (413, "rejected"), (429, "transient"), (503, "transient")]
-    {
+    for (status, meaning) in [
+        (400, "rejected"),
+        (403, "transient"),
+        (413, "rejected"),
+        (429, "transient"),
+        (503, "transient"),
+    ] {
         let stub = storage(move |_| answer(status, &json!({}))).await;
-        assert_eq!(kind(&eachlabs(&stub).upload(&photo()).await), meaning, "{status} to the file");
+        assert_eq!(
+            kind(&eachlabs(&stub).upload(&photo()).await),
+            meaning,
+            "{status} to the file"
+        );
     }
     let (base, _) = broken(b"").await;
     let eachlabs = Eachlabs::new(base, &key(), Auth::XApiKey, clock()).unwrap();
@@ -119,9 +180,14 @@ async fn a_place_that_is_not_encrypted_not_public_or_none_gets_no_file() {
         ("https://10.0.0.1/put", "rejected"),
         ("put", "unknown"),
     ] {
-        let place = json!({ "presigned_url": place, "public_url": "https://files.example.com/f-1" });
+        let place =
+            json!({ "presigned_url": place, "public_url": "https://files.example.com/f-1" });
         let stub = Stub::always(200, place.clone()).await;
-        assert_eq!(kind(&eachlabs(&stub).upload(&photo()).await), meaning, "{place}");
+        assert_eq!(
+            kind(&eachlabs(&stub).upload(&photo()).await),
+            meaning,
+            "{place}"
+        );
         assert_eq!(stub.seen().len(), 1);
     }
 }

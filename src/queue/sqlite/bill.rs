@@ -22,7 +22,11 @@ const SUMS: &str = "
     max(a.finished_at) AS last_until";
 
 /// Sums the attempts of a batch, or of all.
-pub(super) fn bill(connection: &Connection, by: BillBy, batch: Option<&str>) -> Result<Vec<BillLine>> {
+pub(super) fn bill(
+    connection: &Connection,
+    by: BillBy,
+    batch: Option<&str>,
+) -> Result<Vec<BillLine>> {
     check_batch(connection, batch)?;
     // A batch has a line before its first attempt as well; there is no day, model or route before it.
     let (name, join, order) = match by {

@@ -3,41 +3,67 @@
 use rusqlite::{Connection, params};
 
 use crate::domain::{JobId, JobState, Lease, ProviderName};
-use crate::queue::{Claim, ClaimRequest, Claimed, QueueError, Result, Step};
+use crate::queue::{Claim, ClaimRequest, ClaimResponse, QueueError, Result, Step};
 
-use super::creates::Creates;
-use super::pace::LastCounts;
+use super::provider_capacity::RateCache;
 use super::row::{JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
+use super::submit_claims::SubmitClaims;
 
 /// Claims what is asked for and due.
-pub(super) fn claim(tx: &Connection, request: &ClaimRequest, last_counts: &LastCounts) -> Result<Claimed> {
-    if value::<i64>(tx, "SELECT pid FROM pools WHERE pool_id = ?1", [&request.pool_id.0])?.is_none() {
+pub(super) fn claim(
+    tx: &Connection,
+    request: &ClaimRequest,
+    rate_cache: &RateCache,
+) -> Result<ClaimResponse> {
+    if value::<i64>(
+        tx,
+        "SELECT pid FROM pools WHERE pool_id = ?1",
+        [&request.pool_id.0],
+    )?
+    .is_none()
+    {
         return Err(QueueError::PoolLost(request.pool_id.clone()));
     }
-    let room = request.room;
-    let mut creates = Creates::begin(tx, request, last_counts)?;
+    let capacity = request.capacity;
+    let mut creates = SubmitClaims::begin(tx, request, rate_cache)?;
     // Looks free slots, creates fill them, downloads can wait: in that order nothing of the provider's stands idle.
-    let mut claims = moving(&creates, JobState::Running, room.looks.min(room.steps))?;
-    let looks = (room.looks - claims.len()).min(room.steps - claims.len());
+    let mut claims = moving(
+        &creates,
+        JobState::Running,
+        capacity.polls.min(capacity.steps),
+    )?;
+    let looks = (capacity.polls - claims.len()).min(capacity.steps - claims.len());
     claims.extend(moving(&creates, JobState::InDoubt, looks)?);
-    claims.extend(creates.claim(room.creates.min(room.steps - claims.len()))?);
-    let downloads = room.downloads.min(room.steps - claims.len());
+    claims.extend(creates.claim(capacity.submits.min(capacity.steps - claims.len()))?);
+    let downloads = capacity.downloads.min(capacity.steps - claims.len());
     claims.extend(moving(&creates, JobState::Downloading, downloads)?);
     // The creates come first that need none; what is uploaded now is for those after.
-    let uploads = creates.claim_uploads(room.uploads.min(room.steps - claims.len()))?;
-    let is_full = claims.len() + uploads.len() >= room.steps;
-    let standing = if is_full { None } else { Some(creates.standing()?) };
-    Ok(Claimed { claims, uploads, standing })
+    let uploads = creates.claim_uploads(capacity.uploads.min(capacity.steps - claims.len()))?;
+    let is_full = claims.len() + uploads.len() >= capacity.steps;
+    let backlog = if is_full {
+        None
+    } else {
+        Some(creates.backlog()?)
+    };
+    Ok(ClaimResponse {
+        claims,
+        uploads,
+        backlog,
+    })
 }
 
 /// Claims jobs between create and clip whose next step is due.
-fn moving(creates: &Creates<'_>, state: JobState, most: usize) -> Result<Vec<Claim>> {
+fn moving(creates: &SubmitClaims<'_>, state: JobState, most: usize) -> Result<Vec<Claim>> {
     if most == 0 || creates.in_all.of(state) == 0 {
         return Ok(Vec::new());
     }
-    let Creates { tx, request, .. } = *creates;
+    let SubmitClaims { tx, request, .. } = *creates;
     let now = request.now;
-    let open = creates.paces.iter().filter(|pace| pace.takes_looks(now)).map(|pace| pace.limits.provider);
+    let open = creates
+        .capacities
+        .iter()
+        .filter(|pace| pace.accepts_polls(now))
+        .map(|pace| pace.limits.provider);
     // No provider is asked for a clip.
     let (batch, providers) = if state == JobState::Downloading {
         (request.batch.as_deref(), ProviderName::ALL.to_vec())
@@ -46,7 +72,15 @@ fn moving(creates: &Creates<'_>, state: JobState, most: usize) -> Result<Vec<Cla
     };
     let mut due: Vec<(i64, i64)> = Vec::new();
     for provider in providers {
-        due.extend(first_moving(tx, state, provider, 0, now.as_millisecond(), batch, most)?);
+        due.extend(first_moving(
+            tx,
+            state,
+            provider,
+            0,
+            now.as_millisecond(),
+            batch,
+            most,
+        )?);
     }
     due.sort_unstable();
     due.truncate(most);
@@ -55,7 +89,9 @@ fn moving(creates: &Creates<'_>, state: JobState, most: usize) -> Result<Vec<Cla
         JobState::InDoubt => Step::Reconcile,
         _ => Step::Download,
     };
-    due.into_iter().map(|(_, job_id)| lease(tx, request, job_id, step)).collect()
+    due.into_iter()
+        .map(|(_, job_id)| lease(tx, request, job_id, step))
+        .collect()
 }
 
 /// Finds the first jobs between create and clip whose next step falls due in a span of time: when, and which.
@@ -87,9 +123,12 @@ pub(super) fn first_moving(
         _ => moving!("downloading"),
     };
     let most = i64::try_from(most).unwrap_or(i64::MAX);
-    select(tx, sql, params![provider.as_str(), from, to, batch, most], |columns| {
-        Ok((columns.get("due_at")?, columns.get("job_id")?))
-    })
+    select(
+        tx,
+        sql,
+        params![provider.as_str(), from, to, batch, most],
+        |columns| Ok((columns.get("due_at")?, columns.get("job_id")?)),
+    )
 }
 
 /// Gives a job to the pool that asks, and reads it back.
@@ -98,11 +137,27 @@ fn lease(tx: &Connection, request: &ClaimRequest, job_id: i64, step: Step) -> Re
     execute(
         tx,
         "UPDATE jobs SET lease_token = ?2, lease_pool = ?3, polls = polls + ?4, downloads = downloads + ?5 WHERE job_id = ?1",
-        params![job_id, token, request.pool_id.0, step == Step::Poll, step == Step::Download],
+        params![
+            job_id,
+            token,
+            request.pool_id.0,
+            step == Step::Poll,
+            step == Step::Download
+        ],
     )?;
     let (job, attempt) = select(tx, JOB_AND_ATTEMPT, [job_id], job_and_attempt)?
         .pop()
         .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} has no attempt")))?;
-    let lease = Lease { job_id: JobId(job_id), token };
-    Ok(Claim { lease, job, attempt, step, provider_failures: 0, refusal: None })
+    let lease = Lease {
+        job_id: JobId(job_id),
+        token,
+    };
+    Ok(Claim {
+        lease,
+        job,
+        attempt,
+        step,
+        provider_failures: 0,
+        rejection: None,
+    })
 }

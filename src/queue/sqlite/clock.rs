@@ -11,21 +11,29 @@ use super::row::{self, execute, value};
 const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
 /// The clock is read to the millisecond, and may tremble; what goes back further was set.
-const TREMOR: SignedDuration = SignedDuration::from_secs(1);
+const CLOCK_JUMP: SignedDuration = SignedDuration::from_secs(1);
 
 /// Notes that the clock was set, and brings near what lies too far ahead by it.
 pub(super) fn was_set(tx: &Connection, now: Timestamp) -> Result<()> {
     write_meta(tx, "clock_set_at", now)?;
     let soon = (now + LONGEST_WAIT).as_millisecond();
     execute(tx, "UPDATE jobs SET due_at = ?1 WHERE due_at > ?1", [soon])?;
-    execute(tx, "UPDATE pools SET expires_at = ?1 WHERE expires_at > ?1", [soon])?;
+    execute(
+        tx,
+        "UPDATE pools SET expires_at = ?1 WHERE expires_at > ?1",
+        [soon],
+    )?;
     execute(
         tx,
         "UPDATE providers SET creates_from = min(creates_from, ?1), calls_from = min(calls_from, ?1)",
         [soon],
     )?;
     let now = now.as_millisecond();
-    execute(tx, "UPDATE attempts SET answered_at = ?1 WHERE answered_at > ?1", [now])?;
+    execute(
+        tx,
+        "UPDATE attempts SET answered_at = ?1 WHERE answered_at > ?1",
+        [now],
+    )?;
     execute(
         tx,
         "UPDATE attempts SET submitted_at = ?1 WHERE finished_at IS NULL AND state <> 'accepted' AND submitted_at > ?1",
@@ -41,15 +49,18 @@ pub(super) fn set_at(connection: &Connection) -> Result<Option<Timestamp>> {
 
 /// Notes the time of a sign of life, and finds out whether the clock was set back since the last one.
 pub(super) fn see(tx: &Connection, now: Timestamp) -> Result<()> {
-    if read_meta(tx, "seen_at")?.is_some_and(|seen| now + TREMOR < seen) {
+    if read_meta(tx, "seen_at")?.is_some_and(|seen| now + CLOCK_JUMP < seen) {
         was_set(tx, now)?;
     }
     write_meta(tx, "seen_at", now)
 }
 
 fn read_meta(connection: &Connection, key: &str) -> Result<Option<Timestamp>> {
-    let millis: Option<i64> =
-        value(connection, "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1", [key])?;
+    let millis: Option<i64> = value(
+        connection,
+        "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1",
+        [key],
+    )?;
     millis.map(row::time).transpose()
 }
 

@@ -9,13 +9,19 @@ use crate::queue::{Health, QueueError, Result};
 
 use super::open::{DAMAGED, VERSION, version};
 use super::row::{select, value};
-use super::{pools, recount};
+use super::{counters, pools};
 
 /// Looks the file over; a damaged one is an error. `quick_check` reads every page, but not each index against its table,
 /// which would take as long again for each.
-pub(super) fn health(connection: &Connection, queue: &Path, host: &str, now: Timestamp) -> Result<Health> {
-    let found =
-        select(connection, "PRAGMA quick_check(1)", [], |columns| columns.get::<String>("quick_check"))?;
+pub(super) fn health(
+    connection: &Connection,
+    queue: &Path,
+    host: &str,
+    now: Timestamp,
+) -> Result<Health> {
+    let found = select(connection, "PRAGMA quick_check(1)", [], |columns| {
+        columns.get::<String>("quick_check")
+    })?;
     if let Some(damage) = found.into_iter().find(|found| found != "ok") {
         let damage = damage.trim().replace('\n', " ");
         return Err(QueueError::Unusable(format!(
@@ -23,22 +29,29 @@ pub(super) fn health(connection: &Connection, queue: &Path, host: &str, now: Tim
             queue.display()
         )));
     }
-    let health = Health { version: version(connection)?, newest: VERSION, ..Health::default() };
-    if !health.is_newest() {
+    let health = Health {
+        version: version(connection)?,
+        supported_version: VERSION,
+        ..Health::default()
+    };
+    if !health.is_current() {
         return Ok(health);
     }
     let gone = pools::gone(connection, queue, host, now)?;
-    let mut left_behind = 0;
+    let mut orphaned_jobs = 0;
     for pool in &gone {
-        let held: Option<u64> =
-            value(connection, "SELECT count(*) FROM jobs WHERE lease_pool = ?1", [&pool.pool_id.0])?;
-        left_behind += held.unwrap_or(0);
+        let held: Option<u64> = value(
+            connection,
+            "SELECT count(*) FROM jobs WHERE lease_pool = ?1",
+            [&pool.pool_id.0],
+        )?;
+        orphaned_jobs += held.unwrap_or(0);
     }
     Ok(Health {
-        miscounts: recount::miscounts(connection)?,
+        counter_mismatches: counters::counter_mismatches(connection)?,
         held: held(connection, None)?,
-        gone_pools: gone.len(),
-        left_behind,
+        dead_pools: gone.len(),
+        orphaned_jobs,
         ..health
     })
 }

@@ -20,8 +20,9 @@ static MANY: LazyLock<String> = LazyLock::new(|| sql(TOGETHER));
 fn sql(jobs: usize) -> String {
     let values: Vec<String> = (0..jobs)
         .map(|job| {
-            let own: Vec<String> =
-                (0..OWN_COLUMNS).map(|column| format!("?{}", place(job) + column)).collect();
+            let own: Vec<String> = (0..OWN_COLUMNS)
+                .map(|column| format!("?{}", place(job) + column))
+                .collect();
             format!("(?1, {}, 'queued', ?2, ?2, ?2)", own.join(", "))
         })
         .collect();
@@ -55,7 +56,11 @@ pub(super) fn together(
     }
     let all_fit = run(statement, batch_id, now)?;
     // `OR FAIL` leaves the rows before the one that failed, and so needs no way back from them.
-    Ok(if all_fit { TOGETHER } else { usize::try_from(tx.changes()).unwrap_or(TOGETHER) })
+    Ok(if all_fit {
+        TOGETHER
+    } else {
+        usize::try_from(tx.changes()).unwrap_or(TOGETHER)
+    })
 }
 
 /// Inserts one job; `false` where it clashes with another.
@@ -86,17 +91,25 @@ fn bind(
         &providers(job),
         &job.estimate.micros(),
         &file_name,
-        &file_name::folded(&file_name),
+        &file_name::case_folded(&file_name),
     ];
     let places = place(number)..;
-    places.zip(values).try_for_each(|(place, value)| statement.raw_bind_parameter(place, value))
+    places
+        .zip(values)
+        .try_for_each(|(place, value)| statement.raw_bind_parameter(place, value))
 }
 
-fn run(mut statement: CachedStatement<'_>, batch_id: i64, now: Timestamp) -> rusqlite::Result<bool> {
+fn run(
+    mut statement: CachedStatement<'_>,
+    batch_id: i64,
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
     statement.raw_bind_parameter(1, batch_id)?;
     statement.raw_bind_parameter(2, now.as_millisecond())?;
     match statement.raw_execute() {
-        Err(Error::SqliteFailure(failure, _)) if failure.extended_code == SQLITE_CONSTRAINT_UNIQUE => {
+        Err(Error::SqliteFailure(failure, _))
+            if failure.extended_code == SQLITE_CONSTRAINT_UNIQUE =>
+        {
             Ok(false)
         }
         other => other.map(|_| true),
@@ -110,6 +123,10 @@ pub(super) fn line(job: &NewJob) -> i64 {
 
 /// Its providers as they are kept.
 pub(super) fn providers(job: &NewJob) -> String {
-    let words: Vec<&str> = job.providers.iter().map(|provider| provider.as_str()).collect();
+    let words: Vec<&str> = job
+        .providers
+        .iter()
+        .map(|provider| provider.as_str())
+        .collect();
     words.join(",")
 }

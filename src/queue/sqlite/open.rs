@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::queue::{QueueError, Result};
 
-use super::choose::digest;
+use super::placement::digest;
 use super::row::{execute, select};
 
 /// Marks the file as a queue of ours: "ovnt".
@@ -50,7 +50,7 @@ pub(super) fn must_exist(path: &Path) -> Result<()> {
 }
 
 /// Opens the connection that writes; makes the file, or brings it to this program's version.
-pub(super) fn for_writing(path: &Path) -> Result<Connection> {
+pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
     let open = || -> Result<Connection> {
         let exists = path.exists();
         let mut connection = Connection::open(path)?;
@@ -74,7 +74,7 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection> {
 }
 
 /// Opens a connection that only reads.
-pub(super) fn for_reading(path: &Path) -> Result<Connection> {
+pub(super) fn open_for_reading(path: &Path) -> Result<Connection> {
     let open = || -> Result<Connection> {
         // A WAL file can only be read by a connection that may write its index; `query_only` keeps it from the data.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -89,8 +89,8 @@ pub(super) fn for_reading(path: &Path) -> Result<Connection> {
 }
 
 /// Opens a connection that only reads, whatever the file's version: an older one is left as it is.
-pub(super) fn for_looking(path: &Path) -> Result<Connection> {
-    let connection = for_reading(path)?;
+pub(super) fn open_read_only(path: &Path) -> Result<Connection> {
+    let connection = open_for_reading(path)?;
     check(&connection, path).map_err(|error| at(path, error))?;
     Ok(connection)
 }
@@ -98,7 +98,7 @@ pub(super) fn for_looking(path: &Path) -> Result<Connection> {
 /// Opens the only connection of a file that nobody else reads or writes, and that is of no use after a crash.
 pub(super) fn alone(path: &Path) -> Result<Connection> {
     let open = || -> Result<Connection> {
-        let connection = for_writing(path)?;
+        let connection = open_for_writing(path)?;
         // A step that fails has to be rolled back, and nothing more.
         connection.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "OFF")?;
@@ -127,14 +127,19 @@ pub(super) fn at(path: &Path, error: QueueError) -> QueueError {
 /// Tests of a locked queue do not wait as long as a user does.
 fn busy_timeout() -> Duration {
     let tests = || std::env::var("OVERNIGHT_BUSY_MS").ok()?.parse().ok();
-    let millis = if cfg!(debug_assertions) { tests() } else { None };
+    let millis = if cfg!(debug_assertions) {
+        tests()
+    } else {
+        None
+    };
     millis.map_or(BUSY_TIMEOUT, Duration::from_millis)
 }
 
 fn check(connection: &Connection, path: &Path) -> Result<()> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (version, application) = (pragma("user_version")?, pragma("application_id")?);
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application != i64::from(APPLICATION_ID) {
         return Err(QueueError::Unusable(format!(
             "{} is a SQLite file of another program\nhint: `--queue PATH` names another file",
@@ -169,14 +174,20 @@ fn migrate(connection: &mut Connection) -> Result<()> {
         0 => {
             tx.execute_batch(SCHEMA)?;
             let queue_id = uuid::Uuid::new_v4().simple().to_string();
-            tx.execute("INSERT INTO meta (key, value) VALUES ('queue_id', ?1)", [&queue_id[..12]])?;
+            tx.execute(
+                "INSERT INTO meta (key, value) VALUES ('queue_id', ?1)",
+                [&queue_id[..12]],
+            )?;
             tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
         older => {
             let old = put_aside(&tx)?;
             tx.execute_batch(SCHEMA)?;
-            FROM[older - 1].iter().try_for_each(|sql| tx.execute_batch(sql))?;
-            old.iter().try_for_each(|table| tx.execute_batch(&format!("DROP TABLE {table}_old")))?;
+            FROM[older - 1]
+                .iter()
+                .try_for_each(|sql| tx.execute_batch(sql))?;
+            old.iter()
+                .try_for_each(|table| tx.execute_batch(&format!("DROP TABLE {table}_old")))?;
             digest_open_requests(&tx)?;
         }
     }
@@ -202,18 +213,25 @@ fn put_aside(tx: &Connection) -> Result<Vec<String>> {
         }
     }
     let tables = named("table")?;
-    tables
-        .iter()
-        .try_for_each(|table| tx.execute_batch(&format!("ALTER TABLE {table} RENAME TO {table}_old")))?;
+    tables.iter().try_for_each(|table| {
+        tx.execute_batch(&format!("ALTER TABLE {table} RENAME TO {table}_old"))
+    })?;
     Ok(tables)
 }
 
 /// Version 1 kept no digests.
 fn digest_open_requests(tx: &Connection) -> Result<()> {
-    let open =
-        select(tx, "SELECT attempt_id, request FROM attempts WHERE finished_at IS NULL", [], |columns| {
-            Ok((columns.get::<i64>("attempt_id")?, columns.get::<String>("request")?))
-        })?;
+    let open = select(
+        tx,
+        "SELECT attempt_id, request FROM attempts WHERE finished_at IS NULL",
+        [],
+        |columns| {
+            Ok((
+                columns.get::<i64>("attempt_id")?,
+                columns.get::<String>("request")?,
+            ))
+        },
+    )?;
     for (attempt_id, request) in open {
         let digest = digest(&request);
         execute(
@@ -228,10 +246,14 @@ fn digest_open_requests(tx: &Connection) -> Result<()> {
 impl From<rusqlite::Error> for QueueError {
     fn from(error: rusqlite::Error) -> Self {
         let hint = match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => "it is not a SQLite file; `--queue PATH` names another",
+            Some(ErrorCode::NotADatabase) => {
+                "it is not a SQLite file; `--queue PATH` names another"
+            }
             Some(ErrorCode::DatabaseCorrupt) => DAMAGED,
             Some(ErrorCode::CannotOpen) => "does its folder exist, and may you write there?",
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => "the file or its folder is read-only",
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                "the file or its folder is read-only"
+            }
             Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
                 "is the disk full? Free some space and run again: nothing is lost"
             }

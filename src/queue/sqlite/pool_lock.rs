@@ -45,7 +45,13 @@ impl PoolLock {
     /// Takes the lock of a pool of this machine if its process is dead.
     pub(super) fn of_dead(queue: &Path, pool: &PoolId) -> Option<Self> {
         let path = lock_path(queue, pool);
-        match File::options().read(true).write(true).create(true).truncate(false).open(&path) {
+        match File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+        {
             Ok(file) => match file.try_lock() {
                 Ok(()) => Some(Self { path, _file: file }),
                 // A lock that cannot be asked about is taken for held: the pool's expiry decides then.

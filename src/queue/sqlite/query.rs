@@ -5,10 +5,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::nearest::did_you_mean;
+use crate::domain::suggest::did_you_mean;
 use crate::domain::{AttemptState, JobId, JobState, Money, ProviderName};
 use crate::queue::{
-    AttemptRecord, BatchStatus, Ended, JobFilter, JobRecord, ProviderStatus, QueueError, Result, Status, rate,
+    AttemptRecord, BatchStatus, Completion, JobFilter, JobRecord, ProviderStatus, QueueError,
+    Result, Status, throughput,
 };
 
 use super::health::held;
@@ -31,13 +32,18 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
                 batch: columns.get("name")?,
                 model: columns.get("model")?,
                 folder: columns.get("folder")?,
-                jobs: JobState::ALL.into_iter().map(|state| (state, jobs.of(state))).collect(),
+                jobs: JobState::ALL
+                    .into_iter()
+                    .map(|state| (state, jobs.of(state)))
+                    .collect(),
                 spent: columns.money("spent")?,
                 reserved: columns.money("reserved")?,
                 at_risk: columns.money("at_risk")?,
-                budget: columns.get::<Option<i64>>("budget")?.map(Money::from_micros),
+                budget: columns
+                    .get::<Option<i64>>("budget")?
+                    .map(Money::from_micros),
                 held: 0,
-                ended_lately: Vec::new(),
+                recent_completions: Vec::new(),
             };
             Ok((columns.get::<i64>("batch_id")?, status))
         },
@@ -48,29 +54,42 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
         return Err(no_batch(connection, name));
     }
     for (batch_id, status) in &mut batches {
-        if status.goes_on() > 0 {
-            status.ended_lately = ended_lately(connection, *batch_id)?;
+        if status.progressing() > 0 {
+            status.recent_completions = recent_completions(connection, *batch_id)?;
         }
         if status.count(JobState::InDoubt) > 0 {
             status.held = held(connection, Some(&status.batch))?;
         }
     }
-    let providers = select(connection, "SELECT * FROM providers ORDER BY provider", [], |columns| {
-        Ok(ProviderStatus {
-            provider: columns.word("provider")?,
-            in_flight: columns.get("in_flight")?,
-            paused: columns.get("paused")?,
-            creates_from: Some(columns.time("creates_from")?.max(columns.time("calls_from")?))
+    let providers = select(
+        connection,
+        "SELECT * FROM providers ORDER BY provider",
+        [],
+        |columns| {
+            Ok(ProviderStatus {
+                provider: columns.word("provider")?,
+                in_flight: columns.get("in_flight")?,
+                paused: columns.get("paused")?,
+                creates_from: Some(
+                    columns
+                        .time("creates_from")?
+                        .max(columns.time("calls_from")?),
+                )
                 .filter(|from| *from > Timestamp::UNIX_EPOCH),
-        })
-    })?;
+            })
+        },
+    )?;
     let batches = batches.into_iter().map(|(_, status)| status).collect();
-    Ok(Status { batches, providers, pools: Vec::new() })
+    Ok(Status {
+        batches,
+        providers,
+        pools: Vec::new(),
+    })
 }
 
 /// The jobs of a batch that ended last, newest first.
-fn ended_lately(connection: &Connection, batch_id: i64) -> Result<Vec<Ended>> {
-    let lately = i64::try_from(rate::MOST + 1).unwrap_or(i64::MAX);
+fn recent_completions(connection: &Connection, batch_id: i64) -> Result<Vec<Completion>> {
+    let lately = i64::try_from(throughput::MAX_SAMPLES + 1).unwrap_or(i64::MAX);
     let ended = select(
         connection,
         "SELECT submitted_at, finished_at FROM (
@@ -84,14 +103,18 @@ fn ended_lately(connection: &Connection, batch_id: i64) -> Result<Vec<Ended>> {
         |columns| {
             let (submitted_at, finished_at) =
                 (columns.time_or_null("submitted_at")?, columns.time("finished_at")?);
-            Ok(submitted_at.map(|submitted_at| Ended { submitted_at, finished_at }))
+            Ok(submitted_at.map(|submitted_at| Completion { submitted_at, finished_at }))
         },
     )?;
     Ok(ended.into_iter().flatten().collect())
 }
 
 /// The jobs that succeeded or failed last, newest first.
-pub(super) fn latest(connection: &Connection, batch: Option<&str>, most: usize) -> Result<Vec<JobRecord>> {
+pub(super) fn latest(
+    connection: &Connection,
+    batch: Option<&str>,
+    most: usize,
+) -> Result<Vec<JobRecord>> {
     check_batch(connection, batch)?;
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     // Few of each batch and state, so that the index of what has ended finds them.
@@ -110,7 +133,12 @@ pub(super) fn latest(connection: &Connection, batch: Option<&str>, most: usize) 
     )?;
     let mut jobs = Vec::new();
     for job_id in ids {
-        jobs.extend(select(connection, &format!("{JOB_RECORD} WHERE j.job_id = ?1"), [job_id], job_record)?);
+        jobs.extend(select(
+            connection,
+            &format!("{JOB_RECORD} WHERE j.job_id = ?1"),
+            [job_id],
+            job_record,
+        )?);
     }
     Ok(jobs)
 }
@@ -124,7 +152,7 @@ const JOB_RECORD: &str = "
     FROM jobs j JOIN batches b USING (batch_id) LEFT JOIN attempts a ON a.attempt_id = j.attempt_id";
 
 /// Tells whether these jobs have all come to an end, or wait for a person.
-pub(super) fn are_settled(connection: &Connection, jobs: &[JobId]) -> Result<bool> {
+pub(super) fn all_settled(connection: &Connection, jobs: &[JobId]) -> Result<bool> {
     for JobId(job_id) in jobs {
         let open: Option<i64> = value(
             connection,
@@ -140,7 +168,7 @@ pub(super) fn are_settled(connection: &Connection, jobs: &[JobId]) -> Result<boo
 }
 
 /// Sums the estimates of the jobs that wait.
-pub(super) fn waiting_price(connection: &Connection, batch: Option<&str>) -> Result<Money> {
+pub(super) fn queued_price(connection: &Connection, batch: Option<&str>) -> Result<Money> {
     let price: Option<i64> = value(
         connection,
         "SELECT sum(estimate) FROM jobs
@@ -175,9 +203,14 @@ pub(super) fn jobs(
 
 pub(super) fn find(connection: &Connection, job: &str, batch: Option<&str>) -> Result<JobRecord> {
     let job_id = find_ids(connection, job, batch)?;
-    select(connection, &format!("{JOB_RECORD} WHERE j.job_id = ?1"), [job_id], job_record)?
-        .pop()
-        .ok_or_else(|| QueueError::NotFound(format!("there is no job `{job}`")))
+    select(
+        connection,
+        &format!("{JOB_RECORD} WHERE j.job_id = ?1"),
+        [job_id],
+        job_record,
+    )?
+    .pop()
+    .ok_or_else(|| QueueError::NotFound(format!("there is no job `{job}`")))
 }
 
 /// Finds a job by row key, else by number.
@@ -216,7 +249,11 @@ pub(super) fn find_ids(connection: &Connection, job: &str, batch: Option<&str>) 
 /// Refuses the name of a batch that is not there.
 pub(super) fn check_batch(connection: &Connection, name: Option<&str>) -> Result<()> {
     let Some(name) = name else { return Ok(()) };
-    match value::<i64>(connection, "SELECT batch_id FROM batches WHERE name = ?1", [name])? {
+    match value::<i64>(
+        connection,
+        "SELECT batch_id FROM batches WHERE name = ?1",
+        [name],
+    )? {
         Some(_) => Ok(()),
         None => Err(no_batch(connection, name)),
     }
@@ -300,23 +337,32 @@ fn job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
 }
 
 pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<AttemptRecord>> {
-    select(connection, "SELECT * FROM attempts WHERE job_id = ?1 ORDER BY number", [job_id.0], |columns| {
-        let cost_source = columns.word_or_null("cost_source")?;
-        Ok(AttemptRecord {
-            number: columns.get("number")?,
-            state: columns.word("state")?,
-            provider: columns.word("provider")?,
-            wire_model: columns.get("wire_model")?,
-            client_token: columns.get("client_token")?,
-            prediction_id: columns.get("prediction_id")?,
-            estimate_usd: columns.money("estimate")?,
-            cost_usd: if cost_source.is_some() { Some(columns.money("cost")?) } else { None },
-            cost_source,
-            error: columns.get("error")?,
-            submitted_at: columns.time("submitted_at")?,
-            finished_at: columns.time_or_null("finished_at")?,
-        })
-    })
+    select(
+        connection,
+        "SELECT * FROM attempts WHERE job_id = ?1 ORDER BY number",
+        [job_id.0],
+        |columns| {
+            let cost_source = columns.word_or_null("cost_source")?;
+            Ok(AttemptRecord {
+                number: columns.get("number")?,
+                state: columns.word("state")?,
+                provider: columns.word("provider")?,
+                wire_model: columns.get("wire_model")?,
+                client_token: columns.get("client_token")?,
+                prediction_id: columns.get("prediction_id")?,
+                estimate_usd: columns.money("estimate")?,
+                cost_usd: if cost_source.is_some() {
+                    Some(columns.money("cost")?)
+                } else {
+                    None
+                },
+                cost_source,
+                error: columns.get("error")?,
+                submitted_at: columns.time("submitted_at")?,
+                finished_at: columns.time_or_null("finished_at")?,
+            })
+        },
+    )
 }
 
 pub(super) fn owned_predictions(
@@ -344,7 +390,11 @@ pub(super) fn processing_times(
         "SELECT processing_ms, clip_s FROM attempts
          WHERE provider = ?1 AND wire_model = ?2 AND processing_ms IS NOT NULL
          ORDER BY finished_at DESC LIMIT ?3",
-        params![provider.as_str(), wire_model, i64::try_from(most).unwrap_or(i64::MAX)],
+        params![
+            provider.as_str(),
+            wire_model,
+            i64::try_from(most).unwrap_or(i64::MAX)
+        ],
         |columns| {
             let millis = u64::try_from(columns.get::<i64>("processing_ms")?).unwrap_or(0);
             Ok((columns.get("clip_s")?, Duration::from_millis(millis)))

@@ -10,7 +10,9 @@ use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement};
 use serde_json::json;
 
-use crate::domain::{Attempt, AttemptId, CostReport, Input, Job, JobId, JobState, Money, Prediction};
+use crate::domain::{
+    Attempt, AttemptId, CostReport, Input, Job, JobId, JobState, Money, PredictionHandle,
+};
 use crate::queue::{QueueError, Result};
 
 /// Reads the columns of a row by name, into domain types.
@@ -23,24 +25,35 @@ pub(super) struct Columns<'a, 'b> {
 
 impl<'a, 'b> Columns<'a, 'b> {
     fn of(row: &'a Row<'b>) -> Self {
-        Self { row, next: Cell::new(0) }
+        Self {
+            row,
+            next: Cell::new(0),
+        }
     }
 
     pub(super) fn get<T: FromSql>(&self, column: &str) -> Result<T> {
         let statement: &Statement<'_> = self.row.as_ref();
         let next = self.next.get();
         let is_next = next < statement.column_count() && statement.column_name(next)? == column;
-        let index = if is_next { next } else { statement.column_index(column)? };
+        let index = if is_next {
+            next
+        } else {
+            statement.column_index(column)?
+        };
         self.next.set(index + 1);
         Ok(self.row.get(index)?)
     }
 
     pub(super) fn word<T: FromStr<Err = String>>(&self, column: &str) -> Result<T> {
-        self.get::<String>(column)?.parse().map_err(QueueError::Corrupt)
+        self.get::<String>(column)?
+            .parse()
+            .map_err(QueueError::Corrupt)
     }
 
     pub(super) fn word_or_null<T: FromStr<Err = String>>(&self, column: &str) -> Result<Option<T>> {
-        self.get::<Option<String>>(column)?.map(|word| word.parse().map_err(QueueError::Corrupt)).transpose()
+        self.get::<Option<String>>(column)?
+            .map(|word| word.parse().map_err(QueueError::Corrupt))
+            .transpose()
     }
 
     pub(super) fn money(&self, column: &str) -> Result<Money> {
@@ -57,7 +70,8 @@ impl<'a, 'b> Columns<'a, 'b> {
 
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T> {
         let text: String = self.get(column)?;
-        serde_json::from_str(&text).map_err(|error| QueueError::Corrupt(format!("{column}: {error}")))
+        serde_json::from_str(&text)
+            .map_err(|error| QueueError::Corrupt(format!("{column}: {error}")))
     }
 }
 
@@ -89,7 +103,10 @@ pub(super) fn value<T: FromSql>(
     params: impl Params,
 ) -> Result<Option<T>> {
     let mut statement = connection.prepare_cached(sql)?;
-    Ok(statement.query_row(params, |row| row.get::<_, Option<T>>(0)).optional()?.flatten())
+    Ok(statement
+        .query_row(params, |row| row.get::<_, Option<T>>(0))
+        .optional()?
+        .flatten())
 }
 
 /// Runs a cached statement and tells how many rows it changed.
@@ -128,7 +145,10 @@ impl JobCounts {
 
 impl AddAssign for JobCounts {
     fn add_assign(&mut self, other: Self) {
-        self.0.iter_mut().zip(other.0).for_each(|(jobs, more)| *jobs += more);
+        self.0
+            .iter_mut()
+            .zip(other.0)
+            .for_each(|(jobs, more)| *jobs += more);
     }
 }
 
@@ -170,7 +190,7 @@ pub(super) fn job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, Attempt
         submitted_at: columns.time("submitted_at")?,
         prediction: prediction
             .map(|text| {
-                serde_json::from_str::<Prediction>(&text)
+                serde_json::from_str::<PredictionHandle>(&text)
                     .map_err(|error| QueueError::Corrupt(format!("prediction: {error}")))
             })
             .transpose()?,
@@ -193,9 +213,14 @@ pub(super) fn write_cost(report: &CostReport) -> String {
 
 fn read_cost(text: &str) -> Option<CostReport> {
     let report: serde_json::Value = serde_json::from_str(text).ok()?;
-    let usd = report["usd_micros"].as_i64().map(|micros| CostReport::Usd(Money::from_micros(micros)));
-    let units = report["units"].as_str().map(|units| CostReport::Units(units.to_owned()));
-    usd.or(units).or_else(|| report["credits"].as_u64().map(CostReport::Credits))
+    let usd = report["usd_micros"]
+        .as_i64()
+        .map(|micros| CostReport::Usd(Money::from_micros(micros)));
+    let units = report["units"]
+        .as_str()
+        .map(|units| CostReport::Units(units.to_owned()));
+    usd.or(units)
+        .or_else(|| report["credits"].as_u64().map(CostReport::Credits))
 }
 
 /// A duration in whole milliseconds.

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::cut::cut;
-use crate::domain::{Event, JobState, Money, NewJob, file_name};
-use crate::queue::{Addition, LoadPlan, NewBatch, QueueError, Result, Staging};
+use crate::domain::{JobEvent, JobState, Money, NewJob, file_name};
+use crate::failpoint::fail_point;
+use crate::queue::{LoadPlan, NewBatch, QueueError, Result, RowChange, Staging};
 
-use super::advance::move_job;
 use super::insert::{self, line, providers};
 use super::open;
+use super::record::move_job;
 use super::row::{JobCounts, execute, select, value};
 use super::uploads;
 
@@ -27,11 +27,11 @@ pub(super) struct SqliteStaging {
     connection: Connection,
     batch: NewBatch,
     /// The transaction that is open.
-    open: Option<Open>,
+    open: Option<OpenLoad>,
 }
 
 /// What a transaction has added so far.
-struct Open {
+struct OpenLoad {
     batch_id: i64,
     /// The last job there was before; 0 where the batch is new.
     last_job: i64,
@@ -40,12 +40,12 @@ struct Open {
     /// Which of those a row was added for, by number.
     seen: Vec<u64>,
     /// Whether a row names an image on disk.
-    has_files: bool,
+    has_local_images: bool,
     plan: LoadPlan,
 }
 
 /// What the batch has under a row's key.
-struct Known {
+struct ExistingJob {
     job_id: i64,
     line: u64,
     state: JobState,
@@ -56,7 +56,7 @@ struct Known {
 impl SqliteStaging {
     /// Checks that the batch fits what the queue has of it. Nothing is locked yet.
     pub(super) fn begin(path: &Path, batch: NewBatch) -> Result<Self> {
-        let connection = open::for_writing(path)?;
+        let connection = open::open_for_writing(path)?;
         let begin = || {
             connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             // What a new job points at is its batch, which stands in the same transaction.
@@ -64,49 +64,76 @@ impl SqliteStaging {
             check_batch(&connection, &batch)
         };
         begin().map_err(|error| open::at(path, error))?;
-        Ok(Self { path: path.to_owned(), connection, batch, open: None })
+        Ok(Self {
+            path: path.to_owned(),
+            connection,
+            batch,
+            open: None,
+        })
     }
 
-    fn stage(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Addition>> {
-        let Self { connection, batch, open, .. } = self;
-        Open::of(open, connection, batch, now)?.add_all(connection, jobs, now)
+    fn stage(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<RowChange>> {
+        let Self {
+            connection,
+            batch,
+            open,
+            ..
+        } = self;
+        OpenLoad::of(open, connection, batch, now)?.add_all(connection, jobs, now)
     }
 
     fn commit_open(&mut self, now: Timestamp) -> Result<LoadPlan> {
-        let Self { connection, batch, open, .. } = self;
-        let Open { batch_id, has_files, .. } = *Open::of(open, connection, batch, now)?;
+        let Self {
+            connection,
+            batch,
+            open,
+            ..
+        } = self;
+        let OpenLoad {
+            batch_id,
+            has_local_images,
+            ..
+        } = *OpenLoad::of(open, connection, batch, now)?;
         let plan = self.plan();
         execute(
             &self.connection,
             "UPDATE batches SET queued = queued + ?2, has_files = max(has_files, ?3) WHERE batch_id = ?1",
-            params![batch_id, i64::try_from(plan.new).unwrap_or(i64::MAX), has_files],
+            params![
+                batch_id,
+                i64::try_from(plan.new).unwrap_or(i64::MAX),
+                has_local_images
+            ],
         )?;
-        if has_files {
+        if has_local_images {
             uploads::forget_refused(&self.connection)?;
         }
-        cut!("load written");
+        fail_point!("load written");
         self.connection.prepare_cached("COMMIT")?.execute([])?;
-        cut!("load committed");
+        fail_point!("load committed");
         self.open = None;
         Ok(plan)
     }
 }
 
 impl Staging for SqliteStaging {
-    fn add(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Addition>> {
-        self.stage(jobs, now).map_err(|error| open::at(&self.path, error))
+    fn add(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<RowChange>> {
+        self.stage(jobs, now)
+            .map_err(|error| open::at(&self.path, error))
     }
 
     fn plan(&self) -> LoadPlan {
-        self.open.as_ref().map_or_else(LoadPlan::default, Open::plan)
+        self.open
+            .as_ref()
+            .map_or_else(LoadPlan::default, OpenLoad::plan)
     }
 
     fn commit(&mut self, now: Timestamp) -> Result<LoadPlan> {
-        self.commit_open(now).map_err(|error| open::at(&self.path, error))
+        self.commit_open(now)
+            .map_err(|error| open::at(&self.path, error))
     }
 }
 
-impl Open {
+impl OpenLoad {
     /// The transaction that is open, else a new one.
     fn of<'a>(
         open: &'a mut Option<Self>,
@@ -143,7 +170,7 @@ impl Open {
                 last_job: 0,
                 had: 0,
                 seen,
-                has_files: false,
+                has_local_images: false,
                 plan,
             });
         };
@@ -154,24 +181,53 @@ impl Open {
                 params![batch_id, budget.micros()],
             )?;
         }
-        let had = select(tx, "SELECT * FROM batches WHERE batch_id = ?1", [batch_id], JobCounts::read)?;
+        let had = select(
+            tx,
+            "SELECT * FROM batches WHERE batch_id = ?1",
+            [batch_id],
+            JobCounts::read,
+        )?;
         let had = had.first().map_or(0, JobCounts::all);
         let last_job = value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
-        Ok(Self { batch_id, last_job, had, seen, has_files: false, plan })
+        Ok(Self {
+            batch_id,
+            last_job,
+            had,
+            seen,
+            has_local_images: false,
+            plan,
+        })
     }
 
     fn plan(&self) -> LoadPlan {
-        let LoadPlan { changed, busy, same, .. } = self.plan;
-        LoadPlan { gone: self.had.saturating_sub(changed + busy + same), ..self.plan }
+        let LoadPlan {
+            changed,
+            in_progress,
+            unchanged,
+            ..
+        } = self.plan;
+        LoadPlan {
+            removed: self.had.saturating_sub(changed + in_progress + unchanged),
+            ..self.plan
+        }
     }
 
-    fn add_all(&mut self, tx: &Connection, jobs: &[NewJob], now: Timestamp) -> Result<Vec<Addition>> {
+    fn add_all(
+        &mut self,
+        tx: &Connection,
+        jobs: &[NewJob],
+        now: Timestamp,
+    ) -> Result<Vec<RowChange>> {
         let mut additions = Vec::with_capacity(jobs.len());
-        self.has_files |= jobs.iter().any(|job| job.has_files);
+        self.has_local_images |= jobs.iter().any(|job| job.has_local_images);
         for lot in jobs.chunks(insert::TOGETHER) {
             // None of a new batch's rows is known, unless it came twice.
             let is_new = self.last_job == 0;
-            let inserted = if is_new { insert::together(tx, self.batch_id, lot, now)? } else { 0 };
+            let inserted = if is_new {
+                insert::together(tx, self.batch_id, lot, now)?
+            } else {
+                0
+            };
             let (inserted, others) = lot.split_at(inserted);
             additions.extend(inserted.iter().map(|job| self.count_new(job)));
             for job in others {
@@ -181,57 +237,65 @@ impl Open {
         Ok(additions)
     }
 
-    fn add(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<Addition> {
-        let known = if self.last_job > 0 { self.known(tx, job)? } else { None };
-        let Some(known) = known else { return self.add_new(tx, job, now) };
+    fn add(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<RowChange> {
+        let known = if self.last_job > 0 {
+            self.known(tx, job)?
+        } else {
+            None
+        };
+        let Some(known) = known else {
+            return self.add_new(tx, job, now);
+        };
         if known.job_id > self.last_job || !self.see(known.job_id) {
-            return Ok(Addition::Duplicate { line: known.line });
+            return Ok(RowChange::Duplicate { line: known.line });
         }
         let may_change = known.state == JobState::Queued || known.state.is_final();
         if known.fingerprint == job.fingerprint {
-            self.plan.same += 1;
+            self.plan.unchanged += 1;
             keep(tx, &known, job)?;
-            Ok(Addition::Same)
+            Ok(RowChange::Unchanged)
         } else if may_change {
             self.plan.changed += 1;
             self.plan.estimate += job.estimate;
             restart(tx, &known, job, now)?;
-            Ok(Addition::Changed)
+            Ok(RowChange::Changed)
         } else {
-            self.plan.busy += 1;
+            self.plan.in_progress += 1;
             set_line(tx, &known, job)?;
-            Ok(Addition::Busy)
+            Ok(RowChange::InProgress)
         }
     }
 
-    fn add_new(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<Addition> {
+    fn add_new(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<RowChange> {
         if insert::one(tx, self.batch_id, job, &job.stem, now)? {
             return Ok(self.count_new(job));
         }
         if let Some(known) = self.known(tx, job)? {
-            return Ok(Addition::Duplicate { line: known.line });
+            return Ok(RowChange::Duplicate { line: known.line });
         }
         // Another key folds to the same file name.
-        let stem = file_name::distinct_stem(&job.stem, &job.row_key);
+        let stem = file_name::disambiguated_file_stem(&job.stem, &job.row_key);
         if !insert::one(tx, self.batch_id, job, &stem, now)? {
-            return Err(QueueError::Store(format!("there is a clip {stem}.mp4 already")));
+            return Err(QueueError::Store(format!(
+                "there is a clip {stem}.mp4 already"
+            )));
         }
         Ok(self.count_new(job))
     }
 
-    fn count_new(&mut self, job: &NewJob) -> Addition {
+    fn count_new(&mut self, job: &NewJob) -> RowChange {
         self.plan.new += 1;
         self.plan.estimate += job.estimate;
-        Addition::New
+        RowChange::New
     }
 
-    fn known(&self, tx: &Connection, job: &NewJob) -> Result<Option<Known>> {
+    fn known(&self, tx: &Connection, job: &NewJob) -> Result<Option<ExistingJob>> {
         let known = select(
             tx,
             "SELECT job_id, line, state, fingerprint, providers FROM jobs WHERE batch_id = ?1 AND row_key = ?2",
             params![self.batch_id, job.row_key],
             |columns| {
-                Ok(Known {
+                Ok(ExistingJob {
                     job_id: columns.get("job_id")?,
                     line: columns.get("line")?,
                     state: columns.word("state")?,
@@ -257,7 +321,7 @@ impl Open {
 }
 
 /// Leaves a job as it is. One that has not been sent yet may go where this load allows.
-fn keep(tx: &Connection, known: &Known, job: &NewJob) -> Result<()> {
+fn keep(tx: &Connection, known: &ExistingJob, job: &NewJob) -> Result<()> {
     let providers = providers(job);
     if known.state == JobState::Queued && known.providers != providers {
         execute(
@@ -266,7 +330,7 @@ fn keep(tx: &Connection, known: &Known, job: &NewJob) -> Result<()> {
             params![known.job_id, providers, job.estimate.micros()],
         )?;
     }
-    if job.has_files {
+    if job.has_local_images {
         // The same pictures may be elsewhere by now.
         execute(
             tx,
@@ -277,16 +341,28 @@ fn keep(tx: &Connection, known: &Known, job: &NewJob) -> Result<()> {
     set_line(tx, known, job)
 }
 
-fn set_line(tx: &Connection, known: &Known, job: &NewJob) -> Result<()> {
+fn set_line(tx: &Connection, known: &ExistingJob, job: &NewJob) -> Result<()> {
     if known.line != job.line {
-        execute(tx, "UPDATE jobs SET line = ?2 WHERE job_id = ?1", params![known.job_id, line(job)])?;
+        execute(
+            tx,
+            "UPDATE jobs SET line = ?2 WHERE job_id = ?1",
+            params![known.job_id, line(job)],
+        )?;
     }
     Ok(())
 }
 
 /// Takes the new input of a changed row, and queues its job again.
-fn restart(tx: &Connection, known: &Known, job: &NewJob, now: Timestamp) -> Result<()> {
-    move_job(tx, known.job_id, known.state, Event::Restart, Some(now), None, now)?;
+fn restart(tx: &Connection, known: &ExistingJob, job: &NewJob, now: Timestamp) -> Result<()> {
+    move_job(
+        tx,
+        known.job_id,
+        known.state,
+        JobEvent::Restart,
+        Some(now),
+        None,
+        now,
+    )?;
     execute(
         tx,
         "UPDATE jobs SET line = ?2, input = ?3, fingerprint = ?4, providers = ?5, estimate = ?6, queued_at = ?7,
@@ -329,7 +405,9 @@ fn check_batch(connection: &Connection, batch: &NewBatch) -> Result<Option<i64>>
             )));
         }
     }
-    let Some((batch_id, name, model, known_folder)) = known.into_iter().next() else { return Ok(None) };
+    let Some((batch_id, name, model, known_folder)) = known.into_iter().next() else {
+        return Ok(None);
+    };
     if model != batch.model {
         return Err(QueueError::Conflict(format!(
             "batch `{name}` was loaded for model {model}, not {}\nhint: choose another name with --batch",

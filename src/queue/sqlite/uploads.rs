@@ -9,9 +9,9 @@ use rusqlite::{Connection, params};
 use crate::domain::{ImageForm, Input, JobState, LocalImage, ProviderName};
 use crate::queue::{QueueError, Result, UploadClaim, UploadLease, UploadOutcome};
 
-use super::creates::Creates;
+use super::lanes::words;
 use super::row::{self, execute, select, time_value, value};
-use super::waiting::words;
+use super::submit_claims::SubmitClaims;
 
 /// How many of the jobs that come next have their images uploaded ahead of their creates: so many for each slot.
 const AHEAD_PER_SLOT: u32 = 2;
@@ -23,35 +23,40 @@ const MOST_AHEAD: u32 = 64;
 const LAST_USE: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a provider has of a job's images.
-pub(super) enum Links {
+pub(super) enum UploadState {
     /// A link for each; by what stands for the image in a request.
-    All(BTreeMap<String, String>),
+    Ready(BTreeMap<String, String>),
     /// Not all yet, and nothing has gone wrong.
-    Coming,
+    Pending,
     /// Not all, because an upload failed.
-    Failed {
+    Retrying {
         /// When it is tried again.
-        again_at: Option<i64>,
+        retry_at: Option<i64>,
     },
     /// One cannot be uploaded, for this reason.
-    Refused(String),
+    Rejected(String),
 }
 
-impl Creates<'_> {
+impl SubmitClaims<'_> {
     /// Claims the uploads that are due, for the jobs that come next.
     pub(super) fn claim_uploads(&self, most: usize) -> Result<Vec<UploadClaim>> {
         let mut claims = Vec::new();
-        if most == 0 || !self.has_files() {
+        if most == 0 || !self.has_local_images() {
             return Ok(claims);
         }
-        self.want_ahead()?;
-        for pace in self.storages().filter(|pace| pace.takes_looks(self.request.now)) {
+        self.prefetch()?;
+        for pace in self
+            .storages()
+            .filter(|pace| pace.accepts_polls(self.request.now))
+        {
             claims.extend(self.due(pace.limits.provider, most)?);
         }
         // In the order in which they were wanted, so that no storage waits for the whole of another.
         claims.sort_by_key(|claim| claim.lease.upload_id);
         claims.truncate(most);
-        claims.iter().try_for_each(|claim| self.lease_upload(claim.lease))?;
+        claims
+            .iter()
+            .try_for_each(|claim| self.lease_upload(claim.lease))?;
         Ok(claims)
     }
 
@@ -63,13 +68,16 @@ impl Creates<'_> {
             return Ok(next);
         }
         let now = self.request.now;
-        for pace in self.storages().filter(|pace| !pace.refuses_looks) {
+        for pace in self.storages().filter(|pace| !pace.refuses_polls) {
             let due: Option<i64> = value(
                 self.tx,
                 "SELECT min(due_at) FROM uploads WHERE provider = ?1 AND due_at IS NOT NULL AND lease_token IS NULL",
                 [pace.limits.provider.as_str()],
             )?;
-            let at = due.map(row::time).transpose()?.map(|due| due.max(pace.calls_from));
+            let at = due
+                .map(row::time)
+                .transpose()?
+                .map(|due| due.max(pace.calls_from));
             // What is due already waits for a worker, and a step's end is followed by another claim.
             next = at.filter(|at| *at > now).into_iter().chain(next).min();
         }
@@ -78,18 +86,27 @@ impl Creates<'_> {
 
     /// How many uploads are under way, in any process.
     pub(super) fn uploads_leased(&self) -> Result<u64> {
-        if !self.has_files() {
+        if !self.has_local_images() {
             return Ok(0);
         }
-        let leased = value(self.tx, "SELECT count(*) FROM uploads WHERE lease_pool IS NOT NULL", [])?;
+        let leased = value(
+            self.tx,
+            "SELECT count(*) FROM uploads WHERE lease_pool IS NOT NULL",
+            [],
+        )?;
         Ok(leased.unwrap_or(0))
     }
 
     /// Tells what a provider has of a job's images. Nothing is uploaded to one that takes them inside the create call.
-    pub(super) fn links(&self, batch: usize, input: &Input, provider: ProviderName) -> Result<Links> {
+    pub(super) fn links(
+        &self,
+        batch: usize,
+        input: &Input,
+        provider: ProviderName,
+    ) -> Result<UploadState> {
         let mut links = BTreeMap::new();
-        if !self.batches[batch].has_files || !self.is_uploaded_to(batch, provider) {
-            return Ok(Links::All(links));
+        if !self.batches[batch].has_local_images || !self.is_uploaded_to(batch, provider) {
+            return Ok(UploadState::Ready(links));
         }
         let (mut is_coming, mut failed) = (false, None);
         for image in input.local_images() {
@@ -112,47 +129,68 @@ impl Creates<'_> {
                     links.insert(image.placeholder(), url);
                 }
                 Some((None, None, _, error)) => {
-                    return Ok(Links::Refused(error.unwrap_or_else(|| "no reason is known".into())));
+                    return Ok(UploadState::Rejected(
+                        error.unwrap_or_else(|| "no reason is known".into()),
+                    ));
                 }
-                Some((None, again_at, failures, _)) if failures > 0 => {
-                    failed = Some(again_at.max(failed.flatten()))
+                Some((None, retry_at, failures, _)) if failures > 0 => {
+                    failed = Some(retry_at.max(failed.flatten()))
                 }
                 Some(_) | None => is_coming = true,
             }
         }
         Ok(match failed {
-            Some(again_at) => Links::Failed { again_at },
-            None if is_coming => Links::Coming,
-            None => Links::All(links),
+            Some(retry_at) => UploadState::Retrying { retry_at },
+            None if is_coming => UploadState::Pending,
+            None => UploadState::Ready(links),
         })
     }
 
     /// Tells whether any job that waits may name a file.
-    fn has_files(&self) -> bool {
-        self.batches.iter().any(|batch| batch.has_files && batch.jobs.of(JobState::Queued) > 0)
+    fn has_local_images(&self) -> bool {
+        self.batches
+            .iter()
+            .any(|batch| batch.has_local_images && batch.jobs.of(JobState::Queued) > 0)
     }
 
     /// The providers that files are uploaded to and that creates may go to.
-    fn storages(&self) -> impl Iterator<Item = &super::pace::Pace> {
-        self.paces.iter().filter(|pace| pace.limits.has_storage && pace.limits.in_flight > 0 && !pace.paused)
+    fn storages(&self) -> impl Iterator<Item = &super::provider_capacity::ProviderCapacity> {
+        self.capacities
+            .iter()
+            .filter(|pace| pace.limits.has_storage && pace.limits.in_flight > 0 && !pace.paused)
     }
 
     fn is_uploaded_to(&self, batch: usize, provider: ProviderName) -> bool {
         let model = self.request.catalog.model(&self.batches[batch].model);
         let route = model.and_then(|model| model.route(provider));
         route.is_some_and(|route| route.images.contains(&ImageForm::Upload))
-            && self.paces.iter().any(|pace| pace.limits.provider == provider && pace.limits.has_storage)
+            && self
+                .capacities
+                .iter()
+                .any(|pace| pace.limits.provider == provider && pace.limits.has_storage)
     }
 
     fn last_use(&self) -> i64 {
-        self.request.now.saturating_add(LAST_USE).unwrap_or(Timestamp::MAX).as_millisecond()
+        self.request
+            .now
+            .saturating_add(LAST_USE)
+            .unwrap_or(Timestamp::MAX)
+            .as_millisecond()
     }
 
     /// Enters what the jobs that come next need uploaded.
-    fn want_ahead(&self) -> Result<()> {
-        let slots = self.storages().map(|pace| pace.limits.in_flight).fold(0, u32::saturating_add);
+    fn prefetch(&self) -> Result<()> {
+        let slots = self
+            .storages()
+            .map(|pace| pace.limits.in_flight)
+            .fold(0, u32::saturating_add);
         let ahead = slots.saturating_mul(AHEAD_PER_SLOT).min(MOST_AHEAD);
-        for (index, batch) in self.batches.iter().enumerate().filter(|(_, batch)| batch.has_files) {
+        for (index, batch) in self
+            .batches
+            .iter()
+            .enumerate()
+            .filter(|(_, batch)| batch.has_local_images)
+        {
             for word in words(self.tx, batch.batch_id)? {
                 let storages = self.storages().map(|pace| pace.limits.provider);
                 let to: Vec<ProviderName> = storages
@@ -170,7 +208,8 @@ impl Creates<'_> {
                     |columns| columns.json::<Input>("input"),
                 )?;
                 for image in next.iter().flat_map(Input::local_images) {
-                    to.iter().try_for_each(|provider| self.want(*provider, &image))?;
+                    to.iter()
+                        .try_for_each(|provider| self.want(*provider, &image))?;
                 }
             }
         }
@@ -252,7 +291,7 @@ pub(super) fn record(tx: &Connection, lease: UploadLease, outcome: &UploadOutcom
              WHERE upload_id = ?1 AND lease_token = ?2",
             params![upload_id, token, reason],
         )?,
-        UploadOutcome::NotTaken => execute(
+        UploadOutcome::NotStarted => execute(
             tx,
             "UPDATE uploads SET lease_token = NULL, lease_pool = NULL WHERE upload_id = ?1 AND lease_token = ?2",
             params![upload_id, token],
@@ -263,12 +302,20 @@ pub(super) fn record(tx: &Connection, lease: UploadLease, outcome: &UploadOutcom
 
 /// Frees what a pool was uploading.
 pub(super) fn free(tx: &Connection, pool: &str) -> Result<()> {
-    execute(tx, "UPDATE uploads SET lease_token = NULL, lease_pool = NULL WHERE lease_pool = ?1", [pool])?;
+    execute(
+        tx,
+        "UPDATE uploads SET lease_token = NULL, lease_pool = NULL WHERE lease_pool = ?1",
+        [pool],
+    )?;
     Ok(())
 }
 
 /// Forgets what was refused: the file may be there again, or elsewhere.
 pub(super) fn forget_refused(tx: &Connection) -> Result<()> {
-    execute(tx, "DELETE FROM uploads WHERE url IS NULL AND due_at IS NULL AND lease_token IS NULL", [])?;
+    execute(
+        tx,
+        "DELETE FROM uploads WHERE url IS NULL AND due_at IS NULL AND lease_token IS NULL",
+        [],
+    )?;
     Ok(())
 }

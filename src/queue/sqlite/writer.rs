@@ -21,7 +21,10 @@ const MOST_TOGETHER: usize = 256;
 #[derive(Debug)]
 pub(super) enum Writer {
     /// On a thread that commits together what waits; both are there until the drop.
-    Thread { writes: Option<mpsc::Sender<Box<dyn Write>>>, thread: Option<JoinHandle<()>> },
+    Thread {
+        writes: Option<mpsc::Sender<Box<dyn Write>>>,
+        thread: Option<JoinHandle<()>>,
+    },
     /// Where the caller is, one commit each.
     Callers(Arc<Mutex<Connection>>),
 }
@@ -31,7 +34,10 @@ impl Writer {
     pub(super) fn start(connection: Connection) -> Self {
         let (writes, waiting) = mpsc::channel();
         let thread = thread::spawn(move || serve(&connection, &waiting));
-        Self::Thread { writes: Some(writes), thread: Some(thread) }
+        Self::Thread {
+            writes: Some(writes),
+            thread: Some(thread),
+        }
     }
 
     /// Lets every caller wait for its own write.
@@ -52,13 +58,23 @@ impl Writer {
         let writes = match self {
             Self::Thread { writes, .. } => writes,
             Self::Callers(connection) => {
-                return alone(&connection.lock().unwrap_or_else(PoisonError::into_inner), operation);
+                return alone(
+                    &connection.lock().unwrap_or_else(PoisonError::into_inner),
+                    operation,
+                );
             }
         };
         let (reply, result) = oneshot::channel();
-        let write = Box::new(Waiting { operation, result: None, reply });
+        let write = Box::new(PendingWrite {
+            operation,
+            result: None,
+            reply,
+        });
         let stopped = || QueueError::Store("the writer stopped".into());
-        writes.as_ref().and_then(|writes| writes.send(write).ok()).ok_or_else(stopped)?;
+        writes
+            .as_ref()
+            .and_then(|writes| writes.send(write).ok())
+            .ok_or_else(stopped)?;
         result.await.map_err(|_| stopped())?
     }
 }
@@ -66,7 +82,9 @@ impl Writer {
 impl Drop for Writer {
     /// Waits until the connection is closed, so that a queue that is dropped holds its file no more.
     fn drop(&mut self) {
-        let Self::Thread { writes, thread } = self else { return };
+        let Self::Thread { writes, thread } = self else {
+            return;
+        };
         *writes = None;
         if let Some(thread) = thread.take() {
             // A thread that panicked has closed its connection as well.
@@ -90,14 +108,14 @@ pub(super) trait Write: Send {
     fn refuse(self: Box<Self>, reason: &str);
 }
 
-struct Waiting<T, F> {
+struct PendingWrite<T, F> {
     operation: F,
     result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
 }
 
 // Whoever was cancelled does not listen any more; the write stands all the same.
-impl<T: Send, F: Fn(&Connection) -> Result<T> + Send> Write for Waiting<T, F> {
+impl<T: Send, F: Fn(&Connection) -> Result<T> + Send> Write for PendingWrite<T, F> {
     fn run(&mut self, connection: &Connection) -> bool {
         self.result = (self.operation)(connection).ok();
         self.result.is_some()
@@ -114,7 +132,9 @@ impl<T: Send, F: Fn(&Connection) -> Result<T> + Send> Write for Waiting<T, F> {
     }
 
     fn refuse(self: Box<Self>, reason: &str) {
-        let _ = self.reply.send(Err(QueueError::Unusable(reason.to_owned())));
+        let _ = self
+            .reply
+            .send(Err(QueueError::Unusable(reason.to_owned())));
     }
 }
 
@@ -123,7 +143,9 @@ fn serve(connection: &Connection, waiting: &mpsc::Receiver<Box<dyn Write>>) {
         if let Err(error) = begin(connection) {
             // Another program has kept the file locked for as long as anybody should wait.
             let reason = at(connection, error.into()).to_string();
-            std::iter::once(first).chain(waiting.try_iter()).for_each(|write| write.refuse(&reason));
+            std::iter::once(first)
+                .chain(waiting.try_iter())
+                .for_each(|write| write.refuse(&reason));
             continue;
         }
         let mut together = Vec::new();
@@ -133,7 +155,9 @@ fn serve(connection: &Connection, waiting: &mpsc::Receiver<Box<dyn Write>>) {
             roll_back(connection);
             // Each alone: a failure undoes nothing of the others', and everyone is told what is theirs. A savepoint
             // around each would do the same, and costs every write a copy of each page it changes.
-            together.into_iter().for_each(|write| write.run_alone(connection));
+            together
+                .into_iter()
+                .for_each(|write| write.run_alone(connection));
         }
     }
 }
@@ -195,17 +219,29 @@ mod tests {
     use super::*;
 
     fn insert(bytes: usize) -> impl Fn(&Connection) -> Result<()> {
-        move |tx| Ok(tx.execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes]).map(drop)?)
+        move |tx| {
+            Ok(tx
+                .execute("INSERT INTO t VALUES (zeroblob(?1))", [bytes])
+                .map(drop)?)
+        }
     }
 
     #[tokio::test]
     async fn a_write_that_fails_undoes_nothing_of_those_it_was_to_be_committed_with() {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch("CREATE TABLE t (a); PRAGMA max_page_count = 4").unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (a); PRAGMA max_page_count = 4")
+            .unwrap();
         let (writes, waiting) = mpsc::channel::<Box<dyn Write>>();
         let told = [1, 100_000, 1].map(|bytes| {
             let (reply, told) = oneshot::channel();
-            writes.send(Box::new(Waiting { operation: insert(bytes), result: None, reply })).unwrap();
+            writes
+                .send(Box::new(PendingWrite {
+                    operation: insert(bytes),
+                    result: None,
+                    reply,
+                }))
+                .unwrap();
             told
         });
         drop(writes);
@@ -216,7 +252,9 @@ mod tests {
         let full = filling.await.unwrap().unwrap_err().to_string();
         assert!(full.contains("disk is full"), "{full}");
         assert!(connection.is_autocommit());
-        let kept: i64 = connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
+        let kept: i64 = connection
+            .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
+            .unwrap();
         assert_eq!(kept, 2);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use overnight::domain::{JobId, JobState, Money, ProviderName};
-use overnight::queue::{ClaimRequest, Claimed, Queue, Room, Standing, Step};
+use overnight::queue::{Backlog, Capacity, ClaimRequest, ClaimResponse, Queue, Step};
 
 use super::operation::{Ask, BATCHES};
 use super::reference::{Job, Refusal, price};
@@ -12,13 +12,15 @@ use super::{World, refusal};
 
 impl World {
     pub(super) async fn claim(&mut self, ask: Ask) {
-        let Some((pool_id, process)) = self.pool(ask.pool) else { return };
+        let Some((pool_id, process)) = self.pool(ask.pool) else {
+            return;
+        };
         let request = ClaimRequest {
             pool_id: pool_id.clone(),
             now: self.now,
             batch: ask.batch.map(|batch| BATCHES[batch].to_owned()),
             budget: ask.budget.map(Money::from_micros),
-            room: ask.room,
+            capacity: ask.capacity,
             providers: ask.providers,
             catalog: Arc::clone(&self.catalog),
         };
@@ -31,16 +33,25 @@ impl World {
     }
 
     /// Which jobs are claimed is up to the queue: each must be allowed, and none that is allowed held back.
-    fn check_claims(&mut self, request: &ClaimRequest, claimed: &Claimed) {
-        let mut taken = Room::of(0);
+    fn check_claims(&mut self, request: &ClaimRequest, claimed: &ClaimResponse) {
+        let mut taken = Capacity::uniform(0);
         let looks_at = self.looks_at(request);
         for claim in &claimed.claims {
             let job_id = claim.lease.job_id;
             let allowed = self.allowed(request, looks_at, job_id, self.now);
             let provider = (claim.step == Step::Submit).then_some(claim.attempt.provider);
-            assert_eq!(allowed, Some((claim.step, provider)), "{:?}", self.model.jobs[&job_id]);
+            assert_eq!(
+                allowed,
+                Some((claim.step, provider)),
+                "{:?}",
+                self.model.jobs[&job_id]
+            );
             let lease = (claim.lease.token, request.pool_id.clone());
-            self.model.jobs.get_mut(&job_id).expect("a job of the model").lease = Some(lease);
+            self.model
+                .jobs
+                .get_mut(&job_id)
+                .expect("a job of the model")
+                .lease = Some(lease);
             if let Some(provider) = provider {
                 self.model.submit(job_id, provider);
             }
@@ -48,15 +59,21 @@ impl World {
             *kind(&mut taken, claim.step) += 1;
             self.leases.push(claim.lease.clone());
         }
-        let mut room = request.room;
-        let is_full =
-            |mut taken: Room, step| *kind(&mut taken, step) == *kind(&mut request.room.clone(), step);
+        let mut capacity = request.capacity;
+        let is_full = |mut taken: Capacity, step| {
+            *kind(&mut taken, step) == *kind(&mut request.capacity.clone(), step)
+        };
         for step in [Step::Submit, Step::Poll, Step::Download] {
-            assert!(*kind(&mut taken, step) <= *kind(&mut room, step), "{step:?}");
+            assert!(
+                *kind(&mut taken, step) <= *kind(&mut capacity, step),
+                "{step:?}"
+            );
         }
-        assert!(taken.steps <= room.steps);
-        assert_eq!(claimed.standing.is_some(), taken.steps < room.steps);
-        let Some(standing) = &claimed.standing else { return };
+        assert!(taken.steps <= capacity.steps);
+        assert_eq!(claimed.backlog.is_some(), taken.steps < capacity.steps);
+        let Some(backlog) = &claimed.backlog else {
+            return;
+        };
         for job_id in self.model.jobs.keys() {
             let held_back = self.allowed(request, looks_at, *job_id, self.now);
             assert!(
@@ -64,9 +81,10 @@ impl World {
                 "{job_id} was held back: {held_back:?}"
             );
         }
-        let all_may_go_on =
-            [Step::Submit, Step::Poll, Step::Download].iter().all(|step| !is_full(taken, *step));
-        self.check_standing(request, looks_at, standing, all_may_go_on);
+        let all_may_go_on = [Step::Submit, Step::Poll, Step::Download]
+            .iter()
+            .all(|step| !is_full(taken, *step));
+        self.check_backlog(request, looks_at, backlog, all_may_go_on);
     }
 
     /// The batch whose predictions are looked at: while creates wait, every batch's, for the slots they may free.
@@ -87,16 +105,28 @@ impl World {
         let (model, job) = (&self.model, &self.model.jobs[&job_id]);
         let is_asked_for = |batch: &str| request.batch.as_deref().is_none_or(|only| only == batch);
         let is_look = matches!(job.state, JobState::Running | JobState::InDoubt);
-        let is_in_question =
-            if is_look { looks_at.is_none_or(|only| only == job.batch) } else { is_asked_for(job.batch) };
+        let is_in_question = if is_look {
+            looks_at.is_none_or(|only| only == job.batch)
+        } else {
+            is_asked_for(job.batch)
+        };
         if job.lease.is_some() || !is_in_question || job.due_at? > now {
             return None;
         }
-        let limits = |name: ProviderName| request.providers.iter().find(|limits| limits.provider == name);
+        let limits = |name: ProviderName| {
+            request
+                .providers
+                .iter()
+                .find(|limits| limits.provider == name)
+        };
         match job.state {
             JobState::Downloading => Some((Step::Download, None)),
             JobState::Running | JobState::InDoubt => {
-                let step = if job.state == JobState::Running { Step::Poll } else { Step::Reconcile };
+                let step = if job.state == JobState::Running {
+                    Step::Poll
+                } else {
+                    Step::Reconcile
+                };
                 limits(model.attempts[job.attempt?].provider)?;
                 (model.looks_from(job)? <= now).then_some((step, None))
             }
@@ -113,39 +143,52 @@ impl World {
                 let run = model.batches.keys().filter(|batch| is_asked_for(batch));
                 let run: i64 = run.map(|batch| model.committed(batch)).sum();
                 let can_pay = |price: i64| {
-                    model.batches[job.batch].is_none_or(|most| model.committed(job.batch) + price <= most)
-                        && request.budget.is_none_or(|most| run + price <= most.micros())
+                    model.batches[job.batch]
+                        .is_none_or(|most| model.committed(job.batch) + price <= most)
+                        && request
+                            .budget
+                            .is_none_or(|most| run + price <= most.micros())
                 };
                 let takes = |name: &&ProviderName| {
                     limits(**name).is_some_and(|limits| model.has_room(limits, now))
                         && can_pay(price(**name, job.row.seconds))
                 };
-                job.row.providers.iter().find(takes).map(|name| (Step::Submit, Some(*name)))
+                job.row
+                    .providers
+                    .iter()
+                    .find(takes)
+                    .map(|name| (Step::Submit, Some(*name)))
             }
             _ => None,
         }
     }
 
     /// A run ends when the queue says that nothing goes on by itself: then nothing may.
-    fn check_standing(
+    fn check_backlog(
         &self,
         request: &ClaimRequest,
         looks_at: Option<&str>,
-        standing: &Standing,
+        backlog: &Backlog,
         all_may_go_on: bool,
     ) {
         let only = request.batch.as_deref();
-        let jobs = || self.model.jobs.values().filter(|job| only.is_none_or(|only| only == job.batch));
+        let jobs = || {
+            self.model
+                .jobs
+                .values()
+                .filter(|job| only.is_none_or(|only| only == job.batch))
+        };
         let count = |is: &dyn Fn(&Job) -> bool| jobs().filter(|job| is(job)).count() as u64;
-        let held =
-            count(&|job| job.state == JobState::InDoubt && job.due_at.is_none() && job.lease.is_none());
-        assert_eq!(standing.queued, count(&|job| job.state == JobState::Queued));
+        let held = count(&|job| {
+            job.state == JobState::InDoubt && job.due_at.is_none() && job.lease.is_none()
+        });
+        assert_eq!(backlog.queued, count(&|job| job.state == JobState::Queued));
         let leased = self.model.jobs.values().filter(|job| job.lease.is_some());
         let leased = leased.filter(|job| looks_at.is_none_or(|only| only == job.batch));
-        assert_eq!(standing.leased, leased.count() as u64);
-        assert_eq!(standing.held, held);
+        assert_eq!(backlog.leased, leased.count() as u64);
+        assert_eq!(backlog.held, held);
         assert_eq!(
-            standing.moving + held,
+            backlog.in_progress + held,
             count(&|job| !job.state.is_final() && job.state != JobState::Queued)
         );
         if !all_may_go_on {
@@ -158,8 +201,8 @@ impl World {
                 let step = allowed(later);
                 let is_left = step.is_none() || allowed(self.now).is_some();
                 assert!(
-                    is_left || standing.next_due.is_some_and(|due| due <= later),
-                    "{job_id} can {step:?} at {later}, but the queue says {standing:?}"
+                    is_left || backlog.next_due.is_some_and(|due| due <= later),
+                    "{job_id} can {step:?} at {later}, but the queue says {backlog:?}"
                 );
             }
         }
@@ -167,10 +210,10 @@ impl World {
 }
 
 /// The part of a room that is for one kind of steps.
-fn kind(room: &mut Room, step: Step) -> &mut usize {
+fn kind(capacity: &mut Capacity, step: Step) -> &mut usize {
     match step {
-        Step::Submit => &mut room.creates,
-        Step::Poll | Step::Reconcile => &mut room.looks,
-        Step::Download => &mut room.downloads,
+        Step::Submit => &mut capacity.submits,
+        Step::Poll | Step::Reconcile => &mut capacity.polls,
+        Step::Download => &mut capacity.downloads,
     }
 }

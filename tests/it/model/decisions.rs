@@ -13,15 +13,25 @@ use super::reference::{Model, Pool, Refusal};
 
 impl Model {
     /// Removes the pools that a process finds gone; those that are only late are given until its next look.
-    pub(super) fn reap(&mut self, process: usize, now: Timestamp) -> usize {
-        let is_gone = |pool: &Pool| pool.is_dead || (pool.process != process && pool.expires_at <= now);
+    pub(super) fn take_over(&mut self, process: usize, now: Timestamp) -> usize {
+        let is_gone =
+            |pool: &Pool| pool.is_dead || (pool.process != process && pool.expires_at <= now);
         let gone = self.pools.iter().filter(|(_, pool)| is_gone(pool));
-        let gone: HashSet<_> = gone.map(|(pool_id, pool)| (pool_id.clone(), pool.expires_at)).collect();
+        let gone: HashSet<_> = gone
+            .map(|(pool_id, pool)| (pool_id.clone(), pool.expires_at))
+            .collect();
         let before = mem::replace(&mut self.suspects[process], gone.clone());
-        let for_good = |late: &&(PoolId, Timestamp)| self.pools[&late.0].is_dead || before.contains(late);
-        let for_good: Vec<PoolId> =
-            gone.iter().filter(for_good).map(|(pool_id, _)| pool_id.clone()).collect();
-        for_good.iter().map(|pool_id| self.remove_pool(pool_id, now)).sum()
+        let for_good =
+            |late: &&(PoolId, Timestamp)| self.pools[&late.0].is_dead || before.contains(late);
+        let for_good: Vec<PoolId> = gone
+            .iter()
+            .filter(for_good)
+            .map(|(pool_id, _)| pool_id.clone())
+            .collect();
+        for_good
+            .iter()
+            .map(|pool_id| self.remove_pool(pool_id, now))
+            .sum()
     }
 
     /// Removes a pool, and counts the jobs it held.
@@ -50,23 +60,26 @@ impl Model {
         freed
     }
 
-    pub(super) fn unpause(&mut self) {
+    pub(super) fn reopen_providers(&mut self) {
         for gates in self.gates.values_mut() {
             (gates.paused, gates.refuses_looks) = (false, false);
         }
     }
 
     pub(super) fn retry(&mut self, job_ids: &[JobId], now: Timestamp) -> Result<usize, Refusal> {
-        if job_ids.iter().any(|id| !matches!(self.jobs[id].state, Failed | Cancelled)) {
+        if job_ids
+            .iter()
+            .any(|id| !matches!(self.jobs[id].state, Failed | Cancelled))
+        {
             return Err(Refusal::Conflict);
         }
         for job_id in job_ids {
             let job = self.jobs.get_mut(job_id).expect("a job of the model");
             (job.due_at, job.crashes) = (Some(now), 0);
             let attempt = job.attempt.map(|attempt| &mut self.attempts[attempt]);
-            match attempt
-                .filter(|attempt| attempt.prediction.is_some() && attempt.state != AttemptState::Failed)
-            {
+            match attempt.filter(|attempt| {
+                attempt.prediction.is_some() && attempt.state != AttemptState::Failed
+            }) {
                 Some(attempt) => {
                     job.state = Running;
                     if attempt.state == AttemptState::Abandoned {
@@ -90,7 +103,10 @@ impl Model {
     }
 
     pub(super) fn cancel(&mut self, job_ids: &[JobId]) -> Result<usize, Refusal> {
-        if job_ids.iter().any(|id| !matches!(self.jobs[id].state, Queued | Running | Downloading)) {
+        if job_ids
+            .iter()
+            .any(|id| !matches!(self.jobs[id].state, Queued | Running | Downloading))
+        {
             return Err(Refusal::Conflict);
         }
         for job_id in job_ids {
@@ -111,9 +127,14 @@ impl Model {
         now: Timestamp,
     ) -> Result<JobState, Refusal> {
         let outcome = match decision {
-            Decision::Adopt(prediction) => Outcome::Adopted { prediction: prediction.clone(), due_at: now },
+            Decision::Adopt(prediction) => Outcome::Adopted {
+                prediction: prediction.clone(),
+                due_at: now,
+            },
             Decision::Resubmit => Outcome::ProvenAbsent { due_at: now },
-            Decision::Fail => Outcome::GaveUp { reason: String::new() },
+            Decision::Fail => Outcome::GaveUp {
+                reason: String::new(),
+            },
         };
         let mut settled = self.clone();
         let job = settled.jobs.get_mut(&job_id).expect("a job of the model");
@@ -121,7 +142,7 @@ impl Model {
             return Err(Refusal::Conflict);
         }
         job.lease = Some((0, PoolId("a person".into())));
-        let state = settled.advance(&Lease { job_id, token: 0 }, &outcome, None, now)?;
+        let state = settled.record_outcome(&Lease { job_id, token: 0 }, &outcome, None, now)?;
         *self = settled;
         Ok(state)
     }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
 use overnight::domain::{
-    AttemptState, Catalog, Cost, CostSource, Gate, Input, JobId, JobState, Lease, Money, NewJob, Outcome,
-    PoolId, ProviderName, SavedFile,
+    AttemptState, Catalog, Cost, CostSource, Input, JobId, JobState, Lease, Money, NewJob, Outcome,
+    PoolId, ProviderName, ProviderSignal, SavedFile,
 };
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{JobFilter, NewBatch, Queue, QueueError, Selection};
@@ -64,8 +64,17 @@ impl World {
         let processes = [open(), open()];
         let reader = Connection::open(&path).expect("a connection");
         let (model, leases, pools) = (Model::default(), Vec::new(), Vec::new());
-        let mut world =
-            Self { model, now: start(), leases, pools, joined: 0, catalog, reader, processes, dir };
+        let mut world = Self {
+            model,
+            now: start(),
+            leases,
+            pools,
+            joined: 0,
+            catalog,
+            reader,
+            processes,
+            dir,
+        };
         world.load(0, 5, 0, VIAS[2], None);
         for process in [0, 1] {
             world.join(process).await;
@@ -82,7 +91,11 @@ impl World {
             let held = self.model.jobs[&lease.job_id].lease.as_ref();
             held.is_some_and(|(token, _)| *token == lease.token)
         };
-        let leases: Vec<&Lease> = self.leases.iter().filter(|lease| is_late || holds(lease)).collect();
+        let leases: Vec<&Lease> = self
+            .leases
+            .iter()
+            .filter(|lease| is_late || holds(lease))
+            .collect();
         (!leases.is_empty()).then(|| leases[lease.index(leases.len())].clone())
     }
 
@@ -92,49 +105,88 @@ impl World {
 
     async fn apply(&mut self, operation: Operation) {
         match operation {
-            Operation::Load { batch, rows, prompts, via, budget } => {
+            Operation::Load {
+                batch,
+                rows,
+                prompts,
+                via,
+                budget,
+            } => {
                 self.load(batch, rows, prompts, VIAS[via], budget);
             }
             Operation::Claim(ask) => self.claim(ask).await,
-            Operation::Advance { lease, is_late, outcome, chance, fits, due_in, gate } => {
-                let Some(lease) = self.lease(lease, is_late) else { return };
+            Operation::Advance {
+                lease,
+                is_late,
+                outcome,
+                chance,
+                fits,
+                due_in,
+                gate,
+            } => {
+                let Some(lease) = self.lease(lease, is_late) else {
+                    return;
+                };
                 let mut outcomes = self.outcomes(&lease, chance, due_in);
                 let is_legal = |outcome: &Outcome| {
-                    let advanced = self.model.clone().advance(&lease, outcome, None, self.now);
+                    let advanced = self
+                        .model
+                        .clone()
+                        .record_outcome(&lease, outcome, None, self.now);
                     advanced != Err(Refusal::Illegal)
                 };
                 if fits && outcomes.iter().any(is_legal) {
                     outcomes.retain(is_legal);
                 }
-                self.advance(lease, outcome.get(&outcomes).clone(), gate).await;
+                self.record_outcome(lease, outcome.get(&outcomes).clone(), gate)
+                    .await;
             }
             Operation::Release { lease, is_late } => {
-                let Some(lease) = self.lease(lease, is_late) else { return };
+                let Some(lease) = self.lease(lease, is_late) else {
+                    return;
+                };
                 let released = refusal(self.queue(1).release(lease.clone(), self.now).await);
                 assert_eq!(released, self.model.release(&lease, self.now).map(drop));
             }
             Operation::Join { process } => self.join(process).await,
             Operation::Renew { pool } => {
-                let Some((pool, process)) = self.pool(pool) else { return };
+                let Some((pool, process)) = self.pool(pool) else {
+                    return;
+                };
                 let expires_at = self.in_45_seconds();
-                let renewed = refusal(self.queue(process).renew(pool.clone(), self.now, expires_at).await);
+                let renewed = refusal(
+                    self.queue(process)
+                        .heartbeat(pool.clone(), self.now, expires_at)
+                        .await,
+                );
                 let known = self.model.pools.get_mut(&pool);
-                let expected = known.map(|known| known.expires_at = expires_at).ok_or(Refusal::PoolLost);
+                let expected = known
+                    .map(|known| known.expires_at = expires_at)
+                    .ok_or(Refusal::PoolLost);
                 assert_eq!(renewed, expected);
             }
             Operation::Leave { pool } => {
-                let Some((pool, process)) = self.pool(pool) else { return };
-                self.queue(process).leave(pool.clone(), self.now).await.expect("left");
+                let Some((pool, process)) = self.pool(pool) else {
+                    return;
+                };
+                self.queue(process)
+                    .leave(pool.clone(), self.now)
+                    .await
+                    .expect("left");
                 self.pools.retain(|(other, _)| *other != pool);
                 self.model.remove_pool(&pool, self.now);
             }
             Operation::Reap { process } => {
-                let freed = self.queue(process).reap(self.now).await.expect("reaped");
-                assert_eq!(freed, self.model.reap(process, self.now));
+                let freed = self
+                    .queue(process)
+                    .take_over(self.now)
+                    .await
+                    .expect("reaped");
+                assert_eq!(freed, self.model.take_over(process, self.now));
             }
             Operation::Unpause => {
-                self.queue(0).unpause().await.expect("unpaused");
-                self.model.unpause();
+                self.queue(0).reopen_providers().await.expect("unpaused");
+                self.model.reopen_providers();
             }
             Operation::Reopen { process } => {
                 self.processes[process] = None;
@@ -149,11 +201,18 @@ impl World {
             Operation::Retry(choice) => {
                 let (selection, job_ids) = self.choose(&choice, JobState::Failed);
                 let retried = refusal(self.queue(0).retry(selection, self.now).await);
-                assert_eq!(retried, job_ids.and_then(|ids| self.model.retry(&ids, self.now)));
+                assert_eq!(
+                    retried,
+                    job_ids.and_then(|ids| self.model.retry(&ids, self.now))
+                );
             }
-            Operation::LoseFile { job } => {
+            Operation::Redownload { job } => {
                 let job_id = *job.get(&self.model.jobs.keys().copied().collect::<Vec<_>>());
-                let lost = self.queue(0).lose_files(vec![job_id], self.now).await.expect("lost");
+                let lost = self
+                    .queue(0)
+                    .requeue_downloads(vec![job_id], self.now)
+                    .await
+                    .expect("lost");
                 assert_eq!(lost, self.model.lose_file(job_id, self.now));
             }
             Operation::Cancel(choice) => {
@@ -164,12 +223,17 @@ impl World {
             }
             Operation::Resolve { job, decision } => {
                 let in_doubt = |id: &&JobId| self.model.jobs[id].state == JobState::InDoubt;
-                let mut job_ids: Vec<JobId> = self.model.jobs.keys().filter(in_doubt).copied().collect();
+                let mut job_ids: Vec<JobId> =
+                    self.model.jobs.keys().filter(in_doubt).copied().collect();
                 if job_ids.is_empty() {
                     job_ids = self.model.jobs.keys().copied().collect();
                 }
                 let job_id = *job.get(&job_ids);
-                let settled = refusal(self.queue(0).resolve(job_id, decision.clone(), self.now).await);
+                let settled = refusal(
+                    self.queue(0)
+                        .resolve(job_id, decision.clone(), self.now)
+                        .await,
+                );
                 assert_eq!(settled, self.model.resolve(job_id, &decision, self.now));
             }
             Operation::SetBudget { batch, budget } => {
@@ -184,7 +248,14 @@ impl World {
         }
     }
 
-    fn load(&mut self, batch: usize, rows: u8, prompts: u8, via: &[ProviderName], budget: Option<i64>) {
+    fn load(
+        &mut self,
+        batch: usize,
+        rows: u8,
+        prompts: u8,
+        via: &[ProviderName],
+        budget: Option<i64>,
+    ) {
         let name = BATCHES[batch];
         let new = NewBatch {
             name: name.into(),
@@ -202,13 +273,31 @@ impl World {
             let input: Input = serde_json::from_str(&input).expect("an input");
             let (row_key, providers) = (format!("r{row}"), via.to_vec());
             let estimate = Money::from_micros(price(via[0], seconds));
-            let job =
-                NewJob::new("kling-v1-standard", row_key.clone(), 1, input, providers.clone(), estimate);
+            let job = NewJob::new(
+                "kling-v1-standard",
+                row_key.clone(),
+                1,
+                input,
+                providers.clone(),
+                estimate,
+            );
             staging.add(&[job], self.now).expect("added");
-            expected.push(Row { row_key, prompt, seconds, providers });
+            expected.push(Row {
+                row_key,
+                prompt,
+                seconds,
+                providers,
+            });
         }
         let plan = staging.commit(self.now).expect("committed");
-        let counts = [plan.new, plan.changed, plan.busy, plan.same, plan.gone].map(|count| count as usize);
+        let counts = [
+            plan.new,
+            plan.changed,
+            plan.in_progress,
+            plan.unchanged,
+            plan.removed,
+        ]
+        .map(|count| count as usize);
         assert_eq!(counts, self.model.load(name, expected, self.now));
         let known = self.model.batches.entry(name).or_default();
         *known = budget.or(*known);
@@ -218,8 +307,18 @@ impl World {
         let pool = PoolId(format!("pool-{}", self.joined));
         self.joined += 1;
         let expires_at = self.in_45_seconds();
-        self.queue(process).join(pool.clone(), self.now, expires_at).await.expect("joined");
-        self.model.pools.insert(pool.clone(), Pool { process, expires_at, is_dead: false });
+        self.queue(process)
+            .join(pool.clone(), self.now, expires_at)
+            .await
+            .expect("joined");
+        self.model.pools.insert(
+            pool.clone(),
+            Pool {
+                process,
+                expires_at,
+                is_dead: false,
+            },
+        );
         self.pools.push((pool, process));
     }
 
@@ -232,64 +331,145 @@ impl World {
         let due_at = self.now + SignedDuration::from_millis(due_in);
         let reason = || "it was so".to_owned();
         let prediction = prediction_of(chance);
-        let attempt = self.model.jobs[&lease.job_id].attempt.map(|attempt| &self.model.attempts[attempt]);
+        let attempt = self.model.jobs[&lease.job_id]
+            .attempt
+            .map(|attempt| &self.model.attempts[attempt]);
         // What the provider bills is its own word, but here never more than was reserved, nor later another sum.
         let billed = attempt.map_or(0, |attempt| match attempt.state {
             AttemptState::Done => attempt.cost,
             _ => attempt.price / 2 * i64::from(chance % 3),
         });
-        let cost = Cost { amount: Money::from_micros(billed), source: CostSource::Reported };
-        let file = SavedFile { path: "/renders/clip.mp4".into(), bytes: 1, sha256: "00".into() };
+        let cost = Cost {
+            amount: Money::from_micros(billed),
+            source: CostSource::Reported,
+        };
+        let file = SavedFile {
+            path: "/renders/clip.mp4".into(),
+            bytes: 1,
+            sha256: "00".into(),
+        };
         vec![
             // The way to a clip is long: what leads there comes more often.
-            Outcome::Accepted { prediction: prediction.clone(), early_cost: None, due_at },
-            Outcome::Accepted { prediction: prediction.clone(), early_cost: None, due_at },
-            Outcome::Accepted { prediction: prediction.clone(), early_cost: None, due_at },
-            Outcome::Finished { output_url: "https://e.com/clip".into(), cost, processing: None, due_at },
-            Outcome::Finished { output_url: "https://e.com/clip".into(), cost, processing: None, due_at },
-            Outcome::Refused { reason: reason(), due_at, counted: true },
+            Outcome::Accepted {
+                prediction: prediction.clone(),
+                early_cost: None,
+                due_at,
+            },
+            Outcome::Accepted {
+                prediction: prediction.clone(),
+                early_cost: None,
+                due_at,
+            },
+            Outcome::Accepted {
+                prediction: prediction.clone(),
+                early_cost: None,
+                due_at,
+            },
+            Outcome::Finished {
+                output_url: "https://e.com/clip".into(),
+                cost,
+                processing: None,
+                due_at,
+            },
+            Outcome::Finished {
+                output_url: "https://e.com/clip".into(),
+                cost,
+                processing: None,
+                due_at,
+            },
+            Outcome::Refused {
+                reason: reason(),
+                due_at,
+                counted: true,
+            },
             Outcome::Rejected { reason: reason() },
-            Outcome::LostAnswer { reason: reason(), due_at },
+            Outcome::LostResponse {
+                reason: reason(),
+                due_at,
+            },
             Outcome::Adopted { prediction, due_at },
             Outcome::ProvenAbsent { due_at },
-            Outcome::Wait { due_at: Some(due_at), failure: Some(reason()) },
-            Outcome::Wait { due_at: None, failure: None },
-            Outcome::Finished { output_url: "https://e.com/clip".into(), cost, processing: None, due_at },
-            Outcome::PredictionFailed { reason: reason(), cost, again_at: Some(due_at) },
-            Outcome::PredictionFailed { reason: reason(), cost, again_at: None },
-            Outcome::LinkExpired { reason: reason(), due_at },
+            Outcome::Wait {
+                due_at: Some(due_at),
+                failure: Some(reason()),
+            },
+            Outcome::Wait {
+                due_at: None,
+                failure: None,
+            },
+            Outcome::Finished {
+                output_url: "https://e.com/clip".into(),
+                cost,
+                processing: None,
+                due_at,
+            },
+            Outcome::PredictionFailed {
+                reason: reason(),
+                cost,
+                retry_at: Some(due_at),
+            },
+            Outcome::PredictionFailed {
+                reason: reason(),
+                cost,
+                retry_at: None,
+            },
+            Outcome::LinkExpired {
+                reason: reason(),
+                due_at,
+            },
             Outcome::Saved { file },
             Outcome::GaveUp { reason: reason() },
         ]
     }
 
-    async fn advance(&mut self, lease: Lease, outcome: Outcome, gate: Option<Gate>) {
-        let attempt = self.model.jobs[&lease.job_id].attempt.map(|attempt| &self.model.attempts[attempt]);
+    async fn record_outcome(
+        &mut self,
+        lease: Lease,
+        outcome: Outcome,
+        gate: Option<ProviderSignal>,
+    ) {
+        let attempt = self.model.jobs[&lease.job_id]
+            .attempt
+            .map(|attempt| &self.model.attempts[attempt]);
         let provider = attempt.map_or(ProviderName::Fal, |attempt| attempt.provider);
         let told = gate.clone().map(|gate| (provider, gate));
-        let advanced = self.queue(1).advance(lease.clone(), outcome.clone(), told, self.now).await;
-        let expected = self.model.advance(&lease, &outcome, gate.as_ref(), self.now);
+        let advanced = self
+            .queue(1)
+            .record_outcome(lease.clone(), outcome.clone(), told, self.now)
+            .await;
+        let expected = self
+            .model
+            .record_outcome(&lease, &outcome, gate.as_ref(), self.now);
         assert_eq!(refusal(advanced), expected, "{outcome:?}");
     }
 
     /// Makes a person's choice, and tells which jobs it means.
     fn choose(&self, choice: &Choice, usual: JobState) -> (Selection, Result<Vec<JobId>, Refusal>) {
         let batch = choice.batch.map(|batch| BATCHES[batch]);
-        let mut selection = Selection { states: choice.state.into_iter().collect(), ..Selection::default() };
+        let mut selection = Selection {
+            states: choice.state.into_iter().collect(),
+            ..Selection::default()
+        };
         let jobs = &self.model.jobs;
         if let Some(job) = &choice.job {
             let job_id = *job.get(&jobs.keys().copied().collect::<Vec<_>>());
             selection.jobs = vec![job_id.to_string()];
-            let is_meant = choice.state.is_none_or(|state| jobs[&job_id].state == state);
-            return (selection, Ok(is_meant.then_some(job_id).into_iter().collect()));
+            let is_meant = choice
+                .state
+                .is_none_or(|state| jobs[&job_id].state == state);
+            return (
+                selection,
+                Ok(is_meant.then_some(job_id).into_iter().collect()),
+            );
         }
         selection.batch = batch.map(str::to_owned);
         if batch.is_some_and(|batch| !self.model.batches.contains_key(batch)) {
             return (selection, Err(Refusal::NotFound));
         }
         let state = choice.state.unwrap_or(usual);
-        let meant =
-            jobs.iter().filter(|(_, job)| job.state == state && batch.is_none_or(|batch| job.batch == batch));
+        let meant = jobs
+            .iter()
+            .filter(|(_, job)| job.state == state && batch.is_none_or(|batch| job.batch == batch));
         (selection, Ok(meant.map(|(job_id, _)| *job_id).collect()))
     }
 }
@@ -299,11 +479,17 @@ impl World {
     async fn compare(&self) {
         let (queue, model) = (self.queue(0), &self.model);
         let leases = self.leases();
-        let jobs = queue.jobs(JobFilter::default(), None, 100).await.expect("the jobs");
+        let jobs = queue
+            .jobs(JobFilter::default(), None, 100)
+            .await
+            .expect("the jobs");
         assert_eq!(jobs.len(), model.jobs.len());
         for told in jobs {
             let job = &model.jobs[&told.job_id];
-            assert_eq!((told.batch.as_str(), &told.id), (job.batch, &job.row.row_key));
+            assert_eq!(
+                (told.batch.as_str(), &told.id),
+                (job.batch, &job.row.row_key)
+            );
             assert_eq!(
                 (told.state, told.attempts, told.due_at),
                 (job.state, job.paid, job.due_at),
@@ -314,29 +500,52 @@ impl World {
         let attempts = self.attempts();
         assert_eq!(attempts.len(), model.attempts.len());
         for (told, attempt) in attempts.iter().zip(&model.attempts) {
-            let (job_id, provider, state) =
-                (attempt.job_id, attempt.provider.as_str(), attempt.state.as_str());
-            let expected =
-                (job_id.0, provider.into(), state.into(), attempt.cost, attempt.prediction.clone());
+            let (job_id, provider, state) = (
+                attempt.job_id,
+                attempt.provider.as_str(),
+                attempt.state.as_str(),
+            );
+            let expected = (
+                job_id.0,
+                provider.into(),
+                state.into(),
+                attempt.cost,
+                attempt.prediction.clone(),
+            );
             assert_eq!(told, &expected);
         }
         for job_id in model.jobs.keys() {
             let is_open = |attempt: &&Attempt| attempt.job_id == *job_id && attempt.state.is_open();
-            assert!(model.attempts.iter().filter(is_open).count() <= 1, "job {job_id} has two attempts open");
+            assert!(
+                model.attempts.iter().filter(is_open).count() <= 1,
+                "job {job_id} has two attempts open"
+            );
         }
         let status = queue.status(None).await.expect("a status");
         assert_eq!(status.batches.len(), model.batches.len());
         for told in status.batches {
             let batch = told.batch.as_str();
-            let at_risk =
-                |attempt: &Attempt| if attempt.state == AttemptState::InDoubt { attempt.price } else { 0 };
-            assert_eq!(told.spent.micros(), model.sum(batch, |attempt| attempt.cost));
+            let at_risk = |attempt: &Attempt| {
+                if attempt.state == AttemptState::InDoubt {
+                    attempt.price
+                } else {
+                    0
+                }
+            };
+            assert_eq!(
+                told.spent.micros(),
+                model.sum(batch, |attempt| attempt.cost)
+            );
             assert_eq!(told.reserved.micros(), model.sum(batch, Attempt::reserved));
             assert_eq!(told.at_risk.micros(), model.sum(batch, at_risk));
             assert_eq!(told.budget.map(Money::micros), model.batches[batch]);
             for (state, count) in &told.jobs {
                 let is = |job: &&Job| job.batch == batch && job.state == *state;
-                assert_eq!(*count, model.jobs.values().filter(is).count() as u64, "{state}");
+                assert_eq!(
+                    *count,
+                    model.jobs.values().filter(is).count() as u64,
+                    "{state}"
+                );
             }
         }
         assert_eq!(status.providers.len(), model.gates.len());
@@ -348,30 +557,50 @@ impl World {
 
     fn leases(&self) -> BTreeMap<JobId, (i64, PoolId)> {
         let sql = "SELECT job_id, lease_token, lease_pool FROM jobs WHERE lease_token IS NOT NULL";
-        let read = |row: &rusqlite::Row<'_>| Ok((JobId(row.get(0)?), (row.get(1)?, PoolId(row.get(2)?))));
+        let read =
+            |row: &rusqlite::Row<'_>| Ok((JobId(row.get(0)?), (row.get(1)?, PoolId(row.get(2)?))));
         let mut leases = self.reader.prepare_cached(sql).expect("a query");
-        leases.query_map([], read).expect("the leases").collect::<Result<_, _>>().expect("the leases")
+        leases
+            .query_map([], read)
+            .expect("the leases")
+            .collect::<Result<_, _>>()
+            .expect("the leases")
     }
 
     fn attempts(&self) -> Vec<(i64, String, String, i64, Option<String>)> {
-        let sql = "SELECT job_id, provider, state, cost, prediction_id FROM attempts ORDER BY attempt_id";
+        let sql =
+            "SELECT job_id, provider, state, cost, prediction_id FROM attempts ORDER BY attempt_id";
         let mut attempts = self.reader.prepare_cached(sql).expect("a query");
-        let rows = attempts.query_map([], |row| row.try_into()).expect("the attempts");
+        let rows = attempts
+            .query_map([], |row| row.try_into())
+            .expect("the attempts");
         rows.collect::<Result<_, _>>().expect("the attempts")
     }
 
     fn committed(&self) -> BTreeMap<&'static str, i64> {
-        self.model.batches.keys().map(|batch| (*batch, self.model.committed(batch))).collect()
+        self.model
+            .batches
+            .keys()
+            .map(|batch| (*batch, self.model.committed(batch)))
+            .collect()
     }
 }
 
 #[test]
 fn the_queue_agrees_with_a_small_model_after_every_operation() {
-    let usual =
-        ProptestConfig { failure_persistence: None, max_shrink_time: 30_000, ..ProptestConfig::default() };
+    let usual = ProptestConfig {
+        failure_persistence: None,
+        max_shrink_time: 30_000,
+        ..ProptestConfig::default()
+    };
     let is_set = std::env::var_os("PROPTEST_CASES").is_some();
-    let config = ProptestConfig { cases: if is_set { usual.cases } else { CASES }, ..usual };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let config = ProptestConfig {
+        cases: if is_set { usual.cases } else { CASES },
+        ..usual
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
     let catalog = Arc::new(catalog::load(&[]).expect("the catalogue"));
     proptest!(config, |(operations in prop::collection::vec(operation(), 1..250))| {
         runtime.block_on(async {

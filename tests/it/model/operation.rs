@@ -1,8 +1,8 @@
 //! What may happen to a queue, and how likely it is.
 
 use jiff::{SignedDuration, Timestamp};
-use overnight::domain::{Gate, JobState, Prediction, ProviderName};
-use overnight::queue::{Decision, ProviderLimits, Room};
+use overnight::domain::{JobState, PredictionHandle, ProviderName, ProviderSignal};
+use overnight::queue::{Capacity, Decision, ProviderLimits};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
@@ -14,7 +14,11 @@ pub(super) const BATCHES: [&str; 2] = ["spring", "summer"];
 pub(super) const VIAS: [&[ProviderName]; 4] = [
     &[ProviderName::Eachlabs],
     &[ProviderName::Fal, ProviderName::Eachlabs],
-    &[ProviderName::Aimlapi, ProviderName::Fal, ProviderName::Eachlabs],
+    &[
+        ProviderName::Aimlapi,
+        ProviderName::Fal,
+        ProviderName::Eachlabs,
+    ],
     &[ProviderName::Aimlapi],
 ];
 
@@ -37,7 +41,7 @@ pub(super) enum Operation {
         chance: u8,
         fits: bool,
         due_in: i64,
-        gate: Option<Gate>,
+        gate: Option<ProviderSignal>,
     },
     Release {
         lease: Index,
@@ -62,7 +66,7 @@ pub(super) enum Operation {
     },
     Retry(Choice),
     /// The file of a job is found lost, which may not be a success any more.
-    LoseFile {
+    Redownload {
         job: Index,
     },
     Cancel(Choice),
@@ -93,7 +97,7 @@ pub(super) struct Ask {
     pub(super) pool: Index,
     pub(super) batch: Option<usize>,
     pub(super) budget: Option<i64>,
-    pub(super) room: Room,
+    pub(super) capacity: Capacity,
     pub(super) providers: Vec<ProviderLimits>,
 }
 
@@ -112,43 +116,65 @@ fn choice() -> impl Strategy<Value = Choice> {
 }
 
 /// One of so few predictions that a provider seems to give one twice now and then.
-pub(super) fn prediction_of(chance: u8) -> Prediction {
-    Prediction::from_id(format!("p{}", chance % 48))
+pub(super) fn prediction_of(chance: u8) -> PredictionHandle {
+    PredictionHandle::from_id(format!("p{}", chance % 48))
 }
 
-fn gate() -> impl Strategy<Value = Option<Gate>> {
+fn gate() -> impl Strategy<Value = Option<ProviderSignal>> {
     let later = |seconds: i64| start() + SignedDuration::from_secs(seconds);
     prop_oneof![
         30 => Just(None),
-        1 => Just(Some(Gate::Open)),
-        1 => (0..600i64).prop_map(move |seconds| Some(Gate::Creates { until: later(seconds) })),
-        1 => (0..600i64).prop_map(move |seconds| Some(Gate::Calls { until: later(seconds) })),
-        1 => any::<bool>().prop_map(|looks_too| Some(Gate::Paused { reason: "no key".into(), looks_too })),
+        1 => Just(Some(ProviderSignal::Healthy)),
+        1 => (0..600i64).prop_map(move |seconds| Some(ProviderSignal::HoldSubmits { until: later(seconds) })),
+        1 => (0..600i64).prop_map(move |seconds| Some(ProviderSignal::HoldAll { until: later(seconds) })),
+        1 => any::<bool>().prop_map(|polls_too| Some(ProviderSignal::Suspend { reason: "no key".into(), polls_too })),
     ]
 }
 
 /// Some workers, of which some kinds of steps may use only a part.
-fn room() -> impl Strategy<Value = Room> {
+fn capacity() -> impl Strategy<Value = Capacity> {
     let kinds = [0..4usize, 0..4usize, 0..4usize].map(prop::option::of);
     (0..7usize, kinds).prop_map(|(steps, kinds)| {
-        let [looks, creates, downloads] = kinds.map(|kind| kind.unwrap_or(steps).min(steps));
-        Room { steps, looks, creates, downloads, uploads: 0 }
+        let [polls, submits, downloads] = kinds.map(|kind| kind.unwrap_or(steps).min(steps));
+        Capacity {
+            steps,
+            polls,
+            submits,
+            downloads,
+            uploads: 0,
+        }
     })
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
     let providers = prop::sample::subsequence(ProviderName::ALL.to_vec(), 2..=3);
     let limits = [(1..5u32, 1..8u32), (1..5u32, 1..8u32), (1..5u32, 1..8u32)];
-    (any::<Index>(), prop::option::weighted(0.2, 0..2usize), budget(), room(), providers, limits).prop_map(
-        |(pool, batch, budget, room, providers, limits)| {
-            let limits =
-                providers.into_iter().zip(limits).map(|(provider, (in_flight, creates_per_minute))| {
-                    ProviderLimits { provider, in_flight, creates_per_minute, has_storage: false }
-                });
-            let budget = budget.map(|clips| clips * CLIP);
-            Ask { pool, batch, budget, room, providers: limits.collect() }
-        },
+    (
+        any::<Index>(),
+        prop::option::weighted(0.2, 0..2usize),
+        budget(),
+        capacity(),
+        providers,
+        limits,
     )
+        .prop_map(|(pool, batch, budget, capacity, providers, limits)| {
+            let limits = providers.into_iter().zip(limits).map(
+                |(provider, (in_flight, creates_per_minute))| ProviderLimits {
+                    provider,
+                    in_flight,
+                    creates_per_minute,
+                    has_storage: false,
+                },
+            );
+            let budget = budget.map(|clips| clips * CLIP);
+            Ask {
+                pool,
+                batch,
+                budget,
+                capacity,
+                providers: limits.collect(),
+            }
+        })
 }
 
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
@@ -171,7 +197,7 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
         4 => Just(Operation::Unpause),
         1 => (0..2usize).prop_map(|process| Operation::Reopen { process }),
         4 => choice().prop_map(Operation::Retry),
-        3 => any::<Index>().prop_map(|job| Operation::LoseFile { job }),
+        3 => any::<Index>().prop_map(|job| Operation::Redownload { job }),
         2 => choice().prop_map(Operation::Cancel),
         4 => (any::<Index>(), prop_oneof![
                 any::<u8>().prop_map(|chance| Decision::Adopt(prediction_of(chance))), Just(Decision::Resubmit), Just(Decision::Fail)])

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
-use overnight::domain::{AttemptState, Gate, JobId, JobState, Lease, Outcome, PoolId, ProviderName};
+use overnight::domain::{
+    AttemptState, JobId, JobState, Lease, Outcome, PoolId, ProviderName, ProviderSignal,
+};
 use overnight::queue::ProviderLimits;
 
 use JobState::{Downloading, Failed, InDoubt, Queued, Running, Submitting, Succeeded};
@@ -80,7 +82,12 @@ pub(super) struct Model {
 
 /// The prices of `kling-v1-standard`, by hand.
 pub(super) fn price(provider: ProviderName, seconds: i64) -> i64 {
-    seconds * if provider == ProviderName::Aimlapi { 47_250 } else { 45_000 }
+    seconds
+        * if provider == ProviderName::Aimlapi {
+            47_250
+        } else {
+            45_000
+        }
 }
 
 impl Attempt {
@@ -102,7 +109,12 @@ impl Attempt {
 
 impl Model {
     /// Takes rows, and counts the new, the changed, the busy, the same and the gone.
-    pub(super) fn load(&mut self, batch: &'static str, rows: Vec<Row>, now: Timestamp) -> [usize; 5] {
+    pub(super) fn load(
+        &mut self,
+        batch: &'static str,
+        rows: Vec<Row>,
+        now: Timestamp,
+    ) -> [usize; 5] {
         let before = self.jobs.values().filter(|job| job.batch == batch).count();
         let [mut new, mut changed, mut busy, mut same] = [0; 4];
         for row in rows {
@@ -111,8 +123,19 @@ impl Model {
             let Some(job) = self.jobs.values_mut().find(is_its) else {
                 new += 1;
                 let (state, due_at, lease, attempt) = (Queued, Some(now), None, None);
-                self.jobs
-                    .insert(next, Job { batch, row, state, due_at, lease, attempt, paid: 0, crashes: 0 });
+                self.jobs.insert(
+                    next,
+                    Job {
+                        batch,
+                        row,
+                        state,
+                        due_at,
+                        lease,
+                        attempt,
+                        paid: 0,
+                        crashes: 0,
+                    },
+                );
                 continue;
             };
             if job.row.prompt == row.prompt {
@@ -140,7 +163,11 @@ impl Model {
 
     /// Sums something over the attempts of a batch.
     pub(super) fn sum(&self, batch: &str, amount: impl Fn(&Attempt) -> i64) -> i64 {
-        self.attempts.iter().filter(|attempt| self.jobs[&attempt.job_id].batch == batch).map(amount).sum()
+        self.attempts
+            .iter()
+            .filter(|attempt| self.jobs[&attempt.job_id].batch == batch)
+            .map(amount)
+            .sum()
     }
 
     pub(super) fn committed(&self, batch: &str) -> i64 {
@@ -154,7 +181,11 @@ impl Model {
         let counts = |attempt: &&Attempt| {
             attempt.provider == limits.provider && attempt.answered_at.is_none_or(|at| at >= minute)
         };
-        let gates = self.gates.get(&limits.provider).cloned().unwrap_or_default();
+        let gates = self
+            .gates
+            .get(&limits.provider)
+            .cloned()
+            .unwrap_or_default();
         !gates.paused
             && gates.creates_from.max(gates.calls_from) <= now
             && self.in_flight(limits.provider) < limits.in_flight
@@ -190,27 +221,42 @@ impl Model {
         self.gates.entry(provider).or_default();
     }
 
-    pub(super) fn advance(
+    pub(super) fn record_outcome(
         &mut self,
         lease: &Lease,
         outcome: &Outcome,
-        gate: Option<&Gate>,
+        gate: Option<&ProviderSignal>,
         now: Timestamp,
     ) -> Result<JobState, Refusal> {
         let job = &self.jobs[&lease.job_id];
-        if job.lease.as_ref().is_none_or(|(token, _)| *token != lease.token) {
+        if job
+            .lease
+            .as_ref()
+            .is_none_or(|(token, _)| *token != lease.token)
+        {
             return Err(Refusal::LeaseLost);
         }
         let (at, was) = (job.attempt.expect("an attempt"), job.state);
         let provider = self.attempts[at].provider;
         let belongs_to_another = |id: &str| {
-            let mut others = self.attempts.iter().enumerate().filter(|(other, _)| *other != at);
-            others.any(|(_, other)| other.provider == provider && other.prediction.as_deref() == Some(id))
+            let mut others = self
+                .attempts
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != at);
+            others.any(|(_, other)| {
+                other.provider == provider && other.prediction.as_deref() == Some(id)
+            })
         };
         let mut job = job.clone();
         let mut attempt = self.attempts[at].clone();
         (job.state, job.due_at) = match (was, outcome) {
-            (Submitting, Outcome::Accepted { prediction, due_at, .. })
+            (
+                Submitting,
+                Outcome::Accepted {
+                    prediction, due_at, ..
+                },
+            )
             | (InDoubt, Outcome::Adopted { prediction, due_at }) => {
                 if belongs_to_another(&prediction.prediction_id) {
                     return Err(Refusal::Conflict);
@@ -228,7 +274,7 @@ impl Model {
                 attempt.end(AttemptState::Refused, 0);
                 (Failed, None)
             }
-            (Submitting, Outcome::LostAnswer { due_at, .. }) => {
+            (Submitting, Outcome::LostResponse { due_at, .. }) => {
                 job.paid += 1;
                 attempt.state = AttemptState::InDoubt;
                 (InDoubt, Some(*due_at))
@@ -243,9 +289,9 @@ impl Model {
                 attempt.end(AttemptState::Done, cost.amount.micros());
                 (Downloading, Some(*due_at))
             }
-            (Running, Outcome::PredictionFailed { cost, again_at, .. }) => {
+            (Running, Outcome::PredictionFailed { cost, retry_at, .. }) => {
                 attempt.end(AttemptState::Failed, cost.amount.micros());
-                (if again_at.is_some() { Queued } else { Failed }, *again_at)
+                (if retry_at.is_some() { Queued } else { Failed }, *retry_at)
             }
             (Downloading, Outcome::LinkExpired { due_at, .. }) => (Running, Some(*due_at)),
             (Downloading, Outcome::Saved { .. }) => (Succeeded, None),
@@ -265,20 +311,35 @@ impl Model {
         self.jobs.insert(lease.job_id, job);
         let gates = self.gates.entry(provider).or_default();
         match gate {
-            None | Some(Gate::Open) => {}
-            Some(Gate::Creates { until }) => gates.creates_from = gates.creates_from.max(*until),
-            Some(Gate::Calls { until }) => gates.calls_from = gates.calls_from.max(*until),
-            Some(Gate::Paused { looks_too, .. }) => {
-                (gates.paused, gates.refuses_looks) = (true, gates.refuses_looks || *looks_too);
+            None | Some(ProviderSignal::Healthy) => {}
+            Some(ProviderSignal::HoldSubmits { until }) => {
+                gates.creates_from = gates.creates_from.max(*until)
+            }
+            Some(ProviderSignal::HoldAll { until }) => {
+                gates.calls_from = gates.calls_from.max(*until)
+            }
+            Some(ProviderSignal::Suspend { polls_too, .. }) => {
+                (gates.paused, gates.refuses_looks) = (true, gates.refuses_looks || *polls_too);
             }
         }
         Ok(state)
     }
 
     pub(super) fn release(&mut self, lease: &Lease, now: Timestamp) -> Result<JobState, Refusal> {
-        let not_sent = Outcome::Refused { reason: String::new(), due_at: now, counted: false };
-        let not_begun = Outcome::Wait { due_at: Some(now), failure: None };
-        let outcome = if self.jobs[&lease.job_id].state == Submitting { not_sent } else { not_begun };
-        self.advance(lease, &outcome, None, now)
+        let not_sent = Outcome::Refused {
+            reason: String::new(),
+            due_at: now,
+            counted: false,
+        };
+        let not_begun = Outcome::Wait {
+            due_at: Some(now),
+            failure: None,
+        };
+        let outcome = if self.jobs[&lease.job_id].state == Submitting {
+            not_sent
+        } else {
+            not_begun
+        };
+        self.record_outcome(lease, &outcome, None, now)
     }
 }

@@ -1,0 +1,88 @@
+//! `retry`, `cancel` and `resolve`: what a person decides.
+
+use crate::domain::PredictionHandle;
+use crate::provider::Submission;
+use crate::queue::{Decision, Selection};
+
+use super::args::{Global, ResolveArgs, SelectArgs};
+use super::exit::Exit;
+use super::render;
+use super::setup::Setup;
+
+impl From<SelectArgs> for Selection {
+    fn from(args: SelectArgs) -> Self {
+        Self {
+            batch: args.batch,
+            states: args.state.into_iter().collect(),
+            jobs: args.jobs,
+        }
+    }
+}
+
+/// Makes failed and cancelled jobs go on.
+pub(super) async fn retry(global: &Global, args: SelectArgs) -> anyhow::Result<Exit> {
+    let setup = Setup::of(global)?;
+    let jobs = setup.queue()?.retry(args.into(), setup.clock.now()).await?;
+    render::line(format_args!(
+        "{} will go on",
+        render::count(jobs as u64, "job")
+    ))?;
+    if jobs > 0 {
+        render::note("next: overnight run");
+    }
+    Ok(Exit::Success)
+}
+
+/// Takes jobs back, and asks the providers to drop what they are working on.
+pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<Exit> {
+    let setup = Setup::of(global)?;
+    let cancelled = setup
+        .queue()?
+        .cancel(args.into(), setup.clock.now())
+        .await?;
+    render::line(format_args!(
+        "{} cancelled",
+        render::count(cancelled.jobs as u64, "job")
+    ))?;
+    if cancelled.in_progress.is_empty() {
+        return Ok(Exit::Success);
+    }
+    let providers = setup.providers()?;
+    for attempt in &cancelled.in_progress {
+        let (Some(prediction), Some(provider)) =
+            (&attempt.prediction, providers.get(&attempt.provider))
+        else {
+            continue;
+        };
+        if let Err(failure) = provider
+            .cancel(prediction, &Submission::from(attempt))
+            .await
+        {
+            render::note(format_args!(
+                "{} goes on with {}: {failure}",
+                attempt.provider, prediction.prediction_id
+            ));
+        }
+    }
+    render::note(
+        "what was under way may still be billed, and stays booked; `overnight retry` fetches it without paying again",
+    );
+    Ok(Exit::Success)
+}
+
+/// Settles a job in doubt.
+pub(super) async fn resolve(global: &Global, args: ResolveArgs) -> anyhow::Result<Exit> {
+    let setup = Setup::of(global)?;
+    let queue = setup.queue()?;
+    let decision = match args.adopt {
+        Some(id) => Decision::Adopt(PredictionHandle::from_id(id)),
+        None if args.resubmit => Decision::Resubmit,
+        None => Decision::Fail,
+    };
+    let job = queue.find(args.job, args.batch).await?;
+    let state = queue
+        .resolve(job.job_id, decision, setup.clock.now())
+        .await?;
+    render::line(format_args!("{} is {state}", job.id))?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,68 @@
+//! What a person changes of the runs that are going on.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use crate::domain::Money;
+use crate::queue::{LiveSetting, QueueError, Result, SettingChange};
+
+use super::operator::set_budget;
+use super::row::{execute, select, value};
+
+pub(super) fn all(connection: &Connection) -> Result<Vec<SettingChange>> {
+    select(
+        connection,
+        "SELECT name, value, was, set_by, set_at FROM controls ORDER BY set_at, name",
+        [],
+        |columns| {
+            let name: String = columns.get("name")?;
+            let read =
+                |value: String| LiveSetting::parse(&name, &value).map_err(QueueError::Corrupt);
+            Ok(SettingChange {
+                setting: read(columns.get("value")?)?,
+                previous: columns
+                    .get::<Option<String>>("was")?
+                    .map(read)
+                    .transpose()?,
+                set_by: columns.get("set_by")?,
+                set_at: columns.time("set_at")?,
+            })
+        },
+    )
+}
+
+/// Keeps a change; a batch's budget is changed as well.
+pub(super) fn set(
+    tx: &Connection,
+    setting: &LiveSetting,
+    set_by: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let name = setting.name();
+    let previous = if let LiveSetting::BatchBudget(batch, budget) = setting {
+        let previous = value::<i64>(tx, "SELECT budget FROM batches WHERE name = ?1", [batch])?;
+        set_budget(tx, batch, *budget)?;
+        let previous = previous.map(Money::from_micros);
+        Some(LiveSetting::BatchBudget(batch.clone(), previous).value())
+    } else {
+        value(tx, "SELECT value FROM controls WHERE name = ?1", [&name])?
+    };
+    execute(
+        tx,
+        "INSERT OR REPLACE INTO controls (name, value, was, set_by, set_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            name,
+            setting.value(),
+            previous,
+            set_by,
+            now.as_millisecond()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Forgets every change.
+pub(super) fn clear(tx: &Connection) -> Result<()> {
+    execute(tx, "DELETE FROM controls", [])?;
+    Ok(())
+}
