@@ -1,4 +1,4 @@
-//! The jobs a pool begins first, where it shall make some, and wait to be told whether to go on.
+//! Canary support: runs the first N jobs, then holds further submissions until the user approves.
 
 use std::collections::HashSet;
 
@@ -7,83 +7,87 @@ use tokio::sync::watch;
 use crate::domain::{JobEvent, JobId, JobState};
 use crate::queue::{Claim, Step};
 
-/// How many jobs to begin before anybody has said whether to go on.
+/// A request to run some jobs first, and to ask before submitting more.
 #[derive(Clone, Debug)]
 pub struct Canary {
-    /// How many.
+    /// Number of jobs to run before the question.
     pub jobs: u32,
-    /// What was said: nothing yet, or whether to go on.
+    /// The user's answer: `None` until there is one, then whether to submit the rest. If the sender
+    /// is dropped without an answer, nothing more is submitted.
     pub go_on: watch::Receiver<Option<bool>>,
 }
 
-/// The jobs a pool has begun that have not come back to wait for a create again.
+/// Limits a pool's submissions to the canary jobs until the user has approved them.
 #[derive(Debug)]
 pub(super) struct CanaryGate {
-    /// `None` where it may begin all.
-    first: Option<Canary>,
+    /// `None` if there is no limit, or no longer one.
+    canary: Option<Canary>,
+    /// The jobs submitted by this pool, without those that a step has put back into the queue.
     jobs: HashSet<JobId>,
-    is_shown: bool,
+    is_in_review: bool,
 }
 
 impl CanaryGate {
-    /// None yet.
-    pub(super) fn new(first: Option<Canary>) -> Self {
+    /// Returns a gate that limits nothing if `canary` is `None`.
+    pub(super) fn new(canary: Option<Canary>) -> Self {
         Self {
-            first,
+            canary,
             jobs: HashSet::new(),
-            is_shown: false,
+            is_in_review: false,
         }
     }
 
-    /// For how many more there is room.
+    /// Returns how many more jobs may be submitted now.
     pub(super) fn remaining(&self) -> usize {
-        let most = self.first.as_ref().map(|first| first.jobs as usize);
-        most.map_or(usize::MAX, |most| most.saturating_sub(self.jobs.len()))
+        match &self.canary {
+            Some(canary) => (canary.jobs as usize).saturating_sub(self.jobs.len()),
+            None => usize::MAX,
+        }
     }
 
-    /// Counts a job whose create is claimed.
+    /// Counts the job of a claim, if the claim is for a submission.
     pub(super) fn count(&mut self, claim: &Claim) {
-        if self.first.is_some() && claim.step == Step::Submit {
+        if self.canary.is_some() && claim.step == Step::Submit {
             self.jobs.insert(claim.lease.job_id);
         }
     }
 
-    /// Counts a job no more that a step has sent back to wait for a create: another may be begun in its place.
+    /// Stops counting a job that a step has put back into the queue: another may be submitted in
+    /// its place.
     pub(super) fn remove(&mut self, claim: &Claim, event: JobEvent) {
         if claim.job.state.after(event) == Ok(JobState::Queued) {
             self.jobs.remove(&claim.lease.job_id);
         }
     }
 
-    /// The jobs that are all it may begin for now, until they were shown.
+    /// Returns the canary jobs once all of them are submitted, until [`Self::mark_in_review`] is
+    /// called.
     pub(super) fn ready_for_review(&self) -> Option<Vec<JobId>> {
-        (self.remaining() == 0 && !self.is_shown).then(|| self.jobs.iter().copied().collect())
+        (self.remaining() == 0 && !self.is_in_review).then(|| self.jobs.iter().copied().collect())
     }
 
-    /// Notes that they were shown.
-    pub(super) fn mark_reviewed(&mut self) {
-        self.is_shown = true;
+    /// Notes that the user is being asked.
+    pub(super) fn mark_in_review(&mut self) {
+        self.is_in_review = true;
     }
 
-    /// Tells whether they were shown, and nobody has said whether to go on.
+    /// Returns whether the user has been asked and has not answered yet.
     pub(super) fn awaits_answer(&self) -> bool {
-        self.first.is_some() && self.is_shown
+        self.canary.is_some() && self.is_in_review
     }
 
-    /// Waits for what is said; `true` goes on with all there are.
+    /// Waits for the user's answer and returns it; `true` lifts the limit. Never returns unless the
+    /// user is being asked.
     pub(super) async fn answer(&mut self) -> bool {
-        let Some(first) = self.first.as_mut().filter(|_| self.is_shown) else {
+        let Some(canary) = self.canary.as_mut().filter(|_| self.is_in_review) else {
             return std::future::pending().await;
         };
-        // Whoever is gone without a word has not said yes.
-        let goes_on = first
-            .go_on
-            .wait_for(Option::is_some)
-            .await
-            .is_ok_and(|said| *said == Some(true));
-        if goes_on {
-            self.first = None;
+        let answer = canary.go_on.wait_for(Option::is_some).await;
+        // A sender that is gone without an answer has not approved.
+        let is_approved = answer.is_ok_and(|answer| *answer == Some(true));
+        if is_approved {
+            self.canary = None;
         }
-        goes_on
+        is_approved
     }
 }

@@ -1,4 +1,5 @@
-//! The step that brings a clip home. It can be repeated for ever without paying.
+//! The download step: saves a finished clip. It is free of charge, and may be repeated without
+//! limit.
 
 use crate::domain::Outcome;
 use crate::failpoint::fail_point;
@@ -9,60 +10,69 @@ use super::step::StepOutcome;
 use super::{PoolError, StepContext};
 
 impl StepContext {
-    /// Fetches the clip and keeps it.
+    /// Downloads the clip and saves it. `may_be_local` allows a link to this machine, for a
+    /// provider that runs on it.
+    ///
+    /// # Errors
+    /// Returns [`PoolError::Output`] if the output folder cannot be written.
     pub(super) async fn download(
         &self,
         claim: &Claim,
         may_be_local: bool,
     ) -> Result<StepOutcome, PoolError> {
         let Some(link) = &claim.attempt.output_url else {
-            return Ok(Outcome::LinkExpired {
-                due_at: self.clock.now(),
-                reason: "the link is missing".into(),
-            }
-            .into());
+            let due_at = self.clock.now();
+            let reason = "the link is missing".into();
+            return Ok(Outcome::LinkExpired { due_at, reason }.into());
         };
-        let place = ClipLocation {
+        let location = ClipLocation {
             folder: claim.job.folder.clone(),
             file_name: claim.job.file_name.clone(),
         };
         fail_point!("download unsent");
         let saved = match self.clips.get(link, may_be_local).await {
-            Ok(fetch) => self.output.save(&place, fetch.bytes, fetch.length).await,
+            Ok(clip) => self.output.save(&location, clip.bytes, clip.length).await,
             Err(error) => Err(error.into()),
         };
         let error = match saved {
             Ok(file) => return Ok(Outcome::Saved { file }.into()),
-            // A full disk fails every download: stop, rather than use up every job's tries.
+            // A full disk fails every download: stop the run rather than use up the retries of
+            // every job.
             Err(error @ OutputError::Store { .. }) => return Err(PoolError::Output(error)),
             Err(error) => error,
         };
+        Ok(self.download_failed(claim, &error))
+    }
+
+    fn download_failed(&self, claim: &Claim, error: &OutputError) -> StepOutcome {
         let reason = error.to_string();
-        let last = claim.job.failures + 1 >= self.policy.downloads;
-        Ok(match error {
+        let max_downloads = self.policy.downloads;
+        let is_last_try = claim.job.failures + 1 >= max_downloads;
+        let outcome = match error {
             OutputError::Download(DownloadError::Forbidden(_) | DownloadError::TooLarge) => {
-                Outcome::GaveUp { reason }.into()
+                Outcome::GaveUp { reason }
             }
-            _ if last => {
-                let reason = format!(
-                    "{reason}, {} times in a row; `retry` goes on without paying",
-                    self.policy.downloads
-                );
-                Outcome::GaveUp { reason }.into()
-            }
-            // What is not a whole video may be the link's fault: a fresh one costs nothing.
+            _ if is_last_try => Outcome::GaveUp {
+                reason: format!(
+                    "{reason}, {max_downloads} times in a row; `retry` downloads it without paying"
+                ),
+            },
+            // Something that is not a whole video may be the link's fault, and a fresh link is
+            // free.
             OutputError::Download(DownloadError::Expired(_)) | OutputError::NotAVideo(_) => {
                 Outcome::LinkExpired {
                     due_at: self.retry_at(claim, None),
                     reason,
                 }
-                .into()
             }
-            _ => Outcome::Wait {
-                due_at: Some(self.retry_at(claim, None)),
-                failure: Some(reason),
+            _ => {
+                let due_at = Some(self.retry_at(claim, None));
+                Outcome::Wait {
+                    due_at,
+                    failure: Some(reason),
+                }
             }
-            .into(),
-        })
+        };
+        outcome.into()
     }
 }

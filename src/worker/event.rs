@@ -1,51 +1,53 @@
-//! What happened in a pool, for whoever shows it.
+//! Events of a pool, for the program that displays them.
+
+use std::sync::Arc;
 
 use crate::domain::{JobId, JobState, ProviderName};
 
-/// Something that happened.
+/// Something that happened in a pool.
 #[derive(Clone, Debug)]
 pub enum PoolEvent {
-    /// Work of a dead pool was taken over.
+    /// The work of a dead pool was taken over.
     TookOver {
-        /// How many jobs.
+        /// Number of jobs that the dead pool had leased.
         jobs: usize,
     },
     /// A step of a job was recorded.
     Moved {
-        /// The job's row.
+        /// The key of the job's row in its batch.
         row_key: String,
-        /// Its batch.
+        /// The job's batch.
         batch: String,
-        /// Its state after the step.
+        /// The job's state after the step.
         state: JobState,
-        /// Why, where something went wrong.
+        /// What went wrong, if something did. Prompts are redacted.
         reason: Option<String>,
     },
-    /// The first jobs have come to an end, and the pool waits to be told whether to go on.
+    /// The canary jobs have ended, and the pool waits for the user's approval to submit more.
     CanaryReady {
-        /// Which.
+        /// The canary jobs, in no particular order.
         jobs: Vec<JobId>,
     },
-    /// An image on disk was not uploaded.
+    /// An upload of a local image failed. It is retried, or the rows that use the image fail.
     UploadFailed {
-        /// Why; it is tried again, or its rows fail.
+        /// What went wrong.
         reason: String,
     },
-    /// A provider refused the key or the balance.
+    /// A provider refused the key or the balance; nothing is submitted to it until a new run.
     ProviderPaused {
-        /// Which provider.
+        /// The provider.
         provider: ProviderName,
-        /// What it said, and what to do.
+        /// The provider's message, and what to do.
         reason: String,
     },
-    /// A person changed something of the pool; the log tells what and who.
+    /// The user changed a setting of the pool. The log says which, and who changed it.
     SettingsChanged,
-    /// The pool was asked to stop, and waits for the steps in hand.
+    /// The pool was asked to stop and waits for the steps in progress.
     Stopping {
-        /// How many steps.
+        /// Number of steps in progress.
         steps: usize,
     },
 }
 
-/// Sees what happens. Called on the pool's tasks: it must not block.
-pub type Observer = std::sync::Arc<dyn Fn(PoolEvent) + Send + Sync>;
+/// Receives the events of a pool. It is called on the pool's tasks and must not block.
+pub type Observer = Arc<dyn Fn(PoolEvent) + Send + Sync>;

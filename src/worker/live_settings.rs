@@ -1,95 +1,98 @@
-//! What a person changes of a pool while it works.
+//! The settings of a running pool that the user can change with `overnight ctl`.
+
+use std::mem;
 
 use crate::domain::Money;
 use crate::queue::{LiveSetting, ProviderLimits, SettingChange};
 
 use super::PoolOptions;
 
-/// What holds now: what the pool was started with, and over it what a person has changed since.
+/// The settings in force: those the pool was started with, overridden by what the user has changed
+/// since.
 #[derive(Clone, Debug)]
 pub(super) struct LiveSettings {
+    /// Whether submissions are paused.
     pub(super) paused: bool,
     pub(super) workers: usize,
     pub(super) budget: Option<Money>,
     pub(super) limits: Vec<ProviderLimits>,
+    /// The changes that were in the queue at the last call of [`Self::apply`].
     applied: Vec<SettingChange>,
 }
 
-/// A change, in words.
+/// A change that was applied, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) what: String,
-    pub(super) by: String,
+pub(super) struct AppliedChange {
+    /// The setting with its old and its new value.
+    pub(super) description: String,
+    pub(super) set_by: String,
 }
 
 impl LiveSettings {
+    /// Starts with the pool's own options.
     pub(super) fn new(options: &PoolOptions) -> Self {
-        let PoolOptions {
-            workers,
-            budget,
-            limits,
-            ..
-        } = options;
-        let (workers, budget, limits) = (*workers, *budget, limits.clone());
         Self {
             paused: false,
-            workers,
-            budget,
-            limits,
+            workers: options.workers,
+            budget: options.budget,
+            limits: options.limits.clone(),
             applied: Vec::new(),
         }
     }
 
-    /// Takes over what is new, and tells what it changed.
-    pub(super) fn apply(&mut self, controls: Vec<SettingChange>) -> Vec<Change> {
-        let is_new = |control: &&SettingChange| !self.applied.contains(control);
-        let new: Vec<SettingChange> = controls.iter().filter(is_new).cloned().collect();
-        self.applied = controls;
+    /// Applies the changes that are new since the last call, and returns those that made a
+    /// difference.
+    pub(super) fn apply(&mut self, changes: Vec<SettingChange>) -> Vec<AppliedChange> {
+        let new: Vec<SettingChange> = changes
+            .iter()
+            .filter(|change| !self.applied.contains(change))
+            .cloned()
+            .collect();
+        self.applied = changes;
         new.into_iter()
-            .filter_map(|control| self.take(control))
+            .filter_map(|change| self.apply_one(change))
             .collect()
     }
 
-    fn take(&mut self, control: SettingChange) -> Option<Change> {
-        let SettingChange {
-            setting,
-            previous,
-            set_by,
-            ..
-        } = control;
-        let before = match &setting {
+    fn apply_one(&mut self, change: SettingChange) -> Option<AppliedChange> {
+        let setting = change.setting;
+        let old = match &setting {
             LiveSetting::Paused(paused) => {
-                LiveSetting::Paused(std::mem::replace(&mut self.paused, *paused))
+                LiveSetting::Paused(mem::replace(&mut self.paused, *paused))
             }
             LiveSetting::Workers(workers) => {
-                LiveSetting::Workers(std::mem::replace(&mut self.workers, *workers))
+                LiveSetting::Workers(mem::replace(&mut self.workers, *workers))
             }
             LiveSetting::Budget(budget) => {
-                LiveSetting::Budget(std::mem::replace(&mut self.budget, *budget))
+                LiveSetting::Budget(mem::replace(&mut self.budget, *budget))
             }
             LiveSetting::InFlight(provider, limit) => {
-                // A pool that was given no slots shall create nothing, whoever else may.
-                let is_meant =
-                    |of: &&mut ProviderLimits| of.provider == *provider && of.in_flight > 0;
-                let of = self.limits.iter_mut().find(is_meant)?;
-                LiveSetting::InFlight(*provider, std::mem::replace(&mut of.in_flight, *limit))
+                // A pool that was started without slots at a provider must never submit there.
+                let limits = self
+                    .limits
+                    .iter_mut()
+                    .find(|limits| limits.provider == *provider && limits.in_flight > 0)?;
+                LiveSetting::InFlight(*provider, mem::replace(&mut limits.in_flight, *limit))
             }
-            // Holds at once in every process; it is told, and that is all.
-            LiveSetting::BatchBudget(batch, _) => {
-                previous.unwrap_or(LiveSetting::BatchBudget(batch.clone(), None))
-            }
+            // The queue itself enforces it in every process; here it is only logged.
+            LiveSetting::BatchBudget(batch, _) => change
+                .previous
+                .unwrap_or(LiveSetting::BatchBudget(batch.clone(), None)),
         };
-        let what = match &setting {
-            _ if before == setting => return None,
+        let description = match &setting {
+            _ if old == setting => return None,
             LiveSetting::Paused(_) => setting.to_string(),
             _ => format!(
                 "{}: {} → {}",
                 setting.label(),
-                before.display_value(),
+                old.display_value(),
                 setting.display_value()
             ),
         };
-        Some(Change { what, by: set_by })
+        Some(AppliedChange {
+            description,
+            set_by: change.set_by,
+        })
     }
 }
 
@@ -102,7 +105,7 @@ mod tests {
     use super::*;
     use crate::domain::ProviderName;
 
-    fn set(second: i64, setting: LiveSetting) -> SettingChange {
+    fn change(second: i64, setting: LiveSetting) -> SettingChange {
         let set_at = Timestamp::from_second(second).unwrap();
         SettingChange {
             setting,
@@ -130,61 +133,66 @@ mod tests {
         })
     }
 
-    fn told(changes: Vec<Change>) -> Vec<String> {
-        changes.into_iter().map(|change| change.what).collect()
+    fn descriptions(changes: Vec<AppliedChange>) -> Vec<String> {
+        changes
+            .into_iter()
+            .map(|change| change.description)
+            .collect()
     }
 
     #[test]
-    fn each_change_holds_and_is_told_once() {
+    fn each_change_is_applied_and_reported_once() {
         let mut live_settings = live_settings(4);
-        let workers = set(1, LiveSetting::Workers(8));
-        let limit = set(1, LiveSetting::InFlight(ProviderName::Fal, 9));
-        let changes = told(live_settings.apply(vec![limit.clone(), workers.clone()]));
+        let workers = change(1, LiveSetting::Workers(8));
+        let limit = change(1, LiveSetting::InFlight(ProviderName::Fal, 9));
+        let changes = descriptions(live_settings.apply(vec![limit.clone(), workers.clone()]));
         assert_eq!(changes, ["fal in flight: 4 → 9", "workers: 16 → 8"]);
         assert_eq!(
             (live_settings.workers, live_settings.limits[0].in_flight),
             (8, 9)
         );
         assert_eq!(
-            told(live_settings.apply(vec![limit.clone(), workers])),
+            descriptions(live_settings.apply(vec![limit.clone(), workers])),
             [""; 0]
         );
-        let again = set(2, LiveSetting::Workers(8));
+        let again = change(2, LiveSetting::Workers(8));
         assert_eq!(
-            told(live_settings.apply(vec![limit.clone(), again.clone()])),
+            descriptions(live_settings.apply(vec![limit.clone(), again.clone()])),
             [""; 0]
         );
-        let budget = set(3, LiveSetting::Budget(Some(Money::from_micros(1_500_000))));
+        let budget = change(3, LiveSetting::Budget(Some(Money::from_micros(1_500_000))));
         assert_eq!(
-            told(live_settings.apply(vec![budget, limit, again])),
+            descriptions(live_settings.apply(vec![budget, limit, again])),
             ["budget: none → $1.50"]
         );
     }
 
     #[test]
-    fn a_pause_is_told_and_its_end() {
+    fn a_pause_and_its_end_are_reported() {
         let mut live_settings = live_settings(4);
         assert_eq!(
-            told(live_settings.apply(vec![set(1, LiveSetting::Paused(false))])),
+            descriptions(live_settings.apply(vec![change(1, LiveSetting::Paused(false))])),
             [""; 0]
         );
         assert_eq!(
-            told(live_settings.apply(vec![set(2, LiveSetting::Paused(true))])),
+            descriptions(live_settings.apply(vec![change(2, LiveSetting::Paused(true))])),
             ["paused"]
         );
         assert!(live_settings.paused);
         assert_eq!(
-            told(live_settings.apply(vec![set(3, LiveSetting::Paused(false))])),
+            descriptions(live_settings.apply(vec![change(3, LiveSetting::Paused(false))])),
             ["resumed"]
         );
         assert!(!live_settings.paused);
     }
 
     #[test]
-    fn a_pool_without_slots_is_given_none() {
+    fn a_pool_without_slots_at_a_provider_gets_none() {
         let mut live_settings = live_settings(0);
         assert_eq!(
-            told(live_settings.apply(vec![set(1, LiveSetting::InFlight(ProviderName::Fal, 9))])),
+            descriptions(
+                live_settings.apply(vec![change(1, LiveSetting::InFlight(ProviderName::Fal, 9))])
+            ),
             [""; 0]
         );
         assert_eq!(live_settings.limits[0].in_flight, 0);

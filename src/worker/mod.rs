@@ -1,22 +1,34 @@
-//! The pool that works a queue off: claims steps, runs each, records what it found out, stops cleanly.
+//! The worker pool: claims due steps, runs each, records the result, and stops cleanly.
 //!
-//! The rule of this folder: a job advances by steps (one claim, one external call, one transaction), so a waiting job
-//! holds no task, and going on after a crash is the ordinary path. Nothing here prints; what happened is an [`PoolEvent`].
+//! The rule of this folder: a job advances by steps, each of which is one claim, one external call
+//! and one transaction. A waiting job therefore holds no task, and resuming after a crash is the
+//! ordinary path.
+//!
+//! `pool` claims and collects; `step` runs one step by calling `submit`, `poll`, `reconcile`,
+//! `download` or `upload`; `record` writes the results. Nothing here prints: what happens is
+//! reported as [`PoolEvent`]s.
 
 pub mod canary;
-mod completed;
+mod clock_check;
 mod download;
 pub mod event;
 mod live_settings;
-pub mod poll;
-pub mod pool;
+mod maintenance;
+mod options;
+mod poll;
+mod pool;
 pub mod processing_times;
+mod reconcile;
+mod record;
+mod redact;
 mod slots;
-pub mod step;
-pub mod submit;
+mod step;
+mod submit;
+mod timing;
 mod upload;
 
 pub use event::{Observer, PoolEvent};
-pub use pool::{MAINTENANCE_INTERVAL, Pool, PoolError, PoolExit, PoolOptions, StopSignal};
+pub use options::{MAINTENANCE_INTERVAL, PoolError, PoolExit, PoolOptions, StopSignal};
+pub use pool::Pool;
 pub use processing_times::ProcessingTimes;
 pub use step::StepContext;

@@ -1,106 +1,53 @@
-//! The pool: claims what is due, runs the steps, and stops cleanly.
+//! The pool: claims what is due, runs the steps, records what they found out, and stops cleanly.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use crate::domain::{Money, PoolId};
-use crate::output::OutputError;
-use crate::queue::{Backlog, Claim, ClaimRequest, ProviderLimits, QueueError, UploadClaim};
+use crate::domain::PoolId;
+use crate::queue::{Backlog, Capacity, Claim, ClaimRequest, QueueError, UploadClaim};
 
-use super::canary::{Canary, CanaryGate};
-use super::completed::{CompletedStep, record, record_all, stopped, take, upload};
-use super::live_settings::{Change, LiveSettings};
+use super::canary::CanaryGate;
+use super::clock_check::ClockCheck;
+use super::live_settings::LiveSettings;
+use super::options::{PoolError, PoolExit, PoolOptions, StopSignal};
 use super::slots::WorkerSlots;
+use super::step::{self, CompletedStep, stopped};
 use super::{PoolEvent, StepContext};
 
-/// How long a pool that stops renewing keeps its leases: a hung one's work is free within a minute.
-const LEASE: SignedDuration = SignedDuration::from_secs(45);
+/// How long the leases of a pool are valid after its last heartbeat. A hung pool's jobs are free
+/// within a minute.
+pub(super) const LEASE_DURATION: SignedDuration = SignedDuration::from_secs(45);
 
-/// How often leases are renewed; several renewals may fail before the leases end.
-const RENEW: Duration = Duration::from_secs(10);
+/// Time between two heartbeats. Several may fail before the leases expire.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How often a pool looks around.
-pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest time between two claims when nothing is due. The end of a step, or maintenance, causes
+/// one long before.
+const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
-/// A clock that moves by so much more or less than time did was set, or the machine slept.
-const CLOCK_JUMP: SignedDuration = SignedDuration::from_secs(2);
-
-/// What a pool works on, and how much at once.
-#[derive(Clone, Debug)]
-pub struct PoolOptions {
-    /// Steps at once.
-    pub workers: usize,
-    /// Only this batch.
-    pub batch: Option<String>,
-    /// `spent + reserved` over the batches in question never passes this.
-    pub budget: Option<Money>,
-    /// How many jobs to make before it is told whether to go on; what is under way already goes on. `None` is all there
-    /// are.
-    pub canary: Option<Canary>,
-    /// Whether to wait for more work for ever.
-    pub watch: bool,
-    /// How often to look for dead pools, and for work another process has loaded: [`MAINTENANCE_INTERVAL`], but where the queue is
-    /// nobody else's.
-    pub maintenance_interval: Duration,
-    /// The providers that can be called, with their limits.
-    pub limits: Vec<ProviderLimits>,
-}
-
-/// Tells a pool to stop: `true` once it shall.
-pub type StopSignal = watch::Receiver<bool>;
-
-/// Why a pool came to rest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PoolExit {
-    /// Nothing is left that can go on by itself.
-    Drained(Backlog),
-    /// It has made the first jobs, and was told not to go on.
-    CanaryDeclined,
-    /// It was told to stop; everything in hand is recorded or given back.
-    Interrupted,
-}
-
-/// Why a pool could not go on. The queue is as it should be; a new run goes on.
-#[derive(Debug, thiserror::Error)]
-pub enum PoolError {
-    /// The queue failed.
-    #[error(transparent)]
-    Queue(#[from] QueueError),
-    /// Clips cannot be written.
-    #[error(
-        "{0}\nhint: free some space, or make the folder writable, and run again: nothing is lost"
-    )]
-    Output(OutputError),
-    /// A fault in the program.
-    #[error("{0}")]
-    Fault(String),
-}
-
-/// One process's workers on one queue.
+/// The workers of one process on one queue.
 pub struct Pool {
-    context: Arc<StepContext>,
-    options: PoolOptions,
-    live_settings: LiveSettings,
-    canary: CanaryGate,
-    pool_id: PoolId,
+    pub(super) context: Arc<StepContext>,
+    pub(super) options: PoolOptions,
+    pub(super) settings: LiveSettings,
+    pub(super) canary: CanaryGate,
+    pub(super) pool_id: PoolId,
     steps: JoinSet<CompletedStep>,
     slots: WorkerSlots,
     stop: StopSignal,
-    leases_end: Timestamp,
-    /// What the clock said last, and when that was.
-    clock_read: (Timestamp, Instant),
+    pub(super) leases_expire_at: Timestamp,
+    pub(super) clock_check: ClockCheck,
 }
 
-/// With nothing due the pool still looks up from time to time; a step's end or a new load wakes it long before.
-const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
-
 impl Pool {
-    /// Works until nothing is left to do, or until it is told to stop.
+    /// Joins the queue and works until nothing is left to do, or until `stop` becomes `true`.
+    ///
+    /// # Errors
+    /// Returns an error if the queue fails, the output folder cannot be written, or a step panics.
     pub async fn run(
         context: Arc<StepContext>,
         options: PoolOptions,
@@ -108,63 +55,47 @@ impl Pool {
     ) -> Result<PoolExit, PoolError> {
         let pool_id = PoolId(uuid::Uuid::new_v4().simple().to_string()[..12].to_owned());
         let now = context.clock.now();
-        let leases_end = now + LEASE;
-        context.queue.join(pool_id.clone(), now, leases_end).await?;
-        let (steps, slots) = (JoinSet::new(), WorkerSlots::default());
-        let clock_read = (now, Instant::now());
-        let (live_settings, canary) = (
-            LiveSettings::new(&options),
-            CanaryGate::new(options.canary.clone()),
-        );
+        let leases_expire_at = now + LEASE_DURATION;
+        context
+            .queue
+            .join(pool_id.clone(), now, leases_expire_at)
+            .await?;
         let mut pool = Self {
             context,
+            settings: LiveSettings::new(&options),
+            canary: CanaryGate::new(options.canary.clone()),
             options,
-            live_settings,
-            canary,
             pool_id,
-            steps,
-            slots,
+            steps: JoinSet::new(),
+            slots: WorkerSlots::default(),
             stop,
-            leases_end,
-            clock_read,
+            leases_expire_at,
+            clock_check: ClockCheck::new(now),
         };
-        let rest = pool.work().await;
-        match &rest {
-            // Let the creates in hand end, rather than leave them in doubt: with full clips' folders the queue still works,
-            // with a full disk under the queue each tells at least which prediction it could not record.
-            Err(PoolError::Output(_) | PoolError::Queue(QueueError::Unusable(_))) => {
-                while let Some(completed) = pool.steps.join_next().await {
-                    if let Ok(completed) = completed {
-                        // The run ends with what came first.
-                        let _ = record(&pool.context, completed).await;
-                    }
-                }
-            }
-            // What is cut off is found under this pool's name when it leaves: submitted is in doubt, the rest is due.
-            Err(_) => pool.steps.shutdown().await,
-            Ok(_) => {}
+        let exit = pool.work().await;
+        if let Err(error) = &exit {
+            pool.end_steps_after(error).await;
         }
         let left = pool
             .context
             .queue
             .leave(pool.pool_id.clone(), pool.context.clock.now())
             .await;
-        let rest = rest?;
+        let exit = exit?;
         left?;
-        Ok(rest)
+        Ok(exit)
     }
 
     async fn work(&mut self) -> Result<PoolExit, PoolError> {
         self.take_over().await?;
         self.apply_live_settings().await?;
-        let mut renewal = interval(RENEW);
-        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut around = interval(self.options.maintenance_interval);
-        around.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heartbeat = ticks_every(HEARTBEAT_INTERVAL);
+        let mut maintenance = ticks_every(self.options.maintenance_interval);
         let mut completed = Vec::new();
         loop {
             if *self.stop.borrow() {
-                return self.drain(completed).await;
+                self.drain(completed).await?;
+                return Ok(PoolExit::Interrupted);
             }
             let backlog = self
                 .record_and_claim(std::mem::take(&mut completed))
@@ -172,28 +103,27 @@ impl Pool {
             if self.steps.is_empty()
                 && let Some(backlog) = &backlog
             {
-                self.show_first(backlog).await?;
-                let waits = self.options.watch
-                    || self.canary.awaits_answer()
-                    || self.is_kept_waiting(backlog);
-                if backlog.is_idle() && !waits {
+                self.review_canary(backlog).await?;
+                if backlog.is_idle() && !self.must_wait(backlog) {
                     return Ok(PoolExit::Drained(backlog.clone()));
                 }
             }
-            let until_due = self.until(backlog.and_then(|backlog| backlog.next_due));
-            // Whatever happens first is followed by another claim. In this order, not by chance, so that a rehearsal can be
-            // repeated; what is rare comes first, so that no stream of steps that end holds it up.
+            let until_due = self.time_until(backlog.and_then(|backlog| backlog.next_due));
+            // Whatever happens first, another claim follows. The order is fixed rather than random,
+            // so that a rehearsal can be repeated, and rare events come first, so that a steady
+            // stream of completed steps cannot delay them.
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => {}
-                _ = renewal.tick() => self.heartbeat().await?,
-                _ = around.tick() => {
+                _ = heartbeat.tick() => self.heartbeat().await?,
+                _ = maintenance.tick() => {
                     self.check_clock().await?;
                     self.take_over().await?;
                     self.apply_live_settings().await?;
                 }
-                goes_on = self.canary.answer() => if !goes_on {
-                    return self.drain(completed).await.map(|_| PoolExit::CanaryDeclined);
+                is_approved = self.canary.answer() => if !is_approved {
+                    self.drain(completed).await?;
+                    return Ok(PoolExit::CanaryDeclined);
                 },
                 Some(first) = self.steps.join_next() => completed = self.collect_completed(first)?,
                 () = sleep(until_due) => {}
@@ -201,31 +131,28 @@ impl Pool {
         }
     }
 
-    /// Records steps that ended, and claims as many as there is room for then. The records are with the queue before the
-    /// claim is, so that it finds what they free, and one commit carries them all.
+    /// Records completed steps and claims as many new ones as there are free workers. The records
+    /// reach the queue before the claim, so that the claim sees what they free, and one commit
+    /// carries both.
     async fn record_and_claim(
         &mut self,
         completed: Vec<CompletedStep>,
     ) -> Result<Option<Backlog>, PoolError> {
         let context = Arc::clone(&self.context);
-        // A run that has to end pays for nothing more.
-        if completed.iter().any(CompletedStep::is_the_end) {
-            return record_all(&context, completed).await.map(|()| None);
+        // A run that is about to end pays for nothing more.
+        if completed.iter().any(CompletedStep::is_fatal) {
+            context.record_all(completed).await?;
+            return Ok(None);
         }
-        let (recorded, backlog) =
-            tokio::join!(biased; record_all(&context, completed), self.claim());
+        let (recorded, backlog) = tokio::join!(biased; context.record_all(completed), self.claim());
         recorded?;
         backlog
     }
 
-    /// Claims as many steps as there is room for, and starts them. Tells how things stand, where there is room left.
+    /// Claims as many steps as there are free workers, and starts them. Returns what is left to do,
+    /// if the claim did not use up all workers.
     async fn claim(&mut self) -> Result<Option<Backlog>, PoolError> {
-        let mut capacity = self.slots.capacity(self.live_settings.workers);
-        capacity.submits = if self.live_settings.paused {
-            0
-        } else {
-            capacity.submits.min(self.canary.remaining())
-        };
+        let capacity = self.capacity();
         if capacity.steps == 0 {
             return Ok(None);
         }
@@ -233,31 +160,43 @@ impl Pool {
             pool_id: self.pool_id.clone(),
             now: self.context.clock.now(),
             batch: self.options.batch.clone(),
-            budget: self.live_settings.budget,
+            budget: self.settings.budget,
             capacity,
-            providers: self.live_settings.limits.clone(),
+            providers: self.settings.limits.clone(),
             catalog: Arc::clone(&self.context.catalog),
         };
-        let claimed = self.context.queue.claim(request).await?;
-        claimed
-            .claims
-            .into_iter()
-            .for_each(|claim| self.start(claim));
-        claimed
-            .uploads
-            .into_iter()
-            .for_each(|upload| self.start_upload(upload));
-        Ok(claimed.backlog)
+        let response = self.context.queue.claim(request).await?;
+        for claim in response.claims {
+            self.start(claim);
+        }
+        for upload in response.uploads {
+            self.start_upload(upload);
+        }
+        Ok(response.backlog)
+    }
+
+    /// Returns how many steps of each kind may start now.
+    fn capacity(&self) -> Capacity {
+        let free = self.slots.capacity(self.settings.workers);
+        let max_submits = if self.settings.paused {
+            0
+        } else {
+            self.canary.remaining()
+        };
+        Capacity {
+            submits: free.submits.min(max_submits),
+            ..free
+        }
     }
 
     fn start(&mut self, claim: Claim) {
         let context = Arc::clone(&self.context);
-        let leases_end = self.leases_end;
+        let leases_expire_at = self.leases_expire_at;
         let stop = self.stop.clone();
         self.slots.acquire(claim.step);
         self.canary.count(&claim);
         self.steps
-            .spawn(async move { take(&context, claim, leases_end, stop).await });
+            .spawn(async move { step::run(&context, claim, leases_expire_at, stop).await });
     }
 
     fn start_upload(&mut self, claim: UploadClaim) {
@@ -265,37 +204,37 @@ impl Pool {
         let stop = self.stop.clone();
         self.slots.acquire_upload();
         self.steps
-            .spawn(async move { upload(&context, claim, stop).await });
+            .spawn(async move { step::run_upload(&context, claim, stop).await });
     }
 
-    /// Lets a step go that has ended, and those that have ended with it.
+    /// Frees the workers of a step that has ended, and of all others that have ended as well, and
+    /// returns these steps.
     fn collect_completed(
         &mut self,
         first: Result<CompletedStep, JoinError>,
     ) -> Result<Vec<CompletedStep>, PoolError> {
-        let mut together = Vec::new();
+        let mut completed = Vec::new();
         let mut next = Some(first);
-        while let Some(completed) = next {
-            let completed =
-                completed.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
-            match &completed {
-                CompletedStep::Step { claim, end } => {
+        while let Some(step) = next {
+            let step = step.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
+            match &step {
+                CompletedStep::Job { claim, result } => {
                     self.slots.release(claim.step);
-                    if let Some(event) = end.event(claim.step) {
+                    if let Some(event) = result.event(claim.step) {
                         self.canary.remove(claim, event);
                     }
                 }
                 CompletedStep::Upload { .. } => self.slots.release_upload(),
             }
-            together.push(completed);
+            completed.push(step);
             next = self.steps.try_join_next();
         }
-        Ok(together)
+        Ok(completed)
     }
 
-    /// Records what has ended, and waits for the steps in hand.
-    async fn drain(&mut self, completed: Vec<CompletedStep>) -> Result<PoolExit, PoolError> {
-        record_all(&self.context, completed).await?;
+    /// Records what has completed, then waits for the steps in progress and records them.
+    async fn drain(&mut self, completed: Vec<CompletedStep>) -> Result<(), PoolError> {
+        self.context.record_all(completed).await?;
         if !self.steps.is_empty() {
             (self.context.observer)(PoolEvent::Stopping {
                 steps: self.steps.len(),
@@ -303,91 +242,51 @@ impl Pool {
         }
         while let Some(first) = self.steps.join_next().await {
             let completed = self.collect_completed(first)?;
-            record_all(&self.context, completed).await?;
-        }
-        Ok(PoolExit::Interrupted)
-    }
-
-    async fn heartbeat(&mut self) -> Result<(), PoolError> {
-        let now = self.context.clock.now();
-        let leases_end = now + LEASE;
-        self.context
-            .queue
-            .heartbeat(self.pool_id.clone(), now, leases_end)
-            .await?;
-        self.leases_end = leases_end;
-        Ok(())
-    }
-
-    /// Finds out whether the machine's clock was set while nobody slept: it moved by more than time did.
-    async fn check_clock(&mut self) -> Result<(), PoolError> {
-        let (wall, since) = self.clock_read;
-        let now = self.context.clock.now();
-        self.clock_read = (now, Instant::now());
-        let moved = now.duration_since(wall)
-            - SignedDuration::try_from(since.elapsed()).unwrap_or_default();
-        if moved.abs() > CLOCK_JUMP {
-            tracing::warn!(
-                "this machine's clock was set by {} seconds",
-                moved.as_secs()
-            );
-            self.context.queue.record_clock_change(now).await?;
-            self.heartbeat().await?;
+            self.context.record_all(completed).await?;
         }
         Ok(())
     }
 
-    async fn take_over(&self) -> Result<(), PoolError> {
-        let jobs = self
-            .context
-            .queue
-            .take_over(self.context.clock.now())
-            .await?;
-        if jobs > 0 {
-            tracing::info!(jobs, "took over the work of a pool that is gone");
-            (self.context.observer)(PoolEvent::TookOver { jobs });
+    /// Ends the steps in progress after an error that ends the run.
+    async fn end_steps_after(&mut self, error: &PoolError) {
+        match error {
+            // Let running submissions finish rather than leave them in doubt. If only the output
+            // folder is full, the queue still records them; if the queue's disk is full, each at
+            // least logs the prediction it could not record.
+            PoolError::Output(_) | PoolError::Queue(QueueError::Unusable(_)) => {
+                while let Some(step) = self.steps.join_next().await {
+                    if let Ok(step) = step {
+                        // The run ends with the first error.
+                        let _ = self.context.record(step).await;
+                    }
+                }
+            }
+            // Steps that are cut off are found under this pool's name when it leaves: submissions
+            // become in doubt, everything else is due again.
+            _ => self.steps.shutdown().await,
         }
-        Ok(())
     }
 
-    /// Takes over what a person changed of the runs that are going on.
-    async fn apply_live_settings(&mut self) -> Result<(), PoolError> {
-        for Change { what, by } in self
-            .live_settings
-            .apply(self.context.queue.live_settings().await?)
-        {
-            tracing::warn!(%by, "{what}");
-            (self.context.observer)(PoolEvent::SettingsChanged);
-        }
-        Ok(())
+    /// Returns whether the pool stays although nothing can be claimed: to watch for new jobs, for
+    /// the user's approval of the canary, or for the end of a pause.
+    fn must_wait(&self, backlog: &Backlog) -> bool {
+        let is_paused = self.settings.paused && backlog.queued > 0;
+        self.options.watch || self.canary.awaits_answer() || is_paused
     }
 
-    /// Lets the first jobs be looked at, once they have come to an end and more are left.
-    async fn show_first(&mut self, backlog: &Backlog) -> Result<(), PoolError> {
-        let Some(jobs) = self
-            .canary
-            .ready_for_review()
-            .filter(|_| backlog.queued > 0)
-        else {
-            return Ok(());
-        };
-        if self.context.queue.all_settled(jobs.clone()).await? {
-            self.canary.mark_reviewed();
-            (self.context.observer)(PoolEvent::CanaryReady { jobs });
-        }
-        Ok(())
-    }
-
-    /// Tells whether creates wait for the end of a pause, and for nothing else that is known.
-    fn is_kept_waiting(&self, backlog: &Backlog) -> bool {
-        self.live_settings.paused && backlog.queued > 0
-    }
-
-    fn until(&self, due: Option<Timestamp>) -> Duration {
-        let Some(due) = due else { return LONGEST_SLEEP };
+    fn time_until(&self, due: Option<Timestamp>) -> Duration {
+        let Some(due) = due else { return MAX_SLEEP };
         let left = due.duration_since(self.context.clock.now());
         Duration::try_from(left)
             .unwrap_or(Duration::ZERO)
-            .min(LONGEST_SLEEP)
+            .min(MAX_SLEEP)
     }
+}
+
+/// Returns a timer that ticks at once and then after each period. Missed ticks delay the later
+/// ones.
+fn ticks_every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

@@ -1,4 +1,5 @@
-//! When to look: by the catalogue's typical times, replaced by the config's, and by what this queue has measured.
+//! How long predictions take: as configured, as the catalogue says, and as this queue has measured.
+//! Polls are scheduled by it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,66 +7,70 @@ use std::time::Duration;
 
 use crate::domain::{Catalog, PollPlan, ProviderName};
 
-/// How many measured predictions the plan of a route is made from.
+/// Maximum number of measured predictions that a poll plan is made from.
 pub const MAX_SAMPLES: usize = 100;
 
-/// Which predictions take alike: those of one model at one provider, of clips of one length.
+/// A group of predictions that take about equally long: one model at one provider, with clips of
+/// one length.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteKey {
-    /// Who makes them.
+    /// The provider.
     pub provider: ProviderName,
-    /// The provider's name for the model.
+    /// The provider's own id of the model.
     pub wire_model: String,
-    /// Length of the clip in seconds, where the model knows it.
+    /// Length of the clip in seconds; `None` if the job's input leaves it to the provider.
     pub clip_s: Option<u32>,
 }
 
-/// The times a provider's predictions and history take.
+/// Processing times by route, and the waits that come from the config.
 #[derive(Debug, Default)]
 pub struct ProcessingTimes {
-    /// Shortest time between two looks at one prediction.
+    /// Minimum time between two polls of one prediction.
     pub poll_min: Duration,
-    /// Typical times from the config, by provider; they replace the catalogue's.
+    /// Typical processing times from the config, by provider. They replace those of the catalogue.
     pub typical: BTreeMap<ProviderName, Duration>,
-    /// How long after a create its absence from the history proves something, by provider.
+    /// How long after a submission its absence from the provider's history proves anything, by
+    /// provider.
     pub history_delay: BTreeMap<ProviderName, Duration>,
     /// What this queue has measured.
     measured: Mutex<HashMap<RouteKey, Measured>>,
 }
 
-/// The times of one kind of predictions, and the plan that was made from them.
+/// The measured times of one route, and the plan made from them.
 #[derive(Clone, Debug, Default)]
 struct Measured {
-    /// Newest first.
+    /// The latest times, newest first; at most [`MAX_SAMPLES`].
     times: Vec<Duration>,
-    /// Times that came since the plan was made.
+    /// Number of times added since the plan was made.
     new_samples: usize,
     plan: Option<Arc<PollPlan>>,
 }
 
-/// Where neither config nor catalogue says how long a route takes.
+/// Processing time of a route for which neither the config nor the catalogue has one.
 const DEFAULT_PROCESSING: Duration = Duration::from_secs(120);
 
-/// Where the config does not say how long a create may take to show in the history.
+/// How long a submission may take to appear in a provider's history, unless the config says
+/// otherwise.
 const DEFAULT_HISTORY_DELAY: Duration = Duration::from_secs(60);
 
 impl ProcessingTimes {
-    /// Tells when to look at predictions of a kind.
-    pub fn plan(&self, catalog: &Catalog, kind: &RouteKey) -> Arc<PollPlan> {
+    /// Returns the plan that says when to poll predictions of a route.
+    pub fn plan(&self, catalog: &Catalog, route: &RouteKey) -> Arc<PollPlan> {
         let mut measured = self.measured();
         let Measured {
             times,
             new_samples,
             plan,
-        } = measured.entry(kind.clone()).or_default();
-        // Made anew when a tenth of what it was made from is new: it takes a thousand times as long as a look in it.
+        } = measured.entry(route.clone()).or_default();
+        // Making a plan takes a thousand times as long as using it, so it is reused until a tenth
+        // of its samples is new.
         if *new_samples * 10 > times.len() {
             *plan = None;
         }
         let plan = plan.get_or_insert_with(|| {
             *new_samples = 0;
             Arc::new(PollPlan::new(
-                self.prior(catalog, kind),
+                self.prior(catalog, route),
                 times,
                 self.poll_min,
             ))
@@ -73,26 +78,29 @@ impl ProcessingTimes {
         Arc::clone(plan)
     }
 
-    /// Tells how long predictions of a kind are said to take: by the config, else by the catalogue.
-    pub fn prior(&self, catalog: &Catalog, kind: &RouteKey) -> Duration {
-        let configured = self.typical.get(&kind.provider).copied();
+    /// Returns how long predictions of a route are expected to take before anything is measured:
+    /// the config's time, else the catalogue's, else [two minutes](DEFAULT_PROCESSING).
+    pub fn prior(&self, catalog: &Catalog, route: &RouteKey) -> Duration {
+        let configured = self.typical.get(&route.provider).copied();
+        let from_catalog = || {
+            let route = catalog.route(route.provider, &route.wire_model);
+            route.map(|route| route.typical)
+        };
         configured
-            .or_else(|| {
-                catalog
-                    .route(kind.provider, &kind.wire_model)
-                    .map(|route| route.typical)
-            })
+            .or_else(from_catalog)
             .unwrap_or(DEFAULT_PROCESSING)
     }
 
-    /// Tells how long the latest predictions of a kind took, newest first.
-    pub fn measured_times(&self, kind: &RouteKey) -> Vec<Duration> {
-        self.measured()
-            .get(kind)
+    /// Returns how long the latest predictions of a route took, newest first; at most
+    /// [`MAX_SAMPLES`].
+    pub fn measured_times(&self, route: &RouteKey) -> Vec<Duration> {
+        let measured = self.measured();
+        measured
+            .get(route)
             .map_or_else(Vec::new, |measured| measured.times.clone())
     }
 
-    /// Tells how long after a create its absence from the history proves something.
+    /// Returns how long after a submission its absence from the provider's history proves anything.
     pub fn history_delay(&self, provider: ProviderName) -> Duration {
         self.history_delay
             .get(&provider)
@@ -100,22 +108,23 @@ impl ProcessingTimes {
             .unwrap_or(DEFAULT_HISTORY_DELAY)
     }
 
-    /// Tells whether any prediction of a route was measured.
+    /// Returns whether any prediction of a provider's model has been measured, whatever the length
+    /// of its clip.
     pub fn has_measured(&self, provider: ProviderName, wire_model: &str) -> bool {
-        let is_of_route =
-            |kind: &RouteKey| kind.provider == provider && kind.wire_model == wire_model;
-        self.measured()
-            .iter()
-            .any(|(kind, measured)| is_of_route(kind) && !measured.times.is_empty())
+        self.measured().iter().any(|(route, measured)| {
+            route.provider == provider
+                && route.wire_model == wire_model
+                && !measured.times.is_empty()
+        })
     }
 
-    /// Learns how long a prediction took.
-    pub fn learn(&self, kind: RouteKey, took: Duration) {
+    /// Adds a measured processing time.
+    pub fn learn(&self, route: RouteKey, processing: Duration) {
         let mut measured = self.measured();
         let Measured {
             times, new_samples, ..
-        } = measured.entry(kind).or_default();
-        times.insert(0, took);
+        } = measured.entry(route).or_default();
+        times.insert(0, processing);
         times.truncate(MAX_SAMPLES);
         *new_samples += 1;
     }
@@ -126,7 +135,7 @@ impl ProcessingTimes {
 }
 
 impl Clone for ProcessingTimes {
-    /// Knows what this one knows now; what either learns later, the other does not.
+    /// Returns an independent copy: what either of them learns later, the other does not.
     fn clone(&self) -> Self {
         Self {
             poll_min: self.poll_min,
@@ -143,7 +152,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn kind(clip_s: u32) -> RouteKey {
+    fn route(clip_s: u32) -> RouteKey {
         RouteKey {
             provider: ProviderName::Fal,
             wire_model: "m".into(),
@@ -152,43 +161,43 @@ mod tests {
     }
 
     #[test]
-    fn what_was_measured_replaces_what_was_configured_for_clips_of_that_length() {
+    fn measured_times_replace_configured_ones_for_clips_of_the_same_length() {
         let processing_times = ProcessingTimes {
             typical: [(ProviderName::Fal, 270 * SECOND)].into(),
             ..ProcessingTimes::default()
         };
         let typical = |clip_s| {
             processing_times
-                .plan(&Catalog::default(), &kind(clip_s))
+                .plan(&Catalog::default(), &route(clip_s))
                 .typical
                 .as_secs()
         };
         assert!((250..290).contains(&typical(5)));
-        for took in 40..60 {
-            processing_times.learn(kind(5), took * SECOND);
+        for seconds in 40..60 {
+            processing_times.learn(route(5), seconds * SECOND);
         }
         assert!((45..55).contains(&typical(5)), "{}", typical(5));
         assert!((250..290).contains(&typical(10)));
     }
 
     #[test]
-    fn a_plan_is_kept_until_enough_is_new() {
+    fn a_plan_is_reused_until_a_tenth_of_its_samples_is_new() {
         let processing_times = ProcessingTimes::default();
         for _ in 0..100 {
-            processing_times.learn(kind(5), 50 * SECOND);
+            processing_times.learn(route(5), 50 * SECOND);
         }
-        let plan = processing_times.plan(&Catalog::default(), &kind(5));
-        processing_times.learn(kind(5), 60 * SECOND);
+        let plan = processing_times.plan(&Catalog::default(), &route(5));
+        processing_times.learn(route(5), 60 * SECOND);
         assert!(Arc::ptr_eq(
             &plan,
-            &processing_times.plan(&Catalog::default(), &kind(5))
+            &processing_times.plan(&Catalog::default(), &route(5))
         ));
         for _ in 0..10 {
-            processing_times.learn(kind(5), 60 * SECOND);
+            processing_times.learn(route(5), 60 * SECOND);
         }
         assert!(!Arc::ptr_eq(
             &plan,
-            &processing_times.plan(&Catalog::default(), &kind(5))
+            &processing_times.plan(&Catalog::default(), &route(5))
         ));
     }
 }

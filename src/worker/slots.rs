@@ -1,10 +1,11 @@
-//! The steps a pool has in hand, and for how many more there is room.
+//! Counts the steps that are in progress, so that no kind of step can occupy all workers.
 
 use crate::queue::{Capacity, Step};
 
-/// Steps in hand, by kind.
+/// The steps in progress, by kind.
 #[derive(Debug, Default)]
 pub(super) struct WorkerSlots {
+    /// Polls and history searches.
     polls: usize,
     submits: usize,
     downloads: usize,
@@ -12,55 +13,56 @@ pub(super) struct WorkerSlots {
 }
 
 impl WorkerSlots {
-    /// Takes a step in hand.
+    /// Counts a step that starts.
     pub(super) fn acquire(&mut self, step: Step) {
-        *self.of(step) += 1;
+        *self.count_mut(step) += 1;
     }
 
-    /// Lets a step go.
+    /// Counts a step that has ended.
     pub(super) fn release(&mut self, step: Step) {
-        *self.of(step) -= 1;
+        *self.count_mut(step) -= 1;
     }
 
-    /// Takes an upload in hand.
+    /// Counts an upload that starts.
     pub(super) fn acquire_upload(&mut self) {
         self.uploads += 1;
     }
 
-    /// Lets an upload go.
+    /// Counts an upload that has ended.
     pub(super) fn release_upload(&mut self) {
         self.uploads -= 1;
     }
 
-    /// Tells for how many steps there is room. An eighth of the workers is kept for each kind: a storm of looks must not
-    /// keep slots from being filled, nor downloads, which may take minutes, keep them from being freed. Uploads run ahead of
-    /// what needs them, and get a quarter at most.
+    /// Returns how many steps of each kind may start, with this number of workers.
+    ///
+    /// One eighth of the workers is reserved for each kind: many polls must not keep provider slots
+    /// from being filled, nor downloads, which may take minutes, keep them from being freed.
+    /// Uploads run ahead of the submissions that need them, and get at most a quarter.
     pub(super) fn capacity(&self, workers: usize) -> Capacity {
-        let kept = if workers < 4 { 0 } else { (workers / 8).max(1) };
-        let lacking = |slots: usize| kept.saturating_sub(slots);
-        let slots = self.polls + self.submits + self.downloads + self.uploads;
-        let steps = workers.saturating_sub(slots);
-        let all = lacking(self.polls) + lacking(self.submits) + lacking(self.downloads);
-        let capacity = |slots: usize| steps.saturating_sub(all - lacking(slots));
-        let uploads = (workers / 4)
-            .max(1)
-            .saturating_sub(self.uploads)
-            .min(steps.saturating_sub(all));
-        let (polls, submits, downloads) = (
-            capacity(self.polls),
-            capacity(self.submits),
-            capacity(self.downloads),
-        );
+        let reserved = if workers < 4 { 0 } else { (workers / 8).max(1) };
+        let unused_reserve = |running: usize| reserved.saturating_sub(running);
+        let running = self.polls + self.submits + self.downloads + self.uploads;
+        let free = workers.saturating_sub(running);
+        let reserved_for_all = unused_reserve(self.polls)
+            + unused_reserve(self.submits)
+            + unused_reserve(self.downloads);
+        let available = |running: usize| {
+            let reserved_for_others = reserved_for_all - unused_reserve(running);
+            free.saturating_sub(reserved_for_others)
+        };
+        let max_uploads = (workers / 4).max(1);
         Capacity {
-            steps,
-            polls,
-            submits,
-            downloads,
-            uploads,
+            steps: free,
+            polls: available(self.polls),
+            submits: available(self.submits),
+            downloads: available(self.downloads),
+            uploads: max_uploads
+                .saturating_sub(self.uploads)
+                .min(free.saturating_sub(reserved_for_all)),
         }
     }
 
-    fn of(&mut self, step: Step) -> &mut usize {
+    fn count_mut(&mut self, step: Step) -> &mut usize {
         match step {
             Step::Submit => &mut self.submits,
             Step::Poll | Step::Reconcile => &mut self.polls,
@@ -74,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_kind_of_step_takes_all_workers() {
+    fn no_kind_of_step_occupies_all_workers() {
         let mut slots = WorkerSlots::default();
         for _ in 0..slots.capacity(16).downloads {
             slots.acquire(Step::Download);
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn one_worker_does_everything() {
+    fn a_single_worker_runs_steps_of_every_kind() {
         let mut slots = WorkerSlots::default();
         assert_eq!(slots.capacity(1), Capacity::uniform(1));
         slots.acquire(Step::Submit);

@@ -1,57 +1,69 @@
-//! One step of one job: which call it makes, and how its result is recorded.
+//! One step of one job: check the lease, make one external call, and return what it found out.
+//!
+//! [`run`] is the path that every step takes. The calls are in `submit`, `poll`, `reconcile`,
+//! `download` and `upload`; their results are written to the queue by `record`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use tracing::Instrument;
 
 use crate::clock::Clock;
-use crate::domain::{
-    Catalog, Input, JobState, Outcome, PollPlan, ProviderName, ProviderSignal, RetryPolicy,
-};
+use crate::domain::{Catalog, JobEvent, Outcome, ProviderName, ProviderSignal, RetryPolicy};
 use crate::image::ImageSource;
 use crate::output::{ClipSource, OutputStore};
 use crate::provider::Provider;
-use crate::queue::{Claim, Queue, QueueError, Step};
+use crate::queue::{Claim, Queue, Step, UploadClaim, UploadLease, UploadOutcome};
 
-use super::processing_times::RouteKey;
-use super::{Observer, PoolError, PoolEvent, ProcessingTimes};
+use super::upload::UploadStepOutcome;
+use super::{Observer, PoolError, ProcessingTimes, StopSignal};
 
-/// Looks begin on a beat of so many milliseconds.
-const POLL_GRID_MS: i64 = 50;
+/// Time that must be left on the lease before a submission is sent.
+///
+/// If the lease expired during the call, the next owner of the job could search the provider's
+/// history before our request arrives there, and wrongly conclude that it was never sent.
+const MIN_LEASE_FOR_SUBMIT: SignedDuration = SignedDuration::from_secs(5);
 
-/// Where looks follow each other faster than this, a beat would be felt.
-const MIN_WAIT_FOR_GRID: Duration = Duration::from_secs(1);
-
-/// What a step works with.
+/// The ports and policies that steps use. Shared by all steps of a pool.
 pub struct StepContext {
-    /// The queue.
+    /// The queue in which results are recorded.
     pub queue: Arc<dyn Queue>,
-    /// The providers that can be called.
+    /// The providers that this run may call, by name.
     pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
-    /// Where clips are kept.
+    /// The store that finished clips are written to.
     pub output: Arc<dyn OutputStore>,
-    /// Where clips come from.
+    /// The source that finished clips are downloaded from.
     pub clips: Arc<dyn ClipSource>,
-    /// Where images on disk come from.
+    /// The source of images that a manifest names by a local path.
     pub images: Arc<dyn ImageSource>,
-    /// The models.
+    /// The models and their routes: prices and typical processing times.
     pub catalog: Arc<Catalog>,
-    /// The time.
+    /// The clock that all due times are computed from.
     pub clock: Arc<dyn Clock>,
-    /// How often and how long to try.
+    /// How often and after which delays a failed step is retried.
     pub policy: RetryPolicy,
-    /// When to look.
+    /// Measured and configured processing times, from which polls are scheduled.
     pub processing_times: ProcessingTimes,
-    /// Sees what happens.
+    /// Receives every event of the pool.
     pub observer: Observer,
 }
 
-/// What a step found out, and what it means for the provider.
+/// The result of a step's call: what happened to the job, and what it says about the provider.
 pub(super) struct StepOutcome {
     pub(super) outcome: Outcome,
+    /// How the call changes what may be sent to its provider; `None` leaves that as it is.
     pub(super) provider_signal: Option<ProviderSignal>,
+}
+
+impl StepOutcome {
+    /// Adds what the call said about the provider.
+    pub(super) fn with_signal(self, signal: ProviderSignal) -> Self {
+        Self {
+            provider_signal: Some(signal),
+            ..self
+        }
+    }
 }
 
 impl From<Outcome> for StepOutcome {
@@ -63,16 +75,148 @@ impl From<Outcome> for StepOutcome {
     }
 }
 
+/// A step that has ended and is not recorded yet.
+pub(super) enum CompletedStep {
+    /// A step of a job.
+    Job {
+        claim: Box<Claim>,
+        result: StepResult,
+    },
+    /// An upload of an image.
+    Upload {
+        lease: UploadLease,
+        outcome: UploadStepOutcome,
+    },
+}
+
+impl CompletedStep {
+    /// Returns whether the step failed in a way that ends the whole run.
+    pub(super) fn is_fatal(&self) -> bool {
+        matches!(
+            self,
+            Self::Job {
+                result: StepResult::Fatal(_),
+                ..
+            }
+        )
+    }
+}
+
+/// How a step of a job ended.
+pub(super) enum StepResult {
+    /// The call was made and has an outcome.
+    Outcome(StepOutcome),
+    /// The call was not made, or was abandoned and may be repeated without cost.
+    NotStarted,
+    /// The call failed in a way that would fail every other step as well.
+    Fatal(PoolError),
+}
+
+impl StepResult {
+    /// Returns the event that recording this result causes for the job; `None` after a fatal error.
+    ///
+    /// A submission that was not sent counts as refused, although no provider was asked.
+    pub(super) fn event(&self, step: Step) -> Option<JobEvent> {
+        match self {
+            Self::Outcome(result) => Some(result.outcome.event()),
+            Self::NotStarted => (step == Step::Submit).then_some(JobEvent::Refuse),
+            Self::Fatal(_) => None,
+        }
+    }
+}
+
+/// Runs one claimed step to its end. The result is not recorded yet.
+pub(super) async fn run(
+    context: &StepContext,
+    claim: Claim,
+    lease_expires_at: Timestamp,
+    stop: StopSignal,
+) -> CompletedStep {
+    let span = tracing::error_span!(
+        "step",
+        job.id = claim.job.job_id.0,
+        attempt = claim.attempt.number,
+        provider = %claim.attempt.provider,
+        step = claim.step.as_str(),
+    );
+    let result = context
+        .run_step(&claim, lease_expires_at, stop)
+        .instrument(span)
+        .await;
+    CompletedStep::Job {
+        claim: Box::new(claim),
+        result,
+    }
+}
+
+/// Runs one claimed upload to its end. The result is not recorded yet.
+pub(super) async fn run_upload(
+    context: &StepContext,
+    claim: UploadClaim,
+    mut stop: StopSignal,
+) -> CompletedStep {
+    let span = tracing::error_span!(
+        "upload",
+        upload.id = claim.lease.upload_id,
+        provider = %claim.provider,
+    );
+    let outcome = match context.providers.get(&claim.provider) {
+        Some(provider) => tokio::select! {
+            outcome = context.upload(&claim, provider.as_ref()).instrument(span) => outcome,
+            // An upload may take minutes, and repeating it costs nothing.
+            () = stopped(&mut stop) => UploadOutcome::NotStarted.into(),
+        },
+        // The queue only hands out uploads to the providers that the pool named.
+        None => UploadOutcome::NotStarted.into(),
+    };
+    CompletedStep::Upload {
+        lease: claim.lease,
+        outcome,
+    }
+}
+
+/// Waits until the pool is asked to stop.
+pub(super) async fn stopped(stop: &mut StopSignal) {
+    // Without a sender left, no stop can be requested any more.
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 impl StepContext {
-    /// Makes the step's call.
-    pub(super) async fn take(&self, claim: &Claim) -> Result<StepOutcome, PoolError> {
-        let provider = &claim.attempt.provider;
-        let Some(provider) = self.providers.get(provider) else {
-            // Claims are made for the providers in question only; downloads need no key and may be for any.
+    async fn run_step(
+        &self,
+        claim: &Claim,
+        lease_expires_at: Timestamp,
+        mut stop: StopSignal,
+    ) -> StepResult {
+        let has_time = self.clock.now() + MIN_LEASE_FOR_SUBMIT <= lease_expires_at;
+        let may_submit = has_time && !*stop.borrow();
+        if claim.step == Step::Submit && !may_submit {
+            return StepResult::NotStarted;
+        }
+        let result = if claim.step == Step::Download {
+            tokio::select! {
+                result = self.call(claim) => result,
+                // A download may take minutes, and repeating it costs nothing.
+                () = stopped(&mut stop) => return StepResult::NotStarted,
+            }
+        } else {
+            self.call(claim).await
+        };
+        result.map_or_else(StepResult::Fatal, StepResult::Outcome)
+    }
+
+    /// Makes the step's one external call.
+    async fn call(&self, claim: &Claim) -> Result<StepOutcome, PoolError> {
+        let name = claim.attempt.provider;
+        let Some(provider) = self.providers.get(&name) else {
+            // The queue only hands out steps at the providers that the pool named, except for
+            // downloads: these need no key.
             return match claim.step {
                 Step::Download => self.download(claim, false).await,
                 _ => Err(PoolError::Fault(format!(
-                    "a step was claimed for {provider}, which is not in use"
+                    "a step was claimed for {name}, which this run does not use"
                 ))),
             };
         };
@@ -81,232 +225,6 @@ impl StepContext {
             Step::Poll => Ok(self.poll(claim, provider.as_ref()).await),
             Step::Reconcile => self.reconcile(claim, provider.as_ref()).await,
             Step::Download => self.download(claim, provider.is_loopback()).await,
-        }
-    }
-
-    /// Records what a step found out, and tells the observer.
-    pub(super) async fn record(
-        &self,
-        claim: &Claim,
-        finding: StepOutcome,
-    ) -> Result<(), PoolError> {
-        let StepOutcome {
-            outcome,
-            provider_signal,
-        } = finding;
-        let provider = claim.attempt.provider;
-        let now = self.clock.now();
-        let provider_signal = provider_signal.map(|provider_signal| (provider, provider_signal));
-        let state = match self
-            .queue
-            .record_outcome(
-                claim.lease.clone(),
-                outcome.clone(),
-                provider_signal.clone(),
-                now,
-            )
-            .await
-        {
-            Ok(state) => state,
-            Err(QueueError::Conflict(reason)) => {
-                let due_at =
-                    self.policy
-                        .retry_at(now, claim.job.failures + 1, None, fastrand::f64());
-                let again = if claim.step == Step::Submit {
-                    // An id that another job has is no answer: the provider may have taken this one all the same.
-                    Outcome::LostResponse { reason, due_at }
-                } else {
-                    // The prediction found in the history belongs to another job by now: look again, without it.
-                    Outcome::Wait {
-                        due_at: Some(due_at),
-                        failure: Some(reason),
-                    }
-                };
-                self.queue
-                    .record_outcome(claim.lease.clone(), again, None, now)
-                    .await?
-            }
-            Err(QueueError::LeaseLost(job_id)) => {
-                // Somebody else has the job now, or a person took it back. Their record stands; ours is void.
-                tracing::warn!(
-                    job.id = job_id.0,
-                    step = claim.step.as_str(),
-                    "lease lost, result dropped"
-                );
-                return Ok(());
-            }
-            Err(error) => {
-                if let Outcome::Accepted { prediction, .. } = &outcome {
-                    // The job will be in doubt; where the history does not tell, this line does.
-                    let (id, prediction_id) = (claim.job.job_id.0, &prediction.prediction_id);
-                    tracing::warn!(job.id = id, %provider, prediction_id, "taken by the provider, but not recorded");
-                }
-                return Err(error.into());
-            }
-        };
-        if let Outcome::Finished {
-            processing: Some(took),
-            ..
-        } = &outcome
-        {
-            self.processing_times.learn(kind(claim), *took);
-        }
-        self.tell(claim, outcome, state);
-        if let Some((provider, ProviderSignal::Suspend { reason, .. })) = provider_signal {
-            self.tell_pause(provider, without_prompts(&reason, &claim.job.input));
-        }
-        Ok(())
-    }
-
-    /// Tells that a provider was paused.
-    pub(super) fn tell_pause(&self, provider: ProviderName, reason: String) {
-        tracing::warn!(%provider, "provider paused: {reason}");
-        (self.observer)(PoolEvent::ProviderPaused { provider, reason });
-    }
-
-    fn tell(&self, claim: &Claim, outcome: Outcome, state: JobState) {
-        let job = &claim.job;
-        let reason = match outcome {
-            Outcome::Refused { reason, .. }
-            | Outcome::Rejected { reason }
-            | Outcome::LostResponse { reason, .. }
-            | Outcome::PredictionFailed { reason, .. }
-            | Outcome::LinkExpired { reason, .. }
-            | Outcome::GaveUp { reason } => Some(reason),
-            Outcome::Wait { failure, .. } => failure,
-            Outcome::Accepted { .. }
-            | Outcome::Adopted { .. }
-            | Outcome::ProvenAbsent { .. }
-            | Outcome::Finished { .. }
-            | Outcome::Saved { .. } => None,
-        };
-        // Logs travel further than the queue, which keeps the reason as it is.
-        let reason = reason.map(|reason| without_prompts(&reason, &job.input));
-        let (attempt, step) = (&claim.attempt, claim.step.as_str());
-        let (id, number, provider, state_word) = (
-            job.job_id.0,
-            attempt.number,
-            attempt.provider,
-            state.as_str(),
-        );
-        match &reason {
-            Some(reason) => {
-                tracing::info!(job.id = id, attempt = number, %provider, step, state = state_word, "{reason}");
-            }
-            None => {
-                tracing::debug!(job.id = id, attempt = number, %provider, step, state = state_word, "step done")
-            }
-        }
-        (self.observer)(PoolEvent::Moved {
-            row_key: job.row_key.clone(),
-            batch: job.batch.clone(),
-            state,
-            reason,
-        });
-    }
-
-    /// When to look at the claim's prediction.
-    pub(super) fn plan(&self, claim: &Claim) -> Arc<PollPlan> {
-        self.processing_times.plan(&self.catalog, &kind(claim))
-    }
-
-    /// How long ago the claim's attempt was submitted.
-    pub(super) fn age(&self, claim: &Claim) -> Duration {
-        span(claim.attempt.submitted_at, self.clock.now())
-    }
-
-    /// When to try again after one more failure of this step.
-    pub(super) fn retry_at(&self, claim: &Claim, retry_after: Option<Duration>) -> Timestamp {
-        self.policy.retry_at(
-            self.clock.now(),
-            claim.job.failures + 1,
-            retry_after,
-            fastrand::f64(),
-        )
-    }
-
-    /// When to look at a prediction again: on the beat that is nearest, unless that is too soon after the last look. Those
-    /// that are due on one beat are claimed together, and recorded in few commits.
-    pub(super) fn schedule_poll(&self, last: Timestamp, wait: Duration) -> Timestamp {
-        let at = last.saturating_add(wait).unwrap_or(Timestamp::MAX);
-        let millis = at.as_millisecond();
-        let beat =
-            Timestamp::from_millisecond((millis + POLL_GRID_MS / 2) / POLL_GRID_MS * POLL_GRID_MS)
-                .unwrap_or(at);
-        if wait < MIN_WAIT_FOR_GRID || span(last, beat) < self.processing_times.poll_min {
-            at
-        } else {
-            beat
-        }
-    }
-
-    /// A time from now.
-    pub(super) fn after(&self, delay: Duration) -> Timestamp {
-        self.clock
-            .now()
-            .saturating_add(delay)
-            .unwrap_or(Timestamp::MAX)
-    }
-}
-
-/// Which predictions take as long as the claim's.
-fn kind(claim: &Claim) -> RouteKey {
-    let (provider, wire_model) = (claim.attempt.provider, claim.attempt.wire_model.clone());
-    RouteKey {
-        provider,
-        wire_model,
-        clip_s: claim.job.input.duration(),
-    }
-}
-
-/// The time between two instants; none where the clock was set back between them.
-pub(super) fn span(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from).max(SignedDuration::ZERO)).unwrap_or(Duration::ZERO)
-}
-
-/// A shorter prompt is not looked for in messages: it would be found in ordinary words.
-const SHORTEST_PROMPT: usize = 8;
-
-/// Takes a job's prompts out of what a provider said: it may quote what it refuses.
-fn without_prompts(reason: &str, input: &Input) -> String {
-    ["prompt", "negative_prompt"]
-        .iter()
-        .filter_map(|field| input.get(field)?.as_str())
-        .fold(reason.to_owned(), |reason, prompt| {
-            // As messages are cleaned: on one line, and cut where they are long, in the middle of a prompt perhaps.
-            let prompt = prompt.trim().replace(char::is_control, " ");
-            if prompt.len() < SHORTEST_PROMPT {
-                return reason;
-            }
-            let reason = reason.replace(&prompt, "[prompt]");
-            let beginnings = prompt.char_indices().map(|(at, _)| &prompt[..at]).rev();
-            let mut beginnings =
-                beginnings.take_while(|beginning| beginning.len() >= SHORTEST_PROMPT);
-            match beginnings.find_map(|beginning| reason.strip_suffix(beginning)) {
-                Some(rest) => format!("{rest}[prompt]"),
-                None => reason,
-            }
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_quoted_prompt_is_taken_out_whole_or_cut() {
-        let input = r#"{"prompt":"Slow turntable,\nlinen","negative_prompt":"blur"}"#;
-        let input: Input = serde_json::from_str(input).unwrap();
-        for (said, left) in [
-            (
-                "`Slow turntable, linen` is refused, so is blur",
-                "`[prompt]` is refused, so is blur",
-            ),
-            ("refused: Slow turntab", "refused: [prompt]"),
-            ("refused: Slow tur", "refused: [prompt]"),
-            ("refused: Slow tu", "refused: Slow tu"),
-        ] {
-            assert_eq!(without_prompts(said, &input), left);
         }
     }
 }

@@ -1,6 +1,9 @@
-//! The one step that costs money: send the create call, once, and tell what became of it.
+//! The submit step: sends one paid submission, once, and returns what became of it. No other step
+//! can cost money.
 
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::domain::{Failure, Outcome, ProviderSignal};
 use crate::failpoint::fail_point;
@@ -11,11 +14,12 @@ use crate::queue::Claim;
 use super::StepContext;
 use super::step::StepOutcome;
 
-/// How soon a lost answer is first looked for in the provider's history.
-const FIRST_SEARCH: Duration = Duration::from_millis(500);
+/// Time from a lost response to the first search of the provider's history.
+const FIRST_RECONCILE_AFTER: Duration = Duration::from_millis(500);
 
 impl StepContext {
-    /// Sends the create call. The intent is on disk already; whatever happens here, it is never sent twice from here.
+    /// Sends the submission. Its intent is on disk before this is called, and the request is never
+    /// repeated here, whatever the response is.
     pub(super) async fn submit(&self, claim: &Claim, provider: &dyn Provider) -> StepOutcome {
         if let Some(reason) = claim.rejection.clone() {
             return Outcome::Rejected { reason }.into();
@@ -37,98 +41,84 @@ impl StepContext {
             Err(ImageError { reason, .. }) => return Outcome::Rejected { reason }.into(),
         };
         fail_point!("submit unsent");
-        let answer = provider.submit(&submission).await;
+        let response = provider.submit(&submission).await;
         fail_point!("submit read");
-        let failure = match answer {
+        match response {
             Ok(acceptance) => {
-                let due_at = self.schedule_poll(
-                    self.clock.now(),
-                    self.plan(claim).next_poll(self.age(claim)),
-                );
-                let (prediction, early_cost) = (acceptance.prediction, acceptance.early_cost);
-                return StepOutcome {
-                    outcome: Outcome::Accepted {
-                        prediction,
-                        early_cost,
-                        due_at,
-                    },
-                    provider_signal: Some(ProviderSignal::Healthy),
+                let first_poll = self.poll_plan(claim).next_poll(self.attempt_age(claim));
+                let accepted = Outcome::Accepted {
+                    prediction: acceptance.prediction,
+                    early_cost: acceptance.early_cost,
+                    due_at: self.schedule_poll(self.clock.now(), first_poll),
                 };
+                StepOutcome::from(accepted).with_signal(ProviderSignal::Healthy)
             }
-            Err(failure) => failure,
-        };
-        match failure {
+            Err(failure) => self.submit_failed(claim, failure),
+        }
+    }
+
+    fn submit_failed(&self, claim: &Claim, failure: Failure) -> StepOutcome {
+        let (outcome, signal) = match failure {
             Failure::Transient {
                 reason,
                 retry_after,
             } => {
-                let provider_signal = ProviderSignal::HoldSubmits {
-                    until: self.gate_until(claim, retry_after),
-                };
+                let until = self.provider_retry_at(claim, retry_after);
                 let due_at = self.retry_at(claim, retry_after);
-                StepOutcome {
-                    outcome: Outcome::Refused {
-                        reason,
-                        due_at,
-                        counted: true,
-                    },
-                    provider_signal: Some(provider_signal),
-                }
+                let outcome = Outcome::Refused {
+                    reason,
+                    due_at,
+                    counted: true,
+                };
+                (outcome, ProviderSignal::HoldSubmits { until })
             }
             Failure::RateLimited {
                 reason,
                 retry_after,
             } => {
-                let until = self.gate_until(claim, retry_after);
-                // With a time the provider means every call of this key; without one it may only lack a slot.
-                let provider_signal = if retry_after.is_some() {
-                    ProviderSignal::HoldAll { until }
-                } else {
-                    ProviderSignal::HoldSubmits { until }
+                let until = self.provider_retry_at(claim, retry_after);
+                let outcome = Outcome::Refused {
+                    reason,
+                    due_at: until,
+                    counted: false,
                 };
-                StepOutcome {
-                    outcome: Outcome::Refused {
+                // A response with a time applies to every call with this key; one without may only
+                // mean that all slots are taken.
+                let signal = match retry_after {
+                    Some(_) => ProviderSignal::HoldAll { until },
+                    None => ProviderSignal::HoldSubmits { until },
+                };
+                (outcome, signal)
+            }
+            Failure::AccessDenied { reason } => {
+                let due_at = self.clock.now();
+                let signal = ProviderSignal::Suspend {
+                    reason: reason.clone(),
+                    polls_too: false,
+                };
+                (
+                    Outcome::Refused {
                         reason,
-                        due_at: until,
+                        due_at,
                         counted: false,
                     },
-                    provider_signal: Some(provider_signal),
-                }
+                    signal,
+                )
             }
-            Failure::AccessDenied { reason } => StepOutcome {
-                outcome: Outcome::Refused {
-                    reason: reason.clone(),
-                    due_at: self.clock.now(),
-                    counted: false,
-                },
-                provider_signal: Some(ProviderSignal::Suspend {
-                    reason,
-                    polls_too: false,
-                }),
-            },
-            Failure::Rejected { reason } => StepOutcome {
-                outcome: Outcome::Rejected { reason },
-                provider_signal: Some(ProviderSignal::Healthy),
-            },
-            Failure::Unknown { reason } => StepOutcome {
-                outcome: Outcome::LostResponse {
-                    reason,
-                    due_at: self.after(FIRST_SEARCH),
-                },
-                provider_signal: Some(ProviderSignal::HoldSubmits {
-                    until: self.gate_until(claim, None),
-                }),
-            },
-        }
+            Failure::Rejected { reason } => (Outcome::Rejected { reason }, ProviderSignal::Healthy),
+            Failure::Unknown { reason } => {
+                let until = self.provider_retry_at(claim, None);
+                let due_at = self.after(FIRST_RECONCILE_AFTER);
+                let outcome = Outcome::LostResponse { reason, due_at };
+                (outcome, ProviderSignal::HoldSubmits { until })
+            }
+        };
+        StepOutcome::from(outcome).with_signal(signal)
     }
 
-    /// When the provider's gate opens again: when it said, else by the backoff of its failures in a row.
-    fn gate_until(&self, claim: &Claim, retry_after: Option<Duration>) -> jiff::Timestamp {
-        self.policy.retry_at(
-            self.clock.now(),
-            claim.provider_failures + 1,
-            retry_after,
-            fastrand::f64(),
-        )
+    /// Returns when submissions to the claim's provider may be sent again: when the provider asked
+    /// for it, else after a backoff that grows with its failures in a row.
+    fn provider_retry_at(&self, claim: &Claim, retry_after: Option<Duration>) -> Timestamp {
+        self.retry_after_failures(claim.provider_failures + 1, retry_after)
     }
 }

@@ -1,4 +1,5 @@
-//! The step that gives a provider an image on disk. It can be repeated for ever without paying.
+//! The upload step: stores a local image at a provider. It is free of charge, and may be repeated
+//! without limit.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +8,14 @@ use crate::domain::{Failure, ProviderName, ProviderSignal};
 use crate::failpoint::fail_point;
 use crate::image::{ImageError, display_path};
 use crate::provider::{Provider, Submission};
-use crate::queue::{Claim, UploadClaim, UploadLease, UploadOutcome};
+use crate::queue::{Claim, UploadClaim, UploadOutcome};
 
-use super::{PoolError, PoolEvent, StepContext};
+use super::StepContext;
 
-/// So many failures in a row, the last of them an answer that cannot be read, end an upload.
-const MOST_UNREADABLE: u32 = 6;
+/// Number of failures in a row after which an upload with an unreadable response is given up.
+const MAX_UNREADABLE_RESPONSES: u32 = 6;
 
-/// What an upload came to, and what it means for the provider.
+/// The result of an upload, and what it says about the provider.
 pub(super) struct UploadStepOutcome {
     pub(super) outcome: UploadOutcome,
     pub(super) provider_signal: Option<(ProviderName, ProviderSignal)>,
@@ -30,26 +31,23 @@ impl From<UploadOutcome> for UploadStepOutcome {
 }
 
 impl StepContext {
-    /// Reads the image, and uploads it.
+    /// Reads the image from disk and uploads it.
     pub(super) async fn upload(
         &self,
         claim: &UploadClaim,
         provider: &dyn Provider,
     ) -> UploadStepOutcome {
-        let retry_at = |retry_after| {
-            let failures = claim.failures + 1;
-            self.policy
-                .retry_at(self.clock.now(), failures, retry_after, fastrand::f64())
-        };
+        let failures = claim.failures + 1;
         let file = match self.images.read(&claim.image).await {
             Ok(file) => file,
             Err(ImageError {
                 reason,
                 transient: true,
             }) => {
+                let due_at = self.retry_after_failures(failures, None);
                 return UploadOutcome::Failed {
                     reason,
-                    due_at: retry_at(None),
+                    due_at,
                     counted: true,
                 }
                 .into();
@@ -57,118 +55,107 @@ impl StepContext {
             Err(ImageError { reason, .. }) => return UploadOutcome::Refused { reason }.into(),
         };
         fail_point!("upload unsent");
-        let uploaded = provider.upload(&file).await;
+        let response = provider.upload(&file).await;
         fail_point!("upload read");
-        let (path, name) = (display_path(claim.image.path()), claim.provider);
-        match uploaded {
-            Ok(upload) => {
-                let expires_at = upload.retention.map(|kept| self.after(kept));
+        match response {
+            Ok(image) => {
+                let expires_at = image.retention.map(|retention| self.after(retention));
                 UploadOutcome::Stored {
-                    link: upload.public_url,
+                    link: image.public_url,
                     expires_at,
                 }
                 .into()
             }
-            // Whether an upload arrived does not matter: another costs nothing.
-            Err(Failure::Transient {
+            Err(failure) => self.upload_failed(claim, failure),
+        }
+    }
+
+    /// Interprets a failed upload. Whether the image arrived does not matter, because another
+    /// upload is free.
+    fn upload_failed(&self, claim: &UploadClaim, failure: Failure) -> UploadStepOutcome {
+        let failures = claim.failures + 1;
+        let cannot_upload = |reason: String| {
+            let path = display_path(claim.image.path());
+            UploadOutcome::Refused {
+                reason: format!("{path} cannot be uploaded: {reason}"),
+            }
+            .into()
+        };
+        match failure {
+            Failure::Transient {
                 reason,
                 retry_after,
-            }) => UploadOutcome::Failed {
-                reason,
-                due_at: retry_at(retry_after),
-                counted: true,
-            }
-            .into(),
-            // An answer that is none of this API's will hardly be one in an hour.
-            Err(Failure::Unknown { reason }) if claim.failures + 1 >= MOST_UNREADABLE => {
-                UploadOutcome::Refused {
-                    reason: format!("{path} cannot be uploaded: {reason}"),
+            } => {
+                let due_at = self.retry_after_failures(failures, retry_after);
+                UploadOutcome::Failed {
+                    reason,
+                    due_at,
+                    counted: true,
                 }
                 .into()
             }
-            Err(Failure::Unknown { reason }) => UploadOutcome::Failed {
-                reason,
-                due_at: retry_at(None),
-                counted: true,
+            // A server that has repeatedly not answered like this API will hardly do so in an hour.
+            Failure::Unknown { reason } if failures >= MAX_UNREADABLE_RESPONSES => {
+                cannot_upload(reason)
             }
-            .into(),
-            Err(Failure::RateLimited {
+            Failure::Unknown { reason } => {
+                let due_at = self.retry_after_failures(failures, None);
+                UploadOutcome::Failed {
+                    reason,
+                    due_at,
+                    counted: true,
+                }
+                .into()
+            }
+            Failure::RateLimited {
                 reason,
                 retry_after,
-            }) => {
-                let until = retry_at(retry_after);
-                let outcome = UploadOutcome::Failed {
-                    reason,
-                    due_at: until,
-                    counted: true,
-                };
+            } => {
+                let until = self.retry_after_failures(failures, retry_after);
+                let signal = ProviderSignal::HoldAll { until };
                 UploadStepOutcome {
-                    outcome,
-                    provider_signal: Some((name, ProviderSignal::HoldAll { until })),
+                    outcome: UploadOutcome::Failed {
+                        reason,
+                        due_at: until,
+                        counted: true,
+                    },
+                    provider_signal: Some((claim.provider, signal)),
                 }
             }
-            Err(Failure::AccessDenied { reason }) => {
-                let outcome = UploadOutcome::Failed {
+            Failure::AccessDenied { reason } => {
+                let due_at = self.clock.now();
+                let signal = ProviderSignal::Suspend {
                     reason: reason.clone(),
-                    due_at: self.clock.now(),
-                    counted: false,
+                    polls_too: false,
                 };
                 UploadStepOutcome {
-                    outcome,
-                    provider_signal: Some((
-                        name,
-                        ProviderSignal::Suspend {
-                            reason,
-                            polls_too: false,
-                        },
-                    )),
+                    outcome: UploadOutcome::Failed {
+                        reason,
+                        due_at,
+                        counted: false,
+                    },
+                    provider_signal: Some((claim.provider, signal)),
                 }
             }
-            Err(Failure::Rejected { reason }) => UploadOutcome::Refused {
-                reason: format!("{path} cannot be uploaded: {reason}"),
-            }
-            .into(),
+            Failure::Rejected { reason } => cannot_upload(reason),
         }
     }
 
-    /// Records what an upload came to, and tells the log and the observer.
-    pub(super) async fn record_upload(
-        &self,
-        lease: UploadLease,
-        finding: UploadStepOutcome,
-    ) -> Result<(), PoolError> {
-        let UploadStepOutcome {
-            outcome,
-            provider_signal,
-        } = finding;
-        if let UploadOutcome::Failed { reason, .. } | UploadOutcome::Refused { reason } = &outcome {
-            tracing::info!(upload.id = lease.upload_id, "{reason}");
-            (self.observer)(PoolEvent::UploadFailed {
-                reason: reason.clone(),
-            });
-        }
-        self.queue
-            .record_upload(lease, outcome, provider_signal.clone())
-            .await?;
-        if let Some((provider, ProviderSignal::Suspend { reason, .. })) = provider_signal {
-            self.tell_pause(provider, reason);
-        }
-        Ok(())
-    }
-
-    /// Puts together what is sent: images on disk that were not uploaded go as data URIs.
+    /// Builds the request of a submission. Local images that were not uploaded are sent inside it,
+    /// as data URIs.
+    ///
+    /// # Errors
+    /// Returns an error if such an image cannot be read.
     pub(super) async fn submission(&self, claim: &Claim) -> Result<Submission, ImageError> {
         let mut submission = Submission::from(&claim.attempt);
-        let mut data = BTreeMap::new();
+        let mut data_uris = BTreeMap::new();
         for image in claim.job.input.local_images() {
             if image.is_placeholder_in(&submission.request) {
-                data.insert(
-                    image.placeholder(),
-                    self.images.read(&image).await?.to_data_uri(),
-                );
+                let file = self.images.read(&image).await?;
+                data_uris.insert(image.placeholder(), file.to_data_uri());
             }
         }
-        fill_placeholders(&mut submission.request, &data);
+        fill_placeholders(&mut submission.request, &data_uris);
         Ok(submission)
     }
 }

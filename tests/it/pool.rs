@@ -3,7 +3,7 @@
 //! Time goes on by itself whenever nobody has anything to do; the machine's clock can be set besides.
 
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -316,7 +316,7 @@ async fn a_prediction_that_never_ends_is_given_up_with_its_id_and_looked_at_agai
     );
     let error = job.error.expect("a reason");
     assert!(
-        error.contains("p-1") && error.contains("`retry` looks again without paying"),
+        error.contains("p-1") && error.contains("`retry` polls it again without paying"),
         "{error}"
     );
     let looks = night.provider.polls();
@@ -531,4 +531,53 @@ async fn what_never_arrived_is_sent_again_once_the_wait_is_over_and_not_before()
     // 60 seconds for the history, and three times the 270 a prediction takes, because it lists only what has ended.
     assert!((870..1000).contains(&took.as_secs()), "{took:?}");
     assert_eq!(night.provider.creates(), 2);
+}
+
+/// Collects the log of a test.
+#[derive(Clone, Default)]
+struct LogBuffer(Arc<Mutex<Vec<u8>>>);
+
+impl Write for LogBuffer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("the log").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_line_of_a_provider_adapter_names_its_job() {
+    let log = LogBuffer::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _log = tracing::subscriber::set_default(subscriber);
+    // While there is only one subscriber, tracing caches for each call site what the thread that reaches
+    // it first is interested in, and the other tests' threads are interested in nothing.
+    let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
+    let poll: Answer<PollResult> = Box::new(|number| match number {
+        1 => {
+            tracing::warn!("unknown status, taken for running");
+            Ok(PollResult::Running)
+        }
+        _ => Err(Failure::Rejected {
+            reason: "gone".into(),
+        }),
+    });
+    let scripted = Night::new(1, accept(), poll, never_searched());
+    scripted.run().await;
+    let log = String::from_utf8(log.0.lock().expect("the log").clone()).expect("text");
+    let line = log
+        .lines()
+        .find(|line| line.contains("unknown status"))
+        .expect("the adapter's line");
+    for field in ["job.id=1", "attempt=1", "provider=fal", "step=\"poll\""] {
+        assert!(line.contains(field), "{field} in {line}");
+    }
 }

@@ -1,0 +1,66 @@
+//! What a pool is told to do, and how it ends.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::domain::Money;
+use crate::output::OutputError;
+use crate::queue::{Backlog, ProviderLimits, QueueError};
+
+use super::canary::Canary;
+
+/// Usual time between two rounds of maintenance: taking over dead pools, applying live settings,
+/// checking the clock.
+pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a pool works on, and how much at once.
+#[derive(Clone, Debug)]
+pub struct PoolOptions {
+    /// Maximum number of steps in progress.
+    pub workers: usize,
+    /// The batch to work on; `None` works on all of them.
+    pub batch: Option<String>,
+    /// Budget of the run. `spent + reserved`, over the batches it works on, never exceeds it.
+    pub budget: Option<Money>,
+    /// Jobs to run before the user approves the rest. Jobs that are already in progress continue
+    /// meanwhile.
+    pub canary: Option<Canary>,
+    /// Whether to wait for more work when nothing is left to do.
+    pub watch: bool,
+    /// Time between two rounds of maintenance. [`MAINTENANCE_INTERVAL`], except where no other
+    /// process can use the queue.
+    pub maintenance_interval: Duration,
+    /// The providers to use, with their limits.
+    pub limits: Vec<ProviderLimits>,
+}
+
+/// Asks a pool to stop by becoming `true`.
+pub type StopSignal = watch::Receiver<bool>;
+
+/// Why a pool ended without an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PoolExit {
+    /// Nothing is left that can continue without the user. The backlog says what remains, and why.
+    Drained(Backlog),
+    /// The canary jobs have ended, and the user declined to continue.
+    CanaryDeclined,
+    /// The pool was asked to stop. Every step in progress is recorded or released.
+    Interrupted,
+}
+
+/// Why a pool could not continue. The queue is consistent, and a new run resumes.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolError {
+    /// The queue failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The output folder cannot be written.
+    #[error(
+        "{0}\nhint: free some space, or make the folder writable, and run again: nothing is lost"
+    )]
+    Output(OutputError),
+    /// A fault in the program.
+    #[error("{0}")]
+    Fault(String),
+}

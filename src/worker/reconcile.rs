@@ -1,0 +1,129 @@
+//! The reconcile step: searches a provider's history for a submission whose response was lost. It
+//! is free of charge.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::{Failure, Outcome};
+use crate::failpoint::fail_point;
+use crate::provider::{LostSubmission, Provider, Reconciliation};
+use crate::queue::Claim;
+
+use super::step::StepOutcome;
+use super::timing::elapsed;
+use super::{PoolError, StepContext};
+
+/// Number of failed searches in a row after which the job is held for the user's decision.
+const MAX_FAILED_SEARCHES: u32 = 6;
+
+/// How many typical processing times must have passed before a history that lists only finished
+/// predictions proves, by not listing one, that there is none.
+const PROCESSING_TIMES_UNTIL_LISTED: u32 = 3;
+
+/// Longest time between two searches while absence is not proven yet.
+const MAX_SEARCH_INTERVAL: Duration = Duration::from_secs(60);
+
+impl StepContext {
+    /// Searches the provider's history once for the claim's attempt.
+    ///
+    /// # Errors
+    /// Returns the queue's error if it cannot be read.
+    pub(super) async fn reconcile(
+        &self,
+        claim: &Claim,
+        provider: &dyn Provider,
+    ) -> Result<StepOutcome, PoolError> {
+        let provider_name = claim.attempt.provider;
+        let now = self.clock.now();
+        let sent_at = claim.attempt.submitted_at;
+        let is_last_try = claim.job.failures + 1 >= MAX_FAILED_SEARCHES;
+        let submission = match self.submission(claim).await {
+            Ok(submission) => submission,
+            // Without the image, the request that was sent cannot be rebuilt, and no other request
+            // would prove anything.
+            Err(error) if is_last_try => {
+                return Ok(hold(format!(
+                    "{error}; it is unknown whether it was paid: `resolve` it"
+                )));
+            }
+            Err(error) => return Ok(self.retry_later(claim, error.reason, None)),
+        };
+        let clock_change = self
+            .queue
+            .last_clock_change()
+            .await?
+            .filter(|at| *at >= sent_at);
+        let mut lost = LostSubmission {
+            submission,
+            sent_at,
+            clock_was_set: clock_change.is_some(),
+            now,
+            owned: Vec::new(),
+        };
+        lost.owned = self
+            .queue
+            .owned_predictions(provider_name, lost.window().0)
+            .await?;
+        fail_point!("history unsent");
+        let response = provider.reconcile(&lost).await;
+        fail_point!("history read");
+        Ok(match response {
+            Ok(Reconciliation::Found(prediction)) => Outcome::Adopted {
+                prediction,
+                due_at: self.clock.now(),
+            }
+            .into(),
+            Ok(Reconciliation::Ambiguous(ids)) => hold(format!(
+                "{provider_name} has several predictions that may be this job: {}; `resolve` it",
+                ids.join(", ")
+            )),
+            Ok(Reconciliation::Absent { lists_running }) => {
+                // Time that the clock was merely moved by has not passed at the provider.
+                let age = elapsed(clock_change.unwrap_or(sent_at), now);
+                self.absent(claim, lists_running, age)
+            }
+            Err(Failure::RateLimited {
+                reason,
+                retry_after,
+            }) => self.retry_later(claim, reason, retry_after),
+            Err(failure) if is_last_try => hold(format!(
+                "no history: {failure}; it is unknown whether it was paid: `resolve` it"
+            )),
+            Err(failure) => self.retry_later(claim, format!("no history: {failure}"), None),
+        })
+    }
+
+    /// Decides what a history that does not list the attempt proves, `age` after it was sent:
+    /// nothing until the history has had time to list it.
+    fn absent(&self, claim: &Claim, lists_running: bool, age: Duration) -> StepOutcome {
+        let plan = self.poll_plan(claim);
+        let processing = match lists_running {
+            true => Duration::ZERO,
+            false => plan.typical * PROCESSING_TIMES_UNTIL_LISTED,
+        };
+        let listed_within =
+            self.processing_times.history_delay(claim.attempt.provider) + processing;
+        if age >= listed_within {
+            let due_at: Timestamp = self.clock.now();
+            return Outcome::ProvenAbsent { due_at }.into();
+        }
+        let pause = (listed_within / 6)
+            .clamp(plan.shortest, MAX_SEARCH_INTERVAL)
+            .min(listed_within - age);
+        Outcome::Wait {
+            due_at: Some(self.after(pause)),
+            failure: None,
+        }
+        .into()
+    }
+}
+
+/// Returns the outcome that holds a job in doubt until the user decides.
+fn hold(failure: String) -> StepOutcome {
+    Outcome::Wait {
+        due_at: None,
+        failure: Some(failure),
+    }
+    .into()
+}
