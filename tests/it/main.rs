@@ -18,6 +18,7 @@ mod crash {
 }
 mod architecture;
 mod ctl;
+mod docs;
 mod doctor;
 mod files;
 mod images;
@@ -26,7 +27,6 @@ mod model;
 mod pool;
 mod provider_faults;
 mod queue;
-mod readme;
 mod rehearse;
 mod report;
 mod secrets;
