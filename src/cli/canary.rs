@@ -1,4 +1,4 @@
-//! The first clips of a run, shown before the rest is paid for.
+//! Reviews the canary clips of a run before the rest is submitted.
 
 use std::sync::Arc;
 
@@ -11,95 +11,104 @@ use crate::worker::canary::Canary;
 
 use super::args::RunArgs;
 use super::progress::Progress;
-use super::prompt::{Answer, ask, somebody_is_there};
+use super::prompt::{Answer, is_interactive, prompt_yes_no};
 use super::render;
 use super::verify::find;
 
-/// Letters of a reason that are shown, at most.
-const LONGEST_REASON: usize = 160;
+/// Maximum columns of an id in the table.
+const MAX_ID_COLUMNS: usize = 32;
 
-/// Shows the first clips, and says whether to go on.
+/// Maximum columns of a failure reason in the table.
+const MAX_REASON_COLUMNS: usize = 160;
+
+/// Prints the canary clips, and decides whether the run continues.
 #[derive(Clone)]
 pub(super) struct CanaryReview {
     queue: Arc<dyn Queue>,
     batch: Option<String>,
+    /// Continue without a prompt if every canary clip succeeded.
     yes: bool,
-    answer: watch::Sender<Option<bool>>,
+    decision: watch::Sender<Option<bool>>,
     stop: StopSignal,
 }
 
 impl CanaryReview {
-    /// What shows them, and what tells the pool of them; `None` where nobody wants to see any.
+    /// Returns a review and the canary settings of its pool, or `None` without `--canary`.
     pub(super) fn new(
         args: &RunArgs,
         queue: &Arc<dyn Queue>,
         stop: &StopSignal,
     ) -> Option<(Self, Canary)> {
         let jobs = args.canary?;
-        let (answer, go_on) = watch::channel(None);
-        let (queue, batch, stop) = (Arc::clone(queue), args.batch.clone(), stop.clone());
-        Some((
-            Self {
-                queue,
-                batch,
-                yes: args.yes,
-                answer,
-                stop,
-            },
-            Canary { jobs, go_on },
-        ))
+        let (decision, go_on) = watch::channel(None);
+        let review = Self {
+            queue: Arc::clone(queue),
+            batch: args.batch.clone(),
+            yes: args.yes,
+            decision,
+            stop: stop.clone(),
+        };
+        Some((review, Canary { jobs, go_on }))
     }
 
-    /// Shows the first clips, and gives the pool its answer. The pool is at work beside it: it keeps its leases.
+    /// Reviews the canary clips in a task of its own, and sends the decision to the pool. The pool
+    /// keeps running meanwhile, so that its leases are renewed.
     pub(super) fn show(self, jobs: Vec<JobId>, progress: Progress) {
         tokio::spawn(async move {
-            progress.hold();
-            // What cannot be read or shown is no reason to pay for more.
-            let goes_on = self.judge(&jobs).await.unwrap_or_else(|error| {
+            progress.suspend();
+            // If the clips cannot be read or printed, do not pay for more.
+            let continues = self.review(&jobs).await.unwrap_or_else(|error| {
                 render::error(&error);
                 false
             });
-            progress.let_go();
-            // A pool that was stopped meanwhile listens no more.
-            let _ = self.answer.send(Some(goes_on));
+            progress.resume();
+            // A pool that was stopped meanwhile no longer listens.
+            let _ = self.decision.send(Some(continues));
         });
     }
 
-    async fn judge(&self, jobs: &[JobId]) -> anyhow::Result<bool> {
-        let mut first = Vec::new();
-        for job_id in jobs {
-            first.push(find(self.queue.as_ref(), *job_id).await?);
+    /// Prints the canary clips, and returns whether to continue.
+    async fn review(&self, job_ids: &[JobId]) -> anyhow::Result<bool> {
+        let mut jobs = Vec::new();
+        for job_id in job_ids {
+            jobs.push(find(self.queue.as_ref(), *job_id).await?);
         }
-        first.sort_by_key(|job| job.job_id);
-        show(&first)?;
+        jobs.sort_by_key(|job| job.job_id);
+        print_table(&jobs)?;
         let status = self.queue.status(self.batch.clone()).await?;
         let price = self.queue.queued_price(self.batch.clone()).await?;
-        let waiting: u64 = status
+        let queued: u64 = status
             .batches
             .iter()
             .map(|batch| batch.count(JobState::Queued))
             .sum();
-        let rest = format!("{} wait, ${price:#} at most", render::count(waiting, "job"));
-        let all_succeeded = first.iter().all(|job| job.state == JobState::Succeeded);
+        let remaining = format!(
+            "{} remaining, ${price:#} at most",
+            render::count(queued, "job")
+        );
+        let all_succeeded = jobs.iter().all(|job| job.state == JobState::Succeeded);
         if self.yes && all_succeeded {
-            render::note(format_args!("all of them succeeded: going on; {rest}"));
+            render::note(format_args!(
+                "all canary clips succeeded, continuing: {remaining}"
+            ));
             return Ok(true);
         }
-        if self.yes || !somebody_is_there() {
-            render::note(format_args!("stopped after the first clips; {rest}"));
+        if self.yes || !is_interactive() {
+            render::note(format_args!("stopped after the canary clips: {remaining}"));
             return Ok(false);
         }
-        Ok(ask(&format!("{rest}. Go on?"), &self.stop).await == Answer::Yes)
+        let question = format!("{remaining}. Continue?");
+        Ok(prompt_yes_no(&question, &self.stop).await == Answer::Yes)
     }
 }
 
-fn show(first: &[JobRecord]) -> anyhow::Result<()> {
+fn print_table(jobs: &[JobRecord]) -> anyhow::Result<()> {
     let mut table = vec![
-        ["first", "state", "provider", "took", "cost", "clip"]
+        ["canary", "state", "provider", "took", "cost", "clip"]
             .map(String::from)
             .to_vec(),
     ];
-    for job in first {
+    for job in jobs {
         let took = job
             .submitted_at
             .zip(job.finished_at)
@@ -108,10 +117,10 @@ fn show(first: &[JobRecord]) -> anyhow::Result<()> {
         let reason = || {
             job.error
                 .as_deref()
-                .map(|error| render::clipped(error, LONGEST_REASON))
+                .map(|error| render::clipped(error, MAX_REASON_COLUMNS))
         };
         table.push(vec![
-            render::clipped(&job.id, 32),
+            render::clipped(&job.id, MAX_ID_COLUMNS),
             job.state.to_string(),
             job.provider
                 .map_or("-".into(), |provider| provider.to_string()),

@@ -1,55 +1,64 @@
-//! Asks before the first money of a batch is spent: once, and only a person at a terminal.
+//! Asks for confirmation before money is spent on a batch for the first time.
 
 use crate::domain::{JobState, Money};
 use crate::queue::{BatchStatus, Queue};
 use crate::worker::StopSignal;
 
 use super::args::RunArgs;
-use super::prompt::{Answer, ask, somebody_is_there};
+use super::prompt::{Answer, is_interactive, prompt_yes_no};
 use super::render;
 
-/// Tells whether a run may begin.
+/// Returns whether a run may start. Prompts only on a terminal, without `--yes`, and if a batch has
+/// never been submitted; otherwise the answer is [`Answer::Yes`].
 pub(super) async fn given(
     queue: &dyn Queue,
     batches: &[BatchStatus],
     args: &RunArgs,
     stop: &StopSignal,
 ) -> anyhow::Result<Answer> {
-    let mut new = batches.iter().filter(|batch| is_new(batch)).peekable();
-    if args.yes || new.peek().is_none() || !somebody_is_there() {
+    let mut new = batches
+        .iter()
+        .filter(|batch| is_never_submitted(batch))
+        .peekable();
+    if args.yes || new.peek().is_none() || !is_interactive() {
         return Ok(Answer::Yes);
     }
     for batch in new {
         let price = queue.queued_price(Some(batch.batch.clone())).await?;
-        render::note(waits(batch, price));
+        render::note(describe(batch, price));
     }
     if let Some(budget) = args.budget {
-        render::note(format_args!("this run stops at ${budget:#}"));
+        render::note(format_args!("this run stops at its budget of ${budget:#}"));
     }
-    Ok(ask("Begin to pay?", stop).await)
+    Ok(prompt_yes_no("Submit and pay for these jobs?", stop).await)
 }
 
-/// Tells whether a batch waits that nothing was ever sent of.
-fn is_new(batch: &BatchStatus) -> bool {
-    let sent = [
+/// Returns whether a batch has queued jobs and none of its jobs was ever submitted.
+fn is_never_submitted(batch: &BatchStatus) -> bool {
+    let submitted_states = [
         JobState::Submitting,
         JobState::InDoubt,
         JobState::Running,
         JobState::Downloading,
         JobState::Succeeded,
     ];
-    let nothing_sent = sent.into_iter().all(|state| batch.count(state) == 0);
-    batch.count(JobState::Queued) > 0 && nothing_sent && batch.spent + batch.reserved == Money::ZERO
+    let has_queued = batch.count(JobState::Queued) > 0;
+    let has_submitted = submitted_states
+        .into_iter()
+        .any(|state| batch.count(state) > 0);
+    has_queued && !has_submitted && batch.spent + batch.reserved == Money::ZERO
 }
 
-fn waits(batch: &BatchStatus, price: Money) -> String {
+fn describe(batch: &BatchStatus, price: Money) -> String {
     let jobs = render::count(batch.count(JobState::Queued), "job");
-    let budget = batch.budget.filter(|budget| *budget < price);
-    let wall = budget.map_or(String::new(), |budget| {
-        format!(", of which its budget allows ${budget:#}")
-    });
+    let limit = batch
+        .budget
+        .filter(|budget| *budget < price)
+        .map_or(String::new(), |budget| {
+            format!(" (limited to ${budget:#} by its budget)")
+        });
     format!(
-        "{}: {jobs}, ${price:#} at most{wall}; none of this batch was ever sent",
+        "{}: {jobs}, ${price:#} at most{limit}; no job of this batch has been submitted yet",
         batch.batch
     )
 }

@@ -1,4 +1,4 @@
-//! `ctl`: changes the runs that are going on, through the queue file.
+//! `ctl`: changes the active runs, through the queue file.
 
 use crate::queue::{LiveSetting, QueueError};
 
@@ -7,45 +7,46 @@ use super::exit::{Exit, Usage};
 use super::render;
 use super::setup::Setup;
 
-/// The longest name of who changed something.
-const MOST: usize = 60;
+/// Maximum columns of the text that names who changed a setting.
+const MAX_CALLER_COLUMNS: usize = 60;
 
-/// Changes the runs that are going on.
+/// Changes settings of the active runs, or the budget of a batch.
 pub(super) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
-    let (settings, instead) = match args.change {
+    let (settings, hint) = match args.change {
         CtlCommand::Pause => (
             vec![LiveSetting::Paused(true)],
-            "a run that is not there begins nothing",
+            "nothing is submitted without a run, so there is nothing to pause",
         ),
         CtlCommand::Resume => (
             vec![LiveSetting::Paused(false)],
-            "a pause ends with its run: start with `overnight run`",
+            "a pause ends with its run; start a new run with `overnight run`",
         ),
         CtlCommand::Set(args) => (
             settings(args),
-            "a run is started with them: `overnight run --workers N --budget USD`, `in_flight` in overnight.toml",
+            "start a run with these settings: `overnight run --workers N --budget USD`, \
+             and `in_flight` in overnight.toml",
         ),
     };
-    let changed = setup
+    let runs = setup
         .queue()?
-        .set_live_settings(settings.clone(), who(), setup.clock.now())
-        .await;
-    let runs = changed.map_err(|error| match error {
-        QueueError::Conflict(_) => {
-            let queue = setup.config.queue.display();
-            anyhow::Error::new(Usage(format!("no run works on {queue}\nhint: {instead}")))
-        }
-        other => other.into(),
-    })?;
-    let told: Vec<String> = settings.iter().map(ToString::to_string).collect();
+        .set_live_settings(settings.clone(), caller(), setup.clock.now())
+        .await
+        .map_err(|error| match error {
+            QueueError::Conflict(_) => {
+                let queue = setup.config.queue.display();
+                Usage(format!("no run is active on {queue}\nhint: {hint}")).into()
+            }
+            other => anyhow::Error::from(other),
+        })?;
+    let changes: Vec<String> = settings.iter().map(ToString::to_string).collect();
     let pids: Vec<String> = runs.iter().map(|run| run.pid.to_string()).collect();
-    let heard = match pids.as_slice() {
+    let recipients = match pids.as_slice() {
         [] => String::new(),
-        [pid] => format!(", for the run of pid {pid}"),
+        [pid] => format!(", for the run with pid {pid}"),
         pids => format!(", for {} runs: pids {}", pids.len(), pids.join(", ")),
     };
-    render::line(format_args!("{}{heard}", told.join(", ")))?;
+    render::line(format_args!("{}{recipients}", changes.join(", ")))?;
     Ok(Exit::Success)
 }
 
@@ -67,19 +68,18 @@ fn settings(args: CtlSetArgs) -> Vec<LiveSetting> {
     workers.into_iter().chain(in_flight).chain(budget).collect()
 }
 
-/// Who asks, for the runs' logs.
-fn who() -> String {
-    let name = ["USER", "LOGNAME"]
+/// Returns who runs this command, for the logs of the runs: `anna@desk, pid 4712`.
+fn caller() -> String {
+    let user = ["USER", "LOGNAME"]
         .into_iter()
-        .find_map(|name| std::env::var(name).ok());
-    let name = name
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "somebody".into());
+        .find_map(|name| std::env::var(name).ok())
+        .filter(|user| !user.is_empty())
+        .unwrap_or_else(|| "unknown".into());
     let host = gethostname::gethostname();
-    let whole = format!(
-        "{name}@{}, pid {}",
+    let caller = format!(
+        "{user}@{}, pid {}",
         host.to_string_lossy(),
         std::process::id()
     );
-    render::clipped(&whole, MOST)
+    render::clipped(&caller, MAX_CALLER_COLUMNS)
 }

@@ -1,4 +1,4 @@
-//! What a run shows while it works: the screen on a terminal, a line now and then where output is piped.
+//! Progress output of a run: the live screen on a terminal, an occasional line anywhere else.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,115 +14,125 @@ use crate::worker::PoolEvent;
 
 use super::args::Global;
 use super::render;
-use super::screen::{self, Snapshot, SnapshotReader, live_region};
+use super::screen::{self, REFRESH_INTERVAL, Snapshot, SnapshotReader, live_region};
 
-const PIPED: Duration = Duration::from_secs(10);
-const UNTIL_IT_BEGINS: Duration = Duration::from_millis(100);
+/// Minimum time between two status lines where the screen cannot be redrawn.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Shows how a run gets on. Clones show the same.
+/// Time between two checks whether this run's pool has joined the queue.
+const STARTUP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Shows the progress of a run on standard error. Clones share one output.
 #[derive(Clone)]
 pub(super) struct Progress {
-    shown: Shown,
-    ended: Arc<Notify>,
-    /// Something happened that should be seen at once.
-    news: Arc<Notify>,
-    /// Whether nothing is to be shown just now: something else is on the terminal.
-    is_held: Arc<AtomicBool>,
-    /// Why uploads failed, as told.
-    told_uploads: Arc<Mutex<HashSet<String>>>,
+    mode: OutputMode,
+    /// Notified when the run has ended.
+    finished: Arc<Notify>,
+    /// Notified when something happened that should be shown at once.
+    refresh_now: Arc<Notify>,
+    /// Whether something else, such as a prompt, uses the terminal.
+    is_suspended: Arc<AtomicBool>,
+    /// Reasons of failed uploads that have been printed.
+    reported_uploads: Arc<Mutex<HashSet<String>>>,
+    /// The reason last printed for each job in doubt, by batch and row key.
+    reported_doubts: Arc<Mutex<HashMap<(String, String), String>>>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
-    /// What was told last of each row in doubt, by batch and row.
-    told: Arc<Mutex<HashMap<(String, String), String>>>,
 }
 
-/// How it is shown.
+/// The form of the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shown {
-    Not,
+enum OutputMode {
+    /// Nothing, because of `--quiet`.
+    Quiet,
+    /// A line when something has changed.
     Lines,
+    /// The live screen.
     Screen { color: bool },
 }
 
 impl Progress {
-    /// Begins to show.
+    /// Starts a task that shows progress until [`end`](Self::end).
     pub(super) fn start(reader: SnapshotReader, global: &Global) -> Self {
-        let term = Term::stderr();
-        let shown = if global.quiet {
-            Shown::Not
-        } else if screen::is_shown_on(&term) {
-            Shown::Screen {
+        let mode = if global.quiet {
+            OutputMode::Quiet
+        } else if screen::supports_redraw(&Term::stderr()) {
+            OutputMode::Screen {
                 color: render::is_colored(global.color, true),
             }
         } else {
-            Shown::Lines
+            OutputMode::Lines
         };
         let progress = Self {
-            shown,
-            ended: Arc::default(),
-            news: Arc::default(),
-            is_held: Arc::default(),
-            told_uploads: Arc::default(),
+            mode,
+            finished: Arc::default(),
+            refresh_now: Arc::default(),
+            is_suspended: Arc::default(),
+            reported_uploads: Arc::default(),
+            reported_doubts: Arc::default(),
             task: Arc::default(),
-            told: Arc::default(),
         };
-        let shows = progress.clone();
-        let task = tokio::spawn(async move { shows.refresh(reader).await });
+        let refresher = progress.clone();
+        let task = tokio::spawn(async move { refresher.refresh(reader).await });
         *progress.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
         progress
     }
 
     async fn refresh(&self, reader: SnapshotReader) {
-        let mut told_last = String::new();
-        let beat = if matches!(self.shown, Shown::Screen { .. }) {
-            screen::BEAT
+        let mut last_line = String::new();
+        let interval = if matches!(self.mode, OutputMode::Screen { .. }) {
+            REFRESH_INTERVAL
         } else {
-            PIPED
+            LINE_INTERVAL
         };
         loop {
-            let mut pause = beat;
-            // What cannot be read is told by the pool, which needs the queue more than this does.
-            if self.shown != Shown::Not
-                && !self.is_held.load(Ordering::Relaxed)
+            let mut wait = interval;
+            // Read errors are ignored here: the pool depends on the same queue and reports them.
+            if self.mode != OutputMode::Quiet
+                && !self.is_suspended.load(Ordering::Relaxed)
                 && let Ok(snapshot) = reader.read().await
             {
                 if snapshot.status.working_since(snapshot.now).is_some() {
-                    self.show(&snapshot, &mut told_last);
+                    self.show(&snapshot, &mut last_line);
                 } else {
-                    // Its own pool is not there yet: this run would be told to begin.
-                    pause = UNTIL_IT_BEGINS;
+                    // Until this run's pool has joined, the screen would ask the user to start one.
+                    wait = STARTUP_INTERVAL;
                 }
             }
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.news.notified() => {}
-                () = self.ended.notified() => return,
+                () = tokio::time::sleep(wait) => {}
+                () = self.refresh_now.notified() => {}
+                () = self.finished.notified() => return,
             }
         }
     }
 
-    fn show(&self, snapshot: &Snapshot, told_last: &mut String) {
-        match self.shown {
-            Shown::Not => {}
-            Shown::Screen { color } => {
-                live_region::show(screen::screen(
-                    snapshot,
-                    screen::size_of(&Term::stderr()),
-                    color,
-                ));
+    fn show(&self, snapshot: &Snapshot, last_line: &mut String) {
+        match self.mode {
+            OutputMode::Quiet => {}
+            OutputMode::Screen { color } => {
+                let size = screen::terminal_size(&Term::stderr());
+                live_region::draw(screen::format_screen(snapshot, size, color));
             }
-            Shown::Lines => {
-                let (steady, in_progress) = screen::plain(snapshot);
-                if steady == *told_last {
+            OutputMode::Lines => {
+                let status = screen::format_plain(snapshot);
+                if status.stable == *last_line {
                     return;
                 }
-                let between = if in_progress.is_empty() { "" } else { " · " };
-                render::note(format_args!("{steady}{between}{in_progress}"));
-                *told_last = steady;
+                let separator = if status.volatile.is_empty() {
+                    ""
+                } else {
+                    " · "
+                };
+                render::note(format_args!(
+                    "{}{separator}{}",
+                    status.stable, status.volatile
+                ));
+                *last_line = status.stable;
             }
         }
     }
 
-    /// Shows what happened, where it needs to be seen at once.
+    /// Prints an event that the user should see at once.
     pub(super) fn saw(&self, event: PoolEvent) {
         let text = match event {
             PoolEvent::Moved {
@@ -139,13 +149,13 @@ impl Progress {
                 state: JobState::InDoubt,
                 reason: Some(reason),
             } => {
-                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-                // A search that fails again as it failed before is no news.
-                if told
-                    .insert((batch, row_key.clone()), reason.clone())
-                    .as_ref()
-                    == Some(&reason)
-                {
+                let mut reported = self
+                    .reported_doubts
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                // Reconciliation that fails again for the same reason is not reported again.
+                let previous = reported.insert((batch, row_key.clone()), reason.clone());
+                if previous.as_ref() == Some(&reason) {
                     return;
                 }
                 format!("{row_key} is in doubt: {reason}")
@@ -154,59 +164,57 @@ impl Progress {
                 format!("{provider} is paused: {reason}")
             }
             PoolEvent::TookOver { jobs } => {
-                format!(
-                    "took over {} of a run that ended early",
-                    render::count(jobs as u64, "step")
-                )
+                let jobs = render::count(jobs as u64, "job");
+                format!("took over {jobs} from a run that ended unexpectedly")
             }
             PoolEvent::Stopping { steps } => {
                 let steps = render::count(steps as u64, "step");
-                format!("stopping: waiting for {steps} in hand; once more to leave at once")
+                format!("stopping: waiting for {steps} in progress; interrupt again to exit now")
             }
             PoolEvent::UploadFailed { reason } => {
-                let mut told = self
-                    .told_uploads
+                let mut reported = self
+                    .reported_uploads
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                if !told.insert(reason.clone()) {
+                if !reported.insert(reason.clone()) {
                     return;
                 }
-                format!("an image is not uploaded: {reason}")
+                format!("image upload failed: {reason}")
             }
-            PoolEvent::SettingsChanged => return self.news.notify_one(),
+            PoolEvent::SettingsChanged => return self.refresh_now.notify_one(),
             PoolEvent::Moved { .. } | PoolEvent::CanaryReady { .. } => return,
         };
-        if self.shown != Shown::Not {
+        if self.mode != OutputMode::Quiet {
             render::note(&text);
         }
-        // Where it is a line of its own it would say little more than the note.
-        if matches!(self.shown, Shown::Screen { .. }) {
-            self.news.notify_one();
+        // A status line would add little to the note, so only the screen is refreshed.
+        if matches!(self.mode, OutputMode::Screen { .. }) {
+            self.refresh_now.notify_one();
         }
     }
 
-    /// Takes away what is shown, until it is let go.
-    pub(super) fn hold(&self) {
-        self.is_held.store(true, Ordering::Relaxed);
+    /// Clears the screen, and shows nothing until [`resume`](Self::resume).
+    pub(super) fn suspend(&self) {
+        self.is_suspended.store(true, Ordering::Relaxed);
         live_region::clear();
     }
 
-    /// Shows again.
-    pub(super) fn let_go(&self) {
-        self.is_held.store(false, Ordering::Relaxed);
-        self.news.notify_one();
+    /// Shows progress again.
+    pub(super) fn resume(&self) {
+        self.is_suspended.store(false, Ordering::Relaxed);
+        self.refresh_now.notify_one();
     }
 
-    /// Ends it, and leaves the terminal clean.
+    /// Stops the output and clears the screen.
     pub(super) async fn end(&self) {
-        self.ended.notify_one();
+        self.finished.notify_one();
         let task = self
             .task
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(task) = task {
-            // The task only shows; that it failed is no reason to fail.
+            // A failure to show progress must not fail the run.
             let _ = task.await;
         }
         live_region::clear();

@@ -1,11 +1,11 @@
-//! How far something has got, shown on a terminal.
+//! A progress bar for reading a manifest.
 
 use std::io::{IsTerminal, Read, Seek};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Makes a bar; `None` where nobody would see it.
-fn on_terminal(quiet: bool, template: &str) -> Option<ProgressBar> {
+/// Returns a bar on standard error; `None` with `--quiet` or if standard error is no terminal.
+fn visible_bar(quiet: bool, template: &str) -> Option<ProgressBar> {
     if quiet || !std::io::stderr().is_terminal() {
         return None;
     }
@@ -16,34 +16,35 @@ fn on_terminal(quiet: bool, template: &str) -> Option<ProgressBar> {
     Some(bar)
 }
 
-/// How far a file is read.
+/// Shows how much of a file has been read.
 pub(super) struct Bar(ProgressBar);
 
 impl Bar {
-    /// Makes a bar that nobody sees yet, or ever where standard error is no terminal.
+    /// Returns a bar that draws nothing until [`begin`](Self::begin), and nothing at all with
+    /// `quiet` or if standard error is no terminal.
     pub(super) fn new(quiet: bool) -> Self {
-        let bar = on_terminal(quiet, "{bar:24} {bytes}/{total_bytes} of {msg}, {eta} left");
+        let bar = visible_bar(quiet, "{bar:24} {bytes}/{total_bytes} of {msg}, {eta} left");
         Self(bar.unwrap_or_else(ProgressBar::hidden))
     }
 
-    /// Begins to show a file.
+    /// Starts over with a file and its size in bytes.
     pub(super) fn begin(&self, file: &str, bytes: u64) {
         self.0.reset();
         self.0.set_length(bytes);
         self.0.set_message(file.to_owned());
     }
 
-    /// Moves on with what is read.
+    /// Wraps a reader so that reading it advances the bar.
     pub(super) fn watch<R: Read + Seek>(&self, file: R) -> impl Read + Seek + use<R> {
         self.0.wrap_read(file)
     }
 
-    /// Lets something be printed that the bar must not run into.
+    /// Hides the bar while `print` writes to the terminal.
     pub(super) fn aside(&self, print: impl FnOnce()) {
         self.0.suspend(print);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn end(&self) {
         self.0.finish_and_clear();
     }

@@ -1,4 +1,4 @@
-//! Asks a person a question, where one is there.
+//! Prompts for a yes or no on a terminal.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::thread;
@@ -7,33 +7,39 @@ use tokio::sync::oneshot;
 
 use crate::worker::StopSignal;
 
-/// What was answered.
+/// The answer to a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Yes,
-    /// Anything else, an empty line too: what is asked costs money.
+    /// Anything but a clear yes, including an empty line, because a yes costs money.
     No,
-    /// A signal came instead.
+    /// A stop signal arrived before an answer.
     Interrupted,
 }
 
-/// Tells whether somebody sits there who can read a question and type an answer.
-pub(super) fn somebody_is_there() -> bool {
+/// Returns whether a user can read a prompt and type an answer: standard input and standard error
+/// are terminals.
+pub(super) fn is_interactive() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks a question that is answered with yes or no.
-pub(super) async fn ask(question: &str, stop: &StopSignal) -> Answer {
-    // A closed standard error is nobody to ask.
+/// Prints a question and waits for a yes, a no or a stop signal.
+pub(super) async fn prompt_yes_no(question: &str, stop: &StopSignal) -> Answer {
+    // With standard error closed the question cannot be printed; the answer is still read.
     let _ =
         write!(io::stderr().lock(), "{question} [y/N] ").and_then(|()| io::stderr().lock().flush());
-    let (typed, answer) = oneshot::channel();
-    // A thread of its own, which nobody waits for at the end: nothing takes a read of the terminal back.
+    let (sender, answer) = oneshot::channel();
+    // A thread that is never joined, because a blocking read of the terminal cannot be cancelled.
     thread::spawn(move || {
-        let mut line = String::new();
-        let is_read = io::stdin().lock().read_line(&mut line).is_ok();
-        // Whoever asked may have left.
-        let _ = typed.send(if is_read { read(&line) } else { Answer::No });
+        let mut input = String::new();
+        let is_read = io::stdin().lock().read_line(&mut input).is_ok();
+        let answer = if is_read {
+            parse_answer(&input)
+        } else {
+            Answer::No
+        };
+        // After a stop signal the receiver no longer exists.
+        let _ = sender.send(answer);
     });
     let mut stop = stop.clone();
     tokio::select! {
@@ -45,8 +51,8 @@ pub(super) async fn ask(question: &str, stop: &StopSignal) -> Answer {
     }
 }
 
-fn read(line: &str) -> Answer {
-    match line.trim().to_lowercase().as_str() {
+fn parse_answer(input: &str) -> Answer {
+    match input.trim().to_lowercase().as_str() {
         "y" | "yes" => Answer::Yes,
         _ => Answer::No,
     }
@@ -57,12 +63,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_clear_yes_is_one() {
-        for line in ["y\n", "Y\r\n", " yes \n"] {
-            assert_eq!(read(line), Answer::Yes, "{line:?}");
+    fn only_y_or_yes_is_taken_as_a_yes() {
+        for input in ["y\n", "Y\r\n", " yes \n"] {
+            assert_eq!(parse_answer(input), Answer::Yes, "{input:?}");
         }
-        for line in ["", "\n", "n\n", "no\n", "yesterday\n", "ja\n"] {
-            assert_eq!(read(line), Answer::No, "{line:?}");
+        for input in ["", "\n", "n\n", "no\n", "yesterday\n", "ja\n"] {
+            assert_eq!(parse_answer(input), Answer::No, "{input:?}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Prints. Data goes to standard output, everything else to standard error; nothing is told by colour alone.
+//! Printing: data goes to standard output, everything else to standard error. Colour never carries
+//! information that the text does not.
 
 use std::io::{self, Write};
 
@@ -10,7 +11,8 @@ use super::width;
 
 pub(super) use super::width::clipped;
 
-/// Tells whether to use colour on a stream.
+/// Returns whether to use colour on a stream. `auto` follows `NO_COLOR` and whether the stream is a
+/// terminal.
 pub(super) fn is_colored(choice: Color, is_terminal: bool) -> bool {
     match choice {
         Color::Always => true,
@@ -19,40 +21,41 @@ pub(super) fn is_colored(choice: Color, is_terminal: bool) -> bool {
     }
 }
 
-/// Prints data on a line of its own.
+/// Prints a line of data to standard output.
 pub(super) fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     writeln!(io::stdout().lock(), "{text}")?;
     Ok(())
 }
 
-/// Prints data as JSON on one line.
+/// Prints data as one line of JSON to standard output.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     line(serde_json::to_string(value)?)
 }
 
-/// Tells the person at the terminal something that is not data.
+/// Prints a message that is not data to standard error, above the live region.
 pub(super) fn note(text: impl std::fmt::Display) {
-    // A closed standard error is nobody to tell.
+    // With standard error closed there is nowhere to report the failure.
     let _ = live_region::Above.write_all(format!("{text}\n").as_bytes());
 }
 
-/// Tells what failed: the error, its causes, and on a line of its own what to do.
+/// Prints an error with its causes and, on a line of its own, its hint.
 pub(super) fn error(error: &anyhow::Error) {
     let text = format!("{error:#}");
-    let (what, hint) = apart(&text);
-    note(format_args!("error: {what}"));
+    let (message, hint) = apart(&text);
+    note(format_args!("error: {message}"));
     if let Some(hint) = hint {
         note(format_args!("hint: {hint}"));
     }
 }
 
-/// Takes a message and what it says to do about it apart.
+/// Splits a text into the message and its hint, if it has one.
 pub(super) fn apart(text: &str) -> (&str, Option<&str>) {
     text.split_once("\nhint: ")
-        .map_or((text, None), |(what, hint)| (what, Some(hint)))
+        .map_or((text, None), |(message, hint)| (message, Some(hint)))
 }
 
-/// Tells whether an error is only that nobody reads on: `overnight jobs | head`.
+/// Returns whether an error only means that the reader of a pipe has exited, as in
+/// `overnight jobs | head`.
 pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let kind = error
         .chain()
@@ -68,14 +71,14 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     kind.or(csv_kind) == Some(io::ErrorKind::BrokenPipe)
 }
 
-/// Lays rows out in columns; the first row is the header.
+/// Prints rows with aligned columns to standard output. The first row is the header.
 pub(super) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
             rows.iter()
                 .filter_map(|row| row.get(column))
-                .map(|cell| width::columns(cell))
+                .map(|cell| width::display_width(cell))
                 .max()
                 .unwrap_or(0)
         })
@@ -90,16 +93,16 @@ pub(super) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `1 job`, `2 jobs`.
-pub(super) fn count(number: u64, one: &str) -> String {
+/// Formats a count with its noun: `1 job`, `2 jobs`.
+pub(super) fn count(number: u64, singular: &str) -> String {
     if number == 1 {
-        format!("1 {one}")
+        format!("1 {singular}")
     } else {
-        format!("{number} {one}s")
+        format!("{number} {singular}s")
     }
 }
 
-/// `4 min`, `2 h 10 min`.
+/// Formats a duration: `80 s`, `4 min`, `2 h 10 min`.
 pub(super) fn span(seconds: u64) -> String {
     match seconds {
         0..90 => format!("{seconds} s"),

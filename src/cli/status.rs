@@ -1,4 +1,4 @@
-//! `status`: how the queue stands.
+//! `status`: shows the state of the queue.
 
 use std::time::Duration;
 
@@ -10,44 +10,43 @@ use crate::queue::BatchStatus;
 
 use super::args::{Global, StatusArgs};
 use super::exit::Exit;
-use super::screen::{self, OnOutput, Snapshot};
+use super::screen::{self, REFRESH_INTERVAL, Snapshot, StdoutScreen};
 use super::setup::Setup;
 use super::{render, summary};
 
-const PIPED: Duration = Duration::from_secs(1);
+/// Maximum columns of a batch name in the table.
+const MAX_BATCH_COLUMNS: usize = 24;
 
-/// Tells how the queue stands, once or until interrupted.
+/// Time between two reports of `--watch` where the screen cannot be redrawn.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Prints the state of the queue, once or until interrupted.
 pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
     let reader = setup.reader(setup.queue()?, args.batch, None);
-    if args.watch && !args.json && screen::is_shown_on(&Term::stdout()) {
-        let mut shown = OnOutput::new(render::is_colored(global.color, true));
+    if args.watch && !args.json && screen::supports_redraw(&Term::stdout()) {
+        let mut stdout_screen = StdoutScreen::new(render::is_colored(global.color, true));
         loop {
-            shown.show(&reader.read().await?)?;
-            tokio::time::sleep(screen::BEAT).await;
+            stdout_screen.draw(&reader.read().await?)?;
+            tokio::time::sleep(REFRESH_INTERVAL).await;
         }
     }
     loop {
-        tell(&reader.read().await?, args.json)?;
+        print_snapshot(&reader.read().await?, args.json)?;
         if !args.watch {
             return Ok(Exit::Success);
         }
-        tokio::time::sleep(PIPED).await;
+        tokio::time::sleep(REPORT_INTERVAL).await;
     }
 }
 
-fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
-    let Snapshot {
-        status,
-        now,
-        limits,
-        ..
-    } = snapshot;
+fn print_snapshot(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        return render::json(&contract(snapshot));
+        return render::json(&status_json(snapshot));
     }
+    let status = &snapshot.status;
     if status.batches.is_empty() {
-        return render::line("the queue is empty; `overnight load` fills it");
+        return render::line("the queue is empty; add jobs with `overnight load`");
     }
     let mut table = vec![Vec::from(
         [
@@ -63,7 +62,7 @@ fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
             JobState::Downloading,
         ];
         table.push(vec![
-            render::clipped(&batch.batch, 24),
+            render::clipped(&batch.batch, MAX_BATCH_COLUMNS),
             format!("{}/{}", batch.count(JobState::Succeeded), batch.total()),
             batch.count(JobState::Queued).to_string(),
             working
@@ -86,44 +85,48 @@ fn tell(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
         render::line(doubts)?;
     }
     for provider in &status.providers {
-        let limit = limits.get(&provider.provider).copied().unwrap_or(0);
-        let gate = screen::hold_reason(provider, *now)
-            .map_or(String::new(), |hold_reason| format!(", {hold_reason}"));
+        let limit = snapshot
+            .limits
+            .get(&provider.provider)
+            .copied()
+            .unwrap_or(0);
+        let hold = screen::hold_reason(provider, snapshot.now)
+            .map_or(String::new(), |reason| format!(", {reason}"));
         render::line(format_args!(
-            "{}: {} of {limit} slots in use{gate}",
+            "{}: {} of {limit} slots in use{hold}",
             provider.provider, provider.in_flight
         ))?;
     }
     Ok(())
 }
 
-/// The stable form other programs read.
-fn contract(snapshot: &Snapshot) -> Value {
+/// Returns the JSON of `status --json`, a stable contract.
+fn status_json(snapshot: &Snapshot) -> Value {
     let Snapshot { status, limits, .. } = snapshot;
     let batches: Vec<Value> = status
         .batches
         .iter()
-        .map(|batch| batch_contract(snapshot, batch))
+        .map(|batch| batch_json(snapshot, batch))
         .collect();
     let providers: Vec<Value> = ProviderName::ALL
         .into_iter()
         .map(|name| {
-            let known = status
+            let called = status
                 .providers
                 .iter()
                 .find(|provider| provider.provider == name);
             json!({
                 "provider": name,
-                "in_flight": known.map_or(0, |provider| provider.in_flight),
+                "in_flight": called.map_or(0, |provider| provider.in_flight),
                 "limit": limits.get(&name),
-                "paused": known.and_then(|provider| provider.paused.clone()),
+                "paused": called.and_then(|provider| provider.paused.clone()),
             })
         })
         .collect();
     json!({ "batches": batches, "providers": providers })
 }
 
-fn batch_contract(snapshot: &Snapshot, batch: &BatchStatus) -> Value {
+fn batch_json(snapshot: &Snapshot, batch: &BatchStatus) -> Value {
     let jobs: Map<String, Value> = JobState::ALL
         .into_iter()
         .map(|state| (state.to_string(), json!(batch.count(state))))

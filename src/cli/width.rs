@@ -1,54 +1,60 @@
-//! How many columns of a terminal a text takes.
+//! The width of text on a terminal, in columns.
 
 use unicode_width::UnicodeWidthChar;
 
-/// Asks for the emoji form of the character before it, which is wide.
-const EMOJI_FORM: char = '\u{fe0f}';
+/// Variation selector 16: requests the emoji form of the preceding character, which is wide.
+const EMOJI_SELECTOR: char = '\u{fe0f}';
 
-/// Tells how many columns a text takes at most. Terminals do not agree on emoji that are put together of several: each part
-/// is counted.
-pub(super) fn columns(text: &str) -> usize {
-    text.chars().map(of).sum()
+/// Returns the maximum number of columns a text takes. Terminals disagree about emoji composed of
+/// several characters, so each part is counted.
+pub(super) fn display_width(text: &str) -> usize {
+    text.chars().map(char_width).sum()
 }
 
-/// Cuts a text to so many columns, and keeps off the terminal what would move its cursor or turn its text around.
-pub(super) fn clipped(text: &str, most: usize) -> String {
+/// Truncates a text to at most `max_columns`, ending in an ellipsis. Replaces characters that would
+/// move the cursor or change the text direction with spaces.
+pub(super) fn clipped(text: &str, max_columns: usize) -> String {
     let clean: String = text
         .chars()
-        .map(|c| if is_unfit(c) { ' ' } else { c })
+        .map(|c| if is_unsafe(c) { ' ' } else { c })
         .collect();
-    if columns(&clean) <= most {
+    if display_width(&clean) <= max_columns {
         return clean;
     }
-    let (mut shown, mut taken) = (String::new(), 0);
+    let mut truncated = String::new();
+    let mut columns = 0;
     for c in clean.chars() {
-        // A column is kept for the mark.
-        if taken + of(c) + 1 > most {
+        // One column is reserved for the ellipsis.
+        if columns + char_width(c) + 1 > max_columns {
             break;
         }
-        taken += of(c);
-        shown.push(c);
+        columns += char_width(c);
+        truncated.push(c);
     }
-    if most > 0 {
-        shown.push('…');
+    if max_columns > 0 {
+        truncated.push('…');
     }
-    shown
+    truncated
 }
 
-/// Fills a text up to so many columns.
-pub(super) fn padded(text: &str, to: usize) -> String {
-    format!("{text}{}", " ".repeat(to.saturating_sub(columns(text))))
+/// Appends spaces until a text takes at least `min_columns`.
+pub(super) fn padded(text: &str, min_columns: usize) -> String {
+    let padding = min_columns.saturating_sub(display_width(text));
+    format!("{text}{}", " ".repeat(padding))
 }
 
-fn of(c: char) -> usize {
-    if c == EMOJI_FORM {
+fn char_width(c: char) -> usize {
+    if c == EMOJI_SELECTOR {
+        // The selector widens the character before it.
         1
     } else {
         c.width().unwrap_or(0)
     }
 }
 
-fn is_unfit(c: char) -> bool {
+/// Returns whether a character is a control character, a line or paragraph separator, or changes
+/// the text direction.
+fn is_unsafe(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -57,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_cut_at_columns_and_not_at_letters() {
+    fn text_is_truncated_by_columns_rather_than_characters() {
         assert_eq!(clipped("夏季目录", 8), "夏季目录");
         assert_eq!(clipped("夏季目录", 7), "夏季目…");
         assert_eq!(clipped("夏季目录", 6), "夏季…");
@@ -65,7 +71,16 @@ mod tests {
         assert_eq!(clipped("mugs", 3), "mu…");
         assert_eq!(clipped("mugs", 1), "…");
         assert_eq!(clipped("mugs", 0), "");
+    }
+
+    #[test]
+    fn characters_that_move_the_cursor_or_turn_the_text_become_spaces() {
         assert_eq!(clipped("a\u{1b}[31mb\r\nc\u{202e}d", 20), "a [31mb  c d");
-        assert_eq!((columns("e\u{301}"), columns("☁\u{fe0f}")), (1, 2));
+    }
+
+    #[test]
+    fn combining_characters_take_no_column_and_emoji_take_two() {
+        assert_eq!(display_width("e\u{301}"), 1);
+        assert_eq!(display_width("☁\u{fe0f}"), 2);
     }
 }

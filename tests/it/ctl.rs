@@ -1,4 +1,4 @@
-//! Watching and steering a run that is going on: from another process, through the queue file.
+//! Watching and changing an active run from another process, through the queue file.
 
 use std::fs::File;
 use std::process::{Child, Stdio};
@@ -8,7 +8,7 @@ use overnight::simulator::{Limits, SimulatorOptions};
 
 use crate::support::{Run, TestEnv, high_limits, micros};
 
-/// A simulator in which a clip takes seconds, with room for a limit that is raised.
+/// Returns a simulator in which a clip takes seconds and a raised limit has room.
 fn slow() -> SimulatorOptions {
     SimulatorOptions {
         speed: 100.0,
@@ -21,9 +21,9 @@ fn slow() -> SimulatorOptions {
 }
 
 impl TestEnv {
-    /// Starts a run whose log can be read while it goes on.
+    /// Starts a run whose log can be read meanwhile.
     fn start_logged(&self, log: &str, args: &[&str]) -> Child {
-        let log = File::create(self.dir.path().join(log)).expect("a log");
+        let log = File::create(self.dir.path().join(log)).expect("the log file is created");
         let mut run = self.command(args);
         run.env("USER", "anna")
             .stdout(Stdio::null())
@@ -33,7 +33,7 @@ impl TestEnv {
     }
 
     fn log(&self, log: &str) -> String {
-        std::fs::read_to_string(self.dir.path().join(log)).expect("a log")
+        std::fs::read_to_string(self.dir.path().join(log)).expect("the log file is read")
     }
 
     fn ctl(&self, args: &[&str]) -> Run {
@@ -41,15 +41,16 @@ impl TestEnv {
         Run::of(ctl.env("USER", "anna").output().expect("the binary starts"))
     }
 
-    fn until(&self, what: &str, patience_s: u64, reached: impl Fn() -> bool) {
-        let patience = Instant::now() + Duration::from_secs(patience_s);
-        while !reached() {
-            assert!(Instant::now() < patience, "{what} does not come");
+    fn wait_for(&self, what: &str, timeout_s: u64, condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(timeout_s);
+        while !condition() {
+            assert!(Instant::now() < deadline, "timed out waiting for {what}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
-    fn creates(&self) -> usize {
+    /// Returns how many submissions the simulated providers have accepted.
+    fn submissions(&self) -> usize {
         self.ledger().entries.len()
     }
 
@@ -65,76 +66,69 @@ impl TestEnv {
             .expect("a number")
     }
 
-    /// Pauses, and waits until what was under way has ended.
+    /// Pauses the runs, and waits until no prediction is in flight.
     fn pause(&self, log: &str) {
         assert_eq!(self.ctl(&["pause"]).code, 0);
-        self.until("the pause", 10, || {
+        self.wait_for("the pause", 10, || {
             self.log(log).contains("paused by=anna@")
         });
-        self.until("the end of what was under way", 20, || {
+        self.wait_for("the end of the predictions in flight", 20, || {
             self.in_flight() == 0
         });
     }
 }
 
+/// Sends SIGINT to a run, and returns its exit code.
 fn interrupt(mut run: Child) -> i32 {
-    let killed = std::process::Command::new("kill")
+    let kill = std::process::Command::new("kill")
         .args(["-INT", &run.id().to_string()])
         .status();
-    assert!(killed.expect("kill").success());
-    run.wait().expect("it ended").code().unwrap_or(-1)
+    assert!(kill.expect("`kill` starts").success());
+    run.wait().expect("the run ended").code().unwrap_or(-1)
 }
 
 #[test]
-fn a_paused_run_begins_nothing_and_waits_and_goes_on_within_two_seconds() {
-    let workplace = TestEnv::new(slow());
-    workplace.load(30, "eachlabs");
-    let mut run = workplace.start_logged("run.log", &["run"]);
-    workplace.wait_for_creates(5);
-    workplace.pause("run.log");
-    let creates = workplace.creates();
-    assert!(creates < 30 && workplace.queued() > 0);
-    // Everything under way is fetched, and the run waits: for longer than it needs to look around.
-    workplace.until("the fetched clips", 20, || {
-        workplace.status()["batches"][0]["jobs"]["succeeded"].as_u64() == Some(creates as u64)
+fn a_paused_run_submits_nothing_and_resumes_within_two_seconds() {
+    let env = TestEnv::new(slow());
+    env.load(30, "eachlabs");
+    let mut run = env.start_logged("run.log", &["run"]);
+    env.wait_for_creates(5);
+    env.pause("run.log");
+    let submissions = env.submissions();
+    assert!(submissions < 30);
+    assert!(env.queued() > 0);
+    // What is in flight is still downloaded.
+    env.wait_for("the downloads", 20, || {
+        let succeeded = env.status()["batches"][0]["jobs"]["succeeded"].as_u64();
+        succeeded == Some(submissions as u64)
     });
-    let waits_until = Instant::now() + Duration::from_millis(1500);
-    workplace.until("some time", 20, || Instant::now() > waits_until);
-    assert_eq!(
-        (workplace.creates(), run.try_wait().expect("asked")),
-        (creates, None)
-    );
-    let asked = Instant::now();
-    assert!(
-        workplace
-            .ctl(&["resume"])
-            .stdout
-            .contains(&run.id().to_string())
-    );
-    workplace.wait_for_creates(creates + 1);
-    assert!(
-        asked.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        asked.elapsed()
-    );
-    assert!(run.wait().expect("it ended").success());
-    workplace.assert_all_made(30);
-    let log = workplace.log("run.log");
-    for said in ["paused by=anna@", "resumed by=anna@"] {
-        assert!(log.contains(said), "{said}: {log}");
+    // Longer than the maintenance interval of one second: the run stays paused.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(env.submissions(), submissions);
+    assert_eq!(run.try_wait().expect("the run's state"), None);
+    let resumed_at = Instant::now();
+    assert!(env.ctl(&["resume"]).stdout.contains(&run.id().to_string()));
+    env.wait_for_creates(submissions + 1);
+    let elapsed = resumed_at.elapsed();
+    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
+    assert!(run.wait().expect("the run ended").success());
+    env.assert_all_made(30);
+    let log = env.log("run.log");
+    for text in ["paused by=anna@", "resumed by=anna@"] {
+        assert!(log.contains(text), "{text}: {log}");
     }
 }
 
 #[test]
-fn a_limit_that_is_changed_holds_over_all_runs_and_above_the_configured_one() {
-    let workplace = TestEnv::new(slow());
-    workplace.load(120, "eachlabs");
-    let runs = ["1.log", "2.log"].map(|log| workplace.start_logged(log, &["run"]));
+fn a_changed_limit_applies_to_all_runs_and_may_exceed_the_configured_one() {
+    let env = TestEnv::new(slow());
+    env.load(120, "eachlabs");
+    let runs = ["1.log", "2.log"].map(|log| env.start_logged(log, &["run"]));
     for log in ["1.log", "2.log"] {
-        workplace.until("a run at work", 20, || workplace.log(log).contains(" done"));
+        env.wait_for("an active run", 20, || env.log(log).contains(" done"));
     }
-    workplace.wait_for_creates(5);
-    let set = workplace.ctl(&["set", "--in-flight", "eachlabs=3", "--workers", "5"]);
+    env.wait_for_creates(5);
+    let set = env.ctl(&["set", "--in-flight", "eachlabs=3", "--workers", "5"]);
     assert_eq!(set.code, 0, "{set:?}");
     assert!(
         set.stdout
@@ -142,143 +136,130 @@ fn a_limit_that_is_changed_holds_over_all_runs_and_above_the_configured_one() {
         "{set:?}"
     );
     for log in ["1.log", "2.log"] {
-        workplace.until("the change", 10, || {
-            workplace.log(log).contains("eachlabs in flight: 10 → 3")
+        env.wait_for("the changed limit", 10, || {
+            env.log(log).contains("eachlabs in flight: 10 → 3")
         });
-        workplace.until("the other", 10, || {
-            workplace.log(log).contains("workers: 16 → 5 by=anna@")
+        env.wait_for("the changed workers", 10, || {
+            env.log(log).contains("workers: 16 → 5 by=anna@")
         });
     }
-    workplace.until("the lower limit", 20, || workplace.in_flight() <= 3);
-    let creates = workplace.creates();
-    while workplace.creates() < creates + 9 {
-        assert!(workplace.in_flight() <= 3);
+    env.wait_for("the lower limit", 20, || env.in_flight() <= 3);
+    let submissions = env.submissions();
+    while env.submissions() < submissions + 9 {
+        assert!(env.in_flight() <= 3);
     }
-    assert_eq!(workplace.status()["providers"][0]["limit"], 3);
-    assert_eq!(
-        workplace.ctl(&["set", "--in-flight", "eachlabs=25"]).code,
-        0
-    );
-    workplace.until("the higher limit", 20, || workplace.in_flight() > 10);
+    assert_eq!(env.status()["providers"][0]["limit"], 3);
+    assert_eq!(env.ctl(&["set", "--in-flight", "eachlabs=25"]).code, 0);
+    env.wait_for("the higher limit", 20, || env.in_flight() > 10);
     for mut run in runs {
-        assert!(run.wait().expect("it ended").success());
+        assert!(run.wait().expect("the run ended").success());
     }
-    workplace.assert_all_made(120);
+    env.assert_all_made(120);
 }
 
 #[test]
-fn a_runs_budget_is_changed_before_and_behind_its_wall() {
-    let workplace = TestEnv::new(slow());
-    workplace.load(40, "eachlabs");
-    let mut run = workplace.start_logged("run.log", &["run", "--budget", "100"]);
-    workplace.wait_for_creates(3);
-    workplace.pause("run.log");
+fn a_runs_budget_can_be_changed_below_and_above_what_is_spent() {
+    let env = TestEnv::new(slow());
+    env.load(40, "eachlabs");
+    let mut run = env.start_logged("run.log", &["run", "--budget", "100"]);
+    env.wait_for_creates(3);
+    env.pause("run.log");
     let owed = || {
-        workplace
-            .ledger()
+        env.ledger()
             .entries
             .iter()
             .map(|entry| entry.price)
             .sum::<i64>()
     };
-    // Below what is spent: a paused run stays at this wall.
-    assert_eq!(workplace.ctl(&["set", "--budget", "0.5"]).code, 0);
-    workplace.until("the lower budget", 10, || {
-        workplace.log("run.log").contains("budget: $100.00 → $0.50")
+    // Below what is spent: a paused run waits rather than stops at its budget.
+    assert_eq!(env.ctl(&["set", "--budget", "0.5"]).code, 0);
+    env.wait_for("the lower budget", 10, || {
+        env.log("run.log").contains("budget: $100.00 → $0.50")
     });
-    assert_eq!(run.try_wait().expect("asked"), None);
+    assert_eq!(run.try_wait().expect("the run's state"), None);
     let budget = owed() + 1_000_000;
     let text = format!("{:#}", overnight::domain::Money::from_micros(budget));
-    assert_eq!(workplace.ctl(&["set", "--budget", &text]).code, 0);
-    workplace.until("the budget", 10, || {
-        workplace
-            .log("run.log")
-            .contains(&format!("$0.50 → ${text}"))
+    assert_eq!(env.ctl(&["set", "--budget", &text]).code, 0);
+    env.wait_for("the higher budget", 10, || {
+        env.log("run.log").contains(&format!("$0.50 → ${text}"))
     });
-    assert_eq!(workplace.ctl(&["resume"]).code, 0);
-    assert_eq!(run.wait().expect("it ended").code(), Some(4));
-    assert!(
-        owed() <= budget && owed() > budget - 450_000,
-        "{} of {budget}",
-        owed()
-    );
+    assert_eq!(env.ctl(&["resume"]).code, 0);
+    assert_eq!(run.wait().expect("the run ended").code(), Some(4));
+    // The most expensive clip costs $0.45.
+    let allowed = budget - 450_000 + 1..=budget;
+    assert!(allowed.contains(&owed()), "{} of {budget}", owed());
 }
 
 #[test]
-fn a_batchs_budget_is_changed_with_and_without_a_run() {
-    let workplace = TestEnv::new(slow());
-    workplace.load(40, "eachlabs");
+fn a_batchs_budget_can_be_changed_with_and_without_an_active_run() {
+    let env = TestEnv::new(slow());
+    env.load(40, "eachlabs");
     let set = ["set", "--batch", "batch", "--budget"];
-    let changed = workplace.ctl(&[&set[..], &["0.7"]].concat());
+    let changed = env.ctl(&[&set[..], &["0.7"]].concat());
     assert_eq!(
         (changed.code, changed.stdout.as_str()),
         (0, "budget of batch $0.70\n"),
         "{changed:?}"
     );
-    assert_eq!(workplace.run(&["run"]).code, 4);
-    assert_eq!(
-        micros(&workplace.status()["batches"][0]["spent_usd"]),
-        675_000.0
-    );
-    assert_eq!(workplace.ctl(&[&set[..], &["3"]].concat()).code, 0);
-    let mut run = workplace.start_logged("run.log", &["run"]);
-    workplace.wait_for_creates(4);
-    assert_eq!(workplace.ctl(&[&set[..], &["none"]].concat()).code, 0);
-    assert!(run.wait().expect("it ended").success());
-    workplace.assert_all_made(40);
+    assert_eq!(env.run(&["run"]).code, 4);
+    assert_eq!(micros(&env.status()["batches"][0]["spent_usd"]), 675_000.0);
+    assert_eq!(env.ctl(&[&set[..], &["3"]].concat()).code, 0);
+    let mut run = env.start_logged("run.log", &["run"]);
+    env.wait_for_creates(4);
+    assert_eq!(env.ctl(&[&set[..], &["none"]].concat()).code, 0);
+    assert!(run.wait().expect("the run ended").success());
+    env.assert_all_made(40);
     assert!(
-        workplace
-            .log("run.log")
+        env.log("run.log")
             .contains("budget of batch: $3.00 → none by=anna@")
     );
     assert!(
-        workplace
-            .ctl(&["set", "--batch", "bacth", "--budget", "1"])
+        env.ctl(&["set", "--batch", "bacth", "--budget", "1"])
             .stderr
             .contains("did you mean `batch`?")
     );
 }
 
 #[test]
-fn what_was_changed_ends_with_the_runs_it_was_changed_for() {
-    let workplace = TestEnv::new(slow());
-    workplace.load(30, "eachlabs");
-    let first = workplace.start_logged("1.log", &["run"]);
-    workplace.wait_for_creates(3);
-    workplace.pause("1.log");
-    // Who joins a paused run is paused.
-    let mut second = workplace.start_logged("2.log", &["run"]);
-    workplace.until("the pause", 10, || {
-        workplace.log("2.log").contains("paused by=anna@")
+fn changed_settings_end_with_the_runs_they_were_changed_for() {
+    let env = TestEnv::new(slow());
+    env.load(30, "eachlabs");
+    let first = env.start_logged("1.log", &["run"]);
+    env.wait_for_creates(3);
+    env.pause("1.log");
+    // A run that joins a paused one is paused, too.
+    let mut second = env.start_logged("2.log", &["run"]);
+    env.wait_for("the pause", 10, || {
+        env.log("2.log").contains("paused by=anna@")
     });
-    let creates = workplace.creates();
-    // Ctrl-C ends a paused run as any other, and who is killed leaves no pause behind.
+    let submissions = env.submissions();
+    // SIGINT ends a paused run like any other, and a killed run leaves no pause behind.
     assert_eq!(interrupt(first), 130);
-    assert_eq!(second.try_wait().expect("asked"), None);
-    second.kill().expect("it can be killed");
-    second.wait().expect("it ended");
-    assert_eq!(workplace.creates(), creates);
-    let run = workplace.run(&["run"]);
+    assert_eq!(second.try_wait().expect("the run's state"), None);
+    second.kill().expect("the run is killed");
+    second.wait().expect("the run ended");
+    assert_eq!(env.submissions(), submissions);
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(!run.stderr.contains("paused"), "{run:?}");
-    workplace.assert_all_made(30);
+    env.assert_all_made(30);
 }
 
 #[test]
-fn without_a_run_only_a_batchs_budget_can_be_changed() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(2, "eachlabs");
-    for (args, said) in [
-        (&["pause"][..], "no run works on overnight.db"),
-        (&["resume"], "start with `overnight run`"),
+fn without_an_active_run_only_a_batchs_budget_can_be_changed() {
+    let env = TestEnv::new(high_limits());
+    env.load(2, "eachlabs");
+    for (args, message) in [
+        (&["pause"][..], "no run is active on overnight.db"),
+        (&["resume"], "start a new run with `overnight run`"),
         (
             &["set", "--workers", "3"],
             "`overnight run --workers N --budget USD`",
         ),
-        (&["set", "--budget", "3"], "no run works on"),
+        (&["set", "--budget", "3"], "no run is active on"),
         (
             &["set", "--in-flight", "eachlabs=0"],
-            "`overnight ctl pause` does that",
+            "hint: run `overnight ctl pause` to stop submitting",
         ),
         (&["set", "--in-flight", "eachlab=1"], "eachlabs"),
         (&["set", "--in-flight", "eachlabs"], "write it like fal=4"),
@@ -286,16 +267,16 @@ fn without_a_run_only_a_batchs_budget_can_be_changed() {
         (&["set", "--batch", "batch"], "--budget"),
         (&["set"], "--workers"),
     ] {
-        let ctl = workplace.ctl(args);
+        let ctl = env.ctl(args);
         assert_eq!((ctl.code, ctl.stdout.as_str()), (2, ""), "{args:?} {ctl:?}");
-        assert!(ctl.stderr.contains(said), "{args:?} {ctl:?}");
+        assert!(ctl.stderr.contains(message), "{args:?} {ctl:?}");
     }
-    // A run that was killed is none.
-    workplace.simulator.change(|options| options.speed = 1.0);
-    let mut run = workplace.start(&["run"]);
-    workplace.wait_for_creates(1);
-    assert_eq!(workplace.ctl(&["set", "--workers", "3"]).code, 0);
-    run.kill().expect("it can be killed");
-    run.wait().expect("it ended");
-    assert_eq!(workplace.ctl(&["set", "--workers", "3"]).code, 2);
+    // A killed run is not active.
+    env.simulator.change(|options| options.speed = 1.0);
+    let mut run = env.start(&["run"]);
+    env.wait_for_creates(1);
+    assert_eq!(env.ctl(&["set", "--workers", "3"]).code, 0);
+    run.kill().expect("the run is killed");
+    run.wait().expect("the run ended");
+    assert_eq!(env.ctl(&["set", "--workers", "3"]).code, 2);
 }

@@ -404,7 +404,7 @@ fn a_storage_that_never_answers_as_one_is_told_and_ends_in_failed_rows() {
     ));
     let run = workplace.run(&["run"]);
     assert_eq!(run.code, 3, "{run:?}");
-    assert!(run.stderr.contains("an image is not uploaded: "), "{run:?}");
+    assert!(run.stderr.contains("image upload failed: "), "{run:?}");
     assert!(
         run.stdout
             .contains("cannot be uploaded: eachlabs answered with something else"),

@@ -6,49 +6,56 @@ use crate::domain::{Money, ProviderName};
 
 use crate::cli::examples;
 
-/// `ctl`.
+/// Arguments of `ctl`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::CTL)]
 pub struct CtlArgs {
-    /// What to change.
+    /// What to change
     #[command(subcommand)]
     pub change: CtlCommand,
 }
 
-/// What to change.
+/// What `ctl` changes.
 #[derive(Debug, Subcommand)]
 pub enum CtlCommand {
-    /// Begin no clip; what is under way is finished, and the runs wait
+    /// Stop submitting; jobs in progress finish, and the runs wait
     Pause,
-    /// Go on
+    /// Submit again after a pause
     Resume,
     /// Change workers, limits or a budget
     Set(CtlSetArgs),
 }
 
-/// `ctl set`.
+/// Arguments of `ctl set`.
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("setting").args(["workers", "in_flight", "budget"]).required(true).multiple(true))]
+#[command(group = setting_group())]
 pub struct CtlSetArgs {
     /// Steps at once, in each run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
-    /// The most predictions of a provider under way at once, over all runs
-    #[arg(long, value_name = "PROVIDER=N", value_parser = limit)]
+    /// Predictions in flight at a provider, over all runs
+    #[arg(long, value_name = "PROVIDER=N", value_parser = parse_limit)]
     pub in_flight: Vec<(ProviderName, u32)>,
-    /// What each run may cost, earlier runs included, as `run --budget` has it; `none` takes it away
-    #[arg(long, value_name = "USD", value_parser = budget)]
+    /// Budget of each run, earlier runs included, in place of `run --budget`; `none` removes it
+    #[arg(long, value_name = "USD", value_parser = parse_budget)]
     pub budget: Option<Budget>,
-    /// Change the budget of this batch, and not the runs'; needs no run
+    /// Change the budget of this batch instead of the runs'; works without an active run
     #[arg(long, value_name = "NAME", requires = "budget")]
     pub batch: Option<String>,
 }
 
-/// A budget, or none.
+fn setting_group() -> ArgGroup {
+    ArgGroup::new("setting")
+        .args(["workers", "in_flight", "budget"])
+        .required(true)
+        .multiple(true)
+}
+
+/// An amount, or `None` to remove the budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget(pub Option<Money>);
 
-fn budget(text: &str) -> Result<Budget, String> {
+fn parse_budget(text: &str) -> Result<Budget, String> {
     if text == "none" {
         return Ok(Budget(None));
     }
@@ -58,11 +65,15 @@ fn budget(text: &str) -> Result<Budget, String> {
         .map_err(|error| format!("{error}, or none"))
 }
 
-fn limit(text: &str) -> Result<(ProviderName, u32), String> {
+fn parse_limit(text: &str) -> Result<(ProviderName, u32), String> {
     let (provider, limit) = text.split_once('=').ok_or("write it like fal=4")?;
     match limit.parse() {
-        Ok(0) => Err("with 0 nothing would go on\nhint: `overnight ctl pause` does that".into()),
+        Ok(0) => Err("the limit must be at least 1\n\
+             hint: run `overnight ctl pause` to stop submitting"
+            .into()),
         Ok(limit) => Ok((provider.parse()?, limit)),
-        Err(_) => Err(format!("`{limit}` is no whole number, write it like fal=4")),
+        Err(_) => Err(format!(
+            "`{limit}` is not a whole number; write it like fal=4"
+        )),
     }
 }

@@ -1,4 +1,7 @@
-//! What the screen says: how far it has got, money, pace, providers, what a person changed, and what ended last.
+//! Formats a snapshot as lines: progress, money, throughput, providers, settings that an operator
+//! changed, and the jobs that finished last.
+
+use std::ops::RangeInclusive;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,24 +11,37 @@ use crate::queue::{JobRecord, LiveSetting, ProviderStatus, SettingChange};
 
 use super::Snapshot;
 use super::painter::Size;
-use super::text::{Line, Look, Text};
+use super::text::{Line, Style, Text};
 
-/// The longest bar, and the shortest that is worth its columns.
-const BAR: std::ops::RangeInclusive<usize> = 8..=40;
+/// Columns of the progress bar: fewer than the minimum are not worth a bar.
+const BAR_COLUMNS: RangeInclusive<usize> = 8..=40;
 
-/// The columns a name or an id may take.
-const NAME: usize = 24;
+/// Maximum columns of a batch name or a row id.
+const MAX_NAME_COLUMNS: usize = 24;
 
-/// Between things that stand on one line.
-const AND: &str = " · ";
+/// Separates items on one line.
+const SEPARATOR: &str = " · ";
 
-/// Says how things stand, in lines that are narrower than the terminal: some wrap a line that fills the last column.
-pub(in crate::cli) fn screen(snapshot: &Snapshot, size: Size, color: bool) -> Vec<Line> {
+/// The status as one line, for output that cannot be redrawn.
+pub(in crate::cli) struct PlainStatus {
+    /// Counts, money and changed settings. Another line is worth printing only when this changes.
+    pub(in crate::cli) stable: String,
+    /// Throughput and slots in use, which change all the time. May be empty.
+    pub(in crate::cli) volatile: String,
+}
+
+/// Formats a snapshot as lines narrower than the terminal, because some terminals wrap a line that
+/// fills the last column.
+pub(in crate::cli) fn format_screen(snapshot: &Snapshot, size: Size, color: bool) -> Vec<Line> {
     let columns = size.columns.saturating_sub(1);
-    let mut texts = vec![head(snapshot, columns), money(snapshot), pace(snapshot)];
+    let mut texts = vec![
+        headline(snapshot, columns),
+        money(snapshot),
+        throughput(snapshot),
+    ];
     texts.extend(providers(snapshot));
-    texts.extend(changes(snapshot));
-    texts.extend(latest(&snapshot.latest));
+    texts.extend(setting_changes(snapshot));
+    texts.extend(latest_jobs(&snapshot.latest));
     texts
         .iter()
         .filter(|text| !text.is_empty())
@@ -33,129 +49,129 @@ pub(in crate::cli) fn screen(snapshot: &Snapshot, size: Size, color: bool) -> Ve
         .collect()
 }
 
-/// Says the same on one line, for where nothing can be written over. The second part is what may change all the time.
-pub(in crate::cli) fn plain(snapshot: &Snapshot) -> (String, String) {
-    let in_use = used(snapshot).map(|provider| {
-        let gate =
-            gate(snapshot, provider).map_or(String::new(), |gate| format!(" {}", gate.plain()));
-        Text::of(
-            Look::Plain,
-            format!("{} {}{gate}", provider.provider, slots(snapshot, provider)),
-        )
+/// Formats a snapshot for output that cannot be redrawn.
+pub(in crate::cli) fn format_plain(snapshot: &Snapshot) -> PlainStatus {
+    let in_use = busy_providers(snapshot).map(|provider| {
+        let hold = hold_text(snapshot, provider)
+            .map_or(String::new(), |hold| format!(" {}", hold.to_plain_string()));
+        let slots = format_slots(snapshot, provider);
+        Text::new(Style::Plain, format!("{} {slots}{hold}", provider.provider))
     });
-    let steady = Text::join(
-        [counts(snapshot), money(snapshot)]
+    let stable = Text::join(
+        [job_counts(snapshot), money(snapshot)]
             .into_iter()
-            .chain(changes(snapshot)),
-        AND,
+            .chain(setting_changes(snapshot)),
+        SEPARATOR,
     );
-    let in_progress = Text::join(
-        [pace(snapshot)]
+    let volatile = Text::join(
+        [throughput(snapshot)]
             .into_iter()
             .chain(in_use)
             .filter(|text| !text.is_empty()),
-        AND,
+        SEPARATOR,
     );
-    (steady.plain(), in_progress.plain())
+    PlainStatus {
+        stable: stable.to_plain_string(),
+        volatile: volatile.to_plain_string(),
+    }
 }
 
-fn head(snapshot: &Snapshot, columns: usize) -> Text {
-    let batches = &snapshot.status.batches;
-    let name = match batches.as_slice() {
+fn headline(snapshot: &Snapshot, columns: usize) -> Text {
+    let name = match snapshot.status.batches.as_slice() {
         [] => "the queue is empty".into(),
-        [batch] => width::clipped(&batch.batch, NAME),
+        [batch] => width::clipped(&batch.batch, MAX_NAME_COLUMNS),
         several => format!("{} batches", several.len()),
     };
-    let counts = counts(snapshot);
-    // A space on each side.
-    let left = columns.saturating_sub(width::columns(&name) + width::columns(&counts.plain()) + 2);
-    let mut head = Text::of(Look::Strong, name).and(Look::Plain, " ");
-    let (total, ended) = (total(snapshot), ended(snapshot));
-    if left >= *BAR.start() && total > 0 {
-        let length = left.min(*BAR.end());
-        // Full when all is over, and not before.
-        let full = usize::try_from(u128::from(ended) * length as u128 / u128::from(total))
-            .unwrap_or(length);
-        head = head
-            .and(Look::Good, "━".repeat(full))
-            .and(Look::Faint, "─".repeat(length - full));
-        head = head.and(Look::Plain, " ");
+    let counts = job_counts(snapshot);
+    // The bar has a space on each side.
+    let taken = width::display_width(&name) + width::display_width(&counts.to_plain_string()) + 2;
+    let available = columns.saturating_sub(taken);
+    let mut headline = Text::new(Style::Bold, name).with(Style::Plain, " ");
+    let total = total_jobs(snapshot);
+    let finished = finished_jobs(snapshot);
+    if available >= *BAR_COLUMNS.start() && total > 0 {
+        let length = available.min(*BAR_COLUMNS.end());
+        // Rounded down: the bar is full only when every job is finished.
+        let filled = u128::from(finished) * length as u128 / u128::from(total);
+        let filled = usize::try_from(filled).unwrap_or(length);
+        headline = headline
+            .with(Style::Success, "━".repeat(filled))
+            .with(Style::Dim, "─".repeat(length - filled))
+            .with(Style::Plain, " ");
     }
-    Text::join([head, counts], "")
+    Text::join([headline, counts], "")
 }
 
-fn total(snapshot: &Snapshot) -> u64 {
-    snapshot
-        .status
-        .batches
-        .iter()
-        .map(|batch| batch.total())
-        .sum()
+fn total_jobs(snapshot: &Snapshot) -> u64 {
+    let batches = &snapshot.status.batches;
+    batches.iter().map(|batch| batch.total()).sum()
 }
 
-fn ended(snapshot: &Snapshot) -> u64 {
-    total(snapshot)
-        - snapshot
-            .status
-            .batches
-            .iter()
-            .map(|batch| batch.unfinished())
-            .sum::<u64>()
+fn finished_jobs(snapshot: &Snapshot) -> u64 {
+    let batches = &snapshot.status.batches;
+    let unfinished: u64 = batches.iter().map(|batch| batch.unfinished()).sum();
+    total_jobs(snapshot) - unfinished
 }
 
-fn counts(snapshot: &Snapshot) -> Text {
+fn job_counts(snapshot: &Snapshot) -> Text {
     let batches = &snapshot.status.batches;
     let count = |state| batches.iter().map(|batch| batch.count(state)).sum::<u64>();
     let held: u64 = batches.iter().map(|batch| batch.held).sum();
-    let done = format!("{}/{} done", count(JobState::Succeeded), total(snapshot));
-    let rest = [
-        (count(JobState::Failed), Look::Bad, "failed"),
-        (held, Look::Waits, "held"),
-        (
-            count(JobState::InDoubt).saturating_sub(held),
-            Look::Waits,
-            "in doubt",
-        ),
-        (count(JobState::Cancelled), Look::Faint, "cancelled"),
+    let in_doubt = count(JobState::InDoubt).saturating_sub(held);
+    let done = format!(
+        "{}/{} done",
+        count(JobState::Succeeded),
+        total_jobs(snapshot)
+    );
+    let others = [
+        (count(JobState::Failed), Style::Failure, "failed"),
+        (held, Style::Warning, "held"),
+        (in_doubt, Style::Warning, "in doubt"),
+        (count(JobState::Cancelled), Style::Dim, "cancelled"),
     ];
-    let rest = rest.into_iter().filter(|(count, ..)| *count > 0);
-    let rest = rest.map(|(count, look, word)| Text::of(look, format!("{count} {word}")));
-    Text::join([Text::of(Look::Plain, done)].into_iter().chain(rest), AND)
+    let others = others
+        .into_iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, style, label)| Text::new(style, format!("{count} {label}")));
+    Text::join(
+        [Text::new(Style::Plain, done)].into_iter().chain(others),
+        SEPARATOR,
+    )
 }
 
 fn money(snapshot: &Snapshot) -> Text {
-    let (spent, reserved) = (snapshot.spent(), snapshot.reserved());
-    let mut text = Text::of(
-        Look::Plain,
-        format!("{} spent, {} reserved", usd(spent), usd(reserved)),
+    let spent = snapshot.spent();
+    let reserved = snapshot.reserved();
+    let mut text = format!(
+        "{} spent, {} reserved",
+        format_cents(spent),
+        format_cents(reserved)
     );
-    if let Some(budget) = snapshot.budget() {
-        // What was billed beyond its estimate, or before the budget was lowered, leaves nothing.
+    if let Some(budget) = snapshot.effective_budget() {
+        // A job billed above its estimate, or a lowered budget, may leave less than nothing.
         let left = (budget - spent - reserved).max(Money::ZERO);
-        text = text.and(
-            Look::Plain,
-            format!(", {} left of {}", usd(left), usd(budget)),
-        );
+        let left = format!(", {} left of {}", format_cents(left), format_cents(budget));
+        text.push_str(&left);
     }
-    text
+    Text::new(Style::Plain, text)
 }
 
-/// To the cent: `bill` has the rest.
-fn usd(money: Money) -> String {
+/// Formats money rounded to the cent; `bill` shows exact amounts.
+fn format_cents(money: Money) -> String {
     let cents = (money.micros() + 5_000).div_euclid(10_000);
     let sign = if cents < 0 { "-" } else { "" };
     let cents = cents.unsigned_abs();
     format!("{sign}${}.{:02}", cents / 100, cents % 100)
 }
 
-/// How fast it goes, and how long it will take. Nothing, while nothing says so.
-fn pace(snapshot: &Snapshot) -> Text {
+/// Formats the throughput and the time left; empty until enough jobs have finished to measure.
+fn throughput(snapshot: &Snapshot) -> Text {
     let status = &snapshot.status;
-    let left: u64 = status.batches.iter().map(|batch| batch.progressing()).sum();
+    let remaining: u64 = status.batches.iter().map(|batch| batch.progressing()).sum();
     if status.working_since(snapshot.now).is_none() {
-        let idle = "no run is going on: `overnight run` goes on";
-        return if left > 0 {
-            Text::of(Look::Waits, idle)
+        let no_run = "no run is active; start one with `overnight run`";
+        return if remaining > 0 {
+            Text::new(Style::Warning, no_run)
         } else {
             Text::default()
         };
@@ -163,136 +179,146 @@ fn pace(snapshot: &Snapshot) -> Text {
     let Some(throughput) = status.throughput(snapshot.now) else {
         return Text::default();
     };
-    let rate_text = Text::of(
-        Look::Plain,
+    let rate = Text::new(
+        Style::Plain,
         format!("{} an hour", render::count(throughput.per_hour(), "job")),
     );
-    let stands_still =
-        !status.providers.is_empty() && status.providers.iter().all(|one| one.paused.is_some());
-    match throughput.seconds_for(left) {
-        Some(seconds) if snapshot.pause().is_none() && !stands_still => {
-            let left = format!("about {} left", render::span(rounded(seconds)));
-            Text::join([rate_text, Text::of(Look::Plain, left)], AND)
+    let all_paused = !status.providers.is_empty()
+        && status
+            .providers
+            .iter()
+            .all(|provider| provider.paused.is_some());
+    match throughput.seconds_for(remaining) {
+        Some(seconds) if snapshot.active_pause().is_none() && !all_paused => {
+            let left = format!("about {} left", render::span(round_up(seconds)));
+            Text::join([rate, Text::new(Style::Plain, left)], SEPARATOR)
         }
-        _ => rate_text,
+        _ => rate,
     }
 }
 
-/// No more exact than it can be known.
-fn rounded(seconds: u64) -> u64 {
-    let to = match seconds {
+/// Rounds a duration up to a precision that an estimate can have.
+fn round_up(seconds: u64) -> u64 {
+    let step = match seconds {
         0..90 => 10,
         90..5400 => 60,
         _ => 600,
     };
-    seconds.div_ceil(to) * to
+    seconds.div_ceil(step) * step
 }
 
-/// The providers that have something, or would have if they let it begin.
-fn used(snapshot: &Snapshot) -> impl Iterator<Item = &ProviderStatus> {
-    let is_used =
-        |provider: &&ProviderStatus| provider.in_flight > 0 || gate(snapshot, provider).is_some();
-    snapshot.status.providers.iter().filter(is_used)
+/// Returns the providers that have predictions in flight or to which submits are held.
+fn busy_providers(snapshot: &Snapshot) -> impl Iterator<Item = &ProviderStatus> {
+    snapshot
+        .status
+        .providers
+        .iter()
+        .filter(|provider| provider.in_flight > 0 || hold_reason(provider, snapshot.now).is_some())
 }
 
-fn slots(snapshot: &Snapshot, provider: &ProviderStatus) -> String {
+fn format_slots(snapshot: &Snapshot, provider: &ProviderStatus) -> String {
     match snapshot.limits.get(&provider.provider) {
         Some(limit) => format!("{}/{limit}", provider.in_flight),
         None => provider.in_flight.to_string(),
     }
 }
 
-/// Says what keeps creates from a provider, if anything does.
+/// Returns why nothing is submitted to a provider now, or `None` if submits are not held.
 pub(in crate::cli) fn hold_reason(provider: &ProviderStatus, now: Timestamp) -> Option<String> {
     match (&provider.paused, provider.creates_from) {
         (Some(reason), _) => Some(format!("paused: {reason}")),
         (None, Some(from)) if from > now => {
             let seconds = u64::try_from(from.duration_since(now).as_secs()).unwrap_or(0) + 1;
-            Some(format!("no create for {}", render::span(seconds)))
+            Some(format!("submits held for {}", render::span(seconds)))
         }
         _ => None,
     }
 }
 
-/// The same, on the one line there is room for; the first says what is wrong.
-fn gate(snapshot: &Snapshot, provider: &ProviderStatus) -> Option<Text> {
-    let hold_reason = hold_reason(provider, snapshot.now)?;
-    Some(Text::of(Look::Waits, hold_reason.lines().next()?))
+/// Returns the first line of the hold reason, which says what is wrong; hints follow it.
+fn hold_text(snapshot: &Snapshot, provider: &ProviderStatus) -> Option<Text> {
+    let reason = hold_reason(provider, snapshot.now)?;
+    Some(Text::new(Style::Warning, reason.lines().next()?))
 }
 
 fn providers(snapshot: &Snapshot) -> Vec<Text> {
-    let line = |provider: &ProviderStatus| {
-        let text = format!(
-            "{:<8}  {:>7} in flight",
-            provider.provider.as_str(),
-            slots(snapshot, provider)
-        );
-        let gate = gate(snapshot, provider);
-        Text::join([Text::of(Look::Plain, text)].into_iter().chain(gate), ", ")
+    let format_provider = |provider: &ProviderStatus| {
+        let name = provider.provider.as_str();
+        let slots = format_slots(snapshot, provider);
+        let text = Text::new(Style::Plain, format!("{name:<8}  {slots:>7} in flight"));
+        let hold = hold_text(snapshot, provider);
+        Text::join([text].into_iter().chain(hold), ", ")
     };
-    used(snapshot).map(line).collect()
+    busy_providers(snapshot).map(format_provider).collect()
 }
 
-/// What a person changed, and who.
-fn changes(snapshot: &Snapshot) -> Vec<Text> {
-    let pause = snapshot.pause().map(|pause| {
-        let (by, since) = (&pause.set_by, clock(snapshot, pause.set_at));
-        let text = format!("paused by {by}, since {since}; `overnight ctl resume` goes on");
-        Text::of(Look::Waits, text)
+/// Formats the settings that an operator changed, with who changed them and when.
+fn setting_changes(snapshot: &Snapshot) -> Vec<Text> {
+    let pause = snapshot.active_pause().map(|pause| {
+        let by = &pause.set_by;
+        let since = format_time(snapshot, pause.set_at);
+        let text = format!("paused by {by}, since {since}; run `overnight ctl resume`");
+        Text::new(Style::Warning, text)
     });
-    let is_shown = |control: &&SettingChange| !matches!(control.setting, LiveSetting::Paused(_));
-    let rest = snapshot
+    let others = snapshot
         .live_settings
         .iter()
-        .filter(is_shown)
-        .map(|control| {
-            let by = format!(" ({}, {})", control.set_by, clock(snapshot, control.set_at));
-            Text::of(Look::Plain, control.setting.to_string()).and(Look::Faint, by)
-        });
-    pause.into_iter().chain(rest).collect()
+        .filter(|change| !matches!(change.setting, LiveSetting::Paused(_)))
+        .map(|change| format_change(snapshot, change));
+    pause.into_iter().chain(others).collect()
 }
 
-/// A time of today as a clock on the wall shows it, and another with its day.
-fn clock(snapshot: &Snapshot, at: Timestamp) -> String {
-    let is_of_today = snapshot.now.duration_since(at) < SignedDuration::from_hours(12);
-    let form = if is_of_today { "%H:%M" } else { "%a %H:%M" };
+fn format_change(snapshot: &Snapshot, change: &SettingChange) -> Text {
+    let time = format_time(snapshot, change.set_at);
+    let by = format!(" ({}, {time})", change.set_by);
+    Text::new(Style::Plain, change.setting.to_string()).with(Style::Dim, by)
+}
+
+/// Formats a local time of day, with the weekday if it is 12 hours or more in the past.
+fn format_time(snapshot: &Snapshot, at: Timestamp) -> String {
+    let is_recent = snapshot.now.duration_since(at) < SignedDuration::from_hours(12);
+    let format = if is_recent { "%H:%M" } else { "%a %H:%M" };
     at.to_zoned(snapshot.zone.clone())
-        .strftime(form)
+        .strftime(format)
         .to_string()
 }
 
-/// What ended last: which, how, how long it took, what it cost, and why where it failed.
-fn latest(jobs: &[JobRecord]) -> Vec<Text> {
-    let name = |job: &JobRecord| width::clipped(&job.id, NAME);
-    let widest = jobs
+/// Formats the jobs that finished last: id, state, elapsed time, cost, and the reason of a failure.
+fn latest_jobs(jobs: &[JobRecord]) -> Vec<Text> {
+    let names: Vec<String> = jobs
         .iter()
-        .map(|job| width::columns(&name(job)))
+        .map(|job| width::clipped(&job.id, MAX_NAME_COLUMNS))
+        .collect();
+    let name_columns = names
+        .iter()
+        .map(|name| width::display_width(name))
         .max()
         .unwrap_or(0);
-    let line = |job: &JobRecord| {
-        let look = if job.state == JobState::Failed {
-            Look::Bad
+    let format_job = |(job, name): (&JobRecord, &String)| {
+        let has_failed = job.state == JobState::Failed;
+        let state_style = if has_failed {
+            Style::Failure
         } else {
-            Look::Good
+            Style::Success
         };
-        let took = job
+        let elapsed = job
             .submitted_at
             .zip(job.finished_at)
-            .map_or("-".into(), |(from, to)| took(from, to));
+            .map_or("-".into(), |(from, to)| format_elapsed(from, to));
         let cost = job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}"));
-        let text = Text::of(Look::Faint, width::padded(&name(job), widest))
-            .and(look, format!("  {:<9}", job.state.as_str()))
-            .and(Look::Faint, format!("  {took:>11}  {cost:>7}"));
-        match job.error.as_ref().filter(|_| job.state == JobState::Failed) {
-            Some(reason) => text.and(Look::Plain, format!("  {reason}")),
+        let text = Text::new(Style::Dim, width::padded(name, name_columns))
+            .with(state_style, format!("  {:<9}", job.state.as_str()))
+            .with(Style::Dim, format!("  {elapsed:>11}  {cost:>7}"));
+        match job.error.as_ref().filter(|_| has_failed) {
+            Some(reason) => text.with(Style::Plain, format!("  {reason}")),
             None => text,
         }
     };
-    jobs.iter().map(line).collect()
+    jobs.iter().zip(&names).map(format_job).collect()
 }
 
-/// `43 s`, `4 min 31 s`, `1 h 2 min`.
-fn took(from: Timestamp, to: Timestamp) -> String {
+/// Formats the time between two instants: `43 s`, `4 min 31 s`, `1 h 2 min`.
+fn format_elapsed(from: Timestamp, to: Timestamp) -> String {
     let seconds = u64::try_from(to.duration_since(from).as_secs()).unwrap_or(0);
     match seconds {
         0..60 => format!("{seconds} s"),

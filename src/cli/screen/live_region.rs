@@ -1,64 +1,61 @@
-//! Standard error: the lines at its region, where it is a terminal that shows some, and above them whatever is said.
+//! The live region: status lines that stay at the bottom of standard error while notes and logs
+//! scroll above them.
 //!
-//! A process has one standard error, which notes and logs of every thread are written to, so there is one of these.
+//! All threads of the process share one standard error, so there is a single, global live region.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::painter::Painter;
-use super::size_of;
+use super::terminal_size;
 use super::text::Line;
 
-static FOOT: Mutex<Painter> = Mutex::new(Painter::new());
+static PAINTER: Mutex<Painter> = Mutex::new(Painter::new());
 
-fn live_region() -> MutexGuard<'static, Painter> {
-    FOOT.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_painter() -> MutexGuard<'static, Painter> {
+    PAINTER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Shows lines at the region, in place of those that are there.
-pub(in crate::cli) fn show(lines: Vec<Line>) {
-    let mut region = live_region();
-    write(
-        region
-            .show(lines, size_of(&console::Term::stderr()))
-            .as_bytes(),
-    );
+/// Draws lines in the region, in place of its current ones.
+pub(in crate::cli) fn draw(lines: Vec<Line>) {
+    let mut painter = lock_painter();
+    let size = terminal_size(&console::Term::stderr());
+    write_stderr(painter.redraw(lines, size).as_bytes());
 }
 
-/// Takes the lines away.
+/// Removes the region from the terminal.
 pub(in crate::cli) fn clear() {
-    let mut region = live_region();
-    if region.is_shown() {
-        write(region.clear(size_of(&console::Term::stderr())).as_bytes());
+    let mut painter = lock_painter();
+    if painter.is_visible() {
+        let size = terminal_size(&console::Term::stderr());
+        write_stderr(painter.erase(size).as_bytes());
     }
 }
 
-/// Writes whole lines above the region.
-fn say(text: &[u8]) {
-    let mut region = live_region();
-    if region.is_shown() {
-        let bytes = region.above(
-            &String::from_utf8_lossy(text),
-            size_of(&console::Term::stderr()),
-        );
-        write(bytes.as_bytes());
+/// Writes whole lines above the region, or as they are if no region is visible.
+fn write_above(text: &[u8]) {
+    let mut painter = lock_painter();
+    if painter.is_visible() {
+        let size = terminal_size(&console::Term::stderr());
+        let output = painter.insert_above(&String::from_utf8_lossy(text), size);
+        write_stderr(output.as_bytes());
     } else {
-        write(text);
+        write_stderr(text);
     }
 }
 
-/// In one piece, so that a terminal never shows half of it.
-fn write(bytes: &[u8]) {
-    // A closed standard error is nobody to tell.
+/// Writes in one call, so that a terminal does not show a half-drawn update.
+fn write_stderr(bytes: &[u8]) {
+    // With standard error closed there is nowhere to report the failure.
     let _ = io::stderr().lock().write_all(bytes);
 }
 
-/// Takes whole lines, as logs and notes are written.
+/// Writer for notes and logs. Each write must consist of whole lines.
 pub(in crate::cli) struct Above;
 
 impl Write for Above {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
-        say(text);
+        write_above(text);
         Ok(text.len())
     }
 

@@ -1,7 +1,8 @@
-//! The one screen that shows a run, to whoever works and to whoever looks on.
+//! The live status display of `run` and `status --watch`.
 //!
-//! [`snapshot`] reads how things stand, [`lines`] says it in lines of a width, [`painter`] writes them with as few bytes as
-//! will do, and [`foot`] keeps them below whatever else is said. Only the first and the last touch anything outside.
+//! [`snapshot`] reads the queue, [`lines`] formats a snapshot for the terminal's width, [`painter`]
+//! redraws only what changed, and [`live_region`] keeps the lines below all other output on
+//! standard error. Of these four, only the first and the last perform I/O.
 
 mod lines;
 pub(super) mod live_region;
@@ -16,41 +17,43 @@ use std::time::Duration;
 
 use console::Term;
 
-pub(super) use lines::{hold_reason, plain, screen};
+pub(super) use lines::{format_plain, format_screen, hold_reason};
 pub(super) use painter::Size;
 pub(super) use snapshot::{Snapshot, SnapshotReader};
 
 use painter::Painter;
 
-/// How often the screen is drawn anew.
-pub(super) const BEAT: Duration = Duration::from_millis(500);
+/// Time between two redraws.
+pub(super) const REFRESH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Where nobody tells how large a terminal is.
-const USUAL: Size = Size {
+/// Size to assume for a terminal that does not report one.
+const DEFAULT_SIZE: Size = Size {
     rows: 24,
     columns: 80,
 };
 
-/// Tells whether a terminal can show lines that change.
-pub(super) fn is_shown_on(term: &Term) -> bool {
+/// Returns whether a terminal can redraw lines in place.
+pub(super) fn supports_redraw(term: &Term) -> bool {
     term.is_term() && std::env::var_os("TERM").is_some_and(|name| name != "dumb")
 }
 
-pub(super) fn size_of(term: &Term) -> Size {
-    term.size_checked().map_or(USUAL, |(rows, columns)| Size {
-        rows: rows.into(),
-        columns: columns.into(),
-    })
+/// Returns the size of a terminal, or [`DEFAULT_SIZE`] if it does not report one.
+pub(super) fn terminal_size(term: &Term) -> Size {
+    term.size_checked()
+        .map_or(DEFAULT_SIZE, |(rows, columns)| Size {
+            rows: rows.into(),
+            columns: columns.into(),
+        })
 }
 
-/// The screen on standard output, for a command that shows nothing else.
-pub(super) struct OnOutput {
+/// The status display on standard output, for a command that prints nothing else.
+pub(super) struct StdoutScreen {
     term: Term,
     color: bool,
     painter: Painter,
 }
 
-impl OnOutput {
+impl StdoutScreen {
     pub(super) fn new(color: bool) -> Self {
         Self {
             term: Term::stdout(),
@@ -59,12 +62,13 @@ impl OnOutput {
         }
     }
 
-    /// Shows how things stand now.
-    pub(super) fn show(&mut self, snapshot: &Snapshot) -> std::io::Result<()> {
-        let size = size_of(&self.term);
-        let bytes = self.painter.show(screen(snapshot, size, self.color), size);
-        let mut output = std::io::stdout().lock();
-        output.write_all(bytes.as_bytes())?;
-        output.flush()
+    /// Draws a snapshot in place of the previous one.
+    pub(super) fn draw(&mut self, snapshot: &Snapshot) -> std::io::Result<()> {
+        let size = terminal_size(&self.term);
+        let lines = format_screen(snapshot, size, self.color);
+        let output = self.painter.redraw(lines, size);
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(output.as_bytes())?;
+        stdout.flush()
     }
 }

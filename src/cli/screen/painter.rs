@@ -1,7 +1,7 @@
-//! Keeps some lines at the foot of a terminal up to date, with as few bytes as will do.
+//! Redraws a few lines at the bottom of a terminal, writing only what changed.
 //!
-//! The cursor always rests at the beginning of the line below them. So whoever ends the program, however, finds the prompt
-//! where it belongs, and nothing has to be hidden that would have to be shown again.
+//! The cursor always rests at the start of the row below the lines. However the process ends, the
+//! shell prompt appears there, and no hidden cursor has to be restored.
 
 use std::fmt::Write;
 
@@ -19,98 +19,102 @@ const CLEAR_BELOW: &str = "\u{1b}[J";
 /// Clears from the cursor to the end of the line.
 const CLEAR_LINE: &str = "\u{1b}[K";
 
-/// Knows what is on the terminal.
+/// Tracks which lines are on the terminal, and returns what to write to change them.
 #[derive(Debug)]
 pub(super) struct Painter {
-    shown: Vec<Line>,
+    /// The lines on the terminal.
+    lines: Vec<Line>,
+    /// The terminal's size when they were drawn.
     size: Option<Size>,
 }
 
 impl Painter {
-    /// Nothing is shown yet.
+    /// Returns a painter for a terminal on which nothing is drawn yet.
     pub(super) const fn new() -> Self {
         Self {
-            shown: Vec::new(),
+            lines: Vec::new(),
             size: None,
         }
     }
 
-    pub(super) fn is_shown(&self) -> bool {
-        !self.shown.is_empty()
+    pub(super) fn is_visible(&self) -> bool {
+        !self.lines.is_empty()
     }
 
-    /// What to write so that these lines are shown; nothing where they are.
-    pub(super) fn show(&mut self, lines: Vec<Line>, size: Size) -> String {
+    /// Returns what to write so that the terminal shows `lines`; empty if it already does.
+    pub(super) fn redraw(&mut self, lines: Vec<Line>, size: Size) -> String {
         if self.size != Some(size) {
-            let mut bytes = self.clear(size);
-            self.put(lines, size, &mut bytes);
-            return bytes;
+            let mut output = self.erase(size);
+            self.draw(lines, size, &mut output);
+            return output;
         }
-        let lines = fitting(lines, size);
-        if lines == self.shown {
+        let lines = fit_to(lines, size);
+        if lines == self.lines {
             return String::new();
         }
-        let mut bytes = up(self.shown.len());
+        let mut output = cursor_up(self.lines.len());
         for (row, line) in lines.iter().enumerate() {
-            if self.shown.get(row) != Some(line) {
-                bytes.push_str(&line.written);
-                bytes.push_str(CLEAR_LINE);
+            if self.lines.get(row) != Some(line) {
+                output.push_str(&line.rendered);
+                output.push_str(CLEAR_LINE);
             }
-            bytes.push_str("\r\n");
+            output.push_str("\r\n");
         }
-        bytes.push_str(CLEAR_BELOW);
-        self.shown = lines;
-        bytes
+        output.push_str(CLEAR_BELOW);
+        self.lines = lines;
+        output
     }
 
-    /// What to write so that a text stands above the lines, which stay.
-    pub(super) fn above(&mut self, text: &str, size: Size) -> String {
-        let lines = self.shown.clone();
-        let mut bytes = self.clear(size);
-        bytes.push_str(text);
+    /// Returns what to write so that `text` appears above the lines, which stay visible.
+    pub(super) fn insert_above(&mut self, text: &str, size: Size) -> String {
+        let lines = self.lines.clone();
+        let mut output = self.erase(size);
+        output.push_str(text);
         if !lines.is_empty() {
-            self.put(lines, size, &mut bytes);
+            self.draw(lines, size, &mut output);
         }
-        bytes
+        output
     }
 
-    /// What to write so that the lines are gone.
-    pub(super) fn clear(&mut self, size: Size) -> String {
-        // A terminal that was made narrower has broken the longer lines, and one that was made lower shows the last.
+    /// Returns what to write so that the lines disappear.
+    pub(super) fn erase(&mut self, size: Size) -> String {
+        // A terminal that became narrower has wrapped the longer lines; one that became lower
+        // shows only the last rows.
         let rows = |line: &Line| line.columns.max(1).div_ceil(size.columns.max(1));
-        let rows: usize = self.shown.iter().map(rows).sum();
-        self.shown.clear();
+        let rows: usize = self.lines.iter().map(rows).sum();
+        self.lines.clear();
         self.size = Some(size);
         if rows == 0 {
             String::new()
         } else {
-            up(rows.min(size.rows.saturating_sub(1))) + CLEAR_BELOW
+            cursor_up(rows.min(size.rows.saturating_sub(1))) + CLEAR_BELOW
         }
     }
 
-    fn put(&mut self, lines: Vec<Line>, size: Size, bytes: &mut String) {
-        self.shown = fitting(lines, size);
-        for line in &self.shown {
-            bytes.push_str(&line.written);
-            bytes.push_str("\r\n");
+    fn draw(&mut self, lines: Vec<Line>, size: Size, output: &mut String) {
+        self.lines = fit_to(lines, size);
+        for line in &self.lines {
+            output.push_str(&line.rendered);
+            output.push_str("\r\n");
         }
     }
 }
 
-/// The lines there is room for: the first, for they say most.
-fn fitting(mut lines: Vec<Line>, size: Size) -> Vec<Line> {
+/// Keeps the lines that fit on the terminal: the first ones, because they matter most.
+fn fit_to(mut lines: Vec<Line>, size: Size) -> Vec<Line> {
     lines.truncate(size.rows.saturating_sub(1));
     lines.retain(|line| line.columns < size.columns);
     lines
 }
 
-fn up(rows: usize) -> String {
-    let mut bytes = "\r".to_owned();
+/// Moves the cursor to the start of the line, and up by `rows`.
+fn cursor_up(rows: usize) -> String {
+    let mut output = "\r".to_owned();
     if rows > 0 {
-        // Writing to a text cannot fail.
-        let _ = write!(bytes, "\u{1b}[{rows}A");
+        // Writing to a String cannot fail.
+        let _ = write!(output, "\u{1b}[{rows}A");
     }
-    bytes
+    output
 }
 
 #[cfg(test)]
@@ -118,14 +122,14 @@ mod tests {
     use vt100::Parser;
 
     use super::*;
-    use crate::cli::screen::text::{Look, Text};
+    use crate::cli::screen::text::{Style, Text};
 
     const SIZE: Size = Size {
         rows: 10,
         columns: 30,
     };
 
-    fn terminal() -> Parser {
+    fn new_terminal() -> Parser {
         let [rows, columns] =
             [SIZE.rows, SIZE.columns].map(|size| u16::try_from(size).unwrap().try_into().unwrap());
         Parser::new(rows, columns, 100)
@@ -134,43 +138,44 @@ mod tests {
     fn lines(texts: &[&str]) -> Vec<Line> {
         texts
             .iter()
-            .map(|text| Text::of(Look::Good, *text).fit(29, true))
+            .map(|text| Text::new(Style::Success, *text).fit(29, true))
             .collect()
     }
 
-    /// What a terminal shows, without the empty rows at its end.
-    fn seen(terminal: &Parser) -> Vec<String> {
-        let rows: Vec<String> = terminal
+    /// Returns the rows on a terminal, without empty ones at the end.
+    fn visible_rows(terminal: &Parser) -> Vec<String> {
+        terminal
             .screen()
             .contents()
             .lines()
             .map(|row| row.trim_end().to_owned())
-            .collect();
-        rows
+            .collect()
     }
 
     #[test]
-    fn a_terminal_shows_the_lines_and_above_them_what_was_said() {
-        let (mut painter, mut terminal) = (Painter::new(), terminal());
+    fn the_lines_stay_below_inserted_text() {
+        let mut painter = Painter::new();
+        let mut terminal = new_terminal();
         terminal.process(b"$ overnight run\r\n");
-        let mut show = |painter: &mut Painter, bytes: String| {
-            terminal.process(bytes.as_bytes());
-            let at_left = terminal.screen().cursor_position().1 == 0;
-            assert!(at_left && painter.shown.len() < 10);
-            seen(&terminal)
+        let mut apply = |painter: &mut Painter, output: String| {
+            terminal.process(output.as_bytes());
+            let column = terminal.screen().cursor_position().1;
+            assert_eq!(column, 0);
+            assert!(painter.lines.len() < 10);
+            visible_rows(&terminal)
         };
-        let bytes = painter.show(lines(&["1/3", "fal 1/4", "a done"]), SIZE);
+        let output = painter.redraw(lines(&["1/3", "fal 1/4", "a done"]), SIZE);
         assert_eq!(
-            show(&mut painter, bytes),
+            apply(&mut painter, output),
             ["$ overnight run", "1/3", "fal 1/4", "a done"]
         );
-        let bytes = painter.show(lines(&["2/3", "fal 1/4", "b done", "a done"]), SIZE);
+        let output = painter.redraw(lines(&["2/3", "fal 1/4", "b done", "a done"]), SIZE);
         assert_eq!(
-            show(&mut painter, bytes),
+            apply(&mut painter, output),
             ["$ overnight run", "2/3", "fal 1/4", "b done", "a done"]
         );
-        let bytes = painter.above("WARN fal\n".replace('\n', "\r\n").as_str(), SIZE);
-        let all = [
+        let output = painter.insert_above("WARN fal\r\n", SIZE);
+        let all_rows = [
             "$ overnight run",
             "WARN fal",
             "2/3",
@@ -178,70 +183,67 @@ mod tests {
             "b done",
             "a done",
         ];
-        assert_eq!(show(&mut painter, bytes), all);
-        let bytes = painter.show(lines(&["3/3", "b done"]), SIZE);
+        assert_eq!(apply(&mut painter, output), all_rows);
+        let output = painter.redraw(lines(&["3/3", "b done"]), SIZE);
         assert_eq!(
-            show(&mut painter, bytes),
+            apply(&mut painter, output),
             ["$ overnight run", "WARN fal", "3/3", "b done"]
         );
-        let bytes = painter.clear(SIZE);
-        assert_eq!(show(&mut painter, bytes), ["$ overnight run", "WARN fal"]);
+        let output = painter.erase(SIZE);
+        assert_eq!(apply(&mut painter, output), ["$ overnight run", "WARN fal"]);
     }
 
     #[test]
-    fn at_the_foot_of_a_full_terminal_nothing_is_lost() {
-        let (mut painter, mut terminal) = (Painter::new(), terminal());
-        for said in 0..40 {
-            let bytes = painter.show(lines(&[&format!("{said}/40"), "fal"]), SIZE);
-            terminal.process(bytes.as_bytes());
-            terminal.process(painter.above(&format!("said {said}\r\n"), SIZE).as_bytes());
-        }
-        let mut rows: Vec<String> = (33..40).map(|said| format!("said {said}")).collect();
-        rows.extend(["39/40", "fal"].map(String::from));
-        assert_eq!(seen(&terminal), rows);
-        terminal.screen_mut().set_scrollback(33);
-        assert_eq!(seen(&terminal)[0], "said 0");
-    }
-
-    #[test]
-    fn only_what_changed_is_written_and_nothing_where_nothing_did() {
+    fn text_inserted_on_a_full_terminal_scrolls_into_the_history() {
         let mut painter = Painter::new();
-        painter.show(lines(&["1/3", "fal 1/4", "a done"]), SIZE);
-        assert_eq!(painter.show(lines(&["1/3", "fal 1/4", "a done"]), SIZE), "");
-        let bytes = painter.show(lines(&["1/3", "fal 2/4", "a done"]), SIZE);
-        assert!(
-            bytes.contains("fal 2/4") && !bytes.contains("1/3") && !bytes.contains("a done"),
-            "{bytes:?}"
-        );
-        assert!(
-            !bytes.contains("\u{1b}[2J") && !bytes.contains("\u{1b}[H"),
-            "{bytes:?}"
-        );
+        let mut terminal = new_terminal();
+        for number in 0..40 {
+            let output = painter.redraw(lines(&[&format!("{number}/40"), "fal"]), SIZE);
+            terminal.process(output.as_bytes());
+            let output = painter.insert_above(&format!("note {number}\r\n"), SIZE);
+            terminal.process(output.as_bytes());
+        }
+        let mut rows: Vec<String> = (33..40).map(|number| format!("note {number}")).collect();
+        rows.extend(["39/40", "fal"].map(String::from));
+        assert_eq!(visible_rows(&terminal), rows);
+        terminal.screen_mut().set_scrollback(33);
+        assert_eq!(visible_rows(&terminal)[0], "note 0");
     }
 
     #[test]
-    fn a_terminal_that_was_made_narrower_is_cleared_of_the_lines_it_broke() {
+    fn only_changed_lines_are_written() {
+        let mut painter = Painter::new();
+        painter.redraw(lines(&["1/3", "fal 1/4", "a done"]), SIZE);
+        let output = painter.redraw(lines(&["1/3", "fal 1/4", "a done"]), SIZE);
+        assert_eq!(output, "");
+        let output = painter.redraw(lines(&["1/3", "fal 2/4", "a done"]), SIZE);
+        assert!(output.contains("fal 2/4"), "{output:?}");
+        assert!(!output.contains("1/3"), "{output:?}");
+        assert!(!output.contains("a done"), "{output:?}");
+        let clears_screen = output.contains("\u{1b}[2J");
+        let moves_home = output.contains("\u{1b}[H");
+        assert!(!clears_screen && !moves_home, "{output:?}");
+    }
+
+    #[test]
+    fn lines_wrapped_by_a_narrower_terminal_are_erased() {
+        let wide_line = || Text::new(Style::Plain, "x".repeat(70)).fit(79, false);
         let mut painter = Painter::new();
         let wide = Size {
             columns: 80,
             ..SIZE
         };
-        painter.show(
-            vec![Text::of(Look::Plain, "x".repeat(70)).fit(79, false)],
-            wide,
-        );
-        // 70 columns of 30 are three rows.
-        let bytes = painter.show(lines(&["1/3"]), SIZE);
-        assert!(bytes.starts_with("\r\u{1b}[3A\u{1b}[J"), "{bytes:?}");
-        assert_eq!(painter.shown.len(), 1);
-        // What was fitted to more columns than there are is left out until it is made anew.
-        assert_eq!(
-            fitting(
-                vec![Text::of(Look::Plain, "x".repeat(70)).fit(79, false)],
-                SIZE
-            ),
-            []
-        );
-        assert_eq!(fitting(lines(&["1"; 20]), SIZE).len(), 9);
+        painter.redraw(vec![wide_line()], wide);
+        // 70 columns wrap into three rows of 30.
+        let output = painter.redraw(lines(&["1/3"]), SIZE);
+        assert!(output.starts_with("\r\u{1b}[3A\u{1b}[J"), "{output:?}");
+        assert_eq!(painter.lines.len(), 1);
+    }
+
+    #[test]
+    fn lines_that_do_not_fit_on_the_terminal_are_left_out() {
+        let wide_line = Text::new(Style::Plain, "x".repeat(70)).fit(79, false);
+        assert_eq!(fit_to(vec![wide_line], SIZE), []);
+        assert_eq!(fit_to(lines(&["1"; 20]), SIZE).len(), 9);
     }
 }

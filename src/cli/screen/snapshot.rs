@@ -1,4 +1,4 @@
-//! How a queue stands at one moment, with all that the screen says of it.
+//! The state of a queue at one moment, with everything that the status display shows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,60 +10,60 @@ use crate::clock::Clock;
 use crate::domain::{Money, ProviderName};
 use crate::queue::{BatchStatus, JobRecord, LiveSetting, Queue, Result, SettingChange, Status};
 
-/// The finished jobs that are shown.
-const LATEST: usize = 5;
+/// Maximum number of finished jobs to list.
+const MAX_LATEST: usize = 5;
 
-/// Looks at a queue for the screen.
+/// Reads snapshots of a queue.
 #[derive(Clone)]
 pub(in crate::cli) struct SnapshotReader {
     pub(in crate::cli) queue: Arc<dyn Queue>,
     pub(in crate::cli) clock: Arc<dyn Clock>,
-    /// Only this batch.
+    /// The only batch to include; `None` includes all.
     pub(in crate::cli) batch: Option<String>,
-    /// The run's own budget, where the viewer knows it.
+    /// The budget given to this process's own run; `None` if there is none, or no run.
     pub(in crate::cli) budget: Option<Money>,
-    /// How much each provider may have in flight, as it is configured.
+    /// Configured maximum number of predictions in flight, by provider.
     pub(in crate::cli) limits: BTreeMap<ProviderName, u32>,
 }
 
-/// How a queue stands.
+/// The state of a queue at one moment.
 #[derive(Clone, Debug)]
 pub(in crate::cli) struct Snapshot {
     pub(in crate::cli) now: Timestamp,
+    /// The time zone in which times are shown.
     pub(super) zone: TimeZone,
     pub(in crate::cli) status: Status,
-    /// The jobs that ended last, newest first.
+    /// The jobs that finished last, newest first.
     pub(super) latest: Vec<JobRecord>,
-    /// What a person changed of the runs that are going on.
+    /// Settings that an operator changed for the active runs.
     pub(super) live_settings: Vec<SettingChange>,
-    /// The budget over all the batches in question.
+    /// Budget over all batches in the snapshot: a run's own, or what an operator set instead.
     pub(super) budget: Option<Money>,
+    /// Maximum number of predictions in flight, by provider.
     pub(in crate::cli) limits: BTreeMap<ProviderName, u32>,
 }
 
 impl SnapshotReader {
-    /// Looks.
+    /// Reads the current state of the queue.
     pub(in crate::cli) async fn read(&self) -> Result<Snapshot> {
         let status = self.queue.status(self.batch.clone()).await?;
-        let latest = self.queue.latest(self.batch.clone(), LATEST).await?;
+        let latest = self.queue.latest(self.batch.clone(), MAX_LATEST).await?;
         let live_settings = self.queue.live_settings().await?;
-        let (now, zone) = (self.clock.now(), TimeZone::system());
-        let (budget, limits) = (self.budget, self.limits.clone());
         let snapshot = Snapshot {
-            now,
-            zone,
+            now: self.clock.now(),
+            zone: TimeZone::system(),
             status,
             latest,
             live_settings,
-            budget,
-            limits,
+            budget: self.budget,
+            limits: self.limits.clone(),
         };
         Ok(snapshot.with_live_settings())
     }
 }
 
 impl Snapshot {
-    /// Puts what a person changed in the place of what was configured.
+    /// Replaces configured limits and the budget with those that an operator set.
     pub(super) fn with_live_settings(mut self) -> Self {
         for change in &self.live_settings {
             match change.setting {
@@ -76,25 +76,26 @@ impl Snapshot {
         self
     }
 
-    /// How many seconds a batch's open jobs will take; nobody knows how long a pause does.
+    /// Returns the estimated seconds until a batch's remaining jobs finish; `None` while the runs
+    /// are paused, because a pause has no known end.
     pub(in crate::cli) fn eta_s(&self, batch: &BatchStatus) -> Option<u64> {
-        if self.pause().is_some() {
+        if self.active_pause().is_some() {
             None
         } else {
             self.status.eta_s(batch, self.now)
         }
     }
 
-    /// Who paused the runs, if somebody did.
-    pub(super) fn pause(&self) -> Option<&SettingChange> {
+    /// Returns the change that paused the runs, if they are paused.
+    pub(super) fn active_pause(&self) -> Option<&SettingChange> {
         self.live_settings
             .iter()
             .find(|change| change.setting == LiveSetting::Paused(true))
     }
 
-    /// The budget that counts: the run's own, else what all batches together may cost, where each has one.
-    pub(super) fn budget(&self) -> Option<Money> {
-        // The sum over no batch would be a budget of nothing.
+    /// Returns the run's own budget, or else the sum of all batch budgets if every batch has one.
+    pub(super) fn effective_budget(&self) -> Option<Money> {
+        // Without batches the sum would be a budget of zero.
         let batches = Some(&self.status.batches).filter(|batches| !batches.is_empty());
         self.budget
             .or_else(|| batches?.iter().map(|batch| batch.budget).sum())

@@ -1,10 +1,10 @@
-//! What a person sees, and that it never leaves the terminal's columns.
+//! What the status display shows, and that no line exceeds the terminal's width.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use super::painter::Size;
-use super::{Snapshot, plain, screen};
+use super::{Snapshot, format_plain, format_screen};
 use crate::cli::width;
 use crate::domain::{JobId, JobState, Money, ProviderName};
 use crate::queue::{
@@ -24,7 +24,7 @@ fn usd(micros: i64) -> Money {
     Money::from_micros(micros)
 }
 
-/// A batch of 200 that has been worked on for 45 minutes, with ten slots and predictions of 270 seconds.
+/// Returns a batch of 200 jobs after 45 minutes with ten slots and predictions of 270 seconds.
 fn batch(name: &str) -> BatchStatus {
     let jobs = [
         (JobState::Succeeded, 100),
@@ -34,9 +34,9 @@ fn batch(name: &str) -> BatchStatus {
         (JobState::Queued, 84),
         (JobState::Cancelled, 1),
     ];
-    let ended = |n: i64| Completion {
-        submitted_at: ago(n / 10 * 270 + 270),
-        finished_at: ago(n / 10 * 270),
+    let completion = |index: i64| Completion {
+        submitted_at: ago(index / 10 * 270 + 270),
+        finished_at: ago(index / 10 * 270),
     };
     BatchStatus {
         batch: name.into(),
@@ -52,7 +52,7 @@ fn batch(name: &str) -> BatchStatus {
         at_risk: Money::ZERO,
         budget: None,
         held: 1,
-        recent_completions: (0..100).map(ended).collect(),
+        recent_completions: (0..100).map(completion).collect(),
     }
 }
 
@@ -130,13 +130,13 @@ fn change(setting: LiveSetting) -> SettingChange {
     }
 }
 
-fn shown(snapshot: &Snapshot, columns: usize) -> Vec<String> {
-    let lines = screen(snapshot, Size { rows: 24, columns }, false);
-    lines.into_iter().map(|line| line.written).collect()
+fn screen_lines(snapshot: &Snapshot, columns: usize) -> Vec<String> {
+    let lines = format_screen(snapshot, Size { rows: 24, columns }, false);
+    lines.into_iter().map(|line| line.rendered).collect()
 }
 
 #[test]
-fn a_run_is_told_in_a_few_lines() {
+fn an_active_run_takes_a_few_lines() {
     let expected = "\
 spring ━━━━━━━━━━━━━━━━──────────────── 100/200 done · 3 failed · 1 held · 1 in doubt · 1 cancelled
 $12.41 spent, $1.80 reserved, $30.80 left of $45.00
@@ -144,11 +144,11 @@ $12.41 spent, $1.80 reserved, $30.80 left of $45.00
 eachlabs    10/10 in flight
 MUG-102  succeeded   4 min 31 s   $0.225
 MUG-9    failed      4 min 31 s        -  the image cannot be read";
-    assert_eq!(shown(&snapshot(), 100).join("\n"), expected);
+    assert_eq!(screen_lines(&snapshot(), 100).join("\n"), expected);
 }
 
 #[test]
-fn what_keeps_creates_waiting_is_told_with_who_or_what_is_behind_it() {
+fn held_submits_are_shown_with_the_reason_or_the_operator() {
     let mut snapshot = snapshot();
     snapshot.status.providers[0].paused =
         Some("the key was refused (401)\nhint: set EACHLABS_API_KEY".into());
@@ -157,34 +157,39 @@ fn what_keeps_creates_waiting_is_told_with_who_or_what_is_behind_it() {
         change(LiveSetting::Paused(true)),
         change(LiveSetting::Workers(8)),
     ];
-    let lines = shown(&snapshot, 80);
+    let lines = screen_lines(&snapshot, 80);
     assert_eq!(
         lines[2..7],
         [
-            // No time is left that anybody could tell.
+            // The time left is unknown while the runs are paused.
             "133 jobs an hour",
             "eachlabs    10/10 in flight, paused: the key was refused (401)",
-            "fal          0/10 in flight, no create for 12 s",
-            "paused by anna@desk, pid 4712, since 21:04; `overnight ctl resume` goes on",
+            "fal          0/10 in flight, submits held for 12 s",
+            "paused by anna@desk, pid 4712, since 21:04; run `overnight ctl resume`",
             "workers 8 (anna@desk, pid 4712, 21:04)",
         ]
     );
-    let (steady, in_progress) = plain(&snapshot);
+    let plain = format_plain(&snapshot);
     assert!(
-        steady.contains("paused by anna@desk")
-            && in_progress.contains("fal 0/10 no create for 12 s"),
-        "{in_progress}"
+        plain.stable.contains("paused by anna@desk"),
+        "{}",
+        plain.stable
+    );
+    assert!(
+        plain.volatile.contains("fal 0/10 submits held for 12 s"),
+        "{}",
+        plain.volatile
     );
 }
 
 #[test]
-fn what_a_person_changed_holds_in_place_of_the_config() {
+fn settings_of_an_operator_replace_the_configured_ones() {
     let mut snapshot = snapshot();
     snapshot.live_settings = vec![
         change(LiveSetting::InFlight(ProviderName::Eachlabs, 4)),
         change(LiveSetting::Budget(None)),
     ];
-    let lines = shown(&snapshot.with_live_settings(), 80);
+    let lines = screen_lines(&snapshot.with_live_settings(), 80);
     assert_eq!(lines[1], "$12.41 spent, $1.80 reserved");
     assert!(
         lines[3].starts_with("eachlabs     10/4 in flight"),
@@ -193,17 +198,17 @@ fn what_a_person_changed_holds_in_place_of_the_config() {
 }
 
 #[test]
-fn a_queue_that_nobody_works_on_says_so() {
+fn open_jobs_without_an_active_run_show_how_to_start_one() {
     let mut snapshot = snapshot();
     snapshot.status.pools.clear();
     assert_eq!(
-        shown(&snapshot, 80)[2],
-        "no run is going on: `overnight run` goes on"
+        screen_lines(&snapshot, 80)[2],
+        "no run is active; start one with `overnight run`"
     );
 }
 
 #[test]
-fn no_line_reaches_the_last_column_whatever_it_says() {
+fn no_line_reaches_the_last_column() {
     let mut snapshot = snapshot();
     let long = "überlange-夏季目录-☁️👩‍👩‍👧-".repeat(9);
     snapshot.status.batches[0].batch.clone_from(&long);
@@ -220,44 +225,53 @@ fn no_line_reaches_the_last_column_whatever_it_says() {
     ];
     for columns in [2, 10, 20, 40, 79, 80, 120, 200] {
         for color in [false, true] {
-            for line in screen(&snapshot, Size { rows: 24, columns }, color) {
-                let bare = console::strip_ansi_codes(&line.written).into_owned();
-                assert!(width::columns(&bare) < columns, "{columns}: {bare}");
-                assert_eq!(width::columns(&bare), line.columns, "{columns}: {bare}");
-                assert!(color || !line.written.contains('\u{1b}'));
+            for line in format_screen(&snapshot, Size { rows: 24, columns }, color) {
+                let text = console::strip_ansi_codes(&line.rendered).into_owned();
+                let text_columns = width::display_width(&text);
+                assert!(text_columns < columns, "{columns}: {text}");
+                assert_eq!(text_columns, line.columns, "{columns}: {text}");
+                assert!(color || !line.rendered.contains('\u{1b}'));
             }
         }
     }
 }
 
 #[test]
-fn colour_adds_nothing_that_words_do_not_say() {
+fn colour_does_not_change_the_text() {
     let snapshot = snapshot();
     let size = Size {
         rows: 24,
         columns: 80,
     };
-    let bare: Vec<String> = screen(&snapshot, size, true)
+    let uncolored: Vec<String> = format_screen(&snapshot, size, true)
         .into_iter()
-        .map(|line| console::strip_ansi_codes(&line.written).into_owned())
+        .map(|line| console::strip_ansi_codes(&line.rendered).into_owned())
         .collect();
-    assert_eq!(bare, shown(&snapshot, 80));
+    assert_eq!(uncolored, screen_lines(&snapshot, 80));
 }
 
 #[test]
-fn several_batches_are_told_together_and_a_queue_without_any_as_well() {
+fn several_batches_are_added_up() {
     let mut snapshot = snapshot();
     snapshot.budget = None;
     snapshot.status.batches.push(batch("summer"));
-    assert!(shown(&snapshot, 80)[0].starts_with("2 batches "));
-    assert_eq!(shown(&snapshot, 80)[1], "$24.81 spent, $3.60 reserved");
+    let lines = screen_lines(&snapshot, 80);
+    assert!(lines[0].starts_with("2 batches "), "{lines:?}");
+    assert_eq!(lines[1], "$24.81 spent, $3.60 reserved");
     for batch in &mut snapshot.status.batches {
         batch.budget = Some(usd(20_000_000));
     }
     assert_eq!(
-        shown(&snapshot, 80)[1],
+        screen_lines(&snapshot, 80)[1],
         "$24.81 spent, $3.60 reserved, $11.59 left of $40.00"
     );
+}
+
+#[test]
+fn an_empty_queue_is_shown_as_empty() {
+    let mut snapshot = snapshot();
+    snapshot.budget = None;
     snapshot.status.batches.clear();
-    assert!(shown(&snapshot, 80)[0].starts_with("the queue is empty"));
+    let lines = screen_lines(&snapshot, 80);
+    assert!(lines[0].starts_with("the queue is empty"), "{lines:?}");
 }

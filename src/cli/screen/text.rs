@@ -1,49 +1,51 @@
-//! A line of the screen: pieces that look different, cut to the columns there are.
-
-use console::Style;
+//! A styled line of the status display, truncated to the terminal's width.
 
 use crate::cli::width;
 
-/// How a piece looks, where there is colour. What it says is in its words.
+/// The style of a piece of text. It only repeats what the words say, because colour may be off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Style {
     Plain,
-    Strong,
-    Faint,
-    Good,
-    Bad,
-    Waits,
+    Bold,
+    Dim,
+    /// Green.
+    Success,
+    /// Red.
+    Failure,
+    /// Yellow: something waits or needs attention.
+    Warning,
 }
 
-/// Pieces of a line.
+/// Styled pieces that together form one line.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Text(Vec<(Look, String)>);
+pub(super) struct Text(Vec<(Style, String)>);
 
-/// A line as it is written, and the columns it takes.
+/// A line ready to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Line {
-    pub(super) written: String,
+    /// The text with its escape sequences.
+    pub(super) rendered: String,
+    /// Columns that the line takes on a terminal.
     pub(super) columns: usize,
 }
 
 impl Text {
-    /// One piece.
-    pub(super) fn of(look: Look, text: impl Into<String>) -> Self {
-        Self(vec![(look, text.into())])
+    pub(super) fn new(style: Style, text: impl Into<String>) -> Self {
+        Self(vec![(style, text.into())])
     }
 
-    /// One more piece.
-    pub(super) fn and(mut self, look: Look, text: impl Into<String>) -> Self {
-        self.0.push((look, text.into()));
+    /// Appends a piece.
+    pub(super) fn with(mut self, style: Style, text: impl Into<String>) -> Self {
+        self.0.push((style, text.into()));
         self
     }
 
-    /// Puts texts in a row, with the same between them.
-    pub(super) fn join(texts: impl IntoIterator<Item = Self>, between: &str) -> Self {
+    /// Joins texts with a separator.
+    pub(super) fn join(texts: impl IntoIterator<Item = Self>, separator: &str) -> Self {
         let mut joined = Self::default();
         for text in texts {
             if !joined.0.is_empty() {
-                joined.0.push((Look::Faint, between.to_owned()));
+                joined.0.push((Style::Dim, separator.to_owned()));
             }
             joined.0.extend(text.0);
         }
@@ -54,54 +56,49 @@ impl Text {
         self.0.is_empty()
     }
 
-    /// The words alone.
-    pub(super) fn plain(&self) -> String {
+    /// Returns the text without styles.
+    pub(super) fn to_plain_string(&self) -> String {
         self.0.iter().map(|(_, text)| text.as_str()).collect()
     }
 
-    /// Writes it in so many columns at most.
-    pub(super) fn fit(&self, most: usize, color: bool) -> Line {
-        let (mut written, mut columns) = (String::new(), 0);
-        let fits = width::columns(&self.plain()) <= most;
-        for (index, (look, text)) in self.0.iter().enumerate() {
-            let left = most - columns;
-            // What is cut shows so at its end, also where it is cut between two pieces.
-            let is_cut_behind = !fits && index + 1 < self.0.len() && width::columns(text) == left;
-            let text = width::clipped(
-                &if is_cut_behind {
-                    format!("{text} ")
-                } else {
-                    text.clone()
-                },
-                left,
-            );
-            columns += width::columns(&text);
+    /// Renders the text in at most `max_columns`, with an ellipsis where it is truncated.
+    pub(super) fn fit(&self, max_columns: usize, color: bool) -> Line {
+        let mut rendered = String::new();
+        let mut columns = 0;
+        let fits = width::display_width(&self.to_plain_string()) <= max_columns;
+        for (index, (style, text)) in self.0.iter().enumerate() {
+            let remaining = max_columns - columns;
+            // A piece that fills the line exactly would hide that more follows: make it too long,
+            // so that it is truncated with an ellipsis.
+            let is_last = index + 1 == self.0.len();
+            let text = if !fits && !is_last && width::display_width(text) == remaining {
+                format!("{text} ")
+            } else {
+                text.clone()
+            };
+            let text = width::clipped(&text, remaining);
+            columns += width::display_width(&text);
             if !text.is_empty() {
-                written.push_str(
-                    &look
-                        .style()
-                        .force_styling(color)
-                        .apply_to(&text)
-                        .to_string(),
-                );
+                let styled = style.to_console().force_styling(color).apply_to(&text);
+                rendered.push_str(&styled.to_string());
             }
-            if columns >= most {
+            if columns >= max_columns {
                 break;
             }
         }
-        Line { written, columns }
+        Line { rendered, columns }
     }
 }
 
-impl Look {
-    fn style(self) -> Style {
+impl Style {
+    fn to_console(self) -> console::Style {
         match self {
-            Self::Plain => Style::new(),
-            Self::Strong => Style::new().bold(),
-            Self::Faint => Style::new().dim(),
-            Self::Good => Style::new().green(),
-            Self::Bad => Style::new().red(),
-            Self::Waits => Style::new().yellow(),
+            Self::Plain => console::Style::new(),
+            Self::Bold => console::Style::new().bold(),
+            Self::Dim => console::Style::new().dim(),
+            Self::Success => console::Style::new().green(),
+            Self::Failure => console::Style::new().red(),
+            Self::Warning => console::Style::new().yellow(),
         }
     }
 }
@@ -111,27 +108,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_cut_where_its_columns_end_with_and_without_colour() {
-        let text = Text::of(Look::Good, "ready").and(Look::Plain, " to go");
-        for (most, shown) in [
+    fn a_line_is_truncated_at_the_same_column_with_and_without_colour() {
+        let text = Text::new(Style::Success, "ready").with(Style::Plain, " to go");
+        for (max_columns, expected) in [
             (11, "ready to go"),
             (10, "ready to …"),
             (6, "ready…"),
             (5, "read…"),
             (0, ""),
         ] {
-            let line = text.fit(most, false);
+            let line = text.fit(max_columns, false);
+            assert_eq!(line.rendered, expected, "{max_columns}");
             assert_eq!(
-                (line.written.as_str(), line.columns),
-                (shown, width::columns(shown)),
-                "{most}"
+                line.columns,
+                width::display_width(expected),
+                "{max_columns}"
             );
-            let colored = text.fit(most, true);
-            assert_eq!(console::strip_ansi_codes(&colored.written), shown, "{most}");
+            let colored = text.fit(max_columns, true);
+            let uncolored = console::strip_ansi_codes(&colored.rendered);
+            assert_eq!(uncolored, expected, "{max_columns}");
         }
-        assert!(
-            !text.fit(20, false).written.contains('\u{1b}')
-                && text.fit(20, true).written.contains('\u{1b}')
-        );
+        assert!(!text.fit(20, false).rendered.contains('\u{1b}'));
+        assert!(text.fit(20, true).rendered.contains('\u{1b}'));
     }
 }
