@@ -1,4 +1,4 @@
-//! `report`: the night as one page of HTML.
+//! `report`: writes the state of the queue as one HTML page.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::file_name::safe_file_stem;
 use crate::queue::{BillBy, JobFilter, Queue, Status};
-use crate::report::{Head, Page};
+use crate::report::{Header, PageWriter};
 
 use super::args::{Global, ReportArgs};
 use super::exit::Exit;
@@ -17,13 +17,13 @@ use super::jobs::for_each_job;
 use super::render;
 use super::setup::Setup;
 
-/// Writes the page.
+/// Writes the page to a file, or to standard output for `--out -`.
 pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
     let queue = setup.queue()?;
     let status = queue.status(args.batch.clone()).await?;
     let now = setup.clock.now();
-    let night = ReportWriter {
+    let writer = ReportWriter {
         queue: queue.as_ref(),
         batch: args.batch,
         status,
@@ -31,15 +31,15 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
     };
     let path = args
         .out
-        .unwrap_or_else(|| default_path(night.batch.as_deref()));
+        .unwrap_or_else(|| default_path(writer.batch.as_deref()));
     if path == Path::new("-") {
-        let here = std::env::current_dir().context("cannot tell which folder this is")?;
-        night
-            .write(BufWriter::new(io::stdout().lock()), &here)
+        let folder = std::env::current_dir().context("cannot read the current folder's name")?;
+        writer
+            .write(BufWriter::new(io::stdout().lock()), &folder)
             .await?;
         return Ok(Exit::Success);
     }
-    night
+    writer
         .write_file(&path)
         .await
         .with_context(|| format!("cannot write {}", path.display()))?;
@@ -53,20 +53,23 @@ fn default_path(batch: Option<&str>) -> PathBuf {
     format!("{}.html", batch.map_or("report".into(), safe_file_stem)).into()
 }
 
-/// What is told.
+/// Writes a page about one batch or all of them.
 struct ReportWriter<'a> {
     queue: &'a dyn Queue,
+    /// The only batch to include; `None` includes all.
     batch: Option<String>,
     status: Status,
     now: jiff::Timestamp,
 }
 
 impl ReportWriter<'_> {
-    /// Writes to a temporary name and renames, so that a browser never sees half a page, nor a failure costs the last one.
+    /// Writes a temporary file and renames it, so that a browser never sees half a page and a
+    /// failure keeps the previous page.
     async fn write_file(&self, path: &Path) -> anyhow::Result<()> {
         let path = std::path::absolute(path)?;
-        let folder = path.parent().context("that is no file's name")?;
-        // With the rights of any new file, where temporary files are the owner's alone.
+        let folder = path.parent().context("the path names no file")?;
+        // `File::create_new` applies the usual permissions of a new file; a temporary file would be
+        // readable by its owner alone.
         let part = tempfile::Builder::new()
             .prefix(".report-")
             .suffix(".part")
@@ -80,25 +83,26 @@ impl ReportWriter<'_> {
         Ok(())
     }
 
+    /// Writes the page. Links to clips are relative to `folder`.
     async fn write<W: Write>(&self, out: W, folder: &Path) -> anyhow::Result<W> {
         let mut bills = Vec::new();
         for by in [BillBy::Batch, BillBy::Route] {
             bills.push((by, self.queue.bill(by, self.batch.clone()).await?));
         }
         let nonce = Uuid::new_v4().simple().to_string();
-        let head = Head {
+        let header = Header {
             folder,
             nonce: &nonce,
             now: self.now,
             status: &self.status,
             bills: &bills,
         };
-        let mut page = Page::begin(out, &head)?;
+        let mut page = PageWriter::new(out, &header)?;
         let filter = JobFilter {
             batch: self.batch.clone(),
             state: None,
         };
-        for_each_job(self.queue, filter, |job| Ok(page.job(&job)?)).await?;
-        Ok(page.end(&head)?)
+        for_each_job(self.queue, filter, |job| Ok(page.write_job(&job)?)).await?;
+        Ok(page.finish(&header)?)
     }
 }

@@ -1,9 +1,11 @@
-//! A night as one page of HTML: what was made and paid, what needs a human, and every clip beside its image.
+//! The HTML report of a queue: totals, the bill, what needs attention, and every clip beside its
+//! source image.
 //!
-//! The rule of this folder: the page is one file that asks nobody for anything, and nothing in a queue can become markup
-//! or script. Jobs are written as they come, so that any number of them takes the memory of one.
+//! The rules of this folder: the page is a single file that loads nothing from the network unless
+//! its reader asks for it, and no text from a queue can become markup or script. Jobs are written
+//! one at a time, so that the memory needed does not depend on their number.
 
-mod head;
+mod header;
 mod link;
 mod row;
 mod template;
@@ -16,34 +18,37 @@ use std::path::PathBuf;
 
 use crate::queue::JobRecord;
 
-pub use head::Head;
+use row::Row;
+
+pub use header::Header;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// Stands in the template where the jobs go.
+/// The placeholder of the jobs in the template.
 const JOBS: &str = "{{jobs}}";
 
-/// A page that is being written.
+/// Writes a page job by job.
 #[derive(Debug)]
-pub struct Page<W> {
+pub struct PageWriter<W> {
     out: W,
-    /// Where the page will stand: links to clips lead from here.
+    /// The absolute folder of the page. Links to clips are relative to it.
     folder: PathBuf,
     batches: Vec<String>,
+    /// Number of jobs written so far.
     jobs: u64,
 }
 
-impl<W: Write> Page<W> {
-    /// Writes all that comes before the jobs.
-    pub fn begin(mut out: W, head: &Head<'_>) -> io::Result<Self> {
-        let (before, _) = halves();
+impl<W: Write> PageWriter<W> {
+    /// Writes everything that comes before the jobs.
+    pub fn new(mut out: W, header: &Header<'_>) -> io::Result<Self> {
+        let (before, _) = split_template();
         template::fill(&mut out, before, |name, out| match name {
             "style" => out.write_all(STYLE.as_bytes()),
-            _ => head.write(name, out),
+            _ => header.write(name, out),
         })?;
-        let batches = head
+        let batches = header
             .status
             .batches
             .iter()
@@ -51,33 +56,34 @@ impl<W: Write> Page<W> {
             .collect();
         Ok(Self {
             out,
-            folder: head.folder.to_owned(),
+            folder: header.folder.to_owned(),
             batches,
             jobs: 0,
         })
     }
 
     /// Writes a job.
-    pub fn job(&mut self, job: &JobRecord) -> io::Result<()> {
-        let row = row::of(job, &self.batches, &self.folder);
-        // The end of the element would stand in any text as it stands here, were it not escaped.
-        let comma = if self.jobs == 0 { "" } else { ",\n" };
+    pub fn write_job(&mut self, job: &JobRecord) -> io::Result<()> {
+        let row = Row::new(job, &self.batches, &self.folder);
+        let separator = if self.jobs == 0 { "" } else { ",\n" };
         self.jobs += 1;
-        write!(self.out, "{comma}{}", text::json(&row)?)
+        // Escaped for a script element, because a job's texts may contain `</script>`.
+        write!(self.out, "{separator}{}", text::script_json(&row)?)
     }
 
-    /// Writes all that comes after the jobs.
-    pub fn end(mut self, head: &Head<'_>) -> io::Result<W> {
-        let (_, after) = halves();
+    /// Writes everything that comes after the jobs, and returns the flushed writer.
+    pub fn finish(mut self, header: &Header<'_>) -> io::Result<W> {
+        let (_, after) = split_template();
         template::fill(&mut self.out, after, |name, out| match name {
             "script" => out.write_all(SCRIPT.as_bytes()),
-            _ => head.write(name, out),
+            _ => header.write(name, out),
         })?;
         self.out.flush()?;
         Ok(self.out)
     }
 }
 
-fn halves() -> (&'static str, &'static str) {
+/// Splits the template at the placeholder of the jobs.
+fn split_template() -> (&'static str, &'static str) {
     TEMPLATE.split_once(JOBS).unwrap_or((TEMPLATE, ""))
 }

@@ -1,332 +1,362 @@
-// Shows the jobs that stand in this page as cards: some at once, more as they are scrolled to. Every text becomes a text
-// node, so that nothing in a queue is ever markup.
+// Shows the jobs in this page's data as cards, a page of cards at a time as the reader scrolls.
+// Every text becomes a text node, so that nothing in a queue can become markup.
 'use strict';
 (() => {
-  const PAGE = 60;
-  const LISTED = 12;
-  const NAMED = 12;
-  const [BATCH, ID, STATE, IMAGE, PROMPT, CLIP, COST, PROVIDER, ATTEMPTS, TOOK, ERROR] = Array(11).keys();
+  const CARDS_PER_PAGE = 60;
+  const MAX_REASONS = 12;
+  const MAX_IDS_PER_REASON = 12;
+  const SEARCH_DELAY_MS = 80;
 
-  const find = (id) => document.getElementById(id);
-  const words = JSON.parse(find('words').textContent);
-  const jobs = JSON.parse(find('jobs').textContent);
-  const stateOf = (job) => words.states[job[STATE]];
-  const spoken = (state) => state.replace('_', ' ');
-  const number = (n) => n.toLocaleString('en');
+  // The fields of a job, in the order of `row.rs`.
+  const [
+    BATCH, ID, STATE, IMAGE, PROMPT, CLIP, COST, PROVIDER, ATTEMPTS, ELAPSED_S, ERROR,
+  ] = Array(11).keys();
 
-  const search = find('search');
-  const states = find('state');
-  const sources = find('sources');
-  const cards = find('cards');
+  const byId = (id) => document.getElementById(id);
+  const names = JSON.parse(byId('names').textContent);
+  const jobs = JSON.parse(byId('jobs').textContent);
+  const stateOf = (job) => names.states[job[STATE]];
+  const stateLabel = (state) => state.replace('_', ' ');
+  const formatNumber = (number) => number.toLocaleString('en');
 
-  let found = jobs;
-  let current = null;
+  const searchField = byId('search');
+  const stateSelect = byId('state');
+  const sourcesCheckbox = byId('sources');
+  const cardList = byId('cards');
 
-  function element(name, className, ...children) {
-    const made = document.createElement(name);
-    if (className) made.className = className;
-    made.append(...children);
-    return made;
+  let matches = jobs;
+  let currentCard = null;
+
+  function createElement(tag, className, ...children) {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    element.append(...children);
+    return element;
+  }
+
+  function createButton(label, onClick) {
+    const button = createElement('button', '', label);
+    button.type = 'button';
+    button.addEventListener('click', onClick);
+    return button;
   }
 
   // ---- A card: the source image beside the clip.
 
-  function card(job, place) {
-    const made = element('li', 'card');
-    made.job = job;
-    made.tabIndex = -1;
-    made.setAttribute('aria-setsize', found.length);
-    made.setAttribute('aria-posinset', place + 1);
-    made.setAttribute('aria-label', `${job[ID]}, ${spoken(stateOf(job))}`);
-    const source = element('div', 'well source');
-    made.append(element('div', 'pair', source, element('div', 'well clip')), about(job));
-    offerSource(made);
-    if (!job[CLIP]) made.querySelector('.clip').append(element('p', stateOf(job), noClip(job)));
-    inView.observe(made);
-    return made;
+  function createCard(job, index) {
+    const card = createElement('li', 'card');
+    card.job = job;
+    card.tabIndex = -1;
+    card.setAttribute('aria-setsize', matches.length);
+    card.setAttribute('aria-posinset', index + 1);
+    card.setAttribute('aria-label', `${job[ID]}, ${stateLabel(stateOf(job))}`);
+    const source = createElement('div', 'well source');
+    const clip = createElement('div', 'well clip');
+    card.append(createElement('div', 'pair', source, clip), createDetails(job));
+    offerSource(card);
+    if (!job[CLIP]) clip.append(createElement('p', stateOf(job), missingClipText(job)));
+    nearViewport.observe(card);
+    return card;
   }
 
-  function noClip(job) {
-    return stateOf(job) === 'succeeded' ? 'the clip cannot be linked from here' : spoken(stateOf(job));
+  function missingClipText(job) {
+    const state = stateOf(job);
+    return state === 'succeeded' ? 'This clip cannot be linked from here' : stateLabel(state);
   }
 
-  function about(job) {
-    const text = element('div', 'about',
-      element('h3', '', element('span', '', job[ID]), element('span', stateOf(job), spoken(stateOf(job)))));
-    if (job[PROMPT]) text.append(element('p', 'prompt', job[PROMPT]));
-    if (job[ERROR]) text.append(element('p', 'error', job[ERROR]));
+  function createDetails(job) {
+    const state = stateOf(job);
+    const heading = createElement('h3', '',
+      createElement('span', '', job[ID]), createElement('span', state, stateLabel(state)));
+    const details = createElement('div', 'about', heading);
+    if (job[PROMPT]) details.append(createElement('p', 'prompt', job[PROMPT]));
+    if (job[ERROR]) details.append(createElement('p', 'error', job[ERROR]));
     const facts = [];
-    if (words.batches.length > 1 && job[BATCH] !== null) facts.push(words.batches[job[BATCH]]);
-    if (job[PROVIDER] !== null) facts.push(words.providers[job[PROVIDER]]);
-    facts.push(job[COST].startsWith('~') ? `about $${job[COST].slice(1)}` : `$${job[COST]}`);
-    if (job[TOOK] !== null) facts.push(span(job[TOOK]));
+    if (names.batches.length > 1 && job[BATCH] !== null) facts.push(names.batches[job[BATCH]]);
+    if (job[PROVIDER] !== null) facts.push(names.providers[job[PROVIDER]]);
+    const isEstimate = job[COST].startsWith('~');
+    facts.push(isEstimate ? `about $${job[COST].slice(1)}` : `$${job[COST]}`);
+    if (job[ELAPSED_S] !== null) facts.push(formatSpan(job[ELAPSED_S]));
     if (job[ATTEMPTS] > 1) facts.push(`${job[ATTEMPTS]} attempts`);
-    text.append(element('p', 'meta', facts.join(' · ')));
-    return text;
+    details.append(createElement('p', 'meta', facts.join(' · ')));
+    return details;
   }
 
-  function span(seconds) {
+  function formatSpan(seconds) {
     if (seconds < 90) return `${seconds} s`;
     if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
     return `${Math.floor(seconds / 3600)} h ${Math.floor(seconds % 3600 / 60)} min`;
   }
 
-  // ---- Most source images stand on somebody else's server: those are loaded only when a person asks.
+  // ---- Source images. Most are on another server, and are loaded only if the reader asks.
 
   const isOnline = (link) => /^https?:/i.test(link);
 
-  function offerSource(of) {
-    const well = of.querySelector('.source');
-    const link = of.job[IMAGE];
-    if (!link) return well.replaceChildren(element('p', '', 'the source image is in the manifest'));
-    // A file is loaded when its card comes into view.
-    if (!isOnline(link)) return undefined;
-    const offer = element('button', '', 'Show source image');
-    offer.type = 'button';
-    offer.title = link;
-    offer.addEventListener('click', () => showSource(of));
-    return well.replaceChildren(offer);
+  function offerSource(card) {
+    const well = card.querySelector('.source');
+    const link = card.job[IMAGE];
+    if (!link) {
+      well.replaceChildren(createElement('p', '', 'Source image not linked; see the manifest'));
+      return;
+    }
+    // A local file is loaded when its card comes into view.
+    if (!isOnline(link)) return;
+    const button = createButton('Show source image', () => showSource(card));
+    button.title = link;
+    well.replaceChildren(button);
   }
 
-  function showSource(of) {
-    const well = of.querySelector('.source');
-    if (!of.job[IMAGE] || well.querySelector('img')) return;
-    const image = element('img');
+  function showSource(card) {
+    const well = card.querySelector('.source');
+    if (!card.job[IMAGE] || well.querySelector('img')) return;
+    const image = createElement('img');
     image.loading = 'lazy';
     image.decoding = 'async';
     image.referrerPolicy = 'no-referrer';
-    image.alt = `source image of ${of.job[ID]}`;
+    image.alt = `Source image of ${card.job[ID]}`;
     image.addEventListener('error', () => {
-      const link = element('a', '', 'open its link');
-      link.href = of.job[IMAGE];
+      const link = createElement('a', '', 'Open the link');
+      link.href = card.job[IMAGE];
       link.rel = 'noreferrer noopener';
       link.target = '_blank';
-      well.replaceChildren(element('p', '', 'the source image cannot be loaded: ', link));
+      well.replaceChildren(createElement('p', '', 'The source image cannot be loaded. ', link));
     });
-    image.src = of.job[IMAGE];
+    image.src = card.job[IMAGE];
     well.replaceChildren(image);
   }
 
-  // ---- A player for each card in view, and for no other: browsers allow a few dozen.
+  // ---- Players, only for the cards near the viewport: browsers allow a few dozen at once.
 
-  const inView = new IntersectionObserver((entries) => {
-    for (const { target, isIntersecting } of entries) isIntersecting ? load(target) : unload(target);
+  const nearViewport = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) loadCard(target);
+      else unloadPlayer(target);
+    }
   }, { rootMargin: '300px' });
 
-  function load(of) {
-    if (sources.checked || !isOnline(of.job[IMAGE])) showSource(of);
-    const well = of.querySelector('.clip');
-    if (!of.job[CLIP] || well.firstChild) return;
-    const video = element('video');
+  function loadCard(card) {
+    if (sourcesCheckbox.checked || !isOnline(card.job[IMAGE])) showSource(card);
+    const well = card.querySelector('.clip');
+    if (!card.job[CLIP] || well.firstChild) return;
+    const video = createElement('video');
     video.controls = true;
     video.playsInline = true;
     video.loop = true;
     video.preload = 'metadata';
-    video.setAttribute('aria-label', `clip of ${of.job[ID]}`);
+    video.setAttribute('aria-label', `Clip of ${card.job[ID]}`);
     video.addEventListener('error', () => {
-      const link = element('a', '', 'open it');
-      link.href = of.job[CLIP];
-      well.replaceChildren(element('p', '', 'the clip is not there, or cannot be played: ', link));
+      const link = createElement('a', '', 'Open the file');
+      link.href = card.job[CLIP];
+      well.replaceChildren(
+        createElement('p', '', 'The clip is missing or cannot be played. ', link));
     });
-    video.addEventListener('play', () => stopOthers(video));
-    video.src = of.job[CLIP];
+    video.addEventListener('play', () => pauseAllExcept(video));
+    video.src = card.job[CLIP];
     well.append(video);
   }
 
-  function unload(of) {
-    const video = of.querySelector('video');
-    // Away from its card a clip would play on unseen; and its player is one of the few dozen.
+  // Without this a clip would go on playing out of sight, and its player would count against the
+  // browser's limit.
+  function unloadPlayer(card) {
+    const video = card.querySelector('video');
     if (video && !video.contains(document.activeElement)) {
       video.pause();
       video.remove();
     }
   }
 
-  function playing() {
-    return [...cards.querySelectorAll('video')].filter((video) => !video.paused);
+  function playingVideos() {
+    return [...cardList.querySelectorAll('video')].filter((video) => !video.paused);
   }
 
-  function stopOthers(but) {
-    for (const video of playing()) if (video !== but) video.pause();
+  function pauseAllExcept(exception) {
+    for (const video of playingVideos()) if (video !== exception) video.pause();
   }
 
-  function play(of) {
-    load(of);
-    const video = of.querySelector('video');
-    if (!video) return showSource(of);
-    // Refused where the file is gone; its card says so.
-    return video.paused ? video.play().catch(() => {}) : video.pause();
+  function togglePlay(card) {
+    loadCard(card);
+    const video = card.querySelector('video');
+    if (!video) showSource(card);
+    // `play` is rejected if the file is missing; the card's error handler shows that.
+    else if (video.paused) video.play().catch(() => {});
+    else video.pause();
   }
 
-  // ---- The list: what is searched for, some at once.
+  // ---- The list of cards that match the search, extended while the reader scrolls.
 
-  function show() {
-    const text = search.value.trim().toLowerCase();
-    const state = states.value;
-    found = jobs.filter((job) => (!state || stateOf(job) === state)
-      && (!text || job[ID].toLowerCase().includes(text) || job[PROMPT].toLowerCase().includes(text)));
-    inView.disconnect();
-    cards.replaceChildren();
-    current = null;
-    find('count').textContent = found.length === jobs.length
-      ? `${number(jobs.length)} ${jobs.length === 1 ? 'job' : 'jobs'}`
-      : `${number(found.length)} of ${number(jobs.length)} jobs`;
+  function updateList() {
+    const text = searchField.value.trim().toLowerCase();
+    const state = stateSelect.value;
+    const hasText = (job) => job[ID].toLowerCase().includes(text)
+      || job[PROMPT].toLowerCase().includes(text);
+    matches = jobs.filter((job) => (!state || stateOf(job) === state) && (!text || hasText(job)));
+    nearViewport.disconnect();
+    cardList.replaceChildren();
+    currentCard = null;
+    byId('count').textContent = matches.length === jobs.length
+      ? `${formatNumber(jobs.length)} ${jobs.length === 1 ? 'job' : 'jobs'}`
+      : `${formatNumber(matches.length)} of ${formatNumber(jobs.length)} jobs`;
     showMore();
   }
 
   function showMore() {
-    const from = cards.childElementCount;
-    const added = found.slice(from, from + PAGE).map((job, index) => card(job, from + index));
-    cards.append(...added);
-    if (from === 0 && added.length) added[0].tabIndex = 0;
-    // Watched anew, or an end that is still in view after this page would never be told again.
+    const start = cardList.childElementCount;
+    const page = matches.slice(start, start + CARDS_PER_PAGE);
+    const cards = page.map((job, index) => createCard(job, start + index));
+    cardList.append(...cards);
+    if (start === 0 && cards.length) cards[0].tabIndex = 0;
+    // Observed anew: an end of the list that is still in view would not be reported again.
     nearEnd.disconnect();
-    if (cards.childElementCount < found.length) nearEnd.observe(find('more'));
+    if (cardList.childElementCount < matches.length) nearEnd.observe(byId('more'));
   }
 
   const nearEnd = new IntersectionObserver((entries) => {
     if (entries.some((entry) => entry.isIntersecting)) showMore();
   }, { rootMargin: '1200px' });
 
-  // ---- What needs a human.
+  // ---- What needs attention: jobs in doubt and failed jobs, grouped by reason.
 
-  function needsHuman() {
-    const needs = (state) => jobs.filter((job) => stateOf(job) === state);
-    const [inDoubt, failed] = [needs('in_doubt'), needs('failed')];
-    const all = [...inDoubt, ...failed];
-    if (all.length === 0) return;
-    const what = find('human-what');
+  function showAttention() {
+    const inDoubt = jobs.filter((job) => stateOf(job) === 'in_doubt');
+    const failed = jobs.filter((job) => stateOf(job) === 'failed');
+    const open = [...inDoubt, ...failed];
+    if (open.length === 0) return;
+    const summary = byId('attention-summary');
     if (inDoubt.length) {
-      what.append(`${number(inDoubt.length)} in doubt, and may have been paid: `,
-        element('code', '', 'overnight resolve JOB'), '. ');
+      summary.append(
+        `${formatNumber(inDoubt.length)} in doubt, and may have been paid for. Resolve each with `,
+        createElement('code', '', 'overnight resolve JOB'), '. ');
     }
     if (failed.length) {
-      what.append(`${number(failed.length)} failed: `, element('code', '', 'overnight retry JOB'),
-        ' tries again; what is paid is not paid again.');
+      summary.append(
+        `${formatNumber(failed.length)} failed. Try again with `,
+        createElement('code', '', 'overnight retry JOB'),
+        '; what is already paid for is not paid for again.');
     }
-    // What failed for one reason is one thing to look into.
-    const reasons = new Map();
-    for (const job of all) {
-      const reason = `${stateOf(job)} ${job[ERROR]}`;
-      if (!reasons.has(reason)) reasons.set(reason, []);
-      reasons.get(reason).push(job);
+    const groups = new Map();
+    for (const job of open) {
+      const key = `${stateOf(job)} ${job[ERROR]}`;
+      if (!groups.has(key)) groups.set(key, []);
+      groups.get(key).push(job);
     }
-    const shown = [...reasons.values()].slice(0, LISTED);
-    find('human-jobs').append(...shown.map(reasonItem));
-    const left = all.length - shown.reduce((sum, group) => sum + group.length, 0);
-    if (left > 0) {
-      const more = find('human-more');
-      more.textContent = `${number(left)} more`;
+    const shownGroups = [...groups.values()].slice(0, MAX_REASONS);
+    byId('attention-jobs').append(...shownGroups.map(createReasonItem));
+    const shownJobs = shownGroups.reduce((sum, group) => sum + group.length, 0);
+    const hiddenJobs = open.length - shownJobs;
+    if (hiddenJobs > 0) {
+      const more = byId('attention-more');
+      more.textContent = `${formatNumber(hiddenJobs)} more`;
       more.hidden = false;
       more.addEventListener('click', () => filter('', failed.length ? 'failed' : 'in_doubt'));
     }
-    find('human').hidden = false;
+    byId('attention').hidden = false;
   }
 
-  function reasonItem(group) {
+  function createReasonItem(group) {
     const state = stateOf(group[0]);
-    const names = group.slice(0, NAMED).map((job) => {
-      const name = element('button', '', job[ID]);
-      name.type = 'button';
-      name.addEventListener('click', () => goTo(job));
-      return name;
-    });
-    if (group.length > NAMED) {
-      const rest = element('button', '', `and ${number(group.length - NAMED)} more`);
-      rest.type = 'button';
-      rest.addEventListener('click', () => filter('', state));
-      names.push(rest);
+    const links = group.slice(0, MAX_IDS_PER_REASON)
+      .map((job) => createButton(job[ID], () => goTo(job)));
+    if (group.length > MAX_IDS_PER_REASON) {
+      const label = `and ${formatNumber(group.length - MAX_IDS_PER_REASON)} more`;
+      links.push(createButton(label, () => filter('', state)));
     }
-    const many = group.length > 1 ? `${number(group.length)} ${spoken(state)}` : spoken(state);
-    return element('li', '', element('p', state, many), element('p', 'reason', group[0][ERROR] || 'no reason is known'),
-      element('p', 'names', ...names));
+    const label = stateLabel(state);
+    const heading = group.length > 1 ? `${formatNumber(group.length)} ${label}` : label;
+    return createElement('li', '',
+      createElement('p', state, heading),
+      createElement('p', 'reason', group[0][ERROR] || 'No reason recorded'),
+      createElement('p', 'ids', ...links));
   }
 
   function filter(text, state) {
-    search.value = text;
-    states.value = state;
-    show();
-    find('gallery').scrollIntoView();
+    searchField.value = text;
+    stateSelect.value = state;
+    updateList();
+    byId('gallery').scrollIntoView();
   }
 
   function goTo(job) {
     filter(job[ID], stateOf(job));
-    const index = found.indexOf(job);
-    while (cards.childElementCount <= index) showMore();
-    focus(cards.children[index]);
+    const index = matches.indexOf(job);
+    while (cardList.childElementCount <= index) showMore();
+    focusCard(cardList.children[index]);
   }
 
-  // ---- Keys.
+  // ---- Keyboard.
 
-  function focus(of) {
-    if (!of) return;
-    for (const card of cards.querySelectorAll('[tabindex="0"].card')) card.tabIndex = -1;
-    of.tabIndex = 0;
-    of.focus();
+  function focusCard(card) {
+    if (!card) return;
+    for (const other of cardList.querySelectorAll('[tabindex="0"].card')) other.tabIndex = -1;
+    card.tabIndex = 0;
+    card.focus();
   }
 
-  // The card a key leads to from another: beside it, or in the next row at the same height.
-  function neighbour(of, key) {
-    const all = cards.children;
-    const index = [...all].indexOf(of);
-    const columns = getComputedStyle(cards).gridTemplateColumns.split(' ').length;
+  // Returns the card beside another one, or above or below it in the same column.
+  function neighbour(card, key) {
+    const all = cardList.children;
+    const index = [...all].indexOf(card);
+    const columns = getComputedStyle(cardList).gridTemplateColumns.split(' ').length;
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[key];
-    if (index + step >= all.length && all.length < found.length) showMore();
-    return cards.children[index + step];
+    if (index + step >= all.length && all.length < matches.length) showMore();
+    return all[index + step];
   }
 
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const at = event.target;
-    const writes = at === search || at === states;
-    const on = at.classList?.contains('card') ? at : null;
-    const arrow = event.key.startsWith('Arrow');
-    if (event.key === '/' && !writes) {
-      search.focus();
-      search.select();
-    } else if (event.key === 'Escape') {
-      if (playing().length) stopOthers(null);
-      else if (search.value || states.value) {
-        search.value = states.value = '';
-        show();
+    const { key, target } = event;
+    const isFormField = target === searchField || target === stateSelect;
+    const card = target.classList?.contains('card') ? target : null;
+    if (key === '/' && !isFormField) {
+      searchField.focus();
+      searchField.select();
+    } else if (key === 'Escape') {
+      if (playingVideos().length) pauseAllExcept(null);
+      else if (searchField.value || stateSelect.value) {
+        searchField.value = '';
+        stateSelect.value = '';
+        updateList();
       } else document.activeElement?.blur();
-    } else if (event.key === 'i' && !writes) {
-      sources.click();
-    } else if (on && arrow) {
-      focus(neighbour(on, event.key));
-    } else if (at === search && event.key === 'ArrowDown') {
-      focus(cards.firstElementChild);
-    } else if (at === document.body && (event.key === 'ArrowLeft' || event.key === 'ArrowRight')) {
-      focus(current?.isConnected ? current : cards.firstElementChild);
-    } else if (on && event.key === 'Enter') {
-      play(on);
+    } else if (key === 'i' && !isFormField) {
+      sourcesCheckbox.click();
+    } else if (card && key.startsWith('Arrow')) {
+      focusCard(neighbour(card, key));
+    } else if (target === searchField && key === 'ArrowDown') {
+      focusCard(cardList.firstElementChild);
+    } else if (target === document.body && (key === 'ArrowLeft' || key === 'ArrowRight')) {
+      focusCard(currentCard?.isConnected ? currentCard : cardList.firstElementChild);
+    } else if (card && key === 'Enter') {
+      togglePlay(card);
     } else return;
     event.preventDefault();
   });
 
-  cards.addEventListener('focusin', (event) => { current = event.target.closest('.card'); });
+  cardList.addEventListener('focusin', (event) => { currentCard = event.target.closest('.card'); });
 
-  // ---- Begin.
+  // ---- Setup.
 
-  states.append(new Option('all states', ''));
-  for (const state of words.states) {
-    const of = jobs.filter((job) => stateOf(job) === state).length;
-    if (of) states.append(new Option(`${spoken(state)} (${number(of)})`, state));
+  stateSelect.append(new Option('All states', ''));
+  for (const state of names.states) {
+    const count = jobs.filter((job) => stateOf(job) === state).length;
+    const label = `${stateLabel(state)} (${formatNumber(count)})`;
+    if (count) stateSelect.append(new Option(label, state));
   }
-  let pause;
-  search.addEventListener('input', () => {
-    clearTimeout(pause);
-    pause = setTimeout(show, 80);
+  let searchTimer;
+  searchField.addEventListener('input', () => {
+    clearTimeout(searchTimer);
+    searchTimer = setTimeout(updateList, SEARCH_DELAY_MS);
   });
-  states.addEventListener('change', show);
-  sources.addEventListener('change', () => {
-    for (const of of cards.children) sources.checked ? showSource(of) : offerSource(of);
+  stateSelect.addEventListener('change', updateList);
+  sourcesCheckbox.addEventListener('change', () => {
+    for (const card of cardList.children) {
+      if (sourcesCheckbox.checked) showSource(card);
+      else offerSource(card);
+    }
   });
-  find('tools').addEventListener('submit', (event) => {
+  byId('tools').addEventListener('submit', (event) => {
     event.preventDefault();
-    show();
-    focus(cards.firstElementChild);
+    updateList();
+    focusCard(cardList.firstElementChild);
   });
-  needsHuman();
-  show();
+  showAttention();
+  updateList();
 })();

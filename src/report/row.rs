@@ -1,4 +1,5 @@
-//! A job as a row of the page's data: a list, because with keys ten thousand jobs would be half as large again.
+//! A job as a row of the page's data: an array, because keys would make the data of ten thousand
+//! jobs half as large again.
 
 use std::path::Path;
 
@@ -8,97 +9,94 @@ use serde_json::Value;
 use crate::domain::{JobState, LocalImage, ProviderName};
 use crate::queue::JobRecord;
 
-use super::link;
-use super::text::clipped;
+use super::link::relative_link;
+use super::text::truncate;
 
-/// Letters of a prompt that are shown, at most. It is there to tell clips apart.
-const PROMPT: usize = 160;
+/// Maximum number of characters of a prompt. It only serves to tell clips apart.
+const MAX_PROMPT_CHARS: usize = 160;
 
-/// Letters of an error that are shown, at most; `overnight show` has the rest.
-const ERROR: usize = 300;
+/// Maximum number of characters of an error; `overnight show` prints all of it.
+const MAX_ERROR_CHARS: usize = 300;
 
-/// The longest link to an image that is kept. One that is cut leads nowhere, and an image in the link itself may have
-/// megabytes.
-const IMAGE: usize = 600;
+/// Maximum length of a link to a source image, in bytes. A truncated link would be broken, and a
+/// link that contains its image may have megabytes, so longer links are left out.
+const MAX_IMAGE_LINK_BYTES: usize = 600;
 
-/// The row, in the order in which `page.js` reads it. What is not known is empty or null.
+/// A job, in the field order that `page.js` reads. Unknown values are empty or null.
 #[derive(Debug, Serialize)]
 pub(super) struct Row(
-    /// The batch, as an index of the page's batches.
+    /// The batch, as an index into the page's batches.
     Option<usize>,
     /// The row's key.
     String,
-    /// The state, as an index of [`JobState::ALL`].
+    /// The state, as an index into [`JobState::ALL`].
     usize,
-    /// A link to the source image: to the web, or from the page to a file.
+    /// The link to the source image: a web address, or a path relative to the page.
     String,
+    /// The prompt, truncated.
     String,
-    /// The clip, as a link from the page.
+    /// The link to the clip, relative to the page.
     String,
-    /// What it cost; with a `~` what it should cost.
+    /// The cost in dollars, or the estimate after a `~`.
     String,
-    /// The provider, as an index of [`ProviderName::ALL`].
+    /// The provider, as an index into [`ProviderName::ALL`].
     Option<usize>,
-    /// Paid attempts.
+    /// The number of paid attempts.
     u32,
-    /// From its last submission to its end, in seconds.
+    /// Seconds from the last submission to the end of the job.
     Option<i64>,
+    /// The last error, truncated.
     String,
 );
 
-/// Makes the row of a job.
-pub(super) fn of(job: &JobRecord, batches: &[String], folder: &Path) -> Row {
-    let clip = job
-        .output
-        .as_ref()
-        .filter(|_| job.state == JobState::Succeeded);
-    let took = job
-        .submitted_at
-        .zip(job.finished_at)
-        .map(|(from, until)| until.duration_since(from).as_secs());
-    Row(
-        batches.iter().position(|batch| *batch == job.batch),
-        job.id.clone(),
-        job.state as usize,
-        job.input
-            .get("image")
-            .and_then(Value::as_str)
-            .and_then(|image| source(image, folder))
-            .unwrap_or_default(),
-        clipped(
-            job.input
-                .get("prompt")
-                .and_then(Value::as_str)
-                .unwrap_or(""),
-            PROMPT,
-        ),
-        clip.and_then(|clip| link::relative(folder, Path::new(clip)))
-            .unwrap_or_default(),
-        job.cost_usd
-            .map_or_else(|| format!("~{}", job.estimate_usd), |cost| cost.to_string()),
-        job.provider.and_then(|provider| {
-            ProviderName::ALL
-                .iter()
-                .position(|known| *known == provider)
-        }),
-        job.attempts,
-        took,
-        clipped(job.error.as_deref().unwrap_or(""), ERROR),
-    )
-}
-
-/// The link to a source image; `None` where there is none that a page can have.
-fn source(image: &str, folder: &Path) -> Option<String> {
-    match LocalImage::parse(image) {
-        Some(file) => link::relative(folder, file.path()),
-        None => is_web(image).then(|| image.to_owned()),
+impl Row {
+    /// Returns the row of a job on a page in `folder` that lists `batches`.
+    pub(super) fn new(job: &JobRecord, batches: &[String], folder: &Path) -> Self {
+        let input_text = |field| job.input.get(field).and_then(Value::as_str);
+        let image = input_text("image").and_then(|image| image_link(image, folder));
+        let clip = job
+            .output
+            .as_ref()
+            .filter(|_| job.state == JobState::Succeeded)
+            .and_then(|clip| relative_link(folder, Path::new(clip)));
+        let cost = job
+            .cost_usd
+            .map_or_else(|| format!("~{}", job.estimate_usd), |cost| cost.to_string());
+        let provider = job
+            .provider
+            .and_then(|provider| ProviderName::ALL.iter().position(|name| *name == provider));
+        let elapsed_s = job
+            .submitted_at
+            .zip(job.finished_at)
+            .map(|(from, until)| until.duration_since(from).as_secs());
+        Self(
+            batches.iter().position(|batch| *batch == job.batch),
+            job.id.clone(),
+            job.state as usize,
+            image.unwrap_or_default(),
+            truncate(input_text("prompt").unwrap_or(""), MAX_PROMPT_CHARS),
+            clip.unwrap_or_default(),
+            cost,
+            provider,
+            job.attempts,
+            elapsed_s,
+            truncate(job.error.as_deref().unwrap_or(""), MAX_ERROR_CHARS),
+        )
     }
 }
 
-/// Tells whether a link is one that a browser may be led to by a click.
-fn is_web(link: &str) -> bool {
+/// Returns the link to a source image; `None` if a page may not link to it.
+fn image_link(image: &str, folder: &Path) -> Option<String> {
+    match LocalImage::parse(image) {
+        Some(file) => relative_link(folder, file.path()),
+        None => is_web_link(image).then(|| image.to_owned()),
+    }
+}
+
+/// Returns whether a link is short enough to keep and safe to open from a page.
+fn is_web_link(link: &str) -> bool {
     let scheme = link
         .split_once("://")
         .map(|(scheme, _)| scheme.to_ascii_lowercase());
-    link.len() <= IMAGE && matches!(scheme.as_deref(), Some("http" | "https"))
+    link.len() <= MAX_IMAGE_LINK_BYTES && matches!(scheme.as_deref(), Some("http" | "https"))
 }

@@ -1,4 +1,4 @@
-//! The page as it is written, whatever the queue holds.
+//! The written page: no text of a queue becomes markup, and the data is complete and small.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::domain::{CostSource, JobId, JobState, Money, ProviderName};
 use crate::queue::{BatchStatus, BillBy, BillLine, BillSums, Status};
 
-/// Everything that ever became markup where it should not have.
+/// Text that would become markup if it were not escaped.
 const MARKUP: &str = "\"'><script>alert(1)</script></title></style><!--{{script}}&amp;";
 
 fn job(number: i64, id: &str, prompt: &str, image: &str) -> JobRecord {
@@ -39,6 +39,7 @@ fn job(number: i64, id: &str, prompt: &str, image: &str) -> JobRecord {
     }
 }
 
+/// Returns the page of a batch of 999 clips and a failure, with rows for `jobs`.
 fn page(batch: &str, jobs: &[JobRecord]) -> String {
     let mut counts: std::collections::BTreeMap<_, _> = JobState::ALL.map(|state| (state, 0)).into();
     counts.insert(JobState::Succeeded, 999);
@@ -75,77 +76,75 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         pools: Vec::new(),
     };
     let now = "2026-08-21T07:00:00Z".parse().unwrap();
-    let head = Head {
+    let header = Header {
         folder: Path::new("/w"),
         nonce: "n0nce",
         now,
         status: &status,
         bills: &bills,
     };
-    let mut page = Page::begin(Vec::new(), &head).unwrap();
+    let mut page = PageWriter::new(Vec::new(), &header).unwrap();
     for job in jobs {
-        page.job(job).unwrap();
+        page.write_job(job).unwrap();
     }
-    String::from_utf8(page.end(&head).unwrap()).unwrap()
+    String::from_utf8(page.finish(&header).unwrap()).unwrap()
 }
 
-/// The content of the element with an id.
-fn element<'a>(page: &'a str, id: &str) -> &'a str {
+/// Returns the content of the script element with an id.
+fn script_element<'a>(page: &'a str, id: &str) -> &'a str {
     let (_, from) = page.split_once(&format!("id=\"{id}\">")).unwrap();
     from.split_once("</script>").unwrap().0
 }
 
 #[test]
-fn nothing_in_a_queue_becomes_markup() {
-    let mut one = job(1, MARKUP, MARKUP, &format!("https://e.com/{MARKUP}"));
-    one.error = Some(MARKUP.into());
-    let page = page(MARKUP, &[one]);
-    let without = super::TEMPLATE.matches("<script").count();
-    assert_eq!(page.matches("<script").count(), without);
-    assert_eq!(page.matches("</script").count(), without);
+fn text_of_a_queue_does_not_become_markup() {
+    let mut hostile = job(1, MARKUP, MARKUP, &format!("https://e.com/{MARKUP}"));
+    hostile.error = Some(MARKUP.into());
+    let page = page(MARKUP, &[hostile]);
+    let expected = super::TEMPLATE.matches("<script").count();
+    assert_eq!(page.matches("<script").count(), expected);
+    assert_eq!(page.matches("</script").count(), expected);
     assert_eq!(page.matches("</style").count(), 1);
     assert_eq!(page.matches("<!--").count(), 0);
     assert_eq!(
         page.matches("'use strict'").count(),
         1,
-        "the template's names are the template's alone"
+        "a placeholder in a job's text is not filled in"
     );
     assert!(
         page.contains("<h1>&quot;&#39;&gt;&lt;script&gt;alert(1)"),
         "{page}"
     );
-    let jobs: Value = serde_json::from_str(element(&page, "jobs")).unwrap();
+    let jobs: Value = serde_json::from_str(script_element(&page, "jobs")).unwrap();
     assert_eq!(jobs[0][1], MARKUP);
     assert_eq!(jobs[0][10], MARKUP);
 }
 
 #[test]
-fn the_page_asks_nobody_for_anything() {
+fn the_page_requests_nothing_from_the_network() {
     let page = page("spring", &[]);
-    let policy = "default-src 'none'; script-src 'nonce-n0nce'; style-src 'nonce-n0nce'; img-src 'self' file: http: https: data:; \
-                  media-src 'self' file:; base-uri 'none'; form-action 'none'";
+    let policy = "default-src 'none'; script-src 'nonce-n0nce'; style-src 'nonce-n0nce'; \
+                  img-src 'self' file: http: https: data:; media-src 'self' file:; \
+                  base-uri 'none'; form-action 'none'";
     assert!(page.contains(&format!(
         "<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">"
     )));
-    // Not an address in it, but where the data have some; nor a style that loads one.
-    assert!(
-        !page.contains("://") && !page.contains("url(") && !page.contains("@import"),
-        "{page}"
-    );
-    assert!(!page.contains(" src="));
+    // Apart from the jobs' data the page contains no address, and no style that loads one.
+    for text in ["://", "url(", "@import", " src=", " style=", "{{"] {
+        assert!(!page.contains(text), "{text} is in {page}");
+    }
     let links: Vec<&str> = page
         .split(" href=\"")
         .skip(1)
         .filter_map(|rest| rest.split('"').next())
         .collect();
     assert_eq!(links, ["data:,", "#gallery"]);
-    assert!(!page.contains(" style=") && !page.contains("{{"));
 }
 
 #[test]
-fn the_head_tells_how_the_night_went() {
+fn the_header_shows_the_period_and_the_totals() {
     let page = page("spring", &[]);
-    for said in [
+    for text in [
         "<title>spring · Overnight</title>",
         "2026-08-20 22:00 – 2026-08-21 06:10 · as of 2026-08-21 07:00 (UTC)",
         "<dt>clips</dt><dd>999 of 1000</dd>",
@@ -155,14 +154,14 @@ fn the_head_tells_how_the_night_went() {
         "<dt>time</dt><dd>8 h 10 min</dd>",
         "<li class=\"failed\">1 failed</li>",
     ] {
-        assert!(page.contains(said), "{said} is not in {page}");
+        assert!(page.contains(text), "{text} is not in {page}");
     }
 }
 
 #[test]
-fn a_row_has_what_a_card_shows() {
+fn a_row_holds_what_a_card_shows() {
     let page = page("spring", &[job(7, "SKU-7", "Turn", "https://e.com/7.png")]);
-    let jobs: Value = serde_json::from_str(element(&page, "jobs")).unwrap();
+    let jobs: Value = serde_json::from_str(script_element(&page, "jobs")).unwrap();
     let row = json!([
         0,
         "SKU-7",
@@ -177,16 +176,14 @@ fn a_row_has_what_a_card_shows() {
         ""
     ]);
     assert_eq!(jobs, json!([row]));
-    let words: Value = serde_json::from_str(element(&page, "words")).unwrap();
-    assert_eq!(
-        (&words["states"][5], &words["batches"][0]),
-        (&json!("succeeded"), &json!("spring"))
-    );
-    assert_eq!(words["providers"][0], json!(ProviderName::Eachlabs));
+    let names: Value = serde_json::from_str(script_element(&page, "names")).unwrap();
+    assert_eq!(names["states"][5], json!("succeeded"));
+    assert_eq!(names["batches"][0], json!("spring"));
+    assert_eq!(names["providers"][0], json!(ProviderName::Eachlabs));
 }
 
 #[test]
-fn only_links_a_browser_may_follow_are_kept() {
+fn links_that_are_not_web_links_are_left_out() {
     for image in [
         "javascript:alert(1)//://",
         "data:image/png;base64,AAAA",
@@ -194,27 +191,27 @@ fn only_links_a_browser_may_follow_are_kept() {
         "x.png",
     ] {
         let page = page("spring", &[job(1, "a", "p", image)]);
-        let jobs: Value = serde_json::from_str(element(&page, "jobs")).unwrap();
+        let jobs: Value = serde_json::from_str(script_element(&page, "jobs")).unwrap();
         assert_eq!(jobs[0][3], "", "{image}");
     }
 }
 
 #[test]
-fn a_job_takes_some_two_hundred_bytes_and_never_a_kilobyte_and_a_half() {
+fn a_typical_job_takes_less_than_220_bytes_and_the_longest_less_than_1500() {
     let size = |job: &JobRecord| {
         page("spring", &[job.clone(), job.clone()]).len()
             - page("spring", std::slice::from_ref(job)).len()
     };
     let prompt = "Slow turntable on a linen cloth, soft light from the left";
-    let usual = job(
+    let typical = job(
         4711,
         "MUG-BLUE-4711",
         prompt,
         "https://cdn.shop.example.com/products/mug-blue-4711.jpg",
     );
-    assert!(size(&usual) < 220, "{} bytes", size(&usual));
-    let long = "x".repeat(100_000);
-    let mut longest = job(1, "a", &long, &format!("https://e.com/{long}"));
-    longest.error = Some(long);
+    assert!(size(&typical) < 220, "{} bytes", size(&typical));
+    let long_text = "x".repeat(100_000);
+    let mut longest = job(1, "a", &long_text, &format!("https://e.com/{long_text}"));
+    longest.error = Some(long_text);
     assert!(size(&longest) < 1500, "{} bytes", size(&longest));
 }

@@ -1,14 +1,14 @@
-//! Text that cannot become markup.
+//! Escapes text so that it cannot become markup.
 
 use std::fmt;
 use std::io;
 
 use serde::Serialize;
 
-/// A text for an element or for an attribute in double quotes.
-pub(super) struct Html<'a>(pub(super) &'a str);
+/// Displays a text escaped for an element or for an attribute in quotes.
+pub(super) struct Escaped<'a>(pub(super) &'a str);
 
-impl fmt::Display for Html<'_> {
+impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
         while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
@@ -27,14 +27,15 @@ impl fmt::Display for Html<'_> {
     }
 }
 
-/// JSON for a script element: without `<` it can neither end the element nor begin a comment.
-pub(super) fn json(value: &impl Serialize) -> io::Result<String> {
+/// Returns JSON for a script element. Without `<` it can neither end the element nor start a
+/// comment.
+pub(super) fn script_json(value: &impl Serialize) -> io::Result<String> {
     Ok(serde_json::to_string(value)?.replace('<', "\\u003c"))
 }
 
-/// Cuts a text to so many characters.
-pub(super) fn clipped(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
+/// Truncates a text to at most `max_chars` characters, and appends an ellipsis if it was longer.
+pub(super) fn truncate(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }
@@ -45,24 +46,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_in_html_stays_text() {
+    fn markup_characters_are_escaped() {
         assert_eq!(
-            Html("a & <b c=\"d\">é'").to_string(),
+            Escaped("a & <b c=\"d\">é'").to_string(),
             "a &amp; &lt;b c=&quot;d&quot;&gt;é&#39;"
         );
     }
 
     #[test]
-    fn json_in_a_script_cannot_end_it_and_reads_the_same() {
+    fn script_json_cannot_end_its_element_and_parses_to_the_same_value() {
         let text = "</script><!--\u{2028}{{jobs}}";
-        let json = json(&text).unwrap();
+        let json = script_json(&text).unwrap();
         assert!(!json.contains('<'), "{json}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 
     #[test]
-    fn a_cut_falls_between_characters() {
-        assert_eq!(clipped("äöü", 2), "äö…");
-        assert_eq!(clipped("äöü", 3), "äöü");
+    fn text_is_truncated_between_characters() {
+        assert_eq!(truncate("äöü", 2), "äö…");
+        assert_eq!(truncate("äöü", 3), "äöü");
     }
 }

@@ -1,167 +1,221 @@
-// Drives Chromium over a pipe, so that nothing but the page is needed: no package and no port.
+// Drives Chromium through the DevTools protocol over a pipe, which needs no package and no port.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
-const [file, made, failed, total, screens] = process.argv.slice(2);
+const CONDITION_TIMEOUT_MS = 15_000;
+const POLL_INTERVAL_MS = 30;
+
+const [file, succeeded, failed, total, screenshots] = process.argv.slice(2);
 const profile = mkdtempSync(join(tmpdir(), 'page-'));
-const flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--autoplay-policy=no-user-gesture-required',
-  '--remote-debugging-pipe', `--user-data-dir=${profile}`, 'about:blank'];
-const chromium = spawn(process.env.CHROMIUM, flags, { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
-const [, , , commands, answers] = chromium.stdio;
+const flags = [
+  '--headless=new', '--no-sandbox', '--disable-gpu', '--hide-scrollbars',
+  '--autoplay-policy=no-user-gesture-required', '--remote-debugging-pipe',
+  `--user-data-dir=${profile}`, 'about:blank',
+];
+const stdio = ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'];
+const chromium = spawn(process.env.CHROMIUM, flags, { stdio });
+const [, , , commands, messages] = chromium.stdio;
 
-// ---- The protocol: one JSON object each way, ended by a zero byte.
+// ---- The protocol: JSON objects, each followed by a zero byte.
 
-const waiting = new Map();
-const troubles = [];
+const pendingCalls = new Map();
+const problems = [];
 const requests = [];
-let sent = 0;
+let lastId = 0;
 let session;
-let rest = '';
-answers.setEncoding('utf8').on('data', (chunk) => {
-  const messages = (rest + chunk).split('\0');
-  rest = messages.pop();
-  for (const message of messages) receive(JSON.parse(message));
+let incomplete = '';
+messages.setEncoding('utf8').on('data', (chunk) => {
+  const parts = (incomplete + chunk).split('\0');
+  incomplete = parts.pop();
+  for (const message of parts) receive(JSON.parse(message));
 });
 
 function send(method, params = {}) {
-  sent += 1;
-  commands.write(`${JSON.stringify({ id: sent, sessionId: session, method, params })}\0`);
-  return new Promise((resolve, reject) => waiting.set(sent, { resolve, reject, method }));
+  lastId += 1;
+  const id = lastId;
+  commands.write(`${JSON.stringify({ id, sessionId: session, method, params })}\0`);
+  return new Promise((resolve, reject) => pendingCalls.set(id, { resolve, reject, method }));
 }
 
-// One pixel, in place of whatever the page asks the network for.
-const PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==';
+const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+// An image of one pixel, returned for every image that the page requests from the network.
+const PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAA'
+  + 'AABJRU5ErkJggg==';
 
 function receive({ id, result, error, method, params }) {
   if (id) {
-    const { resolve, reject, method: asked } = waiting.get(id);
-    waiting.delete(id);
-    return error ? reject(new Error(`${asked}: ${error.message}`)) : resolve(result);
+    const call = pendingCalls.get(id);
+    pendingCalls.delete(id);
+    if (error) call.reject(new Error(`${call.method}: ${error.message}`));
+    else call.resolve(result);
+    return;
   }
-  if (method === 'Runtime.exceptionThrown') troubles.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
-  if (method === 'Runtime.consoleAPICalled') troubles.push(`console: ${JSON.stringify(params.args)}`);
-  if (method === 'Log.entryAdded') troubles.push(`log: ${params.entry.text} ${params.entry.url ?? ''}`);
-  if (method === 'Page.javascriptDialogOpening') troubles.push(`dialog: ${params.message}`);
-  if (method === 'Fetch.requestPaused') {
-    requests.push(params.request.url);
-    const { requestId } = params;
-    const lost = params.request.url.endsWith('/7.png');
-    const answer = lost
-      ? send('Fetch.failRequest', { requestId, errorReason: 'ConnectionRefused' })
-      : send('Fetch.fulfillRequest', { requestId, responseCode: 200, responseHeaders: [{ name: 'Content-Type', value: 'image/png' }], body: PIXEL });
-    // The page may have let it go by now.
-    answer.catch(() => {});
+  if (method === 'Runtime.exceptionThrown') {
+    const { exception, text } = params.exceptionDetails;
+    problems.push(exception?.description ?? text);
   }
+  if (method === 'Runtime.consoleAPICalled') {
+    problems.push(`console: ${JSON.stringify(params.args)}`);
+  }
+  if (method === 'Log.entryAdded') {
+    problems.push(`log: ${params.entry.text} ${params.entry.url ?? ''}`);
+  }
+  if (method === 'Page.javascriptDialogOpening') problems.push(`dialog: ${params.message}`);
+  if (method === 'Fetch.requestPaused') respond(params);
 }
 
-async function ask(expression) {
-  const { result, exceptionDetails } = await send('Runtime.evaluate', { expression, returnByValue: true, awaitPromise: true });
-  if (exceptionDetails) throw new Error(`${expression}: ${exceptionDetails.exception?.description}`);
+function respond({ requestId, request: { url } }) {
+  requests.push(url);
+  const isUnreachable = url.endsWith('/7.png');
+  const response = isUnreachable
+    ? send('Fetch.failRequest', { requestId, errorReason: 'ConnectionRefused' })
+    : send('Fetch.fulfillRequest', {
+      requestId,
+      responseCode: 200,
+      responseHeaders: [{ name: 'Content-Type', value: 'image/png' }],
+      body: PIXEL,
+    });
+  // The page may have cancelled the request meanwhile.
+  response.catch(() => {});
+}
+
+async function evaluate(expression) {
+  const params = { expression, returnByValue: true, awaitPromise: true };
+  const { result, exceptionDetails } = await send('Runtime.evaluate', params);
+  if (exceptionDetails) {
+    throw new Error(`${expression}: ${exceptionDetails.exception?.description}`);
+  }
   return result.value;
 }
 
-async function until(what, expression) {
-  for (const patience = Date.now() + 15_000; Date.now() < patience; ) {
-    if (await ask(expression)) return;
-    await new Promise((resolve) => setTimeout(resolve, 30));
+async function waitFor(what, expression) {
+  const deadline = Date.now() + CONDITION_TIMEOUT_MS;
+  while (Date.now() < deadline) {
+    if (await evaluate(expression)) return;
+    await wait(POLL_INTERVAL_MS);
   }
-  throw new Error(`${what} did not come about: ${expression}`);
+  throw new Error(`timed out waiting for ${what}: ${expression}`);
 }
 
-function same(what, found, expected) {
-  if (JSON.stringify(found) !== JSON.stringify(expected)) {
-    throw new Error(`${what}: ${JSON.stringify(found)}, not ${JSON.stringify(expected)}`);
+function assertEqual(what, actual, expected) {
+  if (JSON.stringify(actual) !== JSON.stringify(expected)) {
+    throw new Error(`${what}: expected ${JSON.stringify(expected)}, got ${JSON.stringify(actual)}`);
   }
 }
 
 async function press(key, text) {
-  const codes = { Enter: 13, Escape: 27, ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40 };
-  const event = { key, windowsVirtualKeyCode: codes[key] ?? key.toUpperCase().charCodeAt(0), text };
+  const codes = {
+    Enter: 13, Escape: 27, ArrowLeft: 37, ArrowUp: 38, ArrowRight: 39, ArrowDown: 40,
+  };
+  const windowsVirtualKeyCode = codes[key] ?? key.toUpperCase().charCodeAt(0);
+  const event = { key, windowsVirtualKeyCode, text };
   await send('Input.dispatchKeyEvent', { type: text ? 'keyDown' : 'rawKeyDown', ...event });
   await send('Input.dispatchKeyEvent', { type: 'keyUp', ...event, text: undefined });
 }
 
-async function screen(name) {
-  if (!screens) return;
+async function takeScreenshot(name) {
+  if (!screenshots) return;
   const { data } = await send('Page.captureScreenshot', { format: 'png' });
-  writeFileSync(join(screens, `${name}.png`), Buffer.from(data, 'base64'));
+  writeFileSync(join(screenshots, `${name}.png`), Buffer.from(data, 'base64'));
 }
 
-// ---- What a person does.
+// ---- What a reader does.
 
-async function open(width, height, dark) {
-  await send('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: 1, mobile: width < 500 });
-  await send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' }] });
-  // From an empty page, so that nothing which comes late from the last one is laid at the door of this one.
+async function open(width, height, isDark) {
+  const metrics = { width, height, deviceScaleFactor: 1, mobile: width < 500 };
+  await send('Emulation.setDeviceMetricsOverride', metrics);
+  const colorScheme = { name: 'prefers-color-scheme', value: isDark ? 'dark' : 'light' };
+  await send('Emulation.setEmulatedMedia', { features: [colorScheme] });
+  // From an empty page, so that late events of the previous page are not counted for this one.
   await send('Page.navigate', { url: 'about:blank' });
-  await until('an empty page', `location.href === 'about:blank' && document.readyState === 'complete'`);
-  requests.length = troubles.length = 0;
+  await waitFor('an empty page',
+    `location.href === 'about:blank' && document.readyState === 'complete'`);
+  requests.length = 0;
+  problems.length = 0;
   await send('Page.navigate', { url: pathToFileURL(file).href });
-  await until('cards', `document.readyState === 'complete' && document.querySelectorAll('.card').length > 0`);
+  await waitFor('cards',
+    `document.readyState === 'complete' && document.querySelectorAll('.card').length > 0`);
 }
 
-const count = (selector) => ask(`document.querySelectorAll(${JSON.stringify(selector)}).length`);
-const focused = () => ask(`[...document.querySelectorAll('.card')].indexOf(document.activeElement)`);
+const countOf = (selector) => evaluate(
+  `document.querySelectorAll(${JSON.stringify(selector)}).length`);
+const textOf = (selector) => evaluate(
+  `document.querySelector(${JSON.stringify(selector)}).textContent`);
+const focusedCard = () => evaluate(
+  `[...document.querySelectorAll('.card')].indexOf(document.activeElement)`);
 
-async function tryPage(width, height, dark) {
-  await open(width, height, dark);
-  same(`sideways at ${width}`, await ask('document.documentElement.scrollWidth <= innerWidth'), true);
-  same('jobs', await ask(`document.querySelector('#count').textContent`), `${total} jobs`);
-  same('cards at first', await count('.card'), 60);
-  same('failures', await ask(`document.querySelector('#human-jobs').textContent.startsWith('${failed} failed')`), true);
-  same('totals', await ask(`document.querySelector('.tiles dd').textContent`), `${made} of ${total}`);
-  await screen(`${width}-top`);
+async function testPage(width, height, isDark) {
+  await open(width, height, isDark);
+  assertEqual(`no horizontal scrolling at ${width} pixels`,
+    await evaluate('document.documentElement.scrollWidth <= innerWidth'), true);
+  assertEqual('job count', await textOf('#count'), `${total} jobs`);
+  assertEqual('cards at first', await countOf('.card'), 60);
+  const attention = await textOf('#attention-jobs');
+  assertEqual('failures', attention.startsWith(`${failed} failed`), true);
+  assertEqual('totals', await textOf('.tiles dd'), `${succeeded} of ${total}`);
+  await takeScreenshot(`${width}-top`);
 
-  // An id that would be markup stands there as it is.
-  const ids = await ask(`[...document.querySelectorAll('.card h3 span:first-child')].slice(0, 2).map((id) => id.textContent)`);
-  same('ids', ids, ['<script>alert(1)</script>', '50% off/ü #1?']);
+  // An id that looks like markup is shown as it is.
+  const ids = await evaluate(`[...document.querySelectorAll('.card h3 span:first-child')]
+    .slice(0, 2).map((id) => id.textContent)`);
+  assertEqual('ids', ids, ['<script>alert(1)</script>', '50% off/ü #1?']);
 
-  await ask(`document.querySelector('#gallery').scrollIntoView({ behavior: 'instant' })`);
-  await until('a first picture of a clip', `[...document.querySelectorAll('video')].some((video) => video.videoWidth > 0)`);
-  await screen(`${width}-clips`);
-  same('requests before anybody asked', requests, []);
+  await evaluate(`document.querySelector('#gallery').scrollIntoView({ behavior: 'instant' })`);
+  await waitFor('the first frame of a clip',
+    `[...document.querySelectorAll('video')].some((video) => video.videoWidth > 0)`);
+  await takeScreenshot(`${width}-clips`);
+  assertEqual('requests before source images are shown', requests, []);
 
-  // Every card comes in time, and no more players than are near.
-  await until('all cards', `(scrollTo({ top: 1e9, behavior: 'instant' }), document.querySelectorAll('.card').length === ${total})`);
-  await new Promise((resolve) => setTimeout(resolve, 200));
-  same('few players', await ask(`document.querySelectorAll('video').length < 60`), true);
+  // Scrolling adds all cards, while only those near the viewport have a player.
+  await waitFor('all cards', `(scrollTo({ top: 1e9, behavior: 'instant' }),
+    document.querySelectorAll('.card').length === ${total})`);
+  await wait(200);
+  assertEqual('fewer than 60 players', await countOf('video') < 60, true);
 
-  await ask(`document.querySelector('#state').value = 'succeeded', document.querySelector('#state').dispatchEvent(new Event('change'))`);
-  same('found', await ask(`document.querySelector('#count').textContent`), `${made} of ${total} jobs`);
+  await evaluate(`document.querySelector('#state').value = 'succeeded',
+    document.querySelector('#state').dispatchEvent(new Event('change'))`);
+  assertEqual('filtered count', await textOf('#count'), `${succeeded} of ${total} jobs`);
 
-  await ask(`scrollTo({ top: 0, behavior: 'instant' })`);
+  await evaluate(`scrollTo({ top: 0, behavior: 'instant' })`);
   await press('/', '/');
-  same('search has the focus', await ask('document.activeElement.id'), 'search');
+  assertEqual('focused element', await evaluate('document.activeElement.id'), 'search');
   for (const letter of 'sku-14') await press(letter, letter);
-  await until('a search', `document.querySelectorAll('.card').length < 15`);
+  await waitFor('search results', `document.querySelectorAll('.card').length < 15`);
   await press('ArrowDown');
-  same('the first card', await focused(), 0);
+  assertEqual('the first card has the focus', await focusedCard(), 0);
   await press('ArrowRight');
-  same('the next card', await focused(), 1);
+  assertEqual('the next card has the focus', await focusedCard(), 1);
   await press('ArrowLeft');
   await press('Enter');
-  await until('a clip that plays', `[...document.querySelectorAll('video')].some((video) => !video.paused && video.currentTime > 0)`);
+  await waitFor('a clip that plays', `[...document.querySelectorAll('video')]
+    .some((video) => !video.paused && video.currentTime > 0)`);
   await press('Escape');
-  await until('a clip that stands', `[...document.querySelectorAll('video')].every((video) => video.paused)`);
+  await waitFor('all clips to pause',
+    `[...document.querySelectorAll('video')].every((video) => video.paused)`);
   await press('Escape');
-  same('all again', await ask(`document.querySelector('#count').textContent`), `${total} jobs`);
+  assertEqual('count after clearing the search', await textOf('#count'), `${total} jobs`);
 
-  await until('the image that is a file', `[...document.querySelectorAll('.source img')].some((image) => image.naturalWidth === 2)`);
-  same('images before anybody asked', await ask(`document.querySelectorAll('.source img').length`), 1);
-  same('requests before anybody asked', requests, []);
-  await ask('document.activeElement.blur()');
+  await waitFor('the source image that is a local file',
+    `[...document.querySelectorAll('.source img')].some((image) => image.naturalWidth === 2)`);
+  assertEqual('images before source images are shown', await countOf('.source img'), 1);
+  assertEqual('requests before source images are shown', requests, []);
+  await evaluate('document.activeElement.blur()');
   await press('i', 'i');
-  await until('source images', `[...document.querySelectorAll('.source img')].some((image) => image.naturalWidth > 0)`);
-  await until('the image that is lost', `(document.querySelector('#cards').children[9].scrollIntoView({ behavior: 'instant' }),
+  await waitFor('source images',
+    `[...document.querySelectorAll('.source img')].some((image) => image.naturalWidth > 0)`);
+  await waitFor('the message about the unreachable image', `(
+    document.querySelector('#cards').children[9].scrollIntoView({ behavior: 'instant' }),
     document.querySelector('#cards').children[9].textContent.includes('cannot be loaded'))`);
-  await screen(`${width}-sources`);
-  same('requests for images only', requests.every((url) => /^https:\/\/images\.example\.com\/\d+\.png$/.test(url)), true);
-  // The image that is lost is told of by the browser too.
-  const unexpected = troubles.filter((trouble) => !/ERR_CONNECTION_REFUSED/.test(trouble));
-  same('troubles', unexpected, []);
+  await takeScreenshot(`${width}-sources`);
+  const isImage = (url) => /^https:\/\/images\.example\.com\/\d+\.png$/.test(url);
+  assertEqual('only images are requested', requests.every(isImage), true);
+  // The browser logs the unreachable image, too.
+  const unexpected = problems.filter((problem) => !/ERR_CONNECTION_REFUSED/.test(problem));
+  assertEqual('problems', unexpected, []);
 }
 
 try {
@@ -170,10 +224,10 @@ try {
   ({ sessionId: session } = await send('Target.attachToTarget', { targetId, flatten: true }));
   for (const domain of ['Page', 'Runtime', 'Log']) await send(`${domain}.enable`);
   await send('Fetch.enable', { patterns: [{ urlPattern: 'http*' }] });
-  await tryPage(1280, 900, false);
-  await tryPage(390, 844, true);
-  await tryPage(360, 740, false);
-  console.log(`the page is as it should be: ${total} jobs at 1280, 390 and 360 pixels`);
+  await testPage(1280, 900, false);
+  await testPage(390, 844, true);
+  await testPage(360, 740, false);
+  console.log(`the page passes with ${total} jobs at 1280, 390 and 360 pixels`);
 } finally {
   chromium.kill();
   await new Promise((resolve) => chromium.once('exit', resolve));

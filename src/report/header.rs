@@ -1,4 +1,4 @@
-//! What a page says before the first clip: totals, states and the bill.
+//! The part of a page above the clips: totals, job states and the bill.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,30 +9,31 @@ use serde_json::json;
 use crate::domain::{JobState, Money, ProviderName};
 use crate::queue::{BatchStatus, BillBy, BillLine, BillSums, Status};
 
-use super::text::{self, Html};
+use super::text::{Escaped, script_json};
 
-/// What a page is about.
+/// Everything that a page shows apart from the jobs.
 #[derive(Debug)]
-pub struct Head<'a> {
-    /// Where the page will stand.
+pub struct Header<'a> {
+    /// The absolute folder of the page.
     pub folder: &'a Path,
-    /// Random: only a script and a style that carry it are taken for the page's own.
+    /// A random text. The page's content security policy allows only the script and the style that
+    /// carry it.
     pub nonce: &'a str,
-    /// When the page is written.
+    /// The time at which the page is written.
     pub now: Timestamp,
-    /// The batches it shows.
+    /// The batches on the page.
     pub status: &'a Status,
-    /// What they have cost, summed in several ways; the first tells the total.
+    /// Their bill, summed in several ways. Totals are taken from the first.
     pub bills: &'a [(BillBy, Vec<BillLine>)],
 }
 
-impl Head<'_> {
-    /// Writes what stands for a name of the template.
+impl Header<'_> {
+    /// Writes the value of a placeholder of the template.
     pub(super) fn write(&self, name: &str, out: &mut impl Write) -> io::Result<()> {
         match name {
-            "nonce" => write!(out, "{}", Html(self.nonce)),
-            "title" => write!(out, "{}", Html(&self.title())),
-            "when" => self.write_when(out),
+            "nonce" => write!(out, "{}", Escaped(self.nonce)),
+            "title" => write!(out, "{}", Escaped(&self.title())),
+            "period" => self.write_period(out),
             "tiles" => self.write_tiles(out),
             "bar" => self.write_bar(out),
             "states" => self.write_states(out),
@@ -40,23 +41,32 @@ impl Head<'_> {
                 .bills
                 .iter()
                 .try_for_each(|(by, lines)| write_bill(*by, lines, out)),
-            "words" => {
-                let batches: Vec<&str> = self
-                    .status
-                    .batches
-                    .iter()
-                    .map(|batch| batch.batch.as_str())
-                    .collect();
-                let words = json!({ "batches": batches, "states": JobState::ALL, "providers": ProviderName::ALL });
-                write!(out, "{}", text::json(&words)?)
-            }
-            unknown => Err(io::Error::other(format!("the page has no {unknown}"))),
+            "names" => self.write_names(out),
+            unknown => Err(io::Error::other(format!(
+                "the page template has an unknown placeholder `{unknown}`"
+            ))),
         }
+    }
+
+    /// Writes the names that the rows of the jobs refer to by index.
+    fn write_names(&self, out: &mut impl Write) -> io::Result<()> {
+        let batches: Vec<&str> = self
+            .status
+            .batches
+            .iter()
+            .map(|batch| batch.batch.as_str())
+            .collect();
+        let names = json!({
+            "batches": batches,
+            "states": JobState::ALL,
+            "providers": ProviderName::ALL,
+        });
+        write!(out, "{}", script_json(&names)?)
     }
 
     fn title(&self) -> String {
         match self.status.batches.as_slice() {
-            [] => "An empty queue".into(),
+            [] => "Empty queue".into(),
             [batch] => batch.batch.clone(),
             several => format!("{} batches", several.len()),
         }
@@ -79,64 +89,67 @@ impl Head<'_> {
             .sum()
     }
 
-    fn write_when(&self, out: &mut impl Write) -> io::Result<()> {
+    fn write_period(&self, out: &mut impl Write) -> io::Result<()> {
         let sums = self.sums();
         if let Some(from) = sums.from {
-            write!(out, "{} – ", minute(from))?;
+            write!(out, "{} – ", format_minute(from))?;
             match sums.until {
-                // A day that has been said need not be said again.
-                Some(until) if day(until) == day(from) => {
+                Some(until) if format_day(until) == format_day(from) => {
                     write!(out, "{} · ", until.strftime("%H:%M"))?
                 }
-                Some(until) => write!(out, "{} · ", minute(until))?,
+                Some(until) => write!(out, "{} · ", format_minute(until))?,
                 None => write!(out, "now · ")?,
             }
         }
-        write!(out, "as of {} (UTC)", minute(self.now))
+        write!(out, "as of {} (UTC)", format_minute(self.now))
     }
 
     fn write_tiles(&self, out: &mut impl Write) -> io::Result<()> {
         let total: u64 = self.status.batches.iter().map(BatchStatus::total).sum();
-        let made = self.count(JobState::Succeeded);
-        let over = made + self.count(JobState::Failed);
-        let rate = match (made * 1000).checked_div(over) {
-            // Rounded down: 100 % means all.
+        let succeeded = self.count(JobState::Succeeded);
+        let settled = succeeded + self.count(JobState::Failed);
+        let success_rate = match (succeeded * 1000).checked_div(settled) {
+            // Rounded down, so that 100 % means all.
             Some(tenths) => format!("{}.{} %", tenths / 10, tenths % 10),
             None => "–".into(),
         };
         let sum = |money: fn(&BatchStatus) -> Money| {
-            format!(
-                "${:#}",
-                self.status.batches.iter().map(money).sum::<Money>()
-            )
+            let sum: Money = self.status.batches.iter().map(money).sum();
+            format!("${sum:#}")
         };
         let sums = self.sums();
-        let took = sums
+        let elapsed = sums
             .from
             .zip(sums.until)
-            .map_or("–".into(), |(from, until)| span(from, until));
+            .map_or("–".into(), |(from, until)| format_span(from, until));
         for (name, value) in [
-            ("clips", format!("{made} of {total}")),
-            ("succeeded", rate),
+            ("clips", format!("{succeeded} of {total}")),
+            ("succeeded", success_rate),
             ("spent", sum(|batch| batch.spent)),
             ("reserved", sum(|batch| batch.reserved)),
             ("at risk", sum(|batch| batch.at_risk)),
-            ("time", took),
+            ("time", elapsed),
         ] {
-            write!(out, "<div><dt>{name}</dt><dd>{}</dd></div>", Html(&value))?;
+            write!(
+                out,
+                "<div><dt>{name}</dt><dd>{}</dd></div>",
+                Escaped(&value)
+            )?;
         }
         Ok(())
     }
 
-    /// A bar as long as there are jobs; its widths are attributes, because the page allows no style beside its own.
+    /// Writes a bar that is one unit wide per job. The widths are SVG attributes, because the
+    /// content security policy blocks inline styles.
     fn write_bar(&self, out: &mut impl Write) -> io::Result<()> {
         let total: u64 = self.status.batches.iter().map(BatchStatus::total).sum();
         write!(
             out,
-            "<svg class=\"bar\" viewBox=\"0 0 {} 1\" preserveAspectRatio=\"none\" aria-hidden=\"true\">",
+            "<svg class=\"bar\" viewBox=\"0 0 {} 1\" preserveAspectRatio=\"none\" \
+             aria-hidden=\"true\">",
             total.max(1)
         )?;
-        let mut from = 0;
+        let mut x = 0;
         for state in [
             JobState::Succeeded,
             JobState::Downloading,
@@ -150,10 +163,10 @@ impl Head<'_> {
             if jobs > 0 {
                 write!(
                     out,
-                    "<rect class=\"{state}\" x=\"{from}\" width=\"{jobs}\" height=\"1\"/>"
+                    "<rect class=\"{state}\" x=\"{x}\" width=\"{jobs}\" height=\"1\"/>"
                 )?;
             }
-            from += jobs;
+            x += jobs;
         }
         write!(out, "</svg>")
     }
@@ -177,8 +190,8 @@ fn write_bill(by: BillBy, lines: &[BillLine], out: &mut impl Write) -> io::Resul
     let by = by.as_str();
     write!(
         out,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Bill by {by}\"><table><thead><tr>\
-         <th scope=\"col\">{by}</th>"
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Bill by {by}\">\
+         <table><thead><tr><th scope=\"col\">{by}</th>"
     )?;
     for column in [
         "attempts", "refused", "estimate", "cost", "refunds", "reserved", "at risk",
@@ -187,22 +200,23 @@ fn write_bill(by: BillBy, lines: &[BillLine], out: &mut impl Write) -> io::Resul
     }
     write!(out, "</tr></thead><tbody>")?;
     for line in lines {
-        write_line(&line.name, &line.sums, out)?;
+        write_bill_row(&line.name, &line.sums, out)?;
     }
     write!(out, "</tbody><tfoot>")?;
-    write_line("total", &lines.iter().map(|line| line.sums).sum(), out)?;
+    write_bill_row("total", &lines.iter().map(|line| line.sums).sum(), out)?;
     writeln!(out, "</tfoot></table></div>")
 }
 
-fn write_line(name: &str, sums: &BillSums, out: &mut impl Write) -> io::Result<()> {
+fn write_bill_row(name: &str, sums: &BillSums, out: &mut impl Write) -> io::Result<()> {
     let refunds = match sums.refunds {
         0 => "–".into(),
         refunds => format!("{refunds} of ${:#}", sums.refunded_usd),
     };
     write!(
         out,
-        "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>${:#}</td><td>${:#}</td><td>{refunds}</td><td>${:#}</td><td>${:#}</td></tr>",
-        Html(name),
+        "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>${:#}</td><td>${:#}</td>\
+         <td>{refunds}</td><td>${:#}</td><td>${:#}</td></tr>",
+        Escaped(name),
         sums.attempts,
         sums.refused,
         sums.estimate_usd,
@@ -212,15 +226,15 @@ fn write_line(name: &str, sums: &BillSums, out: &mut impl Write) -> io::Result<(
     )
 }
 
-fn day(time: Timestamp) -> String {
+fn format_day(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d").to_string()
 }
 
-fn minute(time: Timestamp) -> String {
+fn format_minute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M").to_string()
 }
 
-fn span(from: Timestamp, until: Timestamp) -> String {
+fn format_span(from: Timestamp, until: Timestamp) -> String {
     match until.duration_since(from).as_secs() {
         seconds @ ..90 => format!("{seconds} s"),
         seconds @ 90..5400 => format!("{} min", seconds / 60),
