@@ -1,4 +1,4 @@
-//! The bill adds up to the books, whatever it is summed by.
+//! The bill adds up to the totals of `status`, whatever it is grouped by.
 
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{BillBy, BillSums, Queue};
@@ -7,19 +7,19 @@ use serde_json::{Value, json};
 
 use crate::support::{TestEnv, high_limits, micros, micros_of};
 
-const WAYS: [&str; 4] = ["batch", "day", "model", "route"];
+const GROUPINGS: [&str; 4] = ["batch", "day", "model", "route"];
 
-fn bill(workplace: &TestEnv, args: &[&str]) -> Value {
-    let bill = workplace.run(&[&["bill", "--json"], args].concat());
+fn bill(env: &TestEnv, args: &[&str]) -> Value {
+    let bill = env.run(&[&["bill", "--json"], args].concat());
     assert_eq!(bill.code, 0, "{bill:?}");
     serde_json::from_str(&bill.stdout).expect("one JSON object")
 }
 
-/// Every line together is the total, and the total is what the batches have in their books.
-fn assert_is_the_books(workplace: &TestEnv) {
-    let books = workplace.status();
-    for by in WAYS {
-        let bill = bill(workplace, &["--by", by]);
+/// Asserts that the lines add up to the total, and that the total equals the sums of `status`.
+fn assert_matches_status(env: &TestEnv) {
+    let status = env.status();
+    for by in GROUPINGS {
+        let bill = bill(env, &["--by", by]);
         let lines = bill["lines"].as_array().expect("lines");
         for sum in [
             "cost_usd",
@@ -28,120 +28,128 @@ fn assert_is_the_books(workplace: &TestEnv) {
             "estimate_usd",
             "refunded_usd",
         ] {
-            let of_lines: f64 = lines.iter().map(|line| micros(&line[sum])).sum();
+            let line_sum: f64 = lines.iter().map(|line| micros(&line[sum])).sum();
             assert_eq!(
-                of_lines,
+                line_sum,
                 micros(&bill["total"][sum]),
                 "{sum} by {by}: {bill}"
             );
         }
-        for (sum, kept) in [
+        for (sum, status_field) in [
             ("cost_usd", "spent_usd"),
             ("reserved_usd", "reserved_usd"),
             ("at_risk_usd", "at_risk_usd"),
         ] {
-            let batches = books["batches"].as_array().expect("batches");
-            let kept: f64 = batches.iter().map(|batch| micros(&batch[kept])).sum();
+            let batches = status["batches"].as_array().expect("batches");
+            let status_sum: f64 = batches
+                .iter()
+                .map(|batch| micros(&batch[status_field]))
+                .sum();
             assert_eq!(
-                kept,
+                status_sum,
                 micros(&bill["total"][sum]),
-                "{sum} by {by}: {bill} {books}"
+                "{sum} by {by}: {bill} {status}"
             );
         }
     }
 }
 
 #[test]
-fn a_bill_is_the_books_by_batch_day_model_and_route_after_a_night_of_faults() {
+fn every_grouping_of_the_bill_matches_status_after_a_run_with_faults() {
     let faults = Faults::default()
         .with(Some(Call::Create), Fault::ServerError, 0.1)
         .with(Some(Call::Create), Fault::DropAfter, 0.06)
         .with(None, Fault::FailedPrediction, 0.3);
-    // Without a history what was dropped stays in doubt: the books have money spent, refunded and at risk.
-    let workplace = TestEnv::new(SimulatorOptions {
+    // Without a history dropped submissions stay in doubt, so that money is spent, refunded and at
+    // risk.
+    let env = TestEnv::new(SimulatorOptions {
         faults,
         history: false,
         ..high_limits()
     });
-    workplace.load(40, "eachlabs,fal");
-    workplace.manifest("other.csv", 10);
-    let other = ["load", "other.csv", "--model", "kling-v2.1-standard"];
-    let loaded = workplace.run(&other);
+    env.load(40, "eachlabs,fal");
+    env.manifest("other.csv", 10);
+    let load = ["load", "other.csv", "--model", "kling-v2.1-standard"];
+    let loaded = env.run(&load);
     assert_eq!(loaded.code, 0, "{loaded:?}");
-    assert_is_the_books(&workplace);
-    let run = workplace.run(&["run", "--attempts", "2"]);
+    assert_matches_status(&env);
+    let run = env.run(&["run", "--attempts", "2"]);
     assert_eq!(run.code, 3, "{run:?}");
-    assert_is_the_books(&workplace);
+    assert_matches_status(&env);
 
-    let by_route = bill(&workplace, &["--by", "route"]);
+    let by_route = bill(&env, &["--by", "route"]);
     let total = &by_route["total"];
-    assert!(
-        total["refunds"].as_u64() > Some(0) && micros(&total["at_risk_usd"]) > 0.0,
-        "{total}"
-    );
+    assert!(total["refunds"].as_u64() > Some(0), "{total}");
+    assert!(micros(&total["at_risk_usd"]) > 0.0, "{total}");
     assert!(total["refused"].as_u64() > Some(0), "{total}");
     assert_eq!(
         by_route["lines"].as_array().map(Vec::len),
         Some(3),
         "{by_route}"
     );
-    // What is in doubt may have been paid, and was paid once at most.
-    let in_doubt = micros_of(workplace.ledger().charged()) - micros(&total["cost_usd"]);
+    // A submission in doubt may have been charged, at most once.
+    let in_doubt = micros_of(env.ledger().charged()) - micros(&total["cost_usd"]);
     assert!(
         (0.0..=micros(&total["at_risk_usd"])).contains(&in_doubt),
         "{in_doubt}: {total}"
     );
-    let attempts: u64 = workplace
+    let attempts: u64 = env
         .export()
         .iter()
         .filter_map(|job| job["attempts"].as_u64())
         .sum();
     assert_eq!(total["attempts"].as_u64(), Some(attempts));
 
-    let one = bill(&workplace, &["--batch", "other"]);
-    assert_eq!(one["lines"].as_array().map(Vec::len), Some(1));
-    let spent = workplace.status()["batches"][1]["spent_usd"].clone();
-    assert_eq!(one["total"]["cost_usd"], spent);
+    let of_one_batch = bill(&env, &["--batch", "other"]);
+    assert_eq!(of_one_batch["lines"].as_array().map(Vec::len), Some(1));
+    let spent = env.status()["batches"][1]["spent_usd"].clone();
+    assert_eq!(of_one_batch["total"]["cost_usd"], spent);
 }
 
 #[test]
-fn a_bill_in_dollars_has_a_line_each_and_a_total() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.make_all(4, "eachlabs");
-    let bill = workplace.run(&["bill"]);
-    let said = "\
+fn the_bill_prints_a_line_per_batch_and_a_total() {
+    let env = TestEnv::new(high_limits());
+    env.make_all(4, "eachlabs");
+    let bill = env.run(&["bill"]);
+    let expected = "\
 batch  attempts  refused  estimate  cost    refunds  reserved  at risk
 batch  4         0        $1.125    $1.125  -        $0.00     $0.00
 total  4         0        $1.125    $1.125  -        $0.00     $0.00
 ";
-    assert_eq!((bill.code, bill.stdout.as_str()), (0, said), "{bill:?}");
+    assert_eq!((bill.code, bill.stdout.as_str()), (0, expected), "{bill:?}");
 }
 
 #[test]
-fn the_keys_of_a_bill_do_not_change() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(1, "fal");
+fn the_json_fields_of_the_bill_are_stable() {
+    let env = TestEnv::new(high_limits());
+    env.load(1, "fal");
     let sums = json!({
-        "attempts": 0, "refused": 0, "estimate_usd": "0", "cost_usd": "0", "refunds": 0, "refunded_usd": "0",
-        "reserved_usd": "0", "at_risk_usd": "0",
+        "attempts": 0,
+        "refused": 0,
+        "estimate_usd": "0",
+        "cost_usd": "0",
+        "refunds": 0,
+        "refunded_usd": "0",
+        "reserved_usd": "0",
+        "at_risk_usd": "0",
     });
     let mut line = sums.clone();
     line["batch"] = json!("batch");
     assert_eq!(
-        bill(&workplace, &[]),
+        bill(&env, &[]),
         json!({ "by": "batch", "lines": [line], "total": sums })
     );
     assert_eq!(
-        bill(&workplace, &["--by", "day"]),
+        bill(&env, &["--by", "day"]),
         json!({ "by": "day", "lines": [], "total": sums })
     );
 }
 
 #[test]
-fn a_bill_of_a_batch_that_is_not_there_names_those_that_are() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(1, "fal");
-    let bill = workplace.run(&["bill", "--batch", "sprong"]);
+fn the_bill_of_an_unknown_batch_fails_and_names_the_known_ones() {
+    let env = TestEnv::new(high_limits());
+    env.load(1, "fal");
+    let bill = env.run(&["bill", "--batch", "sprong"]);
     assert_eq!(bill.code, 2);
     assert!(
         bill.stderr
@@ -151,10 +159,10 @@ fn a_bill_of_a_batch_that_is_not_there_names_those_that_are() {
 }
 
 #[test]
-fn the_time_of_a_bill_goes_from_the_first_submission_to_the_last_end() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.make_all(3, "fal");
-    let queue = SqliteQueue::open(&workplace.dir.path().join("overnight.db")).expect("the queue");
+fn the_period_of_a_bill_starts_before_it_ends() {
+    let env = TestEnv::new(high_limits());
+    env.make_all(3, "fal");
+    let queue = SqliteQueue::open(&env.dir.path().join("overnight.db")).expect("the queue");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let lines = runtime
         .block_on(queue.bill(BillBy::Route, None))
@@ -164,5 +172,5 @@ fn the_time_of_a_bill_goes_from_the_first_submission_to_the_last_end() {
         total.from.is_some() && total.from < total.until,
         "{total:?}"
     );
-    assert_eq!(BillBy::ALL.map(BillBy::as_str), WAYS);
+    assert_eq!(BillBy::ALL.map(BillBy::as_str), GROUPINGS);
 }
