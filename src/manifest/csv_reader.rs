@@ -1,7 +1,8 @@
 //! Reads the records of a CSV file (RFC 4180), each with its line.
 //!
-//! The reader behind it forgives any quote. Here each one is watched on its way in, because one that is never closed
-//! turns all rows after it into the prompt of one job, and that job is paid.
+//! The `csv` crate accepts any placement of quotes. The bytes are checked on their way to it,
+//! because a quote that is never closed turns all rows after it into the prompt of one job, and
+//! that job would be paid for.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
@@ -11,21 +12,22 @@ use csv::{Position, Reader, ReaderBuilder};
 use memchr::memchr3;
 
 use super::table_reader::{Record, TableReader};
-use super::{BOM, LONGEST_ROW};
+use super::{BOM, MAX_ROW_BYTES};
 
-/// Reads records one by one.
+/// Reads the records of a CSV file, the header included.
 pub(super) struct CsvReader<R> {
     reader: Reader<QuoteChecker<R>>,
     is_first: bool,
 }
 
 impl<R: BufRead> CsvReader<R> {
-    /// Begins with the first line, past a byte order mark.
+    /// Creates a reader that starts at the first line, after a byte order mark.
     pub(super) fn new(mut source: R, separator: u8) -> io::Result<Self> {
         if source.fill_buf()?.starts_with(BOM) {
             source.consume(BOM.len());
         }
-        // The header is a record like any other here, so that its line is known and its mistakes are ours to tell.
+        // The header is read like any other record, so that its line is known and its mistakes are
+        // reported by this module.
         let mut builder = ReaderBuilder::new();
         builder
             .has_headers(false)
@@ -43,13 +45,13 @@ impl<R: BufRead> TableReader for CsvReader<R> {
         while self.reader.read_byte_record(&mut record.cells)? {
             let start = record.cells.position().map_or(0, Position::byte);
             let span = start..self.reader.position().byte();
-            (record.line, record.fault) = self.reader.get_mut().take(span);
+            (record.line, record.fault) = self.reader.get_mut().take_record(span);
             // A spreadsheet saves the empty rows below a table as rows of separators.
             let is_blank = record.cells.as_slice().trim_ascii().is_empty();
-            // Excel's line that tells the separator.
-            let is_said =
+            // Excel's first line that declares the separator.
+            let is_declaration =
                 std::mem::take(&mut self.is_first) && record.cells.get(0) == Some(b"sep=");
-            if !(is_blank || is_said) || record.fault.is_some() {
+            if !(is_blank || is_declaration) || record.fault.is_some() {
                 return Ok(true);
             }
         }
@@ -57,38 +59,41 @@ impl<R: BufRead> TableReader for CsvReader<R> {
     }
 }
 
-/// Where in a record a byte stands.
+/// Where the next byte stands in its record.
 #[derive(Clone, Copy, PartialEq)]
 enum CsvPosition {
-    /// Before its first byte.
-    Before,
-    /// At the start of a cell.
-    Start,
-    /// In a cell without quotes. A quote sign is a letter here: `a 12" plate`.
-    Plain,
+    /// Before the first byte of a record.
+    RecordStart,
+    /// At the first byte of a cell.
+    CellStart,
+    /// In a cell without quotes, where a quote is an ordinary character: `a 12" plate`.
+    Unquoted,
     /// Between quotes.
     Quoted,
-    /// Right behind a quote that closes the cell, or is the first of two that stand for one.
-    Quote,
-    /// Behind a closing quote and a blank.
-    AccessDenied,
+    /// After a quote that closes the cell, or that is the first of two which stand for one.
+    AfterQuote,
+    /// After a closing quote and a blank.
+    AfterQuotedCell,
 }
 
-/// Follows the bytes on their way to the reader: on which line each record starts, and what its quotes do.
+/// Passes bytes on to the `csv` crate, and notes on which line each record starts and which of its
+/// quotes are wrong.
 struct QuoteChecker<R> {
     source: R,
     separator: u8,
-    place: CsvPosition,
-    /// Bytes that went through, and those of this record among them.
-    seen: u64,
-    length: usize,
-    /// The line of the next byte, and of the last quote that opened.
+    position: CsvPosition,
+    /// The number of bytes passed on, which is the offset of the next one.
+    offset: u64,
+    /// The number of bytes of the current record passed on so far.
+    record_length: usize,
+    /// The line of the next byte, from 1.
     line: u64,
+    /// The line of the last opening quote.
     quote_line: u64,
-    /// Whether the last byte was a CR: an LF behind it ends no further line.
-    after_cr: bool,
-    /// Offset and line of each record from the last one asked for.
-    starts: VecDeque<(u64, u64)>,
+    /// Whether the last byte was a CR, so that an LF after it does not end another line.
+    is_after_cr: bool,
+    /// Offset and line of each record, from the last one that was asked for.
+    record_starts: VecDeque<(u64, u64)>,
     /// Offset and text of each fault that was not asked for yet.
     faults: VecDeque<(u64, String)>,
 }
@@ -98,104 +103,118 @@ impl<R> QuoteChecker<R> {
         Self {
             source,
             separator,
-            place: CsvPosition::Before,
-            seen: 0,
-            length: 0,
+            position: CsvPosition::RecordStart,
+            offset: 0,
+            record_length: 0,
             line: 1,
             quote_line: 1,
-            after_cr: false,
-            starts: VecDeque::new(),
+            is_after_cr: false,
+            record_starts: VecDeque::new(),
             faults: VecDeque::new(),
         }
     }
 
-    /// Takes the line and the first fault of the record that lies in these bytes, with blank lines before it.
-    fn take(&mut self, span: Range<u64>) -> (u64, Option<String>) {
-        while self.starts.len() > 1 && self.starts.front().is_some_and(|(at, _)| *at < span.start) {
-            self.starts.pop_front();
+    /// Returns the line and the first fault of the record in these bytes, which may start with
+    /// blank lines. Forgets its faults and the starts of the records before it.
+    fn take_record(&mut self, span: Range<u64>) -> (u64, Option<String>) {
+        while self.record_starts.len() > 1
+            && self
+                .record_starts
+                .front()
+                .is_some_and(|(offset, _)| *offset < span.start)
+        {
+            self.record_starts.pop_front();
         }
         let mut fault = None;
-        while self.faults.front().is_some_and(|(at, _)| *at <= span.end) {
+        while self
+            .faults
+            .front()
+            .is_some_and(|(offset, _)| *offset <= span.end)
+        {
             fault = fault.or(self.faults.pop_front().map(|(_, fault)| fault));
         }
-        (
-            self.starts.front().map_or(self.line, |(_, line)| *line),
-            fault,
-        )
+        let line = self
+            .record_starts
+            .front()
+            .map_or(self.line, |(_, line)| *line);
+        (line, fault)
     }
 
-    fn fault(&mut self, fault: String) {
-        self.faults.push_back((self.seen, fault));
+    fn add_fault(&mut self, fault: String) {
+        self.faults.push_back((self.offset, fault));
     }
 
-    fn see_all(&mut self, mut bytes: &[u8]) {
+    fn observe_all(&mut self, mut bytes: &[u8]) {
         while let Some((byte, rest)) = bytes.split_first() {
-            self.see(*byte);
-            // Most bytes are letters of a cell, which change nothing.
-            let end = match self.place {
-                CsvPosition::Plain => {
+            self.observe(*byte);
+            // Most bytes are text within a cell and change nothing, so they are skipped at once.
+            let skipped = match self.position {
+                CsvPosition::Unquoted => {
                     memchr3(self.separator, b'\r', b'\n', rest).unwrap_or(rest.len())
                 }
                 CsvPosition::Quoted => memchr3(b'"', b'\r', b'\n', rest).unwrap_or(rest.len()),
                 _ => 0,
             };
-            self.after_cr &= end == 0;
-            self.seen += end as u64;
-            self.length += end;
-            bytes = &rest[end..];
+            self.is_after_cr &= skipped == 0;
+            self.offset += skipped as u64;
+            self.record_length += skipped;
+            bytes = &rest[skipped..];
         }
     }
 
-    fn see(&mut self, byte: u8) {
-        let ends_line = byte == b'\r' || (byte == b'\n' && !self.after_cr);
-        self.after_cr = byte == b'\r';
-        if self.place == CsvPosition::Before && !matches!(byte, b'\r' | b'\n') {
-            self.starts.push_back((self.seen, self.line));
-            (self.place, self.length) = (CsvPosition::Start, 0);
+    fn observe(&mut self, byte: u8) {
+        let ends_line = byte == b'\r' || (byte == b'\n' && !self.is_after_cr);
+        self.is_after_cr = byte == b'\r';
+        if self.position == CsvPosition::RecordStart && !matches!(byte, b'\r' | b'\n') {
+            self.record_starts.push_back((self.offset, self.line));
+            self.position = CsvPosition::CellStart;
+            self.record_length = 0;
         }
-        self.place = match (self.place, byte) {
-            (CsvPosition::Quoted, b'"') => CsvPosition::Quote,
-            (CsvPosition::Quoted, _) | (CsvPosition::Quote, b'"') => CsvPosition::Quoted,
-            (_, b'\r' | b'\n') => CsvPosition::Before,
-            (_, byte) if byte == self.separator => CsvPosition::Start,
-            (CsvPosition::Start, b'"') => {
+        self.position = match (self.position, byte) {
+            (CsvPosition::Quoted, b'"') => CsvPosition::AfterQuote,
+            (CsvPosition::Quoted, _) | (CsvPosition::AfterQuote, b'"') => CsvPosition::Quoted,
+            (_, b'\r' | b'\n') => CsvPosition::RecordStart,
+            (_, byte) if byte == self.separator => CsvPosition::CellStart,
+            (CsvPosition::CellStart, b'"') => {
                 self.quote_line = self.line;
                 CsvPosition::Quoted
             }
-            (CsvPosition::Quote | CsvPosition::AccessDenied, b' ' | b'\t') => {
-                CsvPosition::AccessDenied
+            (CsvPosition::AfterQuote | CsvPosition::AfterQuotedCell, b' ' | b'\t') => {
+                CsvPosition::AfterQuotedCell
             }
-            (CsvPosition::Quote | CsvPosition::AccessDenied, _) => {
-                self.fault(format!(
-                    "the quote that opens on line {} closes in the middle of a cell on line {}; write a quote \
-                     inside a quoted cell twice",
+            (CsvPosition::AfterQuote | CsvPosition::AfterQuotedCell, _) => {
+                self.add_fault(format!(
+                    "the quote opened on line {} is closed in the middle of a cell on line {}; \
+                     write \"\" for a quote inside a quoted cell",
                     self.quote_line, self.line
                 ));
-                CsvPosition::Plain
+                CsvPosition::Unquoted
             }
-            _ => CsvPosition::Plain,
+            _ => CsvPosition::Unquoted,
         };
         self.line += u64::from(ends_line);
-        self.seen += 1;
-        self.length += 1;
+        self.offset += 1;
+        self.record_length += 1;
     }
 }
 
 impl<R: Read> Read for QuoteChecker<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.length > LONGEST_ROW {
-            // Seen as the end of the file, so that no row takes more memory than this.
-            let size = LONGEST_ROW >> 20;
-            self.fault(format!(
-                "is longer than {size} MiB, so nothing after it could be read; is a quote missing?"
+        if self.record_length > MAX_ROW_BYTES {
+            // Reported to the `csv` crate as the end of the file, so that it does not buffer more
+            // of this row.
+            let size = MAX_ROW_BYTES >> 20;
+            self.add_fault(format!(
+                "the row is longer than {size} MiB, so nothing after it could be read; check \
+                 whether a closing quote is missing"
             ));
             return Ok(0);
         }
         let length = self.source.read(buffer)?;
-        self.see_all(&buffer[..length]);
-        if length == 0 && self.place == CsvPosition::Quoted {
-            self.fault(format!(
-                "the quote that opens on line {} is never closed, so nothing after it could be read",
+        self.observe_all(&buffer[..length]);
+        if length == 0 && self.position == CsvPosition::Quoted {
+            self.add_fault(format!(
+                "the quote opened on line {} is never closed, so nothing after it could be read",
                 self.quote_line
             ));
         }

@@ -1,10 +1,12 @@
-//! Finds out what a manifest is: packed or not, a workbook or text, in which encoding, separated by what.
+//! Detects how a manifest is stored: compressed or not, workbook or text, its encoding, and the
+//! separator of its cells.
 //!
-//! Programs that save a table do not say how they wrote it. What is found is told, and what cannot be read for certain
-//! is refused: a wrong guess would be in every prompt.
+//! Programs that save a table do not record how they wrote it. Any difference from UTF-8 text with
+//! commas is reported to the user, and a file whose encoding cannot be determined is rejected: a
+//! wrong guess would be in every prompt.
 
 use std::io::{self, BufRead, BufReader, Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use encoding_rs_io::DecodeReaderBytesBuilder;
@@ -12,26 +14,26 @@ use flate2::read::MultiGzDecoder;
 
 use super::RowFormat;
 
-/// How much of a file's beginning is looked at for its header.
-const START: usize = 64 << 10;
+/// Maximum number of bytes at the start of a file that are searched for its header.
+const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// What is read at once.
-const AT_ONCE: usize = 256 << 10;
+/// Size of one read, in bytes.
+const READ_BYTES: usize = 256 << 10;
 
-/// Windows-1252 has no character for these bytes.
-const NO_CHARACTER: [u8; 5] = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
+/// The bytes to which Windows-1252 assigns no character.
+const UNDEFINED_IN_WINDOWS_1252: [u8; 5] = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
 
-/// Signs that separate cells, the likeliest first.
+/// Characters that separate cells, the most likely first.
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 
-/// What a manifest is.
+/// How a manifest is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileFormat {
-    packing: Compression,
+    compression: Compression,
     pub(super) content: Content,
 }
 
-/// What it is packed in.
+/// How the file is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Compression {
     None,
@@ -39,25 +41,27 @@ enum Compression {
     Zstandard,
 }
 
-/// What is in it.
+/// What the file contains after decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// An Excel workbook.
+    /// An Excel workbook (`.xlsx`).
     Workbook,
-    /// Text.
+    /// Text in this encoding, with rows in this format.
     Text(&'static Encoding, RowFormat),
 }
 
 impl FileFormat {
-    /// Finds out what a file is, by its content first and then by its name. It is read through, and left at its start.
+    /// Detects a file's format from its content first and then from its name. Reads a text file
+    /// to its end, and leaves every file at its start.
     ///
     /// # Errors
-    /// What keeps it from being read, or from being understood.
+    /// Returns an error if the file cannot be read, if it is a workbook in the old Excel format,
+    /// or if its encoding cannot be determined.
     pub fn of(path: &Path, file: &mut (impl Read + Seek + Send)) -> anyhow::Result<Self> {
         let mut magic = Vec::new();
         file.by_ref().take(8).read_to_end(&mut magic)?;
         file.rewind()?;
-        let packing = match magic.as_slice() {
+        let compression = match magic.as_slice() {
             [0x1f, 0x8b, ..] => Compression::Gzip,
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstandard,
             _ => Compression::None,
@@ -65,46 +69,55 @@ impl FileFormat {
         let content = match magic.as_slice() {
             [b'P', b'K', 3, 4, ..] => Content::Workbook,
             [0xd0, 0xcf, 0x11, 0xe0, ..] => {
-                anyhow::bail!("it is a workbook of an old Excel; save it as .xlsx or as CSV")
+                anyhow::bail!(
+                    "it is a workbook in the old Excel format (.xls); save it as .xlsx or CSV"
+                )
             }
             _ => {
-                let text = Sniffer::of(unpacked(packing, file.by_ref())?)?;
+                let sniffer = Sniffer::from_reader(decompress(compression, file.by_ref())?)?;
                 file.rewind()?;
-                let encoding = text.encoding()?;
-                Content::Text(encoding, text.format(&unpacked_name(path), encoding))
+                let encoding = sniffer.encoding()?;
+                let row_format = sniffer.row_format(&unpacked_name(path), encoding);
+                Content::Text(encoding, row_format)
             }
         };
-        Ok(Self { packing, content })
+        Ok(Self {
+            compression,
+            content,
+        })
     }
 
-    /// Tells what was found, where it is not plain: not UTF-8, not separated by commas.
+    /// Describes what differs from comma-separated UTF-8 text; `None` if nothing does.
     pub fn told(&self) -> Option<String> {
         let Content::Text(encoding, format) = self.content else {
             return None;
         };
-        let separated = match format {
-            RowFormat::Csv { separator: b';' } => Some("separated by semicolons"),
-            RowFormat::Csv { separator: b'\t' } => Some("separated by tabs"),
-            RowFormat::Csv { separator: b'|' } => Some("separated by bars"),
+        let separator = match format {
+            RowFormat::Csv { separator: b';' } => Some("semicolon-separated values"),
+            RowFormat::Csv { separator: b'\t' } => Some("tab-separated values"),
+            RowFormat::Csv { separator: b'|' } => Some("pipe-separated values"),
             _ => None,
         };
-        let encoded = (encoding != UTF_8).then(|| format!("{} text", encoding.name()));
-        let told: Vec<String> = encoded
+        let encoding = (encoding != UTF_8).then(|| format!("{} text", encoding.name()));
+        let differences: Vec<String> = encoding
             .into_iter()
-            .chain(separated.map(str::to_owned))
+            .chain(separator.map(str::to_owned))
             .collect();
-        (!told.is_empty()).then(|| format!("read as {}", told.join(", ")))
+        (!differences.is_empty()).then(|| format!("read as {}", differences.join(", ")))
     }
 
-    /// Makes UTF-8 text of a file of this kind.
-    pub(super) fn text<R: Read + Send + 'static>(
+    /// Returns a reader of the file's text, decompressed and converted to UTF-8.
+    ///
+    /// # Errors
+    /// Returns an error if the file is a workbook or cannot be decompressed.
+    pub(super) fn decode<R: Read + Send + 'static>(
         self,
         file: R,
     ) -> io::Result<impl BufRead + Send + use<R>> {
         let Content::Text(encoding, _) = self.content else {
-            return Err(io::Error::other("a workbook is no text"));
+            return Err(io::Error::other("a workbook is not text"));
         };
-        let bytes = unpacked(self.packing, file)?;
+        let bytes = decompress(self.compression, file)?;
         let text: Box<dyn Read + Send> = if encoding == UTF_8 {
             bytes
         } else {
@@ -115,109 +128,112 @@ impl FileFormat {
             )
         };
         // Large reads leave the disk time for the queue.
-        Ok(BufReader::with_capacity(AT_ONCE, text))
+        Ok(BufReader::with_capacity(READ_BYTES, text))
     }
 }
 
-/// The name of what is packed in a file: `a.csv` of `a.csv.gz`.
-pub fn unpacked_name(path: &Path) -> std::path::PathBuf {
-    match path.extension().and_then(|ending| ending.to_str()) {
+/// Returns a path without the suffix of its compression: `a.csv` for `a.csv.gz`.
+pub fn unpacked_name(path: &Path) -> PathBuf {
+    match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz" | "zst") => path.with_extension(""),
         _ => path.to_owned(),
     }
 }
 
-fn unpacked<'a>(
-    packing: Compression,
+fn decompress<'a>(
+    compression: Compression,
     file: impl Read + Send + 'a,
 ) -> io::Result<Box<dyn Read + Send + 'a>> {
-    Ok(match packing {
+    Ok(match compression {
         Compression::None => Box::new(file),
         Compression::Gzip => Box::new(MultiGzDecoder::new(file)),
         Compression::Zstandard => Box::new(zstd::Decoder::new(file)?),
     })
 }
 
-/// What a look at all of a file's bytes says of its encoding.
+/// What all bytes of a text file, read once, reveal about its encoding.
 #[derive(Default)]
 struct Sniffer {
-    /// Its beginning.
-    start: Vec<u8>,
-    /// Whether it has characters that only UTF-8 writes so, bytes that are not UTF-8, and bytes that are no character of
-    /// Windows-1252.
-    has_utf_8: bool,
-    has_other: bool,
-    has_no_character: bool,
-    /// The kind of UTF-16 it is, if it is any, and whether a character of it is damaged.
-    utf_16: Option<&'static Encoding>,
-    is_damaged: bool,
+    /// The first [`MAX_HEADER_BYTES`] bytes.
+    head: Vec<u8>,
+    /// Whether there are valid UTF-8 characters outside ASCII.
+    has_multibyte_utf8: bool,
+    /// Whether there are bytes that are not UTF-8.
+    has_invalid_utf8: bool,
+    /// Whether a sequence of them starts with a byte that has no character in Windows-1252 either.
+    has_undefined_byte: bool,
+    /// The variant of UTF-16, if the text seems to be UTF-16.
+    utf16: Option<&'static Encoding>,
+    /// Whether there are characters that are not valid in that variant.
+    has_invalid_utf16: bool,
 }
 
 impl Sniffer {
-    fn of(mut bytes: impl Read) -> io::Result<Self> {
-        let mut survey = Self::default();
+    fn from_reader(mut bytes: impl Read) -> io::Result<Self> {
+        let mut sniffer = Self::default();
         bytes
             .by_ref()
-            .take(START as u64)
-            .read_to_end(&mut survey.start)?;
-        survey.utf_16 = utf_16(&survey.start);
-        let start = survey.start.clone();
-        let mut rest = start.as_slice().chain(bytes);
-        match survey.utf_16 {
-            Some(encoding) => survey.look_at_utf_16(&mut rest, encoding)?,
-            None => survey.look_at(&mut rest)?,
+            .take(MAX_HEADER_BYTES as u64)
+            .read_to_end(&mut sniffer.head)?;
+        sniffer.utf16 = detect_utf16(&sniffer.head);
+        let head = sniffer.head.clone();
+        let mut whole = head.as_slice().chain(bytes);
+        match sniffer.utf16 {
+            Some(encoding) => sniffer.scan_utf16(&mut whole, encoding)?,
+            None => sniffer.scan(&mut whole)?,
         }
-        Ok(survey)
+        Ok(sniffer)
     }
 
-    fn look_at(&mut self, bytes: &mut impl Read) -> io::Result<()> {
-        let (mut lot, mut kept) = (vec![0; AT_ONCE], 0);
+    /// Looks for bytes that are not ASCII, and checks which of them are UTF-8 or Windows-1252.
+    fn scan(&mut self, bytes: &mut impl Read) -> io::Result<()> {
+        let mut buffer = vec![0; READ_BYTES];
+        // The number of bytes at the buffer's start that are left from the last read.
+        let mut carried = 0;
         loop {
-            let read = bytes.read(&mut lot[kept..])?;
-            let end = kept + read;
-            let mut rest = &lot[..end];
-            kept = 0;
+            let length = bytes.read(&mut buffer[carried..])?;
+            let end = carried + length;
+            let mut rest = &buffer[..end];
+            carried = 0;
             while !rest.is_ascii() {
                 let Err(error) = std::str::from_utf8(rest) else {
-                    self.has_utf_8 = true;
+                    self.has_multibyte_utf8 = true;
                     break;
                 };
-                let (good, other) = rest.split_at(error.valid_up_to());
-                self.has_utf_8 |= !good.is_ascii();
+                let (valid, invalid) = rest.split_at(error.valid_up_to());
+                self.has_multibyte_utf8 |= !valid.is_ascii();
                 match error.error_len() {
-                    // The end of this lot is in the middle of a character.
-                    None if read > 0 => {
-                        kept = other.len();
+                    // The buffer ends in the middle of a character.
+                    None if length > 0 => {
+                        carried = invalid.len();
                         break;
                     }
-                    length => {
-                        self.has_other = true;
-                        self.has_no_character |= NO_CHARACTER.contains(&other[0]);
-                        rest = &other[length.unwrap_or(other.len())..];
+                    error_len => {
+                        self.has_invalid_utf8 = true;
+                        self.has_undefined_byte |= UNDEFINED_IN_WINDOWS_1252.contains(&invalid[0]);
+                        rest = &invalid[error_len.unwrap_or(invalid.len())..];
                     }
                 }
             }
-            if read == 0 {
+            if length == 0 {
                 return Ok(());
             }
-            lot.copy_within(end - kept..end, 0);
+            buffer.copy_within(end - carried..end, 0);
         }
     }
 
-    fn look_at_utf_16(
-        &mut self,
-        bytes: &mut impl Read,
-        encoding: &'static Encoding,
-    ) -> io::Result<()> {
-        let (mut lot, mut text) = (vec![0; AT_ONCE], vec![0; AT_ONCE * 2]);
+    /// Looks for characters that are not valid UTF-16.
+    fn scan_utf16(&mut self, bytes: &mut impl Read, encoding: &'static Encoding) -> io::Result<()> {
+        let mut buffer = vec![0; READ_BYTES];
+        let mut text = vec![0; READ_BYTES * 2];
         let mut decoder = encoding.new_decoder();
         loop {
-            let length = bytes.read(&mut lot)?;
-            let mut rest = &lot[..length];
+            let length = bytes.read(&mut buffer)?;
+            let mut rest = &buffer[..length];
             loop {
-                let (result, read, _, is_damaged) =
+                let (result, read, _, has_errors) =
                     decoder.decode_to_utf8(rest, &mut text, length == 0);
-                self.is_damaged |= is_damaged;
+                self.has_invalid_utf16 |= has_errors;
                 rest = &rest[read..];
                 if result == encoding_rs::CoderResult::InputEmpty {
                     break;
@@ -230,97 +246,105 @@ impl Sniffer {
     }
 
     fn encoding(&self) -> anyhow::Result<&'static Encoding> {
-        if let Some(encoding) = self.utf_16 {
+        if let Some(encoding) = self.utf16 {
             anyhow::ensure!(
-                !self.is_damaged,
+                !self.has_invalid_utf16,
                 "it is damaged {} text; save it as UTF-8",
                 encoding.name()
             );
             return Ok(encoding);
         }
-        let is_marked = self.start.starts_with(super::BOM);
-        // One odd byte in UTF-8 text is a mistake in its row; text without a single character of UTF-8 is another kind.
-        if !self.has_other || self.has_utf_8 || is_marked {
+        let has_bom = self.head.starts_with(super::BOM);
+        // One invalid byte in UTF-8 text is a mistake in its row. Only text without any character
+        // of UTF-8 is in another encoding.
+        if !self.has_invalid_utf8 || self.has_multibyte_utf8 || has_bom {
             return Ok(UTF_8);
         }
         anyhow::ensure!(
-            !self.has_no_character,
+            !self.has_undefined_byte,
             "it is neither UTF-8 nor Windows-1252 text; save it as UTF-8"
         );
         Ok(WINDOWS_1252)
     }
 
-    fn format(&self, path: &Path, encoding: &'static Encoding) -> RowFormat {
-        let (text, ..) = encoding.decode(&self.start);
-        let ending = path
+    fn row_format(&self, path: &Path, encoding: &'static Encoding) -> RowFormat {
+        let (text, ..) = encoding.decode(&self.head);
+        let extension = path
             .extension()
-            .and_then(|ending| ending.to_str())
+            .and_then(|extension| extension.to_str())
             .map(str::to_ascii_lowercase);
-        match ending.as_deref() {
+        match extension.as_deref() {
             Some("jsonl" | "ndjson") => RowFormat::Jsonl,
             Some("tsv" | "tab") => RowFormat::Csv { separator: b'\t' },
             Some("csv") => RowFormat::Csv {
-                separator: separator(&text),
+                separator: detect_separator(&text),
             },
             _ if text.trim_start().starts_with('{') => RowFormat::Jsonl,
             _ => RowFormat::Csv {
-                separator: separator(&text),
+                separator: detect_separator(&text),
             },
         }
     }
 }
 
-/// The kind of UTF-16 a text is: by its mark, or by the zeros that every other byte of plain letters is there.
-fn utf_16(start: &[u8]) -> Option<&'static Encoding> {
-    if let Some((marked, _)) = Encoding::for_bom(start).filter(|(marked, _)| *marked != UTF_8) {
-        return Some(marked);
+/// Returns the variant of UTF-16 that a text is in: by its byte order mark, or by the zero in every
+/// other byte of Latin letters.
+fn detect_utf16(head: &[u8]) -> Option<&'static Encoding> {
+    if let Some((encoding, _)) = Encoding::for_bom(head).filter(|(encoding, _)| *encoding != UTF_8)
+    {
+        return Some(encoding);
     }
-    let zeros = |first: usize| {
-        start
-            .iter()
+    let count_zeros = |first: usize| {
+        head.iter()
             .skip(first)
             .step_by(2)
             .filter(|byte| **byte == 0)
             .count()
     };
-    let many = (start.len() / 4).max(1);
-    match (zeros(0), zeros(1)) {
-        (even, odd) if odd > many && even < odd / 8 => Some(UTF_16LE),
-        (even, odd) if even > many && odd < even / 8 => Some(UTF_16BE),
+    // A quarter of the bytes: the zeros of a text in which half of the characters are Latin.
+    let min_zeros = (head.len() / 4).max(1);
+    match (count_zeros(0), count_zeros(1)) {
+        (even, odd) if odd > min_zeros && even < odd / 8 => Some(UTF_16LE),
+        (even, odd) if even > min_zeros && odd < even / 8 => Some(UTF_16BE),
         _ => None,
     }
 }
 
-/// The sign that separates the cells of a header: the one that stands in it most often outside quotes.
-fn separator(text: &str) -> u8 {
+/// Returns the separator of a header's cells: the one that occurs most often outside quotes.
+fn detect_separator(text: &str) -> u8 {
     let text = text.trim_start();
-    // Excel's own way to say it.
-    if let Some(said) = text
+    // Excel writes `sep=;` on a line of its own.
+    if let Some(declared) = text
         .strip_prefix("sep=")
         .and_then(|rest| rest.bytes().next())
-        && SEPARATORS.contains(&char::from(said))
+        && SEPARATORS.contains(&char::from(declared))
     {
-        return said;
+        return declared;
     }
     let mut is_quoted = false;
     let mut counts = [0; SEPARATORS.len()];
-    for sign in text.chars() {
-        is_quoted ^= sign == '"';
+    for character in text.chars() {
+        is_quoted ^= character == '"';
         if is_quoted {
             continue;
         }
-        if matches!(sign, '\r' | '\n') {
+        if matches!(character, '\r' | '\n') {
             break;
         }
-        if let Some(index) = SEPARATORS.iter().position(|separator| *separator == sign) {
+        if let Some(index) = SEPARATORS
+            .iter()
+            .position(|separator| *separator == character)
+        {
             counts[index] += 1;
         }
     }
-    let (mut most, mut found) = (0, b',');
+    let mut best_count = 0;
+    let mut best = b',';
     for (count, separator) in counts.into_iter().zip(SEPARATORS) {
-        if count > most {
-            (most, found) = (count, u8::try_from(separator).unwrap_or(b','));
+        if count > best_count {
+            best_count = count;
+            best = u8::try_from(separator).unwrap_or(b',');
         }
     }
-    found
+    best
 }

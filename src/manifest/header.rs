@@ -1,4 +1,5 @@
-//! The header of a table: which columns fill which fields. What rows need of it is worked out here, once.
+//! The header of a table: which columns provide which fields. Everything that reading the
+//! rows needs from it is computed here, once.
 
 use std::collections::HashSet;
 
@@ -8,101 +9,116 @@ use crate::domain::suggest::did_you_mean;
 
 use super::products::Grouping;
 use super::table_reader::Record;
-use super::{ID, MOST_COLUMNS, RowMapper};
+use super::{ID, MAX_COLUMNS, RowMapper};
 
 /// The columns of a table.
 pub(super) struct Header<'a> {
     pub(super) columns: Vec<Column<'a>>,
-    /// Their places, in the order in which a row is read: of several columns that give one field the first that is not
-    /// empty does.
-    pub(super) in_order: Vec<usize>,
+    /// Indices of the columns in the order in which a row is read: if several columns provide one
+    /// field, the first that is not empty sets it.
+    pub(super) read_order: Vec<usize>,
 }
 
-/// A column, and what it fills.
+/// A column and the fields that it provides.
 pub(super) struct Column<'a> {
     pub(super) name: String,
-    pub(super) fills: Vec<Fill<'a>>,
+    /// Empty if the column is only data for the prompt template, or is not used at all.
+    pub(super) targets: Vec<Target<'a>>,
 }
 
-/// A field that a column fills.
-pub(super) struct Fill<'a> {
+/// A field that a column provides.
+pub(super) struct Target<'a> {
     pub(super) field: &'a str,
-    /// What its values are; `None` is the row's key.
+    /// What the field's value may be; `None` for the row's key.
     pub(super) shape: Option<&'a Shape>,
-    /// Whether several columns may give it.
+    /// Whether several columns may provide the field.
     pub(super) has_alternatives: bool,
 }
 
 impl<'a> Header<'a> {
-    /// Reads a header; `None` when no row could be understood under it.
-    pub(super) fn read(
+    /// Reads a header and reports its mistakes. Returns `None` if no row can be read under it.
+    pub(super) fn parse(
         record: &Record,
         mapper: &'a RowMapper<'_>,
-        wrong: &mut dyn FnMut(String),
+        report: &mut dyn FnMut(String),
     ) -> Option<Self> {
-        let columns = read_columns(record, mapper, wrong)?;
-        let mut in_order: Vec<usize> = (0..columns.len()).collect();
-        in_order.sort_by_key(|index| mapper.rank(&columns[*index].name));
-        Some(Self { columns, in_order })
+        let columns = parse_columns(record, mapper, report)?;
+        let mut read_order: Vec<usize> = (0..columns.len()).collect();
+        read_order.sort_by_key(|index| mapper.preference_rank(&columns[*index].name));
+        Some(Self {
+            columns,
+            read_order,
+        })
     }
 
-    /// How the rows become products, where the user said so.
+    /// Returns how rows are combined into products; `None` if the user did not ask for that.
+    ///
+    /// # Errors
+    /// Returns a message if a column that the grouping needs is not in the table.
     pub(super) fn grouping(&self, mapper: &RowMapper<'_>) -> Result<Option<Grouping>, String> {
         if mapper.one_per.is_none() && !mapper.each_image {
             return Ok(None);
         }
-        let of = |field: &str| -> Vec<usize> {
-            let gives = |index: &usize| {
+        let columns_for = |field: &str| -> Vec<usize> {
+            let provides_field = |index: &usize| {
                 self.columns[*index]
-                    .fills
+                    .targets
                     .iter()
-                    .any(|fill| fill.field == field)
+                    .any(|target| target.field == field)
             };
-            self.in_order.iter().copied().filter(gives).collect()
+            self.read_order
+                .iter()
+                .copied()
+                .filter(provides_field)
+                .collect()
         };
-        let images = of("image");
-        if mapper.each_image && images.is_empty() {
-            return Err("no column gives `image`, of which --each-image makes jobs".into());
+        let image_columns = columns_for("image");
+        if mapper.each_image && image_columns.is_empty() {
+            return Err(
+                "no column provides `image`, which --each-image needs; name one with --map \
+                 image=COLUMN"
+                    .into(),
+            );
         }
-        let mut by = Vec::new();
+        let mut key_columns = Vec::new();
         if let Some(name) = &mapper.one_per {
-            let named = self.columns.iter().position(|column| column.name == *name);
-            by = named.map_or_else(|| of(name), |index| vec![index]);
-            if by.is_empty() {
-                let near =
+            let column = self.columns.iter().position(|column| column.name == *name);
+            key_columns = column.map_or_else(|| columns_for(name), |index| vec![index]);
+            if key_columns.is_empty() {
+                let suggestion =
                     did_you_mean(name, self.columns.iter().map(|column| column.name.as_str()));
                 return Err(format!(
-                    "there is no column `{}`, which --one-per names{near}",
+                    "--one-per names the column `{}`, which is not in the header{suggestion}",
                     shown(name)
                 ));
             }
         }
         Ok(Some(Grouping {
-            by,
-            images,
+            key_columns,
+            image_columns,
             each_image: mapper.each_image,
         }))
     }
 }
 
-fn read_columns<'a>(
+fn parse_columns<'a>(
     record: &Record,
     mapper: &'a RowMapper<'_>,
-    wrong: &mut dyn FnMut(String),
+    report: &mut dyn FnMut(String),
 ) -> Option<Vec<Column<'a>>> {
     let mut columns: Vec<Column<'a>> = Vec::new();
-    let mut usable = true;
-    let mut tell = |message: String| {
-        usable = false;
-        wrong(message);
+    let mut is_usable = true;
+    let mut reject = |message: String| {
+        is_usable = false;
+        report(message);
     };
     if let Some(fault) = &record.fault {
-        tell(fault.clone());
+        reject(fault.clone());
         return None;
     }
-    if record.cells.len() > MOST_COLUMNS {
-        tell(format!(
-            "has {} columns, the most are {MOST_COLUMNS}",
+    if record.cells.len() > MAX_COLUMNS {
+        reject(format!(
+            "the header has {} columns; at most {MAX_COLUMNS} are allowed",
             record.cells.len()
         ));
         return None;
@@ -112,90 +128,101 @@ fn read_columns<'a>(
         .iter()
         .filter_map(|cell| std::str::from_utf8(cell).ok().map(str::trim))
         .collect();
-    if let Some(preset) = mapper.likely_preset(&names) {
-        let word = preset.as_str();
-        tell(format!(
-            "has the columns of {word}; read it with --preset {word} --prompt TEMPLATE"
+    if let Some(preset) = mapper.suggested_preset(&names) {
+        let preset = preset.as_str();
+        reject(format!(
+            "the columns are those of a {preset} export; read it with --preset {preset} --prompt \
+             TEMPLATE"
         ));
         return None;
     }
-    let (mut seen, mut filled) = (HashSet::new(), HashSet::new());
+    let mut seen_names = HashSet::new();
+    let mut provided_fields = HashSet::new();
     for (index, cell) in record.cells.iter().enumerate() {
         let Ok(name) = std::str::from_utf8(cell).map(str::trim) else {
-            tell(format!(
-                "the name of column {} is not UTF-8 text",
+            reject(format!(
+                "the name of column {} is not UTF-8 text; save the file as UTF-8",
                 index + 1
             ));
             continue;
         };
         if name.contains('\0') {
-            tell("its header holds NUL characters; is it UTF-16 text? Save it as UTF-8".into());
+            reject(
+                "the header contains NUL characters, so the file may be UTF-16 text; save it as \
+                 UTF-8"
+                    .into(),
+            );
             return None;
         }
-        if !name.is_empty() && !seen.insert(name) {
-            tell(format!("two columns are called `{}`", shown(name)));
+        if !name.is_empty() && !seen_names.insert(name) {
+            reject(format!(
+                "two columns are named `{}`; rename or remove one",
+                shown(name)
+            ));
         }
-        // Spreadsheets leave empty columns at the right; their cells must be empty, which is checked row by row.
+        // Spreadsheets leave empty columns at the right. Their cells must be empty too, which is
+        // checked row by row.
         let fields = if name.is_empty() {
             Ok(Vec::new())
         } else {
-            mapper.fields_of(name)
+            mapper.fields_for(name)
         };
         let fields = fields.unwrap_or_else(|message| {
-            tell(message);
+            reject(message);
             Vec::new()
         });
-        let fills: Vec<Fill<'a>> = fields
+        let targets: Vec<Target<'a>> = fields
             .into_iter()
-            .map(|field| fill(field, mapper))
+            .map(|field| target(field, mapper))
             .collect();
-        for Fill {
+        for Target {
             field,
             has_alternatives,
             ..
-        } in &fills
+        } in &targets
         {
-            if !filled.insert(*field) && !has_alternatives {
-                tell(format!(
-                    "two columns give `{field}`; `{}` is the second",
+            if !provided_fields.insert(*field) && !has_alternatives {
+                reject(format!(
+                    "two columns provide `{field}`; remove one (the second is `{}`)",
                     shown(name)
                 ));
             }
         }
         columns.push(Column {
             name: name.to_owned(),
-            fills,
+            targets,
         });
     }
     let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
     mapper
-        .missing_columns(&names)
+        .check_named_columns(&names)
         .into_iter()
-        .for_each(&mut tell);
-    if usable {
-        // Told once here, not once a row. After another mistake it would only repeat that one.
-        let given: Vec<&str> = columns
+        .for_each(&mut reject);
+    if is_usable {
+        // Reported once here instead of once per row. After another mistake it would often only
+        // repeat that one.
+        let provided: Vec<&str> = columns
             .iter()
-            .flat_map(|column| &column.fills)
-            .map(|fill| fill.field)
+            .flat_map(|column| &column.targets)
+            .map(|target| target.field)
             .collect();
-        let spare = columns.iter().filter(|column| column.fills.is_empty());
-        let spare: Vec<&str> = spare.map(|column| column.name.as_str()).collect();
-        for message in mapper.missing_fields(&given, &spare) {
-            usable = false;
-            wrong(message);
+        let unused = columns.iter().filter(|column| column.targets.is_empty());
+        let unused: Vec<&str> = unused.map(|column| column.name.as_str()).collect();
+        for message in mapper.check_required_fields(&provided, &unused) {
+            is_usable = false;
+            report(message);
         }
     }
-    usable.then_some(columns)
+    is_usable.then_some(columns)
 }
 
-fn fill<'a>(field: &'a str, mapper: &'a RowMapper<'_>) -> Fill<'a> {
+fn target<'a>(field: &'a str, mapper: &'a RowMapper<'_>) -> Target<'a> {
     let shape = if field == ID {
         None
     } else {
-        mapper.model.field(field).map(|known| &known.shape)
+        mapper.model.field(field).map(|field| &field.shape)
     };
-    Fill {
+    Target {
         field,
         shape,
         has_alternatives: mapper.has_alternatives(field),

@@ -1,4 +1,4 @@
-//! Finds the image files that rows name, and puts in their place what they are.
+//! Finds the image files that rows name, and replaces each path by the image's identity.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,29 +10,34 @@ use url::Url;
 use crate::domain::{LocalImage, Shape};
 use crate::image::identify;
 
-/// More files than this are not remembered, so that a million photos take no more memory than these.
-const MOST_KNOWN: usize = 10_000;
+/// Maximum number of files in the cache, so that a million photos take no more memory than these.
+const MAX_CACHED: usize = 10_000;
 
-/// The image files of a manifest. A file that many rows show is read once.
+/// Resolves the image files of a manifest. A file that many rows name is read once, as long as it
+/// stays in the cache.
 #[derive(Debug, Default)]
 pub(super) struct ImageResolver {
-    known: Mutex<HashMap<PathBuf, Result<LocalImage, String>>>,
+    cache: Mutex<HashMap<PathBuf, Result<LocalImage, String>>>,
 }
 
 impl ImageResolver {
-    /// Puts in place of each path in a value, at any depth, the image it leads to. Links are left as they are.
-    pub(super) fn find(
+    /// Replaces each path in a value, at any depth, by the image at that path. Relative paths start
+    /// at `folder`; links are left as they are.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the first path that does not lead to an image.
+    pub(super) fn resolve(
         &self,
         shape: &Shape,
         value: &mut Value,
         folder: &Path,
     ) -> Result<(), String> {
         match (shape, value) {
-            (Shape::Image, Value::String(word)) => {
-                if let Some(path) = path_of(word, folder) {
-                    *word = self
+            (Shape::Image, Value::String(text)) => {
+                if let Some(path) = local_path(text, folder) {
+                    *text = self
                         .identify(&path)
-                        .map_err(|problem| told(word, problem))?
+                        .map_err(|problem| add_link_hint(text, problem))?
                         .to_string();
                 }
                 Ok(())
@@ -40,7 +45,7 @@ impl ImageResolver {
             (Shape::List { item, .. }, Value::Array(items)) => {
                 let mut items = items.iter_mut().enumerate();
                 items.try_for_each(|(index, value)| {
-                    self.find(item, value, folder)
+                    self.resolve(item, value, folder)
                         .map_err(|problem| format!("[{index}]: {problem}"))
                 })
             }
@@ -49,7 +54,7 @@ impl ImageResolver {
                     let Some(value) = values.get_mut(&field.name) else {
                         return Ok(());
                     };
-                    self.find(&field.shape, value, folder)
+                    self.resolve(&field.shape, value, folder)
                         .map_err(|problem| format!("{}: {problem}", field.name))
                 })
             }
@@ -58,36 +63,37 @@ impl ImageResolver {
     }
 
     fn identify(&self, path: &Path) -> Result<LocalImage, String> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(image) = known.get(path) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = cache.get(path) {
             return image.clone();
         }
-        if known.len() == MOST_KNOWN {
-            known.clear();
+        if cache.len() == MAX_CACHED {
+            cache.clear();
         }
-        let image = identify(path).map_err(|no_image| no_image.reason);
-        known.insert(path.to_owned(), image.clone());
+        let image = identify(path).map_err(|error| error.reason);
+        cache.insert(path.to_owned(), image.clone());
         image
     }
 }
 
-/// Tells the path that a manifest's word for an image names, from the folder the manifest is in; `None` where it is a
-/// link of any kind.
-fn path_of(word: &str, folder: &Path) -> Option<PathBuf> {
-    let word = word.trim();
-    if word.starts_with("file://") {
-        return Url::parse(word).ok()?.to_file_path().ok();
+/// Returns the path that an image's text in a manifest names, relative to the manifest's folder;
+/// `None` if the text is a link of any kind.
+fn local_path(text: &str, folder: &Path) -> Option<PathBuf> {
+    let text = text.trim();
+    if text.starts_with("file://") {
+        return Url::parse(text).ok()?.to_file_path().ok();
     }
-    let is_link = word.is_empty() || word.contains("://") || word.starts_with("data:");
-    (!is_link).then(|| folder.join(word))
+    let is_link = text.is_empty() || text.contains("://") || text.starts_with("data:");
+    (!is_link).then(|| folder.join(text))
 }
 
-/// A word that is neither was more often meant as a link that lacks its beginning than as a file.
-fn told(word: &str, problem: String) -> String {
-    let host = word.split_once('/').map_or("", |(host, _)| host);
-    let is_link = host.contains('.') && !host.starts_with('.');
-    if is_link {
-        format!("{problem}; a link begins with https://")
+/// Adds how to write a link to the problem of a text that looks like a link without a scheme: that
+/// is more likely than a file whose path starts with a host name.
+fn add_link_hint(text: &str, problem: String) -> String {
+    let host = text.split_once('/').map_or("", |(host, _)| host);
+    let looks_like_link = host.contains('.') && !host.starts_with('.');
+    if looks_like_link {
+        format!("{problem}; a link starts with https://")
     } else {
         problem
     }
@@ -100,29 +106,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_not_there_may_have_been_meant_as_a_link() {
-        let problem = |word: &str| {
-            let found =
-                ImageResolver::default().find(&Shape::Image, &mut json!(word), Path::new("/shop"));
-            found.expect_err("there is no such file")
+    fn a_missing_file_that_looks_like_a_link_is_reported_with_how_to_write_a_link() {
+        let problem = |text: &str| {
+            let resolved = ImageResolver::default().resolve(
+                &Shape::Image,
+                &mut json!(text),
+                Path::new("/shop"),
+            );
+            resolved.expect_err("there is no such file")
         };
         assert_eq!(
             problem("photos/cup.jpg"),
             "there is no file /shop/photos/cup.jpg"
         );
         assert_eq!(problem("../cup.jpg"), "there is no file /shop/../cup.jpg");
-        let told = "there is no file /shop/www.example.com/cup.jpg; a link begins with https://";
-        assert_eq!(problem("www.example.com/cup.jpg"), told);
+        assert_eq!(
+            problem("www.example.com/cup.jpg"),
+            "there is no file /shop/www.example.com/cup.jpg; a link starts with https://"
+        );
     }
 
     #[test]
-    fn files_are_found_at_any_depth_and_links_are_left() {
+    fn files_are_resolved_at_any_depth_and_links_are_left_as_they_are() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(
             folder.path().join("mask.png"),
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         )
-        .expect("written");
+        .expect("the file is written");
         let catalog = crate::catalog::load(&[]).expect("the catalogue");
         let masks = &catalog
             .model("kling-v1-standard")
@@ -132,25 +143,28 @@ mod tests {
             .shape;
         let mut value = json!([{"mask": "mask.png"}, {"mask": "https://example.com/mask.png"}]);
         assert_eq!(
-            ImageResolver::default().find(masks, &mut value, folder.path()),
+            ImageResolver::default().resolve(masks, &mut value, folder.path()),
             Ok(())
         );
-        let found = LocalImage::parse(value[0]["mask"].as_str().expect("a text"))
+        let image = LocalImage::parse(value[0]["mask"].as_str().expect("a text"))
             .expect("an image on disk");
-        assert_eq!(found.path(), folder.path().join("mask.png"));
+        assert_eq!(image.path(), folder.path().join("mask.png"));
         assert_eq!(value[1]["mask"], "https://example.com/mask.png");
-        let missing =
-            ImageResolver::default().find(masks, &mut json!([{"mask": "none.png"}]), folder.path());
+        let missing = ImageResolver::default().resolve(
+            masks,
+            &mut json!([{"mask": "none.png"}]),
+            folder.path(),
+        );
         assert!(missing.is_err_and(|problem| problem.starts_with("[0]: mask: there is no file ")));
     }
 
     #[test]
-    fn a_word_that_is_no_link_is_a_path_from_the_manifest() {
-        let at = |word: &str| path_of(word, Path::new("shop"));
-        assert_eq!(at("photos/a, b.jpg"), Some("shop/photos/a, b.jpg".into()));
-        assert_eq!(at("/photos/a.jpg"), Some("/photos/a.jpg".into()));
+    fn a_text_that_is_not_a_link_is_a_path_relative_to_the_manifest() {
+        let path = |text: &str| local_path(text, Path::new("shop"));
+        assert_eq!(path("photos/a, b.jpg"), Some("shop/photos/a, b.jpg".into()));
+        assert_eq!(path("/photos/a.jpg"), Some("/photos/a.jpg".into()));
         assert_eq!(
-            at("file:///photos/a%20b.jpg"),
+            path("file:///photos/a%20b.jpg"),
             Some("/photos/a b.jpg".into())
         );
         for link in [
@@ -160,7 +174,7 @@ mod tests {
             "data:image/png;base64,AA",
             "",
         ] {
-            assert_eq!(at(link), None, "{link}");
+            assert_eq!(path(link), None, "{link}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reads JSONL: one object a line.
+//! Reads the rows of a JSONL manifest: one object per line.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,38 +10,42 @@ use serde_json::Value;
 
 use super::pipeline::Producer;
 use super::row::Row;
-use super::{BOM, ID, LONGEST_ROW, MOST_COLUMNS, RowMapper};
+use super::{BOM, ID, MAX_COLUMNS, MAX_ROW_BYTES, RowMapper};
 
-/// The parser's reason is shown, but not a whole row in it.
-const LONGEST_REASON: usize = 200;
+/// Maximum length of the JSON parser's reason in a message, in characters. The reason may quote a
+/// whole row.
+const MAX_REASON_CHARS: usize = 200;
 
-/// Reads all rows.
-pub(super) fn read(
+/// Reads all rows and returns their number.
+pub(super) fn read_rows(
     mut source: impl BufRead,
     mapper: &RowMapper<'_>,
-    ahead: &mut Producer<'_>,
+    producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
-    let (mut rows, mut line) = (0, 0);
     if mapper.one_per.is_some() || mapper.each_image {
-        ahead.problem(
+        producer.add_problem(
             1,
-            "--preset, --one-per and --each-image are for tables, not for JSONL".into(),
+            "--preset, --one-per and --each-image work with tables, not with JSONL; leave them out"
+                .into(),
         );
         return Ok(0);
     }
+    let mut rows = 0;
+    let mut line = 0;
     let mut text = Vec::new();
     loop {
         text.clear();
-        // One byte more than allowed: the newline of a line that just fits.
+        // One byte more than the maximum leaves room for the newline of the longest line.
         let length = (&mut source)
-            .take(LONGEST_ROW as u64 + 1)
+            .take(MAX_ROW_BYTES as u64 + 1)
             .read_until(b'\n', &mut text)?;
         if length == 0 {
             return Ok(rows);
         }
         line += 1;
-        if length > LONGEST_ROW && !text.ends_with(b"\n") {
-            ahead.problem(line, format!("is longer than {} MiB", LONGEST_ROW >> 20));
+        if length > MAX_ROW_BYTES && !text.ends_with(b"\n") {
+            let size = MAX_ROW_BYTES >> 20;
+            producer.add_problem(line, format!("the row is longer than {size} MiB"));
             source.skip_until(b'\n')?;
             rows += 1;
             continue;
@@ -54,68 +58,71 @@ pub(super) fn read(
         if bytes.trim_ascii().is_empty() {
             continue;
         }
-        rows += u64::from(ahead.row(line, read_row(bytes, line, mapper), mapper)?);
+        rows += u64::from(producer.add_row(line, read_row(bytes, line, mapper), mapper)?);
     }
 }
 
+/// Reads a row's object.
+///
+/// # Errors
+/// Returns the mistake that leaves nothing of the row to check; other mistakes are in the row.
 fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, String> {
-    let Pairs(pairs) = serde_json::from_slice(bytes).map_err(|error| {
-        // The parser sees one line, so only its column says something.
+    let ObjectEntries(entries) = serde_json::from_slice(bytes).map_err(|error| {
+        // The parser sees a single line, so only the column of its position is useful.
         let text = error.to_string();
-        let what = text
+        let reason = text
             .rsplit_once(" at line ")
-            .map_or(text.as_str(), |(what, _)| what);
-        // It may quote the whole line.
-        let what: String = what.chars().take(LONGEST_REASON).collect();
+            .map_or(text.as_str(), |(reason, _)| reason);
+        let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
         match error.column() {
-            0 => format!("is not a JSON object: {what}"),
-            column => format!("is not a JSON object: {what} at column {column}"),
+            0 => format!("the row is not a JSON object: {reason}"),
+            column => format!("the row is not a JSON object: {reason} at column {column}"),
         }
     })?;
-    if pairs.len() > MOST_COLUMNS {
+    if entries.len() > MAX_COLUMNS {
         return Err(format!(
-            "has {} fields, the most are {MOST_COLUMNS}",
-            pairs.len()
+            "the row has {} fields; at most {MAX_COLUMNS} are allowed",
+            entries.len()
         ));
     }
     let mut row = Row {
         line,
         ..Row::default()
     };
-    let mut keys = HashSet::new();
-    for (key, value) in &pairs {
-        if !keys.insert(key) {
-            row.wrong(key, "is given twice");
+    let mut seen_keys = HashSet::new();
+    for (key, value) in &entries {
+        if !seen_keys.insert(key) {
+            row.add_problem(key, "is given twice");
             continue;
         }
-        let fields = match mapper.fields_of(key) {
+        let fields = match mapper.fields_for(key) {
             Ok(fields) => fields,
             Err(message) => {
                 row.problems.push((None, message));
                 continue;
             }
         };
-        // `null` leaves the field out, as an empty cell does.
+        // `null` leaves the field out, like an empty cell.
         if value.is_null() {
             continue;
         }
         for field in fields {
             match (field, value) {
                 (ID, Value::String(id)) => row.id = Some(id.clone()),
-                // So long a number has lost its last digits by now, and two ids could have become one.
+                // A float of this size has lost its last digits, and two ids could have become one.
                 (ID, Value::Number(id))
                     if id.is_f64() && id.as_f64().is_some_and(|id| id.abs() >= 9e15) =>
                 {
-                    row.wrong(ID, "is too long for a number; write it in quotes");
+                    row.add_problem(ID, "is too long for a number; write it in quotes");
                 }
                 (ID, Value::Number(id)) => row.id = Some(id.to_string()),
-                (ID, _) => row.wrong(ID, "is neither a text nor a number"),
+                (ID, _) => row.add_problem(ID, "must be a string or a number"),
                 (field, value) => row.set(field, value.clone()),
             }
         }
     }
     mapper.fill_prompt(&mut row, |name| {
-        match pairs
+        match entries
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| value)
@@ -128,29 +135,29 @@ fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Stri
     Ok(row)
 }
 
-/// An object's pairs in order, with those that come twice.
-struct Pairs(Vec<(String, Value)>);
+/// The keys and values of an object in order, including repeated keys, which a map would merge.
+struct ObjectEntries(Vec<(String, Value)>);
 
-impl<'de> Deserialize<'de> for Pairs {
+impl<'de> Deserialize<'de> for ObjectEntries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Collect;
+        struct EntriesVisitor;
 
-        impl<'de> Visitor<'de> for Collect {
-            type Value = Pairs;
+        impl<'de> Visitor<'de> for EntriesVisitor {
+            type Value = ObjectEntries;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object with a row's fields")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ObjectEntries, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
                 }
-                Ok(Pairs(pairs))
+                Ok(ObjectEntries(entries))
             }
         }
 
-        deserializer.deserialize_map(Collect)
+        deserializer.deserialize_map(EntriesVisitor)
     }
 }

@@ -1,7 +1,8 @@
-//! A manifest, a table or JSONL, becomes jobs: one a row, checked and priced.
+//! Turns a manifest (a table or JSONL) into jobs: one per row, checked and priced.
 //!
-//! The rule of this folder: a row is read, checked and forgotten, so that a million rows take the memory of one; and
-//! every mistake of a file is told, with its line, before anything is queued.
+//! Two rules hold in this folder. Rows are read, checked and passed on in chunks, so that a million
+//! rows take no more memory than a few thousand. Every mistake in a file is reported with its line
+//! before anything is queued.
 
 mod csv_reader;
 mod detect;
@@ -33,45 +34,45 @@ pub use preset::Preset;
 pub use row_mapper::{Layout, RowMapper};
 pub use template::Template;
 
-/// How a manifest that is text is written.
+/// How the rows of a text manifest are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowFormat {
     /// A table with a header (RFC 4180).
     Csv {
-        /// The sign between two cells.
+        /// The byte between two cells.
         separator: u8,
     },
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
 }
 
 impl RowFormat {
-    /// Comma separated.
+    /// Comma-separated values.
     pub const CSV: Self = Self::Csv { separator: b',' };
 }
 
-/// The field that is the row's key, beside the model's own.
+/// The field that holds a row's key. Every model has it in addition to its own fields.
 pub const ID: &str = "id";
 
-/// The mark some programs put before UTF-8 text.
+/// The byte order mark that some programs write before UTF-8 text.
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// More columns than this are a mistake: no spreadsheet holds them.
-const MOST_COLUMNS: usize = 16_384;
+/// Maximum number of columns. More are a mistake: no spreadsheet holds them.
+const MAX_COLUMNS: usize = 16_384;
 
-/// A row longer than this is a mistake, and is not kept in memory.
-const LONGEST_ROW: usize = 16 << 20;
+/// Maximum length of a row, in bytes. A longer one is a mistake and is not kept in memory.
+const MAX_ROW_BYTES: usize = 16 << 20;
 
-/// What is wrong with a manifest, and where: `file:line: field: what is wrong`.
+/// A mistake in a manifest and its place, shown as `file:line: field: what is wrong`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The manifest, as the user named it.
+    /// The manifest's path as the user wrote it.
     pub file: String,
     /// The line on which the row starts, from 1.
     pub line: u64,
-    /// The field, where it is one field's mistake.
+    /// The field with the mistake; `None` if it concerns the row or the file.
     pub field: Option<String>,
-    /// What is wrong.
+    /// What is wrong and, if there is a remedy, what to do about it.
     pub message: String,
 }
 
@@ -85,35 +86,44 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Takes what a manifest gives, some rows at a time.
+/// Receives what is read from a manifest, several rows at a time.
 pub trait Sink {
-    /// Takes good rows; tells what is wrong with some of them all the same, each with its line.
+    /// Accepts rows that passed every check of this folder. Returns the line and the message of
+    /// each row that is rejected nevertheless, such as a duplicate; they are reported as problems
+    /// of the field `id`.
     fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>>;
 
-    /// Takes a problem.
+    /// Receives a problem.
     fn problem(&mut self, problem: Problem);
 
-    /// Learns how many rows were left out because they lack a field.
+    /// Receives the number of rows that were left out because they lack a field.
     fn skipped(&mut self, field: &str, rows: u64);
 }
 
-/// Reads a manifest of any kind to its end, whatever is wrong in it, and tells how many rows it had. Of a workbook it is
-/// the first sheet, or that of a name.
+/// Reads a manifest of any format to its end, even if there are problems in it, and returns the
+/// number of its rows. Rows that were left out because they lack a field do not count.
+///
+/// From a workbook it reads the sheet of the given name, or the first one.
 ///
 /// # Errors
-/// Only what keeps it from being read or its rows from being taken; what is wrong with a row goes to the sink.
+/// Returns an error if the file cannot be read or the sink does not accept the rows. Problems in
+/// the rows are not errors: they go to the sink.
 pub fn read_file(
     file: impl Read + Seek + Send + 'static,
-    kind: FileFormat,
+    file_format: FileFormat,
     sheet: Option<&str>,
     name: &str,
     mapper: &RowMapper<'_>,
     sink: &mut dyn Sink,
 ) -> anyhow::Result<u64> {
-    match kind.content {
-        Content::Text(_, format) => read(kind.text(file)?, name, format, mapper, sink),
-        Content::Workbook => ahead_of(name, sink, |ahead| {
-            workbook::with_records(file, sheet, |reader| table::read(reader, mapper, ahead))
+    match file_format.content {
+        Content::Text(_, row_format) => {
+            read(file_format.decode(file)?, name, row_format, mapper, sink)
+        }
+        Content::Workbook => read_ahead(name, sink, |producer| {
+            workbook::with_sheet(file, sheet, |reader| {
+                table::read_rows(reader, mapper, producer)
+            })
         }),
     }
 }
@@ -129,28 +139,28 @@ pub fn read(
     mapper: &RowMapper<'_>,
     sink: &mut dyn Sink,
 ) -> anyhow::Result<u64> {
-    ahead_of(file, sink, |ahead| match format {
+    read_ahead(file, sink, |producer| match format {
         RowFormat::Csv { separator } => {
-            table::read(&mut CsvReader::new(source, separator)?, mapper, ahead)
+            table::read_rows(&mut CsvReader::new(source, separator)?, mapper, producer)
         }
-        RowFormat::Jsonl => jsonl_rows::read(source, mapper, ahead),
+        RowFormat::Jsonl => jsonl_rows::read_rows(source, mapper, producer),
     })
 }
 
-/// Reads on a thread of its own, and gives what was read to the sink.
-fn ahead_of(
+/// Reads on a separate thread and passes the result to the sink on this one.
+fn read_ahead(
     file: &str,
     sink: &mut dyn Sink,
     read: impl FnOnce(&mut Producer<'_>) -> anyhow::Result<u64> + Send,
 ) -> anyhow::Result<u64> {
     thread::scope(|scope| {
-        let (mut ahead, behind) = pipeline::ends(file);
+        let (mut producer, consumer) = pipeline::channel(file);
         let reader = scope.spawn(move || {
-            let rows = read(&mut ahead)?;
-            ahead.hand_over()?;
+            let rows = read(&mut producer)?;
+            producer.flush()?;
             Ok(rows)
         });
-        behind.give_to(sink)?;
+        consumer.drain_into(sink)?;
         reader
             .join()
             .unwrap_or_else(|panic| panic::resume_unwind(panic))

@@ -1,4 +1,5 @@
-//! Rows are read and checked on a thread of their own, some way ahead of whoever takes them.
+//! Passes rows from the thread that reads and checks them to the thread that stores them. The
+//! reader works a bounded number of rows ahead.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,76 +11,82 @@ use crate::domain::NewJob;
 use super::row::Row;
 use super::{ID, Problem, RowMapper, Sink};
 
-/// Handed over together: enough that hardly any time goes into it, few enough to take little memory.
-const MOST_ROWS: usize = 1024;
-const MOST_BYTES: usize = 1 << 20;
+/// Number of jobs after which a chunk is sent: enough that sending takes hardly any of the time,
+/// few enough to take little memory.
+const MAX_CHUNK_JOBS: usize = 1024;
 
-/// How many such lots are read ahead.
-const MAX_CHUNKS: usize = 2;
+/// Length of the jobs' texts, in bytes, after which a chunk is sent.
+const MAX_CHUNK_BYTES: usize = 1 << 20;
 
-/// What was found on some lines.
+/// Maximum number of chunks that were sent but not received yet.
+const MAX_WAITING_CHUNKS: usize = 2;
+
+/// What some consecutive rows of a manifest gave.
 #[derive(Default)]
 struct Chunk {
     jobs: Vec<NewJob>,
     problems: Vec<Problem>,
-    /// Rows that were left out, by the field they lack.
+    /// Number of rows that were left out, by the field that they lack.
     skipped: BTreeMap<String, u64>,
 }
 
-/// The end that reads.
+/// The reading end of the pipeline.
 pub(super) struct Producer<'a> {
     file: &'a str,
-    lot: Chunk,
-    bytes: usize,
-    lots: SyncSender<Chunk>,
+    /// The chunk that is being filled.
+    chunk: Chunk,
+    /// Length of the texts of the chunk's jobs, in bytes.
+    chunk_bytes: usize,
+    sender: SyncSender<Chunk>,
 }
 
-/// The end that takes what was read.
+/// The storing end of the pipeline.
 pub(super) struct Consumer<'a> {
     file: &'a str,
-    lots: Receiver<Chunk>,
+    receiver: Receiver<Chunk>,
 }
 
-/// Makes both ends, for what is read of a file.
-pub(super) fn ends(file: &str) -> (Producer<'_>, Consumer<'_>) {
-    let (lots, read) = sync_channel(MAX_CHUNKS);
-    (
-        Producer {
-            file,
-            lot: Chunk::default(),
-            bytes: 0,
-            lots,
-        },
-        Consumer { file, lots: read },
-    )
+/// Creates both ends for the rows of a file. Problems are reported under the name of that file.
+pub(super) fn channel(file: &str) -> (Producer<'_>, Consumer<'_>) {
+    let (sender, receiver) = sync_channel(MAX_WAITING_CHUNKS);
+    let producer = Producer {
+        file,
+        chunk: Chunk::default(),
+        chunk_bytes: 0,
+        sender,
+    };
+    (producer, Consumer { file, receiver })
 }
 
 impl Producer<'_> {
-    /// Hands over a row that was read, or why it could not be. Tells whether it counts: one that is left out because it
-    /// lacks a field does not.
-    pub(super) fn row(
+    /// Adds a row that was read, or the reason why it could not be. Returns whether the row counts:
+    /// one that is left out because it lacks a field does not.
+    ///
+    /// # Errors
+    /// Returns an error if the consumer has stopped.
+    pub(super) fn add_row(
         &mut self,
         line: u64,
         row: Result<Row, String>,
         mapper: &RowMapper<'_>,
     ) -> anyhow::Result<bool> {
         match row {
-            Ok(row) if let Some(field) = mapper.skips(&row) => {
-                *self.lot.skipped.entry(field.to_owned()).or_default() += 1;
+            Ok(row) if let Some(field) = mapper.skip_reason(&row) => {
+                *self.chunk.skipped.entry(field.to_owned()).or_default() += 1;
                 return Ok(false);
             }
             Ok(row) => match mapper.build_job(self.file, row) {
-                Ok(job) => self.job(job)?,
-                Err(problems) => self.lot.problems.extend(problems),
+                Ok(job) => self.add_job(job)?,
+                Err(problems) => self.chunk.problems.extend(problems),
             },
-            Err(message) => self.problem(line, message),
+            Err(message) => self.add_problem(line, message),
         }
         Ok(true)
     }
 
-    /// Hands over a problem of a whole line.
-    pub(super) fn problem(&mut self, line: u64, message: String) {
-        self.lot.problems.push(Problem {
+    /// Adds a problem that concerns a whole line.
+    pub(super) fn add_problem(&mut self, line: u64, message: String) {
+        self.chunk.problems.push(Problem {
             file: self.file.to_owned(),
             line,
             field: None,
@@ -87,50 +94,56 @@ impl Producer<'_> {
         });
     }
 
-    fn job(&mut self, job: NewJob) -> anyhow::Result<()> {
-        self.bytes += job
+    fn add_job(&mut self, job: NewJob) -> anyhow::Result<()> {
+        self.chunk_bytes += job
             .input
             .0
             .values()
             .filter_map(Value::as_str)
             .map(str::len)
             .sum::<usize>();
-        self.lot.jobs.push(job);
-        if self.lot.jobs.len() >= MOST_ROWS || self.bytes >= MOST_BYTES {
-            self.hand_over()
+        self.chunk.jobs.push(job);
+        if self.chunk.jobs.len() >= MAX_CHUNK_JOBS || self.chunk_bytes >= MAX_CHUNK_BYTES {
+            self.flush()
         } else {
             Ok(())
         }
     }
 
-    /// Hands over what is left.
-    pub(super) fn hand_over(&mut self) -> anyhow::Result<()> {
-        self.bytes = 0;
-        let lot = std::mem::take(&mut self.lot);
-        self.lots
-            .send(lot)
-            .map_err(|_| anyhow::anyhow!("nobody takes the rows any more"))
+    /// Sends the current chunk. Blocks while [`MAX_WAITING_CHUNKS`] others wait to be received.
+    ///
+    /// # Errors
+    /// Returns an error if the consumer has stopped.
+    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+        self.chunk_bytes = 0;
+        let chunk = std::mem::take(&mut self.chunk);
+        self.sender
+            .send(chunk)
+            .map_err(|_| anyhow::anyhow!("the rows are no longer being received"))
     }
 }
 
 impl Consumer<'_> {
-    /// Gives everything to a sink, in order.
-    pub(super) fn give_to(self, sink: &mut dyn Sink) -> anyhow::Result<()> {
+    /// Passes everything to a sink, chunk by chunk, until the producer is dropped. Within a chunk,
+    /// problems are passed in the order of their lines.
+    ///
+    /// # Errors
+    /// Returns the error of the sink.
+    pub(super) fn drain_into(self, sink: &mut dyn Sink) -> anyhow::Result<()> {
         for Chunk {
             jobs,
             mut problems,
             skipped,
-        } in self.lots
+        } in self.receiver
         {
             skipped
                 .iter()
                 .for_each(|(field, rows)| sink.skipped(field, *rows));
             for (line, message) in sink.rows(jobs)? {
-                let (file, field) = (self.file.to_owned(), Some(ID.to_owned()));
                 problems.push(Problem {
-                    file,
+                    file: self.file.to_owned(),
                     line,
-                    field,
+                    field: Some(ID.to_owned()),
                     message,
                 });
             }

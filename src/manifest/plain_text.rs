@@ -1,24 +1,25 @@
-//! Plain text of the HTML that shops keep their descriptions in.
+//! Converts HTML, in which shops keep their descriptions, to plain text.
 
 use std::borrow::Cow;
 
-/// A line of this many characters is never filled: the text is to have no line breaks of its own.
-const NEVER_BROKEN: usize = 1 << 20;
+/// Width of a line, in characters, that no text reaches: the output must not contain line breaks
+/// that the renderer added.
+const UNLIMITED_WIDTH: usize = 1 << 20;
 
-/// Makes one line of plain text of a cell that holds HTML; another stays as it is.
-pub(super) fn plain(cell: &str) -> Cow<'_, str> {
+/// Converts a cell of HTML to one line of plain text. Returns any other cell as it is.
+pub(super) fn to_plain_text(cell: &str) -> Cow<'_, str> {
     if !is_html(cell) {
         return Cow::Borrowed(cell);
     }
     let text = html2text::config::with_decorator(html2text::render::TrivialDecorator::new())
-        .string_from_read(cell.as_bytes(), NEVER_BROKEN);
-    // What the parser cannot make text of is still what the user wrote.
+        .string_from_read(cell.as_bytes(), UNLIMITED_WIDTH);
+    // If the parser fails, the cell is still what the user wrote.
     text.map_or(Cow::Borrowed(cell), |text| {
         Cow::Owned(text.split_whitespace().collect::<Vec<_>>().join(" "))
     })
 }
 
-/// Tells whether there is a tag or a written character in a text; `<` and `&` by themselves are none.
+/// Reports whether a text contains a tag or a character reference. A lone `<` or `&` is neither.
 fn is_html(text: &str) -> bool {
     let has_tag = text.match_indices('<').any(|(at, _)| {
         let inner = text[at + 1..].trim_start_matches('/');
@@ -27,9 +28,9 @@ fn is_html(text: &str) -> bool {
     has_tag
         || text.match_indices('&').any(|(at, _)| {
             let name = text[at + 1..].split(';').next().unwrap_or_default();
-            let is_ended = text[at + 1..].len() > name.len();
+            let has_semicolon = text[at + 1..].len() > name.len();
             let name = name.strip_prefix('#').unwrap_or(name);
-            is_ended
+            has_semicolon
                 && (2..9).contains(&name.len())
                 && name.chars().all(|c| c.is_ascii_alphanumeric())
         })
@@ -37,14 +38,18 @@ fn is_html(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use super::to_plain_text;
 
     #[test]
-    fn html_becomes_one_line_of_text_and_other_text_stays() {
-        let html = "<p>Hand-made <b>cup</b>,<br>300&nbsp;ml &amp; saucer</p>\n<ul><li>blue</li><li>red</li></ul>";
-        assert_eq!(plain(html), "Hand-made cup, 300 ml & saucer blue red");
+    fn html_becomes_one_line_of_text_and_other_text_stays_as_it_is() {
+        let html = "<p>Hand-made <b>cup</b>,<br>300&nbsp;ml &amp; saucer</p>\n\
+                    <ul><li>blue</li><li>red</li></ul>";
         assert_eq!(
-            plain("<a href=\"https://e.com\">More</a> <img src=\"x.png\" alt=\"a cup\">"),
+            to_plain_text(html),
+            "Hand-made cup, 300 ml & saucer blue red"
+        );
+        assert_eq!(
+            to_plain_text("<a href=\"https://e.com\">More</a> <img src=\"x.png\" alt=\"a cup\">"),
             "More a cup"
         );
         for text in [
@@ -53,7 +58,7 @@ mod tests {
             "<3",
             "  two  spaces\nand a line",
         ] {
-            assert_eq!(plain(text), text);
+            assert_eq!(to_plain_text(text), text);
         }
     }
 }

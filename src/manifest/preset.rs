@@ -1,26 +1,31 @@
-//! How the exports of shops name what a clip needs.
+//! The columns of the product exports of common shop systems.
+
+use std::str::FromStr;
 
 use serde::Deserialize;
 
 use super::ID;
 
-/// A shop's kind of export.
+const IMAGE: &str = "image";
+
+/// A shop system whose product export Overnight knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
-    /// Products of Shopify: a product's `Handle` stands on a row for each of its variants and images.
+    /// Shopify's product export: a product's `Handle` is on a row for each of its variants and
+    /// images.
     Shopify,
-    /// Products of WooCommerce: all links of a product stand in one cell.
+    /// WooCommerce's product export: all image links of a product are in one cell.
     Woocommerce,
-    /// A feed for Google Merchant Center.
+    /// A product feed for Google Merchant Center.
     GoogleMerchant,
 }
 
 impl Preset {
-    /// All of them.
+    /// Every preset, in the order in which they are listed and detected.
     pub const ALL: [Self; 3] = [Self::Shopify, Self::Woocommerce, Self::GoogleMerchant];
 
-    /// The word it is known by.
+    /// Returns the name used on the command line and in batch files.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Shopify => "shopify",
@@ -29,10 +34,10 @@ impl Preset {
         }
     }
 
-    /// Which columns give which field: of several, the first that is not empty.
+    /// Returns each field with the columns that provide it; the first that is not empty sets it.
     pub(super) const fn columns(self) -> [(&'static str, &'static [&'static str]); 2] {
         match self {
-            // The second names are those of the export's newer form.
+            // The second names are those of the newer version of the export.
             Self::Shopify => [
                 (ID, &["Handle", "URL handle"]),
                 (IMAGE, &["Image Src", "Product image URL"]),
@@ -43,13 +48,14 @@ impl Preset {
     }
 }
 
-const IMAGE: &str = "image";
-
-impl std::str::FromStr for Preset {
+impl FromStr for Preset {
     type Err = String;
 
-    fn from_str(word: &str) -> Result<Self, String> {
-        let known = Self::ALL.into_iter().find(|preset| preset.as_str() == word);
-        known.ok_or_else(|| format!("there are {}", Self::ALL.map(Self::as_str).join(", ")))
+    fn from_str(name: &str) -> Result<Self, String> {
+        let preset = Self::ALL.into_iter().find(|preset| preset.as_str() == name);
+        preset.ok_or_else(|| {
+            let names = Self::ALL.map(Self::as_str).join(", ");
+            format!("expected one of {names}")
+        })
     }
 }

@@ -1,7 +1,7 @@
-//! Puts the rows of one product together: a shop's export has a row for each variant and image.
+//! Combines the rows of one product: a shop's export has a row for each variant and image.
 //!
-//! The rows of a product stand together in a file, so that reading takes the memory of one product. Where they do not,
-//! the second part is told as an id that comes twice.
+//! The rows of a product must be consecutive in the file, so that reading takes the memory of one
+//! product. If they are not, the second group of rows is reported as a duplicate id.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -11,26 +11,29 @@ use crate::domain::printable::shown;
 
 use super::table_reader::{Record, TableReader};
 
-/// More rows than this are no product.
-const MOST_ROWS: usize = 10_000;
+/// Maximum number of rows of one product. More are the sign of a wrong column.
+const MAX_PRODUCT_ROWS: usize = 10_000;
 
-/// How rows become products.
+/// How rows are combined into products.
 pub(super) struct Grouping {
-    /// The columns that name the product; the first that is not empty does. Without any each row is one.
-    pub(super) by: Vec<usize>,
-    /// The columns that give its images; the first that is not empty does.
-    pub(super) images: Vec<usize>,
-    /// A record for each image, not only for the first.
+    /// Columns that identify the product; the first that is not empty does. If there are none, each
+    /// row is a product.
+    pub(super) key_columns: Vec<usize>,
+    /// Columns that provide the product's images; the first that is not empty does.
+    pub(super) image_columns: Vec<usize>,
+    /// Whether each image of a product becomes a record, and not only the first.
     pub(super) each_image: bool,
 }
 
-/// The products of a table, each a record or several.
+/// Reads the products of a table: one record per product, or one per image of a product.
 pub(super) struct Products<'a> {
     rows: &'a mut dyn TableReader,
     grouping: Grouping,
+    /// Number of cells in a complete row.
     width: usize,
-    /// The first row of the next product.
+    /// The first row of the next product, if it was read already.
     next: Option<Record>,
+    /// Records of the last product that were not returned yet.
     ready: VecDeque<Record>,
 }
 
@@ -45,8 +48,7 @@ impl<'a> Products<'a> {
         }
     }
 
-    /// Reads a row, as its own.
-    fn row(&mut self) -> anyhow::Result<Option<Record>> {
+    fn next_row(&mut self) -> anyhow::Result<Option<Record>> {
         let mut row = Record::default();
         Ok(match self.next.take() {
             Some(next) => Some(next),
@@ -54,53 +56,57 @@ impl<'a> Products<'a> {
         })
     }
 
-    /// What names the product of a row; `None` where it is no part of one.
-    fn key<'r>(&self, row: &'r Record) -> Option<&'r [u8]> {
-        let is_whole = row.fault.is_none() && row.cells.len() == self.width;
-        is_whole
-            .then(|| first_filled(row, &self.grouping.by))
+    /// Returns what identifies the product of a row; `None` if the row is not part of one.
+    fn product_key<'r>(&self, row: &'r Record) -> Option<&'r [u8]> {
+        self.is_complete(row)
+            .then(|| first_non_empty(row, &self.grouping.key_columns))
             .flatten()
             .map(|(_, key)| key)
     }
 
+    fn is_complete(&self, row: &Record) -> bool {
+        row.fault.is_none() && row.cells.len() == self.width
+    }
+
     fn read_product(&mut self, first: Record) -> anyhow::Result<()> {
-        let Some(key) = self.key(&first).map(<[u8]>::to_vec) else {
-            self.make_records(&[first]);
+        let Some(key) = self.product_key(&first).map(<[u8]>::to_vec) else {
+            self.queue_records(&[first]);
             return Ok(());
         };
         let mut rows = vec![first];
-        while let Some(row) = self.row()? {
-            if self.key(&row) != Some(&key) {
+        while let Some(row) = self.next_row()? {
+            if self.product_key(&row) != Some(&key) {
                 self.next = Some(row);
                 break;
             }
-            if rows.len() < MOST_ROWS {
+            if rows.len() < MAX_PRODUCT_ROWS {
                 rows.push(row);
             } else {
                 let key = shown(&String::from_utf8_lossy(&key));
-                rows[0].fault = Some(format!("`{key}` stands on more than {MOST_ROWS} rows"));
+                rows[0].fault = Some(format!(
+                    "more than {MAX_PRODUCT_ROWS} rows belong to the product `{key}`; name the \
+                     column that identifies a product with --one-per COLUMN"
+                ));
             }
         }
-        self.make_records(&rows);
+        self.queue_records(&rows);
         Ok(())
     }
 
-    fn make_records(&mut self, rows: &[Record]) {
+    fn queue_records(&mut self, rows: &[Record]) {
         let Some(first) = rows.first() else { return };
-        let (mut images, mut seen) = (Vec::new(), HashSet::new());
-        for row in rows
-            .iter()
-            .filter(|row| row.fault.is_none() && row.cells.len() == self.width)
-        {
-            if let Some((column, cell)) = first_filled(row, &self.grouping.images) {
+        let mut images = Vec::new();
+        let mut seen_links = HashSet::new();
+        for row in rows.iter().filter(|row| self.is_complete(row)) {
+            if let Some((column, cell)) = first_non_empty(row, &self.grouping.image_columns) {
                 let links = std::str::from_utf8(cell).map_or_else(
                     |_| vec![cell],
-                    |text| links(text).into_iter().map(str::as_bytes).collect(),
+                    |text| split_links(text).into_iter().map(str::as_bytes).collect(),
                 );
                 images.extend(
                     links
                         .into_iter()
-                        .filter(|link| seen.insert(*link))
+                        .filter(|link| seen_links.insert(*link))
                         .map(|link| (row, column, link)),
                 );
             }
@@ -114,21 +120,21 @@ impl<'a> Products<'a> {
         } else {
             1
         });
-        for (number, (row, image_column, link)) in images.into_iter().enumerate() {
+        for (index, (row, image_column, link)) in images.into_iter().enumerate() {
             let mut cells = ByteRecord::new();
             for (column, (cell, inherited)) in row.cells.iter().zip(&first.cells).enumerate() {
-                let own = if cell.trim_ascii().is_empty() {
+                let value = if cell.trim_ascii().is_empty() {
                     inherited
                 } else {
                     cell
                 };
-                cells.push_field(if column == image_column { link } else { own });
+                cells.push_field(if column == image_column { link } else { value });
             }
             self.ready.push_back(Record {
                 line: row.line,
                 fault: None,
                 cells,
-                image: number + 1,
+                image_number: index + 1,
             });
         }
     }
@@ -137,65 +143,68 @@ impl<'a> Products<'a> {
 impl TableReader for Products<'_> {
     fn read(&mut self, record: &mut Record) -> anyhow::Result<bool> {
         if self.ready.is_empty()
-            && let Some(first) = self.row()?
+            && let Some(first) = self.next_row()?
         {
             self.read_product(first)?;
         }
         let ready = self.ready.pop_front();
-        let is_there = ready.is_some();
+        let has_record = ready.is_some();
         *record = ready.unwrap_or_default();
-        Ok(is_there)
+        Ok(has_record)
     }
 }
 
-fn first_filled<'r>(row: &'r Record, columns: &[usize]) -> Option<(usize, &'r [u8])> {
+/// Returns the first of these columns that is not empty in a row, with its trimmed cell.
+fn first_non_empty<'r>(row: &'r Record, columns: &[usize]) -> Option<(usize, &'r [u8])> {
     let cells = columns
         .iter()
         .filter_map(|column| Some((*column, row.cells.get(*column)?.trim_ascii())));
     cells.into_iter().find(|(_, cell)| !cell.is_empty())
 }
 
-/// Takes a cell's links apart: a separator and another link's beginning behind it end one. A link may hold a comma.
-pub(super) fn links(cell: &str) -> Vec<&str> {
+/// Splits a cell into its links. A link ends at a separator only if another link follows, because a
+/// link may contain a comma.
+pub(super) fn split_links(cell: &str) -> Vec<&str> {
     let cell = cell.trim();
     let is_link = |text: &str| {
-        let begins = |scheme: &str| {
+        let has_scheme = |scheme: &str| {
             text.get(..scheme.len())
                 .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
         };
-        begins("https://") || begins("http://")
+        has_scheme("https://") || has_scheme("http://")
     };
     if !is_link(cell) {
         return vec![cell];
     }
-    let is_separator = |sign: char| matches!(sign, ',' | ';' | '|') || sign.is_whitespace();
-    let (mut links, mut from) = (Vec::new(), 0);
+    let is_separator = |c: char| matches!(c, ',' | ';' | '|') || c.is_whitespace();
+    let mut links = Vec::new();
+    let mut start = 0;
     for (at, _) in cell.match_indices(is_separator) {
         let rest = cell[at..].trim_start_matches(is_separator);
-        if is_link(rest) && at > from {
-            links.push(cell[from..at].trim_end_matches(is_separator));
-            from = cell.len() - rest.len();
+        if is_link(rest) && at > start {
+            links.push(cell[start..at].trim_end_matches(is_separator));
+            start = cell.len() - rest.len();
         }
     }
-    links.push(cell[from..].trim_end_matches(is_separator));
+    links.push(cell[start..].trim_end_matches(is_separator));
     links
 }
 
 #[cfg(test)]
 mod tests {
-    use super::links;
+    use super::split_links;
 
     #[test]
-    fn links_in_one_cell_are_taken_apart_and_a_comma_in_a_link_is_its_own() {
-        assert_eq!(links("https://a/1.jpg"), ["https://a/1.jpg"]);
+    fn links_in_one_cell_are_split_and_a_comma_in_a_link_is_kept() {
+        assert_eq!(split_links("https://a/1.jpg"), ["https://a/1.jpg"]);
         assert_eq!(
-            links(" https://a/1.jpg, HTTPS://a/2.jpg ,http://a/3.jpg,"),
+            split_links(" https://a/1.jpg, HTTPS://a/2.jpg ,http://a/3.jpg,"),
             ["https://a/1.jpg", "HTTPS://a/2.jpg", "http://a/3.jpg"]
         );
         assert_eq!(
-            links("https://a/w_100,h_200/1.jpg|https://a/2.jpg"),
+            split_links("https://a/w_100,h_200/1.jpg|https://a/2.jpg"),
             ["https://a/w_100,h_200/1.jpg", "https://a/2.jpg"]
         );
-        assert_eq!(links("photos/a, b.jpg"), ["photos/a, b.jpg"]);
+        assert_eq!(split_links("photos/a, b.jpg"), ["photos/a, b.jpg"]);
     }
 }

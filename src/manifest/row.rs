@@ -1,4 +1,4 @@
-//! One row: what each value may be, who can run it, and what it costs.
+//! Checks one row: what each value may be, which providers can run it, and what it costs.
 
 use std::path::Path;
 
@@ -9,61 +9,76 @@ use crate::domain::{Input, NewJob, ProviderName, Shape};
 
 use super::{ID, Problem, RowMapper};
 
-/// A key longer than this is a description.
-const LONGEST_ID: usize = 200;
+/// Maximum length of a row's key, in characters. A longer text is a description, not a key.
+const MAX_ID_CHARS: usize = 200;
 
-/// A row's values by field, with their problems.
+/// The values of a row by field, and the problems found while reading them.
 #[derive(Default)]
 pub(super) struct Row {
+    /// The line on which the row starts, from 1.
     pub(super) line: u64,
+    /// The row's key as it is written; `None` if it has none.
     pub(super) id: Option<String>,
     pub(super) fields: Map<String, Value>,
+    /// Field and message of each problem; the field is `None` if it concerns the whole row.
     pub(super) problems: Vec<(Option<String>, String)>,
 }
 
 impl Row {
-    pub(super) fn wrong(&mut self, field: &str, message: impl Into<String>) {
+    /// Adds a problem of a field.
+    pub(super) fn add_problem(&mut self, field: &str, message: impl Into<String>) {
         self.problems.push((Some(shown(field)), message.into()));
     }
 
-    /// Puts a value under a field, once.
+    /// Sets a field. A second value for the same field is a problem.
     pub(super) fn set(&mut self, field: &str, value: Value) {
         if self.fields.contains_key(field) {
-            self.wrong(field, "is given twice");
+            self.add_problem(field, "is given twice");
         }
         self.fields.insert(field.to_owned(), value);
+    }
+
+    /// Reports whether there is a problem with this field.
+    pub(super) fn has_problem(&self, field: &str) -> bool {
+        self.problems
+            .iter()
+            .any(|(problem_field, _)| problem_field.as_deref() == Some(field))
     }
 }
 
 impl RowMapper<'_> {
-    /// Checks a row and makes it a job; all its problems where it cannot be one.
+    /// Checks a row and builds its job. The estimate is the price of the most expensive provider
+    /// that can run it. A row without a key gets one from its input.
+    ///
+    /// # Errors
+    /// Returns all problems of the row.
     pub(super) fn build_job(&self, file: &str, mut row: Row) -> Result<NewJob, Vec<Problem>> {
         self.check_fields(file, &mut row);
         if let Some(id) = row.id.take() {
             match check_id(&id) {
                 Ok(()) => row.id = Some(id.trim().to_owned()),
-                Err(problem) => row.wrong(ID, problem),
+                Err(message) => row.add_problem(ID, message),
             }
         }
         let input = Input(std::mem::take(&mut row.fields));
         let mut providers = Vec::new();
         if row.problems.is_empty() {
-            providers = self.eligible_providers(&input).unwrap_or_else(|problem| {
-                row.problems.push((None, problem));
+            providers = self.eligible_providers(&input).unwrap_or_else(|message| {
+                row.problems.push((None, message));
                 Vec::new()
             });
         }
         if !row.problems.is_empty() {
-            let problem = |(field, message)| Problem {
+            let to_problem = |(field, message)| Problem {
                 file: file.to_owned(),
                 line: row.line,
                 field,
                 message,
             };
-            return Err(row.problems.into_iter().map(problem).collect());
+            return Err(row.problems.into_iter().map(to_problem).collect());
         }
-        let prices = providers.iter().filter_map(|name| self.model.route(*name));
-        let estimate = prices
+        let routes = providers.iter().filter_map(|name| self.model.route(*name));
+        let estimate = routes
             .map(|route| self.model.price(route, &input))
             .max()
             .unwrap_or_default();
@@ -80,8 +95,9 @@ impl RowMapper<'_> {
         ))
     }
 
+    /// Adds the constants to a row, resolves its images, and checks every field of the model.
     fn check_fields(&self, file: &str, row: &mut Row) {
-        // What a manifest calls a file is found from where the manifest is.
+        // Paths in a manifest are relative to the manifest's folder.
         let folder = Path::new(file).parent().unwrap_or(Path::new(""));
         for (field, value) in &self.constants {
             row.fields
@@ -89,68 +105,68 @@ impl RowMapper<'_> {
                 .or_insert_with(|| value.clone());
         }
         for field in &self.model.fields {
-            match row.fields.get_mut(&field.name) {
-                None if field.required
-                    && !row
-                        .problems
-                        .iter()
-                        .any(|(wrong, _)| wrong.as_ref() == Some(&field.name)) =>
-                {
-                    row.wrong(&field.name, "is missing");
+            let Some(value) = row.fields.get_mut(&field.name) else {
+                if field.required && !row.has_problem(&field.name) {
+                    row.add_problem(&field.name, "is missing");
                 }
-                None => {}
-                Some(value) => {
-                    let found = self.images.find(&field.shape, value, folder);
-                    match found.and_then(|()| field.shape.check(value)) {
-                        Ok(()) => make_whole(&field.shape, value),
-                        Err(problem) => row.wrong(&field.name, problem),
-                    }
-                }
+                continue;
+            };
+            let resolved = self.images.resolve(&field.shape, value, folder);
+            match resolved.and_then(|()| field.shape.check(value)) {
+                Ok(()) => normalize_integers(&field.shape, value),
+                Err(message) => row.add_problem(&field.name, message),
             }
         }
     }
 
-    /// The allowed providers that can take an input; the error says why none can.
+    /// Returns the allowed providers that can run an input.
+    ///
+    /// # Errors
+    /// Returns why none of them can.
     fn eligible_providers(&self, input: &Input) -> Result<Vec<ProviderName>, String> {
-        let (mut eligible_providers, mut obstacles) = (Vec::new(), Vec::new());
+        let mut eligible = Vec::new();
+        let mut obstacles = Vec::new();
         for provider in &self.providers {
             match self
                 .model
                 .route(*provider)
                 .map(|route| route.incompatibility(input))
             {
-                Some(None) => eligible_providers.push(*provider),
+                Some(None) => eligible.push(*provider),
                 Some(Some(incompatibility)) => obstacles.push(incompatibility),
                 None => obstacles.push(format!("{provider} does not offer {}", self.model.name)),
             }
         }
-        if eligible_providers.is_empty() {
+        if eligible.is_empty() {
             Err(format!(
-                "no allowed provider can take this row: {}",
+                "no allowed provider can run this row: {}",
                 obstacles.join("; ")
             ))
         } else {
-            Ok(eligible_providers)
+            Ok(eligible)
         }
     }
 }
 
-/// Writes `10.0` as `10` where a whole number is meant, at any depth: a provider may insist on it.
-fn make_whole(shape: &Shape, value: &mut Value) {
+/// Writes `10.0` as `10` in each integer field, at any depth: a provider may reject the decimal
+/// point.
+fn normalize_integers(shape: &Shape, value: &mut Value) {
     match (shape, value) {
         (Shape::Integer { .. }, value @ Value::Number(_)) => {
             let float = value.as_f64().filter(|_| value.as_i64().is_none());
-            if let Some(Ok(whole)) = float.map(|float| format!("{float:.0}").parse::<i64>()) {
-                *value = Value::from(whole);
+            if let Some(Ok(integer)) = float.map(|float| format!("{float:.0}").parse::<i64>()) {
+                *value = Value::from(integer);
             }
         }
         (Shape::List { item, .. }, Value::Array(items)) => {
-            items.iter_mut().for_each(|value| make_whole(item, value));
+            items
+                .iter_mut()
+                .for_each(|value| normalize_integers(item, value));
         }
         (Shape::Object { fields }, Value::Object(values)) => {
             for field in fields {
                 if let Some(value) = values.get_mut(&field.name) {
-                    make_whole(&field.shape, value);
+                    normalize_integers(&field.shape, value);
                 }
             }
         }
@@ -163,11 +179,11 @@ fn check_id(id: &str) -> Result<(), String> {
     if id.is_empty() {
         return Err("is blank".into());
     }
-    if id.chars().count() > LONGEST_ID {
-        return Err(format!("is longer than {LONGEST_ID} characters"));
+    if id.chars().count() > MAX_ID_CHARS {
+        return Err(format!("is longer than {MAX_ID_CHARS} characters"));
     }
     if id.chars().any(char::is_control) {
-        return Err("holds a control character".into());
+        return Err("contains a control character".into());
     }
     Ok(())
 }

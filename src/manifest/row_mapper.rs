@@ -1,4 +1,4 @@
-//! What the user said of a manifest: the model it is for, and which column is which field.
+//! Maps a manifest's columns to a model's fields, as the user specified.
 
 use std::path::Path;
 
@@ -12,39 +12,41 @@ use super::images::ImageResolver;
 use super::row::Row;
 use super::{ID, Preset, Template};
 
-/// What the user says of a manifest's columns and rows.
+/// What the user specifies about a manifest's columns and rows, on the command line or in a batch
+/// file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
-    /// The shop it comes from.
+    /// The shop system that exported the manifest.
     pub preset: Option<Preset>,
-    /// Field and column.
+    /// Fields and the columns that provide them.
     pub map: Vec<(String, String)>,
-    /// Field and value, for rows that leave the field out.
+    /// Fields and their values in rows that leave them out.
     pub set: Vec<(String, String)>,
     /// The template of the prompt.
     pub prompt: Option<String>,
-    /// The field, or the column, whose equal values make rows one product.
+    /// The field or column that identifies a product: rows with the same value become one job.
     pub one_per: Option<String>,
-    /// A job for each image, not only for a product's first.
+    /// Whether each image of a product becomes a job, and not only the first.
     pub each_image: bool,
-    /// Rows without one of these fields are left out.
+    /// Fields without which a row is left out instead of reported as a mistake.
     pub skip_missing: Vec<String>,
 }
 
-/// A field, and the columns that give it: of several, the first that is not empty.
-struct Mapped {
+/// A field and the columns that provide it; the first that is not empty sets it.
+struct ColumnMapping {
     field: String,
     columns: Vec<String>,
-    /// What the user said that names them.
+    /// The flag that named the columns, for messages.
     flag: String,
 }
 
-/// How rows are read: the model they are for, who may run them, and what the user said of the columns.
+/// Turns rows into jobs of one model: holds the model, the providers that may run the jobs, and how
+/// columns become fields.
 pub struct RowMapper<'a> {
     pub(super) model: &'a Model,
     pub(super) providers: Vec<ProviderName>,
-    mapping: Vec<Mapped>,
-    /// Field and value, for rows that leave the field out.
+    mappings: Vec<ColumnMapping>,
+    /// Fields and their values in rows that leave them out.
     pub(super) constants: Vec<(String, Value)>,
     prompt: Option<Template>,
     pub(super) one_per: Option<String>,
@@ -54,7 +56,10 @@ pub struct RowMapper<'a> {
 }
 
 impl<'a> RowMapper<'a> {
-    /// Makes rules; the error says which of the user's words makes no sense.
+    /// Creates a mapper for a model and the providers that may run it.
+    ///
+    /// # Errors
+    /// Returns which of the user's flags is wrong and why.
     pub fn new(
         model: &'a Model,
         providers: Vec<ProviderName>,
@@ -63,7 +68,7 @@ impl<'a> RowMapper<'a> {
         let mut mapper = Self {
             model,
             providers,
-            mapping: Vec::new(),
+            mappings: Vec::new(),
             constants: Vec::new(),
             prompt: None,
             one_per: None,
@@ -73,25 +78,25 @@ impl<'a> RowMapper<'a> {
         };
         for (field, column) in layout.map {
             let field = mapper
-                .known_field(&field)
+                .resolve_field(&field)
                 .map_err(|error| format!("--map {field}={column}: {error}"))?;
-            if mapper.mapped(&field).is_some() {
+            if mapper.mapping_for(&field).is_some() {
                 return Err(format!("--map names {field} twice"));
             }
             if column.trim().is_empty() {
-                return Err(format!("--map {field}={column}: the column has no name"));
+                return Err(format!("--map {field}={column}: the column name is blank"));
             }
-            mapper.mapping.push(Mapped {
+            mapper.mappings.push(ColumnMapping {
                 field,
                 columns: vec![column],
                 flag: "--map".into(),
             });
         }
         for (field, columns) in layout.preset.iter().flat_map(|preset| preset.columns()) {
-            if mapper.mapped(field).is_none() && mapper.known_field(field).is_ok() {
+            if mapper.mapping_for(field).is_none() && mapper.resolve_field(field).is_ok() {
                 let flag = format!("--preset {}", layout.preset.map_or("", Preset::as_str));
                 let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-                mapper.mapping.push(Mapped {
+                mapper.mappings.push(ColumnMapping {
                     field: field.to_owned(),
                     columns,
                     flag,
@@ -99,33 +104,32 @@ impl<'a> RowMapper<'a> {
             }
         }
         for (name, text) in layout.set {
-            let wrong = |error: String| format!("--set {name}={text}: {error}");
-            let field = mapper.known_field(&name).map_err(wrong)?;
+            let invalid = |error: String| format!("--set {name}={text}: {error}");
+            let field = mapper.resolve_field(&name).map_err(invalid)?;
             let Some(field) = model.field(&field) else {
-                return Err(wrong("every row needs an id of its own".into()));
+                return Err(invalid("every row needs its own id".into()));
             };
-            let mut value = field.shape.read_text(&text).map_err(wrong)?;
+            let mut value = field.shape.read_text(&text).map_err(invalid)?;
             mapper
                 .images
-                .find(&field.shape, &mut value, Path::new(""))
-                .map_err(wrong)?;
-            field.shape.check(&value).map_err(wrong)?;
-            if mapper
-                .constants
-                .iter()
-                .any(|(known, _)| *known == field.name)
-            {
+                .resolve(&field.shape, &mut value, Path::new(""))
+                .map_err(invalid)?;
+            field.shape.check(&value).map_err(invalid)?;
+            if mapper.has_constant(&field.name) {
                 return Err(format!("--set names {} twice", field.name));
             }
             mapper.constants.push((field.name.clone(), value));
         }
         if let Some(text) = &layout.prompt {
             if model.field("prompt").is_none() {
-                return Err(format!("--prompt: the model {} has no prompt", model.name));
+                return Err(format!(
+                    "--prompt: the model {} has no field `prompt`",
+                    model.name
+                ));
             }
-            if mapper.mapped("prompt").is_some() {
+            if mapper.mapping_for("prompt").is_some() {
                 return Err(
-                    "--prompt and --map prompt=COLUMN both give the prompt; leave one out".into(),
+                    "--prompt and --map prompt=COLUMN both set the prompt; remove one".into(),
                 );
             }
             mapper.prompt =
@@ -133,7 +137,7 @@ impl<'a> RowMapper<'a> {
         }
         for name in layout.skip_missing {
             let field = mapper
-                .known_field(&name)
+                .resolve_field(&name)
                 .map_err(|error| format!("--skip-missing {name}: {error}"))?;
             mapper.skip_missing.push(field);
         }
@@ -141,85 +145,90 @@ impl<'a> RowMapper<'a> {
             .one_per
             .or_else(|| layout.preset.map(|_| ID.to_owned()));
         if let Some(column) = &mapper.one_per
-            && mapper.field_of(column).is_none()
-            && mapper.mapped(ID).is_none()
+            && mapper.find_field(column).is_none()
+            && mapper.mapping_for(ID).is_none()
         {
-            // What makes rows one product is the product's key.
-            let (field, columns) = (ID.to_owned(), vec![column.clone()]);
-            mapper.mapping.push(Mapped {
-                field,
-                columns,
+            // The column that identifies a product also provides its key.
+            mapper.mappings.push(ColumnMapping {
+                field: ID.to_owned(),
+                columns: vec![column.clone()],
                 flag: "--one-per".into(),
             });
         }
         Ok(mapper)
     }
 
-    fn mapped(&self, field: &str) -> Option<&Mapped> {
-        self.mapping.iter().find(|mapped| mapped.field == field)
+    fn mapping_for(&self, field: &str) -> Option<&ColumnMapping> {
+        self.mappings.iter().find(|mapping| mapping.field == field)
     }
 
-    /// The shop whose export these columns are, where the user said nothing of columns.
-    pub(super) fn likely_preset(&self, columns: &[&str]) -> Option<Preset> {
-        let has_all = |preset: &Preset| {
+    fn has_constant(&self, field: &str) -> bool {
+        self.constants.iter().any(|(known, _)| known == field)
+    }
+
+    /// Returns the preset whose fields a header's columns all provide. Returns `None` if there is
+    /// none, or if the user has mapped columns or written a prompt.
+    pub(super) fn suggested_preset(&self, columns: &[&str]) -> Option<Preset> {
+        let has_all_fields = |preset: &Preset| {
             preset
                 .columns()
                 .iter()
                 .all(|(_, names)| names.iter().any(|name| columns.contains(name)))
         };
-        let is_plain = self.mapping.is_empty() && self.prompt.is_none();
-        Preset::ALL.into_iter().find(has_all).filter(|_| is_plain)
+        let is_unspecified = self.mappings.is_empty() && self.prompt.is_none();
+        Preset::ALL
+            .into_iter()
+            .find(has_all_fields)
+            .filter(|_| is_unspecified)
     }
 
-    /// How early a column comes among those that give one field.
-    pub(super) fn rank(&self, column: &str) -> usize {
-        let places = self
-            .mapping
+    /// Returns the position of a column, from 0, among those that may provide the same field.
+    /// Columns with a lower position are preferred.
+    pub(super) fn preference_rank(&self, column: &str) -> usize {
+        let positions = self
+            .mappings
             .iter()
-            .filter_map(|mapped| mapped.columns.iter().position(|name| name == column));
-        places.min().unwrap_or(0)
+            .filter_map(|mapping| mapping.columns.iter().position(|name| name == column));
+        positions.min().unwrap_or(0)
     }
 
-    /// Tells whether several columns may give a field.
+    /// Reports whether several columns may provide a field.
     pub(super) fn has_alternatives(&self, field: &str) -> bool {
-        self.mapped(field)
-            .is_some_and(|mapped| mapped.columns.len() > 1)
+        self.mapping_for(field)
+            .is_some_and(|mapping| mapping.columns.len() > 1)
     }
 
-    /// The field a row lacks that the user said to leave out rows for.
-    pub(super) fn skips(&self, row: &Row) -> Option<&str> {
-        let is_given = |field: &str| match field {
+    /// Returns the field that excludes a row: one of `skip_missing` that the row lacks. Returns
+    /// `None` if the row is not left out.
+    pub(super) fn skip_reason(&self, row: &Row) -> Option<&str> {
+        let is_set = |field: &str| match field {
             ID => row.id.is_some(),
-            field => {
-                row.fields.contains_key(field)
-                    || self.constants.iter().any(|(known, _)| known == field)
-            }
+            field => row.fields.contains_key(field) || self.has_constant(field),
         };
-        // A value that is there and wrong is a mistake.
-        let is_told = |field: &str| {
-            row.problems
-                .iter()
-                .any(|(wrong, _)| wrong.as_deref() == Some(field))
-        };
+        // A value that is there but wrong is a mistake, not a reason to leave the row out.
         self.skip_missing
             .iter()
             .map(String::as_str)
-            .find(|field| !is_given(field) && !is_told(field))
+            .find(|field| !is_set(field) && !row.has_problem(field))
     }
 
-    fn known_field(&self, name: &str) -> Result<String, String> {
-        match self.field_of(name) {
+    /// Returns the name of the field that the user means by `name`.
+    ///
+    /// # Errors
+    /// Returns a message with the nearest name if the model has no such field.
+    fn resolve_field(&self, name: &str) -> Result<String, String> {
+        match self.find_field(name) {
             Some(field) => Ok(field.to_owned()),
             None => Err(format!(
                 "the model {} has no field `{name}`{}",
                 self.model.name,
-                self.near(name)
+                self.suggest_field(name)
             )),
         }
     }
 
-    /// The field a name stands for: its own, or that of an image with `_url` behind it.
-    fn field_of(&self, name: &str) -> Option<&str> {
+    /// Returns the field with this name. An image field is also found with `_url` after its name.
+    fn find_field(&self, name: &str) -> Option<&str> {
         if name == ID {
             return Some(ID);
         }
@@ -232,7 +241,7 @@ impl<'a> RowMapper<'a> {
             .map(|field| field.name.as_str())
     }
 
-    fn near(&self, name: &str) -> String {
+    fn suggest_field(&self, name: &str) -> String {
         did_you_mean(
             name,
             self.model
@@ -243,88 +252,97 @@ impl<'a> RowMapper<'a> {
         )
     }
 
-    /// Tells which fields a column fills: none where it is only data for the template. The error says that it is unknown.
-    pub(super) fn fields_of(&self, column: &str) -> Result<Vec<&str>, String> {
-        let gives = |mapped: &&Mapped| mapped.columns.iter().any(|name| name == column);
+    /// Returns the fields that a column provides; none if it is only data for the prompt template.
+    ///
+    /// # Errors
+    /// Returns a message if the column is unknown, which is a mistake only if the user has neither
+    /// mapped columns nor written a prompt.
+    pub(super) fn fields_for(&self, column: &str) -> Result<Vec<&str>, String> {
+        let names_column =
+            |mapping: &&ColumnMapping| mapping.columns.iter().any(|name| name == column);
         let mapped: Vec<&str> = self
-            .mapping
+            .mappings
             .iter()
-            .filter(gives)
-            .map(|mapped| mapped.field.as_str())
+            .filter(names_column)
+            .map(|mapping| mapping.field.as_str())
             .collect();
         if !mapped.is_empty() {
             return Ok(mapped);
         }
-        match self.field_of(column) {
-            // Another column, or the template, was named for this field.
-            Some(field) if self.mapped(field).is_some() => Ok(Vec::new()),
+        match self.find_field(column) {
+            // The user named another column, or the template, for this field.
+            Some(field) if self.mapping_for(field).is_some() => Ok(Vec::new()),
             Some("prompt") if self.prompt.is_some() => Ok(Vec::new()),
             Some(field) => Ok(vec![field]),
-            None if !self.mapping.is_empty() || self.prompt.is_some() => Ok(Vec::new()),
+            None if !self.mappings.is_empty() || self.prompt.is_some() => Ok(Vec::new()),
             None => Err(format!(
-                "unknown column `{}`{} it, or name the columns you mean with --map FIELD=COLUMN",
+                "unknown column `{}`{} it, or name the columns you need with --map FIELD=COLUMN",
                 shown(column),
-                match self.near(column) {
-                    near if near.is_empty() => "; remove".into(),
-                    near => format!("{near} Remove"),
+                match self.suggest_field(column) {
+                    suggestion if suggestion.is_empty() => "; remove".into(),
+                    suggestion => format!("{suggestion} Rename or remove"),
                 }
             )),
         }
     }
 
-    /// The columns the user named that a manifest with these columns does not have.
-    pub(super) fn missing_columns(&self, columns: &[&str]) -> Vec<String> {
-        let is_there = |mapped: &&Mapped| {
-            mapped
+    /// Returns a message for each column that the user named and that the header lacks.
+    pub(super) fn check_named_columns(&self, columns: &[&str]) -> Vec<String> {
+        let is_present = |mapping: &&ColumnMapping| {
+            mapping
                 .columns
                 .iter()
                 .any(|name| columns.contains(&name.as_str()))
         };
-        let lacking = self.mapping.iter().filter(|mapped| !is_there(mapped));
-        let mapped = lacking.map(|mapped| (mapped.flag.as_str(), mapped.columns[0].as_str()));
-        let filled = self
+        let unmet = self.mappings.iter().filter(|mapping| !is_present(mapping));
+        let mapped = unmet.map(|mapping| (mapping.flag.as_str(), mapping.columns[0].as_str()));
+        let in_template = self
             .prompt
             .iter()
             .flat_map(Template::columns)
             .map(|column| ("--prompt", column));
-        let missing = mapped.chain(filled.filter(|(_, column)| !columns.contains(column)));
+        let missing = mapped.chain(in_template.filter(|(_, column)| !columns.contains(column)));
         missing
             .map(|(flag, column)| {
                 format!(
-                    "there is no column `{column}`, which {flag} names{}",
+                    "{flag} names the column `{column}`, which is not in the header{}",
                     did_you_mean(column, columns.iter().copied())
                 )
             })
             .collect()
     }
 
-    /// The fields every row needs that neither these columns nor the user give; `spare` are columns that fill nothing.
-    pub(super) fn missing_fields(&self, given: &[&str], spare: &[&str]) -> Vec<String> {
-        let is_set = |field: &Field| self.constants.iter().any(|(known, _)| *known == field.name);
-        let is_made = |field: &Field| field.name == "prompt" && self.prompt.is_some();
+    /// Returns a message for each field that every row needs and that neither the columns nor the
+    /// user provide. `unused` are columns that provide no field, of which one may be meant.
+    pub(super) fn check_required_fields(&self, provided: &[&str], unused: &[&str]) -> Vec<String> {
+        let is_from_template = |field: &Field| field.name == "prompt" && self.prompt.is_some();
         let missing = self.model.fields.iter().filter(|field| {
             field.required
-                && !given.contains(&field.name.as_str())
-                && !is_set(field)
-                && !is_made(field)
+                && !provided.contains(&field.name.as_str())
+                && !self.has_constant(&field.name)
+                && !is_from_template(field)
         });
         missing
             .map(|Field { name, .. }| {
-                let near = nearest(name, spare.iter().copied());
-                let perhaps = near.map_or(String::new(), |near| format!(", perhaps `{}`", shown(near)));
+                let suggestion = nearest(name, unused.iter().copied())
+                    .map_or(String::new(), |column| {
+                        format!(", perhaps `{}`", shown(column))
+                    });
                 format!(
-                    "no column gives `{name}`, which every row needs; name one with --map {name}=COLUMN{perhaps}"
+                    "no column provides `{name}`, which every row needs; name one with \
+                     --map {name}=COLUMN{suggestion}"
                 )
             })
             .collect()
     }
 
-    /// Makes the prompt of the row's columns, where there is a template.
+    /// Sets the prompt from the row's columns, if there is a template. `cell` returns the text of a
+    /// column.
     pub(super) fn fill_prompt(&self, row: &mut Row, cell: impl Fn(&str) -> Option<String>) {
         if let Some(template) = &self.prompt {
             match template.fill(cell) {
                 Ok(prompt) => row.set("prompt", Value::from(prompt)),
-                Err(problem) => row.wrong("prompt", problem),
+                Err(message) => row.add_problem("prompt", message),
             }
         }
     }

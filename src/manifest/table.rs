@@ -1,37 +1,37 @@
-//! Reads the rows of a table under its header.
+//! Reads the rows of a table below its header.
 
 use crate::domain::Shape;
 
-use super::header::{Fill, Header};
+use super::header::{Header, Target};
 use super::pipeline::Producer;
-use super::products::{Products, links};
+use super::products::{Products, split_links};
 use super::row::Row;
 use super::table_reader::{Record, TableReader};
 use super::{ID, RowMapper};
 
-/// Reads all rows.
-pub(super) fn read(
+/// Reads all rows and returns their number, or 0 if the header cannot be used.
+pub(super) fn read_rows(
     reader: &mut dyn TableReader,
     mapper: &RowMapper<'_>,
-    ahead: &mut Producer<'_>,
+    producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
     let mut record = Record::default();
     if !reader.read(&mut record)? {
-        ahead.problem(
+        producer.add_problem(
             1,
-            "is empty; a header with the names of the columns is needed".into(),
+            "the file is empty; write a header with the names of the columns".into(),
         );
         return Ok(0);
     }
     let line = record.line;
-    let Some(header) = Header::read(&record, mapper, &mut |message| ahead.problem(line, message))
-    else {
+    let mut report = |message| producer.add_problem(line, message);
+    let Some(header) = Header::parse(&record, mapper, &mut report) else {
         return Ok(0);
     };
     let grouping = match header.grouping(mapper) {
         Ok(grouping) => grouping,
         Err(message) => {
-            ahead.problem(line, message);
+            producer.add_problem(line, message);
             return Ok(0);
         }
     };
@@ -45,12 +45,16 @@ pub(super) fn read(
     };
     let mut rows = 0;
     while reader.read(&mut record)? {
-        rows += u64::from(ahead.row(record.line, read_row(&record, &header, mapper), mapper)?);
+        let row = read_row(&record, &header, mapper);
+        rows += u64::from(producer.add_row(record.line, row, mapper)?);
     }
     Ok(rows)
 }
 
-/// Reads a row's cells; the error is one that leaves nothing of the row to check.
+/// Reads a row's cells.
+///
+/// # Errors
+/// Returns the mistake that leaves nothing of the row to check; other mistakes are in the row.
 fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Result<Row, String> {
     let columns = &header.columns;
     if let Some(fault) = &record.fault {
@@ -62,7 +66,10 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
         } else {
             format!("{} cells", record.cells.len())
         };
-        return Err(format!("has {cells}, the header has {}", columns.len()));
+        return Err(format!(
+            "the row has {cells}, but the header has {}",
+            columns.len()
+        ));
     }
     let mut row = Row {
         line: record.line,
@@ -70,19 +77,19 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
     };
     let mut cells = Vec::with_capacity(columns.len());
     for (column, cell) in columns.iter().zip(&record.cells) {
-        cells.push(text_of(cell).unwrap_or_else(|wrong| {
-            row.wrong(
+        cells.push(decode_cell(cell).unwrap_or_else(|message| {
+            row.add_problem(
                 column
-                    .fills
+                    .targets
                     .first()
-                    .map_or(column.name.as_str(), |fill| fill.field),
-                wrong,
+                    .map_or(column.name.as_str(), |target| target.field),
+                message,
             );
             ""
         }));
     }
     for (column, text) in header
-        .in_order
+        .read_order
         .iter()
         .map(|index| (&columns[*index], cells[*index]))
     {
@@ -91,11 +98,13 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
             continue;
         }
         if column.name.is_empty() {
-            row.problems
-                .push((None, "has a value in a column without a name".into()));
+            row.problems.push((
+                None,
+                "a column without a name has a value; name the column or clear the cell".into(),
+            ));
         }
-        for fill in &column.fills {
-            fill_field(&mut row, fill, text, record.image);
+        for target in &column.targets {
+            set_target(&mut row, target, text, record.image_number);
         }
     }
     mapper.fill_prompt(&mut row, |name| {
@@ -107,39 +116,40 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
     Ok(row)
 }
 
-fn text_of(cell: &[u8]) -> Result<&str, &'static str> {
+fn decode_cell(cell: &[u8]) -> Result<&str, &'static str> {
     match std::str::from_utf8(cell) {
-        Ok(text) if text.contains('\0') => Err("holds a NUL character"),
+        Ok(text) if text.contains('\0') => Err("contains a NUL character"),
         Ok(text) => Ok(text),
         Err(_) => Err("is not UTF-8 text"),
     }
 }
 
-/// Puts a cell's text under a field; `image` is that of the record.
-fn fill_field(row: &mut Row, fill: &Fill<'_>, text: &str, image: usize) {
-    let field = fill.field;
-    let is_given = if fill.shape.is_some() {
+/// Sets a field from a cell's text. `image_number` is that of the record.
+fn set_target(row: &mut Row, target: &Target<'_>, text: &str, image_number: usize) {
+    let field = target.field;
+    let is_set = if target.shape.is_some() {
         row.fields.contains_key(field)
     } else {
         row.id.is_some()
     };
-    if is_given && fill.has_alternatives {
+    if is_set && target.has_alternatives {
         return;
     }
-    let Some(shape) = fill.shape else {
-        row.id = Some(match image {
+    let Some(shape) = target.shape else {
+        row.id = Some(match image_number {
             0 | 1 => text.to_owned(),
             number => format!("{}-{number}", text.trim()),
         });
         return;
     };
-    if *shape == Shape::Image && image == 0 {
-        let links = links(text).len();
+    if *shape == Shape::Image && image_number == 0 {
+        let links = split_links(text).len();
         if links > 1 {
-            row.wrong(
+            row.add_problem(
                 field,
                 format!(
-                    "holds {links} links; --one-per {ID} takes the first, --each-image makes a clip of each"
+                    "contains {links} links; --one-per {ID} takes the first, --each-image makes a \
+                     clip of each"
                 ),
             );
             return;
@@ -147,6 +157,6 @@ fn fill_field(row: &mut Row, fill: &Fill<'_>, text: &str, image: usize) {
     }
     match shape.read_text(text) {
         Ok(value) => row.set(field, value),
-        Err(problem) => row.wrong(field, problem),
+        Err(message) => row.add_problem(field, message),
     }
 }

@@ -1,14 +1,14 @@
 //! Prompts made of a row's columns: `Slow turntable of {Title|the product}`.
 
-use super::plain_text::plain;
+use super::plain_text::to_plain_text;
 
-/// Text with places for columns. `{Column}` is a cell, `{Column|text}` a cell or, where it is empty, the text;
-/// `{{` and `}}` are braces.
+/// Text with placeholders for columns. `{Column}` is the text of a cell; `{Column|text}` is the
+/// text of a cell or, if it is empty, the text after the bar. `{{` and `}}` are literal braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+pub struct Template(Vec<Segment>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum Segment {
     Text(String),
     Column {
         name: String,
@@ -17,30 +17,33 @@ enum Piece {
 }
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
+    ///
+    /// # Errors
+    /// Returns a message if a brace has no counterpart or a placeholder names no column.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut pieces = Vec::new();
-        let mut plain = String::new();
+        let mut segments = Vec::new();
+        let mut literal = String::new();
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
-            plain.push_str(&rest[..at]);
+            literal.push_str(&rest[..at]);
             let brace = &rest[at..];
             if let Some(after) = brace.strip_prefix("{{") {
-                plain.push('{');
+                literal.push('{');
                 rest = after;
             } else if let Some(after) = brace.strip_prefix("}}") {
-                plain.push('}');
+                literal.push('}');
                 rest = after;
             } else if brace.starts_with('}') {
                 return Err(format!(
-                    "a `}}` without a `{{` at `{}`; write `}}}}` for the sign itself",
-                    shown(brace)
+                    "there is a `}}` without a `{{` at `{}`; write `}}}}` for a literal brace",
+                    excerpt(brace)
                 ));
             } else {
                 let Some(end) = brace.find('}') else {
                     return Err(format!(
-                        "a `{{` without a `}}` at `{}`; write `{{{{` for the sign itself",
-                        shown(brace)
+                        "there is a `{{` without a `}}` at `{}`; write `{{{{` for a literal brace",
+                        excerpt(brace)
                     ));
                 };
                 let inner = &brace[1..end];
@@ -49,46 +52,54 @@ impl Template {
                     None => (inner, None),
                 };
                 if name.trim().is_empty() || inner.contains('{') {
-                    return Err(format!("`{}` names no column", shown(brace)));
+                    return Err(format!(
+                        "`{}` does not name a column; write {{Column}}",
+                        excerpt(brace)
+                    ));
                 }
-                if !plain.is_empty() {
-                    pieces.push(Piece::Text(std::mem::take(&mut plain)));
+                if !literal.is_empty() {
+                    segments.push(Segment::Text(std::mem::take(&mut literal)));
                 }
-                pieces.push(Piece::Column {
+                segments.push(Segment::Column {
                     name: name.trim().to_owned(),
                     fallback,
                 });
                 rest = &brace[end + 1..];
             }
         }
-        plain.push_str(rest);
-        if !plain.is_empty() {
-            pieces.push(Piece::Text(plain));
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            segments.push(Segment::Text(literal));
         }
-        Ok(Self(pieces))
+        Ok(Self(segments))
     }
 
-    /// Lists the columns it names.
+    /// Returns the names of the columns in the template, in order and with repetitions.
     pub fn columns(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter_map(|piece| match piece {
-            Piece::Column { name, .. } => Some(name.as_str()),
-            Piece::Text(_) => None,
+        self.0.iter().filter_map(|segment| match segment {
+            Segment::Column { name, .. } => Some(name.as_str()),
+            Segment::Text(_) => None,
         })
     }
 
-    /// Fills it from a row. HTML becomes plain text.
+    /// Fills the template with a row's cells, of which HTML becomes plain text. `cell` returns the
+    /// text of a column.
+    ///
+    /// # Errors
+    /// Returns a message if a cell is empty or missing and the template has no text for that case.
     pub fn fill(&self, cell: impl Fn(&str) -> Option<String>) -> Result<String, String> {
         let mut text = String::new();
-        for piece in &self.0 {
-            match piece {
-                Piece::Text(plain) => text.push_str(plain),
-                Piece::Column { name, fallback } => {
+        for segment in &self.0 {
+            match segment {
+                Segment::Text(literal) => text.push_str(literal),
+                Segment::Column { name, fallback } => {
                     match (cell(name).filter(|cell| !cell.trim().is_empty()), fallback) {
-                        (Some(cell), _) => text.push_str(plain(&cell).trim()),
+                        (Some(cell), _) => text.push_str(to_plain_text(&cell).trim()),
                         (None, Some(fallback)) => text.push_str(fallback),
                         (None, None) => {
                             return Err(format!(
-                                "the template needs `{name}`, which is empty; `{{{name}|text}}` gives a text for that"
+                                "the template needs `{name}`, which is empty in this row; write \
+                                 `{{{name}|text}}` for a text to use instead"
                             ));
                         }
                     }
@@ -99,7 +110,8 @@ impl Template {
     }
 }
 
-fn shown(text: &str) -> String {
+/// Returns the start of a text, for a message.
+fn excerpt(text: &str) -> String {
     text.chars().take(20).collect()
 }
 
@@ -107,7 +119,7 @@ fn shown(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn filled(template: &str) -> Result<String, String> {
+    fn fill(template: &str) -> Result<String, String> {
         let cell = |name: &str| match name {
             "Title" => Some("Blue mug".to_owned()),
             "Option1 Value" => Some(" large ".to_owned()),
@@ -120,18 +132,18 @@ mod tests {
     #[test]
     fn columns_fallbacks_and_braces_are_filled_in() {
         assert_eq!(
-            filled("Turn {Title}, {Option1 Value}").unwrap(),
+            fill("Turn {Title}, {Option1 Value}").unwrap(),
             "Turn Blue mug, large"
         );
-        assert_eq!(filled("{Empty|a mug} {{x}}").unwrap(), "a mug {x}");
-        assert_eq!(filled("plain").unwrap(), "plain");
+        assert_eq!(fill("{Empty|a mug} {{x}}").unwrap(), "a mug {x}");
+        assert_eq!(fill("plain").unwrap(), "plain");
     }
 
     #[test]
-    fn mistakes_in_a_template_are_told() {
+    fn mistakes_in_a_template_are_reported() {
         for template in ["{Title", "Title}", "{}", "{ |x}", "{a{b}"] {
             assert!(Template::parse(template).is_err(), "{template}");
         }
-        assert!(filled("{Empty}").unwrap_err().contains("`Empty`"));
+        assert!(fill("{Empty}").unwrap_err().contains("`Empty`"));
     }
 }

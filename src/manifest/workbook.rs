@@ -9,14 +9,19 @@ use crate::domain::suggest::did_you_mean;
 
 use super::table_reader::{Record, TableReader};
 
-/// A whole number with more digits has lost its last ones in a spreadsheet.
-const LONGEST_WHOLE: f64 = 1e15;
+/// The size from which a spreadsheet has lost a number's last digits: it stores 15 digits.
+const MIN_INEXACT_NUMBER: f64 = 1e15;
 
-/// Opens a workbook and gives the records of one of its sheets: the first, or that of a name.
-pub(super) fn with_records<T>(
+/// Opens a workbook and calls `read` with a reader of one of its sheets: the one with the given
+/// name, or the first.
+///
+/// # Errors
+/// Returns an error if the file is not an Excel workbook or has no such sheet, or the error of
+/// `read`.
+pub(super) fn with_sheet<T>(
     file: impl Read + Seek,
     sheet: Option<&str>,
-    work: impl FnOnce(&mut dyn TableReader) -> anyhow::Result<T>,
+    read: impl FnOnce(&mut dyn TableReader) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let mut workbook = Xlsx::new(file)
         .map_err(|error| anyhow::anyhow!("it is not an Excel workbook (.xlsx): {error}"))?;
@@ -25,41 +30,43 @@ pub(super) fn with_records<T>(
         None => names
             .first()
             .cloned()
-            .ok_or_else(|| anyhow::anyhow!("it has no sheet"))?,
+            .ok_or_else(|| anyhow::anyhow!("it has no sheets"))?,
         Some(sheet) if names.iter().any(|name| name == sheet) => sheet.to_owned(),
         Some(sheet) => anyhow::bail!(
-            "it has no sheet `{sheet}`{}\nhint: there are {}",
+            "it has no sheet `{sheet}`{}\nhint: its sheets are {}",
             did_you_mean(sheet, names.iter().map(String::as_str)),
             names.join(", ")
         ),
     };
     let cells = workbook.worksheet_cells_reader(&name)?;
-    work(&mut WorkbookReader {
+    read(&mut WorkbookReader {
         cells,
         next: None,
-        is_over: false,
+        is_exhausted: false,
         width: None,
     })
 }
 
+/// Reads the rows of one sheet.
 struct WorkbookReader<'a, R: Read + Seek> {
     cells: XlsxCellReader<'a, R>,
-    /// The first cell of the next row.
+    /// The first cell of the next row, if it was read already.
     next: Option<Cell<DataRef<'a>>>,
-    is_over: bool,
-    /// The cells of the header; cells that are empty to the end of a row are not in the file.
+    is_exhausted: bool,
+    /// Number of cells in the header, once it was read. Empty cells at the end of a row are not in
+    /// the file, so shorter rows are filled up to this width.
     width: Option<usize>,
 }
 
 impl<'a, R: Read + Seek> WorkbookReader<'a, R> {
-    /// The next cell. Behind the last one there must be no further question.
+    /// Returns the next cell. The underlying reader is not asked again after its last cell.
     fn next_cell(&mut self) -> anyhow::Result<Option<Cell<DataRef<'a>>>> {
-        let cell = if self.is_over {
+        let cell = if self.is_exhausted {
             None
         } else {
             self.cells.next_cell()?
         };
-        self.is_over = cell.is_none();
+        self.is_exhausted = cell.is_none();
         Ok(cell)
     }
 }
@@ -73,54 +80,59 @@ impl<R: Read + Seek> TableReader for WorkbookReader<'_, R> {
             };
             let Some(first) = first else { return Ok(false) };
             let row = first.get_position().0;
-            let mut cells: Vec<String> = Vec::new();
+            let mut texts: Vec<String> = Vec::new();
             let mut fault = None;
-            let mut cell = Some(first);
-            while let Some(found) = cell {
-                if found.get_position().0 != row {
-                    self.next = Some(found);
+            let mut next = Some(first);
+            while let Some(cell) = next {
+                if cell.get_position().0 != row {
+                    self.next = Some(cell);
                     break;
                 }
-                let column = found.get_position().1 as usize;
-                let text = text(found.get_value()).unwrap_or_else(|wrong| {
-                    fault.get_or_insert(wrong);
+                let column = cell.get_position().1 as usize;
+                let text = format_value(cell.get_value()).unwrap_or_else(|message| {
+                    fault.get_or_insert(message);
                     String::new()
                 });
                 if !text.is_empty() {
-                    cells.resize(cells.len().max(column + 1), String::new());
-                    cells[column] = text;
+                    texts.resize(texts.len().max(column + 1), String::new());
+                    texts[column] = text;
                 }
-                cell = self.next_cell()?;
+                next = self.next_cell()?;
             }
-            if cells.iter().all(|cell| cell.trim().is_empty()) && fault.is_none() {
+            if texts.iter().all(|text| text.trim().is_empty()) && fault.is_none() {
                 continue;
             }
-            let width = *self.width.get_or_insert(cells.len());
-            cells.resize(cells.len().max(width), String::new());
+            let width = *self.width.get_or_insert(texts.len());
+            texts.resize(texts.len().max(width), String::new());
             *record = Record {
                 line: u64::from(row) + 1,
                 fault,
-                cells: ByteRecord::from(cells),
-                image: 0,
+                cells: ByteRecord::from(texts),
+                image_number: 0,
             };
             return Ok(true);
         }
     }
 }
 
-/// A cell as a person reads it.
-fn text(value: &DataRef<'_>) -> Result<String, String> {
+/// Formats a cell's value as text. A date is written like `2026-11-21`, with its time unless that
+/// is midnight.
+///
+/// # Errors
+/// Returns a message if the value is an error, or a number that lost its last digits.
+fn format_value(value: &DataRef<'_>) -> Result<String, String> {
     Ok(match value {
         DataRef::Empty => String::new(),
         DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => {
             text.clone()
         }
         DataRef::SharedString(text) => (*text).to_owned(),
-        DataRef::Bool(is) => is.to_string(),
+        DataRef::Bool(value) => value.to_string(),
         DataRef::Int(number) => number.to_string(),
-        DataRef::Float(number) if number.abs() >= LONGEST_WHOLE => {
+        DataRef::Float(number) if number.abs() >= MIN_INEXACT_NUMBER => {
             return Err(format!(
-                "holds the number {number:e}, whose last digits are lost; format its cell as text"
+                "a cell contains the number {number:e}, whose last digits are lost; format the \
+                 cell as text and enter it again"
             ));
         }
         DataRef::Float(number) => number.to_string(),
@@ -133,6 +145,10 @@ fn text(value: &DataRef<'_>) -> Result<String, String> {
                 format!("{date} {hour:02}:{minute:02}:{second:02}")
             }
         }
-        DataRef::Error(error) => return Err(format!("holds the error {error}")),
+        DataRef::Error(error) => {
+            return Err(format!(
+                "a cell contains the error {error}; correct it in the workbook"
+            ));
+        }
     })
 }

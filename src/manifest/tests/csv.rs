@@ -1,11 +1,13 @@
-//! What is CSV's own: lines, quotes, the header.
+//! What only CSV has: lines, quotes and the header.
 
 use super::*;
 
 #[test]
 fn lines_are_counted_through_newlines_in_quotes_blank_lines_and_crlf() {
     let text = format!(
-        "\u{feff}id,image,prompt,duration\r\n\r\na,{IMAGE},\"two\r\nlines\",5\r\n\r\n\r\nb,{IMAGE},\"x\ny\nz\",7\r\nc,{IMAGE},ok,8\r\n\r\n"
+        "\u{feff}id,image,prompt,duration\r\n\r\na,{IMAGE},\"two\r\nlines\",5\r\n\r\n\r\n\
+         b,{IMAGE},\"x\ny\nz\",7\r\n\
+         c,{IMAGE},ok,8\r\n\r\n"
     );
     let read = read_all(text, &CSV);
     assert_eq!(read.jobs.len(), 1);
@@ -20,25 +22,26 @@ fn lines_are_counted_through_newlines_in_quotes_blank_lines_and_crlf() {
 }
 
 #[test]
-fn a_header_that_cannot_be_understood_is_told_once() {
+fn a_header_that_cannot_be_used_is_reported_once() {
     let problems = |header: &str| read_all(format!("{header}\n{IMAGE},x,y\n"), &CSV).problems;
     assert_eq!(
         problems("image,promt,prompt"),
         [
-            "m:1: unknown column `promt`, did you mean `prompt`? Remove it, or name the columns you mean with --map FIELD=COLUMN"
+            "m:1: unknown column `promt`, did you mean `prompt`? Rename or remove it, or name the \
+             columns you need with --map FIELD=COLUMN"
         ]
     );
     assert_eq!(
         problems("image,prompt,prompt")[0],
-        "m:1: two columns are called `prompt`"
+        "m:1: two columns are named `prompt`; rename or remove one"
     );
     assert_eq!(
         problems("image,prompt,image_url"),
-        ["m:1: two columns give `image`; `image_url` is the second"]
+        ["m:1: two columns provide `image`; remove one (the second is `image_url`)"]
     );
     assert_eq!(
         read_all("", &CSV).problems,
-        ["m:1: is empty; a header with the names of the columns is needed"]
+        ["m:1: the file is empty; write a header with the names of the columns"]
     );
 }
 
@@ -54,36 +57,39 @@ fn a_quote_that_is_never_closed_does_not_swallow_the_rows_after_it() {
             read.problems,
         )
     };
-    let never = |line: u64| {
+    let never_closed = |line: u64| {
         format!(
-            "m:2: the quote that opens on line {line} is never closed, so nothing after it could be read"
+            "m:2: the quote opened on line {line} is never closed, so nothing after it could be \
+             read"
         )
     };
     assert_eq!(
         problems(&format!("a,{IMAGE},\"turn\n")),
-        (vec![], vec![never(2)])
+        (vec![], vec![never_closed(2)])
     );
     assert_eq!(
         problems(&format!("a,{IMAGE},\"turn\nb,{IMAGE},x\nc,{IMAGE},y\n")),
-        (vec![], vec![never(2)])
+        (vec![], vec![never_closed(2)])
     );
     assert_eq!(
         problems(&format!("\"a\n\",{IMAGE},\"turn\n")),
-        (vec![], vec![never(3)])
+        (vec![], vec![never_closed(3)])
     );
     assert_eq!(
         problems(&format!("a,{IMAGE},\"turn\nb,{IMAGE},\"x\"\nc,{IMAGE},y\n")),
         (
             vec!["c".to_owned()],
             vec![
-                "m:2: the quote that opens on line 2 closes in the middle of a cell on line 3; write a quote inside a quoted cell twice".to_owned()
+                "m:2: the quote opened on line 2 is closed in the middle of a cell on line 3; \
+                 write \"\" for a quote inside a quoted cell"
+                    .to_owned()
             ]
         )
     );
     let read = read_all("id,image,\"prompt\n", &CSV);
     assert_eq!(
         read.problems,
-        ["m:1: the quote that opens on line 1 is never closed, so nothing after it could be read"]
+        ["m:1: the quote opened on line 1 is never closed, so nothing after it could be read"]
     );
 }
 
@@ -107,7 +113,7 @@ fn quotes_are_read_as_spreadsheets_write_them() {
 }
 
 #[test]
-fn lines_may_end_as_any_system_ends_them() {
+fn lines_may_end_with_lf_crlf_or_cr() {
     for end in ["\n", "\r\n", "\r"] {
         let text = [
             "id,image,prompt",
@@ -126,7 +132,7 @@ fn lines_may_end_as_any_system_ends_them() {
 }
 
 #[test]
-fn lines_are_right_however_the_file_comes_in() {
+fn line_numbers_do_not_depend_on_the_size_of_reads() {
     let text = format!(
         "id,image,prompt\r\n\r\na,{IMAGE},\"x\r\ny\"\r\nb,{IMAGE},\r\n\"c\",{IMAGE},\"\"\"\"\r\n"
     );
@@ -135,7 +141,7 @@ fn lines_are_right_however_the_file_comes_in() {
     let mapper = RowMapper::new(model, ProviderName::ALL.to_vec(), Layout::default()).unwrap();
     for capacity in 1..64 {
         let mut collected = Collected::default();
-        // A byte order mark is not split here: it is looked for in the first bytes that come.
+        // A text without a byte order mark, because one that is split between reads is not found.
         let source = std::io::BufReader::with_capacity(capacity, text.as_bytes());
         read(source, "m", RowFormat::CSV, &mapper, &mut collected).unwrap();
         assert_eq!(
@@ -156,41 +162,48 @@ fn lines_are_right_however_the_file_comes_in() {
 }
 
 #[test]
-fn a_field_that_no_column_gives_is_told_once() {
+fn a_field_that_no_column_provides_is_reported_once() {
     let rows = format!("a,{IMAGE}\n").repeat(100);
     let read = read_all(format!("id,image\n{rows}"), &CSV);
     assert_eq!(
         read.problems,
-        ["m:1: no column gives `prompt`, which every row needs; name one with --map prompt=COLUMN"]
+        [
+            "m:1: no column provides `prompt`, which every row needs; name one with \
+             --map prompt=COLUMN"
+        ]
     );
-    let how = Reading {
+    let options = ReadOptions {
         mapping: &[("id", "SKU")],
         ..CSV
     };
-    let read = read_all(format!("SKU,image,Promt\na,{IMAGE},x\n"), &how);
+    let read = read_all(format!("SKU,image,Promt\na,{IMAGE},x\n"), &options);
     assert_eq!(
         read.problems,
         [
-            "m:1: no column gives `prompt`, which every row needs; name one with --map prompt=COLUMN, perhaps `Promt`"
+            "m:1: no column provides `prompt`, which every row needs; name one with \
+             --map prompt=COLUMN, perhaps `Promt`"
         ]
     );
-    let how = Reading {
+    let options = ReadOptions {
         constants: &[("prompt", "turn it")],
         ..CSV
     };
     assert_eq!(
-        read_all(format!("id,image\n{rows}"), &how).problems.len(),
+        read_all(format!("id,image\n{rows}"), &options)
+            .problems
+            .len(),
         99
     );
 }
 
 #[test]
-fn a_strange_column_is_told() {
+fn an_unknown_column_is_reported() {
     let problems = |header: &str| read_all(format!("{header}\n"), &CSV).problems;
     assert_eq!(
         problems("image,prompt,warehouse"),
         [
-            "m:1: unknown column `warehouse`; remove it, or name the columns you mean with --map FIELD=COLUMN"
+            "m:1: unknown column `warehouse`; remove it, or name the columns you need with \
+             --map FIELD=COLUMN"
         ]
     );
 }

@@ -1,4 +1,4 @@
-//! Manifests as programs save them.
+//! Manifests in each format, encoding and compression that programs save them in.
 
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::*;
 
 const PLAIN: &str = "id,image,prompt\r\ncup,https://e.com/a.png,Grüne Tasse – 5 €\r\n";
 
-/// Reads a file as `load` does: what it is read as, and its rows.
+/// Reads a file as `load` does. Returns the description of its format, and its rows.
 fn read_bytes(
     name: &str,
     bytes: &[u8],
@@ -28,16 +28,16 @@ fn read_bytes(
     };
     let mapper = RowMapper::new(model, ProviderName::ALL.to_vec(), layout).unwrap();
     let mut file = Cursor::new(bytes.to_vec());
-    let kind = FileFormat::of(Path::new(name), &mut file)?;
+    let format = FileFormat::of(Path::new(name), &mut file)?;
     let mut collected = Collected::default();
-    read_file(file, kind, sheet, "m", &mapper, &mut collected)?;
-    Ok((kind.told(), collected))
+    read_file(file, format, sheet, "m", &mapper, &mut collected)?;
+    Ok((format.told(), collected))
 }
 
 #[track_caller]
-fn assert_cup(name: &str, bytes: &[u8], told: Option<&str>) {
-    let (said, read) = read_bytes(name, bytes, None).unwrap();
-    assert_eq!(said.as_deref(), told);
+fn assert_reads_cup(name: &str, bytes: &[u8], description: Option<&str>) {
+    let (described, read) = read_bytes(name, bytes, None).unwrap();
+    assert_eq!(described.as_deref(), description);
     assert_eq!(read.problems, [""; 0]);
     assert_eq!(read.jobs.len(), 1);
     let NewJob {
@@ -50,124 +50,133 @@ fn assert_cup(name: &str, bytes: &[u8], told: Option<&str>) {
     assert_eq!(input.get("prompt").unwrap(), "Grüne Tasse – 5 €");
 }
 
-fn utf_16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+fn encode_utf16(text: &str, bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
     text.encode_utf16().flat_map(bytes).collect()
 }
 
 #[test]
-fn text_of_each_encoding_is_read_letter_by_letter_and_told() {
+fn text_in_each_encoding_is_read_exactly_and_described() {
     let marked = format!("\u{feff}{PLAIN}");
-    assert_cup("a.csv", PLAIN.as_bytes(), None);
-    assert_cup("a.csv", marked.as_bytes(), None);
-    assert_cup(
+    assert_reads_cup("a.csv", PLAIN.as_bytes(), None);
+    assert_reads_cup("a.csv", marked.as_bytes(), None);
+    assert_reads_cup(
         "a.csv",
-        &utf_16(&marked, u16::to_le_bytes),
+        &encode_utf16(&marked, u16::to_le_bytes),
         Some("read as UTF-16LE text"),
     );
-    assert_cup(
+    assert_reads_cup(
         "a.csv",
-        &utf_16(&marked, u16::to_be_bytes),
+        &encode_utf16(&marked, u16::to_be_bytes),
         Some("read as UTF-16BE text"),
     );
-    assert_cup(
+    assert_reads_cup(
         "a.csv",
-        &utf_16(PLAIN, u16::to_le_bytes),
+        &encode_utf16(PLAIN, u16::to_le_bytes),
         Some("read as UTF-16LE text"),
     );
     let (windows, ..) = encoding_rs::WINDOWS_1252.encode(PLAIN);
-    assert_cup("a.csv", &windows, Some("read as windows-1252 text"));
+    assert_reads_cup("a.csv", &windows, Some("read as windows-1252 text"));
 }
 
 #[test]
-fn text_that_no_encoding_reads_for_certain_is_never_guessed_at() {
-    let odd = b"id,image,prompt\ncup,https://e.com/a.png,a \x81 b \xfc\n";
-    let refused = read_bytes("a.csv", odd, None).err().unwrap().to_string();
+fn text_whose_encoding_cannot_be_determined_is_rejected() {
+    let undecodable = b"id,image,prompt\ncup,https://e.com/a.png,a \x81 b \xfc\n";
+    let error = read_bytes("a.csv", undecodable, None)
+        .err()
+        .unwrap()
+        .to_string();
     assert_eq!(
-        refused,
+        error,
         "it is neither UTF-8 nor Windows-1252 text; save it as UTF-8"
     );
-    // UTF-8 with one damaged character stays UTF-8, and its row is told.
+    // UTF-8 text with one damaged character is read as UTF-8, and its row is reported.
     let mixed = [
         "id,image,prompt\ncup,https://e.com/a.png,Grün ".as_bytes(),
         b"\xfc\n",
     ]
     .concat();
-    let (said, read) = read_bytes("a.csv", &mixed, None).unwrap();
-    assert_eq!((said, read.jobs.len()), (None, 0));
+    let (description, read) = read_bytes("a.csv", &mixed, None).unwrap();
+    assert_eq!((description, read.jobs.len()), (None, 0));
     assert_eq!(read.problems, ["m:2: prompt: is not UTF-8 text"]);
-    let mut half = utf_16(&format!("\u{feff}{PLAIN}"), u16::to_le_bytes);
-    half.extend(0xd800_u16.to_le_bytes());
-    let refused = read_bytes("a.csv", &half, None).err().unwrap().to_string();
-    assert_eq!(refused, "it is damaged UTF-16LE text; save it as UTF-8");
+    let mut truncated = encode_utf16(&format!("\u{feff}{PLAIN}"), u16::to_le_bytes);
+    truncated.extend(0xd800_u16.to_le_bytes());
+    let error = read_bytes("a.csv", &truncated, None)
+        .err()
+        .unwrap()
+        .to_string();
+    assert_eq!(error, "it is damaged UTF-16LE text; save it as UTF-8");
 }
 
 #[test]
-fn a_character_cut_by_the_end_of_a_read_is_whole() {
+fn a_character_split_between_two_reads_is_whole() {
     for shift in 0..4 {
         let prompt = format!("{}{}", "x".repeat(shift), "€".repeat(200_000));
         let text = format!("id,image,prompt\ncup,https://e.com/a.png,{prompt}\n");
-        let (said, read) = read_bytes("a.csv", text.as_bytes(), None).unwrap();
-        assert_eq!((said, read.problems), (None, vec![]));
+        let (description, read) = read_bytes("a.csv", text.as_bytes(), None).unwrap();
+        assert_eq!((description, read.problems), (None, vec![]));
         assert_eq!(read.jobs[0].input.get("prompt").unwrap(), prompt.as_str());
     }
 }
 
 #[test]
-fn cells_are_separated_by_what_the_header_says() {
-    let with = |separator: &str| PLAIN.replace(',', separator);
-    assert_cup(
+fn the_separator_is_detected_in_the_header() {
+    let separated_by = |separator: &str| PLAIN.replace(',', separator);
+    assert_reads_cup(
         "a.csv",
-        with(";").as_bytes(),
-        Some("read as separated by semicolons"),
+        separated_by(";").as_bytes(),
+        Some("read as semicolon-separated values"),
     );
-    assert_cup(
+    assert_reads_cup(
         "a.txt",
-        with("\t").as_bytes(),
-        Some("read as separated by tabs"),
+        separated_by("\t").as_bytes(),
+        Some("read as tab-separated values"),
     );
-    assert_cup(
+    assert_reads_cup(
         "a.tsv",
-        with("\t").as_bytes(),
-        Some("read as separated by tabs"),
+        separated_by("\t").as_bytes(),
+        Some("read as tab-separated values"),
     );
-    assert_cup(
+    assert_reads_cup(
         "a.csv",
-        with("|").as_bytes(),
-        Some("read as separated by bars"),
+        separated_by("|").as_bytes(),
+        Some("read as pipe-separated values"),
     );
-    let quoted = with(";")
+    let quoted = separated_by(";")
         .replace("id;", "\"id\";")
         .replace("prompt", "\"prompt\"");
-    assert_cup(
+    assert_reads_cup(
         "a.csv",
         quoted.as_bytes(),
-        Some("read as separated by semicolons"),
+        Some("read as semicolon-separated values"),
     );
 }
 
 #[test]
-fn excels_own_first_line_tells_the_separator_and_is_no_row() {
+fn excels_line_that_declares_the_separator_is_not_a_row() {
     let text = format!("sep=;\r\n{}", PLAIN.replace(',', ";"));
-    let (said, read) = read_bytes("a.csv", text.as_bytes(), None).unwrap();
-    assert_eq!(said.as_deref(), Some("read as separated by semicolons"));
+    let (description, read) = read_bytes("a.csv", text.as_bytes(), None).unwrap();
+    assert_eq!(
+        description.as_deref(),
+        Some("read as semicolon-separated values")
+    );
     assert_eq!((read.jobs.len(), read.jobs[0].line), (1, 3));
 }
 
 #[test]
-fn empty_rows_below_a_table_are_no_rows() {
+fn empty_rows_below_a_table_are_not_rows() {
     let text = format!("{PLAIN},,\r\n , ,\r\n\r\n");
-    assert_cup("a.csv", text.as_bytes(), None);
+    assert_reads_cup("a.csv", text.as_bytes(), None);
 }
 
 #[test]
-fn packed_files_are_unpacked() {
+fn compressed_files_are_decompressed() {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     gzip.write_all(PLAIN.as_bytes()).unwrap();
-    let mut packed = gzip.finish().unwrap();
-    assert_cup("a.csv.gz", &packed, None);
-    packed.truncate(packed.len() - 9);
-    assert!(read_bytes("a.csv.gz", &packed, None).is_err());
-    assert_cup(
+    let mut compressed = gzip.finish().unwrap();
+    assert_reads_cup("a.csv.gz", &compressed, None);
+    compressed.truncate(compressed.len() - 9);
+    assert!(read_bytes("a.csv.gz", &compressed, None).is_err());
+    assert_reads_cup(
         "a.csv.zst",
         &zstd::encode_all(PLAIN.as_bytes(), 3).unwrap(),
         None,
@@ -213,9 +222,9 @@ fn workbook() -> Vec<u8> {
 }
 
 #[test]
-fn a_workbooks_sheet_is_read_as_a_person_sees_it() {
-    let (said, read) = read_bytes("mapped.xlsx", &workbook(), Some("Products")).unwrap();
-    assert_eq!(said, None);
+fn a_sheet_of_a_workbook_is_read_as_a_spreadsheet_shows_it() {
+    let (description, read) = read_bytes("mapped.xlsx", &workbook(), Some("Products")).unwrap();
+    assert_eq!(description, None);
     assert_eq!(read.jobs.len(), 1);
     let NewJob {
         row_key,
@@ -230,7 +239,8 @@ fn a_workbooks_sheet_is_read_as_a_person_sees_it() {
     assert_eq!(input.get("prompt").unwrap(), "Grüne Tasse, 2026-11-21");
     assert_eq!(
         read.problems[0],
-        "m:4: holds the number 4.0063813339311237e18, whose last digits are lost; format its cell as text"
+        "m:4: a cell contains the number 4.0063813339311237e18, whose last digits are lost; \
+         format the cell as text and enter it again"
     );
     assert!(
         read.problems[1..]
@@ -242,7 +252,7 @@ fn a_workbooks_sheet_is_read_as_a_person_sees_it() {
 }
 
 #[test]
-fn the_sheet_is_the_first_or_that_of_a_name() {
+fn the_named_sheet_is_read_or_else_the_first() {
     let (_, first) = read_bytes("a.xlsx", &workbook(), None).unwrap();
     assert!(
         first.problems[0].contains("nothing here"),
@@ -255,15 +265,15 @@ fn the_sheet_is_the_first_or_that_of_a_name() {
         .to_string();
     assert_eq!(
         unknown,
-        "it has no sheet `Product`, did you mean `Products`?\nhint: there are Notes, Products"
+        "it has no sheet `Product`, did you mean `Products`?\nhint: its sheets are Notes, Products"
     );
-    let no_workbook = read_bytes("a.xlsx", b"PK\x03\x04 and so on", None)
+    let damaged = read_bytes("a.xlsx", b"PK\x03\x04 and so on", None)
         .err()
         .unwrap()
         .to_string();
     assert!(
-        no_workbook.starts_with("it is not an Excel workbook"),
-        "{no_workbook}"
+        damaged.starts_with("it is not an Excel workbook"),
+        "{damaged}"
     );
     let old = read_bytes("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", None)
         .err()
@@ -271,6 +281,6 @@ fn the_sheet_is_the_first_or_that_of_a_name() {
         .to_string();
     assert_eq!(
         old,
-        "it is a workbook of an old Excel; save it as .xlsx or as CSV"
+        "it is a workbook in the old Excel format (.xls); save it as .xlsx or CSV"
     );
 }

@@ -1,13 +1,14 @@
-//! What is read, what is refused, and on which line.
+//! What is accepted, what is rejected, and on which line.
 
 mod csv;
 mod formats;
-mod shops;
+mod shop_exports;
 
 use super::*;
 use crate::catalog;
 use crate::domain::ProviderName;
 
+/// What a manifest gave, with each problem as the user sees it.
 #[derive(Default)]
 struct Collected {
     jobs: Vec<NewJob>,
@@ -17,15 +18,15 @@ struct Collected {
 
 impl Sink for Collected {
     fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
-        let mut wrong = Vec::new();
+        let mut duplicates = Vec::new();
         for job in jobs {
             let earlier = self.jobs.iter().find(|known| known.row_key == job.row_key);
-            let twice =
+            let message =
                 earlier.map(|known| format!("`{}` is on line {} already", job.row_key, known.line));
-            wrong.extend(twice.map(|twice| (job.line, twice)));
+            duplicates.extend(message.map(|message| (job.line, message)));
             self.jobs.push(job);
         }
-        Ok(wrong)
+        Ok(duplicates)
     }
 
     fn problem(&mut self, problem: Problem) {
@@ -37,7 +38,8 @@ impl Sink for Collected {
     }
 }
 
-struct Reading<'a> {
+/// How `read_all` reads a text.
+struct ReadOptions<'a> {
     format: RowFormat,
     providers: &'a [ProviderName],
     mapping: &'a [(&'a str, &'a str)],
@@ -45,48 +47,44 @@ struct Reading<'a> {
     prompt: Option<&'a str>,
 }
 
-const CSV: Reading<'_> = Reading {
+const CSV: ReadOptions<'_> = ReadOptions {
     format: RowFormat::CSV,
     providers: &ProviderName::ALL,
     mapping: &[],
     constants: &[],
     prompt: None,
 };
-const JSONL: Reading<'_> = Reading {
+const JSONL: ReadOptions<'_> = ReadOptions {
     format: RowFormat::Jsonl,
     ..CSV
 };
 
-fn read_all(text: impl AsRef<[u8]>, how: &Reading<'_>) -> Collected {
+fn read_all(text: impl AsRef<[u8]>, options: &ReadOptions<'_>) -> Collected {
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
-    let own = |pairs: &[(&str, &str)]| {
-        pairs
-            .iter()
-            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
-            .collect()
-    };
-    let (map, set, prompt) = (
-        own(how.mapping),
-        own(how.constants),
-        how.prompt.map(str::to_owned),
-    );
     let layout = Layout {
-        map,
-        set,
-        prompt,
+        map: to_owned_pairs(options.mapping),
+        set: to_owned_pairs(options.constants),
+        prompt: options.prompt.map(str::to_owned),
         ..Layout::default()
     };
-    let mapper = RowMapper::new(model, how.providers.to_vec(), layout).unwrap();
+    let mapper = RowMapper::new(model, options.providers.to_vec(), layout).unwrap();
     let mut collected = Collected::default();
-    read(text.as_ref(), "m", how.format, &mapper, &mut collected).unwrap();
+    read(text.as_ref(), "m", options.format, &mapper, &mut collected).unwrap();
     collected
+}
+
+fn to_owned_pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(field, text)| ((*field).to_owned(), (*text).to_owned()))
+        .collect()
 }
 
 const IMAGE: &str = "https://example.com/a.png";
 
 #[test]
-fn a_row_becomes_a_job_with_its_providers_and_its_dearest_price() {
+fn a_row_becomes_a_job_with_its_providers_and_the_highest_of_their_prices() {
     let read = read_all(
         format!("id,image,prompt,duration\nmug,{IMAGE},turn it,10\n"),
         &CSV,
@@ -100,7 +98,7 @@ fn a_row_becomes_a_job_with_its_providers_and_its_dearest_price() {
 }
 
 #[test]
-fn a_row_without_an_id_is_named_by_its_content() {
+fn a_row_without_an_id_gets_a_key_from_its_input() {
     let read = read_all(format!("image_url,prompt\n{IMAGE},a\n{IMAGE},b\n"), &CSV);
     assert_eq!(read.jobs.len(), 2);
     assert_ne!(read.jobs[0].row_key, read.jobs[1].row_key);
@@ -108,7 +106,7 @@ fn a_row_without_an_id_is_named_by_its_content() {
 }
 
 #[test]
-fn every_mistake_of_a_csv_row_is_told() {
+fn every_mistake_in_a_csv_row_is_reported() {
     let lines = [
         (format!("a,{IMAGE},"), "m:2: prompt: is missing"),
         ("a,,x".into(), "m:2: image: is missing"),
@@ -120,20 +118,23 @@ fn every_mistake_of_a_csv_row_is_told() {
             "a,ftp://example.com/cup.jpg,x".into(),
             "m:2: image: `ftp://example.com/cup.jpg` does not start with https://",
         ),
-        (format!("a,{IMAGE}"), "m:2: has 2 cells, the header has 3"),
+        (
+            format!("a,{IMAGE}"),
+            "m:2: the row has 2 cells, but the header has 3",
+        ),
         (
             format!("a\u{7},{IMAGE},x"),
-            "m:2: id: holds a control character",
+            "m:2: id: contains a control character",
         ),
         (
             format!("a,{IMAGE},x\0"),
-            "m:2: prompt: holds a NUL character",
+            "m:2: prompt: contains a NUL character",
         ),
     ];
-    for (line, said) in lines {
+    for (line, problem) in lines {
         assert_eq!(
             read_all(format!("id,image,prompt\n{line}\n"), &CSV).problems[0],
-            said,
+            problem,
             "{line}"
         );
     }
@@ -142,8 +143,8 @@ fn every_mistake_of_a_csv_row_is_told() {
 }
 
 #[test]
-fn every_mistake_of_a_jsonl_row_is_told() {
-    for (line, said) in [
+fn every_mistake_in_a_jsonl_row_is_reported() {
+    for (line, problem) in [
         (
             r#"{"image":"https://e.com/a.png"}"#,
             "m:1: prompt: is missing",
@@ -166,30 +167,32 @@ fn every_mistake_of_a_jsonl_row_is_told() {
         ),
         (
             r#"{"id":[1],"image":"https://e.com/a.png","prompt":"x"}"#,
-            "m:1: id: is neither a text nor a number",
+            "m:1: id: must be a string or a number",
         ),
         (
             r#"[1]"#,
-            "m:1: is not a JSON object: invalid type: sequence, expected an object with a row's fields",
+            "m:1: the row is not a JSON object: invalid type: sequence, expected an object with a \
+             row's fields",
         ),
         (
             r#"{"image":"#,
-            "m:1: is not a JSON object: EOF while parsing a value at column 9",
+            "m:1: the row is not a JSON object: EOF while parsing a value at column 9",
         ),
     ] {
         assert_eq!(
             read_all(line, &JSONL).problems.first().map(String::as_str),
-            Some(said),
+            Some(problem),
             "{line}"
         );
     }
 }
 
 #[test]
-fn jsonl_takes_null_numbers_as_ids_blank_lines_and_no_last_newline() {
+fn jsonl_accepts_null_numeric_ids_blank_lines_and_no_final_newline() {
     let read = read_all(
         format!(
-            "{{\"id\":7,\"image\":\"{IMAGE}\",\"prompt\":\"x\",\"duration\":10.0}}\n\n{{\"id\":\"b\",\"image\":\"{IMAGE}\",\"prompt\":\"y\",\"tail_image\":null}}"
+            "{{\"id\":7,\"image\":\"{IMAGE}\",\"prompt\":\"x\",\"duration\":10.0}}\n\n\
+             {{\"id\":\"b\",\"image\":\"{IMAGE}\",\"prompt\":\"y\",\"tail_image\":null}}"
         ),
         &JSONL,
     );
@@ -208,10 +211,10 @@ fn jsonl_takes_null_numbers_as_ids_blank_lines_and_no_last_newline() {
 }
 
 #[test]
-fn a_row_goes_only_where_its_fields_are_known() {
+fn a_row_goes_only_to_providers_that_know_its_fields() {
     let read = read_all(format!("image,prompt,aspect_ratio\n{IMAGE},x,1:1\n"), &CSV);
     assert_eq!(read.jobs[0].providers, [ProviderName::Eachlabs]);
-    let fal_only = Reading {
+    let fal_only = ReadOptions {
         providers: &[ProviderName::Fal],
         ..CSV
     };
@@ -221,22 +224,22 @@ fn a_row_goes_only_where_its_fields_are_known() {
     );
     assert_eq!(
         read.problems,
-        ["m:2: no allowed provider can take this row: fal has no field aspect_ratio"]
+        ["m:2: no allowed provider can run this row: fal has no field aspect_ratio"]
     );
-    let each_only = Reading {
+    let eachlabs_only = ReadOptions {
         providers: &[ProviderName::Eachlabs],
         ..CSV
     };
-    let read = read_all("image,prompt\nhttp://example.com/a.png,x\n", &each_only);
+    let read = read_all("image,prompt\nhttp://example.com/a.png,x\n", &eachlabs_only);
     assert_eq!(
         read.problems,
-        ["m:2: no allowed provider can take this row: eachlabs takes no http:// link for image"]
+        ["m:2: no allowed provider can run this row: eachlabs takes no http:// link for image"]
     );
 }
 
 #[test]
-fn columns_can_be_mapped_filled_in_and_set() {
-    let how = Reading {
+fn columns_can_be_mapped_set_and_used_in_a_template() {
+    let options = ReadOptions {
         mapping: &[("image", "Image Src"), ("id", "Handle")],
         constants: &[("duration", "10")],
         prompt: Some("Turn the {Title|product}"),
@@ -246,7 +249,7 @@ fn columns_can_be_mapped_filled_in_and_set() {
         format!(
             "Handle,Title,Image Src,Stock,image\nmug,Blue mug,{IMAGE},4,ignored\ncup,,{IMAGE},0,\n"
         ),
-        &how,
+        &options,
     );
     assert_eq!(read.problems, [""; 0]);
     let prompts: Vec<_> = read
@@ -256,10 +259,13 @@ fn columns_can_be_mapped_filled_in_and_set() {
         .collect();
     assert_eq!(prompts, ["Turn the Blue mug", "Turn the product"]);
     assert_eq!(read.jobs[0].input.duration(), Some(10));
-    let read = read_all("Handle,title,Image Src\n", &how);
+    let read = read_all("Handle,title,Image Src\n", &options);
     assert_eq!(
         read.problems,
-        ["m:1: there is no column `Title`, which --prompt names, did you mean `title`?"]
+        [
+            "m:1: --prompt names the column `Title`, which is not in the header, did you mean \
+             `title`?"
+        ]
     );
 }
 
@@ -306,8 +312,8 @@ fn a_thousand_rows_with_twenty_mistakes_give_twenty_messages() {
 }
 
 #[test]
-fn a_row_that_is_too_long_is_told() {
-    let long = "x".repeat(LONGEST_ROW + (LONGEST_ROW >> 4));
+fn a_row_that_is_too_long_is_reported() {
+    let long = "x".repeat(MAX_ROW_BYTES + (MAX_ROW_BYTES >> 4));
     let read = read_all(
         format!("id,image,prompt\nb,{IMAGE},\na,{IMAGE},\"{long}\"\nc,{IMAGE},\n"),
         &CSV,
@@ -316,19 +322,24 @@ fn a_row_that_is_too_long_is_told() {
         read.problems,
         [
             "m:2: prompt: is missing",
-            "m:3: is longer than 16 MiB, so nothing after it could be read; is a quote missing?"
+            "m:3: the row is longer than 16 MiB, so nothing after it could be read; check whether \
+             a closing quote is missing"
         ]
     );
-    let (start, end) = (format!("{{\"image\":\"{IMAGE}\",\"prompt\":\""), "\"}");
+    let start = format!("{{\"image\":\"{IMAGE}\",\"prompt\":\"");
+    let end = "\"}";
     let next = format!("{{\"image\":\"{IMAGE}\"}}\n");
-    for (length, said) in [
-        (LONGEST_ROW, None),
-        (LONGEST_ROW + 1, Some("m:1: is longer than 16 MiB")),
+    for (length, problem) in [
+        (MAX_ROW_BYTES, None),
+        (
+            MAX_ROW_BYTES + 1,
+            Some("m:1: the row is longer than 16 MiB"),
+        ),
     ] {
         let filler = "x".repeat(length - start.len() - end.len());
         let read = read_all(format!("{start}{filler}{end}\n{next}"), &JSONL);
-        assert_eq!(read.jobs.len(), usize::from(said.is_none()));
-        let expected: Vec<&str> = said
+        assert_eq!(read.jobs.len(), usize::from(problem.is_none()));
+        let expected: Vec<&str> = problem
             .into_iter()
             .chain(["m:2: prompt: is missing"])
             .collect();
@@ -337,17 +348,17 @@ fn a_row_that_is_too_long_is_told() {
 }
 
 #[test]
-fn whole_numbers_are_whole_at_any_depth() {
+fn integers_written_as_decimals_become_integers_at_any_depth() {
     let masks =
         format!(r#"[{{"mask":"{IMAGE}","trajectories":[{{"x":1.0,"y":2}},{{"x":3,"y":4.0}}]}}]"#);
-    let whole =
+    let integers =
         serde_json::json!([{"mask": IMAGE, "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]);
     let json = read_all(
         format!(r#"{{"image":"{IMAGE}","prompt":"x","dynamic_masks":{masks}}}"#),
         &JSONL,
     );
     assert_eq!(json.problems, [""; 0]);
-    assert_eq!(json.jobs[0].input.get("dynamic_masks"), Some(&whole));
+    assert_eq!(json.jobs[0].input.get("dynamic_masks"), Some(&integers));
     let cell = masks.replace('"', "\"\"");
     let csv = read_all(
         format!("image,prompt,dynamic_masks\n{IMAGE},x,\"{cell}\"\n"),
@@ -361,7 +372,7 @@ fn whole_numbers_are_whole_at_any_depth() {
 }
 
 #[test]
-fn ids_are_kept_as_written_or_refused() {
+fn ids_are_kept_as_written_or_rejected() {
     let read = |id: &str| {
         read_all(
             format!("{{\"id\":{id},\"image\":\"{IMAGE}\",\"prompt\":\"x\"}}"),
@@ -387,21 +398,14 @@ fn ids_are_kept_as_written_or_refused() {
 }
 
 #[test]
-fn what_the_user_says_of_the_columns_must_make_sense() {
+fn wrong_column_flags_are_reported_with_the_flag() {
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
-    let told = |map: &[(&str, &str)], set: &[(&str, &str)], prompt: Option<&str>| {
-        let own = |pairs: &[(&str, &str)]| {
-            pairs
-                .iter()
-                .map(|(a, b)| ((*a).into(), (*b).into()))
-                .collect()
-        };
-        let (map, set, prompt) = (own(map), own(set), prompt.map(str::to_owned));
+    let problem = |map: &[(&str, &str)], set: &[(&str, &str)], prompt: Option<&str>| {
         let layout = Layout {
-            map,
-            set,
-            prompt,
+            map: to_owned_pairs(map),
+            set: to_owned_pairs(set),
+            prompt: prompt.map(str::to_owned),
             ..Layout::default()
         };
         RowMapper::new(model, ProviderName::ALL.to_vec(), layout)
@@ -409,43 +413,45 @@ fn what_the_user_says_of_the_columns_must_make_sense() {
             .unwrap()
     };
     assert_eq!(
-        told(&[("promt", "P")], &[], None),
+        problem(&[("promt", "P")], &[], None),
         "--map promt=P: the model kling-v1-standard has no field `promt`, did you mean `prompt`?"
     );
     assert_eq!(
-        told(&[("image", "A"), ("image_url", "B")], &[], None),
+        problem(&[("image", "A"), ("image_url", "B")], &[], None),
         "--map names image twice"
     );
     assert_eq!(
-        told(&[("image", " ")], &[], None),
-        "--map image= : the column has no name"
+        problem(&[("image", " ")], &[], None),
+        "--map image= : the column name is blank"
     );
     assert_eq!(
-        told(&[], &[("duration", "7")], None),
+        problem(&[], &[("duration", "7")], None),
         "--set duration=7: 7 is not one of 5, 10"
     );
     assert_eq!(
-        told(&[], &[("duration", "5"), ("duration", "10")], None),
+        problem(&[], &[("duration", "5"), ("duration", "10")], None),
         "--set names duration twice"
     );
     assert_eq!(
-        told(&[], &[("id", "x")], None),
-        "--set id=x: every row needs an id of its own"
+        problem(&[], &[("id", "x")], None),
+        "--set id=x: every row needs its own id"
     );
     assert_eq!(
-        told(&[("prompt", "P")], &[], Some("{T}")),
-        "--prompt and --map prompt=COLUMN both give the prompt; leave one out"
+        problem(&[("prompt", "P")], &[], Some("{T}")),
+        "--prompt and --map prompt=COLUMN both set the prompt; remove one"
     );
-    assert!(told(&[], &[], Some("{T")).starts_with("--prompt: a `{` without a `}` at `{T`"));
+    assert!(
+        problem(&[], &[], Some("{T")).starts_with("--prompt: there is a `{` without a `}` at `{T`")
+    );
 }
 
 #[test]
 fn every_sample_runs_on_every_provider() {
-    for (text, how, rows) in [
+    for (text, options, rows) in [
         (include_str!("../../../jobs/mugs.csv"), CSV, 24),
         (include_str!("../../../jobs/lamps.jsonl"), JSONL, 8),
     ] {
-        let read = read_all(text, &how);
+        let read = read_all(text, &options);
         assert_eq!(read.problems, [""; 0]);
         assert_eq!(read.jobs.len(), rows);
         assert!(

@@ -1,4 +1,4 @@
-//! What shops export, as it is.
+//! Exports of shop systems, read without changes.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ vase,Tall Vase,,Clay,Default Title,V,https://e.com/vase.jpg,1,active
 lamp,Lamp,,Clay,Default Title,L,,,draft
 ";
 
-fn read_as(text: &str, layout: Layout) -> Collected {
+fn read_with(text: &str, layout: Layout) -> Collected {
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
     let mapper = RowMapper::new(model, ProviderName::ALL.to_vec(), layout).unwrap();
@@ -29,7 +29,7 @@ fn read_as(text: &str, layout: Layout) -> Collected {
     collected
 }
 
-fn with(preset: Preset) -> Layout {
+fn layout_for(preset: Preset) -> Layout {
     let prompt = Some("Turn {Title|the product}, {Option1 Value|plain}".into());
     Layout {
         preset: Some(preset),
@@ -38,7 +38,7 @@ fn with(preset: Preset) -> Layout {
     }
 }
 
-/// Key, image and prompt of each job.
+/// Returns the key, image and prompt of each job.
 fn jobs(read: &Collected) -> Vec<[&str; 3]> {
     read.jobs
         .iter()
@@ -54,8 +54,8 @@ fn jobs(read: &Collected) -> Vec<[&str; 3]> {
         .collect()
 }
 
-/// Key and image of each job.
-fn links(read: &Collected) -> Vec<(&str, &str)> {
+/// Returns the key and image of each job.
+fn images(read: &Collected) -> Vec<(&str, &str)> {
     jobs(read)
         .into_iter()
         .map(|[key, image, _]| (key, image))
@@ -63,12 +63,12 @@ fn links(read: &Collected) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn a_product_is_one_job_with_its_first_image_and_what_its_first_row_says() {
+fn a_product_is_one_job_with_its_first_image_and_empty_cells_filled_from_its_first_row() {
     let layout = Layout {
         skip_missing: vec!["image".into()],
-        ..with(Preset::Shopify)
+        ..layout_for(Preset::Shopify)
     };
-    let read = read_as(SHOPIFY, layout);
+    let read = read_with(SHOPIFY, layout);
     assert_eq!(read.problems, [""; 0]);
     assert_eq!(
         jobs(&read),
@@ -85,13 +85,13 @@ fn a_product_is_one_job_with_its_first_image_and_what_its_first_row_says() {
 }
 
 #[test]
-fn each_image_is_a_job_numbered_from_the_second_on() {
+fn each_image_becomes_a_job_numbered_from_the_second_on() {
     let layout = Layout {
         each_image: true,
         skip_missing: vec!["image".into()],
-        ..with(Preset::Shopify)
+        ..layout_for(Preset::Shopify)
     };
-    let read = read_as(SHOPIFY, layout);
+    let read = read_with(SHOPIFY, layout);
     assert_eq!(read.problems, [""; 0]);
     assert_eq!(
         jobs(&read),
@@ -108,31 +108,31 @@ fn each_image_is_a_job_numbered_from_the_second_on() {
 }
 
 #[test]
-fn a_product_without_an_image_is_a_mistake_unless_it_is_to_be_skipped() {
-    let read = read_as(SHOPIFY, with(Preset::Shopify));
+fn a_product_without_an_image_is_a_mistake_unless_such_rows_are_skipped() {
+    let read = read_with(SHOPIFY, layout_for(Preset::Shopify));
     assert_eq!(read.problems, ["m:6: image: is missing"]);
 }
 
 #[test]
-fn several_links_in_a_cell_are_the_first_or_each() {
+fn several_links_in_a_cell_are_a_mistake_unless_the_first_or_each_is_asked_for() {
     let text = "ID,Type,SKU,Name,Images,Option1 Value,Title\n\
         7,simple,W-7,Mug,\"https://e.com/1.jpg, https://e.com/2.jpg\",,Mug\n\
         8,simple,,Jug,https://e.com/3.jpg,,Jug\n";
-    let first = read_as(text, with(Preset::Woocommerce));
+    let first = read_with(text, layout_for(Preset::Woocommerce));
     assert_eq!(first.problems, [""; 0]);
     assert_eq!(
-        links(&first),
+        images(&first),
         [("W-7", "https://e.com/1.jpg"), ("8", "https://e.com/3.jpg")]
     );
-    let each = read_as(
+    let each = read_with(
         text,
         Layout {
             each_image: true,
-            ..with(Preset::Woocommerce)
+            ..layout_for(Preset::Woocommerce)
         },
     );
     assert_eq!(
-        links(&each),
+        images(&each),
         [
             ("W-7", "https://e.com/1.jpg"),
             ("W-7-2", "https://e.com/2.jpg"),
@@ -143,31 +143,33 @@ fn several_links_in_a_cell_are_the_first_or_each() {
         ("image".to_owned(), "Images".to_owned()),
         ("id".to_owned(), "ID".to_owned()),
     ];
-    let plain = read_as(
+    let ungrouped = read_with(
         text,
         Layout {
             preset: None,
             map,
-            ..with(Preset::Woocommerce)
+            ..layout_for(Preset::Woocommerce)
         },
     );
     assert_eq!(
-        plain.problems,
+        ungrouped.problems,
         [
-            "m:2: image: holds 2 links; --one-per id takes the first, --each-image makes a clip of each"
+            "m:2: image: contains 2 links; --one-per id takes the first, --each-image makes a \
+             clip of each"
         ]
     );
 }
 
 #[test]
-fn rows_are_grouped_by_any_column_which_is_the_key_then() {
-    let text = "Model,image,Colour\nA,https://e.com/1.jpg,red\nA,https://e.com/2.jpg,blue\nB,https://e.com/3.jpg,\n";
+fn rows_are_grouped_by_any_column_which_then_provides_the_key() {
+    let text = "Model,image,Colour\nA,https://e.com/1.jpg,red\nA,https://e.com/2.jpg,blue\n\
+        B,https://e.com/3.jpg,\n";
     let layout = Layout {
         one_per: Some("Model".into()),
         prompt: Some("{Colour|grey}".into()),
         ..Layout::default()
     };
-    let read = read_as(text, layout.clone());
+    let read = read_with(text, layout.clone());
     assert_eq!(
         jobs(&read),
         [
@@ -175,7 +177,7 @@ fn rows_are_grouped_by_any_column_which_is_the_key_then() {
             ["B", "https://e.com/3.jpg", "grey"]
         ]
     );
-    let typo = read_as(
+    let typo = read_with(
         text,
         Layout {
             one_per: Some("Modell".into()),
@@ -184,41 +186,46 @@ fn rows_are_grouped_by_any_column_which_is_the_key_then() {
     );
     assert_eq!(
         typo.problems,
-        ["m:1: there is no column `Modell`, which --one-per names, did you mean `Model`?"]
+        [
+            "m:1: --one-per names the column `Modell`, which is not in the header, did you mean \
+             `Model`?"
+        ]
     );
 }
 
 #[test]
-fn rows_of_a_product_that_stand_apart_and_rows_that_are_damaged_are_told() {
+fn rows_of_a_product_that_are_not_consecutive_and_incomplete_rows_are_reported() {
     let text = "Handle,Image Src,Title,Option1 Value\n\
-        a,https://e.com/1.jpg,A,\nb,https://e.com/2.jpg,B,\na,https://e.com/3.jpg,A,\nc,https://e.com/4.jpg\n";
-    let read = read_as(text, with(Preset::Shopify));
+        a,https://e.com/1.jpg,A,\nb,https://e.com/2.jpg,B,\na,https://e.com/3.jpg,A,\n\
+        c,https://e.com/4.jpg\n";
+    let read = read_with(text, layout_for(Preset::Shopify));
     assert_eq!(
         read.problems,
         [
             "m:4: id: `a` is on line 2 already",
-            "m:5: has 2 cells, the header has 4"
+            "m:5: the row has 2 cells, but the header has 4"
         ]
     );
-    let other = read_as(
+    let other = read_with(
         "Product,Image\nx,https://e.com/1.jpg\n",
-        with(Preset::Shopify),
+        layout_for(Preset::Shopify),
     );
     assert!(
-        other.problems[0].contains("there is no column `Handle`, which --preset shopify names"),
+        other.problems[0]
+            .contains("--preset shopify names the column `Handle`, which is not in the header"),
         "{:?}",
         other.problems
     );
 }
 
 #[test]
-fn the_sample_export_of_20_products_on_41_rows_is_20_jobs_or_41() {
+fn the_sample_export_of_20_products_on_41_rows_gives_20_jobs_or_41() {
     let text = include_str!("../../../jobs/shop-export.csv");
     let layout = Layout {
         prompt: Some("Slow turntable of {Title}, {Option1 Value}. {Body (HTML)}".into()),
-        ..with(Preset::Shopify)
+        ..layout_for(Preset::Shopify)
     };
-    let read = read_as(text, layout.clone());
+    let read = read_with(text, layout.clone());
     assert_eq!((read.problems.len(), read.jobs.len()), (0, 20));
     assert_eq!(
         jobs(&read)[0],
@@ -230,11 +237,11 @@ fn the_sample_export_of_20_products_on_41_rows_is_20_jobs_or_41() {
         ]
     );
     assert!(
-        links(&read)
+        images(&read)
             .iter()
             .all(|(key, image)| image.ends_with(&format!("{key}-1.jpg")))
     );
-    let each = read_as(
+    let each = read_with(
         text,
         Layout {
             each_image: true,
@@ -243,7 +250,7 @@ fn the_sample_export_of_20_products_on_41_rows_is_20_jobs_or_41() {
     );
     assert_eq!((each.problems.len(), each.jobs.len()), (0, 41));
     assert_eq!(
-        links(&each)[..3],
+        images(&each)[..3],
         [
             (
                 "blue-stoneware-mug",
@@ -262,13 +269,16 @@ fn the_sample_export_of_20_products_on_41_rows_is_20_jobs_or_41() {
 }
 
 #[test]
-fn an_export_that_is_read_as_a_plain_table_is_told_by_its_name() {
-    let read = read_as(SHOPIFY, Layout::default());
+fn an_export_read_without_its_preset_is_reported_with_the_preset() {
+    let read = read_with(SHOPIFY, Layout::default());
     assert_eq!(
         read.problems,
-        ["m:1: has the columns of shopify; read it with --preset shopify --prompt TEMPLATE"]
+        [
+            "m:1: the columns are those of a shopify export; read it with --preset shopify \
+             --prompt TEMPLATE"
+        ]
     );
-    let plain = read_as(
+    let plain = read_with(
         "id,image,prompt,SKU\na,https://e.com/1.jpg,p,1\n",
         Layout::default(),
     );
