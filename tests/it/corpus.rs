@@ -1,4 +1,4 @@
-//! Bad input: the seeds of every fuzz target, and malformed manifests too big to keep as files.
+//! Malformed input: the seeds of every fuzz target, and manifests too large to keep as files.
 
 use std::fs;
 use std::path::Path;
@@ -11,16 +11,16 @@ use overnight::manifest::{self, Layout, Problem, RowFormat, RowMapper, Sink};
 
 use crate::properties;
 
-/// An unoptimised build gets more time than a user would give.
-const LONGEST: Duration = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
+/// Maximum processor time for one input. An unoptimised build gets more than a user would accept.
+const MAX_PROCESSING: Duration = Duration::from_secs(if cfg!(debug_assertions) { 5 } else { 1 });
 
 const IMAGE: &str = "https://example.com/a.png";
 
 #[expect(
     clippy::print_stdout,
-    reason = "shown only where a check fails: which seed it was"
+    reason = "names the seed if its check fails; a test that passes prints nothing"
 )]
-fn replay(target: &str, check: fn(&[u8])) {
+fn replay_seeds(target: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
         .join(target);
@@ -29,56 +29,61 @@ fn replay(target: &str, check: fn(&[u8])) {
         let path = entry.expect("an entry").path();
         println!("{}", path.display());
         let bytes = fs::read(&path).expect("a seed");
-        in_time(&path.display().to_string(), || check(&bytes));
+        run_in_time(&path.display().to_string(), || check(&bytes));
         count += 1;
     }
     assert!(count > 0, "{target} has no seeds");
 }
 
-fn in_time<T>(name: &str, act: impl FnOnce() -> T) -> T {
-    let start = (Instant::now(), on_processor());
-    let result = act();
-    let took = match (start.1, on_processor()) {
+/// Runs an operation and asserts that it took at most [`MAX_PROCESSING`].
+fn run_in_time<T>(name: &str, operation: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let processor_start = thread_processor_time();
+    let result = operation();
+    let took = match (processor_start, thread_processor_time()) {
         (Some(start), Some(end)) => end - start,
-        _ => start.0.elapsed(),
+        _ => start.elapsed(),
     };
-    assert!(took < LONGEST, "{name} took {took:?}");
+    assert!(took < MAX_PROCESSING, "{name} took {took:?}");
     result
 }
 
-/// How long this thread has run, where the system tells: a busy machine does not make the program slow.
-fn on_processor() -> Option<Duration> {
-    let told = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(Duration::from_nanos(told.split(' ').next()?.parse().ok()?))
+/// Returns the processor time of this thread, which does not depend on how busy the machine is;
+/// `None` if the system does not report it.
+fn thread_processor_time() -> Option<Duration> {
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds = statistics.split(' ').next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanoseconds))
 }
 
 #[test]
-fn every_seed_of_csv_rows_holds() {
-    replay("csv_rows", properties::manifests::csv);
+fn every_csv_seed_satisfies_the_properties() {
+    replay_seeds("csv_rows", properties::manifests::csv);
 }
 
 #[test]
-fn every_seed_of_jsonl_rows_holds() {
-    replay("jsonl_rows", properties::manifests::jsonl);
+fn every_jsonl_seed_satisfies_the_properties() {
+    replay_seeds("jsonl_rows", properties::manifests::jsonl);
 }
 
 #[test]
-fn every_seed_of_provider_answers_holds() {
-    replay("provider_answers", properties::answers::check);
+fn every_provider_response_seed_satisfies_the_properties() {
+    replay_seeds("provider_answers", properties::answers::check);
 }
 
 #[test]
-fn every_seed_of_videos_holds() {
-    replay("mp4", properties::mp4::check);
+fn every_video_seed_satisfies_the_properties() {
+    replay_seeds("mp4", properties::mp4::check);
 }
 
+/// What a manifest gave, with each problem as the user sees it.
 #[derive(Default)]
-struct Seen {
+struct Collected {
     jobs: Vec<NewJob>,
     problems: Vec<String>,
 }
 
-impl Sink for Seen {
+impl Sink for Collected {
     fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
         self.jobs.extend(jobs);
         Ok(Vec::new())
@@ -91,45 +96,46 @@ impl Sink for Seen {
     fn skipped(&mut self, _: &str, _: u64) {}
 }
 
-fn read(format: RowFormat, bytes: &[u8]) -> Seen {
+fn read(format: RowFormat, bytes: &[u8]) -> Collected {
     let catalog = catalog::load(&[]).expect("a catalogue");
     let model = catalog.model("kling-v1-standard").expect("a model");
     let mapper =
-        RowMapper::new(model, ProviderName::ALL.to_vec(), Layout::default()).expect("rules");
-    let mut seen = Seen::default();
+        RowMapper::new(model, ProviderName::ALL.to_vec(), Layout::default()).expect("a mapper");
+    let mut collected = Collected::default();
     let name = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
-    in_time(&name, || {
-        manifest::read(bytes, "m", format, &mapper, &mut seen)
+    run_in_time(&name, || {
+        manifest::read(bytes, "m", format, &mapper, &mut collected)
     })
     .expect("readable");
-    seen
+    collected
 }
 
-/// The first mistake of a manifest, which gives no job.
-fn told(format: RowFormat, bytes: impl AsRef<[u8]>) -> String {
-    let seen = read(format, bytes.as_ref());
-    assert!(seen.jobs.is_empty());
-    seen.problems.into_iter().next().expect("a problem")
+/// Returns the first problem of a manifest, and asserts that it gives no jobs.
+fn first_problem(format: RowFormat, bytes: impl AsRef<[u8]>) -> String {
+    let collected = read(format, bytes.as_ref());
+    assert!(collected.jobs.is_empty());
+    collected.problems.into_iter().next().expect("a problem")
 }
 
-fn utf_16(text: &str) -> Vec<u8> {
+fn encode_utf16(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
 #[test]
-fn a_csv_file_that_is_no_manifest_is_told_in_one_line() {
+fn a_csv_file_that_is_not_a_manifest_is_reported_in_one_line() {
     let header = "id,image,prompt\n";
     let big = "x".repeat(10 << 20);
     let latin = [header.as_bytes(), b"a,", IMAGE.as_bytes(), b",Gr\xfcn\n"].concat();
-    for (bytes, said) in [
+    for (bytes, problem) in [
         (
-            utf_16(header),
-            "m:1: its header holds NUL characters; is it UTF-16 text? Save it as UTF-8",
+            encode_utf16(header),
+            "m:1: the header contains NUL characters, so the file may be UTF-16 text; save it as \
+             UTF-8",
         ),
         (latin, "m:2: prompt: is not UTF-8 text"),
         (
             b"id,image,pr\xfcfung\n".to_vec(),
-            "m:1: the name of column 3 is not UTF-8 text",
+            "m:1: the name of column 3 is not UTF-8 text; save the file as UTF-8",
         ),
         (
             format!("{header}{big},{IMAGE},x\n").into(),
@@ -137,23 +143,24 @@ fn a_csv_file_that_is_no_manifest_is_told_in_one_line() {
         ),
         (
             format!("{}x", ",".repeat(999_999)).into(),
-            "m:1: has 1000000 columns, the most are 16384",
+            "m:1: the header has 1000000 columns; at most 16384 are allowed",
         ),
         (
             format!("{header}{}x\n", ",".repeat(999_999)).into(),
-            "m:2: has 1000000 cells, the header has 3",
+            "m:2: the row has 1000000 cells, but the header has 3",
         ),
     ] {
-        assert_eq!(told(RowFormat::CSV, bytes), said);
+        assert_eq!(first_problem(RowFormat::CSV, bytes), problem);
     }
     let name = format!("`{}…`", "x".repeat(60));
     assert_eq!(
-        told(
+        first_problem(
             RowFormat::CSV,
             format!("{header}{big}").replace("prompt\n", "prompt,")
         ),
         format!(
-            "m:1: unknown column {name}; remove it, or name the columns you mean with --map FIELD=COLUMN"
+            "m:1: unknown column {name}; remove it, or name the columns you need with \
+             --map FIELD=COLUMN"
         )
     );
 }
@@ -162,28 +169,28 @@ fn a_csv_file_that_is_no_manifest_is_told_in_one_line() {
 fn as_many_columns_as_a_spreadsheet_holds_are_read_in_time() {
     let header = "image,".repeat(16_384);
     assert_eq!(
-        told(RowFormat::CSV, header.trim_end_matches(',')),
-        "m:1: two columns are called `image`"
+        first_problem(RowFormat::CSV, header.trim_end_matches(',')),
+        "m:1: two columns are named `image`; rename or remove one"
     );
 }
 
 #[test]
-fn a_prompt_of_ten_megabytes_is_a_prompt() {
-    let seen = read(
+fn a_prompt_of_ten_megabytes_is_accepted() {
+    let collected = read(
         RowFormat::CSV,
         format!("image,prompt\n{IMAGE},{}\n", "x".repeat(10 << 20)).as_bytes(),
     );
-    assert_eq!((seen.jobs.len(), seen.problems.len()), (1, 0));
+    assert_eq!((collected.jobs.len(), collected.problems.len()), (1, 0));
 }
 
 #[test]
-fn numbers_in_cells_are_read_or_refused() {
+fn numbers_in_cells_are_read_or_rejected() {
     let digits = "9".repeat(400);
-    let cut = format!("`{}…`", "9".repeat(60));
-    for (cells, said) in [
+    let shortened = format!("`{}…`", "9".repeat(60));
+    for (cells, problem) in [
         (
             format!("{digits},"),
-            format!("duration: {cut} is not one of 5, 10"),
+            format!("duration: {shortened} is not one of 5, 10"),
         ),
         (
             "1e999,".into(),
@@ -193,61 +200,95 @@ fn numbers_in_cells_are_read_or_refused() {
         (",NaN".into(), "cfg_scale: `NaN` is not a number".into()),
         (
             format!(",{digits}"),
-            format!("cfg_scale: {cut} is not a number"),
+            format!("cfg_scale: {shortened} is not a number"),
         ),
     ] {
         let text = format!("image,prompt,duration,cfg_scale\n{IMAGE},x,{cells}\n");
-        assert_eq!(told(RowFormat::CSV, text), format!("m:2: {said}"));
+        assert_eq!(
+            first_problem(RowFormat::CSV, text),
+            format!("m:2: {problem}")
+        );
     }
 }
 
 #[test]
-fn a_jsonl_row_that_is_no_row_is_told_in_one_line() {
-    let with = |field: &str| format!("{{\"image\":\"{IMAGE}\",\"prompt\":\"x\",{field}}}");
+fn a_jsonl_line_that_is_not_a_row_is_reported_in_one_line() {
+    let row_with = |field: &str| format!("{{\"image\":\"{IMAGE}\",\"prompt\":\"x\",{field}}}");
     let keys: Vec<String> = (0..1_000_000).map(|key| format!("\"{key}\":1")).collect();
-    let no_object = "m:1: is not a JSON object: ";
-    for (text, said) in [
-        (with("\"id\":1e999"), format!("{no_object}number out of range at column 60")),
-        (with(&format!("\"id\":{}", "9".repeat(400))), format!("{no_object}number out of range at column 455")),
+    let not_an_object = "m:1: the row is not a JSON object: ";
+    for (text, problem) in [
+        (
+            row_with("\"id\":1e999"),
+            format!("{not_an_object}number out of range at column 60"),
+        ),
+        (
+            row_with(&format!("\"id\":{}", "9".repeat(400))),
+            format!("{not_an_object}number out of range at column 455"),
+        ),
         (
             format!("{{\"image\":{}", "[".repeat(100_000)),
-            format!("{no_object}recursion limit exceeded at column 136"),
+            format!("{not_an_object}recursion limit exceeded at column 136"),
         ),
         (
             format!("\"{}\"", "x".repeat(10 << 20)),
-            format!("{no_object}invalid type: string \"{} at column 10485762", "x".repeat(178)),
+            format!(
+                "{not_an_object}invalid type: string \"{} at column 10485762",
+                "x".repeat(178)
+            ),
         ),
-        (format!("{{{}}}", keys.join(",")), "m:1: has 1000000 fields, the most are 16384".into()),
-        (with("\"id\":\"\\ud800\""), format!("{no_object}unexpected end of hex escape at column 63")),
-        (with("\"id\":true"), "m:1: id: is neither a text nor a number".into()),
-        (with("\"duration\":[5]"), "m:1: duration: is a list, not one of 5, 10".into()),
-        (with("\"cfg_scale\":{}"), "m:1: cfg_scale: is an object, not a number".into()),
-        (with("\"tail_image\":false"), "m:1: tail_image: is true or false, not a link to an image, or its file".into()),
-        (with("\"negative_prompt\":\"\\u0000\""), "m:1: negative_prompt: holds a NUL character".into()),
         (
-            with("\"tail_image\":\"https://e.com/\\n.png\""),
+            format!("{{{}}}", keys.join(",")),
+            "m:1: the row has 1000000 fields; at most 16384 are allowed".into(),
+        ),
+        (
+            row_with("\"id\":\"\\ud800\""),
+            format!("{not_an_object}unexpected end of hex escape at column 63"),
+        ),
+        (
+            row_with("\"id\":true"),
+            "m:1: id: must be a string or a number".into(),
+        ),
+        (
+            row_with("\"duration\":[5]"),
+            "m:1: duration: is a list, not one of 5, 10".into(),
+        ),
+        (
+            row_with("\"cfg_scale\":{}"),
+            "m:1: cfg_scale: is an object, not a number".into(),
+        ),
+        (
+            row_with("\"tail_image\":false"),
+            "m:1: tail_image: is true or false, not a link to an image, or its file".into(),
+        ),
+        (
+            row_with("\"negative_prompt\":\"\\u0000\""),
+            "m:1: negative_prompt: holds a NUL character".into(),
+        ),
+        (
+            row_with("\"tail_image\":\"https://e.com/\\n.png\""),
             "m:1: tail_image: holds a control character".into(),
         ),
         (
-            with("\"\\u001b[2J\":1"),
-            "m:1: unknown column `\u{fffd}[2J`; remove it, or name the columns you mean with --map FIELD=COLUMN"
+            row_with("\"\\u001b[2J\":1"),
+            "m:1: unknown column `\u{fffd}[2J`; remove it, or name the columns you need with \
+             --map FIELD=COLUMN"
                 .into(),
         ),
     ] {
-        assert_eq!(told(RowFormat::Jsonl, text), said);
+        assert_eq!(first_problem(RowFormat::Jsonl, text), problem);
     }
     assert_eq!(
-        told(RowFormat::Jsonl, utf_16("{}\n")),
-        format!("{no_object}key must be a string at column 2")
+        first_problem(RowFormat::Jsonl, encode_utf16("{}\n")),
+        format!("{not_an_object}key must be a string at column 2")
     );
     assert_eq!(
-        told(RowFormat::Jsonl, b"{\"id\":\"T\xe4sse\"}"),
-        format!("{no_object}invalid unicode code point at column 9")
+        first_problem(RowFormat::Jsonl, b"{\"id\":\"T\xe4sse\"}"),
+        format!("{not_an_object}invalid unicode code point at column 9")
     );
 }
 
 #[test]
-fn hostile_ids_name_harmless_files() {
+fn hostile_ids_become_harmless_file_names() {
     for (id, file) in [
         ("../../etc/passwd", "_.._etc_passwd-3754d6cb"),
         ("con", "_con-1143da2b"),
@@ -258,9 +299,10 @@ fn hostile_ids_name_harmless_files() {
         ("\u{5e9}\u{5dc}", "\u{5e9}\u{5dc}"),
     ] {
         let row = serde_json::json!({ "id": id, "image": IMAGE, "prompt": "x" }).to_string();
-        let seen = read(RowFormat::Jsonl, row.as_bytes());
+        let collected = read(RowFormat::Jsonl, row.as_bytes());
         assert_eq!(
-            seen.jobs
+            collected
+                .jobs
                 .first()
                 .map(|job| safe_file_stem(&job.row_key))
                 .as_deref(),
@@ -270,7 +312,7 @@ fn hostile_ids_name_harmless_files() {
     }
     let row = serde_json::json!({ "id": "x".repeat(10_000), "image": IMAGE, "prompt": "x" });
     assert_eq!(
-        told(RowFormat::Jsonl, row.to_string()),
+        first_problem(RowFormat::Jsonl, row.to_string()),
         "m:1: id: is longer than 200 characters"
     );
 }

@@ -1,4 +1,4 @@
-//! Trouble with the disk and the files on it: told with what to do, and nothing is lost.
+//! Problems with the disk and the files on it: each is reported with a remedy, and nothing is lost.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, symlink};
@@ -14,30 +14,28 @@ use crate::support::{Run, TestEnv, high_limits};
 
 const LOAD: [&str; 4] = ["load", "batch.csv", "--model", "kling-v1-standard"];
 
-fn clip(workplace: &TestEnv, row: usize) -> PathBuf {
-    workplace
-        .dir
-        .path()
-        .join(format!("renders/batch/row-{row}.mp4"))
+fn clip_path(env: &TestEnv, row: usize) -> PathBuf {
+    env.dir.path().join(format!("renders/batch/row-{row}.mp4"))
 }
 
-fn queue_file(workplace: &TestEnv) -> PathBuf {
-    workplace.dir.path().join("overnight.db")
+fn queue_path(env: &TestEnv) -> PathBuf {
+    env.dir.path().join("overnight.db")
 }
 
-/// Loads so many rows and makes their clips.
-fn made(options: SimulatorOptions, rows: usize, via: &str) -> TestEnv {
-    let workplace = TestEnv::new(options);
-    workplace.load(rows, via);
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace
+/// Loads this many rows and runs until their clips are made.
+fn run_batch(options: SimulatorOptions, rows: usize, via: &str) -> TestEnv {
+    let env = TestEnv::new(options);
+    env.load(rows, via);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env
 }
 
-/// The binary where no file can grow beyond so many blocks of 512 bytes, as on a disk that fills up.
-fn run_on_a_small_disk(workplace: &TestEnv, args: &[&str], blocks: u32) -> Run {
-    let binary = workplace.command(args);
+/// Runs the binary with a limit on the size of every file, in blocks of 512 bytes, which acts like
+/// a disk that fills up.
+fn run_on_a_small_disk(env: &TestEnv, args: &[&str], blocks: u32) -> Run {
+    let binary = env.command(args);
     let mut shell = Command::new("sh");
-    // What the system sends besides the error would end the program; a full disk sends nothing.
+    // The limit also sends a signal that would end the program; a full disk does not.
     shell.args([
         "-c",
         &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\""),
@@ -46,55 +44,55 @@ fn run_on_a_small_disk(workplace: &TestEnv, args: &[&str], blocks: u32) -> Run {
     shell
         .arg(binary.get_program())
         .args(binary.get_args())
-        .current_dir(workplace.dir.path());
+        .current_dir(env.dir.path());
     shell
         .env_clear()
-        .envs(workplace.simulator.environment())
+        .envs(env.simulator.environment())
         .env("PATH", "/usr/bin:/bin");
     Run::of(shell.stdin(Stdio::null()).output().expect("a shell"))
 }
 
-/// It could not go on, and says which file is in trouble, what it is, and what to do.
-fn assert_cannot_go_on(run: &Run, said: &[&str]) {
+/// Asserts that the command could not go on, gave a hint, and printed each of these messages.
+fn assert_cannot_go_on(run: &Run, messages: &[&str]) {
     assert_eq!(run.code, 1, "{run:?}");
     assert!(
         run.stderr.lines().any(|line| line.starts_with("hint: ")),
         "{run:?}"
     );
-    for words in said {
-        assert!(run.stderr.contains(words), "no `{words}`: {run:?}");
+    for message in messages {
+        assert!(run.stderr.contains(message), "no `{message}`: {run:?}");
     }
 }
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_disk_that_is_full_during_a_download_stops_the_run_and_the_next_one_goes_on() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(6, "eachlabs,fal");
-    fs::create_dir_all(workplace.dir.path().join("renders/batch")).expect("a folder");
-    // Whatever is written there is refused as by a full disk.
+fn a_full_disk_during_a_download_stops_the_run_and_the_next_run_continues() {
+    let env = TestEnv::new(high_limits());
+    env.load(6, "eachlabs,fal");
+    fs::create_dir_all(env.dir.path().join("renders/batch")).expect("a folder");
+    // Every write there fails like on a full disk.
     symlink(
         "/dev/full",
-        workplace.dir.path().join("renders/batch/.row-3.mp4.part"),
+        env.dir.path().join("renders/batch/.row-3.mp4.part"),
     )
     .expect("a link");
-    let run = workplace.run(&["run"]);
+    let run = env.run(&["run"]);
     assert_cannot_go_on(
         &run,
         &["row-3.mp4", "No space left on device", "nothing is lost"],
     );
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(6);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_made(6);
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn an_output_folder_that_is_read_only_stops_the_run_and_loses_nothing() {
-    let workplace = TestEnv::new(high_limits());
-    // Not even root makes a folder there.
-    symlink("/sys", workplace.dir.path().join("renders")).expect("a link");
-    workplace.load(4, "eachlabs");
-    let run = workplace.run(&["run"]);
+    let env = TestEnv::new(high_limits());
+    // Not even root can create a folder there.
+    symlink("/sys", env.dir.path().join("renders")).expect("a link");
+    env.load(4, "eachlabs");
+    let run = env.run(&["run"]);
     assert_cannot_go_on(
         &run,
         &[
@@ -103,56 +101,57 @@ fn an_output_folder_that_is_read_only_stops_the_run_and_loses_nothing() {
             "make the folder writable",
         ],
     );
-    fs::remove_file(workplace.dir.path().join("renders")).expect("removed");
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(4);
+    fs::remove_file(env.dir.path().join("renders")).expect("removed");
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_made(4);
 }
 
 #[test]
-fn a_disk_that_fills_up_under_the_queue_stops_the_run_and_the_next_one_goes_on() {
-    let mut said = String::new();
+fn a_disk_that_fills_up_under_the_queue_stops_the_run_and_the_next_run_continues() {
+    let mut log = String::new();
     for via in ["eachlabs", "fal", "aimlapi"] {
-        let workplace = TestEnv::new(high_limits());
-        workplace.load(30, via);
+        let env = TestEnv::new(high_limits());
+        env.load(30, via);
         // Each run gets a little further than the one before.
         for blocks in [250, 300, 350, 400, 600, 800, 1300] {
-            let run = run_on_a_small_disk(&workplace, &["run"], blocks);
+            let run = run_on_a_small_disk(&env, &["run"], blocks);
             if run.code != 0 {
                 assert_cannot_go_on(
                     &run,
                     &["overnight.db: ", "Free some space", "nothing is lost"],
                 );
             }
-            said.push_str(&run.stderr);
+            log.push_str(&run.stderr);
         }
-        assert_eq!(workplace.run(&["run"]).code, 0);
-        workplace.assert_all_made(30);
+        assert_eq!(env.run(&["run"]).code, 0);
+        env.assert_all_made(30);
     }
-    // A provider without a history could tell nothing of these creates. Which write the disk refuses is up to it; that
-    // among twenty none was an accepted create's is not.
+    // Without this line in the log, a submission to a provider without a history could not be found
+    // again. Which write fails is up to the disk, but of this many failures at least one concerns
+    // an accepted submission.
     assert!(
-        said.contains("taken by the provider, but not recorded job.id="),
-        "{said}"
+        log.contains("taken by the provider, but not recorded job.id="),
+        "{log}"
     );
 }
 
 #[test]
 fn a_load_that_fills_the_disk_loads_nothing() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(2, "eachlabs");
-    workplace.manifest("batch.csv", 5000);
-    let load = run_on_a_small_disk(&workplace, &LOAD, 400);
+    let env = TestEnv::new(high_limits());
+    env.load(2, "eachlabs");
+    env.manifest("batch.csv", 5000);
+    let load = run_on_a_small_disk(&env, &LOAD, 400);
     assert_cannot_go_on(&load, &["overnight.db: ", "Free some space"]);
-    assert_eq!(workplace.status()["batches"][0]["jobs"]["queued"], 2);
-    assert!(workplace.run(&LOAD).stdout.contains("4998 new"));
+    assert_eq!(env.status()["batches"][0]["jobs"]["queued"], 2);
+    assert!(env.run(&LOAD).stdout.contains("4998 new"));
 }
 
 #[test]
-fn a_file_that_is_no_queue_of_ours_is_named_and_not_touched() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.manifest("batch.csv", 1);
-    let folder = workplace.dir.path();
-    let text = workplace.write(
+fn a_file_that_is_not_a_queue_is_named_and_left_unchanged() {
+    let env = TestEnv::new(high_limits());
+    env.manifest("batch.csv", 1);
+    let folder = env.dir.path();
+    let text = env.write(
         "text.db",
         &"neither a database nor a short text\n".repeat(200),
     );
@@ -161,9 +160,9 @@ fn a_file_that_is_no_queue_of_ours_is_named_and_not_touched() {
         .expect("a file")
         .execute_batch("CREATE TABLE t (a)")
         .expect("a table");
-    workplace.load(1, "eachlabs");
+    env.load(1, "eachlabs");
     let newer = folder.join("newer.db");
-    fs::copy(queue_file(&workplace), &newer).expect("a copy");
+    fs::copy(queue_path(&env), &newer).expect("a copy");
     let connection = Connection::open(&newer).expect("a connection");
     connection
         .pragma_update(None, "user_version", 99)
@@ -173,7 +172,7 @@ fn a_file_that_is_no_queue_of_ours_is_named_and_not_touched() {
         .expect("one file");
     drop(connection);
     fs::create_dir(folder.join("folder.db")).expect("a folder");
-    for (file, said) in [
+    for (file, message) in [
         (
             text,
             "it is not a SQLite file; `--queue PATH` names another",
@@ -189,13 +188,13 @@ fn a_file_that_is_no_queue_of_ours_is_named_and_not_touched() {
         let before = fs::read(&file).ok();
         let name = file.to_str().expect("a path");
         for command in [&["run"][..], &["status"], &["verify"], &LOAD] {
-            let run = workplace.run(&[command, &["--queue", name]].concat());
-            let said = if said == "hint: " && command[0] != "load" {
+            let run = env.run(&[command, &["--queue", name]].concat());
+            let message = if message == "hint: " && command[0] != "load" {
                 "there is no queue at"
             } else {
-                said
+                message
             };
-            assert_cannot_go_on(&run, &[name, said]);
+            assert_cannot_go_on(&run, &[name, message]);
             assert_eq!(run.stdout, "", "{run:?}");
         }
         assert_eq!(fs::read(&file).ok(), before, "{name}");
@@ -203,15 +202,15 @@ fn a_file_that_is_no_queue_of_ours_is_named_and_not_touched() {
 }
 
 #[test]
-fn a_damaged_queue_is_told_with_its_name_and_what_may_save_it() {
-    let workplace = made(high_limits(), 40, "eachlabs");
-    let path = queue_file(&workplace);
+fn a_damaged_queue_is_reported_with_its_name_and_how_to_recover_it() {
+    let env = run_batch(high_limits(), 40, "eachlabs");
+    let path = queue_path(&env);
     let whole = fs::read(&path).expect("the queue");
     let file = File::options().write(true).open(&path).expect("the queue");
-    // The first page, with the header, stays: only those who read on find the damage.
+    // The first page, with the header, stays intact: only reading further pages finds the damage.
     for page in 1..whole.len() / 4096 {
         file.write_all_at(&[0xA5; 2048], page as u64 * 4096)
-            .expect("written");
+            .expect("the page is damaged");
     }
     for command in [
         &["run"][..],
@@ -222,24 +221,24 @@ fn a_damaged_queue_is_told_with_its_name_and_what_may_save_it() {
         &["retry"],
         &LOAD,
     ] {
-        let run = workplace.run(command);
+        let run = env.run(command);
         assert_cannot_go_on(
             &run,
             &["overnight.db: database disk image is malformed", ".recover"],
         );
     }
-    fs::write(&path, whole).expect("a backup that is put back");
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(40);
+    fs::write(&path, whole).expect("the backup is restored");
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_made(40);
 }
 
 #[test]
-fn a_run_waits_for_a_lock_of_another_program_and_says_so_when_it_takes_too_long() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(8, "eachlabs");
-    let other = Connection::open(queue_file(&workplace)).expect("another program");
+fn a_run_waits_for_another_programs_lock_and_reports_it_after_the_time_limit() {
+    let env = TestEnv::new(high_limits());
+    env.load(8, "eachlabs");
+    let other = Connection::open(queue_path(&env)).expect("another program");
     other.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
-    let mut command = workplace.command(&["run"]);
+    let mut command = env.command(&["run"]);
     let run = Run::of(
         command
             .env("OVERNIGHT_BUSY_MS", "300")
@@ -254,97 +253,97 @@ fn a_run_waits_for_a_lock_of_another_program_and_says_so_when_it_takes_too_long(
         ],
     );
     assert_eq!(
-        workplace.status()["batches"][0]["jobs"]["queued"],
+        env.status()["batches"][0]["jobs"]["queued"],
         8,
-        "whoever only looks is not kept waiting"
+        "readers do not wait for the lock"
     );
 
-    let mut run = workplace.start(&["run"]);
+    let mut run = env.start(&["run"]);
     std::thread::sleep(Duration::from_millis(700));
-    assert_eq!(run.try_wait().expect("a process"), None, "it did not wait");
+    assert_eq!(
+        run.try_wait().expect("a process"),
+        None,
+        "the run did not wait for the lock"
+    );
     other.execute_batch("COMMIT").expect("released");
-    assert!(run.wait().expect("it ended").success());
-    workplace.assert_all_made(8);
+    assert!(run.wait().expect("the run ended").success());
+    env.assert_all_made(8);
 }
 
 #[test]
-fn a_lock_in_the_middle_of_a_run_that_takes_too_long_loses_nothing() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(40, "eachlabs");
-    let mut command = workplace.command(&["run"]);
+fn a_lock_that_is_held_too_long_during_a_run_loses_nothing() {
+    let env = TestEnv::new(high_limits());
+    env.load(40, "eachlabs");
+    let mut command = env.command(&["run"]);
     command
         .env("OVERNIGHT_BUSY_MS", "300")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let run = command.spawn().expect("the binary starts");
-    while workplace.ledger().entries.len() < 12 {
+    while env.ledger().entries.len() < 12 {
         std::thread::yield_now();
     }
-    let other = Connection::open(queue_file(&workplace)).expect("another program");
+    let other = Connection::open(queue_path(&env)).expect("another program");
     other
         .busy_timeout(Duration::from_secs(10))
-        .expect("patience");
+        .expect("a timeout");
     other.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
-    let run = Run::of(run.wait_with_output().expect("it ended"));
+    let run = Run::of(run.wait_with_output().expect("the run ended"));
     assert_cannot_go_on(&run, &["another program keeps it locked"]);
     other.execute_batch("COMMIT").expect("released");
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(40);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_made(40);
 }
 
 #[test]
-fn clips_that_are_missing_or_damaged_are_found_and_fetched_again_without_paying() {
+fn missing_or_damaged_clips_are_found_and_downloaded_again_without_paying() {
     for via in ["eachlabs", "fal", "aimlapi"] {
-        let workplace = made(high_limits(), 6, via);
-        let (books, jobs) = (workplace.status(), workplace.export());
-        let good = workplace.run(&["verify"]);
+        let env = run_batch(high_limits(), 6, via);
+        let status = env.status();
+        let jobs = env.export();
+        let intact = env.run(&["verify"]);
         assert_eq!(
-            (good.code, good.stdout.as_str()),
+            (intact.code, intact.stdout.as_str()),
             (0, "6 clips checked: 6 as saved, 0 not\n")
         );
 
-        fs::remove_file(clip(&workplace, 0)).expect("removed");
+        fs::remove_file(clip_path(&env, 0)).expect("removed");
         File::options()
             .write(true)
-            .open(clip(&workplace, 1))
+            .open(clip_path(&env, 1))
             .expect("a clip")
             .set_len(100)
             .expect("cut");
         let file = File::options()
             .write(true)
-            .open(clip(&workplace, 2))
+            .open(clip_path(&env, 2))
             .expect("a clip");
         file.write_all_at(b"something else", 700).expect("damaged");
-        let found = workplace.run(&["verify", "--batch", "batch"]);
+        let found = env.run(&["verify", "--batch", "batch"]);
         assert_eq!(found.code, 3, "{found:?}");
         let saved = jobs[1]["bytes"].as_u64().expect("a length");
-        for said in [
+        for message in [
             "row-0.mp4: missing\n",
             &format!("row-1.mp4: is 100 bytes, {saved} were saved\n"),
             "row-2.mp4: has another SHA-256\n",
             "6 clips checked: 3 as saved, 3 not\n",
         ] {
-            assert!(found.stdout.contains(said), "{found:?}");
+            assert!(found.stdout.contains(message), "{found:?}");
         }
         assert!(
             found.stderr.contains("hint: `overnight verify --fix`"),
             "{found:?}"
         );
-        assert_eq!(
-            workplace.export(),
-            jobs,
-            "whoever only looks changes nothing"
-        );
+        assert_eq!(env.export(), jobs, "`verify` without --fix changes nothing");
 
-        // What else waits is no business of it.
-        workplace.manifest("more.csv", 3);
+        // `verify --fix` leaves other jobs alone.
+        env.manifest("more.csv", 3);
         assert_eq!(
-            workplace
-                .run(&["load", "more.csv", "--model", "kling-v1-standard"])
+            env.run(&["load", "more.csv", "--model", "kling-v1-standard"])
                 .code,
             0
         );
-        let fixed = workplace.run(&["verify", "--fix"]);
+        let fixed = env.run(&["verify", "--fix"]);
         assert_eq!(fixed.code, 0, "{fixed:?}");
         assert!(
             fixed
@@ -352,11 +351,11 @@ fn clips_that_are_missing_or_damaged_are_found_and_fetched_again_without_paying(
                 .ends_with("3 fetched again without paying, 0 failed, 0 left\n"),
             "{fixed:?}"
         );
-        assert_eq!(workplace.ledger().entries.len(), 6);
-        let now = workplace.status();
-        assert_eq!(now["batches"][0], books["batches"][0]);
+        assert_eq!(env.ledger().entries.len(), 6);
+        let now = env.status();
+        assert_eq!(now["batches"][0], status["batches"][0]);
         assert_eq!(now["batches"][1]["jobs"]["queued"], 3);
-        for (job, before) in workplace.export().iter().zip(&jobs) {
+        for (job, before) in env.export().iter().zip(&jobs) {
             for field in [
                 "state",
                 "cost_usd",
@@ -369,41 +368,29 @@ fn clips_that_are_missing_or_damaged_are_found_and_fetched_again_without_paying(
                 assert_eq!(job[field], before[field], "{field}");
             }
         }
-        assert_eq!(workplace.run(&["verify"]).code, 0);
+        assert_eq!(env.run(&["verify"]).code, 0);
     }
 }
 
 #[test]
-fn a_lost_clip_whose_link_has_expired_is_asked_for_anew_and_keeps_its_cost() {
+fn a_missing_clip_with_an_expired_link_gets_a_new_link_and_keeps_its_cost() {
     for via in ["eachlabs", "fal", "aimlapi"] {
-        let workplace = made(high_limits(), 3, via);
-        let jobs = workplace.export();
-        workplace.simulator.change(|options| {
-            // What the provider told of the cost once, it does not tell for ever.
-            (
-                options.eachlabs_reports_cost,
-                options.aimlapi_ends_with_credits,
-            ) = (false, false);
+        let env = run_batch(high_limits(), 3, via);
+        let jobs = env.export();
+        env.simulator.change(|options| {
+            // A provider may report the cost only once.
+            options.eachlabs_reports_cost = false;
+            options.aimlapi_ends_with_credits = false;
         });
-        workplace.simulator.expire_links();
-        fs::remove_dir_all(workplace.dir.path().join("renders")).expect("removed");
-        let polls: u32 = workplace
-            .ledger()
-            .entries
-            .iter()
-            .map(|entry| entry.polls)
-            .sum();
-        let fixed = workplace.run(&["verify", "--fix"]);
+        env.simulator.expire_links();
+        fs::remove_dir_all(env.dir.path().join("renders")).expect("removed");
+        let polls: u32 = env.ledger().entries.iter().map(|entry| entry.polls).sum();
+        let fixed = env.run(&["verify", "--fix"]);
         assert_eq!(fixed.code, 0, "{fixed:?}");
-        let after: u32 = workplace
-            .ledger()
-            .entries
-            .iter()
-            .map(|entry| entry.polls)
-            .sum();
+        let after: u32 = env.ledger().entries.iter().map(|entry| entry.polls).sum();
         assert!(after >= polls + 3, "{via}: the links had not expired");
-        workplace.assert_all_made(3);
-        for (job, before) in workplace.export().iter().zip(&jobs) {
+        env.assert_all_made(3);
+        for (job, before) in env.export().iter().zip(&jobs) {
             assert_eq!(
                 (&job["cost_usd"], &job["cost_source"]),
                 (&before["cost_usd"], &before["cost_source"])
@@ -413,17 +400,24 @@ fn a_lost_clip_whose_link_has_expired_is_asked_for_anew_and_keeps_its_cost() {
 }
 
 #[test]
-fn a_lost_clip_that_the_provider_has_forgotten_fails_with_its_prediction_and_its_cost() {
+fn a_missing_clip_that_the_provider_no_longer_has_fails_with_its_prediction_and_its_cost() {
     for via in ["eachlabs", "fal", "aimlapi"] {
-        let workplace = made(high_limits(), 2, via);
-        let spent = workplace.status()["batches"][0]["spent_usd"].clone();
+        let env = run_batch(high_limits(), 2, via);
+        let spent = env.status()["batches"][0]["spent_usd"].clone();
         let forgotten = "00000000-0000-4000-8000-000000000000";
-        let queue = Connection::open(queue_file(&workplace)).expect("the queue");
-        let forget = "UPDATE attempts SET prediction = replace(prediction, prediction_id, ?1),
-                          output_url = replace(output_url, prediction_id, ?1), prediction_id = ?1 WHERE job_id = 1";
-        assert_eq!(queue.execute(forget, [forgotten]).expect("written"), 1);
-        fs::remove_dir_all(workplace.dir.path().join("renders")).expect("removed");
-        let fixed = workplace.run(&["verify", "--fix"]);
+        let queue = Connection::open(queue_path(&env)).expect("the queue");
+        let forget = "UPDATE attempts
+                      SET prediction = replace(prediction, prediction_id, ?1),
+                          output_url = replace(output_url, prediction_id, ?1), prediction_id = ?1
+                      WHERE job_id = 1";
+        assert_eq!(
+            queue
+                .execute(forget, [forgotten])
+                .expect("the queue is updated"),
+            1
+        );
+        fs::remove_dir_all(env.dir.path().join("renders")).expect("removed");
+        let fixed = env.run(&["verify", "--fix"]);
         assert_eq!(fixed.code, 3, "{fixed:?}");
         assert!(
             fixed.stdout.contains("row-0 failed: the clip is gone"),
@@ -442,62 +436,61 @@ fn a_lost_clip_that_the_provider_has_forgotten_fails_with_its_prediction_and_its
                 .contains("only a changed row is made, and paid, anew"),
             "{fixed:?}"
         );
-        let job = &workplace.export()[0];
+        let job = &env.export()[0];
         assert_eq!(
             (&job["state"], &job["prediction_id"], &job["output"]),
             (&json!("failed"), &json!(forgotten), &json!(null))
         );
-        // Another look is free, and finds no more.
-        assert_eq!(workplace.run(&["retry"]).code, 0);
-        assert_eq!(workplace.run(&["run"]).code, 3);
-        assert_eq!(workplace.ledger().entries.len(), 2);
-        assert_eq!(workplace.status()["batches"][0]["spent_usd"], spent);
+        // Another poll is free and does not find it either.
+        assert_eq!(env.run(&["retry"]).code, 0);
+        assert_eq!(env.run(&["run"]).code, 3);
+        assert_eq!(env.ledger().entries.len(), 2);
+        assert_eq!(env.status()["batches"][0]["spent_usd"], spent);
     }
 }
 
 #[test]
-fn a_damaged_clip_stays_until_the_new_one_is_whole() {
-    let workplace = made(high_limits(), 1, "eachlabs");
-    fs::write(clip(&workplace, 0), "half a clip").expect("damaged");
-    workplace
-        .simulator
+fn a_damaged_clip_stays_until_the_new_one_is_complete() {
+    let env = run_batch(high_limits(), 1, "eachlabs");
+    fs::write(clip_path(&env, 0), "half a clip").expect("damaged");
+    env.simulator
         .set_faults(Faults::default().with(Call::Download, Fault::Truncated, 1.0));
-    let fixed = workplace.run(&["verify", "--fix"]);
+    let fixed = env.run(&["verify", "--fix"]);
     assert_eq!(fixed.code, 3, "{fixed:?}");
     assert_eq!(
-        fs::read(clip(&workplace, 0)).expect("the file"),
+        fs::read(clip_path(&env, 0)).expect("the file"),
         b"half a clip"
     );
-    workplace.simulator.set_faults(Faults::default());
-    assert_eq!(workplace.run(&["retry"]).code, 0);
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(1);
+    env.simulator.set_faults(Faults::default());
+    assert_eq!(env.run(&["retry"]).code, 0);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_made(1);
 }
 
 #[test]
-fn a_lost_clip_is_told_by_its_job_although_other_rows_have_numbers_for_ids() {
-    let workplace = TestEnv::new(high_limits());
+fn a_missing_clip_is_matched_to_its_job_even_if_row_ids_are_numbers() {
+    let env = TestEnv::new(high_limits());
     let rows: Vec<String> = [3, 2, 1]
         .map(|id| format!("{id},https://e.com/{id}.png,Turn {id}\n"))
         .into();
-    workplace.write("batch.csv", &format!("id,image,prompt\n{}", rows.concat()));
-    assert_eq!(workplace.run(&LOAD).code, 0);
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    fs::remove_file(workplace.dir.path().join("renders/batch/1.mp4")).expect("removed");
-    let fixed = workplace.run(&["verify", "--fix"]);
+    env.write("batch.csv", &format!("id,image,prompt\n{}", rows.concat()));
+    assert_eq!(env.run(&LOAD).code, 0);
+    assert_eq!(env.run(&["run"]).code, 0);
+    fs::remove_file(env.dir.path().join("renders/batch/1.mp4")).expect("removed");
+    let fixed = env.run(&["verify", "--fix"]);
     assert_eq!(fixed.code, 0, "{fixed:?}");
-    workplace.assert_all_made(3);
+    env.assert_all_made(3);
 }
 
 #[test]
-fn without_a_key_lost_clips_wait_for_the_next_run() {
-    let workplace = made(high_limits(), 2, "eachlabs");
-    fs::remove_file(clip(&workplace, 1)).expect("removed");
-    let queue = Connection::open(queue_file(&workplace)).expect("the queue");
+fn without_a_key_missing_clips_wait_for_the_next_run() {
+    let env = run_batch(high_limits(), 2, "eachlabs");
+    fs::remove_file(clip_path(&env, 1)).expect("removed");
+    let queue = Connection::open(queue_path(&env)).expect("the queue");
     queue
         .execute("UPDATE attempts SET output_url = NULL", [])
         .expect("the links are gone");
-    let mut command = workplace.command(&["verify", "--fix"]);
+    let mut command = env.command(&["verify", "--fix"]);
     let fixed = Run::of(
         command
             .env_remove("EACHLABS_API_KEY")
@@ -506,6 +499,6 @@ fn without_a_key_lost_clips_wait_for_the_next_run() {
     );
     assert_cannot_go_on(&fixed, &["is the key of their provider set?"]);
     assert!(fixed.stdout.contains("row-1 is running\n"), "{fixed:?}");
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(2);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_made(2);
 }

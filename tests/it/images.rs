@@ -1,4 +1,5 @@
-//! Images on disk: found from the manifest, uploaded once or sent along, whatever is cut.
+//! Images on disk: resolved from the manifest, then uploaded once or sent inside the request, even
+//! if uploads fail or the run is killed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,13 +9,14 @@ use serde_json::Value;
 
 use crate::support::{Run, TestEnv, high_limits, picture};
 
-/// A manifest in a folder of its own beside `photos`: so many rows, that show so many different pictures in turn.
-fn catalogue(workplace: &TestEnv, rows: usize, pictures: usize) {
-    let folder = workplace.dir.path().join("shop/photos");
+/// Writes `shop/catalogue.csv` with this many rows, which name the pictures in `shop/photos` in
+/// turn.
+fn write_catalogue(env: &TestEnv, rows: usize, pictures: usize) {
+    let folder = env.dir.path().join("shop/photos");
     fs::create_dir_all(&folder).expect("a folder");
     for picture_number in 0..pictures {
         let path = folder.join(format!("no {picture_number}.png"));
-        fs::write(path, picture(&picture_number.to_string())).expect("written");
+        fs::write(path, picture(&picture_number.to_string())).expect("the file is written");
     }
     let mut text = String::from("id,image,prompt\n");
     for row in 0..rows {
@@ -23,11 +25,11 @@ fn catalogue(workplace: &TestEnv, rows: usize, pictures: usize) {
             row % pictures
         ));
     }
-    workplace.write("shop/catalogue.csv", &text);
+    env.write("shop/catalogue.csv", &text);
 }
 
-fn load(workplace: &TestEnv, via: &str) {
-    let loaded = workplace.run(&[
+fn load(env: &TestEnv, via: &str) {
+    let loaded = env.run(&[
         "load",
         "shop/catalogue.csv",
         "--model",
@@ -38,11 +40,12 @@ fn load(workplace: &TestEnv, via: &str) {
     assert_eq!(loaded.code, 0, "{loaded:?}");
 }
 
-fn image_of(entry: &Value) -> &str {
+fn image_link(entry: &Value) -> &str {
     entry["image_url"].as_str().expect("a link")
 }
 
-fn contents(files: &[StoredFile]) -> BTreeSet<(Api, &str)> {
+/// Returns the distinct files, each with the provider that stores it.
+fn distinct_files(files: &[StoredFile]) -> BTreeSet<(Api, &str)> {
     files
         .iter()
         .map(|file| (file.api, file.sha256.as_str()))
@@ -50,16 +53,16 @@ fn contents(files: &[StoredFile]) -> BTreeSet<(Api, &str)> {
 }
 
 #[test]
-fn each_file_is_uploaded_once_and_every_row_that_shows_it_sends_its_link() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 24, 6);
-    load(&workplace, "eachlabs,fal");
-    let run = workplace.run(&["run"]);
+fn each_file_is_uploaded_once_and_every_row_that_names_it_sends_its_link() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 24, 6);
+    load(&env, "eachlabs,fal");
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(24);
-    let ledger = workplace.ledger();
+    env.assert_all_made(24);
+    let ledger = env.ledger();
     assert_eq!(
-        contents(&ledger.files).len(),
+        distinct_files(&ledger.files).len(),
         ledger.files.len(),
         "{:?}",
         ledger.files
@@ -76,63 +79,63 @@ fn each_file_is_uploaded_once_and_every_row_that_shows_it_sends_its_link() {
             "https://files.{}.example/",
             format!("{:?}", entry.api).to_lowercase()
         );
-        assert!(image_of(&entry.input).starts_with(&host), "{entry:?}");
+        assert!(image_link(&entry.input).starts_with(&host), "{entry:?}");
     }
     let links: BTreeSet<&str> = ledger
         .entries
         .iter()
-        .map(|entry| image_of(&entry.input))
+        .map(|entry| image_link(&entry.input))
         .collect();
     assert!(links.len() <= ledger.files.len());
 }
 
 #[test]
-fn a_provider_without_storage_gets_the_picture_itself() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 3, 2);
-    load(&workplace, "aimlapi");
-    let run = workplace.run(&["run"]);
+fn a_provider_without_storage_gets_the_image_inside_the_request() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 3, 2);
+    load(&env, "aimlapi");
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(3);
-    let ledger = workplace.ledger();
+    env.assert_all_made(3);
+    let ledger = env.ledger();
     assert_eq!(ledger.files, []);
     for entry in &ledger.entries {
         assert!(
-            image_of(&entry.input).starts_with("data:image/png;base64,iVBORw0KGgo"),
+            image_link(&entry.input).starts_with("data:image/png;base64,iVBORw0KGgo"),
             "{entry:?}"
         );
     }
-    // What is kept is what it is, not its megabytes.
-    let queue = fs::read(workplace.dir.path().join("overnight.db")).expect("a queue");
+    // The queue stores the path and the hash of an image, not its content.
+    let queue = fs::read(env.dir.path().join("overnight.db")).expect("a queue");
     assert!(!String::from_utf8_lossy(&queue).contains("base64"));
 }
 
 #[test]
-fn fal_gets_the_picture_itself_where_no_storage_belongs_to_its_queue() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 2, 2);
-    load(&workplace, "fal");
-    let run = workplace
+fn fal_gets_the_image_inside_the_request_if_no_storage_is_configured() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 2, 2);
+    load(&env, "fal");
+    let run = env
         .command(&["run"])
         .env_remove("OVERNIGHT_FAL_STORAGE_URL")
         .output()
-        .expect("it runs");
+        .expect("the binary starts");
     assert_eq!(run.status.code(), Some(0), "{run:?}");
-    let ledger = workplace.ledger();
+    let ledger = env.ledger();
     assert!(
         ledger
             .entries
             .iter()
-            .all(|entry| image_of(&entry.input).starts_with("data:image/png;base64,"))
+            .all(|entry| image_link(&entry.input).starts_with("data:image/png;base64,"))
     );
     assert_eq!(ledger.files, []);
 }
 
 #[test]
-fn uploads_that_fail_are_repeated_and_nothing_is_paid_for_them() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 16, 16);
-    load(&workplace, "eachlabs,fal");
+fn failed_uploads_are_retried_and_cost_nothing() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 16, 16);
+    load(&env, "eachlabs,fal");
     let mut faults = Faults::default();
     for api in [Api::Eachlabs, Api::Fal] {
         for fault in [
@@ -144,28 +147,28 @@ fn uploads_that_fail_are_repeated_and_nothing_is_paid_for_them() {
             faults = faults.at(api, Call::Upload, fault, 0.15);
         }
     }
-    workplace.simulator.set_faults(faults);
-    let run = workplace.run(&["run"]);
+    env.simulator.set_faults(faults);
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(16);
+    env.assert_all_made(16);
 }
 
 #[test]
-fn a_run_that_is_killed_among_uploads_goes_on_and_uploads_none_again_that_it_has() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 40, 40);
-    load(&workplace, "eachlabs");
-    let mut run = workplace.start(&["run"]);
-    workplace.wait_for_creates(4);
-    run.kill().expect("killed");
-    run.wait().expect("gone");
-    let before = workplace.ledger().files;
-    let run = workplace.run(&["run"]);
+fn a_run_killed_during_uploads_resumes_without_repeating_completed_uploads() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 40, 40);
+    load(&env, "eachlabs");
+    let mut run = env.start(&["run"]);
+    env.wait_for_creates(4);
+    run.kill().expect("the run is killed");
+    run.wait().expect("the run has ended");
+    let before = env.ledger().files;
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(40);
-    let after = workplace.ledger().files;
-    assert_eq!(contents(&after).len(), 40);
-    // Only what was on its way in that instant may have been sent twice.
+    env.assert_all_made(40);
+    let after = env.ledger().files;
+    assert_eq!(distinct_files(&after).len(), 40);
+    // Only uploads that were in progress at that moment may be repeated.
     assert!(
         after.len() <= 40 + 4,
         "{} uploads, {} of them before the kill",
@@ -175,31 +178,31 @@ fn a_run_that_is_killed_among_uploads_goes_on_and_uploads_none_again_that_it_has
 }
 
 #[test]
-fn two_runs_at_once_share_what_either_has_uploaded() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 40, 20);
-    load(&workplace, "eachlabs,fal");
-    for mut run in [workplace.start(&["run"]), workplace.start(&["run"])] {
-        assert_eq!(run.wait().expect("it ends").code(), Some(0));
+fn two_concurrent_runs_share_their_uploads() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 40, 20);
+    load(&env, "eachlabs,fal");
+    for mut run in [env.start(&["run"]), env.start(&["run"])] {
+        assert_eq!(run.wait().expect("the run ends").code(), Some(0));
     }
-    workplace.assert_all_made(40);
-    let files = workplace.ledger().files;
-    assert_eq!(contents(&files).len(), files.len(), "{files:?}");
+    env.assert_all_made(40);
+    let files = env.ledger().files;
+    assert_eq!(distinct_files(&files).len(), files.len(), "{files:?}");
 }
 
 #[test]
-fn every_mistake_with_a_file_is_told_at_load_with_its_line() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 1, 1);
-    workplace.write("shop/photos/text.jpg", "no picture");
-    let large =
-        fs::File::create(workplace.dir.path().join("shop/photos/large.png")).expect("a file");
+fn every_mistake_with_an_image_file_is_reported_at_load_with_its_line() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 1, 1);
+    env.write("shop/photos/text.jpg", "no picture");
+    let large = fs::File::create(env.dir.path().join("shop/photos/large.png")).expect("a file");
     large.set_len(200_000_000).expect("it grows");
-    let rows = "id,image,prompt\na,photos/no 0.png,x\nb,photos/none.png,x\nc,photos/text.jpg,x\nd,photos/large.png,x\ne,photos,x\n";
-    workplace.write("shop/catalogue.csv", rows);
-    let refused = workplace.run(&["load", "shop/catalogue.csv", "--model", "kling-v1-standard"]);
-    assert_eq!(refused.code, 2, "{refused:?}");
-    for told in [
+    let rows = "id,image,prompt\na,photos/no 0.png,x\nb,photos/none.png,x\nc,photos/text.jpg,x\n\
+        d,photos/large.png,x\ne,photos,x\n";
+    env.write("shop/catalogue.csv", rows);
+    let load = env.run(&["load", "shop/catalogue.csv", "--model", "kling-v1-standard"]);
+    assert_eq!(load.code, 2, "{load:?}");
+    for message in [
         "shop/catalogue.csv:3: image: there is no file ",
         "shop/catalogue.csv:4: image: ",
         "text.jpg is no JPEG, PNG or WebP image",
@@ -208,50 +211,44 @@ fn every_mistake_with_a_file_is_told_at_load_with_its_line() {
         "shop/catalogue.csv:6: image: ",
         "4 mistakes in 5 rows; nothing was loaded",
     ] {
-        assert!(refused.stderr.contains(told), "{told}: {}", refused.stderr);
+        assert!(load.stderr.contains(message), "{message}: {}", load.stderr);
     }
 }
 
 #[test]
-fn two_rows_with_pictures_and_one_id_are_told_with_both_lines() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 1, 1);
-    workplace.write(
+fn two_rows_with_images_and_the_same_id_are_reported_with_both_lines() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 1, 1);
+    env.write(
         "shop/catalogue.csv",
         "id,image,prompt\na,photos/no 0.png,x\nb,photos/no 0.png,x\na,photos/no 0.png,y\n",
     );
-    let refused = workplace.run(&["load", "shop/catalogue.csv", "--model", "kling-v1-standard"]);
-    assert_eq!(refused.code, 2, "{refused:?}");
+    let load = env.run(&["load", "shop/catalogue.csv", "--model", "kling-v1-standard"]);
+    assert_eq!(load.code, 2, "{load:?}");
     assert!(
-        refused
-            .stderr
+        load.stderr
             .contains("shop/catalogue.csv:4: id: `a` is on line 2 already"),
-        "{refused:?}"
+        "{load:?}"
     );
     assert!(
-        refused
-            .stderr
+        load.stderr
             .contains("1 mistake in 3 rows; nothing was loaded"),
-        "{refused:?}"
+        "{load:?}"
     );
 }
 
 #[test]
-fn the_same_pictures_in_another_folder_are_the_same_rows_and_another_picture_is_a_changed_one() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 4, 4);
-    load(&workplace, "eachlabs");
-    fs::rename(
-        workplace.dir.path().join("shop"),
-        workplace.dir.path().join("moved"),
-    )
-    .expect("moved");
+fn moving_the_images_changes_no_row_and_replacing_an_image_changes_its_row() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 4, 4);
+    load(&env, "eachlabs");
+    fs::rename(env.dir.path().join("shop"), env.dir.path().join("moved")).expect("moved");
     fs::write(
-        workplace.dir.path().join("moved/photos/no 2.png"),
+        env.dir.path().join("moved/photos/no 2.png"),
         picture("other"),
     )
-    .expect("written");
-    let again = workplace.run(&[
+    .expect("the file is written");
+    let again = env.run(&[
         "load",
         "moved/catalogue.csv",
         "--model",
@@ -263,50 +260,49 @@ fn the_same_pictures_in_another_folder_are_the_same_rows_and_another_picture_is_
         again.stdout.contains("4 rows: 0 new, 1 changed, 3 same"),
         "{again:?}"
     );
-    let run = workplace.run(&["run"]);
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(4);
+    env.assert_all_made(4);
 }
 
 #[test]
-fn a_picture_that_is_gone_or_changed_fails_its_rows_unpaid_and_retry_goes_on_once_it_is_back() {
+fn a_missing_or_changed_image_fails_its_rows_unpaid_and_retry_succeeds_once_it_is_restored() {
     for via in ["eachlabs", "aimlapi"] {
-        let workplace = TestEnv::new(high_limits());
-        catalogue(&workplace, 6, 3);
-        load(&workplace, via);
-        let photos = workplace.dir.path().join("shop/photos");
+        let env = TestEnv::new(high_limits());
+        write_catalogue(&env, 6, 3);
+        load(&env, via);
+        let photos = env.dir.path().join("shop/photos");
         fs::rename(photos.join("no 0.png"), photos.join("away.png")).expect("moved");
-        fs::write(photos.join("no 1.png"), picture("other")).expect("written");
-        let run = workplace.run(&["run"]);
+        fs::write(photos.join("no 1.png"), picture("other")).expect("the file is written");
+        let run = env.run(&["run"]);
         assert_eq!(run.code, 3, "{run:?}");
         assert!(run.stdout.contains("4 jobs failed"), "{run:?}");
         assert!(
             run.stdout.contains("there is no file ")
                 && run.stdout.contains("has changed since it was loaded")
         );
-        assert_eq!(workplace.ledger().entries.len(), 2);
+        assert_eq!(env.ledger().entries.len(), 2);
 
-        fs::rename(photos.join("away.png"), photos.join("no 0.png")).expect("back");
-        fs::write(photos.join("no 1.png"), picture("1")).expect("written");
-        let retried = workplace.run(&["retry", "--state", "failed"]);
+        fs::rename(photos.join("away.png"), photos.join("no 0.png")).expect("moved back");
+        fs::write(photos.join("no 1.png"), picture("1")).expect("the file is written");
+        let retried = env.run(&["retry", "--state", "failed"]);
         assert_eq!(retried.code, 0, "{retried:?}");
-        let run = workplace.run(&["run"]);
+        let run = env.run(&["run"]);
         assert_eq!(run.code, 0, "{via}: {run:?}");
-        workplace.assert_all_made(6);
+        env.assert_all_made(6);
     }
 }
 
 #[test]
-fn a_row_waits_for_its_upload_rather_than_go_to_a_dearer_provider_that_needs_none() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 8, 8);
-    load(&workplace, "eachlabs,aimlapi");
-    let run = workplace.run(&["run"]);
+fn a_row_waits_for_its_upload_instead_of_using_a_more_expensive_provider_without_uploads() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 8, 8);
+    load(&env, "eachlabs,aimlapi");
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(8);
+    env.assert_all_made(8);
     assert!(
-        workplace
-            .ledger()
+        env.ledger()
             .entries
             .iter()
             .all(|entry| entry.api == Api::Eachlabs)
@@ -314,22 +310,21 @@ fn a_row_waits_for_its_upload_rather_than_go_to_a_dearer_provider_that_needs_non
 }
 
 #[test]
-fn a_file_that_storage_does_not_get_goes_to_the_provider_that_takes_it_inside_the_call() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 4, 2);
-    load(&workplace, "eachlabs,aimlapi");
-    workplace.simulator.set_faults(Faults::default().at(
+fn a_file_that_cannot_be_uploaded_goes_to_a_provider_that_takes_it_inside_the_request() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 4, 2);
+    load(&env, "eachlabs,aimlapi");
+    env.simulator.set_faults(Faults::default().at(
         Api::Eachlabs,
         Call::Upload,
         Fault::Garbage,
         1.0,
     ));
-    let run = workplace.run(&["run"]);
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(4);
+    env.assert_all_made(4);
     assert!(
-        workplace
-            .ledger()
+        env.ledger()
             .entries
             .iter()
             .all(|entry| entry.api == Api::Aimlapi)
@@ -337,72 +332,72 @@ fn a_file_that_storage_does_not_get_goes_to_the_provider_that_takes_it_inside_th
 }
 
 #[test]
-fn one_bad_picture_fails_its_own_row_and_holds_up_no_other() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 6, 6);
-    load(&workplace, "eachlabs,fal,aimlapi");
-    fs::remove_file(workplace.dir.path().join("shop/photos/no 0.png")).expect("removed");
-    // Nobody else has a part in this run.
-    let mut run = workplace.command(&["run"]);
+fn a_missing_image_fails_its_own_row_and_delays_no_other() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 6, 6);
+    load(&env, "eachlabs,fal,aimlapi");
+    fs::remove_file(env.dir.path().join("shop/photos/no 0.png")).expect("removed");
+    // Without the other keys, eachlabs is the only provider of this run.
+    let mut run = env.command(&["run"]);
     let run = Run::of(
         run.env_remove("FAL_KEY")
             .env_remove("AIML_API_KEY")
             .output()
-            .expect("it runs"),
+            .expect("the binary starts"),
     );
     assert_eq!(run.code, 3, "{run:?}");
     assert!(
         run.stdout.contains("1 job failed") && run.stdout.contains("row-0: there is no file "),
         "{run:?}"
     );
-    assert_eq!(workplace.ledger().entries.len(), 5);
+    assert_eq!(env.ledger().entries.len(), 5);
 }
 
 #[test]
-fn any_number_of_workers_uploads() {
+fn images_are_uploaded_with_any_number_of_workers() {
     for workers in 1..=5 {
-        let workplace = TestEnv::new(high_limits());
-        catalogue(&workplace, 4, 4);
-        load(&workplace, "eachlabs");
-        let run = workplace.run(&["run", "--workers", &workers.to_string()]);
+        let env = TestEnv::new(high_limits());
+        write_catalogue(&env, 4, 4);
+        load(&env, "eachlabs");
+        let run = env.run(&["run", "--workers", &workers.to_string()]);
         assert_eq!(run.code, 0, "{workers}: {run:?}");
-        workplace.assert_all_made(4);
+        env.assert_all_made(4);
     }
 }
 
 #[test]
-fn a_refused_key_pauses_its_provider_at_the_first_upload() {
-    let workplace = TestEnv::new(SimulatorOptions {
+fn a_rejected_key_pauses_its_provider_at_the_first_upload() {
+    let env = TestEnv::new(SimulatorOptions {
         key: Some("another".into()),
         ..high_limits()
     });
-    catalogue(&workplace, 3, 3);
-    load(&workplace, "eachlabs");
-    let run = workplace.run(&["run"]);
+    write_catalogue(&env, 3, 3);
+    load(&env, "eachlabs");
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 1, "{run:?}");
     assert!(
         run.stderr.contains("eachlabs is paused: ") && run.stderr.contains("EACHLABS_API_KEY"),
         "{run:?}"
     );
     assert!(
-        workplace.ledger().unauthorized < 10,
+        env.ledger().unauthorized < 10,
         "{}",
-        workplace.ledger().unauthorized
+        env.ledger().unauthorized
     );
 }
 
 #[test]
-fn a_storage_that_never_answers_as_one_is_told_and_ends_in_failed_rows() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 2, 1);
-    load(&workplace, "eachlabs");
-    workplace.simulator.set_faults(Faults::default().at(
+fn a_storage_that_only_returns_garbage_is_reported_and_fails_its_rows() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 2, 1);
+    load(&env, "eachlabs");
+    env.simulator.set_faults(Faults::default().at(
         Api::Eachlabs,
         Call::Upload,
         Fault::Garbage,
         1.0,
     ));
-    let run = workplace.run(&["run"]);
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 3, "{run:?}");
     assert!(run.stderr.contains("image upload failed: "), "{run:?}");
     assert!(
@@ -410,44 +405,40 @@ fn a_storage_that_never_answers_as_one_is_told_and_ends_in_failed_rows() {
             .contains("cannot be uploaded: eachlabs answered with something else"),
         "{run:?}"
     );
-    assert_eq!(workplace.ledger().creates_seen, 0);
+    assert_eq!(env.ledger().creates_seen, 0);
 }
 
 #[test]
-fn a_storage_in_trouble_keeps_no_run_from_ending_at_its_budget() {
-    let workplace = TestEnv::new(high_limits());
-    catalogue(&workplace, 3, 3);
-    load(&workplace, "eachlabs");
-    workplace.simulator.set_faults(Faults::default().at(
+fn a_failing_storage_does_not_keep_a_run_from_stopping_at_its_budget() {
+    let env = TestEnv::new(high_limits());
+    write_catalogue(&env, 3, 3);
+    load(&env, "eachlabs");
+    env.simulator.set_faults(Faults::default().at(
         Api::Eachlabs,
         Call::Upload,
         Fault::ServerError,
         1.0,
     ));
-    let run = workplace.run(&["run", "--budget", "0.1"]);
+    let run = env.run(&["run", "--budget", "0.1"]);
     assert_eq!(run.code, 4, "{run:?}");
 }
 
 #[test]
-fn a_lost_create_with_a_picture_inside_is_found_again_and_paid_once() {
+fn a_submission_with_an_image_and_a_lost_response_is_found_and_paid_once() {
     for (via, api) in [
         ("aimlapi", Api::Aimlapi),
         ("eachlabs", Api::Eachlabs),
         ("fal", Api::Fal),
     ] {
-        let workplace = TestEnv::new(high_limits());
-        catalogue(&workplace, 2, 2);
-        load(&workplace, via);
-        workplace.simulator.set_faults(Faults::default().at(
-            api,
-            Call::Create,
-            Fault::DropAfter,
-            1.0,
-        ));
-        let mut run = workplace.start(&["run"]);
-        workplace.wait_for_creates(2);
-        workplace.simulator.set_faults(Faults::default());
-        assert_eq!(run.wait().expect("it ends").code(), Some(0), "{via}");
-        workplace.assert_all_made(2);
+        let env = TestEnv::new(high_limits());
+        write_catalogue(&env, 2, 2);
+        load(&env, via);
+        env.simulator
+            .set_faults(Faults::default().at(api, Call::Create, Fault::DropAfter, 1.0));
+        let mut run = env.start(&["run"]);
+        env.wait_for_creates(2);
+        env.simulator.set_faults(Faults::default());
+        assert_eq!(run.wait().expect("the run ends").code(), Some(0), "{via}");
+        env.assert_all_made(2);
     }
 }
