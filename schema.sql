@@ -1,66 +1,83 @@
--- The queue: one SQLite file. Opened with journal_mode = WAL, synchronous = FULL, foreign_keys = ON.
--- Times are whole milliseconds since 1970-01-01 UTC. Money is whole micro-dollars. PRAGMA user_version is 4,
--- application_id is 0x6f766e74 ("ovnt").
+-- The queue: one SQLite file. It is opened with journal_mode = WAL, synchronous = FULL and
+-- foreign_keys = ON. Its user_version is 4, its application_id 0x6f766e74 ("ovnt").
 --
--- Conditions name states one by one: for `IN (…)` of more than two SQLite builds a table each time it looks at a row.
+-- Times are whole milliseconds since 1970-01-01 00:00 UTC. Money is whole micro-dollars.
+--
+-- Conditions list states one by one: for `IN (…)` with more than two values SQLite builds a table
+-- each time it checks a row.
 
--- The rows of one manifest, counted and priced together.
+-- A batch: the rows of one manifest, counted and priced together.
 CREATE TABLE batches (
-    batch_id        INTEGER PRIMARY KEY,
-    name            TEXT    NOT NULL UNIQUE,            -- what the user calls it
-    model           TEXT    NOT NULL,                   -- the model its jobs ask for
-    folder          TEXT    NOT NULL UNIQUE COLLATE NOCASE, -- absolute folder its clips go to, its own on every file system
-    budget          INTEGER CHECK (budget >= 0),        -- spent + reserved never passes this; NULL is no limit
-    has_files       INTEGER NOT NULL DEFAULT 0,         -- 1 where its rows may name images on disk
-    -- Kept by triggers below, so that the budget and `status` never scan the attempts.
-    spent           INTEGER NOT NULL DEFAULT 0,         -- sum of the costs of its attempts
-    reserved        INTEGER NOT NULL DEFAULT 0,         -- sum of the estimates of its open attempts
-    at_risk         INTEGER NOT NULL DEFAULT 0,         -- the part of `reserved` whose attempts are in doubt
-    -- How many jobs are in which state; kept by the load that adds them and by a trigger below, so that a claim knows
-    -- what there is to look for.
-    queued          INTEGER NOT NULL DEFAULT 0,         -- jobs that wait for a create
-    submitting      INTEGER NOT NULL DEFAULT 0,         -- jobs whose create is under way
-    in_doubt        INTEGER NOT NULL DEFAULT 0,         -- jobs nobody knows whether they were taken
-    running         INTEGER NOT NULL DEFAULT 0,         -- jobs a provider has taken
-    downloading     INTEGER NOT NULL DEFAULT 0,         -- jobs whose clip is to be fetched
-    succeeded       INTEGER NOT NULL DEFAULT 0,         -- jobs whose clip is on disk
-    failed          INTEGER NOT NULL DEFAULT 0,         -- jobs given up
-    cancelled       INTEGER NOT NULL DEFAULT 0,         -- jobs taken back
-    created_at      INTEGER NOT NULL                    -- first load
+    batch_id        INTEGER PRIMARY KEY,         -- also the order in which batches are worked on
+    name            TEXT    NOT NULL UNIQUE,     -- unique name, as given to `--batch`
+    model           TEXT    NOT NULL,            -- model that its jobs request
+    folder          TEXT    NOT NULL UNIQUE COLLATE NOCASE, -- absolute path of the folder for its
+                                                 -- clips; unique regardless of case, because some
+                                                 -- file systems ignore case
+    budget          INTEGER CHECK (budget >= 0), -- maximum of spent + reserved; NULL is no limit
+    has_files       INTEGER NOT NULL DEFAULT 0,  -- 1 if its rows may name local image files
+    -- Maintained by the triggers below, so that budget checks and `status` never scan the attempts.
+    spent           INTEGER NOT NULL DEFAULT 0,  -- total cost of its attempts
+    reserved        INTEGER NOT NULL DEFAULT 0,  -- total estimate of its open attempts
+    at_risk         INTEGER NOT NULL DEFAULT 0,  -- the part of `reserved` that is in doubt
+    -- The number of jobs in each state. Maintained by the load that adds them and by a trigger
+    -- below, so that a claim knows which states to search.
+    queued          INTEGER NOT NULL DEFAULT 0,  -- jobs that wait to be submitted
+    submitting      INTEGER NOT NULL DEFAULT 0,  -- jobs whose submission is in progress
+    in_doubt        INTEGER NOT NULL DEFAULT 0,  -- jobs that a provider may have accepted
+    running         INTEGER NOT NULL DEFAULT 0,  -- jobs that a provider has accepted
+    downloading     INTEGER NOT NULL DEFAULT 0,  -- jobs whose clip is finished but not stored
+    succeeded       INTEGER NOT NULL DEFAULT 0,  -- jobs whose clip is stored
+    failed          INTEGER NOT NULL DEFAULT 0,  -- jobs that were given up
+    cancelled       INTEGER NOT NULL DEFAULT 0,  -- jobs that were cancelled
+    created_at      INTEGER NOT NULL             -- when it was first loaded
 ) STRICT;
 
--- One image and prompt to become one video.
+-- A job: one image and prompt, to become one video.
 CREATE TABLE jobs (
-    job_id          INTEGER PRIMARY KEY,                -- also the order in which jobs are submitted
-    batch_id        INTEGER NOT NULL REFERENCES batches (batch_id),
-    row_key         TEXT    NOT NULL,                   -- the manifest row's stable id
-    line            INTEGER NOT NULL,                   -- the manifest line it was last loaded from
-    input           TEXT    NOT NULL,                   -- its fields in our words, a JSON object
-    fingerprint     TEXT    NOT NULL,                   -- half a SHA-256 over model and input: a changed row has another
-    providers       TEXT    NOT NULL,                   -- who may run it, comma separated, in order of preference
-    estimate        INTEGER NOT NULL,                   -- its price on the dearest of them
-    file_name       TEXT    NOT NULL,                   -- the clip's name in the batch's folder, safe on every system
-    file_name_key   TEXT    NOT NULL,                   -- the same, folded: no two jobs differ only by case
-    state           TEXT    NOT NULL,                   -- where it is on its way; see `domain/job.rs`
-    state_since     INTEGER NOT NULL,                   -- when this state began
-    due_at          INTEGER,                            -- earliest time of the next step; NULL waits for a person
-    at_provider     TEXT,                               -- who has it; NULL before its create and after its end
-    lease_token     INTEGER,                            -- proof of the right to write; NULL is free to claim
+    job_id          INTEGER PRIMARY KEY,         -- jobs that are due at the same time are submitted
+                                                 -- in this order
+    batch_id        INTEGER NOT NULL REFERENCES batches (batch_id), -- the batch it belongs to
+    row_key         TEXT    NOT NULL,            -- the manifest row's stable key
+    line            INTEGER NOT NULL,            -- the manifest line it was last loaded from
+    input           TEXT    NOT NULL,            -- the model input in Overnight's field names, a
+                                                 -- JSON object
+    fingerprint     TEXT    NOT NULL,            -- first half of a SHA-256 of model and input, in
+                                                 -- hexadecimal; changes if the row does
+    providers       TEXT    NOT NULL,            -- providers that may run it, comma separated, in
+                                                 -- order of preference
+    estimate        INTEGER NOT NULL,            -- its price at the most expensive of them
+    file_name       TEXT    NOT NULL,            -- the clip's name in the batch's folder, valid on
+                                                 -- every operating system
+    file_name_key   TEXT    NOT NULL,            -- the same, case folded: no two clips differ only
+                                                 -- in case
+    state           TEXT    NOT NULL,            -- see `domain/job.rs` for states and transitions
+    state_since     INTEGER NOT NULL,            -- when it entered this state
+    due_at          INTEGER,                     -- earliest time of the next step; NULL if none is
+                                                 -- scheduled: it is submitting, held for an
+                                                 -- operator, or final
+    at_provider     TEXT,                        -- the provider that has or may have it; NULL if
+                                                 -- queued or final
+    lease_token     INTEGER,                     -- proof of the right to record an outcome; NULL if
+                                                 -- no pool holds the job
     lease_pool      TEXT    REFERENCES pools (pool_id), -- the pool that holds the lease
-    attempt_id      INTEGER REFERENCES attempts (attempt_id), -- the attempt under way, or the last one
-    failures        INTEGER NOT NULL DEFAULT 0,         -- failed steps of this state in a row; sets the backoff
-    attempts        INTEGER NOT NULL DEFAULT 0,         -- submissions a provider took, or may have taken: only these cost money
-    refusals        INTEGER NOT NULL DEFAULT 0,         -- submissions refused for now
-    polls           INTEGER NOT NULL DEFAULT 0,         -- looks at its predictions
-    downloads       INTEGER NOT NULL DEFAULT 0,         -- downloads begun
-    crashes         INTEGER NOT NULL DEFAULT 0,         -- leases in a row lost to a dead or hung pool
-    output          TEXT,                               -- where the clip is, once it is there
-    bytes           INTEGER,                            -- its length
-    sha256          TEXT,                               -- its SHA-256
-    error           TEXT,                               -- what went wrong last
-    queued_at       INTEGER NOT NULL,                   -- when it was loaded, or changed
-    submitted_at    INTEGER,                            -- when its last attempt was submitted
-    finished_at     INTEGER,                            -- when it came to a final state
+    attempt_id      INTEGER REFERENCES attempts (attempt_id), -- the current or last attempt at this
+                                                 -- input; NULL before the first
+    failures        INTEGER NOT NULL DEFAULT 0,  -- consecutive failed steps in this state; sets the
+                                                 -- backoff
+    attempts        INTEGER NOT NULL DEFAULT 0,  -- submissions that a provider accepted or may have
+                                                 -- accepted: only these cost money
+    refusals        INTEGER NOT NULL DEFAULT 0,  -- submissions that were refused but may be retried
+    polls           INTEGER NOT NULL DEFAULT 0,  -- polls of its predictions
+    downloads       INTEGER NOT NULL DEFAULT 0,  -- downloads that were started
+    crashes         INTEGER NOT NULL DEFAULT 0,  -- consecutive leases lost with a dead pool
+    output          TEXT,                        -- location of the clip; NULL until it is stored
+    bytes           INTEGER,                     -- size of the clip, in bytes
+    sha256          TEXT,                        -- SHA-256 of the clip, in hexadecimal
+    error           TEXT,                        -- why the last step failed; NULL if it did not
+    queued_at       INTEGER NOT NULL,            -- when it was loaded, or its row last changed
+    submitted_at    INTEGER,                     -- when its last attempt was submitted
+    finished_at     INTEGER,                     -- when it entered a final state; NULL otherwise
 
     UNIQUE (batch_id, row_key),
     UNIQUE (batch_id, file_name_key),
@@ -74,44 +91,52 @@ CREATE TABLE jobs (
     CHECK (state <> 'submitting' OR lease_token IS NOT NULL)
 ) STRICT;
 
--- Every step of a job's way has an index of its own, which holds the jobs that are there and nothing else. So a claim
--- costs the same however many jobs have come to an end, and how many there are is counted without reading a job.
+-- Each stage of a job has an index of its own that contains only the jobs in that stage. A claim
+-- therefore costs the same however many jobs are finished, and jobs are counted without reading
+-- them.
 
--- What waits for a create: found by batch and by who may run it, in order.
+-- Jobs that wait to be submitted, by batch and by the providers that may run them, in order.
 CREATE INDEX jobs_waiting ON jobs (batch_id, providers, due_at, job_id) WHERE state = 'queued';
--- What waits for a look or a download: found by whom to ask, in order; what has no due time waits for a person.
+-- Jobs that wait for a poll, a reconciliation or a download, by provider, in order. A job without a
+-- due time is held for an operator.
 CREATE INDEX jobs_moving ON jobs (state, at_provider, due_at) WHERE at_provider IS NOT NULL AND lease_token IS NULL;
--- What a pool holds: found when the pool is dead.
+-- Jobs that a pool holds, to release them when the pool is dead.
 CREATE INDEX jobs_leased ON jobs (lease_pool) WHERE lease_pool IS NOT NULL;
--- What has come to an end, and when: the pace, and with it the time left.
+-- Finished jobs by finish time, for the throughput and the time left.
 CREATE INDEX jobs_ended ON jobs (batch_id, state, finished_at) WHERE finished_at IS NOT NULL;
 
--- One try at a job: at most one paid submission. The row is committed before the create call leaves.
+-- An attempt at a job: at most one paid submission. The row is committed before the request is
+-- sent.
 CREATE TABLE attempts (
-    attempt_id      INTEGER PRIMARY KEY,
-    job_id          INTEGER NOT NULL REFERENCES jobs (job_id),
-    batch_id        INTEGER NOT NULL REFERENCES batches (batch_id),
-    number          INTEGER NOT NULL,                   -- counts from 1 in its job
-    state           TEXT    NOT NULL,                   -- how far it got; see `domain/attempt.rs`
-    provider        TEXT    NOT NULL,                   -- where it was sent
-    wire_model      TEXT    NOT NULL,                   -- the provider's name for the model
-    request         TEXT    NOT NULL,                   -- the model's input as sent, a JSON object
-    request_digest  INTEGER NOT NULL DEFAULT 0,         -- the first 8 bytes of its SHA-256; 0 was not kept
-    clip_s          INTEGER,                            -- length of the clip in seconds, where the model knows it
-    client_token    TEXT    NOT NULL,                   -- our name for it, sent where the provider stores one
-    estimate        INTEGER NOT NULL,                   -- the price reserved while it is open
-    cost            INTEGER NOT NULL DEFAULT 0,         -- what it cost
-    cost_source     TEXT,                               -- how that is known
-    early_cost      TEXT,                               -- what the create answer said of the cost
-    prediction_id   TEXT,                               -- the provider's handle
-    prediction      TEXT,                               -- the handle with its links, a JSON object
-    output_url      TEXT,                               -- where the clip can be fetched
-    processing_ms   INTEGER,                            -- how long the provider worked on it
-    error           TEXT,                               -- what went wrong with it
-    submitted_at    INTEGER NOT NULL,                   -- when the intent was committed
-    answered_at     INTEGER,                            -- when the create call ended, however it ended
-    finished_at     INTEGER,                            -- when it was over; until then it is open: it holds a slot and
-                                                        -- its price
+    attempt_id      INTEGER PRIMARY KEY,         -- grows with every attempt in the queue
+    job_id          INTEGER NOT NULL REFERENCES jobs (job_id), -- the job it is for
+    batch_id        INTEGER NOT NULL REFERENCES batches (batch_id), -- the job's batch, so that sums
+                                                 -- need not read the job
+    number          INTEGER NOT NULL,            -- counts from 1 within the job
+    state           TEXT    NOT NULL,            -- see `domain/attempt.rs`
+    provider        TEXT    NOT NULL,            -- the provider it is submitted to
+    wire_model      TEXT    NOT NULL,            -- the provider's name for the model
+    request         TEXT    NOT NULL,            -- the model input as sent, a JSON object
+    request_digest  INTEGER NOT NULL DEFAULT 0,  -- first 8 bytes of the SHA-256 of `request`; 0 if
+                                                 -- it was not computed
+    clip_s          INTEGER,                     -- length of the clip in seconds; NULL if unknown
+    client_token    TEXT    NOT NULL,            -- Overnight's unique name for the submission, sent
+                                                 -- to providers that store one
+    estimate        INTEGER NOT NULL,            -- the price reserved while it is open
+    cost            INTEGER NOT NULL DEFAULT 0,  -- what it cost; 0 until `cost_source` is set
+    cost_source     TEXT,                        -- how the cost is known: `reported`, `units`,
+                                                 -- `credits` or `rule`; NULL until it is known
+    early_cost      TEXT,                        -- the cost reported in the response to the
+                                                 -- submission, a JSON object
+    prediction_id   TEXT,                        -- the provider's id for the prediction
+    prediction      TEXT,                        -- the id and the URLs sent with it, a JSON object
+    output_url      TEXT,                        -- where the clip can be downloaded
+    processing_ms   INTEGER,                     -- the provider's processing time, in milliseconds
+    error           TEXT,                        -- why it failed
+    submitted_at    INTEGER NOT NULL,            -- when this row was committed
+    answered_at     INTEGER,                     -- when the submit call ended, whatever its result
+    finished_at     INTEGER,                     -- when it ended; NULL while it is open: it then
+                                                 -- holds a slot and reserves its price
 
     UNIQUE (job_id, number),
     CHECK (state = 'submitting' OR state = 'in_doubt' OR state = 'accepted'
@@ -122,79 +147,91 @@ CREATE TABLE attempts (
     CHECK ((state IN ('accepted', 'done')) <= (prediction_id IS NOT NULL))
 ) STRICT;
 
--- The create rate: creates answered within the last minute. Those still unanswered are among the jobs that are leased.
+-- Submissions by the time of their answer, for the rate limit of the last minute. Those without an
+-- answer are counted among the leased jobs.
 CREATE INDEX attempts_rate ON attempts (provider, answered_at) WHERE answered_at IS NOT NULL;
--- What holds a slot and a price: of two submissions that are alike only one may be unsure at a time.
+-- Open attempts. Of two identical submissions only one may be unresolved at a time.
 CREATE INDEX attempts_open ON attempts (provider, request_digest) WHERE finished_at IS NULL;
--- What the kept sum is held against: paid attempts, with nothing but what is summed.
+-- Paid attempts, with only the columns that are summed, to verify `batches.spent`.
 CREATE INDEX attempts_paid ON attempts (batch_id, cost) WHERE cost > 0;
--- Which prediction ids are ours already.
+-- The predictions that belong to this queue, each to one attempt.
 CREATE UNIQUE INDEX attempts_prediction ON attempts (provider, prediction_id) WHERE prediction_id IS NOT NULL;
--- How long predictions took lately, by route.
+-- Recent processing times by route.
 CREATE INDEX attempts_processing ON attempts (provider, wire_model, finished_at) WHERE processing_ms IS NOT NULL;
 
--- What every process on this queue must know of a provider.
+-- The state of a provider that every process on this queue must know.
 CREATE TABLE providers (
-    provider        TEXT    PRIMARY KEY,
-    in_flight       INTEGER NOT NULL DEFAULT 0,         -- open attempts; kept by the triggers below
-    creates_from    INTEGER NOT NULL DEFAULT 0,         -- no create before this time
-    calls_from      INTEGER NOT NULL DEFAULT 0,         -- no call at all before this time
-    failures        INTEGER NOT NULL DEFAULT 0,         -- failed creates in a row; sets the backoff
-    paused          TEXT,                               -- why no create is sent until a new run; NULL is open
-    refuses_looks   INTEGER NOT NULL DEFAULT 0          -- 1 when it refused the key for looks as well
+    provider        TEXT    PRIMARY KEY,         -- `eachlabs`, `aimlapi` or `fal`
+    in_flight       INTEGER NOT NULL DEFAULT 0,  -- open attempts; maintained by the triggers below
+    creates_from    INTEGER NOT NULL DEFAULT 0,  -- no submission before this time
+    calls_from      INTEGER NOT NULL DEFAULT 0,  -- no call of any kind before this time
+    failures        INTEGER NOT NULL DEFAULT 0,  -- consecutive hold signals without a healthy one;
+                                                 -- sets the backoff
+    paused          TEXT,                        -- why nothing is submitted until a new run; NULL
+                                                 -- if submissions are allowed
+    refuses_looks   INTEGER NOT NULL DEFAULT 0   -- 1 if polls are refused as well
 ) STRICT;
 
--- Image files on disk that a provider gets as links: each is uploaded to it once, however many rows show it.
+-- Local image files that a provider takes as links. Each is uploaded to it once, however many rows
+-- use it.
 CREATE TABLE uploads (
-    upload_id       INTEGER PRIMARY KEY,                -- also the order in which they are uploaded
-    provider        TEXT    NOT NULL,                   -- to whom
-    sha256          TEXT    NOT NULL,                   -- of the content, which tells one file from another
-    file            TEXT    NOT NULL,                   -- the file that is uploaded, as an input names it
-    url             TEXT,                               -- where the provider finds it; NULL until it is uploaded
-    expires_at      INTEGER,                            -- when that link ends, where it does
-    due_at          INTEGER,                            -- earliest time of the next try; NULL is uploaded, or refused
-    lease_token     INTEGER,                            -- proof of the right to write; NULL is free to claim
+    upload_id       INTEGER PRIMARY KEY,         -- uploads that are due at the same time are made
+                                                 -- in this order
+    provider        TEXT    NOT NULL,            -- the provider it is uploaded to
+    sha256          TEXT    NOT NULL,            -- SHA-256 of the content; identifies the image
+    file            TEXT    NOT NULL,            -- the file to upload, as an input names it
+    url             TEXT,                        -- where the provider finds it; NULL until it is
+                                                 -- uploaded
+    expires_at      INTEGER,                     -- when the URL expires; NULL if it does not
+    due_at          INTEGER,                     -- earliest time of the next try; NULL if it is
+                                                 -- uploaded or rejected
+    lease_token     INTEGER,                     -- proof of the right to record an outcome; NULL if
+                                                 -- no pool holds the upload
     lease_pool      TEXT    REFERENCES pools (pool_id), -- the pool that holds the lease
-    failures        INTEGER NOT NULL DEFAULT 0,         -- failed tries in a row; sets the backoff
-    error           TEXT,                               -- what went wrong last
+    failures        INTEGER NOT NULL DEFAULT 0,  -- consecutive failed tries; sets the backoff
+    error           TEXT,                        -- why the last try failed; NULL if it did not
 
     UNIQUE (provider, sha256),
     CHECK ((lease_token IS NULL) = (lease_pool IS NULL)),
     CHECK (url IS NULL OR due_at IS NULL)
 ) STRICT;
 
--- What is to be uploaded, in order.
+-- Uploads that are due now or later, in order.
 CREATE INDEX uploads_due ON uploads (provider, due_at) WHERE due_at IS NOT NULL;
--- What a pool is uploading: found when the pool is dead.
+-- Uploads that a pool holds, to release them when the pool is dead.
 CREATE INDEX uploads_leased ON uploads (lease_pool) WHERE lease_pool IS NOT NULL;
 
--- What a person changed of the runs that are going on. The next run that finds none at work begins without.
+-- Settings of the active runs that were changed while they run. A run that finds no other run
+-- active clears them.
 CREATE TABLE controls (
-    name            TEXT    PRIMARY KEY,                -- `paused`, `workers`, `budget`, `budget.` and a batch, or
-                                                        -- `in_flight.` and a provider
-    value           TEXT    NOT NULL,                   -- what it is now
-    was             TEXT,                               -- what it was before; NULL is what each run was started with
-    set_by          TEXT    NOT NULL,                   -- who changed it
-    set_at          INTEGER NOT NULL                    -- when
+    name            TEXT    PRIMARY KEY,         -- `paused`, `workers`, `budget`, `budget.BATCH` or
+                                                 -- `in_flight.PROVIDER`
+    value           TEXT    NOT NULL,            -- the current value
+    was             TEXT,                        -- the previous value; NULL is what each run was
+                                                 -- started with
+    set_by          TEXT    NOT NULL,            -- who changed it
+    set_at          INTEGER NOT NULL             -- when it was changed
 ) STRICT, WITHOUT ROWID;
 
--- Processes that work on this queue.
+-- A pool: one process that works on this queue.
 CREATE TABLE pools (
-    pool_id         TEXT    PRIMARY KEY,                -- never used twice
-    host            TEXT    NOT NULL,                   -- the machine, and its boot: a lock outlives neither
-    pid             INTEGER NOT NULL,                   -- for messages only
-    started_at      INTEGER NOT NULL,
-    expires_at      INTEGER NOT NULL                    -- its leases end here unless it renews
+    pool_id         TEXT    PRIMARY KEY,         -- a random id, never used again
+    host            TEXT    NOT NULL,            -- host name of the machine
+    pid             INTEGER NOT NULL,            -- process id, for messages only
+    started_at      INTEGER NOT NULL,            -- when it joined
+    expires_at      INTEGER NOT NULL             -- when its leases expire unless it renews them
 ) STRICT;
 
 -- Single values.
 CREATE TABLE meta (
-    key             TEXT    PRIMARY KEY,                -- `queue_id`: random, makes client tokens unique over all queues;
-                                                        -- `seen_at`: a pool's last sign of life; `clock_set_at`: when the
-                                                        -- machine's clock was set, by itself
-    value           TEXT    NOT NULL                    -- its value
+    key             TEXT    PRIMARY KEY,         -- `queue_id`: a random id that makes client tokens
+                                                 -- unique over all queues; `seen_at`: the latest
+                                                 -- sign of life of a pool; `clock_set_at`: when the
+                                                 -- clock of the machine was last changed
+    value           TEXT    NOT NULL             -- the value; times in milliseconds, as text
 ) STRICT, WITHOUT ROWID;
 
+-- Counts a job in its new state.
 CREATE TRIGGER jobs_count_moved AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
     UPDATE batches SET
         queued = queued + (new.state = 'queued') - (old.state = 'queued'),
@@ -208,12 +245,14 @@ CREATE TRIGGER jobs_count_moved AFTER UPDATE OF state ON jobs WHEN old.state <> 
     WHERE batch_id = new.batch_id;
 END;
 
+-- Reserves the price and the slot of a new attempt.
 CREATE TRIGGER attempts_book_new AFTER INSERT ON attempts BEGIN
     UPDATE batches SET reserved = reserved + new.estimate WHERE batch_id = new.batch_id;
     INSERT INTO providers (provider, in_flight) VALUES (new.provider, 1)
         ON CONFLICT (provider) DO UPDATE SET in_flight = in_flight + 1;
 END;
 
+-- Books or releases the price and the slot of an attempt that changes.
 CREATE TRIGGER attempts_book_change AFTER UPDATE OF state, cost, finished_at ON attempts
 WHEN (old.finished_at IS NULL) <> (new.finished_at IS NULL) OR old.cost <> new.cost
     OR (old.state = 'in_doubt') <> (new.state = 'in_doubt')

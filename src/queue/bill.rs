@@ -1,4 +1,4 @@
-//! What attempts have cost, summed by what a person asks for.
+//! The cost of attempts, summed by batch, day, model or route.
 
 use std::iter::Sum;
 use std::ops::Add;
@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use crate::domain::Money;
 
-/// What a bill has a line for each of.
+/// What each line of a bill sums up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BillBy {
-    /// A batch, also one that has cost nothing yet.
+    /// A batch, including one that has cost nothing yet.
     Batch,
-    /// The UTC day of submission.
+    /// The UTC day of the submission, as `2026-08-20`.
     Day,
     /// A model.
     Model,
@@ -23,10 +23,10 @@ pub enum BillBy {
 }
 
 impl BillBy {
-    /// Every way to sum.
+    /// Every grouping, in the order in which messages list them.
     pub const ALL: [Self; 4] = [Self::Batch, Self::Day, Self::Model, Self::Route];
 
-    /// Tells the word used on the command line and in JSON.
+    /// Returns the name used on the command line and in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Batch => "batch",
@@ -40,13 +40,13 @@ impl BillBy {
 impl FromStr for BillBy {
     type Err = String;
 
-    fn from_str(word: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, String> {
         Self::ALL
             .into_iter()
-            .find(|by| by.as_str() == word)
+            .find(|by| by.as_str() == name)
             .ok_or_else(|| {
-                let words = Self::ALL.map(Self::as_str).join(", ");
-                format!("a bill is by one of {words}, not by `{word}`")
+                let names = Self::ALL.map(Self::as_str).join(", ");
+                format!("unknown grouping `{name}`, expected one of {names}")
             })
     }
 }
@@ -54,36 +54,37 @@ impl FromStr for BillBy {
 /// A line of a bill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BillLine {
-    /// Which batch, day, model or route.
+    /// The batch, day, model or route that the line sums up.
     pub name: String,
-    /// Its sums.
+    /// The sums over its attempts.
     pub sums: BillSums,
 }
 
-/// Sums over attempts. Whatever the lines are by, all of them together are what the batches have spent, reserved and
-/// at risk.
+/// Sums over attempts. Whatever a bill is grouped by, its lines add up to the `spent`, `reserved`
+/// and `at_risk` of its batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BillSums {
-    /// Submissions a provider took, or may have taken.
+    /// Number of submissions that a provider accepted or may have accepted.
     pub attempts: u64,
-    /// Submissions that were turned away or proven absent: nothing was ever to be paid for them.
+    /// Number of submissions that were refused or proven absent, and cost nothing.
     pub refused: u64,
-    /// What the settled attempts should have cost.
+    /// The estimated price of the attempts whose cost is known.
     pub estimate_usd: Money,
-    /// What they did cost.
+    /// The actual cost of these attempts.
     pub cost_usd: Money,
-    /// Settled attempts that cost nothing by the provider's word: predictions that failed unbilled.
+    /// Number of attempts that cost nothing according to the provider: failed, unbilled
+    /// predictions.
     pub refunds: u64,
-    /// What those should have cost.
+    /// The estimated price of the refunded attempts.
     pub refunded_usd: Money,
-    /// What open attempts may cost.
+    /// The price reserved by open attempts.
     pub reserved_usd: Money,
     /// The part of `reserved_usd` whose attempts are in doubt.
     pub at_risk_usd: Money,
-    /// When the first of all was submitted.
+    /// When the first attempt was submitted; `None` without attempts.
     #[serde(skip)]
     pub from: Option<Timestamp>,
-    /// When the last that is over was over.
+    /// When the last finished attempt finished; `None` if none has.
     #[serde(skip)]
     pub until: Option<Timestamp>,
 }
@@ -100,7 +101,7 @@ impl Add for BillSums {
             refunded_usd: self.refunded_usd + other.refunded_usd,
             reserved_usd: self.reserved_usd + other.reserved_usd,
             at_risk_usd: self.at_risk_usd + other.at_risk_usd,
-            // `None` is no time at all, and must not come before every other.
+            // `Option`'s order puts `None` before every time, so `min` must skip it.
             from: self.from.into_iter().chain(other.from).min(),
             until: self.until.into_iter().chain(other.until).max(),
         }

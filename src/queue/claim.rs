@@ -1,4 +1,4 @@
-//! What a worker asks of the queue, and what it gets.
+//! What a pool asks of the queue, and what it gets.
 
 use std::sync::Arc;
 
@@ -8,42 +8,46 @@ use crate::domain::{Attempt, Catalog, Job, Lease, Money, PoolId, ProviderName};
 
 use super::UploadClaim;
 
-/// Asks for steps to work on.
+/// A request for steps to work on.
 #[derive(Clone, Debug)]
 pub struct ClaimRequest {
-    /// Who asks.
+    /// The pool that asks; it must have joined.
     pub pool_id: PoolId,
-    /// Now.
+    /// The current time: steps due at or before it are claimed.
     pub now: Timestamp,
-    /// Only this batch.
+    /// The batch to work on; `None` works on every batch. While submissions of this batch wait, the
+    /// predictions of other batches are polled too, because they may occupy the slots it needs.
     pub batch: Option<String>,
-    /// `spent + reserved` over the batches in question never passes this, on top of each batch's own budget.
+    /// The upper limit for `spent + reserved` over the requested batches, in addition to each
+    /// batch's own budget; `None` means no limit.
     pub budget: Option<Money>,
-    /// The most steps to claim, in all and of each kind.
+    /// The maximum number of steps to claim, in total and of each kind.
     pub capacity: Capacity,
-    /// The providers that can be called, with their limits. Each job has its own order of preference.
+    /// The providers that can be called, with their limits, in any order: each job has its own
+    /// order of preference. Only downloads are claimed for other providers as well.
     pub providers: Vec<ProviderLimits>,
-    /// Prices and spells what is claimed.
+    /// The catalog that prices submissions and builds their requests.
     pub catalog: Arc<Catalog>,
 }
 
-/// How many steps there is room for. Each kind has a bound of its own, so that none keeps the others from going on.
+/// The maximum number of steps to claim. Each kind has a limit of its own, so that no kind of step
+/// can block the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
-    /// In all.
+    /// Maximum number of steps and uploads in total.
     pub steps: usize,
-    /// Looks at predictions and into histories.
+    /// Maximum number of polls and reconciliations together.
     pub polls: usize,
-    /// Creates.
+    /// Maximum number of submissions.
     pub submits: usize,
-    /// Downloads.
+    /// Maximum number of downloads.
     pub downloads: usize,
-    /// Uploads.
+    /// Maximum number of image uploads.
     pub uploads: usize,
 }
 
 impl Capacity {
-    /// Room for so many steps of any kind.
+    /// Returns a capacity of `steps` in total that does not limit any kind further.
     pub const fn uniform(steps: usize) -> Self {
         Self {
             steps,
@@ -55,51 +59,54 @@ impl Capacity {
     }
 }
 
-/// What one provider key allows.
+/// The limits of one provider key. They hold across all processes that use the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProviderLimits {
-    /// Which provider.
+    /// The provider that the limits apply to.
     pub provider: ProviderName,
-    /// The most attempts submitting, in doubt or running at once.
+    /// Maximum number of attempts that are submitting, in doubt or running at one time.
     pub in_flight: u32,
-    /// The most creates in any 60 seconds.
+    /// Maximum number of submissions in any 60 seconds.
     pub creates_per_minute: u32,
-    /// Whether images on disk are uploaded to it before the create, where the route has it so.
+    /// Whether local images can be uploaded to the provider before a submission, for routes that
+    /// take images as uploaded links.
     pub has_storage: bool,
 }
 
-/// A job, the right to write to it, and what to do.
+/// A claimed step: a job, the lease to record its outcome, and the call to make.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claim {
-    /// The right to write to it.
+    /// The exclusive right to record the step's outcome.
     pub lease: Lease,
-    /// The job.
+    /// The job as the claim left it.
     pub job: Job,
-    /// The attempt the step is about.
+    /// The attempt that the step is about. For a submission it is new, and its price is reserved.
     pub attempt: Attempt,
-    /// What to do.
+    /// The call to make.
     pub step: Step,
-    /// Failed calls to its provider in a row; sets the backoff of its gate.
+    /// Consecutive failures of the provider, for the backoff of its next hold. Always 0 for steps
+    /// other than [`Step::Submit`].
     pub provider_failures: u32,
-    /// Why it must not be sent, where it must not: an image of it could not be uploaded to any of its providers.
+    /// The reason why the job must be rejected instead of submitted, if an image of it could not be
+    /// uploaded to any of its providers; `None` otherwise.
     pub rejection: Option<String>,
 }
 
-/// One external call with its record.
+/// A kind of step: one external call, and the transaction that records its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// Send the create call.
+    /// Submit the request. The only step that costs money.
     Submit,
-    /// Look for a lost submission in the provider's history.
+    /// Search the provider's history for a submission whose response was lost.
     Reconcile,
-    /// Look at the prediction.
+    /// Poll the prediction.
     Poll,
-    /// Fetch the clip.
+    /// Download the finished clip.
     Download,
 }
 
 impl Step {
-    /// Tells the word used in logs.
+    /// Returns the name used in logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Submit => "submit",
@@ -110,54 +117,59 @@ impl Step {
     }
 }
 
-/// What a claim gave, and how things stand.
+/// The claimed steps and uploads, and the work that remains.
 #[derive(Clone, Debug, Default)]
 pub struct ClaimResponse {
-    /// The steps to work on.
+    /// The claimed steps.
     pub claims: Vec<Claim>,
-    /// The uploads to work on.
+    /// The claimed uploads.
     pub uploads: Vec<UploadClaim>,
-    /// How things stand after them; not told where they fill the room, because then a step's end comes next.
+    /// The work that remains after these claims. `None` if they use the whole capacity: the pool's
+    /// next event is then the end of one of these steps.
     pub backlog: Option<Backlog>,
 }
 
-/// What is left to do.
+/// The work that remains in the requested batches after a claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Jobs that wait for a create.
+    /// Number of jobs that wait to be submitted.
     pub queued: u64,
-    /// Jobs between create and clip, not counting the held.
+    /// Number of jobs that are submitting, in doubt, running or downloading, without those in
+    /// `held`.
     pub in_progress: u64,
-    /// Jobs in doubt that wait for a person.
+    /// Number of jobs in doubt that wait for an operator's decision.
     pub held: u64,
-    /// Jobs and uploads leased, by this pool or another; of every batch while creates wait.
+    /// Number of jobs and uploads that are leased, by this pool or another. Includes the jobs of
+    /// other batches while submissions of the requested batches wait.
     pub leased: u64,
-    /// The earliest time at which something can be claimed that cannot be now; `None` when only another step's end,
-    /// or a person, can change that.
+    /// The earliest time at which something can be claimed that cannot be claimed now. `None` if
+    /// only the end of a leased step or an operator can change that.
     pub next_due: Option<Timestamp>,
-    /// The budgets that a create had to wait for: the request's own first.
+    /// The budgets that blocked a submission, the request's own first.
     pub exceeded_budgets: Vec<BudgetLimit>,
-    /// Queued jobs that no provider in question can take, by the catalogue as it is now: the first of them.
+    /// A queued job that one of its providers cannot take according to the current catalog, as text
+    /// for messages: `job 7 (kling-v1-standard) on fal`. The first one found; `None` if there is
+    /// none.
     pub unroutable: Option<String>,
 }
 
-/// A budget that the next create does not fit into.
+/// A budget that is too small for the next submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetLimit {
-    /// The batch it is of; `None` is the request's own, over all batches in question.
+    /// The batch whose budget it is; `None` is the request's own budget for all requested batches.
     pub batch: Option<String>,
     /// The budget.
     pub budget: Money,
-    /// What its batches have spent.
+    /// The amount spent by the batches it covers.
     pub spent: Money,
-    /// What its batches have reserved.
+    /// The amount reserved by the batches it covers.
     pub reserved: Money,
-    /// Jobs of its batches that wait for a create.
+    /// Number of jobs of these batches that wait to be submitted.
     pub queued: u64,
 }
 
 impl Backlog {
-    /// Tells whether nothing is left that could go on by itself, now or later.
+    /// Returns whether no step is leased and none will become due without an operator.
     pub fn is_idle(&self) -> bool {
         self.leased == 0 && self.next_due.is_none()
     }

@@ -1,27 +1,30 @@
-//! What a look over the queue's store shows, which changes nothing in it.
+//! The result of a read-only check of the queue's store.
 
 use super::CounterMismatch;
 
-/// How a queue's store was found.
+/// The condition of a queue's store. A damaged store is an error instead.
+///
+/// If the store has an older version, only the versions are set: the next command that writes to
+/// the queue migrates it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Health {
-    /// The version of its form.
+    /// The schema version of the store, from 1.
     pub version: usize,
-    /// The version this program writes. An older one is brought over by the next command that works with it, and nothing
-    /// below is known until then.
+    /// The schema version that this program writes.
     pub supported_version: usize,
-    /// Sums and counts that do not agree with the rows.
+    /// Stored sums and counts that differ from the rows.
     pub counter_mismatches: Vec<CounterMismatch>,
-    /// Jobs in doubt that wait for a person.
+    /// Number of jobs in doubt that wait for an operator's decision.
     pub held: u64,
-    /// Pools that have ended, or have not renewed in time, without leaving.
+    /// Number of pools whose process has ended, or which have not renewed their leases in time, but
+    /// are still registered.
     pub dead_pools: usize,
-    /// Jobs those pools still have under lease.
+    /// Number of jobs that are still leased to dead pools.
     pub orphaned_jobs: u64,
 }
 
 impl Health {
-    /// Tells whether it has the form this program works with.
+    /// Returns whether the store has the schema version that this program writes.
     pub fn is_current(&self) -> bool {
         self.version == self.supported_version
     }

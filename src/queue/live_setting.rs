@@ -1,4 +1,4 @@
-//! What a person changes of the runs that are going on.
+//! Settings that can be changed while runs are in progress.
 
 use std::fmt;
 
@@ -6,39 +6,40 @@ use jiff::Timestamp;
 
 use crate::domain::{Money, ProviderName};
 
-/// One thing that can be changed, and what it shall be.
+/// A setting and its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveSetting {
-    /// Whether no clip is begun; those that are under way are looked at and fetched all the same.
+    /// Whether submissions are paused. Clips in progress are polled and downloaded regardless.
     Paused(bool),
-    /// Steps at once, in each run.
+    /// The number of concurrent steps of each run, at least 1.
     Workers(usize),
-    /// The most attempts at a provider submitting, in doubt or running at once, over all runs.
+    /// The maximum number of attempts at a provider that are submitting, in doubt or running at one
+    /// time, over all runs together; at least 1.
     InFlight(ProviderName, u32),
-    /// Each run's own budget.
+    /// The budget of each run; `None` means no limit.
     Budget(Option<Money>),
-    /// The budget of a batch.
+    /// The budget of the named batch; `None` means no limit.
     BatchBudget(String, Option<Money>),
 }
 
-/// What was changed, by whom, and when.
+/// A change of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingChange {
-    /// What it is now.
+    /// The setting with its current value.
     pub setting: LiveSetting,
-    /// What it was before, where the queue knows.
+    /// The setting with its previous value; `None` if each run used the value it was started with.
     pub previous: Option<LiveSetting>,
-    /// Who changed it.
+    /// Who changed it, for messages.
     pub set_by: String,
-    /// When.
+    /// When it was changed.
     pub set_at: Timestamp,
 }
 
-/// No budget.
-const NONE: &str = "none";
+/// The stored value of a budget without a limit.
+const NO_BUDGET: &str = "none";
 
 impl LiveSetting {
-    /// The name it is kept under.
+    /// Returns the name under which the setting is stored. [`LiveSetting::parse`] reads it.
     pub fn name(&self) -> String {
         match self {
             Self::Paused(_) => "paused".into(),
@@ -49,26 +50,30 @@ impl LiveSetting {
         }
     }
 
-    /// The text its value is kept as.
+    /// Returns the value as it is stored. [`LiveSetting::parse`] reads it.
     pub fn value(&self) -> String {
         match self {
             Self::Paused(paused) => if *paused { "yes" } else { "no" }.into(),
             Self::Workers(workers) => workers.to_string(),
             Self::InFlight(_, limit) => limit.to_string(),
             Self::Budget(budget) | Self::BatchBudget(_, budget) => {
-                budget.map_or(NONE.into(), |budget| budget.to_string())
+                budget.map_or(NO_BUDGET.into(), |budget| budget.to_string())
             }
         }
     }
 
-    /// Reads it as it is kept.
+    /// Parses a stored name and value.
+    ///
+    /// # Errors
+    ///
+    /// A message that names the setting or value that is not known.
     pub fn parse(name: &str, value: &str) -> Result<Self, String> {
-        let wrong = || format!("`{value}` is no value of `{name}`");
+        let invalid = || format!("`{value}` is not a valid value of setting `{name}`");
         let budget = || {
-            if value == NONE {
+            if value == NO_BUDGET {
                 Ok(None)
             } else {
-                value.parse().map(Some).map_err(|_| wrong())
+                value.parse().map(Some).map_err(|_| invalid())
             }
         };
         let positive = || {
@@ -76,7 +81,7 @@ impl LiveSetting {
                 .parse()
                 .ok()
                 .filter(|number| *number > 0)
-                .ok_or_else(wrong)
+                .ok_or_else(invalid)
         };
         Ok(match name.split_once('.').unwrap_or((name, "")) {
             ("paused", "") => Self::Paused(value == "yes"),
@@ -84,16 +89,17 @@ impl LiveSetting {
             ("in_flight", provider) => Self::InFlight(provider.parse()?, positive()?),
             ("budget", "") => Self::Budget(budget()?),
             ("budget", batch) => Self::BatchBudget(batch.to_owned(), budget()?),
-            _ => return Err(format!("nothing is called `{name}`")),
+            _ => return Err(format!("unknown setting `{name}`")),
         })
     }
 
-    /// Tells whether it is something of the runs that are going on, and means nothing without one.
+    /// Returns whether the setting belongs to the active runs, so that it has no meaning without
+    /// one.
     pub fn is_run_setting(&self) -> bool {
         !matches!(self, Self::BatchBudget(..))
     }
 
-    /// What it is a value of, for a person.
+    /// Returns the setting's name for display: `fal in flight`, `budget of spring`.
     pub fn label(&self) -> String {
         match self {
             Self::Paused(_) => "paused".into(),
@@ -104,7 +110,7 @@ impl LiveSetting {
         }
     }
 
-    /// Its value, for a person.
+    /// Returns the value for display; a budget has a dollar sign.
     pub fn display_value(&self) -> String {
         match self {
             Self::Budget(Some(budget)) | Self::BatchBudget(_, Some(budget)) => {
@@ -130,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_setting_is_read_as_it_was_kept() {
+    fn every_setting_parses_from_its_stored_name_and_value() {
         let budget = Some(Money::from_micros(12_340_000));
         for setting in [
             LiveSetting::Paused(true),

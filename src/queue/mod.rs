@@ -1,8 +1,11 @@
 //! The port to the queue, and its adapters.
 //!
-//! The rule of this folder: one verb per transition, domain types only. Every write that moves a job takes the
-//! [`Lease`] its claim gave, and is refused when the lease has passed to somebody else. What a call returned as done
-//! survives power loss.
+//! The port has one method per transition and uses domain types only. A write applies completely or
+//! not at all, and when it returns `Ok`, its effects survive power loss.
+//!
+//! Every write that advances a job takes the [`Lease`] that its claim returned. The queue rejects
+//! the write if that lease is no longer current, so a pool that lost its jobs cannot overwrite the
+//! work of the next one.
 
 pub mod bill;
 pub mod claim;
@@ -37,198 +40,316 @@ pub use views::{
     AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status,
 };
 
-/// What the queue could not do.
+/// An error of a queue operation. Unless a method states otherwise, nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// The lease has passed to somebody else; nothing was written.
-    #[error("the lease of job {0} has passed to another worker; nothing was written")]
+    /// The caller's lease is no longer current: another pool took the job over, or the user
+    /// cancelled it. The caller drops the result of its step.
+    #[error("the lease on job {0} is no longer held; nothing was written")]
     LeaseLost(JobId),
-    /// This pool was taken for dead and its work given away; it must stop.
-    #[error("pool {0} was taken for dead and its work given to another")]
+    /// The pool is not registered, because it did not renew its leases in time and its jobs were
+    /// released to other pools. It must stop; a new run continues the work.
+    #[error("pool {0} did not renew its leases in time, and its jobs were released to other pools")]
     PoolLost(PoolId),
-    /// A fault in the program.
+    /// The job's state does not allow the event: a fault in the program. The caller cannot recover.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
-    /// There is no such thing in the queue.
+    /// The queue has no such batch or job. The message names the nearest match if there is one.
     #[error("{0}")]
     NotFound(String),
-    /// What was asked for does not fit what the queue holds.
+    /// The request contradicts what the queue holds, for example another model for an existing
+    /// batch. The message names both, and a hint says what to change where that is possible.
     #[error("{0}")]
     Conflict(String),
-    /// The queue file cannot be used; the message says why and what to do.
+    /// The queue file cannot be opened, read or written. The message names the file, the reason
+    /// and, where there is one, a remedy; the operation may be repeated after that.
     #[error("{0}")]
     Unusable(String),
-    /// The queue holds something it should not.
-    #[error("the queue holds something unexpected: {0}")]
+    /// A stored value cannot be read: the file was edited or damaged.
+    #[error("the queue contains invalid data: {0}")]
     Corrupt(String),
-    /// The store below failed.
-    #[error("the queue failed: {0}")]
+    /// The storage layer failed for a reason that has no variant of its own.
+    #[error("queue storage failed: {0}")]
     Store(String),
 }
 
-/// The result of a queue call.
+/// The result of a queue operation.
 pub type Result<T> = std::result::Result<T, QueueError>;
 
-/// Which jobs a person's decision is about.
+/// The jobs that an operator command applies to. All conditions must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Only this batch.
+    /// Only jobs of this batch; `None` selects from every batch.
     pub batch: Option<String>,
-    /// Only these states; empty takes those the verb is usually for.
+    /// Only jobs in these states. If this is empty, jobs named in `jobs` match in any state;
+    /// without named jobs, the command's default states apply.
     pub states: Vec<JobState>,
-    /// Only these jobs, by number or by row key.
+    /// Only these jobs, each given by row key or job number. If this is empty, every job matches.
     pub jobs: Vec<String>,
 }
 
-/// A sum or count that did not agree with the rows.
+/// A stored sum or count that differed from the rows it summarizes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterMismatch {
-    /// Of what.
+    /// The counter's name, for messages: `spring: spent`, `slots at fal`.
     pub counter: String,
-    /// What was kept; money in micro-dollars.
+    /// The stored value; money in micro-dollars.
     pub stored: i64,
-    /// What the rows say.
+    /// The value computed from the rows, in the same unit.
     pub actual: i64,
 }
 
-/// What was taken back.
+/// The result of [`Queue::cancel`].
 #[derive(Clone, Debug, Default)]
 pub struct CancelResult {
-    /// How many jobs.
+    /// Number of cancelled jobs.
     pub jobs: usize,
-    /// The attempts among them that a provider was working on, and may be asked to drop.
+    /// Attempts whose predictions were running. The caller may ask their providers to cancel them.
     pub in_progress: Vec<Attempt>,
 }
 
-/// What a person decides about a job in doubt.
+/// An operator's decision about a job in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The provider took it, under this prediction id.
+    /// The provider accepted the submission as this prediction; poll it.
     Adopt(PredictionHandle),
-    /// The provider did not take it; send it again.
+    /// The provider did not accept the submission; queue the job again.
     Resubmit,
-    /// Give it up; its price stays booked, because nobody proved that it was not paid.
+    /// Give up on the job. Its price stays booked, because it is not proven that nothing was paid.
     Fail,
 }
 
-/// The queue.
+/// A durable queue of jobs, shared by any number of processes.
+///
+/// Callers pass the current time as `now`; the queue reads no clock.
+///
+/// Any method may return [`QueueError::Unusable`], [`QueueError::Store`] or
+/// [`QueueError::Corrupt`]. The `# Errors` sections list only the other errors of a method.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Begins to load a manifest; nothing is queued until the staging is committed.
+    /// Starts loading a manifest into `batch`, which may exist already. Nothing is queued until
+    /// [`Staging::commit`].
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Conflict`] if the batch exists with another model or output folder, if another
+    /// batch uses the folder, or if the queue is open for a rehearsal.
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>>;
 
-    /// Enters a pool, whose leases end at `expires_at` unless it renews, or at once when its process dies. Where no other is
-    /// at work, what a person changed of earlier ones is forgotten.
+    /// Registers a pool, which may claim steps from then on. Its leases last until `expires_at`
+    /// unless [`Queue::heartbeat`] renews them, and end at once when its process dies.
+    ///
+    /// Clears all live settings if no other pool is active.
     async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()>;
 
-    /// Renews all leases of a pool.
+    /// Renews all leases of a pool until `expires_at`.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::PoolLost`] if the pool was removed.
     async fn heartbeat(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()>;
 
-    /// Notes that this machine's clock was set, forward or back: times stored before say little now.
+    /// Records that this machine's clock was changed, forward or back, and brings stored times that
+    /// are now too far in the future close to `now`.
     async fn record_clock_change(&self, now: Timestamp) -> Result<()>;
 
-    /// Tells when this machine's clock was set last, if anybody noticed.
+    /// Returns when this machine's clock was last changed; `None` if no change was detected. Times
+    /// stored before that are unreliable.
     async fn last_clock_change(&self) -> Result<Option<Timestamp>>;
 
-    /// Removes a pool that ends. What it still held is freed as if it had died.
+    /// Removes a pool that stops. Jobs that it still holds are released as by [`Queue::take_over`].
     async fn leave(&self, pool: PoolId, now: Timestamp) -> Result<()>;
 
-    /// Removes the pools that are dead or have not renewed in time, and frees the jobs they held: what they were
-    /// submitting is in doubt, the rest is due now. A pool that may only be slow is given until the next call. Returns
-    /// how many jobs were freed.
+    /// Removes the pools that are dead or have expired, each in a transaction of its own, and
+    /// returns how many jobs it released.
+    ///
+    /// A released job that was being submitted becomes in doubt, because the request may have been
+    /// sent; any other keeps its state. Released jobs are due immediately, or after a delay if they
+    /// were released several times in a row. A job released too often is given up or held for an
+    /// operator. A pool that has expired but may only be slow is removed by the second call that
+    /// finds it expired.
     async fn take_over(&self, now: Timestamp) -> Result<usize>;
 
-    /// Checks every sum and count that is kept beside the rows against the rows, and corrects it. Tells which were wrong.
+    /// Compares the stored sums and counts with the rows, corrects those that differ, and returns
+    /// them with the values before the correction.
     async fn verify_counters(&self) -> Result<Vec<CounterMismatch>>;
 
-    /// Looks the store over without changing it: whether it is whole, what does not add up, what waits for somebody.
+    /// Checks the store for damage, counter mismatches and jobs that need attention. Changes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unusable`] if the store is damaged.
     async fn health(&self, now: Timestamp) -> Result<Health>;
 
-    /// Opens the providers that were paused, and forgets which uploads were refused: a new run asks again.
+    /// Resumes all paused providers and clears rejected uploads, so that a new run tries them
+    /// again.
     async fn reopen_providers(&self) -> Result<()>;
 
-    /// Claims due steps, and for creates reserves slot, rate and money, in one transaction.
+    /// Claims due steps and uploads, within the request's capacity, for the pool that asks.
+    ///
+    /// For each submission, the same transaction checks and reserves a slot, the provider's rate
+    /// and the price, and commits the attempt. Any number of processes together stay within the
+    /// limits, and the intent is durable before the caller sends the request.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::PoolLost`] if the pool is not registered.
     async fn claim(&self, request: ClaimRequest) -> Result<ClaimResponse>;
 
-    /// Records what a step found out, ends its lease, and tells the job's new state.
+    /// Records the outcome of a step, releases its lease, and returns the job's new state.
+    ///
+    /// `signal` is what the step learned about a provider; it is recorded in the same transaction.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::LeaseLost`] if the lease is no longer current.
+    /// - [`QueueError::Conflict`] if the prediction already belongs to another job.
+    /// - [`QueueError::Illegal`] if the job's state does not allow the outcome.
     async fn record_outcome(
         &self,
         lease: Lease,
         outcome: Outcome,
-        gate: Option<(ProviderName, ProviderSignal)>,
+        signal: Option<(ProviderName, ProviderSignal)>,
         now: Timestamp,
     ) -> Result<JobState>;
 
-    /// Records what became of an upload, and ends its lease.
+    /// Records the outcome of an upload and releases its lease. If the lease is no longer current,
+    /// the outcome is dropped without an error, because a repeated upload costs nothing; `signal`
+    /// is recorded either way.
     async fn record_upload(
         &self,
         lease: UploadLease,
         outcome: UploadOutcome,
-        gate: Option<(ProviderName, ProviderSignal)>,
+        signal: Option<(ProviderName, ProviderSignal)>,
     ) -> Result<()>;
 
-    /// Gives a claimed step that was not begun back, due at once.
+    /// Returns a claimed step that was not started; it is due immediately. The reservations of a
+    /// submission are released.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::LeaseLost`] if the lease is no longer current.
     async fn release(&self, lease: Lease, now: Timestamp) -> Result<()>;
 
-    /// Lists the prediction ids of one provider that belong to attempts submitted since `since`.
+    /// Returns the known prediction ids of a provider whose attempts were submitted at or after
+    /// `since`.
     async fn owned_predictions(
         &self,
         provider: ProviderName,
         since: Timestamp,
     ) -> Result<Vec<String>>;
 
-    /// Tells whether these jobs have all come to an end, or wait for a person.
+    /// Returns whether each of these jobs is in a final state or held for an operator.
     async fn all_settled(&self, jobs: Vec<JobId>) -> Result<bool>;
 
-    /// Lists how long the latest finished predictions of a route took, newest first, each with the length of its clip in
-    /// seconds.
+    /// Returns the processing times of a route's latest finished predictions, newest first and at
+    /// most `limit`. Each comes with the clip's length in seconds; `None` if that is not known.
     async fn processing_times(
         &self,
         provider: ProviderName,
         wire_model: String,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<(Option<u32>, Duration)>>;
 
-    /// Tells counts, spend and pace.
+    /// Returns the job counts and money of one batch, or of every batch, as of one instant, and the
+    /// state of the providers and pools.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`] if there is no such batch.
     async fn status(&self, batch: Option<String>) -> Result<Status>;
 
-    /// Sums what the attempts of a batch, or of all, have cost.
+    /// Returns the cost of the attempts of one batch, or of every batch, with one line per batch,
+    /// day, model or route.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`] if there is no such batch.
     async fn bill(&self, by: BillBy, batch: Option<String>) -> Result<Vec<BillLine>>;
 
-    /// Tells what the jobs that wait cost at most, each on its dearest provider.
+    /// Returns the maximum price of the queued jobs of one batch, or of every batch: each job at
+    /// its most expensive provider. An unknown batch costs nothing.
     async fn queued_price(&self, batch: Option<String>) -> Result<Money>;
 
-    /// Lists jobs in order, from the one after `after`, at most `most`.
+    /// Returns the jobs that match `filter` in ascending order of their numbers: those after
+    /// `after`, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`] if there is no such batch.
     async fn jobs(
         &self,
         filter: JobFilter,
         after: Option<JobId>,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<JobRecord>>;
 
-    /// Lists the jobs that succeeded or failed last, newest first, at most `most`.
-    async fn latest(&self, batch: Option<String>, most: usize) -> Result<Vec<JobRecord>>;
+    /// Returns the jobs that succeeded or failed most recently, newest first and at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`] if there is no such batch.
+    async fn latest(&self, batch: Option<String>, limit: usize) -> Result<Vec<JobRecord>>;
 
-    /// Finds one job by number or by row key.
+    /// Returns the job with this row key or, if there is none, with this job number.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::NotFound`] if there is no such job or batch.
+    /// - [`QueueError::Conflict`] if several batches have a job with this row key.
     async fn find(&self, job: String, batch: Option<String>) -> Result<JobRecord>;
 
-    /// Lists the attempts of a job, oldest first.
+    /// Returns the attempts of a job, oldest first; none if there is no such job.
     async fn attempts(&self, job_id: JobId) -> Result<Vec<AttemptRecord>>;
 
-    /// Makes failed and cancelled jobs go on: where a prediction is known it is looked at again, which costs nothing.
+    /// Resumes failed and cancelled jobs, and returns how many. Without states and jobs in the
+    /// selection, only failed jobs.
+    ///
+    /// A job whose prediction is known is polled again, which costs nothing; any other is queued
+    /// for a new submission. Rejected uploads are cleared.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::NotFound`] if there is no such job or batch.
+    /// - [`QueueError::Conflict`] if a selected job is neither failed nor cancelled, or if a row
+    ///   key is ambiguous.
     async fn retry(&self, selection: Selection, now: Timestamp) -> Result<usize>;
 
-    /// Sends those of these jobs that have succeeded back to fetch their clips again, which costs nothing: their files
-    /// are lost.
+    /// Downloads the clips of succeeded jobs again, which costs nothing, and returns the number of
+    /// jobs that were queued for it. Jobs in any other state are skipped. Call this when their
+    /// files are missing or damaged.
     async fn requeue_downloads(&self, jobs: Vec<JobId>, now: Timestamp) -> Result<usize>;
 
-    /// Takes jobs back. Without states in the selection only what has not been paid for.
+    /// Cancels the selected jobs. Without states and jobs in the selection, only queued jobs, which
+    /// have not been paid for.
+    ///
+    /// The price of a running prediction stays booked, because the provider may bill it.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::NotFound`] if there is no such job or batch.
+    /// - [`QueueError::Conflict`] if a selected job is being submitted, in doubt or in a final
+    ///   state, or if a row key is ambiguous.
     async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<CancelResult>;
 
-    /// Settles a job in doubt as a person decided.
+    /// Applies an operator's decision to a job in doubt, and returns its new state.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::NotFound`] if there is no such job.
+    /// - [`QueueError::Conflict`] if the job is not in doubt, or if the adopted prediction belongs
+    ///   to another job.
     async fn resolve(&self, job_id: JobId, decision: Decision, now: Timestamp) -> Result<JobState>;
 
-    /// Changes the runs that are going on, and tells which these are. Without any, only a batch's budget can be changed.
+    /// Changes settings of the active runs, and returns those runs. `set_by` names who changed
+    /// them, for the runs' logs. All settings are changed, or none.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::Conflict`] if no run is active; only the budget of a batch can be changed
+    ///   then.
+    /// - [`QueueError::NotFound`] if the batch of a budget does not exist.
     async fn set_live_settings(
         &self,
         settings: Vec<LiveSetting>,
@@ -236,9 +357,13 @@ pub trait Queue: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<PoolRecord>>;
 
-    /// Lists what a person changed of the runs that are going on; nothing, where none is.
+    /// Returns the changes made to the active runs, oldest first; none if no run is active.
     async fn live_settings(&self) -> Result<Vec<SettingChange>>;
 
-    /// Sets a batch's budget.
+    /// Sets the budget of a batch; `None` removes it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NotFound`] if there is no such batch.
     async fn set_budget(&self, batch: String, budget: Option<Money>) -> Result<()>;
 }

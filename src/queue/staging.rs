@@ -1,4 +1,5 @@
-//! Loading a manifest: rows are compared with what the queue holds and put beside it, all in one transaction.
+//! The port for loading a manifest: its rows are compared with the queue and added to it, in one
+//! transaction.
 
 use std::path::PathBuf;
 
@@ -8,64 +9,75 @@ use crate::domain::{Money, NewJob};
 
 use super::Result;
 
-/// The batch a manifest makes.
+/// The batch that a manifest is loaded into.
 #[derive(Clone, Debug)]
 pub struct NewBatch {
-    /// Its name.
+    /// The batch's name, unique in the queue.
     pub name: String,
-    /// The model its jobs ask for.
+    /// The model that its jobs request. It cannot change once the batch exists.
     pub model: String,
-    /// Absolute folder its clips go to.
+    /// The absolute path of the folder for its clips, which no other batch uses. It cannot change
+    /// once the batch exists.
     pub folder: PathBuf,
-    /// What it may cost; `None` leaves it as it is.
+    /// The batch's budget; `None` keeps the budget of an existing batch, and sets none for a new
+    /// one.
     pub budget: Option<Money>,
 }
 
-/// What became of a row that was added.
+/// The effect of adding one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowChange {
-    /// The batch does not have it yet: its job is queued with the commit.
+    /// The batch has no job with this key: the commit queues one.
     New,
-    /// It differs from its job, which is queued again with the commit.
+    /// The row differs from its job: the commit queues the job again from the start.
     Changed,
-    /// It differs from its job, which is under way and left alone.
+    /// The row differs from its job, which is in progress and keeps its input.
     InProgress,
-    /// It is in the batch as it is.
+    /// The row equals its job.
     Unchanged,
-    /// An earlier row has the same key.
+    /// A row with the same key was added since the last commit; this one is ignored.
     Duplicate {
-        /// That row's line.
+        /// The manifest line of the earlier row.
         line: u64,
     },
 }
 
-/// How a staged manifest differs from what the queue held of the batch.
+/// The difference between a staged manifest and the batch before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LoadPlan {
-    /// Rows the batch does not have yet.
+    /// Number of rows without a job in the batch.
     pub new: u64,
-    /// Rows whose input differs from their job's; the job starts again.
+    /// Number of rows that differ from their job, which starts again.
     pub changed: u64,
-    /// Rows whose input differs, but whose job is under way: left alone until it is over.
+    /// Number of rows that differ from a job in progress, which is left as it is. Loading the
+    /// manifest again after the job has finished applies the change.
     pub in_progress: u64,
-    /// Rows that are in the batch as they are.
+    /// Number of rows that equal their job.
     pub unchanged: u64,
-    /// Jobs of the batch that have no row any more; left alone.
+    /// Number of jobs without a row in the manifest; they are left as they are.
     pub removed: u64,
-    /// What the new and changed rows cost at most, each on its dearest provider.
+    /// The maximum price of the new and changed rows: each at its most expensive provider.
     pub estimate: Money,
 }
 
-/// A manifest on its way into the queue. Dropping it leaves the queue as it was after the last commit.
+/// A manifest that is being loaded. Dropping it discards what was added since the last commit.
 ///
-/// From the first row on nobody else can write to the queue, until the commit or the drop.
+/// From the first [`Staging::add`] until the commit or the drop, nothing else can write to the
+/// queue.
 pub trait Staging: Send {
-    /// Adds rows, and tells what became of each. Many at a time are added faster.
+    /// Adds rows, and returns the effect of each, in the same order. Fewer calls with more rows are
+    /// faster.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Conflict`](super::QueueError::Conflict) if another load has created the batch
+    /// in the meantime, with another model or output folder.
     fn add(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<RowChange>>;
 
-    /// Tells how what was added differs from what the queue held.
+    /// Returns the difference that the rows added since the last commit make.
     fn plan(&self) -> LoadPlan;
 
-    /// Queues the difference, and tells what it was. More rows can be added then, for another commit.
+    /// Commits the added rows, queues the difference, and returns it. Rows added after that belong
+    /// to the next commit.
     fn commit(&mut self, now: Timestamp) -> Result<LoadPlan>;
 }

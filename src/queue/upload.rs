@@ -1,56 +1,56 @@
-//! What a worker asks of the queue about images on disk that a provider wants as links, and what it tells.
+//! The part of the port that uploads local images to providers that take images as links.
 
 use jiff::Timestamp;
 
 use crate::domain::{LocalImage, ProviderName};
 
-/// An image, the right to upload it, and to whom.
+/// A claimed upload: an image, the provider to upload it to, and the lease to record the outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UploadClaim {
-    /// The right to say what became of it.
+    /// The exclusive right to record the upload's outcome.
     pub lease: UploadLease,
-    /// To whom.
+    /// The provider to upload the image to.
     pub provider: ProviderName,
-    /// The image.
+    /// The image file to upload.
     pub image: LocalImage,
-    /// Tries that failed in a row; sets the backoff.
+    /// Number of consecutive failed tries; sets the backoff.
     pub failures: u32,
 }
 
-/// The right to say what became of an upload.
+/// The exclusive right to record the outcome of one upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadLease {
     /// The upload's number in the queue.
     pub upload_id: i64,
-    /// Proof that it was claimed last by whoever shows this.
+    /// A random number that proves that this is the upload's latest claim.
     pub token: i64,
 }
 
-/// What became of an upload.
+/// The outcome of an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UploadOutcome {
-    /// The provider has it. Every row that shows the image uses this link from now on.
+    /// The provider stored the image. Every row with this image uses the link from now on.
     Stored {
-        /// Where the provider finds it.
+        /// The URL under which the provider finds the image.
         link: String,
-        /// When that link ends, where it does.
+        /// When the link expires; `None` if it does not.
         expires_at: Option<Timestamp>,
     },
-    /// It failed in a way that will pass.
+    /// The upload failed, and another try may succeed.
     Failed {
-        /// Why.
+        /// Why it failed, for messages.
         reason: String,
-        /// When to try again.
+        /// The earliest time of the next try.
         due_at: Timestamp,
-        /// Whether the failure grows the backoff.
+        /// Whether the failure extends the backoff.
         counted: bool,
     },
-    /// It cannot be uploaded in this run: the file is gone, or refused. Rows that show it fail, unpaid, unless another
-    /// provider takes them.
+    /// The image cannot be uploaded in this run: the file is missing, or the provider rejected it.
+    /// Rows with this image fail without being paid for, unless another provider takes them.
     Refused {
-        /// Why.
+        /// Why it cannot be uploaded, for messages.
         reason: String,
     },
-    /// It was not begun.
+    /// The upload was not started; it is due again immediately.
     NotStarted,
 }

@@ -1,4 +1,4 @@
-//! What the queue tells about batches, jobs and attempts.
+//! Read-only views of batches, providers, pools, jobs and attempts.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,20 @@ use crate::domain::{AttemptState, CostSource, Input, JobId, JobState, Money, Pro
 
 use super::throughput::{self, Completion, Throughput};
 
-/// How a queue stands.
+/// The state of a queue as of one instant.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// Its batches, oldest first.
+    /// The requested batches, oldest first.
     pub batches: Vec<BatchStatus>,
-    /// The providers it has called.
+    /// The providers that have been called from this queue, by name.
     pub providers: Vec<ProviderStatus>,
-    /// The pools that work on it, as far as this machine can tell.
+    /// The pools that work on the queue, oldest first. Pools of this machine whose process has
+    /// ended are left out; whether a process on another machine still runs is not known.
     pub pools: Vec<PoolRecord>,
 }
 
 impl Status {
-    /// Tells since when somebody has been at work.
+    /// Returns when the oldest pool that is still active started; `None` if no pool is active.
     pub fn working_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.pools
             .iter()
@@ -30,85 +31,87 @@ impl Status {
             .min()
     }
 
-    /// Tells how fast the jobs of its batches come to an end; `None` where nobody works, or nothing is known yet.
+    /// Returns the throughput of all batches together; `None` if no pool is active or too few jobs
+    /// have completed.
     pub fn throughput(&self, now: Timestamp) -> Option<Throughput> {
-        let mut ended: Vec<Completion> = self
+        let mut completions: Vec<Completion> = self
             .batches
             .iter()
             .flat_map(|batch| &batch.recent_completions)
             .copied()
             .collect();
-        ended.sort_by_key(|job| std::cmp::Reverse(job.finished_at));
-        ended.truncate(throughput::MAX_SAMPLES + 1);
-        self.throughput_of(&ended, now)
+        completions.sort_by_key(|job| std::cmp::Reverse(job.finished_at));
+        completions.truncate(throughput::MAX_SAMPLES + 1);
+        self.measure(&completions, now)
     }
 
-    /// Tells how many seconds a batch's open jobs will take at its own pace.
+    /// Returns the estimated time until a batch's progressing jobs are finished, in seconds, from
+    /// the batch's own throughput. `None` if that is not known or no job is progressing.
     pub fn eta_s(&self, batch: &BatchStatus, now: Timestamp) -> Option<u64> {
-        self.throughput_of(&batch.recent_completions, now)?
+        self.measure(&batch.recent_completions, now)?
             .seconds_for(batch.progressing())
     }
 
-    fn throughput_of(&self, ended: &[Completion], now: Timestamp) -> Option<Throughput> {
+    fn measure(&self, completions: &[Completion], now: Timestamp) -> Option<Throughput> {
         let in_flight = self
             .providers
             .iter()
             .map(|provider| provider.in_flight)
             .sum();
-        Throughput::of(ended, self.working_since(now)?, in_flight, now)
+        Throughput::measure(completions, self.working_since(now)?, in_flight, now)
     }
 }
 
 /// A process that works on the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolRecord {
-    /// The machine it is on.
+    /// The host name of its machine.
     pub host: String,
-    /// Its process there.
+    /// Its process id on that machine.
     pub pid: u32,
-    /// When it began.
+    /// When it joined the queue.
     pub started_at: Timestamp,
-    /// When it is taken for dead unless it gives a sign of life.
+    /// When its leases expire unless it renews them.
     pub expires_at: Timestamp,
 }
 
-/// How a batch stands.
+/// The state of a batch.
 #[derive(Clone, Debug)]
 pub struct BatchStatus {
-    /// Its name.
+    /// The batch's name.
     pub batch: String,
-    /// The model its jobs ask for.
+    /// The model that its jobs request.
     pub model: String,
-    /// Where its clips go.
+    /// The absolute path of the folder for its clips.
     pub folder: String,
-    /// Jobs by state; every state is there.
+    /// Number of jobs in each state; contains every state.
     pub jobs: BTreeMap<JobState, u64>,
-    /// What it has cost.
+    /// The total cost of its finished attempts.
     pub spent: Money,
-    /// What its open attempts may cost.
+    /// The price reserved by its open attempts.
     pub reserved: Money,
     /// The part of `reserved` whose attempts are in doubt.
     pub at_risk: Money,
-    /// What it may cost.
+    /// The upper limit for `spent + reserved`; `None` means no limit.
     pub budget: Option<Money>,
-    /// Jobs in doubt that wait for a person.
+    /// Number of jobs in doubt that wait for an operator's decision.
     pub held: u64,
-    /// The last jobs that came to an end, newest first; none where none is left to do.
+    /// The latest jobs that succeeded or failed, newest first. Empty if no job is progressing.
     pub recent_completions: Vec<Completion>,
 }
 
 impl BatchStatus {
-    /// Tells how many jobs are in a state.
+    /// Returns the number of jobs in a state.
     pub fn count(&self, state: JobState) -> u64 {
         self.jobs.get(&state).copied().unwrap_or(0)
     }
 
-    /// Tells how many jobs there are.
+    /// Returns the number of jobs in all states.
     pub fn total(&self) -> u64 {
         self.jobs.values().sum()
     }
 
-    /// Tells how many jobs are not over.
+    /// Returns the number of jobs that are not in a final state.
     pub fn unfinished(&self) -> u64 {
         self.jobs
             .iter()
@@ -117,113 +120,116 @@ impl BatchStatus {
             .sum()
     }
 
-    /// Tells how many jobs will come to an end by themselves. What is in doubt waits for proof, or for a person: no pace
-    /// tells how long.
+    /// Returns the number of unfinished jobs that are not in doubt. A job in doubt waits for proof
+    /// or for an operator, so that its finish time cannot be estimated.
     pub fn progressing(&self) -> u64 {
         self.unfinished() - self.count(JobState::InDoubt)
     }
 }
 
-/// How a provider stands.
+/// The state of a provider.
 #[derive(Clone, Debug)]
 pub struct ProviderStatus {
-    /// Which provider.
+    /// The provider's name.
     pub provider: ProviderName,
-    /// Attempts submitting, in doubt or running.
+    /// Number of attempts that are submitting, in doubt or running.
     pub in_flight: u32,
-    /// Why no create is sent, if none is.
+    /// Why nothing is submitted until a new run; `None` if the provider is not paused.
     pub paused: Option<String>,
-    /// No create before this time.
+    /// The earliest time of the next submission, which may have passed; `None` if it was never
+    /// held.
     pub creates_from: Option<Timestamp>,
 }
 
-/// Which jobs to list.
+/// The jobs to list. All conditions must hold.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
-    /// Only this batch.
+    /// Only jobs of this batch; `None` lists every batch.
     pub batch: Option<String>,
-    /// Only this state.
+    /// Only jobs in this state; `None` lists every state.
     pub state: Option<JobState>,
 }
 
-/// A job with its last attempt, for reading. The fields are those of `export`.
+/// A job with its last attempt. The serialized fields are those of `export`.
 #[derive(Clone, Debug, Serialize)]
 pub struct JobRecord {
     /// The job's number in the queue.
     #[serde(skip)]
     pub job_id: JobId,
-    /// Its batch.
+    /// The name of its batch.
     pub batch: String,
-    /// The row's key.
+    /// The row's key, unique in the batch.
     pub id: String,
     /// The manifest line it was last loaded from.
     pub line: u64,
-    /// What is true of it.
+    /// The job's state.
     pub state: JobState,
-    /// The model.
+    /// The model that the job requests.
     pub model: String,
-    /// Who ran it, or runs it.
+    /// The provider of its last attempt; `None` before the first.
     pub provider: Option<ProviderName>,
-    /// The provider's handle.
+    /// The provider's id for the prediction; `None` until it is known.
     pub prediction_id: Option<String>,
-    /// Submissions a provider took, or may have taken.
+    /// Number of submissions that a provider accepted or may have accepted.
     pub attempts: u32,
-    /// What it should cost.
+    /// The price reserved for its last attempt; before the first, the price at its most expensive
+    /// provider.
     pub estimate_usd: Money,
-    /// What it did cost, over all attempts; `None` until something is settled.
+    /// The cost of all its attempts; `None` until the cost of one is known.
     pub cost_usd: Option<Money>,
-    /// How the cost is known.
+    /// How the cost is known; `None` until it is.
     pub cost_source: Option<CostSource>,
-    /// Where the clip is.
+    /// The location of the stored clip; `None` until it is stored.
     pub output: Option<String>,
-    /// Its length in bytes.
+    /// The size of the clip, in bytes.
     pub bytes: Option<u64>,
-    /// Its SHA-256.
+    /// The SHA-256 of the clip, in hexadecimal.
     pub sha256: Option<String>,
-    /// What went wrong last.
+    /// Why its last step failed; `None` if it did not.
     pub error: Option<String>,
-    /// When it was loaded, or changed.
+    /// When the job was loaded, or its row last changed.
     pub queued_at: Timestamp,
-    /// When its last attempt was submitted.
+    /// When its last attempt was submitted; `None` before the first.
     pub submitted_at: Option<Timestamp>,
-    /// When it came to an end.
+    /// When it entered its final state; `None` until then.
     pub finished_at: Option<Timestamp>,
-    /// The input, in our words.
+    /// The model input, in Overnight's field names.
     #[serde(skip)]
     pub input: Input,
-    /// When its next step is due; `None` while it waits for a person, or is over.
+    /// When its next step is due; `None` if none is scheduled, because the job is being submitted,
+    /// held for an operator, or in a final state.
     #[serde(skip)]
     pub due_at: Option<Timestamp>,
-    /// The price reserved by an attempt in doubt.
+    /// The price reserved by its attempt if that is in doubt; zero otherwise.
     #[serde(skip)]
     pub at_risk: Money,
 }
 
-/// An attempt, for reading.
+/// An attempt of a job.
 #[derive(Clone, Debug, Serialize)]
 pub struct AttemptRecord {
-    /// Its number in its job, from 1.
+    /// The attempt's number in its job, from 1.
     pub number: u32,
-    /// How far it got.
+    /// The attempt's state.
     pub state: AttemptState,
-    /// Where it was sent.
+    /// The provider it was submitted to.
     pub provider: ProviderName,
     /// The provider's name for the model.
     pub wire_model: String,
-    /// Our name for it.
+    /// The name Overnight gave the submission, unique over all queues.
     pub client_token: String,
-    /// The provider's handle.
+    /// The provider's id for the prediction; `None` until it is known.
     pub prediction_id: Option<String>,
-    /// The price reserved for it.
+    /// The price reserved for it while it was open.
     pub estimate_usd: Money,
-    /// What it cost.
+    /// What it cost; `None` until that is known.
     pub cost_usd: Option<Money>,
-    /// How the cost is known.
+    /// How the cost is known; `None` until it is.
     pub cost_source: Option<CostSource>,
-    /// What went wrong.
+    /// Why it failed; `None` if it did not.
     pub error: Option<String>,
-    /// When the intent was committed.
+    /// When the attempt was committed, before its request was sent.
     pub submitted_at: Timestamp,
-    /// When the prediction was seen to have ended.
+    /// When it ended; `None` while it is open.
     pub finished_at: Option<Timestamp>,
 }

@@ -153,7 +153,7 @@ fn the_bill_of_an_unknown_batch_fails_and_names_the_known_ones() {
     assert_eq!(bill.code, 2);
     assert!(
         bill.stderr
-            .contains("there is no batch `sprong`; there is batch"),
+            .contains("there is no batch `sprong`; existing batches: batch"),
         "{bill:?}"
     );
 }

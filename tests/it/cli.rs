@@ -350,7 +350,7 @@ fn what_a_user_gets_wrong_is_told_with_the_remedy() {
     workplace.manifest("batch.csv", 1);
     for (args, code, said) in [
         (&["status"][..], 1, "there is no queue at overnight.db"),
-        (&["run"], 1, "`overnight load` makes one"),
+        (&["run"], 1, "create one with `overnight load`"),
         (
             &["load", "batch.csv", "--model", "kling-v1-standart"],
             2,

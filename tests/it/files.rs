@@ -175,14 +175,17 @@ fn a_file_that_is_not_a_queue_is_named_and_left_unchanged() {
     for (file, message) in [
         (
             text,
-            "it is not a SQLite file; `--queue PATH` names another",
+            "it is not a SQLite file; select another with `--queue PATH`",
         ),
         (other, "a SQLite file of another program"),
         (
             newer,
-            "written by a newer overnight (queue version 99, this one knows 4); it was not touched",
+            "written by a newer version of overnight (queue version 99; this one supports up to 4) and was not modified",
         ),
-        (folder.join("folder.db"), "may you write there?"),
+        (
+            folder.join("folder.db"),
+            "check that its folder exists and is writable",
+        ),
         (folder.join("no/folder/q.db"), "hint: "),
     ] {
         let before = fs::read(&file).ok();

@@ -655,7 +655,7 @@ async fn a_file_of_a_newer_version_is_refused_and_not_touched() {
         .expect_err("it is refused")
         .to_string();
     assert!(
-        error.contains("newer overnight") && error.contains("not touched"),
+        error.contains("newer version of overnight") && error.contains("not modified"),
         "{error}"
     );
     assert_eq!(std::fs::read(&path).expect("the file"), before);

@@ -1,9 +1,10 @@
-//! Rebuilds the sums and counts that the triggers keep from the rows they stand for: reserved and spent money, slots in
-//! use, jobs in each state.
+//! Verifies the stored sums and counts against the rows that they summarize: spent and reserved
+//! money, slots in use, jobs in each state.
 //!
-//! At each start of a run: whoever trusts a wrong sum pays with it, and a tool that edits the file or restores a part of
-//! it may know no trigger. The indexes hold just what is summed, and of the waiting jobs, which may be a million, only the
-//! number of all jobs is looked at: a run begins in milliseconds.
+//! This runs whenever a run starts, because a wrong sum costs money: a tool that edits the file or
+//! restores a part of it may not fire the triggers. It takes milliseconds: the indexes contain only
+//! the rows that are summed, and the queued jobs, which may be a million, are only checked through
+//! the total number of jobs.
 
 use rusqlite::Connection;
 
@@ -11,12 +12,15 @@ use crate::queue::{CounterMismatch, Result};
 
 use super::row::select;
 
-/// Each sum as it is kept and as the rows have it: two entries under one name that have to agree.
+/// Selects the mismatches. Every counter has two entries under one name, its stored value and its
+/// actual one, whose sums must be equal.
 ///
-/// Indexes are named where SQLite would rather read every job in the order of its batch.
-const MISCOUNTS: &str = "
-    SELECT ifnull(name || ': ', '') || what AS what, sum(kept) AS kept, sum(counted) AS counted FROM (
-        SELECT batch_id, 'spent' AS what, spent AS kept, 0 AS counted FROM batches
+/// `INDEXED BY` is needed where SQLite would otherwise read every job, batch by batch.
+const MISMATCHES: &str = "
+    SELECT ifnull(name || ': ', '') || counter AS counter,
+        sum(stored) AS stored, sum(actual) AS actual
+    FROM (
+        SELECT batch_id, 'spent' AS counter, spent AS stored, 0 AS actual FROM batches
         UNION ALL
         SELECT batch_id, 'spent', 0, sum(cost) FROM attempts WHERE cost > 0 GROUP BY batch_id
         UNION ALL
@@ -31,7 +35,8 @@ const MISCOUNTS: &str = "
             WHERE finished_at IS NULL GROUP BY batch_id
         UNION ALL
         SELECT NULL, 'jobs',
-            sum(queued + submitting + in_doubt + running + downloading + succeeded + failed + cancelled), 0 FROM batches
+            sum(queued + submitting + in_doubt + running
+                + downloading + succeeded + failed + cancelled), 0 FROM batches
         UNION ALL
         SELECT NULL, 'jobs', 0, (SELECT count(*) FROM jobs)
         UNION ALL
@@ -63,21 +68,27 @@ const MISCOUNTS: &str = "
         SELECT NULL, 'slots at ' || provider, 0, count(*) FROM attempts
             WHERE finished_at IS NULL GROUP BY provider
     ) LEFT JOIN batches USING (batch_id)
-    GROUP BY batch_id, what HAVING sum(kept) <> sum(counted)";
+    GROUP BY batch_id, counter HAVING sum(stored) <> sum(actual)";
 
-/// Takes each from the rows anew.
-const CORRECT: &str = "
+/// Recomputes every counter from the rows.
+const RECOMPUTE: &str = "
     UPDATE batches SET
-        spent = (SELECT ifnull(sum(cost), 0) FROM attempts a WHERE a.batch_id = batches.batch_id AND cost > 0),
+        spent = (
+            SELECT ifnull(sum(cost), 0) FROM attempts a
+            WHERE a.batch_id = batches.batch_id AND cost > 0),
         (reserved, at_risk) = (
-            SELECT ifnull(sum(estimate), 0), ifnull(sum(estimate * (state = 'in_doubt')), 0) FROM attempts a
+            SELECT ifnull(sum(estimate), 0), ifnull(sum(estimate * (state = 'in_doubt')), 0)
+            FROM attempts a
             WHERE a.batch_id = batches.batch_id AND finished_at IS NULL);
-    INSERT INTO providers (provider) SELECT DISTINCT provider FROM attempts WHERE finished_at IS NULL
+    INSERT INTO providers (provider)
+        SELECT DISTINCT provider FROM attempts WHERE finished_at IS NULL
         ON CONFLICT DO NOTHING;
     UPDATE providers SET in_flight = (
         SELECT count(*) FROM attempts a
         WHERE a.provider = providers.provider AND finished_at IS NULL);
-    UPDATE batches SET (queued, submitting, in_doubt, running, downloading, succeeded, failed, cancelled) = (
+    UPDATE batches SET (
+        queued, submitting, in_doubt, running, downloading, succeeded, failed, cancelled
+    ) = (
         SELECT count(*) FILTER (WHERE state = 'queued'),
             count(*) FILTER (WHERE state = 'submitting'),
             count(*) FILTER (WHERE state = 'in_doubt'),
@@ -88,23 +99,22 @@ const CORRECT: &str = "
             count(*) FILTER (WHERE state = 'cancelled')
         FROM jobs j WHERE j.batch_id = batches.batch_id);";
 
-/// Finds what does not agree.
-pub(super) fn counter_mismatches(connection: &Connection) -> Result<Vec<CounterMismatch>> {
-    select(connection, MISCOUNTS, [], |columns| {
-        let (stored, actual) = (columns.get("kept")?, columns.get("counted")?);
+/// Returns the counters that differ from the rows.
+pub(super) fn find_mismatches(connection: &Connection) -> Result<Vec<CounterMismatch>> {
+    select(connection, MISMATCHES, [], |columns| {
         Ok(CounterMismatch {
-            counter: columns.get("what")?,
-            stored,
-            actual,
+            counter: columns.get("counter")?,
+            stored: columns.get("stored")?,
+            actual: columns.get("actual")?,
         })
     })
 }
 
-/// Corrects what does not agree.
-pub(super) fn verify_counters(tx: &Connection) -> Result<Vec<CounterMismatch>> {
-    let wrong = counter_mismatches(tx)?;
-    if !wrong.is_empty() {
-        tx.execute_batch(CORRECT)?;
+/// Corrects the counters that differ from the rows, and returns them as they were.
+pub(super) fn correct_mismatches(tx: &Connection) -> Result<Vec<CounterMismatch>> {
+    let mismatches = find_mismatches(tx)?;
+    if !mismatches.is_empty() {
+        tx.execute_batch(RECOMPUTE)?;
     }
-    Ok(wrong)
+    Ok(mismatches)
 }

@@ -1,4 +1,5 @@
-//! Inserts new jobs, many with one statement: SQLite then looks for the ends of its indexes once for all of them.
+//! Inserts new jobs, many with one statement: SQLite then seeks the end of each index once for all
+//! of them.
 
 use std::sync::LazyLock;
 
@@ -8,98 +9,103 @@ use rusqlite::{CachedStatement, Connection, Error, ToSql};
 
 use crate::domain::{NewJob, file_name};
 
-/// How many jobs one statement inserts.
-pub(super) const TOGETHER: usize = 64;
+/// Number of jobs that one statement inserts.
+pub(super) const CHUNK_SIZE: usize = 64;
 
-/// What each job brings; the batch and the time are the same for all.
-const OWN_COLUMNS: usize = 8;
+/// Number of parameters for each job. The batch and the time are two more, shared by all jobs of a
+/// statement.
+const PARAMETERS_PER_JOB: usize = 8;
 
-static ONE: LazyLock<String> = LazyLock::new(|| sql(1));
-static MANY: LazyLock<String> = LazyLock::new(|| sql(TOGETHER));
+static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insert_sql(1));
+static INSERT_CHUNK: LazyLock<String> = LazyLock::new(|| insert_sql(CHUNK_SIZE));
 
-fn sql(jobs: usize) -> String {
+fn insert_sql(jobs: usize) -> String {
     let values: Vec<String> = (0..jobs)
-        .map(|job| {
-            let own: Vec<String> = (0..OWN_COLUMNS)
-                .map(|column| format!("?{}", place(job) + column))
+        .map(|index| {
+            let parameters: Vec<String> = (0..PARAMETERS_PER_JOB)
+                .map(|offset| format!("?{}", first_parameter(index) + offset))
                 .collect();
-            format!("(?1, {}, 'queued', ?2, ?2, ?2)", own.join(", "))
+            format!("(?1, {}, 'queued', ?2, ?2, ?2)", parameters.join(", "))
         })
         .collect();
     format!(
-        "INSERT OR FAIL INTO jobs (batch_id, row_key, line, input, fingerprint, providers, estimate, file_name,
-                                   file_name_key, state, state_since, due_at, queued_at)
+        "INSERT OR FAIL INTO jobs (batch_id, row_key, line, input, fingerprint, providers, estimate,
+                                   file_name, file_name_key, state, state_since, due_at, queued_at)
          VALUES {}",
         values.join(", ")
     )
 }
 
-/// The number of a job's first parameter.
-fn place(job: usize) -> usize {
-    3 + job * OWN_COLUMNS
+/// Returns the number of the first parameter of the job at `index`; 1 and 2 are the batch and the
+/// time.
+fn first_parameter(index: usize) -> usize {
+    3 + index * PARAMETERS_PER_JOB
 }
 
-/// Inserts jobs with the file names they ask for, up to the first that clashes with another job; tells how many.
-/// Fewer than the statement takes are left alone.
-pub(super) fn together(
+/// Inserts jobs under the file names that they ask for, up to the first that conflicts with another
+/// job, and returns the number of inserted jobs. Inserts none unless there are exactly
+/// [`CHUNK_SIZE`].
+pub(super) fn insert_chunk(
     tx: &Connection,
     batch_id: i64,
     jobs: &[NewJob],
     now: Timestamp,
 ) -> rusqlite::Result<usize> {
-    if jobs.len() != TOGETHER {
+    if jobs.len() != CHUNK_SIZE {
         return Ok(0);
     }
-    let mut statement = tx.prepare_cached(&MANY)?;
-    for (number, job) in jobs.iter().enumerate() {
-        bind(&mut statement, number, job, &job.stem)?;
+    let mut statement = tx.prepare_cached(&INSERT_CHUNK)?;
+    for (index, job) in jobs.iter().enumerate() {
+        bind(&mut statement, index, job, &job.stem)?;
     }
-    let all_fit = run(statement, batch_id, now)?;
-    // `OR FAIL` leaves the rows before the one that failed, and so needs no way back from them.
-    Ok(if all_fit {
-        TOGETHER
+    let all_inserted = execute(statement, batch_id, now)?;
+    // With `OR FAIL` the rows before the conflict stay inserted, so no savepoint is needed.
+    Ok(if all_inserted {
+        CHUNK_SIZE
     } else {
-        usize::try_from(tx.changes()).unwrap_or(TOGETHER)
+        usize::try_from(tx.changes()).unwrap_or(CHUNK_SIZE)
     })
 }
 
-/// Inserts one job; `false` where it clashes with another.
-pub(super) fn one(
+/// Inserts one job. Returns whether it was inserted; `false` if it conflicts with another job.
+pub(super) fn insert_one(
     tx: &Connection,
     batch_id: i64,
     job: &NewJob,
     stem: &str,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
-    let mut statement = tx.prepare_cached(&ONE)?;
+    let mut statement = tx.prepare_cached(&INSERT_ONE)?;
     bind(&mut statement, 0, job, stem)?;
-    run(statement, batch_id, now)
+    execute(statement, batch_id, now)
 }
 
 fn bind(
     statement: &mut CachedStatement<'_>,
-    number: usize,
+    index: usize,
     job: &NewJob,
     stem: &str,
 ) -> rusqlite::Result<()> {
     let file_name = format!("{stem}.mp4");
-    let values: [&dyn ToSql; OWN_COLUMNS] = [
+    let values: [&dyn ToSql; PARAMETERS_PER_JOB] = [
         &job.row_key,
-        &line(job),
+        &line_number(job),
         &job.input_text,
         &job.fingerprint,
-        &providers(job),
+        &providers_text(job),
         &job.estimate.micros(),
         &file_name,
         &file_name::case_folded(&file_name),
     ];
-    let places = place(number)..;
-    places
+    let parameters = first_parameter(index)..;
+    parameters
         .zip(values)
-        .try_for_each(|(place, value)| statement.raw_bind_parameter(place, value))
+        .try_for_each(|(parameter, value)| statement.raw_bind_parameter(parameter, value))
 }
 
-fn run(
+/// Executes an insert statement. Returns whether every row was inserted; `false` if one conflicts
+/// with another job.
+fn execute(
     mut statement: CachedStatement<'_>,
     batch_id: i64,
     now: Timestamp,
@@ -116,17 +122,17 @@ fn run(
     }
 }
 
-/// The line of the manifest it comes from.
-pub(super) fn line(job: &NewJob) -> i64 {
+/// Returns the value to store for the manifest line of a job.
+pub(super) fn line_number(job: &NewJob) -> i64 {
     i64::try_from(job.line).unwrap_or(i64::MAX)
 }
 
-/// Its providers as they are kept.
-pub(super) fn providers(job: &NewJob) -> String {
-    let words: Vec<&str> = job
+/// Returns the value to store for the providers of a job: comma separated, in order of preference.
+pub(super) fn providers_text(job: &NewJob) -> String {
+    let names: Vec<&str> = job
         .providers
         .iter()
         .map(|provider| provider.as_str())
         .collect();
-    words.join(",")
+    names.join(",")
 }

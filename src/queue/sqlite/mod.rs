@@ -1,7 +1,7 @@
-//! The queue in one SQLite file.
+//! The queue in a SQLite file.
 //!
-//! The rule of this folder: SQL stands here and nowhere else, one file per operation, and one thread owns the
-//! connection that writes. Whoever wrote is answered after the commit, so what was answered is on disk.
+//! All SQL is in this folder, one file per operation. One thread owns the write connection. A write
+//! returns to its caller after the commit, so a result that a caller has seen is on disk.
 
 mod backlog;
 mod bill;
@@ -49,61 +49,79 @@ use pool_lock::PoolLock;
 use provider_capacity::RateCache;
 use writer::Writer;
 
-/// A queue in a SQLite file.
+/// A [`Queue`] in a SQLite file.
+///
+/// Any number of processes may use the file at the same time. Dropping the queue closes its
+/// connections and releases the locks of its pools.
 #[derive(Debug)]
 pub struct SqliteQueue {
     path: PathBuf,
     writer: Writer,
     reader: Arc<Mutex<Connection>>,
     host: String,
-    /// The locks of the pools of this process, which die with it.
+    /// The locks of this process's pools; the system releases them when the process ends.
     locks: Mutex<HashMap<PoolId, PoolLock>>,
-    /// Pools whose expiry had passed at the last look. A machine that wakes from sleep finds every pool expired, and
-    /// must give the living ones the time to renew: only what is still expired at the next look is gone.
+    /// The pools that the last [`Queue::take_over`] found expired. A machine that wakes from sleep
+    /// finds every pool expired and must give the living ones time to renew. Only a pool that is
+    /// still expired at the next takeover is removed.
     suspects: Mutex<HashSet<(PoolId, Timestamp)>>,
     rate_cache: Arc<RateCache>,
 }
 
 impl SqliteQueue {
-    /// Opens a queue that exists.
+    /// Opens an existing queue, and migrates it to this program's version.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unusable`] if there is no file at `path`, or if it cannot be used as a queue.
     pub fn open(path: &Path) -> Result<Self> {
-        open::must_exist(path)?;
+        open::ensure_exists(path)?;
         Self::open_or_create(path)
     }
 
-    /// Opens a queue that exists, of any version up to this program's, to look at: it is changed in nothing.
+    /// Opens an existing queue of this program's version or an older one, which is not migrated.
+    /// Writes fail.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unusable`] if there is no file at `path`, or if it cannot be used as a queue.
     pub fn open_read_only(path: &Path) -> Result<Self> {
-        open::must_exist(path)?;
-        let writer = Writer::start(open::open_read_only(path)?);
-        Ok(Self::with(
+        open::ensure_exists(path)?;
+        let writer = Writer::spawn(open::open_read_only(path)?);
+        Ok(Self::from_parts(
             path,
             writer,
             Arc::new(Mutex::new(open::open_read_only(path)?)),
         ))
     }
 
-    /// Opens a queue, or makes an empty one.
+    /// Opens a queue and migrates it to this program's version, or creates an empty one.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unusable`] if the file cannot be created, or cannot be used as a queue.
     pub fn open_or_create(path: &Path) -> Result<Self> {
-        let writer = Writer::start(open::open_for_writing(path)?);
-        Ok(Self::with(
+        let writer = Writer::spawn(open::open_for_writing(path)?);
+        Ok(Self::from_parts(
             path,
             writer,
             Arc::new(Mutex::new(open::open_for_reading(path)?)),
         ))
     }
 
-    /// Opens a queue that nobody else uses, to do everything on its caller's thread and survive no crash: for a
-    /// rehearsal, whose time must not go on while a thread is waited for.
+    /// Opens a queue for a rehearsal, for this process alone. Every operation runs on the caller's
+    /// thread, because virtual time would advance while the caller waits for another thread. The
+    /// file does not survive a crash, and no rows can be loaded into it.
     pub fn for_rehearsal(path: &Path) -> Result<Self> {
-        let connection = Arc::new(Mutex::new(open::alone(path)?));
-        Ok(Self::with(
+        let connection = Arc::new(Mutex::new(open::open_exclusive(path)?));
+        Ok(Self::from_parts(
             path,
-            Writer::on_callers_thread(Arc::clone(&connection)),
+            Writer::inline(Arc::clone(&connection)),
             connection,
         ))
     }
 
-    fn with(path: &Path, writer: Writer, reader: Arc<Mutex<Connection>>) -> Self {
+    fn from_parts(path: &Path, writer: Writer, reader: Arc<Mutex<Connection>>) -> Self {
         Self {
             path: path.to_owned(),
             writer,
@@ -119,32 +137,33 @@ impl SqliteQueue {
         &self,
         query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (reader, path) = (Arc::clone(&self.reader), self.path.clone());
+        let reader = Arc::clone(&self.reader);
+        let path = self.path.clone();
         let read = move || {
             let connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            // One read transaction, so that counts and sums of one answer belong to one instant.
-            let read = || {
+            // One read transaction, so that the counts and sums of a result belong to one instant.
+            let in_snapshot = || {
                 let snapshot = connection.unchecked_transaction()?;
-                let answer = query(&connection);
+                let result = query(&connection);
                 snapshot.finish()?;
-                answer
+                result
             };
-            read().map_err(|error| open::at(&path, error))
+            in_snapshot().map_err(|error| open::add_path(&path, error))
         };
-        if self.writer.is_on_callers_thread() {
+        if self.writer.is_inline() {
             return read();
         }
         let result = tokio::task::spawn_blocking(read).await;
-        result.map_err(|error| QueueError::Store(format!("the reader stopped: {error}")))?
+        result.map_err(|error| QueueError::Store(format!("the reader task failed: {error}")))?
     }
 }
 
 #[async_trait]
 impl Queue for SqliteQueue {
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>> {
-        if self.writer.is_on_callers_thread() {
+        if self.writer.is_inline() {
             return Err(QueueError::Conflict(
-                "a rehearsal has begun; it takes no more rows".into(),
+                "cannot load rows into a queue that is open for a rehearsal".into(),
             ));
         }
         Ok(Box::new(stage::SqliteStaging::begin(&self.path, batch)?))
@@ -152,14 +171,16 @@ impl Queue for SqliteQueue {
 
     async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()> {
         let lock = PoolLock::take(&self.path, &pool)?;
-        let (path, host, entered) = (self.path.clone(), self.host.clone(), pool.clone());
-        let enter = move |tx: &Connection| {
+        let path = self.path.clone();
+        let host = self.host.clone();
+        let pool_id = pool.clone();
+        let join = move |tx: &Connection| {
             if pools::alive(tx, &path, &host, now)?.is_empty() {
                 live_settings::clear(tx)?;
             }
-            pools::join(tx, &entered, &host, now, expires_at)
+            pools::join(tx, &pool_id, &host, now, expires_at)
         };
-        self.writer.write(enter).await?;
+        self.writer.write(join).await?;
         fail_point!("join committed");
         self.locks
             .lock()
@@ -183,9 +204,9 @@ impl Queue for SqliteQueue {
     }
 
     async fn leave(&self, pool: PoolId, now: Timestamp) -> Result<()> {
-        let left = pool.clone();
+        let pool_id = pool.clone();
         self.writer
-            .write(move |tx| pools::remove(tx, &left, now))
+            .write(move |tx| pools::remove(tx, &pool_id, now))
             .await?;
         self.locks
             .lock()
@@ -195,40 +216,46 @@ impl Queue for SqliteQueue {
     }
 
     async fn take_over(&self, now: Timestamp) -> Result<usize> {
-        let (path, host) = (self.path.clone(), self.host.clone());
-        let mut gone = self
+        let path = self.path.clone();
+        let host = self.host.clone();
+        let mut dead_pools = self
             .read(move |connection| pools::gone(connection, &path, &host, now))
             .await?;
         {
             let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            gone.retain(|gone| !locks.contains_key(&gone.pool_id));
+            dead_pools.retain(|pool| !locks.contains_key(&pool.pool_id));
             let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-            let expired = |gone: &pools::DeadPool| (gone.pool_id.clone(), gone.expires_at);
-            let seen = std::mem::replace(&mut *suspects, gone.iter().map(expired).collect());
-            gone.retain(|gone| gone.lock.is_some() || seen.contains(&expired(gone)));
+            let suspect = |pool: &pools::DeadPool| (pool.pool_id.clone(), pool.expires_at);
+            let previous_suspects =
+                std::mem::replace(&mut *suspects, dead_pools.iter().map(suspect).collect());
+            dead_pools
+                .retain(|pool| pool.lock.is_some() || previous_suspects.contains(&suspect(pool)));
         }
-        let mut freed = 0;
-        for pools::DeadPool { pool_id, lock, .. } in gone {
-            freed += self
+        let mut released = 0;
+        for pools::DeadPool { pool_id, lock, .. } in dead_pools {
+            released += self
                 .writer
                 .write(move |tx| pools::remove(tx, &pool_id, now))
                 .await?;
             fail_point!("takeover committed");
+            // Until here, so that no other process takes the same pool over.
             drop(lock);
         }
-        Ok(freed)
+        Ok(released)
     }
 
     async fn verify_counters(&self) -> Result<Vec<CounterMismatch>> {
-        // Only looked at first: the sums may take longer than other processes should wait for the right to write.
-        if self.read(counters::counter_mismatches).await?.is_empty() {
+        // Compare on the read connection first: that may take longer than other processes should
+        // wait for the write lock.
+        if self.read(counters::find_mismatches).await?.is_empty() {
             return Ok(Vec::new());
         }
-        self.writer.write(counters::verify_counters).await
+        self.writer.write(counters::correct_mismatches).await
     }
 
     async fn health(&self, now: Timestamp) -> Result<Health> {
-        let (path, host) = (self.path.clone(), self.host.clone());
+        let path = self.path.clone();
+        let host = self.host.clone();
         self.read(move |connection| health::health(connection, &path, &host, now))
             .await
     }
@@ -239,30 +266,30 @@ impl Queue for SqliteQueue {
 
     async fn claim(&self, request: ClaimRequest) -> Result<ClaimResponse> {
         let rate_cache = Arc::clone(&self.rate_cache);
-        let claimed = self
+        let response = self
             .writer
             .write(move |tx| claim::claim(tx, &request, &rate_cache))
             .await?;
-        if claimed
+        if response
             .claims
             .iter()
             .any(|claim| claim.step == Step::Submit)
         {
             fail_point!("Submit committed");
         }
-        Ok(claimed)
+        Ok(response)
     }
 
     async fn record_outcome(
         &self,
         lease: Lease,
         outcome: Outcome,
-        gate: Option<(ProviderName, ProviderSignal)>,
+        signal: Option<(ProviderName, ProviderSignal)>,
         now: Timestamp,
     ) -> Result<JobState> {
         let event = outcome.event();
         let write = move |tx: &Connection| {
-            let state = record::record_outcome(tx, &lease, &outcome, gate.as_ref(), now)?;
+            let state = record::record_outcome(tx, &lease, &outcome, signal.as_ref(), now)?;
             fail_point!("{event:?} written");
             Ok(state)
         };
@@ -275,12 +302,13 @@ impl Queue for SqliteQueue {
         &self,
         lease: UploadLease,
         outcome: UploadOutcome,
-        gate: Option<(ProviderName, ProviderSignal)>,
+        signal: Option<(ProviderName, ProviderSignal)>,
     ) -> Result<()> {
         let write = move |tx: &Connection| {
             uploads::record(tx, lease, &outcome)?;
-            gate.iter()
-                .try_for_each(|(provider, gate)| record::record_gate(tx, *provider, gate))
+            signal
+                .iter()
+                .try_for_each(|(provider, signal)| record::record_gate(tx, *provider, signal))
         };
         self.writer.write(write).await?;
         fail_point!("upload committed");
@@ -306,16 +334,17 @@ impl Queue for SqliteQueue {
         &self,
         provider: ProviderName,
         wire_model: String,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<(Option<u32>, Duration)>> {
         self.read(move |connection| {
-            query::processing_times(connection, provider, &wire_model, most)
+            query::processing_times(connection, provider, &wire_model, limit)
         })
         .await
     }
 
     async fn status(&self, batch: Option<String>) -> Result<Status> {
-        let (path, host) = (self.path.clone(), self.host.clone());
+        let path = self.path.clone();
+        let host = self.host.clone();
         self.read(move |connection| {
             let pools = pools::running(connection, &path, &host)?;
             Ok(Status {
@@ -345,14 +374,14 @@ impl Queue for SqliteQueue {
         &self,
         filter: JobFilter,
         after: Option<JobId>,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<JobRecord>> {
-        self.read(move |connection| query::jobs(connection, &filter, after, most))
+        self.read(move |connection| query::jobs(connection, &filter, after, limit))
             .await
     }
 
-    async fn latest(&self, batch: Option<String>, most: usize) -> Result<Vec<JobRecord>> {
-        self.read(move |connection| query::latest(connection, batch.as_deref(), most))
+    async fn latest(&self, batch: Option<String>, limit: usize) -> Result<Vec<JobRecord>> {
+        self.read(move |connection| query::latest(connection, batch.as_deref(), limit))
             .await
     }
 
@@ -396,30 +425,32 @@ impl Queue for SqliteQueue {
         set_by: String,
         now: Timestamp,
     ) -> Result<Vec<PoolRecord>> {
-        let (path, host) = (self.path.clone(), self.host.clone());
+        let path = self.path.clone();
+        let host = self.host.clone();
         self.writer
             .write(move |tx| {
-                let alive = pools::alive(tx, &path, &host, now)?;
-                if alive.is_empty() && settings.iter().any(LiveSetting::is_run_setting) {
-                    return Err(QueueError::Conflict("no run is going on".into()));
+                let active_pools = pools::alive(tx, &path, &host, now)?;
+                if active_pools.is_empty() && settings.iter().any(LiveSetting::is_run_setting) {
+                    return Err(QueueError::Conflict("no run is active".into()));
                 }
                 settings
                     .iter()
                     .try_for_each(|setting| live_settings::set(tx, setting, &set_by, now))?;
-                Ok(alive)
+                Ok(active_pools)
             })
             .await
     }
 
     async fn live_settings(&self) -> Result<Vec<SettingChange>> {
-        let (path, host) = (self.path.clone(), self.host.clone());
+        let path = self.path.clone();
+        let host = self.host.clone();
         self.read(move |connection| {
-            // They end with the last run that heeds them, which may have had no time to say so.
-            let is_heeded = !pools::running(connection, &path, &host)?.is_empty();
-            if is_heeded {
-                live_settings::all(connection)
-            } else {
+            // The settings end with the last run that applies them. A killed run leaves them in the
+            // table, so whether they are in force is decided here.
+            if pools::running(connection, &path, &host)?.is_empty() {
                 Ok(Vec::new())
+            } else {
+                live_settings::all(connection)
             }
         })
         .await

@@ -1,4 +1,4 @@
-//! Opens the file: checks that it is a queue of a version this program knows before anything is written.
+//! Opens a queue file. Checks that the file is a queue of a supported version before writing to it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,111 +11,118 @@ use crate::queue::{QueueError, Result};
 use super::placement::digest;
 use super::row::{execute, select};
 
-/// Marks the file as a queue of ours: "ovnt".
+/// Identifies the file as a queue of this program; "ovnt" in ASCII.
 const APPLICATION_ID: i32 = 0x6f76_6e74;
 
-/// What an empty file becomes: a queue of the newest version.
+/// The schema of the current version.
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
-const FROM_2: &str = include_str!("migrations/from_2.sql");
-const BATCHES_UNTIL_2: &str = include_str!("migrations/batches_until_2.sql");
+const COPY_FROM_2: &str = include_str!("migrations/from_2.sql");
+const COPY_BATCHES_UNTIL_2: &str = include_str!("migrations/batches_until_2.sql");
 
-/// How what a queue of version `index + 1` holds goes over into one of the newest version, one after the other.
-const FROM: [&[&str]; 3] = [
-    &[include_str!("migrations/from_1.sql"), BATCHES_UNTIL_2],
-    &[FROM_2, BATCHES_UNTIL_2],
-    &[FROM_2, include_str!("migrations/batches_of_3.sql")],
+/// The scripts that copy a queue of version `index + 1` into tables of the current version, in the
+/// order in which they run.
+const MIGRATIONS: [&[&str]; 3] = [
+    &[include_str!("migrations/from_1.sql"), COPY_BATCHES_UNTIL_2],
+    &[COPY_FROM_2, COPY_BATCHES_UNTIL_2],
+    &[COPY_FROM_2, include_str!("migrations/batches_of_3.sql")],
 ];
 
-/// The version this program writes.
-pub(super) const VERSION: usize = FROM.len() + 1;
+/// The schema version that this program writes.
+pub(super) const SCHEMA_VERSION: usize = MIGRATIONS.len() + 1;
 
-/// What to do with a file that is no whole database any more.
-pub(super) const DAMAGED: &str =
-    "it is damaged; keep it, stop every run, and try `sqlite3 FILE .recover | sqlite3 NEW`";
+/// The hint for a file that is no longer a valid database.
+pub(super) const DAMAGED_HINT: &str =
+    "stop every run, keep a copy of the file, and try `sqlite3 FILE .recover | sqlite3 NEW`";
 
-/// How long a write waits for another process's transaction. A load of a million rows commits in one; a lease ends
-/// in 60 seconds, and no waiting write may outlive it.
+/// How long a write waits for another process's transaction. Long enough for a load of a million
+/// rows, which commits in one transaction. No longer than a lease (45 seconds), because other pools
+/// take the jobs over after that.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Refuses a path where there is no file.
-pub(super) fn must_exist(path: &Path) -> Result<()> {
+/// Returns an error if there is no file at `path`.
+pub(super) fn ensure_exists(path: &Path) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
     Err(QueueError::Unusable(format!(
-        "there is no queue at {}\nhint: `overnight load` makes one, `--queue PATH` names another",
+        "there is no queue at {}\n\
+         hint: create one with `overnight load`, or select another with `--queue PATH`",
         path.display()
     )))
 }
 
-/// Opens the connection that writes; makes the file, or brings it to this program's version.
+/// Opens a connection that writes. Creates the file if there is none, and migrates an older one to
+/// the current version.
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
     let open = || -> Result<Connection> {
         let exists = path.exists();
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(busy_timeout())?;
         if exists {
-            check(&connection, path)?;
+            ensure_supported(&connection, path)?;
         }
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        // FULL, not NORMAL: a commit that carries money must survive power loss.
+        // FULL, not NORMAL: a commit that reserves or books money must survive power loss.
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "temp_store", "FILE")?;
-        stay_planned(&connection)?;
+        keep_query_plans(&connection)?;
         connection.set_prepared_statement_cache_capacity(192);
-        // Tables are put aside whole, with the keys that point at them.
+        // Off for a migration, which renames and drops tables that refer to each other.
         connection.pragma_update(None, "foreign_keys", false)?;
         migrate(&mut connection)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         Ok(connection)
     };
-    open().map_err(|error| at(path, error))
+    open().map_err(|error| add_path(path, error))
 }
 
-/// Opens a connection that only reads.
+/// Opens a connection that only reads, to a file that is migrated already.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection> {
     let open = || -> Result<Connection> {
-        // A WAL file can only be read by a connection that may write its index; `query_only` keeps it from the data.
+        // A WAL database can only be read by a connection that may write the WAL index.
+        // `query_only` protects the data.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(busy_timeout())?;
         connection.pragma_update(None, "query_only", true)?;
-        stay_planned(&connection)?;
+        keep_query_plans(&connection)?;
         connection.set_prepared_statement_cache_capacity(64);
         Ok(connection)
     };
-    open().map_err(|error| at(path, error))
+    open().map_err(|error| add_path(path, error))
 }
 
-/// Opens a connection that only reads, whatever the file's version: an older one is left as it is.
+/// Opens a connection that only reads, to a file of any supported version, without migrating it.
 pub(super) fn open_read_only(path: &Path) -> Result<Connection> {
     let connection = open_for_reading(path)?;
-    check(&connection, path).map_err(|error| at(path, error))?;
+    ensure_supported(&connection, path).map_err(|error| add_path(path, error))?;
     Ok(connection)
 }
 
-/// Opens the only connection of a file that nobody else reads or writes, and that is of no use after a crash.
-pub(super) fn alone(path: &Path) -> Result<Connection> {
+/// Opens the only connection to a file that no other connection uses. The file is not durable: it
+/// may be unreadable after a crash.
+pub(super) fn open_exclusive(path: &Path) -> Result<Connection> {
     let open = || -> Result<Connection> {
         let connection = open_for_writing(path)?;
-        // A step that fails has to be rolled back, and nothing more.
+        // The journal only has to roll back a failed step.
         connection.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "OFF")?;
         connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
         Ok(connection)
     };
-    open().map_err(|error| at(path, error))
+    open().map_err(|error| add_path(path, error))
 }
 
-/// Keeps statements as they were planned. SQLite plans one anew whenever a value is bound that it has looked at, a limit
-/// for one, and planning takes longer than most statements here.
-fn stay_planned(connection: &Connection) -> rusqlite::Result<bool> {
+/// Keeps the plans of prepared statements (SQLite's query planner stability guarantee). By default
+/// SQLite plans a statement again when a bound value changes that its plan depended on, such as a
+/// limit, and planning takes longer than most statements here.
+fn keep_query_plans(connection: &Connection) -> rusqlite::Result<bool> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
 }
 
-/// Names the file in a failure of the store.
-pub(super) fn at(path: &Path, error: QueueError) -> QueueError {
+/// Adds the file's path to a storage error. Other errors are returned unchanged.
+pub(super) fn add_path(path: &Path, error: QueueError) -> QueueError {
     match error {
         QueueError::Store(reason) => {
             QueueError::Unusable(format!("cannot use the queue {}: {reason}", path.display()))
@@ -124,53 +131,57 @@ pub(super) fn at(path: &Path, error: QueueError) -> QueueError {
     }
 }
 
-/// Tests of a locked queue do not wait as long as a user does.
+/// Returns [`BUSY_TIMEOUT`]. Tests of a locked queue shorten it, in debug builds, by an environment
+/// variable.
 fn busy_timeout() -> Duration {
-    let tests = || std::env::var("OVERNIGHT_BUSY_MS").ok()?.parse().ok();
+    let from_env = || std::env::var("OVERNIGHT_BUSY_MS").ok()?.parse().ok();
     let millis = if cfg!(debug_assertions) {
-        tests()
+        from_env()
     } else {
         None
     };
     millis.map_or(BUSY_TIMEOUT, Duration::from_millis)
 }
 
-fn check(connection: &Connection, path: &Path) -> Result<()> {
+/// Returns an error if the file belongs to another program or was written by a newer version of
+/// this one.
+fn ensure_supported(connection: &Connection, path: &Path) -> Result<()> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (version, application) = (pragma("user_version")?, pragma("application_id")?);
+    let version = pragma("user_version")?;
+    let application_id = pragma("application_id")?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if tables > 0 && application != i64::from(APPLICATION_ID) {
+    if tables > 0 && application_id != i64::from(APPLICATION_ID) {
         return Err(QueueError::Unusable(format!(
-            "{} is a SQLite file of another program\nhint: `--queue PATH` names another file",
+            "{} is a SQLite file of another program\nhint: select another file with `--queue PATH`",
             path.display()
         )));
     }
-    if version > VERSION as i64 {
+    if version > SCHEMA_VERSION as i64 {
         return Err(QueueError::Unusable(format!(
-            "{} was written by a newer overnight (queue version {version}, this one knows {}); it was not touched\n\
-             hint: use the newer program",
+            "{} was written by a newer version of overnight (queue version {version}; this one \
+             supports up to {SCHEMA_VERSION}) and was not modified\nhint: use the newer version",
             path.display(),
-            VERSION
         )));
     }
     Ok(())
 }
 
-/// Tells the version of a file; 0 is an empty one.
-pub(super) fn version(connection: &Connection) -> Result<usize> {
+/// Returns the schema version of a file; 0 for an empty one.
+pub(super) fn schema_version(connection: &Connection) -> Result<usize> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))? as usize)
 }
 
 fn migrate(connection: &mut Connection) -> Result<()> {
-    // Whoever only looks must not wait for a load that is being committed.
-    if version(connection)? == VERSION {
+    // Check without the write lock first: a command that only reads must not wait for a load that
+    // is being committed.
+    if schema_version(connection)? == SCHEMA_VERSION {
         return Ok(());
     }
-    // Two processes may find an empty file at once: the version is read again under the write lock.
+    // Two processes may find the same old or empty file: check again under the write lock.
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    match version(&tx)? {
-        VERSION => return Ok(()),
+    match schema_version(&tx)? {
+        SCHEMA_VERSION => return Ok(()),
         0 => {
             tx.execute_batch(SCHEMA)?;
             let queue_id = uuid::Uuid::new_v4().simple().to_string();
@@ -181,25 +192,27 @@ fn migrate(connection: &mut Connection) -> Result<()> {
             tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
         older => {
-            let old = put_aside(&tx)?;
+            let old_tables = rename_old_tables(&tx)?;
             tx.execute_batch(SCHEMA)?;
-            FROM[older - 1]
+            MIGRATIONS[older - 1]
                 .iter()
                 .try_for_each(|sql| tx.execute_batch(sql))?;
-            old.iter()
+            old_tables
+                .iter()
                 .try_for_each(|table| tx.execute_batch(&format!("DROP TABLE {table}_old")))?;
-            digest_open_requests(&tx)?;
+            compute_request_digests(&tx)?;
         }
     }
-    tx.pragma_update(None, "user_version", VERSION as i64)?;
+    tx.pragma_update(None, "user_version", SCHEMA_VERSION as i64)?;
     tx.commit()?;
     Ok(())
 }
 
-/// Puts `_old` behind the name of every table, and drops what hangs on them. Tables are made anew rather than altered: an
-/// older file must not lack a condition or an index of the newest.
-fn put_aside(tx: &Connection) -> Result<Vec<String>> {
-    let named = |kind: &str| {
+/// Appends `_old` to the name of every table, drops the triggers and indexes, and returns the
+/// tables' former names. Tables are created anew rather than altered, so that a migrated file has
+/// every constraint and index of the current schema.
+fn rename_old_tables(tx: &Connection) -> Result<Vec<String>> {
+    let names = |kind: &str| {
         select(
             tx,
             "SELECT name FROM sqlite_schema WHERE type = ?1 AND name NOT LIKE 'sqlite_%'",
@@ -208,20 +221,20 @@ fn put_aside(tx: &Connection) -> Result<Vec<String>> {
         )
     };
     for kind in ["trigger", "index"] {
-        for name in named(kind)? {
+        for name in names(kind)? {
             tx.execute_batch(&format!("DROP {kind} {name}"))?;
         }
     }
-    let tables = named("table")?;
+    let tables = names("table")?;
     tables.iter().try_for_each(|table| {
         tx.execute_batch(&format!("ALTER TABLE {table} RENAME TO {table}_old"))
     })?;
     Ok(tables)
 }
 
-/// Version 1 kept no digests.
-fn digest_open_requests(tx: &Connection) -> Result<()> {
-    let open = select(
+/// Computes the request digests of open attempts, which version 1 did not store.
+fn compute_request_digests(tx: &Connection) -> Result<()> {
+    let open_attempts = select(
         tx,
         "SELECT attempt_id, request FROM attempts WHERE finished_at IS NULL",
         [],
@@ -232,12 +245,11 @@ fn digest_open_requests(tx: &Connection) -> Result<()> {
             ))
         },
     )?;
-    for (attempt_id, request) in open {
-        let digest = digest(&request);
+    for (attempt_id, request) in open_attempts {
         execute(
             tx,
             "UPDATE attempts SET request_digest = ?2 WHERE attempt_id = ?1",
-            params![attempt_id, digest],
+            params![attempt_id, digest(&request)],
         )?;
     }
     Ok(())
@@ -247,18 +259,18 @@ impl From<rusqlite::Error> for QueueError {
     fn from(error: rusqlite::Error) -> Self {
         let hint = match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => {
-                "it is not a SQLite file; `--queue PATH` names another"
+                "it is not a SQLite file; select another with `--queue PATH`"
             }
-            Some(ErrorCode::DatabaseCorrupt) => DAMAGED,
-            Some(ErrorCode::CannotOpen) => "does its folder exist, and may you write there?",
+            Some(ErrorCode::DatabaseCorrupt) => DAMAGED_HINT,
+            Some(ErrorCode::CannotOpen) => "check that its folder exists and is writable",
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-                "the file or its folder is read-only"
+                "make the file and its folder writable, and run again"
             }
             Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
-                "is the disk full? Free some space and run again: nothing is lost"
+                "the disk may be full; free some space and run again: nothing is lost"
             }
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                "another program keeps it locked; close that and run again: nothing is lost"
+                "another program keeps it locked; close that program and run again: nothing is lost"
             }
             _ => return Self::Store(error.to_string()),
         };

@@ -1,4 +1,4 @@
-//! What is only read: status, lists, one job, and what a worker looks up.
+//! Read-only queries: status, lists of jobs, one job with its attempts, and what a worker looks up.
 
 use std::time::Duration;
 
@@ -15,12 +15,15 @@ use crate::queue::{
 use super::health::held;
 use super::row::{Columns, JobCounts, select, value};
 
-/// The names a mistyped one is held against, at most: comparing 50,000 takes some hundredths of a second.
-const MOST_COMPARED: i64 = 50_000;
+/// Maximum number of names that an unknown name is compared with. Comparing 50,000 takes a few
+/// hundredths of a second.
+const MAX_COMPARED_NAMES: i64 = 50_000;
 
-/// The batches a message names when none is near the one that was asked for.
-const MOST_NAMED: usize = 10;
+/// Maximum number of batches that a message lists if none has a similar name.
+const MAX_LISTED_BATCHES: usize = 10;
 
+/// Returns the state of the batches and providers. The pools are left empty: whether one still runs
+/// cannot be read from the file alone.
 pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Status> {
     let mut batches = select(
         connection,
@@ -75,7 +78,7 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
                         .time("creates_from")?
                         .max(columns.time("calls_from")?),
                 )
-                .filter(|from| *from > Timestamp::UNIX_EPOCH),
+                .filter(|time| *time > Timestamp::UNIX_EPOCH),
             })
         },
     )?;
@@ -87,48 +90,61 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
     })
 }
 
-/// The jobs of a batch that ended last, newest first.
+/// Returns the latest jobs of a batch that succeeded or failed, newest first. Jobs that failed
+/// without a submission are left out.
 fn recent_completions(connection: &Connection, batch_id: i64) -> Result<Vec<Completion>> {
-    let lately = i64::try_from(throughput::MAX_SAMPLES + 1).unwrap_or(i64::MAX);
-    let ended = select(
+    // One more than the samples: a measurement starts at the completion before them.
+    let limit = i64::try_from(throughput::MAX_SAMPLES + 1).unwrap_or(i64::MAX);
+    let completions = select(
         connection,
         "SELECT submitted_at, finished_at FROM (
-             SELECT * FROM (SELECT submitted_at, finished_at FROM jobs WHERE batch_id = ?1 AND state = 'succeeded'
-                                AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2)
+             SELECT * FROM (
+                 SELECT submitted_at, finished_at FROM jobs
+                 WHERE batch_id = ?1 AND state = 'succeeded' AND finished_at IS NOT NULL
+                 ORDER BY finished_at DESC LIMIT ?2)
              UNION ALL
-             SELECT * FROM (SELECT submitted_at, finished_at FROM jobs WHERE batch_id = ?1 AND state = 'failed'
-                                AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2))
+             SELECT * FROM (
+                 SELECT submitted_at, finished_at FROM jobs
+                 WHERE batch_id = ?1 AND state = 'failed' AND finished_at IS NOT NULL
+                 ORDER BY finished_at DESC LIMIT ?2))
          ORDER BY finished_at DESC LIMIT ?2",
-        params![batch_id, lately],
+        params![batch_id, limit],
         |columns| {
-            let (submitted_at, finished_at) =
-                (columns.time_or_null("submitted_at")?, columns.time("finished_at")?);
-            Ok(submitted_at.map(|submitted_at| Completion { submitted_at, finished_at }))
+            let submitted_at = columns.time_or_null("submitted_at")?;
+            let finished_at = columns.time("finished_at")?;
+            Ok(submitted_at.map(|submitted_at| Completion {
+                submitted_at,
+                finished_at,
+            }))
         },
     )?;
-    Ok(ended.into_iter().flatten().collect())
+    Ok(completions.into_iter().flatten().collect())
 }
 
-/// The jobs that succeeded or failed last, newest first.
+/// Returns the jobs that succeeded or failed most recently, newest first and at most `limit`.
 pub(super) fn latest(
     connection: &Connection,
     batch: Option<&str>,
-    most: usize,
+    limit: usize,
 ) -> Result<Vec<JobRecord>> {
     check_batch(connection, batch)?;
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    // Few of each batch and state, so that the index of what has ended finds them.
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    // Take at most `limit` of each batch and state, so that the index on finished jobs finds them.
     let ids = select(
         connection,
         "SELECT job_id FROM batches b JOIN jobs j ON j.job_id IN (
-             SELECT job_id FROM (SELECT job_id FROM jobs WHERE batch_id = b.batch_id AND state = 'succeeded'
-                                     AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2)
+             SELECT job_id FROM (
+                 SELECT job_id FROM jobs
+                 WHERE batch_id = b.batch_id AND state = 'succeeded' AND finished_at IS NOT NULL
+                 ORDER BY finished_at DESC LIMIT ?2)
              UNION ALL
-             SELECT job_id FROM (SELECT job_id FROM jobs WHERE batch_id = b.batch_id AND state = 'failed'
-                                     AND finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT ?2))
+             SELECT job_id FROM (
+                 SELECT job_id FROM jobs
+                 WHERE batch_id = b.batch_id AND state = 'failed' AND finished_at IS NOT NULL
+                 ORDER BY finished_at DESC LIMIT ?2))
          WHERE ?1 IS NULL OR b.name = ?1
          ORDER BY j.finished_at DESC, j.job_id DESC LIMIT ?2",
-        params![batch, most],
+        params![batch, limit],
         |columns| columns.get::<i64>("job_id"),
     )?;
     let mut jobs = Vec::new();
@@ -137,95 +153,105 @@ pub(super) fn latest(
             connection,
             &format!("{JOB_RECORD} WHERE j.job_id = ?1"),
             [job_id],
-            job_record,
+            read_job_record,
         )?);
     }
     Ok(jobs)
 }
 
-/// The columns [`job_record`] reads.
+/// Selects jobs with the columns that [`read_job_record`] reads; a `WHERE` clause follows.
 const JOB_RECORD: &str = "
-    SELECT j.*, b.name AS batch, b.model, a.provider, a.prediction_id, a.state AS attempt_state, a.estimate AS attempt_estimate,
-           (SELECT sum(cost) FROM attempts WHERE job_id = j.job_id AND cost_source IS NOT NULL) AS cost,
-           (SELECT cost_source FROM attempts WHERE job_id = j.job_id AND cost_source IS NOT NULL
+    SELECT j.*, b.name AS batch, b.model, a.provider, a.prediction_id, a.state AS attempt_state,
+           a.estimate AS attempt_estimate,
+           (SELECT sum(cost) FROM attempts
+            WHERE job_id = j.job_id AND cost_source IS NOT NULL) AS cost,
+           (SELECT cost_source FROM attempts
+            WHERE job_id = j.job_id AND cost_source IS NOT NULL
             ORDER BY number DESC LIMIT 1) AS cost_source
-    FROM jobs j JOIN batches b USING (batch_id) LEFT JOIN attempts a ON a.attempt_id = j.attempt_id";
+    FROM jobs j JOIN batches b USING (batch_id)
+         LEFT JOIN attempts a ON a.attempt_id = j.attempt_id";
 
-/// Tells whether these jobs have all come to an end, or wait for a person.
+/// Returns whether each of these jobs is in a final state or held for an operator.
 pub(super) fn all_settled(connection: &Connection, jobs: &[JobId]) -> Result<bool> {
     for JobId(job_id) in jobs {
-        let open: Option<i64> = value(
+        let unsettled: Option<i64> = value(
             connection,
             "SELECT job_id FROM jobs WHERE job_id = ?1 AND finished_at IS NULL
                AND (due_at IS NOT NULL OR lease_token IS NOT NULL)",
             [job_id],
         )?;
-        if open.is_some() {
+        if unsettled.is_some() {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Sums the estimates of the jobs that wait.
+/// Returns the sum of the estimates of the queued jobs.
 pub(super) fn queued_price(connection: &Connection, batch: Option<&str>) -> Result<Money> {
     let price: Option<i64> = value(
         connection,
         "SELECT sum(estimate) FROM jobs
-         WHERE state = 'queued' AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
+         WHERE state = 'queued'
+           AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
         [batch],
     )?;
     Ok(Money::from_micros(price.unwrap_or(0)))
 }
 
+/// Returns the jobs that match a filter by ascending number: those after `after`, at most `limit`.
 pub(super) fn jobs(
     connection: &Connection,
     filter: &JobFilter,
     after: Option<JobId>,
-    most: usize,
+    limit: usize,
 ) -> Result<Vec<JobRecord>> {
     check_batch(connection, filter.batch.as_deref())?;
     select(
         connection,
         &format!(
-            "{JOB_RECORD} WHERE j.job_id > ?1 AND (?2 IS NULL OR b.name = ?2) AND (?3 IS NULL OR j.state = ?3)
+            "{JOB_RECORD}
+             WHERE j.job_id > ?1 AND (?2 IS NULL OR b.name = ?2) AND (?3 IS NULL OR j.state = ?3)
              ORDER BY j.job_id LIMIT ?4"
         ),
         params![
             after.map_or(0, |JobId(id)| id),
             filter.batch,
             filter.state.map(JobState::as_str),
-            i64::try_from(most).unwrap_or(i64::MAX)
+            i64::try_from(limit).unwrap_or(i64::MAX)
         ],
-        job_record,
+        read_job_record,
     )
 }
 
+/// Returns the job with this row key or, if there is none, with this number.
 pub(super) fn find(connection: &Connection, job: &str, batch: Option<&str>) -> Result<JobRecord> {
     let job_id = find_ids(connection, job, batch)?;
     select(
         connection,
         &format!("{JOB_RECORD} WHERE j.job_id = ?1"),
         [job_id],
-        job_record,
+        read_job_record,
     )?
     .pop()
     .ok_or_else(|| QueueError::NotFound(format!("there is no job `{job}`")))
 }
 
-/// Finds a job by row key, else by number.
+/// Returns the number of the job with this row key or, if there is none, checks that it is a job's
+/// number.
 pub(super) fn find_ids(connection: &Connection, job: &str, batch: Option<&str>) -> Result<i64> {
-    let mut found: Vec<(i64, String)> = select(
+    let mut matches: Vec<(i64, String)> = select(
         connection,
-        "SELECT j.job_id, b.name FROM batches b JOIN jobs j ON j.batch_id = b.batch_id AND j.row_key = ?1
+        "SELECT j.job_id, b.name
+         FROM batches b JOIN jobs j ON j.batch_id = b.batch_id AND j.row_key = ?1
          WHERE ?2 IS NULL OR b.name = ?2",
         params![job, batch],
         |columns| Ok((columns.get("job_id")?, columns.get("name")?)),
     )?;
-    if found.is_empty()
+    if matches.is_empty()
         && let Ok(number) = job.parse::<i64>()
     {
-        found = select(
+        matches = select(
             connection,
             "SELECT j.job_id, b.name FROM jobs j JOIN batches b USING (batch_id)
              WHERE j.job_id = ?1 AND (?2 IS NULL OR b.name = ?2)",
@@ -233,20 +259,20 @@ pub(super) fn find_ids(connection: &Connection, job: &str, batch: Option<&str>) 
             |columns| Ok((columns.get("job_id")?, columns.get("name")?)),
         )?;
     }
-    match found.as_slice() {
-        [] => Err(no_job(connection, job, batch)),
+    match matches.as_slice() {
+        [] => Err(job_not_found(connection, job, batch)),
         [(job_id, _)] => Ok(*job_id),
         several => {
             let batches: Vec<&str> = several.iter().map(|(_, batch)| batch.as_str()).collect();
             Err(QueueError::Conflict(format!(
-                "`{job}` is in several batches: {}\nhint: say which with --batch",
+                "`{job}` is in several batches: {}\nhint: select one with `--batch NAME`",
                 batches.join(", ")
             )))
         }
     }
 }
 
-/// Refuses the name of a batch that is not there.
+/// Returns an error if there is no batch of this name. `None` stands for every batch and is valid.
 pub(super) fn check_batch(connection: &Connection, name: Option<&str>) -> Result<()> {
     let Some(name) = name else { return Ok(()) };
     match value::<i64>(
@@ -259,42 +285,49 @@ pub(super) fn check_batch(connection: &Connection, name: Option<&str>) -> Result
     }
 }
 
+/// Returns the error for an unknown batch; it suggests a similar name, or else lists the latest
+/// batches.
 pub(super) fn no_batch(connection: &Connection, name: &str) -> QueueError {
     let names = select(
         connection,
         "SELECT name FROM batches ORDER BY batch_id DESC LIMIT ?1",
-        [MOST_COMPARED],
+        [MAX_COMPARED_NAMES],
         |columns| columns.get::<String>("name"),
     );
     let names = match names {
         Ok(names) => names,
         Err(error) => return error,
     };
-    let meant = did_you_mean(name, names.iter().map(String::as_str));
+    let suggestion = did_you_mean(name, names.iter().map(String::as_str));
     QueueError::NotFound(match names.as_slice() {
         [] => format!("there is no batch `{name}`: the queue is empty"),
-        _ if !meant.is_empty() => format!("there is no batch `{name}`{meant}"),
+        _ if !suggestion.is_empty() => format!("there is no batch `{name}`{suggestion}"),
         names => {
-            let latest = &names[..names.len().min(MOST_NAMED)];
-            format!("there is no batch `{name}`; there is {}", latest.join(", "))
+            let latest = &names[..names.len().min(MAX_LISTED_BATCHES)];
+            format!(
+                "there is no batch `{name}`; existing batches: {}",
+                latest.join(", ")
+            )
         }
     })
 }
 
-fn no_job(connection: &Connection, job: &str, batch: Option<&str>) -> QueueError {
+/// Returns the error for an unknown job; it suggests a similar row key if there is one.
+fn job_not_found(connection: &Connection, job: &str, batch: Option<&str>) -> QueueError {
     if let Err(error) = check_batch(connection, batch) {
         return error;
     }
     let keys = select(
         connection,
-        "SELECT row_key FROM jobs WHERE ?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1)
+        "SELECT row_key FROM jobs
+         WHERE ?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1)
          ORDER BY job_id DESC LIMIT ?2",
-        params![batch, MOST_COMPARED],
+        params![batch, MAX_COMPARED_NAMES],
         |columns| columns.get::<String>("row_key"),
     );
     match keys {
         Ok(keys) => QueueError::NotFound(format!(
-            "there is no job `{job}`{}{}\nhint: `overnight jobs` lists them",
+            "there is no job `{job}`{}{}\nhint: list jobs with `overnight jobs`",
             batch.map_or(String::new(), |batch| format!(" in batch {batch}")),
             did_you_mean(job, keys.iter().map(String::as_str))
         )),
@@ -302,7 +335,8 @@ fn no_job(connection: &Connection, job: &str, batch: Option<&str>) -> QueueError
     }
 }
 
-fn job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
+/// Reads a job from a row of [`JOB_RECORD`].
+fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
     let attempt_state: Option<AttemptState> = columns.word_or_null("attempt_state")?;
     let at_risk = if attempt_state == Some(AttemptState::InDoubt) {
         columns.money("attempt_estimate")?
@@ -336,6 +370,7 @@ fn job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
     })
 }
 
+/// Returns the attempts of a job, oldest first.
 pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<AttemptRecord>> {
     select(
         connection,
@@ -365,6 +400,8 @@ pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<Att
     )
 }
 
+/// Returns the known prediction ids of a provider whose attempts were submitted at or after
+/// `since`.
 pub(super) fn owned_predictions(
     connection: &Connection,
     provider: ProviderName,
@@ -379,11 +416,13 @@ pub(super) fn owned_predictions(
     )
 }
 
+/// Returns the processing times of a route's latest finished predictions, newest first and at most
+/// `limit`, each with the clip's length in seconds.
 pub(super) fn processing_times(
     connection: &Connection,
     provider: ProviderName,
     wire_model: &str,
-    most: usize,
+    limit: usize,
 ) -> Result<Vec<(Option<u32>, Duration)>> {
     select(
         connection,
@@ -393,7 +432,7 @@ pub(super) fn processing_times(
         params![
             provider.as_str(),
             wire_model,
-            i64::try_from(most).unwrap_or(i64::MAX)
+            i64::try_from(limit).unwrap_or(i64::MAX)
         ],
         |columns| {
             let millis = u64::try_from(columns.get::<i64>("processing_ms")?).unwrap_or(0);

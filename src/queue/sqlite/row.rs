@@ -1,4 +1,4 @@
-//! Columns to domain types and back.
+//! Converts between columns and domain types.
 
 use std::cell::Cell;
 use std::ops::AddAssign;
@@ -15,22 +15,25 @@ use crate::domain::{
 };
 use crate::queue::{QueueError, Result};
 
-/// Reads the columns of a row by name, into domain types.
+/// A row whose columns are read by name, as domain types.
+///
+/// Text, times and JSON that cannot be parsed are a [`QueueError::Corrupt`].
 pub(super) struct Columns<'a, 'b> {
     row: &'a Row<'b>,
-    /// The column behind the last one that was read. Most are read in the order they are selected in, and need not be
-    /// looked for.
+    /// The index after the last column that was read. Most columns are read in the order in which
+    /// they are selected, so that the next one is found without a search by name.
     next: Cell<usize>,
 }
 
 impl<'a, 'b> Columns<'a, 'b> {
-    fn of(row: &'a Row<'b>) -> Self {
+    fn new(row: &'a Row<'b>) -> Self {
         Self {
             row,
             next: Cell::new(0),
         }
     }
 
+    /// Returns a column's value.
     pub(super) fn get<T: FromSql>(&self, column: &str) -> Result<T> {
         let statement: &Statement<'_> = self.row.as_ref();
         let next = self.next.get();
@@ -44,30 +47,36 @@ impl<'a, 'b> Columns<'a, 'b> {
         Ok(self.row.get(index)?)
     }
 
+    /// Parses a TEXT column.
     pub(super) fn word<T: FromStr<Err = String>>(&self, column: &str) -> Result<T> {
         self.get::<String>(column)?
             .parse()
             .map_err(QueueError::Corrupt)
     }
 
+    /// Parses a TEXT column; `None` if it is NULL.
     pub(super) fn word_or_null<T: FromStr<Err = String>>(&self, column: &str) -> Result<Option<T>> {
         self.get::<Option<String>>(column)?
-            .map(|word| word.parse().map_err(QueueError::Corrupt))
+            .map(|text| text.parse().map_err(QueueError::Corrupt))
             .transpose()
     }
 
+    /// Returns an amount stored in micro-dollars.
     pub(super) fn money(&self, column: &str) -> Result<Money> {
         Ok(Money::from_micros(self.get(column)?))
     }
 
+    /// Returns a time stored in milliseconds since the epoch.
     pub(super) fn time(&self, column: &str) -> Result<Timestamp> {
         time(self.get(column)?)
     }
 
+    /// Returns a time stored in milliseconds since the epoch; `None` if it is NULL.
     pub(super) fn time_or_null(&self, column: &str) -> Result<Option<Timestamp>> {
         self.get::<Option<i64>>(column)?.map(time).transpose()
     }
 
+    /// Deserializes a column that holds JSON.
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T> {
         let text: String = self.get(column)?;
         serde_json::from_str(&text)
@@ -75,12 +84,13 @@ impl<'a, 'b> Columns<'a, 'b> {
     }
 }
 
+/// Converts a stored time, in milliseconds since the epoch.
 pub(super) fn time(millis: i64) -> Result<Timestamp> {
     Timestamp::from_millisecond(millis)
-        .map_err(|error| QueueError::Corrupt(format!("a time of {millis} ms: {error}")))
+        .map_err(|error| QueueError::Corrupt(format!("time {millis} ms: {error}")))
 }
 
-/// Runs a cached query and maps its rows.
+/// Runs a query, cached as a prepared statement, and returns its rows as mapped by `map`.
 pub(super) fn select<T>(
     connection: &Connection,
     sql: &str,
@@ -89,14 +99,15 @@ pub(super) fn select<T>(
 ) -> Result<Vec<T>> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
-    let mut found = Vec::new();
+    let mut mapped = Vec::new();
     while let Some(row) = rows.next()? {
-        found.push(map(&Columns::of(row))?);
+        mapped.push(map(&Columns::new(row))?);
     }
-    Ok(found)
+    Ok(mapped)
 }
 
-/// Runs a cached query of one value; `None` where there is no row or the value is NULL.
+/// Runs a query, cached as a prepared statement, and returns the first column of its first row;
+/// `None` if there is no row or the value is NULL.
 pub(super) fn value<T: FromSql>(
     connection: &Connection,
     sql: &str,
@@ -109,17 +120,17 @@ pub(super) fn value<T: FromSql>(
         .flatten())
 }
 
-/// Runs a cached statement and tells how many rows it changed.
+/// Runs a statement, cached as a prepared statement, and returns the number of rows it changed.
 pub(super) fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<usize> {
     Ok(connection.prepare_cached(sql)?.execute(params)?)
 }
 
-/// How many jobs of a batch, or of all, are in which state.
+/// The number of jobs in each state, of one batch or of several.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct JobCounts([u64; JobState::ALL.len()]);
 
 impl JobCounts {
-    /// Reads the columns of a batch that are called like the states.
+    /// Reads the columns of `batches` that are named after the states.
     pub(super) fn read(columns: &Columns<'_, '_>) -> Result<Self> {
         let mut counts = Self::default();
         for state in JobState::ALL {
@@ -128,17 +139,19 @@ impl JobCounts {
         Ok(counts)
     }
 
+    /// Returns the number of jobs in a state.
     pub(super) fn of(&self, state: JobState) -> u64 {
         self.0[state as usize]
     }
 
-    /// Counts a job in another state.
+    /// Counts one job less in `from` and one more in `to`.
     pub(super) fn step(&mut self, from: JobState, to: JobState) {
         self.0[from as usize] = self.0[from as usize].saturating_sub(1);
         self.0[to as usize] += 1;
     }
 
-    pub(super) fn all(&self) -> u64 {
+    /// Returns the number of jobs in all states.
+    pub(super) fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 }
@@ -148,20 +161,20 @@ impl AddAssign for JobCounts {
         self.0
             .iter_mut()
             .zip(other.0)
-            .for_each(|(jobs, more)| *jobs += more);
+            .for_each(|(count, added)| *count += added);
     }
 }
 
-/// The columns [`job_and_attempt`] reads.
+/// Selects a job by number, with the columns that [`job_and_attempt`] reads.
 pub(super) const JOB_AND_ATTEMPT: &str = "
-    SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, j.state, j.state_since, b.folder, j.file_name,
-           j.attempts, j.failures, j.polls,
-           a.attempt_id, a.number, a.state AS attempt_state, a.provider, a.wire_model, a.request, a.client_token,
-           a.estimate, a.submitted_at, a.prediction, a.early_cost, a.output_url
+    SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, j.state, j.state_since,
+           b.folder, j.file_name, j.attempts, j.failures, j.polls,
+           a.attempt_id, a.number, a.state AS attempt_state, a.provider, a.wire_model, a.request,
+           a.client_token, a.estimate, a.submitted_at, a.prediction, a.early_cost, a.output_url
     FROM jobs j JOIN batches b USING (batch_id) JOIN attempts a ON a.attempt_id = j.attempt_id
     WHERE j.job_id = ?1";
 
-/// Reads a job with its attempt.
+/// Reads a job and its current attempt from a row of [`JOB_AND_ATTEMPT`].
 pub(super) fn job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, Attempt)> {
     let job = Job {
         job_id: JobId(columns.get("job_id")?),
@@ -194,14 +207,14 @@ pub(super) fn job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, Attempt
                     .map_err(|error| QueueError::Corrupt(format!("prediction: {error}")))
             })
             .transpose()?,
-        early_cost: early_cost.as_deref().and_then(read_cost),
+        early_cost: early_cost.as_deref().and_then(parse_cost),
         output_url: columns.get("output_url")?,
         polls: columns.get("polls")?,
     };
     Ok((job, attempt))
 }
 
-/// Writes a cost report as JSON.
+/// Serializes a cost report as JSON; [`parse_cost`] reads it.
 pub(super) fn write_cost(report: &CostReport) -> String {
     match report {
         CostReport::Usd(usd) => json!({ "usd_micros": usd.micros() }),
@@ -211,7 +224,7 @@ pub(super) fn write_cost(report: &CostReport) -> String {
     .to_string()
 }
 
-fn read_cost(text: &str) -> Option<CostReport> {
+fn parse_cost(text: &str) -> Option<CostReport> {
     let report: serde_json::Value = serde_json::from_str(text).ok()?;
     let usd = report["usd_micros"]
         .as_i64()
@@ -223,12 +236,12 @@ fn read_cost(text: &str) -> Option<CostReport> {
         .or_else(|| report["credits"].as_u64().map(CostReport::Credits))
 }
 
-/// A duration in whole milliseconds.
+/// Returns a duration in whole milliseconds, rounded down.
 pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A time, or NULL.
+/// Returns the value to store for a time: milliseconds since the epoch, or NULL.
 pub(super) fn time_value(time: Option<Timestamp>) -> Value {
     time.map_or(Value::Null, |time| Value::Integer(time.as_millisecond()))
 }

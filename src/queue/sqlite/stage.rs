@@ -1,7 +1,9 @@
-//! Loads a manifest: one transaction on a connection of its own, in which each row goes straight to its place.
+//! Loads a manifest, in one transaction on a connection of its own that writes each row directly to
+//! the tables.
 //!
-//! A million rows come and go in seconds, and in the memory of a few: what a row differs in is found by its key, that it
-//! came twice by the key's uniqueness, and what has a mistake is rolled back as a whole.
+//! A million rows load in seconds and in constant memory: an existing job is found by its row key,
+//! a duplicate row by the uniqueness of that key, and a load with an error is rolled back as a
+//! whole.
 
 use std::path::{Path, PathBuf};
 
@@ -12,39 +14,41 @@ use crate::domain::{JobEvent, JobState, Money, NewJob, file_name};
 use crate::failpoint::fail_point;
 use crate::queue::{LoadPlan, NewBatch, QueueError, Result, RowChange, Staging};
 
-use super::insert::{self, line, providers};
+use super::insert::{self, line_number, providers_text};
 use super::open;
 use super::record::move_job;
 use super::row::{JobCounts, execute, select, value};
 use super::uploads;
 
-/// What a load keeps of the file in memory, in KiB: enough that pages which fill up one after the other are written once.
+/// The page cache of a load, in KiB. Large enough that a page which is being filled is written
+/// once.
 const CACHE_KIB: i64 = 16 << 10;
 
-/// A manifest on its way into a SQLite queue.
+/// A manifest that is being loaded into a SQLite queue.
 pub(super) struct SqliteStaging {
     path: PathBuf,
     connection: Connection,
     batch: NewBatch,
-    /// The transaction that is open.
-    open: Option<OpenLoad>,
+    /// The open transaction; `None` before the first row and after a commit.
+    transaction: Option<LoadTransaction>,
 }
 
-/// What a transaction has added so far.
-struct OpenLoad {
+/// The state of an open load transaction.
+struct LoadTransaction {
     batch_id: i64,
-    /// The last job there was before; 0 where the batch is new.
-    last_job: i64,
-    /// How many jobs the batch had before.
-    had: u64,
-    /// Which of those a row was added for, by number.
-    seen: Vec<u64>,
-    /// Whether a row names an image on disk.
+    /// The highest job number of the queue before the transaction; 0 if the batch is new.
+    last_job_id: i64,
+    /// Number of jobs of the batch before the transaction.
+    jobs_before: u64,
+    /// A bit set, indexed by job number, of the existing jobs for which a row was added.
+    seen_jobs: Vec<u64>,
+    /// Whether an added row names a local image.
     has_local_images: bool,
+    /// The plan so far, without `removed`.
     plan: LoadPlan,
 }
 
-/// What the batch has under a row's key.
+/// The job that the batch has for a row's key.
 struct ExistingJob {
     job_id: i64,
     line: u64,
@@ -54,50 +58,54 @@ struct ExistingJob {
 }
 
 impl SqliteStaging {
-    /// Checks that the batch fits what the queue has of it. Nothing is locked yet.
+    /// Opens a connection and checks that the batch is compatible with an existing one of its name.
+    /// The queue is not locked before the first row.
     pub(super) fn begin(path: &Path, batch: NewBatch) -> Result<Self> {
         let connection = open::open_for_writing(path)?;
-        let begin = || {
+        let prepare = || {
             connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-            // What a new job points at is its batch, which stands in the same transaction.
+            // The only row that a new job refers to is its batch, whose existence the transaction
+            // ensures.
             connection.pragma_update(None, "foreign_keys", false)?;
-            check_batch(&connection, &batch)
+            find_batch(&connection, &batch)
         };
-        begin().map_err(|error| open::at(path, error))?;
+        prepare().map_err(|error| open::add_path(path, error))?;
         Ok(Self {
             path: path.to_owned(),
             connection,
             batch,
-            open: None,
+            transaction: None,
         })
     }
 
-    fn stage(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<RowChange>> {
+    fn add_rows(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<RowChange>> {
         let Self {
             connection,
             batch,
-            open,
+            transaction,
             ..
         } = self;
-        OpenLoad::of(open, connection, batch, now)?.add_all(connection, jobs, now)
+        LoadTransaction::get_or_begin(transaction, connection, batch, now)?
+            .add_rows(connection, jobs, now)
     }
 
-    fn commit_open(&mut self, now: Timestamp) -> Result<LoadPlan> {
+    fn commit_transaction(&mut self, now: Timestamp) -> Result<LoadPlan> {
         let Self {
             connection,
             batch,
-            open,
+            transaction,
             ..
         } = self;
-        let OpenLoad {
+        let LoadTransaction {
             batch_id,
             has_local_images,
             ..
-        } = *OpenLoad::of(open, connection, batch, now)?;
+        } = *LoadTransaction::get_or_begin(transaction, connection, batch, now)?;
         let plan = self.plan();
         execute(
             &self.connection,
-            "UPDATE batches SET queued = queued + ?2, has_files = max(has_files, ?3) WHERE batch_id = ?1",
+            "UPDATE batches SET queued = queued + ?2, has_files = max(has_files, ?3)
+             WHERE batch_id = ?1",
             params![
                 batch_id,
                 i64::try_from(plan.new).unwrap_or(i64::MAX),
@@ -110,53 +118,54 @@ impl SqliteStaging {
         fail_point!("load written");
         self.connection.prepare_cached("COMMIT")?.execute([])?;
         fail_point!("load committed");
-        self.open = None;
+        self.transaction = None;
         Ok(plan)
     }
 }
 
 impl Staging for SqliteStaging {
     fn add(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<RowChange>> {
-        self.stage(jobs, now)
-            .map_err(|error| open::at(&self.path, error))
+        self.add_rows(jobs, now)
+            .map_err(|error| open::add_path(&self.path, error))
     }
 
     fn plan(&self) -> LoadPlan {
-        self.open
+        self.transaction
             .as_ref()
-            .map_or_else(LoadPlan::default, OpenLoad::plan)
+            .map_or_else(LoadPlan::default, LoadTransaction::plan)
     }
 
     fn commit(&mut self, now: Timestamp) -> Result<LoadPlan> {
-        self.commit_open(now)
-            .map_err(|error| open::at(&self.path, error))
+        self.commit_transaction(now)
+            .map_err(|error| open::add_path(&self.path, error))
     }
 }
 
-impl OpenLoad {
-    /// The transaction that is open, else a new one.
-    fn of<'a>(
-        open: &'a mut Option<Self>,
+impl LoadTransaction {
+    /// Returns the open transaction, or begins one.
+    fn get_or_begin<'a>(
+        transaction: &'a mut Option<Self>,
         connection: &Connection,
         batch: &NewBatch,
         now: Timestamp,
     ) -> Result<&'a mut Self> {
-        match open {
-            Some(open) => Ok(open),
+        match transaction {
+            Some(transaction) => Ok(transaction),
             none => {
                 connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-                Ok(none.insert(Self::enter(connection, batch, now)?))
+                Ok(none.insert(Self::new(connection, batch, now)?))
             }
         }
     }
 
-    /// Enters the batch, where it is new. Another load may have made it since this one began.
-    fn enter(tx: &Connection, batch: &NewBatch, now: Timestamp) -> Result<Self> {
-        let (seen, plan) = (Vec::new(), LoadPlan::default());
-        let Some(batch_id) = check_batch(tx, batch)? else {
+    /// Creates the batch, or sets the budget of an existing one. The batch is looked up again,
+    /// because another load may have created it in the meantime.
+    fn new(tx: &Connection, batch: &NewBatch, now: Timestamp) -> Result<Self> {
+        let Some(batch_id) = find_batch(tx, batch)? else {
             execute(
                 tx,
-                "INSERT INTO batches (name, model, folder, budget, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO batches (name, model, folder, budget, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
                 params![
                     batch.name,
                     batch.model,
@@ -167,11 +176,11 @@ impl OpenLoad {
             )?;
             return Ok(Self {
                 batch_id: tx.last_insert_rowid(),
-                last_job: 0,
-                had: 0,
-                seen,
+                last_job_id: 0,
+                jobs_before: 0,
+                seen_jobs: Vec::new(),
                 has_local_images: false,
-                plan,
+                plan: LoadPlan::default(),
             });
         };
         if let Some(budget) = batch.budget {
@@ -181,21 +190,20 @@ impl OpenLoad {
                 params![batch_id, budget.micros()],
             )?;
         }
-        let had = select(
+        let job_counts = select(
             tx,
             "SELECT * FROM batches WHERE batch_id = ?1",
             [batch_id],
             JobCounts::read,
         )?;
-        let had = had.first().map_or(0, JobCounts::all);
-        let last_job = value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
+        let last_job_id = value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
         Ok(Self {
             batch_id,
-            last_job,
-            had,
-            seen,
+            last_job_id,
+            jobs_before: job_counts.first().map_or(0, JobCounts::total),
+            seen_jobs: Vec::new(),
             has_local_images: false,
-            plan,
+            plan: LoadPlan::default(),
         })
     }
 
@@ -207,77 +215,84 @@ impl OpenLoad {
             ..
         } = self.plan;
         LoadPlan {
-            removed: self.had.saturating_sub(changed + in_progress + unchanged),
+            removed: self
+                .jobs_before
+                .saturating_sub(changed + in_progress + unchanged),
             ..self.plan
         }
     }
 
-    fn add_all(
+    fn add_rows(
         &mut self,
         tx: &Connection,
         jobs: &[NewJob],
         now: Timestamp,
     ) -> Result<Vec<RowChange>> {
-        let mut additions = Vec::with_capacity(jobs.len());
+        let mut changes = Vec::with_capacity(jobs.len());
         self.has_local_images |= jobs.iter().any(|job| job.has_local_images);
-        for lot in jobs.chunks(insert::TOGETHER) {
-            // None of a new batch's rows is known, unless it came twice.
-            let is_new = self.last_job == 0;
-            let inserted = if is_new {
-                insert::together(tx, self.batch_id, lot, now)?
+        for chunk in jobs.chunks(insert::CHUNK_SIZE) {
+            // A new batch has no job for any of the rows, unless a key occurs twice.
+            let is_new_batch = self.last_job_id == 0;
+            let inserted = if is_new_batch {
+                insert::insert_chunk(tx, self.batch_id, chunk, now)?
             } else {
                 0
             };
-            let (inserted, others) = lot.split_at(inserted);
-            additions.extend(inserted.iter().map(|job| self.count_new(job)));
+            let (inserted, others) = chunk.split_at(inserted);
+            changes.extend(inserted.iter().map(|job| self.count_new(job)));
             for job in others {
-                additions.push(self.add(tx, job, now)?);
+                changes.push(self.add_row(tx, job, now)?);
             }
         }
-        Ok(additions)
+        Ok(changes)
     }
 
-    fn add(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<RowChange> {
-        let known = if self.last_job > 0 {
-            self.known(tx, job)?
+    fn add_row(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<RowChange> {
+        let existing = if self.last_job_id > 0 {
+            self.find_existing(tx, job)?
         } else {
             None
         };
-        let Some(known) = known else {
+        let Some(existing) = existing else {
             return self.add_new(tx, job, now);
         };
-        if known.job_id > self.last_job || !self.see(known.job_id) {
-            return Ok(RowChange::Duplicate { line: known.line });
+        if existing.job_id > self.last_job_id || !self.mark_seen(existing.job_id) {
+            return Ok(RowChange::Duplicate {
+                line: existing.line,
+            });
         }
-        let may_change = known.state == JobState::Queued || known.state.is_final();
-        if known.fingerprint == job.fingerprint {
+        let may_change = existing.state == JobState::Queued || existing.state.is_final();
+        if existing.fingerprint == job.fingerprint {
             self.plan.unchanged += 1;
-            keep(tx, &known, job)?;
+            update_unchanged(tx, &existing, job)?;
             Ok(RowChange::Unchanged)
         } else if may_change {
             self.plan.changed += 1;
             self.plan.estimate += job.estimate;
-            restart(tx, &known, job, now)?;
+            restart(tx, &existing, job, now)?;
             Ok(RowChange::Changed)
         } else {
             self.plan.in_progress += 1;
-            set_line(tx, &known, job)?;
+            update_line(tx, &existing, job)?;
             Ok(RowChange::InProgress)
         }
     }
 
     fn add_new(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<RowChange> {
-        if insert::one(tx, self.batch_id, job, &job.stem, now)? {
+        if insert::insert_one(tx, self.batch_id, job, &job.stem, now)? {
             return Ok(self.count_new(job));
         }
-        if let Some(known) = self.known(tx, job)? {
-            return Ok(RowChange::Duplicate { line: known.line });
+        if let Some(existing) = self.find_existing(tx, job)? {
+            return Ok(RowChange::Duplicate {
+                line: existing.line,
+            });
         }
-        // Another key folds to the same file name.
+        // The file name is taken by another key that differs only in case or in replaced
+        // characters.
         let stem = file_name::disambiguated_file_stem(&job.stem, &job.row_key);
-        if !insert::one(tx, self.batch_id, job, &stem, now)? {
+        if !insert::insert_one(tx, self.batch_id, job, &stem, now)? {
             return Err(QueueError::Store(format!(
-                "there is a clip {stem}.mp4 already"
+                "the batch already has a clip named {stem}.mp4"
             )));
         }
         Ok(self.count_new(job))
@@ -289,10 +304,11 @@ impl OpenLoad {
         RowChange::New
     }
 
-    fn known(&self, tx: &Connection, job: &NewJob) -> Result<Option<ExistingJob>> {
-        let known = select(
+    fn find_existing(&self, tx: &Connection, job: &NewJob) -> Result<Option<ExistingJob>> {
+        let existing = select(
             tx,
-            "SELECT job_id, line, state, fingerprint, providers FROM jobs WHERE batch_id = ?1 AND row_key = ?2",
+            "SELECT job_id, line, state, fingerprint, providers FROM jobs
+             WHERE batch_id = ?1 AND row_key = ?2",
             params![self.batch_id, job.row_key],
             |columns| {
                 Ok(ExistingJob {
@@ -304,60 +320,62 @@ impl OpenLoad {
                 })
             },
         )?;
-        Ok(known.into_iter().next())
+        Ok(existing.into_iter().next())
     }
 
-    /// Notes that there is a row for a job; tells whether it is the first one.
-    fn see(&mut self, job_id: i64) -> bool {
-        let place = usize::try_from(job_id).unwrap_or(0);
-        let (word, bit) = (place / 64, 1 << (place % 64));
-        if self.seen.len() <= word {
-            self.seen.resize(word + 1, 0);
+    /// Records that a row was added for an existing job. Returns whether it is the first one.
+    fn mark_seen(&mut self, job_id: i64) -> bool {
+        let index = usize::try_from(job_id).unwrap_or(0);
+        let word = index / 64;
+        let bit = 1 << (index % 64);
+        if self.seen_jobs.len() <= word {
+            self.seen_jobs.resize(word + 1, 0);
         }
-        let is_first = self.seen[word] & bit == 0;
-        self.seen[word] |= bit;
+        let is_first = self.seen_jobs[word] & bit == 0;
+        self.seen_jobs[word] |= bit;
         is_first
     }
 }
 
-/// Leaves a job as it is. One that has not been sent yet may go where this load allows.
-fn keep(tx: &Connection, known: &ExistingJob, job: &NewJob) -> Result<()> {
-    let providers = providers(job);
-    if known.state == JobState::Queued && known.providers != providers {
+/// Updates what a fingerprint does not cover: the line, the paths of local images and, if the job
+/// is still queued, the providers that may run it.
+fn update_unchanged(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<()> {
+    let providers = providers_text(job);
+    if existing.state == JobState::Queued && existing.providers != providers {
         execute(
             tx,
             "UPDATE jobs SET providers = ?2, estimate = ?3 WHERE job_id = ?1",
-            params![known.job_id, providers, job.estimate.micros()],
+            params![existing.job_id, providers, job.estimate.micros()],
         )?;
     }
     if job.has_local_images {
-        // The same pictures may be elsewhere by now.
+        // The same image files may have moved to another folder.
         execute(
             tx,
             "UPDATE jobs SET input = ?2 WHERE job_id = ?1 AND input <> ?2",
-            params![known.job_id, job.input_text],
+            params![existing.job_id, job.input_text],
         )?;
     }
-    set_line(tx, known, job)
+    update_line(tx, existing, job)
 }
 
-fn set_line(tx: &Connection, known: &ExistingJob, job: &NewJob) -> Result<()> {
-    if known.line != job.line {
+fn update_line(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<()> {
+    if existing.line != job.line {
         execute(
             tx,
             "UPDATE jobs SET line = ?2 WHERE job_id = ?1",
-            params![known.job_id, line(job)],
+            params![existing.job_id, line_number(job)],
         )?;
     }
     Ok(())
 }
 
-/// Takes the new input of a changed row, and queues its job again.
-fn restart(tx: &Connection, known: &ExistingJob, job: &NewJob, now: Timestamp) -> Result<()> {
+/// Replaces a job's input with that of the changed row, and queues the job again from the start.
+fn restart(tx: &Connection, existing: &ExistingJob, job: &NewJob, now: Timestamp) -> Result<()> {
     move_job(
         tx,
-        known.job_id,
-        known.state,
+        existing.job_id,
+        existing.state,
         JobEvent::Restart,
         Some(now),
         None,
@@ -365,15 +383,16 @@ fn restart(tx: &Connection, known: &ExistingJob, job: &NewJob, now: Timestamp) -
     )?;
     execute(
         tx,
-        "UPDATE jobs SET line = ?2, input = ?3, fingerprint = ?4, providers = ?5, estimate = ?6, queued_at = ?7,
-                crashes = 0, output = NULL, bytes = NULL, sha256 = NULL, attempt_id = NULL
+        "UPDATE jobs SET line = ?2, input = ?3, fingerprint = ?4, providers = ?5, estimate = ?6,
+                queued_at = ?7, crashes = 0, output = NULL, bytes = NULL, sha256 = NULL,
+                attempt_id = NULL
          WHERE job_id = ?1",
         params![
-            known.job_id,
-            line(job),
+            existing.job_id,
+            line_number(job),
             job.input_text,
             job.fingerprint,
-            providers(job),
+            providers_text(job),
             job.estimate.micros(),
             now.as_millisecond(),
         ],
@@ -381,10 +400,11 @@ fn restart(tx: &Connection, known: &ExistingJob, job: &NewJob, now: Timestamp) -
     Ok(())
 }
 
-/// Finds the batch, and refuses one that differs in what cannot change.
-fn check_batch(connection: &Connection, batch: &NewBatch) -> Result<Option<i64>> {
+/// Returns the batch's number, or `None` if it does not exist yet. Returns an error if it exists
+/// with another model or folder, or if another batch uses its folder.
+fn find_batch(connection: &Connection, batch: &NewBatch) -> Result<Option<i64>> {
     let folder = batch.folder.to_string_lossy();
-    let known = select(
+    let existing = select(
         connection,
         "SELECT batch_id, name, model, folder FROM batches WHERE name = ?1 OR folder = ?2",
         params![batch.name, folder],
@@ -398,26 +418,28 @@ fn check_batch(connection: &Connection, batch: &NewBatch) -> Result<Option<i64>>
             ))
         },
     )?;
-    for (_, name, _, _) in &known {
+    for (_, name, _, _) in &existing {
         if *name != batch.name {
             return Err(QueueError::Conflict(format!(
-                "batch `{name}` already writes its clips to {folder}\nhint: choose another --batch or --out"
+                "batch `{name}` already writes its clips to {folder}\n\
+                 hint: choose another name with `--batch` or another folder with `--out`"
             )));
         }
     }
-    let Some((batch_id, name, model, known_folder)) = known.into_iter().next() else {
+    let Some((batch_id, name, model, existing_folder)) = existing.into_iter().next() else {
         return Ok(None);
     };
     if model != batch.model {
         return Err(QueueError::Conflict(format!(
-            "batch `{name}` was loaded for model {model}, not {}\nhint: choose another name with --batch",
+            "batch `{name}` was loaded for model {model}, not {}\n\
+             hint: choose another name with `--batch`",
             batch.model
         )));
     }
-    if known_folder != folder {
+    if existing_folder != folder {
         return Err(QueueError::Conflict(format!(
-            "batch `{name}` writes its clips to {known_folder}, not {folder}\n\
-             hint: leave --out away, or choose another name with --batch"
+            "batch `{name}` writes its clips to {existing_folder}, not {folder}\n\
+             hint: omit `--out`, or choose another name with `--batch`"
         )));
     }
     Ok(Some(batch_id))

@@ -1,7 +1,7 @@
-//! The thread that owns the writing connection, and commits together what waits.
+//! The thread that owns the write connection, and commits pending writes together.
 //!
-//! Nobody waits for a timer: a write that finds the thread idle is committed at once, and what arrives while a commit
-//! waits for the disk shares the next one.
+//! There is no timer: a write that finds the thread idle is committed immediately, and writes that
+//! arrive while a commit waits for the disk share the next one.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -14,51 +14,54 @@ use crate::queue::{QueueError, Result};
 
 use super::open;
 
-/// The most writes in one commit: enough to share the fsync, few enough that none waits long.
-const MOST_TOGETHER: usize = 256;
+/// Maximum number of writes in one commit: enough to share the fsync, few enough that no write
+/// waits long.
+const MAX_WRITES_PER_COMMIT: usize = 256;
 
-/// Runs writes, each answered after its commit.
+/// Runs writes, and returns the result of each after its commit.
 #[derive(Debug)]
 pub(super) enum Writer {
-    /// On a thread that commits together what waits; both are there until the drop.
+    /// Writes run on a thread that commits pending ones together. Both fields are `Some` until the
+    /// drop.
     Thread {
-        writes: Option<mpsc::Sender<Box<dyn Write>>>,
+        sender: Option<mpsc::Sender<Box<dyn QueuedWrite>>>,
         thread: Option<JoinHandle<()>>,
     },
-    /// Where the caller is, one commit each.
-    Callers(Arc<Mutex<Connection>>),
+    /// Writes run on the caller's thread, each in a commit of its own.
+    Inline(Arc<Mutex<Connection>>),
 }
 
 impl Writer {
-    /// Starts the thread.
-    pub(super) fn start(connection: Connection) -> Self {
-        let (writes, waiting) = mpsc::channel();
-        let thread = thread::spawn(move || serve(&connection, &waiting));
+    /// Spawns a thread that runs the writes.
+    pub(super) fn spawn(connection: Connection) -> Self {
+        let (sender, receiver) = mpsc::channel();
+        let thread = thread::spawn(move || run_writes(&connection, &receiver));
         Self::Thread {
-            writes: Some(writes),
+            sender: Some(sender),
             thread: Some(thread),
         }
     }
 
-    /// Lets every caller wait for its own write.
-    pub(super) fn on_callers_thread(connection: Arc<Mutex<Connection>>) -> Self {
-        Self::Callers(connection)
+    /// Returns a writer that runs each write on its caller's thread.
+    pub(super) fn inline(connection: Arc<Mutex<Connection>>) -> Self {
+        Self::Inline(connection)
     }
 
-    pub(super) fn is_on_callers_thread(&self) -> bool {
-        matches!(self, Self::Callers(_))
+    /// Returns whether writes run on their caller's thread.
+    pub(super) fn is_inline(&self) -> bool {
+        matches!(self, Self::Inline(_))
     }
 
-    /// Runs a write and returns its result after the commit. It runs again, from the start, when another that was to be
-    /// committed with it fails.
+    /// Runs a write, and returns its result after the commit. The operation may run twice: again
+    /// from the start if another write of the same commit fails.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         operation: impl Fn(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let writes = match self {
-            Self::Thread { writes, .. } => writes,
-            Self::Callers(connection) => {
-                return alone(
+        let sender = match self {
+            Self::Thread { sender, .. } => sender,
+            Self::Inline(connection) => {
+                return run_in_transaction(
                     &connection.lock().unwrap_or_else(PoisonError::into_inner),
                     operation,
                 );
@@ -70,22 +73,22 @@ impl Writer {
             result: None,
             reply,
         });
-        let stopped = || QueueError::Store("the writer stopped".into());
-        writes
+        let stopped = || QueueError::Store("the writer thread has stopped".into());
+        sender
             .as_ref()
-            .and_then(|writes| writes.send(write).ok())
+            .and_then(|sender| sender.send(write).ok())
             .ok_or_else(stopped)?;
         result.await.map_err(|_| stopped())?
     }
 }
 
 impl Drop for Writer {
-    /// Waits until the connection is closed, so that a queue that is dropped holds its file no more.
+    /// Waits until the connection is closed, so that a dropped queue no longer holds its file open.
     fn drop(&mut self) {
-        let Self::Thread { writes, thread } = self else {
+        let Self::Thread { sender, thread } = self else {
             return;
         };
-        *writes = None;
+        *sender = None;
         if let Some(thread) = thread.take() {
             // A thread that panicked has closed its connection as well.
             let _ = thread.join();
@@ -93,19 +96,19 @@ impl Drop for Writer {
     }
 }
 
-/// A write, and who waits for it.
-pub(super) trait Write: Send {
-    /// Runs inside a transaction; tells whether it held.
+/// A write that waits for its transaction, with its result type erased.
+pub(super) trait QueuedWrite: Send {
+    /// Runs the operation inside the open transaction. Returns whether it succeeded.
     fn run(&mut self, connection: &Connection) -> bool;
 
-    /// Answers what it gave, once that is on disk.
-    fn answer(self: Box<Self>);
+    /// Sends the result of a successful [`QueuedWrite::run`] to the caller, after the commit.
+    fn reply(self: Box<Self>);
 
-    /// Runs in a transaction of its own, and answers.
+    /// Runs the operation in a transaction of its own, and sends the result to the caller.
     fn run_alone(self: Box<Self>, connection: &Connection);
 
-    /// Answers that it could not be run.
-    fn refuse(self: Box<Self>, reason: &str);
+    /// Sends an error to the caller without running the operation.
+    fn reject(self: Box<Self>, reason: &str);
 }
 
 struct PendingWrite<T, F> {
@@ -114,74 +117,84 @@ struct PendingWrite<T, F> {
     reply: oneshot::Sender<Result<T>>,
 }
 
-// Whoever was cancelled does not listen any more; the write stands all the same.
-impl<T: Send, F: Fn(&Connection) -> Result<T> + Send> Write for PendingWrite<T, F> {
+// A failed send is ignored: the caller was cancelled and no longer waits, and the write remains
+// committed.
+impl<T: Send, F: Fn(&Connection) -> Result<T> + Send> QueuedWrite for PendingWrite<T, F> {
     fn run(&mut self, connection: &Connection) -> bool {
         self.result = (self.operation)(connection).ok();
         self.result.is_some()
     }
 
-    fn answer(self: Box<Self>) {
+    fn reply(self: Box<Self>) {
         if let Some(result) = self.result {
             let _ = self.reply.send(Ok(result));
         }
     }
 
     fn run_alone(self: Box<Self>, connection: &Connection) {
-        let _ = self.reply.send(alone(connection, self.operation));
+        let _ = self
+            .reply
+            .send(run_in_transaction(connection, self.operation));
     }
 
-    fn refuse(self: Box<Self>, reason: &str) {
+    fn reject(self: Box<Self>, reason: &str) {
         let _ = self
             .reply
             .send(Err(QueueError::Unusable(reason.to_owned())));
     }
 }
 
-fn serve(connection: &Connection, waiting: &mpsc::Receiver<Box<dyn Write>>) {
-    while let Ok(first) = waiting.recv() {
+/// Runs writes until every sender is dropped.
+fn run_writes(connection: &Connection, receiver: &mpsc::Receiver<Box<dyn QueuedWrite>>) {
+    while let Ok(first) = receiver.recv() {
         if let Err(error) = begin(connection) {
-            // Another program has kept the file locked for as long as anybody should wait.
-            let reason = at(connection, error.into()).to_string();
+            // Another program has kept the file locked for the whole busy timeout. The writes that
+            // are pending must not wait as long again, one after the other.
+            let reason = add_path(connection, error.into()).to_string();
             std::iter::once(first)
-                .chain(waiting.try_iter())
-                .for_each(|write| write.refuse(&reason));
+                .chain(receiver.try_iter())
+                .for_each(|write| write.reject(&reason));
             continue;
         }
-        let mut together = Vec::new();
-        if commit_together(connection, first, waiting, &mut together) {
-            together.into_iter().for_each(|write| write.answer());
+        let mut group = Vec::new();
+        if commit_group(connection, first, receiver, &mut group) {
+            group.into_iter().for_each(|write| write.reply());
         } else {
             roll_back(connection);
-            // Each alone: a failure undoes nothing of the others', and everyone is told what is theirs. A savepoint
-            // around each would do the same, and costs every write a copy of each page it changes.
-            together
+            // Run each write in its own transaction, so that a failed one does not undo the others
+            // and every caller gets its own error. A savepoint around each write would do the same,
+            // but copies every page that the write changes.
+            group
                 .into_iter()
                 .for_each(|write| write.run_alone(connection));
         }
     }
 }
 
-/// Runs what waits, and what comes while it runs, in one transaction; tells whether it held.
-fn commit_together(
+/// Runs the pending writes, and those that arrive meanwhile, in one transaction and commits it.
+/// Moves the writes that were run to `group`. Returns whether all succeeded.
+fn commit_group(
     connection: &Connection,
-    first: Box<dyn Write>,
-    waiting: &mpsc::Receiver<Box<dyn Write>>,
-    together: &mut Vec<Box<dyn Write>>,
+    first: Box<dyn QueuedWrite>,
+    receiver: &mpsc::Receiver<Box<dyn QueuedWrite>>,
+    group: &mut Vec<Box<dyn QueuedWrite>>,
 ) -> bool {
-    let writes = std::iter::once(first).chain(std::iter::from_fn(|| waiting.try_recv().ok()));
-    for mut write in writes.take(MOST_TOGETHER) {
-        let held = write.run(connection);
-        together.push(write);
-        if !held {
+    let writes = std::iter::once(first).chain(std::iter::from_fn(|| receiver.try_recv().ok()));
+    for mut write in writes.take(MAX_WRITES_PER_COMMIT) {
+        let succeeded = write.run(connection);
+        group.push(write);
+        if !succeeded {
             return false;
         }
     }
     commit(connection).is_ok()
 }
 
-/// Runs one write in a transaction of its own.
-fn alone<T>(connection: &Connection, operation: impl Fn(&Connection) -> Result<T>) -> Result<T> {
+/// Runs one operation in a transaction of its own.
+fn run_in_transaction<T>(
+    connection: &Connection,
+    operation: impl Fn(&Connection) -> Result<T>,
+) -> Result<T> {
     let in_transaction = || {
         begin(connection)?;
         let result = operation(connection)?;
@@ -190,18 +203,18 @@ fn alone<T>(connection: &Connection, operation: impl Fn(&Connection) -> Result<T
     };
     in_transaction().map_err(|error| {
         roll_back(connection);
-        at(connection, error)
+        add_path(connection, error)
     })
 }
 
-fn at(connection: &Connection, error: QueueError) -> QueueError {
-    open::at(Path::new(connection.path().unwrap_or_default()), error)
+fn add_path(connection: &Connection, error: QueueError) -> QueueError {
+    open::add_path(Path::new(connection.path().unwrap_or_default()), error)
 }
 
-/// Ends a transaction that failed, unless a full disk has ended it already.
+/// Rolls back a failed transaction, unless SQLite has done so already, as for a full disk.
 fn roll_back(connection: &Connection) {
     if !connection.is_autocommit() {
-        // What cannot be rolled back is dropped with the process.
+        // If the rollback fails, the transaction is discarded when the process ends.
         let _ = connection.execute_batch("ROLLBACK");
     }
 }
@@ -227,34 +240,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_write_that_fails_undoes_nothing_of_those_it_was_to_be_committed_with() {
+    async fn a_failed_write_does_not_undo_the_other_writes_of_its_commit() {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch("CREATE TABLE t (a); PRAGMA max_page_count = 4")
             .unwrap();
-        let (writes, waiting) = mpsc::channel::<Box<dyn Write>>();
-        let told = [1, 100_000, 1].map(|bytes| {
-            let (reply, told) = oneshot::channel();
-            writes
+        let (sender, receiver) = mpsc::channel::<Box<dyn QueuedWrite>>();
+        let results = [1, 100_000, 1].map(|bytes| {
+            let (reply, result) = oneshot::channel();
+            sender
                 .send(Box::new(PendingWrite {
                     operation: insert(bytes),
                     result: None,
                     reply,
                 }))
                 .unwrap();
-            told
+            result
         });
-        drop(writes);
-        serve(&connection, &waiting);
-        let [first, filling, last] = told;
+        drop(sender);
+        run_writes(&connection, &receiver);
+        let [first, too_large, last] = results;
         first.await.unwrap().unwrap();
         last.await.unwrap().unwrap();
-        let full = filling.await.unwrap().unwrap_err().to_string();
-        assert!(full.contains("disk is full"), "{full}");
+        let error = too_large.await.unwrap().unwrap_err().to_string();
+        assert!(error.contains("disk is full"), "{error}");
         assert!(connection.is_autocommit());
-        let kept: i64 = connection
+        let rows: i64 = connection
             .query_row("SELECT count(*) FROM t", [], |row| row.get(0))
             .unwrap();
-        assert_eq!(kept, 2);
+        assert_eq!(rows, 2);
     }
 }

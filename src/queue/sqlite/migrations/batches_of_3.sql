@@ -1,4 +1,4 @@
--- The batches of a queue of version 3.
+-- Copies the batches of version 3.
 
 INSERT INTO batches (
     batch_id, name, model, folder, budget, spent, reserved, at_risk, created_at,

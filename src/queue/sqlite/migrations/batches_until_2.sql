@@ -1,4 +1,4 @@
--- The batches of a queue of version 1 or 2, in which a table of its own counted their jobs.
+-- Copies the batches of version 1 or 2, which counted their jobs in a table of its own.
 
 INSERT INTO batches (
     batch_id, name, model, folder, budget, spent, reserved, at_risk, created_at,

@@ -1,4 +1,5 @@
--- What a queue of version 1 holds, into tables of the newest version. The old ones have `_old` behind their names.
+-- Copies everything but the batches from version 1 into tables of the current version. The old
+-- tables have the suffix `_old`.
 
 INSERT INTO pools (pool_id, host, pid, started_at, expires_at)
 SELECT pool_id, host, pid, started_at, expires_at FROM pools_old;
@@ -29,7 +30,7 @@ SELECT
         THEN (SELECT a.provider FROM attempts_old a WHERE a.attempt_id = jobs_old.attempt_id) END
 FROM jobs_old;
 
--- The copied attempts have been booked a second time.
+-- The triggers have booked the copied attempts a second time: restore the stored values.
 DELETE FROM providers;
 INSERT INTO providers (provider, in_flight, creates_from, calls_from, failures, paused, refuses_looks)
 SELECT provider, in_flight, creates_from, calls_from, failures, paused, refuses_looks FROM providers_old;
