@@ -453,7 +453,7 @@ fn a_mistyped_name_is_told_the_nearest() {
         workplace
             .run(&["status", "--batch", "zzz"])
             .stderr
-            .contains("there is batch")
+            .contains("existing batches: batch")
     );
 }
 

@@ -118,7 +118,7 @@ fn a_disk_that_fills_up_under_the_queue_stops_the_run_and_the_next_run_continues
             if run.code != 0 {
                 assert_cannot_go_on(
                     &run,
-                    &["overnight.db: ", "Free some space", "nothing is lost"],
+                    &["overnight.db: ", "free some space", "nothing is lost"],
                 );
             }
             log.push_str(&run.stderr);
@@ -130,7 +130,7 @@ fn a_disk_that_fills_up_under_the_queue_stops_the_run_and_the_next_run_continues
     // again. Which write fails is up to the disk, but of this many failures at least one concerns
     // an accepted submission.
     assert!(
-        log.contains("taken by the provider, but not recorded job.id="),
+        log.contains("accepted by the provider, but not recorded job.id="),
         "{log}"
     );
 }
@@ -141,7 +141,7 @@ fn a_load_that_fills_the_disk_loads_nothing() {
     env.load(2, "eachlabs");
     env.manifest("batch.csv", 5000);
     let load = run_on_a_small_disk(&env, &LOAD, 400);
-    assert_cannot_go_on(&load, &["overnight.db: ", "Free some space"]);
+    assert_cannot_go_on(&load, &["overnight.db: ", "free some space"]);
     assert_eq!(env.status()["batches"][0]["jobs"]["queued"], 2);
     assert!(env.run(&LOAD).stdout.contains("4998 new"));
 }
