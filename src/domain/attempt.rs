@@ -1,4 +1,4 @@
-//! One try at a job: at most one paid submission.
+//! An attempt: one submission of a job to a provider, paid for at most once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,35 +9,50 @@ use serde_json::Value;
 
 use super::{CostReport, Money, ProviderName};
 
-/// Names an attempt inside one queue.
+/// Identifies an attempt within one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct AttemptId(pub i64);
 
-/// How far an attempt got. The first three hold a slot at the provider and the reserved price.
+/// The state of an attempt.
+///
+/// An attempt in one of the first three states is *open*: it occupies a slot at the provider, and
+/// its estimated price is reserved. When it leaves them, the slot is freed and the reservation is
+/// replaced by the actual cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptState {
-    /// The intent is committed; the create call may be under way.
+    /// The request and its reserved price are committed; the submit call may be under way.
+    ///
+    /// Leaves to `Accepted`, `Refused` or `InDoubt`, depending on the response.
     Submitting,
-    /// The create call's outcome is unknown.
+    /// The outcome of the submit call is unknown, so the submission may be paid for.
+    ///
+    /// Leaves to `Accepted` when the submission is found, to `Absent` when it is proven absent, and
+    /// to `Abandoned` when the user gives the job up.
     InDoubt,
-    /// The provider took it; the prediction id is known.
+    /// The provider accepted the submission; the prediction id is stored.
+    ///
+    /// Leaves to `Done` or `Failed` with the prediction, and to `Abandoned` when the job is
+    /// cancelled or given up first.
     Accepted,
-    /// The provider did not take it; nothing was paid.
+    /// The submission was refused or rejected, or was never sent. It costs nothing.
     Refused,
-    /// It was in doubt and is proven absent; nothing was paid.
+    /// The submission was in doubt and never reached the provider. It costs nothing.
     Absent,
-    /// The provider finished the clip.
+    /// The provider finished the clip; the cost is booked. Downloading does not change this state.
     Done,
-    /// The prediction failed at the provider.
+    /// The prediction failed at the provider; its cost, often nothing, is booked.
     Failed,
-    /// Nobody waits for it any more: its job was cancelled, or it never ended.
+    /// The job was cancelled or given up before the end of the attempt was known. The estimate
+    /// stays booked, because nothing proves that it was not billed.
+    ///
+    /// Leaves to `Accepted` when the user retries the job and the prediction id is known.
     Abandoned,
 }
 
 impl AttemptState {
-    /// Every state.
+    /// Every state, the open ones first.
     pub const ALL: [Self; 8] = [
         Self::Submitting,
         Self::InDoubt,
@@ -49,12 +64,12 @@ impl AttemptState {
         Self::Abandoned,
     ];
 
-    /// Tells whether it holds a slot at the provider and the price it reserved.
+    /// Returns whether the attempt occupies a slot at the provider and reserves its price.
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Submitting | Self::InDoubt | Self::Accepted)
     }
 
-    /// Tells the word used in the queue and in JSON.
+    /// Returns the name used in the queue and in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Submitting => "submitting",
@@ -78,32 +93,35 @@ impl fmt::Display for AttemptState {
 impl FromStr for AttemptState {
     type Err = String;
 
-    fn from_str(word: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, String> {
         Self::ALL
             .into_iter()
-            .find(|state| state.as_str() == word)
-            .ok_or_else(|| format!("unknown attempt state `{word}`"))
+            .find(|state| state.as_str() == name)
+            .ok_or_else(|| {
+                let names = Self::ALL.map(Self::as_str).join(", ");
+                format!("unknown attempt state `{name}`; expected one of {names}")
+            })
     }
 }
 
-/// A provider's handle for one submission, with whatever links it gave to follow it.
+/// A provider's id for one submission, with the URLs it returned to follow it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PredictionHandle {
-    /// The provider's id: opaque.
+    /// The provider's id of the prediction; opaque.
     pub prediction_id: String,
-    /// Where the provider says its state can be asked, if it says.
+    /// URL to poll for the status; `None` if the provider did not return one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_url: Option<String>,
-    /// Where the provider says its result can be fetched, if it says.
+    /// URL of the result; `None` if the provider did not return one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_url: Option<String>,
-    /// Where the provider says it can be cancelled, if it says.
+    /// URL that cancels the prediction; `None` if the provider did not return one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_url: Option<String>,
 }
 
 impl PredictionHandle {
-    /// Makes a handle of an id alone.
+    /// Creates a handle from an id, without any URLs.
     pub fn from_id(prediction_id: impl Into<String>) -> Self {
         Self {
             prediction_id: prediction_id.into(),
@@ -114,33 +132,33 @@ impl PredictionHandle {
     }
 }
 
-/// One try at a job, as a worker sees it.
+/// One submission of a job, with everything a worker needs to send and follow it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
-    /// The attempt's number in the queue.
+    /// Identifier within the queue.
     pub attempt_id: AttemptId,
-    /// The attempt's number in its job, from 1.
+    /// Position among the attempts of its job, from 1.
     pub number: u32,
-    /// How far it got.
+    /// The state at the time of the claim.
     pub state: AttemptState,
-    /// Where it is sent.
+    /// The provider it is submitted to.
     pub provider: ProviderName,
-    /// The provider's name for the model.
+    /// The provider's id of the model.
     pub wire_model: String,
-    /// The model's input as it goes over the wire.
+    /// The model's input as it is sent to the provider.
     pub request: Value,
-    /// Our name for this submission, unique over all queues; sent where the provider stores one.
+    /// Our name for this submission, unique across queues. Sent to providers that store one.
     pub client_token: String,
-    /// The price reserved for it, in US dollars.
+    /// The price reserved while the attempt is open, in US dollars.
     pub estimate: Money,
-    /// When the intent was committed.
+    /// When the attempt was committed, just before the submit call.
     pub submitted_at: Timestamp,
-    /// The provider's handle, once known.
+    /// The provider's handle; `None` until the submission is accepted or found.
     pub prediction: Option<PredictionHandle>,
-    /// What the create answer said of its cost, if it said.
+    /// The cost that the response to the submit call reported; `None` if it reported none.
     pub early_cost: Option<CostReport>,
-    /// Where the clip can be fetched, once known.
+    /// Link to the finished clip; `None` until the prediction is done.
     pub output_url: Option<String>,
-    /// Looks at the prediction so far.
+    /// Number of polls of all the job's attempts so far.
     pub polls: u32,
 }

@@ -1,4 +1,4 @@
-//! Growing, capped, jittered delays.
+//! Exponential backoff with a cap and full jitter.
 
 use std::time::Duration;
 
@@ -7,27 +7,29 @@ use backoff::backoff::Backoff as _;
 
 /// Delays that double up to a cap, with full jitter.
 ///
-/// Full jitter spreads the callers over the whole interval, so that those an outage pushed together come apart
-/// again; see "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+/// Full jitter spreads retries over the whole interval, so that callers which an outage
+/// synchronised drift apart again; see "Exponential Backoff And Jitter", AWS Architecture Blog,
+/// 2015.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
-    /// The first interval.
+    /// Interval after the first failure.
     pub base: Duration,
-    /// The longest interval.
+    /// Maximum interval.
     pub cap: Duration,
 }
 
-/// Past this many doublings every sensible cap is reached.
-const MAX_DOUBLINGS: u32 = 32;
+/// Maximum number of intervals computed; every sensible cap is reached earlier.
+const MAX_STEPS: u32 = 32;
 
-/// A delay is never shorter than this part of its interval: zero would be no backoff at all.
-const SHORTEST: f64 = 0.1;
+/// Minimum delay, as a fraction of its interval: a delay of zero would be no backoff at all.
+const MIN_FRACTION: f64 = 0.1;
 
 impl Backoff {
-    /// Tells the interval after the `failures`-th failure in a row, from 1, before jitter.
+    /// Returns the interval after the `failures`-th consecutive failure, counted from 1, before
+    /// jitter.
     pub fn interval(&self, failures: u32) -> Duration {
-        // The crate draws its jitter from a generator of its own; with a factor of zero it draws nothing that
-        // matters (a nanosecond), and chance stays an argument here.
+        // The crate draws jitter from a random generator of its own. A randomisation factor of zero
+        // limits it to a nanosecond, so that randomness remains an argument of this module.
         let mut intervals = ExponentialBackoff {
             current_interval: self.base,
             initial_interval: self.base,
@@ -38,16 +40,18 @@ impl Backoff {
             ..ExponentialBackoff::default()
         };
         let mut interval = self.base;
-        for _ in 0..failures.clamp(1, MAX_DOUBLINGS) {
+        for _ in 0..failures.clamp(1, MAX_STEPS) {
             interval = intervals.next_backoff().unwrap_or(self.cap);
         }
         Duration::from_millis(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)).min(self.cap)
     }
 
-    /// Tells the delay after the `failures`-th failure in a row. `chance` is in `0.0..1.0`.
+    /// Returns the delay after the `failures`-th consecutive failure, counted from 1.
+    ///
+    /// `chance` is in `0.0..1.0` and selects a point between a tenth of the interval and the whole.
     pub fn delay(&self, failures: u32, chance: f64) -> Duration {
         self.interval(failures)
-            .mul_f64(SHORTEST + (1.0 - SHORTEST) * chance.clamp(0.0, 1.0))
+            .mul_f64(MIN_FRACTION + (1.0 - MIN_FRACTION) * chance.clamp(0.0, 1.0))
     }
 }
 
@@ -70,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_reaches_from_nearly_nothing_to_the_whole_interval() {
+    fn jitter_ranges_from_a_tenth_of_the_interval_to_all_of_it() {
         assert_eq!(BACKOFF.delay(3, 0.0), Duration::from_millis(400));
         assert_eq!(BACKOFF.delay(3, 0.5), Duration::from_millis(2200));
         assert_eq!(BACKOFF.delay(3, 1.0), Duration::from_secs(4));

@@ -1,4 +1,4 @@
-//! A job's input, in our words, and the fingerprint that tells a changed row from an unchanged one.
+//! The input of a job, and the fingerprint by which a changed manifest row is recognised.
 
 use std::fmt;
 
@@ -8,41 +8,48 @@ use sha2::{Digest, Sha256};
 
 use super::local_image::{self, LocalImage};
 
-/// The fields a row gave, by our names. Fields left out are left out: the provider's own default applies.
+/// The fields that a manifest row sets, under our names.
+///
+/// A field that the row does not set is absent, and the provider's own default applies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Input(pub Map<String, Value>);
 
 impl Input {
-    /// Looks a field up.
+    /// Returns the value of a field, or `None` if the row does not set it.
     pub fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field)
     }
 
-    /// Tells the clip's length in seconds, if the row says.
+    /// Returns the clip's length in seconds, or `None` if the row does not set it.
     pub fn duration(&self) -> Option<u32> {
         self.get("duration")
             .and_then(Value::as_u64)
             .and_then(|seconds| u32::try_from(seconds).ok())
     }
 
-    /// Lists the images on disk it names, at any depth, each as often as it does.
+    /// Returns the local images that the input refers to, at any depth. One that is referred to
+    /// twice is returned twice.
     pub fn local_images(&self) -> Vec<LocalImage> {
-        let mut found = Vec::new();
-        self.0
-            .values()
-            .for_each(|value| local_image::find(value, &mut found));
-        found
+        let mut images = Vec::new();
+        for value in self.0.values() {
+            local_image::collect(value, &mut images);
+        }
+        images
     }
 
-    /// Computes the first half of a SHA-256 over the model and the input, in hexadecimal.
+    /// Returns the first half of a SHA-256 over the model and the input, in hexadecimal.
     ///
-    /// Keys are sorted first, so that the order of a row's fields does not make it another row. An image on disk counts by
-    /// its content: the same picture in another folder is the same row, another picture under the same name is not.
+    /// Two rows with the same fingerprint ask for the same clip. Keys are sorted first, so the
+    /// order of a row's fields does not matter. A local image counts by its content: the same image
+    /// in another folder gives the same fingerprint, another image under the same name does not.
+    ///
+    /// Fingerprints are stored in existing queues and must never change: a different one would make
+    /// every row look changed, and be paid for again.
     pub fn fingerprint(&self, model: &str) -> String {
-        // Room for most rows, so that it seldom has to grow.
+        // Large enough for most rows, so that it seldom has to grow.
         let mut canonical = String::with_capacity(512);
-        write_object(&self.0, &mut canonical);
+        write_canonical_object(&self.0, &mut canonical);
         let mut hash = Sha256::new();
         hash.update(model.as_bytes());
         hash.update([0]);
@@ -51,19 +58,19 @@ impl Input {
     }
 }
 
-/// As JSON.
+/// Formats the input as JSON.
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&serde_json::to_string(&self.0).map_err(|_| fmt::Error)?)
     }
 }
 
-fn write_object(fields: &Map<String, Value>, out: &mut String) {
+fn write_canonical_object(fields: &Map<String, Value>, out: &mut String) {
     let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
     fields.sort_unstable_by_key(|(key, _)| *key);
     out.push('{');
     for (key, value) in fields {
-        write_text(key, out);
+        write_string(key, out);
         out.push(':');
         write_canonical(value, out);
         out.push(',');
@@ -73,7 +80,7 @@ fn write_object(fields: &Map<String, Value>, out: &mut String) {
 
 fn write_canonical(value: &Value, out: &mut String) {
     match value {
-        Value::Object(fields) => write_object(fields, out),
+        Value::Object(fields) => write_canonical_object(fields, out),
         Value::Array(items) => {
             out.push('[');
             for item in items {
@@ -82,7 +89,8 @@ fn write_canonical(value: &Value, out: &mut String) {
             }
             out.push(']');
         }
-        // 0.5 and 0.50 read as one number; 1 and 1.0 do not, so whole floats are written as integers.
+        // JSON parses 0.5 and 0.50 to the same number, but not 1 and 1.0, so whole floats are
+        // written as integers.
         Value::Number(number) => match number.as_f64() {
             _ if number.is_i64() => out.push_str(&number.to_string()),
             Some(float) if float.fract() == 0.0 && float.abs() < 1e15 => {
@@ -91,15 +99,15 @@ fn write_canonical(value: &Value, out: &mut String) {
             _ => out.push_str(&number.to_string()),
         },
         Value::String(text) => match LocalImage::parse(text) {
-            Some(image) => write_text(&image.placeholder(), out),
-            None => write_text(text, out),
+            Some(image) => write_string(&image.placeholder(), out),
+            None => write_string(text, out),
         },
         scalar => out.push_str(&scalar.to_string()),
     }
 }
 
-/// Writes text as JSON. Most text has nothing to escape, and is written as it is.
-fn write_text(text: &str, out: &mut String) {
+/// Writes a JSON string. Most text needs no escaping and takes the fast path.
+fn write_string(text: &str, out: &mut String) {
     if text
         .bytes()
         .all(|byte| byte >= b' ' && !matches!(byte, b'"' | b'\\'))
@@ -130,16 +138,20 @@ mod tests {
 
     #[test]
     fn a_fingerprint_never_changes() {
-        // It stands in queues that are in use: another would have every row paid again.
+        // Existing queues store it: with another, every row would be paid for again.
         let row = input(
-            r#"{"prompt":"a \"b\" \u0007 ü","image":"x","flag":true,"list":[1.0,{"b":null,"a":0.5}]}"#,
+            r#"{
+                "prompt": "a \"b\" \u0007 ü",
+                "image": "x",
+                "flag": true,
+                "list": [1.0, {"b": null, "a": 0.5}]
+            }"#,
         );
-        let known = "d3d8b0a86e7ad68a3a1f52db4ffa85b2";
-        assert_eq!(row.fingerprint("m"), known);
+        assert_eq!(row.fingerprint("m"), "d3d8b0a86e7ad68a3a1f52db4ffa85b2");
     }
 
     #[test]
-    fn an_image_on_disk_counts_by_its_content_wherever_it_is() {
+    fn a_local_image_counts_by_its_content_and_not_by_its_folder() {
         let row = |folder: &str, digit: &str| {
             let image = format!("file:///{folder}/cup.jpg#sha256={}", digit.repeat(64));
             Input(
@@ -160,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn one_written_in_two_ways_is_one_number() {
+    fn equal_numbers_in_different_notations_have_the_same_fingerprint() {
         assert_eq!(
             input(r#"{"cfg_scale":1}"#).fingerprint("m"),
             input(r#"{"cfg_scale":1.0}"#).fingerprint("m")

@@ -1,4 +1,19 @@
-//! A job: one image and prompt to become one video, and the one table of how its state changes.
+//! A job (one image and one prompt that become one video clip) and its state machine.
+//!
+//! [`JobState::after`] is the only definition of how a state changes. The usual path, and the
+//! detour of a submission whose response was lost:
+//!
+//! ```text
+//! queued ──Submit──▶ submitting ──Accept──▶ running ──Finish──▶ downloading ──Save──▶ succeeded
+//!   ▲                     │                    ▲
+//!   │                LoseResponse              │
+//!   │                     ▼                    │
+//!   └───ProveAbsent─── in_doubt ─────Adopt─────┘
+//! ```
+//!
+//! A submission is paid work, so a job returns to `queued` only when the provider refused the last
+//! submission, when that submission is proven absent, when its prediction failed without being
+//! billed, or when the user asks for the job to be generated again.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,81 +23,116 @@ use serde::{Deserialize, Serialize};
 
 use super::Input;
 
-/// What is true of a job now. The schema's CHECK names the same eight words.
+/// The state of a job.
+///
+/// The names in [`as_str`](Self::as_str) are stored in the queue, whose schema allows exactly these
+/// eight. [`JobState::after`] defines which [`JobEvent`] leads from one state to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
-    /// Waits for its due time, a free slot, a create token and money.
+    /// The job waits for its due time, a free slot at a provider, that provider's submission rate
+    /// and the budget.
+    ///
+    /// Leaves to `Submitting` when a worker claims it, and to `Cancelled`.
     Queued,
-    /// An attempt with its reserved price is committed; the create call may be under way.
+    /// An attempt with its request and reserved price is committed; the submit call may be under
+    /// way.
+    ///
+    /// Leaves to `Running` when the provider accepts the submission, back to `Queued` when it
+    /// refuses it for now, to `Failed` when it rejects it for good, and to `InDoubt` when the
+    /// outcome is unknown.
     Submitting,
-    /// Nobody knows whether the provider took the job.
+    /// It is unknown whether the provider accepted the submission, so the job may be paid for.
+    ///
+    /// Leaves to `Running` when the submission is found in the provider's history or the user
+    /// names its prediction, to `Queued` when it is proven absent or the user decides to submit
+    /// again, and to `Failed` when the user gives the job up.
     InDoubt,
-    /// The prediction id is stored; the provider is working, or is asked for a fresh link.
+    /// The prediction id is stored. The provider works on the prediction, or is polled for a fresh
+    /// link to a finished clip.
+    ///
+    /// Leaves to `Downloading` when the provider returns a link, to `Failed` when the prediction
+    /// failed or is given up, to `Queued` when it failed without being billed and may be submitted
+    /// again, and to `Cancelled`.
     Running,
-    /// The output link is stored; the provider's slot is free again.
+    /// The link to the finished clip is stored; the provider's slot is free again.
+    ///
+    /// Leaves to `Succeeded` when the clip is saved, to `Running` when the link has expired, to
+    /// `Failed` when the download is given up, and to `Cancelled`.
     Downloading,
-    /// The clip is on disk.
+    /// The clip is saved at its final path and synced.
+    ///
+    /// Final. Leaves to `Downloading` when the user wants a missing or damaged file downloaded
+    /// again, and to `Queued` when its manifest row has changed.
     Succeeded,
-    /// Given up, with the reason.
+    /// The job was given up; the reason is stored with it.
+    ///
+    /// Final. Leaves to `Running` when the user retries it and its prediction is known, else to
+    /// `Queued`; also to `Queued` when its manifest row has changed.
     Failed,
-    /// Taken back by a person.
+    /// The user cancelled the job.
+    ///
+    /// Final. Leaves to `Running` when the user retries it and its prediction is known, else to
+    /// `Queued`; also to `Queued` when its manifest row has changed.
     Cancelled,
 }
 
-/// What happened to a job.
+/// Something that happened to a job and may change its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobEvent {
-    /// A worker reserved the price and is about to send the create call.
+    /// A worker reserved the price and is about to submit the job.
     Submit,
-    /// The provider took the job and gave a prediction id.
+    /// The provider accepted the submission and returned a prediction id.
     Accept,
-    /// The provider did not take the job now, but may later.
+    /// The provider did not accept the submission now, but may later. Also recorded for a claimed
+    /// submission that was never sent.
     Refuse,
-    /// The provider will never take this job.
+    /// The provider will never accept this request.
     Reject,
-    /// The create call ended without an answer that can be trusted.
+    /// The submit call ended without a trustworthy response.
     LoseResponse,
-    /// The lost submission was found in the provider's history, or a person named it.
+    /// The lost submission was found in the provider's history, or the user named its prediction.
     Adopt,
-    /// The lost submission is proven absent, or a person decided to send it again.
+    /// The lost submission is proven absent, or the user decided to submit the job again.
     ProveAbsent,
-    /// Nothing new; look again later.
+    /// Nothing has changed; the step is repeated later.
     Wait,
-    /// The provider finished the clip and gave a link.
+    /// The provider finished the clip and returned a link to it.
     Finish,
-    /// The prediction failed for good.
+    /// The prediction failed and the job is not submitted again.
     Fail,
-    /// The prediction failed, was not billed, and may be submitted again.
+    /// The prediction failed, was not billed, and the job may be submitted again.
     FailUnbilled,
-    /// The link no longer works; the prediction has to be asked for a fresh one.
+    /// The link no longer works; the prediction has to be polled for a fresh one.
     ExpireLink,
-    /// The clip is on disk.
+    /// The clip was saved to its final path.
     Save,
-    /// The tries are used up.
+    /// The retries are exhausted, or the user gave the job up.
     GiveUp,
-    /// A person takes the job back.
+    /// The user cancelled the job.
     Cancel,
-    /// A person, or a changed manifest row, wants it made again from the start.
+    /// The user, or a changed manifest row, wants the clip generated again from the start.
     Restart,
-    /// A person wants the known prediction looked at again, which costs nothing.
+    /// The user wants the known prediction polled again, which costs nothing.
     ResumePolling,
-    /// A person found the clip gone from disk, or damaged, and wants it fetched again, which costs nothing.
+    /// The user found the clip missing or damaged and wants it downloaded again, which costs
+    /// nothing.
     Redownload,
 }
 
-/// An event that a state does not allow: a fault in the program, never in the user's data.
+/// An event that the job's state does not allow. It indicates a bug in the program, never bad user
+/// data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a job that is {state} cannot {event:?}")]
+#[error("illegal transition: event {event:?} in state {state}")]
 pub struct IllegalTransition {
-    /// The state the job was in.
+    /// The state of the job, which the event does not change.
     pub state: JobState,
-    /// What was said to have happened.
+    /// The event that was not allowed.
     pub event: JobEvent,
 }
 
 impl JobState {
-    /// Every state, in the order a job usually meets them.
+    /// Every state, in the order in which a job usually passes through them.
     pub const ALL: [Self; 8] = [
         Self::Queued,
         Self::Submitting,
@@ -94,7 +144,13 @@ impl JobState {
         Self::Cancelled,
     ];
 
-    /// Tells the state after an event. This match is the state machine; there is no other.
+    /// Returns the state that follows this one after `event`.
+    ///
+    /// This match is the state machine; there is no other.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`IllegalTransition`] if this state does not allow the event.
     pub fn after(self, event: JobEvent) -> Result<Self, IllegalTransition> {
         use JobEvent::*;
         use JobState::*;
@@ -127,12 +183,13 @@ impl JobState {
         })
     }
 
-    /// Tells whether the job is over, until a person says otherwise.
+    /// Returns whether the job is finished. Only the user can make it leave a final state.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 
-    /// Tells whether a provider has the job, or may have it: after its create and before its end.
+    /// Returns whether the job is submitted, or may be, and not finished yet. Exactly these jobs
+    /// are assigned to a provider.
     pub const fn is_in_progress(self) -> bool {
         matches!(
             self,
@@ -140,7 +197,7 @@ impl JobState {
         )
     }
 
-    /// Tells the word used in the queue, in JSON and on the screen.
+    /// Returns the name used in the queue, in flags, in JSON and on the screen.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -164,18 +221,18 @@ impl fmt::Display for JobState {
 impl FromStr for JobState {
     type Err = String;
 
-    fn from_str(word: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, String> {
         Self::ALL
             .into_iter()
-            .find(|state| state.as_str() == word)
+            .find(|state| state.as_str() == name)
             .ok_or_else(|| {
-                let words = Self::ALL.map(Self::as_str).join(", ");
-                format!("unknown state `{word}`, one of {words}")
+                let names = Self::ALL.map(Self::as_str).join(", ");
+                format!("unknown state `{name}`; expected one of {names}")
             })
     }
 }
 
-/// Names a job inside one queue.
+/// Identifies a job within one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct JobId(pub i64);
@@ -186,30 +243,30 @@ impl fmt::Display for JobId {
     }
 }
 
-/// A job as a worker sees it.
+/// The part of a job's row that a worker needs for one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// The job's number in the queue.
+    /// Identifier within the queue.
     pub job_id: JobId,
-    /// The batch it belongs to.
+    /// Name of the batch the job belongs to.
     pub batch: String,
-    /// The row's key in its batch.
+    /// Key of the manifest row, unique within the batch.
     pub row_key: String,
-    /// The model the user asked for.
+    /// Name of the model in the catalogue.
     pub model: String,
-    /// The input, in our words.
+    /// The row's input, under our field names.
     pub input: Input,
-    /// What is true of it now.
+    /// The state at the time of the claim.
     pub state: JobState,
-    /// Folder the clip goes to.
+    /// Folder in which the clip is saved.
     pub folder: std::path::PathBuf,
-    /// File name of the clip in that folder, safe on every system.
+    /// File name of the clip in that folder, valid on every file system.
     pub file_name: String,
-    /// Paid submissions so far.
+    /// Number of submissions that a provider accepted, or may have accepted. Only these cost money.
     pub attempts: u32,
-    /// Steps of the present state that failed in a row; sets the backoff.
+    /// Number of consecutive failed steps; determines the backoff.
     pub failures: u32,
-    /// When the present state began.
+    /// When the job entered its state.
     pub state_since: Timestamp,
 }
 
@@ -240,7 +297,7 @@ mod tests {
         JobEvent::Redownload,
     ];
 
-    fn is_a_persons(event: JobEvent) -> bool {
+    fn is_user_decision(event: JobEvent) -> bool {
         matches!(
             event,
             JobEvent::Restart | JobEvent::ResumePolling | JobEvent::Redownload
@@ -259,16 +316,16 @@ mod tests {
     }
 
     #[test]
-    fn a_job_in_doubt_is_sent_again_only_when_it_is_proven_absent() {
-        let to_queue: Vec<JobEvent> = EVENTS
+    fn a_job_in_doubt_returns_to_the_queue_only_when_it_is_proven_absent() {
+        let requeuing: Vec<JobEvent> = EVENTS
             .into_iter()
             .filter(|event| JobState::InDoubt.after(*event) == Ok(JobState::Queued))
             .collect();
-        assert_eq!(to_queue, [JobEvent::ProveAbsent]);
+        assert_eq!(requeuing, [JobEvent::ProveAbsent]);
     }
 
     #[test]
-    fn a_job_whose_clip_is_paid_for_cannot_go_back_to_the_queue() {
+    fn a_job_whose_clip_is_paid_for_never_returns_to_the_queue() {
         for event in EVENTS {
             assert_ne!(
                 JobState::Downloading.after(event),
@@ -279,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_file_is_fetched_and_never_made_anew() {
+    fn a_missing_file_is_downloaded_again_and_never_regenerated() {
         for state in JobState::ALL {
             let after = state.after(JobEvent::Redownload).ok();
             assert_eq!(
@@ -291,66 +348,81 @@ mod tests {
     }
 
     #[test]
-    fn every_state_can_be_reached_and_every_state_that_is_not_final_can_be_left() {
+    fn every_state_can_be_reached_and_left() {
         let mut reached = vec![JobState::Queued];
         let mut next = 0;
         while next < reached.len() {
             let state = reached[next];
             next += 1;
+            let mut can_be_left = false;
             for event in EVENTS {
-                if let Ok(after) = state.after(event)
-                    && !reached.contains(&after)
-                {
-                    reached.push(after);
+                if let Ok(after) = state.after(event) {
+                    can_be_left |= after != state;
+                    if !reached.contains(&after) {
+                        reached.push(after);
+                    }
                 }
             }
+            assert!(can_be_left, "{state}");
         }
         assert_eq!(reached.len(), JobState::ALL.len());
     }
 
     #[test]
-    fn a_final_state_is_left_only_by_a_person() {
+    fn only_the_user_can_make_a_job_leave_a_final_state() {
         for state in JobState::ALL.into_iter().filter(|state| state.is_final()) {
             for event in EVENTS {
                 if state.after(event).is_ok() {
-                    assert!(is_a_persons(event), "{state} {event:?}");
+                    assert!(is_user_decision(event), "{state} {event:?}");
                 }
             }
         }
     }
 
     #[test]
-    fn the_words_of_the_states_are_read_back() {
+    fn state_names_parse_back_to_their_states() {
         for state in JobState::ALL {
             assert_eq!(state.as_str().parse(), Ok(state));
         }
     }
 
     proptest! {
-        // Nothing is kept of a failure: the message tells the events, and a test of its own can hold them.
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        // Failures are not persisted to a file: the message lists the events, which can then become
+        // a regression test of their own.
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
-        fn whatever_happens_a_job_is_never_created_while_an_earlier_create_may_live(
+        fn a_job_is_never_submitted_while_an_earlier_submission_may_be_live(
             events in prop::collection::vec(prop::sample::select(&EVENTS), 0..400)
         ) {
             let mut state = JobState::Queued;
-            let mut may_live = false;
+            let mut may_be_live = false;
             for event in events {
                 let Ok(next) = state.after(event) else {
-                    // What is refused says what it was, and the job stays as it is.
+                    // The error names the state and the event, and the job's state is unchanged.
                     prop_assert_eq!(state.after(event), Err(IllegalTransition { state, event }));
                     continue;
                 };
                 match event {
                     JobEvent::Submit => {
-                        prop_assert!(!may_live);
-                        may_live = true;
+                        prop_assert!(!may_be_live);
+                        may_be_live = true;
                     }
-                    JobEvent::Refuse | JobEvent::ProveAbsent | JobEvent::FailUnbilled | JobEvent::Restart => may_live = false,
+                    JobEvent::Refuse
+                    | JobEvent::ProveAbsent
+                    | JobEvent::FailUnbilled
+                    | JobEvent::Restart => may_be_live = false,
                     _ => {}
                 }
-                prop_assert!(!state.is_final() || is_a_persons(event), "{:?} left {}", event, state);
+                prop_assert!(
+                    !state.is_final() || is_user_decision(event),
+                    "{:?} left {}",
+                    event,
+                    state
+                );
                 state = next;
             }
         }

@@ -1,10 +1,10 @@
-//! Who may write to a job.
+//! The right to write to a job.
 
 use std::fmt;
 
 use super::JobId;
 
-/// Names one running pool: one `run` process, from its start to its end. Never used twice.
+/// Identifies one worker pool, from its start to its end. Never reused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoolId(pub String);
 
@@ -14,14 +14,17 @@ impl fmt::Display for PoolId {
     }
 }
 
-/// The exclusive right to write to one job, given by a claim and spent by one advance.
+/// The exclusive right to write to one job, granted by a claim and consumed when the step's outcome
+/// is recorded.
 ///
-/// The expiry belongs to the pool, which renews it for all its leases at once: a download of ten minutes and a
-/// thousand polls cost the same one write. A pool that stops renewing, or dies, loses every lease together.
+/// The expiry is stored with the pool, which renews all of its leases with one write, however many
+/// there are and however long a step takes. A pool that dies or stops renewing loses all of its
+/// leases at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// The job it is for.
+    /// The leased job.
     pub job_id: JobId,
-    /// Its proof: a number no other claim of this queue ever gets.
+    /// Fencing token drawn for this claim. The queue accepts a write only while the job still
+    /// carries the same token.
     pub token: i64,
 }

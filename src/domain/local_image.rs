@@ -1,4 +1,4 @@
-//! An image on disk, as a checked row names it: where it is, and what is in it.
+//! A local image file that a job's input refers to.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use url::Url;
 
-/// What stands between a file's address and the hash of its content.
-const HASH: &str = "sha256=";
+/// Prefix of the content hash in the fragment of a local image's URL.
+const HASH_PREFIX: &str = "sha256=";
 
-/// Length of a SHA-256 in hexadecimal.
+/// Length of a SHA-256 in hexadecimal, in bytes.
 const HASH_LEN: usize = 64;
 
-/// An image on disk. In an input it stands as `file:///photos/cup.jpg#sha256=…`.
+/// A local image file, identified by its path and the hash of its content.
+///
+/// In an [`Input`](super::Input) it is written as `file:///photos/cup.jpg#sha256=…`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LocalImage {
     path: PathBuf,
@@ -21,7 +23,8 @@ pub struct LocalImage {
 }
 
 impl LocalImage {
-    /// Names an image by its absolute path and the SHA-256 of its content in hexadecimal; `None` where they are not that.
+    /// Creates a reference to an image from its path and the SHA-256 of its content in hexadecimal.
+    /// Returns `None` if the path is not absolute or the hash is malformed.
     pub fn new(path: &Path, sha256: &str) -> Option<Self> {
         let is_hash =
             sha256.len() == HASH_LEN && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -31,32 +34,35 @@ impl LocalImage {
         })
     }
 
-    /// Reads what [`fmt::Display`] writes; anything else is no image on disk.
+    /// Parses the URL that the [`Display`](fmt::Display) implementation writes; `None` for any
+    /// other text.
     pub fn parse(text: &str) -> Option<Self> {
         if !text.starts_with("file:") {
             return None;
         }
         let url = Url::parse(text).ok()?;
-        let sha256 = url.fragment()?.strip_prefix(HASH)?;
+        let sha256 = url.fragment()?.strip_prefix(HASH_PREFIX)?;
         Self::new(&url.to_file_path().ok()?, sha256)
     }
 
-    /// Tells where it was when its row was loaded.
+    /// Returns the absolute path at which the image was when its row was loaded.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Tells the SHA-256 of its content, in hexadecimal: what makes two files one image.
+    /// Returns the SHA-256 of the content, in hexadecimal. Files with the same hash are the same
+    /// image.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
 
-    /// Tells what stands for it in a request, until its bytes or its link take the place.
+    /// Returns the placeholder that a stored request contains instead of the image, until a link or
+    /// a data URI replaces it.
     pub fn placeholder(&self) -> String {
         format!("sha256:{}", self.sha256)
     }
 
-    /// Tells whether a request has its placeholder still.
+    /// Returns whether a request still contains this image's placeholder, at any depth.
     pub fn is_placeholder_in(&self, request: &Value) -> bool {
         match request {
             Value::String(text) => text.strip_prefix("sha256:") == Some(&self.sha256),
@@ -70,17 +76,18 @@ impl LocalImage {
 impl fmt::Display for LocalImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut url = Url::from_file_path(&self.path).map_err(|()| fmt::Error)?;
-        url.set_fragment(Some(&format!("{HASH}{}", self.sha256)));
+        url.set_fragment(Some(&format!("{HASH_PREFIX}{}", self.sha256)));
         f.write_str(url.as_str())
     }
 }
 
-/// Puts into a request what stands for images on disk there: for each placeholder the text it is to become.
+/// Replaces the placeholders in a request, at any depth. `images` maps each placeholder to the link
+/// or data URI that replaces it.
 pub fn fill_placeholders(request: &mut Value, images: &BTreeMap<String, String>) {
     match request {
         Value::String(text) => {
-            if let Some(image) = images.get(text) {
-                text.clone_from(image);
+            if let Some(replacement) = images.get(text) {
+                text.clone_from(replacement);
             }
         }
         Value::Array(items) => items
@@ -93,12 +100,12 @@ pub fn fill_placeholders(request: &mut Value, images: &BTreeMap<String, String>)
     }
 }
 
-/// Finds the images on disk in a value, at any depth.
-pub(super) fn find(value: &Value, found: &mut Vec<LocalImage>) {
+/// Appends the local images in a value, at any depth, to `images`.
+pub(super) fn collect(value: &Value, images: &mut Vec<LocalImage>) {
     match value {
-        Value::String(text) => found.extend(LocalImage::parse(text)),
-        Value::Array(items) => items.iter().for_each(|item| find(item, found)),
-        Value::Object(fields) => fields.values().for_each(|value| find(value, found)),
+        Value::String(text) => images.extend(LocalImage::parse(text)),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, images)),
+        Value::Object(fields) => fields.values().for_each(|value| collect(value, images)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -112,7 +119,7 @@ mod tests {
     const HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
     #[test]
-    fn any_path_is_written_as_one_word_and_read_back() {
+    fn any_path_is_written_without_spaces_and_parsed_back() {
         for path in [
             "/photos/cup.jpg",
             "/photos/Tasse #1, grün 50%.webp",
@@ -126,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_an_image_on_disk() {
+    fn other_texts_and_relative_paths_are_not_local_images() {
         for text in [
             "file:///photos/cup.jpg",
             "file:///photos/cup.jpg#sha256=abc",
@@ -140,14 +147,21 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_are_filled_at_any_depth_and_nothing_else_is() {
-        let mut request =
-            json!({"image_url": "sha256:1", "prompt": "sha256:2", "masks": [{"mask": "sha256:1"}]});
+    fn only_placeholders_are_replaced_at_any_depth() {
+        let mut request = json!({
+            "image_url": "sha256:1",
+            "prompt": "sha256:2",
+            "masks": [{"mask": "sha256:1"}],
+        });
         fill_placeholders(
             &mut request,
             &[("sha256:1".into(), "https://a/1".into())].into(),
         );
-        let filled = json!({"image_url": "https://a/1", "prompt": "sha256:2", "masks": [{"mask": "https://a/1"}]});
-        assert_eq!(request, filled);
+        let expected = json!({
+            "image_url": "https://a/1",
+            "prompt": "sha256:2",
+            "masks": [{"mask": "https://a/1"}],
+        });
+        assert_eq!(request, expected);
     }
 }

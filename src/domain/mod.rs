@@ -1,7 +1,9 @@
-//! What Overnight knows, with no I/O, no async, no clock and no randomness: time and chance come in as arguments.
+//! The rules of the program as pure values: no I/O, no async, no clock and no random numbers.
+//! Time and randomness are always arguments.
 //!
-//! Read [`job`] first (the state machine), then [`attempt`] and [`outcome`] (what a step found out),
-//! then [`retry`] (whether and when again).
+//! Read [`job`] first (the state machine), then [`attempt`] (one submission of a job),
+//! [`outcome`] (the result of one step), [`retry`] (whether and when to try again) and
+//! [`poll_plan`] (when to poll a prediction).
 
 pub mod attempt;
 pub mod backoff;

@@ -1,62 +1,63 @@
-//! What a user can ask for: models, their fields, and the catalogue of both.
+//! The models a user can choose, and the catalogue that holds them.
 
 use serde_json::Value;
 
 use super::{Input, Money, ProviderName, Route, Shape};
 
-/// Every model this program knows.
+/// Every known model: the built-in ones and those of the user's own files.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
-    /// The models, by name.
+    /// The models, each with a unique name, in the order in which they are listed.
     pub models: Vec<Model>,
 }
 
-/// What a user asks for: fields, and the routes that can make it.
+/// A model that the user can choose: its input fields, and the routes that can run it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    /// The name the user types.
+    /// Name by which the user refers to the model.
     pub name: String,
-    /// One line on what it is.
+    /// One-line description.
     pub title: String,
-    /// Its fields, in the order they are shown.
+    /// The input fields, in the order in which they are listed.
     pub fields: Vec<Field>,
-    /// The ways to run it, in the order they are preferred.
+    /// The routes, at most one for each provider, in order of preference.
     pub routes: Vec<Route>,
 }
 
 /// One field of a model's input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Field {
-    /// Our name for it.
+    /// Our name of the field, the same for every provider.
     pub name: String,
-    /// What it may hold.
+    /// The values it accepts.
     pub shape: Shape,
-    /// Whether every row must give it.
+    /// Whether every row must set it.
     pub required: bool,
-    /// What providers take when it is left out, if they say.
+    /// The value that providers use if a row does not set it; `None` if they document none.
     pub default: Option<Value>,
-    /// One line on what it does.
+    /// One-line description.
     pub help: String,
 }
 
-/// What one route would do with one input.
+/// The request and the price of one input on one route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RouteQuote {
-    /// The provider's name for the model.
+    /// The provider's id of the model.
     pub wire_model: String,
-    /// The input as it goes over the wire.
+    /// The input as it is sent to the provider.
     pub request: Value,
     /// The price to reserve, in US dollars.
     pub price: Money,
 }
 
 impl Catalog {
-    /// Looks a model up.
+    /// Returns the model of the given name.
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.name == name)
     }
 
-    /// Prices and spells an input for one provider; `None` where no route can take it.
+    /// Returns the request and the price of an input at one provider; `None` if the model has no
+    /// route there, or the route does not accept the input.
     pub fn quote(&self, model: &str, input: &Input, provider: ProviderName) -> Option<RouteQuote> {
         let model = self.model(model)?;
         let route = model.route(provider)?;
@@ -65,12 +66,13 @@ impl Catalog {
         }
         Some(RouteQuote {
             wire_model: route.wire_model.clone(),
-            request: route.to_request(&model.with_length(input)),
+            request: route.to_request(&model.with_explicit_duration(input)),
             price: model.price(route, input),
         })
     }
 
-    /// Looks up the route an attempt was sent on.
+    /// Returns the route of a provider that runs the given `wire_model`: the one an attempt was
+    /// submitted on, unless the catalogue has changed since.
     pub fn route(&self, provider: ProviderName, wire_model: &str) -> Option<&Route> {
         let routes = self.models.iter().flat_map(|model| &model.routes);
         routes
@@ -80,36 +82,33 @@ impl Catalog {
 }
 
 impl Model {
-    /// Looks a field up.
+    /// Returns the field of the given name.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// Looks up the route of one provider.
+    /// Returns the route of a provider.
     pub fn route(&self, provider: ProviderName) -> Option<&Route> {
         self.routes.iter().find(|route| route.provider == provider)
     }
 
-    /// Prices an input on a route.
+    /// Returns the price of an input on a route, in US dollars.
     pub fn price(&self, route: &Route, input: &Input) -> Money {
-        route.price.estimate(self.seconds(input))
+        route.price.estimate(self.clip_seconds(input))
     }
 
-    /// Tells the length of the clip in seconds: what the row says, else the default.
-    pub fn seconds(&self, input: &Input) -> u32 {
+    /// Returns the length of the clip in seconds: the row's, else the model's default, else 0.
+    pub fn clip_seconds(&self, input: &Input) -> u32 {
         let default = || {
-            let default = self
-                .field("duration")
-                .and_then(|field| field.default.as_ref());
-            default
-                .and_then(Value::as_u64)
-                .and_then(|seconds| u32::try_from(seconds).ok())
+            let default = self.field("duration")?.default.as_ref()?;
+            u32::try_from(default.as_u64()?).ok()
         };
         input.duration().or_else(default).unwrap_or(0)
     }
 
-    /// Makes the length explicit: the price depends on it, so it must not hang on a provider's default.
-    fn with_length(&self, input: &Input) -> Input {
+    /// Returns the input with the clip's length set explicitly. The price depends on the length, so
+    /// it must not depend on a provider's default.
+    fn with_explicit_duration(&self, input: &Input) -> Input {
         let mut input = input.clone();
         if let Some(default) = self
             .field("duration")

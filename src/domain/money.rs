@@ -1,4 +1,4 @@
-//! Money in whole micro-dollars, so that sums are exact.
+//! Money as a whole number of micro-dollars, so that sums are exact.
 
 use std::fmt;
 use std::iter::Sum;
@@ -9,53 +9,69 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 const MICROS_PER_USD: i64 = 1_000_000;
 
-/// An amount of US dollars in whole micro-dollars. Printed and serialised as a decimal string (`"0.225"`).
+/// Number of decimal places of a dollar amount: one micro-dollar is the smallest unit.
+const DECIMAL_PLACES: usize = 6;
+
+/// An amount of US dollars, in whole micro-dollars.
+///
+/// Formatted and serialised as a decimal string without trailing zeros (`"0.225"`); the alternate
+/// format (`{:#}`) shows at least cents (`"4.50"`). Arithmetic saturates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Money(i64);
 
 impl Money {
-    /// No money.
+    /// Zero dollars.
     pub const ZERO: Self = Self(0);
 
-    /// Makes an amount from micro-dollars.
+    /// Creates an amount from micro-dollars.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Tells the amount in micro-dollars.
+    /// Returns the amount in micro-dollars.
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// Multiplies by a whole number, saturating.
-    pub const fn times(self, n: i64) -> Self {
-        Self(self.0.saturating_mul(n))
+    /// Multiplies the amount by a whole number, saturating at the numeric bounds.
+    pub const fn saturating_mul(self, factor: i64) -> Self {
+        Self(self.0.saturating_mul(factor))
     }
 
-    /// Reads a decimal such as `0.225` or `2.5e-1`, rounding half up beyond six places.
+    /// Parses a decimal such as `0.225` or `2.5e-1`, rounding to a micro-dollar, half away from
+    /// zero.
     ///
-    /// Providers report costs as JSON numbers; their shortest decimal form is what was meant.
+    /// For costs that providers report as JSON numbers: pass the shortest decimal form of the
+    /// number.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the text is not a decimal number or the amount is out of range.
     pub fn parse_rounded(text: &str) -> Result<Self, MoneyError> {
-        let scaled = decimal_times(text, MICROS_PER_USD)?;
-        Ok(Self(scaled))
+        scale_decimal(text, MICROS_PER_USD).map(Self)
     }
 
-    /// Computes `self × factor` for a decimal factor, rounding half up to a micro-dollar.
-    pub fn times_decimal(self, factor: &str) -> Result<Self, MoneyError> {
-        decimal_times(factor, self.0).map(Self)
+    /// Multiplies a non-negative amount by a decimal factor, rounding to a micro-dollar, half away
+    /// from zero.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the factor is not a decimal number or the product is out of range.
+    pub fn mul_decimal(self, factor: &str) -> Result<Self, MoneyError> {
+        scale_decimal(factor, self.0).map(Self)
     }
 }
 
-/// Why a text is not an amount of money.
+/// Why a text is not a valid amount of money.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     /// The text is not a decimal number.
-    #[error("not an amount in dollars, write it like 12.50")]
+    #[error("not an amount in dollars; write it like 12.50")]
     NotDecimal,
     /// The amount has more than six decimal places.
     #[error("more than six decimal places")]
     TooFine,
-    /// The amount does not fit.
+    /// The amount does not fit into 64 bits of micro-dollars.
     #[error("amount out of range")]
     OutOfRange,
 }
@@ -63,7 +79,8 @@ pub enum MoneyError {
 impl FromStr for Money {
     type Err = MoneyError;
 
-    /// Reads what a person writes: digits with at most six decimal places, an optional leading `$`.
+    /// Parses an amount as a user writes it: digits with at most six decimal places and an optional
+    /// leading `$`. Never rounds.
     fn from_str(text: &str) -> Result<Self, MoneyError> {
         let text = text.trim();
         let text = text.strip_prefix('$').unwrap_or(text);
@@ -72,21 +89,22 @@ impl FromStr for Money {
         if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) {
             return Err(MoneyError::NotDecimal);
         }
-        if fraction.len() > 6 {
+        if fraction.len() > DECIMAL_PLACES {
             return Err(MoneyError::TooFine);
         }
-        format!("{whole}{fraction:0<6}")
+        format!("{whole}{fraction:0<DECIMAL_PLACES$}")
             .parse()
             .map(Self)
             .map_err(|_| MoneyError::OutOfRange)
     }
 }
 
-/// Computes `decimal × scale` in integers, rounding half up. Accepts an exponent, because JSON numbers may have one.
-fn decimal_times(decimal: &str, scale: i64) -> Result<i64, MoneyError> {
+/// Returns `decimal × scale` for a non-negative scale in integer arithmetic, rounding half away
+/// from zero. Accepts an exponent, because JSON numbers may have one.
+fn scale_decimal(decimal: &str, scale: i64) -> Result<i64, MoneyError> {
     let decimal = decimal.trim();
     let (negative, unsigned) = match decimal.strip_prefix('-') {
-        Some(rest) => (true, rest),
+        Some(unsigned) => (true, unsigned),
         None => (false, decimal),
     };
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
@@ -113,33 +131,37 @@ fn decimal_times(decimal: &str, scale: i64) -> Result<i64, MoneyError> {
     let product = value
         .checked_mul(i128::from(scale))
         .ok_or(MoneyError::OutOfRange)?;
-    let power = |n: i64| u32::try_from(n).ok().and_then(|n| 10i128.checked_pow(n));
+    let power_of_ten = |n: i64| u32::try_from(n).ok().and_then(|n| 10i128.checked_pow(n));
     let scaled = if places <= 0 {
-        power(-places)
+        power_of_ten(-places)
             .and_then(|factor| product.checked_mul(factor))
             .ok_or(MoneyError::OutOfRange)?
     } else {
-        // A divisor too large to hold leaves nothing of the product.
-        power(places).map_or(0, |divisor| {
-            let (whole, rest) = (product / divisor, product % divisor);
-            whole + i128::from(rest >= divisor - rest)
+        // If the divisor is too large to represent, the quotient rounds to zero.
+        power_of_ten(places).map_or(0, |divisor| {
+            let quotient = product / divisor;
+            let remainder = product % divisor;
+            quotient + i128::from(remainder >= divisor - remainder)
         })
     };
     let signed = if negative { -scaled } else { scaled };
     i64::try_from(signed).map_err(|_| MoneyError::OutOfRange)
 }
 
-/// As a decimal without needless zeros, which other programs read; with `#` as people write it, to the cent at least.
+/// Formats the amount as a decimal without trailing zeros, for other programs to parse. The
+/// alternate format (`{:#}`) is for users and shows at least cents.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let micros = self.0.unsigned_abs();
-        let (whole, fraction) = (micros / 1_000_000, format!("{:06}", micros % 1_000_000));
-        let (cents, further) = fraction.split_at(2);
-        let fraction = match further.trim_end_matches('0') {
+        let whole = micros / MICROS_PER_USD.unsigned_abs();
+        let fraction = micros % MICROS_PER_USD.unsigned_abs();
+        let fraction = format!("{fraction:0DECIMAL_PLACES$}");
+        let (cents, sub_cents) = fraction.split_at(2);
+        let fraction = match sub_cents.trim_end_matches('0') {
             "" if f.alternate() => cents.to_owned(),
             "" => cents.trim_end_matches('0').to_owned(),
-            further => format!("{cents}{further}"),
+            sub_cents => format!("{cents}{sub_cents}"),
         };
         if fraction.is_empty() {
             write!(f, "{sign}{whole}")
@@ -194,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_read_it_to_the_cent_at_least() {
+    fn the_alternate_format_shows_at_least_cents() {
         for (micros, text) in [
             (0, "0.00"),
             (4_500_000, "4.50"),
@@ -220,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn money_read_back_from_its_text_is_the_same() {
+    fn formatted_amounts_parse_back_to_themselves() {
         for micros in [0, 1, 225_000, 236_250, 1_000_000, 9_007_199_254_740_993] {
             let money = Money::from_micros(micros);
             assert_eq!(money.to_string().parse(), Ok(money));
@@ -228,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_writes_is_read_or_refused_but_never_rounded() {
+    fn user_input_is_parsed_or_refused_but_never_rounded() {
         assert_eq!("$12.5".parse(), Ok(Money::from_micros(12_500_000)));
         assert_eq!(".5".parse(), Ok(Money::from_micros(500_000)));
         assert_eq!("0.0000001".parse::<Money>(), Err(MoneyError::TooFine));
@@ -242,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn reported_decimals_round_half_up_and_may_have_exponents() {
+    fn reported_decimals_are_rounded_and_may_have_exponents() {
         for (text, micros) in [
             ("0.225", 225_000),
             ("2.25e-1", 225_000),
@@ -258,11 +280,11 @@ mod tests {
             );
         }
         assert_eq!(Money::parse_rounded("1e400"), Err(MoneyError::OutOfRange));
-        // As many digits as an integer of 128 bits can hold, and a divisor of the same size.
-        let many = format!("0.0000017{}", "0".repeat(31));
-        assert_eq!(Money::parse_rounded(&many), Ok(Money::from_micros(2)));
+        // As many digits as fit into 128 bits, and a divisor of the same size.
+        let long = format!("0.0000017{}", "0".repeat(31));
+        assert_eq!(Money::parse_rounded(&long), Ok(Money::from_micros(2)));
         assert_eq!(
-            Money::from_micros(45_000).times_decimal("5.0"),
+            Money::from_micros(45_000).mul_decimal("5.0"),
             Ok(Money::from_micros(225_000))
         );
     }

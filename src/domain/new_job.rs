@@ -1,32 +1,34 @@
-//! One row of a manifest, on its way to become a job.
+//! A validated manifest row that is ready to be queued as a job.
 
 use super::{Input, Money, ProviderName, file_name};
 
-/// One row of a manifest, checked and ready to be put into the queue.
+/// A validated manifest row, with everything that the queue stores of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewJob {
-    /// The row's stable key, unique in its batch.
+    /// Key of the row, unique within its batch and stable across loads.
     pub row_key: String,
-    /// Line of the manifest on which the row starts, from 1.
+    /// Line of the manifest on which the row starts, counted from 1.
     pub line: u64,
-    /// The input, in our words.
+    /// The input, under our field names.
     pub input: Input,
-    /// The same as JSON.
+    /// The input as JSON.
     pub input_text: String,
-    /// Whether the input names images on disk.
+    /// Whether the input refers to local images.
     pub has_local_images: bool,
-    /// Tells a changed row from an unchanged one.
+    /// The [fingerprint](Input::fingerprint) of the input, which differs when the row has changed.
     pub fingerprint: String,
-    /// File name of the clip, unless it is taken: without its ending, safe on every system.
+    /// Preferred file name of the clip, without extension. The queue changes it if another job of
+    /// the batch has it.
     pub stem: String,
-    /// The providers that may run it, at least one.
+    /// The providers that may run the job, at least one, in order of preference.
     pub providers: Vec<ProviderName>,
-    /// What it costs on the dearest of them, in US dollars.
+    /// Price on the most expensive of them, in US dollars.
     pub estimate: Money,
 }
 
 impl NewJob {
-    /// Makes a row a job. Whatever takes time is done here, not while the queue is locked.
+    /// Creates a job from a row. Hashing and formatting are done here, rather than while the queue
+    /// is locked.
     pub fn new(
         model: &str,
         row_key: String,
@@ -35,7 +37,8 @@ impl NewJob {
         providers: Vec<ProviderName>,
         estimate: Money,
     ) -> Self {
-        let (input_text, fingerprint) = (input.to_string(), input.fingerprint(model));
+        let input_text = input.to_string();
+        let fingerprint = input.fingerprint(model);
         let stem = file_name::safe_file_stem(&row_key);
         let has_local_images = !input.local_images().is_empty();
         Self {

@@ -1,4 +1,4 @@
-//! What a step found out, in the form the queue records it.
+//! The result of one step of a job, in the form in which the queue records it.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,111 +7,115 @@ use jiff::Timestamp;
 
 use super::{AttemptState, Cost, CostReport, JobEvent, PredictionHandle};
 
-/// A clip on disk.
+/// A clip that was downloaded and saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedFile {
-    /// Where it is.
+    /// Final path of the clip.
     pub path: PathBuf,
-    /// Its length.
+    /// Length of the clip, in bytes.
     pub bytes: u64,
-    /// SHA-256 of its content, in hexadecimal.
+    /// SHA-256 of the content, in hexadecimal.
     pub sha256: String,
 }
 
-/// The result of one step of one job. Recording it is one transaction.
+/// The result of one step of one job.
+///
+/// It is recorded in one transaction. [`event`](Self::event) determines the job's next state,
+/// [`attempt_state`](Self::attempt_state) that of its current attempt. The reasons are shown to the
+/// user.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The provider took the submission.
+    /// The provider accepted the submission.
     Accepted {
-        /// Its handle.
+        /// The provider's handle for the prediction.
         prediction: PredictionHandle,
-        /// What it said of the cost, if it did.
+        /// The cost that the response reported; `None` if it reported none.
         early_cost: Option<CostReport>,
-        /// When to look first.
+        /// When to poll the prediction for the first time.
         due_at: Timestamp,
     },
-    /// The provider did not take it; nothing was paid. `counted` says whether it was the job that was refused
-    /// (then its backoff grows) or the provider that is closed to everybody.
+    /// The submission was not accepted, for now. Nothing was paid.
     Refused {
-        /// Why.
+        /// Why it was not accepted.
         reason: String,
-        /// When it may be submitted again.
+        /// When the job may be submitted again.
         due_at: Timestamp,
-        /// Whether the refusal counts against the job.
+        /// Whether the refusal concerns the job, and increases its backoff, rather than every
+        /// submission to the provider.
         counted: bool,
     },
-    /// The provider will never take it; nothing was paid.
+    /// The submission will never be accepted. Nothing was paid.
     Rejected {
-        /// Why.
+        /// Why it was rejected.
         reason: String,
     },
-    /// The create call ended without an answer that can be trusted.
+    /// The submit call ended without a trustworthy response; the job may be paid for.
     LostResponse {
-        /// Why.
+        /// Why the response cannot be trusted, or why there is none.
         reason: String,
-        /// When to look in the provider's history first.
+        /// When to search the provider's history for the first time.
         due_at: Timestamp,
     },
-    /// The lost submission was found.
+    /// The lost submission was found in the provider's history.
     Adopted {
-        /// Its handle.
+        /// The provider's handle for the prediction.
         prediction: PredictionHandle,
-        /// When to look at it.
+        /// When to poll the prediction.
         due_at: Timestamp,
     },
-    /// The lost submission is proven absent: nothing was paid, send it again.
+    /// The lost submission is proven absent: nothing was paid, and the job is submitted again.
     ProvenAbsent {
-        /// When it may be submitted again.
+        /// When the job may be submitted again.
         due_at: Timestamp,
     },
-    /// Nothing new, or a failure that will pass.
+    /// Nothing has changed, or a call failed and is worth repeating.
     Wait {
-        /// When to try again; `None` holds the job for a person.
+        /// When to repeat the step; `None` holds the job until the user decides.
         due_at: Option<Timestamp>,
-        /// What failed, if something did; grows the backoff.
+        /// What failed; `None` if nothing did. A failure increases the backoff.
         failure: Option<String>,
     },
     /// The provider finished the clip.
     Finished {
-        /// Where it can be fetched.
+        /// Link to the clip.
         output_url: String,
-        /// What it cost.
+        /// What the prediction cost.
         cost: Cost,
-        /// How long the provider worked on it, if known.
+        /// How long the provider took, from submission to end; `None` if unknown.
         processing: Option<Duration>,
-        /// When to fetch it.
+        /// When to download the clip.
         due_at: Timestamp,
     },
     /// The prediction failed at the provider.
     PredictionFailed {
-        /// Why.
+        /// Why it failed.
         reason: String,
-        /// What it cost all the same.
+        /// What it cost despite the failure.
         cost: Cost,
-        /// When the job may be submitted again; `None` gives up.
+        /// When the job may be submitted again; `None` fails the job.
         retry_at: Option<Timestamp>,
     },
-    /// The link no longer works; ask the prediction for a fresh one.
+    /// The link to the clip no longer works; the prediction has to be polled for a fresh one.
     LinkExpired {
-        /// When to ask.
+        /// When to poll the prediction.
         due_at: Timestamp,
-        /// What the link answered.
+        /// Why the link is considered expired.
         reason: String,
     },
-    /// The clip is on disk.
+    /// The clip was downloaded and saved.
     Saved {
-        /// Which file.
+        /// The saved file.
         file: SavedFile,
     },
-    /// The tries are used up, or a person gave up.
+    /// The step is not worth repeating; the job fails.
     GaveUp {
-        /// Why.
+        /// Why the job was given up.
         reason: String,
     },
 }
 
 impl Outcome {
-    /// Tells what happened, for the state machine.
+    /// Returns the event for the job's state machine.
     pub const fn event(&self) -> JobEvent {
         match self {
             Self::Accepted { .. } => JobEvent::Accept,
@@ -132,7 +136,8 @@ impl Outcome {
         }
     }
 
-    /// Tells what becomes of the attempt, where it changes at all.
+    /// Returns the new state of the attempt, or `None` if this outcome alone does not determine
+    /// one.
     pub const fn attempt_state(&self) -> Option<AttemptState> {
         match self {
             Self::Accepted { .. } | Self::Adopted { .. } => Some(AttemptState::Accepted),
@@ -141,8 +146,8 @@ impl Outcome {
             Self::ProvenAbsent { .. } => Some(AttemptState::Absent),
             Self::Finished { .. } => Some(AttemptState::Done),
             Self::PredictionFailed { .. } => Some(AttemptState::Failed),
-            // Giving up on a download leaves the attempt done; giving up on an open one abandons it.
-            // The queue knows which it was.
+            // Giving up a download leaves the attempt done; giving up an open attempt abandons it.
+            // Only the queue knows which of the two applies.
             Self::GaveUp { .. }
             | Self::Wait { .. }
             | Self::LinkExpired { .. }
@@ -151,26 +156,26 @@ impl Outcome {
     }
 }
 
-/// What a step's answer means for every other call to the same provider.
+/// What the response to one call implies for other calls to the same provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProviderSignal {
-    /// The provider answers; whatever backoff there was ends.
+    /// The provider works normally; its backoff is reset.
     Healthy,
-    /// No create before this time. Looks go on: they have backoffs of their own.
+    /// No submission before a given time. Polls continue, because they have their own backoff.
     HoldSubmits {
-        /// The earliest time of the next create.
+        /// Earliest time of the next submission.
         until: Timestamp,
     },
-    /// No call at all before this time: the provider said when to come back, and it meant the key.
+    /// No call of any kind before a given time, because the limit applies to the whole key.
     HoldAll {
-        /// The earliest time of the next call.
+        /// Earliest time of the next call.
         until: Timestamp,
     },
-    /// No create until a new run: the key or the balance was refused.
+    /// No submission until a new run, because the key or the balance was refused.
     Suspend {
-        /// What the provider said, and what to do.
+        /// What the provider reported, and what the user can do about it.
         reason: String,
-        /// Whether looks are refused as well: a wrong key, where an empty balance still lets one look.
+        /// Whether polls are refused as well. A wrong key refuses them, an empty balance does not.
         polls_too: bool,
     },
 }

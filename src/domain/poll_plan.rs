@@ -1,246 +1,298 @@
-//! When to look at a prediction.
+//! When to poll a running prediction.
 //!
-//! A look costs a call; not looking costs the time for which the slot of a finished prediction stands idle. While a
-//! prediction that still runs ends with the chance `h` a second, looks `d` seconds apart cost `1/d` calls and `h·d/2`
-//! seconds of idle slot, each second. With a call worth `c` seconds their sum is least at `d = √(2c/h)`. So looks are
-//! rare where hardly anything ends, close where most does, and wider again in the tail, whatever the distribution is.
+//! A poll costs a call. Not polling costs the time for which the slot of a finished prediction
+//! stands idle. If a running prediction ends with probability `h` per second (its *hazard*), polls
+//! `d` seconds apart cost `1/d` calls and `h·d/2` seconds of idle slot, per second. With a call
+//! valued at `c` seconds, the sum is least at `d = √(2c/h)`. So polls are rare while hardly any
+//! prediction ends, dense when most do, and rare again in the tail, whatever the distribution.
 
 use std::time::Duration;
 
-/// What one look is worth, in seconds of an idle slot. It is worth less where predictions usually take less than
-/// `SHORT_S`: a second is a larger part of them, and few looks fit into them anyway.
-const LOOK_IS_WORTH_S: f64 = 0.34;
-const SHORT_S: f64 = 30.0;
+/// Cost of one poll, in seconds of an idle slot.
+///
+/// It is reduced for routes whose typical time is below [`SHORT_ROUTE_S`]: there a second is a
+/// larger share of the whole, and few polls fit in anyway.
+const POLL_COST_S: f64 = 0.34;
 
-/// What is said of a route counts like so many measured predictions; less with each that is measured, but never less
-/// than `PRIOR_LEFT`, so that a provider that gets faster is found out by a look from time to time.
+/// Typical time below which a poll costs less than [`POLL_COST_S`], in seconds.
+const SHORT_ROUTE_S: f64 = 30.0;
+
+/// Weight of the prior, in measured predictions, while nothing is measured. It decreases with each
+/// measurement, down to [`MIN_PRIOR_WEIGHT`].
 const PRIOR_WEIGHT: f64 = 4.0;
-const PRIOR_LEFT: f64 = 0.2;
 
-/// How what is said spreads: the times, as parts of it, at which a seventh each is taken to end.
-const PRIOR: [f64; 7] = [0.75, 0.87, 0.94, 1.0, 1.07, 1.17, 1.35];
+/// Minimum weight of the prior. It keeps a few polls around the expected times, so that a provider
+/// which becomes faster is noticed.
+const MIN_PRIOR_WEIGHT: f64 = 0.2;
 
-/// A measured prediction counts this much less with each later one: a provider that gets slower is followed.
-const FADING: f64 = 0.97;
+/// Spread of the prior: the times, as fractions of the expected one, at each of which a seventh of
+/// the predictions is assumed to end.
+const PRIOR_QUANTILES: [f64; 7] = [0.75, 0.87, 0.94, 1.0, 1.07, 1.17, 1.35];
 
-/// The part of the predictions that does not end as any did before: when the others have ended, looks become rare.
-const NEVER: f64 = 0.02;
+/// Scale of a component without enough neighbours to derive it from, as a fraction of its centre.
+const DEFAULT_RELATIVE_SCALE: f64 = 0.06;
 
-/// Looks are laid out over so many points of time.
-const POINTS: usize = 256;
+/// Minimum scale of a component derived from its neighbours, as a fraction of its centre.
+const MIN_RELATIVE_SCALE: f64 = 0.004;
 
-/// The early look, at most this long after the create: what fails at once (an image that cannot be read) frees its slot
-/// in seconds, not minutes.
-const EARLY_LOOK: Duration = Duration::from_secs(10);
+/// Factor by which the weight of a measurement decreases with each later one, so that the plan
+/// follows a provider which becomes slower.
+const SAMPLE_DECAY: f64 = 0.97;
 
-/// Nobody wants to wait longer than this to see that a clip is done.
-const LONGEST: Duration = Duration::from_secs(60);
+/// Share of the predictions assumed to end later than all known ones. When the others have ended,
+/// it makes polls rare.
+const OUTLIER_SHARE: f64 = 0.02;
 
-/// A prediction seen to have ended after so many times the usual time was rather left alone than slow.
-const ON_TIME: u32 = 4;
+/// Number of grid points at which the plan is computed.
+const GRID_POINTS: usize = 256;
 
-/// A prediction that takes this many times as long as usual, and at least `SHORTEST_DEADLINE`, never ends.
+/// Maximum time from submission to the first poll. A prediction that fails at once (an unreadable
+/// image, say) frees its slot in seconds rather than minutes.
+const MAX_FIRST_POLL: Duration = Duration::from_secs(10);
+
+/// Maximum interval between polls, except for routes that typically take longer: how long a user
+/// is willing to wait to see that a clip is done.
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A prediction whose end was seen after at least this many typical times was probably not being
+/// polled when it ended, rather than slow.
+const MAX_OBSERVED_FACTOR: u32 = 4;
+
+/// A prediction that runs for this many typical times, and at least [`MIN_DEADLINE`], is given up.
 const DEADLINE_FACTOR: u32 = 12;
-const SHORTEST_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
-/// Decides when to look next at a running prediction.
+/// Minimum time before a prediction is given up.
+const MIN_DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+/// The times at which to poll the predictions of one route.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PollPlan {
-    /// How long the route usually takes: half of its predictions take longer.
+    /// Median time from submission to the end of a prediction.
     pub typical: Duration,
-    /// Shortest time between two looks at one prediction.
+    /// Minimum interval between two polls of one prediction.
     pub shortest: Duration,
-    /// Seconds from one point of time to the next.
-    step: f64,
-    /// How many looks a prediction that runs until each point is worth.
-    looks: Vec<f64>,
+    /// Distance between two grid points, in seconds.
+    grid_step_s: f64,
+    /// Number of polls due by each grid point, from submission. Fractional and non-decreasing.
+    cumulative_polls: Vec<f64>,
 }
 
 impl PollPlan {
-    /// Lays out looks for a route that is said to take `said`, and has taken `measured`, newest first.
-    pub fn new(said: Duration, measured: &[Duration], shortest: Duration) -> Self {
-        let times = Times::new(said, measured);
-        // Beyond the plan waits grow with what has passed; one straggler must not make its points coarse.
-        let step = times.quantile(0.95) * 2.0 / POINTS as f64;
-        let worth = LOOK_IS_WORTH_S * (times.median() / SHORT_S).min(1.0).powi(2);
-        let mut looks = Vec::with_capacity(POINTS);
+    /// Creates a plan for a route.
+    ///
+    /// `expected` is the processing time that the configuration or the catalogue states,
+    /// `measured` holds the times of this route's latest predictions, newest first, and `shortest`
+    /// is the minimum interval between two polls.
+    pub fn new(expected: Duration, measured: &[Duration], shortest: Duration) -> Self {
+        let model = CompletionModel::new(expected, measured);
+        let median = model.median();
+        // The grid ends at twice the 95th percentile, because one straggler must not make it
+        // coarse. Beyond it, intervals grow with the elapsed time.
+        let grid_step_s = model.quantile(0.95) * 2.0 / GRID_POINTS as f64;
+        let poll_cost_s = POLL_COST_S * (median / SHORT_ROUTE_S).min(1.0).powi(2);
+        let max_rate = 1.0 / shortest.as_secs_f64().max(0.001);
+        let mut cumulative_polls = Vec::with_capacity(GRID_POINTS);
         let mut total = 0.0;
-        for point in 0..POINTS {
-            looks.push(total);
-            let at = step * (point as f64 + 0.5);
-            let rate = (times.hazard(at) / (2.0 * worth)).sqrt();
-            // In the tail little is known: there a wait grows with what has passed.
-            let least = if at > times.median() {
-                1.0 / (at / 8.0).min(LONGEST.as_secs_f64())
+        for point in 0..GRID_POINTS {
+            cumulative_polls.push(total);
+            let time = grid_step_s * (point as f64 + 0.5);
+            let rate = (model.hazard(time) / (2.0 * poll_cost_s)).sqrt();
+            // In the tail little is known: there, intervals grow with the elapsed time instead.
+            let min_rate = if time > median {
+                1.0 / (time / 8.0).min(MAX_INTERVAL.as_secs_f64())
             } else {
                 0.0
             };
-            total += step * rate.max(least).min(1.0 / shortest.as_secs_f64().max(0.001));
+            total += grid_step_s * rate.max(min_rate).min(max_rate);
         }
-        let typical = Duration::from_secs_f64(times.median());
         Self {
-            typical,
+            typical: Duration::from_secs_f64(median),
             shortest,
-            step,
-            looks,
+            grid_step_s,
+            cumulative_polls,
         }
     }
 
-    /// Tells how long to wait before the next look, `elapsed` after the create.
+    /// Returns how long to wait before the next poll of a prediction that was submitted `elapsed`
+    /// ago and still runs.
     pub fn next_poll(&self, elapsed: Duration) -> Duration {
-        let early = (self.typical / 10).min(EARLY_LOOK);
-        if elapsed < early && early >= self.shortest {
-            return (early - elapsed).max(self.shortest);
+        let first_poll = (self.typical / 10).min(MAX_FIRST_POLL);
+        if elapsed < first_poll && first_poll >= self.shortest {
+            return (first_poll - elapsed).max(self.shortest);
         }
         let now = elapsed.as_secs_f64();
-        let next = self.time_of(self.worth_of(now) + 1.0);
+        let next = self.time_of_poll(self.polls_until(now) + 1.0);
         let wait = next.map_or_else(
             || elapsed / 10,
             |next| Duration::from_secs_f64((next - now).max(0.0)),
         );
-        wait.max(self.shortest)
-            .min(LONGEST.max(self.typical).max(self.shortest))
+        let max_wait = MAX_INTERVAL.max(self.typical).max(self.shortest);
+        wait.max(self.shortest).min(max_wait)
     }
 
-    /// Tells how long before a look the one before it was, by the plan: the prediction ended in between.
+    /// Returns how long before a poll at `elapsed` the previous one was, according to the plan. If
+    /// the poll was the first to see the end, the prediction ended within this interval.
     pub fn interval_before(&self, elapsed: Duration) -> Duration {
         let now = elapsed.as_secs_f64();
-        let before = self
-            .time_of((self.worth_of(now) - 1.0).max(0.0))
+        let previous = self
+            .time_of_poll((self.polls_until(now) - 1.0).max(0.0))
             .unwrap_or(now);
-        Duration::from_secs_f64((now - before).max(0.0))
+        Duration::from_secs_f64((now - previous).max(0.0))
             .max(self.shortest)
-            .min(LONGEST)
+            .min(MAX_INTERVAL)
             .min(elapsed)
     }
 
-    /// Tells how long a prediction took that was seen to have ended `elapsed` after its create, as the plan needs it:
-    /// from create to end, with the time it waited for its turn. `reported` is what the provider says it worked; `None`
-    /// where nobody looked for so long that it says nothing.
+    /// Returns the time a prediction took from submission to end, including the time it was queued
+    /// at the provider. This is what [`new`](Self::new) expects as a measurement.
+    ///
+    /// `elapsed` is the time from submission to the poll that saw the end, `reported` the
+    /// processing time that the provider reports. Returns `None` if there is no report and the
+    /// prediction was not polled for so long that `elapsed` says nothing about it.
     pub fn processing_time(
         &self,
         elapsed: Duration,
         reported: Option<Duration>,
     ) -> Option<Duration> {
-        let gap = self.interval_before(elapsed);
+        let interval = self.interval_before(elapsed);
         match reported {
-            Some(reported) if reported <= elapsed && elapsed <= reported + gap => Some(reported),
-            _ if elapsed < self.typical * ON_TIME => Some(elapsed - gap / 2),
+            Some(reported) if reported <= elapsed && elapsed <= reported + interval => {
+                Some(reported)
+            }
+            _ if elapsed < self.typical * MAX_OBSERVED_FACTOR => Some(elapsed - interval / 2),
             reported => reported.map(|reported| reported.min(elapsed)),
         }
     }
 
-    /// Tells when a prediction that has not ended never will.
+    /// Returns the time after submission at which a prediction that still runs is given up.
     pub fn deadline(&self) -> Duration {
-        (self.typical * DEADLINE_FACTOR).max(SHORTEST_DEADLINE)
+        (self.typical * DEADLINE_FACTOR).max(MIN_DEADLINE)
     }
 
-    /// How many looks a prediction that runs until then is worth.
-    fn worth_of(&self, at: f64) -> f64 {
-        let place = at / self.step;
-        let point = (place as usize).min(self.looks.len() - 2);
-        let (low, high) = (self.looks[point], self.looks[point + 1]);
-        low + (high - low) * (place - point as f64).min(1.0)
+    /// Returns the number of polls due by `time`, in seconds since submission. Constant beyond the
+    /// grid.
+    fn polls_until(&self, time: f64) -> f64 {
+        let position = time / self.grid_step_s;
+        let point = (position as usize).min(self.cumulative_polls.len() - 2);
+        let low = self.cumulative_polls[point];
+        let high = self.cumulative_polls[point + 1];
+        low + (high - low) * (position - point as f64).min(1.0)
     }
 
-    /// When a prediction has run for so long that it is worth so many looks; `None` beyond the plan.
-    fn time_of(&self, looks: f64) -> Option<f64> {
-        let point = self.looks.partition_point(|known| *known < looks);
-        let (low, high) = (
-            *self.looks.get(point.checked_sub(1)?)?,
-            *self.looks.get(point)?,
-        );
-        let part = if high > low {
-            (looks - low) / (high - low)
+    /// Returns the time at which `polls` polls are due, in seconds since submission. The inverse of
+    /// [`polls_until`](Self::polls_until); `None` for zero polls and beyond the grid.
+    fn time_of_poll(&self, polls: f64) -> Option<f64> {
+        let point = self.cumulative_polls.partition_point(|due| *due < polls);
+        let low = *self.cumulative_polls.get(point.checked_sub(1)?)?;
+        let high = *self.cumulative_polls.get(point)?;
+        let fraction = if high > low {
+            (polls - low) / (high - low)
         } else {
             1.0
         };
-        Some(self.step * (point as f64 - 1.0 + part))
+        Some(self.grid_step_s * (point as f64 - 1.0 + fraction))
     }
 }
 
-/// What is known of how long a route takes: a smooth bump around every time that was said or measured.
-struct Times(Vec<Bump>);
+/// The distribution of a route's processing times: a mixture with one component for each measured
+/// time and for each of the [`PRIOR_QUANTILES`], sorted by centre.
+struct CompletionModel(Vec<Component>);
 
-/// A logistic distribution: nearly normal, with a chance to end that never falls.
-struct Bump {
+/// One logistic distribution of a mixture. It resembles a normal one, but its hazard never falls.
+struct Component {
+    /// Mean, in seconds.
     centre: f64,
+    /// Share in the mixture; the weights do not sum to 1.
     weight: f64,
+    /// Scale parameter, in seconds.
     scale: f64,
 }
 
-impl Times {
-    fn new(said: Duration, measured: &[Duration]) -> Self {
-        let said = said.as_secs_f64().max(0.001);
+impl CompletionModel {
+    fn new(expected: Duration, measured: &[Duration]) -> Self {
+        let expected = expected.as_secs_f64().max(0.001);
         let prior_weight =
-            (PRIOR_WEIGHT * FADING.powf(2.0 * measured.len() as f64)).max(PRIOR_LEFT);
-        let prior = PRIOR.map(|part| Bump {
-            centre: said * part,
-            weight: prior_weight / PRIOR.len() as f64,
-            scale: said * 0.06,
+            (PRIOR_WEIGHT * SAMPLE_DECAY.powf(2.0 * measured.len() as f64)).max(MIN_PRIOR_WEIGHT);
+        let prior = PRIOR_QUANTILES.map(|fraction| Component {
+            centre: expected * fraction,
+            weight: prior_weight / PRIOR_QUANTILES.len() as f64,
+            scale: expected * DEFAULT_RELATIVE_SCALE,
         });
-        let mut sorted: Vec<(f64, f64)> = Vec::with_capacity(measured.len());
+        let mut samples: Vec<(f64, f64)> = Vec::with_capacity(measured.len());
         let mut weight = 1.0;
         for time in measured {
-            weight *= FADING;
-            sorted.push((time.as_secs_f64(), weight));
+            weight *= SAMPLE_DECAY;
+            samples.push((time.as_secs_f64(), weight));
         }
-        sorted.sort_unstable_by(|one, other| one.0.total_cmp(&other.0));
-        // As wide as the neighbours are far, on the side where they are nearer: two humps are not smoothed into one.
-        let near = (sorted.len() / 10).max(2);
-        let scale = |at: usize, centre: f64| {
-            let left = at.checked_sub(near).map(|before| centre - sorted[before].0);
-            let right = sorted.get(at + near).map(|after| after.0 - centre);
-            let nearer = left.into_iter().chain(right).fold(f64::INFINITY, f64::min);
-            (if nearer.is_finite() {
-                nearer * 0.5
+        samples.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        // The scale follows the distance to the neighbours on the nearer side, so that two separate
+        // peaks are not smoothed into one.
+        let neighbours = (samples.len() / 10).max(2);
+        let scale = |index: usize, centre: f64| {
+            let left = index
+                .checked_sub(neighbours)
+                .map(|left| centre - samples[left].0);
+            let right = samples
+                .get(index + neighbours)
+                .map(|right| right.0 - centre);
+            let distance = left.into_iter().chain(right).fold(f64::INFINITY, f64::min);
+            let scale = if distance.is_finite() {
+                distance * 0.5
             } else {
-                centre * 0.06
-            })
-            .max(centre * 0.004)
-            .max(0.001)
+                centre * DEFAULT_RELATIVE_SCALE
+            };
+            scale.max(centre * MIN_RELATIVE_SCALE).max(0.001)
         };
-        let measured = sorted.iter().enumerate();
-        let measured = measured.map(|(at, (centre, weight))| Bump {
-            centre: *centre,
-            weight: *weight,
-            scale: scale(at, *centre),
-        });
-        let mut bumps: Vec<Bump> = measured.chain(prior).collect();
-        bumps.sort_unstable_by(|one, other| one.centre.total_cmp(&other.centre));
-        Self(bumps)
+        let measured = samples
+            .iter()
+            .enumerate()
+            .map(|(index, (centre, weight))| Component {
+                centre: *centre,
+                weight: *weight,
+                scale: scale(index, *centre),
+            });
+        let mut components: Vec<Component> = measured.chain(prior).collect();
+        components.sort_unstable_by(|a, b| a.centre.total_cmp(&b.centre));
+        Self(components)
     }
 
-    /// The chance a second that what still runs at this time ends.
-    fn hazard(&self, at: f64) -> f64 {
-        let (mut ending, mut running) = (0.0, 0.0);
-        for Bump {
+    /// Returns the probability per second that a prediction still running at `time`, in seconds,
+    /// ends then.
+    fn hazard(&self, time: f64) -> f64 {
+        let mut density = 0.0;
+        let mut survival = 0.0;
+        for Component {
             centre,
             weight,
             scale,
         } in &self.0
         {
-            let left = 1.0 / (1.0 + ((at - centre) / scale).exp());
-            running += weight * left;
-            ending += weight * left * (1.0 - left) / scale;
+            let running = 1.0 / (1.0 + ((time - centre) / scale).exp());
+            survival += weight * running;
+            density += weight * running * (1.0 - running) / scale;
         }
-        let never = NEVER * self.0.iter().map(|bump| bump.weight).sum::<f64>();
-        ending / (running + never)
+        density / (survival + OUTLIER_SHARE * self.total_weight())
     }
 
+    /// Returns the median processing time, in seconds.
     fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 
-    /// The time within which this part has ended.
-    fn quantile(&self, part: f64) -> f64 {
-        let wanted = part * self.0.iter().map(|bump| bump.weight).sum::<f64>();
+    /// Returns the time, in seconds, by which the given fraction of the predictions has ended,
+    /// rounded to a component's centre.
+    fn quantile(&self, fraction: f64) -> f64 {
+        let target = fraction * self.total_weight();
         let mut sum = 0.0;
-        let found = self.0.iter().find(|bump| {
-            sum += bump.weight;
-            sum >= wanted
+        let component = self.0.iter().find(|component| {
+            sum += component.weight;
+            sum >= target
         });
-        found.map_or(0.0, |bump| bump.centre)
+        component.map_or(0.0, |component| component.centre)
+    }
+
+    fn total_weight(&self) -> f64 {
+        self.0.iter().map(|component| component.weight).sum()
     }
 }
 
@@ -250,45 +302,52 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Looks and seconds of lag until the end is seen.
-    fn watch(plan: &PollPlan, end: Duration) -> (u32, f64) {
-        let (mut at, mut looks) = (Duration::ZERO, 0);
-        while at < end {
-            at += plan.next_poll(at);
-            looks += 1;
+    /// Returns the number of polls until the end of a prediction is seen, and the delay in seconds
+    /// with which it is seen.
+    fn poll_until_seen(plan: &PollPlan, end: Duration) -> (u32, f64) {
+        let mut elapsed = Duration::ZERO;
+        let mut polls = 0;
+        while elapsed < end {
+            elapsed += plan.next_poll(elapsed);
+            polls += 1;
         }
-        (looks, (at - end).as_secs_f64())
+        (polls, (elapsed - end).as_secs_f64())
     }
 
-    /// Mean looks and mean lag over many predictions, each of which the plan learns from as the worker does.
-    fn learn_and_watch(said: u32, draw: impl Fn(&mut Chance, usize) -> f64) -> (f64, f64) {
-        let mut chance = Chance(7);
+    /// Returns the mean number of polls and the mean lag in seconds over many predictions, while
+    /// the plan learns from each of them as it does in the worker.
+    fn mean_polls_and_lag(
+        expected_s: u32,
+        draw_s: impl Fn(&mut TestRng, usize) -> f64,
+    ) -> (f64, f64) {
+        const PREDICTIONS: usize = 600;
+        const WARM_UP: usize = 200;
+        let mut rng = TestRng(7);
         let mut measured = Vec::new();
-        let (mut looks, mut lag) = (0.0, 0.0);
-        const MANY: usize = 600;
-        const LEARNING: usize = 200;
-        let mut plan = PollPlan::new(said * SECOND, &measured, 2 * SECOND);
-        for number in 0..MANY {
+        let mut mean_polls = 0.0;
+        let mut mean_lag = 0.0;
+        let mut plan = PollPlan::new(expected_s * SECOND, &measured, 2 * SECOND);
+        for number in 0..PREDICTIONS {
             if number % 5 == 0 {
-                plan = PollPlan::new(said * SECOND, &measured, 2 * SECOND);
+                plan = PollPlan::new(expected_s * SECOND, &measured, 2 * SECOND);
             }
-            let end = Duration::from_secs_f64(draw(&mut chance, number).max(0.1));
-            let (took, late) = watch(&plan, end);
-            if number >= LEARNING {
-                looks += f64::from(took) / (MANY - LEARNING) as f64;
-                lag += late / (MANY - LEARNING) as f64;
+            let end = Duration::from_secs_f64(draw_s(&mut rng, number).max(0.1));
+            let (polls, lag) = poll_until_seen(&plan, end);
+            if number >= WARM_UP {
+                mean_polls += f64::from(polls) / (PREDICTIONS - WARM_UP) as f64;
+                mean_lag += lag / (PREDICTIONS - WARM_UP) as f64;
             }
-            let seen = end + Duration::from_secs_f64(late);
+            let seen = end + Duration::from_secs_f64(lag);
             measured.insert(0, seen - plan.interval_before(seen) / 2);
             measured.truncate(100);
         }
-        (looks, lag)
+        (mean_polls, mean_lag)
     }
 
-    /// A small generator, so that the domain needs none.
-    struct Chance(u64);
+    /// A linear congruential generator, so that the domain depends on no random number crate.
+    struct TestRng(u64);
 
-    impl Chance {
+    impl TestRng {
         fn uniform(&mut self) -> f64 {
             self.0 = self
                 .0
@@ -297,62 +356,58 @@ mod tests {
             (self.0 >> 11) as f64 / (1_u64 << 53) as f64
         }
 
-        fn normal(&mut self, mean: f64, spread: f64) -> f64 {
-            mean + spread * ((0..12).map(|_| self.uniform()).sum::<f64>() - 6.0)
+        fn normal(&mut self, mean: f64, deviation: f64) -> f64 {
+            mean + deviation * ((0..12).map(|_| self.uniform()).sum::<f64>() - 6.0)
         }
     }
 
-    fn assert_within(name: &str, (looks, lag): (f64, f64), most_looks: f64, most_lag: f64) {
+    fn assert_at_most(name: &str, (polls, lag): (f64, f64), max_polls: f64, max_lag: f64) {
         assert!(
-            looks <= most_looks && lag <= most_lag,
-            "{name}: {looks:.2} looks, {lag:.2} s late"
+            polls <= max_polls && lag <= max_lag,
+            "{name}: {polls:.2} polls, {lag:.2} s late"
         );
     }
 
     #[test]
-    fn usual_routes_take_few_looks_and_little_lag() {
-        let slow = learn_and_watch(270, |chance, _| chance.normal(270.0, 40.0));
-        assert_within("270 ± 40", slow, 13.0, 4.05);
-        let quick = learn_and_watch(60, |chance, _| chance.normal(60.0, 10.0));
-        assert_within("60 ± 10", quick, 8.0, 2.0);
-        let short = learn_and_watch(10, |chance, _| chance.normal(10.0, 3.0));
-        assert_within("10 ± 3", short, 5.0, 1.15);
+    fn normally_distributed_routes_need_few_polls_and_cause_little_lag() {
+        let slow = mean_polls_and_lag(270, |rng, _| rng.normal(270.0, 40.0));
+        assert_at_most("270 ± 40", slow, 13.0, 4.05);
+        let fast = mean_polls_and_lag(60, |rng, _| rng.normal(60.0, 10.0));
+        assert_at_most("60 ± 10", fast, 8.0, 2.0);
+        let short = mean_polls_and_lag(10, |rng, _| rng.normal(10.0, 3.0));
+        assert_at_most("10 ± 3", short, 5.0, 1.15);
     }
 
     #[test]
-    fn a_narrow_route_is_looked_at_just_when_it_ends() {
-        assert_within(
-            "narrow",
-            learn_and_watch(270, |chance, _| chance.normal(240.0, 3.0)),
-            6.0,
-            1.6,
-        );
+    fn a_route_with_little_spread_is_polled_just_when_it_ends() {
+        let narrow = mean_polls_and_lag(270, |rng, _| rng.normal(240.0, 3.0));
+        assert_at_most("narrow", narrow, 6.0, 1.6);
     }
 
     #[test]
-    fn a_route_with_two_humps_is_left_alone_between_them() {
-        let humps = |chance: &mut Chance, _| {
-            let mean = if chance.uniform() < 0.5 { 60.0 } else { 300.0 };
-            chance.normal(mean, 8.0)
+    fn a_route_with_two_peaks_is_hardly_polled_between_them() {
+        let two_peaks = |rng: &mut TestRng, _| {
+            let mean = if rng.uniform() < 0.5 { 60.0 } else { 300.0 };
+            rng.normal(mean, 8.0)
         };
-        assert_within("two humps", learn_and_watch(270, humps), 11.5, 3.0);
+        assert_at_most("two peaks", mean_polls_and_lag(270, two_peaks), 11.5, 3.0);
     }
 
     #[test]
-    fn a_route_that_gets_slower_is_followed() {
-        let drifts =
-            |chance: &mut Chance, number: usize| chance.normal(100.0 + number as f64 / 4.0, 10.0);
-        assert_within("drifting", learn_and_watch(100, drifts), 11.0, 2.0);
+    fn the_plan_follows_a_route_that_becomes_slower() {
+        let drift =
+            |rng: &mut TestRng, number: usize| rng.normal(100.0 + number as f64 / 4.0, 10.0);
+        assert_at_most("drift", mean_polls_and_lag(100, drift), 11.0, 2.0);
     }
 
     #[test]
-    fn a_heavy_tail_costs_few_looks() {
-        let heavy = |chance: &mut Chance, _| 60.0 / (1.0 - chance.uniform()).powf(0.6).max(0.001);
-        assert_within("heavy tail", learn_and_watch(60, heavy), 13.0, 5.0);
+    fn a_heavy_tail_needs_few_polls() {
+        let heavy = |rng: &mut TestRng, _| 60.0 / (1.0 - rng.uniform()).powf(0.6).max(0.001);
+        assert_at_most("heavy tail", mean_polls_and_lag(60, heavy), 13.0, 5.0);
     }
 
     #[test]
-    fn what_was_said_serves_until_something_is_measured() {
+    fn the_expected_time_is_used_until_something_is_measured() {
         let plan = PollPlan::new(270 * SECOND, &[], 2 * SECOND);
         assert!(
             (250..290).contains(&plan.typical.as_secs()),
@@ -360,33 +415,33 @@ mod tests {
             plan.typical
         );
         for end in [230, 270, 330] {
-            let (looks, lag) = watch(&plan, end * SECOND);
+            let (polls, lag) = poll_until_seen(&plan, end * SECOND);
             assert!(
-                looks <= 24 && lag <= 8.0,
-                "{looks} looks, {lag:.1} s late for {end} s"
+                polls <= 24 && lag <= 8.0,
+                "{polls} polls, {lag:.1} s late for {end} s"
             );
         }
     }
 
     #[test]
-    fn a_time_counts_from_the_create_unless_nobody_looked() {
+    fn a_processing_time_counts_from_submission_unless_the_end_was_not_polled() {
         let plan = PollPlan::new(100 * SECOND, &[], 2 * SECOND);
-        let gap = plan.interval_before(100 * SECOND);
+        let interval = plan.interval_before(100 * SECOND);
         assert_eq!(
             plan.processing_time(100 * SECOND, Some(99 * SECOND)),
             Some(99 * SECOND)
         );
         assert_eq!(
             plan.processing_time(100 * SECOND, None),
-            Some(100 * SECOND - gap / 2)
+            Some(100 * SECOND - interval / 2)
         );
-        // It waited for its turn before it was worked on.
-        let gap = plan.interval_before(200 * SECOND);
+        // The prediction was queued at the provider before it was processed.
+        let interval = plan.interval_before(200 * SECOND);
         assert_eq!(
             plan.processing_time(200 * SECOND, Some(99 * SECOND)),
-            Some(200 * SECOND - gap / 2)
+            Some(200 * SECOND - interval / 2)
         );
-        // The program was not there when it ended.
+        // The program did not run when the prediction ended.
         assert_eq!(
             plan.processing_time(30_000 * SECOND, Some(99 * SECOND)),
             Some(99 * SECOND)
@@ -401,8 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn two_looks_are_never_closer_than_the_shortest_interval_nor_further_apart_than_a_minute_in_the_tail()
-     {
+    fn intervals_stay_between_the_minimum_and_a_minute() {
         let plan = PollPlan::new(SECOND, &[SECOND; 50], 2 * SECOND);
         for millis in (0..600_000).step_by(250) {
             let wait = plan.next_poll(Duration::from_millis(millis));

@@ -1,4 +1,4 @@
-//! What a clip should cost, what it did cost, and how we know.
+//! Prices of clips: the estimate before a submission, and the cost after it with its source.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,34 +7,41 @@ use serde::{Deserialize, Serialize};
 
 use super::Money;
 
-/// How one route is billed: a price for the first seconds, and one for each further second.
+/// How one route is billed: a base price for the first seconds, and a price for each further
+/// second.
 ///
-/// `$0.045 per second` is `{ per_second = "0.045" }`; `$0.28 for 5 s, $0.056 each further second` is
-/// `{ base = "0.28", base_seconds = 5, per_second = "0.056" }`; a flat price is `{ base = "0.30" }`.
+/// In a model's TOML file:
+///
+/// - $0.045 per second: `{ per_second = "0.045" }`
+/// - $0.28 for 5 s, $0.056 for each further second:
+///   `{ base = "0.28", base_seconds = 5, per_second = "0.056" }`
+/// - $0.30 per clip: `{ base = "0.30" }`
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PriceRule {
     /// Price of the first `base_seconds` seconds, in US dollars.
     pub base: Money,
-    /// Seconds of video that `base` pays for.
+    /// Number of seconds of video that `base` includes.
     pub base_seconds: u32,
     /// Price of each further second of video, in US dollars.
     pub per_second: Money,
-    /// Where the provider bills in credits: how many make a dollar.
+    /// Number of credits in a dollar; `None` if the provider does not bill in credits.
     pub credits_per_usd: Option<u32>,
 }
 
 impl PriceRule {
-    /// Prices a clip of the given length in seconds.
+    /// Returns the price of a clip of the given length in seconds, in US dollars.
     pub fn estimate(&self, seconds: u32) -> Money {
         self.base
             + self
                 .per_second
-                .times(i64::from(seconds.saturating_sub(self.base_seconds)))
+                .saturating_mul(i64::from(seconds.saturating_sub(self.base_seconds)))
     }
 
-    /// Settles what an attempt cost: what the provider said, else this rule. A report that cannot be read
-    /// falls back to the rule as well, because booking nothing would open the budget.
+    /// Returns the cost of an attempt: as reported by the provider, else the estimate by this rule.
+    ///
+    /// A report that cannot be converted to dollars also falls back to the estimate, because
+    /// booking nothing would let the batch exceed its budget.
     pub fn settle(&self, report: Option<&CostReport>, estimate: Money) -> Cost {
         let by_rule = Cost {
             amount: estimate,
@@ -46,7 +53,7 @@ impl PriceRule {
                 amount: *usd,
                 source: CostSource::Reported,
             },
-            Some(CostReport::Units(units)) => match self.per_second.times_decimal(units) {
+            Some(CostReport::Units(units)) => match self.per_second.mul_decimal(units) {
                 Ok(amount) => Cost {
                     amount,
                     source: CostSource::Units,
@@ -64,56 +71,57 @@ impl PriceRule {
     }
 }
 
+/// Converts credits to US dollars, rounding half up to a micro-dollar and saturating.
 fn credits_to_usd(credits: u64, per_usd: u32) -> Money {
     let per_usd = i128::from(per_usd.max(1));
     let micros = (i128::from(credits) * 1_000_000 + per_usd / 2) / per_usd;
     Money::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
 }
 
-/// What a provider's answer said of a prediction's cost, before it is made dollars.
+/// The cost of a prediction as the provider reports it, before conversion to dollars.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CostReport {
-    /// Dollars actually billed.
+    /// The amount billed, in US dollars.
     Usd(Money),
-    /// Billable units (seconds of video), a decimal as it stood in the answer.
+    /// Billed units (seconds of video), as the decimal that the response contained.
     Units(String),
-    /// Credits of the provider's own.
+    /// Billed credits, in the provider's own currency.
     Credits(u64),
 }
 
 impl CostReport {
-    /// Says that the provider bills nothing.
+    /// The report that nothing was billed.
     pub const ZERO: Self = Self::Usd(Money::ZERO);
 }
 
-/// What one attempt cost, and how we know.
+/// The cost of one attempt, and its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// The amount, in US dollars.
     pub amount: Money,
-    /// Where the amount comes from.
+    /// How the amount is known.
     pub source: CostSource,
 }
 
-/// Where a cost comes from, best first.
+/// How a cost is known, from the most to the least reliable source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CostSource {
-    /// The provider said what it billed, in dollars.
+    /// The provider reported the dollars it billed.
     Reported,
-    /// The provider said how many units it billed.
+    /// The provider reported the units it billed; converted at the route's price per second.
     Units,
-    /// The provider said how many credits it took.
+    /// The provider reported the credits it billed; converted at the route's rate.
     Credits,
-    /// The provider said nothing; the route's price rule did.
+    /// The provider reported nothing usable; the estimate by the route's price rule.
     Rule,
 }
 
 impl CostSource {
-    /// Every source.
+    /// Every source, from the most to the least reliable.
     pub const ALL: [Self; 4] = [Self::Reported, Self::Units, Self::Credits, Self::Rule];
 
-    /// Tells the word used in the queue and in exports.
+    /// Returns the name used in the queue and in exports.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Reported => "reported",
@@ -133,11 +141,14 @@ impl fmt::Display for CostSource {
 impl FromStr for CostSource {
     type Err = String;
 
-    fn from_str(word: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> Result<Self, String> {
         Self::ALL
             .into_iter()
-            .find(|source| source.as_str() == word)
-            .ok_or_else(|| format!("unknown cost source `{word}`"))
+            .find(|source| source.as_str() == name)
+            .ok_or_else(|| {
+                let names = Self::ALL.map(Self::as_str).join(", ");
+                format!("unknown cost source `{name}`; expected one of {names}")
+            })
     }
 }
 
@@ -155,42 +166,38 @@ mod tests {
     }
 
     #[test]
-    fn both_published_price_rules_give_the_published_prices() {
+    fn price_rules_reproduce_the_published_prices() {
         let v1 = rule(0, 0, 45_000);
-        assert_eq!(
-            (v1.estimate(5), v1.estimate(10)),
-            (Money::from_micros(225_000), Money::from_micros(450_000))
-        );
+        assert_eq!(v1.estimate(5), Money::from_micros(225_000));
+        assert_eq!(v1.estimate(10), Money::from_micros(450_000));
         let v21 = rule(280_000, 5, 56_000);
-        assert_eq!(
-            (v21.estimate(5), v21.estimate(10)),
-            (Money::from_micros(280_000), Money::from_micros(560_000))
-        );
+        assert_eq!(v21.estimate(5), Money::from_micros(280_000));
+        assert_eq!(v21.estimate(10), Money::from_micros(560_000));
     }
 
     #[test]
-    fn a_cost_is_taken_from_the_best_source_there_is() {
+    fn a_cost_comes_from_the_most_reliable_source_available() {
         let rule = rule(0, 0, 45_000);
         let estimate = rule.estimate(5);
-        let settled = |report: Option<CostReport>| {
+        let settle = |report: Option<CostReport>| {
             let cost = rule.settle(report.as_ref(), estimate);
             (cost.amount.micros(), cost.source)
         };
         assert_eq!(
-            settled(Some(CostReport::Usd(Money::from_micros(7)))),
+            settle(Some(CostReport::Usd(Money::from_micros(7)))),
             (7, CostSource::Reported)
         );
         assert_eq!(
-            settled(Some(CostReport::Units("10.0".into()))),
+            settle(Some(CostReport::Units("10.0".into()))),
             (450_000, CostSource::Units)
         );
         assert_eq!(
-            settled(Some(CostReport::Credits(472_500))),
+            settle(Some(CostReport::Credits(472_500))),
             (236_250, CostSource::Credits)
         );
-        assert_eq!(settled(None), (225_000, CostSource::Rule));
+        assert_eq!(settle(None), (225_000, CostSource::Rule));
         assert_eq!(
-            settled(Some(CostReport::Units("many".into()))),
+            settle(Some(CostReport::Units("many".into()))),
             (225_000, CostSource::Rule)
         );
     }

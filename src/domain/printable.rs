@@ -1,17 +1,20 @@
-//! What a file holds, made fit for a message.
+//! Text from files and providers, made safe to print in a message.
 
-/// Longest text shown.
-const LONGEST: usize = 60;
+/// Maximum number of characters kept.
+const MAX_CHARS: usize = 60;
 
-/// Cuts a text where it is long, for it may be a whole file; and takes out what would move a terminal's cursor.
+/// Returns an excerpt of a text that is safe to print in a message.
+///
+/// Keeps the first 60 characters, because the text may be a whole file, marks a cut with `…`, and
+/// replaces control characters, which could move the terminal's cursor.
 pub fn shown(text: &str) -> String {
-    let mut shown: String = text
+    let mut excerpt: String = text
         .chars()
-        .take(LONGEST)
+        .take(MAX_CHARS)
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
+    if text.chars().nth(MAX_CHARS).is_some() {
+        excerpt.push('…');
     }
-    shown
+    excerpt
 }

@@ -1,27 +1,27 @@
-//! The names of the hosted APIs.
+//! The supported providers.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A hosted image-to-video API.
+/// A provider: a hosted image-to-video API that Overnight has an adapter for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderName {
-    /// each::labs.
+    /// each::labs, `api.eachlabs.ai`.
     Eachlabs,
-    /// AI/ML API.
+    /// AI/ML API, `api.aimlapi.com`.
     Aimlapi,
-    /// fal.ai.
+    /// fal.ai, `queue.fal.run`.
     Fal,
 }
 
 impl ProviderName {
-    /// Every provider.
+    /// Every provider, in the order in which they are listed.
     pub const ALL: [Self; 3] = [Self::Eachlabs, Self::Aimlapi, Self::Fal];
 
-    /// Tells the word used in flags, config, the queue and JSON.
+    /// Returns the name used in flags, the configuration, the queue and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Eachlabs => "eachlabs",
@@ -30,7 +30,7 @@ impl ProviderName {
         }
     }
 
-    /// Tells the environment variable that holds its key.
+    /// Returns the name of the environment variable that holds the provider's API key.
     pub const fn key_variable(self) -> &'static str {
         match self {
             Self::Eachlabs => "EACHLABS_API_KEY",
@@ -49,13 +49,13 @@ impl fmt::Display for ProviderName {
 impl FromStr for ProviderName {
     type Err = String;
 
-    fn from_str(word: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL
             .into_iter()
-            .find(|name| name.as_str() == word)
+            .find(|name| name.as_str() == text)
             .ok_or_else(|| {
-                let words = Self::ALL.map(Self::as_str).join(", ");
-                format!("unknown provider `{word}`, one of {words}")
+                let names = Self::ALL.map(Self::as_str).join(", ");
+                format!("unknown provider `{text}`; expected one of {names}")
             })
     }
 }

@@ -1,10 +1,11 @@
-//! Which addresses anybody on the internet can reach.
+//! Which hosts and addresses are reachable from the public internet.
 
 use std::net::IpAddr;
 
 use url::Host;
 
-/// Tells whether a host can be a public one: a name is taken for public until it is resolved, unless it is this machine's.
+/// Returns whether a host may be public. A domain name is assumed to be public until it is
+/// resolved, unless it names this machine.
 pub fn is_public_host<S: AsRef<str>>(host: Host<S>) -> bool {
     match host {
         Host::Domain(name) => !is_local_name(name.as_ref()),
@@ -13,7 +14,7 @@ pub fn is_public_host<S: AsRef<str>>(host: Host<S>) -> bool {
     }
 }
 
-/// Tells whether a host is this machine.
+/// Returns whether a host is this machine.
 pub fn is_loopback_host<S: AsRef<str>>(host: Host<S>) -> bool {
     match host {
         Host::Domain(name) => is_local_name(name.as_ref()),
@@ -26,10 +27,11 @@ fn is_local_name(name: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// Tells whether an address is one that anybody on the internet can reach.
+/// Returns whether an address is globally reachable.
 ///
-/// Loopback, private, link-local, shared (RFC 6598), multicast, documentation and the IPv6 forms that carry an IPv4
-/// address inside are judged by what they lead to.
+/// Loopback, private, link-local, shared (RFC 6598), benchmarking, multicast, documentation and
+/// reserved addresses are not. An IPv6 address that embeds an IPv4 address (IPv4-mapped,
+/// IPv4-compatible, NAT64, 6to4) is reachable if the embedded address is.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -56,10 +58,12 @@ pub fn is_public(address: IpAddr) -> bool {
                 _ => None,
             };
             if let Some((high, low)) = embedded {
-                let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+                let [a, b] = high.to_be_bytes();
+                let [c, d] = low.to_be_bytes();
                 return is_public(IpAddr::from([a, b, c, d]));
             }
-            // Global unicast is 2000::/3; of it 2001:db8::/32 is for documentation and 2001::/32 is Teredo.
+            // Global unicast is 2000::/3, of which 2001:db8::/32 is reserved for documentation and
+            // 2001::/32 is Teredo.
             (segments[0] & 0xe000) == 0x2000
                 && !(segments[0] == 0x2001 && matches!(segments[1], 0 | 0xdb8))
         }

@@ -1,4 +1,8 @@
-//! A failure and how often it happened → again at t, or give up. Whether is apart from when.
+//! Failed calls to a provider, and when to repeat them.
+//!
+//! Two questions are kept apart. *Whether* a call may be repeated depends on what is known about
+//! the failed one, and is the variant of [`Failure`]. *When* it is repeated is decided by
+//! [`RetryPolicy::retry_at`]: at the time the server asked for, else after a backoff.
 
 use std::time::Duration;
 
@@ -6,38 +10,42 @@ use jiff::Timestamp;
 
 use super::Backoff;
 
-/// Why a call to a provider did not give what it should, named by what can be done about it.
+/// Why a call to a provider failed. The variants are named by what the caller can do about it.
+///
+/// `reason` describes what happened and is shown to the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// It will pass: the same call may be repeated later. For a create this says that nothing was accepted.
+    /// The same call may be repeated later. For a submission: it was certainly not accepted.
     #[error("{reason}")]
     Transient {
         /// What happened.
         reason: String,
-        /// When the provider said to come back, if it did.
+        /// The delay the provider asked for; `None` if it named none.
         retry_after: Option<Duration>,
     },
-    /// Too many calls: nobody using this key should call before the time has passed.
+    /// The provider limits the calls of this key; no call should be made before the delay has
+    /// passed. Nothing was accepted.
     #[error("{reason}")]
     RateLimited {
         /// What happened.
         reason: String,
-        /// When the provider said to come back, if it did.
+        /// The delay the provider asked for; `None` if it named none.
         retry_after: Option<Duration>,
     },
-    /// The key or the balance was refused: says nothing about the job.
+    /// The key or the balance was refused, which says nothing about the job. Nothing was accepted.
     #[error("{reason}")]
     AccessDenied {
-        /// What the provider said, and what to do.
+        /// What the provider reported, and what the user can do about it.
         reason: String,
     },
-    /// This request will never be taken.
+    /// The provider will never accept this request.
     #[error("{reason}")]
     Rejected {
-        /// What the provider said.
+        /// What the provider reported.
         reason: String,
     },
-    /// Nobody knows whether the provider took it. Only a create can end so.
+    /// It is unknown whether the provider accepted the request. For a submission this means that it
+    /// must not be repeated before it is reconciled.
     #[error("{reason}")]
     Unknown {
         /// What happened.
@@ -45,20 +53,23 @@ pub enum Failure {
     },
 }
 
-/// How often and how long to try.
+/// How often, and after which delays, failed work is repeated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RetryPolicy {
-    /// The delays between two tries.
+    /// Delays after consecutive failures for which the server named no delay.
     pub backoff: Backoff,
-    /// Paid submissions of one job, at most.
+    /// Maximum number of paid submissions of one job.
     pub attempts: u32,
-    /// Failed downloads in a row before a job is given up; `retry` goes on without paying.
+    /// Maximum number of consecutive failed downloads before the job fails. Retrying it resumes the
+    /// download without paying again.
     pub downloads: u32,
 }
 
 impl RetryPolicy {
-    /// Tells when to try again after the `failures`-th failure in a row: when the server said, else by backoff.
-    /// `chance` is in `0.0..1.0`.
+    /// Returns when to try again after the `failures`-th consecutive failure, counted from 1: after
+    /// `retry_after` if the server sent one, else after the backoff.
+    ///
+    /// `chance` selects the jitter and is in `0.0..1.0`; see [`Backoff::delay`].
     pub fn retry_at(
         &self,
         now: Timestamp,
@@ -76,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_servers_retry_after_wins_over_the_backoff() {
+    fn the_retry_after_of_the_server_takes_precedence_over_the_backoff() {
         let policy = RetryPolicy {
             backoff: Backoff {
                 base: Duration::from_secs(1),
@@ -86,8 +97,8 @@ mod tests {
             downloads: 5,
         };
         let now = Timestamp::UNIX_EPOCH;
-        let after = policy.retry_at(now, 6, Some(Duration::from_secs(7)), 0.99);
-        assert_eq!(after.as_second(), 7);
+        let retry_at = policy.retry_at(now, 6, Some(Duration::from_secs(7)), 0.99);
+        assert_eq!(retry_at.as_second(), 7);
         assert!(policy.retry_at(now, 6, None, 0.99).as_second() > 7);
     }
 }

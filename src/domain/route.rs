@@ -1,4 +1,4 @@
-//! One provider's way to run a model: its name for it, its price, and how it spells our fields.
+//! Routes: how one provider runs one model, what it charges, and how it names our fields.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use serde_json::{Map, Value};
 
 use super::{Input, LocalImage, PriceRule, ProviderName};
 
-/// One provider's way to run a model.
+/// One provider's offer of one model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Who runs it.
+    /// The provider that runs the model.
     pub provider: ProviderName,
-    /// The provider's name for the model.
+    /// The provider's id of the model.
     pub wire_model: String,
-    /// How it is billed.
+    /// How a prediction is billed.
     pub price: PriceRule,
-    /// How long a prediction usually takes.
+    /// Typical time from submission to the end of a prediction.
     pub typical: Duration,
-    /// The forms of image it takes.
+    /// The forms in which the route accepts images.
     pub images: Vec<ImageForm>,
-    /// How it spells each field it takes, by our name.
+    /// How each accepted field is sent, by our name of the field.
     pub wire_fields: BTreeMap<String, WireField>,
 }
 
-/// A form in which an image can be given to a provider.
+/// A form in which an image can be sent to a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageForm {
@@ -35,13 +35,13 @@ pub enum ImageForm {
     Http,
     /// A `data:image/…;base64,…` URI.
     Data,
-    /// A file on disk, which is uploaded to the provider first and then a link. Where a route does not name it, files go
-    /// as data URIs, if it takes those.
+    /// A local file, which is first uploaded to the provider's storage and then sent as a link. A
+    /// route without this form receives local files as data URIs, if it accepts those.
     Upload,
 }
 
 impl ImageForm {
-    /// Tells the form of a link; `None` where it is none of them.
+    /// Returns the form of a link by its scheme; `None` for any other text. Never returns `Upload`.
     pub fn from_link(link: &str) -> Option<Self> {
         let scheme = link.split_once(':')?.0;
         match scheme.to_ascii_lowercase().as_str() {
@@ -53,92 +53,99 @@ impl ImageForm {
     }
 }
 
-/// How one field goes over the wire.
+/// How one field is sent to a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireField {
-    /// The provider's name for it.
+    /// The provider's name of the field.
     pub name: String,
-    /// Whether a number is written as a string.
+    /// Whether a number is sent as a string.
     pub as_text: bool,
-    /// Other names for the keys inside a list's items.
+    /// The provider's names of the keys of a list's items, by our names. Keys without an entry keep
+    /// their name.
     pub item: BTreeMap<String, String>,
 }
 
 impl Route {
-    /// Tells why this route cannot take an input; `None` where it can.
+    /// Returns why the route does not accept an input; `None` if it does.
     pub fn incompatibility(&self, input: &Input) -> Option<String> {
         for (field, value) in &input.0 {
             if !self.wire_fields.contains_key(field) {
                 return Some(format!("{} has no field {field}", self.provider));
             }
-            if let Some(form) = self.unwelcome_image(value) {
-                return Some(format!("{} takes no {form} for {field}", self.provider));
+            if let Some(form) = self.unsupported_image(value) {
+                return Some(format!(
+                    "{} does not accept {form} for {field}",
+                    self.provider
+                ));
             }
         }
         None
     }
 
-    /// Writes an input as the provider wants it. Each image on disk is left as its placeholder.
+    /// Converts an input to the provider's request. Local images are written as their
+    /// [placeholders](LocalImage::placeholder).
     pub fn to_request(&self, input: &Input) -> Value {
-        let mut wire = Map::new();
+        let mut request = Map::new();
         for (field, value) in &input.0 {
-            if let Some(spelling) = self.wire_fields.get(field) {
-                wire.insert(spelling.name.clone(), spelling.write(value));
+            if let Some(wire_field) = self.wire_fields.get(field) {
+                request.insert(wire_field.name.clone(), wire_field.convert(value));
             }
         }
-        Value::Object(wire)
+        Value::Object(request)
     }
 
-    /// Finds an image, at any depth, in a form this route does not take.
-    fn unwelcome_image(&self, value: &Value) -> Option<&'static str> {
+    /// Returns the form, in the plural, of the first image in a value that the route does not
+    /// accept.
+    fn unsupported_image(&self, value: &Value) -> Option<&'static str> {
         let lacks = |form: ImageForm| !self.images.contains(&form);
         match value {
             Value::String(text) if LocalImage::parse(text).is_some() => {
-                (lacks(ImageForm::Upload) && lacks(ImageForm::Data)).then_some("file on disk")
+                (lacks(ImageForm::Upload) && lacks(ImageForm::Data)).then_some("local files")
             }
-            // A prompt may begin with "http:" or "data:" too; only what stands as one word is a link.
+            // A prompt may begin with "http:" or "data:" too, but a link contains no spaces.
             Value::String(text) if !text.contains(char::is_whitespace) => {
                 match ImageForm::from_link(text)? {
-                    ImageForm::Https => lacks(ImageForm::Https).then_some("https:// link"),
-                    ImageForm::Http => lacks(ImageForm::Http).then_some("http:// link"),
-                    ImageForm::Data => lacks(ImageForm::Data).then_some("data URI"),
+                    ImageForm::Https => lacks(ImageForm::Https).then_some("https:// links"),
+                    ImageForm::Http => lacks(ImageForm::Http).then_some("http:// links"),
+                    ImageForm::Data => lacks(ImageForm::Data).then_some("data URIs"),
                     ImageForm::Upload => None,
                 }
             }
-            Value::Array(items) => items.iter().find_map(|item| self.unwelcome_image(item)),
+            Value::Array(items) => items.iter().find_map(|item| self.unsupported_image(item)),
             Value::Object(fields) => fields
                 .values()
-                .find_map(|value| self.unwelcome_image(value)),
+                .find_map(|value| self.unsupported_image(value)),
             _ => None,
         }
     }
 }
 
 impl WireField {
-    fn write(&self, value: &Value) -> Value {
+    /// Converts a value to the provider's form.
+    fn convert(&self, value: &Value) -> Value {
         match value {
             Value::Number(number) if self.as_text => Value::String(number.to_string()),
-            Value::Array(items) => items.iter().map(|item| self.write_item(item)).collect(),
-            other => write_image(other),
+            Value::Array(items) => items.iter().map(|item| self.convert_item(item)).collect(),
+            other => with_placeholder(other),
         }
     }
 
-    fn write_item(&self, item: &Value) -> Value {
+    fn convert_item(&self, item: &Value) -> Value {
         let Value::Object(fields) = item else {
-            return write_image(item);
+            return with_placeholder(item);
         };
         let renamed = fields.iter().map(|(key, value)| {
             (
                 self.item.get(key).unwrap_or(key).clone(),
-                write_image(value),
+                with_placeholder(value),
             )
         });
         Value::Object(renamed.collect())
     }
 }
 
-/// Writes the placeholder of an image on disk, and everything else as it is.
-fn write_image(value: &Value) -> Value {
+/// Returns the placeholder of a local image, and any other value unchanged.
+fn with_placeholder(value: &Value) -> Value {
     let image = value.as_str().and_then(LocalImage::parse);
     image.map_or_else(|| value.clone(), |image| Value::from(image.placeholder()))
 }

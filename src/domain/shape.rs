@@ -1,4 +1,4 @@
-//! What a field's value may be, and what is wrong with one that may not.
+//! The values that a field accepts, and how a value is parsed and validated.
 
 use serde_json::Value;
 use url::Url;
@@ -7,10 +7,10 @@ use super::printable::shown;
 use super::public_address::is_public_host;
 use super::{Field, LocalImage};
 
-/// What a value may be.
+/// The type and the bounds of a field's value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Shape {
-    /// Text, free or one of the choices.
+    /// Text: one of the choices, or any non-empty text.
     Text {
         /// The allowed values; empty allows any.
         choices: Vec<String>,
@@ -20,33 +20,39 @@ pub enum Shape {
         /// The allowed values; empty allows any.
         choices: Vec<i64>,
     },
-    /// A number.
+    /// A number, with or without a fraction.
     Number {
-        /// The smallest allowed value.
+        /// The smallest allowed value; `None` if there is no lower bound.
         min: Option<f64>,
-        /// The largest allowed value.
+        /// The largest allowed value; `None` if there is no upper bound.
         max: Option<f64>,
     },
-    /// An image: a link to it, or a file that was found on disk.
+    /// An image: an HTTP link, a data URI, or a [`LocalImage`] that was found on disk.
     Image,
-    /// A list.
+    /// A list of values of the same shape.
     List {
-        /// What each item may be.
+        /// The shape of each item.
         item: Box<Self>,
-        /// The fewest items.
+        /// Minimum number of items.
         min_items: usize,
-        /// The most items.
+        /// Maximum number of items.
         max_items: usize,
     },
-    /// An object.
+    /// An object with the given keys and no others.
     Object {
-        /// Its fields.
+        /// The keys and the shapes of their values.
         fields: Vec<Field>,
     },
 }
 
 impl Shape {
-    /// Reads a cell of text. Lists and objects are written as JSON.
+    /// Parses the text of a table cell or a flag. Lists and objects are written as JSON.
+    ///
+    /// The value is not checked against the bounds; see [`check`](Self::check).
+    ///
+    /// # Errors
+    ///
+    /// Returns a message about the text, without the name of the field.
     pub fn read_text(&self, text: &str) -> Result<Value, String> {
         match self {
             Self::Text { .. } | Self::Image => Ok(Value::from(text)),
@@ -55,7 +61,7 @@ impl Shape {
                 Err(_) => Err(format!(
                     "{} is not {}",
                     quoted(text),
-                    self.describe_integer(choices)
+                    describe_integer(choices)
                 )),
             },
             Self::Number { .. } => match text.trim().parse::<f64>() {
@@ -68,18 +74,23 @@ impl Shape {
         }
     }
 
-    /// Checks a value; the error says what is wrong, with a path where it lies deeper.
+    /// Checks that a value is acceptable.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message about the value, without the name of the field, preceded by the path to
+    /// the value if it is nested (`[1]: x: is missing`).
     pub fn check(&self, value: &Value) -> Result<(), String> {
         match self {
             Self::Text { choices } => {
                 let Some(text) = value.as_str() else {
-                    return Err(unlike(value, "text"));
+                    return Err(mismatch(value, "text"));
                 };
                 if text.trim().is_empty() {
                     return Err("is empty".into());
                 }
                 if text.contains('\0') {
-                    return Err("holds a NUL character".into());
+                    return Err("contains a NUL character".into());
                 }
                 if !choices.is_empty() && !choices.iter().any(|choice| choice == text) {
                     return Err(format!(
@@ -91,24 +102,21 @@ impl Shape {
                 Ok(())
             }
             Self::Integer { choices } => {
-                let whole = value.as_i64().or_else(|| {
+                let integer = value.as_i64().or_else(|| {
                     let float = value
                         .as_f64()
                         .filter(|float| float.fract() == 0.0 && float.abs() < 1e15)?;
                     format!("{float:.0}").parse().ok()
                 });
-                match whole {
+                match integer {
                     Some(number) if choices.is_empty() || choices.contains(&number) => Ok(()),
-                    Some(number) => Err(format!(
-                        "{number} is not {}",
-                        self.describe_integer(choices)
-                    )),
-                    None => Err(unlike(value, &self.describe_integer(choices))),
+                    Some(number) => Err(format!("{number} is not {}", describe_integer(choices))),
+                    None => Err(mismatch(value, &describe_integer(choices))),
                 }
             }
             Self::Number { min, max } => {
                 let Some(number) = value.as_f64() else {
-                    return Err(unlike(value, "a number"));
+                    return Err(mismatch(value, "a number"));
                 };
                 if min.is_some_and(|min| number < min) || max.is_some_and(|max| number > max) {
                     let bound =
@@ -123,7 +131,7 @@ impl Shape {
             }
             Self::Image => match value.as_str() {
                 Some(link) => check_image(link),
-                None => Err(unlike(value, "a link to an image, or its file")),
+                None => Err(mismatch(value, "an image link or file")),
             },
             Self::List {
                 item,
@@ -131,11 +139,11 @@ impl Shape {
                 max_items,
             } => {
                 let Some(items) = value.as_array() else {
-                    return Err(unlike(value, "a list"));
+                    return Err(mismatch(value, "a list"));
                 };
                 if items.len() < *min_items || items.len() > *max_items {
                     return Err(format!(
-                        "has {} items, allowed are {min_items} to {max_items}",
+                        "has {} items; expected {min_items} to {max_items}",
                         items.len()
                     ));
                 }
@@ -147,7 +155,7 @@ impl Shape {
             }
             Self::Object { fields } => {
                 let Some(object) = value.as_object() else {
-                    return Err(unlike(value, "an object"));
+                    return Err(mismatch(value, "an object"));
                 };
                 for key in object.keys() {
                     if !fields.iter().any(|field| field.name == *key) {
@@ -156,7 +164,10 @@ impl Shape {
                             .map(|field| field.name.as_str())
                             .collect::<Vec<_>>()
                             .join(", ");
-                        return Err(format!("unknown key {}, known are {names}", quoted(key)));
+                        return Err(format!(
+                            "unknown key {}; expected one of {names}",
+                            quoted(key)
+                        ));
                     }
                 }
                 for field in fields {
@@ -178,17 +189,13 @@ impl Shape {
         }
     }
 
-    /// Tells in a few words what is allowed.
+    /// Describes the accepted values in a few words, for the model's page.
     pub fn describe(&self) -> String {
         match self {
             Self::Text { choices } if choices.is_empty() => "text".into(),
             Self::Text { choices } => choices.join(" | "),
             Self::Integer { choices } if choices.is_empty() => "whole number".into(),
-            Self::Integer { choices } => choices
-                .iter()
-                .map(i64::to_string)
-                .collect::<Vec<_>>()
-                .join(" | "),
+            Self::Integer { choices } => join(choices, " | "),
             Self::Number {
                 min: Some(min),
                 max: Some(max),
@@ -211,24 +218,24 @@ impl Shape {
             }
         }
     }
+}
 
-    fn describe_integer(&self, choices: &[i64]) -> String {
-        if choices.is_empty() {
-            "a whole number".into()
-        } else {
-            format!(
-                "one of {}",
-                choices
-                    .iter()
-                    .map(i64::to_string)
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            )
-        }
+/// Returns a noun phrase for the accepted whole numbers.
+fn describe_integer(choices: &[i64]) -> String {
+    if choices.is_empty() {
+        "a whole number".into()
+    } else {
+        format!("one of {}", join(choices, ", "))
     }
 }
 
-/// Refuses what no hosted API could fetch: the job would be paid or refused for a picture nobody can see.
+fn join(choices: &[i64], separator: &str) -> String {
+    let choices: Vec<String> = choices.iter().map(i64::to_string).collect();
+    choices.join(separator)
+}
+
+/// Checks that a provider can read an image. A job with an unreachable image would fail, possibly
+/// after it was paid for.
 fn check_image(link: &str) -> Result<(), String> {
     if link.trim() != link || link.is_empty() {
         return Err(if link.trim().is_empty() {
@@ -237,9 +244,9 @@ fn check_image(link: &str) -> Result<(), String> {
             "has spaces around the link".into()
         });
     }
-    // A parser drops some of them; the provider would get the link as it is written.
+    // The URL parser drops some of them, but the provider would receive the link as written.
     if link.chars().any(char::is_control) {
-        return Err("holds a control character".into());
+        return Err("contains a control character".into());
     }
     if LocalImage::parse(link).is_some() {
         return Ok(());
@@ -248,7 +255,7 @@ fn check_image(link: &str) -> Result<(), String> {
         return if data.starts_with("image/") && data.contains(";base64,") {
             Ok(())
         } else {
-            Err("is a data URI but not data:image/…;base64,…".into())
+            Err("is a data URI, but not of the form data:image/…;base64,…".into())
         };
     }
     let Ok(url) = Url::parse(link) else {
@@ -262,23 +269,24 @@ fn check_image(link: &str) -> Result<(), String> {
     }
     if !url.host().is_some_and(is_public_host) {
         return Err(format!(
-            "{} is on a private address that no provider can reach",
+            "{} has a private address that no provider can reach",
             quoted(link)
         ));
     }
     Ok(())
 }
 
-fn unlike(value: &Value, wanted: &str) -> String {
+/// Describes a value of the wrong type. `expected` is a noun phrase.
+fn mismatch(value: &Value, expected: &str) -> String {
     let kind = match value {
         Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(number) => return format!("{number} is not {wanted}"),
-        Value::String(text) => return format!("{} is not {wanted}", quoted(text)),
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) => return format!("{number} is not {expected}"),
+        Value::String(text) => return format!("{} is not {expected}", quoted(text)),
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
     };
-    format!("is {kind}, not {wanted}")
+    format!("is {kind}, not {expected}")
 }
 
 fn quoted(text: &str) -> String {
@@ -291,7 +299,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn image_links_nobody_else_can_reach_are_refused() {
+    fn image_links_that_no_provider_can_reach_are_refused() {
         for link in [
             "http://localhost/a.png",
             "http://127.0.0.1/a.png",
@@ -335,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deep_mistake_is_told_with_its_path() {
+    fn an_error_in_a_nested_value_names_its_path() {
         let point = Shape::Object {
             fields: vec![Field {
                 name: "x".into(),
@@ -356,26 +364,21 @@ mod tests {
         );
         assert_eq!(
             shape.check(&json!([{"y": 1}])),
-            Err("[0]: unknown key `y`, known are x".into())
+            Err("[0]: unknown key `y`; expected one of x".into())
         );
         assert_eq!(
             shape.check(&json!([])),
-            Err("has 0 items, allowed are 1 to 2".into())
+            Err("has 0 items; expected 1 to 2".into())
         );
     }
 
     #[test]
-    fn long_values_are_cut_in_messages() {
+    fn long_values_are_truncated_in_messages() {
         let long = "x".repeat(10_000);
-        assert!(
-            Shape::Number {
-                min: None,
-                max: None
-            }
-            .read_text(&long)
-            .unwrap_err()
-            .len()
-                < 100
-        );
+        let shape = Shape::Number {
+            min: None,
+            max: None,
+        };
+        assert!(shape.read_text(&long).unwrap_err().len() < 100);
     }
 }

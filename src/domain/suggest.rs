@@ -1,40 +1,55 @@
-//! The nearest name, for messages about a mistyped one.
+//! Suggestions for mistyped names.
 
 use super::printable::shown;
 
-/// A longer name is no slip, and comparing takes the product of both lengths.
-const LONGEST: usize = 100;
+/// Maximum length of a name that is compared, in bytes. A longer one is no typing mistake, and the
+/// cost of a comparison is the product of both lengths.
+const MAX_NAME_BYTES: usize = 100;
 
-/// Finds the candidate a mistyped name most likely meant; `None` where nothing is close.
+/// Minimum length, in bytes, at which a name counts as similar because one contains the other.
+const MIN_CONTAINED_BYTES: usize = 4;
+
+/// Similarity of two names of which one contains the other, unless they are more similar anyway.
+const CONTAINED_SIMILARITY: f64 = 0.8;
+
+/// Minimum similarity of a suggestion.
+const MIN_SIMILARITY: f64 = 0.75;
+
+/// Returns the candidate most similar to a mistyped name, ignoring case; `None` if none is similar
+/// enough.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    if name.len() > LONGEST {
+    if name.len() > MAX_NAME_BYTES {
         return None;
     }
     let name = name.to_lowercase();
-    let candidates = candidates
+    candidates
         .into_iter()
-        .filter(|candidate| candidate.len() <= LONGEST);
-    let scored = candidates.map(|candidate| {
-        let known = candidate.to_lowercase();
-        // A name that holds the other (`image_link` for `image`) is near although many letters differ.
-        let holds =
-            name.len() >= 4 && known.len() >= 4 && (name.contains(&known) || known.contains(&name));
-        (
-            if holds { 0.8_f64 } else { 0.0 }.max(strsim::jaro_winkler(&name, &known)),
-            candidate,
-        )
-    });
-    scored
-        .filter(|(score, _)| *score >= 0.75)
+        .filter(|candidate| candidate.len() <= MAX_NAME_BYTES)
+        .map(|candidate| (similarity(&name, &candidate.to_lowercase()), candidate))
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
 }
 
-/// Writes `, did you mean X?`, or nothing.
+/// Returns `, did you mean X?`, or an empty string if no candidate is similar enough.
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(name, candidates).map_or(String::new(), |near| {
-        format!(", did you mean `{}`?", shown(near))
+    nearest(name, candidates).map_or(String::new(), |candidate| {
+        format!(", did you mean `{}`?", shown(candidate))
     })
+}
+
+/// Returns the similarity of two lower-case names, in `0.0..=1.0`.
+fn similarity(a: &str, b: &str) -> f64 {
+    let jaro_winkler = strsim::jaro_winkler(a, b);
+    // `image_link` is similar to `image`, although many letters differ.
+    let is_contained = a.len() >= MIN_CONTAINED_BYTES
+        && b.len() >= MIN_CONTAINED_BYTES
+        && (a.contains(b) || b.contains(a));
+    if is_contained {
+        jaro_winkler.max(CONTAINED_SIMILARITY)
+    } else {
+        jaro_winkler
+    }
 }
 
 #[cfg(test)]
@@ -42,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_is_recognised_and_a_stranger_is_not() {
+    fn a_typing_mistake_is_recognised_and_an_unrelated_name_is_not() {
         let fields = ["image", "prompt", "duration", "aspect_ratio"];
         assert_eq!(nearest("promt", fields), Some("prompt"));
         assert_eq!(nearest("Image_Link", fields), Some("image"));

@@ -258,15 +258,15 @@ fn a_jsonl_line_that_is_not_a_row_is_reported_in_one_line() {
         ),
         (
             row_with("\"tail_image\":false"),
-            "m:1: tail_image: is true or false, not a link to an image, or its file".into(),
+            "m:1: tail_image: is a boolean, not an image link or file".into(),
         ),
         (
             row_with("\"negative_prompt\":\"\\u0000\""),
-            "m:1: negative_prompt: holds a NUL character".into(),
+            "m:1: negative_prompt: contains a NUL character".into(),
         ),
         (
             row_with("\"tail_image\":\"https://e.com/\\n.png\""),
-            "m:1: tail_image: holds a control character".into(),
+            "m:1: tail_image: contains a control character".into(),
         ),
         (
             row_with("\"\\u001b[2J\":1"),

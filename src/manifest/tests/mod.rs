@@ -151,7 +151,7 @@ fn every_mistake_in_a_jsonl_row_is_reported() {
         ),
         (
             r#"{"image":5,"prompt":"x"}"#,
-            "m:1: image: 5 is not a link to an image, or its file",
+            "m:1: image: 5 is not an image link or file",
         ),
         (
             r#"{"image":"https://e.com/a.png","prompt":"x","duration":"5"}"#,
@@ -233,7 +233,9 @@ fn a_row_goes_only_to_providers_that_know_its_fields() {
     let read = read_all("image,prompt\nhttp://example.com/a.png,x\n", &eachlabs_only);
     assert_eq!(
         read.problems,
-        ["m:2: no allowed provider can run this row: eachlabs takes no http:// link for image"]
+        [
+            "m:2: no allowed provider can run this row: eachlabs does not accept http:// links for image"
+        ]
     );
 }
 
