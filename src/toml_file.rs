@@ -1,21 +1,27 @@
-//! Reads a TOML file into a type, with errors that say where and what was probably meant.
+//! Parsing of TOML files, with errors that name the position and suggest what was probably meant.
 
 use serde::de::DeserializeOwned;
 
 use crate::domain::suggest::did_you_mean;
 
-/// Reads `text`, the content of the file called `name`. The error is `name:line:column: what is wrong`.
+/// Parses `text`, the content of the file `name`.
+///
+/// # Errors
+///
+/// Returns `name:line:column: what is wrong`. For an unknown key or value, the message suggests the
+/// most similar known one or lists them all.
 pub fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start.min(text.len()));
-        let (line, column) = place(text, at);
+        let offset = error.span().map_or(0, |span| span.start.min(text.len()));
+        let (line, column) = position(text, offset);
         format!("{name}:{line}:{column}: {}", explain(error.message()))
     })
 }
 
-/// Turns a byte offset into a line and a column, both from 1.
-fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
+/// Returns the line and the column of a byte offset, both counted from 1. The column counts
+/// characters.
+pub(crate) fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (
         before.matches('\n').count() + 1,
@@ -23,23 +29,25 @@ fn place(text: &str, at: usize) -> (usize, usize) {
     )
 }
 
-/// Adds the nearest known name to a message about an unknown one.
+/// Rewrites the parser's message about an unknown key or value to suggest a known one. Returns any
+/// other message on one line.
 fn explain(message: &str) -> String {
-    // A variant is a provider's name, or one of a few words a key takes.
+    // A variant is the name of a provider, or one of the few values that a key accepts.
     let kinds = [("unknown field", "key"), ("unknown variant", "name")];
     let kind = kinds
         .into_iter()
-        .find(|(start, _)| message.starts_with(start))
+        .find(|(prefix, _)| message.starts_with(prefix))
         .map(|(_, kind)| kind);
     let mut quoted = message.split('`').skip(1).step_by(2);
     let (Some(kind), Some(unknown)) = (kind, quoted.next()) else {
         return message.trim().replace('\n', " ");
     };
     let known: Vec<&str> = quoted.collect();
-    let meant = did_you_mean(unknown, known.iter().copied());
-    if meant.is_empty() {
-        format!("unknown {kind} `{unknown}`; known are {}", known.join(", "))
+    let suggestion = did_you_mean(unknown, known.iter().copied());
+    if suggestion.is_empty() {
+        let known = known.join(", ");
+        format!("unknown {kind} `{unknown}`; expected one of {known}")
     } else {
-        format!("unknown {kind} `{unknown}`{meant}")
+        format!("unknown {kind} `{unknown}`{suggestion}")
     }
 }

@@ -1,83 +1,96 @@
-//! What a route must hold together with its model, so that a row that is sent can be priced and understood.
+//! Validation of prices and routes, so that every row that is submitted can be priced and converted
+//! to a request.
 
 use crate::domain::{Field, Model, Money, PriceRule, Route, Shape};
 
-/// Tells what is wrong with a price by itself.
-pub(super) fn price_problem(price: &PriceRule) -> Option<&'static str> {
+/// Returns what is wrong with a price rule; `None` if it is valid.
+pub(super) fn find_price_problem(price: &PriceRule) -> Option<&'static str> {
     if price.base == Money::ZERO && price.per_second == Money::ZERO {
-        return Some("is no price");
+        return Some("must not be zero");
     }
     if price.base == Money::ZERO && price.base_seconds > 0 {
         return Some("`base_seconds` without `base` makes the first seconds free");
     }
     if price.credits_per_usd == Some(0) {
-        return Some("`credits_per_usd` must be more than 0");
+        return Some("`credits_per_usd` must be greater than 0");
     }
     None
 }
 
-/// Tells what is wrong with a route to a model, and the field it is about, if it is about one that the route spells.
-pub(super) fn route_problem<'a>(
-    model: &Model,
-    route: &'a Route,
-) -> Option<(Option<&'a str>, String)> {
+/// A mistake in a route.
+pub(super) struct RouteProblem<'a> {
+    /// The route's entry in `[routes.fields]` that is wrong; `None` if the route as a whole is.
+    pub(super) field: Option<&'a str>,
+    /// What is wrong, as the predicate of a sentence about the route.
+    pub(super) message: String,
+}
+
+/// Returns the first mistake in a route to a model; `None` if the route is valid.
+pub(super) fn find_route_problem<'a>(model: &Model, route: &'a Route) -> Option<RouteProblem<'a>> {
+    let in_route = |message: String| {
+        let field = None;
+        Some(RouteProblem { field, message })
+    };
     if route.wire_model.trim().is_empty() {
-        return Some((None, "has no name for the model".into()));
+        return in_route("has an empty `model`".into());
     }
-    for (name, spelling) in &route.wire_fields {
-        let told = |problem: String| Some((Some(name.as_str()), problem));
-        let Some(field) = model.field(name) else {
-            return told(format!("spells `{name}`, which is no field of the model"));
+    for (name, wire_field) in &route.wire_fields {
+        let in_field = |message: String| {
+            let field = Some(name.as_str());
+            Some(RouteProblem { field, message })
         };
-        if spelling.name.trim().is_empty() {
-            return told(format!("spells `{name}` as nothing"));
+        let Some(field) = model.field(name) else {
+            return in_field(format!("maps `{name}`, which is not a field of the model"));
+        };
+        if wire_field.name.trim().is_empty() {
+            return in_field(format!("maps `{name}` to an empty name"));
         }
-        let twin = route
+        let duplicate = route
             .wire_fields
             .iter()
-            .find(|(twin, other)| *twin < name && other.name == spelling.name);
-        if let Some((twin, _)) = twin {
-            return told(format!(
-                "spells both `{twin}` and `{name}` as `{}`",
-                spelling.name
+            .find(|(earlier, other)| *earlier < name && other.name == wire_field.name);
+        if let Some((earlier, _)) = duplicate {
+            return in_field(format!(
+                "maps both `{earlier}` and `{name}` to `{}`",
+                wire_field.name
             ));
         }
-        let known = item_keys(field);
-        if let Some(key) = spelling
+        let item_keys = item_keys(field);
+        let unknown_key = wire_field
             .item
             .keys()
-            .find(|key| !known.contains(&key.as_str()))
-        {
-            return told(format!(
+            .find(|key| !item_keys.contains(&key.as_str()));
+        if let Some(key) = unknown_key {
+            return in_field(format!(
                 "renames `{key}`, which the items of `{name}` do not have"
             ));
         }
     }
     for field in model.fields.iter().filter(|field| field.required) {
         if !route.wire_fields.contains_key(&field.name) {
-            return Some((
-                None,
-                format!("does not spell `{}`, which every row gives", field.name),
+            return in_route(format!(
+                "does not map `{}`, which is a required field",
+                field.name
             ));
         }
         if field.shape == Shape::Image && route.images.is_empty() {
-            return Some((
-                None,
-                format!(
-                    "takes no form of image, and every row gives `{}`",
-                    field.name
-                ),
+            return in_route(format!(
+                "accepts no form of image, but `{}` is a required field",
+                field.name
             ));
         }
     }
     if route.price.per_second != Money::ZERO && !has_known_length(model) {
-        let problem = "is priced by the second, but the model does not know the length: make `duration` a \
-            whole number that is required or has a default";
-        return Some((None, problem.into()));
+        return in_route(
+            "is priced per second, but the model has no clip length: make `duration` a whole \
+             number that is required or has a default"
+                .into(),
+        );
     }
     None
 }
 
+/// Returns the keys of a list's items, if they are objects.
 fn item_keys(field: &Field) -> Vec<&str> {
     match &field.shape {
         Shape::List { item, .. } => match item.as_ref() {
@@ -88,13 +101,14 @@ fn item_keys(field: &Field) -> Vec<&str> {
     }
 }
 
-/// An unknown length would be priced as no seconds, and reserve nothing of the budget.
+/// Returns whether every row has a clip length. Without one, a price per second would be zero and
+/// reserve nothing of the budget.
 fn has_known_length(model: &Model) -> bool {
     model.field("duration").is_some_and(|field| {
-        let is_default = field
+        let has_default = field
             .default
             .as_ref()
             .is_some_and(serde_json::Value::is_u64);
-        matches!(field.shape, Shape::Integer { .. }) && (field.required || is_default)
+        matches!(field.shape, Shape::Integer { .. }) && (field.required || has_default)
     })
 }

@@ -1,4 +1,4 @@
-//! How one model's file is written.
+//! The TOML format of a model file.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use crate::domain::{Field, ImageForm, PriceRule, ProviderName, Route, Shape, WireField};
 
-/// A model, or what a user's file says of a known one.
+/// A whole file: a new model, or a user's additions to a known one.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ModelFile {
@@ -25,17 +25,18 @@ pub(super) struct ModelFile {
     pub(super) routes: Vec<Spanned<RouteEntry>>,
 }
 
-/// A table, each of whose keys knows its place.
+/// A table whose keys remember their position in the file, for error messages.
 pub(super) type ByName<T> = BTreeMap<Spanned<String>, T>;
 
-/// Sorts a table as it stands in the file: people read `models` from the top, and a table forgets its order.
+/// Returns the entries of a table in the order of the file, in which the `models` command lists
+/// them.
 pub(super) fn in_file_order<T>(table: ByName<T>) -> Vec<(Spanned<String>, T)> {
     let mut entries: Vec<_> = table.into_iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     entries
 }
 
-/// One field.
+/// One field of a model, or the item of a list.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FieldEntry {
@@ -67,18 +68,24 @@ enum FieldKind {
 }
 
 impl FieldEntry {
-    /// Makes it a field; the error says what in it makes no sense.
+    /// Converts the entry to a field.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message if the keys of the entry contradict each other.
     pub(super) fn into_field(self, name: &str) -> Result<Field, String> {
-        let (required, help, default) = (self.required, self.help.clone(), self.default.clone());
+        let required = self.required;
+        let help = self.help.clone();
+        let default = self.default.clone();
         let shape = self.into_shape(name)?;
         if let Some(default) = &default {
             shape
                 .check(default)
                 .map_err(|problem| format!("the default of `{name}`: {problem}"))?;
-            // A row may write 5.0 for 5, and is corrected; the catalogue is not.
+            // A row may write 5.0 for 5 and is corrected, but the catalogue is not.
             if matches!(shape, Shape::Integer { .. }) && !default.is_i64() {
                 return Err(format!(
-                    "the default of `{name}`: {default} is not written as a whole number"
+                    "the default of `{name}`: {default} must be written without a fraction"
                 ));
             }
         }
@@ -92,16 +99,16 @@ impl FieldEntry {
     }
 
     fn into_shape(self, name: &str) -> Result<Shape, String> {
-        if let Some(key) = self.stray_key() {
+        if let Some(key) = self.inapplicable_key() {
             return Err(format!(
-                "`{key}` says nothing of `{name}`, which is of another type"
+                "`{key}` does not apply to `{name}`, which has another type"
             ));
         }
         Ok(match self.kind {
             FieldKind::Text => {
                 let choice = |value: &Value| value.as_str().map(str::to_owned);
                 Shape::Text {
-                    choices: read_choices(name, self.choices, "a text", choice)?,
+                    choices: read_choices(name, self.choices, "text", choice)?,
                 }
             }
             FieldKind::Integer => Shape::Integer {
@@ -111,7 +118,7 @@ impl FieldEntry {
                 if let (Some(min), Some(max)) = (self.min, self.max)
                     && min > max
                 {
-                    return Err(format!("min of `{name}` is above max"));
+                    return Err(format!("`min` of `{name}` is greater than `max`"));
                 }
                 Shape::Number {
                     min: self.min,
@@ -122,14 +129,14 @@ impl FieldEntry {
             FieldKind::List => {
                 let item = self
                     .item
-                    .ok_or_else(|| format!("the list `{name}` does not say what its `item` is"))?;
+                    .ok_or_else(|| format!("the list `{name}` has no `item`"))?;
                 let item = item.into_shape(name)?;
-                let (min_items, max_items) = (
-                    self.min_items.unwrap_or(0),
-                    self.max_items.unwrap_or(usize::MAX),
-                );
+                let min_items = self.min_items.unwrap_or(0);
+                let max_items = self.max_items.unwrap_or(usize::MAX);
                 if min_items > max_items {
-                    return Err(format!("min_items of `{name}` is above max_items"));
+                    return Err(format!(
+                        "`min_items` of `{name}` is greater than `max_items`"
+                    ));
                 }
                 Shape::List {
                     item: Box::new(item),
@@ -147,9 +154,11 @@ impl FieldEntry {
         })
     }
 
-    /// Finds a key that its type has no use for: whoever wrote it expects something of it.
-    fn stray_key(&self) -> Option<&'static str> {
-        let (kind, list) = (self.kind, self.kind == FieldKind::List);
+    /// Returns a key that does not apply to the entry's type. Ignoring it would surprise its
+    /// author.
+    fn inapplicable_key(&self) -> Option<&'static str> {
+        let kind = self.kind;
+        let is_list = kind == FieldKind::List;
         [
             (
                 "choices",
@@ -158,51 +167,51 @@ impl FieldEntry {
             ),
             ("min", self.min.is_some(), kind == FieldKind::Number),
             ("max", self.max.is_some(), kind == FieldKind::Number),
-            ("item", self.item.is_some(), list),
-            ("min_items", self.min_items.is_some(), list),
-            ("max_items", self.max_items.is_some(), list),
+            ("item", self.item.is_some(), is_list),
+            ("min_items", self.min_items.is_some(), is_list),
+            ("max_items", self.max_items.is_some(), is_list),
             ("fields", self.fields.is_some(), kind == FieldKind::Object),
         ]
         .into_iter()
-        .find_map(|(key, is_there, is_of_use)| (is_there && !is_of_use).then_some(key))
+        .find_map(|(key, is_set, is_applicable)| (is_set && !is_applicable).then_some(key))
     }
 }
 
 fn read_choices<T>(
     name: &str,
     choices: Option<Vec<Value>>,
-    wanted: &str,
+    expected: &str,
     read: impl Fn(&Value) -> Option<T>,
 ) -> Result<Vec<T>, String> {
-    let wrong = |value: &Value| format!("the choice {value} of `{name}` is not {wanted}");
+    let problem = |value: &Value| format!("the choice {value} of `{name}` is not {expected}");
     choices
         .iter()
         .flatten()
-        .map(|value| read(value).ok_or_else(|| wrong(value)))
+        .map(|value| read(value).ok_or_else(|| problem(value)))
         .collect()
 }
 
-/// One provider's way to run the model.
+/// One provider's offer of the model.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RouteEntry {
     pub(super) provider: ProviderName,
     model: String,
     pub(super) price: Spanned<PriceRule>,
-    #[serde(deserialize_with = "some_time")]
+    #[serde(deserialize_with = "positive_seconds")]
     typical_s: Duration,
-    #[serde(default = "links_only")]
+    #[serde(default = "default_images")]
     images: Vec<ImageForm>,
-    pub(super) fields: ByName<SpellingEntry>,
+    pub(super) fields: ByName<WireFieldEntry>,
 }
 
 impl RouteEntry {
-    /// Makes it a route.
+    /// Converts the entry to a route.
     pub(super) fn into_route(self) -> Route {
         let wire_fields = self
             .fields
             .into_iter()
-            .map(|(field, spelling)| (field.into_inner(), spelling.0));
+            .map(|(field, wire_field)| (field.into_inner(), wire_field.0));
         Route {
             provider: self.provider,
             wire_model: self.model,
@@ -214,23 +223,25 @@ impl RouteEntry {
     }
 }
 
-fn links_only() -> Vec<ImageForm> {
+fn default_images() -> Vec<ImageForm> {
     vec![ImageForm::Https]
 }
 
-fn some_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+/// Deserialises a number of seconds that is greater than 0.
+fn positive_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let time = Duration::try_from_secs_f64(f64::deserialize(deserializer)?);
     time.ok()
         .filter(|time| !time.is_zero())
-        .ok_or_else(|| Error::custom("must be more than 0 seconds"))
+        .ok_or_else(|| Error::custom("must be greater than 0 seconds"))
 }
 
-/// A provider's spelling of a field: its name, or a table with the name and how it is written.
-pub(super) struct SpellingEntry(pub(super) WireField);
+/// How a field is sent to the provider: the provider's name of it, or a table with the name and the
+/// conversion.
+pub(super) struct WireFieldEntry(pub(super) WireField);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FullSpelling {
+struct WireFieldTable {
     name: String,
     #[serde(rename = "as")]
     write_as: Option<WriteAs>,
@@ -244,34 +255,34 @@ enum WriteAs {
     Text,
 }
 
-// By hand, because an untagged enum tells of a mistake only that nothing matched.
-impl<'de> Deserialize<'de> for SpellingEntry {
+// Implemented by hand, because the error of an untagged enum says only that no variant matched.
+impl<'de> Deserialize<'de> for WireFieldEntry {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameOrTable;
 
         impl<'de> Visitor<'de> for NameOrTable {
-            type Value = SpellingEntry;
+            type Value = WireFieldEntry;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("the provider's name of the field, or { name = …, as = …, item = … }")
             }
 
-            fn visit_str<E: Error>(self, name: &str) -> Result<SpellingEntry, E> {
+            fn visit_str<E: Error>(self, name: &str) -> Result<WireFieldEntry, E> {
                 let name = name.to_owned();
-                Ok(SpellingEntry(WireField {
+                Ok(WireFieldEntry(WireField {
                     name,
                     as_text: false,
                     item: BTreeMap::new(),
                 }))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SpellingEntry, A::Error> {
-                let full = FullSpelling::deserialize(MapAccessDeserializer::new(map))?;
-                let as_text = full.write_as.is_some();
-                Ok(SpellingEntry(WireField {
-                    name: full.name,
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WireFieldEntry, A::Error> {
+                let table = WireFieldTable::deserialize(MapAccessDeserializer::new(map))?;
+                let as_text = table.write_as.is_some();
+                Ok(WireFieldEntry(WireField {
+                    name: table.name,
                     as_text,
-                    item: full.item,
+                    item: table.item,
                 }))
             }
         }

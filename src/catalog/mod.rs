@@ -1,8 +1,9 @@
-//! The models this program knows: data, one TOML file a model.
+//! The catalogue of models: data, in one TOML file per model.
 //!
-//! The rule of this folder: what a provider offers is written down as data, with its source beside it, and nothing
-//! else in the program knows a model by name. A user's own file has the same form; one that names a known model adds
-//! routes to it, or replaces the route of a provider.
+//! What a provider offers is written down here as data, with its source beside it; nothing else in
+//! the program refers to a model by name. A user's own file has the same format. If it names a
+//! known model, it adds fields and routes to that model or replaces those of the same name or
+//! provider.
 
 mod check;
 mod file;
@@ -17,7 +18,7 @@ use crate::toml_file;
 
 use file::{ModelFile, in_file_order};
 
-/// The models that are built in.
+/// The built-in models: file name and content.
 const BUILT_IN: [(&str, &str); 2] = [
     (
         "kling-v1-standard.toml",
@@ -29,7 +30,11 @@ const BUILT_IN: [(&str, &str); 2] = [
     ),
 ];
 
-/// Reads the built-in models, then the user's files in order. The error is `file:line:column: what is wrong`.
+/// Loads the built-in models, then the user's files in order.
+///
+/// # Errors
+///
+/// Returns `file:line:column: what is wrong` for a mistake in a file, or which file cannot be read.
 pub fn load(files: &[PathBuf]) -> Result<Catalog, String> {
     let mut catalog = Catalog::default();
     for (name, text) in BUILT_IN {
@@ -44,20 +49,21 @@ pub fn load(files: &[PathBuf]) -> Result<Catalog, String> {
     Ok(catalog)
 }
 
-/// Adds the model of one file.
+/// Adds the model of one file to the catalogue, or merges it with the known model of the same name.
+/// The catalogue is unchanged on error.
 fn add(catalog: &mut Catalog, name: &str, text: &str) -> Result<(), String> {
     let entry: ModelFile = toml_file::read(name, text)?;
-    let wrong = |span: Range<usize>, problem: String| {
-        let (line, column) = place(text, span.start);
+    let error_at = |span: Range<usize>, problem: String| {
+        let (line, column) = toml_file::position(text, span.start);
         format!("{name}:{line}:{column}: {problem}")
     };
     if entry.name.as_ref().is_empty() || entry.name.as_ref().contains(char::is_whitespace) {
-        return Err(wrong(
+        return Err(error_at(
             entry.name.span(),
-            "the model's name must be one word".into(),
+            "the model's name must not be empty or contain spaces".into(),
         ));
     }
-    let mut own = Model {
+    let mut added = Model {
         name: entry.name.as_ref().clone(),
         title: entry.title,
         fields: Vec::new(),
@@ -66,58 +72,59 @@ fn add(catalog: &mut Catalog, name: &str, text: &str) -> Result<(), String> {
     for (name, field) in in_file_order(entry.fields) {
         let field = field
             .into_field(name.as_ref())
-            .map_err(|problem| wrong(name.span(), problem))?;
-        own.fields.push(field);
+            .map_err(|problem| error_at(name.span(), problem))?;
+        added.fields.push(field);
     }
     let mut spans = Vec::new();
     for route in entry.routes {
-        let (span, route) = (route.span(), route.into_inner());
+        let span = route.span();
+        let route = route.into_inner();
         let provider = route.provider;
-        if own.route(provider).is_some() {
-            return Err(wrong(
+        if added.route(provider).is_some() {
+            return Err(error_at(
                 span,
                 format!("the model has two routes on {provider}"),
             ));
         }
-        if let Some(problem) = check::price_problem(route.price.as_ref()) {
-            return Err(wrong(
+        if let Some(problem) = check::find_price_problem(route.price.as_ref()) {
+            return Err(error_at(
                 route.price.span(),
                 format!("the price on {provider}: {problem}"),
             ));
         }
         let fields: Vec<Spanned<String>> = route.fields.keys().cloned().collect();
         spans.push((provider, span, fields));
-        own.routes.push(route.into_route());
+        added.routes.push(route.into_route());
     }
     let known = catalog
         .models
         .iter()
-        .position(|model| model.name == own.name);
+        .position(|model| model.name == added.name);
     let model = match known {
-        Some(index) => merged(&catalog.models[index], own),
-        None => own,
+        Some(index) => merge(&catalog.models[index], added),
+        None => added,
     };
     if model.routes.is_empty() {
-        return Err(wrong(
+        return Err(error_at(
             entry.name.span(),
-            "the model has no route: add [[routes]]".into(),
+            "the model has no route; add [[routes]]".into(),
         ));
     }
     for route in &model.routes {
-        if let Some((field, problem)) = check::route_problem(&model, route) {
-            // A route of another file is at fault only for what this file says of the model.
-            let here = spans
+        if let Some(problem) = check::find_route_problem(&model, route) {
+            // The route of an earlier file was valid; a change of the model in this file broke it.
+            let in_this_file = spans
                 .iter()
                 .find(|(provider, ..)| *provider == route.provider);
-            let span = here.map_or(entry.name.span(), |(_, span, fields)| {
+            let span = in_this_file.map_or(entry.name.span(), |(_, span, fields)| {
                 let name = fields
                     .iter()
-                    .find(|name| Some(name.as_ref().as_str()) == field);
+                    .find(|name| Some(name.as_ref().as_str()) == problem.field);
                 name.map_or(span.clone(), Spanned::span)
             });
-            return Err(wrong(
+            return Err(error_at(
                 span,
-                format!("the route on {} {problem}", route.provider),
+                format!("the route on {} {}", route.provider, problem.message),
             ));
         }
     }
@@ -128,13 +135,13 @@ fn add(catalog: &mut Catalog, name: &str, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Lays the routes and fields of `own` over a known model.
-fn merged(known: &Model, own: Model) -> Model {
+/// Returns a known model with the title, fields and routes of `added` added or replaced.
+fn merge(known: &Model, added: Model) -> Model {
     let mut model = known.clone();
-    if !own.title.is_empty() {
-        model.title = own.title;
+    if !added.title.is_empty() {
+        model.title = added.title;
     }
-    for field in own.fields {
+    for field in added.fields {
         match model
             .fields
             .iter_mut()
@@ -144,7 +151,7 @@ fn merged(known: &Model, own: Model) -> Model {
             None => model.fields.push(field),
         }
     }
-    for route in own.routes {
+    for route in added.routes {
         match model
             .routes
             .iter_mut()
@@ -155,16 +162,6 @@ fn merged(known: &Model, own: Model) -> Model {
         }
     }
     model
-}
-
-/// Turns a byte offset into a line and a column, both from 1.
-fn place(text: &str, at: usize) -> (usize, usize) {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the catalogue holds, what a user's file may say, and how its mistakes are told.
+//! Tests of the built-in models, of users' model files, and of the errors in them.
 
 use serde_json::json;
 
@@ -16,9 +16,9 @@ fn quote(
 }
 
 #[test]
-fn every_route_has_its_published_price() {
+fn every_route_charges_its_published_price() {
     let row = |duration| json!({"image": "https://example.com/a.png", "prompt": "x", "duration": duration});
-    for (model, provider, five, ten) in [
+    for (model, provider, price_of_5_s, price_of_10_s) in [
         (
             "kling-v1-standard",
             ProviderName::Eachlabs,
@@ -36,45 +36,72 @@ fn every_route_has_its_published_price() {
     ] {
         assert_eq!(
             quote(model, provider, row(5)).1,
-            five,
+            price_of_5_s,
             "{model} on {provider}"
         );
         assert_eq!(
             quote(model, provider, row(10)).1,
-            ten,
+            price_of_10_s,
             "{model} on {provider}"
         );
     }
 }
 
 #[test]
-fn each_provider_gets_its_own_spelling() {
-    let masks = json!([{"mask": "https://example.com/m.png", "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]);
-    let row = json!({"image": "https://example.com/a.png", "prompt": "x", "duration": 10, "dynamic_masks": masks,
-        "static_mask": "https://example.com/s.png"});
+fn fields_are_sent_under_each_providers_own_names() {
+    let path = json!([{"x": 1, "y": 2}, {"x": 3, "y": 4}]);
+    let row = json!({
+        "image": "https://example.com/a.png",
+        "prompt": "x",
+        "duration": 10,
+        "dynamic_masks": [{"mask": "https://example.com/m.png", "trajectories": path}],
+        "static_mask": "https://example.com/s.png",
+    });
     assert_eq!(
         quote("kling-v1-standard", ProviderName::Fal, row.clone()).0,
-        json!({"image_url": "https://example.com/a.png", "prompt": "x", "duration": "10",
+        json!({
+            "image_url": "https://example.com/a.png",
+            "prompt": "x",
+            "duration": "10",
             "static_mask_url": "https://example.com/s.png",
-            "dynamic_masks": [{"mask_url": "https://example.com/m.png", "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]})
+            "dynamic_masks": [{"mask_url": "https://example.com/m.png", "trajectories": path}],
+        })
     );
     assert_eq!(
         quote("kling-v1-standard", ProviderName::Aimlapi, row).0,
-        json!({"image_url": "https://example.com/a.png", "prompt": "x", "duration": 10,
+        json!({
+            "image_url": "https://example.com/a.png",
+            "prompt": "x",
+            "duration": 10,
             "static_mask": "https://example.com/s.png",
-            "dynamic_masks": [{"mask": "https://example.com/m.png", "trajectories": [{"x": 1, "y": 2}, {"x": 3, "y": 4}]}]})
+            "dynamic_masks": [{"mask": "https://example.com/m.png", "trajectories": path}],
+        })
     );
     let row = json!({"image": "https://example.com/a.png", "prompt": "x", "aspect_ratio": "1:1"});
     assert_eq!(
         quote("kling-v1-standard", ProviderName::Eachlabs, row).0,
-        json!({"image_url": "https://example.com/a.png", "prompt": "x", "aspect_ratio": "1:1", "duration": 5})
+        json!({
+            "image_url": "https://example.com/a.png",
+            "prompt": "x",
+            "aspect_ratio": "1:1",
+            "duration": 5,
+        })
     );
 }
 
 #[test]
 fn a_users_file_adds_a_model_or_replaces_a_route() {
     let mut catalog = load(&[]).unwrap();
-    let route = "[[routes]]\nprovider = \"fal\"\nmodel = \"me/mine\"\nprice = { base = \"0.30\" }\ntypical_s = 9\n[routes.fields]\nimage = \"picture\"\nprompt = \"text\"\n";
+    let route = r#"
+[[routes]]
+provider = "fal"
+model = "me/mine"
+price = { base = "0.30" }
+typical_s = 9
+[routes.fields]
+image = "picture"
+prompt = "text"
+"#;
     add(
         &mut catalog,
         "mine.toml",
@@ -103,7 +130,7 @@ fn a_users_file_adds_a_model_or_replaces_a_route() {
 }
 
 #[test]
-fn the_fields_of_a_model_keep_the_order_of_its_file() {
+fn fields_keep_the_order_of_the_file() {
     let catalog = load(&[]).unwrap();
     let names = |fields: &[Field]| {
         fields
@@ -115,7 +142,8 @@ fn the_fields_of_a_model_keep_the_order_of_its_file() {
     let model = catalog.model("kling-v1-standard").unwrap();
     assert_eq!(
         names(&model.fields),
-        "image prompt duration aspect_ratio negative_prompt cfg_scale tail_image static_mask dynamic_masks camera_control"
+        "image prompt duration aspect_ratio negative_prompt cfg_scale tail_image static_mask \
+         dynamic_masks camera_control"
     );
     let Shape::Object { fields } = &model.field("camera_control").unwrap().shape else {
         panic!("an object")
@@ -128,7 +156,7 @@ fn the_fields_of_a_model_keep_the_order_of_its_file() {
 }
 
 #[test]
-fn a_users_field_takes_the_place_of_the_known_one() {
+fn a_users_field_replaces_the_known_one() {
     let mut catalog = load(&[]).unwrap();
     let field = "fields.duration = { type = \"integer\", choices = [5, 10, 15], default = 5 }\n";
     add(
@@ -139,16 +167,18 @@ fn a_users_field_takes_the_place_of_the_known_one() {
     .unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
     assert_eq!(model.fields[2].shape.check(&json!(15)), Ok(()));
-    assert_eq!((model.fields.len(), model.routes.len()), (10, 3));
+    assert_eq!(model.fields.len(), 10);
+    assert_eq!(model.routes.len(), 3);
     let without_default = "fields.duration = { type = \"integer\" }\n";
-    let told = add(
+    let error = add(
         &mut catalog,
         "mine.toml",
         &format!("name = \"kling-v1-standard\"\n{without_default}"),
     );
     assert!(
-        told.unwrap_err()
-            .starts_with("mine.toml:1:8: the route on eachlabs is priced by the second")
+        error
+            .unwrap_err()
+            .starts_with("mine.toml:1:8: the route on eachlabs is priced per second")
     );
     assert_eq!(
         catalog.model("kling-v1-standard").unwrap().fields[2]
@@ -158,8 +188,8 @@ fn a_users_field_takes_the_place_of_the_known_one() {
     );
 }
 
-/// A good file of a user's own; each of its lines is one that a mistake can replace.
-const MINE: &str = r#"name = "mine"
+/// A valid model file, in which the tests replace one line by a mistake.
+const VALID_FILE: &str = r#"name = "mine"
 [fields.image]
 type = "image"
 required = true
@@ -176,11 +206,14 @@ prompt = "text"
 "#;
 
 #[test]
-fn a_bad_file_is_told_with_its_place() {
-    assert_eq!(add(&mut Catalog::default(), "mine.toml", MINE), Ok(()));
+fn an_error_in_a_file_names_its_position() {
+    assert_eq!(
+        add(&mut Catalog::default(), "mine.toml", VALID_FILE),
+        Ok(())
+    );
     let fields =
         "[fields.image]\ntype = \"image\"\nrequired = true\n[fields.prompt]\ntype = \"text\"\n";
-    for (line, instead, said) in [
+    for (text, replacement, message) in [
         (
             "name = ",
             "nam = ",
@@ -190,7 +223,7 @@ fn a_bad_file_is_told_with_its_place() {
         (
             "\"mine\"",
             "\"my model\"",
-            "1:8: the model's name must be one word",
+            "1:8: the model's name must not be empty or contain spaces",
         ),
         (
             "[fields.image]",
@@ -210,7 +243,7 @@ fn a_bad_file_is_told_with_its_place() {
         (
             "type = \"text\"",
             "type = \"text\"\nmin = 1",
-            "5:9: `min` says nothing of `prompt`, which is of another type",
+            "5:9: `min` does not apply to `prompt`, which has another type",
         ),
         (
             "\"text\"\n[",
@@ -225,7 +258,7 @@ fn a_bad_file_is_told_with_its_place() {
         (
             "\"text\"\n[",
             "\"integer\"\ndefault = 2.0\n[",
-            "5:9: the default of `prompt`: 2.0 is not written as a whole number",
+            "5:9: the default of `prompt`: 2.0 must be written without a fraction",
         ),
         (
             "\"text\"\n[",
@@ -235,12 +268,12 @@ fn a_bad_file_is_told_with_its_place() {
         (
             "\"text\"\n[",
             "\"number\"\nmin = 2\nmax = 1\n[",
-            "5:9: min of `prompt` is above max",
+            "5:9: `min` of `prompt` is greater than `max`",
         ),
         (
             "\"text\"\n[",
             "\"list\"\n[",
-            "5:9: the list `prompt` does not say what its `item` is",
+            "5:9: the list `prompt` has no `item`",
         ),
         (
             "\"fal\"",
@@ -250,7 +283,7 @@ fn a_bad_file_is_told_with_its_place() {
         (
             "\"me/mine\"",
             "\"\"",
-            "7:1: the route on fal has no name for the model",
+            "7:1: the route on fal has an empty `model`",
         ),
         (
             "price =",
@@ -262,11 +295,15 @@ fn a_bad_file_is_told_with_its_place() {
             "",
             "7:1: missing field `price`",
         ),
-        ("\"0.30\"", "\"0\"", "10:9: the price on fal: is no price"),
+        (
+            "\"0.30\"",
+            "\"0\"",
+            "10:9: the price on fal: must not be zero",
+        ),
         (
             "\"0.30\"",
             "\"-0.30\"",
-            "10:18: not an amount in dollars, write it like 12.50",
+            "10:18: not an amount in dollars; write it like 12.50",
         ),
         (
             "base = \"0.30\"",
@@ -276,39 +313,39 @@ fn a_bad_file_is_told_with_its_place() {
         (
             "base = \"0.30\"",
             "base = \"0.30\", credits_per_usd = 0",
-            "10:9: the price on fal: `credits_per_usd` must be more than 0",
+            "10:9: the price on fal: `credits_per_usd` must be greater than 0",
         ),
         (
             "base = ",
             "per_second = ",
-            "7:1: the route on fal is priced by the second, but the model does not know the length: make `duration` a \
-             whole number that is required or has a default",
+            "7:1: the route on fal is priced per second, but the model has no clip length: make \
+             `duration` a whole number that is required or has a default",
         ),
-        ("= 9", "= 0", "11:13: must be more than 0 seconds"),
+        ("= 9", "= 0", "11:13: must be greater than 0 seconds"),
         (
             "= 9",
             "= 9\nimages = []",
-            "7:1: the route on fal takes no form of image, and every row gives `image`",
+            "7:1: the route on fal accepts no form of image, but `image` is a required field",
         ),
         (
             "prompt = ",
             "promt = ",
-            "14:1: the route on fal spells `promt`, which is no field of the model",
+            "14:1: the route on fal maps `promt`, which is not a field of the model",
         ),
         (
             "image = \"image_url\"\n",
             "",
-            "7:1: the route on fal does not spell `image`, which every row gives",
+            "7:1: the route on fal does not map `image`, which is a required field",
         ),
         (
             "\"image_url\"",
             "\"text\"",
-            "14:1: the route on fal spells both `image` and `prompt` as `text`",
+            "14:1: the route on fal maps both `image` and `prompt` to `text`",
         ),
         (
             "\"image_url\"",
             "\"\"",
-            "13:1: the route on fal spells `image` as nothing",
+            "13:1: the route on fal maps `image` to an empty name",
         ),
         (
             "\"image_url\"",
@@ -327,58 +364,89 @@ fn a_bad_file_is_told_with_its_place() {
         ),
         (
             "prompt = \"text\"\n",
-            "prompt = \"text\"\n[[routes]]\nprovider = \"fal\"\nmodel = \"m\"\nprice = { base = \"1\" }\ntypical_s = 1\nfields = {}\n",
+            "prompt = \"text\"\n[[routes]]\nprovider = \"fal\"\nmodel = \"m\"\n\
+             price = { base = \"1\" }\ntypical_s = 1\nfields = {}\n",
             "15:1: the model has two routes on fal",
         ),
         (
             fields,
             "",
-            "8:1: the route on fal spells `image`, which is no field of the model",
+            "8:1: the route on fal maps `image`, which is not a field of the model",
         ),
         (
-            &MINE[MINE.find("[[").unwrap()..],
+            &VALID_FILE[VALID_FILE.find("[[").unwrap()..],
             "",
-            "1:8: the model has no route: add [[routes]]",
+            "1:8: the model has no route; add [[routes]]",
         ),
     ] {
-        let text = MINE.replacen(line, instead, 1);
-        assert_ne!(text, MINE, "{line}");
-        let told = add(&mut Catalog::default(), "mine.toml", &text);
-        assert_eq!(told, Err(format!("mine.toml:{said}")), "{text}");
+        let file = VALID_FILE.replacen(text, replacement, 1);
+        assert_ne!(file, VALID_FILE, "{text}");
+        let result = add(&mut Catalog::default(), "mine.toml", &file);
+        assert_eq!(result, Err(format!("mine.toml:{message}")), "{file}");
     }
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
-    let told = load(&[PathBuf::from("none/mine.toml")]).unwrap_err();
-    assert!(told.starts_with("cannot read none/mine.toml: "), "{told}");
+fn a_missing_file_is_named() {
+    let error = load(&[PathBuf::from("none/mine.toml")]).unwrap_err();
+    assert!(error.starts_with("cannot read none/mine.toml: "), "{error}");
 }
 
 #[test]
-fn every_field_a_route_takes_is_spelled() {
+fn every_field_that_a_route_accepts_is_sent() {
     let image = |name: &str| json!(format!("https://example.com/{name}.png"));
-    let wire = |provider, extra: &[(&str, serde_json::Value)]| {
-        let mut row = json!({"image": image("a"), "prompt": "x", "duration": 10, "negative_prompt": "blur",
-            "cfg_scale": 0.4, "tail_image": image("t"), "static_mask": image("s")});
+    let request = |provider, extra: &[(&str, serde_json::Value)]| {
+        let mut row = json!({
+            "image": image("a"),
+            "prompt": "x",
+            "duration": 10,
+            "negative_prompt": "blur",
+            "cfg_scale": 0.4,
+            "tail_image": image("t"),
+            "static_mask": image("s"),
+        });
         for (field, value) in extra {
             row[*field] = value.clone();
         }
         quote("kling-v1-standard", provider, row).0
     };
     assert_eq!(
-        wire(ProviderName::Eachlabs, &[("aspect_ratio", json!("9:16"))]),
-        json!({"image_url": image("a"), "prompt": "x", "duration": 10, "negative_prompt": "blur", "cfg_scale": 0.4,
-            "tail_image_url": image("t"), "static_mask_url": image("s"), "aspect_ratio": "9:16"})
+        request(ProviderName::Eachlabs, &[("aspect_ratio", json!("9:16"))]),
+        json!({
+            "image_url": image("a"),
+            "prompt": "x",
+            "duration": 10,
+            "negative_prompt": "blur",
+            "cfg_scale": 0.4,
+            "tail_image_url": image("t"),
+            "static_mask_url": image("s"),
+            "aspect_ratio": "9:16",
+        })
     );
     assert_eq!(
-        wire(ProviderName::Fal, &[]),
-        json!({"image_url": image("a"), "prompt": "x", "duration": "10", "negative_prompt": "blur", "cfg_scale": 0.4,
-            "tail_image_url": image("t"), "static_mask_url": image("s")})
+        request(ProviderName::Fal, &[]),
+        json!({
+            "image_url": image("a"),
+            "prompt": "x",
+            "duration": "10",
+            "negative_prompt": "blur",
+            "cfg_scale": 0.4,
+            "tail_image_url": image("t"),
+            "static_mask_url": image("s"),
+        })
     );
     let camera = json!({"type": "simple", "config": {"pan": 3}});
     assert_eq!(
-        wire(ProviderName::Aimlapi, &[("camera_control", camera.clone())]),
-        json!({"image_url": image("a"), "prompt": "x", "duration": 10, "negative_prompt": "blur", "cfg_scale": 0.4,
-            "tail_image_url": image("t"), "static_mask": image("s"), "camera_control": camera})
+        request(ProviderName::Aimlapi, &[("camera_control", camera.clone())]),
+        json!({
+            "image_url": image("a"),
+            "prompt": "x",
+            "duration": 10,
+            "negative_prompt": "blur",
+            "cfg_scale": 0.4,
+            "tail_image_url": image("t"),
+            "static_mask": image("s"),
+            "camera_control": camera,
+        })
     );
 }

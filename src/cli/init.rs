@@ -106,7 +106,7 @@ mod tests {
         };
         let error = Config::read("t", &text).unwrap_err();
         let (_, known) = error
-            .split_once("known are ")
+            .split_once("expected one of ")
             .unwrap_or_else(|| panic!("{error}"));
         known.split(", ").map(str::to_owned).collect()
     }
