@@ -1,23 +1,23 @@
-//! Where the time comes from: the only place that asks the machine what time it is.
+//! The clock: the only module that reads the system time.
 
 use std::sync::Mutex;
 
 use jiff::Timestamp;
 
-/// Tells the time. Everything else takes time as an argument or asks one of these.
+/// A source of the current time. All other code takes the time as an argument or asks a `Clock`.
 pub trait Clock: Send + Sync {
-    /// Tells the present instant, in UTC.
+    /// Returns the current time, in UTC.
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock, cut to whole milliseconds because the queue stores no more.
+/// The system clock, truncated to whole milliseconds because the queue stores no more.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(
         clippy::disallowed_methods,
-        reason = "this is the Clock the others are told to ask"
+        reason = "this is the Clock that all other code asks"
     )]
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
@@ -25,17 +25,17 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved, for tests.
+/// A clock for tests, which stands still until it is set.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Timestamp>);
 
 impl ManualClock {
-    /// Starts at the given instant.
+    /// Creates a clock that shows the given time.
     pub fn new(now: Timestamp) -> Self {
         Self(Mutex::new(now))
     }
 
-    /// Moves the clock; it may also go back, as real ones do.
+    /// Sets the clock. Like a real one, it may be set back.
     pub fn set(&self, now: Timestamp) {
         *self
             .0

@@ -1,4 +1,5 @@
-//! What the user has set: flags over environment over file over defaults.
+//! The configuration: defaults, overridden by the file, overridden by environment variables. Flags,
+//! which override all of them, are applied by the commands.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,68 +11,70 @@ use url::Url;
 use crate::domain::{Backoff, ProviderName, RetryPolicy};
 use crate::toml_file;
 
-/// The file that is read when it is there.
+/// The configuration file that is read if it exists and no other is named.
 pub const DEFAULT_FILE: &str = "overnight.toml";
 
-/// Everything that can be set, as `overnight.toml` spells it. Every key is optional; unknown keys are errors.
+/// The content of `overnight.toml`. Every key is optional; an unknown key is an error.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The queue file.
+    /// Path of the queue file.
     pub queue: PathBuf,
-    /// Folder of the batches' folders: a clip lands in `{out}/{batch}/{id}.mp4`.
+    /// Output folder: clips are saved as `{out}/{batch}/{id}.mp4`.
     pub out: PathBuf,
-    /// Steps at once.
+    /// Maximum number of concurrent steps, at least 1.
     pub workers: usize,
-    /// Model files of the user's own.
+    /// The user's own model files, which extend the built-in catalogue.
     pub catalog: Vec<PathBuf>,
-    /// When to look, and when to try again.
+    /// Poll intervals and retry delays.
     pub pace: PaceConfig,
-    /// Each provider's addresses and limits.
+    /// Addresses, limits and times of each provider.
     pub provider: BTreeMap<ProviderName, ProviderConfig>,
 }
 
-/// When to look, and when to try again.
+/// Poll intervals and retry delays: the section `[pace]`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PaceConfig {
-    /// Shortest time between two looks at one prediction, in seconds.
+    /// Minimum interval between two polls of one prediction, in seconds.
     pub poll_min_s: f64,
-    /// First backoff in seconds; doubles, full jitter.
+    /// First backoff, in seconds. It doubles with each failure and has full jitter.
     pub retry_base_s: f64,
-    /// Longest backoff, in seconds.
+    /// Maximum backoff, in seconds.
     pub retry_cap_s: f64,
 }
 
-/// One provider's addresses and limits.
+/// Addresses, limits and times of one provider: a section `[provider.…]`. `None` selects the
+/// default.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ProviderConfig {
-    /// Where its API is; for fal the queue API.
+    /// Base URL of the API; for fal, of the queue API.
     pub base_url: Option<Url>,
-    /// Where fal's platform API (history, billing) is.
+    /// Base URL of fal's platform API (history, billing). Only for fal.
     pub api_url: Option<Url>,
-    /// Where fal's storage is, to which photos on disk are uploaded.
+    /// Base URL of fal's storage, to which local images are uploaded. Only for fal.
     pub storage_url: Option<Url>,
-    /// The most attempts submitting, in doubt or running at once.
+    /// Maximum number of attempts in flight (submitting, in doubt or running).
     pub in_flight: Option<u32>,
-    /// The most creates in any 60 seconds.
+    /// Maximum number of submissions in any 60 seconds.
     pub creates_per_minute: Option<u32>,
-    /// How long its predictions usually take in seconds; replaces the catalogue's figure.
+    /// Typical processing time of a prediction, in seconds. Replaces the catalogue's.
     pub typical_s: Option<f64>,
-    /// How long after a create its absence from the history proves something, in seconds.
+    /// Time after a submission before which its absence from the history proves nothing, in seconds.
     pub history_delay_s: Option<f64>,
-    /// How each::labs is sent its key: its model pages name one way, its API reference since July 2026 the other.
+    /// Header in which the API key is sent. Only for each::labs, whose model pages document one and
+    /// whose API reference, since July 2026, the other.
     pub auth: Option<EachlabsAuth>,
 }
 
-/// How each::labs is sent its key.
+/// The header in which each::labs receives its API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub enum EachlabsAuth {
-    /// In `X-API-Key`.
+    /// `X-API-Key: KEY`.
     #[serde(rename = "x-api-key")]
     XApiKey,
-    /// In `Authorization`, behind `Bearer`.
+    /// `Authorization: Bearer KEY`.
     #[serde(rename = "bearer")]
     Bearer,
 }
@@ -99,16 +102,25 @@ impl Default for PaceConfig {
     }
 }
 
-/// Paid submissions of one job, at most.
-const ATTEMPTS: u32 = 3;
+/// Default maximum number of paid submissions of one job.
+const DEFAULT_ATTEMPTS: u32 = 3;
 
-/// Failed downloads of one clip in a row before it is left to a person.
-const DOWNLOADS: u32 = 8;
+/// Maximum number of consecutive failed downloads of one clip before its job fails.
+const MAX_DOWNLOADS: u32 = 8;
 
-const FAL_QUEUE: &str = "https://queue.fal.run";
+/// Maximum value of a setting in seconds: one year.
+const MAX_SECONDS: f64 = 31_536_000.0;
+
+/// Public address of fal's queue API.
+const FAL_QUEUE_URL: &str = "https://queue.fal.run";
 
 impl Config {
-    /// Reads the named file, else `overnight.toml` if it is there, and lays the environment over it.
+    /// Loads the configuration from `file`, or from [`DEFAULT_FILE`] if that exists, and overrides
+    /// it with the environment variables that `environment` returns.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message that names the file or the variable.
     pub fn load(
         file: Option<&Path>,
         environment: impl Fn(&str) -> Option<String>,
@@ -125,24 +137,29 @@ impl Config {
         Ok(config)
     }
 
-    /// Reads a file's content.
+    /// Parses and validates `text`, the content of the file `name`.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message that names the file, and the position or the key.
     pub fn read(name: &str, text: &str) -> Result<Self, String> {
         let config: Self = toml_file::read(name, text)?;
         config
-            .check()
+            .validate()
             .map_err(|problem| format!("{name}: {problem}"))?;
         Ok(config)
     }
 
+    /// Overrides addresses and the queue's path with environment variables. Empty ones are ignored.
     fn merge_env(&mut self, environment: impl Fn(&str) -> Option<String>) -> Result<(), String> {
         let url = |variable: &str| -> Result<Option<Url>, String> {
             let Some(text) = environment(variable).filter(|text| !text.is_empty()) else {
                 return Ok(None);
             };
-            // Not shown: where two variables are mixed up it is a key.
+            // The value is not shown: if the user mixed up two variables, it is an API key.
             text.parse()
                 .map(Some)
-                .map_err(|error| format!("{variable} is not an address: {error}"))
+                .map_err(|error| format!("{variable} is not a URL: {error}"))
         };
         for provider in ProviderName::ALL {
             let settings = self.provider.entry(provider).or_default();
@@ -162,15 +179,17 @@ impl Config {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), String> {
+    fn validate(&self) -> Result<(), String> {
         if self.workers == 0 {
             return Err("workers: must be at least 1".into());
         }
         let seconds = |key: &str, value: f64| {
-            if value.is_finite() && (0.0..=31_536_000.0).contains(&value) {
+            if (0.0..=MAX_SECONDS).contains(&value) {
                 Ok(())
             } else {
-                Err(format!("{key}: must be a number of seconds, 0 or more"))
+                Err(format!(
+                    "{key}: must be a number of seconds from 0 to {MAX_SECONDS}"
+                ))
             }
         };
         seconds("pace.poll_min_s", self.pace.poll_min_s)?;
@@ -195,7 +214,7 @@ impl Config {
             }
             if settings.auth.is_some() && *provider != ProviderName::Eachlabs {
                 return Err(format!(
-                    "provider.{provider}.auth: only each::labs takes its key in two ways"
+                    "provider.{provider}.auth: this setting is only for eachlabs"
                 ));
             }
             for (key, address) in [
@@ -204,7 +223,7 @@ impl Config {
             ] {
                 if address.is_some() && *provider != ProviderName::Fal {
                     return Err(format!(
-                        "provider.{provider}.{key}: only fal has more than one address"
+                        "provider.{provider}.{key}: this setting is only for fal"
                     ));
                 }
             }
@@ -212,32 +231,34 @@ impl Config {
         Ok(())
     }
 
-    /// Tells a provider's address: what is set, else the public one.
+    /// Returns the base URL of a provider's API: the configured one, else the public one.
     pub fn base_url(&self, provider: ProviderName) -> Url {
-        let public = match provider {
+        let public_url = match provider {
             ProviderName::Eachlabs => "https://api.eachlabs.ai/v1",
             ProviderName::Aimlapi => "https://api.aimlapi.com",
-            ProviderName::Fal => FAL_QUEUE,
+            ProviderName::Fal => FAL_QUEUE_URL,
         };
         self.setting(provider, |settings| settings.base_url.clone())
-            .unwrap_or_else(|| fixed(public))
+            .unwrap_or_else(|| built_in_url(public_url))
     }
 
-    /// Tells the address of fal's platform API.
+    /// Returns the base URL of fal's platform API.
     pub fn fal_api_url(&self) -> Url {
         self.setting(ProviderName::Fal, |settings| settings.api_url.clone())
-            .unwrap_or_else(|| fixed("https://api.fal.ai/v1"))
+            .unwrap_or_else(|| built_in_url("https://api.fal.ai/v1"))
     }
 
-    /// Tells the address of fal's storage. Another queue than the public one has the storage that is set for it, or none:
-    /// the key must not go to fal because of a photo when everything else goes elsewhere.
+    /// Returns the base URL of fal's storage, or `None` if local images cannot be uploaded.
+    ///
+    /// If another queue than the public one is configured, the storage must be configured as well:
+    /// the API key must not be sent to fal for an upload when all other calls go elsewhere.
     pub fn fal_storage_url(&self) -> Option<Url> {
-        let set = self.setting(ProviderName::Fal, |settings| settings.storage_url.clone());
-        let is_public = self.base_url(ProviderName::Fal) == fixed(FAL_QUEUE);
-        set.or_else(|| is_public.then(|| fixed("https://rest.fal.ai")))
+        let configured = self.setting(ProviderName::Fal, |settings| settings.storage_url.clone());
+        let is_public = self.base_url(ProviderName::Fal) == built_in_url(FAL_QUEUE_URL);
+        configured.or_else(|| is_public.then(|| built_in_url("https://rest.fal.ai")))
     }
 
-    /// Tells whether photos on disk can be uploaded to a provider; AI/ML API documents no way to.
+    /// Returns whether local images can be uploaded to a provider. AI/ML API documents no upload.
     pub fn has_storage(&self, provider: ProviderName) -> bool {
         match provider {
             ProviderName::Eachlabs => true,
@@ -246,49 +267,55 @@ impl Config {
         }
     }
 
-    /// Tells how each::labs is sent its key.
+    /// Returns the header in which each::labs receives its API key.
     pub fn eachlabs_auth(&self) -> EachlabsAuth {
         self.setting(ProviderName::Eachlabs, |settings| settings.auth)
             .unwrap_or(EachlabsAuth::XApiKey)
     }
 
-    /// Tells the most attempts in flight at a provider. each::labs documents 10; a new fal account runs 2 at once and
-    /// queues the rest, so 4 keep its slots full; AI/ML API publishes no figure.
+    /// Returns the maximum number of attempts in flight at a provider.
+    ///
+    /// The default is 10 for each::labs, which documents that limit, and 4 for the others. A new
+    /// fal account runs 2 predictions concurrently and queues the rest, so 4 keep its slots
+    /// occupied. AI/ML API publishes no limit.
     pub fn in_flight(&self, provider: ProviderName) -> u32 {
-        let usual = if provider == ProviderName::Eachlabs {
+        let default = if provider == ProviderName::Eachlabs {
             10
         } else {
             4
         };
         self.setting(provider, |settings| settings.in_flight)
-            .unwrap_or(usual)
+            .unwrap_or(default)
     }
 
-    /// Tells the most creates a minute at a provider. each::labs documents 100; the others publish no figure.
+    /// Returns the maximum number of submissions per minute to a provider.
+    ///
+    /// The default is 100 for each::labs, which documents that limit, and 60 for the others, which
+    /// publish none.
     pub fn creates_per_minute(&self, provider: ProviderName) -> u32 {
-        let usual = if provider == ProviderName::Eachlabs {
+        let default = if provider == ProviderName::Eachlabs {
             100
         } else {
             60
         };
         self.setting(provider, |settings| settings.creates_per_minute)
-            .unwrap_or(usual)
+            .unwrap_or(default)
     }
 
-    /// Tells how a set of seconds per provider is configured.
+    /// Returns a setting in seconds as a duration, for each provider for which it is configured.
     pub fn durations(
         &self,
         pick: impl Fn(&ProviderConfig) -> Option<f64>,
     ) -> BTreeMap<ProviderName, Duration> {
-        let set = self
-            .provider
+        self.provider
             .iter()
-            .filter_map(|(provider, settings)| Some((*provider, pick(settings)?)));
-        set.map(|(provider, seconds)| (provider, Duration::from_secs_f64(seconds)))
+            .filter_map(|(provider, settings)| {
+                Some((*provider, Duration::from_secs_f64(pick(settings)?)))
+            })
             .collect()
     }
 
-    /// Tells how often and how long to try.
+    /// Returns the retry policy. A maximum backoff below the first one is raised to it.
     pub fn retry_policy(&self) -> RetryPolicy {
         let backoff = Backoff {
             base: Duration::from_secs_f64(self.pace.retry_base_s),
@@ -296,11 +323,12 @@ impl Config {
         };
         RetryPolicy {
             backoff,
-            attempts: ATTEMPTS,
-            downloads: DOWNLOADS,
+            attempts: DEFAULT_ATTEMPTS,
+            downloads: MAX_DOWNLOADS,
         }
     }
 
+    /// Returns a provider's setting, or `None` if it is not configured.
     fn setting<T>(
         &self,
         provider: ProviderName,
@@ -310,12 +338,13 @@ impl Config {
     }
 }
 
-fn fixed(address: &'static str) -> Url {
+/// Parses one of the built-in addresses.
+fn built_in_url(address: &'static str) -> Url {
     #[expect(
         clippy::expect_used,
-        reason = "the addresses are constants, and a test reads each"
+        reason = "the addresses are constants, and a test parses each of them"
     )]
-    Url::parse(address).expect("a constant address")
+    Url::parse(address).expect("built-in addresses are valid URLs")
 }
 
 #[cfg(test)]
@@ -340,17 +369,17 @@ mod tests {
     "#;
 
     #[test]
-    fn every_documented_key_is_read() {
+    fn every_documented_key_is_accepted() {
         let config = Config::read("overnight.toml", DOCUMENTED).unwrap();
         assert_eq!(config.in_flight(ProviderName::Eachlabs), 10);
         assert_eq!(
-            config.durations(|p| p.typical_s)[&ProviderName::Eachlabs],
+            config.durations(|settings| settings.typical_s)[&ProviderName::Eachlabs],
             Duration::from_secs(270)
         );
     }
 
     #[test]
-    fn an_unknown_key_is_told_with_its_place_and_the_nearest_name() {
+    fn an_error_about_an_unknown_key_names_its_position_and_the_most_similar_key() {
         let error =
             Config::read("overnight.toml", "workers = 4\n[pace]\npol_min_s = 1\n").unwrap_err();
         assert_eq!(
@@ -371,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_make_no_sense_are_refused() {
+    fn invalid_values_are_refused() {
         for text in [
             "workers = 0",
             "workers = \"many\"",
@@ -388,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_lies_over_the_file() {
+    fn environment_variables_override_the_file() {
         let mut config = Config::read("overnight.toml", DOCUMENTED).unwrap();
         let environment = |name: &str| match name {
             "OVERNIGHT_EACHLABS_URL" => Some("http://127.0.0.1:9/v1".to_owned()),
@@ -408,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn photos_go_to_the_storage_that_belongs_to_the_queue_or_to_none() {
+    fn images_are_uploaded_only_to_the_storage_that_belongs_to_the_queue() {
         let storage = |text: &str| {
             let config = Config::read("overnight.toml", text).unwrap();
             config.fal_storage_url().map(String::from)
@@ -418,7 +447,11 @@ mod tests {
             storage("[provider.fal]\nbase_url = \"http://127.0.0.1:9\""),
             None
         );
-        let both = "[provider.fal]\nbase_url = \"http://127.0.0.1:9\"\nstorage_url = \"http://127.0.0.1:8\"";
+        let both = r#"
+            [provider.fal]
+            base_url = "http://127.0.0.1:9"
+            storage_url = "http://127.0.0.1:8"
+        "#;
         assert_eq!(storage(both).as_deref(), Some("http://127.0.0.1:8/"));
     }
 }

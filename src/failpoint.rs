@@ -1,47 +1,49 @@
-//! Named points at which a test can cut the program off, as a power failure would.
+//! Named points at which a test can abort the program, as a power failure would.
 //!
-//! `OVERNIGHT_FAILPOINT='Accept committed'` aborts the process there, `'Accept committed#3'` when it comes by for the third
-//! time. Only builds with debug assertions listen: a release build holds nothing of it.
+//! `OVERNIGHT_FAILPOINT='Accept committed'` aborts the process when it first reaches that point,
+//! `'Accept committed#3'` when it reaches it for the third time. Failpoints exist only in builds
+//! with debug assertions; a release build contains nothing of them.
 
 use std::fmt;
 
-/// Ends the process here, without any cleaning up, if this is where it was told to.
+/// Aborts the process, without any cleanup, if `OVERNIGHT_FAILPOINT` selects this pass of this
+/// point.
 #[cfg(debug_assertions)]
-pub(crate) fn at(point: fmt::Arguments<'_>) {
+pub(crate) fn reach(point: fmt::Arguments<'_>) {
     use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// Where, and how many times that is passed before.
-    static PLAN: LazyLock<Option<(String, AtomicU32)>> = LazyLock::new(|| {
-        let plan = std::env::var("OVERNIGHT_FAILPOINT").ok()?;
-        let (point, time) = plan.split_once('#').unwrap_or((&plan, "1"));
-        let time: u32 = time
+    /// The selected point, and how many passes of it are still to be ignored.
+    static SELECTED: LazyLock<Option<(String, AtomicU32)>> = LazyLock::new(|| {
+        let value = std::env::var("OVERNIGHT_FAILPOINT").ok()?;
+        let (point, pass) = value.split_once('#').unwrap_or((&value, "1"));
+        let pass: u32 = pass
             .parse()
-            .expect("OVERNIGHT_FAILPOINT is a point, or a point#number");
-        Some((point.to_owned(), AtomicU32::new(time - 1)))
+            .expect("OVERNIGHT_FAILPOINT is `point` or `point#number`");
+        Some((point.to_owned(), AtomicU32::new(pass - 1)))
     });
 
-    let Some((planned, passes)) = &*PLAN else {
+    let Some((selected, ignored_passes)) = &*SELECTED else {
         return;
     };
-    if *planned == point.to_string()
-        && passes
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
-                left.checked_sub(1)
-            })
-            .is_err()
-    {
+    if *selected != point.to_string() {
+        return;
+    }
+    let ignored = ignored_passes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |passes| {
+        passes.checked_sub(1)
+    });
+    if ignored.is_err() {
         std::process::abort();
     }
 }
 
-/// Does nothing.
+/// Compiles to nothing in release builds.
 #[cfg(not(debug_assertions))]
 #[inline(always)]
-pub(crate) fn at(_: fmt::Arguments<'_>) {}
+pub(crate) fn reach(_: fmt::Arguments<'_>) {}
 
-/// Names a point. `fail_point!("file synced")`, or `fail_point!("{event:?} committed")`.
+/// Marks a failpoint. Its name may be formatted: `fail_point!("{event:?} committed")`.
 macro_rules! fail_point {
-    ($($point:tt)*) => { $crate::failpoint::at(format_args!($($point)*)) };
+    ($($point:tt)*) => { $crate::failpoint::reach(format_args!($($point)*)) };
 }
 pub(crate) use fail_point;

@@ -1,4 +1,4 @@
-//! Images on disk: what they are, by their content, and their bytes.
+//! Local image files: identifying them by content, and reading them for a submission.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,31 +14,31 @@ use sha2::{Digest, Sha256};
 use crate::domain::LocalImage;
 use crate::domain::printable::shown;
 
-/// The largest image file that is taken, in bytes: what hosts of Kling's models publish as their limit.
-pub const MAX_BYTES: u64 = 10_000_000;
+/// Maximum size of an image file, in bytes: the limit that the hosts of Kling's models publish.
+const MAX_IMAGE_BYTES: u64 = 10_000_000;
 
-/// How much of a file tells what it is.
-const BEGINNING: usize = 64;
+/// Number of bytes at the start of a file from which its format is detected.
+const HEADER_BYTES: usize = 64;
 
-/// A longer path is told in part.
-const LONGEST_TOLD: usize = 300;
+/// Maximum length of a path that a message shows in full, in bytes.
+const MAX_PATH_BYTES: usize = 300;
 
-/// How much of a file is read at once.
-const CHUNK: usize = 64 << 10;
+/// Size of the buffer for reading a file, in bytes.
+const BUFFER_BYTES: usize = 64 << 10;
 
-/// An image file as it is sent.
+/// The content of an image file, ready to be sent to a provider.
 #[derive(Clone, Debug)]
 pub struct ImageFile {
-    /// The file's own name.
+    /// File name, without its folder.
     pub name: String,
-    /// Its media type.
+    /// Media type, detected from the content.
     pub content_type: &'static str,
-    /// Its bytes.
+    /// Content of the file.
     pub bytes: Bytes,
 }
 
 impl ImageFile {
-    /// Writes it as a data URI (RFC 2397).
+    /// Returns the image as a base64 data URI (RFC 2397).
     pub fn to_data_uri(&self) -> String {
         format!(
             "data:{};base64,{}",
@@ -48,18 +48,19 @@ impl ImageFile {
     }
 }
 
-/// Why an image on disk cannot be had.
+/// Why a local image cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct ImageError {
-    /// What is wrong, with the file it is wrong with.
+    /// What is wrong, including the path of the file.
     pub reason: String,
-    /// Whether it may be had later: a disk has trouble, not the file.
+    /// Whether reading it again later may succeed: the disk failed, rather than the file being
+    /// missing or wrong.
     pub transient: bool,
 }
 
 impl ImageError {
-    fn for_good(reason: String) -> Self {
+    fn permanent(reason: String) -> Self {
         Self {
             reason,
             transient: false,
@@ -67,56 +68,68 @@ impl ImageError {
     }
 }
 
-/// Where images on disk come from when they are sent.
+/// A source of local images. Tests and rehearsals replace the file system.
 #[async_trait]
 pub trait ImageSource: Send + Sync {
-    /// Reads an image as it was when its row was loaded.
+    /// Reads an image for a submission.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the image cannot be read or is not the one that was loaded.
     async fn read(&self, image: &LocalImage) -> Result<ImageFile, ImageError>;
 }
 
-/// This machine's files.
+/// The local file system.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalImages;
 
 #[async_trait]
 impl ImageSource for LocalImages {
     async fn read(&self, image: &LocalImage) -> Result<ImageFile, ImageError> {
+        let path = display_path(image.path());
         let image = image.clone();
-        let read = tokio::task::spawn_blocking(move || read_as_loaded(&image));
+        let read = tokio::task::spawn_blocking(move || read_unchanged(&image));
         read.await.unwrap_or_else(|error| {
-            Err(ImageError::for_good(format!(
-                "an image was not read: {error}"
+            Err(ImageError::permanent(format!(
+                "cannot read {path}: {error}"
             )))
         })
     }
 }
 
-/// Finds out whether a file can be sent as an image, and which it is.
+/// Checks that a file is an image that can be submitted, and hashes its content.
+///
+/// # Errors
+///
+/// Returns an error if the file cannot be read, is too large, or is not a JPEG, PNG or WebP image.
 pub fn identify(path: &Path) -> Result<LocalImage, ImageError> {
     let path = std::path::absolute(path).map_err(|error| cannot_read(path, &error))?;
-    let (mut file, beginning) = open(&path)?;
-    media_type(&path, &beginning)?;
+    let (mut file, header) = open(&path)?;
+    detect_media_type(&path, &header)?;
     let mut hash = Sha256::new();
-    hash.update(&beginning);
-    let mut chunk = vec![0; CHUNK];
+    hash.update(&header);
+    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match file
-            .read(&mut chunk)
+            .read(&mut buffer)
             .map_err(|error| cannot_read(&path, &error))?
         {
             0 => break,
-            length => hash.update(&chunk[..length]),
+            length => hash.update(&buffer[..length]),
         }
     }
     let sha256 = hex::encode(hash.finalize());
-    LocalImage::new(&path, &sha256)
-        .ok_or_else(|| ImageError::for_good(format!("{} is no path", display_path(&path))))
+    LocalImage::new(&path, &sha256).ok_or_else(|| {
+        let path = display_path(&path);
+        ImageError::permanent(format!("{path} is not an absolute path"))
+    })
 }
 
-fn read_as_loaded(image: &LocalImage) -> Result<ImageFile, ImageError> {
+/// Reads an image and checks that its content is still the one that was loaded.
+fn read_unchanged(image: &LocalImage) -> Result<ImageFile, ImageError> {
     let path = image.path();
     let (mut file, mut bytes) = open(path)?;
-    let content_type = media_type(path, &bytes)?;
+    let content_type = detect_media_type(path, &bytes)?;
     file.read_to_end(&mut bytes)
         .map_err(|error| cannot_read(path, &error))?;
     if hex::encode(Sha256::digest(&bytes)) != image.sha256() {
@@ -124,7 +137,7 @@ fn read_as_loaded(image: &LocalImage) -> Result<ImageFile, ImageError> {
             "{} has changed since it was loaded; load its manifest again",
             display_path(path)
         );
-        return Err(ImageError::for_good(reason));
+        return Err(ImageError::permanent(reason));
     }
     let name = path
         .file_name()
@@ -136,38 +149,40 @@ fn read_as_loaded(image: &LocalImage) -> Result<ImageFile, ImageError> {
     })
 }
 
-/// Opens an image file, and reads its beginning.
+/// Opens an image file and reads its first bytes. The returned reader continues after them.
 fn open(path: &Path) -> Result<(io::Take<File>, Vec<u8>), ImageError> {
     let cannot_read = |error: io::Error| cannot_read(path, &error);
     let metadata = path.metadata().map_err(cannot_read)?;
     if !metadata.is_file() {
-        return Err(ImageError::for_good(format!(
-            "{} is no file",
+        return Err(ImageError::permanent(format!(
+            "{} is not a file",
             display_path(path)
         )));
     }
-    if metadata.len() > MAX_BYTES {
-        let (megabytes, most) = (metadata.len().div_ceil(1_000_000), MAX_BYTES / 1_000_000);
+    if metadata.len() > MAX_IMAGE_BYTES {
+        let size_mb = metadata.len().div_ceil(1_000_000);
+        let max_mb = MAX_IMAGE_BYTES / 1_000_000;
         let reason = format!(
-            "{} has {megabytes} MB, the most are {most} MB",
+            "{} is {size_mb} MB; the limit is {max_mb} MB",
             display_path(path)
         );
-        return Err(ImageError::for_good(reason));
+        return Err(ImageError::permanent(reason));
     }
-    // Nobody sends what a file has grown by since.
-    let mut file = File::open(path).map_err(cannot_read)?.take(MAX_BYTES);
-    let mut beginning = Vec::new();
+    // The file may have grown since; the limit bounds what is read all the same.
+    let mut file = File::open(path).map_err(cannot_read)?.take(MAX_IMAGE_BYTES);
+    let mut header = Vec::new();
     file.by_ref()
-        .take(BEGINNING as u64)
-        .read_to_end(&mut beginning)
+        .take(HEADER_BYTES as u64)
+        .read_to_end(&mut header)
         .map_err(cannot_read)?;
-    Ok((file, beginning))
+    Ok((file, header))
 }
 
-/// A path as a message shows it: whole, unless it is none, and without what would move a terminal's cursor.
+/// Formats a path for a message: in full unless it is implausibly long, and without control
+/// characters, which could move the terminal's cursor.
 pub fn display_path(path: &Path) -> String {
     let text = path.to_string_lossy();
-    if text.len() > LONGEST_TOLD {
+    if text.len() > MAX_PATH_BYTES {
         shown(&text)
     } else {
         text.replace(char::is_control, " ")
@@ -178,9 +193,9 @@ fn cannot_read(path: &Path, error: &io::Error) -> ImageError {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     let path = display_path(path);
     match error.kind() {
-        NotFound | NotADirectory => ImageError::for_good(format!("there is no file {path}")),
+        NotFound | NotADirectory => ImageError::permanent(format!("there is no file {path}")),
         kind => {
-            let reason = format!("{path} cannot be read: {error}");
+            let reason = format!("cannot read {path}: {error}");
             ImageError {
                 reason,
                 transient: kind != PermissionDenied,
@@ -189,13 +204,14 @@ fn cannot_read(path: &Path, error: &io::Error) -> ImageError {
     }
 }
 
-fn media_type(path: &Path, beginning: &[u8]) -> Result<&'static str, ImageError> {
-    match imagesize::image_type(beginning) {
+/// Returns the media type of an image, detected from its first bytes.
+fn detect_media_type(path: &Path, header: &[u8]) -> Result<&'static str, ImageError> {
+    match imagesize::image_type(header) {
         Ok(ImageType::Jpeg) => Ok("image/jpeg"),
         Ok(ImageType::Png) => Ok("image/png"),
         Ok(ImageType::Webp) => Ok("image/webp"),
-        _ => Err(ImageError::for_good(format!(
-            "{} is no JPEG, PNG or WebP image",
+        _ => Err(ImageError::permanent(format!(
+            "{} is not a JPEG, PNG or WebP image",
             display_path(path)
         ))),
     }
@@ -217,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_known_by_its_content_not_by_its_name() {
+    fn an_image_is_recognised_by_its_content_and_not_by_its_name() {
         for (bytes, media_type) in [
             (PNG, "image/png"),
             (
@@ -231,22 +247,28 @@ mod tests {
         ] {
             let (_folder, path) = folder_with("cup.gif", bytes);
             let image = identify(&path).unwrap();
-            assert_eq!(read_as_loaded(&image).unwrap().content_type, media_type);
+            assert_eq!(read_unchanged(&image).unwrap().content_type, media_type);
         }
     }
 
     #[test]
-    fn what_is_no_image_says_so() {
+    fn files_that_are_not_images_are_refused_with_the_reason() {
         for (bytes, problem) in [
-            (&b"GIF89a\x01\0\x01\0"[..], "is no JPEG, PNG or WebP image"),
-            (b"<html>not found</html>", "is no JPEG, PNG or WebP image"),
-            (b"", "is no JPEG, PNG or WebP image"),
+            (
+                &b"GIF89a\x01\0\x01\0"[..],
+                "is not a JPEG, PNG or WebP image",
+            ),
+            (
+                b"<html>not found</html>",
+                "is not a JPEG, PNG or WebP image",
+            ),
+            (b"", "is not a JPEG, PNG or WebP image"),
         ] {
             let (_folder, path) = folder_with("cup.jpg", bytes);
-            let display_path = identify(&path).unwrap_err().reason;
+            let reason = identify(&path).unwrap_err().reason;
             assert!(
-                display_path.contains(problem) && display_path.contains("cup.jpg"),
-                "{display_path}"
+                reason.contains(problem) && reason.contains("cup.jpg"),
+                "{reason}"
             );
         }
         let (folder, path) = folder_with("cup.jpg", PNG);
@@ -254,7 +276,7 @@ mod tests {
             identify(folder.path())
                 .unwrap_err()
                 .reason
-                .contains("is no file")
+                .contains("is not a file")
         );
         assert!(
             identify(&folder.path().join("mug.jpg"))
@@ -266,23 +288,23 @@ mod tests {
             .write(true)
             .open(&path)
             .unwrap()
-            .set_len(MAX_BYTES + 1)
+            .set_len(MAX_IMAGE_BYTES + 1)
             .unwrap();
         assert!(
             identify(&path)
                 .unwrap_err()
                 .reason
-                .contains("has 11 MB, the most are 10 MB")
+                .contains("is 11 MB; the limit is 10 MB")
         );
     }
 
     #[test]
-    fn an_image_that_has_changed_since_is_not_sent() {
+    fn an_image_that_has_changed_since_it_was_loaded_is_refused() {
         let (_folder, path) = folder_with("cup.png", PNG);
         let image = identify(&path).unwrap();
         std::fs::write(&path, [PNG, b"more"].concat()).unwrap();
         assert!(
-            read_as_loaded(&image)
+            read_unchanged(&image)
                 .unwrap_err()
                 .reason
                 .contains("has changed since it was loaded")

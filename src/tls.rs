@@ -1,4 +1,5 @@
-//! What all HTTPS has in common: its cryptography, and whom it trusts.
+//! TLS configuration shared by all HTTP clients: the cryptography and the trusted root
+//! certificates.
 
 use std::sync::{Arc, LazyLock};
 
@@ -7,9 +8,9 @@ use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls_platform_verifier::BuilderVerifierExt;
 
-/// Read once: the machine's root certificates take longer to read than all else at the start, and every client would
-/// read them again.
-static TRUST: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
+/// The TLS configuration, built once. Reading the system's root certificates takes longer than the
+/// rest of the start-up, and every client would otherwise read them again.
+static TLS_CONFIG: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     Ok(builder
         .with_safe_default_protocol_versions()?
@@ -17,28 +18,30 @@ static TRUST: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
         .with_no_client_auth())
 });
 
-/// Begins an HTTP client that offers these protocols over TLS.
+/// Returns a builder for an HTTP client that offers the given protocols over TLS (ALPN), such as
+/// [`ANY_HTTP`].
 pub fn client_builder(protocols: &[&str]) -> ClientBuilder {
-    match &*TRUST {
-        Ok(trust) => {
-            let mut config = trust.clone();
+    match &*TLS_CONFIG {
+        Ok(config) => {
+            let mut config = config.clone();
             config.alpn_protocols = protocols
                 .iter()
-                .map(|name| name.as_bytes().to_vec())
+                .map(|protocol| protocol.as_bytes().to_vec())
                 .collect();
             Client::builder().tls_backend_preconfigured(config)
         }
-        // The client reads the certificates itself, fails likewise, and tells why when it is built.
+        // The client then reads the certificates itself; it fails in the same way, and its builder
+        // reports why.
         Err(_) => {
-            // Whoever was first has installed the same.
+            // An error means that the same provider is installed already.
             let _ = ring::default_provider().install_default();
             Client::builder()
         }
     }
 }
 
-/// HTTP/2 where the server speaks it.
+/// HTTP/2 if the server supports it, else HTTP/1.1.
 pub const ANY_HTTP: &[&str] = &["h2", "http/1.1"];
 
-/// HTTP/1.1 only.
+/// HTTP/1.1 only, even if the server supports HTTP/2.
 pub const HTTP_1: &[&str] = &["http/1.1"];

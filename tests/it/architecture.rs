@@ -1,41 +1,39 @@
-//! The arrows of the map in `lib.rs`, held against the code.
+//! Checks that the code has only the dependencies that the map in `lib.rs` allows.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Returns path and text of every Rust file in a folder of `src`.
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
-    fn walk(path: &Path, found: &mut Vec<(PathBuf, String)>) {
-        for entry in fs::read_dir(path).expect("a folder of the sources") {
-            let path = entry.expect("an entry").path();
+    fn collect(path: &Path, sources: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(path).expect("a source folder") {
+            let path = entry.expect("a directory entry").path();
             if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|ending| ending == "rs") {
-                let text = fs::read_to_string(&path).expect("text");
-                found.push((path, text));
+                collect(&path, sources);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a text file");
+                sources.push((path, text));
             }
         }
     }
-    let mut found = Vec::new();
-    walk(
-        &Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("src")
-            .join(folder),
-        &mut found,
-    );
-    assert!(!found.is_empty(), "{folder} has no sources");
-    found
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    collect(&root.join(folder), &mut sources);
+    assert!(!sources.is_empty(), "{folder} has no sources");
+    sources
 }
 
-fn assert_free_of(folder: &str, words: &[&str]) {
+/// Asserts that no file of a folder contains any of the given texts.
+fn assert_free_of(folder: &str, forbidden: &[&str]) {
     for (path, text) in sources(folder) {
-        for word in words {
-            assert!(!text.contains(word), "{} uses {word}", path.display());
+        for name in forbidden {
+            assert!(!text.contains(name), "{} uses {name}", path.display());
         }
     }
 }
 
 #[test]
-fn the_domain_knows_no_runtime_no_store_no_network_and_no_clock() {
+fn the_domain_uses_no_runtime_no_database_no_network_and_no_clock() {
     let io = [
         "tokio",
         "rusqlite",
@@ -61,7 +59,7 @@ fn the_domain_knows_no_runtime_no_store_no_network_and_no_clock() {
 }
 
 #[test]
-fn arrows_point_one_way() {
+fn dependencies_point_one_way() {
     assert_free_of(
         "queue",
         &[
@@ -125,7 +123,7 @@ fn arrows_point_one_way() {
 }
 
 #[test]
-fn a_rehearsal_touches_nothing_outside_and_nobody_but_the_command_line_uses_it() {
+fn a_rehearsal_performs_no_io_and_only_the_command_line_uses_it() {
     let outside = [
         "crate::cli",
         "crate::manifest",
@@ -176,7 +174,7 @@ fn the_simulator_shares_no_code_with_the_clients() {
 }
 
 #[test]
-fn sql_stands_in_the_sqlite_folder_only() {
+fn only_the_sqlite_folder_contains_sql() {
     for folder in [
         "cli", "worker", "provider", "output", "manifest", "report", "domain",
     ] {

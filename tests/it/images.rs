@@ -205,9 +205,9 @@ fn every_mistake_with_an_image_file_is_reported_at_load_with_its_line() {
     for message in [
         "shop/catalogue.csv:3: image: there is no file ",
         "shop/catalogue.csv:4: image: ",
-        "text.jpg is no JPEG, PNG or WebP image",
+        "text.jpg is not a JPEG, PNG or WebP image",
         "shop/catalogue.csv:5: image: ",
-        "large.png has 200 MB, the most are 10 MB",
+        "large.png is 200 MB; the limit is 10 MB",
         "shop/catalogue.csv:6: image: ",
         "4 mistakes in 5 rows; nothing was loaded",
     ] {
