@@ -272,6 +272,8 @@ pub struct Job {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -426,5 +428,50 @@ mod tests {
                 state = next;
             }
         }
+    }
+
+    /// Returns the transitions of a document's Mermaid state diagram, one line each.
+    fn diagram(document: &str) -> BTreeSet<String> {
+        document
+            .split("```mermaid\nstateDiagram-v2\n")
+            .nth(1)
+            .and_then(|rest| rest.split("```").next())
+            .expect("a state diagram")
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && *line != "[*] --> queued")
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn transitions(
+        line: impl Fn(JobState, JobEvent, JobState) -> Option<String>,
+    ) -> BTreeSet<String> {
+        let mut lines = BTreeSet::new();
+        for state in JobState::ALL {
+            for event in EVENTS {
+                if let Ok(next) = state.after(event) {
+                    lines.extend(line(state, event, next));
+                }
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn the_diagram_in_the_architecture_document_has_every_transition() {
+        let expected =
+            transitions(|state, event, next| Some(format!("{state} --> {next}: {event:?}")));
+        assert_eq!(
+            diagram(include_str!("../../docs/architecture.md")),
+            expected
+        );
+    }
+
+    #[test]
+    fn the_diagram_in_the_readme_has_every_change_of_state() {
+        let expected =
+            transitions(|state, _, next| (state != next).then(|| format!("{state} --> {next}")));
+        assert_eq!(diagram(include_str!("../../README.md")), expected);
     }
 }
