@@ -10,7 +10,7 @@ use super::step::StepOutcome;
 use super::{PoolError, StepContext};
 
 impl StepContext {
-    /// Downloads the clip and saves it. `may_be_local` allows a link to this machine, for a
+    /// Downloads the clip and saves it. `allow_loopback` allows a link to this machine, for a
     /// provider that runs on it.
     ///
     /// # Errors
@@ -18,7 +18,7 @@ impl StepContext {
     pub(super) async fn download(
         &self,
         claim: &Claim,
-        may_be_local: bool,
+        allow_loopback: bool,
     ) -> Result<StepOutcome, PoolError> {
         let Some(link) = &claim.attempt.output_url else {
             let due_at = self.clock.now();
@@ -30,7 +30,7 @@ impl StepContext {
             file_name: claim.job.file_name.clone(),
         };
         fail_point!("download unsent");
-        let saved = match self.clips.get(link, may_be_local).await {
+        let saved = match self.clips.get(link, allow_loopback).await {
             Ok(clip) => self.output.save(&location, clip.bytes, clip.length).await,
             Err(error) => Err(error.into()),
         };

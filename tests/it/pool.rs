@@ -1,6 +1,7 @@
-//! The pool over hours of virtual time, against a provider that does what a test tells it to.
+//! The pool over hours of virtual time, against a provider that follows a script.
 //!
-//! Time goes on by itself whenever nobody has anything to do; the machine's clock can be set besides.
+//! Virtual time advances whenever all tasks wait; the wall clock can be adjusted independently of
+//! it.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
@@ -34,47 +35,48 @@ use tokio::time::Instant;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The machine's clock: the time that has really passed, and by how much it was set.
-struct SetClock {
-    began: Instant,
-    set_by_ms: AtomicI64,
+/// The wall clock: the virtual time, plus an adjustment.
+struct AdjustableClock {
+    started: Instant,
+    offset_ms: AtomicI64,
 }
 
-impl SetClock {
-    fn set_by(&self, by: SignedDuration) {
-        self.set_by_ms.fetch_add(
+impl AdjustableClock {
+    fn adjust(&self, by: SignedDuration) {
+        self.offset_ms.fetch_add(
             i64::try_from(by.as_millis()).expect("a few hours"),
             Ordering::SeqCst,
         );
     }
 }
 
-impl Clock for SetClock {
+impl Clock for AdjustableClock {
     fn now(&self) -> Timestamp {
-        let began: Timestamp = "2026-08-20T22:00:00Z".parse().expect("a time");
-        let passed = i64::try_from(self.began.elapsed().as_millis()).expect("a few hours");
-        let now = began.as_millisecond() + passed + self.set_by_ms.load(Ordering::SeqCst);
+        let started: Timestamp = "2026-08-20T22:00:00Z".parse().expect("a time");
+        let passed = i64::try_from(self.started.elapsed().as_millis()).expect("a few hours");
+        let now = started.as_millisecond() + passed + self.offset_ms.load(Ordering::SeqCst);
         Timestamp::from_millisecond(now).expect("a time")
     }
 }
 
-type Answer<T> = Box<dyn Fn(u32) -> Result<T, Failure> + Send + Sync>;
-type Search = Box<dyn Fn(u32, &LostSubmission) -> Result<Reconciliation, Failure> + Send + Sync>;
+type Script<T> = Box<dyn Fn(u32) -> Result<T, Failure> + Send + Sync>;
+type SearchScript =
+    Box<dyn Fn(u32, &LostSubmission) -> Result<Reconciliation, Failure> + Send + Sync>;
 
-/// A provider that answers each call by its number, from 1.
-struct Scripted {
-    submit: Answer<PredictionHandle>,
-    poll: Answer<PollResult>,
-    search: Search,
+/// A provider whose responses depend on how often a method was called, counted from 1.
+struct ScriptedProvider {
+    submit: Script<PredictionHandle>,
+    poll: Script<PollResult>,
+    search: SearchScript,
     calls: [AtomicU32; 3],
 }
 
-impl Scripted {
+impl ScriptedProvider {
     fn polls(&self) -> u32 {
         self.calls[1].load(Ordering::SeqCst)
     }
 
-    fn creates(&self) -> u32 {
+    fn submissions(&self) -> u32 {
         self.calls[0].load(Ordering::SeqCst)
     }
 
@@ -84,7 +86,7 @@ impl Scripted {
 }
 
 #[async_trait]
-impl Provider for Scripted {
+impl Provider for ScriptedProvider {
     fn name(&self) -> ProviderName {
         ProviderName::Fal
     }
@@ -101,8 +103,8 @@ impl Provider for Scripted {
         (self.poll)(self.count(1))
     }
 
-    async fn reconcile(&self, doubt: &LostSubmission) -> Result<Reconciliation, Failure> {
-        (self.search)(self.count(2), doubt)
+    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
+        (self.search)(self.count(2), lost)
     }
 
     async fn cancel(&self, _: &PredictionHandle, _: &Submission) -> Result<(), Failure> {
@@ -118,27 +120,27 @@ impl Provider for Scripted {
     }
 }
 
-struct Night {
-    clock: Arc<SetClock>,
-    provider: Arc<Scripted>,
+struct VirtualRun {
+    clock: Arc<AdjustableClock>,
+    provider: Arc<ScriptedProvider>,
     queue: Arc<SqliteQueue>,
     _dir: TempDir,
 }
 
-impl Night {
-    /// A queue with so many rows.
+impl VirtualRun {
+    /// Creates a queue with the given number of rows.
     fn new(
         rows: usize,
-        submit: Answer<PredictionHandle>,
-        poll: Answer<PollResult>,
-        search: Search,
+        submit: Script<PredictionHandle>,
+        poll: Script<PollResult>,
+        search: SearchScript,
     ) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("q.db");
         let queue = SqliteQueue::open_or_create(&path).expect("a queue");
-        let clock = Arc::new(SetClock {
-            began: Instant::now(),
-            set_by_ms: AtomicI64::new(0),
+        let clock = Arc::new(AdjustableClock {
+            started: Instant::now(),
+            offset_ms: AtomicI64::new(0),
         });
         let batch = NewBatch {
             name: "b".into(),
@@ -164,9 +166,9 @@ impl Night {
         }
         staging.commit(clock.now()).expect("committed");
         drop((staging, queue));
-        // Virtual time goes on while a thread is waited for, so that the queue must have none of its own.
+        // Virtual time would advance while another thread works, so the queue must not have one.
         let queue = SqliteQueue::for_rehearsal(&path).expect("a queue");
-        let provider = Arc::new(Scripted {
+        let provider = Arc::new(ScriptedProvider {
             submit,
             poll,
             search,
@@ -180,7 +182,7 @@ impl Night {
         }
     }
 
-    fn tools(&self) -> StepContext {
+    fn context(&self) -> StepContext {
         let provider: Arc<dyn Provider> = Arc::clone(&self.provider) as _;
         let mut processing_times = ProcessingTimes::default();
         processing_times.poll_min = Duration::from_secs(2);
@@ -218,20 +220,20 @@ impl Night {
             budget: None,
             canary: None,
             watch: false,
-            // Hours of nights go by.
+            // These tests run for hours of virtual time.
             maintenance_interval: Duration::from_secs(10),
             limits: vec![limits],
         }
     }
 
-    /// Works until the pool comes to rest, and tells how long that took.
-    async fn run(&self) -> Duration {
-        let began = Instant::now();
+    /// Runs a pool until nothing is left to do, and returns the elapsed virtual time.
+    async fn until_drained(&self) -> Duration {
+        let started = Instant::now();
         let (_stop, stopped) = watch::channel(false);
-        let rest = Pool::run(Arc::new(self.tools()), Self::options(60), stopped).await;
-        let rest = rest.expect("a run without faults");
-        assert!(matches!(rest, PoolExit::Drained(_)));
-        began.elapsed()
+        let exit = Pool::run(Arc::new(self.context()), Self::options(60), stopped).await;
+        let exit = exit.expect("a run without errors");
+        assert!(matches!(exit, PoolExit::Drained(_)));
+        started.elapsed()
     }
 
     async fn job(&self) -> JobRecord {
@@ -243,7 +245,7 @@ impl Night {
     }
 }
 
-/// A disk that turns out to be full some time after a download has begun.
+/// An output folder on a disk that turns out to be full this long after a download has started.
 struct FullDisk(Duration);
 
 #[async_trait]
@@ -280,36 +282,32 @@ impl OutputStore for FullDisk {
     }
 }
 
-fn accept() -> Answer<PredictionHandle> {
+fn accept() -> Script<PredictionHandle> {
     Box::new(|number| Ok(PredictionHandle::from_id(format!("p-{number}"))))
 }
 
-fn never_searched() -> Search {
-    Box::new(|_, _| panic!("nothing is in doubt"))
+fn no_search() -> SearchScript {
+    Box::new(|_, _| panic!("nothing is in lost"))
 }
 
-fn lost() -> Failure {
+fn lost_response() -> Failure {
     Failure::Unknown {
-        reason: "the connection broke off".into(),
+        reason: "connection reset".into(),
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_prediction_that_never_ends_is_given_up_with_its_id_and_looked_at_again_for_nothing() {
-    let night = Night::new(
+async fn a_prediction_that_never_ends_is_given_up_with_its_id_and_polled_again_without_paying() {
+    let run = VirtualRun::new(
         1,
         accept(),
         Box::new(|_| Ok(PollResult::Running)),
-        never_searched(),
+        no_search(),
     );
-    let took = night.run().await;
-    assert!((30 * MINUTE..90 * MINUTE).contains(&took), "{took:?}");
-    assert!(
-        night.provider.polls() < 150,
-        "{} looks",
-        night.provider.polls()
-    );
-    let job = night.job().await;
+    let elapsed = run.until_drained().await;
+    assert!((30 * MINUTE..90 * MINUTE).contains(&elapsed), "{elapsed:?}");
+    assert!(run.provider.polls() < 150, "{} polls", run.provider.polls());
+    let job = run.job().await;
     assert_eq!(
         (job.state, job.prediction_id.as_deref()),
         (JobState::Failed, Some("p-1"))
@@ -319,43 +317,37 @@ async fn a_prediction_that_never_ends_is_given_up_with_its_id_and_looked_at_agai
         error.contains("p-1") && error.contains("`retry` polls it again without paying"),
         "{error}"
     );
-    let looks = night.provider.polls();
-    night
-        .queue
-        .retry(Selection::default(), night.clock.now())
+    let polls = run.provider.polls();
+    run.queue
+        .retry(Selection::default(), run.clock.now())
         .await
         .expect("retried");
-    night.run().await;
-    assert!(night.provider.polls() > looks);
-    assert_eq!(night.provider.creates(), 1);
+    run.until_drained().await;
+    assert!(run.provider.polls() > polls);
+    assert_eq!(run.provider.submissions(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_prediction_the_provider_forgot_is_given_up_with_its_id_after_some_minutes() {
+async fn a_prediction_the_provider_does_not_know_is_given_up_with_its_id_after_ten_minutes() {
     let missing = || PollResult::Missing {
-        reason: "fal answered 404: not found".into(),
+        reason: "fal returned 404: not found".into(),
     };
-    let night = Night::new(
-        1,
-        accept(),
-        Box::new(move |_| Ok(missing())),
-        never_searched(),
-    );
-    let took = night.run().await;
-    assert!((10 * MINUTE..20 * MINUTE).contains(&took), "{took:?}");
-    let job = night.job().await;
+    let run = VirtualRun::new(1, accept(), Box::new(move |_| Ok(missing())), no_search());
+    let elapsed = run.until_drained().await;
+    assert!((10 * MINUTE..20 * MINUTE).contains(&elapsed), "{elapsed:?}");
+    let job = run.job().await;
     assert_eq!(
         (job.state, job.prediction_id.as_deref()),
         (JobState::Failed, Some("p-1"))
     );
-    assert_eq!(night.provider.creates(), 1);
+    assert_eq!(run.provider.submissions(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_of_hours_is_waited_out_and_counts_against_nobody() {
-    let began = Instant::now();
-    let poll: Answer<PollResult> = Box::new(move |_| {
-        if began.elapsed() < 8 * 60 * MINUTE {
+async fn an_outage_of_hours_is_waited_out_and_counts_against_no_job() {
+    let started = Instant::now();
+    let poll: Script<PollResult> = Box::new(move |_| {
+        if started.elapsed() < 8 * 60 * MINUTE {
             return Err(Failure::Transient {
                 reason: "fal cannot be reached".into(),
                 retry_after: None,
@@ -368,20 +360,20 @@ async fn an_outage_of_hours_is_waited_out_and_counts_against_nobody() {
             retryable: false,
         })
     });
-    let night = Night::new(1, accept(), poll, never_searched());
-    let took = night.run().await;
-    assert!(took < 8 * 60 * MINUTE + 2 * MINUTE, "{took:?}");
-    assert_eq!(night.job().await.error.as_deref(), Some("the model failed"));
+    let run = VirtualRun::new(1, accept(), poll, no_search());
+    let elapsed = run.until_drained().await;
+    assert!(elapsed < 8 * 60 * MINUTE + 2 * MINUTE, "{elapsed:?}");
+    assert_eq!(run.job().await.error.as_deref(), Some("the model failed"));
     assert!(
-        night.provider.polls() < 8 * 60 * 3,
-        "{} looks",
-        night.provider.polls()
+        run.provider.polls() < 8 * 60 * 3,
+        "{} polls",
+        run.provider.polls()
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_with_the_id_of_another_job_is_no_answer() {
-    let submit: Answer<PredictionHandle> = Box::new(|_| Ok(PredictionHandle::from_id("p-1")));
+async fn a_response_with_the_id_of_another_job_leaves_the_submission_in_doubt() {
+    let submit: Script<PredictionHandle> = Box::new(|_| Ok(PredictionHandle::from_id("p-1")));
     let failed = |_| {
         Ok(PollResult::Failed {
             reason: "no".into(),
@@ -389,13 +381,13 @@ async fn an_answer_with_the_id_of_another_job_is_no_answer() {
             retryable: false,
         })
     };
-    let search: Search = Box::new(|_, doubt| {
-        assert_eq!(doubt.owned, ["p-1"]);
+    let search: SearchScript = Box::new(|_, lost| {
+        assert_eq!(lost.owned, ["p-1"]);
         Ok(Reconciliation::Found(PredictionHandle::from_id("p-2")))
     });
-    let night = Night::new(2, submit, Box::new(failed), search);
-    night.run().await;
-    let jobs = night
+    let run = VirtualRun::new(2, submit, Box::new(failed), search);
+    run.until_drained().await;
+    let jobs = run
         .queue
         .jobs(JobFilter::default(), None, 10)
         .await
@@ -406,11 +398,11 @@ async fn an_answer_with_the_id_of_another_job_is_no_answer() {
         .collect();
     ids.sort();
     assert_eq!(ids, ["p-1", "p-2"]);
-    assert_eq!(night.provider.creates(), 2);
+    assert_eq!(run.provider.submissions(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_more_is_paid_once_clips_cannot_be_written() {
+async fn nothing_more_is_submitted_once_clips_cannot_be_written() {
     let done = |_| {
         let output_url = "https://e.com/a.mp4".into();
         Ok(PollResult::Done {
@@ -419,41 +411,45 @@ async fn nothing_more_is_paid_once_clips_cannot_be_written() {
             processing: None,
         })
     };
-    let night = Night::new(2, accept(), Box::new(done), never_searched());
-    // The disk is found full after the minute in which no second create may be sent.
+    let run = VirtualRun::new(2, accept(), Box::new(done), no_search());
+    // The disk is full only after the minute in which the submit rate allows one submission.
     let disk = Arc::new(FullDisk(2 * MINUTE));
-    let tools = StepContext {
+    let context = StepContext {
         clips: Arc::clone(&disk) as _,
         output: disk,
-        ..night.tools()
+        ..run.context()
     };
-    // One worker, so that the second row is next when the download has ended.
+    // One worker, so that the second row is next when the download ends.
     let options = PoolOptions {
         workers: 1,
-        ..Night::options(1)
+        ..VirtualRun::options(1)
     };
     let (_stop, stopped) = watch::channel(false);
-    let ended = Pool::run(Arc::new(tools), options, stopped).await;
-    assert!(matches!(ended, Err(PoolError::Output(_))), "{ended:?}");
-    assert_eq!(night.provider.creates(), 1);
+    let exit = Pool::run(Arc::new(context), options, stopped).await;
+    assert!(matches!(exit, Err(PoolError::Output(_))), "{exit:?}");
+    assert_eq!(run.provider.submissions(), 1);
 }
 
-/// A create whose answer is lost, at a provider that lists it only after `listed`; after the first search the clock is set.
-async fn clock_set_in_doubt(by: SignedDuration, listed: Duration) -> (Night, Vec<Timestamp>) {
-    let began = Instant::now();
+/// Runs a job whose response is lost at a provider that lists it only after `listed`, and adjusts
+/// the wall clock after the first search. Returns the start of each searched period.
+async fn adjust_clock_while_in_doubt(
+    by: SignedDuration,
+    listed: Duration,
+) -> (VirtualRun, Vec<Timestamp>) {
+    let started = Instant::now();
     let windows = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&windows);
-    let clock = Arc::new(SetClock {
-        began,
-        set_by_ms: AtomicI64::new(0),
+    let clock = Arc::new(AdjustableClock {
+        started,
+        offset_ms: AtomicI64::new(0),
     });
-    let to_set = Arc::clone(&clock);
-    let search: Search = Box::new(move |number, doubt| {
-        seen.lock().expect("a list").push(doubt.window().0);
+    let adjusted = Arc::clone(&clock);
+    let search: SearchScript = Box::new(move |number, lost| {
+        seen.lock().expect("a list").push(lost.window().0);
         if number == 1 {
-            to_set.set_by(by);
+            adjusted.adjust(by);
         }
-        let is_listed = began.elapsed() >= listed;
+        let is_listed = started.elapsed() >= listed;
         let absent = Reconciliation::Absent {
             lists_running: false,
         };
@@ -470,33 +466,39 @@ async fn clock_set_in_doubt(by: SignedDuration, listed: Duration) -> (Night, Vec
             retryable: false,
         })
     };
-    let night = Night {
+    let run = VirtualRun {
         clock,
-        ..Night::new(1, Box::new(|_| Err(lost())), Box::new(failed), search)
+        ..VirtualRun::new(
+            1,
+            Box::new(|_| Err(lost_response())),
+            Box::new(failed),
+            search,
+        )
     };
-    night.run().await;
+    run.until_drained().await;
     let windows = windows.lock().expect("a list").clone();
-    (night, windows)
+    (run, windows)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_set_forward_proves_nothing_absent() {
+async fn a_clock_set_forward_proves_no_submission_absent() {
     let by = SignedDuration::from_hours(3);
-    let (night, _) = clock_set_in_doubt(by, 8 * MINUTE).await;
+    let (run, _) = adjust_clock_while_in_doubt(by, 8 * MINUTE).await;
     assert_eq!(
-        night.provider.creates(),
+        run.provider.submissions(),
         1,
-        "it was there, and not listed yet"
+        "it was accepted, and not listed yet"
     );
-    assert_eq!(night.job().await.prediction_id.as_deref(), Some("p-1"));
+    assert_eq!(run.job().await.prediction_id.as_deref(), Some("p-1"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_set_back_keeps_nothing_waiting_for_hours_and_is_searched_around() {
-    let began = Instant::now();
-    let (night, windows) = clock_set_in_doubt(SignedDuration::from_hours(-5), 8 * MINUTE).await;
-    assert!(began.elapsed() < 12 * MINUTE, "{:?}", began.elapsed());
-    assert_eq!(night.provider.creates(), 1);
+async fn a_clock_set_back_delays_no_search_and_widens_the_searched_period() {
+    let started = Instant::now();
+    let (run, windows) =
+        adjust_clock_while_in_doubt(SignedDuration::from_hours(-5), 8 * MINUTE).await;
+    assert!(started.elapsed() < 12 * MINUTE, "{:?}", started.elapsed());
+    assert_eq!(run.provider.submissions(), 1);
     let submitted: Timestamp = "2026-08-20T22:00:00Z".parse().expect("a time");
     let last = windows.last().expect("a search");
     assert!(
@@ -506,15 +508,15 @@ async fn a_clock_set_back_keeps_nothing_waiting_for_hours_and_is_searched_around
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_never_arrived_is_sent_again_once_the_wait_is_over_and_not_before() {
-    let search: Search = Box::new(|_, _| {
+async fn a_submission_that_never_arrived_is_sent_again_only_after_the_history_delay() {
+    let search: SearchScript = Box::new(|_, _| {
         Ok(Reconciliation::Absent {
             lists_running: false,
         })
     });
-    let submit: Answer<PredictionHandle> = Box::new(|number| {
+    let submit: Script<PredictionHandle> = Box::new(|number| {
         if number == 1 {
-            Err(lost())
+            Err(lost_response())
         } else {
             Ok(PredictionHandle::from_id("p-2"))
         }
@@ -526,11 +528,12 @@ async fn what_never_arrived_is_sent_again_once_the_wait_is_over_and_not_before()
             retryable: false,
         })
     };
-    let night = Night::new(1, submit, Box::new(failed), search);
-    let took = night.run().await;
-    // 60 seconds for the history, and three times the 270 a prediction takes, because it lists only what has ended.
-    assert!((870..1000).contains(&took.as_secs()), "{took:?}");
-    assert_eq!(night.provider.creates(), 2);
+    let run = VirtualRun::new(1, submit, Box::new(failed), search);
+    let elapsed = run.until_drained().await;
+    // 60 seconds for the history, and three times the typical 270, because it lists only finished
+    // predictions.
+    assert!((870..1000).contains(&elapsed.as_secs()), "{elapsed:?}");
+    assert_eq!(run.provider.submissions(), 2);
 }
 
 /// Collects the log of a test.
@@ -558,10 +561,10 @@ async fn a_log_line_of_a_provider_adapter_names_its_job() {
         .with_writer(move || writer.clone())
         .finish();
     let _log = tracing::subscriber::set_default(subscriber);
-    // While there is only one subscriber, tracing caches for each call site what the thread that reaches
-    // it first is interested in, and the other tests' threads are interested in nothing.
+    // While there is only one subscriber, tracing caches for each call site what the thread that
+    // reaches it first is interested in, and the other tests' threads are interested in nothing.
     let _second = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::new());
-    let poll: Answer<PollResult> = Box::new(|number| match number {
+    let poll: Script<PollResult> = Box::new(|number| match number {
         1 => {
             tracing::warn!("unknown status, taken for running");
             Ok(PollResult::Running)
@@ -570,8 +573,8 @@ async fn a_log_line_of_a_provider_adapter_names_its_job() {
             reason: "gone".into(),
         }),
     });
-    let scripted = Night::new(1, accept(), poll, never_searched());
-    scripted.run().await;
+    let run = VirtualRun::new(1, accept(), poll, no_search());
+    run.until_drained().await;
     let log = String::from_utf8(log.0.lock().expect("the log").clone()).expect("text");
     let line = log
         .lines()
