@@ -1,83 +1,89 @@
-//! Checks that a file is a whole MP4 video, by its outermost boxes (ISO/IEC 14496-12, section 4.2).
+//! Checks that a file is a complete MP4 video, by its outermost boxes (ISO/IEC 14496-12, section
+//! 4.2).
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Boxes that a file of this size could hold and no sane one does; a walk ends here.
-const MOST_BOXES: usize = 10_000;
+/// Maximum number of outermost boxes. A real video has a handful, but a corrupt file could contain
+/// millions.
+const MAX_BOXES: usize = 10_000;
 
-/// Checks the outermost boxes: `ftyp` first, a `moov` somewhere, and the last one ending where the file ends.
-/// The inner error says what is wrong with the content.
+/// Checks the outermost boxes: `ftyp` comes first, there is a `moov`, and the last one ends where
+/// the file ends.
+///
+/// The outer error is a failure to read. The inner one says what is wrong with the content.
 pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<(), String>> {
     let length = file.seek(SeekFrom::End(0))?;
-    let (mut at, mut has_moov) = (0, false);
-    for index in 0..MOST_BOXES {
-        if length - at < 8 {
+    let mut position = 0;
+    let mut has_moov = false;
+    for index in 0..MAX_BOXES {
+        if length - position < 8 {
             break;
         }
-        file.seek(SeekFrom::Start(at))?;
+        file.seek(SeekFrom::Start(position))?;
         let mut header = [0; 8];
         file.read_exact(&mut header)?;
         let [s0, s1, s2, s3, kind @ ..] = header;
         if index == 0 && kind != *b"ftyp" {
             return Ok(Err(format!(
-                "it does not begin with a file type box but with {}",
-                shown(&header)
+                "it starts with {} instead of a file type box",
+                display_bytes(&header)
             )));
         }
         if !kind
             .iter()
             .all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | 0xa9))
         {
-            return Ok(Err(format!("there is no box at byte {at}")));
+            return Ok(Err(format!("there is no box at byte {position}")));
         }
         has_moov |= kind == *b"moov";
         let size = match u32::from_be_bytes([s0, s1, s2, s3]) {
-            // The box reaches to the end of the file.
-            0 => length - at,
+            // The box extends to the end of the file.
+            0 => length - position,
             // The size follows in 64 bits.
-            1 if length - at >= 16 => {
-                let mut long = [0; 8];
-                file.read_exact(&mut long)?;
-                u64::from_be_bytes(long)
+            1 if length - position >= 16 => {
+                let mut large_size = [0; 8];
+                file.read_exact(&mut large_size)?;
+                u64::from_be_bytes(large_size)
             }
             size => u64::from(size),
         };
         if size < 8 {
-            return Ok(Err(format!("the box at byte {at} has an impossible size")));
-        }
-        if size > length - at {
-            let kind = String::from_utf8_lossy(&kind).into_owned();
             return Ok(Err(format!(
-                "it is cut: its `{kind}` box ends {} bytes after the file",
-                size - (length - at)
+                "the box at byte {position} has an invalid size"
             )));
         }
-        at += size;
+        if size > length - position {
+            let kind = String::from_utf8_lossy(&kind).into_owned();
+            return Ok(Err(format!(
+                "it is truncated: its `{kind}` box ends {} bytes after the file",
+                size - (length - position)
+            )));
+        }
+        position += size;
     }
-    if at == 0 {
+    if position == 0 {
         return Ok(Err("it is empty".into()));
     }
-    if length - at >= 8 {
-        return Ok(Err(format!("it has more than {MOST_BOXES} boxes")));
+    if length - position >= 8 {
+        return Ok(Err(format!("it has more than {MAX_BOXES} boxes")));
     }
     if !has_moov {
-        return Ok(Err("it has no movie box, a player could not open it".into()));
+        return Ok(Err("it has no movie box, so no player can open it".into()));
     }
     Ok(Ok(()))
 }
 
-/// Shows the first bytes as text where they are text: an error page tells itself.
-fn shown(bytes: &[u8]) -> String {
+/// Formats the first bytes of a file: as text if they are text, so that an error page is
+/// recognisable, and else in hexadecimal.
+fn display_bytes(bytes: &[u8]) -> String {
     if bytes
         .iter()
         .all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
     {
-        // Line ends and tabs become blanks: the reason is one line.
+        // Line ends and tabs become spaces: the reason is a single line.
         let text = String::from_utf8_lossy(bytes);
-        format!(
-            "`{}`",
-            text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
-        )
+        let words: Vec<_> = text.split_ascii_whitespace().collect();
+        format!("`{}`", words.join(" "))
     } else {
         hex::encode(bytes)
     }
@@ -89,75 +95,76 @@ mod tests {
 
     use super::*;
 
-    fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+    fn make_box(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
         let size = u32::try_from(content.len() + 8).unwrap();
         [&size.to_be_bytes()[..], kind, content].concat()
     }
 
-    fn verdict(bytes: &[u8]) -> Result<(), String> {
+    fn check_bytes(bytes: &[u8]) -> Result<(), String> {
         check(&mut Cursor::new(bytes)).unwrap()
     }
 
     #[test]
-    fn a_whole_video_passes_wherever_its_movie_box_stands() {
-        let (ftyp, moov, mdat) = (
-            boxed(b"ftyp", b"isom"),
-            boxed(b"moov", b"..."),
-            boxed(b"mdat", &[0; 100]),
-        );
-        assert_eq!(
-            verdict(&[ftyp.clone(), moov.clone(), mdat.clone()].concat()),
-            Ok(())
-        );
-        assert_eq!(
-            verdict(&[ftyp.clone(), mdat, moov.clone()].concat()),
-            Ok(())
-        );
-        let mut to_the_end = boxed(b"mdat", &[0; 100]);
-        to_the_end[..4].fill(0);
-        assert_eq!(verdict(&[ftyp, moov, to_the_end].concat()), Ok(()));
+    fn a_complete_video_passes_wherever_its_movie_box_is() {
+        let ftyp = make_box(b"ftyp", b"isom");
+        let moov = make_box(b"moov", b"...");
+        let mdat = make_box(b"mdat", &[0; 100]);
+        let movie_first = [ftyp.clone(), moov.clone(), mdat.clone()].concat();
+        assert_eq!(check_bytes(&movie_first), Ok(()));
+        let movie_last = [ftyp.clone(), mdat, moov.clone()].concat();
+        assert_eq!(check_bytes(&movie_last), Ok(()));
+        let mut box_to_the_end = make_box(b"mdat", &[0; 100]);
+        box_to_the_end[..4].fill(0);
+        let movie_before_it = [ftyp, moov, box_to_the_end].concat();
+        assert_eq!(check_bytes(&movie_before_it), Ok(()));
     }
 
     #[test]
-    fn a_video_cut_at_any_byte_is_refused() {
-        let whole = [
-            boxed(b"ftyp", b"isom"),
-            boxed(b"mdat", &[7; 40]),
-            boxed(b"moov", &[9; 40]),
+    fn a_video_truncated_at_any_byte_is_rejected() {
+        let complete = [
+            make_box(b"ftyp", b"isom"),
+            make_box(b"mdat", &[7; 40]),
+            make_box(b"moov", &[9; 40]),
         ]
         .concat();
-        for length in 0..whole.len() {
-            assert!(verdict(&whole[..length]).is_err(), "{length} bytes passed");
+        for length in 0..complete.len() {
+            assert!(
+                check_bytes(&complete[..length]).is_err(),
+                "{length} bytes passed"
+            );
         }
-        assert_eq!(verdict(&whole), Ok(()));
+        assert_eq!(check_bytes(&complete), Ok(()));
     }
 
     #[test]
-    fn an_error_page_is_refused_and_shown() {
-        let message = verdict(b"<html><body>404</body></html>").unwrap_err();
+    fn an_error_page_is_rejected_and_quoted() {
+        let message = check_bytes(b"<html><body>404</body></html>").unwrap_err();
         assert!(message.contains("`<html><b`"), "{message}");
-        let message = verdict(b"<p>\r\n</p></html>").unwrap_err();
+        let message = check_bytes(b"<p>\r\n</p></html>").unwrap_err();
         assert!(message.contains("`<p> </p`"), "{message}");
     }
 
     #[test]
-    fn boxes_without_end_are_not_taken_for_a_whole_video() {
-        let start = [boxed(b"ftyp", b"isom"), boxed(b"moov", b"...")].concat();
-        let with = |count| verdict(&[start.clone(), boxed(b"free", b"").repeat(count)].concat());
-        assert_eq!(with(MOST_BOXES - 2), Ok(()));
+    fn a_file_of_too_many_boxes_is_rejected() {
+        let start = [make_box(b"ftyp", b"isom"), make_box(b"moov", b"...")].concat();
+        let with_free_boxes = |count| {
+            let free_boxes = make_box(b"free", b"").repeat(count);
+            check_bytes(&[start.clone(), free_boxes].concat())
+        };
+        assert_eq!(with_free_boxes(MAX_BOXES - 2), Ok(()));
         assert_eq!(
-            with(MOST_BOXES - 1),
+            with_free_boxes(MAX_BOXES - 1),
             Err("it has more than 10000 boxes".into())
         );
     }
 
     #[test]
-    fn rubbish_never_panics() {
+    fn random_bytes_do_not_panic() {
         for seed in 0..2_000 {
-            let mut random = fastrand::Rng::with_seed(seed);
-            let mut bytes = boxed(b"ftyp", b"isom");
-            bytes.extend((0..random.usize(..64)).map(|_| random.u8(..)));
-            let _ = verdict(&bytes);
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut bytes = make_box(b"ftyp", b"isom");
+            bytes.extend((0..rng.usize(..64)).map(|_| rng.u8(..)));
+            let _ = check_bytes(&bytes);
         }
     }
 }

@@ -1,27 +1,30 @@
-//! Whether a folder takes clips, and how many bytes of them.
+//! Free space for clips in a folder.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Tells how many bytes a folder has space for, if it can be written in. Where it is not there yet, the nearest folder
-/// above it, in which it would be made, is asked.
-pub(super) fn of(folder: &Path) -> io::Result<Option<u64>> {
-    let folder = nearest_there(folder)?;
-    // Written and not only opened: a full disk and a spent quota still let one make a file.
+/// Returns the free space in a folder, in bytes, after a test that it is writable; `None` if the
+/// system does not report it.
+///
+/// For a folder that does not exist yet, its nearest existing parent is tested, in which it would
+/// be created.
+pub(super) fn available_space(folder: &Path) -> io::Result<Option<u64>> {
+    let folder = nearest_existing_folder(folder)?;
+    // Writes a byte, because a file can be created even on a full disk or with an exhausted quota.
     let mut file = tempfile::tempfile_in(&folder)?;
     io::Write::write_all(&mut file, &[0])?;
     file.sync_all()?;
     Ok(fs4::available_space(&folder).ok())
 }
 
-/// Finds the folder itself, or the nearest one above it that is there. What is there and no folder is an error.
-fn nearest_there(folder: &Path) -> io::Result<PathBuf> {
+/// Returns the folder itself, or its nearest existing parent. Fails if that is not a folder.
+fn nearest_existing_folder(folder: &Path) -> io::Result<PathBuf> {
     let folder = std::path::absolute(folder)?;
-    for above in folder.ancestors() {
-        match above.metadata() {
-            Ok(found) if found.is_dir() => return Ok(above.to_owned()),
+    for ancestor in folder.ancestors() {
+        match ancestor.metadata() {
+            Ok(metadata) if metadata.is_dir() => return Ok(ancestor.to_owned()),
             Ok(_) => {
-                let reason = format!("{} is a file", above.display());
+                let reason = format!("{} is a file", ancestor.display());
                 return Err(io::Error::new(io::ErrorKind::NotADirectory, reason));
             }
             Err(error)
@@ -40,18 +43,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_is_not_there_yet_has_the_space_of_the_one_above_and_is_not_made() {
+    fn a_missing_folder_has_the_space_of_its_parent_and_is_not_created() {
         let dir = tempfile::tempdir().unwrap();
-        let there = of(dir.path()).unwrap();
-        let to_come = dir.path().join("renders/spring");
-        assert_eq!(of(&to_come).unwrap().is_some(), there.is_some());
+        let space = available_space(dir.path()).unwrap();
+        let missing = dir.path().join("renders/spring");
+        assert_eq!(
+            available_space(&missing).unwrap().is_some(),
+            space.is_some()
+        );
         assert!(
             std::fs::read_dir(dir.path()).unwrap().next().is_none(),
             "something was left behind"
         );
         std::fs::write(dir.path().join("renders"), "in the way").unwrap();
         assert!(
-            of(&to_come)
+            available_space(&missing)
                 .unwrap_err()
                 .to_string()
                 .ends_with("renders is a file")

@@ -1,4 +1,5 @@
-//! Fetches clips from wherever a provider put them: without its key, from public addresses only.
+//! Downloads clips from the URLs that providers return: without the key, and from public addresses
+//! only.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,88 +17,93 @@ use crate::tls;
 
 use super::{ByteStream, ClipSource};
 
-/// A clip of ten seconds is a few megabytes; what is longer than this is not one.
-const LARGEST: u64 = 2 << 30;
+/// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
+const MAX_CLIP_BYTES: u64 = 2 << 30;
 
-/// A download may take long, but not stand still for so long.
-const STALL: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+/// Maximum time without a byte. A download may be slow, but must not stall.
+const STALL_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
-/// Nor may it go on for ever, byte by byte: a worker waits for it.
-const LONGEST: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 3600 });
+/// Maximum time for a whole download, because a server that sends it byte by byte would occupy a
+/// worker without end.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 3600 });
 
-const CONNECT: Duration = Duration::from_secs(10);
-const MOST_REDIRECTS: usize = 5;
+/// Maximum time to establish a connection, including name resolution and TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Fetches clips.
+/// Maximum number of redirects that a download follows.
+const MAX_REDIRECTS: usize = 5;
+
+/// An HTTP client that downloads clips.
 #[derive(Clone, Debug)]
 pub struct Downloader {
     public: Client,
     loopback: Client,
 }
 
-/// A clip on its way.
+/// A clip whose download has started.
 pub struct ClipStream {
-    /// Its bytes.
+    /// The bytes, as they arrive.
     pub bytes: ByteStream,
-    /// Its length, where the sender announced one.
+    /// The announced length, in bytes; `None` if the server did not announce one.
     pub length: Option<u64>,
 }
 
-/// Why a clip could not be fetched. Messages never hold the link: it may be signed.
+/// Why a clip was not downloaded. The messages do not contain the URL, which may be signed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// The link does not work any more; ask the prediction for a fresh one.
-    #[error("the link answered {0}")]
+    /// The server returned 401, 403, 404 or 410. A poll of the prediction returns a fresh URL.
+    #[error("the clip's URL returned {0}")]
     Expired(u16),
-    /// It will pass.
+    /// A failure that may pass.
     #[error("{0}")]
     Transient(String),
-    /// The link leads where no clip may come from.
-    #[error("the link leads to {0}; only public https addresses are allowed")]
+    /// The URL is not one from which clips may be downloaded.
+    #[error("the clip's URL {0}; only public HTTPS addresses are allowed")]
     Forbidden(String),
-    /// The file is longer than any clip.
-    #[error("the file is larger than {} MiB", LARGEST >> 20)]
+    /// The file is larger than any clip.
+    #[error("the file is larger than {} MiB", MAX_CLIP_BYTES >> 20)]
     TooLarge,
 }
 
 impl Downloader {
-    /// Makes a fetcher.
+    /// Builds a client. Fails if TLS cannot be set up.
     pub fn new() -> Result<Self, reqwest::Error> {
-        let builder = |only_public: bool| {
+        let builder = |allow_loopback: bool| {
             tls::client_builder(tls::ANY_HTTP)
-                .connect_timeout(CONNECT)
-                .read_timeout(STALL)
-                .timeout(LONGEST)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(STALL_TIMEOUT)
+                .timeout(DOWNLOAD_TIMEOUT)
                 .user_agent(concat!("overnight/", env!("CARGO_PKG_VERSION")))
                 .redirect(redirect::Policy::custom(move |attempt| {
-                    if attempt.previous().len() > MOST_REDIRECTS {
+                    if attempt.previous().len() > MAX_REDIRECTS {
                         return attempt.error("too many redirects");
                     }
-                    match check_link(attempt.url(), only_public) {
+                    match check_url(attempt.url(), allow_loopback) {
                         Ok(()) => attempt.follow(),
                         Err(error) => attempt.error(error),
                     }
                 }))
         };
         Ok(Self {
-            public: builder(true).dns_resolver(Arc::new(PublicOnly)).build()?,
-            loopback: builder(false).no_proxy().build()?,
+            public: builder(false)
+                .dns_resolver(Arc::new(PublicResolver))
+                .build()?,
+            loopback: builder(true).no_proxy().build()?,
         })
     }
 }
 
 #[async_trait]
 impl ClipSource for Downloader {
-    async fn get(&self, link: &str, may_be_local: bool) -> Result<ClipStream, DownloadError> {
-        let link = Url::parse(link)
-            .map_err(|_| DownloadError::Forbidden("something that is not a link".into()))?;
-        check_link(&link, !may_be_local)?;
-        let client = if may_be_local {
+    async fn get(&self, url: &str, allow_loopback: bool) -> Result<ClipStream, DownloadError> {
+        let url = Url::parse(url).map_err(|_| DownloadError::Forbidden("is not valid".into()))?;
+        check_url(&url, allow_loopback)?;
+        let client = if allow_loopback {
             &self.loopback
         } else {
             &self.public
         };
-        let response = client.get(link).send().await.map_err(transient)?;
+        let response = client.get(url).send().await.map_err(transient_error)?;
         let status = response.status();
         match status {
             StatusCode::FORBIDDEN
@@ -108,30 +114,30 @@ impl ClipSource for Downloader {
             }
             status if !status.is_success() => {
                 return Err(DownloadError::Transient(format!(
-                    "the link answered {status}"
+                    "the clip's URL returned {status}"
                 )));
             }
             _ => {}
         }
         fail_point!("download started");
         let length = response.content_length();
-        if length.is_some_and(|length| length > LARGEST) {
+        if length.is_some_and(|length| length > MAX_CLIP_BYTES) {
             return Err(DownloadError::TooLarge);
         }
         let mut total = 0;
         let bytes = response.bytes_stream().map(move |chunk| {
-            let chunk = chunk.map_err(transient)?;
+            let chunk = chunk.map_err(transient_error)?;
             total += chunk.len() as u64;
-            if total > LARGEST {
+            if total > MAX_CLIP_BYTES {
                 Err(DownloadError::TooLarge)
             } else {
                 Ok(chunk)
             }
         });
-        // A stream that failed once is over.
-        let bytes = bytes.scan(false, |failed, chunk| {
-            let next = if *failed { None } else { Some(chunk) };
-            *failed = next.as_ref().is_some_and(Result::is_err);
+        // Ends the stream after its first error.
+        let bytes = bytes.scan(false, |has_failed, chunk| {
+            let next = if *has_failed { None } else { Some(chunk) };
+            *has_failed = next.as_ref().is_some_and(Result::is_err);
             std::future::ready(next)
         });
         Ok(ClipStream {
@@ -141,51 +147,55 @@ impl ClipSource for Downloader {
     }
 }
 
-fn check_link(link: &Url, only_public: bool) -> Result<(), DownloadError> {
-    let Some(host) = link.host() else {
-        return Err(DownloadError::Forbidden("no host".into()));
+/// Checks that a URL is public HTTPS or, with `allow_loopback`, on this machine.
+fn check_url(url: &Url, allow_loopback: bool) -> Result<(), DownloadError> {
+    let Some(host) = url.host() else {
+        return Err(DownloadError::Forbidden("has no host".into()));
     };
-    match link.scheme() {
-        "https" | "http" if !only_public && is_loopback_host(host.clone()) => Ok(()),
+    match url.scheme() {
+        "https" | "http" if allow_loopback && is_loopback_host(host.clone()) => Ok(()),
         "https" if !is_public_host(host) => {
-            Err(DownloadError::Forbidden("a private address".into()))
+            Err(DownloadError::Forbidden("has a private address".into()))
         }
         "https" => Ok(()),
         scheme => Err(DownloadError::Forbidden(format!(
-            "an address with {scheme}:"
+            "has the scheme `{scheme}`"
         ))),
     }
 }
 
-/// Describes a failure without the link in it.
-fn transient(error: reqwest::Error) -> DownloadError {
-    let kind = if error.is_timeout() {
-        "the download stood still, or took too long"
+/// Converts an error of the HTTP client. The message leaves out the URL.
+fn transient_error(error: reqwest::Error) -> DownloadError {
+    let summary = if error.is_timeout() {
+        "the download stalled or took too long"
     } else if error.is_connect() {
-        "the link's host cannot be reached"
+        "the clip's host cannot be reached"
     } else if error.is_redirect() {
-        "the link redirects where no clip may come from"
+        "a redirect of the clip's URL was not followed"
     } else {
-        "the download broke off"
+        "the download was interrupted"
     };
     let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
     let cause = causes
         .last()
         .map_or(String::new(), |cause| format!(": {cause}"));
-    DownloadError::Transient(format!("{kind}{cause}"))
+    DownloadError::Transient(format!("{summary}{cause}"))
 }
 
-/// Resolves names to public addresses only, so that a name cannot lead into the private network.
+/// A resolver that returns public addresses only, so that a name cannot lead into the private
+/// network.
 #[derive(Debug)]
-struct PublicOnly;
+struct PublicResolver;
 
-impl Resolve for PublicOnly {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
+            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = addresses
+                .filter(|address| is_public(address.ip()))
+                .collect();
             if public.is_empty() {
-                return Err("the link's host has no public address".into());
+                return Err("the host has no public address".into());
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })
@@ -201,54 +211,53 @@ mod tests {
 
     use super::*;
 
-    fn allowed(link: &str, only_public: bool) -> bool {
-        check_link(&Url::parse(link).unwrap(), only_public).is_ok()
+    fn is_allowed(url: &str, allow_loopback: bool) -> bool {
+        check_url(&Url::parse(url).unwrap(), allow_loopback).is_ok()
     }
 
-    /// A server that announces a megabyte and sends a byte of it now and then.
-    async fn dripping(pause: Duration) -> String {
+    /// Starts a server that announces a megabyte and sends one byte per `pause`; returns the URL of
+    /// the clip.
+    async fn spawn_slow_server(pause: Duration) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let link = format!("http://{}/a.mp4", listener.local_addr().unwrap());
+        let url = format!("http://{}/a.mp4", listener.local_addr().unwrap());
         tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.unwrap();
             let _ = socket.read(&mut [0; 1024]).await;
-            let mut drip: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1048576\r\n\r\n";
-            while socket.write_all(drip).await.is_ok() {
+            let mut next: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1048576\r\n\r\n";
+            while socket.write_all(next).await.is_ok() {
                 tokio::time::sleep(pause).await;
-                drip = b".";
+                next = b".";
             }
         });
-        link
+        url
     }
 
     #[tokio::test]
-    async fn a_download_that_stands_still_or_drips_comes_to_an_end() {
+    async fn a_download_that_stalls_or_arrives_byte_by_byte_times_out() {
         for pause in [Duration::from_millis(100), Duration::from_secs(10)] {
-            let began = Instant::now();
-            let fetch = Downloader::new()
-                .unwrap()
-                .get(&dripping(pause).await, true)
-                .await
-                .unwrap();
-            let last = fetch.bytes.collect::<Vec<_>>().await.pop().unwrap();
-            let told = last.unwrap_err().to_string();
+            let started = Instant::now();
+            let url = spawn_slow_server(pause).await;
+            let clip = Downloader::new().unwrap().get(&url, true).await.unwrap();
+            let last = clip.bytes.collect::<Vec<_>>().await.pop().unwrap();
+            let message = last.unwrap_err().to_string();
             assert!(
-                told.starts_with("the download stood still, or took too long"),
-                "{told}"
+                message.starts_with("the download stalled or took too long"),
+                "{message}"
             );
-            assert!(began.elapsed() < 2 * LONGEST, "{:?}", began.elapsed());
+            let elapsed = started.elapsed();
+            assert!(elapsed < 2 * DOWNLOAD_TIMEOUT, "{elapsed:?}");
         }
     }
 
     #[test]
-    fn links_lead_to_public_https_addresses_or_nowhere() {
-        for link in [
+    fn only_public_https_urls_are_allowed() {
+        for url in [
             "https://cdn.example.com/a.mp4?sig=1",
             "https://93.184.216.34/a.mp4",
         ] {
-            assert!(allowed(link, true), "{link}");
+            assert!(is_allowed(url, false), "{url}");
         }
-        for link in [
+        for url in [
             "http://cdn.example.com/a.mp4",
             "https://127.0.0.1/a.mp4",
             "https://localhost/a.mp4",
@@ -257,15 +266,15 @@ mod tests {
             "https://[fe80::1]/a.mp4",
             "file:///etc/passwd",
         ] {
-            assert!(!allowed(link, true), "{link}");
+            assert!(!is_allowed(url, false), "{url}");
         }
     }
 
     #[test]
-    fn a_provider_on_this_machine_may_link_to_this_machine_but_not_to_its_network() {
-        assert!(allowed("http://127.0.0.1:8080/a.mp4", false));
-        assert!(allowed("http://localhost:8080/a.mp4", false));
-        assert!(!allowed("http://10.0.0.8/a.mp4", false));
-        assert!(!allowed("http://cdn.example.com/a.mp4", false));
+    fn a_provider_on_this_machine_may_return_urls_on_this_machine_but_not_in_its_network() {
+        assert!(is_allowed("http://127.0.0.1:8080/a.mp4", true));
+        assert!(is_allowed("http://localhost:8080/a.mp4", true));
+        assert!(!is_allowed("http://10.0.0.8/a.mp4", true));
+        assert!(!is_allowed("http://cdn.example.com/a.mp4", true));
     }
 }

@@ -1,4 +1,4 @@
-//! Clips as files in a folder of this machine.
+//! Clips as files in folders of this machine.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -13,18 +13,19 @@ use tokio::sync::mpsc;
 use crate::domain::SavedFile;
 use crate::failpoint::fail_point;
 
+use super::disk_space::available_space;
 use super::{
     ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore, container,
-    disk_space,
 };
 
-/// Chunks that may wait for the disk, before the network has to.
-const CHUNKS_AHEAD: usize = 16;
+/// Maximum number of chunks that wait for the disk before the download has to wait.
+const MAX_BUFFERED_CHUNKS: usize = 16;
 
-/// Bytes read at once to check a file: any file takes the memory of one chunk.
-const CHUNK: usize = 1 << 20;
+/// Number of bytes read at once to check a file. A check needs this much memory, whatever the
+/// length of the file.
+const CHECK_CHUNK_BYTES: usize = 1 << 20;
 
-/// Keeps clips as files in folders of this machine.
+/// A store that saves clips as files in folders of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalStore;
 
@@ -32,46 +33,46 @@ pub struct LocalStore;
 impl OutputStore for LocalStore {
     async fn save(
         &self,
-        place: &ClipLocation,
+        location: &ClipLocation,
         mut bytes: ByteStream,
         length: Option<u64>,
     ) -> Result<SavedFile, OutputError> {
-        let (chunks, incoming) = mpsc::channel(CHUNKS_AHEAD);
-        let place = place.clone();
-        let path = place.folder.join(&place.file_name);
-        let disk = tokio::task::spawn_blocking(move || write_and_keep(&place, incoming, length));
-        let mut failed: Option<DownloadError> = None;
+        let (sender, receiver) = mpsc::channel(MAX_BUFFERED_CHUNKS);
+        let location = location.clone();
+        let path = location.folder.join(&location.file_name);
+        let writer = tokio::task::spawn_blocking(move || write_clip(&location, receiver, length));
+        let mut stream_error: Option<DownloadError> = None;
         while let Some(next) = bytes.next().await {
             match next {
                 Ok(chunk) => {
-                    // The disk's thread is gone when it failed; it says why below.
-                    if chunks.send(Some(chunk)).await.is_err() {
+                    // The receiver is closed if writing failed; the writer returns the reason.
+                    if sender.send(Some(chunk)).await.is_err() {
                         break;
                     }
                 }
                 Err(error) => {
-                    failed = Some(error);
+                    stream_error = Some(error);
                     break;
                 }
             }
         }
-        if failed.is_none() {
-            let _ = chunks.send(None).await;
+        if stream_error.is_none() {
+            let _ = sender.send(None).await;
         }
-        drop(chunks);
-        let kept = disk.await.map_err(|error| OutputError::Store {
+        drop(sender);
+        let written = writer.await.map_err(|error| OutputError::Store {
             path,
             error: io::Error::other(error),
         })?;
-        failed.map_or(kept, |error| Err(error.into()))
+        stream_error.map_or(written, |error| Err(error.into()))
     }
 
     async fn check(&self, saved: &SavedFile) -> Option<ClipDamage> {
         let saved = saved.clone();
-        let found = tokio::task::spawn_blocking(move || damage(&saved))
+        let result = tokio::task::spawn_blocking(move || find_damage(&saved))
             .await
             .map_err(io::Error::other);
-        match found.and_then(|found| found) {
+        match result.and_then(|result| result) {
             Ok(damage) => damage,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some(ClipDamage::Missing),
             Err(error) => Some(ClipDamage::Unreadable(error.to_string())),
@@ -79,18 +80,19 @@ impl OutputStore for LocalStore {
     }
 
     async fn space(&self, folder: &Path) -> Result<Option<u64>, OutputError> {
-        let (folder, path) = (folder.to_owned(), folder.to_owned());
-        let found = tokio::task::spawn_blocking(move || disk_space::of(&folder))
+        let path = folder.to_owned();
+        let folder = folder.to_owned();
+        let result = tokio::task::spawn_blocking(move || available_space(&folder))
             .await
             .map_err(io::Error::other);
-        found
-            .and_then(|found| found)
+        result
+            .and_then(|result| result)
             .map_err(|error| OutputError::Store { path, error })
     }
 }
 
-/// Compares a file with what was saved: its length first, which costs nothing.
-fn damage(saved: &SavedFile) -> io::Result<Option<ClipDamage>> {
+/// Compares a file with what was saved: the length first, because that needs no reading.
+fn find_damage(saved: &SavedFile) -> io::Result<Option<ClipDamage>> {
     let mut file = File::open(&saved.path)?;
     let bytes = file.metadata()?.len();
     if bytes != saved.bytes {
@@ -99,7 +101,8 @@ fn damage(saved: &SavedFile) -> io::Result<Option<ClipDamage>> {
             saved: saved.bytes,
         }));
     }
-    let (mut hash, mut chunk) = (Sha256::new(), vec![0; CHUNK]);
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHECK_CHUNK_BYTES];
     loop {
         match file.read(&mut chunk)? {
             0 => break,
@@ -109,22 +112,24 @@ fn damage(saved: &SavedFile) -> io::Result<Option<ClipDamage>> {
     Ok((hex::encode(hash.finalize()) != saved.sha256).then_some(ClipDamage::Content))
 }
 
-/// Writes to a temporary name, checks, syncs, renames, and syncs the folder: in that order. The end of the stream is
-/// marked by `None`; a sender that goes away before it means that the stream failed.
-fn write_and_keep(
-    place: &ClipLocation,
+/// Writes to a temporary name, checks, syncs, renames, and syncs the folder, in this order.
+///
+/// A `None` marks the end of the stream. If the channel closes without it, the stream failed.
+fn write_clip(
+    location: &ClipLocation,
     chunks: mpsc::Receiver<Option<Bytes>>,
     announced: Option<u64>,
 ) -> Result<SavedFile, OutputError> {
-    let path = place.folder.join(&place.file_name);
-    let store = |error| OutputError::Store {
+    let path = location.folder.join(&location.file_name);
+    let store_error = |error| OutputError::Store {
         path: path.clone(),
         error,
     };
-    make_folder(&place.folder).map_err(store)?;
-    let part = Part::create(&place.folder, &place.file_name).map_err(store)?;
+    create_folder(&location.folder).map_err(store_error)?;
+    let partial =
+        PartialFile::create(&location.folder, &location.file_name).map_err(store_error)?;
     fail_point!("file started");
-    let (bytes, sha256) = part.fill(chunks).map_err(store)?;
+    let (bytes, sha256) = partial.write(chunks).map_err(store_error)?;
     if let Some(announced) = announced.filter(|announced| *announced != bytes) {
         return Err(OutputError::WrongLength {
             got: bytes,
@@ -132,10 +137,11 @@ fn write_and_keep(
         });
     }
     fail_point!("file written");
-    part.check()
-        .map_err(store)?
+    partial
+        .check()
+        .map_err(store_error)?
         .map_err(OutputError::NotAVideo)?;
-    part.keep(&path).map_err(store)?;
+    partial.commit(&path).map_err(store_error)?;
     Ok(SavedFile {
         path,
         bytes,
@@ -143,8 +149,9 @@ fn write_and_keep(
     })
 }
 
-/// Makes the folder and its missing parents durable: a synced file in an unsynced folder can be gone after a crash.
-fn make_folder(folder: &Path) -> io::Result<()> {
+/// Creates a folder and its missing parents, and syncs each parent. A synced file in a folder that
+/// was not synced can be lost in a crash.
+fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
@@ -152,18 +159,18 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
     {
-        make_folder(parent)?;
+        create_folder(parent)?;
         match fs::create_dir(folder) {
-            // Another worker, or another process, was faster.
+            // Another worker or another process created it first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made?,
+            created => created?,
         }
         sync_folder(parent)?;
     }
     Ok(())
 }
 
-/// Syncs a folder, where the system can: Windows has no such call, and keeps its names in a journal.
+/// Syncs a folder where the system supports it. Windows does not, and journals its file names.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) {
         File::open(folder)?.sync_all()
@@ -172,15 +179,16 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// A file under a temporary name, removed unless it is kept.
-struct Part {
+/// A file under a temporary name, which is removed unless it is committed.
+struct PartialFile {
     path: PathBuf,
     file: File,
 }
 
-impl Part {
+impl PartialFile {
     fn create(folder: &Path, file_name: &str) -> io::Result<Self> {
-        // One name a job: what a crash leaves behind is overwritten by the next try. Only a lease's holder writes it.
+        // The name is fixed per job, so the next download overwrites what a crash left behind. Only
+        // the holder of the job's lease writes it.
         let path = folder.join(format!(".{file_name}.part"));
         let file = File::options()
             .read(true)
@@ -191,8 +199,10 @@ impl Part {
         Ok(Self { path, file })
     }
 
-    fn fill(&self, mut chunks: mpsc::Receiver<Option<Bytes>>) -> io::Result<(u64, String)> {
-        let (mut length, mut hash) = (0, Sha256::new());
+    /// Writes all chunks; returns the length in bytes and the SHA-256 in hexadecimal.
+    fn write(&self, mut chunks: mpsc::Receiver<Option<Bytes>>) -> io::Result<(u64, String)> {
+        let mut length = 0;
+        let mut hash = Sha256::new();
         let mut file = &self.file;
         loop {
             match chunks.blocking_recv() {
@@ -216,7 +226,7 @@ impl Part {
         container::check(&mut &self.file)
     }
 
-    fn keep(self, path: &Path) -> io::Result<()> {
+    fn commit(self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         fail_point!("file synced");
         fs::rename(&self.path, path)?;
@@ -227,9 +237,9 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for PartialFile {
     fn drop(&mut self) {
-        // After `keep` the name is gone already; before it the file is of no use to anybody.
+        // After `commit` the temporary name no longer exists.
         let _ = fs::remove_file(&self.path);
     }
 }

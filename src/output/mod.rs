@@ -1,6 +1,7 @@
-//! The ports to where clips come from and where they are kept, and an adapter of each.
+//! The ports for where clips come from and where they are stored, with an adapter of each.
 //!
-//! The rule of this folder: a clip that was reported as saved is whole, is a video, and survives power loss.
+//! The rule of this folder: a clip that is reported as saved is complete, is a video, and survives
+//! a power loss.
 
 pub mod container;
 mod disk_space;
@@ -20,62 +21,69 @@ use crate::domain::SavedFile;
 pub use download::{ClipStream, DownloadError, Downloader};
 pub use local::LocalStore;
 
-/// The bytes of a clip as they come in.
+/// The bytes of a clip as they arrive. The stream ends at its first error.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, DownloadError>> + Send>>;
 
-/// Where clips come from.
+/// A source of finished clips.
 #[async_trait]
 pub trait ClipSource: Send + Sync {
-    /// Begins to fetch a clip. `may_be_local` is for a provider that is itself on this machine.
-    async fn get(&self, link: &str, may_be_local: bool) -> Result<ClipStream, DownloadError>;
+    /// Starts the download of a clip; the bytes follow in the returned stream. Free, so it may be
+    /// repeated.
+    ///
+    /// With `allow_loopback`, the URL may be on this machine, but not elsewhere in a private
+    /// network. This is for a provider that is on this machine itself.
+    async fn get(&self, url: &str, allow_loopback: bool) -> Result<ClipStream, DownloadError>;
 }
 
-/// Where clips are kept.
+/// A place where clips are stored.
 #[async_trait]
 pub trait OutputStore: Send + Sync {
-    /// Saves a stream as a file, whole or not at all. `length` is what the sender announced, if it did.
+    /// Saves a stream as a file, completely or not at all, and replaces a file of that name.
+    ///
+    /// `length` is the length in bytes that the sender announced; a stream of another length is an
+    /// error. `Ok` means that the file survives a power loss.
     async fn save(
         &self,
-        place: &ClipLocation,
+        location: &ClipLocation,
         bytes: ByteStream,
         length: Option<u64>,
     ) -> Result<SavedFile, OutputError>;
 
-    /// Tells what has become of a file that was saved; `None` when it is as it was.
+    /// Compares a file with what was saved; `None` if it is unchanged.
     async fn check(&self, saved: &SavedFile) -> Option<ClipDamage>;
 
-    /// Tells how many bytes of clips a folder has space for, if it takes any; `None` where nobody can tell. Nothing is
-    /// left behind, and a folder that is not there is not made.
+    /// Returns the free space in a folder, in bytes; `None` if it is not known. Fails if the folder
+    /// is not writable. Leaves nothing behind and does not create the folder.
     async fn space(&self, folder: &Path) -> Result<Option<u64>, OutputError>;
 }
 
-/// Where a clip belongs.
+/// Where a clip is to be saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClipLocation {
-    /// The batch's folder.
+    /// The folder of the batch. It is created if it does not exist.
     pub folder: PathBuf,
-    /// The file's name in it, safe on every system.
+    /// The name of the file in the folder, valid on every operating system.
     pub file_name: String,
 }
 
-/// What has become of a clip since it was saved.
+/// How a clip differs from what was saved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClipDamage {
-    /// It is not there.
+    /// The file does not exist.
     #[error("missing")]
     Missing,
-    /// It is shorter or longer.
+    /// The file has another length.
     #[error("is {bytes} bytes, {saved} were saved")]
     Length {
-        /// Bytes there are.
+        /// Length of the file, in bytes.
         bytes: u64,
-        /// Bytes that were saved.
+        /// Length that was saved, in bytes.
         saved: u64,
     },
-    /// Its content is another.
+    /// The file has the saved length, but another content.
     #[error("has another SHA-256")]
     Content,
-    /// Nobody can tell.
+    /// The file cannot be read, so it is not known whether it is damaged.
     #[error("cannot be read: {0}")]
     Unreadable(String),
 }
@@ -86,23 +94,24 @@ pub enum OutputError {
     /// The stream failed.
     #[error(transparent)]
     Download(#[from] DownloadError),
-    /// Fewer or more bytes came than were announced.
-    #[error("got {got} bytes where {announced} were announced")]
+    /// The stream has another length than the sender announced.
+    #[error("got {got} bytes, but {announced} were announced")]
     WrongLength {
-        /// Bytes that came.
+        /// Length of the stream, in bytes.
         got: u64,
-        /// Bytes that were announced.
+        /// Length that was announced, in bytes.
         announced: u64,
     },
-    /// What came is not a whole video.
-    #[error("what was downloaded is not a whole MP4 video: {0}")]
+    /// The stream is complete but not an MP4 video, or only a part of one.
+    #[error("the download is not a complete MP4 video: {0}")]
     NotAVideo(String),
-    /// The store cannot take it: a full disk, a read-only folder. Nothing else will fare better.
+    /// The store cannot write, for example because the disk is full or the folder is read-only.
+    /// Other clips would fail likewise.
     #[error("cannot write {}: {error}", path.display())]
     Store {
-        /// Where.
+        /// The file or folder that was to be written.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
 }
