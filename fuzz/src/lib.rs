@@ -1,5 +1,6 @@
-//! What must hold of any input. The fuzz targets call it, and so does the suite, with the seeds in `corpus/`.
+//! Properties that hold for any input. The fuzz targets check them, and so does the test suite,
+//! with the seeds in `corpus/`.
 
-pub mod answers;
 pub mod manifests;
 pub mod mp4;
+pub mod responses;

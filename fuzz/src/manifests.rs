@@ -8,20 +8,23 @@ use overnight::domain::file_name::safe_file_stem;
 use overnight::domain::{Catalog, Model, Money, NewJob, ProviderName};
 use overnight::manifest::{self, Layout, Problem, RowFormat, RowMapper, Sink};
 
+/// Maximum length of a problem, in characters, exclusive.
+const MAX_MESSAGE_CHARS: usize = 1_000;
+
 static CATALOG: LazyLock<Catalog> =
     LazyLock::new(|| catalog::load(&[]).expect("the built-in catalogue"));
 
-/// Checks what becomes of a CSV file.
+/// Checks the rows and problems that a CSV file is read as.
 pub fn csv(bytes: &[u8]) {
-    // A lone CR ends a line as well, but not twice with the LF behind it.
-    let ends = bytes.iter().enumerate().filter(|(at, byte)| match byte {
-        b'\n' => *at == 0 || bytes[at - 1] != b'\r',
+    // A lone CR ends a line too; a CR before an LF does not end it twice.
+    let line_ends = bytes.iter().enumerate().filter(|(index, byte)| match byte {
+        b'\n' => *index == 0 || bytes[index - 1] != b'\r',
         byte => **byte == b'\r',
     });
-    check(bytes, RowFormat::CSV, ends.count() + 1);
+    check(bytes, RowFormat::CSV, line_ends.count() + 1);
 }
 
-/// Checks what becomes of a JSONL file.
+/// Checks the rows and problems that a JSONL file is read as.
 pub fn jsonl(bytes: &[u8]) {
     check(
         bytes,
@@ -32,10 +35,10 @@ pub fn jsonl(bytes: &[u8]) {
 
 fn check(bytes: &[u8], format: RowFormat, lines: usize) {
     let model = CATALOG.model("kling-v1-standard").expect("a model");
-    let pair = |field: &str, text: &str| vec![(field.to_owned(), text.to_owned())];
+    let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
     let providers = ProviderName::ALL.to_vec();
-    let plain = RowMapper::new(model, providers.clone(), Layout::default());
-    let mapped = RowMapper::new(
+    let default_mapper = RowMapper::new(model, providers.clone(), Layout::default());
+    let custom_mapper = RowMapper::new(
         model,
         providers,
         Layout {
@@ -45,28 +48,29 @@ fn check(bytes: &[u8], format: RowFormat, lines: usize) {
             ..Layout::default()
         },
     );
-    for mapper in [plain, mapped] {
-        let mut seen = Seen::default();
-        let mapper = mapper.expect("rules that make sense");
-        let rows =
-            manifest::read(bytes, "m", format, &mapper, &mut seen).expect("memory can be read");
-        seen.check(rows, lines.try_into().expect("a count"), model);
+    for mapper in [default_mapper, custom_mapper] {
+        let mut collector = Collector::default();
+        let mapper = mapper.expect("a valid layout");
+        let rows = manifest::read(bytes, "m", format, &mapper, &mut collector)
+            .expect("memory can be read");
+        collector.check(rows, lines.try_into().expect("a count"), model);
     }
 }
 
+/// What was read from a manifest.
 #[derive(Default)]
-struct Seen {
+struct Collector {
     jobs: Vec<NewJob>,
     lines: HashMap<String, u64>,
     problems: Vec<Problem>,
 }
 
-impl Sink for Seen {
+impl Sink for Collector {
     fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
-        let mut wrong = Vec::new();
+        let mut duplicates = Vec::new();
         for job in jobs {
             if let Some(line) = self.lines.get(&job.row_key) {
-                wrong.push((
+                duplicates.push((
                     job.line,
                     format!("`{}` is on line {line} already", job.row_key),
                 ));
@@ -75,7 +79,7 @@ impl Sink for Seen {
                 self.jobs.push(job);
             }
         }
-        Ok(wrong)
+        Ok(duplicates)
     }
 
     fn problem(&mut self, problem: Problem) {
@@ -85,39 +89,40 @@ impl Sink for Seen {
     fn skipped(&mut self, _: &str, _: u64) {}
 }
 
-impl Seen {
+impl Collector {
     fn check(&self, rows: u64, lines: u64, model: &Model) {
         for problem in &self.problems {
             assert!(
                 (1..=lines).contains(&problem.line),
                 "{problem}: there are {lines} lines"
             );
-            let told = problem.to_string();
-            assert!(!told.chars().any(char::is_control), "{told:?}");
-            assert!(told.chars().count() < 1_000, "{told}");
+            let message = problem.to_string();
+            assert!(!message.chars().any(char::is_control), "{message:?}");
+            assert!(message.chars().count() < MAX_MESSAGE_CHARS, "{message}");
         }
-        let wrong: HashSet<u64> = self.problems.iter().map(|problem| problem.line).collect();
-        let mut last = 0;
+        let problem_lines: HashSet<u64> =
+            self.problems.iter().map(|problem| problem.line).collect();
+        let mut previous_line = 0;
         for job in &self.jobs {
             assert!(
-                last < job.line && job.line <= lines,
-                "line {} after {last} of {lines}",
+                previous_line < job.line && job.line <= lines,
+                "line {} after {previous_line} of {lines}",
                 job.line
             );
             assert!(
-                !wrong.contains(&job.line),
+                !problem_lines.contains(&job.line),
                 "a job of line {}, which has a problem",
                 job.line
             );
-            last = job.line;
+            previous_line = job.line;
             check_job(job, model);
         }
-        // Every row is a job or a problem. A header with a problem leaves no rows.
-        let told = u64::try_from(self.jobs.len() + wrong.len()).expect("a count");
+        // Every row is a job or a problem. If the header has a problem, no row is read.
+        let reported = u64::try_from(self.jobs.len() + problem_lines.len()).expect("a count");
         assert!(if rows == 0 {
             self.jobs.is_empty()
         } else {
-            rows == told
+            rows == reported
         });
     }
 }

@@ -1,10 +1,13 @@
-//! AI/ML API. Facts from its model page for Kling 1.0 and its API documentation.
+//! The adapter for AI/ML API.
+//!
+//! Sources: the model page of Kling 1.0 ("model page"), the API documentation ("documented"), the
+//! official Python client, and captured responses ("seen by users"). What is marked "assumed" has
+//! no source.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 use url::Url;
@@ -12,14 +15,14 @@ use url::Url;
 use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 
-use super::classify::{classify_submit, describe, unreadable};
-use super::history::{Search, rows};
-use super::http::{ApiClient, ApiResponse, Auth, SetupError, is_loopback, join};
-use super::json::{at, credits, link, text, usd};
-use super::probe::{Probe, probe, span};
+use super::classify::{classify_submit, classify_unreadable, describe};
+use super::history::{HistorySearch, read_entries};
+use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
+use super::json::{find_url, get, get_credits, get_text, get_usd, sanitize};
+use super::probe::{Probe, probe, probe_window};
 use super::{
     Acceptance, ApiKey, HISTORY_PAGE, LostSubmission, MAX_PAGES, PollResult, Provider,
-    Reconciliation, Submission, endless_history,
+    Reconciliation, Submission, history_too_long,
 };
 
 const NAME: ProviderName = ProviderName::Aimlapi;
@@ -31,14 +34,14 @@ pub struct Aimlapi {
 }
 
 impl Aimlapi {
-    /// Makes a client. `base` is `https://api.aimlapi.com`.
+    /// Builds an adapter. `base` is `https://api.aimlapi.com`.
     pub fn new(base: Url, key: &ApiKey, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
         let client = ApiClient::new(NAME, key, Auth::Bearer, clock, is_loopback(&base))?;
         Ok(Self { base, client })
     }
 
-    fn generations(&self) -> Url {
-        join(&self.base, ["v2", "video", "generations"])
+    fn generations_url(&self) -> Url {
+        append_segments(&self.base, ["v2", "video", "generations"])
     }
 }
 
@@ -56,13 +59,13 @@ impl Provider for Aimlapi {
             });
         };
         fields.insert("model".into(), Value::from(submission.wire_model.as_str()));
-        // Stored and searchable, but not said to make a repeated create the same one.
+        // Documented as stored and searchable, but not as deduplicating a repeated submission.
         let headers = [("X-Client-Request-Id", submission.client_token.as_str())];
-        let reply = self
+        let response = self
             .client
-            .submit(self.generations(), &headers, &body)
+            .submit(self.generations_url(), &headers, &body)
             .await?;
-        read_submit(&reply)
+        parse_submit(&response)
     }
 
     async fn poll(
@@ -70,62 +73,70 @@ impl Provider for Aimlapi {
         prediction: &PredictionHandle,
         _submission: &Submission,
     ) -> Result<PollResult, Failure> {
-        let mut url = self.generations();
+        let mut url = self.generations_url();
+        // Some documented ids contain `:` and `/`, so the id is percent-encoded.
         url.query_pairs_mut()
             .append_pair("generation_id", &prediction.prediction_id);
-        let reply = self.client.get(Method::GET, url).await?;
-        read_poll(&reply)
+        let response = self.client.get(url).await?;
+        parse_poll(&response)
     }
 
-    async fn reconcile(&self, doubt: &LostSubmission) -> Result<Reconciliation, Failure> {
-        let (from, to) = doubt.window();
-        let mut search = Search::default();
+    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
+        let (start, end) = lost.window();
+        let mut search = HistorySearch::default();
         let mut offset = 0;
         for _ in 0..MAX_PAGES {
-            let mut url = join(&self.base, ["v2", "logs"]);
+            // Documented: the log of all requests, with the `X-Client-Request-Id` of each.
+            let mut url = append_segments(&self.base, ["v2", "logs"]);
             url.query_pairs_mut()
-                .append_pair("start", &from.to_string())
-                .append_pair("end", &to.to_string())
+                .append_pair("start", &start.to_string())
+                .append_pair("end", &end.to_string())
                 .append_pair("limit", &HISTORY_PAGE.to_string())
                 .append_pair("offset", &offset.to_string());
-            let reply = search.page(NAME, &self.client, &url, "data").await?;
-            let rows = rows(NAME, &reply, "data")?;
-            for row in rows {
-                match (row.get("client_request_id"), text(row, &["inference_id"])) {
+            let response = search.get_page(NAME, &self.client, &url, "data").await?;
+            let entries = read_entries(NAME, &response, "data")?;
+            for entry in entries {
+                let token = entry.get("client_request_id");
+                let id = get_text(entry, &["inference_id"]);
+                match (token, id) {
                     (Some(token), id)
-                        if token.as_str() == Some(doubt.submission.client_token.as_str()) =>
+                        if token.as_str() == Some(lost.submission.client_token.as_str()) =>
                     {
                         match id {
-                            Some(id) => search.found(id),
-                            None => search.inconclusive(),
+                            Some(id) => search.add_match(id),
+                            None => search.add_inconclusive(),
                         }
                     }
                     (Some(_), _) => {}
-                    // A log that does not show what the caller sent along cannot prove that it is absent.
-                    (None, Some(id)) if doubt.owned.contains(&id) => {}
+                    // A log without our token cannot prove that the submission is absent.
+                    (None, Some(id)) if lost.owned.contains(&id) => {}
                     (None, _)
-                        if text(row, &["model"])
-                            .is_none_or(|it| it == doubt.submission.wire_model) =>
+                        if get_text(entry, &["model"])
+                            .is_none_or(|model| model == lost.submission.wire_model) =>
                     {
-                        search.inconclusive();
+                        search.add_inconclusive();
                     }
                     (None, _) => {}
                 }
             }
-            offset += rows.len();
-            let has_more = reply
+            offset += entries.len();
+            let has_more = response
                 .json
                 .as_ref()
-                .and_then(|body| at(body, &["pagination", "has_more"]));
+                .and_then(|body| get(body, &["pagination", "has_more"]));
             match has_more.and_then(Value::as_bool) {
-                Some(true) if rows.is_empty() => return Err(unreadable(NAME, &reply, "a history")),
+                Some(true) if entries.is_empty() => {
+                    return Err(classify_unreadable(NAME, &response, "a history"));
+                }
                 Some(true) => {}
-                // Where the answer does not say, only an empty page is the end.
-                None if !rows.is_empty() => {}
-                _ => return search.close(NAME, false),
+                // If the response does not report it, only an empty page is the end.
+                None if !entries.is_empty() => {}
+                // The documented row status is `succeeded` or `failed`, so running generations are
+                // taken as not listed (assumed).
+                _ => return search.conclude(NAME, false),
             }
         }
-        Err(endless_history(NAME))
+        Err(history_too_long(NAME))
     }
 
     async fn cancel(
@@ -139,18 +150,14 @@ impl Provider for Aimlapi {
     }
 
     async fn probe(&self, _wire_model: &str, now: Timestamp) -> Vec<Probe> {
-        let (start, end) = span(now);
-        let mut url = join(&self.base, ["v2", "logs"]);
+        let (start, end) = probe_window(now);
+        let mut url = append_segments(&self.base, ["v2", "logs"]);
         url.query_pairs_mut()
             .append_pair("start", &start)
             .append_pair("end", &end)
             .append_pair("limit", "1");
-        vec![
-            probe("api", &self.client, url, |reply| {
-                rows(NAME, reply, "data").is_ok()
-            })
-            .await,
-        ]
+        let is_history = |response: &ApiResponse| read_entries(NAME, response, "data").is_ok();
+        vec![probe("api", &self.client, url, is_history).await]
     }
 
     fn is_loopback(&self) -> bool {
@@ -158,110 +165,135 @@ impl Provider for Aimlapi {
     }
 }
 
-/// Reads the answer to a create.
-pub(super) fn read_submit(reply: &ApiResponse) -> Result<Acceptance, Failure> {
-    let body = reply.json.as_ref();
-    let id = body.and_then(|body| text(body, &["id"]).or_else(|| text(body, &["generation_id"])));
+/// Parses a response to a submission.
+pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure> {
+    let body = response.json.as_ref();
+    // `id` is on the model page; `generation_id` is in some documented examples.
+    let id = body
+        .and_then(|body| get_text(body, &["id"]).or_else(|| get_text(body, &["generation_id"])));
     match id {
-        _ if !reply.status.is_success() => {
-            let is_own = id.is_none() && body.is_some_and(is_error);
-            Err(classify_submit(NAME, reply, is_own))
+        _ if !response.status.is_success() => {
+            // An error that names a generation does not prove that there is none.
+            let is_own_error = id.is_none() && body.is_some_and(is_own_error);
+            Err(classify_submit(NAME, response, is_own_error))
         }
         Some(id) => Ok(Acceptance {
             prediction: PredictionHandle::from_id(id),
-            early_cost: cost(reply),
+            early_cost: read_cost(response),
         }),
         None => Err(Failure::Unknown {
-            reason: format!("{NAME} answered a create without a generation id"),
+            reason: format!("{NAME} returned no generation id for a submission"),
         }),
     }
 }
 
-/// Reads the answer to a look.
-pub(super) fn read_poll(reply: &ApiResponse) -> Result<PollResult, Failure> {
-    if reply.status == 404 {
+/// Parses a response to a poll.
+pub(super) fn parse_poll(response: &ApiResponse) -> Result<PollResult, Failure> {
+    // Seen by users: `Inference not found`, also right after a submission that was accepted.
+    if response.status == 404 {
         return Ok(PollResult::Missing {
-            reason: describe(NAME, reply),
+            reason: describe(NAME, response),
         });
     }
-    let status = reply.json.as_ref().and_then(|body| text(body, &["status"]));
-    let (Some(body), Some(status), true) = (reply.json.as_ref(), status, reply.status.is_success())
-    else {
-        return Err(unreadable(NAME, reply, "a generation"));
+    let body = response
+        .json
+        .as_ref()
+        .filter(|_| response.status.is_success());
+    let status = body.and_then(|body| get_text(body, &["status"]));
+    let (Some(body), Some(status)) = (body, status) else {
+        return Err(classify_unreadable(NAME, response, "a generation"));
     };
     Ok(match status.to_ascii_lowercase().as_str() {
+        // `completed` is on the model page, `succeeded` in documented examples, `success` assumed.
         "completed" | "succeeded" | "success" => {
-            let Some(output_url) = at(body, &["video"])
-                .or_else(|| at(body, &["output"]))
-                .and_then(link)
+            // `video` is documented as an object, `null`, or a list; `output` is assumed.
+            let Some(output_url) = get(body, &["video"])
+                .or_else(|| get(body, &["output"]))
+                .and_then(find_url)
             else {
-                tracing::warn!(provider = %NAME, status, "no link in the answer, taken for running");
+                tracing::warn!(
+                    status = sanitize(&status),
+                    "the finished generation has no clip URL, treating it as running"
+                );
                 return Ok(PollResult::Running);
             };
             PollResult::Done {
                 output_url,
-                cost: cost(reply),
+                cost: read_cost(response),
                 processing: None,
             }
         }
+        // `error` is on the model page, the others are assumed.
         "error" | "failed" | "cancelled" | "canceled" => {
-            let error_message = reply.error_message.as_deref().unwrap_or("no reason given");
+            let message = response
+                .error_message
+                .as_deref()
+                .unwrap_or("no reason given");
             PollResult::Failed {
-                reason: format!("{NAME}: {status}: {error_message}"),
-                // The hold on the credits is rolled back.
+                reason: format!("{NAME}: {status}: {message}"),
+                // Documented: the hold on the credits is rolled back.
                 cost: Some(CostReport::ZERO),
                 retryable: false,
             }
         }
+        // `queued` and `generating` are on the model page, the others in older documentation and in
+        // the source of the official client.
         "queued" | "generating" | "waiting" | "active" | "processing" => PollResult::Running,
         _ => {
-            tracing::warn!(provider = %NAME, status, "unknown status, taken for running");
+            tracing::warn!(
+                status = sanitize(&status),
+                "the generation has an unknown status, treating it as running"
+            );
             PollResult::Running
         }
     })
 }
 
-/// Tells whether a body is the API's own error: of the present form, with a named `error`, or of the older one, with a
-/// `message` beside what identifies the request. A `message` alone is what gateways write.
-fn is_error(body: &Value) -> bool {
-    let identified = ["requestId", "statusCode", "timestamp"]
+/// Returns whether a body is the API's own error.
+///
+/// The present form, seen by users, has a named `error`. The older form, which is documented, has a
+/// `message` beside what identifies the request. Gateways write a `message` alone.
+fn is_own_error(body: &Value) -> bool {
+    let has_request_id = ["requestId", "statusCode", "timestamp"]
         .iter()
-        .any(|key| at(body, &[key]).is_some());
-    at(body, &["error", "name"]).is_some() || (identified && at(body, &["message"]).is_some())
+        .any(|key| get(body, &[key]).is_some());
+    get(body, &["error", "name"]).is_some() || (has_request_id && get(body, &["message"]).is_some())
 }
 
-/// What an answer says of the cost: dollars, else credits, in the body, else in the headers. A clip is never free, so 0
-/// says no more than nothing does.
-fn cost(reply: &ApiResponse) -> Option<CostReport> {
-    let usage = reply
+/// Returns the cost that a response reports: in dollars, else in credits, in the body, else in the
+/// headers. All of these are documented, as are their absence and `null`.
+///
+/// A clip is never free, so a 0 is taken as not reported.
+fn read_cost(response: &ApiResponse) -> Option<CostReport> {
+    let usage = response
         .json
         .as_ref()
-        .and_then(|body| at(body, &["meta", "usage"]));
-    let dollars =
-        |value: &Value, path: &[&str]| usd(value, path).map(CostReport::Usd).filter(is_something);
-    let credits = |value: &Value, path: &[&str]| credits(value, path).filter(is_something);
+        .and_then(|body| get(body, &["meta", "usage"]));
+    let usd = |value: &Value, path: &[&str]| {
+        get_usd(value, path)
+            .map(CostReport::Usd)
+            .filter(is_positive)
+    };
+    let credits = |value: &Value, path: &[&str]| get_credits(value, path).filter(is_positive);
     let in_body = usage.and_then(|usage| {
-        dollars(usage, &["usd_spent"])
+        usd(usage, &["usd_spent"])
             .or_else(|| credits(usage, &["credits_used"]))
             .or_else(|| credits(usage, &["tokens_used"]))
     });
+    let header = |name| get_header(&response.headers, name);
     in_body
-        .or_else(|| dollars(&header_value(&reply.headers, "x-aimlapi-usd-spent")?, &[]))
-        .or_else(|| {
-            credits(
-                &header_value(&reply.headers, "x-aimlapi-credits-used")?,
-                &[],
-            )
-        })
+        .or_else(|| usd(&header("x-aimlapi-usd-spent")?, &[]))
+        .or_else(|| credits(&header("x-aimlapi-credits-used")?, &[]))
 }
 
-fn is_something(report: &CostReport) -> bool {
+fn is_positive(report: &CostReport) -> bool {
     !matches!(
         report,
         CostReport::Usd(Money::ZERO) | CostReport::Credits(0)
     )
 }
 
-fn header_value(headers: &HeaderMap, name: &str) -> Option<Value> {
+/// Returns a header as a JSON string, so that it is read by the same functions as a body.
+fn get_header(headers: &HeaderMap, name: &str) -> Option<Value> {
     headers.get(name)?.to_str().ok().map(Value::from)
 }

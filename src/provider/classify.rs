@@ -1,4 +1,4 @@
-//! What an unsuccessful answer means. Decided by the HTTP status first, by the body second.
+//! Classifies unsuccessful responses: by the HTTP status first, by the body second.
 
 use reqwest::StatusCode;
 
@@ -6,25 +6,28 @@ use crate::domain::{Failure, ProviderName};
 
 use super::http::ApiResponse;
 
-/// Tells what an unsuccessful answer to a create means. `is_own` says that the body has the provider's own error form:
-/// then its 500 and 503 are its word that it did not take the job; anybody's else say nothing about it.
+/// Classifies an unsuccessful response to a submission.
+///
+/// `is_own_error` states that the body has the provider's own error form. A 500 or 503 with such a
+/// body is taken as the provider's statement that it accepted nothing; with any other body, as a
+/// gateway writes, it proves nothing.
 pub(super) fn classify_submit(
     provider: ProviderName,
-    reply: &ApiResponse,
-    is_own: bool,
+    response: &ApiResponse,
+    is_own_error: bool,
 ) -> Failure {
-    let reason = describe(provider, reply);
-    let retry_after = reply.retry_after;
-    match reply.status.as_u16() {
+    let reason = describe(provider, response);
+    let retry_after = response.retry_after;
+    match response.status.as_u16() {
         429 => Failure::RateLimited {
             reason,
             retry_after,
         },
-        401..=403 => closed(provider, reply),
-        // Both say that the connection was given up on, not that the request was refused.
+        401..=403 => access_denied(provider, response),
+        // Both mean that the connection was abandoned, not that the request was refused.
         408 | 499 => Failure::Unknown { reason },
         400..=499 => Failure::Rejected { reason },
-        500 | 503 if is_own => Failure::Transient {
+        500 | 503 if is_own_error => Failure::Transient {
             reason,
             retry_after,
         },
@@ -32,16 +35,16 @@ pub(super) fn classify_submit(
     }
 }
 
-/// Tells what an unsuccessful answer to a look means.
-pub(super) fn classify_poll(provider: ProviderName, reply: &ApiResponse) -> Failure {
-    let reason = describe(provider, reply);
-    let retry_after = reply.retry_after;
-    match reply.status.as_u16() {
+/// Classifies an unsuccessful response to a poll, or to any other request that may be repeated.
+pub(super) fn classify_poll(provider: ProviderName, response: &ApiResponse) -> Failure {
+    let reason = describe(provider, response);
+    let retry_after = response.retry_after;
+    match response.status.as_u16() {
         429 => Failure::RateLimited {
             reason,
             retry_after,
         },
-        401..=403 => closed(provider, reply),
+        401..=403 => access_denied(provider, response),
         404 | 408 | 499 => Failure::Transient {
             reason,
             retry_after,
@@ -54,50 +57,56 @@ pub(super) fn classify_poll(provider: ProviderName, reply: &ApiResponse) -> Fail
     }
 }
 
-/// Tells what an answer to a look means that is not `what` was asked for: its status says, or the body cannot be read.
-pub(super) fn unreadable(provider: ProviderName, reply: &ApiResponse, what: &str) -> Failure {
-    if reply.status.is_success() {
-        let reason = format!("{provider} answered with a body that is not {what}");
+/// Classifies a response to a poll that cannot be read as what was `expected`: by its status if
+/// that is an error, and otherwise as transient.
+pub(super) fn classify_unreadable(
+    provider: ProviderName,
+    response: &ApiResponse,
+    expected: &str,
+) -> Failure {
+    if response.status.is_success() {
+        let reason = format!("{provider} returned a body that is not {expected}");
         return Failure::Transient {
             reason,
-            retry_after: reply.retry_after,
+            retry_after: response.retry_after,
         };
     }
-    classify_poll(provider, reply)
+    classify_poll(provider, response)
 }
 
-fn closed(provider: ProviderName, reply: &ApiResponse) -> Failure {
-    let (reason, remedy) = (describe(provider, reply), remedy(provider, reply.status));
+fn access_denied(provider: ProviderName, response: &ApiResponse) -> Failure {
+    let reason = describe(provider, response);
+    let remedy = remedy(provider, response.status);
     Failure::AccessDenied {
         reason: format!("{reason}; {remedy}, then run again"),
     }
 }
 
-/// Says what to do about a refused key or account.
+/// Returns what the user can do about a refused key or account.
 pub(super) fn remedy(provider: ProviderName, status: StatusCode) -> String {
     let variable = provider.key_variable();
     match status {
         StatusCode::UNAUTHORIZED => format!("check the key in {variable}"),
         StatusCode::PAYMENT_REQUIRED => format!("top up the balance at {provider}"),
-        _ => {
-            format!("top up the balance at {provider}, or check what the key in {variable} may do")
-        }
+        _ => format!(
+            "top up the balance at {provider}, or check the permissions of the key in {variable}"
+        ),
     }
 }
 
-/// `eachlabs answered 429: too many requests`.
-pub(super) fn describe(provider: ProviderName, reply: &ApiResponse) -> String {
-    let status = reply.status.as_u16();
-    let error_message = match &reply.error_message {
-        _ if reply.status.is_redirection() => "a redirect, which is not followed".into(),
-        Some(error_message) => error_message.clone(),
-        None => reply
+/// Formats a response as a reason: `eachlabs returned 429: too many requests`.
+pub(super) fn describe(provider: ProviderName, response: &ApiResponse) -> String {
+    let status = response.status.as_u16();
+    let message = match &response.error_message {
+        _ if response.status.is_redirection() => "a redirect, which is not followed".into(),
+        Some(message) => message.clone(),
+        None => response
             .status
             .canonical_reason()
             .unwrap_or("no reason given")
             .to_lowercase(),
     };
-    format!("{provider} answered {status}: {error_message}")
+    format!("{provider} returned {status}: {message}")
 }
 
 #[cfg(test)]
@@ -106,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    fn reply(status: u16) -> ApiResponse {
+    fn response(status: u16) -> ApiResponse {
         ApiResponse {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
@@ -117,26 +126,28 @@ mod tests {
         }
     }
 
-    fn kind(failure: &Failure) -> &'static str {
+    fn variant(failure: &Failure) -> &'static str {
         match failure {
             Failure::Transient { .. } => "transient",
             Failure::RateLimited { .. } => "rate limited",
-            Failure::AccessDenied { .. } => "closed",
+            Failure::AccessDenied { .. } => "access denied",
             Failure::Rejected { .. } => "rejected",
             Failure::Unknown { .. } => "unknown",
         }
     }
 
     #[test]
-    fn only_a_providers_own_word_makes_a_failed_create_known() {
-        let kind =
-            |status, is_own| kind(&classify_submit(ProviderName::Fal, &reply(status), is_own));
-        for (status, own, anybodys) in [
+    fn a_server_error_on_submit_is_transient_only_with_the_providers_own_body() {
+        let classify = |status, is_own_error| {
+            let failure = classify_submit(ProviderName::Fal, &response(status), is_own_error);
+            variant(&failure)
+        };
+        for (status, own, foreign) in [
             (302, "unknown", "unknown"),
             (400, "rejected", "rejected"),
-            (401, "closed", "closed"),
-            (402, "closed", "closed"),
-            (403, "closed", "closed"),
+            (401, "access denied", "access denied"),
+            (402, "access denied", "access denied"),
+            (403, "access denied", "access denied"),
             (404, "rejected", "rejected"),
             (408, "unknown", "unknown"),
             (409, "rejected", "rejected"),
@@ -152,21 +163,18 @@ mod tests {
             (520, "unknown", "unknown"),
             (524, "unknown", "unknown"),
         ] {
-            assert_eq!(
-                (kind(status, true), kind(status, false)),
-                (own, anybodys),
-                "{status}"
-            );
+            assert_eq!(classify(status, true), own, "{status}");
+            assert_eq!(classify(status, false), foreign, "{status}");
         }
     }
 
     #[test]
-    fn a_look_is_given_up_on_only_for_what_will_not_pass() {
+    fn a_poll_is_rejected_only_for_an_error_that_persists() {
         for (status, expected) in [
             (302, "transient"),
-            (401, "closed"),
-            (402, "closed"),
-            (403, "closed"),
+            (401, "access denied"),
+            (402, "access denied"),
+            (403, "access denied"),
             (404, "transient"),
             (422, "rejected"),
             (429, "rate limited"),
@@ -174,28 +182,26 @@ mod tests {
             (501, "transient"),
             (524, "transient"),
         ] {
-            assert_eq!(
-                kind(&classify_poll(ProviderName::Aimlapi, &reply(status))),
-                expected,
-                "{status}"
-            );
+            let failure = classify_poll(ProviderName::Aimlapi, &response(status));
+            assert_eq!(variant(&failure), expected, "{status}");
         }
     }
 
     #[test]
-    fn reasons_read_alone_and_say_what_to_do() {
+    fn reasons_name_the_provider_and_the_remedy() {
         assert_eq!(
-            describe(ProviderName::Fal, &reply(302)),
-            "fal answered 302: a redirect, which is not followed"
+            describe(ProviderName::Fal, &response(302)),
+            "fal returned 302: a redirect, which is not followed"
         );
-        let closed = |status| classify_submit(ProviderName::Fal, &reply(status), true).to_string();
+        let reason =
+            |status| classify_submit(ProviderName::Fal, &response(status), true).to_string();
         assert_eq!(
-            closed(401),
-            "fal answered 401: unauthorized; check the key in FAL_KEY, then run again"
+            reason(401),
+            "fal returned 401: unauthorized; check the key in FAL_KEY, then run again"
         );
         assert_eq!(
-            closed(402),
-            "fal answered 402: payment required; top up the balance at fal, then run again"
+            reason(402),
+            "fal returned 402: payment required; top up the balance at fal, then run again"
         );
     }
 }

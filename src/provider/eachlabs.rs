@@ -1,4 +1,7 @@
-//! each::labs. Facts from its model pages and its API reference (OpenAPI v1).
+//! The adapter for each::labs.
+//!
+//! Sources: the model pages of Kling 1.0 and 2.1 ("model page"), the API reference (OpenAPI v1) and
+//! the guides ("documented"). What is marked "assumed" has no source.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,28 +17,32 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
-use super::classify::{classify_poll, classify_submit, describe, unreadable};
-use super::history::{Search, ask, rows};
-use super::http::{ApiClient, ApiResponse, Auth, SetupError, is_loopback, join};
-use super::json::{InputMatch, at, compare_inputs, is_true, link, seconds, text, usd};
-use super::probe::{Probe, probe, span};
+use super::classify::{classify_poll, classify_submit, classify_unreadable, describe};
+use super::history::{HistorySearch, get_with_retries, read_entries};
+use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
+use super::json::{
+    InputMatch, compare_inputs, find_url, get, get_seconds, get_text, get_usd, is_true, sanitize,
+};
+use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::{
     Acceptance, ApiKey, HISTORY_PAGE, LostSubmission, MAX_PAGES, PollResult, Provider,
-    Reconciliation, Submission, endless_history,
+    Reconciliation, Submission, history_too_long,
 };
 
 const NAME: ProviderName = ProviderName::Eachlabs;
 
-/// How long an uploaded file is asked to be kept: 30 days, longer than a batch waits for a person.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Requested retention of an uploaded file: 30 days, longer than a batch waits for the user. The
+/// documented range is 60 seconds to 365 days.
+const UPLOAD_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// `POST /v1/upload/presign`. Its `expires_at` may be the place's, which lives for minutes, so what was asked for counts.
+/// Response of `POST /v1/upload/presign` (documented). The retention is the requested one: the
+/// response's `expires_at` may be that of the upload URL, which is valid for 15 minutes.
 const PRESIGN: PresignFields = PresignFields {
     upload_url: "presigned_url",
     public_url: "public_url",
     headers: "required_headers",
-    retention: Some(KEPT),
+    retention: Some(UPLOAD_RETENTION),
 };
 
 /// The each::labs API.
@@ -45,8 +52,10 @@ pub struct Eachlabs {
 }
 
 impl Eachlabs {
-    /// Makes a client. `base` is `https://api.eachlabs.ai/v1`. The model pages send the key in [`Auth::XApiKey`], the
-    /// API reference names [`Auth::Bearer`] since July 2026.
+    /// Builds an adapter. `base` is `https://api.eachlabs.ai/v1`.
+    ///
+    /// The model pages send the key as [`Auth::XApiKey`]; since July 2026 the API reference
+    /// documents [`Auth::Bearer`].
     pub fn new(
         base: Url,
         key: &ApiKey,
@@ -58,41 +67,44 @@ impl Eachlabs {
     }
 
     fn prediction_url(&self, prediction_id: &str) -> Url {
-        join(&self.base, ["prediction", prediction_id])
+        append_segments(&self.base, ["prediction", prediction_id])
     }
 
-    /// Lists the ids of one model's executions in the time around a lost create.
-    async fn executions(
+    /// Lists the executions of the submitted model in the window of a lost submission, by id.
+    async fn list_executions(
         &self,
-        doubt: &LostSubmission,
-        search: &mut Search,
+        lost: &LostSubmission,
+        search: &mut HistorySearch,
     ) -> Result<BTreeSet<String>, Failure> {
-        let (from, to) = doubt.window();
+        let (from, to) = lost.window();
         let mut ids = BTreeSet::new();
         let mut offset = 0;
         for _ in 0..MAX_PAGES {
-            let mut url = join(&self.base, ["executions"]);
+            let mut url = append_segments(&self.base, ["executions"]);
             url.query_pairs_mut()
-                .append_pair("model", &doubt.submission.wire_model)
+                .append_pair("model", &lost.submission.wire_model)
                 .append_pair("from", &from.to_string())
                 .append_pair("to", &to.to_string())
                 .append_pair("limit", &HISTORY_PAGE.to_string())
                 .append_pair("offset", &offset.to_string());
-            let reply = search.page(NAME, &self.client, &url, "executions").await?;
-            let rows = rows(NAME, &reply, "executions")?;
+            let response = search
+                .get_page(NAME, &self.client, &url, "executions")
+                .await?;
+            let entries = read_entries(NAME, &response, "executions")?;
             let known = ids.len();
-            for row in rows {
-                ids.insert(
-                    text(row, &["id"]).ok_or_else(|| unreadable(NAME, &reply, "a history"))?,
-                );
+            for entry in entries {
+                let id = get_text(entry, &["id"])
+                    .ok_or_else(|| classify_unreadable(NAME, &response, "a history"))?;
+                ids.insert(id);
             }
-            // A server may give fewer rows than asked for before the end, so only a page with nothing new is the end.
+            // The documentation ends the list at a page shorter than the limit. A server may return
+            // short pages before (assumed), so only a page without a new id is taken as the end.
             if ids.len() == known {
                 return Ok(ids);
             }
-            offset += rows.len();
+            offset += entries.len();
         }
-        Err(endless_history(NAME))
+        Err(history_too_long(NAME))
     }
 }
 
@@ -105,10 +117,11 @@ impl Provider for Eachlabs {
     async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure> {
         let body = json!({ "model": submission.wire_model, "input": submission.request });
         // The model pages post to `/prediction/`, with the slash.
-        let url = join(&self.base, ["prediction", ""]);
+        let url = append_segments(&self.base, ["prediction", ""]);
+        // Documented as echoed and for logs only: it does not deduplicate.
         let headers = [("X-Request-Id", submission.client_token.as_str())];
-        let reply = self.client.submit(url, &headers, &body).await?;
-        read_submit(&reply)
+        let response = self.client.submit(url, &headers, &body).await?;
+        parse_submit(&response)
     }
 
     async fn poll(
@@ -116,38 +129,45 @@ impl Provider for Eachlabs {
         prediction: &PredictionHandle,
         _submission: &Submission,
     ) -> Result<PollResult, Failure> {
-        let reply = self
-            .client
-            .get(Method::GET, self.prediction_url(&prediction.prediction_id))
-            .await?;
-        read_poll(&reply)
+        let url = self.prediction_url(&prediction.prediction_id);
+        let response = self.client.get(url).await?;
+        parse_poll(&response)
     }
 
-    async fn reconcile(&self, doubt: &LostSubmission) -> Result<Reconciliation, Failure> {
-        let sent = &doubt.submission.request;
-        let mut search = Search::default();
-        let ids = self.executions(doubt, &mut search).await?;
-        for id in ids.into_iter().filter(|id| !doubt.owned.contains(id)) {
-            // A row of the history does not show its input; the prediction does.
-            let is_known = |reply: &ApiResponse| match &reply.json {
-                _ if reply.status == 404 => Ok(()),
-                Some(_) if reply.status.is_success() => Ok(()),
-                _ => Err(unreadable(NAME, reply, "a prediction")),
+    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
+        let sent = &lost.submission.request;
+        let mut search = HistorySearch::default();
+        // That an execution's id is its prediction's id is assumed.
+        let ids = self.list_executions(lost, &mut search).await?;
+        for id in ids.into_iter().filter(|id| !lost.owned.contains(id)) {
+            // The documented history has no inputs, but each prediction returns its own.
+            let is_definite = |response: &ApiResponse| match &response.json {
+                _ if response.status == 404 => Ok(()),
+                Some(_) if response.status.is_success() => Ok(()),
+                _ => Err(classify_unreadable(NAME, response, "a prediction")),
             };
-            let reply = ask(&self.client, &self.prediction_url(&id), is_known).await?;
-            let Some(body) = reply.json.as_ref().filter(|_| reply.status.is_success()) else {
-                search.inconclusive();
+            let response =
+                get_with_retries(&self.client, &self.prediction_url(&id), is_definite).await?;
+            let body = response
+                .json
+                .as_ref()
+                .filter(|_| response.status.is_success());
+            let Some(body) = body else {
+                search.add_inconclusive();
                 continue;
             };
-            match compare_inputs(sent, at(body, &["input"])) {
-                InputMatch::Same => search.found(id),
+            match compare_inputs(sent, get(body, &["input"])) {
+                InputMatch::Same => search.add_match(id),
                 InputMatch::Different => {}
-                // A published example of a failure shows an empty input. What failed unbilled cannot be paid twice.
+                // A documented example of a failure has an empty input. A prediction that failed
+                // without a bill cannot be paid for twice.
                 InputMatch::Inconclusive if has_failed_unbilled(body) => {}
-                InputMatch::Inconclusive => search.inconclusive(),
+                InputMatch::Inconclusive => search.add_inconclusive(),
             }
         }
-        search.close(NAME, true)
+        // That running executions are listed is assumed, from the documented `status` filter, which
+        // accepts `created` and `starting`.
+        search.conclude(NAME, true)
     }
 
     async fn cancel(
@@ -155,39 +175,39 @@ impl Provider for Eachlabs {
         prediction: &PredictionHandle,
         _submission: &Submission,
     ) -> Result<(), Failure> {
-        let url = join(
+        // Documented as best effort: the prediction may go on.
+        let url = append_segments(
             &self.base,
             ["prediction", &prediction.prediction_id, "cancel"],
         );
-        let reply = self.client.get(Method::POST, url).await?;
-        if reply.status.is_success() {
+        let response = self.client.request_idempotent(Method::POST, url).await?;
+        if response.status.is_success() {
             Ok(())
         } else {
-            Err(classify_poll(NAME, &reply))
+            Err(classify_poll(NAME, &response))
         }
     }
 
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe> {
-        let (from, to) = span(now);
-        let mut url = join(&self.base, ["executions"]);
+        let (from, to) = probe_window(now);
+        let mut url = append_segments(&self.base, ["executions"]);
         url.query_pairs_mut()
             .append_pair("model", wire_model)
             .append_pair("from", &from)
             .append_pair("to", &to)
             .append_pair("limit", "1");
-        vec![
-            probe("api", &self.client, url, |reply| {
-                rows(NAME, reply, "executions").is_ok()
-            })
-            .await,
-        ]
+        let is_history =
+            |response: &ApiResponse| read_entries(NAME, response, "executions").is_ok();
+        vec![probe("api", &self.client, url, is_history).await]
     }
 
     async fn upload(&self, file: &ImageFile) -> Result<UploadedImage, Failure> {
-        let url = join(&self.base, ["upload", "presign"]);
-        let question =
-            json!({ "content_type": file.content_type, "expires_in_seconds": KEPT.as_secs() });
-        upload(&self.client, url, &question, &PRESIGN, file).await
+        let url = append_segments(&self.base, ["upload", "presign"]);
+        let body = json!({
+            "content_type": file.content_type,
+            "expires_in_seconds": UPLOAD_RETENTION.as_secs(),
+        });
+        upload(&self.client, url, &body, &PRESIGN, file).await
     }
 
     fn is_loopback(&self) -> bool {
@@ -195,114 +215,141 @@ impl Provider for Eachlabs {
     }
 }
 
-/// Reads the answer to a create.
-pub(super) fn read_submit(reply: &ApiResponse) -> Result<Acceptance, Failure> {
-    let body = reply.json.as_ref();
+/// Parses a response to a submission.
+pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure> {
+    let body = response.json.as_ref();
+    // `predictionID` and `id` are documented; `prediction_id` is assumed.
     let id = body.and_then(|body| {
         ["predictionID", "prediction_id", "id"]
             .iter()
-            .find_map(|key| text(body, &[key]))
+            .find_map(|key| get_text(body, &[key]))
     });
-    let refusal = body.filter(|body| id.is_none() && is_error(body));
-    match (id, refusal) {
-        _ if !reply.status.is_success() => Err(classify_submit(NAME, reply, refusal.is_some())),
+    // An error that names a prediction does not prove that there is none.
+    let error = body.filter(|body| id.is_none() && is_own_error(body));
+    match (id, error) {
+        _ if !response.status.is_success() => Err(classify_submit(NAME, response, error.is_some())),
         (Some(id), _) => Ok(Acceptance {
             prediction: PredictionHandle::from_id(id),
             early_cost: None,
         }),
-        // A dispatch that failed at once has its error in the answer's output, and no prediction.
+        // Documented: a dispatch that failed at once has its error in `output`, and no prediction.
         (None, Some(body)) if is_retryable(body) => Err(Failure::Transient {
-            reason: describe(NAME, reply),
-            retry_after: reply.retry_after,
+            reason: describe(NAME, response),
+            retry_after: response.retry_after,
         }),
         (None, Some(_)) => Err(Failure::Rejected {
-            reason: describe(NAME, reply),
+            reason: describe(NAME, response),
         }),
         (None, None) => Err(Failure::Unknown {
-            reason: format!("{NAME} answered a create without a prediction id"),
+            reason: format!("{NAME} returned no prediction id for a submission"),
         }),
     }
 }
 
-/// Reads the answer to a look.
-pub(super) fn read_poll(reply: &ApiResponse) -> Result<PollResult, Failure> {
-    if reply.status == 404 {
+/// Parses a response to a poll.
+pub(super) fn parse_poll(response: &ApiResponse) -> Result<PollResult, Failure> {
+    // Documented for an unknown id: `Prediction not found`.
+    if response.status == 404 {
         return Ok(PollResult::Missing {
-            reason: describe(NAME, reply),
+            reason: describe(NAME, response),
         });
     }
-    let Some(body) = reply.json.as_ref().filter(|_| reply.status.is_success()) else {
-        return Err(unreadable(NAME, reply, "a prediction"));
+    let body = response
+        .json
+        .as_ref()
+        .filter(|_| response.status.is_success());
+    let status = body.and_then(|body| get_text(body, &["status"]));
+    let (Some(body), Some(status)) = (body, status) else {
+        return Err(classify_unreadable(NAME, response, "a prediction"));
     };
-    let Some(status) = text(body, &["status"]) else {
-        return Err(unreadable(NAME, reply, "a prediction"));
-    };
-    Ok(match phase(&status) {
+    Ok(match Phase::from_status(&status) {
         Some(Phase::Done) => {
-            let Some(output_url) = at(body, &["output"]).and_then(link) else {
-                tracing::warn!(provider = %NAME, status, "no link in the answer, taken for running");
+            // A string on the model pages; also documented as a list or an object.
+            let Some(output_url) = get(body, &["output"]).and_then(find_url) else {
+                tracing::warn!(
+                    status = sanitize(&status),
+                    "the finished prediction has no clip URL, treating it as running"
+                );
                 return Ok(PollResult::Running);
             };
-            // 0 stands there until the end, and in answers that carry no cost.
-            let cost = usd(body, &["metrics", "cost"])
+            // Documented as the amount billed in US dollars, and 0 until the end. A 0 at the end is
+            // taken as not reported (assumed).
+            let cost = get_usd(body, &["metrics", "cost"])
                 .filter(|cost| *cost > Money::ZERO)
                 .map(CostReport::Usd);
             PollResult::Done {
                 output_url,
                 cost,
-                processing: seconds(body, &["metrics", "predict_time"]),
+                processing: get_seconds(body, &["metrics", "predict_time"]),
             }
         }
         Some(Phase::Failed) => {
-            let error_message = reply.error_message.as_deref().unwrap_or("no reason given");
-            // Every published example of a failure bills nothing.
-            let cost = usd(body, &["metrics", "cost"]).map_or(CostReport::ZERO, CostReport::Usd);
+            let message = response
+                .error_message
+                .as_deref()
+                .unwrap_or("no reason given");
+            // Every documented example of a failure bills nothing.
+            let cost =
+                get_usd(body, &["metrics", "cost"]).map_or(CostReport::ZERO, CostReport::Usd);
             PollResult::Failed {
-                reason: format!("{NAME}: {status}: {error_message}"),
+                reason: format!("{NAME}: {status}: {message}"),
                 cost: Some(cost),
                 retryable: is_retryable(body),
             }
         }
         Some(Phase::Running) => PollResult::Running,
         None => {
-            tracing::warn!(provider = %NAME, status, "unknown status, taken for running");
+            tracing::warn!(
+                status = sanitize(&status),
+                "the prediction has an unknown status, treating it as running"
+            );
             PollResult::Running
         }
     })
 }
 
-/// How far a prediction is.
+/// The phase of a prediction, from its `status`.
 enum Phase {
     Running,
     Done,
     Failed,
 }
 
-/// Reads a status. The model pages, the API reference and the webhooks use different words.
-fn phase(status: &str) -> Option<Phase> {
-    match status.to_ascii_lowercase().as_str() {
-        "created" | "starting" | "processing" | "queued" | "running" | "pending" => {
-            Some(Phase::Running)
+impl Phase {
+    /// Returns the phase that a status means; `None` for an unknown one.
+    ///
+    /// The model pages, the API reference and the webhooks use different words. `processing`,
+    /// `success` and `error` are on the model pages; `created`, `starting`, `failed`, `cancelled`
+    /// and, in webhooks, `succeeded` are documented; the others are assumed.
+    fn from_status(status: &str) -> Option<Self> {
+        match status.to_ascii_lowercase().as_str() {
+            "created" | "starting" | "processing" | "queued" | "running" | "pending" => {
+                Some(Self::Running)
+            }
+            "success" | "succeeded" | "completed" => Some(Self::Done),
+            "error" | "failed" | "cancelled" | "canceled" => Some(Self::Failed),
+            _ => None,
         }
-        "success" | "succeeded" | "completed" => Some(Phase::Done),
-        "error" | "failed" | "cancelled" | "canceled" => Some(Phase::Failed),
-        _ => None,
     }
 }
 
+/// Returns whether a prediction failed and no cost is reported for it.
 fn has_failed_unbilled(body: &Value) -> bool {
-    let failed =
-        text(body, &["status"]).is_some_and(|status| matches!(phase(&status), Some(Phase::Failed)));
-    failed && usd(body, &["metrics", "cost"]).is_none_or(|cost| cost == Money::ZERO)
+    let has_failed = get_text(body, &["status"])
+        .is_some_and(|status| matches!(Phase::from_status(&status), Some(Phase::Failed)));
+    has_failed && get_usd(body, &["metrics", "cost"]).is_none_or(|cost| cost == Money::ZERO)
 }
 
-/// Tells whether a body is each::labs's own error: `status` is `error`, or there is an `error`, or one in the output.
-fn is_error(body: &Value) -> bool {
-    text(body, &["status"]).is_some_and(|status| status.eq_ignore_ascii_case("error"))
-        || at(body, &["error"]).is_some()
-        || at(body, &["output", "error"]).is_some()
+/// Returns whether a body is each::labs's own error, in one of its documented forms: a `status` of
+/// `error`, an `error`, or an `error` in `output`.
+fn is_own_error(body: &Value) -> bool {
+    get_text(body, &["status"]).is_some_and(|status| status.eq_ignore_ascii_case("error"))
+        || get(body, &["error"]).is_some()
+        || get(body, &["output", "error"]).is_some()
 }
 
+/// Returns whether a failure is marked as worth another submission. `output.retryable` is
+/// documented; `retryable` outside of `output` is assumed.
 fn is_retryable(body: &Value) -> bool {
     is_true(body, &["output", "retryable"]) || is_true(body, &["retryable"])
 }

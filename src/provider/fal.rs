@@ -1,5 +1,8 @@
-//! fal.ai through its queue API. Facts from its model page for Kling 1.0, its queue documentation and its
-//! Platform API reference.
+//! The adapter for fal.ai, through its queue API.
+//!
+//! Sources: the model page of Kling 1.0 ("model page"), the queue documentation and the Platform
+//! API reference ("documented"), the source of the official clients, and findings published by
+//! users ("seen by users"). What is marked "assumed" has no source.
 
 use std::sync::Arc;
 
@@ -13,23 +16,27 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
-use super::classify::{classify_poll, classify_submit, describe, unreadable};
-use super::history::{Search, rows};
-use super::http::{ApiClient, ApiResponse, Auth, SetupError, is_loopback, join};
-use super::json::{InputMatch, at, compare_inputs, is_true, link, message, seconds, text, usd};
-use super::probe::{Probe, probe, span};
+use super::classify::{classify_poll, classify_submit, classify_unreadable, describe};
+use super::history::{HistorySearch, read_entries};
+use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
+use super::json::{
+    InputMatch, compare_inputs, find_message, find_url, get, get_seconds, get_text, get_usd,
+    is_true, sanitize,
+};
+use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::{
     Acceptance, ApiKey, HISTORY_PAGE, LostSubmission, MAX_PAGES, PollResult, Provider,
-    Reconciliation, Submission, endless_history,
+    Reconciliation, Submission, history_too_long,
 };
 
 const NAME: ProviderName = ProviderName::Fal;
 
-/// The id of a request that nobody made.
+/// A request id that fal never issues.
 const UNUSED_REQUEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// `POST /storage/upload/initiate`, as fal's JavaScript client calls it. Media files have no end unless the account sets one.
+/// Response of `POST /storage/upload/initiate`, from the source of the JavaScript client. Files are
+/// documented not to expire unless the account is set otherwise.
 const PRESIGN: PresignFields = PresignFields {
     upload_url: "upload_url",
     public_url: "file_url",
@@ -46,8 +53,9 @@ pub struct Fal {
 }
 
 impl Fal {
-    /// Makes a client. `queue` is `https://queue.fal.run`, `platform` is `https://api.fal.ai/v1`, `storage` is
-    /// `https://rest.fal.ai`.
+    /// Builds an adapter. `queue` is `https://queue.fal.run`, `platform` is
+    /// `https://api.fal.ai/v1`, and `storage` is `https://rest.fal.ai`; without `storage`, every
+    /// upload is rejected.
     pub fn new(
         queue: Url,
         platform: Url,
@@ -55,12 +63,12 @@ impl Fal {
         key: &ApiKey,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
-        // A proxy is left out only where no address needs one.
-        let local = [Some(&queue), Some(&platform), storage.as_ref()]
+        // One client serves all base URLs, so a proxy is bypassed only if none of them needs one.
+        let is_local = [Some(&queue), Some(&platform), storage.as_ref()]
             .into_iter()
             .flatten()
             .all(is_loopback);
-        let client = ApiClient::new(NAME, key, Auth::Key, clock, local)?;
+        let client = ApiClient::new(NAME, key, Auth::Key, clock, is_local)?;
         Ok(Self {
             queue,
             platform,
@@ -69,57 +77,64 @@ impl Fal {
         })
     }
 
-    /// The address of a request: the one fal gave, if it is on the configured host (the key goes there), else built.
-    fn follow(
+    /// Returns the URL of a request: the one that fal returned, which is the documented way, or
+    /// else one built from `action`, its last segment.
+    ///
+    /// A returned URL is used only on the configured host, because the key is sent there.
+    fn request_url(
         &self,
-        given: Option<&String>,
+        returned: Option<&String>,
         wire_model: &str,
-        id: &str,
-        last: Option<&str>,
+        request_id: &str,
+        action: Option<&str>,
     ) -> Url {
-        let given = given
+        let returned = returned
             .and_then(|url| Url::parse(url).ok())
             .filter(|url| url.origin() == self.queue.origin());
-        given.unwrap_or_else(|| {
-            let segments = application(wire_model).chain(["requests", id]).chain(last);
-            join(&self.queue, segments)
+        returned.unwrap_or_else(|| {
+            let segments = app_id(wire_model)
+                .chain(["requests", request_id])
+                .chain(action);
+            append_segments(&self.queue, segments)
         })
     }
 
-    /// Fetches the result of a request that has ended. Only here does a failed one tell its reason.
-    async fn result(
+    /// Reads the result of a completed request. Seen by users: an error of the model may be
+    /// reported only here.
+    async fn get_result(
         &self,
         prediction: &PredictionHandle,
         wire_model: &str,
         status: &Value,
     ) -> Result<PollResult, Failure> {
         let id = &prediction.prediction_id;
-        let url = self.follow(prediction.response_url.as_ref(), wire_model, id, None);
-        let reply = self.client.get(Method::GET, url).await?;
-        let mut look = read_result(&reply, status, self.client.key())?;
+        let url = self.request_url(prediction.response_url.as_ref(), wire_model, id, None);
+        let response = self.client.get(url).await?;
+        let mut result = parse_result(&response, status, self.client.key())?;
         if let PollResult::Failed {
             cost: cost @ None, ..
-        } = &mut look
+        } = &mut result
         {
-            *cost = self.billed_for(id).await;
+            *cost = self.get_billed_cost(id).await;
         }
-        Ok(look)
+        Ok(result)
     }
 
-    /// Asks what a request was billed; `None` where nobody says.
-    async fn billed_for(&self, id: &str) -> Option<CostReport> {
-        let mut url = join(&self.platform, ["models", "billing-events"]);
-        url.query_pairs_mut().append_pair("request_id", id);
-        let reply = self.client.get(Method::GET, url).await.ok()?;
-        let events = rows(NAME, &reply, "billing_events").ok()?;
-        // Events of other requests say that the question was not understood, not that nothing was billed.
+    /// Reads what a request was billed from its billing events (documented); `None` if they are not
+    /// available. That needs a key of the ADMIN scope.
+    async fn get_billed_cost(&self, request_id: &str) -> Option<CostReport> {
+        let mut url = append_segments(&self.platform, ["models", "billing-events"]);
+        url.query_pairs_mut().append_pair("request_id", request_id);
+        let response = self.client.get(url).await.ok()?;
+        let events = read_entries(NAME, &response, "billing_events").ok()?;
+        // Events of other requests show that the filter was ignored, not that nothing was billed.
         if events
             .iter()
-            .any(|event| text(event, &["request_id"]).is_some_and(|request| request != id))
+            .any(|event| get_text(event, &["request_id"]).is_some_and(|id| id != request_id))
         {
             return None;
         }
-        let costs: Option<Vec<Money>> = events.iter().map(billed).collect();
+        let costs: Option<Vec<Money>> = events.iter().map(event_cost).collect();
         costs.map(|costs| CostReport::Usd(costs.into_iter().sum()))
     }
 }
@@ -131,9 +146,10 @@ impl Provider for Fal {
     }
 
     async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure> {
-        let url = join(&self.queue, submission.wire_model.split('/'));
-        let reply = self.client.submit(url, &[], &submission.request).await?;
-        read_submit(&reply)
+        // Documented: the body is the input itself, and the path is the whole model id.
+        let url = append_segments(&self.queue, submission.wire_model.split('/'));
+        let response = self.client.submit(url, &[], &submission.request).await?;
+        parse_submit(&response)
     }
 
     async fn poll(
@@ -142,79 +158,87 @@ impl Provider for Fal {
         submission: &Submission,
     ) -> Result<PollResult, Failure> {
         let model = &submission.wire_model;
-        let url = self.follow(
+        let url = self.request_url(
             prediction.status_url.as_ref(),
             model,
             &prediction.prediction_id,
             Some("status"),
         );
-        let reply = self.client.get(Method::GET, url).await?;
-        if reply.status == 404 {
+        let response = self.client.get(url).await?;
+        // Seen by users for an unknown id: `NOT_FOUND`.
+        if response.status == 404 {
             return Ok(PollResult::Missing {
-                reason: describe(NAME, &reply),
+                reason: describe(NAME, &response),
             });
         }
-        let status = reply.json.as_ref().and_then(|body| text(body, &["status"]));
-        let (Some(body), Some(status), true) =
-            (reply.json.as_ref(), status, reply.status.is_success())
-        else {
-            return Err(unreadable(NAME, &reply, "a status"));
+        let body = response
+            .json
+            .as_ref()
+            .filter(|_| response.status.is_success());
+        let status = body.and_then(|body| get_text(body, &["status"]));
+        let (Some(body), Some(status)) = (body, status) else {
+            return Err(classify_unreadable(NAME, &response, "a status"));
         };
         match status.as_str() {
-            // A failed and a cancelled request end as COMPLETED too: only the result tells.
-            "COMPLETED" => self.result(prediction, model, body).await,
+            // Documented: failed and cancelled requests end as COMPLETED too.
+            "COMPLETED" => self.get_result(prediction, model, body).await,
             "IN_QUEUE" | "IN_PROGRESS" => Ok(PollResult::Running),
             _ => {
-                tracing::warn!(provider = %NAME, status, "unknown status, taken for running");
+                tracing::warn!(
+                    status = sanitize(&status),
+                    "the request has an unknown status, treating it as running"
+                );
                 Ok(PollResult::Running)
             }
         }
     }
 
-    async fn reconcile(&self, doubt: &LostSubmission) -> Result<Reconciliation, Failure> {
-        let (from, to) = doubt.window();
-        let mut search = Search::default();
+    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
+        let (start, end) = lost.window();
+        let mut search = HistorySearch::default();
         let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let mut url = join(&self.platform, ["models", "requests", "by-endpoint"]);
+            // Documented in the Platform API reference; `expand` adds the inputs.
+            let mut url = append_segments(&self.platform, ["models", "requests", "by-endpoint"]);
             url.query_pairs_mut()
-                .append_pair("endpoint_id", &doubt.submission.wire_model)
-                .append_pair("start", &from.to_string())
-                .append_pair("end", &to.to_string())
+                .append_pair("endpoint_id", &lost.submission.wire_model)
+                .append_pair("start", &start.to_string())
+                .append_pair("end", &end.to_string())
                 .append_pair("expand", "payloads")
                 .append_pair("limit", &HISTORY_PAGE.to_string());
             if let Some(cursor) = &cursor {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
-            let reply = search.page(NAME, &self.client, &url, "items").await?;
-            for item in rows(NAME, &reply, "items")? {
-                let id = text(item, &["request_id"]);
-                if id.as_ref().is_some_and(|id| doubt.owned.contains(id)) {
+            let response = search.get_page(NAME, &self.client, &url, "items").await?;
+            for entry in read_entries(NAME, &response, "items")? {
+                let id = get_text(entry, &["request_id"]);
+                if id.as_ref().is_some_and(|id| lost.owned.contains(id)) {
                     continue;
                 }
-                match (
-                    compare_inputs(&doubt.submission.request, at(item, &["json_input"])),
-                    id,
-                ) {
+                let input = get(entry, &["json_input"]);
+                match (compare_inputs(&lost.submission.request, input), id) {
                     (InputMatch::Different, _) => {}
-                    (InputMatch::Same, Some(id)) => search.found(id),
-                    // Server errors are never billed, so paying again is not paying twice.
-                    (InputMatch::Inconclusive, _) if is_server_error(item) => {}
-                    _ => search.inconclusive(),
+                    (InputMatch::Same, Some(id)) => search.add_match(id),
+                    // Documented: server errors are never billed, so to submit again is not to pay
+                    // twice.
+                    (InputMatch::Inconclusive, _) if is_server_error(entry) => {}
+                    _ => search.add_inconclusive(),
                 }
             }
-            let page = reply.json.as_ref();
-            cursor = page.and_then(|page| text(page, &["next_cursor"]));
+            let page = response.json.as_ref();
+            cursor = page.and_then(|page| get_text(page, &["next_cursor"]));
             if cursor.is_none() {
-                let cut_short = page.is_some_and(|page| is_true(page, &["has_more"]));
-                return if cut_short {
-                    Err(unreadable(NAME, &reply, "a whole history"))
+                let is_incomplete = page.is_some_and(|page| is_true(page, &["has_more"]));
+                return if is_incomplete {
+                    Err(classify_unreadable(NAME, &response, "a complete history"))
                 } else {
-                    search.close(NAME, false)
+                    // Whether unfinished requests are listed is not documented; that they are not
+                    // is assumed.
+                    search.conclude(NAME, false)
                 };
             }
         }
-        Err(endless_history(NAME))
+        Err(history_too_long(NAME))
     }
 
     async fn cancel(
@@ -222,39 +246,43 @@ impl Provider for Fal {
         prediction: &PredictionHandle,
         submission: &Submission,
     ) -> Result<(), Failure> {
+        // Documented: a running request only receives a signal, and may still finish and be billed.
         let id = &prediction.prediction_id;
-        let url = self.follow(
+        let url = self.request_url(
             prediction.cancel_url.as_ref(),
             &submission.wire_model,
             id,
             Some("cancel"),
         );
-        let reply = self.client.get(Method::PUT, url).await?;
-        if reply.status.is_success() {
+        let response = self.client.request_idempotent(Method::PUT, url).await?;
+        if response.status.is_success() {
             Ok(())
         } else {
-            Err(classify_poll(NAME, &reply))
+            Err(classify_poll(NAME, &response))
         }
     }
 
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe> {
-        // The queue lists nothing: it is asked for a request that nobody made, and its own error is the right answer.
-        let unmade = self.follow(None, wire_model, UNUSED_REQUEST_ID, Some("status"));
-        let is_fals = |reply: &ApiResponse| match &reply.json {
-            Some(body) => reply.status == 404 || (reply.status.is_client_error() && is_error(body)),
+        // The queue has no list, so the probe polls a request that does not exist. fal's own error
+        // is the expected response.
+        let status = self.request_url(None, wire_model, UNUSED_REQUEST_ID, Some("status"));
+        let is_fal_error = |response: &ApiResponse| match &response.json {
+            Some(body) => {
+                response.status == 404 || (response.status.is_client_error() && is_own_error(body))
+            }
             None => false,
         };
-        let (start, end) = span(now);
-        let mut history = join(&self.platform, ["models", "requests", "by-endpoint"]);
+        let (start, end) = probe_window(now);
+        let mut history = append_segments(&self.platform, ["models", "requests", "by-endpoint"]);
         history
             .query_pairs_mut()
             .append_pair("endpoint_id", wire_model)
             .append_pair("start", &start)
             .append_pair("end", &end)
             .append_pair("limit", "1");
-        let is_history = |reply: &ApiResponse| rows(NAME, reply, "items").is_ok();
+        let is_history = |response: &ApiResponse| read_entries(NAME, response, "items").is_ok();
         let (queue, platform) = futures_util::future::join(
-            probe("api", &self.client, unmade, is_fals),
+            probe("api", &self.client, status, is_fal_error),
             probe("history", &self.client, history, is_history),
         )
         .await;
@@ -264,14 +292,14 @@ impl Provider for Fal {
     async fn upload(&self, file: &ImageFile) -> Result<UploadedImage, Failure> {
         let Some(storage) = &self.storage else {
             return Err(Failure::Rejected {
-                reason: "the address of fal's storage is not set".into(),
+                reason: "the URL of fal's storage is not set".into(),
             });
         };
-        let mut url = join(storage, ["storage", "upload", "initiate"]);
+        let mut url = append_segments(storage, ["storage", "upload", "initiate"]);
         url.query_pairs_mut()
             .append_pair("storage_type", "fal-cdn-v3");
-        let question = json!({ "content_type": file.content_type, "file_name": file.name });
-        upload(&self.client, url, &question, &PRESIGN, file).await
+        let body = json!({ "content_type": file.content_type, "file_name": file.name });
+        upload(&self.client, url, &body, &PRESIGN, file).await
     }
 
     fn is_loopback(&self) -> bool {
@@ -279,24 +307,25 @@ impl Provider for Fal {
     }
 }
 
-/// Reads the answer to a create.
-pub(super) fn read_submit(reply: &ApiResponse) -> Result<Acceptance, Failure> {
-    let body = reply.json.as_ref();
-    let id = body.and_then(|body| text(body, &["request_id"]));
-    if !reply.status.is_success() {
-        let is_own = id.is_none() && body.is_some_and(is_error);
-        return Err(classify_submit(NAME, reply, is_own));
+/// Parses a response to a submission.
+pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure> {
+    let body = response.json.as_ref();
+    let id = body.and_then(|body| get_text(body, &["request_id"]));
+    if !response.status.is_success() {
+        // An error that names a request does not prove that there is none.
+        let is_own_error = id.is_none() && body.is_some_and(is_own_error);
+        return Err(classify_submit(NAME, response, is_own_error));
     }
     let (Some(body), Some(prediction_id)) = (body, id) else {
         return Err(Failure::Unknown {
-            reason: format!("{NAME} answered a create without a request id"),
+            reason: format!("{NAME} returned no request id for a submission"),
         });
     };
     let prediction = PredictionHandle {
         prediction_id,
-        status_url: text(body, &["status_url"]),
-        response_url: text(body, &["response_url"]),
-        cancel_url: text(body, &["cancel_url"]),
+        status_url: get_text(body, &["status_url"]),
+        response_url: get_text(body, &["response_url"]),
+        cancel_url: get_text(body, &["cancel_url"]),
     };
     Ok(Acceptance {
         prediction,
@@ -304,159 +333,176 @@ pub(super) fn read_submit(reply: &ApiResponse) -> Result<Acceptance, Failure> {
     })
 }
 
-/// Reads the result of a request that has ended; a failure's cost is left out where only the billing events tell.
-pub(super) fn read_result(
-    reply: &ApiResponse,
+/// Parses the result of a completed request, whose status response had the body `status`.
+///
+/// The cost of a failure is `None` if only the billing events can show it.
+pub(super) fn parse_result(
+    response: &ApiResponse,
     status: &Value,
     key: &ApiKey,
 ) -> Result<PollResult, Failure> {
-    let body = reply.json.as_ref();
-    if reply.status.is_success() {
+    let body = response.json.as_ref();
+    if response.status.is_success() {
+        // `video.url` is on the model page; the other places are assumed.
         let video = body.and_then(|body| {
             ["video", "videos", "output"]
                 .iter()
-                .find_map(|key| at(body, &[key]))
-                .and_then(link)
-                .or_else(|| link(body))
+                .find_map(|key| get(body, &[key]))
+                .and_then(find_url)
+                .or_else(|| find_url(body))
         });
         let Some(output_url) = video else {
-            tracing::warn!(provider = %NAME, "no link in the result, taken for running");
+            tracing::warn!("the result of the request has no clip URL, treating it as running");
             return Ok(PollResult::Running);
         };
         return Ok(PollResult::Done {
             output_url,
-            // A clip is never free, so 0 says no more than nothing does.
-            cost: units(reply)
-                .filter(|(_, amount)| *amount > 0.0)
+            // A clip is never free, so 0 is taken as not reported.
+            cost: read_billable_units(response)
+                .filter(|(_, units)| *units > 0.0)
                 .map(|(report, _)| report),
-            processing: seconds(status, &["metrics", "inference_time"]),
+            processing: get_seconds(status, &["metrics", "inference_time"]),
         });
     }
-    let told = at(status, &["error"]).and_then(|error| message(error, key));
-    let told = told.or_else(|| message(&text(status, &["error_type"])?.into(), key));
-    let is_own = body.is_some_and(is_error);
-    let is_the_predictions = body.is_some_and(|body| is_the_predictions(body, status));
-    let failed = match reply.status.as_u16() {
-        400 if is_own && is_still_going(reply) => return Ok(PollResult::Running),
+    // Documented: the status of a failed request has `error` and `error_type`.
+    let status_error = get(status, &["error"]).and_then(|error| find_message(error, key));
+    let status_error =
+        status_error.or_else(|| find_message(&get_text(status, &["error_type"])?.into(), key));
+    let is_own_error = body.is_some_and(is_own_error);
+    let is_prediction_error = body.is_some_and(|body| is_prediction_error(body, status));
+    let has_failed = match response.status.as_u16() {
+        // Seen by users before completion: `Request is still in progress`.
+        400 if is_own_error && is_still_in_progress(response) => return Ok(PollResult::Running),
         404 => {
             return Ok(PollResult::Missing {
-                reason: describe(NAME, reply),
+                reason: describe(NAME, response),
             });
         }
         401..=403 | 408 | 429 => false,
-        400..=499 => is_own || told.is_some(),
-        500.. => is_the_predictions || told.is_some(),
+        400..=499 => is_own_error || status_error.is_some(),
+        500.. => is_prediction_error || status_error.is_some(),
         _ => false,
     };
-    if !failed {
-        return Err(classify_poll(NAME, reply));
+    if !has_failed {
+        return Err(classify_poll(NAME, response));
     }
-    // A refused input may be billed if a runner has worked on it: the header says, else the billing events.
-    let billed = units(reply).map(|(report, _)| report);
-    if reply.status.is_server_error() && !is_the_predictions {
-        // It failed, but how is hidden behind somebody else's error: it may be billed, and may fail again.
-        let reason = format!(
-            "{NAME} says it failed: {}",
-            told.unwrap_or_else(|| "no reason given".into())
-        );
+    // Documented: a refused input may be billed if a runner has already worked on it.
+    let billed = read_billable_units(response).map(|(report, _)| report);
+    if response.status.is_server_error() && !is_prediction_error {
+        // The request failed, but the error in this response is not its own, so it may have been
+        // billed and may fail again.
+        let status_error = status_error.unwrap_or_else(|| "no reason given".into());
         return Ok(PollResult::Failed {
-            reason,
+            reason: format!("{NAME} reported a failure: {status_error}"),
             cost: billed,
             retryable: false,
         });
     }
-    let cost = if reply.status.is_server_error() {
-        // Server errors of a model are never billed.
+    let cost = if response.status.is_server_error() {
+        // Documented: server errors are never billed.
         Some(CostReport::ZERO)
     } else {
         billed
     };
-    let reason = match told {
-        Some(told) if !is_own => format!("{NAME} says it failed: {told}"),
-        _ => describe(NAME, reply),
+    let reason = match status_error {
+        Some(status_error) if !is_own_error => {
+            format!("{NAME} reported a failure: {status_error}")
+        }
+        _ => describe(NAME, response),
     };
     Ok(PollResult::Failed {
         reason,
         cost,
-        retryable: is_own && is_retryable(reply),
+        retryable: is_own_error && is_retryable(response),
     })
 }
 
-/// The part of a model id that follow-up addresses use: owner and application, behind a namespace if it has one.
-fn application(wire_model: &str) -> impl Iterator<Item = &str> {
-    let parts = if matches!(wire_model.split('/').next(), Some("workflows" | "comfy")) {
+/// Returns the segments of a model id that the URLs of its requests have: owner and application
+/// (documented), after the namespace if there is one (source of the official clients).
+fn app_id(wire_model: &str) -> impl Iterator<Item = &str> {
+    let segments = if matches!(wire_model.split('/').next(), Some("workflows" | "comfy")) {
         3
     } else {
         2
     };
-    wire_model.split('/').take(parts)
+    wire_model.split('/').take(segments)
 }
 
-/// Tells whether a body has the form of fal's errors: the model's have a `detail`, the platform's an `error_type` too.
-fn is_error(body: &Value) -> bool {
+/// Returns whether a body has the form of fal's errors. Documented: those of a model have `detail`,
+/// those of the platform `error_type` too.
+fn is_own_error(body: &Value) -> bool {
     ["detail", "error_type"]
         .iter()
-        .any(|key| at(body, &[key]).is_some())
+        .any(|key| get(body, &[key]).is_some())
 }
 
-/// Tells whether a result call's server error is the prediction's own end. The platform's errors are flat, and may be
-/// about this very call: taken for the prediction's end they would have a clip paid for twice. Only the model's form, a
-/// list of details, says that it failed, or the status that named the same error before.
-fn is_the_predictions(body: &Value, status: &Value) -> bool {
-    let kind = |value| text(value, &["error_type"]);
-    at(body, &["detail"]).is_some_and(Value::is_array)
-        || (kind(body).is_some() && kind(body) == kind(status))
+/// Returns whether a server error in place of the result is the failure of the prediction itself.
+///
+/// The platform's errors are flat, and may concern only this request for the result; if they were
+/// taken as the prediction's failure, the clip would be paid for twice. Two forms are proof: that
+/// of the model, a list of details, and a repetition of the `error_type` in the status.
+fn is_prediction_error(body: &Value, status: &Value) -> bool {
+    let error_type = |value| get_text(value, &["error_type"]);
+    get(body, &["detail"]).is_some_and(Value::is_array)
+        || (error_type(body).is_some() && error_type(body) == error_type(status))
 }
 
-/// Reads the units billed, as a report and as a number.
-fn units(reply: &ApiResponse) -> Option<(CostReport, f64)> {
-    let units = reply
+/// Returns the billed units in `X-Fal-Billable-Units` (documented), as a report and as a number.
+fn read_billable_units(response: &ApiResponse) -> Option<(CostReport, f64)> {
+    let text = response
         .headers
         .get("x-fal-billable-units")?
         .to_str()
         .ok()?
         .trim();
-    let amount: f64 = units.parse().ok().filter(|units| *units >= 0.0)?;
-    Some((CostReport::Units(units.to_owned()), amount))
+    let units: f64 = text.parse().ok().filter(|units| *units >= 0.0)?;
+    Some((CostReport::Units(text.to_owned()), units))
 }
 
-/// Reads what one billing event costs: its total, else the estimate in billionths of a dollar.
-fn billed(event: &Value) -> Option<Money> {
-    usd(event, &["cost_total"]).or_else(|| {
-        Money::parse_rounded(&format!("{}e-9", text(event, &["cost_estimate_nano_usd"])?)).ok()
+/// Returns the cost of one billing event: its total, else its estimate in billionths of a US
+/// dollar. Both are documented; the total may be absent.
+fn event_cost(event: &Value) -> Option<Money> {
+    get_usd(event, &["cost_total"]).or_else(|| {
+        let nano_usd = get_text(event, &["cost_estimate_nano_usd"])?;
+        Money::parse_rounded(&format!("{nano_usd}e-9")).ok()
     })
 }
 
-fn is_server_error(item: &Value) -> bool {
-    text(item, &["status_code"])
+/// Returns whether an entry of the history ended with a server error.
+fn is_server_error(entry: &Value) -> bool {
+    get_text(entry, &["status_code"])
         .and_then(|code| code.parse().ok())
         .is_some_and(|code: u16| code >= 500)
 }
 
-fn is_still_going(reply: &ApiResponse) -> bool {
-    reply
+fn is_still_in_progress(response: &ApiResponse) -> bool {
+    response
         .error_message
         .as_deref()
-        .is_some_and(|error_message| error_message.to_lowercase().contains("in progress"))
+        .is_some_and(|message| message.to_lowercase().contains("in progress"))
 }
 
-/// Whether the same input may succeed another time: the header says; else server errors may, refused inputs may not.
-fn is_retryable(reply: &ApiResponse) -> bool {
-    // What the content policy refuses it refuses again, whatever the header says.
-    let details = reply
+/// Returns whether the same input may succeed next time.
+///
+/// The header decides: `X-Fal-Retryable`, or `X-Fal-Needs-Retry` in newer documentation. Without
+/// it, a server error is retryable and a refused input is not.
+fn is_retryable(response: &ApiResponse) -> bool {
+    // The content policy refuses the same input again, whatever the header says (assumed). The
+    // error type is documented.
+    let details = response
         .json
         .as_ref()
-        .and_then(|body| at(body, &["detail"]))
+        .and_then(|body| get(body, &["detail"]))
         .and_then(Value::as_array);
-    let mut kinds = details
+    let mut error_types = details
         .into_iter()
         .flatten()
-        .filter_map(|detail| text(detail, &["type"]));
-    if kinds.any(|kind| kind == "content_policy_violation") {
+        .filter_map(|detail| get_text(detail, &["type"]));
+    if error_types.any(|error_type| error_type == "content_policy_violation") {
         return false;
     }
     let header = |name| {
-        reply
+        response
             .headers
             .get(name)
             .and_then(|value| value.to_str().ok())
@@ -468,7 +514,7 @@ fn is_retryable(reply: &ApiResponse) -> bool {
     {
         Some("true" | "1" | "yes") => true,
         Some("false" | "0" | "no") => false,
-        _ => reply.status.is_server_error(),
+        _ => response.status.is_server_error(),
     }
 }
 
@@ -477,17 +523,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn follow_up_addresses_use_owner_and_application_only() {
-        let part = |model| application(model).collect::<Vec<_>>().join("/");
+    fn request_urls_have_owner_and_application_only() {
+        let app_id = |model| app_id(model).collect::<Vec<_>>().join("/");
         assert_eq!(
-            part("fal-ai/kling-video/v1/standard/image-to-video"),
+            app_id("fal-ai/kling-video/v1/standard/image-to-video"),
             "fal-ai/kling-video"
         );
-        assert_eq!(part("workflows/owner/app/path"), "workflows/owner/app");
+        assert_eq!(app_id("workflows/owner/app/path"), "workflows/owner/app");
     }
 
     #[test]
-    fn an_address_on_another_host_is_not_followed() {
+    fn a_returned_url_on_another_host_is_not_used() {
         let clock = Arc::new(crate::clock::SystemClock);
         let url = |text: &str| Url::parse(text).unwrap();
         let key = ApiKey::new("id:secret").unwrap();
@@ -499,23 +545,23 @@ mod tests {
             clock,
         )
         .unwrap();
-        let follow = |given: &str| {
-            fal.follow(
-                Some(&given.to_owned()),
+        let request_url = |returned: &str| {
+            fal.request_url(
+                Some(&returned.to_owned()),
                 "fal-ai/kling-video/v1",
                 "7",
                 Some("status"),
             )
         };
         let own = "https://queue.fal.run/fal-ai/kling-video/requests/7/status";
-        assert_eq!(follow(own).as_str(), own);
+        assert_eq!(request_url(own).as_str(), own);
         for foreign in [
             "https://evil.example/x",
             "http://queue.fal.run/x",
             "https://queue.fal.run:444/x",
             "nonsense",
         ] {
-            assert_eq!(follow(foreign).as_str(), own, "{foreign}");
+            assert_eq!(request_url(foreign).as_str(), own, "{foreign}");
         }
     }
 }

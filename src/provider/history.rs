@@ -1,128 +1,142 @@
-//! What the searches for a lost submission have in common.
+//! What the adapters' searches for a lost submission share.
 //!
-//! Absence makes the queue pay again, so it is claimed only of a history that was read to its end and whose every row
-//! could be judged. Anything less is a failure, and the job stays in doubt.
+//! If a search reports absence, the queue pays for the job again. Absence is therefore reported
+//! only if the history was read to its end and every entry could be compared. Anything less is a
+//! failure, and the job stays in doubt.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use reqwest::Method;
 use serde_json::Value;
 use url::Url;
 
 use crate::domain::{Failure, ProviderName};
 
-use super::classify::unreadable;
+use super::classify::classify_unreadable;
 use super::http::{ApiClient, ApiResponse};
-use super::{CLOCK_SKEW, Reconciliation};
+use super::{Reconciliation, WINDOW_MARGIN};
 
-/// The two clocks may differ by so much: half of what a search allows for on either side.
-const MAX_SKEW: SignedDuration = SignedDuration::from_secs(CLOCK_SKEW.as_secs() / 2);
+/// Maximum difference between the provider's clock and ours for absence to be believed: half of the
+/// margin of a search window.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(WINDOW_MARGIN.as_secs() / 2);
 
-/// How often one call of a search is tried. A search makes dozens, and would hardly ever come to its end on a bad day if
-/// each had to succeed at once.
+/// Maximum number of tries for one request of a search. A search sends dozens of requests, and
+/// would hardly ever complete on an unreliable connection if each had to succeed at the first try.
 const MAX_TRIES: u32 = 3;
 
-/// How long to wait before another try.
+/// Pause before a request is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
 
-/// Makes one call of a search until its answer is what it should be.
-pub(super) async fn ask(
+/// Sends a GET request until the response passes `check`, at most [`MAX_TRIES`] times. Only a
+/// transient failure without `Retry-After` is tried again.
+pub(super) async fn get_with_retries(
     client: &ApiClient,
     url: &Url,
     check: impl Fn(&ApiResponse) -> Result<(), Failure>,
 ) -> Result<ApiResponse, Failure> {
     let mut tries = 1;
     loop {
-        let answer = client.get(Method::GET, url.clone()).await;
-        match answer.and_then(|reply| check(&reply).map(|()| reply)) {
+        let response = client.get(url.clone()).await;
+        match response.and_then(|response| check(&response).map(|()| response)) {
             Err(Failure::Transient {
                 retry_after: None, ..
             }) if tries < MAX_TRIES => tries += 1,
-            answer => return answer,
+            result => return result,
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
-/// Reads one page's rows.
-pub(super) fn rows<'a>(
+/// Returns the entries of one page, which are the list under `key`.
+pub(super) fn read_entries<'a>(
     provider: ProviderName,
-    reply: &'a ApiResponse,
+    response: &'a ApiResponse,
     key: &str,
 ) -> Result<&'a [Value], Failure> {
-    let body = reply.json.as_ref().filter(|_| reply.status.is_success());
+    let body = response
+        .json
+        .as_ref()
+        .filter(|_| response.status.is_success());
     match body.and_then(|body| body.get(key)) {
-        Some(Value::Array(rows)) => Ok(rows),
-        // Some servers write an empty list so.
-        Some(Value::Null) if reply.error_message.is_none() => Ok(&[]),
-        _ => Err(unreadable(provider, reply, "a history")),
+        Some(Value::Array(entries)) => Ok(entries),
+        // Some servers write an empty list as `null`.
+        Some(Value::Null) if response.error_message.is_none() => Ok(&[]),
+        _ => Err(classify_unreadable(provider, response, "a history")),
     }
 }
 
-/// What a search has shown so far.
+/// The findings of a search so far.
 #[derive(Debug, Default)]
-pub(super) struct Search {
-    found: BTreeSet<String>,
+pub(super) struct HistorySearch {
+    matches: BTreeSet<String>,
     inconclusive: usize,
     clock_ahead: Option<SignedDuration>,
 }
 
-impl Search {
-    /// Fetches one page, whose rows are under `key`, and notes what time it is over there.
-    pub(super) async fn page(
+impl HistorySearch {
+    /// Reads one page, whose entries are under `key`, and notes the provider's time.
+    pub(super) async fn get_page(
         &mut self,
         provider: ProviderName,
         client: &ApiClient,
         url: &Url,
         key: &str,
     ) -> Result<ApiResponse, Failure> {
-        let reply = ask(client, url, |reply| rows(provider, reply, key).map(drop)).await?;
-        self.clock_ahead = reply.clock_ahead.or(self.clock_ahead);
-        Ok(reply)
+        let response = get_with_retries(client, url, |response| {
+            read_entries(provider, response, key).map(drop)
+        })
+        .await?;
+        self.clock_ahead = response.clock_ahead.or(self.clock_ahead);
+        Ok(response)
     }
 
-    /// Notes a prediction that is the lost submission, or its twin. The same one may turn up on two pages.
-    pub(super) fn found(&mut self, prediction_id: String) {
-        self.found.insert(prediction_id);
+    /// Adds a prediction that matches the lost submission. The same one may be on two pages.
+    pub(super) fn add_match(&mut self, prediction_id: String) {
+        self.matches.insert(prediction_id);
     }
 
-    /// Notes a row that may be the lost submission, but does not show enough to tell.
-    pub(super) fn inconclusive(&mut self) {
+    /// Counts an entry that may be the lost submission but does not show enough to be compared.
+    pub(super) fn add_inconclusive(&mut self) {
         self.inconclusive += 1;
     }
 
-    /// Judges a history that was read to its end.
-    pub(super) fn close(
+    /// Concludes the search of a history that was read to its end.
+    ///
+    /// Without a match, this is an error if an entry was inconclusive, or if the clocks differ by
+    /// more than [`MAX_CLOCK_SKEW`].
+    pub(super) fn conclude(
         self,
         provider: ProviderName,
         lists_running: bool,
     ) -> Result<Reconciliation, Failure> {
-        if self.found.is_empty() && self.inconclusive > 0 {
-            let rows = self.inconclusive;
+        if self.matches.is_empty() && self.inconclusive > 0 {
+            let entries = self.inconclusive;
             let reason = format!(
-                "{provider}'s history lists {rows} predictions of that time that cannot be compared"
+                "{provider}'s history lists {entries} predictions of that time that cannot be \
+                 compared"
             );
             return Err(Failure::Transient {
                 reason,
                 retry_after: None,
             });
         }
-        // The search asked for a span of time by our clock. By another it may have looked in the wrong place.
-        if let Some(ahead) = self.clock_ahead.filter(|ahead| ahead.abs() > MAX_SKEW)
-            && self.found.is_empty()
+        // The window was computed from our clock. If the provider's differs, the search may have
+        // covered the wrong time.
+        if let Some(ahead) = self
+            .clock_ahead
+            .filter(|ahead| ahead.abs() > MAX_CLOCK_SKEW)
+            && self.matches.is_empty()
         {
-            let (by, side) = (
-                ahead.abs().as_secs(),
-                if ahead.is_positive() {
-                    "ahead of"
-                } else {
-                    "behind"
-                },
-            );
+            let seconds = ahead.abs().as_secs();
+            let side = if ahead.is_positive() {
+                "ahead of"
+            } else {
+                "behind"
+            };
             let reason = format!(
-                "this machine's clock is {by} seconds {side} {provider}'s, so its history proves nothing; set the clock"
+                "this machine's clock is {seconds} seconds {side} {provider}'s, so its history \
+                 proves nothing; set the clock"
             );
             return Err(Failure::Transient {
                 reason,
@@ -130,7 +144,7 @@ impl Search {
             });
         }
         Ok(Reconciliation::of(
-            self.found.into_iter().collect(),
+            self.matches.into_iter().collect(),
             lists_running,
         ))
     }

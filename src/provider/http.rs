@@ -1,4 +1,4 @@
-//! The shared HTTP client: one request, one answer, no retry, no redirect.
+//! The HTTP client that the adapters share: one request, one response, no retries, no redirects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,38 +20,47 @@ use crate::domain::{Failure, ProviderName};
 use crate::failpoint::fail_point;
 use crate::tls;
 
-use super::json::message;
+use super::json::find_message;
 use super::key::ApiKey;
 
-/// No answer of these APIs comes near this size; a larger one is not theirs.
+/// Maximum length of a response body, in bytes. No response of these APIs comes near it, so a
+/// longer one is not theirs.
 const MAX_BODY_BYTES: usize = 4 << 20;
 
-const CONNECT: Duration = Duration::from_secs(10);
-/// A create answers within seconds; whoever waits less long makes doubts, and doubts cost a search each.
-/// The whole answer counts, so that a server that gives it byte by byte holds nobody up for longer.
-const CREATE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
-const LOOK: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+/// Maximum time to establish a connection, including name resolution and TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Maximum time for a whole submission without the time to send its body, see
+/// [`MIN_BYTES_PER_SECOND`].
+///
+/// The APIs respond within seconds. A shorter timeout would put more jobs in doubt, each of which
+/// costs a search. It covers the whole response, so that a server that sends it byte by byte cannot
+/// occupy a worker for longer.
+const SUBMIT_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
+
+/// Maximum time for a poll, and for any other request that may be repeated.
+const POLL_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
+
+/// The slowest upload that is waited for. A request with a large body gets this much more time.
+pub(super) const MIN_BYTES_PER_SECOND: u64 = 50_000;
+
+/// Maximum delay that a server may request with `Retry-After`; a longer one is shortened to this.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// What a line gives at the least: what is sent more slowly is not on its way any more.
-pub(super) const MIN_BYTES_PER_SECOND: u64 = 50_000;
-
-/// A server may ask for patience, not for ever.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
-
-/// A client that cannot be made.
+/// Why an adapter could not be constructed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// The key cannot be sent.
+    /// The key cannot be sent in a header.
     #[error(transparent)]
     Key(#[from] super::key::InvalidKey),
-    /// The HTTP client cannot be made.
+    /// The HTTP client could not be built, for example because no root certificates were found.
     #[error("cannot set up HTTPS: {0}")]
     Http(#[from] reqwest::Error),
 }
 
-/// How a key is put on the wire.
+/// The header in which a provider expects the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// `X-API-Key: …`
@@ -63,6 +72,7 @@ pub enum Auth {
 }
 
 impl Auth {
+    /// Returns the header's name and what precedes the key in its value.
     fn header(self) -> (HeaderName, &'static str) {
         match self {
             Self::XApiKey => (HeaderName::from_static("x-api-key"), ""),
@@ -72,37 +82,37 @@ impl Auth {
     }
 }
 
-/// Calls one provider.
+/// An HTTP client for one provider's API.
 #[derive(Clone)]
 pub struct ApiClient {
     provider: ProviderName,
-    creates: Client,
-    looks: Client,
+    submit_client: Client,
+    poll_client: Client,
     key: ApiKey,
     auth: (HeaderName, HeaderValue),
     clock: Arc<dyn Clock>,
 }
 
-/// An answer, whatever its status.
+/// A complete response, whatever its status.
 #[derive(Clone, Debug)]
 pub struct ApiResponse {
     /// The HTTP status.
     pub status: StatusCode,
-    /// The headers.
+    /// The headers, as received.
     pub headers: HeaderMap,
-    /// The body as JSON, never with the key in it; `None` where it is none.
+    /// The body as JSON, with the key redacted; `None` if the body is not JSON.
     pub json: Option<Value>,
-    /// What the body says went wrong, if it says.
+    /// The error message in the body, on one line, with the key redacted; `None` if there is none.
     pub error_message: Option<String>,
-    /// How long the server asked to wait, if it did.
+    /// The delay requested by `Retry-After`, at most one hour; `None` without a valid header.
     pub retry_after: Option<Duration>,
-    /// How far our clock is ahead of the server's, by its `Date`.
+    /// How far our clock is ahead of the server's; `None` without a valid `Date` header.
     pub clock_ahead: Option<SignedDuration>,
 }
 
 impl ApiResponse {
-    /// Reads what came over the wire.
-    pub fn read(
+    /// Parses a response. `now` is when it was received.
+    pub fn from_parts(
         status: StatusCode,
         headers: HeaderMap,
         body: &[u8],
@@ -111,14 +121,14 @@ impl ApiResponse {
     ) -> Self {
         let mut json: Option<Value> = serde_json::from_slice(body).ok();
         json.iter_mut().for_each(|json| key.redact_json(json));
-        let error_message = json.as_ref().and_then(|json| message(json, key));
+        let error_message = json.as_ref().and_then(|json| find_message(json, key));
         let retry_after = headers
             .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok());
-        let retry_after = retry_after.and_then(|text| read_retry_after(text, now));
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| parse_retry_after(text, now));
         let date = headers
             .get(DATE)
-            .and_then(|value| read_date(value.to_str().ok()?));
+            .and_then(|value| parse_http_date(value.to_str().ok()?));
         let clock_ahead = date.map(|date| now.duration_since(date));
         Self {
             status,
@@ -131,18 +141,19 @@ impl ApiResponse {
     }
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 pub enum TransportError {
-    /// The request never left: nothing can have come of it.
+    /// The request never left this machine, so the server cannot have acted on it.
     NotSent(String),
-    /// The request left, or may have.
+    /// The request was sent, or may have been.
     MaybeSent(String),
 }
 
-/// Only a create is told so: any other call may be repeated, whether it was sent or not.
+/// Converts the error of a submission. For any other request use `as_transient`: it may be
+/// repeated whether it was sent or not.
 impl From<TransportError> for Failure {
-    fn from(no_reply: TransportError) -> Self {
-        match no_reply {
+    fn from(error: TransportError) -> Self {
+        match error {
             TransportError::NotSent(reason) => Self::Transient {
                 reason,
                 retry_after: None,
@@ -153,43 +164,49 @@ impl From<TransportError> for Failure {
 }
 
 impl ApiClient {
-    /// Makes a client. `local` says that the provider's base address is this machine.
+    /// Builds a client. `is_local` states that the provider's base URL is on this machine.
     pub fn new(
         provider: ProviderName,
         key: &ApiKey,
         auth: Auth,
         clock: Arc<dyn Clock>,
-        local: bool,
+        is_local: bool,
     ) -> Result<Self, SetupError> {
         let builder = |timeout, protocols| {
             let builder = tls::client_builder(protocols)
-                .connect_timeout(CONNECT)
+                .connect_timeout(CONNECT_TIMEOUT)
                 .timeout(timeout)
                 .user_agent(concat!("overnight/", env!("CARGO_PKG_VERSION")))
-                // A redirect would take the key to another host, and a repeated create would be a second bill.
+                // A redirect would send the key to another host, and a repeated submission would
+                // be a second bill.
                 .redirect(redirect::Policy::none())
                 .retry(reqwest::retry::never());
             // A proxy could not reach this machine.
-            if local { builder.no_proxy() } else { builder }
+            if is_local {
+                builder.no_proxy()
+            } else {
+                builder
+            }
         };
-        let (header, scheme) = auth.header();
+        let (header, prefix) = auth.header();
         Ok(Self {
             provider,
-            // A kept connection may be closed by the server in the instant a create is written to it, and then nobody
-            // knows whether it was read. A fresh connection for each create makes that doubt rare.
-            creates: builder(CREATE, tls::HTTP_1)
+            // The server may close a pooled connection just as a submission is written to it, which
+            // leaves unknown whether the request was read. A fresh connection for each submission
+            // makes that rare.
+            submit_client: builder(SUBMIT_TIMEOUT, tls::HTTP_1)
                 .pool_max_idle_per_host(0)
                 .http1_only()
                 .build()?,
-            looks: builder(LOOK, tls::ANY_HTTP).build()?,
+            poll_client: builder(POLL_TIMEOUT, tls::ANY_HTTP).build()?,
             key: key.clone(),
-            auth: (header, key.header(scheme)?),
+            auth: (header, key.to_header_value(prefix)?),
             clock,
         })
     }
 
-    /// Sends a create call, once. Without an answer it is [`Failure::Transient`] if the request cannot have left, and
-    /// [`Failure::Unknown`] otherwise.
+    /// Sends a submission, at most once. Without a response it is [`Failure::Transient`] if the
+    /// request cannot have left this machine, and [`Failure::Unknown`] otherwise.
     pub async fn submit(
         &self,
         url: Url,
@@ -197,89 +214,105 @@ impl ApiClient {
         body: &Value,
     ) -> Result<ApiResponse, Failure> {
         let body = body.to_string();
-        // A picture inside takes its time on a slow line; nobody should have to doubt because of it.
-        let patience = CREATE + Duration::from_secs(body.len() as u64 / MIN_BYTES_PER_SECOND);
-        let request = self
-            .creates
+        // An image in the body takes a while on a slow line, which should not put the job in doubt.
+        let upload_time = Duration::from_secs(body.len() as u64 / MIN_BYTES_PER_SECOND);
+        let mut request = self
+            .submit_client
             .post(url)
             .header(CONTENT_TYPE, JSON)
-            .timeout(patience);
-        let mut request = request.body(body);
+            .timeout(SUBMIT_TIMEOUT + upload_time)
+            .body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Ok(self.send(request).await?)
+        Ok(self.send_with_key(request).await?)
     }
 
-    /// Makes a call that can be repeated; a missing answer is a failure that will pass.
-    pub async fn get(&self, method: Method, url: Url) -> Result<ApiResponse, Failure> {
-        as_transient(self.send(self.looks.request(method, url)).await)
+    /// Sends a GET request. A missing response is [`Failure::Transient`].
+    pub async fn get(&self, url: Url) -> Result<ApiResponse, Failure> {
+        self.request_idempotent(Method::GET, url).await
     }
 
-    /// Asks for something with a body, which can be repeated as a look can.
+    /// Sends a request without a body that may be repeated. A missing response is
+    /// [`Failure::Transient`].
+    pub(super) async fn request_idempotent(
+        &self,
+        method: Method,
+        url: Url,
+    ) -> Result<ApiResponse, Failure> {
+        as_transient(
+            self.send_with_key(self.poll_client.request(method, url))
+                .await,
+        )
+    }
+
+    /// Sends a POST request that may be repeated. A missing response is [`Failure::Transient`].
     pub(super) async fn post_idempotent(
         &self,
         url: Url,
         body: &Value,
     ) -> Result<ApiResponse, Failure> {
-        as_transient(self.send(self.looks.post(url).json(body)).await)
+        as_transient(
+            self.send_with_key(self.poll_client.post(url).json(body))
+                .await,
+        )
     }
 
-    /// Puts bytes where the provider said, without the key: the address is signed, and may be another's.
+    /// Uploads bytes to a URL that the provider returned, without the key: the URL is signed, and
+    /// may be on a host of a third party. A missing response is [`Failure::Transient`].
     pub(super) async fn put_presigned(
         &self,
         url: Url,
         headers: HeaderMap,
         bytes: Bytes,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<ApiResponse, Failure> {
-        as_transient(
-            self.exchange(
-                self.looks
-                    .put(url)
-                    .headers(headers)
-                    .body(bytes)
-                    .timeout(patience),
-            )
-            .await,
-        )
+        let request = self
+            .poll_client
+            .put(url)
+            .headers(headers)
+            .body(bytes)
+            .timeout(timeout);
+        as_transient(self.send(request).await)
     }
 
-    /// Whom it calls.
+    /// Returns the provider whose API this client calls.
     pub(super) fn provider(&self) -> ProviderName {
         self.provider
     }
 
-    /// The key it sends, for blotting it out.
+    /// Returns the key that is sent with every request, for redaction.
     pub(super) fn key(&self) -> &ApiKey {
         &self.key
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<ApiResponse, TransportError> {
+    async fn send_with_key(&self, request: RequestBuilder) -> Result<ApiResponse, TransportError> {
         let (name, value) = self.auth.clone();
-        self.exchange(request.header(name, value)).await
+        self.send(request.header(name, value)).await
     }
 
-    async fn exchange(&self, request: RequestBuilder) -> Result<ApiResponse, TransportError> {
+    async fn send(&self, request: RequestBuilder) -> Result<ApiResponse, TransportError> {
         let response = request
             .send()
             .await
-            .map_err(|error| self.no_reply(&error))?;
+            .map_err(|error| self.transport_error(&error))?;
         fail_point!("response started");
-        let (status, headers) = (response.status(), response.headers().clone());
+        let status = response.status();
+        let headers = response.headers().clone();
         let mut body = Vec::new();
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| self.no_reply(&error))?;
+            let chunk = chunk.map_err(|error| self.transport_error(&error))?;
             if body.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(TransportError::MaybeSent(format!(
-                    "{} answered with a huge body",
-                    self.provider
+                    "{} returned a body of more than {} MiB",
+                    self.provider,
+                    MAX_BODY_BYTES >> 20
                 )));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(ApiResponse::read(
+        Ok(ApiResponse::from_parts(
             status,
             headers,
             &body,
@@ -288,29 +321,30 @@ impl ApiClient {
         ))
     }
 
-    /// Tells whether a request that failed can have reached the server. Never shows the address: it may be signed.
-    fn no_reply(&self, error: &reqwest::Error) -> TransportError {
+    /// Classifies an error by whether the request can have reached the server. The message leaves
+    /// out the URL, which may be signed.
+    fn transport_error(&self, error: &reqwest::Error) -> TransportError {
         let causes =
             std::iter::successors(std::error::Error::source(error), |cause| cause.source());
         let cause = causes
             .last()
             .map_or(String::new(), |cause| format!(": {cause}"));
         let provider = self.provider;
-        // Name resolution, connecting and TLS come before the first byte of the request. A connect that timed out is
-        // both `is_connect` and `is_timeout`, so the order counts.
+        // Name resolution, connecting and TLS come before the first byte of the request. A connect
+        // that timed out is both `is_connect` and `is_timeout`, so the order matters.
         if error.is_connect() || error.is_builder() {
             TransportError::NotSent(format!("{provider} cannot be reached{cause}"))
         } else if error.is_timeout() {
-            TransportError::MaybeSent(format!("{provider} did not answer in time"))
+            TransportError::MaybeSent(format!("{provider} did not respond in time"))
         } else {
-            TransportError::MaybeSent(format!("the connection to {provider} broke off{cause}"))
+            TransportError::MaybeSent(format!("the connection to {provider} was lost{cause}"))
         }
     }
 }
 
-/// What became of a call that may be made again, whether it was sent or not.
-fn as_transient(answer: Result<ApiResponse, TransportError>) -> Result<ApiResponse, Failure> {
-    answer.map_err(|no_reply| match no_reply {
+/// Converts the error of a request that may be repeated, whether it was sent or not.
+fn as_transient(response: Result<ApiResponse, TransportError>) -> Result<ApiResponse, Failure> {
+    response.map_err(|error| match error {
         TransportError::NotSent(reason) | TransportError::MaybeSent(reason) => Failure::Transient {
             reason,
             retry_after: None,
@@ -318,8 +352,8 @@ fn as_transient(answer: Result<ApiResponse, TransportError>) -> Result<ApiRespon
     })
 }
 
-/// Reads `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
-fn read_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+/// Parses `Retry-After`: seconds, or an HTTP date (RFC 9110, section 10.2.3).
+fn parse_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         if seconds.is_nan() {
@@ -327,12 +361,13 @@ fn read_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
         }
         return Duration::try_from_secs_f64(seconds.min(MAX_RETRY_AFTER.as_secs_f64())).ok();
     }
-    let delay = Duration::try_from(read_date(text)?.duration_since(now)).unwrap_or(Duration::ZERO);
+    let delay = parse_http_date(text)?.duration_since(now);
+    let delay = Duration::try_from(delay).unwrap_or(Duration::ZERO);
     Some(delay.min(MAX_RETRY_AFTER))
 }
 
-/// Reads an HTTP date (RFC 9110, section 5.6.7).
-fn read_date(text: &str) -> Option<Timestamp> {
+/// Parses an HTTP date (RFC 9110, section 5.6.7).
+fn parse_http_date(text: &str) -> Option<Timestamp> {
     Some(
         rfc2822::DateTimeParser::new()
             .relaxed_weekday(true)
@@ -342,13 +377,13 @@ fn read_date(text: &str) -> Option<Timestamp> {
     )
 }
 
-/// Tells whether an address is this machine.
+/// Returns whether the host of a URL is this machine.
 pub fn is_loopback(url: &Url) -> bool {
     url.host().is_some_and(is_loopback_host)
 }
 
-/// Appends path segments to an address.
-pub fn join<'a>(base: &Url, segments: impl IntoIterator<Item = &'a str>) -> Url {
+/// Returns a URL with path segments appended and percent-encoded.
+pub fn append_segments<'a>(base: &Url, segments: impl IntoIterator<Item = &'a str>) -> Url {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(segments);
@@ -361,47 +396,47 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_read_as_seconds_or_as_a_date() {
+    fn retry_after_is_parsed_as_seconds_or_as_a_date() {
         let now = "2026-08-20T10:00:00Z".parse().unwrap();
-        let millis = |text| read_retry_after(text, now).map(|delay| delay.as_millis());
+        let millis = |text| parse_retry_after(text, now).map(|delay| delay.as_millis());
         assert_eq!(millis("7"), Some(7_000));
         assert_eq!(millis("1.5"), Some(1_500));
         assert_eq!(millis("Thu, 20 Aug 2026 10:00:30 GMT"), Some(30_000));
         assert_eq!(millis("Thu, 20 Aug 2026 09:00:00 GMT"), Some(0));
-        for endless in ["86400", "1e300", "Fri, 20 Aug 2027 10:00:00 GMT"] {
-            assert_eq!(millis(endless), Some(3_600_000), "{endless}");
+        for too_long in ["86400", "1e300", "Fri, 20 Aug 2027 10:00:00 GMT"] {
+            assert_eq!(millis(too_long), Some(3_600_000), "{too_long}");
         }
-        for nonsense in ["soon", "-5", "NaN", ""] {
-            assert_eq!(millis(nonsense), None, "{nonsense}");
+        for invalid in ["soon", "-5", "NaN", ""] {
+            assert_eq!(millis(invalid), None, "{invalid}");
         }
     }
 
     #[test]
-    fn segments_are_appended_and_encoded() {
+    fn path_segments_are_appended_and_percent_encoded() {
         let base = Url::parse("https://api.eachlabs.ai/v1").unwrap();
         assert_eq!(
-            join(&base, ["prediction", "a/b?c"]).as_str(),
+            append_segments(&base, ["prediction", "a/b?c"]).as_str(),
             "https://api.eachlabs.ai/v1/prediction/a%2Fb%3Fc"
         );
     }
 
     #[test]
-    fn only_this_machine_is_loopback() {
-        let local = |text: &str| is_loopback(&Url::parse(text).unwrap());
+    fn only_hosts_on_this_machine_are_loopback() {
+        let is_loopback = |text: &str| is_loopback(&Url::parse(text).unwrap());
         for url in [
             "http://localhost:1",
             "http://127.0.0.1:1/v1",
             "http://127.9.9.9",
             "http://[::1]:1",
         ] {
-            assert!(local(url), "{url}");
+            assert!(is_loopback(url), "{url}");
         }
         for url in [
             "https://queue.fal.run",
             "http://10.0.0.1",
             "https://localhost.example.com",
         ] {
-            assert!(!local(url), "{url}");
+            assert!(!is_loopback(url), "{url}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Reads providers' bodies leniently: unknown keys, missing keys, `null`, and numbers written as strings are fine.
+//! Lenient readers of the JSON bodies that providers return: unknown keys, missing keys, `null`,
+//! and numbers written as strings are all accepted.
 
 use std::time::Duration;
 
@@ -9,53 +10,58 @@ use crate::domain::{CostReport, Money};
 use super::ApiKey;
 use super::key::REDACTED;
 
-/// A provider's message is shown, but not a whole page of it.
+/// Maximum length of a provider's error message, in characters: some return a whole page.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// Looks a path of keys up, skipping over `null`.
-pub(super) fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
+/// Maximum number of messages joined from a list of errors.
+const MAX_LISTED_ERRORS: usize = 5;
+
+/// Maximum number of credits that is believed, exclusive. A larger one is not a cost.
+const MAX_CREDITS: f64 = 1e15;
+
+/// Returns the value at a path of keys; `None` if it is missing or `null`.
+pub(super) fn get<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     let found = path.iter().try_fold(value, |value, key| value.get(key))?;
     (!found.is_null()).then_some(found)
 }
 
-/// Looks a text up that is not empty; a number is its text.
-pub(super) fn text(value: &Value, path: &[&str]) -> Option<String> {
-    match at(value, path)? {
+/// Returns the string at a path unless it is blank; a number is formatted as one.
+pub(super) fn get_text(value: &Value, path: &[&str]) -> Option<String> {
+    match get(value, path)? {
         Value::String(text) if !text.trim().is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
 }
 
-/// Tells whether a field says yes.
+/// Returns whether the value at a path is `true`, as a boolean or as a string.
 pub(super) fn is_true(value: &Value, path: &[&str]) -> bool {
-    match at(value, path) {
-        Some(Value::Bool(yes)) => *yes,
+    match get(value, path) {
+        Some(Value::Bool(flag)) => *flag,
         Some(Value::String(text)) => text.eq_ignore_ascii_case("true"),
         _ => false,
     }
 }
 
-/// Looks an amount of dollars up.
-pub(super) fn usd(value: &Value, path: &[&str]) -> Option<Money> {
-    Money::parse_rounded(&text(value, path)?)
+/// Returns the amount at a path, in US dollars; `None` if it is negative or not a number.
+pub(super) fn get_usd(value: &Value, path: &[&str]) -> Option<Money> {
+    Money::parse_rounded(&get_text(value, path)?)
         .ok()
         .filter(|money| *money >= Money::ZERO)
 }
 
-/// Looks a number of credits up.
-pub(super) fn credits(value: &Value, path: &[&str]) -> Option<CostReport> {
-    let credits: f64 = text(value, path)?.parse().ok()?;
-    // A credit is far less than a cent; a part of one is rounded up.
-    (0.0..1e15)
+/// Returns the number of credits at a path, rounded up: a credit is far less than a cent.
+pub(super) fn get_credits(value: &Value, path: &[&str]) -> Option<CostReport> {
+    let credits: f64 = get_text(value, path)?.parse().ok()?;
+    (0.0..MAX_CREDITS)
         .contains(&credits)
         .then(|| format!("{:.0}", credits.ceil()).parse().ok())?
         .map(CostReport::Credits)
 }
 
-/// Looks a time in seconds up.
-pub(super) fn seconds(value: &Value, path: &[&str]) -> Option<Duration> {
-    let seconds: f64 = text(value, path)?.parse().ok()?;
+/// Returns the time at a path, in seconds; `None` if it is not positive.
+pub(super) fn get_seconds(value: &Value, path: &[&str]) -> Option<Duration> {
+    let seconds: f64 = get_text(value, path)?.parse().ok()?;
     if seconds > 0.0 {
         Duration::try_from_secs_f64(seconds).ok()
     } else {
@@ -63,27 +69,33 @@ pub(super) fn seconds(value: &Value, path: &[&str]) -> Option<Duration> {
     }
 }
 
-/// Finds the link of a clip: a text, an object with `url` or `video`, or the first of a list.
-pub(super) fn link(value: &Value) -> Option<String> {
+/// Finds the URL of a clip: a string, an object with `url` or `video`, or the first of a list.
+pub(super) fn find_url(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if text.starts_with("http") => Some(text.clone()),
-        Value::Array(items) => items.iter().find_map(link),
+        Value::Array(items) => items.iter().find_map(find_url),
         Value::Object(fields) => ["url", "video", "video_url"]
             .iter()
-            .find_map(|key| fields.get(*key).and_then(link)),
+            .find_map(|key| fields.get(*key).and_then(find_url)),
         _ => None,
     }
 }
 
-/// Finds what an error body says, in any of the forms the three APIs use.
-/// The key is blotted out before anything is cut: half a key would not be known for one.
-pub(super) fn message(body: &Value, key: &ApiKey) -> Option<String> {
-    let message = |body: &Value| message(body, key);
-    let error_message = match body {
+/// Finds the error message in a body, in any of the forms that the three APIs use. The result is a
+/// single line of at most [`MAX_MESSAGE_CHARS`] characters, without the key.
+///
+/// The key is redacted before the message is truncated: half a key would not be recognised.
+pub(super) fn find_message(body: &Value, key: &ApiKey) -> Option<String> {
+    let find_message = |body: &Value| find_message(body, key);
+    let message = match body {
         Value::String(text) => Some(key.redact(text)),
         Value::Array(items) => {
-            let all: Vec<String> = items.iter().take(5).filter_map(message).collect();
-            (!all.is_empty()).then(|| all.join("; "))
+            let messages: Vec<String> = items
+                .iter()
+                .take(MAX_LISTED_ERRORS)
+                .filter_map(find_message)
+                .collect();
+            (!messages.is_empty()).then(|| messages.join("; "))
         }
         Value::Object(fields) => {
             let main = [
@@ -95,12 +107,12 @@ pub(super) fn message(body: &Value, key: &ApiKey) -> Option<String> {
                 "output",
             ]
             .iter()
-            .find_map(|key| fields.get(*key).and_then(message));
-            let main = main.map(|main| match field_of(fields) {
+            .find_map(|key| fields.get(*key).and_then(find_message));
+            let main = main.map(|main| match error_field(fields) {
                 Some(field) => format!("{}: {main}", key.redact(field)),
                 None => main,
             });
-            let details = fields.get("details").and_then(message);
+            let details = fields.get("details").and_then(find_message);
             match (main, details) {
                 (Some(main), Some(details)) if main != details => {
                     Some(format!("{main}: {details}"))
@@ -110,17 +122,23 @@ pub(super) fn message(body: &Value, key: &ApiKey) -> Option<String> {
         }
         _ => None,
     }?;
-    let clean: String = error_message
+    let message = sanitize(&message);
+    (!message.is_empty()).then_some(message)
+}
+
+/// Returns a provider's text in a form that can be displayed and logged: a single line of at most
+/// [`MAX_MESSAGE_CHARS`] characters, without the queries of URLs.
+pub(super) fn sanitize(text: &str) -> String {
+    let truncated: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(MAX_MESSAGE_CHARS)
         .collect();
-    let clean = without_links(clean.trim());
-    (!clean.is_empty()).then_some(clean)
+    strip_url_queries(truncated.trim())
 }
 
-/// The input field that a validation error is about: `"loc": ["body", "image_url"]`.
-fn field_of(error: &serde_json::Map<String, Value>) -> Option<&str> {
+/// Returns the input field that a validation error is about: `"loc": ["body", "image_url"]`.
+fn error_field(error: &serde_json::Map<String, Value>) -> Option<&str> {
     error
         .get("loc")?
         .as_array()?
@@ -129,75 +147,83 @@ fn field_of(error: &serde_json::Map<String, Value>) -> Option<&str> {
         .filter(|field| *field != "body")
 }
 
-/// Cuts the query off links in a message: it may be a signature.
-fn without_links(text: &str) -> String {
+/// Removes the queries of URLs, because a query may be a signature.
+fn strip_url_queries(text: &str) -> String {
     let words = text.split(' ').map(|word| {
-        let link = word.find("://").unwrap_or(0);
-        // A link may stand there without its scheme, or as JSON writes it: `https:\/\/`.
-        let query = word[link..]
+        let scheme_end = word.find("://").unwrap_or(0);
+        // A URL may also lack its scheme, or be escaped as in JSON: `https:\/\/`.
+        let query = word[scheme_end..]
             .find('?')
-            .filter(|query| link > 0 || word[*query..].contains('='));
-        &word[..query.map_or(word.len(), |query| link + query)]
+            .filter(|query| scheme_end > 0 || word[*query..].contains('='));
+        &word[..query.map_or(word.len(), |query| scheme_end + query)]
     });
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Whether two inputs are the same.
+/// Whether an input in a provider's history is the one that we sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InputMatch {
-    /// They are.
+    /// Every field that we sent is there and equal.
     Same,
-    /// They are not.
+    /// At least one field that we sent is missing or differs.
     Different,
-    /// What is shown does not tell.
+    /// No field differs, but not all of the input can be compared.
     Inconclusive,
 }
 
-/// Compares what we sent with what a provider shows of it: each field we sent has to be there and equal; fields it
-/// added are its own defaults. An input that is not shown at all, or empty, tells nothing.
-pub(super) fn compare_inputs(sent: &Value, shown: Option<&Value>) -> InputMatch {
-    match shown {
-        Some(Value::Object(fields)) if !fields.is_empty() => {
-            compare(sent, shown.unwrap_or(&Value::Null))
+/// Compares the input that we sent with the one that a provider returns for a prediction.
+///
+/// Each field that we sent has to be there and equal; further fields are the provider's own
+/// defaults. An input that is missing, empty or not an object is inconclusive.
+pub(super) fn compare_inputs(sent: &Value, returned: Option<&Value>) -> InputMatch {
+    match returned {
+        Some(returned @ Value::Object(fields)) if !fields.is_empty() => {
+            compare_values(sent, returned)
         }
         _ => InputMatch::Inconclusive,
     }
 }
 
-fn compare(sent: &Value, shown: &Value) -> InputMatch {
-    match (sent, shown) {
-        (Value::Object(sent), Value::Object(shown)) => all(sent
-            .iter()
-            .filter(|(_, sent)| !sent.is_null())
-            .map(|(key, sent)| {
-                shown
-                    .get(key)
-                    .map_or(InputMatch::Different, |shown| compare(sent, shown))
-            })),
-        (Value::Array(sent), Value::Array(shown)) if sent.len() == shown.len() => all(sent
-            .iter()
-            .zip(shown)
-            .map(|(sent, shown)| compare(sent, shown))),
-        (Value::String(sent), Value::String(shown)) if sent.trim() == shown.trim() => {
+fn compare_values(sent: &Value, returned: &Value) -> InputMatch {
+    match (sent, returned) {
+        (Value::Object(sent), Value::Object(returned)) => combine_matches(
+            sent.iter()
+                .filter(|(_, sent)| !sent.is_null())
+                .map(|(key, sent)| {
+                    returned.get(key).map_or(InputMatch::Different, |returned| {
+                        compare_values(sent, returned)
+                    })
+                }),
+        ),
+        (Value::Array(sent), Value::Array(returned)) if sent.len() == returned.len() => {
+            combine_matches(
+                sent.iter()
+                    .zip(returned)
+                    .map(|(sent, returned)| compare_values(sent, returned)),
+            )
+        }
+        (Value::String(sent), Value::String(returned)) if sent.trim() == returned.trim() => {
             InputMatch::Same
         }
-        // A file sent inside the request may be shown as the link it was stored under.
+        // A file that was sent inside the request may be returned as the URL it was stored under.
         (Value::String(sent), Value::String(_)) if sent.starts_with("data:") => {
             InputMatch::Inconclusive
         }
-        // What we cannot see is not proven to be different.
-        (Value::String(_), Value::String(shown)) if shown.contains(REDACTED) => {
+        // The redacted part cannot be compared.
+        (Value::String(_), Value::String(returned)) if returned.contains(REDACTED) => {
             InputMatch::Inconclusive
         }
-        _ if sent == shown || number(sent).is_some_and(|sent| number(shown) == Some(sent)) => {
+        _ if sent == returned
+            || as_number(sent).is_some_and(|sent| as_number(returned) == Some(sent)) =>
+        {
             InputMatch::Same
         }
         _ => InputMatch::Different,
     }
 }
 
-/// One difference settles it, whatever else is unclear.
-fn all(parts: impl Iterator<Item = InputMatch>) -> InputMatch {
+/// Combines the matches of all parts. One difference decides, whatever else is inconclusive.
+fn combine_matches(parts: impl Iterator<Item = InputMatch>) -> InputMatch {
     parts.fold(InputMatch::Same, |whole, part| match (whole, part) {
         (InputMatch::Different, _) | (_, InputMatch::Different) => InputMatch::Different,
         (InputMatch::Inconclusive, _) | (_, InputMatch::Inconclusive) => InputMatch::Inconclusive,
@@ -205,7 +231,7 @@ fn all(parts: impl Iterator<Item = InputMatch>) -> InputMatch {
     })
 }
 
-fn number(value: &Value) -> Option<f64> {
+fn as_number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 
@@ -220,7 +246,7 @@ mod tests {
 
     #[test]
     fn messages_are_found_in_every_documented_error_form() {
-        for (body, error_message) in [
+        for (body, expected) in [
             (
                 json!({"status": "error", "message": "Bad", "details": "image"}),
                 Some("Bad: image"),
@@ -234,11 +260,15 @@ mod tests {
                 Some("Request is still in progress"),
             ),
             (
-                json!({"detail": [{"loc": ["body"], "msg": "Failed to download the file", "type": "x"}]}),
+                json!({ "detail": [
+                    { "loc": ["body"], "msg": "Failed to download the file", "type": "x" },
+                ] }),
                 Some("Failed to download the file"),
             ),
             (
-                json!({"detail": [{"loc": ["body", "prompt"], "msg": "field required", "type": "missing"}]}),
+                json!({ "detail": [
+                    { "loc": ["body", "prompt"], "msg": "field required", "type": "missing" },
+                ] }),
                 Some("prompt: field required"),
             ),
             (
@@ -270,35 +300,35 @@ mod tests {
             (json!({"message": "why? what?!"}), Some("why? what?!")),
             (json!({"message": "two\nlines"}), Some("two lines")),
         ] {
-            assert_eq!(message(&body, &key()).as_deref(), error_message, "{body}");
+            assert_eq!(find_message(&body, &key()).as_deref(), expected, "{body}");
         }
     }
 
     #[test]
-    fn a_message_is_cut_at_300_characters() {
-        assert_eq!(
-            message(&json!("ü".repeat(1000)), &key())
-                .unwrap()
-                .chars()
-                .count(),
-            300
-        );
+    fn a_message_is_truncated_to_300_characters() {
+        let message = find_message(&json!("ü".repeat(1000)), &key()).unwrap();
+        assert_eq!(message.chars().count(), 300);
     }
 
     #[test]
-    fn a_key_on_the_cut_of_a_message_is_blotted_out_whole() {
-        let error_message =
-            message(&json!(format!("{}secret-123", "x".repeat(295))), &key()).unwrap();
-        assert_eq!(error_message, format!("{}[key]", "x".repeat(295)));
+    fn a_key_at_the_end_of_a_truncated_message_is_redacted_as_a_whole() {
+        let body = json!(format!("{}secret-123", "x".repeat(295)));
+        let message = find_message(&body, &key()).unwrap();
+        assert_eq!(message, format!("{}[key]", "x".repeat(295)));
     }
 
     #[test]
-    fn inputs_are_compared_as_a_provider_shows_them() {
-        let sent = json!({"prompt": "x", "duration": "5", "cfg_scale": 0.5, "image_url": "https://a/1.jpg"});
+    fn defaults_and_number_formats_of_a_provider_do_not_make_inputs_different() {
+        let sent = json!({
+            "prompt": "x",
+            "duration": "5",
+            "cfg_scale": 0.5,
+            "image_url": "https://a/1.jpg",
+        });
         let with = |key: &str, value: Value| {
-            let mut shown = sent.clone();
-            shown[key] = value;
-            compare_inputs(&sent, Some(&shown))
+            let mut returned = sent.clone();
+            returned[key] = value;
+            compare_inputs(&sent, Some(&returned))
         };
         assert_eq!(with("duration", json!(5)), InputMatch::Same);
         assert_eq!(with("duration", json!(5.0)), InputMatch::Same);
@@ -320,18 +350,18 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_is_not_shown_is_not_taken_for_another() {
+    fn an_input_that_is_not_returned_is_inconclusive() {
         let sent = json!({"prompt": "x", "image_url": "data:image/png;base64,AAAA"});
-        for shown in [
+        for returned in [
             None,
             Some(json!(null)),
             Some(json!({})),
             Some(json!("stored")),
         ] {
             assert_eq!(
-                compare_inputs(&sent, shown.as_ref()),
+                compare_inputs(&sent, returned.as_ref()),
                 InputMatch::Inconclusive,
-                "{shown:?}"
+                "{returned:?}"
             );
         }
         let stored =
@@ -348,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_found_in_texts_lists_and_objects() {
+    fn urls_are_found_in_strings_lists_and_objects() {
         for output in [
             json!("https://a/b.mp4"),
             json!(["https://a/b.mp4"]),
@@ -356,11 +386,11 @@ mod tests {
             json!({"video": {"url": "https://a/b.mp4"}}),
         ] {
             assert_eq!(
-                link(&output).as_deref(),
+                find_url(&output).as_deref(),
                 Some("https://a/b.mp4"),
                 "{output}"
             );
         }
-        assert_eq!(link(&json!({"error": "x"})), None);
+        assert_eq!(find_url(&json!({"error": "x"})), None);
     }
 }

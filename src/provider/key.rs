@@ -1,4 +1,4 @@
-//! Keys that cannot be printed.
+//! API keys, and their redaction from whatever a provider returns.
 
 use std::fmt;
 
@@ -6,16 +6,18 @@ use reqwest::header::HeaderValue;
 use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
-/// A shorter secret is not looked for in answers: it would be found in ordinary words.
+/// Minimum length of a secret to be redacted, in characters. A shorter one would be found in
+/// ordinary words.
 const MIN_SECRET_CHARS: usize = 8;
 
-/// Nor is a shorter first half of a key in two: where it is chosen by a person it may be a word.
+/// Minimum length of the id in `id:secret` to be redacted, in characters. Where the user chose it,
+/// a shorter one may be a word.
 const MIN_ID_CHARS: usize = 16;
 
-/// What stands in an answer where the key stood.
+/// The text that replaces the key.
 pub(super) const REDACTED: &str = "[key]";
 
-/// A provider's key. It has no `Display`, no `Serialize`, and a `Debug` that tells nothing.
+/// A provider's API key. It has no `Display` and no `Serialize`, and its `Debug` shows nothing.
 ///
 /// ```compile_fail
 /// let key = overnight::provider::ApiKey::new("secret-123").unwrap();
@@ -29,60 +31,69 @@ pub(super) const REDACTED: &str = "[key]";
 #[derive(Clone)]
 pub struct ApiKey {
     text: String,
-    /// What lets somebody in, in every way it may be written: the key, and of `id:secret` the second half.
+    /// What grants access, plain and percent-encoded: the whole key and, of `id:secret`, the
+    /// secret.
     secrets: Vec<String>,
-    /// The first half of `id:secret`, likewise. It opens nothing, but tells whose key it is.
+    /// The id of `id:secret`, plain and percent-encoded. It grants nothing, but identifies the
+    /// account.
     ids: Vec<String>,
 }
 
-/// A text that cannot be a key. The message never shows it.
+/// The error for a text that cannot be a key. Its message does not show the text, and follows the
+/// name of the variable that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is empty, or holds characters that no key has")]
+#[error("is empty or contains characters that a key cannot have")]
 pub struct InvalidKey;
 
 impl ApiKey {
-    /// Takes a key as it stands in the environment.
+    /// Parses a key as it is set in the environment; surrounding whitespace is ignored. Fails
+    /// unless all characters are printable ASCII without spaces.
     pub fn new(text: &str) -> Result<Self, InvalidKey> {
         let text = text.trim();
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidKey);
         }
         let (id, secret) = text.split_once(':').unwrap_or_default();
-        let spelled = |parts: &[&str], shortest| {
-            let long = parts.iter().filter(|part| part.len() >= shortest);
-            long.flat_map(|part| {
-                [
-                    (*part).to_owned(),
-                    byte_serialize(part.as_bytes()).collect(),
-                ]
-            })
-            .collect()
+        let spellings = |parts: &[&str], min_chars| {
+            let long_enough = parts.iter().filter(|part| part.len() >= min_chars);
+            long_enough
+                .flat_map(|part| {
+                    [
+                        (*part).to_owned(),
+                        byte_serialize(part.as_bytes()).collect(),
+                    ]
+                })
+                .collect()
         };
         Ok(Self {
             text: text.to_owned(),
-            secrets: spelled(&[text, secret], MIN_SECRET_CHARS),
-            ids: spelled(&[id], MIN_ID_CHARS),
+            secrets: spellings(&[text, secret], MIN_SECRET_CHARS),
+            ids: spellings(&[id], MIN_ID_CHARS),
         })
     }
 
-    /// Makes the header's value, marked so that HTTP logs leave it out. `scheme` comes before the key: `"Bearer "`.
-    pub(super) fn header(&self, scheme: &str) -> Result<HeaderValue, InvalidKey> {
+    /// Returns the value of the header that carries the key, marked as sensitive so that HTTP logs
+    /// omit it. `prefix` precedes the key: `"Bearer "`.
+    pub(super) fn to_header_value(&self, prefix: &str) -> Result<HeaderValue, InvalidKey> {
         let mut value =
-            HeaderValue::from_str(&format!("{scheme}{}", self.text)).map_err(|_| InvalidKey)?;
+            HeaderValue::from_str(&format!("{prefix}{}", self.text)).map_err(|_| InvalidKey)?;
         value.set_sensitive(true);
         Ok(value)
     }
 
-    /// Blots the key out of a message: a provider that refuses a key may quote it.
+    /// Redacts the key in a message. A provider that refuses a key may quote it.
     pub(super) fn redact(&self, text: &str) -> String {
-        without(&without(text, &self.secrets), &self.ids)
+        replace_all(&replace_all(text, &self.secrets), &self.ids)
     }
 
-    /// Blots the key out of every text of an answer, before anybody reads it.
-    pub(super) fn redact_json(&self, answer: &mut Value) {
-        match answer {
-            // A link that lost a part of its path would be a paid clip that nobody can fetch: an id stays in it.
-            Value::String(text) if text.starts_with("http") => *text = without(text, &self.secrets),
+    /// Redacts the key in every string of a body, before anything else reads it.
+    pub(super) fn redact_json(&self, body: &mut Value) {
+        match body {
+            // In a URL the id is kept: without a part of its path, a paid clip could not be
+            // downloaded.
+            Value::String(text) if text.starts_with("http") => {
+                *text = replace_all(text, &self.secrets);
+            }
             Value::String(text) => *text = self.redact(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.redact_json(item)),
             Value::Object(fields) => fields
@@ -93,18 +104,19 @@ impl ApiKey {
     }
 }
 
-/// Puts the blot in the place of each of these, in capitals or not: `%3A` may be written `%3a`.
-fn without(text: &str, parts: &[String]) -> String {
+/// Replaces each of the parts by [`REDACTED`], in upper or lower case: `%3A` may be written `%3a`.
+fn replace_all(text: &str, parts: &[String]) -> String {
     parts.iter().fold(text.to_owned(), |text, part| {
-        let (lower, part) = (text.to_ascii_lowercase(), part.to_ascii_lowercase());
-        let mut clean = String::with_capacity(text.len());
-        let mut from = 0;
-        for (at, found) in lower.match_indices(&part) {
-            clean.push_str(&text[from..at]);
-            clean.push_str(REDACTED);
-            from = at + found.len();
+        let lower_text = text.to_ascii_lowercase();
+        let lower_part = part.to_ascii_lowercase();
+        let mut redacted = String::with_capacity(text.len());
+        let mut copied = 0;
+        for (start, found) in lower_text.match_indices(&lower_part) {
+            redacted.push_str(&text[copied..start]);
+            redacted.push_str(REDACTED);
+            copied = start + found.len();
         }
-        clean + &text[from..]
+        redacted + &text[copied..]
     })
 }
 
@@ -121,25 +133,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_never_shown() {
+    fn debug_output_and_errors_do_not_show_the_key() {
         let key = ApiKey::new(" secret-123 ").unwrap();
         assert_eq!(format!("{key:?}"), "ApiKey(…)");
-        assert!(!format!("{:?}", key.header("Key ").unwrap()).contains("secret"));
+        assert!(!format!("{:?}", key.to_header_value("Key ").unwrap()).contains("secret"));
         for text in ["", " \n", "se cret", "se\ncret", "sécret"] {
             let error = ApiKey::new(text).unwrap_err();
             assert!(!error.to_string().contains("cret"), "{text:?}");
         }
     }
 
-    fn hidden(key: &str, mut answer: Value) -> Value {
-        ApiKey::new(key).unwrap().redact_json(&mut answer);
-        answer
+    fn redacted(key: &str, mut body: Value) -> Value {
+        ApiKey::new(key).unwrap().redact_json(&mut body);
+        body
     }
 
     #[test]
-    fn a_key_that_a_provider_quotes_is_blotted_out_wherever_it_stands() {
+    fn a_key_quoted_by_a_provider_is_redacted_in_every_spelling() {
         let fal = "0b5b3c1e-9f52-4a52:5f0c9d1e77aa4ce2";
-        for (quoted, left) in [
+        for (quoted, expected) in [
             (
                 "no user for 0b5b3c1e-9f52-4a52:5f0c9d1e77aa4ce2",
                 "no user for [key]",
@@ -155,28 +167,31 @@ mod tests {
             ("bad secret 5f0c9d1e77aa4ce2", "bad secret [key]"),
             ("bad id 0b5b3c1e-9f52-4a52", "bad id [key]"),
         ] {
-            assert_eq!(hidden(fal, json!({"a": [quoted]})), json!({"a": [left]}));
+            assert_eq!(
+                redacted(fal, json!({"a": [quoted]})),
+                json!({"a": [expected]})
+            );
         }
         assert_eq!(
-            hidden("a/b+c=12345", json!("is a%2Fb%2Bc%3D12345 yours?")),
+            redacted("a/b+c=12345", json!("is a%2Fb%2Bc%3D12345 yours?")),
             json!("is [key] yours?")
         );
     }
 
     #[test]
-    fn short_keys_are_not_found_in_ordinary_words_nor_ids_in_links() {
+    fn short_keys_are_not_redacted_in_ordinary_words_nor_ids_in_urls() {
         assert_eq!(
-            hidden("key", json!("a key is missing")),
+            redacted("key", json!("a key is missing")),
             json!("a key is missing")
         );
         assert_eq!(
-            hidden("simulated:fal-key", json!("simulated fal-key")),
+            redacted("simulated:fal-key", json!("simulated fal-key")),
             json!("simulated fal-key")
         );
-        let link = json!("https://cdn.example/0b5b3c1e-9f52-4a52/clip.mp4");
+        let url = json!("https://cdn.example/0b5b3c1e-9f52-4a52/clip.mp4");
         assert_eq!(
-            hidden("0b5b3c1e-9f52-4a52:5f0c9d1e77aa4ce2", link.clone()),
-            link
+            redacted("0b5b3c1e-9f52-4a52:5f0c9d1e77aa4ce2", url.clone()),
+            url
         );
     }
 }

@@ -1,8 +1,12 @@
-//! The port to a hosted image-to-video API, and its adapters: one file each.
+//! The port to a hosted image-to-video API, and one adapter per provider.
 //!
-//! The rule of this folder: a provider's words (`request_id`, `IN_PROGRESS`, `canceled`) stop here. A create is never
-//! repeated by an adapter or by the HTTP client below it; whether to send one again is decided by the state machine,
-//! after the queue was told what became of the first.
+//! A provider's own vocabulary (`request_id`, `IN_PROGRESS`, `canceled`) does not leave this
+//! folder. Neither an adapter nor the HTTP client below it repeats a submission: the state machine
+//! decides whether to submit again, after the queue has recorded what became of the first one.
+//!
+//! In the adapters, each fact about a provider names its source: the *model page* of the hosted
+//! model, *documented* (API reference or guides), the *source of an official client*, *seen by
+//! users* (published reports and captured responses), or *assumed* (no source).
 
 pub mod aimlapi;
 mod classify;
@@ -33,54 +37,101 @@ pub use probe::{Probe, ProbeResult};
 pub use storage::UploadedImage;
 
 /// A hosted image-to-video API.
+///
+/// Only [`submit`](Self::submit) can cost money; every other method is free and may be repeated.
+/// The reason in a [`Failure`] is a single line that never contains the key.
+///
+/// Each call does all its work inside the returned future and starts no task of its own, so its
+/// log lines inherit the caller's tracing span. The span names the job; the adapters do not.
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// Tells which API it is.
+    /// Returns the name of this provider.
     fn name(&self) -> ProviderName;
 
-    /// Sends one create call, once. [`Failure::Unknown`] says that nobody knows whether it was taken.
+    /// Submits a job: sends the provider's create request, at most once.
+    ///
+    /// `Ok` means that the provider accepted the submission and may bill it. Otherwise:
+    ///
+    /// - [`Failure::Transient`] and [`Failure::RateLimited`]: nothing was accepted; the same
+    ///   submission may be sent again later.
+    /// - [`Failure::AccessDenied`]: nothing was accepted. The key or the account is at fault, not
+    ///   the job.
+    /// - [`Failure::Rejected`]: nothing was accepted, and this input never will be.
+    /// - [`Failure::Unknown`]: the provider may have accepted it. The job must not be submitted
+    ///   again unless [`reconcile`](Self::reconcile) proves the submission absent.
     async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure>;
 
-    /// Looks at a prediction, and fetches its result when it is done.
+    /// Polls a prediction and, once it is done, reads its result.
+    ///
+    /// `submission` is what was submitted to create it: some APIs put the model into the URL.
+    ///
+    /// An error says nothing about the prediction, which may still be running and still be billed:
+    ///
+    /// - [`Failure::Transient`]: no response, an unreadable one, or a server error.
+    /// - [`Failure::RateLimited`] and [`Failure::AccessDenied`]: the response concerns the key.
+    /// - [`Failure::Rejected`]: the provider refused the poll request itself.
+    ///
+    /// [`Failure::Unknown`] is never returned.
     async fn poll(
         &self,
         prediction: &PredictionHandle,
         submission: &Submission,
     ) -> Result<PollResult, Failure>;
 
-    /// Looks in the provider's history for a submission whose answer was lost.
-    async fn reconcile(&self, doubt: &LostSubmission) -> Result<Reconciliation, Failure>;
+    /// Searches the provider's history for a submission whose response was lost.
+    ///
+    /// `Ok` is returned only if the history settles the question: it was read to its end, every
+    /// entry could be compared, and the provider's clock agrees with ours. Any error means that the
+    /// search proved nothing, and the submission is as much in doubt as before.
+    /// [`Failure::Unknown`] is never returned.
+    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure>;
 
-    /// Asks the provider to drop a prediction. It may go on, and bill, all the same.
+    /// Requests the cancellation of a prediction.
+    ///
+    /// `Ok` means that the provider acknowledged the request; the prediction may still finish and
+    /// be billed. After an error, the prediction may or may not have been cancelled.
+    /// [`Failure::Rejected`] is also returned by an API that cannot cancel.
     async fn cancel(
         &self,
         prediction: &PredictionHandle,
         submission: &Submission,
     ) -> Result<(), Failure>;
 
-    /// Asks each of the provider's addresses for something that costs nothing: whether it answers and takes the key, and
-    /// what time it has. `wire_model` is one of its models.
+    /// Sends one free request to each of the API's base URLs and reports whether it responds as
+    /// this API does, accepts the key, and agrees with our clock.
+    ///
+    /// `wire_model` is the id of any of the provider's models. Problems are reported in the
+    /// [`Probe`]s; the call itself cannot fail, and takes a few seconds at most.
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe>;
 
-    /// Uploads an image to the provider's storage, where it has one. It costs nothing, and can be repeated.
+    /// Uploads an image to the provider's own storage. Repeating an upload only stores it twice.
+    ///
+    /// - [`Failure::Transient`], [`Failure::RateLimited`] and [`Failure::AccessDenied`]: the upload
+    ///   may be repeated later.
+    /// - [`Failure::Rejected`]: the provider has no storage, refused the file, or requested an
+    ///   upload to a URL that is not public HTTPS.
+    /// - [`Failure::Unknown`]: the response is not one of this API. Unlike a submission, the upload
+    ///   may be repeated.
     async fn upload(&self, _file: &ImageFile) -> Result<UploadedImage, Failure> {
         Err(Failure::Rejected {
             reason: format!("{} has no storage for files", self.name()),
         })
     }
 
-    /// Tells whether the provider's base address is this machine: then its links may be too.
+    /// Returns whether the API's base URL is on this machine, as the simulator's is. If so, the
+    /// clip URLs that it returns may be on this machine too.
     fn is_loopback(&self) -> bool;
 }
 
-/// What is sent to have a clip made.
+/// The content of one paid submission.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
-    /// The provider's name for the model.
+    /// The provider's id for the model.
     pub wire_model: String,
-    /// The model's input, spelled for this provider.
+    /// The model's input, with field names and types as this provider expects them.
     pub request: Value,
-    /// Our name for the submission, 1 to 128 characters of `A-Z a-z 0-9 . _ -`.
+    /// Our id for the submission, 1 to 128 characters of `A-Z a-z 0-9 . _ -`, unique over all
+    /// queues. It is sent to providers that store such an id.
     pub client_token: String,
 }
 
@@ -94,107 +145,113 @@ impl From<&Attempt> for Submission {
     }
 }
 
-/// The provider took a submission.
+/// A submission that the provider accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acceptance {
-    /// Its handle.
+    /// The handle by which to poll and cancel the prediction.
     pub prediction: PredictionHandle,
-    /// What the answer said of the cost, if it did.
+    /// The cost reported in the response; `None` if the response does not report one.
     pub early_cost: Option<CostReport>,
 }
 
-/// What a look at a prediction showed.
+/// The state of a prediction, as of one poll.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PollResult {
-    /// Still going.
+    /// The prediction is waiting or running.
     Running,
-    /// The clip is made.
+    /// The clip is finished.
     Done {
-        /// Where it can be fetched.
+        /// The URL from which to download the clip. It may be signed, and may expire.
         output_url: String,
-        /// What the answer said of the cost, if it did.
+        /// The reported cost; `None` if the response does not report one.
         cost: Option<CostReport>,
-        /// How long the provider worked on it, if it said.
+        /// How long the provider worked on the clip; `None` if it does not report that.
         processing: Option<Duration>,
     },
-    /// The prediction failed.
+    /// The prediction failed, or was cancelled.
     Failed {
         /// The provider's reason.
         reason: String,
-        /// What it bills all the same; `None` where nobody said, and the price rule has to stand in.
+        /// The amount billed in spite of the failure; `None` if it is not known, in which case the
+        /// price rule applies.
         cost: Option<CostReport>,
-        /// Whether the provider's answer says that the same input may well succeed another time: the fault was its own.
+        /// Whether the response indicates that the same input may succeed next time, because the
+        /// fault was the provider's.
         retryable: bool,
     },
-    /// The provider does not know this id (any more, or not yet).
+    /// The provider does not know this prediction id, either not yet or no longer.
     Missing {
-        /// What it said.
+        /// The provider's reason.
         reason: String,
     },
 }
 
-/// A submission whose answer was lost.
+/// A submission whose response was lost, and what is needed to search for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LostSubmission {
-    /// What was sent.
+    /// What was submitted.
     pub submission: Submission,
-    /// When the intent was committed: the create call left after this.
+    /// When the intent to submit was committed, by our clock. The request was sent after this.
     pub sent_at: Timestamp,
-    /// Whether this machine's clock was set since: then `sent_at` may be hours away from the truth.
+    /// Whether this machine's clock was changed since `sent_at`, which may then be hours off.
     pub clock_was_set: bool,
-    /// Now.
+    /// The current time, by our clock.
     pub now: Timestamp,
-    /// Prediction ids that already belong to a job of this queue.
+    /// Prediction ids that already belong to a job of this queue, and so cannot be a match.
     pub owned: Vec<String>,
 }
 
 impl LostSubmission {
-    /// The span of time in which the provider may have taken it, by its own clock.
+    /// Returns the start and end of the time window in which the provider may have accepted the
+    /// submission, by the provider's clock.
     pub fn window(&self) -> (Timestamp, Timestamp) {
         let margin = if self.clock_was_set {
-            SignedDuration::from_hours(24)
+            CHANGED_CLOCK_MARGIN
         } else {
-            CLOCK_SKEW
+            WINDOW_MARGIN
         };
-        let from = self
+        let start = self
             .sent_at
             .saturating_sub(margin)
             .unwrap_or(Timestamp::MIN);
-        (
-            from,
-            self.now
-                .saturating_add(CLOCK_SKEW)
-                .unwrap_or(Timestamp::MAX),
-        )
+        let end = self
+            .now
+            .saturating_add(WINDOW_MARGIN)
+            .unwrap_or(Timestamp::MAX);
+        (start, end)
     }
 }
 
-/// A provider's clock and ours may differ by so much.
-const CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(120);
+/// Margin at both ends of a search window, because the provider's clock may differ from ours.
+const WINDOW_MARGIN: SignedDuration = SignedDuration::from_secs(120);
 
-/// Rows of a history asked for at once: the most that each of the three documents.
+/// Margin at the start of a search window if this machine's clock was changed in between.
+const CHANGED_CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Entries per page of a history: the maximum that each of the three APIs documents.
 const HISTORY_PAGE: usize = 100;
 
-/// Pages read for one search. A hundred creates a minute fill four in the span a doubt usually asks for.
+/// Maximum number of pages read in one search. At 100 submissions a minute, the window of a typical
+/// lost submission fills four.
 const MAX_PAGES: usize = 20;
 
-/// What a provider's history says of a lost submission.
+/// What a provider's history shows about a lost submission.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reconciliation {
-    /// Exactly one entry is it.
+    /// Exactly one entry matches.
     Found(PredictionHandle),
-    /// Several entries may be it; a person has to choose.
+    /// Several entries match, by prediction id; the user has to choose.
     Ambiguous(Vec<String>),
-    /// No entry is it. `lists_running` says whether the history lists predictions that have not ended:
-    /// where it does not, absence proves something only after the processing time.
+    /// No entry matches.
     Absent {
-        /// Whether a running prediction would have been listed.
+        /// Whether the history lists predictions that are still running. If it does not, absence
+        /// proves something only after the processing time.
         lists_running: bool,
     },
 }
 
 impl Reconciliation {
-    /// Judges by how many entries match.
+    /// Builds the result from the distinct prediction ids that match.
     pub fn of(mut ids: Vec<String>, lists_running: bool) -> Self {
         match (ids.len(), ids.pop()) {
             (_, None) => Self::Absent { lists_running },
@@ -207,8 +264,8 @@ impl Reconciliation {
     }
 }
 
-/// A search that found no end is no proof of anything.
-fn endless_history(provider: ProviderName) -> Failure {
+/// Returns the failure of a search that exceeded [`MAX_PAGES`] and therefore proves nothing.
+fn history_too_long(provider: ProviderName) -> Failure {
     Failure::Transient {
         reason: format!("{provider}'s history is too long to search"),
         retry_after: None,

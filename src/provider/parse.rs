@@ -1,4 +1,5 @@
-//! What an answer is taken for, without the call it came from: fuzzing goes in here, and nothing else.
+//! Parsing of responses without the request that they belong to. The entry point for fuzzing, and
+//! for nothing else.
 
 use jiff::Timestamp;
 use reqwest::StatusCode;
@@ -9,8 +10,9 @@ use crate::domain::{Failure, ProviderName};
 use super::http::ApiResponse;
 use super::{Acceptance, ApiKey, PollResult, aimlapi, eachlabs, fal};
 
-/// Makes an answer of its parts; headers that could not come over the wire are left out.
-pub fn reply<'a>(
+/// Builds a response from its parts. Returns `None` if the status is invalid; invalid headers,
+/// which could not be received, are left out.
+pub fn build_response<'a>(
     status: u16,
     headers: impl IntoIterator<Item = (&'a str, &'a str)>,
     body: &[u8],
@@ -24,7 +26,7 @@ pub fn reply<'a>(
         ))
     };
     let headers: HeaderMap = headers.into_iter().filter_map(header).collect();
-    Some(ApiResponse::read(
+    Some(ApiResponse::from_parts(
         StatusCode::from_u16(status).ok()?,
         headers,
         body,
@@ -33,25 +35,26 @@ pub fn reply<'a>(
     ))
 }
 
-/// Reads it as the answer to a create.
-pub fn submit(provider: ProviderName, reply: &ApiResponse) -> Result<Acceptance, Failure> {
+/// Parses a response to a submission.
+pub fn parse_submit(provider: ProviderName, response: &ApiResponse) -> Result<Acceptance, Failure> {
     match provider {
-        ProviderName::Eachlabs => eachlabs::read_submit(reply),
-        ProviderName::Aimlapi => aimlapi::read_submit(reply),
-        ProviderName::Fal => fal::read_submit(reply),
+        ProviderName::Eachlabs => eachlabs::parse_submit(response),
+        ProviderName::Aimlapi => aimlapi::parse_submit(response),
+        ProviderName::Fal => fal::parse_submit(response),
     }
 }
 
-/// Reads it as the answer to a look at a prediction that has ended; fal's is the result, behind this status.
-pub fn poll(
+/// Parses a response to a poll. At fal, this is the result of a completed request, and `status` is
+/// the body of the status response before it; the others ignore `status`.
+pub fn parse_poll(
     provider: ProviderName,
-    reply: &ApiResponse,
+    response: &ApiResponse,
     status: &serde_json::Value,
     key: &ApiKey,
 ) -> Result<PollResult, Failure> {
     match provider {
-        ProviderName::Eachlabs => eachlabs::read_poll(reply),
-        ProviderName::Aimlapi => aimlapi::read_poll(reply),
-        ProviderName::Fal => fal::read_result(reply, status, key),
+        ProviderName::Eachlabs => eachlabs::parse_poll(response),
+        ProviderName::Aimlapi => aimlapi::parse_poll(response),
+        ProviderName::Fal => fal::parse_result(response, status, key),
     }
 }

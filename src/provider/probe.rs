@@ -1,99 +1,99 @@
-//! What a call that costs nothing shows: whether a provider answers, takes the key, and what time it has.
+//! Probes: free requests that show whether a provider responds, accepts the key, and agrees with
+//! our clock.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use reqwest::Method;
 use url::Url;
 
 use super::classify::{describe, remedy};
 use super::http::{ApiClient, ApiResponse};
 
-/// A probe is asked by a person who waits for it.
+/// Maximum time for one probe. The user is waiting for it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
-/// How long back a probe asks for the history: hardly anything is in it, and nobody reads what is.
-const SPAN: SignedDuration = SignedDuration::from_secs(60);
+/// Length of the history window that a probe requests: short, because its entries are not read.
+const PROBE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
-/// What was found at one address of a provider.
+/// The finding at one base URL of a provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Probe {
-    /// What is asked for there: `api`, or `history` where that has an address of its own.
+    /// What was probed: `api`, or `history` if that has a base URL of its own.
     pub what: &'static str,
-    /// The address, without what is asked for.
+    /// The origin of the URL: scheme, host and port.
     pub address: String,
-    /// How it answered.
+    /// How it responded.
     pub finding: ProbeResult,
-    /// How far our clock is ahead of the one over there, if the answer tells.
+    /// How far our clock is ahead of the server's; `None` without a valid `Date` header.
     pub clock_ahead: Option<SignedDuration>,
 }
 
-/// How an address of a provider answered.
+/// How a base URL of a provider responded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProbeResult {
-    /// As it should, so it took the key.
+    /// As this API does, so it accepted the key.
     Ok,
-    /// It refuses the key, or the account.
+    /// It refused the key or the account: 401, 402 or 403.
     Refused {
-        /// What it said.
+        /// The status and the provider's message.
         reason: String,
-        /// What to do.
+        /// What the user can do about it.
         remedy: String,
     },
-    /// It has trouble of its own, or had too many calls: this passes.
+    /// A rate limit or a server error, both of which pass.
     Busy {
-        /// What it said.
+        /// The status and the provider's message.
         reason: String,
     },
-    /// It answered, but not as this API does.
+    /// A response that is not one of this API.
     Unexpected {
-        /// What it said.
+        /// What was returned instead.
         reason: String,
     },
-    /// There was no answer.
+    /// No response.
     Unreachable {
-        /// Why not.
+        /// Why there was none.
         reason: String,
     },
 }
 
-/// Asks for one page, once.
+/// Sends one GET request, and judges the response; `is_expected` recognises one of this API.
 pub(super) async fn probe(
     what: &'static str,
     client: &ApiClient,
     url: Url,
-    is_fine: impl Fn(&ApiResponse) -> bool,
+    is_expected: impl Fn(&ApiResponse) -> bool,
 ) -> Probe {
     let address = url.origin().ascii_serialization();
     let provider = client.provider();
-    let answer = tokio::time::timeout(PROBE_TIMEOUT, client.get(Method::GET, url)).await;
-    let silent = |reason| Probe {
+    let response = tokio::time::timeout(PROBE_TIMEOUT, client.get(url)).await;
+    let unreachable = |reason| Probe {
         what,
         address: address.clone(),
         finding: ProbeResult::Unreachable { reason },
         clock_ahead: None,
     };
-    let reply = match answer {
+    let response = match response {
         Err(_) => {
-            return silent(format!(
-                "{provider} did not answer within {} s",
+            return unreachable(format!(
+                "{provider} did not respond within {} s",
                 PROBE_TIMEOUT.as_secs()
             ));
         }
-        Ok(Err(failure)) => return silent(failure.to_string()),
-        Ok(Ok(reply)) => reply,
+        Ok(Err(failure)) => return unreachable(failure.to_string()),
+        Ok(Ok(response)) => response,
     };
-    let reason = describe(provider, &reply);
-    let finding = match reply.status.as_u16() {
+    let reason = describe(provider, &response);
+    let finding = match response.status.as_u16() {
         401..=403 => ProbeResult::Refused {
             reason,
-            remedy: remedy(provider, reply.status),
+            remedy: remedy(provider, response.status),
         },
-        _ if is_fine(&reply) => ProbeResult::Ok,
-        // 501 is no trouble that passes: what was asked for is not there.
+        _ if is_expected(&response) => ProbeResult::Ok,
+        // A 501 does not pass: the server does not have what was requested.
         429 | 500 | 502..=599 => ProbeResult::Busy { reason },
-        _ if reply.status.is_success() => ProbeResult::Unexpected {
-            reason: format!("{provider} answered with something else than its API does"),
+        _ if response.status.is_success() => ProbeResult::Unexpected {
+            reason: format!("{provider} returned a body that is not one of its API"),
         },
         _ => ProbeResult::Unexpected { reason },
     };
@@ -101,12 +101,12 @@ pub(super) async fn probe(
         what,
         address,
         finding,
-        clock_ahead: reply.clock_ahead,
+        clock_ahead: response.clock_ahead,
     }
 }
 
-/// The span of time a probe asks the history for.
-pub(super) fn span(now: Timestamp) -> (String, String) {
-    let from = now.saturating_sub(SPAN).unwrap_or(Timestamp::MIN);
-    (from.to_string(), now.to_string())
+/// Returns the start and end of the history window that a probe requests, in RFC 3339.
+pub(super) fn probe_window(now: Timestamp) -> (String, String) {
+    let start = now.saturating_sub(PROBE_WINDOW).unwrap_or(Timestamp::MIN);
+    (start.to_string(), now.to_string())
 }

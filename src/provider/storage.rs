@@ -1,4 +1,5 @@
-//! Gives files to a provider's storage: asks for a place, and puts the file there. Neither costs, so both may be repeated.
+//! Uploads to a provider's storage: request an upload URL, then put the file there. Both are free
+//! and may be repeated.
 
 use std::time::Duration;
 
@@ -13,104 +14,105 @@ use crate::image::ImageFile;
 
 use super::classify::{classify_poll, describe};
 use super::http::{ApiClient, MIN_BYTES_PER_SECOND, is_loopback};
-use super::json::text;
+use super::json::get_text;
 
-/// A file that a provider has.
+/// An image in a provider's storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadedImage {
-    /// The link under which the provider finds it.
+    /// The URL under which the provider reads the image.
     pub public_url: String,
-    /// How long it is kept there; `None` is for good.
+    /// How long the provider keeps the image; `None` if it does not expire.
     pub retention: Option<Duration>,
 }
 
-/// How an API words the place it gives for a file.
+/// The keys under which an API's response to an upload request holds the upload URL and the rest.
 pub(super) struct PresignFields {
-    /// Where the file is to be put.
+    /// Key of the URL to which the file is to be uploaded.
     pub(super) upload_url: &'static str,
-    /// Where it is found then.
+    /// Key of the URL under which the file can be read afterwards.
     pub(super) public_url: &'static str,
-    /// What headers to put it with, if the API says.
+    /// Key of the headers to send with the file. It may be missing.
     pub(super) headers: &'static str,
-    /// How long it is kept; `None` is for good.
+    /// How long the API keeps a file; `None` if it does not expire. Not read from the response.
     pub(super) retention: Option<Duration>,
 }
 
-/// How long a place takes to answer, whatever it is given.
+/// Maximum time to upload a file, without the time to send its bytes, see [`MIN_BYTES_PER_SECOND`].
 const PUT_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
-/// Uploads a file: `question` and `url` ask for the place, as `words` has it.
+/// Uploads a file. Posts `body` to `url` to request an upload URL, reads it from the response by
+/// `fields`, and puts the file there without the key.
 pub(super) async fn upload(
     client: &ApiClient,
     url: Url,
-    question: &Value,
-    words: &PresignFields,
+    body: &Value,
+    fields: &PresignFields,
     file: &ImageFile,
 ) -> Result<UploadedImage, Failure> {
-    let may_be_local = is_loopback(&url);
-    let reply = client.post_idempotent(url, question).await?;
-    let answer = reply.json.as_ref().filter(|_| reply.status.is_success());
-    let found = answer.and_then(|answer| {
-        let upload_url = Url::parse(&text(answer, &[words.upload_url])?).ok()?;
-        Some((
-            upload_url,
-            text(answer, &[words.public_url])?,
-            answer.get(words.headers),
-        ))
+    let provider = client.provider();
+    let allow_loopback = is_loopback(&url);
+    let response = client.post_idempotent(url, body).await?;
+    let body = response
+        .json
+        .as_ref()
+        .filter(|_| response.status.is_success());
+    let presigned = body.and_then(|body| {
+        let upload_url = Url::parse(&get_text(body, &[fields.upload_url])?).ok()?;
+        let public_url = get_text(body, &[fields.public_url])?;
+        Some((upload_url, public_url, body.get(fields.headers)))
     });
-    let Some((upload_url, public_url, headers)) = found else {
-        // Of a prediction it says "not yet"; here, that there is no storage.
-        if reply.status == StatusCode::NOT_FOUND {
+    let Some((upload_url, public_url, required_headers)) = presigned else {
+        // For a prediction a 404 may pass; here it means that the API has no storage.
+        if response.status == StatusCode::NOT_FOUND {
             return Err(Failure::Rejected {
-                reason: describe(client.provider(), &reply),
+                reason: describe(provider, &response),
             });
         }
-        if reply.status.is_success() {
-            let reason = format!(
-                "{} answered with something else than a place for a file",
-                client.provider()
-            );
+        if response.status.is_success() {
+            let reason = format!("{provider} returned a body that has no upload URL");
             return Err(Failure::Unknown { reason });
         }
-        return Err(classify_poll(client.provider(), &reply));
+        return Err(classify_poll(provider, &response));
     };
-    let is_local = may_be_local && upload_url.scheme() == "http" && is_loopback(&upload_url);
+    let is_local = allow_loopback && upload_url.scheme() == "http" && is_loopback(&upload_url);
     let is_public = upload_url.scheme() == "https" && upload_url.host().is_some_and(is_public_host);
     if !is_public && !is_local {
-        let reason = format!(
-            "{} asked for an upload to a place that is not public, or not encrypted",
-            client.provider()
-        );
+        let reason = format!("{provider} returned an upload URL that is not public HTTPS");
         return Err(Failure::Rejected { reason });
     }
-    let mut all = HeaderMap::new();
-    all.insert(CONTENT_TYPE, HeaderValue::from_static(file.content_type));
-    for (name, value) in headers.into_iter().flat_map(read_headers) {
-        all.insert(name, value);
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(file.content_type));
+    for (name, value) in required_headers.into_iter().flat_map(parse_headers) {
+        headers.insert(name, value);
     }
-    let patience =
-        PUT_TIMEOUT + Duration::from_secs(file.bytes.len() as u64 / MIN_BYTES_PER_SECOND);
-    let reply = client
-        .put_presigned(upload_url, all, file.bytes.clone(), patience)
+    let upload_time = Duration::from_secs(file.bytes.len() as u64 / MIN_BYTES_PER_SECOND);
+    let response = client
+        .put_presigned(
+            upload_url,
+            headers,
+            file.bytes.clone(),
+            PUT_TIMEOUT + upload_time,
+        )
         .await?;
-    if !reply.status.is_success() {
-        let reason = format!("the storage of {}", describe(client.provider(), &reply));
-        return Err(match reply.status.as_u16() {
-            // A place is given for minutes: the next try has another.
+    if !response.status.is_success() {
+        let reason = format!("the storage of {}", describe(provider, &response));
+        return Err(match response.status.as_u16() {
+            // An upload URL is valid for minutes; the next try requests another one.
             403 | 404 | 408 | 429 | 500.. => Failure::Transient {
                 reason,
-                retry_after: reply.retry_after,
+                retry_after: response.retry_after,
             },
             _ => Failure::Rejected { reason },
         });
     }
     Ok(UploadedImage {
         public_url,
-        retention: words.retention,
+        retention: fields.retention,
     })
 }
 
-fn read_headers(headers: &Value) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+/// Parses an object of headers; entries that are no valid header are left out.
+fn parse_headers(headers: &Value) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
     let headers = headers.as_object().into_iter().flatten();
     headers.filter_map(|(name, value)| Some((name.parse().ok()?, value.as_str()?.parse().ok()?)))
 }

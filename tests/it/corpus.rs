@@ -68,7 +68,7 @@ fn every_jsonl_seed_satisfies_the_properties() {
 
 #[test]
 fn every_provider_response_seed_satisfies_the_properties() {
-    replay_seeds("provider_answers", properties::answers::check);
+    replay_seeds("provider_responses", properties::responses::check);
 }
 
 #[test]

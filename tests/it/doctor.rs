@@ -139,7 +139,7 @@ fn a_wrong_key_is_a_problem_with_its_variable_and_is_not_shown() {
     doctor.assert(
         "aimlapi.key",
         "problem",
-        "AIML_API_KEY is empty, or holds characters that no key has",
+        "AIML_API_KEY is empty or contains characters that a key cannot have",
     );
     doctor.assert("eachlabs.api", "ok", "takes the key");
 }
@@ -201,8 +201,8 @@ fn a_provider_that_never_answers_is_waited_for_as_long_as_a_person_waits() {
         "one after the other: {:?}",
         begun.elapsed()
     );
-    doctor.assert("eachlabs.api", "problem", "did not answer within 5 s");
-    doctor.assert("aimlapi.api", "problem", "did not answer within 5 s");
+    doctor.assert("eachlabs.api", "problem", "did not respond within 5 s");
+    doctor.assert("aimlapi.api", "problem", "did not respond within 5 s");
 }
 
 #[test]

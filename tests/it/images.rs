@@ -402,7 +402,7 @@ fn a_storage_that_only_returns_garbage_is_reported_and_fails_its_rows() {
     assert!(run.stderr.contains("image upload failed: "), "{run:?}");
     assert!(
         run.stdout
-            .contains("cannot be uploaded: eachlabs answered with something else"),
+            .contains("cannot be uploaded: eachlabs returned a body that has no upload URL"),
         "{run:?}"
     );
     assert_eq!(env.ledger().creates_seen, 0);

@@ -90,7 +90,7 @@ fn a_model_the_provider_does_not_know_fails_the_job_unpaid() {
         assert_eq!(job["state"], "failed", "{job}");
         let error = job["error"].as_str().expect("a reason");
         assert!(
-            error.contains("answered 404") && error.contains("not found"),
+            error.contains("returned 404") && error.contains("not found"),
             "{error}"
         );
         assert!(job["cost_usd"].is_null() || job["cost_usd"] == "0", "{job}");

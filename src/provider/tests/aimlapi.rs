@@ -1,4 +1,4 @@
-//! AI/ML API: every documented form of its answers.
+//! AI/ML API: every form of response that is documented, seen by users, or assumed.
 
 use serde_json::json;
 
@@ -7,37 +7,38 @@ use super::*;
 use crate::domain::{CostReport, Money};
 use crate::provider::{PollResult, Provider, Reconciliation};
 
-fn adapter(stub: &Stub) -> Aimlapi {
-    Aimlapi::new(stub.base.clone(), &key(), clock()).unwrap()
+fn adapter(server: &StubServer) -> Aimlapi {
+    Aimlapi::new(server.base.clone(), &key(), clock()).unwrap()
 }
 
 async fn poll(body: Value) -> Result<PollResult, Failure> {
-    adapter(&Stub::always(200, body).await)
+    adapter(&StubServer::with_response(200, body).await)
         .poll(&prediction(), &submission())
         .await
 }
 
 #[tokio::test]
-async fn a_create_is_flat_and_carries_our_token() {
-    let stub = Stub::always(201, json!({ "id": "p-1", "status": "queued" })).await;
-    let acceptance = adapter(&stub).submit(&submission()).await.unwrap();
-    assert_eq!(
-        (acceptance.prediction, acceptance.early_cost),
-        (prediction(), None)
-    );
-    let seen = &stub.seen()[0];
+async fn a_submission_is_a_flat_body_and_carries_our_token() {
+    let body = json!({ "id": "p-1", "status": "queued" });
+    let server = StubServer::with_response(201, body).await;
+    let acceptance = adapter(&server).submit(&submission()).await.unwrap();
+    assert_eq!(acceptance.prediction, prediction());
+    assert_eq!(acceptance.early_cost, None);
+    let request = &server.requests()[0];
     let mut body = submission().request;
     body["model"] = json!(submission().wire_model);
+    assert_eq!(request.method, "POST");
+    assert_eq!(request.path, "/v2/video/generations");
+    assert_eq!(request.body, body);
     assert_eq!(
-        (seen.method.as_str(), seen.path.as_str(), &seen.body),
-        ("POST", "/v2/video/generations", &body)
+        request.header("authorization"),
+        Some("Bearer id-1:secret-123")
     );
-    assert_eq!(seen.header("authorization"), Some("Bearer id-1:secret-123"));
-    assert_eq!(seen.header("x-client-request-id"), Some("overnight-7.1"));
+    assert_eq!(request.header("x-client-request-id"), Some("overnight-7.1"));
 }
 
 #[tokio::test]
-async fn an_early_cost_is_taken_from_the_best_place_there_is() {
+async fn an_early_cost_is_read_from_the_most_precise_source() {
     let usd = Some(CostReport::Usd(Money::from_micros(236_250)));
     let credits = Some(CostReport::Credits(472_500));
     let headers: &'static [_] = &[
@@ -74,28 +75,41 @@ async fn an_early_cost_is_taken_from_the_best_place_there_is() {
         ),
     ] {
         let body = json!({ "generation_id": "p-1", "meta": { "usage": usage } });
-        let stub = Stub::answering(move |_| answer_with(200, headers, &body)).await;
-        let acceptance = adapter(&stub).submit(&submission()).await.unwrap();
+        let server =
+            StubServer::with_handler(move |_| json_response_with_headers(200, headers, &body))
+                .await;
+        let acceptance = adapter(&server).submit(&submission()).await.unwrap();
         assert_eq!(acceptance.early_cost, expected, "{usage}");
     }
 }
 
 #[tokio::test]
-async fn failed_creates_are_told_apart() {
-    let own = json!({
-        "title": "Forbidden", "status": 403, "message": "You've run out of credits.", "requestId": "56277efa",
-        "error": { "name": "ForbiddenException", "message": "…", "data": { "kind": "err_insufficent_credits" } },
+async fn failed_submissions_are_classified() {
+    let own_error = json!({
+        "title": "Forbidden",
+        "status": 403,
+        "message": "You've run out of credits.",
+        "requestId": "56277efa",
+        "error": {
+            "name": "ForbiddenException",
+            "message": "…",
+            "data": { "kind": "err_insufficent_credits" },
+        },
     });
-    let older =
-        json!({ "message": ["one", "two"], "path": "/v2", "requestId": "r", "statusCode": "500" });
+    let older_error = json!({
+        "message": ["one", "two"],
+        "path": "/v2",
+        "requestId": "r",
+        "statusCode": "500",
+    });
     for (status, body, expected) in [
-        (400, older.clone(), "rejected"),
-        (403, own.clone(), "closed"),
-        (429, own.clone(), "rate limited"),
-        (500, own.clone(), "transient"),
-        (503, older, "transient"),
-        (502, own.clone(), "unknown"),
-        (524, own, "unknown"),
+        (400, older_error.clone(), "rejected"),
+        (403, own_error.clone(), "access denied"),
+        (429, own_error.clone(), "rate limited"),
+        (500, own_error.clone(), "transient"),
+        (503, older_error, "transient"),
+        (502, own_error.clone(), "unknown"),
+        (524, own_error, "unknown"),
         (
             500,
             json!({ "message": "Internal server error" }),
@@ -103,28 +117,26 @@ async fn failed_creates_are_told_apart() {
         ),
         (200, json!({ "status": "queued" }), "unknown"),
     ] {
-        let stub = Stub::always(status, body.clone()).await;
-        assert_eq!(
-            kind(&adapter(&stub).submit(&submission()).await),
-            expected,
-            "{status} {body}"
-        );
+        let server = StubServer::with_response(status, body.clone()).await;
+        let submitted = adapter(&server).submit(&submission()).await;
+        assert_eq!(variant(&submitted), expected, "{status} {body}");
     }
 }
 
 #[tokio::test]
-async fn an_id_of_any_characters_is_asked_for_whole() {
+async fn an_id_is_percent_encoded_in_the_query() {
     let id = "1b1b:kling-video/v1 standard&x=1";
-    let stub = Stub::always(200, json!({ "status": "queued" })).await;
-    adapter(&stub)
+    let server = StubServer::with_response(200, json!({ "status": "queued" })).await;
+    adapter(&server)
         .poll(&PredictionHandle::from_id(id), &submission())
         .await
         .unwrap();
-    assert_eq!(stub.seen()[0].param("generation_id").as_deref(), Some(id));
+    let request = &server.requests()[0];
+    assert_eq!(request.query_param("generation_id").as_deref(), Some(id));
 }
 
 #[tokio::test]
-async fn every_documented_status_is_understood() {
+async fn every_status_is_understood() {
     for status in [
         "queued",
         "generating",
@@ -163,8 +175,8 @@ async fn every_documented_status_is_understood() {
 }
 
 #[tokio::test]
-async fn every_form_of_a_failure_is_read_and_bills_nothing() {
-    for (status, error, error_message) in [
+async fn every_form_of_a_failure_is_parsed_and_bills_nothing() {
+    for (status, error, message) in [
         (
             "error",
             json!({ "name": "Error", "message": "no face" }),
@@ -179,7 +191,7 @@ async fn every_form_of_a_failure_is_read_and_bills_nothing() {
         ("cancelled", json!(null), "no reason given"),
     ] {
         let expected = PollResult::Failed {
-            reason: format!("aimlapi: {status}: {error_message}"),
+            reason: format!("aimlapi: {status}: {message}"),
             cost: Some(CostReport::ZERO),
             retryable: false,
         };
@@ -191,72 +203,96 @@ async fn every_form_of_a_failure_is_read_and_bills_nothing() {
 }
 
 #[tokio::test]
-async fn a_poll_that_meets_a_tired_server_is_transient() {
+async fn a_server_error_on_a_poll_is_transient() {
     for status in [500, 502, 504, 524] {
-        let stub = Stub::answering(move |_| page(status)).await;
-        assert_eq!(
-            kind(&adapter(&stub).poll(&prediction(), &submission()).await),
-            "transient",
-            "{status}"
-        );
+        let server = StubServer::with_handler(move |_| html_response(status)).await;
+        let polled = adapter(&server).poll(&prediction(), &submission()).await;
+        assert_eq!(variant(&polled), "transient", "{status}");
     }
 }
 
 #[tokio::test]
 async fn a_lost_submission_is_found_by_our_token_alone() {
-    let stub = Stub::answering(|seen| {
-        let row =
-            |token: &str, id: &str| json!({ "client_request_id": token, "inference_id": id, "model": "m" });
-        let (rows, more) = match seen.param("offset").as_deref() {
-            Some("0") => (vec![row("overnight-7.11", "a"), row("Overnight-7.1", "b")], true),
-            _ => (vec![row("overnight-7.1", "lost"), row("overnight-7.1", "lost")], false),
+    let server = StubServer::with_handler(|request| {
+        let entry = |token: &str, id: &str| {
+            json!({ "client_request_id": token, "inference_id": id, "model": "m" })
         };
-        answer(200, &json!({ "data": rows, "pagination": { "has_more": more } }))
+        let is_first_page = request.query_param("offset").as_deref() == Some("0");
+        let entries = if is_first_page {
+            [entry("overnight-7.11", "a"), entry("Overnight-7.1", "b")]
+        } else {
+            [
+                entry("overnight-7.1", "lost"),
+                entry("overnight-7.1", "lost"),
+            ]
+        };
+        let pagination = json!({ "has_more": is_first_page });
+        json_response(200, &json!({ "data": entries, "pagination": pagination }))
     })
     .await;
-    let trace = adapter(&stub).reconcile(&doubt(&[])).await;
+    let reconciled = adapter(&server).reconcile(&lost_submission(&[])).await;
     assert_eq!(
-        trace,
+        reconciled,
         Ok(Reconciliation::Found(PredictionHandle::from_id("lost")))
     );
-    let offsets: Vec<_> = stub
-        .seen()
+    let requests = server.requests();
+    let offsets: Vec<_> = requests
         .iter()
-        .map(|seen| seen.param("offset").unwrap())
+        .map(|request| request.query_param("offset").unwrap())
         .collect();
     assert_eq!(offsets, ["0", "2"]);
-    assert_eq!(
-        stub.seen()[0].param("start").unwrap(),
-        "2026-08-20T09:48:00Z"
-    );
-    assert_eq!(stub.seen()[0].param("end").unwrap(), "2026-08-20T10:02:00Z");
+    for (name, value) in [
+        ("start", "2026-08-20T09:48:00Z"),
+        ("end", "2026-08-20T10:02:00Z"),
+    ] {
+        assert_eq!(
+            requests[0].query_param(name).as_deref(),
+            Some(value),
+            "{name}"
+        );
+    }
 }
 
 #[tokio::test]
-async fn only_a_whole_log_with_tokens_proves_absence() {
+async fn only_a_complete_log_with_tokens_proves_absence() {
     let model = submission().wire_model;
-    let whole = json!({ "has_more": false });
+    let complete = json!({ "has_more": false });
     for (body, expected) in [
-        (json!({ "data": [], "pagination": whole }), "taken"),
-        (json!({ "data": [] }), "taken"),
+        (json!({ "data": [], "pagination": complete }), "ok"),
+        (json!({ "data": [] }), "ok"),
         (
-            json!({ "data": [{ "client_request_id": null, "inference_id": "a", "model": model }], "pagination": whole }),
-            "taken",
+            json!({
+                "data": [{ "client_request_id": null, "inference_id": "a", "model": model }],
+                "pagination": complete,
+            }),
+            "ok",
         ),
         (
-            json!({ "data": [{ "inference_id": "a", "model": "another" }], "pagination": whole }),
-            "taken",
+            json!({
+                "data": [{ "inference_id": "a", "model": "another" }],
+                "pagination": complete,
+            }),
+            "ok",
         ),
         (
-            json!({ "data": [{ "inference_id": "owned", "model": model }], "pagination": whole }),
-            "taken",
+            json!({
+                "data": [{ "inference_id": "owned", "model": model }],
+                "pagination": complete,
+            }),
+            "ok",
         ),
         (
-            json!({ "data": [{ "inference_id": "a", "model": model }], "pagination": whole }),
+            json!({
+                "data": [{ "inference_id": "a", "model": model }],
+                "pagination": complete,
+            }),
             "transient",
         ),
         (
-            json!({ "data": [{ "client_request_id": "overnight-7.1" }], "pagination": whole }),
+            json!({
+                "data": [{ "client_request_id": "overnight-7.1" }],
+                "pagination": complete,
+            }),
             "transient",
         ),
         (
@@ -264,12 +300,14 @@ async fn only_a_whole_log_with_tokens_proves_absence() {
             "transient",
         ),
     ] {
-        let stub = Stub::always(200, body.clone()).await;
-        let trace = adapter(&stub).reconcile(&doubt(&["owned"])).await;
-        assert_eq!(kind(&trace), expected, "{body}");
-        if let Ok(trace) = trace {
+        let server = StubServer::with_response(200, body.clone()).await;
+        let reconciled = adapter(&server)
+            .reconcile(&lost_submission(&["owned"]))
+            .await;
+        assert_eq!(variant(&reconciled), expected, "{body}");
+        if let Ok(reconciliation) = reconciled {
             assert_eq!(
-                trace,
+                reconciliation,
                 Reconciliation::Absent {
                     lists_running: false
                 },
@@ -280,11 +318,9 @@ async fn only_a_whole_log_with_tokens_proves_absence() {
 }
 
 #[tokio::test]
-async fn a_video_cannot_be_cancelled() {
-    let stub = Stub::always(200, json!({})).await;
-    assert_eq!(
-        kind(&adapter(&stub).cancel(&prediction(), &submission()).await),
-        "rejected"
-    );
-    assert!(stub.seen().is_empty());
+async fn a_cancellation_is_rejected_without_a_request() {
+    let server = StubServer::with_response(200, json!({})).await;
+    let cancelled = adapter(&server).cancel(&prediction(), &submission()).await;
+    assert_eq!(variant(&cancelled), "rejected");
+    assert!(server.requests().is_empty());
 }

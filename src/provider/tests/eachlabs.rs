@@ -1,4 +1,4 @@
-//! each::labs: every documented form of its answers.
+//! each::labs: every form of response that is documented or assumed.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use super::*;
 use crate::domain::{CostReport, Money};
 use crate::provider::{PollResult, Provider, Reconciliation};
 
-fn adapter(stub: &Stub) -> Eachlabs {
+fn adapter(server: &StubServer) -> Eachlabs {
     Eachlabs::new(
-        stub.base.join("v1").unwrap(),
+        server.base.join("v1").unwrap(),
         &key(),
         Auth::XApiKey,
         clock(),
@@ -20,71 +20,72 @@ fn adapter(stub: &Stub) -> Eachlabs {
     .unwrap()
 }
 
-async fn submitted(status: u16, body: Value) -> Result<String, Failure> {
-    let stub = Stub::always(status, body).await;
-    adapter(&stub)
+/// Submits to a server with the given response; returns the prediction id.
+async fn submit(status: u16, body: Value) -> Result<String, Failure> {
+    let server = StubServer::with_response(status, body).await;
+    adapter(&server)
         .submit(&submission())
         .await
         .map(|acceptance| acceptance.prediction.prediction_id)
 }
 
 async fn poll(body: Value) -> Result<PollResult, Failure> {
-    adapter(&Stub::always(200, body).await)
+    adapter(&StubServer::with_response(200, body).await)
         .poll(&prediction(), &submission())
         .await
 }
 
+async fn reconcile(server: &StubServer, owned: &[&str]) -> Result<Reconciliation, Failure> {
+    adapter(server).reconcile(&lost_submission(owned)).await
+}
+
 #[tokio::test]
-async fn a_create_posts_the_model_its_input_and_our_token() {
-    let stub = Stub::always(200, json!({ "status": "success", "predictionID": "p-1" })).await;
-    let acceptance = adapter(&stub).submit(&submission()).await.unwrap();
+async fn a_submission_posts_the_model_its_input_and_our_token() {
+    let body = json!({ "status": "success", "predictionID": "p-1" });
+    let server = StubServer::with_response(200, body).await;
+    let acceptance = adapter(&server).submit(&submission()).await.unwrap();
     assert_eq!(acceptance.prediction, prediction());
-    let seen = &stub.seen()[0];
+    let request = &server.requests()[0];
+    assert_eq!(request.method, "POST");
+    assert_eq!(request.path, "/v1/prediction/");
     assert_eq!(
-        (seen.method.as_str(), seen.path.as_str()),
-        ("POST", "/v1/prediction/")
-    );
-    assert_eq!(
-        seen.body,
+        request.body,
         json!({ "model": submission().wire_model, "input": submission().request })
     );
-    assert_eq!(seen.header("x-api-key"), Some("id-1:secret-123"));
-    assert_eq!(seen.header("x-request-id"), Some("overnight-7.1"));
+    assert_eq!(request.header("x-api-key"), Some("id-1:secret-123"));
+    assert_eq!(request.header("x-request-id"), Some("overnight-7.1"));
 }
 
 #[tokio::test]
 async fn the_key_can_be_sent_as_a_bearer_token() {
-    let stub = Stub::always(201, json!({ "id": "p-1" })).await;
-    let adapter = Eachlabs::new(stub.base.clone(), &key(), Auth::Bearer, clock()).unwrap();
+    let server = StubServer::with_response(201, json!({ "id": "p-1" })).await;
+    let adapter = Eachlabs::new(server.base.clone(), &key(), Auth::Bearer, clock()).unwrap();
     adapter.submit(&submission()).await.unwrap();
+    let request = &server.requests()[0];
     assert_eq!(
-        stub.seen()[0].header("authorization"),
+        request.header("authorization"),
         Some("Bearer id-1:secret-123")
     );
-    assert_eq!(stub.seen()[0].header("x-api-key"), None);
+    assert_eq!(request.header("x-api-key"), None);
 }
 
 #[tokio::test]
-async fn an_accepted_create_is_known_by_any_of_the_names_of_its_id() {
+async fn an_accepted_submission_is_recognised_by_any_name_of_its_id() {
     for body in [
         json!({ "predictionID": "a" }),
         json!({ "prediction_id": "a" }),
         json!({ "id": "a" }),
     ] {
-        assert_eq!(submitted(201, body).await.unwrap(), "a");
+        assert_eq!(submit(201, body).await.unwrap(), "a");
     }
-    // What was taken and failed at once is a prediction all the same: its poll tells.
-    assert_eq!(
-        submitted(200, json!({ "status": "error", "predictionID": "a" }))
-            .await
-            .unwrap(),
-        "a"
-    );
+    // A prediction that failed at once was accepted too: its poll returns the failure.
+    let failed = json!({ "status": "error", "predictionID": "a" });
+    assert_eq!(submit(200, failed).await.unwrap(), "a");
 }
 
 #[tokio::test]
-async fn failed_creates_are_told_apart() {
-    let own = json!({ "status": "error", "message": "Bad", "details": "image" });
+async fn failed_submissions_are_classified() {
+    let own_error = json!({ "status": "error", "message": "Bad", "details": "image" });
     for (status, body, expected) in [
         (400, json!({}), "rejected"),
         (
@@ -95,27 +96,27 @@ async fn failed_creates_are_told_apart() {
         (
             402,
             json!({ "status": 402, "error": "payment required", "details": "balance" }),
-            "closed",
+            "access denied",
         ),
         (
             429,
             json!({ "status": 429, "error": "too many requests" }),
             "rate limited",
         ),
-        (500, own.clone(), "transient"),
-        (503, own.clone(), "transient"),
+        (500, own_error.clone(), "transient"),
+        (503, own_error.clone(), "transient"),
         (500, json!({ "error": "boom" }), "transient"),
-        (502, own.clone(), "unknown"),
-        (504, own.clone(), "unknown"),
+        (502, own_error.clone(), "unknown"),
+        (504, own_error.clone(), "unknown"),
         (500, json!({}), "unknown"),
-        // An error that names a prediction is no proof that there is none.
+        // An error that names a prediction does not prove that there is none.
         (
             500,
             json!({ "status": "error", "message": "Bad", "predictionID": "a" }),
             "unknown",
         ),
         (200, json!({ "status": "success" }), "unknown"),
-        (200, own, "rejected"),
+        (200, own_error, "rejected"),
         (
             200,
             json!({ "output": { "error": "Execution failed", "retryable": true } }),
@@ -127,16 +128,13 @@ async fn failed_creates_are_told_apart() {
             "rejected",
         ),
     ] {
-        assert_eq!(
-            kind(&submitted(status, body.clone()).await),
-            expected,
-            "{status} {body}"
-        );
+        let submitted = submit(status, body.clone()).await;
+        assert_eq!(variant(&submitted), expected, "{status} {body}");
     }
 }
 
 #[tokio::test]
-async fn every_documented_status_is_understood() {
+async fn every_status_is_understood() {
     for status in ["created", "starting", "processing", "something-new"] {
         assert_eq!(
             poll(json!({ "status": status, "output": null })).await,
@@ -174,7 +172,10 @@ async fn a_clip_is_found_in_every_form_of_output() {
         json!({ "video": { "url": url } }),
     ] {
         let body = json!({
-            "id": "p-1", "status": "success", "output": output, "metrics": { "predict_time": 268.4, "cost": 0.225 },
+            "id": "p-1",
+            "status": "success",
+            "output": output,
+            "metrics": { "predict_time": 268.4, "cost": 0.225 },
         });
         let expected = PollResult::Done {
             output_url: url.into(),
@@ -190,14 +191,18 @@ async fn a_clip_is_found_in_every_form_of_output() {
 }
 
 #[tokio::test]
-async fn a_success_that_costs_nothing_has_not_told_its_cost() {
+async fn a_cost_of_zero_for_a_finished_clip_is_not_a_reported_cost() {
     for metrics in [
         json!({ "predict_time": 3 }),
         json!({ "cost": 0 }),
         json!({ "cost": null }),
         json!(null),
     ] {
-        let body = json!({ "status": "success", "output": "https://cdn.example/a.mp4", "metrics": metrics });
+        let body = json!({
+            "status": "success",
+            "output": "https://cdn.example/a.mp4",
+            "metrics": metrics,
+        });
         let Ok(PollResult::Done { cost, .. }) = poll(body).await else {
             panic!("not done: {metrics}")
         };
@@ -206,8 +211,12 @@ async fn a_success_that_costs_nothing_has_not_told_its_cost() {
 }
 
 #[tokio::test]
-async fn both_forms_of_a_failure_are_read() {
-    let short = json!({ "status": "error", "message": "Generation failed", "details": "provider rejected the image" });
+async fn both_forms_of_a_failure_are_parsed() {
+    let short = json!({
+        "status": "error",
+        "message": "Generation failed",
+        "details": "provider rejected the image",
+    });
     let expected = PollResult::Failed {
         reason: "eachlabs: error: Generation failed: provider rejected the image".into(),
         cost: Some(CostReport::ZERO),
@@ -215,9 +224,16 @@ async fn both_forms_of_a_failure_are_read() {
     };
     assert_eq!(poll(short).await, Ok(expected));
     let envelope = json!({
-        "status": "error", "input": {}, "metrics": { "predict_time": 3.4, "cost": 0.05 },
-        "output": { "error": "Execution failed", "error_code": "PROVIDER_FAILED", "error_message": "timed out",
-            "retryable": true, "success": false },
+        "status": "error",
+        "input": {},
+        "metrics": { "predict_time": 3.4, "cost": 0.05 },
+        "output": {
+            "error": "Execution failed",
+            "error_code": "PROVIDER_FAILED",
+            "error_message": "timed out",
+            "retryable": true,
+            "success": false,
+        },
     });
     let expected = PollResult::Failed {
         reason: "eachlabs: error: timed out".into(),
@@ -227,40 +243,41 @@ async fn both_forms_of_a_failure_are_read() {
     assert_eq!(poll(envelope).await, Ok(expected));
 }
 
-/// Serves pages of ids, and each prediction as `shown` tells.
-async fn history(
+/// Starts a server with a history of these pages of ids, and with `prediction` for each id.
+async fn history_server(
     pages: &'static [&'static [&'static str]],
-    shown: impl Fn(&str) -> Response + Send + Sync + 'static,
-) -> Stub {
-    Stub::answering(move |seen| {
-        if let Some(id) = seen.path.strip_prefix("/v1/prediction/") {
-            return shown(id);
+    prediction: impl Fn(&str) -> Response + Send + Sync + 'static,
+) -> StubServer {
+    StubServer::with_handler(move |request| {
+        if let Some(id) = request.path.strip_prefix("/v1/prediction/") {
+            return prediction(id);
         }
-        let offset: usize = seen.param("offset").unwrap().parse().unwrap();
-        let mut before = 0;
+        let offset: usize = request.query_param("offset").unwrap().parse().unwrap();
+        let mut page_end = 0;
         let page = pages.iter().find(|page| {
-            before += page.len();
-            before > offset
+            page_end += page.len();
+            page_end > offset
         });
-        let rows: Vec<Value> = page
+        let entries: Vec<Value> = page
             .into_iter()
             .copied()
             .flatten()
             .map(|id| json!({ "id": id, "status": "success" }))
             .collect();
-        answer(
+        json_response(
             200,
-            &json!({ "executions": rows, "total_count": rows.len() }),
+            &json!({ "executions": entries, "total_count": entries.len() }),
         )
     })
     .await
 }
 
-fn with_input(input: &Value) -> Response {
-    answer(200, &json!({ "status": "processing", "input": input }))
+fn prediction_with_input(input: &Value) -> Response {
+    json_response(200, &json!({ "status": "processing", "input": input }))
 }
 
-fn its_input() -> Value {
+/// Returns the submitted input as the provider may return it.
+fn returned_input() -> Value {
     let mut input = submission().request;
     input["duration"] = json!(5);
     input["negative_prompt"] = json!("blur");
@@ -268,112 +285,101 @@ fn its_input() -> Value {
 }
 
 #[tokio::test]
-async fn a_lost_submission_is_found_by_its_input_whatever_became_of_it() {
+async fn a_lost_submission_is_found_by_its_input_whatever_its_status() {
     for status in ["processing", "success", "error", "cancelled"] {
-        let stub = history(&[&["other", "owned"], &["lost"]], move |id| match id {
-            "lost" => answer(200, &json!({ "status": status, "input": its_input() })),
-            "other" => with_input(&json!({ "prompt": "another" })),
-            _ => page(500),
+        let server = history_server(&[&["other", "owned"], &["lost"]], move |id| match id {
+            "lost" => json_response(200, &json!({ "status": status, "input": returned_input() })),
+            "other" => prediction_with_input(&json!({ "prompt": "another" })),
+            _ => html_response(500),
         })
         .await;
-        let trace = adapter(&stub).reconcile(&doubt(&["owned"])).await;
         assert_eq!(
-            trace,
+            reconcile(&server, &["owned"]).await,
             Ok(Reconciliation::Found(PredictionHandle::from_id("lost"))),
             "{status}"
         );
-        let first = &stub.seen()[0];
+        let first = &server.requests()[0];
         assert_eq!(first.path, "/v1/executions");
-        assert_eq!(first.param("model").unwrap(), submission().wire_model);
-        assert_eq!(first.param("from").unwrap(), "2026-08-20T09:48:00Z");
-        assert_eq!(first.param("to").unwrap(), "2026-08-20T10:02:00Z");
+        for (name, value) in [
+            ("model", submission().wire_model.as_str()),
+            ("from", "2026-08-20T09:48:00Z"),
+            ("to", "2026-08-20T10:02:00Z"),
+        ] {
+            assert_eq!(first.query_param(name).as_deref(), Some(value), "{name}");
+        }
     }
 }
 
 #[tokio::test]
-async fn a_row_listed_twice_is_one_prediction_and_twins_are_several() {
-    let stub = history(&[&["a", "b"], &["b"]], |id| {
-        with_input(&json!({ "prompt": id }))
+async fn an_entry_listed_twice_is_one_match_and_two_entries_are_ambiguous() {
+    let server = history_server(&[&["a", "b"], &["b"]], |id| {
+        prediction_with_input(&json!({ "prompt": id }))
     })
     .await;
-    let absent = adapter(&stub).reconcile(&doubt(&[])).await;
-    assert_eq!(
-        absent,
-        Ok(Reconciliation::Absent {
-            lists_running: true
-        })
-    );
-    let stub = history(&[&["a"], &["a"]], |_| with_input(&its_input())).await;
-    assert_eq!(
-        adapter(&stub).reconcile(&doubt(&[])).await,
-        Ok(Reconciliation::Found(PredictionHandle::from_id("a")))
-    );
-    let stub = history(&[&["a"], &["b"]], |_| with_input(&its_input())).await;
-    let twins = Reconciliation::Ambiguous(vec!["a".into(), "b".into()]);
-    assert_eq!(adapter(&stub).reconcile(&doubt(&[])).await, Ok(twins));
+    let absent = Reconciliation::Absent {
+        lists_running: true,
+    };
+    assert_eq!(reconcile(&server, &[]).await, Ok(absent));
+    let server = history_server(&[&["a"], &["a"]], |_| {
+        prediction_with_input(&returned_input())
+    })
+    .await;
+    let found = Reconciliation::Found(PredictionHandle::from_id("a"));
+    assert_eq!(reconcile(&server, &[]).await, Ok(found));
+    let server = history_server(&[&["a"], &["b"]], |_| {
+        prediction_with_input(&returned_input())
+    })
+    .await;
+    let ambiguous = Reconciliation::Ambiguous(vec!["a".into(), "b".into()]);
+    assert_eq!(reconcile(&server, &[]).await, Ok(ambiguous));
 }
 
 #[tokio::test]
-async fn an_execution_that_cannot_be_compared_is_no_proof_of_absence() {
-    let stub = history(&[&["a"]], |_| {
-        answer(404, &json!({ "error": "Prediction not found" }))
+async fn an_execution_that_cannot_be_compared_proves_nothing_unless_it_failed_unbilled() {
+    let server = history_server(&[&["a"]], |_| {
+        json_response(404, &json!({ "error": "Prediction not found" }))
     })
     .await;
-    assert_eq!(
-        kind(&adapter(&stub).reconcile(&doubt(&[])).await),
-        "transient"
-    );
-    let stub = history(&[&["a"]], |_| {
-        answer(200, &json!({ "status": "processing" }))
+    assert_eq!(variant(&reconcile(&server, &[]).await), "transient");
+    let server = history_server(&[&["a"]], |_| {
+        json_response(200, &json!({ "status": "processing" }))
     })
     .await;
-    assert_eq!(
-        kind(&adapter(&stub).reconcile(&doubt(&[])).await),
-        "transient"
-    );
-    // What failed and bills nothing cannot be paid twice.
-    let stub = history(&[&["a"]], |_| {
-        answer(200, &json!({ "status": "error", "input": {} }))
+    assert_eq!(variant(&reconcile(&server, &[]).await), "transient");
+    let server = history_server(&[&["a"]], |_| {
+        json_response(200, &json!({ "status": "error", "input": {} }))
     })
     .await;
-    let trace = adapter(&stub).reconcile(&doubt(&[])).await;
-    assert_eq!(
-        trace,
-        Ok(Reconciliation::Absent {
-            lists_running: true
-        })
-    );
+    let absent = Reconciliation::Absent {
+        lists_running: true,
+    };
+    assert_eq!(reconcile(&server, &[]).await, Ok(absent));
 }
 
 #[tokio::test]
 async fn a_history_without_ids_or_without_end_proves_nothing() {
-    let stub = Stub::always(200, json!({ "executions": [{ "model": "m" }] })).await;
-    assert_eq!(
-        kind(&adapter(&stub).reconcile(&doubt(&[])).await),
-        "transient"
-    );
-    let stub = Stub::answering(|seen| {
-        let offset = seen.param("offset").unwrap();
-        answer(200, &json!({ "executions": [{ "id": offset }] }))
+    let body = json!({ "executions": [{ "model": "m" }] });
+    let server = StubServer::with_response(200, body).await;
+    assert_eq!(variant(&reconcile(&server, &[]).await), "transient");
+    let server = StubServer::with_handler(|request| {
+        let offset = request.query_param("offset").unwrap();
+        json_response(200, &json!({ "executions": [{ "id": offset }] }))
     })
     .await;
-    let failure = adapter(&stub).reconcile(&doubt(&[])).await.unwrap_err();
     assert_eq!(
-        failure.to_string(),
+        reconcile(&server, &[]).await.unwrap_err().to_string(),
         "eachlabs's history is too long to search"
     );
 }
 
 #[tokio::test]
-async fn a_cancel_is_asked_for_by_id() {
-    let stub = Stub::always(200, json!({ "status": "cancelled" })).await;
-    adapter(&stub)
+async fn a_cancellation_is_requested_by_id() {
+    let server = StubServer::with_response(200, json!({ "status": "cancelled" })).await;
+    adapter(&server)
         .cancel(&prediction(), &submission())
         .await
         .unwrap();
-    let seen = &stub.seen()[0];
-    assert_eq!(
-        (seen.method.as_str(), seen.path.as_str()),
-        ("POST", "/v1/prediction/p-1/cancel")
-    );
+    let request = &server.requests()[0];
+    assert_eq!(request.method, "POST");
+    assert_eq!(request.path, "/v1/prediction/p-1/cancel");
 }

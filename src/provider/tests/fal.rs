@@ -1,4 +1,4 @@
-//! fal.ai: every documented form of its answers.
+//! fal.ai: every form of response that is documented, seen by users, or assumed.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use super::*;
 use crate::domain::{CostReport, Money};
 use crate::provider::{PollResult, Provider, Reconciliation};
 
-const REQUEST: &str = "/owner/app/requests/p-1";
+const REQUEST_PATH: &str = "/owner/app/requests/p-1";
 
-fn adapter(stub: &Stub) -> Fal {
-    let storage = Some(stub.base.clone());
+fn adapter(server: &StubServer) -> Fal {
+    let storage = Some(server.base.clone());
     Fal::new(
-        stub.base.clone(),
-        stub.base.join("v1").unwrap(),
+        server.base.clone(),
+        server.base.join("v1").unwrap(),
         storage,
         &key(),
         clock(),
@@ -23,52 +23,66 @@ fn adapter(stub: &Stub) -> Fal {
     .unwrap()
 }
 
-/// Serves a request whose status, result and billing events are told, and looks at it.
+/// Builds the response to one request.
+type Handler = fn() -> Response;
+
+/// Polls a request with the given status, result and billing events.
 async fn poll(
     status: Value,
     result: impl Fn() -> Response + Send + Sync + 'static,
     events: impl Fn() -> Response + Send + Sync + 'static,
 ) -> Result<PollResult, Failure> {
-    let stub = Stub::answering(move |seen| match seen.path.as_str() {
-        "/owner/app/requests/p-1/status" => answer(200, &status),
-        REQUEST => result(),
-        "/v1/models/billing-events" if seen.param("request_id").as_deref() == Some("p-1") => {
+    let server = StubServer::with_handler(move |request| match request.path.as_str() {
+        "/owner/app/requests/p-1/status" => json_response(200, &status),
+        REQUEST_PATH => result(),
+        "/v1/models/billing-events"
+            if request.query_param("request_id").as_deref() == Some("p-1") =>
+        {
             events()
         }
-        path => panic!("nobody asks for {path}"),
+        path => panic!("unexpected request for {path}"),
     })
     .await;
-    adapter(&stub).poll(&prediction(), &submission()).await
+    adapter(&server).poll(&prediction(), &submission()).await
 }
 
 fn completed() -> Value {
     json!({ "status": "COMPLETED", "metrics": { "inference_time": 3.42 } })
 }
 
-/// What the server answers.
-type Answer = fn() -> Response;
+/// Fails the test because the adapter sent a request that it should not send.
+fn unexpected() -> Response {
+    panic!("unexpected request")
+}
 
-/// A call that the test says is not made.
-fn nobody() -> Response {
-    panic!("nobody asks for this")
+fn billing_events(events: Value) -> Response {
+    json_response(200, &json!({ "billing_events": events }))
 }
 
 fn no_events() -> Response {
-    answer(200, &json!({ "billing_events": [] }))
+    billing_events(json!([]))
 }
 
-fn model_error(kind: &str) -> Value {
-    json!({ "detail": [{ "loc": ["body", "image_url"], "msg": "it did not work", "type": kind, "url": "https://docs" }] })
+fn model_error(error_type: &str) -> Value {
+    json!({ "detail": [{
+        "loc": ["body", "image_url"],
+        "msg": "it did not work",
+        "type": error_type,
+        "url": "https://docs",
+    }] })
 }
 
 #[tokio::test]
-async fn a_create_posts_the_input_itself_to_the_whole_model_id() {
-    let links = json!({
-        "status": "IN_QUEUE", "request_id": "p-1", "response_url": "https://queue.example/r",
-        "status_url": "https://queue.example/s", "cancel_url": "https://queue.example/c",
+async fn a_submission_posts_the_input_itself_to_the_whole_model_id() {
+    let body = json!({
+        "status": "IN_QUEUE",
+        "request_id": "p-1",
+        "response_url": "https://queue.example/r",
+        "status_url": "https://queue.example/s",
+        "cancel_url": "https://queue.example/c",
     });
-    let stub = Stub::always(200, links).await;
-    let acceptance = adapter(&stub).submit(&submission()).await.unwrap();
+    let server = StubServer::with_response(200, body).await;
+    let acceptance = adapter(&server).submit(&submission()).await.unwrap();
     let expected = PredictionHandle {
         prediction_id: "p-1".into(),
         status_url: Some("https://queue.example/s".into()),
@@ -76,26 +90,26 @@ async fn a_create_posts_the_input_itself_to_the_whole_model_id() {
         cancel_url: Some("https://queue.example/c".into()),
     };
     assert_eq!(acceptance.prediction, expected);
-    let seen = &stub.seen()[0];
-    assert_eq!(
-        (seen.method.as_str(), seen.path.as_str()),
-        ("POST", "/owner/app/v1/image-to-video")
-    );
-    assert_eq!(seen.body, submission().request);
-    assert_eq!(seen.header("authorization"), Some("Key id-1:secret-123"));
-    assert_eq!(seen.header("x-fal-store-io"), None);
+    let request = &server.requests()[0];
+    assert_eq!(request.method, "POST");
+    assert_eq!(request.path, "/owner/app/v1/image-to-video");
+    assert_eq!(request.body, submission().request);
+    assert_eq!(request.header("authorization"), Some("Key id-1:secret-123"));
+    // The history would have no inputs if fal did not store them.
+    assert_eq!(request.header("x-fal-store-io"), None);
 }
 
 #[tokio::test]
-async fn failed_creates_are_told_apart() {
-    let locked = "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing.";
+async fn failed_submissions_are_classified() {
+    let locked = "User is locked. Reason: Exhausted balance. \
+        Top up your balance at fal.ai/dashboard/billing.";
     for (status, body, expected) in [
         (
             401,
             json!({ "detail": "invalid key credentials" }),
-            "closed",
+            "access denied",
         ),
-        (403, json!({ "detail": locked }), "closed"),
+        (403, json!({ "detail": locked }), "access denied"),
         (
             404,
             json!({ "detail": "Application 'x' not found" }),
@@ -135,51 +149,48 @@ async fn failed_creates_are_told_apart() {
         ),
         (200, json!({ "status": "IN_QUEUE" }), "unknown"),
     ] {
-        let stub = Stub::always(status, body.clone()).await;
-        assert_eq!(
-            kind(&adapter(&stub).submit(&submission()).await),
-            expected,
-            "{status} {body}"
-        );
+        let server = StubServer::with_response(status, body.clone()).await;
+        let submitted = adapter(&server).submit(&submission()).await;
+        assert_eq!(variant(&submitted), expected, "{status} {body}");
     }
 }
 
 #[tokio::test]
 async fn the_key_is_sent_to_the_configured_host_only() {
-    let foreign = Stub::always(200, json!({ "status": "IN_QUEUE" })).await;
-    let own = Stub::always(202, json!({ "status": "IN_QUEUE" })).await;
-    let mut known = prediction();
-    known.status_url = Some(foreign.base.join("s").unwrap().into());
-    known.cancel_url = Some(foreign.base.join("c").unwrap().into());
+    let foreign = StubServer::with_response(200, json!({ "status": "IN_QUEUE" })).await;
+    let own = StubServer::with_response(202, json!({ "status": "IN_QUEUE" })).await;
+    let mut handle = prediction();
+    handle.status_url = Some(foreign.base.join("s").unwrap().into());
+    handle.cancel_url = Some(foreign.base.join("c").unwrap().into());
     let adapter = adapter(&own);
     assert_eq!(
-        adapter.poll(&known, &submission()).await,
+        adapter.poll(&handle, &submission()).await,
         Ok(PollResult::Running)
     );
-    adapter.cancel(&known, &submission()).await.unwrap();
-    assert!(foreign.seen().is_empty());
-    let calls: Vec<_> = own
-        .seen()
+    adapter.cancel(&handle, &submission()).await.unwrap();
+    assert!(foreign.requests().is_empty());
+    let requests: Vec<_> = own
+        .requests()
         .iter()
-        .map(|seen| format!("{} {}", seen.method, seen.path))
+        .map(|request| format!("{} {}", request.method, request.path))
         .collect();
     assert_eq!(
-        calls,
+        requests,
         [
-            format!("GET {REQUEST}/status"),
-            format!("PUT {REQUEST}/cancel")
+            format!("GET {REQUEST_PATH}/status"),
+            format!("PUT {REQUEST_PATH}/cancel")
         ]
     );
-    known.status_url = Some(own.base.join("given/status").unwrap().into());
-    adapter.poll(&known, &submission()).await.unwrap();
-    assert_eq!(own.seen().last().unwrap().path, "/given/status");
+    handle.status_url = Some(own.base.join("given/status").unwrap().into());
+    adapter.poll(&handle, &submission()).await.unwrap();
+    assert_eq!(own.requests().last().unwrap().path, "/given/status");
 }
 
 #[tokio::test]
-async fn a_request_that_has_not_ended_is_not_asked_for_its_result() {
+async fn the_result_is_requested_only_of_a_completed_request() {
     for status in ["IN_QUEUE", "IN_PROGRESS", "SOMETHING_NEW"] {
         assert_eq!(
-            poll(json!({ "status": status }), nobody, nobody).await,
+            poll(json!({ "status": status }), unexpected, unexpected).await,
             Ok(PollResult::Running),
             "{status}"
         );
@@ -188,54 +199,56 @@ async fn a_request_that_has_not_ended_is_not_asked_for_its_result() {
 
 #[tokio::test]
 async fn a_result_that_is_not_ready_is_still_running() {
-    let early = || answer(400, &json!({ "detail": "Request is still in progress" }));
+    let too_early = || json_response(400, &json!({ "detail": "Request is still in progress" }));
     assert_eq!(
-        poll(completed(), early, nobody).await,
+        poll(completed(), too_early, unexpected).await,
         Ok(PollResult::Running)
     );
 }
 
 #[tokio::test]
-async fn a_clip_is_found_with_its_units_and_its_time() {
+async fn a_clip_is_found_with_its_billable_units_and_its_processing_time() {
     let url = "https://v3.fal.media/files/output.mp4";
     for body in [
         json!({ "video": { "url": url, "content_type": "video/mp4" } }),
         json!({ "videos": [{ "url": url }] }),
         json!({ "output": url }),
     ] {
-        let result = move || answer_with(200, &[("X-Fal-Billable-Units", "5.0")], &body);
+        let result =
+            move || json_response_with_headers(200, &[("X-Fal-Billable-Units", "5.0")], &body);
         let expected = PollResult::Done {
             output_url: url.into(),
             cost: Some(CostReport::Units("5.0".into())),
             processing: Some(Duration::from_millis(3_420)),
         };
-        assert_eq!(poll(completed(), result, nobody).await, Ok(expected));
+        assert_eq!(poll(completed(), result, unexpected).await, Ok(expected));
     }
     for headers in [
         &[][..],
         &[("x-fal-billable-units", "0")],
         &[("x-fal-billable-units", "many")],
     ] {
-        let result = move || answer_with(200, headers, &json!({ "video": { "url": url } }));
-        let look = poll(completed(), result, nobody).await;
+        let result =
+            move || json_response_with_headers(200, headers, &json!({ "video": { "url": url } }));
+        let polled = poll(completed(), result, unexpected).await;
         assert!(
-            matches!(look, Ok(PollResult::Done { cost: None, .. })),
-            "{look:?}"
+            matches!(polled, Ok(PollResult::Done { cost: None, .. })),
+            "{polled:?}"
         );
     }
-    let without = || answer(200, &json!({ "video": null }));
+    let no_url = || json_response(200, &json!({ "video": null }));
     assert_eq!(
-        poll(completed(), without, nobody).await,
+        poll(completed(), no_url, unexpected).await,
         Ok(PollResult::Running)
     );
 }
 
 #[tokio::test]
-async fn a_models_own_server_error_bills_nothing_and_may_pass() {
-    let mut told = completed();
-    told["error_type"] = json!("runner_disconnected");
-    let flat = json!({ "detail": "gone", "error_type": "runner_disconnected" });
-    for (before, status, body, headers, again) in [
+async fn a_models_own_server_error_bills_nothing_and_is_retryable_unless_the_header_denies_it() {
+    let mut failed_status = completed();
+    failed_status["error_type"] = json!("runner_disconnected");
+    let platform_error = json!({ "detail": "gone", "error_type": "runner_disconnected" });
+    for (request_status, status, body, headers, expected) in [
         (
             completed(),
             500,
@@ -264,190 +277,170 @@ async fn a_models_own_server_error_bills_nothing_and_may_pass() {
             &[("x-fal-needs-retry", "1")],
             true,
         ),
-        (told, 503, flat, &[], true),
+        (failed_status, 503, platform_error, &[], true),
     ] {
-        let result = move || answer_with(status, headers, &body);
-        let look = poll(before, result, nobody).await.unwrap();
+        let result = move || json_response_with_headers(status, headers, &body);
+        let polled = poll(request_status, result, unexpected).await.unwrap();
         let PollResult::Failed {
             cost,
             retryable,
             reason,
-        } = look
+        } = polled
         else {
-            panic!("{status}: {look:?}")
+            panic!("{status}: {polled:?}")
         };
-        assert_eq!(
-            (cost, retryable),
-            (Some(CostReport::ZERO), again),
-            "{reason}"
-        );
+        assert_eq!(cost, Some(CostReport::ZERO), "{reason}");
+        assert_eq!(retryable, expected, "{reason}");
     }
 }
 
 #[tokio::test]
-async fn a_server_error_that_is_not_the_models_does_not_end_the_prediction() {
+async fn a_server_error_that_is_not_the_models_says_nothing_about_the_prediction() {
     for status in [500, 502, 503, 504, 524] {
-        let result = move || page(status);
-        assert_eq!(
-            kind(&poll(completed(), result, nobody).await),
-            "transient",
-            "{status}"
-        );
+        let result = move || html_response(status);
+        let polled = poll(completed(), result, unexpected).await;
+        assert_eq!(variant(&polled), "transient", "{status}");
     }
-    // The platform's own errors may be about the result call alone: the clip may be there the next time.
+    // The platform's errors may concern this request alone; the next one may return the clip.
     for body in [
         json!({ "message": "Internal server error" }),
         json!({ "detail": "Internal server error" }),
         json!({ "detail": "Request timed out", "error_type": "request_timeout" }),
     ] {
-        let result = move || answer(500, &body);
-        assert_eq!(kind(&poll(completed(), result, nobody).await), "transient");
+        let result = move || json_response(500, &body);
+        let polled = poll(completed(), result, unexpected).await;
+        assert_eq!(variant(&polled), "transient");
     }
 }
 
 #[tokio::test]
-async fn a_failure_that_the_status_told_is_believed_behind_any_result() {
+async fn a_failure_reported_by_the_status_stands_whatever_the_result() {
     let mut status = completed();
     status["error"] = json!("Invalid status code: 422");
     let expected = PollResult::Failed {
-        reason: "fal says it failed: Invalid status code: 422".into(),
+        reason: "fal reported a failure: Invalid status code: 422".into(),
         cost: Some(CostReport::ZERO),
         retryable: false,
     };
     assert_eq!(
-        poll(status.clone(), || page(502), no_events).await,
+        poll(status.clone(), || html_response(502), no_events).await,
         Ok(expected)
     );
-    // An error about the call itself does not make a refused input one that is worth a second bill.
-    let flat = || {
-        answer(
+    // An error that concerns this request does not make a refused input worth a second submission.
+    let platform_error = || {
+        json_response(
             500,
             &json!({ "detail": "Busy", "error_type": "internal_error" }),
         )
     };
-    let failed = poll(status.clone(), flat, no_events).await;
+    let polled = poll(status.clone(), platform_error, no_events).await;
     assert!(
         matches!(
-            failed,
+            polled,
             Ok(PollResult::Failed {
                 retryable: false,
                 ..
             })
         ),
-        "{failed:?}"
+        "{polled:?}"
     );
-    // What concerns the key or the pace says nothing of the prediction, whatever the status told.
-    assert_eq!(
-        kind(&poll(status.clone(), || page(429), nobody).await),
-        "rate limited"
-    );
-    assert_eq!(kind(&poll(status, || page(401), nobody).await), "closed");
+    // A response that concerns the key says nothing about the prediction, whatever the status reported.
+    let polled = poll(status.clone(), || html_response(429), unexpected).await;
+    assert_eq!(variant(&polled), "rate limited");
+    let polled = poll(status, || html_response(401), unexpected).await;
+    assert_eq!(variant(&polled), "access denied");
 }
 
 #[tokio::test]
-async fn a_refused_input_costs_what_fal_says_it_billed() {
+async fn a_refused_input_costs_what_its_billing_events_report() {
     let usd = |micros| Some(CostReport::Usd(Money::from_micros(micros)));
-    let event = |fields: Value| answer(200, &json!({ "billing_events": [fields] }));
-    let cases: [(Answer, Option<CostReport>); 6] = [
+    let cases: [(Handler, Option<CostReport>); 7] = [
         (no_events, Some(CostReport::ZERO)),
-        (|| answer(404, &json!({})), None),
-        (|| page(200), None),
+        (|| json_response(404, &json!({})), None),
+        (|| html_response(200), None),
         (
             || {
-                answer(
-                    200,
-                    &json!({ "billing_events": [
-            { "request_id": "p-1", "cost_total": 0.1 }, { "request_id": "p-1", "cost_total": "0.125" } ] }),
-                )
+                billing_events(json!([
+                    { "request_id": "p-1", "cost_total": 0.1 },
+                    { "request_id": "p-1", "cost_total": "0.125" },
+                ]))
             },
             usd(225_000),
         ),
         (
-            || {
-                answer(
-                    200,
-                    &json!({ "billing_events": [{ "cost_estimate_nano_usd": 225_000_000 }] }),
-                )
-            },
+            || billing_events(json!([{ "cost_estimate_nano_usd": 225_000_000 }])),
             usd(225_000),
         ),
         (
-            || {
-                answer(
-                    200,
-                    &json!({ "billing_events": [{ "request_id": "another", "cost_total": 1 }] }),
-                )
-            },
+            || billing_events(json!([{ "request_id": "another", "cost_total": 1 }])),
             None,
         ),
+        (|| billing_events(json!([{ "request_id": "p-1" }])), None),
     ];
     for (events, expected) in cases {
-        let result = || answer(422, &model_error("file_download_error"));
+        let result = || json_response(422, &model_error("file_download_error"));
         let failed = PollResult::Failed {
-            reason: "fal answered 422: image_url: it did not work".into(),
+            reason: "fal returned 422: image_url: it did not work".into(),
             cost: expected,
             retryable: false,
         };
         assert_eq!(poll(completed(), result, events).await, Ok(failed));
     }
-    let unpriced = move || event(json!({ "request_id": "p-1" }));
-    let result = || answer(422, &model_error("file_download_error"));
-    assert!(matches!(
-        poll(completed(), result, unpriced).await,
-        Ok(PollResult::Failed { cost: None, .. })
-    ));
     let result = || {
-        answer_with(
+        json_response_with_headers(
             422,
             &[("x-fal-billable-units", "0")],
             &model_error("missing"),
         )
     };
-    let Ok(PollResult::Failed { cost, .. }) = poll(completed(), result, nobody).await else {
+    let Ok(PollResult::Failed { cost, .. }) = poll(completed(), result, unexpected).await else {
         panic!("not failed")
     };
     assert_eq!(cost, Some(CostReport::Units("0".into())));
 }
 
 #[tokio::test]
-async fn what_the_content_policy_refuses_is_not_tried_again() {
+async fn an_input_refused_by_the_content_policy_is_never_retryable() {
     let headers = [("x-fal-retryable", "true")];
-    for (kind, again) in [
+    for (error_type, expected) in [
         ("content_policy_violation", false),
         ("file_download_error", true),
     ] {
-        let result = move || answer_with(422, &headers, &model_error(kind));
-        let look = poll(completed(), result, no_events).await;
+        let result = move || json_response_with_headers(422, &headers, &model_error(error_type));
+        let polled = poll(completed(), result, no_events).await;
         assert!(
-            matches!(look, Ok(PollResult::Failed { retryable, .. }) if retryable == again),
-            "{look:?}"
+            matches!(polled, Ok(PollResult::Failed { retryable, .. }) if retryable == expected),
+            "{polled:?}"
         );
     }
 }
 
 #[tokio::test]
-async fn a_lost_submission_is_found_by_its_input_over_all_pages() {
-    let stub = Stub::answering(|seen| {
+async fn a_lost_submission_is_found_by_its_input_on_any_page() {
+    let server = StubServer::with_handler(|request| {
         let mut input = submission().request;
         input["cfg_scale"] = json!(0.5);
-        let body = match seen.param("cursor").as_deref() {
+        let body = match request.query_param("cursor").as_deref() {
             None => json!({ "next_cursor": "two", "has_more": true, "items": [
                 { "request_id": "owned", "json_input": input },
                 { "request_id": "other", "json_input": { "prompt": "another" } },
             ] }),
             _ => json!({ "next_cursor": null, "has_more": false, "items": [
-                { "request_id": "lost", "json_input": input }, { "request_id": "lost", "json_input": input },
+                { "request_id": "lost", "json_input": input },
+                { "request_id": "lost", "json_input": input },
             ] }),
         };
-        answer(200, &body)
+        json_response(200, &body)
     })
     .await;
-    let trace = adapter(&stub).reconcile(&doubt(&["owned"])).await;
+    let reconciled = adapter(&server)
+        .reconcile(&lost_submission(&["owned"]))
+        .await;
     assert_eq!(
-        trace,
+        reconciled,
         Ok(Reconciliation::Found(PredictionHandle::from_id("lost")))
     );
-    let first = &stub.seen()[0];
+    let first = &server.requests()[0];
     assert_eq!(first.path, "/v1/models/requests/by-endpoint");
     for (name, value) in [
         ("endpoint_id", "owner/app/v1/image-to-video"),
@@ -456,25 +449,25 @@ async fn a_lost_submission_is_found_by_its_input_over_all_pages() {
         ("expand", "payloads"),
         ("limit", "100"),
     ] {
-        assert_eq!(first.param(name).as_deref(), Some(value), "{name}");
+        assert_eq!(first.query_param(name).as_deref(), Some(value), "{name}");
     }
 }
 
 #[tokio::test]
-async fn only_a_whole_history_with_inputs_proves_absence() {
+async fn only_a_complete_history_with_inputs_proves_absence() {
     let other = json!({ "prompt": "another" });
     for (body, expected) in [
         (
             json!({ "items": [], "next_cursor": null, "has_more": false }),
-            "taken",
+            "ok",
         ),
         (
             json!({ "items": [{ "request_id": "a", "json_input": other }] }),
-            "taken",
+            "ok",
         ),
         (
             json!({ "items": [{ "request_id": "a", "status_code": 500 }] }),
-            "taken",
+            "ok",
         ),
         (
             json!({ "items": [{ "request_id": "a", "status_code": 200 }] }),
@@ -494,12 +487,12 @@ async fn only_a_whole_history_with_inputs_proves_absence() {
         ),
         (json!({ "items": [], "next_cursor": "again" }), "transient"),
     ] {
-        let stub = Stub::always(200, body.clone()).await;
-        let trace = adapter(&stub).reconcile(&doubt(&[])).await;
-        assert_eq!(kind(&trace), expected, "{body}");
-        if let Ok(trace) = trace {
+        let server = StubServer::with_response(200, body.clone()).await;
+        let reconciled = adapter(&server).reconcile(&lost_submission(&[])).await;
+        assert_eq!(variant(&reconciled), expected, "{body}");
+        if let Ok(reconciliation) = reconciled {
             assert_eq!(
-                trace,
+                reconciliation,
                 Reconciliation::Absent {
                     lists_running: false
                 },
@@ -510,13 +503,13 @@ async fn only_a_whole_history_with_inputs_proves_absence() {
 }
 
 #[tokio::test]
-async fn a_failures_reason_in_the_status_does_not_quote_the_key() {
+async fn the_key_is_redacted_in_an_error_from_the_status() {
     for field in ["error", "error_type"] {
         let mut status = completed();
         status[field] = json!("runner refused id-1:secret-123");
-        let look = poll(status, || page(500), no_events).await;
-        let Ok(PollResult::Failed { reason, .. }) = look else {
-            panic!("{look:?}")
+        let polled = poll(status, || html_response(500), no_events).await;
+        let Ok(PollResult::Failed { reason, .. }) = polled else {
+            panic!("{polled:?}")
         };
         assert!(reason.contains("refused [key]"), "{reason}");
     }

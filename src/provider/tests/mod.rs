@@ -1,4 +1,4 @@
-//! The adapters against a server on loopback that answers what a test tells it to.
+//! The adapters against servers on loopback whose responses the tests determine.
 
 mod aimlapi;
 mod calls;
@@ -23,9 +23,9 @@ use crate::domain::{Failure, PredictionHandle};
 
 use super::{ApiKey, LostSubmission, Submission};
 
-/// A call that the server saw.
+/// A request that the server received.
 #[derive(Clone, Debug)]
-struct Seen {
+struct RecordedRequest {
     method: String,
     path: String,
     query: String,
@@ -33,12 +33,12 @@ struct Seen {
     body: Value,
 }
 
-impl Seen {
+impl RecordedRequest {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    fn param(&self, name: &str) -> Option<String> {
+    fn query_param(&self, name: &str) -> Option<String> {
         let mut pairs = url::form_urlencoded::parse(self.query.as_bytes());
         pairs
             .find(|(key, _)| key == name)
@@ -46,78 +46,83 @@ impl Seen {
     }
 }
 
-/// A server that answers by a function, and remembers what it saw.
-struct Stub {
+/// A server that responds by a function and records the requests.
+struct StubServer {
     base: Url,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
-impl Stub {
-    async fn answering(answer: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Self {
+impl StubServer {
+    async fn with_handler(
+        handler: impl Fn(&RecordedRequest) -> Response + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = address(&listener);
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (answer, log) = (Arc::new(answer), Arc::clone(&seen));
+        let base = base_url(&listener);
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let handler = Arc::new(handler);
+        let log = Arc::clone(&requests);
         let app = axum::Router::new().fallback(move |request: Request| {
-            let (answer, log) = (Arc::clone(&answer), Arc::clone(&log));
+            let handler = Arc::clone(&handler);
+            let log = Arc::clone(&log);
             async move {
                 let (parts, body) = request.into_parts();
                 let body = to_bytes(body, usize::MAX).await.unwrap();
-                let seen = Seen {
+                let request = RecordedRequest {
                     method: parts.method.to_string(),
                     path: parts.uri.path().into(),
                     query: parts.uri.query().unwrap_or_default().into(),
                     headers: parts.headers,
                     body: serde_json::from_slice(&body).unwrap_or_default(),
                 };
-                log.lock().unwrap().push(seen.clone());
-                answer(&seen)
+                log.lock().unwrap().push(request.clone());
+                handler(&request)
             }
         });
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { base, seen }
+        Self { base, requests }
     }
 
-    /// Answers every call the same.
-    async fn always(status: u16, body: Value) -> Self {
-        Self::answering(move |_| answer(status, &body)).await
+    /// Starts a server that gives every request the same response.
+    async fn with_response(status: u16, body: Value) -> Self {
+        Self::with_handler(move |_| json_response(status, &body)).await
     }
 
-    fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+    fn requests(&self) -> Vec<RecordedRequest> {
+        self.requests.lock().unwrap().clone()
     }
 }
 
-/// A server that reads the beginning of a request, writes `bytes`, and closes the connection; and how often it was called.
-async fn broken(bytes: &'static [u8]) -> (Url, Arc<Mutex<u32>>) {
+/// Starts a server that reads the start of a request, writes `bytes`, and closes the connection.
+/// Returns its URL and the number of requests it received.
+async fn spawn_broken_server(bytes: &'static [u8]) -> (Url, Arc<Mutex<u32>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = address(&listener);
-    let calls = Arc::new(Mutex::new(0));
-    let count = Arc::clone(&calls);
+    let base = base_url(&listener);
+    let requests = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&requests);
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
-            let mut beginning = [0; 4096];
-            let _ = socket.read(&mut beginning).await;
+            let mut start = [0; 4096];
+            let _ = socket.read(&mut start).await;
             *count.lock().unwrap() += 1;
             let _ = socket.write_all(bytes).await;
             let _ = socket.shutdown().await;
         }
     });
-    (base, calls)
+    (base, requests)
 }
 
-/// A server that begins an answer and gives a byte of it now and then, for ever.
-async fn dripping() -> Url {
+/// Starts a server that sends its response byte by byte, without end.
+async fn spawn_slow_server() -> Url {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = address(&listener);
+    let base = base_url(&listener);
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let _ = socket.read(&mut [0; 4096]).await;
-                let mut drip: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{";
-                while socket.write_all(drip).await.is_ok() {
+                let mut next: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{";
+                while socket.write_all(next).await.is_ok() {
                     tokio::time::sleep(Duration::from_millis(50)).await;
-                    drip = b" ";
+                    next = b" ";
                 }
             });
         }
@@ -125,36 +130,34 @@ async fn dripping() -> Url {
     base
 }
 
-/// An address where nobody listens.
-async fn refused() -> Url {
-    address(&TcpListener::bind("127.0.0.1:0").await.unwrap())
+/// Returns a URL on which no server listens.
+async fn unused_url() -> Url {
+    base_url(&TcpListener::bind("127.0.0.1:0").await.unwrap())
 }
 
-fn address(listener: &TcpListener) -> Url {
+fn base_url(listener: &TcpListener) -> Url {
     Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap()
 }
 
-fn answer(status: u16, body: &Value) -> Response {
-    answer_with(status, &[], body)
+fn json_response(status: u16, body: &Value) -> Response {
+    json_response_with_headers(status, &[], body)
 }
 
-fn answer_with(status: u16, headers: &[(&str, &str)], body: &Value) -> Response {
-    let response = Response::builder().status(StatusCode::from_u16(status).unwrap());
-    // The server's clock is right, unless a test says otherwise.
-    let right = [("date", "Thu, 20 Aug 2026 10:00:00 GMT")];
-    let right = right
-        .iter()
-        .filter(|_| headers.iter().all(|(name, _)| *name != "date"));
-    let headers = headers.iter().chain(right);
-    let response = headers.fold(response, |response, (name, value)| {
-        response.header(*name, *value)
-    });
+/// Builds a response with the time of [`clock`], unless `headers` has another `date`.
+fn json_response_with_headers(status: u16, headers: &[(&str, &str)], body: &Value) -> Response {
+    let mut response = Response::builder().status(StatusCode::from_u16(status).unwrap());
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    if headers.iter().all(|(name, _)| *name != "date") {
+        response = response.header("date", "Thu, 20 Aug 2026 10:00:00 GMT");
+    }
     response.body(Body::from(body.to_string())).unwrap()
 }
 
-/// What a proxy between us and the provider writes.
-fn page(status: u16) -> Response {
-    let body = Body::from("<html>the gateway is unwell</html>");
+/// Builds a response as a gateway in front of the provider writes it.
+fn html_response(status: u16) -> Response {
+    let body = Body::from("<html>Bad Gateway</html>");
     Response::builder()
         .status(StatusCode::from_u16(status).unwrap())
         .body(body)
@@ -172,7 +175,11 @@ fn clock() -> Arc<dyn Clock> {
 fn submission() -> Submission {
     Submission {
         wire_model: "owner/app/v1/image-to-video".into(),
-        request: json!({ "prompt": "a snowy road", "image_url": "https://shop.example/1.jpg", "duration": "5" }),
+        request: json!({
+            "prompt": "a snowy road",
+            "image_url": "https://shop.example/1.jpg",
+            "duration": "5",
+        }),
         client_token: "overnight-7.1".into(),
     }
 }
@@ -181,7 +188,7 @@ fn prediction() -> PredictionHandle {
     PredictionHandle::from_id("p-1")
 }
 
-fn doubt(owned: &[&str]) -> LostSubmission {
+fn lost_submission(owned: &[&str]) -> LostSubmission {
     LostSubmission {
         submission: submission(),
         sent_at: "2026-08-20T09:50:00Z".parse().unwrap(),
@@ -191,12 +198,12 @@ fn doubt(owned: &[&str]) -> LostSubmission {
     }
 }
 
-fn kind<T: std::fmt::Debug>(result: &Result<T, Failure>) -> &'static str {
+fn variant<T: std::fmt::Debug>(result: &Result<T, Failure>) -> &'static str {
     match result {
-        Ok(_) => "taken",
+        Ok(_) => "ok",
         Err(Failure::Transient { .. }) => "transient",
         Err(Failure::RateLimited { .. }) => "rate limited",
-        Err(Failure::AccessDenied { .. }) => "closed",
+        Err(Failure::AccessDenied { .. }) => "access denied",
         Err(Failure::Rejected { .. }) => "rejected",
         Err(Failure::Unknown { .. }) => "unknown",
     }

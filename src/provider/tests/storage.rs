@@ -1,4 +1,5 @@
-//! Uploads: where the place is asked for, how the file is put there, and what a refusal means.
+//! Uploads: how the upload URL is requested, how the file is put there, and how failures are
+//! classified.
 
 use axum::response::Response;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::image::ImageFile;
 use crate::provider::http::Auth;
 use crate::provider::{Provider, UploadedImage};
 
-fn photo() -> ImageFile {
+fn image() -> ImageFile {
     ImageFile {
         name: "cup.png".into(),
         content_type: "image/png",
@@ -20,9 +21,9 @@ fn photo() -> ImageFile {
     }
 }
 
-fn eachlabs(stub: &Stub) -> Eachlabs {
+fn eachlabs(server: &StubServer) -> Eachlabs {
     Eachlabs::new(
-        stub.base.join("v1").unwrap(),
+        server.base.join("v1").unwrap(),
         &key(),
         Auth::XApiKey,
         clock(),
@@ -30,164 +31,146 @@ fn eachlabs(stub: &Stub) -> Eachlabs {
     .unwrap()
 }
 
-/// Gives each::labs' place, and answers what is put there.
-async fn storage(put: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> Stub {
-    Stub::answering(move |seen| match seen.method.as_str() {
-        "PUT" => put(seen),
+/// Starts a server with each::labs' response to an upload request, and with `put_handler` for the
+/// upload itself.
+async fn storage_server(
+    put_handler: impl Fn(&RecordedRequest) -> Response + Send + Sync + 'static,
+) -> StubServer {
+    StubServer::with_handler(move |request| match request.method.as_str() {
+        "PUT" => put_handler(request),
         _ => {
-            let host = seen.header("host").unwrap();
-            let place = json!({
-                "id": "f-1", "presigned_url": format!("http://{host}/put/here?sig=1"),
-                "public_url": "https://files.example.com/f-1", "expires_at": "2026-08-20T10:15:00Z",
+            let host = request.header("host").unwrap();
+            let body = json!({
+                "id": "f-1",
+                "presigned_url": format!("http://{host}/put/here?sig=1"),
+                "public_url": "https://files.example.com/f-1",
+                "expires_at": "2026-08-20T10:15:00Z",
                 "required_headers": { "x-token": "t-1", "Content-Type": "image/png" },
             });
-            answer(201, &place)
+            json_response(201, &body)
         }
     })
     .await
 }
 
 #[tokio::test]
-async fn eachlabs_gives_a_place_and_gets_the_file_without_the_key() {
-    let stub = storage(|_| answer(200, &json!({}))).await;
-    let UploadedImage {
-        public_url: link,
-        retention: kept,
-    } = eachlabs(&stub).upload(&photo()).await.unwrap();
-    assert_eq!(link, "https://files.example.com/f-1");
-    // Not the 15 minutes of the place.
-    assert_eq!(kept, Some(Duration::from_secs(30 * 24 * 3600)));
-    let [asked, put] = stub.seen().try_into().unwrap();
+async fn a_file_is_uploaded_to_eachlabs_without_the_key() {
+    let server = storage_server(|_| json_response(200, &json!({}))).await;
+    let uploaded = eachlabs(&server).upload(&image()).await.unwrap();
+    assert_eq!(uploaded.public_url, "https://files.example.com/f-1");
+    // Not the 15 minutes for which the upload URL is valid.
     assert_eq!(
-        (asked.method.as_str(), asked.path.as_str()),
-        ("POST", "/v1/upload/presign")
+        uploaded.retention,
+        Some(Duration::from_secs(30 * 24 * 3600))
     );
+    let [presign, put] = server.requests().try_into().unwrap();
+    assert_eq!(presign.method, "POST");
+    assert_eq!(presign.path, "/v1/upload/presign");
     assert_eq!(
-        asked.body,
+        presign.body,
         json!({"content_type": "image/png", "expires_in_seconds": 2_592_000})
     );
-    assert_eq!(asked.header("x-api-key"), Some("id-1:secret-123"));
-    assert_eq!(
-        (put.path.as_str(), put.query.as_str()),
-        ("/put/here", "sig=1")
-    );
-    assert_eq!(
-        (put.header("x-token"), put.header("content-length")),
-        (Some("t-1"), Some("9"))
-    );
-    assert_eq!(
-        put.headers
-            .get_all("content-type")
-            .iter()
-            .collect::<Vec<_>>(),
-        ["image/png"]
-    );
-    assert_eq!(
-        (put.header("x-api-key"), put.header("authorization")),
-        (None, None)
-    );
+    assert_eq!(presign.header("x-api-key"), Some("id-1:secret-123"));
+    assert_eq!(put.path, "/put/here");
+    assert_eq!(put.query, "sig=1");
+    assert_eq!(put.header("x-token"), Some("t-1"));
+    assert_eq!(put.header("content-length"), Some("9"));
+    let content_types: Vec<_> = put.headers.get_all("content-type").iter().collect();
+    assert_eq!(content_types, ["image/png"]);
+    assert_eq!(put.header("x-api-key"), None);
+    assert_eq!(put.header("authorization"), None);
 }
 
 #[tokio::test]
-async fn fal_gives_a_place_and_gets_the_file_without_the_key() {
-    let stub = Stub::answering(|seen| {
-        let host = seen.header("host").unwrap();
-        let (put, file) = (
-            format!("http://{host}/put"),
-            "https://v3.fal.media/files/cup.png",
-        );
-        answer(200, &json!({ "upload_url": put, "file_url": file }))
+async fn a_file_is_uploaded_to_fal_without_the_key() {
+    let server = StubServer::with_handler(|request| {
+        let host = request.header("host").unwrap();
+        let body = json!({
+            "upload_url": format!("http://{host}/put"),
+            "file_url": "https://v3.fal.media/files/cup.png",
+        });
+        json_response(200, &body)
     })
     .await;
-    let base = stub.base.clone();
+    let base = server.base.clone();
     let fal = Fal::new(base.clone(), base.clone(), Some(base), &key(), clock()).unwrap();
-    let upload = fal.upload(&photo()).await.unwrap();
+    let uploaded = fal.upload(&image()).await.unwrap();
     assert_eq!(
-        upload,
+        uploaded,
         UploadedImage {
             public_url: "https://v3.fal.media/files/cup.png".into(),
             retention: None
         }
     );
-    let [asked, put] = stub.seen().try_into().unwrap();
+    let [presign, put] = server.requests().try_into().unwrap();
+    assert_eq!(presign.path, "/storage/upload/initiate");
+    assert_eq!(presign.query, "storage_type=fal-cdn-v3");
     assert_eq!(
-        (asked.path.as_str(), asked.query.as_str()),
-        ("/storage/upload/initiate", "storage_type=fal-cdn-v3")
-    );
-    assert_eq!(
-        asked.body,
+        presign.body,
         json!({"content_type": "image/png", "file_name": "cup.png"})
     );
-    assert_eq!(asked.header("authorization"), Some("Key id-1:secret-123"));
-    assert_eq!(
-        (put.method.as_str(), put.header("content-type")),
-        ("PUT", Some("image/png"))
-    );
+    assert_eq!(presign.header("authorization"), Some("Key id-1:secret-123"));
+    assert_eq!(put.method, "PUT");
+    assert_eq!(put.header("content-type"), Some("image/png"));
     assert_eq!(put.header("authorization"), None);
 }
 
 #[tokio::test]
-async fn a_provider_without_storage_takes_no_upload() {
-    let stub = Stub::always(200, json!({})).await;
-    let aimlapi = Aimlapi::new(stub.base.clone(), &key(), clock()).unwrap();
-    let fal = Fal::new(stub.base.clone(), stub.base.clone(), None, &key(), clock()).unwrap();
-    assert_eq!(kind(&aimlapi.upload(&photo()).await), "rejected");
-    assert_eq!(kind(&fal.upload(&photo()).await), "rejected");
-    assert!(stub.seen().is_empty());
+async fn an_upload_to_a_provider_without_storage_is_rejected() {
+    let server = StubServer::with_response(200, json!({})).await;
+    let base = server.base.clone();
+    let aimlapi = Aimlapi::new(base.clone(), &key(), clock()).unwrap();
+    let fal = Fal::new(base.clone(), base, None, &key(), clock()).unwrap();
+    assert_eq!(variant(&aimlapi.upload(&image()).await), "rejected");
+    assert_eq!(variant(&fal.upload(&image()).await), "rejected");
+    assert!(server.requests().is_empty());
 }
 
 #[tokio::test]
-async fn what_will_pass_and_what_will_not_are_told_apart() {
-    for (status, meaning) in [
+async fn failed_uploads_are_classified() {
+    for (status, expected) in [
         (400, "rejected"),
-        (401, "closed"),
-        (402, "closed"),
+        (401, "access denied"),
+        (402, "access denied"),
         (404, "rejected"),
         (429, "rate limited"),
         (500, "transient"),
     ] {
-        let stub = Stub::always(status, json!({ "error": "no" })).await;
-        assert_eq!(
-            kind(&eachlabs(&stub).upload(&photo()).await),
-            meaning,
-            "{status} to the question"
-        );
+        let server = StubServer::with_response(status, json!({ "error": "no" })).await;
+        let uploaded = eachlabs(&server).upload(&image()).await;
+        assert_eq!(variant(&uploaded), expected, "{status} to the presign");
     }
-    for (status, meaning) in [
+    for (status, expected) in [
         (400, "rejected"),
         (403, "transient"),
         (413, "rejected"),
         (429, "transient"),
         (503, "transient"),
     ] {
-        let stub = storage(move |_| answer(status, &json!({}))).await;
-        assert_eq!(
-            kind(&eachlabs(&stub).upload(&photo()).await),
-            meaning,
-            "{status} to the file"
-        );
+        let server = storage_server(move |_| json_response(status, &json!({}))).await;
+        let uploaded = eachlabs(&server).upload(&image()).await;
+        assert_eq!(variant(&uploaded), expected, "{status} to the upload");
     }
-    let (base, _) = broken(b"").await;
+    let (base, _) = spawn_broken_server(b"").await;
     let eachlabs = Eachlabs::new(base, &key(), Auth::XApiKey, clock()).unwrap();
-    assert_eq!(kind(&eachlabs.upload(&photo()).await), "transient");
+    assert_eq!(variant(&eachlabs.upload(&image()).await), "transient");
 }
 
 #[tokio::test]
-async fn a_place_that_is_not_encrypted_not_public_or_none_gets_no_file() {
-    for (place, meaning) in [
+async fn nothing_is_uploaded_to_a_url_that_is_not_public_https() {
+    for (upload_url, expected) in [
         ("http://storage.example.com/put", "rejected"),
         ("ftp://127.0.0.1/put", "rejected"),
         ("https://10.0.0.1/put", "rejected"),
         ("put", "unknown"),
     ] {
-        let place =
-            json!({ "presigned_url": place, "public_url": "https://files.example.com/f-1" });
-        let stub = Stub::always(200, place.clone()).await;
-        assert_eq!(
-            kind(&eachlabs(&stub).upload(&photo()).await),
-            meaning,
-            "{place}"
-        );
-        assert_eq!(stub.seen().len(), 1);
+        let body = json!({
+            "presigned_url": upload_url,
+            "public_url": "https://files.example.com/f-1",
+        });
+        let server = StubServer::with_response(200, body).await;
+        let uploaded = eachlabs(&server).upload(&image()).await;
+        assert_eq!(variant(&uploaded), expected, "{upload_url}");
+        assert_eq!(server.requests().len(), 1);
     }
 }
