@@ -1,4 +1,9 @@
-"""Ends TLS in front of a plain HTTP server on this machine. Prints its port; writes the authority to trust."""
+"""A proxy that terminates TLS in front of an HTTP server on this machine.
+
+Usage: tls_proxy.py TARGET_PORT CA_FILE
+
+Prints the port it listens on, and writes the certificate of its authority to CA_FILE.
+"""
 
 import socket
 import ssl
@@ -7,32 +12,33 @@ import threading
 
 import trustme
 
-target, authority_file = int(sys.argv[1]), sys.argv[2]
+target_port = int(sys.argv[1])
+ca_file = sys.argv[2]
 authority = trustme.CA()
-authority.cert_pem.write_to_path(authority_file)
+authority.cert_pem.write_to_path(ca_file)
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 authority.issue_cert("localhost").configure_cert(context)
 
 
-def copy(source, sink):
+def copy(source, destination):
     try:
         while data := source.recv(65536):
-            sink.sendall(data)
+            destination.sendall(data)
     except OSError:
         pass
-    for end in (source, sink):
+    for connection in (source, destination):
         try:
-            end.close()
+            connection.close()
         except OSError:
             pass
 
 
-def serve(plain):
+def serve(connection):
     try:
-        client = context.wrap_socket(plain, server_side=True)
+        client = context.wrap_socket(connection, server_side=True)
     except (OSError, ssl.SSLError):
         return
-    server = socket.create_connection(("127.0.0.1", target))
+    server = socket.create_connection(("127.0.0.1", target_port))
     threading.Thread(target=copy, args=(server, client), daemon=True).start()
     copy(client, server)
 
