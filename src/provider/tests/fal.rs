@@ -50,7 +50,7 @@ fn completed() -> Value {
     json!({ "status": "COMPLETED", "metrics": { "inference_time": 3.42 } })
 }
 
-/// Fails the test because the adapter sent a request that it should not send.
+/// Panics, because the adapter sent a request that it should not send.
 fn unexpected() -> Response {
     panic!("unexpected request")
 }
