@@ -1,4 +1,5 @@
-//! The host of the clips, which knows no keys: a signed link is enough.
+//! The host that serves clips. It accepts no key: the signature in the link authorizes the
+//! download.
 
 use std::io;
 use std::sync::Arc;
@@ -14,55 +15,55 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 
-use super::dialect::close;
-use super::shared::{Connection, Shared};
+use super::dialect::close_without_response;
+use super::shared::{Connection, SharedState};
 use super::{Api, Call, Fault, clip};
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
+pub(super) fn routes() -> Router<Arc<SharedState>> {
     Router::new().route("/cdn/{api}/{file}", routing::get(download))
 }
 
+/// The query parameters of a signed link.
 #[derive(Deserialize)]
-struct Signed {
+struct SignedQuery {
+    /// End of validity, in seconds since 1970.
     expires: i64,
     sig: String,
 }
 
 async fn download(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SharedState>>,
     Path((api, file)): Path<(Api, String)>,
-    Query(link): Query<Signed>,
+    Query(query): Query<SignedQuery>,
     Extension(connection): Extension<Connection>,
     headers: HeaderMap,
 ) -> Response {
     let now = shared.now();
     if headers.contains_key(AUTHORIZATION) || headers.contains_key("x-api-key") {
-        shared.world().count(|ledger| &mut ledger.leaked_keys);
+        shared.world().increment(|ledger| &mut ledger.leaked_keys);
         return (StatusCode::BAD_REQUEST, "a key was sent to the media host").into_response();
     }
     let id = file.trim_end_matches(".mp4");
-    let fault = shared.world().arrive(api, Call::Download, now).fault;
+    let fault = shared.world().record_call(api, Call::Download, now).fault;
     if fault == Some(Fault::Expired) {
-        shared.world().expire(api, id);
+        shared.world().expire_links(api, id);
     }
-    let known = shared
+    let prediction = shared
         .world()
-        .fetch(api, id)
-        .filter(|known| !known.is_open(now))
+        .download(api, id)
+        .filter(|prediction| prediction.has_ended(now))
         .cloned();
-    let Some(known) = known else {
+    let Some(prediction) = prediction else {
         return (StatusCode::NOT_FOUND, "no such file").into_response();
     };
-    if link.sig != known.signature(link.expires) || now / 1000 >= link.expires {
+    if query.sig != prediction.signature(query.expires) || now / 1000 >= query.expires {
         return (StatusCode::FORBIDDEN, "the link has expired").into_response();
     }
-    let (slow_s, clip_bytes) = {
-        let world = shared.world();
-        (world.options().faults.slow_s, world.options().clip_bytes)
-    };
-    let clip = clip::of(id, clip_bytes);
+    let slow_s = shared.world().options().faults.slow_s;
+    let clip_bytes = shared.world().options().clip_bytes;
+    let clip = clip::for_prediction(id, clip_bytes);
     match fault {
-        Some(Fault::DropBefore | Fault::DropAfter) => close(&connection).await,
+        Some(Fault::DropBefore | Fault::DropAfter) => close_without_response(&connection).await,
         Some(Fault::ServerError) => {
             (StatusCode::SERVICE_UNAVAILABLE, "try again later").into_response()
         }
@@ -70,30 +71,34 @@ async fn download(
             (StatusCode::BAD_GATEWAY, Html("<html>bad gateway</html>")).into_response()
         }
         Some(Fault::Garbage) => Html("<html>Please enable JavaScript</html>").into_response(),
-        // A clip does not come from inside a network.
+        // An address in a private network: a client must refuse to download a clip from there.
         Some(Fault::Redirect) => {
             Redirect::temporary("http://10.0.0.1/internal.mp4").into_response()
         }
-        Some(Fault::Truncated) => answer(clip, true),
+        Some(Fault::Truncated) => clip_response(clip, true),
         Some(Fault::Slow) => {
             tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;
-            answer(clip, false)
+            clip_response(clip, false)
         }
-        _ => answer(clip, false),
+        _ => clip_response(clip, false),
     }
 }
 
-/// The clip, or its first half where the connection breaks in the middle.
-fn answer(clip: Vec<u8>, is_cut: bool) -> Response {
+/// Returns a response with the clip. If `truncated`, the connection breaks after half of it.
+fn clip_response(clip: Vec<u8>, truncated: bool) -> Response {
     let clip = Bytes::from(clip);
     let headers = [
         (CONTENT_TYPE, "video/mp4".to_owned()),
         (CONTENT_LENGTH, clip.len().to_string()),
     ];
-    if !is_cut {
+    if !truncated {
         return (headers, clip).into_response();
     }
-    let half = clip.slice(..clip.len() / 2);
-    let cut = Err(io::Error::from(io::ErrorKind::ConnectionReset));
-    (headers, Body::from_stream(stream::iter([Ok(half), cut]))).into_response()
+    let first_half = clip.slice(..clip.len() / 2);
+    let reset = Err(io::Error::from(io::ErrorKind::ConnectionReset));
+    (
+        headers,
+        Body::from_stream(stream::iter([Ok(first_half), reset])),
+    )
+        .into_response()
 }

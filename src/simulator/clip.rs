@@ -1,16 +1,17 @@
-//! The clip every prediction gives: one small playable MP4, made different for each by a trailing box.
+//! The clip of every prediction: one small playable MP4, made unique by a trailing box.
 
-/// A one-second test picture, H.264 in MP4.
+/// A one-second test pattern, H.264 in MP4.
 const CLIP: &[u8] = include_bytes!("clip.mp4");
 
-/// Length and type, with which every box begins.
-const BOX_HEAD: usize = 8;
+/// Size of an MP4 box header, in bytes: the length and the type of the box.
+const BOX_HEADER_BYTES: usize = 8;
 
-/// Makes the clip of one prediction: the same video, and its id at the end of a `free` box that players skip. The box is
-/// as long as it takes for the clip to have so many bytes.
-pub(super) fn of(prediction_id: &str, at_least: usize) -> Vec<u8> {
+/// Returns the clip of one prediction: the common video, then a `free` box, which players skip,
+/// that ends with the prediction's id. The box is padded so that the clip has at least `min_bytes`
+/// bytes.
+pub(super) fn for_prediction(prediction_id: &str, min_bytes: usize) -> Vec<u8> {
     let id = prediction_id.as_bytes();
-    let length = at_least.max(CLIP.len() + BOX_HEAD + id.len());
+    let length = min_bytes.max(CLIP.len() + BOX_HEADER_BYTES + id.len());
     let mut clip = Vec::with_capacity(length);
     clip.extend_from_slice(CLIP);
     clip.extend_from_slice(
@@ -30,12 +31,12 @@ mod tests {
 
     use crate::output::container;
 
-    use super::of;
+    use super::for_prediction;
 
     #[test]
-    fn a_clip_is_as_long_as_it_has_to_be_and_a_whole_video_that_ends_with_its_id() {
-        for (at_least, length) in [(0, 2932 + 8 + 4), (3000, 3000), (65_536, 65_536)] {
-            let clip = of("p-17", at_least);
+    fn a_clip_has_the_minimum_size_and_is_a_valid_video_that_ends_with_its_id() {
+        for (min_bytes, length) in [(0, 2932 + 8 + 4), (3000, 3000), (65_536, 65_536)] {
+            let clip = for_prediction("p-17", min_bytes);
             assert_eq!(clip.len(), length);
             assert!(clip.ends_with(b"p-17"));
             assert_eq!(container::check(&mut Cursor::new(clip)).unwrap(), Ok(()));

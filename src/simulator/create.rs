@@ -1,18 +1,23 @@
-//! A create as the three APIs take it: priced, timed and judged by what each publishes of its models.
+//! The handling of a create, common to the three APIs: limits, price, processing time and outcome.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::prediction::{End, NewPrediction, Prediction};
-use super::rules::{Flaw, ModelRules, Wrong};
+use super::prediction::{NewPrediction, Prediction, PredictionOutcome};
+use super::rules::{FieldError, FieldProblem, ModelRules};
 use super::world::{LimitExceeded, World};
 
-/// Predictions take up to this much more or less than usual.
-const SPREAD: f64 = 0.15;
+/// Relative spread of processing times: each is uniform within this fraction of the typical time.
+const PROCESSING_SPREAD: f64 = 0.15;
 
 impl World {
-    /// Takes a create, or says why there is no room for it.
+    /// Accepts a create, or returns the limit that refuses it. `fails` makes the prediction fail
+    /// unbilled.
+    ///
+    /// An invalid input is accepted too and rejected only in its result, as fal.ai does. The other
+    /// APIs validate the fields before they call this, so only a missing file is rejected in their
+    /// results.
     pub fn create(
         &mut self,
         rules: &'static ModelRules,
@@ -22,34 +27,34 @@ impl World {
         now: i64,
     ) -> Result<&Prediction, LimitExceeded> {
         let api = rules.api;
-        self.find_room(api, now)?;
-        let spread = 1.0 + SPREAD * (2.0 * self.chance_of_next(api).f64() - 1.0);
-        let takes =
+        self.check_limits(api, now)?;
+        let random_factor = self.next_prediction_rng(api).f64();
+        let spread = 1.0 + PROCESSING_SPREAD * (2.0 * random_factor - 1.0);
+        let processing =
             Duration::try_from_secs_f64(rules.typical_s * spread / self.options().speed.max(0.001));
-        let missing = self.storage().missing(api, &input);
-        let missing = missing.map(|field| Wrong {
+        let missing_file = self.storage().field_without_file(api, &input);
+        let missing_file = missing_file.map(|field| FieldError {
             field: field.to_owned(),
-            flaw: Flaw::NotFound,
+            problem: FieldProblem::FileNotFound,
         });
-        let end = match rules
-            .check(&input)
-            .and_then(|()| missing.map_or(Ok(()), Err))
+        let outcome = match rules
+            .validate(&input)
+            .and_then(|()| missing_file.map_or(Ok(()), Err))
         {
-            Err(wrong) => End::Refusal(wrong),
-            Ok(()) if fails => End::Failure,
-            Ok(()) => End::Clip,
+            Err(error) => PredictionOutcome::InputRejected(error),
+            Ok(()) if fails => PredictionOutcome::Failed,
+            Ok(()) => PredictionOutcome::Clip,
         };
         let price = rules.price(&input);
-        let (model, takes) = (rules.id.to_owned(), takes.unwrap_or_default());
         Ok(self.accept(
             NewPrediction {
                 api,
-                model,
+                model: rules.id.to_owned(),
                 input,
                 client_request_id,
                 price,
-                takes,
-                end,
+                processing: processing.unwrap_or_default(),
+                outcome,
             },
             now,
         ))

@@ -1,4 +1,4 @@
-//! One API call: the key, the faults, and then what it does.
+//! The handling of one API call, common to the three APIs: key, faults, effect, response.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,108 +12,114 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::Value;
 
-use super::shared::{Connection, Shared};
+use super::shared::{Connection, SharedState};
 use super::world::World;
 use super::{Api, Call, Fault, quoting};
 
-/// Ten megabytes of zeros, compressed.
-const BOMB: &[u8] = include_bytes!("bomb.gz");
+/// 10 MiB of zeros, compressed with gzip to 10 KB.
+const GZIP_BOMB: &[u8] = include_bytes!("bomb.gz");
 
-/// The largest body a call may have.
+/// Maximum size of a request body, in bytes.
 const MAX_BODY_BYTES: usize = 32 << 20;
 
-/// What is the same in every call of one API: its key's header, and its way to say that something is wrong.
+/// What all calls of one API have in common: where the key is, and how errors look.
 pub(super) trait ApiDialect {
     const API: Api;
 
-    /// What it says to a wrong key.
-    const WRONG_KEY: &'static str;
+    /// The error message for a missing or wrong key.
+    const INVALID_KEY_MESSAGE: &'static str;
 
-    /// The header that it sends back as it came.
-    const ECHOED: Option<HeaderName> = None;
+    /// A request header that the API copies to its response.
+    const ECHOED_HEADER: Option<HeaderName> = None;
 
-    /// The key a call carries.
+    /// Returns the key that a call carries.
     fn key(headers: &HeaderMap) -> Option<String>;
 
-    /// The body of an error.
-    fn error(status: StatusCode, message: &str) -> Value;
+    /// Returns the body of an error response.
+    fn error_body(status: StatusCode, message: &str) -> Value;
 
-    /// An error as an answer.
-    fn refuse(status: StatusCode, message: &str) -> Response {
-        (status, axum::Json(Self::error(status, message))).into_response()
+    fn error_response(status: StatusCode, message: &str) -> Response {
+        (status, axum::Json(Self::error_body(status, message))).into_response()
     }
 
-    /// The answer to a create that there is no room for.
-    fn refuse_for_now(world: &mut World, now: i64) -> Response {
+    /// Returns the response to a create that exceeds a limit.
+    fn limit_exceeded_response(world: &mut World, now: i64) -> Response {
         let retry_after_s = world.options().limit_retry_after_s;
-        Self::too_many_requests(world, retry_after_s, now)
+        Self::too_many_requests_response(world, retry_after_s, now)
     }
 
-    /// 429, with or without a time to wait.
-    fn too_many_requests(world: &mut World, retry_after_s: Option<u64>, now: i64) -> Response {
-        let mut answer = Self::refuse(StatusCode::TOO_MANY_REQUESTS, "too many requests");
+    /// Returns a 429, with `Retry-After` if a number of seconds is given.
+    fn too_many_requests_response(
+        world: &mut World,
+        retry_after_s: Option<u64>,
+        now: i64,
+    ) -> Response {
+        let mut response = Self::error_response(StatusCode::TOO_MANY_REQUESTS, "too many requests");
         if let Some(seconds) = retry_after_s {
-            world.tell_to_wait(Self::API, seconds, now);
-            answer
+            world.record_retry_after(Self::API, seconds, now);
+            response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, seconds.into());
         }
-        answer
+        response
     }
 }
 
-/// Carries a call out, unless its key or a fault is against it.
-pub(super) async fn handle<M: ApiDialect>(
-    shared: &Arc<Shared>,
+/// Handles a call: checks its key, injects its fault, and calls `effect` unless either prevents it.
+///
+/// `effect` receives the world, the JSON body (null if empty), whether a created prediction must
+/// fail, and the time.
+pub(super) async fn handle<D: ApiDialect>(
+    shared: &Arc<SharedState>,
     request: Request,
     call: Call,
-    act: impl FnOnce(&mut World, &Value, bool, i64) -> Response,
+    effect: impl FnOnce(&mut World, &Value, bool, i64) -> Response,
 ) -> Response {
     let connection = request.extensions().get::<Connection>().cloned();
-    let echoed =
-        M::ECHOED.and_then(|name| Some((name.clone(), request.headers().get(name)?.clone())));
-    let quoted = shared
+    let echoed = D::ECHOED_HEADER
+        .and_then(|name| Some((name.clone(), request.headers().get(name)?.clone())));
+    let secrets = shared
         .world()
         .options()
         .quotes_secrets
-        .then(|| quoting::of(request.headers()));
-    let mut answer = answer::<M>(shared, request, call, connection.as_ref(), act).await;
-    if let Some(quoted) = quoted {
-        answer = quoting::quote(answer, &quoted).await;
+        .then(|| quoting::secrets_of(request.headers()));
+    let mut response = respond::<D>(shared, request, call, connection.as_ref(), effect).await;
+    if let Some(secrets) = secrets {
+        response = quoting::quote(response, &secrets).await;
     }
     if let Some((name, value)) = echoed {
-        answer.headers_mut().insert(name, value);
+        response.headers_mut().insert(name, value);
     }
-    answer
+    response
 }
 
-async fn answer<M: ApiDialect>(
-    shared: &Arc<Shared>,
+async fn respond<D: ApiDialect>(
+    shared: &Arc<SharedState>,
     request: Request,
     call: Call,
     connection: Option<&Connection>,
-    act: impl FnOnce(&mut World, &Value, bool, i64) -> Response,
+    effect: impl FnOnce(&mut World, &Value, bool, i64) -> Response,
 ) -> Response {
-    let key = M::key(request.headers()).filter(|key| !key.trim().is_empty());
+    let key = D::key(request.headers()).filter(|key| !key.trim().is_empty());
     if call == Call::Create {
-        shared.world().count(|ledger| &mut ledger.creates_seen);
+        shared.world().increment(|ledger| &mut ledger.creates_seen);
     }
-    let wanted = shared.world().options().key.clone();
-    if key.is_none() || wanted.is_some_and(|wanted| key != Some(wanted)) {
-        shared.world().count(|ledger| &mut ledger.unauthorized);
-        return M::refuse(StatusCode::UNAUTHORIZED, M::WRONG_KEY);
+    let required_key = shared.world().options().key.clone();
+    if key.is_none() || required_key.is_some_and(|required| key != Some(required)) {
+        shared.world().increment(|ledger| &mut ledger.unauthorized);
+        return D::error_response(StatusCode::UNAUTHORIZED, D::INVALID_KEY_MESSAGE);
     }
     let Ok(body) = axum::body::to_bytes(request.into_body(), MAX_BODY_BYTES).await else {
-        return M::refuse(StatusCode::BAD_REQUEST, "the body cannot be read");
+        return D::error_response(StatusCode::BAD_REQUEST, "cannot read the body");
     };
-    let luck = shared.world().arrive(M::API, call, shared.now());
-    match luck.fault {
-        Some(Fault::DropBefore) => return close(connection).await,
-        Some(Fault::ServerError) if luck.coin => {
-            return M::refuse(StatusCode::SERVICE_UNAVAILABLE, "service unavailable");
+    let draw = shared.world().record_call(D::API, call, shared.now());
+    match draw.fault {
+        Some(Fault::DropBefore) => return close_without_response(connection).await,
+        Some(Fault::ServerError) if draw.coin => {
+            return D::error_response(StatusCode::SERVICE_UNAVAILABLE, "service unavailable");
         }
         Some(Fault::ServerError) => {
-            return M::refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal server error");
+            return D::error_response(StatusCode::INTERNAL_SERVER_ERROR, "internal server error");
         }
         Some(Fault::BadGateway) => {
             return (
@@ -125,9 +131,9 @@ async fn answer<M: ApiDialect>(
         Some(Fault::RateLimited) => {
             let mut world = shared.world();
             let retry_after_s = world.options().faults.retry_after_s;
-            return M::too_many_requests(&mut world, Some(retry_after_s), shared.now());
+            return D::too_many_requests_response(&mut world, Some(retry_after_s), shared.now());
         }
-        Some(Fault::Garbage) if luck.coin => return garbage(),
+        Some(Fault::Garbage) if draw.coin => return garbage_response(),
         _ => {}
     }
     let Ok(body) = (if body.is_empty() {
@@ -135,50 +141,52 @@ async fn answer<M: ApiDialect>(
     } else {
         serde_json::from_slice(&body)
     }) else {
-        return M::refuse(StatusCode::BAD_REQUEST, "the body is not JSON");
+        return D::error_response(StatusCode::BAD_REQUEST, "the body is not JSON");
     };
     let now = shared.now();
-    let answer = act(
+    let response = effect(
         &mut shared.world(),
         &body,
-        luck.fault == Some(Fault::FailedPrediction),
+        draw.fault == Some(Fault::FailedPrediction),
         now,
     );
-    match luck.fault {
-        Some(Fault::DropAfter) => close(connection).await,
-        Some(Fault::Garbage) => garbage(),
+    match draw.fault {
+        Some(Fault::DropAfter) => close_without_response(connection).await,
+        Some(Fault::Garbage) => garbage_response(),
         Some(Fault::Redirect) => {
-            // 307 asks for the same call, key and body included, at the other address.
+            // 307 asks the client to repeat the request, key and body included, at the other
+            // address.
             (
                 StatusCode::TEMPORARY_REDIRECT,
-                [(header::LOCATION, shared.elsewhere())],
+                [(header::LOCATION, shared.redirect_trap_url())],
             )
                 .into_response()
         }
         Some(Fault::HugeBody) => {
-            let megabyte = Bytes::from(vec![b' '; 1 << 20]);
-            let chunks = std::iter::repeat_n(Ok::<_, Infallible>(megabyte), 100);
+            let mebibyte = Bytes::from(vec![b' '; 1 << 20]);
+            let chunks = std::iter::repeat_n(Ok::<_, Infallible>(mebibyte), 100);
             Body::from_stream(stream::iter(chunks)).into_response()
         }
-        Some(Fault::GzipBomb) => ([(header::CONTENT_ENCODING, "gzip")], BOMB).into_response(),
+        Some(Fault::GzipBomb) => ([(header::CONTENT_ENCODING, "gzip")], GZIP_BOMB).into_response(),
         Some(Fault::Slow) => {
-            // After the act, not before: a caller that gives up has no answer, and yet has its prediction.
+            // After the effect, not before: the prediction exists even if the client gives up
+            // waiting.
             let slow_s = shared.world().options().faults.slow_s;
             tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;
-            answer
+            response
         }
-        _ => answer,
+        _ => response,
     }
 }
 
-/// Closes the connection a call came in on, without an answer.
-pub(super) async fn close(connection: impl Into<Option<&Connection>>) -> Response {
-    if let Some(Connection(cut)) = connection.into() {
-        cut.notify_one();
+/// Closes the connection on which a call arrived, without a response. Never returns.
+pub(super) async fn close_without_response(connection: impl Into<Option<&Connection>>) -> Response {
+    if let Some(Connection(close)) = connection.into() {
+        close.notify_one();
     }
     std::future::pending().await
 }
 
-fn garbage() -> Response {
+fn garbage_response() -> Response {
     (StatusCode::OK, "\u{0}\u{1}not what you asked for {{{").into_response()
 }

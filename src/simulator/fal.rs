@@ -1,4 +1,4 @@
-//! fal.ai's queue API as its documentation describes it.
+//! fal.ai's queue API, as its documentation describes it.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::dialect::{ApiDialect, handle};
-use super::prediction::{End, Prediction};
-use super::rules::{Flaw, ModelRules, Wrong};
-use super::shared::Shared;
-use super::wire::object;
+use super::prediction::{Prediction, PredictionOutcome};
+use super::rules::{FieldError, FieldProblem, ModelRules};
+use super::shared::SharedState;
+use super::wire::fields_of;
 use super::world::CancelOutcome;
 use super::{Api, Call};
 
@@ -20,13 +20,13 @@ pub(super) struct Fal;
 
 impl ApiDialect for Fal {
     const API: Api = Api::Fal;
-    const WRONG_KEY: &'static str = "No user found for Key ID and Secret";
+    const INVALID_KEY_MESSAGE: &'static str = "No user found for Key ID and Secret";
 
     fn key(headers: &HeaderMap) -> Option<String> {
-        key(headers)
+        authorization_key(headers)
     }
 
-    fn error(status: StatusCode, message: &str) -> Value {
+    fn error_body(status: StatusCode, message: &str) -> Value {
         match status.as_u16() {
             500.. => json!({ "detail": message, "error_type": "internal_error" }),
             _ => json!({ "detail": message }),
@@ -34,8 +34,8 @@ impl ApiDialect for Fal {
     }
 }
 
-/// The key behind `Key`.
-pub(super) fn key(headers: &HeaderMap) -> Option<String> {
+/// Returns the key of a `Key` authorization header.
+pub(super) fn authorization_key(headers: &HeaderMap) -> Option<String> {
     headers
         .get("authorization")?
         .to_str()
@@ -44,28 +44,30 @@ pub(super) fn key(headers: &HeaderMap) -> Option<String> {
         .map(str::to_owned)
 }
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
-    Router::new().fallback(queue)
+pub(super) fn routes() -> Router<Arc<SharedState>> {
+    Router::new().fallback(dispatch)
 }
 
-/// The queue API's addresses begin with a model id of any length, so they are told apart here.
-async fn queue(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+/// Dispatches a call by its path. The router cannot, because paths begin with a model id of any
+/// number of segments.
+async fn dispatch(State(shared): State<Arc<SharedState>>, request: Request) -> Response {
     let path = request.uri().path().trim_matches('/').to_owned();
-    let Some((model, follow_up)) = path.split_once("/requests/") else {
+    let Some((model, rest)) = path.split_once("/requests/") else {
         return if request.method() == Method::POST {
             create(shared, request, &path).await
         } else {
             not_found()
         };
     };
-    let (id, what) = follow_up.split_once('/').unwrap_or((follow_up, "response"));
-    // Both forms are documented; the short one is what the answers link to.
-    if !shared.world().knows(Api::Fal, id, |known| {
-        model == known || model == application(known)
+    let (id, action) = rest.split_once('/').unwrap_or((rest, "response"));
+    // Both forms are documented: with the full model id, and with its owner and application only,
+    // which is the form that responses link to.
+    if !shared.world().has_prediction(Api::Fal, id, |full_model| {
+        model == full_model || model == application(full_model)
     }) {
         return not_found();
     }
-    match (request.method().as_str(), what) {
+    match (request.method().as_str(), action) {
         ("GET", "status") => status(shared, request, id).await,
         ("GET", "response") => result(shared, request, id).await,
         ("PUT", "cancel") => cancel(shared, request, id).await,
@@ -81,37 +83,42 @@ fn not_found() -> Response {
         .into_response()
 }
 
-async fn create(shared: Arc<Shared>, request: Request, model: &str) -> Response {
-    let links = Arc::clone(&shared);
+async fn create(shared: Arc<SharedState>, request: Request, model: &str) -> Response {
+    let state = Arc::clone(&shared);
     handle::<Fal>(&shared, request, Call::Create, |world, body, fails, now| {
         let Some(rules) = ModelRules::find(Api::Fal, model) else {
-            return Fal::refuse(StatusCode::NOT_FOUND, &format!("Application '{model}' not found"));
+            let message = format!("Application '{model}' not found");
+            return Fal::error_response(StatusCode::NOT_FOUND, &message);
         };
         if world.options().no_balance {
-            let message =
-                "User is locked. Reason: Exhausted balance. Top up your balance at fal.ai/dashboard/billing.";
-            return Fal::refuse(StatusCode::FORBIDDEN, message);
+            let message = "User is locked. Reason: Exhausted balance. \
+                Top up your balance at fal.ai/dashboard/billing.";
+            return Fal::error_response(StatusCode::FORBIDDEN, message);
         }
-        // Fields are checked by the runner: a wrong one is found out only by the result.
-        let Ok(prediction) = world.create(rules, object(body), None, fails, now).cloned() else {
-            return Fal::refuse_for_now(world, now);
+        // The runner validates the fields, so an invalid one is reported only in the result.
+        let Ok(prediction) = world
+            .create(rules, fields_of(body), None, fails, now)
+            .cloned()
+        else {
+            return Fal::limit_exceeded_response(world, now);
         };
-        let mut answer = urls(&links, &prediction);
-        answer["status"] = json!("IN_QUEUE");
-        answer["queue_position"] = json!(world.queue_position(&prediction, now));
-        answer["logs"] = Value::Null;
-        answer["metrics"] = json!({});
-        ([("x-fal-request-id", prediction.id)], axum::Json(answer)).into_response()
+        let mut json = urls(&state, &prediction);
+        json["status"] = json!("IN_QUEUE");
+        json["queue_position"] = json!(world.queue_position(&prediction, now));
+        json["logs"] = Value::Null;
+        json["metrics"] = json!({});
+        ([("x-fal-request-id", prediction.id)], axum::Json(json)).into_response()
     })
     .await
 }
 
-/// Owner and application: the part of a model id that the addresses of its requests begin with.
+/// Returns the owner and the application: the part of a model id with which the URLs of its
+/// requests begin.
 fn application(model: &str) -> String {
     model.split('/').take(2).collect::<Vec<_>>().join("/")
 }
 
-fn urls(shared: &Shared, prediction: &Prediction) -> Value {
+fn urls(shared: &SharedState, prediction: &Prediction) -> Value {
     let application = application(&prediction.model);
     let base = format!(
         "http://{}/{application}/requests/{}",
@@ -125,63 +132,66 @@ fn urls(shared: &Shared, prediction: &Prediction) -> Value {
     })
 }
 
-async fn status(shared: Arc<Shared>, request: Request, id: &str) -> Response {
-    let links = Arc::clone(&shared);
-    let logs = request
+async fn status(shared: Arc<SharedState>, request: Request, id: &str) -> Response {
+    let state = Arc::clone(&shared);
+    let wants_logs = request
         .uri()
         .query()
         .is_some_and(|query| query.contains("logs=1") || query.contains("logs=true"));
     handle::<Fal>(&shared, request, Call::Poll, |world, _, _, now| {
-        let Some(prediction) = world.look(Api::Fal, id).cloned() else {
+        let Some(prediction) = world.poll(Api::Fal, id).cloned() else {
             return not_found();
         };
-        let mut shown = urls(&links, &prediction);
-        shown["logs"] = if logs { json!([]) } else { Value::Null };
-        shown["metrics"] = json!({});
-        if prediction.is_waiting(now) {
-            shown["status"] = json!("IN_QUEUE");
-            shown["queue_position"] = json!(world.queue_position(&prediction, now));
-            return (StatusCode::ACCEPTED, axum::Json(shown)).into_response();
+        let mut json = urls(&state, &prediction);
+        json["logs"] = if wants_logs { json!([]) } else { Value::Null };
+        json["metrics"] = json!({});
+        if prediction.is_queued(now) {
+            json["status"] = json!("IN_QUEUE");
+            json["queue_position"] = json!(world.queue_position(&prediction, now));
+            return (StatusCode::ACCEPTED, axum::Json(json)).into_response();
         }
-        if prediction.is_open(now) {
-            shown["status"] = json!("IN_PROGRESS");
-            return (StatusCode::ACCEPTED, axum::Json(shown)).into_response();
+        if !prediction.has_ended(now) {
+            json["status"] = json!("IN_PROGRESS");
+            return (StatusCode::ACCEPTED, axum::Json(json)).into_response();
         }
-        // What a model refused or failed at looks like any other here: only the result tells.
-        shown["status"] = json!("COMPLETED");
-        shown["metrics"] = json!({ "inference_time": prediction.worked_s() });
-        if prediction.end == End::Cancelled {
-            shown["error"] = json!("Request was cancelled");
-            shown["error_type"] = json!("client_cancelled");
+        // A failed or rejected prediction looks like a finished one here: only the result shows the
+        // difference.
+        json["status"] = json!("COMPLETED");
+        json["metrics"] = json!({ "inference_time": prediction.processing_s() });
+        if prediction.outcome == PredictionOutcome::Cancelled {
+            json["error"] = json!("Request was cancelled");
+            json["error_type"] = json!("client_cancelled");
         }
-        axum::Json(shown).into_response()
+        axum::Json(json).into_response()
     })
     .await
 }
 
-async fn result(shared: Arc<Shared>, request: Request, id: &str) -> Response {
-    let links = Arc::clone(&shared);
+async fn result(shared: Arc<SharedState>, request: Request, id: &str) -> Response {
+    let state = Arc::clone(&shared);
     handle::<Fal>(&shared, request, Call::Poll, |world, _, _, now| {
         let life_s = world.options().link_life_s;
-        let Some(prediction) = world.look(Api::Fal, id) else {
+        let Some(prediction) = world.poll(Api::Fal, id) else {
             return not_found();
         };
-        if prediction.is_open(now) {
-            return Fal::refuse(StatusCode::BAD_REQUEST, "Request is still in progress");
+        if !prediction.has_ended(now) {
+            return Fal::error_response(StatusCode::BAD_REQUEST, "Request is still in progress");
         }
-        let body = axum::Json(outcome(&links, prediction, life_s, now));
+        let body = axum::Json(result_body(&state, prediction, life_s, now));
         let status = status_code(prediction);
-        match &prediction.end {
-            End::Clip => {
-                let units = prediction.seconds().to_string();
+        match &prediction.outcome {
+            PredictionOutcome::Clip => {
+                let units = prediction.clip_seconds().to_string();
                 (status, [("x-fal-billable-units", units)], body).into_response()
             }
-            End::Failure => (status, [("x-fal-retryable", "true")], body).into_response(),
-            End::Refusal(_) => {
+            PredictionOutcome::Failed => {
+                (status, [("x-fal-retryable", "true")], body).into_response()
+            }
+            PredictionOutcome::InputRejected(_) => {
                 let headers = [("x-fal-retryable", "false"), ("x-fal-billable-units", "0")];
                 (status, headers, body).into_response()
             }
-            End::Cancelled => {
+            PredictionOutcome::Cancelled => {
                 (status, [("x-fal-error-type", "client_cancelled")], body).into_response()
             }
         }
@@ -189,52 +199,62 @@ async fn result(shared: Arc<Shared>, request: Request, id: &str) -> Response {
     .await
 }
 
-/// The status of the result of a request that has ended.
+/// Returns the HTTP status of the result of a prediction that has ended.
 pub(super) fn status_code(prediction: &Prediction) -> StatusCode {
-    match prediction.end {
-        End::Clip => StatusCode::OK,
-        End::Failure => StatusCode::INTERNAL_SERVER_ERROR,
-        End::Refusal(_) => StatusCode::UNPROCESSABLE_ENTITY,
-        // 499 has no name of its own.
-        End::Cancelled => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+    match prediction.outcome {
+        PredictionOutcome::Clip => StatusCode::OK,
+        PredictionOutcome::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+        PredictionOutcome::InputRejected(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        // `StatusCode` has no constant for 499.
+        PredictionOutcome::Cancelled => {
+            StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST)
+        }
     }
 }
 
-/// The body of the result of a request that has ended.
-pub(super) fn outcome(shared: &Shared, prediction: &Prediction, life_s: u64, now: i64) -> Value {
+/// Returns the body of the result of a prediction that has ended.
+pub(super) fn result_body(
+    shared: &SharedState,
+    prediction: &Prediction,
+    life_s: u64,
+    now: i64,
+) -> Value {
     let error = |kind: &str, location: &[&str], message: &str| {
         let url = format!("https://docs.fal.ai/errors#{kind}");
         json!({ "detail": [{ "loc": location, "msg": message, "type": kind, "url": url }] })
     };
-    match &prediction.end {
-        End::Clip => {
-            let url = shared.link(prediction, life_s, now);
-            json!({ "video": { "url": url, "content_type": "video/mp4", "file_name": "output.mp4" } })
+    match &prediction.outcome {
+        PredictionOutcome::Clip => {
+            let url = shared.clip_url(prediction, life_s, now);
+            let content_type = "video/mp4";
+            json!({
+                "video": { "url": url, "content_type": content_type, "file_name": "output.mp4" },
+            })
         }
-        End::Failure => error(
+        PredictionOutcome::Failed => error(
             "downstream_service_error",
             &["body"],
             "the generation failed",
         ),
-        End::Refusal(Wrong { field, flaw }) => {
-            let kind = match flaw {
-                Flaw::Missing => "missing",
-                Flaw::NotAllowed => "value_error",
-                Flaw::Unknown => "extra_forbidden",
-                Flaw::NotFound => "file_download_error",
+        PredictionOutcome::InputRejected(FieldError { field, problem }) => {
+            let kind = match problem {
+                FieldProblem::Missing => "missing",
+                FieldProblem::NotAllowed => "value_error",
+                FieldProblem::Unknown => "extra_forbidden",
+                FieldProblem::FileNotFound => "file_download_error",
             };
-            error(kind, &["body", field], flaw.message())
+            error(kind, &["body", field], problem.message())
         }
-        End::Cancelled => {
+        PredictionOutcome::Cancelled => {
             json!({ "detail": "Request was cancelled", "error_type": "client_cancelled" })
         }
     }
 }
 
-async fn cancel(shared: Arc<Shared>, request: Request, id: &str) -> Response {
+async fn cancel(shared: Arc<SharedState>, request: Request, id: &str) -> Response {
     handle::<Fal>(&shared, request, Call::Poll, |world, _, _, now| {
         let (code, status) = match world.cancel(Api::Fal, id, now) {
-            Some(CancelOutcome::Waiting) => (StatusCode::OK, "OK"),
+            Some(CancelOutcome::Queued) => (StatusCode::OK, "OK"),
             Some(CancelOutcome::Running) => (StatusCode::ACCEPTED, "CANCELLATION_REQUESTED"),
             Some(CancelOutcome::TooLate) => (StatusCode::BAD_REQUEST, "ALREADY_COMPLETED"),
             None => return not_found(),

@@ -1,4 +1,5 @@
-//! fal.ai's platform API, which tells what was done and what it cost, as its reference describes it.
+//! fal.ai's platform API, as its reference describes it: history, billing events, prices and
+//! balance.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,32 +15,32 @@ use super::dialect::{ApiDialect, handle};
 use super::fal;
 use super::prediction::Prediction;
 use super::rules::ModelRules;
-use super::shared::Shared;
-use super::wire::{History, dollars, time};
+use super::shared::SharedState;
+use super::wire::{HistoryQuery, Page, dollars, rfc3339};
 use super::{Api, Call};
 
-const HISTORY: History = History {
+const HISTORY: HistoryQuery = HistoryQuery {
     api: Api::Fal,
     from: "start",
     to: "end",
     offset: "cursor",
-    days: 1,
+    default_days: 1,
 };
 
-/// A request asked for by its id is looked for further back, in days.
-const DAYS_FOR_ONE: i64 = 90;
+/// Default time range of billing events, and of the history if a request id is given, in days.
+const LONG_RANGE_DAYS: i64 = 90;
 
 struct Platform;
 
 impl ApiDialect for Platform {
     const API: Api = Api::Fal;
-    const WRONG_KEY: &'static str = "Authentication is required";
+    const INVALID_KEY_MESSAGE: &'static str = "Authentication is required";
 
     fn key(headers: &HeaderMap) -> Option<String> {
-        fal::key(headers)
+        fal::authorization_key(headers)
     }
 
-    fn error(status: StatusCode, message: &str) -> Value {
+    fn error_body(status: StatusCode, message: &str) -> Value {
         let kind = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "authorization_error",
             StatusCode::NOT_FOUND => "not_found",
@@ -52,7 +53,7 @@ impl ApiDialect for Platform {
     }
 }
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
+pub(super) fn routes() -> Router<Arc<SharedState>> {
     Router::new()
         .route("/v1/models/requests/by-endpoint", get(history))
         .route("/v1/models/billing-events", get(billing_events))
@@ -61,62 +62,64 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 }
 
 async fn history(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SharedState>>,
     Query(query): Query<HashMap<String, String>>,
     request: Request,
 ) -> Response {
-    let links = Arc::clone(&shared);
+    let state = Arc::clone(&shared);
     handle::<Platform>(&shared, request, Call::History, |world, _, _, now| {
         if !world.options().history {
-            return Platform::refuse(StatusCode::NOT_IMPLEMENTED, "not implemented");
+            return Platform::error_response(StatusCode::NOT_IMPLEMENTED, "not implemented");
         }
         let Some(model) = query.get("endpoint_id") else {
-            return Platform::refuse(StatusCode::BAD_REQUEST, "endpoint_id is required");
+            return Platform::error_response(StatusCode::BAD_REQUEST, "endpoint_id is required");
         };
-        let (id, wanted) = (query.get("request_id"), query.get("status"));
-        let running_too = world.options().history_lists_running;
-        let days = if id.is_some() {
-            DAYS_FOR_ONE
+        let id = query.get("request_id");
+        let class = query.get("status");
+        let lists_running = world.options().history_lists_running;
+        let default_days = if id.is_some() {
+            LONG_RANGE_DAYS
         } else {
-            HISTORY.days
+            HISTORY.default_days
         };
-        let page = History { days, ..HISTORY }.page(world, &query, now, |known| {
-            let ended = !known.is_open(now);
-            (ended || running_too)
-                && *model == known.model
-                && id.is_none_or(|id| *id == known.id)
-                && wanted.is_none_or(|wanted| ended && wanted == class(known))
+        let history = HistoryQuery {
+            default_days,
+            ..HISTORY
+        };
+        let page = history.page(world, &query, now, |prediction| {
+            let ended = prediction.has_ended(now);
+            (ended || lists_running)
+                && *model == prediction.model
+                && id.is_none_or(|id| *id == prediction.id)
+                && class.is_none_or(|class| ended && class == status_class(prediction))
         });
         let page = match page {
             Ok(page) => page,
-            Err(wrong) => return Platform::refuse(StatusCode::BAD_REQUEST, &wrong),
+            Err(message) => return Platform::error_response(StatusCode::BAD_REQUEST, &message),
         };
-        let with_payloads = query
+        let includes_payloads = query
             .get("expand")
             .is_some_and(|expand| expand.contains("payloads"));
         let life_s = world.options().link_life_s;
-        let items = page.rows.iter().map(|known| {
-            let ended = !known.is_open(now);
+        let items = page.rows.iter().map(|prediction| {
+            let ended = prediction.has_ended(now);
             let mut item = json!({
-                "request_id": known.id,
-                "endpoint_id": known.model,
-                "sent_at": time(known.accepted_at),
-                "started_at": (!known.is_waiting(now)).then(|| time(known.starts_at)),
-                "ended_at": ended.then(|| time(known.ends_at)),
-                "status_code": ended.then(|| fal::status_code(known).as_u16()),
-                "duration": ended.then(|| known.worked_s()),
+                "request_id": prediction.id,
+                "endpoint_id": prediction.model,
+                "sent_at": rfc3339(prediction.accepted_at),
+                "started_at": (!prediction.is_queued(now)).then(|| rfc3339(prediction.starts_at)),
+                "ended_at": ended.then(|| rfc3339(prediction.ends_at)),
+                "status_code": ended.then(|| fal::status_code(prediction).as_u16()),
+                "duration": ended.then(|| prediction.processing_s()),
             });
-            if with_payloads {
-                item["json_input"] = json!(known.input);
+            if includes_payloads {
+                item["json_input"] = json!(prediction.input);
                 item["json_output"] =
-                    json!(ended.then(|| fal::outcome(&links, known, life_s, now)));
+                    json!(ended.then(|| fal::result_body(&state, prediction, life_s, now)));
             }
             item
         });
-        // Its pages are asked for by a cursor, which is the offset here.
-        let next = page
-            .has_more()
-            .then(|| (page.offset + page.rows.len()).to_string());
+        let next = next_cursor(&page);
         let items: Vec<Value> = items.collect();
         axum::Json(json!({ "items": items, "has_more": next.is_some(), "next_cursor": next }))
             .into_response()
@@ -124,9 +127,15 @@ async fn history(
     .await
 }
 
-/// What the history's filter calls the end of a request.
-fn class(known: &Prediction) -> &'static str {
-    match fal::status_code(known).as_u16() {
+/// Returns the cursor of the page after this one: the offset of its first row.
+fn next_cursor(page: &Page<'_>) -> Option<String> {
+    page.has_more().then(|| page.next_offset().to_string())
+}
+
+/// Returns the name that the history's status filter uses for the outcome of a prediction that has
+/// ended.
+fn status_class(prediction: &Prediction) -> &'static str {
+    match fal::status_code(prediction).as_u16() {
         ..400 => "success",
         400..500 => "user_error",
         _ => "error",
@@ -134,43 +143,42 @@ fn class(known: &Prediction) -> &'static str {
 }
 
 async fn billing_events(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SharedState>>,
     Query(query): Query<HashMap<String, String>>,
     request: Request,
 ) -> Response {
     handle::<Platform>(&shared, request, Call::History, |world, _, _, now| {
-        let (id, model) = (query.get("request_id"), query.get("endpoint_id"));
-        let history = History {
-            days: DAYS_FOR_ONE,
+        let id = query.get("request_id");
+        let model = query.get("endpoint_id");
+        let history = HistoryQuery {
+            default_days: LONG_RANGE_DAYS,
             ..HISTORY
         };
-        let page = history.page(world, &query, now, |known| {
-            !known.is_open(now)
-                && known.charged() > 0
-                && id.is_none_or(|id| *id == known.id)
-                && model.is_none_or(|model| *model == known.model)
+        let page = history.page(world, &query, now, |prediction| {
+            prediction.has_ended(now)
+                && prediction.charged() > 0
+                && id.is_none_or(|id| *id == prediction.id)
+                && model.is_none_or(|model| *model == prediction.model)
         });
         let page = match page {
             Ok(page) => page,
-            Err(wrong) => return Platform::refuse(StatusCode::BAD_REQUEST, &wrong),
+            Err(message) => return Platform::error_response(StatusCode::BAD_REQUEST, &message),
         };
-        let events = page.rows.iter().map(|known| {
+        let events = page.rows.iter().map(|prediction| {
             json!({
-                "request_id": known.id,
-                "endpoint_id": known.model,
-                "timestamp": time(known.ends_at),
-                "output_units": known.seconds(),
-                "unit_price": dollars(known.price / known.seconds().max(1)),
+                "request_id": prediction.id,
+                "endpoint_id": prediction.model,
+                "timestamp": rfc3339(prediction.ends_at),
+                "output_units": prediction.clip_seconds(),
+                "unit_price": dollars(prediction.price / prediction.clip_seconds().max(1)),
                 "percent_discount": 0,
-                "cost_subtotal": dollars(known.charged()),
+                "cost_subtotal": dollars(prediction.charged()),
                 "cost_discount": 0,
-                "cost_total": dollars(known.charged()),
-                "cost_estimate_nano_usd": known.charged() * 1000,
+                "cost_total": dollars(prediction.charged()),
+                "cost_estimate_nano_usd": prediction.charged() * 1000,
             })
         });
-        let next = page
-            .has_more()
-            .then(|| (page.offset + page.rows.len()).to_string());
+        let next = next_cursor(&page);
         let events: Vec<Value> = events.collect();
         axum::Json(
             json!({ "billing_events": events, "has_more": next.is_some(), "next_cursor": next }),
@@ -182,16 +190,23 @@ async fn billing_events(
 
 async fn pricing(Query(query): Query<HashMap<String, String>>) -> Response {
     let id = query.get("endpoint_id").map_or("", String::as_str);
-    let prices = ModelRules::find(Api::Fal, id).map(|rules| {
-        json!({ "endpoint_id": rules.id, "unit_price": dollars(rules.further), "unit": "seconds", "currency": "USD" })
+    let price = ModelRules::find(Api::Fal, id).map(|rules| {
+        json!({
+            "endpoint_id": rules.id,
+            "unit_price": dollars(rules.extra_second_price),
+            "unit": "seconds",
+            "currency": "USD",
+        })
     });
-    axum::Json(
-        json!({ "prices": prices.into_iter().collect::<Vec<_>>(), "next_cursor": null, "has_more": false }),
-    )
+    axum::Json(json!({
+        "prices": price.into_iter().collect::<Vec<_>>(),
+        "next_cursor": null,
+        "has_more": false,
+    }))
     .into_response()
 }
 
-async fn billing(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn billing(State(shared): State<Arc<SharedState>>, request: Request) -> Response {
     handle::<Platform>(&shared, request, Call::History, |world, _, _, _| {
         let balance = if world.options().no_balance {
             0.0

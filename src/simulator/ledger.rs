@@ -1,78 +1,84 @@
-//! What the simulated providers took and billed: what a test holds the books against.
+//! What the simulated providers accepted, billed and refused: the reference that tests compare our
+//! costs with.
+//!
+//! `/_simulator/ledger` and `/_simulator/requests` serve these types as JSON. Their keys are a
+//! public contract.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::prediction::{End, Prediction};
+use super::prediction::{Prediction, PredictionOutcome};
 use super::{Api, Call, Fault};
 
 /// One accepted create.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
-    /// Who took it.
+    /// The API that accepted it.
     pub api: Api,
-    /// Its id.
+    /// The prediction id that the API returned.
     pub prediction_id: String,
-    /// The model it was for.
+    /// The provider's id of the requested model.
     pub model: String,
-    /// Its input as it came.
+    /// The input exactly as received.
     pub input: Value,
-    /// The client's own name for it, where one was sent.
+    /// The client's own request id; `None` if it sent no valid one.
     pub client_request_id: Option<String>,
     /// When it was accepted, in milliseconds since 1970.
     pub accepted_at: i64,
-    /// Its price in micro-dollars.
+    /// Price of a clip in micro-dollars.
     pub price: i64,
-    /// What is billed for it, in micro-dollars: nothing where it failed or was cancelled.
+    /// The billed amount in micro-dollars: 0 if the prediction fails or was cancelled.
     pub charged: i64,
-    /// Whether it ended, or will end, with a clip.
+    /// Whether the prediction ended, or will end, with a clip.
     pub succeeds: bool,
-    /// Looks at it.
+    /// Number of polls of this prediction.
     pub polls: u32,
-    /// Downloads of its clip.
+    /// Number of downloads of its clip.
     pub downloads: u32,
 }
 
 /// One uploaded file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StoredFile {
-    /// Who has it.
+    /// The API that stores it.
     pub api: Api,
-    /// What it is called there.
+    /// Its name in the API's storage.
     pub name: String,
-    /// Its media type.
+    /// The media type it was uploaded with.
     pub content_type: String,
-    /// Its length.
+    /// Length in bytes.
     pub bytes: usize,
-    /// The SHA-256 of its content, in hexadecimal.
+    /// SHA-256 of its content, in hexadecimal.
     pub sha256: String,
 }
 
-/// Everything the simulated providers took.
+/// Everything that the simulated providers accepted, and counters of what they refused.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Ledger {
-    /// The accepted creates, in order.
+    /// The accepted creates, in order of acceptance.
     pub entries: Vec<Entry>,
-    /// The files that were uploaded, in order.
+    /// The uploaded files, in order of upload.
     pub files: Vec<StoredFile>,
-    /// Create calls seen, refused ones among them.
+    /// Create calls received, including those that were refused.
     pub creates_seen: u64,
-    /// Creates refused because too many were running.
+    /// Creates refused because too many predictions were running.
     pub over_slots: u64,
-    /// Creates refused because too many came within 60 seconds.
+    /// Creates refused because too many came within the rate window.
     pub over_rate: u64,
-    /// Calls that came before the time their caller was told to wait for.
-    pub impatient: u64,
-    /// Calls refused for their key.
+    /// Calls that came before the time given by an earlier `Retry-After` had passed.
+    #[serde(rename = "impatient")]
+    pub ignored_retry_after: u64,
+    /// Calls refused because of their key.
     pub unauthorized: u64,
-    /// Downloads, and calls that followed a redirect, that carried a key: it should have stayed with the API.
+    /// Downloads, uploads and followed redirects that carried a key. A key must only be sent to the
+    /// API itself.
     pub leaked_keys: u64,
 }
 
 impl Entry {
-    pub(super) fn of(prediction: &Prediction) -> Self {
+    pub(super) fn from_prediction(prediction: &Prediction) -> Self {
         Self {
             api: prediction.api,
             prediction_id: prediction.id.clone(),
@@ -82,7 +88,7 @@ impl Entry {
             accepted_at: prediction.accepted_at,
             price: prediction.price,
             charged: prediction.charged(),
-            succeeds: prediction.end == End::Clip,
+            succeeds: prediction.outcome == PredictionOutcome::Clip,
             polls: 0,
             downloads: 0,
         }
@@ -90,30 +96,31 @@ impl Entry {
 }
 
 impl Ledger {
-    /// What all entries are billed, in micro-dollars.
+    /// Returns the billed amount of all entries, in micro-dollars.
     pub fn charged(&self) -> i64 {
         self.entries.iter().map(|entry| entry.charged).sum()
     }
 }
 
-/// Everything the simulated providers were asked, and what went wrong on purpose: what a limit refused is in the ledger.
+/// Counters of received calls and drawn faults. Creates that a limit refused are counted in the
+/// [`Ledger`].
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Requests {
-    /// The calls whose key was good, and the downloads.
+    /// API calls with an accepted key, file uploads and clip downloads.
     pub calls: BTreeMap<Api, BTreeMap<Call, u64>>,
-    /// The faults.
+    /// Drawn faults, including those that an upload to a storage ignores.
     pub faults: BTreeMap<Api, BTreeMap<Fault, u64>>,
 }
 
 impl Requests {
-    /// Counts a call, and tells which of its kind it is.
+    /// Counts a call and returns its number among the calls of its kind at this API, from 1.
     pub(super) fn count_call(&mut self, api: Api, call: Call) -> u64 {
         let count = self.calls.entry(api).or_default().entry(call).or_default();
         *count += 1;
         *count
     }
 
-    /// Tells how many calls of any kind there were.
+    /// Returns the number of calls of all kinds at all APIs.
     pub fn total(&self) -> u64 {
         self.calls.values().flat_map(BTreeMap::values).sum()
     }
@@ -125,5 +132,31 @@ impl Requests {
             .or_default()
             .entry(fault)
             .or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_keys_of_the_ledger_are_stable() {
+        let ledger = serde_json::to_value(Ledger::default()).unwrap();
+        let keys: Vec<&String> = ledger.as_object().unwrap().keys().collect();
+        let expected = [
+            "entries",
+            "files",
+            "creates_seen",
+            "over_slots",
+            "over_rate",
+            "impatient",
+            "unauthorized",
+            "leaked_keys",
+        ];
+        assert_eq!(keys.len(), expected.len());
+        assert!(
+            expected.iter().all(|key| ledger.get(key).is_some()),
+            "{keys:?}"
+        );
     }
 }

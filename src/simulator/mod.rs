@@ -1,8 +1,9 @@
-//! The three APIs on loopback, for rehearsals and tests.
+//! The three provider APIs on loopback, for rehearsals and tests.
 //!
-//! The rule of this folder: a second implementation, written from what the providers publish, that shares no code with
-//! the clients. [`world`] is pure (time and chance come in as arguments); `server` is a thin HTTP surface over it;
-//! each API has a file of its own. Every accepted create is in the [`Ledger`], with its price.
+//! The rule of this folder: it is a second implementation, written from what the providers publish,
+//! and shares no code with the clients. [`world`] is a pure model that takes time and randomness as
+//! arguments; `server` is a thin HTTP surface over it; each API has a file of its own. The
+//! [`Ledger`] lists every accepted create with its price.
 
 mod aimlapi;
 mod cdn;
@@ -30,7 +31,8 @@ pub use ledger::{Entry, Ledger, Requests, StoredFile};
 pub use options::{Call, Fault, Faults, Limits, SimulatorOptions};
 pub use server::{BaseUrls, Simulator};
 
-/// Which of the three APIs.
+/// One of the three simulated APIs. Its lower-case name is used in JSON and in the paths of clips
+/// and uploads.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]

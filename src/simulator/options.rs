@@ -1,4 +1,5 @@
-//! How the simulated APIs behave: limits, speed, faults, and what their publishers leave open.
+//! Options of the simulated APIs: limits, speed, faults, and behaviour that the providers leave
+//! unspecified.
 
 use std::str::FromStr;
 
@@ -6,57 +7,67 @@ use serde::Serialize;
 
 use super::Api;
 
-/// How the simulated APIs behave.
+/// Options of the simulated APIs.
 #[derive(Clone, Debug)]
 pub struct SimulatorOptions {
-    /// Port on 127.0.0.1; 0 takes a free one.
+    /// Port on 127.0.0.1; 0 picks a free one.
     pub port: u16,
-    /// How many times faster than in life predictions are made.
+    /// Speed-up of predictions: at 10, a prediction takes a tenth of its real processing time.
     pub speed: f64,
-    /// Seed of all chance.
+    /// Seed of all random decisions.
     pub seed: u64,
-    /// Limits of each::labs: 100 creates a minute and 10 at once, by its model pages.
+    /// Limits of each::labs. Its model pages state 100 creates a minute and 10 concurrent
+    /// predictions.
     pub eachlabs: Limits,
     /// Limits of AI/ML API, which publishes none.
     pub aimlapi: Limits,
-    /// Limits of fal.ai: what exceeds `at_once` waits in its queue and is never refused.
+    /// Limits of fal.ai. Predictions beyond `at_once` wait in its queue and are never refused.
     pub fal: Limits,
-    /// The span that creates are counted over, in seconds of the caller's time, whatever the speed.
+    /// Length of the window over which creates are counted, in real seconds: `speed` does not
+    /// shorten it.
     pub rate_window_s: u64,
-    /// What `Retry-After` says where a limit refuses a create, in seconds; not sent where `None`.
+    /// `Retry-After` of a create that a limit refuses, in seconds; `None` omits the header.
     pub limit_retry_after_s: Option<u64>,
-    /// How long the link of a clip is good, in seconds. each::labs promises a day.
+    /// Lifetime of a clip link, in seconds. each::labs promises a day.
     pub link_life_s: u64,
-    /// How many bytes a clip has at least. In life they are megabytes.
+    /// Minimum size of a clip, in bytes. Real clips are megabytes.
     pub clip_bytes: usize,
-    /// What goes wrong, and how often.
+    /// Faults to inject, with their probabilities.
     pub faults: Faults,
-    /// Whether the history endpoints answer.
+    /// Whether the history endpoints are available.
     pub history: bool,
-    /// Whether the histories of fal.ai and AI/ML API list predictions that have not ended. Neither says.
+    /// Whether the histories of fal.ai and AI/ML API list unfinished predictions. Neither documents
+    /// it.
     pub history_lists_running: bool,
-    /// Whether each::labs reports `metrics.cost`. Its API reference has it, its model pages do not.
+    /// Whether each::labs reports `metrics.cost`. Its API reference has the field, its model pages
+    /// do not.
     pub eachlabs_reports_cost: bool,
-    /// Whether AI/ML API reports credits in its create answer. Some of its published examples do.
+    /// Whether AI/ML API reports credits in the response to a create. Some of its published
+    /// examples do.
     pub aimlapi_reports_credits: bool,
-    /// Whether AI/ML API reports credits with a finished clip. Its schema allows it, its published example lacks it.
-    pub aimlapi_ends_with_credits: bool,
-    /// How long after a create AI/ML API does not find it, in seconds; its users report such a gap.
-    pub aimlapi_hides_new_s: f64,
-    /// Whether an empty balance refuses creates: 402 at each::labs, 403 at the others.
+    /// Whether AI/ML API reports credits with a finished clip. Its schema allows them; its
+    /// published example omits them.
+    pub aimlapi_reports_final_credits: bool,
+    /// How long AI/ML API returns 404 for a new prediction, in seconds. Its users report such a
+    /// delay.
+    pub aimlapi_visibility_delay_s: f64,
+    /// Whether the balance is empty, so that creates are refused: 402 at each::labs, 403 at the
+    /// others.
     pub no_balance: bool,
-    /// The one key that is accepted; any where `None`.
+    /// The only accepted key; `None` accepts any.
     pub key: Option<String>,
-    /// Whether everything that is said quotes the caller's key, a signed link, and the prompt where it is known.
+    /// Whether every message in a response quotes the caller's key, a signed link and, if known,
+    /// the prompt.
     pub quotes_secrets: bool,
 }
 
-/// What one API allows.
+/// Limits of one API.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Creates in any 60 seconds, or in any [`rate_window_s`](SimulatorOptions::rate_window_s).
+    /// Maximum number of creates in any 60 seconds, or in any
+    /// [`rate_window_s`](SimulatorOptions::rate_window_s).
     pub creates_per_minute: u32,
-    /// Predictions at once.
+    /// Maximum number of concurrent predictions.
     pub at_once: u32,
 }
 
@@ -87,8 +98,8 @@ impl Default for SimulatorOptions {
             history_lists_running: false,
             eachlabs_reports_cost: true,
             aimlapi_reports_credits: true,
-            aimlapi_ends_with_credits: false,
-            aimlapi_hides_new_s: 0.0,
+            aimlapi_reports_final_credits: false,
+            aimlapi_visibility_delay_s: 0.0,
             no_balance: false,
             key: None,
             quotes_secrets: false,
@@ -97,7 +108,7 @@ impl Default for SimulatorOptions {
 }
 
 impl SimulatorOptions {
-    /// Tells the limits of one API.
+    /// Returns the limits of one API.
     pub fn limits(&self, api: Api) -> Limits {
         match api {
             Api::Eachlabs => self.eachlabs,
@@ -106,7 +117,7 @@ impl SimulatorOptions {
         }
     }
 
-    /// Gives the limits of one API, to change them.
+    /// Returns the limits of one API, to change them.
     pub fn limits_mut(&mut self, api: Api) -> &mut Limits {
         match api {
             Api::Eachlabs => &mut self.eachlabs,
@@ -115,63 +126,66 @@ impl SimulatorOptions {
         }
     }
 
-    /// Sets the limits of all three.
+    /// Sets the limits of all three APIs.
     pub fn with_limits(mut self, limits: Limits) -> Self {
-        (self.eachlabs, self.aimlapi, self.fal) = (limits, limits, limits);
+        self.eachlabs = limits;
+        self.aimlapi = limits;
+        self.fal = limits;
         self
     }
 }
 
-/// A kind of call that something can go wrong with.
+/// A kind of API call. Its kebab-case name is used in `--fault` and in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Call {
-    /// A create.
+    /// The provider's create call.
     Create,
-    /// A look at a prediction or its result.
+    /// A poll of a prediction's status or result, or its cancellation.
     Poll,
-    /// A download.
+    /// A download of a clip.
     Download,
-    /// A search in a history.
+    /// A query of the history, the bill or the balance.
     History,
-    /// A question for a place to upload to, or the upload.
+    /// A request for an upload slot, or the upload itself.
     Upload,
 }
 
-/// Something that goes wrong.
+/// A fault that the simulator can inject. Its kebab-case name is used in `--fault` and in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// 500 or 503 with the provider's own error body; nothing is done.
+    /// 500 or 503 with the provider's own error body; the call has no effect.
     ServerError,
-    /// 502 with somebody else's page; nothing is done.
+    /// 502 with an HTML page that is not the provider's; the call has no effect.
     BadGateway,
-    /// 429 with `Retry-After`; nothing is done.
+    /// 429 with `Retry-After`; the call has no effect.
     RateLimited,
-    /// The connection closes without an answer; nothing is done.
+    /// The connection closes without a response; the call has no effect.
     DropBefore,
-    /// The call is carried out, then the connection closes without an answer.
+    /// The call takes effect, then the connection closes without a response.
     DropAfter,
-    /// The call is carried out or not, then 200 with a body that is not JSON.
+    /// 200 with a body that is not JSON; whether the call takes effect is random.
     Garbage,
-    /// The call is carried out, then a redirect to another address, which no key may follow.
+    /// The call takes effect, then the response redirects to another address, which must not
+    /// receive the key.
     Redirect,
-    /// The call is carried out, then 200 with a body of a hundred megabytes.
+    /// The call takes effect, then 200 with a body of 100 MiB.
     HugeBody,
-    /// The call is carried out, then 200 with a compressed body that nobody asked for and that grows a thousandfold.
+    /// The call takes effect, then 200 with an unrequested gzip body that expands a thousandfold.
     GzipBomb,
-    /// The call is carried out, and its answer comes late.
+    /// The call takes effect, and its response comes late.
     Slow,
-    /// The prediction fails, and is not billed.
+    /// The prediction fails and is not billed.
     FailedPrediction,
-    /// Half of the clip, then the connection closes.
+    /// The connection closes after half of the clip.
     Truncated,
-    /// The link has expired; a new look gives a new one.
+    /// The clip link has expired. The next poll returns a new one.
     Expired,
 }
 
 impl Fault {
-    /// Every fault with its name.
+    /// All faults with their names.
     pub const ALL: [(Self, &'static str); 13] = [
         (Self::ServerError, "server-error"),
         (Self::BadGateway, "bad-gateway"),
@@ -188,7 +202,8 @@ impl Fault {
         (Self::Expired, "expired"),
     ];
 
-    fn fits(self, call: Call) -> bool {
+    /// Returns whether this fault can happen to a call of this kind.
+    fn is_possible_for(self, call: Call) -> bool {
         match self {
             Self::FailedPrediction => call == Call::Create,
             Self::Truncated | Self::Expired => call == Call::Download,
@@ -198,19 +213,21 @@ impl Fault {
     }
 }
 
-/// What goes wrong, and how often.
+/// The faults to inject, with their probabilities.
 #[derive(Clone, Debug)]
 pub struct Faults {
     rules: Vec<Rule>,
-    /// What `Retry-After` says, in seconds.
+    /// `Retry-After` of [`Fault::RateLimited`], in seconds.
     pub retry_after_s: u64,
-    /// How late a slow answer is, in seconds.
+    /// Delay of [`Fault::Slow`], in seconds.
     pub slow_s: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Rule {
+    /// The API it is limited to; `None` for all.
     api: Option<Api>,
+    /// The kind of call it is limited to; `None` for all that the fault is possible for.
     call: Option<Call>,
     fault: Fault,
     probability: f64,
@@ -227,7 +244,8 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// Adds a fault with its probability, for one kind of call or wherever it fits.
+    /// Adds a fault at all APIs, for one kind of call or, with `None`, for every kind it is
+    /// possible for.
     pub fn with(mut self, call: impl Into<Option<Call>>, fault: Fault, probability: f64) -> Self {
         self.rules.push(Rule {
             api: None,
@@ -238,7 +256,8 @@ impl Faults {
         self
     }
 
-    /// Adds a fault of one API.
+    /// Adds a fault at one API, for one kind of call or, with `None`, for every kind it is possible
+    /// for.
     pub fn at(
         mut self,
         api: Api,
@@ -255,36 +274,37 @@ impl Faults {
         self
     }
 
-    /// Decides what goes wrong with a call.
-    pub fn roll(&self, api: Api, call: Call, random: &mut fastrand::Rng) -> Option<Fault> {
-        let mut hit = None;
+    /// Draws the fault of one call. The rule that was added first takes precedence.
+    pub fn draw(&self, api: Api, call: Call, random: &mut fastrand::Rng) -> Option<Fault> {
+        let mut fault = None;
         for rule in &self.rules {
-            // Every rule draws, so that one rule's luck does not shift another's.
-            let drawn = random.f64() < rule.probability;
-            if drawn && hit.is_none() && rule.concerns(api, call) {
-                hit = Some(rule.fault);
+            // Every rule draws a number, so that the outcome of one rule does not shift the draws
+            // of the others.
+            let is_drawn = random.f64() < rule.probability;
+            if is_drawn && fault.is_none() && rule.applies_to(api, call) {
+                fault = Some(rule.fault);
             }
         }
-        hit
+        fault
     }
 }
 
 impl Rule {
-    fn concerns(self, api: Api, call: Call) -> bool {
+    fn applies_to(self, api: Api, call: Call) -> bool {
         self.api.is_none_or(|only| only == api)
             && self.call.is_none_or(|only| only == call)
-            && self.fault.fits(call)
+            && self.fault.is_possible_for(call)
     }
 }
 
-/// One `--fault` as written: `garbage=0.2`, or `poll:garbage=0.2` for one kind of call.
+/// A parsed `--fault` argument: `garbage=0.2`, or `poll:garbage=0.2` for one kind of call.
 #[derive(Clone, Copy, Debug)]
 pub struct FaultRule {
-    /// The kind of call; wherever it fits where `None`.
+    /// The kind of call; `None` for every kind that the fault is possible for.
     pub call: Option<Call>,
-    /// The fault.
+    /// The fault to inject.
     pub fault: Fault,
-    /// How often, from 0 to 1.
+    /// Its probability, from 0 to 1.
     pub probability: f64,
 }
 
@@ -292,11 +312,11 @@ impl FromStr for FaultRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (what, probability) = text
+        let (target, probability) = text
             .split_once('=')
-            .ok_or("write it like garbage=0.2 or poll:garbage=0.2")?;
-        let (call, name) = match what.split_once(':') {
-            None => (None, what),
+            .ok_or("expected FAULT=P or CALL:FAULT=P, such as garbage=0.2 or poll:garbage=0.2")?;
+        let (call, name) = match target.split_once(':') {
+            None => (None, target),
             Some(("create", name)) => (Some(Call::Create), name),
             Some(("poll", name)) => (Some(Call::Poll), name),
             Some(("download", name)) => (Some(Call::Download), name),
@@ -304,18 +324,20 @@ impl FromStr for FaultRule {
             Some(("upload", name)) => (Some(Call::Upload), name),
             Some((other, _)) => {
                 return Err(format!(
-                    "unknown call `{other}`, one of create, poll, download, history, upload"
+                    "unknown call `{other}`, expected one of create, poll, download, history, \
+                     upload"
                 ));
             }
         };
         let names = Fault::ALL.map(|(_, name)| name).join(", ");
         let fault = Fault::ALL.into_iter().find(|(_, known)| *known == name);
-        let (fault, _) = fault.ok_or_else(|| format!("unknown fault `{name}`, one of {names}"))?;
+        let (fault, _) =
+            fault.ok_or_else(|| format!("unknown fault `{name}`, expected one of {names}"))?;
         let probability: f64 = probability
             .parse()
-            .map_err(|_| "the probability is a number from 0 to 1")?;
+            .map_err(|_| "the probability must be a number from 0 to 1")?;
         if !(0.0..=1.0).contains(&probability) {
-            return Err("the probability is a number from 0 to 1".into());
+            return Err("the probability must be a number from 0 to 1".into());
         }
         Ok(Self {
             call,
@@ -330,7 +352,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_written_as_the_ledger_writes_it() {
+    fn faults_have_the_same_names_on_the_command_line_and_in_json() {
         for (fault, name) in Fault::ALL {
             assert_eq!(serde_json::to_value(fault).unwrap(), name);
             assert_eq!(
@@ -344,27 +366,27 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_one_api_and_call_hits_no_other() {
+    fn a_fault_limited_to_one_api_and_call_is_drawn_for_no_other() {
         let faults = Faults::default().at(Api::Fal, Call::Create, Fault::DropAfter, 1.0);
         let mut random = fastrand::Rng::with_seed(1);
         assert_eq!(
-            faults.roll(Api::Fal, Call::Create, &mut random),
+            faults.draw(Api::Fal, Call::Create, &mut random),
             Some(Fault::DropAfter)
         );
-        assert_eq!(faults.roll(Api::Fal, Call::Poll, &mut random), None);
-        assert_eq!(faults.roll(Api::Aimlapi, Call::Create, &mut random), None);
+        assert_eq!(faults.draw(Api::Fal, Call::Poll, &mut random), None);
+        assert_eq!(faults.draw(Api::Aimlapi, Call::Create, &mut random), None);
     }
 
     #[test]
-    fn a_probability_outside_of_0_to_1_is_refused() {
+    fn malformed_fault_rules_are_rejected() {
         for text in [
             "slow=1.5",
             "slow=-1",
             "slow=NaN",
             "slow",
             "slow=x",
-            "eat:slow=1",
-            "lazy=1",
+            "invalid:slow=1",
+            "invalid=1",
         ] {
             assert!(text.parse::<FaultRule>().is_err(), "{text}");
         }

@@ -1,104 +1,110 @@
-//! One accepted create, from its acceptance to its end.
+//! A prediction: one accepted create, from its acceptance to its end.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::Api;
-use super::rules::{self, Wrong};
+use super::rules::{self, FieldError};
 
-/// A create that is to be accepted: what it asks for, and what becomes of it.
+/// A create that is about to be accepted, with the outcome already decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewPrediction {
-    /// Who is to take it.
+    /// The API that accepts it.
     pub api: Api,
-    /// The model's id there.
+    /// The provider's id of the model.
     pub model: String,
-    /// Its input.
+    /// The model's input as received.
     pub input: Map<String, Value>,
-    /// The client's own name for it.
+    /// The client's own request id; `None` if it sent no valid one.
     pub client_request_id: Option<String>,
-    /// What a clip costs, in micro-dollars.
+    /// Price of a clip in micro-dollars.
     pub price: i64,
-    /// How long it is worked on.
-    pub takes: Duration,
-    /// How it ends.
-    pub end: End,
+    /// How long a runner processes it.
+    pub processing: Duration,
+    /// How it will end unless it is cancelled.
+    pub outcome: PredictionOutcome,
 }
 
 /// One accepted create.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// Who took it.
+    /// The API that accepted it.
     pub api: Api,
-    /// Its id.
+    /// Its id, unique within the API.
     pub id: String,
-    /// Its model's id.
+    /// The provider's id of the model.
     pub model: String,
-    /// Its input.
+    /// The model's input as received.
     pub input: Map<String, Value>,
-    /// What a clip costs, in micro-dollars.
+    /// Price of a clip in micro-dollars.
     pub price: i64,
     /// When it was accepted, in milliseconds since 1970.
     pub accepted_at: i64,
-    /// When work on it begins.
+    /// When its processing starts, in milliseconds since 1970.
     pub starts_at: i64,
-    /// When it ends.
+    /// When it ends, in milliseconds since 1970.
     pub ends_at: i64,
     /// How it ends.
-    pub end: End,
-    /// The client's own name for it.
+    pub outcome: PredictionOutcome,
+    /// The client's own request id; `None` if it sent no valid one.
     pub client_request_id: Option<String>,
-    /// What its links are signed with; a new one lets the old links expire.
+    /// The secret that signs its links. A new secret expires all earlier links.
     pub secret: u64,
 }
 
 /// How a prediction ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum PredictionOutcome {
     /// With a clip.
     Clip,
-    /// The provider failed.
-    Failure,
-    /// The input was refused by the runner, which only fal.ai does so late.
-    Refusal(Wrong),
-    /// It was cancelled.
+    /// With a failure on the provider's side.
+    Failed,
+    /// The runner rejects the input: a file is missing, or, at fal.ai only, a field is invalid. The
+    /// other APIs validate fields before they accept a create.
+    InputRejected(FieldError),
+    /// The client cancelled it.
     Cancelled,
 }
 
 impl Prediction {
-    /// Tells whether it has not ended.
-    pub fn is_open(&self, now: i64) -> bool {
-        now < self.ends_at
+    /// Returns whether it has ended, with any outcome.
+    pub fn has_ended(&self, now: i64) -> bool {
+        self.ends_at <= now
     }
 
-    /// Tells whether work on it has not begun.
-    pub fn is_waiting(&self, now: i64) -> bool {
+    /// Returns whether it still waits for a runner.
+    pub fn is_queued(&self, now: i64) -> bool {
         now < self.starts_at
     }
 
-    /// Tells the length of the clip it asks for, in seconds.
-    pub fn seconds(&self) -> i64 {
-        rules::seconds(&self.input)
+    /// Returns the length of the requested clip, in seconds.
+    pub fn clip_seconds(&self) -> i64 {
+        rules::clip_seconds(&self.input)
     }
 
-    /// Tells how long it was worked on, in seconds.
-    pub fn worked_s(&self) -> f64 {
+    /// Returns the processing time in seconds, without the time in the queue.
+    pub fn processing_s(&self) -> f64 {
         Duration::from_millis(u64::try_from(self.ends_at - self.starts_at).unwrap_or(0))
             .as_secs_f64()
     }
 
-    /// What is billed for it, in micro-dollars, once it has ended.
+    /// Returns the amount billed at its end, in micro-dollars: its price if it ends with a clip,
+    /// else 0.
     pub fn charged(&self) -> i64 {
-        if self.end == End::Clip { self.price } else { 0 }
+        if self.outcome == PredictionOutcome::Clip {
+            self.price
+        } else {
+            0
+        }
     }
 
-    /// Lets the links that were given expire.
+    /// Expires all links that were issued so far.
     pub fn expire_links(&mut self) {
         self.secret = self.secret.wrapping_add(1);
     }
 
-    /// Signs a link that is good until a time in seconds since 1970.
+    /// Returns the signature of a link that is valid until `expires`, in seconds since 1970.
     pub fn signature(&self, expires: i64) -> String {
         format!(
             "{:016x}",

@@ -1,5 +1,7 @@
-//! Providers that quote what should be nobody's business in what they say: the caller's key, whole or in parts and in
-//! every way it can be written, a signed link, and the prompt where they show the input.
+//! Misbehaving providers that quote secrets in their messages: the caller's key, whole, in parts
+//! and URL-encoded, a signed link, and the prompt if the response contains the input.
+//!
+//! Tests use this to prove that no secret reaches our logs and files.
 
 use axum::body::{Body, to_bytes};
 use axum::http::header::CONTENT_LENGTH;
@@ -8,8 +10,8 @@ use axum::response::Response;
 use serde_json::Value;
 use url::form_urlencoded::byte_serialize;
 
-/// The fields in which the three APIs say what is wrong.
-const SAYINGS: [&str; 7] = [
+/// The response fields in which the three APIs put messages.
+const MESSAGE_FIELDS: [&str; 7] = [
     "message",
     "msg",
     "error_message",
@@ -19,21 +21,25 @@ const SAYINGS: [&str; 7] = [
     "error_type",
 ];
 
-/// What the headers of a call tell of its key.
-pub(super) fn of(headers: &HeaderMap) -> String {
-    let sent = ["authorization", "x-api-key"]
+/// Returns a text with a signed link and the key from a call's headers, in every form in which it
+/// could be quoted.
+pub(super) fn secrets_of(headers: &HeaderMap) -> String {
+    let header = ["authorization", "x-api-key"]
         .iter()
         .find_map(|name| headers.get(*name));
-    let sent = sent.map_or("", |value| HeaderValue::to_str(value).unwrap_or_default());
-    let key = sent.rsplit(' ').next().unwrap_or_default();
+    let header = header.map_or("", |value| HeaderValue::to_str(value).unwrap_or_default());
+    let key = header.rsplit(' ').next().unwrap_or_default();
     let encoded: String = byte_serialize(key.as_bytes()).collect();
     let (id, secret) = key.split_once(':').unwrap_or_default();
-    format!("(https://media.example/in.png?sig=5ec4e7 from `{sent}`, {encoded}, {id} and {secret})")
+    format!(
+        "(https://media.example/in.png?sig=5ec4e7 from `{header}`, {encoded}, {id} and {secret})"
+    )
 }
 
-/// Adds it to everything an answer says.
-pub(super) async fn quote(answer: Response, quoted: &str) -> Response {
-    let (mut parts, body) = answer.into_parts();
+/// Appends the secrets to every message in a JSON response. A body that is not JSON is left as it
+/// is.
+pub(super) async fn quote(response: Response, secrets: &str) -> Response {
+    let (mut parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let Ok(mut json) = serde_json::from_slice::<Value>(&body) else {
         return Response::from_parts(parts, Body::from(body));
@@ -42,22 +48,24 @@ pub(super) async fn quote(answer: Response, quoted: &str) -> Response {
         .pointer("/input/prompt")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let quoted = format!("{prompt} {quoted}");
-    add(&mut json, &quoted);
+    let secrets = format!("{prompt} {secrets}");
+    append_to_messages(&mut json, &secrets);
     parts.headers.remove(CONTENT_LENGTH);
     Response::from_parts(parts, Body::from(json.to_string()))
 }
 
-fn add(json: &mut Value, quoted: &str) {
+fn append_to_messages(json: &mut Value, secrets: &str) {
     match json {
-        Value::Array(items) => items.iter_mut().for_each(|item| add(item, quoted)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| append_to_messages(item, secrets)),
         Value::Object(fields) => {
             for (name, field) in fields {
                 match field {
-                    Value::String(text) if SAYINGS.contains(&name.as_str()) => {
-                        *text = format!("{text} {quoted}")
+                    Value::String(text) if MESSAGE_FIELDS.contains(&name.as_str()) => {
+                        *text = format!("{text} {secrets}")
                     }
-                    field => add(field, quoted),
+                    field => append_to_messages(field, secrets),
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! The models the simulated providers offer: their fields, prices and times, as the providers publish them.
+//! The models that the simulated providers offer: fields, prices and processing times as the
+//! providers publish them.
 
 use serde_json::{Map, Value};
 
@@ -7,179 +8,213 @@ use super::Api;
 /// One model of one API.
 #[derive(Debug, PartialEq)]
 pub struct ModelRules {
-    /// Who offers it.
+    /// The API that offers it.
     pub api: Api,
-    /// Its id there.
+    /// The provider's id of the model.
     pub id: &'static str,
-    /// How long a prediction usually takes, in seconds.
+    /// Typical processing time, in seconds.
     pub typical_s: f64,
     /// Price of the first five seconds, in micro-dollars.
-    pub first_five: i64,
-    /// Price of each further second, in micro-dollars.
-    pub further: i64,
-    fields: &'static [(&'static str, FieldKind, bool)],
+    pub base_price: i64,
+    /// Price of each second after the first five, in micro-dollars.
+    pub extra_second_price: i64,
+    fields: &'static [Field],
 }
 
+/// A field of a model's input: its name, the values it accepts, and whether it is required.
+type Field = (&'static str, FieldKind, bool);
+
+/// The values that a field accepts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum FieldKind {
+    /// Any string.
     Text,
-    /// A public https link.
-    Link,
-    /// A link of any kind, or a data URI.
-    AnyLink,
-    /// 5 or 10, as a number.
-    Seconds,
-    /// "5" or "10", as a text.
-    SecondsText,
-    /// Either.
-    SecondsAny,
-    Ratio,
-    /// From 0 to 1.
-    Scale,
-    /// Brushes: the name of their picture's field, how many, and how many points each.
-    Masks(&'static str, Bounds, Bounds),
-    Camera,
+    /// An https URL whose host is not the local machine.
+    PublicUrl,
+    /// An http or https URL, or a data URI of an image.
+    UrlOrDataUri,
+    /// The number 5 or 10.
+    SecondsNumber,
+    /// The string "5" or "10".
+    SecondsString,
+    /// 5 or 10, as a number or a string.
+    SecondsNumberOrString,
+    /// "16:9", "9:16" or "1:1".
+    AspectRatio,
+    /// A number from 0 to 1.
+    UnitNumber,
+    /// A list of motion masks, each with an image and a trajectory of points.
+    DynamicMasks {
+        /// The name of the field that holds a mask's image.
+        image_field: &'static str,
+        /// Allowed number of masks.
+        masks: Bounds,
+        /// Allowed number of points of each mask's trajectory.
+        points: Bounds,
+    },
+    /// A camera movement, and an amount from -10 to 10 for each axis; both are optional.
+    CameraControl,
 }
 
-/// The least and the most of something.
+/// An inclusive range of list lengths.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Bounds(usize, usize);
+struct Bounds {
+    min: usize,
+    max: usize,
+}
 
-/// Every model there is.
+impl Bounds {
+    const ANY: Self = Self {
+        min: 0,
+        max: usize::MAX,
+    };
+}
+
+/// All models of all APIs.
 pub const MODELS: [ModelRules; 4] = [
     ModelRules {
         api: Api::Eachlabs,
         id: "kling-v1-standard-image-to-video",
         typical_s: 270.0,
-        first_five: 225_000,
-        further: 45_000,
+        base_price: 225_000,
+        extra_second_price: 45_000,
         fields: &[
             ("prompt", FieldKind::Text, true),
-            ("image_url", FieldKind::Link, true),
-            ("duration", FieldKind::Seconds, false),
-            ("aspect_ratio", FieldKind::Ratio, false),
+            ("image_url", FieldKind::PublicUrl, true),
+            ("duration", FieldKind::SecondsNumber, false),
+            ("aspect_ratio", FieldKind::AspectRatio, false),
             ("negative_prompt", FieldKind::Text, false),
-            ("cfg_scale", FieldKind::Scale, false),
-            ("tail_image_url", FieldKind::Link, false),
-            ("static_mask_url", FieldKind::Link, false),
+            ("cfg_scale", FieldKind::UnitNumber, false),
+            ("tail_image_url", FieldKind::PublicUrl, false),
+            ("static_mask_url", FieldKind::PublicUrl, false),
         ],
     },
     ModelRules {
         api: Api::Eachlabs,
         id: "kling-v2-1-standard-image-to-video",
         typical_s: 60.0,
-        first_five: 280_000,
-        further: 56_000,
+        base_price: 280_000,
+        extra_second_price: 56_000,
         fields: &[
             ("prompt", FieldKind::Text, true),
-            ("image_url", FieldKind::Link, true),
-            ("duration", FieldKind::Seconds, false),
-            ("aspect_ratio", FieldKind::Ratio, false),
+            ("image_url", FieldKind::PublicUrl, true),
+            ("duration", FieldKind::SecondsNumber, false),
+            ("aspect_ratio", FieldKind::AspectRatio, false),
             ("negative_prompt", FieldKind::Text, false),
-            ("cfg_scale", FieldKind::Scale, false),
+            ("cfg_scale", FieldKind::UnitNumber, false),
         ],
     },
     ModelRules {
         api: Api::Aimlapi,
         id: "kling-video/v1/standard/image-to-video",
         typical_s: 270.0,
-        // 94,500 credits a second, at 2,000,000 to the dollar.
-        first_five: 236_250,
-        further: 47_250,
+        // 94,500 credits a second, at 2,000,000 credits to the dollar.
+        base_price: 236_250,
+        extra_second_price: 47_250,
         fields: &[
             ("model", FieldKind::Text, true),
-            ("image_url", FieldKind::AnyLink, true),
+            ("image_url", FieldKind::UrlOrDataUri, true),
             ("prompt", FieldKind::Text, false),
-            ("tail_image_url", FieldKind::AnyLink, false),
-            ("duration", FieldKind::SecondsAny, false),
+            ("tail_image_url", FieldKind::UrlOrDataUri, false),
+            ("duration", FieldKind::SecondsNumberOrString, false),
             ("negative_prompt", FieldKind::Text, false),
-            ("cfg_scale", FieldKind::Scale, false),
-            ("static_mask", FieldKind::AnyLink, false),
+            ("cfg_scale", FieldKind::UnitNumber, false),
+            ("static_mask", FieldKind::UrlOrDataUri, false),
             (
                 "dynamic_masks",
-                FieldKind::Masks("mask", Bounds(0, 6), Bounds(2, 77)),
+                FieldKind::DynamicMasks {
+                    image_field: "mask",
+                    masks: Bounds { min: 0, max: 6 },
+                    points: Bounds { min: 2, max: 77 },
+                },
                 false,
             ),
-            ("camera_control", FieldKind::Camera, false),
+            ("camera_control", FieldKind::CameraControl, false),
         ],
     },
     ModelRules {
         api: Api::Fal,
         id: "fal-ai/kling-video/v1/standard/image-to-video",
         typical_s: 270.0,
-        first_five: 225_000,
-        further: 45_000,
+        base_price: 225_000,
+        extra_second_price: 45_000,
         fields: &[
             ("prompt", FieldKind::Text, true),
-            ("image_url", FieldKind::AnyLink, true),
-            ("duration", FieldKind::SecondsText, false),
+            ("image_url", FieldKind::UrlOrDataUri, true),
+            ("duration", FieldKind::SecondsString, false),
             ("negative_prompt", FieldKind::Text, false),
-            ("cfg_scale", FieldKind::Scale, false),
-            ("tail_image_url", FieldKind::AnyLink, false),
-            ("static_mask_url", FieldKind::AnyLink, false),
+            ("cfg_scale", FieldKind::UnitNumber, false),
+            ("tail_image_url", FieldKind::UrlOrDataUri, false),
+            ("static_mask_url", FieldKind::UrlOrDataUri, false),
             (
                 "dynamic_masks",
-                FieldKind::Masks("mask_url", Bounds(0, usize::MAX), Bounds(0, usize::MAX)),
+                FieldKind::DynamicMasks {
+                    image_field: "mask_url",
+                    masks: Bounds::ANY,
+                    points: Bounds::ANY,
+                },
                 false,
             ),
         ],
     },
 ];
 
-/// A field that breaks the rules, and how.
+/// An invalid field of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// The field.
+pub struct FieldError {
+    /// The field's name.
     pub field: String,
-    /// What is wrong with it.
-    pub flaw: Flaw,
+    /// The reason.
+    pub problem: FieldProblem,
 }
 
-/// What is wrong with a field.
+/// Why a field is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
-    /// It is required, and not there.
+pub enum FieldProblem {
+    /// It is required but absent or null.
     Missing,
-    /// Its type or its value is not allowed.
+    /// Its type or value is not allowed.
     NotAllowed,
     /// The model has no such field.
     Unknown,
-    /// Its link leads to no file.
-    NotFound,
+    /// Its URL points into the provider's storage, where no file was uploaded.
+    FileNotFound,
 }
 
-impl Flaw {
-    /// Says what is wrong.
+impl FieldProblem {
+    /// Returns the message that a provider's error carries.
     pub fn message(self) -> &'static str {
         match self {
             Self::Missing => "field required",
             Self::NotAllowed => "value is not allowed",
             Self::Unknown => "field is not known",
-            Self::NotFound => "the file cannot be found",
+            Self::FileNotFound => "the file cannot be found",
         }
     }
 }
 
 impl ModelRules {
-    /// Looks a model up.
+    /// Returns the model with this id at this API.
     pub fn find(api: Api, id: &str) -> Option<&'static Self> {
         const { &MODELS }
             .iter()
             .find(|model| model.api == api && model.id == id)
     }
 
-    /// Checks an input.
-    pub fn check(&self, input: &Map<String, Value>) -> Result<(), Wrong> {
-        let wrong = |field: &str, flaw| {
-            Err(Wrong {
+    /// Validates an input and returns the first invalid field.
+    pub fn validate(&self, input: &Map<String, Value>) -> Result<(), FieldError> {
+        let invalid = |field: &str, problem| {
+            Err(FieldError {
                 field: field.to_owned(),
-                flaw,
+                problem,
             })
         };
         for (name, kind, required) in self.fields {
             match input.get(*name).filter(|value| !value.is_null()) {
-                None if *required => return wrong(name, Flaw::Missing),
-                Some(value) if !kind.allows(value) => return wrong(name, Flaw::NotAllowed),
+                None if *required => return invalid(name, FieldProblem::Missing),
+                Some(value) if !kind.allows(value) => {
+                    return invalid(name, FieldProblem::NotAllowed);
+                }
                 _ => {}
             }
         }
@@ -187,57 +222,62 @@ impl ModelRules {
             .keys()
             .find(|key| !self.fields.iter().any(|(name, ..)| name == key))
         {
-            Some(unknown) => wrong(unknown, Flaw::Unknown),
+            Some(unknown) => invalid(unknown, FieldProblem::Unknown),
             None => Ok(()),
         }
     }
 
-    /// Prices an input, in micro-dollars.
+    /// Returns the price of a clip, in micro-dollars.
     pub fn price(&self, input: &Map<String, Value>) -> i64 {
-        self.first_five + (seconds(input) - 5).max(0) * self.further
+        self.base_price + (clip_seconds(input) - 5).max(0) * self.extra_second_price
     }
 }
 
-/// Tells the length of the clip an input asks for, in seconds.
-pub fn seconds(input: &Map<String, Value>) -> i64 {
-    let asked = input.get("duration");
-    asked
+/// Returns the length of the clip that an input requests, in seconds. The default is 5.
+pub fn clip_seconds(input: &Map<String, Value>) -> i64 {
+    let duration = input.get("duration");
+    duration
         .and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()))
         .unwrap_or(5)
 }
 
 impl FieldKind {
     fn allows(self, value: &Value) -> bool {
-        let is_seconds = value
+        let is_seconds_number = value
             .as_i64()
             .is_some_and(|seconds| seconds == 5 || seconds == 10);
-        let is_seconds_text = matches!(value.as_str(), Some("5" | "10"));
+        let is_seconds_string = matches!(value.as_str(), Some("5" | "10"));
         match self {
             Self::Text => value.is_string(),
-            Self::Link => value.as_str().is_some_and(is_public),
-            Self::AnyLink => value.as_str().is_some_and(|link| {
+            Self::PublicUrl => value.as_str().is_some_and(is_public_url),
+            Self::UrlOrDataUri => value.as_str().is_some_and(|url| {
                 ["https://", "http://", "data:image/"]
                     .iter()
-                    .any(|start| link.starts_with(start))
+                    .any(|prefix| url.starts_with(prefix))
             }),
-            Self::Seconds => is_seconds,
-            Self::SecondsText => is_seconds_text,
-            Self::SecondsAny => is_seconds || is_seconds_text,
-            Self::Ratio => matches!(value.as_str(), Some("16:9" | "9:16" | "1:1")),
-            Self::Scale => is_between(value, 0.0, 1.0),
-            Self::Masks(picture, masks, points) => is_list(value, masks, |mask| {
-                mask[picture].is_string() && is_list(&mask["trajectories"], points, is_point)
+            Self::SecondsNumber => is_seconds_number,
+            Self::SecondsString => is_seconds_string,
+            Self::SecondsNumberOrString => is_seconds_number || is_seconds_string,
+            Self::AspectRatio => matches!(value.as_str(), Some("16:9" | "9:16" | "1:1")),
+            Self::UnitNumber => is_between(value, 0.0, 1.0),
+            Self::DynamicMasks {
+                image_field,
+                masks,
+                points,
+            } => is_list(value, masks, |mask| {
+                mask[image_field].is_string() && is_list(&mask["trajectories"], points, is_point)
             }),
-            Self::Camera => is_camera(value),
+            Self::CameraControl => is_camera_control(value),
         }
     }
 }
 
-/// A link that a provider can fetch: https, and not on the caller's own machine.
-fn is_public(link: &str) -> bool {
-    url::Url::parse(link).is_ok_and(|link| {
-        link.scheme() == "https"
-            && match link.host() {
+/// Returns whether a provider can download from a URL: it is https, and its host is not the local
+/// machine.
+fn is_public_url(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| {
+        url.scheme() == "https"
+            && match url.host() {
                 Some(url::Host::Domain(name)) => {
                     name != "localhost" && !name.ends_with(".localhost")
                 }
@@ -252,18 +292,18 @@ fn is_public(link: &str) -> bool {
     })
 }
 
-fn is_list(value: &Value, Bounds(least, most): Bounds, is_item: impl Fn(&Value) -> bool) -> bool {
-    value
-        .as_array()
-        .is_some_and(|items| (least..=most).contains(&items.len()) && items.iter().all(is_item))
+fn is_list(value: &Value, length: Bounds, is_item: impl Fn(&Value) -> bool) -> bool {
+    value.as_array().is_some_and(|items| {
+        (length.min..=length.max).contains(&items.len()) && items.iter().all(is_item)
+    })
 }
 
 fn is_point(value: &Value) -> bool {
     value["x"].is_i64() && value["y"].is_i64()
 }
 
-fn is_camera(value: &Value) -> bool {
-    let moves = [
+fn is_camera_control(value: &Value) -> bool {
+    let types = [
         "simple",
         "down_back",
         "forward_up",
@@ -275,20 +315,20 @@ fn is_camera(value: &Value) -> bool {
         return false;
     };
     fields.iter().all(|(name, value)| match name.as_str() {
-        "type" => value.as_str().is_some_and(|kind| moves.contains(&kind)),
+        "type" => value.as_str().is_some_and(|kind| types.contains(&kind)),
         "config" => value.as_object().is_some_and(|config| {
-            config
-                .iter()
-                .all(|(axis, by)| axes.contains(&axis.as_str()) && is_between(by, -10.0, 10.0))
+            config.iter().all(|(axis, amount)| {
+                axes.contains(&axis.as_str()) && is_between(amount, -10.0, 10.0)
+            })
         }),
         _ => false,
     })
 }
 
-fn is_between(value: &Value, least: f64, most: f64) -> bool {
+fn is_between(value: &Value, min: f64, max: f64) -> bool {
     value
         .as_f64()
-        .is_some_and(|number| (least..=most).contains(&number))
+        .is_some_and(|number| (min..=max).contains(&number))
 }
 
 #[cfg(test)]
@@ -297,42 +337,50 @@ mod tests {
 
     use super::*;
 
-    /// Checks the least input of an API's first model, with one field more.
-    fn check(api: Api, field: &str, value: Value) -> Result<(), Flaw> {
+    /// Validates a minimal input of an API's first model after setting one field.
+    fn validate(api: Api, field: &str, value: Value) -> Result<(), FieldProblem> {
         let rules = MODELS.iter().find(|model| model.api == api).unwrap();
         let mut input = json!({"prompt": "x", "image_url": "https://example.com/a.png"});
         if api == Api::Aimlapi {
             input["model"] = json!(rules.id);
         }
         input[field] = value;
-        rules.check(input.as_object().unwrap()).map_err(|wrong| {
-            assert_eq!(wrong.field, field);
-            wrong.flaw
+        rules.validate(input.as_object().unwrap()).map_err(|error| {
+            assert_eq!(error.field, field);
+            error.problem
         })
     }
 
     #[test]
-    fn each_api_insists_on_its_own_spelling_of_the_length() {
-        for (api, number, text) in [
+    fn each_api_accepts_only_its_own_spelling_of_the_duration() {
+        for (api, accepts_number, accepts_string) in [
             (Api::Eachlabs, true, false),
             (Api::Fal, false, true),
             (Api::Aimlapi, true, true),
         ] {
-            assert_eq!(check(api, "duration", json!(10)).is_ok(), number, "{api:?}");
-            assert_eq!(check(api, "duration", json!("10")).is_ok(), text, "{api:?}");
             assert_eq!(
-                check(api, "duration", json!(7)),
-                Err(Flaw::NotAllowed),
+                validate(api, "duration", json!(10)).is_ok(),
+                accepts_number,
+                "{api:?}"
+            );
+            assert_eq!(
+                validate(api, "duration", json!("10")).is_ok(),
+                accepts_string,
+                "{api:?}"
+            );
+            assert_eq!(
+                validate(api, "duration", json!(7)),
+                Err(FieldProblem::NotAllowed),
                 "{api:?}"
             );
         }
     }
 
     #[test]
-    fn eachlabs_takes_only_links_it_can_fetch() {
-        let link = |link: &str| check(Api::Eachlabs, "image_url", json!(link)).is_ok();
-        assert!(link("https://example.com/a.png"));
-        for refused in [
+    fn eachlabs_accepts_only_urls_that_it_can_download() {
+        let accepts = |url: &str| validate(Api::Eachlabs, "image_url", json!(url)).is_ok();
+        assert!(accepts("https://example.com/a.png"));
+        for url in [
             "http://example.com/a.png",
             "https://localhost/a.png",
             "https://127.0.0.2/a.png",
@@ -340,51 +388,54 @@ mod tests {
             "data:image/png;base64,AAAA",
             "a.png",
         ] {
-            assert!(!link(refused), "{refused}");
+            assert!(!accepts(url), "{url}");
         }
-        assert!(check(Api::Fal, "image_url", json!("data:image/png;base64,AAAA")).is_ok());
+        assert!(validate(Api::Fal, "image_url", json!("data:image/png;base64,AAAA")).is_ok());
     }
 
     #[test]
-    fn a_field_is_refused_when_it_is_missing_unknown_or_out_of_range() {
+    fn a_field_is_rejected_if_it_is_missing_unknown_or_out_of_range() {
         assert_eq!(
-            check(Api::Eachlabs, "prompt", Value::Null),
-            Err(Flaw::Missing)
+            validate(Api::Eachlabs, "prompt", Value::Null),
+            Err(FieldProblem::Missing)
         );
-        assert_eq!(check(Api::Aimlapi, "prompt", Value::Null), Ok(()));
+        assert_eq!(validate(Api::Aimlapi, "prompt", Value::Null), Ok(()));
         assert_eq!(
-            check(Api::Fal, "aspect_ratio", json!("16:9")),
-            Err(Flaw::Unknown)
+            validate(Api::Fal, "aspect_ratio", json!("16:9")),
+            Err(FieldProblem::Unknown)
         );
         assert_eq!(
-            check(Api::Fal, "cfg_scale", json!(1.5)),
-            Err(Flaw::NotAllowed)
+            validate(Api::Fal, "cfg_scale", json!(1.5)),
+            Err(FieldProblem::NotAllowed)
         );
     }
 
     #[test]
-    fn masks_and_cameras_are_checked_to_the_last_point() {
-        let mask = |points: usize| json!([{"mask": "https://example.com/m.png", "trajectories": vec![json!({"x": 1, "y": 2}); points]}]);
-        for (points, fits) in [(1, false), (2, true), (77, true), (78, false)] {
+    fn masks_and_camera_controls_are_validated_in_full() {
+        let masks = |points: usize| {
+            let trajectory = vec![json!({"x": 1, "y": 2}); points];
+            json!([{"mask": "https://example.com/m.png", "trajectories": trajectory}])
+        };
+        for (points, is_valid) in [(1, false), (2, true), (77, true), (78, false)] {
             assert_eq!(
-                check(Api::Aimlapi, "dynamic_masks", mask(points)).is_ok(),
-                fits,
+                validate(Api::Aimlapi, "dynamic_masks", masks(points)).is_ok(),
+                is_valid,
                 "{points}"
             );
         }
-        assert!(check(Api::Fal, "dynamic_masks", mask(2)).is_err());
+        assert!(validate(Api::Fal, "dynamic_masks", masks(2)).is_err());
         let camera = |zoom: i64| json!({"type": "simple", "config": {"zoom": zoom}});
-        assert!(check(Api::Aimlapi, "camera_control", camera(10)).is_ok());
-        assert!(check(Api::Aimlapi, "camera_control", camera(11)).is_err());
-        assert!(check(Api::Aimlapi, "camera_control", json!({"type": "dolly"})).is_err());
+        assert!(validate(Api::Aimlapi, "camera_control", camera(10)).is_ok());
+        assert!(validate(Api::Aimlapi, "camera_control", camera(11)).is_err());
+        assert!(validate(Api::Aimlapi, "camera_control", json!({"type": "dolly"})).is_err());
     }
 
     #[test]
-    fn ten_seconds_cost_what_the_price_lists_say() {
-        let ten = json!({"duration": "10"});
+    fn ten_seconds_cost_what_the_price_lists_state() {
+        let input = json!({"duration": "10"});
         let prices = const { &MODELS }
             .iter()
-            .map(|model| model.price(ten.as_object().unwrap()));
+            .map(|model| model.price(input.as_object().unwrap()));
         assert_eq!(
             prices.collect::<Vec<_>>(),
             [450_000, 560_000, 472_500, 450_000]

@@ -1,4 +1,4 @@
-//! The HTTP surface: one listener on loopback for the three APIs and the clips they link to.
+//! The HTTP surface: one listener on loopback for the three APIs, their storage and their clips.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,44 +18,44 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::shared::{Connection, Shared};
+use super::shared::{Connection, REDIRECT_TRAP_PATH, SharedState};
 use super::world::World;
 use super::{
     Faults, Ledger, Requests, SimulatorOptions, aimlapi, cdn, eachlabs, fal, fal_platform, storage,
 };
 
-/// How long to wait when no connection can be accepted, as with too many files open.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// Pause after a failure to accept a connection, for example because too many files are open.
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(10);
 
-/// The three APIs on loopback. They stop when this is dropped.
+/// A running simulator of the three APIs on loopback. Dropping it stops the server.
 #[derive(Debug)]
 pub struct Simulator {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
     server: JoinHandle<()>,
 }
 
-/// Where each API is served.
+/// The base URLs of the simulated APIs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrls {
-    /// each::labs, in place of `https://api.eachlabs.ai/v1`.
+    /// Replaces each::labs's `https://api.eachlabs.ai/v1`.
     pub eachlabs: String,
-    /// AI/ML API, in place of `https://api.aimlapi.com`.
+    /// Replaces AI/ML API's `https://api.aimlapi.com`.
     pub aimlapi: String,
-    /// fal.ai's queue, in place of `https://queue.fal.run`.
+    /// Replaces fal.ai's queue, `https://queue.fal.run`.
     pub fal_queue: String,
-    /// fal.ai's platform, in place of `https://api.fal.ai/v1`.
+    /// Replaces fal.ai's platform, `https://api.fal.ai/v1`.
     pub fal_api: String,
-    /// fal.ai's storage, in place of `https://rest.fal.ai`.
+    /// Replaces fal.ai's storage, `https://rest.fal.ai`.
     pub fal_storage: String,
 }
 
 impl Simulator {
-    /// Starts the three APIs.
+    /// Starts the three APIs. Fails if the port cannot be bound.
     pub async fn start(options: SimulatorOptions) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(address, World::new(options)));
+        let shared = Arc::new(SharedState::new(address, World::new(options)));
         let server = tokio::spawn(accept(listener, router(Arc::clone(&shared))));
         Ok(Self {
             address,
@@ -64,12 +64,12 @@ impl Simulator {
         })
     }
 
-    /// Tells where it listens.
+    /// Returns the listening address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Tells where each API is served.
+    /// Returns the base URLs of the three APIs.
     pub fn base_urls(&self) -> BaseUrls {
         let base = format!("http://{}", self.address);
         BaseUrls {
@@ -81,7 +81,8 @@ impl Simulator {
         }
     }
 
-    /// Tells the environment that points a client here: variables and their values, keys among them.
+    /// Returns the environment variables, with their values, that point Overnight here. They
+    /// include keys.
     pub fn environment(&self) -> [(&'static str, String); 8] {
         let base_urls = self.base_urls();
         [
@@ -96,29 +97,29 @@ impl Simulator {
         ]
     }
 
-    /// Tells what was taken and billed so far.
+    /// Returns what was accepted, billed and refused so far.
     pub fn ledger(&self) -> Ledger {
         self.shared.world().ledger()
     }
 
-    /// Tells what was asked so far, and what went wrong on purpose.
+    /// Returns the calls received and the faults injected so far.
     pub fn requests(&self) -> Requests {
         self.shared.world().requests()
     }
 
-    /// Changes what goes wrong from now on.
+    /// Replaces the faults to inject from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.shared.world().options_mut().faults = faults;
     }
 
-    /// Changes anything about the behaviour from now on.
-    pub fn change(&self, change: impl FnOnce(&mut SimulatorOptions)) {
-        change(self.shared.world().options_mut());
+    /// Changes any options from now on, except the port.
+    pub fn update_options(&self, update: impl FnOnce(&mut SimulatorOptions)) {
+        update(self.shared.world().options_mut());
     }
 
-    /// Lets every link that was given expire; a new look gives another.
+    /// Expires all clip links that were issued so far. The next poll returns a new one.
     pub fn expire_links(&self) {
-        self.shared.world().expire_all();
+        self.shared.world().expire_all_links();
     }
 }
 
@@ -128,24 +129,25 @@ impl Drop for Simulator {
     }
 }
 
-/// Serves each connection on a task of its own. The tasks belong to the set, so that all stop with the listener.
+/// Serves each connection on a task of its own. The set owns the tasks, so that they stop together
+/// with the listener.
 async fn accept(listener: TcpListener, router: Router) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => { connections.spawn(serve(stream, router.clone())); }
-                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                Err(_) => tokio::time::sleep(ACCEPT_RETRY_PAUSE).await,
             },
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-/// Serves a connection until it ends or a fault cuts it.
+/// Serves a connection until it ends or a fault closes it.
 async fn serve(stream: TcpStream, router: Router) {
-    let cut = Arc::new(Notify::new());
-    let connection = Connection(Arc::clone(&cut));
+    let close = Arc::new(Notify::new());
+    let connection = Connection(Arc::clone(&close));
     let router = router.layer(middleware::from_fn(
         move |mut request: Request, next: Next| {
             request.extensions_mut().insert(connection.clone());
@@ -156,11 +158,11 @@ async fn serve(stream: TcpStream, router: Router) {
     let builder = auto::Builder::new(TokioExecutor::new());
     tokio::select! {
         _ = builder.serve_connection(TokioIo::new(stream), service) => {}
-        () = cut.notified() => {}
+        () = close.notified() => {}
     }
 }
 
-fn router(shared: Arc<Shared>) -> Router {
+fn router(shared: Arc<SharedState>) -> Router {
     Router::new()
         .merge(eachlabs::routes())
         .merge(aimlapi::routes())
@@ -170,22 +172,22 @@ fn router(shared: Arc<Shared>) -> Router {
         .merge(storage::routes())
         .route("/_simulator/ledger", routing::get(ledger))
         .route("/_simulator/requests", routing::get(requests))
-        .route("/_simulator/elsewhere", routing::any(elsewhere))
+        .route(REDIRECT_TRAP_PATH, routing::any(redirect_trap))
         .with_state(shared)
 }
 
-async fn ledger(State(shared): State<Arc<Shared>>) -> Response {
+async fn ledger(State(shared): State<Arc<SharedState>>) -> Response {
     axum::Json(shared.world().ledger()).into_response()
 }
 
-/// Counts the keys that a redirect has lured away.
-async fn elsewhere(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> StatusCode {
+/// Counts the keys of clients that followed a redirect with their key.
+async fn redirect_trap(State(shared): State<Arc<SharedState>>, headers: HeaderMap) -> StatusCode {
     if headers.contains_key(AUTHORIZATION) || headers.contains_key("x-api-key") {
-        shared.world().count(|ledger| &mut ledger.leaked_keys);
+        shared.world().increment(|ledger| &mut ledger.leaked_keys);
     }
     StatusCode::NOT_FOUND
 }
 
-async fn requests(State(shared): State<Arc<Shared>>) -> Response {
+async fn requests(State(shared): State<Arc<SharedState>>) -> Response {
     axum::Json(shared.world().requests()).into_response()
 }

@@ -1,4 +1,5 @@
-//! What every call sees: the model behind a lock, the time, and the connection it came in on.
+//! State shared by all request handlers: the model behind a lock, the clock, and the client's
+//! connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,32 +10,38 @@ use tokio::sync::Notify;
 use super::prediction::Prediction;
 use super::world::World;
 
-/// What every call sees.
+/// The path to which the redirect fault points. It belongs to no API, so a key that arrives there
+/// has leaked.
+pub(super) const REDIRECT_TRAP_PATH: &str = "/_simulator/redirect-trap";
+
+/// State shared by all request handlers.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedState {
     world: Mutex<World>,
-    /// Where the links of clips lead.
+    /// The listening address, which clip links and follow-up URLs point to.
     pub(super) address: SocketAddr,
-    began: Instant,
-    began_at: i64,
+    started: Instant,
+    /// The wall-clock time of `started`, in milliseconds since 1970.
+    started_at: i64,
 }
 
-/// The connection a call came in on; notified to close it without an answer.
+/// The connection on which a request arrived. Notifying it closes the connection without a
+/// response.
 #[derive(Clone, Debug)]
 pub(super) struct Connection(pub(super) Arc<Notify>);
 
-impl Shared {
+impl SharedState {
     pub(super) fn new(address: SocketAddr, world: World) -> Self {
         #[expect(
             clippy::disallowed_methods,
-            reason = "the simulator has the only clock of its side, read once"
+            reason = "the simulator has a clock of its own, read once at start"
         )]
-        let began_at = jiff::Timestamp::now().as_millisecond();
+        let started_at = jiff::Timestamp::now().as_millisecond();
         Self {
             world: Mutex::new(world),
             address,
-            began: Instant::now(),
-            began_at,
+            started: Instant::now(),
+            started_at,
         }
     }
 
@@ -42,18 +49,17 @@ impl Shared {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Now, in milliseconds since 1970.
+    /// Returns the current time in milliseconds since 1970. It never goes back.
     pub(super) fn now(&self) -> i64 {
-        self.began_at + i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX)
+        self.started_at + i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
-    /// Another address than any API's: whatever carries a key there has taken it too far.
-    pub(super) fn elsewhere(&self) -> String {
-        format!("http://{}/_simulator/elsewhere", self.address)
+    pub(super) fn redirect_trap_url(&self) -> String {
+        format!("http://{}{REDIRECT_TRAP_PATH}", self.address)
     }
 
-    /// The link of a prediction's clip, good for so many seconds from now.
-    pub(super) fn link(&self, prediction: &Prediction, life_s: u64, now: i64) -> String {
+    /// Returns a signed link to a prediction's clip that expires in `life_s` seconds.
+    pub(super) fn clip_url(&self, prediction: &Prediction, life_s: u64, now: i64) -> String {
         let Prediction { api, id, .. } = prediction;
         let api = format!("{api:?}").to_lowercase();
         let expires = (now / 1000).saturating_add_unsigned(life_s);

@@ -1,4 +1,5 @@
-//! The storages of each::labs and fal.ai: a place is asked for with the key, the file is put there without.
+//! The file storage of each::labs and fal.ai: a client requests an upload slot with its key, and
+//! uploads the file without.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,132 +13,146 @@ use axum::{Extension, Router, routing};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::dialect::{ApiDialect, close, handle};
+use super::dialect::{ApiDialect, close_without_response, handle};
 use super::eachlabs::Eachlabs;
 use super::fal::Fal;
 use super::ledger::StoredFile;
-use super::shared::{Connection, Shared};
-use super::wire::time;
+use super::shared::{Connection, SharedState};
+use super::wire::rfc3339;
 use super::{Api, Call, Fault};
 
-/// The largest file that is taken.
-const LARGEST_FILE: usize = 100 << 20;
+/// Maximum size of an uploaded file, in bytes.
+const MAX_FILE_BYTES: usize = 100 << 20;
 
-/// How long a place can be used, in milliseconds.
+/// Lifetime of an upload slot, in milliseconds.
 const UPLOAD_SLOT_LIFE_MS: i64 = 15 * 60 * 1000;
 
-/// The header without which nothing can be put.
-const TOKEN: &str = "x-upload-token";
+/// The header that each::labs requires on an upload, with the token of the slot.
+const TOKEN_HEADER: &str = "x-upload-token";
 
-/// What is stored, and what may be.
+/// The upload slots of all APIs, empty and filled.
 #[derive(Debug, Default)]
 pub struct Storage {
-    /// The places that were given, by their names, and what each is for.
-    places: HashMap<String, UploadSlot>,
+    /// By name, which is unique over all APIs.
+    slots: HashMap<String, UploadSlot>,
 }
 
+/// A place in an API's storage that accepts one file.
 #[derive(Debug)]
 struct UploadSlot {
     api: Api,
+    /// The content type that the upload must have.
     content_type: String,
     token: String,
-    ends_at: i64,
+    /// When it stops accepting uploads, in milliseconds since 1970.
+    expires_at: i64,
     is_filled: bool,
 }
 
 impl Storage {
-    /// Gives a place; tells its name and the token it takes.
-    fn give(&mut self, api: Api, content_type: &str, now: i64) -> (String, String) {
-        let name = format!("file-{}", self.places.len() + 1);
+    /// Allocates an upload slot and returns its name and its token.
+    fn allocate_slot(&mut self, api: Api, content_type: &str, now: i64) -> (String, String) {
+        let name = format!("file-{}", self.slots.len() + 1);
         let token = format!(
             "{:016x}",
-            fastrand::Rng::with_seed(self.places.len() as u64).u64(..)
+            fastrand::Rng::with_seed(self.slots.len() as u64).u64(..)
         );
-        let (content_type, ends_at) = (content_type.to_owned(), now + UPLOAD_SLOT_LIFE_MS);
-        let place = UploadSlot {
+        let slot = UploadSlot {
             api,
-            content_type,
+            content_type: content_type.to_owned(),
             token: token.clone(),
-            ends_at,
+            expires_at: now + UPLOAD_SLOT_LIFE_MS,
             is_filled: false,
         };
-        self.places.insert(name.clone(), place);
+        self.slots.insert(name.clone(), slot);
         (name, token)
     }
 
-    /// Finds the links of an input that lead into an API's storage and to no file.
-    pub fn missing<'a>(&self, api: Api, input: &'a Map<String, Value>) -> Option<&'a str> {
-        let leads_nowhere = |link: &str| {
-            let name = link
-                .strip_prefix(&address(api))
-                .and_then(|rest| rest.split('/').next());
-            name.is_some_and(|name| !self.places.get(name).is_some_and(|place| place.is_filled))
+    /// Returns the first field of an input whose URL points into an API's storage but to no
+    /// uploaded file.
+    pub fn field_without_file<'a>(
+        &self,
+        api: Api,
+        input: &'a Map<String, Value>,
+    ) -> Option<&'a str> {
+        let lacks_file = |url: &str| {
+            let name = url
+                .strip_prefix(&base_url(api))
+                .and_then(|path| path.split('/').next());
+            name.is_some_and(|name| !self.slots.get(name).is_some_and(|slot| slot.is_filled))
         };
-        let found = input
+        input
             .iter()
-            .find(|(_, value)| value.as_str().is_some_and(leads_nowhere));
-        found.map(|(field, _)| field.as_str())
+            .find(|(_, value)| value.as_str().is_some_and(lacks_file))
+            .map(|(field, _)| field.as_str())
     }
 }
 
-/// Where an API's files are found. Nobody but the API itself asks there.
-fn address(api: Api) -> String {
+/// Returns the prefix of the public URLs of an API's files. Nothing is served there: only the API
+/// itself reads the files.
+fn base_url(api: Api) -> String {
     format!(
         "https://files.{}.example/",
         format!("{api:?}").to_lowercase()
     )
 }
 
-pub(super) fn routes() -> Router<Arc<Shared>> {
+pub(super) fn routes() -> Router<Arc<SharedState>> {
     Router::new()
         .route("/v1/upload/presign", routing::post(presign))
         .route("/storage/upload/initiate", routing::post(initiate))
-        .route("/storage/{api}/{name}", routing::put(put))
+        .route("/storage/{api}/{name}", routing::put(upload))
 }
 
-async fn presign(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+/// each::labs's request for an upload slot.
+async fn presign(State(shared): State<Arc<SharedState>>, request: Request) -> Response {
     let host = shared.address;
     handle::<Eachlabs>(&shared, request, Call::Upload, |world, body, _, now| {
         let Some(content_type) = body["content_type"].as_str() else {
-            return Eachlabs::refuse(StatusCode::BAD_REQUEST, "content_type is required");
+            return Eachlabs::error_response(StatusCode::BAD_REQUEST, "content_type is required");
         };
-        let (name, token) = world.storage_mut().give(Api::Eachlabs, content_type, now);
+        let storage = world.storage_mut();
+        let (name, token) = storage.allocate_slot(Api::Eachlabs, content_type, now);
         axum::Json(json!({
             "id": name,
             "presigned_url": format!("http://{host}/storage/eachlabs/{name}?sig={token}"),
-            "public_url": format!("{}{name}", address(Api::Eachlabs)),
-            "expires_at": time(now + UPLOAD_SLOT_LIFE_MS),
-            "required_headers": { TOKEN: token },
+            "public_url": format!("{}{name}", base_url(Api::Eachlabs)),
+            "expires_at": rfc3339(now + UPLOAD_SLOT_LIFE_MS),
+            "required_headers": { TOKEN_HEADER: token },
         }))
         .into_response()
     })
     .await
 }
 
-async fn initiate(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+/// fal.ai's request for an upload slot.
+async fn initiate(State(shared): State<Arc<SharedState>>, request: Request) -> Response {
     let host = shared.address;
     handle::<Fal>(&shared, request, Call::Upload, |world, body, _, now| {
         let (Some(content_type), Some(file_name)) =
             (body["content_type"].as_str(), body["file_name"].as_str())
         else {
-            return Fal::refuse(
+            return Fal::error_response(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "content_type and file_name are required",
             );
         };
-        let (name, token) = world.storage_mut().give(Api::Fal, content_type, now);
-        let ending = file_name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        let storage = world.storage_mut();
+        let (name, token) = storage.allocate_slot(Api::Fal, content_type, now);
+        let extension = file_name
+            .rsplit_once('.')
+            .map_or("", |(_, extension)| extension);
         axum::Json(json!({
             "upload_url": format!("http://{host}/storage/fal/{name}?sig={token}"),
-            "file_url": format!("{}{name}/image.{ending}", address(Api::Fal)),
+            "file_url": format!("{}{name}/image.{extension}", base_url(Api::Fal)),
         }))
         .into_response()
     })
     .await
 }
 
-async fn put(
-    State(shared): State<Arc<Shared>>,
+async fn upload(
+    State(shared): State<Arc<SharedState>>,
     Path((api, name)): Path<(Api, String)>,
     Extension(connection): Extension<Connection>,
     headers: HeaderMap,
@@ -145,12 +160,12 @@ async fn put(
 ) -> Response {
     let now = shared.now();
     if headers.contains_key(AUTHORIZATION) || headers.contains_key("x-api-key") {
-        shared.world().count(|ledger| &mut ledger.leaked_keys);
+        shared.world().increment(|ledger| &mut ledger.leaked_keys);
         return (StatusCode::BAD_REQUEST, "a key was sent to the storage").into_response();
     }
-    let fault = shared.world().arrive(api, Call::Upload, now).fault;
+    let fault = shared.world().record_call(api, Call::Upload, now).fault;
     match fault {
-        Some(Fault::DropBefore) => return close(&connection).await,
+        Some(Fault::DropBefore) => return close_without_response(&connection).await,
         Some(Fault::ServerError) => {
             return (StatusCode::SERVICE_UNAVAILABLE, "try again later").into_response();
         }
@@ -159,8 +174,8 @@ async fn put(
         }
         _ => {}
     }
-    let Ok(bytes) = axum::body::to_bytes(body, LARGEST_FILE).await else {
-        return (StatusCode::PAYLOAD_TOO_LARGE, "too large").into_response();
+    let Ok(content) = axum::body::to_bytes(body, MAX_FILE_BYTES).await else {
+        return (StatusCode::PAYLOAD_TOO_LARGE, "the file is too large").into_response();
     };
     let header = |name: &str| {
         headers
@@ -170,29 +185,29 @@ async fn put(
     };
     {
         let mut world = shared.world();
-        let place = world.storage_mut().places.get_mut(&name);
-        let Some(place) = place.filter(|place| place.api == api && now < place.ends_at) else {
-            return (StatusCode::FORBIDDEN, "the place has expired").into_response();
+        let slot = world.storage_mut().slots.get_mut(&name);
+        let Some(slot) = slot.filter(|slot| slot.api == api && now < slot.expires_at) else {
+            return (StatusCode::FORBIDDEN, "the upload URL has expired").into_response();
         };
-        if header(CONTENT_TYPE.as_str()).as_deref() != Some(&place.content_type) {
-            return (StatusCode::FORBIDDEN, "another Content-Type was announced").into_response();
+        if header(CONTENT_TYPE.as_str()).as_deref() != Some(&slot.content_type) {
+            let message = "the Content-Type differs from the announced one";
+            return (StatusCode::FORBIDDEN, message).into_response();
         }
-        if api == Api::Eachlabs && header(TOKEN).as_deref() != Some(&place.token) {
+        if api == Api::Eachlabs && header(TOKEN_HEADER).as_deref() != Some(&slot.token) {
             return (StatusCode::FORBIDDEN, "a required header is missing").into_response();
         }
-        place.is_filled = true;
-        let content_type = place.content_type.clone();
-        let (sha256, bytes) = (hex::encode(Sha256::digest(&bytes)), bytes.len());
-        world.store(StoredFile {
+        slot.is_filled = true;
+        let content_type = slot.content_type.clone();
+        world.record_file(StoredFile {
             api,
             name,
             content_type,
-            bytes,
-            sha256,
+            bytes: content.len(),
+            sha256: hex::encode(Sha256::digest(&content)),
         });
     }
     if fault == Some(Fault::DropAfter) {
-        close(&connection).await
+        close_without_response(&connection).await
     } else {
         StatusCode::OK.into_response()
     }

@@ -1,4 +1,4 @@
-//! What the model promises, held against a sequence of calls at set times.
+//! Tests of the pure model, with calls at fixed times.
 
 use serde_json::{Map, Value, json};
 
@@ -20,27 +20,27 @@ fn world(creates_per_minute: u32, at_once: u32) -> World {
     }))
 }
 
-fn each() -> &'static ModelRules {
+fn eachlabs_model() -> &'static ModelRules {
     ModelRules::find(Api::Eachlabs, "kling-v1-standard-image-to-video").unwrap()
 }
 
-fn fal() -> &'static ModelRules {
+fn fal_model() -> &'static ModelRules {
     ModelRules::find(Api::Fal, "fal-ai/kling-video/v1/standard/image-to-video").unwrap()
 }
 
 fn create_at_fal(world: &mut World, now: i64) -> Prediction {
     world
-        .create(fal(), input(json!("5")), None, false, now)
+        .create(fal_model(), input(json!("5")), None, false, now)
         .unwrap()
         .clone()
 }
 
 #[test]
-fn no_sixty_seconds_hold_more_creates_than_the_limit() {
+fn no_60_seconds_hold_more_creates_than_the_limit() {
     let mut world = world(2, 100);
     let create = |world: &mut World, now| {
         world
-            .create(each(), input(json!(5)), None, false, now)
+            .create(eachlabs_model(), input(json!(5)), None, false, now)
             .map(|_| ())
     };
     assert_eq!(create(&mut world, 0), Ok(()));
@@ -51,15 +51,15 @@ fn no_sixty_seconds_hold_more_creates_than_the_limit() {
 }
 
 #[test]
-fn what_exceeds_the_slots_is_refused_by_eachlabs_and_waits_at_fal() {
+fn creates_beyond_the_slots_are_refused_by_eachlabs_and_queued_by_fal() {
     let mut world = world(100, 1);
     assert!(
         world
-            .create(each(), input(json!(5)), None, false, 0)
+            .create(eachlabs_model(), input(json!(5)), None, false, 0)
             .is_ok()
     );
     assert_eq!(
-        world.create(each(), input(json!(5)), None, false, 1),
+        world.create(eachlabs_model(), input(json!(5)), None, false, 1),
         Err(LimitExceeded::Slots)
     );
     let first = create_at_fal(&mut world, 0);
@@ -67,32 +67,32 @@ fn what_exceeds_the_slots_is_refused_by_eachlabs_and_waits_at_fal() {
 }
 
 #[test]
-fn a_slot_is_free_again_the_moment_a_prediction_ends() {
+fn a_slot_is_free_again_when_its_prediction_ends() {
     let mut world = world(100, 1);
     let ends_at = world
-        .create(each(), input(json!(5)), None, false, 0)
+        .create(eachlabs_model(), input(json!(5)), None, false, 0)
         .unwrap()
         .ends_at;
     assert_eq!(
-        world.create(each(), input(json!(5)), None, false, ends_at - 1),
+        world.create(eachlabs_model(), input(json!(5)), None, false, ends_at - 1),
         Err(LimitExceeded::Slots)
     );
     assert!(
         world
-            .create(each(), input(json!(5)), None, false, ends_at)
+            .create(eachlabs_model(), input(json!(5)), None, false, ends_at)
             .is_ok()
     );
 }
 
 #[test]
-fn a_cancelled_prediction_leaves_its_runner_to_the_next_in_the_queue() {
+fn cancelling_a_prediction_frees_its_runner_for_the_next_in_the_queue() {
     let mut world = world(100, 1);
     let ids: Vec<String> = (0..3).map(|_| create_at_fal(&mut world, 0).id).collect();
-    let third = world.look(Api::Fal, &ids[2]).unwrap().clone();
+    let third = world.poll(Api::Fal, &ids[2]).unwrap().clone();
     assert_eq!(world.queue_position(&third, 0), 1);
     assert_eq!(
         world.cancel(Api::Fal, &ids[1], 10),
-        Some(CancelOutcome::Waiting)
+        Some(CancelOutcome::Queued)
     );
     assert_eq!(
         world.cancel(Api::Fal, &ids[0], 20),
@@ -103,24 +103,24 @@ fn a_cancelled_prediction_leaves_its_runner_to_the_next_in_the_queue() {
         Some(CancelOutcome::TooLate)
     );
     assert_eq!(world.cancel(Api::Fal, "unknown", 20), None);
-    assert_eq!(world.look(Api::Fal, &ids[2]).unwrap().starts_at, 20);
+    assert_eq!(world.poll(Api::Fal, &ids[2]).unwrap().starts_at, 20);
 }
 
 #[test]
 fn only_clips_are_billed() {
     let mut world = world(100, 100);
     world
-        .create(each(), input(json!(10)), None, false, 0)
+        .create(eachlabs_model(), input(json!(10)), None, false, 0)
         .unwrap();
     world
-        .create(each(), input(json!(5)), None, true, 0)
+        .create(eachlabs_model(), input(json!(5)), None, true, 0)
         .unwrap();
-    // Not its spelling of the length, which fal.ai finds out only when it works on it.
+    // fal.ai expects the duration as a string, but rejects a number only in the result.
     world
-        .create(fal(), input(json!(5)), None, false, 0)
+        .create(fal_model(), input(json!(5)), None, false, 0)
         .unwrap();
     let cancelled = world
-        .create(each(), input(json!(5)), None, false, 0)
+        .create(eachlabs_model(), input(json!(5)), None, false, 0)
         .unwrap()
         .id
         .clone();
@@ -132,7 +132,7 @@ fn only_clips_are_billed() {
 }
 
 #[test]
-fn predictions_take_about_as_long_as_in_life_divided_by_the_speed() {
+fn predictions_take_about_their_typical_time_divided_by_the_speed() {
     let options = SimulatorOptions {
         speed: 100.0,
         ..SimulatorOptions::default()
@@ -142,55 +142,56 @@ fn predictions_take_about_as_long_as_in_life_divided_by_the_speed() {
         at_once: 100,
     }));
     for _ in 0..50 {
-        let taken = world
-            .create(each(), input(json!(5)), None, false, 0)
+        let ends_at = world
+            .create(eachlabs_model(), input(json!(5)), None, false, 0)
             .unwrap()
             .ends_at;
-        assert!((2_295..=3_105).contains(&taken), "{taken}");
+        assert!((2_295..=3_105).contains(&ends_at), "{ends_at}");
     }
 }
 
 #[test]
-fn the_luck_of_a_call_does_not_depend_on_calls_to_others() {
+fn the_faults_of_a_call_do_not_depend_on_calls_of_other_kinds_or_to_other_apis() {
     let faults = Faults::default().with(None, Fault::DropAfter, 0.5);
     let options = SimulatorOptions {
         faults,
         ..SimulatorOptions::default()
     };
-    let (mut alone, mut among_others) = (World::new(options.clone()), World::new(options));
+    let mut undisturbed = World::new(options.clone());
+    let mut interleaved = World::new(options);
     let mut faults = 0;
     for _ in 0..100 {
-        among_others.arrive(Api::Eachlabs, Call::Create, 0);
-        among_others.arrive(Api::Fal, Call::Poll, 0);
-        let luck = alone.arrive(Api::Fal, Call::Create, 0);
-        assert_eq!(luck, among_others.arrive(Api::Fal, Call::Create, 0));
-        faults += usize::from(luck.fault.is_some());
+        interleaved.record_call(Api::Eachlabs, Call::Create, 0);
+        interleaved.record_call(Api::Fal, Call::Poll, 0);
+        let draw = undisturbed.record_call(Api::Fal, Call::Create, 0);
+        assert_eq!(draw, interleaved.record_call(Api::Fal, Call::Create, 0));
+        faults += usize::from(draw.fault.is_some());
     }
     assert!((30..70).contains(&faults), "{faults}");
 }
 
 #[test]
-fn who_does_not_wait_as_told_is_counted() {
+fn calls_that_ignore_retry_after_are_counted() {
     let mut world = world(100, 100);
-    world.tell_to_wait(Api::Fal, 1, 0);
-    world.arrive(Api::Fal, Call::Poll, 999);
-    world.arrive(Api::Fal, Call::Download, 999);
-    world.arrive(Api::Eachlabs, Call::Poll, 999);
-    world.arrive(Api::Fal, Call::Poll, 1_000);
-    assert_eq!(world.ledger().impatient, 1);
+    world.record_retry_after(Api::Fal, 1, 0);
+    world.record_call(Api::Fal, Call::Poll, 999);
+    world.record_call(Api::Fal, Call::Download, 999);
+    world.record_call(Api::Eachlabs, Call::Poll, 999);
+    world.record_call(Api::Fal, Call::Poll, 1_000);
+    assert_eq!(world.ledger().ignored_retry_after, 1);
 }
 
 #[test]
-fn an_expired_link_is_not_good_again_but_a_new_one_is() {
+fn an_expired_link_is_replaced_by_one_with_a_new_signature() {
     let mut world = world(100, 100);
     let id = world
-        .create(each(), input(json!(5)), None, false, 0)
+        .create(eachlabs_model(), input(json!(5)), None, false, 0)
         .unwrap()
         .id
         .clone();
-    let old = world.look(Api::Eachlabs, &id).unwrap().signature(10);
-    world.expire(Api::Eachlabs, &id);
-    let known = world.fetch(Api::Eachlabs, &id).unwrap();
-    assert_ne!(known.signature(10), old);
-    assert_ne!(known.signature(10), known.signature(11));
+    let old_signature = world.poll(Api::Eachlabs, &id).unwrap().signature(10);
+    world.expire_links(Api::Eachlabs, &id);
+    let prediction = world.download(Api::Eachlabs, &id).unwrap();
+    assert_ne!(prediction.signature(10), old_signature);
+    assert_ne!(prediction.signature(10), prediction.signature(11));
 }

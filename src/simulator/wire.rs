@@ -1,4 +1,4 @@
-//! What the three APIs write alike: times, dollars, pages of a history.
+//! Wire formats common to the three APIs: timestamps, dollar amounts, pages of a history.
 
 use std::collections::HashMap;
 
@@ -10,54 +10,58 @@ use super::Api;
 use super::prediction::Prediction;
 use super::world::World;
 
-/// The most rows that one page of any history has.
-const LARGEST_PAGE: usize = 100;
+/// Maximum number of rows in one page of any history.
+const MAX_PAGE_ROWS: usize = 100;
 
-/// How an API's history is asked.
-pub(super) struct History {
+/// The query parameters of an API's history.
+pub(super) struct HistoryQuery {
     pub(super) api: Api,
-    /// The names of the parameters for start and end.
+    /// The name of the parameter for the start of the time range.
     pub(super) from: &'static str,
+    /// The name of the parameter for the end of the time range.
     pub(super) to: &'static str,
-    /// The parameter for the first row, counted from 0.
+    /// The name of the parameter for the index of the first row, from 0.
     pub(super) offset: &'static str,
-    /// How far back it looks where no start is given, in days.
-    pub(super) days: i64,
+    /// Length of the time range if no start is given, in days.
+    pub(super) default_days: i64,
 }
 
 /// One page of a history.
 pub(super) struct Page<'a> {
     pub(super) rows: Vec<&'a Prediction>,
-    /// How many rows all pages have.
+    /// Number of rows on all pages.
     pub(super) total: usize,
+    /// Index of the page's first row, from 0.
     pub(super) offset: usize,
+    /// Maximum number of rows on the page.
     pub(super) limit: usize,
 }
 
-impl History {
-    /// Finds the page that is asked for, or tells which parameter cannot be read.
+impl HistoryQuery {
+    /// Returns the requested page of the predictions that satisfy `filter`, newest first. The error
+    /// is a message that names a parameter that does not parse.
     pub(super) fn page<'a>(
         &self,
         world: &'a World,
         query: &HashMap<String, String>,
         now: i64,
-        keep: impl Fn(&Prediction) -> bool,
+        filter: impl Fn(&Prediction) -> bool,
     ) -> Result<Page<'a>, String> {
-        let days_ago = now - self.days * 24 * 60 * 60 * 1000;
-        let from = read(query, self.from, time_of)?.unwrap_or(days_ago);
-        let to = read(query, self.to, time_of)?.unwrap_or(now);
-        let offset = read(query, self.offset, |text| text.parse().ok())?.unwrap_or(0);
-        let limit = read(query, "limit", |text| text.parse().ok())?
+        let default_from = now - self.default_days * 24 * 60 * 60 * 1000;
+        let from = parse_param(query, self.from, parse_rfc3339)?.unwrap_or(default_from);
+        let to = parse_param(query, self.to, parse_rfc3339)?.unwrap_or(now);
+        let offset = parse_param(query, self.offset, |text| text.parse().ok())?.unwrap_or(0);
+        let limit = parse_param(query, "limit", |text| text.parse().ok())?
             .unwrap_or(50)
-            .clamp(1, LARGEST_PAGE);
-        let found: Vec<_> = world
+            .clamp(1, MAX_PAGE_ROWS);
+        let matches: Vec<_> = world
             .history(self.api, from, to)
-            .filter(|known| keep(known))
+            .filter(|prediction| filter(prediction))
             .collect();
-        let rows = found.iter().copied().skip(offset).take(limit).collect();
+        let rows = matches.iter().copied().skip(offset).take(limit).collect();
         Ok(Page {
             rows,
-            total: found.len(),
+            total: matches.len(),
             offset,
             limit,
         })
@@ -65,14 +69,19 @@ impl History {
 }
 
 impl Page<'_> {
-    /// Tells whether another page follows.
+    /// Returns whether another page follows.
     pub(super) fn has_more(&self) -> bool {
-        self.offset + self.rows.len() < self.total
+        self.next_offset() < self.total
+    }
+
+    /// Returns the index of the first row after this page.
+    pub(super) fn next_offset(&self) -> usize {
+        self.offset + self.rows.len()
     }
 }
 
-/// The key behind `Bearer`.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
+/// Returns the key of a `Bearer` authorization header.
+pub(super) fn bearer_key(headers: &HeaderMap) -> Option<String> {
     headers
         .get("authorization")?
         .to_str()
@@ -81,29 +90,30 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Micro-dollars as a JSON number of dollars.
+/// Formats micro-dollars as a JSON number of dollars, without rounding.
 pub(super) fn dollars(micros: i64) -> Value {
     let text = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
     serde_json::from_str(&text).unwrap_or(Value::Null)
 }
 
-/// A time as RFC 3339.
-pub(super) fn time(millis: i64) -> String {
+/// Formats milliseconds since 1970 as an RFC 3339 timestamp.
+pub(super) fn rfc3339(millis: i64) -> String {
     Timestamp::from_millisecond(millis).map_or_else(|_| String::new(), |time| time.to_string())
 }
 
-/// An input object, where a body is one.
-pub(super) fn object(body: &Value) -> Map<String, Value> {
+/// Returns the fields of a JSON object; none if the value is not an object.
+pub(super) fn fields_of(body: &Value) -> Map<String, Value> {
     body.as_object().cloned().unwrap_or_default()
 }
 
-fn time_of(text: &str) -> Option<i64> {
+/// Parses an RFC 3339 timestamp to milliseconds since 1970.
+fn parse_rfc3339(text: &str) -> Option<i64> {
     text.parse::<Timestamp>()
         .ok()
         .map(Timestamp::as_millisecond)
 }
 
-fn read<T>(
+fn parse_param<T>(
     query: &HashMap<String, String>,
     name: &str,
     parse: impl Fn(&str) -> Option<T>,
@@ -113,5 +123,5 @@ fn read<T>(
     };
     parse(text)
         .map(Some)
-        .ok_or_else(|| format!("{name} cannot be read"))
+        .ok_or_else(|| format!("invalid value for {name}"))
 }

@@ -1,22 +1,26 @@
-//! What the simulated providers know: a pure model. Time is milliseconds since 1970 and comes in as an argument.
+//! The pure model of the simulated providers. Every method takes the current time, in milliseconds
+//! since 1970.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use super::limits::{RateWindow, Runners};
-use super::prediction::{End, NewPrediction, Prediction};
+use super::prediction::{NewPrediction, Prediction, PredictionOutcome};
 use super::storage::Storage;
 use super::{Api, Call, Entry, Fault, Ledger, Requests, SimulatorOptions, StoredFile};
 
-/// The streams of chance that predictions and their ids draw from; calls draw from streams of their own.
-const PREDICTIONS: u64 = 100;
-const IDS: u64 = 101;
+/// Random stream for the processing times of predictions. Calls use their [`Call`] discriminant,
+/// which is far smaller.
+const PREDICTION_STREAM: u64 = 100;
+/// Random stream for prediction ids and link secrets.
+const ID_STREAM: u64 = 101;
 
-/// The simulated providers.
+/// The state of all simulated providers.
 #[derive(Debug)]
 pub struct World {
     options: SimulatorOptions,
     predictions: Vec<Prediction>,
+    /// Index into `predictions`.
     by_id: HashMap<(Api, String), usize>,
     storage: Storage,
     ledger: Ledger,
@@ -24,48 +28,49 @@ pub struct World {
     accounts: HashMap<Api, Account>,
 }
 
-/// What one provider remembers of its one customer.
+/// The state that one provider keeps for its only customer.
 #[derive(Debug, Default)]
 struct Account {
     creates: RateWindow,
+    /// Number of creates accepted so far.
     accepted: u64,
-    /// The predictions that had not ended when last looked at, in order of acceptance.
-    open: Vec<usize>,
-    /// Until when the caller was told to wait.
-    told_to_wait_until: i64,
+    /// Indexes of the predictions that had not ended at the last check, in order of acceptance.
+    unfinished: Vec<usize>,
+    /// The end of the latest `Retry-After` sent to the client, in milliseconds since 1970.
+    retry_after_until: i64,
 }
 
-/// What chance has in store for one call.
+/// The random decisions for one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultDraw {
-    /// What goes wrong with it.
+    /// The fault to inject; `None` if the call succeeds.
     pub fault: Option<Fault>,
-    /// A coin, for a fault that leaves something open.
+    /// A fair coin that selects between two variants of a fault, such as 500 and 503.
     pub coin: bool,
 }
 
-/// Why a create is not accepted.
+/// The limit that refuses a create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitExceeded {
-    /// Too many run.
+    /// Too many predictions are running.
     Slots,
-    /// Too many came.
+    /// Too many creates came within the rate window.
     Throughput,
 }
 
-/// What became of a wish to cancel.
+/// The result of cancelling a prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CancelOutcome {
-    /// Nobody had begun to work on it.
-    Waiting,
-    /// The work on it was stopped.
+    /// It was removed from the queue before its processing started.
+    Queued,
+    /// Its processing was stopped.
     Running,
-    /// It had ended already.
+    /// It had already ended.
     TooLate,
 }
 
 impl World {
-    /// Makes providers that have seen nothing yet.
+    /// Creates providers that have received no call yet.
     pub fn new(options: SimulatorOptions) -> Self {
         Self {
             options,
@@ -78,56 +83,56 @@ impl World {
         }
     }
 
-    /// Tells how they behave.
+    /// Returns the options in force.
     pub fn options(&self) -> &SimulatorOptions {
         &self.options
     }
 
-    /// Changes how they behave from now on.
+    /// Returns the options, to change them for later calls.
     pub fn options_mut(&mut self) -> &mut SimulatorOptions {
         &mut self.options
     }
 
-    /// Tells what they took.
+    /// Returns a copy of the ledger.
     pub fn ledger(&self) -> Ledger {
         self.ledger.clone()
     }
 
-    /// Tells what they were asked.
+    /// Returns a copy of the call and fault counters.
     pub fn requests(&self) -> Requests {
         self.requests.clone()
     }
 
-    /// Tells what is stored.
+    /// Returns the upload slots of all APIs.
     pub fn storage(&self) -> &Storage {
         &self.storage
     }
 
-    /// Gives what is stored, to change it.
+    /// Returns the upload slots of all APIs, to change them.
     pub fn storage_mut(&mut self) -> &mut Storage {
         &mut self.storage
     }
 
-    /// Enters an uploaded file into the ledger.
-    pub fn store(&mut self, file: StoredFile) {
+    /// Records an uploaded file in the ledger.
+    pub fn record_file(&mut self, file: StoredFile) {
         self.ledger.files.push(file);
     }
 
-    /// Counts something in the ledger.
-    pub fn count(&mut self, counter: impl FnOnce(&mut Ledger) -> &mut u64) {
+    /// Adds one to a counter of the ledger.
+    pub fn increment(&mut self, counter: impl FnOnce(&mut Ledger) -> &mut u64) {
         *counter(&mut self.ledger) += 1;
     }
 
-    /// Counts a call, and decides what goes wrong with it. The same call in its provider's sequence of such calls always
-    /// has the same luck, however calls to other providers fall between.
-    pub fn arrive(&mut self, api: Api, call: Call, now: i64) -> FaultDraw {
-        // Clips come from another host, which nobody is told to wait for.
-        if call != Call::Download && now < self.account(api).told_to_wait_until {
-            self.ledger.impatient += 1;
+    /// Counts a call and draws its fault. The nth call of a kind at an API always draws the same,
+    /// however calls of other kinds and to other APIs are interleaved.
+    pub fn record_call(&mut self, api: Api, call: Call, now: i64) -> FaultDraw {
+        // Clips are served by another host, which never sends `Retry-After`.
+        if call != Call::Download && now < self.account(api).retry_after_until {
+            self.ledger.ignored_retry_after += 1;
         }
         let number = self.requests.count_call(api, call);
         let mut random = seeded_rng(self.options.seed, [api as u64, call as u64, number]);
-        let fault = self.options.faults.roll(api, call, &mut random);
+        let fault = self.options.faults.draw(api, call, &mut random);
         if let Some(fault) = fault {
             self.requests.count_fault(api, fault);
         }
@@ -137,53 +142,61 @@ impl World {
         }
     }
 
-    /// Remembers that a caller was told to wait for so many seconds.
-    pub fn tell_to_wait(&mut self, api: Api, seconds: u64, now: i64) {
+    /// Records that the client was sent a `Retry-After` of `seconds`.
+    pub fn record_retry_after(&mut self, api: Api, seconds: u64, now: i64) {
         let until = now.saturating_add(millis(Duration::from_secs(seconds)));
         let account = self.account(api);
-        account.told_to_wait_until = account.told_to_wait_until.max(until);
+        account.retry_after_until = account.retry_after_until.max(until);
     }
 
-    /// Tells whether there is room for another create, and counts it as refused where there is none.
-    pub fn find_room(&mut self, api: Api, now: i64) -> Result<(), LimitExceeded> {
-        self.check_room(api, now)
-            .inspect_err(|no_room| match no_room {
-                LimitExceeded::Throughput => self.ledger.over_rate += 1,
-                LimitExceeded::Slots => self.ledger.over_slots += 1,
-            })
+    /// Fails with the limit that a create would exceed now, and counts it in the ledger as refused.
+    pub fn check_limits(&mut self, api: Api, now: i64) -> Result<(), LimitExceeded> {
+        let Some(limit) = self.exceeded_limit(api, now) else {
+            return Ok(());
+        };
+        match limit {
+            LimitExceeded::Throughput => self.ledger.over_rate += 1,
+            LimitExceeded::Slots => self.ledger.over_slots += 1,
+        }
+        Err(limit)
     }
 
-    /// The chance that the next prediction of an API draws from, whatever was drawn for others.
-    pub fn chance_of_next(&self, api: Api) -> fastrand::Rng {
+    /// Returns the random generator for the next prediction of an API. It is independent of what
+    /// other predictions and calls have drawn.
+    pub fn next_prediction_rng(&self, api: Api) -> fastrand::Rng {
         let accepted = self
             .accounts
             .get(&api)
             .map_or(0, |account| account.accepted);
-        seeded_rng(self.options.seed, [api as u64, PREDICTIONS, accepted + 1])
+        seeded_rng(
+            self.options.seed,
+            [api as u64, PREDICTION_STREAM, accepted + 1],
+        )
     }
 
-    /// Takes a create that there is room for.
-    pub fn accept(&mut self, order: NewPrediction, now: i64) -> &Prediction {
+    /// Accepts a create without checking limits: see [`check_limits`](Self::check_limits).
+    pub fn accept(&mut self, new: NewPrediction, now: i64) -> &Prediction {
         let NewPrediction {
             api,
             model,
             input,
             client_request_id,
             price,
-            takes,
-            end,
-        } = order;
+            processing,
+            outcome,
+        } = new;
         let index = self.predictions.len();
         let account = self.account(api);
-        account.creates.take(now);
-        account.open.push(index);
+        account.creates.record(now);
+        account.unfinished.push(index);
         account.accepted += 1;
         let number = account.accepted;
-        let mut random = seeded_rng(self.options.seed, [api as u64, IDS, number]);
-        let takes = millis(takes).max(1);
-        // fal.ai's runners take what waits in turn; the others begin at once.
+        let mut random = seeded_rng(self.options.seed, [api as u64, ID_STREAM, number]);
+        let processing = millis(processing).max(1);
+        // fal.ai's runners take queued predictions in turn, so the start is assigned below. The
+        // others start at once.
         let starts_at = if api == Api::Fal {
-            i64::MAX - takes
+            i64::MAX - processing
         } else {
             now
         };
@@ -195,143 +208,153 @@ impl World {
             price,
             accepted_at: now,
             starts_at,
-            ends_at: starts_at + takes,
-            end,
+            ends_at: starts_at + processing,
+            outcome,
             client_request_id,
             secret: random.u64(..),
         };
-        self.ledger.entries.push(Entry::of(&prediction));
+        self.ledger
+            .entries
+            .push(Entry::from_prediction(&prediction));
         self.by_id.insert((api, prediction.id.clone()), index);
         self.predictions.push(prediction);
         if api == Api::Fal {
-            self.give_to_runners(now);
+            self.assign_runners(now);
         }
         &self.predictions[index]
     }
 
-    /// Lists every prediction that was accepted, in order.
+    /// Returns all accepted predictions, in order of acceptance.
     pub fn predictions(&self) -> &[Prediction] {
         &self.predictions
     }
 
-    /// Tells whether there is a prediction of this id, of such a model.
-    pub fn knows(&self, api: Api, id: &str, is_such: impl Fn(&str) -> bool) -> bool {
+    /// Returns whether there is a prediction with this id whose model id satisfies `is_model`.
+    /// Counts no poll.
+    pub fn has_prediction(&self, api: Api, id: &str, is_model: impl Fn(&str) -> bool) -> bool {
         self.index(api, id)
-            .is_some_and(|index| is_such(&self.predictions[index].model))
+            .is_some_and(|index| is_model(&self.predictions[index].model))
     }
 
-    /// Looks a prediction up, and counts the look.
-    pub fn look(&mut self, api: Api, id: &str) -> Option<&Prediction> {
+    /// Returns a prediction and counts a poll of it; `None` if the id is unknown.
+    pub fn poll(&mut self, api: Api, id: &str) -> Option<&Prediction> {
         let index = self.index(api, id)?;
         self.ledger.entries[index].polls += 1;
         Some(&self.predictions[index])
     }
 
-    /// Looks up a prediction whose clip is fetched, and counts the download.
-    pub fn fetch(&mut self, api: Api, id: &str) -> Option<&Prediction> {
+    /// Returns the prediction whose clip is requested and counts a download of it; `None` if the id
+    /// is unknown.
+    pub fn download(&mut self, api: Api, id: &str) -> Option<&Prediction> {
         let index = self.index(api, id)?;
         self.ledger.entries[index].downloads += 1;
         Some(&self.predictions[index])
     }
 
-    /// Lets the links of a prediction expire; the next look gives another.
-    pub fn expire(&mut self, api: Api, id: &str) {
+    /// Expires the links of a prediction. The next poll returns a new one.
+    pub fn expire_links(&mut self, api: Api, id: &str) {
         if let Some(index) = self.index(api, id) {
             self.predictions[index].expire_links();
         }
     }
 
-    /// Lets the links of all predictions expire.
-    pub fn expire_all(&mut self) {
+    /// Expires the links of all predictions.
+    pub fn expire_all_links(&mut self) {
         self.predictions
             .iter_mut()
             .for_each(Prediction::expire_links);
     }
 
-    /// Cancels a prediction that has not ended; `None` where there is none of this id.
+    /// Cancels a prediction unless it has ended; `None` if the id is unknown.
     pub fn cancel(&mut self, api: Api, id: &str, now: i64) -> Option<CancelOutcome> {
         let index = self.index(api, id)?;
         let prediction = &mut self.predictions[index];
-        if !prediction.is_open(now) {
+        if prediction.has_ended(now) {
             return Some(CancelOutcome::TooLate);
         }
-        let cancelled = if prediction.is_waiting(now) {
-            CancelOutcome::Waiting
+        let cancelled = if prediction.is_queued(now) {
+            CancelOutcome::Queued
         } else {
             CancelOutcome::Running
         };
-        prediction.end = End::Cancelled;
-        (prediction.starts_at, prediction.ends_at) = (prediction.starts_at.min(now), now);
-        (
-            self.ledger.entries[index].charged,
-            self.ledger.entries[index].succeeds,
-        ) = (0, false);
+        prediction.outcome = PredictionOutcome::Cancelled;
+        prediction.starts_at = prediction.starts_at.min(now);
+        prediction.ends_at = now;
+        let entry = &mut self.ledger.entries[index];
+        entry.charged = 0;
+        entry.succeeds = false;
         if api == Api::Fal {
-            self.give_to_runners(now);
+            self.assign_runners(now);
         }
         Some(cancelled)
     }
 
-    /// Tells how many of fal.ai's predictions wait before another.
+    /// Returns the number of predictions ahead of this one in fal.ai's queue.
     pub fn queue_position(&self, prediction: &Prediction, now: i64) -> usize {
         let Some(account) = self.accounts.get(&Api::Fal) else {
             return 0;
         };
-        let open = account.open.iter().map(|index| &self.predictions[*index]);
-        open.take_while(|known| known.id != prediction.id)
-            .filter(|known| known.is_waiting(now))
+        let unfinished = account
+            .unfinished
+            .iter()
+            .map(|index| &self.predictions[*index]);
+        unfinished
+            .take_while(|other| other.id != prediction.id)
+            .filter(|other| other.is_queued(now))
             .count()
     }
 
-    /// Lists the predictions of an API accepted in a span of time, newest first.
+    /// Returns the predictions of an API that were accepted from `from` to `to`, both inclusive,
+    /// newest first.
     pub fn history(&self, api: Api, from: i64, to: i64) -> impl Iterator<Item = &Prediction> {
-        let fits =
-            move |known: &&Prediction| known.api == api && (from..=to).contains(&known.accepted_at);
-        self.predictions.iter().rev().filter(fits)
+        let matches = move |prediction: &&Prediction| {
+            prediction.api == api && (from..=to).contains(&prediction.accepted_at)
+        };
+        self.predictions.iter().rev().filter(matches)
     }
 
-    fn check_room(&mut self, api: Api, now: i64) -> Result<(), LimitExceeded> {
+    fn exceeded_limit(&mut self, api: Api, now: i64) -> Option<LimitExceeded> {
         let limits = self.options.limits(api);
         let window = millis(Duration::from_secs(self.options.rate_window_s));
         let account = self.accounts.entry(api).or_default();
         account
-            .open
-            .retain(|index| self.predictions[*index].is_open(now));
+            .unfinished
+            .retain(|index| !self.predictions[*index].has_ended(now));
         if !account
             .creates
-            .has_room(limits.creates_per_minute, window, now)
+            .has_capacity(limits.creates_per_minute, window, now)
         {
-            return Err(LimitExceeded::Throughput);
+            return Some(LimitExceeded::Throughput);
         }
-        // What exceeds fal.ai's slots waits in its queue.
-        if api != Api::Fal && account.open.len() >= limits.at_once as usize {
-            return Err(LimitExceeded::Slots);
+        // fal.ai queues what exceeds its slots.
+        if api != Api::Fal && account.unfinished.len() >= limits.at_once as usize {
+            return Some(LimitExceeded::Slots);
         }
-        Ok(())
+        None
     }
 
-    /// Settles anew when each waiting prediction of fal.ai begins.
-    fn give_to_runners(&mut self, now: i64) {
+    /// Recomputes when each queued prediction of fal.ai starts and ends.
+    fn assign_runners(&mut self, now: i64) {
         let Some(account) = self.accounts.get(&Api::Fal) else {
             return;
         };
-        let open = account
-            .open
+        let unfinished = account
+            .unfinished
             .iter()
             .copied()
-            .filter(|index| self.predictions[*index].is_open(now));
-        let (waiting, running): (Vec<_>, Vec<_>) =
-            open.partition(|index| self.predictions[*index].is_waiting(now));
+            .filter(|index| !self.predictions[*index].has_ended(now));
+        let (queued, running): (Vec<_>, Vec<_>) =
+            unfinished.partition(|index| self.predictions[*index].is_queued(now));
         let busy_until = running
             .iter()
             .map(|index| self.predictions[*index].ends_at)
             .collect();
         let mut runners = Runners::new(self.options.fal.at_once, busy_until, now);
-        for index in waiting {
+        for index in queued {
             let prediction = &mut self.predictions[index];
-            let takes = prediction.ends_at - prediction.starts_at;
-            prediction.starts_at = runners.give(takes, now);
-            prediction.ends_at = prediction.starts_at + takes;
+            let processing = prediction.ends_at - prediction.starts_at;
+            prediction.starts_at = runners.assign(processing, now);
+            prediction.ends_at = prediction.starts_at + processing;
         }
     }
 
@@ -344,15 +367,18 @@ impl World {
     }
 }
 
-/// Chance that depends on the seed and on a place in some sequence, and on nothing that came before.
-fn seeded_rng(seed: u64, place: [u64; 3]) -> fastrand::Rng {
-    let step = |mut random: fastrand::Rng, part| fastrand::Rng::with_seed(random.u64(..) ^ part);
-    place.into_iter().fold(fastrand::Rng::with_seed(seed), step)
+/// Returns a generator that depends only on the seed and the position, not on what was drawn
+/// before.
+fn seeded_rng(seed: u64, position: [u64; 3]) -> fastrand::Rng {
+    let mix = |mut random: fastrand::Rng, part| fastrand::Rng::with_seed(random.u64(..) ^ part);
+    position
+        .into_iter()
+        .fold(fastrand::Rng::with_seed(seed), mix)
 }
 
 fn new_id(api: Api, random: &mut fastrand::Rng) -> String {
     match api {
-        // AI/ML API's ids are 21 characters that need no encoding.
+        // AI/ML API's ids are 21 characters that need no URL encoding.
         Api::Aimlapi => (0..21).map(|_| random.alphanumeric()).collect(),
         Api::Eachlabs | Api::Fal => uuid::Builder::from_random_bytes(random.u128(..).to_be_bytes())
             .into_uuid()
