@@ -1,4 +1,5 @@
-//! Files that are played: clips of a few bytes from nowhere, kept nowhere, and images that nobody reads.
+//! Simulated files: clips of a few bytes that are counted and discarded, and images that are never
+//! read from disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use crate::output::{
 
 use super::sim_state::SimState;
 
-/// What every clip is made of.
+/// The content of every simulated clip.
 const CLIP: &[u8] = b"a clip";
 
-/// Where played clips come from, and where they go.
+/// Source and store of simulated clips. A saved clip is only counted.
 #[derive(Clone, Debug)]
 pub(super) struct SimulatedClips(pub(super) Arc<SimState>);
 
@@ -40,7 +41,7 @@ impl ClipSource for SimulatedClips {
 impl OutputStore for SimulatedClips {
     async fn save(
         &self,
-        place: &ClipLocation,
+        location: &ClipLocation,
         mut clip: ByteStream,
         _: Option<u64>,
     ) -> Result<SavedFile, OutputError> {
@@ -48,10 +49,10 @@ impl OutputStore for SimulatedClips {
         while let Some(chunk) = clip.next().await {
             bytes += chunk?.len() as u64;
         }
-        let mut notes = self.0.notes();
-        notes.clips += 1;
-        notes.last_saved = self.0.since_beginning(self.0.now());
-        let path = Path::new(&place.folder).join(&place.file_name);
+        let mut stats = self.0.stats();
+        stats.clips += 1;
+        stats.last_saved = self.0.since_start(self.0.now());
+        let path = Path::new(&location.folder).join(&location.file_name);
         Ok(SavedFile {
             path,
             bytes,
@@ -68,7 +69,7 @@ impl OutputStore for SimulatedClips {
     }
 }
 
-/// Where played images come from.
+/// Source of simulated images. They are empty, because no provider reads them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SimulatedImages;
 

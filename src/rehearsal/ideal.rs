@@ -1,32 +1,33 @@
-//! The shortest a night could be: what the real ones are held against.
+//! The shortest possible makespan of a run: the bound that simulated runs are compared with.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
-/// Creates are counted over this span.
-const MINUTE: Duration = Duration::from_secs(60);
+/// The window over which the rate limit counts submissions.
+const RATE_WINDOW: Duration = Duration::from_secs(60);
 
-/// Tells how long predictions of these lengths take in their order, when each begins the instant a slot is free and the
-/// rate of creates allows it: with calls that take no time, by somebody who sees every end at once.
+/// Returns the makespan of predictions that take these times, in order, if each starts the instant
+/// a slot is free and the rate limit allows it, calls take no time, and the end of a prediction is
+/// noticed at once.
 pub fn ideal(times: &[Duration], at_once: u32, creates_per_minute: u32) -> Duration {
     let mut slots: BinaryHeap<Reverse<Duration>> =
         (0..at_once).map(|_| Reverse(Duration::ZERO)).collect();
     let mut starts: Vec<Duration> = Vec::with_capacity(times.len());
-    let mut last_end = Duration::ZERO;
-    for (number, time) in times.iter().enumerate() {
+    let mut makespan = Duration::ZERO;
+    for (index, time) in times.iter().enumerate() {
         let Some(Reverse(free_at)) = slots.pop() else {
             break;
         };
-        let rate = number
+        let allowed_at = index
             .checked_sub(creates_per_minute as usize)
-            .map(|before| starts[before] + MINUTE);
-        let start = free_at.max(rate.unwrap_or_default());
+            .map(|earlier| starts[earlier] + RATE_WINDOW);
+        let start = free_at.max(allowed_at.unwrap_or_default());
         starts.push(start);
         slots.push(Reverse(start + *time));
-        last_end = last_end.max(start + *time);
+        makespan = makespan.max(start + *time);
     }
-    last_end
+    makespan
 }
 
 #[cfg(test)]
@@ -36,14 +37,14 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_next_begins_when_the_first_slot_is_free() {
+    fn each_prediction_starts_when_the_first_slot_is_free() {
         let times = [4, 1, 2, 3].map(|seconds| seconds * SECOND);
         assert_eq!(ideal(&times, 2, 100), 6 * SECOND);
         assert_eq!(ideal(&[], 2, 100), Duration::ZERO);
     }
 
     #[test]
-    fn no_sixty_seconds_hold_more_starts_than_the_rate_allows() {
+    fn no_60_seconds_hold_more_starts_than_the_rate_limit_allows() {
         assert_eq!(ideal(&[SECOND; 5], 10, 2), 121 * SECOND);
     }
 }

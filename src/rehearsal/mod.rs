@@ -1,8 +1,10 @@
-//! Plays a whole night in virtual time: the worker as it is, against the simulator's model of the providers.
+//! Simulates a whole run in virtual time: the real worker against the simulator's model of the
+//! providers.
 //!
-//! The rule of this folder: what works is the worker's own code, unchanged; only what is outside of the program is played
-//! (providers, clips, the disk they go to, the clock). Everything happens on one thread, because virtual time goes on
-//! whenever that thread waits: a call to another thread, or a socket, would make it jump.
+//! The rule of this folder: the worker's code runs unchanged; only what is outside the program is
+//! simulated (providers, clips, images, the output disk, the clock). Everything runs on one thread,
+//! because virtual time advances whenever that thread is idle: a call to another thread, or a
+//! socket, would make it jump.
 
 mod clips;
 mod clock;

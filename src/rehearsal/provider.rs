@@ -1,4 +1,4 @@
-//! A provider that is played: the port to a hosted API over the simulator's model, with no wire between them.
+//! A simulated provider: the provider port directly on the simulator's model, without HTTP.
 
 use std::sync::Arc;
 
@@ -13,32 +13,21 @@ use crate::provider::{
     Acceptance, LostSubmission, PollResult, Probe, Provider, Reconciliation, Submission,
     UploadedImage,
 };
-use crate::simulator::Api;
-use crate::simulator::prediction::{End, NewPrediction};
+use crate::simulator::prediction::{NewPrediction, PredictionOutcome};
 use crate::worker::processing_times::RouteKey;
 
-use super::sim_state::{SimState, millis};
+use super::sim_state::{SimState, api, duration_from_millis};
 
-/// A provider that is played.
+/// One of the scenario's hosts, as the worker sees it.
 #[derive(Debug)]
 pub(super) struct SimulatedProvider {
     state: Arc<SimState>,
     name: ProviderName,
-    /// Its place among the night's hosts.
+    /// Index into the scenario's hosts.
     host: usize,
 }
 
-/// What a provider is called in the simulator.
-pub(super) fn api(provider: ProviderName) -> Api {
-    match provider {
-        ProviderName::Eachlabs => Api::Eachlabs,
-        ProviderName::Aimlapi => Api::Aimlapi,
-        ProviderName::Fal => Api::Fal,
-    }
-}
-
 impl SimulatedProvider {
-    /// Plays one of the night's hosts.
     pub(super) fn new(state: &Arc<SimState>, host: usize) -> Self {
         Self {
             state: Arc::clone(state),
@@ -47,18 +36,18 @@ impl SimulatedProvider {
         }
     }
 
-    /// Tells which predictions take as long as what is submitted.
-    fn kind(&self, submission: &Submission) -> RouteKey {
+    /// Returns the key under which processing times of such submissions are measured.
+    fn route_key(&self, submission: &Submission) -> RouteKey {
         let route = self
             .state
             .scenario
             .catalog
             .route(self.name, &submission.wire_model);
-        let spelling = route.and_then(|route| route.wire_fields.get("duration"));
-        let length = spelling.and_then(|spelling| submission.request.get(&spelling.name));
-        let length =
-            length.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
-        let clip_s = length.and_then(|length| u32::try_from(length).ok());
+        let wire_field = route.and_then(|route| route.wire_fields.get("duration"));
+        let duration = wire_field.and_then(|field| submission.request.get(&field.name));
+        let duration =
+            duration.and_then(|value| value.as_u64().or_else(|| value.as_str()?.parse().ok()));
+        let clip_s = duration.and_then(|seconds| u32::try_from(seconds).ok());
         RouteKey {
             provider: self.name,
             wire_model: submission.wire_model.clone(),
@@ -66,58 +55,61 @@ impl SimulatedProvider {
         }
     }
 
-    fn take(&self, submission: &Submission) -> Result<Acceptance, Failure> {
-        let (api, now) = (api(self.name), self.state.now());
+    fn accept(&self, submission: &Submission) -> Result<Acceptance, Failure> {
+        let api = api(self.name);
+        let now = self.state.now();
         let mut world = self.state.world();
-        if world.find_room(api, now).is_err() {
-            self.state.notes().hosts[self.host].0 += 1;
-            let reason = format!("{} answered 429", self.name);
+        if world.check_limits(api, now).is_err() {
+            self.state.stats().hosts[self.host].refused += 1;
+            let reason = format!("{} returned 429", self.name);
             return Err(Failure::RateLimited {
                 reason,
                 retry_after: None,
             });
         }
-        let times = self.state.scenario.times(&self.kind(submission));
-        let order = NewPrediction {
+        let times = self.state.scenario.times(&self.route_key(submission));
+        let new = NewPrediction {
             api,
             model: submission.wire_model.clone(),
-            // Nobody asks for it again, and thousands are kept.
+            // Never read again, and thousands of predictions are kept.
             input: Map::new(),
             client_request_id: Some(submission.client_token.clone()),
-            // The books are kept by our own prices: the simulator has none for what a user adds to the catalogue.
+            // Costs come from our own price rules: the simulator has no prices for models that a
+            // user added.
             price: 0,
-            takes: times.draw(&mut world.chance_of_next(api)),
-            end: End::Clip,
+            processing: times.draw(&mut world.next_prediction_rng(api)),
+            outcome: PredictionOutcome::Clip,
         };
-        let prediction = PredictionHandle::from_id(world.accept(order, now).id.clone());
+        let prediction = PredictionHandle::from_id(world.accept(new, now).id.clone());
         Ok(Acceptance {
             prediction,
             early_cost: None,
         })
     }
 
-    fn show(&self, prediction_id: &str) -> PollResult {
+    fn poll_result(&self, prediction_id: &str) -> PollResult {
         let now = self.state.now();
         let mut world = self.state.world();
-        let Some(prediction) = world.look(api(self.name), prediction_id) else {
+        let Some(prediction) = world.poll(api(self.name), prediction_id) else {
             return PollResult::Missing {
-                reason: format!("{} does not know it", self.name),
+                reason: format!("{} has no prediction with this id", self.name),
             };
         };
-        if prediction.is_open(now) {
+        if !prediction.has_ended(now) {
             return PollResult::Running;
         }
-        if prediction.end != End::Clip {
+        if prediction.outcome != PredictionOutcome::Clip {
             return PollResult::Failed {
-                reason: "it was cancelled".into(),
+                reason: "the prediction was cancelled".into(),
                 cost: None,
                 retryable: false,
             };
         }
-        self.state.notes().hosts[self.host].1 += millis(now - prediction.ends_at);
-        // AI/ML API does not tell how long it worked.
-        let worked = millis(prediction.ends_at - prediction.starts_at);
-        let processing = (self.name != ProviderName::Aimlapi).then_some(worked);
+        self.state.stats().hosts[self.host].unseen +=
+            duration_from_millis(now - prediction.ends_at);
+        // AI/ML API does not report the processing time.
+        let processing = (self.name != ProviderName::Aimlapi)
+            .then(|| duration_from_millis(prediction.ends_at - prediction.starts_at));
         let output_url = format!("https://rehearsal.invalid/{prediction_id}.mp4");
         PollResult::Done {
             output_url,
@@ -134,11 +126,11 @@ impl Provider for SimulatedProvider {
     }
 
     async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure> {
-        let there = self.state.scenario.latency.create / 2;
-        sleep(there).await;
-        let taken = self.take(submission);
-        sleep(there).await;
-        taken
+        let one_way = self.state.scenario.latency.create / 2;
+        sleep(one_way).await;
+        let acceptance = self.accept(submission);
+        sleep(one_way).await;
+        acceptance
     }
 
     async fn poll(
@@ -146,21 +138,21 @@ impl Provider for SimulatedProvider {
         prediction: &PredictionHandle,
         _: &Submission,
     ) -> Result<PollResult, Failure> {
-        let there = self.state.scenario.latency.look / 2;
-        sleep(there).await;
-        let look = self.show(&prediction.prediction_id);
-        sleep(there).await;
-        Ok(look)
+        let one_way = self.state.scenario.latency.look / 2;
+        sleep(one_way).await;
+        let result = self.poll_result(&prediction.prediction_id);
+        sleep(one_way).await;
+        Ok(result)
     }
 
-    async fn reconcile(&self, doubt: &LostSubmission) -> Result<Reconciliation, Failure> {
-        let (from, to) = doubt.window();
+    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
+        let (from, to) = lost.window();
         let world = self.state.world();
         let entries = world.history(api(self.name), from.as_millisecond(), to.as_millisecond());
-        let token = Some(&doubt.submission.client_token);
+        let token = Some(&lost.submission.client_token);
         let ids = entries
-            .filter(|known| known.client_request_id.as_ref() == token)
-            .map(|known| known.id.clone());
+            .filter(|prediction| prediction.client_request_id.as_ref() == token)
+            .map(|prediction| prediction.id.clone());
         Ok(Reconciliation::of(ids.collect(), true))
     }
 

@@ -1,71 +1,72 @@
-//! What a played night was like.
+//! The results of one simulated run.
 
 use std::time::Duration;
 
 use crate::domain::{JobState, Money, ProviderName};
 use crate::queue::{Backlog, BudgetLimit, Status};
 
-use super::sim_state::{SimState, millis};
-use super::{SimulatedHost, ideal, provider};
+use super::sim_state::{SimState, api, duration_from_millis};
+use super::{SimulatedHost, ideal};
 
-/// What a played night was like.
+/// The results of one simulated run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RehearsalReport {
-    /// Rows there were.
+    /// Number of rows.
     pub rows: u64,
-    /// Clips that were saved.
+    /// Number of saved clips.
     pub clips: u64,
-    /// Rows that failed.
+    /// Number of rows that failed.
     pub failed: u64,
-    /// Rows that nothing became of.
+    /// Number of rows that were unfinished when the run ended.
     pub waiting: u64,
-    /// What it cost.
+    /// Total cost of all batches.
     pub cost: Money,
-    /// From the beginning until the last clip was saved.
+    /// Time from the start of the run until the last clip was saved.
     pub makespan: Duration,
-    /// The same predictions, each begun the instant a slot was free: the longest of the providers.
+    /// The largest ideal makespan of the providers: see [`ProviderReport::ideal`].
     pub ideal: Duration,
-    /// How it went at each provider, in the night's order.
+    /// The results by provider, in the order of the scenario's hosts.
     pub providers: Vec<ProviderReport>,
-    /// What stopped it, if something did.
+    /// Why the run stopped with rows left; `None` if it finished all of them.
     pub stop: Option<Stop>,
 }
 
-/// What stopped a night.
+/// Why a simulated run stopped with rows left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// A budget.
+    /// It reached a budget.
     Budget(BudgetLimit),
-    /// None of the providers that take part may run what is left.
+    /// None of the scenario's providers may run the rows that are left.
     NoProvider,
 }
 
-/// How it went at a provider.
+/// The results at one provider.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProviderReport {
-    /// Which provider.
+    /// The provider's name.
     pub provider: ProviderName,
-    /// Predictions it worked on at once, at most.
+    /// Maximum number of predictions that it processes concurrently.
     pub at_once: u32,
-    /// Clips it made.
+    /// Number of clips that it made.
     pub clips: u64,
-    /// Looks at its predictions.
+    /// Number of polls of its predictions.
     pub polls: u64,
-    /// Creates it refused, for want of a slot or because too many came.
+    /// Number of submissions that it refused because of its concurrency or rate limit.
     pub refused: u64,
-    /// How long its predictions were worked on, all together.
+    /// Total processing time of its predictions.
     pub worked: Duration,
-    /// How long its ended predictions waited to be seen, all together.
+    /// Total time from the end of a prediction to the poll that noticed it.
     pub unseen: Duration,
-    /// From the beginning until its last prediction ended.
+    /// Time from the start of the run until its last prediction ended.
     pub makespan: Duration,
-    /// The same predictions, each begun the instant a slot was free.
+    /// Makespan of the same predictions if each started the instant a slot was free: see
+    /// [`ideal`](super::ideal()).
     pub ideal: Duration,
 }
 
 impl RehearsalReport {
-    /// Sums a night up.
-    pub(super) fn of(state: &SimState, backlog: &Backlog, status: &Status) -> Self {
+    /// Summarizes a run that has ended. `backlog` and `status` are those of its queue.
+    pub(super) fn new(state: &SimState, backlog: &Backlog, status: &Status) -> Self {
         let count = |state| {
             status
                 .batches
@@ -75,43 +76,44 @@ impl RehearsalReport {
         };
         let hosts = state.scenario.hosts.iter().enumerate();
         let providers: Vec<_> = hosts
-            .map(|(index, host)| ProviderReport::of(state, index, host))
+            .map(|(index, host)| ProviderReport::new(state, index, host))
             .collect();
         let waiting = backlog.queued + backlog.in_progress + backlog.held;
-        let wall = backlog.exceeded_budgets.first().cloned().map(Stop::Budget);
-        let notes = state.notes().clone();
+        let exceeded_budget = backlog.exceeded_budgets.first().cloned().map(Stop::Budget);
+        let stats = state.stats().clone();
         Self {
             rows: status.batches.iter().map(|batch| batch.total()).sum(),
-            clips: notes.clips,
+            clips: stats.clips,
             failed: count(JobState::Failed),
             waiting,
             cost: status.batches.iter().map(|batch| batch.spent).sum(),
-            makespan: notes.last_saved,
+            makespan: stats.last_saved,
             ideal: providers
                 .iter()
                 .map(|provider| provider.ideal)
                 .max()
                 .unwrap_or_default(),
             providers,
-            stop: wall.or((waiting > 0).then_some(Stop::NoProvider)),
+            stop: exceeded_budget.or((waiting > 0).then_some(Stop::NoProvider)),
         }
     }
 }
 
 impl ProviderReport {
-    fn of(state: &SimState, index: usize, host: &SimulatedHost) -> Self {
-        let (refused, unseen) = state.notes().hosts[index];
-        let api = provider::api(host.limits.provider);
+    /// Summarizes the host at `index` of the scenario.
+    fn new(state: &SimState, index: usize, host: &SimulatedHost) -> Self {
+        let stats = state.stats().hosts[index];
+        let api = api(host.limits.provider);
         let world = state.world();
         let ledger = world.ledger();
-        let made = || {
+        let predictions = || {
             world
                 .predictions()
                 .iter()
                 .filter(|prediction| prediction.api == api)
         };
-        let times: Vec<Duration> = made()
-            .map(|prediction| millis(prediction.ends_at - prediction.starts_at))
+        let times: Vec<Duration> = predictions()
+            .map(|prediction| duration_from_millis(prediction.ends_at - prediction.starts_at))
             .collect();
         let entries = ledger.entries.iter().filter(|entry| entry.api == api);
         Self {
@@ -119,24 +121,24 @@ impl ProviderReport {
             at_once: host.at_once,
             clips: times.len() as u64,
             polls: entries.map(|entry| u64::from(entry.polls)).sum(),
-            refused,
+            refused: stats.refused,
             worked: times.iter().sum(),
-            unseen,
-            makespan: made()
-                .map(|made| state.since_beginning(made.ends_at))
+            unseen: stats.unseen,
+            makespan: predictions()
+                .map(|prediction| state.since_start(prediction.ends_at))
                 .max()
                 .unwrap_or_default(),
             ideal: ideal(&times, host.at_once, host.limits.creates_per_minute),
         }
     }
 
-    /// Tells which part of its slots' time the provider worked, until its last prediction ended.
+    /// Returns the utilization of its slots, from 0 to 1, until its last prediction ended.
     pub fn busy(&self) -> f64 {
         self.worked.as_secs_f64()
             / (f64::from(self.at_once) * self.makespan.as_secs_f64()).max(f64::MIN_POSITIVE)
     }
 
-    /// Tells how often a prediction was looked at, on average.
+    /// Returns the mean number of polls of a prediction; 0 if there was none.
     pub fn polls_per_clip(&self) -> f64 {
         self.polls as f64 / (self.clips as f64).max(1.0)
     }

@@ -1,4 +1,4 @@
-//! What a night is made of.
+//! The parameters of a simulated run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,56 +12,60 @@ use crate::worker::processing_times::RouteKey;
 
 use super::TimeDistribution;
 
-/// How many more than it runs at once are in flight at a provider that lets the rest wait, so that the next one is there
-/// when one ends. The default limits are made so: a new account of fal.ai runs 2, and 4 are in flight.
-const WAITING: u32 = 2;
+/// How many submissions, of those in flight, wait in the queue of a provider that queues what
+/// exceeds its slots, so that the next one starts as soon as one ends. The default limits are
+/// chosen accordingly: a new account of fal.ai runs 2 predictions at once, and 4 are in flight.
+const QUEUED_AT_PROVIDER: u32 = 2;
 
-/// What a night is made of, but for the jobs: those are in the queue it is played on.
+/// The parameters of a simulated run, except its jobs, which are in the queue that is passed to
+/// [`simulate`](super::simulate()).
 #[derive(Clone, Debug)]
 pub struct Scenario {
-    /// When it begins; no earlier than its jobs were queued.
+    /// When the run starts. Must not be earlier than the time at which its jobs were queued.
     pub begins_at: Timestamp,
-    /// The models: prices, spellings, typical times.
+    /// The models, with prices, wire spellings and typical processing times.
     pub catalog: Arc<Catalog>,
     /// The providers that take part.
     pub hosts: Vec<SimulatedHost>,
-    /// How often and how long to try.
+    /// Number of attempts and delays between them.
     pub policy: RetryPolicy,
-    /// When to look, and what is known of how long predictions take.
+    /// What the worker knows about processing times, from which it plans its polls.
     pub processing_times: ProcessingTimes,
-    /// How long predictions take; `None` takes what the pace has measured, else what is said.
+    /// The real processing times; `None` takes those that `processing_times` has measured, else the
+    /// configured ones.
     pub times: Option<TimeDistribution>,
-    /// How long the calls take.
+    /// Duration of the calls.
     pub latency: Latency,
-    /// Steps at once.
+    /// Maximum number of concurrent steps.
     pub workers: usize,
-    /// What all jobs together may cost, on top of the budgets of their batches.
+    /// Budget for all jobs together, in addition to the budgets of their batches.
     pub budget: Option<Money>,
 }
 
-/// A provider that takes part.
+/// A provider that takes part in a simulated run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SimulatedHost {
-    /// What the worker keeps to.
+    /// The limits that the worker observes.
     pub limits: ProviderLimits,
-    /// How many predictions the provider works on at once: of what exceeds it fal.ai lets wait, the others refuse.
+    /// Number of predictions that the provider processes concurrently. fal.ai queues what exceeds
+    /// it, the others refuse it.
     pub at_once: u32,
 }
 
-/// How long calls take, there and back.
+/// Round-trip times of the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
-    /// A create.
+    /// A submission, or the upload of an image.
     pub create: Duration,
-    /// A look.
+    /// A poll.
     pub look: Duration,
-    /// A download.
+    /// The download of a clip.
     pub download: Duration,
 }
 
 impl Default for Latency {
-    /// Across an ocean a call over a connection that stands is there and back in about a tenth of a second. A create also
-    /// writes on the other side, and a clip is a few megabytes.
+    /// Returns estimates: an intercontinental round trip on an open connection takes about a tenth
+    /// of a second, a submission also writes on the provider's side, and a clip is a few megabytes.
     fn default() -> Self {
         Self {
             create: Duration::from_millis(200),
@@ -72,37 +76,41 @@ impl Default for Latency {
 }
 
 impl SimulatedHost {
-    /// Guesses how many a provider works on at once. each::labs and AI/ML API refuse what exceeds that, so the limit says
-    /// it. At fal.ai some of what is in flight waits; but a time that was measured there is one from create to end, wait
-    /// included, so where such times are drawn nothing must wait once more.
+    /// Estimates how many predictions a provider processes concurrently.
+    ///
+    /// each::labs and AI/ML API refuse what exceeds their slots, so the in-flight limit is the
+    /// number of slots. At fal.ai some submissions in flight wait in its queue. But a processing
+    /// time that was measured at fal.ai includes that wait, so if times are measured
+    /// (`is_measured`), none must be simulated on top.
     pub fn of(limits: ProviderLimits, is_measured: bool) -> Self {
-        let waiting = if limits.provider == ProviderName::Fal && !is_measured {
-            WAITING
+        let queued = if limits.provider == ProviderName::Fal && !is_measured {
+            QUEUED_AT_PROVIDER
         } else {
             0
         };
         Self {
             limits,
-            at_once: limits.in_flight.saturating_sub(waiting).max(1),
+            at_once: limits.in_flight.saturating_sub(queued).max(1),
         }
     }
 }
 
 impl Scenario {
-    /// Tells how long predictions of a kind take.
-    pub fn times(&self, kind: &RouteKey) -> TimeDistribution {
+    /// Returns the distribution of the real processing times of a route.
+    pub fn times(&self, route: &RouteKey) -> TimeDistribution {
         if let Some(times) = &self.times {
             return times.clone();
         }
-        let any_length = RouteKey {
+        let any_clip_length = RouteKey {
             clip_s: None,
-            ..kind.clone()
+            ..route.clone()
         };
-        // Rows that leave the length out are measured without one.
-        let measured = [kind, &any_length].map(|kind| self.processing_times.measured_times(kind));
-        let known = measured.into_iter().find(|times| !times.is_empty());
-        TimeDistribution::Known(
-            known.unwrap_or_else(|| vec![self.processing_times.prior(&self.catalog, kind)]),
+        // Rows that omit the duration are measured under a key without a clip length.
+        let measured =
+            [route, &any_clip_length].map(|route| self.processing_times.measured_times(route));
+        let samples = measured.into_iter().find(|times| !times.is_empty());
+        TimeDistribution::Samples(
+            samples.unwrap_or_else(|| vec![self.processing_times.prior(&self.catalog, route)]),
         )
     }
 }

@@ -1,60 +1,69 @@
-//! What everything that is played shares: the providers' world, the time, and notes of what happened.
+//! State shared by the simulated parts: the providers' world, the virtual time, and statistics for
+//! the report.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::domain::ProviderName;
 use crate::simulator::world::World;
-use crate::simulator::{Limits, SimulatorOptions};
+use crate::simulator::{Api, Limits, SimulatorOptions};
 
 use super::clock::VirtualClock;
-use super::provider::api;
 use super::{Scenario, SimulatedHost};
 
-/// What everything that is played shares.
+/// State shared by the simulated parts of one run.
 #[derive(Debug)]
 pub(super) struct SimState {
     pub(super) scenario: Arc<Scenario>,
     pub(super) clock: VirtualClock,
     world: Mutex<World>,
-    notes: Mutex<Notes>,
+    stats: Mutex<Stats>,
 }
 
-/// What only whoever plays it knows.
+/// Statistics that neither the queue nor the simulator's ledger keeps.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Notes {
-    /// Clips that were saved.
+pub(super) struct Stats {
+    /// Number of saved clips.
     pub(super) clips: u64,
-    /// When the last one was, from the beginning.
+    /// When the last clip was saved, measured from the start of the run.
     pub(super) last_saved: Duration,
-    /// For each host, in order: creates it refused, and how long its ended predictions waited to be seen, all together.
-    pub(super) hosts: Vec<(u64, Duration)>,
+    /// By host, in the scenario's order.
+    pub(super) hosts: Vec<HostStats>,
+}
+
+/// Statistics of one host.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HostStats {
+    /// Number of submissions that it refused because of a limit.
+    pub(super) refused: u64,
+    /// Total time from the end of a prediction to the poll that noticed it.
+    pub(super) unseen: Duration,
 }
 
 impl SimState {
-    /// Sets a stage, whose time begins now.
-    pub(super) fn set(scenario: Arc<Scenario>, seed: u64) -> Self {
+    /// Creates the state of a run that starts now. Must be called in a paused Tokio runtime.
+    pub(super) fn new(scenario: Arc<Scenario>, seed: u64) -> Self {
         let mut options = SimulatorOptions {
             seed,
             ..SimulatorOptions::default()
         };
         for SimulatedHost { limits, at_once } in &scenario.hosts {
-            let limits_there = Limits {
+            *options.limits_mut(api(limits.provider)) = Limits {
                 creates_per_minute: limits.creates_per_minute,
                 at_once: *at_once,
             };
-            *options.limits_mut(api(limits.provider)) = limits_there;
         }
-        let notes = Notes {
-            hosts: vec![Default::default(); scenario.hosts.len()],
-            ..Notes::default()
+        let stats = Stats {
+            hosts: vec![HostStats::default(); scenario.hosts.len()],
+            ..Stats::default()
         };
-        let clock = VirtualClock::showing(scenario.begins_at);
+        let clock = VirtualClock::new(scenario.begins_at);
         Self {
             scenario,
             clock,
             world: Mutex::new(World::new(options)),
-            notes: Mutex::new(notes),
+            stats: Mutex::new(stats),
         }
     }
 
@@ -62,22 +71,32 @@ impl SimState {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn stats(&self) -> MutexGuard<'_, Stats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Now, as the world counts: in milliseconds since 1970.
+    /// Returns the current time as the world counts it, in milliseconds since 1970.
     pub(super) fn now(&self) -> i64 {
         self.clock.now().as_millisecond()
     }
 
-    /// How long after the beginning a time of the world is.
-    pub(super) fn since_beginning(&self, at: i64) -> Duration {
-        millis(at - self.scenario.begins_at.as_millisecond())
+    /// Returns the time from the start of the run to `at`, in milliseconds since 1970; zero if `at`
+    /// is earlier.
+    pub(super) fn since_start(&self, at: i64) -> Duration {
+        duration_from_millis(at - self.scenario.begins_at.as_millisecond())
     }
 }
 
-/// A span of the world's time; none where it is negative.
-pub(super) fn millis(span: i64) -> Duration {
-    Duration::from_millis(u64::try_from(span).unwrap_or(0))
+/// Returns the simulator's name of a provider.
+pub(super) fn api(provider: ProviderName) -> Api {
+    match provider {
+        ProviderName::Eachlabs => Api::Eachlabs,
+        ProviderName::Aimlapi => Api::Aimlapi,
+        ProviderName::Fal => Api::Fal,
+    }
+}
+
+/// Converts milliseconds to a duration; a negative number becomes zero.
+pub(super) fn duration_from_millis(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }

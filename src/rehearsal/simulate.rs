@@ -1,4 +1,4 @@
-//! Plays one night.
+//! Simulates one run.
 
 use std::io;
 use std::sync::Arc;
@@ -16,19 +16,21 @@ use super::provider::SimulatedProvider;
 use super::sim_state::SimState;
 use super::{RehearsalReport, Scenario};
 
-/// The queue of a rehearsal is nobody else's; to look around each second of a long night would take longer than the rest.
-const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Longer than any run, so that the pool's maintenance never runs. No other pool uses the queue of
+/// a rehearsal, and maintenance in every virtual second of a long run would take longer than
+/// everything else.
+const NO_MAINTENANCE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Why a night could not be played to its end.
+/// Why a run could not be simulated to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum RehearsalError {
-    /// It was told to stop.
+    /// The stop signal was set.
     #[error("the rehearsal was interrupted")]
     Stopped,
-    /// There is no thread or no runtime to play it on.
-    #[error("cannot begin a rehearsal: {0}")]
+    /// The thread or the runtime could not be created.
+    #[error("cannot start the rehearsal: {0}")]
     Start(#[from] io::Error),
-    /// The worker could not go on.
+    /// The worker failed.
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// The queue failed.
@@ -36,8 +38,11 @@ pub enum RehearsalError {
     Queue(#[from] QueueError),
 }
 
-/// Plays a night on a queue that was made for it, does everything on its caller's thread, and holds the night's jobs.
-/// The same seed makes the same night.
+/// Simulates a run of the jobs in `queue` and reports its results. The same seed gives the same
+/// run.
+///
+/// Blocks until the run has ended. `queue` must be used by nothing else and must do its work on the
+/// calling thread, as one that was opened for a rehearsal does.
 pub fn simulate(
     scenario: &Arc<Scenario>,
     queue: Arc<dyn Queue>,
@@ -46,18 +51,19 @@ pub fn simulate(
 ) -> Result<RehearsalReport, RehearsalError> {
     let scenario = Arc::clone(scenario);
     let simulate = move || {
-        // The worker's chance is its thread's.
+        // The worker uses the thread-local random generator.
         fastrand::seed(seed);
         let runtime = Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()?;
-        // What the worker tells of jobs that are only played would be taken for what it tells of real ones.
+        // No log: messages about simulated jobs could be taken for messages about real ones.
         tracing::subscriber::with_default(NoSubscriber::new(), || {
-            runtime.block_on(play_through(scenario, queue, seed, stop))
+            runtime.block_on(run_pool(scenario, queue, seed, stop))
         })
     };
-    // On a thread of its own: the caller may be in another runtime, and has chance of its own.
+    // A new thread, because the caller may be inside another runtime and has its own random
+    // generator.
     let thread = thread::Builder::new()
         .name(format!("rehearsal {seed}"))
         .spawn(simulate)?;
@@ -66,13 +72,14 @@ pub fn simulate(
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-async fn play_through(
+/// Runs the real pool against the simulated parts until it has drained the queue.
+async fn run_pool(
     scenario: Arc<Scenario>,
     queue: Arc<dyn Queue>,
     seed: u64,
     stop: StopSignal,
 ) -> Result<RehearsalReport, RehearsalError> {
-    let state = Arc::new(SimState::set(Arc::clone(&scenario), seed));
+    let state = Arc::new(SimState::new(Arc::clone(&scenario), seed));
     let hosts = scenario.hosts.iter().enumerate();
     let providers = hosts.map(|(index, host)| {
         let provider: Arc<dyn crate::provider::Provider> =
@@ -80,7 +87,7 @@ async fn play_through(
         (host.limits.provider, provider)
     });
     let clips = Arc::new(SimulatedClips(Arc::clone(&state)));
-    let tools = StepContext {
+    let context = StepContext {
         queue: Arc::clone(&queue),
         providers: providers.collect(),
         output: Arc::clone(&clips) as _,
@@ -98,12 +105,12 @@ async fn play_through(
         budget: scenario.budget,
         canary: None,
         watch: false,
-        maintenance_interval: NEVER,
+        maintenance_interval: NO_MAINTENANCE,
         limits: scenario.hosts.iter().map(|host| host.limits).collect(),
     };
-    match Pool::run(Arc::new(tools), options, stop).await? {
+    match Pool::run(Arc::new(context), options, stop).await? {
         PoolExit::Interrupted | PoolExit::CanaryDeclined => Err(RehearsalError::Stopped),
-        PoolExit::Drained(backlog) => Ok(RehearsalReport::of(
+        PoolExit::Drained(backlog) => Ok(RehearsalReport::new(
             &state,
             &backlog,
             &queue.status(None).await?,

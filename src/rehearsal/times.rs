@@ -1,48 +1,54 @@
-//! How long predictions take.
+//! The distribution of processing times.
 
 use std::time::Duration;
 
-/// A single known time stands for times up to so much shorter or longer; several leave less between them.
-const SPREAD: f64 = 0.15;
+/// Relative spread around a single sample: a draw is up to this fraction shorter or longer. With n
+/// samples the spread is divided by the square root of n, because the samples themselves show more
+/// of the distribution.
+const SAMPLE_SPREAD: f64 = 0.15;
 
-/// No prediction is shorter than this part of the mean, however wide the distribution is.
-const SHORTEST: f64 = 0.05;
+/// Minimum of a normally distributed time, as a fraction of the mean.
+const MIN_FRACTION_OF_MEAN: f64 = 0.05;
 
-/// How long predictions take, to be drawn from.
+/// A distribution of processing times.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TimeDistribution {
-    /// As long as some did, or are said to: the more are known, the closer to one of them.
-    Known(Vec<Duration>),
+    /// Close to a randomly chosen measured or configured time: the more there are, the closer. No
+    /// samples give zero.
+    Samples(Vec<Duration>),
     /// Normally distributed.
     Normal {
-        /// Their mean.
+        /// The mean.
         mean: Duration,
-        /// Their standard deviation.
+        /// The standard deviation.
         deviation: Duration,
     },
 }
 
 impl TimeDistribution {
-    /// Draws one.
+    /// Draws a processing time.
     pub fn draw(&self, random: &mut fastrand::Rng) -> Duration {
         match self {
-            Self::Known(times) => {
-                let Some(time) = random.choice(times) else {
+            Self::Samples(samples) => {
+                let Some(time) = random.choice(samples) else {
                     return Duration::ZERO;
                 };
-                let spread = SPREAD / (times.len() as f64).sqrt();
+                let spread = SAMPLE_SPREAD / (samples.len() as f64).sqrt();
                 time.mul_f64(1.0 + spread * (2.0 * random.f64() - 1.0))
             }
             Self::Normal { mean, deviation } => {
-                let (mean, deviation) = (mean.as_secs_f64(), deviation.as_secs_f64());
-                Duration::from_secs_f64((mean + deviation * normal(random)).max(mean * SHORTEST))
+                let mean = mean.as_secs_f64();
+                let deviation = deviation.as_secs_f64();
+                Duration::from_secs_f64(
+                    (mean + deviation * standard_normal(random)).max(mean * MIN_FRACTION_OF_MEAN),
+                )
             }
         }
     }
 }
 
-/// Draws from the standard normal distribution, by Box and Muller.
-fn normal(random: &mut fastrand::Rng) -> f64 {
+/// Draws from the standard normal distribution, by the Box-Muller transform.
+fn standard_normal(random: &mut fastrand::Rng) -> f64 {
     let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt();
     radius * (std::f64::consts::TAU * random.f64()).cos()
 }
@@ -53,36 +59,36 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn draws(times: &TimeDistribution) -> Vec<f64> {
+    fn draws(distribution: &TimeDistribution) -> Vec<f64> {
         let mut random = fastrand::Rng::with_seed(1);
         (0..10_000)
-            .map(|_| times.draw(&mut random).as_secs_f64())
+            .map(|_| distribution.draw(&mut random).as_secs_f64())
             .collect()
     }
 
     #[test]
-    fn normal_times_have_their_mean_and_deviation_and_are_never_nothing() {
-        let drawn = draws(&TimeDistribution::Normal {
+    fn normal_times_have_the_given_mean_and_deviation_and_a_minimum() {
+        let times = draws(&TimeDistribution::Normal {
             mean: 10 * SECOND,
             deviation: 3 * SECOND,
         });
-        let mean = drawn.iter().sum::<f64>() / 10_000.0;
-        let variance = drawn.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / 10_000.0;
+        let mean = times.iter().sum::<f64>() / 10_000.0;
+        let variance = times.iter().map(|time| (time - mean).powi(2)).sum::<f64>() / 10_000.0;
         assert!(
             (9.9..10.1).contains(&mean) && (2.9..3.1).contains(&variance.sqrt()),
             "{mean} ± {variance}"
         );
-        assert!(drawn.iter().all(|time| *time >= 0.5));
+        assert!(times.iter().all(|time| *time >= 0.5));
     }
 
     #[test]
-    fn what_is_said_spreads_more_than_what_is_known_well() {
-        let one = draws(&TimeDistribution::Known(vec![100 * SECOND]));
+    fn a_single_sample_spreads_more_than_many_samples() {
+        let single = draws(&TimeDistribution::Samples(vec![100 * SECOND]));
         assert!(
-            one.iter().all(|time| (85.0..=115.0).contains(time))
-                && one.iter().any(|time| *time > 110.0)
+            single.iter().all(|time| (85.0..=115.0).contains(time))
+                && single.iter().any(|time| *time > 110.0)
         );
-        let many = draws(&TimeDistribution::Known(
+        let many = draws(&TimeDistribution::Samples(
             [50 * SECOND, 150 * SECOND].repeat(50),
         ));
         assert!(
