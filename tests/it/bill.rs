@@ -5,7 +5,7 @@ use overnight::queue::{BillBy, BillSums, Queue};
 use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
 use serde_json::{Value, json};
 
-use crate::support::{TestEnv, high_limits, micros, micros_of};
+use crate::support::{TestEnv, high_limits, micros, micros_as_f64};
 
 const GROUPINGS: [&str; 4] = ["batch", "day", "model", "route"];
 

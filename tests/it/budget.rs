@@ -8,7 +8,7 @@ use overnight::simulator::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Run, TestEnv, high_limits, micros, micros_of};
+use crate::support::{CommandOutput, TestEnv, high_limits, micros, micros_as_f64};
 
 /// What a row of five seconds costs at each::labs, in micro-dollars.
 const PRICE: i64 = 225_000;
@@ -69,7 +69,7 @@ impl TestEnv {
         assert!(self.owed() <= budget, "{} of {budget} owed", self.owed());
         let (spent, reserved) = self.spent_and_reserved();
         assert!(
-            spent + reserved <= micros_of(budget),
+            spent + reserved <= micros_as_f64(budget),
             "{spent} + {reserved} of {budget}"
         );
     }
@@ -194,14 +194,14 @@ fn refusals_give_back_what_they_reserved_also_after_a_kill() {
     workplace.simulator.set_faults(Faults::default());
     workplace
         .simulator
-        .change(|options| options.no_balance = true);
+        .update_options(|options| options.no_balance = true);
     assert_eq!(workplace.run(&["run"]).code, 1);
     assert_eq!(workplace.spent_and_reserved(), (0.0, 0.0));
     assert_eq!(workplace.status()["providers"][0]["in_flight"], 0);
     // 400, for two rows as this program does not load them.
     workplace
         .simulator
-        .change(|options| options.no_balance = false);
+        .update_options(|options| options.no_balance = false);
     workplace.change_rows(
         "UPDATE jobs SET due_at = job_id;
          UPDATE jobs SET input = json_set(input, '$.prompt', 5) WHERE job_id <= 2",
@@ -325,7 +325,7 @@ fn of_several_batches_those_at_their_budgets_are_told_and_no_other() {
 }
 
 /// What a run said last: why it stopped, and what to do.
-fn told(run: &Run) -> Vec<&str> {
+fn told(run: &CommandOutput) -> Vec<&str> {
     run.stderr
         .lines()
         .filter(|line| line.contains("stopped at") || line.starts_with("hint:"))

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
 
-use crate::support::{Run, TestEnv, high_limits};
+use crate::support::{CommandOutput, TestEnv, high_limits};
 
 #[test]
 fn a_run_stops_after_its_canary_clips_unless_yes_is_given() {

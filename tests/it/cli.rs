@@ -99,7 +99,7 @@ fn two_rows_with_one_id_name_both_lines() {
 #[test]
 fn a_check_prices_the_batch_and_leaves_nothing_behind() {
     let workplace = TestEnv::new(high_limits());
-    workplace.manifest("batch.csv", 8);
+    workplace.write_manifest("batch.csv", 8);
     let check = workplace.run(&[
         "load",
         "batch.csv",
@@ -121,7 +121,7 @@ fn a_check_prices_the_batch_and_leaves_nothing_behind() {
 #[test]
 fn a_run_stops_at_its_budget_and_goes_on_with_a_higher_one() {
     let workplace = TestEnv::new(high_limits());
-    workplace.manifest("batch.csv", 3);
+    workplace.write_manifest("batch.csv", 3);
     workplace.load(10, "eachlabs");
     let run = workplace.run(&["run", "--budget", "1.00"]);
     assert_eq!(run.code, 4, "{run:?}");
@@ -133,13 +133,13 @@ fn a_run_stops_at_its_budget_and_goes_on_with_a_higher_one() {
     assert_eq!(workplace.run(&["run", "--budget", "1.00"]).code, 4);
     assert!(workplace.ledger().charged() <= 1_000_000);
     assert_eq!(workplace.run(&["run", "--budget", "100"]).code, 0);
-    workplace.assert_all_made(10);
+    workplace.assert_all_rendered_once(10);
 }
 
 #[test]
 fn a_batchs_own_budget_is_a_wall_too() {
     let workplace = TestEnv::new(high_limits());
-    workplace.manifest("batch.csv", 10);
+    workplace.write_manifest("batch.csv", 10);
     let load = [
         "load",
         "batch.csv",
@@ -274,7 +274,7 @@ fn queued_jobs_are_cancelled_and_taken_up_again() {
             .contains("2 jobs will go on")
     );
     assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(4);
+    workplace.assert_all_rendered_once(4);
 }
 
 #[test]
@@ -324,7 +324,7 @@ fn a_finished_clip_is_neither_retried_nor_cancelled() {
         );
     }
     assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(2);
+    workplace.assert_all_rendered_once(2);
 }
 
 #[test]
@@ -341,13 +341,13 @@ fn an_output_folder_that_cannot_be_written_stops_the_run_and_loses_nothing() {
     );
     fs::remove_file(workplace.dir.path().join("renders")).expect("removed");
     assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(6);
+    workplace.assert_all_rendered_once(6);
 }
 
 #[test]
 fn what_a_user_gets_wrong_is_told_with_the_remedy() {
     let workplace = TestEnv::new(high_limits());
-    workplace.manifest("batch.csv", 1);
+    workplace.write_manifest("batch.csv", 1);
     for (args, code, said) in [
         (&["status"][..], 1, "there is no queue at overnight.db"),
         (&["run"], 1, "create one with `overnight load`"),
@@ -496,7 +496,7 @@ fn hostile_ids_become_files_of_their_own_inside_the_folder() {
         0
     );
     assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(ids.len());
+    workplace.assert_all_rendered_once(ids.len());
     let files = fs::read_dir(workplace.dir.path().join("renders/hostile")).expect("the folder");
     let mut names: Vec<String> = files
         .map(|file| {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use overnight::simulator::{Limits, SimulatorOptions};
 
-use crate::support::{Run, TestEnv, high_limits, micros};
+use crate::support::{CommandOutput, TestEnv, high_limits, micros};
 
 /// Returns a simulator in which a clip takes seconds and a raised limit has room.
 fn slow() -> SimulatorOptions {
@@ -36,9 +36,9 @@ impl TestEnv {
         std::fs::read_to_string(self.dir.path().join(log)).expect("the log file is read")
     }
 
-    fn ctl(&self, args: &[&str]) -> Run {
+    fn ctl(&self, args: &[&str]) -> CommandOutput {
         let mut ctl = self.command(&[&["ctl"], args].concat());
-        Run::of(ctl.env("USER", "anna").output().expect("the binary starts"))
+        CommandOutput::from_output(ctl.env("USER", "anna").output().expect("the binary starts"))
     }
 
     fn wait_for(&self, what: &str, timeout_s: u64, condition: impl Fn() -> bool) {

@@ -11,7 +11,7 @@ use overnight::cli::Cli;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{Run, TestEnv, high_limits};
+use crate::support::{CommandOutput, TestEnv, high_limits};
 
 /// What `doctor --json` said, one check a name.
 struct Doctor {
@@ -34,7 +34,7 @@ impl Doctor {
                 command.env(name, value)
             };
         }
-        let run = Run::of(command.output().expect("the binary starts"));
+        let run = CommandOutput::from_output(command.output().expect("the binary starts"));
         let told =
             serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"));
         Self {
@@ -125,7 +125,7 @@ fn a_wrong_key_is_a_problem_with_its_variable_and_is_not_shown() {
     let workplace = TestEnv::new(high_limits());
     workplace
         .simulator
-        .change(|options| options.key = Some("simulated-eachlabs-key".into()));
+        .update_options(|options| options.key = Some("simulated-eachlabs-key".into()));
     let doctor = Doctor::visits(&workplace);
     doctor.assert_ends(false);
     doctor.assert("eachlabs.api", "ok", "takes the key");
@@ -210,7 +210,7 @@ fn a_history_that_is_not_there_and_an_outage_are_warnings() {
     let workplace = TestEnv::new(high_limits());
     workplace
         .simulator
-        .change(|options| options.history = false);
+        .update_options(|options| options.history = false);
     let doctor = Doctor::visits(&workplace);
     doctor.assert_ends(true);
     doctor.assert("fal.api", "ok", "answers");
@@ -336,7 +336,7 @@ fn what_is_wrong_with_a_queue_is_told_and_left_as_it_is() {
 #[test]
 fn jobs_that_wait_for_a_person_are_a_warning_with_the_way_to_decide() {
     let workplace = TestEnv::new(high_limits());
-    workplace.simulator.change(|options| {
+    workplace.simulator.update_options(|options| {
         options.history = false;
         options.faults = overnight::simulator::Faults::default().with(
             Some(overnight::simulator::Call::Create),

@@ -10,7 +10,7 @@ use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::support::{Run, TestEnv, high_limits};
+use crate::support::{CommandOutput, TestEnv, high_limits};
 
 const LOAD: [&str; 4] = ["load", "batch.csv", "--model", "kling-v1-standard"];
 
@@ -49,7 +49,7 @@ fn run_on_a_small_disk(env: &TestEnv, args: &[&str], blocks: u32) -> Run {
         .env_clear()
         .envs(env.simulator.environment())
         .env("PATH", "/usr/bin:/bin");
-    Run::of(shell.stdin(Stdio::null()).output().expect("a shell"))
+    CommandOutput::from_output(shell.stdin(Stdio::null()).output().expect("a shell"))
 }
 
 /// Asserts that the command could not go on, gave a hint, and printed each of these messages.

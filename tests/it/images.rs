@@ -7,7 +7,7 @@ use std::fs;
 use overnight::simulator::{Api, Call, Fault, Faults, SimulatorOptions, StoredFile};
 use serde_json::Value;
 
-use crate::support::{Run, TestEnv, high_limits, picture};
+use crate::support::{CommandOutput, TestEnv, high_limits, png};
 
 /// Writes `shop/catalogue.csv` with this many rows, which name the pictures in `shop/photos` in
 /// turn.

@@ -91,7 +91,7 @@ fn goes_on(version: usize) {
     let workplace = TestEnv::new(high_limits());
     workplace.load(30, "eachlabs,fal");
     let mut run = workplace.start(&["run"]);
-    workplace.wait_for_creates(12);
+    workplace.wait_for_submissions(12);
     run.kill().expect("killed");
     run.wait().expect("gone");
     let queue = workplace.dir.path().join("overnight.db");
@@ -123,5 +123,5 @@ fn goes_on(version: usize) {
     let run = workplace.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(!run.stderr.contains("did not agree"), "{run:?}");
-    workplace.assert_all_made(30);
+    workplace.assert_all_rendered_once(30);
 }

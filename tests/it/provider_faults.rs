@@ -19,7 +19,7 @@ fn survives(faults: &[(Call, Fault)]) {
         faults,
         ..high_limits()
     });
-    workplace.make_all(30, EVERYWHERE);
+    workplace.run_all(30, EVERYWHERE);
     let faults: u64 = workplace
         .simulator
         .requests()
@@ -173,7 +173,7 @@ fn a_server_without_tls_gets_neither_key_nor_create() {
     let ledger = workplace.ledger();
     assert_eq!((ledger.creates_seen, ledger.unauthorized), (0, 0));
     assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(2);
+    workplace.assert_all_rendered_once(2);
 }
 
 #[test]
@@ -185,10 +185,10 @@ fn what_runs_when_the_balance_ends_is_still_looked_at_and_fetched() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    workplace.wait_for_creates(5);
+    workplace.wait_for_submissions(5);
     workplace
         .simulator
-        .change(|options| options.no_balance = true);
+        .update_options(|options| options.no_balance = true);
     let run = run.wait_with_output().expect("it ended");
     assert_eq!(run.status.code(), Some(1));
     let made = workplace.ledger().entries.len();

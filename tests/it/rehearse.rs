@@ -1,4 +1,4 @@
-//! Nights that are only played: in virtual time, with no key, no network and no clip.
+//! Rehearsals: simulated runs in virtual time, without keys, network or clips.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,16 +20,16 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::support::{Run, TestEnv, high_limits};
+use crate::support::{CommandOutput, TestEnv, high_limits};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn begins_at() -> Timestamp {
-    "2026-08-20T22:00:00Z".parse().expect("a time")
+fn start_time() -> Timestamp {
+    "2026-08-20T22:00:00Z".parse().expect("a timestamp")
 }
 
-/// A night at one provider, with as many creates a minute as each::labs allows.
-fn night(
+/// Returns a scenario with one provider and the rate limit of each::labs.
+fn scenario(
     provider: ProviderName,
     in_flight: u32,
     at_once: u32,
@@ -43,12 +43,12 @@ fn night(
     };
     let mut processing_times = ProcessingTimes::default();
     processing_times.poll_min = 2 * SECOND;
-    // What is said of the route is right.
+    // The configured typical time is the true mean.
     if let Some(TimeDistribution::Normal { mean, .. }) = times {
         processing_times.typical = BTreeMap::from([(provider, mean)]);
     }
     Scenario {
-        begins_at: begins_at(),
+        begins_at: start_time(),
         catalog: Arc::new(catalog::load(&[]).expect("the catalogue")),
         hosts: vec![SimulatedHost { limits, at_once }],
         policy: RetryPolicy {
@@ -67,19 +67,19 @@ fn night(
     }
 }
 
-/// Plays a night of so many rows.
-fn play_rows(night: Scenario, rows: usize, seed: u64) -> RehearsalReport {
+/// Simulates a scenario with `rows` rows.
+fn simulate_rows(scenario: Scenario, rows: usize, seed: u64) -> RehearsalReport {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let path = dir.path().join("night.db");
+    let path = dir.path().join("rehearsal.db");
     let queue = SqliteQueue::open_or_create(&path).expect("a queue");
     let batch = NewBatch {
-        name: "night".into(),
+        name: "batch".into(),
         model: "kling-v1-standard".into(),
         folder: dir.path().to_owned(),
         budget: None,
     };
     let mut staging = queue.stage(batch).expect("a staging");
-    let providers: Vec<ProviderName> = night
+    let providers: Vec<ProviderName> = scenario
         .hosts
         .iter()
         .map(|host| host.limits.provider)
@@ -89,7 +89,9 @@ fn play_rows(night: Scenario, rows: usize, seed: u64) -> RehearsalReport {
             r#"{{"image":"https://images.example.com/{row}.png","prompt":"{row}","duration":5}}"#
         );
         let input: Input = serde_json::from_str(&input).expect("an input");
-        let (row_key, line) = (row.to_string(), row as u64 + 2);
+        let row_key = row.to_string();
+        // The header is line 1.
+        let line = row as u64 + 2;
         let estimate = Money::from_micros(225_000);
         let job = NewJob::new(
             "kling-v1-standard",
@@ -99,15 +101,16 @@ fn play_rows(night: Scenario, rows: usize, seed: u64) -> RehearsalReport {
             providers.clone(),
             estimate,
         );
-        staging.add(&[job], begins_at()).expect("a row");
+        staging.add(&[job], start_time()).expect("a row");
     }
-    staging.commit(begins_at()).expect("a load");
+    staging.commit(start_time()).expect("a load");
     drop((staging, queue));
     let queue = SqliteQueue::for_rehearsal(&path).expect("a queue");
     let (_stop, stopped) = watch::channel(false);
-    simulate(&Arc::new(night), Arc::new(queue), seed, stopped).expect("a night without faults")
+    simulate(&Arc::new(scenario), Arc::new(queue), seed, stopped).expect("a finished run")
 }
 
+/// Returns normally distributed processing times; both parameters are in seconds.
 fn normal(mean: u32, deviation: u32) -> Option<TimeDistribution> {
     Some(TimeDistribution::Normal {
         mean: mean * SECOND,
@@ -115,52 +118,54 @@ fn normal(mean: u32, deviation: u32) -> Option<TimeDistribution> {
     })
 }
 
-/// A folder with a manifest, and the binary in it with no key and no address but what a test gives it.
-struct Desk {
-    dir: TempDir,
+/// A folder with the manifest `batch.csv`, and the binary in it without any keys or URLs in its
+/// environment.
+struct ManifestDir {
+    temp_dir: TempDir,
 }
 
-impl Desk {
+impl ManifestDir {
     fn new(rows: usize) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let temp_dir = tempfile::tempdir().expect("a temporary folder");
         let mut text = String::from("id,image,prompt,duration\n");
         for row in 0..rows {
             text.push_str(&format!(
                 "row-{row},https://images.example.com/{row}.png,Turn number {row},5\n"
             ));
         }
-        fs::write(dir.path().join("batch.csv"), text).expect("a manifest");
-        fs::create_dir(dir.path().join("tmp")).expect("a folder");
-        Self { dir }
+        fs::write(temp_dir.path().join("batch.csv"), text).expect("a manifest");
+        fs::create_dir(temp_dir.path().join("tmp")).expect("a folder");
+        Self { temp_dir }
     }
 
+    /// Returns `overnight rehearse batch.csv` with more arguments.
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_overnight"));
         command
-            .current_dir(self.dir.path())
+            .current_dir(self.temp_dir.path())
             .args(["rehearse", "batch.csv"])
             .args(args);
         command
             .env_clear()
-            .env("TMPDIR", self.dir.path().join("tmp"))
+            .env("TMPDIR", self.temp_dir.path().join("tmp"))
             .stdin(Stdio::null());
         command
     }
 
-    fn run(&self, args: &[&str]) -> Run {
-        Run::of(self.command(args).output().expect("the binary starts"))
+    fn run(&self, args: &[&str]) -> CommandOutput {
+        CommandOutput::from_output(self.command(args).output().expect("the binary starts"))
     }
 
     fn write(&self, name: &str, text: &str) {
-        fs::write(self.dir.path().join(name), text).expect("a file in the temporary folder");
+        fs::write(self.temp_dir.path().join(name), text).expect("a file in the temporary folder");
     }
 
-    fn names(&self, folder: &str) -> Vec<String> {
-        names(&self.dir.path().join(folder))
+    fn file_names(&self, folder: &str) -> Vec<String> {
+        file_names(&self.temp_dir.path().join(folder))
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
+fn file_names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("a folder");
     let mut names: Vec<String> = entries
         .map(|entry| {
@@ -175,22 +180,22 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-fn json(run: &Run) -> Value {
+fn parse_json(run: &CommandOutput) -> Value {
     serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"))
 }
 
 #[test]
-fn the_same_seed_makes_the_same_night() {
-    let simulate = |seed| {
-        play_rows(
-            night(ProviderName::Eachlabs, 10, 10, normal(60, 10)),
+fn the_same_seed_gives_the_same_run() {
+    let run = |seed| {
+        simulate_rows(
+            scenario(ProviderName::Eachlabs, 10, 10, normal(60, 10)),
             60,
             seed,
         )
     };
-    let first = simulate(1);
-    assert_eq!(first, simulate(1));
-    assert_ne!(first, simulate(2));
+    let first = run(1);
+    assert_eq!(first, run(1));
+    assert_ne!(first, run(2));
     assert_eq!(
         (first.rows, first.clips, first.waiting, &first.stop),
         (60, 60, 0, &None)
@@ -198,9 +203,9 @@ fn the_same_seed_makes_the_same_night() {
 }
 
 #[test]
-fn two_hundred_rows_over_ten_slots_end_close_to_the_ideal() {
+fn two_hundred_rows_over_ten_slots_finish_close_to_the_ideal() {
     for (provider, in_flight) in [(ProviderName::Eachlabs, 10), (ProviderName::Fal, 12)] {
-        let report = play_rows(night(provider, in_flight, 10, normal(270, 40)), 200, 1);
+        let report = simulate_rows(scenario(provider, in_flight, 10, normal(270, 40)), 200, 1);
         let ratio = report.makespan.as_secs_f64() / report.ideal.as_secs_f64();
         assert!((1.0..1.04).contains(&ratio), "{ratio}: {report:?}");
         assert_eq!(
@@ -219,16 +224,20 @@ fn two_hundred_rows_over_ten_slots_end_close_to_the_ideal() {
 }
 
 #[test]
-fn creates_beyond_what_a_provider_works_on_are_refused_and_sent_again() {
-    let report = play_rows(night(ProviderName::Eachlabs, 12, 10, normal(60, 10)), 40, 1);
+fn submissions_beyond_the_providers_slots_are_refused_and_retried() {
+    let report = simulate_rows(
+        scenario(ProviderName::Eachlabs, 12, 10, normal(60, 10)),
+        40,
+        1,
+    );
     assert_eq!(report.clips, 40);
     assert!(report.providers[0].refused > 0, "{report:?}");
 }
 
 #[test]
 fn a_rehearsal_needs_no_key_and_no_network_and_leaves_nothing_behind() {
-    let desk = Desk::new(20);
-    let run = desk.run(&["--model", "kling-v1-standard", "--seeds", "2"]);
+    let dir = ManifestDir::new(20);
+    let run = dir.run(&["--model", "kling-v1-standard", "--seeds", "2"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(
         run.stdout.contains("batch: 20 rows, 2 nights played"),
@@ -240,13 +249,13 @@ fn a_rehearsal_needs_no_key_and_no_network_and_leaves_nothing_behind() {
             .contains("as if these were set, which `run` will need: EACHLABS_API_KEY"),
         "{run:?}"
     );
-    assert_eq!(desk.names("."), ["batch.csv", "tmp"]);
-    assert_eq!(desk.names("tmp"), [""; 0]);
+    assert_eq!(dir.file_names("."), ["batch.csv", "tmp"]);
+    assert_eq!(dir.file_names("tmp"), [""; 0]);
 }
 
 #[test]
-fn a_budget_that_would_stop_it_is_told_with_the_rows_made_until_then() {
-    let desk = Desk::new(20);
+fn a_budget_that_would_stop_the_run_is_reported_with_the_number_of_rows_finished_before() {
+    let dir = ManifestDir::new(20);
     let args = [
         "--model",
         "kling-v1-standard",
@@ -257,49 +266,49 @@ fn a_budget_that_would_stop_it_is_told_with_the_rows_made_until_then() {
         "--budget",
         "1",
     ];
-    let run = desk.run(&args);
+    let run = dir.run(&args);
     assert_eq!(run.code, 4, "{run:?}");
-    let told = "would stop: at the budget of $1.00, after 4 rows; 16 would wait";
+    let expected = "would stop: at the budget of $1.00, after 4 rows; 16 would wait";
     assert!(
-        run.stdout.contains(told) && run.stdout.contains("costs   $0.90\n"),
+        run.stdout.contains(expected) && run.stdout.contains("costs   $0.90\n"),
         "{run:?}"
     );
-    let run = desk.run(&[&args[..], &["--json"]].concat());
-    let outlook = json(&run);
+    let run = dir.run(&[&args[..], &["--json"]].concat());
+    let summary = parse_json(&run);
     assert_eq!(run.code, 4, "{run:?}");
     assert_eq!(
-        (&outlook["stop"]["reason"], &outlook["stop"]["after_rows"]),
+        (&summary["stop"]["reason"], &summary["stop"]["after_rows"]),
         (&"budget".into(), &4.into())
     );
-    assert_eq!(outlook["cost_usd"]["median"], "0.9");
+    assert_eq!(summary["cost_usd"]["median"], "0.9");
 }
 
 #[test]
-fn a_mistake_in_the_manifest_is_told_as_load_tells_it() {
-    let desk = Desk::new(2);
-    desk.write("batch.csv", "id,image,prompt\na,photo.jpg,turn\n");
-    let run = desk.run(&["--model", "kling-v1-standard"]);
+fn a_manifest_error_is_reported_as_by_load() {
+    let dir = ManifestDir::new(2);
+    dir.write("batch.csv", "id,image,prompt\na,photo.jpg,turn\n");
+    let run = dir.run(&["--model", "kling-v1-standard"]);
     assert_eq!(run.code, 2, "{run:?}");
     assert!(
         run.stderr.contains("batch.csv:2: image: there is no file "),
         "{run:?}"
     );
-    assert_eq!(desk.names("tmp"), [""; 0]);
+    assert_eq!(dir.file_names("tmp"), [""; 0]);
 }
 
 #[test]
-fn where_a_key_is_set_the_providers_without_one_take_no_part() {
-    let desk = Desk::new(4);
-    let mut command = desk.command(&["--model", "kling-v1-standard", "--seeds", "1", "--json"]);
-    let outlook = json(&Run::of(
+fn if_any_key_is_set_providers_without_a_key_are_left_out() {
+    let dir = ManifestDir::new(4);
+    let mut command = dir.command(&["--model", "kling-v1-standard", "--seeds", "1", "--json"]);
+    let summary = parse_json(&CommandOutput::from_output(
         command
             .env("FAL_KEY", "k")
             .output()
             .expect("the binary starts"),
     ));
-    let providers = outlook["providers"].as_array().expect("providers");
-    assert_eq!(providers.len(), 1, "{outlook}");
-    // Of four in flight a new account of fal.ai runs two.
+    let providers = summary["providers"].as_array().expect("providers");
+    assert_eq!(providers.len(), 1, "{summary}");
+    // A new account of fal.ai runs two of the four predictions in flight.
     let figures = [
         &providers[0]["provider"],
         &providers[0]["slots"],
@@ -312,11 +321,11 @@ fn where_a_key_is_set_the_providers_without_one_take_no_part() {
 }
 
 #[test]
-fn what_the_queue_has_measured_takes_the_place_of_what_the_catalogue_says() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.make_all(20, "eachlabs");
-    workplace.write("overnight.toml", "");
-    let before = names(workplace.dir.path());
+fn processing_times_measured_by_the_queue_replace_those_of_the_catalogue() {
+    let env = TestEnv::new(high_limits());
+    env.run_all(20, "eachlabs");
+    env.write("overnight.toml", "");
+    let before = file_names(env.dir.path());
     let rehearse = [
         "rehearse",
         "batch.csv",
@@ -328,46 +337,65 @@ fn what_the_queue_has_measured_takes_the_place_of_what_the_catalogue_says() {
         "1",
         "--json",
     ];
-    let outlook = json(&workplace.run(&rehearse));
-    assert_eq!(outlook["providers"][0]["times_measured"], true);
+    let summary = parse_json(&env.run(&rehearse));
+    assert_eq!(summary["providers"][0]["times_measured"], true);
     assert!(
-        outlook["takes_s"]["median"].as_f64().expect("seconds") < 60.0,
-        "{outlook}"
+        summary["takes_s"]["median"].as_f64().expect("seconds") < 60.0,
+        "{summary}"
     );
-    assert_eq!(names(workplace.dir.path()), before);
-    let elsewhere = [&rehearse[..], &["--queue", "none.db"]].concat();
-    let outlook = json(&workplace.run(&elsewhere));
-    assert_eq!(outlook["providers"][0]["times_measured"], false);
+    assert_eq!(file_names(env.dir.path()), before);
+    let with_new_queue = [&rehearse[..], &["--queue", "none.db"]].concat();
+    let summary = parse_json(&env.run(&with_new_queue));
+    assert_eq!(summary["providers"][0]["times_measured"], false);
     assert!(
-        outlook["takes_s"]["median"].as_f64().expect("seconds") > 500.0,
-        "{outlook}"
+        summary["takes_s"]["median"].as_f64().expect("seconds") > 500.0,
+        "{summary}"
     );
 }
 
 #[test]
-fn a_route_of_the_users_own_catalogue_is_rehearsed_at_its_price_and_pace() {
-    let desk = Desk::new(10);
-    let mine = "name = \"mine\"\ntitle = \"Mine\"\n[fields.image]\ntype = \"image\"\nrequired = true\nhelp = \"x\"\n\
-                [fields.prompt]\ntype = \"text\"\nhelp = \"x\"\n[fields.duration]\ntype = \"integer\"\nhelp = \"x\"\n\
-                [[routes]]\nprovider = \"aimlapi\"\nmodel = \"me/mine\"\nprice = { base = \"0.30\" }\ntypical_s = 9\n\
-                [routes.fields]\nimage = \"picture\"\nprompt = \"text\"\nduration = \"length\"\n";
-    desk.write("mine.toml", mine);
-    desk.write(
+fn a_route_from_the_users_own_catalogue_is_rehearsed_with_its_price_and_typical_time() {
+    let dir = ManifestDir::new(10);
+    let catalog = r#"
+        name = "mine"
+        title = "Mine"
+        [fields.image]
+        type = "image"
+        required = true
+        help = "x"
+        [fields.prompt]
+        type = "text"
+        help = "x"
+        [fields.duration]
+        type = "integer"
+        help = "x"
+        [[routes]]
+        provider = "aimlapi"
+        model = "me/mine"
+        price = { base = "0.30" }
+        typical_s = 9
+        [routes.fields]
+        image = "picture"
+        prompt = "text"
+        duration = "length"
+    "#;
+    dir.write("mine.toml", catalog);
+    dir.write(
         "overnight.toml",
         "catalog = [\"mine.toml\"]\n[provider.aimlapi]\nin_flight = 5\n",
     );
-    let run = desk.run(&["--model", "mine", "--seeds", "1", "--json"]);
+    let run = dir.run(&["--model", "mine", "--seeds", "1", "--json"]);
     assert_eq!(run.code, 0, "{run:?}");
-    let outlook = json(&run);
+    let summary = parse_json(&run);
     assert_eq!(
         (
-            &outlook["cost_usd"]["median"],
-            &outlook["providers"][0]["slots"]
+            &summary["cost_usd"]["median"],
+            &summary["providers"][0]["slots"]
         ),
         (&"3".into(), &5.into())
     );
     assert!(
-        (18.0..40.0).contains(&outlook["takes_s"]["median"].as_f64().expect("seconds")),
-        "{outlook}"
+        (18.0..40.0).contains(&summary["takes_s"]["median"].as_f64().expect("seconds")),
+        "{summary}"
     );
 }

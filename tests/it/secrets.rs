@@ -1,5 +1,5 @@
-//! What must stay secret, in a night in which everything goes wrong and providers quote whatever they know: keys stand
-//! nowhere, prompts and signed links in no log.
+//! Secrets, in runs with every kind of fault and with providers that quote all they know in their
+//! messages: keys appear nowhere, prompts and signed links in no log.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
 
-use crate::support::{Run, TestEnv, high_limits};
+use crate::support::{CommandOutput, TestEnv, high_limits};
 
-/// Keys as the providers make them; the second has characters that links write otherwise.
+/// Keys in the providers' formats. The second has characters that are percent-encoded in URLs.
 const KEYS: [(&str, &str); 3] = [
     ("EACHLABS_API_KEY", "el-9c1f7a52d04b4e7fa1c3"),
     ("AIML_API_KEY", "aiml+5e0d/83b1=c94f62a7"),
@@ -20,8 +20,9 @@ const KEYS: [(&str, &str); 3] = [
     ),
 ];
 
-/// What tells a key: each whole, as links write it, and each half of fal's.
-const TELLTALES: [&str; 7] = [
+/// What must not appear: each key, each key percent-encoded, and both halves of fal's. In lower
+/// case.
+const KEY_FRAGMENTS: [&str; 7] = [
     "el-9c1f7a52d04b4e7fa1c3",
     "aiml+5e0d/83b1=c94f62a7",
     "aiml%2b5e0d%2f83b1%3dc94f62a7",
@@ -31,59 +32,62 @@ const TELLTALES: [&str; 7] = [
     "b3f0a9d2c47e5f6188aa0d3c",
 ];
 
-/// The words of every prompt, and the part of every signed link that makes it good.
+/// Part of every prompt.
 const PROMPT: &str = "Turn number";
+
+/// Part of every signed link.
 const SIGNATURE: &str = "sig=";
 
-/// A workplace with real keys, and everything it ever showed.
-struct Night {
-    workplace: TestEnv,
+/// An environment with realistic keys, and everything that Overnight printed or wrote in it.
+struct SecretsTest {
+    env: TestEnv,
     /// Standard error of every command, and standard output of every run.
     logs: String,
-    /// What else was printed, and the content of every file.
-    rest: String,
+    /// Standard output of all other commands, and the content of every file.
+    outputs: String,
 }
 
-impl Night {
+impl SecretsTest {
     fn new(options: SimulatorOptions) -> Self {
         let options = SimulatorOptions {
             quotes_secrets: true,
             ..options
         };
         Self {
-            workplace: TestEnv::new(options),
+            env: TestEnv::new(options),
             logs: String::new(),
-            rest: String::new(),
+            outputs: String::new(),
         }
     }
 
-    fn command(&self, args: &[&str], format: &str) -> Command {
-        let mut command = self.workplace.command(args);
+    fn command(&self, args: &[&str], log_format: &str) -> Command {
+        let mut command = self.env.command(args);
         command
             .envs(KEYS)
             .env("OVERNIGHT_LOG", "trace")
-            .args(["--log-format", format]);
+            .args(["--log-format", log_format]);
         command
     }
 
-    fn run(&mut self, args: &[&str], format: &str) -> i32 {
-        let run = Run::of(
-            self.command(args, format)
+    /// Runs a command to its end, records what it printed and wrote, and returns its exit code.
+    fn run(&mut self, args: &[&str], log_format: &str) -> i32 {
+        let run = CommandOutput::from_output(
+            self.command(args, log_format)
                 .output()
                 .expect("the binary starts"),
         );
         self.logs.push_str(&run.stderr);
-        let shown = if args[0] == "run" {
+        let record = if args[0] == "run" {
             &mut self.logs
         } else {
-            &mut self.rest
+            &mut self.outputs
         };
-        shown.push_str(&run.stdout);
+        record.push_str(&run.stdout);
         self.read_files();
         run.code
     }
 
-    /// Starts a run, and kills it once it has written that it did something.
+    /// Starts a run and kills it once its log shows a submitted job.
     fn run_and_kill(&mut self) {
         let log = tempfile::NamedTempFile::new().expect("a log");
         let mut command = self.command(&["run"], "text");
@@ -91,20 +95,20 @@ impl Night {
             .stderr(log.reopen().expect("a log"))
             .spawn()
             .expect("the binary starts");
-        let patience = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !fs::read_to_string(log.path())
             .expect("text")
             .contains("state=\"running\"")
         {
-            assert!(Instant::now() < patience, "the run does not get on");
+            assert!(Instant::now() < deadline, "the run makes no progress");
             std::thread::sleep(Duration::from_millis(5));
         }
         self.read_files();
-        run.kill().expect("it can be killed");
-        run.wait().expect("it ended");
-        // Nobody closed the queue, so its WAL is there.
+        run.kill().expect("the process is killed");
+        run.wait().expect("the process exits");
+        // The queue was not closed, so its WAL still exists.
         assert!(
-            self.workplace
+            self.env
                 .dir
                 .path()
                 .join("overnight.db-wal")
@@ -119,11 +123,11 @@ impl Night {
     }
 
     fn read_files(&mut self) {
-        read_folder(self.workplace.dir.path(), &mut self.rest);
+        read_folder(self.env.dir.path(), &mut self.outputs);
     }
 
-    /// Every way to ask how things are.
-    fn ask(&mut self) {
+    /// Runs every command that prints the queue's content.
+    fn run_queries(&mut self) {
         for args in [
             &["status"][..],
             &["status", "--json"],
@@ -139,15 +143,15 @@ impl Night {
         }
     }
 
-    fn assert_nothing_is_told(&self) {
-        let everything = (self.logs.clone() + &self.rest).to_ascii_lowercase();
-        for telltale in TELLTALES {
-            let at = everything.find(telltale);
+    fn assert_no_secret_leaked(&self) {
+        let everything = (self.logs.clone() + &self.outputs).to_ascii_lowercase();
+        for fragment in KEY_FRAGMENTS {
+            let at = everything.find(fragment);
             assert_eq!(
                 at,
                 None,
-                "{telltale}: {}",
-                around(&everything, at.unwrap_or(0))
+                "{fragment}: {}",
+                context_of(&everything, at.unwrap_or(0))
             );
         }
         for secret in [PROMPT, SIGNATURE] {
@@ -156,13 +160,13 @@ impl Night {
                 at,
                 None,
                 "{secret}: {}",
-                around(&self.logs, at.unwrap_or(0))
+                context_of(&self.logs, at.unwrap_or(0))
             );
         }
     }
 }
 
-/// Reads whatever lies in a folder; a file may be gone in the meantime.
+/// Appends the content of all files below a folder. A file may disappear while it is listed.
 fn read_folder(folder: &Path, into: &mut String) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
@@ -176,13 +180,14 @@ fn read_folder(folder: &Path, into: &mut String) {
     }
 }
 
-fn around(text: &str, at: usize) -> String {
+/// Returns the text around a position, for an assertion message.
+fn context_of(text: &str, at: usize) -> String {
     String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(200)..text.len().min(at + 100)])
         .into_owned()
 }
 
 #[test]
-fn in_a_night_of_faults_keys_stand_nowhere_and_prompts_and_signed_links_in_no_log() {
+fn under_faults_keys_appear_nowhere_and_prompts_and_signed_links_in_no_log() {
     let mut faults = Faults::default()
         .with(None, Fault::RateLimited, 0.05)
         .with(None, Fault::ServerError, 0.1)
@@ -194,12 +199,12 @@ fn in_a_night_of_faults_keys_stand_nowhere_and_prompts_and_signed_links_in_no_lo
         .with(Call::Download, Fault::Truncated, 0.2)
         .with(Call::Download, Fault::Expired, 0.2);
     faults.retry_after_s = 0;
-    let mut night = Night::new(SimulatorOptions {
+    let mut test = SecretsTest::new(SimulatorOptions {
         faults,
         ..high_limits()
     });
-    night.workplace.load(30, "eachlabs,fal,aimlapi");
-    night.workplace.manifest_of_files("photos.csv", 8);
+    test.env.load(30, "eachlabs,fal,aimlapi");
+    test.env.write_image_manifest("photos.csv", 8);
     let photos = [
         "load",
         "photos.csv",
@@ -208,15 +213,15 @@ fn in_a_night_of_faults_keys_stand_nowhere_and_prompts_and_signed_links_in_no_lo
         "--via",
         "eachlabs,fal",
     ];
-    assert_eq!(night.run(&photos, "text"), 0);
-    night.run_and_kill();
-    night.run(&["run", "--workers", "8"], "json");
-    night.workplace.simulator.set_faults(Faults::default());
-    night.run(&["retry"], "text");
-    night.run(&["run"], "text");
-    night.ask();
+    assert_eq!(test.run(&photos, "text"), 0);
+    test.run_and_kill();
+    test.run(&["run", "--workers", "8"], "json");
+    test.env.simulator.set_faults(Faults::default());
+    test.run(&["retry"], "text");
+    test.run(&["run"], "text");
+    test.run_queries();
 
-    night.workplace.manifest("more.csv", 6);
+    test.env.write_manifest("more.csv", 6);
     let more = [
         "load",
         "more.csv",
@@ -225,24 +230,23 @@ fn in_a_night_of_faults_keys_stand_nowhere_and_prompts_and_signed_links_in_no_lo
         "--via",
         "eachlabs,fal,aimlapi",
     ];
-    assert_eq!(night.run(&more, "text"), 0);
-    night
-        .workplace
+    assert_eq!(test.run(&more, "text"), 0);
+    test.env
         .simulator
-        .change(|options| options.no_balance = true);
-    assert_eq!(night.run(&["run"], "json"), 1);
-    night.ask();
-    night
-        .workplace
+        .update_options(|options| options.no_balance = true);
+    assert_eq!(test.run(&["run"], "json"), 1);
+    test.run_queries();
+    test.env
         .simulator
-        .change(|options| options.key = Some("another".into()));
-    assert_eq!(night.run(&["run"], "text"), 1);
-    night.ask();
-    assert_eq!(night.run(&["cancel"], "text"), 0);
+        .update_options(|options| options.key = Some("another".into()));
+    assert_eq!(test.run(&["run"], "text"), 1);
+    test.run_queries();
+    assert_eq!(test.run(&["cancel"], "text"), 0);
 
-    night.assert_nothing_is_told();
-    // The search can find: the logs of both forms are full, and what may be in the files is there.
-    for said in [
+    test.assert_no_secret_leaked();
+    // The search above is not vacuous: the logs have both formats, and the files have what they may
+    // have.
+    for text in [
         "step done",
         "\"message\":\"step done\"",
         "[key]",
@@ -250,47 +254,47 @@ fn in_a_night_of_faults_keys_stand_nowhere_and_prompts_and_signed_links_in_no_lo
         "media.example",
         "is paused",
     ] {
-        assert!(night.logs.contains(said), "{said} is not in the logs");
+        assert!(test.logs.contains(text), "{text} is not in the logs");
     }
-    for kept in ["row-0", PROMPT, SIGNATURE, "[key]"] {
-        assert!(night.rest.contains(kept), "{kept} is in no file");
+    for text in ["row-0", PROMPT, SIGNATURE, "[key]"] {
+        assert!(test.outputs.contains(text), "{text} is in no file");
     }
-    for answer in [
+    for status in [
         " 401: ", " 402: ", " 403: ", " 429: ", " 500: ", " 502: ", " 503: ",
     ] {
-        assert!(night.logs.contains(answer), "no provider answered {answer}");
+        assert!(test.logs.contains(status), "no provider returned{status}");
     }
 }
 
 #[test]
-fn the_search_finds_a_key_that_is_told() {
-    let mut night = Night::new(high_limits());
-    // A prompt is the one place where a key may come into the queue: its owner wrote it there.
+fn the_search_finds_a_leaked_key() {
+    let mut test = SecretsTest::new(high_limits());
+    // A prompt is the only place where a key may be in the queue, because the user wrote it there.
     let row = format!(
         "id,image,prompt\na,https://e.com/a.png,Turn {}\n",
         KEYS[0].1
     );
-    night.workplace.write("careless.csv", &row);
+    test.env.write("careless.csv", &row);
     assert_eq!(
-        night.run(
+        test.run(
             &["load", "careless.csv", "--model", "kling-v1-standard"],
             "text"
         ),
         0
     );
-    let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        night.assert_nothing_is_told()
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        test.assert_no_secret_leaked()
     }));
-    assert!(found.is_err());
+    assert!(result.is_err());
 }
 
 #[test]
-fn a_key_that_cannot_be_one_is_refused_without_being_shown() {
-    let night = Night::new(high_limits());
-    night.workplace.load(1, "eachlabs");
+fn a_malformed_key_is_rejected_without_being_shown() {
+    let test = SecretsTest::new(high_limits());
+    test.env.load(1, "eachlabs");
     for (variable, key) in KEYS {
-        let mut command = night.command(&["run"], "text");
-        let run = Run::of(
+        let mut command = test.command(&["run"], "text");
+        let run = CommandOutput::from_output(
             command
                 .env(variable, format!("{key} ") + key)
                 .output()
@@ -302,9 +306,9 @@ fn a_key_that_cannot_be_one_is_refused_without_being_shown() {
             "{run:?}"
         );
     }
-    // A key in the place of an address: the two variables stand side by side.
-    let mut command = night.command(&["run"], "text");
-    let run = Run::of(
+    // A key in place of a URL, an easy mistake because the variables are set together.
+    let mut command = test.command(&["run"], "text");
+    let run = CommandOutput::from_output(
         command
             .env("OVERNIGHT_EACHLABS_URL", KEYS[0].1)
             .output()

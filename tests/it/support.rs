@@ -1,4 +1,5 @@
-//! A workplace of its own for each test: a folder, three simulated providers, and the real binary.
+//! An isolated environment for each test: a temporary folder, three simulated providers, and the
+//! real binary.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,17 +11,19 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// 270 seconds of a provider's work take 0.3 seconds here.
+/// Speed-up of the simulated providers: a typical processing time of 270 seconds takes 0.3 seconds.
 pub(crate) const SPEED: f64 = 900.0;
 
+/// A temporary folder with a config, and a simulator for the binary to talk to.
 pub(crate) struct TestEnv {
+    /// The working directory of the binary.
     pub(crate) dir: TempDir,
     pub(crate) simulator: Simulator,
-    /// The simulator's tasks run here.
+    /// Runs the simulator's tasks until the environment is dropped.
     _runtime: Runtime,
 }
 
-/// Plenty of room, so that what is tested is not the limit.
+/// Returns options whose limits no test exceeds by accident.
 pub(crate) fn high_limits() -> SimulatorOptions {
     SimulatorOptions {
         speed: SPEED,
@@ -69,8 +72,8 @@ impl TestEnv {
         }
     }
 
-    /// Writes a manifest of so many rows.
-    pub(crate) fn manifest(&self, name: &str, rows: usize) -> PathBuf {
+    /// Writes a CSV manifest with `rows` rows, a quarter of them for clips of 10 seconds.
+    pub(crate) fn write_manifest(&self, name: &str, rows: usize) -> PathBuf {
         let mut text = String::from("id,image,prompt,duration\n");
         for row in 0..rows {
             let duration = if row % 4 == 3 { 10 } else { 5 };
@@ -81,13 +84,13 @@ impl TestEnv {
         self.write(name, &text)
     }
 
-    /// Writes a manifest of so many rows, each with a picture on disk of its own.
-    pub(crate) fn manifest_of_files(&self, name: &str, rows: usize) {
+    /// Writes a CSV manifest with `rows` rows, and a different image file for each.
+    pub(crate) fn write_image_manifest(&self, name: &str, rows: usize) {
         let mut text = String::from("id,image,prompt\n");
         for row in 0..rows {
             fs::write(
                 self.dir.path().join(format!("{row}.png")),
-                picture(&row.to_string()),
+                png(&row.to_string()),
             )
             .expect("written");
             text.push_str(&format!("row-{row},{row}.png,Turn number {row}\n"));
@@ -101,7 +104,8 @@ impl TestEnv {
         path
     }
 
-    /// The binary in this workplace, pointed at its simulator and at nothing else.
+    /// Returns the binary with arguments, in the folder, with only the variables that point it at
+    /// the simulator.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_overnight"));
         command
@@ -113,19 +117,23 @@ impl TestEnv {
         command
     }
 
-    pub(crate) fn run(&self, args: &[&str]) -> Run {
-        Run::of(self.command(args).output().expect("the binary starts"))
+    /// Runs the binary to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> CommandOutput {
+        CommandOutput::from_output(self.command(args).output().expect("the binary starts"))
     }
 
+    /// Starts the binary without output.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
-        let quiet =
-            |command: &mut Command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        quiet(&mut self.command(args)).expect("the binary starts")
+        self.command(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts")
     }
 
-    /// Loads so many rows for some providers, and expects that to work.
+    /// Loads `batch.csv` with `rows` rows for the given providers, and expects success.
     pub(crate) fn load(&self, rows: usize, via: &str) {
-        self.manifest("batch.csv", rows);
+        self.write_manifest("batch.csv", rows);
         let loaded = self.run(&[
             "load",
             "batch.csv",
@@ -137,11 +145,11 @@ impl TestEnv {
         assert_eq!(loaded.code, 0, "{loaded:?}");
     }
 
-    /// Waits until the simulated providers have taken so many creates.
-    pub(crate) fn wait_for_creates(&self, creates: usize) {
-        let patience = Instant::now() + Duration::from_secs(30);
-        while self.ledger().entries.len() < creates {
-            assert!(Instant::now() < patience, "the run does not get on");
+    /// Waits until the simulated providers have accepted `count` submissions in total.
+    pub(crate) fn wait_for_submissions(&self, count: usize) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.ledger().entries.len() < count {
+            assert!(Instant::now() < deadline, "the run makes no progress");
             std::thread::yield_now();
         }
     }
@@ -150,37 +158,43 @@ impl TestEnv {
         self.simulator.ledger()
     }
 
+    /// Returns the output of `status --json`.
     pub(crate) fn status(&self) -> Value {
         let status = self.run(&["status", "--json"]);
         serde_json::from_str(&status.stdout).unwrap_or_else(|error| panic!("{error}: {status:?}"))
     }
 
+    /// Returns the records of `export`, one per job.
     pub(crate) fn export(&self) -> Vec<Value> {
         let export = self.run(&["export", "--format", "jsonl"]);
         export
             .stdout
             .lines()
-            .map(|line| serde_json::from_str(line).expect("a JSON object a line"))
+            .map(|line| serde_json::from_str(line).expect("one JSON object per line"))
             .collect()
     }
 
-    /// Loads so many rows for some providers, and runs until every one is made and paid once.
-    pub(crate) fn make_all(&self, rows: usize, via: &str) {
+    /// Loads `rows` rows for the given providers, runs, and expects each row to be rendered and paid
+    /// for once.
+    pub(crate) fn run_all(&self, rows: usize, via: &str) {
         self.load(rows, via);
         let run = self.run(&["run"]);
         assert_eq!(run.code, 0, "{run:?}");
-        self.assert_all_made(rows);
+        self.assert_all_rendered_once(rows);
     }
 
-    /// Every row has its clip, exactly one create, and its cost in the books; nothing went over a limit.
-    pub(crate) fn assert_all_made(&self, rows: usize) {
-        self.assert_clips_and_books(rows);
+    /// Asserts that every row has its clip, was submitted exactly once, and costs what the
+    /// providers billed, and that no limit was exceeded.
+    pub(crate) fn assert_all_rendered_once(&self, rows: usize) {
+        self.assert_clips_and_costs(rows);
         self.assert_each_paid_once(rows);
     }
 
-    /// Every row has its clip, and its cost is in the books, whatever was made and not billed on the way.
-    pub(crate) fn assert_clips_and_books(&self, rows: usize) {
-        let (ledger, jobs) = (self.ledger(), self.export());
+    /// Asserts that every row has its clip and that its cost is what the providers billed. Unbilled
+    /// failed submissions are allowed.
+    pub(crate) fn assert_clips_and_costs(&self, rows: usize) {
+        let ledger = self.ledger();
+        let jobs = self.export();
         assert_eq!(jobs.len(), rows);
         for job in &jobs {
             assert_eq!(job["state"], "succeeded", "{job}");
@@ -192,7 +206,7 @@ impl TestEnv {
             assert!(clip.ends_with(id.as_bytes()), "{job}");
         }
         let spent: f64 = jobs.iter().map(|job| micros(&job["cost_usd"])).sum();
-        assert_eq!(spent, micros_of(ledger.charged()));
+        assert_eq!(spent, micros_as_f64(ledger.charged()));
         assert_eq!(
             ledger
                 .entries
@@ -200,7 +214,7 @@ impl TestEnv {
                 .filter(|entry| entry.charged > 0)
                 .count(),
             rows,
-            "paid creates"
+            "billed submissions"
         );
         assert_eq!(
             (ledger.over_rate, ledger.over_slots, ledger.leaked_keys),
@@ -208,6 +222,8 @@ impl TestEnv {
         );
     }
 
+    /// Asserts that every row was submitted exactly once, and that the batch's cost is what the
+    /// providers billed.
     pub(crate) fn assert_each_paid_once(&self, rows: usize) {
         let mut prompts: Vec<String> = self
             .ledger()
@@ -215,18 +231,19 @@ impl TestEnv {
             .iter()
             .map(|entry| entry.input["prompt"].to_string())
             .collect();
-        assert_eq!(prompts.len(), rows, "creates");
+        assert_eq!(prompts.len(), rows, "submissions");
         prompts.sort();
         prompts.dedup();
-        assert_eq!(prompts.len(), rows, "different rows");
+        assert_eq!(prompts.len(), rows, "distinct rows");
         assert_eq!(
             micros(&self.status()["batches"][0]["spent_usd"]),
-            micros_of(self.ledger().charged())
+            micros_as_f64(self.ledger().charged())
         );
     }
 }
 
-/// A decimal string of dollars in micro-dollars; whole numbers, so that sums of floats are exact.
+/// Converts a decimal string of dollars to micro-dollars. They are whole numbers, so that sums of
+/// floats are exact.
 pub(crate) fn micros(usd: &Value) -> f64 {
     let usd: f64 = usd
         .as_str()
@@ -236,12 +253,13 @@ pub(crate) fn micros(usd: &Value) -> f64 {
     (usd * 1e6).round()
 }
 
-pub(crate) fn micros_of(micros: i64) -> f64 {
+/// Converts micro-dollars from the simulator's ledger for comparison with [`micros`].
+pub(crate) fn micros_as_f64(micros: i64) -> f64 {
     micros.to_string().parse().expect("a number")
 }
 
-/// The beginning of a PNG, and something of its own.
-pub(crate) fn picture(content: &str) -> Vec<u8> {
+/// Returns the header of a PNG followed by `content`, which makes the file unique.
+pub(crate) fn png(content: &str) -> Vec<u8> {
     [
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(),
         content.as_bytes(),
@@ -249,16 +267,17 @@ pub(crate) fn picture(content: &str) -> Vec<u8> {
     .concat()
 }
 
-/// How the binary ended, and what it said.
+/// The exit code and the output of a finished command.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct CommandOutput {
+    /// -1 if a signal ended it.
     pub(crate) code: i32,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
 
-impl Run {
-    pub(crate) fn of(output: Output) -> Self {
+impl CommandOutput {
+    pub(crate) fn from_output(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).expect("text"),

@@ -47,13 +47,13 @@ fn a_batch_that_fits_its_first_choice_goes_nowhere_else() {
                 .all(|entry| entry.api == first),
             "{via}"
         );
-        workplace.assert_all_made(5);
+        workplace.assert_all_rendered_once(5);
     }
 }
 
 fn every_row_is_made_and_booked(via: &str, rows: usize) -> TestEnv {
     let workplace = TestEnv::new(high_limits());
-    workplace.make_all(rows, via);
+    workplace.run_all(rows, via);
     workplace
 }
 
@@ -89,7 +89,7 @@ fn costs_are_taken_from_what_each_provider_reports() {
             .iter()
             .all(|job| job["cost_source"] == "rule")
     );
-    workplace.assert_all_made(8);
+    workplace.assert_all_rendered_once(8);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn storms_of_refusals_and_broken_looks_fail_no_job() {
         faults,
         ..high_limits()
     });
-    workplace.make_all(40, "eachlabs,fal,aimlapi");
+    workplace.run_all(40, "eachlabs,fal,aimlapi");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_server_error_while_a_result_is_fetched_is_not_taken_for_the_predictions_fai
             faults,
             ..high_limits()
         });
-        workplace.make_all(15, via);
+        workplace.run_all(15, via);
     }
 }
 
@@ -130,7 +130,7 @@ fn broken_and_expired_downloads_are_fetched_again_without_paying() {
         faults,
         ..high_limits()
     });
-    workplace.make_all(45, "eachlabs,fal,aimlapi");
+    workplace.run_all(45, "eachlabs,fal,aimlapi");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn creates_whose_answer_is_lost_are_found_in_the_history_and_not_sent_again() {
         faults,
         ..high_limits()
     });
-    workplace.make_all(30, "eachlabs,fal,aimlapi");
+    workplace.run_all(30, "eachlabs,fal,aimlapi");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn equal_rows_whose_answers_are_lost_are_told_apart() {
         assert_eq!(workplace.run(&load).code, 0);
         let run = workplace.run(&["run"]);
         assert_eq!(run.code, 0, "{run:?}");
-        workplace.assert_clips_and_books(6);
+        workplace.assert_clips_and_costs(6);
         assert_eq!(workplace.ledger().entries.len(), 6);
     }
 }
@@ -179,7 +179,7 @@ fn creates_that_never_arrived_are_sent_again_once_their_absence_is_proven() {
         faults,
         ..high_limits()
     });
-    workplace.make_all(20, "eachlabs");
+    workplace.run_all(20, "eachlabs");
 }
 
 #[test]
@@ -280,9 +280,9 @@ fn an_empty_balance_pauses_the_provider_and_keeps_the_jobs() {
         assert_eq!(status["batches"][0]["reserved_usd"], "0");
         workplace
             .simulator
-            .change(|options| options.no_balance = false);
+            .update_options(|options| options.no_balance = false);
         assert_eq!(workplace.run(&["run"]).code, 0);
-        workplace.assert_all_made(3);
+        workplace.assert_all_rendered_once(3);
     }
 }
 
@@ -293,7 +293,7 @@ fn a_wrong_key_pauses_one_provider_and_the_others_go_on() {
     // The simulator takes fal's key only, so each::labs refuses its own.
     workplace
         .simulator
-        .change(|options| options.key = Some("simulated:fal-key".into()));
+        .update_options(|options| options.key = Some("simulated:fal-key".into()));
     let run = workplace.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(run.stderr.contains("EACHLABS_API_KEY"), "{run:?}");
@@ -304,7 +304,7 @@ fn a_wrong_key_pauses_one_provider_and_the_others_go_on() {
             .iter()
             .all(|entry| entry.api == Api::Fal)
     );
-    workplace.assert_all_made(6);
+    workplace.assert_all_rendered_once(6);
 }
 
 #[test]
@@ -318,7 +318,7 @@ fn the_providers_slots_are_never_exceeded_although_it_would_refuse_more() {
     workplace.write("overnight.toml", config);
     workplace.load(12, "eachlabs");
     assert_eq!(workplace.run(&["run", "--workers", "16"]).code, 0);
-    workplace.assert_all_made(12);
+    workplace.assert_all_rendered_once(12);
 }
 
 #[test]
@@ -333,6 +333,6 @@ fn retry_after_is_obeyed_by_every_call_of_the_key() {
     // With one worker no call is on its way already when another is told to wait.
     let run = workplace.run(&["run", "--workers", "1"]);
     assert_eq!(run.code, 0, "{run:?}");
-    workplace.assert_all_made(12);
-    assert_eq!(workplace.ledger().impatient, 0);
+    workplace.assert_all_rendered_once(12);
+    assert_eq!(workplace.ledger().ignored_retry_after, 0);
 }

@@ -1,4 +1,5 @@
-//! The program cut off at every point where something becomes durable or leaves the machine; then gone on with.
+//! Aborts the program at every fail point, that is wherever something becomes durable or leaves the
+//! machine, and then resumes the run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,8 +13,11 @@ use crate::support::{TestEnv, high_limits};
 
 const ROWS: usize = 4;
 
-/// Every point, with the fault that leads there, if one has to.
-const POINTS: [(&str, Option<(Call, Fault)>); 43] = [
+const SIGABRT: i32 = 6;
+
+/// Every fail point, with the fault that is needed to reach it; `None` if it is reached without
+/// one.
+const FAIL_POINTS: [(&str, Option<(Call, Fault)>); 43] = [
     ("load written", None),
     ("load committed", None),
     ("join committed", None),
@@ -80,61 +84,63 @@ const POINTS: [(&str, Option<(Call, Fault)>); 43] = [
     ("response started#9", None),
 ];
 
-/// Points that only rows with images on disk lead to, at a provider with storage.
-const UPLOAD_POINTS: [&str; 3] = ["upload unsent", "upload read", "upload committed"];
+/// Fail points that are reached only for rows with image files, at a provider with storage.
+const UPLOAD_FAIL_POINTS: [&str; 3] = ["upload unsent", "upload read", "upload committed"];
 
 #[test]
-fn a_run_over_eachlabs_that_is_cut_at_any_point_pays_each_row_once_and_loses_nothing() {
-    cut_everywhere("eachlabs");
+fn a_run_on_eachlabs_aborted_at_any_fail_point_pays_for_each_row_once_and_loses_nothing() {
+    abort_at_every_point("eachlabs");
 }
 
 #[test]
-fn a_run_over_aimlapi_that_is_cut_at_any_point_pays_each_row_once_and_loses_nothing() {
-    cut_everywhere("aimlapi");
+fn a_run_on_aimlapi_aborted_at_any_fail_point_pays_for_each_row_once_and_loses_nothing() {
+    abort_at_every_point("aimlapi");
 }
 
 #[test]
-fn a_run_over_fal_that_is_cut_at_any_point_pays_each_row_once_and_loses_nothing() {
-    cut_everywhere("fal");
+fn a_run_on_fal_aborted_at_any_fail_point_pays_for_each_row_once_and_loses_nothing() {
+    abort_at_every_point("fal");
 }
 
 #[test]
-fn a_run_that_is_cut_at_any_point_of_an_upload_pays_each_row_once_and_loses_nothing() {
+fn a_run_aborted_at_any_fail_point_of_an_upload_pays_for_each_row_once_and_loses_nothing() {
     for via in ["eachlabs", "fal"] {
         std::thread::scope(|scope| {
-            for point in UPLOAD_POINTS {
-                scope.spawn(move || cut_and_go_on(via, point, None));
+            for point in UPLOAD_FAIL_POINTS {
+                scope.spawn(move || abort_and_resume(via, point, None));
             }
         });
     }
 }
 
-fn cut_everywhere(via: &str) {
-    // Most of the time goes by in waiting for the simulated providers.
-    for together in POINTS.chunks(8) {
+fn abort_at_every_point(via: &str) {
+    // In parallel, because most of the time is spent waiting for the simulated providers.
+    for chunk in FAIL_POINTS.chunks(8) {
         std::thread::scope(|scope| {
-            for (point, fault) in together {
-                // AI/ML API never says that another try would fare better, so none is made by itself.
+            for (point, fault) in chunk {
+                // AI/ML API never reports a failure as retryable, so Overnight does not retry it.
                 if !(via == "aimlapi" && point.starts_with("FailUnbilled")) {
-                    scope.spawn(|| cut_and_go_on(via, point, *fault));
+                    scope.spawn(|| abort_and_resume(via, point, *fault));
                 }
             }
         });
     }
 }
 
-fn cut_and_go_on(via: &str, point: &str, fault: Option<(Call, Fault)>) {
+/// Aborts a load or a run at a fail point, runs again without faults, and expects each row to be
+/// paid for once.
+fn abort_and_resume(via: &str, point: &str, fault: Option<(Call, Fault)>) {
     let faults = fault.map_or_else(Faults::default, |(call, fault)| {
         Faults::default().with(call, fault, 1.0)
     });
-    let workplace = TestEnv::new(SimulatorOptions {
+    let env = TestEnv::new(SimulatorOptions {
         faults,
         ..high_limits()
     });
-    if UPLOAD_POINTS.contains(&point) {
-        workplace.manifest_of_files("batch.csv", ROWS);
+    if UPLOAD_FAIL_POINTS.contains(&point) {
+        env.write_image_manifest("batch.csv", ROWS);
     } else {
-        workplace.manifest("batch.csv", ROWS);
+        env.write_manifest("batch.csv", ROWS);
     }
     let load = [
         "load",
@@ -144,57 +150,56 @@ fn cut_and_go_on(via: &str, point: &str, fault: Option<(Call, Fault)>) {
         "--via",
         via,
     ];
-    if !is_cut(&workplace, &load, point) {
+    if !aborts_at(&env, &load, point) {
         if point == "takeover committed" {
             assert!(
-                is_cut(&workplace, &["run"], "Accept committed"),
-                "{via}: there is nothing to take over"
+                aborts_at(&env, &["run"], "Accept committed"),
+                "{via}: no run was left to take over"
             );
         }
         assert!(
-            is_cut(&workplace, &["run"], point),
+            aborts_at(&env, &["run"], point),
             "{via}: `{point}` was not reached"
         );
     }
-    workplace.simulator.set_faults(Faults::default());
-    assert_eq!(workplace.run(&load).code, 0, "{via}, {point}");
-    let run = workplace.run(&["run"]);
+    env.simulator.set_faults(Faults::default());
+    assert_eq!(env.run(&load).code, 0, "{via}, {point}");
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{via}, {point}: {run:?}");
     if point.starts_with("FailUnbilled") {
-        workplace.assert_clips_and_books(ROWS);
+        env.assert_clips_and_costs(ROWS);
     } else {
-        workplace.assert_all_made(ROWS);
+        env.assert_all_rendered_once(ROWS);
     }
-    let unsaved =
-        fs::read_dir(workplace.dir.path().join("renders/batch")).expect("the folder of the clips");
-    let unsaved: Vec<_> = unsaved
+    let entries = fs::read_dir(env.dir.path().join("renders/batch")).expect("the output folder");
+    let leftovers: Vec<_> = entries
         .map(|entry| entry.expect("an entry").file_name())
         .filter(|name| !name.to_string_lossy().ends_with(".mp4"))
         .collect();
     assert!(
-        unsaved.is_empty(),
-        "{via}, {point}: {unsaved:?} was left behind"
+        leftovers.is_empty(),
+        "{via}, {point}: {leftovers:?} were left behind"
     );
 }
 
-/// Runs a command that is to be cut off, and tells whether it was.
-fn is_cut(workplace: &TestEnv, args: &[&str], point: &str) -> bool {
-    let mut command = workplace.command(args);
+/// Runs a command that may reach the fail point, and returns whether it was aborted there.
+fn aborts_at(env: &TestEnv, args: &[&str], point: &str) -> bool {
+    let mut command = env.command(args);
     command
         .env("OVERNIGHT_FAILPOINT", point)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
-    command.status().expect("the binary starts").signal() == Some(6)
+    command.status().expect("the binary starts").signal() == Some(SIGABRT)
 }
 
 #[test]
-fn every_point_of_the_program_is_cut() {
+fn every_fail_point_in_the_sources_is_tested() {
     fn walk(folder: &Path, found: &mut BTreeSet<String>) {
-        for entry in fs::read_dir(folder).expect("a folder of the sources") {
+        for entry in fs::read_dir(folder).expect("a source folder") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 walk(&path, found);
-            } else if path.file_name().is_some_and(|name| name != "cut.rs") {
+            } else if path.file_name().is_some_and(|name| name != "failpoint.rs") {
                 let text = fs::read(&path).expect("a file");
                 let text = String::from_utf8_lossy(&text);
                 found.extend(
@@ -212,12 +217,13 @@ fn every_point_of_the_program_is_cut() {
     );
     assert!(found.len() > 20, "{found:?}");
     for point in found {
-        // Points at a transition have its event in their name.
-        let known = |(name, _): &(&str, _)| match point.split_once("} ") {
+        // In the sources, the name of a transition's point contains a placeholder for the event.
+        let matches = |(name, _): &(&str, _)| match point.split_once("} ") {
             Some((_, stage)) => name.ends_with(stage),
             None => *name == point,
         };
-        let is_cut = POINTS.iter().any(known) || UPLOAD_POINTS.contains(&point.as_str());
-        assert!(is_cut, "`{point}` is never cut");
+        let is_tested =
+            FAIL_POINTS.iter().any(matches) || UPLOAD_FAIL_POINTS.contains(&point.as_str());
+        assert!(is_tested, "`{point}` is never tested");
     }
 }

@@ -1,82 +1,82 @@
-//! Runs that are cut, and go on.
+//! Runs that are killed or interrupted, and then resumed.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::{TestEnv, high_limits};
 
-fn signal(name: &str, pid: u32) {
-    let sent = Command::new("kill")
+fn send_signal(name: &str, pid: u32) {
+    let status = Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
         .status();
-    assert!(sent.expect("kill starts").success());
+    assert!(status.expect("kill starts").success());
 }
 
 #[test]
-fn a_killed_run_goes_on_at_once_and_pays_nothing_twice() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(60, "eachlabs");
-    for creates in [5, 20, 40] {
-        let mut run = workplace.start(&["run"]);
-        workplace.wait_for_creates(creates);
-        signal("KILL", run.id());
-        run.wait().expect("it ended");
+fn a_killed_run_resumes_within_two_seconds_and_pays_for_nothing_twice() {
+    let env = TestEnv::new(high_limits());
+    env.load(60, "eachlabs");
+    for submissions in [5, 20, 40] {
+        let mut run = env.start(&["run"]);
+        env.wait_for_submissions(submissions);
+        send_signal("KILL", run.id());
+        run.wait().expect("the process exits");
     }
-    let before = workplace.ledger().entries.len();
-    let mut run = workplace.start(&["run"]);
-    let began = Instant::now();
-    workplace.wait_for_creates(before + 1);
+    let before = env.ledger().entries.len();
+    let mut run = env.start(&["run"]);
+    let restarted = Instant::now();
+    env.wait_for_submissions(before + 1);
     assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "it took {:?} to go on",
-        began.elapsed()
+        restarted.elapsed() < Duration::from_secs(2),
+        "it took {:?} to resume",
+        restarted.elapsed()
     );
-    assert!(run.wait().expect("it ended").success());
-    workplace.assert_all_made(60);
+    assert!(run.wait().expect("the process exits").success());
+    env.assert_all_rendered_once(60);
 }
 
 #[test]
-fn a_killed_run_over_all_providers_loses_nothing() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(60, "eachlabs,fal,aimlapi");
-    for creates in [3, 30] {
-        let mut run = workplace.start(&["run"]);
-        workplace.wait_for_creates(creates);
-        signal("KILL", run.id());
-        run.wait().expect("it ended");
+fn a_killed_run_on_all_providers_loses_nothing() {
+    let env = TestEnv::new(high_limits());
+    env.load(60, "eachlabs,fal,aimlapi");
+    for submissions in [3, 30] {
+        let mut run = env.start(&["run"]);
+        env.wait_for_submissions(submissions);
+        send_signal("KILL", run.id());
+        run.wait().expect("the process exits");
     }
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_made(60);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_rendered_once(60);
 }
 
 #[test]
-fn an_interrupted_run_saves_its_state_and_says_how_to_go_on() {
+fn an_interrupted_run_saves_its_state_and_reports_how_to_resume() {
     for name in ["INT", "TERM"] {
-        let workplace = TestEnv::new(high_limits());
-        workplace.load(40, "eachlabs");
-        let mut command = workplace.command(&["run"]);
+        let env = TestEnv::new(high_limits());
+        env.load(40, "eachlabs");
+        let mut command = env.command(&["run"]);
         command.stderr(std::process::Stdio::piped());
         let run = command.spawn().expect("the binary starts");
-        workplace.wait_for_creates(5);
-        signal(name, run.id());
-        let output = run.wait_with_output().expect("it ended");
+        env.wait_for_submissions(5);
+        send_signal(name, run.id());
+        let output = run.wait_with_output().expect("the process exits");
         assert_eq!(output.status.code(), Some(130));
         assert!(String::from_utf8_lossy(&output.stderr).contains("Go on with: overnight run"));
-        let status = workplace.status();
+        let status = env.status();
         assert_eq!(status["batches"][0]["jobs"]["submitting"], 0);
         assert_eq!(status["batches"][0]["jobs"]["in_doubt"], 0);
-        assert_eq!(workplace.run(&["run"]).code, 0);
-        workplace.assert_all_made(40);
+        assert_eq!(env.run(&["run"]).code, 0);
+        env.assert_all_rendered_once(40);
     }
 }
 
 #[test]
 fn two_runs_on_one_queue_share_the_work_and_the_limits() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(60, "eachlabs,fal,aimlapi");
-    let runs = [workplace.start(&["run"]), workplace.start(&["run"])];
+    let env = TestEnv::new(high_limits());
+    env.load(60, "eachlabs,fal,aimlapi");
+    let runs = [env.start(&["run"]), env.start(&["run"])];
     for mut run in runs {
-        assert!(run.wait().expect("it ended").success());
+        assert!(run.wait().expect("the process exits").success());
     }
-    workplace.assert_all_made(60);
+    env.assert_all_rendered_once(60);
 }
