@@ -68,7 +68,7 @@ fn every_grouping_of_the_bill_matches_status_after_a_run_with_faults() {
         ..high_limits()
     });
     env.load(40, "eachlabs,fal");
-    env.manifest("other.csv", 10);
+    env.write_manifest("other.csv", 10);
     let load = ["load", "other.csv", "--model", "kling-v2.1-standard"];
     let loaded = env.run(&load);
     assert_eq!(loaded.code, 0, "{loaded:?}");
@@ -88,7 +88,7 @@ fn every_grouping_of_the_bill_matches_status_after_a_run_with_faults() {
         "{by_route}"
     );
     // A submission in doubt may have been charged, at most once.
-    let in_doubt = micros_of(env.ledger().charged()) - micros(&total["cost_usd"]);
+    let in_doubt = micros_as_f64(env.ledger().charged()) - micros(&total["cost_usd"]);
     assert!(
         (0.0..=micros(&total["at_risk_usd"])).contains(&in_doubt),
         "{in_doubt}: {total}"
@@ -109,7 +109,7 @@ fn every_grouping_of_the_bill_matches_status_after_a_run_with_faults() {
 #[test]
 fn the_bill_prints_a_line_per_batch_and_a_total() {
     let env = TestEnv::new(high_limits());
-    env.make_all(4, "eachlabs");
+    env.run_all(4, "eachlabs");
     let bill = env.run(&["bill"]);
     let expected = "\
 batch  attempts  refused  estimate  cost    refunds  reserved  at risk
@@ -161,7 +161,7 @@ fn the_bill_of_an_unknown_batch_fails_and_names_the_known_ones() {
 #[test]
 fn the_period_of_a_bill_starts_before_it_ends() {
     let env = TestEnv::new(high_limits());
-    env.make_all(3, "fal");
+    env.run_all(3, "fal");
     let queue = SqliteQueue::open(&env.dir.path().join("overnight.db")).expect("the queue");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let lines = runtime

@@ -40,7 +40,7 @@ fn a_run_stops_after_its_canary_clips_unless_yes_is_given() {
             .contains("all canary clips succeeded, continuing: 7 jobs remaining"),
         "{rest:?}"
     );
-    env.assert_all_made(12);
+    env.assert_all_rendered_once(12);
 }
 
 #[test]
@@ -93,10 +93,10 @@ fn a_budget_changed_during_the_canary_applies_to_the_rest_of_the_run() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    env.wait_for_creates(1);
+    env.wait_for_submissions(1);
     let changed = env.run(&["ctl", "set", "--budget", "0.5"]);
     assert_eq!(changed.code, 0, "{changed:?}");
-    let run = Run::of(run.wait_with_output().expect("the run ends"));
+    let run = CommandOutput::from_output(run.wait_with_output().expect("the run ends"));
     assert_eq!(run.code, 4, "{run:?}");
     assert!(
         run.stderr
@@ -126,12 +126,12 @@ fn a_canary_larger_than_the_batch_runs_the_whole_batch() {
     env.load(2, "fal");
     let run = env.run(&["run", "--canary", "5"]);
     assert_eq!(run.code, 0, "{run:?}");
-    env.assert_all_made(2);
+    env.assert_all_rendered_once(2);
 }
 
 /// Runs the binary on a pseudo-terminal with `typed` as keyboard input.
 #[cfg(target_os = "linux")]
-fn run_on_terminal(env: &TestEnv, args: &str, typed: &str) -> Run {
+fn run_on_terminal(env: &TestEnv, args: &str, typed: &str) -> CommandOutput {
     let command = format!("{} {args}", env!("CARGO_BIN_EXE_overnight"));
     let mut script = Command::new("script");
     script
@@ -152,7 +152,7 @@ fn run_on_terminal(env: &TestEnv, args: &str, typed: &str) -> Run {
         .write_all(typed.as_bytes())
         .expect("the input is written");
     // The input stays open until the end, so that a prompt reads no end of file.
-    let run = Run::of(running.wait_with_output().expect("`script` ends"));
+    let run = CommandOutput::from_output(running.wait_with_output().expect("`script` ends"));
     drop(keyboard);
     run
 }
@@ -180,14 +180,14 @@ fn on_a_terminal_a_batch_that_was_never_submitted_starts_only_after_a_yes() {
             .contains("3 jobs remaining, $0.90 at most. Continue? [y/N]"),
         "{yes:?}"
     );
-    env.assert_all_made(4);
+    env.assert_all_rendered_once(4);
 
     // Rows added later need no confirmation, because the batch has been submitted before.
     env.load(6, "fal");
     let again = run_on_terminal(&env, "run", "");
     assert_eq!(again.code, 0, "{again:?}");
     assert!(!again.stdout.contains("[y/N]"), "{again:?}");
-    env.assert_all_made(6);
+    env.assert_all_rendered_once(6);
 }
 
 #[test]
@@ -198,5 +198,5 @@ fn the_yes_flag_suppresses_the_prompt() {
     let run = run_on_terminal(&env, "run --yes", "");
     assert_eq!(run.code, 0, "{run:?}");
     assert!(!run.stdout.contains("[y/N]"), "{run:?}");
-    env.assert_all_made(2);
+    env.assert_all_rendered_once(2);
 }

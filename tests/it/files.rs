@@ -32,7 +32,7 @@ fn run_batch(options: SimulatorOptions, rows: usize, via: &str) -> TestEnv {
 
 /// Runs the binary with a limit on the size of every file, in blocks of 512 bytes, which acts like
 /// a disk that fills up.
-fn run_on_a_small_disk(env: &TestEnv, args: &[&str], blocks: u32) -> Run {
+fn run_on_a_small_disk(env: &TestEnv, args: &[&str], blocks: u32) -> CommandOutput {
     let binary = env.command(args);
     let mut shell = Command::new("sh");
     // The limit also sends a signal that would end the program; a full disk does not.
@@ -53,7 +53,7 @@ fn run_on_a_small_disk(env: &TestEnv, args: &[&str], blocks: u32) -> Run {
 }
 
 /// Asserts that the command could not go on, gave a hint, and printed each of these messages.
-fn assert_cannot_go_on(run: &Run, messages: &[&str]) {
+fn assert_cannot_go_on(run: &CommandOutput, messages: &[&str]) {
     assert_eq!(run.code, 1, "{run:?}");
     assert!(
         run.stderr.lines().any(|line| line.starts_with("hint: ")),
@@ -82,7 +82,7 @@ fn a_full_disk_during_a_download_stops_the_run_and_the_next_run_continues() {
         &["row-3.mp4", "No space left on device", "nothing is lost"],
     );
     assert_eq!(env.run(&["run"]).code, 0);
-    env.assert_all_made(6);
+    env.assert_all_rendered_once(6);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn an_output_folder_that_is_read_only_stops_the_run_and_loses_nothing() {
     );
     fs::remove_file(env.dir.path().join("renders")).expect("removed");
     assert_eq!(env.run(&["run"]).code, 0);
-    env.assert_all_made(4);
+    env.assert_all_rendered_once(4);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_disk_that_fills_up_under_the_queue_stops_the_run_and_the_next_run_continues
             log.push_str(&run.stderr);
         }
         assert_eq!(env.run(&["run"]).code, 0);
-        env.assert_all_made(30);
+        env.assert_all_rendered_once(30);
     }
     // Without this line in the log, a submission to a provider without a history could not be found
     // again. Which write fails is up to the disk, but of this many failures at least one concerns
@@ -139,7 +139,7 @@ fn a_disk_that_fills_up_under_the_queue_stops_the_run_and_the_next_run_continues
 fn a_load_that_fills_the_disk_loads_nothing() {
     let env = TestEnv::new(high_limits());
     env.load(2, "eachlabs");
-    env.manifest("batch.csv", 5000);
+    env.write_manifest("batch.csv", 5000);
     let load = run_on_a_small_disk(&env, &LOAD, 400);
     assert_cannot_go_on(&load, &["overnight.db: ", "free some space"]);
     assert_eq!(env.status()["batches"][0]["jobs"]["queued"], 2);
@@ -149,7 +149,7 @@ fn a_load_that_fills_the_disk_loads_nothing() {
 #[test]
 fn a_file_that_is_not_a_queue_is_named_and_left_unchanged() {
     let env = TestEnv::new(high_limits());
-    env.manifest("batch.csv", 1);
+    env.write_manifest("batch.csv", 1);
     let folder = env.dir.path();
     let text = env.write(
         "text.db",
@@ -232,7 +232,7 @@ fn a_damaged_queue_is_reported_with_its_name_and_how_to_recover_it() {
     }
     fs::write(&path, whole).expect("the backup is restored");
     assert_eq!(env.run(&["run"]).code, 0);
-    env.assert_all_made(40);
+    env.assert_all_rendered_once(40);
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn a_run_waits_for_another_programs_lock_and_reports_it_after_the_time_limit() {
     let other = Connection::open(queue_path(&env)).expect("another program");
     other.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
     let mut command = env.command(&["run"]);
-    let run = Run::of(
+    let run = CommandOutput::from_output(
         command
             .env("OVERNIGHT_BUSY_MS", "300")
             .output()
@@ -270,7 +270,7 @@ fn a_run_waits_for_another_programs_lock_and_reports_it_after_the_time_limit() {
     );
     other.execute_batch("COMMIT").expect("released");
     assert!(run.wait().expect("the run ended").success());
-    env.assert_all_made(8);
+    env.assert_all_rendered_once(8);
 }
 
 #[test]
@@ -291,11 +291,11 @@ fn a_lock_that_is_held_too_long_during_a_run_loses_nothing() {
         .busy_timeout(Duration::from_secs(10))
         .expect("a timeout");
     other.execute_batch("BEGIN EXCLUSIVE").expect("a lock");
-    let run = Run::of(run.wait_with_output().expect("the run ended"));
+    let run = CommandOutput::from_output(run.wait_with_output().expect("the run ended"));
     assert_cannot_go_on(&run, &["another program keeps it locked"]);
     other.execute_batch("COMMIT").expect("released");
     assert_eq!(env.run(&["run"]).code, 0);
-    env.assert_all_made(40);
+    env.assert_all_rendered_once(40);
 }
 
 #[test]
@@ -340,7 +340,7 @@ fn missing_or_damaged_clips_are_found_and_downloaded_again_without_paying() {
         assert_eq!(env.export(), jobs, "`verify` without --fix changes nothing");
 
         // `verify --fix` leaves other jobs alone.
-        env.manifest("more.csv", 3);
+        env.write_manifest("more.csv", 3);
         assert_eq!(
             env.run(&["load", "more.csv", "--model", "kling-v1-standard"])
                 .code,
@@ -380,10 +380,10 @@ fn a_missing_clip_with_an_expired_link_gets_a_new_link_and_keeps_its_cost() {
     for via in ["eachlabs", "fal", "aimlapi"] {
         let env = run_batch(high_limits(), 3, via);
         let jobs = env.export();
-        env.simulator.change(|options| {
+        env.simulator.update_options(|options| {
             // A provider may report the cost only once.
             options.eachlabs_reports_cost = false;
-            options.aimlapi_ends_with_credits = false;
+            options.aimlapi_reports_final_credits = false;
         });
         env.simulator.expire_links();
         fs::remove_dir_all(env.dir.path().join("renders")).expect("removed");
@@ -392,7 +392,7 @@ fn a_missing_clip_with_an_expired_link_gets_a_new_link_and_keeps_its_cost() {
         assert_eq!(fixed.code, 0, "{fixed:?}");
         let after: u32 = env.ledger().entries.iter().map(|entry| entry.polls).sum();
         assert!(after >= polls + 3, "{via}: the links had not expired");
-        env.assert_all_made(3);
+        env.assert_all_rendered_once(3);
         for (job, before) in env.export().iter().zip(&jobs) {
             assert_eq!(
                 (&job["cost_usd"], &job["cost_source"]),
@@ -467,7 +467,7 @@ fn a_damaged_clip_stays_until_the_new_one_is_complete() {
     env.simulator.set_faults(Faults::default());
     assert_eq!(env.run(&["retry"]).code, 0);
     assert_eq!(env.run(&["run"]).code, 0);
-    env.assert_all_made(1);
+    env.assert_all_rendered_once(1);
 }
 
 #[test]
@@ -482,7 +482,7 @@ fn a_missing_clip_is_matched_to_its_job_even_if_row_ids_are_numbers() {
     fs::remove_file(env.dir.path().join("renders/batch/1.mp4")).expect("removed");
     let fixed = env.run(&["verify", "--fix"]);
     assert_eq!(fixed.code, 0, "{fixed:?}");
-    env.assert_all_made(3);
+    env.assert_all_rendered_once(3);
 }
 
 #[test]
@@ -494,7 +494,7 @@ fn without_a_key_missing_clips_wait_for_the_next_run() {
         .execute("UPDATE attempts SET output_url = NULL", [])
         .expect("the links are gone");
     let mut command = env.command(&["verify", "--fix"]);
-    let fixed = Run::of(
+    let fixed = CommandOutput::from_output(
         command
             .env_remove("EACHLABS_API_KEY")
             .output()
@@ -503,5 +503,5 @@ fn without_a_key_missing_clips_wait_for_the_next_run() {
     assert_cannot_go_on(&fixed, &["is the key of their provider set?"]);
     assert!(fixed.stdout.contains("row-1 is running\n"), "{fixed:?}");
     assert_eq!(env.run(&["run"]).code, 0);
-    env.assert_all_made(2);
+    env.assert_all_rendered_once(2);
 }

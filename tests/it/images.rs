@@ -16,7 +16,7 @@ fn write_catalogue(env: &TestEnv, rows: usize, pictures: usize) {
     fs::create_dir_all(&folder).expect("a folder");
     for picture_number in 0..pictures {
         let path = folder.join(format!("no {picture_number}.png"));
-        fs::write(path, picture(&picture_number.to_string())).expect("the file is written");
+        fs::write(path, png(&picture_number.to_string())).expect("the file is written");
     }
     let mut text = String::from("id,image,prompt\n");
     for row in 0..rows {
@@ -59,7 +59,7 @@ fn each_file_is_uploaded_once_and_every_row_that_names_it_sends_its_link() {
     load(&env, "eachlabs,fal");
     let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    env.assert_all_made(24);
+    env.assert_all_rendered_once(24);
     let ledger = env.ledger();
     assert_eq!(
         distinct_files(&ledger.files).len(),
@@ -96,7 +96,7 @@ fn a_provider_without_storage_gets_the_image_inside_the_request() {
     load(&env, "aimlapi");
     let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    env.assert_all_made(3);
+    env.assert_all_rendered_once(3);
     let ledger = env.ledger();
     assert_eq!(ledger.files, []);
     for entry in &ledger.entries {
@@ -150,7 +150,7 @@ fn failed_uploads_are_retried_and_cost_nothing() {
     env.simulator.set_faults(faults);
     let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    env.assert_all_made(16);
+    env.assert_all_rendered_once(16);
 }
 
 #[test]
@@ -159,13 +159,13 @@ fn a_run_killed_during_uploads_resumes_without_repeating_completed_uploads() {
     write_catalogue(&env, 40, 40);
     load(&env, "eachlabs");
     let mut run = env.start(&["run"]);
-    env.wait_for_creates(4);
+    env.wait_for_submissions(4);
     run.kill().expect("the run is killed");
     run.wait().expect("the run has ended");
     let before = env.ledger().files;
     let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    env.assert_all_made(40);
+    env.assert_all_rendered_once(40);
     let after = env.ledger().files;
     assert_eq!(distinct_files(&after).len(), 40);
     // Only uploads that were in progress at that moment may be repeated.
@@ -185,7 +185,7 @@ fn two_concurrent_runs_share_their_uploads() {
     for mut run in [env.start(&["run"]), env.start(&["run"])] {
         assert_eq!(run.wait().expect("the run ends").code(), Some(0));
     }
-    env.assert_all_made(40);
+    env.assert_all_rendered_once(40);
     let files = env.ledger().files;
     assert_eq!(distinct_files(&files).len(), files.len(), "{files:?}");
 }
@@ -243,11 +243,8 @@ fn moving_the_images_changes_no_row_and_replacing_an_image_changes_its_row() {
     write_catalogue(&env, 4, 4);
     load(&env, "eachlabs");
     fs::rename(env.dir.path().join("shop"), env.dir.path().join("moved")).expect("moved");
-    fs::write(
-        env.dir.path().join("moved/photos/no 2.png"),
-        picture("other"),
-    )
-    .expect("the file is written");
+    fs::write(env.dir.path().join("moved/photos/no 2.png"), png("other"))
+        .expect("the file is written");
     let again = env.run(&[
         "load",
         "moved/catalogue.csv",
@@ -262,7 +259,7 @@ fn moving_the_images_changes_no_row_and_replacing_an_image_changes_its_row() {
     );
     let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    env.assert_all_made(4);
+    env.assert_all_rendered_once(4);
 }
 
 #[test]
@@ -273,7 +270,7 @@ fn a_missing_or_changed_image_fails_its_rows_unpaid_and_retry_succeeds_once_it_i
         load(&env, via);
         let photos = env.dir.path().join("shop/photos");
         fs::rename(photos.join("no 0.png"), photos.join("away.png")).expect("moved");
-        fs::write(photos.join("no 1.png"), picture("other")).expect("the file is written");
+        fs::write(photos.join("no 1.png"), png("other")).expect("the file is written");
         let run = env.run(&["run"]);
         assert_eq!(run.code, 3, "{run:?}");
         assert!(run.stdout.contains("4 jobs failed"), "{run:?}");
@@ -284,12 +281,12 @@ fn a_missing_or_changed_image_fails_its_rows_unpaid_and_retry_succeeds_once_it_i
         assert_eq!(env.ledger().entries.len(), 2);
 
         fs::rename(photos.join("away.png"), photos.join("no 0.png")).expect("moved back");
-        fs::write(photos.join("no 1.png"), picture("1")).expect("the file is written");
+        fs::write(photos.join("no 1.png"), png("1")).expect("the file is written");
         let retried = env.run(&["retry", "--state", "failed"]);
         assert_eq!(retried.code, 0, "{retried:?}");
         let run = env.run(&["run"]);
         assert_eq!(run.code, 0, "{via}: {run:?}");
-        env.assert_all_made(6);
+        env.assert_all_rendered_once(6);
     }
 }
 
@@ -300,7 +297,7 @@ fn a_row_waits_for_its_upload_instead_of_using_a_more_expensive_provider_without
     load(&env, "eachlabs,aimlapi");
     let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    env.assert_all_made(8);
+    env.assert_all_rendered_once(8);
     assert!(
         env.ledger()
             .entries
@@ -322,7 +319,7 @@ fn a_file_that_cannot_be_uploaded_goes_to_a_provider_that_takes_it_inside_the_re
     ));
     let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    env.assert_all_made(4);
+    env.assert_all_rendered_once(4);
     assert!(
         env.ledger()
             .entries
@@ -339,7 +336,7 @@ fn a_missing_image_fails_its_own_row_and_delays_no_other() {
     fs::remove_file(env.dir.path().join("shop/photos/no 0.png")).expect("removed");
     // Without the other keys, eachlabs is the only provider of this run.
     let mut run = env.command(&["run"]);
-    let run = Run::of(
+    let run = CommandOutput::from_output(
         run.env_remove("FAL_KEY")
             .env_remove("AIML_API_KEY")
             .output()
@@ -361,7 +358,7 @@ fn images_are_uploaded_with_any_number_of_workers() {
         load(&env, "eachlabs");
         let run = env.run(&["run", "--workers", &workers.to_string()]);
         assert_eq!(run.code, 0, "{workers}: {run:?}");
-        env.assert_all_made(4);
+        env.assert_all_rendered_once(4);
     }
 }
 
@@ -436,9 +433,9 @@ fn a_submission_with_an_image_and_a_lost_response_is_found_and_paid_once() {
         env.simulator
             .set_faults(Faults::default().at(api, Call::Create, Fault::DropAfter, 1.0));
         let mut run = env.start(&["run"]);
-        env.wait_for_creates(2);
+        env.wait_for_submissions(2);
         env.simulator.set_faults(Faults::default());
         assert_eq!(run.wait().expect("the run ends").code(), Some(0), "{via}");
-        env.assert_all_made(2);
+        env.assert_all_rendered_once(2);
     }
 }

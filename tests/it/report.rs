@@ -98,7 +98,7 @@ fn a_page_lists_every_job_with_links_to_the_clips() {
 #[test]
 fn a_page_shows_the_totals_and_the_bill() {
     let env = TestEnv::new(high_limits());
-    env.make_all(4, "eachlabs");
+    env.run_all(4, "eachlabs");
     assert_eq!(env.run(&["report", "--batch", "batch"]).code, 0);
     let page = read(&env, "batch.html");
     for html in [
@@ -114,7 +114,7 @@ fn a_page_shows_the_totals_and_the_bill() {
 #[test]
 fn a_page_is_named_after_its_batch_or_written_to_standard_output() {
     let env = TestEnv::new(high_limits());
-    env.manifest("batch.csv", 2);
+    env.write_manifest("batch.csv", 2);
     let load = [
         "load",
         "batch.csv",

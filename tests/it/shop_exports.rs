@@ -39,7 +39,7 @@ fn a_shop_export_becomes_one_clip_per_product_named_by_its_handle() {
         .collect();
     assert_eq!(clips.len(), 20);
     assert!(clips.contains("blue-stoneware-mug.mp4"), "{clips:?}");
-    env.assert_clips_and_books(20);
+    env.assert_clips_and_costs(20);
 
     // Each image after a product's first is another job.
     let each = env.run(&[&load[..], &["--each-image", "--check"], &MODEL].concat());
@@ -52,7 +52,7 @@ fn a_shop_export_becomes_one_clip_per_product_named_by_its_handle() {
 #[test]
 fn three_changed_rows_of_a_finished_batch_become_three_jobs_at_the_price_of_three() {
     let env = TestEnv::new(high_limits());
-    env.make_all(200, "eachlabs,fal");
+    env.run_all(200, "eachlabs,fal");
     let manifest = env.dir.path().join("batch.csv");
     let text = fs::read_to_string(&manifest).expect("the manifest");
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -147,7 +147,7 @@ fn a_batch_file_holds_every_setting_and_the_command_line_overrides_it() {
     assert_eq!(status["batches"][0]["budget_usd"], "12.5");
     let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
-    env.assert_clips_and_books(20);
+    env.assert_clips_and_costs(20);
     let other = env.run(&[
         "load",
         "jobs/spring.toml",
