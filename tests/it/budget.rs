@@ -1,4 +1,5 @@
-//! The budget is a wall: for a batch and for a run, under many workers, two processes, kills, refusals and wrong sums.
+//! Budgets of batches and of runs are never exceeded: with many workers, two processes, kills,
+//! refusals and damaged sums.
 
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -10,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::support::{CommandOutput, TestEnv, high_limits, micros, micros_as_f64};
 
-/// What a row of five seconds costs at each::labs, in micro-dollars.
+/// Price of a row of five seconds at each::labs, in micro-dollars.
 const PRICE: i64 = 225_000;
 
-/// Room for every worker, so that money is the only limit.
-const ROOMY: &str = "
+/// Limits that never apply, so that money is the only one.
+const HIGH_LIMITS: &str = "
     [pace]
     poll_min_s = 0.05
     retry_base_s = 0.05
@@ -27,8 +28,8 @@ const ROOMY: &str = "
 ";
 
 impl TestEnv {
-    /// Loads so many rows of five seconds for each::labs, and more flags.
-    fn load_alike(&self, name: &str, rows: usize, flags: &[&str]) {
+    /// Loads rows of five seconds for each::labs, with additional flags.
+    fn load_rows(&self, name: &str, rows: usize, flags: &[&str]) {
         let row = |row| {
             format!("{name}-{row},https://images.example.com/{row}.png,Turn {name} number {row}\n")
         };
@@ -47,8 +48,9 @@ impl TestEnv {
         assert_eq!(loaded.code, 0, "{loaded:?}");
     }
 
-    /// What the providers would be owed if everything they took came to be.
-    fn owed(&self) -> i64 {
+    /// Returns what the providers will charge if every accepted prediction succeeds, in
+    /// micro-dollars.
+    fn charged(&self) -> i64 {
         self.ledger().entries.iter().map(|entry| entry.price).sum()
     }
 
@@ -66,7 +68,11 @@ impl TestEnv {
     }
 
     fn assert_within(&self, budget: i64) {
-        assert!(self.owed() <= budget, "{} of {budget} owed", self.owed());
+        assert!(
+            self.charged() <= budget,
+            "{} of {budget} charged",
+            self.charged()
+        );
         let (spent, reserved) = self.spent_and_reserved();
         assert!(
             spent + reserved <= micros_as_f64(budget),
@@ -74,15 +80,15 @@ impl TestEnv {
         );
     }
 
-    fn change_rows(&self, sql: &str) {
+    fn execute_sql(&self, sql: &str) {
         let queue = Connection::open(self.dir.path().join("overnight.db")).expect("the queue");
-        queue.execute_batch(sql).expect("it can be changed");
+        queue.execute_batch(sql).expect("the statement runs");
     }
 
     fn wait_until(&self, what: &str, reached: impl Fn() -> bool) {
-        let patience = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(30);
         while !reached() {
-            assert!(Instant::now() < patience, "{what} does not come");
+            assert!(Instant::now() < deadline, "{what} did not happen");
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -94,20 +100,21 @@ fn kill(mut run: Child) {
 }
 
 #[test]
-fn two_killed_runs_of_64_workers_pay_a_batch_up_to_its_budget_and_no_further() {
-    two_killed_runs_stop_at(&["--budget", "8.40"], &[]);
+fn two_killed_runs_of_64_workers_never_exceed_the_budget_of_a_batch() {
+    kill_two_runs_at_a_budget(&["--budget", "8.40"], &[]);
 }
 
 #[test]
-fn two_killed_runs_of_64_workers_pay_up_to_the_runs_own_budget_and_no_further() {
-    two_killed_runs_stop_at(&[], &["--budget", "8.40"]);
+fn two_killed_runs_of_64_workers_never_exceed_the_budget_of_the_run() {
+    kill_two_runs_at_a_budget(&[], &["--budget", "8.40"]);
 }
 
-/// 37 of 120 rows fit into the budget, which is a batch's or a run's.
-fn two_killed_runs_stop_at(of_batch: &[&str], of_run: &[&str]) {
+/// Runs 120 rows of which 37 fit into the budget, which is a batch.s or a run.s, and kills the runs
+/// at random.
+fn kill_two_runs_at_a_budget(of_batch: &[&str], of_run: &[&str]) {
     let (rows, fit, budget) = (120, 37, 8_400_000);
     let seed = std::env::var("OVERNIGHT_SEED").map_or(7, |seed| seed.parse().expect("a seed"));
-    // Refusals give the money back, so that it is reserved many times over.
+    // Refusals release the reservation, so that the same money is reserved many times.
     let mut faults = Faults::default()
         .with(Call::Create, Fault::RateLimited, 0.4)
         .with(Call::Create, Fault::ServerError, 0.1)
@@ -118,7 +125,7 @@ fn two_killed_runs_stop_at(of_batch: &[&str], of_run: &[&str]) {
         creates_per_minute: 60_000,
         at_once: 200,
     };
-    let workplace = TestEnv::new(
+    let env = TestEnv::new(
         SimulatorOptions {
             faults,
             seed,
@@ -126,8 +133,8 @@ fn two_killed_runs_stop_at(of_batch: &[&str], of_run: &[&str]) {
         }
         .with_limits(limits),
     );
-    workplace.write("overnight.toml", ROOMY);
-    workplace.load_alike("wall", rows, of_batch);
+    env.write("overnight.toml", HIGH_LIMITS);
+    env.load_rows("limited", rows, of_batch);
     let run = [&["run", "--workers", "64"], of_run].concat();
     let mut random = fastrand::Rng::with_seed(seed);
     let mut running: Vec<Child> = Vec::new();
@@ -139,10 +146,10 @@ fn two_killed_runs_stop_at(of_batch: &[&str], of_run: &[&str]) {
             }
             None => true,
         });
-        running.extend((running.len()..2).map(|_| workplace.start(&run)));
+        running.extend((running.len()..2).map(|_| env.start(&run)));
         let until = Instant::now() + Duration::from_millis(random.u64(30..300));
         while Instant::now() < until {
-            workplace.assert_within(budget);
+            env.assert_within(budget);
         }
         kill(running.swap_remove(random.usize(..2)));
     }
@@ -153,97 +160,92 @@ fn two_killed_runs_stop_at(of_batch: &[&str], of_run: &[&str]) {
             "OVERNIGHT_SEED={seed}"
         );
     }
-    let last = workplace.run(&run);
+    let last = env.run(&run);
     assert_eq!(last.code, 4, "OVERNIGHT_SEED={seed} {last:?}");
-    workplace.assert_within(budget);
-    assert_eq!(
-        workplace.ledger().entries.len(),
-        fit,
-        "OVERNIGHT_SEED={seed}"
-    );
-    let said = "budget of $8.40: $8.325 spent, $0.00 reserved, $0.075 left; 83 jobs wait";
-    assert!(last.stderr.contains(said), "{last:?}");
+    env.assert_within(budget);
+    assert_eq!(env.ledger().entries.len(), fit, "OVERNIGHT_SEED={seed}");
+    let message = "budget of $8.40: $8.325 spent, $0.00 reserved, $0.075 left; 83 jobs wait";
+    assert!(last.stderr.contains(message), "{last:?}");
 
     let (raised, budget): (Vec<&str>, _) = if of_run.is_empty() {
-        workplace.load_alike("wall", rows, &["--budget", "9"]);
+        env.load_rows("limited", rows, &["--budget", "9"]);
         (run, 9_000_000)
     } else {
         (vec!["run", "--workers", "64", "--budget", "9"], 9_000_000)
     };
-    assert_eq!(workplace.run(&raised).code, 4);
-    assert_eq!(workplace.owed(), budget);
+    assert_eq!(env.run(&raised).code, 4);
+    assert_eq!(env.charged(), budget);
 }
 
 #[test]
-fn refusals_give_back_what_they_reserved_also_after_a_kill() {
+fn refused_submissions_release_their_reservation_even_after_a_kill() {
     let mut faults = Faults::default().with(Call::Create, Fault::RateLimited, 1.0);
     faults.retry_after_s = 0;
-    let workplace = TestEnv::new(SimulatorOptions {
+    let env = TestEnv::new(SimulatorOptions {
         faults,
         ..high_limits()
     });
-    workplace.load_alike("refused", 10, &["--budget", "0.70"]);
-    // 429, and a kill while some are on their way.
+    env.load_rows("refused", 10, &["--budget", "0.70"]);
+    // 429, and a kill while some submissions are in flight.
     for seen in [5, 10, 15] {
-        let run = workplace.start(&["run"]);
-        workplace.wait_until("a create", || workplace.ledger().creates_seen >= seen);
+        let run = env.start(&["run"]);
+        env.wait_until("a submission", || env.ledger().creates_seen >= seen);
         kill(run);
-        workplace.assert_within(700_000);
+        env.assert_within(700_000);
     }
     // 402.
-    workplace.simulator.set_faults(Faults::default());
-    workplace
-        .simulator
+    env.simulator.set_faults(Faults::default());
+    env.simulator
         .update_options(|options| options.no_balance = true);
-    assert_eq!(workplace.run(&["run"]).code, 1);
-    assert_eq!(workplace.spent_and_reserved(), (0.0, 0.0));
-    assert_eq!(workplace.status()["providers"][0]["in_flight"], 0);
-    // 400, for two rows as this program does not load them.
-    workplace
-        .simulator
+    assert_eq!(env.run(&["run"]).code, 1);
+    assert_eq!(env.spent_and_reserved(), (0.0, 0.0));
+    assert_eq!(env.status()["providers"][0]["in_flight"], 0);
+    // 400, for two rows that `load` would have rejected.
+    env.simulator
         .update_options(|options| options.no_balance = false);
-    workplace.change_rows(
+    env.execute_sql(
         "UPDATE jobs SET due_at = job_id;
          UPDATE jobs SET input = json_set(input, '$.prompt', 5) WHERE job_id <= 2",
     );
-    let run = workplace.run(&["run"]);
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 4, "{run:?}");
-    let said = "refused stopped at its budget of $0.70: $0.675 spent, $0.00 reserved, $0.025 left; 5 jobs wait";
-    assert!(run.stderr.contains(said), "{run:?}");
-    let jobs = &workplace.status()["batches"][0]["jobs"];
+    let message = "refused stopped at its budget of $0.70: $0.675 spent, $0.00 reserved, $0.025 left; 5 jobs wait";
+    assert!(run.stderr.contains(message), "{run:?}");
+    let jobs = &env.status()["batches"][0]["jobs"];
     assert_eq!(
         (&jobs["failed"], &jobs["succeeded"]),
         (&json!(2), &json!(3))
     );
-    assert_eq!(workplace.owed(), 3 * PRICE);
+    assert_eq!(env.charged(), 3 * PRICE);
 }
 
 #[test]
-fn money_at_risk_stays_reserved_and_is_told_at_the_wall() {
-    let workplace = in_doubt_at_the_wall();
-    let run = workplace.run(&["run"]);
+fn money_at_risk_stays_reserved_and_is_reported_at_the_budget() {
+    let env = env_with_jobs_in_doubt_at_the_budget();
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 4, "{run:?}");
-    let batch = &workplace.status()["batches"][0];
-    let people_read = |usd| format!("{:#}", text(usd).parse::<Money>().expect("money"));
+    let batch = &env.status()["batches"][0];
+    let format_money = |usd| format!("{:#}", text(usd).parse::<Money>().expect("money"));
     let (spent, reserved) = (
-        people_read(&batch["spent_usd"]),
-        people_read(&batch["reserved_usd"]),
+        format_money(&batch["spent_usd"]),
+        format_money(&batch["reserved_usd"]),
     );
     assert_eq!(batch["at_risk_usd"], batch["reserved_usd"]);
-    let said = format!("of $1.20: ${spent} spent, ${reserved} reserved, $0.075 left; 3 jobs wait");
-    assert!(run.stderr.contains(&said), "{said}: {run:?}");
+    let message =
+        format!("of $1.20: ${spent} spent, ${reserved} reserved, $0.075 left; 3 jobs wait");
+    assert!(run.stderr.contains(&message), "{message}: {run:?}");
 }
 
 #[test]
-fn wrong_sums_are_rebuilt_from_the_rows_before_a_run_pays_by_them() {
-    let workplace = in_doubt_at_the_wall();
-    let books = || {
-        let mut status = workplace.status();
-        // The time left is told by the clock.
+fn damaged_sums_are_rebuilt_from_the_rows_before_a_run_spends_by_them() {
+    let env = env_with_jobs_in_doubt_at_the_budget();
+    let accounts = || {
+        let mut status = env.status();
+        // The remaining time depends on the clock.
         status["batches"][0]["eta_s"].take();
-        (status, workplace.owed())
+        (status, env.charged())
     };
-    let kept = books();
+    let expected = accounts();
     for damage in [
         "UPDATE batches SET spent = 0, reserved = 0, at_risk = 0",
         "UPDATE batches SET spent = -5000000, reserved = 7, at_risk = 900000",
@@ -252,47 +254,48 @@ fn wrong_sums_are_rebuilt_from_the_rows_before_a_run_pays_by_them() {
         "UPDATE batches SET queued = 0, submitting = 0, in_doubt = 0, running = 0, succeeded = 0",
         "UPDATE batches SET in_doubt = in_doubt + 1, succeeded = succeeded + 1, cancelled = 4",
     ] {
-        workplace.change_rows(damage);
-        let run = workplace.run(&["run"]);
+        env.execute_sql(damage);
+        let run = env.run(&["run"]);
         assert_eq!(run.code, 4, "{damage}: {run:?}");
         assert!(
             run.stderr.contains("did not agree with its rows"),
             "{damage}: {run:?}"
         );
-        assert_eq!(books(), kept, "{damage}");
+        assert_eq!(accounts(), expected, "{damage}");
     }
-    let run = workplace.run(&["run"]);
+    let run = env.run(&["run"]);
     assert!(!run.stderr.contains("did not agree"), "{run:?}");
 }
 
-/// Five of eight rows fit; some of the five are made, and some are in doubt for good.
-fn in_doubt_at_the_wall() -> TestEnv {
+/// Returns a queue in which five of eight rows fit into the budget; some of the five succeeded, the
+/// others stay in doubt.
+fn env_with_jobs_in_doubt_at_the_budget() -> TestEnv {
     let faults = Faults::default().at(Api::Eachlabs, Call::Create, Fault::DropAfter, 0.5);
-    let workplace = TestEnv::new(SimulatorOptions {
+    let env = TestEnv::new(SimulatorOptions {
         faults,
         history: false,
         ..high_limits()
     });
-    workplace.load_alike("doubt", 8, &["--budget", "1.20"]);
-    let run = workplace.run(&["run"]);
+    env.load_rows("doubt", 8, &["--budget", "1.20"]);
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 4, "{run:?}");
-    let (spent, reserved) = workplace.spent_and_reserved();
+    let (spent, reserved) = env.spent_and_reserved();
     assert!(spent > 0.0 && reserved > 0.0, "{spent}, {reserved}");
-    assert_eq!(workplace.owed(), 5 * PRICE);
-    workplace
+    assert_eq!(env.charged(), 5 * PRICE);
+    env
 }
 
 #[test]
-fn of_several_batches_those_at_their_budgets_are_told_and_no_other() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load_alike("free", 3, &[]);
-    workplace.load_alike("two", 4, &["--budget", "0.5"]);
-    workplace.load_alike("one", 2, &["--budget", "0.225"]);
-    workplace.load_alike("enough", 2, &["--budget", "10"]);
-    let run = workplace.run(&["run"]);
+fn only_batches_that_have_reached_their_budget_are_reported() {
+    let env = TestEnv::new(high_limits());
+    env.load_rows("free", 3, &[]);
+    env.load_rows("two", 4, &["--budget", "0.5"]);
+    env.load_rows("one", 2, &["--budget", "0.225"]);
+    env.load_rows("ample", 2, &["--budget", "10"]);
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 4, "{run:?}");
     assert_eq!(
-        told(&run),
+        stop_messages(&run),
         [
             "two stopped at its budget of $0.50: $0.45 spent, $0.00 reserved, $0.05 left; 2 jobs wait",
             "hint: raise it with `overnight load FILE… --batch two --budget USD`",
@@ -300,20 +303,20 @@ fn of_several_batches_those_at_their_budgets_are_told_and_no_other() {
             "hint: raise it with `overnight load FILE… --batch one --budget USD`",
         ]
     );
-    assert_eq!(workplace.run(&["run", "--batch", "free"]).code, 0);
-    // A budget that was lowered since is passed, and has nothing left.
-    workplace.load_alike("two", 4, &["--budget", "0.3"]);
-    let run = workplace.run(&["run", "--batch", "two"]);
+    assert_eq!(env.run(&["run", "--batch", "free"]).code, 0);
+    // A budget that was lowered below what is spent has nothing left.
+    env.load_rows("two", 4, &["--budget", "0.3"]);
+    let run = env.run(&["run", "--batch", "two"]);
     assert_eq!(
-        told(&run)[0],
+        stop_messages(&run)[0],
         "two stopped at its budget of $0.30: $0.45 spent, $0.00 reserved, $0.00 left; 2 jobs wait"
     );
-    // The run's own is told over all its batches, and beside a batch's where both stand in the way.
-    workplace.load_alike("two", 4, &["--budget", "9"]);
-    let run = workplace.run(&["run", "--budget", "2.1"]);
+    // The budget of the run is reported over all its batches, beside that of a batch if both apply.
+    env.load_rows("two", 4, &["--budget", "9"]);
+    let run = env.run(&["run", "--budget", "2.1"]);
     assert_eq!(run.code, 4, "{run:?}");
     assert_eq!(
-        told(&run),
+        stop_messages(&run),
         [
             "stopped at the budget of $2.10: $2.025 spent, $0.00 reserved, $0.075 left; 2 jobs wait",
             "hint: raise it with `overnight run --budget USD`",
@@ -321,11 +324,11 @@ fn of_several_batches_those_at_their_budgets_are_told_and_no_other() {
             "hint: raise it with `overnight load FILE… --batch one --budget USD`",
         ]
     );
-    assert_eq!(workplace.owed(), 9 * PRICE);
+    assert_eq!(env.charged(), 9 * PRICE);
 }
 
-/// What a run said last: why it stopped, and what to do.
-fn told(run: &CommandOutput) -> Vec<&str> {
+/// Returns the lines of a run.s log that say why it stopped and what to do.
+fn stop_messages(run: &CommandOutput) -> Vec<&str> {
     run.stderr
         .lines()
         .filter(|line| line.contains("stopped at") || line.starts_with("hint:"))

@@ -1,4 +1,5 @@
-//! Overnight as its users meet it: the real binary and a real SQLite file; only what costs money is simulated.
+//! Overnight as its users meet it: the real binary and a real SQLite file; only what costs money is
+//! simulated.
 
 /// What the fuzz targets check.
 #[path = "../../fuzz/src/lib.rs"]

@@ -1,4 +1,4 @@
-//! What providers do to a batch on a bad night. The outcomes are those of the table in the README.
+//! Faults of the providers and of the network. The outcomes are those in docs/troubleshooting.md.
 
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -8,85 +8,85 @@ use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
 
 use crate::support::{TestEnv, high_limits};
 
-const EVERYWHERE: &str = "eachlabs,fal,aimlapi";
+const ALL_PROVIDERS: &str = "eachlabs,fal,aimlapi";
 
-/// Runs a batch whose every call may meet one of these faults, and expects each row to be made and paid once.
-fn survives(faults: &[(Call, Fault)]) {
+/// Runs a batch in which each of these calls fails this way one time in five, and asserts that each
+/// row is rendered and paid once.
+fn assert_all_rendered_despite(faults: &[(Call, Fault)]) {
     let faults = faults.iter().fold(Faults::default(), |all, (call, fault)| {
         all.with(*call, *fault, 0.2)
     });
-    let workplace = TestEnv::new(SimulatorOptions {
+    let env = TestEnv::new(SimulatorOptions {
         faults,
         ..high_limits()
     });
-    workplace.run_all(30, EVERYWHERE);
-    let faults: u64 = workplace
+    env.run_all(30, ALL_PROVIDERS);
+    let faults: u64 = env
         .simulator
         .requests()
         .faults
         .values()
         .flat_map(|kinds| kinds.values())
         .sum();
-    assert!(faults > 3, "only {faults} faults came up");
+    assert!(faults > 3, "only {faults} faults occurred");
 }
 
 #[test]
-fn a_redirect_is_not_followed_and_its_create_is_found_in_the_history() {
-    survives(&[(Call::Create, Fault::Redirect)]);
+fn a_redirected_submission_is_not_followed_and_is_found_in_the_history() {
+    assert_all_rendered_despite(&[(Call::Create, Fault::Redirect)]);
 }
 
 #[test]
-fn redirects_of_looks_and_downloads_are_not_followed_where_no_key_and_no_clip_may_go() {
-    survives(&[
+fn redirected_polls_and_downloads_are_not_followed_to_untrusted_hosts() {
+    assert_all_rendered_despite(&[
         (Call::Poll, Fault::Redirect),
         (Call::Download, Fault::Redirect),
     ]);
 }
 
 #[test]
-fn huge_and_compressed_bodies_are_let_go_and_their_creates_are_found() {
-    survives(&[
+fn huge_and_compressed_responses_are_abandoned_and_their_submissions_are_found() {
+    assert_all_rendered_despite(&[
         (Call::Create, Fault::HugeBody),
         (Call::Create, Fault::GzipBomb),
     ]);
 }
 
 #[test]
-fn huge_and_compressed_bodies_of_looks_pass() {
-    survives(&[(Call::Poll, Fault::HugeBody), (Call::Poll, Fault::GzipBomb)]);
+fn huge_and_compressed_responses_to_polls_are_retried() {
+    assert_all_rendered_despite(&[(Call::Poll, Fault::HugeBody), (Call::Poll, Fault::GzipBomb)]);
 }
 
 #[test]
-fn a_web_page_in_place_of_a_clip_is_not_kept() {
-    survives(&[(Call::Download, Fault::Garbage)]);
+fn a_web_page_in_place_of_a_clip_is_not_saved() {
+    assert_all_rendered_despite(&[(Call::Download, Fault::Garbage)]);
 }
 
 #[test]
-fn a_model_the_provider_does_not_know_fails_the_job_unpaid() {
-    let workplace = TestEnv::new(high_limits());
+fn a_model_that_the_provider_does_not_know_fails_the_job_unpaid() {
+    let env = TestEnv::new(high_limits());
     let model = "name = \"mine\"\n[fields.image]\ntype = \"image\"\nrequired = true\n[fields.prompt]\ntype = \"text\"\n";
     let routes = ["eachlabs", "aimlapi", "fal"].map(|provider| {
         format!("[[routes]]\nprovider = \"{provider}\"\nmodel = \"no/such/model\"\nprice = {{ base = \"0.30\" }}\n\
                  typical_s = 9\nfields = {{ image = \"image_url\", prompt = \"prompt\" }}\n")
     });
-    workplace.write("mine.toml", &format!("{model}{}", routes.concat()));
-    workplace.write("overnight.toml", "catalog = [\"mine.toml\"]\n");
+    env.write("mine.toml", &format!("{model}{}", routes.concat()));
+    env.write("overnight.toml", "catalog = [\"mine.toml\"]\n");
     for via in ["eachlabs", "aimlapi", "fal"] {
-        workplace.write(
+        env.write(
             &format!("{via}.csv"),
             &format!("id,image,prompt\n{via},https://e.com/a.png,x\n"),
         );
         let manifest = format!("{via}.csv");
         assert_eq!(
-            workplace
-                .run(&["load", &manifest, "--model", "mine", "--via", via])
+            env.run(&["load", &manifest, "--model", "mine", "--via", via])
                 .code,
             0
         );
     }
-    let run = workplace.run(&["run"]);
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 3, "{run:?}");
-    for job in workplace.export() {
+    for job in env.export() {
         assert_eq!(job["state"], "failed", "{job}");
         let error = job["error"].as_str().expect("a reason");
         assert!(
@@ -95,39 +95,39 @@ fn a_model_the_provider_does_not_know_fails_the_job_unpaid() {
         );
         assert!(job["cost_usd"].is_null() || job["cost_usd"] == "0", "{job}");
     }
-    assert_eq!(workplace.ledger().entries.len(), 0);
+    assert_eq!(env.ledger().entries.len(), 0);
 }
 
-/// Waits until a job says what it waits for.
-fn wait_for_error(workplace: &TestEnv, words: &str) {
-    let patience = Instant::now() + Duration::from_secs(30);
+/// Waits until the error of a job contains the text.
+fn wait_for_error(env: &TestEnv, text: &str) {
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        let jobs = workplace.export();
+        let jobs = env.export();
         if jobs.iter().any(|job| {
             job["error"]
                 .as_str()
-                .is_some_and(|error| error.contains(words))
+                .is_some_and(|error| error.contains(text))
         }) {
             return;
         }
         assert!(
-            Instant::now() < patience,
-            "no job waits for `{words}`: {jobs:?}"
+            Instant::now() < deadline,
+            "no job reports `{text}`: {jobs:?}"
         );
     }
 }
 
 #[test]
-fn a_provider_that_cannot_be_reached_is_waited_for_and_no_attempt_is_counted() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(3, "eachlabs");
-    // Nobody listens here; then somebody does.
+fn an_unreachable_provider_is_waited_for_and_no_attempt_is_counted() {
+    let env = TestEnv::new(high_limits());
+    env.load(3, "eachlabs");
+    // Nothing listens on this port until the late simulator starts.
     let port = TcpListener::bind("127.0.0.1:0")
         .expect("a port")
         .local_addr()
         .expect("its address")
         .port();
-    let mut command = workplace.command(&["run"]);
+    let mut command = env.command(&["run"]);
     command.env(
         "OVERNIGHT_EACHLABS_URL",
         format!("http://127.0.0.1:{port}/v1"),
@@ -137,7 +137,7 @@ fn a_provider_that_cannot_be_reached_is_waited_for_and_no_attempt_is_counted() {
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary starts");
-    wait_for_error(&workplace, "cannot be reached");
+    wait_for_error(&env, "cannot be reached");
     let late = TestEnv::new(SimulatorOptions {
         port,
         ..high_limits()
@@ -145,54 +145,52 @@ fn a_provider_that_cannot_be_reached_is_waited_for_and_no_attempt_is_counted() {
     assert!(run.wait().expect("it ended").success());
     assert_eq!(late.ledger().entries.len(), 3);
     assert!(
-        workplace
-            .export()
+        env.export()
             .iter()
             .all(|job| job["state"] == "succeeded" && job["attempts"] == 1)
     );
 }
 
 #[test]
-fn a_server_without_tls_gets_neither_key_nor_create() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(2, "eachlabs");
-    let secure = workplace
+fn a_server_without_tls_gets_neither_the_key_nor_a_submission() {
+    let env = TestEnv::new(high_limits());
+    env.load(2, "eachlabs");
+    let secure = env
         .simulator
         .base_urls()
         .eachlabs
         .replace("http:", "https:");
-    let mut command = workplace.command(&["run"]);
+    let mut command = env.command(&["run"]);
     command
         .env("OVERNIGHT_EACHLABS_URL", secure)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut run = command.spawn().expect("the binary starts");
-    wait_for_error(&workplace, "cannot be reached");
+    wait_for_error(&env, "cannot be reached");
     run.kill().expect("it can be killed");
     run.wait().expect("it ended");
-    let ledger = workplace.ledger();
+    let ledger = env.ledger();
     assert_eq!((ledger.creates_seen, ledger.unauthorized), (0, 0));
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_rendered_once(2);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_rendered_once(2);
 }
 
 #[test]
-fn what_runs_when_the_balance_ends_is_still_looked_at_and_fetched() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(30, "eachlabs");
-    let run = workplace
+fn running_predictions_are_still_polled_and_downloaded_when_the_balance_is_empty() {
+    let env = TestEnv::new(high_limits());
+    env.load(30, "eachlabs");
+    let run = env
         .command(&["run"])
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    workplace.wait_for_submissions(5);
-    workplace
-        .simulator
+    env.wait_for_submissions(5);
+    env.simulator
         .update_options(|options| options.no_balance = true);
     let run = run.wait_with_output().expect("it ended");
     assert_eq!(run.status.code(), Some(1));
-    let made = workplace.ledger().entries.len();
-    let jobs = &workplace.status()["batches"][0]["jobs"];
-    assert_eq!(jobs["succeeded"].as_u64(), u64::try_from(made).ok());
-    assert_eq!(jobs["queued"].as_u64(), u64::try_from(30 - made).ok());
+    let accepted = env.ledger().entries.len();
+    let jobs = &env.status()["batches"][0]["jobs"];
+    assert_eq!(jobs["succeeded"].as_u64(), u64::try_from(accepted).ok());
+    assert_eq!(jobs["queued"].as_u64(), u64::try_from(30 - accepted).ok());
 }
