@@ -1,8 +1,12 @@
-//! A whole batch: create, look, and a clip of 64 KiB on disk for each job, over loopback from a provider that takes no
-//! time; against a bare loop that makes the same calls with the same adapter and saves the same files as durably, and
-//! keeps nothing of it: killed, it would have lost and paid everything.
+//! Draining a queue: submit, poll, and save a clip of 64 KiB for each job, over loopback and with a
+//! provider that takes no time.
 //!
-//! Both have so many calls at once, and so does the provider, in a process of its own, on the same cores.
+//! The baseline is a loop that makes the same calls with the same adapter and saves the same files
+//! as durably, but records nothing: if it were killed, all its jobs would be lost and paid for
+//! again.
+//!
+//! Both sides make the same number of concurrent calls. The provider runs in a process of its own,
+//! on the same cores.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,35 +30,41 @@ use tokio::sync::watch;
 
 use crate::Scale;
 use crate::fixture::{self, MODEL, PROVIDER, UNLIMITED};
-use crate::measure::{Pair, in_turn};
+use crate::measure::{Comparison, measure_alternately};
 use crate::process;
-use crate::serve::Served;
+use crate::serve::SimulatorProcess;
 use crate::table::{Goal, Table};
 
-/// Calls at once: what `overnight run` has where nobody says otherwise.
-const AT_ONCE: usize = 16;
+/// Number of concurrent calls: the default of `overnight run`.
+const CONCURRENCY: usize = 16;
 
+/// Size of each clip.
 const CLIP_BYTES: usize = 64 << 10;
 
-/// 270 seconds of a provider's work take less than a millisecond.
+/// Speed of the simulator, at which a prediction of 270 seconds takes less than a millisecond.
 const SPEED: f64 = 1e6;
 
-/// The first look comes at once, and so does the next.
-const NO_TIME: Duration = Duration::from_millis(1);
+/// Interval between polls and between retries, short enough not to matter.
+const MIN_WAIT: Duration = Duration::from_millis(1);
 
 pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let jobs = scale.pick(500, 5000);
     let runtime = Runtime::new()?;
-    let served = Served::start(SPEED, CLIP_BYTES)?;
-    process::forget_own_peak()?;
-    let ours = || runtime.block_on(pool(&served, jobs));
-    let against = || runtime.block_on(bare(&served, jobs));
-    let (ours, against) = in_turn(scale.pick(2, 3), ours, against)?;
-    let what = format!(
-        "drain: {jobs} jobs, {AT_ONCE} at once, against a bare loop (ratio of our time to its)"
+    let simulator = SimulatorProcess::start(SPEED, CLIP_BYTES)?;
+    process::reset_own_peak()?;
+    let ours = || runtime.block_on(drain_queue(&simulator, jobs));
+    let baseline = || runtime.block_on(run_bare_loop(&simulator, jobs));
+    let (ours, baseline) = measure_alternately(scale.pick(2, 3), ours, baseline)?;
+    table.add_comparison(
+        format_args!(
+            "drain: {jobs} jobs, {CONCURRENCY} concurrent calls, against a bare loop \
+             (ratio of our time to its)"
+        ),
+        Comparison::from_rounds(&ours, &baseline),
+        "s",
+        Goal::AtMost(1.3),
     );
-    table.compare(what, Pair::of(&ours, &against), "s", Goal::AtMost(1.3));
-    table.tell(
+    table.add_figure(
         "drain: peak resident size, of both sides",
         process::own_peak_mb()?,
         "MB",
@@ -63,10 +73,10 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn provider(served: &Served) -> anyhow::Result<Arc<dyn Provider>> {
+fn connect(simulator: &SimulatorProcess) -> anyhow::Result<Arc<dyn Provider>> {
     let key = ApiKey::new("simulated-eachlabs-key")?;
     let provider = Eachlabs::new(
-        served.base.clone(),
+        simulator.base_url.clone(),
         &key,
         Auth::XApiKey,
         Arc::new(SystemClock),
@@ -74,17 +84,17 @@ fn provider(served: &Served) -> anyhow::Result<Arc<dyn Provider>> {
     Ok(Arc::new(provider))
 }
 
-/// The program's own way: a queue, and a pool that works it off.
-async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
+/// Drains a queue with a worker pool. Returns the seconds it took.
+async fn drain_queue(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<f64> {
     let dir = tempdir()?;
     let (queue, _) = fixture::queue(dir.path(), "q.db", jobs)?;
     let queue: Arc<dyn Queue> = Arc::new(queue);
     let mut processing_times = ProcessingTimes::default();
-    processing_times.poll_min = NO_TIME;
-    processing_times.typical = BTreeMap::from([(PROVIDER, NO_TIME)]);
-    let tools = StepContext {
+    processing_times.poll_min = MIN_WAIT;
+    processing_times.typical = BTreeMap::from([(PROVIDER, MIN_WAIT)]);
+    let context = StepContext {
         queue: Arc::clone(&queue),
-        providers: BTreeMap::from([(PROVIDER, provider(served)?)]),
+        providers: BTreeMap::from([(PROVIDER, connect(simulator)?)]),
         output: Arc::new(LocalStore),
         clips: Arc::new(Downloader::new()?),
         images: Arc::new(overnight::image::LocalImages),
@@ -92,8 +102,8 @@ async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
         clock: Arc::new(SystemClock),
         policy: RetryPolicy {
             backoff: Backoff {
-                base: NO_TIME,
-                cap: NO_TIME,
+                base: MIN_WAIT,
+                cap: MIN_WAIT,
             },
             attempts: 1,
             downloads: 1,
@@ -102,7 +112,7 @@ async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
         observer: Arc::new(|_| {}),
     };
     let options = PoolOptions {
-        workers: AT_ONCE,
+        workers: CONCURRENCY,
         batch: None,
         budget: None,
         canary: None,
@@ -111,31 +121,36 @@ async fn pool(served: &Served, jobs: u64) -> anyhow::Result<f64> {
         limits: vec![UNLIMITED],
     };
     let (_stop, stopped) = watch::channel(false);
-    let began = Instant::now();
-    Pool::run(Arc::new(tools), options, stopped).await?;
-    let seconds = began.elapsed().as_secs_f64();
+    let started_at = Instant::now();
+    Pool::run(Arc::new(context), options, stopped).await?;
+    let seconds = started_at.elapsed().as_secs_f64();
     let status = queue.status(None).await?;
-    let made = status
+    let succeeded = status
         .batches
         .first()
-        .context("the batch is gone")?
+        .context("the queue has no batch")?
         .count(JobState::Succeeded);
-    anyhow::ensure!(made == jobs, "{made} of {jobs} jobs succeeded");
+    anyhow::ensure!(succeeded == jobs, "{succeeded} of {jobs} jobs succeeded");
     Ok(seconds)
 }
 
-/// The same calls and files, and nothing else.
-async fn bare(served: &Served, jobs: u64) -> anyhow::Result<f64> {
+/// Makes the same calls and saves the same files without a queue. Returns the seconds it took.
+async fn run_bare_loop(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<f64> {
     let dir = tempdir()?;
-    let (provider, fetcher, catalog) = (provider(served)?, Downloader::new()?, fixture::catalog()?);
-    let next = Arc::new(AtomicU64::new(0));
-    let began = Instant::now();
-    let tasks = (0..AT_ONCE).map(|_| {
-        let (provider, fetcher, next) = (Arc::clone(&provider), fetcher.clone(), Arc::clone(&next));
-        let (catalog, folder) = (Arc::clone(&catalog), dir.path().to_owned());
+    let provider = connect(simulator)?;
+    let downloader = Downloader::new()?;
+    let catalog = fixture::catalog()?;
+    let next_number = Arc::new(AtomicU64::new(0));
+    let started_at = Instant::now();
+    let tasks = (0..CONCURRENCY).map(|_| {
+        let provider = Arc::clone(&provider);
+        let downloader = downloader.clone();
+        let next_number = Arc::clone(&next_number);
+        let catalog = Arc::clone(&catalog);
+        let folder = dir.path().to_owned();
         tokio::spawn(async move {
             loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
+                let number = next_number.fetch_add(1, Ordering::Relaxed);
                 if number >= jobs {
                     return anyhow::Ok(());
                 }
@@ -147,19 +162,20 @@ async fn bare(served: &Served, jobs: u64) -> anyhow::Result<f64> {
                     request: quote.request,
                     client_token: format!("bare-{number}"),
                 };
-                make(provider.as_ref(), &fetcher, &folder, number, &submission).await?;
+                render_clip(provider.as_ref(), &downloader, &folder, number, &submission).await?;
             }
         })
     });
     for task in try_join_all(tasks).await? {
         task?;
     }
-    Ok(began.elapsed().as_secs_f64())
+    Ok(started_at.elapsed().as_secs_f64())
 }
 
-async fn make(
+/// Submits one job, polls it until it is done, and saves its clip.
+async fn render_clip(
     provider: &dyn Provider,
-    fetcher: &Downloader,
+    downloader: &Downloader,
     folder: &Path,
     number: u64,
     submission: &Submission,
@@ -167,16 +183,16 @@ async fn make(
     let prediction = provider.submit(submission).await?.prediction;
     let link = loop {
         match provider.poll(&prediction, submission).await? {
-            PollResult::Running => tokio::time::sleep(NO_TIME).await,
+            PollResult::Running => tokio::time::sleep(MIN_WAIT).await,
             PollResult::Done { output_url, .. } => break output_url,
-            other => bail!("unexpected: {other:?}"),
+            other => bail!("unexpected poll result: {other:?}"),
         }
     };
-    let fetch = fetcher.get(&link, true).await?;
-    let place = ClipLocation {
+    let clip = downloader.get(&link, true).await?;
+    let location = ClipLocation {
         folder: folder.to_owned(),
         file_name: format!("SKU-{number:07}.mp4"),
     };
-    LocalStore.save(&place, fetch.bytes, fetch.length).await?;
+    LocalStore.save(&location, clip.bytes, clip.length).await?;
     Ok(())
 }

@@ -1,13 +1,15 @@
-//! The queue alone, through its port, against the bare commits below it.
+//! The queue alone, through its port, against the commits that cannot be avoided.
 //!
-//! A job's way through a queue is taken as claim and complete. Ours is a claimed create that its provider refuses for
-//! good: one claim as dear as any that costs money (the attempt with its request and reserved price, the lease, counts
-//! and sums), one record that moves the job to `failed`, frees slot and money, and closes the attempt. The bare side
-//! changes one word of one row in each of two commits.
+//! A job is claimed and completed. On our side it is a submission that the provider rejects: the
+//! claim is as expensive as any that costs money (it stores the attempt with its request and
+//! reserved price, the lease, counters and sums), and the record moves the job to `failed`, frees
+//! slot and money, and closes the attempt. The baseline changes one word of one row in each of two
+//! commits.
 //!
-//! N workers are what they are in `worker::Pool`: one task that claims for all who are free, and a record of its own
-//! for each job. Nothing is between the two here, so all N have their answers at once, and hand them in together with
-//! the claim of the next N. Records go first, and the queue takes writes in order: never more than N jobs are leased.
+//! N workers behave as in `worker::Pool`: one task claims for all free workers, and each job is
+//! recorded on its own. The provider takes no time here, so all N results are ready at once and are
+//! submitted to the queue together with the claim of the next N. Records go first, and the queue
+//! executes writes in order, so no more than N jobs are ever leased.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,29 +24,29 @@ use tokio::runtime::Runtime;
 
 use crate::Scale;
 use crate::fixture::{self, PROVIDER};
-use crate::measure::{Pair, in_turn};
+use crate::measure::{Comparison, measure_alternately};
 use crate::process;
 use crate::raw::{RawJob, RawQueue};
-use crate::table::{Goal, Table, aside};
+use crate::table::{Goal, Table, print_progress};
 
-/// Workers, and what their ratio to the bare loop should be.
+/// Numbers of workers, each with the minimum ratio of our rate to that of the baseline.
 const WORKERS: [(usize, f64); 3] = [(1, 0.95), (10, 4.0), (64, 6.0)];
 
-/// The first word of this program's arguments when only our side is to run.
-pub(crate) const WORD: &str = "work-off";
+/// First argument that makes this program run only our side, for a profiler.
+pub(crate) const SUBCOMMAND: &str = "complete-jobs";
 
-/// A queue that has not worked its jobs off by then has shown how fast it is.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time after which no more jobs are claimed: long enough to determine the rate.
+const MAX_DURATION: Duration = Duration::from_secs(10);
 
-/// A pool that is not renewed must not be taken for dead in between.
+/// Lease of the pool, which is never renewed: long enough not to expire during a measurement.
 const LEASE: Duration = Duration::from_secs(3600);
 
 pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
-    process::forget_own_peak()?;
-    one_by_one(scale, table)?;
-    in_bulk(scale, table)?;
+    process::reset_own_peak()?;
+    enqueue_one_by_one(scale, table)?;
+    enqueue_in_bulk(scale, table)?;
     claim_and_complete(scale, table)?;
-    table.tell(
+    table.add_figure(
         "engine: peak resident size",
         process::own_peak_mb()?,
         "MB",
@@ -53,140 +55,145 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Claims and completes so many jobs of so many rows with so many workers, and nothing else.
-pub(crate) fn alone(args: &[String]) -> anyhow::Result<()> {
+/// Completes a number of jobs of a queue with a number of rows, without a baseline.
+pub(crate) fn run_alone(args: &[String]) -> anyhow::Result<()> {
     let [workers, rows, jobs] = args else {
-        anyhow::bail!("usage: {WORD} WORKERS ROWS JOBS")
+        anyhow::bail!("usage: {SUBCOMMAND} WORKERS ROWS JOBS")
     };
-    let (dir, catalog) = (tempdir()?, fixture::catalog()?);
+    let dir = tempdir()?;
+    let catalog = fixture::catalog()?;
     let (queue, _) = fixture::queue(dir.path(), "q.db", rows.parse()?)?;
-    let rate =
-        Runtime::new()?.block_on(work_off(&queue, &catalog, workers.parse()?, jobs.parse()?))?;
-    aside(format_args!("{rate:.0} jobs/s"));
+    let rate = Runtime::new()?.block_on(complete_jobs(
+        &queue,
+        &catalog,
+        workers.parse()?,
+        jobs.parse()?,
+    ))?;
+    print_progress(format_args!("{rate:.0} jobs/s"));
     Ok(())
 }
 
-/// A job is on disk when its enqueueing has returned.
-fn one_by_one(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
+/// Measures enqueueing with a commit for each job.
+fn enqueue_one_by_one(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let jobs = scale.pick(200, 1000);
     let dir = tempdir()?;
     let (queue, _) = fixture::queue(dir.path(), "q.db", 1)?;
     let raw = RawQueue::create(&dir.path().join("raw.db"))?;
-    let (mut next, mut next_raw) = (1, 1);
+    let mut next = 1;
+    let mut next_raw = 1;
     let mut staging = queue.stage(fixture::batch(&dir.path().join("renders")))?;
     let ours = || {
         let numbers = next..next + jobs;
         next = numbers.end;
         let prepared: Vec<NewJob> = numbers.map(fixture::job).collect::<Result<_, _>>()?;
-        let began = Instant::now();
+        let started_at = Instant::now();
         for job in prepared {
             staging.add(&[job], fixture::now())?;
             staging.commit(fixture::now())?;
         }
-        Ok(per_second(jobs, began))
+        Ok(per_second(jobs, started_at))
     };
-    let against = || {
+    let baseline = || {
         let numbers = next_raw..next_raw + jobs;
         next_raw = numbers.end;
         let prepared: Vec<RawJob> = numbers.map(fixture::raw_job).collect::<Result<_, _>>()?;
-        let began = Instant::now();
+        let started_at = Instant::now();
         for job in prepared {
             raw.enqueue(&job, fixture::now().as_millisecond())?;
         }
-        Ok(per_second(jobs, began))
+        Ok(per_second(jobs, started_at))
     };
-    let (ours, against) = in_turn(scale.pick(3, 5), ours, against)?;
-    let pair = Pair::of(&ours, &against);
-    table.compare(
+    let (ours, baseline) = measure_alternately(scale.pick(3, 5), ours, baseline)?;
+    table.add_comparison(
         "engine: enqueue one by one",
-        pair,
+        Comparison::from_rounds(&ours, &baseline),
         "jobs/s",
         Goal::AtLeast(0.95),
     );
     Ok(())
 }
 
-fn in_bulk(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
+/// Measures enqueueing with one commit for all jobs.
+fn enqueue_in_bulk(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let jobs = scale.pick(2000, 10_000);
     let ours = || {
         let dir = tempdir()?;
         let queue = SqliteQueue::open_or_create(&dir.path().join("q.db"))?;
-        let began = Instant::now();
+        let started_at = Instant::now();
         fixture::load(&queue, &dir.path().join("renders"), 0..jobs)?;
-        Ok(per_second(jobs, began))
+        Ok(per_second(jobs, started_at))
     };
-    let against = || {
+    let baseline = || {
         let dir = tempdir()?;
         let raw = RawQueue::create(&dir.path().join("raw.db"))?;
         let prepared: Vec<RawJob> = (0..jobs).map(fixture::raw_job).collect::<Result<_, _>>()?;
-        let began = Instant::now();
+        let started_at = Instant::now();
         raw.enqueue_all(prepared, fixture::now().as_millisecond())?;
-        Ok(per_second(jobs, began))
+        Ok(per_second(jobs, started_at))
     };
-    let (ours, against) = in_turn(scale.pick(3, 5), ours, against)?;
-    let what = format!("engine: enqueue {jobs} in bulk");
-    table.compare(what, Pair::of(&ours, &against), "jobs/s", Goal::None);
+    let (ours, baseline) = measure_alternately(scale.pick(3, 5), ours, baseline)?;
+    table.add_comparison(
+        format_args!("engine: enqueue {jobs} in bulk"),
+        Comparison::from_rounds(&ours, &baseline),
+        "jobs/s",
+        Goal::None,
+    );
     Ok(())
 }
 
-/// What one round measured, in jobs a second.
+/// The rates of one number of workers in each round, in jobs per second.
 #[derive(Default)]
-struct Rounds {
+struct Rates {
     small: Vec<f64>,
     small_raw: Vec<f64>,
     large: Vec<f64>,
     large_raw: Vec<f64>,
 }
 
+/// Measures claiming and completing, in a small queue and in a large one.
 fn claim_and_complete(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let small = scale.pick(1000, 5000);
     let large = scale.pick(20_000, 1_000_000);
     let runtime = Runtime::new()?;
     let catalog = fixture::catalog()?;
+    let complete = |queue: &SqliteQueue, workers: usize| {
+        runtime.block_on(complete_jobs(queue, &catalog, workers, small))
+    };
     let dir = tempdir()?;
-    aside(format_args!(
-        "filling a queue with {large} jobs, and a bare table as well"
+    print_progress(format_args!(
+        "filling a queue and a plain table with {large} jobs each"
     ));
     let (large_queue, _) = fixture::queue(dir.path(), "large.db", large)?;
-    let large_raw = filled(&dir.path().join("large-raw.db"), large)?;
-    let mut measured: [Rounds; 3] = Default::default();
+    let large_raw = raw_queue(&dir.path().join("large-raw.db"), large)?;
+    let mut rates: [Rates; 3] = Default::default();
     for _ in 0..scale.pick(2, 3) {
-        for ((workers, _), rounds) in WORKERS.iter().zip(&mut measured) {
-            let fresh = tempdir()?;
-            let (queue, _) = fixture::queue(fresh.path(), "q.db", small)?;
-            let raw = filled(&fresh.path().join("raw.db"), small)?;
-            rounds
-                .small
-                .push(runtime.block_on(work_off(&queue, &catalog, *workers, small))?);
-            rounds.small_raw.push(raw_loop(&raw, small)?);
-            rounds.large.push(runtime.block_on(work_off(
-                &large_queue,
-                &catalog,
-                *workers,
-                small,
-            ))?);
-            rounds.large_raw.push(raw_loop(&large_raw, small)?);
+        for ((workers, _), rates) in WORKERS.iter().zip(&mut rates) {
+            let small_dir = tempdir()?;
+            let (small_queue, _) = fixture::queue(small_dir.path(), "q.db", small)?;
+            let small_raw = raw_queue(&small_dir.path().join("raw.db"), small)?;
+            rates.small.push(complete(&small_queue, *workers)?);
+            rates.small_raw.push(complete_raw_jobs(&small_raw, small)?);
+            rates.large.push(complete(&large_queue, *workers)?);
+            rates.large_raw.push(complete_raw_jobs(&large_raw, small)?);
         }
     }
-    for ((workers, goal), rounds) in WORKERS.iter().zip(&measured) {
-        let what = format!("engine: claim and complete, {workers} at once");
-        let sides = [
-            (&rounds.small, &rounds.small_raw, small),
-            (&rounds.large, &rounds.large_raw, large),
+    for ((workers, goal), rates) in WORKERS.iter().zip(&rates) {
+        let name = format!("engine: claim and complete, {workers} workers");
+        let queues = [
+            (&rates.small, &rates.small_raw, small),
+            (&rates.large, &rates.large_raw, large),
         ];
-        for (ours, against, rows) in sides {
-            let pair = Pair::of(ours, against);
-            table.compare(
-                format_args!("{what}, {rows} rows"),
-                pair,
+        for (ours, baseline, rows) in queues {
+            table.add_comparison(
+                format_args!("{name}, {rows} rows"),
+                Comparison::from_rounds(ours, baseline),
                 "jobs/s",
                 Goal::AtLeast(*goal),
             );
         }
-        let pair = Pair::of(&rounds.large, &rounds.small);
-        table.compare(
-            format_args!("{what}, {large} rows against {small}"),
-            pair,
+        table.add_comparison(
+            format_args!("{name}, {large} rows against {small}"),
+            Comparison::from_rounds(&rates.large, &rates.small),
             "jobs/s",
             Goal::AtLeast(0.9),
         );
@@ -194,28 +201,31 @@ fn claim_and_complete(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn filled(path: &Path, jobs: u64) -> anyhow::Result<RawQueue> {
+/// Creates a plain table with the given number of jobs.
+fn raw_queue(path: &Path, jobs: u64) -> anyhow::Result<RawQueue> {
     let raw = RawQueue::create(path)?;
-    let mut failed = None;
+    let mut failure = None;
     let jobs = (0..jobs).map_while(|number| {
         fixture::raw_job(number)
-            .map_err(|error| failed = Some(error))
+            .map_err(|error| failure = Some(error))
             .ok()
     });
     raw.enqueue_all(jobs, fixture::now().as_millisecond())?;
-    failed.map_or(Ok(raw), Err)
+    failure.map_or(Ok(raw), Err)
 }
 
-fn raw_loop(raw: &RawQueue, jobs: u64) -> anyhow::Result<f64> {
-    let began = Instant::now();
+/// Claims and completes jobs of a plain table. Returns the rate, in jobs per second.
+fn complete_raw_jobs(raw: &RawQueue, jobs: u64) -> anyhow::Result<f64> {
+    let started_at = Instant::now();
     for _ in 0..jobs {
         raw.claim_and_complete()?;
     }
-    Ok(per_second(jobs, began))
+    Ok(per_second(jobs, started_at))
 }
 
-/// Claims and completes so many jobs, or as many as there is patience for, and tells how many a second.
-pub(crate) async fn work_off(
+/// Claims and completes up to `jobs` jobs, for up to [`MAX_DURATION`]. Returns the rate, in jobs
+/// per second.
+pub(crate) async fn complete_jobs(
     queue: &SqliteQueue,
     catalog: &Arc<Catalog>,
     workers: usize,
@@ -225,15 +235,16 @@ pub(crate) async fn work_off(
     queue
         .join(pool_id.clone(), fixture::now(), fixture::now() + LEASE)
         .await?;
-    let began = Instant::now();
-    let (mut unclaimed, mut done) = (usize::try_from(jobs)?, 0);
-    let mut in_hand = Vec::new();
+    let started_at = Instant::now();
+    let mut unclaimed = usize::try_from(jobs)?;
+    let mut completed = 0;
+    let mut leases = Vec::new();
     loop {
-        done += in_hand.len() as u64;
-        if began.elapsed() > PATIENCE {
+        completed += leases.len() as u64;
+        if started_at.elapsed() > MAX_DURATION {
             unclaimed = 0;
         }
-        let records = in_hand.drain(..).map(|lease| {
+        let records = leases.drain(..).map(|lease| {
             let outcome = Outcome::Rejected {
                 reason: "the input was refused".into(),
             };
@@ -250,26 +261,26 @@ pub(crate) async fn work_off(
             break;
         }
         let request = fixture::claim_request(&pool_id, catalog, workers.min(unclaimed));
-        // This `join` asks the first one first.
+        // `join` polls its first future first, so the records precede the claim in the queue.
         let (recorded, claimed) = join(records, queue.claim(request)).await;
         recorded.into_iter().collect::<Result<Vec<_>, _>>()?;
         let claims = claimed?.claims;
         anyhow::ensure!(
             !claims.is_empty(),
-            "{unclaimed} jobs are left, and none can be claimed"
+            "no job can be claimed, although {unclaimed} are left"
         );
         unclaimed -= claims.len();
-        in_hand.extend(claims.into_iter().map(|claim| claim.lease));
+        leases.extend(claims.into_iter().map(|claim| claim.lease));
     }
-    let rate = per_second(done, began);
+    let rate = per_second(completed, started_at);
     queue.leave(pool_id, fixture::now()).await?;
     Ok(rate)
 }
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "far fewer jobs than an f64 counts"
+    reason = "the number of jobs is far below the precision of an f64"
 )]
-fn per_second(jobs: u64, began: Instant) -> f64 {
-    jobs as f64 / began.elapsed().as_secs_f64()
+fn per_second(jobs: u64, started_at: Instant) -> f64 {
+    jobs as f64 / started_at.elapsed().as_secs_f64()
 }

@@ -15,10 +15,10 @@ use crate::raw::RawJob;
 /// The model of every job.
 pub(crate) const MODEL: &str = "kling-v1-standard";
 
-/// The provider of every job.
+/// The provider of every job, unless a benchmark names another.
 pub(crate) const PROVIDER: ProviderName = ProviderName::Eachlabs;
 
-/// Nothing of a provider's stands in the way.
+/// Limits that are never reached.
 pub(crate) const UNLIMITED: ProviderLimits = ProviderLimits {
     provider: PROVIDER,
     in_flight: u32::MAX,
@@ -26,30 +26,32 @@ pub(crate) const UNLIMITED: ProviderLimits = ProviderLimits {
     has_storage: false,
 };
 
-/// A job, different from every other: two of the same input are never sent at the same time.
+/// Returns a job that differs from those of all other numbers, because identical requests are
+/// submitted one at a time.
 pub(crate) fn job(number: u64) -> anyhow::Result<NewJob> {
     job_for(PROVIDER, number)
 }
 
 fn job_for(provider: ProviderName, number: u64) -> anyhow::Result<NewJob> {
+    let prompt =
+        format!("Slow turntable of product {number} on a linen cloth, soft light from the left");
     let input = serde_json::json!({
         "image": format!("https://images.example.com/catalogue/{number}.jpg"),
-        "prompt": format!("Slow turntable of product {number} on a linen cloth, soft light from the left"),
+        "prompt": prompt,
         "duration": 5,
     });
     let input: Input = serde_json::from_value(input)?;
-    let (providers, estimate) = (vec![provider], Money::from_micros(225_000));
     Ok(NewJob::new(
         MODEL,
         format!("SKU-{number:07}"),
         number + 2,
         input,
-        providers,
-        estimate,
+        vec![provider],
+        Money::from_micros(225_000),
     ))
 }
 
-/// The same job for the bare table.
+/// Returns the same job for the plain table.
 pub(crate) fn raw_job(number: u64) -> anyhow::Result<RawJob> {
     let job = job(number)?;
     Ok(RawJob {
@@ -61,7 +63,7 @@ pub(crate) fn raw_job(number: u64) -> anyhow::Result<RawJob> {
     })
 }
 
-/// The one batch of a queue.
+/// Returns the only batch of a queue, without a budget.
 pub(crate) fn batch(folder: &Path) -> NewBatch {
     NewBatch {
         name: "benches".into(),
@@ -71,7 +73,7 @@ pub(crate) fn batch(folder: &Path) -> NewBatch {
     }
 }
 
-/// Loads jobs in one staging.
+/// Loads jobs in one transaction.
 pub(crate) fn load(
     queue: &dyn Queue,
     folder: &Path,
@@ -80,7 +82,7 @@ pub(crate) fn load(
     load_for(queue, PROVIDER, folder, numbers)
 }
 
-/// Loads jobs that one provider may run.
+/// Loads jobs for one provider in one transaction.
 pub(crate) fn load_for(
     queue: &dyn Queue,
     provider: ProviderName,
@@ -101,7 +103,7 @@ pub(crate) fn load_for(
     Ok(())
 }
 
-/// A queue with so many jobs in it, and the folder they would go to.
+/// Creates a queue with the given number of jobs. Returns it with the path of its file.
 pub(crate) fn queue(dir: &Path, name: &str, jobs: u64) -> anyhow::Result<(SqliteQueue, PathBuf)> {
     let path = dir.join(name);
     let queue = SqliteQueue::open_or_create(&path)?;
@@ -109,7 +111,7 @@ pub(crate) fn queue(dir: &Path, name: &str, jobs: u64) -> anyhow::Result<(Sqlite
     Ok((queue, path))
 }
 
-/// Asks for so many steps of any kind.
+/// Returns a request for up to `steps` steps of any kind.
 pub(crate) fn claim_request(
     pool_id: &PoolId,
     catalog: &Arc<Catalog>,
@@ -126,12 +128,12 @@ pub(crate) fn claim_request(
     }
 }
 
-/// The models.
+/// Returns the built-in catalogue.
 pub(crate) fn catalog() -> anyhow::Result<Arc<Catalog>> {
     Ok(Arc::new(catalog::load(&[]).map_err(anyhow::Error::msg)?))
 }
 
-/// The time, from the program's own clock.
+/// Returns the current time, from the program's own clock.
 pub(crate) fn now() -> Timestamp {
     SystemClock.now()
 }

@@ -1,7 +1,8 @@
-//! Loading a manifest: `overnight load` of CSV rows, which checks every row, prices it, and compares it with the queue,
-//! against `.import` of the `sqlite3` shell, which puts the same file into a bare table.
+//! Loading a manifest: `overnight load` of a CSV file, which validates every row, prices it and
+//! compares it with the queue, against `.import` of the `sqlite3` shell, which copies the same file
+//! into a plain table.
 //!
-//! Both write a file of their own in WAL mode with `synchronous = FULL`, and keep two indexes.
+//! Both write a new file in WAL mode with `synchronous = FULL` and maintain two indexes.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -12,15 +13,17 @@ use tempfile::tempdir;
 
 use crate::Scale;
 use crate::fixture::MODEL;
-use crate::measure::{Pair, in_turn, median};
-use crate::process::{self, Ran};
+use crate::measure::{Comparison, measure_alternately, median};
+use crate::process::{self, ResourceUsage};
 use crate::program;
 use crate::table::{Goal, Table};
 
-const IMPORT: &str = "
+const IMPORT_SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
     PRAGMA synchronous = FULL;
-    CREATE TABLE rows (id TEXT NOT NULL, image TEXT NOT NULL, prompt TEXT NOT NULL, duration INTEGER NOT NULL);
+    CREATE TABLE rows (
+        id TEXT NOT NULL, image TEXT NOT NULL, prompt TEXT NOT NULL, duration INTEGER NOT NULL
+    );
     CREATE UNIQUE INDEX rows_id ON rows (id);
     CREATE INDEX rows_duration ON rows (duration, id);";
 
@@ -28,49 +31,49 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let rows = scale.pick(100_000, 1_000_000);
     let dir = tempdir()?;
     write_manifest(&dir.path().join("rows.csv"), rows)?;
-    let mut peaks = Vec::new();
+    let mut peaks_mb = Vec::new();
     if Command::new("sqlite3").arg("--version").output().is_ok() {
         let ours = || {
-            let ran = load(dir.path(), &[])?;
-            peaks.push(ran.peak_mb);
-            Ok(ran.seconds)
+            let usage = load(dir.path(), &[])?;
+            peaks_mb.push(usage.peak_mb);
+            Ok(usage.seconds)
         };
-        let (ours, against) = in_turn(scale.pick(2, 3), ours, || Ok(import(dir.path())?.seconds))?;
-        let what = format!("load: {rows} rows, against `.import` (ratio of its time to ours)");
-        table.compare(
-            what,
-            Pair::inverted(&ours, &against),
+        let baseline = || Ok(import(dir.path())?.seconds);
+        let (ours, baseline) = measure_alternately(scale.pick(2, 3), ours, baseline)?;
+        table.add_comparison(
+            format_args!("load: {rows} rows, against `.import` (ratio of its time to ours)"),
+            Comparison::from_rounds_inverted(&ours, &baseline),
             "s",
             Goal::AtLeast(1.3),
         );
     } else {
-        peaks.push(load(dir.path(), &[])?.peak_mb);
-        table.note("load: there is no `sqlite3` here to `.import` with");
+        peaks_mb.push(load(dir.path(), &[])?.peak_mb);
+        table.add_note("load: not compared with `.import`, because `sqlite3` is not installed");
     }
     let check = load(dir.path(), &["--check"])?;
-    table.tell(
-        format!("load: `--check` of {rows} rows"),
+    table.add_figure(
+        format_args!("load: `--check` of {rows} rows"),
         check.seconds,
         "s",
         Goal::None,
     );
-    table.tell(
-        format!("load: `--check` of {rows} rows: peak resident size"),
+    table.add_figure(
+        format_args!("load: `--check` of {rows} rows: peak resident size"),
         check.peak_mb,
         "MB",
         Goal::AtMost(64.0),
     );
-    table.tell(
-        format!("load: {rows} rows: peak resident size"),
-        median(&peaks),
+    table.add_figure(
+        format_args!("load: {rows} rows: peak resident size"),
+        median(&peaks_mb),
         "MB",
         Goal::AtMost(64.0),
     );
-    let fewer = rows / 10;
-    write_manifest(&dir.path().join("rows.csv"), fewer)?;
+    let fewer_rows = rows / 10;
+    write_manifest(&dir.path().join("rows.csv"), fewer_rows)?;
     let small = load(dir.path(), &[])?;
-    table.tell(
-        format!("load: {fewer} rows: peak resident size"),
+    table.add_figure(
+        format_args!("load: {fewer_rows} rows: peak resident size"),
         small.peak_mb,
         "MB",
         Goal::AtMost(64.0),
@@ -78,8 +81,8 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a manifest of so many rows.
-pub(crate) fn write_manifest(path: &Path, rows: u64) -> anyhow::Result<()> {
+/// Writes a manifest with the given number of rows.
+fn write_manifest(path: &Path, rows: u64) -> anyhow::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     writeln!(file, "id,image,prompt,duration")?;
     for row in 0..rows {
@@ -87,31 +90,32 @@ pub(crate) fn write_manifest(path: &Path, rows: u64) -> anyhow::Result<()> {
         writeln!(
             file,
             "SKU-{row:07},https://images.example.com/catalogue/{row}.jpg,\
-             \"Slow turntable of product {row} on a linen cloth, soft light from the left\",{duration}"
+             \"Slow turntable of product {row} on a linen cloth, soft light from the left\",\
+             {duration}"
         )?;
     }
     Ok(file.into_inner()?.sync_all()?)
 }
 
-/// Loads `rows.csv` of a folder into a new queue.
-fn load(dir: &Path, more: &[&str]) -> anyhow::Result<Ran> {
-    let fresh = tempdir()?;
-    let mut command = program::overnight(dir, &["load", "rows.csv", "--model", MODEL, "--quiet"])?;
+/// Loads `rows.csv` from `dir` into a new queue.
+fn load(dir: &Path, flags: &[&str]) -> anyhow::Result<ResourceUsage> {
+    let queue_dir = tempdir()?;
+    let mut command = program::command(dir, &["load", "rows.csv", "--model", MODEL, "--quiet"])?;
     process::run(
         command
-            .args(more)
+            .args(flags)
             .arg("--queue")
-            .arg(fresh.path().join("queue.db")),
+            .arg(queue_dir.path().join("queue.db")),
     )
 }
 
-/// Imports `rows.csv` of a folder into a new file.
-fn import(dir: &Path) -> anyhow::Result<Ran> {
-    let fresh = tempdir()?;
+/// Imports `rows.csv` from `dir` into a new file.
+fn import(dir: &Path) -> anyhow::Result<ResourceUsage> {
+    let database_dir = tempdir()?;
     let mut command = Command::new("sqlite3");
     command
         .current_dir(dir)
         .arg("-batch")
-        .arg(fresh.path().join("rows.db"));
-    process::run(command.args([IMPORT, ".mode csv", ".import --skip 1 rows.csv rows"]))
+        .arg(database_dir.path().join("rows.db"));
+    process::run(command.args([IMPORT_SCHEMA, ".mode csv", ".import --skip 1 rows.csv rows"]))
 }

@@ -1,8 +1,9 @@
-//! What the program costs: each figure is a ratio to the bare work below it, or to another of its kind, and both sides
-//! are measured in turn, in the same run, on the same machine.
+//! What the program costs. Most figures are ratios to the work that cannot be avoided, or to
+//! another program of its kind; both sides are measured alternately, in the same run and on the
+//! same machine.
 //!
-//! Words after `--` name sections; without any, all are run. `--quick` makes everything small: it shows that the benches
-//! work and roughly where the figures are, no more.
+//! Arguments after `--` select sections; without any, all are run. `--quick` reduces all sizes: it
+//! shows that the benchmarks work and the order of magnitude of the figures, no more.
 
 mod drain;
 mod engine;
@@ -26,21 +27,21 @@ use anyhow::{Context, bail};
 
 use table::Table;
 
-/// The program's own.
+/// The allocator that the program itself uses.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How much is measured.
+/// The size of the measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
-    /// A minute or two in all.
+    /// One or two minutes for all sections.
     Quick,
-    /// What the figures in the README come from.
+    /// The size of the figures in the README.
     Full,
 }
 
 impl Scale {
-    /// Takes the size that fits.
+    /// Returns the value for this scale.
     pub(crate) fn pick<T>(self, quick: T, full: T) -> T {
         match self {
             Self::Quick => quick,
@@ -49,7 +50,7 @@ impl Scale {
     }
 }
 
-/// A part of the table.
+/// A group of measurements that can be selected on the command line.
 struct Section {
     name: &'static str,
     measure: fn(Scale, &mut Table) -> anyhow::Result<()>,
@@ -73,7 +74,7 @@ const SECTIONS: [Section; 7] = [
         measure: drain::measure,
     },
     Section {
-        name: "pace",
+        name: "makespan",
         measure: makespan::measure,
     },
     Section {
@@ -87,36 +88,35 @@ const SECTIONS: [Section; 7] = [
 ];
 
 fn main() -> anyhow::Result<()> {
-    let mut words: Vec<String> = std::env::args().skip(1).collect();
-    if words.first().is_some_and(|word| word == serve::WORD) {
-        return serve::serve(&words[1..]);
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some(serve::SUBCOMMAND) => return serve::serve(&args[1..]),
+        Some(engine::SUBCOMMAND) => return engine::run_alone(&args[1..]),
+        _ => {}
     }
-    if words.first().is_some_and(|word| word == engine::WORD) {
-        return engine::alone(&words[1..]);
-    }
-    let scale = if words.iter().any(|word| word == "--quick") {
+    let scale = if args.iter().any(|arg| arg == "--quick") {
         Scale::Quick
     } else {
         Scale::Full
     };
-    words.retain(|word| word != "--quick");
-    for word in &words {
-        if !SECTIONS.iter().any(|section| section.name == word) {
+    args.retain(|arg| arg != "--quick");
+    for arg in &args {
+        if !SECTIONS.iter().any(|section| section.name == arg) {
             let names: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
             bail!(
-                "there is no section `{word}`\nhint: there are {}",
+                "unknown section `{arg}`\nhint: use one of {}",
                 names.join(", ")
             );
         }
     }
     let mut table = Table::default();
-    let chosen =
-        |section: &&Section| words.is_empty() || words.iter().any(|word| word == section.name);
-    let measured = SECTIONS.iter().filter(chosen).try_for_each(|section| {
+    let is_selected =
+        |section: &&Section| args.is_empty() || args.iter().any(|arg| arg == section.name);
+    let result = SECTIONS.iter().filter(is_selected).try_for_each(|section| {
         (section.measure)(scale, &mut table)
             .with_context(|| format!("cannot measure {}", section.name))
     });
-    // What was measured before something failed is worth as much.
+    // If a section fails, the results of the earlier ones are printed all the same.
     write!(std::io::stdout(), "{table}")?;
-    measured
+    result
 }

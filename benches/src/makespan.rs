@@ -1,9 +1,11 @@
-//! When predictions are looked at: how much longer than the ideal a night takes, and how many looks a clip costs.
+//! When predictions are polled: how much longer than the ideal a run takes, and how many polls a
+//! clip costs.
 //!
-//! Nights are played in virtual time by the worker's own code (`overnight::rehearsal`): a thousand rows, ten slots, a
-//! hundred creates a minute, times drawn from a normal distribution. The ideal begins each prediction the instant a slot
-//! is free, with calls that take no time. The script beside it is what people write in an afternoon: ten threads, each
-//! of which creates, asks every 15 seconds, fetches the clip, and takes the next row.
+//! Runs are simulated in virtual time with the worker's own code (`overnight::rehearsal`): a
+//! thousand rows, ten slots, a hundred submissions a minute, and normally distributed processing
+//! times. The ideal starts each prediction the instant a slot is free, with calls that take no
+//! time. The script for comparison is what one writes in an afternoon: ten threads, each of which
+//! submits a row, polls every 15 seconds, downloads the clip, and takes the next row.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -24,81 +26,126 @@ use tokio::sync::watch;
 
 use crate::Scale;
 use crate::fixture;
-use crate::measure::{Pair, median};
+use crate::measure::{Comparison, median};
 use crate::plot::{self, Group};
 use crate::table::{Goal, Table};
 
+/// Number of predictions that the provider runs concurrently.
 const SLOTS: u32 = 10;
-const CREATES_PER_MINUTE: u32 = 100;
 
-/// How often the script asks.
-const SCRIPT_ASKS: Duration = Duration::from_secs(15);
+/// Maximum number of submissions per minute.
+const SUBMITS_PER_MINUTE: u32 = 100;
 
-/// Mean and standard deviation in seconds; the goals where the provider refuses what exceeds its slots (makespan, looks)
-/// and where it lets that wait (makespan).
-const TIMES: [(u64, u64, f64, f64, f64); 3] = [
-    (270, 40, 1.015, 13.0, 1.005),
-    (60, 10, 1.035, 8.0, 1.01),
-    (10, 3, 1.12, 5.0, 1.04),
+/// Interval at which the script polls.
+const SCRIPT_POLL_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Number of submissions kept queued at a provider that queues them, beyond its slots.
+const QUEUED_AT_PROVIDER: u32 = 4;
+
+/// A distribution of processing times, with its goals.
+struct Workload {
+    /// Mean, in seconds.
+    mean: u64,
+    /// Standard deviation, in seconds.
+    deviation: u64,
+    /// Maximum makespan divided by the ideal, if the provider refuses submissions beyond its slots.
+    max_ratio_refusing: f64,
+    /// Maximum number of polls per clip at that provider.
+    max_polls_per_clip: f64,
+    /// Maximum makespan divided by the ideal, if the provider queues submissions.
+    max_ratio_queueing: f64,
+}
+
+const WORKLOADS: [Workload; 3] = [
+    Workload {
+        mean: 270,
+        deviation: 40,
+        max_ratio_refusing: 1.015,
+        max_polls_per_clip: 13.0,
+        max_ratio_queueing: 1.005,
+    },
+    Workload {
+        mean: 60,
+        deviation: 10,
+        max_ratio_refusing: 1.035,
+        max_polls_per_clip: 8.0,
+        max_ratio_queueing: 1.01,
+    },
+    Workload {
+        mean: 10,
+        deviation: 3,
+        max_ratio_refusing: 1.12,
+        max_polls_per_clip: 5.0,
+        max_ratio_queueing: 1.04,
+    },
 ];
-
-/// What is kept at a provider that lets creates wait, beyond what it works on.
-const WAITING: u32 = 4;
 
 pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let (rows, seeds) = scale.pick((200, 2), (1000, 15));
     let mut groups = Vec::new();
-    for (mean, deviation, refusing_goal, looks_goal, waiting_goal) in TIMES {
+    for workload in WORKLOADS {
+        let Workload {
+            mean, deviation, ..
+        } = workload;
         let times = TimeDistribution::Normal {
             mean: Duration::from_secs(mean),
             deviation: Duration::from_secs(deviation),
         };
-        let refusing = nights(ProviderName::Eachlabs, SLOTS, &times, rows, seeds)?;
-        let waiting = nights(ProviderName::Fal, SLOTS + WAITING, &times, rows, seeds)?;
-        let what = format!("pace: {rows} rows of {mean} ± {deviation} s, {seeds} seeds");
-        let pair = against_ideal(&refusing);
-        table.compare(
-            format_args!("{what}: makespan, slots only"),
-            pair,
+        let in_flight = SLOTS + QUEUED_AT_PROVIDER;
+        let refusing = simulate_runs(ProviderName::Eachlabs, SLOTS, &times, rows, seeds)?;
+        let queueing = simulate_runs(ProviderName::Fal, in_flight, &times, rows, seeds)?;
+        let name = format!("makespan: {rows} rows of {mean} ± {deviation} s, {seeds} seeds");
+
+        let refusing_makespan = compare_with_ideal(&refusing);
+        table.add_comparison(
+            format_args!("{name}: provider refuses submissions beyond its slots"),
+            refusing_makespan,
             "s",
-            Goal::AtMost(refusing_goal),
+            Goal::AtMost(workload.max_ratio_refusing),
         );
-        let looks: Vec<f64> = refusing
+        let polls_per_clip: Vec<f64> = refusing
             .iter()
-            .map(|night| night.providers[0].polls_per_clip())
+            .map(|report| report.providers[0].polls_per_clip())
             .collect();
-        table.tell(
-            format_args!("{what}: looks a clip"),
-            median(&looks),
+        table.add_figure(
+            format_args!("{name}: polls per clip"),
+            median(&polls_per_clip),
             "",
-            Goal::AtMost(looks_goal),
+            Goal::AtMost(workload.max_polls_per_clip),
         );
-        let queued = against_ideal(&waiting);
-        let what_waits = format_args!("{what}: makespan, {WAITING} more wait there");
-        table.compare(what_waits, queued, "s", Goal::AtMost(waiting_goal));
-        let script = script(&times, rows, seeds);
-        table.compare(
-            format_args!("{what}: makespan of the script"),
-            script,
+        let queueing_makespan = compare_with_ideal(&queueing);
+        table.add_comparison(
+            format_args!("{name}: provider queues {QUEUED_AT_PROVIDER} submissions"),
+            queueing_makespan,
+            "s",
+            Goal::AtMost(workload.max_ratio_queueing),
+        );
+        let script_makespan = compare_script_with_ideal(&times, rows, seeds);
+        table.add_comparison(
+            format_args!("{name}: script"),
+            script_makespan,
             "s",
             Goal::None,
         );
         groups.push(Group {
             mean,
             deviation,
-            ratios: [pair.ratio, queued.ratio, script.ratio],
+            ratios: [
+                refusing_makespan.ratio,
+                queueing_makespan.ratio,
+                script_makespan.ratio,
+            ],
         });
     }
     if scale == Scale::Full {
-        fs::write(
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("pace.svg"),
-            plot::draw(&groups),
-        )?;
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("makespan.svg");
+        fs::write(path, plot::draw(&groups))?;
     }
     Ok(())
 }
 
-fn nights(
+/// Simulates one run for each seed.
+fn simulate_runs(
     provider: ProviderName,
     in_flight: u32,
     times: &TimeDistribution,
@@ -106,11 +153,11 @@ fn nights(
     seeds: u64,
 ) -> anyhow::Result<Vec<RehearsalReport>> {
     (1..=seeds)
-        .map(|seed| night(provider, in_flight, times, rows, seed))
+        .map(|seed| simulate_run(provider, in_flight, times, rows, seed))
         .collect()
 }
 
-fn night(
+fn simulate_run(
     provider: ProviderName,
     in_flight: u32,
     times: &TimeDistribution,
@@ -118,7 +165,7 @@ fn night(
     seed: u64,
 ) -> anyhow::Result<RehearsalReport> {
     let dir = tempdir()?;
-    let path = dir.path().join("night.db");
+    let path = dir.path().join("queue.db");
     fixture::load_for(
         &SqliteQueue::open_or_create(&path)?,
         provider,
@@ -129,16 +176,16 @@ fn night(
     let limits = ProviderLimits {
         provider,
         in_flight,
-        creates_per_minute: CREATES_PER_MINUTE,
+        creates_per_minute: SUBMITS_PER_MINUTE,
         has_storage: false,
     };
     let mut processing_times = ProcessingTimes::default();
     processing_times.poll_min = Duration::from_secs(2);
-    // What is said of the route is right; how its times spread is for the plan to find out.
+    // The typical time is configured correctly; the spread has to be learned during the run.
     if let TimeDistribution::Normal { mean, .. } = times {
         processing_times.typical = BTreeMap::from([(provider, *mean)]);
     }
-    let night = Scenario {
+    let scenario = Scenario {
         begins_at: fixture::now(),
         catalog: fixture::catalog()?,
         hosts: vec![SimulatedHost {
@@ -161,51 +208,57 @@ fn night(
     };
     let (_stop, stopped) = watch::channel(false);
     let queue: Arc<dyn Queue> = Arc::new(queue);
-    let report = simulate(&Arc::new(night), queue, seed, stopped)?;
+    let report = simulate(&Arc::new(scenario), queue, seed, stopped)?;
     anyhow::ensure!(
         report.clips == rows,
-        "{} of {rows} clips were made",
+        "{} of {rows} jobs succeeded",
         report.clips
     );
     Ok(report)
 }
 
-fn against_ideal(nights: &[RehearsalReport]) -> Pair {
-    let of = |figure: fn(&RehearsalReport) -> Duration| -> Vec<f64> {
-        nights
+fn compare_with_ideal(reports: &[RehearsalReport]) -> Comparison {
+    let seconds = |duration: fn(&RehearsalReport) -> Duration| -> Vec<f64> {
+        reports
             .iter()
-            .map(|night| figure(night).as_secs_f64())
+            .map(|report| duration(report).as_secs_f64())
             .collect()
     };
-    Pair::of(&of(|night| night.makespan), &of(|night| night.ideal))
+    Comparison::from_rounds(
+        &seconds(|report| report.makespan),
+        &seconds(|report| report.ideal),
+    )
 }
 
-/// The script's nights, each over times of the same distribution.
-fn script(times: &TimeDistribution, rows: u64, seeds: u64) -> Pair {
-    let (mut ours, mut ideals) = (Vec::new(), Vec::new());
+/// Compares the script with the ideal, with new times of the same distribution for each seed.
+fn compare_script_with_ideal(times: &TimeDistribution, rows: u64, seeds: u64) -> Comparison {
+    let mut makespans = Vec::new();
+    let mut ideals = Vec::new();
     for seed in 1..=seeds {
-        let mut chance = fastrand::Rng::with_seed(seed);
-        let drawn: Vec<Duration> = (0..rows).map(|_| times.draw(&mut chance)).collect();
-        ours.push(script_night(&drawn).as_secs_f64());
-        ideals.push(overnight::rehearsal::ideal(&drawn, SLOTS, CREATES_PER_MINUTE).as_secs_f64());
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let times: Vec<Duration> = (0..rows).map(|_| times.draw(&mut rng)).collect();
+        let ideal = overnight::rehearsal::ideal(&times, SLOTS, SUBMITS_PER_MINUTE);
+        makespans.push(script_makespan(&times).as_secs_f64());
+        ideals.push(ideal.as_secs_f64());
     }
-    Pair::of(&ours, &ideals)
+    Comparison::from_rounds(&makespans, &ideals)
 }
 
-fn script_night(times: &[Duration]) -> Duration {
+/// Returns the makespan of the script for the given processing times.
+fn script_makespan(times: &[Duration]) -> Duration {
     let latency = Latency::default();
-    let mut threads: BinaryHeap<Reverse<Duration>> =
+    let mut threads_free_at: BinaryHeap<Reverse<Duration>> =
         (0..SLOTS).map(|_| Reverse(Duration::ZERO)).collect();
-    let mut last = Duration::ZERO;
+    let mut makespan = Duration::ZERO;
     for time in times {
-        let Some(Reverse(free_at)) = threads.pop() else {
+        let Some(Reverse(free_at)) = threads_free_at.pop() else {
             break;
         };
-        let asks = time.as_secs_f64() / SCRIPT_ASKS.as_secs_f64();
-        let until_seen = SCRIPT_ASKS.mul_f64(asks.ceil());
-        let done = free_at + latency.create + until_seen + latency.look + latency.download;
-        threads.push(Reverse(done));
-        last = last.max(done);
+        let polls = (time.as_secs_f64() / SCRIPT_POLL_INTERVAL.as_secs_f64()).ceil();
+        let until_seen = SCRIPT_POLL_INTERVAL.mul_f64(polls);
+        let done_at = free_at + latency.create + until_seen + latency.look + latency.download;
+        threads_free_at.push(Reverse(done_at));
+        makespan = makespan.max(done_at);
     }
-    last
+    makespan
 }

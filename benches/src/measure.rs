@@ -1,67 +1,68 @@
-//! Two things measured in turn. Other work comes and goes on a machine within seconds, so what is compared is measured
-//! in one round, and of all rounds the median ratio counts.
+//! Comparisons of two alternately measured sides.
+//!
+//! Other work on a machine comes and goes within seconds, so both sides are measured in the same
+//! round, and the median ratio of all rounds counts.
 
-/// Medians of what was measured in turn.
+/// Medians over the rounds of a comparison.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pair {
-    /// Of our side.
+pub(crate) struct Comparison {
+    /// Median of our side.
     pub(crate) ours: f64,
-    /// Of the other.
-    pub(crate) against: f64,
-    /// Of `ours / against` of each round; not the ratio of the medians.
+    /// Median of the baseline.
+    pub(crate) baseline: f64,
+    /// Median of the ratio of each round, which is not the ratio of the medians.
     pub(crate) ratio: f64,
 }
 
-impl Pair {
-    /// Puts rounds together: both lists have one figure a round.
-    pub(crate) fn of(ours: &[f64], against: &[f64]) -> Self {
+impl Comparison {
+    /// Summarises rounds, with `ours / baseline` as the ratio. Both slices have one figure per
+    /// round.
+    pub(crate) fn from_rounds(ours: &[f64], baseline: &[f64]) -> Self {
         let ratios: Vec<f64> = ours
             .iter()
-            .zip(against)
-            .map(|(ours, against)| ours / against)
+            .zip(baseline)
+            .map(|(ours, baseline)| ours / baseline)
             .collect();
         Self {
             ours: median(ours),
-            against: median(against),
+            baseline: median(baseline),
             ratio: median(&ratios),
         }
     }
 
-    /// The same with the ratio turned round, for times of which less is better.
-    pub(crate) fn inverted(ours: &[f64], against: &[f64]) -> Self {
-        let Self {
-            ours: against,
-            against: ours,
-            ratio,
-        } = Self::of(against, ours);
+    /// Summarises rounds, with `baseline / ours` as the ratio: for times, of which less is better.
+    pub(crate) fn from_rounds_inverted(ours: &[f64], baseline: &[f64]) -> Self {
+        let swapped = Self::from_rounds(baseline, ours);
         Self {
-            ours,
-            against,
-            ratio,
+            ours: swapped.baseline,
+            baseline: swapped.ours,
+            ratio: swapped.ratio,
         }
     }
 }
 
-/// Measures both sides so many times, and lets them take turns in going first.
-pub(crate) fn in_turn(
+/// Measures both sides in each of a number of rounds, alternating which of them goes first. Returns
+/// the figures of each side.
+pub(crate) fn measure_alternately(
     rounds: usize,
     mut ours: impl FnMut() -> anyhow::Result<f64>,
-    mut against: impl FnMut() -> anyhow::Result<f64>,
+    mut baseline: impl FnMut() -> anyhow::Result<f64>,
 ) -> anyhow::Result<(Vec<f64>, Vec<f64>)> {
-    let (mut our, mut others) = (Vec::new(), Vec::new());
+    let mut our_figures = Vec::new();
+    let mut baseline_figures = Vec::new();
     for round in 0..rounds {
         if round % 2 == 0 {
-            our.push(ours()?);
-            others.push(against()?);
+            our_figures.push(ours()?);
+            baseline_figures.push(baseline()?);
         } else {
-            others.push(against()?);
-            our.push(ours()?);
+            baseline_figures.push(baseline()?);
+            our_figures.push(ours()?);
         }
     }
-    Ok((our, others))
+    Ok((our_figures, baseline_figures))
 }
 
-/// The middle one, or the mean of the middle two.
+/// Returns the middle figure, or the mean of the middle two.
 pub(crate) fn median(figures: &[f64]) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,10 +1,13 @@
-//! Other durable job queues in SQLite, each in a package of its own under `peers/`, because only one version of SQLite can
-//! be linked into one program: it is built, run in turn with ours, and says its rates as one line of JSON.
+//! Other durable job queues on SQLite.
 //!
-//! Each in the fastest way it documents that keeps what it has acknowledged; where it has no such way, in its only one,
-//! and the table says which journal and which `synchronous` that is.
+//! Each is in a package of its own under `peers/`, because only one version of SQLite can be linked
+//! into a program. It is built, run alternately with ours, and prints its rates as one line of
+//! JSON.
+//!
+//! Each is configured in the fastest documented way that keeps acknowledged jobs after power loss.
+//! One without such a way runs in its only mode; the table shows journal mode and `synchronous`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -17,13 +20,14 @@ use tokio::runtime::Runtime;
 use crate::Scale;
 use crate::engine;
 use crate::fixture;
-use crate::measure::Pair;
+use crate::measure::Comparison;
 use crate::program;
-use crate::table::{Goal, Table, aside};
+use crate::table::{Goal, Table, print_progress};
 
+/// Package names under `peers/`.
 const PEERS: [&str; 2] = ["effectum", "apalis"];
 
-/// What was measured of either side in one round, in jobs a second.
+/// The rates of one side in one round, in jobs per second.
 #[derive(Clone, Copy)]
 struct Rates {
     enqueue: f64,
@@ -32,12 +36,12 @@ struct Rates {
 }
 
 impl Rates {
-    /// Each with its name in the table.
+    /// Returns the rates with their names in the table.
     fn named(self) -> [(&'static str, f64); 3] {
         [
             ("enqueue one by one", self.enqueue),
-            ("claim and complete, 1 at once", self.work_1),
-            ("claim and complete, 10 at once", self.work_10),
+            ("claim and complete, 1 worker", self.work_1),
+            ("claim and complete, 10 workers", self.work_10),
         ]
     }
 }
@@ -49,44 +53,43 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
             .join("peers")
             .join(name);
         match program::build(&package) {
-            Ok(binary) => against(scale, table, name, &binary, jobs)?,
-            Err(error) => table.note(format_args!("peers: {name} is left out: {error:#}")),
+            Ok(binary) => compare_with_peer(scale, table, name, &binary, jobs)?,
+            Err(error) => table.add_note(format_args!("peers: {name} is left out: {error:#}")),
         }
     }
     Ok(())
 }
 
-fn against(
+/// Adds our rates and a peer's to the table. If the peer fails, a note is added instead.
+fn compare_with_peer(
     scale: Scale,
     table: &mut Table,
     name: &str,
-    binary: &PathBuf,
+    binary: &Path,
     jobs: u64,
 ) -> anyhow::Result<()> {
-    let (mut ours, mut theirs, mut mode) = (Vec::new(), Vec::new(), String::new());
+    let mut ours = Vec::new();
+    let mut theirs = Vec::new();
+    let mut mode = String::new();
     for _ in 0..scale.pick(2, 3) {
-        ours.push(our_rates(jobs)?);
-        let (rates, settings) = match their_rates(binary, jobs) {
-            Ok(told) => told,
+        ours.push(measure_ours(jobs)?);
+        let (rates, peer_mode) = match measure_peer(binary, jobs) {
+            Ok(measured) => measured,
             Err(error) => {
-                table.note(format_args!("peers: {name} is left out: {error:#}"));
+                table.add_note(format_args!("peers: {name} is left out: {error:#}"));
                 return Ok(());
             }
         };
         theirs.push(rates);
-        mode = settings;
+        mode = peer_mode;
     }
-    let figures = |rounds: &[Rates], which: usize| {
-        rounds
-            .iter()
-            .map(|rates| rates.named()[which].1)
-            .collect::<Vec<_>>()
+    let figures = |rounds: &[Rates], index: usize| -> Vec<f64> {
+        rounds.iter().map(|rates| rates.named()[index].1).collect()
     };
-    for (which, (what, _)) in ours[0].named().into_iter().enumerate() {
-        let pair = Pair::of(&figures(&ours, which), &figures(&theirs, which));
-        table.compare(
-            format_args!("peers: {name} ({mode}): {what}"),
-            pair,
+    for (index, (rate_name, _)) in ours[0].named().into_iter().enumerate() {
+        table.add_comparison(
+            format_args!("peers: {name} ({mode}): {rate_name}"),
+            Comparison::from_rounds(&figures(&ours, index), &figures(&theirs, index)),
             "jobs/s",
             Goal::None,
         );
@@ -96,22 +99,23 @@ fn against(
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "far fewer jobs than an f64 counts"
+    reason = "the number of jobs is far below the precision of an f64"
 )]
-fn our_rates(jobs: u64) -> anyhow::Result<Rates> {
-    aside("ours");
+fn measure_ours(jobs: u64) -> anyhow::Result<Rates> {
+    print_progress("measuring overnight");
     let dir = tempdir()?;
-    let (runtime, catalog) = (Runtime::new()?, fixture::catalog()?);
+    let runtime = Runtime::new()?;
+    let catalog = fixture::catalog()?;
     let (queue, _) = fixture::queue(dir.path(), "enqueue.db", 1)?;
-    let began = Instant::now();
+    let started_at = Instant::now();
     for number in 1..=jobs {
         fixture::load(&queue, &dir.path().join("renders"), number..number + 1)?;
     }
-    let enqueue = jobs as f64 / began.elapsed().as_secs_f64();
-    let work = |at_once: usize| {
+    let enqueue = jobs as f64 / started_at.elapsed().as_secs_f64();
+    let work = |workers: usize| {
         let dir = tempdir()?;
         let (queue, _) = fixture::queue(dir.path(), "work.db", jobs)?;
-        runtime.block_on(engine::work_off(&queue, &catalog, at_once, jobs))
+        runtime.block_on(engine::complete_jobs(&queue, &catalog, workers, jobs))
     };
     Ok(Rates {
         enqueue,
@@ -120,8 +124,10 @@ fn our_rates(jobs: u64) -> anyhow::Result<Rates> {
     })
 }
 
-fn their_rates(binary: &PathBuf, jobs: u64) -> anyhow::Result<(Rates, String)> {
-    aside(binary.file_name().unwrap_or_default().display());
+/// Runs a peer once. Returns its rates and its durability settings.
+fn measure_peer(binary: &Path, jobs: u64) -> anyhow::Result<(Rates, String)> {
+    let name = binary.file_name().unwrap_or_default();
+    print_progress(format_args!("measuring {}", name.display()));
     let dir = tempdir()?;
     let mut command = Command::new(binary);
     let output = command
@@ -129,28 +135,28 @@ fn their_rates(binary: &PathBuf, jobs: u64) -> anyhow::Result<(Rates, String)> {
         .arg(jobs.to_string())
         .stderr(Stdio::inherit())
         .output()?;
-    ensure!(output.status.success(), "it ended with {}", output.status);
-    let told: Value = serde_json::from_slice(&output.stdout).context("it said no JSON")?;
+    ensure!(output.status.success(), "it failed with {}", output.status);
+    let report: Value = serde_json::from_slice(&output.stdout).context("its output is not JSON")?;
     let rate = |name: &str| {
-        told[name]
+        report[name]
             .as_f64()
-            .with_context(|| format!("it did not say {name}"))
+            .with_context(|| format!("its output has no number `{name}`"))
+    };
+    let text = |name: &str| {
+        report[name]
+            .as_str()
+            .with_context(|| format!("its output has no string `{name}`"))
     };
     let rates = Rates {
         enqueue: rate("enqueue")?,
         work_1: rate("work_1")?,
         work_10: rate("work_10")?,
     };
-    // A connection's `synchronous` is not in the file; the journal mode shows there only when it is WAL.
-    let file = Connection::open(
-        told["file"]
-            .as_str()
-            .context("it did not say where its file is")?,
-    )?;
-    let journal: String = file.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
-    let synchronous = told["synchronous"]
-        .as_str()
-        .context("it did not say its mode")?;
+    // `synchronous` belongs to a connection, so the peer has to report it. The journal mode is
+    // stored in the file, but only if it is WAL.
+    let connection = Connection::open(text("file")?)?;
+    let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    let synchronous = text("synchronous")?;
     Ok((
         rates,
         format!("journal {journal}, synchronous {synchronous}"),

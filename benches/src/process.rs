@@ -1,4 +1,4 @@
-//! What a process takes: time, memory, CPU. Read from `/proc`, which only Linux has.
+//! Time, memory and CPU use of processes, read from `/proc`, which only Linux has.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -7,24 +7,29 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-/// How often a running process is looked at: its peak grows between two looks by no more than it gets in that time.
-const LOOK: Duration = Duration::from_millis(1);
+/// Interval at which the peak memory of a running process is sampled. Growth after the last sample
+/// is missed.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Clock ticks in a second in what `/proc` tells, on every Linux.
-const TICKS: f64 = 100.0;
+/// Unit of the CPU times in `/proc`, in ticks per second; the same on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What a command took.
+/// The resources that a command used.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ran {
-    /// From start to end.
+pub(crate) struct ResourceUsage {
+    /// Wall-clock time from start to end.
     pub(crate) seconds: f64,
-    /// Its peak resident size.
+    /// Peak resident size, in megabytes.
     pub(crate) peak_mb: f64,
 }
 
-/// Runs a command to its end, which must be a good one.
-pub(crate) fn run(command: &mut Command) -> anyhow::Result<Ran> {
-    let began = Instant::now();
+/// Runs a command to its end.
+///
+/// # Errors
+///
+/// Returns an error if the command cannot be started or does not succeed.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<ResourceUsage> {
+    let started_at = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -32,52 +37,53 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<Ran> {
         .context("cannot start a process")?;
     let mut peak_mb: f64 = 0.0;
     loop {
-        // What has ended has no memory any more.
-        peak_mb = peak_mb.max(peak_of(&child.id().to_string()).unwrap_or(0.0));
+        // A process that has ended reports no memory.
+        peak_mb = peak_mb.max(read_peak_mb(&child.id().to_string()).unwrap_or(0.0));
         if let Some(status) = child.try_wait()? {
-            ensure!(status.success(), "{command:?} ended with {status}");
-            return Ok(Ran {
-                seconds: began.elapsed().as_secs_f64(),
+            ensure!(status.success(), "{command:?} failed with {status}");
+            return Ok(ResourceUsage {
+                seconds: started_at.elapsed().as_secs_f64(),
                 peak_mb,
             });
         }
-        thread::sleep(LOOK);
+        thread::sleep(SAMPLE_INTERVAL);
     }
 }
 
-/// Tells a living child's peak resident size.
+/// Returns the peak resident size of a running child, in megabytes.
 pub(crate) fn peak_mb(child: &Child) -> anyhow::Result<f64> {
-    peak_of(&child.id().to_string())
+    read_peak_mb(&child.id().to_string())
 }
 
-/// Tells the CPU seconds a living child has used so far.
-pub(crate) fn cpu_s(child: &Child) -> anyhow::Result<f64> {
+/// Returns the CPU seconds that a running child has used so far.
+pub(crate) fn cpu_seconds(child: &Child) -> anyhow::Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
-    // The name may hold anything, and ends with the last parenthesis; of what follows, times are 12th and 13th.
+    // The process name may contain anything and ends with the last parenthesis. Of the fields after
+    // it, user and system time are the 12th and the 13th.
     let after_name = stat.rsplit_once(')').context("no name in stat")?.1;
     let times = after_name
         .split_whitespace()
         .skip(11)
         .take(2)
         .map(str::parse::<f64>);
-    Ok(times.sum::<Result<f64, _>>()? / TICKS)
+    Ok(times.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
 }
 
-/// Lets this process's peak begin anew.
-pub(crate) fn forget_own_peak() -> anyhow::Result<()> {
-    fs::write("/proc/self/clear_refs", "5").context("cannot begin to measure memory anew")
+/// Resets the peak resident size of this process.
+pub(crate) fn reset_own_peak() -> anyhow::Result<()> {
+    fs::write("/proc/self/clear_refs", "5").context("cannot reset the peak resident size")
 }
 
-/// Tells this process's peak resident size since it was forgotten.
+/// Returns the peak resident size of this process since the last reset, in megabytes.
 pub(crate) fn own_peak_mb() -> anyhow::Result<f64> {
-    peak_of("self")
+    read_peak_mb("self")
 }
 
-fn peak_of(process: &str) -> anyhow::Result<f64> {
+fn read_peak_mb(process: &str) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib: f64 = line
-        .context("no peak in status")?
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: f64 = peak
+        .context("no peak resident size in status")?
         .trim()
         .trim_end_matches(" kB")
         .parse()?;

@@ -1,4 +1,4 @@
-//! The program itself, as a user builds and calls it.
+//! The `overnight` program, built and called as a user does.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,13 +7,15 @@ use std::sync::OnceLock;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
-/// The folder of the package that is measured.
+/// Folder of the measured package.
 const PACKAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
+/// Path of the release binary, once it is built.
 static BINARY: OnceLock<PathBuf> = OnceLock::new();
 
-/// The program in a folder of its own, with nothing of the caller's environment; built at the first call.
-pub(crate) fn overnight(dir: &Path, args: &[&str]) -> anyhow::Result<Command> {
+/// Returns a command that runs the program in `dir` with an empty environment. The first call
+/// builds the program.
+pub(crate) fn command(dir: &Path, args: &[&str]) -> anyhow::Result<Command> {
     let binary = match BINARY.get() {
         Some(binary) => binary,
         None => {
@@ -30,7 +32,7 @@ pub(crate) fn overnight(dir: &Path, args: &[&str]) -> anyhow::Result<Command> {
     Ok(command)
 }
 
-/// Builds a package's program for release, and tells where it is.
+/// Builds a package's binary in release mode and returns its path.
 pub(crate) fn build(package: &Path) -> anyhow::Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args([
@@ -52,9 +54,11 @@ pub(crate) fn build(package: &Path) -> anyhow::Result<PathBuf> {
         package.display()
     );
     let messages = String::from_utf8(output.stdout)?;
-    let mut executable = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    executable.next_back().context("cargo built no program")
+    executables
+        .next_back()
+        .context("cargo reported no executable")
 }

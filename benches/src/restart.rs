@@ -1,15 +1,17 @@
-//! Going on after a kill: from the start of the process to the first call the provider sees, with a large queue that a
-//! killed run has left; and how soon `overnight status` answers on the same file.
+//! Resuming after a kill: the time from the start of the process to the first call that the
+//! provider receives, with a large queue that a killed run has left; and the time that `overnight
+//! status` takes on the same file.
 //!
-//! The provider takes connections and says nothing, and each run is killed at its first call. The first leaves jobs
-//! running and creates in doubt; its file is kept, and every run that is measured begins with a copy. On one and the same
-//! file a job would wait longer after each kill, because nobody could tell that it was not the cause.
+//! The provider accepts connections but never responds, and each run is killed at its first call.
+//! The first run leaves jobs running and submissions in doubt. Its queue is kept, and every
+//! measured run starts with a copy: on one file a job would be delayed longer after each kill,
+//! because it might be the cause of the crashes.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -25,52 +27,66 @@ use crate::fixture;
 use crate::measure::median;
 use crate::process;
 use crate::program;
-use crate::table::{Goal, Table, aside};
+use crate::table::{Goal, Table, print_progress};
 
-/// Predictions that are under way, of the ten that each::labs has slots for: creates are to be left as well.
+/// Number of running predictions, out of each::labs' ten slots. The other slots are left for
+/// submissions.
 const RUNNING: usize = 4;
 
+/// Lease of the pool that leaves the running predictions.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// How often the listener is looked at.
-const LOOK: Duration = Duration::from_micros(200);
+/// Interval at which the listener is checked for a connection.
+const ACCEPT_INTERVAL: Duration = Duration::from_micros(200);
 
-/// A run that has not called by then will not.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Maximum time to wait for the first call of a run.
+const FIRST_CALL_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let rows = scale.pick(20_000, 1_000_000);
-    let done = scale.pick(200, 5000);
-    let times = scale.pick(3, 7);
+    let completed = scale.pick(200, 5000);
+    let rounds = scale.pick(3, 7);
     let dir = tempdir()?;
-    aside(format_args!("filling a queue with {rows} jobs"));
+    print_progress(format_args!("filling a queue with {rows} jobs"));
     let (queue, path) = fixture::queue(dir.path(), "queue.db", rows)?;
     let runtime = Runtime::new()?;
-    runtime.block_on(engine::work_off(&queue, &fixture::catalog()?, 64, done))?;
-    runtime.block_on(leave_running(&queue))?;
+    runtime.block_on(engine::complete_jobs(
+        &queue,
+        &fixture::catalog()?,
+        64,
+        completed,
+    ))?;
+    runtime.block_on(leave_jobs_running(&queue))?;
     drop(queue);
     let provider = TcpListener::bind("127.0.0.1:0")?;
     provider.set_nonblocking(true)?;
-    first_call(dir.path(), &path, &provider)?;
-    let copied = dir.path().join("copy.db");
-    let mut calls = Vec::new();
-    for _ in 0..times {
-        copy(&path, &copied)?;
-        calls.push(first_call(dir.path(), &copied, &provider)?);
+    run_to_first_call(dir.path(), &path, &provider)?;
+    let copy_path = dir.path().join("copy.db");
+    let mut first_calls = Vec::new();
+    for _ in 0..rounds {
+        copy_queue(&path, &copy_path)?;
+        first_calls.push(run_to_first_call(dir.path(), &copy_path, &provider)?);
     }
-    let (seconds, peaks): (Vec<f64>, Vec<f64>) = calls.into_iter().unzip();
-    let what = format!("restart: {rows} rows: start to first call");
-    table.tell(what, median(&seconds), "s", Goal::AtMost(0.3));
-    let what = format!("restart: {rows} rows: peak resident size at the first call");
-    table.tell(what, median(&peaks), "MB", Goal::None);
-    let mut status = Vec::new();
-    for _ in 0..times {
-        let mut command = program::overnight(dir.path(), &["status", "--queue"])?;
-        status.push(process::run(command.arg(&copied))?);
+    let (seconds, peaks_mb): (Vec<f64>, Vec<f64>) = first_calls.into_iter().unzip();
+    table.add_figure(
+        format_args!("restart: {rows} rows: start to first call"),
+        median(&seconds),
+        "s",
+        Goal::AtMost(0.3),
+    );
+    table.add_figure(
+        format_args!("restart: {rows} rows: peak resident size at the first call"),
+        median(&peaks_mb),
+        "MB",
+        Goal::None,
+    );
+    let mut seconds = Vec::new();
+    for _ in 0..rounds {
+        let mut command = program::command(dir.path(), &["status", "--queue"])?;
+        seconds.push(process::run(command.arg(&copy_path))?.seconds);
     }
-    let seconds: Vec<f64> = status.iter().map(|ran| ran.seconds).collect();
-    table.tell(
-        format!("restart: {rows} rows: `status`"),
+    table.add_figure(
+        format_args!("restart: {rows} rows: `status`"),
         median(&seconds),
         "s",
         Goal::AtMost(0.1),
@@ -78,9 +94,10 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Lets some predictions be under way, and due.
-async fn leave_running(queue: &SqliteQueue) -> anyhow::Result<()> {
-    let (pool_id, now) = (PoolId("benches-gone".into()), fixture::now());
+/// Leaves [`RUNNING`] jobs running and due, leased by a pool that no longer exists.
+async fn leave_jobs_running(queue: &SqliteQueue) -> anyhow::Result<()> {
+    let pool_id = PoolId("benches-dead".into());
+    let now = fixture::now();
     queue.join(pool_id.clone(), now, now + LEASE).await?;
     let request = fixture::claim_request(&pool_id, &fixture::catalog()?, RUNNING);
     for (number, claim) in queue.claim(request).await?.claims.into_iter().enumerate() {
@@ -97,50 +114,58 @@ async fn leave_running(queue: &SqliteQueue) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Copies a queue file with its write-ahead log, onto the disk, so that nobody else's bytes are waited for later.
-fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+/// Copies a queue file with its write-ahead log and syncs both, so that a measured run does not
+/// wait for the copy to be written.
+fn copy_queue(from: &Path, to: &Path) -> anyhow::Result<()> {
     for suffix in ["", "-wal"] {
-        let named = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
-        fs::copy(named(from), named(to))?;
-        File::open(named(to))?.sync_all()?;
+        let with_suffix = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        fs::copy(with_suffix(from), with_suffix(to))?;
+        File::open(with_suffix(to))?.sync_all()?;
     }
-    // The index of another log.
+    // The shared-memory file of an earlier copy is an index of that copy's log.
     match fs::remove_file(format!("{}-shm", to.display())) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
 }
 
-/// Starts a run, and kills it when it calls. Tells how long that took, and its peak resident size until then.
-fn first_call(dir: &Path, queue: &Path, provider: &TcpListener) -> anyhow::Result<(f64, f64)> {
-    let mut command: Command = program::overnight(dir, &["run", "--quiet", "--queue"])?;
+/// Starts a run and kills it at its first call. Returns the seconds until then and its peak
+/// resident size, in megabytes.
+fn run_to_first_call(
+    dir: &Path,
+    queue: &Path,
+    provider: &TcpListener,
+) -> anyhow::Result<(f64, f64)> {
+    let mut command = program::command(dir, &["run", "--quiet", "--queue"])?;
     command.arg(queue).stdout(Stdio::null());
     command.env("EACHLABS_API_KEY", "simulated-eachlabs-key");
     command.env(
         "OVERNIGHT_EACHLABS_URL",
         format!("http://{}/v1", provider.local_addr()?),
     );
-    let began = Instant::now();
+    let started_at = Instant::now();
     let mut child = command.spawn()?;
     let mut stream = loop {
         match provider.accept() {
             Ok((stream, _)) => break stream,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(LOOK),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                std::thread::sleep(ACCEPT_INTERVAL);
+            }
             Err(error) => return Err(error.into()),
         }
         ensure!(child.try_wait()?.is_none(), "the run ended without a call");
         ensure!(
-            began.elapsed() < PATIENCE,
-            "the run has not called in {PATIENCE:?}"
+            started_at.elapsed() < FIRST_CALL_TIMEOUT,
+            "the run made no call within {FIRST_CALL_TIMEOUT:?}"
         );
     };
     stream.set_nonblocking(false)?;
     stream.read_exact(&mut [0])?;
-    let seconds = began.elapsed().as_secs_f64();
+    let seconds = started_at.elapsed().as_secs_f64();
     let peak_mb = process::peak_mb(&child)?;
     child.kill()?;
     child.wait()?;
-    // What else it had begun to say is of no interest to the next.
+    // Discards further connections of this run, which the next one must not receive.
     while provider.accept().is_ok() {}
     Ok((seconds, peak_mb))
 }

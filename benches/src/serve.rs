@@ -1,4 +1,5 @@
-//! The simulated provider in a process of its own, so that its work is not ours: this program, started again.
+//! The simulated provider, in a process of its own so that its work is not counted as ours: this
+//! program, started again with [`SUBCOMMAND`].
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
@@ -8,48 +9,50 @@ use overnight::simulator::{Limits, Simulator, SimulatorOptions};
 use tokio::runtime::Runtime;
 use url::Url;
 
-/// The first word of this program's arguments when it is to serve.
-pub(crate) const WORD: &str = "serve";
+/// First argument that makes this program serve as the simulated provider.
+pub(crate) const SUBCOMMAND: &str = "serve";
 
-/// A simulated each::labs that refuses nobody. It ends with this.
+/// A child process that simulates each::labs without limits. It is stopped on drop.
 #[derive(Debug)]
-pub(crate) struct Served {
+pub(crate) struct SimulatorProcess {
     child: Child,
-    /// Where it is.
-    pub(crate) base: Url,
+    /// Base URL of the simulated API.
+    pub(crate) base_url: Url,
 }
 
-impl Served {
-    /// Starts it: predictions are made so many times faster than in life, clips have at least so many bytes.
+impl SimulatorProcess {
+    /// Starts the simulator. Predictions take their usual time divided by `speed`; clips have at
+    /// least `clip_bytes` bytes.
     pub(crate) fn start(speed: f64, clip_bytes: usize) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([WORD, &speed.to_string(), &clip_bytes.to_string()]);
+        command.args([SUBCOMMAND, &speed.to_string(), &clip_bytes.to_string()]);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let stdout = child.stdout.take().context("the simulator has no output")?;
-        let mut base = String::new();
-        BufReader::new(stdout).read_line(&mut base)?;
+        let mut base_url = String::new();
+        BufReader::new(stdout).read_line(&mut base_url)?;
         Ok(Self {
             child,
-            base: base.trim().parse()?,
+            base_url: base_url.trim().parse()?,
         })
     }
 }
 
-impl Drop for Served {
+impl Drop for SimulatorProcess {
     fn drop(&mut self) {
-        // It ends by itself when its input does.
+        // The child exits when its standard input is closed.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
 
-/// Serves until the standard input ends.
+/// Serves the simulated API until standard input is closed. The base URL is the first line of
+/// standard output.
 pub(crate) fn serve(args: &[String]) -> anyhow::Result<()> {
     let [speed, clip_bytes] = args else {
-        anyhow::bail!("usage: {WORD} SPEED CLIP_BYTES")
+        anyhow::bail!("usage: {SUBCOMMAND} SPEED CLIP_BYTES")
     };
     let options = SimulatorOptions {
         speed: speed.parse()?,

@@ -1,22 +1,22 @@
-//! The table: what was measured, against what, and whether the goal holds.
+//! The table of results: what was measured, against which baseline, and whether the goal is met.
 
 use std::fmt::{self, Display, Formatter};
 use std::io::Write;
 
-use crate::measure::Pair;
+use crate::measure::Comparison;
 
-/// What a figure should be.
+/// The goal for a figure or a ratio.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
-    /// No less.
+    /// The given value or more.
     AtLeast(f64),
-    /// No more.
+    /// The given value or less.
     AtMost(f64),
-    /// It is only shown.
+    /// No goal: the figure is only shown.
     None,
 }
 
-/// The rows so far. Each is also told as it comes, on standard error.
+/// The results so far. Each row is also written to standard error when it is added.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<[String; 6]>,
@@ -24,66 +24,69 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Adds two sides, and the goal of their ratio.
-    pub(crate) fn compare(&mut self, what: impl Display, pair: Pair, unit: &str, goal: Goal) {
-        let (ours, against) = (with_unit(pair.ours, unit), with_unit(pair.against, unit));
+    /// Adds a comparison with a goal for its ratio.
+    pub(crate) fn add_comparison(
+        &mut self,
+        name: impl Display,
+        comparison: Comparison,
+        unit: &str,
+        goal: Goal,
+    ) {
         let goal_text = match goal {
             Goal::AtLeast(goal) => format!("≥ {goal}"),
             Goal::AtMost(goal) => format!("≤ {goal}"),
             Goal::None => String::new(),
         };
-        let verdict = verdict(pair.ratio, goal);
-        // Close to nothing and close to one the third digit tells.
-        let digits = if pair.ratio < 0.1 || (0.9..1.2).contains(&pair.ratio) {
+        // Ratios close to zero or one need a third digit.
+        let digits = if comparison.ratio < 0.1 || (0.9..1.2).contains(&comparison.ratio) {
             3
         } else {
             2
         };
         self.push([
-            what.to_string(),
-            ours,
-            against,
-            format!("{:.digits$}", pair.ratio),
+            name.to_string(),
+            with_unit(comparison.ours, unit),
+            with_unit(comparison.baseline, unit),
+            format!("{:.digits$}", comparison.ratio),
             goal_text,
-            verdict,
+            verdict(comparison.ratio, goal),
         ]);
     }
 
-    /// Adds one figure, and its own goal.
-    pub(crate) fn tell(&mut self, what: impl Display, figure: f64, unit: &str, goal: Goal) {
+    /// Adds a single figure with a goal of its own.
+    pub(crate) fn add_figure(&mut self, name: impl Display, figure: f64, unit: &str, goal: Goal) {
         let goal_text = match goal {
             Goal::AtLeast(goal) => format!("≥ {goal} {unit}"),
             Goal::AtMost(goal) => format!("≤ {goal} {unit}"),
             Goal::None => String::new(),
         };
-        let verdict = verdict(figure, goal);
-        let (figure, empty) = (with_unit(figure, unit), String::new);
         self.push([
-            what.to_string(),
-            figure,
-            empty(),
-            empty(),
+            name.to_string(),
+            with_unit(figure, unit),
+            String::new(),
+            String::new(),
             goal_text,
-            verdict,
+            verdict(figure, goal),
         ]);
     }
 
-    /// Adds something to be known with the table.
-    pub(crate) fn note(&mut self, note: impl Display) {
+    /// Adds a remark that is printed below the table.
+    pub(crate) fn add_note(&mut self, note: impl Display) {
         let note = note.to_string();
-        aside(&note);
+        print_progress(&note);
         self.notes.push(note);
     }
 
     fn push(&mut self, row: [String; 6]) {
-        aside(row.join(" | "));
+        print_progress(row.join(" | "));
         self.rows.push(row);
     }
 }
 
+/// Formats the table as Markdown.
 impl Display for Table {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| what | ours | against | ratio | goal | holds |")?;
+        writeln!(f, "| measurement | ours | baseline | ratio | goal | met |")?;
         writeln!(f, "| --- | ---: | ---: | ---: | --- | --- |")?;
         for row in &self.rows {
             writeln!(f, "| {} |", row.join(" | "))?;
@@ -97,22 +100,23 @@ impl Display for Table {
     }
 }
 
-/// Tells something that does not belong into the table.
-pub(crate) fn aside(text: impl Display) {
-    // Nobody may be listening.
+/// Writes a line to standard error, for the user who waits for the table.
+pub(crate) fn print_progress(text: impl Display) {
+    // Standard error may be closed; that must not stop the measurement.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// Returns `yes` or `no`, or nothing without a goal.
 fn verdict(figure: f64, goal: Goal) -> String {
-    let holds = match goal {
+    let is_met = match goal {
         Goal::AtLeast(goal) => figure >= goal,
         Goal::AtMost(goal) => figure <= goal,
         Goal::None => return String::new(),
     };
-    if holds { "yes" } else { "no" }.to_owned()
+    if is_met { "yes" } else { "no" }.to_owned()
 }
 
-/// Three digits say all that a noisy machine can tell.
+/// Formats a figure with three digits; the noise of the machine makes more of them meaningless.
 fn with_unit(figure: f64, unit: &str) -> String {
     let digits = match figure.abs() {
         figure if figure >= 100.0 => 0,

@@ -85,8 +85,8 @@ impl FromStr for Money {
         let text = text.trim();
         let text = text.strip_prefix('$').unwrap_or(text);
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if (whole.is_empty() && fraction.is_empty()) || !digits(whole) || !digits(fraction) {
+        let is_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        if (whole.is_empty() && fraction.is_empty()) || !is_digits(whole) || !is_digits(fraction) {
             return Err(MoneyError::NotDecimal);
         }
         if fraction.len() > DECIMAL_PLACES {
@@ -103,7 +103,7 @@ impl FromStr for Money {
 /// from zero. Accepts an exponent, because JSON numbers may have one.
 fn scale_decimal(decimal: &str, scale: i64) -> Result<i64, MoneyError> {
     let decimal = decimal.trim();
-    let (negative, unsigned) = match decimal.strip_prefix('-') {
+    let (is_negative, unsigned) = match decimal.strip_prefix('-') {
         Some(unsigned) => (true, unsigned),
         None => (false, decimal),
     };
@@ -144,7 +144,7 @@ fn scale_decimal(decimal: &str, scale: i64) -> Result<i64, MoneyError> {
             quotient + i128::from(remainder >= divisor - remainder)
         })
     };
-    let signed = if negative { -scaled } else { scaled };
+    let signed = if is_negative { -scaled } else { scaled };
     i64::try_from(signed).map_err(|_| MoneyError::OutOfRange)
 }
 

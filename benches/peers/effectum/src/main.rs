@@ -1,8 +1,10 @@
-//! effectum's part of the benches: says on standard output, as one line of JSON, how many jobs a second it enqueues one
-//! by one, and how many it works off with 1 and with 10 at once. Arguments: a folder to work in, and how many jobs.
+//! Measures effectum: how many jobs per second it enqueues one by one, and how many it claims and
+//! completes with 1 and with 10 workers. Prints the rates as one line of JSON.
 //!
-//! effectum has no settings of SQLite's: its queue asks for `synchronous = NORMAL`, and for WAL by a name that SQLite
-//! does not know, which leaves the rollback journal.
+//! Arguments: a working folder, and the number of jobs.
+//!
+//! effectum does not expose SQLite's settings. Its queue sets `synchronous = NORMAL`, and requests
+//! WAL by a name that SQLite does not know, which leaves the rollback journal.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,11 +14,13 @@ use std::time::{Duration, Instant};
 use effectum::{Error, Job, JobRunner, Queue, RunningJob, Worker};
 use serde_json::{Value, json};
 
-/// What a job carries.
+/// Returns the payload of a job.
 fn payload(number: u32) -> Value {
+    let prompt =
+        format!("Slow turntable of product {number} on a linen cloth, soft light from the left");
     json!({
         "image": format!("https://images.example.com/catalogue/{number}.jpg"),
-        "prompt": format!("Slow turntable of product {number} on a linen cloth, soft light from the left"),
+        "prompt": prompt,
         "duration": 5,
     })
 }
@@ -26,29 +30,43 @@ async fn render(job: RunningJob, _: Arc<()>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Returns the rate of enqueueing one job at a time.
 async fn enqueue(dir: &Path, jobs: u32) -> Result<f64, Box<dyn std::error::Error>> {
     let queue = Queue::new(&dir.join("enqueue.db")).await?;
-    let began = Instant::now();
+    let started_at = Instant::now();
     for number in 0..jobs {
-        Job::builder("render").json_payload(&payload(number))?.add_to(&queue).await?;
+        Job::builder("render")
+            .json_payload(&payload(number))?
+            .add_to(&queue)
+            .await?;
     }
-    let rate = f64::from(jobs) / began.elapsed().as_secs_f64();
+    let rate = f64::from(jobs) / started_at.elapsed().as_secs_f64();
     queue.close(Duration::from_secs(10)).await?;
     Ok(rate)
 }
 
-async fn work(dir: &Path, at_once: u16, jobs: u32) -> Result<f64, Box<dyn std::error::Error>> {
-    let queue = Queue::new(&dir.join(format!("work-{at_once}.db"))).await?;
-    let batch = (0..jobs).map(|number| Ok(Job::builder("render").json_payload(&payload(number))?.build()));
-    queue.add_jobs(batch.collect::<Result<Vec<_>, Error>>()?).await?;
-    let began = Instant::now();
+/// Returns the rate of claiming and completing jobs.
+async fn work(dir: &Path, workers: u16, jobs: u32) -> Result<f64, Box<dyn std::error::Error>> {
+    let queue = Queue::new(&dir.join(format!("work-{workers}.db"))).await?;
+    let batch = (0..jobs).map(|number| {
+        Ok(Job::builder("render")
+            .json_payload(&payload(number))?
+            .build())
+    });
+    queue
+        .add_jobs(batch.collect::<Result<Vec<_>, Error>>()?)
+        .await?;
+    let started_at = Instant::now();
     let runner = JobRunner::builder("render", render).build();
-    let worker =
-        Worker::builder(&queue, Arc::new(())).max_concurrency(at_once).jobs([runner]).build().await?;
+    let worker = Worker::builder(&queue, Arc::new(()))
+        .max_concurrency(workers)
+        .jobs([runner])
+        .build()
+        .await?;
     while worker.counts().finished < u64::from(jobs) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let rate = f64::from(jobs) / began.elapsed().as_secs_f64();
+    let rate = f64::from(jobs) / started_at.elapsed().as_secs_f64();
     worker.unregister(Some(Duration::from_secs(10))).await?;
     queue.close(Duration::from_secs(10)).await?;
     Ok(rate)
@@ -57,7 +75,11 @@ async fn work(dir: &Path, at_once: u16, jobs: u32) -> Result<f64, Box<dyn std::e
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let (dir, jobs) = (args.next().ok_or("no folder")?, args.next().ok_or("no number of jobs")?.parse()?);
+    let dir = args.next().ok_or("missing argument: folder")?;
+    let jobs = args
+        .next()
+        .ok_or("missing argument: number of jobs")?
+        .parse()?;
     let dir = Path::new(&dir);
     let rates = json!({
         "enqueue": enqueue(dir, jobs).await?,
