@@ -1,6 +1,6 @@
-//! Batch files: everything a load is told, in one file that can be reviewed and kept beside the manifest.
+//! Batch files: every option of a load in one TOML file, to be reviewed and kept beside the manifest.
 //!
-//! What stands on the command line goes over what stands in the file.
+//! Flags on the command line override the file.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,14 +15,14 @@ use crate::toml_file;
 use super::args::ManifestArgs;
 use super::exit::Usage;
 
-/// What a batch file may hold. `jobs/batch.schema.json` tells editors the same.
+/// The keys of a batch file. `jobs/batch.schema.json` describes the same keys for editors.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct BatchFile {
-    /// One manifest or several, by their paths from this file's folder.
+    /// Paths of the manifests, relative to this file's folder.
     manifest: Paths,
     model: Option<String>,
-    /// The batch's name, else the file's.
+    /// Name of the batch; this file's name if absent.
     batch: Option<String>,
     via: Vec<ProviderName>,
     preset: Option<Preset>,
@@ -31,13 +31,13 @@ struct BatchFile {
     each_image: bool,
     skip_missing: Vec<String>,
     sheet: Option<String>,
-    /// Dollars, as text or as a number.
+    /// Maximum cost of the batch in dollars, as a string or a number.
     budget: Option<Dollars>,
-    /// The folder of the clips' folder, by its path from this file's folder.
+    /// Folder to create the batch's folder in, relative to this file's folder.
     out: Option<PathBuf>,
-    /// Field and column.
+    /// Column of each mapped field.
     map: BTreeMap<String, String>,
-    /// Field and value.
+    /// Value of each field that a row may leave out.
     set: BTreeMap<String, toml::Value>,
 }
 
@@ -62,15 +62,16 @@ impl TryFrom<toml::Value> for Dollars {
     type Error = String;
 
     fn try_from(value: toml::Value) -> Result<Self, String> {
-        written(&value)
+        cell_text(&value)
             .parse()
             .map(Self)
             .map_err(|error| format!("budget: {error}"))
     }
 }
 
-/// Takes what a batch file says into the words of the command line, where one is named in place of a manifest.
-pub(super) fn opened(
+/// Completes the arguments, and the output folder, from the batch file that they name in place of a
+/// manifest. Returns them unchanged if they name none.
+pub(super) fn merge_batch_file(
     args: ManifestArgs,
     out: Option<PathBuf>,
 ) -> anyhow::Result<(ManifestArgs, Option<PathBuf>)> {
@@ -79,76 +80,77 @@ pub(super) fn opened(
         return Ok((args, out));
     }
     let [path] = args.files.as_slice() else {
-        return Err(
-            Usage("a batch file stands alone: name it without further manifests".into()).into(),
-        );
+        return Err(Usage("name a batch file alone, without other manifests".into()).into());
     };
     let name = path.display().to_string();
     let text =
         fs::read_to_string(path).map_err(|error| Usage(format!("cannot read {name}: {error}")))?;
     let file: BatchFile = toml_file::read(&name, &text).map_err(Usage)?;
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let own_name = path
+    let file_stem = path
         .file_stem()
         .map(|stem| stem.to_string_lossy().into_owned());
     let out = out.or_else(|| file.out.as_ref().map(|out| folder.join(out)));
-    let args = laid_over(args, file, &folder, own_name);
+    let args = merge(args, file, &folder, file_stem);
     if args.files.is_empty() {
-        return Err(Usage(format!("{name} names no manifest: say manifest = \"FILE\"")).into());
+        return Err(Usage(format!(
+            "{name} names no manifest\nhint: add `manifest = \"FILE\"`"
+        ))
+        .into());
     }
     Ok((args, out))
 }
 
-fn laid_over(
-    said: ManifestArgs,
+/// Merges the command line with a batch file; what the command line sets wins.
+fn merge(
+    args: ManifestArgs,
     file: BatchFile,
     folder: &Path,
-    own_name: Option<String>,
+    file_stem: Option<String>,
 ) -> ManifestArgs {
     let paths = match file.manifest {
         Paths::One(path) => vec![path],
         Paths::Several(paths) => paths,
     };
-    let first = |said: Vec<_>, other: Vec<_>| if said.is_empty() { other } else { said };
     let set = file
         .set
         .into_iter()
-        .map(|(field, value)| (field, written(&value)));
+        .map(|(field, value)| (field, cell_text(&value)));
     ManifestArgs {
         files: paths.into_iter().map(|path| folder.join(path)).collect(),
-        model: said.model.or(file.model),
-        via: if said.via.is_empty() {
-            file.via
-        } else {
-            said.via
-        },
-        batch: said.batch.or(file.batch).or(own_name),
-        map: together(said.map, file.map.into_iter()),
-        set: together(said.set, set),
-        prompt: said.prompt.or(file.prompt),
-        preset: said.preset.or(file.preset),
-        one_per: said.one_per.or(file.one_per),
-        each_image: said.each_image || file.each_image,
-        skip_missing: first(said.skip_missing, file.skip_missing),
-        sheet: said.sheet.or(file.sheet),
-        budget: said.budget.or(file.budget.map(|Dollars(budget)| budget)),
+        model: args.model.or(file.model),
+        via: non_empty_or(args.via, file.via),
+        batch: args.batch.or(file.batch).or(file_stem),
+        map: merge_pairs(args.map, file.map.into_iter()),
+        set: merge_pairs(args.set, set),
+        prompt: args.prompt.or(file.prompt),
+        preset: args.preset.or(file.preset),
+        one_per: args.one_per.or(file.one_per),
+        each_image: args.each_image || file.each_image,
+        skip_missing: non_empty_or(args.skip_missing, file.skip_missing),
+        sheet: args.sheet.or(file.sheet),
+        budget: args.budget.or(file.budget.map(|Dollars(budget)| budget)),
     }
 }
 
-/// Pairs that were said, and those of the file for other fields.
-fn together(
-    mut said: Vec<(String, String)>,
-    file: impl Iterator<Item = (String, String)>,
-) -> Vec<(String, String)> {
-    let more: Vec<_> = file
-        .filter(|(field, _)| said.iter().all(|(known, _)| known != field))
-        .collect();
-    said.extend(more);
-    said
+fn non_empty_or<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    if first.is_empty() { second } else { first }
 }
 
-/// A value as it would be written in a cell: lists and tables as JSON.
-fn written(value: &toml::Value) -> String {
+/// Adds to the pairs of the command line those of the file for other fields.
+fn merge_pairs(
+    mut pairs: Vec<(String, String)>,
+    file: impl Iterator<Item = (String, String)>,
+) -> Vec<(String, String)> {
+    let added: Vec<_> = file
+        .filter(|(field, _)| pairs.iter().all(|(known, _)| known != field))
+        .collect();
+    pairs.extend(added);
+    pairs
+}
+
+/// Formats a value as a manifest cell would hold it: lists and tables as JSON.
+fn cell_text(value: &toml::Value) -> String {
     match value {
         toml::Value::String(text) => text.clone(),
         toml::Value::Array(_) | toml::Value::Table(_) => {
@@ -165,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schema_for_editors_knows_every_key_and_no_other() {
+    fn the_json_schema_describes_every_key_and_no_other() {
         let schema: Value =
             serde_json::from_str(include_str!("../../jobs/batch.schema.json")).unwrap();
         let properties = schema["properties"].as_object().unwrap();
@@ -189,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn money_and_values_are_read_however_they_are_written() {
+    fn money_and_values_may_be_strings_numbers_or_tables() {
         let file: BatchFile = toml::from_str(
             "budget = 25.5\n[set]\nduration = 10\ncfg_scale = 0.5\ndynamic_masks = [{ mask = \"m\" }]",
         )
         .unwrap();
         assert_eq!(file.budget.unwrap().0, Money::from_micros(25_500_000));
-        let set: Vec<String> = file.set.values().map(written).collect();
+        let set: Vec<String> = file.set.values().map(cell_text).collect();
         assert_eq!(set, ["0.5", "10", r#"[{"mask":"m"}]"#]);
         let file: BatchFile = toml::from_str("budget = \"$3\"").unwrap();
         assert_eq!(file.budget.unwrap().0, Money::from_micros(3_000_000));

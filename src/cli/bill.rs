@@ -1,4 +1,4 @@
-//! `bill`: what was paid, summed by batch, day, model or route.
+//! `bill`: what was paid, grouped by batch, day, model or route.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,10 @@ use super::exit::Exit;
 use super::render;
 use super::setup::Setup;
 
-/// Shows the bill.
+/// Columns of a terminal that a batch's, model's or route's name may take.
+const MAX_NAME_COLUMNS: usize = 64;
+
+/// Prints the bill.
 pub(super) async fn bill(global: &Global, args: BillArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
     let lines = setup.queue()?.bill(args.by, args.batch).await?;
@@ -22,7 +25,7 @@ pub(super) async fn bill(global: &Global, args: BillArgs) -> anyhow::Result<Exit
     Ok(Exit::Success)
 }
 
-/// The stable form other programs read.
+/// Returns the bill in its documented JSON form, which other programs read.
 fn contract(by: BillBy, lines: &[BillLine], total: &BillSums) -> anyhow::Result<Value> {
     let line = |line: &BillLine| {
         let mut object = serde_json::to_value(line.sums)?;
@@ -34,7 +37,7 @@ fn contract(by: BillBy, lines: &[BillLine], total: &BillSums) -> anyhow::Result<
 }
 
 fn table(by: BillBy, lines: &[BillLine], total: &BillSums) -> Vec<Vec<String>> {
-    let head = [
+    let header = [
         by.as_str(),
         "attempts",
         "refused",
@@ -44,11 +47,11 @@ fn table(by: BillBy, lines: &[BillLine], total: &BillSums) -> Vec<Vec<String>> {
         "reserved",
         "at risk",
     ];
-    let mut table = vec![head.map(String::from).to_vec()];
+    let mut table = vec![header.map(String::from).to_vec()];
     table.extend(
         lines
             .iter()
-            .map(|line| row(render::clipped(&line.name, 64), &line.sums)),
+            .map(|line| row(render::clipped(&line.name, MAX_NAME_COLUMNS), &line.sums)),
     );
     table.push(row("total".into(), total));
     table

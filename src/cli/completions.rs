@@ -1,4 +1,4 @@
-//! `completions` and `man`: what the shell and `man` know of the commands, made of the same source as `--help`.
+//! `completions` and `man`: generated from the same definitions as `--help`.
 
 use std::fs;
 
@@ -9,20 +9,20 @@ use super::args::{Cli, CompletionsArgs, ManArgs};
 use super::exit::Exit;
 use super::render;
 
-/// Prints the completions of a shell.
+/// Prints the completion script of a shell.
 pub(super) fn completions(args: CompletionsArgs) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
-    // Not to standard output at once: clap takes a closed one for a fault in the program.
+    // Buffered, because `clap_complete` panics if standard output is closed.
     clap_complete::generate(args.shell, &mut Cli::command(), "overnight", &mut script);
     render::line(String::from_utf8(script)?.trim_end())?;
     Ok(Exit::Success)
 }
 
-/// Prints the first page of the manual, or writes one for each command.
+/// Prints the main manual page, or writes one page per command to a folder.
 pub(super) fn man(args: ManArgs) -> anyhow::Result<Exit> {
     let Some(folder) = args.out else {
         let mut page = Vec::new();
-        // There is no page of the `help` command to point to.
+        // The main page lists the pages of the subcommands, and `help` has none.
         clap_mangen::Man::new(Cli::command().disable_help_subcommand(true)).render(&mut page)?;
         render::line(String::from_utf8(page)?.trim_end())?;
         return Ok(Exit::Success);

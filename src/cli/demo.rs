@@ -1,10 +1,10 @@
-//! `demo`: a sample catalogue on the simulator, with no key and no network.
+//! `demo`: renders a sample catalogue on the simulator, without keys or network.
 
 use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::domain::JobState;
+use crate::domain::{JobState, Money};
 use crate::queue::JobFilter;
 use crate::simulator::{Fault, Faults, Simulator, SimulatorOptions};
 
@@ -13,36 +13,44 @@ use super::exit::Exit;
 use super::setup::Setup;
 use super::{load, render, run};
 
-/// The catalogue that is rendered.
+/// The sample catalogue.
 const MANIFEST: &str = include_str!("../../jobs/mugs.csv");
 const MODEL: &str = "kling-v1-standard";
 
-/// A clip that takes four and a half minutes in life takes two seconds here.
+/// How many times faster than real time the simulator runs: a clip that takes four and a half
+/// minutes takes two seconds.
 const SPEED: f64 = 135.0;
 
-/// The demo's own config: the pace of the simulated providers.
-const CONFIG: &str = "[pace]\npoll_min_s = 0.2\nretry_base_s = 0.2\n\n[provider.eachlabs]\ntypical_s = 2\n\n\
-                      [provider.aimlapi]\ntypical_s = 2\n\n[provider.fal]\ntypical_s = 2\n";
+/// The demo's config: polling and retries at the speed of the simulator.
+const CONFIG: &str = "[pace]\npoll_min_s = 0.2\nretry_base_s = 0.2\n\n\
+                      [provider.eachlabs]\ntypical_s = 2\n\n\
+                      [provider.aimlapi]\ntypical_s = 2\n\n\
+                      [provider.fal]\ntypical_s = 2\n";
 
-/// Renders the sample.
+/// Jobs that are listed at the end, at most. The sample has fewer.
+const MAX_LISTED: usize = 1000;
+
+/// Renders the sample catalogue and compares the books with the simulator's ledger.
 pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit> {
     std::fs::create_dir_all(&args.dir)
-        .with_context(|| format!("cannot make {}", args.dir.display()))?;
-    // A demo begins anew each time; its folder holds nothing else.
+        .with_context(|| format!("cannot create {}", args.dir.display()))?;
+    // Each demo starts from an empty queue.
     let queue = args.dir.join("demo.db");
-    for end in ["", "-wal", "-shm"] {
+    for suffix in ["", "-wal", "-shm"] {
         let mut path = queue.clone().into_os_string();
-        path.push(end);
+        path.push(suffix);
         let path = PathBuf::from(path);
         if path.exists() {
             std::fs::remove_file(&path)
                 .with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
-    let (manifest, config) = (args.dir.join("mugs.csv"), args.dir.join("overnight.toml"));
+    let manifest = args.dir.join("mugs.csv");
     std::fs::write(&manifest, MANIFEST)
         .with_context(|| format!("cannot write {}", manifest.display()))?;
-    std::fs::write(&config, CONFIG)?;
+    let config = args.dir.join("overnight.toml");
+    std::fs::write(&config, CONFIG)
+        .with_context(|| format!("cannot write {}", config.display()))?;
 
     let faults = Faults::default().with(None, Fault::ServerError, 0.03);
     let options = SimulatorOptions {
@@ -52,7 +60,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     };
     let simulator = Simulator::start(options).await?;
     render::note(format_args!(
-        "three simulated providers on {}, {SPEED} times faster than in life",
+        "simulating three providers on {}, {SPEED} times faster than real time",
         simulator.address()
     ));
 
@@ -93,11 +101,12 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
         },
     )
     .await?;
-    tell(&setup, &simulator).await?;
+    print_books(&setup, &simulator).await?;
     Ok(exit)
 }
 
-async fn tell(setup: &Setup, simulator: &Simulator) -> anyhow::Result<()> {
+/// Prints the clips, and whether the queue's books agree with the simulator's ledger.
+async fn print_books(setup: &Setup, simulator: &Simulator) -> anyhow::Result<()> {
     let queue = setup.queue()?;
     let status = queue.status(None).await?;
     let mut table = vec![
@@ -109,7 +118,7 @@ async fn tell(setup: &Setup, simulator: &Simulator) -> anyhow::Result<()> {
         batch: None,
         state: Some(JobState::Succeeded),
     };
-    for job in queue.jobs(filter, None, 1000).await? {
+    for job in queue.jobs(filter, None, MAX_LISTED).await? {
         table.push(vec![
             job.id,
             job.provider
@@ -127,10 +136,10 @@ async fn tell(setup: &Setup, simulator: &Simulator) -> anyhow::Result<()> {
         .map(|batch| batch.spent.micros())
         .sum();
     render::line(format_args!(
-        "the providers took {} creates and billed ${:#}; our books say ${:#}: {}",
-        ledger.entries.len(),
-        crate::domain::Money::from_micros(ledger.charged()),
-        crate::domain::Money::from_micros(spent),
+        "the providers accepted {} and billed ${:#}; the queue's books say ${:#}: {}",
+        render::count(ledger.entries.len() as u64, "submission"),
+        Money::from_micros(ledger.charged()),
+        Money::from_micros(spent),
         if spent == ledger.charged() {
             "equal"
         } else {

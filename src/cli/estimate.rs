@@ -1,4 +1,5 @@
-//! What a manifest's new and changed rows would cost on each route, how long they should take, and how they read.
+//! The estimate that `load` prints for new and changed rows: cost and time on each route, and the
+//! first prompts.
 
 use serde_json::Value;
 
@@ -7,28 +8,34 @@ use crate::domain::{Model, Money, NewJob, ProviderName};
 use super::render;
 use super::setup::Setup;
 
-/// How many prompts are shown.
-const EXAMPLES: usize = 3;
+/// Number of prompts that are printed.
+const MAX_PROMPTS: usize = 3;
 
-/// Letters of a prompt that are shown, at most.
-const LONGEST_PROMPT: usize = 400;
+/// Columns of a terminal that a printed row key may take.
+const MAX_KEY_COLUMNS: usize = 40;
 
-/// Sums rows up by route.
+/// Columns of a terminal that a printed prompt may take.
+const MAX_PROMPT_COLUMNS: usize = 400;
+
+/// Sums of the new and changed rows, by route.
 pub(super) struct Estimate<'a> {
     model: &'a Model,
     rows: u64,
     routes: Vec<RouteSum>,
-    /// The first rows' keys and prompts.
-    examples: Vec<(String, String)>,
+    /// Key and prompt of the first rows.
+    prompts: Vec<(String, String)>,
 }
 
 struct RouteSum {
     provider: ProviderName,
+    /// Number of rows that this route can run.
     rows: u64,
+    /// Price if all of them run here.
     cost: Money,
 }
 
 impl<'a> Estimate<'a> {
+    /// Creates an estimate of no rows.
     pub(super) fn new(model: &'a Model, providers: &[ProviderName]) -> Self {
         let sum = |provider: &ProviderName| RouteSum {
             provider: *provider,
@@ -39,16 +46,17 @@ impl<'a> Estimate<'a> {
             model,
             rows: 0,
             routes: providers.iter().map(sum).collect(),
-            examples: Vec::new(),
+            prompts: Vec::new(),
         }
     }
 
+    /// Adds a new or changed row.
     pub(super) fn add(&mut self, job: &NewJob) {
         self.rows += 1;
-        if self.examples.len() < EXAMPLES
+        if self.prompts.len() < MAX_PROMPTS
             && let Some(prompt) = job.input.get("prompt").and_then(Value::as_str)
         {
-            self.examples.push((job.row_key.clone(), prompt.to_owned()));
+            self.prompts.push((job.row_key.clone(), prompt.to_owned()));
         }
         for sum in self
             .routes
@@ -62,50 +70,52 @@ impl<'a> Estimate<'a> {
         }
     }
 
-    /// Prints a line a route, the time all of them together need, and some prompts as they will be sent.
-    pub(super) fn tell(&self, setup: &Setup) -> anyhow::Result<()> {
+    /// Prints one line per route, the time with all routes in use, and the first prompts.
+    pub(super) fn print(&self, setup: &Setup) -> anyhow::Result<()> {
         let mut table = vec![
-            ["route", "rows it can take", "price if all go there", "time"]
+            ["route", "eligible rows", "cost if all run here", "time"]
                 .map(String::from)
                 .to_vec(),
         ];
-        let (mut together, mut slowest) = (0.0, 0.0_f64);
+        let mut total_rate = 0.0;
+        let mut slowest_s = 0.0_f64;
         for sum in &self.routes {
             let typical_s = self.typical_s(setup, sum.provider);
-            let pace = clips_per_second(setup, sum.provider, typical_s);
-            (together, slowest) = (together + pace, slowest.max(typical_s));
+            let rate = clips_per_second(setup, sum.provider, typical_s);
+            total_rate += rate;
+            slowest_s = slowest_s.max(typical_s);
             table.push(vec![
                 sum.provider.to_string(),
                 sum.rows.to_string(),
                 format!("${:#}", sum.cost),
-                time(sum.rows, pace, typical_s),
+                format_time(sum.rows, rate, typical_s),
             ]);
         }
         render::table(&table)?;
         if self.routes.len() > 1 {
             render::line(format_args!(
-                "all together: {}",
-                time(self.rows, together, slowest)
+                "time on all routes together: {}",
+                format_time(self.rows, total_rate, slowest_s)
             ))?;
         }
-        if !self.examples.is_empty() {
-            let which = if self.rows > EXAMPLES as u64 {
-                "the first prompts"
+        if !self.prompts.is_empty() {
+            let which = if self.rows > MAX_PROMPTS as u64 {
+                "first prompts"
             } else {
                 "prompts"
             };
-            render::line(format_args!("{which}, as they will be sent:"))?;
+            render::line(format_args!("{which}, as they will be submitted:"))?;
         }
-        for (row_key, prompt) in &self.examples {
-            let (row_key, prompt) = (
-                render::clipped(row_key, 40),
-                render::clipped(prompt, LONGEST_PROMPT),
-            );
+        for (row_key, prompt) in &self.prompts {
+            let row_key = render::clipped(row_key, MAX_KEY_COLUMNS);
+            let prompt = render::clipped(prompt, MAX_PROMPT_COLUMNS);
             render::line(format_args!("  {row_key}: {prompt}"))?;
         }
         Ok(())
     }
 
+    /// Returns how long a prediction typically takes, in seconds: by the config, else by the
+    /// catalogue.
     fn typical_s(&self, setup: &Setup, provider: ProviderName) -> f64 {
         let configured = setup
             .config
@@ -118,20 +128,20 @@ impl<'a> Estimate<'a> {
     }
 }
 
-/// How many clips a provider makes in a second, at its limits.
+/// Returns how many clips per second a provider completes at its limits.
 fn clips_per_second(setup: &Setup, provider: ProviderName, typical_s: f64) -> f64 {
     let limits = setup.limits(provider);
     let by_slots = f64::from(limits.in_flight) / typical_s.max(0.001);
     by_slots.min(f64::from(limits.creates_per_minute) / 60.0)
 }
 
-/// How long so many clips take; even one takes its own time.
-fn time(rows: u64, per_second: f64, typical_s: f64) -> String {
+/// Formats how long these rows take; at least the time of one prediction.
+fn format_time(rows: u64, clips_per_second: f64, typical_s: f64) -> String {
     if rows == 0 {
         return "-".into();
     }
     let rows = f64::from(u32::try_from(rows).unwrap_or(u32::MAX));
-    let seconds = (rows / per_second.max(f64::MIN_POSITIVE))
+    let seconds = (rows / clips_per_second.max(f64::MIN_POSITIVE))
         .max(typical_s)
         .ceil();
     format!(

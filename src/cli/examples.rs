@@ -1,26 +1,33 @@
-//! The examples at the end of each command's `--help`: lines that can be typed as they stand. A test parses each.
+//! The text after each command's `--help`. Every example can be pasted as it is; a test parses
+//! each.
 
 /// After the help of `overnight` itself.
-pub(super) const FIRST_RUN: &str = "\
-Exit codes: 0 all jobs succeeded · 1 could not go on · 2 usage or manifest error, nothing \
-loaded · 3 finished, but some jobs failed or are in doubt · 4 stopped at the budget · 130 interrupted, state saved
+pub(super) const QUICK_START: &str = "\
+Exit codes:
+  0    all jobs succeeded
+  1    could not continue: queue, disk, or every provider paused
+  2    usage or manifest error; nothing was loaded
+  3    finished, but some jobs failed or are in doubt
+  4    stopped at the budget
+  130  interrupted; the state is saved
 
-Your first night:
+Quick start:
   overnight demo                                             # see it work: no key, no network
-  overnight load mugs.csv --model kling-v1-standard --check  # your rows, checked and priced
+  overnight load mugs.csv --model kling-v1-standard --check  # check and price your rows
   overnight run                                              # after the same load without --check
-  overnight status                                           # from another terminal, at any time";
+  overnight status                                           # in another terminal, at any time";
 
 pub(super) const INIT: &str = "\
-Every key is in it, commented out with its default and what it means.
+The file lists every key, commented out, with its default, its unit and its meaning.
 
 Examples:
   overnight init
-  overnight init --config nights/spring.toml";
+  overnight init --config batches/spring.toml";
 
 pub(super) const DOCTOR: &str = "\
-Changes nothing and costs nothing: each provider is asked for one row of its history, all at once, and given 5 seconds. \
-Ends with exit code 1 when something is a problem; a warning is none.
+Changes nothing and costs nothing. Each provider whose key is set is asked for one row of its \
+history, all at the same time, with a time limit of 5 seconds. The exit code is 1 if a check is a \
+problem; warnings do not count.
 
 Examples:
   overnight doctor
@@ -38,6 +45,9 @@ Examples:
   overnight man --out ~/.local/share/man/man1";
 
 pub(super) const LOAD: &str = "\
+Loading a manifest again queues only the rows that are new or have changed. If any row has a \
+mistake, all mistakes are listed and nothing is loaded.
+
 Examples:
   overnight load mugs.csv --model kling-v1-standard --check
   overnight load mugs.csv --model kling-v1-standard --via eachlabs,fal --budget 25
@@ -48,36 +58,44 @@ Examples:
   overnight load jobs/spring.toml --check";
 
 pub(super) const REHEARSE: &str = "\
-Needs no key and no network, and leaves nothing behind. Time is virtual; the worker is the one of `run`, with \
-the limits, pace and catalogue of this machine. Predictions take as long as this queue has measured (else as the config or \
-the catalogue say, 15 % more or less), and none fails. The manifest is played from empty: rows the queue has made already are \
-played and priced again.
+Needs no key and no network, and leaves nothing behind. The worker of `run` runs in virtual time, \
+with the limits, pace and catalogue configured here. Predictions take as long as this queue has \
+measured; without measurements, as long as the config or the catalogue says, plus or minus 15 %. \
+None fails. The manifest is rehearsed from an empty queue, so rows that are already done are \
+priced and run again.
 
-Providers: those of --via; else those of the model whose key is set; else all of the model.
-each::labs and AI/ML API are taken to work on `in_flight` predictions at once, and to refuse what exceeds that. fal.ai lets \
-it wait: it is taken to work on two fewer than `in_flight`, unless its times were measured, which have that wait in them.
+The providers are those of --via; else those of the model whose key is set; else all of the model. \
+each::labs and AI/ML API are assumed to run `in_flight` predictions at once and to refuse more. \
+fal.ai queues what it does not run: it is assumed to run two fewer than `in_flight`, unless its \
+times were measured, because these include the wait.
 
-Exit codes: 0 all rows would become clips · 1 some would wait for a provider · 2 usage or manifest error · 3 some would fail · 4 a budget would \
-stop it · 130 interrupted
+Exit codes:
+  0    every row would become a clip
+  1    some rows would wait for a provider
+  2    usage or manifest error
+  3    some rows would fail
+  4    a budget would stop the run
+  130  interrupted
 
 Examples:
   overnight rehearse mugs.csv --model kling-v1-standard
   overnight rehearse mugs.csv --model kling-v1-standard --via eachlabs --budget 25 --json";
 
 pub(super) const RUN: &str = "\
-At a terminal a batch that nothing was ever sent of is begun when you say yes. Anywhere else nothing is asked: --canary \
-stops after its clips, with exit code 0, or 3 where something failed, unless --yes says to go on. A no to the first question \
-ends with 130.
+On a terminal, `run` asks before it pays for the first job of a batch; the exit code is 130 if you \
+decline. Without a terminal, as under cron, it never prompts; the exit code reports the result. \
+There --canary stops after its clips, with exit code 0, or 3 if one failed; with --yes it \
+continues if all succeeded.
 
 Examples:
   overnight run
   overnight run --batch spring --budget 25
-  overnight run --canary 3                  # three clips first; go on when they please
-  overnight run --yes                       # from cron: nobody is there to ask
+  overnight run --canary 3                  # review three clips before the rest is submitted
+  overnight run --yes                       # never prompt
   overnight run --watch --log-format json";
 
 pub(super) const STATUS: &str = "\
-With --watch on a terminal it shows the screen of the run, from another terminal as well.
+On a terminal, --watch shows the same screen as the run itself.
 
 Examples:
   overnight status
@@ -85,9 +103,9 @@ Examples:
   overnight status --json";
 
 pub(super) const CTL: &str = "\
-Heeded within a second or two by every run on this queue, and told in its log with who asked. It lasts as long as a run goes \
-on: the next that starts alone begins without. Only a batch's own budget stays. Limits that are lowered below what is under \
-way wait for it to end.
+Every run on this queue applies a change within two seconds and logs who made it. A change lasts \
+until the last active run ends; only a batch's own budget is stored permanently. After a limit is \
+lowered below what is under way, nothing is submitted until enough of it has finished.
 
 Examples:
   overnight ctl pause
@@ -107,18 +125,26 @@ Examples:
   overnight show MUG-001 --batch spring --json";
 
 pub(super) const RETRY: &str = "\
+Without --state or JOB, retries every failed job. A job whose prediction is known is polled and \
+downloaded again, which costs nothing; any other job is submitted again.
+
 Examples:
   overnight retry
   overnight retry --batch spring --state cancelled
   overnight retry MUG-001 MUG-002";
 
 pub(super) const CANCEL: &str = "\
+Without --state or JOB, cancels only queued jobs. If a job is running, its provider is asked to \
+stop; the provider may bill it all the same, so its price stays booked.
+
 Examples:
   overnight cancel --batch spring
   overnight cancel MUG-001 MUG-002";
 
 pub(super) const RESOLVE: &str = "\
-`overnight show JOB` tells when it was sent and where to: look there whether the provider has it.
+A job is in doubt if its submission got no usable response, so the provider may or may not have \
+accepted it. `overnight show JOB` prints when and where it was submitted: look for it on the \
+provider's website.
 
 Examples:
   overnight resolve MUG-001 --adopt 7f3c2a10-5b1e-4f57-9c0e-2a51d0c7e1aa
@@ -126,24 +152,30 @@ Examples:
   overnight resolve MUG-001 --batch spring --fail";
 
 pub(super) const VERIFY: &str = "\
-Ends with exit code 3 when a clip is not as it was saved.
+Compares the size and SHA-256 of every clip with the queue. The exit code is 3 if a clip is \
+missing or damaged.
 
 Examples:
   overnight verify
   overnight verify --batch spring --fix";
 
 pub(super) const BILL: &str = "\
-attempts: submissions a provider took, or may have taken; refused: turned away, never to be paid. The estimate \
-is that of the settled attempts, to hold their cost against; refunds are those among them that failed and were not billed. \
-reserved: what open attempts may cost; at risk: the part of it that is in doubt.
+Columns:
+  attempts  submissions that a provider accepted, or may have accepted
+  refused   submissions that were refused, which cost nothing
+  estimate  expected cost of the settled attempts
+  cost      actual cost of the settled attempts
+  refunds   settled attempts that failed and were not billed
+  reserved  what open attempts may cost
+  at risk   the part of reserved whose jobs are in doubt
 
 Examples:
   overnight bill
   overnight bill --batch spring --by day --json";
 
 pub(super) const REPORT: &str = "\
-The page is one file and works offline; it links to the clips where they are, from where it is. Source images are \
-loaded from their own servers only when the reader asks for them.
+The page is a single file and works offline. It links to the clips by paths relative to itself. \
+Source images are loaded from their own servers, and only when the reader asks for them.
 
 Examples:
   overnight report
@@ -160,13 +192,16 @@ Examples:
   overnight models kling-v1-standard";
 
 pub(super) const SIMULATE: &str = "\
-Prints the environment that points other commands at it.
+Prints the environment variables that point other commands at the simulator, then serves until \
+interrupted.
 
 Examples:
   overnight simulate --speed 60
   overnight simulate --port 0 --fault garbage=0.2 --fault poll:server-error=0.1 --no-history";
 
 pub(super) const DEMO: &str = "\
+Each demo starts from an empty queue.
+
 Examples:
   overnight demo
   overnight demo --dir /tmp/overnight-demo";

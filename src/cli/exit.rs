@@ -1,34 +1,34 @@
-//! How a command ended, in a form a script can read.
+//! Exit codes: how a command ended, in a form that a script can read.
 
 use std::process::ExitCode;
 
 use crate::queue::QueueError;
 
-/// How a command ended. The numbers are documented in the README and in `--help`.
+/// How a command ended. The README and `overnight --help` document the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All jobs of the run succeeded.
+    /// Every job of the run succeeded, or the command did what it was asked to do.
     Success = 0,
-    /// It could not go on: the queue, the disk, every provider paused.
-    CannotGoOn = 1,
+    /// The command could not continue: the queue, the disk, or every provider paused.
+    CannotContinue = 1,
     /// The command line or a manifest is wrong; nothing was loaded.
     Usage = 2,
-    /// It finished, but some jobs failed or are in doubt.
+    /// The command finished, but some jobs failed or are in doubt.
     Incomplete = 3,
-    /// It stopped at the budget.
+    /// The run stopped at a budget.
     Budget = 4,
-    /// It was interrupted; the state is saved.
+    /// A signal or a declined prompt stopped the command; the state is saved.
     Interrupted = 130,
 }
 
-/// An error that lies in what the user wrote.
+/// An error in what the user wrote: the command line, a config file or a manifest.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
 
 impl Exit {
-    /// Tells how a command that failed with this error ended.
-    pub fn of(error: &anyhow::Error) -> Self {
+    /// Returns the exit code of a command that failed with this error.
+    pub fn from_error(error: &anyhow::Error) -> Self {
         let is_usage = error.chain().any(|cause| {
             cause.is::<Usage>()
                 || matches!(
@@ -39,7 +39,7 @@ impl Exit {
         if is_usage {
             Self::Usage
         } else {
-            Self::CannotGoOn
+            Self::CannotContinue
         }
     }
 }

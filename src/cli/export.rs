@@ -1,4 +1,4 @@
-//! `export`: one record for each job.
+//! `export`: one record per job, as CSV or JSON Lines.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use super::jobs::for_each_job;
 use super::setup::Setup;
 use super::{render, summary};
 
-/// The columns of the CSV, which are the keys of the JSON objects.
+/// The columns of the CSV, in order. The JSON objects have the same keys.
 const COLUMNS: [&str; 18] = [
     "batch",
     "id",
@@ -32,11 +32,12 @@ const COLUMNS: [&str; 18] = [
     "finished_at",
 ];
 
-/// Writes all jobs.
+/// Prints one record per job.
 pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
     let queue = setup.queue()?;
-    let doubts = summary::doubts(&queue.status(args.batch.clone()).await?);
+    let status = queue.status(args.batch.clone()).await?;
+    let in_doubt = summary::in_doubt(&setup, &status);
     let filter = JobFilter {
         batch: args.batch,
         state: None,
@@ -55,13 +56,14 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<
             csv.flush()?;
         }
     }
-    // The records tell it as well: `in_doubt`, with the estimate that may have been paid.
-    if let Some(doubts) = doubts {
-        render::note(doubts);
+    // The records say so too, by the state `in_doubt` and the estimate, but a note is seen.
+    if let Some(in_doubt) = in_doubt {
+        render::note(in_doubt);
     }
     Ok(Exit::Success)
 }
 
+/// Returns a job's fields in the order of [`COLUMNS`].
 fn cells(job: &JobRecord) -> anyhow::Result<Vec<String>> {
     let record = serde_json::to_value(job)?;
     let cell = |column: &&str| match &record[*column] {

@@ -1,4 +1,4 @@
-//! `init`: a config file with every key in it, to be changed where something else is wanted.
+//! `init`: writes a config file that documents every key.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -11,8 +11,10 @@ use crate::config;
 use super::args::{Global, InitArgs};
 use super::exit::{Exit, Usage};
 use super::render;
+use super::shell::SuggestedCommand;
 
-/// Every key, commented out, with its default and what it means. Tests hold it against [`config::Config`].
+/// Every key, commented out, with its meaning, unit and default. Tests compare it with
+/// [`config::Config`].
 const TEMPLATE: &str = include_str!("init.toml");
 
 /// Writes the config file.
@@ -22,7 +24,7 @@ pub(super) fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
         .as_deref()
         .unwrap_or(Path::new(config::DEFAULT_FILE));
     let mut options = File::options();
-    // Whether it is there is asked in the same call, so that no file is lost in between.
+    // The same call checks and creates, so that a file made in between is not overwritten.
     if args.force {
         options.create(true).truncate(true)
     } else {
@@ -30,9 +32,10 @@ pub(super) fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
     };
     let mut file = match options.write(true).open(path) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let path = path.display();
+            let init = SuggestedCommand::new(global, "init").arg("--force");
             return Err(Usage(format!(
-                "{path} is there already\nhint: --force overwrites it"
+                "{} already exists\nhint: `{init}` overwrites it",
+                path.display()
             ))
             .into());
         }
@@ -41,10 +44,13 @@ pub(super) fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
     file.write_all(TEMPLATE.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
     render::note(format_args!(
-        "wrote {}: every line in it is a default",
+        "wrote {}: every key is commented out and shows its default",
         path.display()
     ));
-    render::note("next: overnight doctor");
+    render::note(format_args!(
+        "next: {}",
+        SuggestedCommand::new(global, "doctor")
+    ));
     Ok(Exit::Success)
 }
 
@@ -59,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// The template's `# key = value` lines as `(section, key, line)`.
+    /// Returns the template's `# key = value` lines as `(section, key, line)`.
     fn keys() -> Vec<(String, String, String)> {
         let mut section = String::new();
         let mut keys = Vec::new();
@@ -79,6 +85,7 @@ mod tests {
         keys
     }
 
+    /// Returns the template with every key set.
     fn uncommented() -> String {
         let lines: BTreeSet<String> = keys()
             .into_iter()
@@ -97,7 +104,7 @@ mod tests {
             .join("\n")
     }
 
-    /// The keys a section knows, by the error about one it does not.
+    /// Returns the keys that a section accepts, from the error about one that it does not.
     fn known_keys(section: &str) -> BTreeSet<String> {
         let text = if section.is_empty() {
             "qqqq = 1".into()
@@ -112,17 +119,17 @@ mod tests {
     }
 
     #[test]
-    fn the_template_is_read_as_it_stands_and_changes_nothing() {
+    fn the_template_as_written_changes_nothing() {
         let config = Config::read("overnight.toml", TEMPLATE).unwrap();
-        assert_eq!(shown(&config), shown(&Config::default()));
+        assert_eq!(resolved(&config), resolved(&Config::default()));
     }
 
     #[test]
-    fn with_every_line_uncommented_it_is_still_the_defaults() {
+    fn the_template_with_every_key_uncommented_is_the_default_config() {
         let config = Config::read("overnight.toml", &uncommented()).unwrap();
-        assert_eq!(shown(&config), shown(&Config::default()));
+        assert_eq!(resolved(&config), resolved(&Config::default()));
         let catalog = catalog::load(&[]).unwrap();
-        let pace = ProcessingTimes::default();
+        let processing_times = ProcessingTimes::default();
         for provider in ProviderName::ALL {
             let route = catalog.models[0]
                 .routes
@@ -135,12 +142,16 @@ mod tests {
                 "{provider}"
             );
             let delay = config.durations(|set| set.history_delay_s)[&provider];
-            assert_eq!(delay, pace.history_delay(provider), "{provider}");
+            assert_eq!(
+                delay,
+                processing_times.history_delay(provider),
+                "{provider}"
+            );
         }
     }
 
     #[test]
-    fn every_key_of_the_config_is_in_the_template() {
+    fn the_template_has_every_key_of_the_config() {
         let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
         for (section, key, line) in keys() {
             sections.entry(section).or_default().insert(key, line);
@@ -161,7 +172,7 @@ mod tests {
                 if sections[section].contains_key(&key) {
                     continue;
                 }
-                // What one provider leaves out another has, and the config refuses it here.
+                // A key that only another provider has must be refused here.
                 let elsewhere = providers.iter().find_map(|other| sections[other].get(&key));
                 let line =
                     elsewhere.unwrap_or_else(|| panic!("no provider has `{key}` in the template"));
@@ -171,14 +182,14 @@ mod tests {
         }
     }
 
-    /// All that a config says, with the defaults filled in.
-    fn shown(config: &Config) -> String {
+    /// Formats everything that a config sets, with the defaults filled in.
+    fn resolved(config: &Config) -> String {
         let providers = ProviderName::ALL.map(|provider| {
-            let (in_flight, throughput) = (
+            (
+                config.base_url(provider),
                 config.in_flight(provider),
                 config.creates_per_minute(provider),
-            );
-            (config.base_url(provider), in_flight, throughput)
+            )
         });
         let Config {
             queue,
@@ -188,13 +199,12 @@ mod tests {
             pace,
             provider: _,
         } = config;
-        let (api, storage) = (
-            config.fal_api_url(),
-            config.fal_storage_url().map(String::from),
-        );
+        let api_url = config.fal_api_url();
+        let storage_url = config.fal_storage_url().map(String::from);
         let auth = config.eachlabs_auth();
         format!(
-            "{queue:?} {out:?} {workers} {catalog:?} {pace:?} {providers:?} {api} {storage:?} {auth:?}"
+            "{queue:?} {out:?} {workers} {catalog:?} {pace:?} {providers:?} {api_url} \
+             {storage_url:?} {auth:?}"
         )
     }
 }

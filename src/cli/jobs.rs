@@ -1,4 +1,4 @@
-//! `jobs` and `show`: what is in the queue, and all that is known of one job.
+//! `jobs` and `show`: the queue's jobs, and every detail of one.
 
 use serde_json::{Value, json};
 
@@ -9,8 +9,17 @@ use super::exit::Exit;
 use super::render;
 use super::setup::Setup;
 
-/// Jobs read at once: a list of any length takes the memory of one page.
-pub(super) const PAGE: usize = 500;
+/// Number of jobs that are read at once, so that a list of any length needs the memory of one page.
+pub(super) const PAGE_SIZE: usize = 500;
+
+/// Columns of a terminal that a row id may take in the list.
+const MAX_ID_COLUMNS: usize = 24;
+
+/// Columns of a terminal that a job's error or clip may take in the list.
+const MAX_DETAIL_COLUMNS: usize = 100;
+
+/// Columns of a terminal that one field of a job may take.
+const MAX_FIELD_COLUMNS: usize = 2000;
 
 /// Lists jobs.
 pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit> {
@@ -36,13 +45,13 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
             .map_or(format!("~${:#}", job.estimate_usd), |cost| {
                 format!("${cost:#}")
             });
-        let what = job.error.or(job.output).unwrap_or_default();
-        let id = render::clipped(&job.id, 24);
+        let detail = job.error.or(job.output).unwrap_or_default();
+        let id = render::clipped(&job.id, MAX_ID_COLUMNS);
         render::line(format_args!(
             "{:>6}  {id:<24}  {:<11}  {provider:<8}  {cost:<9}  {}",
             job.job_id.0,
             job.state,
-            render::clipped(&what, 100)
+            render::clipped(&detail, MAX_DETAIL_COLUMNS)
         ))
     })
     .await?;
@@ -63,7 +72,7 @@ pub(super) async fn for_each_job(
 ) -> anyhow::Result<()> {
     let mut after = None;
     loop {
-        let page = queue.jobs(filter.clone(), after, PAGE).await?;
+        let page = queue.jobs(filter.clone(), after, PAGE_SIZE).await?;
         let Some(last) = page.last() else {
             return Ok(());
         };
@@ -74,34 +83,35 @@ pub(super) async fn for_each_job(
     }
 }
 
-/// Shows one job with its attempts.
+/// Prints one job and its attempts.
 pub(super) async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
     let queue = setup.queue()?;
     let job = queue.find(args.job, args.batch).await?;
     let attempts = queue.attempts(job.job_id).await?;
-    let mut shown = serde_json::to_value(&job)?;
-    shown["job"] = json!(job.job_id);
-    shown["input"] = json!(job.input);
-    shown["due_at"] = json!(job.due_at);
+    let mut fields = serde_json::to_value(&job)?;
+    fields["job"] = json!(job.job_id);
+    fields["input"] = json!(job.input);
+    fields["due_at"] = json!(job.due_at);
     if args.json {
-        shown["attempt_list"] = json!(attempts);
-        render::json(&shown)?;
+        fields["attempt_list"] = json!(attempts);
+        render::json(&fields)?;
         return Ok(Exit::Success);
     }
-    tell(&shown, "")?;
+    print_fields(&fields, "")?;
     for attempt in attempts {
         render::line(format_args!("attempt {}", attempt.number))?;
         let mut attempt = serde_json::to_value(attempt)?;
         if let Some(fields) = attempt.as_object_mut() {
             fields.remove("number");
         }
-        tell(&attempt, "  ")?;
+        print_fields(&attempt, "  ")?;
     }
     Ok(Exit::Success)
 }
 
-fn tell(fields: &Value, indent: &str) -> anyhow::Result<()> {
+/// Prints one line per field that is set.
+fn print_fields(fields: &Value, indent: &str) -> anyhow::Result<()> {
     for (key, value) in fields.as_object().into_iter().flatten() {
         let text = match value {
             Value::Null => continue,
@@ -110,7 +120,7 @@ fn tell(fields: &Value, indent: &str) -> anyhow::Result<()> {
         };
         render::line(format_args!(
             "{indent}{key:<14} {}",
-            render::clipped(&text, 2000)
+            render::clipped(&text, MAX_FIELD_COLUMNS)
         ))?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `load`: a manifest is checked, priced, and put into the queue.
+//! `load`: checks a manifest, prices it, and queues its rows.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,17 +15,17 @@ use crate::manifest::{self, FileFormat, ID, Problem, RowMapper, Sink, unpacked_n
 use crate::queue::{LoadPlan, NewBatch, Queue, RowChange, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
-use super::batch_file;
+use super::batch_file::merge_batch_file;
 use super::estimate::Estimate;
 use super::exit::{Exit, Usage};
 use super::progress_bar::Bar;
 use super::render;
 use super::setup::Setup;
 
-/// Loads manifests.
+/// Loads the manifests; with `--check`, only checks and prices them.
 pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
-    // A check must leave nothing behind, not even an empty queue.
+    // A check leaves nothing behind, not even an empty queue.
     let queue = || {
         if args.check && !setup.config.queue.exists() {
             setup.empty_queue()
@@ -33,39 +33,42 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
             setup.queue_or_new()
         }
     };
-    let (manifest, out) = batch_file::opened(args.manifest, args.out)?;
+    let (manifest, out) = merge_batch_file(args.manifest, args.out)?;
     let out = out.as_ref().unwrap_or(&setup.config.out);
     let Staged {
-        name,
+        batch,
         mut staging,
         estimate,
         ..
     } = stage(&setup, manifest, out, global.quiet, queue)?;
-    let (plan, done) = if args.check {
-        (staging.plan(), "to queue")
+    let plan = if args.check {
+        staging.plan()
     } else {
-        (staging.commit(setup.clock.now())?, "queued")
+        staging.commit(setup.clock.now())?
     };
-    tell_plan(&name, &plan, done)?;
+    print_plan(&batch, &plan, args.check)?;
     if plan.new + plan.changed > 0 && (args.check || !global.quiet) {
-        estimate.tell(&setup)?;
+        estimate.print(&setup)?;
         if !args.check {
-            render::note(format_args!("next: overnight run --batch {name}"));
+            let next = setup.suggest("run").option("--batch", Some(&batch));
+            render::note(format_args!("next: {next}"));
         }
     }
     Ok(Exit::Success)
 }
 
-/// A manifest without a mistake, on its way into a queue.
+/// A manifest without mistakes, ready to be committed to a queue.
 pub(super) struct Staged<'a> {
-    pub(super) name: String,
+    /// Name of the batch.
+    pub(super) batch: String,
     pub(super) model: &'a Model,
+    /// The providers that may be used, in order of preference.
     pub(super) providers: Vec<ProviderName>,
     pub(super) staging: Box<dyn Staging>,
     estimate: Estimate<'a>,
 }
 
-/// Reads and checks a manifest. The queue is asked for once what stands on the command line is known to make sense.
+/// Reads and checks a manifest. The queue is opened only after the command line has been checked.
 pub(super) fn stage<'a>(
     setup: &'a Setup,
     args: ManifestArgs,
@@ -73,42 +76,36 @@ pub(super) fn stage<'a>(
     quiet: bool,
     queue: impl FnOnce() -> anyhow::Result<Arc<dyn Queue>>,
 ) -> anyhow::Result<Staged<'a>> {
-    let model = args.model.as_deref().ok_or_else(|| {
-        Usage("which model? say --model NAME\nhint: `overnight models` lists them".into())
-    })?;
-    let model = find_model(setup, model)?;
+    let model = find_model(setup, args.model.as_deref())?;
     let providers = find_providers(model, &args.via)?;
     let mapper = RowMapper::new(model, providers.clone(), args.layout()).map_err(Usage)?;
-    let name = batch_name(args.batch, &args.files)?;
-    let folder = std::path::absolute(out)?.join(file_name::safe_file_stem(&name));
-    let batch = NewBatch {
-        name: name.clone(),
+    let batch = batch_name(args.batch, &args.files)?;
+    let folder = std::path::absolute(out)?.join(file_name::safe_file_stem(&batch));
+    let new_batch = NewBatch {
+        name: batch.clone(),
         model: model.name.clone(),
         folder,
         budget: args.budget,
     };
-    let (staging, now) = (queue()?.stage(batch)?, setup.clock.now());
-    let (estimate, bar) = (Estimate::new(model, &providers), Bar::new(quiet));
-    let (file, waiting) = (String::new(), Vec::new());
-    let mut rows = Rows {
-        staging,
-        now,
-        file,
-        waiting,
-        estimate,
+    let mut rows = RowStager {
+        staging: queue()?.stage(new_batch)?,
+        now: setup.clock.now(),
+        file: String::new(),
+        deferred: Vec::new(),
+        estimate: Estimate::new(model, &providers),
         problems: 0,
         skipped: BTreeMap::new(),
-        bar,
+        bar: Bar::new(quiet),
     };
     let mut read = 0;
     for file in &args.files {
         read += read_file(file, args.sheet.as_deref(), &mapper, &mut rows)?;
     }
     rows.bar.end();
-    rows.stage_waiting()?;
+    rows.stage_deferred()?;
     for (field, skipped) in &rows.skipped {
         render::note(format_args!(
-            "{} without `{field}` skipped",
+            "skipped {} without `{field}`",
             render::count(*skipped, "row")
         ));
     }
@@ -124,7 +121,7 @@ pub(super) fn stage<'a>(
         return Err(Usage("the manifest has no rows; nothing was loaded".into()).into());
     }
     Ok(Staged {
-        name,
+        batch,
         model,
         providers,
         staging: rows.staging,
@@ -132,33 +129,37 @@ pub(super) fn stage<'a>(
     })
 }
 
-fn find_model<'a>(setup: &'a Setup, name: &str) -> anyhow::Result<&'a Model> {
+fn find_model<'a>(setup: &'a Setup, name: Option<&str>) -> anyhow::Result<&'a Model> {
+    let models = setup.suggest("models");
+    let name = name.ok_or_else(|| {
+        Usage(format!(
+            "no model is given: add --model NAME\nhint: `{models}` lists the models"
+        ))
+    })?;
     let known = || setup.catalog.models.iter().map(|model| model.name.as_str());
     setup.catalog.model(name).ok_or_else(|| {
-        let names = known().collect::<Vec<_>>().join(", ");
         Usage(format!(
-            "unknown model `{name}`{}\nhint: there are {names}",
-            did_you_mean(name, known())
+            "unknown model `{name}`{}\nhint: `{models}` lists the models: {}",
+            did_you_mean(name, known()),
+            known().collect::<Vec<_>>().join(", ")
         ))
         .into()
     })
 }
 
+/// Returns the providers of `--via`, or all that offer the model.
 fn find_providers(model: &Model, via: &[ProviderName]) -> anyhow::Result<Vec<ProviderName>> {
+    let offering = || model.routes.iter().map(|route| route.provider);
     if via.is_empty() {
-        return Ok(model.routes.iter().map(|route| route.provider).collect());
+        return Ok(offering().collect());
     }
     for (index, provider) in via.iter().enumerate() {
         if model.route(*provider).is_none() {
-            let offer: Vec<&str> = model
-                .routes
-                .iter()
-                .map(|route| route.provider.as_str())
-                .collect();
+            let names: Vec<&str> = offering().map(ProviderName::as_str).collect();
             let message = format!(
-                "{provider} does not offer {}\nhint: these do: {}",
+                "{provider} does not offer {}\nhint: use --via with one or more of {}",
                 model.name,
-                offer.join(", ")
+                names.join(", ")
             );
             return Err(Usage(message).into());
         }
@@ -169,6 +170,10 @@ fn find_providers(model: &Model, via: &[ProviderName]) -> anyhow::Result<Vec<Pro
     Ok(via.to_vec())
 }
 
+/// Longest name of a batch, in characters.
+const MAX_BATCH_NAME: usize = 100;
+
+/// Returns the name given with `--batch`, or that of the first manifest that is a file.
 fn batch_name(given: Option<String>, files: &[PathBuf]) -> anyhow::Result<String> {
     let file = files.iter().find(|file| *file != Path::new("-"));
     let stem = || {
@@ -180,18 +185,26 @@ fn batch_name(given: Option<String>, files: &[PathBuf]) -> anyhow::Result<String
         )
     };
     let name = given.or_else(stem);
-    let name = name.ok_or_else(|| Usage("standard input has no name: say --batch NAME".into()))?;
-    if name.trim().is_empty() || name.chars().any(char::is_control) || name.chars().count() > 100 {
-        return Err(Usage("the batch's name must be 1 to 100 plain characters".into()).into());
+    let name = name
+        .ok_or_else(|| Usage("standard input does not name the batch: add --batch NAME".into()))?;
+    if name.trim().is_empty()
+        || name.chars().any(char::is_control)
+        || name.chars().count() > MAX_BATCH_NAME
+    {
+        return Err(Usage(format!(
+            "a batch's name must have 1 to {MAX_BATCH_NAME} characters and no control characters"
+        ))
+        .into());
     }
     Ok(name)
 }
 
+/// Reads one manifest and returns its number of rows.
 fn read_file(
     path: &Path,
     sheet: Option<&str>,
     mapper: &RowMapper<'_>,
-    rows: &mut Rows<'_>,
+    rows: &mut RowStager<'_>,
 ) -> anyhow::Result<u64> {
     let is_stdin = path == Path::new("-");
     let name = if is_stdin {
@@ -200,71 +213,72 @@ fn read_file(
         path.display().to_string()
     };
     let mut file = if is_stdin {
-        kept(&mut std::io::stdin().lock())?
+        buffer_in_file(&mut std::io::stdin().lock())?
     } else {
         let mut file =
             File::open(path).map_err(|error| Usage(format!("cannot read {name}: {error}")))?;
-        let kind = file.metadata()?.file_type();
-        if kind.is_dir() {
+        let file_type = file.metadata()?.file_type();
+        if file_type.is_dir() {
             return Err(Usage(format!("{name} is a folder, not a manifest")).into());
         }
-        if kind.is_file() {
+        if file_type.is_file() {
             file
         } else {
-            kept(&mut file)?
+            buffer_in_file(&mut file)?
         }
     };
     let cannot_read =
         |error: anyhow::Error| anyhow::Error::from(Usage(format!("cannot read {name}: {error:#}")));
-    let kind = FileFormat::of(path, &mut file).map_err(cannot_read)?;
-    if let Some(told) = kind.told() {
-        render::note(format_args!("{name}: {told}"));
+    let format = FileFormat::of(path, &mut file).map_err(cannot_read)?;
+    if let Some(detected) = format.told() {
+        render::note(format_args!("{name}: {detected}"));
     }
     rows.file.clone_from(&name);
     rows.bar.begin(&name, file.metadata()?.len());
     let file = rows.bar.watch(file);
-    manifest::read_file(file, kind, sheet, &name, mapper, rows)
+    manifest::read_file(file, format, sheet, &name, mapper, rows)
         .with_context(|| format!("cannot read {name}"))
 }
 
-/// Keeps what comes through a pipe in a temporary file: whoever writes it may be slow, and nobody else can write to the
-/// queue while its rows are added.
-fn kept(pipe: &mut dyn Read) -> anyhow::Result<File> {
-    let mut file = tempfile::tempfile().context("cannot keep the manifest in a temporary file")?;
-    std::io::copy(pipe, &mut file).context("cannot keep the manifest in a temporary file")?;
+/// Copies a pipe to a temporary file: its writer may be slow, and while rows are staged no other
+/// process can write to the queue.
+fn buffer_in_file(pipe: &mut dyn Read) -> anyhow::Result<File> {
+    let context = "cannot copy the manifest to a temporary file";
+    let mut file = tempfile::tempfile().context(context)?;
+    std::io::copy(pipe, &mut file).context(context)?;
     file.rewind()?;
     Ok(file)
 }
 
-/// The most rows that wait, in memory, until all are read.
-const MOST_WAITING: usize = 50_000;
+/// Maximum number of rows that are held in memory until all are read.
+const MAX_DEFERRED: usize = 50_000;
 
-/// Takes rows as they are read.
-struct Rows<'a> {
+/// Stages rows while they are read, and counts what is wrong with them.
+struct RowStager<'a> {
     staging: Box<dyn Staging>,
     now: Timestamp,
-    /// The manifest that is read.
+    /// Name of the manifest that is being read.
     file: String,
-    /// Rows that name images on disk, and those after them, each lot with its manifest. To look at the images may take
-    /// minutes, and from the first row that is staged on nobody else can write to the queue.
-    waiting: Vec<(String, Vec<NewJob>)>,
+    /// Rows to stage after all are read, each chunk with its manifest: those that name local images,
+    /// and those after them. Reading the images may take minutes, and from the first staged row on
+    /// no other process can write to the queue.
+    deferred: Vec<(String, Vec<NewJob>)>,
     estimate: Estimate<'a>,
     problems: u64,
-    /// Rows that were left out, by the field they lack.
+    /// Number of skipped rows, by the field that they lack.
     skipped: BTreeMap<String, u64>,
     bar: Bar,
 }
 
-impl Rows<'_> {
-    /// Stages the rows that wait.
-    fn stage_waiting(&mut self) -> anyhow::Result<()> {
-        for (file, jobs) in std::mem::take(&mut self.waiting) {
+impl RowStager<'_> {
+    /// Stages the deferred rows.
+    fn stage_deferred(&mut self) -> anyhow::Result<()> {
+        for (file, jobs) in std::mem::take(&mut self.deferred) {
             for (line, message) in self.stage(&jobs)? {
-                let (file, field) = (file.clone(), Some(ID.to_owned()));
                 self.problem(Problem {
-                    file,
+                    file: file.clone(),
                     line,
-                    field,
+                    field: Some(ID.to_owned()),
                     message,
                 });
             }
@@ -272,33 +286,34 @@ impl Rows<'_> {
         Ok(())
     }
 
+    /// Stages rows. Returns the line of each duplicate, and what is wrong with it.
     fn stage(&mut self, jobs: &[NewJob]) -> anyhow::Result<Vec<(u64, String)>> {
-        let mut wrong = Vec::new();
-        for (job, addition) in jobs.iter().zip(self.staging.add(jobs, self.now)?) {
-            match addition {
+        let mut duplicates = Vec::new();
+        for (job, change) in jobs.iter().zip(self.staging.add(jobs, self.now)?) {
+            match change {
                 RowChange::New | RowChange::Changed => self.estimate.add(job),
                 RowChange::Unchanged | RowChange::InProgress => {}
                 RowChange::Duplicate { line } => {
-                    wrong.push((
+                    duplicates.push((
                         job.line,
                         format!("`{}` is on line {line} already", job.row_key),
                     ));
                 }
             }
         }
-        Ok(wrong)
+        Ok(duplicates)
     }
 }
 
-impl Sink for Rows<'_> {
+impl Sink for RowStager<'_> {
     fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
-        let waiting: usize = self.waiting.iter().map(|(_, jobs)| jobs.len()).sum();
-        let waits = waiting > 0 || jobs.iter().any(|job| job.has_local_images);
-        if waits && waiting + jobs.len() <= MOST_WAITING {
-            self.waiting.push((self.file.clone(), jobs));
+        let deferred: usize = self.deferred.iter().map(|(_, jobs)| jobs.len()).sum();
+        let defer = deferred > 0 || jobs.iter().any(|job| job.has_local_images);
+        if defer && deferred + jobs.len() <= MAX_DEFERRED {
+            self.deferred.push((self.file.clone(), jobs));
             return Ok(Vec::new());
         }
-        self.stage_waiting()?;
+        self.stage_deferred()?;
         self.stage(&jobs)
     }
 
@@ -312,10 +327,11 @@ impl Sink for Rows<'_> {
     }
 }
 
-fn tell_plan(name: &str, plan: &LoadPlan, done: &str) -> anyhow::Result<()> {
+/// Prints how the manifest differs from what the queue holds, and what was queued.
+fn print_plan(batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()> {
     let rows = plan.new + plan.changed + plan.unchanged + plan.in_progress;
     let mut text = format!(
-        "{name}: {}: {} new, {} changed, {} same",
+        "{batch}: {}: {} new, {} changed, {} same",
         render::count(rows, "row"),
         plan.new,
         plan.changed,
@@ -323,20 +339,27 @@ fn tell_plan(name: &str, plan: &LoadPlan, done: &str) -> anyhow::Result<()> {
     );
     if plan.removed > 0 {
         text.push_str(&format!(
-            ", {} gone from the manifest (left as they are)",
+            ", {} gone from the manifest (their jobs are kept)",
             plan.removed
         ));
     }
     render::line(text)?;
     if plan.in_progress > 0 {
+        let jobs = if plan.in_progress == 1 {
+            "its job is"
+        } else {
+            "their jobs are"
+        };
         render::note(format_args!(
-            "{} changed while their jobs are under way; they were left alone: load again when they are over",
+            "{} changed but not updated, because {jobs} under way\n\
+             hint: load the manifest again when the run has finished",
             render::count(plan.in_progress, "row")
         ));
     }
-    let queued = render::count(plan.new + plan.changed, "job");
+    let jobs = render::count(plan.new + plan.changed, "job");
+    let queued = if is_check { "to queue" } else { "queued" };
     render::line(format_args!(
-        "{queued} {done}, at most ${:#}",
+        "{jobs} {queued}, at most ${:#}",
         plan.estimate
     ))
 }

@@ -1,5 +1,7 @@
-//! The command line: one file a command. `render` prints, and `screen` what changes on a terminal, and nothing else does;
-//! `setup` names the concrete adapters, and nothing else does.
+//! The command line, one file per command.
+//!
+//! Only `render` prints, and only `screen` draws what changes on a terminal. Only `setup` names
+//! concrete adapters. Every suggested command is built by `shell`.
 
 mod args;
 mod batch_file;
@@ -29,6 +31,7 @@ mod report;
 mod run;
 mod screen;
 mod setup;
+mod shell;
 mod simulate;
 mod status;
 mod summary;
@@ -41,18 +44,22 @@ use clap::error::ErrorKind;
 pub use args::{Cli, Command};
 pub use exit::{Exit, Usage};
 
-/// Parses the command line, runs the command, and tells how it ended.
+/// Parses the command line, runs the command, and returns how it ended.
 pub fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let shown = matches!(
+            let is_requested = matches!(
                 error.kind(),
                 ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
             );
-            // Whoever closed the pipe has read enough.
+            // A reader that closed the pipe early, like `head`, is no failure.
             let _ = error.print();
-            return if shown { Exit::Success } else { Exit::Usage };
+            return if is_requested {
+                Exit::Success
+            } else {
+                Exit::Usage
+            };
         }
     };
     setup::start_logs(&cli);
@@ -60,7 +67,7 @@ pub fn main() -> Exit {
         Ok(runtime) => runtime,
         Err(error) => {
             render::error(&anyhow::Error::new(error).context("cannot start"));
-            return Exit::CannotGoOn;
+            return Exit::CannotContinue;
         }
     };
     match runtime.block_on(dispatch(cli)) {
@@ -68,7 +75,7 @@ pub fn main() -> Exit {
         Err(error) if render::is_broken_pipe(&error) => Exit::Success,
         Err(error) => {
             render::error(&error);
-            Exit::of(&error)
+            Exit::from_error(&error)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `retry`, `cancel` and `resolve`: what a person decides.
+//! `retry`, `cancel` and `resolve`: the decisions of an operator.
 
 use crate::domain::PredictionHandle;
 use crate::provider::Submission;
@@ -19,23 +19,30 @@ impl From<SelectArgs> for Selection {
     }
 }
 
-/// Makes failed and cancelled jobs go on.
+/// Makes failed and cancelled jobs due again.
 pub(super) async fn retry(global: &Global, args: SelectArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
+    let next = setup
+        .suggest("run")
+        .option("--batch", args.batch.as_deref());
     let jobs = setup.queue()?.retry(args.into(), setup.clock.now()).await?;
     render::line(format_args!(
-        "{} will go on",
+        "{} will be retried",
         render::count(jobs as u64, "job")
     ))?;
     if jobs > 0 {
-        render::note("next: overnight run");
+        render::note(format_args!("next: {next}"));
     }
     Ok(Exit::Success)
 }
 
-/// Takes jobs back, and asks the providers to drop what they are working on.
+/// Cancels jobs, and asks the providers to stop the predictions that are running.
 pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
+    let retry = setup
+        .suggest("retry")
+        .arg("JOB")
+        .option("--batch", args.batch.as_deref());
     let cancelled = setup
         .queue()?
         .cancel(args.into(), setup.clock.now())
@@ -59,14 +66,15 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
             .await
         {
             render::note(format_args!(
-                "{} goes on with {}: {failure}",
-                attempt.provider, prediction.prediction_id
+                "cannot cancel {} at {}: {failure}",
+                prediction.prediction_id, attempt.provider
             ));
         }
     }
-    render::note(
-        "what was under way may still be billed, and stays booked; `overnight retry` fetches it without paying again",
-    );
+    render::note(format_args!(
+        "jobs that were running may still be billed, so their price stays booked\n\
+         hint: `{retry}` downloads such a clip without paying again"
+    ));
     Ok(Exit::Success)
 }
 

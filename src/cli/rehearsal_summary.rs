@@ -1,4 +1,5 @@
-//! What some rehearsals of one night let expect.
+//! What the simulated runs of one manifest predict: time, cost, use of each provider, and what would
+//! stop the run.
 
 use std::time::Duration;
 
@@ -14,18 +15,18 @@ use crate::rehearsal::{ProviderReport, RehearsalReport, Scenario, SimulatedHost,
 use super::exit::Exit;
 use super::render;
 
-/// What some rehearsals of one night let expect.
+/// What the simulated runs of one manifest predict.
 pub(super) struct RehearsalSummary<'a> {
     batch: &'a str,
     scenario: &'a Scenario,
     model: &'a Model,
-    /// At least one.
-    nights: &'a [RehearsalReport],
-    /// The one in the middle, by how long it takes: what is not spread is told of this one.
-    usual: &'a RehearsalReport,
+    /// The simulated runs, at least one.
+    reports: &'a [RehearsalReport],
+    /// The run of median length. Figures without a range are those of this run.
+    median: &'a RehearsalReport,
 }
 
-/// A figure of several nights.
+/// The range of one figure over the simulated runs.
 #[derive(Serialize)]
 struct Spread<T> {
     median: T,
@@ -34,8 +35,9 @@ struct Spread<T> {
 }
 
 impl<T: Copy + Ord> Spread<T> {
-    fn of(nights: &[RehearsalReport], figure: impl Fn(&RehearsalReport) -> T) -> Option<Self> {
-        let mut figures: Vec<T> = nights.iter().map(figure).collect();
+    /// Returns the spread of a figure, or `None` if there are no runs.
+    fn new(reports: &[RehearsalReport], figure: impl Fn(&RehearsalReport) -> T) -> Option<Self> {
+        let mut figures: Vec<T> = reports.iter().map(figure).collect();
         figures.sort();
         Some(Self {
             median: *figures.get(figures.len() / 2)?,
@@ -44,70 +46,70 @@ impl<T: Copy + Ord> Spread<T> {
         })
     }
 
-    fn map<U>(self, change: impl Fn(T) -> U) -> Spread<U> {
+    fn map<U>(self, convert: impl Fn(T) -> U) -> Spread<U> {
         Spread {
-            median: change(self.median),
-            least: change(self.least),
-            most: change(self.most),
+            median: convert(self.median),
+            least: convert(self.least),
+            most: convert(self.most),
         }
     }
 }
 
 impl<'a> RehearsalSummary<'a> {
-    /// Sums nights up; `None` where there are none.
-    pub(super) fn of(
+    /// Summarises simulated runs. Returns `None` if there are none.
+    pub(super) fn new(
         batch: &'a str,
         scenario: &'a Scenario,
         model: &'a Model,
-        nights: &'a [RehearsalReport],
+        reports: &'a [RehearsalReport],
     ) -> Option<Self> {
-        let mut by_length: Vec<&RehearsalReport> = nights.iter().collect();
-        by_length.sort_by_key(|scenario| scenario.makespan);
-        let usual = by_length.get(by_length.len() / 2)?;
+        let mut by_length: Vec<&RehearsalReport> = reports.iter().collect();
+        by_length.sort_by_key(|report| report.makespan);
+        let median = by_length.get(by_length.len() / 2)?;
         Some(Self {
             batch,
             scenario,
             model,
-            nights,
-            usual,
+            reports,
+            median,
         })
     }
 
-    /// Tells how the command ends: as a run of the worst night would.
+    /// Returns the exit code of the worst simulated run.
     pub(super) fn exit(&self) -> Exit {
         let stops = || {
-            self.nights
+            self.reports
                 .iter()
-                .filter_map(|scenario| scenario.stop.as_ref())
+                .filter_map(|report| report.stop.as_ref())
         };
         if stops().any(|stop| matches!(stop, Stop::Budget(_))) {
             Exit::Budget
         } else if stops().next().is_some() {
-            Exit::CannotGoOn
-        } else if self.nights.iter().any(|scenario| scenario.failed > 0) {
+            Exit::CannotContinue
+        } else if self.reports.iter().any(|report| report.failed > 0) {
             Exit::Incomplete
         } else {
             Exit::Success
         }
     }
 
-    /// Prints what a person reads in a few seconds.
-    pub(super) fn tell(&self) -> anyhow::Result<()> {
-        let rows = render::count(self.usual.rows, "row");
-        let nights = render::count(self.nights.len() as u64, "night");
-        render::line(format_args!("{}: {rows}, {nights} played", self.batch))?;
-        if let Some(takes) = Spread::of(self.nights, |scenario| scenario.makespan) {
-            let shown = takes.map(|takes| render::span(takes.as_secs()));
-            let ends_at = local(self.ends_at());
+    /// Prints the summary for people to read.
+    pub(super) fn print(&self) -> anyhow::Result<()> {
+        let rows = render::count(self.median.rows, "row");
+        let runs = render::count(self.reports.len() as u64, "simulated run");
+        render::line(format_args!("{}: {rows}, {runs}", self.batch))?;
+        if let Some(makespan) = Spread::new(self.reports, |report| report.makespan) {
+            let time = makespan.map(|makespan| render::span(makespan.as_secs()));
             render::line(format_args!(
-                "takes   {}, until {ends_at} if it begins now",
-                with_range(&shown)
+                "time  {}; started now, it would finish on {}",
+                format_spread(&time),
+                local_time(self.ends_at())
             ))?;
         }
-        if let Some(costs) = Spread::of(self.nights, |scenario| scenario.cost) {
+        if let Some(cost) = Spread::new(self.reports, |report| report.cost) {
             render::line(format_args!(
-                "costs   {}",
-                with_range(&costs.map(|cost| format!("${cost:#}")))
+                "cost  {}",
+                format_spread(&cost.map(|cost| format!("${cost:#}")))
             ))?;
         }
         let header = [
@@ -115,14 +117,14 @@ impl<'a> RehearsalSummary<'a> {
             "slots",
             "busy",
             "clips",
-            "looks a clip",
-            "a prediction takes",
+            "polls per clip",
+            "time per prediction",
         ];
         let mut table = vec![header.map(String::from).to_vec()];
-        for (host, report) in self.scenario.hosts.iter().zip(&self.usual.providers) {
+        for (host, report) in self.scenario.hosts.iter().zip(&self.median.providers) {
             table.push(vec![
                 report.provider.to_string(),
-                slots(host),
+                format_slots(host),
                 if report.clips == 0 {
                     "-".into()
                 } else {
@@ -130,27 +132,28 @@ impl<'a> RehearsalSummary<'a> {
                 },
                 report.clips.to_string(),
                 format!("{:.1}", report.polls_per_clip()),
-                self.takes(report),
+                self.format_prediction_time(report),
             ]);
         }
         render::table(&table)?;
-        render::line(self.what_stops())
+        render::line(self.format_stop())
     }
 
-    fn takes(&self, report: &ProviderReport) -> String {
-        let mean = report.worked.as_secs_f64() / (report.clips as f64).max(1.0);
+    /// Formats the mean time of a provider's predictions, and where it comes from.
+    fn format_prediction_time(&self, report: &ProviderReport) -> String {
+        if report.clips == 0 {
+            return "-".into();
+        }
+        let mean = report.worked.as_secs_f64() / report.clips as f64;
         let source = if self.is_measured(report.provider) {
             "measured"
         } else {
-            "as said"
+            "typical"
         };
-        if report.clips == 0 {
-            "-".into()
-        } else {
-            format!("{mean:.0} s, {source}")
-        }
+        format!("{mean:.0} s, {source}")
     }
 
+    /// Reports whether this queue has measured predictions of the model at a provider.
     fn is_measured(&self, provider: ProviderName) -> bool {
         let route = self.model.route(provider);
         route.is_some_and(|route| {
@@ -160,31 +163,36 @@ impl<'a> RehearsalSummary<'a> {
         })
     }
 
+    /// Returns when the run of median length would finish.
     fn ends_at(&self) -> Timestamp {
-        let ends_at = self.scenario.begins_at.saturating_add(self.usual.makespan);
+        let ends_at = self.scenario.begins_at.saturating_add(self.median.makespan);
         ends_at.unwrap_or(Timestamp::MAX)
     }
 
-    fn what_stops(&self) -> String {
+    /// Returns the first simulated run that stopped early, and why. If prices differ between
+    /// providers, some runs may reach a budget that others do not.
+    fn first_stop(&self) -> Option<(&RehearsalReport, &Stop)> {
+        self.reports
+            .iter()
+            .find_map(|report| Some((report, report.stop.as_ref()?)))
+    }
+
+    fn format_stop(&self) -> String {
         let RehearsalReport {
             clips,
             waiting,
             failed,
             ..
-        } = self.usual;
-        // Whether a budget is reached may hang on the night, where providers have different prices.
-        let stopped = self
-            .nights
-            .iter()
-            .find_map(|scenario| Some((scenario, scenario.stop.as_ref()?)));
-        match stopped {
-            Some((scenario, Stop::Budget(BudgetLimit { budget, .. }))) => format!(
-                "would stop: at the budget of ${budget:#}, after {}; {} would wait",
-                render::count(scenario.clips, "row"),
-                scenario.waiting
+        } = self.median;
+        match self.first_stop() {
+            Some((report, Stop::Budget(BudgetLimit { budget, .. }))) => format!(
+                "would stop at the budget of ${budget:#} after {}; {} would wait",
+                render::count(report.clips, "row"),
+                report.waiting
             ),
             Some((_, Stop::NoProvider)) => format!(
-                "would stop: after {}; {waiting} would wait, which none of these providers may run",
+                "would stop after {}; {waiting} would wait, because none of these providers can \
+                 run them",
                 render::count(*clips, "row")
             ),
             None if *failed > 0 => format!("nothing would stop it; {failed} would fail"),
@@ -192,23 +200,23 @@ impl<'a> RehearsalSummary<'a> {
         }
     }
 
-    /// Prints the same as JSON.
-    pub(super) fn tell_json(&self) -> anyhow::Result<()> {
-        let seconds = |duration: Duration| round(duration.as_secs_f64());
+    /// Prints the summary in its documented JSON form.
+    pub(super) fn print_json(&self) -> anyhow::Result<()> {
+        let seconds = |duration: Duration| round_to_thousandths(duration.as_secs_f64());
         let providers =
             self.scenario
                 .hosts
                 .iter()
-                .zip(&self.usual.providers)
+                .zip(&self.median.providers)
                 .map(|(host, report)| {
                     json!({
                         "provider": report.provider,
                         "slots": report.at_once,
                         "in_flight": host.limits.in_flight,
                         "creates_per_minute": host.limits.creates_per_minute,
-                        "busy": round(report.busy()),
+                        "busy": round_to_thousandths(report.busy()),
                         "clips": report.clips,
-                        "looks_per_clip": round(report.polls_per_clip()),
+                        "looks_per_clip": round_to_thousandths(report.polls_per_clip()),
                         "refused_creates": report.refused,
                         "worked_s": seconds(report.worked),
                         "unseen_s": seconds(report.unseen),
@@ -217,39 +225,37 @@ impl<'a> RehearsalSummary<'a> {
                         "times_measured": self.is_measured(report.provider),
                     })
                 });
-        let stop = self
-            .nights
-            .iter()
-            .find_map(|scenario| Some((scenario, scenario.stop.as_ref()?)));
-        let stop = stop.map_or(Value::Null, |(scenario, stop)| {
+        let stop = self.first_stop().map_or(Value::Null, |(report, stop)| {
             let (reason, budget) = match stop {
-                Stop::Budget(wall) => ("budget", Some(wall.budget)),
+                Stop::Budget(limit) => ("budget", Some(limit.budget)),
                 Stop::NoProvider => ("no_provider", None),
             };
             json!({
                 "reason": reason,
                 "budget_usd": budget,
-                "after_rows": scenario.clips,
-                "waiting_rows": scenario.waiting,
+                "after_rows": report.clips,
+                "waiting_rows": report.waiting,
             })
         });
+        let takes_s =
+            Spread::new(self.reports, |report| report.makespan).map(|time| time.map(seconds));
         render::json(&json!({
             "batch": self.batch,
-            "rows": self.usual.rows,
-            "seeds": self.nights.len(),
-            "takes_s": Spread::of(self.nights, |scenario| scenario.makespan).map(|takes| takes.map(seconds)),
+            "rows": self.median.rows,
+            "seeds": self.reports.len(),
+            "takes_s": takes_s,
             "ends_at": self.ends_at(),
-            "cost_usd": Spread::<Money>::of(self.nights, |scenario| scenario.cost),
-            "ideal_s": seconds(self.usual.ideal),
-            "failed_rows": self.usual.failed,
+            "cost_usd": Spread::<Money>::new(self.reports, |report| report.cost),
+            "ideal_s": seconds(self.median.ideal),
+            "failed_rows": self.median.failed,
             "providers": providers.collect::<Vec<_>>(),
             "stop": stop,
         }))
     }
 }
 
-/// What runs at once, and what waits besides.
-fn slots(host: &SimulatedHost) -> String {
+/// Formats how many predictions a provider runs at once, and how many more it queues.
+fn format_slots(host: &SimulatedHost) -> String {
     let waiting = host.limits.in_flight.saturating_sub(host.at_once);
     if waiting > 0 {
         format!("{} (+{waiting} waiting)", host.at_once)
@@ -258,7 +264,7 @@ fn slots(host: &SimulatedHost) -> String {
     }
 }
 
-fn with_range(spread: &Spread<String>) -> String {
+fn format_spread(spread: &Spread<String>) -> String {
     let Spread {
         median,
         least,
@@ -271,14 +277,14 @@ fn with_range(spread: &Spread<String>) -> String {
     }
 }
 
-/// A time as a clock on the wall shows it.
-fn local(at: Timestamp) -> String {
+/// Formats a time in this machine's time zone, such as `Thu 20 Aug 22:25`.
+fn local_time(at: Timestamp) -> String {
     at.to_zoned(TimeZone::system())
-        .strftime("%a %e %b %H:%M")
+        .strftime("%a %-d %b %H:%M")
         .to_string()
 }
 
-/// Thousandths are more than anybody knows.
-fn round(number: f64) -> f64 {
+/// Rounds to three decimals, which is all the precision that a simulated figure has.
+fn round_to_thousandths(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }

@@ -1,4 +1,4 @@
-//! `rehearse`: plays the night a manifest would make, some times over.
+//! `rehearse`: simulates a manifest's run several times, in virtual time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::rehearsal::{self, Latency, RehearsalError, RehearsalReport, Scenario,
 use crate::worker::{ProcessingTimes, StopSignal};
 
 use super::args::{Global, RehearseArgs};
-use super::batch_file;
+use super::batch_file::merge_batch_file;
 use super::exit::Exit;
 use super::load::{self, Staged};
 use super::rehearsal_summary::RehearsalSummary;
@@ -21,32 +21,32 @@ use super::render;
 use super::run::stop_on_signal;
 use super::setup::Setup;
 
-/// Plays a manifest's night with each seed, and tells what to expect.
+/// Simulates a manifest's run with each seed, and prints what to expect.
 pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
     let dir = tempfile::Builder::new()
         .prefix("overnight-rehearsal-")
         .tempdir();
-    let dir = dir.context("cannot make a temporary folder")?;
+    let dir = dir.context("cannot create a temporary folder")?;
     let loaded = dir.path().join("loaded.db");
-    let (manifest, _) = batch_file::opened(args.manifest, None)?;
-    let via_is_said = !manifest.via.is_empty();
+    let (manifest, _) = merge_batch_file(args.manifest, None)?;
+    let is_via_given = !manifest.via.is_empty();
     let staged = load::stage(&setup, manifest, dir.path(), global.quiet, || {
         setup.queue_at(&loaded)
     })?;
     let Staged {
-        name,
+        batch,
         model,
         mut providers,
         mut staging,
         ..
     } = staged;
-    if !via_is_said {
-        choose_providers(&setup, &mut providers);
+    if !is_via_given {
+        retain_providers_with_key(&setup, &mut providers);
     }
     let begins_at = setup.clock.now();
     staging.commit(begins_at)?;
-    // With its connection closed the file holds everything, and can be copied.
+    // Closing the connection leaves everything in the one file, so that it can be copied.
     drop(staging);
     let processing_times = setup.processing_times();
     if setup.config.queue.exists() {
@@ -69,9 +69,9 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
         budget: None,
     });
     if !global.quiet {
-        tell_providers(&setup, &scenario);
+        print_providers(&setup, &scenario);
     }
-    let nights = match play_all(
+    let reports = match simulate_all(
         &setup,
         &scenario,
         &loaded,
@@ -81,25 +81,27 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
         Err(error) if matches!(error.downcast_ref(), Some(RehearsalError::Stopped)) => {
             return Ok(Exit::Interrupted);
         }
-        nights => nights?,
+        reports => reports?,
     };
-    let outlook =
-        RehearsalSummary::of(&name, &scenario, model, &nights).context("no night was played")?;
+    let summary = RehearsalSummary::new(&batch, &scenario, model, &reports)
+        .context("no run was simulated")?;
     if args.json {
-        outlook.tell_json()?
+        summary.print_json()?
     } else {
-        outlook.tell()?
+        summary.print()?
     };
-    Ok(outlook.exit())
+    Ok(summary.exit())
 }
 
-/// Leaves the providers that a run would call: those whose key is set. Where none is, the plan comes before the keys.
-fn choose_providers(setup: &Setup, providers: &mut Vec<ProviderName>) {
+/// Keeps the providers that a run would use, which are those whose key is set. If no key is set,
+/// keeps all: plans are often made before keys are.
+fn retain_providers_with_key(setup: &Setup, providers: &mut Vec<ProviderName>) {
     if providers.iter().any(|provider| setup.has_key(*provider)) {
         providers.retain(|provider| setup.has_key(*provider));
     }
 }
 
+/// Returns how the simulator plays a provider.
 fn host(
     setup: &Setup,
     model: &Model,
@@ -112,47 +114,46 @@ fn host(
     SimulatedHost::of(setup.limits(provider), is_measured)
 }
 
-fn tell_providers(setup: &Setup, scenario: &Scenario) {
-    let words = |providers: Vec<String>| providers.join(", ");
-    let names = || scenario.hosts.iter().map(|host| host.limits.provider);
-    render::note(format_args!(
-        "rehearsed at {}",
-        words(names().map(|name| name.to_string()).collect())
-    ));
-    let lacking: Vec<String> = names()
-        .filter(|name| !setup.has_key(*name))
-        .map(|name| name.key_variable().to_owned())
+fn print_providers(setup: &Setup, scenario: &Scenario) {
+    let providers = || scenario.hosts.iter().map(|host| host.limits.provider);
+    let names: Vec<&str> = providers().map(ProviderName::as_str).collect();
+    render::note(format_args!("simulating {}", names.join(", ")));
+    let unset: Vec<&str> = providers()
+        .filter(|provider| !setup.has_key(*provider))
+        .map(ProviderName::key_variable)
         .collect();
-    if !lacking.is_empty() {
+    if !unset.is_empty() {
         render::note(format_args!(
-            "as if these were set, which `run` will need: {}",
-            words(lacking)
+            "not set, but needed by `overnight run`: {}",
+            unset.join(", ")
         ));
     }
 }
 
-/// Plays the night with each seed from 1, as many at once as there are processors: each has a world and a queue of its own.
-fn play_all(
+/// Simulates the run with each seed from 1 to `seeds`, as many in parallel as there are processors.
+/// Each simulation has a world and a queue of its own. Returns the reports in the order of the
+/// seeds.
+fn simulate_all(
     setup: &Setup,
     scenario: &Arc<Scenario>,
     loaded: &Path,
     seeds: u64,
     stop: &StopSignal,
 ) -> anyhow::Result<Vec<RehearsalReport>> {
-    let next = AtomicU64::new(1);
-    let played = Mutex::new(BTreeMap::new());
+    let next_seed = AtomicU64::new(1);
+    let reports = Mutex::new(BTreeMap::new());
     let work = || {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let seed = next_seed.fetch_add(1, Ordering::Relaxed);
             if seed > seeds {
                 return;
             }
-            let report = play_one(setup, scenario, loaded, seed, stop);
+            let report = simulate_one(setup, scenario, loaded, seed, stop);
             if report.is_err() {
-                // What failed once fails again.
-                next.store(seeds + 1, Ordering::Relaxed);
+                // The other seeds would fail for the same reason.
+                next_seed.store(seeds + 1, Ordering::Relaxed);
             }
-            played
+            reports
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .insert(seed, report);
@@ -165,15 +166,15 @@ fn play_all(
             scope.spawn(work);
         }
     });
-    played
+    reports
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner)
         .into_values()
         .collect()
 }
 
-/// Plays the night once, on a copy of the loaded queue that goes when it is over.
-fn play_one(
+/// Simulates the run once, on a copy of the loaded queue that is removed afterwards.
+fn simulate_one(
     setup: &Setup,
     scenario: &Arc<Scenario>,
     loaded: &Path,
@@ -181,10 +182,10 @@ fn play_one(
     stop: &StopSignal,
 ) -> anyhow::Result<RehearsalReport> {
     let folder = loaded.parent().unwrap_or(Path::new("."));
-    let dir = tempfile::tempdir_in(folder).context("cannot make a temporary folder")?;
-    let path = dir.path().join("night.db");
+    let dir = tempfile::tempdir_in(folder).context("cannot create a temporary folder")?;
+    let path = dir.path().join("rehearsal.db");
     std::fs::copy(loaded, &path)
-        .with_context(|| format!("cannot copy the night to {}", path.display()))?;
+        .with_context(|| format!("cannot copy the queue to {}", path.display()))?;
     Ok(rehearsal::simulate(
         scenario,
         setup.rehearsal_queue(&path)?,

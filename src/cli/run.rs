@@ -1,4 +1,4 @@
-//! `run`: works the queue off.
+//! `run`: processes the queue until no job is left.
 
 use std::sync::Arc;
 
@@ -21,33 +21,49 @@ use super::screen::SnapshotReader;
 use super::setup::Setup;
 use super::{confirm, render, summary};
 
-/// Works until nothing is left to do.
+/// Processes the queue until no job is left.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
     run_with(&setup, global, args).await
 }
 
-/// Works with a setup that is there already.
+/// Processes the queue of an existing setup.
 pub(super) async fn run_with(
     setup: &Setup,
     global: &Global,
     args: RunArgs,
 ) -> anyhow::Result<Exit> {
     let queue = setup.queue()?;
-    // An unknown batch is told before anything begins.
+    // Reports an unknown batch before anything else happens.
     let batches = queue.status(args.batch.clone()).await?.batches;
     let providers = setup.providers()?;
     if providers.is_empty() {
         let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
         anyhow::bail!(
-            "no provider has a key\nhint: set one of {variables}, or try `overnight demo`, which needs none"
+            "no provider's key is set\n\
+             hint: set one or more of {variables}, or try `overnight demo`, which needs none"
         );
     }
+    for mismatch in queue.verify_counters().await? {
+        let CounterMismatch {
+            counter,
+            stored,
+            actual,
+        } = mismatch;
+        tracing::warn!(
+            counter,
+            stored,
+            actual,
+            "corrected a counter of the queue that did not agree with its rows"
+        );
+    }
+    let stop = stop_on_signal()?;
+    let (review, canary) = CanaryReview::new(&args, &queue, &stop).unzip();
     let options = PoolOptions {
         workers: args.workers.map_or(setup.config.workers, usize::from),
         batch: args.batch.clone(),
         budget: args.budget,
-        canary: None,
+        canary,
         watch: args.watch,
         maintenance_interval: MAINTENANCE_INTERVAL,
         limits: providers
@@ -55,37 +71,21 @@ pub(super) async fn run_with(
             .map(|provider| setup.limits(*provider))
             .collect(),
     };
-    for miscount in queue.verify_counters().await? {
-        let CounterMismatch {
-            counter,
-            stored,
-            actual,
-        } = miscount;
-        tracing::warn!(
-            counter,
-            stored,
-            actual,
-            "the queue's books did not agree with its rows, and were corrected"
-        );
-    }
-    let stop = stop_on_signal()?;
-    let (review, canary) = CanaryReview::new(&args, &queue, &stop).unzip();
-    let options = PoolOptions { canary, ..options };
     if confirm::given(queue.as_ref(), &batches, &args, &stop).await? != Answer::Yes {
-        render::note("nothing was begun");
+        render::note("nothing was submitted");
         return Ok(Exit::Interrupted);
     }
     let mut context = setup.context(Arc::clone(&queue), providers).await?;
     context.policy.attempts = args.attempts.unwrap_or(context.policy.attempts);
     let reader = setup.reader(Arc::clone(&queue), args.batch.clone(), args.budget);
-    let exit = work(global, reader, context, options, review, stop).await?;
+    let exit = run_pool(global, reader, context, options, review, stop).await?;
     let status = queue.status(args.batch.clone()).await?;
-    summary::tell(&queue, &status, args.batch.as_deref()).await?;
-    Ok(judge(exit?, &status, &args, setup))
+    summary::print(setup, &queue, &status, args.batch.as_deref()).await?;
+    Ok(report_exit(exit?, &status, &args, setup))
 }
 
-/// Runs a pool, and shows how it gets on.
-pub(super) async fn work(
+/// Runs a pool and shows its progress.
+pub(super) async fn run_pool(
     global: &Global,
     reader: SnapshotReader,
     mut context: StepContext,
@@ -95,138 +95,154 @@ pub(super) async fn work(
 ) -> anyhow::Result<Result<PoolExit, PoolError>> {
     context.queue.reopen_providers().await?;
     let progress = Progress::start(reader, global);
-    let seen = progress.clone();
+    let observer = progress.clone();
     context.observer = Arc::new(move |event: PoolEvent| match (event, &review) {
-        (PoolEvent::CanaryReady { jobs }, Some(review)) => review.clone().show(jobs, seen.clone()),
-        (event, _) => seen.saw(event),
+        (PoolEvent::CanaryReady { jobs }, Some(review)) => {
+            review.clone().show(jobs, observer.clone());
+        }
+        (event, _) => observer.saw(event),
     });
     let exit = Pool::run(Arc::new(context), options, stop).await;
     progress.end().await;
     Ok(exit)
 }
 
-/// Tells a person how the run ended, and the exit code that says the same.
-fn judge(exit: PoolExit, status: &Status, args: &RunArgs, setup: &Setup) -> Exit {
-    let again = args
-        .batch
-        .as_ref()
-        .map_or(String::new(), |batch| format!(" --batch {batch}"));
+/// Prints why the run ended, if not because every job is done, and returns the matching exit code.
+fn report_exit(exit: PoolExit, status: &Status, args: &RunArgs, setup: &Setup) -> Exit {
+    let next = setup
+        .suggest("run")
+        .option("--batch", args.batch.as_deref());
     match exit {
         PoolExit::Interrupted => {
             render::note(format_args!(
-                "interrupted; everything is saved. Go on with: overnight run{again}"
+                "interrupted; the state is saved. Continue with: {next}"
             ));
             return Exit::Interrupted;
         }
         PoolExit::Drained(backlog) if backlog.queued + backlog.in_progress > 0 => {
-            return cannot_go_on(&backlog, status, setup);
+            return report_backlog(&backlog, status, args, setup);
         }
         PoolExit::Drained(_) => {}
-        PoolExit::CanaryDeclined => render::note(format_args!("go on with: overnight run{again}")),
+        PoolExit::CanaryDeclined => render::note(format_args!("continue with: {next}")),
     }
-    let needs_a_human = status
+    let is_incomplete = status
         .batches
         .iter()
         .any(|batch| batch.count(JobState::Failed) + batch.count(JobState::InDoubt) > 0);
-    if needs_a_human {
+    if is_incomplete {
         Exit::Incomplete
     } else {
         Exit::Success
     }
 }
 
-fn cannot_go_on(backlog: &Backlog, status: &Status, setup: &Setup) -> Exit {
-    let mut paused = false;
+/// Prints why jobs are left that the run could not process, and returns the matching exit code.
+fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Setup) -> Exit {
+    let mut is_any_paused = false;
     for provider in &status.providers {
         if let Some(reason) = &provider.paused {
-            paused = true;
+            is_any_paused = true;
             render::note(format_args!("{} is paused: {reason}", provider.provider));
         }
     }
     if !backlog.exceeded_budgets.is_empty() {
-        backlog.exceeded_budgets.iter().for_each(tell_wall);
+        for limit in &backlog.exceeded_budgets {
+            print_budget_limit(limit, args, setup);
+        }
         return Exit::Budget;
     }
-    let missing = || {
-        ProviderName::ALL
-            .into_iter()
-            .filter(|name| std::env::var_os(name.key_variable()).is_none())
-    };
+    let unset: Vec<&str> = ProviderName::ALL
+        .into_iter()
+        .map(ProviderName::key_variable)
+        .filter(|variable| std::env::var_os(variable).is_none())
+        .collect();
     if let Some(job) = &backlog.unroutable {
         render::note(format_args!(
-            "the catalogue has no route any more for {job}"
+            "the catalogue no longer has a route for {job}"
         ));
-    } else if !paused && missing().next().is_some() {
-        let variables = missing()
-            .map(ProviderName::key_variable)
-            .collect::<Vec<_>>()
-            .join(", ");
+    } else if !is_any_paused && !unset.is_empty() {
         render::note(format_args!(
-            "they wait for a provider without a key\nhint: set {variables}"
+            "the jobs that are left need a provider whose key is not set\nhint: set {}",
+            unset.join(", ")
         ));
     }
-    let waiting = render::count(backlog.queued + backlog.in_progress, "job");
+    let jobs = backlog.queued + backlog.in_progress;
     render::note(format_args!(
-        "could not go on: {waiting} wait in {}",
+        "could not continue: {} {} in {}",
+        render::count(jobs, "job"),
+        wait_verb(jobs),
         setup.config.queue.display()
     ));
-    Exit::CannotGoOn
+    Exit::CannotContinue
 }
 
-fn tell_wall(wall: &BudgetLimit) {
+fn print_budget_limit(limit: &BudgetLimit, args: &RunArgs, setup: &Setup) {
     let BudgetLimit {
         batch,
         budget,
         spent,
         reserved,
         queued,
-    } = wall;
-    // What was billed beyond its estimate, or before the budget was lowered, leaves nothing.
-    let left = (*budget - *spent - *reserved).max(Money::ZERO);
+    } = limit;
+    // Negative if more was billed than estimated, or if the budget was lowered since.
+    let available = (*budget - *spent - *reserved).max(Money::ZERO);
     let (stopped, remedy) = match batch {
         None => (
             "stopped at the budget".into(),
-            "overnight run --budget USD".into(),
+            setup
+                .suggest("run")
+                .option("--batch", args.batch.as_deref()),
         ),
         Some(batch) => (
-            format!("{batch} stopped at its budget"),
-            format!("overnight load FILE… --batch {batch} --budget USD"),
+            format!("batch {batch} stopped at its budget"),
+            setup
+                .suggest("ctl")
+                .arg("set")
+                .option("--batch", Some(batch)),
         ),
     };
-    let (waiting, verb) = (
-        render::count(*queued, "job"),
-        if *queued == 1 { "waits" } else { "wait" },
-    );
     render::note(format_args!(
-        "{stopped} of ${budget:#}: ${spent:#} spent, ${reserved:#} reserved, ${left:#} left; {waiting} {verb}\n\
-         hint: raise it with `{remedy}`"
+        "{stopped} of ${budget:#}: ${spent:#} spent, ${reserved:#} reserved, ${available:#} left; \
+         {} {}\n\
+         hint: raise it with `{}`",
+        render::count(*queued, "job"),
+        wait_verb(*queued),
+        remedy.option("--budget", Some("USD"))
     ));
 }
 
-/// Turns the first SIGINT or SIGTERM into a request to stop; the second ends the process.
+fn wait_verb(jobs: u64) -> &'static str {
+    if jobs == 1 { "waits" } else { "wait" }
+}
+
+/// Returns a signal that the first SIGINT or SIGTERM raises. The second ends the process.
 pub(super) fn stop_on_signal() -> anyhow::Result<StopSignal> {
     let (stop, stopped) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::spawn(async move {
-        for first in [true, false] {
+        for is_first in [true, false] {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            if first {
-                // The pool may have ended in this instant.
+            if is_first {
+                // Fails if the pool has just ended, and then there is nothing to stop.
                 let _ = stop.send(true);
             } else {
-                leave_at_once();
+                exit_now();
             }
         }
     });
     Ok(stopped)
 }
 
-/// What is in hand is found by the next run: a create under way is in doubt, everything else is due again.
-#[expect(clippy::exit, reason = "a second signal asks for just this")]
-fn leave_at_once() {
+/// Ends the process. The next run recovers the steps under way: a submission is in doubt, everything
+/// else is due again.
+#[expect(
+    clippy::exit,
+    reason = "a second signal asks for an immediate end of the process"
+)]
+fn exit_now() {
     std::process::exit(Exit::Interrupted as i32);
 }

@@ -1,4 +1,4 @@
-//! Puts the parts together: config, logs, catalogue, and the concrete queue, providers and output.
+//! The composition root: config, logs, catalogue, and the concrete queue, providers and output.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -31,8 +31,9 @@ use super::args::{Cli, Global, LogFormat};
 use super::exit::Usage;
 use super::render;
 use super::screen::{SnapshotReader, live_region};
+use super::shell::SuggestedCommand;
 
-/// Starts the logs, on standard error.
+/// Starts logging to standard error.
 pub(super) fn start_logs(cli: &Cli) {
     let level = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => "error",
@@ -54,32 +55,37 @@ pub(super) fn start_logs(cli: &Cli) {
         .init();
 }
 
-/// What the libraries below tell of each request (addresses, frames, headers) is theirs to choose, and changes with any
-/// update. That no key, prompt or signed link is in the logs must not depend on it, whatever `OVERNIGHT_LOG` asks for.
+/// Reports whether a log event may be written, whatever `OVERNIGHT_LOG` asks for.
+///
+/// Libraries may log request URLs, frames and headers below `INFO`, and any update may change what
+/// they log. That no key, prompt or signed link reaches the logs must not depend on them.
 fn may_be_logged(log: &Metadata<'_>) -> bool {
     *log.level() <= Level::INFO || log.target().starts_with(env!("CARGO_PKG_NAME"))
 }
 
-/// What every command begins with.
+/// Everything a command needs: the resolved config and catalogue, and the adapters built from them.
 pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) catalog: Arc<Catalog>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Where keys and addresses come from: the environment, or the simulator's own for the demo.
+    /// The environment variables for keys and URLs. The demo has those of its simulator instead.
     environment: BTreeMap<String, String>,
+    /// The flags of the command line, which suggested commands repeat.
+    global: Global,
 }
 
 impl Setup {
-    /// Reads the config and the catalogue; flags lie over both.
+    /// Reads the config and the catalogue. Flags override the environment, which overrides the
+    /// config.
     pub(super) fn of(global: &Global) -> anyhow::Result<Self> {
-        // Values that are not text are left out, and then missed by name.
-        let own = std::env::vars_os().filter_map(|(name, value)| {
+        // A variable that is not UTF-8 counts as not set, and is reported so by its name.
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
-        Self::with_environment(global, own.collect())
+        Self::with_environment(global, environment.collect())
     }
 
-    /// The same with another environment.
+    /// Reads the config and the catalogue with these environment variables.
     pub(super) fn with_environment(
         global: &Global,
         environment: BTreeMap<String, String>,
@@ -97,56 +103,64 @@ impl Setup {
             catalog: Arc::new(catalog),
             clock: Arc::new(SystemClock),
             environment,
+            global: global.clone(),
         })
     }
 
-    /// Opens the queue that is there.
+    /// Suggests `overnight <command>`, with the same queue and config as this command.
+    pub(super) fn suggest(&self, command: &str) -> SuggestedCommand {
+        SuggestedCommand::new(&self.global, command)
+    }
+
+    /// Opens the existing queue.
     pub(super) fn queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
         Ok(Arc::new(SqliteQueue::open(&self.config.queue)?))
     }
 
-    /// Opens the queue that is there to look at: of an older version it stays.
-    pub(super) fn queue_to_look_at(&self) -> anyhow::Result<Arc<dyn Queue>> {
+    /// Opens the existing queue read-only, without migrating an older version.
+    pub(super) fn queue_read_only(&self) -> anyhow::Result<Arc<dyn Queue>> {
         Ok(Arc::new(SqliteQueue::open_read_only(&self.config.queue)?))
     }
 
-    /// Opens the queue, or makes it.
+    /// Opens the queue, or creates it.
     pub(super) fn queue_or_new(&self) -> anyhow::Result<Arc<dyn Queue>> {
         self.queue_at(&self.config.queue)
     }
 
-    /// A queue that is gone with its last use, to check a manifest against: SQLite's name for a temporary file.
+    /// Creates an empty queue to check a manifest against, which disappears when it is closed.
+    /// SQLite takes an empty path for a temporary file.
     pub(super) fn empty_queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
         self.queue_at(Path::new(""))
     }
 
-    /// Opens the queue at a path, whatever is configured, or makes it.
+    /// Opens the queue at a path, whatever is configured, or creates it.
     pub(super) fn queue_at(&self, path: &Path) -> anyhow::Result<Arc<dyn Queue>> {
         Ok(Arc::new(SqliteQueue::open_or_create(path)?))
     }
 
-    /// Opens the queue at a path for a rehearsal alone: nobody else may use it, and it survives no crash.
+    /// Opens the queue at a path for one rehearsal: no other process may use it, and it does not
+    /// survive a crash.
     pub(super) fn rehearsal_queue(&self, path: &Path) -> anyhow::Result<Arc<dyn Queue>> {
         Ok(Arc::new(SqliteQueue::for_rehearsal(path)?))
     }
 
-    /// Tells whether a provider's key is set.
+    /// Reports whether a provider's key is set.
     pub(super) fn has_key(&self, provider: ProviderName) -> bool {
         self.environment
             .get(provider.key_variable())
             .is_some_and(|text| !text.is_empty())
     }
 
-    /// The providers whose keys are set.
+    /// Returns the providers whose keys are set.
     pub(super) fn providers(&self) -> anyhow::Result<BTreeMap<ProviderName, Arc<dyn Provider>>> {
-        let of = |name| Ok(self.provider(name)?.map(|provider| (name, provider)));
+        let entry = |name| Ok(self.provider(name)?.map(|provider| (name, provider)));
         ProviderName::ALL
             .into_iter()
-            .filter_map(|name| of(name).transpose())
+            .filter_map(|name| entry(name).transpose())
             .collect()
     }
 
-    /// A provider, if its key is set.
+    /// Returns a provider, or `None` if its key is not set.
     pub(super) fn provider(&self, name: ProviderName) -> anyhow::Result<Option<Arc<dyn Provider>>> {
         let variable = name.key_variable();
         let Some(text) = self
@@ -157,18 +171,19 @@ impl Setup {
             return Ok(None);
         };
         let key = ApiKey::new(text).map_err(|error| Usage(format!("{variable} {error}")))?;
-        let (base, clock) = (self.config.base_url(name), Arc::clone(&self.clock));
+        let base_url = self.config.base_url(name);
+        let clock = Arc::clone(&self.clock);
         Ok(Some(match name {
             ProviderName::Eachlabs => {
                 let auth = match self.config.eachlabs_auth() {
                     EachlabsAuth::XApiKey => Auth::XApiKey,
                     EachlabsAuth::Bearer => Auth::Bearer,
                 };
-                Arc::new(Eachlabs::new(base, &key, auth, clock)?)
+                Arc::new(Eachlabs::new(base_url, &key, auth, clock)?)
             }
-            ProviderName::Aimlapi => Arc::new(Aimlapi::new(base, &key, clock)?),
+            ProviderName::Aimlapi => Arc::new(Aimlapi::new(base_url, &key, clock)?),
             ProviderName::Fal => Arc::new(Fal::new(
-                base,
+                base_url,
                 self.config.fal_api_url(),
                 self.config.fal_storage_url(),
                 &key,
@@ -177,7 +192,7 @@ impl Setup {
         }))
     }
 
-    /// The limits of a provider.
+    /// Returns the configured limits of a provider.
     pub(super) fn limits(&self, provider: ProviderName) -> ProviderLimits {
         ProviderLimits {
             provider,
@@ -187,7 +202,7 @@ impl Setup {
         }
     }
 
-    /// Looks at a queue, for whoever watches.
+    /// Returns a reader of what `status` and the screen of a run show.
     pub(super) fn reader(
         &self,
         queue: Arc<dyn Queue>,
@@ -206,12 +221,12 @@ impl Setup {
         }
     }
 
-    /// Where clips are kept.
+    /// Returns the store that clips are saved to.
     pub(super) fn output(&self) -> Arc<dyn OutputStore> {
         Arc::new(LocalStore)
     }
 
-    /// What a pool works with; nobody watches it yet.
+    /// Returns what a pool's steps need, with an observer that ignores events.
     pub(super) async fn context(
         &self,
         queue: Arc<dyn Queue>,
@@ -233,7 +248,7 @@ impl Setup {
         })
     }
 
-    /// When to look, as it is configured.
+    /// Returns the configured times of polls, predictions and histories, without measurements.
     pub(super) fn processing_times(&self) -> ProcessingTimes {
         let mut processing_times = ProcessingTimes::default();
         processing_times.poll_min = std::time::Duration::from_secs_f64(self.config.pace.poll_min_s);
@@ -242,22 +257,22 @@ impl Setup {
         processing_times
     }
 
-    /// Lets a pace learn what a queue has measured.
+    /// Adds the processing times that a queue has measured.
     pub(super) async fn learn(
         &self,
         processing_times: &ProcessingTimes,
         queue: &dyn Queue,
     ) -> anyhow::Result<()> {
         for route in self.catalog.models.iter().flat_map(|model| &model.routes) {
-            let (provider, wire_model) = (route.provider, route.wire_model.clone());
+            // Clips of several lengths share a route, and each length keeps its own samples.
             let times = queue
-                .processing_times(provider, wire_model.clone(), 4 * MAX_SAMPLES)
+                .processing_times(route.provider, route.wire_model.clone(), 4 * MAX_SAMPLES)
                 .await?;
             for (clip_s, took) in times.into_iter().rev() {
                 processing_times.learn(
                     RouteKey {
-                        provider,
-                        wire_model: wire_model.clone(),
+                        provider: route.provider,
+                        wire_model: route.wire_model.clone(),
                         clip_s,
                     },
                     took,

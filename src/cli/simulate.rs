@@ -1,33 +1,35 @@
-//! `simulate`: the three APIs on loopback.
+//! `simulate`: serves the three provider APIs on loopback.
 
 use anyhow::Context;
 
+use crate::domain::Money;
 use crate::simulator::{Faults, Limits, Simulator, SimulatorOptions};
 
 use super::args::SimulateArgs;
 use super::exit::Exit;
-use super::render;
+use super::{render, shell};
 
-/// Serves until it is interrupted.
+/// Serves until interrupted, then prints what was accepted and billed.
 pub(super) async fn simulate(args: SimulateArgs) -> anyhow::Result<Exit> {
     let port = args.port;
     let simulator = Simulator::start(options(&args))
         .await
         .with_context(|| format!("cannot listen on port {port}"))?;
-    render::note("point overnight here with these variables, then `overnight run`:");
+    render::note("set these variables in another shell, then use `overnight run` there:");
     for (name, value) in simulator.environment() {
-        render::line(format_args!("export {name}={value}"))?;
+        render::line(format_args!("export {name}={}", shell::quote(&value)))?;
     }
     tokio::signal::ctrl_c().await?;
     let ledger = simulator.ledger();
     render::note(format_args!(
-        "took {} creates, billed {} micro-dollars",
-        ledger.entries.len(),
-        ledger.charged()
+        "accepted {}, billed ${:#}",
+        render::count(ledger.entries.len() as u64, "submission"),
+        Money::from_micros(ledger.charged())
     ));
     Ok(Exit::Success)
 }
 
+/// Returns the simulator's options that the flags ask for.
 fn options(args: &SimulateArgs) -> SimulatorOptions {
     let mut faults = Faults::default();
     faults.retry_after_s = args.retry_after;

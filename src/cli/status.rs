@@ -32,7 +32,7 @@ pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         }
     }
     loop {
-        print_snapshot(&reader.read().await?, args.json)?;
+        print_snapshot(&setup, &reader.read().await?, args.json)?;
         if !args.watch {
             return Ok(Exit::Success);
         }
@@ -40,7 +40,7 @@ pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
     }
 }
 
-fn print_snapshot(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
+fn print_snapshot(setup: &Setup, snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
     if as_json {
         return render::json(&status_json(snapshot));
     }
@@ -81,8 +81,8 @@ fn print_snapshot(snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
         ]);
     }
     render::table(&table)?;
-    if let Some(doubts) = summary::doubts(status) {
-        render::line(doubts)?;
+    if let Some(in_doubt) = summary::in_doubt(setup, status) {
+        render::line(in_doubt)?;
     }
     for provider in &status.providers {
         let limit = snapshot

@@ -1,4 +1,4 @@
-//! What a run says at its end: first what needs a human, then what was made and what it cost.
+//! The summary at the end of a run: first the jobs that need a decision, then clips and cost.
 
 use std::sync::Arc;
 
@@ -6,68 +6,58 @@ use crate::domain::{JobState, Money};
 use crate::queue::{JobFilter, Queue, Status};
 
 use super::render;
+use super::setup::Setup;
 
-/// The most jobs listed one by one.
-const MOST_LISTED: usize = 10;
+/// Maximum number of jobs that are listed one by one, for each state.
+const MAX_LISTED: usize = 10;
 
-/// Says how many jobs are in doubt, what they may have cost, and what a person can do; `None` where none is.
-pub(super) fn doubts(status: &Status) -> Option<String> {
-    let jobs: u64 = status
-        .batches
-        .iter()
-        .map(|batch| batch.count(JobState::InDoubt))
-        .sum();
+/// Columns of a terminal that a job's error may take.
+const MAX_ERROR_COLUMNS: usize = 160;
+
+/// Formats how many jobs are in doubt, what they may have cost, and how to settle them. Returns
+/// `None` if there are none.
+pub(super) fn in_doubt(setup: &Setup, status: &Status) -> Option<String> {
+    let jobs = count(status, JobState::InDoubt);
+    if jobs == 0 {
+        return None;
+    }
     let at_risk: Money = status.batches.iter().map(|batch| batch.at_risk).sum();
-    let jobs = (jobs > 0).then(|| render::count(jobs, "job"))?;
-    let remedy = "`overnight resolve JOB --adopt ID`, `--resubmit` or `--fail`";
-    Some(format!("{jobs} in doubt, ${at_risk:#} at risk: {remedy}"))
+    Some(format!(
+        "{} in doubt, ${at_risk:#} at risk: settle each with `{}` and --adopt ID, --resubmit or \
+         --fail",
+        render::count(jobs, "job"),
+        setup.suggest("resolve").arg("JOB")
+    ))
 }
 
-/// Tells how the batches stand.
-pub(super) async fn tell(
+fn count(status: &Status, state: JobState) -> u64 {
+    status.batches.iter().map(|batch| batch.count(state)).sum()
+}
+
+/// Prints the summary of all batches, or of one.
+pub(super) async fn print(
+    setup: &Setup,
     queue: &Arc<dyn Queue>,
     status: &Status,
     batch: Option<&str>,
 ) -> anyhow::Result<()> {
-    for state in [JobState::InDoubt, JobState::Failed] {
-        let jobs: u64 = status.batches.iter().map(|batch| batch.count(state)).sum();
-        if jobs == 0 {
-            continue;
-        }
-        render::line(doubts(status).filter(|_| state == JobState::InDoubt).unwrap_or_else(|| {
-            format!(
-                "{} failed: `overnight retry JOB` tries again; what is paid is not paid again",
-                render::count(jobs, "job")
-            )
-        }))?;
-        let filter = JobFilter {
-            batch: batch.map(str::to_owned),
-            state: Some(state),
-        };
-        for job in queue.jobs(filter, None, MOST_LISTED).await? {
-            let risk = if job.at_risk.micros() > 0 {
-                format!(" (${:#} at risk)", job.at_risk)
-            } else {
-                String::new()
-            };
-            let error = job.error.unwrap_or_else(|| "no reason is known".into());
-            render::line(format_args!(
-                "  {}{risk}: {}",
-                job.id,
-                render::clipped(&error, 160)
-            ))?;
-        }
-        if jobs > MOST_LISTED as u64 {
-            render::line(format_args!(
-                "  and {} more: overnight jobs --state {state}",
-                jobs - MOST_LISTED as u64
-            ))?;
-        }
+    if let Some(in_doubt) = in_doubt(setup, status) {
+        render::line(in_doubt)?;
+        print_jobs(setup, queue, status, batch, JobState::InDoubt).await?;
+    }
+    let failed = count(status, JobState::Failed);
+    if failed > 0 {
+        render::line(format_args!(
+            "{} failed: `{}` tries again; what is paid for is not paid for again",
+            render::count(failed, "job"),
+            setup.suggest("retry").arg("JOB")
+        ))?;
+        print_jobs(setup, queue, status, batch, JobState::Failed).await?;
     }
     for batch in &status.batches {
-        let done = batch.count(JobState::Succeeded);
+        let succeeded = batch.count(JobState::Succeeded);
         render::line(format_args!(
-            "{}: {done} of {} in {}, ${:#} spent{}",
+            "{}: {succeeded} of {} in {}, ${:#} spent{}",
             batch.batch,
             render::count(batch.total(), "clip"),
             batch.folder,
@@ -78,6 +68,42 @@ pub(super) async fn tell(
                 String::new()
             },
         ))?;
+    }
+    Ok(())
+}
+
+/// Prints the jobs in a state with their errors, and the command that lists the rest.
+async fn print_jobs(
+    setup: &Setup,
+    queue: &Arc<dyn Queue>,
+    status: &Status,
+    batch: Option<&str>,
+    state: JobState,
+) -> anyhow::Result<()> {
+    let filter = JobFilter {
+        batch: batch.map(str::to_owned),
+        state: Some(state),
+    };
+    for job in queue.jobs(filter, None, MAX_LISTED).await? {
+        let at_risk = if job.at_risk.micros() > 0 {
+            format!(" (${:#} at risk)", job.at_risk)
+        } else {
+            String::new()
+        };
+        let error = job.error.unwrap_or_else(|| "no reason is recorded".into());
+        render::line(format_args!(
+            "  {}{at_risk}: {}",
+            job.id,
+            render::clipped(&error, MAX_ERROR_COLUMNS)
+        ))?;
+    }
+    let unlisted = count(status, state).saturating_sub(MAX_LISTED as u64);
+    if unlisted > 0 {
+        let list = setup
+            .suggest("jobs")
+            .option("--state", Some(state.as_str()))
+            .option("--batch", batch);
+        render::line(format_args!("  and {unlisted} more: {list}"))?;
     }
     Ok(())
 }

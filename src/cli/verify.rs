@@ -1,4 +1,4 @@
-//! `verify`: whether every clip is on disk as it was saved, and how those that are not come back without paying.
+//! `verify`: checks every clip on disk, and downloads the lost ones again without paying.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +12,26 @@ use crate::worker::{MAINTENANCE_INTERVAL, PoolOptions, StopSignal};
 
 use super::args::{Global, VerifyArgs};
 use super::exit::Exit;
-use super::jobs::PAGE;
+use super::jobs::PAGE_SIZE;
 use super::render;
-use super::run::{stop_on_signal, work};
+use super::run::{run_pool, stop_on_signal};
 use super::setup::Setup;
 
-/// How often the fetching of lost clips is looked at for its end.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often to check whether the lost clips have been downloaded.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Checks every clip against disk, and with `--fix` fetches again what is not as it was saved.
+/// Columns of a terminal that a job's error may take.
+const MAX_ERROR_COLUMNS: usize = 200;
+
+/// Compares every clip with its size and SHA-256 in the queue; with `--fix`, downloads again those
+/// that are missing or damaged.
 pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
     let setup = Setup::of(global)?;
     let queue = setup.queue()?;
-    let (checked, lost) = check(&queue, setup.output().as_ref(), args.batch.as_deref()).await?;
+    let (checked, lost) =
+        check_clips(&queue, setup.output().as_ref(), args.batch.as_deref()).await?;
     render::line(format_args!(
-        "{} checked: {} as saved, {} not",
+        "{} checked: {} intact, {} missing or damaged",
         render::count(checked, "clip"),
         checked - lost.len() as u64,
         lost.len()
@@ -35,14 +40,21 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
         return Ok(Exit::Success);
     }
     if !args.fix {
-        render::note("hint: `overnight verify --fix` fetches them again without paying");
+        let fix = setup
+            .suggest("verify")
+            .arg("--fix")
+            .option("--batch", args.batch.as_deref());
+        render::note(format_args!(
+            "hint: `{fix}` downloads them again without paying"
+        ));
         return Ok(Exit::Incomplete);
     }
-    fix(&setup, global, &queue, args.batch, lost).await
+    download_again(&setup, global, &queue, args.batch, lost).await
 }
 
-/// Checks the clips page by page, tells what is wrong, and lists the jobs it is wrong with.
-async fn check(
+/// Checks the clips page by page and prints what is wrong with each. Returns the number of clips and
+/// the jobs whose clips are lost.
+async fn check_clips(
     queue: &Arc<dyn Queue>,
     output: &dyn OutputStore,
     batch: Option<&str>,
@@ -51,15 +63,17 @@ async fn check(
         batch: batch.map(str::to_owned),
         state: Some(JobState::Succeeded),
     };
-    let (mut checked, mut lost, mut after) = (0, Vec::new(), None);
+    let mut checked = 0;
+    let mut lost = Vec::new();
+    let mut after = None;
     loop {
-        let page = queue.jobs(filter.clone(), after, PAGE).await?;
+        let page = queue.jobs(filter.clone(), after, PAGE_SIZE).await?;
         let Some(last) = page.last() else {
             return Ok((checked, lost));
         };
         after = Some(last.job_id);
         for job in page {
-            // A success without these does not get into the queue.
+            // The queue accepts no success without these three.
             let (Some(path), Some(bytes), Some(sha256)) = (job.output, job.bytes, job.sha256)
             else {
                 continue;
@@ -78,8 +92,8 @@ async fn check(
     }
 }
 
-/// Fetches lost clips again with a pool that cannot create, and tells what became of them.
-async fn fix(
+/// Downloads lost clips again with a pool that cannot submit, and prints what became of them.
+async fn download_again(
     setup: &Setup,
     global: &Global,
     queue: &Arc<dyn Queue>,
@@ -87,7 +101,8 @@ async fn fix(
     lost: Vec<JobId>,
 ) -> anyhow::Result<Exit> {
     let providers = setup.providers()?;
-    // Without a single slot no create is claimed, whatever waits in the queue; looks and downloads need none.
+    // Without slots the pool claims no submission, whatever is queued. Polls and downloads need no
+    // slot.
     let no_slots = |provider: &_| ProviderLimits {
         in_flight: 0,
         creates_per_minute: 0,
@@ -95,7 +110,7 @@ async fn fix(
     };
     let options = PoolOptions {
         workers: setup.config.workers,
-        batch,
+        batch: batch.clone(),
         budget: None,
         canary: None,
         watch: false,
@@ -106,77 +121,82 @@ async fn fix(
         .requeue_downloads(lost.clone(), setup.clock.now())
         .await?;
     let interrupt = stop_on_signal()?;
-    let stop = stop_at_end(Arc::clone(queue), lost.clone(), interrupt.clone());
-    let reader = setup.reader(Arc::clone(queue), options.batch.clone(), None);
+    let stop = stop_when_final(Arc::clone(queue), lost.clone(), interrupt.clone());
+    let reader = setup.reader(Arc::clone(queue), batch.clone(), None);
     let context = setup.context(Arc::clone(queue), providers).await?;
-    work(global, reader, context, options, None, stop).await??;
-    let (mut fetched, mut failed) = (0, 0);
+    run_pool(global, reader, context, options, None, stop).await??;
+    let mut downloaded = 0;
+    let mut failed = 0;
     for job_id in &lost {
         let job = find(queue.as_ref(), *job_id).await?;
         match job.state {
-            JobState::Succeeded => fetched += 1,
+            JobState::Succeeded => downloaded += 1,
             JobState::Failed => {
                 failed += 1;
                 let error = job.error.unwrap_or_default();
                 render::line(format_args!(
                     "{} failed: {}",
                     job.id,
-                    render::clipped(&error, 200)
+                    render::clipped(&error, MAX_ERROR_COLUMNS)
                 ))?;
             }
             state => render::line(format_args!("{} is {state}", job.id))?,
         }
     }
-    let left = lost.len() - fetched - failed;
+    let left = lost.len() - downloaded - failed;
     render::line(format_args!(
-        "{fetched} fetched again without paying, {failed} failed, {left} left"
+        "{downloaded} downloaded again without paying, {failed} failed, {left} left"
     ))?;
     if failed > 0 {
-        render::note(
-            "hint: `overnight retry` looks again without paying; only a changed row is made, and paid, anew",
-        );
+        let retry = setup.suggest("retry").option("--batch", batch.as_deref());
+        render::note(format_args!(
+            "hint: `{retry}` polls their predictions again without paying; only a row that is \
+             changed and loaded again is submitted, and paid for, again"
+        ));
     }
     Ok(match (left, failed) {
         _ if *interrupt.borrow() => Exit::Interrupted,
         (0, 0) => Exit::Success,
         (0, _) => Exit::Incomplete,
         _ => {
-            render::note(
-                "hint: is the key of their provider set? `overnight run` goes on with what is left",
-            );
-            Exit::CannotGoOn
+            let run = setup.suggest("run").option("--batch", batch.as_deref());
+            render::note(format_args!(
+                "hint: check that their provider's key is set; `{run}` continues with what is left"
+            ));
+            Exit::CannotContinue
         }
     })
 }
 
-/// A stop signal for when these jobs are over, whatever else there is to do, or a person interrupts.
-fn stop_at_end(
+/// Returns a stop signal that is raised when all these jobs are in a final state, whatever else is
+/// queued, or when the user interrupts.
+fn stop_when_final(
     queue: Arc<dyn Queue>,
     mut jobs: Vec<JobId>,
     mut interrupt: StopSignal,
 ) -> StopSignal {
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
-        let all_over = async {
+        let all_final = async {
             while let Some(job_id) = jobs.last() {
-                // A queue that cannot be read is told by the pool, which needs it more than this does.
+                // The pool reports a queue that cannot be read; here it is only tried again.
                 match find(queue.as_ref(), *job_id).await {
                     Ok(job) if job.state.is_final() => drop(jobs.pop()),
-                    _ => tokio::time::sleep(LOOK).await,
+                    _ => tokio::time::sleep(POLL_INTERVAL).await,
                 }
             }
         };
         tokio::select! {
-            () = all_over => {}
+            () = all_final => {}
             _ = interrupt.wait_for(|stop| *stop) => {}
         }
-        // The pool may have ended in this instant.
+        // Fails if the pool has just ended, and then there is nothing to stop.
         let _ = stop.send(true);
     });
     stopped
 }
 
-/// Finds a job by its number alone, which a row's key may look like.
+/// Finds a job by its number alone. [`Queue::find`] prefers a row whose id looks like the number.
 pub(super) async fn find(queue: &dyn Queue, JobId(number): JobId) -> anyhow::Result<JobRecord> {
     let found = queue
         .jobs(JobFilter::default(), Some(JobId(number - 1)), 1)
@@ -184,5 +204,5 @@ pub(super) async fn find(queue: &dyn Queue, JobId(number): JobId) -> anyhow::Res
     found
         .into_iter()
         .next()
-        .ok_or_else(|| anyhow::anyhow!("job {number} is gone"))
+        .ok_or_else(|| anyhow::anyhow!("job {number} is no longer in the queue"))
 }

@@ -209,7 +209,7 @@ fn refused_submissions_release_their_reservation_even_after_a_kill() {
     );
     let run = env.run(&["run"]);
     assert_eq!(run.code, 4, "{run:?}");
-    let message = "refused stopped at its budget of $0.70: $0.675 spent, $0.00 reserved, $0.025 left; 5 jobs wait";
+    let message = "batch refused stopped at its budget of $0.70: $0.675 spent, $0.00 reserved, $0.025 left; 5 jobs wait";
     assert!(run.stderr.contains(message), "{run:?}");
     let jobs = &env.status()["batches"][0]["jobs"];
     assert_eq!(
@@ -297,10 +297,10 @@ fn only_batches_that_have_reached_their_budget_are_reported() {
     assert_eq!(
         stop_messages(&run),
         [
-            "two stopped at its budget of $0.50: $0.45 spent, $0.00 reserved, $0.05 left; 2 jobs wait",
-            "hint: raise it with `overnight load FILE… --batch two --budget USD`",
-            "one stopped at its budget of $0.225: $0.225 spent, $0.00 reserved, $0.00 left; 1 job waits",
-            "hint: raise it with `overnight load FILE… --batch one --budget USD`",
+            "batch two stopped at its budget of $0.50: $0.45 spent, $0.00 reserved, $0.05 left; 2 jobs wait",
+            "hint: raise it with `overnight ctl set --batch two --budget USD`",
+            "batch one stopped at its budget of $0.225: $0.225 spent, $0.00 reserved, $0.00 left; 1 job waits",
+            "hint: raise it with `overnight ctl set --batch one --budget USD`",
         ]
     );
     assert_eq!(env.run(&["run", "--batch", "free"]).code, 0);
@@ -309,7 +309,7 @@ fn only_batches_that_have_reached_their_budget_are_reported() {
     let run = env.run(&["run", "--batch", "two"]);
     assert_eq!(
         stop_messages(&run)[0],
-        "two stopped at its budget of $0.30: $0.45 spent, $0.00 reserved, $0.00 left; 2 jobs wait"
+        "batch two stopped at its budget of $0.30: $0.45 spent, $0.00 reserved, $0.00 left; 2 jobs wait"
     );
     // The budget of the run is reported over all its batches, beside that of a batch if both apply.
     env.load_rows("two", 4, &["--budget", "9"]);
@@ -320,8 +320,8 @@ fn only_batches_that_have_reached_their_budget_are_reported() {
         [
             "stopped at the budget of $2.10: $2.025 spent, $0.00 reserved, $0.075 left; 2 jobs wait",
             "hint: raise it with `overnight run --budget USD`",
-            "one stopped at its budget of $0.225: $0.225 spent, $0.00 reserved, $0.00 left; 1 job waits",
-            "hint: raise it with `overnight load FILE… --batch one --budget USD`",
+            "batch one stopped at its budget of $0.225: $0.225 spent, $0.00 reserved, $0.00 left; 1 job waits",
+            "hint: raise it with `overnight ctl set --batch one --budget USD`",
         ]
     );
     assert_eq!(env.charged(), 9 * PRICE);

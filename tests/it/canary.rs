@@ -30,7 +30,7 @@ fn a_run_stops_after_its_canary_clips_unless_yes_is_given() {
         "{first:?}"
     );
     assert!(
-        first.stderr.contains("go on with: overnight run"),
+        first.stderr.contains("continue with: overnight run"),
         "{first:?}"
     );
     let rest = env.run(&["run", "--canary", "2", "--yes"]);
@@ -167,7 +167,7 @@ fn on_a_terminal_a_batch_that_was_never_submitted_starts_only_after_a_yes() {
     for text in [
         "batch: 4 jobs, $1.125 at most; no job of this batch has been submitted yet",
         "Submit and pay for these jobs? [y/N]",
-        "nothing was begun",
+        "nothing was submitted",
     ] {
         assert!(no.stdout.contains(text), "{text}: {no:?}");
     }

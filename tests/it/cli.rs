@@ -1,4 +1,4 @@
-//! What a user types, and what comes back.
+//! Commands as the user types them: output, errors and exit codes.
 
 use std::fs;
 
@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use crate::support::{TestEnv, high_limits, micros};
 
 #[test]
-fn the_same_manifest_loaded_twice_queues_nothing_new_and_a_changed_row_only_itself() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(20, "eachlabs");
+fn loading_a_manifest_again_queues_only_the_changed_rows() {
+    let env = TestEnv::new(high_limits());
+    env.load(20, "eachlabs");
     let load = [
         "load",
         "batch.csv",
@@ -18,39 +18,36 @@ fn the_same_manifest_loaded_twice_queues_nothing_new_and_a_changed_row_only_itse
         "--via",
         "eachlabs",
     ];
-    let again = workplace.run(&load);
+    let again = env.run(&load);
     assert_eq!(again.code, 0);
     assert!(
         again.stdout.contains("0 new, 0 changed, 20 same"),
         "{again:?}"
     );
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    let changed = fs::read_to_string(workplace.dir.path().join("batch.csv")).expect("the manifest");
-    workplace.write(
+    assert_eq!(env.run(&["run"]).code, 0);
+    let changed = fs::read_to_string(env.dir.path().join("batch.csv")).expect("the manifest");
+    env.write(
         "batch.csv",
         &changed.replace("Turn number 7,", "Turn it the other way,"),
     );
-    let again = workplace.run(&load);
+    let again = env.run(&load);
     assert!(
         again.stdout.contains("0 new, 1 changed, 19 same"),
         "{again:?}"
     );
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    assert_eq!(workplace.ledger().entries.len(), 21);
-    let spent = workplace
+    assert_eq!(env.run(&["run"]).code, 0);
+    assert_eq!(env.ledger().entries.len(), 21);
+    let spent = env
         .export()
         .iter()
         .map(|job| micros(&job["cost_usd"]))
         .sum::<f64>();
-    assert_eq!(
-        spent,
-        micros(&workplace.status()["batches"][0]["spent_usd"])
-    );
+    assert_eq!(spent, micros(&env.status()["batches"][0]["spent_usd"]));
 }
 
 #[test]
 fn a_bad_manifest_shows_every_mistake_and_loads_nothing() {
-    let workplace = TestEnv::new(high_limits());
+    let env = TestEnv::new(high_limits());
     let mut text = String::from("id,image,prompt,duration\n");
     for row in 0..1000 {
         match row % 50 {
@@ -60,8 +57,8 @@ fn a_bad_manifest_shows_every_mistake_and_loads_nothing() {
             )),
         }
     }
-    workplace.write("bad.csv", &text);
-    let load = workplace.run(&["load", "bad.csv", "--model", "kling-v1-standard"]);
+    env.write("bad.csv", &text);
+    let load = env.run(&["load", "bad.csv", "--model", "kling-v1-standard"]);
     assert_eq!(load.code, 2);
     assert_eq!(
         load.stderr
@@ -80,14 +77,14 @@ fn a_bad_manifest_shows_every_mistake_and_loads_nothing() {
             .contains("20 mistakes in 1000 rows; nothing was loaded"),
         "{load:?}"
     );
-    assert_eq!(workplace.status()["batches"], json!([]));
+    assert_eq!(env.status()["batches"], json!([]));
 }
 
 #[test]
-fn two_rows_with_one_id_name_both_lines() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.write("twice.jsonl", "{\"id\":\"a\",\"image\":\"https://e.com/1.png\",\"prompt\":\"x\"}\n{\"id\":\"a\",\"image\":\"https://e.com/2.png\",\"prompt\":\"y\"}\n");
-    let load = workplace.run(&["load", "twice.jsonl", "--model", "kling-v1-standard"]);
+fn a_duplicate_id_is_reported_with_both_lines() {
+    let env = TestEnv::new(high_limits());
+    env.write("twice.jsonl", "{\"id\":\"a\",\"image\":\"https://e.com/1.png\",\"prompt\":\"x\"}\n{\"id\":\"a\",\"image\":\"https://e.com/2.png\",\"prompt\":\"y\"}\n");
+    let load = env.run(&["load", "twice.jsonl", "--model", "kling-v1-standard"]);
     assert_eq!(load.code, 2);
     assert!(
         load.stderr
@@ -98,9 +95,9 @@ fn two_rows_with_one_id_name_both_lines() {
 
 #[test]
 fn a_check_prices_the_batch_and_leaves_nothing_behind() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.write_manifest("batch.csv", 8);
-    let check = workplace.run(&[
+    let env = TestEnv::new(high_limits());
+    env.write_manifest("batch.csv", 8);
+    let check = env.run(&[
         "load",
         "batch.csv",
         "--model",
@@ -115,31 +112,31 @@ fn a_check_prices_the_batch_and_leaves_nothing_behind() {
     for route in ["eachlabs", "fal", "aimlapi"] {
         assert!(check.stdout.contains(route), "{check:?}");
     }
-    assert!(!workplace.dir.path().join("overnight.db").exists());
+    assert!(!env.dir.path().join("overnight.db").exists());
 }
 
 #[test]
-fn a_run_stops_at_its_budget_and_goes_on_with_a_higher_one() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.write_manifest("batch.csv", 3);
-    workplace.load(10, "eachlabs");
-    let run = workplace.run(&["run", "--budget", "1.00"]);
+fn a_run_stops_at_its_budget_and_continues_with_a_higher_one() {
+    let env = TestEnv::new(high_limits());
+    env.write_manifest("batch.csv", 3);
+    env.load(10, "eachlabs");
+    let run = env.run(&["run", "--budget", "1.00"]);
     assert_eq!(run.code, 4, "{run:?}");
     assert!(
         run.stderr.contains("stopped at the budget of $1.00") && run.stderr.contains("jobs wait"),
         "{run:?}"
     );
-    assert!(workplace.ledger().charged() <= 1_000_000);
-    assert_eq!(workplace.run(&["run", "--budget", "1.00"]).code, 4);
-    assert!(workplace.ledger().charged() <= 1_000_000);
-    assert_eq!(workplace.run(&["run", "--budget", "100"]).code, 0);
-    workplace.assert_all_rendered_once(10);
+    assert!(env.ledger().charged() <= 1_000_000);
+    assert_eq!(env.run(&["run", "--budget", "1.00"]).code, 4);
+    assert!(env.ledger().charged() <= 1_000_000);
+    assert_eq!(env.run(&["run", "--budget", "100"]).code, 0);
+    env.assert_all_rendered_once(10);
 }
 
 #[test]
-fn a_batchs_own_budget_is_a_wall_too() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.write_manifest("batch.csv", 10);
+fn a_run_stops_at_a_batchs_own_budget() {
+    let env = TestEnv::new(high_limits());
+    env.write_manifest("batch.csv", 10);
     let load = [
         "load",
         "batch.csv",
@@ -150,17 +147,17 @@ fn a_batchs_own_budget_is_a_wall_too() {
         "--budget",
         "0.70",
     ];
-    assert_eq!(workplace.run(&load).code, 0);
-    assert_eq!(workplace.run(&["run"]).code, 4);
-    assert_eq!(workplace.ledger().entries.len(), 3);
-    assert_eq!(workplace.status()["batches"][0]["budget_usd"], "0.7");
+    assert_eq!(env.run(&load).code, 0);
+    assert_eq!(env.run(&["run"]).code, 4);
+    assert_eq!(env.ledger().entries.len(), 3);
+    assert_eq!(env.status()["batches"][0]["budget_usd"], "0.7");
 }
 
 #[test]
 fn the_json_of_status_has_its_documented_form() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(3, "eachlabs");
-    assert_eq!(workplace.run(&["run"]).code, 0);
+    let env = TestEnv::new(high_limits());
+    env.load(3, "eachlabs");
+    assert_eq!(env.run(&["run"]).code, 0);
     let expected = json!({
         "batches": [{
             "batch": "batch",
@@ -174,14 +171,14 @@ fn the_json_of_status_has_its_documented_form() {
             {"provider": "fal", "in_flight": 0, "limit": 10, "paused": null},
         ],
     });
-    assert_eq!(workplace.status(), expected);
+    assert_eq!(env.status(), expected);
 }
 
 #[test]
 fn the_records_of_export_have_their_documented_fields_in_both_formats() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(2, "fal");
-    assert_eq!(workplace.run(&["run"]).code, 0);
+    let env = TestEnv::new(high_limits());
+    env.load(2, "fal");
+    assert_eq!(env.run(&["run"]).code, 0);
     let fields = [
         "batch",
         "id",
@@ -202,7 +199,7 @@ fn the_records_of_export_have_their_documented_fields_in_both_formats() {
         "submitted_at",
         "finished_at",
     ];
-    let jobs = workplace.export();
+    let jobs = env.export();
     for job in &jobs {
         let mut keys: Vec<&str> = job
             .as_object()
@@ -211,16 +208,16 @@ fn the_records_of_export_have_their_documented_fields_in_both_formats() {
             .map(String::as_str)
             .collect();
         keys.sort_unstable();
-        let mut wanted = fields.to_vec();
-        wanted.sort_unstable();
-        assert_eq!(keys, wanted);
+        let mut expected = fields.to_vec();
+        expected.sort_unstable();
+        assert_eq!(keys, expected);
         assert!(job["finished_at"].as_str().expect("a time").ends_with('Z'));
         assert_eq!(
             (&job["attempts"], &job["estimate_usd"]),
             (&json!(1), &json!("0.225"))
         );
     }
-    let csv = workplace.run(&["export"]).stdout;
+    let csv = env.run(&["export"]).stdout;
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(lines[0], fields.join(","));
     assert!(
@@ -231,73 +228,65 @@ fn the_records_of_export_have_their_documented_fields_in_both_formats() {
 
 #[test]
 fn one_job_is_shown_with_its_attempts() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(2, "eachlabs");
-    assert_eq!(workplace.run(&["run"]).code, 0);
+    let env = TestEnv::new(high_limits());
+    env.load(2, "eachlabs");
+    assert_eq!(env.run(&["run"]).code, 0);
     let shown: Value =
-        serde_json::from_str(&workplace.run(&["show", "row-1", "--json"]).stdout).expect("JSON");
+        serde_json::from_str(&env.run(&["show", "row-1", "--json"]).stdout).expect("JSON");
     assert_eq!(shown["state"], "succeeded");
     assert_eq!(shown["attempt_list"][0]["state"], "done");
-    assert!(
-        workplace
-            .run(&["show", "row-1"])
-            .stdout
-            .contains("attempt 1")
-    );
-    let missing = workplace.run(&["show", "row-9"]);
+    assert!(env.run(&["show", "row-1"]).stdout.contains("attempt 1"));
+    let missing = env.run(&["show", "row-9"]);
     assert_eq!(missing.code, 2);
     assert!(
         missing.stderr.contains("there is no job `row-9`"),
         "{missing:?}"
     );
-    let listed: Value =
-        serde_json::from_str(&workplace.run(&["jobs", "--json"]).stdout).expect("JSON");
+    let listed: Value = serde_json::from_str(&env.run(&["jobs", "--json"]).stdout).expect("JSON");
     assert_eq!(listed.as_array().map(Vec::len), Some(2));
 }
 
 #[test]
-fn queued_jobs_are_cancelled_and_taken_up_again() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(4, "eachlabs");
+fn cancelled_jobs_can_be_retried() {
+    let env = TestEnv::new(high_limits());
+    env.load(4, "eachlabs");
     assert!(
-        workplace
-            .run(&["cancel", "row-0", "row-1"])
+        env.run(&["cancel", "row-0", "row-1"])
             .stdout
             .contains("2 jobs cancelled")
     );
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    assert_eq!(workplace.ledger().entries.len(), 2);
+    assert_eq!(env.run(&["run"]).code, 0);
+    assert_eq!(env.ledger().entries.len(), 2);
     assert!(
-        workplace
-            .run(&["retry", "--state", "cancelled"])
+        env.run(&["retry", "--state", "cancelled"])
             .stdout
-            .contains("2 jobs will go on")
+            .contains("2 jobs will be retried")
     );
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_rendered_once(4);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_rendered_once(4);
 }
 
 #[test]
-fn a_running_job_that_is_cancelled_is_dropped_by_its_provider_and_stays_booked() {
-    let workplace = TestEnv::new(overnight::simulator::SimulatorOptions {
+fn cancelling_a_running_job_cancels_its_prediction_and_keeps_its_price_booked() {
+    let env = TestEnv::new(overnight::simulator::SimulatorOptions {
         speed: 1.0,
         ..high_limits()
     });
-    workplace.load(1, "eachlabs");
-    let run = workplace.start(&["run"]);
-    let patience = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while workplace.status()["batches"][0]["jobs"]["running"] != 1 {
+    env.load(1, "eachlabs");
+    let run = env.start(&["run"]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while env.status()["batches"][0]["jobs"]["running"] != 1 {
         assert!(
-            std::time::Instant::now() < patience,
-            "the job does not get on"
+            std::time::Instant::now() < deadline,
+            "the job does not start"
         );
     }
-    assert!(workplace.ledger().entries[0].succeeds);
-    let cancel = workplace.run(&["cancel", "row-0"]);
+    assert!(env.ledger().entries[0].succeeds);
+    let cancel = env.run(&["cancel", "row-0"]);
     assert_eq!(cancel.code, 0, "{cancel:?}");
-    assert!(!workplace.ledger().entries[0].succeeds);
+    assert!(!env.ledger().entries[0].succeeds);
     assert!(run.wait_with_output().expect("it ended").status.success());
-    let status = workplace.status();
+    let status = env.status();
     assert_eq!(
         (
             &status["batches"][0]["jobs"]["cancelled"],
@@ -309,48 +298,48 @@ fn a_running_job_that_is_cancelled_is_dropped_by_its_provider_and_stays_booked()
 
 #[test]
 fn a_finished_clip_is_neither_retried_nor_cancelled() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(2, "eachlabs");
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    for (verb, said) in [
+    let env = TestEnv::new(high_limits());
+    env.load(2, "eachlabs");
+    assert_eq!(env.run(&["run"]).code, 0);
+    for (verb, expected) in [
         ("retry", "nothing to retry"),
         ("cancel", "nothing to cancel"),
     ] {
-        let refused = workplace.run(&[verb, "row-0"]);
+        let refused = env.run(&[verb, "row-0"]);
         assert_eq!(refused.code, 2, "{refused:?}");
         assert!(
-            refused.stderr.contains("job 1 is succeeded") && refused.stderr.contains(said),
+            refused.stderr.contains("job 1 is succeeded") && refused.stderr.contains(expected),
             "{refused:?}"
         );
     }
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_rendered_once(2);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_rendered_once(2);
 }
 
 #[test]
 fn an_output_folder_that_cannot_be_written_stops_the_run_and_loses_nothing() {
-    let workplace = TestEnv::new(high_limits());
-    // A file stands where the batch's folder should be made.
-    workplace.write("renders", "in the way");
-    workplace.load(6, "eachlabs");
-    let run = workplace.run(&["run"]);
+    let env = TestEnv::new(high_limits());
+    // A file is where the batch's folder belongs.
+    env.write("renders", "in the way");
+    env.load(6, "eachlabs");
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 1, "{run:?}");
     assert!(
         run.stderr.contains("cannot write") && run.stderr.contains("nothing is lost"),
         "{run:?}"
     );
-    fs::remove_file(workplace.dir.path().join("renders")).expect("removed");
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_rendered_once(6);
+    fs::remove_file(env.dir.path().join("renders")).expect("removed");
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_rendered_once(6);
 }
 
 #[test]
-fn what_a_user_gets_wrong_is_told_with_the_remedy() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.write_manifest("batch.csv", 1);
-    for (args, code, said) in [
+fn usage_errors_are_reported_with_a_remedy() {
+    let env = TestEnv::new(high_limits());
+    env.write_manifest("batch.csv", 1);
+    for (args, code, expected) in [
         (&["status"][..], 1, "there is no queue at overnight.db"),
-        (&["run"], 1, "create one with `overnight load`"),
+        (&["run"], 1, "`overnight load` makes one"),
         (
             &["load", "batch.csv", "--model", "kling-v1-standart"],
             2,
@@ -416,18 +405,18 @@ fn what_a_user_gets_wrong_is_told_with_the_remedy() {
             "cannot read none.toml",
         ),
     ] {
-        let run = workplace.run(args);
+        let run = env.run(args);
         assert_eq!(run.code, code, "{args:?} {run:?}");
-        assert!(run.stderr.contains(said), "{args:?} {run:?}");
+        assert!(run.stderr.contains(expected), "{args:?} {run:?}");
         assert_eq!(run.stdout, "", "{args:?}");
     }
 }
 
 #[test]
-fn a_run_without_any_key_says_which_to_set() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(1, "eachlabs");
-    let mut command = workplace.command(&["run"]);
+fn a_run_without_keys_names_the_variables_to_set() {
+    let env = TestEnv::new(high_limits());
+    env.load(1, "eachlabs");
+    let mut command = env.command(&["run"]);
     let output = command
         .env_remove("EACHLABS_API_KEY")
         .env_remove("FAL_KEY")
@@ -441,10 +430,10 @@ fn a_run_without_any_key_says_which_to_set() {
 }
 
 #[test]
-fn standard_input_is_a_manifest_too() {
+fn a_manifest_may_come_from_standard_input() {
     use std::io::Write;
-    let workplace = TestEnv::new(high_limits());
-    let mut command = workplace.command(&[
+    let env = TestEnv::new(high_limits());
+    let mut command = env.command(&[
         "load",
         "-",
         "--model",
@@ -463,12 +452,12 @@ fn standard_input_is_a_manifest_too() {
         .write_all(row)
         .expect("it reads");
     assert!(load.wait().expect("it ends").success());
-    assert_eq!(workplace.status()["batches"][0]["batch"], "piped");
+    assert_eq!(env.status()["batches"][0]["batch"], "piped");
 }
 
 #[test]
-fn hostile_ids_become_files_of_their_own_inside_the_folder() {
-    let workplace = TestEnv::new(high_limits());
+fn hostile_ids_become_distinct_files_inside_the_output_folder() {
+    let env = TestEnv::new(high_limits());
     let ids = [
         "../../escape",
         "a/b",
@@ -488,16 +477,15 @@ fn hostile_ids_become_files_of_their_own_inside_the_folder() {
             format!("{{\"id\":\"{id}\",\"image\":\"https://e.com/{n}.png\",\"prompt\":\"{n}\"}}")
         })
         .collect();
-    workplace.write("hostile.jsonl", &rows.join("\n"));
+    env.write("hostile.jsonl", &rows.join("\n"));
     assert_eq!(
-        workplace
-            .run(&["load", "hostile.jsonl", "--model", "kling-v1-standard"])
+        env.run(&["load", "hostile.jsonl", "--model", "kling-v1-standard"])
             .code,
         0
     );
-    assert_eq!(workplace.run(&["run"]).code, 0);
-    workplace.assert_all_rendered_once(ids.len());
-    let files = fs::read_dir(workplace.dir.path().join("renders/hostile")).expect("the folder");
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_rendered_once(ids.len());
+    let files = fs::read_dir(env.dir.path().join("renders/hostile")).expect("the folder");
     let mut names: Vec<String> = files
         .map(|file| {
             file.expect("a file")
@@ -512,17 +500,73 @@ fn hostile_ids_become_files_of_their_own_inside_the_folder() {
 }
 
 #[test]
-fn the_models_are_shown_with_their_fields_prices_and_routes() {
-    let workplace = TestEnv::new(high_limits());
-    let models = workplace.run(&["models"]).stdout;
+fn models_prints_fields_prices_and_routes() {
+    let env = TestEnv::new(high_limits());
+    let models = env.run(&["models"]).stdout;
     assert!(
         models.contains("kling-v1-standard")
-            && models.contains("$0.28 for 5 s, $0.056 a further s"),
+            && models.contains("$0.28 for 5 s, then $0.056 per second"),
         "{models}"
     );
-    let model = workplace.run(&["models", "kling-v1-standard"]).stdout;
+    let model = env.run(&["models", "kling-v1-standard"]).stdout;
     assert!(
         model.contains("dynamic_masks") && model.contains("number 0 to 1"),
         "{model}"
     );
+}
+
+#[test]
+fn a_suggested_command_can_be_pasted_into_a_shell() {
+    let env = TestEnv::new(high_limits());
+    env.write_manifest("export (1).csv", 2);
+    let load = env.run(&[
+        "--queue",
+        "my queue.db",
+        "load",
+        "export (1).csv",
+        "--model",
+        "kling-v1-standard",
+    ]);
+    assert_eq!(load.code, 0, "{load:?}");
+    let suggestion = load
+        .stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("next: "))
+        .expect("a suggested command");
+    let run = env.shell(suggestion);
+    assert_eq!(run.code, 0, "{suggestion}: {run:?}");
+    assert_eq!(env.ledger().entries.len(), 2, "{suggestion}: {run:?}");
+}
+
+#[test]
+fn init_writes_a_config_and_overwrites_one_only_with_force() {
+    let env = TestEnv::new(high_limits());
+    let path = env.dir.path().join("overnight.toml");
+    let own = fs::read_to_string(&path).expect("the test's own config");
+    let refused = env.run(&["init"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("hint: `overnight init --force` overwrites it"),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read_to_string(&path).expect("a config"), own);
+    assert_eq!(env.run(&["init", "--force"]).code, 0);
+    let written = fs::read_to_string(&path).expect("a config");
+    assert!(written.contains("# workers = 16") && written != own);
+    assert_eq!(env.run(&["init", "--config", "other.toml"]).code, 0);
+    assert_eq!(
+        fs::read_to_string(env.dir.path().join("other.toml")).expect("a config"),
+        written
+    );
+    let missing_folder = env.run(&["init", "--config", "none/other.toml"]);
+    assert_eq!(missing_folder.code, 1, "{missing_folder:?}");
+    assert!(
+        missing_folder
+            .stderr
+            .contains("cannot write none/other.toml"),
+        "{missing_folder:?}"
+    );
+    assert_eq!(env.run(&["models"]).code, 0);
 }

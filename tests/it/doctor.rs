@@ -1,32 +1,29 @@
-//! Finding the way: a config to begin with, a check of everything, help that can be typed, names that were mistyped.
+//! `doctor`: every check, its level, and what it says to do.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use clap::{CommandFactory, Parser};
-use overnight::cli::Cli;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::support::{CommandOutput, TestEnv, high_limits};
 
-/// What `doctor --json` said, one check a name.
+/// The exit code and output of one `doctor --json`.
 struct Doctor {
     code: i32,
-    told: Value,
+    report: Value,
 }
 
 impl Doctor {
-    fn visits(workplace: &TestEnv) -> Self {
-        Self::visits_with(workplace, &[])
+    fn run(env: &TestEnv) -> Self {
+        Self::run_with(env, &[])
     }
 
-    /// With these variables set, or unset where they are empty.
-    fn visits_with(workplace: &TestEnv, variables: &[(&str, &str)]) -> Self {
-        let mut command = workplace.command(&["doctor", "--json"]);
+    /// Runs with these variables set, or unset if they are empty.
+    fn run_with(env: &TestEnv, variables: &[(&str, &str)]) -> Self {
+        let mut command = env.command(&["doctor", "--json"]);
         for (name, value) in variables {
             if value.is_empty() {
                 command.env_remove(name)
@@ -35,190 +32,191 @@ impl Doctor {
             };
         }
         let run = CommandOutput::from_output(command.output().expect("the binary starts"));
-        let told =
+        let report =
             serde_json::from_str(&run.stdout).unwrap_or_else(|error| panic!("{error}: {run:?}"));
         Self {
             code: run.code,
-            told,
+            report,
         }
     }
 
+    /// Returns the check of this name.
     fn check(&self, name: &str) -> &Value {
-        let checks = self.told["checks"].as_array().expect("checks");
+        let checks = self.report["checks"].as_array().expect("checks");
         checks
             .iter()
             .find(|check| check["name"] == name)
-            .unwrap_or_else(|| panic!("{name}: {}", self.told))
+            .unwrap_or_else(|| panic!("{name}: {}", self.report))
     }
 
-    fn assert(&self, name: &str, level: &str, said: &str) {
+    /// Asserts a check's level, and that its message or hint contains a text.
+    fn assert(&self, name: &str, level: &str, expected: &str) {
         let check = self.check(name);
         assert_eq!(check["level"], level, "{check}");
-        let (message, hint) = (
-            check["message"].as_str().expect("a message"),
-            check["hint"].as_str(),
-        );
+        let message = check["message"].as_str().expect("a message");
+        let hint = check["hint"].as_str();
         assert!(
-            format!("{message} {}", hint.unwrap_or_default()).contains(said),
+            format!("{message} {}", hint.unwrap_or_default()).contains(expected),
             "{check}"
         );
         assert_eq!(hint.is_some(), level != "ok", "{check}");
     }
 
-    fn assert_ends(&self, ok: bool) {
+    /// Asserts the overall result, in the exit code and in the JSON.
+    fn assert_ok(&self, ok: bool) {
         assert_eq!(
-            (self.code, &self.told["ok"]),
+            (self.code, &self.report["ok"]),
             (i32::from(!ok), &json!(ok)),
             "{}",
-            self.told
+            self.report
         );
     }
 }
 
 #[test]
-fn a_workplace_where_all_is_well_has_no_problem_and_no_warning() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(3, "eachlabs");
-    let doctor = Doctor::visits(&workplace);
-    doctor.assert_ends(true);
-    for check in doctor.told["checks"].as_array().expect("checks") {
-        // The disk this runs on is not ours to judge.
+fn a_healthy_environment_has_no_problem_and_no_warning() {
+    let env = TestEnv::new(high_limits());
+    env.load(3, "eachlabs");
+    let doctor = Doctor::run(&env);
+    doctor.assert_ok(true);
+    for check in doctor.report["checks"].as_array().expect("checks") {
+        // The disk of the machine that runs the tests may be full.
         assert!(check["level"] == "ok" || check["name"] == "disk", "{check}");
     }
     for provider in ["eachlabs", "aimlapi", "fal"] {
         doctor.assert(
             &format!("{provider}.api"),
             "ok",
-            "answers and takes the key",
+            "responds and accepts the key",
         );
         doctor.assert(&format!("{provider}.clock"), "ok", "agrees");
     }
-    doctor.assert("fal.history", "ok", "answers");
+    doctor.assert("fal.history", "ok", "responds");
     doctor.assert(
         "eachlabs.limits",
         "ok",
-        "10 in flight, 60000 creates a minute",
+        "at most 10 in flight, 60000 submissions a minute",
     );
     assert!(
         doctor.check("disk")["message"]
             .as_str()
             .expect("text")
-            .contains("3 waiting clips may take 30 MB")
+            .contains("3 unfinished clips may need 30 MB")
     );
-    let ledger = workplace.ledger();
+    let ledger = env.ledger();
     assert_eq!(
         (ledger.entries.len(), ledger.creates_seen),
         (0, 0),
-        "a look around sent a create"
+        "doctor sent a create"
     );
-    let said = workplace.run(&["doctor"]);
-    assert_eq!((said.code, said.stderr.as_str()), (0, ""), "{said:?}");
+    let run = env.run(&["doctor"]);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{run:?}");
     assert_eq!(
-        said.stdout.matches("\nok ").count() + 1,
-        said.stdout.lines().count(),
-        "{said:?}"
+        run.stdout.matches("\nok ").count() + 1,
+        run.stdout.lines().count(),
+        "{run:?}"
     );
 }
 
 #[test]
-fn a_wrong_key_is_a_problem_with_its_variable_and_is_not_shown() {
-    let workplace = TestEnv::new(high_limits());
-    workplace
-        .simulator
+fn a_wrong_key_is_a_problem_that_names_its_variable_and_hides_the_key() {
+    let env = TestEnv::new(high_limits());
+    env.simulator
         .update_options(|options| options.key = Some("simulated-eachlabs-key".into()));
-    let doctor = Doctor::visits(&workplace);
-    doctor.assert_ends(false);
-    doctor.assert("eachlabs.api", "ok", "takes the key");
+    let doctor = Doctor::run(&env);
+    doctor.assert_ok(false);
+    doctor.assert("eachlabs.api", "ok", "accepts the key");
     doctor.assert("aimlapi.api", "problem", "check the key in AIML_API_KEY");
     doctor.assert("fal.history", "problem", "check the key in FAL_KEY");
     doctor.assert("aimlapi.clock", "ok", "agrees");
     for key in ["simulated-aimlapi-key", "simulated-eachlabs-key", "fal-key"] {
-        assert!(!doctor.told.to_string().contains(key), "{}", doctor.told);
+        assert!(
+            !doctor.report.to_string().contains(key),
+            "{}",
+            doctor.report
+        );
     }
-    let doctor = Doctor::visits_with(&workplace, &[("AIML_API_KEY", "two words")]);
+    let doctor = Doctor::run_with(&env, &[("AIML_API_KEY", "two words")]);
     doctor.assert(
         "aimlapi.key",
         "problem",
-        "AIML_API_KEY is empty or contains characters that a key cannot have",
+        "AIML_API_KEY is empty, or holds characters that no key has",
     );
-    doctor.assert("eachlabs.api", "ok", "takes the key");
+    doctor.assert("eachlabs.api", "ok", "accepts the key");
 }
 
 #[test]
-fn without_a_key_a_queue_and_a_config_it_says_what_to_do() {
-    let workplace = TestEnv::new(high_limits());
-    fs::remove_file(workplace.dir.path().join("overnight.toml")).expect("removed");
+fn in_an_empty_folder_doctor_says_how_to_start() {
+    let env = TestEnv::new(high_limits());
+    fs::remove_file(env.dir.path().join("overnight.toml")).expect("removed");
     let keys = [
         ("EACHLABS_API_KEY", ""),
         ("AIML_API_KEY", ""),
         ("FAL_KEY", ""),
     ];
-    let doctor = Doctor::visits_with(&workplace, &keys);
-    doctor.assert_ends(false);
+    let doctor = Doctor::run_with(&env, &keys);
+    doctor.assert_ok(false);
     doctor.assert("keys", "problem", "EACHLABS_API_KEY, AIML_API_KEY, FAL_KEY");
-    doctor.assert("queue", "ok", "`overnight load` makes it");
+    doctor.assert("queue", "ok", "`overnight load FILE` creates it");
     doctor.assert("config", "ok", "`overnight init`");
-    let one_key = Doctor::visits_with(&workplace, &keys[1..]);
-    one_key.assert_ends(true);
+    let one_key = Doctor::run_with(&env, &keys[1..]);
+    one_key.assert_ok(true);
     one_key.assert("fal.key", "ok", "FAL_KEY is not set");
     assert_eq!(
-        fs::read_dir(workplace.dir.path())
-            .expect("a folder")
-            .count(),
+        fs::read_dir(env.dir.path()).expect("a folder").count(),
         0,
-        "something was made"
+        "doctor created a file"
     );
 }
 
 #[test]
-fn a_provider_that_does_not_listen_is_a_problem_and_no_crash() {
-    let workplace = TestEnv::new(high_limits());
-    let nobody = ("OVERNIGHT_EACHLABS_URL", "http://127.0.0.1:9/v1");
-    let doctor = Doctor::visits_with(&workplace, &[nobody]);
-    doctor.assert_ends(false);
+fn an_unreachable_provider_is_a_problem() {
+    let env = TestEnv::new(high_limits());
+    let unreachable = ("OVERNIGHT_EACHLABS_URL", "http://127.0.0.1:9/v1");
+    let doctor = Doctor::run_with(&env, &[unreachable]);
+    doctor.assert_ok(false);
     doctor.assert(
         "eachlabs.api",
         "problem",
         "http://127.0.0.1:9: eachlabs cannot be reached",
     );
-    doctor.assert("eachlabs.api", "problem", "is this machine online");
-    doctor.assert("fal.api", "ok", "answers");
+    doctor.assert("eachlabs.api", "problem", "check the network");
+    doctor.assert("fal.api", "ok", "responds");
 }
 
 #[test]
-fn a_provider_that_never_answers_is_waited_for_as_long_as_a_person_waits() {
-    let workplace = TestEnv::new(high_limits());
-    let deaf = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", deaf.local_addr().expect("an address"));
+fn silent_providers_are_probed_concurrently_for_five_seconds() {
+    let env = TestEnv::new(high_limits());
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", silent.local_addr().expect("an address"));
     let variables = [
         ("OVERNIGHT_EACHLABS_URL", url.as_str()),
         ("OVERNIGHT_AIMLAPI_URL", url.as_str()),
     ];
-    let begun = Instant::now();
-    let doctor = Doctor::visits_with(&workplace, &variables);
+    let started = Instant::now();
+    let doctor = Doctor::run_with(&env, &variables);
     assert!(
-        begun.elapsed() < Duration::from_secs(10),
-        "one after the other: {:?}",
-        begun.elapsed()
+        started.elapsed() < Duration::from_secs(10),
+        "probed one after the other: {:?}",
+        started.elapsed()
     );
-    doctor.assert("eachlabs.api", "problem", "did not respond within 5 s");
-    doctor.assert("aimlapi.api", "problem", "did not respond within 5 s");
+    doctor.assert("eachlabs.api", "problem", "did not answer within 5 s");
+    doctor.assert("aimlapi.api", "problem", "did not answer within 5 s");
 }
 
 #[test]
-fn a_history_that_is_not_there_and_an_outage_are_warnings() {
-    let workplace = TestEnv::new(high_limits());
-    workplace
-        .simulator
+fn a_missing_history_and_an_outage_are_warnings() {
+    let env = TestEnv::new(high_limits());
+    env.simulator
         .update_options(|options| options.history = false);
-    let doctor = Doctor::visits(&workplace);
-    doctor.assert_ends(true);
-    doctor.assert("fal.api", "ok", "answers");
+    let doctor = Doctor::run(&env);
+    doctor.assert_ok(true);
+    doctor.assert("fal.api", "ok", "responds");
     for check in ["fal.history", "eachlabs.api", "aimlapi.api"] {
         doctor.assert(
             check,
             "warning",
-            "a create whose answer is lost waits for you",
+            "a submission whose response is lost stays in doubt",
         );
     }
 }
@@ -242,7 +240,7 @@ fn answer(mut stream: TcpStream, date: &str) {
         request.push(byte[0]);
     }
     let body = r#"{"executions":[]}"#;
-    // Whoever has gone needs no answer.
+    // The client may have closed the connection.
     let _ = write!(
         stream,
         "HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -251,12 +249,12 @@ fn answer(mut stream: TcpStream, date: &str) {
 }
 
 #[test]
-fn a_clock_that_is_off_is_a_problem() {
-    let workplace = TestEnv::new(high_limits());
+fn a_wrong_clock_is_a_problem() {
+    let env = TestEnv::new(high_limits());
     let past = serve_with_date("Thu, 20 Aug 2020 10:00:00 GMT");
-    let doctor = Doctor::visits_with(&workplace, &[("OVERNIGHT_EACHLABS_URL", &past)]);
-    doctor.assert_ends(false);
-    doctor.assert("eachlabs.api", "ok", "answers");
+    let doctor = Doctor::run_with(&env, &[("OVERNIGHT_EACHLABS_URL", &past)]);
+    doctor.assert_ok(false);
+    doctor.assert("eachlabs.api", "ok", "responds");
     doctor.assert("eachlabs.clock", "problem", "s ahead of eachlabs's");
     doctor.assert("eachlabs.clock", "problem", "set this machine's clock");
     doctor.assert("fal.clock", "ok", "agrees");
@@ -264,26 +262,26 @@ fn a_clock_that_is_off_is_a_problem() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_that_cannot_be_written_in_is_a_problem() {
-    let workplace = TestEnv::new(high_limits());
-    // Not even root makes a file there.
-    std::os::unix::fs::symlink("/sys", workplace.dir.path().join("renders")).expect("a link");
-    let doctor = Doctor::visits(&workplace);
-    doctor.assert_ends(false);
+fn an_output_folder_that_cannot_be_written_is_a_problem() {
+    let env = TestEnv::new(high_limits());
+    // Not even root can create a file there.
+    std::os::unix::fs::symlink("/sys", env.dir.path().join("renders")).expect("a link");
+    let doctor = Doctor::run(&env);
+    doctor.assert_ok(false);
     doctor.assert("output", "problem", "cannot write renders");
     doctor.assert("output", "problem", "make the folder writable");
-    fs::remove_file(workplace.dir.path().join("renders")).expect("removed");
-    workplace.load(1, "fal");
-    workplace.write("renders", "in the way");
-    Doctor::visits(&workplace).assert("output", "problem", "renders is a file");
+    fs::remove_file(env.dir.path().join("renders")).expect("removed");
+    env.load(1, "fal");
+    env.write("renders", "in the way");
+    Doctor::run(&env).assert("output", "problem", "renders is a file");
 }
 
 #[test]
-fn a_config_that_cannot_be_read_is_told_with_its_place() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.write("overnight.toml", "[provider.eachlab]\nin_flight = 2\n");
-    let doctor = Doctor::visits(&workplace);
-    doctor.assert_ends(false);
+fn an_invalid_config_is_reported_with_its_line_and_column() {
+    let env = TestEnv::new(high_limits());
+    env.write("overnight.toml", "[provider.eachlab]\nin_flight = 2\n");
+    let doctor = Doctor::run(&env);
+    doctor.assert_ok(false);
     doctor.assert(
         "config",
         "problem",
@@ -292,10 +290,10 @@ fn a_config_that_cannot_be_read_is_told_with_its_place() {
 }
 
 #[test]
-fn what_is_wrong_with_a_queue_is_told_and_left_as_it_is() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(2, "eachlabs");
-    let path = workplace.dir.path().join("overnight.db");
+fn defects_of_a_queue_are_reported_and_not_changed() {
+    let env = TestEnv::new(high_limits());
+    env.load(2, "eachlabs");
+    let path = env.dir.path().join("overnight.db");
     let sql = |text: &str| {
         Connection::open(&path)
             .expect("a file")
@@ -304,39 +302,35 @@ fn what_is_wrong_with_a_queue_is_told_and_left_as_it_is() {
     };
     sql("UPDATE batches SET spent = 5");
     for _ in 0..2 {
-        let doctor = Doctor::visits(&workplace);
-        doctor.assert_ends(true);
+        let doctor = Doctor::run(&env);
+        doctor.assert_ok(true);
         doctor.assert(
             "queue.sums",
             "warning",
-            "1 sum not as the jobs have it, batch: spent: kept 5, counted 0",
+            "1 counter not in agreement with the jobs; batch: spent: stored 5, actual 0",
         );
     }
     sql("INSERT INTO pools VALUES ('dead', 'elsewhere', 1, 0, 0);
          UPDATE jobs SET lease_token = 1, lease_pool = 'dead' WHERE job_id = 1");
     for _ in 0..2 {
-        Doctor::visits(&workplace).assert(
-            "queue.runs",
-            "warning",
-            "1 run gone and still holding 1 job",
-        );
+        Doctor::run(&env).assert("queue.runs", "warning", "1 dead run holds 1 job");
     }
-    workplace.write(
+    env.write(
         "overnight.db",
-        "no queue at all, but long enough to be looked at as one",
+        "not a queue, but long enough to be taken for a database",
     );
     for end in ["-wal", "-shm"] {
-        let _ = fs::remove_file(workplace.dir.path().join(format!("overnight.db{end}")));
+        let _ = fs::remove_file(env.dir.path().join(format!("overnight.db{end}")));
     }
-    let doctor = Doctor::visits(&workplace);
-    doctor.assert_ends(false);
+    let doctor = Doctor::run(&env);
+    doctor.assert_ok(false);
     doctor.assert("queue", "problem", "it is not a SQLite file");
 }
 
 #[test]
-fn jobs_that_wait_for_a_person_are_a_warning_with_the_way_to_decide() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.simulator.update_options(|options| {
+fn jobs_in_doubt_are_a_warning_that_says_how_to_settle_them() {
+    let env = TestEnv::new(high_limits());
+    env.simulator.update_options(|options| {
         options.history = false;
         options.faults = overnight::simulator::Faults::default().with(
             Some(overnight::simulator::Call::Create),
@@ -344,253 +338,30 @@ fn jobs_that_wait_for_a_person_are_a_warning_with_the_way_to_decide() {
             1.0,
         );
     });
-    workplace.load(1, "fal");
-    assert_eq!(workplace.run(&["run"]).code, 3);
-    let doctor = Doctor::visits(&workplace);
+    env.load(1, "fal");
+    assert_eq!(env.run(&["run"]).code, 3);
+    let doctor = Doctor::run(&env);
     doctor.assert("queue.in_doubt", "warning", "overnight resolve");
     doctor.assert("fal.limits", "ok", "1 in flight now");
 }
 
 #[test]
-fn a_queue_of_an_older_version_is_looked_at_and_not_brought_over() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(1, "fal");
-    let path = workplace.dir.path().join("overnight.db");
+fn a_queue_of_an_older_version_is_reported_and_not_migrated() {
+    let env = TestEnv::new(high_limits());
+    env.load(1, "fal");
+    let path = env.dir.path().join("overnight.db");
     let file = Connection::open(&path).expect("a file");
     file.pragma_update(None, "user_version", 2)
         .expect("it is set");
-    let doctor = Doctor::visits(&workplace);
-    doctor.assert_ends(true);
+    let doctor = Doctor::run(&env);
+    doctor.assert_ok(true);
     doctor.assert(
         "queue",
         "ok",
-        "of version 2: the next `overnight run` or `load` brings it to 4",
+        "in format version 2; the next `overnight run` or `load` migrates it to version 4",
     );
     let version: i64 = file
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .expect("a version");
     assert_eq!(version, 2);
-}
-
-#[test]
-fn a_config_is_written_once_and_read_by_every_command() {
-    let workplace = TestEnv::new(high_limits());
-    let path = workplace.dir.path().join("overnight.toml");
-    let mine = fs::read_to_string(&path).expect("the workplace's own");
-    let refused = workplace.run(&["init"]);
-    assert_eq!(refused.code, 2, "{refused:?}");
-    assert!(
-        refused.stderr.contains("hint: --force overwrites it"),
-        "{refused:?}"
-    );
-    assert_eq!(fs::read_to_string(&path).expect("a config"), mine);
-    assert_eq!(workplace.run(&["init", "--force"]).code, 0);
-    let written = fs::read_to_string(&path).expect("a config");
-    assert!(written.contains("# workers = 16") && written != mine);
-    assert_eq!(workplace.run(&["init", "--config", "other.toml"]).code, 0);
-    assert_eq!(
-        fs::read_to_string(workplace.dir.path().join("other.toml")).expect("a config"),
-        written
-    );
-    let nowhere = workplace.run(&["init", "--config", "none/other.toml"]);
-    assert_eq!(nowhere.code, 1, "{nowhere:?}");
-    assert!(
-        nowhere.stderr.contains("cannot write none/other.toml"),
-        "{nowhere:?}"
-    );
-    assert_eq!(workplace.run(&["models"]).code, 0);
-}
-
-#[test]
-fn a_mistyped_name_is_told_the_nearest() {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(12, "eachlabs");
-    for (args, said) in [
-        (
-            &["status", "--batch", "bacth"][..],
-            "there is no batch `bacth`, did you mean `batch`?",
-        ),
-        (&["jobs", "--batch", "bacth"], "did you mean `batch`?"),
-        (&["run", "--batch", "bacth"], "did you mean `batch`?"),
-        (&["retry", "--batch", "bacth"], "did you mean `batch`?"),
-        (&["cancel", "--batch", "bacth"], "did you mean `batch`?"),
-        (
-            &["show", "row-1", "--batch", "bacth"],
-            "there is no batch `bacth`, did you mean `batch`?",
-        ),
-        (
-            &["show", "rwo-11"],
-            "there is no job `rwo-11`, did you mean `row-11`?",
-        ),
-        (&["retry", "ROW_11"], "did you mean `row-11`?"),
-        (
-            &["jobs", "--state", "faild"],
-            "a similar value exists: 'failed'",
-        ),
-        (
-            &[
-                "load",
-                "batch.csv",
-                "--model",
-                "kling-v1-standard",
-                "--via",
-                "eachlab",
-            ],
-            "'eachlabs'",
-        ),
-        (
-            &["models", "kling-v1-standart"],
-            "did you mean `kling-v1-standard`?",
-        ),
-        (&["docter"], "'doctor'"),
-    ] {
-        let run = workplace.run(args);
-        assert_eq!(run.code, 2, "{args:?} {run:?}");
-        assert!(run.stderr.contains(said), "{args:?} {run:?}");
-        assert_eq!(run.stdout, "", "{args:?}");
-    }
-    assert!(
-        workplace
-            .run(&["status", "--batch", "zzz"])
-            .stderr
-            .contains("existing batches: batch")
-    );
-}
-
-#[test]
-fn every_commands_help_has_an_example_that_can_be_typed() {
-    let help = Cli::command();
-    for command in help.get_subcommands() {
-        let name = command.get_name();
-        let text = command
-            .get_after_help()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        let (_, examples) = text
-            .split_once("Examples:\n")
-            .unwrap_or_else(|| panic!("{name} has none"));
-        let lines = typed(examples);
-        assert!((1..=5).contains(&lines.len()), "{name}: {lines:?}");
-        for words in lines {
-            assert_eq!(words[1], name, "{words:?}");
-            assert_parses(&words);
-        }
-        assert!(
-            command
-                .get_about()
-                .is_some_and(|about| about.to_string().chars().count() < 100),
-            "{name}"
-        );
-    }
-    let text = help
-        .get_after_help()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let (_, night) = text
-        .split_once("Your first night:\n")
-        .expect("a first night");
-    let steps = typed(night);
-    assert_eq!(
-        steps
-            .iter()
-            .map(|words| words[1].as_str())
-            .collect::<Vec<_>>(),
-        ["demo", "load", "run", "status"]
-    );
-    steps.iter().for_each(|words| assert_parses(words));
-}
-
-#[test]
-fn no_help_is_wider_than_a_hundred_columns_and_no_example_is_wrapped() {
-    let workplace = TestEnv::new(high_limits());
-    let help = Cli::command();
-    for command in help.get_subcommands().chain([&help]) {
-        let name = command.get_name();
-        let args = if name == help.get_name() {
-            vec!["--help"]
-        } else {
-            vec![name, "--help"]
-        };
-        let shown = workplace.run(&args);
-        assert_eq!(shown.code, 0, "{name}");
-        for line in shown.stdout.lines() {
-            assert!(line.chars().count() <= 100, "{name}: {line}");
-        }
-        let text = command
-            .get_after_help()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        for example in text.lines().filter(|line| line.starts_with("  ")) {
-            assert!(
-                shown.stdout.lines().any(|line| line == example),
-                "{name} wraps: {example}"
-            );
-        }
-    }
-}
-
-fn assert_parses(words: &[String]) {
-    if let Err(error) = Cli::try_parse_from(words) {
-        panic!("{words:?}: {error}");
-    }
-}
-
-/// The examples as words, as a shell would give them.
-fn typed(examples: &str) -> Vec<Vec<String>> {
-    let joined = examples.replace("\\\n", " ");
-    let lines = joined.lines().take_while(|line| line.starts_with("  "));
-    lines
-        .map(|line| words(line.split([';', '>']).next().unwrap_or(line)))
-        .collect()
-}
-
-/// Splits at spaces outside of single quotes, and leaves a comment out.
-fn words(line: &str) -> Vec<String> {
-    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
-    for letter in line.chars().chain([' ']) {
-        match letter {
-            '\'' => quoted = !quoted,
-            ' ' if !quoted => {
-                words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty()))
-            }
-            '#' if !quoted && word.is_empty() => break,
-            letter => word.push(letter),
-        }
-    }
-    words
-}
-
-#[test]
-fn shells_and_man_know_every_command() {
-    let workplace = TestEnv::new(high_limits());
-    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let script = workplace.run(&["completions", shell]);
-        assert_eq!((script.code, script.stderr.as_str()), (0, ""), "{shell}");
-        for word in ["doctor", "rehearse", "in_doubt"] {
-            // Two of the shells' scripts name no values.
-            let has_values = !matches!(shell, "powershell" | "elvish");
-            assert!(
-                script.stdout.contains(word) || (word == "in_doubt" && !has_values),
-                "{shell}: {word}"
-            );
-        }
-    }
-    assert_eq!(workplace.run(&["completions", "bsh"]).code, 2);
-    let page = workplace.run(&["man"]);
-    assert!(
-        page.code == 0 && page.stdout.contains(".TH overnight 1"),
-        "{page:?}"
-    );
-    let all = workplace.run(&["man", "--out", "share/man1"]);
-    assert_eq!((all.code, all.stdout.as_str()), (0, ""), "{all:?}");
-    let folder = workplace.dir.path().join("share/man1");
-    let there = |name: &str| Path::new(&folder).join(name).is_file();
-    assert!(there("overnight.1"));
-    for command in Cli::command().get_subcommands() {
-        assert!(
-            there(&format!("overnight-{}.1", command.get_name())),
-            "{}",
-            command.get_name()
-        );
-    }
 }

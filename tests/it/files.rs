@@ -307,7 +307,7 @@ fn missing_or_damaged_clips_are_found_and_downloaded_again_without_paying() {
         let intact = env.run(&["verify"]);
         assert_eq!(
             (intact.code, intact.stdout.as_str()),
-            (0, "6 clips checked: 6 as saved, 0 not\n")
+            (0, "6 clips checked: 6 intact, 0 missing or damaged\n")
         );
 
         fs::remove_file(clip_path(&env, 0)).expect("removed");
@@ -329,7 +329,7 @@ fn missing_or_damaged_clips_are_found_and_downloaded_again_without_paying() {
             "row-0.mp4: missing\n",
             &format!("row-1.mp4: is 100 bytes, {saved} were saved\n"),
             "row-2.mp4: has another SHA-256\n",
-            "6 clips checked: 3 as saved, 3 not\n",
+            "6 clips checked: 3 intact, 3 missing or damaged\n",
         ] {
             assert!(found.stdout.contains(message), "{found:?}");
         }
@@ -351,7 +351,7 @@ fn missing_or_damaged_clips_are_found_and_downloaded_again_without_paying() {
         assert!(
             fixed
                 .stdout
-                .ends_with("3 fetched again without paying, 0 failed, 0 left\n"),
+                .ends_with("3 downloaded again without paying, 0 failed, 0 left\n"),
             "{fixed:?}"
         );
         assert_eq!(env.ledger().entries.len(), 6);
@@ -430,7 +430,7 @@ fn a_missing_clip_that_the_provider_no_longer_has_fails_with_its_prediction_and_
         assert!(
             fixed
                 .stdout
-                .ends_with("1 fetched again without paying, 1 failed, 0 left\n"),
+                .ends_with("1 downloaded again without paying, 1 failed, 0 left\n"),
             "{fixed:?}"
         );
         assert!(

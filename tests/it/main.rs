@@ -22,6 +22,7 @@ mod ctl;
 mod docs;
 mod doctor;
 mod files;
+mod help;
 mod images;
 mod migrations;
 mod model;

@@ -240,13 +240,13 @@ fn a_rehearsal_needs_no_key_and_no_network_and_leaves_nothing_behind() {
     let run = dir.run(&["--model", "kling-v1-standard", "--seeds", "2"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(
-        run.stdout.contains("batch: 20 rows, 2 nights played"),
+        run.stdout.contains("batch: 20 rows, 2 simulated runs"),
         "{run:?}"
     );
     assert!(run.stdout.contains("nothing would stop it"), "{run:?}");
     assert!(
         run.stderr
-            .contains("as if these were set, which `run` will need: EACHLABS_API_KEY"),
+            .contains("not set, but needed by `overnight run`: EACHLABS_API_KEY"),
         "{run:?}"
     );
     assert_eq!(dir.file_names("."), ["batch.csv", "tmp"]);
@@ -268,9 +268,9 @@ fn a_budget_that_would_stop_the_run_is_reported_with_the_number_of_rows_finished
     ];
     let run = dir.run(&args);
     assert_eq!(run.code, 4, "{run:?}");
-    let expected = "would stop: at the budget of $1.00, after 4 rows; 16 would wait";
+    let expected = "would stop at the budget of $1.00 after 4 rows; 16 would wait";
     assert!(
-        run.stdout.contains(expected) && run.stdout.contains("costs   $0.90\n"),
+        run.stdout.contains(expected) && run.stdout.contains("cost  $0.90\n"),
         "{run:?}"
     );
     let run = dir.run(&[&args[..], &["--json"]].concat());

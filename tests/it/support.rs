@@ -2,7 +2,7 @@
 //! real binary.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -120,6 +120,20 @@ impl TestEnv {
     /// Runs the binary to its end.
     pub(crate) fn run(&self, args: &[&str]) -> CommandOutput {
         CommandOutput::from_output(self.command(args).output().expect("the binary starts"))
+    }
+
+    /// Runs a line as a user would who pastes it into a shell, with the binary on the path.
+    pub(crate) fn shell(&self, line: &str) -> CommandOutput {
+        let binary = Path::new(env!("CARGO_BIN_EXE_overnight"));
+        let mut command = Command::new("/bin/sh");
+        command
+            .current_dir(self.dir.path())
+            .args(["-c", line])
+            .env_clear()
+            .envs(self.simulator.environment())
+            .env("PATH", binary.parent().expect("a folder"))
+            .stdin(Stdio::null());
+        CommandOutput::from_output(command.output().expect("a shell starts"))
     }
 
     /// Starts the binary without output.

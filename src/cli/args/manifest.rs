@@ -1,4 +1,4 @@
-//! What a manifest is, and the flags of the commands that read one: `load` and `rehearse`.
+//! Flags of the commands that read a manifest: `load` and `rehearse`.
 
 use std::path::PathBuf;
 
@@ -8,89 +8,89 @@ use crate::cli::examples;
 use crate::domain::{Money, ProviderName};
 use crate::manifest::{Layout, Preset};
 
-use super::one_of;
+use super::possible_values;
 
-/// `load`.
+/// Arguments of `load`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::LOAD)]
 pub struct LoadArgs {
-    /// What is loaded.
+    /// The manifest to load.
     #[command(flatten)]
     pub manifest: ManifestArgs,
-    /// Folder in which the batch's folder is made [default: renders]
+    /// Folder to create the batch's folder in [default: renders]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Check and price only; change nothing
+    /// Check and price the manifest, but change nothing
     #[arg(long)]
     pub check: bool,
 }
 
-/// `rehearse`.
+/// Arguments of `rehearse`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::REHEARSE)]
 pub struct RehearseArgs {
-    /// What is rehearsed.
+    /// The manifest to rehearse.
     #[command(flatten)]
     pub manifest: ManifestArgs,
-    /// Steps at once [default: 16]
+    /// Maximum number of concurrent steps; a step is one call [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
-    /// Nights to play, each with a chance of its own
+    /// Number of simulated runs, each with its own random seed
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub seeds: u16,
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// What a manifest is, and how it is read.
+/// Arguments that name a manifest and say how to read it.
 #[derive(Debug, Default, Args)]
 pub struct ManifestArgs {
-    /// Manifests: CSV (any separator), .xlsx or JSONL, packed (.gz, .zst) or not; `-` is standard input. Or a batch
-    /// file (.toml), which says all of this
+    /// Manifests: CSV (any separator), .xlsx or JSON Lines, plain or compressed (.gz, .zst); `-` is
+    /// standard input. Or one batch file (.toml), which may set all of these options
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// The model; `overnight models` lists them [a batch file may say it]
+    /// Model to use; `overnight models` lists them [required unless a batch file sets it]
     #[arg(long)]
     pub model: Option<String>,
-    /// The providers that may be used, in order of preference [default: all that offer the model]
-    #[arg(long, value_delimiter = ',', value_name = "P,P", value_parser = one_of(ProviderName::ALL, ProviderName::as_str))]
+    /// Providers to use, in order of preference [default: all that offer the model]
+    #[arg(long, value_delimiter = ',', value_name = "P,P", value_parser = possible_values(ProviderName::ALL, ProviderName::as_str))]
     pub via: Vec<ProviderName>,
-    /// The batch's name [default: the first file's name]
+    /// Name of the batch [default: the first file's name]
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Take a field from a column of another name
-    #[arg(long, value_name = "FIELD=COLUMN", value_parser = pair)]
+    /// Read a field from the column of this name
+    #[arg(long, value_name = "FIELD=COLUMN", value_parser = key_value)]
     pub map: Vec<(String, String)>,
-    /// Give a field to every row that leaves it out
-    #[arg(long, value_name = "FIELD=VALUE", value_parser = pair)]
+    /// Set a field in every row that does not have it
+    #[arg(long, value_name = "FIELD=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
-    /// Make the prompt of columns: `{Column}`, `{Column|text if empty}`, `{{` for a brace
+    /// Build the prompt from columns: `{Column}`, `{Column|text if empty}`, `{{` for a brace
     #[arg(long, value_name = "TEMPLATE")]
     pub prompt: Option<String>,
-    /// Take the columns a shop's export has
-    #[arg(long, value_name = "SHOP", value_parser = one_of(Preset::ALL, Preset::as_str))]
+    /// Map the columns of a shop's export
+    #[arg(long, value_name = "SHOP", value_parser = possible_values(Preset::ALL, Preset::as_str))]
     pub preset: Option<Preset>,
-    /// Make one job of the rows that have the same value in a field or column: the first with an image, with the
-    /// product's first row for what it leaves empty [a preset's default: id]
+    /// Make one job of the rows with the same value in this field or column: the first row that has
+    /// an image, with empty fields filled from the group's first row [default with --preset: id]
     #[arg(long, value_name = "FIELD")]
     pub one_per: Option<String>,
-    /// Make a job of each image of a row or product: `mug`, `mug-2`, …
+    /// Make one job per image of a row or product: `mug`, `mug-2`, …
     #[arg(long)]
     pub each_image: bool,
-    /// Leave out rows without this field, and count them
+    /// Skip rows without this field, and count them
     #[arg(long, value_name = "FIELD")]
     pub skip_missing: Vec<String>,
-    /// The sheet of a workbook [default: the first]
+    /// Sheet of a workbook [default: the first]
     #[arg(long, value_name = "NAME")]
     pub sheet: Option<String>,
-    /// What the batch may cost, in dollars: spent and reserved never pass it
+    /// Maximum cost of the batch in dollars, spent and reserved together
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
 }
 
 impl ManifestArgs {
-    /// What they say of the manifest's columns and rows.
+    /// Returns what these arguments say about columns and rows.
     pub fn layout(&self) -> Layout {
         Layout {
             preset: self.preset,
@@ -104,7 +104,8 @@ impl ManifestArgs {
     }
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+/// Parses `FIELD=TEXT`.
+fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((field, value)) if !field.trim().is_empty() => {
             Ok((field.trim().to_owned(), value.to_owned()))

@@ -1,4 +1,4 @@
-//! Every flag, with the help a user reads.
+//! Every command and flag, with the text of its `--help`.
 
 mod ctl;
 mod manifest;
@@ -21,37 +21,38 @@ pub(super) use ctl::{CtlArgs, CtlCommand, CtlSetArgs};
 pub(super) use manifest::{LoadArgs, ManifestArgs, RehearseArgs};
 pub(super) use setup::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs};
 
-/// Renders product catalogues in bulk: a manifest of images and prompts becomes clips on disk, none paid twice, none
-/// lost, whatever is cut.
+/// Render product catalogues in bulk through hosted image-to-video APIs: a manifest of images and
+/// prompts becomes a folder of clips. Interrupt a run at any time and start it again: no clip is
+/// paid for twice, and none is lost.
 #[derive(Debug, Parser)]
 #[command(name = "overnight", version, max_term_width = 100)]
-#[command(after_help = examples::FIRST_RUN)]
+#[command(after_help = examples::QUICK_START)]
 pub struct Cli {
-    /// What holds for every command.
+    /// The flags that every command takes.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What holds for every command.
+/// The flags that every command takes.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Options of every command")]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// The queue file [default: overnight.db] [env: OVERNIGHT_QUEUE]
+    /// Queue file [default: overnight.db] [env: OVERNIGHT_QUEUE]
     #[arg(long, global = true, value_name = "PATH")]
     pub queue: Option<PathBuf>,
-    /// The config file [default: overnight.toml, if it is there]
+    /// Config file [default: overnight.toml, if it exists]
     #[arg(long, global = true, value_name = "PATH")]
     pub config: Option<PathBuf>,
-    /// Log more: -v what went wrong and will be tried again, -vv every step
+    /// Log more: -v adds failures that will be retried, -vv every step
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Say nothing but errors and what was asked for
+    /// Print only errors and the requested output
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// How logs are written to standard error
+    /// Format of the logs on standard error
     #[arg(
         long,
         global = true,
@@ -71,283 +72,283 @@ pub struct Global {
     pub color: Color,
 }
 
-/// How logs are written.
+/// Format of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Lines for people to read
     Text,
-    /// One object a line.
+    /// One JSON object per line
     Json,
 }
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless NO_COLOR is set.
+    /// On a terminal, unless NO_COLOR is set
     Auto,
-    /// Always.
+    /// Always
     Always,
-    /// Never.
+    /// Never
     Never,
 }
 
-/// What to do.
+/// A command, with what its flags say.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Check a manifest, price it, and put its rows into the queue
+    /// Check a manifest, price it, and queue its rows
     Load(LoadArgs),
-    /// Play the night a manifest would make: when it would end, what it would cost, what would stop it
+    /// Simulate a manifest's run: finish time, cost, and what would stop it
     Rehearse(RehearseArgs),
-    /// Work until nothing is left to do
+    /// Run the queued jobs until none is left
     Run(RunArgs),
-    /// Tell how the queue stands
+    /// Show the queue's status
     Status(StatusArgs),
-    /// Pause, resume or change the runs that are going on
+    /// Pause, resume or change active runs
     Ctl(CtlArgs),
     /// List jobs
     Jobs(JobsArgs),
-    /// Show one job with its attempts
+    /// Show one job and its attempts
     Show(ShowArgs),
-    /// Make failed or cancelled jobs go on; what is paid is not paid again
+    /// Retry failed or cancelled jobs; what is paid for is not paid for again
     #[command(after_help = examples::RETRY)]
     Retry(SelectArgs),
-    /// Take jobs back that are not paid yet; others when they are named
+    /// Cancel jobs that have not been paid for, or the jobs that you name
     #[command(after_help = examples::CANCEL)]
     Cancel(SelectArgs),
-    /// Decide about a job in doubt
+    /// Settle a job in doubt
     Resolve(ResolveArgs),
-    /// Check that every clip is on disk as it was saved
+    /// Check that every clip on disk is as it was saved
     Verify(VerifyArgs),
-    /// Sum what was paid by batch, day, model or route
+    /// Show what was paid, by batch, day, model or route
     Bill(BillArgs),
-    /// Write one page of HTML: totals, the bill, what needs a human, every clip beside its image
+    /// Write an HTML page: totals, bill, failures, and every clip beside its image
     Report(ReportArgs),
-    /// Write one record for each job
+    /// Write one record per job, as CSV or JSON Lines
     Export(ExportArgs),
-    /// Show the models: fields, limits, prices, routes
+    /// Show the models: fields, limits, prices and routes
     Models(ModelsArgs),
-    /// Serve the three APIs on this machine, for rehearsals and tests
+    /// Serve the three provider APIs on this machine, for rehearsals and tests
     Simulate(SimulateArgs),
-    /// Render a sample catalogue on the simulator: needs no key and no network
+    /// Render a sample catalogue on the simulator, without keys or network
     Demo(DemoArgs),
-    /// Write a config file with every key, its default and what it means
+    /// Write a config file with every key, its default and its meaning
     Init(InitArgs),
-    /// Check config, keys, providers, clock, disk and queue, and say what to do
+    /// Check config, keys, providers, clock, disk and queue, and say what to fix
     Doctor(DoctorArgs),
-    /// Print the completions of a shell
+    /// Print the completion script of a shell
     Completions(CompletionsArgs),
-    /// Print the manual's page, or write one for each command
+    /// Print the manual page, or write one for each command
     Man(ManArgs),
 }
 
-/// `run`.
+/// Arguments of `run`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(after_help = examples::RUN)]
 pub struct RunArgs {
-    /// Only this batch
+    /// Run only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Steps at once [default: 16]
+    /// Maximum number of concurrent steps; a step is one call [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
-    /// Stop when the batches in question have cost this many dollars, earlier runs included
+    /// Stop before the selected batches cost more than this, in dollars; earlier runs count
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
-    /// Submit a job so often at most when its predictions fail unbilled and may fare better [default: 3]
+    /// Maximum submissions of a job whose predictions fail unbilled and can be retried [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub attempts: Option<u32>,
-    /// Wait for more work for ever
+    /// Wait for new jobs when none is left, until interrupted
     #[arg(long)]
     pub watch: bool,
-    /// Make so many clips first, show them, and go on when told to
+    /// Run the first N jobs, show their clips, and ask before the rest is submitted
     #[arg(long, value_name = "N", conflicts_with = "watch", value_parser = clap::value_parser!(u32).range(1..))]
     pub canary: Option<u32>,
-    /// Ask nothing: begin a batch that was never paid for, and go on after clips of --canary that all succeeded
+    /// Do not prompt: start unpaid batches, and continue after --canary if all its jobs succeeded
     #[arg(long, short)]
     pub yes: bool,
 }
 
-/// `status`.
+/// Arguments of `status`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::STATUS)]
 pub struct StatusArgs {
-    /// Only this batch
+    /// Show only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
-    /// Again every second, until interrupted
+    /// Refresh until interrupted
     #[arg(long)]
     pub watch: bool,
 }
 
-/// `jobs`.
+/// Arguments of `jobs`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::JOBS)]
 pub struct JobsArgs {
-    /// Only this batch
+    /// List only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Only jobs in this state
-    #[arg(long, value_parser = one_of(JobState::ALL, JobState::as_str))]
+    /// List only jobs in this state
+    #[arg(long, value_parser = possible_values(JobState::ALL, JobState::as_str))]
     pub state: Option<JobState>,
-    /// As a JSON array
+    /// Print a JSON array
     #[arg(long)]
     pub json: bool,
 }
 
-/// `show`.
+/// Arguments of `show`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::SHOW)]
 pub struct ShowArgs {
-    /// A row's id, or a job's number
+    /// Row id or job number
     pub job: String,
-    /// The batch, where several have the id
+    /// Batch of the job, if several batches have the id
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// `retry` and `cancel`.
+/// Arguments of `retry` and `cancel`.
 #[derive(Debug, Args)]
 pub struct SelectArgs {
-    /// Only this batch
+    /// Select only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Only jobs in this state
-    #[arg(long, value_parser = one_of(JobState::ALL, JobState::as_str))]
+    /// Select only jobs in this state
+    #[arg(long, value_parser = possible_values(JobState::ALL, JobState::as_str))]
     pub state: Option<JobState>,
-    /// Only these jobs, by row id or number
+    /// Select only these jobs, by row id or job number
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
 }
 
-/// `resolve`.
+/// Arguments of `resolve`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("decision").required(true), after_help = examples::RESOLVE)]
 pub struct ResolveArgs {
-    /// A row's id, or a job's number
+    /// Row id or job number
     pub job: String,
-    /// The batch, where several have the id
+    /// Batch of the job, if several batches have the id
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// The provider took it: go on with this prediction
+    /// The provider accepted it: continue with this prediction
     #[arg(long, group = "decision", value_name = "ID")]
     pub adopt: Option<String>,
-    /// The provider did not take it: send it again, and pay for that
+    /// The provider did not accept it: submit it again, and pay for that
     #[arg(long, group = "decision")]
     pub resubmit: bool,
-    /// Give it up; its price stays booked
+    /// Give up the job; its reserved price is booked as spent
     #[arg(long, group = "decision")]
     pub fail: bool,
 }
 
-/// `verify`.
+/// Arguments of `verify`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::VERIFY)]
 pub struct VerifyArgs {
-    /// Only this batch
+    /// Check only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Fetch what is missing or damaged again, over what is there; costs nothing
+    /// Download missing or damaged clips again, replacing what is there; costs nothing
     #[arg(long)]
     pub fix: bool,
 }
 
-/// `bill`.
+/// Arguments of `bill`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::BILL)]
 pub struct BillArgs {
-    /// Only this batch
+    /// Bill only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// What there is a line for each of; days are those of submission, in UTC; a route is a provider and its name for
+    /// Group by this; a day is the UTC day of submission, a route is a provider and its name for
     /// the model
-    #[arg(long, default_value = "batch", value_parser = one_of(BillBy::ALL, BillBy::as_str))]
+    #[arg(long, default_value = "batch", value_parser = possible_values(BillBy::ALL, BillBy::as_str))]
     pub by: BillBy,
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// `report`.
+/// Arguments of `report`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::REPORT)]
 pub struct ReportArgs {
-    /// Only this batch
+    /// Report only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Where the page is written; `-` is standard output [default: {batch}.html, or report.html]
+    /// File to write; `-` is standard output [default: {batch}.html, or report.html]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
-/// `export`.
+/// Arguments of `export`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::EXPORT)]
 pub struct ExportArgs {
-    /// Only this batch
+    /// Export only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// How records are written
+    /// Format of the records
     #[arg(long, value_enum, default_value = "csv")]
     pub format: ExportFormat,
 }
 
-/// How records are written.
+/// Format of exported records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
-    /// With a header.
+    /// Comma-separated values, with a header
     Csv,
-    /// One object a line.
+    /// One JSON object per line
     Jsonl,
 }
 
-/// `models`.
+/// Arguments of `models`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::MODELS)]
 pub struct ModelsArgs {
-    /// Only this model, with all its fields
+    /// Show only this model, with all its fields
     pub model: Option<String>,
 }
 
-/// `simulate`.
+/// Arguments of `simulate`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::SIMULATE)]
 pub struct SimulateArgs {
-    /// Port on 127.0.0.1; 0 takes a free one
+    /// Port on 127.0.0.1; 0 picks a free one
     #[arg(long, default_value_t = 8765)]
     pub port: u16,
-    /// How many times faster than in life
+    /// Run predictions this many times faster than real time
     #[arg(long, default_value_t = 1.0, value_name = "X")]
     pub speed: f64,
-    /// Seed of all chance
+    /// Seed of everything that is random
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// What goes wrong, and how often.
+    /// Fault to inject, with its probability.
     #[arg(long, help = fault_help(), value_name = "FAULT=P")]
     pub fault: Vec<FaultRule>,
-    /// What Retry-After says, in seconds
+    /// Retry-After of injected `rate-limited` faults, in seconds
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub retry_after: u64,
-    /// Creates allowed in any 60 seconds, at each API
+    /// Maximum creates in any 60 seconds, at each API [default: each API's own limit]
     #[arg(long, value_name = "N")]
     pub creates_per_minute: Option<u32>,
-    /// Predictions allowed at once, at each API
+    /// Maximum concurrent predictions, at each API [default: each API's own limit]
     #[arg(long, value_name = "N")]
     pub at_once: Option<u32>,
-    /// Answer no question about the past
+    /// Do not serve the history endpoints
     #[arg(long)]
     pub no_history: bool,
-    /// Let the balance be empty
+    /// Refuse creates as if the balance were empty
     #[arg(long)]
     pub no_balance: bool,
 }
 
-/// `demo`.
+/// Arguments of `demo`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::DEMO)]
 pub struct DemoArgs {
@@ -356,21 +357,22 @@ pub struct DemoArgs {
     pub dir: PathBuf,
 }
 
-/// A parser that knows the names, so that a slip is told the nearest and the shell can complete them.
-fn one_of<T, const N: usize>(
+/// Returns a parser that accepts these names, so that a typo is answered with the nearest name and
+/// shells can complete them.
+fn possible_values<T, const N: usize>(
     all: [T; N],
     name: fn(T) -> &'static str,
 ) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err = String> + Clone + Send + Sync + 'static,
 {
-    PossibleValuesParser::new(all.map(name)).try_map(|word| word.parse())
+    PossibleValuesParser::new(all.map(name)).try_map(|text| text.parse())
 }
 
 fn fault_help() -> String {
     let names = Fault::ALL.map(|(_, name)| name).join(", ");
     format!(
-        "What goes wrong, with its probability: `garbage=0.2`, or `poll:garbage=0.2` for one kind of call (create, \
-         poll, download, history, upload). Faults: {names}"
+        "Inject a fault with this probability: `garbage=0.2`, or `poll:garbage=0.2` for one kind \
+         of call (create, poll, download, history, upload). Faults: {names}"
     )
 }

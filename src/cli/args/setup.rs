@@ -1,4 +1,4 @@
-//! The flags of the commands that help to find the way: `init`, `doctor`, `completions`, `man`.
+//! Flags of the commands for setting up: `init`, `doctor`, `completions` and `man`.
 
 use std::path::PathBuf;
 
@@ -7,37 +7,37 @@ use clap_complete::Shell;
 
 use crate::cli::examples;
 
-/// `init`.
+/// Arguments of `init`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::INIT)]
 pub struct InitArgs {
-    /// Overwrite the file that is there
+    /// Overwrite an existing file
     #[arg(long)]
     pub force: bool,
 }
 
-/// `doctor`.
+/// Arguments of `doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::DOCTOR)]
 pub struct DoctorArgs {
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     pub json: bool,
 }
 
-/// `completions`.
+/// Arguments of `completions`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::COMPLETIONS)]
 pub struct CompletionsArgs {
-    /// The shell that completes
+    /// Shell to write the script for
     pub shell: Shell,
 }
 
-/// `man`.
+/// Arguments of `man`.
 #[derive(Debug, Args)]
 #[command(after_help = examples::MAN)]
 pub struct ManArgs {
-    /// Folder for one page a command [default: the first page, to standard output]
+    /// Folder to write one page per command to [default: print the main page]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 }

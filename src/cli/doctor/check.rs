@@ -1,4 +1,4 @@
-//! One thing that was checked, and how it was found.
+//! One check and its result.
 
 use std::fmt;
 
@@ -6,28 +6,33 @@ use serde::Serialize;
 
 use crate::cli::render;
 
-/// One thing that was checked.
+/// Columns of a terminal that a message may take.
+const MAX_MESSAGE_COLUMNS: usize = 400;
+
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Check {
     name: String,
     level: Level,
     message: String,
+    /// What to do. `None` if the check is ok.
     hint: Option<String>,
 }
 
-/// How it was found. Only a problem is in a run's way.
+/// How serious a result is. Only a problem keeps a run from working.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Level {
     /// As it should be.
     Ok,
-    /// A run goes on with it, but somebody should know.
+    /// A run works, but the user should know.
     Warning,
-    /// A run cannot do with it what it is for.
+    /// A run cannot do its work.
     Problem,
 }
 
 impl Check {
+    /// Creates the result of a check that passed.
     pub(super) fn ok(name: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -37,6 +42,7 @@ impl Check {
         }
     }
 
+    /// Creates a warning with what to do.
     pub(super) fn warning(
         name: impl Into<String>,
         message: impl Into<String>,
@@ -49,6 +55,7 @@ impl Check {
         }
     }
 
+    /// Creates a problem with what to do.
     pub(super) fn problem(
         name: impl Into<String>,
         message: impl Into<String>,
@@ -61,11 +68,15 @@ impl Check {
         }
     }
 
-    /// A problem by an error, whose own hint comes before the one given.
-    pub(super) fn failed(name: impl Into<String>, error: &anyhow::Error, otherwise: &str) -> Self {
+    /// Creates a problem from an error. The error's own hint takes precedence over `default_hint`.
+    pub(super) fn failed(
+        name: impl Into<String>,
+        error: &anyhow::Error,
+        default_hint: &str,
+    ) -> Self {
         let text = format!("{error:#}");
         let (message, hint) = render::apart(&text);
-        Self::problem(name, message, hint.unwrap_or(otherwise))
+        Self::problem(name, message, hint.unwrap_or(default_hint))
     }
 
     pub(super) fn is_problem(&self) -> bool {
@@ -80,12 +91,12 @@ impl fmt::Display for Check {
             Level::Warning => "warning",
             Level::Problem => "problem",
         };
-        // What a provider says is in some of them.
+        // A message may quote a provider's response.
         write!(
             f,
             "{level:<8} {:<17} {}",
             self.name,
-            render::clipped(&self.message, 400)
+            render::clipped(&self.message, MAX_MESSAGE_COLUMNS)
         )?;
         self.hint
             .as_ref()
@@ -98,16 +109,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_is_a_line_with_its_remedy_below() {
+    fn a_check_is_one_line_with_its_hint_on_the_next() {
         assert_eq!(
-            Check::ok("queue", "is whole").to_string(),
-            "ok       queue             is whole"
+            Check::ok("queue", "is intact").to_string(),
+            "ok       queue             is intact"
         );
-        let wrong = Check::failed("output", &anyhow::anyhow!("no\nhint: make it"), "else");
+        let failed = Check::failed("output", &anyhow::anyhow!("no\nhint: create it"), "default");
         assert_eq!(
-            wrong.to_string(),
-            "problem  output            no\n                           hint: make it"
+            failed.to_string(),
+            "problem  output            no\n                           hint: create it"
         );
-        assert!(wrong.is_problem() && !Check::warning("a", "b", "c").is_problem());
+        assert!(failed.is_problem());
+        assert!(!Check::warning("a", "b", "c").is_problem());
     }
 }

@@ -1,4 +1,4 @@
-//! `doctor`: what may be in the way of a night, and what to do about it. It changes nothing, and costs nothing.
+//! `doctor`: checks what a run needs, and says what to fix. It changes nothing and costs nothing.
 
 mod check;
 mod output;
@@ -13,11 +13,12 @@ use super::args::{DoctorArgs, Global};
 use super::exit::Exit;
 use super::render;
 use super::setup::Setup;
+use super::shell::SuggestedCommand;
 use check::Check;
 
-/// Checks everything, and tells what it found.
+/// Runs every check and prints the results.
 pub(super) async fn doctor(global: &Global, args: DoctorArgs) -> anyhow::Result<Exit> {
-    let checks = look(global).await;
+    let checks = run_checks(global).await;
     let ok = !checks.iter().any(Check::is_problem);
     if args.json {
         render::json(&json!({ "ok": ok, "checks": checks }))?;
@@ -26,42 +27,49 @@ pub(super) async fn doctor(global: &Global, args: DoctorArgs) -> anyhow::Result<
             render::line(check)?;
         }
     }
-    Ok(if ok { Exit::Success } else { Exit::CannotGoOn })
+    Ok(if ok {
+        Exit::Success
+    } else {
+        Exit::CannotContinue
+    })
 }
 
-async fn look(global: &Global) -> Vec<Check> {
+async fn run_checks(global: &Global) -> Vec<Check> {
     let setup = match Setup::of(global) {
         Ok(setup) => setup,
-        // What a config that cannot be read would have said about all else nobody knows.
+        // Every other check depends on the config.
         Err(error) => {
             return vec![Check::failed(
                 "config",
                 &error,
-                "correct it; nothing else was checked",
+                "correct the config; the other checks need it and were skipped",
             )];
         }
     };
-    let (queue, mut checks) = (queue::look(&setup).await, vec![config_file(global)]);
-    checks.extend(providers::look(&setup, queue.status.as_ref()).await);
-    checks.extend(output::look(&setup, queue.status.as_ref()).await);
+    let queue = queue::check(&setup).await;
+    let status = queue.status.as_ref();
+    let mut checks = vec![config_file(global)];
+    checks.extend(providers::check(&setup, status).await);
+    checks.extend(output::check(&setup, status).await);
     checks.extend(queue.checks);
     checks
 }
 
-/// The file was read when this is asked.
+/// Reports which config file was read. By now it is known to be valid.
 fn config_file(global: &Global) -> Check {
     let path = global
         .config
         .as_deref()
         .unwrap_or(config::DEFAULT_FILE.as_ref());
+    let path_display = path.display();
     if path.exists() {
-        return Check::ok("config", format!("{} is valid", path.display()));
+        return Check::ok("config", format!("{path_display} is valid"));
     }
     Check::ok(
         "config",
         format!(
-            "no {}: the defaults hold, `overnight init` writes them down",
-            path.display()
+            "{path_display} does not exist, so the defaults apply; `{}` writes it",
+            SuggestedCommand::new(global, "init")
         ),
     )
 }

@@ -1,4 +1,4 @@
-//! Where clips go: whether their folders can be written in, and have the space.
+//! Checks of the output folders: whether clips can be written there, and whether they fit.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,27 +9,31 @@ use crate::queue::Status;
 
 use super::check::Check;
 
-/// What a clip takes on disk, rounded up: 5 to 10 seconds of video.
-const CLIP: u64 = 10_000_000;
+/// Size of a clip of 5 to 10 seconds, rounded up, in bytes.
+const CLIP_BYTES: u64 = 10_000_000;
 
-/// Checks the configured folder, and that of each batch that waits for clips.
-pub(super) async fn look(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
-    let open: Vec<_> = status
+/// Checks the configured folder, and the folder of each batch that has unfinished jobs.
+pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
+    let unfinished: Vec<_> = status
         .into_iter()
         .flat_map(|status| &status.batches)
         .filter(|batch| batch.unfinished() > 0)
         .collect();
-    let waiting = open.iter().map(|batch| batch.unfinished()).sum();
+    let clips = unfinished.iter().map(|batch| batch.unfinished()).sum();
     let mut folders = BTreeSet::from([setup.config.out.clone()]);
-    folders.extend(open.iter().map(|batch| PathBuf::from(&batch.folder)));
-    let (output, mut checks, mut least) = (setup.output(), Vec::new(), None::<u64>);
+    folders.extend(unfinished.iter().map(|batch| PathBuf::from(&batch.folder)));
+    let output = setup.output();
+    let mut checks = Vec::new();
+    // The folders may be on several disks; the fullest one counts.
+    let mut free = None::<u64>;
     for folder in &folders {
         match output.space(folder).await {
-            Ok(free) => least = least.into_iter().chain(free).min(),
+            Ok(space) => free = free.into_iter().chain(space).min(),
             Err(error) => checks.push(Check::problem(
                 "output",
                 error.to_string(),
-                "make the folder writable, or name another with `out` in the config or `load --out`",
+                "make the folder writable, or choose another with `out` in the config or \
+                 `load --out`",
             )),
         }
     }
@@ -39,36 +43,34 @@ pub(super) async fn look(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
             format!("clips can be written to {}", setup.config.out.display()),
         ));
     }
-    checks.extend(least.map(|free| space(free, waiting)));
+    checks.extend(free.map(|free| check_space(free, clips)));
     checks
 }
 
-/// Folders may be on several disks; the one with the least space has to do.
-fn space(free: u64, waiting: u64) -> Check {
-    let (clips, need) = (
-        render::count(waiting, "waiting clip"),
-        waiting.saturating_mul(CLIP),
+/// Compares the free bytes with what the unfinished clips may need.
+fn check_space(free: u64, clips: u64) -> Check {
+    let needed = clips.saturating_mul(CLIP_BYTES);
+    if clips == 0 {
+        return Check::ok("disk", format!("{} free", format_size(free)));
+    }
+    let message = format!(
+        "{} free, {} may need {}",
+        format_size(free),
+        render::count(clips, "unfinished clip"),
+        format_size(needed)
     );
-    let message = format!("{} free, {clips} may take {}", size(free), size(need));
-    if need > free {
+    if needed > free {
         return Check::warning(
             "disk",
             message,
-            "free some space: a run stops at a full disk, and goes on after it",
+            "free some space: a run stops when the disk is full, and a new run continues",
         );
     }
-    Check::ok(
-        "disk",
-        if waiting == 0 {
-            format!("{} free", size(free))
-        } else {
-            message
-        },
-    )
+    Check::ok("disk", message)
 }
 
-/// `740 MB`, `1.2 GB`.
-fn size(bytes: u64) -> String {
+/// Formats a number of bytes, such as `740 MB` or `1.2 GB`, rounded down.
+fn format_size(bytes: u64) -> String {
     let mb = bytes / 1_000_000;
     if mb < 1000 {
         format!("{mb} MB")
@@ -82,12 +84,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn space_is_short_when_the_waiting_clips_may_take_more() {
+    fn a_disk_with_less_space_than_the_unfinished_clips_may_need_is_a_warning() {
         assert_eq!(
-            space(15_000_000, 2).to_string().lines().next(),
-            Some("warning  disk              15 MB free, 2 waiting clips may take 20 MB")
+            check_space(15_000_000, 2).to_string().lines().next(),
+            Some("warning  disk              15 MB free, 2 unfinished clips may need 20 MB")
         );
-        assert!(space(20_000_000, 2).to_string().starts_with("ok"));
-        assert!(space(1_290_000_000, 0).to_string().ends_with("1.2 GB free"));
+        assert!(check_space(20_000_000, 2).to_string().starts_with("ok"));
+        assert!(
+            check_space(1_290_000_000, 0)
+                .to_string()
+                .ends_with("1.2 GB free")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The providers: their keys, whether they answer, their clocks, and the limits kept to.
+//! Checks of the providers: key, address, clock and limits.
 
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
@@ -10,29 +10,31 @@ use crate::queue::Status;
 
 use super::check::Check;
 
-/// A `Date` counts whole seconds, and an answer is some time under way.
-const CLOCK_OFF: SignedDuration = SignedDuration::from_secs(5);
+/// Clock difference above which the check is a warning. A `Date` header has whole seconds, and a
+/// response is some time under way.
+const MAX_CLOCK_DRIFT: SignedDuration = SignedDuration::from_secs(5);
 
-/// Beyond this a search of the history proves nothing any more.
-const CLOCK_WRONG: SignedDuration = SignedDuration::from_secs(60);
+/// Clock difference above which a search of the history proves nothing, and the check is a problem.
+const MAX_USABLE_CLOCK_DRIFT: SignedDuration = SignedDuration::from_secs(60);
 
-/// Checks all providers at once.
-pub(super) async fn look(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
+/// Checks all providers concurrently.
+pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
     if !ProviderName::ALL
         .into_iter()
         .any(|name| setup.has_key(name))
     {
         let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
-        let hint =
-            format!("set one or more of {variables}; `overnight demo` and `rehearse` need none");
+        let hint = format!(
+            "set one or more of {variables}; `overnight demo` and `overnight rehearse` need none"
+        );
         return vec![Check::problem("keys", "no provider's key is set", hint)];
     }
-    join_all(ProviderName::ALL.map(|name| one(setup, name, status)))
+    join_all(ProviderName::ALL.map(|name| check_provider(setup, name, status)))
         .await
         .concat()
 }
 
-async fn one(setup: &Setup, name: ProviderName, status: Option<&Status>) -> Vec<Check> {
+async fn check_provider(setup: &Setup, name: ProviderName, status: Option<&Status>) -> Vec<Check> {
     let variable = name.key_variable();
     let key = format!("{name}.key");
     let provider = match setup.provider(name) {
@@ -40,10 +42,13 @@ async fn one(setup: &Setup, name: ProviderName, status: Option<&Status>) -> Vec<
         Ok(None) => {
             return vec![Check::ok(
                 key,
-                format!("{variable} is not set: {name} is not used"),
+                format!("{variable} is not set, so {name} is not used"),
             )];
         }
-        Err(error) => return vec![Check::failed(key, &error, &format!("set {variable} anew"))],
+        Err(error) => {
+            let hint = format!("set {variable} to a valid key");
+            return vec![Check::failed(key, &error, &hint)];
+        }
     };
     let routes = setup.catalog.models.iter().flat_map(|model| &model.routes);
     let wire_model = routes
@@ -53,37 +58,40 @@ async fn one(setup: &Setup, name: ProviderName, status: Option<&Status>) -> Vec<
     let now: Timestamp = setup.clock.now();
     let probes = provider.probe(wire_model.unwrap_or_default(), now).await;
     let mut checks = vec![Check::ok(key, format!("{variable} is set"))];
-    checks.extend(probes.iter().map(|probe| answer(name, probe)));
-    checks.extend(clock(name, &probes));
-    checks.push(limits(setup, name, status));
+    checks.extend(probes.iter().map(|probe| check_address(name, probe)));
+    checks.extend(check_clock(name, &probes));
+    checks.push(check_limits(setup, name, status));
     checks
 }
 
-fn answer(provider: ProviderName, probe: &Probe) -> Check {
-    let (name, address) = (format!("{provider}.{}", probe.what), &probe.address);
+fn check_address(provider: ProviderName, probe: &Probe) -> Check {
+    let name = format!("{provider}.{}", probe.what);
+    let address = &probe.address;
     match &probe.finding {
-        ProbeResult::Ok => Check::ok(name, format!("{address} answers and takes the key")),
+        ProbeResult::Ok => Check::ok(name, format!("{address} responds and accepts the key")),
         ProbeResult::Refused { reason, remedy } => Check::problem(name, reason, remedy),
         ProbeResult::Busy { reason } => Check::warning(
             name,
             format!("{address}: {reason}"),
-            "a run waits until this has passed",
+            "no action is needed: a run waits until this has passed",
         ),
         ProbeResult::Unexpected { reason } => Check::warning(
             name,
             format!("{address}: {reason}"),
-            "is the address right? If it is, and has no history, a create whose answer is lost waits for you",
+            "check the address. If it is right and has no history, a submission whose response is \
+             lost stays in doubt until you resolve it",
         ),
         ProbeResult::Unreachable { reason } => Check::problem(
             name,
             format!("{address}: {reason}"),
-            "is this machine online, and the address right? A run waits until it answers",
+            "check the network and the address; a run waits until the provider responds",
         ),
     }
 }
 
-/// Judges by the answer that is furthest off; `None` where nobody answered.
-fn clock(provider: ProviderName, probes: &[Probe]) -> Option<Check> {
+/// Checks the clock against the response that differs most. Returns `None` if no response had a
+/// time.
+fn check_clock(provider: ProviderName, probes: &[Probe]) -> Option<Check> {
     let name = format!("{provider}.clock");
     let ahead = probes
         .iter()
@@ -98,14 +106,17 @@ fn clock(provider: ProviderName, probes: &[Probe]) -> Option<Check> {
         "this machine's clock is {} s {side} {provider}'s",
         ahead.abs().as_secs()
     );
-    let hint = "set this machine's clock, or let it be kept by the network's time";
+    let hint = "set this machine's clock, or synchronize it over the network";
     Some(match ahead.abs() {
-        off if off > CLOCK_WRONG => Check::problem(
+        drift if drift > MAX_USABLE_CLOCK_DRIFT => Check::problem(
             name,
             message,
-            format!("{hint}; until then no lost create is found in the history or proven absent"),
+            format!(
+                "{hint}; until then a submission whose response is lost cannot be reconciled with \
+                 the provider's history"
+            ),
         ),
-        off if off > CLOCK_OFF => Check::warning(name, message, hint),
+        drift if drift > MAX_CLOCK_DRIFT => Check::warning(name, message, hint),
         _ => Check::ok(
             name,
             format!("this machine's clock agrees with {provider}'s"),
@@ -113,28 +124,28 @@ fn clock(provider: ProviderName, probes: &[Probe]) -> Option<Check> {
     })
 }
 
-fn limits(setup: &Setup, provider: ProviderName, status: Option<&Status>) -> Check {
+fn check_limits(setup: &Setup, provider: ProviderName, status: Option<&Status>) -> Check {
     let limits = setup.limits(provider);
     let name = format!("{provider}.limits");
     let mut message = format!(
-        "{} in flight, {} creates a minute",
+        "at most {} in flight, {} submissions a minute",
         limits.in_flight, limits.creates_per_minute
     );
-    let stands = status.and_then(|status| {
+    let provider_status = status.and_then(|status| {
         status
             .providers
             .iter()
-            .find(|stands| stands.provider == provider)
+            .find(|status| status.provider == provider)
     });
-    let Some(stands) = stands else {
+    let Some(provider_status) = provider_status else {
         return Check::ok(name, message);
     };
-    message.push_str(&format!("; {} in flight now", stands.in_flight));
-    match &stands.paused {
+    message.push_str(&format!("; {} in flight now", provider_status.in_flight));
+    match &provider_status.paused {
         Some(reason) => Check::warning(
             name,
             format!("{message}; paused: {reason}"),
-            "the next `overnight run` asks again",
+            format!("the next `{}` tries again", setup.suggest("run")),
         ),
         None => Check::ok(name, message),
     }
@@ -145,20 +156,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_is_judged_by_how_far_it_is_off_to_either_side() {
-        let judged = |seconds| {
-            let probe = |ahead| Probe {
+    fn a_clock_is_judged_by_its_difference_in_either_direction() {
+        let check = |seconds| {
+            let probe = |clock_ahead| Probe {
                 what: "api",
                 address: "http://127.0.0.1:1".into(),
                 finding: ProbeResult::Ok,
-                clock_ahead: ahead,
+                clock_ahead,
             };
             let probes = [
                 probe(None),
                 probe(Some(SignedDuration::ZERO)),
                 probe(Some(SignedDuration::from_secs(seconds))),
             ];
-            clock(ProviderName::Fal, &probes).unwrap().to_string()
+            check_clock(ProviderName::Fal, &probes).unwrap().to_string()
         };
         for (seconds, level) in [
             (0, "ok"),
@@ -168,13 +179,13 @@ mod tests {
             (-60, "warning"),
             (61, "problem"),
         ] {
-            assert!(judged(seconds).starts_with(level), "{}", judged(seconds));
+            assert!(check(seconds).starts_with(level), "{}", check(seconds));
         }
         assert!(
-            judged(-3600).contains("3600 s behind fal's"),
+            check(-3600).contains("3600 s behind fal's"),
             "{}",
-            judged(-3600)
+            check(-3600)
         );
-        assert_eq!(clock(ProviderName::Fal, &[]), None);
+        assert_eq!(check_clock(ProviderName::Fal, &[]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The queue: whether its file is whole, its books agree, and somebody has to decide something.
+//! Checks of the queue: the file, its counters, jobs in doubt, and dead runs.
 
 use std::path::Path;
 
@@ -8,31 +8,33 @@ use crate::queue::{Health, Status};
 
 use super::check::Check;
 
-/// What was found, and how the queue stands where it can be read.
-pub(super) struct Found {
+/// The checks of the queue, and its status if it could be read.
+pub(super) struct QueueChecks {
     pub(super) checks: Vec<Check>,
+    /// `None` if the queue does not exist, is of an older version, or cannot be read.
     pub(super) status: Option<Status>,
 }
 
-/// Looks at the queue, if there is one.
-pub(super) async fn look(setup: &Setup) -> Found {
+/// Checks the queue, if it exists.
+pub(super) async fn check(setup: &Setup) -> QueueChecks {
     let path = &setup.config.queue;
     if !path.exists() {
-        return Found {
-            checks: vec![none_yet(path)],
+        return QueueChecks {
+            checks: vec![check_missing(setup, path)],
             status: None,
         };
     }
-    read(setup).await.unwrap_or_else(|error| {
-        let failed = Check::failed("queue", &error, "`--queue PATH` names another");
-        Found {
+    check_existing(setup).await.unwrap_or_else(|error| {
+        let failed = Check::failed("queue", &error, "choose another file with --queue PATH");
+        QueueChecks {
             checks: vec![failed],
             status: None,
         }
     })
 }
 
-fn none_yet(path: &Path) -> Check {
+/// Checks that `load` can create a queue at this path.
+fn check_missing(setup: &Setup, path: &Path) -> Check {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
@@ -41,21 +43,26 @@ fn none_yet(path: &Path) -> Check {
         return Check::ok(
             "queue",
             format!(
-                "there is none at {} yet: `overnight load` makes it",
-                path.display()
+                "{} does not exist yet; `{}` creates it",
+                path.display(),
+                setup.suggest("load").arg("FILE")
             ),
         );
     }
-    let message = format!("there is no folder {} to make it in", folder.display());
+    let message = format!(
+        "{} cannot be created: there is no folder {}",
+        path.display(),
+        folder.display()
+    );
     Check::problem(
         "queue",
         message,
-        "make the folder, or name another file with --queue or in the config",
+        "create the folder, or choose another file with --queue or in the config",
     )
 }
 
-async fn read(setup: &Setup) -> anyhow::Result<Found> {
-    let queue = setup.queue_to_look_at()?;
+async fn check_existing(setup: &Setup) -> anyhow::Result<QueueChecks> {
+    let queue = setup.queue_read_only()?;
     let health = queue.health(setup.clock.now()).await?;
     let file = setup.config.queue.display();
     if !health.is_current() {
@@ -65,79 +72,89 @@ async fn read(setup: &Setup) -> anyhow::Result<Found> {
             ..
         } = health;
         let message = format!(
-            "{file} is whole, of version {version}: the next `overnight run` or `load` brings it to {supported_version}"
+            "{file} is intact, in format version {version}; the next `overnight run` or `load` \
+             migrates it to version {supported_version}"
         );
-        return Ok(Found {
+        return Ok(QueueChecks {
             checks: vec![Check::ok("queue", message)],
             status: None,
         });
     }
-    let mut checks = vec![Check::ok(
-        "queue",
-        format!("{file} is whole, of version {}", health.version),
-    )];
-    checks.push(sums(&health));
-    checks.push(held(&health));
-    checks.push(pools(&health));
-    Ok(Found {
+    let checks = vec![
+        Check::ok(
+            "queue",
+            format!("{file} is intact, in format version {}", health.version),
+        ),
+        check_counters(setup, &health),
+        check_in_doubt(setup, &health),
+        check_runs(setup, &health),
+    ];
+    Ok(QueueChecks {
         checks,
         status: Some(queue.status(None).await?),
     })
 }
 
-fn sums(health: &Health) -> Check {
+fn check_counters(setup: &Setup, health: &Health) -> Check {
     let name = "queue.sums";
     let Some(first) = health.counter_mismatches.first() else {
-        return Check::ok(
-            name,
-            "every sum and count that is kept agrees with the jobs",
-        );
+        return Check::ok(name, "every stored counter agrees with the jobs");
     };
-    let sums = render::count(health.counter_mismatches.len() as u64, "sum");
     let message = format!(
-        "{sums} not as the jobs have it, {}: kept {}, counted {}",
-        first.counter, first.stored, first.actual
+        "{} not in agreement with the jobs; {}: stored {}, actual {}",
+        render::count(health.counter_mismatches.len() as u64, "counter"),
+        first.counter,
+        first.stored,
+        first.actual
     );
     Check::warning(
         name,
         message,
-        "the next `overnight run` corrects this before it pays; what else writes to the file?",
+        format!(
+            "the next `{}` corrects this before it pays for anything; make sure that no other \
+             program writes to the file",
+            setup.suggest("run")
+        ),
     )
 }
 
-fn held(health: &Health) -> Check {
+fn check_in_doubt(setup: &Setup, health: &Health) -> Check {
     let name = "queue.in_doubt";
     if health.held == 0 {
-        return Check::ok(name, "no job waits for a person");
+        return Check::ok(name, "no job needs a decision");
     }
-    let hint =
-        "`overnight jobs --state in_doubt` lists them, `overnight resolve JOB` decides about one";
+    let verb = if health.held == 1 { "needs" } else { "need" };
     Check::warning(
         name,
         format!(
-            "{} in doubt: a person has to decide",
+            "{} in doubt {verb} your decision",
             render::count(health.held, "job")
         ),
-        hint,
+        format!(
+            "`{}` lists the jobs in doubt, `{}` settles one",
+            setup.suggest("jobs").option("--state", Some("in_doubt")),
+            setup.suggest("resolve").arg("JOB")
+        ),
     )
 }
 
-fn pools(health: &Health) -> Check {
+fn check_runs(setup: &Setup, health: &Health) -> Check {
     let name = "queue.runs";
     if health.orphaned_jobs == 0 {
-        return Check::ok(name, "no run that is gone holds a job");
+        return Check::ok(name, "no dead run holds jobs");
     }
-    let (runs, jobs) = (
-        health.dead_pools as u64,
-        render::count(health.orphaned_jobs, "job"),
-    );
-    let message = format!(
-        "{} gone and still holding {jobs}",
-        render::count(runs, "run")
-    );
+    let runs = health.dead_pools as u64;
+    let verb = if runs == 1 { "holds" } else { "hold" };
     Check::warning(
         name,
-        message,
-        "the next `overnight run` takes them over at once",
+        format!(
+            "{} {verb} {}",
+            render::count(runs, "dead run"),
+            render::count(health.orphaned_jobs, "job")
+        ),
+        format!(
+            "the next `{}` takes them over at once",
+            setup.suggest("run")
+        ),
     )
 }
