@@ -34,16 +34,15 @@ pub(super) fn models(global: &Global, args: ModelsArgs) -> anyhow::Result<Exit> 
 }
 
 fn print_routes(model: &Model) -> anyhow::Result<()> {
-    for route in &model.routes {
-        render::line(format_args!(
-            "  {:<9} {:<46} {:<34} about {}",
-            route.provider,
-            route.wire_model,
+    let routes = model.routes.iter().map(|route| {
+        vec![
+            format!("  {}", route.provider),
+            route.wire_model.clone(),
             format_price(&route.price),
-            render::span(route.typical.as_secs()),
-        ))?;
-    }
-    Ok(())
+            format!("about {}", render::span(route.typical.as_secs())),
+        ]
+    });
+    render::table(&routes.collect::<Vec<_>>())
 }
 
 fn format_price(rule: &PriceRule) -> String {

@@ -307,7 +307,7 @@ fn defects_of_a_queue_are_reported_and_not_changed() {
         doctor.assert(
             "queue.sums",
             "warning",
-            "1 counter not in agreement with the jobs; batch: spent: stored 5, actual 0",
+            "1 stored counter disagrees with the jobs; batch: spent: stored 5, actual 0",
         );
     }
     sql("INSERT INTO pools VALUES ('dead', 'elsewhere', 1, 0, 0);

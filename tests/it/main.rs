@@ -33,4 +33,5 @@ mod rehearse;
 mod report;
 mod secrets;
 mod shop_exports;
+mod snapshots;
 mod worker;

@@ -21,9 +21,8 @@ pub(super) use ctl::{CtlArgs, CtlCommand, CtlSetArgs};
 pub(super) use manifest::{LoadArgs, ManifestArgs, RehearseArgs};
 pub(super) use setup::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs};
 
-/// Render product catalogues in bulk through hosted image-to-video APIs: a manifest of images and
-/// prompts becomes a folder of clips. Interrupt a run at any time and start it again: no clip is
-/// paid for twice, and none is lost.
+/// Render product catalogues in bulk through hosted image-to-video APIs; interrupted runs continue
+/// without paying twice or losing a clip
 #[derive(Debug, Parser)]
 #[command(name = "overnight", version, max_term_width = 100)]
 #[command(after_help = examples::QUICK_START)]
@@ -52,22 +51,24 @@ pub struct Global {
     /// Print only errors and the requested output
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Format of the logs on standard error
+    /// Format of the logs on standard error: text or json
     #[arg(
         long,
         global = true,
         value_enum,
         default_value = "text",
-        value_name = "FORMAT"
+        value_name = "FORMAT",
+        hide_possible_values = true
     )]
     pub log_format: LogFormat,
-    /// When to use colour
+    /// When to use colour: always, never, or auto, which is on a terminal unless NO_COLOR is set
     #[arg(
         long,
         global = true,
         value_enum,
         default_value = "auto",
-        value_name = "WHEN"
+        value_name = "WHEN",
+        hide_possible_values = true
     )]
     pub color: Color,
 }
@@ -75,20 +76,20 @@ pub struct Global {
 /// Format of the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people to read
+    /// Lines for people to read.
     Text,
-    /// One JSON object per line
+    /// One JSON object per line.
     Json,
 }
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
-    /// On a terminal, unless NO_COLOR is set
+    /// On a terminal, unless `NO_COLOR` is set.
     Auto,
-    /// Always
+    /// On any output.
     Always,
-    /// Never
+    /// On no output.
     Never,
 }
 
@@ -125,9 +126,9 @@ pub enum Command {
     Report(ReportArgs),
     /// Write one record per job, as CSV or JSON Lines
     Export(ExportArgs),
-    /// Show the models: fields, limits, prices and routes
+    /// Show the models with their fields, limits, prices and routes
     Models(ModelsArgs),
-    /// Serve the three provider APIs on this machine, for rehearsals and tests
+    /// Serve the three provider APIs on this machine, for trial runs and tests
     Simulate(SimulateArgs),
     /// Render a sample catalogue on the simulator, without keys or network
     Demo(DemoArgs),
@@ -154,7 +155,7 @@ pub struct RunArgs {
     /// Stop before the selected batches cost more than this, in dollars; earlier runs count
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
-    /// Maximum submissions of a job whose predictions fail unbilled and can be retried [default: 3]
+    /// Maximum submissions per job, if predictions fail unbilled and can be retried [default: 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     pub attempts: Option<u32>,
     /// Wait for new jobs when none is left, until interrupted
@@ -163,7 +164,8 @@ pub struct RunArgs {
     /// Run the first N jobs, show their clips, and ask before the rest is submitted
     #[arg(long, value_name = "N", conflicts_with = "watch", value_parser = clap::value_parser!(u32).range(1..))]
     pub canary: Option<u32>,
-    /// Do not prompt: start unpaid batches, and continue after --canary if all its jobs succeeded
+    /// Do not prompt: start batches that were never paid for, and continue after --canary if all its
+    /// jobs succeeded
     #[arg(long, short)]
     pub yes: bool,
 }
@@ -262,10 +264,10 @@ pub struct VerifyArgs {
 #[derive(Debug, Args)]
 #[command(after_help = examples::BILL)]
 pub struct BillArgs {
-    /// Bill only this batch
+    /// Show only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Group by this; a day is the UTC day of submission, a route is a provider and its name for
+    /// What to group by; a day is the UTC day of submission, a route is a provider and its name for
     /// the model
     #[arg(long, default_value = "batch", value_parser = possible_values(BillBy::ALL, BillBy::as_str))]
     pub by: BillBy,
@@ -293,17 +295,17 @@ pub struct ExportArgs {
     /// Export only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Format of the records
-    #[arg(long, value_enum, default_value = "csv")]
+    /// Format of the records: csv, with a header, or jsonl, one JSON object per line
+    #[arg(long, value_enum, default_value = "csv", hide_possible_values = true)]
     pub format: ExportFormat,
 }
 
 /// Format of exported records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
-    /// Comma-separated values, with a header
+    /// Comma-separated values, with a header.
     Csv,
-    /// One JSON object per line
+    /// One JSON object per line.
     Jsonl,
 }
 
@@ -325,7 +327,7 @@ pub struct SimulateArgs {
     /// Run predictions this many times faster than real time
     #[arg(long, default_value_t = 1.0, value_name = "X")]
     pub speed: f64,
-    /// Seed of everything that is random
+    /// Seed of all random choices
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Fault to inject, with its probability.

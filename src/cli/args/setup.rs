@@ -29,7 +29,7 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 #[command(after_help = examples::COMPLETIONS)]
 pub struct CompletionsArgs {
-    /// Shell to write the script for
+    /// Shell that the script is for
     pub shell: Shell,
 }
 

@@ -68,7 +68,7 @@ fn config_file(global: &Global) -> Check {
     Check::ok(
         "config",
         format!(
-            "{path_display} does not exist, so the defaults apply; `{}` writes it",
+            "{path_display} does not exist, so the defaults apply; `{}` creates it",
             SuggestedCommand::new(global, "init")
         ),
     )

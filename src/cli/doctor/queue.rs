@@ -72,8 +72,9 @@ async fn check_existing(setup: &Setup) -> anyhow::Result<QueueChecks> {
             ..
         } = health;
         let message = format!(
-            "{file} is intact, in format version {version}; the next `overnight run` or `load` \
-             migrates it to version {supported_version}"
+            "{file} is intact, in format version {version}; the next `{}` or `load` migrates it to \
+             version {supported_version}",
+            setup.suggest("run")
         );
         return Ok(QueueChecks {
             checks: vec![Check::ok("queue", message)],
@@ -100,9 +101,15 @@ fn check_counters(setup: &Setup, health: &Health) -> Check {
     let Some(first) = health.counter_mismatches.first() else {
         return Check::ok(name, "every stored counter agrees with the jobs");
     };
+    let counters = health.counter_mismatches.len() as u64;
+    let verb = if counters == 1 {
+        "disagrees"
+    } else {
+        "disagree"
+    };
     let message = format!(
-        "{} not in agreement with the jobs; {}: stored {}, actual {}",
-        render::count(health.counter_mismatches.len() as u64, "counter"),
+        "{} {verb} with the jobs; {}: stored {}, actual {}",
+        render::count(counters, "stored counter"),
         first.counter,
         first.stored,
         first.actual
