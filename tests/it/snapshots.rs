@@ -13,15 +13,15 @@ use overnight::cli::Cli;
 use overnight::simulator::{Call, Fault, Faults};
 use tempfile::TempDir;
 
-use crate::support::{Run, TestEnv, high_limits};
+use crate::support::{CommandOutput, TestEnv, high_limits};
 
 /// Width of the terminal that help is wrapped for; no help is wider.
 const COLUMNS: &str = "100";
 
 /// Compares a command that ran in a folder, its output and its exit code with the snapshot of this
 /// name.
-fn assert_snapshot(name: &str, folder: &Path, args: &[&str], run: &Run) {
-    let Run {
+fn assert_snapshot(name: &str, folder: &Path, args: &[&str], run: &CommandOutput) {
+    let CommandOutput {
         code,
         stdout,
         stderr,
@@ -76,7 +76,7 @@ impl EmptyFolder {
         }
     }
 
-    fn run(&self, args: &[&str]) -> Run {
+    fn run(&self, args: &[&str]) -> CommandOutput {
         let output = Command::new(env!("CARGO_BIN_EXE_overnight"))
             .current_dir(self.dir.path())
             .args(args)
@@ -84,7 +84,7 @@ impl EmptyFolder {
             .env("COLUMNS", COLUMNS)
             .stdin(Stdio::null())
             .output();
-        Run::of(output.expect("the binary starts"))
+        CommandOutput::from_output(output.expect("the binary starts"))
     }
 
     fn assert_snapshot(&self, name: &str, args: &[&str]) {
@@ -150,7 +150,7 @@ fn init_and_models_match_their_snapshots() {
 fn runs_status_and_bill_match_their_snapshots() {
     let env = TestEnv::new(high_limits());
     let load = |batch: &str, rows: usize, options: &[&str]| {
-        env.manifest(&format!("{batch}.csv"), rows);
+        env.write_manifest(&format!("{batch}.csv"), rows);
         let file = format!("{batch}.csv");
         let args = ["load", &file, "--model", "kling-v1-standard"];
         let load = env.run(&[&args[..], options].concat());
@@ -166,14 +166,14 @@ fn runs_status_and_bill_match_their_snapshots() {
     run("run", "spring");
 
     // Every prediction fails, and is not billed.
-    env.simulator.change(|options| {
+    env.simulator.update_options(|options| {
         options.faults = Faults::default().with(Call::Create, Fault::FailedPrediction, 1.0);
     });
     load("lamps", 2, &["--via", "aimlapi"]);
     run("run_failed", "lamps");
 
     // The response of every create is lost, and there is no history to reconcile it with.
-    env.simulator.change(|options| {
+    env.simulator.update_options(|options| {
         options.faults = Faults::default().with(Call::Create, Fault::DropAfter, 1.0);
         options.history = false;
     });
