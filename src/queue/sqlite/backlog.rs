@@ -1,4 +1,4 @@
-//! What is left after a claim, and when something can be claimed that could not be now.
+//! What remains after a claim, and when more can be claimed.
 
 use jiff::Timestamp;
 use rusqlite::params;
@@ -6,59 +6,63 @@ use rusqlite::params;
 use crate::domain::{JobState, ProviderName};
 use crate::queue::{Backlog, BudgetLimit, Result};
 
-use super::claim::first_moving;
+use super::claim::first_due;
 use super::health::held;
-use super::lanes::words;
+use super::lanes::provider_orders;
 use super::provider_capacity::ProviderCapacity;
 use super::row::{self, value};
 use super::submit_claims::SubmitClaims;
 
 impl SubmitClaims<'_> {
-    /// Tells what is left, and when something can be claimed that could not be now.
+    /// Returns the work that remains after the claim, and when more of it can be claimed.
     pub(super) fn backlog(self) -> Result<Backlog> {
         let mut backlog = Backlog {
             unroutable: self.unroutable.clone(),
             ..Backlog::default()
         };
         for batch in &self.batches {
-            let is_moving = |state: &JobState| *state != JobState::Queued && !state.is_final();
             backlog.queued += batch.jobs.of(JobState::Queued);
             backlog.in_progress += JobState::ALL
                 .into_iter()
-                .filter(is_moving)
+                .filter(|state| state.is_in_progress())
                 .map(|state| batch.jobs.of(state))
                 .sum::<u64>();
         }
         backlog.exceeded_budgets = self
             .exceeded_budgets
             .iter()
-            .filter_map(|wall| self.wall(*wall))
+            .filter_map(|batch| self.budget_limit(*batch))
             .collect();
-        let batch = self.request.batch.as_deref();
-        if self.in_all.of(JobState::InDoubt) > 0 {
-            backlog.held = held(self.tx, batch)?;
+        let requested_batch = self.request.batch.as_deref();
+        if self.total_jobs.of(JobState::InDoubt) > 0 {
+            backlog.held = held(self.tx, requested_batch)?;
         }
         backlog.in_progress -= backlog.held;
         backlog.leased = value(
             self.tx,
             "SELECT count(*) FROM jobs WHERE lease_pool IS NOT NULL
                AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
-            [self.looks_at],
+            [self.polled_batch],
         )?
         .unwrap_or(0);
-        backlog.leased += self.uploads_leased()?;
-        let due = [self.next_move()?, self.next_create()?, self.next_upload()?];
-        backlog.next_due = due.into_iter().flatten().min();
+        backlog.leased += self.leased_uploads()?;
+        let due_times = [
+            self.next_in_progress()?,
+            self.next_submit()?,
+            self.next_upload()?,
+        ];
+        backlog.next_due = due_times.into_iter().flatten().min();
         Ok(backlog)
     }
 
-    /// Tells how a budget stands: a batch's, or the request's own over all its batches.
-    fn wall(&self, wall: Option<usize>) -> Option<BudgetLimit> {
-        let of = wall.map_or(0..self.batches.len(), |batch| batch..batch + 1);
-        let batches = &self.batches[of];
+    /// Returns the state of a budget: a batch's, or the request's own over all its batches if
+    /// `batch` is `None`. `None` if there is no such budget.
+    fn budget_limit(&self, batch: Option<usize>) -> Option<BudgetLimit> {
+        let covered = batch.map_or(0..self.batches.len(), |batch| batch..batch + 1);
+        let batches = &self.batches[covered];
         Some(BudgetLimit {
-            batch: wall.map(|batch| self.batches[batch].name.clone()),
-            budget: wall.map_or(self.request.budget, |batch| self.batches[batch].budget)?,
+            batch: batch.map(|batch| self.batches[batch].name.clone()),
+            budget: batch.map_or(self.request.budget, |batch| self.batches[batch].budget)?,
             spent: batches.iter().map(|batch| batch.spent).sum(),
             reserved: batches.iter().map(|batch| batch.reserved).sum(),
             queued: batches
@@ -68,21 +72,30 @@ impl SubmitClaims<'_> {
         })
     }
 
-    /// When the next step of a job between create and clip is due.
-    fn next_move(&self) -> Result<Option<Timestamp>> {
+    /// Returns when the next poll, reconciliation or download becomes due.
+    fn next_in_progress(&self) -> Result<Option<Timestamp>> {
         let mut next: Option<Timestamp> = None;
         let mut consider = |at: Option<Timestamp>| next = at.into_iter().chain(next).min();
         let now = self.request.now;
-        for pace in self.capacities.iter().filter(|pace| !pace.refuses_polls) {
+        for capacity in self
+            .capacities
+            .iter()
+            .filter(|capacity| !capacity.refuses_polls)
+        {
             for state in [JobState::Running, JobState::InDoubt] {
-                // A provider that said when to come back is left alone until then, with all that is due by then.
-                let from = if pace.calls_from > now {
+                // While the provider's calls are held, jobs that are due already wait as well.
+                let after = if capacity.calls_held_until > now {
                     Timestamp::UNIX_EPOCH
                 } else {
                     now
                 };
-                let at = self.first_due_after(from, state, pace.limits.provider, self.looks_at)?;
-                consider(at.map(|at| at.max(pace.calls_from)));
+                let at = self.first_due_after(
+                    after,
+                    state,
+                    capacity.limits.provider,
+                    self.polled_batch,
+                )?;
+                consider(at.map(|at| at.max(capacity.calls_held_until)));
             }
         }
         for provider in ProviderName::ALL {
@@ -92,8 +105,10 @@ impl SubmitClaims<'_> {
         Ok(next)
     }
 
-    /// The first due time after another. What is due already was left for want of a worker, and a step's end is followed
-    /// by another claim.
+    /// Returns the first due time after `after`.
+    ///
+    /// A job that is due already but was not claimed lacked a worker. It needs no time of its own:
+    /// the pool claims again as soon as a step completes.
     fn first_due_after(
         &self,
         after: Timestamp,
@@ -101,10 +116,10 @@ impl SubmitClaims<'_> {
         provider: ProviderName,
         batch: Option<&str>,
     ) -> Result<Option<Timestamp>> {
-        if self.in_all.of(state) == 0 {
+        if self.total_jobs.of(state) == 0 {
             return Ok(None);
         }
-        let due = first_moving(
+        let due = first_due(
             self.tx,
             state,
             provider,
@@ -118,38 +133,43 @@ impl SubmitClaims<'_> {
             .transpose()
     }
 
-    /// When a create will be possible that is not now: its job is due, its provider's gate opens, its rate allows it.
-    /// A slot or money that must be freed first has no time; the step that frees it wakes the pool.
-    fn next_create(&self) -> Result<Option<Timestamp>> {
+    /// Returns when a submit becomes possible that is not possible now: its job is due, and its
+    /// provider's hold and rate permit it.
+    ///
+    /// A submit that waits for a slot or for money has no time of its own: the step that frees them
+    /// wakes the pool.
+    fn next_submit(&self) -> Result<Option<Timestamp>> {
         let mut next: Option<Timestamp> = None;
-        let with_slots =
-            |pace: &&ProviderCapacity| !pace.paused && pace.in_flight < pace.limits.in_flight;
-        for pace in self.capacities.iter().filter(with_slots) {
-            let rate_frees_at = pace.rate_frees_at(self.tx, self.request.now)?;
-            let open = pace
-                .creates_open_at()
-                .max(rate_frees_at.unwrap_or(Timestamp::UNIX_EPOCH));
+        let has_free_slot = |capacity: &&ProviderCapacity| {
+            !capacity.is_suspended && capacity.in_flight < capacity.limits.in_flight
+        };
+        for capacity in self.capacities.iter().filter(has_free_slot) {
+            let rate_available_at = capacity.rate_available_at(self.tx, self.request.now)?;
+            let available_at = capacity
+                .submits_allowed_from()
+                .max(rate_available_at.unwrap_or(Timestamp::UNIX_EPOCH));
             for batch in self
                 .batches
                 .iter()
                 .filter(|batch| batch.jobs.of(JobState::Queued) > 0)
             {
-                for providers in words(self.tx, batch.batch_id)? {
+                for providers in provider_orders(self.tx, batch.batch_id)? {
                     if !providers
                         .split(',')
-                        .any(|word| word == pace.limits.provider.as_str())
+                        .any(|name| name == capacity.limits.provider.as_str())
                     {
                         continue;
                     }
                     let due: Option<i64> = value(
                         self.tx,
-                        "SELECT due_at FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
+                        "SELECT due_at FROM jobs
+                         WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
                          ORDER BY due_at LIMIT 1",
                         params![batch.batch_id, providers],
                     )?;
                     let Some(due) = due else { continue };
-                    let at = row::time(due)?.max(open);
-                    // What is due and open already was left for want of money or of a worker.
+                    let at = row::time(due)?.max(available_at);
+                    // A job that is due at an available provider waits for money or for a worker.
                     if at > self.request.now {
                         next = Some(next.map_or(at, |next| next.min(at)));
                     }

@@ -1,4 +1,4 @@
-//! Claims due steps, in one transaction.
+//! Claims due steps in one transaction.
 
 use rusqlite::{Connection, params};
 
@@ -9,7 +9,9 @@ use super::provider_capacity::RateCache;
 use super::row::{JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
 use super::submit_claims::SubmitClaims;
 
-/// Claims what is asked for and due.
+/// Claims the due steps and uploads that fit the request's capacity.
+///
+/// Fails with [`QueueError::PoolLost`] if the pool is no longer registered.
 pub(super) fn claim(
     tx: &Connection,
     request: &ClaimRequest,
@@ -25,25 +27,36 @@ pub(super) fn claim(
         return Err(QueueError::PoolLost(request.pool_id.clone()));
     }
     let capacity = request.capacity;
-    let mut creates = SubmitClaims::begin(tx, request, rate_cache)?;
-    // Looks free slots, creates fill them, downloads can wait: in that order nothing of the provider's stands idle.
-    let mut claims = moving(
-        &creates,
+    let mut submit_claims = SubmitClaims::new(tx, request, rate_cache)?;
+    // Polls free provider slots, submits fill them, and downloads hold none. Claiming in this order
+    // keeps the provider's slots in use.
+    let mut claims = claim_in_progress(
+        &submit_claims,
         JobState::Running,
         capacity.polls.min(capacity.steps),
     )?;
-    let looks = (capacity.polls - claims.len()).min(capacity.steps - claims.len());
-    claims.extend(moving(&creates, JobState::InDoubt, looks)?);
-    claims.extend(creates.claim(capacity.submits.min(capacity.steps - claims.len()))?);
+    let reconciles = (capacity.polls - claims.len()).min(capacity.steps - claims.len());
+    claims.extend(claim_in_progress(
+        &submit_claims,
+        JobState::InDoubt,
+        reconciles,
+    )?);
+    let submits = capacity.submits.min(capacity.steps - claims.len());
+    claims.extend(submit_claims.claim(submits)?);
     let downloads = capacity.downloads.min(capacity.steps - claims.len());
-    claims.extend(moving(&creates, JobState::Downloading, downloads)?);
-    // The creates come first that need none; what is uploaded now is for those after.
-    let uploads = creates.claim_uploads(capacity.uploads.min(capacity.steps - claims.len()))?;
+    claims.extend(claim_in_progress(
+        &submit_claims,
+        JobState::Downloading,
+        downloads,
+    )?);
+    // Uploads come last because they serve later submits; the submits claimed above need none.
+    let uploads =
+        submit_claims.claim_uploads(capacity.uploads.min(capacity.steps - claims.len()))?;
     let is_full = claims.len() + uploads.len() >= capacity.steps;
     let backlog = if is_full {
         None
     } else {
-        Some(creates.backlog()?)
+        Some(submit_claims.backlog()?)
     };
     Ok(ClaimResponse {
         claims,
@@ -52,59 +65,69 @@ pub(super) fn claim(
     })
 }
 
-/// Claims jobs between create and clip whose next step is due.
-fn moving(creates: &SubmitClaims<'_>, state: JobState, most: usize) -> Result<Vec<Claim>> {
-    if most == 0 || creates.in_all.of(state) == 0 {
+/// Claims up to `limit` jobs whose next step is due, in order of due time.
+///
+/// `state` is running (polled), in doubt (reconciled) or downloading.
+fn claim_in_progress(
+    submit_claims: &SubmitClaims<'_>,
+    state: JobState,
+    limit: usize,
+) -> Result<Vec<Claim>> {
+    if limit == 0 || submit_claims.total_jobs.of(state) == 0 {
         return Ok(Vec::new());
     }
-    let SubmitClaims { tx, request, .. } = *creates;
+    let SubmitClaims { tx, request, .. } = *submit_claims;
     let now = request.now;
-    let open = creates
+    let polled_providers = submit_claims
         .capacities
         .iter()
-        .filter(|pace| pace.accepts_polls(now))
-        .map(|pace| pace.limits.provider);
-    // No provider is asked for a clip.
+        .filter(|capacity| capacity.accepts_polls(now))
+        .map(|capacity| capacity.limits.provider);
+    // A download uses the stored link and calls no provider API, so a provider that is held or
+    // suspended does not delay it.
     let (batch, providers) = if state == JobState::Downloading {
         (request.batch.as_deref(), ProviderName::ALL.to_vec())
     } else {
-        (creates.looks_at, open.collect())
+        (submit_claims.polled_batch, polled_providers.collect())
     };
     let mut due: Vec<(i64, i64)> = Vec::new();
     for provider in providers {
-        due.extend(first_moving(
+        due.extend(first_due(
             tx,
             state,
             provider,
             0,
             now.as_millisecond(),
             batch,
-            most,
+            limit,
         )?);
     }
     due.sort_unstable();
-    due.truncate(most);
+    due.truncate(limit);
     let step = match state {
         JobState::Running => Step::Poll,
         JobState::InDoubt => Step::Reconcile,
         _ => Step::Download,
     };
     due.into_iter()
-        .map(|(_, job_id)| lease(tx, request, job_id, step))
+        .map(|(_, job_id)| lease_job(tx, request, job_id, step))
         .collect()
 }
 
-/// Finds the first jobs between create and clip whose next step falls due in a span of time: when, and which.
-pub(super) fn first_moving(
+/// Finds the first `limit` unleased jobs of a provider that are due between `from` and `to`.
+///
+/// Both bounds are inclusive and in milliseconds. Returns pairs of due time and job id, earliest
+/// first. `state` is running, in doubt or downloading.
+pub(super) fn first_due(
     tx: &Connection,
     state: JobState,
     provider: ProviderName,
     from: i64,
     to: i64,
     batch: Option<&str>,
-    most: usize,
+    limit: usize,
 ) -> Result<Vec<(i64, i64)>> {
-    macro_rules! moving {
+    macro_rules! select_due {
         ($state:literal) => {
             concat!(
                 "SELECT due_at, job_id FROM jobs
@@ -116,27 +139,30 @@ pub(super) fn first_moving(
             )
         };
     }
-    // SQLite uses an index of a part of the jobs only for a state that it can read in the statement.
+    // SQLite matches a partial index against the literals of a statement, never against bound
+    // values, so the state is written out.
     let sql = match state {
-        JobState::Running => moving!("running"),
-        JobState::InDoubt => moving!("in_doubt"),
-        _ => moving!("downloading"),
+        JobState::Running => select_due!("running"),
+        JobState::InDoubt => select_due!("in_doubt"),
+        _ => select_due!("downloading"),
     };
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     select(
         tx,
         sql,
-        params![provider.as_str(), from, to, batch, most],
+        params![provider.as_str(), from, to, batch, limit],
         |columns| Ok((columns.get("due_at")?, columns.get("job_id")?)),
     )
 }
 
-/// Gives a job to the pool that asks, and reads it back.
-fn lease(tx: &Connection, request: &ClaimRequest, job_id: i64, step: Step) -> Result<Claim> {
+/// Leases a job to the requesting pool, counts the poll or download, and reads the job back.
+fn lease_job(tx: &Connection, request: &ClaimRequest, job_id: i64, step: Step) -> Result<Claim> {
     let token = fastrand::i64(1..);
     execute(
         tx,
-        "UPDATE jobs SET lease_token = ?2, lease_pool = ?3, polls = polls + ?4, downloads = downloads + ?5 WHERE job_id = ?1",
+        "UPDATE jobs SET lease_token = ?2, lease_pool = ?3,
+                polls = polls + ?4, downloads = downloads + ?5
+         WHERE job_id = ?1",
         params![
             job_id,
             token,

@@ -1,4 +1,4 @@
-//! What is left of the stored times when somebody has set this machine's clock.
+//! Adjusts stored times after the clock of this machine was changed.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, params};
@@ -7,26 +7,33 @@ use crate::queue::Result;
 
 use super::row::{self, execute, value};
 
-/// Nothing waits longer than this for a time that lay close and is hours away by the new clock.
-const LONGEST_WAIT: SignedDuration = SignedDuration::from_secs(60);
+/// Maximum remaining wait after a clock change.
+///
+/// A time that was near when it was stored may be hours ahead of the new clock.
+const MAX_WAIT: SignedDuration = SignedDuration::from_secs(60);
 
-/// The clock is read to the millisecond, and may tremble; what goes back further was set.
+/// Backward steps up to this size are jitter; larger ones mean that the clock was changed.
 const CLOCK_JUMP: SignedDuration = SignedDuration::from_secs(1);
 
-/// Notes that the clock was set, and brings near what lies too far ahead by it.
+/// Records that the clock was changed, and corrects stored times that are too far ahead of it.
 pub(super) fn was_set(tx: &Connection, now: Timestamp) -> Result<()> {
     write_meta(tx, "clock_set_at", now)?;
-    let soon = (now + LONGEST_WAIT).as_millisecond();
-    execute(tx, "UPDATE jobs SET due_at = ?1 WHERE due_at > ?1", [soon])?;
+    let latest = (now + MAX_WAIT).as_millisecond();
     execute(
         tx,
-        "UPDATE pools SET expires_at = ?1 WHERE expires_at > ?1",
-        [soon],
+        "UPDATE jobs SET due_at = ?1 WHERE due_at > ?1",
+        [latest],
     )?;
     execute(
         tx,
-        "UPDATE providers SET creates_from = min(creates_from, ?1), calls_from = min(calls_from, ?1)",
-        [soon],
+        "UPDATE pools SET expires_at = ?1 WHERE expires_at > ?1",
+        [latest],
+    )?;
+    execute(
+        tx,
+        "UPDATE providers
+         SET creates_from = min(creates_from, ?1), calls_from = min(calls_from, ?1)",
+        [latest],
     )?;
     let now = now.as_millisecond();
     execute(
@@ -36,20 +43,22 @@ pub(super) fn was_set(tx: &Connection, now: Timestamp) -> Result<()> {
     )?;
     execute(
         tx,
-        "UPDATE attempts SET submitted_at = ?1 WHERE finished_at IS NULL AND state <> 'accepted' AND submitted_at > ?1",
+        "UPDATE attempts SET submitted_at = ?1
+         WHERE finished_at IS NULL AND state <> 'accepted' AND submitted_at > ?1",
         params![now],
     )?;
     Ok(())
 }
 
-/// Tells when the clock was set last, by the clock since.
+/// Returns when the clock was last changed, in the time of the changed clock; `None` if never.
 pub(super) fn set_at(connection: &Connection) -> Result<Option<Timestamp>> {
     read_meta(connection, "clock_set_at")
 }
 
-/// Notes the time of a sign of life, and finds out whether the clock was set back since the last one.
-pub(super) fn see(tx: &Connection, now: Timestamp) -> Result<()> {
-    if read_meta(tx, "seen_at")?.is_some_and(|seen| now + CLOCK_JUMP < seen) {
+/// Records the time of a pool's sign of life, and detects whether the clock has gone back since the
+/// last one.
+pub(super) fn observe(tx: &Connection, now: Timestamp) -> Result<()> {
+    if read_meta(tx, "seen_at")?.is_some_and(|seen_at| now + CLOCK_JUMP < seen_at) {
         was_set(tx, now)?;
     }
     write_meta(tx, "seen_at", now)
@@ -67,7 +76,8 @@ fn read_meta(connection: &Connection, key: &str) -> Result<Option<Timestamp>> {
 fn write_meta(tx: &Connection, key: &str, time: Timestamp) -> Result<()> {
     execute(
         tx,
-        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        "INSERT INTO meta (key, value) VALUES (?1, ?2)
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         params![key, time.as_millisecond().to_string()],
     )?;
     Ok(())

@@ -1,7 +1,8 @@
-//! The jobs of a batch that wait for a create, in order, read a few at a time.
+//! The queued jobs of a batch in submit order, read a few at a time.
 //!
-//! Jobs are indexed by who may run them; there are only as many such words as orders of the providers. Each word has a
-//! line of its own, so that a job whose providers are all taken keeps only its like waiting.
+//! Jobs are indexed by their list of providers, and a batch has only a few distinct lists. Each list
+//! has a lane of its own, so a job whose providers are all full blocks only the jobs with the same
+//! list.
 
 use std::collections::VecDeque;
 
@@ -12,59 +13,73 @@ use crate::queue::Result;
 
 use super::row::{select, value};
 
-/// A waiting job.
+/// A queued job that is due.
 pub(super) struct QueuedJob {
+    /// When it became due, in milliseconds.
     pub(super) due_at: i64,
     pub(super) job_id: i64,
     pub(super) row_key: String,
     pub(super) input: Input,
     pub(super) file_name: String,
-    /// Paid submissions so far.
+    /// Submissions that a provider accepted or may have accepted; only these cost money.
     pub(super) attempts: u32,
-    /// All submissions so far.
-    pub(super) submissions: u32,
+    /// Number of its last attempt, including refused ones; 0 before the first.
+    pub(super) last_attempt_number: u32,
+    /// Consecutive failed steps; sets the backoff.
     pub(super) failures: u32,
     pub(super) polls: u32,
 }
 
-/// The waiting jobs of a batch that the same providers may run.
+/// The queued jobs of a batch that have the same list of providers.
 pub(super) struct Lane {
-    /// Who may run them, in order of preference.
+    /// The providers, comma-separated, in order of preference.
     pub(super) providers: String,
-    read: VecDeque<QueuedJob>,
+    buffer: VecDeque<QueuedJob>,
+    /// Whether no due job remains outside the buffer.
     is_exhausted: bool,
 }
 
 impl Lane {
-    /// Finds the lines of a batch.
-    pub(super) fn all(tx: &Connection, batch_id: i64) -> Result<Vec<Self>> {
-        let line = |providers| Self {
+    /// Returns the lanes of a batch, with empty buffers.
+    pub(super) fn for_batch(tx: &Connection, batch_id: i64) -> Result<Vec<Self>> {
+        let empty = |providers| Self {
             providers,
-            read: VecDeque::new(),
+            buffer: VecDeque::new(),
             is_exhausted: false,
         };
-        Ok(words(tx, batch_id)?.into_iter().map(line).collect())
+        Ok(provider_orders(tx, batch_id)?
+            .into_iter()
+            .map(empty)
+            .collect())
     }
 
-    /// Reads on, so that the next due jobs are there: so many at once, where there are.
+    /// Reads the next due jobs into an empty buffer, at most `limit`.
     pub(super) fn fill(
         &mut self,
         tx: &Connection,
         batch_id: i64,
         now: i64,
-        at_once: usize,
+        limit: usize,
     ) -> Result<()> {
-        if !self.read.is_empty() || self.is_exhausted {
+        if !self.buffer.is_empty() || self.is_exhausted {
             return Ok(());
         }
-        // What was claimed or put behind since is due no more, so the first are always the next.
-        let next = select(
+        // Jobs that were claimed or deferred since the last read are no longer due, so the first
+        // due jobs are always the next ones.
+        let due = select(
             tx,
             "SELECT due_at, job_id, row_key, input, file_name, attempts, failures, polls,
-                    (SELECT ifnull(max(number), 0) FROM attempts a WHERE a.job_id = j.job_id) AS tries
-             FROM jobs j WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2 AND due_at <= ?3
+                    (SELECT ifnull(max(number), 0) FROM attempts a WHERE a.job_id = j.job_id)
+                        AS last_attempt_number
+             FROM jobs j
+             WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2 AND due_at <= ?3
              ORDER BY due_at, job_id LIMIT ?4",
-            params![batch_id, self.providers, now, i64::try_from(at_once).unwrap_or(i64::MAX)],
+            params![
+                batch_id,
+                self.providers,
+                now,
+                i64::try_from(limit).unwrap_or(i64::MAX)
+            ],
             |columns| {
                 Ok(QueuedJob {
                     due_at: columns.get("due_at")?,
@@ -73,31 +88,31 @@ impl Lane {
                     input: columns.json("input")?,
                     file_name: columns.get("file_name")?,
                     attempts: columns.get("attempts")?,
-                    submissions: columns.get("tries")?,
+                    last_attempt_number: columns.get("last_attempt_number")?,
                     failures: columns.get("failures")?,
                     polls: columns.get("polls")?,
                 })
             },
         )?;
-        self.is_exhausted = next.len() < at_once;
-        self.read = next.into();
+        self.is_exhausted = due.len() < limit;
+        self.buffer = due.into();
         Ok(())
     }
 
-    /// The first of what is read and not taken.
-    pub(super) fn first(&self) -> Option<&QueuedJob> {
-        self.read.front()
+    /// Returns the first job of the buffer.
+    pub(super) fn front(&self) -> Option<&QueuedJob> {
+        self.buffer.front()
     }
 
-    /// Takes the first.
-    pub(super) fn take(&mut self) -> Option<QueuedJob> {
-        self.read.pop_front()
+    /// Removes and returns the first job of the buffer.
+    pub(super) fn pop(&mut self) -> Option<QueuedJob> {
+        self.buffer.pop_front()
     }
 }
 
-/// Lists the different `providers` of a batch's waiting jobs, one index look-up each.
-pub(super) fn words(tx: &Connection, batch_id: i64) -> Result<Vec<String>> {
-    let mut words = Vec::new();
+/// Lists the distinct `providers` values of a batch's queued jobs, with one index lookup each.
+pub(super) fn provider_orders(tx: &Connection, batch_id: i64) -> Result<Vec<String>> {
+    let mut orders = Vec::new();
     let mut last = String::new();
     while let Some(next) = value::<String>(
         tx,
@@ -106,7 +121,7 @@ pub(super) fn words(tx: &Connection, batch_id: i64) -> Result<Vec<String>> {
         params![batch_id, last],
     )? {
         last.clone_from(&next);
-        words.push(next);
+        orders.push(next);
     }
-    Ok(words)
+    Ok(orders)
 }

@@ -1,4 +1,4 @@
-//! What a person changes of the runs that are going on.
+//! Settings that the user changes while runs are in progress, in the table `controls`.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -9,6 +9,7 @@ use crate::queue::{LiveSetting, QueueError, Result, SettingChange};
 use super::operator::set_budget;
 use super::row::{execute, select, value};
 
+/// Lists the current value of every changed setting, in order of change.
 pub(super) fn all(connection: &Connection) -> Result<Vec<SettingChange>> {
     select(
         connection,
@@ -16,13 +17,13 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<SettingChange>> {
         [],
         |columns| {
             let name: String = columns.get("name")?;
-            let read =
+            let parse =
                 |value: String| LiveSetting::parse(&name, &value).map_err(QueueError::Corrupt);
             Ok(SettingChange {
-                setting: read(columns.get("value")?)?,
+                setting: parse(columns.get("value")?)?,
                 previous: columns
                     .get::<Option<String>>("was")?
-                    .map(read)
+                    .map(parse)
                     .transpose()?,
                 set_by: columns.get("set_by")?,
                 set_at: columns.time("set_at")?,
@@ -31,7 +32,7 @@ pub(super) fn all(connection: &Connection) -> Result<Vec<SettingChange>> {
     )
 }
 
-/// Keeps a change; a batch's budget is changed as well.
+/// Stores a changed setting; a batch budget is written to its batch as well.
 pub(super) fn set(
     tx: &Connection,
     setting: &LiveSetting,
@@ -49,7 +50,8 @@ pub(super) fn set(
     };
     execute(
         tx,
-        "INSERT OR REPLACE INTO controls (name, value, was, set_by, set_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO controls (name, value, was, set_by, set_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
         params![
             name,
             setting.value(),
@@ -61,7 +63,7 @@ pub(super) fn set(
     Ok(())
 }
 
-/// Forgets every change.
+/// Deletes every changed setting. Batch budgets stay as they are.
 pub(super) fn clear(tx: &Connection) -> Result<()> {
     execute(tx, "DELETE FROM controls", [])?;
     Ok(())

@@ -1,4 +1,4 @@
-//! What a person decides: retry, cancel, resolve, budget.
+//! The operator's decisions: retry, requeue downloads, cancel, resolve and set a budget.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -7,31 +7,44 @@ use crate::domain::{AttemptState, JobEvent, JobId, JobState, Money};
 use crate::queue::{CancelResult, Decision, QueueError, Result, Selection};
 
 use super::query::{check_batch, find_ids, no_batch};
-use super::record::{abandon, accept, move_job};
+use super::record::{abandon_attempt, move_job, store_prediction};
 use super::row::{Columns, JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
 use super::uploads;
 
-/// Makes failed and cancelled jobs go on.
+/// The error of a job and its attempt after `cancel`.
+const CANCELLED: &str = "cancelled by the user";
+
+/// The error of a job and its attempt after `resolve --fail`.
+const GIVEN_UP: &str = "given up by the user while in doubt";
+
+/// Retries the selected failed and cancelled jobs; without states, only failed ones. Returns how
+/// many.
+///
+/// A job with a known prediction that did not fail at the provider is polled again, which costs
+/// nothing. Any other job starts again from the queue.
 pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<usize> {
-    let jobs = selected(tx, selection, &[JobState::Failed])?;
+    let jobs = select_jobs(tx, selection, &[JobState::Failed])?;
     for job in &jobs {
         if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
             return Err(job.conflict("there is nothing to retry"));
         }
-        let known: Option<i64> = match job.attempt_id {
+        let attempt_with_prediction: Option<i64> = match job.attempt_id {
             Some(attempt_id) => value(
                 tx,
                 "SELECT attempt_id FROM attempts
-                 WHERE attempt_id = ?1 AND prediction_id IS NOT NULL AND state IN ('accepted', 'done', 'abandoned')",
+                 WHERE attempt_id = ?1 AND prediction_id IS NOT NULL
+                   AND state IN ('accepted', 'done', 'abandoned')",
                 [attempt_id],
             )?,
             None => None,
         };
-        if let Some(attempt_id) = known {
-            // The prediction is paid, or may be: look at it again. An abandoned one takes its slot and price back.
+        if let Some(attempt_id) = attempt_with_prediction {
+            // The prediction may have been paid for, so poll it rather than submit again. An
+            // abandoned attempt is reopened: it holds its slot and reserves its price again.
             execute(
                 tx,
-                "UPDATE attempts SET state = 'accepted', cost = 0, cost_source = NULL, error = NULL, finished_at = NULL
+                "UPDATE attempts SET state = 'accepted', cost = 0, cost_source = NULL,
+                        error = NULL, finished_at = NULL
                  WHERE attempt_id = ?1 AND state = 'abandoned'",
                 [attempt_id],
             )?;
@@ -60,12 +73,14 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
     Ok(jobs.len())
 }
 
-/// Sends jobs whose files are lost back to fetch them again. The attempt stays done and its cost booked: the link is
-/// tried, and where that has expired the prediction is asked for a fresh one.
+/// Requeues the downloads of succeeded jobs whose files are lost. Returns how many.
+///
+/// The attempt stays done and its cost booked. The stored link is tried first; if it has expired,
+/// the prediction is polled for a fresh one.
 pub(super) fn requeue_downloads(tx: &Connection, jobs: &[JobId], now: Timestamp) -> Result<usize> {
-    let mut lost = 0;
+    let mut requeued = 0;
     for JobId(job_id) in jobs {
-        // What was changed since its file was looked at has no file to lose any more.
+        // A job that has changed since its file was checked no longer has that file.
         let state: Option<String> =
             value(tx, "SELECT state FROM jobs WHERE job_id = ?1", [job_id])?;
         if state.as_deref() == Some(JobState::Succeeded.as_str()) {
@@ -83,29 +98,31 @@ pub(super) fn requeue_downloads(tx: &Connection, jobs: &[JobId], now: Timestamp)
                 "UPDATE jobs SET output = NULL, bytes = NULL, sha256 = NULL WHERE job_id = ?1",
                 [job_id],
             )?;
-            lost += 1;
+            requeued += 1;
         }
     }
-    Ok(lost)
+    Ok(requeued)
 }
 
-/// Takes jobs back. One whose prediction is under way keeps its price booked, and `retry` looks at it again.
+/// Cancels the selected jobs; without states, only queued ones.
+///
+/// An open attempt is abandoned and its price stays booked; `retry` polls its prediction again.
 pub(super) fn cancel(
     tx: &Connection,
     selection: &Selection,
     now: Timestamp,
 ) -> Result<CancelResult> {
-    let jobs = selected(tx, selection, &[JobState::Queued])?;
+    let jobs = select_jobs(tx, selection, &[JobState::Queued])?;
     let mut in_progress = Vec::new();
     for job in &jobs {
         match job.state {
             JobState::Queued | JobState::Running | JobState::Downloading => {}
             JobState::Submitting => {
-                return Err(job.conflict("it is being submitted just now, try again in a minute"));
+                return Err(job.conflict("it is being submitted, try again in a minute"));
             }
             JobState::InDoubt => {
                 return Err(
-                    job.conflict("it may be paid already, `overnight resolve` decides about it")
+                    job.conflict("it may be paid for already, use `overnight resolve` to decide")
                 );
             }
             _ => return Err(job.conflict("there is nothing to cancel")),
@@ -120,11 +137,11 @@ pub(super) fn cancel(
             job.state,
             JobEvent::Cancel,
             None,
-            Some("cancelled by a person"),
+            Some(CANCELLED),
             now,
         )?;
         if let Some(attempt_id) = job.attempt_id {
-            abandon(tx, attempt_id, &"cancelled by a person".to_owned(), now)?;
+            abandon_attempt(tx, attempt_id, CANCELLED, now)?;
         }
     }
     Ok(CancelResult {
@@ -133,20 +150,21 @@ pub(super) fn cancel(
     })
 }
 
-/// Settles a job in doubt.
+/// Resolves a job in doubt and returns its new state.
 pub(super) fn resolve(
     tx: &Connection,
     job_id: JobId,
     decision: &Decision,
     now: Timestamp,
 ) -> Result<JobState> {
-    // By its number alone: another row's key may look like it.
-    let job = select(tx, SELECTED, [job_id.0], Selected::read)?
+    // By number only: another row may have this number as its key.
+    let job = select(tx, SELECT_JOB, [job_id.0], SelectedJob::read)?
         .pop()
         .ok_or_else(|| QueueError::NotFound(format!("there is no job {job_id}")))?;
     if job.state != JobState::InDoubt {
         return Err(QueueError::Conflict(format!(
-            "job {job_id} is {}, not in_doubt: there is nothing to resolve\nhint: `overnight show {job_id}` tells more",
+            "job {job_id} is {}, not in_doubt: there is nothing to resolve\n\
+             hint: `overnight show {job_id}` shows its attempts",
             job.state
         )));
     }
@@ -155,7 +173,7 @@ pub(super) fn resolve(
         .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} has no attempt")))?;
     match decision {
         Decision::Adopt(prediction) => {
-            accept(tx, attempt_id, prediction)?;
+            store_prediction(tx, attempt_id, prediction)?;
             move_job(
                 tx,
                 job.job_id,
@@ -192,22 +210,22 @@ pub(super) fn resolve(
             )
         }
         Decision::Fail => {
-            let reason = "given up by a person while in doubt";
-            abandon(tx, attempt_id, &reason.to_owned(), now)?;
+            abandon_attempt(tx, attempt_id, GIVEN_UP, now)?;
             move_job(
                 tx,
                 job.job_id,
                 job.state,
                 JobEvent::GiveUp,
                 None,
-                Some(reason),
+                Some(GIVEN_UP),
                 now,
             )
         }
     }
 }
 
-/// Sets a batch's budget.
+/// Sets the budget of a batch; `None` removes it. Fails with [`QueueError::NotFound`] if there is no
+/// such batch.
 pub(super) fn set_budget(tx: &Connection, batch: &str, budget: Option<Money>) -> Result<()> {
     let changed = execute(
         tx,
@@ -221,15 +239,17 @@ pub(super) fn set_budget(tx: &Connection, batch: &str, budget: Option<Money>) ->
     }
 }
 
-struct Selected {
+/// A job that an operator's decision applies to.
+struct SelectedJob {
     job_id: i64,
     state: JobState,
+    /// The attempt in progress or the last one; `None` before the first.
     attempt_id: Option<i64>,
 }
 
-const SELECTED: &str = "SELECT job_id, state, attempt_id FROM jobs WHERE job_id = ?1";
+const SELECT_JOB: &str = "SELECT job_id, state, attempt_id FROM jobs WHERE job_id = ?1";
 
-impl Selected {
+impl SelectedJob {
     fn read(columns: &Columns<'_, '_>) -> Result<Self> {
         Ok(Self {
             job_id: columns.get("job_id")?,
@@ -238,29 +258,36 @@ impl Selected {
         })
     }
 
-    fn conflict(&self, why: &str) -> QueueError {
+    fn conflict(&self, reason: &str) -> QueueError {
         QueueError::Conflict(format!(
-            "job {} is {}: {why}; nothing was changed",
+            "job {} is {}: {reason}; nothing was changed",
             self.job_id, self.state
         ))
     }
 }
 
-/// Finds the jobs a selection means. `usual` are the states it takes when it names neither states nor jobs.
-fn selected(tx: &Connection, selection: &Selection, usual: &[JobState]) -> Result<Vec<Selected>> {
+/// Finds the jobs of a selection.
+///
+/// `default_states` apply if the selection names neither states nor jobs.
+fn select_jobs(
+    tx: &Connection,
+    selection: &Selection,
+    default_states: &[JobState],
+) -> Result<Vec<SelectedJob>> {
     if !selection.jobs.is_empty() {
         let mut jobs = Vec::new();
         for job in &selection.jobs {
             let job_id = find_ids(tx, job, selection.batch.as_deref())?;
-            jobs.extend(select(tx, SELECTED, [job_id], Selected::read)?);
+            jobs.extend(select(tx, SELECT_JOB, [job_id], SelectedJob::read)?);
         }
         jobs.retain(|job| selection.states.is_empty() || selection.states.contains(&job.state));
         return Ok(jobs);
     }
-    // `retry --batch sprnig` must not say that it made nothing go on.
+    // A misspelled batch is an error; without this check `retry --batch sprnig` would report
+    // that it retried no jobs.
     check_batch(tx, selection.batch.as_deref())?;
     let states = if selection.states.is_empty() {
-        usual
+        default_states
     } else {
         &selection.states
     };
@@ -269,10 +296,11 @@ fn selected(tx: &Connection, selection: &Selection, usual: &[JobState]) -> Resul
         jobs.extend(select(
             tx,
             "SELECT job_id, state, attempt_id FROM jobs
-             WHERE state = ?1 AND (?2 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?2))
+             WHERE state = ?1
+               AND (?2 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?2))
              ORDER BY job_id",
             params![state.as_str(), selection.batch],
-            Selected::read,
+            SelectedJob::read,
         )?);
     }
     Ok(jobs)

@@ -1,4 +1,7 @@
-//! Chooses where the next create goes: a provider with room and a route, a price that can be paid, links to the images.
+//! Chooses where the next submit goes.
+//!
+//! A provider is eligible if it has a free slot, a route for the job, a price within the budgets,
+//! and links to the images that it takes as links.
 
 use std::time::Duration;
 
@@ -15,74 +18,91 @@ use super::row::value;
 use super::submit_claims::{Batch, SubmitClaims};
 use super::uploads::UploadState;
 
-/// How long a job that is put behind waits before it asks again: whether its twin is still unsure, whether there is room.
-const BEHIND: Duration = Duration::from_secs(1);
+/// Delay before a deferred job is considered again.
+///
+/// By then the identical submission may be resolved, or a provider may have a free slot.
+const DEFER_DELAY: Duration = Duration::from_secs(1);
 
-/// Where the next create of a batch can go.
+/// Where the next submit of a batch can go.
 pub(super) enum Placement {
-    /// To this provider.
+    /// To the provider with this index in `SubmitClaims::capacities`.
     Submit(usize, PreparedRequest),
-    /// Nowhere before this time: until a submission of the same input is known to have been taken or not, or until the
-    /// upload of an image is tried again.
+    /// To no provider before this time, in milliseconds. The jobs behind it may go first.
+    ///
+    /// The job waits until an identical submission is resolved, the upload of an image is retried,
+    /// or a provider has a free slot again.
     DeferUntil(i64),
-    /// Nowhere for now.
+    /// To no provider for now. The job keeps its place, and the jobs behind it in its lane wait.
     Blocked,
 }
 
-/// What a create would send and cost, as it is kept.
+/// A request as it will be sent and stored, with its price.
 pub(super) struct PreparedRequest {
+    /// The route's model name, request and price.
     pub(super) quote: model::RouteQuote,
-    /// The request as text.
-    pub(super) text: String,
-    /// The first 8 bytes of its SHA-256.
+    /// The request as JSON text, as stored in `attempts.request`.
+    pub(super) request_text: String,
+    /// The digest of `request_text`; see [`digest`].
     pub(super) digest: i64,
-    /// Why it must not be sent.
+    /// Why the worker must reject the job instead of sending the request; `None` to send it.
     pub(super) rejection: Option<String>,
 }
 
 impl From<model::RouteQuote> for PreparedRequest {
     fn from(quote: model::RouteQuote) -> Self {
-        let text = quote.request.to_string();
-        let digest = digest(&text);
+        let request_text = quote.request.to_string();
+        let digest = digest(&request_text);
         Self {
             quote,
-            text,
+            request_text,
             digest,
             rejection: None,
         }
     }
 }
 
-/// The first 8 bytes of the SHA-256 of a request.
+/// Returns the first 8 bytes of the SHA-256 of a request, as a big-endian integer.
 pub(super) fn digest(request: &str) -> i64 {
     let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(request));
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 impl SubmitClaims<'_> {
-    /// Chooses the first of a job's providers that has room, a route, a price that can be paid, links to the images that
-    /// it wants as links, and no other submission of the same input that it may or may not have taken: its history could
-    /// not tell the two apart.
+    /// Chooses the first of a job's providers that can accept it now.
+    ///
+    /// `provider_order` is the job's comma-separated list of providers, in order of preference. A
+    /// provider qualifies if it has
+    ///
+    /// - a free slot and an unused submit of its rate;
+    /// - a route that takes the job's input;
+    /// - a price that fits the batch's budget and the request's;
+    /// - a link to each image that it takes as a link;
+    /// - no identical request whose outcome is unknown. If both were in doubt, the provider's
+    ///   history could not tell them apart.
     pub(super) fn choose_provider(
         &mut self,
         job: &QueuedJob,
-        providers: &str,
+        provider_order: &str,
         batch: usize,
     ) -> Result<Placement> {
-        let mut choice = Placement::Blocked;
-        // Whether a provider has no room just now, and whether one may take the job some time: not one that is paused or
-        // has no part in this run.
-        let (mut is_full, mut may_yet) = (false, false);
-        let mut refused = None;
-        for word in providers.split(',') {
-            let takes_part =
-                |pace: &ProviderCapacity| pace.limits.provider.as_str() == word && !pace.paused;
-            let Some(index) = self.capacities.iter().position(takes_part) else {
+        let mut placement = Placement::Blocked;
+        // Whether a provider's slots or rate are used up, or its calls held.
+        let mut has_full_provider = false;
+        // Whether a provider may accept the job later. Providers that are suspended or not part of
+        // this request do not count.
+        let mut may_be_accepted_later = false;
+        let mut rejected = None;
+        for name in provider_order.split(',') {
+            let is_active = |capacity: &ProviderCapacity| {
+                capacity.limits.provider.as_str() == name && !capacity.is_suspended
+            };
+            let Some(index) = self.capacities.iter().position(is_active) else {
                 continue;
             };
             let provider = self.capacities[index].limits.provider;
-            if self.capacities[index].room(self.request.now) == 0 {
-                (is_full, may_yet) = (true, true);
+            if self.capacities[index].available_submits(self.request.now) == 0 {
+                has_full_provider = true;
+                may_be_accepted_later = true;
                 continue;
             }
             let Some(mut quote) =
@@ -90,7 +110,8 @@ impl SubmitClaims<'_> {
                     .catalog
                     .quote(&self.batches[batch].model, &job.input, provider)
             else {
-                let (job_id, model) = (job.job_id, &self.batches[batch].model);
+                let job_id = job.job_id;
+                let model = &self.batches[batch].model;
                 self.unroutable
                     .get_or_insert_with(|| format!("job {job_id} ({model}) on {provider}"));
                 continue;
@@ -98,46 +119,50 @@ impl SubmitClaims<'_> {
             let exceeded_budgets = self.exceeded_budgets(batch, quote.price);
             if !exceeded_budgets.is_empty() {
                 self.exceeded_budgets.extend(exceeded_budgets);
-                may_yet = true;
+                may_be_accepted_later = true;
                 continue;
             }
-            match self.links(batch, &job.input, provider)? {
+            match self.upload_state(batch, &job.input, provider)? {
                 UploadState::Ready(links) => fill_placeholders(&mut quote.request, &links),
-                // It is worth the wait: another provider may be dearer.
+                // Wait for the upload rather than try the next provider, which may cost more.
                 UploadState::Pending => {
                     self.awaits_upload = true;
                     return Ok(Placement::Blocked);
                 }
                 UploadState::Retrying { retry_at } => {
-                    (self.awaits_upload, may_yet) = (true, true);
-                    let later = retry_at.filter(|at| *at > self.now());
-                    choice = later.map_or(choice, Placement::DeferUntil);
+                    self.awaits_upload = true;
+                    may_be_accepted_later = true;
+                    let later = retry_at.filter(|retry_at| *retry_at > self.now_ms());
+                    placement = later.map_or(placement, Placement::DeferUntil);
                     continue;
                 }
                 UploadState::Rejected(reason) => {
-                    refused.get_or_insert((index, quote, reason));
+                    rejected.get_or_insert((index, quote, reason));
                     continue;
                 }
             }
-            let quote = PreparedRequest::from(quote);
-            if self.has_identical_unresolved(provider, &quote)? {
-                may_yet = true;
-                choice = self.defer_briefly();
+            let prepared = PreparedRequest::from(quote);
+            if self.has_identical_unresolved(provider, &prepared)? {
+                may_be_accepted_later = true;
+                placement = self.defer_briefly();
             } else {
-                return Ok(Placement::Submit(index, quote));
+                return Ok(Placement::Submit(index, prepared));
             }
         }
-        Ok(match refused {
-            Some((index, quote, reason)) if !may_yet => Placement::Submit(
+        Ok(match rejected {
+            // No provider can accept the job in this run, so it is claimed only to be rejected, unpaid.
+            Some((index, quote, reason)) if !may_be_accepted_later => Placement::Submit(
                 index,
                 PreparedRequest {
                     rejection: Some(reason),
                     ..quote.into()
                 },
             ),
-            // Those behind it may go where it cannot.
-            Some(_) if is_full && matches!(choice, Placement::Blocked) => self.defer_briefly(),
-            _ => choice,
+            // The provider that rejected this job's image has free slots for the jobs behind it.
+            Some(_) if has_full_provider && matches!(placement, Placement::Blocked) => {
+                self.defer_briefly()
+            }
+            _ => placement,
         })
     }
 
@@ -145,41 +170,52 @@ impl SubmitClaims<'_> {
         let later = self
             .request
             .now
-            .saturating_add(BEHIND)
+            .saturating_add(DEFER_DELAY)
             .unwrap_or(self.request.now);
         Placement::DeferUntil(later.as_millisecond())
     }
 
+    /// Reports whether an identical request to the provider is submitting or in doubt.
     fn has_identical_unresolved(
         &self,
         provider: ProviderName,
-        quote: &PreparedRequest,
+        prepared: &PreparedRequest,
     ) -> Result<bool> {
-        let twin: Option<i64> = value(
+        let attempt_id: Option<i64> = value(
             self.tx,
-            "SELECT attempt_id FROM attempts WHERE provider = ?1 AND request_digest = ?2 AND finished_at IS NULL
-               AND state <> 'accepted' AND wire_model = ?3 AND request = ?4 LIMIT 1",
-            params![provider.as_str(), quote.digest, quote.quote.wire_model, quote.text],
+            "SELECT attempt_id FROM attempts
+             WHERE provider = ?1 AND request_digest = ?2 AND finished_at IS NULL
+               AND state <> 'accepted' AND wire_model = ?3 AND request = ?4
+             LIMIT 1",
+            params![
+                provider.as_str(),
+                prepared.digest,
+                prepared.quote.wire_model,
+                prepared.request_text
+            ],
         )?;
-        Ok(twin.is_some())
+        Ok(attempt_id.is_some())
     }
 
-    /// Tells the budgets that a create of this price would pass.
+    /// Lists the budgets that a submit at this price would exceed.
+    ///
+    /// Committed money is what is spent plus what is reserved. The batch's own budget covers the
+    /// batch; the request's budget, listed as `None`, covers all batches of the request.
     fn exceeded_budgets(&self, batch: usize, price: Money) -> Vec<Option<usize>> {
-        let taken = |batch: &Batch| batch.spent + batch.reserved;
-        let all: Money = self.batches.iter().map(taken).sum();
-        let own = &self.batches[batch];
+        let committed = |batch: &Batch| batch.spent + batch.reserved;
+        let total_committed: Money = self.batches.iter().map(committed).sum();
+        let own_batch = &self.batches[batch];
         let limits = [
-            (None, self.request.budget, all),
-            (Some(batch), own.budget, taken(own)),
+            (None, self.request.budget, total_committed),
+            (Some(batch), own_batch.budget, committed(own_batch)),
         ];
-        let passed = |(_, budget, taken): &(_, Option<Money>, Money)| {
-            budget.is_some_and(|budget| *taken + price > budget)
+        let is_exceeded = |(_, budget, committed): &(_, Option<Money>, Money)| {
+            budget.is_some_and(|budget| *committed + price > budget)
         };
         limits
             .into_iter()
-            .filter(passed)
-            .map(|(wall, ..)| wall)
+            .filter(is_exceeded)
+            .map(|(batch, ..)| batch)
             .collect()
     }
 }

@@ -1,4 +1,4 @@
-//! A lock that dies with its process, so that a dead pool is seen at once.
+//! File locks that end with their process, so that a dead pool is detected at once.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,34 +7,37 @@ use std::path::{Path, PathBuf};
 use crate::domain::PoolId;
 use crate::queue::{QueueError, Result};
 
-/// The locked file of one pool, beside the queue. The file goes when this is dropped.
+/// The locked file of one pool, beside the queue. Dropping it removes the file.
 #[derive(Debug)]
 pub(super) struct PoolLock {
     path: PathBuf,
-    /// Holds the lock; the system frees it when the process ends, however it ends.
+    /// Holds the lock. The operating system releases it when the process ends, however it ends.
     _file: File,
 }
 
 impl PoolLock {
-    /// Makes and locks the file of a new pool.
+    /// Creates and locks the file of a new pool.
     pub(super) fn take(queue: &Path, pool: &PoolId) -> Result<Self> {
         let path = lock_path(queue, pool);
-        let lock = || -> io::Result<File> {
+        let create_locked = || -> io::Result<File> {
             let file = File::create_new(&path)?;
             file.lock()?;
             Ok(file)
         };
-        match lock() {
+        match create_locked() {
             Ok(file) => Ok(Self { path, _file: file }),
             Err(error) => Err(QueueError::Unusable(format!(
-                "cannot make {} beside the queue: {error}\nhint: may you write in that folder, and is there space?",
+                "cannot create {} beside the queue: {error}\n\
+                 hint: check that the folder is writable and that the disk has free space",
                 path.display()
             ))),
         }
     }
 
-    /// Tells whether a pool of this machine is alive, and changes nothing. Any number may ask at once: each would be taken
-    /// for the pool itself by the others, were it to take the lock whole.
+    /// Reports whether the process of a pool on this machine is alive; changes nothing.
+    ///
+    /// Tries only a shared lock, so any number of processes may check at once: one that took an
+    /// exclusive lock would look like the living pool to the others.
     pub(super) fn is_held(queue: &Path, pool: &PoolId) -> bool {
         match File::open(lock_path(queue, pool)) {
             Ok(file) => file.try_lock_shared().is_err(),
@@ -42,8 +45,8 @@ impl PoolLock {
         }
     }
 
-    /// Takes the lock of a pool of this machine if its process is dead.
-    pub(super) fn of_dead(queue: &Path, pool: &PoolId) -> Option<Self> {
+    /// Acquires the lock of a pool on this machine if its process is dead.
+    pub(super) fn acquire_if_dead(queue: &Path, pool: &PoolId) -> Option<Self> {
         let path = lock_path(queue, pool);
         match File::options()
             .read(true)
@@ -54,7 +57,7 @@ impl PoolLock {
         {
             Ok(file) => match file.try_lock() {
                 Ok(()) => Some(Self { path, _file: file }),
-                // A lock that cannot be asked about is taken for held: the pool's expiry decides then.
+                // If the lock cannot be checked, assume that it is held and let the pool expire.
                 Err(TryLockError::WouldBlock | TryLockError::Error(_)) => None,
             },
             Err(_) => None,
@@ -64,7 +67,7 @@ impl PoolLock {
 
 impl Drop for PoolLock {
     fn drop(&mut self) {
-        // What stays behind is found free, and removed, by the next pool that looks.
+        // The next pool that checks for dead pools removes a file that stays behind.
         let _ = fs::remove_file(&self.path);
     }
 }

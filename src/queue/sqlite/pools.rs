@@ -1,4 +1,4 @@
-//! The pools on this queue: their leases, and what becomes of them when a pool is gone.
+//! The worker pools of this queue: registration, heartbeats and takeover of dead pools.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,13 +11,15 @@ use crate::queue::{PoolRecord, QueueError, Result};
 
 use super::clock;
 use super::pool_lock::PoolLock;
-use super::record::{abandon, move_job};
+use super::record::{abandon_attempt, move_job};
 use super::row::{execute, select, time_value};
 use super::uploads;
 
-/// A job that took this many pools with it in a row is not tried again by itself.
-const MOST_CRASHES: u32 = 10;
+/// Number of consecutive crashes after which a job is quarantined: it is no longer claimed until
+/// the user decides.
+const MAX_CRASHES: u32 = 10;
 
+/// Registers a pool of this process.
 pub(super) fn join(
     tx: &Connection,
     pool: &PoolId,
@@ -25,10 +27,11 @@ pub(super) fn join(
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<()> {
-    clock::see(tx, now)?;
+    clock::observe(tx, now)?;
     execute(
         tx,
-        "INSERT INTO pools (pool_id, host, pid, started_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO pools (pool_id, host, pid, started_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
         params![
             pool.0,
             host,
@@ -40,13 +43,14 @@ pub(super) fn join(
     Ok(())
 }
 
+/// Renews a pool's leases. Fails with [`QueueError::PoolLost`] if the pool is no longer registered.
 pub(super) fn heartbeat(
     tx: &Connection,
     pool: &PoolId,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<()> {
-    clock::see(tx, now)?;
+    clock::observe(tx, now)?;
     let changed = execute(
         tx,
         "UPDATE pools SET expires_at = ?2 WHERE pool_id = ?1",
@@ -59,7 +63,10 @@ pub(super) fn heartbeat(
     }
 }
 
-/// Lists the pools, oldest first, but for those of this machine whose process is dead.
+/// Lists the pools that are not known to be dead, oldest first.
+///
+/// A pool of this machine is dead if its process no longer holds its lock. Whether a pool of another
+/// machine is alive cannot be checked, so expired ones are listed too.
 pub(super) fn running(
     connection: &Connection,
     queue: &Path,
@@ -68,14 +75,17 @@ pub(super) fn running(
     let is_dead = |pool_id: &PoolId, pool: &PoolRecord| {
         pool.host == host && !PoolLock::is_held(queue, pool_id)
     };
-    let pools = with_ids(connection)?.into_iter();
+    let pools = pools_with_ids(connection)?.into_iter();
     Ok(pools
         .filter(|(pool_id, pool)| !is_dead(pool_id, pool))
         .map(|(_, pool)| pool)
         .collect())
 }
 
-/// Lists the pools that are at work. On this machine a lock tells: a pool that slept with it has expired, and is alive.
+/// Lists the pools that are at work, oldest first.
+///
+/// A pool of another machine must not have expired. For a pool of this machine the lock decides: if
+/// the machine was asleep, the pool has expired but is alive.
 pub(super) fn alive(
     connection: &Connection,
     queue: &Path,
@@ -87,30 +97,33 @@ pub(super) fn alive(
     Ok(pools)
 }
 
-fn with_ids(connection: &Connection) -> Result<Vec<(PoolId, PoolRecord)>> {
-    let pools =
-        "SELECT pool_id, host, pid, started_at, expires_at FROM pools ORDER BY started_at, pool_id";
-    select(connection, pools, [], |columns| {
-        let pool_id = PoolId(columns.get("pool_id")?);
-        let record = PoolRecord {
-            host: columns.get("host")?,
-            pid: columns.get("pid")?,
-            started_at: columns.time("started_at")?,
-            expires_at: columns.time("expires_at")?,
-        };
-        Ok((pool_id, record))
-    })
+fn pools_with_ids(connection: &Connection) -> Result<Vec<(PoolId, PoolRecord)>> {
+    select(
+        connection,
+        "SELECT pool_id, host, pid, started_at, expires_at FROM pools ORDER BY started_at, pool_id",
+        [],
+        |columns| {
+            let pool_id = PoolId(columns.get("pool_id")?);
+            let record = PoolRecord {
+                host: columns.get("host")?,
+                pid: columns.get("pid")?,
+                started_at: columns.time("started_at")?,
+                expires_at: columns.time("expires_at")?,
+            };
+            Ok((pool_id, record))
+        },
+    )
 }
 
-/// A pool that is dead, or has not renewed in time.
+/// A pool whose process is dead or whose leases have expired.
 pub(super) struct DeadPool {
     pub(super) pool_id: PoolId,
     pub(super) expires_at: Timestamp,
-    /// The lock of a pool whose process is dead for certain.
+    /// The pool's lock, which proves that its process is dead; `None` if the pool has only expired.
     pub(super) lock: Option<PoolLock>,
 }
 
-/// Finds the pools that are gone.
+/// Finds the pools that are dead or expired, and acquires the locks of the dead ones.
 pub(super) fn gone(
     connection: &Connection,
     queue: &Path,
@@ -124,7 +137,7 @@ pub(super) fn gone(
         |columns| {
             let pool_id = PoolId(columns.get("pool_id")?);
             let lock = if columns.get::<String>("host")? == host {
-                PoolLock::of_dead(queue, &pool_id)
+                PoolLock::acquire_if_dead(queue, &pool_id)
             } else {
                 None
             };
@@ -141,17 +154,20 @@ pub(super) fn gone(
         .collect())
 }
 
-/// A job as a pool that is gone left it.
+/// A job that a removed pool had leased.
 struct OrphanedJob {
     job_id: i64,
     state: JobState,
     attempt_id: i64,
+    /// Consecutive crashes before this one.
     crashes: u32,
 }
 
-/// Removes a pool, and frees what it held.
+/// Removes a pool and releases its leases. Returns how many jobs were released.
+///
+/// Every released job counts a crash, because the pool had not finished its step.
 pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<usize> {
-    let left = select(
+    let orphans = select(
         tx,
         "SELECT job_id, state, attempt_id, crashes FROM jobs WHERE lease_pool = ?1",
         [&pool.0],
@@ -164,31 +180,33 @@ pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<u
             })
         },
     )?;
-    for job in &left {
-        free(tx, job, now)?;
+    for job in &orphans {
+        release_orphan(tx, job, now)?;
         execute(
             tx,
             "UPDATE jobs SET crashes = ?2 WHERE job_id = ?1",
             params![job.job_id, job.crashes + 1],
         )?;
     }
-    uploads::free(tx, &pool.0)?;
+    uploads::release_all(tx, &pool.0)?;
     execute(tx, "DELETE FROM pools WHERE pool_id = ?1", [&pool.0])?;
-    Ok(left.len())
+    Ok(orphans.len())
 }
 
-/// Frees one job. What was being submitted is in doubt: the create may have left. A job that has taken too many pools
-/// with it is left to a person.
-fn free(tx: &Connection, job: &OrphanedJob, now: Timestamp) -> Result<()> {
-    let is_poison = job.crashes + 1 >= MOST_CRASHES;
-    let due_at = if is_poison {
+/// Releases one job of a removed pool.
+///
+/// A submitting job becomes in doubt: the request may have been sent. After [`MAX_CRASHES`]
+/// consecutive crashes a job waits for the user: in doubt without a due time, or failed.
+fn release_orphan(tx: &Connection, job: &OrphanedJob, now: Timestamp) -> Result<()> {
+    let is_quarantined = job.crashes + 1 >= MAX_CRASHES;
+    let due_at = if is_quarantined {
         None
     } else {
-        now.saturating_add(pause_after(job.crashes)).ok()
+        now.saturating_add(crash_backoff(job.crashes)).ok()
     };
     match job.state {
         JobState::Submitting => {
-            let reason = "the program ended while the create call was under way";
+            let reason = "the program ended during the submit call";
             move_job(
                 tx,
                 job.job_id,
@@ -205,13 +223,15 @@ fn free(tx: &Connection, job: &OrphanedJob, now: Timestamp) -> Result<()> {
             )?;
             execute(
                 tx,
-                "UPDATE attempts SET state = 'in_doubt', answered_at = ?2, error = ?3 WHERE attempt_id = ?1",
+                "UPDATE attempts SET state = 'in_doubt', answered_at = ?2, error = ?3
+                 WHERE attempt_id = ?1",
                 params![job.attempt_id, now.as_millisecond(), reason],
             )?;
         }
-        JobState::Running | JobState::Downloading if is_poison => {
+        JobState::Running | JobState::Downloading if is_quarantined => {
             let reason = format!(
-                "the program ended {MOST_CRASHES} times while it worked on this job; `retry` goes on without paying"
+                "the program ended {MAX_CRASHES} times while working on this job; \
+                 `retry` continues without another payment"
             );
             move_job(
                 tx,
@@ -222,12 +242,13 @@ fn free(tx: &Connection, job: &OrphanedJob, now: Timestamp) -> Result<()> {
                 Some(&reason),
                 now,
             )?;
-            abandon(tx, job.attempt_id, &reason, now)?;
+            abandon_attempt(tx, job.attempt_id, &reason, now)?;
         }
         _ => {
             execute(
                 tx,
-                "UPDATE jobs SET lease_token = NULL, lease_pool = NULL, due_at = ?2 WHERE job_id = ?1",
+                "UPDATE jobs SET lease_token = NULL, lease_pool = NULL, due_at = ?2
+                 WHERE job_id = ?1",
                 params![job.job_id, time_value(due_at)],
             )?;
         }
@@ -235,9 +256,11 @@ fn free(tx: &Connection, job: &OrphanedJob, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
-/// How long a job waits after a crash: not at all after the first, then longer each time. Whoever makes the program end
-/// is so parted from those it had in hand along with it.
-fn pause_after(crashes_before: u32) -> Duration {
+/// Returns how long a job waits after a crash: 0 s after the first, then 1, 2, 4 … up to 32 s.
+///
+/// Every job of a crashed pool counts the crash, but perhaps only one of them caused it. The growing
+/// delays separate that job from the others, whose next recorded outcome resets their count.
+fn crash_backoff(crashes_before: u32) -> Duration {
     let doublings = crashes_before.min(6);
     if doublings == 0 {
         Duration::ZERO
@@ -246,6 +269,9 @@ fn pause_after(crashes_before: u32) -> Duration {
     }
 }
 
+/// Ends the suspension of every provider and forgets which uploads were refused.
+///
+/// Called when a run starts: the user may have fixed the key, the balance or the file.
 pub(super) fn reopen_providers(tx: &Connection) -> Result<()> {
     execute(
         tx,

@@ -1,4 +1,4 @@
-//! What a provider's key allows, and how much of that is taken: slots, the create rate, and its gates.
+//! What a provider's key allows and how much of it is used: slots, create rate and holds.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,66 +11,84 @@ use crate::queue::{ProviderLimits, Result};
 
 use super::row::{self, select, value};
 
-/// The span a create rate counts over.
+/// The window of the create rate, `creates_per_minute`.
 const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
-/// How many creates counted against each provider's rate when they were last counted, and the last attempt there was.
-/// Only the attempts since can have come on top, whichever process made them: as long as there is room for those as
-/// well, nothing needs to be counted.
+/// The last exact count of each provider's recent submits.
+///
+/// Saves a query per claim. Attempt ids grow over all providers and processes, so the count plus the
+/// number of attempts since is an upper bound of the submits that count now. A provider is counted
+/// again only when this bound reaches its rate.
 #[derive(Debug, Default)]
-pub(super) struct RateCache(Mutex<HashMap<ProviderName, (u32, i64)>>);
+pub(super) struct RateCache(Mutex<HashMap<ProviderName, CachedCount>>);
 
-/// A provider, what it allows, and how much of that is taken.
+#[derive(Debug)]
+struct CachedCount {
+    /// Submits that counted against the rate.
+    submits: u32,
+    /// The highest attempt id at the time, of any provider.
+    last_attempt: i64,
+}
+
+/// A provider's limits and how much of them is used.
 pub(super) struct ProviderCapacity {
     pub(super) limits: ProviderLimits,
+    /// Open attempts: submitting, in doubt or accepted. Each holds a slot.
     pub(super) in_flight: u32,
-    /// Creates that count against the rate now; no more than that, unless `is_counted`.
-    recent: u32,
-    is_counted: bool,
-    creates_from: Timestamp,
-    pub(super) calls_from: Timestamp,
+    /// Submits that count against the rate now; an upper bound unless `is_exact`.
+    recent_submits: u32,
+    is_exact: bool,
+    /// No submit before this time.
+    submits_held_until: Timestamp,
+    /// No call at all before this time.
+    pub(super) calls_held_until: Timestamp,
+    /// Consecutive failed calls; sets the provider's backoff.
     pub(super) failures: u32,
-    pub(super) paused: bool,
-    /// Whether it refuses the key for looks as well.
+    /// Whether submits are suspended because the provider refused the key or the balance.
+    pub(super) is_suspended: bool,
+    /// Whether the provider refuses the key for polls as well.
     pub(super) refuses_polls: bool,
 }
 
 impl ProviderCapacity {
-    /// Reads how the providers stand, but for how many creates count against their rates.
+    /// Reads the providers' slots and holds. Recent submits are not counted yet.
+    ///
+    /// A provider without a row has had no attempt and is unused.
     pub(super) fn read(tx: &Connection, limits: &[ProviderLimits]) -> Result<Vec<Self>> {
         let unused = |limits: &ProviderLimits| Self {
             limits: *limits,
             in_flight: 0,
-            recent: 0,
-            is_counted: false,
-            creates_from: Timestamp::UNIX_EPOCH,
-            calls_from: Timestamp::UNIX_EPOCH,
+            recent_submits: 0,
+            is_exact: false,
+            submits_held_until: Timestamp::UNIX_EPOCH,
+            calls_held_until: Timestamp::UNIX_EPOCH,
             failures: 0,
-            paused: false,
+            is_suspended: false,
             refuses_polls: false,
         };
         let mut capacities: Vec<Self> = limits.iter().map(unused).collect();
         select(tx, "SELECT * FROM providers", [], |columns| {
             let provider: String = columns.get("provider")?;
-            let Some(pace) = capacities
+            let Some(capacity) = capacities
                 .iter_mut()
-                .find(|pace| pace.limits.provider.as_str() == provider)
+                .find(|capacity| capacity.limits.provider.as_str() == provider)
             else {
                 return Ok(());
             };
-            pace.in_flight = columns.get("in_flight")?;
-            pace.creates_from = columns.time("creates_from")?;
-            pace.calls_from = columns.time("calls_from")?;
-            pace.failures = columns.get("failures")?;
-            pace.paused = columns.get::<Option<String>>("paused")?.is_some();
-            pace.refuses_polls = columns.get("refuses_looks")?;
+            capacity.in_flight = columns.get("in_flight")?;
+            capacity.submits_held_until = columns.time("creates_from")?;
+            capacity.calls_held_until = columns.time("calls_from")?;
+            capacity.failures = columns.get("failures")?;
+            capacity.is_suspended = columns.get::<Option<String>>("paused")?.is_some();
+            capacity.refuses_polls = columns.get("refuses_looks")?;
             Ok(())
         })?;
         Ok(capacities)
     }
 
-    /// Counts the creates that count against the rate, unless it has room for all there may have been since they were
-    /// last counted; `last_attempt` is the last there is, at whichever provider.
+    /// Sets the recent submits from the cache, or counts them if the cached bound reaches the rate.
+    ///
+    /// `last_attempt` is the highest attempt id of any provider.
     pub(super) fn refresh_if_near_limit(
         &mut self,
         tx: &Connection,
@@ -80,79 +98,96 @@ impl ProviderCapacity {
     ) -> Result<()> {
         let provider = self.limits.provider;
         let mut rate_cache = rate_cache.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = rate_cache.get(&provider);
-        if let Some((count, last)) = known {
-            self.recent = count.saturating_add(u32::try_from(last_attempt - last).unwrap_or(0));
+        let cached = rate_cache.get(&provider);
+        if let Some(cached) = cached {
+            let since = u32::try_from(last_attempt - cached.last_attempt).unwrap_or(0);
+            self.recent_submits = cached.submits.saturating_add(since);
         }
-        if known.is_none() || self.recent >= self.limits.creates_per_minute {
-            self.count(tx, now)?;
-            rate_cache.insert(provider, (self.recent, last_attempt));
+        if cached.is_none() || self.recent_submits >= self.limits.creates_per_minute {
+            self.count_recent_submits(tx, now)?;
+            let counted = CachedCount {
+                submits: self.recent_submits,
+                last_attempt,
+            };
+            rate_cache.insert(provider, counted);
         }
         Ok(())
     }
 
-    /// Tells for how many creates there is room, now.
-    pub(super) fn room(&self, now: Timestamp) -> u32 {
-        if self.paused || self.creates_open_at() > now {
+    /// Returns the number of submits that slots, rate and holds allow now.
+    pub(super) fn available_submits(&self, now: Timestamp) -> u32 {
+        if self.is_suspended || self.submits_allowed_from() > now {
             return 0;
         }
         let slots = self.limits.in_flight.saturating_sub(self.in_flight);
-        slots.min(self.limits.creates_per_minute.saturating_sub(self.recent))
+        let rate = self
+            .limits
+            .creates_per_minute
+            .saturating_sub(self.recent_submits);
+        slots.min(rate)
     }
 
-    /// Takes a slot, and one of the creates of this minute.
-    pub(super) fn take(&mut self, tx: &Connection, now: Timestamp) -> Result<()> {
+    /// Reserves a slot and one submit of the rate, for an attempt that is already inserted.
+    pub(super) fn reserve(&mut self, tx: &Connection, now: Timestamp) -> Result<()> {
         self.in_flight += 1;
-        self.recent += 1;
-        if self.recent >= self.limits.creates_per_minute && !self.is_counted {
-            self.count(tx, now)?;
+        self.recent_submits += 1;
+        if self.recent_submits >= self.limits.creates_per_minute && !self.is_exact {
+            self.count_recent_submits(tx, now)?;
         }
         Ok(())
     }
 
-    /// When its gates for creates open.
-    pub(super) fn creates_open_at(&self) -> Timestamp {
-        self.creates_from.max(self.calls_from)
+    /// Returns when the provider's holds permit submits again; in the past if they do now.
+    pub(super) fn submits_allowed_from(&self) -> Timestamp {
+        self.submits_held_until.max(self.calls_held_until)
     }
 
-    /// Tells whether it may be asked for its predictions, now.
+    /// Reports whether the provider may be polled now.
     pub(super) fn accepts_polls(&self, now: Timestamp) -> bool {
-        !self.refuses_polls && self.calls_from <= now
+        !self.refuses_polls && self.calls_held_until <= now
     }
 
-    /// When the oldest create that counts against the rate stops counting; `None` where the rate has room.
-    pub(super) fn rate_frees_at(
+    /// Returns when the oldest submit that counts against the rate stops counting; `None` if the
+    /// rate is not used up.
+    pub(super) fn rate_available_at(
         &self,
         tx: &Connection,
         now: Timestamp,
     ) -> Result<Option<Timestamp>> {
-        if self.recent < self.limits.creates_per_minute {
+        if self.recent_submits < self.limits.creates_per_minute {
             return Ok(None);
         }
         let oldest: Option<i64> = value(
             tx,
-            "SELECT answered_at FROM attempts WHERE provider = ?1 AND answered_at >= ?2 ORDER BY answered_at LIMIT 1",
+            "SELECT answered_at FROM attempts
+             WHERE provider = ?1 AND answered_at >= ?2 ORDER BY answered_at LIMIT 1",
             params![
                 self.limits.provider.as_str(),
                 (now - RATE_WINDOW).as_millisecond()
             ],
         )?;
         let oldest = oldest.map(row::time).transpose()?.unwrap_or(now);
+        // One more millisecond, because a submit answered exactly one window ago still counts.
         Ok(Some(oldest + RATE_WINDOW + SignedDuration::from_millis(1)))
     }
 
-    fn count(&mut self, tx: &Connection, now: Timestamp) -> Result<()> {
-        // A create reaches the provider somewhere between its commit and its answer. Counting it from the commit until
-        // 60 seconds after the answer is the one count that no choice of a 60-second window can exceed. Both ends have
-        // lost their fractions of a millisecond, so that the sixtieth second's last one counts as well.
-        let recent = value(
+    fn count_recent_submits(&mut self, tx: &Connection, now: Timestamp) -> Result<()> {
+        // The request reaches the provider at an unknown time between the commit of the intent and
+        // the answer. Counting a submit from its commit until 60 seconds after its answer
+        // guarantees the limit for every 60-second window. Stored times are truncated to
+        // milliseconds, so an answer exactly 60 seconds ago still counts.
+        let recent_submits = value(
             tx,
-            "SELECT (SELECT count(*) FROM jobs WHERE lease_pool IS NOT NULL AND state = 'submitting' AND at_provider = ?1)
-              + (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at >= ?2)",
-            params![self.limits.provider.as_str(), (now - RATE_WINDOW).as_millisecond()],
+            "SELECT (SELECT count(*) FROM jobs
+                     WHERE lease_pool IS NOT NULL AND state = 'submitting' AND at_provider = ?1)
+                  + (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at >= ?2)",
+            params![
+                self.limits.provider.as_str(),
+                (now - RATE_WINDOW).as_millisecond()
+            ],
         )?;
-        self.recent = recent.unwrap_or(0);
-        self.is_counted = true;
+        self.recent_submits = recent_submits.unwrap_or(0);
+        self.is_exact = true;
         Ok(())
     }
 }

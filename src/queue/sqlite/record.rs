@@ -1,4 +1,4 @@
-//! Records what a step found out: one transaction, fenced by the lease.
+//! Records the outcome of a step in one transaction, fenced by its lease.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -11,37 +11,43 @@ use crate::queue::{QueueError, Result};
 
 use super::row::{execute, millis, select, time_value, value, write_cost};
 
-/// The job as the lease's holder left it.
+/// A leased job, as its claim left it.
 struct LeasedJob {
     job_id: i64,
     state: JobState,
     attempt_id: i64,
-    /// Whether the provider has finished the clip, and only its link or its bytes are missing.
-    clip_is_made: bool,
+    /// Whether the provider has finished the clip, so that only its link or its bytes are missing.
+    is_clip_finished: bool,
 }
 
-/// Records an outcome, ends the lease, and tells the new state.
+/// Records an outcome, ends the lease and returns the job's new state.
+///
+/// Fails with [`QueueError::LeaseLost`] if the lease has passed to another pool, and with
+/// [`QueueError::Illegal`] if the job's state does not allow the outcome. The transaction must then
+/// be rolled back: the provider signal is written first.
 pub(super) fn record_outcome(
     tx: &Connection,
     lease: &Lease,
     outcome: &Outcome,
-    gate: Option<&(ProviderName, ProviderSignal)>,
+    signal: Option<&(ProviderName, ProviderSignal)>,
     now: Timestamp,
 ) -> Result<JobState> {
-    if let Some((provider, gate)) = gate {
-        record_gate(tx, *provider, gate)?;
+    if let Some((provider, signal)) = signal {
+        record_gate(tx, *provider, signal)?;
     }
-    let held = held(tx, lease)?;
-    let state = held.state.after(outcome.event())?;
-    record_attempt(tx, &held, outcome, now)?;
-    record_job(tx, &held, outcome, state, now)?;
+    let job = leased_job(tx, lease)?;
+    let state = job.state.after(outcome.event())?;
+    record_attempt(tx, &job, outcome, now)?;
+    record_job(tx, &job, outcome, state, now)?;
     Ok(state)
 }
 
-/// Gives a step that was not begun back. A create that was not sent is refused by ourselves, and costs nothing.
+/// Releases a step that was not started; it is due again at once.
+///
+/// A submit that was not sent is recorded as refused, which frees its slot and its price.
 pub(super) fn release(tx: &Connection, lease: &Lease, now: Timestamp) -> Result<()> {
-    let held = held(tx, lease)?;
-    if held.state == JobState::Submitting {
+    let job = leased_job(tx, lease)?;
+    if job.state == JobState::Submitting {
         let outcome = Outcome::Refused {
             reason: "not sent".into(),
             due_at: now,
@@ -53,22 +59,29 @@ pub(super) fn release(tx: &Connection, lease: &Lease, now: Timestamp) -> Result<
     execute(
         tx,
         "UPDATE jobs SET lease_token = NULL, lease_pool = NULL,
-                due_at = CASE WHEN due_at IS NULL THEN NULL ELSE ?2 END WHERE job_id = ?1",
-        params![held.job_id, now.as_millisecond()],
+                due_at = CASE WHEN due_at IS NULL THEN NULL ELSE ?2 END
+         WHERE job_id = ?1",
+        params![job.job_id, now.as_millisecond()],
     )?;
     Ok(())
 }
 
-fn held(tx: &Connection, lease: &Lease) -> Result<LeasedJob> {
+/// Reads a job under its lease; fails with [`QueueError::LeaseLost`] if the token does not match.
+fn leased_job(tx: &Connection, lease: &Lease) -> Result<LeasedJob> {
     let JobId(job_id) = lease.job_id;
     select(
         tx,
-        "SELECT j.state, j.attempt_id, a.state = 'done' AS clip_is_made
-         FROM jobs j JOIN attempts a ON a.attempt_id = j.attempt_id WHERE j.job_id = ?1 AND j.lease_token = ?2",
+        "SELECT j.state, j.attempt_id, a.state = 'done' AS is_clip_finished
+         FROM jobs j JOIN attempts a ON a.attempt_id = j.attempt_id
+         WHERE j.job_id = ?1 AND j.lease_token = ?2",
         params![job_id, lease.token],
         |columns| {
-            let clip_is_made = columns.get("clip_is_made")?;
-            Ok(LeasedJob { job_id, state: columns.word("state")?, attempt_id: columns.get("attempt_id")?, clip_is_made })
+            Ok(LeasedJob {
+                job_id,
+                state: columns.word("state")?,
+                attempt_id: columns.get("attempt_id")?,
+                is_clip_finished: columns.get("is_clip_finished")?,
+            })
         },
     )?
     .pop()
@@ -77,12 +90,12 @@ fn held(tx: &Connection, lease: &Lease) -> Result<LeasedJob> {
 
 fn record_job(
     tx: &Connection,
-    held: &LeasedJob,
+    job: &LeasedJob,
     outcome: &Outcome,
     state: JobState,
     now: Timestamp,
 ) -> Result<()> {
-    let (due_at, error, grows) = match outcome {
+    let (due_at, error, is_failure) = match outcome {
         Outcome::Accepted { due_at, .. }
         | Outcome::Adopted { due_at, .. }
         | Outcome::ProvenAbsent { due_at } => (Some(*due_at), None, false),
@@ -92,9 +105,10 @@ fn record_job(
             due_at,
             counted,
         } => (Some(*due_at), Some(reason), *counted),
-        Outcome::LostResponse { reason, due_at } | Outcome::LinkExpired { reason, due_at } => {
-            (Some(*due_at), Some(reason), false)
-        }
+        Outcome::LostResponse { reason, due_at } => (Some(*due_at), Some(reason), false),
+        // Counts as a failure although the next poll may return a fresh link: a link that keeps
+        // expiring must use up the retries.
+        Outcome::LinkExpired { reason, due_at } => (Some(*due_at), Some(reason), true),
         Outcome::Wait { due_at, failure } => (*due_at, failure.as_ref(), failure.is_some()),
         Outcome::PredictionFailed {
             reason, retry_at, ..
@@ -107,16 +121,16 @@ fn record_job(
             tx,
             "UPDATE jobs SET output = ?2, bytes = ?3, sha256 = ?4 WHERE job_id = ?1",
             params![
-                held.job_id,
+                job.job_id,
                 file.path.to_string_lossy(),
                 i64::try_from(file.bytes).unwrap_or(i64::MAX),
                 file.sha256
             ],
         )?;
     }
-    // A link that keeps expiring must come to an end although each fresh link is a success of its own.
-    let keeps = held.clip_is_made && matches!(state, JobState::Running | JobState::Downloading);
-    let expired = matches!(outcome, Outcome::LinkExpired { .. });
+    // A fresh link is a success of its own, but must not reset the failures of a finished clip.
+    let keeps_failures =
+        job.is_clip_finished && matches!(state, JobState::Running | JobState::Downloading);
     execute(
         tx,
         "UPDATE jobs SET state = ?2,
@@ -130,15 +144,16 @@ fn record_job(
                 finished_at = ?10
          WHERE job_id = ?1",
         params![
-            held.job_id,
+            job.job_id,
             state.as_str(),
             now.as_millisecond(),
             time_value(due_at),
             error,
-            grows || expired,
-            keeps,
+            is_failure,
+            keeps_failures,
             matches!(outcome, Outcome::Refused { .. }),
-            // An unknown outcome counts: it may have been paid. It is taken back when it is proven absent.
+            // A lost response counts as an attempt because it may have been paid for; proof of its
+            // absence takes it off again.
             match outcome {
                 Outcome::Accepted { .. } | Outcome::LostResponse { .. } => 1,
                 Outcome::ProvenAbsent { .. } => -1,
@@ -153,13 +168,13 @@ fn record_job(
 
 fn record_attempt(
     tx: &Connection,
-    held: &LeasedJob,
+    job: &LeasedJob,
     outcome: &Outcome,
     now: Timestamp,
 ) -> Result<()> {
-    let attempt_id = held.attempt_id;
+    let attempt_id = job.attempt_id;
     if let Some(state) = outcome.attempt_state() {
-        if held.state == JobState::Submitting {
+        if job.state == JobState::Submitting {
             let early_cost = if let Outcome::Accepted { early_cost, .. } = outcome {
                 early_cost
             } else {
@@ -177,10 +192,10 @@ fn record_attempt(
         }
         match outcome {
             Outcome::Accepted { prediction, .. } | Outcome::Adopted { prediction, .. } => {
-                accept(tx, attempt_id, prediction)?;
+                store_prediction(tx, attempt_id, prediction)?;
             }
             Outcome::Refused { reason, .. } | Outcome::Rejected { reason } => {
-                close(tx, attempt_id, state, None, Some(reason), now)?;
+                close_attempt(tx, attempt_id, state, None, Some(reason), now)?;
             }
             Outcome::LostResponse { reason, .. } => {
                 execute(
@@ -195,47 +210,56 @@ fn record_attempt(
                 processing,
                 ..
             } => {
-                // A link fetched anew must not move the end, nor count the processing time twice.
+                // Only the first result of a prediction has a processing time; a poll for a fresh
+                // link must not replace it.
                 execute(
                     tx,
                     "UPDATE attempts SET output_url = ?2, error = NULL,
-                            processing_ms = CASE WHEN state = 'accepted' THEN ?3 ELSE processing_ms END
+                            processing_ms =
+                                CASE WHEN state = 'accepted' THEN ?3 ELSE processing_ms END
                      WHERE attempt_id = ?1",
                     params![attempt_id, output_url, processing.map(millis)],
                 )?;
-                // A look for a fresh link may say less of the cost than the first one did.
-                if !(held.clip_is_made && cost.source == CostSource::Rule) {
-                    close(tx, attempt_id, state, Some(*cost), None, now)?;
+                // A poll for a fresh link may report less about the cost than the first one did, so
+                // a cost by rule does not replace the stored one.
+                if !(job.is_clip_finished && cost.source == CostSource::Rule) {
+                    close_attempt(tx, attempt_id, state, Some(*cost), None, now)?;
                 }
             }
             Outcome::PredictionFailed { reason, cost, .. } => {
-                close(tx, attempt_id, state, Some(*cost), Some(reason), now)?;
+                close_attempt(tx, attempt_id, state, Some(*cost), Some(reason), now)?;
             }
-            _ => close(tx, attempt_id, state, None, None, now)?,
+            _ => close_attempt(tx, attempt_id, state, None, None, now)?,
         }
     } else if let Outcome::GaveUp { reason } = outcome {
-        abandon(tx, attempt_id, reason, now)?;
+        abandon_attempt(tx, attempt_id, reason, now)?;
     }
     Ok(())
 }
 
-/// Stores the handle; one prediction never belongs to two attempts.
-pub(super) fn accept(
+/// Stores the prediction of an attempt and marks the attempt as accepted.
+///
+/// Fails with [`QueueError::Conflict`] if the prediction belongs to another attempt already: one
+/// prediction, paid for once, never counts as two.
+pub(super) fn store_prediction(
     tx: &Connection,
     attempt_id: i64,
     prediction: &PredictionHandle,
 ) -> Result<()> {
     let handle =
         serde_json::to_string(prediction).map_err(|error| QueueError::Store(error.to_string()))?;
-    let accepted = execute(
+    let stored = execute(
         tx,
-        "UPDATE attempts SET state = 'accepted', prediction_id = ?2, prediction = ?3, error = NULL WHERE attempt_id = ?1",
+        "UPDATE attempts
+         SET state = 'accepted', prediction_id = ?2, prediction = ?3, error = NULL
+         WHERE attempt_id = ?1",
         params![attempt_id, prediction.prediction_id, handle],
     );
-    let Err(error) = accepted else { return Ok(()) };
+    let Err(error) = stored else { return Ok(()) };
     let owner: Option<i64> = value(
         tx,
-        "SELECT o.job_id FROM attempts a JOIN attempts o ON o.provider = a.provider AND o.prediction_id = ?2
+        "SELECT o.job_id FROM attempts a
+         JOIN attempts o ON o.provider = a.provider AND o.prediction_id = ?2
          WHERE a.attempt_id = ?1 AND o.attempt_id <> a.attempt_id",
         params![attempt_id, prediction.prediction_id],
     )?;
@@ -244,16 +268,17 @@ pub(super) fn accept(
     };
     let id = &prediction.prediction_id;
     Err(QueueError::Conflict(format!(
-        "prediction {id} belongs to job {owner} already"
+        "prediction {id} already belongs to job {owner}"
     )))
 }
 
-fn close(
+/// Writes the final state of an attempt. The first `finished_at` stays.
+fn close_attempt(
     tx: &Connection,
     attempt_id: i64,
     state: AttemptState,
     cost: Option<Cost>,
-    error: Option<&String>,
+    error: Option<&str>,
     now: Timestamp,
 ) -> Result<()> {
     execute(
@@ -273,12 +298,14 @@ fn close(
     Ok(())
 }
 
-/// Ends an attempt nobody waits for any more. Its price stays booked: nobody said that it was not billed, and the
-/// budget is a wall. An attempt that is over already stays as it is.
-pub(super) fn abandon(
+/// Closes an open attempt that is no longer followed; does nothing to one that is closed.
+///
+/// Its estimate is booked as its cost. Nothing proves that the provider did not bill it, and the
+/// budget must never be exceeded.
+pub(super) fn abandon_attempt(
     tx: &Connection,
     attempt_id: i64,
-    reason: &String,
+    reason: &str,
     now: Timestamp,
 ) -> Result<()> {
     let estimate: Option<i64> = value(
@@ -293,7 +320,7 @@ pub(super) fn abandon(
         amount: Money::from_micros(estimate),
         source: CostSource::Rule,
     };
-    close(
+    close_attempt(
         tx,
         attempt_id,
         AttemptState::Abandoned,
@@ -303,7 +330,10 @@ pub(super) fn abandon(
     )
 }
 
-/// Puts a job that nobody holds into another state, as a person or a dead pool's end requires.
+/// Moves a job to its state after `event`, without a lease, and returns that state.
+///
+/// For the decisions of an operator, a changed manifest row, and jobs of a dead pool. Ends a lease
+/// that exists, and resets the failures and crashes.
 pub(super) fn move_job(
     tx: &Connection,
     job_id: i64,
@@ -316,9 +346,11 @@ pub(super) fn move_job(
     let state = from.after(event)?;
     execute(
         tx,
-        "UPDATE jobs SET state = ?2, state_since = ?3, due_at = ?4, error = ?5, failures = 0, crashes = 0,
+        "UPDATE jobs SET state = ?2, state_since = ?3, due_at = ?4, error = ?5,
+                failures = 0, crashes = 0,
                 lease_token = NULL, lease_pool = NULL, finished_at = ?6,
-                at_provider = CASE WHEN ?7 THEN (SELECT a.provider FROM attempts a WHERE a.attempt_id = jobs.attempt_id) END
+                at_provider = CASE WHEN ?7 THEN
+                    (SELECT a.provider FROM attempts a WHERE a.attempt_id = jobs.attempt_id) END
          WHERE job_id = ?1",
         params![
             job_id,
@@ -333,19 +365,22 @@ pub(super) fn move_job(
     Ok(state)
 }
 
+/// Records what an answer means for the other calls to the same provider.
+///
+/// Holds are only ever extended here, never shortened.
 pub(super) fn record_gate(
     tx: &Connection,
     provider: ProviderName,
-    gate: &ProviderSignal,
+    signal: &ProviderSignal,
 ) -> Result<()> {
     let provider = provider.as_str();
-    // An upload may be refused before the first attempt, whose booking enters the provider.
+    // The row usually comes with the provider's first attempt, but an upload may fail before that.
     execute(
         tx,
         "INSERT INTO providers (provider) VALUES (?1) ON CONFLICT (provider) DO NOTHING",
         [provider],
     )?;
-    match gate {
+    match signal {
         ProviderSignal::Healthy => execute(
             tx,
             "UPDATE providers SET failures = 0 WHERE provider = ?1 AND failures > 0",
@@ -353,17 +388,20 @@ pub(super) fn record_gate(
         )?,
         ProviderSignal::HoldSubmits { until } => execute(
             tx,
-            "UPDATE providers SET failures = failures + 1, creates_from = max(creates_from, ?2) WHERE provider = ?1",
+            "UPDATE providers SET failures = failures + 1, creates_from = max(creates_from, ?2)
+             WHERE provider = ?1",
             params![provider, until.as_millisecond()],
         )?,
         ProviderSignal::HoldAll { until } => execute(
             tx,
-            "UPDATE providers SET failures = failures + 1, calls_from = max(calls_from, ?2) WHERE provider = ?1",
+            "UPDATE providers SET failures = failures + 1, calls_from = max(calls_from, ?2)
+             WHERE provider = ?1",
             params![provider, until.as_millisecond()],
         )?,
         ProviderSignal::Suspend { reason, polls_too } => execute(
             tx,
-            "UPDATE providers SET paused = ?2, refuses_looks = max(refuses_looks, ?3) WHERE provider = ?1",
+            "UPDATE providers SET paused = ?2, refuses_looks = max(refuses_looks, ?3)
+             WHERE provider = ?1",
             params![provider, reason, polls_too],
         )?,
     };

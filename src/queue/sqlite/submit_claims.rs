@@ -1,5 +1,7 @@
-//! Claims creates: due time, slot, rate and money are checked and taken in the same transaction, so any number of
-//! processes together stay within them.
+//! Claims submits.
+//!
+//! Due time, provider slot, create rate and budget are checked and reserved in the transaction that
+//! claims, so any number of processes together stay within them.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +18,12 @@ use super::placement::{Placement, PreparedRequest};
 use super::provider_capacity::{ProviderCapacity, RateCache};
 use super::row::{self, JobCounts, execute, select, value};
 
-/// The most jobs one claim puts behind: a manifest may hold one row a million times.
-const MOST_BEHIND: u32 = 64;
+/// Maximum number of jobs that one claim defers.
+///
+/// A manifest may contain the same row a million times; the limit bounds the cost of a claim.
+const MAX_DEFERRED: u32 = 64;
 
-/// A batch that may have work, with its money.
+/// A batch, its money and its job counts, as of this claim.
 pub(super) struct Batch {
     pub(super) batch_id: i64,
     pub(super) name: String,
@@ -33,82 +37,87 @@ pub(super) struct Batch {
     pub(super) jobs: JobCounts,
 }
 
-/// The creates of one claim.
+/// The submits of one claim, and the state that limits them.
 pub(super) struct SubmitClaims<'a> {
     pub(super) tx: &'a Connection,
     pub(super) request: &'a ClaimRequest,
+    /// Part of every client token; empty if no job is queued.
     queue_id: String,
+    /// The batches that the request includes.
     pub(super) batches: Vec<Batch>,
-    /// The jobs of all batches, those that are not asked for as well.
-    pub(super) in_all: JobCounts,
+    /// Job counts over all batches, including those that the request excludes.
+    pub(super) total_jobs: JobCounts,
+    /// The request's providers, in the request's order.
     pub(super) capacities: Vec<ProviderCapacity>,
-    /// The batch whose predictions are looked at; all, while creates wait: the slots they wait for may be another's.
-    pub(super) looks_at: Option<&'a str>,
-    /// Jobs put behind others, because they have to wait for their twins or their images.
-    defer: u32,
-    /// Whether a job that could be paid waits for its images to be uploaded.
+    /// The batch whose jobs are polled and reconciled; `None` for all batches.
+    ///
+    /// Always `None` while a requested batch has queued jobs: the provider slots that they wait for
+    /// may be held by another batch.
+    pub(super) polled_batch: Option<&'a str>,
+    /// Number of jobs deferred by this claim; at most [`MAX_DEFERRED`].
+    deferred: u32,
+    /// Whether an affordable job waits for the upload of its images.
     pub(super) awaits_upload: bool,
-    /// The budgets that a create had to wait for: a batch's, or the request's own, which is `None`.
+    /// The budgets that blocked a submit: the index of a batch, or `None` for the request's own.
     pub(super) exceeded_budgets: BTreeSet<Option<usize>>,
+    /// Description of the first job that a provider of its list has no route for.
     pub(super) unroutable: Option<String>,
 }
 
 impl<'a> SubmitClaims<'a> {
-    /// Reads what limits the creates of one claim.
-    pub(super) fn begin(
+    /// Reads what limits the submits of one claim: batches, provider slots and create rates.
+    pub(super) fn new(
         tx: &'a Connection,
         request: &'a ClaimRequest,
         rate_cache: &RateCache,
     ) -> Result<Self> {
-        let mut batches = batches(tx)?;
-        let mut in_all = JobCounts::default();
-        batches.iter().for_each(|batch| in_all += batch.jobs);
-        let only = request.batch.as_deref();
-        batches.retain(|batch| only.is_none_or(|only| batch.name == only));
-        let some_wait = batches
+        let mut batches = read_batches(tx)?;
+        let mut total_jobs = JobCounts::default();
+        batches.iter().for_each(|batch| total_jobs += batch.jobs);
+        let requested_batch = request.batch.as_deref();
+        batches.retain(|batch| requested_batch.is_none_or(|name| batch.name == name));
+        let has_queued_jobs = batches
             .iter()
             .any(|batch| batch.jobs.of(JobState::Queued) > 0);
         let mut capacities = ProviderCapacity::read(tx, &request.providers)?;
         let mut queue_id = None;
-        if some_wait {
+        if has_queued_jobs {
             queue_id = value(tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?;
             let last_attempt = value(tx, "SELECT max(attempt_id) FROM attempts", [])?.unwrap_or(0);
-            for pace in &mut capacities {
-                pace.refresh_if_near_limit(tx, request.now, last_attempt, rate_cache)?;
+            for capacity in &mut capacities {
+                capacity.refresh_if_near_limit(tx, request.now, last_attempt, rate_cache)?;
             }
         }
-        let looks_at = only.filter(|_| !some_wait);
-        let (defer, awaits_upload, exceeded_budgets, unroutable) =
-            (0, false, BTreeSet::new(), None);
-        let queue_id = queue_id.unwrap_or_default();
         Ok(Self {
             tx,
             request,
-            queue_id,
+            queue_id: queue_id.unwrap_or_default(),
             batches,
-            in_all,
+            total_jobs,
             capacities,
-            looks_at,
-            defer,
-            awaits_upload,
-            exceeded_budgets,
-            unroutable,
+            polled_batch: requested_batch.filter(|_| !has_queued_jobs),
+            deferred: 0,
+            awaits_upload: false,
+            exceeded_budgets: BTreeSet::new(),
+            unroutable: None,
         })
     }
 
-    /// Claims creates one at a time: each job in its turn, on the first of its providers that has room.
-    pub(super) fn claim(&mut self, most: usize) -> Result<Vec<Claim>> {
+    /// Claims up to `limit` submits, batch by batch in order of creation.
+    ///
+    /// Jobs are taken one at a time, each for the first of its providers that can accept it.
+    pub(super) fn claim(&mut self, limit: usize) -> Result<Vec<Claim>> {
         let mut claims = Vec::new();
         for batch in 0..self.batches.len() {
-            if claims.len() == most || self.room() == 0 {
+            if claims.len() == limit || self.available_submits() == 0 {
                 break;
             }
             if self.batches[batch].jobs.of(JobState::Queued) == 0 {
                 continue;
             }
-            let mut lines = Lane::all(self.tx, self.batches[batch].batch_id)?;
-            while claims.len() < most
-                && let Some(claim) = self.claim_from(batch, &mut lines, most - claims.len())?
+            let mut lanes = Lane::for_batch(self.tx, self.batches[batch].batch_id)?;
+            while claims.len() < limit
+                && let Some(claim) = self.claim_next(batch, &mut lanes, limit - claims.len())?
             {
                 claims.push(claim);
             }
@@ -116,62 +125,73 @@ impl<'a> SubmitClaims<'a> {
         Ok(claims)
     }
 
-    /// For how many creates there is room, at all providers together.
-    fn room(&self) -> usize {
+    /// Returns the number of submits that all providers together allow now.
+    fn available_submits(&self) -> usize {
         self.capacities
             .iter()
-            .map(|pace| pace.room(self.request.now) as usize)
+            .map(|capacity| capacity.available_submits(self.request.now) as usize)
             .sum()
     }
 
-    /// Claims the next create of a batch, if there is one that can be sent and paid for.
-    fn claim_from(
+    /// Claims the next submit of a batch; `None` if no due job can be submitted and paid for.
+    ///
+    /// The lane whose first job has been due longest goes first. A lane whose first job is blocked
+    /// is skipped as a whole, so that no later job of the same providers overtakes it; a deferred
+    /// job makes way for the job behind it. `limit` is the number of submits still wanted, which
+    /// bounds how many jobs are read ahead.
+    fn claim_next(
         &mut self,
         batch: usize,
-        lines: &mut [Lane],
-        most: usize,
+        lanes: &mut [Lane],
+        limit: usize,
     ) -> Result<Option<Claim>> {
         loop {
-            let at_once = self.room().min(most);
-            if at_once == 0 {
+            let read_ahead = self.available_submits().min(limit);
+            if read_ahead == 0 {
                 return Ok(None);
             }
-            for line in &mut *lines {
-                line.fill(self.tx, self.batches[batch].batch_id, self.now(), at_once)?;
+            for lane in &mut *lanes {
+                lane.fill(
+                    self.tx,
+                    self.batches[batch].batch_id,
+                    self.now_ms(),
+                    read_ahead,
+                )?;
             }
-            lines.sort_by_key(|line| {
-                line.first()
+            lanes.sort_by_key(|lane| {
+                lane.front()
                     .map_or((i64::MAX, 0), |job| (job.due_at, job.job_id))
             });
-            let mut has_stepped_back = false;
-            for line in &mut *lines {
-                let Some(job) = line.first() else { continue };
-                match self.choose_provider(job, &line.providers, batch)? {
-                    Placement::Submit(pace, quote) => {
-                        let Some(job) = line.take() else { continue };
-                        return self.begin_attempt(job, batch, pace, quote).map(Some);
+            let mut has_deferred = false;
+            for lane in &mut *lanes {
+                let Some(job) = lane.front() else { continue };
+                match self.choose_provider(job, &lane.providers, batch)? {
+                    Placement::Submit(provider, prepared) => {
+                        let Some(job) = lane.pop() else { continue };
+                        return self.start_attempt(job, batch, provider, prepared).map(Some);
                     }
-                    Placement::DeferUntil(until) if self.defer < MOST_BEHIND => {
-                        self.defer += 1;
+                    Placement::DeferUntil(until) if self.deferred < MAX_DEFERRED => {
+                        self.deferred += 1;
                         self.defer(job, until)?;
-                        line.take();
-                        has_stepped_back = true;
+                        lane.pop();
+                        has_deferred = true;
                         break;
                     }
                     Placement::DeferUntil(_) | Placement::Blocked => {}
                 }
             }
-            if !has_stepped_back {
+            if !has_deferred {
                 return Ok(None);
             }
         }
     }
 
-    pub(super) fn now(&self) -> i64 {
+    /// Returns the request's time in milliseconds, as the database stores it.
+    pub(super) fn now_ms(&self) -> i64 {
         self.request.now.as_millisecond()
     }
 
-    /// Lets a job that has to wait stand back, so that those behind it need not wait as well.
+    /// Moves a job's due time to `until`, in milliseconds, so that the jobs behind it can go first.
     fn defer(&self, job: &QueuedJob, until: i64) -> Result<()> {
         execute(
             self.tx,
@@ -181,41 +201,47 @@ impl<'a> SubmitClaims<'a> {
         Ok(())
     }
 
-    /// Writes the intent: the attempt with its reserved price, and the job's new state.
-    fn begin_attempt(
+    /// Writes the intent to submit: inserts the attempt with its reserved price, moves the job to
+    /// `submitting` and leases it.
+    ///
+    /// The worker may call the provider only after this is committed. A crash in between then
+    /// leaves the job in doubt instead of paying for it twice.
+    fn start_attempt(
         &mut self,
-        waiting: QueuedJob,
+        queued: QueuedJob,
         batch: usize,
-        pace: usize,
-        quote: PreparedRequest,
+        provider_index: usize,
+        prepared: PreparedRequest,
     ) -> Result<Claim> {
         let PreparedRequest {
             quote,
-            text,
+            request_text,
             digest,
             rejection,
-        } = quote;
-        let (tx, now, provider) = (self.tx, self.now(), self.capacities[pace].limits.provider);
+        } = prepared;
+        let tx = self.tx;
+        let now = self.now_ms();
+        let provider = self.capacities[provider_index].limits.provider;
         let state = JobState::Queued.after(JobEvent::Submit)?;
-        let number = waiting.submissions + 1;
+        let number = queued.last_attempt_number + 1;
         let client_token = format!(
             "ovn-{}.job-{}.attempt-{number}",
-            self.queue_id, waiting.job_id
+            self.queue_id, queued.job_id
         );
         execute(
             tx,
-            "INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request, request_digest, clip_s,
-                                   client_token, estimate, submitted_at)
+            "INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request,
+                                   request_digest, clip_s, client_token, estimate, submitted_at)
              VALUES (?1, ?2, ?3, 'submitting', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
-                waiting.job_id,
+                queued.job_id,
                 self.batches[batch].batch_id,
                 number,
                 provider.as_str(),
                 quote.wire_model,
-                text,
+                request_text,
                 digest,
-                waiting.input.duration(),
+                queued.input.duration(),
                 client_token,
                 quote.price.micros(),
                 now,
@@ -225,11 +251,11 @@ impl<'a> SubmitClaims<'a> {
         let token = fastrand::i64(1..);
         execute(
             tx,
-            "UPDATE jobs SET state = ?2, state_since = ?3, due_at = NULL, attempt_id = ?4, submitted_at = ?3,
-                    at_provider = ?5, lease_token = ?6, lease_pool = ?7
+            "UPDATE jobs SET state = ?2, state_since = ?3, due_at = NULL, attempt_id = ?4,
+                    submitted_at = ?3, at_provider = ?5, lease_token = ?6, lease_pool = ?7
              WHERE job_id = ?1",
             params![
-                waiting.job_id,
+                queued.job_id,
                 state.as_str(),
                 now,
                 attempt_id,
@@ -238,25 +264,25 @@ impl<'a> SubmitClaims<'a> {
                 self.request.pool_id.0
             ],
         )?;
-        self.capacities[pace].take(tx, self.request.now)?;
+        self.capacities[provider_index].reserve(tx, self.request.now)?;
         self.batches[batch].reserved += quote.price;
         self.batches[batch].jobs.step(JobState::Queued, state);
-        self.in_all.step(JobState::Queued, state);
+        self.total_jobs.step(JobState::Queued, state);
         fail_point!("Submit written");
         let batch = &self.batches[batch];
-        let began = row::time(now)?;
+        let submitted_at = row::time(now)?;
         let job = Job {
-            job_id: JobId(waiting.job_id),
+            job_id: JobId(queued.job_id),
             batch: batch.name.clone(),
-            row_key: waiting.row_key,
+            row_key: queued.row_key,
             model: batch.model.clone(),
-            input: waiting.input,
+            input: queued.input,
             state,
             folder: batch.folder.clone().into(),
-            file_name: waiting.file_name,
-            attempts: waiting.attempts,
-            failures: waiting.failures,
-            state_since: began,
+            file_name: queued.file_name,
+            attempts: queued.attempts,
+            failures: queued.failures,
+            state_since: submitted_at,
         };
         let attempt = Attempt {
             attempt_id: AttemptId(attempt_id),
@@ -267,17 +293,17 @@ impl<'a> SubmitClaims<'a> {
             request: quote.request,
             client_token,
             estimate: quote.price,
-            submitted_at: began,
+            submitted_at,
             prediction: None,
             early_cost: None,
             output_url: None,
-            polls: waiting.polls,
+            polls: queued.polls,
         };
         let lease = Lease {
             job_id: job.job_id,
             token,
         };
-        let provider_failures = self.capacities[pace].failures;
+        let provider_failures = self.capacities[provider_index].failures;
         Ok(Claim {
             lease,
             job,
@@ -289,7 +315,7 @@ impl<'a> SubmitClaims<'a> {
     }
 }
 
-fn batches(tx: &Connection) -> Result<Vec<Batch>> {
+fn read_batches(tx: &Connection) -> Result<Vec<Batch>> {
     select(
         tx,
         "SELECT * FROM batches ORDER BY batch_id",

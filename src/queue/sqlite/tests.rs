@@ -1,4 +1,4 @@
-//! What a run asks of the queue every moment costs the same however many jobs there are.
+//! The statements that a run repeats cost the same however many jobs the queue holds.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ use crate::queue::{Capacity, Claim, ClaimRequest, NewBatch, ProviderLimits, Stag
 
 const FAL: ProviderName = ProviderName::Fal;
 
-fn start() -> Timestamp {
+fn start_time() -> Timestamp {
     "2026-08-20T10:00:00Z".parse().unwrap()
 }
 
@@ -39,20 +39,20 @@ fn load(staging: &mut SqliteStaging, rows: usize) {
             vec![FAL],
             estimate,
         );
-        staging.add(&[job], start()).unwrap();
+        staging.add(&[job], start_time()).unwrap();
     }
-    staging.commit(start()).unwrap();
+    staging.commit(start_time()).unwrap();
 }
 
-/// A queue with a pool on it, and a pace so tight that everything has to be counted.
-struct Work {
+/// A queue that a pool works on, with a create rate low enough that every claim counts submits.
+struct PoolFixture {
     connection: Connection,
     catalog: Arc<Catalog>,
     rate_cache: RateCache,
     now: Timestamp,
 }
 
-impl Work {
+impl PoolFixture {
     fn claim(&mut self) -> Vec<Claim> {
         self.now += SignedDuration::from_secs(20);
         let request = ClaimRequest {
@@ -74,11 +74,12 @@ impl Work {
             .claims
     }
 
-    fn end(&self, claim: Claim, number: usize) {
+    /// Completes a step; the number selects its outcome, so that all paths are taken in turn.
+    fn complete(&self, claim: Claim, number: usize) {
         let due_at = self.now;
         let outcome = match claim.step {
             Step::Submit if number % 3 == 1 => Outcome::LostResponse {
-                reason: "cut".into(),
+                reason: "connection reset".into(),
                 due_at,
             },
             Step::Submit => {
@@ -115,7 +116,7 @@ impl Work {
                 Outcome::Saved { file }
             }
         };
-        let gate = (
+        let signal = (
             FAL,
             if number % 5 == 4 {
                 ProviderSignal::HoldAll { until: self.now }
@@ -127,7 +128,7 @@ impl Work {
             &self.connection,
             &claim.lease,
             &outcome,
-            Some(&gate),
+            Some(&signal),
             self.now,
         )
         .unwrap();
@@ -135,7 +136,7 @@ impl Work {
 }
 
 #[test]
-fn nothing_a_run_does_all_the_time_reads_every_job_or_sorts() {
+fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("q.db");
     let batch = NewBatch {
@@ -146,56 +147,57 @@ fn nothing_a_run_does_all_the_time_reads_every_job_or_sorts() {
     };
     load(&mut SqliteStaging::begin(&path, batch).unwrap(), 40);
     let mut connection = open::open_for_writing(&path).unwrap();
-    let asked = Arc::new(Mutex::new(BTreeSet::new()));
-    let noted = Arc::clone(&asked);
-    let note = move |event: TraceEvent<'_>| {
-        // What a trigger runs has a comment in its place, and no plan of its own.
+    let statements = Arc::new(Mutex::new(BTreeSet::new()));
+    let traced = Arc::clone(&statements);
+    let trace = move |event: TraceEvent<'_>| {
+        // A statement inside a trigger is reported as a comment and has no plan of its own.
         if let TraceEvent::Stmt(statement, text) = event
             && !text.starts_with("--")
         {
-            noted.lock().unwrap().insert(statement.sql().into_owned());
+            traced.lock().unwrap().insert(statement.sql().into_owned());
         }
     };
     connection
-        .trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note))
+        .trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(trace))
         .unwrap();
-    let (catalog, now) = (Arc::new(catalog::load(&[]).unwrap()), start());
-    let mut work = Work {
+    let now = start_time();
+    let mut fixture = PoolFixture {
         connection,
-        catalog,
+        catalog: Arc::new(catalog::load(&[]).unwrap()),
         rate_cache: RateCache::default(),
         now,
     };
     for (round, pool) in ["one", "two"].into_iter().enumerate() {
-        pools::join(&work.connection, &PoolId(pool.into()), "host", now, now).unwrap();
-        pools::heartbeat(&work.connection, &PoolId(pool.into()), now, now).unwrap();
+        pools::join(&fixture.connection, &PoolId(pool.into()), "host", now, now).unwrap();
+        pools::heartbeat(&fixture.connection, &PoolId(pool.into()), now, now).unwrap();
         for number in 0..20 {
-            for (index, claim) in work.claim().into_iter().enumerate() {
-                work.end(claim, round + number + index);
+            for (index, claim) in fixture.claim().into_iter().enumerate() {
+                fixture.complete(claim, round + number + index);
             }
         }
     }
-    work.claim();
-    pools::gone(&work.connection, &path, "host", now).unwrap();
-    assert!(pools::remove(&work.connection, &PoolId("one".into()), now).unwrap() > 0);
-    query::status(&work.connection, None).unwrap();
-    query::processing_times(&work.connection, FAL, "m", 400).unwrap();
+    fixture.claim();
+    pools::gone(&fixture.connection, &path, "host", now).unwrap();
+    let released = pools::remove(&fixture.connection, &PoolId("one".into()), now).unwrap();
+    assert!(released > 0);
+    query::status(&fixture.connection, None).unwrap();
+    query::processing_times(&fixture.connection, FAL, "m", 400).unwrap();
 
-    let asked = asked.lock().unwrap().clone();
-    assert!(asked.len() > 40, "{} statements", asked.len());
-    // Planned for a foreign key, and left out while none is violated.
-    let left_out =
+    let statements = statements.lock().unwrap().clone();
+    assert!(statements.len() > 40, "{} statements", statements.len());
+    // The plan of a foreign key check, which does not run while no key is violated.
+    let never_runs =
         |sql: &str, step: &str| sql.starts_with("INSERT INTO attempts") && step == "SCAN jobs";
-    // How many are leased is counted over those that are; there are no more than workers.
-    let may_be_read_through = [
+    // Leased jobs are counted by a scan of their own index, which has at most one entry per worker.
+    let permitted_scans = [
         "SCAN jobs USING COVERING INDEX jobs_leased",
         "SCAN jobs USING INDEX jobs_leased",
     ];
-    for sql in asked
+    for sql in statements
         .iter()
         .filter(|sql| !sql.starts_with("BEGIN") && !sql.starts_with("COMMIT"))
     {
-        let mut plan = work
+        let mut plan = fixture
             .connection
             .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
             .unwrap();
@@ -204,17 +206,18 @@ fn nothing_a_run_does_all_the_time_reads_every_job_or_sorts() {
             .mapped(|row| row.get("detail"))
             .collect::<rusqlite::Result<_>>()
             .unwrap();
-        for step in steps.iter().filter(|step| !left_out(sql, step)) {
-            let reads_all = ["jobs", "j", "attempts", "a"].iter().any(|table| {
+        for step in steps.iter().filter(|step| !never_runs(sql, step)) {
+            let is_full_scan = ["jobs", "j", "attempts", "a"].iter().any(|table| {
                 step == &format!("SCAN {table}") || step.starts_with(&format!("SCAN {table} "))
             });
             assert!(
-                !reads_all || may_be_read_through.contains(&step.as_str()),
+                !is_full_scan || permitted_scans.contains(&step.as_str()),
                 "{step}, of {steps:?}, in\n{sql}"
             );
-            let of_two_lists = sql.contains("UNION ALL");
+            // Only a query that merges two short lists may sort.
+            let merges_lists = sql.contains("UNION ALL");
             assert!(
-                of_two_lists || !step.contains("B-TREE"),
+                merges_lists || !step.contains("B-TREE"),
                 "{step}, in\n{sql}"
             );
         }

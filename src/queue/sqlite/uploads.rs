@@ -1,5 +1,7 @@
-//! Images on disk on their way to the providers that want links: which are wanted soon, which are claimed, what became
-//! of them, and what stands for them in a request.
+//! Uploads of local images to the providers that take images as links.
+//!
+//! Queues the uploads that the next submits need, claims due ones, records their outcomes, and
+//! supplies the links that replace image placeholders in requests.
 
 use std::collections::BTreeMap;
 
@@ -9,28 +11,33 @@ use rusqlite::{Connection, params};
 use crate::domain::{ImageForm, Input, JobState, LocalImage, ProviderName};
 use crate::queue::{QueueError, Result, UploadClaim, UploadLease, UploadOutcome};
 
-use super::lanes::words;
+use super::lanes::provider_orders;
+use super::provider_capacity::ProviderCapacity;
 use super::row::{self, execute, select, time_value, value};
 use super::submit_claims::SubmitClaims;
 
-/// How many of the jobs that come next have their images uploaded ahead of their creates: so many for each slot.
-const AHEAD_PER_SLOT: u32 = 2;
+/// Number of queued jobs per provider slot whose images are uploaded ahead of their submits.
+const PREFETCH_PER_SLOT: u32 = 2;
 
-/// The most, however many slots there are.
-const MOST_AHEAD: u32 = 64;
+/// Maximum number of queued jobs whose images are uploaded ahead, however many slots there are.
+///
+/// Applies to each lane of a batch.
+const MAX_PREFETCH: u32 = 64;
 
-/// A link that ends sooner is not used: the provider may fetch it late.
-const LAST_USE: SignedDuration = SignedDuration::from_hours(24);
+/// Minimum remaining lifetime of a link at the time of the submit.
+///
+/// A provider may fetch the image long after it accepts the request.
+const MIN_LINK_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
 
-/// What a provider has of a job's images.
+/// Whether a provider has the local images of a job.
 pub(super) enum UploadState {
-    /// A link for each; by what stands for the image in a request.
+    /// All are uploaded, or none needs to be: the link for each placeholder in the request.
     Ready(BTreeMap<String, String>),
-    /// Not all yet, and nothing has gone wrong.
+    /// At least one is not uploaded yet, and no upload has failed.
     Pending,
-    /// Not all, because an upload failed.
+    /// An upload failed and will be retried.
     Retrying {
-        /// When it is tried again.
+        /// When the last of the failed uploads is due again, in milliseconds.
         retry_at: Option<i64>,
     },
     /// One cannot be uploaded, for this reason.
@@ -38,55 +45,61 @@ pub(super) enum UploadState {
 }
 
 impl SubmitClaims<'_> {
-    /// Claims the uploads that are due, for the jobs that come next.
-    pub(super) fn claim_uploads(&self, most: usize) -> Result<Vec<UploadClaim>> {
+    /// Claims up to `limit` due uploads for the jobs that are submitted next.
+    pub(super) fn claim_uploads(&self, limit: usize) -> Result<Vec<UploadClaim>> {
         let mut claims = Vec::new();
-        if most == 0 || !self.has_local_images() {
+        if limit == 0 || !self.has_queued_local_images() {
             return Ok(claims);
         }
         self.prefetch()?;
-        for pace in self
-            .storages()
-            .filter(|pace| pace.accepts_polls(self.request.now))
+        for capacity in self
+            .upload_providers()
+            .filter(|capacity| capacity.accepts_polls(self.request.now))
         {
-            claims.extend(self.due(pace.limits.provider, most)?);
+            claims.extend(self.due_uploads(capacity.limits.provider, limit)?);
         }
-        // In the order in which they were wanted, so that no storage waits for the whole of another.
+        // In the order in which the uploads were queued, so that no provider waits until all
+        // uploads to another are done.
         claims.sort_by_key(|claim| claim.lease.upload_id);
-        claims.truncate(most);
+        claims.truncate(limit);
         claims
             .iter()
             .try_for_each(|claim| self.lease_upload(claim.lease))?;
         Ok(claims)
     }
 
-    /// When the next upload is due that is not now.
+    /// Returns when the next upload that is not due yet becomes due.
     pub(super) fn next_upload(&self) -> Result<Option<Timestamp>> {
         let mut next: Option<Timestamp> = None;
-        // What nothing that can be paid waits for keeps no run from ending.
+        // Uploads that no affordable job waits for must not keep a run from ending.
         if !self.awaits_upload {
             return Ok(next);
         }
         let now = self.request.now;
-        for pace in self.storages().filter(|pace| !pace.refuses_polls) {
+        for capacity in self
+            .upload_providers()
+            .filter(|capacity| !capacity.refuses_polls)
+        {
             let due: Option<i64> = value(
                 self.tx,
-                "SELECT min(due_at) FROM uploads WHERE provider = ?1 AND due_at IS NOT NULL AND lease_token IS NULL",
-                [pace.limits.provider.as_str()],
+                "SELECT min(due_at) FROM uploads
+                 WHERE provider = ?1 AND due_at IS NOT NULL AND lease_token IS NULL",
+                [capacity.limits.provider.as_str()],
             )?;
             let at = due
                 .map(row::time)
                 .transpose()?
-                .map(|due| due.max(pace.calls_from));
-            // What is due already waits for a worker, and a step's end is followed by another claim.
+                .map(|due| due.max(capacity.calls_held_until));
+            // An upload that is due already waits for a worker; the pool claims again as soon as a
+            // step completes.
             next = at.filter(|at| *at > now).into_iter().chain(next).min();
         }
         Ok(next)
     }
 
-    /// How many uploads are under way, in any process.
-    pub(super) fn uploads_leased(&self) -> Result<u64> {
-        if !self.has_local_images() {
+    /// Counts the uploads that are leased, by any process.
+    pub(super) fn leased_uploads(&self) -> Result<u64> {
+        if !self.has_queued_local_images() {
             return Ok(0);
         }
         let leased = value(
@@ -97,24 +110,28 @@ impl SubmitClaims<'_> {
         Ok(leased.unwrap_or(0))
     }
 
-    /// Tells what a provider has of a job's images. Nothing is uploaded to one that takes them inside the create call.
-    pub(super) fn links(
+    /// Returns whether a provider has the local images of a job.
+    ///
+    /// A provider that takes images inside the request needs no uploads and is always ready.
+    pub(super) fn upload_state(
         &self,
         batch: usize,
         input: &Input,
         provider: ProviderName,
     ) -> Result<UploadState> {
         let mut links = BTreeMap::new();
-        if !self.batches[batch].has_local_images || !self.is_uploaded_to(batch, provider) {
+        if !self.batches[batch].has_local_images || !self.requires_upload(batch, provider) {
             return Ok(UploadState::Ready(links));
         }
-        let (mut is_coming, mut failed) = (false, None);
+        let mut is_pending = false;
+        let mut failed_retry_at = None;
         for image in input.local_images() {
             let upload = select(
                 self.tx,
                 "SELECT url, due_at, failures, error FROM uploads
-                 WHERE provider = ?1 AND sha256 = ?2 AND (expires_at IS NULL OR expires_at > ?3)",
-                params![provider.as_str(), image.sha256(), self.last_use()],
+                 WHERE provider = ?1 AND sha256 = ?2
+                   AND (expires_at IS NULL OR expires_at > ?3)",
+                params![provider.as_str(), image.sha256(), self.min_link_expiry_ms()],
                 |columns| {
                     Ok((
                         columns.get::<Option<String>>("url")?,
@@ -134,90 +151,95 @@ impl SubmitClaims<'_> {
                     ));
                 }
                 Some((None, retry_at, failures, _)) if failures > 0 => {
-                    failed = Some(retry_at.max(failed.flatten()))
+                    failed_retry_at = Some(retry_at.max(failed_retry_at.flatten()))
                 }
-                Some(_) | None => is_coming = true,
+                Some(_) | None => is_pending = true,
             }
         }
-        Ok(match failed {
+        Ok(match failed_retry_at {
             Some(retry_at) => UploadState::Retrying { retry_at },
-            None if is_coming => UploadState::Pending,
+            None if is_pending => UploadState::Pending,
             None => UploadState::Ready(links),
         })
     }
 
-    /// Tells whether any job that waits may name a file.
-    fn has_local_images(&self) -> bool {
+    /// Reports whether a queued job of the requested batches may name a local image.
+    fn has_queued_local_images(&self) -> bool {
         self.batches
             .iter()
             .any(|batch| batch.has_local_images && batch.jobs.of(JobState::Queued) > 0)
     }
 
-    /// The providers that files are uploaded to and that creates may go to.
-    fn storages(&self) -> impl Iterator<Item = &super::provider_capacity::ProviderCapacity> {
-        self.capacities
-            .iter()
-            .filter(|pace| pace.limits.has_storage && pace.limits.in_flight > 0 && !pace.paused)
+    /// Lists the providers that store uploads and may receive submits.
+    fn upload_providers(&self) -> impl Iterator<Item = &ProviderCapacity> {
+        self.capacities.iter().filter(|capacity| {
+            capacity.limits.has_storage && capacity.limits.in_flight > 0 && !capacity.is_suspended
+        })
     }
 
-    fn is_uploaded_to(&self, batch: usize, provider: ProviderName) -> bool {
+    /// Reports whether local images must be uploaded to a provider before a submit.
+    fn requires_upload(&self, batch: usize, provider: ProviderName) -> bool {
         let model = self.request.catalog.model(&self.batches[batch].model);
         let route = model.and_then(|model| model.route(provider));
         route.is_some_and(|route| route.images.contains(&ImageForm::Upload))
             && self
                 .capacities
                 .iter()
-                .any(|pace| pace.limits.provider == provider && pace.limits.has_storage)
+                .any(|capacity| capacity.limits.provider == provider && capacity.limits.has_storage)
     }
 
-    fn last_use(&self) -> i64 {
+    /// Returns the time, in milliseconds, after which a link must expire to be usable now.
+    fn min_link_expiry_ms(&self) -> i64 {
         self.request
             .now
-            .saturating_add(LAST_USE)
+            .saturating_add(MIN_LINK_LIFETIME)
             .unwrap_or(Timestamp::MAX)
             .as_millisecond()
     }
 
-    /// Enters what the jobs that come next need uploaded.
+    /// Queues the uploads that the next jobs of each lane need.
     fn prefetch(&self) -> Result<()> {
         let slots = self
-            .storages()
-            .map(|pace| pace.limits.in_flight)
+            .upload_providers()
+            .map(|capacity| capacity.limits.in_flight)
             .fold(0, u32::saturating_add);
-        let ahead = slots.saturating_mul(AHEAD_PER_SLOT).min(MOST_AHEAD);
+        let limit = slots.saturating_mul(PREFETCH_PER_SLOT).min(MAX_PREFETCH);
         for (index, batch) in self
             .batches
             .iter()
             .enumerate()
             .filter(|(_, batch)| batch.has_local_images)
         {
-            for word in words(self.tx, batch.batch_id)? {
-                let storages = self.storages().map(|pace| pace.limits.provider);
-                let to: Vec<ProviderName> = storages
-                    .filter(|provider| word.split(',').any(|word| word == provider.as_str()))
-                    .filter(|provider| self.is_uploaded_to(index, *provider))
+            for providers in provider_orders(self.tx, batch.batch_id)? {
+                let targets: Vec<ProviderName> = self
+                    .upload_providers()
+                    .map(|capacity| capacity.limits.provider)
+                    .filter(|provider| providers.split(',').any(|name| name == provider.as_str()))
+                    .filter(|provider| self.requires_upload(index, *provider))
                     .collect();
-                if to.is_empty() {
+                if targets.is_empty() {
                     continue;
                 }
-                let next = select(
+                let inputs = select(
                     self.tx,
-                    "SELECT input FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
+                    "SELECT input FROM jobs
+                     WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
                      ORDER BY due_at, job_id LIMIT ?3",
-                    params![batch.batch_id, word, ahead],
+                    params![batch.batch_id, providers, limit],
                     |columns| columns.json::<Input>("input"),
                 )?;
-                for image in next.iter().flat_map(Input::local_images) {
-                    to.iter()
-                        .try_for_each(|provider| self.want(*provider, &image))?;
+                for image in inputs.iter().flat_map(Input::local_images) {
+                    targets
+                        .iter()
+                        .try_for_each(|provider| self.queue_upload(*provider, &image))?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Enters an upload, unless it is there and its link lasts.
-    fn want(&self, provider: ProviderName, image: &LocalImage) -> Result<()> {
+    /// Queues an upload. One that exists is queued again only if its link expires too soon.
+    fn queue_upload(&self, provider: ProviderName, image: &LocalImage) -> Result<()> {
         execute(
             self.tx,
             "INSERT INTO uploads (provider, sha256, file, due_at) VALUES (?1, ?2, ?3, ?4)
@@ -229,30 +251,39 @@ impl SubmitClaims<'_> {
                 image.sha256(),
                 image.to_string(),
                 self.request.now.as_millisecond(),
-                self.last_use(),
+                self.min_link_expiry_ms(),
             ],
         )?;
         Ok(())
     }
 
-    /// Finds the uploads to a provider that are due.
-    fn due(&self, provider: ProviderName, most: usize) -> Result<Vec<UploadClaim>> {
+    /// Finds up to `limit` due uploads to a provider, each with a new lease that is not stored yet.
+    fn due_uploads(&self, provider: ProviderName, limit: usize) -> Result<Vec<UploadClaim>> {
         select(
             self.tx,
             "SELECT upload_id, file, failures FROM uploads
-             WHERE provider = ?1 AND due_at <= ?2 AND lease_token IS NULL ORDER BY due_at, upload_id LIMIT ?3",
+             WHERE provider = ?1 AND due_at <= ?2 AND lease_token IS NULL
+             ORDER BY due_at, upload_id LIMIT ?3",
             params![
                 provider.as_str(),
                 self.request.now.as_millisecond(),
-                i64::try_from(most).unwrap_or(i64::MAX)
+                i64::try_from(limit).unwrap_or(i64::MAX)
             ],
             |columns| {
                 let upload_id = columns.get("upload_id")?;
                 let file: String = columns.get("file")?;
                 let image = LocalImage::parse(&file)
                     .ok_or_else(|| QueueError::Corrupt(format!("upload {upload_id} of {file}")))?;
-                let lease = UploadLease { upload_id, token: fastrand::i64(1..) };
-                Ok(UploadClaim { lease, provider, image, failures: columns.get("failures")? })
+                let lease = UploadLease {
+                    upload_id,
+                    token: fastrand::i64(1..),
+                };
+                Ok(UploadClaim {
+                    lease,
+                    provider,
+                    image,
+                    failures: columns.get("failures")?,
+                })
             },
         )
     }
@@ -267,21 +298,28 @@ impl SubmitClaims<'_> {
     }
 }
 
-/// Records what became of an upload, from the holder of its lease: by now the number may be another picture's. A link that
-/// comes too late is dropped, and another upload costs nothing.
+/// Records the outcome of an upload and ends its lease; does nothing if the lease has passed on.
+///
+/// The token is checked because the id may belong to another image by now: SQLite may reuse the id
+/// of a deleted row. A late link is dropped, since uploading again costs nothing.
 pub(super) fn record(tx: &Connection, lease: UploadLease, outcome: &UploadOutcome) -> Result<()> {
     let UploadLease { upload_id, token } = lease;
     match outcome {
         UploadOutcome::Stored { link, expires_at } => execute(
             tx,
-            "UPDATE uploads SET url = ?2, expires_at = ?3, due_at = NULL, failures = 0, error = NULL,
-                    lease_token = NULL, lease_pool = NULL
+            "UPDATE uploads SET url = ?2, expires_at = ?3, due_at = NULL, failures = 0,
+                    error = NULL, lease_token = NULL, lease_pool = NULL
              WHERE upload_id = ?1 AND lease_token = ?4",
             params![upload_id, link, time_value(*expires_at), token],
         )?,
-        UploadOutcome::Failed { reason, due_at, counted } => execute(
+        UploadOutcome::Failed {
+            reason,
+            due_at,
+            counted,
+        } => execute(
             tx,
-            "UPDATE uploads SET due_at = ?3, failures = failures + ?4, error = ?5, lease_token = NULL, lease_pool = NULL
+            "UPDATE uploads SET due_at = ?3, failures = failures + ?4, error = ?5,
+                    lease_token = NULL, lease_pool = NULL
              WHERE upload_id = ?1 AND lease_token = ?2",
             params![upload_id, token, due_at.as_millisecond(), counted, reason],
         )?,
@@ -293,15 +331,16 @@ pub(super) fn record(tx: &Connection, lease: UploadLease, outcome: &UploadOutcom
         )?,
         UploadOutcome::NotStarted => execute(
             tx,
-            "UPDATE uploads SET lease_token = NULL, lease_pool = NULL WHERE upload_id = ?1 AND lease_token = ?2",
+            "UPDATE uploads SET lease_token = NULL, lease_pool = NULL
+             WHERE upload_id = ?1 AND lease_token = ?2",
             params![upload_id, token],
         )?,
     };
     Ok(())
 }
 
-/// Frees what a pool was uploading.
-pub(super) fn free(tx: &Connection, pool: &str) -> Result<()> {
+/// Releases every upload that a pool has leased.
+pub(super) fn release_all(tx: &Connection, pool: &str) -> Result<()> {
     execute(
         tx,
         "UPDATE uploads SET lease_token = NULL, lease_pool = NULL WHERE lease_pool = ?1",
@@ -310,7 +349,9 @@ pub(super) fn free(tx: &Connection, pool: &str) -> Result<()> {
     Ok(())
 }
 
-/// Forgets what was refused: the file may be there again, or elsewhere.
+/// Deletes the refused uploads, so that they are queued again if a job needs them.
+///
+/// The file may be back by now, or at another path.
 pub(super) fn forget_refused(tx: &Connection) -> Result<()> {
     execute(
         tx,
