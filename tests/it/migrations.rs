@@ -1,4 +1,4 @@
-//! Queue files that an older program wrote.
+//! Queue files written by older versions are migrated and their runs continue.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ const SCHEMAS: [&str; 3] = [
     include_str!("schema-3.sql"),
 ];
 
-/// Writes what a queue holds into a file of an older version, as the program of that time would have.
-fn as_version(version: usize, queue: &Path, older: &Path) {
+/// Copies the rows of `queue` into a new file `older` with the schema of an older version.
+fn write_as_version(version: usize, queue: &Path, older: &Path) {
     let connection = Connection::open(older).expect("a file");
     connection
         .pragma_update(None, "foreign_keys", false)
@@ -34,10 +34,10 @@ fn as_version(version: usize, queue: &Path, older: &Path) {
             .expect("the columns");
         names.collect::<Result<_, _>>().expect("names")
     };
-    // Tables that triggers keep come last.
+    // Tables that triggers update come last, so that the copied values replace theirs.
     for table in ["pools", "meta", "attempts", "jobs", "batches", "providers"] {
         let columns = columns(table);
-        let kept: Vec<String> = columns
+        let values: Vec<String> = columns
             .iter()
             .map(|column| match (table, column.as_str()) {
                 ("jobs", "model") => "'kling-v1-standard'".into(),
@@ -45,67 +45,70 @@ fn as_version(version: usize, queue: &Path, older: &Path) {
                 _ => column.clone(),
             })
             .collect();
-        let (columns, kept) = (columns.join(", "), kept.join(", "));
+        let columns = columns.join(", ");
+        let values = values.join(", ");
         connection
             .execute_batch(&format!(
-                "DELETE FROM {table}; INSERT INTO {table} ({columns}) SELECT {kept} FROM new.{table}"
+                "DELETE FROM {table};
+                 INSERT INTO {table} ({columns}) SELECT {values} FROM new.{table}"
             ))
             .unwrap_or_else(|error| panic!("{table}: {error}"));
     }
-    // Version 3 began to count jobs in their batches.
+    // Since version 3 the batches hold the job counts; before, a table `job_counts` did.
     for state in JobState::ALL.into_iter().filter(|_| version < 3) {
         let count = format!(
             "DELETE FROM job_counts WHERE state = '{state}';
-             INSERT INTO job_counts SELECT batch_id, '{state}', {state} FROM new.batches WHERE {state} > 0"
+             INSERT INTO job_counts
+             SELECT batch_id, '{state}', {state} FROM new.batches WHERE {state} > 0"
         );
         connection.execute_batch(&count).expect("counted");
     }
-    let end =
+    let finish =
         format!("DETACH new; PRAGMA user_version = {version}; PRAGMA application_id = 0x6f766e74");
-    connection.execute_batch(&end).expect("set");
+    connection.execute_batch(&finish).expect("set");
     connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
         .expect("set");
 }
 
-/// Tables, indexes and triggers, as they were written down.
+/// Returns the name and the SQL of every table, index and trigger.
 fn schema(queue: &Path) -> Vec<(String, Option<String>)> {
     let connection = Connection::open(queue).expect("a queue");
     let mut statement = connection
         .prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")
         .expect("the schema");
-    let found = statement
+    let items = statement
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
         .expect("the schema");
-    found.collect::<Result<_, _>>().expect("names")
+    items.collect::<Result<_, _>>().expect("names")
 }
 
 #[test]
-fn a_killed_run_of_an_older_version_is_brought_over_and_goes_on() {
+fn a_killed_run_of_an_older_version_is_migrated_and_continues() {
     for version in 1..=SCHEMAS.len() {
-        goes_on(version);
+        assert_run_continues(version);
     }
 }
 
-fn goes_on(version: usize) {
-    let workplace = TestEnv::new(high_limits());
-    workplace.load(30, "eachlabs,fal");
-    let mut run = workplace.start(&["run"]);
-    workplace.wait_for_submissions(12);
+fn assert_run_continues(version: usize) {
+    let env = TestEnv::new(high_limits());
+    env.load(30, "eachlabs,fal");
+    let mut run = env.start(&["run"]);
+    env.wait_for_submissions(12);
     run.kill().expect("killed");
-    run.wait().expect("gone");
-    let queue = workplace.dir.path().join("overnight.db");
-    let fresh = workplace.dir.path().join("fresh.db");
-    let killed = workplace.dir.path().join("killed.db");
-    for ending in ["", "-wal", "-shm"] {
-        let named = |name: &str| workplace.dir.path().join(format!("{name}.db{ending}"));
-        if named("overnight").exists() {
-            std::fs::rename(named("overnight"), named("killed")).expect("moved");
+    run.wait().expect("an exit status");
+    let queue = env.dir.path().join("overnight.db");
+    let fresh = env.dir.path().join("fresh.db");
+    let killed = env.dir.path().join("killed.db");
+    for suffix in ["", "-wal", "-shm"] {
+        let file = |name: &str| env.dir.path().join(format!("{name}.db{suffix}"));
+        if file("overnight").exists() {
+            std::fs::rename(file("overnight"), file("killed")).expect("moved");
         }
     }
-    as_version(version, &killed, &queue);
+    write_as_version(version, &killed, &queue);
 
-    let again = workplace.run(&[
+    let load = env.run(&[
         "load",
         "batch.csv",
         "--model",
@@ -114,14 +117,14 @@ fn goes_on(version: usize) {
         "eachlabs,fal",
     ]);
     assert!(
-        again.stdout.contains("30 rows: 0 new, 0 changed, 30 same"),
-        "{again:?}"
+        load.stdout.contains("30 rows: 0 new, 0 changed, 30 same"),
+        "{load:?}"
     );
     drop(SqliteQueue::open_or_create(&fresh).expect("a queue"));
     assert_eq!(schema(&queue), schema(&fresh));
 
-    let run = workplace.run(&["run"]);
+    let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
     assert!(!run.stderr.contains("did not agree"), "{run:?}");
-    workplace.assert_all_rendered_once(30);
+    env.assert_all_rendered_once(30);
 }

@@ -1,4 +1,4 @@
-//! The queue's promises, on a real SQLite file, with time as an argument.
+//! The guarantees of the queue, tested on a real SQLite file with an explicit clock.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use tempfile::TempDir;
 
 const PRICE: i64 = 225_000;
 
+/// A queue of one batch, and the pool `one` that works on it.
 struct QueueFixture {
     dir: TempDir,
     queue: SqliteQueue,
@@ -27,12 +28,20 @@ struct QueueFixture {
     budget: Option<Money>,
 }
 
-fn start() -> Timestamp {
+fn start_time() -> Timestamp {
     "2026-08-20T10:00:00Z".parse().expect("a time")
 }
 
 fn pool(name: &str) -> PoolId {
     PoolId(name.into())
+}
+
+/// Counts the claims of jobs that have no prediction yet.
+fn count_submits(claims: Vec<Claim>) -> usize {
+    claims
+        .iter()
+        .filter(|claim| claim.attempt.prediction.is_none())
+        .count()
 }
 
 impl QueueFixture {
@@ -46,33 +55,33 @@ impl QueueFixture {
             has_storage: true,
         };
         let catalog = Arc::new(catalog::load(&[]).expect("the catalogue"));
-        let bench = Self {
+        let fixture = Self {
             dir,
             queue,
             catalog,
             limits,
             budget: None,
         };
-        bench.load(rows);
-        bench
+        fixture.load(rows);
+        fixture
             .queue
             .join(
                 pool("one"),
-                start(),
-                start() + SignedDuration::from_secs(45),
+                start_time(),
+                start_time() + SignedDuration::from_secs(45),
             )
             .await
             .expect("a pool");
-        bench
+        fixture
     }
 
     fn load(&self, rows: usize) {
-        let inputs: Vec<usize> = (0..rows).collect();
-        self.load_inputs(&inputs);
+        let numbers: Vec<usize> = (0..rows).collect();
+        self.load_inputs(&numbers);
     }
 
-    /// Loads a row for each number; equal numbers make rows that differ only in their ids.
-    fn load_inputs(&self, inputs: &[usize]) {
+    /// Loads a row for each number; rows with equal numbers differ only in their ids.
+    fn load_inputs(&self, numbers: &[usize]) {
         let batch = NewBatch {
             name: "b".into(),
             model: "kling-v1-standard".into(),
@@ -80,7 +89,7 @@ impl QueueFixture {
             budget: None,
         };
         let mut staging = self.queue.stage(batch).expect("a staging");
-        for (row, number) in inputs.iter().enumerate() {
+        for (row, number) in numbers.iter().enumerate() {
             let input = format!(r#"{{"image":"https://e.com/{number}.png","prompt":"{number}"}}"#);
             let input: Input = serde_json::from_str(&input).expect("an input");
             let providers = vec![ProviderName::Eachlabs];
@@ -93,14 +102,14 @@ impl QueueFixture {
                 providers,
                 estimate,
             );
-            staging.add(&[job], start()).expect("added");
+            staging.add(&[job], start_time()).expect("added");
         }
-        staging.commit(start()).expect("committed");
+        staging.commit(start_time()).expect("committed");
     }
 
-    fn request(&self, who: &str, now: Timestamp, steps: usize) -> ClaimRequest {
+    fn request(&self, pool_name: &str, now: Timestamp, steps: usize) -> ClaimRequest {
         ClaimRequest {
-            pool_id: pool(who),
+            pool_id: pool(pool_name),
             now,
             batch: None,
             budget: self.budget,
@@ -110,17 +119,17 @@ impl QueueFixture {
         }
     }
 
-    async fn claim(&self, who: &str, now: Timestamp, steps: usize) -> Vec<Claim> {
+    async fn claim(&self, pool_name: &str, now: Timestamp, steps: usize) -> Vec<Claim> {
         self.queue
-            .claim(self.request(who, now, steps))
+            .claim(self.request(pool_name, now, steps))
             .await
             .expect("a claim")
             .claims
     }
 
-    async fn accept(&self, claim: &Claim, id: &str, now: Timestamp) {
+    async fn accept(&self, claim: &Claim, prediction_id: &str, now: Timestamp) {
         let accepted = Outcome::Accepted {
-            prediction: PredictionHandle::from_id(id),
+            prediction: PredictionHandle::from_id(prediction_id),
             early_cost: None,
             due_at: now,
         };
@@ -132,45 +141,46 @@ impl QueueFixture {
 }
 
 #[test]
-fn the_schema_knows_the_same_states_as_the_code() {
+fn the_schema_lists_the_same_states_as_the_code() {
     let schema = include_str!("../../schema.sql");
-    let either = |states: &[&str]| {
+    let condition = |states: &[&str]| {
         let states: Vec<String> = states
             .iter()
             .map(|state| format!("state = '{state}'"))
             .collect();
         states.join(" OR ")
     };
-    let condition = |states: &[&str]| {
+    let schema_contains = |states: &[&str]| {
         schema
             .split_whitespace()
             .collect::<Vec<_>>()
             .join(" ")
-            .contains(&either(states))
+            .contains(&condition(states))
     };
-    assert!(condition(&JobState::ALL.map(JobState::as_str)));
-    assert!(condition(&AttemptState::ALL.map(AttemptState::as_str)));
-    let of_jobs = |is: fn(JobState) -> bool| {
-        JobState::ALL
-            .into_iter()
-            .filter(move |state| is(*state))
-            .map(JobState::as_str)
-    };
-    assert!(condition(&of_jobs(JobState::is_final).collect::<Vec<_>>()));
+    assert!(schema_contains(&JobState::ALL.map(JobState::as_str)));
+    assert!(schema_contains(
+        &AttemptState::ALL.map(AttemptState::as_str)
+    ));
+    let final_states: Vec<&str> = JobState::ALL
+        .into_iter()
+        .filter(|state| state.is_final())
+        .map(JobState::as_str)
+        .collect();
+    assert!(schema_contains(&final_states));
     let open = AttemptState::ALL
         .into_iter()
         .filter(|state| state.is_open())
         .map(AttemptState::as_str);
     assert!(schema.contains(&format!(
         "({}) = (finished_at IS NULL)",
-        either(&open.collect::<Vec<_>>())
+        condition(&open.collect::<Vec<_>>())
     )));
 }
 
 #[test]
-fn every_column_has_a_comment_or_a_name_that_needs_none() {
+fn every_column_has_a_comment_or_a_self_explanatory_name() {
     let schema = include_str!("../../schema.sql");
-    let plain = [
+    let self_explanatory = [
         "job_id",
         "batch_id",
         "attempt_id",
@@ -191,7 +201,7 @@ fn every_column_has_a_comment_or_a_name_that_needs_none() {
             let is_column = name.starts_with(|c: char| c.is_ascii_lowercase());
             columns += usize::from(is_column);
             assert!(
-                !is_column || plain.contains(&name) || line.contains("--"),
+                !is_column || self_explanatory.contains(&name) || line.contains("--"),
                 "{line}"
             );
         }
@@ -200,108 +210,116 @@ fn every_column_has_a_comment_or_a_name_that_needs_none() {
 }
 
 #[tokio::test]
-async fn no_sixty_seconds_hold_more_creates_than_the_limit() {
-    let mut bench = QueueFixture::with_rows(30).await;
-    bench.limits.creates_per_minute = 10;
-    let first = bench.claim("one", start(), 100).await;
+async fn no_sixty_second_window_contains_more_submits_than_the_limit() {
+    let mut fixture = QueueFixture::with_rows(30).await;
+    fixture.limits.creates_per_minute = 10;
+    let first = fixture.claim("one", start_time(), 100).await;
     assert_eq!(first.len(), 10);
-    // Their answers come over five seconds; each counts until sixty seconds after its own.
-    for (second, claim) in (0..).zip(&first) {
-        bench
+    // The answers arrive 500 ms apart; each submit counts until 60 seconds after its answer.
+    for (number, claim) in (0..).zip(&first) {
+        fixture
             .accept(
                 claim,
-                &format!("p{second}"),
-                start() + SignedDuration::from_millis(second * 500),
+                &format!("p{number}"),
+                start_time() + SignedDuration::from_millis(number * 500),
             )
             .await;
     }
-    let at = |seconds| start() + SignedDuration::from_millis(seconds);
-    assert_eq!(bench.claim("one", at(59_999), 0).await.len(), 0);
-    let creates = |claims: Vec<Claim>| {
-        claims
-            .iter()
-            .filter(|claim| claim.attempt.prediction.is_none())
-            .count()
-    };
-    assert_eq!(creates(bench.claim("one", at(59_900), 100).await), 0);
-    assert_eq!(creates(bench.claim("one", at(60_001), 100).await), 1);
-    assert_eq!(creates(bench.claim("one", at(62_600), 100).await), 5);
+    let at = |millis| start_time() + SignedDuration::from_millis(millis);
+    assert_eq!(fixture.claim("one", at(59_999), 0).await.len(), 0);
+    assert_eq!(
+        count_submits(fixture.claim("one", at(59_900), 100).await),
+        0
+    );
+    assert_eq!(
+        count_submits(fixture.claim("one", at(60_001), 100).await),
+        1
+    );
+    assert_eq!(
+        count_submits(fixture.claim("one", at(62_600), 100).await),
+        5
+    );
 }
 
 #[tokio::test]
-async fn the_fraction_of_a_millisecond_that_is_not_stored_does_not_shorten_the_minute() {
-    let mut bench = QueueFixture::with_rows(2).await;
-    bench.limits.creates_per_minute = 1;
-    let first = bench.claim("one", start(), 2).await;
-    bench
-        .accept(&first[0], "p", start() + SignedDuration::from_micros(900))
+async fn truncating_times_to_milliseconds_does_not_shorten_the_rate_window() {
+    let mut fixture = QueueFixture::with_rows(2).await;
+    fixture.limits.creates_per_minute = 1;
+    let first = fixture.claim("one", start_time(), 2).await;
+    fixture
+        .accept(
+            &first[0],
+            "p",
+            start_time() + SignedDuration::from_micros(900),
+        )
         .await;
-    let creates = |claims: Vec<Claim>| {
-        claims
-            .iter()
-            .filter(|claim| claim.attempt.prediction.is_none())
-            .count()
-    };
-    let at = |micros| start() + SignedDuration::from_micros(micros);
-    assert_eq!(creates(bench.claim("one", at(60_000_100), 2).await), 0);
-    assert_eq!(creates(bench.claim("one", at(60_001_000), 2).await), 1);
+    let at = |micros| start_time() + SignedDuration::from_micros(micros);
+    assert_eq!(
+        count_submits(fixture.claim("one", at(60_000_100), 2).await),
+        0
+    );
+    assert_eq!(
+        count_submits(fixture.claim("one", at(60_001_000), 2).await),
+        1
+    );
 }
 
 #[tokio::test]
 async fn slots_are_counted_over_all_pools() {
-    let mut bench = QueueFixture::with_rows(30).await;
-    bench.limits.in_flight = 7;
-    bench
+    let mut fixture = QueueFixture::with_rows(30).await;
+    fixture.limits.in_flight = 7;
+    fixture
         .queue
         .join(
             pool("two"),
-            start(),
-            start() + SignedDuration::from_secs(45),
+            start_time(),
+            start_time() + SignedDuration::from_secs(45),
         )
         .await
         .expect("a pool");
-    assert_eq!(bench.claim("one", start(), 4).await.len(), 4);
-    assert_eq!(bench.claim("two", start(), 100).await.len(), 3);
-    assert_eq!(bench.claim("one", start(), 100).await.len(), 0);
+    assert_eq!(fixture.claim("one", start_time(), 4).await.len(), 4);
+    assert_eq!(fixture.claim("two", start_time(), 100).await.len(), 3);
+    assert_eq!(fixture.claim("one", start_time(), 100).await.len(), 0);
 }
 
 #[tokio::test]
-async fn reserved_and_spent_never_pass_the_budget() {
-    let mut bench = QueueFixture::with_rows(30).await;
-    bench.budget = Some(Money::from_micros(PRICE * 3 + PRICE - 1));
-    let claims = bench.claim("one", start(), 100).await;
+async fn reserved_and_spent_never_exceed_the_budget() {
+    let mut fixture = QueueFixture::with_rows(30).await;
+    fixture.budget = Some(Money::from_micros(PRICE * 3 + PRICE - 1));
+    let claims = fixture.claim("one", start_time(), 100).await;
     assert_eq!(claims.len(), 3);
     let refused = Outcome::Refused {
         reason: "busy".into(),
-        due_at: start(),
+        due_at: start_time(),
         counted: true,
     };
-    bench
+    fixture
         .queue
-        .record_outcome(claims[0].lease.clone(), refused, None, start())
+        .record_outcome(claims[0].lease.clone(), refused, None, start_time())
         .await
         .expect("refused");
-    let status = bench.queue.status(None).await.expect("a status");
+    let status = fixture.queue.status(None).await.expect("a status");
     assert_eq!(status.batches[0].reserved, Money::from_micros(PRICE * 2));
-    assert_eq!(bench.claim("one", start(), 100).await.len(), 1);
+    assert_eq!(fixture.claim("one", start_time(), 100).await.len(), 1);
 }
 
 #[tokio::test]
-async fn a_late_write_changes_nothing_and_is_told_so() {
-    let bench = QueueFixture::with_rows(1).await;
-    let claim = bench.claim("one", start(), 1).await.remove(0);
-    let later = start() + SignedDuration::from_secs(46);
-    // The pool has not renewed: its lease is over, although its process lives. Another process sees that twice.
-    let other = SqliteQueue::open(&bench.dir.path().join("q.db")).expect("the queue");
-    assert_eq!(bench.queue.take_over(later).await.expect("reaped"), 0);
-    assert_eq!(other.take_over(later).await.expect("reaped"), 0);
-    assert_eq!(other.take_over(later).await.expect("reaped"), 1);
+async fn a_write_after_the_lease_is_lost_fails_and_changes_nothing() {
+    let fixture = QueueFixture::with_rows(1).await;
+    let claim = fixture.claim("one", start_time(), 1).await.remove(0);
+    let later = start_time() + SignedDuration::from_secs(46);
+    // The pool has not renewed, so its lease has expired although its process is alive. Another
+    // process takes over on its second check.
+    let other = SqliteQueue::open(&fixture.dir.path().join("q.db")).expect("the queue");
+    assert_eq!(fixture.queue.take_over(later).await.expect("taken over"), 0);
+    assert_eq!(other.take_over(later).await.expect("taken over"), 0);
+    assert_eq!(other.take_over(later).await.expect("taken over"), 1);
     let accepted = Outcome::Accepted {
         prediction: PredictionHandle::from_id("p"),
         early_cost: None,
         due_at: later,
     };
-    let written = bench
+    let written = fixture
         .queue
         .record_outcome(claim.lease, accepted, None, later)
         .await;
@@ -309,46 +327,58 @@ async fn a_late_write_changes_nothing_and_is_told_so() {
         matches!(written, Err(QueueError::LeaseLost(_))),
         "{written:?}"
     );
-    let job = bench.queue.find("r0".into(), None).await.expect("the job");
+    let job = fixture
+        .queue
+        .find("r0".into(), None)
+        .await
+        .expect("the job");
     assert_eq!((job.state, job.prediction_id), (JobState::InDoubt, None));
     assert_eq!(job.at_risk, Money::from_micros(PRICE));
 }
 
 #[tokio::test]
-async fn a_job_that_takes_ten_pools_with_it_is_left_to_a_person_with_its_prediction() {
-    let bench = QueueFixture::with_rows(1).await;
-    let claim = bench.claim("one", start(), 1).await.remove(0);
-    bench.accept(&claim, "p", start()).await;
-    let mut now = start();
+async fn a_job_that_crashes_ten_pools_in_a_row_fails_and_keeps_its_prediction() {
+    let fixture = QueueFixture::with_rows(1).await;
+    let claim = fixture.claim("one", start_time(), 1).await.remove(0);
+    fixture.accept(&claim, "p", start_time()).await;
+    let mut now = start_time();
     for crash in 0..10 {
         let name = format!("crash-{crash}");
-        bench
+        fixture
             .queue
             .join(pool(&name), now, now)
             .await
             .expect("a pool");
-        assert_eq!(bench.claim(&name, now, 1).await.len(), 1, "{crash}");
-        bench.queue.leave(pool(&name), now).await.expect("gone");
-        // At once after the first crash, then later each time, to part it from what it took along.
+        assert_eq!(fixture.claim(&name, now, 1).await.len(), 1, "{crash}");
+        fixture.queue.leave(pool(&name), now).await.expect("left");
+        // Due at once after the first crash, and with growing delays after that.
         if crash == 1 {
-            assert_eq!(bench.claim("one", now, 1).await.len(), 0);
+            assert_eq!(fixture.claim("one", now, 1).await.len(), 0);
         }
         now += SignedDuration::from_secs(if crash == 0 { 0 } else { 32 });
     }
-    let job = bench.queue.find("r0".into(), None).await.expect("the job");
+    let job = fixture
+        .queue
+        .find("r0".into(), None)
+        .await
+        .expect("the job");
     assert_eq!(
         (job.state, job.cost_usd),
         (JobState::Failed, Some(Money::from_micros(PRICE)))
     );
     assert_eq!(
-        bench
+        fixture
             .queue
-            .retry(Selection::default(), start())
+            .retry(Selection::default(), start_time())
             .await
             .expect("retried"),
         1
     );
-    let job = bench.queue.find("r0".into(), None).await.expect("the job");
+    let job = fixture
+        .queue
+        .find("r0".into(), None)
+        .await
+        .expect("the job");
     assert_eq!(
         (job.state, job.prediction_id.as_deref(), job.cost_usd),
         (JobState::Running, Some("p"), None)
@@ -356,68 +386,73 @@ async fn a_job_that_takes_ten_pools_with_it_is_left_to_a_person_with_its_predict
 }
 
 #[tokio::test]
-async fn a_machine_that_wakes_from_sleep_does_not_take_the_living_for_dead() {
-    let bench = QueueFixture::with_rows(1).await;
-    let claim = bench.claim("one", start(), 1).await.remove(0);
-    let other = SqliteQueue::open(&bench.dir.path().join("q.db")).expect("the queue");
-    let woken = start() + SignedDuration::from_hours(8);
-    assert_eq!(other.take_over(woken).await.expect("reaped"), 0);
-    bench
+async fn a_pool_that_renews_after_its_machine_slept_is_not_taken_over() {
+    let fixture = QueueFixture::with_rows(1).await;
+    let claim = fixture.claim("one", start_time(), 1).await.remove(0);
+    let other = SqliteQueue::open(&fixture.dir.path().join("q.db")).expect("the queue");
+    let wake_time = start_time() + SignedDuration::from_hours(8);
+    assert_eq!(other.take_over(wake_time).await.expect("taken over"), 0);
+    fixture
         .queue
-        .heartbeat(pool("one"), woken, woken + SignedDuration::from_secs(45))
+        .heartbeat(
+            pool("one"),
+            wake_time,
+            wake_time + SignedDuration::from_secs(45),
+        )
         .await
         .expect("renewed");
     assert_eq!(
         other
-            .take_over(woken + SignedDuration::from_secs(1))
+            .take_over(wake_time + SignedDuration::from_secs(1))
             .await
-            .expect("reaped"),
+            .expect("taken over"),
         0
     );
-    bench.accept(&claim, "p", woken).await;
+    fixture.accept(&claim, "p", wake_time).await;
 }
 
 #[tokio::test]
-async fn a_person_settles_what_is_in_doubt() {
-    let bench = QueueFixture::with_rows(3).await;
-    for claim in bench.claim("one", start(), 3).await {
+async fn an_operator_resolves_jobs_in_doubt() {
+    let fixture = QueueFixture::with_rows(3).await;
+    for claim in fixture.claim("one", start_time(), 3).await {
         let lost = Outcome::LostResponse {
-            reason: "cut".into(),
-            due_at: start(),
+            reason: "connection reset".into(),
+            due_at: start_time(),
         };
-        bench
+        fixture
             .queue
-            .record_outcome(claim.lease, lost, None, start())
+            .record_outcome(claim.lease, lost, None, start_time())
             .await
             .expect("lost");
     }
-    let mut settled = Vec::new();
+    let mut states = Vec::new();
     for (row, decision) in [
         ("r0", Decision::Adopt(PredictionHandle::from_id("p0"))),
         ("r1", Decision::Resubmit),
         ("r2", Decision::Fail),
     ] {
-        let job = bench.queue.find(row.into(), None).await.expect("the job");
-        settled.push(
-            bench
+        let job = fixture.queue.find(row.into(), None).await.expect("the job");
+        states.push(
+            fixture
                 .queue
-                .resolve(job.job_id, decision, start())
+                .resolve(job.job_id, decision, start_time())
                 .await
-                .expect("settled"),
+                .expect("resolved"),
         );
     }
     assert_eq!(
-        settled,
+        states,
         [JobState::Running, JobState::Queued, JobState::Failed]
     );
-    let batch = bench
+    let batch = fixture
         .queue
         .status(None)
         .await
         .expect("a status")
         .batches
         .remove(0);
-    // The adopted one is reserved; the given-up one stays booked, because nobody proved it unpaid.
+    // The adopted job is reserved. The price of the failed one stays booked: nothing proves that it
+    // was not paid.
     assert_eq!(
         (batch.reserved, batch.spent, batch.at_risk),
         (
@@ -426,76 +461,88 @@ async fn a_person_settles_what_is_in_doubt() {
             Money::ZERO
         )
     );
-    let job = bench.queue.find("r0".into(), None).await.expect("the job");
-    let again = bench
+    let job = fixture
         .queue
-        .resolve(job.job_id, Decision::Resubmit, start())
+        .find("r0".into(), None)
+        .await
+        .expect("the job");
+    let second_decision = fixture
+        .queue
+        .resolve(job.job_id, Decision::Resubmit, start_time())
         .await;
-    assert!(matches!(again, Err(QueueError::Conflict(_))), "{again:?}");
+    assert!(
+        matches!(second_decision, Err(QueueError::Conflict(_))),
+        "{second_decision:?}"
+    );
 }
 
 #[tokio::test]
-async fn a_job_is_settled_by_its_number_although_another_row_has_that_number_for_an_id() {
-    let bench = QueueFixture::with_rows(2).await;
-    let [first, second] = bench
-        .claim("one", start(), 2)
+async fn a_job_is_resolved_by_its_number_even_if_another_row_has_that_number_as_its_key() {
+    let fixture = QueueFixture::with_rows(2).await;
+    let [first, second] = fixture
+        .claim("one", start_time(), 2)
         .await
         .try_into()
         .expect("two claims");
-    let connection = Connection::open(bench.dir.path().join("q.db")).expect("a connection");
+    let connection = Connection::open(fixture.dir.path().join("q.db")).expect("a connection");
     let rename = "UPDATE jobs SET row_key = ?2 WHERE job_id = ?1";
-    let (one, two) = (first.lease.job_id, second.lease.job_id);
+    let first_id = first.lease.job_id;
+    let second_id = second.lease.job_id;
     connection
-        .execute(rename, [one.to_string(), two.to_string()])
+        .execute(rename, [first_id.to_string(), second_id.to_string()])
         .expect("renamed");
     for claim in [first, second] {
         let lost = Outcome::LostResponse {
-            reason: "cut".into(),
-            due_at: start(),
+            reason: "connection reset".into(),
+            due_at: start_time(),
         };
-        bench
+        fixture
             .queue
-            .record_outcome(claim.lease, lost, None, start())
+            .record_outcome(claim.lease, lost, None, start_time())
             .await
             .expect("lost");
     }
-    bench
+    fixture
         .queue
-        .resolve(two, Decision::Resubmit, start())
+        .resolve(second_id, Decision::Resubmit, start_time())
         .await
-        .expect("settled");
-    let states = bench
+        .expect("resolved");
+    let jobs = fixture
         .queue
         .jobs(JobFilter::default(), None, 2)
         .await
         .expect("the jobs");
     assert_eq!(
-        [states[0].state, states[1].state],
+        [jobs[0].state, jobs[1].state],
         [JobState::InDoubt, JobState::Queued]
     );
 }
 
 #[tokio::test]
 async fn one_prediction_never_belongs_to_two_jobs() {
-    let bench = QueueFixture::with_rows(2).await;
-    let claims = bench.claim("one", start(), 2).await;
-    bench.accept(&claims[0], "p", start()).await;
+    let fixture = QueueFixture::with_rows(2).await;
+    let claims = fixture.claim("one", start_time(), 2).await;
+    fixture.accept(&claims[0], "p", start_time()).await;
     let lost = Outcome::LostResponse {
-        reason: "cut".into(),
-        due_at: start(),
+        reason: "connection reset".into(),
+        due_at: start_time(),
     };
-    bench
+    fixture
         .queue
-        .record_outcome(claims[1].lease.clone(), lost, None, start())
+        .record_outcome(claims[1].lease.clone(), lost, None, start_time())
         .await
         .expect("lost");
-    let job = bench.queue.find("r1".into(), None).await.expect("the job");
-    let adopted = bench
+    let job = fixture
+        .queue
+        .find("r1".into(), None)
+        .await
+        .expect("the job");
+    let adopted = fixture
         .queue
         .resolve(
             job.job_id,
             Decision::Adopt(PredictionHandle::from_id("p")),
-            start(),
+            start_time(),
         )
         .await;
     assert!(
@@ -505,42 +552,42 @@ async fn one_prediction_never_belongs_to_two_jobs() {
 }
 
 #[tokio::test]
-async fn a_cost_that_was_reported_is_not_replaced_by_the_rules() {
-    let bench = QueueFixture::with_rows(1).await;
-    let claim = bench.claim("one", start(), 1).await.remove(0);
-    bench.accept(&claim, "p", start()).await;
+async fn a_reported_cost_is_not_replaced_by_a_cost_computed_by_rule() {
+    let fixture = QueueFixture::with_rows(1).await;
+    let claim = fixture.claim("one", start_time(), 1).await.remove(0);
+    fixture.accept(&claim, "p", start_time()).await;
     for (amount, source) in [(200_000, CostSource::Reported), (PRICE, CostSource::Rule)] {
-        let look = bench.claim("one", start(), 1).await.remove(0);
-        let (output_url, cost) = (
-            "https://e.com/a.mp4".into(),
-            Cost {
+        let poll = fixture.claim("one", start_time(), 1).await.remove(0);
+        let finished = Outcome::Finished {
+            output_url: "https://e.com/a.mp4".into(),
+            cost: Cost {
                 amount: Money::from_micros(amount),
                 source,
             },
-        );
-        let finished = Outcome::Finished {
-            output_url,
-            cost,
             processing: None,
-            due_at: start(),
+            due_at: start_time(),
         };
-        bench
+        fixture
             .queue
-            .record_outcome(look.lease, finished, None, start())
+            .record_outcome(poll.lease, finished, None, start_time())
             .await
             .expect("finished");
-        let download = bench.claim("one", start(), 1).await.remove(0);
+        let download = fixture.claim("one", start_time(), 1).await.remove(0);
         let expired = Outcome::LinkExpired {
-            due_at: start(),
+            due_at: start_time(),
             reason: "403".into(),
         };
-        bench
+        fixture
             .queue
-            .record_outcome(download.lease, expired, None, start())
+            .record_outcome(download.lease, expired, None, start_time())
             .await
             .expect("expired");
     }
-    let job = bench.queue.find("r0".into(), None).await.expect("the job");
+    let job = fixture
+        .queue
+        .find("r0".into(), None)
+        .await
+        .expect("the job");
     assert_eq!(
         (job.cost_usd, job.cost_source),
         (
@@ -551,12 +598,12 @@ async fn a_cost_that_was_reported_is_not_replaced_by_the_rules() {
 }
 
 #[tokio::test]
-async fn a_run_of_one_batch_looks_at_what_holds_the_slots_it_waits_for() {
-    let mut bench = QueueFixture::with_rows(1).await;
-    bench.limits.in_flight = 1;
-    let other = bench.claim("one", start(), 1).await.remove(0);
-    bench
-        .accept(&other, "p", start() + SignedDuration::from_secs(5))
+async fn a_run_of_one_batch_polls_the_jobs_that_hold_the_slots_it_waits_for() {
+    let mut fixture = QueueFixture::with_rows(1).await;
+    fixture.limits.in_flight = 1;
+    let other = fixture.claim("one", start_time(), 1).await.remove(0);
+    fixture
+        .accept(&other, "p", start_time() + SignedDuration::from_secs(5))
         .await;
     let batch = NewBatch {
         name: "a".into(),
@@ -564,10 +611,11 @@ async fn a_run_of_one_batch_looks_at_what_holds_the_slots_it_waits_for() {
         folder: PathBuf::from("/renders/a"),
         budget: None,
     };
-    let mut staging = bench.queue.stage(batch).expect("a staging");
+    let mut staging = fixture.queue.stage(batch).expect("a staging");
     let input: Input =
         serde_json::from_str(r#"{"image":"https://e.com/a.png","prompt":"a"}"#).expect("an input");
-    let (providers, estimate) = (vec![ProviderName::Eachlabs], Money::from_micros(PRICE));
+    let providers = vec![ProviderName::Eachlabs];
+    let estimate = Money::from_micros(PRICE);
     let job = NewJob::new(
         "kling-v1-standard",
         "a".into(),
@@ -576,19 +624,19 @@ async fn a_run_of_one_batch_looks_at_what_holds_the_slots_it_waits_for() {
         providers,
         estimate,
     );
-    staging.add(&[job], start()).expect("added");
-    staging.commit(start()).expect("committed");
-    let now = start() + SignedDuration::from_secs(2);
-    let claimed = bench.queue.claim(ClaimRequest {
+    staging.add(&[job], start_time()).expect("added");
+    staging.commit(start_time()).expect("committed");
+    let now = start_time() + SignedDuration::from_secs(2);
+    let claimed = fixture.queue.claim(ClaimRequest {
         batch: Some("a".into()),
-        ..bench.request("one", now, 5)
+        ..fixture.request("one", now, 5)
     });
     let backlog = claimed.await.expect("a claim").backlog;
     assert!(backlog.is_some_and(|backlog| !backlog.is_idle()));
-    let later = start() + SignedDuration::from_secs(9);
-    let claimed = bench.queue.claim(ClaimRequest {
+    let later = start_time() + SignedDuration::from_secs(9);
+    let claimed = fixture.queue.claim(ClaimRequest {
         batch: Some("a".into()),
-        ..bench.request("one", later, 5)
+        ..fixture.request("one", later, 5)
     });
     let claims = claimed.await.expect("a claim").claims;
     assert_eq!(claims.len(), 1);
@@ -599,47 +647,47 @@ async fn a_run_of_one_batch_looks_at_what_holds_the_slots_it_waits_for() {
 }
 
 #[tokio::test]
-async fn two_equal_submissions_are_never_unsure_at_the_same_time_and_hold_up_nobody_else() {
-    let bench = QueueFixture::with_rows(0).await;
-    bench.load_inputs(&[7, 7, 7, 8]);
+async fn identical_requests_are_submitted_one_at_a_time_without_blocking_others() {
+    let fixture = QueueFixture::with_rows(0).await;
+    fixture.load_inputs(&[7, 7, 7, 8]);
     let rows = |claims: &[Claim]| {
         claims
             .iter()
             .map(|claim| claim.job.row_key.clone())
             .collect::<Vec<_>>()
     };
-    let first = bench.claim("one", start(), 10).await;
+    let first = fixture.claim("one", start_time(), 10).await;
     assert_eq!(rows(&first), ["r0", "r3"]);
     let lost = Outcome::LostResponse {
-        reason: "cut".into(),
-        due_at: start() + SignedDuration::from_secs(60),
+        reason: "connection reset".into(),
+        due_at: start_time() + SignedDuration::from_secs(60),
     };
-    bench
+    fixture
         .queue
-        .record_outcome(first[0].lease.clone(), lost, None, start())
+        .record_outcome(first[0].lease.clone(), lost, None, start_time())
         .await
         .expect("lost");
-    let later = start() + SignedDuration::from_secs(5);
-    assert_eq!(rows(&bench.claim("one", later, 10).await), [""; 0]);
+    let later = start_time() + SignedDuration::from_secs(5);
+    assert_eq!(rows(&fixture.claim("one", later, 10).await), [""; 0]);
     let decision = Decision::Adopt(PredictionHandle::from_id("found"));
-    bench
+    fixture
         .queue
         .resolve(first[0].lease.job_id, decision, later)
         .await
         .expect("adopted");
     let later = later + SignedDuration::from_secs(5);
-    let next = bench.claim("one", later, 10).await;
+    let next = fixture.claim("one", later, 10).await;
     assert_eq!(
         rows(&next),
         ["r0", "r1"],
-        "a look at the first, and a create of one of the others"
+        "a poll of the first job, and a submit of one of the others"
     );
 }
 
 #[tokio::test]
-async fn a_file_of_a_newer_version_is_refused_and_not_touched() {
-    let bench = QueueFixture::with_rows(1).await;
-    let path = bench.dir.path().join("newer.db");
+async fn a_file_of_a_newer_version_is_rejected_and_not_changed() {
+    let fixture = QueueFixture::with_rows(1).await;
+    let path = fixture.dir.path().join("newer.db");
     {
         SqliteQueue::open_or_create(&path).expect("a queue");
         let connection = Connection::open(&path).expect("a connection");
@@ -652,7 +700,7 @@ async fn a_file_of_a_newer_version_is_refused_and_not_touched() {
     }
     let before = std::fs::read(&path).expect("the file");
     let error = SqliteQueue::open(&path)
-        .expect_err("it is refused")
+        .expect_err("it is rejected")
         .to_string();
     assert!(
         error.contains("newer version of overnight") && error.contains("not modified"),
@@ -662,84 +710,91 @@ async fn a_file_of_a_newer_version_is_refused_and_not_touched() {
 }
 
 #[tokio::test]
-async fn files_that_are_no_queues_are_refused() {
-    let bench = QueueFixture::with_rows(1).await;
-    let text = bench.dir.path().join("text.db");
+async fn files_that_are_not_queues_are_rejected() {
+    let fixture = QueueFixture::with_rows(1).await;
+    let text = fixture.dir.path().join("text.db");
     std::fs::write(
         &text,
         "this is not a database, but it is long enough to be taken for one".repeat(50),
     )
     .expect("a file");
     let error = SqliteQueue::open(&text)
-        .expect_err("it is refused")
+        .expect_err("it is rejected")
         .to_string();
     assert!(error.contains("not a SQLite file"), "{error}");
-    let other = bench.dir.path().join("other.db");
+    let other = fixture.dir.path().join("other.db");
     Connection::open(&other)
         .expect("a file")
         .execute_batch("CREATE TABLE t (a)")
         .expect("a table");
     let error = SqliteQueue::open(&other)
-        .expect_err("it is refused")
+        .expect_err("it is rejected")
         .to_string();
     assert!(error.contains("another program"), "{error}");
 }
 
 #[tokio::test]
-async fn the_counters_equal_what_a_count_finds() {
-    let bench = QueueFixture::with_rows(20).await;
-    let claims = bench.claim("one", start(), 12).await;
+async fn the_counters_match_the_rows() {
+    let fixture = QueueFixture::with_rows(20).await;
+    let claims = fixture.claim("one", start_time(), 12).await;
     for (number, claim) in claims.iter().enumerate() {
         match number % 4 {
-            0 => bench.accept(claim, &format!("p{number}"), start()).await,
+            0 => {
+                fixture
+                    .accept(claim, &format!("p{number}"), start_time())
+                    .await
+            }
             1 => {
                 let rejected = Outcome::Rejected {
                     reason: "no".into(),
                 };
-                bench
+                fixture
                     .queue
-                    .record_outcome(claim.lease.clone(), rejected, None, start())
+                    .record_outcome(claim.lease.clone(), rejected, None, start_time())
                     .await
                     .expect("rejected");
             }
             2 => {
                 let lost = Outcome::LostResponse {
-                    reason: "cut".into(),
-                    due_at: start(),
+                    reason: "connection reset".into(),
+                    due_at: start_time(),
                 };
-                bench
+                fixture
                     .queue
-                    .record_outcome(claim.lease.clone(), lost, None, start())
+                    .record_outcome(claim.lease.clone(), lost, None, start_time())
                     .await
                     .expect("lost");
             }
             _ => {}
         }
     }
-    let connection = Connection::open(bench.dir.path().join("q.db")).expect("a connection");
-    let one = |sql: &str| {
+    let connection = Connection::open(fixture.dir.path().join("q.db")).expect("a connection");
+    let query = |sql: &str| {
         connection
             .query_row(sql, [], |row| row.get::<_, i64>(0))
             .expect(sql)
     };
     assert_eq!(
-        one("SELECT in_flight FROM providers"),
-        one("SELECT count(*) FROM attempts WHERE state IN ('submitting', 'in_doubt', 'accepted')")
-    );
-    assert_eq!(
-        one("SELECT reserved FROM batches"),
-        one(
-            "SELECT sum(estimate) FROM attempts WHERE state IN ('submitting', 'in_doubt', 'accepted')"
+        query("SELECT in_flight FROM providers"),
+        query(
+            "SELECT count(*) FROM attempts WHERE state IN ('submitting', 'in_doubt', 'accepted')"
         )
     );
     assert_eq!(
-        one("SELECT at_risk FROM batches"),
-        one("SELECT sum(estimate) FROM attempts WHERE state = 'in_doubt'")
+        query("SELECT reserved FROM batches"),
+        query(
+            "SELECT sum(estimate) FROM attempts
+             WHERE state IN ('submitting', 'in_doubt', 'accepted')"
+        )
+    );
+    assert_eq!(
+        query("SELECT at_risk FROM batches"),
+        query("SELECT sum(estimate) FROM attempts WHERE state = 'in_doubt'")
     );
     for state in JobState::ALL {
         assert_eq!(
-            one(&format!("SELECT {state} FROM batches")),
-            one(&format!(
+            query(&format!("SELECT {state} FROM batches")),
+            query(&format!(
                 "SELECT count(*) FROM jobs WHERE state = '{state}'"
             )),
             "{state}"
@@ -748,15 +803,15 @@ async fn the_counters_equal_what_a_count_finds() {
 }
 
 #[tokio::test]
-async fn among_many_rows_that_are_added_at_once_each_clash_is_told_and_nothing_else_is_lost() {
-    let bench = QueueFixture::with_rows(0).await;
+async fn adding_many_rows_at_once_reports_each_clash_and_loses_no_other_row() {
+    let fixture = QueueFixture::with_rows(0).await;
     let batch = NewBatch {
         name: "many".into(),
         model: "kling-v1-standard".into(),
         folder: PathBuf::from("/renders/many"),
         budget: None,
     };
-    let mut staging = bench.queue.stage(batch).expect("a staging");
+    let mut staging = fixture.queue.stage(batch).expect("a staging");
     let job = |row: u64| {
         let row_key = match row {
             100 => "r70".into(),
@@ -776,7 +831,7 @@ async fn among_many_rows_that_are_added_at_once_each_clash_is_told_and_nothing_e
         )
     };
     let jobs: Vec<NewJob> = (0..200).map(job).collect();
-    let additions = staging.add(&jobs, start()).expect("added");
+    let changes = staging.add(&jobs, start_time()).expect("added");
     let expected = |row| {
         if row == 100 {
             RowChange::Duplicate { line: 72 }
@@ -784,8 +839,8 @@ async fn among_many_rows_that_are_added_at_once_each_clash_is_told_and_nothing_e
             RowChange::New
         }
     };
-    assert_eq!(additions, (0..200).map(expected).collect::<Vec<_>>());
-    let plan = staging.commit(start()).expect("committed");
+    assert_eq!(changes, (0..200).map(expected).collect::<Vec<_>>());
+    let plan = staging.commit(start_time()).expect("committed");
     assert_eq!(
         (plan.new, plan.estimate),
         (199, Money::from_micros(199 * PRICE))
@@ -794,20 +849,22 @@ async fn among_many_rows_that_are_added_at_once_each_clash_is_told_and_nothing_e
         batch: Some("many".into()),
         ..JobFilter::default()
     };
-    let records = bench.queue.jobs(filter, None, 1000).await.expect("jobs");
+    let records = fixture.queue.jobs(filter, None, 1000).await.expect("jobs");
     let keys: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
-    let in_order: Vec<&str> = jobs
+    let expected_keys: Vec<&str> = jobs
         .iter()
         .filter(|job| job.line != 102)
         .map(|job| job.row_key.as_str())
         .collect();
-    assert_eq!(keys, in_order);
-    let file = Connection::open(bench.dir.path().join("q.db")).expect("the file");
-    let name = "SELECT file_name FROM jobs WHERE row_key = ?1";
-    let name = |key| {
-        file.query_row(name, [key], |row| row.get::<_, String>(0))
+    assert_eq!(keys, expected_keys);
+    let connection = Connection::open(fixture.dir.path().join("q.db")).expect("the file");
+    let sql = "SELECT file_name FROM jobs WHERE row_key = ?1";
+    let file_name = |key| {
+        connection
+            .query_row(sql, [key], |row| row.get::<_, String>(0))
             .expect("a name")
     };
-    assert_eq!(name("r10"), "r10.mp4");
-    assert!(name("R10").starts_with("R10-"), "{}", name("R10"));
+    assert_eq!(file_name("r10"), "r10.mp4");
+    let renamed = file_name("R10");
+    assert!(renamed.starts_with("R10-"), "{renamed}");
 }

@@ -1,8 +1,8 @@
 //! The queued jobs of a batch in submit order, read a few at a time.
 //!
-//! Jobs are indexed by their list of providers, and a batch has only a few distinct lists. Each list
-//! has a lane of its own, so a job whose providers are all full blocks only the jobs with the same
-//! list.
+//! Jobs are indexed by their list of providers, and a batch has only a few distinct lists. Each
+//! list has a lane of its own, so a job whose providers are all full blocks only the jobs with the
+//! same list.
 
 use std::collections::VecDeque;
 

@@ -224,8 +224,9 @@ pub(super) fn resolve(
     }
 }
 
-/// Sets the budget of a batch; `None` removes it. Fails with [`QueueError::NotFound`] if there is no
-/// such batch.
+/// Sets the budget of a batch; `None` removes it.
+///
+/// Fails with [`QueueError::NotFound`] if there is no such batch.
 pub(super) fn set_budget(tx: &Connection, batch: &str, budget: Option<Money>) -> Result<()> {
     let changed = execute(
         tx,

@@ -150,7 +150,7 @@ impl SubmitClaims<'_> {
             }
         }
         Ok(match rejected {
-            // No provider can accept the job in this run, so it is claimed only to be rejected, unpaid.
+            // No provider can accept the job in this run: claim it only to reject it, unpaid.
             Some((index, quote, reason)) if !may_be_accepted_later => Placement::Submit(
                 index,
                 PreparedRequest {

@@ -65,8 +65,8 @@ pub(super) fn heartbeat(
 
 /// Lists the pools that are not known to be dead, oldest first.
 ///
-/// A pool of this machine is dead if its process no longer holds its lock. Whether a pool of another
-/// machine is alive cannot be checked, so expired ones are listed too.
+/// A pool of this machine is dead if its process no longer holds its lock. Whether a pool of
+/// another machine is alive cannot be checked, so expired ones are listed too.
 pub(super) fn running(
     connection: &Connection,
     queue: &Path,
@@ -258,8 +258,9 @@ fn release_orphan(tx: &Connection, job: &OrphanedJob, now: Timestamp) -> Result<
 
 /// Returns how long a job waits after a crash: 0 s after the first, then 1, 2, 4 … up to 32 s.
 ///
-/// Every job of a crashed pool counts the crash, but perhaps only one of them caused it. The growing
-/// delays separate that job from the others, whose next recorded outcome resets their count.
+/// Every job of a crashed pool counts the crash, but perhaps only one of them caused it. The
+/// growing delays separate that job from the others, whose next recorded outcome resets their
+/// count.
 fn crash_backoff(crashes_before: u32) -> Duration {
     let doublings = crashes_before.min(6);
     if doublings == 0 {

@@ -16,9 +16,9 @@ const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
 /// The last exact count of each provider's recent submits.
 ///
-/// Saves a query per claim. Attempt ids grow over all providers and processes, so the count plus the
-/// number of attempts since is an upper bound of the submits that count now. A provider is counted
-/// again only when this bound reaches its rate.
+/// Saves a query per claim. Attempt ids grow over all providers and processes, so the count plus
+/// the number of attempts since is an upper bound of the submits that count now. A provider is
+/// counted again only when this bound reaches its rate.
 #[derive(Debug, Default)]
 pub(super) struct RateCache(Mutex<HashMap<ProviderName, CachedCount>>);
 

@@ -1,4 +1,4 @@
-//! Whether what a claim gave, and what it said of the rest, is right.
+//! Checks the claims that the queue grants, and the backlog that it reports.
 
 use std::sync::Arc;
 
@@ -6,42 +6,44 @@ use jiff::{SignedDuration, Timestamp};
 use overnight::domain::{JobId, JobState, Money, ProviderName};
 use overnight::queue::{Backlog, Capacity, ClaimRequest, ClaimResponse, Queue, Step};
 
-use super::operation::{Ask, BATCHES};
-use super::reference::{Job, Refusal, price};
-use super::{World, refusal};
+use super::operation::{BATCHES, ClaimParams};
+use super::reference::{Job, ModelError, price};
+use super::{Harness, to_model_error};
 
-impl World {
-    pub(super) async fn claim(&mut self, ask: Ask) {
-        let Some((pool_id, process)) = self.pool(ask.pool) else {
+impl Harness {
+    pub(super) async fn claim(&mut self, params: ClaimParams) {
+        let Some((pool_id, process)) = self.pool(params.pool) else {
             return;
         };
         let request = ClaimRequest {
             pool_id: pool_id.clone(),
             now: self.now,
-            batch: ask.batch.map(|batch| BATCHES[batch].to_owned()),
-            budget: ask.budget.map(Money::from_micros),
-            capacity: ask.capacity,
-            providers: ask.providers,
+            batch: params.batch.map(|batch| BATCHES[batch].to_owned()),
+            budget: params.budget.map(Money::from_micros),
+            capacity: params.capacity,
+            providers: params.providers,
             catalog: Arc::clone(&self.catalog),
         };
-        let claimed = refusal(self.queue(process).claim(request.clone()).await);
+        let response = to_model_error(self.queue(process).claim(request.clone()).await);
         if !self.model.pools.contains_key(&pool_id) {
-            assert_eq!(claimed.err(), Some(Refusal::PoolLost));
+            assert_eq!(response.err(), Some(ModelError::PoolLost));
             return;
         }
-        self.check_claims(&request, &claimed.expect("a claim"));
+        self.check_claims(&request, &response.expect("a claim"));
     }
 
-    /// Which jobs are claimed is up to the queue: each must be allowed, and none that is allowed held back.
-    fn check_claims(&mut self, request: &ClaimRequest, claimed: &ClaimResponse) {
-        let mut taken = Capacity::uniform(0);
-        let looks_at = self.looks_at(request);
-        for claim in &claimed.claims {
+    /// Checks that every claim is permitted and that no permitted claim is missing.
+    ///
+    /// Which of the permitted jobs are claimed is the queue's choice.
+    fn check_claims(&mut self, request: &ClaimRequest, response: &ClaimResponse) {
+        let mut used = Capacity::uniform(0);
+        let polled_batch = self.polled_batch(request);
+        for claim in &response.claims {
             let job_id = claim.lease.job_id;
-            let allowed = self.allowed(request, looks_at, job_id, self.now);
+            let claimable = self.claimable_step(request, polled_batch, job_id, self.now);
             let provider = (claim.step == Step::Submit).then_some(claim.attempt.provider);
             assert_eq!(
-                allowed,
+                claimable,
                 Some((claim.step, provider)),
                 "{:?}",
                 self.model.jobs[&job_id]
@@ -55,69 +57,71 @@ impl World {
             if let Some(provider) = provider {
                 self.model.submit(job_id, provider);
             }
-            taken.steps += 1;
-            *kind(&mut taken, claim.step) += 1;
+            used.steps += 1;
+            *step_capacity(&mut used, claim.step) += 1;
             self.leases.push(claim.lease.clone());
         }
         let mut capacity = request.capacity;
-        let is_full = |mut taken: Capacity, step| {
-            *kind(&mut taken, step) == *kind(&mut request.capacity.clone(), step)
+        let is_full = |mut used: Capacity, step| {
+            *step_capacity(&mut used, step) == *step_capacity(&mut request.capacity.clone(), step)
         };
         for step in [Step::Submit, Step::Poll, Step::Download] {
             assert!(
-                *kind(&mut taken, step) <= *kind(&mut capacity, step),
+                *step_capacity(&mut used, step) <= *step_capacity(&mut capacity, step),
                 "{step:?}"
             );
         }
-        assert!(taken.steps <= capacity.steps);
-        assert_eq!(claimed.backlog.is_some(), taken.steps < capacity.steps);
-        let Some(backlog) = &claimed.backlog else {
+        assert!(used.steps <= capacity.steps);
+        assert_eq!(response.backlog.is_some(), used.steps < capacity.steps);
+        let Some(backlog) = &response.backlog else {
             return;
         };
         for job_id in self.model.jobs.keys() {
-            let held_back = self.allowed(request, looks_at, *job_id, self.now);
+            let missed = self.claimable_step(request, polled_batch, *job_id, self.now);
             assert!(
-                held_back.is_none_or(|(step, _)| is_full(taken, step)),
-                "{job_id} was held back: {held_back:?}"
+                missed.is_none_or(|(step, _)| is_full(used, step)),
+                "{job_id} was not claimed: {missed:?}"
             );
         }
-        let all_may_go_on = [Step::Submit, Step::Poll, Step::Download]
+        let has_capacity_left = [Step::Submit, Step::Poll, Step::Download]
             .iter()
-            .all(|step| !is_full(taken, *step));
-        self.check_backlog(request, looks_at, backlog, all_may_go_on);
+            .all(|step| !is_full(used, *step));
+        self.check_backlog(request, polled_batch, backlog, has_capacity_left);
     }
 
-    /// The batch whose predictions are looked at: while creates wait, every batch's, for the slots they may free.
-    fn looks_at<'a>(&self, request: &'a ClaimRequest) -> Option<&'a str> {
-        let only = request.batch.as_deref()?;
-        let waits = |job: &Job| job.batch == only && job.state == JobState::Queued;
-        (!self.model.jobs.values().any(waits)).then_some(only)
+    /// Returns the batch whose jobs are polled and reconciled; `None` for all batches, as while
+    /// requested jobs are queued, because polls may free the slots that they wait for.
+    fn polled_batch<'a>(&self, request: &'a ClaimRequest) -> Option<&'a str> {
+        let requested_batch = request.batch.as_deref()?;
+        let is_queued = |job: &Job| job.batch == requested_batch && job.state == JobState::Queued;
+        (!self.model.jobs.values().any(is_queued)).then_some(requested_batch)
     }
 
-    /// The step that may be claimed for a job, and where a create goes.
-    fn allowed(
+    /// Returns the step that may be claimed for a job, and for a submit the provider it goes to.
+    fn claimable_step(
         &self,
         request: &ClaimRequest,
-        looks_at: Option<&str>,
+        polled_batch: Option<&str>,
         job_id: JobId,
         now: Timestamp,
     ) -> Option<(Step, Option<ProviderName>)> {
-        let (model, job) = (&self.model, &self.model.jobs[&job_id]);
-        let is_asked_for = |batch: &str| request.batch.as_deref().is_none_or(|only| only == batch);
-        let is_look = matches!(job.state, JobState::Running | JobState::InDoubt);
-        let is_in_question = if is_look {
-            looks_at.is_none_or(|only| only == job.batch)
+        let model = &self.model;
+        let job = &self.model.jobs[&job_id];
+        let is_requested = |batch: &str| request.batch.as_deref().is_none_or(|name| name == batch);
+        let is_polled = matches!(job.state, JobState::Running | JobState::InDoubt);
+        let is_included = if is_polled {
+            polled_batch.is_none_or(|name| name == job.batch)
         } else {
-            is_asked_for(job.batch)
+            is_requested(job.batch)
         };
-        if job.lease.is_some() || !is_in_question || job.due_at? > now {
+        if job.lease.is_some() || !is_included || job.due_at? > now {
             return None;
         }
-        let limits = |name: ProviderName| {
+        let limits = |provider: ProviderName| {
             request
                 .providers
                 .iter()
-                .find(|limits| limits.provider == name)
+                .find(|limits| limits.provider == provider)
         };
         match job.state {
             JobState::Downloading => Some((Step::Download, None)),
@@ -128,10 +132,11 @@ impl World {
                     Step::Reconcile
                 };
                 limits(model.attempts[job.attempt?].provider)?;
-                (model.looks_from(job)? <= now).then_some((step, None))
+                (model.poll_due_at(job)? <= now).then_some((step, None))
             }
             JobState::Queued => {
-                // Jobs that the same providers may run go in their order: a dear one is not overtaken by a cheap one.
+                // Jobs with the same provider list are submitted in order: a cheap job does not
+                // overtake one that the budget does not cover.
                 let is_ahead = |(id, other): (&JobId, &Job)| {
                     other.state == JobState::Queued
                         && (other.batch, &other.row.providers) == (job.batch, &job.row.providers)
@@ -140,77 +145,80 @@ impl World {
                 if model.jobs.iter().any(is_ahead) {
                     return None;
                 }
-                let run = model.batches.keys().filter(|batch| is_asked_for(batch));
-                let run: i64 = run.map(|batch| model.committed(batch)).sum();
-                let can_pay = |price: i64| {
+                let requested = model.batches.keys().filter(|batch| is_requested(batch));
+                let run_committed: i64 = requested.map(|batch| model.committed(batch)).sum();
+                let is_affordable = |price: i64| {
                     model.batches[job.batch]
-                        .is_none_or(|most| model.committed(job.batch) + price <= most)
+                        .is_none_or(|budget| model.committed(job.batch) + price <= budget)
                         && request
                             .budget
-                            .is_none_or(|most| run + price <= most.micros())
+                            .is_none_or(|budget| run_committed + price <= budget.micros())
                 };
-                let takes = |name: &&ProviderName| {
-                    limits(**name).is_some_and(|limits| model.has_room(limits, now))
-                        && can_pay(price(**name, job.row.seconds))
+                let is_eligible = |provider: &&ProviderName| {
+                    limits(**provider).is_some_and(|limits| model.can_submit(limits, now))
+                        && is_affordable(price(**provider, job.row.seconds))
                 };
                 job.row
                     .providers
                     .iter()
-                    .find(takes)
-                    .map(|name| (Step::Submit, Some(*name)))
+                    .find(is_eligible)
+                    .map(|provider| (Step::Submit, Some(*provider)))
             }
             _ => None,
         }
     }
 
-    /// A run ends when the queue says that nothing goes on by itself: then nothing may.
+    /// Checks the counts of a backlog, and that its next due time is not too late.
+    ///
+    /// A run ends when the backlog is idle, so a job that becomes claimable later without another
+    /// step must be announced by the due time.
     fn check_backlog(
         &self,
         request: &ClaimRequest,
-        looks_at: Option<&str>,
+        polled_batch: Option<&str>,
         backlog: &Backlog,
-        all_may_go_on: bool,
+        has_capacity_left: bool,
     ) {
-        let only = request.batch.as_deref();
+        let requested_batch = request.batch.as_deref();
         let jobs = || {
             self.model
                 .jobs
                 .values()
-                .filter(|job| only.is_none_or(|only| only == job.batch))
+                .filter(|job| requested_batch.is_none_or(|name| name == job.batch))
         };
-        let count = |is: &dyn Fn(&Job) -> bool| jobs().filter(|job| is(job)).count() as u64;
+        let count = |matches: &dyn Fn(&Job) -> bool| jobs().filter(|job| matches(job)).count();
         let held = count(&|job| {
             job.state == JobState::InDoubt && job.due_at.is_none() && job.lease.is_none()
-        });
-        assert_eq!(backlog.queued, count(&|job| job.state == JobState::Queued));
+        }) as u64;
+        let queued = count(&|job| job.state == JobState::Queued) as u64;
+        assert_eq!(backlog.queued, queued);
         let leased = self.model.jobs.values().filter(|job| job.lease.is_some());
-        let leased = leased.filter(|job| looks_at.is_none_or(|only| only == job.batch));
+        let leased = leased.filter(|job| polled_batch.is_none_or(|name| name == job.batch));
         assert_eq!(backlog.leased, leased.count() as u64);
         assert_eq!(backlog.held, held);
-        assert_eq!(
-            backlog.in_progress + held,
-            count(&|job| !job.state.is_final() && job.state != JobState::Queued)
-        );
-        if !all_may_go_on {
+        let in_progress =
+            count(&|job| !job.state.is_final() && job.state != JobState::Queued) as u64;
+        assert_eq!(backlog.in_progress + held, in_progress);
+        if !has_capacity_left {
             return;
         }
         for millis in [1, 1_000, 30_000, 60_000, 600_000] {
             let later = self.now + SignedDuration::from_millis(millis);
             for job_id in self.model.jobs.keys() {
-                let allowed = |at| self.allowed(request, looks_at, *job_id, at);
-                let step = allowed(later);
-                let is_left = step.is_none() || allowed(self.now).is_some();
+                let claimable = |at| self.claimable_step(request, polled_batch, *job_id, at);
+                let step = claimable(later);
+                let needs_no_due_time = step.is_none() || claimable(self.now).is_some();
                 assert!(
-                    is_left || backlog.next_due.is_some_and(|due| due <= later),
-                    "{job_id} can {step:?} at {later}, but the queue says {backlog:?}"
+                    needs_no_due_time || backlog.next_due.is_some_and(|due| due <= later),
+                    "{job_id} can {step:?} at {later}, but the queue reports {backlog:?}"
                 );
             }
         }
     }
 }
 
-/// The part of a room that is for one kind of steps.
-fn kind(capacity: &mut Capacity, step: Step) -> &mut usize {
+/// Returns the part of a capacity that bounds one kind of step.
+fn step_capacity(capacity: &mut Capacity, step: Step) -> &mut usize {
     match step {
         Step::Submit => &mut capacity.submits,
         Step::Poll | Step::Reconcile => &mut capacity.polls,

@@ -1,81 +1,90 @@
-//! What changes jobs in the model from outside: pools that are gone, and a person's decisions.
+//! Changes to the jobs of the model from outside a step: removed pools and operator decisions.
 
 use std::collections::HashSet;
 use std::mem;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use overnight::domain::{AttemptState, JobId, JobState, Lease, Outcome, PoolId};
 use overnight::queue::Decision;
 
 use JobState::{Cancelled, Downloading, Failed, InDoubt, Queued, Running, Submitting};
 
-use super::reference::{Model, Pool, Refusal};
+use super::reference::{Model, ModelError, Pool};
 
 impl Model {
-    /// Removes the pools that a process finds gone; those that are only late are given until its next look.
+    /// Removes the pools that a process finds dead, and returns how many jobs were released.
+    ///
+    /// A pool that has only expired is removed if the process found it expired before.
     pub(super) fn take_over(&mut self, process: usize, now: Timestamp) -> usize {
-        let is_gone =
+        let is_suspect =
             |pool: &Pool| pool.is_dead || (pool.process != process && pool.expires_at <= now);
-        let gone = self.pools.iter().filter(|(_, pool)| is_gone(pool));
-        let gone: HashSet<_> = gone
+        let suspects: HashSet<_> = self
+            .pools
+            .iter()
+            .filter(|(_, pool)| is_suspect(pool))
             .map(|(pool_id, pool)| (pool_id.clone(), pool.expires_at))
             .collect();
-        let before = mem::replace(&mut self.suspects[process], gone.clone());
-        let for_good =
-            |late: &&(PoolId, Timestamp)| self.pools[&late.0].is_dead || before.contains(late);
-        let for_good: Vec<PoolId> = gone
+        let suspects_before = mem::replace(&mut self.suspects[process], suspects.clone());
+        let is_removed = |suspect: &&(PoolId, Timestamp)| {
+            self.pools[&suspect.0].is_dead || suspects_before.contains(suspect)
+        };
+        let removed: Vec<PoolId> = suspects
             .iter()
-            .filter(for_good)
+            .filter(is_removed)
             .map(|(pool_id, _)| pool_id.clone())
             .collect();
-        for_good
+        removed
             .iter()
             .map(|pool_id| self.remove_pool(pool_id, now))
             .sum()
     }
 
-    /// Removes a pool, and counts the jobs it held.
+    /// Removes a pool, and returns how many jobs it had leased.
     pub(super) fn remove_pool(&mut self, pool_id: &PoolId, now: Timestamp) -> usize {
         self.pools.remove(pool_id);
-        let mut freed = 0;
+        let mut released = 0;
         for job in self.jobs.values_mut() {
             if job.lease.take_if(|(_, holder)| holder == pool_id).is_none() {
                 continue;
             }
-            freed += 1;
+            released += 1;
             job.crashes += 1;
             let attempt = &mut self.attempts[job.attempt.expect("an attempt")];
-            let is_poison = job.crashes >= 10;
-            // At once after the first, then 1, 2, 4, … seconds later.
-            let pause = (1_i64 << (job.crashes - 1).min(6)) / 2;
-            job.due_at = (!is_poison).then(|| now + jiff::SignedDuration::from_secs(pause));
+            let is_quarantined = job.crashes >= 10;
+            // Due at once after the first crash, then 1, 2, 4, … seconds later.
+            let backoff_s = (1_i64 << (job.crashes - 1).min(6)) / 2;
+            job.due_at = (!is_quarantined).then(|| now + SignedDuration::from_secs(backoff_s));
             if job.state == Submitting {
-                (job.state, job.paid) = (InDoubt, job.paid + 1);
-                (attempt.state, attempt.answered_at) = (AttemptState::InDoubt, Some(now));
-            } else if is_poison && job.state != InDoubt {
+                job.state = InDoubt;
+                job.paid_attempts += 1;
+                attempt.state = AttemptState::InDoubt;
+                attempt.answered_at = Some(now);
+            } else if is_quarantined && job.state != InDoubt {
                 job.state = Failed;
                 attempt.abandon();
             }
         }
-        freed
+        released
     }
 
     pub(super) fn reopen_providers(&mut self) {
-        for gates in self.gates.values_mut() {
-            (gates.paused, gates.refuses_looks) = (false, false);
+        for provider in self.providers.values_mut() {
+            provider.is_suspended = false;
+            provider.refuses_polls = false;
         }
     }
 
-    pub(super) fn retry(&mut self, job_ids: &[JobId], now: Timestamp) -> Result<usize, Refusal> {
+    pub(super) fn retry(&mut self, job_ids: &[JobId], now: Timestamp) -> Result<usize, ModelError> {
         if job_ids
             .iter()
             .any(|id| !matches!(self.jobs[id].state, Failed | Cancelled))
         {
-            return Err(Refusal::Conflict);
+            return Err(ModelError::Conflict);
         }
         for job_id in job_ids {
             let job = self.jobs.get_mut(job_id).expect("a job of the model");
-            (job.due_at, job.crashes) = (Some(now), 0);
+            job.due_at = Some(now);
+            job.crashes = 0;
             let attempt = job.attempt.map(|attempt| &mut self.attempts[attempt]);
             match attempt.filter(|attempt| {
                 attempt.prediction.is_some() && attempt.state != AttemptState::Failed
@@ -83,35 +92,42 @@ impl Model {
                 Some(attempt) => {
                     job.state = Running;
                     if attempt.state == AttemptState::Abandoned {
-                        attempt.end(AttemptState::Accepted, 0);
+                        attempt.settle(AttemptState::Accepted, 0);
                     }
                 }
-                None => (job.state, job.attempt) = (Queued, None),
+                None => {
+                    job.state = Queued;
+                    job.attempt = None;
+                }
             }
         }
         Ok(job_ids.len())
     }
 
-    /// Sends a success back to fetch its clip again; nothing of its attempt changes.
-    pub(super) fn lose_file(&mut self, job_id: JobId, now: Timestamp) -> usize {
+    /// Requeues the download of a succeeded job; its attempt does not change.
+    pub(super) fn requeue_download(&mut self, job_id: JobId, now: Timestamp) -> usize {
         let job = self.jobs.get_mut(&job_id).expect("a job of the model");
         if job.state != JobState::Succeeded {
             return 0;
         }
-        (job.state, job.due_at, job.crashes) = (Downloading, Some(now), 0);
+        job.state = Downloading;
+        job.due_at = Some(now);
+        job.crashes = 0;
         1
     }
 
-    pub(super) fn cancel(&mut self, job_ids: &[JobId]) -> Result<usize, Refusal> {
+    pub(super) fn cancel(&mut self, job_ids: &[JobId]) -> Result<usize, ModelError> {
         if job_ids
             .iter()
             .any(|id| !matches!(self.jobs[id].state, Queued | Running | Downloading))
         {
-            return Err(Refusal::Conflict);
+            return Err(ModelError::Conflict);
         }
         for job_id in job_ids {
             let job = self.jobs.get_mut(job_id).expect("a job of the model");
-            (job.state, job.due_at, job.lease) = (Cancelled, None, None);
+            job.state = Cancelled;
+            job.due_at = None;
+            job.lease = None;
             if let Some(attempt) = job.attempt {
                 self.attempts[attempt].abandon();
             }
@@ -119,13 +135,13 @@ impl Model {
         Ok(job_ids.len())
     }
 
-    /// Takes a person's word for the step's outcome, whoever holds the lease.
+    /// Resolves a job in doubt by recording the matching outcome, whichever pool holds the lease.
     pub(super) fn resolve(
         &mut self,
         job_id: JobId,
         decision: &Decision,
         now: Timestamp,
-    ) -> Result<JobState, Refusal> {
+    ) -> Result<JobState, ModelError> {
         let outcome = match decision {
             Decision::Adopt(prediction) => Outcome::Adopted {
                 prediction: prediction.clone(),
@@ -136,14 +152,14 @@ impl Model {
                 reason: String::new(),
             },
         };
-        let mut settled = self.clone();
-        let job = settled.jobs.get_mut(&job_id).expect("a job of the model");
+        let mut resolved = self.clone();
+        let job = resolved.jobs.get_mut(&job_id).expect("a job of the model");
         if job.state != InDoubt {
-            return Err(Refusal::Conflict);
+            return Err(ModelError::Conflict);
         }
-        job.lease = Some((0, PoolId("a person".into())));
-        let state = settled.record_outcome(&Lease { job_id, token: 0 }, &outcome, None, now)?;
-        *self = settled;
+        job.lease = Some((0, PoolId("operator".into())));
+        let state = resolved.record_outcome(&Lease { job_id, token: 0 }, &outcome, None, now)?;
+        *self = resolved;
         Ok(state)
     }
 }

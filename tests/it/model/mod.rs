@@ -1,6 +1,7 @@
-//! Random operations on a real SQLite queue and on a small model of it, compared after every one.
+//! Applies random operations to a SQLite queue and to a reference model, and compares the two after
+//! every operation.
 //!
-//! `PROPTEST_CASES=5000 cargo test --test it model` looks longer than the usual run does.
+//! `PROPTEST_CASES=5000 cargo test --test it model` runs more cases than the default.
 
 mod claims;
 mod decisions;
@@ -24,82 +25,89 @@ use proptest::sample::Index;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use operation::{BATCHES, Choice, Operation, VIAS, operation, prediction_of, start};
-use reference::{Attempt, Job, Model, Pool, Refusal, Row, price};
+use operation::{
+    BATCHES, Operation, PROVIDER_LISTS, SelectionParams, operation, prediction, start_time,
+};
+use reference::{Attempt, Job, Model, ModelError, Pool, Row, price};
 
-/// Enough to find what a one-line slip breaks, few enough for every run of the suite.
-const CASES: u32 = 30;
+/// Number of cases: enough to find a one-line mistake, few enough for every run of the suite.
+const DEFAULT_CASES: u32 = 30;
 
-/// Two processes on one queue file, and the model of it.
-struct World {
+/// Two processes on one queue file, and the model of the queue.
+struct Harness {
     model: Model,
     now: Timestamp,
+    /// Every lease that was ever granted.
     leases: Vec<Lease>,
-    /// Every pool that ever joined, also when it was taken for dead since; not those whose process died.
+    /// The pools that joined and whose process is alive, with that process, including pools that
+    /// were taken over since.
     pools: Vec<(PoolId, usize)>,
-    joined: usize,
+    /// Number of pools that ever joined; numbers the next one.
+    joined_pools: usize,
     catalog: Arc<Catalog>,
-    /// For what the port does not tell: who holds which lease, and every attempt of every job at once.
+    /// Reads what the port does not return: lease holders, and the attempts of all jobs.
     reader: Connection,
     processes: [Option<SqliteQueue>; 2],
     dir: TempDir,
 }
 
-fn refusal<T>(result: Result<T, QueueError>) -> Result<T, Refusal> {
+/// Maps an error of the queue to the one that the model returns. Panics on any other error.
+fn to_model_error<T>(result: Result<T, QueueError>) -> Result<T, ModelError> {
     result.map_err(|error| match error {
-        QueueError::LeaseLost(_) => Refusal::LeaseLost,
-        QueueError::PoolLost(_) => Refusal::PoolLost,
-        QueueError::Illegal(_) => Refusal::Illegal,
-        QueueError::Conflict(_) => Refusal::Conflict,
-        QueueError::NotFound(_) => Refusal::NotFound,
-        fault => panic!("{fault}"),
+        QueueError::LeaseLost(_) => ModelError::LeaseLost,
+        QueueError::PoolLost(_) => ModelError::PoolLost,
+        QueueError::Illegal(_) => ModelError::Illegal,
+        QueueError::Conflict(_) => ModelError::Conflict,
+        QueueError::NotFound(_) => ModelError::NotFound,
+        unexpected => panic!("{unexpected}"),
     })
 }
 
-impl World {
+impl Harness {
     async fn new(catalog: Arc<Catalog>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("q.db");
         let open = || Some(SqliteQueue::open_or_create(&path).expect("a queue"));
         let processes = [open(), open()];
         let reader = Connection::open(&path).expect("a connection");
-        let (model, leases, pools) = (Model::default(), Vec::new(), Vec::new());
-        let mut world = Self {
-            model,
-            now: start(),
-            leases,
-            pools,
-            joined: 0,
+        let mut harness = Self {
+            model: Model::default(),
+            now: start_time(),
+            leases: Vec::new(),
+            pools: Vec::new(),
+            joined_pools: 0,
             catalog,
             reader,
             processes,
             dir,
         };
-        world.load(0, 5, 0, VIAS[2], None);
+        harness.load(0, 5, 0, PROVIDER_LISTS[2], None);
         for process in [0, 1] {
-            world.join(process).await;
+            harness.join(process).await;
         }
-        world
+        harness
     }
 
     fn queue(&self, process: usize) -> &SqliteQueue {
         self.processes[process].as_ref().expect("a process")
     }
 
-    fn lease(&self, lease: Index, is_late: bool) -> Option<Lease> {
-        let holds = |lease: &&Lease| {
-            let held = self.model.jobs[&lease.job_id].lease.as_ref();
-            held.is_some_and(|(token, _)| *token == lease.token)
+    /// Picks a lease that is held, or with `allow_lost` any lease that was ever granted.
+    fn lease(&self, lease: Index, allow_lost: bool) -> Option<Lease> {
+        let is_held = |lease: &&Lease| {
+            let current = self.model.jobs[&lease.job_id].lease.as_ref();
+            current.is_some_and(|(token, _)| *token == lease.token)
         };
         let leases: Vec<&Lease> = self
             .leases
             .iter()
-            .filter(|lease| is_late || holds(lease))
+            .filter(|lease| allow_lost || is_held(lease))
             .collect();
         (!leases.is_empty()).then(|| leases[lease.index(leases.len())].clone())
     }
 
-    fn in_45_seconds(&self) -> Timestamp {
+    /// Returns when a pool that joins or renews now expires.
+    fn pool_expiry(&self) -> Timestamp {
         self.now + SignedDuration::from_secs(45)
     }
 
@@ -109,60 +117,60 @@ impl World {
                 batch,
                 rows,
                 prompts,
-                via,
+                providers,
                 budget,
             } => {
-                self.load(batch, rows, prompts, VIAS[via], budget);
+                self.load(batch, rows, prompts, PROVIDER_LISTS[providers], budget);
             }
-            Operation::Claim(ask) => self.claim(ask).await,
-            Operation::Advance {
+            Operation::Claim(params) => self.claim(params).await,
+            Operation::RecordOutcome {
                 lease,
-                is_late,
+                allow_lost,
                 outcome,
-                chance,
-                fits,
-                due_in,
-                gate,
+                variant,
+                is_legal,
+                due_in_ms,
+                signal,
             } => {
-                let Some(lease) = self.lease(lease, is_late) else {
+                let Some(lease) = self.lease(lease, allow_lost) else {
                     return;
                 };
-                let mut outcomes = self.outcomes(&lease, chance, due_in);
-                let is_legal = |outcome: &Outcome| {
-                    let advanced = self
+                let mut outcomes = self.outcomes(&lease, variant, due_in_ms);
+                let is_allowed = |outcome: &Outcome| {
+                    let result = self
                         .model
                         .clone()
                         .record_outcome(&lease, outcome, None, self.now);
-                    advanced != Err(Refusal::Illegal)
+                    result != Err(ModelError::Illegal)
                 };
-                if fits && outcomes.iter().any(is_legal) {
-                    outcomes.retain(is_legal);
+                if is_legal && outcomes.iter().any(is_allowed) {
+                    outcomes.retain(is_allowed);
                 }
-                self.record_outcome(lease, outcome.get(&outcomes).clone(), gate)
+                self.record_outcome(lease, outcome.get(&outcomes).clone(), signal)
                     .await;
             }
-            Operation::Release { lease, is_late } => {
-                let Some(lease) = self.lease(lease, is_late) else {
+            Operation::Release { lease, allow_lost } => {
+                let Some(lease) = self.lease(lease, allow_lost) else {
                     return;
                 };
-                let released = refusal(self.queue(1).release(lease.clone(), self.now).await);
+                let released = to_model_error(self.queue(1).release(lease.clone(), self.now).await);
                 assert_eq!(released, self.model.release(&lease, self.now).map(drop));
             }
             Operation::Join { process } => self.join(process).await,
-            Operation::Renew { pool } => {
+            Operation::Heartbeat { pool } => {
                 let Some((pool, process)) = self.pool(pool) else {
                     return;
                 };
-                let expires_at = self.in_45_seconds();
-                let renewed = refusal(
+                let expires_at = self.pool_expiry();
+                let renewed = to_model_error(
                     self.queue(process)
                         .heartbeat(pool.clone(), self.now, expires_at)
                         .await,
                 );
-                let known = self.model.pools.get_mut(&pool);
-                let expected = known
-                    .map(|known| known.expires_at = expires_at)
-                    .ok_or(Refusal::PoolLost);
+                let model_pool = self.model.pools.get_mut(&pool);
+                let expected = model_pool
+                    .map(|pool| pool.expires_at = expires_at)
+                    .ok_or(ModelError::PoolLost);
                 assert_eq!(renewed, expected);
             }
             Operation::Leave { pool } => {
@@ -176,48 +184,49 @@ impl World {
                 self.pools.retain(|(other, _)| *other != pool);
                 self.model.remove_pool(&pool, self.now);
             }
-            Operation::Reap { process } => {
-                let freed = self
+            Operation::TakeOver { process } => {
+                let released = self
                     .queue(process)
                     .take_over(self.now)
                     .await
-                    .expect("reaped");
-                assert_eq!(freed, self.model.take_over(process, self.now));
+                    .expect("taken over");
+                assert_eq!(released, self.model.take_over(process, self.now));
             }
-            Operation::Unpause => {
-                self.queue(0).reopen_providers().await.expect("unpaused");
+            Operation::ReopenProviders => {
+                self.queue(0).reopen_providers().await.expect("reopened");
                 self.model.reopen_providers();
             }
-            Operation::Reopen { process } => {
+            Operation::RestartProcess { process } => {
                 self.processes[process] = None;
                 let queue = SqliteQueue::open(&self.dir.path().join("q.db")).expect("the queue");
                 self.processes[process] = Some(queue);
-                self.pools.retain(|(_, of)| *of != process);
+                self.pools
+                    .retain(|(_, pool_process)| *pool_process != process);
                 self.model.suspects[process].clear();
                 for pool in self.model.pools.values_mut() {
                     pool.is_dead |= pool.process == process;
                 }
             }
-            Operation::Retry(choice) => {
-                let (selection, job_ids) = self.choose(&choice, JobState::Failed);
-                let retried = refusal(self.queue(0).retry(selection, self.now).await);
+            Operation::Retry(params) => {
+                let (selection, job_ids) = self.select(&params, JobState::Failed);
+                let retried = to_model_error(self.queue(0).retry(selection, self.now).await);
                 assert_eq!(
                     retried,
                     job_ids.and_then(|ids| self.model.retry(&ids, self.now))
                 );
             }
-            Operation::Redownload { job } => {
+            Operation::RequeueDownload { job } => {
                 let job_id = *job.get(&self.model.jobs.keys().copied().collect::<Vec<_>>());
-                let lost = self
+                let requeued = self
                     .queue(0)
                     .requeue_downloads(vec![job_id], self.now)
                     .await
-                    .expect("lost");
-                assert_eq!(lost, self.model.lose_file(job_id, self.now));
+                    .expect("requeued");
+                assert_eq!(requeued, self.model.requeue_download(job_id, self.now));
             }
-            Operation::Cancel(choice) => {
-                let (selection, job_ids) = self.choose(&choice, JobState::Queued);
-                let cancelled = refusal(self.queue(0).cancel(selection, self.now).await);
+            Operation::Cancel(params) => {
+                let (selection, job_ids) = self.select(&params, JobState::Queued);
+                let cancelled = to_model_error(self.queue(0).cancel(selection, self.now).await);
                 let expected = job_ids.and_then(|ids| self.model.cancel(&ids));
                 assert_eq!(cancelled.map(|cancelled| cancelled.jobs), expected);
             }
@@ -229,22 +238,22 @@ impl World {
                     job_ids = self.model.jobs.keys().copied().collect();
                 }
                 let job_id = *job.get(&job_ids);
-                let settled = refusal(
+                let resolved = to_model_error(
                     self.queue(0)
                         .resolve(job_id, decision.clone(), self.now)
                         .await,
                 );
-                assert_eq!(settled, self.model.resolve(job_id, &decision, self.now));
+                assert_eq!(resolved, self.model.resolve(job_id, &decision, self.now));
             }
             Operation::SetBudget { batch, budget } => {
                 let money = budget.map(Money::from_micros);
-                let set = self.queue(0).set_budget(BATCHES[batch].into(), money).await;
+                let result = self.queue(0).set_budget(BATCHES[batch].into(), money).await;
                 match self.model.batches.get_mut(BATCHES[batch]) {
-                    Some(known) => *known = budget,
-                    None => assert!(matches!(set, Err(QueueError::NotFound(_))), "{set:?}"),
+                    Some(model_budget) => *model_budget = budget,
+                    None => assert!(matches!(result, Err(QueueError::NotFound(_))), "{result:?}"),
                 }
             }
-            Operation::Pass { millis } => self.now += SignedDuration::from_millis(millis),
+            Operation::AdvanceClock { millis } => self.now += SignedDuration::from_millis(millis),
         }
     }
 
@@ -253,40 +262,43 @@ impl World {
         batch: usize,
         rows: u8,
         prompts: u8,
-        via: &[ProviderName],
+        providers: &[ProviderName],
         budget: Option<i64>,
     ) {
         let name = BATCHES[batch];
-        let new = NewBatch {
+        let new_batch = NewBatch {
             name: name.into(),
             model: "kling-v1-standard".into(),
             folder: PathBuf::from("/renders").join(name),
             budget: budget.map(Money::from_micros),
         };
-        let mut staging = self.queue(0).stage(new).expect("a staging");
-        let mut expected = Vec::new();
+        let mut staging = self.queue(0).stage(new_batch).expect("a staging");
+        let mut model_rows = Vec::new();
         for row in 0..rows {
-            let (prompt, seconds) = (prompts >> row & 1, if row % 3 == 2 { 10 } else { 5 });
-            let input = format!(
-                r#"{{"image":"https://e.com/{batch}/{row}.png","prompt":"{prompt}","duration":{seconds}}}"#
-            );
-            let input: Input = serde_json::from_str(&input).expect("an input");
-            let (row_key, providers) = (format!("r{row}"), via.to_vec());
-            let estimate = Money::from_micros(price(via[0], seconds));
+            let prompt = prompts >> row & 1;
+            let seconds = if row % 3 == 2 { 10 } else { 5 };
+            let input = serde_json::json!({
+                "image": format!("https://e.com/{batch}/{row}.png"),
+                "prompt": prompt.to_string(),
+                "duration": seconds,
+            });
+            let input: Input = serde_json::from_value(input).expect("an input");
+            let row_key = format!("r{row}");
+            let estimate = Money::from_micros(price(providers[0], seconds));
             let job = NewJob::new(
                 "kling-v1-standard",
                 row_key.clone(),
                 1,
                 input,
-                providers.clone(),
+                providers.to_vec(),
                 estimate,
             );
             staging.add(&[job], self.now).expect("added");
-            expected.push(Row {
+            model_rows.push(Row {
                 row_key,
                 prompt,
                 seconds,
-                providers,
+                providers: providers.to_vec(),
             });
         }
         let plan = staging.commit(self.now).expect("committed");
@@ -298,15 +310,15 @@ impl World {
             plan.removed,
         ]
         .map(|count| count as usize);
-        assert_eq!(counts, self.model.load(name, expected, self.now));
-        let known = self.model.batches.entry(name).or_default();
-        *known = budget.or(*known);
+        assert_eq!(counts, self.model.load(name, model_rows, self.now));
+        let model_budget = self.model.batches.entry(name).or_default();
+        *model_budget = budget.or(*model_budget);
     }
 
     async fn join(&mut self, process: usize) {
-        let pool = PoolId(format!("pool-{}", self.joined));
-        self.joined += 1;
-        let expires_at = self.in_45_seconds();
+        let pool = PoolId(format!("pool-{}", self.joined_pools));
+        self.joined_pools += 1;
+        let expires_at = self.pool_expiry();
         self.queue(process)
             .join(pool.clone(), self.now, expires_at)
             .await
@@ -322,22 +334,23 @@ impl World {
         self.pools.push((pool, process));
     }
 
+    /// Picks a pool and its process.
     fn pool(&self, pool: Index) -> Option<(PoolId, usize)> {
         (!self.pools.is_empty()).then(|| pool.get(&self.pools).clone())
     }
 
-    /// Every outcome there is, whether the job's state allows it or not.
-    fn outcomes(&self, lease: &Lease, chance: u8, due_in: i64) -> Vec<Outcome> {
-        let due_at = self.now + SignedDuration::from_millis(due_in);
-        let reason = || "it was so".to_owned();
-        let prediction = prediction_of(chance);
+    /// Lists every kind of outcome, whether or not the job's state allows it.
+    fn outcomes(&self, lease: &Lease, variant: u8, due_in_ms: i64) -> Vec<Outcome> {
+        let due_at = self.now + SignedDuration::from_millis(due_in_ms);
+        let reason = || "test".to_owned();
+        let prediction = prediction(variant);
         let attempt = self.model.jobs[&lease.job_id]
             .attempt
             .map(|attempt| &self.model.attempts[attempt]);
-        // What the provider bills is its own word, but here never more than was reserved, nor later another sum.
+        // A provider may bill any amount; here never more than was reserved, and always the same.
         let billed = attempt.map_or(0, |attempt| match attempt.state {
             AttemptState::Done => attempt.cost,
-            _ => attempt.price / 2 * i64::from(chance % 3),
+            _ => attempt.price / 2 * i64::from(variant % 3),
         });
         let cost = Cost {
             amount: Money::from_micros(billed),
@@ -349,7 +362,7 @@ impl World {
             sha256: "00".into(),
         };
         vec![
-            // The way to a clip is long: what leads there comes more often.
+            // Outcomes on the path to a clip are listed repeatedly to make them more likely.
             Outcome::Accepted {
                 prediction: prediction.clone(),
                 early_cost: None,
@@ -426,105 +439,105 @@ impl World {
         &mut self,
         lease: Lease,
         outcome: Outcome,
-        gate: Option<ProviderSignal>,
+        signal: Option<ProviderSignal>,
     ) {
         let attempt = self.model.jobs[&lease.job_id]
             .attempt
             .map(|attempt| &self.model.attempts[attempt]);
         let provider = attempt.map_or(ProviderName::Fal, |attempt| attempt.provider);
-        let told = gate.clone().map(|gate| (provider, gate));
-        let advanced = self
+        let provider_signal = signal.clone().map(|signal| (provider, signal));
+        let recorded = self
             .queue(1)
-            .record_outcome(lease.clone(), outcome.clone(), told, self.now)
+            .record_outcome(lease.clone(), outcome.clone(), provider_signal, self.now)
             .await;
         let expected = self
             .model
-            .record_outcome(&lease, &outcome, gate.as_ref(), self.now);
-        assert_eq!(refusal(advanced), expected, "{outcome:?}");
+            .record_outcome(&lease, &outcome, signal.as_ref(), self.now);
+        assert_eq!(to_model_error(recorded), expected, "{outcome:?}");
     }
 
-    /// Makes a person's choice, and tells which jobs it means.
-    fn choose(&self, choice: &Choice, usual: JobState) -> (Selection, Result<Vec<JobId>, Refusal>) {
-        let batch = choice.batch.map(|batch| BATCHES[batch]);
+    /// Builds the selection of an operator's decision, and finds the jobs it selects in the model.
+    fn select(
+        &self,
+        params: &SelectionParams,
+        default_state: JobState,
+    ) -> (Selection, Result<Vec<JobId>, ModelError>) {
+        let batch = params.batch.map(|batch| BATCHES[batch]);
         let mut selection = Selection {
-            states: choice.state.into_iter().collect(),
+            states: params.state.into_iter().collect(),
             ..Selection::default()
         };
         let jobs = &self.model.jobs;
-        if let Some(job) = &choice.job {
+        if let Some(job) = &params.job {
             let job_id = *job.get(&jobs.keys().copied().collect::<Vec<_>>());
             selection.jobs = vec![job_id.to_string()];
-            let is_meant = choice
+            let is_selected = params
                 .state
                 .is_none_or(|state| jobs[&job_id].state == state);
             return (
                 selection,
-                Ok(is_meant.then_some(job_id).into_iter().collect()),
+                Ok(is_selected.then_some(job_id).into_iter().collect()),
             );
         }
         selection.batch = batch.map(str::to_owned);
         if batch.is_some_and(|batch| !self.model.batches.contains_key(batch)) {
-            return (selection, Err(Refusal::NotFound));
+            return (selection, Err(ModelError::NotFound));
         }
-        let state = choice.state.unwrap_or(usual);
-        let meant = jobs
+        let state = params.state.unwrap_or(default_state);
+        let selected = jobs
             .iter()
             .filter(|(_, job)| job.state == state && batch.is_none_or(|batch| job.batch == batch));
-        (selection, Ok(meant.map(|(job_id, _)| *job_id).collect()))
+        (selection, Ok(selected.map(|(job_id, _)| *job_id).collect()))
     }
 }
 
-impl World {
-    /// Compares all that the two can tell, after every operation.
+impl Harness {
+    /// Compares everything that both the queue and the model know.
     async fn compare(&self) {
-        let (queue, model) = (self.queue(0), &self.model);
+        let queue = self.queue(0);
+        let model = &self.model;
         let leases = self.leases();
-        let jobs = queue
+        let records = queue
             .jobs(JobFilter::default(), None, 100)
             .await
             .expect("the jobs");
-        assert_eq!(jobs.len(), model.jobs.len());
-        for told in jobs {
-            let job = &model.jobs[&told.job_id];
+        assert_eq!(records.len(), model.jobs.len());
+        for record in records {
+            let job = &model.jobs[&record.job_id];
             assert_eq!(
-                (told.batch.as_str(), &told.id),
+                (record.batch.as_str(), &record.id),
                 (job.batch, &job.row.row_key)
             );
             assert_eq!(
-                (told.state, told.attempts, told.due_at),
-                (job.state, job.paid, job.due_at),
-                "{told:?}"
+                (record.state, record.attempts, record.due_at),
+                (job.state, job.paid_attempts, job.due_at),
+                "{record:?}"
             );
-            assert_eq!(leases.get(&told.job_id), job.lease.as_ref(), "{told:?}");
+            assert_eq!(leases.get(&record.job_id), job.lease.as_ref(), "{record:?}");
         }
         let attempts = self.attempts();
         assert_eq!(attempts.len(), model.attempts.len());
-        for (told, attempt) in attempts.iter().zip(&model.attempts) {
-            let (job_id, provider, state) = (
-                attempt.job_id,
-                attempt.provider.as_str(),
-                attempt.state.as_str(),
-            );
+        for (stored, attempt) in attempts.iter().zip(&model.attempts) {
             let expected = (
-                job_id.0,
-                provider.into(),
-                state.into(),
+                attempt.job_id.0,
+                attempt.provider.to_string(),
+                attempt.state.to_string(),
                 attempt.cost,
                 attempt.prediction.clone(),
             );
-            assert_eq!(told, &expected);
+            assert_eq!(stored, &expected);
         }
         for job_id in model.jobs.keys() {
             let is_open = |attempt: &&Attempt| attempt.job_id == *job_id && attempt.state.is_open();
             assert!(
                 model.attempts.iter().filter(is_open).count() <= 1,
-                "job {job_id} has two attempts open"
+                "job {job_id} has two open attempts"
             );
         }
         let status = queue.status(None).await.expect("a status");
         assert_eq!(status.batches.len(), model.batches.len());
-        for told in status.batches {
-            let batch = told.batch.as_str();
+        for batch_status in status.batches {
+            let batch = batch_status.batch.as_str();
             let at_risk = |attempt: &Attempt| {
                 if attempt.state == AttemptState::InDoubt {
                     attempt.price
@@ -533,50 +546,60 @@ impl World {
                 }
             };
             assert_eq!(
-                told.spent.micros(),
+                batch_status.spent.micros(),
                 model.sum(batch, |attempt| attempt.cost)
             );
-            assert_eq!(told.reserved.micros(), model.sum(batch, Attempt::reserved));
-            assert_eq!(told.at_risk.micros(), model.sum(batch, at_risk));
-            assert_eq!(told.budget.map(Money::micros), model.batches[batch]);
-            for (state, count) in &told.jobs {
-                let is = |job: &&Job| job.batch == batch && job.state == *state;
+            assert_eq!(
+                batch_status.reserved.micros(),
+                model.sum(batch, Attempt::reserved)
+            );
+            assert_eq!(batch_status.at_risk.micros(), model.sum(batch, at_risk));
+            assert_eq!(batch_status.budget.map(Money::micros), model.batches[batch]);
+            for (state, count) in &batch_status.jobs {
+                let matches = |job: &&Job| job.batch == batch && job.state == *state;
                 assert_eq!(
                     *count,
-                    model.jobs.values().filter(is).count() as u64,
+                    model.jobs.values().filter(matches).count() as u64,
                     "{state}"
                 );
             }
         }
-        assert_eq!(status.providers.len(), model.gates.len());
-        for told in status.providers {
-            assert_eq!(told.in_flight, model.in_flight(told.provider));
-            assert_eq!(told.paused.is_some(), model.gates[&told.provider].paused);
+        assert_eq!(status.providers.len(), model.providers.len());
+        for provider in status.providers {
+            let name = provider.provider;
+            assert_eq!(provider.in_flight, model.in_flight(name));
+            assert_eq!(
+                provider.paused.is_some(),
+                model.providers[&name].is_suspended
+            );
         }
     }
 
+    /// Reads the token and the pool of every lease.
     fn leases(&self) -> BTreeMap<JobId, (i64, PoolId)> {
         let sql = "SELECT job_id, lease_token, lease_pool FROM jobs WHERE lease_token IS NOT NULL";
         let read =
             |row: &rusqlite::Row<'_>| Ok((JobId(row.get(0)?), (row.get(1)?, PoolId(row.get(2)?))));
-        let mut leases = self.reader.prepare_cached(sql).expect("a query");
-        leases
+        let mut statement = self.reader.prepare_cached(sql).expect("a query");
+        statement
             .query_map([], read)
             .expect("the leases")
             .collect::<Result<_, _>>()
             .expect("the leases")
     }
 
+    /// Reads the job, provider, state, cost and prediction of every attempt.
     fn attempts(&self) -> Vec<(i64, String, String, i64, Option<String>)> {
         let sql =
             "SELECT job_id, provider, state, cost, prediction_id FROM attempts ORDER BY attempt_id";
-        let mut attempts = self.reader.prepare_cached(sql).expect("a query");
-        let rows = attempts
+        let mut statement = self.reader.prepare_cached(sql).expect("a query");
+        let rows = statement
             .query_map([], |row| row.try_into())
             .expect("the attempts");
         rows.collect::<Result<_, _>>().expect("the attempts")
     }
 
+    /// Returns what each batch has spent and reserved.
     fn committed(&self) -> BTreeMap<&'static str, i64> {
         self.model
             .batches
@@ -588,15 +611,15 @@ impl World {
 
 #[test]
 fn the_queue_agrees_with_a_small_model_after_every_operation() {
-    let usual = ProptestConfig {
+    let base = ProptestConfig {
         failure_persistence: None,
         max_shrink_time: 30_000,
         ..ProptestConfig::default()
     };
     let is_set = std::env::var_os("PROPTEST_CASES").is_some();
     let config = ProptestConfig {
-        cases: if is_set { usual.cases } else { CASES },
-        ..usual
+        cases: if is_set { base.cases } else { DEFAULT_CASES },
+        ..base
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -604,14 +627,14 @@ fn the_queue_agrees_with_a_small_model_after_every_operation() {
     let catalog = Arc::new(catalog::load(&[]).expect("the catalogue"));
     proptest!(config, |(operations in prop::collection::vec(operation(), 1..250))| {
         runtime.block_on(async {
-            let mut world = World::new(Arc::clone(&catalog)).await;
+            let mut harness = Harness::new(Arc::clone(&catalog)).await;
             for operation in operations {
-                let before = world.committed();
-                world.apply(operation).await;
-                world.compare().await;
-                // A budget that was lowered below what is committed stands only in the way of more.
-                for (batch, committed) in world.committed() {
-                    let budget = world.model.batches[batch].unwrap_or(i64::MAX);
+                let before = harness.committed();
+                harness.apply(operation).await;
+                harness.compare().await;
+                // A budget may be lowered below what is committed; then nothing more is committed.
+                for (batch, committed) in harness.committed() {
+                    let budget = harness.model.batches[batch].unwrap_or(i64::MAX);
                     assert!(committed <= budget.max(*before.get(batch).unwrap_or(&0)), "{batch}");
                 }
             }

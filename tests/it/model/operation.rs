@@ -1,4 +1,4 @@
-//! What may happen to a queue, and how likely it is.
+//! The random operations and their weights.
 
 use jiff::{SignedDuration, Timestamp};
 use overnight::domain::{JobState, PredictionHandle, ProviderName, ProviderSignal};
@@ -6,12 +6,16 @@ use overnight::queue::{Capacity, Decision, ProviderLimits};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-/// Less than any clip costs, so that budgets end between two of them.
-const CLIP: i64 = 200_000;
+/// Unit of budgets, in micro-dollars; less than any clip costs, so budgets run out between clips.
+const BUDGET_UNIT: i64 = 200_000;
+
+/// Number of distinct prediction ids; few enough that a provider sometimes returns one twice.
+const PREDICTIONS: u8 = 48;
 
 pub(super) const BATCHES: [&str; 2] = ["spring", "summer"];
-/// Who may run a row, as loads name it.
-pub(super) const VIAS: [&[ProviderName]; 4] = [
+
+/// The provider lists that loads give their rows, in order of preference.
+pub(super) const PROVIDER_LISTS: [&[ProviderName]; 4] = [
     &[ProviderName::Eachlabs],
     &[ProviderName::Fal, ProviderName::Eachlabs],
     &[
@@ -24,52 +28,58 @@ pub(super) const VIAS: [&[ProviderName]; 4] = [
 
 #[derive(Clone, Debug)]
 pub(super) enum Operation {
-    /// Bit `n` of `prompts` is row `n`'s prompt: another bit makes it a changed row.
     Load {
+        /// Index in [`BATCHES`].
         batch: usize,
         rows: u8,
+        /// Bit `n` is the prompt of row `n`; a load that flips it changes the row.
         prompts: u8,
-        via: usize,
+        /// Index in [`PROVIDER_LISTS`].
+        providers: usize,
         budget: Option<i64>,
     },
-    Claim(Ask),
-    /// A step's end: mostly one that its state allows, under a lease that mostly holds.
-    Advance {
+    Claim(ClaimParams),
+    /// Records the outcome of a step.
+    RecordOutcome {
         lease: Index,
-        is_late: bool,
+        /// Whether the lease may be one that has been lost.
+        allow_lost: bool,
         outcome: Index,
-        chance: u8,
-        fits: bool,
-        due_in: i64,
-        gate: Option<ProviderSignal>,
+        /// Selects the prediction id and the billed cost.
+        variant: u8,
+        /// Whether the outcome is one that the job's state allows, if there is any.
+        is_legal: bool,
+        due_in_ms: i64,
+        signal: Option<ProviderSignal>,
     },
     Release {
         lease: Index,
-        is_late: bool,
+        /// Whether the lease may be one that has been lost.
+        allow_lost: bool,
     },
     Join {
         process: usize,
     },
-    Renew {
+    Heartbeat {
         pool: Index,
     },
     Leave {
         pool: Index,
     },
-    Reap {
+    TakeOver {
         process: usize,
     },
-    Unpause,
-    /// A process dies, and with it its pools; another one opens the file.
-    Reopen {
+    ReopenProviders,
+    /// A process and its pools die, and another process opens the file.
+    RestartProcess {
         process: usize,
     },
-    Retry(Choice),
-    /// The file of a job is found lost, which may not be a success any more.
-    Redownload {
+    Retry(SelectionParams),
+    /// Requeues the download of any job, whether it has succeeded or not.
+    RequeueDownload {
         job: Index,
     },
-    Cancel(Choice),
+    Cancel(SelectionParams),
     Resolve {
         job: Index,
         decision: Decision,
@@ -78,23 +88,25 @@ pub(super) enum Operation {
         batch: usize,
         budget: Option<i64>,
     },
-    Pass {
+    AdvanceClock {
         millis: i64,
     },
 }
 
-/// Which jobs a person means.
+/// The jobs that a decision of the operator selects: one job, else all that match.
 #[derive(Clone, Debug)]
-pub(super) struct Choice {
+pub(super) struct SelectionParams {
     pub(super) job: Option<Index>,
+    /// Index in [`BATCHES`].
     pub(super) batch: Option<usize>,
     pub(super) state: Option<JobState>,
 }
 
-/// What a pool asks for.
+/// What a pool requests in a claim.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
+pub(super) struct ClaimParams {
     pub(super) pool: Index,
+    /// Index in [`BATCHES`].
     pub(super) batch: Option<usize>,
     pub(super) budget: Option<i64>,
     pub(super) capacity: Capacity,
@@ -103,35 +115,51 @@ pub(super) struct Ask {
 
 /// A budget that a few clips use up.
 fn budget() -> impl Strategy<Value = Option<i64>> {
-    prop::option::weighted(0.7, (0..16i64).prop_map(|clips| clips * CLIP))
+    prop::option::weighted(0.7, (0..16i64).prop_map(|units| units * BUDGET_UNIT))
 }
 
-fn choice() -> impl Strategy<Value = Choice> {
+fn selection_params() -> impl Strategy<Value = SelectionParams> {
     (
         prop::option::weighted(0.8, any::<Index>()),
         prop::option::of(0..2usize),
         prop::option::of(select(&JobState::ALL)),
     )
-        .prop_map(|(job, batch, state)| Choice { job, batch, state })
+        .prop_map(|(job, batch, state)| SelectionParams { job, batch, state })
 }
 
-/// One of so few predictions that a provider seems to give one twice now and then.
-pub(super) fn prediction_of(chance: u8) -> PredictionHandle {
-    PredictionHandle::from_id(format!("p{}", chance % 48))
+/// Returns one of [`PREDICTIONS`] predictions.
+pub(super) fn prediction(variant: u8) -> PredictionHandle {
+    PredictionHandle::from_id(format!("p{}", variant % PREDICTIONS))
 }
 
-fn gate() -> impl Strategy<Value = Option<ProviderSignal>> {
-    let later = |seconds: i64| start() + SignedDuration::from_secs(seconds);
+fn provider_signal() -> impl Strategy<Value = Option<ProviderSignal>> {
+    let later = |seconds: i64| start_time() + SignedDuration::from_secs(seconds);
+    let hold_submits = move |seconds| {
+        Some(ProviderSignal::HoldSubmits {
+            until: later(seconds),
+        })
+    };
+    let hold_all = move |seconds| {
+        Some(ProviderSignal::HoldAll {
+            until: later(seconds),
+        })
+    };
+    let suspend = |polls_too| {
+        Some(ProviderSignal::Suspend {
+            reason: "no key".into(),
+            polls_too,
+        })
+    };
     prop_oneof![
         30 => Just(None),
         1 => Just(Some(ProviderSignal::Healthy)),
-        1 => (0..600i64).prop_map(move |seconds| Some(ProviderSignal::HoldSubmits { until: later(seconds) })),
-        1 => (0..600i64).prop_map(move |seconds| Some(ProviderSignal::HoldAll { until: later(seconds) })),
-        1 => any::<bool>().prop_map(|polls_too| Some(ProviderSignal::Suspend { reason: "no key".into(), polls_too })),
+        1 => (0..600i64).prop_map(hold_submits),
+        1 => (0..600i64).prop_map(hold_all),
+        1 => any::<bool>().prop_map(suspend),
     ]
 }
 
-/// Some workers, of which some kinds of steps may use only a part.
+/// Capacity for up to six steps, some kinds of which may have a lower bound of their own.
 fn capacity() -> impl Strategy<Value = Capacity> {
     let kinds = [0..4usize, 0..4usize, 0..4usize].map(prop::option::of);
     (0..7usize, kinds).prop_map(|(steps, kinds)| {
@@ -146,7 +174,7 @@ fn capacity() -> impl Strategy<Value = Capacity> {
     })
 }
 
-fn ask() -> impl Strategy<Value = Ask> {
+fn claim_params() -> impl Strategy<Value = ClaimParams> {
     let providers = prop::sample::subsequence(ProviderName::ALL.to_vec(), 2..=3);
     let limits = [(1..5u32, 1..8u32), (1..5u32, 1..8u32), (1..5u32, 1..8u32)];
     (
@@ -166,8 +194,7 @@ fn ask() -> impl Strategy<Value = Ask> {
                     has_storage: false,
                 },
             );
-            let budget = budget.map(|clips| clips * CLIP);
-            Ask {
+            ClaimParams {
                 pool,
                 batch,
                 budget,
@@ -177,37 +204,91 @@ fn ask() -> impl Strategy<Value = Ask> {
         })
 }
 
+fn load() -> impl Strategy<Value = Operation> {
+    (
+        0..2usize,
+        0..7u8,
+        any::<u8>(),
+        0..PROVIDER_LISTS.len(),
+        budget(),
+    )
+        .prop_map(
+            |(batch, rows, prompts, providers, budget)| Operation::Load {
+                batch,
+                rows,
+                prompts,
+                providers,
+                budget,
+            },
+        )
+}
+
+fn record_outcome() -> impl Strategy<Value = Operation> {
+    (
+        any::<Index>(),
+        prop::bool::weighted(0.05),
+        any::<Index>(),
+        any::<u8>(),
+        prop::bool::weighted(0.9),
+        select(vec![0, 0, 0, 0, 1_000, 30_000, 90_000]),
+        provider_signal(),
+    )
+        .prop_map(
+            |(lease, allow_lost, outcome, variant, is_legal, due_in_ms, signal)| {
+                Operation::RecordOutcome {
+                    lease,
+                    allow_lost,
+                    outcome,
+                    variant,
+                    is_legal,
+                    due_in_ms,
+                    signal,
+                }
+            },
+        )
+}
+
+fn release() -> impl Strategy<Value = Operation> {
+    (any::<Index>(), prop::bool::weighted(0.05))
+        .prop_map(|(lease, allow_lost)| Operation::Release { lease, allow_lost })
+}
+
+fn resolve() -> impl Strategy<Value = Operation> {
+    let decision = prop_oneof![
+        any::<u8>().prop_map(|variant| Decision::Adopt(prediction(variant))),
+        Just(Decision::Resubmit),
+        Just(Decision::Fail),
+    ];
+    (any::<Index>(), decision).prop_map(|(job, decision)| Operation::Resolve { job, decision })
+}
+
+fn set_budget() -> impl Strategy<Value = Operation> {
+    (0..2usize, budget()).prop_map(|(batch, budget)| Operation::SetBudget { batch, budget })
+}
+
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
-    let often = || prop::bool::weighted(0.9);
-    let rarely = || prop::bool::weighted(0.05);
-    let due_in = select(vec![0, 0, 0, 0, 1_000, 30_000, 90_000]);
     let millis = select(vec![1, 400, 1_000, 20_000, 30_000, 59_999, 60_000, 120_000]);
     prop_oneof![
-        3 => (0..2usize, 0..7u8, any::<u8>(), 0..VIAS.len(), budget()).prop_map(
-            |(batch, rows, prompts, via, budget)| Operation::Load { batch, rows, prompts, via, budget }),
-        20 => ask().prop_map(Operation::Claim),
-        40 => (any::<Index>(), rarely(), any::<Index>(), any::<u8>(), often(), due_in, gate()).prop_map(
-            |(lease, is_late, outcome, chance, fits, due_in, gate)|
-                Operation::Advance { lease, is_late, outcome, chance, fits, due_in, gate }),
-        3 => (any::<Index>(), rarely()).prop_map(|(lease, is_late)| Operation::Release { lease, is_late }),
+        3 => load(),
+        20 => claim_params().prop_map(Operation::Claim),
+        40 => record_outcome(),
+        3 => release(),
         4 => (0..2usize).prop_map(|process| Operation::Join { process }),
-        6 => any::<Index>().prop_map(|pool| Operation::Renew { pool }),
+        6 => any::<Index>().prop_map(|pool| Operation::Heartbeat { pool }),
         2 => any::<Index>().prop_map(|pool| Operation::Leave { pool }),
-        6 => (0..2usize).prop_map(|process| Operation::Reap { process }),
-        4 => Just(Operation::Unpause),
-        1 => (0..2usize).prop_map(|process| Operation::Reopen { process }),
-        4 => choice().prop_map(Operation::Retry),
-        3 => any::<Index>().prop_map(|job| Operation::Redownload { job }),
-        2 => choice().prop_map(Operation::Cancel),
-        4 => (any::<Index>(), prop_oneof![
-                any::<u8>().prop_map(|chance| Decision::Adopt(prediction_of(chance))), Just(Decision::Resubmit), Just(Decision::Fail)])
-            .prop_map(|(job, decision)| Operation::Resolve { job, decision }),
-        2 => (0..2usize, budget()).prop_map(|(batch, budget)| Operation::SetBudget { batch, budget }),
-        12 => millis.prop_map(|millis| Operation::Pass { millis }),
+        6 => (0..2usize).prop_map(|process| Operation::TakeOver { process }),
+        4 => Just(Operation::ReopenProviders),
+        1 => (0..2usize).prop_map(|process| Operation::RestartProcess { process }),
+        4 => selection_params().prop_map(Operation::Retry),
+        3 => any::<Index>().prop_map(|job| Operation::RequeueDownload { job }),
+        2 => selection_params().prop_map(Operation::Cancel),
+        4 => resolve(),
+        2 => set_budget(),
+        12 => millis.prop_map(|millis| Operation::AdvanceClock { millis }),
     ]
 }
 
-/// When every case begins.
-pub(super) fn start() -> Timestamp {
+/// The time at which every case starts.
+pub(super) fn start_time() -> Timestamp {
     "2026-08-20T10:00:00Z".parse().expect("a time")
 }

@@ -1,4 +1,4 @@
-//! The queue as one writes it with no disk and no SQL: a few maps, and sums that are counted anew each time.
+//! A reference model of the queue without disk or SQL: a few maps, and sums computed when needed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,9 +10,9 @@ use overnight::queue::ProviderLimits;
 
 use JobState::{Downloading, Failed, InDoubt, Queued, Running, Submitting, Succeeded};
 
-/// Why the queue must refuse; nothing changes then.
+/// Why the queue must fail an operation. Nothing changes then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum ModelError {
     LeaseLost,
     PoolLost,
     Illegal,
@@ -20,11 +20,12 @@ pub(super) enum Refusal {
     NotFound,
 }
 
-/// A row as it was loaded last.
+/// A manifest row as it was last loaded.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
     pub(super) row_key: String,
     pub(super) prompt: u8,
+    /// Length of the clip in seconds.
     pub(super) seconds: i64,
     pub(super) providers: Vec<ProviderName>,
 }
@@ -36,9 +37,10 @@ pub(super) struct Job {
     pub(super) state: JobState,
     pub(super) due_at: Option<Timestamp>,
     pub(super) lease: Option<(i64, PoolId)>,
-    /// The attempt under way, or the last one since the job began anew.
+    /// Index of the open or last attempt since the job was last restarted.
     pub(super) attempt: Option<usize>,
-    pub(super) paid: u32,
+    /// Submissions that a provider accepted or may have accepted.
+    pub(super) paid_attempts: u32,
     pub(super) crashes: u32,
 }
 
@@ -54,17 +56,18 @@ pub(super) struct Attempt {
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gates {
-    pub(super) creates_from: Timestamp,
-    pub(super) calls_from: Timestamp,
-    pub(super) paused: bool,
-    pub(super) refuses_looks: bool,
+pub(super) struct ProviderState {
+    pub(super) submits_held_until: Timestamp,
+    pub(super) calls_held_until: Timestamp,
+    pub(super) is_suspended: bool,
+    pub(super) refuses_polls: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     pub(super) process: usize,
     pub(super) expires_at: Timestamp,
+    /// Whether its process has died.
     pub(super) is_dead: bool,
 }
 
@@ -74,20 +77,20 @@ pub(super) struct Model {
     pub(super) attempts: Vec<Attempt>,
     /// Budgets by batch.
     pub(super) batches: BTreeMap<&'static str, Option<i64>>,
-    pub(super) gates: BTreeMap<ProviderName, Gates>,
+    pub(super) providers: BTreeMap<ProviderName, ProviderState>,
     pub(super) pools: HashMap<PoolId, Pool>,
-    /// By process: the pools whose expiry had passed at its last look.
+    /// By process: the dead and expired pools that its last takeover found.
     pub(super) suspects: [HashSet<(PoolId, Timestamp)>; 2],
 }
 
-/// The prices of `kling-v1-standard`, by hand.
+/// Returns the price of `kling-v1-standard`, computed independently of the catalogue.
 pub(super) fn price(provider: ProviderName, seconds: i64) -> i64 {
-    seconds
-        * if provider == ProviderName::Aimlapi {
-            47_250
-        } else {
-            45_000
-        }
+    let per_second = if provider == ProviderName::Aimlapi {
+        47_250
+    } else {
+        45_000
+    };
+    seconds * per_second
 }
 
 impl Attempt {
@@ -95,63 +98,71 @@ impl Attempt {
         if self.state.is_open() { self.price } else { 0 }
     }
 
-    pub(super) fn end(&mut self, state: AttemptState, cost: i64) {
-        (self.state, self.cost) = (state, cost);
+    /// Sets the state and the cost.
+    pub(super) fn settle(&mut self, state: AttemptState, cost: i64) {
+        self.state = state;
+        self.cost = cost;
     }
 
-    /// Nobody proved it unpaid, so that its price stays booked.
+    /// Abandons an open attempt. Its price stays booked, because nothing proves that it is unpaid.
     pub(super) fn abandon(&mut self) {
         if self.state.is_open() {
-            self.end(AttemptState::Abandoned, self.price);
+            self.settle(AttemptState::Abandoned, self.price);
         }
     }
 }
 
 impl Model {
-    /// Takes rows, and counts the new, the changed, the busy, the same and the gone.
+    /// Loads rows and counts those that are new, changed, in progress, unchanged and removed.
     pub(super) fn load(
         &mut self,
         batch: &'static str,
         rows: Vec<Row>,
         now: Timestamp,
     ) -> [usize; 5] {
-        let before = self.jobs.values().filter(|job| job.batch == batch).count();
-        let [mut new, mut changed, mut busy, mut same] = [0; 4];
+        let jobs_before = self.jobs.values().filter(|job| job.batch == batch).count();
+        let mut new = 0;
+        let mut changed = 0;
+        let mut in_progress = 0;
+        let mut unchanged = 0;
         for row in rows {
-            let next = JobId(self.jobs.len() as i64 + 1);
-            let is_its = |job: &&mut Job| job.batch == batch && job.row.row_key == row.row_key;
-            let Some(job) = self.jobs.values_mut().find(is_its) else {
+            let next_id = JobId(self.jobs.len() as i64 + 1);
+            let has_key = |job: &&mut Job| job.batch == batch && job.row.row_key == row.row_key;
+            let Some(job) = self.jobs.values_mut().find(has_key) else {
                 new += 1;
-                let (state, due_at, lease, attempt) = (Queued, Some(now), None, None);
                 self.jobs.insert(
-                    next,
+                    next_id,
                     Job {
                         batch,
                         row,
-                        state,
-                        due_at,
-                        lease,
-                        attempt,
-                        paid: 0,
+                        state: Queued,
+                        due_at: Some(now),
+                        lease: None,
+                        attempt: None,
+                        paid_attempts: 0,
                         crashes: 0,
                     },
                 );
                 continue;
             };
             if job.row.prompt == row.prompt {
-                same += 1;
+                unchanged += 1;
                 if job.state == Queued {
                     job.row = row;
                 }
             } else if job.state == Queued || job.state.is_final() {
                 changed += 1;
-                (job.row, job.crashes) = (row, 0);
-                (job.state, job.due_at, job.attempt) = (Queued, Some(now), None);
+                job.row = row;
+                job.crashes = 0;
+                job.state = Queued;
+                job.due_at = Some(now);
+                job.attempt = None;
             } else {
-                busy += 1;
+                in_progress += 1;
             }
         }
-        [new, changed, busy, same, before - changed - busy - same]
+        let removed = jobs_before - changed - in_progress - unchanged;
+        [new, changed, in_progress, unchanged, removed]
     }
 
     pub(super) fn in_flight(&self, provider: ProviderName) -> u32 {
@@ -161,7 +172,7 @@ impl Model {
             .sum()
     }
 
-    /// Sums something over the attempts of a batch.
+    /// Sums an amount over the attempts of a batch.
     pub(super) fn sum(&self, batch: &str, amount: impl Fn(&Attempt) -> i64) -> i64 {
         self.attempts
             .iter()
@@ -170,87 +181,98 @@ impl Model {
             .sum()
     }
 
+    /// Returns what a batch has spent and reserved.
     pub(super) fn committed(&self, batch: &str) -> i64 {
         self.sum(batch, |attempt| attempt.cost + attempt.reserved())
     }
 
-    /// Tells whether a create may be sent: a slot is free, the gates are open, and no 60 seconds that this create can
-    /// fall into hold as many as the limit already, wherever between commit and answer the others took place.
-    pub(super) fn has_room(&self, limits: &ProviderLimits, now: Timestamp) -> bool {
-        let minute = now - SignedDuration::from_secs(60);
-        let counts = |attempt: &&Attempt| {
-            attempt.provider == limits.provider && attempt.answered_at.is_none_or(|at| at >= minute)
+    /// Reports whether a provider allows another submit: it has a free slot, is not held, and its
+    /// rate is not used up.
+    ///
+    /// A submit counts against the rate from its commit until 60 seconds after its answer, because
+    /// the request reaches the provider at an unknown time between the two.
+    pub(super) fn can_submit(&self, limits: &ProviderLimits, now: Timestamp) -> bool {
+        let window_start = now - SignedDuration::from_secs(60);
+        let counts_against_rate = |attempt: &&Attempt| {
+            attempt.provider == limits.provider
+                && attempt
+                    .answered_at
+                    .is_none_or(|answered_at| answered_at >= window_start)
         };
-        let gates = self
-            .gates
+        let recent_submits = self.attempts.iter().filter(counts_against_rate).count();
+        let provider = self
+            .providers
             .get(&limits.provider)
             .cloned()
             .unwrap_or_default();
-        !gates.paused
-            && gates.creates_from.max(gates.calls_from) <= now
+        !provider.is_suspended
+            && provider.submits_held_until.max(provider.calls_held_until) <= now
             && self.in_flight(limits.provider) < limits.in_flight
-            && self.attempts.iter().filter(counts).count() < limits.creates_per_minute as usize
+            && recent_submits < limits.creates_per_minute as usize
     }
 
-    /// When a job's present attempt may be looked at; `None` is never by itself.
-    pub(super) fn looks_from(&self, job: &Job) -> Option<Timestamp> {
-        let gates = &self.gates[&self.attempts[job.attempt?].provider];
-        (!gates.refuses_looks).then_some(job.due_at?.max(gates.calls_from))
+    /// Returns when a job's attempt may be polled; `None` if only the operator can change that.
+    pub(super) fn poll_due_at(&self, job: &Job) -> Option<Timestamp> {
+        let provider = &self.providers[&self.attempts[job.attempt?].provider];
+        (!provider.refuses_polls).then_some(job.due_at?.max(provider.calls_held_until))
     }
 
     pub(super) fn submit(&mut self, job_id: JobId, provider: ProviderName) {
-        let at = self.attempts.len();
+        let attempt = self.attempts.len();
         let job = self.jobs.get_mut(&job_id).expect("a job of the model");
-        // The promise: another create only after an end that nothing lives beyond, or after a person's word.
-        let earlier = job.attempt.map(|attempt| self.attempts[attempt].state);
+        // The guarantee: a job is submitted again only if its last attempt can no longer produce a
+        // clip, or if the job was restarted, which clears the attempt.
+        let last_state = job.attempt.map(|attempt| self.attempts[attempt].state);
         assert!(matches!(
-            earlier,
+            last_state,
             None | Some(AttemptState::Refused | AttemptState::Absent | AttemptState::Failed)
         ));
-        (job.state, job.due_at, job.attempt) = (Submitting, None, Some(at));
-        let (state, price) = (AttemptState::Submitting, price(provider, job.row.seconds));
+        job.state = Submitting;
+        job.due_at = None;
+        job.attempt = Some(attempt);
         self.attempts.push(Attempt {
             job_id,
             provider,
-            state,
-            price,
+            state: AttemptState::Submitting,
+            price: price(provider, job.row.seconds),
             cost: 0,
             prediction: None,
             answered_at: None,
         });
-        self.gates.entry(provider).or_default();
+        self.providers.entry(provider).or_default();
     }
 
     pub(super) fn record_outcome(
         &mut self,
         lease: &Lease,
         outcome: &Outcome,
-        gate: Option<&ProviderSignal>,
+        signal: Option<&ProviderSignal>,
         now: Timestamp,
-    ) -> Result<JobState, Refusal> {
+    ) -> Result<JobState, ModelError> {
         let job = &self.jobs[&lease.job_id];
         if job
             .lease
             .as_ref()
             .is_none_or(|(token, _)| *token != lease.token)
         {
-            return Err(Refusal::LeaseLost);
+            return Err(ModelError::LeaseLost);
         }
-        let (at, was) = (job.attempt.expect("an attempt"), job.state);
-        let provider = self.attempts[at].provider;
+        let index = job.attempt.expect("an attempt");
+        let old_state = job.state;
+        let provider = self.attempts[index].provider;
         let belongs_to_another = |id: &str| {
             let mut others = self
                 .attempts
                 .iter()
                 .enumerate()
-                .filter(|(other, _)| *other != at);
+                .filter(|(other, _)| *other != index);
             others.any(|(_, other)| {
                 other.provider == provider && other.prediction.as_deref() == Some(id)
             })
         };
         let mut job = job.clone();
-        let mut attempt = self.attempts[at].clone();
-        (job.state, job.due_at) = match (was, outcome) {
+        let mut attempt = self.attempts[index].clone();
+        let (state, due_at) = match (old_state, outcome) {
             (
                 Submitting,
                 Outcome::Accepted {
@@ -259,38 +281,38 @@ impl Model {
             )
             | (InDoubt, Outcome::Adopted { prediction, due_at }) => {
                 if belongs_to_another(&prediction.prediction_id) {
-                    return Err(Refusal::Conflict);
+                    return Err(ModelError::Conflict);
                 }
-                job.paid += u32::from(was == Submitting);
+                job.paid_attempts += u32::from(old_state == Submitting);
                 attempt.state = AttemptState::Accepted;
                 attempt.prediction = Some(prediction.prediction_id.clone());
                 (Running, Some(*due_at))
             }
             (Submitting, Outcome::Refused { due_at, .. }) => {
-                attempt.end(AttemptState::Refused, 0);
+                attempt.settle(AttemptState::Refused, 0);
                 (Queued, Some(*due_at))
             }
             (Submitting, Outcome::Rejected { .. }) => {
-                attempt.end(AttemptState::Refused, 0);
+                attempt.settle(AttemptState::Refused, 0);
                 (Failed, None)
             }
             (Submitting, Outcome::LostResponse { due_at, .. }) => {
-                job.paid += 1;
+                job.paid_attempts += 1;
                 attempt.state = AttemptState::InDoubt;
                 (InDoubt, Some(*due_at))
             }
             (InDoubt, Outcome::ProvenAbsent { due_at }) => {
-                job.paid -= 1;
-                attempt.end(AttemptState::Absent, 0);
+                job.paid_attempts -= 1;
+                attempt.settle(AttemptState::Absent, 0);
                 (Queued, Some(*due_at))
             }
-            (InDoubt | Running | Downloading, Outcome::Wait { due_at, .. }) => (was, *due_at),
+            (InDoubt | Running | Downloading, Outcome::Wait { due_at, .. }) => (old_state, *due_at),
             (Running, Outcome::Finished { cost, due_at, .. }) => {
-                attempt.end(AttemptState::Done, cost.amount.micros());
+                attempt.settle(AttemptState::Done, cost.amount.micros());
                 (Downloading, Some(*due_at))
             }
             (Running, Outcome::PredictionFailed { cost, retry_at, .. }) => {
-                attempt.end(AttemptState::Failed, cost.amount.micros());
+                attempt.settle(AttemptState::Failed, cost.amount.micros());
                 (if retry_at.is_some() { Queued } else { Failed }, *retry_at)
             }
             (Downloading, Outcome::LinkExpired { due_at, .. }) => (Running, Some(*due_at)),
@@ -299,47 +321,67 @@ impl Model {
                 attempt.abandon();
                 (Failed, None)
             }
-            _ => return Err(Refusal::Illegal),
+            _ => return Err(ModelError::Illegal),
         };
-        if was == Submitting {
+        if old_state == Submitting {
             attempt.answered_at = Some(now);
         }
+        job.state = state;
+        job.due_at = due_at;
         job.crashes = 0;
         job.lease = None;
-        let state = job.state;
-        self.attempts[at] = attempt;
+        self.attempts[index] = attempt;
         self.jobs.insert(lease.job_id, job);
-        let gates = self.gates.entry(provider).or_default();
-        match gate {
-            None | Some(ProviderSignal::Healthy) => {}
-            Some(ProviderSignal::HoldSubmits { until }) => {
-                gates.creates_from = gates.creates_from.max(*until)
-            }
-            Some(ProviderSignal::HoldAll { until }) => {
-                gates.calls_from = gates.calls_from.max(*until)
-            }
-            Some(ProviderSignal::Suspend { polls_too, .. }) => {
-                (gates.paused, gates.refuses_looks) = (true, gates.refuses_looks || *polls_too);
-            }
-        }
+        self.record_signal(provider, signal);
         Ok(state)
     }
 
-    pub(super) fn release(&mut self, lease: &Lease, now: Timestamp) -> Result<JobState, Refusal> {
-        let not_sent = Outcome::Refused {
-            reason: String::new(),
-            due_at: now,
-            counted: false,
-        };
-        let not_begun = Outcome::Wait {
+    fn record_signal(&mut self, provider: ProviderName, signal: Option<&ProviderSignal>) {
+        let provider = self.providers.entry(provider).or_default();
+        match signal {
+            None | Some(ProviderSignal::Healthy) => {}
+            Some(ProviderSignal::HoldSubmits { until }) => {
+                provider.submits_held_until = provider.submits_held_until.max(*until);
+            }
+            Some(ProviderSignal::HoldAll { until }) => {
+                provider.calls_held_until = provider.calls_held_until.max(*until);
+            }
+            Some(ProviderSignal::Suspend { polls_too, .. }) => {
+                provider.is_suspended = true;
+                provider.refuses_polls |= *polls_too;
+            }
+        }
+    }
+
+    /// Releases a step that was not started.
+    ///
+    /// A submit that was not sent counts as refused. Any other job only becomes due again and keeps
+    /// its crashes, because the step was not tried.
+    pub(super) fn release(
+        &mut self,
+        lease: &Lease,
+        now: Timestamp,
+    ) -> Result<JobState, ModelError> {
+        let job = &self.jobs[&lease.job_id];
+        if job.state == Submitting {
+            let outcome = Outcome::Refused {
+                reason: String::new(),
+                due_at: now,
+                counted: false,
+            };
+            return self.record_outcome(lease, &outcome, None, now);
+        }
+        let crashes = job.crashes;
+        let outcome = Outcome::Wait {
             due_at: Some(now),
             failure: None,
         };
-        let outcome = if self.jobs[&lease.job_id].state == Submitting {
-            not_sent
-        } else {
-            not_begun
-        };
-        self.record_outcome(lease, &outcome, None, now)
+        let state = self.record_outcome(lease, &outcome, None, now)?;
+        let job = self
+            .jobs
+            .get_mut(&lease.job_id)
+            .expect("a job of the model");
+        job.crashes = crashes;
+        Ok(state)
     }
 }
