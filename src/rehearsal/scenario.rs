@@ -27,7 +27,7 @@ pub struct Scenario {
     pub catalog: Arc<Catalog>,
     /// The providers that take part.
     pub hosts: Vec<SimulatedHost>,
-    /// Number of attempts and delays between them.
+    /// Maximum number of attempts and downloads of a job, and the backoff between retries.
     pub policy: RetryPolicy,
     /// What the worker knows about processing times, from which it plans its polls.
     pub processing_times: ProcessingTimes,

@@ -1,5 +1,5 @@
-//! The pure model of the simulated providers. Every method takes the current time, in milliseconds
-//! since 1970.
+//! The pure model of the simulated providers. It has no clock: methods take the current time as
+//! `now`, in milliseconds since 1970.
 
 use std::collections::HashMap;
 use std::time::Duration;

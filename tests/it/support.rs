@@ -197,15 +197,15 @@ impl TestEnv {
         self.assert_all_rendered_once(rows);
     }
 
-    /// Asserts that every row has its clip, was submitted exactly once, and costs what the
-    /// providers billed, and that no limit was exceeded.
+    /// Asserts the same as [`assert_clips_and_costs`](Self::assert_clips_and_costs), and that every
+    /// row was submitted exactly once.
     pub(crate) fn assert_all_rendered_once(&self, rows: usize) {
         self.assert_clips_and_costs(rows);
         self.assert_each_paid_once(rows);
     }
 
-    /// Asserts that every row has its clip and that its cost is what the providers billed. Unbilled
-    /// failed submissions are allowed.
+    /// Asserts that every row has its clip, that the costs are what the providers billed, and that
+    /// no limit was exceeded. Predictions that failed unbilled are allowed.
     pub(crate) fn assert_clips_and_costs(&self, rows: usize) {
         let ledger = self.ledger();
         let jobs = self.export();
@@ -272,7 +272,7 @@ pub(crate) fn micros_as_f64(micros: i64) -> f64 {
     micros.to_string().parse().expect("a number")
 }
 
-/// Returns the header of a PNG followed by `content`, which makes the file unique.
+/// Returns the first bytes of a PNG followed by `content`, which makes the file unique.
 pub(crate) fn png(content: &str) -> Vec<u8> {
     [
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(),
