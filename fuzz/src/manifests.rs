@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use overnight::catalog;
 use overnight::domain::file_name::safe_file_stem;
 use overnight::domain::{Catalog, Model, Money, NewJob, ProviderName};
-use overnight::manifest::{self, Layout, Problem, RowFormat, RowMapper, Sink};
+use overnight::manifest::{self, MappingOptions, Problem, RowFormat, RowMapper, RowSink};
 
 /// Maximum length of a problem, in characters, exclusive.
 const MAX_MESSAGE_CHARS: usize = 1_000;
@@ -37,15 +37,15 @@ fn check(bytes: &[u8], format: RowFormat, lines: usize) {
     let model = CATALOG.model("kling-v1-standard").expect("a model");
     let pair = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
     let providers = ProviderName::ALL.to_vec();
-    let default_mapper = RowMapper::new(model, providers.clone(), Layout::default());
+    let default_mapper = RowMapper::new(model, providers.clone(), MappingOptions::default());
     let custom_mapper = RowMapper::new(
         model,
         providers,
-        Layout {
+        MappingOptions {
             map: pair("id", "SKU"),
             set: pair("duration", "10"),
             prompt: Some("Turn {Title|it}".into()),
-            ..Layout::default()
+            ..MappingOptions::default()
         },
     );
     for mapper in [default_mapper, custom_mapper] {
@@ -65,7 +65,7 @@ struct Collector {
     problems: Vec<Problem>,
 }
 
-impl Sink for Collector {
+impl RowSink for Collector {
     fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
         let mut duplicates = Vec::new();
         for job in jobs {

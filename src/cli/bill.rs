@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::queue::{BillBy, BillLine, BillSums};
+use crate::queue::{BillGrouping, BillLine, BillSums};
 
 use super::args::{BillArgs, Global};
 use super::exit::Exit;
@@ -14,19 +14,19 @@ const MAX_NAME_COLUMNS: usize = 64;
 
 /// Prints the bill.
 pub(super) async fn bill(global: &Global, args: BillArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let lines = setup.queue()?.bill(args.by, args.batch).await?;
     let total: BillSums = lines.iter().map(|line| line.sums).sum();
     if args.json {
-        render::json(&contract(args.by, &lines, &total)?)?;
+        render::print_json(&contract(args.by, &lines, &total)?)?;
     } else {
-        render::table(&table(args.by, &lines, &total))?;
+        render::print_table(&table(args.by, &lines, &total))?;
     }
     Ok(Exit::Success)
 }
 
 /// Returns the bill in its documented JSON form, which other programs read.
-fn contract(by: BillBy, lines: &[BillLine], total: &BillSums) -> anyhow::Result<Value> {
+fn contract(by: BillGrouping, lines: &[BillLine], total: &BillSums) -> anyhow::Result<Value> {
     let line = |line: &BillLine| {
         let mut object = serde_json::to_value(line.sums)?;
         object[by.as_str()] = json!(line.name);
@@ -36,7 +36,7 @@ fn contract(by: BillBy, lines: &[BillLine], total: &BillSums) -> anyhow::Result<
     Ok(json!({ "by": by.as_str(), "lines": lines, "total": total }))
 }
 
-fn table(by: BillBy, lines: &[BillLine], total: &BillSums) -> Vec<Vec<String>> {
+fn table(by: BillGrouping, lines: &[BillLine], total: &BillSums) -> Vec<Vec<String>> {
     let header = [
         by.as_str(),
         "attempts",
@@ -51,7 +51,7 @@ fn table(by: BillBy, lines: &[BillLine], total: &BillSums) -> Vec<Vec<String>> {
     table.extend(
         lines
             .iter()
-            .map(|line| row(render::clipped(&line.name, MAX_NAME_COLUMNS), &line.sums)),
+            .map(|line| row(render::truncate(&line.name, MAX_NAME_COLUMNS), &line.sums)),
     );
     table.push(row("total".into(), total));
     table

@@ -40,15 +40,15 @@ impl CanaryReview {
         stop: &StopSignal,
     ) -> Option<(Self, Canary)> {
         let jobs = args.canary?;
-        let (decision, go_on) = watch::channel(None);
+        let (sender, decision) = watch::channel(None);
         let review = Self {
             queue: Arc::clone(queue),
             batch: args.batch.clone(),
             yes: args.yes,
-            decision,
+            decision: sender,
             stop: stop.clone(),
         };
-        Some((review, Canary { jobs, go_on }))
+        Some((review, Canary { jobs, decision }))
     }
 
     /// Reviews the canary clips in a task of its own, and sends the decision to the pool. The pool
@@ -58,7 +58,7 @@ impl CanaryReview {
             progress.suspend();
             // If the clips cannot be read or printed, do not pay for more.
             let continues = self.review(&jobs).await.unwrap_or_else(|error| {
-                render::error(&error);
+                render::print_error(&error);
                 false
             });
             progress.resume();
@@ -76,7 +76,7 @@ impl CanaryReview {
         jobs.sort_by_key(|job| job.job_id);
         print_table(&jobs)?;
         let status = self.queue.status(self.batch.clone()).await?;
-        let price = self.queue.queued_price(self.batch.clone()).await?;
+        let price = self.queue.queued_estimate(self.batch.clone()).await?;
         let queued: u64 = status
             .batches
             .iter()
@@ -84,17 +84,17 @@ impl CanaryReview {
             .sum();
         let remaining = format!(
             "{} remaining, ${price:#} at most",
-            render::count(queued, "job")
+            render::format_count(queued, "job")
         );
         let all_succeeded = jobs.iter().all(|job| job.state == JobState::Succeeded);
         if self.yes && all_succeeded {
-            render::note(format_args!(
+            render::print_note(format_args!(
                 "all canary clips succeeded, continuing: {remaining}"
             ));
             return Ok(true);
         }
         if self.yes || !is_interactive() {
-            render::note(format_args!("stopped after the canary clips: {remaining}"));
+            render::print_note(format_args!("stopped after the canary clips: {remaining}"));
             return Ok(false);
         }
         let question = format!("{remaining}. Continue?");
@@ -117,17 +117,17 @@ fn print_table(jobs: &[JobRecord]) -> anyhow::Result<()> {
         let reason = || {
             job.error
                 .as_deref()
-                .map(|error| render::clipped(error, MAX_REASON_COLUMNS))
+                .map(|error| render::truncate(error, MAX_REASON_COLUMNS))
         };
         table.push(vec![
-            render::clipped(&job.id, MAX_ID_COLUMNS),
+            render::truncate(&job.id, MAX_ID_COLUMNS),
             job.state.to_string(),
             job.provider
                 .map_or("-".into(), |provider| provider.to_string()),
-            took.map_or("-".into(), render::span),
+            took.map_or("-".into(), render::format_duration),
             job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}")),
             job.output.clone().or_else(reason).unwrap_or_default(),
         ]);
     }
-    render::table(&table)
+    render::print_table(&table)
 }

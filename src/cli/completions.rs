@@ -14,7 +14,7 @@ pub(super) fn completions(args: CompletionsArgs) -> anyhow::Result<Exit> {
     let mut script = Vec::new();
     // Buffered, because `clap_complete` panics if standard output is closed.
     clap_complete::generate(args.shell, &mut Cli::command(), "overnight", &mut script);
-    render::line(String::from_utf8(script)?.trim_end())?;
+    render::print_line(String::from_utf8(script)?.trim_end())?;
     Ok(Exit::Success)
 }
 
@@ -24,7 +24,7 @@ pub(super) fn man(args: ManArgs) -> anyhow::Result<Exit> {
         let mut page = Vec::new();
         // The main page lists the pages of the subcommands, and `help` has none.
         clap_mangen::Man::new(Cli::command().disable_help_subcommand(true)).render(&mut page)?;
-        render::line(String::from_utf8(page)?.trim_end())?;
+        render::print_line(String::from_utf8(page)?.trim_end())?;
         return Ok(Exit::Success);
     };
     let write = || {
@@ -32,6 +32,6 @@ pub(super) fn man(args: ManArgs) -> anyhow::Result<Exit> {
         clap_mangen::generate_to(Cli::command(), &folder)
     };
     write().with_context(|| format!("cannot write the manual to {}", folder.display()))?;
-    render::note(format_args!("wrote the manual to {}", folder.display()));
+    render::print_note(format_args!("wrote the manual to {}", folder.display()));
     Ok(Exit::Success)
 }

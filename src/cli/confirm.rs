@@ -10,7 +10,7 @@ use super::render;
 
 /// Returns whether a run may start. Prompts only on a terminal, without `--yes`, and if a batch has
 /// never been submitted; otherwise the answer is [`Answer::Yes`].
-pub(super) async fn given(
+pub(super) async fn confirm_spending(
     queue: &dyn Queue,
     batches: &[BatchStatus],
     args: &RunArgs,
@@ -24,11 +24,11 @@ pub(super) async fn given(
         return Ok(Answer::Yes);
     }
     for batch in new {
-        let price = queue.queued_price(Some(batch.batch.clone())).await?;
-        render::note(describe(batch, price));
+        let price = queue.queued_estimate(Some(batch.batch.clone())).await?;
+        render::print_note(describe(batch, price));
     }
     if let Some(budget) = args.budget {
-        render::note(format_args!("this run stops at its budget of ${budget:#}"));
+        render::print_note(format_args!("this run stops at its budget of ${budget:#}"));
     }
     Ok(prompt_yes_no("Submit and pay for these jobs?", stop).await)
 }
@@ -50,7 +50,7 @@ fn is_never_submitted(batch: &BatchStatus) -> bool {
 }
 
 fn describe(batch: &BatchStatus, price: Money) -> String {
-    let jobs = render::count(batch.count(JobState::Queued), "job");
+    let jobs = render::format_count(batch.count(JobState::Queued), "job");
     let limit = batch
         .budget
         .filter(|budget| *budget < price)

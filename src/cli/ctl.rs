@@ -12,7 +12,7 @@ const MAX_CALLER_COLUMNS: usize = 60;
 
 /// Changes settings of the active runs, or the budget of a batch.
 pub(super) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let (settings, hint) = match args.change {
         CtlCommand::Pause => (
             vec![LiveSetting::Paused(true)],
@@ -46,7 +46,7 @@ pub(super) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> 
         [pid] => format!(", for the run with pid {pid}"),
         pids => format!(", for {} runs: pids {}", pids.len(), pids.join(", ")),
     };
-    render::line(format_args!("{}{recipients}", changes.join(", ")))?;
+    render::print_line(format_args!("{}{recipients}", changes.join(", ")))?;
     Ok(Exit::Success)
 }
 
@@ -81,5 +81,5 @@ fn caller() -> String {
         host.to_string_lossy(),
         std::process::id()
     );
-    render::clipped(&caller, MAX_CALLER_COLUMNS)
+    render::truncate(&caller, MAX_CALLER_COLUMNS)
 }

@@ -59,7 +59,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
         ..SimulatorOptions::default()
     };
     let simulator = Simulator::start(options).await?;
-    render::note(format_args!(
+    render::print_note(format_args!(
         "simulating three providers on {}, {SPEED} times faster than real time",
         simulator.address()
     ));
@@ -128,16 +128,16 @@ async fn print_books(setup: &Setup, simulator: &Simulator) -> anyhow::Result<()>
             job.output.unwrap_or_default(),
         ]);
     }
-    render::table(&table)?;
+    render::print_table(&table)?;
     let ledger = simulator.ledger();
     let spent: i64 = status
         .batches
         .iter()
         .map(|batch| batch.spent.micros())
         .sum();
-    render::line(format_args!(
+    render::print_line(format_args!(
         "the providers accepted {} and billed ${:#}; the queue's books say ${:#}: {}",
-        render::count(ledger.entries.len() as u64, "submission"),
+        render::format_count(ledger.entries.len() as u64, "submission"),
         Money::from_micros(ledger.charged()),
         Money::from_micros(spent),
         if spent == ledger.charged() {

@@ -91,9 +91,9 @@ impl<'a> Estimate<'a> {
                 format_time(sum.rows, rate, typical_s),
             ]);
         }
-        render::table(&table)?;
+        render::print_table(&table)?;
         if self.routes.len() > 1 {
-            render::line(format_args!(
+            render::print_line(format_args!(
                 "time on all routes together: {}",
                 format_time(self.rows, total_rate, slowest_s)
             ))?;
@@ -104,12 +104,12 @@ impl<'a> Estimate<'a> {
             } else {
                 "prompts"
             };
-            render::line(format_args!("{which}, as they will be submitted:"))?;
+            render::print_line(format_args!("{which}, as they will be submitted:"))?;
         }
         for (row_key, prompt) in &self.prompts {
-            let row_key = render::clipped(row_key, MAX_KEY_COLUMNS);
-            let prompt = render::clipped(prompt, MAX_PROMPT_COLUMNS);
-            render::line(format_args!("  {row_key}: {prompt}"))?;
+            let row_key = render::truncate(row_key, MAX_KEY_COLUMNS);
+            let prompt = render::truncate(prompt, MAX_PROMPT_COLUMNS);
+            render::print_line(format_args!("  {row_key}: {prompt}"))?;
         }
         Ok(())
     }
@@ -146,6 +146,6 @@ fn format_time(rows: u64, clips_per_second: f64, typical_s: f64) -> String {
         .ceil();
     format!(
         "about {}",
-        render::span(format!("{seconds:.0}").parse().unwrap_or(u64::MAX))
+        render::format_duration(format!("{seconds:.0}").parse().unwrap_or(u64::MAX))
     )
 }

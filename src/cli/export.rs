@@ -34,7 +34,7 @@ const COLUMNS: [&str; 18] = [
 
 /// Prints one record per job.
 pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let queue = setup.queue()?;
     let status = queue.status(args.batch.clone()).await?;
     let in_doubt = summary::in_doubt(&setup, &status);
@@ -44,7 +44,7 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<
     };
     match args.format {
         ExportFormat::Jsonl => {
-            for_each_job(queue.as_ref(), filter, |job| render::json(&job)).await?
+            for_each_job(queue.as_ref(), filter, |job| render::print_json(&job)).await?
         }
         ExportFormat::Csv => {
             let mut csv = csv::Writer::from_writer(io::stdout().lock());
@@ -58,7 +58,7 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<
     }
     // The records say so too, by the state `in_doubt` and the estimate, but a note is seen.
     if let Some(in_doubt) = in_doubt {
-        render::note(in_doubt);
+        render::print_note(in_doubt);
     }
     Ok(Exit::Success)
 }

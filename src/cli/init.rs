@@ -43,11 +43,11 @@ pub(super) fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
     };
     file.write_all(TEMPLATE.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
-    render::note(format_args!(
+    render::print_note(format_args!(
         "wrote {}: every key is commented out and shows its default",
         path.display()
     ));
-    render::note(format_args!(
+    render::print_note(format_args!(
         "next: {}",
         SuggestedCommand::new(global, "doctor")
     ));

@@ -23,7 +23,7 @@ const MAX_FIELD_COLUMNS: usize = 2000;
 
 /// Lists jobs.
 pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let queue = setup.queue()?;
     let filter = JobFilter {
         batch: args.batch,
@@ -33,7 +33,7 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
     for_each_job(queue.as_ref(), filter, |job| {
         listed += 1;
         if args.json {
-            return render::line(format_args!(
+            return render::print_line(format_args!(
                 "{}{}",
                 if listed == 1 { "[" } else { "," },
                 serde_json::to_string(&job)?
@@ -46,19 +46,19 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
                 format!("${cost:#}")
             });
         let detail = job.error.or(job.output).unwrap_or_default();
-        let id = render::clipped(&job.id, MAX_ID_COLUMNS);
-        render::line(format_args!(
+        let id = render::truncate(&job.id, MAX_ID_COLUMNS);
+        render::print_line(format_args!(
             "{:>6}  {id:<24}  {:<11}  {provider:<8}  {cost:<9}  {}",
             job.job_id.0,
             job.state,
-            render::clipped(&detail, MAX_DETAIL_COLUMNS)
+            render::truncate(&detail, MAX_DETAIL_COLUMNS)
         ))
     })
     .await?;
     match (args.json, listed) {
-        (true, 0) => render::line("[]")?,
-        (true, _) => render::line("]")?,
-        (false, 0) => render::note("no jobs"),
+        (true, 0) => render::print_line("[]")?,
+        (true, _) => render::print_line("]")?,
+        (false, 0) => render::print_note("no jobs"),
         (false, _) => {}
     }
     Ok(Exit::Success)
@@ -85,7 +85,7 @@ pub(super) async fn for_each_job(
 
 /// Prints one job and its attempts.
 pub(super) async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let queue = setup.queue()?;
     let job = queue.find(args.job, args.batch).await?;
     let attempts = queue.attempts(job.job_id).await?;
@@ -95,12 +95,12 @@ pub(super) async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Exit
     fields["due_at"] = json!(job.due_at);
     if args.json {
         fields["attempt_list"] = json!(attempts);
-        render::json(&fields)?;
+        render::print_json(&fields)?;
         return Ok(Exit::Success);
     }
     print_fields(&fields, "")?;
     for attempt in attempts {
-        render::line(format_args!("attempt {}", attempt.number))?;
+        render::print_line(format_args!("attempt {}", attempt.number))?;
         let mut attempt = serde_json::to_value(attempt)?;
         if let Some(fields) = attempt.as_object_mut() {
             fields.remove("number");
@@ -118,9 +118,9 @@ fn print_fields(fields: &Value, indent: &str) -> anyhow::Result<()> {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        render::line(format_args!(
+        render::print_line(format_args!(
             "{indent}{key:<14} {}",
-            render::clipped(&text, MAX_FIELD_COLUMNS)
+            render::truncate(&text, MAX_FIELD_COLUMNS)
         ))?;
     }
     Ok(())

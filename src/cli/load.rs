@@ -11,20 +11,20 @@ use jiff::Timestamp;
 
 use crate::domain::suggest::did_you_mean;
 use crate::domain::{Model, NewJob, ProviderName, file_name};
-use crate::manifest::{self, FileFormat, ID, Problem, RowMapper, Sink, unpacked_name};
+use crate::manifest::{self, FileFormat, ID_FIELD, Problem, RowMapper, RowSink, uncompressed_path};
 use crate::queue::{LoadPlan, NewBatch, Queue, RowChange, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
 use super::batch_file::merge_batch_file;
 use super::estimate::Estimate;
 use super::exit::{Exit, Usage};
-use super::progress_bar::Bar;
+use super::progress_bar::ReadProgress;
 use super::render;
 use super::setup::Setup;
 
 /// Loads the manifests; with `--check`, only checks and prices them.
 pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     // A check leaves nothing behind, not even an empty queue.
     let queue = || {
         if args.check && !setup.config.queue.exists() {
@@ -51,7 +51,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
         estimate.print(&setup)?;
         if !args.check {
             let next = setup.suggest("run").option("--batch", Some(&batch));
-            render::note(format_args!("next: {next}"));
+            render::print_note(format_args!("next: {next}"));
         }
     }
     Ok(Exit::Success)
@@ -78,7 +78,7 @@ pub(super) fn stage<'a>(
 ) -> anyhow::Result<Staged<'a>> {
     let model = find_model(setup, args.model.as_deref())?;
     let providers = find_providers(model, &args.via)?;
-    let mapper = RowMapper::new(model, providers.clone(), args.layout()).map_err(Usage)?;
+    let mapper = RowMapper::new(model, providers.clone(), args.mapping_options()).map_err(Usage)?;
     let batch = batch_name(args.batch, &args.files)?;
     let folder = std::path::absolute(out)?.join(file_name::safe_file_stem(&batch));
     let new_batch = NewBatch {
@@ -95,25 +95,25 @@ pub(super) fn stage<'a>(
         estimate: Estimate::new(model, &providers),
         problems: 0,
         skipped: BTreeMap::new(),
-        bar: Bar::new(quiet),
+        bar: ReadProgress::new(quiet),
     };
     let mut read = 0;
     for file in &args.files {
         read += read_file(file, args.sheet.as_deref(), &mapper, &mut rows)?;
     }
-    rows.bar.end();
+    rows.bar.finish();
     rows.stage_deferred()?;
     for (field, skipped) in &rows.skipped {
-        render::note(format_args!(
+        render::print_note(format_args!(
             "skipped {} without `{field}`",
-            render::count(*skipped, "row")
+            render::format_count(*skipped, "row")
         ));
     }
     if rows.problems > 0 {
-        let mistakes = render::count(rows.problems, "mistake");
+        let mistakes = render::format_count(rows.problems, "mistake");
         return Err(Usage(format!(
             "{mistakes} in {}; nothing was loaded",
-            render::count(read, "row")
+            render::format_count(read, "row")
         ))
         .into());
     }
@@ -178,7 +178,7 @@ fn batch_name(given: Option<String>, files: &[PathBuf]) -> anyhow::Result<String
     let file = files.iter().find(|file| *file != Path::new("-"));
     let stem = || {
         Some(
-            unpacked_name(file?)
+            uncompressed_path(file?)
                 .file_stem()?
                 .to_string_lossy()
                 .into_owned(),
@@ -229,13 +229,13 @@ fn read_file(
     };
     let cannot_read =
         |error: anyhow::Error| anyhow::Error::from(Usage(format!("cannot read {name}: {error:#}")));
-    let format = FileFormat::of(path, &mut file).map_err(cannot_read)?;
-    if let Some(detected) = format.told() {
-        render::note(format_args!("{name}: {detected}"));
+    let format = FileFormat::detect(path, &mut file).map_err(cannot_read)?;
+    if let Some(detected) = format.describe() {
+        render::print_note(format_args!("{name}: {detected}"));
     }
     rows.file.clone_from(&name);
-    rows.bar.begin(&name, file.metadata()?.len());
-    let file = rows.bar.watch(file);
+    rows.bar.start_file(&name, file.metadata()?.len());
+    let file = rows.bar.wrap_reader(file);
     manifest::read_file(file, format, sheet, &name, mapper, rows)
         .with_context(|| format!("cannot read {name}"))
 }
@@ -267,7 +267,7 @@ struct RowStager<'a> {
     problems: u64,
     /// Number of skipped rows, by the field that they lack.
     skipped: BTreeMap<String, u64>,
-    bar: Bar,
+    bar: ReadProgress,
 }
 
 impl RowStager<'_> {
@@ -278,7 +278,7 @@ impl RowStager<'_> {
                 self.problem(Problem {
                     file: file.clone(),
                     line,
-                    field: Some(ID.to_owned()),
+                    field: Some(ID_FIELD.to_owned()),
                     message,
                 });
             }
@@ -305,7 +305,7 @@ impl RowStager<'_> {
     }
 }
 
-impl Sink for RowStager<'_> {
+impl RowSink for RowStager<'_> {
     fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
         let deferred: usize = self.deferred.iter().map(|(_, jobs)| jobs.len()).sum();
         let defer = deferred > 0 || jobs.iter().any(|job| job.has_local_images);
@@ -319,7 +319,7 @@ impl Sink for RowStager<'_> {
 
     fn problem(&mut self, problem: Problem) {
         self.problems += 1;
-        self.bar.aside(|| render::note(problem));
+        self.bar.suspend(|| render::print_note(problem));
     }
 
     fn skipped(&mut self, field: &str, rows: u64) {
@@ -332,7 +332,7 @@ fn print_plan(batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()
     let rows = plan.new + plan.changed + plan.unchanged + plan.in_progress;
     let mut text = format!(
         "{batch}: {}: {} new, {} changed, {} same",
-        render::count(rows, "row"),
+        render::format_count(rows, "row"),
         plan.new,
         plan.changed,
         plan.unchanged
@@ -343,22 +343,22 @@ fn print_plan(batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()
             plan.removed
         ));
     }
-    render::line(text)?;
+    render::print_line(text)?;
     if plan.in_progress > 0 {
         let jobs = if plan.in_progress == 1 {
             "its job is"
         } else {
             "their jobs are"
         };
-        render::note(format_args!(
+        render::print_note(format_args!(
             "{} changed but not updated, because {jobs} under way\n\
              hint: load the manifest again when the run has finished",
-            render::count(plan.in_progress, "row")
+            render::format_count(plan.in_progress, "row")
         ));
     }
-    let jobs = render::count(plan.new + plan.changed, "job");
+    let jobs = render::format_count(plan.new + plan.changed, "job");
     let queued = if is_check { "to queue" } else { "queued" };
-    render::line(format_args!(
+    render::print_line(format_args!(
         "{jobs} {queued}, at most ${:#}",
         plan.estimate
     ))

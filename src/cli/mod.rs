@@ -66,7 +66,7 @@ pub fn main() -> Exit {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            render::error(&anyhow::Error::new(error).context("cannot start"));
+            render::print_error(&anyhow::Error::new(error).context("cannot start"));
             return Exit::CannotContinue;
         }
     };
@@ -74,7 +74,7 @@ pub fn main() -> Exit {
         Ok(exit) => exit,
         Err(error) if render::is_broken_pipe(&error) => Exit::Success,
         Err(error) => {
-            render::error(&error);
+            render::print_error(&error);
             Exit::from_error(&error)
         }
     }

@@ -13,7 +13,7 @@ const MAX_SHAPE_COLUMNS: usize = 44;
 
 /// Prints every model with its routes, or one model with its fields.
 pub(super) fn models(global: &Global, args: ModelsArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     if let Some(name) = args.model {
         let names = setup.catalog.models.iter().map(|model| model.name.as_str());
         let unknown = || {
@@ -27,7 +27,7 @@ pub(super) fn models(global: &Global, args: ModelsArgs) -> anyhow::Result<Exit> 
         return Ok(Exit::Success);
     }
     for model in &setup.catalog.models {
-        render::line(format_args!("{}  {}", model.name, model.title))?;
+        render::print_line(format_args!("{}  {}", model.name, model.title))?;
         print_routes(model)?;
     }
     Ok(Exit::Success)
@@ -39,10 +39,10 @@ fn print_routes(model: &Model) -> anyhow::Result<()> {
             format!("  {}", route.provider),
             route.wire_model.clone(),
             format_price(&route.price),
-            format!("about {}", render::span(route.typical.as_secs())),
+            format!("about {}", render::format_duration(route.typical.as_secs())),
         ]
     });
-    render::table(&routes.collect::<Vec<_>>())
+    render::print_table(&routes.collect::<Vec<_>>())
 }
 
 fn format_price(rule: &PriceRule) -> String {
@@ -57,7 +57,7 @@ fn format_price(rule: &PriceRule) -> String {
 }
 
 fn print_model(model: &Model) -> anyhow::Result<()> {
-    render::line(format_args!("{}\n{}\n", model.name, model.title))?;
+    render::print_line(format_args!("{}\n{}\n", model.name, model.title))?;
     let mut table = vec![
         ["field", "allowed", "default", "providers", "meaning"]
             .map(String::from)
@@ -75,7 +75,7 @@ fn print_model(model: &Model) -> anyhow::Result<()> {
             .map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
         table.push(vec![
             field.name.clone(),
-            render::clipped(&field.shape.describe(), MAX_SHAPE_COLUMNS),
+            render::truncate(&field.shape.describe(), MAX_SHAPE_COLUMNS),
             if field.required {
                 "required".into()
             } else {
@@ -89,7 +89,7 @@ fn print_model(model: &Model) -> anyhow::Result<()> {
             field.help.clone(),
         ]);
     }
-    render::table(&table)?;
-    render::line("")?;
+    render::print_table(&table)?;
+    render::print_line("")?;
     print_routes(model)
 }

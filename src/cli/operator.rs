@@ -21,24 +21,24 @@ impl From<SelectArgs> for Selection {
 
 /// Makes failed and cancelled jobs due again.
 pub(super) async fn retry(global: &Global, args: SelectArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let next = setup
         .suggest("run")
         .option("--batch", args.batch.as_deref());
     let jobs = setup.queue()?.retry(args.into(), setup.clock.now()).await?;
-    render::line(format_args!(
+    render::print_line(format_args!(
         "{} will be retried",
-        render::count(jobs as u64, "job")
+        render::format_count(jobs as u64, "job")
     ))?;
     if jobs > 0 {
-        render::note(format_args!("next: {next}"));
+        render::print_note(format_args!("next: {next}"));
     }
     Ok(Exit::Success)
 }
 
 /// Cancels jobs, and asks the providers to stop the predictions that are running.
 pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let retry = setup
         .suggest("retry")
         .arg("JOB")
@@ -47,9 +47,9 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
         .queue()?
         .cancel(args.into(), setup.clock.now())
         .await?;
-    render::line(format_args!(
+    render::print_line(format_args!(
         "{} cancelled",
-        render::count(cancelled.jobs as u64, "job")
+        render::format_count(cancelled.jobs as u64, "job")
     ))?;
     if cancelled.in_progress.is_empty() {
         return Ok(Exit::Success);
@@ -65,13 +65,13 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
             .cancel(prediction, &Submission::from(attempt))
             .await
         {
-            render::note(format_args!(
+            render::print_note(format_args!(
                 "cannot cancel {} at {}: {failure}",
                 prediction.prediction_id, attempt.provider
             ));
         }
     }
-    render::note(format_args!(
+    render::print_note(format_args!(
         "jobs that were running may still be billed, so their price stays booked\n\
          hint: `{retry}` downloads such a clip without paying again"
     ));
@@ -80,7 +80,7 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
 
 /// Settles a job in doubt.
 pub(super) async fn resolve(global: &Global, args: ResolveArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let queue = setup.queue()?;
     let decision = match args.adopt {
         Some(id) => Decision::Adopt(PredictionHandle::from_id(id)),
@@ -91,6 +91,6 @@ pub(super) async fn resolve(global: &Global, args: ResolveArgs) -> anyhow::Resul
     let state = queue
         .resolve(job.job_id, decision, setup.clock.now())
         .await?;
-    render::line(format_args!("{} is {state}", job.id))?;
+    render::print_line(format_args!("{} is {state}", job.id))?;
     Ok(Exit::Success)
 }

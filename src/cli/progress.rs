@@ -52,12 +52,12 @@ enum OutputMode {
 
 impl Progress {
     /// Starts a task that shows progress until [`end`](Self::end).
-    pub(super) fn start(reader: SnapshotReader, global: &Global) -> Self {
+    pub(super) fn spawn(reader: SnapshotReader, global: &Global) -> Self {
         let mode = if global.quiet {
             OutputMode::Quiet
         } else if screen::supports_redraw(&Term::stderr()) {
             OutputMode::Screen {
-                color: render::is_colored(global.color, true),
+                color: render::use_color(global.color, true),
             }
         } else {
             OutputMode::Lines
@@ -123,7 +123,7 @@ impl Progress {
                 } else {
                     " · "
                 };
-                render::note(format_args!(
+                render::print_note(format_args!(
                     "{}{separator}{}",
                     status.stable, status.volatile
                 ));
@@ -133,7 +133,7 @@ impl Progress {
     }
 
     /// Prints an event that the user should see at once.
-    pub(super) fn saw(&self, event: PoolEvent) {
+    pub(super) fn observe(&self, event: PoolEvent) {
         let text = match event {
             PoolEvent::Moved {
                 row_key,
@@ -164,11 +164,11 @@ impl Progress {
                 format!("{provider} is paused: {reason}")
             }
             PoolEvent::TookOver { jobs } => {
-                let jobs = render::count(jobs as u64, "job");
+                let jobs = render::format_count(jobs as u64, "job");
                 format!("took over {jobs} from a run that ended unexpectedly")
             }
             PoolEvent::Stopping { steps } => {
-                let steps = render::count(steps as u64, "step");
+                let steps = render::format_count(steps as u64, "step");
                 format!("stopping: waiting for {steps} in progress; interrupt again to exit now")
             }
             PoolEvent::UploadFailed { reason } => {
@@ -185,7 +185,7 @@ impl Progress {
             PoolEvent::Moved { .. } | PoolEvent::CanaryReady { .. } => return,
         };
         if self.mode != OutputMode::Quiet {
-            render::note(&text);
+            render::print_note(&text);
         }
         // A status line would add little to the note, so only the screen is refreshed.
         if matches!(self.mode, OutputMode::Screen { .. }) {
@@ -206,7 +206,7 @@ impl Progress {
     }
 
     /// Stops the output and clears the screen.
-    pub(super) async fn end(&self) {
+    pub(super) async fn finish(&self) {
         self.finished.notify_one();
         let task = self
             .task

@@ -17,9 +17,9 @@ fn visible_bar(quiet: bool, template: &str) -> Option<ProgressBar> {
 }
 
 /// Shows how much of a file has been read.
-pub(super) struct Bar(ProgressBar);
+pub(super) struct ReadProgress(ProgressBar);
 
-impl Bar {
+impl ReadProgress {
     /// Returns a bar that draws nothing until [`begin`](Self::begin), and nothing at all with
     /// `quiet` or if standard error is no terminal.
     pub(super) fn new(quiet: bool) -> Self {
@@ -28,24 +28,24 @@ impl Bar {
     }
 
     /// Starts over with a file and its size in bytes.
-    pub(super) fn begin(&self, file: &str, bytes: u64) {
+    pub(super) fn start_file(&self, file: &str, bytes: u64) {
         self.0.reset();
         self.0.set_length(bytes);
         self.0.set_message(file.to_owned());
     }
 
     /// Wraps a reader so that reading it advances the bar.
-    pub(super) fn watch<R: Read + Seek>(&self, file: R) -> impl Read + Seek + use<R> {
+    pub(super) fn wrap_reader<R: Read + Seek>(&self, file: R) -> impl Read + Seek + use<R> {
         self.0.wrap_read(file)
     }
 
     /// Hides the bar while `print` writes to the terminal.
-    pub(super) fn aside(&self, print: impl FnOnce()) {
+    pub(super) fn suspend(&self, print: impl FnOnce()) {
         self.0.suspend(print);
     }
 
     /// Removes the bar.
-    pub(super) fn end(&self) {
+    pub(super) fn finish(&self) {
         self.0.finish_and_clear();
     }
 }

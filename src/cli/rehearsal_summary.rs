@@ -95,19 +95,19 @@ impl<'a> RehearsalSummary<'a> {
 
     /// Prints the summary for people to read.
     pub(super) fn print(&self) -> anyhow::Result<()> {
-        let rows = render::count(self.median.rows, "row");
-        let runs = render::count(self.reports.len() as u64, "simulated run");
-        render::line(format_args!("{}: {rows}, {runs}", self.batch))?;
+        let rows = render::format_count(self.median.rows, "row");
+        let runs = render::format_count(self.reports.len() as u64, "simulated run");
+        render::print_line(format_args!("{}: {rows}, {runs}", self.batch))?;
         if let Some(makespan) = Spread::new(self.reports, |report| report.makespan) {
-            let time = makespan.map(|makespan| render::span(makespan.as_secs()));
-            render::line(format_args!(
+            let time = makespan.map(|makespan| render::format_duration(makespan.as_secs()));
+            render::print_line(format_args!(
                 "time  {}; started now, it would finish on {}",
                 format_spread(&time),
                 local_time(self.ends_at())
             ))?;
         }
         if let Some(cost) = Spread::new(self.reports, |report| report.cost) {
-            render::line(format_args!(
+            render::print_line(format_args!(
                 "cost  {}",
                 format_spread(&cost.map(|cost| format!("${cost:#}")))
             ))?;
@@ -135,8 +135,8 @@ impl<'a> RehearsalSummary<'a> {
                 self.format_prediction_time(report),
             ]);
         }
-        render::table(&table)?;
-        render::line(self.format_stop())
+        render::print_table(&table)?;
+        render::print_line(self.format_stop())
     }
 
     /// Formats the mean time of a provider's predictions, and where it comes from.
@@ -187,13 +187,13 @@ impl<'a> RehearsalSummary<'a> {
         match self.first_stop() {
             Some((report, Stop::Budget(BudgetLimit { budget, .. }))) => format!(
                 "would stop at the budget of ${budget:#} after {}; {} would wait",
-                render::count(report.clips, "row"),
+                render::format_count(report.clips, "row"),
                 report.waiting
             ),
             Some((_, Stop::NoProvider)) => format!(
                 "would stop after {}; {waiting} would wait, because none of these providers can \
                  run them",
-                render::count(*clips, "row")
+                render::format_count(*clips, "row")
             ),
             None if *failed > 0 => format!("nothing would stop it; {failed} would fail"),
             None => "nothing would stop it".into(),
@@ -239,7 +239,7 @@ impl<'a> RehearsalSummary<'a> {
         });
         let takes_s =
             Spread::new(self.reports, |report| report.makespan).map(|time| time.map(seconds));
-        render::json(&json!({
+        render::print_json(&json!({
             "batch": self.batch,
             "rows": self.median.rows,
             "seeds": self.reports.len(),

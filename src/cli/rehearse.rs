@@ -23,7 +23,7 @@ use super::setup::Setup;
 
 /// Simulates a manifest's run with each seed, and prints what to expect.
 pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let dir = tempfile::Builder::new()
         .prefix("overnight-rehearsal-")
         .tempdir();
@@ -117,13 +117,13 @@ fn host(
 fn print_providers(setup: &Setup, scenario: &Scenario) {
     let providers = || scenario.hosts.iter().map(|host| host.limits.provider);
     let names: Vec<&str> = providers().map(ProviderName::as_str).collect();
-    render::note(format_args!("simulating {}", names.join(", ")));
+    render::print_note(format_args!("simulating {}", names.join(", ")));
     let unset: Vec<&str> = providers()
         .filter(|provider| !setup.has_key(*provider))
         .map(ProviderName::key_variable)
         .collect();
     if !unset.is_empty() {
-        render::note(format_args!(
+        render::print_note(format_args!(
             "not set, but needed by `overnight run`: {}",
             unset.join(", ")
         ));

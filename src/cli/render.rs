@@ -9,11 +9,11 @@ use super::args::Color;
 use super::screen::live_region;
 use super::width;
 
-pub(super) use super::width::clipped;
+pub(super) use super::width::truncate;
 
 /// Returns whether to use colour on a stream. `auto` follows `NO_COLOR` and whether the stream is a
 /// terminal.
-pub(super) fn is_colored(choice: Color, is_terminal: bool) -> bool {
+pub(super) fn use_color(choice: Color, is_terminal: bool) -> bool {
     match choice {
         Color::Always => true,
         Color::Never => false,
@@ -22,34 +22,34 @@ pub(super) fn is_colored(choice: Color, is_terminal: bool) -> bool {
 }
 
 /// Prints a line of data to standard output.
-pub(super) fn line(text: impl std::fmt::Display) -> anyhow::Result<()> {
+pub(super) fn print_line(text: impl std::fmt::Display) -> anyhow::Result<()> {
     writeln!(io::stdout().lock(), "{text}")?;
     Ok(())
 }
 
 /// Prints data as one line of JSON to standard output.
-pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    line(serde_json::to_string(value)?)
+pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    print_line(serde_json::to_string(value)?)
 }
 
 /// Prints a message that is not data to standard error, above the live region.
-pub(super) fn note(text: impl std::fmt::Display) {
+pub(super) fn print_note(text: impl std::fmt::Display) {
     // With standard error closed there is nowhere to report the failure.
-    let _ = live_region::Above.write_all(format!("{text}\n").as_bytes());
+    let _ = live_region::LogWriter.write_all(format!("{text}\n").as_bytes());
 }
 
 /// Prints an error with its causes and, on a line of its own, its hint.
-pub(super) fn error(error: &anyhow::Error) {
+pub(super) fn print_error(error: &anyhow::Error) {
     let text = format!("{error:#}");
-    let (message, hint) = apart(&text);
-    note(format_args!("error: {message}"));
+    let (message, hint) = split_hint(&text);
+    print_note(format_args!("error: {message}"));
     if let Some(hint) = hint {
-        note(format_args!("hint: {hint}"));
+        print_note(format_args!("hint: {hint}"));
     }
 }
 
 /// Splits a text into the message and its hint, if it has one.
-pub(super) fn apart(text: &str) -> (&str, Option<&str>) {
+pub(super) fn split_hint(text: &str) -> (&str, Option<&str>) {
     text.split_once("\nhint: ")
         .map_or((text, None), |(message, hint)| (message, Some(hint)))
 }
@@ -72,7 +72,7 @@ pub(super) fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// Prints rows with aligned columns to standard output. The first row is the header.
-pub(super) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
+pub(super) fn print_table(rows: &[Vec<String>]) -> anyhow::Result<()> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
@@ -86,15 +86,15 @@ pub(super) fn table(rows: &[Vec<String>]) -> anyhow::Result<()> {
     for row in rows {
         let mut text = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            text.push_str(&width::padded(cell, width + 2));
+            text.push_str(&width::pad(cell, width + 2));
         }
-        line(text.trim_end())?;
+        print_line(text.trim_end())?;
     }
     Ok(())
 }
 
 /// Formats a count with its noun: `1 job`, `2 jobs`.
-pub(super) fn count(number: u64, singular: &str) -> String {
+pub(super) fn format_count(number: u64, singular: &str) -> String {
     if number == 1 {
         format!("1 {singular}")
     } else {
@@ -103,7 +103,7 @@ pub(super) fn count(number: u64, singular: &str) -> String {
 }
 
 /// Formats a duration: `80 s`, `4 min`, `2 h 10 min`.
-pub(super) fn span(seconds: u64) -> String {
+pub(super) fn format_duration(seconds: u64) -> String {
     match seconds {
         0..90 => format!("{seconds} s"),
         90..5400 => format!("{} min", seconds.div_ceil(60)),

@@ -8,7 +8,7 @@ use anyhow::Context;
 use uuid::Uuid;
 
 use crate::domain::file_name::safe_file_stem;
-use crate::queue::{BillBy, JobFilter, Queue, Status};
+use crate::queue::{BillGrouping, JobFilter, Queue, Status};
 use crate::report::{Header, PageWriter};
 
 use super::args::{Global, ReportArgs};
@@ -19,7 +19,7 @@ use super::setup::Setup;
 
 /// Writes the page to a file, or to standard output for `--out -`.
 pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let queue = setup.queue()?;
     let status = queue.status(args.batch.clone()).await?;
     let now = setup.clock.now();
@@ -44,7 +44,7 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
         .await
         .with_context(|| format!("cannot write {}", path.display()))?;
     if !global.quiet {
-        render::note(format_args!("wrote {}", path.display()));
+        render::print_note(format_args!("wrote {}", path.display()));
     }
     Ok(Exit::Success)
 }
@@ -86,7 +86,7 @@ impl ReportWriter<'_> {
     /// Writes the page. Links to clips are relative to `folder`.
     async fn write<W: Write>(&self, out: W, folder: &Path) -> anyhow::Result<W> {
         let mut bills = Vec::new();
-        for by in [BillBy::Batch, BillBy::Route] {
+        for by in [BillGrouping::Batch, BillGrouping::Route] {
             bills.push((by, self.queue.bill(by, self.batch.clone()).await?));
         }
         let nonce = Uuid::new_v4().simple().to_string();

@@ -23,7 +23,7 @@ use super::{confirm, render, summary};
 
 /// Processes the queue until no job is left.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     run_with(&setup, global, args).await
 }
 
@@ -71,13 +71,13 @@ pub(super) async fn run_with(
             .map(|provider| setup.limits(*provider))
             .collect(),
     };
-    if confirm::given(queue.as_ref(), &batches, &args, &stop).await? != Answer::Yes {
-        render::note("nothing was submitted");
+    if confirm::confirm_spending(queue.as_ref(), &batches, &args, &stop).await? != Answer::Yes {
+        render::print_note("nothing was submitted");
         return Ok(Exit::Interrupted);
     }
     let mut context = setup.context(Arc::clone(&queue), providers).await?;
     context.policy.attempts = args.attempts.unwrap_or(context.policy.attempts);
-    let reader = setup.reader(Arc::clone(&queue), args.batch.clone(), args.budget);
+    let reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
     let exit = run_pool(global, reader, context, options, review, stop).await?;
     let status = queue.status(args.batch.clone()).await?;
     summary::print(setup, &queue, &status, args.batch.as_deref()).await?;
@@ -94,16 +94,16 @@ pub(super) async fn run_pool(
     stop: StopSignal,
 ) -> anyhow::Result<Result<PoolExit, PoolError>> {
     context.queue.reopen_providers().await?;
-    let progress = Progress::start(reader, global);
+    let progress = Progress::spawn(reader, global);
     let observer = progress.clone();
     context.observer = Arc::new(move |event: PoolEvent| match (event, &review) {
         (PoolEvent::CanaryReady { jobs }, Some(review)) => {
             review.clone().show(jobs, observer.clone());
         }
-        (event, _) => observer.saw(event),
+        (event, _) => observer.observe(event),
     });
     let exit = Pool::run(Arc::new(context), options, stop).await;
-    progress.end().await;
+    progress.finish().await;
     Ok(exit)
 }
 
@@ -114,7 +114,7 @@ fn report_exit(exit: PoolExit, status: &Status, args: &RunArgs, setup: &Setup) -
         .option("--batch", args.batch.as_deref());
     match exit {
         PoolExit::Interrupted => {
-            render::note(format_args!(
+            render::print_note(format_args!(
                 "interrupted; the state is saved. Continue with: {next}"
             ));
             return Exit::Interrupted;
@@ -123,7 +123,7 @@ fn report_exit(exit: PoolExit, status: &Status, args: &RunArgs, setup: &Setup) -
             return report_backlog(&backlog, status, args, setup);
         }
         PoolExit::Drained(_) => {}
-        PoolExit::CanaryDeclined => render::note(format_args!("continue with: {next}")),
+        PoolExit::CanaryDeclined => render::print_note(format_args!("continue with: {next}")),
     }
     let is_incomplete = status
         .batches
@@ -142,7 +142,7 @@ fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Se
     for provider in &status.providers {
         if let Some(reason) = &provider.paused {
             is_any_paused = true;
-            render::note(format_args!("{} is paused: {reason}", provider.provider));
+            render::print_note(format_args!("{} is paused: {reason}", provider.provider));
         }
     }
     if !backlog.exceeded_budgets.is_empty() {
@@ -157,19 +157,19 @@ fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Se
         .filter(|variable| std::env::var_os(variable).is_none())
         .collect();
     if let Some(job) = &backlog.unroutable {
-        render::note(format_args!(
+        render::print_note(format_args!(
             "the catalogue no longer has a route for {job}"
         ));
     } else if !is_any_paused && !unset.is_empty() {
-        render::note(format_args!(
+        render::print_note(format_args!(
             "the jobs that are left need a provider whose key is not set\nhint: set {}",
             unset.join(", ")
         ));
     }
     let jobs = backlog.queued + backlog.in_progress;
-    render::note(format_args!(
+    render::print_note(format_args!(
         "could not continue: {} {} in {}",
-        render::count(jobs, "job"),
+        render::format_count(jobs, "job"),
         wait_verb(jobs),
         setup.config.queue.display()
     ));
@@ -201,11 +201,11 @@ fn print_budget_limit(limit: &BudgetLimit, args: &RunArgs, setup: &Setup) {
                 .option("--batch", Some(batch)),
         ),
     };
-    render::note(format_args!(
+    render::print_note(format_args!(
         "{stopped} of ${budget:#}: ${spent:#} spent, ${reserved:#} reserved, ${available:#} left; \
          {} {}\n\
          hint: raise it with `{}`",
-        render::count(*queued, "job"),
+        render::format_count(*queued, "job"),
         wait_verb(*queued),
         remedy.option("--budget", Some("USD"))
     ));

@@ -42,9 +42,9 @@ pub(super) fn start_logs(cli: &Cli) {
         (false, _) => "overnight=debug,info",
     };
     let filter = EnvFilter::try_from_env("OVERNIGHT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let color = render::is_colored(cli.global.color, std::io::stderr().is_terminal());
+    let color = render::use_color(cli.global.color, std::io::stderr().is_terminal());
     let logs = tracing_subscriber::fmt::layer()
-        .with_writer(|| live_region::Above)
+        .with_writer(|| live_region::LogWriter)
         .with_ansi(color);
     let logs = match cli.global.log_format {
         LogFormat::Text => logs.with_target(false).boxed(),
@@ -77,7 +77,7 @@ pub(super) struct Setup {
 impl Setup {
     /// Reads the config and the catalogue. Flags override the environment, which overrides the
     /// config.
-    pub(super) fn of(global: &Global) -> anyhow::Result<Self> {
+    pub(super) fn load(global: &Global) -> anyhow::Result<Self> {
         // A variable that is not UTF-8 counts as not set, and is reported so by its name.
         let environment = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
@@ -203,7 +203,7 @@ impl Setup {
     }
 
     /// Returns a reader of what `status` and the screen of a run show.
-    pub(super) fn reader(
+    pub(super) fn snapshot_reader(
         &self,
         queue: Arc<dyn Queue>,
         batch: Option<String>,

@@ -15,15 +15,15 @@ pub(super) async fn simulate(args: SimulateArgs) -> anyhow::Result<Exit> {
     let simulator = Simulator::start(options(&args))
         .await
         .with_context(|| format!("cannot listen on port {port}"))?;
-    render::note("set these variables in another shell, then use `overnight run` there:");
+    render::print_note("set these variables in another shell, then use `overnight run` there:");
     for (name, value) in simulator.environment() {
-        render::line(format_args!("export {name}={}", shell::quote(&value)))?;
+        render::print_line(format_args!("export {name}={}", shell::quote(&value)))?;
     }
     tokio::signal::ctrl_c().await?;
     let ledger = simulator.ledger();
-    render::note(format_args!(
+    render::print_note(format_args!(
         "accepted {}, billed ${:#}",
-        render::count(ledger.entries.len() as u64, "submission"),
+        render::format_count(ledger.entries.len() as u64, "submission"),
         Money::from_micros(ledger.charged())
     ));
     Ok(Exit::Success)

@@ -22,10 +22,10 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Prints the state of the queue, once or until interrupted.
 pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
-    let reader = setup.reader(setup.queue()?, args.batch, None);
+    let setup = Setup::load(global)?;
+    let reader = setup.snapshot_reader(setup.queue()?, args.batch, None);
     if args.watch && !args.json && screen::supports_redraw(&Term::stdout()) {
-        let mut stdout_screen = StdoutScreen::new(render::is_colored(global.color, true));
+        let mut stdout_screen = StdoutScreen::new(render::use_color(global.color, true));
         loop {
             stdout_screen.draw(&reader.read().await?)?;
             tokio::time::sleep(REFRESH_INTERVAL).await;
@@ -42,11 +42,11 @@ pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
 
 fn print_snapshot(setup: &Setup, snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
     if as_json {
-        return render::json(&status_json(snapshot));
+        return render::print_json(&status_json(snapshot));
     }
     let status = &snapshot.status;
     if status.batches.is_empty() {
-        return render::line("the queue is empty; add jobs with `overnight load`");
+        return render::print_line("the queue is empty; add jobs with `overnight load`");
     }
     let mut table = vec![Vec::from(
         [
@@ -62,8 +62,8 @@ fn print_snapshot(setup: &Setup, snapshot: &Snapshot, as_json: bool) -> anyhow::
             JobState::Downloading,
         ];
         table.push(vec![
-            render::clipped(&batch.batch, MAX_BATCH_COLUMNS),
-            format!("{}/{}", batch.count(JobState::Succeeded), batch.total()),
+            render::truncate(&batch.batch, MAX_BATCH_COLUMNS),
+            format!("{}/{}", batch.count(JobState::Succeeded), batch.total_jobs()),
             batch.count(JobState::Queued).to_string(),
             working
                 .into_iter()
@@ -77,12 +77,12 @@ fn print_snapshot(setup: &Setup, snapshot: &Snapshot, as_json: bool) -> anyhow::
             batch
                 .budget
                 .map_or("-".into(), |budget| format!("${budget:#}")),
-            snapshot.eta_s(batch).map_or("-".into(), render::span),
+            snapshot.eta_s(batch).map_or("-".into(), render::format_duration),
         ]);
     }
-    render::table(&table)?;
+    render::print_table(&table)?;
     if let Some(in_doubt) = summary::in_doubt(setup, status) {
-        render::line(in_doubt)?;
+        render::print_line(in_doubt)?;
     }
     for provider in &status.providers {
         let limit = snapshot
@@ -92,7 +92,7 @@ fn print_snapshot(setup: &Setup, snapshot: &Snapshot, as_json: bool) -> anyhow::
             .unwrap_or(0);
         let hold = screen::hold_reason(provider, snapshot.now)
             .map_or(String::new(), |reason| format!(", {reason}"));
-        render::line(format_args!(
+        render::print_line(format_args!(
             "{}: {} of {limit} slots in use{hold}",
             provider.provider, provider.in_flight
         ))?;

@@ -25,7 +25,7 @@ pub(super) fn in_doubt(setup: &Setup, status: &Status) -> Option<String> {
     Some(format!(
         "{} in doubt, ${at_risk:#} at risk: settle each with `{}` and --adopt ID, --resubmit or \
          --fail",
-        render::count(jobs, "job"),
+        render::format_count(jobs, "job"),
         setup.suggest("resolve").arg("JOB")
     ))
 }
@@ -42,24 +42,24 @@ pub(super) async fn print(
     batch: Option<&str>,
 ) -> anyhow::Result<()> {
     if let Some(in_doubt) = in_doubt(setup, status) {
-        render::line(in_doubt)?;
+        render::print_line(in_doubt)?;
         print_jobs(setup, queue, status, batch, JobState::InDoubt).await?;
     }
     let failed = count(status, JobState::Failed);
     if failed > 0 {
-        render::line(format_args!(
+        render::print_line(format_args!(
             "{} failed: `{}` tries again; what is paid for is not paid for again",
-            render::count(failed, "job"),
+            render::format_count(failed, "job"),
             setup.suggest("retry").arg("JOB")
         ))?;
         print_jobs(setup, queue, status, batch, JobState::Failed).await?;
     }
     for batch in &status.batches {
         let succeeded = batch.count(JobState::Succeeded);
-        render::line(format_args!(
+        render::print_line(format_args!(
             "{}: {succeeded} of {} in {}, ${:#} spent{}",
             batch.batch,
-            render::count(batch.total(), "clip"),
+            render::format_count(batch.total_jobs(), "clip"),
             batch.folder,
             batch.spent,
             if batch.reserved.micros() > 0 {
@@ -91,10 +91,10 @@ async fn print_jobs(
             String::new()
         };
         let error = job.error.unwrap_or_else(|| "no reason is recorded".into());
-        render::line(format_args!(
+        render::print_line(format_args!(
             "  {}{at_risk}: {}",
             job.id,
-            render::clipped(&error, MAX_ERROR_COLUMNS)
+            render::truncate(&error, MAX_ERROR_COLUMNS)
         ))?;
     }
     let unlisted = count(status, state).saturating_sub(MAX_LISTED as u64);
@@ -103,7 +103,7 @@ async fn print_jobs(
             .suggest("jobs")
             .option("--state", Some(state.as_str()))
             .option("--batch", batch);
-        render::line(format_args!("  and {unlisted} more: {list}"))?;
+        render::print_line(format_args!("  and {unlisted} more: {list}"))?;
     }
     Ok(())
 }

@@ -26,13 +26,13 @@ const MAX_ERROR_COLUMNS: usize = 200;
 /// Compares every clip with its size and SHA-256 in the queue; with `--fix`, downloads again those
 /// that are missing or damaged.
 pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
-    let setup = Setup::of(global)?;
+    let setup = Setup::load(global)?;
     let queue = setup.queue()?;
     let (checked, lost) =
         check_clips(&queue, setup.output().as_ref(), args.batch.as_deref()).await?;
-    render::line(format_args!(
+    render::print_line(format_args!(
         "{} checked: {} intact, {} missing or damaged",
-        render::count(checked, "clip"),
+        render::format_count(checked, "clip"),
         checked - lost.len() as u64,
         lost.len()
     ))?;
@@ -44,7 +44,7 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
             .suggest("verify")
             .arg("--fix")
             .option("--batch", args.batch.as_deref());
-        render::note(format_args!(
+        render::print_note(format_args!(
             "hint: `{fix}` downloads them again without paying"
         ));
         return Ok(Exit::Incomplete);
@@ -85,7 +85,7 @@ async fn check_clips(
                 sha256,
             };
             if let Some(damage) = output.check(&saved).await {
-                render::line(format_args!("{}: {damage}", saved.path.display()))?;
+                render::print_line(format_args!("{}: {damage}", saved.path.display()))?;
                 lost.push(job.job_id);
             }
         }
@@ -122,7 +122,7 @@ async fn download_again(
         .await?;
     let interrupt = stop_on_signal()?;
     let stop = stop_when_final(Arc::clone(queue), lost.clone(), interrupt.clone());
-    let reader = setup.reader(Arc::clone(queue), batch.clone(), None);
+    let reader = setup.snapshot_reader(Arc::clone(queue), batch.clone(), None);
     let context = setup.context(Arc::clone(queue), providers).await?;
     run_pool(global, reader, context, options, None, stop).await??;
     let mut downloaded = 0;
@@ -134,22 +134,22 @@ async fn download_again(
             JobState::Failed => {
                 failed += 1;
                 let error = job.error.unwrap_or_default();
-                render::line(format_args!(
+                render::print_line(format_args!(
                     "{} failed: {}",
                     job.id,
-                    render::clipped(&error, MAX_ERROR_COLUMNS)
+                    render::truncate(&error, MAX_ERROR_COLUMNS)
                 ))?;
             }
-            state => render::line(format_args!("{} is {state}", job.id))?,
+            state => render::print_line(format_args!("{} is {state}", job.id))?,
         }
     }
     let left = lost.len() - downloaded - failed;
-    render::line(format_args!(
+    render::print_line(format_args!(
         "{downloaded} downloaded again without paying, {failed} failed, {left} left"
     ))?;
     if failed > 0 {
         let retry = setup.suggest("retry").option("--batch", batch.as_deref());
-        render::note(format_args!(
+        render::print_note(format_args!(
             "hint: `{retry}` polls their predictions again without paying; only a row that is \
              changed and loaded again is submitted, and paid for, again"
         ));
@@ -160,7 +160,7 @@ async fn download_again(
         (0, _) => Exit::Incomplete,
         _ => {
             let run = setup.suggest("run").option("--batch", batch.as_deref());
-            render::note(format_args!(
+            render::print_note(format_args!(
                 "hint: check that their provider's key is set; `{run}` continues with what is left"
             ));
             Exit::CannotContinue

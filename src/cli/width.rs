@@ -13,7 +13,7 @@ pub(super) fn display_width(text: &str) -> usize {
 
 /// Truncates a text to at most `max_columns`, ending in an ellipsis. Replaces characters that would
 /// move the cursor or change the text direction with spaces.
-pub(super) fn clipped(text: &str, max_columns: usize) -> String {
+pub(super) fn truncate(text: &str, max_columns: usize) -> String {
     let clean: String = text
         .chars()
         .map(|c| if is_unsafe(c) { ' ' } else { c })
@@ -38,7 +38,7 @@ pub(super) fn clipped(text: &str, max_columns: usize) -> String {
 }
 
 /// Appends spaces until a text takes at least `min_columns`.
-pub(super) fn padded(text: &str, min_columns: usize) -> String {
+pub(super) fn pad(text: &str, min_columns: usize) -> String {
     let padding = min_columns.saturating_sub(display_width(text));
     format!("{text}{}", " ".repeat(padding))
 }
@@ -64,18 +64,18 @@ mod tests {
 
     #[test]
     fn text_is_truncated_by_columns_rather_than_characters() {
-        assert_eq!(clipped("夏季目录", 8), "夏季目录");
-        assert_eq!(clipped("夏季目录", 7), "夏季目…");
-        assert_eq!(clipped("夏季目录", 6), "夏季…");
-        assert_eq!(clipped("mug", 3), "mug");
-        assert_eq!(clipped("mugs", 3), "mu…");
-        assert_eq!(clipped("mugs", 1), "…");
-        assert_eq!(clipped("mugs", 0), "");
+        assert_eq!(truncate("夏季目录", 8), "夏季目录");
+        assert_eq!(truncate("夏季目录", 7), "夏季目…");
+        assert_eq!(truncate("夏季目录", 6), "夏季…");
+        assert_eq!(truncate("mug", 3), "mug");
+        assert_eq!(truncate("mugs", 3), "mu…");
+        assert_eq!(truncate("mugs", 1), "…");
+        assert_eq!(truncate("mugs", 0), "");
     }
 
     #[test]
     fn characters_that_move_the_cursor_or_turn_the_text_become_spaces() {
-        assert_eq!(clipped("a\u{1b}[31mb\r\nc\u{202e}d", 20), "a [31mb  c d");
+        assert_eq!(truncate("a\u{1b}[31mb\r\nc\u{202e}d", 20), "a [31mb  c d");
     }
 
     #[test]

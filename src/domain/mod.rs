@@ -6,25 +6,25 @@
 //! [`poll_plan`] (when to poll a prediction).
 
 pub mod attempt;
-pub mod backoff;
+pub(crate) mod backoff;
 pub mod file_name;
-pub mod input;
+pub(crate) mod input;
 pub mod job;
-pub mod lease;
-pub mod local_image;
+pub(crate) mod lease;
+pub(crate) mod local_image;
 pub mod model;
 pub mod money;
-pub mod new_job;
+pub(crate) mod new_job;
 pub mod outcome;
-pub mod poll_plan;
-pub mod price;
-pub mod printable;
-pub mod provider_name;
-pub mod public_address;
+pub(crate) mod poll_plan;
+pub(crate) mod price;
+pub(crate) mod printable;
+pub(crate) mod provider_name;
+pub(crate) mod public_address;
 pub mod retry;
-pub mod route;
-pub mod shape;
-pub mod suggest;
+pub(crate) mod route;
+pub(crate) mod shape;
+pub(crate) mod suggest;
 
 pub use attempt::{Attempt, AttemptId, AttemptState, PredictionHandle};
 pub use backoff::Backoff;

@@ -57,7 +57,7 @@ impl FileFormat {
     /// # Errors
     /// Returns an error if the file cannot be read, if it is a workbook in the old Excel format,
     /// or if its encoding cannot be determined.
-    pub fn of(path: &Path, file: &mut (impl Read + Seek + Send)) -> anyhow::Result<Self> {
+    pub fn detect(path: &Path, file: &mut (impl Read + Seek + Send)) -> anyhow::Result<Self> {
         let mut magic = Vec::new();
         file.by_ref().take(8).read_to_end(&mut magic)?;
         file.rewind()?;
@@ -77,7 +77,7 @@ impl FileFormat {
                 let sniffer = Sniffer::from_reader(decompress(compression, file.by_ref())?)?;
                 file.rewind()?;
                 let encoding = sniffer.encoding()?;
-                let row_format = sniffer.row_format(&unpacked_name(path), encoding);
+                let row_format = sniffer.row_format(&uncompressed_path(path), encoding);
                 Content::Text(encoding, row_format)
             }
         };
@@ -88,7 +88,7 @@ impl FileFormat {
     }
 
     /// Describes what differs from comma-separated UTF-8 text; `None` if nothing does.
-    pub fn told(&self) -> Option<String> {
+    pub fn describe(&self) -> Option<String> {
         let Content::Text(encoding, format) = self.content else {
             return None;
         };
@@ -133,7 +133,7 @@ impl FileFormat {
 }
 
 /// Returns a path without the suffix of its compression: `a.csv` for `a.csv.gz`.
-pub fn unpacked_name(path: &Path) -> PathBuf {
+pub fn uncompressed_path(path: &Path) -> PathBuf {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("gz" | "zst") => path.with_extension(""),
         _ => path.to_owned(),

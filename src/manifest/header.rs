@@ -9,7 +9,7 @@ use crate::domain::suggest::did_you_mean;
 
 use super::products::Grouping;
 use super::table_reader::Record;
-use super::{ID, MAX_COLUMNS, RowMapper};
+use super::{ID_FIELD, MAX_COLUMNS, RowMapper};
 
 /// The columns of a table.
 pub(super) struct Header<'a> {
@@ -217,7 +217,7 @@ fn parse_columns<'a>(
 }
 
 fn target<'a>(field: &'a str, mapper: &'a RowMapper<'_>) -> Target<'a> {
-    let shape = if field == ID {
+    let shape = if field == ID_FIELD {
         None
     } else {
         mapper.model.field(field).map(|field| &field.shape)

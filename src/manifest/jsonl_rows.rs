@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::pipeline::Producer;
 use super::row::Row;
-use super::{BOM, ID, MAX_COLUMNS, MAX_ROW_BYTES, RowMapper};
+use super::{BOM, ID_FIELD, MAX_COLUMNS, MAX_ROW_BYTES, RowMapper};
 
 /// Maximum length of the JSON parser's reason in a message, in characters. The reason may quote a
 /// whole row.
@@ -108,15 +108,15 @@ fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Stri
         }
         for field in fields {
             match (field, value) {
-                (ID, Value::String(id)) => row.id = Some(id.clone()),
+                (ID_FIELD, Value::String(id)) => row.id = Some(id.clone()),
                 // A float of this size has lost its last digits, and two ids could have become one.
-                (ID, Value::Number(id))
+                (ID_FIELD, Value::Number(id))
                     if id.is_f64() && id.as_f64().is_some_and(|id| id.abs() >= 9e15) =>
                 {
-                    row.add_problem(ID, "is too long for a number; write it in quotes");
+                    row.add_problem(ID_FIELD, "is too long for a number; write it in quotes");
                 }
-                (ID, Value::Number(id)) => row.id = Some(id.to_string()),
-                (ID, _) => row.add_problem(ID, "must be a string or a number"),
+                (ID_FIELD, Value::Number(id)) => row.id = Some(id.to_string()),
+                (ID_FIELD, _) => row.add_problem(ID_FIELD, "must be a string or a number"),
                 (field, value) => row.set(field, value.clone()),
             }
         }

@@ -28,10 +28,10 @@ use crate::domain::NewJob;
 
 use csv_reader::CsvReader;
 use detect::Content;
-pub use detect::{FileFormat, unpacked_name};
+pub use detect::{FileFormat, uncompressed_path};
 use pipeline::Producer;
 pub use preset::Preset;
-pub use row_mapper::{Layout, RowMapper};
+pub use row_mapper::{MappingOptions, RowMapper};
 pub use template::Template;
 
 /// How the rows of a text manifest are written.
@@ -52,7 +52,7 @@ impl RowFormat {
 }
 
 /// The field that holds a row's key. Every model has it in addition to its own fields.
-pub const ID: &str = "id";
+pub const ID_FIELD: &str = "id";
 
 /// The byte order mark that some programs write before UTF-8 text.
 const BOM: &[u8] = b"\xef\xbb\xbf";
@@ -87,7 +87,7 @@ impl fmt::Display for Problem {
 }
 
 /// Receives what is read from a manifest, several rows at a time.
-pub trait Sink {
+pub trait RowSink {
     /// Accepts rows that passed every check of this folder. Returns the line and the message of
     /// each row that is rejected nevertheless, such as a duplicate; they are reported as problems
     /// of the field `id`.
@@ -114,7 +114,7 @@ pub fn read_file(
     sheet: Option<&str>,
     name: &str,
     mapper: &RowMapper<'_>,
-    sink: &mut dyn Sink,
+    sink: &mut dyn RowSink,
 ) -> anyhow::Result<u64> {
     match file_format.content {
         Content::Text(_, row_format) => {
@@ -137,7 +137,7 @@ pub fn read(
     file: &str,
     format: RowFormat,
     mapper: &RowMapper<'_>,
-    sink: &mut dyn Sink,
+    sink: &mut dyn RowSink,
 ) -> anyhow::Result<u64> {
     read_ahead(file, sink, |producer| match format {
         RowFormat::Csv { separator } => {
@@ -150,7 +150,7 @@ pub fn read(
 /// Reads on a separate thread and passes the result to the sink on this one.
 fn read_ahead(
     file: &str,
-    sink: &mut dyn Sink,
+    sink: &mut dyn RowSink,
     read: impl FnOnce(&mut Producer<'_>) -> anyhow::Result<u64> + Send,
 ) -> anyhow::Result<u64> {
     thread::scope(|scope| {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::domain::NewJob;
 
 use super::row::Row;
-use super::{ID, Problem, RowMapper, Sink};
+use super::{ID_FIELD, Problem, RowMapper, RowSink};
 
 /// Number of jobs after which a chunk is sent: enough that sending takes hardly any of the time,
 /// few enough to take little memory.
@@ -129,7 +129,7 @@ impl Consumer<'_> {
     ///
     /// # Errors
     /// Returns the error of the sink.
-    pub(super) fn drain_into(self, sink: &mut dyn Sink) -> anyhow::Result<()> {
+    pub(super) fn drain_into(self, sink: &mut dyn RowSink) -> anyhow::Result<()> {
         for Chunk {
             jobs,
             mut problems,
@@ -143,7 +143,7 @@ impl Consumer<'_> {
                 problems.push(Problem {
                     file: self.file.to_owned(),
                     line,
-                    field: Some(ID.to_owned()),
+                    field: Some(ID_FIELD.to_owned()),
                     message,
                 });
             }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::ID;
+use super::ID_FIELD;
 
 const IMAGE: &str = "image";
 
@@ -39,11 +39,11 @@ impl Preset {
         match self {
             // The second names are those of the newer version of the export.
             Self::Shopify => [
-                (ID, &["Handle", "URL handle"]),
+                (ID_FIELD, &["Handle", "URL handle"]),
                 (IMAGE, &["Image Src", "Product image URL"]),
             ],
-            Self::Woocommerce => [(ID, &["SKU", "ID"]), (IMAGE, &["Images"])],
-            Self::GoogleMerchant => [(ID, &["id"]), (IMAGE, &["image_link", "image link"])],
+            Self::Woocommerce => [(ID_FIELD, &["SKU", "ID"]), (IMAGE, &["Images"])],
+            Self::GoogleMerchant => [(ID_FIELD, &["id"]), (IMAGE, &["image_link", "image link"])],
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::domain::printable::shown;
 use crate::domain::{Input, NewJob, ProviderName, Shape};
 
-use super::{ID, Problem, RowMapper};
+use super::{ID_FIELD, Problem, RowMapper};
 
 /// Maximum length of a row's key, in characters. A longer text is a description, not a key.
 const MAX_ID_CHARS: usize = 200;
@@ -57,7 +57,7 @@ impl RowMapper<'_> {
         if let Some(id) = row.id.take() {
             match check_id(&id) {
                 Ok(()) => row.id = Some(id.trim().to_owned()),
-                Err(message) => row.add_problem(ID, message),
+                Err(message) => row.add_problem(ID_FIELD, message),
             }
         }
         let input = Input(std::mem::take(&mut row.fields));

@@ -10,12 +10,12 @@ use crate::domain::{Field, Model, ProviderName, Shape};
 
 use super::images::ImageResolver;
 use super::row::Row;
-use super::{ID, Preset, Template};
+use super::{ID_FIELD, Preset, Template};
 
 /// What the user specifies about a manifest's columns and rows, on the command line or in a batch
 /// file.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Layout {
+pub struct MappingOptions {
     /// The shop system that exported the manifest.
     pub preset: Option<Preset>,
     /// Fields and the columns that provide them.
@@ -63,7 +63,7 @@ impl<'a> RowMapper<'a> {
     pub fn new(
         model: &'a Model,
         providers: Vec<ProviderName>,
-        layout: Layout,
+        layout: MappingOptions,
     ) -> Result<Self, String> {
         let mut mapper = Self {
             model,
@@ -143,14 +143,14 @@ impl<'a> RowMapper<'a> {
         }
         mapper.one_per = layout
             .one_per
-            .or_else(|| layout.preset.map(|_| ID.to_owned()));
+            .or_else(|| layout.preset.map(|_| ID_FIELD.to_owned()));
         if let Some(column) = &mapper.one_per
             && mapper.find_field(column).is_none()
-            && mapper.mapping_for(ID).is_none()
+            && mapper.mapping_for(ID_FIELD).is_none()
         {
             // The column that identifies a product also provides its key.
             mapper.mappings.push(ColumnMapping {
-                field: ID.to_owned(),
+                field: ID_FIELD.to_owned(),
                 columns: vec![column.clone()],
                 flag: "--one-per".into(),
             });
@@ -202,7 +202,7 @@ impl<'a> RowMapper<'a> {
     /// `None` if the row is not left out.
     pub(super) fn skip_reason(&self, row: &Row) -> Option<&str> {
         let is_set = |field: &str| match field {
-            ID => row.id.is_some(),
+            ID_FIELD => row.id.is_some(),
             field => row.fields.contains_key(field) || self.has_constant(field),
         };
         // A value that is there but wrong is a mistake, not a reason to leave the row out.
@@ -229,8 +229,8 @@ impl<'a> RowMapper<'a> {
 
     /// Returns the field with this name. An image field is also found with `_url` after its name.
     fn find_field(&self, name: &str) -> Option<&str> {
-        if name == ID {
-            return Some(ID);
+        if name == ID_FIELD {
+            return Some(ID_FIELD);
         }
         let is_alias = |field: &&Field| {
             name.strip_suffix("_url") == Some(&field.name) && field.shape == Shape::Image
@@ -248,7 +248,7 @@ impl<'a> RowMapper<'a> {
                 .fields
                 .iter()
                 .map(|field| field.name.as_str())
-                .chain([ID]),
+                .chain([ID_FIELD]),
         )
     }
 

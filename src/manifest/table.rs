@@ -7,7 +7,7 @@ use super::pipeline::Producer;
 use super::products::{Products, split_links};
 use super::row::Row;
 use super::table_reader::{Record, TableReader};
-use super::{ID, RowMapper};
+use super::{ID_FIELD, RowMapper};
 
 /// Reads all rows and returns their number, or 0 if the header cannot be used.
 pub(super) fn read_rows(
@@ -148,7 +148,7 @@ fn set_target(row: &mut Row, target: &Target<'_>, text: &str, image_number: usiz
             row.add_problem(
                 field,
                 format!(
-                    "contains {links} links; --one-per {ID} takes the first, --each-image makes a \
+                    "contains {links} links; --one-per {ID_FIELD} takes the first, --each-image makes a \
                      clip of each"
                 ),
             );

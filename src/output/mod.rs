@@ -5,8 +5,8 @@
 
 pub mod container;
 mod disk_space;
-pub mod download;
-pub mod local;
+pub(crate) mod download;
+pub(crate) mod local;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -109,7 +109,7 @@ impl Provider for Aimlapi {
                     }
                     (Some(_), _) => {}
                     // A log without our token cannot prove that the submission is absent.
-                    (None, Some(id)) if lost.owned.contains(&id) => {}
+                    (None, Some(id)) if lost.owned_ids.contains(&id) => {}
                     (None, _)
                         if get_text(entry, &["model"])
                             .is_none_or(|model| model == lost.submission.wire_model) =>

@@ -139,7 +139,7 @@ impl Provider for Eachlabs {
         let mut search = HistorySearch::default();
         // That an execution's id is its prediction's id is assumed.
         let ids = self.list_executions(lost, &mut search).await?;
-        for id in ids.into_iter().filter(|id| !lost.owned.contains(id)) {
+        for id in ids.into_iter().filter(|id| !lost.owned_ids.contains(id)) {
             // The documented history has no inputs, but each prediction returns its own.
             let is_definite = |response: &ApiResponse| match &response.json {
                 _ if response.status == 404 => Ok(()),

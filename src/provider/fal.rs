@@ -212,7 +212,7 @@ impl Provider for Fal {
             let response = search.get_page(NAME, &self.client, &url, "items").await?;
             for entry in read_entries(NAME, &response, "items")? {
                 let id = get_text(entry, &["request_id"]);
-                if id.as_ref().is_some_and(|id| lost.owned.contains(id)) {
+                if id.as_ref().is_some_and(|id| lost.owned_ids.contains(id)) {
                     continue;
                 }
                 let input = get(entry, &["json_input"]);

@@ -143,7 +143,7 @@ impl HistorySearch {
                 retry_after: None,
             });
         }
-        Ok(Reconciliation::of(
+        Ok(Reconciliation::from_matches(
             self.matches.into_iter().collect(),
             lists_running,
         ))

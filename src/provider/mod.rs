@@ -8,17 +8,17 @@
 //! model, *documented* (API reference or guides), the *source of an official client*, *seen by
 //! users* (published reports and captured responses), or *assumed* (no source).
 
-pub mod aimlapi;
+pub(crate) mod aimlapi;
 mod classify;
 pub mod eachlabs;
-pub mod fal;
+pub(crate) mod fal;
 mod history;
 pub mod http;
 mod json;
-pub mod key;
+pub(crate) mod key;
 #[doc(hidden)]
 pub mod parse;
-pub mod probe;
+pub(crate) mod probe;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -192,26 +192,26 @@ pub struct LostSubmission {
     /// What was submitted.
     pub submission: Submission,
     /// When the intent to submit was committed, by our clock. The request was sent after this.
-    pub sent_at: Timestamp,
-    /// Whether this machine's clock was changed since `sent_at`, which may then be hours off.
-    pub clock_was_set: bool,
+    pub submitted_at: Timestamp,
+    /// Whether this machine's clock was changed since `submitted_at`, which may then be hours off.
+    pub clock_was_changed: bool,
     /// The current time, by our clock.
     pub now: Timestamp,
     /// Prediction ids that already belong to a job of this queue, and so cannot be a match.
-    pub owned: Vec<String>,
+    pub owned_ids: Vec<String>,
 }
 
 impl LostSubmission {
     /// Returns the start and end of the time window in which the provider may have accepted the
     /// submission, by the provider's clock.
     pub fn window(&self) -> (Timestamp, Timestamp) {
-        let margin = if self.clock_was_set {
+        let margin = if self.clock_was_changed {
             CHANGED_CLOCK_MARGIN
         } else {
             WINDOW_MARGIN
         };
         let start = self
-            .sent_at
+            .submitted_at
             .saturating_sub(margin)
             .unwrap_or(Timestamp::MIN);
         let end = self
@@ -252,7 +252,7 @@ pub enum Reconciliation {
 
 impl Reconciliation {
     /// Builds the result from the distinct prediction ids that match.
-    pub fn of(mut ids: Vec<String>, lists_running: bool) -> Self {
+    pub fn from_matches(mut ids: Vec<String>, lists_running: bool) -> Self {
         match (ids.len(), ids.pop()) {
             (_, None) => Self::Absent { lists_running },
             (1, Some(id)) => Self::Found(PredictionHandle::from_id(id)),

@@ -11,7 +11,7 @@ use crate::domain::Money;
 
 /// What each line of a bill sums up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BillBy {
+pub enum BillGrouping {
     /// A batch, including one that has cost nothing yet.
     Batch,
     /// The UTC day of the submission, as `2026-08-20`.
@@ -22,7 +22,7 @@ pub enum BillBy {
     Route,
 }
 
-impl BillBy {
+impl BillGrouping {
     /// Every grouping, in the order in which messages list them.
     pub const ALL: [Self; 4] = [Self::Batch, Self::Day, Self::Model, Self::Route];
 
@@ -37,7 +37,7 @@ impl BillBy {
     }
 }
 
-impl FromStr for BillBy {
+impl FromStr for BillGrouping {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {

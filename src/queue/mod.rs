@@ -7,15 +7,15 @@
 //! the write if that lease is no longer current, so a pool that lost its jobs cannot overwrite the
 //! work of the next one.
 
-pub mod bill;
-pub mod claim;
-pub mod health;
-pub mod live_setting;
+pub(crate) mod bill;
+pub(crate) mod claim;
+pub(crate) mod health;
+pub(crate) mod live_setting;
 pub mod sqlite;
-pub mod staging;
-pub mod throughput;
-pub mod upload;
-pub mod views;
+pub(crate) mod staging;
+pub(crate) mod throughput;
+pub(crate) mod upload;
+pub(crate) mod views;
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::domain::{
     ProviderName, ProviderSignal,
 };
 
-pub use bill::{BillBy, BillLine, BillSums};
+pub use bill::{BillGrouping, BillLine, BillSums};
 pub use claim::{
     Backlog, BudgetLimit, Capacity, Claim, ClaimRequest, ClaimResponse, ProviderLimits, Step,
 };
@@ -53,7 +53,7 @@ pub enum QueueError {
     PoolLost(PoolId),
     /// The job's state does not allow the event: a fault in the program. The caller cannot recover.
     #[error(transparent)]
-    Illegal(#[from] IllegalTransition),
+    IllegalTransition(#[from] IllegalTransition),
     /// The queue has no such batch or job. The message names the nearest match if there is one.
     #[error("{0}")]
     NotFound(String),
@@ -205,7 +205,7 @@ pub trait Queue: Send + Sync {
     ///
     /// - [`QueueError::LeaseLost`] if the lease is no longer current.
     /// - [`QueueError::Conflict`] if the prediction already belongs to another job.
-    /// - [`QueueError::Illegal`] if the job's state does not allow the outcome.
+    /// - [`QueueError::IllegalTransition`] if the job's state does not allow the outcome.
     async fn record_outcome(
         &self,
         lease: Lease,
@@ -266,11 +266,11 @@ pub trait Queue: Send + Sync {
     /// # Errors
     ///
     /// [`QueueError::NotFound`] if there is no such batch.
-    async fn bill(&self, by: BillBy, batch: Option<String>) -> Result<Vec<BillLine>>;
+    async fn bill(&self, by: BillGrouping, batch: Option<String>) -> Result<Vec<BillLine>>;
 
     /// Returns the maximum price of the queued jobs of one batch, or of every batch: each job at
     /// its most expensive provider. An unknown batch costs nothing.
-    async fn queued_price(&self, batch: Option<String>) -> Result<Money>;
+    async fn queued_estimate(&self, batch: Option<String>) -> Result<Money>;
 
     /// Returns the jobs that match `filter` in ascending order of their numbers: those after
     /// `after`, at most `limit`.

@@ -47,7 +47,7 @@ pub enum UploadOutcome {
     },
     /// The image cannot be uploaded in this run: the file is missing, or the provider rejected it.
     /// Rows with this image fail without being paid for, unless another provider takes them.
-    Refused {
+    Rejected {
         /// Why it cannot be uploaded, for messages.
         reason: String,
     },

@@ -49,7 +49,7 @@ impl Status {
     /// the batch's own throughput. `None` if that is not known or no job is progressing.
     pub fn eta_s(&self, batch: &BatchStatus, now: Timestamp) -> Option<u64> {
         self.measure(&batch.recent_completions, now)?
-            .seconds_for(batch.progressing())
+            .seconds_for(batch.progressing_jobs())
     }
 
     fn measure(&self, completions: &[Completion], now: Timestamp) -> Option<Throughput> {
@@ -107,12 +107,12 @@ impl BatchStatus {
     }
 
     /// Returns the number of jobs in all states.
-    pub fn total(&self) -> u64 {
+    pub fn total_jobs(&self) -> u64 {
         self.jobs.values().sum()
     }
 
     /// Returns the number of jobs that are not in a final state.
-    pub fn unfinished(&self) -> u64 {
+    pub fn unfinished_jobs(&self) -> u64 {
         self.jobs
             .iter()
             .filter(|(state, _)| !state.is_final())
@@ -122,8 +122,8 @@ impl BatchStatus {
 
     /// Returns the number of unfinished jobs that are not in doubt. A job in doubt waits for proof
     /// or for an operator, so that its finish time cannot be estimated.
-    pub fn progressing(&self) -> u64 {
-        self.unfinished() - self.count(JobState::InDoubt)
+    pub fn progressing_jobs(&self) -> u64 {
+        self.unfinished_jobs() - self.count(JobState::InDoubt)
     }
 }
 
@@ -138,7 +138,7 @@ pub struct ProviderStatus {
     pub paused: Option<String>,
     /// The earliest time of the next submission, which may have passed; `None` if it was never
     /// held.
-    pub creates_from: Option<Timestamp>,
+    pub submits_from: Option<Timestamp>,
 }
 
 /// The jobs to list. All conditions must hold.

@@ -153,7 +153,7 @@ impl Provider for SimulatedProvider {
         let ids = entries
             .filter(|prediction| prediction.client_request_id.as_ref() == token)
             .map(|prediction| prediction.id.clone());
-        Ok(Reconciliation::of(ids.collect(), true))
+        Ok(Reconciliation::from_matches(ids.collect(), true))
     }
 
     async fn cancel(&self, prediction: &PredictionHandle, _: &Submission) -> Result<(), Failure> {

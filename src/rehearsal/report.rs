@@ -82,7 +82,7 @@ impl RehearsalReport {
         let exceeded_budget = backlog.exceeded_budgets.first().cloned().map(Stop::Budget);
         let stats = state.stats().clone();
         Self {
-            rows: status.batches.iter().map(|batch| batch.total()).sum(),
+            rows: status.batches.iter().map(|batch| batch.total_jobs()).sum(),
             clips: stats.clips,
             failed: count(JobState::Failed),
             waiting,

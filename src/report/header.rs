@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::domain::{JobState, Money, ProviderName};
-use crate::queue::{BatchStatus, BillBy, BillLine, BillSums, Status};
+use crate::queue::{BatchStatus, BillGrouping, BillLine, BillSums, Status};
 
 use super::text::{Escaped, script_json};
 
@@ -24,7 +24,7 @@ pub struct Header<'a> {
     /// The batches on the page.
     pub status: &'a Status,
     /// Their bill, summed in several ways. Totals are taken from the first.
-    pub bills: &'a [(BillBy, Vec<BillLine>)],
+    pub bills: &'a [(BillGrouping, Vec<BillLine>)],
 }
 
 impl Header<'_> {
@@ -105,7 +105,7 @@ impl Header<'_> {
     }
 
     fn write_tiles(&self, out: &mut impl Write) -> io::Result<()> {
-        let total: u64 = self.status.batches.iter().map(BatchStatus::total).sum();
+        let total: u64 = self.status.batches.iter().map(BatchStatus::total_jobs).sum();
         let succeeded = self.count(JobState::Succeeded);
         let settled = succeeded + self.count(JobState::Failed);
         let success_rate = match (succeeded * 1000).checked_div(settled) {
@@ -142,7 +142,7 @@ impl Header<'_> {
     /// Writes a bar that is one unit wide per job. The widths are SVG attributes, because the
     /// content security policy blocks inline styles.
     fn write_bar(&self, out: &mut impl Write) -> io::Result<()> {
-        let total: u64 = self.status.batches.iter().map(BatchStatus::total).sum();
+        let total: u64 = self.status.batches.iter().map(BatchStatus::total_jobs).sum();
         write!(
             out,
             "<svg class=\"bar\" viewBox=\"0 0 {} 1\" preserveAspectRatio=\"none\" \
@@ -186,7 +186,7 @@ impl Header<'_> {
     }
 }
 
-fn write_bill(by: BillBy, lines: &[BillLine], out: &mut impl Write) -> io::Result<()> {
+fn write_bill(by: BillGrouping, lines: &[BillLine], out: &mut impl Write) -> io::Result<()> {
     let by = by.as_str();
     write!(
         out,

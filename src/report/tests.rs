@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::{CostSource, JobId, JobState, Money, ProviderName};
-use crate::queue::{BatchStatus, BillBy, BillLine, BillSums, Status};
+use crate::queue::{BatchStatus, BillGrouping, BillLine, BillSums, Status};
 
 /// Text that would become markup if it were not escaped.
 const MARKUP: &str = "\"'><script>alert(1)</script></title></style><!--{{script}}&amp;";
@@ -64,7 +64,7 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         ..BillSums::default()
     };
     let bills = [(
-        BillBy::Batch,
+        BillGrouping::Batch,
         vec![BillLine {
             name: batch.batch.clone(),
             sums,

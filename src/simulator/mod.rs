@@ -13,19 +13,19 @@ mod dialect;
 mod eachlabs;
 mod fal;
 mod fal_platform;
-pub mod ledger;
+pub(crate) mod ledger;
 mod limits;
-pub mod options;
-pub mod prediction;
+pub(crate) mod options;
+pub(crate) mod prediction;
 mod quoting;
-pub mod rules;
+pub(crate) mod rules;
 mod server;
 mod shared;
-pub mod storage;
+pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
 mod wire;
-pub mod world;
+pub(crate) mod world;
 
 pub use ledger::{Entry, Ledger, Requests, StoredFile};
 pub use options::{Call, Fault, Faults, Limits, SimulatorOptions};

@@ -14,7 +14,7 @@ pub struct Canary {
     pub jobs: u32,
     /// The user's answer: `None` until there is one, then whether to submit the rest. If the sender
     /// is dropped without an answer, nothing more is submitted.
-    pub go_on: watch::Receiver<Option<bool>>,
+    pub decision: watch::Receiver<Option<bool>>,
 }
 
 /// Limits a pool's submissions to the canary jobs until the user has approved them.
@@ -82,7 +82,7 @@ impl CanaryGate {
         let Some(canary) = self.canary.as_mut().filter(|_| self.is_in_review) else {
             return std::future::pending().await;
         };
-        let answer = canary.go_on.wait_for(Option::is_some).await;
+        let answer = canary.decision.wait_for(Option::is_some).await;
         // A sender that is gone without an answer has not approved.
         let is_approved = answer.is_ok_and(|answer| *answer == Some(true));
         if is_approved {

@@ -8,10 +8,10 @@
 //! `download` or `upload`; `record` writes the results. Nothing here prints: what happens is
 //! reported as [`PoolEvent`]s.
 
-pub mod canary;
+pub(crate) mod canary;
 mod clock_check;
 mod download;
-pub mod event;
+pub(crate) mod event;
 mod live_settings;
 mod maintenance;
 mod options;
@@ -27,6 +27,7 @@ mod submit;
 mod timing;
 mod upload;
 
+pub use canary::Canary;
 pub use event::{Observer, PoolEvent};
 pub use options::{MAINTENANCE_INTERVAL, PoolError, PoolExit, PoolOptions, StopSignal};
 pub use pool::Pool;

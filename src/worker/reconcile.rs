@@ -36,7 +36,7 @@ impl StepContext {
     ) -> Result<StepOutcome, PoolError> {
         let provider_name = claim.attempt.provider;
         let now = self.clock.now();
-        let sent_at = claim.attempt.submitted_at;
+        let submitted_at = claim.attempt.submitted_at;
         let is_last_try = claim.job.failures + 1 >= MAX_FAILED_SEARCHES;
         let submission = match self.submission(claim).await {
             Ok(submission) => submission,
@@ -53,15 +53,15 @@ impl StepContext {
             .queue
             .last_clock_change()
             .await?
-            .filter(|at| *at >= sent_at);
+            .filter(|at| *at >= submitted_at);
         let mut lost = LostSubmission {
             submission,
-            sent_at,
-            clock_was_set: clock_change.is_some(),
+            submitted_at,
+            clock_was_changed: clock_change.is_some(),
             now,
-            owned: Vec::new(),
+            owned_ids: Vec::new(),
         };
-        lost.owned = self
+        lost.owned_ids = self
             .queue
             .owned_predictions(provider_name, lost.window().0)
             .await?;
@@ -80,7 +80,7 @@ impl StepContext {
             )),
             Ok(Reconciliation::Absent { lists_running }) => {
                 // Time that the clock was merely moved by has not passed at the provider.
-                let age = elapsed(clock_change.unwrap_or(sent_at), now);
+                let age = elapsed(clock_change.unwrap_or(submitted_at), now);
                 self.absent(claim, lists_running, age)
             }
             Err(Failure::RateLimited {

@@ -52,7 +52,7 @@ impl StepContext {
                 }
                 .into();
             }
-            Err(ImageError { reason, .. }) => return UploadOutcome::Refused { reason }.into(),
+            Err(ImageError { reason, .. }) => return UploadOutcome::Rejected { reason }.into(),
         };
         fail_point!("upload unsent");
         let response = provider.upload(&file).await;
@@ -76,7 +76,7 @@ impl StepContext {
         let failures = claim.failures + 1;
         let cannot_upload = |reason: String| {
             let path = display_path(claim.image.path());
-            UploadOutcome::Refused {
+            UploadOutcome::Rejected {
                 reason: format!("{path} cannot be uploaded: {reason}"),
             }
             .into()

@@ -1,7 +1,7 @@
 //! The bill adds up to the totals of `status`, whatever it is grouped by.
 
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{BillBy, BillSums, Queue};
+use overnight::queue::{BillGrouping, BillSums, Queue};
 use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
 use serde_json::{Value, json};
 
@@ -165,12 +165,12 @@ fn the_period_of_a_bill_starts_before_it_ends() {
     let queue = SqliteQueue::open(&env.dir.path().join("overnight.db")).expect("the queue");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let lines = runtime
-        .block_on(queue.bill(BillBy::Route, None))
+        .block_on(queue.bill(BillGrouping::Route, None))
         .expect("a bill");
     let total: BillSums = lines.into_iter().map(|line| line.sums).sum();
     assert!(
         total.from.is_some() && total.from < total.until,
         "{total:?}"
     );
-    assert_eq!(BillBy::ALL.map(BillBy::as_str), GROUPINGS);
+    assert_eq!(BillGrouping::ALL.map(BillGrouping::as_str), GROUPINGS);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use overnight::catalog;
 use overnight::domain::file_name::safe_file_stem;
 use overnight::domain::{NewJob, ProviderName};
-use overnight::manifest::{self, Layout, Problem, RowFormat, RowMapper, Sink};
+use overnight::manifest::{self, MappingOptions, Problem, RowFormat, RowMapper, RowSink};
 
 use crate::properties;
 
@@ -83,7 +83,7 @@ struct Collected {
     problems: Vec<String>,
 }
 
-impl Sink for Collected {
+impl RowSink for Collected {
     fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
         self.jobs.extend(jobs);
         Ok(Vec::new())
@@ -100,7 +100,7 @@ fn read(format: RowFormat, bytes: &[u8]) -> Collected {
     let catalog = catalog::load(&[]).expect("a catalogue");
     let model = catalog.model("kling-v1-standard").expect("a model");
     let mapper =
-        RowMapper::new(model, ProviderName::ALL.to_vec(), Layout::default()).expect("a mapper");
+        RowMapper::new(model, ProviderName::ALL.to_vec(), MappingOptions::default()).expect("a mapper");
     let mut collected = Collected::default();
     let name = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
     run_in_time(&name, || {

@@ -382,7 +382,7 @@ async fn a_response_with_the_id_of_another_job_leaves_the_submission_in_doubt() 
         })
     };
     let search: SearchScript = Box::new(|_, lost| {
-        assert_eq!(lost.owned, ["p-1"]);
+        assert_eq!(lost.owned_ids, ["p-1"]);
         Ok(Reconciliation::Found(PredictionHandle::from_id("p-2")))
     });
     let run = VirtualRun::new(2, submit, Box::new(failed), search);

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::examples;
 use crate::domain::{Money, ProviderName};
-use crate::manifest::{Layout, Preset};
+use crate::manifest::{MappingOptions, Preset};
 
 use super::possible_values;
 
@@ -91,8 +91,8 @@ pub struct ManifestArgs {
 
 impl ManifestArgs {
     /// Returns what these arguments say about columns and rows.
-    pub fn layout(&self) -> Layout {
-        Layout {
+    pub fn mapping_options(&self) -> MappingOptions {
+        MappingOptions {
             preset: self.preset,
             map: self.map.clone(),
             set: self.set.clone(),

@@ -11,7 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::domain::{JobState, Money};
-use crate::queue::BillBy;
+use crate::queue::BillGrouping;
 use crate::simulator::Fault;
 use crate::simulator::options::FaultRule;
 
@@ -269,8 +269,8 @@ pub struct BillArgs {
     pub batch: Option<String>,
     /// What to group by; a day is the UTC day of submission, a route is a provider and its name for
     /// the model
-    #[arg(long, default_value = "batch", value_parser = possible_values(BillBy::ALL, BillBy::as_str))]
-    pub by: BillBy,
+    #[arg(long, default_value = "batch", value_parser = possible_values(BillGrouping::ALL, BillGrouping::as_str))]
+    pub by: BillGrouping,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

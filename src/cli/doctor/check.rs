@@ -75,7 +75,7 @@ impl Check {
         default_hint: &str,
     ) -> Self {
         let text = format!("{error:#}");
-        let (message, hint) = render::apart(&text);
+        let (message, hint) = render::split_hint(&text);
         Self::problem(name, message, hint.unwrap_or(default_hint))
     }
 
@@ -96,7 +96,7 @@ impl fmt::Display for Check {
             f,
             "{level:<8} {:<17} {}",
             self.name,
-            render::clipped(&self.message, MAX_MESSAGE_COLUMNS)
+            render::truncate(&self.message, MAX_MESSAGE_COLUMNS)
         )?;
         self.hint
             .as_ref()

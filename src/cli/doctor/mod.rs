@@ -21,10 +21,10 @@ pub(super) async fn doctor(global: &Global, args: DoctorArgs) -> anyhow::Result<
     let checks = run_checks(global).await;
     let ok = !checks.iter().any(Check::is_problem);
     if args.json {
-        render::json(&json!({ "ok": ok, "checks": checks }))?;
+        render::print_json(&json!({ "ok": ok, "checks": checks }))?;
     } else {
         for check in &checks {
-            render::line(check)?;
+            render::print_line(check)?;
         }
     }
     Ok(if ok {
@@ -35,7 +35,7 @@ pub(super) async fn doctor(global: &Global, args: DoctorArgs) -> anyhow::Result<
 }
 
 async fn run_checks(global: &Global) -> Vec<Check> {
-    let setup = match Setup::of(global) {
+    let setup = match Setup::load(global) {
         Ok(setup) => setup,
         // Every other check depends on the config.
         Err(error) => {

@@ -17,9 +17,9 @@ pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> 
     let unfinished: Vec<_> = status
         .into_iter()
         .flat_map(|status| &status.batches)
-        .filter(|batch| batch.unfinished() > 0)
+        .filter(|batch| batch.unfinished_jobs() > 0)
         .collect();
-    let clips = unfinished.iter().map(|batch| batch.unfinished()).sum();
+    let clips = unfinished.iter().map(|batch| batch.unfinished_jobs()).sum();
     let mut folders = BTreeSet::from([setup.config.out.clone()]);
     folders.extend(unfinished.iter().map(|batch| PathBuf::from(&batch.folder)));
     let output = setup.output();
@@ -56,7 +56,7 @@ fn check_space(free: u64, clips: u64) -> Check {
     let message = format!(
         "{} free, {} may need {}",
         format_size(free),
-        render::count(clips, "unfinished clip"),
+        render::format_count(clips, "unfinished clip"),
         format_size(needed)
     );
     if needed > free {

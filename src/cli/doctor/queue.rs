@@ -109,7 +109,7 @@ fn check_counters(setup: &Setup, health: &Health) -> Check {
     };
     let message = format!(
         "{} {verb} with the jobs; {}: stored {}, actual {}",
-        render::count(counters, "stored counter"),
+        render::format_count(counters, "stored counter"),
         first.counter,
         first.stored,
         first.actual
@@ -135,7 +135,7 @@ fn check_in_doubt(setup: &Setup, health: &Health) -> Check {
         name,
         format!(
             "{} in doubt {verb} your decision",
-            render::count(health.held, "job")
+            render::format_count(health.held, "job")
         ),
         format!(
             "`{}` lists the jobs in doubt, `{}` settles one",
@@ -156,8 +156,8 @@ fn check_runs(setup: &Setup, health: &Health) -> Check {
         name,
         format!(
             "{} {verb} {}",
-            render::count(runs, "dead run"),
-            render::count(health.orphaned_jobs, "job")
+            render::format_count(runs, "dead run"),
+            render::format_count(health.orphaned_jobs, "job")
         ),
         format!(
             "the next `{}` takes them over at once",

@@ -79,7 +79,7 @@ pub(in crate::cli) fn format_plain(snapshot: &Snapshot) -> PlainStatus {
 fn headline(snapshot: &Snapshot, columns: usize) -> Text {
     let name = match snapshot.status.batches.as_slice() {
         [] => "the queue is empty".into(),
-        [batch] => width::clipped(&batch.batch, MAX_NAME_COLUMNS),
+        [batch] => width::truncate(&batch.batch, MAX_NAME_COLUMNS),
         several => format!("{} batches", several.len()),
     };
     let counts = job_counts(snapshot);
@@ -104,12 +104,12 @@ fn headline(snapshot: &Snapshot, columns: usize) -> Text {
 
 fn total_jobs(snapshot: &Snapshot) -> u64 {
     let batches = &snapshot.status.batches;
-    batches.iter().map(|batch| batch.total()).sum()
+    batches.iter().map(|batch| batch.total_jobs()).sum()
 }
 
 fn finished_jobs(snapshot: &Snapshot) -> u64 {
     let batches = &snapshot.status.batches;
-    let unfinished: u64 = batches.iter().map(|batch| batch.unfinished()).sum();
+    let unfinished: u64 = batches.iter().map(|batch| batch.unfinished_jobs()).sum();
     total_jobs(snapshot) - unfinished
 }
 
@@ -167,7 +167,7 @@ fn format_cents(money: Money) -> String {
 /// Formats the throughput and the time left; empty until enough jobs have finished to measure.
 fn throughput(snapshot: &Snapshot) -> Text {
     let status = &snapshot.status;
-    let remaining: u64 = status.batches.iter().map(|batch| batch.progressing()).sum();
+    let remaining: u64 = status.batches.iter().map(|batch| batch.progressing_jobs()).sum();
     if status.working_since(snapshot.now).is_none() {
         let no_run = "no run is active; start one with `overnight run`";
         return if remaining > 0 {
@@ -181,7 +181,7 @@ fn throughput(snapshot: &Snapshot) -> Text {
     };
     let rate = Text::new(
         Style::Plain,
-        format!("{} an hour", render::count(throughput.per_hour(), "job")),
+        format!("{} an hour", render::format_count(throughput.per_hour(), "job")),
     );
     let all_paused = !status.providers.is_empty()
         && status
@@ -190,7 +190,7 @@ fn throughput(snapshot: &Snapshot) -> Text {
             .all(|provider| provider.paused.is_some());
     match throughput.seconds_for(remaining) {
         Some(seconds) if snapshot.active_pause().is_none() && !all_paused => {
-            let left = format!("about {} left", render::span(round_up(seconds)));
+            let left = format!("about {} left", render::format_duration(round_up(seconds)));
             Text::join([rate, Text::new(Style::Plain, left)], SEPARATOR)
         }
         _ => rate,
@@ -225,11 +225,11 @@ fn format_slots(snapshot: &Snapshot, provider: &ProviderStatus) -> String {
 
 /// Returns why nothing is submitted to a provider now, or `None` if submits are not held.
 pub(in crate::cli) fn hold_reason(provider: &ProviderStatus, now: Timestamp) -> Option<String> {
-    match (&provider.paused, provider.creates_from) {
+    match (&provider.paused, provider.submits_from) {
         (Some(reason), _) => Some(format!("paused: {reason}")),
         (None, Some(from)) if from > now => {
             let seconds = u64::try_from(from.duration_since(now).as_secs()).unwrap_or(0) + 1;
-            Some(format!("submits held for {}", render::span(seconds)))
+            Some(format!("submits held for {}", render::format_duration(seconds)))
         }
         _ => None,
     }
@@ -287,7 +287,7 @@ fn format_time(snapshot: &Snapshot, at: Timestamp) -> String {
 fn latest_jobs(jobs: &[JobRecord]) -> Vec<Text> {
     let names: Vec<String> = jobs
         .iter()
-        .map(|job| width::clipped(&job.id, MAX_NAME_COLUMNS))
+        .map(|job| width::truncate(&job.id, MAX_NAME_COLUMNS))
         .collect();
     let name_columns = names
         .iter()
@@ -306,7 +306,7 @@ fn latest_jobs(jobs: &[JobRecord]) -> Vec<Text> {
             .zip(job.finished_at)
             .map_or("-".into(), |(from, to)| format_elapsed(from, to));
         let cost = job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}"));
-        let text = Text::new(Style::Dim, width::padded(name, name_columns))
+        let text = Text::new(Style::Dim, width::pad(name, name_columns))
             .with(state_style, format!("  {:<9}", job.state.as_str()))
             .with(Style::Dim, format!("  {elapsed:>11}  {cost:>7}"));
         match job.error.as_ref().filter(|_| has_failed) {

@@ -51,9 +51,9 @@ fn write_stderr(bytes: &[u8]) {
 }
 
 /// Writer for notes and logs. Each write must consist of whole lines.
-pub(in crate::cli) struct Above;
+pub(in crate::cli) struct LogWriter;
 
-impl Write for Above {
+impl Write for LogWriter {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         write_above(text);
         Ok(text.len())

@@ -88,7 +88,7 @@ fn provider(provider: ProviderName, in_flight: u32) -> ProviderStatus {
         provider,
         in_flight,
         paused: None,
-        creates_from: None,
+        submits_from: None,
     }
 }
 
@@ -152,7 +152,7 @@ fn held_submits_are_shown_with_the_reason_or_the_operator() {
     let mut snapshot = snapshot();
     snapshot.status.providers[0].paused =
         Some("the key was refused (401)\nhint: set EACHLABS_API_KEY".into());
-    snapshot.status.providers[1].creates_from = Some(ago(-11));
+    snapshot.status.providers[1].submits_from = Some(ago(-11));
     snapshot.live_settings = vec![
         change(LiveSetting::Paused(true)),
         change(LiveSetting::Workers(8)),

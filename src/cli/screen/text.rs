@@ -76,7 +76,7 @@ impl Text {
             } else {
                 text.clone()
             };
-            let text = width::clipped(&text, remaining);
+            let text = width::truncate(&text, remaining);
             columns += width::display_width(&text);
             if !text.is_empty() {
                 let styled = style.to_console().force_styling(color).apply_to(&text);

@@ -22,16 +22,16 @@ fn read_bytes(
     let prompt = name
         .starts_with("mapped")
         .then(|| "{prompt}, {made}".into());
-    let layout = Layout {
+    let layout = MappingOptions {
         prompt,
-        ..Layout::default()
+        ..MappingOptions::default()
     };
     let mapper = RowMapper::new(model, ProviderName::ALL.to_vec(), layout).unwrap();
     let mut file = Cursor::new(bytes.to_vec());
-    let format = FileFormat::of(Path::new(name), &mut file)?;
+    let format = FileFormat::detect(Path::new(name), &mut file)?;
     let mut collected = Collected::default();
     read_file(file, format, sheet, "m", &mapper, &mut collected)?;
-    Ok((format.told(), collected))
+    Ok((format.describe(), collected))
 }
 
 #[track_caller]

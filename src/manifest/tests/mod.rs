@@ -16,7 +16,7 @@ struct Collected {
     skipped: Vec<(String, u64)>,
 }
 
-impl Sink for Collected {
+impl RowSink for Collected {
     fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
         let mut duplicates = Vec::new();
         for job in jobs {
@@ -62,11 +62,11 @@ const JSONL: ReadOptions<'_> = ReadOptions {
 fn read_all(text: impl AsRef<[u8]>, options: &ReadOptions<'_>) -> Collected {
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
-    let layout = Layout {
+    let layout = MappingOptions {
         map: to_owned_pairs(options.mapping),
         set: to_owned_pairs(options.constants),
         prompt: options.prompt.map(str::to_owned),
-        ..Layout::default()
+        ..MappingOptions::default()
     };
     let mapper = RowMapper::new(model, options.providers.to_vec(), layout).unwrap();
     let mut collected = Collected::default();
@@ -404,11 +404,11 @@ fn wrong_column_flags_are_reported_with_the_flag() {
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
     let problem = |map: &[(&str, &str)], set: &[(&str, &str)], prompt: Option<&str>| {
-        let layout = Layout {
+        let layout = MappingOptions {
             map: to_owned_pairs(map),
             set: to_owned_pairs(set),
             prompt: prompt.map(str::to_owned),
-            ..Layout::default()
+            ..MappingOptions::default()
         };
         RowMapper::new(model, ProviderName::ALL.to_vec(), layout)
             .err()

@@ -13,7 +13,7 @@ vase,Tall Vase,,Clay,Default Title,V,https://e.com/vase.jpg,1,active
 lamp,Lamp,,Clay,Default Title,L,,,draft
 ";
 
-fn read_with(text: &str, layout: Layout) -> Collected {
+fn read_with(text: &str, layout: MappingOptions) -> Collected {
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
     let mapper = RowMapper::new(model, ProviderName::ALL.to_vec(), layout).unwrap();
@@ -29,12 +29,12 @@ fn read_with(text: &str, layout: Layout) -> Collected {
     collected
 }
 
-fn layout_for(preset: Preset) -> Layout {
+fn layout_for(preset: Preset) -> MappingOptions {
     let prompt = Some("Turn {Title|the product}, {Option1 Value|plain}".into());
-    Layout {
+    MappingOptions {
         preset: Some(preset),
         prompt,
-        ..Layout::default()
+        ..MappingOptions::default()
     }
 }
 
@@ -64,7 +64,7 @@ fn images(read: &Collected) -> Vec<(&str, &str)> {
 
 #[test]
 fn a_product_is_one_job_with_its_first_image_and_empty_cells_filled_from_its_first_row() {
-    let layout = Layout {
+    let layout = MappingOptions {
         skip_missing: vec!["image".into()],
         ..layout_for(Preset::Shopify)
     };
@@ -86,7 +86,7 @@ fn a_product_is_one_job_with_its_first_image_and_empty_cells_filled_from_its_fir
 
 #[test]
 fn each_image_becomes_a_job_numbered_from_the_second_on() {
-    let layout = Layout {
+    let layout = MappingOptions {
         each_image: true,
         skip_missing: vec!["image".into()],
         ..layout_for(Preset::Shopify)
@@ -126,7 +126,7 @@ fn several_links_in_a_cell_are_a_mistake_unless_the_first_or_each_is_asked_for()
     );
     let each = read_with(
         text,
-        Layout {
+        MappingOptions {
             each_image: true,
             ..layout_for(Preset::Woocommerce)
         },
@@ -145,7 +145,7 @@ fn several_links_in_a_cell_are_a_mistake_unless_the_first_or_each_is_asked_for()
     ];
     let ungrouped = read_with(
         text,
-        Layout {
+        MappingOptions {
             preset: None,
             map,
             ..layout_for(Preset::Woocommerce)
@@ -164,10 +164,10 @@ fn several_links_in_a_cell_are_a_mistake_unless_the_first_or_each_is_asked_for()
 fn rows_are_grouped_by_any_column_which_then_provides_the_key() {
     let text = "Model,image,Colour\nA,https://e.com/1.jpg,red\nA,https://e.com/2.jpg,blue\n\
         B,https://e.com/3.jpg,\n";
-    let layout = Layout {
+    let layout = MappingOptions {
         one_per: Some("Model".into()),
         prompt: Some("{Colour|grey}".into()),
-        ..Layout::default()
+        ..MappingOptions::default()
     };
     let read = read_with(text, layout.clone());
     assert_eq!(
@@ -179,7 +179,7 @@ fn rows_are_grouped_by_any_column_which_then_provides_the_key() {
     );
     let typo = read_with(
         text,
-        Layout {
+        MappingOptions {
             one_per: Some("Modell".into()),
             ..layout
         },
@@ -221,7 +221,7 @@ fn rows_of_a_product_that_are_not_consecutive_and_incomplete_rows_are_reported()
 #[test]
 fn the_sample_export_of_20_products_on_41_rows_gives_20_jobs_or_41() {
     let text = include_str!("../../../jobs/shop-export.csv");
-    let layout = Layout {
+    let layout = MappingOptions {
         prompt: Some("Slow turntable of {Title}, {Option1 Value}. {Body (HTML)}".into()),
         ..layout_for(Preset::Shopify)
     };
@@ -243,7 +243,7 @@ fn the_sample_export_of_20_products_on_41_rows_gives_20_jobs_or_41() {
     );
     let each = read_with(
         text,
-        Layout {
+        MappingOptions {
             each_image: true,
             ..layout
         },
@@ -270,7 +270,7 @@ fn the_sample_export_of_20_products_on_41_rows_gives_20_jobs_or_41() {
 
 #[test]
 fn an_export_read_without_its_preset_is_reported_with_the_preset() {
-    let read = read_with(SHOPIFY, Layout::default());
+    let read = read_with(SHOPIFY, MappingOptions::default());
     assert_eq!(
         read.problems,
         [
@@ -280,7 +280,7 @@ fn an_export_read_without_its_preset_is_reported_with_the_preset() {
     );
     let plain = read_with(
         "id,image,prompt,SKU\na,https://e.com/1.jpg,p,1\n",
-        Layout::default(),
+        MappingOptions::default(),
     );
     assert_eq!(plain.problems.len(), 1);
     assert!(

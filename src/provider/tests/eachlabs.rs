@@ -35,8 +35,8 @@ async fn poll(body: Value) -> Result<PollResult, Failure> {
         .await
 }
 
-async fn reconcile(server: &StubServer, owned: &[&str]) -> Result<Reconciliation, Failure> {
-    adapter(server).reconcile(&lost_submission(owned)).await
+async fn reconcile(server: &StubServer, owned_ids: &[&str]) -> Result<Reconciliation, Failure> {
+    adapter(server).reconcile(&lost_submission(owned_ids)).await
 }
 
 #[tokio::test]

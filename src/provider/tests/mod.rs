@@ -188,13 +188,13 @@ fn prediction() -> PredictionHandle {
     PredictionHandle::from_id("p-1")
 }
 
-fn lost_submission(owned: &[&str]) -> LostSubmission {
+fn lost_submission(owned_ids: &[&str]) -> LostSubmission {
     LostSubmission {
         submission: submission(),
-        sent_at: "2026-08-20T09:50:00Z".parse().unwrap(),
-        clock_was_set: false,
+        submitted_at: "2026-08-20T09:50:00Z".parse().unwrap(),
+        clock_was_changed: false,
         now: "2026-08-20T10:00:00Z".parse().unwrap(),
-        owned: owned.iter().map(|id| (*id).to_owned()).collect(),
+        owned_ids: owned_ids.iter().map(|id| (*id).to_owned()).collect(),
     }
 }
 

@@ -129,7 +129,7 @@ impl SubmitClaims<'_> {
             1,
         )?;
         due.first()
-            .map(|(due_at, _)| row::time(*due_at))
+            .map(|(due_at, _)| row::timestamp_from_millis(*due_at))
             .transpose()
     }
 
@@ -168,7 +168,7 @@ impl SubmitClaims<'_> {
                         params![batch.batch_id, providers],
                     )?;
                     let Some(due) = due else { continue };
-                    let at = row::time(due)?.max(available_at);
+                    let at = row::timestamp_from_millis(due)?.max(available_at);
                     // A job that is due at an available provider waits for money or for a worker.
                     if at > self.request.now {
                         next = Some(next.map_or(at, |next| next.min(at)));

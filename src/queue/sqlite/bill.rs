@@ -3,9 +3,9 @@
 
 use rusqlite::Connection;
 
-use crate::queue::{BillBy, BillLine, BillSums, Result};
+use crate::queue::{BillGrouping, BillLine, BillSums, Result};
 
-use super::query::check_batch;
+use super::query::ensure_batch_exists;
 use super::row::{Columns, select};
 
 /// The summed columns. They count as the triggers of the schema do: an attempt reserves its
@@ -26,20 +26,20 @@ const SUMS: &str = "
 /// Returns the cost of the attempts of one batch, or of every batch, grouped as requested.
 pub(super) fn bill(
     connection: &Connection,
-    by: BillBy,
+    by: BillGrouping,
     batch: Option<&str>,
 ) -> Result<Vec<BillLine>> {
-    check_batch(connection, batch)?;
+    ensure_batch_exists(connection, batch)?;
     // A batch has a line even without attempts. Days, models and routes come from attempts.
     let (name, join, order) = match by {
-        BillBy::Batch => ("b.name", "LEFT JOIN", "b.batch_id"),
-        BillBy::Day => (
+        BillGrouping::Batch => ("b.name", "LEFT JOIN", "b.batch_id"),
+        BillGrouping::Day => (
             "date(a.submitted_at / 1000, 'unixepoch')",
             "JOIN",
             "line_name",
         ),
-        BillBy::Model => ("b.model", "JOIN", "line_name"),
-        BillBy::Route => ("a.provider || '/' || a.wire_model", "JOIN", "line_name"),
+        BillGrouping::Model => ("b.model", "JOIN", "line_name"),
+        BillGrouping::Route => ("a.provider || '/' || a.wire_model", "JOIN", "line_name"),
     };
     let sql = format!(
         "SELECT {name} AS line_name, {SUMS} FROM batches b {join} attempts a USING (batch_id)
@@ -59,8 +59,8 @@ fn read_line(columns: &Columns<'_, '_>) -> Result<BillLine> {
         refunded_usd: columns.money("refunded")?,
         reserved_usd: columns.money("reserved")?,
         at_risk_usd: columns.money("at_risk")?,
-        from: columns.time_or_null("first_submitted_at")?,
-        until: columns.time_or_null("last_finished_at")?,
+        from: columns.optional_time("first_submitted_at")?,
+        until: columns.optional_time("last_finished_at")?,
     };
     Ok(BillLine { name, sums })
 }

@@ -6,7 +6,7 @@ use crate::domain::{JobId, JobState, Lease, ProviderName};
 use crate::queue::{Claim, ClaimRequest, ClaimResponse, QueueError, Result, Step};
 
 use super::provider_capacity::RateCache;
-use super::row::{JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
+use super::row::{JOB_AND_ATTEMPT, execute, read_job_and_attempt, select, value};
 use super::submit_claims::SubmitClaims;
 
 /// Claims the due steps and uploads that fit the request's capacity.
@@ -171,7 +171,7 @@ fn lease_job(tx: &Connection, request: &ClaimRequest, job_id: i64, step: Step) -
             step == Step::Download
         ],
     )?;
-    let (job, attempt) = select(tx, JOB_AND_ATTEMPT, [job_id], job_and_attempt)?
+    let (job, attempt) = select(tx, JOB_AND_ATTEMPT, [job_id], read_job_and_attempt)?
         .pop()
         .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} has no attempt")))?;
     let lease = Lease {

@@ -70,7 +70,7 @@ fn read_meta(connection: &Connection, key: &str) -> Result<Option<Timestamp>> {
         "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1",
         [key],
     )?;
-    millis.map(row::time).transpose()
+    millis.map(row::timestamp_from_millis).transpose()
 }
 
 fn write_meta(tx: &Connection, key: &str, time: Timestamp) -> Result<()> {

@@ -41,7 +41,7 @@ use crate::domain::{JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName
 use crate::failpoint::fail_point;
 
 use super::{
-    AttemptRecord, BillBy, BillLine, CancelResult, ClaimRequest, ClaimResponse, CounterMismatch,
+    AttemptRecord, BillGrouping, BillLine, CancelResult, ClaimRequest, ClaimResponse, CounterMismatch,
     Decision, Health, JobFilter, JobRecord, LiveSetting, NewBatch, PoolRecord, Queue, QueueError,
     Result, Selection, SettingChange, Staging, Status, Step, UploadLease, UploadOutcome,
 };
@@ -166,7 +166,7 @@ impl Queue for SqliteQueue {
                 "cannot load rows into a queue that is open for a rehearsal".into(),
             ));
         }
-        Ok(Box::new(stage::SqliteStaging::begin(&self.path, batch)?))
+        Ok(Box::new(stage::SqliteStaging::open(&self.path, batch)?))
     }
 
     async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()> {
@@ -308,7 +308,7 @@ impl Queue for SqliteQueue {
             uploads::record(tx, lease, &outcome)?;
             signal
                 .iter()
-                .try_for_each(|(provider, signal)| record::record_gate(tx, *provider, signal))
+                .try_for_each(|(provider, signal)| record::record_signal(tx, *provider, signal))
         };
         self.writer.write(write).await?;
         fail_point!("upload committed");
@@ -355,7 +355,7 @@ impl Queue for SqliteQueue {
         .await
     }
 
-    async fn bill(&self, by: BillBy, batch: Option<String>) -> Result<Vec<BillLine>> {
+    async fn bill(&self, by: BillGrouping, batch: Option<String>) -> Result<Vec<BillLine>> {
         self.read(move |connection| bill::bill(connection, by, batch.as_deref()))
             .await
     }
@@ -365,8 +365,8 @@ impl Queue for SqliteQueue {
             .await
     }
 
-    async fn queued_price(&self, batch: Option<String>) -> Result<Money> {
-        self.read(move |connection| query::queued_price(connection, batch.as_deref()))
+    async fn queued_estimate(&self, batch: Option<String>) -> Result<Money> {
+        self.read(move |connection| query::queued_estimate(connection, batch.as_deref()))
             .await
     }
 

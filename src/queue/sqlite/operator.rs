@@ -6,9 +6,9 @@ use rusqlite::{Connection, params};
 use crate::domain::{AttemptState, JobEvent, JobId, JobState, Money};
 use crate::queue::{CancelResult, Decision, QueueError, Result, Selection};
 
-use super::query::{check_batch, find_ids, no_batch};
+use super::query::{ensure_batch_exists, find_job_id, batch_not_found};
 use super::record::{abandon_attempt, move_job, store_prediction};
-use super::row::{Columns, JOB_AND_ATTEMPT, execute, job_and_attempt, select, value};
+use super::row::{Columns, JOB_AND_ATTEMPT, execute, read_job_and_attempt, select, value};
 use super::uploads;
 
 /// The error of a job and its attempt after `cancel`.
@@ -128,7 +128,7 @@ pub(super) fn cancel(
             _ => return Err(job.conflict("there is nothing to cancel")),
         }
         if job.state == JobState::Running {
-            let found = select(tx, JOB_AND_ATTEMPT, [job.job_id], job_and_attempt)?;
+            let found = select(tx, JOB_AND_ATTEMPT, [job.job_id], read_job_and_attempt)?;
             in_progress.extend(found.into_iter().map(|(_, attempt)| attempt));
         }
         move_job(
@@ -236,7 +236,7 @@ pub(super) fn set_budget(tx: &Connection, batch: &str, budget: Option<Money>) ->
     if changed == 1 {
         Ok(())
     } else {
-        Err(no_batch(tx, batch))
+        Err(batch_not_found(tx, batch))
     }
 }
 
@@ -254,7 +254,7 @@ impl SelectedJob {
     fn read(columns: &Columns<'_, '_>) -> Result<Self> {
         Ok(Self {
             job_id: columns.get("job_id")?,
-            state: columns.word("state")?,
+            state: columns.parse("state")?,
             attempt_id: columns.get("attempt_id")?,
         })
     }
@@ -278,7 +278,7 @@ fn select_jobs(
     if !selection.jobs.is_empty() {
         let mut jobs = Vec::new();
         for job in &selection.jobs {
-            let job_id = find_ids(tx, job, selection.batch.as_deref())?;
+            let job_id = find_job_id(tx, job, selection.batch.as_deref())?;
             jobs.extend(select(tx, SELECT_JOB, [job_id], SelectedJob::read)?);
         }
         jobs.retain(|job| selection.states.is_empty() || selection.states.contains(&job.state));
@@ -286,7 +286,7 @@ fn select_jobs(
     }
     // A misspelled batch is an error; without this check `retry --batch sprnig` would report
     // that it retried no jobs.
-    check_batch(tx, selection.batch.as_deref())?;
+    ensure_batch_exists(tx, selection.batch.as_deref())?;
     let states = if selection.states.is_empty() {
         default_states
     } else {

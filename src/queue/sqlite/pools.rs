@@ -12,7 +12,7 @@ use crate::queue::{PoolRecord, QueueError, Result};
 use super::clock;
 use super::pool_lock::PoolLock;
 use super::record::{abandon_attempt, move_job};
-use super::row::{execute, select, time_value};
+use super::row::{execute, select, nullable_millis};
 use super::uploads;
 
 /// Number of consecutive crashes after which a job is quarantined: it is no longer claimed until
@@ -174,7 +174,7 @@ pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<u
         |columns| {
             Ok(OrphanedJob {
                 job_id: columns.get("job_id")?,
-                state: columns.word("state")?,
+                state: columns.parse("state")?,
                 attempt_id: columns.get("attempt_id")?,
                 crashes: columns.get("crashes")?,
             })
@@ -249,7 +249,7 @@ fn release_orphan(tx: &Connection, job: &OrphanedJob, now: Timestamp) -> Result<
                 tx,
                 "UPDATE jobs SET lease_token = NULL, lease_pool = NULL, due_at = ?2
                  WHERE job_id = ?1",
-                params![job.job_id, time_value(due_at)],
+                params![job.job_id, nullable_millis(due_at)],
             )?;
         }
     }

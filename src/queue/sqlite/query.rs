@@ -54,10 +54,10 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
     if batches.is_empty()
         && let Some(name) = batch
     {
-        return Err(no_batch(connection, name));
+        return Err(batch_not_found(connection, name));
     }
     for (batch_id, status) in &mut batches {
-        if status.progressing() > 0 {
+        if status.progressing_jobs() > 0 {
             status.recent_completions = recent_completions(connection, *batch_id)?;
         }
         if status.count(JobState::InDoubt) > 0 {
@@ -70,10 +70,10 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
         [],
         |columns| {
             Ok(ProviderStatus {
-                provider: columns.word("provider")?,
+                provider: columns.parse("provider")?,
                 in_flight: columns.get("in_flight")?,
                 paused: columns.get("paused")?,
-                creates_from: Some(
+                submits_from: Some(
                     columns
                         .time("creates_from")?
                         .max(columns.time("calls_from")?),
@@ -110,7 +110,7 @@ fn recent_completions(connection: &Connection, batch_id: i64) -> Result<Vec<Comp
          ORDER BY finished_at DESC LIMIT ?2",
         params![batch_id, limit],
         |columns| {
-            let submitted_at = columns.time_or_null("submitted_at")?;
+            let submitted_at = columns.optional_time("submitted_at")?;
             let finished_at = columns.time("finished_at")?;
             Ok(submitted_at.map(|submitted_at| Completion {
                 submitted_at,
@@ -127,7 +127,7 @@ pub(super) fn latest(
     batch: Option<&str>,
     limit: usize,
 ) -> Result<Vec<JobRecord>> {
-    check_batch(connection, batch)?;
+    ensure_batch_exists(connection, batch)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // Take at most `limit` of each batch and state, so that the index on finished jobs finds them.
     let ids = select(
@@ -188,7 +188,7 @@ pub(super) fn all_settled(connection: &Connection, jobs: &[JobId]) -> Result<boo
 }
 
 /// Returns the sum of the estimates of the queued jobs.
-pub(super) fn queued_price(connection: &Connection, batch: Option<&str>) -> Result<Money> {
+pub(super) fn queued_estimate(connection: &Connection, batch: Option<&str>) -> Result<Money> {
     let price: Option<i64> = value(
         connection,
         "SELECT sum(estimate) FROM jobs
@@ -206,7 +206,7 @@ pub(super) fn jobs(
     after: Option<JobId>,
     limit: usize,
 ) -> Result<Vec<JobRecord>> {
-    check_batch(connection, filter.batch.as_deref())?;
+    ensure_batch_exists(connection, filter.batch.as_deref())?;
     select(
         connection,
         &format!(
@@ -226,7 +226,7 @@ pub(super) fn jobs(
 
 /// Returns the job with this row key or, if there is none, with this number.
 pub(super) fn find(connection: &Connection, job: &str, batch: Option<&str>) -> Result<JobRecord> {
-    let job_id = find_ids(connection, job, batch)?;
+    let job_id = find_job_id(connection, job, batch)?;
     select(
         connection,
         &format!("{JOB_RECORD} WHERE j.job_id = ?1"),
@@ -239,7 +239,7 @@ pub(super) fn find(connection: &Connection, job: &str, batch: Option<&str>) -> R
 
 /// Returns the number of the job with this row key or, if there is none, checks that it is a job's
 /// number.
-pub(super) fn find_ids(connection: &Connection, job: &str, batch: Option<&str>) -> Result<i64> {
+pub(super) fn find_job_id(connection: &Connection, job: &str, batch: Option<&str>) -> Result<i64> {
     let mut matches: Vec<(i64, String)> = select(
         connection,
         "SELECT j.job_id, b.name
@@ -273,7 +273,7 @@ pub(super) fn find_ids(connection: &Connection, job: &str, batch: Option<&str>) 
 }
 
 /// Returns an error if there is no batch of this name. `None` stands for every batch and is valid.
-pub(super) fn check_batch(connection: &Connection, name: Option<&str>) -> Result<()> {
+pub(super) fn ensure_batch_exists(connection: &Connection, name: Option<&str>) -> Result<()> {
     let Some(name) = name else { return Ok(()) };
     match value::<i64>(
         connection,
@@ -281,13 +281,13 @@ pub(super) fn check_batch(connection: &Connection, name: Option<&str>) -> Result
         [name],
     )? {
         Some(_) => Ok(()),
-        None => Err(no_batch(connection, name)),
+        None => Err(batch_not_found(connection, name)),
     }
 }
 
 /// Returns the error for an unknown batch; it suggests a similar name, or else lists the latest
 /// batches.
-pub(super) fn no_batch(connection: &Connection, name: &str) -> QueueError {
+pub(super) fn batch_not_found(connection: &Connection, name: &str) -> QueueError {
     let names = select(
         connection,
         "SELECT name FROM batches ORDER BY batch_id DESC LIMIT ?1",
@@ -314,7 +314,7 @@ pub(super) fn no_batch(connection: &Connection, name: &str) -> QueueError {
 
 /// Returns the error for an unknown job; it suggests a similar row key if there is one.
 fn job_not_found(connection: &Connection, job: &str, batch: Option<&str>) -> QueueError {
-    if let Err(error) = check_batch(connection, batch) {
+    if let Err(error) = ensure_batch_exists(connection, batch) {
         return error;
     }
     let keys = select(
@@ -337,7 +337,7 @@ fn job_not_found(connection: &Connection, job: &str, batch: Option<&str>) -> Que
 
 /// Reads a job from a row of [`JOB_RECORD`].
 fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
-    let attempt_state: Option<AttemptState> = columns.word_or_null("attempt_state")?;
+    let attempt_state: Option<AttemptState> = columns.parse_optional("attempt_state")?;
     let at_risk = if attempt_state == Some(AttemptState::InDoubt) {
         columns.money("attempt_estimate")?
     } else {
@@ -349,23 +349,23 @@ fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
         batch: columns.get("batch")?,
         id: columns.get("row_key")?,
         line: columns.get("line")?,
-        state: columns.word("state")?,
+        state: columns.parse("state")?,
         model: columns.get("model")?,
-        provider: columns.word_or_null("provider")?,
+        provider: columns.parse_optional("provider")?,
         prediction_id: columns.get("prediction_id")?,
         attempts: columns.get("attempts")?,
         estimate_usd: estimate.map_or(columns.money("estimate")?, Money::from_micros),
         cost_usd: columns.get::<Option<i64>>("cost")?.map(Money::from_micros),
-        cost_source: columns.word_or_null("cost_source")?,
+        cost_source: columns.parse_optional("cost_source")?,
         output: columns.get("output")?,
         bytes: columns.get("bytes")?,
         sha256: columns.get("sha256")?,
         error: columns.get("error")?,
         queued_at: columns.time("queued_at")?,
-        submitted_at: columns.time_or_null("submitted_at")?,
-        finished_at: columns.time_or_null("finished_at")?,
+        submitted_at: columns.optional_time("submitted_at")?,
+        finished_at: columns.optional_time("finished_at")?,
         input: columns.json("input")?,
-        due_at: columns.time_or_null("due_at")?,
+        due_at: columns.optional_time("due_at")?,
         at_risk,
     })
 }
@@ -377,11 +377,11 @@ pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<Att
         "SELECT * FROM attempts WHERE job_id = ?1 ORDER BY number",
         [job_id.0],
         |columns| {
-            let cost_source = columns.word_or_null("cost_source")?;
+            let cost_source = columns.parse_optional("cost_source")?;
             Ok(AttemptRecord {
                 number: columns.get("number")?,
-                state: columns.word("state")?,
-                provider: columns.word("provider")?,
+                state: columns.parse("state")?,
+                provider: columns.parse("provider")?,
                 wire_model: columns.get("wire_model")?,
                 client_token: columns.get("client_token")?,
                 prediction_id: columns.get("prediction_id")?,
@@ -394,7 +394,7 @@ pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<Att
                 cost_source,
                 error: columns.get("error")?,
                 submitted_at: columns.time("submitted_at")?,
-                finished_at: columns.time_or_null("finished_at")?,
+                finished_at: columns.optional_time("finished_at")?,
             })
         },
     )

@@ -9,7 +9,7 @@ use crate::domain::{
 };
 use crate::queue::{QueueError, Result};
 
-use super::row::{execute, millis, select, time_value, value, write_cost};
+use super::row::{execute, millis, select, nullable_millis, value, cost_to_json};
 
 /// A leased job, as its claim left it.
 struct LeasedJob {
@@ -23,7 +23,7 @@ struct LeasedJob {
 /// Records an outcome, ends the lease and returns the job's new state.
 ///
 /// Fails with [`QueueError::LeaseLost`] if the lease has passed to another pool, and with
-/// [`QueueError::Illegal`] if the job's state does not allow the outcome. The transaction must then
+/// [`QueueError::IllegalTransition`] if the job's state does not allow the outcome. The transaction must then
 /// be rolled back: the provider signal is written first.
 pub(super) fn record_outcome(
     tx: &Connection,
@@ -33,7 +33,7 @@ pub(super) fn record_outcome(
     now: Timestamp,
 ) -> Result<JobState> {
     if let Some((provider, signal)) = signal {
-        record_gate(tx, *provider, signal)?;
+        record_signal(tx, *provider, signal)?;
     }
     let job = leased_job(tx, lease)?;
     let state = job.state.after(outcome.event())?;
@@ -78,7 +78,7 @@ fn leased_job(tx: &Connection, lease: &Lease) -> Result<LeasedJob> {
         |columns| {
             Ok(LeasedJob {
                 job_id,
-                state: columns.word("state")?,
+                state: columns.parse("state")?,
                 attempt_id: columns.get("attempt_id")?,
                 is_clip_finished: columns.get("is_clip_finished")?,
             })
@@ -147,7 +147,7 @@ fn record_job(
             job.job_id,
             state.as_str(),
             now.as_millisecond(),
-            time_value(due_at),
+            nullable_millis(due_at),
             error,
             is_failure,
             keeps_failures,
@@ -159,7 +159,7 @@ fn record_job(
                 Outcome::ProvenAbsent { .. } => -1,
                 _ => 0,
             },
-            time_value(state.is_final().then_some(now)),
+            nullable_millis(state.is_final().then_some(now)),
             state.is_in_progress(),
         ],
     )?;
@@ -186,7 +186,7 @@ fn record_attempt(
                 params![
                     attempt_id,
                     now.as_millisecond(),
-                    early_cost.as_ref().map(write_cost)
+                    early_cost.as_ref().map(cost_to_json)
                 ],
             )?;
         }
@@ -356,9 +356,9 @@ pub(super) fn move_job(
             job_id,
             state.as_str(),
             now.as_millisecond(),
-            time_value(due_at),
+            nullable_millis(due_at),
             error,
-            time_value(state.is_final().then_some(now)),
+            nullable_millis(state.is_final().then_some(now)),
             state.is_in_progress(),
         ],
     )?;
@@ -368,7 +368,7 @@ pub(super) fn move_job(
 /// Records what an answer means for the other calls to the same provider.
 ///
 /// Holds are only ever extended here, never shortened.
-pub(super) fn record_gate(
+pub(super) fn record_signal(
     tx: &Connection,
     provider: ProviderName,
     signal: &ProviderSignal,

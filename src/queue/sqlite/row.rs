@@ -48,14 +48,14 @@ impl<'a, 'b> Columns<'a, 'b> {
     }
 
     /// Parses a TEXT column.
-    pub(super) fn word<T: FromStr<Err = String>>(&self, column: &str) -> Result<T> {
+    pub(super) fn parse<T: FromStr<Err = String>>(&self, column: &str) -> Result<T> {
         self.get::<String>(column)?
             .parse()
             .map_err(QueueError::Corrupt)
     }
 
     /// Parses a TEXT column; `None` if it is NULL.
-    pub(super) fn word_or_null<T: FromStr<Err = String>>(&self, column: &str) -> Result<Option<T>> {
+    pub(super) fn parse_optional<T: FromStr<Err = String>>(&self, column: &str) -> Result<Option<T>> {
         self.get::<Option<String>>(column)?
             .map(|text| text.parse().map_err(QueueError::Corrupt))
             .transpose()
@@ -68,12 +68,12 @@ impl<'a, 'b> Columns<'a, 'b> {
 
     /// Returns a time stored in milliseconds since the epoch.
     pub(super) fn time(&self, column: &str) -> Result<Timestamp> {
-        time(self.get(column)?)
+        timestamp_from_millis(self.get(column)?)
     }
 
     /// Returns a time stored in milliseconds since the epoch; `None` if it is NULL.
-    pub(super) fn time_or_null(&self, column: &str) -> Result<Option<Timestamp>> {
-        self.get::<Option<i64>>(column)?.map(time).transpose()
+    pub(super) fn optional_time(&self, column: &str) -> Result<Option<Timestamp>> {
+        self.get::<Option<i64>>(column)?.map(timestamp_from_millis).transpose()
     }
 
     /// Deserializes a column that holds JSON.
@@ -85,7 +85,7 @@ impl<'a, 'b> Columns<'a, 'b> {
 }
 
 /// Converts a stored time, in milliseconds since the epoch.
-pub(super) fn time(millis: i64) -> Result<Timestamp> {
+pub(super) fn timestamp_from_millis(millis: i64) -> Result<Timestamp> {
     Timestamp::from_millisecond(millis)
         .map_err(|error| QueueError::Corrupt(format!("time {millis} ms: {error}")))
 }
@@ -165,7 +165,7 @@ impl AddAssign for JobCounts {
     }
 }
 
-/// Selects a job by number, with the columns that [`job_and_attempt`] reads.
+/// Selects a job by number, with the columns that [`read_job_and_attempt`] reads.
 pub(super) const JOB_AND_ATTEMPT: &str = "
     SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, j.state, j.state_since,
            b.folder, j.file_name, j.attempts, j.failures, j.polls,
@@ -175,14 +175,14 @@ pub(super) const JOB_AND_ATTEMPT: &str = "
     WHERE j.job_id = ?1";
 
 /// Reads a job and its current attempt from a row of [`JOB_AND_ATTEMPT`].
-pub(super) fn job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, Attempt)> {
+pub(super) fn read_job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, Attempt)> {
     let job = Job {
         job_id: JobId(columns.get("job_id")?),
         batch: columns.get("batch")?,
         row_key: columns.get("row_key")?,
         model: columns.get("model")?,
         input: columns.json::<Input>("input")?,
-        state: columns.word("state")?,
+        state: columns.parse("state")?,
         folder: columns.get::<String>("folder")?.into(),
         file_name: columns.get("file_name")?,
         attempts: columns.get("attempts")?,
@@ -194,8 +194,8 @@ pub(super) fn job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, Attempt
     let attempt = Attempt {
         attempt_id: AttemptId(columns.get("attempt_id")?),
         number: columns.get("number")?,
-        state: columns.word("attempt_state")?,
-        provider: columns.word("provider")?,
+        state: columns.parse("attempt_state")?,
+        provider: columns.parse("provider")?,
         wire_model: columns.get("wire_model")?,
         request: columns.json("request")?,
         client_token: columns.get("client_token")?,
@@ -215,7 +215,7 @@ pub(super) fn job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, Attempt
 }
 
 /// Serializes a cost report as JSON; [`parse_cost`] reads it.
-pub(super) fn write_cost(report: &CostReport) -> String {
+pub(super) fn cost_to_json(report: &CostReport) -> String {
     match report {
         CostReport::Usd(usd) => json!({ "usd_micros": usd.micros() }),
         CostReport::Units(units) => json!({ "units": units }),
@@ -242,6 +242,6 @@ pub(super) fn millis(duration: Duration) -> i64 {
 }
 
 /// Returns the value to store for a time: milliseconds since the epoch, or NULL.
-pub(super) fn time_value(time: Option<Timestamp>) -> Value {
+pub(super) fn nullable_millis(time: Option<Timestamp>) -> Value {
     time.map_or(Value::Null, |time| Value::Integer(time.as_millisecond()))
 }

@@ -60,7 +60,7 @@ struct ExistingJob {
 impl SqliteStaging {
     /// Opens a connection and checks that the batch is compatible with an existing one of its name.
     /// The queue is not locked before the first row.
-    pub(super) fn begin(path: &Path, batch: NewBatch) -> Result<Self> {
+    pub(super) fn open(path: &Path, batch: NewBatch) -> Result<Self> {
         let connection = open::open_for_writing(path)?;
         let prepare = || {
             connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
@@ -314,7 +314,7 @@ impl LoadTransaction {
                 Ok(ExistingJob {
                     job_id: columns.get("job_id")?,
                     line: columns.get("line")?,
-                    state: columns.word("state")?,
+                    state: columns.parse("state")?,
                     fingerprint: columns.get("fingerprint")?,
                     providers: columns.get("providers")?,
                 })

@@ -270,7 +270,7 @@ impl<'a> SubmitClaims<'a> {
         self.total_jobs.step(JobState::Queued, state);
         fail_point!("Submit written");
         let batch = &self.batches[batch];
-        let submitted_at = row::time(now)?;
+        let submitted_at = row::timestamp_from_millis(now)?;
         let job = Job {
             job_id: JobId(queued.job_id),
             batch: batch.name.clone(),

@@ -145,7 +145,7 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
         folder: "/renders/b".into(),
         budget: Some(Money::from_micros(100_000_000)),
     };
-    load(&mut SqliteStaging::begin(&path, batch).unwrap(), 40);
+    load(&mut SqliteStaging::open(&path, batch).unwrap(), 40);
     let mut connection = open::open_for_writing(&path).unwrap();
     let statements = Arc::new(Mutex::new(BTreeSet::new()));
     let traced = Arc::clone(&statements);

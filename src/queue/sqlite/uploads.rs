@@ -13,7 +13,7 @@ use crate::queue::{QueueError, Result, UploadClaim, UploadLease, UploadOutcome};
 
 use super::lanes::provider_orders;
 use super::provider_capacity::ProviderCapacity;
-use super::row::{self, execute, select, time_value, value};
+use super::row::{self, execute, select, nullable_millis, value};
 use super::submit_claims::SubmitClaims;
 
 /// Number of queued jobs per provider slot whose images are uploaded ahead of their submits.
@@ -87,7 +87,7 @@ impl SubmitClaims<'_> {
                 [capacity.limits.provider.as_str()],
             )?;
             let at = due
-                .map(row::time)
+                .map(row::timestamp_from_millis)
                 .transpose()?
                 .map(|due| due.max(capacity.calls_held_until));
             // An upload that is due already waits for a worker; the pool claims again as soon as a
@@ -310,7 +310,7 @@ pub(super) fn record(tx: &Connection, lease: UploadLease, outcome: &UploadOutcom
             "UPDATE uploads SET url = ?2, expires_at = ?3, due_at = NULL, failures = 0,
                     error = NULL, lease_token = NULL, lease_pool = NULL
              WHERE upload_id = ?1 AND lease_token = ?4",
-            params![upload_id, link, time_value(*expires_at), token],
+            params![upload_id, link, nullable_millis(*expires_at), token],
         )?,
         UploadOutcome::Failed {
             reason,
@@ -323,7 +323,7 @@ pub(super) fn record(tx: &Connection, lease: UploadLease, outcome: &UploadOutcom
              WHERE upload_id = ?1 AND lease_token = ?2",
             params![upload_id, token, due_at.as_millisecond(), counted, reason],
         )?,
-        UploadOutcome::Refused { reason } => execute(
+        UploadOutcome::Rejected { reason } => execute(
             tx,
             "UPDATE uploads SET due_at = NULL, error = ?3, lease_token = NULL, lease_pool = NULL
              WHERE upload_id = ?1 AND lease_token = ?2",

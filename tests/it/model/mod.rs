@@ -56,7 +56,7 @@ fn to_model_error<T>(result: Result<T, QueueError>) -> Result<T, ModelError> {
     result.map_err(|error| match error {
         QueueError::LeaseLost(_) => ModelError::LeaseLost,
         QueueError::PoolLost(_) => ModelError::PoolLost,
-        QueueError::Illegal(_) => ModelError::Illegal,
+        QueueError::IllegalTransition(_) => ModelError::Illegal,
         QueueError::Conflict(_) => ModelError::Conflict,
         QueueError::NotFound(_) => ModelError::NotFound,
         unexpected => panic!("{unexpected}"),
