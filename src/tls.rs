@@ -20,7 +20,7 @@ static TLS_CONFIG: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new
 
 /// Returns a builder for an HTTP client that offers the given protocols over TLS (ALPN), such as
 /// [`ANY_HTTP`].
-pub fn client_builder(protocols: &[&str]) -> ClientBuilder {
+pub(crate) fn client_builder(protocols: &[&str]) -> ClientBuilder {
     match &*TLS_CONFIG {
         Ok(config) => {
             let mut config = config.clone();
@@ -41,7 +41,7 @@ pub fn client_builder(protocols: &[&str]) -> ClientBuilder {
 }
 
 /// HTTP/2 if the server supports it, else HTTP/1.1.
-pub const ANY_HTTP: &[&str] = &["h2", "http/1.1"];
+pub(crate) const ANY_HTTP: &[&str] = &["h2", "http/1.1"];
 
 /// HTTP/1.1 only, even if the server supports HTTP/2.
-pub const HTTP_1: &[&str] = &["http/1.1"];
+pub(crate) const HTTP_1: &[&str] = &["http/1.1"];

@@ -10,7 +10,7 @@ use crate::domain::suggest::did_you_mean;
 ///
 /// Returns `name:line:column: what is wrong`. For an unknown key or value, the message suggests the
 /// most similar known one or lists them all.
-pub fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
+pub(crate) fn read<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start.min(text.len()));
         let (line, column) = position(text, offset);

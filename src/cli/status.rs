@@ -63,7 +63,11 @@ fn print_snapshot(setup: &Setup, snapshot: &Snapshot, as_json: bool) -> anyhow::
         ];
         table.push(vec![
             render::truncate(&batch.batch, MAX_BATCH_COLUMNS),
-            format!("{}/{}", batch.count(JobState::Succeeded), batch.total_jobs()),
+            format!(
+                "{}/{}",
+                batch.count(JobState::Succeeded),
+                batch.total_jobs()
+            ),
             batch.count(JobState::Queued).to_string(),
             working
                 .into_iter()
@@ -77,7 +81,9 @@ fn print_snapshot(setup: &Setup, snapshot: &Snapshot, as_json: bool) -> anyhow::
             batch
                 .budget
                 .map_or("-".into(), |budget| format!("${budget:#}")),
-            snapshot.eta_s(batch).map_or("-".into(), render::format_duration),
+            snapshot
+                .eta_s(batch)
+                .map_or("-".into(), render::format_duration),
         ]);
     }
     render::print_table(&table)?;

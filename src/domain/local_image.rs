@@ -83,7 +83,7 @@ impl fmt::Display for LocalImage {
 
 /// Replaces the placeholders in a request, at any depth. `images` maps each placeholder to the link
 /// or data URI that replaces it.
-pub fn fill_placeholders(request: &mut Value, images: &BTreeMap<String, String>) {
+pub(crate) fn fill_placeholders(request: &mut Value, images: &BTreeMap<String, String>) {
     match request {
         Value::String(text) => {
             if let Some(replacement) = images.get(text) {

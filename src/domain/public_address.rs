@@ -6,7 +6,7 @@ use url::Host;
 
 /// Returns whether a host may be public. A domain name is assumed to be public until it is
 /// resolved, unless it names this machine.
-pub fn is_public_host<S: AsRef<str>>(host: Host<S>) -> bool {
+pub(crate) fn is_public_host<S: AsRef<str>>(host: Host<S>) -> bool {
     match host {
         Host::Domain(name) => !is_local_name(name.as_ref()),
         Host::Ipv4(address) => is_public(address.into()),
@@ -15,7 +15,7 @@ pub fn is_public_host<S: AsRef<str>>(host: Host<S>) -> bool {
 }
 
 /// Returns whether a host is this machine.
-pub fn is_loopback_host<S: AsRef<str>>(host: Host<S>) -> bool {
+pub(crate) fn is_loopback_host<S: AsRef<str>>(host: Host<S>) -> bool {
     match host {
         Host::Domain(name) => is_local_name(name.as_ref()),
         Host::Ipv4(address) => address.is_loopback(),
@@ -32,7 +32,7 @@ fn is_local_name(name: &str) -> bool {
 /// Loopback, private, link-local, shared (RFC 6598), benchmarking, multicast, documentation and
 /// reserved addresses are not. An IPv6 address that embeds an IPv4 address (IPv4-mapped,
 /// IPv4-compatible, NAT64, 6to4) is reachable if the embedded address is.
-pub fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();

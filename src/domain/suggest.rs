@@ -17,7 +17,10 @@ const MIN_SIMILARITY: f64 = 0.75;
 
 /// Returns the candidate most similar to a mistyped name, ignoring case; `None` if none is similar
 /// enough.
-pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     if name.len() > MAX_NAME_BYTES {
         return None;
     }
@@ -32,7 +35,10 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// Returns `, did you mean X?`, or an empty string if no candidate is similar enough.
-pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(
+    name: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> String {
     nearest(name, candidates).map_or(String::new(), |candidate| {
         format!(", did you mean `{}`?", shown(candidate))
     })

@@ -28,14 +28,14 @@ use super::{
 const NAME: ProviderName = ProviderName::Aimlapi;
 
 /// The AI/ML API.
-pub struct Aimlapi {
+pub(crate) struct Aimlapi {
     base: Url,
     client: ApiClient,
 }
 
 impl Aimlapi {
     /// Builds an adapter. `base` is `https://api.aimlapi.com`.
-    pub fn new(base: Url, key: &ApiKey, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
+    pub(crate) fn new(base: Url, key: &ApiKey, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
         let client = ApiClient::new(NAME, key, Auth::Bearer, clock, is_loopback(&base))?;
         Ok(Self { base, client })
     }

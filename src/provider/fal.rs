@@ -45,7 +45,7 @@ const PRESIGN: PresignFields = PresignFields {
 };
 
 /// The fal.ai queue API.
-pub struct Fal {
+pub(crate) struct Fal {
     queue: Url,
     platform: Url,
     storage: Option<Url>,
@@ -56,7 +56,7 @@ impl Fal {
     /// Builds an adapter. `queue` is `https://queue.fal.run`, `platform` is
     /// `https://api.fal.ai/v1`, and `storage` is `https://rest.fal.ai`; without `storage`, every
     /// upload is rejected.
-    pub fn new(
+    pub(crate) fn new(
         queue: Url,
         platform: Url,
         storage: Option<Url>,

@@ -14,7 +14,7 @@ const WINDOW: SignedDuration = SignedDuration::from_mins(10);
 const MIN_SAMPLES: usize = 30;
 
 /// Maximum number of completions that a measurement uses.
-pub const MAX_SAMPLES: usize = 300;
+pub(crate) const MAX_SAMPLES: usize = 300;
 
 /// Minimum number of completions for a measurement, however few jobs are in flight.
 const MIN_COMPLETIONS: usize = 3;

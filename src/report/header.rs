@@ -13,7 +13,7 @@ use super::text::{Escaped, script_json};
 
 /// Everything that a page shows apart from the jobs.
 #[derive(Debug)]
-pub struct Header<'a> {
+pub(crate) struct Header<'a> {
     /// The absolute folder of the page.
     pub folder: &'a Path,
     /// A random text. The page's content security policy allows only the script and the style that
@@ -105,7 +105,12 @@ impl Header<'_> {
     }
 
     fn write_tiles(&self, out: &mut impl Write) -> io::Result<()> {
-        let total: u64 = self.status.batches.iter().map(BatchStatus::total_jobs).sum();
+        let total: u64 = self
+            .status
+            .batches
+            .iter()
+            .map(BatchStatus::total_jobs)
+            .sum();
         let succeeded = self.count(JobState::Succeeded);
         let settled = succeeded + self.count(JobState::Failed);
         let success_rate = match (succeeded * 1000).checked_div(settled) {
@@ -142,7 +147,12 @@ impl Header<'_> {
     /// Writes a bar that is one unit wide per job. The widths are SVG attributes, because the
     /// content security policy blocks inline styles.
     fn write_bar(&self, out: &mut impl Write) -> io::Result<()> {
-        let total: u64 = self.status.batches.iter().map(BatchStatus::total_jobs).sum();
+        let total: u64 = self
+            .status
+            .batches
+            .iter()
+            .map(BatchStatus::total_jobs)
+            .sum();
         write!(
             out,
             "<svg class=\"bar\" viewBox=\"0 0 {} 1\" preserveAspectRatio=\"none\" \

@@ -20,7 +20,7 @@ use crate::queue::JobRecord;
 
 use row::Row;
 
-pub use header::Header;
+pub(crate) use header::Header;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -31,7 +31,7 @@ const JOBS: &str = "{{jobs}}";
 
 /// Writes a page job by job.
 #[derive(Debug)]
-pub struct PageWriter<W> {
+pub(crate) struct PageWriter<W> {
     out: W,
     /// The absolute folder of the page. Links to clips are relative to it.
     folder: PathBuf,
@@ -42,7 +42,7 @@ pub struct PageWriter<W> {
 
 impl<W: Write> PageWriter<W> {
     /// Writes everything that comes before the jobs.
-    pub fn new(mut out: W, header: &Header<'_>) -> io::Result<Self> {
+    pub(crate) fn new(mut out: W, header: &Header<'_>) -> io::Result<Self> {
         let (before, _) = split_template();
         template::fill(&mut out, before, |name, out| match name {
             "style" => out.write_all(STYLE.as_bytes()),
@@ -63,7 +63,7 @@ impl<W: Write> PageWriter<W> {
     }
 
     /// Writes a job.
-    pub fn write_job(&mut self, job: &JobRecord) -> io::Result<()> {
+    pub(crate) fn write_job(&mut self, job: &JobRecord) -> io::Result<()> {
         let row = Row::new(job, &self.batches, &self.folder);
         let separator = if self.jobs == 0 { "" } else { ",\n" };
         self.jobs += 1;
@@ -72,7 +72,7 @@ impl<W: Write> PageWriter<W> {
     }
 
     /// Writes everything that comes after the jobs, and returns the flushed writer.
-    pub fn finish(mut self, header: &Header<'_>) -> io::Result<W> {
+    pub(crate) fn finish(mut self, header: &Header<'_>) -> io::Result<W> {
         let (_, after) = split_template();
         template::fill(&mut self.out, after, |name, out| match name {
             "script" => out.write_all(SCRIPT.as_bytes()),

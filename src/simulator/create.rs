@@ -18,7 +18,7 @@ impl World {
     /// An invalid input is accepted too and rejected only in its result, as fal.ai does. The other
     /// APIs validate the fields before they call this, so only a missing file is rejected in their
     /// results.
-    pub fn create(
+    pub(crate) fn create(
         &mut self,
         rules: &'static ModelRules,
         input: Map<String, Value>,

@@ -7,7 +7,7 @@ use super::Api;
 
 /// One model of one API.
 #[derive(Debug, PartialEq)]
-pub struct ModelRules {
+pub(crate) struct ModelRules {
     /// The API that offers it.
     pub api: Api,
     /// The provider's id of the model.
@@ -71,7 +71,7 @@ impl Bounds {
 }
 
 /// All models of all APIs.
-pub const MODELS: [ModelRules; 4] = [
+pub(crate) const MODELS: [ModelRules; 4] = [
     ModelRules {
         api: Api::Eachlabs,
         id: "kling-v1-standard-image-to-video",
@@ -161,7 +161,7 @@ pub const MODELS: [ModelRules; 4] = [
 
 /// An invalid field of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
+pub(crate) struct FieldError {
     /// The field's name.
     pub field: String,
     /// The reason.
@@ -170,7 +170,7 @@ pub struct FieldError {
 
 /// Why a field is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldProblem {
+pub(crate) enum FieldProblem {
     /// It is required but absent or null.
     Missing,
     /// Its type or value is not allowed.
@@ -183,7 +183,7 @@ pub enum FieldProblem {
 
 impl FieldProblem {
     /// Returns the message that a provider's error carries.
-    pub fn message(self) -> &'static str {
+    pub(crate) fn message(self) -> &'static str {
         match self {
             Self::Missing => "field required",
             Self::NotAllowed => "value is not allowed",
@@ -195,14 +195,14 @@ impl FieldProblem {
 
 impl ModelRules {
     /// Returns the model with this id at this API.
-    pub fn find(api: Api, id: &str) -> Option<&'static Self> {
+    pub(crate) fn find(api: Api, id: &str) -> Option<&'static Self> {
         const { &MODELS }
             .iter()
             .find(|model| model.api == api && model.id == id)
     }
 
     /// Validates an input and returns the first invalid field.
-    pub fn validate(&self, input: &Map<String, Value>) -> Result<(), FieldError> {
+    pub(crate) fn validate(&self, input: &Map<String, Value>) -> Result<(), FieldError> {
         let invalid = |field: &str, problem| {
             Err(FieldError {
                 field: field.to_owned(),
@@ -228,13 +228,13 @@ impl ModelRules {
     }
 
     /// Returns the price of a clip, in micro-dollars.
-    pub fn price(&self, input: &Map<String, Value>) -> i64 {
+    pub(crate) fn price(&self, input: &Map<String, Value>) -> i64 {
         self.base_price + (clip_seconds(input) - 5).max(0) * self.extra_second_price
     }
 }
 
 /// Returns the length of the clip that an input requests, in seconds. The default is 5.
-pub fn clip_seconds(input: &Map<String, Value>) -> i64 {
+pub(crate) fn clip_seconds(input: &Map<String, Value>) -> i64 {
     let duration = input.get("duration");
     duration
         .and_then(|value| value.as_i64().or_else(|| value.as_str()?.parse().ok()))

@@ -32,7 +32,7 @@ const TOKEN_HEADER: &str = "x-upload-token";
 
 /// The upload slots of all APIs, empty and filled.
 #[derive(Debug, Default)]
-pub struct Storage {
+pub(crate) struct Storage {
     /// By name, which is unique over all APIs.
     slots: HashMap<String, UploadSlot>,
 }
@@ -70,7 +70,7 @@ impl Storage {
 
     /// Returns the first field of an input whose URL points into an API's storage but to no
     /// uploaded file.
-    pub fn field_without_file<'a>(
+    pub(crate) fn field_without_file<'a>(
         &self,
         api: Api,
         input: &'a Map<String, Value>,

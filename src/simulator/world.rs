@@ -17,7 +17,7 @@ const ID_STREAM: u64 = 101;
 
 /// The state of all simulated providers.
 #[derive(Debug)]
-pub struct World {
+pub(crate) struct World {
     options: SimulatorOptions,
     predictions: Vec<Prediction>,
     /// Index into `predictions`.
@@ -42,7 +42,7 @@ struct Account {
 
 /// The random decisions for one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FaultDraw {
+pub(crate) struct FaultDraw {
     /// The fault to inject; `None` if the call succeeds.
     pub fault: Option<Fault>,
     /// A fair coin that selects between two variants of a fault, such as 500 and 503.
@@ -51,7 +51,7 @@ pub struct FaultDraw {
 
 /// The limit that refuses a create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitExceeded {
+pub(crate) enum LimitExceeded {
     /// Too many predictions are running.
     Slots,
     /// Too many creates came within the rate window.
@@ -60,7 +60,7 @@ pub enum LimitExceeded {
 
 /// The result of cancelling a prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CancelOutcome {
+pub(crate) enum CancelOutcome {
     /// It was removed from the queue before its processing started.
     Queued,
     /// Its processing was stopped.
@@ -71,7 +71,7 @@ pub enum CancelOutcome {
 
 impl World {
     /// Creates providers that have received no call yet.
-    pub fn new(options: SimulatorOptions) -> Self {
+    pub(crate) fn new(options: SimulatorOptions) -> Self {
         Self {
             options,
             predictions: Vec::new(),
@@ -84,48 +84,48 @@ impl World {
     }
 
     /// Returns the options in force.
-    pub fn options(&self) -> &SimulatorOptions {
+    pub(crate) fn options(&self) -> &SimulatorOptions {
         &self.options
     }
 
     /// Returns the options, to change them for later calls.
-    pub fn options_mut(&mut self) -> &mut SimulatorOptions {
+    pub(crate) fn options_mut(&mut self) -> &mut SimulatorOptions {
         &mut self.options
     }
 
     /// Returns a copy of the ledger.
-    pub fn ledger(&self) -> Ledger {
+    pub(crate) fn ledger(&self) -> Ledger {
         self.ledger.clone()
     }
 
     /// Returns a copy of the call and fault counters.
-    pub fn requests(&self) -> Requests {
+    pub(crate) fn requests(&self) -> Requests {
         self.requests.clone()
     }
 
     /// Returns the upload slots of all APIs.
-    pub fn storage(&self) -> &Storage {
+    pub(crate) fn storage(&self) -> &Storage {
         &self.storage
     }
 
     /// Returns the upload slots of all APIs, to change them.
-    pub fn storage_mut(&mut self) -> &mut Storage {
+    pub(crate) fn storage_mut(&mut self) -> &mut Storage {
         &mut self.storage
     }
 
     /// Records an uploaded file in the ledger.
-    pub fn record_file(&mut self, file: StoredFile) {
+    pub(crate) fn record_file(&mut self, file: StoredFile) {
         self.ledger.files.push(file);
     }
 
     /// Adds one to a counter of the ledger.
-    pub fn increment(&mut self, counter: impl FnOnce(&mut Ledger) -> &mut u64) {
+    pub(crate) fn increment(&mut self, counter: impl FnOnce(&mut Ledger) -> &mut u64) {
         *counter(&mut self.ledger) += 1;
     }
 
     /// Counts a call and draws its fault. The nth call of a kind at an API always draws the same,
     /// however calls of other kinds and to other APIs are interleaved.
-    pub fn record_call(&mut self, api: Api, call: Call, now: i64) -> FaultDraw {
+    pub(crate) fn record_call(&mut self, api: Api, call: Call, now: i64) -> FaultDraw {
         // Clips are served by another host, which never sends `Retry-After`.
         if call != Call::Download && now < self.account(api).retry_after_until {
             self.ledger.ignored_retry_after += 1;
@@ -143,14 +143,14 @@ impl World {
     }
 
     /// Records that the client was sent a `Retry-After` of `seconds`.
-    pub fn record_retry_after(&mut self, api: Api, seconds: u64, now: i64) {
+    pub(crate) fn record_retry_after(&mut self, api: Api, seconds: u64, now: i64) {
         let until = now.saturating_add(millis(Duration::from_secs(seconds)));
         let account = self.account(api);
         account.retry_after_until = account.retry_after_until.max(until);
     }
 
     /// Fails with the limit that a create would exceed now, and counts it in the ledger as refused.
-    pub fn check_limits(&mut self, api: Api, now: i64) -> Result<(), LimitExceeded> {
+    pub(crate) fn check_limits(&mut self, api: Api, now: i64) -> Result<(), LimitExceeded> {
         let Some(limit) = self.exceeded_limit(api, now) else {
             return Ok(());
         };
@@ -163,7 +163,7 @@ impl World {
 
     /// Returns the random generator for the next prediction of an API. It is independent of what
     /// other predictions and calls have drawn.
-    pub fn next_prediction_rng(&self, api: Api) -> fastrand::Rng {
+    pub(crate) fn next_prediction_rng(&self, api: Api) -> fastrand::Rng {
         let accepted = self
             .accounts
             .get(&api)
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// Accepts a create without checking limits: see [`check_limits`](Self::check_limits).
-    pub fn accept(&mut self, new: NewPrediction, now: i64) -> &Prediction {
+    pub(crate) fn accept(&mut self, new: NewPrediction, now: i64) -> &Prediction {
         let NewPrediction {
             api,
             model,
@@ -225,19 +225,24 @@ impl World {
     }
 
     /// Returns all accepted predictions, in order of acceptance.
-    pub fn predictions(&self) -> &[Prediction] {
+    pub(crate) fn predictions(&self) -> &[Prediction] {
         &self.predictions
     }
 
     /// Returns whether there is a prediction with this id whose model id satisfies `is_model`.
     /// Counts no poll.
-    pub fn has_prediction(&self, api: Api, id: &str, is_model: impl Fn(&str) -> bool) -> bool {
+    pub(crate) fn has_prediction(
+        &self,
+        api: Api,
+        id: &str,
+        is_model: impl Fn(&str) -> bool,
+    ) -> bool {
         self.index(api, id)
             .is_some_and(|index| is_model(&self.predictions[index].model))
     }
 
     /// Returns a prediction and counts a poll of it; `None` if the id is unknown.
-    pub fn poll(&mut self, api: Api, id: &str) -> Option<&Prediction> {
+    pub(crate) fn poll(&mut self, api: Api, id: &str) -> Option<&Prediction> {
         let index = self.index(api, id)?;
         self.ledger.entries[index].polls += 1;
         Some(&self.predictions[index])
@@ -245,28 +250,28 @@ impl World {
 
     /// Returns the prediction whose clip is requested and counts a download of it; `None` if the id
     /// is unknown.
-    pub fn download(&mut self, api: Api, id: &str) -> Option<&Prediction> {
+    pub(crate) fn download(&mut self, api: Api, id: &str) -> Option<&Prediction> {
         let index = self.index(api, id)?;
         self.ledger.entries[index].downloads += 1;
         Some(&self.predictions[index])
     }
 
     /// Expires the links of a prediction. The next poll returns a new one.
-    pub fn expire_links(&mut self, api: Api, id: &str) {
+    pub(crate) fn expire_links(&mut self, api: Api, id: &str) {
         if let Some(index) = self.index(api, id) {
             self.predictions[index].expire_links();
         }
     }
 
     /// Expires the links of all predictions.
-    pub fn expire_all_links(&mut self) {
+    pub(crate) fn expire_all_links(&mut self) {
         self.predictions
             .iter_mut()
             .for_each(Prediction::expire_links);
     }
 
     /// Cancels a prediction unless it has ended; `None` if the id is unknown.
-    pub fn cancel(&mut self, api: Api, id: &str, now: i64) -> Option<CancelOutcome> {
+    pub(crate) fn cancel(&mut self, api: Api, id: &str, now: i64) -> Option<CancelOutcome> {
         let index = self.index(api, id)?;
         let prediction = &mut self.predictions[index];
         if prediction.has_ended(now) {
@@ -290,7 +295,7 @@ impl World {
     }
 
     /// Returns the number of predictions ahead of this one in fal.ai's queue.
-    pub fn queue_position(&self, prediction: &Prediction, now: i64) -> usize {
+    pub(crate) fn queue_position(&self, prediction: &Prediction, now: i64) -> usize {
         let Some(account) = self.accounts.get(&Api::Fal) else {
             return 0;
         };
@@ -306,7 +311,12 @@ impl World {
 
     /// Returns the predictions of an API that were accepted from `from` to `to`, both inclusive,
     /// newest first.
-    pub fn history(&self, api: Api, from: i64, to: i64) -> impl Iterator<Item = &Prediction> {
+    pub(crate) fn history(
+        &self,
+        api: Api,
+        from: i64,
+        to: i64,
+    ) -> impl Iterator<Item = &Prediction> {
         let matches = move |prediction: &&Prediction| {
             prediction.api == api && (from..=to).contains(&prediction.accepted_at)
         };

@@ -112,7 +112,8 @@ impl StepContext {
             outcome,
             provider_signal,
         } = result;
-        if let UploadOutcome::Failed { reason, .. } | UploadOutcome::Rejected { reason } = &outcome {
+        if let UploadOutcome::Failed { reason, .. } | UploadOutcome::Rejected { reason } = &outcome
+        {
             tracing::info!(upload.id = lease.upload_id, "{reason}");
             (self.observer)(PoolEvent::UploadFailed {
                 reason: reason.clone(),

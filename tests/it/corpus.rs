@@ -99,8 +99,8 @@ impl RowSink for Collected {
 fn read(format: RowFormat, bytes: &[u8]) -> Collected {
     let catalog = catalog::load(&[]).expect("a catalogue");
     let model = catalog.model("kling-v1-standard").expect("a model");
-    let mapper =
-        RowMapper::new(model, ProviderName::ALL.to_vec(), MappingOptions::default()).expect("a mapper");
+    let mapper = RowMapper::new(model, ProviderName::ALL.to_vec(), MappingOptions::default())
+        .expect("a mapper");
     let mut collected = Collected::default();
     let name = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]);
     run_in_time(&name, || {

@@ -167,7 +167,11 @@ fn format_cents(money: Money) -> String {
 /// Formats the throughput and the time left; empty until enough jobs have finished to measure.
 fn throughput(snapshot: &Snapshot) -> Text {
     let status = &snapshot.status;
-    let remaining: u64 = status.batches.iter().map(|batch| batch.progressing_jobs()).sum();
+    let remaining: u64 = status
+        .batches
+        .iter()
+        .map(|batch| batch.progressing_jobs())
+        .sum();
     if status.working_since(snapshot.now).is_none() {
         let no_run = "no run is active; start one with `overnight run`";
         return if remaining > 0 {
@@ -181,7 +185,10 @@ fn throughput(snapshot: &Snapshot) -> Text {
     };
     let rate = Text::new(
         Style::Plain,
-        format!("{} an hour", render::format_count(throughput.per_hour(), "job")),
+        format!(
+            "{} an hour",
+            render::format_count(throughput.per_hour(), "job")
+        ),
     );
     let all_paused = !status.providers.is_empty()
         && status
@@ -229,7 +236,10 @@ pub(in crate::cli) fn hold_reason(provider: &ProviderStatus, now: Timestamp) -> 
         (Some(reason), _) => Some(format!("paused: {reason}")),
         (None, Some(from)) if from > now => {
             let seconds = u64::try_from(from.duration_since(now).as_secs()).unwrap_or(0) + 1;
-            Some(format!("submits held for {}", render::format_duration(seconds)))
+            Some(format!(
+                "submits held for {}",
+                render::format_duration(seconds)
+            ))
         }
         _ => None,
     }

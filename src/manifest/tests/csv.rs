@@ -138,7 +138,8 @@ fn line_numbers_do_not_depend_on_the_size_of_reads() {
     );
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
-    let mapper = RowMapper::new(model, ProviderName::ALL.to_vec(), MappingOptions::default()).unwrap();
+    let mapper =
+        RowMapper::new(model, ProviderName::ALL.to_vec(), MappingOptions::default()).unwrap();
     for capacity in 1..64 {
         let mut collected = Collected::default();
         // A text without a byte order mark, because one that is split between reads is not found.

@@ -41,9 +41,10 @@ use crate::domain::{JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName
 use crate::failpoint::fail_point;
 
 use super::{
-    AttemptRecord, BillGrouping, BillLine, CancelResult, ClaimRequest, ClaimResponse, CounterMismatch,
-    Decision, Health, JobFilter, JobRecord, LiveSetting, NewBatch, PoolRecord, Queue, QueueError,
-    Result, Selection, SettingChange, Staging, Status, Step, UploadLease, UploadOutcome,
+    AttemptRecord, BillGrouping, BillLine, CancelResult, ClaimRequest, ClaimResponse,
+    CounterMismatch, Decision, Health, JobFilter, JobRecord, LiveSetting, NewBatch, PoolRecord,
+    Queue, QueueError, Result, Selection, SettingChange, Staging, Status, Step, UploadLease,
+    UploadOutcome,
 };
 use pool_lock::PoolLock;
 use provider_capacity::RateCache;

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use crate::domain::{AttemptState, JobEvent, JobId, JobState, Money};
 use crate::queue::{CancelResult, Decision, QueueError, Result, Selection};
 
-use super::query::{ensure_batch_exists, find_job_id, batch_not_found};
+use super::query::{batch_not_found, ensure_batch_exists, find_job_id};
 use super::record::{abandon_attempt, move_job, store_prediction};
 use super::row::{Columns, JOB_AND_ATTEMPT, execute, read_job_and_attempt, select, value};
 use super::uploads;

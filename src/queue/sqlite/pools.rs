@@ -12,7 +12,7 @@ use crate::queue::{PoolRecord, QueueError, Result};
 use super::clock;
 use super::pool_lock::PoolLock;
 use super::record::{abandon_attempt, move_job};
-use super::row::{execute, select, nullable_millis};
+use super::row::{execute, nullable_millis, select};
 use super::uploads;
 
 /// Number of consecutive crashes after which a job is quarantined: it is no longer claimed until

@@ -166,7 +166,10 @@ impl ProviderCapacity {
                 (now - RATE_WINDOW).as_millisecond()
             ],
         )?;
-        let oldest = oldest.map(row::timestamp_from_millis).transpose()?.unwrap_or(now);
+        let oldest = oldest
+            .map(row::timestamp_from_millis)
+            .transpose()?
+            .unwrap_or(now);
         // One more millisecond, because a submit answered exactly one window ago still counts.
         Ok(Some(oldest + RATE_WINDOW + SignedDuration::from_millis(1)))
     }

@@ -9,7 +9,7 @@ use crate::domain::{
 };
 use crate::queue::{QueueError, Result};
 
-use super::row::{execute, millis, select, nullable_millis, value, cost_to_json};
+use super::row::{cost_to_json, execute, millis, nullable_millis, select, value};
 
 /// A leased job, as its claim left it.
 struct LeasedJob {

@@ -55,7 +55,10 @@ impl<'a, 'b> Columns<'a, 'b> {
     }
 
     /// Parses a TEXT column; `None` if it is NULL.
-    pub(super) fn parse_optional<T: FromStr<Err = String>>(&self, column: &str) -> Result<Option<T>> {
+    pub(super) fn parse_optional<T: FromStr<Err = String>>(
+        &self,
+        column: &str,
+    ) -> Result<Option<T>> {
         self.get::<Option<String>>(column)?
             .map(|text| text.parse().map_err(QueueError::Corrupt))
             .transpose()
@@ -73,7 +76,9 @@ impl<'a, 'b> Columns<'a, 'b> {
 
     /// Returns a time stored in milliseconds since the epoch; `None` if it is NULL.
     pub(super) fn optional_time(&self, column: &str) -> Result<Option<Timestamp>> {
-        self.get::<Option<i64>>(column)?.map(timestamp_from_millis).transpose()
+        self.get::<Option<i64>>(column)?
+            .map(timestamp_from_millis)
+            .transpose()
     }
 
     /// Deserializes a column that holds JSON.

@@ -13,7 +13,7 @@ use crate::queue::{QueueError, Result, UploadClaim, UploadLease, UploadOutcome};
 
 use super::lanes::provider_orders;
 use super::provider_capacity::ProviderCapacity;
-use super::row::{self, execute, select, nullable_millis, value};
+use super::row::{self, execute, nullable_millis, select, value};
 use super::submit_claims::SubmitClaims;
 
 /// Number of queued jobs per provider slot whose images are uploaded ahead of their submits.
