@@ -1,4 +1,4 @@
-//! What a pool is told to do, and how it ends.
+//! The options of a pool, and how it ends.
 
 use std::time::Duration;
 

@@ -57,7 +57,7 @@ pub(super) struct StepOutcome {
 }
 
 impl StepOutcome {
-    /// Adds what the call said about the provider.
+    /// Adds what the call revealed about the provider.
     pub(super) fn with_signal(self, signal: ProviderSignal) -> Self {
         Self {
             provider_signal: Some(signal),

@@ -41,7 +41,7 @@ CREATE TABLE jobs (
     attempts        INTEGER NOT NULL DEFAULT 0,         -- submissions a provider took, or may have taken: only these cost money
     refusals        INTEGER NOT NULL DEFAULT 0,         -- submissions refused for now
     polls           INTEGER NOT NULL DEFAULT 0,         -- looks at its predictions
-    downloads       INTEGER NOT NULL DEFAULT 0,         -- downloads begun
+    downloads       INTEGER NOT NULL DEFAULT 0,         -- downloads started
     crashes         INTEGER NOT NULL DEFAULT 0,         -- leases in a row lost to a dead or hung pool
     output          TEXT,                               -- where the clip is, once it is there
     bytes           INTEGER,                            -- its length

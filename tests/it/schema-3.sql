@@ -19,7 +19,7 @@ CREATE TABLE batches (
     -- what there is to look for.
     queued          INTEGER NOT NULL DEFAULT 0,         -- jobs that wait for a create
     submitting      INTEGER NOT NULL DEFAULT 0,         -- jobs whose create is under way
-    in_doubt        INTEGER NOT NULL DEFAULT 0,         -- jobs nobody knows whether they were taken
+    in_doubt        INTEGER NOT NULL DEFAULT 0,         -- jobs with an unresolved submission
     running         INTEGER NOT NULL DEFAULT 0,         -- jobs a provider has taken
     downloading     INTEGER NOT NULL DEFAULT 0,         -- jobs whose clip is to be fetched
     succeeded       INTEGER NOT NULL DEFAULT 0,         -- jobs whose clip is on disk
@@ -51,7 +51,7 @@ CREATE TABLE jobs (
     attempts        INTEGER NOT NULL DEFAULT 0,         -- submissions a provider took, or may have taken: only these cost money
     refusals        INTEGER NOT NULL DEFAULT 0,         -- submissions refused for now
     polls           INTEGER NOT NULL DEFAULT 0,         -- looks at its predictions
-    downloads       INTEGER NOT NULL DEFAULT 0,         -- downloads begun
+    downloads       INTEGER NOT NULL DEFAULT 0,         -- downloads started
     crashes         INTEGER NOT NULL DEFAULT 0,         -- leases in a row lost to a dead or hung pool
     output          TEXT,                               -- where the clip is, once it is there
     bytes           INTEGER,                            -- its length

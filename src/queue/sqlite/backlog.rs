@@ -7,10 +7,10 @@ use crate::domain::{JobState, ProviderName};
 use crate::queue::{Backlog, BudgetLimit, Result};
 
 use super::claim::first_due;
-use super::health::held;
+use super::health::count_held;
 use super::lanes::provider_orders;
 use super::provider_capacity::ProviderCapacity;
-use super::row::{self, value};
+use super::row::{self, query_value};
 use super::submit_claims::SubmitClaims;
 
 impl SubmitClaims<'_> {
@@ -21,11 +21,11 @@ impl SubmitClaims<'_> {
             ..Backlog::default()
         };
         for batch in &self.batches {
-            backlog.queued += batch.jobs.of(JobState::Queued);
+            backlog.queued += batch.jobs.count(JobState::Queued);
             backlog.in_progress += JobState::ALL
                 .into_iter()
                 .filter(|state| state.is_in_progress())
-                .map(|state| batch.jobs.of(state))
+                .map(|state| batch.jobs.count(state))
                 .sum::<u64>();
         }
         backlog.exceeded_budgets = self
@@ -34,11 +34,11 @@ impl SubmitClaims<'_> {
             .filter_map(|batch| self.budget_limit(*batch))
             .collect();
         let requested_batch = self.request.batch.as_deref();
-        if self.total_jobs.of(JobState::InDoubt) > 0 {
-            backlog.held = held(self.tx, requested_batch)?;
+        if self.total_jobs.count(JobState::InDoubt) > 0 {
+            backlog.held = count_held(self.tx, requested_batch)?;
         }
         backlog.in_progress -= backlog.held;
-        backlog.leased = value(
+        backlog.leased = query_value(
             self.tx,
             "SELECT count(*) FROM jobs WHERE lease_pool IS NOT NULL
                AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
@@ -67,7 +67,7 @@ impl SubmitClaims<'_> {
             reserved: batches.iter().map(|batch| batch.reserved).sum(),
             queued: batches
                 .iter()
-                .map(|batch| batch.jobs.of(JobState::Queued))
+                .map(|batch| batch.jobs.count(JobState::Queued))
                 .sum(),
         })
     }
@@ -116,7 +116,7 @@ impl SubmitClaims<'_> {
         provider: ProviderName,
         batch: Option<&str>,
     ) -> Result<Option<Timestamp>> {
-        if self.total_jobs.of(state) == 0 {
+        if self.total_jobs.count(state) == 0 {
             return Ok(None);
         }
         let due = first_due(
@@ -151,7 +151,7 @@ impl SubmitClaims<'_> {
             for batch in self
                 .batches
                 .iter()
-                .filter(|batch| batch.jobs.of(JobState::Queued) > 0)
+                .filter(|batch| batch.jobs.count(JobState::Queued) > 0)
             {
                 for providers in provider_orders(self.tx, batch.batch_id)? {
                     if !providers
@@ -160,7 +160,7 @@ impl SubmitClaims<'_> {
                     {
                         continue;
                     }
-                    let due: Option<i64> = value(
+                    let due: Option<i64> = query_value(
                         self.tx,
                         "SELECT due_at FROM jobs
                          WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2

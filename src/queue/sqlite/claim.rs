@@ -6,7 +6,7 @@ use crate::domain::{JobId, JobState, Lease, ProviderName};
 use crate::queue::{Claim, ClaimRequest, ClaimResponse, QueueError, Result, Step};
 
 use super::provider_capacity::RateCache;
-use super::row::{JOB_AND_ATTEMPT, execute, read_job_and_attempt, select, value};
+use super::row::{JOB_AND_ATTEMPT, execute, query_value, read_job_and_attempt, select};
 use super::submit_claims::SubmitClaims;
 
 /// Claims the due steps and uploads that fit the request's capacity.
@@ -17,7 +17,7 @@ pub(super) fn claim(
     request: &ClaimRequest,
     rate_cache: &RateCache,
 ) -> Result<ClaimResponse> {
-    if value::<i64>(
+    if query_value::<i64>(
         tx,
         "SELECT pid FROM pools WHERE pool_id = ?1",
         [&request.pool_id.0],
@@ -73,7 +73,7 @@ fn claim_in_progress(
     state: JobState,
     limit: usize,
 ) -> Result<Vec<Claim>> {
-    if limit == 0 || submit_claims.total_jobs.of(state) == 0 {
+    if limit == 0 || submit_claims.total_jobs.count(state) == 0 {
         return Ok(Vec::new());
     }
     let SubmitClaims { tx, request, .. } = *submit_claims;

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use crate::queue::Result;
 
-use super::row::{self, execute, value};
+use super::row::{self, execute, query_value};
 
 /// Maximum remaining wait after a clock change.
 ///
@@ -16,7 +16,7 @@ const MAX_WAIT: SignedDuration = SignedDuration::from_secs(60);
 const CLOCK_JUMP: SignedDuration = SignedDuration::from_secs(1);
 
 /// Records that the clock was changed, and corrects stored times that are too far ahead of it.
-pub(super) fn was_set(tx: &Connection, now: Timestamp) -> Result<()> {
+pub(super) fn record_change(tx: &Connection, now: Timestamp) -> Result<()> {
     write_meta(tx, "clock_set_at", now)?;
     let latest = (now + MAX_WAIT).as_millisecond();
     execute(
@@ -51,7 +51,7 @@ pub(super) fn was_set(tx: &Connection, now: Timestamp) -> Result<()> {
 }
 
 /// Returns when the clock was last changed, in the time of the changed clock; `None` if never.
-pub(super) fn set_at(connection: &Connection) -> Result<Option<Timestamp>> {
+pub(super) fn last_change(connection: &Connection) -> Result<Option<Timestamp>> {
     read_meta(connection, "clock_set_at")
 }
 
@@ -59,13 +59,13 @@ pub(super) fn set_at(connection: &Connection) -> Result<Option<Timestamp>> {
 /// last one.
 pub(super) fn observe(tx: &Connection, now: Timestamp) -> Result<()> {
     if read_meta(tx, "seen_at")?.is_some_and(|seen_at| now + CLOCK_JUMP < seen_at) {
-        was_set(tx, now)?;
+        record_change(tx, now)?;
     }
     write_meta(tx, "seen_at", now)
 }
 
 fn read_meta(connection: &Connection, key: &str) -> Result<Option<Timestamp>> {
-    let millis: Option<i64> = value(
+    let millis: Option<i64> = query_value(
         connection,
         "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1",
         [key],

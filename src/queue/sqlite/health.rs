@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use crate::queue::{Health, QueueError, Result};
 
 use super::open::{DAMAGED_HINT, SCHEMA_VERSION, schema_version};
-use super::row::{select, value};
+use super::row::{query_value, select};
 use super::{counters, pools};
 
 /// Checks the file; a damaged one is an error.
@@ -40,10 +40,10 @@ pub(super) fn health(
     if !health.is_current() {
         return Ok(health);
     }
-    let dead_pools = pools::gone(connection, queue, host, now)?;
+    let dead_pools = pools::find_dead(connection, queue, host, now)?;
     let mut orphaned_jobs = 0;
     for pool in &dead_pools {
-        let leased_jobs: Option<u64> = value(
+        let leased_jobs: Option<u64> = query_value(
             connection,
             "SELECT count(*) FROM jobs WHERE lease_pool = ?1",
             [&pool.pool_id.0],
@@ -52,7 +52,7 @@ pub(super) fn health(
     }
     Ok(Health {
         counter_mismatches: counters::find_mismatches(connection)?,
-        held: held(connection, None)?,
+        held: count_held(connection, None)?,
         dead_pools: dead_pools.len(),
         orphaned_jobs,
         ..health
@@ -61,8 +61,8 @@ pub(super) fn health(
 
 /// Returns the number of jobs in doubt that wait for an operator's decision, of one batch or of
 /// every batch.
-pub(super) fn held(connection: &Connection, batch: Option<&str>) -> Result<u64> {
-    let count = value(
+pub(super) fn count_held(connection: &Connection, batch: Option<&str>) -> Result<u64> {
+    let count = query_value(
         connection,
         "SELECT count(*) FROM jobs
          WHERE state = 'in_doubt' AND at_provider IS NOT NULL AND lease_token IS NULL

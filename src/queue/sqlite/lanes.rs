@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use crate::domain::Input;
 use crate::queue::Result;
 
-use super::row::{select, value};
+use super::row::{query_value, select};
 
 /// A queued job that is due.
 pub(super) struct QueuedJob {
@@ -114,7 +114,7 @@ impl Lane {
 pub(super) fn provider_orders(tx: &Connection, batch_id: i64) -> Result<Vec<String>> {
     let mut orders = Vec::new();
     let mut last = String::new();
-    while let Some(next) = value::<String>(
+    while let Some(next) = query_value::<String>(
         tx,
         "SELECT providers FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers > ?2
          ORDER BY providers LIMIT 1",

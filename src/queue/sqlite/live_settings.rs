@@ -7,10 +7,10 @@ use crate::domain::Money;
 use crate::queue::{LiveSetting, QueueError, Result, SettingChange};
 
 use super::operator::set_budget;
-use super::row::{execute, select, value};
+use super::row::{execute, query_value, select};
 
 /// Lists the current value of every changed setting, in order of change.
-pub(super) fn all(connection: &Connection) -> Result<Vec<SettingChange>> {
+pub(super) fn list(connection: &Connection) -> Result<Vec<SettingChange>> {
     select(
         connection,
         "SELECT name, value, was, set_by, set_at FROM controls ORDER BY set_at, name",
@@ -41,12 +41,13 @@ pub(super) fn set(
 ) -> Result<()> {
     let name = setting.name();
     let previous = if let LiveSetting::BatchBudget(batch, budget) = setting {
-        let previous = value::<i64>(tx, "SELECT budget FROM batches WHERE name = ?1", [batch])?;
+        let previous =
+            query_value::<i64>(tx, "SELECT budget FROM batches WHERE name = ?1", [batch])?;
         set_budget(tx, batch, *budget)?;
         let previous = previous.map(Money::from_micros);
         Some(LiveSetting::BatchBudget(batch.clone(), previous).value())
     } else {
-        value(tx, "SELECT value FROM controls WHERE name = ?1", [&name])?
+        query_value(tx, "SELECT value FROM controls WHERE name = ?1", [&name])?
     };
     execute(
         tx,

@@ -171,12 +171,12 @@ impl Queue for SqliteQueue {
     }
 
     async fn join(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()> {
-        let lock = PoolLock::take(&self.path, &pool)?;
+        let lock = PoolLock::acquire(&self.path, &pool)?;
         let path = self.path.clone();
         let host = self.host.clone();
         let pool_id = pool.clone();
         let join = move |tx: &Connection| {
-            if pools::alive(tx, &path, &host, now)?.is_empty() {
+            if pools::list_active(tx, &path, &host, now)?.is_empty() {
                 live_settings::clear(tx)?;
             }
             pools::join(tx, &pool_id, &host, now, expires_at)
@@ -197,11 +197,13 @@ impl Queue for SqliteQueue {
     }
 
     async fn record_clock_change(&self, now: Timestamp) -> Result<()> {
-        self.writer.write(move |tx| clock::was_set(tx, now)).await
+        self.writer
+            .write(move |tx| clock::record_change(tx, now))
+            .await
     }
 
     async fn last_clock_change(&self) -> Result<Option<Timestamp>> {
-        self.read(clock::set_at).await
+        self.read(clock::last_change).await
     }
 
     async fn leave(&self, pool: PoolId, now: Timestamp) -> Result<()> {
@@ -220,7 +222,7 @@ impl Queue for SqliteQueue {
         let path = self.path.clone();
         let host = self.host.clone();
         let mut dead_pools = self
-            .read(move |connection| pools::gone(connection, &path, &host, now))
+            .read(move |connection| pools::find_dead(connection, &path, &host, now))
             .await?;
         {
             let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -306,7 +308,7 @@ impl Queue for SqliteQueue {
         signal: Option<(ProviderName, ProviderSignal)>,
     ) -> Result<()> {
         let write = move |tx: &Connection| {
-            uploads::record(tx, lease, &outcome)?;
+            uploads::record_upload(tx, lease, &outcome)?;
             signal
                 .iter()
                 .try_for_each(|(provider, signal)| record::record_signal(tx, *provider, signal))
@@ -347,7 +349,7 @@ impl Queue for SqliteQueue {
         let path = self.path.clone();
         let host = self.host.clone();
         self.read(move |connection| {
-            let pools = pools::running(connection, &path, &host)?;
+            let pools = pools::list_running(connection, &path, &host)?;
             Ok(Status {
                 pools,
                 ..query::status(connection, batch.as_deref())?
@@ -430,7 +432,7 @@ impl Queue for SqliteQueue {
         let host = self.host.clone();
         self.writer
             .write(move |tx| {
-                let active_pools = pools::alive(tx, &path, &host, now)?;
+                let active_pools = pools::list_active(tx, &path, &host, now)?;
                 if active_pools.is_empty() && settings.iter().any(LiveSetting::is_run_setting) {
                     return Err(QueueError::Conflict("no run is active".into()));
                 }
@@ -448,10 +450,10 @@ impl Queue for SqliteQueue {
         self.read(move |connection| {
             // The settings end with the last run that applies them. A killed run leaves them in the
             // table, so whether they are in force is decided here.
-            if pools::running(connection, &path, &host)?.is_empty() {
+            if pools::list_running(connection, &path, &host)?.is_empty() {
                 Ok(Vec::new())
             } else {
-                live_settings::all(connection)
+                live_settings::list(connection)
             }
         })
         .await

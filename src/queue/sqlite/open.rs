@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::queue::{QueueError, Result};
 
-use super::placement::digest;
+use super::placement::request_digest;
 use super::row::{execute, select};
 
 /// Identifies the file as a queue of this program; "ovnt" in ASCII.
@@ -249,7 +249,7 @@ fn compute_request_digests(tx: &Connection) -> Result<()> {
         execute(
             tx,
             "UPDATE attempts SET request_digest = ?2 WHERE attempt_id = ?1",
-            params![attempt_id, digest(&request)],
+            params![attempt_id, request_digest(&request)],
         )?;
     }
     Ok(())

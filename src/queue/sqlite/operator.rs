@@ -8,7 +8,7 @@ use crate::queue::{CancelResult, Decision, QueueError, Result, Selection};
 
 use super::query::{batch_not_found, ensure_batch_exists, find_job_id};
 use super::record::{abandon_attempt, move_job, store_prediction};
-use super::row::{Columns, JOB_AND_ATTEMPT, execute, read_job_and_attempt, select, value};
+use super::row::{Columns, JOB_AND_ATTEMPT, execute, query_value, read_job_and_attempt, select};
 use super::uploads;
 
 /// The error of a job and its attempt after `cancel`.
@@ -29,7 +29,7 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
             return Err(job.conflict("there is nothing to retry"));
         }
         let attempt_with_prediction: Option<i64> = match job.attempt_id {
-            Some(attempt_id) => value(
+            Some(attempt_id) => query_value(
                 tx,
                 "SELECT attempt_id FROM attempts
                  WHERE attempt_id = ?1 AND prediction_id IS NOT NULL
@@ -69,7 +69,7 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
             )?;
         }
     }
-    uploads::forget_refused(tx)?;
+    uploads::clear_refused(tx)?;
     Ok(jobs.len())
 }
 
@@ -82,7 +82,7 @@ pub(super) fn requeue_downloads(tx: &Connection, jobs: &[JobId], now: Timestamp)
     for JobId(job_id) in jobs {
         // A job that has changed since its file was checked no longer has that file.
         let state: Option<String> =
-            value(tx, "SELECT state FROM jobs WHERE job_id = ?1", [job_id])?;
+            query_value(tx, "SELECT state FROM jobs WHERE job_id = ?1", [job_id])?;
         if state.as_deref() == Some(JobState::Succeeded.as_str()) {
             move_job(
                 tx,

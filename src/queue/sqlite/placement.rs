@@ -14,7 +14,7 @@ use crate::queue::Result;
 
 use super::lanes::QueuedJob;
 use super::provider_capacity::ProviderCapacity;
-use super::row::value;
+use super::row::query_value;
 use super::submit_claims::{Batch, SubmitClaims};
 use super::uploads::UploadState;
 
@@ -42,7 +42,7 @@ pub(super) struct PreparedRequest {
     pub(super) quote: model::RouteQuote,
     /// The request as JSON text, as stored in `attempts.request`.
     pub(super) request_text: String,
-    /// The digest of `request_text`; see [`digest`].
+    /// The digest of `request_text`; see [`request_digest`].
     pub(super) digest: i64,
     /// Why the worker must reject the job instead of sending the request; `None` to send it.
     pub(super) rejection: Option<String>,
@@ -51,7 +51,7 @@ pub(super) struct PreparedRequest {
 impl From<model::RouteQuote> for PreparedRequest {
     fn from(quote: model::RouteQuote) -> Self {
         let request_text = quote.request.to_string();
-        let digest = digest(&request_text);
+        let digest = request_digest(&request_text);
         Self {
             quote,
             request_text,
@@ -62,7 +62,7 @@ impl From<model::RouteQuote> for PreparedRequest {
 }
 
 /// Returns the first 8 bytes of the SHA-256 of a request, as a big-endian integer.
-pub(super) fn digest(request: &str) -> i64 {
+pub(super) fn request_digest(request: &str) -> i64 {
     let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(request));
     i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
@@ -181,7 +181,7 @@ impl SubmitClaims<'_> {
         provider: ProviderName,
         prepared: &PreparedRequest,
     ) -> Result<bool> {
-        let attempt_id: Option<i64> = value(
+        let attempt_id: Option<i64> = query_value(
             self.tx,
             "SELECT attempt_id FROM attempts
              WHERE provider = ?1 AND request_digest = ?2 AND finished_at IS NULL

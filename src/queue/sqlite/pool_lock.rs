@@ -17,7 +17,7 @@ pub(super) struct PoolLock {
 
 impl PoolLock {
     /// Creates and locks the file of a new pool.
-    pub(super) fn take(queue: &Path, pool: &PoolId) -> Result<Self> {
+    pub(super) fn acquire(queue: &Path, pool: &PoolId) -> Result<Self> {
         let path = lock_path(queue, pool);
         let create_locked = || -> io::Result<File> {
             let file = File::create_new(&path)?;

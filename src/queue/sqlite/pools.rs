@@ -67,7 +67,7 @@ pub(super) fn heartbeat(
 ///
 /// A pool of this machine is dead if its process no longer holds its lock. Whether a pool of
 /// another machine is alive cannot be checked, so expired ones are listed too.
-pub(super) fn running(
+pub(super) fn list_running(
     connection: &Connection,
     queue: &Path,
     host: &str,
@@ -86,13 +86,13 @@ pub(super) fn running(
 ///
 /// A pool of another machine must not have expired. For a pool of this machine the lock decides: if
 /// the machine was asleep, the pool has expired but is alive.
-pub(super) fn alive(
+pub(super) fn list_active(
     connection: &Connection,
     queue: &Path,
     host: &str,
     now: Timestamp,
 ) -> Result<Vec<PoolRecord>> {
-    let mut pools = running(connection, queue, host)?;
+    let mut pools = list_running(connection, queue, host)?;
     pools.retain(|pool| pool.host == host || pool.expires_at > now);
     Ok(pools)
 }
@@ -124,7 +124,7 @@ pub(super) struct DeadPool {
 }
 
 /// Finds the pools that are dead or expired, and acquires the locks of the dead ones.
-pub(super) fn gone(
+pub(super) fn find_dead(
     connection: &Connection,
     queue: &Path,
     host: &str,
@@ -279,5 +279,5 @@ pub(super) fn reopen_providers(tx: &Connection) -> Result<()> {
         "UPDATE providers SET paused = NULL, refuses_looks = 0 WHERE paused IS NOT NULL",
         [],
     )?;
-    uploads::forget_refused(tx)
+    uploads::clear_refused(tx)
 }

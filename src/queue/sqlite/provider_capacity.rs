@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use crate::domain::ProviderName;
 use crate::queue::{ProviderLimits, Result};
 
-use super::row::{self, select, value};
+use super::row::{self, query_value, select};
 
 /// The window of the create rate, `creates_per_minute`.
 const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -157,7 +157,7 @@ impl ProviderCapacity {
         if self.recent_submits < self.limits.creates_per_minute {
             return Ok(None);
         }
-        let oldest: Option<i64> = value(
+        let oldest: Option<i64> = query_value(
             tx,
             "SELECT answered_at FROM attempts
              WHERE provider = ?1 AND answered_at >= ?2 ORDER BY answered_at LIMIT 1",
@@ -179,7 +179,7 @@ impl ProviderCapacity {
         // the answer. Counting a submit from its commit until 60 seconds after its answer
         // guarantees the limit for every 60-second window. Stored times are truncated to
         // milliseconds, so an answer exactly 60 seconds ago still counts.
-        let recent_submits = value(
+        let recent_submits = query_value(
             tx,
             "SELECT (SELECT count(*) FROM jobs
                      WHERE lease_pool IS NOT NULL AND state = 'submitting' AND at_provider = ?1)

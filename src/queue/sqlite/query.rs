@@ -12,8 +12,8 @@ use crate::queue::{
     Result, Status, throughput,
 };
 
-use super::health::held;
-use super::row::{Columns, JobCounts, select, value};
+use super::health::count_held;
+use super::row::{Columns, JobCounts, query_value, select};
 
 /// Maximum number of names that an unknown name is compared with. Comparing 50,000 takes a few
 /// hundredths of a second.
@@ -30,14 +30,14 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
         "SELECT * FROM batches WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
         [batch],
         |columns| {
-            let jobs = JobCounts::read(columns)?;
+            let jobs = JobCounts::from_columns(columns)?;
             let status = BatchStatus {
                 batch: columns.get("name")?,
                 model: columns.get("model")?,
                 folder: columns.get("folder")?,
                 jobs: JobState::ALL
                     .into_iter()
-                    .map(|state| (state, jobs.of(state)))
+                    .map(|state| (state, jobs.count(state)))
                     .collect(),
                 spent: columns.money("spent")?,
                 reserved: columns.money("reserved")?,
@@ -61,7 +61,7 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
             status.recent_completions = recent_completions(connection, *batch_id)?;
         }
         if status.count(JobState::InDoubt) > 0 {
-            status.held = held(connection, Some(&status.batch))?;
+            status.held = count_held(connection, Some(&status.batch))?;
         }
     }
     let providers = select(
@@ -174,7 +174,7 @@ const JOB_RECORD: &str = "
 /// Returns whether each of these jobs is in a final state or held for an operator.
 pub(super) fn all_settled(connection: &Connection, jobs: &[JobId]) -> Result<bool> {
     for JobId(job_id) in jobs {
-        let unsettled: Option<i64> = value(
+        let unsettled: Option<i64> = query_value(
             connection,
             "SELECT job_id FROM jobs WHERE job_id = ?1 AND finished_at IS NULL
                AND (due_at IS NOT NULL OR lease_token IS NOT NULL)",
@@ -189,7 +189,7 @@ pub(super) fn all_settled(connection: &Connection, jobs: &[JobId]) -> Result<boo
 
 /// Returns the sum of the estimates of the queued jobs.
 pub(super) fn queued_estimate(connection: &Connection, batch: Option<&str>) -> Result<Money> {
-    let price: Option<i64> = value(
+    let price: Option<i64> = query_value(
         connection,
         "SELECT sum(estimate) FROM jobs
          WHERE state = 'queued'
@@ -275,7 +275,7 @@ pub(super) fn find_job_id(connection: &Connection, job: &str, batch: Option<&str
 /// Returns an error if there is no batch of this name. `None` stands for every batch and is valid.
 pub(super) fn ensure_batch_exists(connection: &Connection, name: Option<&str>) -> Result<()> {
     let Some(name) = name else { return Ok(()) };
-    match value::<i64>(
+    match query_value::<i64>(
         connection,
         "SELECT batch_id FROM batches WHERE name = ?1",
         [name],

@@ -9,7 +9,7 @@ use crate::domain::{
 };
 use crate::queue::{QueueError, Result};
 
-use super::row::{cost_to_json, execute, millis, nullable_millis, select, value};
+use super::row::{cost_to_json, execute, millis, nullable_millis, query_value, select};
 
 /// A leased job, as its claim left it.
 struct LeasedJob {
@@ -256,7 +256,7 @@ pub(super) fn store_prediction(
         params![attempt_id, prediction.prediction_id, handle],
     );
     let Err(error) = stored else { return Ok(()) };
-    let owner: Option<i64> = value(
+    let owner: Option<i64> = query_value(
         tx,
         "SELECT o.job_id FROM attempts a
          JOIN attempts o ON o.provider = a.provider AND o.prediction_id = ?2
@@ -308,7 +308,7 @@ pub(super) fn abandon_attempt(
     reason: &str,
     now: Timestamp,
 ) -> Result<()> {
-    let estimate: Option<i64> = value(
+    let estimate: Option<i64> = query_value(
         tx,
         "SELECT estimate FROM attempts WHERE attempt_id = ?1 AND finished_at IS NULL",
         [attempt_id],

@@ -113,7 +113,7 @@ pub(super) fn select<T>(
 
 /// Runs a query, cached as a prepared statement, and returns the first column of its first row;
 /// `None` if there is no row or the value is NULL.
-pub(super) fn value<T: FromSql>(
+pub(super) fn query_value<T: FromSql>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
@@ -136,7 +136,7 @@ pub(super) struct JobCounts([u64; JobState::ALL.len()]);
 
 impl JobCounts {
     /// Reads the columns of `batches` that are named after the states.
-    pub(super) fn read(columns: &Columns<'_, '_>) -> Result<Self> {
+    pub(super) fn from_columns(columns: &Columns<'_, '_>) -> Result<Self> {
         let mut counts = Self::default();
         for state in JobState::ALL {
             counts.0[state as usize] = columns.get(state.as_str())?;
@@ -145,12 +145,12 @@ impl JobCounts {
     }
 
     /// Returns the number of jobs in a state.
-    pub(super) fn of(&self, state: JobState) -> u64 {
+    pub(super) fn count(&self, state: JobState) -> u64 {
         self.0[state as usize]
     }
 
     /// Counts one job less in `from` and one more in `to`.
-    pub(super) fn step(&mut self, from: JobState, to: JobState) {
+    pub(super) fn move_one(&mut self, from: JobState, to: JobState) {
         self.0[from as usize] = self.0[from as usize].saturating_sub(1);
         self.0[to as usize] += 1;
     }

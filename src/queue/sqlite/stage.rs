@@ -17,7 +17,7 @@ use crate::queue::{LoadPlan, NewBatch, QueueError, Result, RowChange, Staging};
 use super::insert::{self, line_number, providers_text};
 use super::open;
 use super::record::move_job;
-use super::row::{JobCounts, execute, select, value};
+use super::row::{JobCounts, execute, query_value, select};
 use super::uploads;
 
 /// The page cache of a load, in KiB. Large enough that a page which is being filled is written
@@ -113,7 +113,7 @@ impl SqliteStaging {
             ],
         )?;
         if has_local_images {
-            uploads::forget_refused(&self.connection)?;
+            uploads::clear_refused(&self.connection)?;
         }
         fail_point!("load written");
         self.connection.prepare_cached("COMMIT")?.execute([])?;
@@ -194,9 +194,9 @@ impl LoadTransaction {
             tx,
             "SELECT * FROM batches WHERE batch_id = ?1",
             [batch_id],
-            JobCounts::read,
+            JobCounts::from_columns,
         )?;
-        let last_job_id = value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
+        let last_job_id = query_value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
         Ok(Self {
             batch_id,
             last_job_id,

@@ -16,7 +16,7 @@ use crate::queue::{Claim, ClaimRequest, Result, Step};
 use super::lanes::{Lane, QueuedJob};
 use super::placement::{Placement, PreparedRequest};
 use super::provider_capacity::{ProviderCapacity, RateCache};
-use super::row::{self, JobCounts, execute, select, value};
+use super::row::{self, JobCounts, execute, query_value, select};
 
 /// Maximum number of jobs that one claim defers.
 ///
@@ -78,12 +78,13 @@ impl<'a> SubmitClaims<'a> {
         batches.retain(|batch| requested_batch.is_none_or(|name| batch.name == name));
         let has_queued_jobs = batches
             .iter()
-            .any(|batch| batch.jobs.of(JobState::Queued) > 0);
+            .any(|batch| batch.jobs.count(JobState::Queued) > 0);
         let mut capacities = ProviderCapacity::read(tx, &request.providers)?;
         let mut queue_id = None;
         if has_queued_jobs {
-            queue_id = value(tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?;
-            let last_attempt = value(tx, "SELECT max(attempt_id) FROM attempts", [])?.unwrap_or(0);
+            queue_id = query_value(tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?;
+            let last_attempt =
+                query_value(tx, "SELECT max(attempt_id) FROM attempts", [])?.unwrap_or(0);
             for capacity in &mut capacities {
                 capacity.refresh_if_near_limit(tx, request.now, last_attempt, rate_cache)?;
             }
@@ -112,7 +113,7 @@ impl<'a> SubmitClaims<'a> {
             if claims.len() == limit || self.available_submits() == 0 {
                 break;
             }
-            if self.batches[batch].jobs.of(JobState::Queued) == 0 {
+            if self.batches[batch].jobs.count(JobState::Queued) == 0 {
                 continue;
             }
             let mut lanes = Lane::for_batch(self.tx, self.batches[batch].batch_id)?;
@@ -266,8 +267,8 @@ impl<'a> SubmitClaims<'a> {
         )?;
         self.capacities[provider_index].reserve(tx, self.request.now)?;
         self.batches[batch].reserved += quote.price;
-        self.batches[batch].jobs.step(JobState::Queued, state);
-        self.total_jobs.step(JobState::Queued, state);
+        self.batches[batch].jobs.move_one(JobState::Queued, state);
+        self.total_jobs.move_one(JobState::Queued, state);
         fail_point!("Submit written");
         let batch = &self.batches[batch];
         let submitted_at = row::timestamp_from_millis(now)?;
@@ -332,7 +333,7 @@ fn read_batches(tx: &Connection) -> Result<Vec<Batch>> {
                 has_local_images: columns.get("has_files")?,
                 spent: columns.money("spent")?,
                 reserved: columns.money("reserved")?,
-                jobs: JobCounts::read(columns)?,
+                jobs: JobCounts::from_columns(columns)?,
             })
         },
     )

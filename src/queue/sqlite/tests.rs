@@ -177,7 +177,7 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
         }
     }
     fixture.claim();
-    pools::gone(&fixture.connection, &path, "host", now).unwrap();
+    pools::find_dead(&fixture.connection, &path, "host", now).unwrap();
     let released = pools::remove(&fixture.connection, &PoolId("one".into()), now).unwrap();
     assert!(released > 0);
     query::status(&fixture.connection, None).unwrap();

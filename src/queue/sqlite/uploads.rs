@@ -13,7 +13,7 @@ use crate::queue::{QueueError, Result, UploadClaim, UploadLease, UploadOutcome};
 
 use super::lanes::provider_orders;
 use super::provider_capacity::ProviderCapacity;
-use super::row::{self, execute, nullable_millis, select, value};
+use super::row::{self, execute, nullable_millis, query_value, select};
 use super::submit_claims::SubmitClaims;
 
 /// Number of queued jobs per provider slot whose images are uploaded ahead of their submits.
@@ -80,7 +80,7 @@ impl SubmitClaims<'_> {
             .upload_providers()
             .filter(|capacity| !capacity.refuses_polls)
         {
-            let due: Option<i64> = value(
+            let due: Option<i64> = query_value(
                 self.tx,
                 "SELECT min(due_at) FROM uploads
                  WHERE provider = ?1 AND due_at IS NOT NULL AND lease_token IS NULL",
@@ -102,7 +102,7 @@ impl SubmitClaims<'_> {
         if !self.has_queued_local_images() {
             return Ok(0);
         }
-        let leased = value(
+        let leased = query_value(
             self.tx,
             "SELECT count(*) FROM uploads WHERE lease_pool IS NOT NULL",
             [],
@@ -167,7 +167,7 @@ impl SubmitClaims<'_> {
     fn has_queued_local_images(&self) -> bool {
         self.batches
             .iter()
-            .any(|batch| batch.has_local_images && batch.jobs.of(JobState::Queued) > 0)
+            .any(|batch| batch.has_local_images && batch.jobs.count(JobState::Queued) > 0)
     }
 
     /// Lists the providers that store uploads and may receive submits.
@@ -302,7 +302,11 @@ impl SubmitClaims<'_> {
 ///
 /// The token is checked because the id may belong to another image by now: SQLite may reuse the id
 /// of a deleted row. A late link is dropped, since uploading again costs nothing.
-pub(super) fn record(tx: &Connection, lease: UploadLease, outcome: &UploadOutcome) -> Result<()> {
+pub(super) fn record_upload(
+    tx: &Connection,
+    lease: UploadLease,
+    outcome: &UploadOutcome,
+) -> Result<()> {
     let UploadLease { upload_id, token } = lease;
     match outcome {
         UploadOutcome::Stored { link, expires_at } => execute(
@@ -352,7 +356,7 @@ pub(super) fn release_all(tx: &Connection, pool: &str) -> Result<()> {
 /// Deletes the refused uploads, so that they are queued again if a job needs them.
 ///
 /// The file may be back by now, or at another path.
-pub(super) fn forget_refused(tx: &Connection) -> Result<()> {
+pub(super) fn clear_refused(tx: &Connection) -> Result<()> {
     execute(
         tx,
         "DELETE FROM uploads WHERE url IS NULL AND due_at IS NULL AND lease_token IS NULL",
