@@ -186,7 +186,7 @@ fn simulate_run(
         processing_times.typical = BTreeMap::from([(provider, *mean)]);
     }
     let scenario = Scenario {
-        begins_at: fixture::now(),
+        starts_at: fixture::now(),
         catalog: fixture::catalog()?,
         hosts: vec![SimulatedHost {
             limits,
@@ -237,7 +237,7 @@ fn compare_script_with_ideal(times: &TimeDistribution, rows: u64, seeds: u64) ->
     for seed in 1..=seeds {
         let mut rng = fastrand::Rng::with_seed(seed);
         let times: Vec<Duration> = (0..rows).map(|_| times.draw(&mut rng)).collect();
-        let ideal = overnight::rehearsal::ideal(&times, SLOTS, SUBMITS_PER_MINUTE);
+        let ideal = overnight::rehearsal::ideal_makespan(&times, SLOTS, SUBMITS_PER_MINUTE);
         makespans.push(script_makespan(&times).as_secs_f64());
         ideals.push(ideal.as_secs_f64());
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::domain::{Model, Money, ProviderName};
 use crate::queue::BudgetLimit;
-use crate::rehearsal::{ProviderReport, RehearsalReport, Scenario, SimulatedHost, Stop};
+use crate::rehearsal::{ProviderReport, RehearsalReport, Scenario, SimulatedHost, StopReason};
 
 use super::exit::Exit;
 use super::render;
@@ -82,7 +82,7 @@ impl<'a> RehearsalSummary<'a> {
                 .iter()
                 .filter_map(|report| report.stop.as_ref())
         };
-        if stops().any(|stop| matches!(stop, Stop::Budget(_))) {
+        if stops().any(|stop| matches!(stop, StopReason::Budget(_))) {
             Exit::Budget
         } else if stops().next().is_some() {
             Exit::CannotContinue
@@ -128,7 +128,7 @@ impl<'a> RehearsalSummary<'a> {
                 if report.clips == 0 {
                     "-".into()
                 } else {
-                    format!("{:.0} %", report.busy() * 100.0)
+                    format!("{:.0} %", report.utilization() * 100.0)
                 },
                 report.clips.to_string(),
                 format!("{:.1}", report.polls_per_clip()),
@@ -165,13 +165,13 @@ impl<'a> RehearsalSummary<'a> {
 
     /// Returns when the run of median length would finish.
     fn ends_at(&self) -> Timestamp {
-        let ends_at = self.scenario.begins_at.saturating_add(self.median.makespan);
+        let ends_at = self.scenario.starts_at.saturating_add(self.median.makespan);
         ends_at.unwrap_or(Timestamp::MAX)
     }
 
     /// Returns the first simulated run that stopped early, and why. If prices differ between
     /// providers, some runs may reach a budget that others do not.
-    fn first_stop(&self) -> Option<(&RehearsalReport, &Stop)> {
+    fn first_stop(&self) -> Option<(&RehearsalReport, &StopReason)> {
         self.reports
             .iter()
             .find_map(|report| Some((report, report.stop.as_ref()?)))
@@ -185,12 +185,12 @@ impl<'a> RehearsalSummary<'a> {
             ..
         } = self.median;
         match self.first_stop() {
-            Some((report, Stop::Budget(BudgetLimit { budget, .. }))) => format!(
+            Some((report, StopReason::Budget(BudgetLimit { budget, .. }))) => format!(
                 "would stop at the budget of ${budget:#} after {}; {} would wait",
                 render::format_count(report.clips, "row"),
                 report.waiting
             ),
-            Some((_, Stop::NoProvider)) => format!(
+            Some((_, StopReason::NoProvider)) => format!(
                 "would stop after {}; {waiting} would wait, because none of these providers can \
                  run them",
                 render::format_count(*clips, "row")
@@ -214,12 +214,12 @@ impl<'a> RehearsalSummary<'a> {
                         "slots": report.at_once,
                         "in_flight": host.limits.in_flight,
                         "creates_per_minute": host.limits.creates_per_minute,
-                        "busy": round_to_thousandths(report.busy()),
+                        "busy": round_to_thousandths(report.utilization()),
                         "clips": report.clips,
                         "looks_per_clip": round_to_thousandths(report.polls_per_clip()),
                         "refused_creates": report.refused,
                         "worked_s": seconds(report.worked),
-                        "unseen_s": seconds(report.unseen),
+                        "unseen_s": seconds(report.detection_lag),
                         "makespan_s": seconds(report.makespan),
                         "ideal_s": seconds(report.ideal),
                         "times_measured": self.is_measured(report.provider),
@@ -227,8 +227,8 @@ impl<'a> RehearsalSummary<'a> {
                 });
         let stop = self.first_stop().map_or(Value::Null, |(report, stop)| {
             let (reason, budget) = match stop {
-                Stop::Budget(limit) => ("budget", Some(limit.budget)),
-                Stop::NoProvider => ("no_provider", None),
+                StopReason::Budget(limit) => ("budget", Some(limit.budget)),
+                StopReason::NoProvider => ("no_provider", None),
             };
             json!({
                 "reason": reason,

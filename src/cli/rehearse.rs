@@ -44,8 +44,8 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
     if !is_via_given {
         retain_providers_with_key(&setup, &mut providers);
     }
-    let begins_at = setup.clock.now();
-    staging.commit(begins_at)?;
+    let starts_at = setup.clock.now();
+    staging.commit(starts_at)?;
     // Closing the connection leaves everything in the one file, so that it can be copied.
     drop(staging);
     let processing_times = setup.processing_times();
@@ -55,7 +55,7 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
             .await?;
     }
     let scenario = Arc::new(Scenario {
-        begins_at,
+        starts_at,
         catalog: Arc::clone(&setup.catalog),
         hosts: providers
             .iter()
@@ -78,7 +78,7 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
         args.seeds.into(),
         &stop_on_signal()?,
     ) {
-        Err(error) if matches!(error.downcast_ref(), Some(RehearsalError::Stopped)) => {
+        Err(error) if matches!(error.downcast_ref(), Some(RehearsalError::Interrupted)) => {
             return Ok(Exit::Interrupted);
         }
         reports => reports?,
@@ -111,7 +111,7 @@ fn host(
     let is_measured = model
         .route(provider)
         .is_some_and(|route| processing_times.has_measured(provider, &route.wire_model));
-    SimulatedHost::of(setup.limits(provider), is_measured)
+    SimulatedHost::from_limits(setup.limits(provider), is_measured)
 }
 
 fn print_providers(setup: &Setup, scenario: &Scenario) {

@@ -10,7 +10,7 @@ const RATE_WINDOW: Duration = Duration::from_secs(60);
 /// Returns the makespan of predictions that take these times, in order, if each starts the instant
 /// a slot is free and the rate limit allows it, calls take no time, and the end of a prediction is
 /// noticed at once.
-pub fn ideal(times: &[Duration], at_once: u32, creates_per_minute: u32) -> Duration {
+pub fn ideal_makespan(times: &[Duration], at_once: u32, creates_per_minute: u32) -> Duration {
     let mut slots: BinaryHeap<Reverse<Duration>> =
         (0..at_once).map(|_| Reverse(Duration::ZERO)).collect();
     let mut starts: Vec<Duration> = Vec::with_capacity(times.len());
@@ -39,12 +39,12 @@ mod tests {
     #[test]
     fn each_prediction_starts_when_the_first_slot_is_free() {
         let times = [4, 1, 2, 3].map(|seconds| seconds * SECOND);
-        assert_eq!(ideal(&times, 2, 100), 6 * SECOND);
-        assert_eq!(ideal(&[], 2, 100), Duration::ZERO);
+        assert_eq!(ideal_makespan(&times, 2, 100), 6 * SECOND);
+        assert_eq!(ideal_makespan(&[], 2, 100), Duration::ZERO);
     }
 
     #[test]
     fn no_60_seconds_hold_more_starts_than_the_rate_limit_allows() {
-        assert_eq!(ideal(&[SECOND; 5], 10, 2), 121 * SECOND);
+        assert_eq!(ideal_makespan(&[SECOND; 5], 10, 2), 121 * SECOND);
     }
 }

@@ -16,8 +16,8 @@ mod sim_state;
 mod simulate;
 mod times;
 
-pub use ideal::ideal;
-pub use report::{ProviderReport, RehearsalReport, Stop};
+pub use ideal::ideal_makespan;
+pub use report::{ProviderReport, RehearsalReport, StopReason};
 pub use scenario::{Latency, Scenario, SimulatedHost};
 pub use simulate::{RehearsalError, simulate};
 pub use times::TimeDistribution;

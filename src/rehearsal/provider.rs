@@ -105,7 +105,7 @@ impl SimulatedProvider {
                 retryable: false,
             };
         }
-        self.state.stats().hosts[self.host].unseen +=
+        self.state.stats().hosts[self.host].detection_lag +=
             duration_from_millis(now - prediction.ends_at);
         // AI/ML API does not report the processing time.
         let processing = (self.name != ProviderName::Aimlapi)

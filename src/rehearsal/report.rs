@@ -6,7 +6,7 @@ use crate::domain::{JobState, Money, ProviderName};
 use crate::queue::{Backlog, BudgetLimit, Status};
 
 use super::sim_state::{SimState, api, duration_from_millis};
-use super::{SimulatedHost, ideal};
+use super::{SimulatedHost, ideal_makespan};
 
 /// The results of one simulated run.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,12 +28,12 @@ pub struct RehearsalReport {
     /// The results by provider, in the order of the scenario's hosts.
     pub providers: Vec<ProviderReport>,
     /// Why the run stopped with rows left; `None` if it finished all of them.
-    pub stop: Option<Stop>,
+    pub stop: Option<StopReason>,
 }
 
 /// Why a simulated run stopped with rows left.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum StopReason {
     /// It reached a budget.
     Budget(BudgetLimit),
     /// None of the scenario's providers may run the rows that are left.
@@ -56,11 +56,11 @@ pub struct ProviderReport {
     /// Total processing time of its predictions.
     pub worked: Duration,
     /// Total time from the end of a prediction to the poll that noticed it.
-    pub unseen: Duration,
+    pub detection_lag: Duration,
     /// Time from the start of the run until its last prediction ended.
     pub makespan: Duration,
     /// Makespan of the same predictions if each started the instant a slot was free: see
-    /// [`ideal`](super::ideal()).
+    /// [`ideal`](super::ideal_makespan()).
     pub ideal: Duration,
 }
 
@@ -79,7 +79,7 @@ impl RehearsalReport {
             .map(|(index, host)| ProviderReport::new(state, index, host))
             .collect();
         let waiting = backlog.queued + backlog.in_progress + backlog.held;
-        let exceeded_budget = backlog.exceeded_budgets.first().cloned().map(Stop::Budget);
+        let exceeded_budget = backlog.exceeded_budgets.first().cloned().map(StopReason::Budget);
         let stats = state.stats().clone();
         Self {
             rows: status.batches.iter().map(|batch| batch.total_jobs()).sum(),
@@ -94,7 +94,7 @@ impl RehearsalReport {
                 .max()
                 .unwrap_or_default(),
             providers,
-            stop: exceeded_budget.or((waiting > 0).then_some(Stop::NoProvider)),
+            stop: exceeded_budget.or((waiting > 0).then_some(StopReason::NoProvider)),
         }
     }
 }
@@ -123,17 +123,17 @@ impl ProviderReport {
             polls: entries.map(|entry| u64::from(entry.polls)).sum(),
             refused: stats.refused,
             worked: times.iter().sum(),
-            unseen: stats.unseen,
+            detection_lag: stats.detection_lag,
             makespan: predictions()
                 .map(|prediction| state.since_start(prediction.ends_at))
                 .max()
                 .unwrap_or_default(),
-            ideal: ideal(&times, host.at_once, host.limits.creates_per_minute),
+            ideal: ideal_makespan(&times, host.at_once, host.limits.creates_per_minute),
         }
     }
 
     /// Returns the utilization of its slots, from 0 to 1, until its last prediction ended.
-    pub fn busy(&self) -> f64 {
+    pub fn utilization(&self) -> f64 {
         self.worked.as_secs_f64()
             / (f64::from(self.at_once) * self.makespan.as_secs_f64()).max(f64::MIN_POSITIVE)
     }

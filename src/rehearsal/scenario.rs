@@ -22,7 +22,7 @@ const QUEUED_AT_PROVIDER: u32 = 2;
 #[derive(Clone, Debug)]
 pub struct Scenario {
     /// When the run starts. Must not be earlier than the time at which its jobs were queued.
-    pub begins_at: Timestamp,
+    pub starts_at: Timestamp,
     /// The models, with prices, wire spellings and typical processing times.
     pub catalog: Arc<Catalog>,
     /// The providers that take part.
@@ -82,7 +82,7 @@ impl SimulatedHost {
     /// number of slots. At fal.ai some submissions in flight wait in its queue. But a processing
     /// time that was measured at fal.ai includes that wait, so if times are measured
     /// (`is_measured`), none must be simulated on top.
-    pub fn of(limits: ProviderLimits, is_measured: bool) -> Self {
+    pub fn from_limits(limits: ProviderLimits, is_measured: bool) -> Self {
         let queued = if limits.provider == ProviderName::Fal && !is_measured {
             QUEUED_AT_PROVIDER
         } else {

@@ -38,7 +38,7 @@ pub(super) struct HostStats {
     /// Number of submissions that it refused because of a limit.
     pub(super) refused: u64,
     /// Total time from the end of a prediction to the poll that noticed it.
-    pub(super) unseen: Duration,
+    pub(super) detection_lag: Duration,
 }
 
 impl SimState {
@@ -58,7 +58,7 @@ impl SimState {
             hosts: vec![HostStats::default(); scenario.hosts.len()],
             ..Stats::default()
         };
-        let clock = VirtualClock::new(scenario.begins_at);
+        let clock = VirtualClock::new(scenario.starts_at);
         Self {
             scenario,
             clock,
@@ -83,7 +83,7 @@ impl SimState {
     /// Returns the time from the start of the run to `at`, in milliseconds since 1970; zero if `at`
     /// is earlier.
     pub(super) fn since_start(&self, at: i64) -> Duration {
-        duration_from_millis(at - self.scenario.begins_at.as_millisecond())
+        duration_from_millis(at - self.scenario.starts_at.as_millisecond())
     }
 }
 

@@ -26,7 +26,7 @@ const NO_MAINTENANCE: Duration = Duration::from_secs(365 * 24 * 3600);
 pub enum RehearsalError {
     /// The stop signal was set.
     #[error("the rehearsal was interrupted")]
-    Stopped,
+    Interrupted,
     /// The thread or the runtime could not be created.
     #[error("cannot start the rehearsal: {0}")]
     Start(#[from] io::Error),
@@ -109,7 +109,7 @@ async fn run_pool(
         limits: scenario.hosts.iter().map(|host| host.limits).collect(),
     };
     match Pool::run(Arc::new(context), options, stop).await? {
-        PoolExit::Interrupted | PoolExit::CanaryDeclined => Err(RehearsalError::Stopped),
+        PoolExit::Interrupted | PoolExit::CanaryDeclined => Err(RehearsalError::Interrupted),
         PoolExit::Drained(backlog) => Ok(RehearsalReport::new(
             &state,
             &backlog,

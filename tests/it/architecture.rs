@@ -129,7 +129,7 @@ fn a_rehearsal_performs_no_io_and_only_the_command_line_uses_it() {
         "crate::manifest",
         "queue::sqlite",
         "LocalStore",
-        "Fetcher",
+        "Downloader",
         "rusqlite",
         "reqwest",
         "std::fs",

@@ -48,7 +48,7 @@ fn scenario(
         processing_times.typical = BTreeMap::from([(provider, mean)]);
     }
     Scenario {
-        begins_at: start_time(),
+        starts_at: start_time(),
         catalog: Arc::new(catalog::load(&[]).expect("the catalogue")),
         hosts: vec![SimulatedHost { limits, at_once }],
         policy: RetryPolicy {
@@ -213,7 +213,7 @@ fn two_hundred_rows_over_ten_slots_finish_close_to_the_ideal() {
             (200, Money::from_micros(45_000_000))
         );
         assert!(
-            (0.9..=1.0).contains(&report.providers[0].busy()),
+            (0.9..=1.0).contains(&report.providers[0].utilization()),
             "{report:?}"
         );
         assert!(

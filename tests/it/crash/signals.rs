@@ -61,7 +61,7 @@ fn an_interrupted_run_saves_its_state_and_reports_how_to_resume() {
         send_signal(name, run.id());
         let output = run.wait_with_output().expect("the process exits");
         assert_eq!(output.status.code(), Some(130));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("Go on with: overnight run"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("Continue with: overnight run"));
         let status = env.status();
         assert_eq!(status["batches"][0]["jobs"]["submitting"], 0);
         assert_eq!(status["batches"][0]["jobs"]["in_doubt"], 0);
