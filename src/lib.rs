@@ -33,7 +33,7 @@
 //!
 //! From a claim to a clip, in one sitting: `domain::job`, `domain::outcome`, `domain::retry`,
 //! `queue`, `queue::claim`, `provider`, `worker::pool`, `worker::step`, `worker::submit`.
-//! `docs/architecture.md` tells the same path in prose.
+//! `docs/architecture.md` describes the same path in prose.
 
 pub mod catalog;
 pub mod cli;

@@ -79,7 +79,11 @@ impl RehearsalReport {
             .map(|(index, host)| ProviderReport::new(state, index, host))
             .collect();
         let waiting = backlog.queued + backlog.in_progress + backlog.held;
-        let exceeded_budget = backlog.exceeded_budgets.first().cloned().map(StopReason::Budget);
+        let exceeded_budget = backlog
+            .exceeded_budgets
+            .first()
+            .cloned()
+            .map(StopReason::Budget);
         let stats = state.stats().clone();
         Self {
             rows: status.batches.iter().map(|batch| batch.total_jobs()).sum(),

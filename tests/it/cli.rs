@@ -339,7 +339,7 @@ fn usage_errors_are_reported_with_a_remedy() {
     env.write_manifest("batch.csv", 1);
     for (args, code, expected) in [
         (&["status"][..], 1, "there is no queue at overnight.db"),
-        (&["run"], 1, "`overnight load` makes one"),
+        (&["run"], 1, "create one with `overnight load`"),
         (
             &["load", "batch.csv", "--model", "kling-v1-standart"],
             2,

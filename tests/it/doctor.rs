@@ -140,7 +140,7 @@ fn a_wrong_key_is_a_problem_that_names_its_variable_and_hides_the_key() {
     doctor.assert(
         "aimlapi.key",
         "problem",
-        "AIML_API_KEY is empty, or holds characters that no key has",
+        "AIML_API_KEY is empty or contains characters that a key cannot have",
     );
     doctor.assert("eachlabs.api", "ok", "accepts the key");
 }
@@ -200,8 +200,8 @@ fn silent_providers_are_probed_concurrently_for_five_seconds() {
         "probed one after the other: {:?}",
         started.elapsed()
     );
-    doctor.assert("eachlabs.api", "problem", "did not answer within 5 s");
-    doctor.assert("aimlapi.api", "problem", "did not answer within 5 s");
+    doctor.assert("eachlabs.api", "problem", "did not respond within 5 s");
+    doctor.assert("aimlapi.api", "problem", "did not respond within 5 s");
 }
 
 #[test]

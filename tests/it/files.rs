@@ -334,7 +334,9 @@ fn missing_or_damaged_clips_are_found_and_downloaded_again_without_paying() {
             assert!(found.stdout.contains(message), "{found:?}");
         }
         assert!(
-            found.stderr.contains("hint: `overnight verify --fix`"),
+            found
+                .stderr
+                .contains("hint: `overnight verify --fix --batch batch`"),
             "{found:?}"
         );
         assert_eq!(env.export(), jobs, "`verify` without --fix changes nothing");
@@ -436,7 +438,7 @@ fn a_missing_clip_that_the_provider_no_longer_has_fails_with_its_prediction_and_
         assert!(
             fixed
                 .stderr
-                .contains("only a changed row is made, and paid, anew"),
+                .contains("only a row that is changed is rendered, and paid for, again"),
             "{fixed:?}"
         );
         let job = &env.export()[0];
@@ -500,7 +502,7 @@ fn without_a_key_missing_clips_wait_for_the_next_run() {
             .output()
             .expect("the binary starts"),
     );
-    assert_cannot_go_on(&fixed, &["is the key of their provider set?"]);
+    assert_cannot_go_on(&fixed, &["check that their provider's key is set"]);
     assert!(fixed.stdout.contains("row-1 is running\n"), "{fixed:?}");
     assert_eq!(env.run(&["run"]).code, 0);
     env.assert_all_rendered_once(2);

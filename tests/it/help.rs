@@ -58,7 +58,7 @@ fn a_mistyped_name_is_answered_with_the_nearest_name() {
     assert!(
         env.run(&["status", "--batch", "zzz"])
             .stderr
-            .contains("there is batch")
+            .contains("existing batches: ")
     );
 }
 

@@ -180,7 +180,7 @@ fn a_batch_file_holds_every_setting_and_the_command_line_overrides_it() {
         .expect("the file is written");
     let bare = env.run(&["load", "jobs/bare.toml"]);
     assert_eq!(
-        (bare.code, bare.stderr.contains("say --model NAME")),
+        (bare.code, bare.stderr.contains("add --model NAME")),
         (2, true),
         "{bare:?}"
     );
