@@ -1,4 +1,5 @@
-//! Batch files: every option of a load in one TOML file, to be reviewed and kept beside the manifest.
+//! Batch files: every option of a load in one TOML file, to be reviewed and kept beside the
+//! manifest.
 //!
 //! Flags on the command line override the file.
 
@@ -80,7 +81,7 @@ pub(super) fn merge_batch_file(
         return Ok((args, out));
     }
     let [path] = args.files.as_slice() else {
-        return Err(Usage("name a batch file alone, without other manifests".into()).into());
+        return Err(Usage("a batch file must be the only FILE".into()).into());
     };
     let name = path.display().to_string();
     let text =
@@ -193,7 +194,11 @@ mod tests {
     #[test]
     fn money_and_values_may_be_strings_numbers_or_tables() {
         let file: BatchFile = toml::from_str(
-            "budget = 25.5\n[set]\nduration = 10\ncfg_scale = 0.5\ndynamic_masks = [{ mask = \"m\" }]",
+            "budget = 25.5\n\
+             [set]\n\
+             duration = 10\n\
+             cfg_scale = 0.5\n\
+             dynamic_masks = [{ mask = \"m\" }]",
         )
         .unwrap();
         assert_eq!(file.budget.unwrap().0, Money::from_micros(25_500_000));

@@ -157,7 +157,7 @@ fn find_providers(model: &Model, via: &[ProviderName]) -> anyhow::Result<Vec<Pro
         if model.route(*provider).is_none() {
             let names: Vec<&str> = offering().map(ProviderName::as_str).collect();
             let message = format!(
-                "{provider} does not offer {}\nhint: use --via with one or more of {}",
+                "{provider} does not offer {}\nhint: providers that offer it: {}",
                 model.name,
                 names.join(", ")
             );
@@ -259,9 +259,9 @@ struct RowStager<'a> {
     now: Timestamp,
     /// Name of the manifest that is being read.
     file: String,
-    /// Rows to stage after all are read, each chunk with its manifest: those that name local images,
-    /// and those after them. Reading the images may take minutes, and from the first staged row on
-    /// no other process can write to the queue.
+    /// Rows to stage after all are read, each chunk with its manifest: those that name local
+    /// images, and those after them. Reading the images may take minutes, and from the first
+    /// staged row on no other process can write to the queue.
     deferred: Vec<(String, Vec<NewJob>)>,
     estimate: Estimate<'a>,
     problems: u64,

@@ -1,5 +1,5 @@
-//! What the simulated runs of one manifest predict: time, cost, use of each provider, and what would
-//! stop the run.
+//! What the simulated runs of one manifest predict: time, cost, use of each provider, and what
+//! would stop the run.
 
 use std::time::Duration;
 

@@ -51,7 +51,7 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
     let processing_times = setup.processing_times();
     if setup.config.queue.exists() {
         setup
-            .learn(&processing_times, setup.queue()?.as_ref())
+            .add_measured_times(&processing_times, setup.queue()?.as_ref())
             .await?;
     }
     let scenario = Arc::new(Scenario {

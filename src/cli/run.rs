@@ -75,7 +75,7 @@ pub(super) async fn run_with(
         render::print_note("nothing was submitted");
         return Ok(Exit::Interrupted);
     }
-    let mut context = setup.context(Arc::clone(&queue), providers).await?;
+    let mut context = setup.step_context(Arc::clone(&queue), providers).await?;
     context.policy.attempts = args.attempts.unwrap_or(context.policy.attempts);
     let reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
     let exit = run_pool(global, reader, context, options, review, stop).await?;
@@ -237,8 +237,8 @@ pub(super) fn stop_on_signal() -> anyhow::Result<StopSignal> {
     Ok(stopped)
 }
 
-/// Ends the process. The next run recovers the steps under way: a submission is in doubt, everything
-/// else is due again.
+/// Ends the process. The next run recovers the steps under way: a submission is in doubt,
+/// everything else is due again.
 #[expect(
     clippy::exit,
     reason = "a second signal asks for an immediate end of the process"

@@ -227,13 +227,14 @@ impl Setup {
     }
 
     /// Returns what a pool's steps need, with an observer that ignores events.
-    pub(super) async fn context(
+    pub(super) async fn step_context(
         &self,
         queue: Arc<dyn Queue>,
         providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
     ) -> anyhow::Result<StepContext> {
         let processing_times = self.processing_times();
-        self.learn(&processing_times, queue.as_ref()).await?;
+        self.add_measured_times(&processing_times, queue.as_ref())
+            .await?;
         Ok(StepContext {
             queue,
             providers,
@@ -258,7 +259,7 @@ impl Setup {
     }
 
     /// Adds the processing times that a queue has measured.
-    pub(super) async fn learn(
+    pub(super) async fn add_measured_times(
         &self,
         processing_times: &ProcessingTimes,
         queue: &dyn Queue,

@@ -52,8 +52,8 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     download_again(&setup, global, &queue, args.batch, lost).await
 }
 
-/// Checks the clips page by page and prints what is wrong with each. Returns the number of clips and
-/// the jobs whose clips are lost.
+/// Checks the clips page by page and prints what is wrong with each. Returns the number of clips
+/// and the jobs whose clips are lost.
 async fn check_clips(
     queue: &Arc<dyn Queue>,
     output: &dyn OutputStore,

@@ -83,7 +83,11 @@ fn a_bad_manifest_shows_every_mistake_and_loads_nothing() {
 #[test]
 fn a_duplicate_id_is_reported_with_both_lines() {
     let env = TestEnv::new(high_limits());
-    env.write("twice.jsonl", "{\"id\":\"a\",\"image\":\"https://e.com/1.png\",\"prompt\":\"x\"}\n{\"id\":\"a\",\"image\":\"https://e.com/2.png\",\"prompt\":\"y\"}\n");
+    env.write(
+        "twice.jsonl",
+        "{\"id\":\"a\",\"image\":\"https://e.com/1.png\",\"prompt\":\"x\"}\n\
+         {\"id\":\"a\",\"image\":\"https://e.com/2.png\",\"prompt\":\"y\"}\n",
+    );
     let load = env.run(&["load", "twice.jsonl", "--model", "kling-v1-standard"]);
     assert_eq!(load.code, 2);
     assert!(
@@ -161,9 +165,12 @@ fn the_json_of_status_has_its_documented_form() {
     let expected = json!({
         "batches": [{
             "batch": "batch",
-            "jobs": {"queued": 0, "submitting": 0, "in_doubt": 0, "running": 0, "downloading": 0, "succeeded": 3,
-                "failed": 0, "cancelled": 0},
-            "spent_usd": "0.675", "reserved_usd": "0", "at_risk_usd": "0", "budget_usd": null, "eta_s": null,
+            "jobs": {
+                "queued": 0, "submitting": 0, "in_doubt": 0, "running": 0, "downloading": 0,
+                "succeeded": 3, "failed": 0, "cancelled": 0,
+            },
+            "spent_usd": "0.675", "reserved_usd": "0", "at_risk_usd": "0", "budget_usd": null,
+            "eta_s": null,
         }],
         "providers": [
             {"provider": "eachlabs", "in_flight": 0, "limit": 10, "paused": null},

@@ -36,7 +36,12 @@ pub struct RehearseArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
     /// Number of simulated runs, each with its own random seed
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u16).range(1..=1000)
+    )]
     pub seeds: u16,
     /// Print one JSON object
     #[arg(long)]
@@ -54,7 +59,12 @@ pub struct ManifestArgs {
     #[arg(long)]
     pub model: Option<String>,
     /// Providers to use, in order of preference [default: all that offer the model]
-    #[arg(long, value_delimiter = ',', value_name = "P,P", value_parser = possible_values(ProviderName::ALL, ProviderName::as_str))]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "P,P",
+        value_parser = possible_values(ProviderName::ALL, ProviderName::as_str)
+    )]
     pub via: Vec<ProviderName>,
     /// Name of the batch [default: the first file's name]
     #[arg(long, value_name = "NAME")]

@@ -162,10 +162,15 @@ pub struct RunArgs {
     #[arg(long)]
     pub watch: bool,
     /// Run the first N jobs, show their clips, and ask before the rest is submitted
-    #[arg(long, value_name = "N", conflicts_with = "watch", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "watch",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     pub canary: Option<u32>,
-    /// Do not prompt: start batches that were never paid for, and continue after --canary if all its
-    /// jobs succeeded
+    /// Do not prompt: start batches that were never paid for, and continue after --canary if all
+    /// its jobs succeeded
     #[arg(long, short)]
     pub yes: bool,
 }

@@ -13,7 +13,6 @@ use super::args::{DoctorArgs, Global};
 use super::exit::Exit;
 use super::render;
 use super::setup::Setup;
-use super::shell::SuggestedCommand;
 use check::Check;
 
 /// Runs every check and prints the results.
@@ -68,8 +67,7 @@ fn config_file(global: &Global) -> Check {
     Check::ok(
         "config",
         format!(
-            "{path_display} does not exist, so the defaults apply; `{}` creates it",
-            SuggestedCommand::new(global, "init")
+            "{path_display} does not exist, so the defaults apply; `overnight init` creates it"
         ),
     )
 }
