@@ -123,7 +123,7 @@ async fn download_again(
     let interrupt = stop_on_signal()?;
     let stop = stop_when_final(Arc::clone(queue), lost.clone(), interrupt.clone());
     let reader = setup.snapshot_reader(Arc::clone(queue), batch.clone(), None);
-    let context = setup.context(Arc::clone(queue), providers).await?;
+    let context = setup.step_context(Arc::clone(queue), providers).await?;
     run_pool(global, reader, context, options, None, stop).await??;
     let mut downloaded = 0;
     let mut failed = 0;
