@@ -193,7 +193,7 @@ fn the_documented_config_is_read() {
 #[test]
 fn the_readme_fits_a_screen_or_two() {
     let readme = read("README.md");
-    assert!(readme.lines().count() <= 95);
+    assert!(readme.lines().count() <= 100);
     for row in readme.lines().filter(|line| line.starts_with('|')) {
         assert!(row.chars().count() <= 100, "{row}");
     }
