@@ -178,7 +178,7 @@ fn claim_and_complete(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         }
     }
     for ((workers, goal), rates) in WORKERS.iter().zip(&rates) {
-        let name = format!("engine: claim and complete, {workers} workers");
+        let name = format!("engine: claim and complete, workers: {workers}");
         let queues = [
             (&rates.small, &rates.small_raw, small),
             (&rates.large, &rates.large_raw, large),

@@ -438,7 +438,7 @@ fn a_missing_clip_that_the_provider_no_longer_has_fails_with_its_prediction_and_
         assert!(
             fixed
                 .stderr
-                .contains("only a row that is changed is rendered, and paid for, again"),
+                .contains("only a row that is changed and loaded again is submitted"),
             "{fixed:?}"
         );
         let job = &env.export()[0];
