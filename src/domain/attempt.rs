@@ -17,8 +17,9 @@ pub struct AttemptId(pub i64);
 /// The state of an attempt.
 ///
 /// An attempt in one of the first three states is *open*: it occupies a slot at the provider, and
-/// its estimated price is reserved. When it leaves them, the slot is freed and the reservation is
-/// replaced by the actual cost.
+/// its estimated price is reserved. Closing it frees the slot and replaces the reservation by a
+/// booked cost: nothing if it was not accepted, the estimate if it is abandoned, else what the
+/// provider reported or, without a usable report, the estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptState {
@@ -28,17 +29,22 @@ pub enum AttemptState {
     Submitting,
     /// The outcome of the submit call is unknown, so the submission may be paid for.
     ///
-    /// Leaves to `Accepted` when the submission is found, to `Absent` when it is proven absent, and
-    /// to `Abandoned` when the user gives the job up.
+    /// Leaves to `Accepted` when the submission is found or the user names its prediction, to
+    /// `Absent` when it is proven absent or the user decides to submit the job again, and to
+    /// `Abandoned` when the user gives the job up.
     InDoubt,
     /// The provider accepted the submission; the prediction id is stored.
     ///
     /// Leaves to `Done` or `Failed` with the prediction, and to `Abandoned` when the job is
     /// cancelled or given up first.
     Accepted,
-    /// The submission was refused or rejected, or was never sent. It costs nothing.
+    /// The submission was not accepted: the provider refused it for now, it was rejected for good
+    /// (by the provider, or here because a local image cannot be used), or it was never sent. It
+    /// costs nothing.
     Refused,
-    /// The submission was in doubt and never reached the provider. It costs nothing.
+    /// The submission was in doubt and is taken to be absent: the provider's history proves it, or
+    /// the user decided to submit the job again. It costs nothing. If the provider did accept it
+    /// after all, the job is paid for twice.
     Absent,
     /// The provider finished the clip; the cost is booked. Downloading does not change this state.
     Done,
@@ -47,7 +53,9 @@ pub enum AttemptState {
     /// The job was cancelled or given up before the end of the attempt was known. The estimate
     /// stays booked, because nothing proves that it was not billed.
     ///
-    /// Leaves to `Accepted` when the user retries the job and the prediction id is known.
+    /// Leaves to `Accepted` when the user retries the job and the prediction id is known. The
+    /// attempt is then open again: the booked estimate becomes a reservation, and the attempt
+    /// occupies a slot even if none is free or the budget is used up.
     Abandoned,
 }
 

@@ -10,7 +10,8 @@ use super::local_image::{self, LocalImage};
 
 /// The fields that a manifest row sets, under our names.
 ///
-/// A field that the row does not set is absent, and the provider's own default applies.
+/// A field that the row does not set is absent, and the provider's own default applies. The
+/// exception is the clip's length: if the model has a default for it, that is sent explicitly.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Input(pub Map<String, Value>);

@@ -11,9 +11,13 @@
 //!   └───ProveAbsent─── in_doubt ─────Adopt─────┘
 //! ```
 //!
-//! A submission is paid work, so a job returns to `queued` only when the provider refused the last
-//! submission, when that submission is proven absent, when its prediction failed without being
-//! billed, or when the user asks for the job to be generated again.
+//! A submission is paid work, so a job returns to `queued` only
+//!
+//! - when the provider refused its last submission for now, or that was never sent;
+//! - when that submission is proven absent, or the user decides to submit the job again;
+//! - when its prediction failed without being billed;
+//! - when the user retries a job whose prediction failed or is not known;
+//! - when its manifest row has changed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -49,7 +53,7 @@ pub enum JobState {
     /// again, and to `Failed` when the user gives the job up.
     InDoubt,
     /// The prediction id is stored. The provider works on the prediction, or is polled for a fresh
-    /// link to a finished clip.
+    /// link to a finished clip. In the second case the attempt is done and occupies no slot.
     ///
     /// Leaves to `Downloading` when the provider returns a link, to `Failed` when the prediction
     /// failed or is given up, to `Queued` when it failed without being billed and may be submitted
@@ -65,15 +69,18 @@ pub enum JobState {
     /// Final. Leaves to `Downloading` when the user wants a missing or damaged file downloaded
     /// again, and to `Queued` when its manifest row has changed.
     Succeeded,
-    /// The job was given up; the reason is stored with it.
+    /// The submission was rejected, the prediction failed, or the job was given up; the reason is
+    /// stored with it.
     ///
-    /// Final. Leaves to `Running` when the user retries it and its prediction is known, else to
-    /// `Queued`; also to `Queued` when its manifest row has changed.
+    /// Final. When the user retries it, leaves to `Running` if its prediction is known and did not
+    /// fail at the provider, else to `Queued` for a new submission. Also leaves to `Queued` when
+    /// its manifest row has changed.
     Failed,
     /// The user cancelled the job.
     ///
-    /// Final. Leaves to `Running` when the user retries it and its prediction is known, else to
-    /// `Queued`; also to `Queued` when its manifest row has changed.
+    /// Final. When the user retries it, leaves to `Running` if its prediction is known and did not
+    /// fail at the provider, else to `Queued` for a new submission. Also leaves to `Queued` when
+    /// its manifest row has changed.
     Cancelled,
 }
 
@@ -93,7 +100,8 @@ pub enum JobEvent {
     LoseResponse,
     /// The lost submission was found in the provider's history, or the user named its prediction.
     Adopt,
-    /// The lost submission is proven absent, or the user decided to submit the job again.
+    /// The lost submission is taken to be absent: the provider's history proves it, or the user
+    /// decided to submit the job again.
     ProveAbsent,
     /// Nothing has changed; the step is repeated later.
     Wait,

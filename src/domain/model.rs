@@ -97,7 +97,9 @@ impl Model {
         route.price.estimate(self.clip_seconds(input))
     }
 
-    /// Returns the length of the clip in seconds: the row's, else the model's default, else 0.
+    /// Returns the length of the clip in seconds: the row's, else the model's default, else 0. It
+    /// is 0 only for a model that is priced per clip: the catalogue requires any other to have a
+    /// `duration` that is required or has a default.
     pub fn clip_seconds(&self, input: &Input) -> u32 {
         let default = || {
             let default = self.field("duration")?.default.as_ref()?;
@@ -106,8 +108,8 @@ impl Model {
         input.duration().or_else(default).unwrap_or(0)
     }
 
-    /// Returns the input with the clip's length set explicitly. The price depends on the length, so
-    /// it must not depend on a provider's default.
+    /// Returns the input with the clip's length set explicitly, if the model has a default for it.
+    /// The price depends on the length, so it must not depend on a provider's default.
     fn with_explicit_duration(&self, input: &Input) -> Input {
         let mut input = input.clone();
         if let Some(default) = self

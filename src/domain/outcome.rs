@@ -70,7 +70,8 @@ pub enum Outcome {
     },
     /// Nothing has changed, or a call failed and is worth repeating.
     Wait {
-        /// When to repeat the step; `None` holds the job until the user decides.
+        /// When to repeat the step. `None` makes the job wait for the user's decision, which only a
+        /// job in doubt may do: only for those can the user decide.
         due_at: Option<Timestamp>,
         /// What failed; `None` if nothing did. A failure increases the backoff.
         failure: Option<String>,
@@ -86,13 +87,14 @@ pub enum Outcome {
         /// When to download the clip.
         due_at: Timestamp,
     },
-    /// The prediction failed at the provider.
+    /// The prediction failed at the provider. Its cost is booked in any case.
     PredictionFailed {
         /// Why it failed.
         reason: String,
         /// What it cost despite the failure.
         cost: Cost,
-        /// When the job may be submitted again; `None` fails the job.
+        /// When the job may be submitted again; `None` fails the job. `Some` only if the cost is
+        /// zero: the poll step ensures this, the queue does not check it.
         retry_at: Option<Timestamp>,
     },
     /// The link to the clip no longer works; the prediction has to be polled for a fresh one.
@@ -136,8 +138,8 @@ impl Outcome {
         }
     }
 
-    /// Returns the new state of the attempt, or `None` if this outcome alone does not determine
-    /// one.
+    /// Returns the new state of the attempt. `None` if the attempt keeps its state or, for
+    /// `GaveUp`, becomes `Abandoned` only if it is still open.
     pub const fn attempt_state(&self) -> Option<AttemptState> {
         match self {
             Self::Accepted { .. } | Self::Adopted { .. } => Some(AttemptState::Accepted),
@@ -166,16 +168,19 @@ pub enum ProviderSignal {
         /// Earliest time of the next submission.
         until: Timestamp,
     },
-    /// No call of any kind before a given time, because the limit applies to the whole key.
+    /// No submission, upload, poll or history search before a given time, because the limit applies
+    /// to the whole key. Downloads continue, because they need no key.
     HoldAll {
         /// Earliest time of the next call.
         until: Timestamp,
     },
-    /// No submission until a new run, because the key or the balance was refused.
+    /// No submission and no image upload until any run starts on this queue, because the provider
+    /// denied access for the key or the balance.
     Suspend {
         /// What the provider reported, and what the user can do about it.
         reason: String,
-        /// Whether polls are refused as well. A wrong key refuses them, an empty balance does not.
+        /// Whether polls and history searches are suspended as well. A wrong key denies them, an
+        /// empty balance does not. Downloads continue, because they need no key.
         polls_too: bool,
     },
 }

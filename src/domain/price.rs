@@ -38,10 +38,12 @@ impl PriceRule {
                 .saturating_mul(i64::from(seconds.saturating_sub(self.base_seconds)))
     }
 
-    /// Returns the cost of an attempt: as reported by the provider, else the estimate by this rule.
+    /// Returns the cost of an attempt: as reported by the provider, else `estimate`, the price that
+    /// was reserved for it.
     ///
-    /// A report that cannot be converted to dollars also falls back to the estimate, because
-    /// booking nothing would let the batch exceed its budget.
+    /// Reported units and credits are converted at this rule's rates. A report that cannot be
+    /// converted to dollars also falls back to the estimate, because booking nothing would let the
+    /// batch exceed its budget.
     pub fn settle(&self, report: Option<&CostReport>, estimate: Money) -> Cost {
         let by_rule = Cost {
             amount: estimate,
@@ -113,7 +115,8 @@ pub enum CostSource {
     Units,
     /// The provider reported the credits it billed; converted at the route's rate.
     Credits,
-    /// The provider reported nothing usable; the estimate by the route's price rule.
+    /// The estimate that was reserved for the attempt, by the route's price rule at that time. Used
+    /// if the provider reported nothing usable, and for abandoned attempts.
     Rule,
 }
 

@@ -60,22 +60,24 @@ pub struct BillLine {
     pub sums: BillSums,
 }
 
-/// Sums over attempts. Whatever a bill is grouped by, its lines add up to the `spent`, `reserved`
-/// and `at_risk` of its batches.
+/// Sums over attempts. Whatever a bill is grouped by, the `cost_usd`, `reserved_usd` and
+/// `at_risk_usd` of its lines add up to the `spent`, `reserved` and `at_risk` of its batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BillSums {
     /// Number of submissions that a provider accepted or may have accepted.
     pub attempts: u64,
-    /// Number of submissions that were refused or proven absent, and cost nothing.
+    /// Number of attempts that cost nothing because no provider accepted them: refused, rejected,
+    /// never sent, or absent.
     pub refused: u64,
-    /// The estimated price of the attempts whose cost is known.
+    /// The estimates of the attempts whose cost is booked: done, failed and abandoned ones.
     pub estimate_usd: Money,
-    /// The actual cost of these attempts.
+    /// The booked cost of these attempts, which is the `spent` of a batch. An abandoned attempt
+    /// costs its estimate.
     pub cost_usd: Money,
-    /// Number of attempts that cost nothing according to the provider: failed, unbilled
-    /// predictions.
+    /// Number of attempts with a booked cost of zero, usually predictions that failed without being
+    /// billed.
     pub refunds: u64,
-    /// The estimated price of the refunded attempts.
+    /// The estimates of the attempts counted in `refunds`.
     pub refunded_usd: Money,
     /// The price reserved by open attempts.
     pub reserved_usd: Money,

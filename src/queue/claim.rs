@@ -18,8 +18,9 @@ pub struct ClaimRequest {
     /// The batch to work on; `None` works on every batch. While submissions of this batch wait, the
     /// predictions of other batches are polled too, because they may occupy the slots it needs.
     pub batch: Option<String>,
-    /// The upper limit for `spent + reserved` over the requested batches, in addition to each
-    /// batch's own budget; `None` means no limit.
+    /// The upper limit for everything that the requested batches have ever spent or reserved,
+    /// including in earlier runs; `None` means no limit. Each batch's own budget applies as well.
+    /// A submission whose estimate would exceed either is not claimed.
     pub budget: Option<Money>,
     /// The maximum number of steps to claim, in total and of each kind.
     pub capacity: Capacity,
@@ -64,7 +65,8 @@ impl Capacity {
 pub struct ProviderLimits {
     /// The provider that the limits apply to.
     pub provider: ProviderName,
-    /// Maximum number of attempts that are submitting, in doubt or running at one time.
+    /// Maximum number of open attempts (submitting, in doubt or accepted) at one time. Each
+    /// occupies a slot.
     pub in_flight: u32,
     /// Maximum number of submissions in any 60 seconds.
     pub creates_per_minute: u32,
@@ -92,10 +94,10 @@ pub struct Claim {
     pub rejection: Option<String>,
 }
 
-/// A kind of step: one external call, and the transaction that records its outcome.
+/// A kind of step: a claim, one call of a port, and the transaction that records its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
-    /// Submit the request. The only step that costs money.
+    /// Submit the request. The only step that can cost money.
     Submit,
     /// Search the provider's history for a submission whose response was lost.
     Reconcile,

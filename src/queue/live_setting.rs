@@ -13,10 +13,11 @@ pub enum LiveSetting {
     Paused(bool),
     /// The number of concurrent steps of each run, at least 1.
     Workers(usize),
-    /// The maximum number of attempts at a provider that are submitting, in doubt or running at one
+    /// The maximum number of open attempts (submitting, in doubt or accepted) at a provider at one
     /// time, over all runs together; at least 1.
     InFlight(ProviderName, u32),
-    /// The budget of each run; `None` means no limit.
+    /// The budget of each run, over all that its batches have ever spent or reserved; `None` means
+    /// no limit.
     Budget(Option<Money>),
     /// The budget of the named batch; `None` means no limit.
     BatchBudget(String, Option<Money>),

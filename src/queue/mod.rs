@@ -61,11 +61,12 @@ pub enum QueueError {
     /// batch. The message names both, and a hint says what to change where that is possible.
     #[error("{0}")]
     Conflict(String),
-    /// The queue file cannot be opened, read or written. The message names the file, the reason
-    /// and, where there is one, a remedy; the operation may be repeated after that.
+    /// The store cannot be opened, read or written, or is damaged as a whole. The message names the
+    /// file, the reason and, where there is one, a remedy; the operation may be repeated after
+    /// that.
     #[error("{0}")]
     Unusable(String),
-    /// A stored value cannot be read: the file was edited or damaged.
+    /// The store can be read but contains a value that no version of the program writes.
     #[error("the queue contains invalid data: {0}")]
     Corrupt(String),
     /// The storage layer failed for a reason that has no variant of its own.
@@ -113,9 +114,13 @@ pub struct CancelResult {
 pub enum Decision {
     /// The provider accepted the submission as this prediction; poll it.
     Adopt(PredictionHandle),
-    /// The provider did not accept the submission; queue the job again.
+    /// The provider did not accept the submission; queue the job again. The attempt becomes
+    /// [`Absent`](crate::domain::AttemptState::Absent), which costs nothing. If the provider did
+    /// accept it, the job is paid for twice.
     Resubmit,
-    /// Give up on the job. Its price stays booked, because it is not proven that nothing was paid.
+    /// Give up on the job: it fails, and its attempt becomes
+    /// [`Abandoned`](crate::domain::AttemptState::Abandoned). The estimate is booked as its cost,
+    /// because it is not proven that nothing was paid.
     Fail,
 }
 
@@ -157,7 +162,8 @@ pub trait Queue: Send + Sync {
     /// stored before that are unreliable.
     async fn last_clock_change(&self) -> Result<Option<Timestamp>>;
 
-    /// Removes a pool that stops. Jobs that it still holds are released as by [`Queue::take_over`].
+    /// Removes a pool that stops. Record or release every step before this: a job that the pool
+    /// still has leased is released as after a crash; see [`Queue::take_over`].
     async fn leave(&self, pool: PoolId, now: Timestamp) -> Result<()>;
 
     /// Removes the pools that are dead or have expired, each in a transaction of its own, and
@@ -165,9 +171,12 @@ pub trait Queue: Send + Sync {
     ///
     /// A released job that was being submitted becomes in doubt, because the request may have been
     /// sent; any other keeps its state. Released jobs are due immediately, or after a delay if they
-    /// were released several times in a row. A job released too often is given up or held for an
-    /// operator. A pool that has expired but may only be slow is removed by the second call that
-    /// finds it expired.
+    /// were released several times in a row. A job released too often in a row waits for the user's
+    /// decision if it is in doubt, and fails otherwise, which books the estimate of an open attempt.
+    ///
+    /// A pool whose process is known to have ended is removed at once. One that has expired but may
+    /// only be slow is removed by the next call through this handle that finds it still expired, so
+    /// the time between two calls is the time it has to renew its leases.
     async fn take_over(&self, now: Timestamp) -> Result<usize>;
 
     /// Compares the stored sums and counts with the rows, corrects those that differ, and returns
@@ -182,8 +191,8 @@ pub trait Queue: Send + Sync {
     /// [`QueueError::Unusable`] if the store is damaged.
     async fn health(&self, now: Timestamp) -> Result<Health>;
 
-    /// Resumes all paused providers and clears rejected uploads, so that a new run tries them
-    /// again.
+    /// Resumes all suspended providers and clears rejected uploads, so that they are tried again.
+    /// Called whenever a run starts; it affects the runs that are active already, too.
     async fn reopen_providers(&self) -> Result<()>;
 
     /// Claims due steps and uploads, within the request's capacity, for the pool that asks.
@@ -203,8 +212,12 @@ pub trait Queue: Send + Sync {
     ///
     /// # Errors
     ///
+    /// Nothing is written on an error, not even `signal`.
+    ///
     /// - [`QueueError::LeaseLost`] if the lease is no longer current.
-    /// - [`QueueError::Conflict`] if the prediction already belongs to another job.
+    /// - [`QueueError::Conflict`] if the prediction already belongs to another attempt, which keeps
+    ///   it. The lease is still current: the caller records another outcome with it,
+    ///   [`Outcome::LostResponse`] for a submission or [`Outcome::Wait`] for a reconciliation.
     /// - [`QueueError::IllegalTransition`] if the job's state does not allow the outcome.
     async fn record_outcome(
         &self,
@@ -303,17 +316,19 @@ pub trait Queue: Send + Sync {
     /// Returns the attempts of a job, oldest first; none if there is no such job.
     async fn attempts(&self, job_id: JobId) -> Result<Vec<AttemptRecord>>;
 
-    /// Resumes failed and cancelled jobs, and returns how many. Without states and jobs in the
+    /// Retries failed and cancelled jobs, and returns how many. Without states and jobs in the
     /// selection, only failed jobs.
     ///
-    /// A job whose prediction is known is polled again, which costs nothing; any other is queued
-    /// for a new submission. Rejected uploads are cleared.
+    /// A job whose prediction is known and did not fail at the provider is polled again, at no
+    /// further cost. If its attempt was abandoned, the attempt is open again: its booked estimate
+    /// becomes a reservation and it occupies a slot, without a check of the budgets and limits. Any
+    /// other job is queued for a new submission, which is paid for. Rejected uploads are cleared.
     ///
     /// # Errors
     ///
     /// - [`QueueError::NotFound`] if there is no such job or batch.
     /// - [`QueueError::Conflict`] if a selected job is neither failed nor cancelled, or if a row
-    ///   key is ambiguous.
+    ///   key is ambiguous. No job is retried then.
     async fn retry(&self, selection: Selection, now: Timestamp) -> Result<usize>;
 
     /// Downloads the clips of succeeded jobs again, which costs nothing, and returns the number of
@@ -322,15 +337,17 @@ pub trait Queue: Send + Sync {
     async fn requeue_downloads(&self, jobs: Vec<JobId>, now: Timestamp) -> Result<usize>;
 
     /// Cancels the selected jobs. Without states and jobs in the selection, only queued jobs, which
-    /// have not been paid for.
+    /// have no open attempt.
     ///
-    /// The price of a running prediction stays booked, because the provider may bill it.
+    /// The attempt of a running prediction is abandoned: its estimate is booked as its cost, because
+    /// the provider may bill it. That stays so even if the provider confirms the cancellation,
+    /// unless the job is retried.
     ///
     /// # Errors
     ///
     /// - [`QueueError::NotFound`] if there is no such job or batch.
     /// - [`QueueError::Conflict`] if a selected job is being submitted, in doubt or in a final
-    ///   state, or if a row key is ambiguous.
+    ///   state, or if a row key is ambiguous. No job is cancelled then.
     async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<CancelResult>;
 
     /// Applies an operator's decision to a job in doubt, and returns its new state.

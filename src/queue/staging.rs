@@ -63,7 +63,9 @@ pub struct LoadPlan {
 /// A manifest that is being loaded. Dropping it discards what was added since the last commit.
 ///
 /// From the first [`Staging::add`] until the commit or the drop, nothing else can write to the
-/// queue.
+/// queue: active pools wait, with their heartbeats too. If that takes longer than they wait for a
+/// write, or than their leases last, they may stop with an error; a new run continues their
+/// jobs.
 pub trait Staging: Send {
     /// Adds rows, and returns the effect of each, in the same order. Fewer calls with more rows are
     /// faster.

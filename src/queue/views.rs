@@ -86,7 +86,7 @@ pub struct BatchStatus {
     pub folder: String,
     /// Number of jobs in each state; contains every state.
     pub jobs: BTreeMap<JobState, u64>,
-    /// The total cost of its finished attempts.
+    /// The booked cost of its attempts, abandoned ones at their estimate.
     pub spent: Money,
     /// The price reserved by its open attempts.
     pub reserved: Money,
@@ -132,7 +132,7 @@ impl BatchStatus {
 pub struct ProviderStatus {
     /// The provider's name.
     pub provider: ProviderName,
-    /// Number of attempts that are submitting, in doubt or running.
+    /// Number of open attempts: submitting, in doubt or accepted. Each occupies a slot.
     pub in_flight: u32,
     /// Why nothing is submitted until a new run; `None` if the provider is not paused.
     pub paused: Option<String>,
@@ -175,9 +175,10 @@ pub struct JobRecord {
     /// The price reserved for its last attempt; before the first, the price at its most expensive
     /// provider.
     pub estimate_usd: Money,
-    /// The cost of all its attempts; `None` until the cost of one is known.
+    /// The booked cost of all its attempts, abandoned ones at their estimate; `None` until the cost
+    /// of one is booked.
     pub cost_usd: Option<Money>,
-    /// How the cost is known; `None` until it is.
+    /// How the cost of its last attempt is known; `None` until it is booked.
     pub cost_source: Option<CostSource>,
     /// The location of the stored clip; `None` until it is stored.
     pub output: Option<String>,
@@ -222,9 +223,9 @@ pub struct AttemptRecord {
     pub prediction_id: Option<String>,
     /// The price reserved for it while it was open.
     pub estimate_usd: Money,
-    /// What it cost; `None` until that is known.
+    /// The booked cost, which is the estimate of an abandoned attempt; `None` until it is booked.
     pub cost_usd: Option<Money>,
-    /// How the cost is known; `None` until it is.
+    /// How the cost is known; `None` until it is booked.
     pub cost_source: Option<CostSource>,
     /// Why it failed; `None` if it did not.
     pub error: Option<String>,

@@ -1,5 +1,5 @@
-//! The download step: saves a finished clip. It is free of charge, and may be repeated without
-//! limit.
+//! The download step: saves a finished clip. It costs nothing, so it may be repeated;
+//! `RetryPolicy::max_downloads` limits how many downloads of a job may fail in a row.
 
 use crate::domain::Outcome;
 use crate::failpoint::fail_point;

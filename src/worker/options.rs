@@ -21,7 +21,10 @@ pub struct PoolOptions {
     pub workers: usize,
     /// The batch to work on; `None` works on all of them.
     pub batch: Option<String>,
-    /// Budget of the run. `spent + reserved`, over the batches it works on, never exceeds it.
+    /// Upper limit for everything that the batches of this run have ever spent or reserved,
+    /// including in earlier runs; `None` means no limit. No submission is claimed whose estimate
+    /// would exceed it. The amount spent may still exceed it, if a provider bills more than the
+    /// estimate.
     pub budget: Option<Money>,
     /// Jobs to run before the user approves the rest. Jobs that are already in progress continue
     /// meanwhile.

@@ -184,8 +184,8 @@ impl Poll<'_> {
         Outcome::GaveUp { reason }.into()
     }
 
-    /// Returns what the prediction cost: what the provider reported, else what the route's price
-    /// rule computes.
+    /// Returns what the prediction cost: what the provider reported, converted at the rates of
+    /// today's catalogue, else the estimate that was reserved for the attempt.
     fn settle(&self, report: Option<CostReport>) -> Cost {
         let attempt = &self.claim.attempt;
         let route = self

@@ -1,4 +1,6 @@
-//! One step of one job: check the lease, make one external call, and return what it found out.
+//! One step of one job: check the lease, make one call of a port, and return what it found out. The
+//! call may send several requests, such as the pages of a history, and a submission that is rejected
+//! before it is sent needs none.
 //!
 //! [`run`] is the path that every step takes. The calls are in `submit`, `poll`, `reconcile`,
 //! `download` and `upload`; their results are written to the queue by `record`.
@@ -21,8 +23,11 @@ use super::{Observer, PoolError, ProcessingTimes, StopSignal};
 
 /// Time that must be left on the lease before a submission is sent.
 ///
-/// If the lease expired during the call, the next owner of the job could search the provider's
-/// history before our request arrives there, and wrongly conclude that it was never sent.
+/// If the lease expired before the request is sent, the next owner of the job could search the
+/// provider's history before our request arrives there, and wrongly conclude that it was never
+/// sent. This covers the time until the request is sent. During the call, which may take longer,
+/// the pool's heartbeat renews the lease; should that fail, the delay before a history counts as
+/// proof keeps the next owner from concluding too early.
 const MIN_LEASE_FOR_SUBMIT: SignedDuration = SignedDuration::from_secs(5);
 
 /// The ports and policies that steps use. Shared by all steps of a pool.
@@ -207,7 +212,7 @@ impl StepContext {
         result.map_or_else(StepResult::Fatal, StepResult::Outcome)
     }
 
-    /// Makes the step's one external call.
+    /// Makes the step's one call of a port.
     async fn call(&self, claim: &Claim) -> Result<StepOutcome, PoolError> {
         let name = claim.attempt.provider;
         let Some(provider) = self.providers.get(&name) else {

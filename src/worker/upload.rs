@@ -1,5 +1,5 @@
-//! The upload step: stores a local image at a provider. It is free of charge, and may be repeated
-//! without limit.
+//! The upload task: stores a local image at a provider. It costs nothing, so it may be repeated. It
+//! is not a step of a job: every job with the same image uses the same upload.
 
 use std::collections::BTreeMap;
 

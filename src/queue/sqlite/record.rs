@@ -301,7 +301,7 @@ fn close_attempt(
 /// Closes an open attempt that is no longer followed; does nothing to one that is closed.
 ///
 /// Its estimate is booked as its cost. Nothing proves that the provider did not bill it, and the
-/// budget must never be exceeded.
+/// budget must cover what may have been billed.
 pub(super) fn abandon_attempt(
     tx: &Connection,
     attempt_id: i64,
