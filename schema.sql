@@ -48,25 +48,25 @@ CREATE TABLE jobs (
                                                  -- order of preference
     estimate        INTEGER NOT NULL,            -- its price at the most expensive of them
     file_name       TEXT    NOT NULL,            -- the clip's name in the batch's folder, valid on
-                                                 -- every operating system
+                                                 -- Linux, macOS and Windows
     file_name_key   TEXT    NOT NULL,            -- the same, case folded: no two clips differ only
                                                  -- in case
     state           TEXT    NOT NULL,            -- see `domain/job.rs` for states and transitions
     state_since     INTEGER NOT NULL,            -- when it entered this state
     due_at          INTEGER,                     -- earliest time of the next step; NULL if none is
-                                                 -- scheduled: it is submitting, held for an
-                                                 -- operator, or final
+                                                 -- scheduled: it is submitting, final, or waits
+                                                 -- for the user's decision
     at_provider     TEXT,                        -- the provider that has or may have it; NULL if
                                                  -- queued or final
     lease_token     INTEGER,                     -- proof of the right to record an outcome; NULL if
-                                                 -- no pool holds the job
+                                                 -- no pool has leased the job
     lease_pool      TEXT    REFERENCES pools (pool_id), -- the pool that holds the lease
     attempt_id      INTEGER REFERENCES attempts (attempt_id), -- the current or last attempt at this
                                                  -- input; NULL before the first
     failures        INTEGER NOT NULL DEFAULT 0,  -- consecutive failed steps in this state; sets the
                                                  -- backoff
     attempts        INTEGER NOT NULL DEFAULT 0,  -- submissions that a provider accepted or may have
-                                                 -- accepted: only these cost money
+                                                 -- accepted: only these can cost money
     refusals        INTEGER NOT NULL DEFAULT 0,  -- submissions that were refused but may be retried
     polls           INTEGER NOT NULL DEFAULT 0,  -- polls of its predictions
     downloads       INTEGER NOT NULL DEFAULT 0,  -- downloads that were started
@@ -98,21 +98,22 @@ CREATE TABLE jobs (
 -- Jobs that wait to be submitted, by batch and by the providers that may run them, in order.
 CREATE INDEX jobs_waiting ON jobs (batch_id, providers, due_at, job_id) WHERE state = 'queued';
 -- Jobs that wait for a poll, a reconciliation or a download, by provider, in order. A job without a
--- due time is held for an operator.
+-- due time waits for the user's decision.
 CREATE INDEX jobs_moving ON jobs (state, at_provider, due_at) WHERE at_provider IS NOT NULL AND lease_token IS NULL;
--- Jobs that a pool holds, to release them when the pool is dead.
+-- Jobs that a pool has leased, to release them when the pool is dead.
 CREATE INDEX jobs_leased ON jobs (lease_pool) WHERE lease_pool IS NOT NULL;
 -- Finished jobs by finish time, for the throughput and the time left.
 CREATE INDEX jobs_ended ON jobs (batch_id, state, finished_at) WHERE finished_at IS NOT NULL;
 
--- An attempt at a job: at most one paid submission. The row is committed before the request is
--- sent.
+-- An attempt: one submission of a job, paid for at most once. The row is committed before the
+-- request is sent.
 CREATE TABLE attempts (
     attempt_id      INTEGER PRIMARY KEY,         -- grows with every attempt in the queue
     job_id          INTEGER NOT NULL REFERENCES jobs (job_id), -- the job it is for
     batch_id        INTEGER NOT NULL REFERENCES batches (batch_id), -- the job's batch, so that sums
                                                  -- need not read the job
-    number          INTEGER NOT NULL,            -- counts from 1 within the job
+    number          INTEGER NOT NULL,            -- counts from 1 within the job, refused and absent
+                                                 -- attempts included
     state           TEXT    NOT NULL,            -- see `domain/attempt.rs`
     provider        TEXT    NOT NULL,            -- the provider it is submitted to
     wire_model      TEXT    NOT NULL,            -- the provider's name for the model
@@ -123,7 +124,8 @@ CREATE TABLE attempts (
     client_token    TEXT    NOT NULL,            -- Overnight's unique name for the submission, sent
                                                  -- to providers that store one
     estimate        INTEGER NOT NULL,            -- the price reserved while it is open
-    cost            INTEGER NOT NULL DEFAULT 0,  -- what it cost; 0 until `cost_source` is set
+    cost            INTEGER NOT NULL DEFAULT 0,  -- the booked cost, which is the estimate if it was
+                                                 -- abandoned; 0 while `cost_source` is NULL
     cost_source     TEXT,                        -- how the cost is known: `reported`, `units`,
                                                  -- `credits` or `rule`; NULL until it is known
     early_cost      TEXT,                        -- the cost reported in the response to the
@@ -135,8 +137,8 @@ CREATE TABLE attempts (
     error           TEXT,                        -- why it failed
     submitted_at    INTEGER NOT NULL,            -- when this row was committed
     answered_at     INTEGER,                     -- when the submit call ended, whatever its result
-    finished_at     INTEGER,                     -- when it ended; NULL while it is open: it then
-                                                 -- holds a slot and reserves its price
+    finished_at     INTEGER,                     -- when it was closed; NULL while it is open: it
+                                                 -- then occupies a slot and reserves its estimate
 
     UNIQUE (job_id, number),
     CHECK (state = 'submitting' OR state = 'in_doubt' OR state = 'accepted'
@@ -167,9 +169,9 @@ CREATE TABLE providers (
     calls_from      INTEGER NOT NULL DEFAULT 0,  -- no call of any kind before this time
     failures        INTEGER NOT NULL DEFAULT 0,  -- consecutive hold signals without a healthy one;
                                                  -- sets the backoff
-    paused          TEXT,                        -- why nothing is submitted until a new run; NULL
-                                                 -- if submissions are allowed
-    refuses_looks   INTEGER NOT NULL DEFAULT 0   -- 1 if polls are refused as well
+    paused          TEXT,                        -- why it is suspended until any run starts;
+                                                 -- NULL if submissions are allowed
+    refuses_looks   INTEGER NOT NULL DEFAULT 0   -- 1 if polls and searches are suspended as well
 ) STRICT;
 
 -- Local image files that a provider takes as links. Each is uploaded to it once, however many rows
@@ -186,7 +188,7 @@ CREATE TABLE uploads (
     due_at          INTEGER,                     -- earliest time of the next try; NULL if it is
                                                  -- uploaded or rejected
     lease_token     INTEGER,                     -- proof of the right to record an outcome; NULL if
-                                                 -- no pool holds the upload
+                                                 -- no pool has leased the upload
     lease_pool      TEXT    REFERENCES pools (pool_id), -- the pool that holds the lease
     failures        INTEGER NOT NULL DEFAULT 0,  -- consecutive failed tries; sets the backoff
     error           TEXT,                        -- why the last try failed; NULL if it did not
@@ -198,7 +200,7 @@ CREATE TABLE uploads (
 
 -- Uploads that are due now or later, in order.
 CREATE INDEX uploads_due ON uploads (provider, due_at) WHERE due_at IS NOT NULL;
--- Uploads that a pool holds, to release them when the pool is dead.
+-- Uploads that a pool has leased, to release them when the pool is dead.
 CREATE INDEX uploads_leased ON uploads (lease_pool) WHERE lease_pool IS NOT NULL;
 
 -- Settings of the active runs that were changed while they run. A run that finds no other run
@@ -213,7 +215,7 @@ CREATE TABLE controls (
     set_at          INTEGER NOT NULL             -- when it was changed
 ) STRICT, WITHOUT ROWID;
 
--- A pool: one process that works on this queue.
+-- A pool: one run that works on this queue.
 CREATE TABLE pools (
     pool_id         TEXT    PRIMARY KEY,         -- a random id, never used again
     host            TEXT    NOT NULL,            -- host name of the machine
@@ -226,7 +228,7 @@ CREATE TABLE pools (
 CREATE TABLE meta (
     key             TEXT    PRIMARY KEY,         -- `queue_id`: a random id that makes client tokens
                                                  -- unique over all queues; `seen_at`: the latest
-                                                 -- sign of life of a pool; `clock_set_at`: when the
+                                                 -- heartbeat of a pool; `clock_set_at`: when the
                                                  -- clock of the machine was last changed
     value           TEXT    NOT NULL             -- the value; times in milliseconds, as text
 ) STRICT, WITHOUT ROWID;

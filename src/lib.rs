@@ -6,20 +6,36 @@
 //!
 //! # A tour
 //!
-//! A **job** is one image and prompt that become one clip. [`domain::job`] holds its states and the
-//! one transition table, [`JobState::after`](domain::JobState::after). An **attempt** is one paid
-//! submission of a job ([`domain::attempt`]).
-//!
 //! [`manifest`] turns the rows of a spreadsheet into jobs, priced by the models of the [`catalog`].
 //! They are kept in a [`queue`], whose adapter is one SQLite file ([`queue::sqlite`]).
 //!
-//! A [`worker::Pool`] claims due **steps**. Each step is one claim, one external call to a
-//! [`provider`] or a clip's host, and one transaction that records its outcome
+//! A [`worker::Pool`] claims due steps, runs them, and records their outcomes
 //! ([`domain::outcome`]). Finished clips are saved through [`output`]. Between its steps a job is
-//! only a row with a due time, so resuming after a crash is the ordinary path.
+//! only a record with a due time, so resuming after a crash is the ordinary path. The one
+//! transition table of a job is [`JobState::after`](domain::JobState::after).
 //!
 //! [`simulator`] is a second implementation of the three APIs, with faults and a ledger, for tests,
 //! rehearsals and the demo. [`rehearsal`] runs the worker against it in virtual time.
+//!
+//! # Glossary
+//!
+//! - **batch**: the rows of one manifest, with one model, one output folder and one budget.
+//! - **job**: one image and prompt that become one clip ([`domain::job`]).
+//! - **attempt**: one submission of a job, paid for at most once ([`domain::attempt`]). It is
+//!   *open* while it is submitting, in doubt or accepted.
+//! - **prediction**: the provider's run of a submission that it accepted.
+//! - **route**: one provider's offer of a model; the **wire model** is the provider's id of it.
+//! - **slot**: one of the attempts that may be open at a provider at one time.
+//! - **step**: one claim (a transaction), one call of a port (submit, reconcile, poll or download),
+//!   and one transaction that records the outcome. Image uploads work alike but belong to no job.
+//! - **pool**: one run of the program on a queue. Its **lease** on a job is the exclusive right to
+//!   record the outcome of one step. A pool is *dead* if its process has ended, and *expired* if it
+//!   did not renew its leases in time.
+//! - **canary**: the first jobs of a run, which the user reviews before any more are submitted.
+//! - **in doubt**: whether the provider accepted the submission is unknown. A job in doubt is
+//!   **held** if only the user's decision can settle it.
+//! - **reserved**: the estimates of open attempts; **at risk**: the part of them in doubt;
+//!   **spent**: the booked costs of closed attempts.
 //!
 //! # The map
 //!
@@ -27,13 +43,13 @@
 //! `{manifest, catalog} → domain`. `image` reads local images for `manifest`, `worker` and
 //! `provider`. `cli → report → queue` writes the report page. `cli → rehearsal → {worker,
 //! simulator}` simulates a run. `simulator` uses nothing of `provider`. Only `cli/setup.rs` names
-//! concrete adapters.
+//! concrete adapters. `docs/architecture.md` draws this map.
 //!
 //! # Reading order
 //!
-//! From a claim to a clip, in one sitting: `domain::job`, `domain::outcome`, `domain::retry`,
-//! `queue`, `queue::claim`, `provider`, `worker::pool`, `worker::step`, `worker::submit`.
-//! `docs/architecture.md` describes the same path in prose.
+//! From a claim to an accepted submission, in one sitting: `domain::job`, `domain::outcome`,
+//! `domain::retry`, `queue`, `queue::claim`, `provider`, `worker::pool`, `worker::step`,
+//! `worker::submit`. `docs/architecture.md` describes the whole path to a clip in prose.
 
 pub mod catalog;
 pub mod cli;
