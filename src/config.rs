@@ -323,8 +323,8 @@ impl Config {
         };
         RetryPolicy {
             backoff,
-            attempts: DEFAULT_ATTEMPTS,
-            downloads: MAX_DOWNLOADS,
+            max_attempts: DEFAULT_ATTEMPTS,
+            max_downloads: MAX_DOWNLOADS,
         }
     }
 

@@ -12,7 +12,7 @@ use imagesize::ImageType;
 use sha2::{Digest, Sha256};
 
 use crate::domain::LocalImage;
-use crate::domain::printable::shown;
+use crate::domain::printable::printable_excerpt;
 
 /// Maximum size of an image file, in bytes: the limit that the hosts of Kling's models publish.
 const MAX_IMAGE_BYTES: u64 = 10_000_000;
@@ -79,7 +79,7 @@ pub trait ImageSource: Send + Sync {
     async fn read(&self, image: &LocalImage) -> Result<ImageFile, ImageError>;
 }
 
-/// The local file system.
+/// The image source that reads files of this machine.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalImages;
 
@@ -183,7 +183,7 @@ fn open(path: &Path) -> Result<(io::Take<File>, Vec<u8>), ImageError> {
 pub fn display_path(path: &Path) -> String {
     let text = path.to_string_lossy();
     if text.len() > MAX_PATH_BYTES {
-        shown(&text)
+        printable_excerpt(&text)
     } else {
         text.replace(char::is_control, " ")
     }

@@ -76,7 +76,7 @@ pub(super) async fn run_with(
         return Ok(Exit::Interrupted);
     }
     let mut context = setup.step_context(Arc::clone(&queue), providers).await?;
-    context.policy.attempts = args.attempts.unwrap_or(context.policy.attempts);
+    context.policy.max_attempts = args.attempts.unwrap_or(context.policy.max_attempts);
     let reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
     let exit = run_pool(global, reader, context, options, review, stop).await?;
     let status = queue.status(args.batch.clone()).await?;

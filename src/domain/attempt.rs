@@ -112,7 +112,8 @@ impl FromStr for AttemptState {
     }
 }
 
-/// A provider's id for one submission, with the URLs it returned to follow it.
+/// A provider's id for one prediction, with the URLs it returned to follow it. A prediction is the
+/// provider's run of a submission that it accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PredictionHandle {
     /// The provider's id of the prediction; opaque.
@@ -140,14 +141,14 @@ impl PredictionHandle {
     }
 }
 
-/// One submission of a job, with everything a worker needs to send and follow it.
+/// One submission of a job, with everything its steps need to send and follow it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attempt {
     /// Identifier within the queue.
     pub attempt_id: AttemptId,
-    /// Position among the attempts of its job, from 1.
+    /// Position among all attempts of its job, refused and absent ones included, from 1.
     pub number: u32,
-    /// The state at the time of the claim.
+    /// The state after the claim: `Submitting` for a submission, else unchanged by it.
     pub state: AttemptState,
     /// The provider it is submitted to.
     pub provider: ProviderName,
@@ -167,6 +168,6 @@ pub struct Attempt {
     pub early_cost: Option<CostReport>,
     /// Link to the finished clip; `None` until the prediction is done.
     pub output_url: Option<String>,
-    /// Number of polls of all the job's attempts so far.
+    /// Number of polls so far of all attempts of the job, not only this one.
     pub polls: u32,
 }

@@ -1,15 +1,14 @@
-//! Exponential backoff with a cap and full jitter.
+//! Exponential backoff with a cap and jitter.
 
 use std::time::Duration;
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff as _;
 
-/// Delays that double up to a cap, with full jitter.
+/// Intervals that double up to a cap, with jitter between a tenth of the interval and the whole.
 ///
-/// Full jitter spreads retries over the whole interval, so that callers which an outage
-/// synchronised drift apart again; see "Exponential Backoff And Jitter", AWS Architecture Blog,
-/// 2015.
+/// The jitter is nearly the "full jitter" of "Exponential Backoff And Jitter", AWS Architecture
+/// Blog, 2015: callers which an outage synchronised drift apart again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backoff {
     /// Interval after the first failure.
@@ -18,7 +17,7 @@ pub struct Backoff {
     pub cap: Duration,
 }
 
-/// Maximum number of intervals computed; every sensible cap is reached earlier.
+/// Maximum number of doublings; every sensible cap is reached earlier.
 const MAX_STEPS: u32 = 32;
 
 /// Minimum delay, as a fraction of its interval: a delay of zero would be no backoff at all.
@@ -48,10 +47,11 @@ impl Backoff {
 
     /// Returns the delay after the `failures`-th consecutive failure, counted from 1.
     ///
-    /// `chance` is in `0.0..1.0` and selects a point between a tenth of the interval and the whole.
-    pub fn delay(&self, failures: u32, chance: f64) -> Duration {
+    /// `random` is a random number in `0.0..1.0` and selects a point between a tenth of the
+    /// interval and the whole.
+    pub fn delay(&self, failures: u32, random: f64) -> Duration {
         self.interval(failures)
-            .mul_f64(MIN_FRACTION + (1.0 - MIN_FRACTION) * chance.clamp(0.0, 1.0))
+            .mul_f64(MIN_FRACTION + (1.0 - MIN_FRACTION) * random.clamp(0.0, 1.0))
     }
 }
 

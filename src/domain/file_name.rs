@@ -14,7 +14,8 @@ const DEVICE_NAMES: [&str; 6] = ["con", "prn", "aux", "nul", "com", "lpt"];
 /// Returns a file or folder name for a key.
 ///
 /// A key that is already a valid name is returned unchanged. Otherwise invalid characters are
-/// replaced or trimmed and eight digits of the key's hash are appended, so that `a/b` and `a_b` have different names.
+/// replaced or trimmed and eight digits of the key's hash are appended, so that `a/b` and `a_b`
+/// have different names.
 pub fn safe_file_stem(key: &str) -> String {
     let replace_invalid = |c| if is_valid_char(c) { c } else { '_' };
     // ASCII needs no Unicode normalisation.

@@ -37,7 +37,8 @@ pub enum JobState {
     /// The job waits for its due time, a free slot at a provider, that provider's submission rate
     /// and the budget.
     ///
-    /// Leaves to `Submitting` when a worker claims it, and to `Cancelled`.
+    /// Leaves to `Submitting` when a pool claims it, and to `Cancelled`. A changed manifest row
+    /// replaces its input and leaves it queued.
     Queued,
     /// An attempt with its request and reserved price is committed; the submit call may be under
     /// way.
@@ -85,16 +86,20 @@ pub enum JobState {
 }
 
 /// Something that happened to a job and may change its state.
+///
+/// Two words are kept apart: a provider *refuses* a submission for now, so that it may be sent
+/// again later, and *rejects* it for good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JobEvent {
-    /// A worker reserved the price and is about to submit the job.
+    /// A pool claimed the job: its price is reserved, and it is about to be submitted.
     Submit,
     /// The provider accepted the submission and returned a prediction id.
     Accept,
     /// The provider did not accept the submission now, but may later. Also recorded for a claimed
     /// submission that was never sent.
     Refuse,
-    /// The provider will never accept this request.
+    /// The provider will never accept this request. Also recorded, without a request, if a local
+    /// image of the job cannot be used.
     Reject,
     /// The submit call ended without a trustworthy response.
     LoseResponse,
@@ -191,13 +196,14 @@ impl JobState {
         })
     }
 
-    /// Returns whether the job is finished. Only the user can make it leave a final state.
+    /// Returns whether the job is finished. Only the user or a changed manifest row can make it
+    /// leave a final state.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
     }
 
     /// Returns whether the job is submitted, or may be, and not finished yet. Exactly these jobs
-    /// are assigned to a provider.
+    /// have `at_provider` set in the queue.
     pub const fn is_in_progress(self) -> bool {
         matches!(
             self,
@@ -251,7 +257,7 @@ impl fmt::Display for JobId {
     }
 }
 
-/// The part of a job's row that a worker needs for one step.
+/// The part of a job that one of its steps needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Identifier within the queue.
@@ -264,15 +270,17 @@ pub struct Job {
     pub model: String,
     /// The row's input, under our field names.
     pub input: Input,
-    /// The state at the time of the claim.
+    /// The state after the claim: `Submitting` for a submission, else unchanged by it.
     pub state: JobState,
     /// Folder in which the clip is saved.
     pub folder: std::path::PathBuf,
-    /// File name of the clip in that folder, valid on every file system.
+    /// File name of the clip in that folder, valid on Linux, macOS and Windows.
     pub file_name: String,
-    /// Number of submissions that a provider accepted, or may have accepted. Only these cost money.
+    /// Number of attempts that a provider accepted, or may have accepted. Only these can cost
+    /// money; refused and absent ones are left out.
     pub attempts: u32,
-    /// Number of consecutive failed steps; determines the backoff.
+    /// Number of consecutive failures; determines the backoff. Refusals that concern the provider
+    /// as a whole do not count.
     pub failures: u32,
     /// When the job entered its state.
     pub state_since: Timestamp,

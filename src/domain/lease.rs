@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::JobId;
 
-/// Identifies one worker pool, from its start to its end. Never reused.
+/// Identifies one pool, which is one run, from its start to its end. Never reused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PoolId(pub String);
 

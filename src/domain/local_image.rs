@@ -63,11 +63,11 @@ impl LocalImage {
     }
 
     /// Returns whether a request still contains this image's placeholder, at any depth.
-    pub fn is_placeholder_in(&self, request: &Value) -> bool {
+    pub fn has_placeholder_in(&self, request: &Value) -> bool {
         match request {
             Value::String(text) => text.strip_prefix("sha256:") == Some(&self.sha256),
-            Value::Array(items) => items.iter().any(|item| self.is_placeholder_in(item)),
-            Value::Object(fields) => fields.values().any(|value| self.is_placeholder_in(value)),
+            Value::Array(items) => items.iter().any(|item| self.has_placeholder_in(item)),
+            Value::Object(fields) => fields.values().any(|value| self.has_placeholder_in(value)),
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }
     }

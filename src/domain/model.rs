@@ -16,7 +16,7 @@ pub struct Catalog {
 pub struct Model {
     /// Name by which the user refers to the model.
     pub name: String,
-    /// One-line description.
+    /// Description of the model on one line, for `overnight models`.
     pub title: String,
     /// The input fields, in the order in which they are listed.
     pub fields: Vec<Field>,
@@ -35,7 +35,7 @@ pub struct Field {
     pub required: bool,
     /// The value that providers use if a row does not set it; `None` if they document none.
     pub default: Option<Value>,
-    /// One-line description.
+    /// What the field controls, on one line, for the model's listing.
     pub help: String,
 }
 
@@ -51,7 +51,7 @@ pub struct RouteQuote {
 }
 
 impl Catalog {
-    /// Returns the model of the given name.
+    /// Returns the model of the given name; `None` if the catalogue has none.
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.name == name)
     }
@@ -82,12 +82,13 @@ impl Catalog {
 }
 
 impl Model {
-    /// Returns the field of the given name.
+    /// Returns the input field of the given name, as manifests spell it; `None` if the model has no
+    /// such field.
     pub fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
     }
 
-    /// Returns the route of a provider.
+    /// Returns the model's route at a provider; `None` if that provider does not offer the model.
     pub fn route(&self, provider: ProviderName) -> Option<&Route> {
         self.routes.iter().find(|route| route.provider == provider)
     }

@@ -40,9 +40,9 @@ pub enum Outcome {
         reason: String,
         /// When the job may be submitted again.
         due_at: Timestamp,
-        /// Whether the refusal concerns the job, and increases its backoff, rather than every
-        /// submission to the provider.
-        counted: bool,
+        /// Whether this counts as a failure of the job and extends its backoff. `false` if it
+        /// concerns the provider as a whole.
+        counts_as_failure: bool,
     },
     /// The submission will never be accepted. Nothing was paid.
     Rejected {
@@ -70,8 +70,8 @@ pub enum Outcome {
     },
     /// Nothing has changed, or a call failed and is worth repeating.
     Wait {
-        /// When to repeat the step. `None` makes the job wait for the user's decision, which only a
-        /// job in doubt may do: only for those can the user decide.
+        /// When to repeat the step. `None` makes the job wait for the user's decision. Used only
+        /// for a job in doubt, because the user can decide about no other.
         due_at: Option<Timestamp>,
         /// What failed; `None` if nothing did. A failure increases the backoff.
         failure: Option<String>,

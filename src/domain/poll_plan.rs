@@ -17,8 +17,8 @@ const POLL_COST_S: f64 = 0.34;
 /// Typical time below which a poll costs less than [`POLL_COST_S`], in seconds.
 const SHORT_ROUTE_S: f64 = 30.0;
 
-/// Weight of the prior, in measured predictions, while nothing is measured. It decreases with each
-/// measurement, down to [`MIN_PRIOR_WEIGHT`].
+/// Initial weight of the prior, as a number of measurements. It decreases with each measurement,
+/// down to [`MIN_PRIOR_WEIGHT`].
 const PRIOR_WEIGHT: f64 = 4.0;
 
 /// Minimum weight of the prior. It keeps a few polls around the expected times, so that a provider
@@ -54,23 +54,25 @@ const MAX_FIRST_POLL: Duration = Duration::from_secs(10);
 /// is willing to wait to see that a clip is done.
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A prediction whose end was seen after at least this many typical times was probably not being
-/// polled when it ended, rather than slow.
+/// An end that is seen later than this many times the median duration is not used as a measurement
+/// unless the provider reports the time: the prediction was probably not being polled when it
+/// ended.
 const MAX_OBSERVED_FACTOR: u32 = 4;
 
-/// A prediction that runs for this many typical times, and at least [`MIN_DEADLINE`], is given up.
+/// A prediction that runs for this many times the median duration, and at least [`MIN_DEADLINE`],
+/// is given up.
 const DEADLINE_FACTOR: u32 = 12;
 
 /// Minimum time before a prediction is given up.
 const MIN_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
-/// The times at which to poll the predictions of one route.
+/// The times at which to poll the predictions of one route with one clip length.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PollPlan {
     /// Median time from submission to the end of a prediction.
-    pub typical: Duration,
+    pub median: Duration,
     /// Minimum interval between two polls of one prediction.
-    pub shortest: Duration,
+    pub min_interval: Duration,
     /// Distance between two grid points, in seconds.
     grid_step_s: f64,
     /// Number of polls due by each grid point, from submission. Fractional and non-decreasing.
@@ -78,19 +80,19 @@ pub struct PollPlan {
 }
 
 impl PollPlan {
-    /// Creates a plan for a route.
+    /// Creates a plan for a route and a clip length.
     ///
     /// `expected` is the processing time that the configuration or the catalogue states,
-    /// `measured` holds the times of this route's latest predictions, newest first, and `shortest`
+    /// `measured` holds the times of the latest such predictions, newest first, and `min_interval`
     /// is the minimum interval between two polls.
-    pub fn new(expected: Duration, measured: &[Duration], shortest: Duration) -> Self {
+    pub fn new(expected: Duration, measured: &[Duration], min_interval: Duration) -> Self {
         let model = CompletionModel::new(expected, measured);
         let median = model.median();
         // The grid ends at twice the 95th percentile, because one straggler must not make it
         // coarse. Beyond it, intervals grow with the elapsed time.
         let grid_step_s = model.quantile(0.95) * 2.0 / GRID_POINTS as f64;
         let poll_cost_s = POLL_COST_S * (median / SHORT_ROUTE_S).min(1.0).powi(2);
-        let max_rate = 1.0 / shortest.as_secs_f64().max(0.001);
+        let max_rate = 1.0 / min_interval.as_secs_f64().max(0.001);
         let mut cumulative_polls = Vec::with_capacity(GRID_POINTS);
         let mut total = 0.0;
         for point in 0..GRID_POINTS {
@@ -106,8 +108,8 @@ impl PollPlan {
             total += grid_step_s * rate.max(min_rate).min(max_rate);
         }
         Self {
-            typical: Duration::from_secs_f64(median),
-            shortest,
+            median: Duration::from_secs_f64(median),
+            min_interval,
             grid_step_s,
             cumulative_polls,
         }
@@ -116,9 +118,9 @@ impl PollPlan {
     /// Returns how long to wait before the next poll of a prediction that was submitted `elapsed`
     /// ago and still runs.
     pub fn next_poll(&self, elapsed: Duration) -> Duration {
-        let first_poll = (self.typical / 10).min(MAX_FIRST_POLL);
-        if elapsed < first_poll && first_poll >= self.shortest {
-            return (first_poll - elapsed).max(self.shortest);
+        let first_poll = (self.median / 10).min(MAX_FIRST_POLL);
+        if elapsed < first_poll && first_poll >= self.min_interval {
+            return (first_poll - elapsed).max(self.min_interval);
         }
         let now = elapsed.as_secs_f64();
         let next = self.time_of_poll(self.polls_until(now) + 1.0);
@@ -126,19 +128,19 @@ impl PollPlan {
             || elapsed / 10,
             |next| Duration::from_secs_f64((next - now).max(0.0)),
         );
-        let max_wait = MAX_INTERVAL.max(self.typical).max(self.shortest);
-        wait.max(self.shortest).min(max_wait)
+        let max_wait = MAX_INTERVAL.max(self.median).max(self.min_interval);
+        wait.max(self.min_interval).min(max_wait)
     }
 
-    /// Returns how long before a poll at `elapsed` the previous one was, according to the plan. If
-    /// the poll was the first to see the end, the prediction ended within this interval.
+    /// Returns the planned interval that ends at a poll at `elapsed`. If that poll is the first to
+    /// see the end, the prediction ended within this interval.
     pub fn interval_before(&self, elapsed: Duration) -> Duration {
         let now = elapsed.as_secs_f64();
         let previous = self
             .time_of_poll((self.polls_until(now) - 1.0).max(0.0))
             .unwrap_or(now);
         Duration::from_secs_f64((now - previous).max(0.0))
-            .max(self.shortest)
+            .max(self.min_interval)
             .min(MAX_INTERVAL)
             .min(elapsed)
     }
@@ -159,14 +161,14 @@ impl PollPlan {
             Some(reported) if reported <= elapsed && elapsed <= reported + interval => {
                 Some(reported)
             }
-            _ if elapsed < self.typical * MAX_OBSERVED_FACTOR => Some(elapsed - interval / 2),
+            _ if elapsed < self.median * MAX_OBSERVED_FACTOR => Some(elapsed - interval / 2),
             reported => reported.map(|reported| reported.min(elapsed)),
         }
     }
 
     /// Returns the time after submission at which a prediction that still runs is given up.
     pub fn deadline(&self) -> Duration {
-        (self.typical * DEADLINE_FACTOR).max(MIN_DEADLINE)
+        (self.median * DEADLINE_FACTOR).max(MIN_DEADLINE)
     }
 
     /// Returns the number of polls due by `time`, in seconds since submission. Constant beyond the
@@ -410,9 +412,9 @@ mod tests {
     fn the_expected_time_is_used_until_something_is_measured() {
         let plan = PollPlan::new(270 * SECOND, &[], 2 * SECOND);
         assert!(
-            (250..290).contains(&plan.typical.as_secs()),
+            (250..290).contains(&plan.median.as_secs()),
             "{:?}",
-            plan.typical
+            plan.median
         );
         for end in [230, 270, 330] {
             let (polls, lag) = poll_until_seen(&plan, end * SECOND);

@@ -7,7 +7,7 @@ const MAX_CHARS: usize = 60;
 ///
 /// Keeps the first 60 characters, because the text may be a whole file, marks a cut with `…`, and
 /// replaces control characters, which could move the terminal's cursor.
-pub(crate) fn shown(text: &str) -> String {
+pub(crate) fn printable_excerpt(text: &str) -> String {
     let mut excerpt: String = text
         .chars()
         .take(MAX_CHARS)

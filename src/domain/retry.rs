@@ -15,7 +15,8 @@ use super::Backoff;
 /// `reason` describes what happened and is shown to the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The same call may be repeated later. For a submission: it was certainly not accepted.
+    /// The same call may be repeated later. For a submission: it was refused for now, certainly
+    /// without being accepted.
     #[error("{reason}")]
     Transient {
         /// What happened.
@@ -32,7 +33,8 @@ pub enum Failure {
         /// The delay the provider asked for; `None` if it named none.
         retry_after: Option<Duration>,
     },
-    /// The key or the balance was refused, which says nothing about the job. Nothing was accepted.
+    /// The provider denied access because of the key or the balance, which says nothing about the
+    /// job. Nothing was accepted.
     #[error("{reason}")]
     AccessDenied {
         /// What the provider reported, and what the user can do about it.
@@ -58,26 +60,29 @@ pub enum Failure {
 pub struct RetryPolicy {
     /// Delays after consecutive failures for which the server named no delay.
     pub backoff: Backoff,
-    /// Maximum number of paid submissions of one job.
-    pub attempts: u32,
-    /// Maximum number of consecutive failed downloads before the job fails. Retrying it resumes the
+    /// Maximum number of submissions of one job that a provider accepted or may have accepted. A
+    /// prediction that fails without being billed is submitted again only below this number; then
+    /// the job fails. Refused and absent submissions do not count, and how often a job may be
+    /// refused is not limited.
+    pub max_attempts: u32,
+    /// Number of consecutive failed downloads after which the job fails. Retrying it resumes the
     /// download without paying again.
-    pub downloads: u32,
+    pub max_downloads: u32,
 }
 
 impl RetryPolicy {
     /// Returns when to try again after the `failures`-th consecutive failure, counted from 1: after
     /// `retry_after` if the server sent one, else after the backoff.
     ///
-    /// `chance` selects the jitter and is in `0.0..1.0`; see [`Backoff::delay`].
+    /// `random` is a random number in `0.0..1.0` and selects the jitter; see [`Backoff::delay`].
     pub fn retry_at(
         &self,
         now: Timestamp,
         failures: u32,
         retry_after: Option<Duration>,
-        chance: f64,
+        random: f64,
     ) -> Timestamp {
-        let delay = retry_after.unwrap_or_else(|| self.backoff.delay(failures, chance));
+        let delay = retry_after.unwrap_or_else(|| self.backoff.delay(failures, random));
         now.saturating_add(delay).unwrap_or(Timestamp::MAX)
     }
 }
@@ -93,8 +98,8 @@ mod tests {
                 base: Duration::from_secs(1),
                 cap: Duration::from_secs(60),
             },
-            attempts: 3,
-            downloads: 5,
+            max_attempts: 3,
+            max_downloads: 5,
         };
         let now = Timestamp::UNIX_EPOCH;
         let retry_at = policy.retry_at(now, 6, Some(Duration::from_secs(7)), 0.99);

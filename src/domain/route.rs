@@ -17,7 +17,7 @@ pub struct Route {
     pub wire_model: String,
     /// How a prediction is billed.
     pub price: PriceRule,
-    /// Typical time from submission to the end of a prediction.
+    /// Expected time from submission to the end of a prediction, as the catalogue states it.
     pub typical: Duration,
     /// The forms in which the route accepts images.
     pub images: Vec<ImageForm>,

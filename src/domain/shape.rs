@@ -3,7 +3,7 @@
 use serde_json::Value;
 use url::Url;
 
-use super::printable::shown;
+use super::printable::printable_excerpt;
 use super::public_address::is_public_host;
 use super::{Field, LocalImage};
 
@@ -189,7 +189,7 @@ impl Shape {
         }
     }
 
-    /// Describes the accepted values in a few words, for the model's page.
+    /// Describes the accepted values in a few words, for the model's listing.
     pub fn describe(&self) -> String {
         match self {
             Self::Text { choices } if choices.is_empty() => "text".into(),
@@ -290,7 +290,7 @@ fn mismatch(value: &Value, expected: &str) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    format!("`{}`", shown(text))
+    format!("`{}`", printable_excerpt(text))
 }
 
 #[cfg(test)]

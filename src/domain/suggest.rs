@@ -1,6 +1,6 @@
 //! Suggestions for mistyped names.
 
-use super::printable::shown;
+use super::printable::printable_excerpt;
 
 /// Maximum length of a name that is compared, in bytes. A longer one is no typing mistake, and the
 /// cost of a comparison is the product of both lengths.
@@ -40,7 +40,7 @@ pub(crate) fn did_you_mean<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> String {
     nearest(name, candidates).map_or(String::new(), |candidate| {
-        format!(", did you mean `{}`?", shown(candidate))
+        format!(", did you mean `{}`?", printable_excerpt(candidate))
     })
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::domain::Shape;
-use crate::domain::printable::shown;
+use crate::domain::printable::printable_excerpt;
 use crate::domain::suggest::did_you_mean;
 
 use super::products::Grouping;
@@ -89,7 +89,7 @@ impl<'a> Header<'a> {
                     did_you_mean(name, self.columns.iter().map(|column| column.name.as_str()));
                 return Err(format!(
                     "--one-per names the column `{}`, which is not in the header{suggestion}",
-                    shown(name)
+                    printable_excerpt(name)
                 ));
             }
         }
@@ -157,7 +157,7 @@ fn parse_columns<'a>(
         if !name.is_empty() && !seen_names.insert(name) {
             reject(format!(
                 "two columns are named `{}`; rename or remove one",
-                shown(name)
+                printable_excerpt(name)
             ));
         }
         // Spreadsheets leave empty columns at the right. Their cells must be empty too, which is
@@ -184,7 +184,7 @@ fn parse_columns<'a>(
             if !provided_fields.insert(*field) && !has_alternatives {
                 reject(format!(
                     "two columns provide `{field}`; remove one (the second is `{}`)",
-                    shown(name)
+                    printable_excerpt(name)
                 ));
             }
         }

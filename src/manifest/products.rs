@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 
 use csv::ByteRecord;
 
-use crate::domain::printable::shown;
+use crate::domain::printable::printable_excerpt;
 
 use super::table_reader::{Record, TableReader};
 
@@ -82,7 +82,7 @@ impl<'a> Products<'a> {
             if rows.len() < MAX_PRODUCT_ROWS {
                 rows.push(row);
             } else {
-                let key = shown(&String::from_utf8_lossy(&key));
+                let key = printable_excerpt(&String::from_utf8_lossy(&key));
                 rows[0].fault = Some(format!(
                     "more than {MAX_PRODUCT_ROWS} rows belong to the product `{key}`; name the \
                      column that identifies a product with --one-per COLUMN"

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::domain::printable::shown;
+use crate::domain::printable::printable_excerpt;
 use crate::domain::{Input, NewJob, ProviderName, Shape};
 
 use super::{ID_FIELD, Problem, RowMapper};
@@ -27,7 +27,8 @@ pub(super) struct Row {
 impl Row {
     /// Adds a problem of a field.
     pub(super) fn add_problem(&mut self, field: &str, message: impl Into<String>) {
-        self.problems.push((Some(shown(field)), message.into()));
+        self.problems
+            .push((Some(printable_excerpt(field)), message.into()));
     }
 
     /// Sets a field. A second value for the same field is a problem.

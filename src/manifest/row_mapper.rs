@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::domain::printable::shown;
+use crate::domain::printable::printable_excerpt;
 use crate::domain::suggest::{did_you_mean, nearest};
 use crate::domain::{Field, Model, ProviderName, Shape};
 
@@ -277,7 +277,7 @@ impl<'a> RowMapper<'a> {
             None if !self.mappings.is_empty() || self.prompt.is_some() => Ok(Vec::new()),
             None => Err(format!(
                 "unknown column `{}`{} it, or name the columns you need with --map FIELD=COLUMN",
-                shown(column),
+                printable_excerpt(column),
                 match self.suggest_field(column) {
                     suggestion if suggestion.is_empty() => "; remove".into(),
                     suggestion => format!("{suggestion} Rename or remove"),
@@ -326,7 +326,7 @@ impl<'a> RowMapper<'a> {
             .map(|Field { name, .. }| {
                 let suggestion = nearest(name, unused.iter().copied())
                     .map_or(String::new(), |column| {
-                        format!(", perhaps `{}`", shown(column))
+                        format!(", perhaps `{}`", printable_excerpt(column))
                     });
                 format!(
                     "no column provides `{name}`, which every row needs; name one with \

@@ -23,8 +23,8 @@ const MAX_CLIP_BYTES: u64 = 2 << 30;
 /// Maximum time without a byte. A download may be slow, but must not stall.
 const STALL_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
-/// Maximum time for a whole download, because a server that sends it byte by byte would occupy a
-/// worker without end.
+/// Maximum time for a whole download, because a server that sends it byte by byte would keep a step
+/// from ending.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 3600 });
 
 /// Maximum time to establish a connection, including name resolution and TLS.
@@ -57,9 +57,10 @@ pub enum DownloadError {
     /// A failure that may pass.
     #[error("{0}")]
     Transient(String),
-    /// The URL is not one from which clips may be downloaded.
+    /// The URL is not public HTTPS, so nothing was requested. This is not the HTTP status 403,
+    /// which is `Expired`.
     #[error("the clip's URL {0}; only public HTTPS addresses are allowed")]
-    Forbidden(String),
+    UrlNotAllowed(String),
     /// The file is larger than any clip.
     #[error("the file is larger than {} MiB", MAX_CLIP_BYTES >> 20)]
     TooLarge,
@@ -96,7 +97,8 @@ impl Downloader {
 #[async_trait]
 impl ClipSource for Downloader {
     async fn get(&self, url: &str, allow_loopback: bool) -> Result<ClipStream, DownloadError> {
-        let url = Url::parse(url).map_err(|_| DownloadError::Forbidden("is not valid".into()))?;
+        let url =
+            Url::parse(url).map_err(|_| DownloadError::UrlNotAllowed("is not valid".into()))?;
         check_url(&url, allow_loopback)?;
         let client = if allow_loopback {
             &self.loopback
@@ -150,15 +152,15 @@ impl ClipSource for Downloader {
 /// Checks that a URL is public HTTPS or, with `allow_loopback`, on this machine.
 fn check_url(url: &Url, allow_loopback: bool) -> Result<(), DownloadError> {
     let Some(host) = url.host() else {
-        return Err(DownloadError::Forbidden("has no host".into()));
+        return Err(DownloadError::UrlNotAllowed("has no host".into()));
     };
     match url.scheme() {
         "https" | "http" if allow_loopback && is_loopback_host(host.clone()) => Ok(()),
         "https" if !is_public_host(host) => {
-            Err(DownloadError::Forbidden("has a private address".into()))
+            Err(DownloadError::UrlNotAllowed("has a private address".into()))
         }
         "https" => Ok(()),
-        scheme => Err(DownloadError::Forbidden(format!(
+        scheme => Err(DownloadError::UrlNotAllowed(format!(
             "has the scheme `{scheme}`"
         ))),
     }

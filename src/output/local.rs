@@ -161,7 +161,7 @@ fn create_folder(folder: &Path) -> io::Result<()> {
     {
         create_folder(parent)?;
         match fs::create_dir(folder) {
-            // Another worker or another process created it first.
+            // Another step or another process created it first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             created => created?,
         }

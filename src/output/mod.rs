@@ -62,7 +62,7 @@ pub trait OutputStore: Send + Sync {
 pub struct ClipLocation {
     /// The folder of the batch. It is created if it does not exist.
     pub folder: PathBuf,
-    /// The name of the file in the folder, valid on every operating system.
+    /// The name of the file in the folder, valid on Linux, macOS and Windows.
     pub file_name: String,
 }
 

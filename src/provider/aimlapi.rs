@@ -165,7 +165,8 @@ impl Provider for Aimlapi {
     }
 }
 
-/// Parses a response to a submission.
+/// Parses a response to a submission, of any status. A success without a generation id is
+/// [`Failure::Unknown`].
 pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure> {
     let body = response.json.as_ref();
     // `id` is on the model page; `generation_id` is in some documented examples.
@@ -187,7 +188,7 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
     }
 }
 
-/// Parses a response to a poll.
+/// Parses a response to a poll, of any status; 404 is [`PollResult::Missing`].
 pub(super) fn parse_poll(response: &ApiResponse) -> Result<PollResult, Failure> {
     // Seen by users: `Inference not found`, also right after a submission that was accepted.
     if response.status == 404 {

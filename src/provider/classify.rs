@@ -82,7 +82,7 @@ fn access_denied(provider: ProviderName, response: &ApiResponse) -> Failure {
     }
 }
 
-/// Returns what the user can do about a refused key or account.
+/// Returns what the user can do if access is denied for the key or the account.
 pub(super) fn remedy(provider: ProviderName, status: StatusCode) -> String {
     let variable = provider.key_variable();
     match status {

@@ -215,7 +215,8 @@ impl Provider for Eachlabs {
     }
 }
 
-/// Parses a response to a submission.
+/// Parses a response to a submission, of any status. A success without a prediction id is
+/// [`Failure::Unknown`] unless its body is an error of the provider.
 pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure> {
     let body = response.json.as_ref();
     // `predictionID` and `id` are documented; `prediction_id` is assumed.
@@ -246,7 +247,7 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
     }
 }
 
-/// Parses a response to a poll.
+/// Parses a response to a poll, of any status; 404 is [`PollResult::Missing`].
 pub(super) fn parse_poll(response: &ApiResponse) -> Result<PollResult, Failure> {
     // Documented for an unknown id: `Prediction not found`.
     if response.status == 404 {

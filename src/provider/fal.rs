@@ -307,7 +307,8 @@ impl Provider for Fal {
     }
 }
 
-/// Parses a response to a submission.
+/// Parses a response to a submission, of any status. A success without a request id is
+/// [`Failure::Unknown`].
 pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure> {
     let body = response.json.as_ref();
     let id = body.and_then(|body| get_text(body, &["request_id"]));
@@ -386,7 +387,7 @@ pub(super) fn parse_result(
     if !has_failed {
         return Err(classify_poll(NAME, response));
     }
-    // Documented: a refused input may be billed if a runner has already worked on it.
+    // Documented: a rejected input may be billed if a runner has already worked on it.
     let billed = read_billable_units(response).map(|(report, _)| report);
     if response.status.is_server_error() && !is_prediction_error {
         // The request failed, but the error in this response is not its own, so it may have been
@@ -485,7 +486,7 @@ fn is_still_in_progress(response: &ApiResponse) -> bool {
 /// Returns whether the same input may succeed next time.
 ///
 /// The header decides: `X-Fal-Retryable`, or `X-Fal-Needs-Retry` in newer documentation. Without
-/// it, a server error is retryable and a refused input is not.
+/// it, a server error is retryable and a rejected input is not.
 fn is_retryable(response: &ApiResponse) -> bool {
     // The content policy refuses the same input again, whatever the header says (assumed). The
     // error type is documented.

@@ -30,18 +30,19 @@ const MAX_BODY_BYTES: usize = 4 << 20;
 /// Maximum time to establish a connection, including name resolution and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Maximum time for a whole submission without the time to send its body, see
+/// Maximum time for a whole submission, excluding the time to send its body; for that, see
 /// [`MIN_BYTES_PER_SECOND`].
 ///
 /// The APIs respond within seconds. A shorter timeout would put more jobs in doubt, each of which
 /// costs a search. It covers the whole response, so that a server that sends it byte by byte cannot
-/// occupy a worker for longer.
+/// delay the step for longer.
 const SUBMIT_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
 /// Maximum time for a poll, and for any other request that may be repeated.
 const POLL_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
-/// The slowest upload that is waited for. A request with a large body gets this much more time.
+/// Assumed minimum upload rate, in bytes per second; extends the timeout of a request with a large
+/// body.
 pub(super) const MIN_BYTES_PER_SECOND: u64 = 50_000;
 
 /// Maximum delay that a server may request with `Retry-After`; a longer one is shortened to this.

@@ -69,7 +69,7 @@ pub trait Provider: Send + Sync {
     ///
     /// - [`Failure::Transient`]: no response, an unreadable one, or a server error.
     /// - [`Failure::RateLimited`] and [`Failure::AccessDenied`]: the response concerns the key.
-    /// - [`Failure::Rejected`]: the provider refused the poll request itself.
+    /// - [`Failure::Rejected`]: the provider rejected the poll request itself.
     ///
     /// [`Failure::Unknown`] is never returned.
     async fn poll(
@@ -108,7 +108,7 @@ pub trait Provider: Send + Sync {
     ///
     /// - [`Failure::Transient`], [`Failure::RateLimited`] and [`Failure::AccessDenied`]: the upload
     ///   may be repeated later.
-    /// - [`Failure::Rejected`]: the provider has no storage, refused the file, or requested an
+    /// - [`Failure::Rejected`]: the provider has no storage, rejected the file, or requested an
     ///   upload to a URL that is not public HTTPS.
     /// - [`Failure::Unknown`]: the response is not one of this API. Unlike a submission, the upload
     ///   may be repeated.
@@ -123,7 +123,7 @@ pub trait Provider: Send + Sync {
     fn is_loopback(&self) -> bool;
 }
 
-/// The content of one paid submission.
+/// The content of one submission.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
     /// The provider's id for the model.
@@ -244,8 +244,8 @@ pub enum Reconciliation {
     Ambiguous(Vec<String>),
     /// No entry matches.
     Absent {
-        /// Whether the history lists predictions that are still running. If it does not, absence
-        /// proves something only after the processing time.
+        /// Whether the history lists predictions that are still running. If it lists only finished
+        /// ones, absence is proof only after the processing time.
         lists_running: bool,
     },
 }

@@ -35,7 +35,8 @@ pub fn build_response<'a>(
     ))
 }
 
-/// Parses a response to a submission.
+/// Parses a response to a submission, of any status, as the provider's adapter does. Its errors are
+/// those of [`Provider::submit`](super::Provider::submit).
 pub fn parse_submit(provider: ProviderName, response: &ApiResponse) -> Result<Acceptance, Failure> {
     match provider {
         ProviderName::Eachlabs => eachlabs::parse_submit(response),
@@ -44,8 +45,9 @@ pub fn parse_submit(provider: ProviderName, response: &ApiResponse) -> Result<Ac
     }
 }
 
-/// Parses a response to a poll. At fal, this is the result of a completed request, and `status` is
-/// the body of the status response before it; the others ignore `status`.
+/// Parses a response to a poll, of any status, as the provider's adapter does. At fal, this is the
+/// result of a completed request, and `status` is the body of the status response before it; the
+/// others ignore `status`.
 pub fn parse_poll(
     provider: ProviderName,
     response: &ApiResponse,

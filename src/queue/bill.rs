@@ -64,7 +64,8 @@ pub struct BillLine {
 /// `at_risk_usd` of its lines add up to the `spent`, `reserved` and `at_risk` of its batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BillSums {
-    /// Number of submissions that a provider accepted or may have accepted.
+    /// Number of attempts that a provider accepted or may have accepted, or that are being
+    /// submitted.
     pub attempts: u64,
     /// Number of attempts that cost nothing because no provider accepted them: refused, rejected,
     /// never sent, or absent.
@@ -85,10 +86,10 @@ pub struct BillSums {
     pub at_risk_usd: Money,
     /// When the first attempt was submitted; `None` without attempts.
     #[serde(skip)]
-    pub from: Option<Timestamp>,
+    pub first_submitted_at: Option<Timestamp>,
     /// When the last finished attempt finished; `None` if none has.
     #[serde(skip)]
-    pub until: Option<Timestamp>,
+    pub last_finished_at: Option<Timestamp>,
 }
 
 impl Add for BillSums {
@@ -104,8 +105,12 @@ impl Add for BillSums {
             reserved_usd: self.reserved_usd + other.reserved_usd,
             at_risk_usd: self.at_risk_usd + other.at_risk_usd,
             // `Option`'s order puts `None` before every time, so `min` must skip it.
-            from: self.from.into_iter().chain(other.from).min(),
-            until: self.until.into_iter().chain(other.until).max(),
+            first_submitted_at: self
+                .first_submitted_at
+                .into_iter()
+                .chain(other.first_submitted_at)
+                .min(),
+            last_finished_at: self.last_finished_at.max(other.last_finished_at),
         }
     }
 }

@@ -27,7 +27,7 @@ pub struct ClaimRequest {
     /// The providers that can be called, with their limits, in any order: each job has its own
     /// order of preference. Only downloads are claimed for other providers as well.
     pub providers: Vec<ProviderLimits>,
-    /// The catalog that prices submissions and builds their requests.
+    /// The catalogue that prices submissions and builds their requests.
     pub catalog: Arc<Catalog>,
 }
 
@@ -80,7 +80,7 @@ pub struct ProviderLimits {
 pub struct Claim {
     /// The exclusive right to record the step's outcome.
     pub lease: Lease,
-    /// The job as the claim left it.
+    /// The job after the claim; its state is `Submitting` if the step is a submission.
     pub job: Job,
     /// The attempt that the step is about. For a submission it is new, and its price is reserved.
     pub attempt: Attempt,
@@ -139,23 +139,23 @@ pub struct Backlog {
     /// Number of jobs that are submitting, in doubt, running or downloading, without those in
     /// `held`.
     pub in_progress: u64,
-    /// Number of jobs in doubt that wait for an operator's decision.
+    /// Number of jobs in doubt that wait for the user's decision.
     pub held: u64,
     /// Number of jobs and uploads that are leased, by this pool or another. Includes the jobs of
     /// other batches while submissions of the requested batches wait.
     pub leased: u64,
     /// The earliest time at which something can be claimed that cannot be claimed now. `None` if
-    /// only the end of a leased step or an operator can change that.
+    /// only the end of a leased step or the user can change that.
     pub next_due: Option<Timestamp>,
-    /// The budgets that blocked a submission, the request's own first.
+    /// The budgets whose remainder was too small for a submission, the request's own first.
     pub exceeded_budgets: Vec<BudgetLimit>,
-    /// A queued job that one of its providers cannot take according to the current catalog, as text
-    /// for messages: `job 7 (kling-v1-standard) on fal`. The first one found; `None` if there is
-    /// none.
+    /// A queued job that at least one of its providers cannot take according to the current
+    /// catalogue, as text for messages: `job 7 (kling-v1-standard) on fal`. The first one found;
+    /// `None` if there is none.
     pub unroutable: Option<String>,
 }
 
-/// A budget that is too small for the next submission.
+/// A budget that blocks the next submission, because what is left of it is less than the estimate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BudgetLimit {
     /// The batch whose budget it is; `None` is the request's own budget for all requested batches.
@@ -171,7 +171,7 @@ pub struct BudgetLimit {
 }
 
 impl Backlog {
-    /// Returns whether no step is leased and none will become due without an operator.
+    /// Returns whether no step is leased and none will become due without the user.
     pub fn is_idle(&self) -> bool {
         self.leased == 0 && self.next_due.is_none()
     }

@@ -14,7 +14,7 @@ pub struct Health {
     pub supported_version: usize,
     /// Stored sums and counts that differ from the rows.
     pub counter_mismatches: Vec<CounterMismatch>,
-    /// Number of jobs in doubt that wait for an operator's decision.
+    /// Number of jobs in doubt that wait for the user's decision.
     pub held: u64,
     /// Number of pools whose process has ended, or which have not renewed their leases in time, but
     /// are still registered.

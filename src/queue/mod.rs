@@ -77,7 +77,7 @@ pub enum QueueError {
 /// The result of a queue operation.
 pub type Result<T> = std::result::Result<T, QueueError>;
 
-/// The jobs that an operator command applies to. All conditions must hold.
+/// The jobs that a command of the user applies to. All conditions must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// Only jobs of this batch; `None` selects from every batch.
@@ -89,7 +89,7 @@ pub struct Selection {
     pub jobs: Vec<String>,
 }
 
-/// A stored sum or count that differed from the rows it summarizes.
+/// A stored sum or count that differed from the records it sums up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CounterMismatch {
     /// The counter's name, for messages: `spring: spent`, `slots at fal`.
@@ -109,7 +109,7 @@ pub struct CancelResult {
     pub in_progress: Vec<Attempt>,
 }
 
-/// An operator's decision about a job in doubt.
+/// The user's decision about a job in doubt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The provider accepted the submission as this prediction; poll it.
@@ -155,7 +155,7 @@ pub trait Queue: Send + Sync {
     async fn heartbeat(&self, pool: PoolId, now: Timestamp, expires_at: Timestamp) -> Result<()>;
 
     /// Records that this machine's clock was changed, forward or back, and brings stored times that
-    /// are now too far in the future close to `now`.
+    /// are now too far in the future to at most a minute after `now`.
     async fn record_clock_change(&self, now: Timestamp) -> Result<()>;
 
     /// Returns when this machine's clock was last changed; `None` if no change was detected. Times
@@ -172,7 +172,8 @@ pub trait Queue: Send + Sync {
     /// A released job that was being submitted becomes in doubt, because the request may have been
     /// sent; any other keeps its state. Released jobs are due immediately, or after a delay if they
     /// were released several times in a row. A job released too often in a row waits for the user's
-    /// decision if it is in doubt, and fails otherwise, which books the estimate of an open attempt.
+    /// decision if it is in doubt, and fails otherwise, which books the estimate of an open
+    /// attempt.
     ///
     /// A pool whose process is known to have ended is removed at once. One that has expired but may
     /// only be slow is removed by the next call through this handle that finds it still expired, so
@@ -237,8 +238,12 @@ pub trait Queue: Send + Sync {
         signal: Option<(ProviderName, ProviderSignal)>,
     ) -> Result<()>;
 
-    /// Returns a claimed step that was not started; it is due immediately. The reservations of a
-    /// submission are released.
+    /// Gives up the lease of a claimed step that was not started, or was aborted and may be
+    /// repeated at no cost. The step is due again immediately.
+    ///
+    /// A submission must not have been sent: its attempt becomes
+    /// [`Refused`](crate::domain::AttemptState::Refused), which frees its slot and its reservation,
+    /// and its job is queued again.
     ///
     /// # Errors
     ///
@@ -253,11 +258,12 @@ pub trait Queue: Send + Sync {
         since: Timestamp,
     ) -> Result<Vec<String>>;
 
-    /// Returns whether each of these jobs is in a final state or held for an operator.
+    /// Returns whether each of these jobs is in a final state or waits for the user's decision.
     async fn all_settled(&self, jobs: Vec<JobId>) -> Result<bool>;
 
-    /// Returns the processing times of a route's latest finished predictions, newest first and at
-    /// most `limit`. Each comes with the clip's length in seconds; `None` if that is not known.
+    /// Returns the processing times of a route's latest finished predictions, of any clip length,
+    /// newest first and at most `limit`. Each comes with the clip's length in seconds; `None` if
+    /// that is not known.
     async fn processing_times(
         &self,
         provider: ProviderName,
@@ -339,9 +345,9 @@ pub trait Queue: Send + Sync {
     /// Cancels the selected jobs. Without states and jobs in the selection, only queued jobs, which
     /// have no open attempt.
     ///
-    /// The attempt of a running prediction is abandoned: its estimate is booked as its cost, because
-    /// the provider may bill it. That stays so even if the provider confirms the cancellation,
-    /// unless the job is retried.
+    /// The attempt of a running prediction is abandoned: its estimate is booked as its cost,
+    /// because the provider may bill it. That stays so even if the provider confirms the
+    /// cancellation, unless the job is retried.
     ///
     /// # Errors
     ///
@@ -350,7 +356,7 @@ pub trait Queue: Send + Sync {
     ///   state, or if a row key is ambiguous. No job is cancelled then.
     async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<CancelResult>;
 
-    /// Applies an operator's decision to a job in doubt, and returns its new state.
+    /// Applies the user's decision to a job in doubt, and returns its new state.
     ///
     /// # Errors
     ///
@@ -359,8 +365,8 @@ pub trait Queue: Send + Sync {
     ///   to another job.
     async fn resolve(&self, job_id: JobId, decision: Decision, now: Timestamp) -> Result<JobState>;
 
-    /// Changes settings of the active runs, and returns those runs. `set_by` names who changed
-    /// them, for the runs' logs. All settings are changed, or none.
+    /// Changes settings of the active runs, and returns the pools of those runs. `set_by` names who
+    /// changed them, for the runs' logs. All settings are changed, or none.
     ///
     /// # Errors
     ///

@@ -56,7 +56,7 @@ pub struct LoadPlan {
     pub unchanged: u64,
     /// Number of jobs without a row in the manifest; they are left as they are.
     pub removed: u64,
-    /// The maximum price of the new and changed rows: each at its most expensive provider.
+    /// The sum of the estimates of the new and changed rows, each at its most expensive provider.
     pub estimate: Money,
 }
 

@@ -42,8 +42,9 @@ pub enum UploadOutcome {
         reason: String,
         /// The earliest time of the next try.
         due_at: Timestamp,
-        /// Whether the failure extends the backoff.
-        counted: bool,
+        /// Whether this counts as a failure of the upload and extends its backoff. `false` if it
+        /// concerns the provider as a whole.
+        counts_as_failure: bool,
     },
     /// The image cannot be uploaded in this run: the file is missing, or the provider rejected it.
     /// Rows with this image fail without being paid for, unless another provider takes them.

@@ -62,7 +62,7 @@ impl Status {
     }
 }
 
-/// A process that works on the queue.
+/// A pool, which is one run, that works on the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolRecord {
     /// The host name of its machine.
@@ -78,7 +78,7 @@ pub struct PoolRecord {
 /// The state of a batch.
 #[derive(Clone, Debug)]
 pub struct BatchStatus {
-    /// The batch's name.
+    /// The name of the batch, unique in the queue.
     pub batch: String,
     /// The model that its jobs request.
     pub model: String,
@@ -94,7 +94,7 @@ pub struct BatchStatus {
     pub at_risk: Money,
     /// The upper limit for `spent + reserved`; `None` means no limit.
     pub budget: Option<Money>,
-    /// Number of jobs in doubt that wait for an operator's decision.
+    /// Number of jobs in doubt that wait for the user's decision.
     pub held: u64,
     /// The latest jobs that succeeded or failed, newest first. Empty if no job is progressing.
     pub recent_completions: Vec<Completion>,
@@ -121,7 +121,7 @@ impl BatchStatus {
     }
 
     /// Returns the number of unfinished jobs that are not in doubt. A job in doubt waits for proof
-    /// or for an operator, so that its finish time cannot be estimated.
+    /// or for the user, so that its finish time cannot be estimated.
     pub fn progressing_jobs(&self) -> u64 {
         self.unfinished_jobs() - self.count(JobState::InDoubt)
     }
@@ -134,7 +134,7 @@ pub struct ProviderStatus {
     pub provider: ProviderName,
     /// Number of open attempts: submitting, in doubt or accepted. Each occupies a slot.
     pub in_flight: u32,
-    /// Why nothing is submitted until a new run; `None` if the provider is not paused.
+    /// Why nothing is submitted until any run starts; `None` if the provider is not suspended.
     pub paused: Option<String>,
     /// The earliest time of the next submission, which may have passed; `None` if it was never
     /// held.
@@ -150,7 +150,7 @@ pub struct JobFilter {
     pub state: Option<JobState>,
 }
 
-/// A job with its last attempt. The serialized fields are those of `export`.
+/// A job with its last attempt. The serialised fields are those of `export`.
 #[derive(Clone, Debug, Serialize)]
 pub struct JobRecord {
     /// The job's number in the queue.
@@ -158,7 +158,7 @@ pub struct JobRecord {
     pub job_id: JobId,
     /// The name of its batch.
     pub batch: String,
-    /// The row's key, unique in the batch.
+    /// The manifest row's key, unique in the batch.
     pub id: String,
     /// The manifest line it was last loaded from.
     pub line: u64,
@@ -170,7 +170,8 @@ pub struct JobRecord {
     pub provider: Option<ProviderName>,
     /// The provider's id for the prediction; `None` until it is known.
     pub prediction_id: Option<String>,
-    /// Number of submissions that a provider accepted or may have accepted.
+    /// Number of attempts that a provider accepted or may have accepted; refused and absent ones
+    /// are left out.
     pub attempts: u32,
     /// The price reserved for its last attempt; before the first, the price at its most expensive
     /// provider.
@@ -178,7 +179,7 @@ pub struct JobRecord {
     /// The booked cost of all its attempts, abandoned ones at their estimate; `None` until the cost
     /// of one is booked.
     pub cost_usd: Option<Money>,
-    /// How the cost of its last attempt is known; `None` until it is booked.
+    /// How the cost of the latest attempt with a booked cost is known; `None` if there is none.
     pub cost_source: Option<CostSource>,
     /// The location of the stored clip; `None` until it is stored.
     pub output: Option<String>,
@@ -198,7 +199,7 @@ pub struct JobRecord {
     #[serde(skip)]
     pub input: Input,
     /// When its next step is due; `None` if none is scheduled, because the job is being submitted,
-    /// held for an operator, or in a final state.
+    /// waits for the user's decision, or is in a final state.
     #[serde(skip)]
     pub due_at: Option<Timestamp>,
     /// The price reserved by its attempt if that is in doubt; zero otherwise.

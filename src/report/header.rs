@@ -91,9 +91,9 @@ impl Header<'_> {
 
     fn write_period(&self, out: &mut impl Write) -> io::Result<()> {
         let sums = self.sums();
-        if let Some(from) = sums.from {
+        if let Some(from) = sums.first_submitted_at {
             write!(out, "{} – ", format_minute(from))?;
-            match sums.until {
+            match sums.last_finished_at {
                 Some(until) if format_day(until) == format_day(from) => {
                     write!(out, "{} · ", until.strftime("%H:%M"))?
                 }
@@ -124,8 +124,8 @@ impl Header<'_> {
         };
         let sums = self.sums();
         let elapsed = sums
-            .from
-            .zip(sums.until)
+            .first_submitted_at
+            .zip(sums.last_finished_at)
             .map_or("–".into(), |(from, until)| format_span(from, until));
         for (name, value) in [
             ("clips", format!("{succeeded} of {total}")),

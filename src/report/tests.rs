@@ -59,8 +59,8 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
     let sums = BillSums {
         attempts: 1000,
         cost_usd: batch.spent,
-        from: Some("2026-08-20T22:00:00Z".parse().unwrap()),
-        until: Some("2026-08-21T06:10:00Z".parse().unwrap()),
+        first_submitted_at: Some("2026-08-20T22:00:00Z".parse().unwrap()),
+        last_finished_at: Some("2026-08-21T06:10:00Z".parse().unwrap()),
         ..BillSums::default()
     };
     let bills = [(

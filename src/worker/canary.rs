@@ -45,7 +45,7 @@ impl CanaryGate {
         }
     }
 
-    /// Counts the job of a claim, if the claim is for a submission.
+    /// Notes the job of a claim as a canary job, if the claim is for a submission.
     pub(super) fn count(&mut self, claim: &Claim) {
         if self.canary.is_some() && claim.step == Step::Submit {
             self.jobs.insert(claim.lease.job_id);

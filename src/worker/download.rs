@@ -46,10 +46,10 @@ impl StepContext {
 
     fn download_failed(&self, claim: &Claim, error: &OutputError) -> StepOutcome {
         let reason = error.to_string();
-        let max_downloads = self.policy.downloads;
+        let max_downloads = self.policy.max_downloads;
         let is_last_try = claim.job.failures + 1 >= max_downloads;
         let outcome = match error {
-            OutputError::Download(DownloadError::Forbidden(_) | DownloadError::TooLarge) => {
+            OutputError::Download(DownloadError::UrlNotAllowed(_) | DownloadError::TooLarge) => {
                 Outcome::GaveUp { reason }
             }
             _ if is_last_try => Outcome::GaveUp {

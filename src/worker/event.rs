@@ -7,12 +7,12 @@ use crate::domain::{JobId, JobState, ProviderName};
 /// Something that happened in a pool.
 #[derive(Clone, Debug)]
 pub enum PoolEvent {
-    /// The work of a dead pool was taken over.
+    /// The work of dead or expired pools was taken over.
     TookOver {
-        /// Number of jobs that the dead pool had leased.
+        /// Number of jobs that these pools had leased.
         jobs: usize,
     },
-    /// A step of a job was recorded.
+    /// A step of a job was recorded. The job's state may be the same as before.
     Moved {
         /// The key of the job's row in its batch.
         row_key: String,
@@ -33,7 +33,8 @@ pub enum PoolEvent {
         /// What went wrong.
         reason: String,
     },
-    /// A provider refused the key or the balance; nothing is submitted to it until a new run.
+    /// A provider denied access for the key or the balance and is suspended: nothing is submitted
+    /// to it until any run starts.
     ProviderPaused {
         /// The provider.
         provider: ProviderName,

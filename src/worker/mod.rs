@@ -1,12 +1,12 @@
 //! The worker pool: claims due steps, runs each, records the result, and stops cleanly.
 //!
-//! The rule of this folder: a job advances by steps, each of which is one claim (a transaction), one
-//! call of a port, and one transaction that records the outcome. A waiting job therefore occupies
-//! no task, and resuming after a crash is the ordinary path.
+//! The rule of this folder: a job advances by steps, each of which is one claim (a transaction),
+//! one call of a port, and one transaction that records the outcome. A waiting job therefore
+//! occupies no task, and resuming after a crash is the ordinary path.
 //!
 //! `pool` claims and collects; `step` runs one step by calling `submit`, `poll`, `reconcile` or
-//! `download`, or one `upload` of an image; `record` writes the results. Nothing here prints: what happens is
-//! reported as [`PoolEvent`]s.
+//! `download`, or one `upload` of an image; `record` writes the results. Nothing here prints: what
+//! happens is reported as [`PoolEvent`]s.
 
 pub(crate) mod canary;
 mod clock_check;

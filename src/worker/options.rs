@@ -17,7 +17,7 @@ pub const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 /// What a pool works on, and how much at once.
 #[derive(Clone, Debug)]
 pub struct PoolOptions {
-    /// Maximum number of steps in progress.
+    /// Maximum number of concurrent steps and uploads.
     pub workers: usize,
     /// The batch to work on; `None` works on all of them.
     pub batch: Option<String>,
@@ -55,7 +55,7 @@ pub enum PoolExit {
 /// Why a pool could not continue. The queue is consistent, and a new run resumes.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    /// The queue failed.
+    /// A queue operation failed: the store is unusable, or this pool lost its registration.
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// The output folder cannot be written.
@@ -63,7 +63,7 @@ pub enum PoolError {
         "{0}\nhint: free some space, or make the folder writable, and run again: nothing is lost"
     )]
     Output(OutputError),
-    /// A fault in the program.
+    /// A fault in the program: a step panicked, or was claimed for a provider this run cannot call.
     #[error("{0}")]
     Fault(String),
 }

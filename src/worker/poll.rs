@@ -14,7 +14,7 @@ use super::StepContext;
 use super::step::StepOutcome;
 use super::timing::elapsed;
 
-/// How long a provider may not know a prediction that it has just accepted: users of AI/ML API saw
+/// How long a 404 for a newly accepted prediction is treated as temporary: users of AI/ML API saw
 /// 404 right after a successful create call.
 const MISSING_GRACE: Duration = Duration::from_secs(10 * 60);
 
@@ -74,8 +74,8 @@ struct Poll<'a> {
     polled_at: jiff::Timestamp,
     /// Age of the attempt at that time.
     age: Duration,
-    /// How long the job has been polled for. Less than `age` if its clip was lost long after it was
-    /// made.
+    /// Time since the job became `running`. Shorter than `age` if it is polled again later, for a
+    /// fresh link or after a retry.
     polling_for: Duration,
 }
 
@@ -125,7 +125,7 @@ impl Poll<'_> {
             } => {
                 let cost = self.settle(cost);
                 let is_free = cost.amount == Money::ZERO;
-                let has_attempts = self.claim.job.attempts < self.context.policy.attempts;
+                let has_attempts = self.claim.job.attempts < self.context.policy.max_attempts;
                 let may_resubmit = retryable && is_free && has_attempts;
                 let retry_at = may_resubmit.then(|| self.context.retry_at(self.claim, None));
                 Outcome::PredictionFailed {

@@ -29,7 +29,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// one long before.
 const MAX_SLEEP: Duration = Duration::from_secs(3600);
 
-/// The workers of one process on one queue.
+/// A pool: one run's concurrent steps on one queue, at most [`PoolOptions::workers`] at a time.
 pub struct Pool {
     pub(super) context: Arc<StepContext>,
     pub(super) options: PoolOptions,

@@ -1,5 +1,5 @@
 //! How long predictions take: as configured, as the catalogue says, and as this queue has measured.
-//! Polls are scheduled by it.
+//! Used to schedule polls.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,7 @@ use crate::domain::{Catalog, PollPlan, ProviderName};
 /// Maximum number of measured predictions that a poll plan is made from.
 pub const MAX_SAMPLES: usize = 100;
 
-/// A group of predictions that take about equally long: one model at one provider, with clips of
-/// one length.
+/// A group of predictions that take about equally long: one route, with clips of one length.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteKey {
     /// The provider.
@@ -22,14 +21,15 @@ pub struct RouteKey {
     pub clip_s: Option<u32>,
 }
 
-/// Processing times by route, and the waits that come from the config.
+/// Processing times by route and clip length, and the waits that come from the config.
 #[derive(Debug, Default)]
 pub struct ProcessingTimes {
     /// Minimum time between two polls of one prediction.
     pub poll_min: Duration,
-    /// Typical processing times from the config, by provider. They replace those of the catalogue.
+    /// Expected processing times from the config, by provider. They replace those of the
+    /// catalogue.
     pub typical: BTreeMap<ProviderName, Duration>,
-    /// How long after a submission its absence from the provider's history proves anything, by
+    /// Minimum age of a submission at which its absence from the provider's history is proof, by
     /// provider.
     pub history_delay: BTreeMap<ProviderName, Duration>,
     /// What this queue has measured.
@@ -100,7 +100,8 @@ impl ProcessingTimes {
             .map_or_else(Vec::new, |measured| measured.times.clone())
     }
 
-    /// Returns how long after a submission its absence from the provider's history proves anything.
+    /// Returns the minimum age of a submission at which its absence from the provider's history is
+    /// proof: the config's, else [one minute](DEFAULT_HISTORY_DELAY).
     pub fn history_delay(&self, provider: ProviderName) -> Duration {
         self.history_delay
             .get(&provider)
@@ -169,7 +170,7 @@ mod tests {
         let typical = |clip_s| {
             processing_times
                 .plan(&Catalog::default(), &route(clip_s))
-                .typical
+                .median
                 .as_secs()
         };
         assert!((250..290).contains(&typical(5)));

@@ -14,7 +14,7 @@ use super::step::StepOutcome;
 use super::timing::elapsed;
 use super::{PoolError, StepContext};
 
-/// Number of failed searches in a row after which the job is held for the user's decision.
+/// Number of failed searches in a row after which the job waits for the user's decision.
 const MAX_FAILED_SEARCHES: u32 = 6;
 
 /// How many typical processing times must have passed before a history that lists only finished
@@ -38,7 +38,7 @@ impl StepContext {
         let now = self.clock.now();
         let submitted_at = claim.attempt.submitted_at;
         let is_last_try = claim.job.failures + 1 >= MAX_FAILED_SEARCHES;
-        let submission = match self.submission(claim).await {
+        let submission = match self.build_submission(claim).await {
             Ok(submission) => submission,
             // Without the image, the request that was sent cannot be rebuilt, and no other request
             // would prove anything.
@@ -100,7 +100,7 @@ impl StepContext {
         let plan = self.poll_plan(claim);
         let processing = match lists_running {
             true => Duration::ZERO,
-            false => plan.typical * PROCESSING_TIMES_UNTIL_LISTED,
+            false => plan.median * PROCESSING_TIMES_UNTIL_LISTED,
         };
         let listed_within =
             self.processing_times.history_delay(claim.attempt.provider) + processing;
@@ -109,7 +109,7 @@ impl StepContext {
             return Outcome::ProvenAbsent { due_at }.into();
         }
         let pause = (listed_within / 6)
-            .clamp(plan.shortest, MAX_SEARCH_INTERVAL)
+            .clamp(plan.min_interval, MAX_SEARCH_INTERVAL)
             .min(listed_within - age);
         Outcome::Wait {
             due_at: Some(self.after(pause)),
@@ -119,7 +119,7 @@ impl StepContext {
     }
 }
 
-/// Returns the outcome that holds a job in doubt until the user decides.
+/// Returns the outcome that makes a job in doubt wait for the user's decision.
 fn hold(failure: String) -> StepOutcome {
     Outcome::Wait {
         due_at: None,

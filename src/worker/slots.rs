@@ -1,4 +1,5 @@
-//! Counts the steps that are in progress, so that no kind of step can occupy all workers.
+//! Counts the steps in progress, so that no kind of step can occupy all workers. A worker of a pool
+//! is the room for one step; it has nothing to do with the slots of a provider.
 
 use crate::queue::{Capacity, Step};
 

@@ -1,6 +1,6 @@
 //! One step of one job: check the lease, make one call of a port, and return what it found out. The
-//! call may send several requests, such as the pages of a history, and a submission that is rejected
-//! before it is sent needs none.
+//! call may send several requests, such as the pages of a history, and a submission that is
+//! rejected before it is sent needs none.
 //!
 //! [`run`] is the path that every step takes. The calls are in `submit`, `poll`, `reconcile`,
 //! `download` and `upload`; their results are written to the queue by `record`.
@@ -30,7 +30,7 @@ use super::{Observer, PoolError, ProcessingTimes, StopSignal};
 /// proof keeps the next owner from concluding too early.
 const MIN_LEASE_FOR_SUBMIT: SignedDuration = SignedDuration::from_secs(5);
 
-/// The ports and policies that steps use. Shared by all steps of a pool.
+/// The ports and policies that steps use, and the code of the steps. Shared by all steps of a pool.
 pub struct StepContext {
     /// The queue in which results are recorded.
     pub queue: Arc<dyn Queue>,
@@ -111,7 +111,7 @@ impl CompletedStep {
 pub(super) enum StepResult {
     /// The call was made and has an outcome.
     Outcome(StepOutcome),
-    /// The call was not made, or was abandoned and may be repeated without cost.
+    /// The call was not made, or was aborted and may be repeated at no cost. The lease is released.
     NotStarted,
     /// The call failed in a way that would fail every other step as well.
     Fatal(PoolError),

@@ -24,7 +24,7 @@ impl StepContext {
         if let Some(reason) = claim.rejection.clone() {
             return Outcome::Rejected { reason }.into();
         }
-        let submission = match self.submission(claim).await {
+        let submission = match self.build_submission(claim).await {
             Ok(submission) => submission,
             Err(ImageError {
                 reason,
@@ -34,7 +34,7 @@ impl StepContext {
                 return Outcome::Refused {
                     reason,
                     due_at,
-                    counted: true,
+                    counts_as_failure: true,
                 }
                 .into();
             }
@@ -68,7 +68,7 @@ impl StepContext {
                 let outcome = Outcome::Refused {
                     reason,
                     due_at,
-                    counted: true,
+                    counts_as_failure: true,
                 };
                 (outcome, ProviderSignal::HoldSubmits { until })
             }
@@ -80,7 +80,7 @@ impl StepContext {
                 let outcome = Outcome::Refused {
                     reason,
                     due_at: until,
-                    counted: false,
+                    counts_as_failure: false,
                 };
                 // A response with a time applies to every call with this key; one without may only
                 // mean that all slots are taken.
@@ -100,7 +100,7 @@ impl StepContext {
                     Outcome::Refused {
                         reason,
                         due_at,
-                        counted: false,
+                        counts_as_failure: false,
                     },
                     signal,
                 )

@@ -48,7 +48,7 @@ impl StepContext {
                 return UploadOutcome::Failed {
                     reason,
                     due_at,
-                    counted: true,
+                    counts_as_failure: true,
                 }
                 .into();
             }
@@ -90,7 +90,7 @@ impl StepContext {
                 UploadOutcome::Failed {
                     reason,
                     due_at,
-                    counted: true,
+                    counts_as_failure: true,
                 }
                 .into()
             }
@@ -103,7 +103,7 @@ impl StepContext {
                 UploadOutcome::Failed {
                     reason,
                     due_at,
-                    counted: true,
+                    counts_as_failure: true,
                 }
                 .into()
             }
@@ -117,7 +117,7 @@ impl StepContext {
                     outcome: UploadOutcome::Failed {
                         reason,
                         due_at: until,
-                        counted: true,
+                        counts_as_failure: true,
                     },
                     provider_signal: Some((claim.provider, signal)),
                 }
@@ -132,7 +132,7 @@ impl StepContext {
                     outcome: UploadOutcome::Failed {
                         reason,
                         due_at,
-                        counted: false,
+                        counts_as_failure: false,
                     },
                     provider_signal: Some((claim.provider, signal)),
                 }
@@ -146,11 +146,11 @@ impl StepContext {
     ///
     /// # Errors
     /// Returns an error if such an image cannot be read.
-    pub(super) async fn submission(&self, claim: &Claim) -> Result<Submission, ImageError> {
+    pub(super) async fn build_submission(&self, claim: &Claim) -> Result<Submission, ImageError> {
         let mut submission = Submission::from(&claim.attempt);
         let mut data_uris = BTreeMap::new();
         for image in claim.job.input.local_images() {
-            if image.is_placeholder_in(&submission.request) {
+            if image.has_placeholder_in(&submission.request) {
                 let file = self.images.read(&image).await?;
                 data_uris.insert(image.placeholder(), file.to_data_uri());
             }

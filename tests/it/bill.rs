@@ -169,7 +169,7 @@ fn the_period_of_a_bill_starts_before_it_ends() {
         .expect("a bill");
     let total: BillSums = lines.into_iter().map(|line| line.sums).sum();
     assert!(
-        total.from.is_some() && total.from < total.until,
+        total.first_submitted_at.is_some() && total.first_submitted_at < total.last_finished_at,
         "{total:?}"
     );
     assert_eq!(BillGrouping::ALL.map(BillGrouping::as_str), GROUPINGS);

@@ -291,7 +291,7 @@ async fn reserved_and_spent_never_exceed_the_budget() {
     let refused = Outcome::Refused {
         reason: "busy".into(),
         due_at: start_time(),
-        counted: true,
+        counts_as_failure: true,
     };
     fixture
         .queue

@@ -344,7 +344,8 @@ async fn a_failure_reported_by_the_status_stands_whatever_the_result() {
         ),
         "{polled:?}"
     );
-    // A response that concerns the key says nothing about the prediction, whatever the status reported.
+    // A response that concerns the key says nothing about the prediction, whatever the status
+    // reported.
     let polled = poll(status.clone(), || html_response(429), unexpected).await;
     assert_eq!(variant(&polled), "rate limited");
     let polled = poll(status, || html_response(401), unexpected).await;

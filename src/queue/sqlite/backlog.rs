@@ -107,8 +107,8 @@ impl SubmitClaims<'_> {
 
     /// Returns the first due time after `after`.
     ///
-    /// A job that is due already but was not claimed lacked a worker. It needs no time of its own:
-    /// the pool claims again as soon as a step completes.
+    /// A job that is due already but was not claimed exceeded the capacity. It needs no time of its
+    /// own: the pool claims again as soon as a step completes.
     fn first_due_after(
         &self,
         after: Timestamp,
@@ -133,11 +133,11 @@ impl SubmitClaims<'_> {
             .transpose()
     }
 
-    /// Returns when a submit becomes possible that is not possible now: its job is due, and its
+    /// Returns when a submission becomes possible that is not possible now: its job is due, and its
     /// provider's hold and rate permit it.
     ///
-    /// A submit that waits for a slot or for money has no time of its own: the step that frees them
-    /// wakes the pool.
+    /// A submission that waits for a slot or for money has no time of its own: the step that frees
+    /// them wakes the pool.
     fn next_submit(&self) -> Result<Option<Timestamp>> {
         let mut next: Option<Timestamp> = None;
         let has_free_slot = |capacity: &&ProviderCapacity| {

@@ -59,8 +59,8 @@ fn read_line(columns: &Columns<'_, '_>) -> Result<BillLine> {
         refunded_usd: columns.money("refunded")?,
         reserved_usd: columns.money("reserved")?,
         at_risk_usd: columns.money("at_risk")?,
-        from: columns.optional_time("first_submitted_at")?,
-        until: columns.optional_time("last_finished_at")?,
+        first_submitted_at: columns.optional_time("first_submitted_at")?,
+        last_finished_at: columns.optional_time("last_finished_at")?,
     };
     Ok(BillLine { name, sums })
 }

@@ -28,8 +28,8 @@ pub(super) fn claim(
     }
     let capacity = request.capacity;
     let mut submit_claims = SubmitClaims::new(tx, request, rate_cache)?;
-    // Polls free provider slots, submits fill them, and downloads hold none. Claiming in this order
-    // keeps the provider's slots in use.
+    // Polls free provider slots, submissions fill them, and downloads hold none. Claiming in this
+    // order keeps the provider's slots in use.
     let mut claims = claim_in_progress(
         &submit_claims,
         JobState::Running,
@@ -49,7 +49,8 @@ pub(super) fn claim(
         JobState::Downloading,
         downloads,
     )?);
-    // Uploads come last because they serve later submits; the submits claimed above need none.
+    // Uploads come last because they serve later submissions; the submissions claimed above need
+    // none.
     let uploads =
         submit_claims.claim_uploads(capacity.uploads.min(capacity.steps - claims.len()))?;
     let is_full = claims.len() + uploads.len() >= capacity.steps;

@@ -55,9 +55,9 @@ pub(super) fn last_change(connection: &Connection) -> Result<Option<Timestamp>> 
     read_meta(connection, "clock_set_at")
 }
 
-/// Records the time of a pool's sign of life, and detects whether the clock has gone back since the
+/// Records the time of a pool's heartbeat, and detects whether the clock has gone back since the
 /// last one.
-pub(super) fn observe(tx: &Connection, now: Timestamp) -> Result<()> {
+pub(super) fn record_heartbeat(tx: &Connection, now: Timestamp) -> Result<()> {
     if read_meta(tx, "seen_at")?.is_some_and(|seen_at| now + CLOCK_JUMP < seen_at) {
         record_change(tx, now)?;
     }

@@ -1,4 +1,4 @@
-//! Verifies the stored sums and counts against the rows that they summarize: spent and reserved
+//! Verifies the stored sums and counts against the rows that they sum up: spent and reserved
 //! money, slots in use, jobs in each state.
 //!
 //! This runs whenever a run starts, because a wrong sum costs money: a tool that edits the file or

@@ -59,8 +59,8 @@ pub(super) fn health(
     })
 }
 
-/// Returns the number of jobs in doubt that wait for an operator's decision, of one batch or of
-/// every batch.
+/// Returns the number of jobs in doubt that wait for the user's decision, of one batch or of every
+/// batch.
 pub(super) fn count_held(connection: &Connection, batch: Option<&str>) -> Result<u64> {
     let count = query_value(
         connection,

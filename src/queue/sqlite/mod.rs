@@ -13,7 +13,7 @@ mod insert;
 mod lanes;
 mod live_settings;
 mod open;
-mod operator;
+
 mod placement;
 mod pool_lock;
 mod pools;
@@ -26,6 +26,7 @@ mod submit_claims;
 #[cfg(test)]
 mod tests;
 mod uploads;
+mod user_commands;
 mod writer;
 
 use std::collections::{HashMap, HashSet};
@@ -400,25 +401,25 @@ impl Queue for SqliteQueue {
 
     async fn retry(&self, selection: Selection, now: Timestamp) -> Result<usize> {
         self.writer
-            .write(move |tx| operator::retry(tx, &selection, now))
+            .write(move |tx| user_commands::retry(tx, &selection, now))
             .await
     }
 
     async fn requeue_downloads(&self, jobs: Vec<JobId>, now: Timestamp) -> Result<usize> {
         self.writer
-            .write(move |tx| operator::requeue_downloads(tx, &jobs, now))
+            .write(move |tx| user_commands::requeue_downloads(tx, &jobs, now))
             .await
     }
 
     async fn cancel(&self, selection: Selection, now: Timestamp) -> Result<CancelResult> {
         self.writer
-            .write(move |tx| operator::cancel(tx, &selection, now))
+            .write(move |tx| user_commands::cancel(tx, &selection, now))
             .await
     }
 
     async fn resolve(&self, job_id: JobId, decision: Decision, now: Timestamp) -> Result<JobState> {
         self.writer
-            .write(move |tx| operator::resolve(tx, job_id, &decision, now))
+            .write(move |tx| user_commands::resolve(tx, job_id, &decision, now))
             .await
     }
 
@@ -461,7 +462,7 @@ impl Queue for SqliteQueue {
 
     async fn set_budget(&self, batch: String, budget: Option<Money>) -> Result<()> {
         self.writer
-            .write(move |tx| operator::set_budget(tx, &batch, budget))
+            .write(move |tx| user_commands::set_budget(tx, &batch, budget))
             .await
     }
 }

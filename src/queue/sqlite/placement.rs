@@ -1,7 +1,5 @@
-//! Chooses where the next submit goes.
-//!
-//! A provider is eligible if it has a free slot, a route for the job, a price within the budgets,
-//! and links to the images that it takes as links.
+//! Chooses the provider of the next submission; [`SubmitClaims::choose_provider`] lists the
+//! conditions.
 
 use std::time::Duration;
 
@@ -23,7 +21,7 @@ use super::uploads::UploadState;
 /// By then the identical submission may be resolved, or a provider may have a free slot.
 const DEFER_DELAY: Duration = Duration::from_secs(1);
 
-/// Where the next submit of a batch can go.
+/// Where the next submission of a batch can go.
 pub(super) enum Placement {
     /// To the provider with this index in `SubmitClaims::capacities`.
     Submit(usize, PreparedRequest),
@@ -44,7 +42,7 @@ pub(super) struct PreparedRequest {
     pub(super) request_text: String,
     /// The digest of `request_text`; see [`request_digest`].
     pub(super) digest: i64,
-    /// Why the worker must reject the job instead of sending the request; `None` to send it.
+    /// Why the step must reject the job instead of sending the request; `None` to send it.
     pub(super) rejection: Option<String>,
 }
 
@@ -175,7 +173,7 @@ impl SubmitClaims<'_> {
         Placement::DeferUntil(later.as_millisecond())
     }
 
-    /// Reports whether an identical request to the provider is submitting or in doubt.
+    /// Returns whether an identical request to the provider is submitting or in doubt.
     fn has_identical_unresolved(
         &self,
         provider: ProviderName,
@@ -197,7 +195,7 @@ impl SubmitClaims<'_> {
         Ok(attempt_id.is_some())
     }
 
-    /// Lists the budgets that a submit at this price would exceed.
+    /// Lists the budgets that a submission at this price would exceed.
     ///
     /// Committed money is what is spent plus what is reserved. The batch's own budget covers the
     /// batch; the request's budget, listed as `None`, covers all batches of the request.

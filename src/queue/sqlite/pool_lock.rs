@@ -34,7 +34,7 @@ impl PoolLock {
         }
     }
 
-    /// Reports whether the process of a pool on this machine is alive; changes nothing.
+    /// Returns whether the process of a pool on this machine is alive; changes nothing.
     ///
     /// Tries only a shared lock, so any number of processes may check at once: one that took an
     /// exclusive lock would look like the living pool to the others.

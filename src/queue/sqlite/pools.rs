@@ -15,8 +15,7 @@ use super::record::{abandon_attempt, move_job};
 use super::row::{execute, nullable_millis, select};
 use super::uploads;
 
-/// Number of consecutive crashes after which a job is quarantined: it is no longer claimed until
-/// the user decides.
+/// Number of consecutive crashes after which a job is no longer claimed until the user decides.
 const MAX_CRASHES: u32 = 10;
 
 /// Registers a pool of this process.
@@ -27,7 +26,7 @@ pub(super) fn join(
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<()> {
-    clock::observe(tx, now)?;
+    clock::record_heartbeat(tx, now)?;
     execute(
         tx,
         "INSERT INTO pools (pool_id, host, pid, started_at, expires_at)
@@ -50,7 +49,7 @@ pub(super) fn heartbeat(
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<()> {
-    clock::observe(tx, now)?;
+    clock::record_heartbeat(tx, now)?;
     let changed = execute(
         tx,
         "UPDATE pools SET expires_at = ?2 WHERE pool_id = ?1",
@@ -196,10 +195,11 @@ pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<u
 /// Releases one job of a removed pool.
 ///
 /// A submitting job becomes in doubt: the request may have been sent. After [`MAX_CRASHES`]
-/// consecutive crashes a job waits for the user: in doubt without a due time, or failed.
+/// consecutive crashes a job waits for the user: in doubt without a due time, or failed, which
+/// books the estimate of an open attempt.
 fn release_orphan(tx: &Connection, job: &OrphanedJob, now: Timestamp) -> Result<()> {
-    let is_quarantined = job.crashes + 1 >= MAX_CRASHES;
-    let due_at = if is_quarantined {
+    let is_at_crash_limit = job.crashes + 1 >= MAX_CRASHES;
+    let due_at = if is_at_crash_limit {
         None
     } else {
         now.saturating_add(crash_backoff(job.crashes)).ok()
@@ -228,7 +228,7 @@ fn release_orphan(tx: &Connection, job: &OrphanedJob, now: Timestamp) -> Result<
                 params![job.attempt_id, now.as_millisecond(), reason],
             )?;
         }
-        JobState::Running | JobState::Downloading if is_quarantined => {
+        JobState::Running | JobState::Downloading if is_at_crash_limit => {
             let reason = format!(
                 "the program ended {MAX_CRASHES} times while working on this job; \
                  `retry` continues without another payment"
@@ -270,7 +270,7 @@ fn crash_backoff(crashes_before: u32) -> Duration {
     }
 }
 
-/// Ends the suspension of every provider and forgets which uploads were refused.
+/// Resumes every suspended provider and deletes the rejected uploads.
 ///
 /// Called when a run starts: the user may have fixed the key, the balance or the file.
 pub(super) fn reopen_providers(tx: &Connection) -> Result<()> {
@@ -279,5 +279,5 @@ pub(super) fn reopen_providers(tx: &Connection) -> Result<()> {
         "UPDATE providers SET paused = NULL, refuses_looks = 0 WHERE paused IS NOT NULL",
         [],
     )?;
-    uploads::clear_refused(tx)
+    uploads::clear_rejected(tx)
 }

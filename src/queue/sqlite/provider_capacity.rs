@@ -1,4 +1,4 @@
-//! What a provider's key allows and how much of it is used: slots, create rate and holds.
+//! What a provider's key allows and how much of it is used: slots, submission rate and holds.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,13 +11,13 @@ use crate::queue::{ProviderLimits, Result};
 
 use super::row::{self, query_value, select};
 
-/// The window of the create rate, `creates_per_minute`.
+/// The window of the submission rate, `creates_per_minute`.
 const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 
-/// The last exact count of each provider's recent submits.
+/// The last exact count of each provider's recent submissions.
 ///
 /// Saves a query per claim. Attempt ids grow over all providers and processes, so the count plus
-/// the number of attempts since is an upper bound of the submits that count now. A provider is
+/// the number of attempts since is an upper bound of the submissions that count now. A provider is
 /// counted again only when this bound reaches its rate.
 #[derive(Debug, Default)]
 pub(super) struct RateCache(Mutex<HashMap<ProviderName, CachedCount>>);
@@ -33,25 +33,25 @@ struct CachedCount {
 /// A provider's limits and how much of them is used.
 pub(super) struct ProviderCapacity {
     pub(super) limits: ProviderLimits,
-    /// Open attempts: submitting, in doubt or accepted. Each holds a slot.
+    /// Open attempts: submitting, in doubt or accepted. Each occupies a slot.
     pub(super) in_flight: u32,
     /// Submits that count against the rate now; an upper bound unless `is_exact`.
     recent_submits: u32,
     is_exact: bool,
-    /// No submit before this time.
+    /// No submission before this time.
     submits_held_until: Timestamp,
     /// No call at all before this time.
     pub(super) calls_held_until: Timestamp,
     /// Consecutive failed calls; sets the provider's backoff.
     pub(super) failures: u32,
-    /// Whether submits are suspended because the provider refused the key or the balance.
+    /// Whether submissions are suspended because the provider denied access for the key or balance.
     pub(super) is_suspended: bool,
-    /// Whether the provider refuses the key for polls as well.
+    /// Whether polls and history searches are suspended as well.
     pub(super) refuses_polls: bool,
 }
 
 impl ProviderCapacity {
-    /// Reads the providers' slots and holds. Recent submits are not counted yet.
+    /// Reads the providers' slots and holds. Recent submissions are not counted yet.
     ///
     /// A provider without a row has had no attempt and is unused.
     pub(super) fn read(tx: &Connection, limits: &[ProviderLimits]) -> Result<Vec<Self>> {
@@ -86,7 +86,8 @@ impl ProviderCapacity {
         Ok(capacities)
     }
 
-    /// Sets the recent submits from the cache, or counts them if the cached bound reaches the rate.
+    /// Sets the recent submissions from the cache, or counts them if the cached bound reaches the
+    /// rate.
     ///
     /// `last_attempt` is the highest attempt id of any provider.
     pub(super) fn refresh_if_near_limit(
@@ -114,7 +115,7 @@ impl ProviderCapacity {
         Ok(())
     }
 
-    /// Returns the number of submits that slots, rate and holds allow now.
+    /// Returns the number of submissions that slots, rate and holds allow now.
     pub(super) fn available_submits(&self, now: Timestamp) -> u32 {
         if self.is_suspended || self.submits_allowed_from() > now {
             return 0;
@@ -127,7 +128,7 @@ impl ProviderCapacity {
         slots.min(rate)
     }
 
-    /// Reserves a slot and one submit of the rate, for an attempt that is already inserted.
+    /// Reserves a slot and one submission of the rate, for an attempt that is already inserted.
     pub(super) fn reserve(&mut self, tx: &Connection, now: Timestamp) -> Result<()> {
         self.in_flight += 1;
         self.recent_submits += 1;
@@ -137,12 +138,12 @@ impl ProviderCapacity {
         Ok(())
     }
 
-    /// Returns when the provider's holds permit submits again; in the past if they do now.
+    /// Returns when the provider's holds permit submissions again; in the past if they do now.
     pub(super) fn submits_allowed_from(&self) -> Timestamp {
         self.submits_held_until.max(self.calls_held_until)
     }
 
-    /// Reports whether the provider may be polled now.
+    /// Returns whether the provider may be polled now.
     pub(super) fn accepts_polls(&self, now: Timestamp) -> bool {
         !self.refuses_polls && self.calls_held_until <= now
     }
@@ -170,13 +171,13 @@ impl ProviderCapacity {
             .map(row::timestamp_from_millis)
             .transpose()?
             .unwrap_or(now);
-        // One more millisecond, because a submit answered exactly one window ago still counts.
+        // One more millisecond, because a submission answered exactly one window ago still counts.
         Ok(Some(oldest + RATE_WINDOW + SignedDuration::from_millis(1)))
     }
 
     fn count_recent_submits(&mut self, tx: &Connection, now: Timestamp) -> Result<()> {
         // The request reaches the provider at an unknown time between the commit of the intent and
-        // the answer. Counting a submit from its commit until 60 seconds after its answer
+        // the answer. Counting a submission from its commit until 60 seconds after its answer
         // guarantees the limit for every 60-second window. Stored times are truncated to
         // milliseconds, so an answer exactly 60 seconds ago still counts.
         let recent_submits = query_value(

@@ -1,4 +1,4 @@
-//! Read-only queries: status, lists of jobs, one job with its attempts, and what a worker looks up.
+//! Read-only queries: status, lists of jobs, one job with its attempts, and what a pool looks up.
 
 use std::time::Duration;
 
@@ -171,7 +171,7 @@ const JOB_RECORD: &str = "
     FROM jobs j JOIN batches b USING (batch_id)
          LEFT JOIN attempts a ON a.attempt_id = j.attempt_id";
 
-/// Returns whether each of these jobs is in a final state or held for an operator.
+/// Returns whether each of these jobs is in a final state or waits for the user's decision.
 pub(super) fn all_settled(connection: &Connection, jobs: &[JobId]) -> Result<bool> {
     for JobId(job_id) in jobs {
         let unsettled: Option<i64> = query_value(

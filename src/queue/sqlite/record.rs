@@ -23,8 +23,8 @@ struct LeasedJob {
 /// Records an outcome, ends the lease and returns the job's new state.
 ///
 /// Fails with [`QueueError::LeaseLost`] if the lease has passed to another pool, and with
-/// [`QueueError::IllegalTransition`] if the job's state does not allow the outcome. The transaction must then
-/// be rolled back: the provider signal is written first.
+/// [`QueueError::IllegalTransition`] if the job's state does not allow the outcome. The transaction
+/// must then be rolled back: the provider signal is written first.
 pub(super) fn record_outcome(
     tx: &Connection,
     lease: &Lease,
@@ -44,14 +44,14 @@ pub(super) fn record_outcome(
 
 /// Releases a step that was not started; it is due again at once.
 ///
-/// A submit that was not sent is recorded as refused, which frees its slot and its price.
+/// A submission that was not sent is recorded as refused, which frees its slot and its price.
 pub(super) fn release(tx: &Connection, lease: &Lease, now: Timestamp) -> Result<()> {
     let job = leased_job(tx, lease)?;
     if job.state == JobState::Submitting {
         let outcome = Outcome::Refused {
             reason: "not sent".into(),
             due_at: now,
-            counted: false,
+            counts_as_failure: false,
         };
         record_outcome(tx, lease, &outcome, None, now)?;
         return Ok(());
@@ -103,8 +103,8 @@ fn record_job(
         Outcome::Refused {
             reason,
             due_at,
-            counted,
-        } => (Some(*due_at), Some(reason), *counted),
+            counts_as_failure,
+        } => (Some(*due_at), Some(reason), *counts_as_failure),
         Outcome::LostResponse { reason, due_at } => (Some(*due_at), Some(reason), false),
         // Counts as a failure although the next poll may return a fresh link: a link that keeps
         // expiring must use up the retries.
@@ -272,7 +272,8 @@ pub(super) fn store_prediction(
     )))
 }
 
-/// Writes the final state of an attempt. The first `finished_at` stays.
+/// Closes an attempt: writes its state, cost and error. An attempt that is closed already, whose
+/// finished clip got a fresh link, keeps its `finished_at`.
 fn close_attempt(
     tx: &Connection,
     attempt_id: i64,
@@ -332,7 +333,7 @@ pub(super) fn abandon_attempt(
 
 /// Moves a job to its state after `event`, without a lease, and returns that state.
 ///
-/// For the decisions of an operator, a changed manifest row, and jobs of a dead pool. Ends a lease
+/// For the commands of the user, a changed manifest row, and jobs of a dead pool. Ends a lease
 /// that exists, and resets the failures and crashes.
 pub(super) fn move_job(
     tx: &Connection,

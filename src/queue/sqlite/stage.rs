@@ -113,7 +113,7 @@ impl SqliteStaging {
             ],
         )?;
         if has_local_images {
-            uploads::clear_refused(&self.connection)?;
+            uploads::clear_rejected(&self.connection)?;
         }
         fail_point!("load written");
         self.connection.prepare_cached("COMMIT")?.execute([])?;

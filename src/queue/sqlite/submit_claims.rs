@@ -1,7 +1,7 @@
-//! Claims submits.
+//! Claims submissions.
 //!
-//! Due time, provider slot, create rate and budget are checked and reserved in the transaction that
-//! claims, so any number of processes together stay within them.
+//! Due time, provider slot, submission rate and budget are checked and reserved in the transaction
+//! that claims, so any number of processes together stay within them.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,11 @@ pub(super) struct Batch {
     pub(super) jobs: JobCounts,
 }
 
-/// The submits of one claim, and the state that limits them.
+/// The state of one claim: what limits its submissions, and what it has found out about the rest of
+/// the work.
+///
+/// Built first, because polls, downloads and uploads of the same claim read it too: they need the
+/// providers' holds and the job counts.
 pub(super) struct SubmitClaims<'a> {
     pub(super) tx: &'a Connection,
     pub(super) request: &'a ClaimRequest,
@@ -52,20 +56,22 @@ pub(super) struct SubmitClaims<'a> {
     /// The batch whose jobs are polled and reconciled; `None` for all batches.
     ///
     /// Always `None` while a requested batch has queued jobs: the provider slots that they wait for
-    /// may be held by another batch.
+    /// may be occupied by another batch.
     pub(super) polled_batch: Option<&'a str>,
     /// Number of jobs deferred by this claim; at most [`MAX_DEFERRED`].
     deferred: u32,
     /// Whether an affordable job waits for the upload of its images.
     pub(super) awaits_upload: bool,
-    /// The budgets that blocked a submit: the index of a batch, or `None` for the request's own.
+    /// The budgets that blocked a submission: the index of a batch, or `None` for the request's
+    /// own.
     pub(super) exceeded_budgets: BTreeSet<Option<usize>>,
     /// Description of the first job that a provider of its list has no route for.
     pub(super) unroutable: Option<String>,
 }
 
 impl<'a> SubmitClaims<'a> {
-    /// Reads what limits the submits of one claim: batches, provider slots and create rates.
+    /// Reads what limits the submissions of one claim: batches, provider slots and submission
+    /// rates.
     pub(super) fn new(
         tx: &'a Connection,
         request: &'a ClaimRequest,
@@ -104,7 +110,7 @@ impl<'a> SubmitClaims<'a> {
         })
     }
 
-    /// Claims up to `limit` submits, batch by batch in order of creation.
+    /// Claims up to `limit` submissions, batch by batch in order of creation.
     ///
     /// Jobs are taken one at a time, each for the first of its providers that can accept it.
     pub(super) fn claim(&mut self, limit: usize) -> Result<Vec<Claim>> {
@@ -126,7 +132,7 @@ impl<'a> SubmitClaims<'a> {
         Ok(claims)
     }
 
-    /// Returns the number of submits that all providers together allow now.
+    /// Returns the number of submissions that all providers together allow now.
     fn available_submits(&self) -> usize {
         self.capacities
             .iter()
@@ -134,12 +140,12 @@ impl<'a> SubmitClaims<'a> {
             .sum()
     }
 
-    /// Claims the next submit of a batch; `None` if no due job can be submitted and paid for.
+    /// Claims the next submission of a batch; `None` if no due job can be submitted and paid for.
     ///
     /// The lane whose first job has been due longest goes first. A lane whose first job is blocked
     /// is skipped as a whole, so that no later job of the same providers overtakes it; a deferred
-    /// job makes way for the job behind it. `limit` is the number of submits still wanted, which
-    /// bounds how many jobs are read ahead.
+    /// job makes way for the job behind it. `limit` is the number of submissions still wanted,
+    /// which bounds how many jobs are read ahead.
     fn claim_next(
         &mut self,
         batch: usize,
@@ -205,7 +211,7 @@ impl<'a> SubmitClaims<'a> {
     /// Writes the intent to submit: inserts the attempt with its reserved price, moves the job to
     /// `submitting` and leases it.
     ///
-    /// The worker may call the provider only after this is committed. A crash in between then
+    /// The provider may be called only after this is committed. A crash in between then
     /// leaves the job in doubt instead of paying for it twice.
     fn start_attempt(
         &mut self,

@@ -44,7 +44,8 @@ fn load(staging: &mut SqliteStaging, rows: usize) {
     staging.commit(start_time()).unwrap();
 }
 
-/// A queue that a pool works on, with a create rate low enough that every claim counts submits.
+/// A queue that a pool works on, with a submission rate low enough that every claim counts
+/// submissions.
 struct PoolFixture {
     connection: Connection,
     catalog: Arc<Catalog>,

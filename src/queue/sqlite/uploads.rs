@@ -1,6 +1,6 @@
 //! Uploads of local images to the providers that take images as links.
 //!
-//! Queues the uploads that the next submits need, claims due ones, records their outcomes, and
+//! Queues the uploads that the next submissions need, claims due ones, records their outcomes, and
 //! supplies the links that replace image placeholders in requests.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use super::provider_capacity::ProviderCapacity;
 use super::row::{self, execute, nullable_millis, query_value, select};
 use super::submit_claims::SubmitClaims;
 
-/// Number of queued jobs per provider slot whose images are uploaded ahead of their submits.
+/// Number of queued jobs per provider slot whose images are uploaded ahead of their submissions.
 const PREFETCH_PER_SLOT: u32 = 2;
 
 /// Maximum number of queued jobs whose images are uploaded ahead, however many slots there are.
@@ -24,7 +24,7 @@ const PREFETCH_PER_SLOT: u32 = 2;
 /// Applies to each lane of a batch.
 const MAX_PREFETCH: u32 = 64;
 
-/// Minimum remaining lifetime of a link at the time of the submit.
+/// Minimum remaining lifetime of a link at the time of the submission.
 ///
 /// A provider may fetch the image long after it accepts the request.
 const MIN_LINK_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
@@ -90,8 +90,8 @@ impl SubmitClaims<'_> {
                 .map(row::timestamp_from_millis)
                 .transpose()?
                 .map(|due| due.max(capacity.calls_held_until));
-            // An upload that is due already waits for a worker; the pool claims again as soon as a
-            // step completes.
+            // An upload that is due already waits for a free step; the pool claims again as soon as
+            // a step completes.
             next = at.filter(|at| *at > now).into_iter().chain(next).min();
         }
         Ok(next)
@@ -163,21 +163,21 @@ impl SubmitClaims<'_> {
         })
     }
 
-    /// Reports whether a queued job of the requested batches may name a local image.
+    /// Returns whether a queued job of the requested batches may name a local image.
     fn has_queued_local_images(&self) -> bool {
         self.batches
             .iter()
             .any(|batch| batch.has_local_images && batch.jobs.count(JobState::Queued) > 0)
     }
 
-    /// Lists the providers that store uploads and may receive submits.
+    /// Lists the providers that store uploads and may receive submissions.
     fn upload_providers(&self) -> impl Iterator<Item = &ProviderCapacity> {
         self.capacities.iter().filter(|capacity| {
             capacity.limits.has_storage && capacity.limits.in_flight > 0 && !capacity.is_suspended
         })
     }
 
-    /// Reports whether local images must be uploaded to a provider before a submit.
+    /// Returns whether local images must be uploaded to a provider before a submission.
     fn requires_upload(&self, batch: usize, provider: ProviderName) -> bool {
         let model = self.request.catalog.model(&self.batches[batch].model);
         let route = model.and_then(|model| model.route(provider));
@@ -319,13 +319,19 @@ pub(super) fn record_upload(
         UploadOutcome::Failed {
             reason,
             due_at,
-            counted,
+            counts_as_failure,
         } => execute(
             tx,
             "UPDATE uploads SET due_at = ?3, failures = failures + ?4, error = ?5,
                     lease_token = NULL, lease_pool = NULL
              WHERE upload_id = ?1 AND lease_token = ?2",
-            params![upload_id, token, due_at.as_millisecond(), counted, reason],
+            params![
+                upload_id,
+                token,
+                due_at.as_millisecond(),
+                counts_as_failure,
+                reason
+            ],
         )?,
         UploadOutcome::Rejected { reason } => execute(
             tx,
@@ -353,10 +359,10 @@ pub(super) fn release_all(tx: &Connection, pool: &str) -> Result<()> {
     Ok(())
 }
 
-/// Deletes the refused uploads, so that they are queued again if a job needs them.
+/// Deletes the rejected uploads, so that they are queued again if a job needs them.
 ///
 /// The file may be back by now, or at another path.
-pub(super) fn clear_refused(tx: &Connection) -> Result<()> {
+pub(super) fn clear_rejected(tx: &Connection) -> Result<()> {
     execute(
         tx,
         "DELETE FROM uploads WHERE url IS NULL AND due_at IS NULL AND lease_token IS NULL",

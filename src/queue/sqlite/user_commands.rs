@@ -1,4 +1,4 @@
-//! The operator's decisions: retry, requeue downloads, cancel, resolve and set a budget.
+//! The user's commands: retry, requeue downloads, cancel, resolve and set a budget.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -40,7 +40,7 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
         };
         if let Some(attempt_id) = attempt_with_prediction {
             // The prediction may have been paid for, so poll it rather than submit again. An
-            // abandoned attempt is reopened: it holds its slot and reserves its price again.
+            // abandoned attempt is reopened: it occupies a slot and reserves its price again.
             execute(
                 tx,
                 "UPDATE attempts SET state = 'accepted', cost = 0, cost_source = NULL,
@@ -69,7 +69,7 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
             )?;
         }
     }
-    uploads::clear_refused(tx)?;
+    uploads::clear_rejected(tx)?;
     Ok(jobs.len())
 }
 
@@ -240,7 +240,7 @@ pub(super) fn set_budget(tx: &Connection, batch: &str, budget: Option<Money>) ->
     }
 }
 
-/// A job that an operator's decision applies to.
+/// A job that a command of the user applies to.
 struct SelectedJob {
     job_id: i64,
     state: JobState,

@@ -1,4 +1,4 @@
-//! Changes to the jobs of the model from outside a step: removed pools and operator decisions.
+//! Changes to the jobs of the model from outside a step: removed pools and decisions of the user.
 
 use std::collections::HashSet;
 use std::mem;

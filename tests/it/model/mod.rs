@@ -393,7 +393,7 @@ impl Harness {
             Outcome::Refused {
                 reason: reason(),
                 due_at,
-                counted: true,
+                counts_as_failure: true,
             },
             Outcome::Rejected { reason: reason() },
             Outcome::LostResponse {

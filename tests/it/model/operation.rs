@@ -93,7 +93,7 @@ pub(super) enum Operation {
     },
 }
 
-/// The jobs that a decision of the operator selects: one job, else all that match.
+/// The jobs that a decision of the user selects: one job, else all that match.
 #[derive(Clone, Debug)]
 pub(super) struct SelectionParams {
     pub(super) job: Option<Index>,

@@ -211,7 +211,7 @@ impl Model {
             && recent_submits < limits.creates_per_minute as usize
     }
 
-    /// Returns when a job's attempt may be polled; `None` if only the operator can change that.
+    /// Returns when a job's attempt may be polled; `None` if only the user can change that.
     pub(super) fn poll_due_at(&self, job: &Job) -> Option<Timestamp> {
         let provider = &self.providers[&self.attempts[job.attempt?].provider];
         (!provider.refuses_polls).then_some(job.due_at?.max(provider.calls_held_until))
@@ -367,7 +367,7 @@ impl Model {
             let outcome = Outcome::Refused {
                 reason: String::new(),
                 due_at: now,
-                counted: false,
+                counts_as_failure: false,
             };
             return self.record_outcome(lease, &outcome, None, now);
         }
