@@ -135,7 +135,7 @@ impl Progress {
     /// Prints an event that the user should see at once.
     pub(super) fn observe(&self, event: PoolEvent) {
         let text = match event {
-            PoolEvent::Moved {
+            PoolEvent::StepRecorded {
                 row_key,
                 state: JobState::Failed,
                 reason,
@@ -143,7 +143,7 @@ impl Progress {
             } => {
                 format!("{row_key} failed: {}", reason.unwrap_or_default())
             }
-            PoolEvent::Moved {
+            PoolEvent::StepRecorded {
                 batch,
                 row_key,
                 state: JobState::InDoubt,
@@ -160,7 +160,7 @@ impl Progress {
                 }
                 format!("{row_key} is in doubt: {reason}")
             }
-            PoolEvent::ProviderPaused { provider, reason } => {
+            PoolEvent::ProviderSuspended { provider, reason } => {
                 format!("{provider} is paused: {reason}")
             }
             PoolEvent::TookOver { jobs } => {
@@ -182,7 +182,7 @@ impl Progress {
                 format!("image upload failed: {reason}")
             }
             PoolEvent::SettingsChanged => return self.refresh_now.notify_one(),
-            PoolEvent::Moved { .. } | PoolEvent::CanaryReady { .. } => return,
+            PoolEvent::StepRecorded { .. } | PoolEvent::CanaryReady { .. } => return,
         };
         if self.mode != OutputMode::Quiet {
             render::print_note(&text);

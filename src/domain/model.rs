@@ -46,7 +46,7 @@ pub struct RouteQuote {
     pub wire_model: String,
     /// The input as it is sent to the provider.
     pub request: Value,
-    /// The price to reserve, in US dollars.
+    /// The estimate, which a claim reserves, in US dollars.
     pub price: Money,
 }
 

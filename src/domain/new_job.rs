@@ -22,7 +22,7 @@ pub struct NewJob {
     pub stem: String,
     /// The providers that may run the job, at least one, in order of preference.
     pub providers: Vec<ProviderName>,
-    /// Price on the most expensive of them, in US dollars.
+    /// The estimate: the price at the most expensive of them, in US dollars.
     pub estimate: Money,
 }
 

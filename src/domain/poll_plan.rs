@@ -10,11 +10,11 @@ use std::time::Duration;
 
 /// Cost of one poll, in seconds of an idle slot.
 ///
-/// It is reduced for routes whose typical time is below [`SHORT_ROUTE_S`]: there a second is a
+/// It is reduced for routes whose median time is below [`SHORT_ROUTE_S`]: there a second is a
 /// larger share of the whole, and few polls fit in anyway.
 const POLL_COST_S: f64 = 0.34;
 
-/// Typical time below which a poll costs less than [`POLL_COST_S`], in seconds.
+/// Median time below which a poll costs less than [`POLL_COST_S`], in seconds.
 const SHORT_ROUTE_S: f64 = 30.0;
 
 /// Initial weight of the prior, as a number of measurements. It decreases with each measurement,
@@ -317,7 +317,7 @@ mod tests {
     }
 
     /// Returns the mean number of polls and the mean lag in seconds over many predictions, while
-    /// the plan learns from each of them as it does in the worker.
+    /// the plan learns from each of them as it does in a pool.
     fn mean_polls_and_lag(
         expected_s: u32,
         draw_s: impl Fn(&mut TestRng, usize) -> f64,

@@ -150,7 +150,7 @@ impl From<&Attempt> for Submission {
 pub struct Acceptance {
     /// The handle by which to poll and cancel the prediction.
     pub prediction: PredictionHandle,
-    /// The cost reported in the response; `None` if the response does not report one.
+    /// The cost that the response to the submission already reports; `None` if it reports none.
     pub early_cost: Option<CostReport>,
 }
 

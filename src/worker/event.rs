@@ -13,7 +13,7 @@ pub enum PoolEvent {
         jobs: usize,
     },
     /// A step of a job was recorded. The job's state may be the same as before.
-    Moved {
+    StepRecorded {
         /// The key of the job's row in its batch.
         row_key: String,
         /// The job's batch.
@@ -35,7 +35,7 @@ pub enum PoolEvent {
     },
     /// A provider denied access for the key or the balance and is suspended: nothing is submitted
     /// to it until any run starts.
-    ProviderPaused {
+    ProviderSuspended {
         /// The provider.
         provider: ProviderName,
         /// The provider's message, and what to do.

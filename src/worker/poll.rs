@@ -18,7 +18,9 @@ use super::timing::elapsed;
 /// 404 right after a successful create call.
 const MISSING_GRACE: Duration = Duration::from_secs(10 * 60);
 
-/// Longest outage that is waited out. A poll that has failed for a day fails for another reason.
+/// Maximum time in `running` during which failed polls of the transient kind are repeated. A poll
+/// that fails after a day fails for another reason than an outage. A prediction that the provider
+/// still reports as running is given up by [`PollPlan::deadline`] instead.
 const MAX_OUTAGE: Duration = Duration::from_secs(24 * 3600);
 
 impl StepContext {

@@ -98,7 +98,7 @@ impl StepContext {
         }
         self.report(claim, &outcome, state);
         if let Some((provider, ProviderSignal::Suspend { reason, .. })) = signal {
-            self.report_paused(provider, redact_prompts(&reason, &claim.job.input));
+            self.report_suspended(provider, redact_prompts(&reason, &claim.job.input));
         }
         Ok(())
     }
@@ -123,7 +123,7 @@ impl StepContext {
             .record_upload(lease, outcome, provider_signal.clone())
             .await?;
         if let Some((provider, ProviderSignal::Suspend { reason, .. })) = provider_signal {
-            self.report_paused(provider, reason);
+            self.report_suspended(provider, reason);
         }
         Ok(())
     }
@@ -135,9 +135,9 @@ impl StepContext {
         }
     }
 
-    fn report_paused(&self, provider: ProviderName, reason: String) {
+    fn report_suspended(&self, provider: ProviderName, reason: String) {
         tracing::warn!(%provider, "provider paused: {reason}");
-        (self.observer)(PoolEvent::ProviderPaused { provider, reason });
+        (self.observer)(PoolEvent::ProviderSuspended { provider, reason });
     }
 
     fn report(&self, claim: &Claim, outcome: &Outcome, state: JobState) {
@@ -164,7 +164,7 @@ impl StepContext {
                 "step done"
             ),
         }
-        (self.observer)(PoolEvent::Moved {
+        (self.observer)(PoolEvent::StepRecorded {
             row_key: job.row_key.clone(),
             batch: job.batch.clone(),
             state,

@@ -19,7 +19,8 @@ const FIRST_RECONCILE_AFTER: Duration = Duration::from_millis(500);
 
 impl StepContext {
     /// Sends the submission. Its intent is on disk before this is called, and the request is never
-    /// repeated here, whatever the response is.
+    /// repeated here, whatever the response is. Nothing is sent if the claim has a `rejection` or a
+    /// local image cannot be read.
     pub(super) async fn submit(&self, claim: &Claim, provider: &dyn Provider) -> StepOutcome {
         if let Some(reason) = claim.rejection.clone() {
             return Outcome::Rejected { reason }.into();

@@ -169,7 +169,8 @@ impl SubmitClaims<'_> {
                     )?;
                     let Some(due) = due else { continue };
                     let at = row::timestamp_from_millis(due)?.max(available_at);
-                    // A job that is due at an available provider waits for money or for a worker.
+                    // A job that is due at an available provider waits for money or exceeded the
+                    // capacity.
                     if at > self.request.now {
                         next = Some(next.map_or(at, |next| next.min(at)));
                     }

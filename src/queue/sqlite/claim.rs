@@ -28,7 +28,7 @@ pub(super) fn claim(
     }
     let capacity = request.capacity;
     let mut submit_claims = SubmitClaims::new(tx, request, rate_cache)?;
-    // Polls free provider slots, submissions fill them, and downloads hold none. Claiming in this
+    // Polls free provider slots, submissions fill them, and downloads occupy none. Claiming in this
     // order keeps the provider's slots in use.
     let mut claims = claim_in_progress(
         &submit_claims,

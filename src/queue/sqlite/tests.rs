@@ -189,7 +189,8 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
     // The plan of a foreign key check, which does not run while no key is violated.
     let never_runs =
         |sql: &str, step: &str| sql.starts_with("INSERT INTO attempts") && step == "SCAN jobs";
-    // Leased jobs are counted by a scan of their own index, which has at most one entry per worker.
+    // Leased jobs are counted by a scan of their own index, which has at most one entry per
+    // concurrent step.
     let permitted_scans = [
         "SCAN jobs USING COVERING INDEX jobs_leased",
         "SCAN jobs USING INDEX jobs_leased",
