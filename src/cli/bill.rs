@@ -43,7 +43,7 @@ fn table(by: BillGrouping, lines: &[BillLine], total: &BillSums) -> Vec<Vec<Stri
         "refused",
         "estimate",
         "cost",
-        "refunds",
+        "not charged",
         "reserved",
         "at risk",
     ];
@@ -58,9 +58,9 @@ fn table(by: BillGrouping, lines: &[BillLine], total: &BillSums) -> Vec<Vec<Stri
 }
 
 fn row(name: String, sums: &BillSums) -> Vec<String> {
-    let refunds = match sums.refunds {
+    let not_charged = match sums.refunds {
         0 => "-".into(),
-        refunds => format!("{refunds} of ${:#}", sums.refunded_usd),
+        attempts => format!("{attempts} (${:#})", sums.refunded_usd),
     };
     vec![
         name,
@@ -68,7 +68,7 @@ fn row(name: String, sums: &BillSums) -> Vec<String> {
         sums.refused.to_string(),
         format!("${:#}", sums.estimate_usd),
         format!("${:#}", sums.cost_usd),
-        refunds,
+        not_charged,
         format!("${:#}", sums.reserved_usd),
         format!("${:#}", sums.at_risk_usd),
     ]

@@ -28,7 +28,9 @@ pub(super) async fn confirm_spending(
         render::print_note(describe(batch, price));
     }
     if let Some(budget) = args.budget {
-        render::print_note(format_args!("this run stops at its budget of ${budget:#}"));
+        render::print_note(format_args!(
+            "this run stops at its budget of ${budget:#}, which includes what was spent earlier"
+        ));
     }
     Ok(prompt_yes_no("Submit and pay for these jobs?", stop).await)
 }

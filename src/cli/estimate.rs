@@ -73,9 +73,14 @@ impl<'a> Estimate<'a> {
     /// Prints one line per route, the time with all routes in use, and the first prompts.
     pub(super) fn print(&self, setup: &Setup) -> anyhow::Result<()> {
         let mut table = vec![
-            ["route", "eligible rows", "cost if all run here", "time"]
-                .map(String::from)
-                .to_vec(),
+            [
+                "route",
+                "rows it can render",
+                "cost if all run here",
+                "time",
+            ]
+            .map(String::from)
+            .to_vec(),
         ];
         let mut total_rate = 0.0;
         let mut slowest_s = 0.0_f64;
@@ -115,7 +120,7 @@ impl<'a> Estimate<'a> {
     }
 
     /// Returns how long a prediction typically takes, in seconds: by the config, else by the
-    /// catalogue.
+    /// catalog.
     fn typical_s(&self, setup: &Setup, provider: ProviderName) -> f64 {
         let configured = setup
             .config

@@ -4,30 +4,32 @@
 /// After the help of `overnight` itself.
 pub(super) const QUICK_START: &str = "\
 Exit codes:
-  0    all jobs succeeded
-  1    could not continue: queue, disk, or every provider paused
-  2    usage or manifest error; nothing was loaded
+  0    all jobs succeeded, or the command did what it was asked to do
+  1    could not start or continue: no API key, queue, disk, or every provider paused
+  2    usage, config or manifest error; nothing was loaded or changed
   3    finished, but some jobs failed or are in doubt
-  4    stopped at the budget
-  130  interrupted; the state is saved
+  4    stopped at a budget
+  130  interrupted, or a prompt was declined; the state is saved
 
 Quick start:
-  overnight demo                                             # see it work: no key, no network
+  overnight demo                                             # see it work: no API key, no network
   overnight load mugs.csv --model kling-v1-standard --check  # check and price your rows
   overnight run                                              # after the same load without --check
   overnight status                                           # in another terminal, at any time";
 
 pub(super) const INIT: &str = "\
-The file lists every key, commented out, with its default, its unit and its meaning.
+The file lists every setting, commented out, with its default, its unit and its meaning. The \
+settings are for all batches. API keys do not belong in the file; they are read from environment \
+variables.
 
 Examples:
   overnight init
-  overnight init --config batches/spring.toml";
+  overnight init --config studio.toml";
 
 pub(super) const DOCTOR: &str = "\
-Changes nothing and costs nothing. Each provider whose key is set is asked for one row of its \
-history, all at the same time, with a time limit of 5 seconds. The exit code is 1 if a check is a \
-problem; warnings do not count.
+Changes nothing and costs nothing. Each provider whose API key is set is asked for one row of its \
+history, all at the same time, with a time limit of 5 seconds. Your balance at a provider is not \
+checked. The exit code is 1 if a check is a problem; warnings do not count.
 
 Examples:
   overnight doctor
@@ -45,8 +47,10 @@ Examples:
   overnight man --out ~/.local/share/man/man1";
 
 pub(super) const LOAD: &str = "\
-Loading a manifest again queues only the rows that are new or have changed. If any row has a \
-mistake, all mistakes are listed and nothing is loaded.
+Loading a manifest again queues only the rows that are new or have changed; a changed row is \
+submitted and paid for again, and its new clip replaces the old one. Whatever changes a row's \
+input counts, also a different --set, --map or --prompt. --check counts the new and changed rows \
+and queues nothing. If any row has a mistake, all mistakes are listed and nothing is loaded.
 
 Examples:
   overnight load mugs.csv --model kling-v1-standard --check
@@ -58,13 +62,14 @@ Examples:
   overnight load jobs/spring.toml --check";
 
 pub(super) const REHEARSE: &str = "\
-Needs no key and no network, and leaves nothing behind. The worker of `run` runs in virtual time, \
-with the limits, pace and catalogue configured here. Predictions take as long as this queue has \
-measured; without measurements, as long as the config or the catalogue says, plus or minus 15 %. \
-None fails. The manifest is rehearsed from an empty queue, so rows that are already done are \
-priced and run again.
+Needs no API key and no network, and leaves nothing behind. The worker of `run` runs in virtual \
+time, with the limits, pace and models configured here. Predictions take as long as this queue has \
+measured; without measurements, as long as the config or `overnight models` says, plus or minus \
+15 %. No provider failure is simulated. The manifest is rehearsed from an empty queue, so rows \
+that are already done are priced and run again; `load --check` prices only what is new or changed.
 
-The providers are those of --via; else those of the model whose key is set; else all of the model. \
+The providers are those of --via; else those of the model whose API key is set; else all of the \
+model. \
 each::labs and AI/ML API are assumed to run `in_flight` predictions at once and to refuse more. \
 fal.ai queues what it does not run: it is assumed to run two fewer than `in_flight`, unless its \
 times were measured, because these include the wait.
@@ -82,10 +87,14 @@ Examples:
   overnight rehearse mugs.csv --model kling-v1-standard --via eachlabs --budget 25 --json";
 
 pub(super) const RUN: &str = "\
-On a terminal, `run` asks before it pays for the first job of a batch; the exit code is 130 if you \
-decline. Without a terminal, as under cron, it never prompts; the exit code reports the result. \
-There --canary stops after its clips, with exit code 0, or 3 if one failed; with --yes it \
-continues if all succeeded.
+On a terminal, `run` prints a price and asks before it pays for the first job of a batch; the exit \
+code is 130 if you decline. It does not ask about a batch that it has submitted jobs of before, \
+even if rows were loaded since. Without a terminal, as under cron, it never prompts, with or \
+without --yes; the exit code reports the result. There --canary stops after its clips, with exit \
+code 0, or 3 if one failed; with --yes it continues if all succeeded.
+
+An interrupted run continues where it stopped: the next run only polls and downloads what was \
+submitted. API keys are read when a run starts; a new key needs a new run.
 
 Examples:
   overnight run
@@ -103,9 +112,10 @@ Examples:
   overnight status --json";
 
 pub(super) const CTL: &str = "\
-Every run on this queue applies a change within two seconds and logs who made it. A change lasts \
-until the last active run ends; only a batch's own budget is stored permanently. After a limit is \
-lowered below what is under way, nothing is submitted until enough of it has finished.
+Every run on this queue applies a change within two seconds and logs who made it. A change, also \
+a pause, lasts until the last active run ends: a later run starts without it. Only a batch's own \
+budget is stored permanently. After a limit is lowered below what is in progress, nothing is \
+submitted until enough of it has finished.
 
 Examples:
   overnight ctl pause
@@ -114,7 +124,29 @@ Examples:
   overnight ctl set --budget 60
   overnight ctl set --batch spring --budget none";
 
+pub(super) const CTL_PAUSE: &str = "\
+Clips in progress are polled, downloaded and paid for. The pause lasts until `overnight ctl resume`, \
+or until the last active run ends: a later run is not paused.
+
+Examples:
+  overnight ctl pause";
+
+pub(super) const CTL_RESUME: &str = "\
+Examples:
+  overnight ctl resume";
+
+pub(super) const CTL_SET: &str = "\
+A change lasts until the last active run ends; only a batch's own budget is stored permanently.
+
+Examples:
+  overnight ctl set --workers 8 --in-flight fal=2 --in-flight eachlabs=20
+  overnight ctl set --budget 60
+  overnight ctl set --batch spring --budget none";
+
 pub(super) const JOBS: &str = "\
+Columns: job number, row id, state, provider, cost, and the reason of a failure or the path of the \
+clip. A cost with ~ is an estimate.
+
 Examples:
   overnight jobs --state failed
   overnight jobs --batch spring --json";
@@ -125,8 +157,13 @@ Examples:
   overnight show MUG-001 --batch spring --json";
 
 pub(super) const RETRY: &str = "\
-Without --state or JOB, retries every failed job. A job whose prediction is known is polled and \
-downloaded again, which costs nothing; any other job is submitted again.
+Only queues the jobs; `overnight run` processes them. Without --state or JOB, queues every failed \
+job of every batch, or of --batch.
+
+A job whose prediction may have a clip, because only its polls or its download failed or it was \
+cancelled, is polled and downloaded again, which costs nothing. Any other job is submitted and paid \
+for again. A job that succeeded cannot be retried: to render it again, change its row, for example \
+its prompt, and load the manifest again.
 
 Examples:
   overnight retry
@@ -134,8 +171,13 @@ Examples:
   overnight retry MUG-001 MUG-002";
 
 pub(super) const CANCEL: &str = "\
-Without --state or JOB, cancels only queued jobs. If a job is running, its provider is asked to \
-stop; the provider may bill it all the same, so its price stays booked.
+Does not ask. Without --state or JOB, cancels every queued job of every batch, or of --batch. \
+`overnight retry --state cancelled` queues them again.
+
+Jobs that are queued, running or downloading can be cancelled. If one of the selected jobs is in \
+another state, nothing is changed; for a job in doubt, use `overnight resolve`. If a job is \
+running, its provider is asked to stop; the provider may bill it all the same, so its price counts \
+as spent.
 
 Examples:
   overnight cancel --batch spring
@@ -143,8 +185,9 @@ Examples:
 
 pub(super) const RESOLVE: &str = "\
 A job is in doubt if its submission got no usable response, so the provider may or may not have \
-accepted it. `overnight show JOB` prints when and where it was submitted: look for it on the \
-provider's website.
+accepted it. A run searches the provider's history for it; resolve it if the run holds it for your \
+decision. `overnight show JOB` prints when, where and with which input it was submitted: look for \
+it on the provider's website. After --adopt or --resubmit, `overnight run` continues with the job.
 
 Examples:
   overnight resolve MUG-001 --adopt 7f3c2a10-5b1e-4f57-9c0e-2a51d0c7e1aa
@@ -152,8 +195,9 @@ Examples:
   overnight resolve MUG-001 --batch spring --fail";
 
 pub(super) const VERIFY: &str = "\
-Compares the size and SHA-256 of every clip with the queue. The exit code is 3 if a clip is \
-missing or damaged.
+Compares the size and SHA-256 of every clip that was saved with the queue. --fix downloads at once; \
+it submits nothing, and no `overnight run` is needed. The exit code is 3 if a clip is missing or \
+damaged.
 
 Examples:
   overnight verify
@@ -161,13 +205,16 @@ Examples:
 
 pub(super) const BILL: &str = "\
 Columns:
-  attempts  submissions that a provider accepted, or may have accepted
-  refused   submissions that were refused, which cost nothing
-  estimate  expected cost of the settled attempts
-  cost      actual cost of the settled attempts
-  refunds   settled attempts that failed and were not billed
-  reserved  what open attempts may cost
-  at risk   the part of reserved whose jobs are in doubt
+  attempts     submissions that a provider accepted, or may have accepted
+  refused      submissions that were refused, which cost nothing
+  estimate     expected cost of the finished attempts
+  cost         actual cost of the finished attempts
+  not charged  finished attempts that failed and cost nothing, with their estimate; `cost` is
+               already without them
+  reserved     what the attempts in progress may cost
+  at risk      the part of reserved whose jobs are in doubt
+
+All amounts are in US dollars, as the providers' prices are.
 
 Examples:
   overnight bill
@@ -200,7 +247,7 @@ Examples:
   overnight simulate --port 0 --fault garbage=0.2 --fault poll:server-error=0.1 --no-history";
 
 pub(super) const DEMO: &str = "\
-Each demo starts from an empty queue.
+The demo has its own queue in its folder, and starts it anew each time; your queue is not touched.
 
 Examples:
   overnight demo

@@ -37,7 +37,10 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<
     let setup = Setup::load(global)?;
     let queue = setup.queue()?;
     let status = queue.status(args.batch.clone()).await?;
-    let in_doubt = summary::in_doubt(&setup, &status);
+    let in_doubt = summary::in_doubt(&status);
+    let show = setup
+        .suggest("status")
+        .option("--batch", args.batch.as_deref());
     let filter = JobFilter {
         batch: args.batch,
         state: None,
@@ -58,7 +61,9 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<
     }
     // The records say so too, by the state `in_doubt` and the estimate, but a note is seen.
     if let Some(in_doubt) = in_doubt {
-        render::print_note(in_doubt);
+        render::print_note(format_args!(
+            "{in_doubt}\nhint: `{show}` prints how to settle them"
+        ));
     }
     Ok(Exit::Success)
 }

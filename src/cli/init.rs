@@ -1,4 +1,4 @@
-//! `init`: writes a config file that documents every key.
+//! `init`: writes a config file that documents every setting.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -44,7 +44,8 @@ pub(super) fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
     file.write_all(TEMPLATE.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
     render::print_note(format_args!(
-        "wrote {}: every key is commented out and shows its default",
+        "wrote {}: every setting is commented out and shows its default; API keys do not go here, but \
+         into environment variables",
         path.display()
     ));
     render::print_note(format_args!(

@@ -39,6 +39,12 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
                 serde_json::to_string(&job)?
             ));
         }
+        if listed == 1 {
+            render::print_line(format_args!(
+                "{:>6}  {:<24}  {:<11}  {:<8}  {:<9}  clip or error",
+                "job", "id", "state", "provider", "cost"
+            ))?;
+        }
         let provider = job.provider.map_or("-", |provider| provider.as_str());
         let cost = job
             .cost_usd

@@ -10,7 +10,7 @@ use anyhow::Context;
 use jiff::Timestamp;
 
 use crate::domain::suggest::did_you_mean;
-use crate::domain::{Model, NewJob, ProviderName, file_name};
+use crate::domain::{JobState, Model, NewJob, ProviderName, file_name};
 use crate::manifest::{self, FileFormat, ID_FIELD, Problem, RowMapper, RowSink, uncompressed_path};
 use crate::queue::{LoadPlan, NewBatch, Queue, RowChange, Staging};
 
@@ -27,14 +27,23 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     let setup = Setup::load(global)?;
     // A check leaves nothing behind, not even an empty queue.
     let queue = || {
-        if args.check && !setup.config.queue.exists() {
-            setup.empty_queue()
-        } else {
-            setup.queue_or_new()
+        let path = &setup.config.queue;
+        if path.exists() {
+            return setup.queue_or_new();
         }
+        if args.check {
+            return setup.empty_queue();
+        }
+        let queue = setup.queue_or_new()?;
+        if !global.quiet {
+            let path = std::path::absolute(path)?;
+            render::print_note(format_args!("created a new queue: {}", path.display()));
+        }
+        Ok(queue)
     };
     let (manifest, out) = merge_batch_file(args.manifest, args.out)?;
     let out = out.as_ref().unwrap_or(&setup.config.out);
+    let budget = manifest.budget;
     let Staged {
         batch,
         mut staging,
@@ -46,7 +55,23 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     } else {
         staging.commit(setup.clock.now())?
     };
-    print_plan(&batch, &plan, args.check)?;
+    print_plan(&setup, &batch, &plan, args.check)?;
+    if let Some(budget) = budget.filter(|budget| *budget < plan.estimate) {
+        let raise = setup
+            .suggest("ctl")
+            .arg("set")
+            .option("--batch", Some(&batch))
+            .option("--budget", Some("USD"));
+        let remedy = if args.check {
+            "load with a higher --budget".into()
+        } else {
+            format!("raise it with `{raise}`")
+        };
+        render::print_note(format_args!(
+            "the budget of ${budget:#} may be too low for these jobs; a run stops at it\n\
+             hint: {remedy}"
+        ));
+    }
     if plan.new + plan.changed > 0 && (args.check || !global.quiet) {
         estimate.print(&setup)?;
         if !args.check {
@@ -328,7 +353,7 @@ impl RowSink for RowStager<'_> {
 }
 
 /// Prints how the manifest differs from what the queue holds, and what was queued.
-fn print_plan(batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()> {
+fn print_plan(setup: &Setup, batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()> {
     let rows = plan.new + plan.changed + plan.unchanged + plan.in_progress;
     let mut text = format!(
         "{batch}: {}: {} new, {} changed, {} same",
@@ -338,12 +363,29 @@ fn print_plan(batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()
         plan.unchanged
     );
     if plan.removed > 0 {
-        text.push_str(&format!(
-            ", {} gone from the manifest (their jobs are kept)",
-            plan.removed
-        ));
+        text.push_str(&format!(", {} gone from the manifest", plan.removed));
     }
     render::print_line(text)?;
+    if plan.removed > 0 {
+        let jobs = setup
+            .suggest("jobs")
+            .option("--batch", Some(batch))
+            .option("--state", Some(JobState::Queued.as_str()));
+        let cancel = setup
+            .suggest("cancel")
+            .arg("JOB")
+            .option("--batch", Some(batch));
+        let kept = if plan.removed == 1 {
+            "its job and clip are"
+        } else {
+            "their jobs and clips are"
+        };
+        render::print_note(format_args!(
+            "{} gone from the manifest: {kept} kept, and what is still queued will be rendered\n\
+             hint: `{cancel}` cancels one; `{jobs}` lists the queued jobs",
+            render::format_count(plan.removed, "row")
+        ));
+    }
     if plan.in_progress > 0 {
         let jobs = if plan.in_progress == 1 {
             "its job is"
@@ -351,7 +393,7 @@ fn print_plan(batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()
             "their jobs are"
         };
         render::print_note(format_args!(
-            "{} changed but not updated, because {jobs} under way\n\
+            "{} changed but not updated, because {jobs} in progress or in doubt\n\
              hint: load the manifest again when the run has finished",
             render::format_count(plan.in_progress, "row")
         ));

@@ -1,4 +1,4 @@
-//! `models`: the catalogue of models, with their fields, prices and routes.
+//! `models`: the catalog of models, with their fields, prices and routes.
 
 use crate::domain::suggest::did_you_mean;
 use crate::domain::{Model, Money, PriceRule};
@@ -59,9 +59,16 @@ fn format_price(rule: &PriceRule) -> String {
 fn print_model(model: &Model) -> anyhow::Result<()> {
     render::print_line(format_args!("{}\n{}\n", model.name, model.title))?;
     let mut table = vec![
-        ["field", "allowed", "default", "providers", "meaning"]
-            .map(String::from)
-            .to_vec(),
+        [
+            "field",
+            "required",
+            "allowed",
+            "default",
+            "providers",
+            "meaning",
+        ]
+        .map(String::from)
+        .to_vec(),
     ];
     for field in &model.fields {
         let accepting = model
@@ -75,12 +82,9 @@ fn print_model(model: &Model) -> anyhow::Result<()> {
             .map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
         table.push(vec![
             field.name.clone(),
+            if field.required { "yes" } else { "no" }.into(),
             render::truncate(&field.shape.describe(), MAX_SHAPE_COLUMNS),
-            if field.required {
-                "required".into()
-            } else {
-                default.unwrap_or_default()
-            },
+            default.unwrap_or_default(),
             if accepting.len() == model.routes.len() {
                 "all".into()
             } else {

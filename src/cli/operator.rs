@@ -1,6 +1,6 @@
 //! `retry`, `cancel` and `resolve`: the decisions of an operator.
 
-use crate::domain::PredictionHandle;
+use crate::domain::{JobState, PredictionHandle};
 use crate::provider::Submission;
 use crate::queue::{Decision, Selection};
 
@@ -31,7 +31,7 @@ pub(super) async fn retry(global: &Global, args: SelectArgs) -> anyhow::Result<E
         render::format_count(jobs as u64, "job")
     ))?;
     if jobs > 0 {
-        render::print_note(format_args!("next: {next}"));
+        render::print_note(format_args!("next, unless a run is active: {next}"));
     }
     Ok(Exit::Success)
 }
@@ -39,7 +39,11 @@ pub(super) async fn retry(global: &Global, args: SelectArgs) -> anyhow::Result<E
 /// Cancels jobs, and asks the providers to stop the predictions that are running.
 pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let retry = setup
+    let retry_all = setup
+        .suggest("retry")
+        .option("--state", Some(JobState::Cancelled.as_str()))
+        .option("--batch", args.batch.as_deref());
+    let retry_one = setup
         .suggest("retry")
         .arg("JOB")
         .option("--batch", args.batch.as_deref());
@@ -52,6 +56,11 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
         render::format_count(cancelled.jobs as u64, "job")
     ))?;
     if cancelled.in_progress.is_empty() {
+        if cancelled.jobs > 0 {
+            render::print_note(format_args!(
+                "hint: `{retry_all}` queues the cancelled jobs again"
+            ));
+        }
         return Ok(Exit::Success);
     }
     let providers = setup.providers()?;
@@ -72,8 +81,8 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
         }
     }
     render::print_note(format_args!(
-        "jobs that were running may still be billed, so their price stays booked\n\
-         hint: `{retry}` downloads such a clip without paying again"
+        "jobs that were running may still be billed, so their price counts as spent\n\
+         hint: `{retry_one}` downloads such a clip without paying again, if the provider finished it"
     ));
     Ok(Exit::Success)
 }
@@ -92,5 +101,10 @@ pub(super) async fn resolve(global: &Global, args: ResolveArgs) -> anyhow::Resul
         .resolve(job.job_id, decision, setup.clock.now())
         .await?;
     render::print_line(format_args!("{} is {state}", job.id))?;
+    let next = setup.suggest("run").option("--batch", Some(&job.batch));
+    match state {
+        JobState::Failed => render::print_note("its price counts as spent"),
+        _ => render::print_note(format_args!("next, unless a run is active: {next}")),
+    }
     Ok(Exit::Success)
 }

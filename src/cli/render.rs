@@ -1,4 +1,4 @@
-//! Printing: data goes to standard output, everything else to standard error. Colour never carries
+//! Printing: data goes to standard output, everything else to standard error. Color never carries
 //! information that the text does not.
 
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use super::width;
 
 pub(super) use super::width::truncate;
 
-/// Returns whether to use colour on a stream. `auto` follows `NO_COLOR` and whether the stream is a
+/// Returns whether to use color on a stream. `auto` follows `NO_COLOR` and whether the stream is a
 /// terminal.
 pub(super) fn use_color(choice: Color, is_terminal: bool) -> bool {
     match choice {

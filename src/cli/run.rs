@@ -40,8 +40,10 @@ pub(super) async fn run_with(
     if providers.is_empty() {
         let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
         anyhow::bail!(
-            "no provider's key is set\n\
-             hint: set one or more of {variables}, or try `overnight demo`, which needs none"
+            "no API key is set\n\
+             hint: set one or more of {variables}, such as `export {}=YOUR-KEY`; `overnight demo` \
+             needs none",
+            ProviderName::Eachlabs.key_variable()
         );
     }
     for mismatch in queue.verify_counters().await? {
@@ -158,11 +160,11 @@ fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Se
         .collect();
     if let Some(job) = &backlog.unroutable {
         render::print_note(format_args!(
-            "the catalogue no longer has a route for {job}"
+            "the model catalog no longer has a route for {job}"
         ));
     } else if !is_any_paused && !unset.is_empty() {
         render::print_note(format_args!(
-            "the jobs that are left need a provider whose key is not set\nhint: set {}",
+            "the jobs that are left need a provider whose API key is not set\nhint: set {}",
             unset.join(", ")
         ));
     }
@@ -186,12 +188,14 @@ fn print_budget_limit(limit: &BudgetLimit, args: &RunArgs, setup: &Setup) {
     } = limit;
     // Negative if more was billed than estimated, or if the budget was lowered since.
     let available = (*budget - *spent - *reserved).max(Money::ZERO);
-    let (stopped, remedy) = match batch {
+    let run = setup
+        .suggest("run")
+        .option("--batch", args.batch.as_deref());
+    let (stopped, remedy, then) = match batch {
         None => (
             "stopped at the budget".into(),
-            setup
-                .suggest("run")
-                .option("--batch", args.batch.as_deref()),
+            run,
+            ", which includes what was spent earlier".into(),
         ),
         Some(batch) => (
             format!("batch {batch} stopped at its budget"),
@@ -199,12 +203,13 @@ fn print_budget_limit(limit: &BudgetLimit, args: &RunArgs, setup: &Setup) {
                 .suggest("ctl")
                 .arg("set")
                 .option("--batch", Some(batch)),
+            format!(", then `{run}`"),
         ),
     };
     render::print_note(format_args!(
         "{stopped} of ${budget:#}: ${spent:#} spent, ${reserved:#} reserved, ${available:#} left; \
          {} {}\n\
-         hint: raise it with `{}`",
+         hint: raise it with `{}`{then}",
         render::format_count(*queued, "job"),
         wait_verb(*queued),
         remedy.option("--budget", Some("USD"))

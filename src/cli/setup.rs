@@ -1,4 +1,4 @@
-//! The composition root: config, logs, catalogue, and the concrete queue, providers and output.
+//! The composition root: config, logs, catalog, and the concrete queue, providers and output.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -63,7 +63,7 @@ fn may_be_logged(log: &Metadata<'_>) -> bool {
     *log.level() <= Level::INFO || log.target().starts_with(env!("CARGO_PKG_NAME"))
 }
 
-/// Everything a command needs: the resolved config and catalogue, and the adapters built from them.
+/// Everything a command needs: the resolved config and catalog, and the adapters built from them.
 pub(super) struct Setup {
     pub(super) config: Config,
     pub(super) catalog: Arc<Catalog>,
@@ -75,7 +75,7 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// Reads the config and the catalogue. Flags override the environment, which overrides the
+    /// Reads the config and the catalog. Flags override the environment, which overrides the
     /// config.
     pub(super) fn load(global: &Global) -> anyhow::Result<Self> {
         // A variable that is not UTF-8 counts as not set, and is reported so by its name.
@@ -85,7 +85,7 @@ impl Setup {
         Self::with_environment(global, environment.collect())
     }
 
-    /// Reads the config and the catalogue with these environment variables.
+    /// Reads the config and the catalog with these environment variables.
     pub(super) fn with_environment(
         global: &Global,
         environment: BTreeMap<String, String>,

@@ -13,8 +13,10 @@ use super::args::Global;
 #[derive(Clone, Debug)]
 pub(super) struct SuggestedCommand {
     words: Vec<String>,
-    /// The global flags to repeat, which come last.
+    /// The global flags to repeat, which come after the words.
     global: Vec<String>,
+    /// A row id that starts with a dash, after `--`, which ends the flags.
+    last: Vec<String>,
 }
 
 impl SuggestedCommand {
@@ -30,12 +32,23 @@ impl SuggestedCommand {
         Self {
             words: vec!["overnight".into(), command.into()],
             global: flags,
+            last: Vec::new(),
         }
     }
 
     /// Adds a word.
     pub(super) fn arg(mut self, word: &str) -> Self {
         self.words.push(word.into());
+        self
+    }
+
+    /// Adds a row id, which is no flag even if it starts with a dash. At most one can be added.
+    pub(super) fn job(mut self, id: &str) -> Self {
+        if id.starts_with('-') {
+            self.last = vec!["--".into(), id.into()];
+        } else {
+            self.words.push(id.into());
+        }
         self
     }
 
@@ -50,7 +63,8 @@ impl SuggestedCommand {
 
 impl fmt::Display for SuggestedCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, word) in self.words.iter().chain(&self.global).enumerate() {
+        let words = self.words.iter().chain(&self.global).chain(&self.last);
+        for (index, word) in words.enumerate() {
             if index > 0 {
                 f.write_str(" ")?;
             }
@@ -124,6 +138,20 @@ mod tests {
             };
             assert_eq!(run.batch.as_deref(), Some(name), "{suggested}");
             assert!(!run.yes, "{suggested}");
+        }
+    }
+
+    #[test]
+    fn any_row_id_survives_the_shell_and_the_argument_parser() {
+        for id in ["MUG-001", "cup (1)", "it's", "-x", "--state", "7"] {
+            let suggested = SuggestedCommand::new(&global(&["--queue", "a b.db"]), "retry")
+                .job(id)
+                .option("--batch", Some("spring"));
+            let Command::Retry(retry) = parse(&suggested).command else {
+                panic!("{suggested}");
+            };
+            assert_eq!(retry.jobs, [id], "{suggested}");
+            assert_eq!(retry.batch.as_deref(), Some("spring"), "{suggested}");
         }
     }
 

@@ -10,7 +10,7 @@ use crate::queue::BatchStatus;
 
 use super::args::{Global, StatusArgs};
 use super::exit::Exit;
-use super::screen::{self, REFRESH_INTERVAL, Snapshot, StdoutScreen};
+use super::screen::{self, REFRESH_INTERVAL, Snapshot, SnapshotReader, StdoutScreen};
 use super::setup::Setup;
 use super::{render, summary};
 
@@ -32,7 +32,7 @@ pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
         }
     }
     loop {
-        print_snapshot(&setup, &reader.read().await?, args.json)?;
+        print_snapshot(&setup, &reader, &reader.read().await?, args.json).await?;
         if !args.watch {
             return Ok(Exit::Success);
         }
@@ -40,7 +40,12 @@ pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<
     }
 }
 
-fn print_snapshot(setup: &Setup, snapshot: &Snapshot, as_json: bool) -> anyhow::Result<()> {
+async fn print_snapshot(
+    setup: &Setup,
+    reader: &SnapshotReader,
+    snapshot: &Snapshot,
+    as_json: bool,
+) -> anyhow::Result<()> {
     if as_json {
         return render::print_json(&status_json(snapshot));
     }
@@ -50,8 +55,16 @@ fn print_snapshot(setup: &Setup, snapshot: &Snapshot, as_json: bool) -> anyhow::
     }
     let mut table = vec![Vec::from(
         [
-            "batch", "done", "queued", "working", "in doubt", "failed", "spent", "reserved",
-            "budget", "left",
+            "batch",
+            "done",
+            "queued",
+            "working",
+            "in doubt",
+            "failed",
+            "spent",
+            "reserved",
+            "budget",
+            "time left",
         ]
         .map(String::from),
     )];
@@ -87,8 +100,34 @@ fn print_snapshot(setup: &Setup, snapshot: &Snapshot, as_json: bool) -> anyhow::
         ]);
     }
     render::print_table(&table)?;
-    if let Some(in_doubt) = summary::in_doubt(setup, status) {
-        render::print_line(in_doubt)?;
+    let batch = reader.batch.as_deref();
+    if let Some(in_doubt) = summary::in_doubt(status) {
+        let hint = summary::in_doubt_hint(setup, reader.queue.as_ref(), batch).await?;
+        render::print_line(format_args!("{in_doubt}\n{hint}"))?;
+    }
+    let count = |state| {
+        status
+            .batches
+            .iter()
+            .map(|batch| batch.count(state))
+            .sum::<u64>()
+    };
+    let failed = count(JobState::Failed);
+    if failed > 0 {
+        let list = setup
+            .suggest("jobs")
+            .option("--state", Some(JobState::Failed.as_str()))
+            .option("--batch", batch);
+        render::print_line(format_args!(
+            "{} failed: `{list}` prints why",
+            render::format_count(failed, "job")
+        ))?;
+    }
+    if count(JobState::Queued) > 0 && status.working_since(snapshot.now).is_none() {
+        let run = setup.suggest("run").option("--batch", batch);
+        render::print_line(format_args!(
+            "no run is active: `{run}` renders the queued jobs"
+        ))?;
     }
     for provider in &status.providers {
         let limit = snapshot

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::domain::{JobState, Money};
-use crate::queue::{JobFilter, Queue, Status};
+use crate::queue::{JobFilter, JobRecord, Queue, Status};
 
+use super::jobs::PAGE_SIZE;
 use super::render;
 use super::setup::Setup;
 
@@ -14,19 +15,58 @@ const MAX_LISTED: usize = 10;
 /// Columns of a terminal that a job's error may take.
 const MAX_ERROR_COLUMNS: usize = 160;
 
-/// Formats how many jobs are in doubt, what they may have cost, and how to settle them. Returns
-/// `None` if there are none.
-pub(super) fn in_doubt(setup: &Setup, status: &Status) -> Option<String> {
+/// Formats how many jobs are in doubt and what they may have cost. Returns `None` if there are none.
+pub(super) fn in_doubt(status: &Status) -> Option<String> {
     let jobs = count(status, JobState::InDoubt);
     if jobs == 0 {
         return None;
     }
     let at_risk: Money = status.batches.iter().map(|batch| batch.at_risk).sum();
+    let object = if jobs == 1 { "it" } else { "them" };
     Some(format!(
-        "{} in doubt, ${at_risk:#} at risk: settle each with `{}` and --adopt ID, --resubmit or \
-         --fail",
-        render::format_count(jobs, "job"),
-        setup.suggest("resolve").arg("JOB")
+        "{} in doubt, ${at_risk:#} at risk: it is unknown whether the provider accepted {object}",
+        render::format_count(jobs, "job")
+    ))
+}
+
+/// Formats how to settle the jobs in doubt: by the user, if one is held for a decision, else by a
+/// run. The commands name the first held job.
+pub(super) async fn in_doubt_hint(
+    setup: &Setup,
+    queue: &dyn Queue,
+    batch: Option<&str>,
+) -> anyhow::Result<String> {
+    let filter = JobFilter {
+        batch: batch.map(str::to_owned),
+        state: Some(JobState::InDoubt),
+    };
+    let jobs = queue.jobs(filter, None, PAGE_SIZE).await?;
+    // A job with a due time is still reconciled.
+    let Some(job) = jobs.iter().find(|job| job.due_at.is_none()) else {
+        let run = setup.suggest("run").option("--batch", batch);
+        return Ok(format!(
+            "hint: there is nothing to decide yet: `{run}` searches the provider's history for them"
+        ));
+    };
+    let command = |command: &str, flags: &[&str]| {
+        let suggested = setup.suggest(command).job(&job.id);
+        let suggested = suggested.option("--batch", Some(&job.batch));
+        flags
+            .iter()
+            .fold(suggested, |suggested, flag| suggested.arg(flag))
+    };
+    Ok(format!(
+        "hint: `{}` prints when and where the job was submitted. Look for that request on the \
+         provider's website, then settle the job with one of:\n  \
+         {}   # it is there: download its clip; replace ID by its id there\n  \
+         {}   # it is not there: submit it again, and pay for it\n  \
+         {}   # you cannot tell: give it up; its price counts as spent\n\
+         then continue with: {}",
+        command("show", &[]),
+        command("resolve", &["--adopt", "ID"]),
+        command("resolve", &["--resubmit"]),
+        command("resolve", &["--fail"]),
+        setup.suggest("run").option("--batch", batch),
     ))
 }
 
@@ -41,18 +81,21 @@ pub(super) async fn print(
     status: &Status,
     batch: Option<&str>,
 ) -> anyhow::Result<()> {
-    if let Some(in_doubt) = in_doubt(setup, status) {
+    if let Some(in_doubt) = in_doubt(status) {
         render::print_line(in_doubt)?;
         print_jobs(setup, queue, status, batch, JobState::InDoubt).await?;
+        render::print_line(in_doubt_hint(setup, queue.as_ref(), batch).await?)?;
     }
     let failed = count(status, JobState::Failed);
     if failed > 0 {
         render::print_line(format_args!(
-            "{} failed: `{}` tries again; what is paid for is not paid for again",
-            render::format_count(failed, "job"),
-            setup.suggest("retry").arg("JOB")
+            "{} failed:",
+            render::format_count(failed, "job")
         ))?;
-        print_jobs(setup, queue, status, batch, JobState::Failed).await?;
+        let first = print_jobs(setup, queue, status, batch, JobState::Failed).await?;
+        if let Some(job) = first {
+            render::print_line(failed_hint(setup, &job, batch))?;
+        }
     }
     for batch in &status.batches {
         let succeeded = batch.count(JobState::Succeeded);
@@ -72,29 +115,45 @@ pub(super) async fn print(
     Ok(())
 }
 
-/// Prints the jobs in a state with their errors, and the command that lists the rest.
+/// Formats how to try a failed job again.
+fn failed_hint(setup: &Setup, job: &JobRecord, batch: Option<&str>) -> String {
+    format!(
+        "hint: to try a job again, queue it with `{}`, or change its row and load the manifest \
+         again; then `{}`. A new submission is paid for; a clip that is paid for is only \
+         downloaded again",
+        setup
+            .suggest("retry")
+            .job(&job.id)
+            .option("--batch", Some(&job.batch)),
+        setup.suggest("run").option("--batch", batch),
+    )
+}
+
+/// Prints the jobs in a state with their errors, and the command that lists the rest. Returns the
+/// first of them.
 async fn print_jobs(
     setup: &Setup,
     queue: &Arc<dyn Queue>,
     status: &Status,
     batch: Option<&str>,
     state: JobState,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<JobRecord>> {
     let filter = JobFilter {
         batch: batch.map(str::to_owned),
         state: Some(state),
     };
-    for job in queue.jobs(filter, None, MAX_LISTED).await? {
+    let jobs = queue.jobs(filter, None, MAX_LISTED).await?;
+    for job in &jobs {
         let at_risk = if job.at_risk.micros() > 0 {
             format!(" (${:#} at risk)", job.at_risk)
         } else {
             String::new()
         };
-        let error = job.error.unwrap_or_else(|| "no reason is recorded".into());
+        let error = job.error.as_deref().unwrap_or("no reason is recorded");
         render::print_line(format_args!(
             "  {}{at_risk}: {}",
             job.id,
-            render::truncate(&error, MAX_ERROR_COLUMNS)
+            render::truncate(error, MAX_ERROR_COLUMNS)
         ))?;
     }
     let unlisted = count(status, state).saturating_sub(MAX_LISTED as u64);
@@ -105,5 +164,5 @@ async fn print_jobs(
             .option("--batch", batch);
         render::print_line(format_args!("  and {unlisted} more: {list}"))?;
     }
-    Ok(())
+    Ok(jobs.into_iter().next())
 }

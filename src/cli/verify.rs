@@ -161,7 +161,7 @@ async fn download_again(
         _ => {
             let run = setup.suggest("run").option("--batch", batch.as_deref());
             render::print_note(format_args!(
-                "hint: check that their provider's key is set; `{run}` continues with what is left"
+                "hint: check that their provider's API key is set; `{run}` continues with what is left"
             ));
             Exit::CannotContinue
         }

@@ -134,7 +134,7 @@ mod tests {
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
         )
         .expect("the file is written");
-        let catalog = crate::catalog::load(&[]).expect("the catalogue");
+        let catalog = crate::catalog::load(&[]).expect("the catalog");
         let masks = &catalog
             .model("kling-v1-standard")
             .expect("a model")

@@ -298,9 +298,9 @@ fn only_batches_that_have_reached_their_budget_are_reported() {
         stop_messages(&run),
         [
             "batch two stopped at its budget of $0.50: $0.45 spent, $0.00 reserved, $0.05 left; 2 jobs wait",
-            "hint: raise it with `overnight ctl set --batch two --budget USD`",
+            "hint: raise it with `overnight ctl set --batch two --budget USD`, then `overnight run`",
             "batch one stopped at its budget of $0.225: $0.225 spent, $0.00 reserved, $0.00 left; 1 job waits",
-            "hint: raise it with `overnight ctl set --batch one --budget USD`",
+            "hint: raise it with `overnight ctl set --batch one --budget USD`, then `overnight run`",
         ]
     );
     assert_eq!(env.run(&["run", "--batch", "free"]).code, 0);
@@ -319,9 +319,9 @@ fn only_batches_that_have_reached_their_budget_are_reported() {
         stop_messages(&run),
         [
             "stopped at the budget of $2.10: $2.025 spent, $0.00 reserved, $0.075 left; 2 jobs wait",
-            "hint: raise it with `overnight run --budget USD`",
+            "hint: raise it with `overnight run --budget USD`, which includes what was spent earlier",
             "batch one stopped at its budget of $0.225: $0.225 spent, $0.00 reserved, $0.00 left; 1 job waits",
-            "hint: raise it with `overnight ctl set --batch one --budget USD`",
+            "hint: raise it with `overnight ctl set --batch one --budget USD`, then `overnight run`",
         ]
     );
     assert_eq!(env.charged(), 9 * PRICE);

@@ -18,28 +18,31 @@ pub struct CtlArgs {
 /// What `ctl` changes.
 #[derive(Debug, Subcommand)]
 pub enum CtlCommand {
-    /// Stop submitting; jobs in progress finish, and the runs wait
+    /// Submit nothing more; clips in progress are finished, and the runs wait
+    #[command(after_help = examples::CTL_PAUSE)]
     Pause,
-    /// Submit again after a pause
+    /// Let paused runs submit again
+    #[command(after_help = examples::CTL_RESUME)]
     Resume,
-    /// Change workers, limits or a budget
+    /// Change workers, limits or a budget; give one or more of them
     Set(CtlSetArgs),
 }
 
 /// Arguments of `ctl set`.
 #[derive(Debug, Args)]
-#[command(group = setting_group())]
+#[command(group = setting_group(), after_help = examples::CTL_SET)]
 pub struct CtlSetArgs {
-    /// Steps at once, in each run
+    /// Maximum number of concurrent steps of each run; a step is one call
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
-    /// Predictions in flight at a provider, over all runs
+    /// Maximum number of predictions in flight at a provider, over all runs together
     #[arg(long, value_name = "PROVIDER=N", value_parser = parse_limit)]
     pub in_flight: Vec<(ProviderName, u32)>,
-    /// Budget of each run, earlier runs included, in place of `run --budget`; `none` removes it
+    /// Maximum total cost in dollars of the batches that a run selects, including what they cost
+    /// earlier; replaces `run --budget`; `none` removes it
     #[arg(long, value_name = "USD", value_parser = parse_budget)]
     pub budget: Option<Budget>,
-    /// Change the budget of this batch instead of the runs'; works without an active run
+    /// Change this batch's own budget instead of the runs'; works without an active run
     #[arg(long, value_name = "NAME", requires = "budget")]
     pub batch: Option<String>,
 }

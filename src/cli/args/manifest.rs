@@ -51,14 +51,15 @@ pub struct RehearseArgs {
 /// Arguments that name a manifest and say how to read it.
 #[derive(Debug, Default, Args)]
 pub struct ManifestArgs {
-    /// Manifests: CSV (any separator), .xlsx or JSON Lines, plain or compressed (.gz, .zst); `-` is
-    /// standard input. Or one batch file (.toml), which may set all of these options
+    /// Manifests: .xlsx, CSV (any separator) or JSON Lines; the last two may be compressed (.gz,
+    /// .zst). `-` is standard input. Or one batch file (.toml), which may set all of these options
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Model to use; `overnight models` lists them [required unless a batch file sets it]
     #[arg(long)]
     pub model: Option<String>,
-    /// Providers to use, in order of preference [default: all that offer the model]
+    /// Providers to use, in order of preference: each job goes to the first that can accept it now
+    /// [default: all that offer the model]
     #[arg(
         long,
         value_delimiter = ',',
@@ -66,13 +67,14 @@ pub struct ManifestArgs {
         value_parser = possible_values(ProviderName::ALL, ProviderName::as_str)
     )]
     pub via: Vec<ProviderName>,
-    /// Name of the batch [default: the first file's name]
+    /// Name of the batch; a file with another name is another batch, unless this is given [default:
+    /// the first file's name without its extension]
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
     /// Read a field from the column of this name
     #[arg(long, value_name = "FIELD=COLUMN", value_parser = key_value)]
     pub map: Vec<(String, String)>,
-    /// Set a field in every row that does not have it
+    /// Set a field in every row whose own cell is empty; a filled cell wins
     #[arg(long, value_name = "FIELD=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
     /// Build the prompt from columns: `{Column}`, `{Column|text if empty}`, `{{` for a brace
@@ -81,11 +83,12 @@ pub struct ManifestArgs {
     /// Map the columns of a shop's export
     #[arg(long, value_name = "SHOP", value_parser = possible_values(Preset::ALL, Preset::as_str))]
     pub preset: Option<Preset>,
-    /// Make one job of the rows with the same value in this field or column: the first row that has
-    /// an image, with empty fields filled from the group's first row [default with --preset: id]
+    /// Make one job of consecutive rows with the same value in this field or column: the first row
+    /// that has an image, with empty fields filled from the group's first row [default with --preset:
+    /// id]
     #[arg(long, value_name = "FIELD")]
     pub one_per: Option<String>,
-    /// Make one job per image of a row or product: `mug`, `mug-2`, …
+    /// Make one job, which costs one clip, per image of a row or product: `mug`, `mug-2`, …
     #[arg(long)]
     pub each_image: bool,
     /// Skip rows without this field, and count them
@@ -94,7 +97,8 @@ pub struct ManifestArgs {
     /// Sheet of a workbook [default: the first]
     #[arg(long, value_name = "NAME")]
     pub sheet: Option<String>,
-    /// Maximum cost of the batch in dollars, spent and reserved together
+    /// Maximum total cost of the batch in dollars, including what it cost earlier; without this flag,
+    /// the budget of an existing batch stays as it is
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
 }

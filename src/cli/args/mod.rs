@@ -61,7 +61,7 @@ pub struct Global {
         hide_possible_values = true
     )]
     pub log_format: LogFormat,
-    /// When to use colour: always, never, or auto, which is on a terminal unless NO_COLOR is set
+    /// When to use color: always, never, or auto, which is on a terminal unless NO_COLOR is set
     #[arg(
         long,
         global = true,
@@ -82,7 +82,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// When to use colour.
+/// When to use color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
     /// On a terminal, unless `NO_COLOR` is set.
@@ -110,10 +110,10 @@ pub enum Command {
     Jobs(JobsArgs),
     /// Show one job and its attempts
     Show(ShowArgs),
-    /// Retry failed or cancelled jobs; what is paid for is not paid for again
+    /// Queue failed or cancelled jobs again; each new submission is paid for
     #[command(after_help = examples::RETRY)]
     Retry(SelectArgs),
-    /// Cancel jobs that have not been paid for, or the jobs that you name
+    /// Cancel all queued jobs, or the jobs that you select
     #[command(after_help = examples::CANCEL)]
     Cancel(SelectArgs),
     /// Settle a job in doubt
@@ -126,15 +126,15 @@ pub enum Command {
     Report(ReportArgs),
     /// Write one record per job, as CSV or JSON Lines
     Export(ExportArgs),
-    /// Show the models with their fields, limits, prices and routes
+    /// Show the models with their prices, times and routes, or one with its fields
     Models(ModelsArgs),
     /// Serve the three provider APIs on this machine, for trial runs and tests
     Simulate(SimulateArgs),
-    /// Render a sample catalogue on the simulator, without keys or network
+    /// Render a sample catalogue on the simulator, without an API key or network
     Demo(DemoArgs),
-    /// Write a config file with every key, its default and its meaning
+    /// Write a config file with every setting, its default and its meaning
     Init(InitArgs),
-    /// Check config, keys, providers, clock, disk and queue, and say what to fix
+    /// Check config, API keys, providers, clock, disk and queue, and say what to fix
     Doctor(DoctorArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
@@ -152,7 +152,8 @@ pub struct RunArgs {
     /// Maximum number of concurrent steps; a step is one call [default: 16]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,
-    /// Stop before the selected batches cost more than this, in dollars; earlier runs count
+    /// Stop before the selected batches cost more than this in total, in dollars, including what they
+    /// cost earlier
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
     /// Maximum submissions per job, if predictions fail unbilled and can be retried [default: 3]
@@ -169,8 +170,7 @@ pub struct RunArgs {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub canary: Option<u32>,
-    /// Do not prompt: start batches that were never paid for, and continue after --canary if all
-    /// its jobs succeeded
+    /// Do not prompt: start at once, and continue after --canary if all its jobs succeeded
     #[arg(long, short)]
     pub yes: bool,
 }
@@ -209,9 +209,9 @@ pub struct JobsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = examples::SHOW)]
 pub struct ShowArgs {
-    /// Row id or job number
+    /// Row id or job number; an id that is in several batches needs --batch
     pub job: String,
-    /// Batch of the job, if several batches have the id
+    /// Batch of the job
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
     /// Print one JSON object
@@ -228,7 +228,8 @@ pub struct SelectArgs {
     /// Select only jobs in this state
     #[arg(long, value_parser = possible_values(JobState::ALL, JobState::as_str))]
     pub state: Option<JobState>,
-    /// Select only these jobs, by row id or job number
+    /// Select only these jobs, by row id or job number; an id that is in several batches needs
+    /// --batch
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
 }
@@ -237,18 +238,19 @@ pub struct SelectArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("decision").required(true), after_help = examples::RESOLVE)]
 pub struct ResolveArgs {
-    /// Row id or job number
+    /// Row id or job number; an id that is in several batches needs --batch
     pub job: String,
-    /// Batch of the job, if several batches have the id
+    /// Batch of the job
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// The provider accepted it: continue with this prediction
+    /// The provider accepted it: continue with the prediction that has this id at the provider
     #[arg(long, group = "decision", value_name = "ID")]
     pub adopt: Option<String>,
-    /// The provider did not accept it: submit it again, and pay for that
+    /// The provider did not accept it: submit it again, and pay for that. If the provider accepted it
+    /// after all, you pay twice
     #[arg(long, group = "decision")]
     pub resubmit: bool,
-    /// Give up the job; its reserved price is booked as spent
+    /// Give up the job; its reserved price counts as spent
     #[arg(long, group = "decision")]
     pub fail: bool,
 }
@@ -260,7 +262,7 @@ pub struct VerifyArgs {
     /// Check only this batch
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Download missing or damaged clips again, replacing what is there; costs nothing
+    /// Download missing or damaged clips again now, replacing what is there; costs nothing
     #[arg(long)]
     pub fix: bool,
 }

@@ -25,9 +25,11 @@ pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> 
     {
         let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
         let hint = format!(
-            "set one or more of {variables}; `overnight demo` and `overnight rehearse` need none"
+            "set one or more of {variables}, such as `export {}=YOUR-KEY`; `overnight demo` and \
+             `overnight rehearse` need none",
+            ProviderName::Eachlabs.key_variable()
         );
-        return vec![Check::problem("keys", "no provider's key is set", hint)];
+        return vec![Check::problem("keys", "no API key is set", hint)];
     }
     join_all(ProviderName::ALL.map(|name| check_provider(setup, name, status)))
         .await

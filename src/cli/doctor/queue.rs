@@ -138,9 +138,9 @@ fn check_in_doubt(setup: &Setup, health: &Health) -> Check {
             render::format_count(health.held, "job")
         ),
         format!(
-            "`{}` lists the jobs in doubt, `{}` settles one",
+            "`{}` lists the jobs in doubt; `{}` prints how to settle them",
             setup.suggest("jobs").option("--state", Some("in_doubt")),
-            setup.suggest("resolve").arg("JOB")
+            setup.suggest("status")
         ),
     )
 }

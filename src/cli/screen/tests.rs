@@ -237,7 +237,7 @@ fn no_line_reaches_the_last_column() {
 }
 
 #[test]
-fn colour_does_not_change_the_text() {
+fn color_does_not_change_the_text() {
     let snapshot = snapshot();
     let size = Size {
         rows: 24,

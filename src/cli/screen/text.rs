@@ -2,7 +2,7 @@
 
 use crate::cli::width;
 
-/// The style of a piece of text. It only repeats what the words say, because colour may be off.
+/// The style of a piece of text. It only repeats what the words say, because color may be off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     Plain,
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_truncated_at_the_same_column_with_and_without_colour() {
+    fn a_line_is_truncated_at_the_same_column_with_and_without_color() {
         let text = Text::new(Style::Success, "ready").with(Style::Plain, " to go");
         for (max_columns, expected) in [
             (11, "ready to go"),
