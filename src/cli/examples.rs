@@ -5,7 +5,7 @@
 pub(super) const QUICK_START: &str = "\
 Exit codes:
   0    all jobs succeeded, or the command did what it was asked to do
-  1    could not start or continue: no API key, queue, disk, or every provider paused
+  1    could not start or continue: no API key, queue or disk error, or every provider paused
   2    usage, config or manifest error; nothing was loaded or changed
   3    finished, but some jobs failed or are in doubt
   4    stopped at a budget
@@ -50,7 +50,7 @@ pub(super) const LOAD: &str = "\
 Loading a manifest again queues only the rows that are new or have changed; a changed row is \
 submitted and paid for again, and its new clip replaces the old one. Whatever changes a row's \
 input counts, also a different --set, --map or --prompt. --check counts the new and changed rows \
-and queues nothing. If any row has a mistake, all mistakes are listed and nothing is loaded.
+and queues nothing. Without --budget, an existing batch keeps its budget. If any row has a mistake, all mistakes are listed and nothing is loaded.
 
 Examples:
   overnight load mugs.csv --model kling-v1-standard --check
@@ -63,9 +63,9 @@ Examples:
 
 pub(super) const REHEARSE: &str = "\
 Needs no API key and no network, and leaves nothing behind. The worker of `run` runs in virtual \
-time, with the limits, pace and models configured here. Predictions take as long as this queue has \
-measured; without measurements, as long as the config or `overnight models` says, plus or minus \
-15 %. No provider failure is simulated. The manifest is rehearsed from an empty queue, so rows \
+time, with the limits, pace and models configured here. Within 15 %, predictions take as long as \
+this queue has measured; without measurements, as long as the config or `overnight models` says. \
+No provider failure is simulated. The manifest is rehearsed from an empty queue, so rows \
 that are already done are priced and run again; `load --check` prices only what is new or changed.
 
 The providers are those of --via; else those of the model whose API key is set; else all of the \
@@ -88,8 +88,8 @@ Examples:
 
 pub(super) const RUN: &str = "\
 On a terminal, `run` prints a price and asks before it pays for the first job of a batch; the exit \
-code is 130 if you decline. It does not ask about a batch that it has submitted jobs of before, \
-even if rows were loaded since. Without a terminal, as under cron, it never prompts, with or \
+code is 130 if you decline. It does not ask about a batch that was paid for before, even if rows \
+were loaded since. Without a terminal, as under cron, it never prompts, with or \
 without --yes; the exit code reports the result. There --canary stops after its clips, with exit \
 code 0, or 3 if one failed; with --yes it continues if all succeeded.
 
@@ -104,7 +104,8 @@ Examples:
   overnight run --watch --log-format json";
 
 pub(super) const STATUS: &str = "\
-On a terminal, --watch shows the same screen as the run itself.
+On a terminal, --watch shows the same screen as the run itself. `budget` is a batch's total budget, \
+and `time left` an estimate, or - if there is none.
 
 Examples:
   overnight status
@@ -162,8 +163,8 @@ job of every batch, or of --batch.
 
 A job whose prediction may have a clip, because only its polls or its download failed or it was \
 cancelled, is polled and downloaded again, which costs nothing. Any other job is submitted and paid \
-for again. A job that succeeded cannot be retried: to render it again, change its row, for example \
-its prompt, and load the manifest again.
+for again. Jobs in other states cannot be retried: to render a clip again that succeeded, change \
+its row, for example its prompt, and load the manifest again.
 
 Examples:
   overnight retry
@@ -171,7 +172,7 @@ Examples:
   overnight retry MUG-001 MUG-002";
 
 pub(super) const CANCEL: &str = "\
-Does not ask. Without --state or JOB, cancels every queued job of every batch, or of --batch. \
+Never prompts. Without --state or JOB, cancels every queued job of every batch, or of --batch. \
 `overnight retry --state cancelled` queues them again.
 
 Jobs that are queued, running or downloading can be cancelled. If one of the selected jobs is in \
@@ -209,8 +210,7 @@ Columns:
   refused      submissions that were refused, which cost nothing
   estimate     expected cost of the finished attempts
   cost         actual cost of the finished attempts
-  not charged  finished attempts that failed and cost nothing, with their estimate; `cost` is
-               already without them
+  not charged  finished attempts that failed at no cost, with their estimate; not part of cost
   reserved     what the attempts in progress may cost
   at risk      the part of reserved whose jobs are in doubt
 

@@ -44,10 +44,10 @@ pub(super) fn init(global: &Global, args: InitArgs) -> anyhow::Result<Exit> {
     file.write_all(TEMPLATE.as_bytes())
         .with_context(|| format!("cannot write {}", path.display()))?;
     render::print_note(format_args!(
-        "wrote {}: every setting is commented out and shows its default; API keys do not go here, but \
-         into environment variables",
+        "wrote {}: every setting is commented out and shows its default",
         path.display()
     ));
+    render::print_note("API keys do not go into this file: set them as environment variables");
     render::print_note(format_args!(
         "next: {}",
         SuggestedCommand::new(global, "doctor")

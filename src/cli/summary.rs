@@ -8,6 +8,7 @@ use crate::queue::{JobFilter, JobRecord, Queue, Status};
 use super::jobs::PAGE_SIZE;
 use super::render;
 use super::setup::Setup;
+use super::width;
 
 /// Maximum number of jobs that are listed one by one, for each state.
 const MAX_LISTED: usize = 10;
@@ -55,17 +56,22 @@ pub(super) async fn in_doubt_hint(
             .iter()
             .fold(suggested, |suggested, flag| suggested.arg(flag))
     };
+    let adopt = command("resolve", &["--adopt", "ID"]).to_string();
+    let resubmit = command("resolve", &["--resubmit"]).to_string();
+    let fail = command("resolve", &["--fail"]).to_string();
+    // The longest of the three, so that the comments are aligned.
+    let columns = width::display_width(&resubmit);
     Ok(format!(
-        "hint: `{}` prints when and where the job was submitted. Look for that request on the \
-         provider's website, then settle the job with one of:\n  \
-         {}   # it is there: download its clip; replace ID by its id there\n  \
-         {}   # it is not there: submit it again, and pay for it\n  \
-         {}   # you cannot tell: give it up; its price counts as spent\n\
+        "hint: `{}` prints when, where and with which input the job was submitted. Look for that \
+         request on the provider's website, then settle the job with one of:\n  \
+         {}  # it is there: continue with it; ID is its id at the provider\n  \
+         {}  # it is not there: submit it again, and pay for it\n  \
+         {}  # you cannot tell: give it up; its price counts as spent\n\
          then continue with: {}",
         command("show", &[]),
-        command("resolve", &["--adopt", "ID"]),
-        command("resolve", &["--resubmit"]),
-        command("resolve", &["--fail"]),
+        width::pad(&adopt, columns),
+        width::pad(&resubmit, columns),
+        width::pad(&fail, columns),
         setup.suggest("run").option("--batch", batch),
     ))
 }

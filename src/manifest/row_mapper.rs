@@ -276,7 +276,8 @@ impl<'a> RowMapper<'a> {
             Some(field) => Ok(vec![field]),
             None if !self.mappings.is_empty() || self.prompt.is_some() => Ok(Vec::new()),
             None => Err(format!(
-                "unknown column `{}`{} it, or name the columns you need with --map FIELD=COLUMN",
+                "unknown column `{}`{} it, or name the columns you need with --map FIELD=COLUMN or \
+                 --prompt TEMPLATE",
                 printable_excerpt(column),
                 match self.suggest_field(column) {
                     suggestion if suggestion.is_empty() => "; remove".into(),

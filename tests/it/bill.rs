@@ -112,9 +112,9 @@ fn the_bill_prints_a_line_per_batch_and_a_total() {
     env.run_all(4, "eachlabs");
     let bill = env.run(&["bill"]);
     let expected = "\
-batch  attempts  refused  estimate  cost    refunds  reserved  at risk
-batch  4         0        $1.125    $1.125  -        $0.00     $0.00
-total  4         0        $1.125    $1.125  -        $0.00     $0.00
+batch  attempts  refused  estimate  cost    not charged  reserved  at risk
+batch  4         0        $1.125    $1.125  -            $0.00     $0.00
+total  4         0        $1.125    $1.125  -            $0.00     $0.00
 ";
     assert_eq!((bill.code, bill.stdout.as_str()), (0, expected), "{bill:?}");
 }

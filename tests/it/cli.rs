@@ -1,7 +1,9 @@
 //! Commands as the user types them: output, errors and exit codes.
 
 use std::fs;
+use std::path::Path;
 
+use overnight::simulator::{Call, Fault, Faults};
 use serde_json::{Value, json};
 
 use crate::support::{TestEnv, high_limits, micros};
@@ -576,4 +578,62 @@ fn init_writes_a_config_and_overwrites_one_only_with_force() {
         "{missing_folder:?}"
     );
     assert_eq!(env.run(&["models"]).code, 0);
+}
+
+#[test]
+fn load_names_a_new_queue_and_says_what_happens_to_jobs_without_a_row() {
+    let env = TestEnv::new(high_limits());
+    env.write_manifest("mugs.csv", 3);
+    let args = ["load", "mugs.csv", "--model", "kling-v1-standard"];
+    let first = env.run(&args);
+    let created = first
+        .stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("created a new queue: "))
+        .expect("a new queue");
+    assert!(Path::new(created).is_absolute(), "{created}");
+    assert!(Path::new(created).exists(), "{created}");
+    env.write_manifest("mugs.csv", 2);
+    let again = env.run(&args);
+    assert!(!again.stderr.contains("created"), "{again:?}");
+    assert!(
+        again
+            .stdout
+            .contains("2 rows: 0 new, 0 changed, 2 same, 1 gone from the manifest"),
+        "{again:?}"
+    );
+    assert!(
+        again
+            .stderr
+            .contains("hint: `overnight cancel JOB --batch mugs` cancels one"),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn the_hint_to_retry_a_failed_job_can_be_pasted_into_a_shell() {
+    let env = TestEnv::new(high_limits());
+    env.simulator.update_options(|options| {
+        options.faults = Faults::default().with(Call::Create, Fault::FailedPrediction, 1.0);
+    });
+    for batch in ["export (1)", "lamps"] {
+        env.write_manifest(&format!("{batch}.csv"), 1);
+        let file = format!("{batch}.csv");
+        let args = ["load", &file, "--model", "kling-v1-standard"];
+        assert_eq!(env.run(&args).code, 0);
+    }
+    let run = env.run(&["run", "--attempts", "1"]);
+    assert_eq!(run.code, 3, "{run:?}");
+    let hint = run
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("hint: to try a job again"))
+        .expect("a hint");
+    let suggestion = hint.split('`').nth(1).expect("a suggested command");
+    let retry = env.shell(suggestion);
+    assert_eq!(retry.code, 0, "{suggestion}: {retry:?}");
+    assert!(
+        retry.stdout.contains("1 job will be retried"),
+        "{suggestion}: {retry:?}"
+    );
 }

@@ -160,7 +160,7 @@ fn a_csv_file_that_is_not_a_manifest_is_reported_in_one_line() {
         ),
         format!(
             "m:1: unknown column {name}; remove it, or name the columns you need with \
-             --map FIELD=COLUMN"
+             --map FIELD=COLUMN or --prompt TEMPLATE"
         )
     );
 }
@@ -271,7 +271,7 @@ fn a_jsonl_line_that_is_not_a_row_is_reported_in_one_line() {
         (
             row_with("\"\\u001b[2J\":1"),
             "m:1: unknown column `\u{fffd}[2J`; remove it, or name the columns you need with \
-             --map FIELD=COLUMN"
+             --map FIELD=COLUMN or --prompt TEMPLATE"
                 .into(),
         ),
     ] {

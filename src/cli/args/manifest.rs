@@ -97,8 +97,7 @@ pub struct ManifestArgs {
     /// Sheet of a workbook [default: the first]
     #[arg(long, value_name = "NAME")]
     pub sheet: Option<String>,
-    /// Maximum total cost of the batch in dollars, including what it cost earlier; without this flag,
-    /// the budget of an existing batch stays as it is
+    /// Maximum total cost of the batch in dollars, including what it cost earlier
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
 }

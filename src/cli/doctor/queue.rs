@@ -138,7 +138,8 @@ fn check_in_doubt(setup: &Setup, health: &Health) -> Check {
             render::format_count(health.held, "job")
         ),
         format!(
-            "`{}` lists the jobs in doubt; `{}` prints how to settle them",
+            "`{}` lists the jobs in doubt; `{}` prints the \
+             `overnight resolve` commands that settle one",
             setup.suggest("jobs").option("--state", Some("in_doubt")),
             setup.suggest("status")
         ),

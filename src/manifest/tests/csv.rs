@@ -28,7 +28,7 @@ fn a_header_that_cannot_be_used_is_reported_once() {
         problems("image,promt,prompt"),
         [
             "m:1: unknown column `promt`, did you mean `prompt`? Rename or remove it, or name the \
-             columns you need with --map FIELD=COLUMN"
+             columns you need with --map FIELD=COLUMN or --prompt TEMPLATE"
         ]
     );
     assert_eq!(
@@ -204,7 +204,7 @@ fn an_unknown_column_is_reported() {
         problems("image,prompt,warehouse"),
         [
             "m:1: unknown column `warehouse`; remove it, or name the columns you need with \
-             --map FIELD=COLUMN"
+             --map FIELD=COLUMN or --prompt TEMPLATE"
         ]
     );
 }
