@@ -3,7 +3,7 @@
 //!
 //! Read [`job`] first (the state machine), then [`attempt`] (one submission of a job),
 //! [`outcome`] (the result of one step), [`retry`] (whether and when to try again) and
-//! [`poll_plan`] (when to poll a prediction).
+//! `poll_plan` (when to poll a prediction).
 
 pub mod attempt;
 pub(crate) mod backoff;

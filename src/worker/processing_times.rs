@@ -79,7 +79,7 @@ impl ProcessingTimes {
     }
 
     /// Returns how long predictions of a route are expected to take before anything is measured:
-    /// the config's time, else the catalogue's, else [two minutes](DEFAULT_PROCESSING).
+    /// the config's time, else the catalogue's, else two minutes.
     pub fn prior(&self, catalog: &Catalog, route: &RouteKey) -> Duration {
         let configured = self.typical.get(&route.provider).copied();
         let from_catalog = || {
@@ -101,7 +101,7 @@ impl ProcessingTimes {
     }
 
     /// Returns the minimum age of a submission at which its absence from the provider's history is
-    /// proof: the config's, else [one minute](DEFAULT_HISTORY_DELAY).
+    /// proof: the config's, else one minute.
     pub fn history_delay(&self, provider: ProviderName) -> Duration {
         self.history_delay
             .get(&provider)
