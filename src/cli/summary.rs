@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::redact::redact_prompts;
 use crate::domain::{JobState, Money};
 use crate::queue::{JobFilter, JobRecord, Queue, Status};
 
@@ -150,17 +151,7 @@ async fn print_jobs(
     };
     let jobs = queue.jobs(filter, None, MAX_LISTED).await?;
     for job in &jobs {
-        let at_risk = if job.at_risk.micros() > 0 {
-            format!(" (${:#} at risk)", job.at_risk)
-        } else {
-            String::new()
-        };
-        let error = job.error.as_deref().unwrap_or("no reason is recorded");
-        render::print_line(format_args!(
-            "  {}{at_risk}: {}",
-            job.id,
-            render::truncate(error, MAX_ERROR_COLUMNS)
-        ))?;
+        render::print_line(format_job(job))?;
     }
     let unlisted = count(status, state).saturating_sub(MAX_LISTED as u64);
     if unlisted > 0 {
@@ -171,4 +162,58 @@ async fn print_jobs(
         render::print_line(format_args!("  and {unlisted} more: {list}"))?;
     }
     Ok(jobs.into_iter().next())
+}
+
+/// Formats a job with its error. Prompts that a provider quoted are redacted: the summary of a run
+/// under cron ends up in mails and logs.
+fn format_job(job: &JobRecord) -> String {
+    let at_risk = if job.at_risk.micros() > 0 {
+        format!(" (${:#} at risk)", job.at_risk)
+    } else {
+        String::new()
+    };
+    let error = match &job.error {
+        Some(error) => redact_prompts(error, &job.input),
+        None => "no reason is recorded".into(),
+    };
+    format!(
+        "  {}{at_risk}: {}",
+        job.id,
+        render::truncate(&error, MAX_ERROR_COLUMNS)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::JobId;
+
+    #[test]
+    fn a_prompt_that_a_provider_quotes_is_not_in_the_summary() {
+        let job = JobRecord {
+            job_id: JobId(7),
+            batch: "spring".into(),
+            id: "MUG-001".into(),
+            line: 2,
+            state: JobState::Failed,
+            model: "kling-v1-standard".into(),
+            provider: None,
+            prediction_id: None,
+            attempts: 1,
+            estimate_usd: Money::ZERO,
+            cost_usd: None,
+            cost_source: None,
+            output: None,
+            bytes: None,
+            sha256: None,
+            error: Some("fal: `Slow turntable, linen` is refused".into()),
+            queued_at: jiff::Timestamp::UNIX_EPOCH,
+            submitted_at: None,
+            finished_at: None,
+            input: serde_json::from_str(r#"{"prompt":"Slow turntable, linen"}"#).unwrap(),
+            due_at: None,
+            at_risk: Money::ZERO,
+        };
+        assert_eq!(format_job(&job), "  MUG-001: fal: `[prompt]` is refused");
+    }
 }

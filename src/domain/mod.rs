@@ -21,6 +21,7 @@ pub(crate) mod price;
 pub(crate) mod printable;
 pub(crate) mod provider_name;
 pub(crate) mod public_address;
+pub(crate) mod redact;
 pub mod retry;
 pub(crate) mod route;
 pub(crate) mod shape;

@@ -99,7 +99,7 @@ impl PollPlan {
             cumulative_polls.push(total);
             let time = grid_step_s * (point as f64 + 0.5);
             let rate = (model.hazard(time) / (2.0 * poll_cost_s)).sqrt();
-            // In the tail little is known: there, intervals grow with the elapsed time instead.
+            // The tail is known poorly, so intervals there are at most an eighth of the elapsed time.
             let min_rate = if time > median {
                 1.0 / (time / 8.0).min(MAX_INTERVAL.as_secs_f64())
             } else {

@@ -1,7 +1,7 @@
 //! The three provider APIs on loopback, for rehearsals and tests.
 //!
 //! The rule of this folder: it is a second implementation, written from what the providers publish,
-//! and shares no code with the clients. [`world`] is a pure model that takes time and randomness as
+//! and shares no code with the clients. `world` is a pure model that takes time and randomness as
 //! arguments; `server` is a thin HTTP surface over it; each API has a file of its own. The
 //! [`Ledger`] lists every accepted create with its price.
 

@@ -20,7 +20,6 @@ mod pool;
 pub mod processing_times;
 mod reconcile;
 mod record;
-mod redact;
 mod slots;
 mod step;
 mod submit;

@@ -3,10 +3,10 @@
 
 use futures_util::future::join_all;
 
+use crate::domain::redact::redact_prompts;
 use crate::domain::{JobState, Outcome, ProviderName, ProviderSignal};
 use crate::queue::{Claim, QueueError, Step, UploadLease, UploadOutcome};
 
-use super::redact::redact_prompts;
 use super::step::{CompletedStep, StepOutcome, StepResult};
 use super::upload::UploadStepOutcome;
 use super::{PoolError, PoolEvent, StepContext};

@@ -502,7 +502,7 @@ fn without_a_key_missing_clips_wait_for_the_next_run() {
             .output()
             .expect("the binary starts"),
     );
-    assert_cannot_go_on(&fixed, &["check that their provider's key is set"]);
+    assert_cannot_go_on(&fixed, &["check that their provider's API key is set"]);
     assert!(fixed.stdout.contains("row-1 is running\n"), "{fixed:?}");
     assert_eq!(env.run(&["run"]).code, 0);
     env.assert_all_rendered_once(2);

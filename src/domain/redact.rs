@@ -1,6 +1,7 @@
-//! Keeps prompts out of logs: a provider may quote in its error message what it was sent.
+//! Keeps prompts out of logs and run summaries: a provider may quote in its error message what it
+//! was sent.
 
-use crate::domain::Input;
+use super::Input;
 
 /// The input fields that hold prompts.
 const PROMPT_FIELDS: [&str; 2] = ["prompt", "negative_prompt"];
@@ -10,7 +11,7 @@ const PROMPT_FIELDS: [&str; 2] = ["prompt", "negative_prompt"];
 const MIN_PROMPT_BYTES: usize = 8;
 
 /// Replaces the prompts of a job by `[prompt]` in a message of a provider.
-pub(super) fn redact_prompts(message: &str, input: &Input) -> String {
+pub(crate) fn redact_prompts(message: &str, input: &Input) -> String {
     let mut message = message.to_owned();
     for field in PROMPT_FIELDS {
         if let Some(prompt) = input.get(field).and_then(|prompt| prompt.as_str()) {
