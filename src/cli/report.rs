@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::domain::file_name::safe_file_stem;
 use crate::queue::{BillGrouping, JobFilter, Queue, Status};
-use crate::report::{Header, PageWriter};
+use crate::report::{PageHeader, PageWriter};
 
 use super::args::{Global, ReportArgs};
 use super::exit::Exit;
@@ -90,7 +90,7 @@ impl ReportWriter<'_> {
             bills.push((by, self.queue.bill(by, self.batch.clone()).await?));
         }
         let nonce = Uuid::new_v4().simple().to_string();
-        let header = Header {
+        let header = PageHeader {
             folder,
             nonce: &nonce,
             now: self.now,

@@ -13,7 +13,7 @@ use super::text::{Escaped, script_json};
 
 /// Everything that a page shows apart from the jobs.
 #[derive(Debug)]
-pub(crate) struct Header<'a> {
+pub(crate) struct PageHeader<'a> {
     /// The absolute folder of the page.
     pub folder: &'a Path,
     /// A random text. The page's content security policy allows only the script and the style that
@@ -27,7 +27,7 @@ pub(crate) struct Header<'a> {
     pub bills: &'a [(BillGrouping, Vec<BillLine>)],
 }
 
-impl Header<'_> {
+impl PageHeader<'_> {
     /// Writes the value of a placeholder of the template.
     pub(super) fn write(&self, name: &str, out: &mut impl Write) -> io::Result<()> {
         match name {

@@ -18,9 +18,9 @@ use std::path::PathBuf;
 
 use crate::queue::JobRecord;
 
-use row::Row;
+use row::PageRow;
 
-pub(crate) use header::Header;
+pub(crate) use header::PageHeader;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -42,7 +42,7 @@ pub(crate) struct PageWriter<W> {
 
 impl<W: Write> PageWriter<W> {
     /// Writes everything that comes before the jobs.
-    pub(crate) fn new(mut out: W, header: &Header<'_>) -> io::Result<Self> {
+    pub(crate) fn new(mut out: W, header: &PageHeader<'_>) -> io::Result<Self> {
         let (before, _) = split_template();
         template::fill(&mut out, before, |name, out| match name {
             "style" => out.write_all(STYLE.as_bytes()),
@@ -64,7 +64,7 @@ impl<W: Write> PageWriter<W> {
 
     /// Writes a job.
     pub(crate) fn write_job(&mut self, job: &JobRecord) -> io::Result<()> {
-        let row = Row::new(job, &self.batches, &self.folder);
+        let row = PageRow::new(job, &self.batches, &self.folder);
         let separator = if self.jobs == 0 { "" } else { ",\n" };
         self.jobs += 1;
         // Escaped for a script element, because a job's texts may contain `</script>`.
@@ -72,7 +72,7 @@ impl<W: Write> PageWriter<W> {
     }
 
     /// Writes everything that comes after the jobs, and returns the flushed writer.
-    pub(crate) fn finish(mut self, header: &Header<'_>) -> io::Result<W> {
+    pub(crate) fn finish(mut self, header: &PageHeader<'_>) -> io::Result<W> {
         let (_, after) = split_template();
         template::fill(&mut self.out, after, |name, out| match name {
             "script" => out.write_all(SCRIPT.as_bytes()),

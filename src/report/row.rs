@@ -24,7 +24,7 @@ const MAX_IMAGE_LINK_BYTES: usize = 600;
 
 /// A job, in the field order that `page.js` reads. Unknown values are empty or null.
 #[derive(Debug, Serialize)]
-pub(super) struct Row(
+pub(super) struct PageRow(
     /// The batch, as an index into the page's batches.
     Option<usize>,
     /// The row's key.
@@ -49,7 +49,7 @@ pub(super) struct Row(
     String,
 );
 
-impl Row {
+impl PageRow {
     /// Returns the row of a job on a page in `folder` that lists `batches`.
     pub(super) fn new(job: &JobRecord, batches: &[String], folder: &Path) -> Self {
         let input_text = |field| job.input.get(field).and_then(Value::as_str);

@@ -76,7 +76,7 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         pools: Vec::new(),
     };
     let now = "2026-08-21T07:00:00Z".parse().unwrap();
-    let header = Header {
+    let header = PageHeader {
         folder: Path::new("/w"),
         nonce: "n0nce",
         now,

@@ -18,15 +18,15 @@ pub(crate) struct ModelRules {
     pub base_price: i64,
     /// Price of each second after the first five, in micro-dollars.
     pub extra_second_price: i64,
-    fields: &'static [Field],
+    fields: &'static [RuleEntry],
 }
 
 /// A field of a model's input: its name, the values it accepts, and whether it is required.
-type Field = (&'static str, FieldKind, bool);
+type RuleEntry = (&'static str, FieldRule, bool);
 
 /// The values that a field accepts.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum FieldKind {
+enum FieldRule {
     /// Any string.
     Text,
     /// An https URL whose host is not the local machine.
@@ -79,14 +79,14 @@ pub(crate) const MODELS: [ModelRules; 4] = [
         base_price: 225_000,
         extra_second_price: 45_000,
         fields: &[
-            ("prompt", FieldKind::Text, true),
-            ("image_url", FieldKind::PublicUrl, true),
-            ("duration", FieldKind::SecondsNumber, false),
-            ("aspect_ratio", FieldKind::AspectRatio, false),
-            ("negative_prompt", FieldKind::Text, false),
-            ("cfg_scale", FieldKind::UnitNumber, false),
-            ("tail_image_url", FieldKind::PublicUrl, false),
-            ("static_mask_url", FieldKind::PublicUrl, false),
+            ("prompt", FieldRule::Text, true),
+            ("image_url", FieldRule::PublicUrl, true),
+            ("duration", FieldRule::SecondsNumber, false),
+            ("aspect_ratio", FieldRule::AspectRatio, false),
+            ("negative_prompt", FieldRule::Text, false),
+            ("cfg_scale", FieldRule::UnitNumber, false),
+            ("tail_image_url", FieldRule::PublicUrl, false),
+            ("static_mask_url", FieldRule::PublicUrl, false),
         ],
     },
     ModelRules {
@@ -96,12 +96,12 @@ pub(crate) const MODELS: [ModelRules; 4] = [
         base_price: 280_000,
         extra_second_price: 56_000,
         fields: &[
-            ("prompt", FieldKind::Text, true),
-            ("image_url", FieldKind::PublicUrl, true),
-            ("duration", FieldKind::SecondsNumber, false),
-            ("aspect_ratio", FieldKind::AspectRatio, false),
-            ("negative_prompt", FieldKind::Text, false),
-            ("cfg_scale", FieldKind::UnitNumber, false),
+            ("prompt", FieldRule::Text, true),
+            ("image_url", FieldRule::PublicUrl, true),
+            ("duration", FieldRule::SecondsNumber, false),
+            ("aspect_ratio", FieldRule::AspectRatio, false),
+            ("negative_prompt", FieldRule::Text, false),
+            ("cfg_scale", FieldRule::UnitNumber, false),
         ],
     },
     ModelRules {
@@ -112,24 +112,24 @@ pub(crate) const MODELS: [ModelRules; 4] = [
         base_price: 236_250,
         extra_second_price: 47_250,
         fields: &[
-            ("model", FieldKind::Text, true),
-            ("image_url", FieldKind::UrlOrDataUri, true),
-            ("prompt", FieldKind::Text, false),
-            ("tail_image_url", FieldKind::UrlOrDataUri, false),
-            ("duration", FieldKind::SecondsNumberOrString, false),
-            ("negative_prompt", FieldKind::Text, false),
-            ("cfg_scale", FieldKind::UnitNumber, false),
-            ("static_mask", FieldKind::UrlOrDataUri, false),
+            ("model", FieldRule::Text, true),
+            ("image_url", FieldRule::UrlOrDataUri, true),
+            ("prompt", FieldRule::Text, false),
+            ("tail_image_url", FieldRule::UrlOrDataUri, false),
+            ("duration", FieldRule::SecondsNumberOrString, false),
+            ("negative_prompt", FieldRule::Text, false),
+            ("cfg_scale", FieldRule::UnitNumber, false),
+            ("static_mask", FieldRule::UrlOrDataUri, false),
             (
                 "dynamic_masks",
-                FieldKind::DynamicMasks {
+                FieldRule::DynamicMasks {
                     image_field: "mask",
                     masks: Bounds { min: 0, max: 6 },
                     points: Bounds { min: 2, max: 77 },
                 },
                 false,
             ),
-            ("camera_control", FieldKind::CameraControl, false),
+            ("camera_control", FieldRule::CameraControl, false),
         ],
     },
     ModelRules {
@@ -139,16 +139,16 @@ pub(crate) const MODELS: [ModelRules; 4] = [
         base_price: 225_000,
         extra_second_price: 45_000,
         fields: &[
-            ("prompt", FieldKind::Text, true),
-            ("image_url", FieldKind::UrlOrDataUri, true),
-            ("duration", FieldKind::SecondsString, false),
-            ("negative_prompt", FieldKind::Text, false),
-            ("cfg_scale", FieldKind::UnitNumber, false),
-            ("tail_image_url", FieldKind::UrlOrDataUri, false),
-            ("static_mask_url", FieldKind::UrlOrDataUri, false),
+            ("prompt", FieldRule::Text, true),
+            ("image_url", FieldRule::UrlOrDataUri, true),
+            ("duration", FieldRule::SecondsString, false),
+            ("negative_prompt", FieldRule::Text, false),
+            ("cfg_scale", FieldRule::UnitNumber, false),
+            ("tail_image_url", FieldRule::UrlOrDataUri, false),
+            ("static_mask_url", FieldRule::UrlOrDataUri, false),
             (
                 "dynamic_masks",
-                FieldKind::DynamicMasks {
+                FieldRule::DynamicMasks {
                     image_field: "mask_url",
                     masks: Bounds::ANY,
                     points: Bounds::ANY,
@@ -241,7 +241,7 @@ pub(crate) fn clip_seconds(input: &Map<String, Value>) -> i64 {
         .unwrap_or(5)
 }
 
-impl FieldKind {
+impl FieldRule {
     fn allows(self, value: &Value) -> bool {
         let is_seconds_number = value
             .as_i64()
