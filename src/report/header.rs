@@ -204,7 +204,13 @@ fn write_bill(by: BillGrouping, lines: &[BillLine], out: &mut impl Write) -> io:
          <table><thead><tr><th scope=\"col\">{by}</th>"
     )?;
     for column in [
-        "attempts", "refused", "estimate", "cost", "refunds", "reserved", "at risk",
+        "attempts",
+        "refused",
+        "estimate",
+        "cost",
+        "not charged",
+        "reserved",
+        "at risk",
     ] {
         write!(out, "<th scope=\"col\">{column}</th>")?;
     }
@@ -218,14 +224,14 @@ fn write_bill(by: BillGrouping, lines: &[BillLine], out: &mut impl Write) -> io:
 }
 
 fn write_bill_row(name: &str, sums: &BillSums, out: &mut impl Write) -> io::Result<()> {
-    let refunds = match sums.refunds {
+    let not_charged = match sums.refunds {
         0 => "–".into(),
-        refunds => format!("{refunds} of ${:#}", sums.refunded_usd),
+        failed => format!("{failed} (${:#})", sums.refunded_usd),
     };
     write!(
         out,
         "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>${:#}</td><td>${:#}</td>\
-         <td>{refunds}</td><td>${:#}</td><td>${:#}</td></tr>",
+         <td>{not_charged}</td><td>${:#}</td><td>${:#}</td></tr>",
         Escaped(name),
         sums.attempts,
         sums.refused,
