@@ -226,10 +226,8 @@ fn money_at_risk_stays_reserved_and_is_reported_at_the_budget() {
     assert_eq!(run.code, 4, "{run:?}");
     let batch = &env.status()["batches"][0];
     let format_money = |usd| format!("{:#}", text(usd).parse::<Money>().expect("money"));
-    let (spent, reserved) = (
-        format_money(&batch["spent_usd"]),
-        format_money(&batch["reserved_usd"]),
-    );
+    let spent = format_money(&batch["spent_usd"]);
+    let reserved = format_money(&batch["reserved_usd"]);
     assert_eq!(batch["at_risk_usd"], batch["reserved_usd"]);
     let message =
         format!("of $1.20: ${spent} spent, ${reserved} reserved, $0.075 left; 3 jobs wait");

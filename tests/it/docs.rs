@@ -69,9 +69,27 @@ fn anchors(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn help_of(command: &str) -> String {
+/// Returns the lines of a document's code blocks.
+fn code_lines(text: &str) -> impl Iterator<Item = &str> {
+    let blocks = text.split("```").skip(1).step_by(2);
+    blocks.flat_map(|block| block.lines().skip(1))
+}
+
+/// Returns the words from `overnight` on, if the line runs it: at its start, or behind `&&`, or
+/// behind a program that runs another.
+fn overnight_command(line: &str) -> Option<Vec<&str>> {
+    let line = line.split('#').next().unwrap_or(line);
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let start = words
+        .iter()
+        .position(|word| *word == "overnight" || word.ends_with("/overnight"))?;
+    Some(words[start..].to_vec())
+}
+
+fn help_of(command: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_overnight"))
-        .args([command, "--help"])
+        .args(command)
+        .arg("--help")
         .output();
     String::from_utf8(output.expect("the binary starts").stdout).expect("text")
 }
@@ -80,25 +98,18 @@ fn help_of(command: &str) -> String {
 fn every_command_and_flag_in_the_documents_is_one_the_binary_knows() {
     let mut flags = 0;
     for (path, text) in documents() {
-        let commands = text
-            .lines()
-            .filter_map(|line| line.find("overnight ").map(|start| &line[start..]))
-            .filter(|line| !line.contains('`'))
-            .filter(|line| {
-                let command = line.split_whitespace().nth(1).unwrap_or_default();
-                command.bytes().all(|byte| byte.is_ascii_lowercase())
-                    && help_of(command).contains(&format!("Usage: overnight {command}"))
-            });
-        for line in commands {
-            let line = line.split('#').next().unwrap_or(line);
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let mut help = help_of(words[1]);
-            if words[1] == "ctl" {
-                let output = Command::new(env!("CARGO_BIN_EXE_overnight"))
-                    .args(["ctl", words[2], "--help"])
-                    .output();
-                help = String::from_utf8(output.expect("the binary starts").stdout).expect("text");
-            }
+        for line in code_lines(&text) {
+            let Some(words) = overnight_command(line) else {
+                continue;
+            };
+            let command = if words[1] == "ctl" {
+                &words[1..3]
+            } else {
+                &words[1..2]
+            };
+            let help = help_of(command);
+            let usage = format!("Usage: overnight {}", command.join(" "));
+            assert!(help.contains(&usage), "{}: {line}", path.display());
             for flag in words.iter().filter(|word| word.starts_with("--")) {
                 assert!(help.contains(flag), "{}: {line}: {flag}", path.display());
                 flags += 1;

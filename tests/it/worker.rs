@@ -194,10 +194,8 @@ fn without_a_history_nothing_is_submitted_twice_and_the_amount_at_risk_is_shown(
         "{held} {} in doubt, ${at_risk} at risk",
         if held == 1.0 { "job" } else { "jobs" }
     );
-    let (status, export) = (
-        env.run(&["status"]),
-        env.run(&["export", "--format", "csv"]),
-    );
+    let status = env.run(&["status"]);
+    let export = env.run(&["export", "--format", "csv"]);
     assert!(run.stdout.contains(&summary), "{run:?}");
     assert!(status.stdout.contains(&summary), "{status:?}");
     assert!(
