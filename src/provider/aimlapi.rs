@@ -15,7 +15,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 
-use super::classify::{classify_submit, classify_unreadable, describe};
+use super::classify::{classify_submit, classify_unreadable, describe, read_status};
 use super::history::{HistorySearch, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{find_url, get, get_credits, get_text, get_usd, sanitize};
@@ -196,14 +196,7 @@ pub(super) fn parse_poll(response: &ApiResponse) -> Result<PollResult, Failure> 
             reason: describe(NAME, response),
         });
     }
-    let body = response
-        .json
-        .as_ref()
-        .filter(|_| response.status.is_success());
-    let status = body.and_then(|body| get_text(body, &["status"]));
-    let (Some(body), Some(status)) = (body, status) else {
-        return Err(classify_unreadable(NAME, response, "a generation"));
-    };
+    let (body, status) = read_status(NAME, response, "a generation")?;
     Ok(match status.to_ascii_lowercase().as_str() {
         // `completed` is on the model page, `succeeded` in documented examples, `success` assumed.
         "completed" | "succeeded" | "success" => {

@@ -1,10 +1,12 @@
 //! Classifies unsuccessful responses: by the HTTP status first, by the body second.
 
 use reqwest::StatusCode;
+use serde_json::Value;
 
 use crate::domain::{Failure, ProviderName};
 
 use super::http::ApiResponse;
+use super::json::get_text;
 
 /// Classifies an unsuccessful response to a submission.
 ///
@@ -55,6 +57,23 @@ pub(super) fn classify_poll(provider: ProviderName, response: &ApiResponse) -> F
             retry_after,
         },
     }
+}
+
+/// Returns the body of a response to a poll, and its `status`.
+///
+/// # Errors
+/// Fails as [`classify_unreadable`] says if the response is an error, or has no `status`.
+pub(super) fn read_status<'a>(
+    provider: ProviderName,
+    response: &'a ApiResponse,
+    expected: &str,
+) -> Result<(&'a Value, String), Failure> {
+    response
+        .json
+        .as_ref()
+        .filter(|_| response.status.is_success())
+        .and_then(|body| Some((body, get_text(body, &["status"])?)))
+        .ok_or_else(|| classify_unreadable(provider, response, expected))
 }
 
 /// Classifies a response to a poll that cannot be read as what was `expected`: by its status if

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
-use super::classify::{classify_poll, classify_submit, classify_unreadable, describe};
+use super::classify::{classify_poll, classify_submit, classify_unreadable, describe, read_status};
 use super::history::{HistorySearch, get_with_retries, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{
@@ -255,14 +255,7 @@ pub(super) fn parse_poll(response: &ApiResponse) -> Result<PollResult, Failure> 
             reason: describe(NAME, response),
         });
     }
-    let body = response
-        .json
-        .as_ref()
-        .filter(|_| response.status.is_success());
-    let status = body.and_then(|body| get_text(body, &["status"]));
-    let (Some(body), Some(status)) = (body, status) else {
-        return Err(classify_unreadable(NAME, response, "a prediction"));
-    };
+    let (body, status) = read_status(NAME, response, "a prediction")?;
     Ok(match Phase::from_status(&status) {
         Some(Phase::Done) => {
             // A string on the model pages; also documented as a list or an object.

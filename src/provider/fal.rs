@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
-use super::classify::{classify_poll, classify_submit, classify_unreadable, describe};
+use super::classify::{classify_poll, classify_submit, classify_unreadable, describe, read_status};
 use super::history::{HistorySearch, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{
@@ -171,14 +171,7 @@ impl Provider for Fal {
                 reason: describe(NAME, &response),
             });
         }
-        let body = response
-            .json
-            .as_ref()
-            .filter(|_| response.status.is_success());
-        let status = body.and_then(|body| get_text(body, &["status"]));
-        let (Some(body), Some(status)) = (body, status) else {
-            return Err(classify_unreadable(NAME, &response, "a status"));
-        };
+        let (body, status) = read_status(NAME, &response, "a status")?;
         match status.as_str() {
             // Documented: failed and cancelled requests end as COMPLETED too.
             "COMPLETED" => self.get_result(prediction, model, body).await,
