@@ -61,7 +61,8 @@ pub struct ProviderConfig {
     pub creates_per_minute: Option<u32>,
     /// Typical processing time of a prediction, in seconds. Replaces the catalogue's.
     pub typical_s: Option<f64>,
-    /// Time after a submission before which its absence from the history proves nothing, in seconds.
+    /// Time after the end of a submit call before which its absence from the history proves nothing,
+    /// in seconds.
     pub history_delay_s: Option<f64>,
     /// Header in which the API key is sent. Only for each::labs, whose model pages document one and
     /// whose API reference, since July 2026, the other.
@@ -365,7 +366,7 @@ mod tests {
         in_flight = 10
         creates_per_minute = 100
         typical_s = 270
-        history_delay_s = 60
+        history_delay_s = 900
     "#;
 
     #[test]

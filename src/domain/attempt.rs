@@ -162,6 +162,8 @@ pub struct Attempt {
     pub estimate: Money,
     /// When the attempt was committed, just before the submit call.
     pub submitted_at: Timestamp,
+    /// When the submit call ended, or when its pool was found dead; `None` before that.
+    pub answered_at: Option<Timestamp>,
     /// The provider's handle; `None` until the submission is accepted or found.
     pub prediction: Option<PredictionHandle>,
     /// The cost that the response to the submit call reported; `None` if it reported none.

@@ -279,6 +279,9 @@ pub struct Job {
     /// Number of attempts that a provider accepted, or may have accepted. Only these can cost
     /// money; refused and absent ones are left out.
     pub attempts: u32,
+    /// Number of its attempts that were taken to be absent and so sent again. A history is believed
+    /// once: the next absence is for the user to judge.
+    pub absent_attempts: u32,
     /// Number of consecutive failures; determines the backoff. Refusals that concern the provider
     /// as a whole do not count.
     pub failures: u32,

@@ -29,7 +29,7 @@ pub struct ProcessingTimes {
     /// Expected processing times from the config, by provider. They replace those of the
     /// catalogue.
     pub typical: BTreeMap<ProviderName, Duration>,
-    /// Minimum age of a submission at which its absence from the provider's history is proof, by
+    /// How long after the end of a submit call its absence from the provider's history is proof, by
     /// provider.
     pub history_delay: BTreeMap<ProviderName, Duration>,
     /// What this queue has measured.
@@ -49,9 +49,10 @@ struct Measured {
 /// Processing time of a route for which neither the config nor the catalogue has one.
 const DEFAULT_PROCESSING: Duration = Duration::from_secs(120);
 
-/// How long a submission may take to appear in a provider's history, unless the config says
-/// otherwise.
-const DEFAULT_HISTORY_DELAY: Duration = Duration::from_secs(60);
+/// How long after the end of a submit call a provider may still accept the request, and its history
+/// may list it, unless the config says otherwise. Not measured: a quarter of an hour is longer than
+/// any gateway keeps a request, and a run overnight can wait for it.
+const DEFAULT_HISTORY_DELAY: Duration = Duration::from_secs(15 * 60);
 
 impl ProcessingTimes {
     /// Returns the plan that says when to poll predictions of a route.
@@ -100,8 +101,8 @@ impl ProcessingTimes {
             .map_or_else(Vec::new, |measured| measured.times.clone())
     }
 
-    /// Returns the minimum age of a submission at which its absence from the provider's history is
-    /// proof: the config's, else one minute.
+    /// Returns how long after the end of a submit call its absence from the provider's history is
+    /// proof: as configured, else 15 minutes.
     pub fn history_delay(&self, provider: ProviderName) -> Duration {
         self.history_delay
             .get(&provider)

@@ -79,9 +79,10 @@ impl StepContext {
                 ids.join(", ")
             )),
             Ok(Reconciliation::Absent { lists_running }) => {
+                let call_ended_at = claim.attempt.answered_at.unwrap_or(submitted_at);
                 // Time that the clock was merely moved by has not passed at the provider.
-                let age = elapsed(clock_change.unwrap_or(submitted_at), now);
-                self.absent(claim, lists_running, age)
+                let since = clock_change.map_or(call_ended_at, |at| at.max(call_ended_at));
+                self.absent(claim, lists_running, elapsed(since, now))
             }
             Err(Failure::RateLimited {
                 reason,
@@ -94,9 +95,12 @@ impl StepContext {
         })
     }
 
-    /// Decides what a history that does not list the attempt proves, `age` after it was sent:
-    /// nothing until the history has had time to list it.
-    fn absent(&self, claim: &Claim, lists_running: bool, age: Duration) -> StepOutcome {
+    /// Decides what a history that does not list the attempt proves, `waited` after the submit call
+    /// ended: nothing until the provider has had time to accept the request and to list it.
+    ///
+    /// Absence is believed once for each job. If the response to the next submission is lost as
+    /// well and the history lists neither, the history itself is in doubt.
+    fn absent(&self, claim: &Claim, lists_running: bool, waited: Duration) -> StepOutcome {
         let plan = self.poll_plan(claim);
         let processing = match lists_running {
             true => Duration::ZERO,
@@ -104,13 +108,21 @@ impl StepContext {
         };
         let listed_within =
             self.processing_times.history_delay(claim.attempt.provider) + processing;
-        if age >= listed_within {
+        if waited >= listed_within && claim.job.absent_attempts > 0 {
+            return hold(format!(
+                "the responses to {} submissions were lost and {}'s history lists none of them; \
+                 they may be paid: `resolve` it",
+                claim.job.absent_attempts + 1,
+                claim.attempt.provider
+            ));
+        }
+        if waited >= listed_within {
             let due_at: Timestamp = self.clock.now();
             return Outcome::ProvenAbsent { due_at }.into();
         }
         let pause = (listed_within / 6)
             .clamp(plan.min_interval, MAX_SEARCH_INTERVAL)
-            .min(listed_within - age);
+            .min(listed_within - waited);
         Outcome::Wait {
             due_at: Some(self.after(pause)),
             failure: None,

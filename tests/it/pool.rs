@@ -66,6 +66,8 @@ type SearchScript =
 /// A provider whose responses depend on how often a method was called, counted from 1.
 struct ScriptedProvider {
     submit: Script<PredictionHandle>,
+    /// How long each submit call takes.
+    submit_takes: Duration,
     poll: Script<PollResult>,
     search: SearchScript,
     calls: [AtomicU32; 3],
@@ -92,6 +94,7 @@ impl Provider for ScriptedProvider {
     }
 
     async fn submit(&self, _: &Submission) -> Result<Acceptance, Failure> {
+        tokio::time::sleep(self.submit_takes).await;
         let prediction = (self.submit)(self.count(0))?;
         Ok(Acceptance {
             prediction,
@@ -170,6 +173,7 @@ impl VirtualRun {
         let queue = SqliteQueue::for_rehearsal(&path).expect("a queue");
         let provider = Arc::new(ScriptedProvider {
             submit,
+            submit_takes: Duration::ZERO,
             poll,
             search,
             calls: Default::default(),
@@ -290,6 +294,15 @@ fn no_search() -> SearchScript {
     Box::new(|_, _| panic!("nothing is in lost"))
 }
 
+/// Returns the response to a poll of a prediction that failed.
+fn failed(_: u32) -> Result<PollResult, Failure> {
+    Ok(PollResult::Failed {
+        reason: "no".into(),
+        cost: None,
+        retryable: false,
+    })
+}
+
 fn lost_response() -> Failure {
     Failure::Unknown {
         reason: "connection reset".into(),
@@ -374,13 +387,6 @@ async fn an_outage_of_hours_is_waited_out_and_counts_against_no_job() {
 #[tokio::test(start_paused = true)]
 async fn a_response_with_the_id_of_another_job_leaves_the_submission_in_doubt() {
     let submit: Script<PredictionHandle> = Box::new(|_| Ok(PredictionHandle::from_id("p-1")));
-    let failed = |_| {
-        Ok(PollResult::Failed {
-            reason: "no".into(),
-            cost: None,
-            retryable: false,
-        })
-    };
     let search: SearchScript = Box::new(|_, lost| {
         assert_eq!(lost.owned_ids, ["p-1"]);
         Ok(Reconciliation::Found(PredictionHandle::from_id("p-2")))
@@ -459,13 +465,6 @@ async fn adjust_clock_while_in_doubt(
             absent
         })
     });
-    let failed = |_| {
-        Ok(PollResult::Failed {
-            reason: "no".into(),
-            cost: None,
-            retryable: false,
-        })
-    };
     let run = VirtualRun {
         clock,
         ..VirtualRun::new(
@@ -521,19 +520,94 @@ async fn a_submission_that_never_arrived_is_sent_again_only_after_the_history_de
             Ok(PredictionHandle::from_id("p-2"))
         }
     });
-    let failed = |_| {
-        Ok(PollResult::Failed {
-            reason: "no".into(),
-            cost: None,
-            retryable: false,
-        })
-    };
     let run = VirtualRun::new(1, submit, Box::new(failed), search);
     let elapsed = run.until_drained().await;
-    // 60 seconds for the history, and three times the typical 270, because it lists only finished
-    // predictions.
-    assert!((870..1000).contains(&elapsed.as_secs()), "{elapsed:?}");
+    // 15 minutes for the history, and three times the typical 270 seconds, because it lists only
+    // finished predictions.
+    assert!((1710..1840).contains(&elapsed.as_secs()), "{elapsed:?}");
     assert_eq!(run.provider.submissions(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_submission_accepted_after_the_call_gave_up_and_listed_late_is_found_and_not_repeated() {
+    let started = Instant::now();
+    // The call gives up after 60 seconds, the provider accepts the submission 4 seconds later, and
+    // its history lists it 15 seconds after that.
+    let search: SearchScript = Box::new(move |_, _| {
+        Ok(if started.elapsed() >= Duration::from_secs(79) {
+            Reconciliation::Found(PredictionHandle::from_id("p-1"))
+        } else {
+            Reconciliation::Absent {
+                lists_running: true,
+            }
+        })
+    });
+    let mut run = VirtualRun::new(
+        1,
+        Box::new(|_| Err(lost_response())),
+        Box::new(failed),
+        search,
+    );
+    Arc::get_mut(&mut run.provider)
+        .expect("no other owner")
+        .submit_takes = MINUTE;
+    run.until_drained().await;
+    assert_eq!(run.provider.submissions(), 1);
+    assert_eq!(run.job().await.prediction_id.as_deref(), Some("p-1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn absence_is_proven_by_the_time_since_the_call_ended_not_since_it_began() {
+    let started = Instant::now();
+    let call = 20 * MINUTE;
+    let listed = call + 10 * MINUTE;
+    let search: SearchScript = Box::new(move |_, _| {
+        Ok(if started.elapsed() >= listed {
+            Reconciliation::Found(PredictionHandle::from_id("p-1"))
+        } else {
+            Reconciliation::Absent {
+                lists_running: true,
+            }
+        })
+    });
+    let mut run = VirtualRun::new(
+        1,
+        Box::new(|_| Err(lost_response())),
+        Box::new(failed),
+        search,
+    );
+    Arc::get_mut(&mut run.provider)
+        .expect("no other owner")
+        .submit_takes = call;
+    run.until_drained().await;
+    assert_eq!(run.provider.submissions(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_response_is_lost_again_after_an_absence_is_held_and_stays_reserved() {
+    let search: SearchScript = Box::new(|_, _| {
+        Ok(Reconciliation::Absent {
+            lists_running: true,
+        })
+    });
+    let submit: Script<PredictionHandle> = Box::new(|number| {
+        // Without a bound, a run that submits again and again would never end.
+        if number > 5 {
+            let reason = "enough".into();
+            return Err(Failure::Rejected { reason });
+        }
+        Err(lost_response())
+    });
+    let run = VirtualRun::new(1, submit, Box::new(failed), search);
+    run.until_drained().await;
+    assert_eq!(run.provider.submissions(), 2);
+    let job = run.job().await;
+    assert_eq!(job.state, JobState::InDoubt);
+    let error = job.error.expect("a reason");
+    assert!(error.contains("`resolve` it"), "{error}");
+    let status = run.queue.status(None).await.expect("the status");
+    assert_eq!(status.batches[0].reserved, Money::from_micros(225_000));
+    assert_eq!(status.batches[0].at_risk, Money::from_micros(225_000));
 }
 
 /// Collects the log of a test.

@@ -25,6 +25,8 @@ pub(super) struct QueuedJob {
     pub(super) attempts: u32,
     /// Number of its last attempt, including refused ones; 0 before the first.
     pub(super) last_attempt_number: u32,
+    /// Number of its attempts that were taken to be absent.
+    pub(super) absent_attempts: u32,
     /// Consecutive failed steps; sets the backoff.
     pub(super) failures: u32,
     pub(super) polls: u32,
@@ -70,7 +72,9 @@ impl Lane {
             tx,
             "SELECT due_at, job_id, row_key, input, file_name, attempts, failures, polls,
                     (SELECT ifnull(max(number), 0) FROM attempts a WHERE a.job_id = j.job_id)
-                        AS last_attempt_number
+                        AS last_attempt_number,
+                    (SELECT count(*) FROM attempts a
+                     WHERE a.job_id = j.job_id AND a.state = 'absent') AS absent_attempts
              FROM jobs j
              WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2 AND due_at <= ?3
              ORDER BY due_at, job_id LIMIT ?4",
@@ -89,6 +93,7 @@ impl Lane {
                     file_name: columns.get("file_name")?,
                     attempts: columns.get("attempts")?,
                     last_attempt_number: columns.get("last_attempt_number")?,
+                    absent_attempts: columns.get("absent_attempts")?,
                     failures: columns.get("failures")?,
                     polls: columns.get("polls")?,
                 })

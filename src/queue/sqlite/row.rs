@@ -174,8 +174,10 @@ impl AddAssign for JobCounts {
 pub(super) const JOB_AND_ATTEMPT: &str = "
     SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, j.state, j.state_since,
            b.folder, j.file_name, j.attempts, j.failures, j.polls,
+           (SELECT count(*) FROM attempts p WHERE p.job_id = j.job_id AND p.state = 'absent')
+               AS absent_attempts,
            a.attempt_id, a.number, a.state AS attempt_state, a.provider, a.wire_model, a.request,
-           a.client_token, a.estimate, a.submitted_at, a.prediction, a.early_cost, a.output_url
+           a.client_token, a.estimate, a.submitted_at, a.answered_at, a.prediction, a.early_cost, a.output_url
     FROM jobs j JOIN batches b USING (batch_id) JOIN attempts a ON a.attempt_id = j.attempt_id
     WHERE j.job_id = ?1";
 
@@ -191,6 +193,7 @@ pub(super) fn read_job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, At
         folder: columns.get::<String>("folder")?.into(),
         file_name: columns.get("file_name")?,
         attempts: columns.get("attempts")?,
+        absent_attempts: columns.get("absent_attempts")?,
         failures: columns.get("failures")?,
         state_since: columns.time("state_since")?,
     };
@@ -206,6 +209,7 @@ pub(super) fn read_job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, At
         client_token: columns.get("client_token")?,
         estimate: columns.money("estimate")?,
         submitted_at: columns.time("submitted_at")?,
+        answered_at: columns.optional_time("answered_at")?,
         prediction: prediction
             .map(|text| {
                 serde_json::from_str::<PredictionHandle>(&text)

@@ -288,6 +288,7 @@ impl<'a> SubmitClaims<'a> {
             folder: batch.folder.clone().into(),
             file_name: queued.file_name,
             attempts: queued.attempts,
+            absent_attempts: queued.absent_attempts,
             failures: queued.failures,
             state_since: submitted_at,
         };
@@ -301,6 +302,7 @@ impl<'a> SubmitClaims<'a> {
             client_token,
             estimate: quote.price,
             submitted_at,
+            answered_at: None,
             prediction: None,
             early_cost: None,
             output_url: None,
