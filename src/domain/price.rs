@@ -56,11 +56,12 @@ impl PriceRule {
                 source: CostSource::Reported,
             },
             Some(CostReport::Units(units)) => match self.per_second.mul_decimal(units) {
-                Ok(amount) => Cost {
+                // Without a price per second the product would be nothing.
+                Ok(amount) if self.per_second > Money::ZERO => Cost {
                     amount,
                     source: CostSource::Units,
                 },
-                Err(_) => by_rule,
+                Ok(_) | Err(_) => by_rule,
             },
             Some(CostReport::Credits(credits)) => match self.credits_per_usd {
                 Some(per_usd) => Cost {
@@ -203,5 +204,18 @@ mod tests {
             settle(Some(CostReport::Units("many".into()))),
             (225_000, CostSource::Rule)
         );
+    }
+
+    #[test]
+    fn units_cost_the_estimate_if_the_rule_has_no_price_per_second() {
+        let estimate = Money::from_micros(300_000);
+        let units = CostReport::Units("5".into());
+        let per_clip = rule(300_000, 0, 0);
+        // The rule of a route that is no longer in the catalogue.
+        let unknown = PriceRule::default();
+        for rule in [per_clip, unknown] {
+            let cost = rule.settle(Some(&units), estimate);
+            assert_eq!((cost.amount, cost.source), (estimate, CostSource::Rule));
+        }
     }
 }
