@@ -60,6 +60,7 @@ mod failpoint;
 pub mod image;
 pub mod manifest;
 pub mod output;
+pub mod policy;
 pub mod provider;
 pub mod queue;
 pub mod rehearsal;

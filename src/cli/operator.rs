@@ -65,9 +65,10 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
     }
     let providers = setup.providers()?;
     for attempt in &cancelled.in_progress {
-        let (Some(prediction), Some(provider)) =
-            (&attempt.prediction, providers.get(&attempt.provider))
-        else {
+        let (Some(prediction), Some(provider)) = (
+            &attempt.progress.prediction,
+            providers.get(&attempt.provider),
+        ) else {
             continue;
         };
         if let Err(failure) = provider

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CostReport, Money, ProviderName};
+use super::{Cost, CostReport, Money, ProviderName};
 
 /// Identifies an attempt within one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -148,8 +149,6 @@ pub struct Attempt {
     pub attempt_id: AttemptId,
     /// Position among all attempts of its job, refused and absent ones included, from 1.
     pub number: u32,
-    /// The state after the claim: `Submitting` for a submission, else unchanged by it.
-    pub state: AttemptState,
     /// The provider it is submitted to.
     pub provider: ProviderName,
     /// The provider's id of the model.
@@ -158,10 +157,19 @@ pub struct Attempt {
     pub request: Value,
     /// Our name for this submission, unique across queues. Sent to providers that store one.
     pub client_token: String,
-    /// The price reserved while the attempt is open, in US dollars.
-    pub estimate: Money,
     /// When the attempt was committed, just before the submit call.
     pub submitted_at: Timestamp,
+    /// What its steps have changed so far; after the claim.
+    pub progress: AttemptProgress,
+}
+
+/// The part of an attempt that changes until it is closed, with the estimate that is booked for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptProgress {
+    /// The state.
+    pub state: AttemptState,
+    /// The price reserved while the attempt is open, in US dollars. Never changes.
+    pub estimate: Money,
     /// When the submit call ended, or when its pool was found dead; `None` before that.
     pub answered_at: Option<Timestamp>,
     /// The provider's handle; `None` until the submission is accepted or found.
@@ -170,6 +178,13 @@ pub struct Attempt {
     pub early_cost: Option<CostReport>,
     /// Link to the finished clip; `None` until the prediction is done.
     pub output_url: Option<String>,
-    /// Number of polls so far of all attempts of the job, not only this one.
-    pub polls: u32,
+    /// How long the provider took, from submission to end; `None` if that is not known.
+    pub processing: Option<Duration>,
+    /// The booked cost; `None` while the attempt is open, and after it if nothing can have been
+    /// paid.
+    pub cost: Option<Cost>,
+    /// Why the attempt failed, or is in doubt; `None` if it did not.
+    pub error: Option<String>,
+    /// When the attempt was closed; `None` while it is open.
+    pub finished_at: Option<Timestamp>,
 }

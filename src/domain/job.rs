@@ -25,7 +25,7 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Input;
+use super::{Input, SavedFile};
 
 /// The state of a job.
 ///
@@ -257,7 +257,7 @@ impl fmt::Display for JobId {
     }
 }
 
-/// The part of a job that one of its steps needs.
+/// A job as one of its steps needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
     /// Identifier within the queue.
@@ -270,23 +270,47 @@ pub struct Job {
     pub model: String,
     /// The row's input, under our field names.
     pub input: Input,
-    /// The state after the claim: `Submitting` for a submission, else unchanged by it.
-    pub state: JobState,
     /// Folder in which the clip is saved.
     pub folder: std::path::PathBuf,
     /// File name of the clip in that folder, valid on Linux, macOS and Windows.
     pub file_name: String,
-    /// Number of attempts that a provider accepted, or may have accepted. Only these can cost
-    /// money; refused and absent ones are left out.
-    pub attempts: u32,
     /// Number of its attempts that were taken to be absent and so sent again. A history is believed
     /// once: the next absence is for the user to judge.
     pub absent_attempts: u32,
+    /// What its steps have changed so far; after the claim.
+    pub progress: JobProgress,
+}
+
+/// The part of a job that changes while it is worked on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobProgress {
+    /// The state.
+    pub state: JobState,
+    /// When the job entered its state.
+    pub state_since: Timestamp,
+    /// The earliest time of the next step; `None` if none is scheduled: the job is submitting,
+    /// final, or waits for the user's decision.
+    pub due_at: Option<Timestamp>,
     /// Number of consecutive failures; determines the backoff. Refusals that concern the provider
     /// as a whole do not count.
     pub failures: u32,
-    /// When the job entered its state.
-    pub state_since: Timestamp,
+    /// Number of attempts that a provider accepted, or may have accepted. Only these can cost
+    /// money; refused and absent ones are left out.
+    pub attempts: u32,
+    /// Number of submissions that were refused and may be repeated.
+    pub refusals: u32,
+    /// Number of polls of its predictions.
+    pub polls: u32,
+    /// Number of downloads that were started.
+    pub downloads: u32,
+    /// Number of consecutive leases that were lost with a dead pool.
+    pub crashes: u32,
+    /// The saved clip; `None` until it is saved.
+    pub output: Option<SavedFile>,
+    /// Why the last step failed; `None` if it did not.
+    pub error: Option<String>,
+    /// When the job entered a final state; `None` in any other.
+    pub finished_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

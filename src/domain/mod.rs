@@ -27,10 +27,10 @@ pub(crate) mod route;
 pub(crate) mod shape;
 pub(crate) mod suggest;
 
-pub use attempt::{Attempt, AttemptId, AttemptState, PredictionHandle};
+pub use attempt::{Attempt, AttemptId, AttemptProgress, AttemptState, PredictionHandle};
 pub use backoff::Backoff;
 pub use input::Input;
-pub use job::{IllegalTransition, Job, JobEvent, JobId, JobState};
+pub use job::{IllegalTransition, Job, JobEvent, JobId, JobProgress, JobState};
 pub use lease::{Lease, PoolId};
 pub use local_image::LocalImage;
 pub use model::{Catalog, Field, Model};

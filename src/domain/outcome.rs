@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AttemptState, Cost, CostReport, JobEvent, PredictionHandle};
+use super::{Cost, CostReport, CostSource, JobEvent, PredictionHandle};
 
 /// A clip that was downloaded and saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +20,9 @@ pub struct SavedFile {
 
 /// The result of one step of one job.
 ///
-/// It is recorded in one transaction. [`event`](Self::event) determines the job's next state,
-/// [`attempt_state`](Self::attempt_state) that of its current attempt. The reasons are shown to the
-/// user.
+/// It is recorded in one transaction. [`event`](Self::event) determines the job's next state, and
+/// [`policy::outcome`](crate::policy::outcome) everything else that changes with it. The reasons
+/// are shown to the user.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The provider accepted the submission.
@@ -87,15 +87,21 @@ pub enum Outcome {
         /// When to download the clip.
         due_at: Timestamp,
     },
-    /// The prediction failed at the provider. Its cost is booked in any case.
+    /// The prediction failed at the provider, and so does the job. Its cost is booked.
     PredictionFailed {
         /// Why it failed.
         reason: String,
         /// What it cost despite the failure.
         cost: Cost,
-        /// When the job may be submitted again; `None` fails the job. `Some` only if the cost is
-        /// zero: the poll step ensures this, the queue does not check it.
-        retry_at: Option<Timestamp>,
+    },
+    /// The prediction failed at the provider, which billed nothing; the job is submitted again.
+    FailedUnbilled {
+        /// Why it failed.
+        reason: String,
+        /// How it is known that nothing was billed.
+        source: CostSource,
+        /// When the job may be submitted again.
+        due_at: Timestamp,
     },
     /// The link to the clip no longer works; the prediction has to be polled for a fresh one.
     LinkExpired {
@@ -128,32 +134,11 @@ impl Outcome {
             Self::ProvenAbsent { .. } => JobEvent::ProveAbsent,
             Self::Wait { .. } => JobEvent::Wait,
             Self::Finished { .. } => JobEvent::Finish,
-            Self::PredictionFailed { retry_at: None, .. } => JobEvent::Fail,
-            Self::PredictionFailed {
-                retry_at: Some(_), ..
-            } => JobEvent::FailUnbilled,
+            Self::PredictionFailed { .. } => JobEvent::Fail,
+            Self::FailedUnbilled { .. } => JobEvent::FailUnbilled,
             Self::LinkExpired { .. } => JobEvent::ExpireLink,
             Self::Saved { .. } => JobEvent::Save,
             Self::GaveUp { .. } => JobEvent::GiveUp,
-        }
-    }
-
-    /// Returns the new state of the attempt. `None` if the attempt keeps its state or, for
-    /// `GaveUp`, becomes `Abandoned` only if it is still open.
-    pub const fn attempt_state(&self) -> Option<AttemptState> {
-        match self {
-            Self::Accepted { .. } | Self::Adopted { .. } => Some(AttemptState::Accepted),
-            Self::Refused { .. } | Self::Rejected { .. } => Some(AttemptState::Refused),
-            Self::LostResponse { .. } => Some(AttemptState::InDoubt),
-            Self::ProvenAbsent { .. } => Some(AttemptState::Absent),
-            Self::Finished { .. } => Some(AttemptState::Done),
-            Self::PredictionFailed { .. } => Some(AttemptState::Failed),
-            // Giving up a download leaves the attempt done; giving up an open attempt abandons it.
-            // Only the queue knows which of the two applies.
-            Self::GaveUp { .. }
-            | Self::Wait { .. }
-            | Self::LinkExpired { .. }
-            | Self::Saved { .. } => None,
         }
     }
 }

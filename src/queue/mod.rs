@@ -23,10 +23,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Attempt, IllegalTransition, JobId, JobState, Lease, Money, Outcome, PoolId, PredictionHandle,
-    ProviderName, ProviderSignal,
+    Attempt, IllegalTransition, JobId, JobState, Lease, Money, Outcome, PoolId, ProviderName,
+    ProviderSignal,
 };
 
+pub use crate::policy::operator::Decision;
 pub use bill::{BillGrouping, BillLine, BillSums};
 pub use claim::{
     Backlog, BudgetLimit, Capacity, Claim, ClaimRequest, ClaimResponse, ProviderLimits, Step,
@@ -107,21 +108,6 @@ pub struct CancelResult {
     pub jobs: usize,
     /// Attempts whose predictions were running. The caller may ask their providers to cancel them.
     pub in_progress: Vec<Attempt>,
-}
-
-/// The user's decision about a job in doubt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// The provider accepted the submission as this prediction; poll it.
-    Adopt(PredictionHandle),
-    /// The provider did not accept the submission; queue the job again. The attempt becomes
-    /// [`Absent`](crate::domain::AttemptState::Absent), which costs nothing. If the provider did
-    /// accept it, the job is paid for twice.
-    Resubmit,
-    /// Give up on the job: it fails, and its attempt becomes
-    /// [`Abandoned`](crate::domain::AttemptState::Abandoned). The estimate is booked as its cost,
-    /// because it is not proven that nothing was paid.
-    Fail,
 }
 
 /// A durable queue of jobs, shared by any number of processes.

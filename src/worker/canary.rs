@@ -55,7 +55,7 @@ impl CanaryGate {
     /// Stops counting a job that a step has put back into the queue: another may be submitted in
     /// its place.
     pub(super) fn remove(&mut self, claim: &Claim, event: JobEvent) {
-        if claim.job.state.after(event) == Ok(JobState::Queued) {
+        if claim.job.progress.state.after(event) == Ok(JobState::Queued) {
             self.jobs.remove(&claim.lease.job_id);
         }
     }

@@ -20,7 +20,7 @@ impl StepContext {
         claim: &Claim,
         allow_loopback: bool,
     ) -> Result<StepOutcome, PoolError> {
-        let Some(link) = &claim.attempt.output_url else {
+        let Some(link) = &claim.attempt.progress.output_url else {
             let due_at = self.clock.now();
             let reason = "the link is missing".into();
             return Ok(Outcome::LinkExpired { due_at, reason }.into());
@@ -47,7 +47,7 @@ impl StepContext {
     fn download_failed(&self, claim: &Claim, error: &OutputError) -> StepOutcome {
         let reason = error.to_string();
         let max_downloads = self.policy.max_downloads;
-        let is_last_try = claim.job.failures + 1 >= max_downloads;
+        let is_last_try = claim.job.progress.failures + 1 >= max_downloads;
         let outcome = match error {
             OutputError::Download(DownloadError::UrlNotAllowed(_) | DownloadError::TooLarge) => {
                 Outcome::GaveUp { reason }

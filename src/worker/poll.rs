@@ -26,7 +26,7 @@ const MAX_OUTAGE: Duration = Duration::from_secs(24 * 3600);
 impl StepContext {
     /// Polls the claim's prediction once.
     pub(super) async fn poll(&self, claim: &Claim, provider: &dyn Provider) -> StepOutcome {
-        let Some(prediction) = &claim.attempt.prediction else {
+        let Some(prediction) = &claim.attempt.progress.prediction else {
             let reason = "the prediction id is missing from the queue".into();
             return Outcome::GaveUp { reason }.into();
         };
@@ -42,7 +42,7 @@ impl StepContext {
             plan: &self.poll_plan(claim),
             polled_at,
             age: elapsed(claim.attempt.submitted_at, polled_at),
-            polling_for: elapsed(claim.job.state_since, polled_at),
+            polling_for: elapsed(claim.job.progress.state_since, polled_at),
         };
         match response {
             Ok(result) => poll.answered(result),
@@ -86,7 +86,7 @@ impl Poll<'_> {
         let is_late = self.age > self.plan.deadline();
         // A prediction that was done once is not still running: its clip is gone, and what it cost
         // stays booked.
-        let was_done = self.claim.attempt.state == AttemptState::Done;
+        let was_done = self.claim.attempt.progress.state == AttemptState::Done;
         match result {
             PollResult::Missing { reason } | PollResult::Failed { reason, .. } if was_done => {
                 self.give_up(&format!("the clip is gone: {reason}"))
@@ -111,7 +111,7 @@ impl Poll<'_> {
                 cost,
                 processing,
             } => {
-                let cost = cost.or_else(|| self.claim.attempt.early_cost.clone());
+                let cost = cost.or_else(|| self.claim.attempt.progress.early_cost.clone());
                 Outcome::Finished {
                     output_url,
                     cost: self.settle(cost),
@@ -127,15 +127,18 @@ impl Poll<'_> {
             } => {
                 let cost = self.settle(cost);
                 let is_free = cost.amount == Money::ZERO;
-                let has_attempts = self.claim.job.attempts < self.context.policy.max_attempts;
-                let may_resubmit = retryable && is_free && has_attempts;
-                let retry_at = may_resubmit.then(|| self.context.retry_at(self.claim, None));
-                Outcome::PredictionFailed {
-                    reason,
-                    cost,
-                    retry_at,
-                }
-                .into()
+                let attempts = self.claim.job.progress.attempts;
+                let outcome = if retryable && is_free && attempts < self.context.policy.max_attempts
+                {
+                    Outcome::FailedUnbilled {
+                        reason,
+                        source: cost.source,
+                        due_at: self.context.retry_at(self.claim, None),
+                    }
+                } else {
+                    Outcome::PredictionFailed { reason, cost }
+                };
+                outcome.into()
             }
             PollResult::Missing { reason } if self.age > MISSING_GRACE => self.give_up(&reason),
             PollResult::Missing { reason } => self.retry(reason, None),
@@ -196,6 +199,6 @@ impl Poll<'_> {
             .route(attempt.provider, &attempt.wire_model);
         // A route that is no longer in the catalogue still has the price that was reserved.
         let rule = route.map_or_else(PriceRule::default, |route| route.price.clone());
-        rule.settle(report.as_ref(), attempt.estimate)
+        rule.settle(report.as_ref(), attempt.progress.estimate)
     }
 }

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::domain::{Failure, Outcome};
 use crate::failpoint::fail_point;
+use crate::policy::reconcile::{self, Absence, Verdict};
 use crate::provider::{LostSubmission, Provider, Reconciliation};
 use crate::queue::Claim;
 
@@ -16,13 +15,6 @@ use super::{PoolError, StepContext};
 
 /// Number of failed searches in a row after which the job waits for the user's decision.
 const MAX_FAILED_SEARCHES: u32 = 6;
-
-/// How many typical processing times must have passed before a history that lists only finished
-/// predictions proves, by not listing one, that there is none.
-const PROCESSING_TIMES_UNTIL_LISTED: u32 = 3;
-
-/// Longest time between two searches while absence is not proven yet.
-const MAX_SEARCH_INTERVAL: Duration = Duration::from_secs(60);
 
 impl StepContext {
     /// Searches the provider's history once for the claim's attempt.
@@ -37,7 +29,7 @@ impl StepContext {
         let provider_name = claim.attempt.provider;
         let now = self.clock.now();
         let submitted_at = claim.attempt.submitted_at;
-        let is_last_try = claim.job.failures + 1 >= MAX_FAILED_SEARCHES;
+        let is_last_try = claim.job.progress.failures + 1 >= MAX_FAILED_SEARCHES;
         let submission = match self.build_submission(claim).await {
             Ok(submission) => submission,
             // Without the image, the request that was sent cannot be rebuilt, and no other request
@@ -79,7 +71,7 @@ impl StepContext {
                 ids.join(", ")
             )),
             Ok(Reconciliation::Absent { lists_running }) => {
-                let call_ended_at = claim.attempt.answered_at.unwrap_or(submitted_at);
+                let call_ended_at = claim.attempt.progress.answered_at.unwrap_or(submitted_at);
                 // Time that the clock was merely moved by has not passed at the provider.
                 let since = clock_change.map_or(call_ended_at, |at| at.max(call_ended_at));
                 self.absent(claim, lists_running, elapsed(since, now))
@@ -95,39 +87,36 @@ impl StepContext {
         })
     }
 
-    /// Decides what a history that does not list the attempt proves, `waited` after the submit call
-    /// ended: nothing until the provider has had time to accept the request and to list it.
-    ///
-    /// Absence is believed once for each job. If the response to the next submission is lost as
-    /// well and the history lists neither, the history itself is in doubt.
+    /// Returns the outcome of a complete search that did not find the submission, `waited` after
+    /// the submit call ended.
     fn absent(&self, claim: &Claim, lists_running: bool, waited: Duration) -> StepOutcome {
         let plan = self.poll_plan(claim);
-        let processing = match lists_running {
-            true => Duration::ZERO,
-            false => plan.median * PROCESSING_TIMES_UNTIL_LISTED,
+        let earlier_absences = claim.job.absent_attempts;
+        let absence = Absence {
+            waited,
+            history_delay: self.processing_times.history_delay(claim.attempt.provider),
+            lists_running,
+            processing: plan.median,
+            earlier_absences,
+            min_interval: plan.min_interval,
         };
-        let listed_within =
-            self.processing_times.history_delay(claim.attempt.provider) + processing;
-        if waited >= listed_within && claim.job.absent_attempts > 0 {
-            return hold(format!(
+        match reconcile::judge(&absence) {
+            Verdict::Absent => Outcome::ProvenAbsent {
+                due_at: self.clock.now(),
+            }
+            .into(),
+            Verdict::SearchAgain(pause) => Outcome::Wait {
+                due_at: Some(self.after(pause)),
+                failure: None,
+            }
+            .into(),
+            Verdict::Hold => hold(format!(
                 "the responses to {} submissions were lost and {}'s history lists none of them; \
                  they may be paid: `resolve` it",
-                claim.job.absent_attempts + 1,
+                earlier_absences + 1,
                 claim.attempt.provider
-            ));
+            )),
         }
-        if waited >= listed_within {
-            let due_at: Timestamp = self.clock.now();
-            return Outcome::ProvenAbsent { due_at }.into();
-        }
-        let pause = (listed_within / 6)
-            .clamp(plan.min_interval, MAX_SEARCH_INTERVAL)
-            .min(listed_within - waited);
-        Outcome::Wait {
-            due_at: Some(self.after(pause)),
-            failure: None,
-        }
-        .into()
     }
 }
 

@@ -180,6 +180,7 @@ fn failure(outcome: &Outcome) -> Option<&str> {
         | Outcome::Rejected { reason }
         | Outcome::LostResponse { reason, .. }
         | Outcome::PredictionFailed { reason, .. }
+        | Outcome::FailedUnbilled { reason, .. }
         | Outcome::LinkExpired { reason, .. }
         | Outcome::GaveUp { reason } => Some(reason),
         Outcome::Wait { failure, .. } => failure.as_deref(),

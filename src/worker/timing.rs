@@ -32,7 +32,7 @@ impl StepContext {
     /// Returns when to retry after one more failure of the claim's step. `retry_after` is the delay
     /// that the provider asked for, if it did.
     pub(super) fn retry_at(&self, claim: &Claim, retry_after: Option<Duration>) -> Timestamp {
-        self.retry_after_failures(claim.job.failures + 1, retry_after)
+        self.retry_after_failures(claim.job.progress.failures + 1, retry_after)
     }
 
     /// Returns when to retry after the given number of failures in a row.

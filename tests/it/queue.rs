@@ -40,7 +40,7 @@ fn pool(name: &str) -> PoolId {
 fn count_submits(claims: Vec<Claim>) -> usize {
     claims
         .iter()
-        .filter(|claim| claim.attempt.prediction.is_none())
+        .filter(|claim| claim.attempt.progress.prediction.is_none())
         .count()
 }
 

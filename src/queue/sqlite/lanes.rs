@@ -8,9 +8,10 @@ use std::collections::VecDeque;
 
 use rusqlite::{Connection, params};
 
-use crate::domain::Input;
+use crate::domain::{Input, JobProgress};
 use crate::queue::Result;
 
+use super::change::{job_progress_columns, read_job_progress};
 use super::row::{query_value, select};
 
 /// A queued job that is due.
@@ -21,15 +22,11 @@ pub(super) struct QueuedJob {
     pub(super) row_key: String,
     pub(super) input: Input,
     pub(super) file_name: String,
-    /// Submissions that a provider accepted or may have accepted; only these cost money.
-    pub(super) attempts: u32,
     /// Number of its last attempt, including refused ones; 0 before the first.
     pub(super) last_attempt_number: u32,
     /// Number of its attempts that were taken to be absent.
     pub(super) absent_attempts: u32,
-    /// Consecutive failed steps; sets the backoff.
-    pub(super) failures: u32,
-    pub(super) polls: u32,
+    pub(super) progress: JobProgress,
 }
 
 /// The queued jobs of a batch that have the same list of providers.
@@ -70,14 +67,17 @@ impl Lane {
         // due jobs are always the next ones.
         let due = select(
             tx,
-            "SELECT due_at, job_id, row_key, input, file_name, attempts, failures, polls,
+            concat!(
+                "SELECT j.job_id, j.row_key, j.input, j.file_name,
                     (SELECT ifnull(max(number), 0) FROM attempts a WHERE a.job_id = j.job_id)
                         AS last_attempt_number,
                     (SELECT count(*) FROM attempts a
-                     WHERE a.job_id = j.job_id AND a.state = 'absent') AS absent_attempts
-             FROM jobs j
+                     WHERE a.job_id = j.job_id AND a.state = 'absent') AS absent_attempts, ",
+                job_progress_columns!(),
+                " FROM jobs j
              WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2 AND due_at <= ?3
-             ORDER BY due_at, job_id LIMIT ?4",
+             ORDER BY due_at, job_id LIMIT ?4"
+            ),
             params![
                 batch_id,
                 self.providers,
@@ -85,17 +85,22 @@ impl Lane {
                 i64::try_from(limit).unwrap_or(i64::MAX)
             ],
             |columns| {
+                let job_id = columns.get("job_id")?;
+                let row_key = columns.get("row_key")?;
+                let input = columns.json("input")?;
+                let file_name = columns.get("file_name")?;
+                let last_attempt_number = columns.get("last_attempt_number")?;
+                let absent_attempts = columns.get("absent_attempts")?;
+                let progress = read_job_progress(columns)?;
                 Ok(QueuedJob {
-                    due_at: columns.get("due_at")?,
-                    job_id: columns.get("job_id")?,
-                    row_key: columns.get("row_key")?,
-                    input: columns.json("input")?,
-                    file_name: columns.get("file_name")?,
-                    attempts: columns.get("attempts")?,
-                    last_attempt_number: columns.get("last_attempt_number")?,
-                    absent_attempts: columns.get("absent_attempts")?,
-                    failures: columns.get("failures")?,
-                    polls: columns.get("polls")?,
+                    due_at: progress.due_at.map_or(0, |at| at.as_millisecond()),
+                    job_id,
+                    row_key,
+                    input,
+                    file_name,
+                    last_attempt_number,
+                    absent_attempts,
+                    progress,
                 })
             },
         )?;

@@ -5,6 +5,7 @@
 
 mod backlog;
 mod bill;
+mod change;
 mod claim;
 mod clock;
 mod counters;

@@ -1,22 +1,19 @@
 //! The worker pools of this queue: registration, heartbeats and takeover of dead pools.
 
 use std::path::Path;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{JobEvent, JobState, PoolId};
+use crate::domain::PoolId;
+use crate::policy::takeover;
 use crate::queue::{PoolRecord, QueueError, Result};
 
+use super::change::{StoredJob, select_stored_jobs};
 use super::clock;
 use super::pool_lock::PoolLock;
-use super::record::{abandon_attempt, move_job};
-use super::row::{execute, nullable_millis, select};
+use super::row::{execute, select};
 use super::uploads;
-
-/// Number of consecutive crashes after which a job is no longer claimed until the user decides.
-const MAX_CRASHES: u32 = 10;
 
 /// Registers a pool of this process.
 pub(super) fn join(
@@ -153,121 +150,24 @@ pub(super) fn find_dead(
         .collect())
 }
 
-/// A job that a removed pool had leased.
-struct OrphanedJob {
-    job_id: i64,
-    state: JobState,
-    attempt_id: i64,
-    /// Consecutive crashes before this one.
-    crashes: u32,
-}
-
 /// Removes a pool and releases its leases. Returns how many jobs were released.
 ///
 /// Every released job counts a crash, because the pool had not finished its step.
 pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<usize> {
     let orphans = select(
         tx,
-        "SELECT job_id, state, attempt_id, crashes FROM jobs WHERE lease_pool = ?1",
+        select_stored_jobs!("WHERE j.lease_pool = ?1"),
         [&pool.0],
-        |columns| {
-            Ok(OrphanedJob {
-                job_id: columns.get("job_id")?,
-                state: columns.parse("state")?,
-                attempt_id: columns.get("attempt_id")?,
-                crashes: columns.get("crashes")?,
-            })
-        },
+        StoredJob::read,
     )?;
     for job in &orphans {
-        release_orphan(tx, job, now)?;
-        execute(
-            tx,
-            "UPDATE jobs SET crashes = ?2 WHERE job_id = ?1",
-            params![job.job_id, job.crashes + 1],
-        )?;
+        let attempt = job.current_attempt()?;
+        let change = takeover::release(&job.progress, &attempt.progress, now)?;
+        job.write(tx, &change)?;
     }
     uploads::release_all(tx, &pool.0)?;
     execute(tx, "DELETE FROM pools WHERE pool_id = ?1", [&pool.0])?;
     Ok(orphans.len())
-}
-
-/// Releases one job of a removed pool.
-///
-/// A submitting job becomes in doubt: the request may have been sent. After [`MAX_CRASHES`]
-/// consecutive crashes a job waits for the user: in doubt without a due time, or failed, which
-/// books the estimate of an open attempt.
-fn release_orphan(tx: &Connection, job: &OrphanedJob, now: Timestamp) -> Result<()> {
-    let is_at_crash_limit = job.crashes + 1 >= MAX_CRASHES;
-    let due_at = if is_at_crash_limit {
-        None
-    } else {
-        now.saturating_add(crash_backoff(job.crashes)).ok()
-    };
-    match job.state {
-        JobState::Submitting => {
-            let reason = "the program ended during the submit call";
-            move_job(
-                tx,
-                job.job_id,
-                job.state,
-                JobEvent::LoseResponse,
-                due_at,
-                Some(reason),
-                now,
-            )?;
-            execute(
-                tx,
-                "UPDATE jobs SET attempts = attempts + 1 WHERE job_id = ?1",
-                [job.job_id],
-            )?;
-            execute(
-                tx,
-                "UPDATE attempts SET state = 'in_doubt', answered_at = ?2, error = ?3
-                 WHERE attempt_id = ?1",
-                params![job.attempt_id, now.as_millisecond(), reason],
-            )?;
-        }
-        JobState::Running | JobState::Downloading if is_at_crash_limit => {
-            let reason = format!(
-                "the program ended {MAX_CRASHES} times while working on this job; \
-                 `retry` continues without another payment"
-            );
-            move_job(
-                tx,
-                job.job_id,
-                job.state,
-                JobEvent::GiveUp,
-                None,
-                Some(&reason),
-                now,
-            )?;
-            abandon_attempt(tx, job.attempt_id, &reason, now)?;
-        }
-        _ => {
-            execute(
-                tx,
-                "UPDATE jobs SET lease_token = NULL, lease_pool = NULL, due_at = ?2
-                 WHERE job_id = ?1",
-                params![job.job_id, nullable_millis(due_at)],
-            )?;
-        }
-    }
-    Ok(())
-}
-
-/// Returns how long a job waits after a crash: 0 s after the first, then 1, 2, 4 … up to 32 s.
-///
-/// Every job of a crashed pool counts the crash, but perhaps only one of them caused it. The
-/// growing delays separate that job from the others, whose next recorded outcome resets their
-/// count.
-fn crash_backoff(crashes_before: u32) -> Duration {
-    let doublings = crashes_before.min(6);
-    if doublings == 0 {
-        Duration::ZERO
-    } else {
-        Duration::from_secs(1 << (doublings - 1))
-    }
 }
 
 /// Resumes every suspended provider and deletes the rejected uploads.

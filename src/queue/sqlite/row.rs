@@ -10,10 +10,12 @@ use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement};
 use serde_json::json;
 
-use crate::domain::{
-    Attempt, AttemptId, CostReport, Input, Job, JobId, JobState, Money, PredictionHandle,
-};
+use crate::domain::{Attempt, AttemptId, CostReport, Input, Job, JobId, JobState, Money};
 use crate::queue::{QueueError, Result};
+
+use super::change::{
+    attempt_progress_columns, job_progress_columns, read_attempt_progress, read_job_progress,
+};
 
 /// A row whose columns are read by name, as domain types.
 ///
@@ -79,6 +81,12 @@ impl<'a, 'b> Columns<'a, 'b> {
         self.get::<Option<i64>>(column)?
             .map(timestamp_from_millis)
             .transpose()
+    }
+
+    /// Returns a duration stored in milliseconds; `None` if it is NULL.
+    pub(super) fn optional_duration(&self, column: &str) -> Result<Option<Duration>> {
+        let millis: Option<i64> = self.get(column)?;
+        Ok(millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0))))
     }
 
     /// Deserializes a column that holds JSON.
@@ -171,15 +179,17 @@ impl AddAssign for JobCounts {
 }
 
 /// Selects a job by number, with the columns that [`read_job_and_attempt`] reads.
-pub(super) const JOB_AND_ATTEMPT: &str = "
-    SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, j.state, j.state_since,
-           b.folder, j.file_name, j.attempts, j.failures, j.polls,
-           (SELECT count(*) FROM attempts p WHERE p.job_id = j.job_id AND p.state = 'absent')
-               AS absent_attempts,
-           a.attempt_id, a.number, a.state AS attempt_state, a.provider, a.wire_model, a.request,
-           a.client_token, a.estimate, a.submitted_at, a.answered_at, a.prediction, a.early_cost, a.output_url
-    FROM jobs j JOIN batches b USING (batch_id) JOIN attempts a ON a.attempt_id = j.attempt_id
-    WHERE j.job_id = ?1";
+pub(super) const JOB_AND_ATTEMPT: &str = concat!(
+    "SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, b.folder, j.file_name,
+            (SELECT count(*) FROM attempts p WHERE p.job_id = j.job_id AND p.state = 'absent')
+                AS absent_attempts, ",
+    job_progress_columns!(),
+    ", a.attempt_id, a.number, a.provider, a.wire_model, a.request, a.client_token,
+       a.submitted_at, ",
+    attempt_progress_columns!(),
+    " FROM jobs j JOIN batches b USING (batch_id) JOIN attempts a ON a.attempt_id = j.attempt_id
+      WHERE j.job_id = ?1"
+);
 
 /// Reads a job and its current attempt from a row of [`JOB_AND_ATTEMPT`].
 pub(super) fn read_job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, Attempt)> {
@@ -189,36 +199,20 @@ pub(super) fn read_job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, At
         row_key: columns.get("row_key")?,
         model: columns.get("model")?,
         input: columns.json::<Input>("input")?,
-        state: columns.parse("state")?,
         folder: columns.get::<String>("folder")?.into(),
         file_name: columns.get("file_name")?,
-        attempts: columns.get("attempts")?,
         absent_attempts: columns.get("absent_attempts")?,
-        failures: columns.get("failures")?,
-        state_since: columns.time("state_since")?,
+        progress: read_job_progress(columns)?,
     };
-    let prediction: Option<String> = columns.get("prediction")?;
-    let early_cost: Option<String> = columns.get("early_cost")?;
     let attempt = Attempt {
         attempt_id: AttemptId(columns.get("attempt_id")?),
         number: columns.get("number")?,
-        state: columns.parse("attempt_state")?,
         provider: columns.parse("provider")?,
         wire_model: columns.get("wire_model")?,
         request: columns.json("request")?,
         client_token: columns.get("client_token")?,
-        estimate: columns.money("estimate")?,
         submitted_at: columns.time("submitted_at")?,
-        answered_at: columns.optional_time("answered_at")?,
-        prediction: prediction
-            .map(|text| {
-                serde_json::from_str::<PredictionHandle>(&text)
-                    .map_err(|error| QueueError::Corrupt(format!("prediction: {error}")))
-            })
-            .transpose()?,
-        early_cost: early_cost.as_deref().and_then(parse_cost),
-        output_url: columns.get("output_url")?,
-        polls: columns.get("polls")?,
+        progress: read_attempt_progress(columns)?,
     };
     Ok((job, attempt))
 }
@@ -233,7 +227,8 @@ pub(super) fn cost_to_json(report: &CostReport) -> String {
     .to_string()
 }
 
-fn parse_cost(text: &str) -> Option<CostReport> {
+/// Parses a cost report as [`cost_to_json`] writes it; `None` if it is none.
+pub(super) fn parse_cost(text: &str) -> Option<CostReport> {
     let report: serde_json::Value = serde_json::from_str(text).ok()?;
     let usd = report["usd_micros"]
         .as_i64()

@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{JobEvent, JobState, Money, NewJob, file_name};
+use crate::domain::{JobState, Money, NewJob, file_name};
 use crate::failpoint::fail_point;
+use crate::policy::Change;
+use crate::policy::load::{self, RowEffect};
 use crate::queue::{LoadPlan, NewBatch, QueueError, Result, RowChange, Staging};
 
+use super::change::StoredJob;
 use super::insert::{self, line_number, providers_text};
 use super::open;
-use super::record::move_job;
 use super::row::{JobCounts, execute, query_value, select};
 use super::uploads;
 
@@ -261,20 +263,23 @@ impl LoadTransaction {
                 line: existing.line,
             });
         }
-        let may_change = existing.state == JobState::Queued || existing.state.is_final();
-        if existing.fingerprint == job.fingerprint {
-            self.plan.unchanged += 1;
-            update_unchanged(tx, &existing, job)?;
-            Ok(RowChange::Unchanged)
-        } else if may_change {
-            self.plan.changed += 1;
-            self.plan.estimate += job.estimate;
-            restart(tx, &existing, job, now)?;
-            Ok(RowChange::Changed)
-        } else {
-            self.plan.in_progress += 1;
-            update_line(tx, &existing, job)?;
-            Ok(RowChange::InProgress)
+        match load::row_effect(existing.state, existing.fingerprint == job.fingerprint) {
+            RowEffect::Unchanged => {
+                self.plan.unchanged += 1;
+                update_unchanged(tx, &existing, job)?;
+                Ok(RowChange::Unchanged)
+            }
+            RowEffect::Restart => {
+                self.plan.changed += 1;
+                self.plan.estimate += job.estimate;
+                restart(tx, &existing, job, now)?;
+                Ok(RowChange::Changed)
+            }
+            RowEffect::LeaveInProgress => {
+                self.plan.in_progress += 1;
+                update_line(tx, &existing, job)?;
+                Ok(RowChange::InProgress)
+            }
         }
     }
 
@@ -341,7 +346,7 @@ impl LoadTransaction {
 /// is still queued, the providers that may run it.
 fn update_unchanged(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<()> {
     let providers = providers_text(job);
-    if existing.state == JobState::Queued && existing.providers != providers {
+    if load::may_change_providers(existing.state) && existing.providers != providers {
         execute(
             tx,
             "UPDATE jobs SET providers = ?2, estimate = ?3 WHERE job_id = ?1",
@@ -372,20 +377,17 @@ fn update_line(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<
 
 /// Replaces a job's input with that of the changed row, and queues the job again from the start.
 fn restart(tx: &Connection, existing: &ExistingJob, job: &NewJob, now: Timestamp) -> Result<()> {
-    move_job(
-        tx,
-        existing.job_id,
-        existing.state,
-        JobEvent::Restart,
-        Some(now),
-        None,
-        now,
-    )?;
+    let stored = StoredJob::find(tx, existing.job_id)?
+        .ok_or_else(|| QueueError::Corrupt(format!("job {} is gone", existing.job_id)))?;
+    let change = Change {
+        job: load::restart(&stored.progress, now)?,
+        attempt: None,
+    };
+    stored.write(tx, &change)?;
     execute(
         tx,
         "UPDATE jobs SET line = ?2, input = ?3, fingerprint = ?4, providers = ?5, estimate = ?6,
-                queued_at = ?7, crashes = 0, output = NULL, bytes = NULL, sha256 = NULL,
-                attempt_id = NULL
+                queued_at = ?7, attempt_id = NULL
          WHERE job_id = ?1",
         params![
             existing.job_id,

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, params};
 
 use crate::domain::{
-    Attempt, AttemptId, AttemptState, Job, JobEvent, JobId, JobState, Lease, Money,
+    Attempt, AttemptId, AttemptProgress, AttemptState, Job, JobEvent, JobId, JobProgress, JobState,
+    Lease, Money,
 };
 use crate::failpoint::fail_point;
 use crate::queue::{Claim, ClaimRequest, Result, Step};
@@ -284,29 +285,36 @@ impl<'a> SubmitClaims<'a> {
             row_key: queued.row_key,
             model: batch.model.clone(),
             input: queued.input,
-            state,
             folder: batch.folder.clone().into(),
             file_name: queued.file_name,
-            attempts: queued.attempts,
             absent_attempts: queued.absent_attempts,
-            failures: queued.failures,
-            state_since: submitted_at,
+            progress: JobProgress {
+                state,
+                state_since: submitted_at,
+                due_at: None,
+                ..queued.progress
+            },
         };
         let attempt = Attempt {
             attempt_id: AttemptId(attempt_id),
             number,
-            state: AttemptState::Submitting,
             provider,
             wire_model: quote.wire_model,
             request: quote.request,
             client_token,
-            estimate: quote.price,
             submitted_at,
-            answered_at: None,
-            prediction: None,
-            early_cost: None,
-            output_url: None,
-            polls: queued.polls,
+            progress: AttemptProgress {
+                state: AttemptState::Submitting,
+                estimate: quote.price,
+                answered_at: None,
+                prediction: None,
+                early_cost: None,
+                output_url: None,
+                processing: None,
+                cost: None,
+                error: None,
+                finished_at: None,
+            },
         };
         let lease = Lease {
             job_id: job.job_id,

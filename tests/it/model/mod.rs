@@ -416,15 +416,14 @@ impl Harness {
                 processing: None,
                 due_at,
             },
-            Outcome::PredictionFailed {
+            Outcome::FailedUnbilled {
                 reason: reason(),
-                cost,
-                retry_at: Some(due_at),
+                source: cost.source,
+                due_at,
             },
             Outcome::PredictionFailed {
                 reason: reason(),
                 cost,
-                retry_at: None,
             },
             Outcome::LinkExpired {
                 reason: reason(),

@@ -311,9 +311,13 @@ impl Model {
                 attempt.settle(AttemptState::Done, cost.amount.micros());
                 (Downloading, Some(*due_at))
             }
-            (Running, Outcome::PredictionFailed { cost, retry_at, .. }) => {
+            (Running, Outcome::PredictionFailed { cost, .. }) => {
                 attempt.settle(AttemptState::Failed, cost.amount.micros());
-                (if retry_at.is_some() { Queued } else { Failed }, *retry_at)
+                (Failed, None)
+            }
+            (Running, Outcome::FailedUnbilled { due_at, .. }) => {
+                attempt.settle(AttemptState::Failed, 0);
+                (Queued, Some(*due_at))
             }
             (Downloading, Outcome::LinkExpired { due_at, .. }) => (Running, Some(*due_at)),
             (Downloading, Outcome::Saved { .. }) => (Succeeded, None),
@@ -355,26 +359,26 @@ impl Model {
 
     /// Releases a step that was not started.
     ///
-    /// A submit that was not sent counts as refused. Any other job only becomes due again and keeps
-    /// its crashes, because the step was not tried.
+    /// A submit that was not sent counts as refused. Any other job only becomes due again. Either
+    /// keeps its crashes, because the step was not tried.
     pub(super) fn release(
         &mut self,
         lease: &Lease,
         now: Timestamp,
     ) -> Result<JobState, ModelError> {
         let job = &self.jobs[&lease.job_id];
-        if job.state == Submitting {
-            let outcome = Outcome::Refused {
+        let crashes = job.crashes;
+        let outcome = if job.state == Submitting {
+            Outcome::Refused {
                 reason: String::new(),
                 due_at: now,
                 counts_as_failure: false,
-            };
-            return self.record_outcome(lease, &outcome, None, now);
-        }
-        let crashes = job.crashes;
-        let outcome = Outcome::Wait {
-            due_at: Some(now),
-            failure: None,
+            }
+        } else {
+            Outcome::Wait {
+                due_at: Some(now),
+                failure: None,
+            }
         };
         let state = self.record_outcome(lease, &outcome, None, now)?;
         let job = self

@@ -1,0 +1,45 @@
+//! What a manifest row means for the job that the batch already has for its key.
+
+use jiff::Timestamp;
+
+use crate::domain::{IllegalTransition, JobEvent, JobProgress, JobState};
+
+use super::moved;
+
+/// The effect of a row on the job of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowEffect {
+    /// The row asks for what the job already is.
+    Unchanged,
+    /// The job starts again with the row's input.
+    Restart,
+    /// The job is in progress and is left as it is: it may be paid for. Loading the row again after
+    /// it has finished applies the change.
+    LeaveInProgress,
+}
+
+/// Returns the effect of a row. `is_same_input` tells whether its fingerprint is the job's.
+pub fn row_effect(state: JobState, is_same_input: bool) -> RowEffect {
+    match (is_same_input, state == JobState::Queued || state.is_final()) {
+        (true, _) => RowEffect::Unchanged,
+        (false, true) => RowEffect::Restart,
+        (false, false) => RowEffect::LeaveInProgress,
+    }
+}
+
+/// Returns whether the providers that may run a job follow a row with the same input: only while
+/// nothing is submitted to any of them.
+pub fn may_change_providers(state: JobState) -> bool {
+    state == JobState::Queued
+}
+
+/// Returns a job that starts again with a new input.
+///
+/// # Errors
+///
+/// Returns [`IllegalTransition`] if the job is in progress.
+pub fn restart(job: &JobProgress, now: Timestamp) -> Result<JobProgress, IllegalTransition> {
+    let mut job = moved(job, JobEvent::Restart, Some(now), None, now)?;
+    job.output = None;
+    Ok(job)
+}

@@ -1,0 +1,401 @@
+//! Reads what the rules decide on, and writes what they change.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params, params_from_iter};
+
+use crate::domain::{
+    AttemptId, AttemptProgress, Cost, JobProgress, Lease, PredictionHandle, ProviderName, SavedFile,
+};
+use crate::policy::Change;
+use crate::queue::{QueueError, Result};
+
+use super::row::{Columns, cost_to_json, millis, nullable_millis, parse_cost, query_value, select};
+
+/// The columns of a job that [`read_job_progress`] reads. Put in front of a `FROM` clause in which
+/// `j` is the job.
+macro_rules! job_progress_columns {
+    () => {
+        "j.state, j.state_since, j.due_at, j.failures, j.attempts, j.refusals, j.polls,
+         j.downloads, j.crashes, j.output, j.bytes, j.sha256, j.error, j.finished_at"
+    };
+}
+pub(super) use job_progress_columns;
+
+/// The columns of an attempt that [`read_attempt_progress`] reads. Put in front of a `FROM` clause
+/// in which `a` is the attempt.
+macro_rules! attempt_progress_columns {
+    () => {
+        "a.state AS attempt_state, a.estimate AS attempt_estimate, a.answered_at, a.prediction,
+         a.early_cost, a.output_url, a.processing_ms, a.cost, a.cost_source,
+         a.error AS attempt_error, a.finished_at AS closed_at"
+    };
+}
+pub(super) use attempt_progress_columns;
+
+/// A job with its current attempt, as the rules see them.
+pub(super) struct StoredJob {
+    pub(super) job_id: i64,
+    pub(super) progress: JobProgress,
+    /// The current or last attempt at this input; `None` before the first.
+    pub(super) attempt: Option<StoredAttempt>,
+}
+
+/// The attempt of a [`StoredJob`].
+pub(super) struct StoredAttempt {
+    pub(super) attempt_id: AttemptId,
+    pub(super) provider: ProviderName,
+    pub(super) progress: AttemptProgress,
+}
+
+/// Selects jobs as [`StoredJob::read`] reads them; a condition on `j` follows.
+macro_rules! select_stored_jobs {
+    ($condition:literal) => {
+        concat!(
+            "SELECT j.job_id, ",
+            $crate::queue::sqlite::change::job_progress_columns!(),
+            ", j.attempt_id, a.provider, ",
+            $crate::queue::sqlite::change::attempt_progress_columns!(),
+            " FROM jobs j LEFT JOIN attempts a ON a.attempt_id = j.attempt_id ",
+            $condition
+        )
+    };
+}
+pub(super) use select_stored_jobs;
+
+impl StoredJob {
+    /// Reads a job from a row of [`select_stored_jobs`].
+    pub(super) fn read(columns: &Columns<'_, '_>) -> Result<Self> {
+        let job_id = columns.get("job_id")?;
+        let progress = read_job_progress(columns)?;
+        let attempt = match columns.get::<Option<i64>>("attempt_id")? {
+            None => None,
+            Some(attempt_id) => Some(StoredAttempt {
+                attempt_id: AttemptId(attempt_id),
+                provider: columns.parse("provider")?,
+                progress: read_attempt_progress(columns)?,
+            }),
+        };
+        Ok(Self {
+            job_id,
+            progress,
+            attempt,
+        })
+    }
+
+    /// Reads a job by its number; `None` if there is none.
+    pub(super) fn find(tx: &Connection, job_id: i64) -> Result<Option<Self>> {
+        let found = select(
+            tx,
+            select_stored_jobs!("WHERE j.job_id = ?1"),
+            [job_id],
+            Self::read,
+        )?;
+        Ok(found.into_iter().next())
+    }
+
+    /// Returns what its attempt's steps have changed so far.
+    pub(super) fn attempt_progress(&self) -> Option<&AttemptProgress> {
+        self.attempt.as_ref().map(|attempt| &attempt.progress)
+    }
+
+    /// Returns the attempt, which every job that is in progress has.
+    pub(super) fn current_attempt(&self) -> Result<&StoredAttempt> {
+        self.attempt
+            .as_ref()
+            .ok_or_else(|| QueueError::Corrupt(format!("job {} has no attempt", self.job_id)))
+    }
+
+    /// Writes a change and ends the lease, if there is one.
+    pub(super) fn write(&self, tx: &Connection, change: &Change) -> Result<()> {
+        let attempt = self.attempt.as_ref();
+        let before = Before {
+            job_id: self.job_id,
+            job: &self.progress,
+            attempt: attempt.map(|attempt| (attempt.attempt_id, &attempt.progress)),
+            provider: attempt.map(|attempt| attempt.provider),
+        };
+        write(tx, &before, change, None).map(drop)
+    }
+}
+
+/// The values before a change. Only columns that differ are written, because a column that is
+/// written again costs an update of each of its indexes.
+pub(super) struct Before<'a> {
+    pub(super) job_id: i64,
+    pub(super) job: &'a JobProgress,
+    pub(super) attempt: Option<(AttemptId, &'a AttemptProgress)>,
+    /// The provider of the attempt.
+    pub(super) provider: Option<ProviderName>,
+}
+
+/// Writes a change and ends the lease. Returns whether it was written: not if `lease` is given and
+/// is no longer current.
+///
+/// Whoever changes a leased job in another way ends its lease. A current lease therefore proves
+/// that the job is as it was claimed, and nothing is read before this writes.
+pub(super) fn write(
+    tx: &Connection,
+    before: &Before<'_>,
+    change: &Change,
+    lease: Option<&Lease>,
+) -> Result<bool> {
+    let mut update = Update::new("jobs", "lease_token = NULL, lease_pool = NULL");
+    set_job_columns(&mut update, before, &change.job);
+    let is_current = match lease {
+        None => update.execute(tx, "job_id", before.job_id, None)?,
+        Some(lease) => update.execute(tx, "job_id", before.job_id, Some(lease.token))?,
+    };
+    if is_current
+        && let Some((attempt_id, old)) = before.attempt
+        && let Some(new) = &change.attempt
+    {
+        write_attempt(tx, attempt_id, old, new)?;
+    }
+    Ok(is_current)
+}
+
+fn set_job_columns(update: &mut Update, before: &Before<'_>, new: &JobProgress) {
+    let old = before.job;
+    if old.state != new.state {
+        update.set("state", new.state.as_str().to_owned().into());
+        let at_provider = before.provider.filter(|_| new.state.is_in_progress());
+        update.set(
+            "at_provider",
+            at_provider.map_or(Value::Null, |name| name.as_str().to_owned().into()),
+        );
+    }
+    let time = |time: Option<jiff::Timestamp>| nullable_millis(time);
+    update.set_changed("state_since", &old.state_since, &new.state_since, |at| {
+        time(Some(*at))
+    });
+    update.set_changed("due_at", &old.due_at, &new.due_at, |at| time(*at));
+    update.set_changed("finished_at", &old.finished_at, &new.finished_at, |at| {
+        time(*at)
+    });
+    update.set_changed("error", &old.error, &new.error, text);
+    for (column, old, new) in [
+        ("failures", old.failures, new.failures),
+        ("attempts", old.attempts, new.attempts),
+        ("refusals", old.refusals, new.refusals),
+        ("polls", old.polls, new.polls),
+        ("downloads", old.downloads, new.downloads),
+        ("crashes", old.crashes, new.crashes),
+    ] {
+        update.set_changed(column, &old, &new, |count| Value::from(*count));
+    }
+    if old.output != new.output {
+        let file = new.output.as_ref();
+        let path = |file: &SavedFile| Value::from(file.path.to_string_lossy().into_owned());
+        let bytes = |file: &SavedFile| Value::from(i64::try_from(file.bytes).unwrap_or(i64::MAX));
+        update.set("output", file.map_or(Value::Null, path));
+        update.set("bytes", file.map_or(Value::Null, bytes));
+        update.set(
+            "sha256",
+            file.map_or(Value::Null, |file| file.sha256.clone().into()),
+        );
+    }
+}
+
+fn write_attempt(
+    tx: &Connection,
+    AttemptId(attempt_id): AttemptId,
+    old: &AttemptProgress,
+    new: &AttemptProgress,
+) -> Result<()> {
+    if old == new {
+        return Ok(());
+    }
+    let mut update = Update::new("attempts", "");
+    update.set_changed("state", &old.state, &new.state, |state| {
+        state.as_str().to_owned().into()
+    });
+    update.set_changed("answered_at", &old.answered_at, &new.answered_at, |at| {
+        nullable_millis(*at)
+    });
+    if old.prediction != new.prediction {
+        let prediction = new.prediction.as_ref();
+        let handle = prediction.map(serde_json::to_string).transpose();
+        let handle = handle.map_err(|error| QueueError::Store(error.to_string()))?;
+        update.set("prediction", handle.map_or(Value::Null, Value::from));
+        update.set(
+            "prediction_id",
+            prediction.map_or(Value::Null, |handle| handle.prediction_id.clone().into()),
+        );
+    }
+    update.set_changed("early_cost", &old.early_cost, &new.early_cost, |cost| {
+        cost.as_ref()
+            .map_or(Value::Null, |cost| cost_to_json(cost).into())
+    });
+    update.set_changed("output_url", &old.output_url, &new.output_url, text);
+    update.set_changed("processing_ms", &old.processing, &new.processing, |took| {
+        took.map_or(Value::Null, |took| millis(took).into())
+    });
+    if old.cost != new.cost {
+        let cost = new.cost;
+        update.set("cost", cost.map_or(0, |cost| cost.amount.micros()).into());
+        update.set(
+            "cost_source",
+            cost.map_or(Value::Null, |cost| cost.source.as_str().to_owned().into()),
+        );
+    }
+    update.set_changed("error", &old.error, &new.error, text);
+    update.set_changed("finished_at", &old.finished_at, &new.finished_at, |at| {
+        nullable_millis(*at)
+    });
+    update.execute(tx, "attempt_id", attempt_id, None).map(drop)
+}
+
+fn text(text: &Option<String>) -> Value {
+    text.clone().map_or(Value::Null, Value::from)
+}
+
+/// An `UPDATE` of one row. The statements that result are few, so all of them stay prepared.
+struct Update {
+    sql: String,
+    values: Vec<Value>,
+    is_empty: bool,
+}
+
+impl Update {
+    /// Starts an update of a table; `assignments` are written in any case.
+    fn new(table: &str, assignments: &str) -> Self {
+        Self {
+            sql: format!("UPDATE {table} SET {assignments}"),
+            values: Vec::new(),
+            is_empty: assignments.is_empty(),
+        }
+    }
+
+    fn set(&mut self, column: &str, value: Value) {
+        self.values.push(value);
+        let separator = if self.is_empty { "" } else { ", " };
+        self.is_empty = false;
+        self.sql
+            .push_str(&format!("{separator}{column} = ?{}", self.values.len()));
+    }
+
+    fn set_changed<T: PartialEq>(
+        &mut self,
+        column: &str,
+        old: &T,
+        new: &T,
+        to_value: impl FnOnce(&T) -> Value,
+    ) {
+        if old != new {
+            self.set(column, to_value(new));
+        }
+    }
+
+    /// Updates the row with this key, if its lease has the given token. Returns whether there is
+    /// one.
+    fn execute(
+        mut self,
+        tx: &Connection,
+        key_column: &str,
+        key: i64,
+        lease_token: Option<i64>,
+    ) -> Result<bool> {
+        self.values.push(key.into());
+        self.sql
+            .push_str(&format!(" WHERE {key_column} = ?{}", self.values.len()));
+        if let Some(token) = lease_token {
+            self.values.push(token.into());
+            self.sql
+                .push_str(&format!(" AND lease_token = ?{}", self.values.len()));
+        }
+        let changed = tx
+            .prepare_cached(&self.sql)?
+            .execute(params_from_iter(self.values))?;
+        Ok(changed == 1)
+    }
+}
+
+/// Reads the columns of [`job_progress_columns`].
+pub(super) fn read_job_progress(columns: &Columns<'_, '_>) -> Result<JobProgress> {
+    let state = columns.parse("state")?;
+    let state_since = columns.time("state_since")?;
+    let due_at = columns.optional_time("due_at")?;
+    let failures = columns.get("failures")?;
+    let attempts = columns.get("attempts")?;
+    let refusals = columns.get("refusals")?;
+    let polls = columns.get("polls")?;
+    let downloads = columns.get("downloads")?;
+    let crashes = columns.get("crashes")?;
+    let path: Option<String> = columns.get("output")?;
+    let bytes: Option<u64> = columns.get("bytes")?;
+    let sha256: Option<String> = columns.get("sha256")?;
+    let output = match (path, bytes, sha256) {
+        (Some(path), Some(bytes), Some(sha256)) => Some(SavedFile {
+            path: path.into(),
+            bytes,
+            sha256,
+        }),
+        _ => None,
+    };
+    Ok(JobProgress {
+        state,
+        state_since,
+        due_at,
+        failures,
+        attempts,
+        refusals,
+        polls,
+        downloads,
+        crashes,
+        output,
+        error: columns.get("error")?,
+        finished_at: columns.optional_time("finished_at")?,
+    })
+}
+
+/// Reads the columns of [`attempt_progress_columns`].
+pub(super) fn read_attempt_progress(columns: &Columns<'_, '_>) -> Result<AttemptProgress> {
+    let state = columns.parse("attempt_state")?;
+    let estimate = columns.money("attempt_estimate")?;
+    let answered_at = columns.optional_time("answered_at")?;
+    let prediction: Option<String> = columns.get("prediction")?;
+    let early_cost: Option<String> = columns.get("early_cost")?;
+    let output_url = columns.get("output_url")?;
+    let processing = columns.optional_duration("processing_ms")?;
+    let amount = columns.money("cost")?;
+    let source = columns.parse_optional("cost_source")?;
+    Ok(AttemptProgress {
+        state,
+        estimate,
+        answered_at,
+        prediction: prediction
+            .map(|text| {
+                serde_json::from_str::<PredictionHandle>(&text)
+                    .map_err(|error| QueueError::Corrupt(format!("prediction: {error}")))
+            })
+            .transpose()?,
+        early_cost: early_cost.as_deref().and_then(parse_cost),
+        output_url,
+        processing,
+        cost: source.map(|source| Cost { amount, source }),
+        error: columns.get("attempt_error")?,
+        finished_at: columns.optional_time("closed_at")?,
+    })
+}
+
+/// Fails with [`QueueError::Conflict`] if a prediction belongs to another attempt already: one
+/// prediction, paid for once, never counts as two.
+pub(super) fn ensure_unowned(
+    tx: &Connection,
+    attempt: &StoredAttempt,
+    prediction: &PredictionHandle,
+) -> Result<()> {
+    let id = &prediction.prediction_id;
+    let owner: Option<i64> = query_value(
+        tx,
+        "SELECT job_id FROM attempts
+         WHERE provider = ?1 AND prediction_id = ?2 AND attempt_id <> ?3",
+        params![attempt.provider.as_str(), id, attempt.attempt_id.0],
+    )?;
+    match owner {
+        None => Ok(()),
+        Some(owner) => Err(QueueError::Conflict(format!(
+            "prediction {id} already belongs to job {owner}"
+        ))),
+    }
+}
