@@ -152,8 +152,10 @@ CREATE TABLE attempts (
 -- Submissions by the time of their answer, for the rate limit of the last minute. Those without an
 -- answer are counted among the leased jobs.
 CREATE INDEX attempts_rate ON attempts (provider, answered_at) WHERE answered_at IS NOT NULL;
--- Open attempts. Of two identical submissions only one may be unresolved at a time.
+-- Open attempts, to verify `batches.reserved` and `providers.in_flight`.
 CREATE INDEX attempts_open ON attempts (provider, request_digest) WHERE finished_at IS NULL;
+-- Unresolved submissions. Of two identical ones only one may be unresolved at a time.
+CREATE INDEX attempts_unresolved ON attempts (provider, wire_model, request_digest) WHERE (state = 'submitting' OR state = 'in_doubt');
 -- Paid attempts, with only the columns that are summed, to verify `batches.spent`.
 CREATE INDEX attempts_paid ON attempts (batch_id, cost) WHERE cost > 0;
 -- The predictions that belong to this queue, each to one attempt.

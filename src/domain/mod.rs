@@ -10,6 +10,7 @@ pub(crate) mod backoff;
 pub mod file_name;
 pub(crate) mod input;
 pub mod job;
+pub(crate) mod job_counts;
 pub(crate) mod lease;
 pub(crate) mod local_image;
 pub mod model;
@@ -31,6 +32,7 @@ pub use attempt::{Attempt, AttemptId, AttemptProgress, AttemptState, PredictionH
 pub use backoff::Backoff;
 pub use input::Input;
 pub use job::{IllegalTransition, Job, JobEvent, JobId, JobProgress, JobState};
+pub use job_counts::JobCounts;
 pub use lease::{Lease, PoolId};
 pub use local_image::LocalImage;
 pub use model::{Catalog, Field, Model};

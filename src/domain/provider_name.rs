@@ -30,6 +30,12 @@ impl ProviderName {
         }
     }
 
+    /// Returns a list of providers as the queue stores it: their names, separated by commas.
+    pub fn join(providers: &[Self]) -> String {
+        let names: Vec<&str> = providers.iter().map(|provider| provider.as_str()).collect();
+        names.join(",")
+    }
+
     /// Returns the name of the environment variable that holds the provider's API key.
     pub const fn key_variable(self) -> &'static str {
         match self {

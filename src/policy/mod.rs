@@ -4,6 +4,7 @@
 //! writes what the rule decided. The state machine ([`JobState::after`]) decides only the next
 //! state; the rules decide everything that changes with it.
 //!
+//! - [`claim`]: which steps to start now, at which provider, within every limit.
 //! - [`outcome`]: what the outcome of a step changes in its job and attempt.
 //! - [`takeover`]: what becomes of the jobs of a dead pool.
 //! - [`reconcile`]: what a history that does not list a submission proves.
@@ -13,6 +14,7 @@
 //!
 //! [`JobState::after`]: crate::domain::JobState::after
 
+pub mod claim;
 pub mod gate;
 pub mod load;
 pub mod operator;

@@ -27,11 +27,12 @@ use crate::domain::{
     ProviderSignal,
 };
 
+pub use crate::policy::claim::{
+    Backlog, BudgetLimit, Capacity, ClaimRequest, ProviderLimits, Step,
+};
 pub use crate::policy::operator::Decision;
 pub use bill::{BillGrouping, BillLine, BillSums};
-pub use claim::{
-    Backlog, BudgetLimit, Capacity, Claim, ClaimRequest, ClaimResponse, ProviderLimits, Step,
-};
+pub use claim::{Claim, ClaimResponse};
 pub use health::Health;
 pub use live_setting::{LiveSetting, SettingChange};
 pub use staging::{LoadPlan, NewBatch, RowChange, Staging};

@@ -128,3 +128,19 @@ fn assert_run_continues(version: usize) {
     assert!(!run.stderr.contains("did not agree"), "{run:?}");
     env.assert_all_rendered_once(30);
 }
+
+#[test]
+fn a_file_of_the_current_version_gets_the_index_that_it_lacks() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let queue = dir.path().join("q.db");
+    drop(SqliteQueue::open_or_create(&queue).expect("a queue"));
+    let complete = schema(&queue);
+    let connection = Connection::open(&queue).expect("a queue");
+    connection
+        .execute_batch("DROP INDEX attempts_unresolved")
+        .expect("dropped");
+    drop(connection);
+    assert_ne!(schema(&queue), complete);
+    drop(SqliteQueue::open_or_create(&queue).expect("a queue"));
+    assert_eq!(schema(&queue), complete);
+}

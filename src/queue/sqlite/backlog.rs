@@ -1,182 +1,139 @@
-//! What remains after a claim, and when more can be claimed.
+//! Reads what remains in the queue after a claim.
 
-use jiff::Timestamp;
-use rusqlite::params;
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, params};
 
 use crate::domain::{JobState, ProviderName};
-use crate::queue::{Backlog, BudgetLimit, Result};
+use crate::policy::claim::{
+    BacklogView, BatchTotals, ClaimPlan, ClaimRequest, ClaimView, ProviderView, Step,
+};
+use crate::queue::Result;
 
-use super::claim::first_due;
+use super::claim_view::{DueQuery, oldest_recent_submit, parse_providers, provider_orders};
 use super::health::count_held;
-use super::lanes::provider_orders;
-use super::provider_capacity::ProviderCapacity;
-use super::row::{self, query_value};
-use super::submit_claims::SubmitClaims;
+use super::row::{query_value, timestamp_from_millis};
 
-impl SubmitClaims<'_> {
-    /// Returns the work that remains after the claim, and when more of it can be claimed.
-    pub(super) fn backlog(self) -> Result<Backlog> {
-        let mut backlog = Backlog {
-            unroutable: self.unroutable.clone(),
-            ..Backlog::default()
-        };
-        for batch in &self.batches {
-            backlog.queued += batch.jobs.count(JobState::Queued);
-            backlog.in_progress += JobState::ALL
-                .into_iter()
-                .filter(|state| state.is_in_progress())
-                .map(|state| batch.jobs.count(state))
-                .sum::<u64>();
-        }
-        backlog.exceeded_budgets = self
-            .exceeded_budgets
-            .iter()
-            .filter_map(|batch| self.budget_limit(*batch))
-            .collect();
-        let requested_batch = self.request.batch.as_deref();
-        if self.total_jobs.count(JobState::InDoubt) > 0 {
-            backlog.held = count_held(self.tx, requested_batch)?;
-        }
-        backlog.in_progress -= backlog.held;
-        backlog.leased = query_value(
-            self.tx,
-            "SELECT count(*) FROM jobs WHERE lease_pool IS NOT NULL
-               AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
-            [self.polled_batch],
-        )?
-        .unwrap_or(0);
-        backlog.leased += self.leased_uploads()?;
-        let due_times = [
-            self.next_in_progress()?,
-            self.next_submit()?,
-            self.next_upload()?,
-        ];
-        backlog.next_due = due_times.into_iter().flatten().min();
-        Ok(backlog)
+/// Reads what the backlog after a plan is computed from.
+pub(super) fn read_backlog(
+    tx: &Connection,
+    view: &ClaimView,
+    plan: &ClaimPlan,
+    request: &ClaimRequest,
+) -> Result<BacklogView> {
+    let polled_batch = view.polled_batch(request);
+    let mut rest = BacklogView::default();
+    if plan.total_jobs.count(JobState::InDoubt) > 0 {
+        rest.held = count_held(tx, request.batch.as_deref())?;
     }
-
-    /// Returns the state of a budget: a batch's, or the request's own over all its batches if
-    /// `batch` is `None`. `None` if there is no such budget.
-    fn budget_limit(&self, batch: Option<usize>) -> Option<BudgetLimit> {
-        let covered = batch.map_or(0..self.batches.len(), |batch| batch..batch + 1);
-        let batches = &self.batches[covered];
-        Some(BudgetLimit {
-            batch: batch.map(|batch| self.batches[batch].name.clone()),
-            budget: batch.map_or(self.request.budget, |batch| self.batches[batch].budget)?,
-            spent: batches.iter().map(|batch| batch.spent).sum(),
-            reserved: batches.iter().map(|batch| batch.reserved).sum(),
-            queued: batches
-                .iter()
-                .map(|batch| batch.jobs.count(JobState::Queued))
-                .sum(),
-        })
+    rest.leased = query_value(
+        tx,
+        "SELECT count(*) FROM jobs WHERE lease_pool IS NOT NULL
+           AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
+        [polled_batch],
+    )?
+    .unwrap_or(0);
+    if view.has_queued_local_images() {
+        let uploads = "SELECT count(*) FROM uploads WHERE lease_pool IS NOT NULL";
+        rest.leased += query_value::<u64>(tx, uploads, [])?.unwrap_or(0);
     }
-
-    /// Returns when the next poll, reconciliation or download becomes due.
-    fn next_in_progress(&self) -> Result<Option<Timestamp>> {
-        let mut next: Option<Timestamp> = None;
-        let mut consider = |at: Option<Timestamp>| next = at.into_iter().chain(next).min();
-        let now = self.request.now;
-        for capacity in self
-            .capacities
-            .iter()
-            .filter(|capacity| !capacity.refuses_polls)
-        {
-            for state in [JobState::Running, JobState::InDoubt] {
-                // While the provider's calls are held, jobs that are due already wait as well.
-                let after = if capacity.calls_held_until > now {
-                    Timestamp::UNIX_EPOCH
-                } else {
-                    now
-                };
-                let at = self.first_due_after(
-                    after,
-                    state,
-                    capacity.limits.provider,
-                    self.polled_batch,
-                )?;
-                consider(at.map(|at| at.max(capacity.calls_held_until)));
-            }
-        }
-        for provider in ProviderName::ALL {
-            let batch = self.request.batch.as_deref();
-            consider(self.first_due_after(now, JobState::Downloading, provider, batch)?);
-        }
-        Ok(next)
+    read_next_steps(tx, view, plan, request, &mut rest)?;
+    read_next_submits(tx, view, plan, &mut rest)?;
+    if plan.awaits_upload {
+        rest.next_uploads = read_next_uploads(tx, plan)?;
     }
+    Ok(rest)
+}
 
-    /// Returns the first due time after `after`.
-    ///
-    /// A job that is due already but was not claimed exceeded the capacity. It needs no time of its
-    /// own: the pool claims again as soon as a step completes.
-    fn first_due_after(
-        &self,
-        after: Timestamp,
-        state: JobState,
-        provider: ProviderName,
-        batch: Option<&str>,
-    ) -> Result<Option<Timestamp>> {
-        if self.total_jobs.count(state) == 0 {
-            return Ok(None);
-        }
-        let due = first_due(
-            self.tx,
-            state,
+fn read_next_steps(
+    tx: &Connection,
+    view: &ClaimView,
+    plan: &ClaimPlan,
+    request: &ClaimRequest,
+    rest: &mut BacklogView,
+) -> Result<()> {
+    let polled_batch = view.polled_batch(request);
+    let mut consider = |step, provider, batch, after: i64| -> Result<()> {
+        let next = DueQuery {
+            step,
             provider,
-            after.as_millisecond() + 1,
-            i64::MAX,
+            from: after + 1,
+            to: i64::MAX,
             batch,
-            1,
-        )?;
-        due.first()
-            .map(|(due_at, _)| row::timestamp_from_millis(*due_at))
-            .transpose()
-    }
-
-    /// Returns when a submission becomes possible that is not possible now: its job is due, and its
-    /// provider's hold and rate permit it.
-    ///
-    /// A submission that waits for a slot or for money has no time of its own: the step that frees
-    /// them wakes the pool.
-    fn next_submit(&self) -> Result<Option<Timestamp>> {
-        let mut next: Option<Timestamp> = None;
-        let has_free_slot = |capacity: &&ProviderCapacity| {
-            !capacity.is_suspended && capacity.in_flight < capacity.limits.in_flight
+            limit: 1,
         };
-        for capacity in self.capacities.iter().filter(has_free_slot) {
-            let rate_available_at = capacity.rate_available_at(self.tx, self.request.now)?;
-            let available_at = capacity
-                .submits_allowed_from()
-                .max(rate_available_at.unwrap_or(Timestamp::UNIX_EPOCH));
-            for batch in self
-                .batches
-                .iter()
-                .filter(|batch| batch.jobs.count(JobState::Queued) > 0)
-            {
-                for providers in provider_orders(self.tx, batch.batch_id)? {
-                    if !providers
-                        .split(',')
-                        .any(|name| name == capacity.limits.provider.as_str())
-                    {
-                        continue;
-                    }
-                    let due: Option<i64> = query_value(
-                        self.tx,
-                        "SELECT due_at FROM jobs
-                         WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
-                         ORDER BY due_at LIMIT 1",
-                        params![batch.batch_id, providers],
-                    )?;
-                    let Some(due) = due else { continue };
-                    let at = row::timestamp_from_millis(due)?.max(available_at);
-                    // A job that is due at an available provider waits for money or exceeded the
-                    // capacity.
-                    if at > self.request.now {
-                        next = Some(next.map_or(at, |next| next.min(at)));
-                    }
-                }
+        let found = next.run(tx)?;
+        rest.next_steps
+            .extend(found.iter().map(|due| (step, provider, due.due_at)));
+        Ok(())
+    };
+    for provider in &plan.providers {
+        let name = provider.limits.provider;
+        let after = provider.due_after(view.now).as_millisecond();
+        for (state, step) in [
+            (JobState::Running, Step::Poll),
+            (JobState::InDoubt, Step::Reconcile),
+        ] {
+            if plan.total_jobs.count(state) > 0 {
+                consider(step, name, polled_batch, after)?;
             }
         }
-        Ok(next)
     }
+    if plan.total_jobs.count(JobState::Downloading) > 0 {
+        for name in ProviderName::ALL {
+            let after = view.now.as_millisecond();
+            consider(Step::Download, name, request.batch.as_deref(), after)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_next_submits(
+    tx: &Connection,
+    view: &ClaimView,
+    plan: &ClaimPlan,
+    rest: &mut BacklogView,
+) -> Result<()> {
+    let queued = view.batches.iter().zip(&plan.totals);
+    for (batch, _) in queued.filter(|(_, totals)| BatchTotals::has_queued_jobs(totals)) {
+        for text in provider_orders(tx, batch.batch_id)? {
+            let due: Option<i64> = query_value(
+                tx,
+                "SELECT due_at FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
+                 ORDER BY due_at LIMIT 1",
+                params![batch.batch_id, text],
+            )?;
+            if let Some(due) = due {
+                let due_at = timestamp_from_millis(due)?;
+                rest.next_submits.push((parse_providers(&text)?, due_at));
+            }
+        }
+    }
+    for provider in plan.providers.iter().filter(|view| view.is_rate_used_up()) {
+        let name = provider.limits.provider;
+        let oldest = oldest_recent_submit(tx, name, view.now)?;
+        rest.oldest_submits
+            .extend(oldest.map(|oldest| (name, oldest)));
+    }
+    Ok(())
+}
+
+fn read_next_uploads(
+    tx: &Connection,
+    plan: &ClaimPlan,
+) -> Result<BTreeMap<ProviderName, jiff::Timestamp>> {
+    let mut next = BTreeMap::new();
+    let receivers = plan.providers.iter().filter(|view| view.receives_uploads());
+    for ProviderView { limits, .. } in receivers {
+        let due: Option<i64> = query_value(
+            tx,
+            "SELECT min(due_at) FROM uploads
+             WHERE provider = ?1 AND due_at IS NOT NULL AND lease_token IS NULL",
+            [limits.provider.as_str()],
+        )?;
+        if let Some(due) = due {
+            next.insert(limits.provider, timestamp_from_millis(due)?);
+        }
+    }
+    Ok(next)
 }

@@ -1,190 +1,249 @@
-//! Claims due steps in one transaction.
+//! Claims due steps in one transaction: reads a view, lets the policy plan, and writes the plan.
 
 use rusqlite::{Connection, params};
 
-use crate::domain::{JobId, JobState, Lease, ProviderName};
-use crate::queue::{Claim, ClaimRequest, ClaimResponse, QueueError, Result, Step};
+use crate::domain::{Attempt, AttemptId, Job, JobId, Lease};
+use crate::failpoint::fail_point;
+use crate::policy::claim::{
+    self, ClaimPlan, ClaimRequest, ClaimView, DueStep, PlannedSubmission, PlannedUpload, Step,
+};
+use crate::queue::{Claim, ClaimResponse, QueueError, Result, UploadClaim, UploadLease};
 
-use super::provider_capacity::RateCache;
+use super::backlog::read_backlog;
+use super::claim_view::{RateCounts, ViewReader};
 use super::row::{JOB_AND_ATTEMPT, execute, query_value, read_job_and_attempt, select};
-use super::submit_claims::SubmitClaims;
 
-/// Claims the due steps and uploads that fit the request's capacity.
+/// Claims the due steps and uploads that fit the request's capacity. Returns the rate counts for
+/// the next claim as well, which are valid once the transaction is committed.
 ///
 /// Fails with [`QueueError::PoolLost`] if the pool is no longer registered.
 pub(super) fn claim(
     tx: &Connection,
     request: &ClaimRequest,
-    rate_cache: &RateCache,
-) -> Result<ClaimResponse> {
-    if query_value::<i64>(
+    rate_counts: RateCounts,
+) -> Result<(ClaimResponse, RateCounts)> {
+    let is_registered = query_value::<i64>(
         tx,
         "SELECT pid FROM pools WHERE pool_id = ?1",
         [&request.pool_id.0],
-    )?
-    .is_none()
-    {
+    )?;
+    if is_registered.is_none() {
         return Err(QueueError::PoolLost(request.pool_id.clone()));
     }
-    let capacity = request.capacity;
-    let mut submit_claims = SubmitClaims::new(tx, request, rate_cache)?;
-    // Polls free provider slots, submissions fill them, and downloads occupy none. Claiming in this
-    // order keeps the provider's slots in use.
-    let mut claims = claim_in_progress(
-        &submit_claims,
-        JobState::Running,
-        capacity.polls.min(capacity.steps),
-    )?;
-    let reconciles = (capacity.polls - claims.len()).min(capacity.steps - claims.len());
-    claims.extend(claim_in_progress(
-        &submit_claims,
-        JobState::InDoubt,
-        reconciles,
-    )?);
-    let submits = capacity.submits.min(capacity.steps - claims.len());
-    claims.extend(submit_claims.claim(submits)?);
-    let downloads = capacity.downloads.min(capacity.steps - claims.len());
-    claims.extend(claim_in_progress(
-        &submit_claims,
-        JobState::Downloading,
-        downloads,
-    )?);
-    // Uploads come last because they serve later submissions; the submissions claimed above need
-    // none.
-    let uploads =
-        submit_claims.claim_uploads(capacity.uploads.min(capacity.steps - claims.len()))?;
-    let is_full = claims.len() + uploads.len() >= capacity.steps;
-    let backlog = if is_full {
-        None
-    } else {
-        Some(submit_claims.backlog()?)
+    let (mut reader, mut view) = ViewReader::read(tx, request, rate_counts)?;
+    let plan = loop {
+        match claim::plan(&view, request) {
+            Ok(plan) => break plan,
+            Err(missing) => reader.read_missing(&mut view, missing)?,
+        }
     };
-    Ok(ClaimResponse {
-        claims,
-        uploads,
-        backlog,
-    })
+    let response = PlanWriter { tx, request }.write(&view, plan)?;
+    Ok((response, reader.rate_counts))
 }
 
-/// Claims up to `limit` jobs whose next step is due, in order of due time.
-///
-/// `state` is running (polled), in doubt (reconciled) or downloading.
-fn claim_in_progress(
-    submit_claims: &SubmitClaims<'_>,
-    state: JobState,
-    limit: usize,
-) -> Result<Vec<Claim>> {
-    if limit == 0 || submit_claims.total_jobs.count(state) == 0 {
-        return Ok(Vec::new());
-    }
-    let SubmitClaims { tx, request, .. } = *submit_claims;
-    let now = request.now;
-    let polled_providers = submit_claims
-        .capacities
-        .iter()
-        .filter(|capacity| capacity.accepts_polls(now))
-        .map(|capacity| capacity.limits.provider);
-    // A download uses the stored link and calls no provider API, so a provider that is held or
-    // suspended does not delay it.
-    let (batch, providers) = if state == JobState::Downloading {
-        (request.batch.as_deref(), ProviderName::ALL.to_vec())
-    } else {
-        (submit_claims.polled_batch, polled_providers.collect())
-    };
-    let mut due: Vec<(i64, i64)> = Vec::new();
-    for provider in providers {
-        due.extend(first_due(
-            tx,
-            state,
-            provider,
-            0,
-            now.as_millisecond(),
-            batch,
-            limit,
-        )?);
-    }
-    due.sort_unstable();
-    due.truncate(limit);
-    let step = match state {
-        JobState::Running => Step::Poll,
-        JobState::InDoubt => Step::Reconcile,
-        _ => Step::Download,
-    };
-    due.into_iter()
-        .map(|(_, job_id)| lease_job(tx, request, job_id, step))
-        .collect()
+/// Writes a plan.
+struct PlanWriter<'a> {
+    tx: &'a Connection,
+    request: &'a ClaimRequest,
 }
 
-/// Finds the first `limit` unleased jobs of a provider that are due between `from` and `to`.
-///
-/// Both bounds are inclusive and in milliseconds. Returns pairs of due time and job id, earliest
-/// first. `state` is running, in doubt or downloading.
-pub(super) fn first_due(
-    tx: &Connection,
-    state: JobState,
-    provider: ProviderName,
-    from: i64,
-    to: i64,
-    batch: Option<&str>,
-    limit: usize,
-) -> Result<Vec<(i64, i64)>> {
-    macro_rules! select_due {
-        ($state:literal) => {
-            concat!(
-                "SELECT due_at, job_id FROM jobs
-                 WHERE state = '",
-                $state,
-                "' AND at_provider = ?1 AND lease_token IS NULL AND due_at BETWEEN ?2 AND ?3
-                   AND (?4 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?4))
-                 ORDER BY due_at LIMIT ?5"
-            )
+impl PlanWriter<'_> {
+    fn write(&self, view: &ClaimView, mut plan: ClaimPlan) -> Result<ClaimResponse> {
+        let is_full = plan.len() >= self.request.capacity.steps;
+        for (job_id, due_at) in &plan.deferred {
+            execute(
+                self.tx,
+                "UPDATE jobs SET due_at = ?2 WHERE job_id = ?1",
+                params![job_id.0, due_at.as_millisecond()],
+            )?;
+        }
+        let steps = plan.steps.iter().map(|due| self.lease_job(due));
+        let mut claims = steps.collect::<Result<Vec<Claim>>>()?;
+        if !plan.submissions.is_empty() {
+            let queue_id: Option<String> =
+                query_value(self.tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?;
+            let queue_id = queue_id.unwrap_or_default();
+            for submission in std::mem::take(&mut plan.submissions) {
+                claims.push(self.start_attempt(view, submission, &queue_id)?);
+            }
+        }
+        plan.new_uploads
+            .iter()
+            .try_for_each(|upload| self.queue_upload(view, upload))?;
+        let uploads = plan.uploads.iter().map(|upload| self.lease_upload(upload));
+        let uploads = uploads.collect::<Result<Vec<UploadClaim>>>()?;
+        let backlog = if is_full {
+            None
+        } else {
+            let rest = read_backlog(self.tx, view, &plan, self.request)?;
+            Some(claim::backlog(view, &plan, &rest, self.request))
         };
+        Ok(ClaimResponse {
+            claims,
+            uploads,
+            backlog,
+        })
     }
-    // SQLite matches a partial index against the literals of a statement, never against bound
-    // values, so the state is written out.
-    let sql = match state {
-        JobState::Running => select_due!("running"),
-        JobState::InDoubt => select_due!("in_doubt"),
-        _ => select_due!("downloading"),
-    };
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    select(
-        tx,
-        sql,
-        params![provider.as_str(), from, to, batch, limit],
-        |columns| Ok((columns.get("due_at")?, columns.get("job_id")?)),
-    )
-}
 
-/// Leases a job to the requesting pool, counts the poll or download, and reads the job back.
-fn lease_job(tx: &Connection, request: &ClaimRequest, job_id: i64, step: Step) -> Result<Claim> {
-    let token = fastrand::i64(1..);
-    execute(
-        tx,
-        "UPDATE jobs SET lease_token = ?2, lease_pool = ?3,
-                polls = polls + ?4, downloads = downloads + ?5
-         WHERE job_id = ?1",
-        params![
+    /// Leases a job to the requesting pool.
+    fn lease_job(&self, due: &DueStep) -> Result<Claim> {
+        let JobId(job_id) = due.job_id;
+        let (mut job, attempt) = select(self.tx, JOB_AND_ATTEMPT, [job_id], read_job_and_attempt)?
+            .pop()
+            .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} has no attempt")))?;
+        job.progress = claim::start(&job.progress, due.step);
+        let token = fastrand::i64(1..);
+        execute(
+            self.tx,
+            "UPDATE jobs SET lease_token = ?2, lease_pool = ?3, polls = ?4, downloads = ?5
+             WHERE job_id = ?1",
+            params![
+                job_id,
+                token,
+                self.request.pool_id.0,
+                job.progress.polls,
+                job.progress.downloads
+            ],
+        )?;
+        Ok(Claim {
+            lease: Lease {
+                job_id: due.job_id,
+                token,
+            },
+            job,
+            attempt,
+            step: due.step,
+            provider_failures: 0,
+            rejection: None,
+        })
+    }
+
+    /// Writes the intent to submit: inserts the attempt with its reserved price, moves the job to
+    /// `submitting` and leases it.
+    ///
+    /// The provider may be called only after this is committed. A crash in between then
+    /// leaves the job in doubt instead of paying for it twice.
+    fn start_attempt(
+        &self,
+        view: &ClaimView,
+        submission: PlannedSubmission,
+        queue_id: &str,
+    ) -> Result<Claim> {
+        let now = view.now;
+        let batch = &view.batches[submission.batch];
+        let queued = submission.job;
+        let prepared = submission.prepared;
+        let (progress, attempt_progress) =
+            claim::submit(&queued.progress, prepared.quote.price, now)?;
+        let number = queued.last_attempt_number + 1;
+        let job_id = queued.job_id;
+        let client_token = format!("ovn-{queue_id}.job-{job_id}.attempt-{number}");
+        execute(
+            self.tx,
+            "INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request,
+                                   request_digest, clip_s, client_token, estimate, submitted_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            params![
+                job_id.0,
+                batch.batch_id,
+                number,
+                attempt_progress.state.as_str(),
+                submission.provider.as_str(),
+                prepared.quote.wire_model,
+                prepared.request_text,
+                prepared.digest,
+                queued.input.duration(),
+                client_token,
+                attempt_progress.estimate.micros(),
+                now.as_millisecond(),
+            ],
+        )?;
+        let attempt_id = self.tx.last_insert_rowid();
+        let token = fastrand::i64(1..);
+        execute(
+            self.tx,
+            "UPDATE jobs SET state = ?2, state_since = ?3, due_at = NULL, attempt_id = ?4,
+                    submitted_at = ?3, at_provider = ?5, lease_token = ?6, lease_pool = ?7
+             WHERE job_id = ?1",
+            params![
+                job_id.0,
+                progress.state.as_str(),
+                now.as_millisecond(),
+                attempt_id,
+                submission.provider.as_str(),
+                token,
+                self.request.pool_id.0
+            ],
+        )?;
+        fail_point!("Submit written");
+        let job = Job {
             job_id,
-            token,
-            request.pool_id.0,
-            step == Step::Poll,
-            step == Step::Download
-        ],
-    )?;
-    let (job, attempt) = select(tx, JOB_AND_ATTEMPT, [job_id], read_job_and_attempt)?
-        .pop()
-        .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} has no attempt")))?;
-    let lease = Lease {
-        job_id: JobId(job_id),
-        token,
-    };
-    Ok(Claim {
-        lease,
-        job,
-        attempt,
-        step,
-        provider_failures: 0,
-        rejection: None,
-    })
+            batch: batch.name.clone(),
+            row_key: queued.row_key,
+            model: batch.model.clone(),
+            input: queued.input,
+            folder: batch.folder.clone().into(),
+            file_name: queued.file_name,
+            absent_attempts: queued.absent_attempts,
+            progress,
+        };
+        let attempt = Attempt {
+            attempt_id: AttemptId(attempt_id),
+            number,
+            provider: submission.provider,
+            wire_model: prepared.quote.wire_model,
+            request: prepared.quote.request,
+            client_token,
+            submitted_at: now,
+            progress: attempt_progress,
+        };
+        Ok(Claim {
+            lease: Lease { job_id, token },
+            job,
+            attempt,
+            step: Step::Submit,
+            provider_failures: submission.provider_failures,
+            rejection: prepared.rejection,
+        })
+    }
+
+    /// Queues an upload, or queues one again whose link expires too soon.
+    fn queue_upload(&self, view: &ClaimView, upload: &PlannedUpload) -> Result<()> {
+        execute(
+            self.tx,
+            "INSERT INTO uploads (provider, sha256, file, due_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (provider, sha256) DO UPDATE
+                SET file = excluded.file, url = NULL, expires_at = NULL, due_at = excluded.due_at",
+            params![
+                upload.provider.as_str(),
+                upload.image.sha256(),
+                upload.image.to_string(),
+                view.now.as_millisecond(),
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn lease_upload(&self, upload: &PlannedUpload) -> Result<UploadClaim> {
+        let token = fastrand::i64(1..);
+        let upload_id: Option<i64> = query_value(
+            self.tx,
+            "UPDATE uploads SET lease_token = ?3, lease_pool = ?4
+             WHERE provider = ?1 AND sha256 = ?2 RETURNING upload_id",
+            params![
+                upload.provider.as_str(),
+                upload.image.sha256(),
+                token,
+                self.request.pool_id.0
+            ],
+        )?;
+        let upload_id = upload_id
+            .ok_or_else(|| QueueError::Corrupt(format!("upload of {} is gone", upload.image)))?;
+        Ok(UploadClaim {
+            lease: UploadLease { upload_id, token },
+            provider: upload.provider,
+            image: upload.image.clone(),
+            failures: upload.failures,
+        })
+    }
 }

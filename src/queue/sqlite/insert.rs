@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 use rusqlite::{CachedStatement, Connection, Error, ToSql};
 
-use crate::domain::{NewJob, file_name};
+use crate::domain::{NewJob, ProviderName, file_name};
 
 /// Number of jobs that one statement inserts.
 pub(super) const CHUNK_SIZE: usize = 64;
@@ -92,7 +92,7 @@ fn bind(
         &line_number(job),
         &job.input_text,
         &job.fingerprint,
-        &providers_text(job),
+        &ProviderName::join(&job.providers),
         &job.estimate.micros(),
         &file_name,
         &file_name::case_folded(&file_name),
@@ -125,14 +125,4 @@ fn execute(
 /// Returns the value to store for the manifest line of a job.
 pub(super) fn line_number(job: &NewJob) -> i64 {
     i64::try_from(job.line).unwrap_or(i64::MAX)
-}
-
-/// Returns the value to store for the providers of a job: comma separated, in order of preference.
-pub(super) fn providers_text(job: &NewJob) -> String {
-    let names: Vec<&str> = job
-        .providers
-        .iter()
-        .map(|provider| provider.as_str())
-        .collect();
-    names.join(",")
 }

@@ -7,23 +7,19 @@ mod backlog;
 mod bill;
 mod change;
 mod claim;
+mod claim_view;
 mod clock;
 mod counters;
 mod health;
 mod insert;
-mod lanes;
 mod live_settings;
 mod open;
-
-mod placement;
 mod pool_lock;
 mod pools;
-mod provider_capacity;
 mod query;
 mod record;
 mod row;
 mod stage;
-mod submit_claims;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -32,7 +28,7 @@ mod writer;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -48,8 +44,9 @@ use super::{
     Queue, QueueError, Result, Selection, SettingChange, Staging, Status, Step, UploadLease,
     UploadOutcome,
 };
+use claim_view::RateCounts;
 use pool_lock::PoolLock;
-use provider_capacity::RateCache;
+
 use writer::Writer;
 
 /// A [`Queue`] in a SQLite file.
@@ -68,7 +65,8 @@ pub struct SqliteQueue {
     /// finds every pool expired and must give the living ones time to renew. Only a pool that is
     /// still expired at the next takeover is removed.
     suspects: Mutex<HashSet<(PoolId, Timestamp)>>,
-    rate_cache: Arc<RateCache>,
+    /// Kept from one claim to the next.
+    rate_counts: Mutex<RateCounts>,
 }
 
 impl SqliteQueue {
@@ -132,8 +130,14 @@ impl SqliteQueue {
             host: gethostname::gethostname().to_string_lossy().into_owned(),
             locks: Mutex::default(),
             suspects: Mutex::default(),
-            rate_cache: Arc::default(),
+            rate_counts: Mutex::default(),
         }
+    }
+
+    fn rate_counts(&self) -> MutexGuard<'_, RateCounts> {
+        self.rate_counts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn read<T: Send + 'static>(
@@ -270,11 +274,12 @@ impl Queue for SqliteQueue {
     }
 
     async fn claim(&self, request: ClaimRequest) -> Result<ClaimResponse> {
-        let rate_cache = Arc::clone(&self.rate_cache);
-        let response = self
+        let rate_counts = self.rate_counts().clone();
+        let (response, rate_counts) = self
             .writer
-            .write(move |tx| claim::claim(tx, &request, &rate_cache))
+            .write(move |tx| claim::claim(tx, &request, rate_counts.clone()))
             .await?;
+        *self.rate_counts() = rate_counts;
         if response
             .claims
             .iter()

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
+use crate::policy::claim::request_digest;
 use crate::queue::{QueueError, Result};
 
-use super::placement::request_digest;
-use super::row::{execute, select};
+use super::row::{execute, query_value, select};
 
 /// Identifies the file as a queue of this program; "ovnt" in ASCII.
 const APPLICATION_ID: i32 = 0x6f76_6e74;
@@ -27,6 +27,9 @@ const MIGRATIONS: [&[&str]; 3] = [
     &[COPY_FROM_2, COPY_BATCHES_UNTIL_2],
     &[COPY_FROM_2, include_str!("migrations/batches_of_3.sql")],
 ];
+
+/// The indexes that the current version has gained; the last one is `attempts_unresolved`.
+const ADDED_INDEXES: &str = include_str!("migrations/indexes_of_4.sql");
 
 /// The schema version that this program writes.
 pub(super) const SCHEMA_VERSION: usize = MIGRATIONS.len() + 1;
@@ -175,13 +178,13 @@ pub(super) fn schema_version(connection: &Connection) -> Result<usize> {
 fn migrate(connection: &mut Connection) -> Result<()> {
     // Check without the write lock first: a command that only reads must not wait for a load that
     // is being committed.
-    if schema_version(connection)? == SCHEMA_VERSION {
+    if schema_version(connection)? == SCHEMA_VERSION && has_all_indexes(connection)? {
         return Ok(());
     }
     // Two processes may find the same old or empty file: check again under the write lock.
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match schema_version(&tx)? {
-        SCHEMA_VERSION => return Ok(()),
+        SCHEMA_VERSION => tx.execute_batch(ADDED_INDEXES)?,
         0 => {
             tx.execute_batch(SCHEMA)?;
             let queue_id = uuid::Uuid::new_v4().simple().to_string();
@@ -206,6 +209,16 @@ fn migrate(connection: &mut Connection) -> Result<()> {
     tx.pragma_update(None, "user_version", SCHEMA_VERSION as i64)?;
     tx.commit()?;
     Ok(())
+}
+
+/// Returns whether a file of the current version has the indexes that this version has gained.
+fn has_all_indexes(connection: &Connection) -> Result<bool> {
+    let found = query_value::<i64>(
+        connection,
+        "SELECT count(*) FROM sqlite_schema WHERE name = 'attempts_unresolved'",
+        [],
+    )?;
+    Ok(found == Some(1))
 }
 
 /// Appends `_old` to the name of every table, drops the triggers and indexes, and returns the

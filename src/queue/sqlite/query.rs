@@ -13,7 +13,7 @@ use crate::queue::{
 };
 
 use super::health::count_held;
-use super::row::{Columns, JobCounts, query_value, select};
+use super::row::{Columns, query_value, read_job_counts, select};
 
 /// Maximum number of names that an unknown name is compared with. Comparing 50,000 takes a few
 /// hundredths of a second.
@@ -30,7 +30,7 @@ pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Sta
         "SELECT * FROM batches WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
         [batch],
         |columns| {
-            let jobs = JobCounts::from_columns(columns)?;
+            let jobs = read_job_counts(columns)?;
             let status = BatchStatus {
                 batch: columns.get("name")?,
                 model: columns.get("model")?,

@@ -1,7 +1,6 @@
 //! Converts between columns and domain types.
 
 use std::cell::Cell;
-use std::ops::AddAssign;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,7 +9,9 @@ use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement};
 use serde_json::json;
 
-use crate::domain::{Attempt, AttemptId, CostReport, Input, Job, JobId, JobState, Money};
+use crate::domain::{
+    Attempt, AttemptId, CostReport, Input, Job, JobCounts, JobId, JobState, Money,
+};
 use crate::queue::{QueueError, Result};
 
 use super::change::{
@@ -138,44 +139,13 @@ pub(super) fn execute(connection: &Connection, sql: &str, params: impl Params) -
     Ok(connection.prepare_cached(sql)?.execute(params)?)
 }
 
-/// The number of jobs in each state, of one batch or of several.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct JobCounts([u64; JobState::ALL.len()]);
-
-impl JobCounts {
-    /// Reads the columns of `batches` that are named after the states.
-    pub(super) fn from_columns(columns: &Columns<'_, '_>) -> Result<Self> {
-        let mut counts = Self::default();
-        for state in JobState::ALL {
-            counts.0[state as usize] = columns.get(state.as_str())?;
-        }
-        Ok(counts)
+/// Reads the job counts of a batch, from the columns of `batches` that are named after the states.
+pub(super) fn read_job_counts(columns: &Columns<'_, '_>) -> Result<JobCounts> {
+    let mut counts = JobCounts::default();
+    for state in JobState::ALL {
+        counts.set(state, columns.get(state.as_str())?);
     }
-
-    /// Returns the number of jobs in a state.
-    pub(super) fn count(&self, state: JobState) -> u64 {
-        self.0[state as usize]
-    }
-
-    /// Counts one job less in `from` and one more in `to`.
-    pub(super) fn move_one(&mut self, from: JobState, to: JobState) {
-        self.0[from as usize] = self.0[from as usize].saturating_sub(1);
-        self.0[to as usize] += 1;
-    }
-
-    /// Returns the number of jobs in all states.
-    pub(super) fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
-
-impl AddAssign for JobCounts {
-    fn add_assign(&mut self, other: Self) {
-        self.0
-            .iter_mut()
-            .zip(other.0)
-            .for_each(|(count, added)| *count += added);
-    }
+    Ok(counts)
 }
 
 /// Selects a job by number, with the columns that [`read_job_and_attempt`] reads.

@@ -10,16 +10,16 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{JobState, Money, NewJob, file_name};
+use crate::domain::{JobCounts, JobState, Money, NewJob, ProviderName, file_name};
 use crate::failpoint::fail_point;
 use crate::policy::Change;
 use crate::policy::load::{self, RowEffect};
 use crate::queue::{LoadPlan, NewBatch, QueueError, Result, RowChange, Staging};
 
 use super::change::StoredJob;
-use super::insert::{self, line_number, providers_text};
+use super::insert::{self, line_number};
 use super::open;
-use super::row::{JobCounts, execute, query_value, select};
+use super::row::{execute, query_value, read_job_counts, select};
 use super::uploads;
 
 /// The page cache of a load, in KiB. Large enough that a page which is being filled is written
@@ -196,7 +196,7 @@ impl LoadTransaction {
             tx,
             "SELECT * FROM batches WHERE batch_id = ?1",
             [batch_id],
-            JobCounts::from_columns,
+            read_job_counts,
         )?;
         let last_job_id = query_value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
         Ok(Self {
@@ -345,7 +345,7 @@ impl LoadTransaction {
 /// Updates what a fingerprint does not cover: the line, the paths of local images and, if the job
 /// is still queued, the providers that may run it.
 fn update_unchanged(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<()> {
-    let providers = providers_text(job);
+    let providers = ProviderName::join(&job.providers);
     if load::may_change_providers(existing.state) && existing.providers != providers {
         execute(
             tx,
@@ -394,7 +394,7 @@ fn restart(tx: &Connection, existing: &ExistingJob, job: &NewJob, now: Timestamp
             line_number(job),
             job.input_text,
             job.fingerprint,
-            providers_text(job),
+            ProviderName::join(&job.providers),
             job.estimate.micros(),
             now.as_millisecond(),
         ],

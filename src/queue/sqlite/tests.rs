@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
 use super::claim::claim;
-use super::provider_capacity::RateCache;
+use super::claim_view::RateCounts;
 use super::record::{record_outcome, release};
 use super::stage::SqliteStaging;
 use super::{open, pools, query};
@@ -49,7 +49,7 @@ fn load(staging: &mut SqliteStaging, rows: usize) {
 struct PoolFixture {
     connection: Connection,
     catalog: Arc<Catalog>,
-    rate_cache: RateCache,
+    rate_counts: RateCounts,
     now: Timestamp,
 }
 
@@ -70,9 +70,10 @@ impl PoolFixture {
             }],
             catalog: Arc::clone(&self.catalog),
         };
-        claim(&self.connection, &request, &self.rate_cache)
-            .unwrap()
-            .claims
+        let (response, rate_counts) =
+            claim(&self.connection, &request, self.rate_counts.clone()).unwrap();
+        self.rate_counts = rate_counts;
+        response.claims
     }
 
     /// Completes a step; the number selects its outcome, so that all paths are taken in turn.
@@ -165,7 +166,7 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
     let mut fixture = PoolFixture {
         connection,
         catalog: Arc::new(catalog::load(&[]).unwrap()),
-        rate_cache: RateCache::default(),
+        rate_counts: RateCounts::default(),
         now,
     };
     for (round, pool) in ["one", "two"].into_iter().enumerate() {
@@ -189,11 +190,13 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
     // The plan of a foreign key check, which does not run while no key is violated.
     let never_runs =
         |sql: &str, step: &str| sql.starts_with("INSERT INTO attempts") && step == "SCAN jobs";
-    // Leased jobs are counted by a scan of their own index, which has at most one entry per
-    // concurrent step.
+    // Leased jobs and unresolved submissions are read by a scan of their own index, which has at most
+    // one entry per concurrent step or slot.
     let permitted_scans = [
         "SCAN jobs USING COVERING INDEX jobs_leased",
         "SCAN jobs USING INDEX jobs_leased",
+        "SCAN attempts USING INDEX attempts_unresolved",
+        "SCAN attempts USING COVERING INDEX attempts_unresolved",
     ];
     for sql in statements
         .iter()

@@ -1,0 +1,188 @@
+//! What remains after a claim, and when more can be claimed.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::{JobState, ProviderName};
+
+use super::{Backlog, BudgetLimit, ClaimPlan, ClaimRequest, ClaimView, ProviderView, Step};
+
+/// The window of the submission rate, `creates_per_minute`.
+pub(super) const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
+
+/// What the rest of the queue looks like after a claim was written.
+#[derive(Clone, Debug, Default)]
+pub struct BacklogView {
+    /// Number of jobs in doubt of the requested batches that wait for the user's decision.
+    pub held: u64,
+    /// Number of jobs and uploads that are leased, by any pool. Jobs are counted in the
+    /// [polled batch](ClaimView::polled_batch).
+    pub leased: u64,
+    /// When the next step of each kind at each provider is due, after
+    /// [`ClaimPlan::due_after`]; those that are due already and could be claimed are left out.
+    pub next_steps: Vec<(Step, ProviderName, Timestamp)>,
+    /// When the first job of each lane of the requested batches is due, with the lane's providers.
+    pub next_submits: Vec<(Vec<ProviderName>, Timestamp)>,
+    /// When the oldest submission that counts against the rate was answered, for the providers
+    /// whose rate is used up; none if all of them are still unanswered.
+    pub oldest_submits: BTreeMap<ProviderName, Timestamp>,
+    /// When the first unleased upload to each provider is due.
+    pub next_uploads: BTreeMap<ProviderName, Timestamp>,
+}
+
+impl ProviderView {
+    /// Returns whether the submissions of the last minute use up the provider's rate.
+    pub fn is_rate_used_up(&self) -> bool {
+        self.recent_submits >= self.limits.creates_per_minute
+    }
+
+    /// Returns the time after which the due time of a poll or search at this provider is news: now,
+    /// unless its calls are held, because then those that are due already wait as well.
+    pub fn due_after(&self, now: Timestamp) -> Timestamp {
+        if self.gate.calls_held_until > now {
+            Timestamp::UNIX_EPOCH
+        } else {
+            now
+        }
+    }
+}
+
+/// Returns the earliest time of a submission that still counts against the rate at `now`: one that
+/// was answered exactly one window ago still does, because stored times are truncated.
+pub fn rate_window_start(now: Timestamp) -> Timestamp {
+    now.saturating_sub(RATE_WINDOW).unwrap_or(Timestamp::MIN)
+}
+
+/// Returns the work that remains after a plan was written, and when more of it can be claimed.
+pub fn backlog(
+    view: &ClaimView,
+    plan: &ClaimPlan,
+    rest: &BacklogView,
+    request: &ClaimRequest,
+) -> Backlog {
+    let mut backlog = Backlog {
+        unroutable: plan.unroutable.clone(),
+        held: rest.held,
+        leased: rest.leased,
+        ..Backlog::default()
+    };
+    for totals in &plan.totals {
+        backlog.queued += totals.jobs.count(JobState::Queued);
+        backlog.in_progress += JobState::ALL
+            .into_iter()
+            .filter(|state| state.is_in_progress())
+            .map(|state| totals.jobs.count(state))
+            .sum::<u64>();
+    }
+    backlog.in_progress = backlog.in_progress.saturating_sub(rest.held);
+    backlog.exceeded_budgets = plan
+        .exceeded_budgets
+        .iter()
+        .filter_map(|batch| budget_limit(view, plan, request, *batch))
+        .collect();
+    let due_times = [
+        next_step(plan, rest),
+        next_submit(view.now, plan, rest),
+        next_upload(view.now, plan, rest),
+    ];
+    backlog.next_due = due_times.into_iter().flatten().min();
+    backlog
+}
+
+/// Returns the state of a budget: a batch's, or the request's own over all its batches if `batch`
+/// is `None`. `None` if there is no such budget.
+fn budget_limit(
+    view: &ClaimView,
+    plan: &ClaimPlan,
+    request: &ClaimRequest,
+    batch: Option<usize>,
+) -> Option<BudgetLimit> {
+    let covered = batch.map_or(0..view.batches.len(), |batch| batch..batch + 1);
+    let totals = &plan.totals[covered];
+    Some(BudgetLimit {
+        batch: batch.map(|batch| view.batches[batch].name.clone()),
+        budget: batch.map_or(request.budget, |batch| view.batches[batch].budget)?,
+        spent: totals.iter().map(|totals| totals.spent).sum(),
+        reserved: totals.iter().map(|totals| totals.reserved).sum(),
+        queued: totals
+            .iter()
+            .map(|totals| totals.jobs.count(JobState::Queued))
+            .sum(),
+    })
+}
+
+/// Returns when the next poll, reconciliation or download becomes due.
+///
+/// A step that is due already but was not claimed exceeded the capacity. It needs no time of its
+/// own: the pool claims again as soon as a step completes.
+fn next_step(plan: &ClaimPlan, rest: &BacklogView) -> Option<Timestamp> {
+    let when = |(step, name, due_at): &(Step, ProviderName, Timestamp)| {
+        if *step == Step::Download {
+            return Some(*due_at);
+        }
+        let provider = plan.provider(*name)?;
+        let held_until = provider.gate.calls_held_until;
+        (!provider.gate.refuses_polls).then_some((*due_at).max(held_until))
+    };
+    rest.next_steps.iter().filter_map(when).min()
+}
+
+/// Returns when a submission becomes possible that is not possible now: its job is due, and its
+/// provider's gate and rate permit it.
+///
+/// A submission that waits for a slot or for money has no time of its own: the step that frees them
+/// wakes the pool.
+fn next_submit(now: Timestamp, plan: &ClaimPlan, rest: &BacklogView) -> Option<Timestamp> {
+    let has_free_slot = |provider: &&ProviderView| {
+        provider.gate.suspended.is_none() && provider.in_flight < provider.limits.in_flight
+    };
+    let mut next: Option<Timestamp> = None;
+    for provider in plan.providers.iter().filter(has_free_slot) {
+        let name = provider.limits.provider;
+        let mut available_at = provider.gate.submits_allowed_from();
+        if provider.is_rate_used_up() {
+            let oldest = rest.oldest_submits.get(&name).copied().unwrap_or(now);
+            // One more millisecond, because a submission answered exactly one window ago counts.
+            available_at = available_at.max(oldest + RATE_WINDOW + SignedDuration::from_millis(1));
+        }
+        for (providers, due_at) in &rest.next_submits {
+            let at = (*due_at).max(available_at);
+            // A job that is due at an available provider waits for money or exceeded the capacity.
+            if providers.contains(&name) && at > now {
+                next = Some(next.map_or(at, |next| next.min(at)));
+            }
+        }
+    }
+    next
+}
+
+/// Returns when the next upload that is not due yet becomes due.
+fn next_upload(now: Timestamp, plan: &ClaimPlan, rest: &BacklogView) -> Option<Timestamp> {
+    // Uploads that no affordable job waits for must not keep a run from ending.
+    if !plan.awaits_upload {
+        return None;
+    }
+    let receives =
+        |provider: &&ProviderView| provider.receives_uploads() && !provider.gate.refuses_polls;
+    plan.providers
+        .iter()
+        .filter(receives)
+        .filter_map(|provider| {
+            let due_at = rest.next_uploads.get(&provider.limits.provider)?;
+            Some((*due_at).max(provider.gate.calls_held_until))
+        })
+        // An upload that is due already waits for a free step; the pool claims again as soon as a
+        // step completes.
+        .filter(|at| *at > now)
+        .min()
+}
+
+impl ClaimPlan {
+    /// Returns a provider of the request by its name.
+    pub fn provider(&self, name: ProviderName) -> Option<&ProviderView> {
+        self.providers
+            .iter()
+            .find(|provider| provider.limits.provider == name)
+    }
+}

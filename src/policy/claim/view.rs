@@ -1,0 +1,310 @@
+//! What a claim is planned from: a bounded view of the queue, read in the transaction that writes
+//! the plan.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::domain::{
+    Input, JobCounts, JobId, JobProgress, JobState, LocalImage, Money, ProviderName,
+};
+use crate::policy::gate::ProviderGate;
+
+use super::request::{ClaimRequest, ProviderLimits, Step};
+
+/// What a claim is planned from. The number of rows in it depends on the request and on the
+/// providers' limits, never on how many jobs the queue holds.
+#[derive(Clone, Debug)]
+pub struct ClaimView {
+    /// The current time.
+    pub now: Timestamp,
+    /// The batches that the request includes, in the order in which they are worked on.
+    pub batches: Vec<BatchView>,
+    /// Job counts over all batches, including those that the request excludes.
+    pub total_jobs: JobCounts,
+    /// The request's providers, in the request's order.
+    pub providers: Vec<ProviderView>,
+    /// The unleased jobs whose next step is due, as far as [`Reads`] asks for them.
+    pub due: Vec<DueStep>,
+    /// The requests that are submitting or in doubt, at any provider.
+    pub unresolved: Vec<UnresolvedRequest>,
+    /// The uploads of the images that the jobs in the view name, as far as there are any.
+    pub uploads: BTreeMap<UploadKey, UploadView>,
+    /// The unleased uploads that are due, in the order in which they were queued, as far as
+    /// [`Reads`] asks for them.
+    pub due_uploads: Vec<DueUpload>,
+}
+
+/// A batch, its money and its job counts.
+#[derive(Clone, Debug)]
+pub struct BatchView {
+    /// The batch's number in the store.
+    pub batch_id: i64,
+    /// Name of the batch.
+    pub name: String,
+    /// Name of the model that its jobs request.
+    pub model: String,
+    /// Folder for its clips.
+    pub folder: String,
+    /// Its own budget; `None` means no limit.
+    pub budget: Option<Money>,
+    /// Whether its rows may name images on disk.
+    pub has_local_images: bool,
+    /// Its money and job counts.
+    pub totals: BatchTotals,
+    /// Its queued jobs, by their list of providers; `None` if they were not read yet.
+    pub lanes: Option<Vec<LaneView>>,
+}
+
+/// The money and the job counts of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchTotals {
+    /// The booked cost of its attempts.
+    pub spent: Money,
+    /// The estimates of its open attempts.
+    pub reserved: Money,
+    /// Number of its jobs in each state.
+    pub jobs: JobCounts,
+}
+
+/// A provider: its limits, how much of them is used, and its gate.
+#[derive(Clone, Debug)]
+pub struct ProviderView {
+    /// The limits, as the request states them.
+    pub limits: ProviderLimits,
+    /// Whether and from when it may be called.
+    pub gate: ProviderGate,
+    /// Number of open attempts. Each occupies a slot.
+    pub in_flight: u32,
+    /// Number of submissions that count against the rate: those that were answered in the last 60
+    /// seconds or are not answered yet.
+    ///
+    /// A submission reaches the provider at an unknown time between the commit of the intent and
+    /// the answer. Counting it from the one until 60 seconds after the other keeps the limit in
+    /// every window of 60 seconds.
+    pub recent_submits: u32,
+    /// Whether `recent_submits` is exact; an upper bound otherwise.
+    pub is_exact: bool,
+}
+
+/// The queued jobs of a batch that have the same list of providers, in the order in which they are
+/// submitted. A batch has only a few distinct lists. A job whose providers are all full blocks only
+/// the jobs with the same list.
+#[derive(Clone, Debug)]
+pub struct LaneView {
+    /// The providers that may run the jobs, in order of preference.
+    pub providers: Vec<ProviderName>,
+    /// The first due jobs.
+    pub rows: Vec<QueuedJob>,
+    /// Whether there are no due jobs behind `rows`.
+    pub is_complete: bool,
+    /// The inputs of the first queued jobs, due or not, for uploads ahead of their submissions; as
+    /// many as [`Reads`] asks for.
+    pub upcoming: Vec<Input>,
+}
+
+/// A queued job that is due.
+#[derive(Clone, Debug)]
+pub struct QueuedJob {
+    /// The job's number.
+    pub job_id: JobId,
+    /// Key of the manifest row.
+    pub row_key: String,
+    /// The row's input.
+    pub input: Input,
+    /// Name of the clip in the batch's folder.
+    pub file_name: String,
+    /// Number of its last attempt, including refused ones; 0 before the first.
+    pub last_attempt_number: u32,
+    /// Number of its attempts that were taken to be absent.
+    pub absent_attempts: u32,
+    /// What its steps have changed so far.
+    pub progress: JobProgress,
+}
+
+/// An unleased job whose next step is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DueStep {
+    /// The step: a poll, a reconciliation or a download.
+    pub step: Step,
+    /// The provider that has or may have the job.
+    pub provider: ProviderName,
+    /// When the step became due.
+    pub due_at: Timestamp,
+    /// The job's number.
+    pub job_id: JobId,
+}
+
+/// A request that is submitting or in doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnresolvedRequest {
+    /// The provider it was submitted to.
+    pub provider: ProviderName,
+    /// The provider's id of the model.
+    pub wire_model: String,
+    /// The digest of the request; see [`request_digest`](super::request_digest).
+    pub digest: i64,
+}
+
+/// Identifies an upload: an image at a provider, by the SHA-256 of its content.
+pub type UploadKey = (ProviderName, String);
+
+/// The upload of a local image to a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadView {
+    /// Where the provider finds the image; `None` until it is uploaded.
+    pub url: Option<String>,
+    /// When the URL expires; `None` if it does not.
+    pub expires_at: Option<Timestamp>,
+    /// Earliest time of the next try; `None` if it is uploaded or rejected.
+    pub due_at: Option<Timestamp>,
+    /// Number of consecutive failed tries.
+    pub failures: u32,
+    /// Why the last try failed; `None` if it did not.
+    pub error: Option<String>,
+}
+
+/// An unleased upload that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueUpload {
+    /// The provider to upload to.
+    pub provider: ProviderName,
+    /// The image.
+    pub image: LocalImage,
+    /// Number of consecutive failed tries.
+    pub failures: u32,
+}
+
+/// How much of the queue a view needs, beside its batches and providers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Maximum number of due polls, at each of the request's providers.
+    pub polls: usize,
+    /// Maximum number of due reconciliations, at each of the request's providers.
+    pub reconciles: usize,
+    /// Maximum number of due downloads, at each provider there is.
+    pub downloads: usize,
+    /// Maximum number of due jobs of each lane.
+    pub rows: usize,
+    /// Maximum number of inputs of each lane for uploads ahead of their submissions, and of due
+    /// uploads to each provider.
+    pub upcoming: usize,
+    /// Maximum number of due uploads to each provider.
+    pub uploads: usize,
+}
+
+/// A part of the queue that a plan turned out to need as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The lanes of the batch with this index.
+    Lanes(usize),
+    /// More due jobs of a lane, given by the indexes of its batch and of itself.
+    Rows(usize, usize),
+    /// The exact number of recent submissions at the provider with this index.
+    RecentSubmits(usize),
+}
+
+impl ClaimView {
+    /// Returns a view of batches and providers, into which the jobs are still to be read.
+    pub fn new(
+        now: Timestamp,
+        batches: Vec<BatchView>,
+        total_jobs: JobCounts,
+        providers: Vec<ProviderView>,
+    ) -> Self {
+        Self {
+            now,
+            batches,
+            total_jobs,
+            providers,
+            due: Vec::new(),
+            unresolved: Vec::new(),
+            uploads: BTreeMap::new(),
+            due_uploads: Vec::new(),
+        }
+    }
+
+    /// Returns what has to be read into the view for a request.
+    pub fn reads(&self, request: &ClaimRequest) -> Reads {
+        let capacity = request.capacity;
+        let up_to = |state: JobState, limit: usize| {
+            if self.total_jobs.count(state) == 0 {
+                0
+            } else {
+                limit.min(capacity.steps)
+            }
+        };
+        let uploads = if self.has_queued_local_images() {
+            capacity.uploads.min(capacity.steps)
+        } else {
+            0
+        };
+        let available: usize = self
+            .providers
+            .iter()
+            .map(|provider| provider.available_submits(self.now) as usize)
+            .sum();
+        Reads {
+            polls: up_to(JobState::Running, capacity.polls),
+            reconciles: up_to(JobState::InDoubt, capacity.polls),
+            downloads: up_to(JobState::Downloading, capacity.downloads),
+            rows: available.min(capacity.submits).min(capacity.steps),
+            upcoming: if uploads > 0 {
+                self.prefetch_limit()
+            } else {
+                0
+            },
+            uploads,
+        }
+    }
+
+    /// Returns the batch whose jobs are polled and reconciled; `None` for all batches.
+    ///
+    /// Always `None` while a requested batch has queued jobs: the provider slots that they wait for
+    /// may be occupied by another batch.
+    pub fn polled_batch<'a>(&self, request: &'a ClaimRequest) -> Option<&'a str> {
+        let has_queued_jobs = self.batches.iter().any(BatchView::has_queued_jobs);
+        request.batch.as_deref().filter(|_| !has_queued_jobs)
+    }
+
+    /// Returns whether a queued job of the requested batches may name a local image.
+    pub fn has_queued_local_images(&self) -> bool {
+        self.batches
+            .iter()
+            .any(|batch| batch.has_local_images && batch.has_queued_jobs())
+    }
+}
+
+impl BatchView {
+    /// Returns whether jobs of the batch wait to be submitted.
+    pub fn has_queued_jobs(&self) -> bool {
+        self.totals.has_queued_jobs()
+    }
+}
+
+impl BatchTotals {
+    /// Returns whether jobs wait to be submitted.
+    pub const fn has_queued_jobs(&self) -> bool {
+        self.jobs.count(JobState::Queued) > 0
+    }
+}
+
+impl ProviderView {
+    /// Returns the number of submissions that slots, rate and gate allow now.
+    pub fn available_submits(&self, now: Timestamp) -> u32 {
+        if !self.gate.accepts_submits(now) {
+            return 0;
+        }
+        let slots = self.limits.in_flight.saturating_sub(self.in_flight);
+        let rate = self
+            .limits
+            .creates_per_minute
+            .saturating_sub(self.recent_submits);
+        slots.min(rate)
+    }
+
+    /// Returns whether the rate is used up as far as is known, but perhaps not in fact.
+    pub fn needs_exact_count(&self) -> bool {
+        !self.is_exact && self.recent_submits >= self.limits.creates_per_minute
+    }
+}
