@@ -21,6 +21,8 @@ pub mod operator;
 pub mod outcome;
 pub mod reconcile;
 pub mod takeover;
+#[cfg(test)]
+mod tests;
 
 use jiff::Timestamp;
 

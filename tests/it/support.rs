@@ -188,6 +188,18 @@ impl TestEnv {
             .collect()
     }
 
+    /// Resolves every job in doubt in the same way, and returns how many there were.
+    pub(crate) fn resolve_jobs_in_doubt(&self, decision: &str) -> usize {
+        let mut jobs = self.export();
+        jobs.retain(|job| job["state"] == "in_doubt");
+        for job in &jobs {
+            let id = job["id"].as_str().expect("an id");
+            let resolved = self.run(&["resolve", id, decision]);
+            assert_eq!(resolved.code, 0, "{resolved:?}");
+        }
+        jobs.len()
+    }
+
     /// Loads `rows` rows for the given providers, runs, and expects each row to be rendered and paid
     /// for once.
     pub(crate) fn run_all(&self, rows: usize, via: &str) {

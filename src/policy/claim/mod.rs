@@ -8,6 +8,8 @@
 mod backlog;
 mod placement;
 mod request;
+#[cfg(test)]
+mod tests;
 mod uploads;
 mod view;
 

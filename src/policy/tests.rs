@@ -1,0 +1,375 @@
+//! The rules over whole lives of a job. Each property is a promise of docs/guarantees.md.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::operator::Decision;
+use super::reconcile::{Absence, Verdict};
+use super::*;
+use crate::domain::{JobState, Money, Outcome, PredictionHandle, ProviderSignal, SavedFile};
+use crate::policy::gate::ProviderGate;
+
+const PRICE: Money = Money::from_micros(225_000);
+
+fn start_time() -> Timestamp {
+    "2026-08-20T22:00:00Z".parse().unwrap()
+}
+
+/// What the provider knows of a submission, and the books do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Truth {
+    /// It has not arrived, or was refused.
+    NotAccepted,
+    /// It was accepted and may be billed.
+    Accepted,
+}
+
+/// A job with all its attempts. Only the last one may be open.
+struct Life {
+    job: JobProgress,
+    attempts: Vec<(AttemptProgress, Truth)>,
+    now: Timestamp,
+}
+
+impl Life {
+    fn new() -> Self {
+        let now = start_time();
+        Self {
+            job: JobProgress {
+                state: JobState::Queued,
+                state_since: now,
+                due_at: Some(now),
+                failures: 0,
+                attempts: 0,
+                refusals: 0,
+                polls: 0,
+                downloads: 0,
+                crashes: 0,
+                output: None,
+                error: None,
+                finished_at: None,
+            },
+            attempts: Vec::new(),
+            now,
+        }
+    }
+
+    fn attempt(&self) -> Option<&AttemptProgress> {
+        self.attempts.last().map(|(attempt, _)| attempt)
+    }
+
+    fn write(&mut self, change: Change) {
+        self.job = change.job;
+        if let (Some(new), Some((attempt, _))) = (change.attempt, self.attempts.last_mut()) {
+            *attempt = new;
+        }
+    }
+
+    fn submit(&mut self) {
+        let (job, attempt) = claim::submit(&self.job, PRICE, self.now).unwrap();
+        self.job = job;
+        self.attempts.push((attempt, Truth::NotAccepted));
+    }
+
+    fn record(&mut self, outcome: &Outcome) {
+        let attempt = self.attempt().unwrap();
+        let change = outcome::apply(&self.job, attempt, outcome, self.now).unwrap();
+        self.write(change);
+    }
+
+    fn mark_accepted(&mut self) {
+        if let Some((_, truth)) = self.attempts.last_mut() {
+            *truth = Truth::Accepted;
+        }
+    }
+
+    /// Takes one step that the job's state permits; `choice` selects it.
+    fn step(&mut self, choice: u8) {
+        self.now = self.now + SignedDuration::from_secs(i64::from(choice));
+        let due_at = self.now;
+        let reason = || String::from("reason");
+        let id = format!("p{}", self.attempts.len());
+        let is_accepted = self
+            .attempts
+            .last()
+            .is_some_and(|(_, truth)| *truth == Truth::Accepted);
+        match (self.job.state, choice % 8) {
+            (JobState::Queued, 0) => {
+                let change = operator::cancel(&self.job, self.attempt(), self.now).unwrap();
+                self.write(change);
+            }
+            (JobState::Queued, _) => self.submit(),
+            (JobState::Submitting, 0 | 1) => {
+                self.mark_accepted();
+                let prediction = PredictionHandle::from_id(id);
+                self.record(&Outcome::Accepted {
+                    prediction,
+                    early_cost: None,
+                    due_at,
+                });
+            }
+            (JobState::Submitting, 2) => self.record(&Outcome::Refused {
+                reason: reason(),
+                due_at,
+                counts_as_failure: true,
+            }),
+            (JobState::Submitting, 3) => self.record(&Outcome::Rejected { reason: reason() }),
+            (JobState::Submitting, 4) => {
+                self.mark_accepted();
+                self.record(&Outcome::LostResponse {
+                    reason: reason(),
+                    due_at,
+                });
+            }
+            (JobState::Submitting, 5) => self.record(&Outcome::LostResponse {
+                reason: reason(),
+                due_at,
+            }),
+            (JobState::InDoubt, 0..=2) if is_accepted => {
+                let prediction = PredictionHandle::from_id(id);
+                self.record(&Outcome::Adopted { prediction, due_at });
+            }
+            (JobState::InDoubt, 0..=2) => self.record(&Outcome::ProvenAbsent { due_at }),
+            (JobState::InDoubt, 3) => {
+                let decision = Decision::Fail;
+                let attempt = self.attempt().unwrap();
+                let change = operator::resolve(&self.job, attempt, &decision, self.now).unwrap();
+                self.write(change);
+            }
+            (JobState::InDoubt, 4) => self.record(&Outcome::Wait {
+                due_at: None,
+                failure: Some(reason()),
+            }),
+            (JobState::Running, 0..=2) => self.record(&Outcome::Finished {
+                output_url: "https://e.com/a.mp4".into(),
+                cost: Cost {
+                    amount: PRICE,
+                    source: CostSource::Reported,
+                },
+                processing: Some(Duration::from_secs(60)),
+                due_at,
+            }),
+            (JobState::Running, 3) => {
+                let is_open = self
+                    .attempt()
+                    .is_some_and(|attempt| attempt.state.is_open());
+                if is_open {
+                    self.record(&Outcome::FailedUnbilled {
+                        reason: reason(),
+                        source: CostSource::Reported,
+                        due_at,
+                    });
+                }
+            }
+            (JobState::Running | JobState::Downloading, 4) => {
+                self.record(&Outcome::GaveUp { reason: reason() });
+            }
+            (JobState::Downloading, 0 | 1) => self.record(&Outcome::Saved {
+                file: SavedFile {
+                    path: "/renders/a.mp4".into(),
+                    bytes: 1,
+                    sha256: "0".into(),
+                },
+            }),
+            (JobState::Downloading, 2) => self.record(&Outcome::LinkExpired {
+                due_at,
+                reason: reason(),
+            }),
+            (JobState::Running | JobState::Downloading, 5) => {
+                let change = operator::cancel(&self.job, self.attempt(), self.now).unwrap();
+                self.write(change);
+            }
+            (JobState::Succeeded, 0) => {
+                let change = operator::download_again(&self.job, self.attempt(), self.now).unwrap();
+                self.write(change);
+            }
+            (JobState::Failed | JobState::Cancelled, _) => {
+                let change = operator::retry(&self.job, self.attempt(), self.now).unwrap();
+                self.write(change);
+            }
+            (state, 6) if state.is_in_progress() => {
+                let attempt = self.attempt().unwrap();
+                let change = outcome::release(&self.job, attempt, self.now).unwrap();
+                self.write(change);
+            }
+            (state, 7) if state.is_in_progress() => {
+                let attempt = self.attempt().unwrap();
+                let change = takeover::release(&self.job, attempt, self.now).unwrap();
+                self.write(change);
+            }
+            _ => {}
+        }
+    }
+
+    fn assert_consistent(&self) {
+        let job = &self.job;
+        assert_eq!(job.finished_at.is_some(), job.state.is_final(), "{job:?}");
+        assert!(!job.state.is_in_progress() || !self.attempts.is_empty());
+        let last = self.attempts.len().saturating_sub(1);
+        for (index, (attempt, truth)) in self.attempts.iter().enumerate() {
+            let is_open = attempt.state.is_open();
+            assert_eq!(is_open, attempt.finished_at.is_none(), "{attempt:?}");
+            assert!(!is_open || attempt.cost.is_none(), "{attempt:?}");
+            // What the provider may bill is either reserved or booked.
+            let is_covered = is_open || attempt.cost.is_some();
+            assert!(*truth == Truth::NotAccepted || is_covered, "{attempt:?}");
+            // A slot is held only by the current attempt, and only while the job is in progress.
+            let may_be_open = index == last && job.state.is_in_progress();
+            assert!(!is_open || may_be_open, "{attempt:?} of {job:?}");
+        }
+        // What was submitted and not refused counts as an attempt.
+        let counted = |state| {
+            !matches!(
+                state,
+                AttemptState::Submitting | AttemptState::Refused | AttemptState::Absent
+            )
+        };
+        let counted = self
+            .attempts
+            .iter()
+            .filter(|(attempt, _)| counted(attempt.state));
+        assert_eq!(job.attempts as usize, counted.count(), "{job:?}");
+    }
+
+    /// Returns the number of attempts that may have been paid for and produced, or may produce, a
+    /// clip.
+    fn payable(&self) -> usize {
+        let is_payable = |state| {
+            matches!(
+                state,
+                AttemptState::InDoubt
+                    | AttemptState::Accepted
+                    | AttemptState::Done
+                    | AttemptState::Abandoned
+            )
+        };
+        self.attempts
+            .iter()
+            .filter(|(attempt, _)| is_payable(attempt.state) && attempt.prediction.is_some())
+            .count()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_to_a_job_what_may_be_billed_is_reserved_or_booked(
+        choices in prop::collection::vec(any::<u8>(), 0..60)
+    ) {
+        let mut life = Life::new();
+        for choice in choices {
+            life.step(choice);
+            life.assert_consistent();
+        }
+    }
+
+    #[test]
+    fn a_job_whose_prediction_is_known_is_never_submitted_again(
+        choices in prop::collection::vec(any::<u8>(), 0..60)
+    ) {
+        let mut life = Life::new();
+        for choice in choices {
+            life.step(choice);
+            prop_assert!(life.payable() <= 1, "{:?}", life.attempts);
+        }
+    }
+
+    #[test]
+    fn a_hold_of_a_provider_is_never_shortened(
+        signals in prop::collection::vec((0..4u8, 0..1000i64), 0..20)
+    ) {
+        let mut gate = ProviderGate::default();
+        for (kind, seconds) in signals {
+            let until = start_time() + SignedDuration::from_secs(seconds);
+            let signal = match kind {
+                0 => ProviderSignal::Healthy,
+                1 => ProviderSignal::HoldSubmits { until },
+                2 => ProviderSignal::HoldAll { until },
+                _ => ProviderSignal::Suspend { reason: "r".into(), polls_too: seconds > 500 },
+            };
+            let next = gate.after(&signal);
+            prop_assert!(next.submits_held_until >= gate.submits_held_until);
+            prop_assert!(next.calls_held_until >= gate.calls_held_until);
+            prop_assert!(next.suspended.is_some() || gate.suspended.is_none());
+            prop_assert!(next.refuses_polls || !gate.refuses_polls);
+            gate = next;
+        }
+    }
+
+    #[test]
+    fn absence_proves_nothing_before_the_history_delay_and_is_believed_once(
+        waited in 0..10_000u64, delay in 0..3_000u64, lists_running: bool, processing in 0..600u64,
+        earlier_absences in 0..3u32, min_interval in 1..120u64,
+    ) {
+        let absence = Absence {
+            waited: Duration::from_secs(waited),
+            history_delay: Duration::from_secs(delay),
+            lists_running,
+            processing: Duration::from_secs(processing),
+            earlier_absences,
+            min_interval: Duration::from_secs(min_interval),
+        };
+        match reconcile::judge(&absence) {
+            Verdict::Absent => prop_assert!(waited >= delay && earlier_absences == 0),
+            Verdict::Hold => prop_assert!(waited >= delay && earlier_absences > 0),
+            Verdict::SearchAgain(pause) => {
+                let unlisted = delay + if lists_running { 0 } else { 3 * processing };
+                prop_assert!(waited < unlisted);
+                prop_assert!(pause > Duration::ZERO && waited + pause.as_secs() <= unlisted);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_job_that_ends_the_program_ten_times_waits_for_the_user_and_stays_booked() {
+    let mut life = Life::new();
+    life.submit();
+    life.mark_accepted();
+    life.record(&Outcome::Accepted {
+        prediction: PredictionHandle::from_id("p"),
+        early_cost: None,
+        due_at: life.now,
+    });
+    for crash in 1..=takeover::MAX_CRASHES {
+        assert_eq!(life.job.state, JobState::Running, "crash {crash}");
+        let change = takeover::release(&life.job, life.attempt().unwrap(), life.now).unwrap();
+        life.write(change);
+    }
+    assert_eq!(life.job.state, JobState::Failed);
+    let cost = life.attempt().unwrap().cost.map(|cost| cost.amount);
+    assert_eq!(cost, Some(PRICE));
+}
+
+#[test]
+fn a_step_that_was_not_started_keeps_the_crashes_of_its_job() {
+    let mut life = Life::new();
+    life.job.crashes = 3;
+    life.submit();
+    let change = outcome::release(&life.job, life.attempt().unwrap(), life.now).unwrap();
+    life.write(change);
+    assert_eq!((life.job.state, life.job.crashes), (JobState::Queued, 3));
+    assert_eq!(life.attempt().unwrap().cost, None);
+}
+
+#[test]
+fn a_prediction_of_another_job_leaves_a_submission_in_doubt_and_a_search_to_be_repeated() {
+    let prediction = PredictionHandle::from_id("p");
+    let now = start_time();
+    let accepted = Outcome::Accepted {
+        prediction: prediction.clone(),
+        early_cost: None,
+        due_at: now,
+    };
+    let substitute = outcome::without_prediction(&accepted, "taken".into(), now);
+    assert!(matches!(substitute, Some(Outcome::LostResponse { .. })));
+    let adopted = Outcome::Adopted {
+        prediction,
+        due_at: now,
+    };
+    let substitute = outcome::without_prediction(&adopted, "taken".into(), now);
+    assert!(matches!(substitute, Some(Outcome::Wait { due_at: Some(at), .. }) if at > now));
+}
