@@ -81,23 +81,24 @@ struct Params {
 type LaneParams = (u8, Vec<(usize, i64)>, bool);
 
 fn params() -> impl Strategy<Value = Params> {
-    let provider = (0..5u32, 0..6u32, 0..5u32, 0..7u32, any::<bool>(), 0..8u8);
+    // Mostly with room to submit, so that most plans have submissions.
+    let provider = (0..7u32, 0..9u32, 0..3u32, 0..4u32, any::<bool>(), 0..20u8);
     let rows = prop::collection::vec((0..INPUTS, 0..3i64), 0..6);
     let lane = (1..8u8, rows, any::<bool>());
     let batch = (
-        prop::option::of(0..8u8),
+        prop::option::weighted(0.3, 0..12u8),
         0..4u8,
         0..4u8,
         prop::collection::vec(lane, 0..3),
     );
-    let capacity = (0..9usize, 0..6usize, 0..6usize, 0..4usize);
+    let capacity = (0..14usize, 0..6usize, 0..9usize, 0..4usize);
     (
         prop::collection::vec(provider, 3),
         prop::collection::vec(batch, 1..3),
-        prop::collection::vec((0..3usize, 0..INPUTS), 0..3),
+        prop::collection::vec((0..3usize, 0..INPUTS), 0..5),
         prop::collection::vec((0..3u8, 0..3usize, 0..4i64), 0..6),
         capacity,
-        prop::option::of(0..12u8),
+        prop::option::weighted(0.3, 0..20u8),
     )
         .prop_map(|(providers, batches, unresolved, due, capacity, budget)| {
             let (steps, polls, submits, downloads) = capacity;
