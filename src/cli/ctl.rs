@@ -30,7 +30,7 @@ pub(super) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> 
     };
     let runs = setup
         .queue()?
-        .set_live_settings(settings.clone(), caller(), setup.clock.now())
+        .set_live_settings(settings.clone(), caller())
         .await
         .map_err(|error| match error {
             QueueError::Conflict(_) => {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use jiff::Timestamp;
 
 use crate::domain::suggest::did_you_mean;
 use crate::domain::{JobState, Model, NewJob, ProviderName, file_name};
@@ -53,7 +52,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     let plan = if args.check {
         staging.plan()
     } else {
-        staging.commit(setup.clock.now())?
+        staging.commit()?
     };
     print_plan(&setup, &batch, &plan, args.check)?;
     if let Some(budget) = budget.filter(|budget| *budget < plan.estimate) {
@@ -114,7 +113,6 @@ pub(super) fn stage<'a>(
     };
     let mut rows = RowStager {
         staging: queue()?.stage(new_batch)?,
-        now: setup.clock.now(),
         file: String::new(),
         deferred: Vec::new(),
         estimate: Estimate::new(model, &providers),
@@ -281,7 +279,6 @@ const MAX_DEFERRED: usize = 50_000;
 /// Stages rows while they are read, and counts what is wrong with them.
 struct RowStager<'a> {
     staging: Box<dyn Staging>,
-    now: Timestamp,
     /// Name of the manifest that is being read.
     file: String,
     /// Rows to stage after all are read, each chunk with its manifest: those that name local
@@ -314,7 +311,7 @@ impl RowStager<'_> {
     /// Stages rows. Returns the line of each duplicate, and what is wrong with it.
     fn stage(&mut self, jobs: &[NewJob]) -> anyhow::Result<Vec<(u64, String)>> {
         let mut duplicates = Vec::new();
-        for (job, change) in jobs.iter().zip(self.staging.add(jobs, self.now)?) {
+        for (job, change) in jobs.iter().zip(self.staging.add(jobs)?) {
             match change {
                 RowChange::New | RowChange::Changed => self.estimate.add(job),
                 RowChange::Unchanged | RowChange::InProgress => {}

@@ -25,7 +25,7 @@ pub(super) async fn retry(global: &Global, args: SelectArgs) -> anyhow::Result<E
     let next = setup
         .suggest("run")
         .option("--batch", args.batch.as_deref());
-    let jobs = setup.queue()?.retry(args.into(), setup.clock.now()).await?;
+    let jobs = setup.queue()?.retry(args.into()).await?;
     render::print_line(format_args!(
         "{} will be retried",
         render::format_count(jobs as u64, "job")
@@ -47,10 +47,7 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
         .suggest("retry")
         .arg("JOB")
         .option("--batch", args.batch.as_deref());
-    let cancelled = setup
-        .queue()?
-        .cancel(args.into(), setup.clock.now())
-        .await?;
+    let cancelled = setup.queue()?.cancel(args.into()).await?;
     render::print_line(format_args!(
         "{} cancelled",
         render::format_count(cancelled.jobs as u64, "job")
@@ -98,9 +95,7 @@ pub(super) async fn resolve(global: &Global, args: ResolveArgs) -> anyhow::Resul
         None => Decision::Fail,
     };
     let job = queue.find(args.job, args.batch).await?;
-    let state = queue
-        .resolve(job.job_id, decision, setup.clock.now())
-        .await?;
+    let state = queue.resolve(job.job_id, decision).await?;
     render::print_line(format_args!("{} is {state}", job.id))?;
     let next = setup.suggest("run").option("--batch", Some(&job.batch));
     match state {

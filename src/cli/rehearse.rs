@@ -45,7 +45,7 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
         retain_providers_with_key(&setup, &mut providers);
     }
     let starts_at = setup.clock.now();
-    staging.commit(starts_at)?;
+    staging.commit()?;
     // Closing the connection leaves everything in the one file, so that it can be copied.
     drop(staging);
     let processing_times = setup.processing_times();
@@ -71,13 +71,7 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
     if !global.quiet {
         print_providers(&setup, &scenario);
     }
-    let reports = match simulate_all(
-        &setup,
-        &scenario,
-        &loaded,
-        args.seeds.into(),
-        &stop_on_signal()?,
-    ) {
+    let reports = match simulate_all(&scenario, &loaded, args.seeds.into(), &stop_on_signal()?) {
         Err(error) if matches!(error.downcast_ref(), Some(RehearsalError::Interrupted)) => {
             return Ok(Exit::Interrupted);
         }
@@ -134,7 +128,6 @@ fn print_providers(setup: &Setup, scenario: &Scenario) {
 /// Each simulation has a world and a queue of its own. Returns the reports in the order of the
 /// seeds.
 fn simulate_all(
-    setup: &Setup,
     scenario: &Arc<Scenario>,
     loaded: &Path,
     seeds: u64,
@@ -148,7 +141,7 @@ fn simulate_all(
             if seed > seeds {
                 return;
             }
-            let report = simulate_one(setup, scenario, loaded, seed, stop);
+            let report = simulate_one(scenario, loaded, seed, stop);
             if report.is_err() {
                 // The other seeds would fail for the same reason.
                 next_seed.store(seeds + 1, Ordering::Relaxed);
@@ -175,7 +168,6 @@ fn simulate_all(
 
 /// Simulates the run once, on a copy of the loaded queue that is removed afterwards.
 fn simulate_one(
-    setup: &Setup,
     scenario: &Arc<Scenario>,
     loaded: &Path,
     seed: u64,
@@ -186,9 +178,10 @@ fn simulate_one(
     let path = dir.path().join("rehearsal.db");
     std::fs::copy(loaded, &path)
         .with_context(|| format!("cannot copy the queue to {}", path.display()))?;
+    let open_queue = move |clock| Setup::rehearsal_queue(&path, clock);
     Ok(rehearsal::simulate(
         scenario,
-        setup.rehearsal_queue(&path)?,
+        open_queue,
         seed,
         stop.clone(),
     )?)

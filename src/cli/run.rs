@@ -80,6 +80,7 @@ pub(super) async fn run_with(
     let mut context = setup.step_context(Arc::clone(&queue), providers).await?;
     context.policy.max_attempts = args.attempts.unwrap_or(context.policy.max_attempts);
     let reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
+    queue.reopen_providers().await?;
     let exit = run_pool(global, reader, context, options, review, stop).await?;
     let status = queue.status(args.batch.clone()).await?;
     summary::print(setup, &queue, &status, args.batch.as_deref()).await?;
@@ -95,7 +96,6 @@ pub(super) async fn run_pool(
     review: Option<CanaryReview>,
     stop: StopSignal,
 ) -> anyhow::Result<Result<PoolExit, PoolError>> {
-    context.queue.reopen_providers().await?;
     let progress = Progress::spawn(reader, global);
     let observer = progress.clone();
     context.observer = Arc::new(move |event: PoolEvent| match (event, &review) {

@@ -114,12 +114,18 @@ impl Setup {
 
     /// Opens the existing queue.
     pub(super) fn queue(&self) -> anyhow::Result<Arc<dyn Queue>> {
-        Ok(Arc::new(SqliteQueue::open(&self.config.queue)?))
+        Ok(Arc::new(SqliteQueue::open(
+            &self.config.queue,
+            Arc::clone(&self.clock),
+        )?))
     }
 
     /// Opens the existing queue read-only, without migrating an older version.
     pub(super) fn queue_read_only(&self) -> anyhow::Result<Arc<dyn Queue>> {
-        Ok(Arc::new(SqliteQueue::open_read_only(&self.config.queue)?))
+        Ok(Arc::new(SqliteQueue::open_read_only(
+            &self.config.queue,
+            Arc::clone(&self.clock),
+        )?))
     }
 
     /// Opens the queue, or creates it.
@@ -135,13 +141,19 @@ impl Setup {
 
     /// Opens the queue at a path, whatever is configured, or creates it.
     pub(super) fn queue_at(&self, path: &Path) -> anyhow::Result<Arc<dyn Queue>> {
-        Ok(Arc::new(SqliteQueue::open_or_create(path)?))
+        Ok(Arc::new(SqliteQueue::open_or_create(
+            path,
+            Arc::clone(&self.clock),
+        )?))
     }
 
     /// Opens the queue at a path for one rehearsal: no other process may use it, and it does not
     /// survive a crash.
-    pub(super) fn rehearsal_queue(&self, path: &Path) -> anyhow::Result<Arc<dyn Queue>> {
-        Ok(Arc::new(SqliteQueue::for_rehearsal(path)?))
+    pub(super) fn rehearsal_queue(
+        path: &Path,
+        clock: Arc<dyn Clock>,
+    ) -> crate::queue::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::for_rehearsal(path, clock)?))
     }
 
     /// Reports whether a provider's key is set.

@@ -117,13 +117,12 @@ async fn download_again(
         maintenance_interval: MAINTENANCE_INTERVAL,
         limits: providers.keys().map(no_slots).collect(),
     };
-    queue
-        .requeue_downloads(lost.clone(), setup.clock.now())
-        .await?;
+    queue.requeue_downloads(lost.clone()).await?;
     let interrupt = stop_on_signal()?;
     let stop = stop_when_final(Arc::clone(queue), lost.clone(), interrupt.clone());
     let reader = setup.snapshot_reader(Arc::clone(queue), batch.clone(), None);
     let context = setup.step_context(Arc::clone(queue), providers).await?;
+    queue.reopen_providers().await?;
     run_pool(global, reader, context, options, None, stop).await??;
     let mut downloaded = 0;
     let mut failed = 0;

@@ -3,8 +3,6 @@
 
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-
 use crate::domain::{Money, NewJob};
 
 use super::Result;
@@ -74,12 +72,24 @@ pub trait Staging: Send {
     ///
     /// [`QueueError::Conflict`](super::QueueError::Conflict) if another load has created the batch
     /// in the meantime, with another model or output folder.
-    fn add(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<RowChange>>;
+    fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>>;
 
     /// Returns the difference that the rows added since the last commit make.
     fn plan(&self) -> LoadPlan;
 
     /// Commits the added rows, queues the difference, and returns it. Rows added after that belong
     /// to the next commit.
-    fn commit(&mut self, now: Timestamp) -> Result<LoadPlan>;
+    fn commit(&mut self) -> Result<LoadPlan>;
+}
+
+/// The port of a load.
+pub trait Loader: Send + Sync {
+    /// Starts loading a manifest into `batch`, which may exist already. Nothing is queued until
+    /// [`Staging::commit`].
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Conflict`](super::QueueError::Conflict) if the batch exists with another model or output folder, if another
+    /// batch uses the folder, or if the queue is open for a rehearsal.
+    fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>>;
 }

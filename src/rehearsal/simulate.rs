@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tracing::subscriber::NoSubscriber;
 
-use crate::queue::{Queue, QueueError};
+use crate::clock::Clock;
+use crate::queue::{self, Queue, QueueError};
 use crate::worker::{Pool, PoolError, PoolExit, PoolOptions, StepContext, StopSignal};
 
 use super::clips::{SimulatedClips, SimulatedImages};
@@ -38,14 +39,15 @@ pub enum RehearsalError {
     Queue(#[from] QueueError),
 }
 
-/// Simulates a run of the jobs in `queue` and reports its results. The same seed gives the same
+/// Simulates a run of the jobs in a queue and reports its results. The same seed gives the same
 /// run.
 ///
-/// Blocks until the run has ended. `queue` must be used by nothing else and must do its work on the
-/// calling thread, as one that was opened for a rehearsal does.
+/// Blocks until the run has ended. `open_queue` opens the queue with the virtual clock. It must be
+/// used by nothing else, and do its work on the calling thread: virtual time would advance while
+/// the run waits for another one.
 pub fn simulate(
     scenario: &Arc<Scenario>,
-    queue: Arc<dyn Queue>,
+    open_queue: impl FnOnce(Arc<dyn Clock>) -> queue::Result<Arc<dyn Queue>> + Send + 'static,
     seed: u64,
     stop: StopSignal,
 ) -> Result<RehearsalReport, RehearsalError> {
@@ -59,7 +61,7 @@ pub fn simulate(
             .build()?;
         // No log: messages about simulated jobs could be taken for messages about real ones.
         tracing::subscriber::with_default(NoSubscriber::new(), || {
-            runtime.block_on(run_pool(scenario, queue, seed, stop))
+            runtime.block_on(run_pool(scenario, open_queue, seed, stop))
         })
     };
     // A new thread, because the caller may be inside another runtime and has its own random
@@ -75,11 +77,12 @@ pub fn simulate(
 /// Runs the real pool against the simulated parts until it has drained the queue.
 async fn run_pool(
     scenario: Arc<Scenario>,
-    queue: Arc<dyn Queue>,
+    open_queue: impl FnOnce(Arc<dyn Clock>) -> queue::Result<Arc<dyn Queue>>,
     seed: u64,
     stop: StopSignal,
 ) -> Result<RehearsalReport, RehearsalError> {
     let state = Arc::new(SimState::new(Arc::clone(&scenario), seed));
+    let queue = open_queue(Arc::new(state.clock))?;
     let hosts = scenario.hosts.iter().enumerate();
     let providers = hosts.map(|(index, host)| {
         let provider: Arc<dyn crate::provider::Provider> =
@@ -88,7 +91,7 @@ async fn run_pool(
     });
     let clips = Arc::new(SimulatedClips(Arc::clone(&state)));
     let context = StepContext {
-        queue: Arc::clone(&queue),
+        queue: Arc::clone(&queue) as _,
         providers: providers.collect(),
         output: Arc::clone(&clips) as _,
         clips,

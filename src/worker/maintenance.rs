@@ -1,21 +1,18 @@
 //! What a pool does from time to time beside its steps: heartbeats, taking over dead pools,
 //! applying live settings, checking the clock, and asking for approval of the canary.
 
-use crate::queue::Backlog;
+use tokio::time::Instant;
 
-use super::pool::LEASE_DURATION;
+use crate::queue::{Backlog, LEASE_DURATION};
+
 use super::{Pool, PoolError, PoolEvent};
 
 impl Pool {
     /// Extends all leases of this pool.
     pub(super) async fn heartbeat(&mut self) -> Result<(), PoolError> {
-        let now = self.context.clock.now();
-        let leases_expire_at = now + LEASE_DURATION;
-        self.context
-            .queue
-            .heartbeat(self.pool_id.clone(), now, leases_expire_at)
-            .await?;
-        self.leases_expire_at = leases_expire_at;
+        let leases_end = Instant::now() + LEASE_DURATION;
+        self.context.queue.heartbeat(self.pool_id.clone()).await?;
+        self.leases_end = leases_end;
         Ok(())
     }
 
@@ -28,7 +25,7 @@ impl Pool {
                 "this machine's clock was changed by {} seconds",
                 jump.as_secs()
             );
-            self.context.queue.record_clock_change(now).await?;
+            self.context.queue.record_clock_change().await?;
             self.heartbeat().await?;
         }
         Ok(())
@@ -36,11 +33,7 @@ impl Pool {
 
     /// Frees the jobs of pools that are dead, so that this pool can claim them.
     pub(super) async fn take_over(&self) -> Result<(), PoolError> {
-        let jobs = self
-            .context
-            .queue
-            .take_over(self.context.clock.now())
-            .await?;
+        let jobs = self.context.queue.take_over().await?;
         if jobs > 0 {
             tracing::info!(jobs, "took over the work of a pool that is gone");
             (self.context.observer)(PoolEvent::TookOver { jobs });

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::domain::PoolId;
-use crate::queue::{Backlog, Capacity, Claim, ClaimRequest, QueueError, UploadClaim};
+use crate::queue::{
+    Backlog, Capacity, Claim, ClaimRequest, Completed, LEASE_DURATION, QueueError, UploadClaim,
+};
 
 use super::canary::CanaryGate;
 use super::clock_check::ClockCheck;
@@ -17,10 +19,6 @@ use super::options::{PoolError, PoolExit, PoolOptions, StopSignal};
 use super::slots::WorkerSlots;
 use super::step::{self, CompletedStep, stopped};
 use super::{PoolEvent, StepContext};
-
-/// How long the leases of a pool are valid after its last heartbeat. A hung pool's jobs are free
-/// within a minute.
-pub(super) const LEASE_DURATION: SignedDuration = SignedDuration::from_secs(45);
 
 /// Time between two heartbeats. Several may fail before the leases expire.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
@@ -39,7 +37,8 @@ pub struct Pool {
     steps: JoinSet<CompletedStep>,
     slots: WorkerSlots,
     stop: StopSignal,
-    pub(super) leases_expire_at: Timestamp,
+    /// When the leases end unless they are renewed, measured from before the last renewal was sent.
+    pub(super) leases_end: Instant,
     pub(super) clock_check: ClockCheck,
 }
 
@@ -54,12 +53,9 @@ impl Pool {
         stop: StopSignal,
     ) -> Result<PoolExit, PoolError> {
         let pool_id = PoolId(uuid::Uuid::new_v4().simple().to_string()[..12].to_owned());
-        let now = context.clock.now();
-        let leases_expire_at = now + LEASE_DURATION;
-        context
-            .queue
-            .join(pool_id.clone(), now, leases_expire_at)
-            .await?;
+        let clock_check = ClockCheck::new(context.clock.now());
+        let leases_end = Instant::now() + LEASE_DURATION;
+        context.queue.join(pool_id.clone()).await?;
         let mut pool = Self {
             context,
             settings: LiveSettings::new(&options),
@@ -69,18 +65,14 @@ impl Pool {
             steps: JoinSet::new(),
             slots: WorkerSlots::default(),
             stop,
-            leases_expire_at,
-            clock_check: ClockCheck::new(now),
+            leases_end,
+            clock_check,
         };
         let exit = pool.work().await;
         if let Err(error) = &exit {
             pool.end_steps_after(error).await;
         }
-        let left = pool
-            .context
-            .queue
-            .leave(pool.pool_id.clone(), pool.context.clock.now())
-            .await;
+        let left = pool.context.queue.leave(pool.pool_id.clone()).await;
         let exit = exit?;
         left?;
         Ok(exit)
@@ -131,48 +123,43 @@ impl Pool {
         }
     }
 
-    /// Records completed steps and claims as many new ones as there are free workers. The records
-    /// reach the queue before the claim, so that the claim sees what they free, and one commit
-    /// carries both.
+    /// Records completed steps, claims as many new ones as there are free workers, and starts them.
+    /// Returns what is left to do, if the claim did not use up all workers.
     async fn record_and_claim(
         &mut self,
         completed: Vec<CompletedStep>,
     ) -> Result<Option<Backlog>, PoolError> {
-        let context = Arc::clone(&self.context);
         // A run that is about to end pays for nothing more.
-        if completed.iter().any(CompletedStep::is_fatal) {
-            context.record_all(completed).await?;
+        let is_ending = completed.iter().any(|step| step.fatal.is_some());
+        let claim = if is_ending {
+            None
+        } else {
+            self.claim_request()
+        };
+        if completed.is_empty() && claim.is_none() {
             return Ok(None);
         }
-        let (recorded, backlog) = tokio::join!(biased; context.record_all(completed), self.claim());
-        recorded?;
-        backlog
+        let turn = self.context.take_turn(&self.pool_id, completed, claim);
+        let claimed = turn.await?;
+        for claim in claimed.claims {
+            self.start(claim);
+        }
+        for upload in claimed.uploads {
+            self.start_upload(upload);
+        }
+        Ok(claimed.backlog)
     }
 
-    /// Claims as many steps as there are free workers, and starts them. Returns what is left to do,
-    /// if the claim did not use up all workers.
-    async fn claim(&mut self) -> Result<Option<Backlog>, PoolError> {
+    /// Returns a request for as many steps as there are free workers; `None` if there is none.
+    fn claim_request(&self) -> Option<ClaimRequest> {
         let capacity = self.capacity();
-        if capacity.steps == 0 {
-            return Ok(None);
-        }
-        let request = ClaimRequest {
-            pool_id: self.pool_id.clone(),
-            now: self.context.clock.now(),
+        (capacity.steps > 0).then(|| ClaimRequest {
             batch: self.options.batch.clone(),
             budget: self.settings.budget,
             capacity,
             providers: self.settings.limits.clone(),
             catalog: Arc::clone(&self.context.catalog),
-        };
-        let response = self.context.queue.claim(request).await?;
-        for claim in response.claims {
-            self.start(claim);
-        }
-        for upload in response.uploads {
-            self.start_upload(upload);
-        }
-        Ok(response.backlog)
+        })
     }
 
     /// Returns how many steps of each kind may start now.
@@ -191,12 +178,12 @@ impl Pool {
 
     fn start(&mut self, claim: Claim) {
         let context = Arc::clone(&self.context);
-        let leases_expire_at = self.leases_expire_at;
+        let leases_end = self.leases_end;
         let stop = self.stop.clone();
         self.slots.acquire(claim.step);
         self.canary.count(&claim);
         self.steps
-            .spawn(async move { step::run(&context, claim, leases_expire_at, stop).await });
+            .spawn(async move { step::run(&context, claim, leases_end, stop).await });
     }
 
     fn start_upload(&mut self, claim: UploadClaim) {
@@ -217,14 +204,14 @@ impl Pool {
         let mut next = Some(first);
         while let Some(step) = next {
             let step = step.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
-            match &step {
-                CompletedStep::Job { claim, result } => {
+            match &step.completed {
+                Completed::Step { claim, .. } | Completed::NotStarted { claim } => {
                     self.slots.release(claim.step);
-                    if let Some(event) = result.event(claim.step) {
-                        self.canary.remove(claim, event);
-                    }
                 }
-                CompletedStep::Upload { .. } => self.slots.release_upload(),
+                Completed::Upload { .. } => self.slots.release_upload(),
+            }
+            if let Some((claim, event)) = step.event() {
+                self.canary.remove(claim, event);
             }
             completed.push(step);
             next = self.steps.try_join_next();
@@ -234,17 +221,26 @@ impl Pool {
 
     /// Records what has completed, then waits for the steps in progress and records them.
     async fn drain(&mut self, completed: Vec<CompletedStep>) -> Result<(), PoolError> {
-        self.context.record_all(completed).await?;
         if !self.steps.is_empty() {
             (self.context.observer)(PoolEvent::Stopping {
                 steps: self.steps.len(),
             });
         }
+        self.record(completed).await?;
         while let Some(first) = self.steps.join_next().await {
             let completed = self.collect_completed(first)?;
-            self.context.record_all(completed).await?;
+            self.record(completed).await?;
         }
         Ok(())
+    }
+
+    /// Records what has completed, and claims nothing.
+    async fn record(&self, completed: Vec<CompletedStep>) -> Result<(), PoolError> {
+        if completed.is_empty() {
+            return Ok(());
+        }
+        let turn = self.context.take_turn(&self.pool_id, completed, None);
+        turn.await.map(drop)
     }
 
     /// Ends the steps in progress after an error that ends the run.
@@ -257,7 +253,7 @@ impl Pool {
                 while let Some(step) = self.steps.join_next().await {
                     if let Ok(step) = step {
                         // The run ends with the first error.
-                        let _ = self.context.record(step).await;
+                        let _ = self.record(vec![step]).await;
                     }
                 }
             }

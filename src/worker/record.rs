@@ -1,137 +1,128 @@
-//! Recording: writes what a step found out to the queue, and reports it to the log and the
-//! observer.
+//! Recording: takes a turn at the queue with the steps that have completed, and reports what became
+//! of them to the log and the observer.
 
-use futures_util::future::join_all;
+use std::sync::Arc;
 
 use crate::domain::redact::redact_prompts;
-use crate::domain::{JobState, Outcome, ProviderName, ProviderSignal};
-use crate::queue::{Claim, QueueError, Step, UploadLease, UploadOutcome};
+use crate::domain::{JobState, Outcome, PoolId, ProviderName, ProviderSignal};
+use crate::queue::{
+    Claim, ClaimRequest, ClaimResponse, Completed, Recorded, Turn, TurnResult, UploadClaim,
+    UploadOutcome,
+};
 
-use super::step::{CompletedStep, StepOutcome, StepResult};
-use super::upload::UploadStepOutcome;
+use super::step::CompletedStep;
 use super::{PoolError, PoolEvent, StepContext};
 
 impl StepContext {
-    /// Records steps that ended together, so that one commit can carry them all. An error in one of
-    /// them does not keep the others from being recorded; the first error is returned.
-    pub(super) async fn record_all(&self, completed: Vec<CompletedStep>) -> Result<(), PoolError> {
-        join_all(completed.into_iter().map(|step| self.record(step)))
-            .await
-            .into_iter()
-            .collect()
+    /// Records completed steps and claims new ones, in one transaction.
+    ///
+    /// If that fails, each step is recorded on its own, so that what can be recorded is.
+    ///
+    /// # Errors
+    /// Returns the first fatal error of a step, else the queue's error.
+    pub(super) async fn take_turn(
+        &self,
+        pool_id: &PoolId,
+        steps: Vec<CompletedStep>,
+        claim: Option<ClaimRequest>,
+    ) -> Result<ClaimResponse, PoolError> {
+        let mut fatal = None;
+        let mut completed = Vec::with_capacity(steps.len());
+        for step in steps {
+            fatal = fatal.or(step.fatal);
+            completed.push(step.completed);
+        }
+        let turn = Arc::new(Turn {
+            pool_id: pool_id.clone(),
+            completed,
+            claim,
+        });
+        let claimed = match self.queue.turn(Arc::clone(&turn)).await {
+            Ok(result) => self.report_all(&turn, result),
+            Err(error) => {
+                self.record_each(&turn).await;
+                return Err(fatal.unwrap_or(error.into()));
+            }
+        };
+        fatal.map_or(Ok(claimed), Err)
     }
 
-    /// Records one completed step, or releases its lease if it was not started.
-    pub(super) async fn record(&self, completed: CompletedStep) -> Result<(), PoolError> {
-        match completed {
-            CompletedStep::Upload { lease, outcome } => self.record_upload(lease, outcome).await,
-            CompletedStep::Job { claim, result } => match result {
-                StepResult::Outcome(outcome) => self.record_outcome(&claim, outcome).await,
-                StepResult::NotStarted => self.release(*claim).await,
-                StepResult::Fatal(error) => {
-                    self.release(*claim).await?;
-                    Err(error)
-                }
-            },
+    async fn record_each(&self, turn: &Turn) {
+        for completed in &turn.completed {
+            let alone = Arc::new(Turn {
+                completed: vec![completed.clone()],
+                claim: None,
+                pool_id: turn.pool_id.clone(),
+            });
+            match self.queue.turn(Arc::clone(&alone)).await {
+                Ok(result) => drop(self.report_all(&alone, result)),
+                Err(_) => log_unrecorded(completed),
+            }
         }
     }
 
-    async fn record_outcome(&self, claim: &Claim, result: StepOutcome) -> Result<(), PoolError> {
-        let outcome = result.outcome;
-        let provider = claim.attempt.provider;
-        let now = self.clock.now();
-        let signal = result.provider_signal.map(|signal| (provider, signal));
-        let recorded = self
-            .queue
-            .record_outcome(claim.lease.clone(), outcome.clone(), signal.clone(), now)
-            .await;
-        let state = match recorded {
-            Ok(state) => state,
-            Err(QueueError::Conflict(reason)) => {
-                let due_at = self.retry_at(claim, None);
-                let substitute = if claim.step == Step::Submit {
-                    // An id that belongs to another job is not a usable response: the provider may
-                    // still have accepted this submission under an id that we do not know.
-                    Outcome::LostResponse { reason, due_at }
-                } else {
-                    // The prediction that the history showed has been adopted by another job in the
-                    // meantime: search again without it.
-                    Outcome::Wait {
-                        due_at: Some(due_at),
-                        failure: Some(reason),
-                    }
-                };
-                self.queue
-                    .record_outcome(claim.lease.clone(), substitute, None, now)
-                    .await?
+    fn report_all(&self, turn: &Turn, result: TurnResult) -> ClaimResponse {
+        for (completed, recorded) in turn.completed.iter().zip(result.recorded) {
+            match completed {
+                Completed::Step {
+                    claim,
+                    outcome,
+                    signal,
+                } => self.report_step(claim, outcome, signal.as_ref(), recorded),
+                Completed::NotStarted { .. } => {}
+                Completed::Upload {
+                    claim,
+                    outcome,
+                    signal,
+                } => self.report_upload(claim, outcome, signal.as_ref()),
             }
-            Err(QueueError::LeaseLost(job_id)) => {
-                // Another pool owns the job now, or the user cancelled it. Its record is the valid
-                // one.
-                tracing::warn!(
-                    job.id = job_id.0,
-                    step = claim.step.as_str(),
-                    "lease lost, result dropped"
-                );
-                return Ok(());
-            }
-            Err(error) => {
-                if let Outcome::Accepted { prediction, .. } = &outcome {
-                    // The job will be in doubt. If the history does not list the prediction, this
-                    // line is the only trace.
-                    tracing::warn!(
-                        job.id = claim.job.job_id.0,
-                        %provider,
-                        prediction_id = prediction.prediction_id,
-                        "accepted by the provider, but not recorded"
-                    );
-                }
-                return Err(error.into());
-            }
+        }
+        result.claimed
+    }
+
+    fn report_step(
+        &self,
+        claim: &Claim,
+        outcome: &Outcome,
+        signal: Option<&ProviderSignal>,
+        recorded: Recorded,
+    ) {
+        if let Some(ProviderSignal::Suspend { reason, .. }) = signal {
+            let reason = redact_prompts(reason, &claim.job.input);
+            self.report_suspended(claim.attempt.provider, reason);
+        }
+        let Recorded::Job { state, instead } = recorded else {
+            tracing::warn!(
+                job.id = claim.job.job_id.0,
+                step = claim.step.as_str(),
+                "lease lost, result dropped"
+            );
+            return;
         };
         if let Outcome::Finished {
             processing: Some(processing),
             ..
-        } = &outcome
+        } = outcome
         {
             self.processing_times.learn(claim.into(), *processing);
         }
-        self.report(claim, &outcome, state);
-        if let Some((provider, ProviderSignal::Suspend { reason, .. })) = signal {
-            self.report_suspended(provider, redact_prompts(&reason, &claim.job.input));
-        }
-        Ok(())
+        self.report(claim, instead.as_ref().unwrap_or(outcome), state);
     }
 
-    async fn record_upload(
+    fn report_upload(
         &self,
-        lease: UploadLease,
-        result: UploadStepOutcome,
-    ) -> Result<(), PoolError> {
-        let UploadStepOutcome {
-            outcome,
-            provider_signal,
-        } = result;
-        if let UploadOutcome::Failed { reason, .. } | UploadOutcome::Rejected { reason } = &outcome
-        {
-            tracing::info!(upload.id = lease.upload_id, "{reason}");
+        claim: &UploadClaim,
+        outcome: &UploadOutcome,
+        signal: Option<&ProviderSignal>,
+    ) {
+        if let UploadOutcome::Failed { reason, .. } | UploadOutcome::Rejected { reason } = outcome {
+            tracing::info!(upload.id = claim.lease.upload_id, "{reason}");
             (self.observer)(PoolEvent::UploadFailed {
                 reason: reason.clone(),
             });
         }
-        self.queue
-            .record_upload(lease, outcome, provider_signal.clone())
-            .await?;
-        if let Some((provider, ProviderSignal::Suspend { reason, .. })) = provider_signal {
-            self.report_suspended(provider, reason);
-        }
-        Ok(())
-    }
-
-    async fn release(&self, claim: Claim) -> Result<(), PoolError> {
-        match self.queue.release(claim.lease, self.clock.now()).await {
-            Ok(()) | Err(QueueError::LeaseLost(_)) => Ok(()),
-            Err(error) => Err(error.into()),
+        if let Some(ProviderSignal::Suspend { reason, .. }) = signal {
+            self.report_suspended(claim.provider, reason.clone());
         }
     }
 
@@ -170,6 +161,24 @@ impl StepContext {
             state,
             reason,
         });
+    }
+}
+
+/// Logs an accepted submission that could not be recorded. Its job will be in doubt, and if the
+/// history does not list the prediction, this line is the only trace.
+fn log_unrecorded(completed: &Completed) {
+    if let Completed::Step {
+        claim,
+        outcome: Outcome::Accepted { prediction, .. },
+        ..
+    } = completed
+    {
+        tracing::warn!(
+            job.id = claim.job.job_id.0,
+            provider = %claim.attempt.provider,
+            prediction_id = prediction.prediction_id,
+            "accepted by the provider, but not recorded"
+        );
     }
 }
 

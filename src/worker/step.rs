@@ -7,8 +7,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::clock::Clock;
@@ -16,9 +17,8 @@ use crate::domain::{Catalog, JobEvent, Outcome, ProviderName, ProviderSignal, Re
 use crate::image::ImageSource;
 use crate::output::{ClipSource, OutputStore};
 use crate::provider::Provider;
-use crate::queue::{Claim, Queue, Step, UploadClaim, UploadLease, UploadOutcome};
+use crate::queue::{Claim, Completed, Step, UploadClaim, UploadOutcome, WorkQueue};
 
-use super::upload::UploadStepOutcome;
 use super::{Observer, PoolError, ProcessingTimes, StopSignal};
 
 /// Time that must be left on the lease before a submission is sent.
@@ -28,12 +28,12 @@ use super::{Observer, PoolError, ProcessingTimes, StopSignal};
 /// sent. This covers the time until the request is sent. During the call, which may take longer,
 /// the pool's heartbeat renews the lease; should that fail, the delay before a history counts as
 /// proof keeps the next owner from concluding too early.
-const MIN_LEASE_FOR_SUBMIT: SignedDuration = SignedDuration::from_secs(5);
+const MIN_LEASE_FOR_SUBMIT: Duration = Duration::from_secs(5);
 
 /// The ports and policies that steps use, and the code of the steps. Shared by all steps of a pool.
 pub struct StepContext {
     /// The queue in which results are recorded.
-    pub queue: Arc<dyn Queue>,
+    pub queue: Arc<dyn WorkQueue>,
     /// The providers that this run may call, by name.
     pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
     /// The store that finished clips are written to.
@@ -81,51 +81,24 @@ impl From<Outcome> for StepOutcome {
 }
 
 /// A step that has ended and is not recorded yet.
-pub(super) enum CompletedStep {
-    /// A step of a job.
-    Job {
-        claim: Box<Claim>,
-        result: StepResult,
-    },
-    /// An upload of an image.
-    Upload {
-        lease: UploadLease,
-        outcome: UploadStepOutcome,
-    },
+pub(super) struct CompletedStep {
+    /// What the queue records.
+    pub(super) completed: Completed,
+    /// The error that ends the whole run, because it would fail every other step as well.
+    pub(super) fatal: Option<PoolError>,
 }
 
 impl CompletedStep {
-    /// Returns whether the step failed in a way that ends the whole run.
-    pub(super) fn is_fatal(&self) -> bool {
-        matches!(
-            self,
-            Self::Job {
-                result: StepResult::Fatal(_),
-                ..
-            }
-        )
-    }
-}
-
-/// How a step of a job ended.
-pub(super) enum StepResult {
-    /// The call was made and has an outcome.
-    Outcome(StepOutcome),
-    /// The call was not made, or was aborted and may be repeated at no cost. The lease is released.
-    NotStarted,
-    /// The call failed in a way that would fail every other step as well.
-    Fatal(PoolError),
-}
-
-impl StepResult {
-    /// Returns the event that recording this result causes for the job; `None` after a fatal error.
+    /// Returns the event that recording the step causes for its job; `None` for an upload.
     ///
     /// A submission that was not sent counts as refused, although no provider was asked.
-    pub(super) fn event(&self, step: Step) -> Option<JobEvent> {
-        match self {
-            Self::Outcome(result) => Some(result.outcome.event()),
-            Self::NotStarted => (step == Step::Submit).then_some(JobEvent::Refuse),
-            Self::Fatal(_) => None,
+    pub(super) fn event(&self) -> Option<(&Claim, JobEvent)> {
+        match &self.completed {
+            Completed::Step { claim, outcome, .. } => Some((claim, outcome.event())),
+            Completed::NotStarted { claim } => {
+                (claim.step == Step::Submit).then_some((claim, JobEvent::Refuse))
+            }
+            Completed::Upload { .. } => None,
         }
     }
 }
@@ -134,7 +107,7 @@ impl StepResult {
 pub(super) async fn run(
     context: &StepContext,
     claim: Claim,
-    lease_expires_at: Timestamp,
+    lease_ends: Instant,
     stop: StopSignal,
 ) -> CompletedStep {
     let span = tracing::error_span!(
@@ -145,13 +118,26 @@ pub(super) async fn run(
         step = claim.step.as_str(),
     );
     let result = context
-        .run_step(&claim, lease_expires_at, stop)
+        .run_step(&claim, lease_ends, stop)
         .instrument(span)
         .await;
-    CompletedStep::Job {
-        claim: Box::new(claim),
-        result,
-    }
+    let claim = Arc::new(claim);
+    let (completed, fatal) = match result {
+        Ok(Some(StepOutcome {
+            outcome,
+            provider_signal: signal,
+        })) => (
+            Completed::Step {
+                claim,
+                outcome,
+                signal,
+            },
+            None,
+        ),
+        Ok(None) => (Completed::NotStarted { claim }, None),
+        Err(error) => (Completed::NotStarted { claim }, Some(error)),
+    };
+    CompletedStep { completed, fatal }
 }
 
 /// Runs one claimed upload to its end. The result is not recorded yet.
@@ -165,18 +151,22 @@ pub(super) async fn run_upload(
         upload.id = claim.lease.upload_id,
         provider = %claim.provider,
     );
-    let outcome = match context.providers.get(&claim.provider) {
+    let result = match context.providers.get(&claim.provider) {
         Some(provider) => tokio::select! {
-            outcome = context.upload(&claim, provider.as_ref()).instrument(span) => outcome,
+            result = context.upload(&claim, provider.as_ref()).instrument(span) => result,
             // An upload may take minutes, and repeating it costs nothing.
             () = stopped(&mut stop) => UploadOutcome::NotStarted.into(),
         },
         // The queue only hands out uploads to the providers that the pool named.
         None => UploadOutcome::NotStarted.into(),
     };
-    CompletedStep::Upload {
-        lease: claim.lease,
-        outcome,
+    CompletedStep {
+        completed: Completed::Upload {
+            claim,
+            outcome: result.outcome,
+            signal: result.provider_signal,
+        },
+        fatal: None,
     }
 }
 
@@ -189,27 +179,27 @@ pub(super) async fn stopped(stop: &mut StopSignal) {
 }
 
 impl StepContext {
+    /// Checks the lease and makes the step's call. `None` if the call was not made, or was aborted
+    /// and may be repeated at no cost.
     async fn run_step(
         &self,
         claim: &Claim,
-        lease_expires_at: Timestamp,
+        lease_ends: Instant,
         mut stop: StopSignal,
-    ) -> StepResult {
-        let has_time = self.clock.now() + MIN_LEASE_FOR_SUBMIT <= lease_expires_at;
+    ) -> Result<Option<StepOutcome>, PoolError> {
+        let has_time = Instant::now() + MIN_LEASE_FOR_SUBMIT <= lease_ends;
         let may_submit = has_time && !*stop.borrow();
         if claim.step == Step::Submit && !may_submit {
-            return StepResult::NotStarted;
+            return Ok(None);
         }
-        let result = if claim.step == Step::Download {
-            tokio::select! {
-                result = self.call(claim) => result,
+        if claim.step == Step::Download {
+            return tokio::select! {
+                result = self.call(claim) => result.map(Some),
                 // A download may take minutes, and repeating it costs nothing.
-                () = stopped(&mut stop) => return StepResult::NotStarted,
-            }
-        } else {
-            self.call(claim).await
-        };
-        result.map_or_else(StepResult::Fatal, StepResult::Outcome)
+                () = stopped(&mut stop) => Ok(None),
+            };
+        }
+        self.call(claim).await.map(Some)
     }
 
     /// Makes the step's one call of a port.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::local_image::fill_placeholders;
-use crate::domain::{Failure, ProviderName, ProviderSignal};
+use crate::domain::{Failure, ProviderSignal};
 use crate::failpoint::fail_point;
 use crate::image::{ImageError, display_path};
 use crate::provider::{Provider, Submission};
@@ -18,7 +18,7 @@ const MAX_UNREADABLE_RESPONSES: u32 = 6;
 /// The result of an upload, and what it says about the provider.
 pub(super) struct UploadStepOutcome {
     pub(super) outcome: UploadOutcome,
-    pub(super) provider_signal: Option<(ProviderName, ProviderSignal)>,
+    pub(super) provider_signal: Option<ProviderSignal>,
 }
 
 impl From<UploadOutcome> for UploadStepOutcome {
@@ -119,7 +119,7 @@ impl StepContext {
                         due_at: until,
                         counts_as_failure: true,
                     },
-                    provider_signal: Some((claim.provider, signal)),
+                    provider_signal: Some(signal),
                 }
             }
             Failure::AccessDenied { reason } => {
@@ -134,7 +134,7 @@ impl StepContext {
                         due_at,
                         counts_as_failure: false,
                     },
-                    provider_signal: Some((claim.provider, signal)),
+                    provider_signal: Some(signal),
                 }
             }
             Failure::Rejected { reason } => cannot_upload(reason),

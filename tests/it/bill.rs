@@ -1,7 +1,8 @@
 //! The bill adds up to the totals of `status`, whatever it is grouped by.
 
+use overnight::clock::SystemClock;
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{BillGrouping, BillSums, Queue};
+use overnight::queue::{BillGrouping, BillSums, Reports};
 use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
 use serde_json::{Value, json};
 
@@ -162,7 +163,8 @@ fn the_bill_of_an_unknown_batch_fails_and_names_the_known_ones() {
 fn the_period_of_a_bill_starts_before_it_ends() {
     let env = TestEnv::new(high_limits());
     env.run_all(3, "fal");
-    let queue = SqliteQueue::open(&env.dir.path().join("overnight.db")).expect("the queue");
+    let clock = std::sync::Arc::new(SystemClock);
+    let queue = SqliteQueue::open(&env.dir.path().join("overnight.db"), clock).expect("the queue");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let lines = runtime
         .block_on(queue.bill(BillGrouping::Route, None))

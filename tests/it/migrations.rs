@@ -1,7 +1,9 @@
 //! Queue files written by older versions are migrated and their runs continue.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use overnight::clock::SystemClock;
 use overnight::domain::JobState;
 use overnight::queue::sqlite::SqliteQueue;
 use rusqlite::Connection;
@@ -120,7 +122,7 @@ fn assert_run_continues(version: usize) {
         load.stdout.contains("30 rows: 0 new, 0 changed, 30 same"),
         "{load:?}"
     );
-    drop(SqliteQueue::open_or_create(&fresh).expect("a queue"));
+    drop(SqliteQueue::open_or_create(&fresh, Arc::new(SystemClock)).expect("a queue"));
     assert_eq!(schema(&queue), schema(&fresh));
 
     let run = env.run(&["run"]);
@@ -133,7 +135,7 @@ fn assert_run_continues(version: usize) {
 fn a_file_of_the_current_version_gets_the_index_that_it_lacks() {
     let dir = tempfile::tempdir().expect("a folder");
     let queue = dir.path().join("q.db");
-    drop(SqliteQueue::open_or_create(&queue).expect("a queue"));
+    drop(SqliteQueue::open_or_create(&queue, Arc::new(SystemClock)).expect("a queue"));
     let complete = schema(&queue);
     let connection = Connection::open(&queue).expect("a queue");
     connection
@@ -141,6 +143,6 @@ fn a_file_of_the_current_version_gets_the_index_that_it_lacks() {
         .expect("dropped");
     drop(connection);
     assert_ne!(schema(&queue), complete);
-    drop(SqliteQueue::open_or_create(&queue).expect("a queue"));
+    drop(SqliteQueue::open_or_create(&queue, Arc::new(SystemClock)).expect("a queue"));
     assert_eq!(schema(&queue), complete);
 }

@@ -27,8 +27,12 @@ use overnight::provider::{
     Acceptance, LostSubmission, PollResult, Probe, Provider, Reconciliation, Submission,
 };
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{JobFilter, JobRecord, NewBatch, ProviderLimits, Queue, Selection};
-use overnight::worker::{Pool, PoolError, PoolExit, PoolOptions, ProcessingTimes, StepContext};
+use overnight::queue::{
+    JobFilter, JobRecord, Loader, NewBatch, Operator, ProviderLimits, Reports, Selection,
+};
+use overnight::worker::{
+    Pool, PoolError, PoolEvent, PoolExit, PoolOptions, ProcessingTimes, StepContext,
+};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -42,6 +46,13 @@ struct AdjustableClock {
 }
 
 impl AdjustableClock {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            started: Instant::now(),
+            offset_ms: AtomicI64::new(0),
+        })
+    }
+
     fn adjust(&self, by: SignedDuration) {
         self.offset_ms.fetch_add(
             i64::try_from(by.as_millis()).expect("a few hours"),
@@ -127,6 +138,8 @@ struct VirtualRun {
     clock: Arc<AdjustableClock>,
     provider: Arc<ScriptedProvider>,
     queue: Arc<SqliteQueue>,
+    /// What the pool has reported.
+    events: Arc<Mutex<Vec<PoolEvent>>>,
     _dir: TempDir,
 }
 
@@ -138,13 +151,20 @@ impl VirtualRun {
         poll: Script<PollResult>,
         search: SearchScript,
     ) -> Self {
+        Self::with_clock(AdjustableClock::new(), rows, submit, poll, search)
+    }
+
+    /// Creates the same with a clock that the test adjusts.
+    fn with_clock(
+        clock: Arc<AdjustableClock>,
+        rows: usize,
+        submit: Script<PredictionHandle>,
+        poll: Script<PollResult>,
+        search: SearchScript,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("q.db");
-        let queue = SqliteQueue::open_or_create(&path).expect("a queue");
-        let clock = Arc::new(AdjustableClock {
-            started: Instant::now(),
-            offset_ms: AtomicI64::new(0),
-        });
+        let queue = SqliteQueue::open_or_create(&path, Arc::clone(&clock) as _).expect("a queue");
         let batch = NewBatch {
             name: "b".into(),
             model: "kling-v1-standard".into(),
@@ -165,12 +185,12 @@ impl VirtualRun {
                 providers,
                 estimate,
             );
-            staging.add(&[job], clock.now()).expect("added");
+            staging.add(&[job]).expect("added");
         }
-        staging.commit(clock.now()).expect("committed");
+        staging.commit().expect("committed");
         drop((staging, queue));
         // Virtual time would advance while another thread works, so the queue must not have one.
-        let queue = SqliteQueue::for_rehearsal(&path).expect("a queue");
+        let queue = SqliteQueue::for_rehearsal(&path, Arc::clone(&clock) as _).expect("a queue");
         let provider = Arc::new(ScriptedProvider {
             submit,
             submit_takes: Duration::ZERO,
@@ -182,12 +202,14 @@ impl VirtualRun {
             clock,
             provider,
             queue: Arc::new(queue),
+            events: Arc::default(),
             _dir: dir,
         }
     }
 
     fn context(&self) -> StepContext {
         let provider: Arc<dyn Provider> = Arc::clone(&self.provider) as _;
+        let events = Arc::clone(&self.events);
         let mut processing_times = ProcessingTimes::default();
         processing_times.poll_min = Duration::from_secs(2);
         StepContext {
@@ -207,7 +229,7 @@ impl VirtualRun {
                 max_downloads: 8,
             },
             processing_times,
-            observer: Arc::new(|_| {}),
+            observer: Arc::new(move |event| events.lock().expect("the events").push(event)),
         }
     }
 
@@ -332,7 +354,7 @@ async fn a_prediction_that_never_ends_is_given_up_with_its_id_and_polled_again_w
     );
     let polls = run.provider.polls();
     run.queue
-        .retry(Selection::default(), run.clock.now())
+        .retry(Selection::default())
         .await
         .expect("retried");
     run.until_drained().await;
@@ -405,6 +427,20 @@ async fn a_response_with_the_id_of_another_job_leaves_the_submission_in_doubt() 
     ids.sort();
     assert_eq!(ids, ["p-1", "p-2"]);
     assert_eq!(run.provider.submissions(), 2);
+    let events = run.events.lock().expect("the events").clone();
+    let reasons: Vec<Option<String>> = events
+        .into_iter()
+        .filter_map(|event| match event {
+            PoolEvent::StepRecorded {
+                state: JobState::InDoubt,
+                reason,
+                ..
+            } => Some(reason),
+            _ => None,
+        })
+        .collect();
+    let taken = "prediction p-1 already belongs to another job";
+    assert_eq!(reasons, [Some(taken.to_owned())]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -445,10 +481,7 @@ async fn adjust_clock_while_in_doubt(
     let started = Instant::now();
     let windows = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&windows);
-    let clock = Arc::new(AdjustableClock {
-        started,
-        offset_ms: AtomicI64::new(0),
-    });
+    let clock = AdjustableClock::new();
     let adjusted = Arc::clone(&clock);
     let search: SearchScript = Box::new(move |number, lost| {
         seen.lock().expect("a list").push(lost.window().0);
@@ -465,15 +498,13 @@ async fn adjust_clock_while_in_doubt(
             absent
         })
     });
-    let run = VirtualRun {
+    let run = VirtualRun::with_clock(
         clock,
-        ..VirtualRun::new(
-            1,
-            Box::new(|_| Err(lost_response())),
-            Box::new(failed),
-            search,
-        )
-    };
+        1,
+        Box::new(|_| Err(lost_response())),
+        Box::new(failed),
+        search,
+    );
     run.until_drained().await;
     let windows = windows.lock().expect("a list").clone();
     (run, windows)

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use overnight::catalog;
+use overnight::clock::ManualClock;
 use overnight::domain::{Backoff, Input, Money, NewJob, ProviderName, RetryPolicy};
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{NewBatch, ProviderLimits, Queue};
+use overnight::queue::{Loader, NewBatch, ProviderLimits};
 use overnight::rehearsal::{
     Latency, RehearsalReport, Scenario, SimulatedHost, TimeDistribution, simulate,
 };
@@ -71,7 +72,8 @@ fn scenario(
 fn simulate_rows(scenario: Scenario, rows: usize, seed: u64) -> RehearsalReport {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let path = dir.path().join("rehearsal.db");
-    let queue = SqliteQueue::open_or_create(&path).expect("a queue");
+    let clock = Arc::new(ManualClock::new(start_time()));
+    let queue = SqliteQueue::open_or_create(&path, clock).expect("a queue");
     let batch = NewBatch {
         name: "batch".into(),
         model: "kling-v1-standard".into(),
@@ -101,13 +103,13 @@ fn simulate_rows(scenario: Scenario, rows: usize, seed: u64) -> RehearsalReport 
             providers.clone(),
             estimate,
         );
-        staging.add(&[job], start_time()).expect("a row");
+        staging.add(&[job]).expect("a row");
     }
-    staging.commit(start_time()).expect("a load");
+    staging.commit().expect("a load");
     drop((staging, queue));
-    let queue = SqliteQueue::for_rehearsal(&path).expect("a queue");
+    let open = move |clock| Ok(Arc::new(SqliteQueue::for_rehearsal(&path, clock)?) as _);
     let (_stop, stopped) = watch::channel(false);
-    simulate(&Arc::new(scenario), Arc::new(queue), seed, stopped).expect("a finished run")
+    simulate(&Arc::new(scenario), open, seed, stopped).expect("a finished run")
 }
 
 /// Returns normally distributed processing times; both parameters are in seconds.

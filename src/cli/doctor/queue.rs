@@ -63,7 +63,7 @@ fn check_missing(setup: &Setup, path: &Path) -> Check {
 
 async fn check_existing(setup: &Setup) -> anyhow::Result<QueueChecks> {
     let queue = setup.queue_read_only()?;
-    let health = queue.health(setup.clock.now()).await?;
+    let health = queue.health().await?;
     let file = setup.config.queue.display();
     if !health.is_current() {
         let Health {

@@ -4,15 +4,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::domain::{Catalog, Money, PoolId, ProviderName};
+use crate::domain::{Catalog, Money, ProviderName};
 
 /// A request for steps to work on.
 #[derive(Clone, Debug)]
 pub struct ClaimRequest {
-    /// The pool that asks; it must have joined.
-    pub pool_id: PoolId,
-    /// The current time: steps due at or before it are claimed.
-    pub now: Timestamp,
     /// The batch to work on; `None` works on every batch. While submissions of this batch wait, the
     /// predictions of other batches are polled too, because they may occupy the slots it needs.
     pub batch: Option<String>,

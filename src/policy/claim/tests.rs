@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Catalog, Input, PoolId};
+use crate::domain::{Catalog, Input};
 use crate::policy::gate::ProviderGate;
 
 static CATALOG: LazyLock<Arc<Catalog>> =
@@ -142,8 +142,6 @@ fn gate(kind: u8) -> ProviderGate {
 impl Params {
     fn request(&self, view: &ClaimView) -> ClaimRequest {
         ClaimRequest {
-            pool_id: PoolId("p".into()),
-            now: now(),
             batch: None,
             budget: self.budget.map(clips),
             capacity: self.capacity,

@@ -378,24 +378,17 @@ pub(super) fn read_attempt_progress(columns: &Columns<'_, '_>) -> Result<Attempt
     })
 }
 
-/// Fails with [`QueueError::Conflict`] if a prediction belongs to another attempt already: one
-/// prediction, paid for once, never counts as two.
-pub(super) fn ensure_unowned(
+/// Returns the job that a prediction belongs to, other than through this attempt.
+pub(super) fn prediction_owner(
     tx: &Connection,
-    attempt: &StoredAttempt,
-    prediction: &PredictionHandle,
-) -> Result<()> {
-    let id = &prediction.prediction_id;
-    let owner: Option<i64> = query_value(
+    provider: ProviderName,
+    prediction_id: &str,
+    except: AttemptId,
+) -> Result<Option<i64>> {
+    query_value(
         tx,
         "SELECT job_id FROM attempts
          WHERE provider = ?1 AND prediction_id = ?2 AND attempt_id <> ?3",
-        params![attempt.provider.as_str(), id, attempt.attempt_id.0],
-    )?;
-    match owner {
-        None => Ok(()),
-        Some(owner) => Err(QueueError::Conflict(format!(
-            "prediction {id} already belongs to job {owner}"
-        ))),
-    }
+        params![provider.as_str(), prediction_id, except.0],
+    )
 }

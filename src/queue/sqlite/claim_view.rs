@@ -14,7 +14,7 @@ use crate::policy::claim::{
 use crate::queue::{QueueError, Result};
 
 use super::change::{job_progress_columns, read_job_progress};
-use super::record::read_gate;
+use super::gate;
 use super::row::{query_value, read_job_counts, select, timestamp_from_millis};
 
 /// The last exact count of each provider's recent submissions.
@@ -36,20 +36,20 @@ struct RateCount {
 /// Reads a view, first as far as the request needs it, then as far as a plan asks for more.
 pub(super) struct ViewReader<'a> {
     tx: &'a Connection,
-    request: &'a ClaimRequest,
     reads: Reads,
     /// The highest attempt id of any provider before the claim.
     last_attempt: i64,
     /// Number of batches whose lanes are read when the next one is asked for.
     read_ahead: usize,
-    pub(super) rate_counts: RateCounts,
+    rate_counts: RateCounts,
 }
 
 impl<'a> ViewReader<'a> {
     /// Reads batches, providers and due steps.
     pub(super) fn read(
         tx: &'a Connection,
-        request: &'a ClaimRequest,
+        request: &ClaimRequest,
+        now: Timestamp,
         rate_counts: RateCounts,
     ) -> Result<(Self, ClaimView)> {
         let mut batches = read_batches(tx)?;
@@ -60,10 +60,9 @@ impl<'a> ViewReader<'a> {
         let requested_batch = request.batch.as_deref();
         batches.retain(|batch| requested_batch.is_none_or(|name| batch.name == name));
         let providers = read_providers(tx, &request.providers)?;
-        let mut view = ClaimView::new(request.now, batches, total_jobs, providers);
+        let mut view = ClaimView::new(now, batches, total_jobs, providers);
         let mut reader = Self {
             tx,
-            request,
             reads: Reads::default(),
             last_attempt: 0,
             read_ahead: 1,
@@ -77,7 +76,7 @@ impl<'a> ViewReader<'a> {
             }
         }
         reader.reads = view.reads(request);
-        reader.read_due_steps(&mut view)?;
+        reader.read_due_steps(&mut view, request)?;
         if reader.reads.rows > 0 {
             view.unresolved = read_unresolved(tx)?;
         }
@@ -85,6 +84,12 @@ impl<'a> ViewReader<'a> {
             reader.read_due_uploads(&mut view)?;
         }
         Ok((reader, view))
+    }
+
+    /// Returns the rate counts for the next claim, which are valid once the transaction is
+    /// committed.
+    pub(super) fn into_rate_counts(self) -> RateCounts {
+        self.rate_counts
     }
 
     /// Reads what a plan found missing.
@@ -138,9 +143,9 @@ impl<'a> ViewReader<'a> {
         Ok(())
     }
 
-    fn read_due_steps(&self, view: &mut ClaimView) -> Result<()> {
-        let polled_batch = view.polled_batch(self.request);
-        let requested = self.request.providers.iter();
+    fn read_due_steps(&self, view: &mut ClaimView, request: &ClaimRequest) -> Result<()> {
+        let polled_batch = view.polled_batch(request);
+        let requested = request.providers.iter();
         let polled: Vec<ProviderName> = requested.map(|limits| limits.provider).collect();
         for (step, limit) in [
             (Step::Poll, self.reads.polls),
@@ -151,7 +156,7 @@ impl<'a> ViewReader<'a> {
                 continue;
             }
             let (batch, providers) = if step == Step::Download {
-                (self.request.batch.as_deref(), ProviderName::ALL.as_slice())
+                (request.batch.as_deref(), ProviderName::ALL.as_slice())
             } else {
                 (polled_batch, polled.as_slice())
             };
@@ -444,7 +449,7 @@ fn read_providers(tx: &Connection, limits: &[ProviderLimits]) -> Result<Vec<Prov
             .find(|provider| provider.limits.provider.as_str() == name);
         if let Some(provider) = stored {
             provider.in_flight = columns.get("in_flight")?;
-            provider.gate = read_gate(columns)?;
+            provider.gate = gate::from_columns(columns)?;
         }
         Ok(())
     })?;

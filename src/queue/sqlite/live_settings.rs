@@ -6,8 +6,8 @@ use rusqlite::{Connection, params};
 use crate::domain::Money;
 use crate::queue::{LiveSetting, QueueError, Result, SettingChange};
 
+use super::commands::set_budget;
 use super::row::{execute, query_value, select};
-use super::user_commands::set_budget;
 
 /// Lists the current value of every changed setting, in order of change.
 pub(super) fn list(connection: &Connection) -> Result<Vec<SettingChange>> {

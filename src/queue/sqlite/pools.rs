@@ -7,23 +7,16 @@ use rusqlite::{Connection, params};
 
 use crate::domain::PoolId;
 use crate::policy::takeover;
-use crate::queue::{PoolRecord, QueueError, Result};
+use crate::queue::{LEASE_DURATION, PoolRecord, QueueError, Result};
 
 use super::change::{StoredJob, select_stored_jobs};
-use super::clock;
 use super::pool_lock::PoolLock;
 use super::row::{execute, select};
-use super::uploads;
+use super::{clock_changes, uploads};
 
 /// Registers a pool of this process.
-pub(super) fn join(
-    tx: &Connection,
-    pool: &PoolId,
-    host: &str,
-    now: Timestamp,
-    expires_at: Timestamp,
-) -> Result<()> {
-    clock::record_heartbeat(tx, now)?;
+pub(super) fn join(tx: &Connection, pool: &PoolId, host: &str, now: Timestamp) -> Result<()> {
+    clock_changes::record_heartbeat(tx, now)?;
     execute(
         tx,
         "INSERT INTO pools (pool_id, host, pid, started_at, expires_at)
@@ -33,30 +26,30 @@ pub(super) fn join(
             host,
             std::process::id(),
             now.as_millisecond(),
-            expires_at.as_millisecond()
+            expires_at(now).as_millisecond()
         ],
     )?;
     Ok(())
 }
 
 /// Renews a pool's leases. Fails with [`QueueError::PoolLost`] if the pool is no longer registered.
-pub(super) fn heartbeat(
-    tx: &Connection,
-    pool: &PoolId,
-    now: Timestamp,
-    expires_at: Timestamp,
-) -> Result<()> {
-    clock::record_heartbeat(tx, now)?;
+pub(super) fn heartbeat(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<()> {
+    clock_changes::record_heartbeat(tx, now)?;
     let changed = execute(
         tx,
         "UPDATE pools SET expires_at = ?2 WHERE pool_id = ?1",
-        params![pool.0, expires_at.as_millisecond()],
+        params![pool.0, expires_at(now).as_millisecond()],
     )?;
     if changed == 1 {
         Ok(())
     } else {
         Err(QueueError::PoolLost(pool.clone()))
     }
+}
+
+/// Returns when the leases of a pool expire that joins or sends a heartbeat now.
+fn expires_at(now: Timestamp) -> Timestamp {
+    now.saturating_add(LEASE_DURATION).unwrap_or(Timestamp::MAX)
 }
 
 /// Lists the pools that are not known to be dead, oldest first.

@@ -6,16 +6,19 @@
 //! whole.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use crate::clock::Clock;
 use crate::domain::{JobCounts, JobState, Money, NewJob, ProviderName, file_name};
 use crate::failpoint::fail_point;
 use crate::policy::Change;
 use crate::policy::load::{self, RowEffect};
-use crate::queue::{LoadPlan, NewBatch, QueueError, Result, RowChange, Staging};
+use crate::queue::{LoadPlan, Loader, NewBatch, QueueError, Result, RowChange, Staging};
 
+use super::SqliteQueue;
 use super::change::StoredJob;
 use super::insert::{self, line_number};
 use super::open;
@@ -29,6 +32,7 @@ const CACHE_KIB: i64 = 16 << 10;
 /// A manifest that is being loaded into a SQLite queue.
 pub(super) struct SqliteStaging {
     path: PathBuf,
+    clock: Arc<dyn Clock>,
     connection: Connection,
     batch: NewBatch,
     /// The open transaction; `None` before the first row and after a commit.
@@ -37,6 +41,8 @@ pub(super) struct SqliteStaging {
 
 /// The state of an open load transaction.
 struct LoadTransaction {
+    /// When it was begun; the rows are queued as of this time.
+    now: Timestamp,
     batch_id: i64,
     /// The highest job number of the queue before the transaction; 0 if the batch is new.
     last_job_id: i64,
@@ -62,7 +68,7 @@ struct ExistingJob {
 impl SqliteStaging {
     /// Opens a connection and checks that the batch is compatible with an existing one of its name.
     /// The queue is not locked before the first row.
-    pub(super) fn open(path: &Path, batch: NewBatch) -> Result<Self> {
+    pub(super) fn open(path: &Path, clock: Arc<dyn Clock>, batch: NewBatch) -> Result<Self> {
         let connection = open::open_for_writing(path)?;
         let prepare = || {
             connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
@@ -74,25 +80,28 @@ impl SqliteStaging {
         prepare().map_err(|error| open::add_path(path, error))?;
         Ok(Self {
             path: path.to_owned(),
+            clock,
             connection,
             batch,
             transaction: None,
         })
     }
 
-    fn add_rows(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<RowChange>> {
+    fn add_rows(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>> {
         let Self {
+            clock,
             connection,
             batch,
             transaction,
             ..
         } = self;
-        LoadTransaction::get_or_begin(transaction, connection, batch, now)?
-            .add_rows(connection, jobs, now)
+        LoadTransaction::get_or_begin(transaction, connection, batch, clock.as_ref())?
+            .add_rows(connection, jobs)
     }
 
-    fn commit_transaction(&mut self, now: Timestamp) -> Result<LoadPlan> {
+    fn commit_transaction(&mut self) -> Result<LoadPlan> {
         let Self {
+            clock,
             connection,
             batch,
             transaction,
@@ -102,7 +111,7 @@ impl SqliteStaging {
             batch_id,
             has_local_images,
             ..
-        } = *LoadTransaction::get_or_begin(transaction, connection, batch, now)?;
+        } = *LoadTransaction::get_or_begin(transaction, connection, batch, clock.as_ref())?;
         let plan = self.plan();
         execute(
             &self.connection,
@@ -125,9 +134,24 @@ impl SqliteStaging {
     }
 }
 
+impl Loader for SqliteQueue {
+    fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>> {
+        if self.writer.is_inline() {
+            return Err(QueueError::Conflict(
+                "cannot load rows into a queue that is open for a rehearsal".into(),
+            ));
+        }
+        Ok(Box::new(SqliteStaging::open(
+            &self.path,
+            Arc::clone(&self.clock),
+            batch,
+        )?))
+    }
+}
+
 impl Staging for SqliteStaging {
-    fn add(&mut self, jobs: &[NewJob], now: Timestamp) -> Result<Vec<RowChange>> {
-        self.add_rows(jobs, now)
+    fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>> {
+        self.add_rows(jobs)
             .map_err(|error| open::add_path(&self.path, error))
     }
 
@@ -137,8 +161,8 @@ impl Staging for SqliteStaging {
             .map_or_else(LoadPlan::default, LoadTransaction::plan)
     }
 
-    fn commit(&mut self, now: Timestamp) -> Result<LoadPlan> {
-        self.commit_transaction(now)
+    fn commit(&mut self) -> Result<LoadPlan> {
+        self.commit_transaction()
             .map_err(|error| open::add_path(&self.path, error))
     }
 }
@@ -149,13 +173,13 @@ impl LoadTransaction {
         transaction: &'a mut Option<Self>,
         connection: &Connection,
         batch: &NewBatch,
-        now: Timestamp,
+        clock: &dyn Clock,
     ) -> Result<&'a mut Self> {
         match transaction {
             Some(transaction) => Ok(transaction),
             none => {
                 connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-                Ok(none.insert(Self::new(connection, batch, now)?))
+                Ok(none.insert(Self::new(connection, batch, clock.now())?))
             }
         }
     }
@@ -177,6 +201,7 @@ impl LoadTransaction {
                 ],
             )?;
             return Ok(Self {
+                now,
                 batch_id: tx.last_insert_rowid(),
                 last_job_id: 0,
                 jobs_before: 0,
@@ -200,6 +225,7 @@ impl LoadTransaction {
         )?;
         let last_job_id = query_value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
         Ok(Self {
+            now,
             batch_id,
             last_job_id,
             jobs_before: job_counts.first().map_or(0, JobCounts::total),
@@ -224,39 +250,34 @@ impl LoadTransaction {
         }
     }
 
-    fn add_rows(
-        &mut self,
-        tx: &Connection,
-        jobs: &[NewJob],
-        now: Timestamp,
-    ) -> Result<Vec<RowChange>> {
+    fn add_rows(&mut self, tx: &Connection, jobs: &[NewJob]) -> Result<Vec<RowChange>> {
         let mut changes = Vec::with_capacity(jobs.len());
         self.has_local_images |= jobs.iter().any(|job| job.has_local_images);
         for chunk in jobs.chunks(insert::CHUNK_SIZE) {
             // A new batch has no job for any of the rows, unless a key occurs twice.
             let is_new_batch = self.last_job_id == 0;
             let inserted = if is_new_batch {
-                insert::insert_chunk(tx, self.batch_id, chunk, now)?
+                insert::insert_chunk(tx, self.batch_id, chunk, self.now)?
             } else {
                 0
             };
             let (inserted, others) = chunk.split_at(inserted);
             changes.extend(inserted.iter().map(|job| self.count_new(job)));
             for job in others {
-                changes.push(self.add_row(tx, job, now)?);
+                changes.push(self.add_row(tx, job)?);
             }
         }
         Ok(changes)
     }
 
-    fn add_row(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<RowChange> {
+    fn add_row(&mut self, tx: &Connection, job: &NewJob) -> Result<RowChange> {
         let existing = if self.last_job_id > 0 {
             self.find_existing(tx, job)?
         } else {
             None
         };
         let Some(existing) = existing else {
-            return self.add_new(tx, job, now);
+            return self.add_new(tx, job);
         };
         if existing.job_id > self.last_job_id || !self.mark_seen(existing.job_id) {
             return Ok(RowChange::Duplicate {
@@ -272,7 +293,7 @@ impl LoadTransaction {
             RowEffect::Restart => {
                 self.plan.changed += 1;
                 self.plan.estimate += job.estimate;
-                restart(tx, &existing, job, now)?;
+                restart(tx, &existing, job, self.now)?;
                 Ok(RowChange::Changed)
             }
             RowEffect::LeaveInProgress => {
@@ -283,8 +304,8 @@ impl LoadTransaction {
         }
     }
 
-    fn add_new(&mut self, tx: &Connection, job: &NewJob, now: Timestamp) -> Result<RowChange> {
-        if insert::insert_one(tx, self.batch_id, job, &job.stem, now)? {
+    fn add_new(&mut self, tx: &Connection, job: &NewJob) -> Result<RowChange> {
+        if insert::insert_one(tx, self.batch_id, job, &job.stem, self.now)? {
             return Ok(self.count_new(job));
         }
         if let Some(existing) = self.find_existing(tx, job)? {
@@ -295,7 +316,7 @@ impl LoadTransaction {
         // The file name is taken by another key that differs only in case or in replaced
         // characters.
         let stem = file_name::disambiguated_file_stem(&job.stem, &job.row_key);
-        if !insert::insert_one(tx, self.batch_id, job, &stem, now)? {
+        if !insert::insert_one(tx, self.batch_id, job, &stem, self.now)? {
             return Err(QueueError::Store(format!(
                 "the batch already has a clip named {stem}.mp4"
             )));

@@ -8,17 +8,19 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
-use super::claim::claim;
 use super::claim_view::RateCounts;
-use super::record::{record_outcome, release};
 use super::stage::SqliteStaging;
+use super::transaction::SqliteTransaction;
 use super::{open, pools, query};
 use crate::catalog;
+use crate::clock::ManualClock;
 use crate::domain::{
     Catalog, Cost, CostSource, Input, Money, NewJob, Outcome, PoolId, PredictionHandle,
     ProviderName, ProviderSignal, SavedFile,
 };
-use crate::queue::{Capacity, Claim, ClaimRequest, NewBatch, ProviderLimits, Staging, Step};
+use crate::queue::{
+    Capacity, Claim, ClaimRequest, Completed, NewBatch, ProviderLimits, Staging, Step, Turn, turn,
+};
 
 const FAL: ProviderName = ProviderName::Fal;
 
@@ -39,9 +41,9 @@ fn load(staging: &mut SqliteStaging, rows: usize) {
             vec![FAL],
             estimate,
         );
-        staging.add(&[job], start_time()).unwrap();
+        staging.add(&[job]).unwrap();
     }
-    staging.commit(start_time()).unwrap();
+    staging.commit().unwrap();
 }
 
 /// A queue that a pool works on, with a submission rate low enough that every claim counts
@@ -54,11 +56,23 @@ struct PoolFixture {
 }
 
 impl PoolFixture {
+    /// Takes a turn, and returns the claims.
+    fn turn(&mut self, completed: Vec<Completed>, claim: Option<ClaimRequest>) -> Vec<Claim> {
+        let turn = Turn {
+            pool_id: PoolId("one".into()),
+            completed,
+            claim,
+        };
+        let mut transaction =
+            SqliteTransaction::new(&self.connection, self.now, self.rate_counts.clone());
+        let result = turn::take(&mut transaction, &turn, self.now).unwrap();
+        self.rate_counts = transaction.into_rate_counts();
+        result.claimed.claims
+    }
+
     fn claim(&mut self) -> Vec<Claim> {
         self.now += SignedDuration::from_secs(20);
         let request = ClaimRequest {
-            pool_id: PoolId("one".into()),
-            now: self.now,
             batch: None,
             budget: None,
             capacity: Capacity::uniform(8),
@@ -70,14 +84,11 @@ impl PoolFixture {
             }],
             catalog: Arc::clone(&self.catalog),
         };
-        let (response, rate_counts) =
-            claim(&self.connection, &request, self.rate_counts.clone()).unwrap();
-        self.rate_counts = rate_counts;
-        response.claims
+        self.turn(Vec::new(), Some(request))
     }
 
     /// Completes a step; the number selects its outcome, so that all paths are taken in turn.
-    fn complete(&self, claim: Claim, number: usize) {
+    fn complete(&mut self, claim: Claim, number: usize) {
         let due_at = self.now;
         let outcome = match claim.step {
             Step::Submit if number % 3 == 1 => Outcome::LostResponse {
@@ -107,7 +118,9 @@ impl PoolFixture {
                 due_at,
             },
             Step::Download if number % 4 == 2 => {
-                return release(&self.connection, &claim.lease, self.now).unwrap();
+                let claim = Arc::new(claim);
+                self.turn(vec![Completed::NotStarted { claim }], None);
+                return;
             }
             Step::Download => {
                 let file = SavedFile {
@@ -118,22 +131,17 @@ impl PoolFixture {
                 Outcome::Saved { file }
             }
         };
-        let signal = (
-            FAL,
-            if number % 5 == 4 {
-                ProviderSignal::HoldAll { until: self.now }
-            } else {
-                ProviderSignal::Healthy
-            },
-        );
-        record_outcome(
-            &self.connection,
-            &claim.lease,
-            &outcome,
-            Some(&signal),
-            self.now,
-        )
-        .unwrap();
+        let signal = if number % 5 == 4 {
+            ProviderSignal::HoldAll { until: self.now }
+        } else {
+            ProviderSignal::Healthy
+        };
+        let completed = Completed::Step {
+            claim: Arc::new(claim),
+            outcome,
+            signal: Some(signal),
+        };
+        self.turn(vec![completed], None);
     }
 }
 
@@ -147,7 +155,8 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
         folder: "/renders/b".into(),
         budget: Some(Money::from_micros(100_000_000)),
     };
-    load(&mut SqliteStaging::open(&path, batch).unwrap(), 40);
+    let clock = Arc::new(ManualClock::new(start_time()));
+    load(&mut SqliteStaging::open(&path, clock, batch).unwrap(), 40);
     let mut connection = open::open_for_writing(&path).unwrap();
     let statements = Arc::new(Mutex::new(BTreeSet::new()));
     let traced = Arc::clone(&statements);
@@ -170,8 +179,8 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
         now,
     };
     for (round, pool) in ["one", "two"].into_iter().enumerate() {
-        pools::join(&fixture.connection, &PoolId(pool.into()), "host", now, now).unwrap();
-        pools::heartbeat(&fixture.connection, &PoolId(pool.into()), now, now).unwrap();
+        pools::join(&fixture.connection, &PoolId(pool.into()), "host", now).unwrap();
+        pools::heartbeat(&fixture.connection, &PoolId(pool.into()), now).unwrap();
         for number in 0..20 {
             for (index, claim) in fixture.claim().into_iter().enumerate() {
                 fixture.complete(claim, round + number + index);

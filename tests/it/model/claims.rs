@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use overnight::domain::{JobId, JobState, Money, ProviderName};
-use overnight::queue::{Backlog, Capacity, ClaimRequest, ClaimResponse, Queue, Step};
+use overnight::domain::{JobId, JobState, Money, PoolId, ProviderName};
+use overnight::queue::{Backlog, Capacity, ClaimRequest, ClaimResponse, Step, Turn, WorkQueue};
 
 use super::operation::{BATCHES, ClaimParams};
 use super::reference::{Job, ModelError, price};
@@ -16,26 +16,30 @@ impl Harness {
             return;
         };
         let request = ClaimRequest {
-            pool_id: pool_id.clone(),
-            now: self.now,
             batch: params.batch.map(|batch| BATCHES[batch].to_owned()),
             budget: params.budget.map(Money::from_micros),
             capacity: params.capacity,
             providers: params.providers,
             catalog: Arc::clone(&self.catalog),
         };
-        let response = to_model_error(self.queue(process).claim(request.clone()).await);
+        let turn = Turn {
+            pool_id: pool_id.clone(),
+            completed: Vec::new(),
+            claim: Some(request.clone()),
+        };
+        let response = to_model_error(self.queue(process).turn(Arc::new(turn)).await);
         if !self.model.pools.contains_key(&pool_id) {
             assert_eq!(response.err(), Some(ModelError::PoolLost));
             return;
         }
-        self.check_claims(&request, &response.expect("a claim"));
+        let response = response.expect("a claim").claimed;
+        self.check_claims(&pool_id, &request, &response);
     }
 
     /// Checks that every claim is permitted and that no permitted claim is missing.
     ///
     /// Which of the permitted jobs are claimed is the queue's choice.
-    fn check_claims(&mut self, request: &ClaimRequest, response: &ClaimResponse) {
+    fn check_claims(&mut self, pool_id: &PoolId, request: &ClaimRequest, response: &ClaimResponse) {
         let mut used = Capacity::uniform(0);
         let polled_batch = self.polled_batch(request);
         for claim in &response.claims {
@@ -48,7 +52,7 @@ impl Harness {
                 "{:?}",
                 self.model.jobs[&job_id]
             );
-            let lease = (claim.lease.token, request.pool_id.clone());
+            let lease = (claim.lease.token, pool_id.clone());
             self.model
                 .jobs
                 .get_mut(&job_id)
@@ -59,7 +63,7 @@ impl Harness {
             }
             used.steps += 1;
             *step_capacity(&mut used, claim.step) += 1;
-            self.leases.push(claim.lease.clone());
+            self.claims.push(Arc::new(claim.clone()));
         }
         let mut capacity = request.capacity;
         let is_full = |mut used: Capacity, step| {

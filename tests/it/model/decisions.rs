@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::mem;
 
 use jiff::{SignedDuration, Timestamp};
-use overnight::domain::{AttemptState, JobId, JobState, Lease, Outcome, PoolId};
+use overnight::domain::{AttemptState, JobId, JobState, Outcome, PoolId};
 use overnight::queue::Decision;
 
 use JobState::{Cancelled, Downloading, Failed, InDoubt, Queued, Running, Submitting};
@@ -152,14 +152,9 @@ impl Model {
                 reason: String::new(),
             },
         };
-        let mut resolved = self.clone();
-        let job = resolved.jobs.get_mut(&job_id).expect("a job of the model");
-        if job.state != InDoubt {
+        if self.jobs[&job_id].state != InDoubt {
             return Err(ModelError::Conflict);
         }
-        job.lease = Some((0, PoolId("operator".into())));
-        let state = resolved.record_outcome(&Lease { job_id, token: 0 }, &outcome, None, now)?;
-        *self = resolved;
-        Ok(state)
+        self.apply(job_id, &outcome, now)
     }
 }

@@ -14,12 +14,16 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
+use overnight::clock::ManualClock;
 use overnight::domain::{
     AttemptState, Catalog, Cost, CostSource, Input, JobId, JobState, Lease, Money, NewJob, Outcome,
     PoolId, ProviderName, ProviderSignal, SavedFile,
 };
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{JobFilter, NewBatch, Queue, QueueError, Selection};
+use overnight::queue::{
+    Claim, Completed, JobFilter, LEASE_DURATION, LiveSetting, Loader, NewBatch, Operator,
+    QueueError, Recorded, Reports, Selection, Turn, WorkQueue,
+};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use rusqlite::Connection;
@@ -37,8 +41,10 @@ const DEFAULT_CASES: u32 = 30;
 struct Harness {
     model: Model,
     now: Timestamp,
-    /// Every lease that was ever granted.
-    leases: Vec<Lease>,
+    /// The clock of both processes, which shows `now`.
+    clock: Arc<ManualClock>,
+    /// Every claim that was ever granted.
+    claims: Vec<Arc<Claim>>,
     /// The pools that joined and whose process is alive, with that process, including pools that
     /// were taken over since.
     pools: Vec<(PoolId, usize)>,
@@ -54,7 +60,6 @@ struct Harness {
 /// Maps an error of the queue to the one that the model returns. Panics on any other error.
 fn to_model_error<T>(result: Result<T, QueueError>) -> Result<T, ModelError> {
     result.map_err(|error| match error {
-        QueueError::LeaseLost(_) => ModelError::LeaseLost,
         QueueError::PoolLost(_) => ModelError::PoolLost,
         QueueError::IllegalTransition(_) => ModelError::Illegal,
         QueueError::Conflict(_) => ModelError::Conflict,
@@ -67,13 +72,16 @@ impl Harness {
     async fn new(catalog: Arc<Catalog>) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let path = dir.path().join("q.db");
-        let open = || Some(SqliteQueue::open_or_create(&path).expect("a queue"));
+        let clock = Arc::new(ManualClock::new(start_time()));
+        let open =
+            || Some(SqliteQueue::open_or_create(&path, Arc::clone(&clock) as _).expect("a queue"));
         let processes = [open(), open()];
         let reader = Connection::open(&path).expect("a connection");
         let mut harness = Self {
             model: Model::default(),
             now: start_time(),
-            leases: Vec::new(),
+            clock: Arc::clone(&clock),
+            claims: Vec::new(),
             pools: Vec::new(),
             joined_pools: 0,
             catalog,
@@ -92,23 +100,38 @@ impl Harness {
         self.processes[process].as_ref().expect("a process")
     }
 
-    /// Picks a lease that is held, or with `allow_lost` any lease that was ever granted.
-    fn lease(&self, lease: Index, allow_lost: bool) -> Option<Lease> {
-        let is_held = |lease: &&Lease| {
-            let current = self.model.jobs[&lease.job_id].lease.as_ref();
-            current.is_some_and(|(token, _)| *token == lease.token)
+    /// Picks a claim whose lease is held, or with `allow_lost` any claim that was ever granted.
+    fn granted(&self, claim: Index, allow_lost: bool) -> Option<Arc<Claim>> {
+        let is_held = |claim: &&Arc<Claim>| {
+            let current = self.model.jobs[&claim.lease.job_id].lease.as_ref();
+            current.is_some_and(|(token, _)| *token == claim.lease.token)
         };
-        let leases: Vec<&Lease> = self
-            .leases
+        let claims: Vec<&Arc<Claim>> = self
+            .claims
             .iter()
-            .filter(|lease| allow_lost || is_held(lease))
+            .filter(|claim| allow_lost || is_held(claim))
             .collect();
-        (!leases.is_empty()).then(|| leases[lease.index(leases.len())].clone())
+        (!claims.is_empty()).then(|| Arc::clone(claims[claim.index(claims.len())]))
     }
 
     /// Returns when a pool that joins or renews now expires.
     fn pool_expiry(&self) -> Timestamp {
-        self.now + SignedDuration::from_secs(45)
+        self.now + LEASE_DURATION
+    }
+
+    /// Takes a turn that only records one completed step, in the second process.
+    async fn record(&self, completed: Completed) -> Result<JobState, ModelError> {
+        let turn = Turn {
+            pool_id: PoolId("any".into()),
+            completed: vec![completed],
+            claim: None,
+        };
+        let mut result = to_model_error(self.queue(1).turn(Arc::new(turn)).await)?;
+        match result.recorded.pop().expect("a record") {
+            Recorded::Job { state, .. } => Ok(state),
+            Recorded::LeaseLost => Err(ModelError::LeaseLost),
+            Recorded::Upload => panic!("no upload was recorded"),
+        }
     }
 
     async fn apply(&mut self, operation: Operation) {
@@ -132,29 +155,32 @@ impl Harness {
                 due_in_ms,
                 signal,
             } => {
-                let Some(lease) = self.lease(lease, allow_lost) else {
+                let Some(claim) = self.granted(lease, allow_lost) else {
                     return;
                 };
-                let mut outcomes = self.outcomes(&lease, variant, due_in_ms);
+                let mut outcomes = self.outcomes(&claim.lease, variant, due_in_ms);
                 let is_allowed = |outcome: &Outcome| {
                     let result = self
                         .model
                         .clone()
-                        .record_outcome(&lease, outcome, None, self.now);
+                        .record_outcome(&claim, outcome, None, self.now);
                     result != Err(ModelError::Illegal)
                 };
                 if is_legal && outcomes.iter().any(is_allowed) {
                     outcomes.retain(is_allowed);
                 }
-                self.record_outcome(lease, outcome.get(&outcomes).clone(), signal)
+                self.record_outcome(claim, outcome.get(&outcomes).clone(), signal)
                     .await;
             }
             Operation::Release { lease, allow_lost } => {
-                let Some(lease) = self.lease(lease, allow_lost) else {
+                let Some(claim) = self.granted(lease, allow_lost) else {
                     return;
                 };
-                let released = to_model_error(self.queue(1).release(lease.clone(), self.now).await);
-                assert_eq!(released, self.model.release(&lease, self.now).map(drop));
+                let not_started = Completed::NotStarted {
+                    claim: Arc::clone(&claim),
+                };
+                let released = self.record(not_started).await;
+                assert_eq!(released, self.model.release(&claim, self.now));
             }
             Operation::Join { process } => self.join(process).await,
             Operation::Heartbeat { pool } => {
@@ -162,11 +188,7 @@ impl Harness {
                     return;
                 };
                 let expires_at = self.pool_expiry();
-                let renewed = to_model_error(
-                    self.queue(process)
-                        .heartbeat(pool.clone(), self.now, expires_at)
-                        .await,
-                );
+                let renewed = to_model_error(self.queue(process).heartbeat(pool.clone()).await);
                 let model_pool = self.model.pools.get_mut(&pool);
                 let expected = model_pool
                     .map(|pool| pool.expires_at = expires_at)
@@ -177,19 +199,12 @@ impl Harness {
                 let Some((pool, process)) = self.pool(pool) else {
                     return;
                 };
-                self.queue(process)
-                    .leave(pool.clone(), self.now)
-                    .await
-                    .expect("left");
+                self.queue(process).leave(pool.clone()).await.expect("left");
                 self.pools.retain(|(other, _)| *other != pool);
                 self.model.remove_pool(&pool, self.now);
             }
             Operation::TakeOver { process } => {
-                let released = self
-                    .queue(process)
-                    .take_over(self.now)
-                    .await
-                    .expect("taken over");
+                let released = self.queue(process).take_over().await.expect("taken over");
                 assert_eq!(released, self.model.take_over(process, self.now));
             }
             Operation::ReopenProviders => {
@@ -198,7 +213,9 @@ impl Harness {
             }
             Operation::RestartProcess { process } => {
                 self.processes[process] = None;
-                let queue = SqliteQueue::open(&self.dir.path().join("q.db")).expect("the queue");
+                let path = self.dir.path().join("q.db");
+                let clock = Arc::clone(&self.clock) as _;
+                let queue = SqliteQueue::open(&path, clock).expect("the queue");
                 self.processes[process] = Some(queue);
                 self.pools
                     .retain(|(_, pool_process)| *pool_process != process);
@@ -209,7 +226,7 @@ impl Harness {
             }
             Operation::Retry(params) => {
                 let (selection, job_ids) = self.select(&params, JobState::Failed);
-                let retried = to_model_error(self.queue(0).retry(selection, self.now).await);
+                let retried = to_model_error(self.queue(0).retry(selection).await);
                 assert_eq!(
                     retried,
                     job_ids.and_then(|ids| self.model.retry(&ids, self.now))
@@ -219,14 +236,14 @@ impl Harness {
                 let job_id = *job.get(&self.model.jobs.keys().copied().collect::<Vec<_>>());
                 let requeued = self
                     .queue(0)
-                    .requeue_downloads(vec![job_id], self.now)
+                    .requeue_downloads(vec![job_id])
                     .await
                     .expect("requeued");
                 assert_eq!(requeued, self.model.requeue_download(job_id, self.now));
             }
             Operation::Cancel(params) => {
                 let (selection, job_ids) = self.select(&params, JobState::Queued);
-                let cancelled = to_model_error(self.queue(0).cancel(selection, self.now).await);
+                let cancelled = to_model_error(self.queue(0).cancel(selection).await);
                 let expected = job_ids.and_then(|ids| self.model.cancel(&ids));
                 assert_eq!(cancelled.map(|cancelled| cancelled.jobs), expected);
             }
@@ -238,22 +255,26 @@ impl Harness {
                     job_ids = self.model.jobs.keys().copied().collect();
                 }
                 let job_id = *job.get(&job_ids);
-                let resolved = to_model_error(
-                    self.queue(0)
-                        .resolve(job_id, decision.clone(), self.now)
-                        .await,
-                );
+                let resolved =
+                    to_model_error(self.queue(0).resolve(job_id, decision.clone()).await);
                 assert_eq!(resolved, self.model.resolve(job_id, &decision, self.now));
             }
             Operation::SetBudget { batch, budget } => {
                 let money = budget.map(Money::from_micros);
-                let result = self.queue(0).set_budget(BATCHES[batch].into(), money).await;
+                let setting = LiveSetting::BatchBudget(BATCHES[batch].into(), money);
+                let result = self
+                    .queue(0)
+                    .set_live_settings(vec![setting], "test".into())
+                    .await;
                 match self.model.batches.get_mut(BATCHES[batch]) {
                     Some(model_budget) => *model_budget = budget,
                     None => assert!(matches!(result, Err(QueueError::NotFound(_))), "{result:?}"),
                 }
             }
-            Operation::AdvanceClock { millis } => self.now += SignedDuration::from_millis(millis),
+            Operation::AdvanceClock { millis } => {
+                self.now += SignedDuration::from_millis(millis);
+                self.clock.set(self.now);
+            }
         }
     }
 
@@ -293,7 +314,7 @@ impl Harness {
                 providers.to_vec(),
                 estimate,
             );
-            staging.add(&[job], self.now).expect("added");
+            staging.add(&[job]).expect("added");
             model_rows.push(Row {
                 row_key,
                 prompt,
@@ -301,7 +322,7 @@ impl Harness {
                 providers: providers.to_vec(),
             });
         }
-        let plan = staging.commit(self.now).expect("committed");
+        let plan = staging.commit().expect("committed");
         let counts = [
             plan.new,
             plan.changed,
@@ -320,7 +341,7 @@ impl Harness {
         self.joined_pools += 1;
         let expires_at = self.pool_expiry();
         self.queue(process)
-            .join(pool.clone(), self.now, expires_at)
+            .join(pool.clone())
             .await
             .expect("joined");
         self.model.pools.insert(
@@ -436,23 +457,20 @@ impl Harness {
 
     async fn record_outcome(
         &mut self,
-        lease: Lease,
+        claim: Arc<Claim>,
         outcome: Outcome,
         signal: Option<ProviderSignal>,
     ) {
-        let attempt = self.model.jobs[&lease.job_id]
-            .attempt
-            .map(|attempt| &self.model.attempts[attempt]);
-        let provider = attempt.map_or(ProviderName::Fal, |attempt| attempt.provider);
-        let provider_signal = signal.clone().map(|signal| (provider, signal));
-        let recorded = self
-            .queue(1)
-            .record_outcome(lease.clone(), outcome.clone(), provider_signal, self.now)
-            .await;
+        let completed = Completed::Step {
+            claim: Arc::clone(&claim),
+            outcome: outcome.clone(),
+            signal: signal.clone(),
+        };
+        let recorded = self.record(completed).await;
         let expected = self
             .model
-            .record_outcome(&lease, &outcome, signal.as_ref(), self.now);
-        assert_eq!(to_model_error(recorded), expected, "{outcome:?}");
+            .record_outcome(&claim, &outcome, signal.as_ref(), self.now);
+        assert_eq!(recorded, expected, "{outcome:?}");
     }
 
     /// Builds the selection of an operator's decision, and finds the jobs it selects in the model.

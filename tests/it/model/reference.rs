@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use overnight::domain::{
-    AttemptState, JobId, JobState, Lease, Outcome, PoolId, ProviderName, ProviderSignal,
+    AttemptState, JobId, JobState, Outcome, PoolId, ProviderName, ProviderSignal,
 };
-use overnight::queue::ProviderLimits;
+use overnight::queue::{Claim, ProviderLimits};
 
 use JobState::{Downloading, Failed, InDoubt, Queued, Running, Submitting, Succeeded};
 
@@ -242,34 +242,61 @@ impl Model {
         self.providers.entry(provider).or_default();
     }
 
+    /// Records the outcome of a claimed step. What it revealed about the provider is recorded even
+    /// if the lease was lost.
     pub(super) fn record_outcome(
         &mut self,
-        lease: &Lease,
+        claim: &Claim,
         outcome: &Outcome,
         signal: Option<&ProviderSignal>,
         now: Timestamp,
     ) -> Result<JobState, ModelError> {
+        let lease = &claim.lease;
         let job = &self.jobs[&lease.job_id];
         if job
             .lease
             .as_ref()
             .is_none_or(|(token, _)| *token != lease.token)
         {
+            self.record_signal(claim.attempt.provider, signal);
             return Err(ModelError::LeaseLost);
         }
+        let mut outcome = outcome.clone();
+        if let (Submitting, Outcome::Accepted { prediction, .. })
+        | (InDoubt, Outcome::Adopted { prediction, .. }) = (job.state, &outcome)
+            && self.belongs_to_another(lease.job_id, &prediction.prediction_id)
+        {
+            // The prediction stays with its attempt, and this one remains in doubt.
+            outcome = unusable_response(job.state, now);
+        }
+        let state = self.apply(lease.job_id, &outcome, now)?;
+        self.record_signal(claim.attempt.provider, signal);
+        Ok(state)
+    }
+
+    /// Returns whether a prediction belongs to another attempt than the job's current one.
+    fn belongs_to_another(&self, job_id: JobId, id: &str) -> bool {
+        let index = self.jobs[&job_id].attempt.expect("an attempt");
+        let provider = self.attempts[index].provider;
+        let mut others = self
+            .attempts
+            .iter()
+            .enumerate()
+            .filter(|(other, _)| *other != index);
+        others
+            .any(|(_, other)| other.provider == provider && other.prediction.as_deref() == Some(id))
+    }
+
+    /// Applies an outcome to a job.
+    pub(super) fn apply(
+        &mut self,
+        job_id: JobId,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) -> Result<JobState, ModelError> {
+        let job = &self.jobs[&job_id];
         let index = job.attempt.expect("an attempt");
         let old_state = job.state;
-        let provider = self.attempts[index].provider;
-        let belongs_to_another = |id: &str| {
-            let mut others = self
-                .attempts
-                .iter()
-                .enumerate()
-                .filter(|(other, _)| *other != index);
-            others.any(|(_, other)| {
-                other.provider == provider && other.prediction.as_deref() == Some(id)
-            })
-        };
         let mut job = job.clone();
         let mut attempt = self.attempts[index].clone();
         let (state, due_at) = match (old_state, outcome) {
@@ -280,7 +307,7 @@ impl Model {
                 },
             )
             | (InDoubt, Outcome::Adopted { prediction, due_at }) => {
-                if belongs_to_another(&prediction.prediction_id) {
+                if self.belongs_to_another(job_id, &prediction.prediction_id) {
                     return Err(ModelError::Conflict);
                 }
                 job.paid_attempts += u32::from(old_state == Submitting);
@@ -335,8 +362,7 @@ impl Model {
         job.crashes = 0;
         job.lease = None;
         self.attempts[index] = attempt;
-        self.jobs.insert(lease.job_id, job);
-        self.record_signal(provider, signal);
+        self.jobs.insert(job_id, job);
         Ok(state)
     }
 
@@ -363,9 +389,10 @@ impl Model {
     /// keeps its crashes, because the step was not tried.
     pub(super) fn release(
         &mut self,
-        lease: &Lease,
+        claim: &Claim,
         now: Timestamp,
     ) -> Result<JobState, ModelError> {
+        let lease = &claim.lease;
         let job = &self.jobs[&lease.job_id];
         let crashes = job.crashes;
         let outcome = if job.state == Submitting {
@@ -380,12 +407,26 @@ impl Model {
                 failure: None,
             }
         };
-        let state = self.record_outcome(lease, &outcome, None, now)?;
+        let state = self.record_outcome(claim, &outcome, None, now)?;
         let job = self
             .jobs
             .get_mut(&lease.job_id)
             .expect("a job of the model");
         job.crashes = crashes;
         Ok(state)
+    }
+}
+
+/// Returns what is recorded in place of a prediction that belongs to another attempt.
+fn unusable_response(state: JobState, now: Timestamp) -> Outcome {
+    let due_at = now + SignedDuration::from_secs(1);
+    let reason = "taken".to_owned();
+    if state == Submitting {
+        Outcome::LostResponse { reason, due_at }
+    } else {
+        Outcome::Wait {
+            due_at: Some(due_at),
+            failure: Some(reason),
+        }
     }
 }

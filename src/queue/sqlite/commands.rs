@@ -79,7 +79,13 @@ pub(super) fn resolve(
     }
     let attempt = job.current_attempt()?;
     if let Decision::Adopt(prediction) = decision {
-        change::ensure_unowned(tx, attempt, prediction)?;
+        let id = &prediction.prediction_id;
+        let owner = change::prediction_owner(tx, attempt.provider, id, attempt.attempt_id)?;
+        if let Some(owner) = owner {
+            return Err(QueueError::Conflict(format!(
+                "prediction {id} already belongs to job {owner}"
+            )));
+        }
     }
     let change = operator::resolve(&job.progress, &attempt.progress, decision, now)
         .map_err(|reason| not_applicable(&job, reason))?;

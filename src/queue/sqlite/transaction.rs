@@ -1,92 +1,127 @@
-//! Claims due steps in one transaction: reads a view, lets the policy plan, and writes the plan.
+//! The open transaction of a turn, as the shared script uses it.
 
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{Attempt, AttemptId, Job, JobId, Lease};
-use crate::failpoint::fail_point;
+use crate::domain::{Attempt, AttemptId, Job, JobId, Lease, PoolId, ProviderName};
+use crate::policy::Change;
 use crate::policy::claim::{
-    self, ClaimPlan, ClaimRequest, ClaimView, DueStep, PlannedSubmission, PlannedUpload, Step,
+    self, BacklogView, ClaimPlan, ClaimRequest, ClaimView, DueStep, Missing, PlannedSubmission,
+    PlannedUpload, Step,
 };
-use crate::queue::{Claim, ClaimResponse, QueueError, Result, UploadClaim, UploadLease};
+use crate::policy::gate::ProviderGate;
+use crate::queue::turn::Transaction;
+use crate::queue::{Claim, QueueError, Result, UploadClaim, UploadLease, UploadOutcome};
 
 use super::backlog::read_backlog;
+use super::change::{self, Before};
 use super::claim_view::{RateCounts, ViewReader};
 use super::row::{JOB_AND_ATTEMPT, execute, query_value, read_job_and_attempt, select};
+use super::{gate, uploads};
 
-/// Claims the due steps and uploads that fit the request's capacity. Returns the rate counts for
-/// the next claim as well, which are valid once the transaction is committed.
-///
-/// Fails with [`QueueError::PoolLost`] if the pool is no longer registered.
-pub(super) fn claim(
-    tx: &Connection,
-    request: &ClaimRequest,
-    rate_counts: RateCounts,
-) -> Result<(ClaimResponse, RateCounts)> {
-    let is_registered = query_value::<i64>(
-        tx,
-        "SELECT pid FROM pools WHERE pool_id = ?1",
-        [&request.pool_id.0],
-    )?;
-    if is_registered.is_none() {
-        return Err(QueueError::PoolLost(request.pool_id.clone()));
-    }
-    let (mut reader, mut view) = ViewReader::read(tx, request, rate_counts)?;
-    let plan = loop {
-        match claim::plan(&view, request) {
-            Ok(plan) => break plan,
-            Err(missing) => reader.read_missing(&mut view, missing)?,
-        }
-    };
-    let response = PlanWriter { tx, request }.write(&view, plan)?;
-    Ok((response, reader.rate_counts))
-}
-
-/// Writes a plan.
-struct PlanWriter<'a> {
+/// An open write transaction.
+pub(super) struct SqliteTransaction<'a> {
     tx: &'a Connection,
-    request: &'a ClaimRequest,
+    now: Timestamp,
+    /// From the last claim of this process, until a view is read.
+    rate_counts: RateCounts,
+    /// Reads more into the view of this turn's claim.
+    reader: Option<ViewReader<'a>>,
+    /// Part of every client token; read when the first attempt is started.
+    queue_id: Option<String>,
 }
 
-impl PlanWriter<'_> {
-    fn write(&self, view: &ClaimView, mut plan: ClaimPlan) -> Result<ClaimResponse> {
-        let is_full = plan.len() >= self.request.capacity.steps;
-        for (job_id, due_at) in &plan.deferred {
-            execute(
-                self.tx,
-                "UPDATE jobs SET due_at = ?2 WHERE job_id = ?1",
-                params![job_id.0, due_at.as_millisecond()],
-            )?;
+impl<'a> SqliteTransaction<'a> {
+    pub(super) fn new(tx: &'a Connection, now: Timestamp, rate_counts: RateCounts) -> Self {
+        Self {
+            tx,
+            now,
+            rate_counts,
+            reader: None,
+            queue_id: None,
         }
-        let steps = plan.steps.iter().map(|due| self.lease_job(due));
-        let mut claims = steps.collect::<Result<Vec<Claim>>>()?;
-        if !plan.submissions.is_empty() {
-            let queue_id: Option<String> =
-                query_value(self.tx, "SELECT value FROM meta WHERE key = 'queue_id'", [])?;
-            let queue_id = queue_id.unwrap_or_default();
-            for submission in std::mem::take(&mut plan.submissions) {
-                claims.push(self.start_attempt(view, submission, &queue_id)?);
-            }
-        }
-        plan.new_uploads
-            .iter()
-            .try_for_each(|upload| self.queue_upload(view, upload))?;
-        let uploads = plan.uploads.iter().map(|upload| self.lease_upload(upload));
-        let uploads = uploads.collect::<Result<Vec<UploadClaim>>>()?;
-        let backlog = if is_full {
-            None
-        } else {
-            let rest = read_backlog(self.tx, view, &plan, self.request)?;
-            Some(claim::backlog(view, &plan, &rest, self.request))
-        };
-        Ok(ClaimResponse {
-            claims,
-            uploads,
-            backlog,
-        })
     }
 
-    /// Leases a job to the requesting pool.
-    fn lease_job(&self, due: &DueStep) -> Result<Claim> {
+    /// Returns the rate counts for the next claim, which are valid once the transaction is
+    /// committed.
+    pub(super) fn into_rate_counts(self) -> RateCounts {
+        self.reader
+            .map_or(self.rate_counts, ViewReader::into_rate_counts)
+    }
+
+    fn queue_id(&mut self) -> Result<&str> {
+        if self.queue_id.is_none() {
+            let sql = "SELECT value FROM meta WHERE key = 'queue_id'";
+            self.queue_id = query_value(self.tx, sql, [])?;
+        }
+        Ok(self.queue_id.as_deref().unwrap_or_default())
+    }
+}
+
+impl Transaction for SqliteTransaction<'_> {
+    fn is_registered(&mut self, pool: &PoolId) -> Result<bool> {
+        let sql = "SELECT pid FROM pools WHERE pool_id = ?1";
+        Ok(query_value::<i64>(self.tx, sql, [&pool.0])?.is_some())
+    }
+
+    fn write_leased(&mut self, claim: &Claim, change: &Change) -> Result<bool> {
+        let before = Before {
+            job_id: claim.job.job_id.0,
+            job: &claim.job.progress,
+            attempt: Some((claim.attempt.attempt_id, &claim.attempt.progress)),
+            provider: Some(claim.attempt.provider),
+        };
+        change::write(self.tx, &before, change, Some(&claim.lease))
+    }
+
+    fn is_current(&mut self, lease: &Lease) -> Result<bool> {
+        let sql = "SELECT job_id FROM jobs WHERE job_id = ?1 AND lease_token = ?2";
+        let job_id: Option<i64> = query_value(self.tx, sql, params![lease.job_id.0, lease.token])?;
+        Ok(job_id.is_some())
+    }
+
+    fn is_prediction_taken(&mut self, prediction_id: &str, attempt: &Attempt) -> Result<bool> {
+        let owner =
+            change::prediction_owner(self.tx, attempt.provider, prediction_id, attempt.attempt_id)?;
+        Ok(owner.is_some())
+    }
+
+    fn gate(&mut self, provider: ProviderName) -> Result<ProviderGate> {
+        gate::read(self.tx, provider)
+    }
+
+    fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
+        gate::write(self.tx, provider, gate)
+    }
+
+    fn write_upload(&mut self, lease: UploadLease, outcome: &UploadOutcome) -> Result<()> {
+        uploads::record_upload(self.tx, lease, outcome)
+    }
+
+    fn read_view(&mut self, request: &ClaimRequest) -> Result<ClaimView> {
+        let rate_counts = std::mem::take(&mut self.rate_counts);
+        let (reader, view) = ViewReader::read(self.tx, request, self.now, rate_counts)?;
+        self.reader = Some(reader);
+        Ok(view)
+    }
+
+    fn read_missing(&mut self, view: &mut ClaimView, missing: Missing) -> Result<()> {
+        match &mut self.reader {
+            Some(reader) => reader.read_missing(view, missing),
+            None => Err(QueueError::Store("no view was read".into())),
+        }
+    }
+
+    fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()> {
+        execute(
+            self.tx,
+            "UPDATE jobs SET due_at = ?2 WHERE job_id = ?1",
+            params![job.0, due_at.as_millisecond()],
+        )?;
+        Ok(())
+    }
+
+    fn lease(&mut self, pool: &PoolId, due: &DueStep) -> Result<Claim> {
         let JobId(job_id) = due.job_id;
         let (mut job, attempt) = select(self.tx, JOB_AND_ATTEMPT, [job_id], read_job_and_attempt)?
             .pop()
@@ -100,7 +135,7 @@ impl PlanWriter<'_> {
             params![
                 job_id,
                 token,
-                self.request.pool_id.0,
+                pool.0,
                 job.progress.polls,
                 job.progress.downloads
             ],
@@ -118,16 +153,11 @@ impl PlanWriter<'_> {
         })
     }
 
-    /// Writes the intent to submit: inserts the attempt with its reserved price, moves the job to
-    /// `submitting` and leases it.
-    ///
-    /// The provider may be called only after this is committed. A crash in between then
-    /// leaves the job in doubt instead of paying for it twice.
     fn start_attempt(
-        &self,
+        &mut self,
+        pool: &PoolId,
         view: &ClaimView,
         submission: PlannedSubmission,
-        queue_id: &str,
     ) -> Result<Claim> {
         let now = view.now;
         let batch = &view.batches[submission.batch];
@@ -137,6 +167,7 @@ impl PlanWriter<'_> {
             claim::submit(&queued.progress, prepared.quote.price, now)?;
         let number = queued.last_attempt_number + 1;
         let job_id = queued.job_id;
+        let queue_id = self.queue_id()?;
         let client_token = format!("ovn-{queue_id}.job-{job_id}.attempt-{number}");
         execute(
             self.tx,
@@ -172,10 +203,9 @@ impl PlanWriter<'_> {
                 attempt_id,
                 submission.provider.as_str(),
                 token,
-                self.request.pool_id.0
+                pool.0
             ],
         )?;
-        fail_point!("Submit written");
         let job = Job {
             job_id,
             batch: batch.name.clone(),
@@ -207,8 +237,7 @@ impl PlanWriter<'_> {
         })
     }
 
-    /// Queues an upload, or queues one again whose link expires too soon.
-    fn queue_upload(&self, view: &ClaimView, upload: &PlannedUpload) -> Result<()> {
+    fn queue_upload(&mut self, upload: &PlannedUpload, due_at: Timestamp) -> Result<()> {
         execute(
             self.tx,
             "INSERT INTO uploads (provider, sha256, file, due_at) VALUES (?1, ?2, ?3, ?4)
@@ -218,13 +247,13 @@ impl PlanWriter<'_> {
                 upload.provider.as_str(),
                 upload.image.sha256(),
                 upload.image.to_string(),
-                view.now.as_millisecond(),
+                due_at.as_millisecond(),
             ],
         )?;
         Ok(())
     }
 
-    fn lease_upload(&self, upload: &PlannedUpload) -> Result<UploadClaim> {
+    fn lease_upload(&mut self, pool: &PoolId, upload: &PlannedUpload) -> Result<UploadClaim> {
         let token = fastrand::i64(1..);
         let upload_id: Option<i64> = query_value(
             self.tx,
@@ -234,7 +263,7 @@ impl PlanWriter<'_> {
                 upload.provider.as_str(),
                 upload.image.sha256(),
                 token,
-                self.request.pool_id.0
+                pool.0
             ],
         )?;
         let upload_id = upload_id
@@ -245,5 +274,14 @@ impl PlanWriter<'_> {
             image: upload.image.clone(),
             failures: upload.failures,
         })
+    }
+
+    fn read_backlog(
+        &mut self,
+        view: &ClaimView,
+        plan: &ClaimPlan,
+        request: &ClaimRequest,
+    ) -> Result<BacklogView> {
+        read_backlog(self.tx, view, plan, request)
     }
 }

@@ -1,0 +1,111 @@
+//! The port of the user's commands.
+
+use async_trait::async_trait;
+
+use crate::domain::{Attempt, JobId, JobState};
+use crate::policy::operator::Decision;
+
+use super::{LiveSetting, PoolRecord, Result};
+
+/// The jobs that a command of the user applies to. All conditions must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Only jobs of this batch; `None` selects from every batch.
+    pub batch: Option<String>,
+    /// Only jobs in these states. If this is empty, jobs named in `jobs` match in any state;
+    /// without named jobs, the command's default states apply.
+    pub states: Vec<JobState>,
+    /// Only these jobs, each given by row key or job number. If this is empty, every job matches.
+    pub jobs: Vec<String>,
+}
+
+/// A stored sum or count that differed from the records it sums up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CounterMismatch {
+    /// The counter's name, for messages: `spring: spent`, `slots at fal`.
+    pub counter: String,
+    /// The stored value; money in micro-dollars.
+    pub stored: i64,
+    /// The value computed from the rows, in the same unit.
+    pub actual: i64,
+}
+
+/// The result of [`Operator::cancel`].
+#[derive(Clone, Debug, Default)]
+pub struct CancelResult {
+    /// Number of cancelled jobs.
+    pub jobs: usize,
+    /// Attempts whose predictions were running. The caller may ask their providers to cancel them.
+    pub in_progress: Vec<Attempt>,
+}
+
+/// What the user decides about jobs and runs.
+///
+/// Any method may fail because the store does. The `# Errors` sections list only other errors.
+#[async_trait]
+pub trait Operator: Send + Sync {
+    /// Compares the stored sums and counts with the rows, corrects those that differ, and returns
+    /// them with the values before the correction.
+    async fn verify_counters(&self) -> Result<Vec<CounterMismatch>>;
+
+    /// Resumes all suspended providers and clears rejected uploads, so that they are tried again.
+    /// Called whenever a run starts; it affects the runs that are active already, too.
+    async fn reopen_providers(&self) -> Result<()>;
+
+    /// Retries failed and cancelled jobs, and returns how many. Without states and jobs in the
+    /// selection, only failed jobs.
+    ///
+    /// A job whose prediction is known and did not fail at the provider is polled again, at no
+    /// further cost. If its attempt was abandoned, the attempt is open again: its booked estimate
+    /// becomes a reservation and it occupies a slot, without a check of the budgets and limits. Any
+    /// other job is queued for a new submission, which is paid for. Rejected uploads are cleared.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such job or batch.
+    /// - [`QueueError::Conflict`](super::QueueError::Conflict) if a selected job is neither failed nor cancelled, or if a row
+    ///   key is ambiguous. No job is retried then.
+    async fn retry(&self, selection: Selection) -> Result<usize>;
+
+    /// Downloads the clips of succeeded jobs again, which costs nothing, and returns the number of
+    /// jobs that were queued for it. Jobs in any other state are skipped. Call this when their
+    /// files are missing or damaged.
+    async fn requeue_downloads(&self, jobs: Vec<JobId>) -> Result<usize>;
+
+    /// Cancels the selected jobs. Without states and jobs in the selection, only queued jobs, which
+    /// have no open attempt.
+    ///
+    /// The attempt of a running prediction is abandoned: its estimate is booked as its cost,
+    /// because the provider may bill it. That stays so even if the provider confirms the
+    /// cancellation, unless the job is retried.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such job or batch.
+    /// - [`QueueError::Conflict`](super::QueueError::Conflict) if a selected job is being submitted, in doubt or in a final
+    ///   state, or if a row key is ambiguous. No job is cancelled then.
+    async fn cancel(&self, selection: Selection) -> Result<CancelResult>;
+
+    /// Applies the user's decision to a job in doubt, and returns its new state.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such job.
+    /// - [`QueueError::Conflict`](super::QueueError::Conflict) if the job is not in doubt, or if the adopted prediction belongs
+    ///   to another job.
+    async fn resolve(&self, job_id: JobId, decision: Decision) -> Result<JobState>;
+
+    /// Changes settings of the active runs, and returns the pools of those runs. `set_by` names who
+    /// changed them, for the runs' logs. All settings are changed, or none.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::Conflict`](super::QueueError::Conflict) if no run is active; only the budget of a batch can be changed
+    ///   then.
+    /// - [`QueueError::NotFound`](super::QueueError::NotFound) if the batch of a budget does not exist.
+    async fn set_live_settings(
+        &self,
+        settings: Vec<LiveSetting>,
+        set_by: String,
+    ) -> Result<Vec<PoolRecord>>;
+}

@@ -1,0 +1,220 @@
+//! A turn as every store takes it: settle the records, plan, write the plan. The rules are in
+//! [`policy`]; a store only reads and writes.
+
+use jiff::Timestamp;
+
+use crate::domain::{Attempt, JobId, Lease, Outcome, PoolId, ProviderName};
+use crate::failpoint::fail_point;
+use crate::policy::claim::{
+    self, BacklogView, ClaimPlan, ClaimRequest, ClaimView, DueStep, Missing, PlannedSubmission,
+    PlannedUpload,
+};
+use crate::policy::gate::ProviderGate;
+use crate::policy::{Change, outcome};
+
+use super::{
+    Claim, ClaimResponse, Completed, QueueError, Recorded, Result, Turn, TurnResult, UploadClaim,
+    UploadLease, UploadOutcome,
+};
+
+/// An open transaction of a store, which has the right to write until it is committed.
+pub(crate) trait Transaction {
+    /// Returns whether a pool is registered.
+    fn is_registered(&mut self, pool: &PoolId) -> Result<bool>;
+
+    /// Writes a change of a leased job, unless the lease is no longer current, and ends the lease.
+    /// Returns whether it was written.
+    ///
+    /// Whoever changes a leased job in another way ends its lease. A current lease therefore proves
+    /// that the job is as it was claimed, and nothing need be read before this.
+    fn write_leased(&mut self, claim: &Claim, change: &Change) -> Result<bool>;
+
+    /// Returns whether a lease is still current.
+    fn is_current(&mut self, lease: &Lease) -> Result<bool>;
+
+    /// Returns whether a prediction belongs to an attempt other than this one.
+    fn is_prediction_taken(&mut self, prediction_id: &str, attempt: &Attempt) -> Result<bool>;
+
+    /// Returns the gate of a provider; an open one if the provider was never called.
+    fn gate(&mut self, provider: ProviderName) -> Result<ProviderGate>;
+
+    /// Writes the gate of a provider.
+    fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()>;
+
+    /// Records the outcome of an upload and ends its lease, unless the lease is no longer current.
+    fn write_upload(&mut self, lease: UploadLease, outcome: &UploadOutcome) -> Result<()>;
+
+    /// Reads what a claim is planned from, as far as the request is known to need it.
+    fn read_view(&mut self, request: &ClaimRequest) -> Result<ClaimView>;
+
+    /// Reads into a view what a plan turned out to need as well.
+    fn read_missing(&mut self, view: &mut ClaimView, missing: Missing) -> Result<()>;
+
+    /// Moves the due time of a queued job.
+    fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()>;
+
+    /// Leases a job for its next step.
+    fn lease(&mut self, pool: &PoolId, due: &DueStep) -> Result<Claim>;
+
+    /// Writes the intent to submit a job and leases it. The provider may be called only after this
+    /// is committed: a crash in between then leaves the job in doubt instead of paying twice.
+    fn start_attempt(
+        &mut self,
+        pool: &PoolId,
+        view: &ClaimView,
+        submission: PlannedSubmission,
+    ) -> Result<Claim>;
+
+    /// Queues an upload, or queues one again whose link expires too soon.
+    fn queue_upload(&mut self, upload: &PlannedUpload, due_at: Timestamp) -> Result<()>;
+
+    /// Leases a queued upload.
+    fn lease_upload(&mut self, pool: &PoolId, upload: &PlannedUpload) -> Result<UploadClaim>;
+
+    /// Reads what the backlog after a plan is computed from.
+    fn read_backlog(
+        &mut self,
+        view: &ClaimView,
+        plan: &ClaimPlan,
+        request: &ClaimRequest,
+    ) -> Result<BacklogView>;
+}
+
+/// Takes a turn inside a transaction, which the caller commits, or rolls back after an error.
+pub(crate) fn take(tx: &mut impl Transaction, turn: &Turn, now: Timestamp) -> Result<TurnResult> {
+    let mut recorded = Vec::with_capacity(turn.completed.len());
+    for completed in &turn.completed {
+        recorded.push(record(tx, completed, now)?);
+    }
+    let claimed = match &turn.claim {
+        Some(request) => claim(tx, &turn.pool_id, request)?,
+        None => ClaimResponse::default(),
+    };
+    Ok(TurnResult {
+        now,
+        recorded,
+        claimed,
+    })
+}
+
+fn record(tx: &mut impl Transaction, completed: &Completed, now: Timestamp) -> Result<Recorded> {
+    let (provider, signal) = match completed {
+        Completed::Step { claim, signal, .. } => (claim.attempt.provider, signal),
+        Completed::Upload { claim, signal, .. } => (claim.provider, signal),
+        Completed::NotStarted { claim } => (claim.attempt.provider, &None),
+    };
+    if let Some(signal) = signal {
+        let before = tx.gate(provider)?;
+        let after = before.after(signal);
+        if after != before {
+            tx.set_gate(provider, &after)?;
+        }
+    }
+    match completed {
+        Completed::Step { claim, outcome, .. } => record_outcome(tx, claim, outcome, now),
+        Completed::NotStarted { claim } => {
+            let change = outcome::release(&claim.job.progress, &claim.attempt.progress, now)?;
+            write(tx, claim, &change, None)
+        }
+        Completed::Upload { claim, outcome, .. } => {
+            tx.write_upload(claim.lease, outcome)?;
+            Ok(Recorded::Upload)
+        }
+    }
+}
+
+fn record_outcome(
+    tx: &mut impl Transaction,
+    claim: &Claim,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Result<Recorded> {
+    let prediction = match outcome {
+        Outcome::Accepted { prediction, .. } | Outcome::Adopted { prediction, .. } => {
+            Some(&prediction.prediction_id)
+        }
+        _ => None,
+    };
+    let mut instead = None;
+    if let Some(id) = prediction
+        && tx.is_prediction_taken(id, &claim.attempt)?
+    {
+        let reason = format!("prediction {id} already belongs to another job");
+        instead = outcome::without_prediction(outcome, reason, now);
+    }
+    let outcome = instead.as_ref().unwrap_or(outcome);
+    let change = outcome::apply(&claim.job.progress, &claim.attempt.progress, outcome, now);
+    let change = match change {
+        Ok(change) => change,
+        // A lease that was lost comes first: the job may be in any state.
+        Err(_) if !tx.is_current(&claim.lease)? => return Ok(Recorded::LeaseLost),
+        Err(error) => return Err(QueueError::IllegalTransition(error)),
+    };
+    let event = outcome.event();
+    let recorded = write(tx, claim, &change, instead)?;
+    fail_point!("{event:?} written");
+    Ok(recorded)
+}
+
+fn write(
+    tx: &mut impl Transaction,
+    claim: &Claim,
+    change: &Change,
+    instead: Option<Outcome>,
+) -> Result<Recorded> {
+    let is_current = tx.write_leased(claim, change)?;
+    Ok(if is_current {
+        Recorded::Job {
+            state: change.job.state,
+            instead,
+        }
+    } else {
+        Recorded::LeaseLost
+    })
+}
+
+fn claim(
+    tx: &mut impl Transaction,
+    pool: &PoolId,
+    request: &ClaimRequest,
+) -> Result<ClaimResponse> {
+    if !tx.is_registered(pool)? {
+        return Err(QueueError::PoolLost(pool.clone()));
+    }
+    let mut view = tx.read_view(request)?;
+    let mut plan = loop {
+        match claim::plan(&view, request) {
+            Ok(plan) => break plan,
+            Err(missing) => tx.read_missing(&mut view, missing)?,
+        }
+    };
+    let is_full = plan.len() >= request.capacity.steps;
+    for (job, due_at) in &plan.deferred {
+        tx.defer(*job, *due_at)?;
+    }
+    let steps = plan.steps.iter().map(|due| tx.lease(pool, due));
+    let mut claims = steps.collect::<Result<Vec<Claim>>>()?;
+    for submission in std::mem::take(&mut plan.submissions) {
+        claims.push(tx.start_attempt(pool, &view, submission)?);
+        fail_point!("Submit written");
+    }
+    for upload in &plan.new_uploads {
+        tx.queue_upload(upload, view.now)?;
+    }
+    let uploads = plan
+        .uploads
+        .iter()
+        .map(|upload| tx.lease_upload(pool, upload));
+    let uploads = uploads.collect::<Result<Vec<UploadClaim>>>()?;
+    let backlog = if is_full {
+        None
+    } else {
+        let rest = tx.read_backlog(&view, &plan, request)?;
+        Some(claim::backlog(&view, &plan, &rest, request))
+    };
+    Ok(ClaimResponse {
+        claims,
+        uploads,
+        backlog,
+    })
+}

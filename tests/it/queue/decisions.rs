@@ -1,0 +1,154 @@
+//! What the user decides: resolve, retry, cancel, and downloading again.
+
+use overnight::domain::{JobState, Money, PredictionHandle};
+use overnight::queue::{Decision, QueueError, Selection};
+
+use super::{Harness, PRICE, Store, run_for_each_store};
+
+run_for_each_store!(
+    an_operator_resolves_jobs_in_doubt,
+    a_job_is_resolved_by_its_number_even_if_another_row_has_that_number_as_its_key,
+    one_prediction_never_belongs_to_two_jobs,
+    a_command_that_does_not_apply_to_one_of_its_jobs_changes_none,
+    only_the_budget_of_a_batch_can_be_set_without_an_active_run,
+);
+
+async fn an_operator_resolves_jobs_in_doubt<S: Store>(harness: Harness<S>) {
+    harness.load_rows(3);
+    for claim in harness.claim("one", 3).await {
+        harness.lose_response(&claim).await;
+    }
+    let mut states = Vec::new();
+    for (row, decision) in [
+        ("r0", Decision::Adopt(PredictionHandle::from_id("p0"))),
+        ("r1", Decision::Resubmit),
+        ("r2", Decision::Fail),
+    ] {
+        let job = harness.job(row).await;
+        let resolved = harness.queue.resolve(job.job_id, decision).await;
+        states.push(resolved.expect("resolved"));
+    }
+    assert_eq!(
+        states,
+        [JobState::Running, JobState::Queued, JobState::Failed]
+    );
+    let batch = harness.batch_status("b").await;
+    // The adopted job is reserved. The price of the failed one stays booked: nothing proves that it
+    // was not paid.
+    let price = Money::from_micros(PRICE);
+    assert_eq!(
+        (batch.reserved, batch.spent, batch.at_risk),
+        (price, price, Money::ZERO)
+    );
+    let job = harness.job("r0").await;
+    let second_decision = harness.queue.resolve(job.job_id, Decision::Resubmit).await;
+    assert!(
+        matches!(second_decision, Err(QueueError::Conflict(_))),
+        "{second_decision:?}"
+    );
+}
+
+async fn a_job_is_resolved_by_its_number_even_if_another_row_has_that_number_as_its_key<
+    S: Store,
+>(
+    harness: Harness<S>,
+) {
+    let mut staging = harness.queue.stage(super::batch("b")).expect("a staging");
+    let eachlabs = [overnight::domain::ProviderName::Eachlabs];
+    // The first job has the number of the second as its key, whatever the numbers are.
+    let rows: Vec<_> = (1..=20)
+        .map(|row| super::row(&row.to_string(), row, row as usize, &eachlabs))
+        .collect();
+    staging.add(&rows).expect("added");
+    staging.commit().expect("committed");
+    let claims = harness.claim("one", 20).await;
+    for claim in &claims {
+        harness.lose_response(claim).await;
+    }
+    let job_id = claims[7].lease.job_id;
+    let resolved = harness.queue.resolve(job_id, Decision::Resubmit).await;
+    assert_eq!(resolved.expect("resolved"), JobState::Queued);
+    let jobs = harness.queue.jobs(Default::default(), None, 100).await;
+    for job in jobs.expect("the jobs") {
+        let expected = if job.job_id == job_id {
+            JobState::Queued
+        } else {
+            JobState::InDoubt
+        };
+        assert_eq!(job.state, expected);
+    }
+}
+
+async fn one_prediction_never_belongs_to_two_jobs<S: Store>(harness: Harness<S>) {
+    harness.load_rows(2);
+    let claims = harness.claim("one", 2).await;
+    harness.accept(&claims[0], "p").await;
+    harness.lose_response(&claims[1]).await;
+    let job = harness.job("r1").await;
+    let decision = Decision::Adopt(PredictionHandle::from_id("p"));
+    let adopted = harness.queue.resolve(job.job_id, decision).await;
+    assert!(
+        matches!(adopted, Err(QueueError::Conflict(_))),
+        "{adopted:?}"
+    );
+}
+
+async fn a_command_that_does_not_apply_to_one_of_its_jobs_changes_none<S: Store>(
+    harness: Harness<S>,
+) {
+    harness.load_rows(2);
+    let claim = harness.claim("one", 1).await.remove(0);
+    harness.lose_response(&claim).await;
+    let both = || Selection {
+        jobs: vec!["r1".into(), "r0".into()],
+        ..Selection::default()
+    };
+    let cancelled = harness.queue.cancel(both()).await;
+    assert!(
+        matches!(cancelled, Err(QueueError::Conflict(_))),
+        "{cancelled:?}"
+    );
+    let retried = harness.queue.retry(both()).await;
+    assert!(
+        matches!(retried, Err(QueueError::Conflict(_))),
+        "{retried:?}"
+    );
+    let states = [harness.job("r0").await.state, harness.job("r1").await.state];
+    assert_eq!(states, [JobState::InDoubt, JobState::Queued]);
+    let unknown = Selection {
+        batch: Some("no such batch".into()),
+        ..Selection::default()
+    };
+    let cancelled = harness.queue.cancel(unknown).await;
+    assert!(
+        matches!(cancelled, Err(QueueError::NotFound(_))),
+        "{cancelled:?}"
+    );
+}
+
+async fn only_the_budget_of_a_batch_can_be_set_without_an_active_run<S: Store>(
+    harness: Harness<S>,
+) {
+    use overnight::queue::LiveSetting;
+    harness.load_rows(1);
+    harness.queue.leave(super::pool("one")).await.expect("left");
+    let set = |setting| {
+        harness
+            .queue
+            .set_live_settings(vec![setting], "test".into())
+    };
+    let workers = set(LiveSetting::Workers(3)).await;
+    assert!(
+        matches!(workers, Err(QueueError::Conflict(_))),
+        "{workers:?}"
+    );
+    let budget = Some(Money::from_micros(7));
+    let set_budget = set(LiveSetting::BatchBudget("b".into(), budget)).await;
+    assert!(set_budget.expect("set").is_empty());
+    assert_eq!(harness.batch_status("b").await.budget, budget);
+    let unknown = set(LiveSetting::BatchBudget("c".into(), budget)).await;
+    assert!(
+        matches!(unknown, Err(QueueError::NotFound(_))),
+        "{unknown:?}"
+    );
+}

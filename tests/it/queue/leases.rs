@@ -1,0 +1,145 @@
+//! Leases, heartbeats, and the takeover of pools that are gone.
+
+use overnight::domain::{JobState, Money, Outcome, PredictionHandle};
+use overnight::queue::{QueueError, Recorded, Selection, Step};
+
+use super::{Harness, PRICE, Store, pool, run_for_each_store, seconds};
+
+run_for_each_store!(
+    a_write_after_the_lease_is_lost_is_refused_and_changes_nothing,
+    a_record_with_a_lost_lease_undoes_no_other_record_of_its_turn,
+    a_cancelled_job_ends_the_lease_of_its_step,
+    a_job_that_crashes_ten_pools_in_a_row_fails_and_keeps_its_prediction,
+    a_pool_that_renews_after_its_machine_slept_is_not_taken_over,
+    a_pool_that_was_removed_claims_nothing_more,
+);
+
+async fn a_write_after_the_lease_is_lost_is_refused_and_changes_nothing<S: Store>(
+    harness: Harness<S>,
+) {
+    harness.load_rows(1);
+    let claim = harness.claim("one", 1).await.remove(0);
+    harness.at(seconds(46));
+    // The pool has not renewed, so its lease has expired although its process is alive. Another
+    // process takes over on its second check.
+    let other = harness.store.open();
+    assert_eq!(harness.queue.take_over().await.expect("taken over"), 0);
+    assert_eq!(other.take_over().await.expect("taken over"), 0);
+    assert_eq!(other.take_over().await.expect("taken over"), 1);
+    let accepted = Outcome::Accepted {
+        prediction: PredictionHandle::from_id("p"),
+        early_cost: None,
+        due_at: harness.now(),
+    };
+    let recorded = harness.try_record(&claim, accepted).await;
+    assert_eq!(recorded.expect("a turn"), Recorded::LeaseLost);
+    let job = harness.job("r0").await;
+    assert_eq!((job.state, job.prediction_id), (JobState::InDoubt, None));
+    assert_eq!(job.at_risk, Money::from_micros(PRICE));
+}
+
+async fn a_record_with_a_lost_lease_undoes_no_other_record_of_its_turn<S: Store>(
+    harness: Harness<S>,
+) {
+    harness.load_rows(2);
+    let claims = harness.claim("one", 2).await;
+    harness.accept(&claims[0], "p0").await;
+    let completed = claims.iter().zip(["late", "p1"]).map(|(claim, id)| {
+        let prediction = PredictionHandle::from_id(id);
+        overnight::queue::Completed::Step {
+            claim: claim.clone().into(),
+            outcome: Outcome::Accepted {
+                prediction,
+                early_cost: None,
+                due_at: harness.now(),
+            },
+            signal: None,
+        }
+    });
+    let recorded = harness.complete(completed.collect()).await;
+    let recorded = recorded.expect("a turn");
+    assert_eq!(recorded[0], Recorded::LeaseLost);
+    assert!(matches!(
+        recorded[1],
+        Recorded::Job {
+            state: JobState::Running,
+            ..
+        }
+    ));
+    let ids = [harness.job("r0").await, harness.job("r1").await].map(|job| job.prediction_id);
+    assert_eq!(ids, [Some("p0".into()), Some("p1".into())]);
+}
+
+async fn a_cancelled_job_ends_the_lease_of_its_step<S: Store>(harness: Harness<S>) {
+    harness.load_rows(1);
+    let submit = harness.claim_step(Step::Submit).await;
+    harness.accept(&submit, "p").await;
+    let poll = harness.claim_step(Step::Poll).await;
+    let selection = Selection {
+        jobs: vec!["r0".into()],
+        ..Selection::default()
+    };
+    let cancelled = harness.queue.cancel(selection).await.expect("cancelled");
+    assert_eq!(cancelled.in_progress.len(), 1);
+    let wait = Outcome::Wait {
+        due_at: Some(harness.now()),
+        failure: None,
+    };
+    let recorded = harness.try_record(&poll, wait).await;
+    assert_eq!(recorded.expect("a turn"), Recorded::LeaseLost);
+    assert_eq!(harness.job("r0").await.state, JobState::Cancelled);
+}
+
+async fn a_job_that_crashes_ten_pools_in_a_row_fails_and_keeps_its_prediction<S: Store>(
+    harness: Harness<S>,
+) {
+    harness.load_rows(1);
+    let claim = harness.claim("one", 1).await.remove(0);
+    harness.accept(&claim, "p").await;
+    let mut elapsed = seconds(0);
+    for crash in 0..10 {
+        let name = format!("crash-{crash}");
+        harness.queue.join(pool(&name)).await.expect("a pool");
+        assert_eq!(harness.claim(&name, 1).await.len(), 1, "{crash}");
+        harness.queue.leave(pool(&name)).await.expect("left");
+        // Due at once after the first crash, and with growing delays after that.
+        if crash == 1 {
+            assert_eq!(harness.claim("one", 1).await.len(), 0);
+        }
+        elapsed += seconds(if crash == 0 { 0 } else { 32 });
+        harness.at(elapsed);
+    }
+    let job = harness.job("r0").await;
+    let cost = Some(Money::from_micros(PRICE));
+    assert_eq!((job.state, job.cost_usd), (JobState::Failed, cost));
+    let retried = harness.queue.retry(Selection::default()).await;
+    assert_eq!(retried.expect("retried"), 1);
+    let job = harness.job("r0").await;
+    assert_eq!(
+        (job.state, job.prediction_id.as_deref(), job.cost_usd),
+        (JobState::Running, Some("p"), None)
+    );
+}
+
+async fn a_pool_that_renews_after_its_machine_slept_is_not_taken_over<S: Store>(
+    harness: Harness<S>,
+) {
+    harness.load_rows(1);
+    let claim = harness.claim("one", 1).await.remove(0);
+    let other = harness.store.open();
+    harness.at(seconds(8 * 3600));
+    assert_eq!(other.take_over().await.expect("taken over"), 0);
+    harness.queue.heartbeat(pool("one")).await.expect("renewed");
+    harness.at(seconds(8 * 3600 + 1));
+    assert_eq!(other.take_over().await.expect("taken over"), 0);
+    harness.accept(&claim, "p").await;
+}
+
+async fn a_pool_that_was_removed_claims_nothing_more<S: Store>(harness: Harness<S>) {
+    harness.load_rows(1);
+    harness.queue.leave(pool("one")).await.expect("left");
+    let lost = |result: Result<(), QueueError>| matches!(result, Err(QueueError::PoolLost(_)));
+    assert!(lost(harness.try_claim("one", 1).await.map(drop)));
+    assert!(lost(harness.queue.heartbeat(pool("one")).await));
+    assert_eq!(harness.job("r0").await.state, JobState::Queued);
+}
