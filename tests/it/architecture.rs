@@ -145,32 +145,10 @@ fn a_rehearsal_performs_no_io_and_only_the_command_line_uses_it() {
         ],
     );
     for folder in [
-        "domain",
-        "queue",
-        "provider",
-        "output",
-        "worker",
-        "manifest",
-        "catalog",
-        "report",
-        "simulator",
+        "domain", "queue", "provider", "output", "worker", "manifest", "catalog", "report",
     ] {
         assert_free_of(folder, &["crate::rehearsal"]);
     }
-}
-
-#[test]
-fn the_simulator_shares_no_code_with_the_clients() {
-    assert_free_of(
-        "simulator",
-        &[
-            "crate::provider",
-            "crate::domain",
-            "crate::queue",
-            "crate::worker",
-            "crate::catalog",
-        ],
-    );
 }
 
 #[test]

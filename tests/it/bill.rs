@@ -2,7 +2,7 @@
 
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{BillGrouping, BillSums, Queue};
-use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
+use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 use serde_json::{Value, json};
 
 use crate::support::{TestEnv, high_limits, micros, micros_as_f64};

@@ -5,7 +5,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use overnight::domain::Money;
-use overnight::simulator::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
+use overnight_simulator::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use overnight::simulator::{Call, Fault, Faults};
+use overnight_simulator::{Call, Fault, Faults};
 use serde_json::{Value, json};
 
 use crate::support::{TestEnv, high_limits, micros};
@@ -277,7 +277,7 @@ fn cancelled_jobs_can_be_retried() {
 
 #[test]
 fn cancelling_a_running_job_cancels_its_prediction_and_keeps_its_price_booked() {
-    let env = TestEnv::new(overnight::simulator::SimulatorOptions {
+    let env = TestEnv::new(overnight_simulator::SimulatorOptions {
         speed: 1.0,
         ..high_limits()
     });

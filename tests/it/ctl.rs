@@ -4,7 +4,7 @@ use std::fs::File;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use overnight::simulator::{Limits, SimulatorOptions};
+use overnight_simulator::{Limits, SimulatorOptions};
 
 use crate::support::{CommandOutput, TestEnv, high_limits, micros};
 
@@ -92,7 +92,7 @@ fn a_paused_run_submits_nothing_and_resumes_within_two_seconds() {
     let env = TestEnv::new(slow());
     env.load(30, "eachlabs");
     let mut run = env.start_logged("run.log", &["run"]);
-    env.wait_for_submissions(5);
+    env.await_submissions(5);
     env.pause("run.log");
     let submissions = env.submissions();
     assert!(submissions < 30);
@@ -108,7 +108,7 @@ fn a_paused_run_submits_nothing_and_resumes_within_two_seconds() {
     assert_eq!(run.try_wait().expect("the run's state"), None);
     let resumed_at = Instant::now();
     assert!(env.ctl(&["resume"]).stdout.contains(&run.id().to_string()));
-    env.wait_for_submissions(submissions + 1);
+    env.await_submissions(submissions + 1);
     let elapsed = resumed_at.elapsed();
     assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
     assert!(run.wait().expect("the run ended").success());
@@ -127,7 +127,7 @@ fn a_changed_limit_applies_to_all_runs_and_may_exceed_the_configured_one() {
     for log in ["1.log", "2.log"] {
         env.wait_for("an active run", 20, || env.log(log).contains(" done"));
     }
-    env.wait_for_submissions(5);
+    env.await_submissions(5);
     let set = env.ctl(&["set", "--in-flight", "eachlabs=3", "--workers", "5"]);
     assert_eq!(set.code, 0, "{set:?}");
     assert!(
@@ -162,7 +162,7 @@ fn a_runs_budget_can_be_changed_below_and_above_what_is_spent() {
     let env = TestEnv::new(slow());
     env.load(40, "eachlabs");
     let mut run = env.start_logged("run.log", &["run", "--budget", "100"]);
-    env.wait_for_submissions(3);
+    env.await_submissions(3);
     env.pause("run.log");
     let owed = || {
         env.ledger()
@@ -205,7 +205,7 @@ fn a_batchs_budget_can_be_changed_with_and_without_an_active_run() {
     assert_eq!(micros(&env.status()["batches"][0]["spent_usd"]), 675_000.0);
     assert_eq!(env.ctl(&[&set[..], &["3"]].concat()).code, 0);
     let mut run = env.start_logged("run.log", &["run"]);
-    env.wait_for_submissions(4);
+    env.await_submissions(4);
     assert_eq!(env.ctl(&[&set[..], &["none"]].concat()).code, 0);
     assert!(run.wait().expect("the run ended").success());
     env.assert_all_rendered_once(40);
@@ -225,7 +225,7 @@ fn changed_settings_end_with_the_runs_they_were_changed_for() {
     let env = TestEnv::new(slow());
     env.load(30, "eachlabs");
     let first = env.start_logged("1.log", &["run"]);
-    env.wait_for_submissions(3);
+    env.await_submissions(3);
     env.pause("1.log");
     // A run that joins a paused one is paused, too.
     let mut second = env.start_logged("2.log", &["run"]);
@@ -274,7 +274,7 @@ fn without_an_active_run_only_a_batchs_budget_can_be_changed() {
     // A killed run is not active.
     env.simulator.update_options(|options| options.speed = 1.0);
     let mut run = env.start(&["run"]);
-    env.wait_for_submissions(1);
+    env.await_submissions(1);
     assert_eq!(env.ctl(&["set", "--workers", "3"]).code, 0);
     run.kill().expect("the run is killed");
     run.wait().expect("the run ended");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
+use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::json;
 

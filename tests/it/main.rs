@@ -33,5 +33,6 @@ mod rehearse;
 mod report;
 mod secrets;
 mod shop_exports;
+mod simulator;
 mod snapshots;
 mod worker;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
+use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 
 use crate::support::{CommandOutput, TestEnv, high_limits};
 

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use overnight::simulator::{Ledger, Limits, Simulator, SimulatorOptions};
+use overnight_simulator::{BoundSimulator, Ledger, Limits, Simulator, SimulatorOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -14,13 +14,16 @@ use tokio::runtime::Runtime;
 /// Speed-up of the simulated providers: a typical processing time of 270 seconds takes 0.3 seconds.
 pub(crate) const SPEED: f64 = 900.0;
 
+/// Time after which a test that waits has hung.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
 /// A temporary folder with a config, and a simulator for the binary to talk to.
 pub(crate) struct TestEnv {
     /// The working directory of the binary.
     pub(crate) dir: TempDir,
     pub(crate) simulator: Simulator,
     /// Runs the simulator's tasks until the environment is dropped.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// Returns options whose limits no test exceeds by accident.
@@ -68,7 +71,7 @@ impl TestEnv {
         Self {
             dir,
             simulator,
-            _runtime: runtime,
+            runtime,
         }
     }
 
@@ -159,13 +162,19 @@ impl TestEnv {
         assert_eq!(loaded.code, 0, "{loaded:?}");
     }
 
+    /// Lets another simulator serve until the environment is dropped.
+    pub(crate) fn serve(&self, simulator: BoundSimulator) -> Simulator {
+        self.runtime
+            .block_on(simulator.serve())
+            .expect("a simulator")
+    }
+
     /// Waits until the simulated providers have accepted `count` submissions in total.
-    pub(crate) fn wait_for_submissions(&self, count: usize) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while self.ledger().entries.len() < count {
-            assert!(Instant::now() < deadline, "the run makes no progress");
-            std::thread::yield_now();
-        }
+    pub(crate) fn await_submissions(&self, count: usize) {
+        let accepted = self.simulator.await_submissions(count);
+        self.runtime
+            .block_on(async { tokio::time::timeout(MAX_WAIT, accepted).await })
+            .expect("the run makes no progress");
     }
 
     pub(crate) fn ledger(&self) -> Ledger {

@@ -3,11 +3,11 @@
 
 use serde_json::{Map, Value};
 
-use super::Api;
+use crate::api::Api;
 
 /// One model of one API.
 #[derive(Debug, PartialEq)]
-pub(crate) struct ModelRules {
+pub struct ModelRules {
     /// The API that offers it.
     pub api: Api,
     /// The provider's id of the model.
@@ -71,7 +71,7 @@ impl Bounds {
 }
 
 /// All models of all APIs.
-pub(crate) const MODELS: [ModelRules; 4] = [
+const MODELS: [ModelRules; 4] = [
     ModelRules {
         api: Api::Eachlabs,
         id: "kling-v1-standard-image-to-video",
@@ -161,7 +161,7 @@ pub(crate) const MODELS: [ModelRules; 4] = [
 
 /// An invalid field of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FieldError {
+pub struct FieldError {
     /// The field's name.
     pub field: String,
     /// The reason.
@@ -170,7 +170,7 @@ pub(crate) struct FieldError {
 
 /// Why a field is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FieldProblem {
+pub enum FieldProblem {
     /// It is required but absent or null.
     Missing,
     /// Its type or value is not allowed.
@@ -183,7 +183,7 @@ pub(crate) enum FieldProblem {
 
 impl FieldProblem {
     /// Returns the message that a provider's error carries.
-    pub(crate) fn message(self) -> &'static str {
+    pub fn message(self) -> &'static str {
         match self {
             Self::Missing => "field required",
             Self::NotAllowed => "value is not allowed",
@@ -195,14 +195,14 @@ impl FieldProblem {
 
 impl ModelRules {
     /// Returns the model with this id at this API.
-    pub(crate) fn find(api: Api, id: &str) -> Option<&'static Self> {
+    pub fn find(api: Api, id: &str) -> Option<&'static Self> {
         const { &MODELS }
             .iter()
             .find(|model| model.api == api && model.id == id)
     }
 
     /// Validates an input and returns the first invalid field.
-    pub(crate) fn validate(&self, input: &Map<String, Value>) -> Result<(), FieldError> {
+    pub fn validate(&self, input: &Map<String, Value>) -> Result<(), FieldError> {
         let invalid = |field: &str, problem| {
             Err(FieldError {
                 field: field.to_owned(),
@@ -228,7 +228,7 @@ impl ModelRules {
     }
 
     /// Returns the price of a clip, in micro-dollars.
-    pub(crate) fn price(&self, input: &Map<String, Value>) -> i64 {
+    pub fn price(&self, input: &Map<String, Value>) -> i64 {
         self.base_price + (clip_seconds(input) - 5).max(0) * self.extra_second_price
     }
 }

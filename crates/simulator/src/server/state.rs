@@ -1,14 +1,15 @@
-//! State shared by all request handlers: the model behind a lock, the clock, and the client's
-//! connection.
+//! State shared by all request handlers: the model behind a lock, and the clock.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tokio::sync::Notify;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use tokio::sync::watch;
 
-use super::prediction::Prediction;
-use super::world::World;
+use crate::prediction::Prediction;
+use crate::world::World;
 
 /// The path to which the redirect fault points. It belongs to no API, so a key that arrives there
 /// has leaked.
@@ -18,17 +19,14 @@ pub(super) const REDIRECT_TRAP_PATH: &str = "/_simulator/redirect-trap";
 #[derive(Debug)]
 pub(super) struct SharedState {
     world: Mutex<World>,
+    /// Number of submissions that the three APIs have accepted in total.
+    submissions: watch::Sender<usize>,
     /// The listening address, which clip links and follow-up URLs point to.
     pub(super) address: SocketAddr,
     started: Instant,
     /// The wall-clock time of `started`, in milliseconds since 1970.
     started_at: i64,
 }
-
-/// The connection on which a request arrived. Notifying it closes the connection without a
-/// response.
-#[derive(Clone, Debug)]
-pub(super) struct Connection(pub(super) Arc<Notify>);
 
 impl SharedState {
     pub(super) fn new(address: SocketAddr, world: World) -> Self {
@@ -38,6 +36,7 @@ impl SharedState {
         )]
         let started_at = jiff::Timestamp::now().as_millisecond();
         Self {
+            submissions: watch::Sender::new(world.predictions().len()),
             world: Mutex::new(world),
             address,
             started: Instant::now(),
@@ -54,6 +53,35 @@ impl SharedState {
         self.started_at + i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX)
     }
 
+    /// Applies a call to the world, and tells those who wait for submissions.
+    pub(super) fn apply<T>(&self, effect: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.world();
+        let result = effect(&mut world);
+        let accepted = world.predictions().len();
+        self.submissions.send_if_modified(|count| {
+            let is_new = *count != accepted;
+            *count = accepted;
+            is_new
+        });
+        result
+    }
+
+    /// Waits until the three APIs have accepted `count` submissions in total.
+    pub(super) async fn await_submissions(&self, count: usize) {
+        let mut submissions = self.submissions.subscribe();
+        // It fails only if the sender is gone, which this borrows.
+        let _ = submissions.wait_for(|accepted| *accepted >= count).await;
+    }
+
+    /// Counts the key in a request to a host that takes none, and returns whether there is one.
+    pub(super) fn record_leaked_key(&self, headers: &HeaderMap) -> bool {
+        let is_leaked = headers.contains_key(AUTHORIZATION) || headers.contains_key("x-api-key");
+        if is_leaked {
+            self.world().increment(|ledger| &mut ledger.leaked_keys);
+        }
+        is_leaked
+    }
+
     pub(super) fn redirect_trap_url(&self) -> String {
         format!("http://{}{REDIRECT_TRAP_PATH}", self.address)
     }
@@ -61,7 +89,7 @@ impl SharedState {
     /// Returns a signed link to a prediction's clip that expires in `life_s` seconds.
     pub(super) fn clip_url(&self, prediction: &Prediction, life_s: u64, now: i64) -> String {
         let Prediction { api, id, .. } = prediction;
-        let api = format!("{api:?}").to_lowercase();
+        let api = api.name();
         let expires = (now / 1000).saturating_add_unsigned(life_s);
         let signature = prediction.signature(expires);
         format!(
