@@ -2,9 +2,10 @@
 
 use std::io::{Cursor, ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::Instant;
 
 use overnight::output::container;
-use overnight_simulator::{Simulator, clip};
+use overnight_simulator::{Api, Call, Fault, Faults, Simulator, clip};
 
 use crate::support::{TestEnv, high_limits};
 
@@ -18,6 +19,38 @@ fn upload(simulator: &Simulator) -> String {
     let mut response = String::new();
     stream.read_to_string(&mut response).expect("a response");
     response
+}
+
+#[test]
+fn the_storage_counts_exactly_the_faults_that_it_injects() {
+    /// The only fault whose response is the ordinary one, but late.
+    const SLOW_S: f64 = 0.1;
+    let mut counted = Vec::new();
+    for (fault, name) in Fault::ALL {
+        let env = TestEnv::new(high_limits());
+        let mut faults = Faults::default().at(Api::Eachlabs, Call::Upload, fault, 1.0);
+        faults.slow_s = SLOW_S;
+        env.simulator.set_faults(faults);
+        let sent = Instant::now();
+        let is_ordinary = upload(&env.simulator).starts_with("HTTP/1.1 403");
+        let is_counted = !env.simulator.requests().faults.is_empty();
+        if fault == Fault::Slow {
+            assert!(sent.elapsed().as_secs_f64() >= SLOW_S);
+        } else {
+            assert_eq!(is_counted, !is_ordinary, "{name}");
+        }
+        if is_counted {
+            counted.push(name);
+        }
+    }
+    let injected = [
+        "server-error",
+        "bad-gateway",
+        "drop-before",
+        "drop-after",
+        "slow",
+    ];
+    assert_eq!(counted, injected);
 }
 
 #[test]

@@ -59,13 +59,22 @@ impl Fault {
     ];
 
     /// Returns whether this fault can happen to a call of this kind.
-    fn is_possible_for(self, call: Call) -> bool {
+    pub(crate) fn is_possible_for(self, call: Call) -> bool {
         match self {
             Self::FailedPrediction => call == Call::Create,
             Self::Truncated | Self::Expired => call == Call::Download,
             Self::RateLimited | Self::HugeBody | Self::GzipBomb => call != Call::Download,
             _ => true,
         }
+    }
+
+    /// Returns whether this fault can happen to the upload of a file. A storage answers with a
+    /// status alone, so that there is no body to spoil.
+    pub(crate) fn is_possible_for_file(self) -> bool {
+        matches!(
+            self,
+            Self::ServerError | Self::BadGateway | Self::DropBefore | Self::DropAfter | Self::Slow
+        )
     }
 }
 
@@ -130,14 +139,22 @@ impl Faults {
         self
     }
 
-    /// Draws the fault of one call. The rule that was added first takes precedence.
-    pub fn draw(&self, api: Api, call: Call, random: &mut fastrand::Rng) -> Option<Fault> {
+    /// Draws the fault of one call, among those that are possible for it. The rule that was added
+    /// first takes precedence.
+    pub(crate) fn draw(
+        &self,
+        api: Api,
+        call: Call,
+        is_possible: impl Fn(Fault) -> bool,
+        random: &mut fastrand::Rng,
+    ) -> Option<Fault> {
         let mut fault = None;
         for rule in &self.rules {
             // Every rule draws a number, so that the outcome of one rule does not shift the draws
             // of the others.
             let is_drawn = random.f64() < rule.probability;
-            if is_drawn && fault.is_none() && rule.applies_to(api, call) {
+            if is_drawn && fault.is_none() && rule.applies_to(api, call) && is_possible(rule.fault)
+            {
                 fault = Some(rule.fault);
             }
         }
@@ -147,9 +164,7 @@ impl Faults {
 
 impl Rule {
     fn applies_to(self, api: Api, call: Call) -> bool {
-        self.api.is_none_or(|only| only == api)
-            && self.call.is_none_or(|only| only == call)
-            && self.fault.is_possible_for(call)
+        self.api.is_none_or(|only| only == api) && self.call.is_none_or(|only| only == call)
     }
 }
 
@@ -224,13 +239,10 @@ mod tests {
     #[test]
     fn a_fault_limited_to_one_api_and_call_is_drawn_for_no_other() {
         let faults = Faults::default().at(Api::Fal, Call::Create, Fault::DropAfter, 1.0);
-        let mut random = fastrand::Rng::with_seed(1);
-        assert_eq!(
-            faults.draw(Api::Fal, Call::Create, &mut random),
-            Some(Fault::DropAfter)
-        );
-        assert_eq!(faults.draw(Api::Fal, Call::Poll, &mut random), None);
-        assert_eq!(faults.draw(Api::Aimlapi, Call::Create, &mut random), None);
+        let draw = |api, call| faults.draw(api, call, |_| true, &mut fastrand::Rng::with_seed(1));
+        assert_eq!(draw(Api::Fal, Call::Create), Some(Fault::DropAfter));
+        assert_eq!(draw(Api::Fal, Call::Poll), None);
+        assert_eq!(draw(Api::Aimlapi, Call::Create), None);
     }
 
     #[test]

@@ -103,13 +103,13 @@ impl Ledger {
     }
 }
 
-/// Counters of received calls and injected faults. Creates that a limit refused are counted in the
+/// Counters of received calls and drawn faults. Creates that a limit refused are counted in the
 /// [`Ledger`].
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Requests {
     /// API calls with an accepted key, file uploads and clip downloads.
     pub calls: BTreeMap<Api, BTreeMap<Call, u64>>,
-    /// Injected faults.
+    /// Drawn faults. A call that is refused for another reason may not show its fault.
     pub faults: BTreeMap<Api, BTreeMap<Fault, u64>>,
 }
 

@@ -132,13 +132,32 @@ impl World {
     /// Counts a call and draws its fault. The nth call of a kind at an API always draws the same,
     /// however calls of other kinds and to other APIs are interleaved.
     pub fn record_call(&mut self, api: Api, call: Call, now: i64) -> FaultDraw {
+        self.record(api, call, |fault| fault.is_possible_for(call), now)
+    }
+
+    /// Counts the upload of a file to an API's storage, which is a [`Call::Upload`], and draws its
+    /// fault among those that a storage can have.
+    pub fn record_file_upload(&mut self, api: Api, now: i64) -> FaultDraw {
+        self.record(api, Call::Upload, Fault::is_possible_for_file, now)
+    }
+
+    fn record(
+        &mut self,
+        api: Api,
+        call: Call,
+        is_possible: impl Fn(Fault) -> bool,
+        now: i64,
+    ) -> FaultDraw {
         // Clips are served by another host, which never sends `Retry-After`.
         if call != Call::Download && now < self.account(api).retry_after_until {
             self.ledger.ignored_retry_after += 1;
         }
         let number = self.requests.count_call(api, call);
         let mut random = seeded_rng(self.options.seed, [api as u64, call as u64, number]);
-        let fault = self.options.faults.draw(api, call, &mut random);
+        let fault = self
+            .options
+            .faults
+            .draw(api, call, is_possible, &mut random);
         if let Some(fault) = fault {
             self.requests.count_fault(api, fault);
         }

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -61,7 +60,6 @@ async fn download(
     if query.sig != prediction.signature(query.expires) || now / 1000 >= query.expires {
         return (StatusCode::FORBIDDEN, "the link has expired").into_response();
     }
-    let slow_s = shared.world().options().faults.slow_s;
     let clip_bytes = shared.world().options().clip_bytes;
     let clip = clip::for_prediction(id, clip_bytes);
     match fault {
@@ -79,7 +77,7 @@ async fn download(
         }
         Some(Fault::Truncated) => clip_response(clip, true),
         Some(Fault::Slow) => {
-            tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;
+            shared.wait_slowly().await;
             clip_response(clip, false)
         }
         _ => clip_response(clip, false),

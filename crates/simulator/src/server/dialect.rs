@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -171,8 +170,7 @@ async fn respond<D: ApiDialect>(
         Some(Fault::Slow) => {
             // After the effect, not before: the prediction exists even if the client gives up
             // waiting.
-            let slow_s = shared.world().options().faults.slow_s;
-            tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;
+            shared.wait_slowly().await;
             response
         }
         _ => response,

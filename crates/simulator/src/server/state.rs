@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -71,6 +71,12 @@ impl SharedState {
         let mut submissions = self.submissions.subscribe();
         // It fails only if the sender is gone, which this borrows.
         let _ = submissions.wait_for(|accepted| *accepted >= count).await;
+    }
+
+    /// Waits as long as [`Fault::Slow`](crate::Fault::Slow) delays a response.
+    pub(super) async fn wait_slowly(&self) {
+        let slow_s = self.world().options().faults.slow_s;
+        tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;
     }
 
     /// Counts the key in a request to a host that takes none, and returns whether there is one.

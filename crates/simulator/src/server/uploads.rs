@@ -91,10 +91,7 @@ async fn upload(
     if shared.record_leaked_key(&headers) {
         return (StatusCode::BAD_REQUEST, "a key was sent to the storage").into_response();
     }
-    let fault = shared
-        .world()
-        .record_call(api, Call::Upload, shared.now())
-        .fault;
+    let fault = shared.world().record_file_upload(api, shared.now()).fault;
     match fault {
         Some(Fault::DropBefore) => return connection.close_without_response().await,
         Some(Fault::ServerError) => {
@@ -108,6 +105,10 @@ async fn upload(
     let response = store(&shared, api, &name, &headers, body).await;
     match fault {
         Some(Fault::DropAfter) => connection.close_without_response().await,
+        Some(Fault::Slow) => {
+            shared.wait_slowly().await;
+            response
+        }
         _ => response,
     }
 }
