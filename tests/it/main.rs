@@ -24,6 +24,7 @@ mod doctor;
 mod files;
 mod help;
 mod images;
+mod import_graph;
 mod migrations;
 mod model;
 mod pool;
