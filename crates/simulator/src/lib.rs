@@ -2,19 +2,19 @@
 //!
 //! The rule of this crate: it is a second implementation, written from what the providers publish,
 //! and shares no code with the clients. [`World`] is the pure model: it does no I/O and has no clock.
-//! The feature `server` adds [`Simulator`], a thin HTTP surface over it, in which each API has a file
+//! The feature `server` adds `Simulator`, a thin HTTP surface over it, in which each API has a file
 //! of its own. The [`Ledger`] lists every accepted create with its price.
 //!
-//! Arrows point one way: `api → fault → options` are the words, `rules`, `prediction`, `ledger`,
-//! `storage`, `limits` and `random` are the parts of the `world`, and the `server` uses them all. A
-//! file imports an item from the file that defines it, never from here.
+//! Arrows point one way: `server → world → {models, rules, prediction, ledger, storage, limits,
+//! random} → {options, fault} → api`. A file imports an item from the file that defines it, never
+//! from here.
 
 mod api;
 pub mod clip;
-mod create;
 mod fault;
 mod ledger;
 mod limits;
+mod models;
 mod options;
 mod prediction;
 mod random;
@@ -22,8 +22,6 @@ mod rules;
 #[cfg(feature = "server")]
 mod server;
 mod storage;
-#[cfg(test)]
-mod tests;
 mod world;
 
 pub use api::{Api, Call};
@@ -35,4 +33,5 @@ pub use rules::{FieldError, FieldProblem, ModelRules};
 #[cfg(feature = "server")]
 pub use server::{BaseUrls, BoundSimulator, Simulator};
 pub use storage::{FileUpload, UploadRefusal, UploadSlot};
-pub use world::{CancelOutcome, FaultDraw, LimitExceeded, World};
+pub use world::capacity::LimitExceeded;
+pub use world::{CancelOutcome, FaultDraw, World};

@@ -2,7 +2,7 @@
 
 use crate::api::Api;
 
-/// Random stream for the processing times of predictions. Calls use their [`Call`] discriminant,
+/// Random stream for the processing times of predictions. Calls use the discriminant of their kind,
 /// which is far smaller.
 pub(crate) const PREDICTION_STREAM: u64 = 100;
 /// Random stream for prediction ids and link secrets.

@@ -6,7 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::prediction::{NewPrediction, Prediction, PredictionOutcome};
 use crate::rules::{FieldError, FieldProblem, ModelRules};
-use crate::world::{LimitExceeded, World};
+
+use super::World;
+use super::capacity::LimitExceeded;
 
 /// Relative spread of processing times: each is uniform within this fraction of the typical time.
 const PROCESSING_SPREAD: f64 = 0.15;

@@ -1,13 +1,18 @@
 //! The pure model of the simulated providers. It has no clock: methods take the current time as
 //! `now`, in milliseconds since 1970.
 
+pub(crate) mod capacity;
+mod create;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::api::{Api, Call};
 use crate::fault::Fault;
 use crate::ledger::{Entry, Ledger, Requests};
-use crate::limits::{RateWindow, Runners};
+use crate::limits::RateWindow;
 use crate::options::SimulatorOptions;
 use crate::prediction::{NewPrediction, Prediction, PredictionOutcome};
 use crate::random::{ID_STREAM, PREDICTION_STREAM, new_id, seeded_rng};
@@ -45,15 +50,6 @@ pub struct FaultDraw {
     pub fault: Option<Fault>,
     /// A fair coin that selects between two variants of a fault, such as 500 and 503.
     pub coin: bool,
-}
-
-/// The limit that refuses a create.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LimitExceeded {
-    /// Too many predictions are running.
-    Slots,
-    /// Too many creates came within the rate window.
-    Throughput,
 }
 
 /// The result of cancelling a prediction.
@@ -172,18 +168,6 @@ impl World {
         let until = now.saturating_add(millis(Duration::from_secs(seconds)));
         let account = self.account(api);
         account.retry_after_until = account.retry_after_until.max(until);
-    }
-
-    /// Fails with the limit that a create would exceed now, and counts it in the ledger as refused.
-    pub fn check_limits(&mut self, api: Api, now: i64) -> Result<(), LimitExceeded> {
-        let Some(limit) = self.exceeded_limit(api, now) else {
-            return Ok(());
-        };
-        match limit {
-            LimitExceeded::Throughput => self.ledger.over_rate += 1,
-            LimitExceeded::Slots => self.ledger.over_slots += 1,
-        }
-        Err(limit)
     }
 
     /// Returns the random generator for the next prediction of an API. It is independent of what
@@ -314,21 +298,6 @@ impl World {
         Some(cancelled)
     }
 
-    /// Returns the number of predictions ahead of this one in fal.ai's queue.
-    pub fn queue_position(&self, prediction: &Prediction, now: i64) -> usize {
-        let Some(account) = self.accounts.get(&Api::Fal) else {
-            return 0;
-        };
-        let unfinished = account
-            .unfinished
-            .iter()
-            .map(|index| &self.predictions[*index]);
-        unfinished
-            .take_while(|other| other.id != prediction.id)
-            .filter(|other| other.is_queued(now))
-            .count()
-    }
-
     /// Returns the predictions of an API that were accepted from `from` to `to`, both inclusive,
     /// newest first.
     pub fn history(&self, api: Api, from: i64, to: i64) -> impl Iterator<Item = &Prediction> {
@@ -336,51 +305,6 @@ impl World {
             prediction.api == api && (from..=to).contains(&prediction.accepted_at)
         };
         self.predictions.iter().rev().filter(matches)
-    }
-
-    fn exceeded_limit(&mut self, api: Api, now: i64) -> Option<LimitExceeded> {
-        let limits = self.options.limits(api);
-        let window = millis(Duration::from_secs(self.options.rate_window_s));
-        let account = self.accounts.entry(api).or_default();
-        account
-            .unfinished
-            .retain(|index| !self.predictions[*index].has_ended(now));
-        if !account
-            .creates
-            .has_capacity(limits.creates_per_minute, window, now)
-        {
-            return Some(LimitExceeded::Throughput);
-        }
-        // fal.ai queues what exceeds its slots.
-        if api != Api::Fal && account.unfinished.len() >= limits.at_once as usize {
-            return Some(LimitExceeded::Slots);
-        }
-        None
-    }
-
-    /// Recomputes when each queued prediction of fal.ai starts and ends.
-    fn assign_runners(&mut self, now: i64) {
-        let Some(account) = self.accounts.get(&Api::Fal) else {
-            return;
-        };
-        let unfinished = account
-            .unfinished
-            .iter()
-            .copied()
-            .filter(|index| !self.predictions[*index].has_ended(now));
-        let (queued, running): (Vec<_>, Vec<_>) =
-            unfinished.partition(|index| self.predictions[*index].is_queued(now));
-        let busy_until = running
-            .iter()
-            .map(|index| self.predictions[*index].ends_at)
-            .collect();
-        let mut runners = Runners::new(self.options.fal.at_once, busy_until, now);
-        for index in queued {
-            let prediction = &mut self.predictions[index];
-            let processing = prediction.ends_at - prediction.starts_at;
-            prediction.starts_at = runners.assign(processing, now);
-            prediction.ends_at = prediction.starts_at + processing;
-        }
     }
 
     fn account(&mut self, api: Api) -> &mut Account {
@@ -392,6 +316,7 @@ impl World {
     }
 }
 
+/// Returns whole milliseconds; the largest number if there are more.
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -7,7 +7,8 @@ use crate::fault::{Fault, Faults};
 use crate::options::{Limits, SimulatorOptions};
 use crate::prediction::Prediction;
 use crate::rules::ModelRules;
-use crate::world::{CancelOutcome, LimitExceeded, World};
+use crate::world::capacity::LimitExceeded;
+use crate::world::{CancelOutcome, World};
 
 fn input(duration: Value) -> Map<String, Value> {
     let input =
