@@ -1,11 +1,10 @@
 //! Faults of the providers and of the network. The outcomes are those in docs/troubleshooting.md.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use overnight_simulator::{Call, Fault, Faults, Simulator, SimulatorOptions};
 
-use crate::support::{TestEnv, high_limits};
+use crate::support::{TestEnv, high_limits, wait_until};
 
 const ALL_PROVIDERS: &str = "eachlabs,fal,aimlapi";
 
@@ -99,21 +98,12 @@ fn a_model_that_the_provider_does_not_know_fails_the_job_unpaid() {
 
 /// Waits until the error of a job contains the text.
 fn wait_for_error(env: &TestEnv, text: &str) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
+    wait_until(text, || {
         let jobs = env.export();
-        if jobs.iter().any(|job| {
-            job["error"]
-                .as_str()
-                .is_some_and(|error| error.contains(text))
-        }) {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "no job reports `{text}`: {jobs:?}"
-        );
-    }
+        jobs.iter()
+            .filter_map(|job| job["error"].as_str())
+            .any(|error| error.contains(text))
+    });
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use overnight_simulator::{BoundSimulator, Ledger, Limits, Simulator, SimulatorOptions};
 use serde_json::Value;
@@ -16,6 +16,9 @@ pub(crate) const SPEED: f64 = 900.0;
 
 /// Time after which a test that waits has hung.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Time between two looks at what another process does.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A temporary folder with a config, and a simulator for the binary to talk to.
 pub(crate) struct TestEnv {
@@ -274,6 +277,16 @@ impl TestEnv {
             micros(&self.status()["batches"][0]["spent_usd"]),
             micros_as_f64(self.ledger().charged())
         );
+    }
+}
+
+/// Waits until a condition holds that only another process can bring about. What the simulator can
+/// report is awaited instead: see [`TestEnv::await_submissions`].
+pub(crate) fn wait_until(what: &str, reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + MAX_WAIT;
+    while !reached() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
