@@ -14,8 +14,9 @@
 //! only a record with a due time, so resuming after a crash is the ordinary path. The one
 //! transition table of a job is [`JobState::after`](domain::JobState::after).
 //!
-//! [`simulator`] is a second implementation of the three APIs, with faults and a ledger, for tests,
-//! rehearsals and the demo. [`rehearsal`] runs the worker against it in virtual time.
+//! [`overnight_simulator`] is a second implementation of the three APIs, with faults and a ledger, for
+//! tests, rehearsals and the demo: a crate of its own. [`rehearsal`] runs the worker against its model
+//! in virtual time.
 //!
 //! # Glossary
 //!
@@ -42,8 +43,8 @@
 //! Arrows point one way: `main → cli → worker → {queue, provider, output} → domain`, and
 //! `{manifest, catalog} → domain`. `image` reads local images for `manifest`, `worker` and
 //! `provider`. `cli → report → queue` writes the report page. `cli → rehearsal → {worker,
-//! simulator}` simulates a run. `simulator` uses nothing of `provider`. Only `cli/setup.rs` names
-//! concrete adapters. `docs/architecture.md` draws this map.
+//! overnight_simulator}` simulates a run. The simulator uses nothing of this crate. Only
+//! `cli/setup.rs` names concrete adapters. `docs/architecture.md` draws this map.
 //!
 //! # Reading order
 //!
@@ -65,7 +66,6 @@ pub mod provider;
 pub mod queue;
 pub mod rehearsal;
 pub(crate) mod report;
-pub mod simulator;
 pub(crate) mod tls;
 pub(crate) mod toml_file;
 pub mod worker;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
-use overnight::simulator::{Limits, Simulator, SimulatorOptions};
+use overnight_simulator::{Limits, Simulator, SimulatorOptions};
 use tokio::runtime::Runtime;
 use url::Url;
 

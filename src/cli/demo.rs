@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
+use overnight_simulator::{Fault, Faults, Simulator, SimulatorOptions};
 
 use crate::domain::{JobState, Money};
 use crate::queue::JobFilter;
-use crate::simulator::{Fault, Faults, Simulator, SimulatorOptions};
 
 use super::args::{DemoArgs, Global, LoadArgs, ManifestArgs, RunArgs};
 use super::exit::Exit;

@@ -1,9 +1,9 @@
 //! `simulate`: serves the three provider APIs on loopback.
 
 use anyhow::Context;
+use overnight_simulator::{Faults, Limits, Simulator, SimulatorOptions};
 
 use crate::domain::Money;
-use crate::simulator::{Faults, Limits, Simulator, SimulatorOptions};
 
 use super::args::SimulateArgs;
 use super::exit::Exit;

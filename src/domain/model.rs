@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Input, Money, ProviderName, Route, Shape};
+use super::{Field, Input, Money, ProviderName, Route};
 
 /// Every known model: the built-in ones and those of the user's own files.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,21 +22,6 @@ pub struct Model {
     pub fields: Vec<Field>,
     /// The routes, at most one for each provider, in order of preference.
     pub routes: Vec<Route>,
-}
-
-/// One field of a model's input.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Field {
-    /// Our name of the field, the same for every provider.
-    pub name: String,
-    /// The values it accepts.
-    pub shape: Shape,
-    /// Whether every row must set it.
-    pub required: bool,
-    /// The value that providers use if a row does not set it; `None` if they document none.
-    pub default: Option<Value>,
-    /// What the field controls, on one line, for the model's listing.
-    pub help: String,
 }
 
 /// The request and the price of one input on one route.

@@ -1,11 +1,11 @@
-//! The values that a field accepts, and how a value is parsed and validated.
+//! The fields of an input, the values that they accept, and how a value is parsed and validated.
 
 use serde_json::Value;
 use url::Url;
 
+use super::LocalImage;
 use super::printable::printable_excerpt;
 use super::public_address::is_public_host;
-use super::{Field, LocalImage};
 
 /// The type and the bounds of a field's value.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +43,21 @@ pub enum Shape {
         /// The keys and the shapes of their values.
         fields: Vec<Field>,
     },
+}
+
+/// One field of a model's input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    /// Our name of the field, the same for every provider.
+    pub name: String,
+    /// The values it accepts.
+    pub shape: Shape,
+    /// Whether every row must set it.
+    pub required: bool,
+    /// The value that providers use if a row does not set it; `None` if they document none.
+    pub default: Option<Value>,
+    /// What the field controls, on one line, for the model's listing.
+    pub help: String,
 }
 
 impl Shape {

@@ -15,10 +15,7 @@ use crate::domain::public_address::{is_loopback_host, is_public, is_public_host}
 use crate::failpoint::fail_point;
 use crate::tls;
 
-use super::{ByteStream, ClipSource};
-
-/// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
-const MAX_CLIP_BYTES: u64 = 2 << 30;
+use super::{ClipSource, ClipStream, DownloadError, MAX_CLIP_BYTES};
 
 /// Maximum time without a byte. A download may be slow, but must not stall.
 const STALL_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
@@ -38,32 +35,6 @@ const MAX_REDIRECTS: usize = 5;
 pub struct Downloader {
     public: Client,
     loopback: Client,
-}
-
-/// A clip whose download has started.
-pub struct ClipStream {
-    /// The bytes, as they arrive.
-    pub bytes: ByteStream,
-    /// The announced length, in bytes; `None` if the server did not announce one.
-    pub length: Option<u64>,
-}
-
-/// Why a clip was not downloaded. The messages do not contain the URL, which may be signed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum DownloadError {
-    /// The server returned 401, 403, 404 or 410. A poll of the prediction returns a fresh URL.
-    #[error("the clip's URL returned {0}")]
-    Expired(u16),
-    /// A failure that may pass.
-    #[error("{0}")]
-    Transient(String),
-    /// The URL is not public HTTPS, so nothing was requested. This is not the HTTP status 403,
-    /// which is `Expired`.
-    #[error("the clip's URL {0}; only public HTTPS addresses are allowed")]
-    UrlNotAllowed(String),
-    /// The file is larger than any clip.
-    #[error("the file is larger than {} MiB", MAX_CLIP_BYTES >> 20)]
-    TooLarge,
 }
 
 impl Downloader {

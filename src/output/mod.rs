@@ -18,8 +18,11 @@ use futures_util::Stream;
 
 use crate::domain::SavedFile;
 
-pub use download::{ClipStream, DownloadError, Downloader};
+pub use download::Downloader;
 pub use local::LocalStore;
+
+/// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
+const MAX_CLIP_BYTES: u64 = 2 << 30;
 
 /// The bytes of a clip as they arrive. The stream ends at its first error.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, DownloadError>> + Send>>;
@@ -33,6 +36,14 @@ pub trait ClipSource: Send + Sync {
     /// With `allow_loopback`, the URL may be on this machine, but not elsewhere in a private
     /// network. This is for a provider that is on this machine itself.
     async fn get(&self, url: &str, allow_loopback: bool) -> Result<ClipStream, DownloadError>;
+}
+
+/// A clip whose download has started.
+pub struct ClipStream {
+    /// The bytes, as they arrive.
+    pub bytes: ByteStream,
+    /// The announced length, in bytes; `None` if the server did not announce one.
+    pub length: Option<u64>,
 }
 
 /// A place where clips are stored.
@@ -86,6 +97,24 @@ pub enum ClipDamage {
     /// The file cannot be read, so it is not known whether it is damaged.
     #[error("cannot be read: {0}")]
     Unreadable(String),
+}
+
+/// Why a clip was not downloaded. The messages do not contain the URL, which may be signed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// The server returned 401, 403, 404 or 410. A poll of the prediction returns a fresh URL.
+    #[error("the clip's URL returned {0}")]
+    Expired(u16),
+    /// A failure that may pass.
+    #[error("{0}")]
+    Transient(String),
+    /// The URL is not public HTTPS, so nothing was requested. This is not the HTTP status 403,
+    /// which is `Expired`.
+    #[error("the clip's URL {0}; only public HTTPS addresses are allowed")]
+    UrlNotAllowed(String),
+    /// The file is larger than any clip.
+    #[error("the file is larger than {} MiB", MAX_CLIP_BYTES >> 20)]
+    TooLarge,
 }
 
 /// Why a clip was not saved.

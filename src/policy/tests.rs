@@ -87,7 +87,7 @@ impl Life {
 
     /// Takes one step that the job's state permits; `choice` selects it.
     fn step(&mut self, choice: u8) {
-        self.now = self.now + SignedDuration::from_secs(i64::from(choice));
+        self.now += SignedDuration::from_secs(i64::from(choice));
         let due_at = self.now;
         let reason = || String::from("reason");
         let id = format!("p{}", self.attempts.len());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use overnight_simulator::{NewPrediction, PredictionOutcome};
 use serde_json::Map;
 use tokio::time::sleep;
 
@@ -13,7 +14,6 @@ use crate::provider::{
     Acceptance, LostSubmission, PollResult, Probe, Provider, Reconciliation, Submission,
     UploadedImage,
 };
-use crate::simulator::prediction::{NewPrediction, PredictionOutcome};
 use crate::worker::processing_times::RouteKey;
 
 use super::sim_state::{SimState, api, duration_from_millis};

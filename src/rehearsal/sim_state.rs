@@ -4,10 +4,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use overnight_simulator::{Api, Limits, SimulatorOptions, World};
+
 use crate::clock::Clock;
 use crate::domain::ProviderName;
-use crate::simulator::world::World;
-use crate::simulator::{Api, Limits, SimulatorOptions};
 
 use super::clock::VirtualClock;
 use super::{Scenario, SimulatedHost};

@@ -3,7 +3,7 @@
 use overnight::clock::SystemClock;
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{BillGrouping, BillSums, Reports};
-use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
+use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 use serde_json::{Value, json};
 
 use crate::support::{TestEnv, high_limits, micros, micros_as_f64};

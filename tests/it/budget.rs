@@ -5,11 +5,11 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use overnight::domain::Money;
-use overnight::simulator::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
+use overnight_simulator::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::support::{CommandOutput, TestEnv, high_limits, micros, micros_as_f64};
+use crate::support::{CommandOutput, TestEnv, high_limits, micros, micros_as_f64, wait_until};
 
 /// Price of a row of five seconds at each::labs, in micro-dollars.
 const PRICE: i64 = 225_000;
@@ -83,14 +83,6 @@ impl TestEnv {
     fn execute_sql(&self, sql: &str) {
         let queue = Connection::open(self.dir.path().join("overnight.db")).expect("the queue");
         queue.execute_batch(sql).expect("the statement runs");
-    }
-
-    fn wait_until(&self, what: &str, reached: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !reached() {
-            assert!(Instant::now() < deadline, "{what} did not happen");
-            std::thread::sleep(Duration::from_millis(2));
-        }
     }
 }
 
@@ -188,7 +180,7 @@ fn refused_submissions_release_their_reservation_even_after_a_kill() {
     env.load_rows("refused", 10, &["--budget", "0.70"]);
     // 429, and a kill while some submissions are in flight.
     let run = env.start(&["run"]);
-    env.wait_until("a submission", || env.ledger().creates_seen >= 5);
+    wait_until("a submission", || env.ledger().creates_seen >= 5);
     kill(run);
     env.assert_within(700_000);
     // 402.

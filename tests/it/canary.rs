@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
+use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 
 use crate::support::{CommandOutput, TestEnv, high_limits};
 
@@ -93,7 +93,7 @@ fn a_budget_changed_during_the_canary_applies_to_the_rest_of_the_run() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    env.wait_for_submissions(1);
+    env.await_submissions(1);
     let changed = env.run(&["ctl", "set", "--budget", "0.5"]);
     assert_eq!(changed.code, 0, "{changed:?}");
     let run = CommandOutput::from_output(run.wait_with_output().expect("the run ends"));

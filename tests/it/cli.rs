@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use overnight::simulator::{Call, Fault, Faults};
+use overnight_simulator::{Call, Fault, Faults};
 use serde_json::{Value, json};
 
-use crate::support::{TestEnv, high_limits, micros};
+use crate::support::{TestEnv, high_limits, micros, wait_until};
 
 #[test]
 fn loading_a_manifest_again_queues_only_the_changed_rows() {
@@ -277,19 +277,15 @@ fn cancelled_jobs_can_be_retried() {
 
 #[test]
 fn cancelling_a_running_job_cancels_its_prediction_and_keeps_its_price_booked() {
-    let env = TestEnv::new(overnight::simulator::SimulatorOptions {
+    let env = TestEnv::new(overnight_simulator::SimulatorOptions {
         speed: 1.0,
         ..high_limits()
     });
     env.load(1, "eachlabs");
     let run = env.start(&["run"]);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while env.status()["batches"][0]["jobs"]["running"] != 1 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the job does not start"
-        );
-    }
+    wait_until("the start of the job", || {
+        env.status()["batches"][0]["jobs"]["running"] == 1
+    });
     assert!(env.ledger().entries[0].succeeds);
     let cancel = env.run(&["cancel", "row-0"]);
     assert_eq!(cancel.code, 0, "{cancel:?}");

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use overnight::simulator::{Limits, SimulatorOptions};
+use overnight_simulator::{Limits, SimulatorOptions};
 
-use crate::support::{CommandOutput, TestEnv, high_limits, micros};
+use crate::support::{CommandOutput, TestEnv, high_limits, micros, wait_until};
 
 /// Returns a simulator in which a clip takes seconds and a raised limit has room.
 fn slow() -> SimulatorOptions {
@@ -41,14 +41,6 @@ impl TestEnv {
         CommandOutput::from_output(ctl.env("USER", "anna").output().expect("the binary starts"))
     }
 
-    fn wait_for(&self, what: &str, timeout_s: u64, condition: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(timeout_s);
-        while !condition() {
-            assert!(Instant::now() < deadline, "timed out waiting for {what}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
     /// Returns how many submissions the simulated providers have accepted.
     fn submissions(&self) -> usize {
         self.ledger().entries.len()
@@ -69,10 +61,8 @@ impl TestEnv {
     /// Pauses the runs, and waits until no prediction is in flight.
     fn pause(&self, log: &str) {
         assert_eq!(self.ctl(&["pause"]).code, 0);
-        self.wait_for("the pause", 10, || {
-            self.log(log).contains("paused by=anna@")
-        });
-        self.wait_for("the end of the predictions in flight", 20, || {
+        wait_until("the pause", || self.log(log).contains("paused by=anna@"));
+        wait_until("the end of the predictions in flight", || {
             self.in_flight() == 0
         });
     }
@@ -92,13 +82,13 @@ fn a_paused_run_submits_nothing_and_resumes_within_two_seconds() {
     let env = TestEnv::new(slow());
     env.load(30, "eachlabs");
     let mut run = env.start_logged("run.log", &["run"]);
-    env.wait_for_submissions(5);
+    env.await_submissions(5);
     env.pause("run.log");
     let submissions = env.submissions();
     assert!(submissions < 30);
     assert!(env.queued() > 0);
     // What is in flight is still downloaded.
-    env.wait_for("the downloads", 20, || {
+    wait_until("the downloads", || {
         let succeeded = env.status()["batches"][0]["jobs"]["succeeded"].as_u64();
         succeeded == Some(submissions as u64)
     });
@@ -108,7 +98,7 @@ fn a_paused_run_submits_nothing_and_resumes_within_two_seconds() {
     assert_eq!(run.try_wait().expect("the run's state"), None);
     let resumed_at = Instant::now();
     assert!(env.ctl(&["resume"]).stdout.contains(&run.id().to_string()));
-    env.wait_for_submissions(submissions + 1);
+    env.await_submissions(submissions + 1);
     let elapsed = resumed_at.elapsed();
     assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
     assert!(run.wait().expect("the run ended").success());
@@ -125,9 +115,9 @@ fn a_changed_limit_applies_to_all_runs_and_may_exceed_the_configured_one() {
     env.load(120, "eachlabs");
     let runs = ["1.log", "2.log"].map(|log| env.start_logged(log, &["run"]));
     for log in ["1.log", "2.log"] {
-        env.wait_for("an active run", 20, || env.log(log).contains(" done"));
+        wait_until("an active run", || env.log(log).contains(" done"));
     }
-    env.wait_for_submissions(5);
+    env.await_submissions(5);
     let set = env.ctl(&["set", "--in-flight", "eachlabs=3", "--workers", "5"]);
     assert_eq!(set.code, 0, "{set:?}");
     assert!(
@@ -136,21 +126,21 @@ fn a_changed_limit_applies_to_all_runs_and_may_exceed_the_configured_one() {
         "{set:?}"
     );
     for log in ["1.log", "2.log"] {
-        env.wait_for("the changed limit", 10, || {
+        wait_until("the changed limit", || {
             env.log(log).contains("eachlabs in flight: 10 → 3")
         });
-        env.wait_for("the changed workers", 10, || {
+        wait_until("the changed workers", || {
             env.log(log).contains("workers: 16 → 5 by=anna@")
         });
     }
-    env.wait_for("the lower limit", 20, || env.in_flight() <= 3);
+    wait_until("the lower limit", || env.in_flight() <= 3);
     let submissions = env.submissions();
     while env.submissions() < submissions + 9 {
         assert!(env.in_flight() <= 3);
     }
     assert_eq!(env.status()["providers"][0]["limit"], 3);
     assert_eq!(env.ctl(&["set", "--in-flight", "eachlabs=25"]).code, 0);
-    env.wait_for("the higher limit", 20, || env.in_flight() > 10);
+    wait_until("the higher limit", || env.in_flight() > 10);
     for mut run in runs {
         assert!(run.wait().expect("the run ended").success());
     }
@@ -162,7 +152,7 @@ fn a_runs_budget_can_be_changed_below_and_above_what_is_spent() {
     let env = TestEnv::new(slow());
     env.load(40, "eachlabs");
     let mut run = env.start_logged("run.log", &["run", "--budget", "100"]);
-    env.wait_for_submissions(3);
+    env.await_submissions(3);
     env.pause("run.log");
     let owed = || {
         env.ledger()
@@ -173,14 +163,14 @@ fn a_runs_budget_can_be_changed_below_and_above_what_is_spent() {
     };
     // Below what is spent: a paused run waits rather than stops at its budget.
     assert_eq!(env.ctl(&["set", "--budget", "0.5"]).code, 0);
-    env.wait_for("the lower budget", 10, || {
+    wait_until("the lower budget", || {
         env.log("run.log").contains("budget: $100.00 → $0.50")
     });
     assert_eq!(run.try_wait().expect("the run's state"), None);
     let budget = owed() + 1_000_000;
     let text = format!("{:#}", overnight::domain::Money::from_micros(budget));
     assert_eq!(env.ctl(&["set", "--budget", &text]).code, 0);
-    env.wait_for("the higher budget", 10, || {
+    wait_until("the higher budget", || {
         env.log("run.log").contains(&format!("$0.50 → ${text}"))
     });
     assert_eq!(env.ctl(&["resume"]).code, 0);
@@ -205,7 +195,7 @@ fn a_batchs_budget_can_be_changed_with_and_without_an_active_run() {
     assert_eq!(micros(&env.status()["batches"][0]["spent_usd"]), 675_000.0);
     assert_eq!(env.ctl(&[&set[..], &["3"]].concat()).code, 0);
     let mut run = env.start_logged("run.log", &["run"]);
-    env.wait_for_submissions(4);
+    env.await_submissions(4);
     assert_eq!(env.ctl(&[&set[..], &["none"]].concat()).code, 0);
     assert!(run.wait().expect("the run ended").success());
     env.assert_all_rendered_once(40);
@@ -225,13 +215,11 @@ fn changed_settings_end_with_the_runs_they_were_changed_for() {
     let env = TestEnv::new(slow());
     env.load(30, "eachlabs");
     let first = env.start_logged("1.log", &["run"]);
-    env.wait_for_submissions(3);
+    env.await_submissions(3);
     env.pause("1.log");
     // A run that joins a paused one is paused, too.
     let mut second = env.start_logged("2.log", &["run"]);
-    env.wait_for("the pause", 10, || {
-        env.log("2.log").contains("paused by=anna@")
-    });
+    wait_until("the pause", || env.log("2.log").contains("paused by=anna@"));
     let submissions = env.submissions();
     // SIGINT ends a paused run like any other, and a killed run leaves no pause behind.
     assert_eq!(interrupt(first), 130);
@@ -274,7 +262,7 @@ fn without_an_active_run_only_a_batchs_budget_can_be_changed() {
     // A killed run is not active.
     env.simulator.update_options(|options| options.speed = 1.0);
     let mut run = env.start(&["run"]);
-    env.wait_for_submissions(1);
+    env.await_submissions(1);
     assert_eq!(env.ctl(&["set", "--workers", "3"]).code, 0);
     run.kill().expect("the run is killed");
     run.wait().expect("the run ended");

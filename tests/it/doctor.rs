@@ -332,9 +332,9 @@ fn jobs_in_doubt_are_a_warning_that_says_how_to_settle_them() {
     let env = TestEnv::new(high_limits());
     env.simulator.update_options(|options| {
         options.history = false;
-        options.faults = overnight::simulator::Faults::default().with(
-            Some(overnight::simulator::Call::Create),
-            overnight::simulator::Fault::DropAfter,
+        options.faults = overnight_simulator::Faults::default().with(
+            Some(overnight_simulator::Call::Create),
+            overnight_simulator::Fault::DropAfter,
             1.0,
         );
     });

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
+use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::json;
 
@@ -283,9 +283,7 @@ fn a_lock_that_is_held_too_long_during_a_run_loses_nothing() {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let run = command.spawn().expect("the binary starts");
-    while env.ledger().entries.len() < 12 {
-        std::thread::yield_now();
-    }
+    env.await_submissions(12);
     let other = Connection::open(queue_path(&env)).expect("another program");
     other
         .busy_timeout(Duration::from_secs(10))

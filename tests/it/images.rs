@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use overnight::simulator::{Api, Call, Fault, Faults, SimulatorOptions, StoredFile};
+use overnight_simulator::{Api, Call, Fault, Faults, SimulatorOptions, StoredFile};
 use serde_json::Value;
 
 use crate::support::{CommandOutput, TestEnv, high_limits, png};
@@ -159,7 +159,7 @@ fn a_run_killed_during_uploads_resumes_without_repeating_completed_uploads() {
     write_catalogue(&env, 40, 40);
     load(&env, "eachlabs");
     let mut run = env.start(&["run"]);
-    env.wait_for_submissions(4);
+    env.await_submissions(4);
     run.kill().expect("the run is killed");
     run.wait().expect("the run has ended");
     let before = env.ledger().files;
@@ -433,7 +433,7 @@ fn a_submission_with_an_image_and_a_lost_response_is_found_and_paid_once() {
         env.simulator
             .set_faults(Faults::default().at(api, Call::Create, Fault::DropAfter, 1.0));
         let mut run = env.start(&["run"]);
-        env.wait_for_submissions(2);
+        env.await_submissions(2);
         env.simulator.set_faults(Faults::default());
         assert_eq!(run.wait().expect("the run ends").code(), Some(0), "{via}");
         env.assert_all_rendered_once(2);

@@ -96,7 +96,7 @@ fn assert_run_continues(version: usize) {
     let env = TestEnv::new(high_limits());
     env.load(30, "eachlabs,fal");
     let mut run = env.start(&["run"]);
-    env.wait_for_submissions(12);
+    env.await_submissions(12);
     run.kill().expect("killed");
     run.wait().expect("an exit status");
     let queue = env.dir.path().join("overnight.db");

@@ -1,12 +1,10 @@
 //! Faults of the providers and of the network. The outcomes are those in docs/troubleshooting.md.
 
-use std::net::TcpListener;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
+use overnight_simulator::{Call, Fault, Faults, Simulator, SimulatorOptions};
 
-use crate::support::{TestEnv, high_limits};
+use crate::support::{TestEnv, high_limits, wait_until};
 
 const ALL_PROVIDERS: &str = "eachlabs,fal,aimlapi";
 
@@ -100,48 +98,28 @@ fn a_model_that_the_provider_does_not_know_fails_the_job_unpaid() {
 
 /// Waits until the error of a job contains the text.
 fn wait_for_error(env: &TestEnv, text: &str) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
+    wait_until(text, || {
         let jobs = env.export();
-        if jobs.iter().any(|job| {
-            job["error"]
-                .as_str()
-                .is_some_and(|error| error.contains(text))
-        }) {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "no job reports `{text}`: {jobs:?}"
-        );
-    }
+        jobs.iter()
+            .filter_map(|job| job["error"].as_str())
+            .any(|error| error.contains(text))
+    });
 }
 
 #[test]
 fn an_unreachable_provider_is_waited_for_and_no_attempt_is_counted() {
     let env = TestEnv::new(high_limits());
     env.load(3, "eachlabs");
-    // Nothing listens on this port until the late simulator starts.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .expect("a port")
-        .local_addr()
-        .expect("its address")
-        .port();
-    let mut command = env.command(&["run"]);
-    command.env(
-        "OVERNIGHT_EACHLABS_URL",
-        format!("http://127.0.0.1:{port}/v1"),
-    );
-    let mut run = command
+    let unreachable = Simulator::bind(high_limits()).expect("a port");
+    let mut run = env
+        .command(&["run"])
+        .envs(unreachable.base_urls().environment())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("the binary starts");
     wait_for_error(&env, "cannot be reached");
-    let late = TestEnv::new(SimulatorOptions {
-        port,
-        ..high_limits()
-    });
+    let late = env.serve(unreachable);
     assert!(run.wait().expect("it ended").success());
     assert_eq!(late.ledger().entries.len(), 3);
     assert!(
@@ -184,7 +162,7 @@ fn running_predictions_are_still_polled_and_downloaded_when_the_balance_is_empty
         .stderr(Stdio::piped())
         .spawn()
         .expect("the binary starts");
-    env.wait_for_submissions(5);
+    env.await_submissions(5);
     env.simulator
         .update_options(|options| options.no_balance = true);
     let run = run.wait_with_output().expect("it ended");

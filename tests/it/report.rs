@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
+use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 use serde_json::Value;
 
 use crate::support::{TestEnv, high_limits};

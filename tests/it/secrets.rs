@@ -4,11 +4,10 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use overnight::simulator::{Call, Fault, Faults, SimulatorOptions};
+use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 
-use crate::support::{CommandOutput, TestEnv, high_limits};
+use crate::support::{CommandOutput, TestEnv, high_limits, wait_until};
 
 /// Keys in the providers' formats. The second has characters that are percent-encoded in URLs.
 const KEYS: [(&str, &str); 3] = [
@@ -95,14 +94,10 @@ impl SecretsTest {
             .stderr(log.reopen().expect("a log"))
             .spawn()
             .expect("the binary starts");
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while !fs::read_to_string(log.path())
-            .expect("text")
-            .contains("state=\"running\"")
-        {
-            assert!(Instant::now() < deadline, "the run makes no progress");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("a submission", || {
+            let text = fs::read_to_string(log.path()).expect("text");
+            text.contains("state=\"running\"")
+        });
         self.read_files();
         run.kill().expect("the process is killed");
         run.wait().expect("the process exits");

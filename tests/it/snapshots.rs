@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use clap::CommandFactory;
 use overnight::cli::Cli;
-use overnight::simulator::{Call, Fault, Faults};
+use overnight_simulator::{Call, Fault, Faults};
 use tempfile::TempDir;
 
 use crate::support::{CommandOutput, TestEnv, high_limits};

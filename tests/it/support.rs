@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use overnight::simulator::{Ledger, Limits, Simulator, SimulatorOptions};
+use overnight_simulator::{BoundSimulator, Ledger, Limits, Simulator, SimulatorOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -14,13 +14,19 @@ use tokio::runtime::Runtime;
 /// Speed-up of the simulated providers: a typical processing time of 270 seconds takes 0.3 seconds.
 pub(crate) const SPEED: f64 = 900.0;
 
+/// Time after which a test that waits has hung.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Time between two looks at what another process does.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+
 /// A temporary folder with a config, and a simulator for the binary to talk to.
 pub(crate) struct TestEnv {
     /// The working directory of the binary.
     pub(crate) dir: TempDir,
     pub(crate) simulator: Simulator,
     /// Runs the simulator's tasks until the environment is dropped.
-    _runtime: Runtime,
+    runtime: Runtime,
 }
 
 /// Returns options whose limits no test exceeds by accident.
@@ -68,7 +74,7 @@ impl TestEnv {
         Self {
             dir,
             simulator,
-            _runtime: runtime,
+            runtime,
         }
     }
 
@@ -159,13 +165,19 @@ impl TestEnv {
         assert_eq!(loaded.code, 0, "{loaded:?}");
     }
 
+    /// Lets another simulator serve until the environment is dropped.
+    pub(crate) fn serve(&self, simulator: BoundSimulator) -> Simulator {
+        self.runtime
+            .block_on(simulator.serve())
+            .expect("a simulator")
+    }
+
     /// Waits until the simulated providers have accepted `count` submissions in total.
-    pub(crate) fn wait_for_submissions(&self, count: usize) {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        while self.ledger().entries.len() < count {
-            assert!(Instant::now() < deadline, "the run makes no progress");
-            std::thread::yield_now();
-        }
+    pub(crate) fn await_submissions(&self, count: usize) {
+        let accepted = self.simulator.await_submissions(count);
+        self.runtime
+            .block_on(async { tokio::time::timeout(MAX_WAIT, accepted).await })
+            .expect("the run makes no progress");
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
@@ -265,6 +277,16 @@ impl TestEnv {
             micros(&self.status()["batches"][0]["spent_usd"]),
             micros_as_f64(self.ledger().charged())
         );
+    }
+}
+
+/// Waits until a condition holds that only another process can bring about. What the simulator can
+/// report is awaited instead: see [`TestEnv::await_submissions`].
+pub(crate) fn wait_until(what: &str, reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + MAX_WAIT;
+    while !reached() {
+        assert!(Instant::now() < deadline, "{what} did not happen");
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whole batches at the simulated providers: costs, retries, lost responses, limits.
 
-use overnight::simulator::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
+use overnight_simulator::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
 
 use crate::support::{TestEnv, high_limits, micros};
 

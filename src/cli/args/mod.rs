@@ -9,11 +9,10 @@ use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use overnight_simulator::{Fault, FaultRule};
 
 use crate::domain::{JobState, Money};
 use crate::queue::BillGrouping;
-use crate::simulator::Fault;
-use crate::simulator::options::FaultRule;
 
 use super::examples;
 

@@ -20,7 +20,7 @@ pub struct BacklogView {
     /// [polled batch](ClaimView::polled_batch).
     pub leased: u64,
     /// When the next step of each kind at each provider is due, after
-    /// [`ClaimPlan::due_after`]; those that are due already and could be claimed are left out.
+    /// [`ProviderView::due_after`]; those that are due already and could be claimed are left out.
     pub next_steps: Vec<(Step, ProviderName, Timestamp)>,
     /// When the first job of each lane of the requested batches is due, with the lane's providers.
     pub next_submits: Vec<(Vec<ProviderName>, Timestamp)>,

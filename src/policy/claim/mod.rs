@@ -1,6 +1,6 @@
 //! Which steps to start now: the fairness between jobs, the choice of a provider, and every limit.
 //!
-//! [`plan`] decides from a [`ClaimView`]; [`backlog`] tells what is left after that, and when more
+//! [`plan`] decides from a [`ClaimView`]; [`backlog()`] tells what is left after that, and when more
 //! can be claimed. Due time, provider slot, submission rate and budget are checked here, in the
 //! transaction that reads the view and writes the plan, so that any number of processes together
 //! stay within them.

@@ -18,14 +18,14 @@ fn a_killed_run_resumes_within_two_seconds_and_pays_for_nothing_twice() {
     env.load(60, "eachlabs");
     for submissions in [5, 20, 40] {
         let mut run = env.start(&["run"]);
-        env.wait_for_submissions(submissions);
+        env.await_submissions(submissions);
         send_signal("KILL", run.id());
         run.wait().expect("the process exits");
     }
     let before = env.ledger().entries.len();
     let mut run = env.start(&["run"]);
     let restarted = Instant::now();
-    env.wait_for_submissions(before + 1);
+    env.await_submissions(before + 1);
     assert!(
         restarted.elapsed() < Duration::from_secs(2),
         "it took {:?} to resume",
@@ -41,7 +41,7 @@ fn a_killed_run_on_all_providers_loses_nothing() {
     env.load(60, "eachlabs,fal,aimlapi");
     for submissions in [3, 30] {
         let mut run = env.start(&["run"]);
-        env.wait_for_submissions(submissions);
+        env.await_submissions(submissions);
         send_signal("KILL", run.id());
         run.wait().expect("the process exits");
     }
@@ -57,7 +57,7 @@ fn an_interrupted_run_saves_its_state_and_reports_how_to_resume() {
         let mut command = env.command(&["run"]);
         command.stderr(std::process::Stdio::piped());
         let run = command.spawn().expect("the binary starts");
-        env.wait_for_submissions(5);
+        env.await_submissions(5);
         send_signal(name, run.id());
         let output = run.wait_with_output().expect("the process exits");
         assert_eq!(output.status.code(), Some(130));

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::prediction::{Prediction, PredictionOutcome};
-use super::{Api, Call, Fault};
+use crate::api::{Api, Call};
+use crate::fault::Fault;
+use crate::prediction::{Prediction, PredictionOutcome};
 
 /// One accepted create.
 #[derive(Clone, Debug, Serialize)]
@@ -78,7 +79,7 @@ pub struct Ledger {
 }
 
 impl Entry {
-    pub(super) fn from_prediction(prediction: &Prediction) -> Self {
+    pub(crate) fn from_prediction(prediction: &Prediction) -> Self {
         Self {
             api: prediction.api,
             prediction_id: prediction.id.clone(),
@@ -108,13 +109,13 @@ impl Ledger {
 pub struct Requests {
     /// API calls with an accepted key, file uploads and clip downloads.
     pub calls: BTreeMap<Api, BTreeMap<Call, u64>>,
-    /// Drawn faults, including those that an upload to a storage ignores.
+    /// Drawn faults. A call that is refused for another reason may not show its fault.
     pub faults: BTreeMap<Api, BTreeMap<Fault, u64>>,
 }
 
 impl Requests {
     /// Counts a call and returns its number among the calls of its kind at this API, from 1.
-    pub(super) fn count_call(&mut self, api: Api, call: Call) -> u64 {
+    pub(crate) fn count_call(&mut self, api: Api, call: Call) -> u64 {
         let count = self.calls.entry(api).or_default().entry(call).or_default();
         *count += 1;
         *count
@@ -125,7 +126,7 @@ impl Requests {
         self.calls.values().flat_map(BTreeMap::values).sum()
     }
 
-    pub(super) fn count_fault(&mut self, api: Api, fault: Fault) {
+    pub(crate) fn count_fault(&mut self, api: Api, fault: Fault) {
         *self
             .faults
             .entry(api)

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -12,9 +11,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::Value;
 
-use super::shared::{Connection, SharedState};
-use super::world::World;
-use super::{Api, Call, Fault, quoting};
+use crate::api::{Api, Call};
+use crate::fault::Fault;
+use crate::world::World;
+
+use super::connection::Connection;
+use super::quoting;
+use super::state::SharedState;
 
 /// 10 MiB of zeros, compressed with gzip to 10 KB.
 const GZIP_BOMB: &[u8] = include_bytes!("bomb.gz");
@@ -75,7 +78,7 @@ pub(super) async fn handle<D: ApiDialect>(
     call: Call,
     effect: impl FnOnce(&mut World, &Value, bool, i64) -> Response,
 ) -> Response {
-    let connection = request.extensions().get::<Connection>().cloned();
+    let connection = Connection::of_request(&request);
     let echoed = D::ECHOED_HEADER
         .and_then(|name| Some((name.clone(), request.headers().get(name)?.clone())));
     let secrets = shared
@@ -83,7 +86,7 @@ pub(super) async fn handle<D: ApiDialect>(
         .options()
         .quotes_secrets
         .then(|| quoting::secrets_of(request.headers()));
-    let mut response = respond::<D>(shared, request, call, connection.as_ref(), effect).await;
+    let mut response = respond::<D>(shared, request, call, &connection, effect).await;
     if let Some(secrets) = secrets {
         response = quoting::quote(response, &secrets).await;
     }
@@ -97,7 +100,7 @@ async fn respond<D: ApiDialect>(
     shared: &Arc<SharedState>,
     request: Request,
     call: Call,
-    connection: Option<&Connection>,
+    connection: &Connection,
     effect: impl FnOnce(&mut World, &Value, bool, i64) -> Response,
 ) -> Response {
     let key = D::key(request.headers()).filter(|key| !key.trim().is_empty());
@@ -114,7 +117,7 @@ async fn respond<D: ApiDialect>(
     };
     let draw = shared.world().record_call(D::API, call, shared.now());
     match draw.fault {
-        Some(Fault::DropBefore) => return close_without_response(connection).await,
+        Some(Fault::DropBefore) => return connection.close_without_response().await,
         Some(Fault::ServerError) if draw.coin => {
             return D::error_response(StatusCode::SERVICE_UNAVAILABLE, "service unavailable");
         }
@@ -144,14 +147,10 @@ async fn respond<D: ApiDialect>(
         return D::error_response(StatusCode::BAD_REQUEST, "the body is not JSON");
     };
     let now = shared.now();
-    let response = effect(
-        &mut shared.world(),
-        &body,
-        draw.fault == Some(Fault::FailedPrediction),
-        now,
-    );
+    let fails = draw.fault == Some(Fault::FailedPrediction);
+    let response = shared.apply(|world| effect(world, &body, fails, now));
     match draw.fault {
-        Some(Fault::DropAfter) => close_without_response(connection).await,
+        Some(Fault::DropAfter) => connection.close_without_response().await,
         Some(Fault::Garbage) => garbage_response(),
         Some(Fault::Redirect) => {
             // 307 asks the client to repeat the request, key and body included, at the other
@@ -171,20 +170,11 @@ async fn respond<D: ApiDialect>(
         Some(Fault::Slow) => {
             // After the effect, not before: the prediction exists even if the client gives up
             // waiting.
-            let slow_s = shared.world().options().faults.slow_s;
-            tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;
+            shared.wait_slowly().await;
             response
         }
         _ => response,
     }
-}
-
-/// Closes the connection on which a call arrived, without a response. Never returns.
-pub(super) async fn close_without_response(connection: impl Into<Option<&Connection>>) -> Response {
-    if let Some(Connection(close)) = connection.into() {
-        close.notify_one();
-    }
-    std::future::pending().await
 }
 
 fn garbage_response() -> Response {

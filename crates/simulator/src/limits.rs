@@ -6,14 +6,14 @@ use std::collections::{BinaryHeap, VecDeque};
 
 /// A sliding window over the times of accepted creates.
 #[derive(Debug, Default)]
-pub(super) struct RateWindow {
+pub(crate) struct RateWindow {
     accepted_at: VecDeque<i64>,
 }
 
 impl RateWindow {
     /// Returns whether the window that ends at `now` holds fewer than `limit` creates. `window` is
     /// in milliseconds.
-    pub(super) fn has_capacity(&mut self, limit: u32, window: i64, now: i64) -> bool {
+    pub(crate) fn has_capacity(&mut self, limit: u32, window: i64, now: i64) -> bool {
         while self
             .accepted_at
             .front()
@@ -25,20 +25,20 @@ impl RateWindow {
     }
 
     /// Records an accepted create.
-    pub(super) fn record(&mut self, now: i64) {
+    pub(crate) fn record(&mut self, now: i64) {
         self.accepted_at.push_back(now);
     }
 }
 
 /// The runners of one provider, ordered by when each becomes free.
 #[derive(Debug)]
-pub(super) struct Runners {
+pub(crate) struct Runners {
     free_at: BinaryHeap<Reverse<i64>>,
 }
 
 impl Runners {
     /// Creates `count` runners, at least one, some of which are busy until the given times.
-    pub(super) fn new(count: u32, mut busy_until: Vec<i64>, now: i64) -> Self {
+    pub(crate) fn new(count: u32, mut busy_until: Vec<i64>, now: i64) -> Self {
         let count = count.max(1) as usize;
         // If more predictions run than there are runners, the limit was lowered: the runners that
         // become free first are the ones that no longer exist.
@@ -51,7 +51,7 @@ impl Runners {
 
     /// Assigns work of `processing` milliseconds to the runner that is free first and returns when
     /// it starts.
-    pub(super) fn assign(&mut self, processing: i64, now: i64) -> i64 {
+    pub(crate) fn assign(&mut self, processing: i64, now: i64) -> i64 {
         let Reverse(free_at) = self.free_at.pop().unwrap_or(Reverse(now));
         let starts_at = free_at.max(now);
         self.free_at.push(Reverse(starts_at + processing));

@@ -11,13 +11,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 
+use crate::api::{Api, Call};
+use crate::prediction::Prediction;
+use crate::rules::ModelRules;
+
 use super::dialect::{ApiDialect, handle};
 use super::fal;
-use super::prediction::Prediction;
-use super::rules::ModelRules;
-use super::shared::SharedState;
+use super::state::SharedState;
 use super::wire::{HistoryQuery, Page, dollars, rfc3339};
-use super::{Api, Call};
 
 const HISTORY: HistoryQuery = HistoryQuery {
     api: Api::Fal,

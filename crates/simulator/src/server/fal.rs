@@ -8,13 +8,14 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use crate::api::{Api, Call};
+use crate::prediction::{Prediction, PredictionOutcome};
+use crate::rules::{FieldError, FieldProblem, ModelRules};
+use crate::world::CancelOutcome;
+
 use super::dialect::{ApiDialect, handle};
-use super::prediction::{Prediction, PredictionOutcome};
-use super::rules::{FieldError, FieldProblem, ModelRules};
-use super::shared::SharedState;
+use super::state::SharedState;
 use super::wire::fields_of;
-use super::world::CancelOutcome;
-use super::{Api, Call};
 
 pub(super) struct Fal;
 

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::prediction::{NewPrediction, Prediction, PredictionOutcome};
-use super::rules::{FieldError, FieldProblem, ModelRules};
-use super::world::{LimitExceeded, World};
+use crate::prediction::{NewPrediction, Prediction, PredictionOutcome};
+use crate::rules::{FieldError, FieldProblem, ModelRules};
+
+use super::World;
+use super::capacity::LimitExceeded;
 
 /// Relative spread of processing times: each is uniform within this fraction of the typical time.
 const PROCESSING_SPREAD: f64 = 0.15;
@@ -18,7 +20,7 @@ impl World {
     /// An invalid input is accepted too and rejected only in its result, as fal.ai does. The other
     /// APIs validate the fields before they call this, so only a missing file is rejected in their
     /// results.
-    pub(crate) fn create(
+    pub fn create(
         &mut self,
         rules: &'static ModelRules,
         input: Map<String, Value>,

@@ -1,23 +1,26 @@
 //! The pure model of the simulated providers. It has no clock: methods take the current time as
 //! `now`, in milliseconds since 1970.
 
+pub(crate) mod capacity;
+mod create;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::limits::{RateWindow, Runners};
-use super::prediction::{NewPrediction, Prediction, PredictionOutcome};
-use super::storage::Storage;
-use super::{Api, Call, Entry, Fault, Ledger, Requests, SimulatorOptions, StoredFile};
-
-/// Random stream for the processing times of predictions. Calls use their [`Call`] discriminant,
-/// which is far smaller.
-const PREDICTION_STREAM: u64 = 100;
-/// Random stream for prediction ids and link secrets.
-const ID_STREAM: u64 = 101;
+use crate::api::{Api, Call};
+use crate::fault::Fault;
+use crate::ledger::{Entry, Ledger, Requests};
+use crate::limits::RateWindow;
+use crate::options::SimulatorOptions;
+use crate::prediction::{NewPrediction, Prediction, PredictionOutcome};
+use crate::random::{ID_STREAM, PREDICTION_STREAM, new_id, seeded_rng};
+use crate::storage::{FileUpload, Storage, UploadRefusal, UploadSlot};
 
 /// The state of all simulated providers.
 #[derive(Debug)]
-pub(crate) struct World {
+pub struct World {
     options: SimulatorOptions,
     predictions: Vec<Prediction>,
     /// Index into `predictions`.
@@ -42,25 +45,16 @@ struct Account {
 
 /// The random decisions for one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FaultDraw {
+pub struct FaultDraw {
     /// The fault to inject; `None` if the call succeeds.
     pub fault: Option<Fault>,
     /// A fair coin that selects between two variants of a fault, such as 500 and 503.
     pub coin: bool,
 }
 
-/// The limit that refuses a create.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LimitExceeded {
-    /// Too many predictions are running.
-    Slots,
-    /// Too many creates came within the rate window.
-    Throughput,
-}
-
 /// The result of cancelling a prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CancelOutcome {
+pub enum CancelOutcome {
     /// It was removed from the queue before its processing started.
     Queued,
     /// Its processing was stopped.
@@ -71,7 +65,7 @@ pub(crate) enum CancelOutcome {
 
 impl World {
     /// Creates providers that have received no call yet.
-    pub(crate) fn new(options: SimulatorOptions) -> Self {
+    pub fn new(options: SimulatorOptions) -> Self {
         Self {
             options,
             predictions: Vec::new(),
@@ -84,22 +78,22 @@ impl World {
     }
 
     /// Returns the options in force.
-    pub(crate) fn options(&self) -> &SimulatorOptions {
+    pub fn options(&self) -> &SimulatorOptions {
         &self.options
     }
 
     /// Returns the options, to change them for later calls.
-    pub(crate) fn options_mut(&mut self) -> &mut SimulatorOptions {
+    pub fn options_mut(&mut self) -> &mut SimulatorOptions {
         &mut self.options
     }
 
     /// Returns a copy of the ledger.
-    pub(crate) fn ledger(&self) -> Ledger {
+    pub fn ledger(&self) -> Ledger {
         self.ledger.clone()
     }
 
     /// Returns a copy of the call and fault counters.
-    pub(crate) fn requests(&self) -> Requests {
+    pub fn requests(&self) -> Requests {
         self.requests.clone()
     }
 
@@ -108,31 +102,58 @@ impl World {
         &self.storage
     }
 
-    /// Returns the upload slots of all APIs, to change them.
-    pub(crate) fn storage_mut(&mut self) -> &mut Storage {
-        &mut self.storage
+    /// Allocates a slot in an API's storage for one file of the given content type.
+    pub fn allocate_slot(&mut self, api: Api, content_type: &str, now: i64) -> UploadSlot {
+        self.storage.allocate_slot(api, content_type, now)
     }
 
-    /// Records an uploaded file in the ledger.
-    pub(crate) fn record_file(&mut self, file: StoredFile) {
-        self.ledger.files.push(file);
+    /// Stores a file in the slot with this name, and records it in the ledger.
+    pub fn store_file(
+        &mut self,
+        api: Api,
+        name: &str,
+        file: FileUpload<'_>,
+        now: i64,
+    ) -> Result<(), UploadRefusal> {
+        let stored = self.storage.store(api, name, file, now)?;
+        self.ledger.files.push(stored);
+        Ok(())
     }
 
     /// Adds one to a counter of the ledger.
-    pub(crate) fn increment(&mut self, counter: impl FnOnce(&mut Ledger) -> &mut u64) {
+    pub fn increment(&mut self, counter: impl FnOnce(&mut Ledger) -> &mut u64) {
         *counter(&mut self.ledger) += 1;
     }
 
     /// Counts a call and draws its fault. The nth call of a kind at an API always draws the same,
     /// however calls of other kinds and to other APIs are interleaved.
-    pub(crate) fn record_call(&mut self, api: Api, call: Call, now: i64) -> FaultDraw {
+    pub fn record_call(&mut self, api: Api, call: Call, now: i64) -> FaultDraw {
+        self.record(api, call, |fault| fault.is_possible_for(call), now)
+    }
+
+    /// Counts the upload of a file to an API's storage, which is a [`Call::Upload`], and draws its
+    /// fault among those that a storage can have.
+    pub fn record_file_upload(&mut self, api: Api, now: i64) -> FaultDraw {
+        self.record(api, Call::Upload, Fault::is_possible_for_file, now)
+    }
+
+    fn record(
+        &mut self,
+        api: Api,
+        call: Call,
+        is_possible: impl Fn(Fault) -> bool,
+        now: i64,
+    ) -> FaultDraw {
         // Clips are served by another host, which never sends `Retry-After`.
         if call != Call::Download && now < self.account(api).retry_after_until {
             self.ledger.ignored_retry_after += 1;
         }
         let number = self.requests.count_call(api, call);
         let mut random = seeded_rng(self.options.seed, [api as u64, call as u64, number]);
-        let fault = self.options.faults.draw(api, call, &mut random);
+        let fault = self
+            .options
+            .faults
+            .draw(api, call, is_possible, &mut random);
         if let Some(fault) = fault {
             self.requests.count_fault(api, fault);
         }
@@ -143,27 +164,15 @@ impl World {
     }
 
     /// Records that the client was sent a `Retry-After` of `seconds`.
-    pub(crate) fn record_retry_after(&mut self, api: Api, seconds: u64, now: i64) {
+    pub fn record_retry_after(&mut self, api: Api, seconds: u64, now: i64) {
         let until = now.saturating_add(millis(Duration::from_secs(seconds)));
         let account = self.account(api);
         account.retry_after_until = account.retry_after_until.max(until);
     }
 
-    /// Fails with the limit that a create would exceed now, and counts it in the ledger as refused.
-    pub(crate) fn check_limits(&mut self, api: Api, now: i64) -> Result<(), LimitExceeded> {
-        let Some(limit) = self.exceeded_limit(api, now) else {
-            return Ok(());
-        };
-        match limit {
-            LimitExceeded::Throughput => self.ledger.over_rate += 1,
-            LimitExceeded::Slots => self.ledger.over_slots += 1,
-        }
-        Err(limit)
-    }
-
     /// Returns the random generator for the next prediction of an API. It is independent of what
     /// other predictions and calls have drawn.
-    pub(crate) fn next_prediction_rng(&self, api: Api) -> fastrand::Rng {
+    pub fn next_prediction_rng(&self, api: Api) -> fastrand::Rng {
         let accepted = self
             .accounts
             .get(&api)
@@ -175,7 +184,7 @@ impl World {
     }
 
     /// Accepts a create without checking limits: see [`check_limits`](Self::check_limits).
-    pub(crate) fn accept(&mut self, new: NewPrediction, now: i64) -> &Prediction {
+    pub fn accept(&mut self, new: NewPrediction, now: i64) -> &Prediction {
         let NewPrediction {
             api,
             model,
@@ -225,24 +234,19 @@ impl World {
     }
 
     /// Returns all accepted predictions, in order of acceptance.
-    pub(crate) fn predictions(&self) -> &[Prediction] {
+    pub fn predictions(&self) -> &[Prediction] {
         &self.predictions
     }
 
     /// Returns whether there is a prediction with this id whose model id satisfies `is_model`.
     /// Counts no poll.
-    pub(crate) fn has_prediction(
-        &self,
-        api: Api,
-        id: &str,
-        is_model: impl Fn(&str) -> bool,
-    ) -> bool {
+    pub fn has_prediction(&self, api: Api, id: &str, is_model: impl Fn(&str) -> bool) -> bool {
         self.index(api, id)
             .is_some_and(|index| is_model(&self.predictions[index].model))
     }
 
     /// Returns a prediction and counts a poll of it; `None` if the id is unknown.
-    pub(crate) fn poll(&mut self, api: Api, id: &str) -> Option<&Prediction> {
+    pub fn poll(&mut self, api: Api, id: &str) -> Option<&Prediction> {
         let index = self.index(api, id)?;
         self.ledger.entries[index].polls += 1;
         Some(&self.predictions[index])
@@ -250,28 +254,28 @@ impl World {
 
     /// Returns the prediction whose clip is requested and counts a download of it; `None` if the id
     /// is unknown.
-    pub(crate) fn download(&mut self, api: Api, id: &str) -> Option<&Prediction> {
+    pub fn download(&mut self, api: Api, id: &str) -> Option<&Prediction> {
         let index = self.index(api, id)?;
         self.ledger.entries[index].downloads += 1;
         Some(&self.predictions[index])
     }
 
     /// Expires the links of a prediction. The next poll returns a new one.
-    pub(crate) fn expire_links(&mut self, api: Api, id: &str) {
+    pub fn expire_links(&mut self, api: Api, id: &str) {
         if let Some(index) = self.index(api, id) {
             self.predictions[index].expire_links();
         }
     }
 
     /// Expires the links of all predictions.
-    pub(crate) fn expire_all_links(&mut self) {
+    pub fn expire_all_links(&mut self) {
         self.predictions
             .iter_mut()
             .for_each(Prediction::expire_links);
     }
 
     /// Cancels a prediction unless it has ended; `None` if the id is unknown.
-    pub(crate) fn cancel(&mut self, api: Api, id: &str, now: i64) -> Option<CancelOutcome> {
+    pub fn cancel(&mut self, api: Api, id: &str, now: i64) -> Option<CancelOutcome> {
         let index = self.index(api, id)?;
         let prediction = &mut self.predictions[index];
         if prediction.has_ended(now) {
@@ -294,78 +298,13 @@ impl World {
         Some(cancelled)
     }
 
-    /// Returns the number of predictions ahead of this one in fal.ai's queue.
-    pub(crate) fn queue_position(&self, prediction: &Prediction, now: i64) -> usize {
-        let Some(account) = self.accounts.get(&Api::Fal) else {
-            return 0;
-        };
-        let unfinished = account
-            .unfinished
-            .iter()
-            .map(|index| &self.predictions[*index]);
-        unfinished
-            .take_while(|other| other.id != prediction.id)
-            .filter(|other| other.is_queued(now))
-            .count()
-    }
-
     /// Returns the predictions of an API that were accepted from `from` to `to`, both inclusive,
     /// newest first.
-    pub(crate) fn history(
-        &self,
-        api: Api,
-        from: i64,
-        to: i64,
-    ) -> impl Iterator<Item = &Prediction> {
+    pub fn history(&self, api: Api, from: i64, to: i64) -> impl Iterator<Item = &Prediction> {
         let matches = move |prediction: &&Prediction| {
             prediction.api == api && (from..=to).contains(&prediction.accepted_at)
         };
         self.predictions.iter().rev().filter(matches)
-    }
-
-    fn exceeded_limit(&mut self, api: Api, now: i64) -> Option<LimitExceeded> {
-        let limits = self.options.limits(api);
-        let window = millis(Duration::from_secs(self.options.rate_window_s));
-        let account = self.accounts.entry(api).or_default();
-        account
-            .unfinished
-            .retain(|index| !self.predictions[*index].has_ended(now));
-        if !account
-            .creates
-            .has_capacity(limits.creates_per_minute, window, now)
-        {
-            return Some(LimitExceeded::Throughput);
-        }
-        // fal.ai queues what exceeds its slots.
-        if api != Api::Fal && account.unfinished.len() >= limits.at_once as usize {
-            return Some(LimitExceeded::Slots);
-        }
-        None
-    }
-
-    /// Recomputes when each queued prediction of fal.ai starts and ends.
-    fn assign_runners(&mut self, now: i64) {
-        let Some(account) = self.accounts.get(&Api::Fal) else {
-            return;
-        };
-        let unfinished = account
-            .unfinished
-            .iter()
-            .copied()
-            .filter(|index| !self.predictions[*index].has_ended(now));
-        let (queued, running): (Vec<_>, Vec<_>) =
-            unfinished.partition(|index| self.predictions[*index].is_queued(now));
-        let busy_until = running
-            .iter()
-            .map(|index| self.predictions[*index].ends_at)
-            .collect();
-        let mut runners = Runners::new(self.options.fal.at_once, busy_until, now);
-        for index in queued {
-            let prediction = &mut self.predictions[index];
-            let processing = prediction.ends_at - prediction.starts_at;
-            prediction.starts_at = runners.assign(processing, now);
-            prediction.ends_at = prediction.starts_at + processing;
-        }
     }
 
     fn account(&mut self, api: Api) -> &mut Account {
@@ -377,26 +316,7 @@ impl World {
     }
 }
 
-/// Returns a generator that depends only on the seed and the position, not on what was drawn
-/// before.
-fn seeded_rng(seed: u64, position: [u64; 3]) -> fastrand::Rng {
-    let mix = |mut random: fastrand::Rng, part| fastrand::Rng::with_seed(random.u64(..) ^ part);
-    position
-        .into_iter()
-        .fold(fastrand::Rng::with_seed(seed), mix)
-}
-
-fn new_id(api: Api, random: &mut fastrand::Rng) -> String {
-    match api {
-        // AI/ML API's ids are 21 characters that need no URL encoding.
-        Api::Aimlapi => (0..21).map(|_| random.alphanumeric()).collect(),
-        Api::Eachlabs | Api::Fal => uuid::Builder::from_random_bytes(random.u128(..).to_be_bytes())
-            .into_uuid()
-            .hyphenated()
-            .to_string(),
-    }
-}
-
+/// Returns whole milliseconds; the largest number if there are more.
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
+use crate::api::{Api, Call};
+use crate::prediction::{Prediction, PredictionOutcome};
+use crate::rules::ModelRules;
+
 use super::dialect::{ApiDialect, handle};
-use super::prediction::{Prediction, PredictionOutcome};
-use super::rules::ModelRules;
-use super::shared::SharedState;
+use super::state::SharedState;
 use super::wire::{HistoryQuery, bearer_key, dollars, fields_of, rfc3339};
-use super::{Api, Call};
 
 /// Credits per micro-dollar: 2,000,000 credits are one dollar.
 const CREDITS_PER_MICRO: i64 = 2;

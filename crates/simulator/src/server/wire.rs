@@ -6,9 +6,9 @@ use axum::http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::Api;
-use super::prediction::Prediction;
-use super::world::World;
+use crate::api::Api;
+use crate::prediction::Prediction;
+use crate::world::World;
 
 /// Maximum number of rows in one page of any history.
 const MAX_PAGE_ROWS: usize = 100;

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::Api;
-use super::rules::{self, FieldError};
+use crate::api::Api;
+use crate::rules::{self, FieldError};
 
 /// A create that is about to be accepted, with the outcome already decided.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct NewPrediction {
+pub struct NewPrediction {
     /// The API that accepts it.
     pub api: Api,
     /// The provider's id of the model.
@@ -28,7 +28,7 @@ pub(crate) struct NewPrediction {
 
 /// One accepted create.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Prediction {
+pub struct Prediction {
     /// The API that accepted it.
     pub api: Api,
     /// Its id, unique within the API.
@@ -55,7 +55,7 @@ pub(crate) struct Prediction {
 
 /// How a prediction ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum PredictionOutcome {
+pub enum PredictionOutcome {
     /// With a clip.
     Clip,
     /// With a failure on the provider's side.
@@ -69,29 +69,29 @@ pub(crate) enum PredictionOutcome {
 
 impl Prediction {
     /// Returns whether it has ended, with any outcome.
-    pub(crate) fn has_ended(&self, now: i64) -> bool {
+    pub fn has_ended(&self, now: i64) -> bool {
         self.ends_at <= now
     }
 
     /// Returns whether it still waits for a runner.
-    pub(crate) fn is_queued(&self, now: i64) -> bool {
+    pub fn is_queued(&self, now: i64) -> bool {
         now < self.starts_at
     }
 
     /// Returns the length of the requested clip, in seconds.
-    pub(crate) fn clip_seconds(&self) -> i64 {
+    pub fn clip_seconds(&self) -> i64 {
         rules::clip_seconds(&self.input)
     }
 
     /// Returns the processing time in seconds, without the time in the queue.
-    pub(crate) fn processing_s(&self) -> f64 {
+    pub fn processing_s(&self) -> f64 {
         Duration::from_millis(u64::try_from(self.ends_at - self.starts_at).unwrap_or(0))
             .as_secs_f64()
     }
 
     /// Returns the amount billed at its end, in micro-dollars: its price if it ends with a clip,
     /// else 0.
-    pub(crate) fn charged(&self) -> i64 {
+    pub fn charged(&self) -> i64 {
         if self.outcome == PredictionOutcome::Clip {
             self.price
         } else {
@@ -100,12 +100,12 @@ impl Prediction {
     }
 
     /// Expires all links that were issued so far.
-    pub(crate) fn expire_links(&mut self) {
+    pub fn expire_links(&mut self) {
         self.secret = self.secret.wrapping_add(1);
     }
 
     /// Returns the signature of a link that is valid until `expires`, in seconds since 1970.
-    pub(crate) fn signature(&self, expires: i64) -> String {
+    pub fn signature(&self, expires: i64) -> String {
         format!(
             "{:016x}",
             fastrand::Rng::with_seed(self.secret ^ expires.unsigned_abs()).u64(..)

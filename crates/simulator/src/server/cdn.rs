@@ -3,11 +3,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::{Extension, Router, routing};
@@ -15,9 +14,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 
-use super::dialect::close_without_response;
-use super::shared::{Connection, SharedState};
-use super::{Api, Call, Fault, clip};
+use crate::api::{Api, Call};
+use crate::clip;
+use crate::fault::Fault;
+
+use super::connection::Connection;
+use super::state::SharedState;
 
 pub(super) fn routes() -> Router<Arc<SharedState>> {
     Router::new().route("/cdn/{api}/{file}", routing::get(download))
@@ -39,8 +41,7 @@ async fn download(
     headers: HeaderMap,
 ) -> Response {
     let now = shared.now();
-    if headers.contains_key(AUTHORIZATION) || headers.contains_key("x-api-key") {
-        shared.world().increment(|ledger| &mut ledger.leaked_keys);
+    if shared.record_leaked_key(&headers) {
         return (StatusCode::BAD_REQUEST, "a key was sent to the media host").into_response();
     }
     let id = file.trim_end_matches(".mp4");
@@ -59,11 +60,10 @@ async fn download(
     if query.sig != prediction.signature(query.expires) || now / 1000 >= query.expires {
         return (StatusCode::FORBIDDEN, "the link has expired").into_response();
     }
-    let slow_s = shared.world().options().faults.slow_s;
     let clip_bytes = shared.world().options().clip_bytes;
     let clip = clip::for_prediction(id, clip_bytes);
     match fault {
-        Some(Fault::DropBefore | Fault::DropAfter) => close_without_response(&connection).await,
+        Some(Fault::DropBefore | Fault::DropAfter) => connection.close_without_response().await,
         Some(Fault::ServerError) => {
             (StatusCode::SERVICE_UNAVAILABLE, "try again later").into_response()
         }
@@ -77,7 +77,7 @@ async fn download(
         }
         Some(Fault::Truncated) => clip_response(clip, true),
         Some(Fault::Slow) => {
-            tokio::time::sleep(Duration::from_secs_f64(slow_s)).await;
+            shared.wait_slowly().await;
             clip_response(clip, false)
         }
         _ => clip_response(clip, false),

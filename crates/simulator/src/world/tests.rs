@@ -2,10 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::prediction::Prediction;
-use super::rules::ModelRules;
-use super::world::{CancelOutcome, LimitExceeded, World};
-use super::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
+use crate::api::{Api, Call};
+use crate::fault::{Fault, Faults};
+use crate::options::{Limits, SimulatorOptions};
+use crate::prediction::Prediction;
+use crate::rules::ModelRules;
+use crate::world::capacity::LimitExceeded;
+use crate::world::{CancelOutcome, World};
 
 fn input(duration: Value) -> Map<String, Value> {
     let input =

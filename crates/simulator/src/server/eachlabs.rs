@@ -10,12 +10,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
+use crate::api::{Api, Call};
+use crate::prediction::{Prediction, PredictionOutcome};
+use crate::rules::ModelRules;
+
 use super::dialect::{ApiDialect, handle};
-use super::prediction::{Prediction, PredictionOutcome};
-use super::rules::ModelRules;
-use super::shared::SharedState;
+use super::state::SharedState;
 use super::wire::{HistoryQuery, bearer_key, dollars, rfc3339};
-use super::{Api, Call};
 
 /// The fields that the body of a create may have.
 const CREATE_FIELDS: [&str; 5] = ["model", "input", "version", "webhook_url", "webhook_secret"];
