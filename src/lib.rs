@@ -39,11 +39,11 @@
 //!
 //! # The map
 //!
-//! Arrows point one way: `main → cli → worker → {queue, provider, output} → domain`, and
-//! `{manifest, catalog} → domain`. `image` reads local images for `manifest`, `worker` and
-//! `provider`. `cli → report → queue` writes the report page. `cli → rehearsal → {worker,
-//! simulator}` simulates a run. `simulator` uses nothing of `provider`. Only `cli/setup.rs` names
-//! concrete adapters. `docs/architecture.md` draws this map.
+//! Arrows point one way: `main → cli → app → worker → {queue, provider, output} → domain`, and
+//! `{manifest, catalog} → domain`. [`app`] is the composition root: it alone names concrete
+//! adapters. `image` reads local images for `manifest`, `worker` and `provider`. `cli → report →
+//! queue` writes the report page. `cli → rehearsal → {worker, simulator}` simulates a run.
+//! `simulator` uses nothing of `provider`. `docs/architecture.md` draws this map.
 //!
 //! # Reading order
 //!
@@ -51,6 +51,7 @@
 //! `domain::retry`, `queue`, `queue::claim`, `provider`, `worker::pool`, `worker::step`,
 //! `worker::submit`. `docs/architecture.md` describes the whole path to a clip in prose.
 
+pub mod app;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

@@ -123,6 +123,7 @@ impl<'a> Estimate<'a> {
     /// catalog.
     fn typical_s(&self, setup: &Setup, provider: ProviderName) -> f64 {
         let configured = setup
+            .app
             .config
             .provider
             .get(&provider)
@@ -135,7 +136,7 @@ impl<'a> Estimate<'a> {
 
 /// Returns how many clips per second a provider completes at its limits.
 fn clips_per_second(setup: &Setup, provider: ProviderName, typical_s: f64) -> f64 {
-    let limits = setup.limits(provider);
+    let limits = setup.app.limits(provider);
     let by_slots = f64::from(limits.in_flight) / typical_s.max(0.001);
     by_slots.min(f64::from(limits.creates_per_minute) / 60.0)
 }

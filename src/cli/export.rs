@@ -35,7 +35,7 @@ const COLUMNS: [&str; 18] = [
 /// Prints one record per job.
 pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let status = queue.status(args.batch.clone()).await?;
     let in_doubt = summary::in_doubt(&status);
     let show = setup

@@ -24,7 +24,7 @@ const MAX_FIELD_COLUMNS: usize = 2000;
 /// Lists jobs.
 pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let filter = JobFilter {
         batch: args.batch,
         state: args.state,
@@ -92,7 +92,7 @@ pub(super) async fn for_each_job(
 /// Prints one job and its attempts.
 pub(super) async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let job = queue.find(args.job, args.batch).await?;
     let attempts = queue.attempts(job.job_id).await?;
     let mut fields = serde_json::to_value(&job)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use jiff::Timestamp;
 
+use crate::app;
 use crate::domain::suggest::did_you_mean;
 use crate::domain::{JobState, Model, NewJob, ProviderName, file_name};
 use crate::manifest::{self, FileFormat, ID_FIELD, Problem, RowMapper, RowSink, uncompressed_path};
@@ -27,14 +28,14 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     let setup = Setup::load(global)?;
     // A check leaves nothing behind, not even an empty queue.
     let queue = || {
-        let path = &setup.config.queue;
+        let path = &setup.app.config.queue;
         if path.exists() {
-            return setup.queue_or_new();
+            return Ok(setup.app.queue_or_new()?);
         }
         if args.check {
-            return setup.empty_queue();
+            return Ok(app::temporary_queue()?);
         }
-        let queue = setup.queue_or_new()?;
+        let queue = setup.app.queue_or_new()?;
         if !global.quiet {
             let path = std::path::absolute(path)?;
             render::print_note(format_args!("created a new queue: {}", path.display()));
@@ -42,7 +43,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
         Ok(queue)
     };
     let (manifest, out) = merge_batch_file(args.manifest, args.out)?;
-    let out = out.as_ref().unwrap_or(&setup.config.out);
+    let out = out.as_ref().unwrap_or(&setup.app.config.out);
     let budget = manifest.budget;
     let Staged {
         batch,
@@ -53,7 +54,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     let plan = if args.check {
         staging.plan()
     } else {
-        staging.commit(setup.clock.now())?
+        staging.commit(setup.app.clock.now())?
     };
     print_plan(&setup, &batch, &plan, args.check)?;
     if let Some(budget) = budget.filter(|budget| *budget < plan.estimate) {
@@ -114,7 +115,7 @@ pub(super) fn stage<'a>(
     };
     let mut rows = RowStager {
         staging: queue()?.stage(new_batch)?,
-        now: setup.clock.now(),
+        now: setup.app.clock.now(),
         file: String::new(),
         deferred: Vec::new(),
         estimate: Estimate::new(model, &providers),
@@ -161,8 +162,15 @@ fn find_model<'a>(setup: &'a Setup, name: Option<&str>) -> anyhow::Result<&'a Mo
             "no model is given: add --model NAME\nhint: `{models}` lists the models"
         ))
     })?;
-    let known = || setup.catalog.models.iter().map(|model| model.name.as_str());
-    setup.catalog.model(name).ok_or_else(|| {
+    let known = || {
+        setup
+            .app
+            .catalog
+            .models
+            .iter()
+            .map(|model| model.name.as_str())
+    };
+    setup.app.catalog.model(name).ok_or_else(|| {
         Usage(format!(
             "unknown model `{name}`{}\nhint: `{models}` lists the models: {}",
             did_you_mean(name, known()),

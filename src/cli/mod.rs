@@ -1,7 +1,7 @@
 //! The command line, one file per command.
 //!
-//! Only `render` prints, and only `screen` draws what changes on a terminal. Only `setup` names
-//! concrete adapters. Every suggested command is built by `shell`.
+//! A command parses its arguments, calls the library, and prints. Only `render` prints, and only
+//! `screen` draws what changes on a terminal. Every suggested command is built by `shell`.
 
 mod args;
 mod batch_file;
@@ -19,6 +19,7 @@ mod export;
 mod init;
 mod jobs;
 mod load;
+mod logs;
 mod models;
 mod operator;
 mod progress;
@@ -62,7 +63,7 @@ pub fn main() -> Exit {
             };
         }
     };
-    setup::start_logs(&cli);
+    logs::start_logs(&cli);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -25,7 +25,11 @@ pub(super) async fn retry(global: &Global, args: SelectArgs) -> anyhow::Result<E
     let next = setup
         .suggest("run")
         .option("--batch", args.batch.as_deref());
-    let jobs = setup.queue()?.retry(args.into(), setup.clock.now()).await?;
+    let jobs = setup
+        .app
+        .queue()?
+        .retry(args.into(), setup.app.clock.now())
+        .await?;
     render::print_line(format_args!(
         "{} will be retried",
         render::format_count(jobs as u64, "job")
@@ -48,8 +52,9 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
         .arg("JOB")
         .option("--batch", args.batch.as_deref());
     let cancelled = setup
+        .app
         .queue()?
-        .cancel(args.into(), setup.clock.now())
+        .cancel(args.into(), setup.app.clock.now())
         .await?;
     render::print_line(format_args!(
         "{} cancelled",
@@ -63,7 +68,7 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
         }
         return Ok(Exit::Success);
     }
-    let providers = setup.providers()?;
+    let providers = setup.app.providers()?;
     for attempt in &cancelled.in_progress {
         let (Some(prediction), Some(provider)) =
             (&attempt.prediction, providers.get(&attempt.provider))
@@ -90,7 +95,7 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
 /// Settles a job in doubt.
 pub(super) async fn resolve(global: &Global, args: ResolveArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let decision = match args.adopt {
         Some(id) => Decision::Adopt(PredictionHandle::from_id(id)),
         None if args.resubmit => Decision::Resubmit,
@@ -98,7 +103,7 @@ pub(super) async fn resolve(global: &Global, args: ResolveArgs) -> anyhow::Resul
     };
     let job = queue.find(args.job, args.batch).await?;
     let state = queue
-        .resolve(job.job_id, decision, setup.clock.now())
+        .resolve(job.job_id, decision, setup.app.clock.now())
         .await?;
     render::print_line(format_args!("{} is {state}", job.id))?;
     let next = setup.suggest("run").option("--batch", Some(&job.batch));

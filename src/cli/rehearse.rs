@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::Context;
 
+use crate::app;
 use crate::domain::{Model, ProviderName};
 use crate::rehearsal::{self, Latency, RehearsalError, RehearsalReport, Scenario, SimulatedHost};
 use crate::worker::{ProcessingTimes, StopSignal};
@@ -32,7 +33,7 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
     let (manifest, _) = merge_batch_file(args.manifest, None)?;
     let is_via_given = !manifest.via.is_empty();
     let staged = load::stage(&setup, manifest, dir.path(), global.quiet, || {
-        setup.queue_at(&loaded)
+        Ok(app::queue_at(&loaded)?)
     })?;
     let Staged {
         batch,
@@ -44,40 +45,34 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
     if !is_via_given {
         retain_providers_with_key(&setup, &mut providers);
     }
-    let starts_at = setup.clock.now();
+    let starts_at = setup.app.clock.now();
     staging.commit(starts_at)?;
     // Closing the connection leaves everything in the one file, so that it can be copied.
     drop(staging);
-    let processing_times = setup.processing_times();
-    if setup.config.queue.exists() {
-        setup
-            .add_measured_times(&processing_times, setup.queue()?.as_ref())
+    let processing_times = setup.app.processing_times();
+    if setup.app.config.queue.exists() {
+        processing_times
+            .learn_from(setup.app.queue()?.as_ref(), &setup.app.catalog)
             .await?;
     }
     let scenario = Arc::new(Scenario {
         starts_at,
-        catalog: Arc::clone(&setup.catalog),
+        catalog: Arc::clone(&setup.app.catalog),
         hosts: providers
             .iter()
             .map(|provider| host(&setup, model, &processing_times, *provider))
             .collect(),
-        policy: setup.config.retry_policy(),
+        policy: setup.app.config.retry_policy(),
         processing_times,
         times: None,
         latency: Latency::default(),
-        workers: args.workers.map_or(setup.config.workers, usize::from),
+        workers: args.workers.map_or(setup.app.config.workers, usize::from),
         budget: None,
     });
     if !global.quiet {
         print_providers(&setup, &scenario);
     }
-    let reports = match simulate_all(
-        &setup,
-        &scenario,
-        &loaded,
-        args.seeds.into(),
-        &stop_on_signal()?,
-    ) {
+    let reports = match simulate_all(&scenario, &loaded, args.seeds.into(), &stop_on_signal()?) {
         Err(error) if matches!(error.downcast_ref(), Some(RehearsalError::Interrupted)) => {
             return Ok(Exit::Interrupted);
         }
@@ -96,8 +91,11 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
 /// Keeps the providers that a run would use, which are those whose key is set. If no key is set,
 /// keeps all: plans are often made before keys are.
 fn retain_providers_with_key(setup: &Setup, providers: &mut Vec<ProviderName>) {
-    if providers.iter().any(|provider| setup.has_key(*provider)) {
-        providers.retain(|provider| setup.has_key(*provider));
+    if providers
+        .iter()
+        .any(|provider| setup.app.has_key(*provider))
+    {
+        providers.retain(|provider| setup.app.has_key(*provider));
     }
 }
 
@@ -111,7 +109,7 @@ fn host(
     let is_measured = model
         .route(provider)
         .is_some_and(|route| processing_times.has_measured(provider, &route.wire_model));
-    SimulatedHost::from_limits(setup.limits(provider), is_measured)
+    SimulatedHost::from_limits(setup.app.limits(provider), is_measured)
 }
 
 fn print_providers(setup: &Setup, scenario: &Scenario) {
@@ -119,7 +117,7 @@ fn print_providers(setup: &Setup, scenario: &Scenario) {
     let names: Vec<&str> = providers().map(ProviderName::as_str).collect();
     render::print_note(format_args!("simulating {}", names.join(", ")));
     let unset: Vec<&str> = providers()
-        .filter(|provider| !setup.has_key(*provider))
+        .filter(|provider| !setup.app.has_key(*provider))
         .map(ProviderName::key_variable)
         .collect();
     if !unset.is_empty() {
@@ -134,7 +132,6 @@ fn print_providers(setup: &Setup, scenario: &Scenario) {
 /// Each simulation has a world and a queue of its own. Returns the reports in the order of the
 /// seeds.
 fn simulate_all(
-    setup: &Setup,
     scenario: &Arc<Scenario>,
     loaded: &Path,
     seeds: u64,
@@ -148,7 +145,7 @@ fn simulate_all(
             if seed > seeds {
                 return;
             }
-            let report = simulate_one(setup, scenario, loaded, seed, stop);
+            let report = simulate_one(scenario, loaded, seed, stop);
             if report.is_err() {
                 // The other seeds would fail for the same reason.
                 next_seed.store(seeds + 1, Ordering::Relaxed);
@@ -175,7 +172,6 @@ fn simulate_all(
 
 /// Simulates the run once, on a copy of the loaded queue that is removed afterwards.
 fn simulate_one(
-    setup: &Setup,
     scenario: &Arc<Scenario>,
     loaded: &Path,
     seed: u64,
@@ -188,7 +184,7 @@ fn simulate_one(
         .with_context(|| format!("cannot copy the queue to {}", path.display()))?;
     Ok(rehearsal::simulate(
         scenario,
-        setup.rehearsal_queue(&path)?,
+        app::rehearsal_queue(&path)?,
         seed,
         stop.clone(),
     )?)

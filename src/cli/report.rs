@@ -20,9 +20,9 @@ use super::setup::Setup;
 /// Writes the page to a file, or to standard output for `--out -`.
 pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let status = queue.status(args.batch.clone()).await?;
-    let now = setup.clock.now();
+    let now = setup.app.clock.now();
     let writer = ReportWriter {
         queue: queue.as_ref(),
         batch: args.batch,

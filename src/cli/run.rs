@@ -33,10 +33,10 @@ pub(super) async fn run_with(
     global: &Global,
     args: RunArgs,
 ) -> anyhow::Result<Exit> {
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     // Reports an unknown batch before anything else happens.
     let batches = queue.status(args.batch.clone()).await?.batches;
-    let providers = setup.providers()?;
+    let providers = setup.app.providers()?;
     if providers.is_empty() {
         let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
         anyhow::bail!(
@@ -62,7 +62,7 @@ pub(super) async fn run_with(
     let stop = stop_on_signal()?;
     let (review, canary) = CanaryReview::new(&args, &queue, &stop).unzip();
     let options = PoolOptions {
-        workers: args.workers.map_or(setup.config.workers, usize::from),
+        workers: args.workers.map_or(setup.app.config.workers, usize::from),
         batch: args.batch.clone(),
         budget: args.budget,
         canary,
@@ -70,14 +70,17 @@ pub(super) async fn run_with(
         maintenance_interval: MAINTENANCE_INTERVAL,
         limits: providers
             .keys()
-            .map(|provider| setup.limits(*provider))
+            .map(|provider| setup.app.limits(*provider))
             .collect(),
     };
     if confirm::confirm_spending(queue.as_ref(), &batches, &args, &stop).await? != Answer::Yes {
         render::print_note("nothing was submitted");
         return Ok(Exit::Interrupted);
     }
-    let mut context = setup.step_context(Arc::clone(&queue), providers).await?;
+    let mut context = setup
+        .app
+        .step_context(Arc::clone(&queue), providers)
+        .await?;
     context.policy.max_attempts = args.attempts.unwrap_or(context.policy.max_attempts);
     let reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
     let exit = run_pool(global, reader, context, options, review, stop).await?;
@@ -173,7 +176,7 @@ fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Se
         "could not continue: {} {} in {}",
         render::format_count(jobs, "job"),
         wait_verb(jobs),
-        setup.config.queue.display()
+        setup.app.config.queue.display()
     ));
     Exit::CannotContinue
 }

@@ -23,7 +23,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Prints the state of the queue, once or until interrupted.
 pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let reader = setup.snapshot_reader(setup.queue()?, args.batch, None);
+    let reader = setup.snapshot_reader(setup.app.queue()?, args.batch, None);
     if args.watch && !args.json && screen::supports_redraw(&Term::stdout()) {
         let mut stdout_screen = StdoutScreen::new(render::use_color(global.color, true));
         loop {

@@ -27,9 +27,9 @@ const MAX_ERROR_COLUMNS: usize = 200;
 /// that are missing or damaged.
 pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let (checked, lost) =
-        check_clips(&queue, setup.output().as_ref(), args.batch.as_deref()).await?;
+        check_clips(&queue, setup.app.output().as_ref(), args.batch.as_deref()).await?;
     render::print_line(format_args!(
         "{} checked: {} intact, {} missing or damaged",
         render::format_count(checked, "clip"),
@@ -100,16 +100,16 @@ async fn download_again(
     batch: Option<String>,
     lost: Vec<JobId>,
 ) -> anyhow::Result<Exit> {
-    let providers = setup.providers()?;
+    let providers = setup.app.providers()?;
     // Without slots the pool claims no submission, whatever is queued. Polls and downloads need no
     // slot.
     let no_slots = |provider: &_| ProviderLimits {
         in_flight: 0,
         creates_per_minute: 0,
-        ..setup.limits(*provider)
+        ..setup.app.limits(*provider)
     };
     let options = PoolOptions {
-        workers: setup.config.workers,
+        workers: setup.app.config.workers,
         batch: batch.clone(),
         budget: None,
         canary: None,
@@ -118,12 +118,12 @@ async fn download_again(
         limits: providers.keys().map(no_slots).collect(),
     };
     queue
-        .requeue_downloads(lost.clone(), setup.clock.now())
+        .requeue_downloads(lost.clone(), setup.app.clock.now())
         .await?;
     let interrupt = stop_on_signal()?;
     let stop = stop_when_final(Arc::clone(queue), lost.clone(), interrupt.clone());
     let reader = setup.snapshot_reader(Arc::clone(queue), batch.clone(), None);
-    let context = setup.step_context(Arc::clone(queue), providers).await?;
+    let context = setup.app.step_context(Arc::clone(queue), providers).await?;
     run_pool(global, reader, context, options, None, stop).await??;
     let mut downloaded = 0;
     let mut failed = 0;

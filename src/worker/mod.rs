@@ -10,6 +10,7 @@
 
 pub(crate) mod canary;
 mod clock_check;
+mod context;
 mod download;
 pub(crate) mod event;
 mod live_settings;
@@ -27,8 +28,8 @@ mod timing;
 mod upload;
 
 pub use canary::Canary;
+pub use context::{FilePorts, StepContext};
 pub use event::{Observer, PoolEvent};
 pub use options::{MAINTENANCE_INTERVAL, PoolError, PoolExit, PoolOptions, StopSignal};
 pub use pool::Pool;
 pub use processing_times::ProcessingTimes;
-pub use step::StepContext;

@@ -123,6 +123,27 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
+fn only_the_composition_root_names_concrete_adapters() {
+    let adapters = [
+        "SqliteQueue",
+        "Eachlabs::",
+        "Aimlapi::",
+        "Fal::",
+        "LocalStore",
+        "Downloader",
+        "LocalImages",
+        "SystemClock",
+    ];
+    for folder in ["cli", "manifest", "rehearsal", "report", "worker"] {
+        assert_free_of(folder, &adapters);
+    }
+    let root = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app.rs"));
+    let root = root.expect("the composition root");
+    assert!(!root.contains("crate::cli"), "app.rs uses cli");
+    assert!(!root.contains("clap"), "app.rs uses clap");
+}
+
+#[test]
 fn a_rehearsal_performs_no_io_and_only_the_command_line_uses_it() {
     let outside = [
         "crate::cli",

@@ -1,0 +1,250 @@
+//! The composition root: the only place of the product that names concrete adapters. It assembles
+//! queues, providers and pools from the config and the environment.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::catalog;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, EachlabsAuth};
+use crate::domain::{Catalog, ProviderName};
+use crate::image::LocalImages;
+use crate::output::{Downloader, LocalStore, OutputStore};
+use crate::provider::aimlapi::Aimlapi;
+use crate::provider::eachlabs::Eachlabs;
+use crate::provider::fal::Fal;
+use crate::provider::http::{Auth, SetupError};
+use crate::provider::{ApiKey, InvalidKey, Provider};
+use crate::queue::sqlite::SqliteQueue;
+use crate::queue::{self, ProviderLimits, Queue, QueueError};
+use crate::worker::{FilePorts, ProcessingTimes, StepContext};
+
+/// Why a part of the program cannot be assembled.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The config, an environment variable or a model file is wrong. The message names it.
+    #[error("{0}")]
+    Config(String),
+    /// An environment variable does not hold an API key.
+    #[error("{variable} {invalid}")]
+    Key {
+        /// The variable's name.
+        variable: &'static str,
+        /// What is wrong with its value, which is not shown.
+        invalid: InvalidKey,
+    },
+    /// The client of a provider cannot be built.
+    #[error(transparent)]
+    Provider(#[from] SetupError),
+    /// The client for downloads cannot be built.
+    #[error("cannot set up downloads")]
+    Downloads(#[source] reqwest::Error),
+    /// The queue cannot be read.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// The resolved config and catalogue, and the adapters built from them.
+pub struct App {
+    /// The config, overridden by the environment.
+    pub config: Config,
+    /// The built-in models and those of the config.
+    pub catalog: Arc<Catalog>,
+    /// This machine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// The environment variables for keys and URLs.
+    environment: BTreeMap<String, String>,
+}
+
+impl App {
+    /// Reads the config and the catalogue. `queue` overrides the environment, which overrides the
+    /// config.
+    ///
+    /// # Errors
+    /// Returns [`AppError::Config`] if one of them is wrong.
+    pub fn load(
+        config: Option<&Path>,
+        queue: Option<&Path>,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self, AppError> {
+        let config = Config::load(config, |name| environment.get(name).cloned());
+        let mut config = config.map_err(AppError::Config)?;
+        if let Some(queue) = queue {
+            config.queue = queue.to_owned();
+        }
+        let catalog = catalog::load(&config.catalog).map_err(AppError::Config)?;
+        Ok(Self {
+            config,
+            catalog: Arc::new(catalog),
+            clock: Arc::new(SystemClock),
+            environment,
+        })
+    }
+
+    /// Opens the existing queue.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::open`].
+    pub fn queue(&self) -> queue::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::open(&self.config.queue)?))
+    }
+
+    /// Opens the existing queue read-only, without migrating an older version.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::open_read_only`].
+    pub fn queue_read_only(&self) -> queue::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::open_read_only(&self.config.queue)?))
+    }
+
+    /// Opens the queue, or creates it.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::open_or_create`].
+    pub fn queue_or_new(&self) -> queue::Result<Arc<dyn Queue>> {
+        queue_at(&self.config.queue)
+    }
+
+    /// Reports whether a provider's key is set.
+    pub fn has_key(&self, provider: ProviderName) -> bool {
+        self.key(provider).is_some()
+    }
+
+    fn key(&self, provider: ProviderName) -> Option<&str> {
+        let key = self.environment.get(provider.key_variable())?;
+        Some(key.as_str()).filter(|key| !key.is_empty())
+    }
+
+    /// Returns the providers whose keys are set.
+    ///
+    /// # Errors
+    /// As [`Self::provider`].
+    pub fn providers(&self) -> Result<BTreeMap<ProviderName, Arc<dyn Provider>>, AppError> {
+        let entry = |name| Ok(self.provider(name)?.map(|provider| (name, provider)));
+        ProviderName::ALL
+            .into_iter()
+            .filter_map(|name| entry(name).transpose())
+            .collect()
+    }
+
+    /// Returns a provider, or `None` if its key is not set.
+    ///
+    /// # Errors
+    /// Returns an error if the key is invalid, or if TLS cannot be set up.
+    pub fn provider(&self, name: ProviderName) -> Result<Option<Arc<dyn Provider>>, AppError> {
+        let Some(key) = self.key(name) else {
+            return Ok(None);
+        };
+        let key = ApiKey::new(key).map_err(|invalid| AppError::Key {
+            variable: name.key_variable(),
+            invalid,
+        })?;
+        let base_url = self.config.base_url(name);
+        let clock = Arc::clone(&self.clock);
+        Ok(Some(match name {
+            ProviderName::Eachlabs => {
+                let auth = match self.config.eachlabs_auth() {
+                    EachlabsAuth::XApiKey => Auth::XApiKey,
+                    EachlabsAuth::Bearer => Auth::Bearer,
+                };
+                Arc::new(Eachlabs::new(base_url, &key, auth, clock)?)
+            }
+            ProviderName::Aimlapi => Arc::new(Aimlapi::new(base_url, &key, clock)?),
+            ProviderName::Fal => Arc::new(Fal::new(
+                base_url,
+                self.config.fal_api_url(),
+                self.config.fal_storage_url(),
+                &key,
+                clock,
+            )?),
+        }))
+    }
+
+    /// Returns the configured limits of a provider.
+    pub fn limits(&self, provider: ProviderName) -> ProviderLimits {
+        ProviderLimits {
+            provider,
+            in_flight: self.config.in_flight(provider),
+            creates_per_minute: self.config.creates_per_minute(provider),
+            has_storage: self.config.has_storage(provider),
+        }
+    }
+
+    /// Returns the store that clips are saved to.
+    pub fn output(&self) -> Arc<dyn OutputStore> {
+        Arc::new(LocalStore)
+    }
+
+    /// Returns the configured times of polls, predictions and histories, without measurements.
+    pub fn processing_times(&self) -> ProcessingTimes {
+        let mut processing_times = ProcessingTimes::default();
+        processing_times.poll_min = Duration::from_secs_f64(self.config.pace.poll_min_s);
+        processing_times.typical = self.config.durations(|settings| settings.typical_s);
+        processing_times.history_delay = self.config.durations(|settings| settings.history_delay_s);
+        processing_times
+    }
+
+    /// Returns what a pool's steps need, with the times that the queue has measured and an observer
+    /// that ignores events.
+    ///
+    /// # Errors
+    /// Returns an error if the queue cannot be read, or if TLS cannot be set up.
+    pub async fn step_context(
+        &self,
+        queue: Arc<dyn Queue>,
+        providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    ) -> Result<StepContext, AppError> {
+        let processing_times = self.processing_times();
+        processing_times
+            .learn_from(queue.as_ref(), &self.catalog)
+            .await?;
+        let catalog = Arc::clone(&self.catalog);
+        let clock = Arc::clone(&self.clock);
+        Ok(StepContext {
+            policy: self.config.retry_policy(),
+            processing_times,
+            ..StepContext::new(queue, providers, local_files()?, catalog, clock)
+        })
+    }
+}
+
+/// Returns the ports that save clips to local folders, download them over HTTP, and read local
+/// images.
+///
+/// # Errors
+/// Returns [`AppError::Downloads`] if TLS cannot be set up.
+pub fn local_files() -> Result<FilePorts, AppError> {
+    Ok(FilePorts {
+        output: Arc::new(LocalStore),
+        clips: Arc::new(Downloader::new().map_err(AppError::Downloads)?),
+        images: Arc::new(LocalImages),
+    })
+}
+
+/// Opens the queue at a path, whatever is configured, or creates it.
+///
+/// # Errors
+/// As [`SqliteQueue::open_or_create`].
+pub fn queue_at(path: &Path) -> queue::Result<Arc<dyn Queue>> {
+    Ok(Arc::new(SqliteQueue::open_or_create(path)?))
+}
+
+/// Creates an empty queue to check a manifest against, which disappears when it is closed. SQLite
+/// takes an empty path for a temporary file.
+///
+/// # Errors
+/// As [`SqliteQueue::open_or_create`].
+pub fn temporary_queue() -> queue::Result<Arc<dyn Queue>> {
+    queue_at(Path::new(""))
+}
+
+/// Opens the queue at a path for one rehearsal: no other process may use it, and it does not
+/// survive a crash.
+///
+/// # Errors
+/// As [`SqliteQueue::open_or_create`].
+pub fn rehearsal_queue(path: &Path) -> queue::Result<Arc<dyn Queue>> {
+    Ok(Arc::new(SqliteQueue::for_rehearsal(path)?))
+}
