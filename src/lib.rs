@@ -41,7 +41,7 @@
 //!
 //! Arrows point one way: `main → cli → app → worker → {queue, provider, output} → domain`, and
 //! `{manifest, catalog} → domain`. [`app`] is the composition root: it alone names concrete
-//! adapters. `image` reads local images for `manifest`, `worker` and `provider`. `cli → report →
+//! adapters. `cli → loader → {manifest, queue}` queues the rows of manifests. `image` reads local images for `manifest`, `worker` and `provider`. `cli → report →
 //! queue` writes the report page. `cli → rehearsal → {worker, simulator}` simulates a run.
 //! `simulator` uses nothing of `provider`. `docs/architecture.md` draws this map.
 //!
@@ -59,6 +59,7 @@ pub mod config;
 pub mod domain;
 mod failpoint;
 pub mod image;
+pub mod loader;
 pub mod manifest;
 pub mod output;
 pub mod provider;

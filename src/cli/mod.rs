@@ -4,7 +4,6 @@
 //! `screen` draws what changes on a terminal. Every suggested command is built by `shell`.
 
 mod args;
-mod batch_file;
 mod bill;
 mod canary;
 mod completions;
@@ -12,13 +11,14 @@ mod confirm;
 mod ctl;
 mod demo;
 mod doctor;
-mod estimate;
 mod examples;
 mod exit;
 mod export;
 mod init;
 mod jobs;
 mod load;
+mod load_error;
+mod load_view;
 mod logs;
 mod models;
 mod operator;

@@ -14,9 +14,8 @@ use crate::rehearsal::{self, Latency, RehearsalError, RehearsalReport, Scenario,
 use crate::worker::{ProcessingTimes, StopSignal};
 
 use super::args::{Global, RehearseArgs};
-use super::batch_file::merge_batch_file;
 use super::exit::Exit;
-use super::load::{self, Staged};
+use super::load;
 use super::rehearsal_summary::RehearsalSummary;
 use super::render;
 use super::run::stop_on_signal;
@@ -30,19 +29,12 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
         .tempdir();
     let dir = dir.context("cannot create a temporary folder")?;
     let loaded = dir.path().join("loaded.db");
-    let (manifest, _) = merge_batch_file(args.manifest, None)?;
-    let is_via_given = !manifest.via.is_empty();
-    let staged = load::stage(&setup, manifest, dir.path(), global.quiet, || {
-        Ok(app::queue_at(&loaded)?)
-    })?;
-    let Staged {
-        batch,
-        model,
-        mut providers,
-        mut staging,
-        ..
-    } = staged;
-    if !is_via_given {
+    let loader = load::prepare(&setup, args.manifest, None)?;
+    let mut staging = app::queue_at(&loaded)?.stage(loader.new_batch(dir.path())?)?;
+    load::read(&setup, &loader, staging.as_mut(), global.quiet)?;
+    let model = loader.model;
+    let mut providers = loader.providers.clone();
+    if !loader.are_providers_given() {
         retain_providers_with_key(&setup, &mut providers);
     }
     let starts_at = setup.app.clock.now();
@@ -78,7 +70,7 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
         }
         reports => reports?,
     };
-    let summary = RehearsalSummary::new(&batch, &scenario, model, &reports)
+    let summary = RehearsalSummary::new(&loader.batch, &scenario, model, &reports)
         .context("no run was simulated")?;
     if args.json {
         summary.print_json()?

@@ -8,6 +8,7 @@
 
 mod clips;
 mod clock;
+mod estimate;
 mod ideal;
 mod provider;
 mod report;
@@ -16,6 +17,7 @@ mod sim_state;
 mod simulate;
 mod times;
 
+pub use estimate::{Estimate, RouteEstimate};
 pub use ideal::ideal_makespan;
 pub use report::{ProviderReport, RehearsalReport, StopReason};
 pub use scenario::{Latency, Scenario, SimulatedHost};

@@ -65,6 +65,8 @@ fn dependencies_point_one_way() {
         &[
             "crate::worker",
             "crate::cli",
+            "crate::loader",
+            "crate::manifest",
             "crate::provider",
             "crate::output",
         ],
@@ -92,8 +94,21 @@ fn dependencies_point_one_way() {
         &[
             "crate::worker",
             "crate::cli",
+            "crate::loader",
             "crate::queue",
             "crate::provider",
+        ],
+    );
+    assert_free_of(
+        "loader",
+        &[
+            "crate::app",
+            "crate::cli",
+            "crate::worker",
+            "crate::provider",
+            "crate::output",
+            "queue::sqlite",
+            "clap",
         ],
     );
     assert_free_of(
@@ -134,7 +149,7 @@ fn only_the_composition_root_names_concrete_adapters() {
         "LocalImages",
         "SystemClock",
     ];
-    for folder in ["cli", "manifest", "rehearsal", "report", "worker"] {
+    for folder in ["cli", "loader", "manifest", "rehearsal", "report", "worker"] {
         assert_free_of(folder, &adapters);
     }
     let root = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app.rs"));
@@ -171,6 +186,7 @@ fn a_rehearsal_performs_no_io_and_only_the_command_line_uses_it() {
         "provider",
         "output",
         "worker",
+        "loader",
         "manifest",
         "catalog",
         "report",
@@ -197,7 +213,7 @@ fn the_simulator_shares_no_code_with_the_clients() {
 #[test]
 fn only_the_sqlite_folder_contains_sql() {
     for folder in [
-        "cli", "worker", "provider", "output", "manifest", "report", "domain",
+        "cli", "loader", "worker", "provider", "output", "manifest", "report", "domain",
     ] {
         assert_free_of(folder, &["SELECT ", "INSERT INTO", "rusqlite"]);
     }
