@@ -6,10 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
+use jiff::Timestamp;
+
 use crate::catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, EachlabsAuth};
-use crate::domain::{Catalog, ProviderName};
+use crate::domain::{Catalog, Model, ProviderName};
 use crate::image::LocalImages;
 use crate::output::{Downloader, LocalStore, OutputStore};
 use crate::provider::aimlapi::Aimlapi;
@@ -19,7 +22,8 @@ use crate::provider::http::{Auth, SetupError};
 use crate::provider::{ApiKey, InvalidKey, Provider};
 use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{self, ProviderLimits, Queue, QueueError};
-use crate::worker::{FilePorts, ProcessingTimes, StepContext};
+use crate::rehearsal::{self, Latency, RehearsalReport, Scenario, SimulatedHost};
+use crate::worker::{FilePorts, ProcessingTimes, StepContext, StopSignal};
 
 /// Why a part of the program cannot be assembled.
 #[derive(Debug, thiserror::Error)]
@@ -186,6 +190,52 @@ impl App {
         processing_times
     }
 
+    /// Returns those of the providers that a run would use, which are those whose key is set. If no
+    /// key is set, returns all: plans are often made before keys are.
+    pub fn usable_providers(&self, providers: &[ProviderName]) -> Vec<ProviderName> {
+        let mut usable = providers.to_vec();
+        usable.retain(|provider| self.has_key(*provider));
+        if usable.is_empty() {
+            providers.to_vec()
+        } else {
+            usable
+        }
+    }
+
+    /// Returns the scenario of a rehearsal that starts at `starts_at`, with the times that the
+    /// queue has measured, if it exists.
+    ///
+    /// # Errors
+    /// Returns the error of the queue.
+    pub async fn scenario(
+        &self,
+        model: &Model,
+        providers: &[ProviderName],
+        starts_at: Timestamp,
+        workers: usize,
+    ) -> queue::Result<Scenario> {
+        let processing_times = self.processing_times();
+        if self.config.queue.exists() {
+            processing_times
+                .learn_from(self.queue()?.as_ref(), &self.catalog)
+                .await?;
+        }
+        let hosts = providers
+            .iter()
+            .map(|provider| SimulatedHost::new(self.limits(*provider), model, &processing_times));
+        Ok(Scenario {
+            starts_at,
+            catalog: Arc::clone(&self.catalog),
+            hosts: hosts.collect(),
+            policy: self.config.retry_policy(),
+            processing_times,
+            times: None,
+            latency: Latency::default(),
+            workers,
+            budget: None,
+        })
+    }
+
     /// Returns what a pool's steps need, with the times that the queue has measured and an observer
     /// that ignores events.
     ///
@@ -240,11 +290,22 @@ pub fn temporary_queue() -> queue::Result<Arc<dyn Queue>> {
     queue_at(Path::new(""))
 }
 
-/// Opens the queue at a path for one rehearsal: no other process may use it, and it does not
-/// survive a crash.
+/// Simulates a run once, on a copy of a loaded queue that is removed afterwards. No connection to
+/// the loaded queue may be open.
 ///
 /// # Errors
-/// As [`SqliteQueue::open_or_create`].
-pub fn rehearsal_queue(path: &Path) -> queue::Result<Arc<dyn Queue>> {
-    Ok(Arc::new(SqliteQueue::for_rehearsal(path)?))
+/// Returns an error if the copy fails, or a [`RehearsalError`](rehearsal::RehearsalError).
+pub fn simulate_copy(
+    scenario: &Arc<Scenario>,
+    loaded: &Path,
+    seed: u64,
+    stop: &StopSignal,
+) -> anyhow::Result<RehearsalReport> {
+    let folder = loaded.parent().unwrap_or(Path::new("."));
+    let dir = tempfile::tempdir_in(folder).context("cannot create a temporary folder")?;
+    let path = dir.path().join("rehearsal.db");
+    std::fs::copy(loaded, &path)
+        .with_context(|| format!("cannot copy the queue to {}", path.display()))?;
+    let queue = Arc::new(SqliteQueue::for_rehearsal(&path)?);
+    Ok(rehearsal::simulate(scenario, queue, seed, stop.clone())?)
 }

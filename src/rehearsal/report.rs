@@ -142,6 +142,11 @@ impl ProviderReport {
             / (f64::from(self.at_once) * self.makespan.as_secs_f64()).max(f64::MIN_POSITIVE)
     }
 
+    /// Returns the mean processing time of its predictions; `None` if there was none.
+    pub fn mean_processing(&self) -> Option<Duration> {
+        (self.clips > 0).then(|| self.worked.div_f64(self.clips as f64))
+    }
+
     /// Returns the mean number of polls of a prediction; 0 if there was none.
     pub fn polls_per_clip(&self) -> f64 {
         self.polls as f64 / (self.clips as f64).max(1.0)
