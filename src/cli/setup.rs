@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::app::{App, AppError};
 use crate::domain::{Money, ProviderName};
 use crate::queue::Queue;
+use crate::worker::LiveSettings;
 
 use super::args::Global;
 use super::screen::SnapshotReader;
@@ -58,15 +59,12 @@ impl Setup {
         batch: Option<String>,
         budget: Option<Money>,
     ) -> SnapshotReader {
-        let limits = ProviderName::ALL
-            .into_iter()
-            .map(|name| (name, self.app.config.in_flight(name)));
+        let limits = ProviderName::ALL.map(|provider| self.app.limits(provider));
         SnapshotReader {
             queue,
             clock: Arc::clone(&self.app.clock),
             batch,
-            budget,
-            limits: limits.collect(),
+            settings: LiveSettings::new(self.app.config.workers, budget, limits.into()),
         }
     }
 }

@@ -130,11 +130,7 @@ async fn print_snapshot(
         ))?;
     }
     for provider in &status.providers {
-        let limit = snapshot
-            .limits
-            .get(&provider.provider)
-            .copied()
-            .unwrap_or(0);
+        let limit = snapshot.settings.in_flight(provider.provider).unwrap_or(0);
         let hold = screen::hold_reason(provider, snapshot.now)
             .map_or(String::new(), |reason| format!(", {reason}"));
         render::print_line(format_args!(
@@ -147,7 +143,9 @@ async fn print_snapshot(
 
 /// Returns the JSON of `status --json`, a stable contract.
 fn status_json(snapshot: &Snapshot) -> Value {
-    let Snapshot { status, limits, .. } = snapshot;
+    let Snapshot {
+        status, settings, ..
+    } = snapshot;
     let batches: Vec<Value> = status
         .batches
         .iter()
@@ -163,7 +161,7 @@ fn status_json(snapshot: &Snapshot) -> Value {
             json!({
                 "provider": name,
                 "in_flight": called.map_or(0, |provider| provider.in_flight),
-                "limit": limits.get(&name),
+                "limit": settings.in_flight(name),
                 "paused": called.and_then(|provider| provider.paused.clone()),
             })
         })

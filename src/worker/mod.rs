@@ -30,6 +30,7 @@ mod upload;
 pub use canary::Canary;
 pub use context::{FilePorts, StepContext};
 pub use event::{Observer, PoolEvent};
+pub use live_settings::{AppliedChange, LiveSettings};
 pub use options::{MAINTENANCE_INTERVAL, PoolError, PoolExit, PoolOptions, StopSignal};
 pub use pool::Pool;
 pub use processing_times::ProcessingTimes;

@@ -62,7 +62,7 @@ impl Pool {
             .await?;
         let mut pool = Self {
             context,
-            settings: LiveSettings::new(&options),
+            settings: LiveSettings::new(options.workers, options.budget, options.limits.clone()),
             canary: CanaryGate::new(options.canary.clone()),
             options,
             pool_id,

@@ -196,7 +196,7 @@ fn throughput(snapshot: &Snapshot) -> Text {
             .iter()
             .all(|provider| provider.paused.is_some());
     match throughput.seconds_for(remaining) {
-        Some(seconds) if snapshot.active_pause().is_none() && !all_paused => {
+        Some(seconds) if !snapshot.settings.paused && !all_paused => {
             let left = format!("about {} left", render::format_duration(round_up(seconds)));
             Text::join([rate, Text::new(Style::Plain, left)], SEPARATOR)
         }
@@ -224,7 +224,7 @@ fn busy_providers(snapshot: &Snapshot) -> impl Iterator<Item = &ProviderStatus> 
 }
 
 fn format_slots(snapshot: &Snapshot, provider: &ProviderStatus) -> String {
-    match snapshot.limits.get(&provider.provider) {
+    match snapshot.settings.in_flight(provider.provider) {
         Some(limit) => format!("{}/{limit}", provider.in_flight),
         None => provider.in_flight.to_string(),
     }
@@ -264,14 +264,15 @@ fn providers(snapshot: &Snapshot) -> Vec<Text> {
 
 /// Formats the settings that an operator changed, with who changed them and when.
 fn setting_changes(snapshot: &Snapshot) -> Vec<Text> {
-    let pause = snapshot.active_pause().map(|pause| {
+    let pause = snapshot.settings.pause().map(|pause| {
         let by = &pause.set_by;
         let since = format_time(snapshot, pause.set_at);
         let text = format!("paused by {by}, since {since}; run `overnight ctl resume`");
         Text::new(Style::Warning, text)
     });
     let others = snapshot
-        .live_settings
+        .settings
+        .changes()
         .iter()
         .filter(|change| !matches!(change.setting, LiveSetting::Paused(_)))
         .map(|change| format_change(snapshot, change));
