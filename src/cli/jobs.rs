@@ -2,15 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::queue::{JobFilter, JobRecord, Queue};
+use crate::queue::JobFilter;
+use crate::queue::job_reader::JobReader;
 
 use super::args::{Global, JobsArgs, ShowArgs};
 use super::exit::Exit;
 use super::render;
 use super::setup::Setup;
-
-/// Number of jobs that are read at once, so that a list of any length needs the memory of one page.
-pub(super) const PAGE_SIZE: usize = 500;
 
 /// Columns of a terminal that a row id may take in the list.
 const MAX_ID_COLUMNS: usize = 24;
@@ -30,14 +28,13 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
         state: args.state,
     };
     let mut listed = 0;
-    for_each_job(queue.as_ref(), filter, |job| {
+    let mut jobs = JobReader::new(queue.as_ref(), filter);
+    while let Some(job) = jobs.next().await? {
         listed += 1;
         if args.json {
-            return render::print_line(format_args!(
-                "{}{}",
-                if listed == 1 { "[" } else { "," },
-                serde_json::to_string(&job)?
-            ));
+            let separator = if listed == 1 { "[" } else { "," };
+            render::print_line(format_args!("{separator}{}", serde_json::to_string(&job)?))?;
+            continue;
         }
         if listed == 1 {
             render::print_line(format_args!(
@@ -58,9 +55,8 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
             job.job_id.0,
             job.state,
             render::truncate(&detail, MAX_DETAIL_COLUMNS)
-        ))
-    })
-    .await?;
+        ))?;
+    }
     match (args.json, listed) {
         (true, 0) => render::print_line("[]")?,
         (true, _) => render::print_line("]")?,
@@ -68,25 +64,6 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
         (false, _) => {}
     }
     Ok(Exit::Success)
-}
-
-/// Calls `visit` with each job, page by page.
-pub(super) async fn for_each_job(
-    queue: &dyn Queue,
-    filter: JobFilter,
-    mut visit: impl FnMut(JobRecord) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut after = None;
-    loop {
-        let page = queue.jobs(filter.clone(), after, PAGE_SIZE).await?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = Some(last.job_id);
-        for job in page {
-            visit(job)?;
-        }
-    }
 }
 
 /// Prints one job and its attempts.

@@ -10,8 +10,8 @@ use crate::rehearsal::{self, RehearsalError, RehearsalSummary, Scenario};
 
 use super::args::{Global, RehearseArgs};
 use super::exit::Exit;
-use super::run::stop_on_signal;
 use super::setup::Setup;
+use super::stop_signal::stop_on_signal;
 use super::{load, rehearsal_summary, render};
 
 /// Simulates a manifest's run with each seed, and prints what to expect.

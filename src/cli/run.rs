@@ -2,23 +2,17 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-
 use crate::domain::{JobState, Money, ProviderName};
 use crate::queue::{Backlog, BudgetLimit, CounterMismatch, Status};
-use crate::worker::{
-    MAINTENANCE_INTERVAL, Pool, PoolError, PoolEvent, PoolExit, PoolOptions, StepContext,
-    StopSignal,
-};
+use crate::worker::{MAINTENANCE_INTERVAL, PoolExit, PoolOptions};
 
 use super::args::{Global, RunArgs};
 use super::canary::CanaryReview;
 use super::exit::Exit;
-use super::progress::Progress;
 use super::prompt::Answer;
-use super::screen::SnapshotReader;
+use super::run_pool::run_pool;
 use super::setup::Setup;
+use super::stop_signal::stop_on_signal;
 use super::{confirm, render, summary};
 
 /// Processes the queue until no job is left.
@@ -87,29 +81,6 @@ pub(super) async fn run_with(
     let status = queue.status(args.batch.clone()).await?;
     summary::print(setup, &queue, &status, args.batch.as_deref()).await?;
     Ok(report_exit(exit?, &status, &args, setup))
-}
-
-/// Runs a pool and shows its progress.
-pub(super) async fn run_pool(
-    global: &Global,
-    reader: SnapshotReader,
-    mut context: StepContext,
-    options: PoolOptions,
-    review: Option<CanaryReview>,
-    stop: StopSignal,
-) -> anyhow::Result<Result<PoolExit, PoolError>> {
-    context.queue.reopen_providers().await?;
-    let progress = Progress::spawn(reader, global);
-    let observer = progress.clone();
-    context.observer = Arc::new(move |event: PoolEvent| match (event, &review) {
-        (PoolEvent::CanaryReady { jobs }, Some(review)) => {
-            review.clone().show(jobs, observer.clone());
-        }
-        (event, _) => observer.observe(event),
-    });
-    let exit = Pool::run(Arc::new(context), options, stop).await;
-    progress.finish().await;
-    Ok(exit)
 }
 
 /// Prints why the run ended, if not because every job is done, and returns the matching exit code.
@@ -221,36 +192,4 @@ fn print_budget_limit(limit: &BudgetLimit, args: &RunArgs, setup: &Setup) {
 
 fn wait_verb(jobs: u64) -> &'static str {
     if jobs == 1 { "waits" } else { "wait" }
-}
-
-/// Returns a signal that the first SIGINT or SIGTERM raises. The second ends the process.
-pub(super) fn stop_on_signal() -> anyhow::Result<StopSignal> {
-    let (stop, stopped) = watch::channel(false);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::spawn(async move {
-        for is_first in [true, false] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if is_first {
-                // Fails if the pool has just ended, and then there is nothing to stop.
-                let _ = stop.send(true);
-            } else {
-                exit_now();
-            }
-        }
-    });
-    Ok(stopped)
-}
-
-/// Ends the process. The next run recovers the steps under way: a submission is in doubt,
-/// everything else is due again.
-#[expect(
-    clippy::exit,
-    reason = "a second signal asks for an immediate end of the process"
-)]
-fn exit_now() {
-    std::process::exit(Exit::Interrupted as i32);
 }

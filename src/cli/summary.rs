@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::domain::redact::redact_prompts;
 use crate::domain::{JobState, Money};
+use crate::queue::job_reader::first_held;
 use crate::queue::{JobFilter, JobRecord, Queue, Status};
 
-use super::jobs::PAGE_SIZE;
 use super::render;
 use super::setup::Setup;
 use super::width;
@@ -38,13 +38,7 @@ pub(super) async fn in_doubt_hint(
     queue: &dyn Queue,
     batch: Option<&str>,
 ) -> anyhow::Result<String> {
-    let filter = JobFilter {
-        batch: batch.map(str::to_owned),
-        state: Some(JobState::InDoubt),
-    };
-    let jobs = queue.jobs(filter, None, PAGE_SIZE).await?;
-    // A job with a due time is still reconciled.
-    let Some(job) = jobs.iter().find(|job| job.due_at.is_none()) else {
+    let Some(job) = first_held(queue, batch).await? else {
         let run = setup.suggest("run").option("--batch", batch);
         return Ok(format!(
             "hint: there is nothing to decide yet: `{run}` searches the provider's history for them"

@@ -10,6 +10,7 @@
 pub(crate) mod bill;
 pub(crate) mod claim;
 pub(crate) mod health;
+pub mod job_reader;
 pub(crate) mod live_setting;
 pub mod sqlite;
 pub(crate) mod staging;

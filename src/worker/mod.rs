@@ -26,6 +26,7 @@ mod step;
 mod submit;
 mod timing;
 mod upload;
+pub mod verify;
 
 pub use canary::Canary;
 pub use context::{FilePorts, StepContext};
