@@ -79,11 +79,7 @@ impl CanaryReview {
         print_table(&jobs)?;
         let status = self.queue.status(self.batch.clone()).await?;
         let price = self.queue.queued_estimate(self.batch.clone()).await?;
-        let queued: u64 = status
-            .batches
-            .iter()
-            .map(|batch| batch.count(JobState::Queued))
-            .sum();
+        let queued = status.count(JobState::Queued);
         let remaining = format!(
             "{} remaining, ${price:#} at most",
             render::format_count(queued, "job")

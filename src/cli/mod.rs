@@ -14,6 +14,7 @@ mod doctor;
 mod examples;
 mod exit;
 mod export;
+mod format;
 mod init;
 mod jobs;
 mod load;

@@ -1,8 +1,8 @@
 //! `retry`, `cancel` and `resolve`: the decisions of an operator.
 
 use crate::domain::{JobState, PredictionHandle};
-use crate::provider::Submission;
 use crate::queue::{Decision, Selection};
+use crate::worker::cancel_predictions;
 
 use super::args::{Global, ResolveArgs, SelectArgs};
 use super::exit::Exit;
@@ -69,22 +69,13 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
         return Ok(Exit::Success);
     }
     let providers = setup.app.providers()?;
-    for attempt in &cancelled.in_progress {
-        let (Some(prediction), Some(provider)) =
-            (&attempt.prediction, providers.get(&attempt.provider))
-        else {
-            continue;
-        };
-        if let Err(failure) = provider
-            .cancel(prediction, &Submission::from(attempt))
-            .await
-        {
-            render::print_note(format_args!(
-                "cannot cancel {} at {}: {failure}",
-                prediction.prediction_id, attempt.provider
-            ));
-        }
-    }
+    let print_failure = |prediction: &PredictionHandle, provider, failure| {
+        render::print_note(format_args!(
+            "cannot cancel {} at {provider}: {failure}",
+            prediction.prediction_id
+        ));
+    };
+    cancel_predictions(&providers, &cancelled.in_progress, print_failure).await;
     render::print_note(format_args!(
         "jobs that were running may still be billed, so their price counts as spent\n\
          hint: `{retry_one}` downloads such a clip without paying again, if the provider finished it"

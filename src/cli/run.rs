@@ -101,11 +101,7 @@ fn report_exit(exit: PoolExit, status: &Status, args: &RunArgs, setup: &Setup) -
         PoolExit::Drained(_) => {}
         PoolExit::CanaryDeclined => render::print_note(format_args!("continue with: {next}")),
     }
-    let is_incomplete = status
-        .batches
-        .iter()
-        .any(|batch| batch.count(JobState::Failed) + batch.count(JobState::InDoubt) > 0);
-    if is_incomplete {
+    if status.count(JobState::Failed) + status.count(JobState::InDoubt) > 0 {
         Exit::Incomplete
     } else {
         Exit::Success

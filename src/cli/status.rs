@@ -105,14 +105,7 @@ async fn print_snapshot(
         let hint = summary::in_doubt_hint(setup, reader.queue.as_ref(), batch).await?;
         render::print_line(format_args!("{in_doubt}\n{hint}"))?;
     }
-    let count = |state| {
-        status
-            .batches
-            .iter()
-            .map(|batch| batch.count(state))
-            .sum::<u64>()
-    };
-    let failed = count(JobState::Failed);
+    let failed = status.count(JobState::Failed);
     if failed > 0 {
         let list = setup
             .suggest("jobs")
@@ -123,7 +116,7 @@ async fn print_snapshot(
             render::format_count(failed, "job")
         ))?;
     }
-    if count(JobState::Queued) > 0 && status.working_since(snapshot.now).is_none() {
+    if status.count(JobState::Queued) > 0 && status.working_since(snapshot.now).is_none() {
         let run = setup.suggest("run").option("--batch", batch);
         render::print_line(format_args!(
             "no run is active: `{run}` renders the queued jobs"

@@ -19,7 +19,7 @@ const MAX_ERROR_COLUMNS: usize = 160;
 
 /// Formats how many jobs are in doubt and what they may have cost. Returns `None` if there are none.
 pub(super) fn in_doubt(status: &Status) -> Option<String> {
-    let jobs = count(status, JobState::InDoubt);
+    let jobs = status.count(JobState::InDoubt);
     if jobs == 0 {
         return None;
     }
@@ -71,10 +71,6 @@ pub(super) async fn in_doubt_hint(
     ))
 }
 
-fn count(status: &Status, state: JobState) -> u64 {
-    status.batches.iter().map(|batch| batch.count(state)).sum()
-}
-
 /// Prints the summary of all batches, or of one.
 pub(super) async fn print(
     setup: &Setup,
@@ -87,7 +83,7 @@ pub(super) async fn print(
         print_jobs(setup, queue, status, batch, JobState::InDoubt).await?;
         render::print_line(in_doubt_hint(setup, queue.as_ref(), batch).await?)?;
     }
-    let failed = count(status, JobState::Failed);
+    let failed = status.count(JobState::Failed);
     if failed > 0 {
         render::print_line(format_args!(
             "{} failed:",
@@ -147,7 +143,7 @@ async fn print_jobs(
     for job in &jobs {
         render::print_line(format_job(job))?;
     }
-    let unlisted = count(status, state).saturating_sub(MAX_LISTED as u64);
+    let unlisted = status.count(state).saturating_sub(MAX_LISTED as u64);
     if unlisted > 0 {
         let list = setup
             .suggest("jobs")

@@ -67,13 +67,6 @@ pub struct ProviderReport {
 impl RehearsalReport {
     /// Summarizes a run that has ended. `backlog` and `status` are those of its queue.
     pub(super) fn new(state: &SimState, backlog: &Backlog, status: &Status) -> Self {
-        let count = |state| {
-            status
-                .batches
-                .iter()
-                .map(|batch| batch.count(state))
-                .sum::<u64>()
-        };
         let hosts = state.scenario.hosts.iter().enumerate();
         let providers: Vec<_> = hosts
             .map(|(index, host)| ProviderReport::new(state, index, host))
@@ -88,7 +81,7 @@ impl RehearsalReport {
         Self {
             rows: status.batches.iter().map(|batch| batch.total_jobs()).sum(),
             clips: stats.clips,
-            failed: count(JobState::Failed),
+            failed: status.count(JobState::Failed),
             waiting,
             cost: status.batches.iter().map(|batch| batch.spent).sum(),
             makespan: stats.last_saved,

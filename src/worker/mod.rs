@@ -9,6 +9,7 @@
 //! happens is reported as [`PoolEvent`]s.
 
 pub(crate) mod canary;
+mod cancel;
 mod clock_check;
 mod context;
 mod download;
@@ -29,6 +30,7 @@ mod upload;
 pub mod verify;
 
 pub use canary::Canary;
+pub use cancel::cancel_predictions;
 pub use context::{FilePorts, StepContext};
 pub use event::{Observer, PoolEvent};
 pub use live_settings::{AppliedChange, LiveSettings};
