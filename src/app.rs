@@ -111,6 +111,14 @@ impl App {
         queue_at(&self.config.queue)
     }
 
+    /// Removes the queue if it was never used. Returns whether it was removed.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::remove_unused`].
+    pub fn remove_unused_queue(&self) -> queue::Result<bool> {
+        SqliteQueue::remove_unused(&self.config.queue)
+    }
+
     /// Reports whether a provider's key is set.
     pub fn has_key(&self, provider: ProviderName) -> bool {
         self.key(provider).is_some()

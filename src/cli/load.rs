@@ -1,12 +1,11 @@
 //! `load`: checks a manifest, prices it, and queues its rows.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::app;
 use crate::domain::{JobState, Money};
 use crate::loader::Loader;
-use crate::queue::{LoadPlan, Queue, Staging};
+use crate::queue::{LoadPlan, NewBatch, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
 use super::exit::{Exit, Usage};
@@ -20,13 +19,17 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     let loader = prepare(&setup, args.manifest, args.out)?;
     let batch = loader.new_batch(&setup.app.config.out)?;
     let budget = batch.budget;
-    let mut staging = open_queue(&setup, args.check, global.quiet)?.stage(batch)?;
-    let view = read(&setup, &loader, staging.as_mut(), global.quiet)?;
-    let plan = if args.check {
-        staging.plan()
-    } else {
-        staging.commit(setup.app.clock.now())?
-    };
+    let is_new = !args.check && !setup.app.config.queue.exists();
+    let loaded = load_into(&setup, &loader, batch, args.check, global.quiet);
+    if loaded.is_err() && is_new {
+        // What went wrong before is what the user needs to know.
+        let _ = setup.app.remove_unused_queue();
+    }
+    let (plan, view) = loaded?;
+    if is_new && !global.quiet {
+        let path = std::path::absolute(&setup.app.config.queue)?;
+        render::print_note(format_args!("created a new queue: {}", path.display()));
+    }
     print_plan(&setup, &loader.batch, &plan, args.check)?;
     if let Some(budget) = budget.filter(|budget| *budget < plan.estimate) {
         print_low_budget(&setup, &loader.batch, budget, args.check);
@@ -67,21 +70,30 @@ pub(super) fn read<'a>(
     Ok(view)
 }
 
-/// Opens the queue, or creates it. A check leaves nothing behind, not even an empty queue.
-fn open_queue(setup: &Setup, is_check: bool, quiet: bool) -> anyhow::Result<Arc<dyn Queue>> {
-    let path = &setup.app.config.queue;
-    if path.exists() {
-        return Ok(setup.app.queue_or_new()?);
-    }
-    if is_check {
-        return Ok(app::temporary_queue()?);
-    }
-    let queue = setup.app.queue_or_new()?;
-    if !quiet {
-        let path = std::path::absolute(path)?;
-        render::print_note(format_args!("created a new queue: {}", path.display()));
-    }
-    Ok(queue)
+/// Reads the manifests into the queue, which is created if it does not exist. A check leaves nothing
+/// behind, not even an empty queue.
+fn load_into<'a>(
+    setup: &Setup,
+    loader: &Loader<'a>,
+    batch: NewBatch,
+    is_check: bool,
+    quiet: bool,
+) -> anyhow::Result<(LoadPlan, LoadView<'a>)> {
+    let queue = if is_check && !setup.app.config.queue.exists() {
+        app::temporary_queue()?
+    } else {
+        setup.app.queue_or_new()?
+    };
+    let mut staging = queue.stage(batch)?;
+    // The staging has a connection of its own.
+    drop(queue);
+    let view = read(setup, loader, staging.as_mut(), quiet)?;
+    let plan = if is_check {
+        staging.plan()
+    } else {
+        staging.commit(setup.app.clock.now())?
+    };
+    Ok((plan, view))
 }
 
 fn print_low_budget(setup: &Setup, batch: &str, budget: Money, is_check: bool) {

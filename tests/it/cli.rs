@@ -79,7 +79,7 @@ fn a_bad_manifest_shows_every_mistake_and_loads_nothing() {
             .contains("20 mistakes in 1000 rows; nothing was loaded"),
         "{load:?}"
     );
-    assert_eq!(env.status()["batches"], json!([]));
+    assert!(!env.dir.path().join("overnight.db").exists());
 }
 
 #[test]
@@ -440,8 +440,7 @@ fn a_run_without_keys_names_the_variables_to_set() {
 
 #[test]
 fn a_manifest_may_come_from_standard_input() {
-    use std::io::Write;
-    let env = TestEnv::new(high_limits());
+        let env = TestEnv::new(high_limits());
     let mut command = env.command(&[
         "load",
         "-",
@@ -608,6 +607,24 @@ fn load_names_a_new_queue_and_says_what_happens_to_jobs_without_a_row() {
             .contains("hint: `overnight cancel JOB --batch mugs` cancels one"),
         "{again:?}"
     );
+}
+
+#[test]
+fn a_load_that_fails_leaves_no_new_queue_behind() {
+    let env = TestEnv::new(high_limits());
+    env.write("mugs.csv", "id,image,prompt\na,https://e.com/a.png,\n");
+    let args = ["load", "mugs.csv", "--model", "kling-v1-standard"];
+    let failed = env.run(&args);
+    assert_eq!(failed.code, 2, "{failed:?}");
+    assert!(!failed.stderr.contains("created"), "{failed:?}");
+    for file in fs::read_dir(env.dir.path()).expect("the folder") {
+        let name = file.expect("a file").file_name();
+        let name = name.to_string_lossy();
+        assert!(!name.starts_with("overnight.db"), "{name} is left behind");
+    }
+    env.load(2, "fal");
+    assert_eq!(env.run(&args).code, 2);
+    assert_eq!(env.status()["batches"][0]["jobs"]["queued"], 2);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod pools;
 mod provider_capacity;
 mod query;
 mod record;
+mod remove;
 mod row;
 mod stage;
 mod submit_claims;
@@ -109,6 +110,16 @@ impl SqliteQueue {
             writer,
             Arc::new(Mutex::new(open::open_for_reading(path)?)),
         ))
+    }
+
+    /// Removes the file of a queue that has no batch and no pool and that nothing else has open.
+    /// Returns whether it was removed.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unusable`] if there is no queue at `path`, or if the file cannot be removed.
+    pub fn remove_unused(path: &Path) -> Result<bool> {
+        remove::remove_unused(path)
     }
 
     /// Opens a queue for a rehearsal, for this process alone. Every operation runs on the caller's
