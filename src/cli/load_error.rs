@@ -29,6 +29,9 @@ pub(super) fn explain(setup: &Setup, error: LoadError) -> anyhow::Error {
         }
         LoadError::RepeatedProvider(provider) => format!("--via names {provider} twice"),
         LoadError::UnnamedBatch => format!("{error}: add --batch NAME"),
+        LoadError::NoWorkbook { .. } => {
+            format!("{error}\nhint: omit `--sheet`, or `sheet` in the batch file")
+        }
         LoadError::Mapping(_)
         | LoadError::InvalidBatchName
         | LoadError::Folder(_)

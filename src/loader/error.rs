@@ -55,6 +55,14 @@ pub enum LoadError {
         /// Why.
         reason: anyhow::Error,
     },
+    /// A sheet is given, but a manifest is no workbook.
+    #[error("{name} is not a workbook, so it has no sheet `{sheet}`")]
+    NoWorkbook {
+        /// The manifest's name.
+        name: String,
+        /// The name of the sheet.
+        sheet: String,
+    },
     /// The manifests have mistakes, which were reported.
     #[error("{}", describe_mistakes(*mistakes, *rows))]
     Mistakes {

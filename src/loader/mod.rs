@@ -126,8 +126,14 @@ impl<'a> Loader<'a> {
         stager: &mut RowStager<'_, impl LoadObserver>,
     ) -> Result<u64, LoadError> {
         let Source { name, format, file } = Source::open(path)?;
-        let file = stager.start_file(&name, format.describe().as_deref(), file)?;
         let sheet = self.options.sheet.as_deref();
+        if let Some(sheet) = sheet.filter(|_| !format.is_workbook()) {
+            return Err(LoadError::NoWorkbook {
+                name,
+                sheet: sheet.to_owned(),
+            });
+        }
+        let file = stager.start_file(&name, format.describe().as_deref(), file)?;
         manifest::read_file(file, format, sheet, &name, &self.mapper, stager)
             .map_err(|error| LoadError::Other(error.context(format!("cannot read {name}"))))
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::domain::{Money, ProviderName};
 use crate::toml_file;
@@ -64,6 +65,9 @@ pub enum BatchFileError {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct BatchFile {
+    /// Path or URL of the schema, which editors add and read.
+    #[serde(rename = "$schema")]
+    _schema: Option<IgnoredAny>,
     /// Paths of the manifests, relative to this file's folder.
     manifest: Paths,
     model: Option<String>,
@@ -216,11 +220,7 @@ mod tests {
         let schema: Value =
             serde_json::from_str(include_str!("../../jobs/batch.schema.json")).unwrap();
         let properties = schema["properties"].as_object().unwrap();
-        let mut known: Vec<&str> = properties
-            .keys()
-            .map(String::as_str)
-            .filter(|key| *key != "$schema")
-            .collect();
+        let mut known: Vec<&str> = properties.keys().map(String::as_str).collect();
         known.sort_unstable();
         let error = toml::from_str::<BatchFile>("no_such_key = 1")
             .unwrap_err()
@@ -233,6 +233,13 @@ mod tests {
                 .values()
                 .all(|property| property["description"].is_string())
         );
+    }
+
+    #[test]
+    fn the_schema_that_an_editor_adds_is_ignored() {
+        let text = "\"$schema\" = \"batch.schema.json\"\nmodel = \"kling-v1-standard\"";
+        let file: BatchFile = toml_file::read("spring.toml", text).unwrap();
+        assert_eq!(file.model.as_deref(), Some("kling-v1-standard"));
     }
 
     #[test]

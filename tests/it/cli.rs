@@ -1,8 +1,11 @@
 //! Commands as the user types them: output, errors and exit codes.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use overnight::simulator::{Call, Fault, Faults};
 use serde_json::{Value, json};
 
@@ -440,7 +443,8 @@ fn a_run_without_keys_names_the_variables_to_set() {
 
 #[test]
 fn a_manifest_may_come_from_standard_input() {
-        let env = TestEnv::new(high_limits());
+    use std::io::Write;
+    let env = TestEnv::new(high_limits());
     let mut command = env.command(&[
         "load",
         "-",
@@ -625,6 +629,34 @@ fn a_load_that_fails_leaves_no_new_queue_behind() {
     env.load(2, "fal");
     assert_eq!(env.run(&args).code, 2);
     assert_eq!(env.status()["batches"][0]["jobs"]["queued"], 2);
+}
+
+#[test]
+fn a_sheet_of_a_file_that_is_not_a_workbook_is_an_error() {
+    let env = TestEnv::new(high_limits());
+    env.write_manifest("mugs.csv", 1);
+    let load = ["load", "mugs.csv", "--model", "kling-v1-standard"];
+    let load = env.run(&[&load[..], &["--sheet", "Products"]].concat());
+    assert_eq!(load.code, 2, "{load:?}");
+    assert!(
+        load.stderr.contains(
+            "error: mugs.csv is not a workbook, so it has no sheet `Products`\n\
+             hint: omit `--sheet`, or `sheet` in the batch file\n"
+        ),
+        "{load:?}"
+    );
+}
+
+#[test]
+fn a_compressed_manifest_is_recognised_by_an_extension_in_any_case() {
+    let env = TestEnv::new(high_limits());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let row = r#"{"id":"a","image":"https://e.com/a.png","prompt":"Turn"}"#;
+    encoder.write_all(row.as_bytes()).expect("compressed");
+    let bytes = encoder.finish().expect("compressed");
+    fs::write(env.dir.path().join("Mugs.JSONL.GZ"), bytes).expect("written");
+    let load = env.run(&["load", "Mugs.JSONL.GZ", "--model", "kling-v1-standard"]);
+    assert!(load.stdout.starts_with("Mugs: 1 row: 1 new"), "{load:?}");
 }
 
 #[test]
