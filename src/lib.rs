@@ -7,7 +7,7 @@
 //! # A tour
 //!
 //! [`manifest`] turns the rows of a spreadsheet into jobs, priced by the models of the [`catalog`].
-//! They are kept in a [`queue`], whose adapter is one SQLite file ([`queue::sqlite`]).
+//! A [`loader`] stages them in a [`queue`], whose adapter is one SQLite file ([`queue::sqlite`]).
 //!
 //! A [`worker::Pool`] claims due steps, runs them, and records their outcomes
 //! ([`domain::outcome`]). Finished clips are saved through [`output`]. Between its steps a job is
@@ -41,9 +41,10 @@
 //!
 //! Arrows point one way: `main → cli → app → worker → {queue, provider, output} → domain`, and
 //! `{manifest, catalog} → domain`. [`app`] is the composition root: it alone names concrete
-//! adapters. `cli → loader → {manifest, queue}` queues the rows of manifests. `image` reads local images for `manifest`, `worker` and `provider`. `cli → report →
-//! queue` writes the report page. `cli → rehearsal → {worker, simulator}` simulates a run.
-//! `simulator` uses nothing of `provider`. `docs/architecture.md` draws this map.
+//! adapters. `loader → {manifest, queue}` stages rows. `image` reads local images for `manifest`,
+//! `worker` and `provider`. `report → queue` writes the report page. `rehearsal → {worker,
+//! simulator}` simulates a run. `simulator` uses nothing of `provider`. `cli` parses arguments,
+//! calls these, and prints. `docs/architecture.md` draws this map.
 //!
 //! # Reading order
 //!

@@ -1,5 +1,6 @@
 //! Checks that the code has only the dependencies that the map in `lib.rs` allows.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -152,10 +153,79 @@ fn only_the_composition_root_names_concrete_adapters() {
     for folder in ["cli", "loader", "manifest", "rehearsal", "report", "worker"] {
         assert_free_of(folder, &adapters);
     }
-    let root = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app.rs"));
-    let root = root.expect("the composition root");
-    assert!(!root.contains("crate::cli"), "app.rs uses cli");
-    assert!(!root.contains("clap"), "app.rs uses clap");
+}
+
+#[test]
+fn only_the_command_line_uses_the_composition_root_which_knows_no_flags() {
+    for folder in [
+        "catalog",
+        "domain",
+        "loader",
+        "manifest",
+        "output",
+        "provider",
+        "queue",
+        "rehearsal",
+        "report",
+        "simulator",
+        "worker",
+    ] {
+        assert_free_of(folder, &["crate::app", "clap::"]);
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app.rs");
+    let text = fs::read_to_string(root).expect("the composition root");
+    for name in ["crate::cli", "clap", "--"] {
+        assert!(!text.contains(name), "app.rs contains {name}");
+    }
+}
+
+/// Returns the names that follow each occurrence of a path's prefix, with those in braces.
+fn names_after(text: &str, prefix: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for rest in text.split(prefix).skip(1) {
+        let list = match rest.strip_prefix('{') {
+            Some(list) => list.split(';').next().unwrap_or_default(),
+            None => rest.split(',').next().unwrap_or_default(),
+        };
+        for item in list.split(',') {
+            let is_in_name = |c: char| c.is_ascii_lowercase() || c == '_';
+            let name = item.trim_start().split(|c| !is_in_name(c)).next();
+            names.insert(name.unwrap_or_default().to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn no_part_of_the_command_line_uses_another_in_a_circle() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli");
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in sources("cli") {
+        let part = path.strip_prefix(&folder).expect("a file of the folder");
+        let is_top_level = part.components().count() == 1;
+        let part = part.components().next().expect("a name").as_os_str();
+        let part = Path::new(part).with_extension("").display().to_string();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let mut names = names_after(code, "crate::cli::");
+        if is_top_level {
+            names.extend(names_after(code, "super::"));
+        }
+        names.remove(&part);
+        uses.entry(part).or_default().extend(names);
+    }
+    // The root names every part.
+    uses.remove("mod");
+    assert!(uses["run"].contains("run_pool"), "{uses:?}");
+    assert!(uses["doctor"].contains("setup"), "{uses:?}");
+    // A part that uses none of those left is in no circle.
+    while let Some(part) = uses
+        .iter()
+        .find(|(_, names)| names.iter().all(|name| !uses.contains_key(name)))
+        .map(|(part, _)| part.clone())
+    {
+        uses.remove(&part);
+    }
+    assert!(uses.is_empty(), "in a circle, or using one: {uses:?}");
 }
 
 #[test]
