@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::app;
 use crate::domain::{JobState, Money};
-use crate::loader::Loader;
+use crate::loader::ManifestLoader;
 use crate::queue::{LoadPlan, NewBatch, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
@@ -49,17 +49,18 @@ pub(super) fn prepare(
     setup: &Setup,
     args: ManifestArgs,
     out: Option<PathBuf>,
-) -> anyhow::Result<Loader<'_>> {
+) -> anyhow::Result<ManifestLoader<'_>> {
     let options = args.into_options(out).with_batch_file();
     let options = options.map_err(|error| Usage(error.to_string()))?;
-    Loader::new(&setup.app.catalog, options).map_err(|error| load_error::explain(setup, error))
+    ManifestLoader::new(&setup.app.catalog, options)
+        .map_err(|error| load_error::explain(setup, error))
 }
 
 /// Reads the manifests, stages their rows, and prints mistakes. Returns what there is to print about
 /// the rows.
 pub(super) fn read<'a>(
     setup: &Setup,
-    loader: &Loader<'a>,
+    loader: &ManifestLoader<'a>,
     staging: &mut dyn Staging,
     quiet: bool,
 ) -> anyhow::Result<LoadView<'a>> {
@@ -74,7 +75,7 @@ pub(super) fn read<'a>(
 /// behind, not even an empty queue.
 fn load_into<'a>(
     setup: &Setup,
-    loader: &Loader<'a>,
+    loader: &ManifestLoader<'a>,
     batch: NewBatch,
     is_check: bool,
     quiet: bool,

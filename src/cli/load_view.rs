@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::domain::NewJob;
-use crate::loader::{LoadObserver, Loader};
+use crate::loader::{LoadObserver, ManifestLoader};
 use crate::manifest::Problem;
 use crate::rehearsal::Estimate;
 
@@ -36,7 +36,7 @@ pub(super) struct LoadView<'a> {
 
 impl<'a> LoadView<'a> {
     /// Creates the view of a load that has not read anything. With `quiet` there is no bar.
-    pub(super) fn new(loader: &Loader<'a>, quiet: bool) -> Self {
+    pub(super) fn new(loader: &ManifestLoader<'a>, quiet: bool) -> Self {
         Self {
             bar: ReadProgress::new(quiet),
             estimate: Estimate::new(loader.model, &loader.providers),

@@ -48,7 +48,7 @@ pub trait LoadObserver {
 }
 
 /// A load whose options have been checked.
-pub struct Loader<'a> {
+pub struct ManifestLoader<'a> {
     /// The batch's name.
     pub batch: String,
     /// The model that the jobs request.
@@ -59,7 +59,7 @@ pub struct Loader<'a> {
     options: LoadOptions,
 }
 
-impl<'a> Loader<'a> {
+impl<'a> ManifestLoader<'a> {
     /// Checks the options of a load.
     ///
     /// # Errors

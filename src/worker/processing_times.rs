@@ -9,7 +9,7 @@ use crate::domain::{Catalog, PollPlan, ProviderName};
 use crate::queue::{self, Queue};
 
 /// Maximum number of measured predictions that a poll plan is made from.
-const MAX_SAMPLES: usize = 100;
+pub const MAX_SAMPLES: usize = 100;
 
 /// Number of predictions to read of each route. Clips of several lengths share a route, and each
 /// length keeps its own samples.
