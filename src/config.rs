@@ -95,19 +95,14 @@ impl Default for Config {
 
 impl Default for PaceConfig {
     fn default() -> Self {
+        let backoff = RetryPolicy::default().backoff;
         Self {
             poll_min_s: 2.0,
-            retry_base_s: 1.0,
-            retry_cap_s: 60.0,
+            retry_base_s: backoff.base.as_secs_f64(),
+            retry_cap_s: backoff.cap.as_secs_f64(),
         }
     }
 }
-
-/// Default maximum number of paid submissions of one job.
-const DEFAULT_ATTEMPTS: u32 = 3;
-
-/// Maximum number of consecutive failed downloads of one clip before its job fails.
-const MAX_DOWNLOADS: u32 = 8;
 
 /// Maximum value of a setting in seconds: one year.
 const MAX_SECONDS: f64 = 31_536_000.0;
@@ -324,8 +319,7 @@ impl Config {
         };
         RetryPolicy {
             backoff,
-            max_attempts: DEFAULT_ATTEMPTS,
-            max_downloads: MAX_DOWNLOADS,
+            ..RetryPolicy::default()
         }
     }
 

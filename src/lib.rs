@@ -7,7 +7,7 @@
 //! # A tour
 //!
 //! [`manifest`] turns the rows of a spreadsheet into jobs, priced by the models of the [`catalog`].
-//! They are kept in a [`queue`], whose adapter is one SQLite file ([`queue::sqlite`]).
+//! A [`loader`] stages them in a [`queue`], whose adapter is one SQLite file ([`queue::sqlite`]).
 //!
 //! A [`worker::Pool`] claims due steps, runs them, and records their outcomes
 //! ([`domain::outcome`]). Finished clips are saved through [`output`]. Between its steps a job is
@@ -40,11 +40,12 @@
 //!
 //! # The map
 //!
-//! Arrows point one way: `main → cli → worker → {queue, provider, output} → domain`, and
-//! `{manifest, catalog} → domain`. `image` reads local images for `manifest`, `worker` and
-//! `provider`. `cli → report → queue` writes the report page. `cli → rehearsal → {worker,
-//! overnight_simulator}` simulates a run. The simulator uses nothing of this crate. Only
-//! `cli/setup.rs` names concrete adapters. `docs/architecture.md` draws this map.
+//! Arrows point one way: `main → cli → app → worker → {queue, provider, output} → domain`, and
+//! `{manifest, catalog} → domain`. [`app`] is the composition root: it alone names concrete
+//! adapters. `loader → {manifest, queue}` stages rows. `image` reads local images for `manifest`,
+//! `worker` and `provider`. `report → queue` writes the report page. `rehearsal → {worker,
+//! overnight_simulator}` simulates a run; the simulator uses nothing of this crate. `cli` parses arguments,
+//! calls these, and prints. `docs/architecture.md` draws this map.
 //!
 //! # Reading order
 //!
@@ -52,6 +53,7 @@
 //! `domain::retry`, `queue`, `queue::claim`, `provider`, `worker::pool`, `worker::step`,
 //! `worker::submit`. `docs/architecture.md` describes the whole path to a clip in prose.
 
+pub mod app;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
@@ -59,6 +61,7 @@ pub mod config;
 pub mod domain;
 mod failpoint;
 pub mod image;
+pub mod loader;
 pub mod manifest;
 pub mod output;
 pub mod policy;

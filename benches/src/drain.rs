@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use futures_util::future::try_join_all;
+use overnight::app;
 use overnight::clock::SystemClock;
 use overnight::domain::{Backoff, JobState, RetryPolicy};
 use overnight::output::{ClipLocation, ClipSource, Downloader, LocalStore, OutputStore};
@@ -93,13 +94,6 @@ async fn drain_queue(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<
     processing_times.poll_min = MIN_WAIT;
     processing_times.typical = BTreeMap::from([(PROVIDER, MIN_WAIT)]);
     let context = StepContext {
-        queue: Arc::clone(&queue),
-        providers: BTreeMap::from([(PROVIDER, connect(simulator)?)]),
-        output: Arc::new(LocalStore),
-        clips: Arc::new(Downloader::new()?),
-        images: Arc::new(overnight::image::LocalImages),
-        catalog: fixture::catalog()?,
-        clock: Arc::new(SystemClock),
         policy: RetryPolicy {
             backoff: Backoff {
                 base: MIN_WAIT,
@@ -109,7 +103,13 @@ async fn drain_queue(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<
             max_downloads: 1,
         },
         processing_times,
-        observer: Arc::new(|_| {}),
+        ..StepContext::new(
+            Arc::clone(&queue),
+            BTreeMap::from([(PROVIDER, connect(simulator)?)]),
+            app::local_files()?,
+            fixture::catalog()?,
+            Arc::new(SystemClock),
+        )
     };
     let options = PoolOptions {
         workers: CONCURRENCY,

@@ -191,6 +191,7 @@ fn simulate_run(
         hosts: vec![SimulatedHost {
             limits,
             at_once: SLOTS,
+            is_measured: false,
         }],
         policy: RetryPolicy {
             backoff: Backoff {

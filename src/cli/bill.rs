@@ -15,7 +15,7 @@ const MAX_NAME_COLUMNS: usize = 64;
 /// Prints the bill.
 pub(super) async fn bill(global: &Global, args: BillArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let lines = setup.queue()?.bill(args.by, args.batch).await?;
+    let lines = setup.app.queue()?.bill(args.by, args.batch).await?;
     let total: BillSums = lines.iter().map(|line| line.sums).sum();
     if args.json {
         render::print_json(&contract(args.by, &lines, &total)?)?;

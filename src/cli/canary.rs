@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use tokio::sync::watch;
 
 use crate::domain::{JobId, JobState};
+use crate::queue::job_reader::find_by_number;
 use crate::queue::{JobRecord, Queue};
 use crate::worker::StopSignal;
 use crate::worker::canary::Canary;
@@ -13,7 +15,6 @@ use super::args::RunArgs;
 use super::progress::Progress;
 use super::prompt::{Answer, is_interactive, prompt_yes_no};
 use super::render;
-use super::verify::find;
 
 /// Maximum columns of an id in the table.
 const MAX_ID_COLUMNS: usize = 32;
@@ -71,17 +72,14 @@ impl CanaryReview {
     async fn review(&self, job_ids: &[JobId]) -> anyhow::Result<bool> {
         let mut jobs = Vec::new();
         for job_id in job_ids {
-            jobs.push(find(self.queue.as_ref(), *job_id).await?);
+            let job = find_by_number(self.queue.as_ref(), *job_id).await?;
+            jobs.push(job.with_context(|| format!("job {} is no longer in the queue", job_id.0))?);
         }
         jobs.sort_by_key(|job| job.job_id);
         print_table(&jobs)?;
         let status = self.queue.status(self.batch.clone()).await?;
         let price = self.queue.queued_estimate(self.batch.clone()).await?;
-        let queued: u64 = status
-            .batches
-            .iter()
-            .map(|batch| batch.count(JobState::Queued))
-            .sum();
+        let queued = status.count(JobState::Queued);
         let remaining = format!(
             "{} remaining, ${price:#} at most",
             render::format_count(queued, "job")

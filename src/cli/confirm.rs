@@ -18,7 +18,7 @@ pub(super) async fn confirm_spending(
 ) -> anyhow::Result<Answer> {
     let mut new = batches
         .iter()
-        .filter(|batch| is_never_submitted(batch))
+        .filter(|batch| batch.is_never_submitted())
         .peekable();
     if args.yes || new.peek().is_none() || !is_interactive() {
         return Ok(Answer::Yes);
@@ -33,22 +33,6 @@ pub(super) async fn confirm_spending(
         ));
     }
     Ok(prompt_yes_no("Submit and pay for these jobs?", stop).await)
-}
-
-/// Returns whether a batch has queued jobs and none of its jobs was ever submitted.
-fn is_never_submitted(batch: &BatchStatus) -> bool {
-    let submitted_states = [
-        JobState::Submitting,
-        JobState::InDoubt,
-        JobState::Running,
-        JobState::Downloading,
-        JobState::Succeeded,
-    ];
-    let has_queued = batch.count(JobState::Queued) > 0;
-    let has_submitted = submitted_states
-        .into_iter()
-        .any(|state| batch.count(state) > 0);
-    has_queued && !has_submitted && batch.spent + batch.reserved == Money::ZERO
 }
 
 fn describe(batch: &BatchStatus, price: Money) -> String {

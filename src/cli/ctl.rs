@@ -29,12 +29,13 @@ pub(super) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> 
         ),
     };
     let runs = setup
+        .app
         .queue()?
         .set_live_settings(settings.clone(), caller())
         .await
         .map_err(|error| match error {
             QueueError::Conflict(_) => {
-                let queue = setup.config.queue.display();
+                let queue = setup.app.config.queue.display();
                 Usage(format!("no run is active on {queue}\nhint: {hint}")).into()
             }
             other => anyhow::Error::from(other),

@@ -107,7 +107,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
 
 /// Prints the clips, and whether the queue's books agree with the simulator's ledger.
 async fn print_books(setup: &Setup, simulator: &Simulator) -> anyhow::Result<()> {
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let status = queue.status(None).await?;
     let mut table = vec![
         ["id", "provider", "cost", "bytes", "clip"]

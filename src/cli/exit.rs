@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::app::AppError;
 use crate::queue::QueueError;
 
 /// How a command ended. The README and `overnight --help` document the numbers.
@@ -31,6 +32,10 @@ impl Exit {
     pub fn from_error(error: &anyhow::Error) -> Self {
         let is_usage = error.chain().any(|cause| {
             cause.is::<Usage>()
+                || matches!(
+                    cause.downcast_ref(),
+                    Some(AppError::Config(_) | AppError::Key { .. })
+                )
                 || matches!(
                     cause.downcast_ref(),
                     Some(QueueError::NotFound(_) | QueueError::Conflict(_))

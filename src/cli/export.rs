@@ -2,11 +2,11 @@
 
 use std::io;
 
+use crate::queue::job_reader::JobReader;
 use crate::queue::{JobFilter, JobRecord};
 
 use super::args::{ExportArgs, ExportFormat, Global};
 use super::exit::Exit;
-use super::jobs::for_each_job;
 use super::setup::Setup;
 use super::{render, summary};
 
@@ -35,7 +35,7 @@ const COLUMNS: [&str; 18] = [
 /// Prints one record per job.
 pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let status = queue.status(args.batch.clone()).await?;
     let in_doubt = summary::in_doubt(&status);
     let show = setup
@@ -45,17 +45,19 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<
         batch: args.batch,
         state: None,
     };
+    let mut jobs = JobReader::new(queue.as_ref(), filter);
     match args.format {
         ExportFormat::Jsonl => {
-            for_each_job(queue.as_ref(), filter, |job| render::print_json(&job)).await?
+            while let Some(job) = jobs.next().await? {
+                render::print_json(&job)?;
+            }
         }
         ExportFormat::Csv => {
             let mut csv = csv::Writer::from_writer(io::stdout().lock());
             csv.write_record(COLUMNS)?;
-            for_each_job(queue.as_ref(), filter, |job| {
-                Ok(csv.write_record(cells(&job)?)?)
-            })
-            .await?;
+            while let Some(job) = jobs.next().await? {
+                csv.write_record(cells(&job)?)?;
+            }
             csv.flush()?;
         }
     }

@@ -2,15 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::queue::{JobFilter, JobRecord, Queue};
+use crate::queue::JobFilter;
+use crate::queue::job_reader::JobReader;
 
 use super::args::{Global, JobsArgs, ShowArgs};
 use super::exit::Exit;
 use super::render;
 use super::setup::Setup;
-
-/// Number of jobs that are read at once, so that a list of any length needs the memory of one page.
-pub(super) const PAGE_SIZE: usize = 500;
 
 /// Columns of a terminal that a row id may take in the list.
 const MAX_ID_COLUMNS: usize = 24;
@@ -24,20 +22,19 @@ const MAX_FIELD_COLUMNS: usize = 2000;
 /// Lists jobs.
 pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let filter = JobFilter {
         batch: args.batch,
         state: args.state,
     };
     let mut listed = 0;
-    for_each_job(queue.as_ref(), filter, |job| {
+    let mut jobs = JobReader::new(queue.as_ref(), filter);
+    while let Some(job) = jobs.next().await? {
         listed += 1;
         if args.json {
-            return render::print_line(format_args!(
-                "{}{}",
-                if listed == 1 { "[" } else { "," },
-                serde_json::to_string(&job)?
-            ));
+            let separator = if listed == 1 { "[" } else { "," };
+            render::print_line(format_args!("{separator}{}", serde_json::to_string(&job)?))?;
+            continue;
         }
         if listed == 1 {
             render::print_line(format_args!(
@@ -58,9 +55,8 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
             job.job_id.0,
             job.state,
             render::truncate(&detail, MAX_DETAIL_COLUMNS)
-        ))
-    })
-    .await?;
+        ))?;
+    }
     match (args.json, listed) {
         (true, 0) => render::print_line("[]")?,
         (true, _) => render::print_line("]")?,
@@ -70,29 +66,10 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
     Ok(Exit::Success)
 }
 
-/// Calls `visit` with each job, page by page.
-pub(super) async fn for_each_job(
-    queue: &dyn Queue,
-    filter: JobFilter,
-    mut visit: impl FnMut(JobRecord) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut after = None;
-    loop {
-        let page = queue.jobs(filter.clone(), after, PAGE_SIZE).await?;
-        let Some(last) = page.last() else {
-            return Ok(());
-        };
-        after = Some(last.job_id);
-        for job in page {
-            visit(job)?;
-        }
-    }
-}
-
 /// Prints one job and its attempts.
 pub(super) async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let job = queue.find(args.job, args.batch).await?;
     let attempts = queue.attempts(job.job_id).await?;
     let mut fields = serde_json::to_value(&job)?;

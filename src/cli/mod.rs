@@ -1,10 +1,9 @@
 //! The command line, one file per command.
 //!
-//! Only `render` prints, and only `screen` draws what changes on a terminal. Only `setup` names
-//! concrete adapters. Every suggested command is built by `shell`.
+//! A command parses its arguments, calls the library, and prints. Only `render` prints, and only
+//! `screen` draws what changes on a terminal. Every suggested command is built by `shell`.
 
 mod args;
-mod batch_file;
 mod bill;
 mod canary;
 mod completions;
@@ -12,13 +11,16 @@ mod confirm;
 mod ctl;
 mod demo;
 mod doctor;
-mod estimate;
 mod examples;
 mod exit;
 mod export;
+mod format;
 mod init;
 mod jobs;
 mod load;
+mod load_error;
+mod load_view;
+mod logs;
 mod models;
 mod operator;
 mod progress;
@@ -29,11 +31,13 @@ mod rehearse;
 mod render;
 mod report;
 mod run;
+mod run_pool;
 mod screen;
 mod setup;
 mod shell;
 mod simulate;
 mod status;
+mod stop_signal;
 mod summary;
 mod verify;
 mod width;
@@ -62,7 +66,7 @@ pub fn main() -> Exit {
             };
         }
     };
-    setup::start_logs(&cli);
+    logs::start_logs(&cli);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {

@@ -15,7 +15,12 @@ const MAX_SHAPE_COLUMNS: usize = 44;
 pub(super) fn models(global: &Global, args: ModelsArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
     if let Some(name) = args.model {
-        let names = setup.catalog.models.iter().map(|model| model.name.as_str());
+        let names = setup
+            .app
+            .catalog
+            .models
+            .iter()
+            .map(|model| model.name.as_str());
         let unknown = || {
             Usage(format!(
                 "unknown model `{name}`{}\nhint: `{}` lists the models",
@@ -23,10 +28,10 @@ pub(super) fn models(global: &Global, args: ModelsArgs) -> anyhow::Result<Exit> 
                 setup.suggest("models")
             ))
         };
-        print_model(setup.catalog.model(&name).ok_or_else(unknown)?)?;
+        print_model(setup.app.catalog.model(&name).ok_or_else(unknown)?)?;
         return Ok(Exit::Success);
     }
-    for model in &setup.catalog.models {
+    for model in &setup.app.catalog.models {
         render::print_line(format_args!("{}  {}", model.name, model.title))?;
         print_routes(model)?;
     }

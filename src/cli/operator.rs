@@ -1,8 +1,8 @@
 //! `retry`, `cancel` and `resolve`: the decisions of an operator.
 
 use crate::domain::{JobState, PredictionHandle};
-use crate::provider::Submission;
 use crate::queue::{Decision, Selection};
+use crate::worker::cancel_predictions;
 
 use super::args::{Global, ResolveArgs, SelectArgs};
 use super::exit::Exit;
@@ -25,7 +25,7 @@ pub(super) async fn retry(global: &Global, args: SelectArgs) -> anyhow::Result<E
     let next = setup
         .suggest("run")
         .option("--batch", args.batch.as_deref());
-    let jobs = setup.queue()?.retry(args.into()).await?;
+    let jobs = setup.app.queue()?.retry(args.into()).await?;
     render::print_line(format_args!(
         "{} will be retried",
         render::format_count(jobs as u64, "job")
@@ -47,7 +47,7 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
         .suggest("retry")
         .arg("JOB")
         .option("--batch", args.batch.as_deref());
-    let cancelled = setup.queue()?.cancel(args.into()).await?;
+    let cancelled = setup.app.queue()?.cancel(args.into()).await?;
     render::print_line(format_args!(
         "{} cancelled",
         render::format_count(cancelled.jobs as u64, "job")
@@ -60,24 +60,14 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
         }
         return Ok(Exit::Success);
     }
-    let providers = setup.providers()?;
-    for attempt in &cancelled.in_progress {
-        let (Some(prediction), Some(provider)) = (
-            &attempt.progress.prediction,
-            providers.get(&attempt.provider),
-        ) else {
-            continue;
-        };
-        if let Err(failure) = provider
-            .cancel(prediction, &Submission::from(attempt))
-            .await
-        {
-            render::print_note(format_args!(
-                "cannot cancel {} at {}: {failure}",
-                prediction.prediction_id, attempt.provider
-            ));
-        }
-    }
+    let providers = setup.app.providers()?;
+    let print_failure = |prediction: &PredictionHandle, provider, failure| {
+        render::print_note(format_args!(
+            "cannot cancel {} at {provider}: {failure}",
+            prediction.prediction_id
+        ));
+    };
+    cancel_predictions(&providers, &cancelled.in_progress, print_failure).await;
     render::print_note(format_args!(
         "jobs that were running may still be billed, so their price counts as spent\n\
          hint: `{retry_one}` downloads such a clip without paying again, if the provider finished it"
@@ -88,7 +78,7 @@ pub(super) async fn cancel(global: &Global, args: SelectArgs) -> anyhow::Result<
 /// Settles a job in doubt.
 pub(super) async fn resolve(global: &Global, args: ResolveArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let decision = match args.adopt {
         Some(id) => Decision::Adopt(PredictionHandle::from_id(id)),
         None if args.resubmit => Decision::Resubmit,

@@ -51,7 +51,7 @@ enum OutputMode {
 }
 
 impl Progress {
-    /// Starts a task that shows progress until [`end`](Self::finish).
+    /// Starts a task that shows progress until [`Self::finish`].
     pub(super) fn spawn(reader: SnapshotReader, global: &Global) -> Self {
         let mode = if global.quiet {
             OutputMode::Quiet

@@ -20,7 +20,7 @@ fn visible_bar(quiet: bool, template: &str) -> Option<ProgressBar> {
 pub(super) struct ReadProgress(ProgressBar);
 
 impl ReadProgress {
-    /// Returns a bar that draws nothing until [`begin`](Self::start_file), and nothing at all with
+    /// Returns a bar that draws nothing until [`Self::start_file`], and nothing at all with
     /// `quiet` or if standard error is no terminal.
     pub(super) fn new(quiet: bool) -> Self {
         let bar = visible_bar(quiet, "{bar:24} {bytes}/{total_bytes} of {msg}, {eta} left");

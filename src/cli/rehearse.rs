@@ -1,25 +1,18 @@
 //! `rehearse`: simulates a manifest's run several times, in virtual time.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::domain::{Model, ProviderName};
-use crate::rehearsal::{self, Latency, RehearsalError, RehearsalReport, Scenario, SimulatedHost};
-use crate::worker::{ProcessingTimes, StopSignal};
+use crate::app;
+use crate::domain::ProviderName;
+use crate::rehearsal::{self, RehearsalError, RehearsalSummary, Scenario};
 
 use super::args::{Global, RehearseArgs};
-use super::batch_file::merge_batch_file;
 use super::exit::Exit;
-use super::load::{self, Staged};
-use super::rehearsal_summary::RehearsalSummary;
-use super::render;
-use super::run::stop_on_signal;
 use super::setup::Setup;
+use super::stop_signal::stop_on_signal;
+use super::{load, rehearsal_summary, render};
 
 /// Simulates a manifest's run with each seed, and prints what to expect.
 pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Result<Exit> {
@@ -29,83 +22,57 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
         .tempdir();
     let dir = dir.context("cannot create a temporary folder")?;
     let loaded = dir.path().join("loaded.db");
-    let (manifest, _) = merge_batch_file(args.manifest, None)?;
-    let is_via_given = !manifest.via.is_empty();
-    let staged = load::stage(&setup, manifest, dir.path(), global.quiet, || {
-        setup.queue_at(&loaded)
-    })?;
-    let Staged {
-        batch,
-        model,
-        mut providers,
-        mut staging,
-        ..
-    } = staged;
-    if !is_via_given {
-        retain_providers_with_key(&setup, &mut providers);
-    }
-    let starts_at = setup.clock.now();
+    let loader = load::prepare(&setup, args.manifest, None)?;
+    let mut staging = app::queue_at(&loaded)?.stage(loader.new_batch(dir.path())?)?;
+    load::read(&setup, &loader, staging.as_mut(), global.quiet)?;
+    let starts_at = setup.app.clock.now();
     staging.commit()?;
     // Closing the connection leaves everything in the one file, so that it can be copied.
     drop(staging);
-    let processing_times = setup.processing_times();
-    if setup.config.queue.exists() {
-        setup
-            .add_measured_times(&processing_times, setup.queue()?.as_ref())
-            .await?;
-    }
-    let scenario = Arc::new(Scenario {
-        starts_at,
-        catalog: Arc::clone(&setup.catalog),
-        hosts: providers
-            .iter()
-            .map(|provider| host(&setup, model, &processing_times, *provider))
-            .collect(),
-        policy: setup.config.retry_policy(),
-        processing_times,
-        times: None,
-        latency: Latency::default(),
-        workers: args.workers.map_or(setup.config.workers, usize::from),
-        budget: None,
-    });
+    let providers = if loader.are_providers_given() {
+        loader.providers.clone()
+    } else {
+        setup.app.usable_providers(&loader.providers)
+    };
+    let workers = args.workers.map_or(setup.app.config.workers, usize::from);
+    let scenario = setup
+        .app
+        .scenario(loader.model, &providers, starts_at, workers)
+        .await?;
+    let scenario = Arc::new(scenario);
     if !global.quiet {
         print_providers(&setup, &scenario);
     }
-    let reports = match simulate_all(&scenario, &loaded, args.seeds.into(), &stop_on_signal()?) {
+    let stop = stop_on_signal()?;
+    let reports = rehearsal::simulate_seeds(args.seeds.into(), |seed| {
+        app::simulate_copy(&scenario, &loaded, seed, &stop)
+    });
+    let reports = match reports {
         Err(error) if matches!(error.downcast_ref(), Some(RehearsalError::Interrupted)) => {
             return Ok(Exit::Interrupted);
         }
         reports => reports?,
     };
-    let summary = RehearsalSummary::new(&batch, &scenario, model, &reports)
-        .context("no run was simulated")?;
+    let summary = RehearsalSummary::new(&scenario, &reports).context("no run was simulated")?;
     if args.json {
-        summary.print_json()?
+        rehearsal_summary::print_json(&loader.batch, &summary)?;
     } else {
-        summary.print()?
-    };
-    Ok(summary.exit())
-}
-
-/// Keeps the providers that a run would use, which are those whose key is set. If no key is set,
-/// keeps all: plans are often made before keys are.
-fn retain_providers_with_key(setup: &Setup, providers: &mut Vec<ProviderName>) {
-    if providers.iter().any(|provider| setup.has_key(*provider)) {
-        providers.retain(|provider| setup.has_key(*provider));
+        rehearsal_summary::print(&loader.batch, &summary)?;
     }
+    Ok(exit_code(&summary))
 }
 
-/// Returns how the simulator plays a provider.
-fn host(
-    setup: &Setup,
-    model: &Model,
-    processing_times: &ProcessingTimes,
-    provider: ProviderName,
-) -> SimulatedHost {
-    let is_measured = model
-        .route(provider)
-        .is_some_and(|route| processing_times.has_measured(provider, &route.wire_model));
-    SimulatedHost::from_limits(setup.limits(provider), is_measured)
+/// Returns the exit code of the worst simulated run.
+fn exit_code(summary: &RehearsalSummary<'_>) -> Exit {
+    if summary.exceeds_budget() {
+        Exit::Budget
+    } else if summary.first_stop().is_some() {
+        Exit::CannotContinue
+    } else if summary.has_failures() {
+        Exit::Incomplete
+    } else {
+        Exit::Success
+    }
 }
 
 fn print_providers(setup: &Setup, scenario: &Scenario) {
@@ -113,7 +80,7 @@ fn print_providers(setup: &Setup, scenario: &Scenario) {
     let names: Vec<&str> = providers().map(ProviderName::as_str).collect();
     render::print_note(format_args!("simulating {}", names.join(", ")));
     let unset: Vec<&str> = providers()
-        .filter(|provider| !setup.has_key(*provider))
+        .filter(|provider| !setup.app.has_key(*provider))
         .map(ProviderName::key_variable)
         .collect();
     if !unset.is_empty() {
@@ -122,67 +89,4 @@ fn print_providers(setup: &Setup, scenario: &Scenario) {
             unset.join(", ")
         ));
     }
-}
-
-/// Simulates the run with each seed from 1 to `seeds`, as many in parallel as there are processors.
-/// Each simulation has a world and a queue of its own. Returns the reports in the order of the
-/// seeds.
-fn simulate_all(
-    scenario: &Arc<Scenario>,
-    loaded: &Path,
-    seeds: u64,
-    stop: &StopSignal,
-) -> anyhow::Result<Vec<RehearsalReport>> {
-    let next_seed = AtomicU64::new(1);
-    let reports = Mutex::new(BTreeMap::new());
-    let work = || {
-        loop {
-            let seed = next_seed.fetch_add(1, Ordering::Relaxed);
-            if seed > seeds {
-                return;
-            }
-            let report = simulate_one(scenario, loaded, seed, stop);
-            if report.is_err() {
-                // The other seeds would fail for the same reason.
-                next_seed.store(seeds + 1, Ordering::Relaxed);
-            }
-            reports
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(seed, report);
-        }
-    };
-    thread::scope(|scope| {
-        let processors =
-            thread::available_parallelism().map_or(1, |processors| processors.get() as u64);
-        for _ in 0..processors.min(seeds) {
-            scope.spawn(work);
-        }
-    });
-    reports
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .into_values()
-        .collect()
-}
-
-/// Simulates the run once, on a copy of the loaded queue that is removed afterwards.
-fn simulate_one(
-    scenario: &Arc<Scenario>,
-    loaded: &Path,
-    seed: u64,
-    stop: &StopSignal,
-) -> anyhow::Result<RehearsalReport> {
-    let folder = loaded.parent().unwrap_or(Path::new("."));
-    let dir = tempfile::tempdir_in(folder).context("cannot create a temporary folder")?;
-    let path = dir.path().join("rehearsal.db");
-    std::fs::copy(loaded, &path)
-        .with_context(|| format!("cannot copy the queue to {}", path.display()))?;
-    let open_queue = move |clock| Setup::rehearsal_queue(&path, clock);
-    Ok(rehearsal::simulate(
-        scenario,
-        open_queue,
-        seed,
-        stop.clone(),
-    )?)
 }

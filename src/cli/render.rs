@@ -9,6 +9,7 @@ use super::args::Color;
 use super::screen::live_region;
 use super::width;
 
+pub(super) use super::format::{format_count, format_duration};
 pub(super) use super::width::truncate;
 
 /// Returns whether to use color on a stream. `auto` follows `NO_COLOR` and whether the stream is a
@@ -91,22 +92,4 @@ pub(super) fn print_table(rows: &[Vec<String>]) -> anyhow::Result<()> {
         print_line(text.trim_end())?;
     }
     Ok(())
-}
-
-/// Formats a count with its noun: `1 job`, `2 jobs`.
-pub(super) fn format_count(number: u64, singular: &str) -> String {
-    if number == 1 {
-        format!("1 {singular}")
-    } else {
-        format!("{number} {singular}s")
-    }
-}
-
-/// Formats a duration: `80 s`, `4 min`, `2 h 10 min`.
-pub(super) fn format_duration(seconds: u64) -> String {
-    match seconds {
-        0..90 => format!("{seconds} s"),
-        90..5400 => format!("{} min", seconds.div_ceil(60)),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
 }

@@ -8,21 +8,21 @@ use anyhow::Context;
 use uuid::Uuid;
 
 use crate::domain::file_name::safe_file_stem;
+use crate::queue::job_reader::JobReader;
 use crate::queue::{BillGrouping, JobFilter, Queue, Status};
 use crate::report::{PageHeader, PageWriter};
 
 use super::args::{Global, ReportArgs};
 use super::exit::Exit;
-use super::jobs::for_each_job;
 use super::render;
 use super::setup::Setup;
 
 /// Writes the page to a file, or to standard output for `--out -`.
 pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     let status = queue.status(args.batch.clone()).await?;
-    let now = setup.clock.now();
+    let now = setup.app.clock.now();
     let writer = ReportWriter {
         queue: queue.as_ref(),
         batch: args.batch,
@@ -102,7 +102,10 @@ impl ReportWriter<'_> {
             batch: self.batch.clone(),
             state: None,
         };
-        for_each_job(self.queue, filter, |job| Ok(page.write_job(&job)?)).await?;
+        let mut jobs = JobReader::new(self.queue, filter);
+        while let Some(job) = jobs.next().await? {
+            page.write_job(&job)?;
+        }
         Ok(page.finish(&header)?)
     }
 }

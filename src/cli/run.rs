@@ -2,23 +2,17 @@
 
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-
 use crate::domain::{JobState, Money, ProviderName};
 use crate::queue::{Backlog, BudgetLimit, CounterMismatch, Status};
-use crate::worker::{
-    MAINTENANCE_INTERVAL, Pool, PoolError, PoolEvent, PoolExit, PoolOptions, StepContext,
-    StopSignal,
-};
+use crate::worker::{MAINTENANCE_INTERVAL, PoolExit, PoolOptions};
 
 use super::args::{Global, RunArgs};
 use super::canary::CanaryReview;
 use super::exit::Exit;
-use super::progress::Progress;
 use super::prompt::Answer;
-use super::screen::SnapshotReader;
+use super::run_pool::run_pool;
 use super::setup::Setup;
+use super::stop_signal::stop_on_signal;
 use super::{confirm, render, summary};
 
 /// Processes the queue until no job is left.
@@ -33,10 +27,10 @@ pub(super) async fn run_with(
     global: &Global,
     args: RunArgs,
 ) -> anyhow::Result<Exit> {
-    let queue = setup.queue()?;
+    let queue = setup.app.queue()?;
     // Reports an unknown batch before anything else happens.
     let batches = queue.status(args.batch.clone()).await?.batches;
-    let providers = setup.providers()?;
+    let providers = setup.app.providers()?;
     if providers.is_empty() {
         let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
         anyhow::bail!(
@@ -62,7 +56,7 @@ pub(super) async fn run_with(
     let stop = stop_on_signal()?;
     let (review, canary) = CanaryReview::new(&args, &queue, &stop).unzip();
     let options = PoolOptions {
-        workers: args.workers.map_or(setup.config.workers, usize::from),
+        workers: args.workers.map_or(setup.app.config.workers, usize::from),
         batch: args.batch.clone(),
         budget: args.budget,
         canary,
@@ -70,43 +64,23 @@ pub(super) async fn run_with(
         maintenance_interval: MAINTENANCE_INTERVAL,
         limits: providers
             .keys()
-            .map(|provider| setup.limits(*provider))
+            .map(|provider| setup.app.limits(*provider))
             .collect(),
     };
     if confirm::confirm_spending(queue.as_ref(), &batches, &args, &stop).await? != Answer::Yes {
         render::print_note("nothing was submitted");
         return Ok(Exit::Interrupted);
     }
-    let mut context = setup.step_context(Arc::clone(&queue), providers).await?;
+    let mut context = setup
+        .app
+        .step_context(Arc::clone(&queue), providers)
+        .await?;
     context.policy.max_attempts = args.attempts.unwrap_or(context.policy.max_attempts);
     let reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
-    queue.reopen_providers().await?;
     let exit = run_pool(global, reader, context, options, review, stop).await?;
     let status = queue.status(args.batch.clone()).await?;
     summary::print(setup, &queue, &status, args.batch.as_deref()).await?;
     Ok(report_exit(exit?, &status, &args, setup))
-}
-
-/// Runs a pool and shows its progress.
-pub(super) async fn run_pool(
-    global: &Global,
-    reader: SnapshotReader,
-    mut context: StepContext,
-    options: PoolOptions,
-    review: Option<CanaryReview>,
-    stop: StopSignal,
-) -> anyhow::Result<Result<PoolExit, PoolError>> {
-    let progress = Progress::spawn(reader, global);
-    let observer = progress.clone();
-    context.observer = Arc::new(move |event: PoolEvent| match (event, &review) {
-        (PoolEvent::CanaryReady { jobs }, Some(review)) => {
-            review.clone().show(jobs, observer.clone());
-        }
-        (event, _) => observer.observe(event),
-    });
-    let exit = Pool::run(Arc::new(context), options, stop).await;
-    progress.finish().await;
-    Ok(exit)
 }
 
 /// Prints why the run ended, if not because every job is done, and returns the matching exit code.
@@ -127,11 +101,7 @@ fn report_exit(exit: PoolExit, status: &Status, args: &RunArgs, setup: &Setup) -
         PoolExit::Drained(_) => {}
         PoolExit::CanaryDeclined => render::print_note(format_args!("continue with: {next}")),
     }
-    let is_incomplete = status
-        .batches
-        .iter()
-        .any(|batch| batch.count(JobState::Failed) + batch.count(JobState::InDoubt) > 0);
-    if is_incomplete {
+    if status.count(JobState::Failed) + status.count(JobState::InDoubt) > 0 {
         Exit::Incomplete
     } else {
         Exit::Success
@@ -173,7 +143,7 @@ fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Se
         "could not continue: {} {} in {}",
         render::format_count(jobs, "job"),
         wait_verb(jobs),
-        setup.config.queue.display()
+        setup.app.config.queue.display()
     ));
     Exit::CannotContinue
 }
@@ -218,36 +188,4 @@ fn print_budget_limit(limit: &BudgetLimit, args: &RunArgs, setup: &Setup) {
 
 fn wait_verb(jobs: u64) -> &'static str {
     if jobs == 1 { "waits" } else { "wait" }
-}
-
-/// Returns a signal that the first SIGINT or SIGTERM raises. The second ends the process.
-pub(super) fn stop_on_signal() -> anyhow::Result<StopSignal> {
-    let (stop, stopped) = watch::channel(false);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::spawn(async move {
-        for is_first in [true, false] {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            if is_first {
-                // Fails if the pool has just ended, and then there is nothing to stop.
-                let _ = stop.send(true);
-            } else {
-                exit_now();
-            }
-        }
-    });
-    Ok(stopped)
-}
-
-/// Ends the process. The next run recovers the steps under way: a submission is in doubt,
-/// everything else is due again.
-#[expect(
-    clippy::exit,
-    reason = "a second signal asks for an immediate end of the process"
-)]
-fn exit_now() {
-    std::process::exit(Exit::Interrupted as i32);
 }

@@ -23,7 +23,7 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Prints the state of the queue, once or until interrupted.
 pub(super) async fn status(global: &Global, args: StatusArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
-    let reader = setup.snapshot_reader(setup.queue()?, args.batch, None);
+    let reader = setup.snapshot_reader(setup.app.queue()?, args.batch, None);
     if args.watch && !args.json && screen::supports_redraw(&Term::stdout()) {
         let mut stdout_screen = StdoutScreen::new(render::use_color(global.color, true));
         loop {
@@ -105,14 +105,7 @@ async fn print_snapshot(
         let hint = summary::in_doubt_hint(setup, reader.queue.as_ref(), batch).await?;
         render::print_line(format_args!("{in_doubt}\n{hint}"))?;
     }
-    let count = |state| {
-        status
-            .batches
-            .iter()
-            .map(|batch| batch.count(state))
-            .sum::<u64>()
-    };
-    let failed = count(JobState::Failed);
+    let failed = status.count(JobState::Failed);
     if failed > 0 {
         let list = setup
             .suggest("jobs")
@@ -123,18 +116,14 @@ async fn print_snapshot(
             render::format_count(failed, "job")
         ))?;
     }
-    if count(JobState::Queued) > 0 && status.working_since(snapshot.now).is_none() {
+    if status.count(JobState::Queued) > 0 && status.working_since(snapshot.now).is_none() {
         let run = setup.suggest("run").option("--batch", batch);
         render::print_line(format_args!(
             "no run is active: `{run}` renders the queued jobs"
         ))?;
     }
     for provider in &status.providers {
-        let limit = snapshot
-            .limits
-            .get(&provider.provider)
-            .copied()
-            .unwrap_or(0);
+        let limit = snapshot.settings.in_flight(provider.provider).unwrap_or(0);
         let hold = screen::hold_reason(provider, snapshot.now)
             .map_or(String::new(), |reason| format!(", {reason}"));
         render::print_line(format_args!(
@@ -147,7 +136,9 @@ async fn print_snapshot(
 
 /// Returns the JSON of `status --json`, a stable contract.
 fn status_json(snapshot: &Snapshot) -> Value {
-    let Snapshot { status, limits, .. } = snapshot;
+    let Snapshot {
+        status, settings, ..
+    } = snapshot;
     let batches: Vec<Value> = status
         .batches
         .iter()
@@ -163,7 +154,7 @@ fn status_json(snapshot: &Snapshot) -> Value {
             json!({
                 "provider": name,
                 "in_flight": called.map_or(0, |provider| provider.in_flight),
-                "limit": limits.get(&name),
+                "limit": settings.in_flight(name),
                 "paused": called.and_then(|provider| provider.paused.clone()),
             })
         })

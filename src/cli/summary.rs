@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::domain::redact::redact_prompts;
 use crate::domain::{JobState, Money};
+use crate::queue::job_reader::first_held;
 use crate::queue::{JobFilter, JobRecord, Queue, Status};
 
-use super::jobs::PAGE_SIZE;
 use super::render;
 use super::setup::Setup;
 use super::width;
@@ -19,7 +19,7 @@ const MAX_ERROR_COLUMNS: usize = 160;
 
 /// Formats how many jobs are in doubt and what they may have cost. Returns `None` if there are none.
 pub(super) fn in_doubt(status: &Status) -> Option<String> {
-    let jobs = count(status, JobState::InDoubt);
+    let jobs = status.count(JobState::InDoubt);
     if jobs == 0 {
         return None;
     }
@@ -38,13 +38,7 @@ pub(super) async fn in_doubt_hint(
     queue: &dyn Queue,
     batch: Option<&str>,
 ) -> anyhow::Result<String> {
-    let filter = JobFilter {
-        batch: batch.map(str::to_owned),
-        state: Some(JobState::InDoubt),
-    };
-    let jobs = queue.jobs(filter, None, PAGE_SIZE).await?;
-    // A job with a due time is still reconciled.
-    let Some(job) = jobs.iter().find(|job| job.due_at.is_none()) else {
+    let Some(job) = first_held(queue, batch).await? else {
         let run = setup.suggest("run").option("--batch", batch);
         return Ok(format!(
             "hint: there is nothing to decide yet: `{run}` searches the provider's history for them"
@@ -77,10 +71,6 @@ pub(super) async fn in_doubt_hint(
     ))
 }
 
-fn count(status: &Status, state: JobState) -> u64 {
-    status.batches.iter().map(|batch| batch.count(state)).sum()
-}
-
 /// Prints the summary of all batches, or of one.
 pub(super) async fn print(
     setup: &Setup,
@@ -93,7 +83,7 @@ pub(super) async fn print(
         print_jobs(setup, queue, status, batch, JobState::InDoubt).await?;
         render::print_line(in_doubt_hint(setup, queue.as_ref(), batch).await?)?;
     }
-    let failed = count(status, JobState::Failed);
+    let failed = status.count(JobState::Failed);
     if failed > 0 {
         render::print_line(format_args!(
             "{} failed:",
@@ -153,7 +143,7 @@ async fn print_jobs(
     for job in &jobs {
         render::print_line(format_job(job))?;
     }
-    let unlisted = count(status, state).saturating_sub(MAX_LISTED as u64);
+    let unlisted = status.count(state).saturating_sub(MAX_LISTED as u64);
     if unlisted > 0 {
         let list = setup
             .suggest("jobs")

@@ -70,6 +70,19 @@ pub struct RetryPolicy {
     pub max_downloads: u32,
 }
 
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            backoff: Backoff {
+                base: Duration::from_secs(1),
+                cap: Duration::from_secs(60),
+            },
+            max_attempts: 3,
+            max_downloads: 8,
+        }
+    }
+}
+
 impl RetryPolicy {
     /// Returns when to try again after the `failures`-th consecutive failure, counted from 1: after
     /// `retry_after` if the server sent one, else after the backoff.

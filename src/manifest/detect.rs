@@ -87,6 +87,11 @@ impl FileFormat {
         })
     }
 
+    /// Returns whether the file is a workbook, which has sheets.
+    pub fn is_workbook(&self) -> bool {
+        self.content == Content::Workbook
+    }
+
     /// Describes what differs from comma-separated UTF-8 text; `None` if nothing does.
     pub fn describe(&self) -> Option<String> {
         let Content::Text(encoding, format) = self.content else {
@@ -134,7 +139,8 @@ impl FileFormat {
 
 /// Returns a path without the suffix of its compression: `a.csv` for `a.csv.gz`.
 pub fn uncompressed_path(path: &Path) -> PathBuf {
-    match path.extension().and_then(|extension| extension.to_str()) {
+    let suffix = path.extension().map(|suffix| suffix.to_ascii_lowercase());
+    match suffix.as_ref().and_then(|suffix| suffix.to_str()) {
         Some("gz" | "zst") => path.with_extension(""),
         _ => path.to_owned(),
     }

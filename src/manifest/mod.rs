@@ -4,6 +4,7 @@
 //! rows take no more memory than a few thousand. Every mistake in a file is reported with its line
 //! before anything is queued.
 
+mod batch_file;
 mod csv_reader;
 mod detect;
 mod header;
@@ -26,6 +27,7 @@ use std::{panic, thread};
 
 use crate::domain::NewJob;
 
+pub use batch_file::{BatchFileError, LoadOptions};
 use csv_reader::CsvReader;
 use detect::Content;
 pub use detect::{FileFormat, uncompressed_path};

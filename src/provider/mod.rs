@@ -32,7 +32,7 @@ use serde_json::Value;
 use crate::domain::{Attempt, CostReport, Failure, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
-pub use key::ApiKey;
+pub use key::{ApiKey, InvalidKey};
 pub use probe::{Probe, ProbeResult};
 pub use storage::UploadedImage;
 

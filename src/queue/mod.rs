@@ -11,6 +11,7 @@
 pub(crate) mod bill;
 pub(crate) mod claim;
 pub(crate) mod health;
+pub mod job_reader;
 pub(crate) mod live_setting;
 pub(crate) mod operator;
 pub(crate) mod reports;

@@ -22,6 +22,11 @@ pub struct Status {
 }
 
 impl Status {
+    /// Returns the number of jobs in a state, over all batches.
+    pub fn count(&self, state: JobState) -> u64 {
+        self.batches.iter().map(|batch| batch.count(state)).sum()
+    }
+
     /// Returns when the oldest pool that is still active started; `None` if no pool is active.
     pub fn working_since(&self, now: Timestamp) -> Option<Timestamp> {
         self.pools
@@ -104,6 +109,23 @@ impl BatchStatus {
     /// Returns the number of jobs in a state.
     pub fn count(&self, state: JobState) -> u64 {
         self.jobs.get(&state).copied().unwrap_or(0)
+    }
+
+    /// Returns whether the batch has queued jobs, and none of its jobs was ever submitted.
+    pub fn is_never_submitted(&self) -> bool {
+        let submitted_states = [
+            JobState::Submitting,
+            JobState::InDoubt,
+            JobState::Running,
+            JobState::Downloading,
+            JobState::Succeeded,
+        ];
+        let has_submitted = submitted_states
+            .into_iter()
+            .any(|state| self.count(state) > 0);
+        self.count(JobState::Queued) > 0
+            && !has_submitted
+            && self.spent + self.reserved == Money::ZERO
     }
 
     /// Returns the number of jobs in all states.

@@ -8,16 +8,22 @@
 
 mod clips;
 mod clock;
+mod estimate;
 mod ideal;
 mod provider;
 mod report;
 mod scenario;
+mod seeds;
 mod sim_state;
 mod simulate;
+mod summary;
 mod times;
 
+pub use estimate::{Estimate, RouteEstimate};
 pub use ideal::ideal_makespan;
 pub use report::{ProviderReport, RehearsalReport, StopReason};
 pub use scenario::{Latency, Scenario, SimulatedHost};
+pub use seeds::simulate_seeds;
 pub use simulate::{RehearsalError, simulate};
+pub use summary::{RehearsalSummary, Spread};
 pub use times::TimeDistribution;

@@ -67,13 +67,6 @@ pub struct ProviderReport {
 impl RehearsalReport {
     /// Summarizes a run that has ended. `backlog` and `status` are those of its queue.
     pub(super) fn new(state: &SimState, backlog: &Backlog, status: &Status) -> Self {
-        let count = |state| {
-            status
-                .batches
-                .iter()
-                .map(|batch| batch.count(state))
-                .sum::<u64>()
-        };
         let hosts = state.scenario.hosts.iter().enumerate();
         let providers: Vec<_> = hosts
             .map(|(index, host)| ProviderReport::new(state, index, host))
@@ -88,7 +81,7 @@ impl RehearsalReport {
         Self {
             rows: status.batches.iter().map(|batch| batch.total_jobs()).sum(),
             clips: stats.clips,
-            failed: count(JobState::Failed),
+            failed: status.count(JobState::Failed),
             waiting,
             cost: status.batches.iter().map(|batch| batch.spent).sum(),
             makespan: stats.last_saved,
@@ -140,6 +133,11 @@ impl ProviderReport {
     pub fn utilization(&self) -> f64 {
         self.worked.as_secs_f64()
             / (f64::from(self.at_once) * self.makespan.as_secs_f64()).max(f64::MIN_POSITIVE)
+    }
+
+    /// Returns the mean processing time of its predictions; `None` if there was none.
+    pub fn mean_processing(&self) -> Option<Duration> {
+        (self.clips > 0).then(|| self.worked.div_f64(self.clips as f64))
     }
 
     /// Returns the mean number of polls of a prediction; 0 if there was none.

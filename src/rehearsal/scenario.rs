@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::{Catalog, Money, ProviderName, RetryPolicy};
+use crate::domain::{Catalog, Model, Money, ProviderName, RetryPolicy};
 use crate::queue::ProviderLimits;
 use crate::worker::ProcessingTimes;
 use crate::worker::processing_times::RouteKey;
@@ -50,6 +50,8 @@ pub struct SimulatedHost {
     /// Number of predictions that the provider processes concurrently. fal.ai queues what exceeds
     /// it, the others refuse it.
     pub at_once: u32,
+    /// Whether the processing times are measured rather than typical.
+    pub is_measured: bool,
 }
 
 /// Round-trip times of the calls.
@@ -80,9 +82,12 @@ impl SimulatedHost {
     ///
     /// each::labs and AI/ML API refuse what exceeds their slots, so the in-flight limit is the
     /// number of slots. At fal.ai some submissions in flight wait in its queue. But a processing
-    /// time that was measured at fal.ai includes that wait, so if times are measured
-    /// (`is_measured`), none must be simulated on top.
-    pub fn from_limits(limits: ProviderLimits, is_measured: bool) -> Self {
+    /// time that was measured at fal.ai includes that wait, so if times of the model are measured,
+    /// none must be simulated on top.
+    pub fn new(limits: ProviderLimits, model: &Model, times: &ProcessingTimes) -> Self {
+        let is_measured = model
+            .route(limits.provider)
+            .is_some_and(|route| times.has_measured(limits.provider, &route.wire_model));
         let queued = if limits.provider == ProviderName::Fal && !is_measured {
             QUEUED_AT_PROVIDER
         } else {
@@ -91,6 +96,7 @@ impl SimulatedHost {
         Self {
             limits,
             at_once: limits.in_flight.saturating_sub(queued).max(1),
+            is_measured,
         }
     }
 }

@@ -48,7 +48,10 @@ impl SimState {
             seed,
             ..SimulatorOptions::default()
         };
-        for SimulatedHost { limits, at_once } in &scenario.hosts {
+        for SimulatedHost {
+            limits, at_once, ..
+        } in &scenario.hosts
+        {
             *options.limits_mut(api(limits.provider)) = Limits {
                 creates_per_minute: limits.creates_per_minute,
                 at_once: *at_once,

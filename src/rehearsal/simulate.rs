@@ -10,7 +10,7 @@ use tracing::subscriber::NoSubscriber;
 
 use crate::clock::Clock;
 use crate::queue::{self, Queue, QueueError};
-use crate::worker::{Pool, PoolError, PoolExit, PoolOptions, StepContext, StopSignal};
+use crate::worker::{FilePorts, Pool, PoolError, PoolExit, PoolOptions, StepContext, StopSignal};
 
 use super::clips::{SimulatedClips, SimulatedImages};
 use super::provider::SimulatedProvider;
@@ -90,17 +90,21 @@ async fn run_pool(
         (host.limits.provider, provider)
     });
     let clips = Arc::new(SimulatedClips(Arc::clone(&state)));
-    let context = StepContext {
-        queue: Arc::clone(&queue) as _,
-        providers: providers.collect(),
+    let files = FilePorts {
         output: Arc::clone(&clips) as _,
         clips,
         images: Arc::new(SimulatedImages),
-        catalog: Arc::clone(&scenario.catalog),
-        clock: Arc::new(state.clock),
+    };
+    let context = StepContext {
         policy: scenario.policy,
         processing_times: scenario.processing_times.clone(),
-        observer: Arc::new(|_| ()),
+        ..StepContext::new(
+            Arc::clone(&queue) as _,
+            providers.collect(),
+            files,
+            Arc::clone(&scenario.catalog),
+            Arc::new(state.clock),
+        )
     };
     let options = PoolOptions {
         workers: scenario.workers,

@@ -72,14 +72,6 @@ impl PageHeader<'_> {
         }
     }
 
-    fn count(&self, state: JobState) -> u64 {
-        self.status
-            .batches
-            .iter()
-            .map(|batch| batch.count(state))
-            .sum()
-    }
-
     fn sums(&self) -> BillSums {
         self.bills
             .first()
@@ -111,8 +103,8 @@ impl PageHeader<'_> {
             .iter()
             .map(BatchStatus::total_jobs)
             .sum();
-        let succeeded = self.count(JobState::Succeeded);
-        let settled = succeeded + self.count(JobState::Failed);
+        let succeeded = self.status.count(JobState::Succeeded);
+        let settled = succeeded + self.status.count(JobState::Failed);
         let success_rate = match (succeeded * 1000).checked_div(settled) {
             // Rounded down, so that 100 % means all.
             Some(tenths) => format!("{}.{} %", tenths / 10, tenths % 10),
@@ -169,7 +161,7 @@ impl PageHeader<'_> {
             JobState::Failed,
             JobState::Cancelled,
         ] {
-            let jobs = self.count(state);
+            let jobs = self.status.count(state);
             if jobs > 0 {
                 write!(
                     out,
@@ -183,7 +175,7 @@ impl PageHeader<'_> {
 
     fn write_states(&self, out: &mut impl Write) -> io::Result<()> {
         for state in JobState::ALL {
-            let jobs = self.count(state);
+            let jobs = self.status.count(state);
             if jobs > 0 {
                 write!(
                     out,

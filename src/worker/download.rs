@@ -30,8 +30,13 @@ impl StepContext {
             file_name: claim.job.file_name.clone(),
         };
         fail_point!("download unsent");
-        let saved = match self.clips.get(link, allow_loopback).await {
-            Ok(clip) => self.output.save(&location, clip.bytes, clip.length).await,
+        let saved = match self.files.clips.get(link, allow_loopback).await {
+            Ok(clip) => {
+                self.files
+                    .output
+                    .save(&location, clip.bytes, clip.length)
+                    .await
+            }
             Err(error) => Err(error.into()),
         };
         let error = match saved {

@@ -2,47 +2,68 @@
 
 use std::mem;
 
-use crate::domain::Money;
+use crate::domain::{Money, ProviderName};
 use crate::queue::{LiveSetting, ProviderLimits, SettingChange};
 
-use super::PoolOptions;
-
 /// The settings in force: those the pool was started with, overridden by what the user has changed
-/// since.
+/// since. The pool follows them, and the status display shows them.
 #[derive(Clone, Debug)]
-pub(super) struct LiveSettings {
+pub struct LiveSettings {
     /// Whether submissions are paused.
-    pub(super) paused: bool,
-    pub(super) workers: usize,
-    pub(super) budget: Option<Money>,
-    pub(super) limits: Vec<ProviderLimits>,
+    pub paused: bool,
+    /// Maximum number of concurrent steps.
+    pub workers: usize,
+    /// Budget over all batches of the run; `None` means no limit.
+    pub budget: Option<Money>,
+    /// Limits of each provider.
+    pub limits: Vec<ProviderLimits>,
     /// The changes that were in the queue at the last call of [`Self::apply`].
     applied: Vec<SettingChange>,
 }
 
 /// A change that was applied, for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct AppliedChange {
+pub struct AppliedChange {
     /// The setting with its old and its new value.
-    pub(super) description: String,
-    pub(super) set_by: String,
+    pub description: String,
+    /// Who changed it.
+    pub set_by: String,
 }
 
 impl LiveSettings {
-    /// Starts with the pool's own options.
-    pub(super) fn new(options: &PoolOptions) -> Self {
+    /// Starts with what a pool was started with.
+    pub fn new(workers: usize, budget: Option<Money>, limits: Vec<ProviderLimits>) -> Self {
         Self {
             paused: false,
-            workers: options.workers,
-            budget: options.budget,
-            limits: options.limits.clone(),
+            workers,
+            budget,
+            limits,
             applied: Vec::new(),
         }
     }
 
+    /// Returns the changes of the last call of [`Self::apply`], oldest first.
+    pub fn changes(&self) -> &[SettingChange] {
+        &self.applied
+    }
+
+    /// Returns the change that paused the runs, if they are paused.
+    pub fn pause(&self) -> Option<&SettingChange> {
+        self.applied
+            .iter()
+            .find(|change| self.paused && matches!(change.setting, LiveSetting::Paused(_)))
+    }
+
+    /// Returns the maximum number of open attempts at a provider; `None` if it is not used.
+    pub fn in_flight(&self, provider: ProviderName) -> Option<u32> {
+        let limits = self.limits.iter();
+        let mut limits = limits.filter(|limits| limits.provider == provider);
+        Some(limits.next()?.in_flight)
+    }
+
     /// Applies the changes that are new since the last call, and returns those that made a
     /// difference.
-    pub(super) fn apply(&mut self, changes: Vec<SettingChange>) -> Vec<AppliedChange> {
+    pub fn apply(&mut self, changes: Vec<SettingChange>) -> Vec<AppliedChange> {
         let new: Vec<SettingChange> = changes
             .iter()
             .filter(|change| !self.applied.contains(change))
@@ -98,12 +119,9 @@ impl LiveSettings {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use jiff::Timestamp;
 
     use super::*;
-    use crate::domain::ProviderName;
 
     fn change(second: i64, setting: LiveSetting) -> SettingChange {
         let set_at = Timestamp::from_second(second).unwrap();
@@ -117,20 +135,13 @@ mod tests {
 
     fn live_settings(in_flight: u32) -> LiveSettings {
         let provider = ProviderName::Fal;
-        LiveSettings::new(&PoolOptions {
-            workers: 16,
-            batch: None,
-            budget: None,
-            canary: None,
-            watch: false,
-            maintenance_interval: Duration::from_secs(1),
-            limits: vec![ProviderLimits {
-                provider,
-                in_flight,
-                creates_per_minute: 60,
-                has_storage: false,
-            }],
-        })
+        let limits = ProviderLimits {
+            provider,
+            in_flight,
+            creates_per_minute: 60,
+            has_storage: false,
+        };
+        LiveSettings::new(16, None, vec![limits])
     }
 
     fn descriptions(changes: Vec<AppliedChange>) -> Vec<String> {

@@ -9,7 +9,9 @@
 //! happens is reported as [`PoolEvent`]s.
 
 pub(crate) mod canary;
+mod cancel;
 mod clock_check;
+mod context;
 mod download;
 pub(crate) mod event;
 mod live_settings;
@@ -25,10 +27,13 @@ mod step;
 mod submit;
 mod timing;
 mod upload;
+pub mod verify;
 
 pub use canary::Canary;
+pub use cancel::cancel_predictions;
+pub use context::{FilePorts, StepContext};
 pub use event::{Observer, PoolEvent};
+pub use live_settings::{AppliedChange, LiveSettings};
 pub use options::{MAINTENANCE_INTERVAL, PoolError, PoolExit, PoolOptions, StopSignal};
 pub use pool::Pool;
 pub use processing_times::ProcessingTimes;
-pub use step::StepContext;

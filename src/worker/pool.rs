@@ -58,7 +58,7 @@ impl Pool {
         context.queue.join(pool_id.clone()).await?;
         let mut pool = Self {
             context,
-            settings: LiveSettings::new(&options),
+            settings: LiveSettings::new(options.workers, options.budget, options.limits.clone()),
             canary: CanaryGate::new(options.canary.clone()),
             options,
             pool_id,

@@ -6,9 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::domain::{Catalog, PollPlan, ProviderName};
+use crate::queue::{self, Queue};
 
 /// Maximum number of measured predictions that a poll plan is made from.
 pub const MAX_SAMPLES: usize = 100;
+
+/// Number of predictions to read of each route. Clips of several lengths share a route, and each
+/// length keeps its own samples.
+const MAX_ROUTE_SAMPLES: usize = 4 * MAX_SAMPLES;
 
 /// A group of predictions that take about equally long: one route, with clips of one length.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +123,27 @@ impl ProcessingTimes {
                 && route.wire_model == wire_model
                 && !measured.times.is_empty()
         })
+    }
+
+    /// Adds the processing times that a queue has measured on the routes of the catalogue.
+    ///
+    /// # Errors
+    /// Returns the error of the queue.
+    pub async fn learn_from(&self, queue: &dyn Queue, catalog: &Catalog) -> queue::Result<()> {
+        for route in catalog.models.iter().flat_map(|model| &model.routes) {
+            let times = queue
+                .processing_times(route.provider, route.wire_model.clone(), MAX_ROUTE_SAMPLES)
+                .await?;
+            for (clip_s, processing) in times.into_iter().rev() {
+                let key = RouteKey {
+                    provider: route.provider,
+                    wire_model: route.wire_model.clone(),
+                    clip_s,
+                };
+                self.learn(key, processing);
+            }
+        }
+        Ok(())
     }
 
     /// Adds a measured processing time.

@@ -5,21 +5,16 @@
 //! [`run`] is the path that every step takes. The calls are in `submit`, `poll`, `reconcile`,
 //! `download` and `upload`; their results are written to the queue by `record`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::clock::Clock;
-use crate::domain::{Catalog, JobEvent, Outcome, ProviderName, ProviderSignal, RetryPolicy};
-use crate::image::ImageSource;
-use crate::output::{ClipSource, OutputStore};
-use crate::provider::Provider;
-use crate::queue::{Claim, Completed, Step, UploadClaim, UploadOutcome, WorkQueue};
+use crate::domain::{JobEvent, Outcome, ProviderSignal};
+use crate::queue::{Claim, Completed, Step, UploadClaim, UploadOutcome};
 
-use super::{Observer, PoolError, ProcessingTimes, StopSignal};
+use super::{PoolError, StepContext, StopSignal};
 
 /// Time that must be left on the lease before a submission is sent.
 ///
@@ -29,30 +24,6 @@ use super::{Observer, PoolError, ProcessingTimes, StopSignal};
 /// the pool's heartbeat renews the lease; should that fail, the delay before a history counts as
 /// proof keeps the next owner from concluding too early.
 const MIN_LEASE_FOR_SUBMIT: Duration = Duration::from_secs(5);
-
-/// The ports and policies that steps use, and the code of the steps. Shared by all steps of a pool.
-pub struct StepContext {
-    /// The queue in which results are recorded.
-    pub queue: Arc<dyn WorkQueue>,
-    /// The providers that this run may call, by name.
-    pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
-    /// The store that finished clips are written to.
-    pub output: Arc<dyn OutputStore>,
-    /// The source that finished clips are downloaded from.
-    pub clips: Arc<dyn ClipSource>,
-    /// The source of images that a manifest names by a local path.
-    pub images: Arc<dyn ImageSource>,
-    /// The models and their routes: prices and typical processing times.
-    pub catalog: Arc<Catalog>,
-    /// The clock that all due times are computed from.
-    pub clock: Arc<dyn Clock>,
-    /// How often and after which delays a failed step is retried.
-    pub policy: RetryPolicy,
-    /// Measured and configured processing times, from which polls are scheduled.
-    pub processing_times: ProcessingTimes,
-    /// Receives every event of the pool.
-    pub observer: Observer,
-}
 
 /// The result of a step's call: what happened to the job, and what it says about the provider.
 pub(super) struct StepOutcome {

@@ -38,7 +38,7 @@ impl StepContext {
         provider: &dyn Provider,
     ) -> UploadStepOutcome {
         let failures = claim.failures + 1;
-        let file = match self.images.read(&claim.image).await {
+        let file = match self.files.images.read(&claim.image).await {
             Ok(file) => file,
             Err(ImageError {
                 reason,
@@ -151,7 +151,7 @@ impl StepContext {
         let mut data_uris = BTreeMap::new();
         for image in claim.job.input.local_images() {
             if image.has_placeholder_in(&submission.request) {
-                let file = self.images.read(&image).await?;
+                let file = self.files.images.read(&image).await?;
                 data_uris.insert(image.placeholder(), file.to_data_uri());
             }
         }

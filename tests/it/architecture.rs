@@ -1,5 +1,6 @@
 //! Checks that the code has only the dependencies that the map in `lib.rs` allows.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,8 @@ fn dependencies_point_one_way() {
         &[
             "crate::worker",
             "crate::cli",
+            "crate::loader",
+            "crate::manifest",
             "crate::provider",
             "crate::output",
         ],
@@ -94,8 +97,21 @@ fn dependencies_point_one_way() {
         &[
             "crate::worker",
             "crate::cli",
+            "crate::loader",
             "crate::queue",
             "crate::provider",
+        ],
+    );
+    assert_free_of(
+        "loader",
+        &[
+            "crate::app",
+            "crate::cli",
+            "crate::worker",
+            "crate::provider",
+            "crate::output",
+            "queue::sqlite",
+            "clap",
         ],
     );
     assert_free_of(
@@ -125,6 +141,96 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
+fn only_the_composition_root_names_concrete_adapters() {
+    let adapters = [
+        "SqliteQueue",
+        "Eachlabs::",
+        "Aimlapi::",
+        "Fal::",
+        "LocalStore",
+        "Downloader",
+        "LocalImages",
+        "SystemClock",
+    ];
+    for folder in ["cli", "loader", "manifest", "rehearsal", "report", "worker"] {
+        assert_free_of(folder, &adapters);
+    }
+}
+
+#[test]
+fn only_the_command_line_uses_the_composition_root_which_knows_no_flags() {
+    for folder in [
+        "catalog",
+        "domain",
+        "loader",
+        "manifest",
+        "output",
+        "provider",
+        "queue",
+        "rehearsal",
+        "report",
+        "simulator",
+        "worker",
+    ] {
+        assert_free_of(folder, &["crate::app", "clap::"]);
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app.rs");
+    let text = fs::read_to_string(root).expect("the composition root");
+    for name in ["crate::cli", "clap", "--"] {
+        assert!(!text.contains(name), "app.rs contains {name}");
+    }
+}
+
+/// Returns the names that follow each occurrence of a path's prefix, with those in braces.
+fn names_after(text: &str, prefix: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for rest in text.split(prefix).skip(1) {
+        let list = match rest.strip_prefix('{') {
+            Some(list) => list.split(';').next().unwrap_or_default(),
+            None => rest.split(',').next().unwrap_or_default(),
+        };
+        for item in list.split(',') {
+            let is_in_name = |c: char| c.is_ascii_lowercase() || c == '_';
+            let name = item.trim_start().split(|c| !is_in_name(c)).next();
+            names.insert(name.unwrap_or_default().to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn no_part_of_the_command_line_uses_another_in_a_circle() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli");
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (path, text) in sources("cli") {
+        let part = path.strip_prefix(&folder).expect("a file of the folder");
+        let is_top_level = part.components().count() == 1;
+        let part = part.components().next().expect("a name").as_os_str();
+        let part = Path::new(part).with_extension("").display().to_string();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let mut names = names_after(code, "crate::cli::");
+        if is_top_level {
+            names.extend(names_after(code, "super::"));
+        }
+        names.remove(&part);
+        uses.entry(part).or_default().extend(names);
+    }
+    // The root names every part.
+    uses.remove("mod");
+    assert!(uses["run"].contains("run_pool"), "{uses:?}");
+    assert!(uses["doctor"].contains("setup"), "{uses:?}");
+    // A part that uses none of those left is in no circle.
+    while let Some(part) = uses
+        .iter()
+        .find(|(_, names)| names.iter().all(|name| !uses.contains_key(name)))
+        .map(|(part, _)| part.clone())
+    {
+        uses.remove(&part);
+    }
+    assert!(uses.is_empty(), "in a circle, or using one: {uses:?}");
+}
+
+#[test]
 fn a_rehearsal_performs_no_io_and_only_the_command_line_uses_it() {
     let outside = [
         "crate::cli",
@@ -147,7 +253,8 @@ fn a_rehearsal_performs_no_io_and_only_the_command_line_uses_it() {
         ],
     );
     for folder in [
-        "domain", "queue", "provider", "output", "worker", "manifest", "catalog", "report",
+        "domain", "queue", "provider", "output", "worker", "loader", "manifest", "catalog",
+        "report",
     ] {
         assert_free_of(folder, &["crate::rehearsal"]);
     }
@@ -179,7 +286,7 @@ fn the_model_of_the_simulator_uses_no_runtime_no_network_and_no_clock() {
 #[test]
 fn only_the_sqlite_folder_contains_sql() {
     for folder in [
-        "cli", "worker", "provider", "output", "manifest", "report", "domain",
+        "cli", "loader", "worker", "provider", "output", "manifest", "report", "domain",
     ] {
         assert_free_of(folder, &["SELECT ", "INSERT INTO", "rusqlite"]);
     }

@@ -1,8 +1,11 @@
 //! Commands as the user types them: output, errors and exit codes.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use overnight_simulator::{Call, Fault, Faults};
 use serde_json::{Value, json};
 
@@ -79,7 +82,7 @@ fn a_bad_manifest_shows_every_mistake_and_loads_nothing() {
             .contains("20 mistakes in 1000 rows; nothing was loaded"),
         "{load:?}"
     );
-    assert_eq!(env.status()["batches"], json!([]));
+    assert!(!env.dir.path().join("overnight.db").exists());
 }
 
 #[test]
@@ -604,6 +607,52 @@ fn load_names_a_new_queue_and_says_what_happens_to_jobs_without_a_row() {
             .contains("hint: `overnight cancel JOB --batch mugs` cancels one"),
         "{again:?}"
     );
+}
+
+#[test]
+fn a_load_that_fails_leaves_no_new_queue_behind() {
+    let env = TestEnv::new(high_limits());
+    env.write("mugs.csv", "id,image,prompt\na,https://e.com/a.png,\n");
+    let args = ["load", "mugs.csv", "--model", "kling-v1-standard"];
+    let failed = env.run(&args);
+    assert_eq!(failed.code, 2, "{failed:?}");
+    assert!(!failed.stderr.contains("created"), "{failed:?}");
+    for file in fs::read_dir(env.dir.path()).expect("the folder") {
+        let name = file.expect("a file").file_name();
+        let name = name.to_string_lossy();
+        assert!(!name.starts_with("overnight.db"), "{name} is left behind");
+    }
+    env.load(2, "fal");
+    assert_eq!(env.run(&args).code, 2);
+    assert_eq!(env.status()["batches"][0]["jobs"]["queued"], 2);
+}
+
+#[test]
+fn a_sheet_of_a_file_that_is_not_a_workbook_is_an_error() {
+    let env = TestEnv::new(high_limits());
+    env.write_manifest("mugs.csv", 1);
+    let load = ["load", "mugs.csv", "--model", "kling-v1-standard"];
+    let load = env.run(&[&load[..], &["--sheet", "Products"]].concat());
+    assert_eq!(load.code, 2, "{load:?}");
+    assert!(
+        load.stderr.contains(
+            "error: mugs.csv is not a workbook, so it has no sheet `Products`\n\
+             hint: omit `--sheet`, or `sheet` in the batch file\n"
+        ),
+        "{load:?}"
+    );
+}
+
+#[test]
+fn a_compressed_manifest_is_recognised_by_an_extension_in_any_case() {
+    let env = TestEnv::new(high_limits());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let row = r#"{"id":"a","image":"https://e.com/a.png","prompt":"Turn"}"#;
+    encoder.write_all(row.as_bytes()).expect("compressed");
+    let bytes = encoder.finish().expect("compressed");
+    fs::write(env.dir.path().join("Mugs.JSONL.GZ"), bytes).expect("written");
+    let load = env.run(&["load", "Mugs.JSONL.GZ", "--model", "kling-v1-standard"]);
+    assert!(load.stdout.starts_with("Mugs: 1 row: 1 new"), "{load:?}");
 }
 
 #[test]

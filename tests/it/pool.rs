@@ -12,16 +12,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
+use overnight::app;
 use overnight::catalog;
 use overnight::clock::Clock;
 use overnight::domain::{
-    Backoff, Failure, Input, JobState, Money, NewJob, PredictionHandle, ProviderName, RetryPolicy,
-    SavedFile,
+    Failure, Input, JobState, Money, NewJob, PredictionHandle, ProviderName, SavedFile,
 };
-use overnight::image::LocalImages;
 use overnight::output::{
-    ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, Downloader,
-    LocalStore, OutputError, OutputStore,
+    ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
+    OutputStore,
 };
 use overnight::provider::{
     Acceptance, LostSubmission, PollResult, Probe, Provider, Reconciliation, Submission,
@@ -213,23 +212,15 @@ impl VirtualRun {
         let mut processing_times = ProcessingTimes::default();
         processing_times.poll_min = Duration::from_secs(2);
         StepContext {
-            queue: Arc::clone(&self.queue) as _,
-            providers: BTreeMap::from([(ProviderName::Fal, provider)]),
-            output: Arc::new(LocalStore),
-            clips: Arc::new(Downloader::new().expect("a fetcher")),
-            images: Arc::new(LocalImages),
-            catalog: Arc::new(catalog::load(&[]).expect("the catalogue")),
-            clock: Arc::clone(&self.clock) as _,
-            policy: RetryPolicy {
-                backoff: Backoff {
-                    base: Duration::from_secs(1),
-                    cap: MINUTE,
-                },
-                max_attempts: 3,
-                max_downloads: 8,
-            },
             processing_times,
             observer: Arc::new(move |event| events.lock().expect("the events").push(event)),
+            ..StepContext::new(
+                Arc::clone(&self.queue) as _,
+                BTreeMap::from([(ProviderName::Fal, provider)]),
+                app::local_files().expect("the files of this machine"),
+                Arc::new(catalog::load(&[]).expect("the catalogue")),
+                Arc::clone(&self.clock) as _,
+            )
         }
     }
 
@@ -456,11 +447,9 @@ async fn nothing_more_is_submitted_once_clips_cannot_be_written() {
     let run = VirtualRun::new(2, accept(), Box::new(done), no_search());
     // The disk is full only after the minute in which the submit rate allows one submission.
     let disk = Arc::new(FullDisk(2 * MINUTE));
-    let context = StepContext {
-        clips: Arc::clone(&disk) as _,
-        output: disk,
-        ..run.context()
-    };
+    let mut context = run.context();
+    context.files.clips = Arc::clone(&disk) as _;
+    context.files.output = disk;
     // One worker, so that the second row is next when the download ends.
     let options = PoolOptions {
         workers: 1,

@@ -51,7 +51,11 @@ fn scenario(
     Scenario {
         starts_at: start_time(),
         catalog: Arc::new(catalog::load(&[]).expect("the catalogue")),
-        hosts: vec![SimulatedHost { limits, at_once }],
+        hosts: vec![SimulatedHost {
+            limits,
+            at_once,
+            is_measured: false,
+        }],
         policy: RetryPolicy {
             backoff: Backoff {
                 base: SECOND,

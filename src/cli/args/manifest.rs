@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::cli::examples;
 use crate::domain::{Money, ProviderName};
-use crate::manifest::{MappingOptions, Preset};
+use crate::manifest::{LoadOptions, MappingOptions, Preset};
 
 use super::possible_values;
 
@@ -103,16 +103,26 @@ pub struct ManifestArgs {
 }
 
 impl ManifestArgs {
-    /// Returns what these arguments say about columns and rows.
-    pub fn mapping_options(&self) -> MappingOptions {
-        MappingOptions {
+    /// Returns the options of a load, with the folder to create the batch's folder in.
+    pub fn into_options(self, out: Option<PathBuf>) -> LoadOptions {
+        let mapping = MappingOptions {
             preset: self.preset,
-            map: self.map.clone(),
-            set: self.set.clone(),
-            prompt: self.prompt.clone(),
-            one_per: self.one_per.clone(),
+            map: self.map,
+            set: self.set,
+            prompt: self.prompt,
+            one_per: self.one_per,
             each_image: self.each_image,
-            skip_missing: self.skip_missing.clone(),
+            skip_missing: self.skip_missing,
+        };
+        LoadOptions {
+            files: self.files,
+            model: self.model,
+            via: self.via,
+            batch: self.batch,
+            mapping,
+            sheet: self.sheet,
+            budget: self.budget,
+            out,
         }
     }
 }

@@ -71,10 +71,10 @@ impl Check {
     /// Creates a problem from an error. The error's own hint takes precedence over `default_hint`.
     pub(super) fn failed(
         name: impl Into<String>,
-        error: &anyhow::Error,
+        error: impl Into<anyhow::Error>,
         default_hint: &str,
     ) -> Self {
-        let text = format!("{error:#}");
+        let text = format!("{:#}", error.into());
         let (message, hint) = render::split_hint(&text);
         Self::problem(name, message, hint.unwrap_or(default_hint))
     }
@@ -114,7 +114,7 @@ mod tests {
             Check::ok("queue", "is intact").to_string(),
             "ok       queue             is intact"
         );
-        let failed = Check::failed("output", &anyhow::anyhow!("no\nhint: create it"), "default");
+        let failed = Check::failed("output", anyhow::anyhow!("no\nhint: create it"), "default");
         assert_eq!(
             failed.to_string(),
             "problem  output            no\n                           hint: create it"

@@ -40,7 +40,7 @@ async fn run_checks(global: &Global) -> Vec<Check> {
         Err(error) => {
             return vec![Check::failed(
                 "config",
-                &error,
+                error,
                 "correct the config; the other checks need it and were skipped",
             )];
         }

@@ -20,9 +20,9 @@ pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> 
         .filter(|batch| batch.unfinished_jobs() > 0)
         .collect();
     let clips = unfinished.iter().map(|batch| batch.unfinished_jobs()).sum();
-    let mut folders = BTreeSet::from([setup.config.out.clone()]);
+    let mut folders = BTreeSet::from([setup.app.config.out.clone()]);
     folders.extend(unfinished.iter().map(|batch| PathBuf::from(&batch.folder)));
-    let output = setup.output();
+    let output = setup.app.output();
     let mut checks = Vec::new();
     // The folders may be on several disks; the fullest one counts.
     let mut free = None::<u64>;
@@ -40,7 +40,7 @@ pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> 
     if checks.is_empty() {
         checks.push(Check::ok(
             "output",
-            format!("clips can be written to {}", setup.config.out.display()),
+            format!("clips can be written to {}", setup.app.config.out.display()),
         ));
     }
     checks.extend(free.map(|free| check_space(free, clips)));

@@ -21,7 +21,7 @@ const MAX_USABLE_CLOCK_DRIFT: SignedDuration = SignedDuration::from_secs(60);
 pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
     if !ProviderName::ALL
         .into_iter()
-        .any(|name| setup.has_key(name))
+        .any(|name| setup.app.has_key(name))
     {
         let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
         let hint = format!(
@@ -39,7 +39,7 @@ pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> 
 async fn check_provider(setup: &Setup, name: ProviderName, status: Option<&Status>) -> Vec<Check> {
     let variable = name.key_variable();
     let key = format!("{name}.key");
-    let provider = match setup.provider(name) {
+    let provider = match setup.app.provider(name) {
         Ok(Some(provider)) => provider,
         Ok(None) => {
             return vec![Check::ok(
@@ -49,15 +49,20 @@ async fn check_provider(setup: &Setup, name: ProviderName, status: Option<&Statu
         }
         Err(error) => {
             let hint = format!("set {variable} to a valid key");
-            return vec![Check::failed(key, &error, &hint)];
+            return vec![Check::failed(key, error, &hint)];
         }
     };
-    let routes = setup.catalog.models.iter().flat_map(|model| &model.routes);
+    let routes = setup
+        .app
+        .catalog
+        .models
+        .iter()
+        .flat_map(|model| &model.routes);
     let wire_model = routes
         .filter(|route| route.provider == name)
         .map(|route| route.wire_model.as_str())
         .next();
-    let now: Timestamp = setup.clock.now();
+    let now: Timestamp = setup.app.clock.now();
     let probes = provider.probe(wire_model.unwrap_or_default(), now).await;
     let mut checks = vec![Check::ok(key, format!("{variable} is set"))];
     checks.extend(probes.iter().map(|probe| check_address(name, probe)));
@@ -127,7 +132,7 @@ fn check_clock(provider: ProviderName, probes: &[Probe]) -> Option<Check> {
 }
 
 fn check_limits(setup: &Setup, provider: ProviderName, status: Option<&Status>) -> Check {
-    let limits = setup.limits(provider);
+    let limits = setup.app.limits(provider);
     let name = format!("{provider}.limits");
     let mut message = format!(
         "at most {} in flight, {} submissions a minute",

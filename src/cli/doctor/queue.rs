@@ -17,7 +17,7 @@ pub(super) struct QueueChecks {
 
 /// Checks the queue, if it exists.
 pub(super) async fn check(setup: &Setup) -> QueueChecks {
-    let path = &setup.config.queue;
+    let path = &setup.app.config.queue;
     if !path.exists() {
         return QueueChecks {
             checks: vec![check_missing(setup, path)],
@@ -25,7 +25,7 @@ pub(super) async fn check(setup: &Setup) -> QueueChecks {
         };
     }
     check_existing(setup).await.unwrap_or_else(|error| {
-        let failed = Check::failed("queue", &error, "choose another file with --queue PATH");
+        let failed = Check::failed("queue", error, "choose another file with --queue PATH");
         QueueChecks {
             checks: vec![failed],
             status: None,
@@ -62,9 +62,9 @@ fn check_missing(setup: &Setup, path: &Path) -> Check {
 }
 
 async fn check_existing(setup: &Setup) -> anyhow::Result<QueueChecks> {
-    let queue = setup.queue_read_only()?;
+    let queue = setup.app.queue_read_only()?;
     let health = queue.health().await?;
-    let file = setup.config.queue.display();
+    let file = setup.app.config.queue.display();
     if !health.is_current() {
         let Health {
             version,

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::{render, width};
+use crate::cli::{format, width};
 use crate::domain::{JobState, Money};
 use crate::queue::{JobRecord, LiveSetting, ProviderStatus, SettingChange};
 
@@ -115,7 +115,7 @@ fn finished_jobs(snapshot: &Snapshot) -> u64 {
 
 fn job_counts(snapshot: &Snapshot) -> Text {
     let batches = &snapshot.status.batches;
-    let count = |state| batches.iter().map(|batch| batch.count(state)).sum::<u64>();
+    let count = |state| snapshot.status.count(state);
     let held: u64 = batches.iter().map(|batch| batch.held).sum();
     let in_doubt = count(JobState::InDoubt).saturating_sub(held);
     let done = format!(
@@ -187,7 +187,7 @@ fn throughput(snapshot: &Snapshot) -> Text {
         Style::Plain,
         format!(
             "{} an hour",
-            render::format_count(throughput.per_hour(), "job")
+            format::format_count(throughput.per_hour(), "job")
         ),
     );
     let all_paused = !status.providers.is_empty()
@@ -196,8 +196,8 @@ fn throughput(snapshot: &Snapshot) -> Text {
             .iter()
             .all(|provider| provider.paused.is_some());
     match throughput.seconds_for(remaining) {
-        Some(seconds) if snapshot.active_pause().is_none() && !all_paused => {
-            let left = format!("about {} left", render::format_duration(round_up(seconds)));
+        Some(seconds) if !snapshot.settings.paused && !all_paused => {
+            let left = format!("about {} left", format::format_duration(round_up(seconds)));
             Text::join([rate, Text::new(Style::Plain, left)], SEPARATOR)
         }
         _ => rate,
@@ -224,7 +224,7 @@ fn busy_providers(snapshot: &Snapshot) -> impl Iterator<Item = &ProviderStatus> 
 }
 
 fn format_slots(snapshot: &Snapshot, provider: &ProviderStatus) -> String {
-    match snapshot.limits.get(&provider.provider) {
+    match snapshot.settings.in_flight(provider.provider) {
         Some(limit) => format!("{}/{limit}", provider.in_flight),
         None => provider.in_flight.to_string(),
     }
@@ -238,7 +238,7 @@ pub(in crate::cli) fn hold_reason(provider: &ProviderStatus, now: Timestamp) -> 
             let seconds = u64::try_from(from.duration_since(now).as_secs()).unwrap_or(0) + 1;
             Some(format!(
                 "submits held for {}",
-                render::format_duration(seconds)
+                format::format_duration(seconds)
             ))
         }
         _ => None,
@@ -264,14 +264,15 @@ fn providers(snapshot: &Snapshot) -> Vec<Text> {
 
 /// Formats the settings that an operator changed, with who changed them and when.
 fn setting_changes(snapshot: &Snapshot) -> Vec<Text> {
-    let pause = snapshot.active_pause().map(|pause| {
+    let pause = snapshot.settings.pause().map(|pause| {
         let by = &pause.set_by;
         let since = format_time(snapshot, pause.set_at);
         let text = format!("paused by {by}, since {since}; run `overnight ctl resume`");
         Text::new(Style::Warning, text)
     });
     let others = snapshot
-        .live_settings
+        .settings
+        .changes()
         .iter()
         .filter(|change| !matches!(change.setting, LiveSetting::Paused(_)))
         .map(|change| format_change(snapshot, change));

@@ -8,9 +8,10 @@ use super::{Snapshot, format_plain, format_screen};
 use crate::cli::width;
 use crate::domain::{JobId, JobState, Money, ProviderName};
 use crate::queue::{
-    BatchStatus, Completion, JobRecord, LiveSetting, PoolRecord, ProviderStatus, SettingChange,
-    Status,
+    BatchStatus, Completion, JobRecord, LiveSetting, PoolRecord, ProviderLimits, ProviderStatus,
+    SettingChange, Status,
 };
+use crate::worker::LiveSettings;
 
 fn now() -> Timestamp {
     "2026-08-20T22:00:00Z".parse().unwrap()
@@ -92,6 +93,17 @@ fn provider(provider: ProviderName, in_flight: u32) -> ProviderStatus {
     }
 }
 
+/// Returns settings with ten slots at each provider.
+fn settings(budget: Option<Money>) -> LiveSettings {
+    let limits = ProviderName::ALL.map(|provider| ProviderLimits {
+        provider,
+        in_flight: 10,
+        creates_per_minute: 60,
+        has_storage: false,
+    });
+    LiveSettings::new(16, budget, limits.into())
+}
+
 fn snapshot() -> Snapshot {
     let pool = PoolRecord {
         host: "desk".into(),
@@ -115,9 +127,7 @@ fn snapshot() -> Snapshot {
             job("MUG-102", JobState::Succeeded, None),
             job("MUG-9", JobState::Failed, Some("the image cannot be read")),
         ],
-        live_settings: Vec::new(),
-        budget: Some(usd(45_000_000)),
-        limits: ProviderName::ALL.map(|name| (name, 10)).into(),
+        settings: settings(Some(usd(45_000_000))),
     }
 }
 
@@ -153,10 +163,10 @@ fn held_submits_are_shown_with_the_reason_or_the_operator() {
     snapshot.status.providers[0].paused =
         Some("the key was refused (401)\nhint: set EACHLABS_API_KEY".into());
     snapshot.status.providers[1].submits_from = Some(ago(-11));
-    snapshot.live_settings = vec![
+    snapshot.settings.apply(vec![
         change(LiveSetting::Paused(true)),
         change(LiveSetting::Workers(8)),
-    ];
+    ]);
     let lines = screen_lines(&snapshot, 80);
     assert_eq!(
         lines[2..7],
@@ -185,11 +195,11 @@ fn held_submits_are_shown_with_the_reason_or_the_operator() {
 #[test]
 fn settings_of_an_operator_replace_the_configured_ones() {
     let mut snapshot = snapshot();
-    snapshot.live_settings = vec![
+    snapshot.settings.apply(vec![
         change(LiveSetting::InFlight(ProviderName::Eachlabs, 4)),
         change(LiveSetting::Budget(None)),
-    ];
-    let lines = screen_lines(&snapshot.with_live_settings(), 80);
+    ]);
+    let lines = screen_lines(&snapshot, 80);
     assert_eq!(lines[1], "$12.41 spent, $1.80 reserved");
     assert!(
         lines[3].starts_with("eachlabs     10/4 in flight"),
@@ -219,10 +229,10 @@ fn no_line_reaches_the_last_column() {
     snapshot.latest = [JobState::Succeeded, JobState::Failed]
         .map(|state| job(&long, state, Some(&long)))
         .into();
-    snapshot.live_settings = vec![
+    snapshot.settings.apply(vec![
         change(LiveSetting::Paused(true)),
         change(LiveSetting::BatchBudget(long, None)),
-    ];
+    ]);
     for columns in [2, 10, 20, 40, 79, 80, 120, 200] {
         for color in [false, true] {
             for line in format_screen(&snapshot, Size { rows: 24, columns }, color) {
@@ -253,7 +263,7 @@ fn color_does_not_change_the_text() {
 #[test]
 fn several_batches_are_added_up() {
     let mut snapshot = snapshot();
-    snapshot.budget = None;
+    snapshot.settings.budget = None;
     snapshot.status.batches.push(batch("summer"));
     let lines = screen_lines(&snapshot, 80);
     assert!(lines[0].starts_with("2 batches "), "{lines:?}");
@@ -270,7 +280,7 @@ fn several_batches_are_added_up() {
 #[test]
 fn an_empty_queue_is_shown_as_empty() {
     let mut snapshot = snapshot();
-    snapshot.budget = None;
+    snapshot.settings.budget = None;
     snapshot.status.batches.clear();
     let lines = screen_lines(&snapshot, 80);
     assert!(lines[0].starts_with("the queue is empty"), "{lines:?}");

@@ -19,6 +19,7 @@ mod operator;
 mod pool_lock;
 mod pools;
 mod query;
+mod remove;
 mod reports;
 mod row;
 mod stage;
@@ -106,6 +107,16 @@ impl SqliteQueue {
             writer,
             Arc::new(Mutex::new(open::open_for_reading(path)?)),
         ))
+    }
+
+    /// Removes the file of a queue that has no batch and no pool and that nothing else has open.
+    /// Returns whether it was removed.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Unusable`] if there is no queue at `path`, or if the file cannot be removed.
+    pub fn remove_unused(path: &Path) -> Result<bool> {
+        remove::remove_unused(path)
     }
 
     /// Opens a queue for a rehearsal, for this process alone. Every operation runs on the caller's

@@ -1,0 +1,333 @@
+//! The composition root: the only place of the product that names concrete adapters. It assembles
+//! queues, providers and pools from the config and the environment.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+
+use crate::catalog;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, EachlabsAuth};
+use crate::domain::{Catalog, Model, ProviderName};
+use crate::image::LocalImages;
+use crate::output::{Downloader, LocalStore, OutputStore};
+use crate::provider::aimlapi::Aimlapi;
+use crate::provider::eachlabs::Eachlabs;
+use crate::provider::fal::Fal;
+use crate::provider::http::{Auth, SetupError};
+use crate::provider::{ApiKey, InvalidKey, Provider};
+use crate::queue::sqlite::SqliteQueue;
+use crate::queue::{self, ProviderLimits, Queue, QueueError};
+use crate::rehearsal::{self, Latency, RehearsalReport, Scenario, SimulatedHost};
+use crate::worker::{FilePorts, ProcessingTimes, StepContext, StopSignal};
+
+/// Why a part of the program cannot be assembled.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The config, an environment variable or a model file is wrong. The message names it.
+    #[error("{0}")]
+    Config(String),
+    /// An environment variable does not hold an API key.
+    #[error("{variable} {invalid}")]
+    Key {
+        /// The variable's name.
+        variable: &'static str,
+        /// What is wrong with its value, which is not shown.
+        invalid: InvalidKey,
+    },
+    /// The client of a provider cannot be built.
+    #[error(transparent)]
+    Provider(#[from] SetupError),
+    /// The client for downloads cannot be built.
+    #[error("cannot set up downloads")]
+    Downloads(#[source] reqwest::Error),
+    /// The queue cannot be read.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// The resolved config and catalogue, and the adapters built from them.
+pub struct App {
+    /// The config, overridden by the environment.
+    pub config: Config,
+    /// The built-in models and those of the config.
+    pub catalog: Arc<Catalog>,
+    /// This machine's clock.
+    pub clock: Arc<dyn Clock>,
+    /// The environment variables for keys and URLs.
+    environment: BTreeMap<String, String>,
+}
+
+impl App {
+    /// Reads the config and the catalogue. `queue` overrides the environment, which overrides the
+    /// config.
+    ///
+    /// # Errors
+    /// Returns [`AppError::Config`] if one of them is wrong.
+    pub fn load(
+        config: Option<&Path>,
+        queue: Option<&Path>,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self, AppError> {
+        let config = Config::load(config, |name| environment.get(name).cloned());
+        let mut config = config.map_err(AppError::Config)?;
+        if let Some(queue) = queue {
+            config.queue = queue.to_owned();
+        }
+        let catalog = catalog::load(&config.catalog).map_err(AppError::Config)?;
+        Ok(Self {
+            config,
+            catalog: Arc::new(catalog),
+            clock: Arc::new(SystemClock),
+            environment,
+        })
+    }
+
+    /// Opens the existing queue.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::open`].
+    pub fn queue(&self) -> queue::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::open(
+            &self.config.queue,
+            Arc::clone(&self.clock),
+        )?))
+    }
+
+    /// Opens the existing queue read-only, without migrating an older version.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::open_read_only`].
+    pub fn queue_read_only(&self) -> queue::Result<Arc<dyn Queue>> {
+        Ok(Arc::new(SqliteQueue::open_read_only(
+            &self.config.queue,
+            Arc::clone(&self.clock),
+        )?))
+    }
+
+    /// Opens the queue, or creates it.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::open_or_create`].
+    pub fn queue_or_new(&self) -> queue::Result<Arc<dyn Queue>> {
+        queue_at(&self.config.queue)
+    }
+
+    /// Removes the queue if it was never used. Returns whether it was removed.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::remove_unused`].
+    pub fn remove_unused_queue(&self) -> queue::Result<bool> {
+        SqliteQueue::remove_unused(&self.config.queue)
+    }
+
+    /// Reports whether a provider's key is set.
+    pub fn has_key(&self, provider: ProviderName) -> bool {
+        self.key(provider).is_some()
+    }
+
+    fn key(&self, provider: ProviderName) -> Option<&str> {
+        let key = self.environment.get(provider.key_variable())?;
+        Some(key.as_str()).filter(|key| !key.is_empty())
+    }
+
+    /// Returns the providers whose keys are set.
+    ///
+    /// # Errors
+    /// As [`Self::provider`].
+    pub fn providers(&self) -> Result<BTreeMap<ProviderName, Arc<dyn Provider>>, AppError> {
+        let entry = |name| Ok(self.provider(name)?.map(|provider| (name, provider)));
+        ProviderName::ALL
+            .into_iter()
+            .filter_map(|name| entry(name).transpose())
+            .collect()
+    }
+
+    /// Returns a provider, or `None` if its key is not set.
+    ///
+    /// # Errors
+    /// Returns an error if the key is invalid, or if TLS cannot be set up.
+    pub fn provider(&self, name: ProviderName) -> Result<Option<Arc<dyn Provider>>, AppError> {
+        let Some(key) = self.key(name) else {
+            return Ok(None);
+        };
+        let key = ApiKey::new(key).map_err(|invalid| AppError::Key {
+            variable: name.key_variable(),
+            invalid,
+        })?;
+        let base_url = self.config.base_url(name);
+        let clock = Arc::clone(&self.clock);
+        Ok(Some(match name {
+            ProviderName::Eachlabs => {
+                let auth = match self.config.eachlabs_auth() {
+                    EachlabsAuth::XApiKey => Auth::XApiKey,
+                    EachlabsAuth::Bearer => Auth::Bearer,
+                };
+                Arc::new(Eachlabs::new(base_url, &key, auth, clock)?)
+            }
+            ProviderName::Aimlapi => Arc::new(Aimlapi::new(base_url, &key, clock)?),
+            ProviderName::Fal => Arc::new(Fal::new(
+                base_url,
+                self.config.fal_api_url(),
+                self.config.fal_storage_url(),
+                &key,
+                clock,
+            )?),
+        }))
+    }
+
+    /// Returns the configured limits of a provider.
+    pub fn limits(&self, provider: ProviderName) -> ProviderLimits {
+        ProviderLimits {
+            provider,
+            in_flight: self.config.in_flight(provider),
+            creates_per_minute: self.config.creates_per_minute(provider),
+            has_storage: self.config.has_storage(provider),
+        }
+    }
+
+    /// Returns the store that clips are saved to.
+    pub fn output(&self) -> Arc<dyn OutputStore> {
+        Arc::new(LocalStore)
+    }
+
+    /// Returns the configured times of polls, predictions and histories, without measurements.
+    pub fn processing_times(&self) -> ProcessingTimes {
+        let mut processing_times = ProcessingTimes::default();
+        processing_times.poll_min = Duration::from_secs_f64(self.config.pace.poll_min_s);
+        processing_times.typical = self.config.durations(|settings| settings.typical_s);
+        processing_times.history_delay = self.config.durations(|settings| settings.history_delay_s);
+        processing_times
+    }
+
+    /// Returns those of the providers that a run would use, which are those whose key is set. If no
+    /// key is set, returns all: plans are often made before keys are.
+    pub fn usable_providers(&self, providers: &[ProviderName]) -> Vec<ProviderName> {
+        let mut usable = providers.to_vec();
+        usable.retain(|provider| self.has_key(*provider));
+        if usable.is_empty() {
+            providers.to_vec()
+        } else {
+            usable
+        }
+    }
+
+    /// Returns the scenario of a rehearsal that starts at `starts_at`, with the times that the
+    /// queue has measured, if it exists.
+    ///
+    /// # Errors
+    /// Returns the error of the queue.
+    pub async fn scenario(
+        &self,
+        model: &Model,
+        providers: &[ProviderName],
+        starts_at: Timestamp,
+        workers: usize,
+    ) -> queue::Result<Scenario> {
+        let processing_times = self.processing_times();
+        if self.config.queue.exists() {
+            processing_times
+                .learn_from(self.queue()?.as_ref(), &self.catalog)
+                .await?;
+        }
+        let hosts = providers
+            .iter()
+            .map(|provider| SimulatedHost::new(self.limits(*provider), model, &processing_times));
+        Ok(Scenario {
+            starts_at,
+            catalog: Arc::clone(&self.catalog),
+            hosts: hosts.collect(),
+            policy: self.config.retry_policy(),
+            processing_times,
+            times: None,
+            latency: Latency::default(),
+            workers,
+            budget: None,
+        })
+    }
+
+    /// Returns what a pool's steps need, with the times that the queue has measured and an observer
+    /// that ignores events.
+    ///
+    /// # Errors
+    /// Returns an error if the queue cannot be read, or if TLS cannot be set up.
+    pub async fn step_context(
+        &self,
+        queue: Arc<dyn Queue>,
+        providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    ) -> Result<StepContext, AppError> {
+        let processing_times = self.processing_times();
+        processing_times
+            .learn_from(queue.as_ref(), &self.catalog)
+            .await?;
+        let catalog = Arc::clone(&self.catalog);
+        let clock = Arc::clone(&self.clock);
+        Ok(StepContext {
+            policy: self.config.retry_policy(),
+            processing_times,
+            ..StepContext::new(queue, providers, local_files()?, catalog, clock)
+        })
+    }
+}
+
+/// Returns the ports that save clips to local folders, download them over HTTP, and read local
+/// images.
+///
+/// # Errors
+/// Returns [`AppError::Downloads`] if TLS cannot be set up.
+pub fn local_files() -> Result<FilePorts, AppError> {
+    Ok(FilePorts {
+        output: Arc::new(LocalStore),
+        clips: Arc::new(Downloader::new().map_err(AppError::Downloads)?),
+        images: Arc::new(LocalImages),
+    })
+}
+
+/// Opens the queue at a path, whatever is configured, or creates it.
+///
+/// # Errors
+/// As [`SqliteQueue::open_or_create`].
+pub fn queue_at(path: &Path) -> queue::Result<Arc<dyn Queue>> {
+    Ok(Arc::new(SqliteQueue::open_or_create(
+        path,
+        Arc::new(SystemClock),
+    )?))
+}
+
+/// Creates an empty queue to check a manifest against, which disappears when it is closed. SQLite
+/// takes an empty path for a temporary file.
+///
+/// # Errors
+/// As [`SqliteQueue::open_or_create`].
+pub fn temporary_queue() -> queue::Result<Arc<dyn Queue>> {
+    queue_at(Path::new(""))
+}
+
+/// Simulates a run once, on a copy of a loaded queue that is removed afterwards. No connection to
+/// the loaded queue may be open.
+///
+/// # Errors
+/// Returns an error if the copy fails, or a [`RehearsalError`](rehearsal::RehearsalError).
+pub fn simulate_copy(
+    scenario: &Arc<Scenario>,
+    loaded: &Path,
+    seed: u64,
+    stop: &StopSignal,
+) -> anyhow::Result<RehearsalReport> {
+    let folder = loaded.parent().unwrap_or(Path::new("."));
+    let dir = tempfile::tempdir_in(folder).context("cannot create a temporary folder")?;
+    let path = dir.path().join("rehearsal.db");
+    std::fs::copy(loaded, &path)
+        .with_context(|| format!("cannot copy the queue to {}", path.display()))?;
+    let open_queue = move |clock| Ok(Arc::new(SqliteQueue::for_rehearsal(&path, clock)?) as _);
+    Ok(rehearsal::simulate(
+        scenario,
+        open_queue,
+        seed,
+        stop.clone(),
+    )?)
+}

@@ -1,0 +1,61 @@
+//! Opens a manifest that the user names: a file, a pipe or standard input.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::manifest::FileFormat;
+
+use super::LoadError;
+
+/// An open manifest.
+pub(super) struct Source {
+    /// Its name, for messages.
+    pub(super) name: String,
+    pub(super) format: FileFormat,
+    pub(super) file: File,
+}
+
+impl Source {
+    /// Opens a manifest and detects its format. `-` is standard input.
+    pub(super) fn open(path: &Path) -> Result<Self, LoadError> {
+        let is_stdin = path == Path::new("-");
+        let name = if is_stdin {
+            "-".to_owned()
+        } else {
+            path.display().to_string()
+        };
+        let unreadable = |reason: anyhow::Error| LoadError::Unreadable {
+            name: name.clone(),
+            reason,
+        };
+        let mut file = if is_stdin {
+            buffer_in_file(&mut std::io::stdin().lock())?
+        } else {
+            let mut file = File::open(path).map_err(|error| unreadable(error.into()))?;
+            let file_type = file.metadata()?.file_type();
+            if file_type.is_dir() {
+                return Err(LoadError::Folder(name));
+            }
+            if file_type.is_file() {
+                file
+            } else {
+                buffer_in_file(&mut file)?
+            }
+        };
+        let format = FileFormat::detect(path, &mut file).map_err(unreadable)?;
+        Ok(Self { name, format, file })
+    }
+}
+
+/// Copies a pipe to a temporary file: its writer may be slow, and while rows are staged no other
+/// process can write to the queue.
+fn buffer_in_file(pipe: &mut dyn Read) -> anyhow::Result<File> {
+    let context = "cannot copy the manifest to a temporary file";
+    let mut file = tempfile::tempfile().context(context)?;
+    std::io::copy(pipe, &mut file).context(context)?;
+    file.rewind()?;
+    Ok(file)
+}

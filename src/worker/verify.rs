@@ -1,0 +1,134 @@
+//! Checks saved clips, and follows those that are downloaded again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::domain::{JobId, JobState, SavedFile};
+use crate::output::{ClipDamage, OutputStore};
+use crate::queue::job_reader::{JobReader, find_by_number};
+use crate::queue::{self, JobFilter, ProviderLimits, Queue};
+
+use super::{MAINTENANCE_INTERVAL, PoolOptions, StopSignal};
+
+/// How often to check whether the lost clips have been downloaded.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Compares every clip with its size and SHA-256 in the queue.
+pub struct ClipCheck<'a> {
+    jobs: JobReader<'a>,
+    output: &'a dyn OutputStore,
+    checked: u64,
+}
+
+/// A clip that is missing or damaged.
+#[derive(Clone, Debug)]
+pub struct LostClip {
+    /// The job that it belongs to.
+    pub job_id: JobId,
+    /// Where it was saved.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub damage: ClipDamage,
+}
+
+impl<'a> ClipCheck<'a> {
+    /// Creates a check of the clips of one batch, or of all.
+    pub fn new(queue: &'a dyn Queue, output: &'a dyn OutputStore, batch: Option<String>) -> Self {
+        let filter = JobFilter {
+            batch,
+            state: Some(JobState::Succeeded),
+        };
+        Self {
+            jobs: JobReader::new(queue, filter),
+            output,
+            checked: 0,
+        }
+    }
+
+    /// Checks clips until one is lost, and returns it; `None` after the last clip.
+    ///
+    /// # Errors
+    /// Returns the error of the queue.
+    pub async fn next_lost(&mut self) -> queue::Result<Option<LostClip>> {
+        while let Some(job) = self.jobs.next().await? {
+            // The queue accepts no success without these three.
+            let (Some(path), Some(bytes), Some(sha256)) = (job.output, job.bytes, job.sha256)
+            else {
+                continue;
+            };
+            self.checked += 1;
+            let saved = SavedFile {
+                path: path.into(),
+                bytes,
+                sha256,
+            };
+            if let Some(damage) = self.output.check(&saved).await {
+                return Ok(Some(LostClip {
+                    job_id: job.job_id,
+                    path: saved.path,
+                    damage,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns the number of clips that were checked so far.
+    pub fn checked(&self) -> u64 {
+        self.checked
+    }
+}
+
+/// Returns the options of a pool that downloads clips again and cannot submit, whatever is queued:
+/// it claims no submission without slots, and polls and downloads need none.
+pub fn download_options(
+    workers: usize,
+    batch: Option<String>,
+    limits: impl Iterator<Item = ProviderLimits>,
+) -> PoolOptions {
+    let without_slots = limits.map(|limits| ProviderLimits {
+        in_flight: 0,
+        creates_per_minute: 0,
+        ..limits
+    });
+    PoolOptions {
+        workers,
+        batch,
+        budget: None,
+        canary: None,
+        watch: false,
+        maintenance_interval: MAINTENANCE_INTERVAL,
+        limits: without_slots.collect(),
+    }
+}
+
+/// Returns a stop signal that is raised when all these jobs are in a final state, whatever else is
+/// queued, or when `interrupt` is raised.
+pub fn stop_when_final(
+    queue: Arc<dyn Queue>,
+    mut jobs: Vec<JobId>,
+    mut interrupt: StopSignal,
+) -> StopSignal {
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        let all_final = async {
+            while let Some(job_id) = jobs.last() {
+                // The pool reports a queue that cannot be read; here it is only tried again.
+                match find_by_number(queue.as_ref(), *job_id).await {
+                    Ok(Some(job)) if job.state.is_final() => drop(jobs.pop()),
+                    _ => tokio::time::sleep(CHECK_INTERVAL).await,
+                }
+            }
+        };
+        tokio::select! {
+            () = all_final => {}
+            _ = interrupt.wait_for(|stop| *stop) => {}
+        }
+        // Fails if the pool has just ended, and then there is nothing to stop.
+        let _ = stop.send(true);
+    });
+    stopped
+}
