@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use super::ID_FIELD;
+use super::row::ID_FIELD;
 
 const IMAGE: &str = "image";
 
