@@ -18,7 +18,7 @@ pub(crate) mod reports;
 pub mod sqlite;
 pub(crate) mod staging;
 pub(crate) mod throughput;
-pub(crate) mod turn;
+pub mod turn;
 pub(crate) mod upload;
 pub(crate) mod views;
 pub(crate) mod work;

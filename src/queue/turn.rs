@@ -22,7 +22,7 @@ use super::{
 };
 
 /// An open transaction of a store, which has the right to write until it is committed.
-pub(crate) trait Transaction {
+pub trait Transaction {
     /// Returns whether a pool is registered.
     fn is_registered(&mut self, pool: &PoolId) -> Result<bool>;
 
@@ -85,7 +85,7 @@ pub(crate) trait Transaction {
 }
 
 /// Takes a turn inside a transaction, which the caller commits, or rolls back after an error.
-pub(crate) fn take(tx: &mut impl Transaction, turn: &Turn, now: Timestamp) -> Result<TurnResult> {
+pub fn take(tx: &mut impl Transaction, turn: &Turn, now: Timestamp) -> Result<TurnResult> {
     let mut recorded = Vec::with_capacity(turn.completed.len());
     let mut gates = Gates::new();
     for completed in &turn.completed {
