@@ -12,12 +12,13 @@ use std::io::{ErrorKind, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use overnight::domain::{Outcome, PoolId, PredictionHandle};
-use overnight::queue::Queue;
 use overnight::queue::sqlite::SqliteQueue;
+use overnight::queue::{Completed, Turn, WorkQueue};
 use tempfile::tempdir;
 use tokio::runtime::Runtime;
 
@@ -32,9 +33,6 @@ use crate::table::{Goal, Table, print_progress};
 /// Number of running predictions, out of each::labs' ten slots. The other slots are left for
 /// submissions.
 const RUNNING: usize = 4;
-
-/// Lease of the pool that leaves the running predictions.
-const LEASE: Duration = Duration::from_secs(60);
 
 /// Interval at which the listener is checked for a connection.
 const ACCEPT_INTERVAL: Duration = Duration::from_micros(200);
@@ -97,20 +95,31 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
 /// Leaves [`RUNNING`] jobs running and due, leased by a pool that no longer exists.
 async fn leave_jobs_running(queue: &SqliteQueue) -> anyhow::Result<()> {
     let pool_id = PoolId("benches-dead".into());
-    let now = fixture::now();
-    queue.join(pool_id.clone(), now, now + LEASE).await?;
-    let request = fixture::claim_request(&pool_id, &fixture::catalog()?, RUNNING);
-    for (number, claim) in queue.claim(request).await?.claims.into_iter().enumerate() {
-        let prediction = PredictionHandle::from_id(format!("prediction-{number}"));
-        let outcome = Outcome::Accepted {
-            prediction,
+    queue.join(pool_id.clone()).await?;
+    let turn = Turn {
+        pool_id: pool_id.clone(),
+        completed: Vec::new(),
+        holds_leases: false,
+        claim: Some(fixture::claim_request(&fixture::catalog()?, RUNNING)),
+    };
+    let claims = queue.turn(Arc::new(turn)).await?.claimed.claims;
+    let accepted = |(number, claim)| Completed::Step {
+        claim: Arc::new(claim),
+        unrecorded_polls: 0,
+        outcome: Outcome::Accepted {
+            prediction: PredictionHandle::from_id(format!("prediction-{number}")),
             early_cost: None,
-            due_at: now,
-        };
-        queue
-            .record_outcome(claim.lease, outcome, None, now)
-            .await?;
-    }
+            due_at: fixture::now(),
+        },
+        signal: None,
+    };
+    let turn = Turn {
+        pool_id,
+        completed: claims.into_iter().enumerate().map(accepted).collect(),
+        holds_leases: true,
+        claim: None,
+    };
+    queue.turn(Arc::new(turn)).await?;
     Ok(())
 }
 

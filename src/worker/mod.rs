@@ -14,6 +14,7 @@ mod clock_check;
 mod context;
 mod download;
 pub(crate) mod event;
+mod held;
 mod live_settings;
 mod maintenance;
 mod options;

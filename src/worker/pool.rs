@@ -9,11 +9,13 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::domain::PoolId;
 use crate::queue::{
-    Backlog, Capacity, Claim, ClaimRequest, Completed, LEASE_DURATION, QueueError, UploadClaim,
+    Backlog, Capacity, Claim, ClaimRequest, ClaimResponse, Completed, Gates, LEASE_DURATION,
+    QueueError, Recorded, Step, Turn, UploadClaim,
 };
 
 use super::canary::CanaryGate;
 use super::clock_check::ClockCheck;
+use super::held::{HeldJob, HeldJobs};
 use super::live_settings::LiveSettings;
 use super::options::{PoolError, PoolExit, PoolOptions, StopSignal};
 use super::slots::WorkerSlots;
@@ -36,6 +38,13 @@ pub struct Pool {
     pub(super) pool_id: PoolId,
     steps: JoinSet<CompletedStep>,
     slots: WorkerSlots,
+    /// Whether the last claim used up the workers for some kind of step, so that the next free one
+    /// can make a difference.
+    is_short_of_workers: bool,
+    /// The running jobs that this pool polls from memory.
+    pub(super) held: HeldJobs,
+    /// The gates of the providers as of the last turn or round of maintenance.
+    pub(super) gates: Gates,
     stop: StopSignal,
     /// When the leases end unless they are renewed, measured from before the last renewal was sent.
     pub(super) leases_end: Instant,
@@ -64,6 +73,9 @@ impl Pool {
             pool_id,
             steps: JoinSet::new(),
             slots: WorkerSlots::default(),
+            is_short_of_workers: false,
+            held: HeldJobs::default(),
+            gates: Gates::default(),
             stop,
             leases_end,
             clock_check,
@@ -84,40 +96,58 @@ impl Pool {
         let mut heartbeat = ticks_every(HEARTBEAT_INTERVAL);
         let mut maintenance = ticks_every(self.options.maintenance_interval);
         let mut completed = Vec::new();
+        // What is left to do after the last claim; `None` if that used up all workers.
+        let mut backlog = None;
+        let mut is_claim_due = true;
         loop {
             if *self.stop.borrow() {
                 self.drain(completed).await?;
                 return Ok(PoolExit::Interrupted);
             }
-            let backlog = self
-                .record_and_claim(std::mem::take(&mut completed))
-                .await?;
+            self.start_held_polls();
+            completed.extend(self.give_up_refused());
+            if is_claim_due || !completed.is_empty() {
+                backlog = self
+                    .record_and_claim(std::mem::take(&mut completed))
+                    .await?;
+            }
             if self.steps.is_empty()
                 && let Some(backlog) = &backlog
             {
                 self.review_canary(backlog).await?;
-                if backlog.is_idle() && !self.must_wait(backlog) {
+                if self.held.len() == 0 && backlog.is_idle() && !self.must_wait(backlog) {
                     return Ok(PoolExit::Drained(backlog.clone()));
                 }
             }
-            let until_due = self.time_until(backlog.and_then(|backlog| backlog.next_due));
-            // Whatever happens first, another claim follows. The order is fixed rather than random,
-            // so that a rehearsal can be repeated, and rare events come first, so that a steady
-            // stream of completed steps cannot delay them.
+            let until_due = self.time_until(backlog.as_ref().and_then(|backlog| backlog.next_due));
+            let until_poll = self.time_until_held_poll();
+            is_claim_due = true;
+            // Whatever happens first, another claim follows, unless it cannot have made a
+            // difference. The order is fixed rather than random, so that a rehearsal can be
+            // repeated, and rare events come first, so that a steady stream of completed steps
+            // cannot delay them.
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => {}
-                _ = heartbeat.tick() => self.heartbeat().await?,
+                _ = heartbeat.tick() => {
+                    self.heartbeat().await?;
+                    is_claim_due = false;
+                }
                 _ = maintenance.tick() => {
                     self.check_clock().await?;
                     self.take_over().await?;
                     self.apply_live_settings().await?;
+                    self.look_around().await?;
                 }
                 is_approved = self.canary.answer() => if !is_approved {
                     self.drain(completed).await?;
                     return Ok(PoolExit::CanaryDeclined);
                 },
-                Some(first) = self.steps.join_next() => completed = self.collect_completed(first)?,
+                Some(first) = self.steps.join_next() => {
+                    completed = self.collect_completed(first)?;
+                    is_claim_due = self.is_short_of_workers;
+                }
+                () = sleep(until_poll) => is_claim_due = false,
                 () = sleep(until_due) => {}
             }
         }
@@ -139,15 +169,80 @@ impl Pool {
         if completed.is_empty() && claim.is_none() {
             return Ok(None);
         }
-        let turn = self.context.take_turn(&self.pool_id, completed, claim);
-        let claimed = turn.await?;
+        let capacity = claim.as_ref().map(|request| request.capacity);
+        let claimed = self.take_turn(completed, claim, true).await?;
+        if let Some(capacity) = capacity {
+            self.is_short_of_workers = is_used_up(capacity, &claimed);
+        }
         for claim in claimed.claims {
-            self.start(claim);
+            self.start(Arc::new(claim), 0);
         }
         for upload in claimed.uploads {
             self.start_upload(upload);
         }
         Ok(claimed.backlog)
+    }
+
+    /// Takes a turn at the queue, and notes which jobs are held after it.
+    async fn take_turn(
+        &mut self,
+        steps: Vec<CompletedStep>,
+        claim: Option<ClaimRequest>,
+        holds_leases: bool,
+    ) -> Result<ClaimResponse, PoolError> {
+        let mut fatal = None;
+        let mut completed = Vec::with_capacity(steps.len());
+        for step in steps {
+            fatal = fatal.or(step.fatal);
+            completed.push(step.completed);
+        }
+        let turn = Turn {
+            pool_id: self.pool_id.clone(),
+            completed,
+            holds_leases,
+            claim,
+        };
+        let result = match self.context.take_turn(turn).await {
+            Ok(result) => result,
+            Err(error) => return Err(fatal.unwrap_or(error.into())),
+        };
+        self.gates.extend(result.gates);
+        let now = self.context.clock.now();
+        for recorded in result.recorded {
+            if let Recorded::Job {
+                held: Some(claim), ..
+            } = recorded
+            {
+                let due_at = claim.job.progress.due_at.unwrap_or(now);
+                let job = HeldJob {
+                    claim,
+                    unrecorded_polls: 0,
+                    due_at,
+                };
+                self.held.hold(job, now);
+            }
+        }
+        fatal.map_or(Ok(result.claimed), Err)
+    }
+
+    /// Returns the number of steps in progress whose jobs are leased.
+    pub(super) fn leased_steps(&self) -> usize {
+        self.slots.job_steps()
+    }
+
+    /// Starts the polls of held jobs that are due, as far as there are free workers.
+    fn start_held_polls(&mut self) {
+        let limit = self.slots.capacity(self.settings.workers).polls;
+        let now = self.context.clock.now();
+        for job in self.held.take_due(limit, &self.gates, now) {
+            self.start(job.claim, job.unrecorded_polls + 1);
+        }
+    }
+
+    /// Gives up the held jobs at providers that refuse polls.
+    fn give_up_refused(&mut self) -> Vec<CompletedStep> {
+        let refused = self.held.take_refused(&self.gates);
+        refused.into_iter().map(CompletedStep::from).collect()
     }
 
     /// Returns a request for as many steps as there are free workers; `None` if there is none.
@@ -176,14 +271,15 @@ impl Pool {
         }
     }
 
-    fn start(&mut self, claim: Claim) {
+    fn start(&mut self, claim: Arc<Claim>, unrecorded_polls: u32) {
         let context = Arc::clone(&self.context);
         let leases_end = self.leases_end;
         let stop = self.stop.clone();
         self.slots.acquire(claim.step);
         self.canary.count(&claim);
-        self.steps
-            .spawn(async move { step::run(&context, claim, leases_end, stop).await });
+        self.steps.spawn(async move {
+            step::run(&context, claim, unrecorded_polls, leases_end, stop).await
+        });
     }
 
     fn start_upload(&mut self, claim: UploadClaim) {
@@ -195,7 +291,7 @@ impl Pool {
     }
 
     /// Frees the workers of a step that has ended, and of all others that have ended as well, and
-    /// returns these steps.
+    /// returns these steps. Polls that found nothing are not among them: their jobs are held again.
     fn collect_completed(
         &mut self,
         first: Result<CompletedStep, JoinError>,
@@ -205,21 +301,25 @@ impl Pool {
         while let Some(step) = next {
             let step = step.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
             match &step.completed {
-                Completed::Step { claim, .. } | Completed::NotStarted { claim } => {
-                    self.slots.release(claim.step);
-                }
+                Completed::Step { claim, .. }
+                | Completed::NotStarted { claim }
+                | Completed::Released { claim, .. } => self.slots.release(claim.step),
                 Completed::Upload { .. } => self.slots.release_upload(),
             }
             if let Some((claim, event)) = step.event() {
                 self.canary.remove(claim, event);
             }
-            completed.push(step);
+            match HeldJob::try_from(step) {
+                Ok(job) => self.held.hold(job, self.context.clock.now()),
+                Err(step) => completed.push(step),
+            }
             next = self.steps.try_join_next();
         }
         Ok(completed)
     }
 
-    /// Records what has completed, then waits for the steps in progress and records them.
+    /// Records what has completed, then waits for the steps in progress and records them. Gives up
+    /// the held jobs, so that another pool can poll them.
     async fn drain(&mut self, completed: Vec<CompletedStep>) -> Result<(), PoolError> {
         if !self.steps.is_empty() {
             (self.context.observer)(PoolEvent::Stopping {
@@ -234,13 +334,14 @@ impl Pool {
         Ok(())
     }
 
-    /// Records what has completed, and claims nothing.
-    async fn record(&self, completed: Vec<CompletedStep>) -> Result<(), PoolError> {
+    /// Records what has completed, gives up what is held, and claims nothing.
+    async fn record(&mut self, mut completed: Vec<CompletedStep>) -> Result<(), PoolError> {
+        let held = self.held.take_all();
+        completed.extend(held.into_iter().map(CompletedStep::from));
         if completed.is_empty() {
             return Ok(());
         }
-        let turn = self.context.take_turn(&self.pool_id, completed, None);
-        turn.await.map(drop)
+        self.take_turn(completed, None, false).await.map(drop)
     }
 
     /// Ends the steps in progress after an error that ends the run.
@@ -261,6 +362,9 @@ impl Pool {
             // become in doubt, everything else is due again.
             _ => self.steps.shutdown().await,
         }
+        // Held jobs are due again when their next poll is. If the queue cannot record that, they
+        // are released with the pool.
+        let _ = self.record(Vec::new()).await;
     }
 
     /// Returns whether the pool stays although nothing can be claimed: to watch for new jobs, for
@@ -270,6 +374,19 @@ impl Pool {
         self.options.watch || self.canary.awaits_answer() || is_paused
     }
 
+    /// Returns how long it takes until a held job can be polled. Without a free worker, the end of a
+    /// step comes first.
+    fn time_until_held_poll(&mut self) -> Duration {
+        if self.slots.capacity(self.settings.workers).polls == 0 {
+            return MAX_SLEEP;
+        }
+        let now = self.context.clock.now();
+        let next = self.held.next_due(&self.gates, now);
+        next.map_or(MAX_SLEEP, |due| {
+            due.saturating_duration_since(Instant::now())
+        })
+    }
+
     fn time_until(&self, due: Option<Timestamp>) -> Duration {
         let Some(due) = due else { return MAX_SLEEP };
         let left = due.duration_since(self.context.clock.now());
@@ -277,6 +394,19 @@ impl Pool {
             .unwrap_or(Duration::ZERO)
             .min(MAX_SLEEP)
     }
+}
+
+/// Returns whether a claim used up the capacity for some kind of step.
+fn is_used_up(capacity: Capacity, claimed: &ClaimResponse) -> bool {
+    let count = |kinds: &[Step]| {
+        let claims = claimed.claims.iter();
+        claims.filter(|claim| kinds.contains(&claim.step)).count()
+    };
+    claimed.backlog.is_none()
+        || count(&[Step::Poll, Step::Reconcile]) >= capacity.polls
+        || count(&[Step::Submit]) >= capacity.submits
+        || count(&[Step::Download]) >= capacity.downloads
+        || claimed.uploads.len() >= capacity.uploads
 }
 
 /// Returns a timer that ticks at once and then after each period. Missed ticks delay the later

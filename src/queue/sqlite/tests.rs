@@ -61,6 +61,7 @@ impl PoolFixture {
         let turn = Turn {
             pool_id: PoolId("one".into()),
             completed,
+            holds_leases: false,
             claim,
         };
         let mut transaction =
@@ -138,6 +139,7 @@ impl PoolFixture {
         };
         let completed = Completed::Step {
             claim: Arc::new(claim),
+            unrecorded_polls: 0,
             outcome,
             signal: Some(signal),
         };

@@ -66,14 +66,14 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(query_value::<i64>(self.tx, sql, [&pool.0])?.is_some())
     }
 
-    fn write_leased(&mut self, claim: &Claim, change: &Change) -> Result<bool> {
+    fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
         let before = Before {
             job_id: claim.job.job_id.0,
             job: &claim.job.progress,
             attempt: Some((claim.attempt.attempt_id, &claim.attempt.progress)),
             provider: Some(claim.attempt.provider),
         };
-        change::write(self.tx, &before, change, Some(&claim.lease))
+        change::write_leased(self.tx, &before, change, &claim.lease, held)
     }
 
     fn is_current(&mut self, lease: &Lease) -> Result<bool> {
