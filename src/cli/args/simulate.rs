@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use overnight_simulator::{Fault, FaultRule};
+use overnight_simulator::{Call, Fault, FaultRule};
 
 use crate::cli::examples;
 
@@ -50,9 +50,10 @@ pub struct DemoArgs {
 }
 
 fn fault_help() -> String {
-    let names = Fault::ALL.map(|(_, name)| name).join(", ");
+    let calls = Call::ALL.map(Call::name).join(", ");
+    let faults = Fault::ALL.map(Fault::name).join(", ");
     format!(
         "Inject a fault with this probability: `garbage=0.2`, or `poll:garbage=0.2` for one kind \
-         of call (create, poll, download, history, upload). Faults: {names}"
+         of call ({calls}). Faults: {faults}"
     )
 }
