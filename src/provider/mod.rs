@@ -22,6 +22,7 @@ pub(crate) mod probe;
 mod storage;
 #[cfg(test)]
 mod tests;
+pub mod timeouts;
 
 use std::time::Duration;
 
