@@ -330,7 +330,7 @@ impl<'a> ViewReader<'a> {
                     let upload_id = columns.get("upload_id")?;
                     let file: String = columns.get("file")?;
                     let image = LocalImage::parse(&file).ok_or_else(|| {
-                        QueueError::Corrupt(format!("upload {upload_id} of {file}"))
+                        QueueError::corrupt(format!("upload {upload_id} of {file}"))
                     })?;
                     let failures = columns.get("failures")?;
                     let upload = DueUpload {
@@ -491,7 +491,7 @@ pub(super) fn provider_orders(tx: &Connection, batch_id: i64) -> Result<Vec<Stri
 /// Parses a list of providers as [`ProviderName::join`] writes it.
 pub(super) fn parse_providers(text: &str) -> Result<Vec<ProviderName>> {
     text.split(',')
-        .map(|name| name.parse().map_err(QueueError::Corrupt))
+        .map(|name| name.parse().map_err(QueueError::corrupt))
         .collect()
 }
 
