@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::pipeline::Producer;
 use super::row::Row;
-use super::{BOM, ID_FIELD, MAX_COLUMNS, MAX_ROW_BYTES, RowMapper};
+use super::{BOM, ID_FIELD, MAX_COLUMNS, MAX_ROW_BYTES, Mistake, RowMapper};
 
 /// Maximum length of the JSON parser's reason in a message, in characters. The reason may quote a
 /// whole row.
@@ -23,11 +23,7 @@ pub(super) fn read_rows(
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
     if mapper.one_per.is_some() || mapper.each_image {
-        producer.add_problem(
-            1,
-            "--preset, --one-per and --each-image work with tables, not with JSONL; leave them out"
-                .into(),
-        );
+        producer.add_problem(1, Mistake::NotATable);
         return Ok(0);
     }
     let mut rows = 0;
@@ -45,7 +41,7 @@ pub(super) fn read_rows(
         line += 1;
         if length > MAX_ROW_BYTES && !text.ends_with(b"\n") {
             let size = MAX_ROW_BYTES >> 20;
-            producer.add_problem(line, format!("the row is longer than {size} MiB"));
+            producer.add_problem(line, format!("the row is longer than {size} MiB").into());
             source.skip_until(b'\n')?;
             rows += 1;
             continue;
@@ -66,7 +62,7 @@ pub(super) fn read_rows(
 ///
 /// # Errors
 /// Returns the mistake that leaves nothing of the row to check; other mistakes are in the row.
-fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, String> {
+fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Mistake> {
     let ObjectEntries(entries) = serde_json::from_slice(bytes).map_err(|error| {
         // The parser sees a single line, so only the column of its position is useful.
         let text = error.to_string();
@@ -83,7 +79,8 @@ fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Stri
         return Err(format!(
             "the row has {} fields; at most {MAX_COLUMNS} are allowed",
             entries.len()
-        ));
+        )
+        .into());
     }
     let mut row = Row {
         line,
@@ -97,8 +94,8 @@ fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Stri
         }
         let fields = match mapper.fields_for(key) {
             Ok(fields) => fields,
-            Err(message) => {
-                row.problems.push((None, message));
+            Err(mistake) => {
+                row.problems.push((None, mistake));
                 continue;
             }
         };

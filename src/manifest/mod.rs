@@ -10,9 +10,11 @@ mod detect;
 mod header;
 mod images;
 mod jsonl_rows;
+mod mapping_error;
 mod pipeline;
 mod plain_text;
 mod preset;
+mod problem;
 mod products;
 mod row;
 mod row_mapper;
@@ -21,7 +23,6 @@ mod table_reader;
 mod template;
 mod workbook;
 
-use std::fmt;
 use std::io::{BufRead, Read, Seek};
 use std::{panic, thread};
 
@@ -31,8 +32,10 @@ pub use batch_file::{BatchFileError, LoadOptions};
 use csv_reader::CsvReader;
 use detect::Content;
 pub use detect::{FileFormat, uncompressed_path};
+pub use mapping_error::MappingError;
 use pipeline::Producer;
 pub use preset::Preset;
+pub use problem::{ColumnOption, Mistake, Problem};
 pub use row_mapper::{MappingOptions, RowMapper};
 pub use template::Template;
 
@@ -64,29 +67,6 @@ const MAX_COLUMNS: usize = 16_384;
 
 /// Maximum length of a row, in bytes. A longer one is a mistake and is not kept in memory.
 const MAX_ROW_BYTES: usize = 16 << 20;
-
-/// A mistake in a manifest and its place, shown as `file:line: field: what is wrong`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The manifest's path as the user wrote it.
-    pub file: String,
-    /// The line on which the row starts, from 1.
-    pub line: u64,
-    /// The field with the mistake; `None` if it concerns the row or the file.
-    pub field: Option<String>,
-    /// What is wrong and, if there is a remedy, what to do about it.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file, self.line)?;
-        if let Some(field) = &self.field {
-            write!(f, "{field}: ")?;
-        }
-        f.write_str(&self.message)
-    }
-}
 
 /// Receives what is read from a manifest, several rows at a time.
 pub trait RowSink {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::domain::NewJob;
 
 use super::row::Row;
-use super::{ID_FIELD, Problem, RowMapper, RowSink};
+use super::{ID_FIELD, Mistake, Problem, RowMapper, RowSink};
 
 /// Number of jobs after which a chunk is sent: enough that sending takes hardly any of the time,
 /// few enough to take little memory.
@@ -67,7 +67,7 @@ impl Producer<'_> {
     pub(super) fn add_row(
         &mut self,
         line: u64,
-        row: Result<Row, String>,
+        row: Result<Row, Mistake>,
         mapper: &RowMapper<'_>,
     ) -> anyhow::Result<bool> {
         match row {
@@ -79,18 +79,18 @@ impl Producer<'_> {
                 Ok(job) => self.add_job(job)?,
                 Err(problems) => self.chunk.problems.extend(problems),
             },
-            Err(message) => self.add_problem(line, message),
+            Err(mistake) => self.add_problem(line, mistake),
         }
         Ok(true)
     }
 
     /// Adds a problem that concerns a whole line.
-    pub(super) fn add_problem(&mut self, line: u64, message: String) {
+    pub(super) fn add_problem(&mut self, line: u64, mistake: Mistake) {
         self.chunk.problems.push(Problem {
             file: self.file.to_owned(),
             line,
             field: None,
-            message,
+            mistake,
         });
     }
 
@@ -144,7 +144,7 @@ impl Consumer<'_> {
                     file: self.file.to_owned(),
                     line,
                     field: Some(ID_FIELD.to_owned()),
-                    message,
+                    mistake: message.into(),
                 });
             }
             problems.sort_by_key(|problem| problem.line);

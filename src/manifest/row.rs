@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::domain::printable::printable_excerpt;
 use crate::domain::{Input, NewJob, ProviderName, Shape};
 
-use super::{ID_FIELD, Problem, RowMapper};
+use super::{ID_FIELD, Mistake, Problem, RowMapper};
 
 /// Maximum length of a row's key, in characters. A longer text is a description, not a key.
 const MAX_ID_CHARS: usize = 200;
@@ -20,15 +20,15 @@ pub(super) struct Row {
     /// The row's key as it is written; `None` if it has none.
     pub(super) id: Option<String>,
     pub(super) fields: Map<String, Value>,
-    /// Field and message of each problem; the field is `None` if it concerns the whole row.
-    pub(super) problems: Vec<(Option<String>, String)>,
+    /// Field and mistake of each problem; the field is `None` if it concerns the whole row.
+    pub(super) problems: Vec<(Option<String>, Mistake)>,
 }
 
 impl Row {
     /// Adds a problem of a field.
-    pub(super) fn add_problem(&mut self, field: &str, message: impl Into<String>) {
+    pub(super) fn add_problem(&mut self, field: &str, mistake: impl Into<Mistake>) {
         self.problems
-            .push((Some(printable_excerpt(field)), message.into()));
+            .push((Some(printable_excerpt(field)), mistake.into()));
     }
 
     /// Sets a field. A second value for the same field is a problem.
@@ -65,16 +65,16 @@ impl RowMapper<'_> {
         let mut providers = Vec::new();
         if row.problems.is_empty() {
             providers = self.eligible_providers(&input).unwrap_or_else(|message| {
-                row.problems.push((None, message));
+                row.problems.push((None, message.into()));
                 Vec::new()
             });
         }
         if !row.problems.is_empty() {
-            let to_problem = |(field, message)| Problem {
+            let to_problem = |(field, mistake)| Problem {
                 file: file.to_owned(),
                 line: row.line,
                 field,
-                message,
+                mistake,
             };
             return Err(row.problems.into_iter().map(to_problem).collect());
         }
