@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 
 use crate::Scale;
 use crate::engine;
-use crate::fixture;
+use crate::fixture::{self, PROVIDER};
 use crate::measure::median;
 use crate::process;
 use crate::program;
@@ -99,7 +99,7 @@ async fn leave_jobs_running(queue: &SqliteQueue) -> anyhow::Result<()> {
     let turn = Turn {
         pool_id: pool_id.clone(),
         completed: Vec::new(),
-        holds_leases: false,
+        holds_leases_at: Vec::new(),
         claim: Some(fixture::claim_request(&fixture::catalog()?, RUNNING)),
     };
     let claims = queue.turn(Arc::new(turn)).await?.claimed.claims;
@@ -116,7 +116,7 @@ async fn leave_jobs_running(queue: &SqliteQueue) -> anyhow::Result<()> {
     let turn = Turn {
         pool_id,
         completed: claims.into_iter().enumerate().map(accepted).collect(),
-        holds_leases: true,
+        holds_leases_at: vec![PROVIDER],
         claim: None,
     };
     queue.turn(Arc::new(turn)).await?;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
-use crate::domain::PoolId;
+use crate::domain::{PoolId, ProviderName};
 use crate::queue::{
     Backlog, Capacity, Claim, ClaimRequest, ClaimResponse, Completed, Gates, LEASE_DURATION,
     QueueError, Recorded, Step, Turn, UploadClaim,
@@ -170,7 +170,8 @@ impl Pool {
             return Ok(None);
         }
         let capacity = claim.as_ref().map(|request| request.capacity);
-        let claimed = self.take_turn(completed, claim, true).await?;
+        let holds_leases_at = self.context.providers.keys().copied().collect();
+        let claimed = self.take_turn(completed, claim, holds_leases_at).await?;
         if let Some(capacity) = capacity {
             self.is_short_of_workers = is_used_up(capacity, &claimed);
         }
@@ -188,7 +189,7 @@ impl Pool {
         &mut self,
         steps: Vec<CompletedStep>,
         claim: Option<ClaimRequest>,
-        holds_leases: bool,
+        holds_leases_at: Vec<ProviderName>,
     ) -> Result<ClaimResponse, PoolError> {
         let mut fatal = None;
         let mut completed = Vec::with_capacity(steps.len());
@@ -199,7 +200,7 @@ impl Pool {
         let turn = Turn {
             pool_id: self.pool_id.clone(),
             completed,
-            holds_leases,
+            holds_leases_at,
             claim,
         };
         let result = match self.context.take_turn(turn).await {
@@ -341,7 +342,7 @@ impl Pool {
         if completed.is_empty() {
             return Ok(());
         }
-        self.take_turn(completed, None, false).await.map(drop)
+        self.take_turn(completed, None, Vec::new()).await.map(drop)
     }
 
     /// Ends the steps in progress after an error that ends the run.

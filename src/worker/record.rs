@@ -37,7 +37,7 @@ impl StepContext {
             let alone = Arc::new(Turn {
                 completed: vec![completed.clone()],
                 claim: None,
-                holds_leases: false,
+                holds_leases_at: Vec::new(),
                 pool_id: turn.pool_id.clone(),
             });
             match self.queue.turn(Arc::clone(&alone)).await {

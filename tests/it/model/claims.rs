@@ -25,7 +25,7 @@ impl Harness {
         let turn = Turn {
             pool_id: pool_id.clone(),
             completed: Vec::new(),
-            holds_leases: false,
+            holds_leases_at: Vec::new(),
             claim: Some(request.clone()),
         };
         let response = to_model_error(self.queue(process).turn(Arc::new(turn)).await);

@@ -128,7 +128,11 @@ impl Harness {
         let turn = Turn {
             pool_id: PoolId("any".into()),
             completed: vec![completed],
-            holds_leases,
+            holds_leases_at: if holds_leases {
+                ProviderName::ALL.to_vec()
+            } else {
+                Vec::new()
+            },
             claim: None,
         };
         let mut result = to_model_error(self.queue(1).turn(Arc::new(turn)).await)?;
