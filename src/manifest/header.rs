@@ -7,9 +7,11 @@ use crate::domain::Shape;
 use crate::domain::printable::printable_excerpt;
 use crate::domain::suggest::did_you_mean;
 
+use super::limits::MAX_COLUMNS;
 use super::products::Grouping;
+use super::row::ID_FIELD;
+use super::row_mapper::RowMapper;
 use super::table_reader::Record;
-use super::{ID_FIELD, MAX_COLUMNS, RowMapper};
 
 /// The columns of a table.
 pub(super) struct Header<'a> {

@@ -9,8 +9,9 @@ use crate::domain::suggest::{did_you_mean, nearest};
 use crate::domain::{Field, Model, ProviderName, Shape};
 
 use super::images::ImageResolver;
-use super::row::Row;
-use super::{ID_FIELD, Preset, Template};
+use super::preset::Preset;
+use super::row::{ID_FIELD, Row};
+use super::template::Template;
 
 /// What the user specifies about a manifest's columns and rows, on the command line or in a batch
 /// file.

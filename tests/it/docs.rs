@@ -12,7 +12,7 @@ const READING_PATH: [&str; 9] = [
     "src/domain/job.rs",
     "src/domain/outcome.rs",
     "src/domain/retry.rs",
-    "src/queue/mod.rs",
+    "src/queue/work.rs",
     "src/queue/claim.rs",
     "src/provider/mod.rs",
     "src/worker/pool.rs",
@@ -237,9 +237,10 @@ fn the_reading_path_is_as_long_as_the_documents_say() {
         .iter()
         .map(|path| {
             let text = read(path);
-            text.lines()
-                .take_while(|line| !line.starts_with("#[cfg(test)]"))
-                .count()
+            let (code, _) = text
+                .split_once("#[cfg(test)]\nmod tests {")
+                .unwrap_or((&text, ""));
+            code.lines().count()
         })
         .sum();
     let claim = format!("{lines} lines");

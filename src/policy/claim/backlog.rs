@@ -6,7 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{JobState, ProviderName};
 
-use super::{Backlog, BudgetLimit, ClaimPlan, ClaimRequest, ClaimView, ProviderView, Step};
+use super::claim_plan::ClaimPlan;
+use super::request::{Backlog, BudgetLimit, ClaimRequest, Step};
+use super::view::{ClaimView, ProviderView};
 
 /// The window of the submission rate, `creates_per_minute`.
 pub(super) const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -176,13 +178,4 @@ fn next_upload(now: Timestamp, plan: &ClaimPlan, rest: &BacklogView) -> Option<T
         // step completes.
         .filter(|at| *at > now)
         .min()
-}
-
-impl ClaimPlan {
-    /// Returns a provider of the request by its name.
-    pub fn provider(&self, name: ProviderName) -> Option<&ProviderView> {
-        self.providers
-            .iter()
-            .find(|provider| provider.limits.provider == name)
-    }
 }

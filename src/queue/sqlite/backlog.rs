@@ -10,8 +10,10 @@ use crate::policy::claim::{
 };
 use crate::queue::Result;
 
-use super::claim_view::{DueQuery, oldest_recent_submit, parse_providers, provider_orders};
+use super::due_steps::DueQuery;
 use super::health::count_held;
+use super::lanes::{parse_providers, provider_orders};
+use super::rate_counts::oldest_recent_submit;
 use super::row::{query_value, timestamp_from_millis};
 
 /// Reads what the backlog after a plan is computed from.

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
-use super::claim_view::RateCounts;
+use super::rate_counts::RateCounts;
 use super::stage::SqliteStaging;
 use super::transaction::SqliteTransaction;
 use super::{open, pools, query};

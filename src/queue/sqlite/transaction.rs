@@ -15,8 +15,10 @@ use crate::queue::{Claim, QueueError, Result, UploadClaim, UploadLease, UploadOu
 
 use super::backlog::read_backlog;
 use super::change::{self, Before};
-use super::claim_view::{RateCounts, ViewReader};
-use super::row::{JOB_AND_ATTEMPT, execute, query_value, read_job_and_attempt, select};
+use super::claim_view::ViewReader;
+use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
+use super::rate_counts::RateCounts;
+use super::row::{execute, query_value, select};
 use super::{gate, uploads};
 
 /// An open write transaction.
