@@ -7,7 +7,7 @@ use std::process::Command;
 
 use overnight::config::Config;
 
-/// The files that one reads from a claim to a clip, in the order that `lib.rs` recommends.
+/// The files that one reads from a claim to a recorded outcome, in the order that `lib.rs` recommends.
 const READING_PATH: [&str; 9] = [
     "src/domain/job.rs",
     "src/domain/outcome.rs",
