@@ -21,6 +21,7 @@ pub mod parse;
 pub(crate) mod probe;
 mod reconciliation;
 mod storage;
+mod submission;
 #[cfg(test)]
 mod tests;
 
@@ -28,15 +29,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use serde_json::Value;
 
-use crate::domain::{Attempt, CostReport, Failure, PredictionHandle, ProviderName};
+use crate::domain::{CostReport, Failure, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
 pub use key::{ApiKey, InvalidKey};
 pub use probe::{Probe, ProbeResult};
 pub use reconciliation::{LostSubmission, Reconciliation};
 pub use storage::UploadedImage;
+pub use submission::Submission;
 
 /// A hosted image-to-video API.
 ///
@@ -123,28 +124,6 @@ pub trait Provider: Send + Sync {
     /// Returns whether the API's base URL is on this machine, as the simulator's is. If so, the
     /// clip URLs that it returns may be on this machine too.
     fn is_loopback(&self) -> bool;
-}
-
-/// The content of one submission.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Submission {
-    /// The provider's id for the model.
-    pub wire_model: String,
-    /// The model's input, with field names and types as this provider expects them.
-    pub request: Value,
-    /// Our id for the submission, 1 to 128 characters of `A-Z a-z 0-9 . _ -`, unique over all
-    /// queues. It is sent to providers that store such an id.
-    pub client_token: String,
-}
-
-impl From<&Attempt> for Submission {
-    fn from(attempt: &Attempt) -> Self {
-        Self {
-            wire_model: attempt.wire_model.clone(),
-            request: attempt.request.clone(),
-            client_token: attempt.client_token.clone(),
-        }
-    }
 }
 
 /// A submission that the provider accepted.

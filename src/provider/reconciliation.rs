@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::PredictionHandle;
 
-use super::Submission;
+use super::submission::Submission;
 
 /// A submission whose response was lost, and what is needed to search for it.
 #[derive(Clone, Debug, PartialEq)]
