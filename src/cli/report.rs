@@ -14,6 +14,7 @@ use crate::report::{PageHeader, PageWriter};
 
 use super::args::{Global, ReportArgs};
 use super::exit::Exit;
+use super::remedy::with_remedy;
 use super::render;
 use super::setup::Setup;
 
@@ -103,7 +104,8 @@ impl ReportWriter<'_> {
             state: None,
         };
         let mut jobs = JobReader::new(self.queue, filter);
-        while let Some(job) = jobs.next().await? {
+        while let Some(mut job) = jobs.next().await? {
+            job.error = job.error.map(|error| with_remedy(&error, job.remedy));
             page.write_job(&job)?;
         }
         Ok(page.finish(&header)?)

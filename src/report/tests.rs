@@ -36,6 +36,7 @@ fn job(number: i64, id: &str, prompt: &str, image: &str) -> JobRecord {
         input: serde_json::from_value(input).unwrap(),
         due_at: None,
         at_risk: Money::ZERO,
+        remedy: None,
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::domain::PoolId;
-use crate::queue::{Backlog, Claim, Completed, Gates, LEASE_DURATION, QueueError, UploadClaim};
+use crate::queue::{Backlog, Claim, Completed, Gates, LEASE_DURATION, UploadClaim};
 
 use super::canary::CanaryGate;
 use super::clock_check::ClockCheck;
@@ -229,21 +229,19 @@ impl Pool {
 
     /// Ends the steps in progress after an error that ends the run.
     async fn end_steps_after(&mut self, error: &PoolError) {
-        match error {
-            // Let running submissions finish rather than leave them in doubt. If only the output
-            // folder is full, the queue still records them; if the queue's disk is full, each at
-            // least logs the prediction it could not record.
-            PoolError::Output(_) | PoolError::Queue(QueueError::Unusable(_)) => {
-                while let Some(step) = self.steps.join_next().await {
-                    if let Ok(step) = step {
-                        // The run ends with the first error.
-                        let _ = self.record(vec![step]).await;
-                    }
-                }
-            }
+        if !error.is_storage_failure() {
             // Steps that are cut off are found under this pool's name when it leaves: submissions
             // become in doubt, everything else is due again.
-            _ => self.steps.shutdown().await,
+            self.steps.shutdown().await;
+        }
+        // Otherwise let running submissions finish rather than leave them in doubt. If only the output
+        // folder is full, the queue still records them; if the queue's disk is full, each at
+        // least logs the prediction it could not record.
+        while let Some(step) = self.steps.join_next().await {
+            if let Ok(step) = step {
+                // The run ends with the first error.
+                let _ = self.record(vec![step]).await;
+            }
         }
         // Held jobs are due again when their next poll is. If the queue cannot record that, they
         // are released with the pool.

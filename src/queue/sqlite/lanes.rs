@@ -129,6 +129,6 @@ pub(super) fn provider_orders(tx: &Connection, batch_id: i64) -> Result<Vec<Stri
 /// Parses a list of providers as [`ProviderName::join`] writes it.
 pub(super) fn parse_providers(text: &str) -> Result<Vec<ProviderName>> {
     text.split(',')
-        .map(|name| name.parse().map_err(QueueError::Corrupt))
+        .map(|name| name.parse().map_err(QueueError::corrupt))
         .collect()
 }
