@@ -40,18 +40,18 @@
 //!
 //! # The map
 //!
-//! Arrows point one way: `main → cli → app → worker → {queue, provider, output} → domain`, and
-//! `{manifest, catalog} → domain`. [`app`] is the composition root: it alone names concrete
-//! adapters. `loader → {manifest, queue}` stages rows. `image` reads local images for `manifest`,
-//! `worker` and `provider`. `report → queue` writes the report page. `rehearsal → {worker,
-//! overnight_simulator}` simulates a run; the simulator uses nothing of this crate. `cli` parses arguments,
-//! calls these, and prints. `docs/architecture.md` draws this map.
+//! Arrows point one way: `main → cli → app → {rehearsal, loader, report} → worker → {queue, provider,
+//! output, image} → policy → domain`, and `{manifest, catalog} → domain`. [`app`] is the composition
+//! root: it alone names concrete adapters. `queue → policy` asks the rules, which are pure.
+//! `loader → {manifest, queue}` stages rows. `image` reads local images for `manifest`, `worker` and
+//! `provider`. `report → queue` writes the report page. `rehearsal → {worker, overnight_simulator}`
+//! simulates a run; the simulator uses nothing of this crate. `cli` parses arguments, calls these,
+//! and prints. `docs/architecture.md` draws this map.
 //!
 //! # Reading order
 //!
-//! From a claim to an accepted submission, in one sitting: `domain::job`, `domain::outcome`,
-//! `domain::retry`, `queue`, `queue::claim`, `provider`, `worker::pool`, `worker::step`,
-//! `worker::submit`. `docs/architecture.md` describes the whole path to a clip in prose.
+//! From a claim to a recorded outcome: `domain::job`, `domain::outcome`, `domain::retry`,
+//! `queue::work`, `provider`, `policy::outcome`, `worker::pool`, `worker::step`, `worker::submit`. `docs/architecture.md` describes the whole path to a clip in prose.
 
 pub mod app;
 pub mod catalog;

@@ -104,7 +104,7 @@ async fn drain_queue(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<
         },
         processing_times,
         ..StepContext::new(
-            Arc::clone(&queue),
+            Arc::clone(&queue) as _,
             BTreeMap::from([(PROVIDER, connect(simulator)?)]),
             app::local_files()?,
             fixture::catalog()?,

@@ -7,18 +7,17 @@
 //! commits.
 //!
 //! N workers behave as in `worker::Pool`: one task claims for all free workers, and each job is
-//! recorded on its own. The provider takes no time here, so all N results are ready at once and are
-//! submitted to the queue together with the claim of the next N. Records go first, and the queue
-//! executes writes in order, so no more than N jobs are ever leased.
+//! recorded on its own. The provider takes no time here, so all N results are ready at once, and one
+//! turn records them and claims the next N.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{join, join_all};
+use overnight::clock::SystemClock;
 use overnight::domain::{Catalog, NewJob, Outcome, PoolId, ProviderSignal};
-use overnight::queue::Queue;
 use overnight::queue::sqlite::SqliteQueue;
+use overnight::queue::{Claim, Completed, Loader, Turn, WorkQueue};
 use tempfile::tempdir;
 use tokio::runtime::Runtime;
 
@@ -37,9 +36,6 @@ pub(crate) const SUBCOMMAND: &str = "complete-jobs";
 
 /// Time after which no more jobs are claimed: long enough to determine the rate.
 const MAX_DURATION: Duration = Duration::from_secs(10);
-
-/// Lease of the pool, which is never renewed: long enough not to expire during a measurement.
-const LEASE: Duration = Duration::from_secs(3600);
 
 pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     process::reset_own_peak()?;
@@ -88,8 +84,8 @@ fn enqueue_one_by_one(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         let prepared: Vec<NewJob> = numbers.map(fixture::job).collect::<Result<_, _>>()?;
         let started_at = Instant::now();
         for job in prepared {
-            staging.add(&[job], fixture::now())?;
-            staging.commit(fixture::now())?;
+            staging.add(&[job])?;
+            staging.commit()?;
         }
         Ok(per_second(jobs, started_at))
     };
@@ -118,7 +114,7 @@ fn enqueue_in_bulk(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let jobs = scale.pick(2000, 10_000);
     let ours = || {
         let dir = tempdir()?;
-        let queue = SqliteQueue::open_or_create(&dir.path().join("q.db"))?;
+        let queue = SqliteQueue::open_or_create(&dir.path().join("q.db"), Arc::new(SystemClock))?;
         let started_at = Instant::now();
         fixture::load(&queue, &dir.path().join("renders"), 0..jobs)?;
         Ok(per_second(jobs, started_at))
@@ -232,48 +228,43 @@ pub(crate) async fn complete_jobs(
     jobs: u64,
 ) -> anyhow::Result<f64> {
     let pool_id = PoolId(format!("benches-{}", fixture::now().as_nanosecond()));
-    queue
-        .join(pool_id.clone(), fixture::now(), fixture::now() + LEASE)
-        .await?;
+    queue.join(pool_id.clone()).await?;
     let started_at = Instant::now();
     let mut unclaimed = usize::try_from(jobs)?;
     let mut completed = 0;
-    let mut leases = Vec::new();
+    let mut claims: Vec<Claim> = Vec::new();
     loop {
-        completed += leases.len() as u64;
+        completed += claims.len() as u64;
         if started_at.elapsed() > MAX_DURATION {
             unclaimed = 0;
         }
-        let records = leases.drain(..).map(|lease| {
-            let outcome = Outcome::Rejected {
+        let rejected = |claim| Completed::Step {
+            claim: Arc::new(claim),
+            unrecorded_polls: 0,
+            outcome: Outcome::Rejected {
                 reason: "the input was refused".into(),
-            };
-            queue.record_outcome(
-                lease,
-                outcome,
-                Some((PROVIDER, ProviderSignal::Healthy)),
-                fixture::now(),
-            )
-        });
-        let records = join_all(records);
+            },
+            signal: Some(ProviderSignal::Healthy),
+        };
+        let steps = workers.min(unclaimed);
+        let turn = Turn {
+            pool_id: pool_id.clone(),
+            completed: claims.drain(..).map(rejected).collect(),
+            holds_leases_at: vec![PROVIDER],
+            claim: (steps > 0).then(|| fixture::claim_request(catalog, steps)),
+        };
+        claims = queue.turn(Arc::new(turn)).await?.claimed.claims;
         if unclaimed == 0 {
-            records.await.into_iter().collect::<Result<Vec<_>, _>>()?;
             break;
         }
-        let request = fixture::claim_request(&pool_id, catalog, workers.min(unclaimed));
-        // `join` polls its first future first, so the records precede the claim in the queue.
-        let (recorded, claimed) = join(records, queue.claim(request)).await;
-        recorded.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let claims = claimed?.claims;
         anyhow::ensure!(
             !claims.is_empty(),
             "no job can be claimed, although {unclaimed} are left"
         );
         unclaimed -= claims.len();
-        leases.extend(claims.into_iter().map(|claim| claim.lease));
     }
     let rate = per_second(completed, started_at);
-    queue.leave(pool_id, fixture::now()).await?;
+    queue.leave(pool_id).await?;
     Ok(rate)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use overnight::catalog;
 use overnight::clock::{Clock, SystemClock};
-use overnight::domain::{Catalog, Input, Money, NewJob, PoolId, ProviderName};
+use overnight::domain::{Catalog, Input, Money, NewJob, ProviderName};
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{Capacity, ClaimRequest, NewBatch, ProviderLimits, Queue};
 
@@ -97,29 +97,23 @@ pub(crate) fn load_for(
             .take(1000)
             .map(|number| job_for(provider, number))
             .collect::<Result<_, _>>()?;
-        staging.add(&jobs, now())?;
+        staging.add(&jobs)?;
     }
-    staging.commit(now())?;
+    staging.commit()?;
     Ok(())
 }
 
 /// Creates a queue with the given number of jobs. Returns it with the path of its file.
 pub(crate) fn queue(dir: &Path, name: &str, jobs: u64) -> anyhow::Result<(SqliteQueue, PathBuf)> {
     let path = dir.join(name);
-    let queue = SqliteQueue::open_or_create(&path)?;
+    let queue = SqliteQueue::open_or_create(&path, Arc::new(SystemClock))?;
     load(&queue, &dir.join("renders"), 0..jobs)?;
     Ok((queue, path))
 }
 
 /// Returns a request for up to `steps` steps of any kind.
-pub(crate) fn claim_request(
-    pool_id: &PoolId,
-    catalog: &Arc<Catalog>,
-    steps: usize,
-) -> ClaimRequest {
+pub(crate) fn claim_request(catalog: &Arc<Catalog>, steps: usize) -> ClaimRequest {
     ClaimRequest {
-        pool_id: pool_id.clone(),
-        now: now(),
         batch: None,
         budget: None,
         capacity: Capacity::uniform(steps),

@@ -11,7 +11,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Context;
-use overnight::queue::Queue;
+use overnight::queue::Reports;
 use overnight::queue::sqlite::SqliteQueue;
 use tempfile::tempdir;
 use tokio::runtime::Runtime;

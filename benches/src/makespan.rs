@@ -14,9 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use overnight::clock::SystemClock;
 use overnight::domain::{Backoff, ProviderName, RetryPolicy};
+use overnight::queue::ProviderLimits;
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{ProviderLimits, Queue};
 use overnight::rehearsal::{
     Latency, RehearsalReport, Scenario, SimulatedHost, TimeDistribution, simulate,
 };
@@ -167,12 +168,11 @@ fn simulate_run(
     let dir = tempdir()?;
     let path = dir.path().join("queue.db");
     fixture::load_for(
-        &SqliteQueue::open_or_create(&path)?,
+        &SqliteQueue::open_or_create(&path, Arc::new(SystemClock))?,
         provider,
         dir.path(),
         0..rows,
     )?;
-    let queue = SqliteQueue::for_rehearsal(&path)?;
     let limits = ProviderLimits {
         provider,
         in_flight,
@@ -208,8 +208,8 @@ fn simulate_run(
         budget: None,
     };
     let (_stop, stopped) = watch::channel(false);
-    let queue: Arc<dyn Queue> = Arc::new(queue);
-    let report = simulate(&Arc::new(scenario), queue, seed, stopped)?;
+    let open = move |clock| Ok(Arc::new(SqliteQueue::for_rehearsal(&path, clock)?) as _);
+    let report = simulate(&Arc::new(scenario), open, seed, stopped)?;
     anyhow::ensure!(
         report.clips == rows,
         "{} of {rows} jobs succeeded",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strum::VariantArray;
 
 use super::{Cost, CostReport, Money, ProviderName};
 
@@ -21,7 +22,7 @@ pub struct AttemptId(pub i64);
 /// its estimated price is reserved. Closing it frees the slot and replaces the reservation by a
 /// booked cost: nothing if it was not accepted, the estimate if it is abandoned, else what the
 /// provider reported or, without a usable report, the estimate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptState {
     /// The request and its reserved price are committed; the submit call may be under way.
@@ -62,16 +63,8 @@ pub enum AttemptState {
 
 impl AttemptState {
     /// Every state, the open ones first.
-    pub const ALL: [Self; 8] = [
-        Self::Submitting,
-        Self::InDoubt,
-        Self::Accepted,
-        Self::Refused,
-        Self::Absent,
-        Self::Done,
-        Self::Failed,
-        Self::Abandoned,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("all variants");
 
     /// Returns whether the attempt occupies a slot at the provider and reserves its price.
     pub const fn is_open(self) -> bool {

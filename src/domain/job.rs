@@ -24,6 +24,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use super::{Input, SavedFile};
 
@@ -31,7 +32,9 @@ use super::{Input, SavedFile};
 ///
 /// The names in [`as_str`](Self::as_str) are stored in the queue, whose schema allows exactly these
 /// eight. [`JobState::after`] defines which [`JobEvent`] leads from one state to another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum JobState {
     /// The job waits for its due time, a free slot at a provider, that provider's submission rate
@@ -89,7 +92,7 @@ pub enum JobState {
 ///
 /// Two words are kept apart: a provider *refuses* a submission for now, so that it may be sent
 /// again later, and *rejects* it for good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum JobEvent {
     /// A pool claimed the job: its price is reserved, and it is about to be submitted.
     Submit,
@@ -146,16 +149,8 @@ pub struct IllegalTransition {
 
 impl JobState {
     /// Every state, in the order in which a job usually passes through them.
-    pub const ALL: [Self; 8] = [
-        Self::Queued,
-        Self::Submitting,
-        Self::InDoubt,
-        Self::Running,
-        Self::Downloading,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Cancelled,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("all variants");
 
     /// Returns the state that follows this one after `event`.
     ///
@@ -321,27 +316,6 @@ mod tests {
 
     use super::*;
 
-    const EVENTS: [JobEvent; 18] = [
-        JobEvent::Submit,
-        JobEvent::Accept,
-        JobEvent::Refuse,
-        JobEvent::Reject,
-        JobEvent::LoseResponse,
-        JobEvent::Adopt,
-        JobEvent::ProveAbsent,
-        JobEvent::Wait,
-        JobEvent::Finish,
-        JobEvent::Fail,
-        JobEvent::FailUnbilled,
-        JobEvent::ExpireLink,
-        JobEvent::Save,
-        JobEvent::GiveUp,
-        JobEvent::Cancel,
-        JobEvent::Restart,
-        JobEvent::ResumePolling,
-        JobEvent::Redownload,
-    ];
-
     fn is_user_decision(event: JobEvent) -> bool {
         matches!(
             event,
@@ -362,8 +336,9 @@ mod tests {
 
     #[test]
     fn a_job_in_doubt_returns_to_the_queue_only_when_it_is_proven_absent() {
-        let requeuing: Vec<JobEvent> = EVENTS
-            .into_iter()
+        let requeuing: Vec<JobEvent> = JobEvent::VARIANTS
+            .iter()
+            .copied()
             .filter(|event| JobState::InDoubt.after(*event) == Ok(JobState::Queued))
             .collect();
         assert_eq!(requeuing, [JobEvent::ProveAbsent]);
@@ -371,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_job_whose_clip_is_paid_for_never_returns_to_the_queue() {
-        for event in EVENTS {
+        for event in JobEvent::VARIANTS.iter().copied() {
             assert_ne!(
                 JobState::Downloading.after(event),
                 Ok(JobState::Queued),
@@ -400,7 +375,7 @@ mod tests {
             let state = reached[next];
             next += 1;
             let mut can_be_left = false;
-            for event in EVENTS {
+            for event in JobEvent::VARIANTS.iter().copied() {
                 if let Ok(after) = state.after(event) {
                     can_be_left |= after != state;
                     if !reached.contains(&after) {
@@ -416,7 +391,7 @@ mod tests {
     #[test]
     fn only_the_user_can_make_a_job_leave_a_final_state() {
         for state in JobState::ALL.into_iter().filter(|state| state.is_final()) {
-            for event in EVENTS {
+            for event in JobEvent::VARIANTS.iter().copied() {
                 if state.after(event).is_ok() {
                     assert!(is_user_decision(event), "{state} {event:?}");
                 }
@@ -441,7 +416,7 @@ mod tests {
 
         #[test]
         fn a_job_is_never_submitted_while_an_earlier_submission_may_be_live(
-            events in prop::collection::vec(prop::sample::select(&EVENTS), 0..400)
+            events in prop::collection::vec(prop::sample::select(JobEvent::VARIANTS), 0..400)
         ) {
             let mut state = JobState::Queued;
             let mut may_be_live = false;
@@ -489,7 +464,7 @@ mod tests {
     fn transitions() -> Vec<(JobState, JobEvent, JobState)> {
         let mut transitions = Vec::new();
         for state in JobState::ALL {
-            for event in EVENTS {
+            for event in JobEvent::VARIANTS.iter().copied() {
                 transitions.extend(state.after(event).map(|next| (state, event, next)));
             }
         }

@@ -1,22 +1,10 @@
 //! The result of one step of a job, in the form in which the queue records it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Cost, CostReport, CostSource, JobEvent, PredictionHandle};
-
-/// A clip that was downloaded and saved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SavedFile {
-    /// Final path of the clip.
-    pub path: PathBuf,
-    /// Length of the clip, in bytes.
-    pub bytes: u64,
-    /// SHA-256 of the content, in hexadecimal.
-    pub sha256: String,
-}
+use super::{Cost, CostReport, CostSource, JobEvent, PredictionHandle, SavedFile};
 
 /// The result of one step of one job.
 ///

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 use super::Money;
 
@@ -107,7 +108,7 @@ pub struct Cost {
 }
 
 /// How a cost is known, from the most to the least reliable source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, VariantArray)]
 #[serde(rename_all = "lowercase")]
 pub enum CostSource {
     /// The provider reported the dollars it billed.
@@ -123,7 +124,8 @@ pub enum CostSource {
 
 impl CostSource {
     /// Every source, from the most to the least reliable.
-    pub const ALL: [Self; 4] = [Self::Reported, Self::Units, Self::Credits, Self::Rule];
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("all variants");
 
     /// Returns the name used in the queue and in exports.
     pub const fn as_str(self) -> &'static str {

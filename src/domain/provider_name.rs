@@ -4,9 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::VariantArray;
 
 /// A provider: a hosted image-to-video API that Overnight has an adapter for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderName {
     /// each::labs, `api.eachlabs.ai`.
@@ -19,7 +22,8 @@ pub enum ProviderName {
 
 impl ProviderName {
     /// Every provider, in the order in which they are listed.
-    pub const ALL: [Self; 3] = [Self::Eachlabs, Self::Aimlapi, Self::Fal];
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("all variants");
 
     /// Returns the name used in flags, the configuration, the queue and JSON.
     pub const fn as_str(self) -> &'static str {

@@ -7,7 +7,8 @@ use crate::domain::suggest::did_you_mean;
 use crate::manifest::MappingError;
 use crate::queue::QueueError;
 
-use super::MAX_BATCH_NAME;
+/// Maximum length of a batch's name, in characters.
+pub(super) const MAX_BATCH_NAME: usize = 100;
 
 /// Why manifests are not loaded. Nothing was queued.
 #[derive(Debug, thiserror::Error)]

@@ -11,8 +11,9 @@ use std::ops::Range;
 use csv::{Position, Reader, ReaderBuilder};
 use memchr::memchr3;
 
+use super::limits::{BOM, MAX_ROW_BYTES};
+use super::problem::Mistake;
 use super::table_reader::{Record, TableReader};
-use super::{BOM, MAX_ROW_BYTES, Mistake};
 
 /// Reads the records of a CSV file, the header included.
 pub(super) struct CsvReader<R> {

@@ -12,7 +12,8 @@ use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use flate2::read::MultiGzDecoder;
 
-use super::RowFormat;
+use super::limits::BOM;
+use super::row_format::RowFormat;
 
 /// Maximum number of bytes at the start of a file that are searched for its header.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -260,7 +261,7 @@ impl Sniffer {
             );
             return Ok(encoding);
         }
-        let has_bom = self.head.starts_with(super::BOM);
+        let has_bom = self.head.starts_with(BOM);
         // One invalid byte in UTF-8 text is a mistake in its row. Only text without any character
         // of UTF-8 is in another encoding.
         if !self.has_invalid_utf8 || self.has_multibyte_utf8 || has_bom {

@@ -7,9 +7,12 @@ use crate::domain::Shape;
 use crate::domain::printable::printable_excerpt;
 use crate::domain::suggest::nearest;
 
+use super::limits::MAX_COLUMNS;
+use super::problem::{ColumnOption, Mistake};
 use super::products::Grouping;
+use super::row::ID_FIELD;
+use super::row_mapper::RowMapper;
 use super::table_reader::Record;
-use super::{ColumnOption, ID_FIELD, MAX_COLUMNS, Mistake, RowMapper};
 
 /// The columns of a table.
 pub(super) struct Header<'a> {

@@ -8,9 +8,11 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::limits::{BOM, MAX_COLUMNS, MAX_ROW_BYTES};
 use super::pipeline::Producer;
-use super::row::Row;
-use super::{BOM, ID_FIELD, MAX_COLUMNS, MAX_ROW_BYTES, Mistake, RowMapper};
+use super::problem::Mistake;
+use super::row::{ID_FIELD, Row};
+use super::row_mapper::RowMapper;
 
 /// Maximum length of the JSON parser's reason in a message, in characters. The reason may quote a
 /// whole row.

@@ -8,8 +8,10 @@ use serde_json::Value;
 
 use crate::domain::NewJob;
 
-use super::row::Row;
-use super::{ID_FIELD, Mistake, Problem, RowMapper, RowSink};
+use super::problem::{Mistake, Problem};
+use super::row::{ID_FIELD, Row};
+use super::row_mapper::RowMapper;
+use super::row_sink::RowSink;
 
 /// Number of jobs after which a chunk is sent: enough that sending takes hardly any of the time,
 /// few enough to take little memory.

@@ -3,13 +3,14 @@
 use std::str::FromStr;
 
 use serde::Deserialize;
+use strum::VariantArray;
 
-use super::ID_FIELD;
+use super::row::ID_FIELD;
 
 const IMAGE: &str = "image";
 
 /// A shop system whose product export Overnight knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, VariantArray)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// Shopify's product export: a product's `Handle` is on a row for each of its variants and
@@ -23,7 +24,8 @@ pub enum Preset {
 
 impl Preset {
     /// Every preset, in the order in which they are listed and detected.
-    pub const ALL: [Self; 3] = [Self::Shopify, Self::Woocommerce, Self::GoogleMerchant];
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("all variants");
 
     /// Returns the name used on the command line and in batch files.
     pub const fn as_str(self) -> &'static str {

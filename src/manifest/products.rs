@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 
 use csv::ByteRecord;
 
-use super::Mistake;
+use super::problem::Mistake;
 use super::table_reader::{Record, TableReader};
 
 /// Maximum number of rows of one product. More are the sign of a wrong column.

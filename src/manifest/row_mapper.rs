@@ -8,8 +8,11 @@ use crate::domain::suggest::{format_suggestion, nearest};
 use crate::domain::{Field, Model, ProviderName, Shape};
 
 use super::images::ImageResolver;
-use super::row::Row;
-use super::{ColumnOption, ID_FIELD, MappingError, Mistake, Preset, Template};
+use super::mapping_error::MappingError;
+use super::preset::Preset;
+use super::problem::{ColumnOption, Mistake};
+use super::row::{ID_FIELD, Row};
+use super::template::Template;
 
 /// What the user specifies about a manifest's columns and rows, on the command line or in a batch
 /// file.

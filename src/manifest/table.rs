@@ -4,10 +4,11 @@ use crate::domain::Shape;
 
 use super::header::{Header, Target};
 use super::pipeline::Producer;
+use super::problem::Mistake;
 use super::products::{Products, split_links};
 use super::row::Row;
+use super::row_mapper::RowMapper;
 use super::table_reader::{Record, TableReader};
-use super::{Mistake, RowMapper};
 
 /// Reads all rows and returns their number, or 0 if the header cannot be used.
 pub(super) fn read_rows(

@@ -2,7 +2,7 @@
 
 use csv::ByteRecord;
 
-use super::Mistake;
+use super::problem::Mistake;
 
 /// The cells of one record. One value is reused for all records, so that reading takes the memory
 /// of one.

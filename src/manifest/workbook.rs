@@ -7,7 +7,7 @@ use csv::ByteRecord;
 
 use crate::domain::suggest::did_you_mean;
 
-use super::Mistake;
+use super::problem::Mistake;
 use super::table_reader::{Record, TableReader};
 
 /// The size from which a spreadsheet has lost a number's last digits: it stores 15 digits.

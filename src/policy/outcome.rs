@@ -86,6 +86,19 @@ pub fn without_prediction(outcome: &Outcome, reason: String, now: Timestamp) -> 
     }
 }
 
+/// Returns whether a poll of the job that finds nothing need not be recorded, because there is
+/// nothing that it would reset.
+pub fn is_steady(job: &JobProgress) -> bool {
+    let is_recovering = job.failures > 0 || job.crashes > 0 || job.error.is_some();
+    job.state == JobState::Running && !is_recovering
+}
+
+/// Returns whether the pool may hold the lease of a job after a change, to poll it from memory: a
+/// poll that finds nothing then writes nothing.
+pub fn may_be_held(job: &JobProgress) -> bool {
+    job.state == JobState::Running && job.due_at.is_some()
+}
+
 fn next_job(
     job: &JobProgress,
     attempt: &AttemptProgress,

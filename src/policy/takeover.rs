@@ -18,9 +18,10 @@ const LOST_WITH_POOL: &str = "the program ended during the submit call";
 
 /// Returns what the release of one job of a removed pool changes.
 ///
-/// A submitting job becomes in doubt: the request may have been sent. Every released job counts a
-/// crash. After [`MAX_CRASHES`] consecutive ones a job waits for the user: in doubt without a due
-/// time, or failed, which books the estimate of an open attempt.
+/// A submitting job becomes in doubt: the request may have been sent. A job whose next step was not
+/// due yet was only held by the pool, and keeps its due time. Every other counts a crash, because
+/// its step may have caused it. After [`MAX_CRASHES`] consecutive ones a job waits for the user: in
+/// doubt without a due time, or failed, which books the estimate of an open attempt.
 ///
 /// # Errors
 ///
@@ -30,6 +31,12 @@ pub fn release(
     attempt: &AttemptProgress,
     now: Timestamp,
 ) -> Result<Change, IllegalTransition> {
+    if job.due_at.is_some_and(|due_at| due_at > now) {
+        return Ok(Change {
+            job: job.clone(),
+            attempt: Some(attempt.clone()),
+        });
+    }
     let is_at_limit = job.crashes + 1 >= MAX_CRASHES;
     let due_at = if is_at_limit {
         None

@@ -338,6 +338,8 @@ fn a_job_that_ends_the_program_ten_times_waits_for_the_user_and_stays_booked() {
         assert_eq!(life.job.state, JobState::Running, "crash {crash}");
         let change = takeover::release(&life.job, life.attempt().unwrap(), life.now).unwrap();
         life.write(change);
+        // The next pool claims it once it is due.
+        life.now = life.job.due_at.unwrap_or(life.now);
     }
     assert_eq!(life.job.state, JobState::Failed);
     let cost = life.attempt().unwrap().cost.map(|cost| cost.amount);
@@ -372,4 +374,17 @@ fn a_prediction_of_another_job_leaves_a_submission_in_doubt_and_a_search_to_be_r
     };
     let substitute = outcome::without_prediction(&adopted, "taken".into(), now);
     assert!(matches!(substitute, Some(Outcome::Wait { due_at: Some(at), .. }) if at > now));
+}
+
+#[test]
+fn a_job_that_a_dead_pool_only_held_keeps_its_due_time_and_counts_no_crash() {
+    let mut life = Life::new();
+    life.submit();
+    life.record(&Outcome::Accepted {
+        prediction: PredictionHandle::from_id("p"),
+        early_cost: None,
+        due_at: life.now + SignedDuration::from_secs(60),
+    });
+    let change = takeover::release(&life.job, life.attempt().unwrap(), life.now).unwrap();
+    assert_eq!(change.job, life.job);
 }

@@ -6,11 +6,12 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use strum::VariantArray;
 
 use crate::domain::Money;
 
 /// What each line of a bill sums up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 pub enum BillGrouping {
     /// A batch, including one that has cost nothing yet.
     Batch,
@@ -24,7 +25,8 @@ pub enum BillGrouping {
 
 impl BillGrouping {
     /// Every grouping, in the order in which messages list them.
-    pub const ALL: [Self; 4] = [Self::Batch, Self::Day, Self::Model, Self::Route];
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("all variants");
 
     /// Returns the name used on the command line and in JSON.
     pub const fn as_str(self) -> &'static str {

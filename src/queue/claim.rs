@@ -1,6 +1,7 @@
 //! What a pool gets from the queue.
 
 use crate::domain::{Attempt, Job, Lease};
+use crate::policy::Change;
 use crate::policy::claim::{Backlog, Step};
 
 use super::UploadClaim;
@@ -22,6 +23,22 @@ pub struct Claim {
     /// The reason why the job must be rejected instead of submitted, if an image of it could not be
     /// uploaded to any of its providers; `None` otherwise.
     pub rejection: Option<String>,
+}
+
+impl Claim {
+    /// Returns the claim to poll the job with, under the same lease, after a change.
+    pub(super) fn to_poll(&self, change: Change) -> Self {
+        let mut claim = Self {
+            step: Step::Poll,
+            provider_failures: 0,
+            ..self.clone()
+        };
+        claim.job.progress = change.job;
+        if let Some(attempt) = change.attempt {
+            claim.attempt.progress = attempt;
+        }
+        claim
+    }
 }
 
 /// The claimed steps and uploads, and the work that remains.

@@ -19,7 +19,7 @@ pub(crate) mod reports;
 pub mod sqlite;
 pub(crate) mod staging;
 pub(crate) mod throughput;
-pub(crate) mod turn;
+pub mod turn;
 pub(crate) mod upload;
 pub(crate) mod views;
 pub(crate) mod work;
@@ -41,7 +41,7 @@ pub use upload::{UploadClaim, UploadLease, UploadOutcome};
 pub use views::{
     AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status,
 };
-pub use work::{Completed, LEASE_DURATION, Recorded, Turn, TurnResult, WorkQueue};
+pub use work::{Completed, Gates, LEASE_DURATION, Recorded, Turn, TurnResult, WorkQueue};
 
 /// All ports of one queue.
 pub trait Queue: WorkQueue + Loader + Reports + Operator {}

@@ -1,9 +1,13 @@
 //! A turn as every store takes it: settle the records, plan, write the plan. The rules are in
 //! [`policy`]; a store only reads and writes.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use crate::domain::{Attempt, JobId, Lease, Outcome, PoolId, ProviderName};
+use crate::domain::{
+    Attempt, JobId, JobProgress, Lease, Outcome, PoolId, ProviderName, ProviderSignal,
+};
 use crate::failpoint::fail_point;
 use crate::policy::claim::{
     self, BacklogView, ClaimPlan, ClaimRequest, ClaimView, DueStep, Missing, PlannedSubmission,
@@ -13,21 +17,21 @@ use crate::policy::gate::ProviderGate;
 use crate::policy::{Change, outcome};
 
 use super::{
-    Claim, ClaimResponse, Completed, QueueError, Recorded, Result, Turn, TurnResult, UploadClaim,
-    UploadLease, UploadOutcome,
+    Claim, ClaimResponse, Completed, Gates, QueueError, Recorded, Result, Turn, TurnResult,
+    UploadClaim, UploadLease, UploadOutcome,
 };
 
 /// An open transaction of a store, which has the right to write until it is committed.
-pub(crate) trait Transaction {
+pub trait Transaction {
     /// Returns whether a pool is registered.
     fn is_registered(&mut self, pool: &PoolId) -> Result<bool>;
 
-    /// Writes a change of a leased job, unless the lease is no longer current, and ends the lease.
-    /// Returns whether it was written.
+    /// Writes a change of a leased job, unless the lease is no longer current. Ends the lease unless
+    /// it is `held` further. Returns whether it was written.
     ///
     /// Whoever changes a leased job in another way ends its lease. A current lease therefore proves
     /// that the job is as it was claimed, and nothing need be read before this.
-    fn write_leased(&mut self, claim: &Claim, change: &Change) -> Result<bool>;
+    fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool>;
 
     /// Returns whether a lease is still current.
     fn is_current(&mut self, lease: &Lease) -> Result<bool>;
@@ -81,10 +85,15 @@ pub(crate) trait Transaction {
 }
 
 /// Takes a turn inside a transaction, which the caller commits, or rolls back after an error.
-pub(crate) fn take(tx: &mut impl Transaction, turn: &Turn, now: Timestamp) -> Result<TurnResult> {
+pub fn take(tx: &mut impl Transaction, turn: &Turn, now: Timestamp) -> Result<TurnResult> {
     let mut recorded = Vec::with_capacity(turn.completed.len());
+    let mut gates = Gates::new();
     for completed in &turn.completed {
-        recorded.push(record(tx, completed, now)?);
+        if let Some((provider, signal)) = signal_of(completed) {
+            let gate = record_signal(tx, provider, signal)?;
+            gates.insert(provider, gate);
+        }
+        recorded.push(record(tx, completed, &turn.holds_leases_at, now)?);
     }
     let claimed = match &turn.claim {
         Some(request) => claim(tx, &turn.pool_id, request)?,
@@ -94,27 +103,62 @@ pub(crate) fn take(tx: &mut impl Transaction, turn: &Turn, now: Timestamp) -> Re
         now,
         recorded,
         claimed,
+        gates,
     })
 }
 
-fn record(tx: &mut impl Transaction, completed: &Completed, now: Timestamp) -> Result<Recorded> {
-    let (provider, signal) = match completed {
-        Completed::Step { claim, signal, .. } => (claim.attempt.provider, signal),
-        Completed::Upload { claim, signal, .. } => (claim.provider, signal),
-        Completed::NotStarted { claim } => (claim.attempt.provider, &None),
-    };
-    if let Some(signal) = signal {
-        let before = tx.gate(provider)?;
-        let after = before.after(signal);
-        if after != before {
-            tx.set_gate(provider, &after)?;
-        }
-    }
+/// Returns what a completed step revealed about its provider.
+fn signal_of(completed: &Completed) -> Option<(ProviderName, &ProviderSignal)> {
     match completed {
-        Completed::Step { claim, outcome, .. } => record_outcome(tx, claim, outcome, now),
+        Completed::Step { claim, signal, .. } => Some((claim.attempt.provider, signal.as_ref()?)),
+        Completed::Upload { claim, signal, .. } => Some((claim.provider, signal.as_ref()?)),
+        Completed::NotStarted { .. } | Completed::Released { .. } => None,
+    }
+}
+
+/// Records a signal and returns the provider's gate after it.
+fn record_signal(
+    tx: &mut impl Transaction,
+    provider: ProviderName,
+    signal: &ProviderSignal,
+) -> Result<ProviderGate> {
+    let before = tx.gate(provider)?;
+    let after = before.after(signal);
+    if after != before {
+        tx.set_gate(provider, &after)?;
+    }
+    Ok(after)
+}
+
+fn record(
+    tx: &mut impl Transaction,
+    completed: &Completed,
+    holds_leases_at: &[ProviderName],
+    now: Timestamp,
+) -> Result<Recorded> {
+    match completed {
+        Completed::Step {
+            claim,
+            unrecorded_polls,
+            outcome,
+            ..
+        } => record_outcome(tx, claim, *unrecorded_polls, outcome, holds_leases_at, now),
         Completed::NotStarted { claim } => {
             let change = outcome::release(&claim.job.progress, &claim.attempt.progress, now)?;
-            write(tx, claim, &change, None)
+            write(tx, claim, change, None, false)
+        }
+        Completed::Released {
+            claim,
+            unrecorded_polls,
+            due_at,
+        } => {
+            let mut job = with_polls(&claim.job.progress, *unrecorded_polls);
+            job.due_at = Some(*due_at);
+            let change = Change {
+                job,
+                attempt: Some(claim.attempt.progress.clone()),
+            };
+            write(tx, claim, change, None, false)
         }
         Completed::Upload { claim, outcome, .. } => {
             tx.write_upload(claim.lease, outcome)?;
@@ -123,10 +167,20 @@ fn record(tx: &mut impl Transaction, completed: &Completed, now: Timestamp) -> R
     }
 }
 
+/// Returns a job with the polls that were not recorded when they were made.
+fn with_polls(job: &JobProgress, unrecorded_polls: u32) -> JobProgress {
+    JobProgress {
+        polls: job.polls + unrecorded_polls,
+        ..job.clone()
+    }
+}
+
 fn record_outcome(
     tx: &mut impl Transaction,
     claim: &Claim,
+    unrecorded_polls: u32,
     outcome: &Outcome,
+    holds_leases_at: &[ProviderName],
     now: Timestamp,
 ) -> Result<Recorded> {
     let prediction = match outcome {
@@ -143,15 +197,17 @@ fn record_outcome(
         instead = outcome::without_prediction(outcome, reason, now);
     }
     let outcome = instead.as_ref().unwrap_or(outcome);
-    let change = outcome::apply(&claim.job.progress, &claim.attempt.progress, outcome, now);
-    let change = match change {
+    let job = with_polls(&claim.job.progress, unrecorded_polls);
+    let change = match outcome::apply(&job, &claim.attempt.progress, outcome, now) {
         Ok(change) => change,
         // A lease that was lost comes first: the job may be in any state.
         Err(_) if !tx.is_current(&claim.lease)? => return Ok(Recorded::LeaseLost),
         Err(error) => return Err(QueueError::IllegalTransition(error)),
     };
     let event = outcome.event();
-    let recorded = write(tx, claim, &change, instead)?;
+    let holds_leases = holds_leases_at.contains(&claim.attempt.provider);
+    let held = holds_leases && outcome::may_be_held(&change.job);
+    let recorded = write(tx, claim, change, instead, held)?;
     fail_point!("{event:?} written");
     Ok(recorded)
 }
@@ -159,17 +215,17 @@ fn record_outcome(
 fn write(
     tx: &mut impl Transaction,
     claim: &Claim,
-    change: &Change,
+    change: Change,
     instead: Option<Outcome>,
+    held: bool,
 ) -> Result<Recorded> {
-    let is_current = tx.write_leased(claim, change)?;
-    Ok(if is_current {
-        Recorded::Job {
-            state: change.job.state,
-            instead,
-        }
-    } else {
-        Recorded::LeaseLost
+    if !tx.write_leased(claim, &change, held)? {
+        return Ok(Recorded::LeaseLost);
+    }
+    Ok(Recorded::Job {
+        state: change.job.state,
+        instead,
+        held: held.then(|| Arc::new(claim.to_poll(change))),
     })
 }
 

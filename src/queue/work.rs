@@ -1,13 +1,15 @@
 //! The port that a pool works through.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::{JobId, JobState, Outcome, PoolId, ProviderName, ProviderSignal};
+use crate::domain::{JobId, JobState, Lease, Outcome, PoolId, ProviderName, ProviderSignal};
 use crate::policy::claim::ClaimRequest;
+use crate::policy::gate::ProviderGate;
 
 use super::{Claim, ClaimResponse, Result, SettingChange, UploadClaim, UploadOutcome};
 
@@ -73,6 +75,13 @@ pub trait WorkQueue: Send + Sync {
     /// are now too far in the future to at most a minute from now.
     async fn record_clock_change(&self) -> Result<()>;
 
+    /// Returns the leases of a pool's jobs, unless it has exactly `expected` of them. A pool that
+    /// holds leases finds out with this which of its jobs the user has cancelled.
+    async fn leases_unless(&self, pool: PoolId, expected: usize) -> Result<Option<Vec<Lease>>>;
+
+    /// Returns the gates of the providers that have been called from this queue.
+    async fn gates(&self) -> Result<Gates>;
+
     /// Returns when this machine's clock was last changed; `None` if no change was detected. Times
     /// stored before that are unreliable.
     async fn last_clock_change(&self) -> Result<Option<Timestamp>>;
@@ -102,6 +111,9 @@ pub trait WorkQueue: Send + Sync {
     async fn live_settings(&self) -> Result<Vec<SettingChange>>;
 }
 
+/// The gate of each provider.
+pub type Gates = BTreeMap<ProviderName, ProviderGate>;
+
 /// What a pool does in one transaction.
 #[derive(Clone, Debug)]
 pub struct Turn {
@@ -109,6 +121,9 @@ pub struct Turn {
     pub pool_id: PoolId,
     /// The steps that have ended, in any order.
     pub completed: Vec<Completed>,
+    /// The providers at which the pool holds the leases of its running jobs and polls them from
+    /// memory.
+    pub holds_leases_at: Vec<ProviderName>,
     /// What to claim after they are recorded; `None` claims nothing.
     pub claim: Option<ClaimRequest>,
 }
@@ -123,6 +138,8 @@ pub enum Completed {
     Step {
         /// The claim, as the turn that granted it returned it.
         claim: Arc<Claim>,
+        /// Number of polls since then that found nothing and were not recorded.
+        unrecorded_polls: u32,
         /// What became of the step.
         outcome: Outcome,
         /// What it revealed about the provider.
@@ -133,6 +150,15 @@ pub enum Completed {
     NotStarted {
         /// The claim, as the turn that granted it returned it.
         claim: Arc<Claim>,
+    },
+    /// The pool gives up a lease that it holds. The job's next poll is due at the given time.
+    Released {
+        /// The claim, as the turn that granted it returned it.
+        claim: Arc<Claim>,
+        /// Number of polls since then that found nothing and were not recorded.
+        unrecorded_polls: u32,
+        /// When the next poll is due.
+        due_at: Timestamp,
     },
     /// The upload has an outcome. If its lease was lost, that is dropped, because a repeated upload
     /// costs nothing.
@@ -155,6 +181,8 @@ pub struct TurnResult {
     pub recorded: Vec<Recorded>,
     /// What was claimed; nothing if the turn did not ask.
     pub claimed: ClaimResponse,
+    /// The gates of the providers after the turn's signals; none if it had none.
+    pub gates: Gates,
 }
 
 /// What became of a completed step.
@@ -167,6 +195,9 @@ pub enum Recorded {
         /// The outcome that was recorded in place of the turn's, because its prediction belongs to
         /// another attempt, which keeps it; `None` if the turn's was recorded.
         instead: Option<Outcome>,
+        /// The claim to poll the job with, if the turn [holds leases](Turn::holds_leases_at) at its
+        /// provider and the job is running.
+        held: Option<Arc<Claim>>,
     },
     /// Nothing was recorded: another pool took the job over, or the user cancelled it. The record
     /// of whoever did is the valid one.

@@ -51,6 +51,19 @@ impl Pool {
         Ok(())
     }
 
+    /// Finds out what other processes have changed for this pool: the gates of the providers, and
+    /// the leases of jobs that were cancelled.
+    pub(super) async fn look_around(&mut self) -> Result<(), PoolError> {
+        self.gates = self.context.queue.gates().await?;
+        let expected = self.held.len() + self.leased_steps();
+        let pool_id = self.pool_id.clone();
+        let leases = self.context.queue.leases_unless(pool_id, expected).await?;
+        if let Some(leases) = leases {
+            self.held.retain_leased(&leases);
+        }
+        Ok(())
+    }
+
     /// Asks for the user's approval once all canary jobs have ended and more are queued.
     pub(super) async fn review_canary(&mut self, backlog: &Backlog) -> Result<(), PoolError> {
         let Some(jobs) = self

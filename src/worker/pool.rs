@@ -8,12 +8,11 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::domain::PoolId;
-use crate::queue::{
-    Backlog, Capacity, Claim, ClaimRequest, Completed, LEASE_DURATION, UploadClaim,
-};
+use crate::queue::{Backlog, Claim, Completed, Gates, LEASE_DURATION, UploadClaim};
 
 use super::canary::CanaryGate;
 use super::clock_check::ClockCheck;
+use super::held::{HeldJob, HeldJobs};
 use super::live_settings::LiveSettings;
 use super::options::{PoolError, PoolExit, PoolOptions, StopSignal};
 use super::slots::WorkerSlots;
@@ -35,7 +34,14 @@ pub struct Pool {
     pub(super) canary: CanaryGate,
     pub(super) pool_id: PoolId,
     steps: JoinSet<CompletedStep>,
-    slots: WorkerSlots,
+    pub(super) slots: WorkerSlots,
+    /// Whether the last claim used up the workers for some kind of step, so that the next free one
+    /// can make a difference.
+    pub(super) is_short_of_workers: bool,
+    /// The running jobs that this pool polls from memory.
+    pub(super) held: HeldJobs,
+    /// The gates of the providers as of the last turn or round of maintenance.
+    pub(super) gates: Gates,
     stop: StopSignal,
     /// When the leases end unless they are renewed, measured from before the last renewal was sent.
     pub(super) leases_end: Instant,
@@ -64,6 +70,9 @@ impl Pool {
             pool_id,
             steps: JoinSet::new(),
             slots: WorkerSlots::default(),
+            is_short_of_workers: false,
+            held: HeldJobs::default(),
+            gates: Gates::default(),
             stop,
             leases_end,
             clock_check,
@@ -84,109 +93,89 @@ impl Pool {
         let mut heartbeat = ticks_every(HEARTBEAT_INTERVAL);
         let mut maintenance = ticks_every(self.options.maintenance_interval);
         let mut completed = Vec::new();
+        // What is left to do after the last claim; `None` if that used up all workers.
+        let mut backlog = None;
+        let mut is_claim_due = true;
         loop {
             if *self.stop.borrow() {
                 self.drain(completed).await?;
                 return Ok(PoolExit::Interrupted);
             }
-            let backlog = self
-                .record_and_claim(std::mem::take(&mut completed))
-                .await?;
+            self.start_held_polls();
+            completed.extend(self.give_up_refused());
+            if is_claim_due || !completed.is_empty() {
+                backlog = self
+                    .record_and_claim(std::mem::take(&mut completed))
+                    .await?;
+            }
             if self.steps.is_empty()
                 && let Some(backlog) = &backlog
             {
                 self.review_canary(backlog).await?;
-                if backlog.is_idle() && !self.must_wait(backlog) {
+                if self.held.len() == 0 && backlog.is_idle() && !self.must_wait(backlog) {
                     return Ok(PoolExit::Drained(backlog.clone()));
                 }
             }
-            let until_due = self.time_until(backlog.and_then(|backlog| backlog.next_due));
-            // Whatever happens first, another claim follows. The order is fixed rather than random,
-            // so that a rehearsal can be repeated, and rare events come first, so that a steady
-            // stream of completed steps cannot delay them.
+            let until_due = self.time_until(backlog.as_ref().and_then(|backlog| backlog.next_due));
+            let until_poll = self.time_until_held_poll();
+            is_claim_due = true;
+            // Whatever happens first, another claim follows, unless it cannot have made a
+            // difference. The order is fixed rather than random, so that a rehearsal can be
+            // repeated, and rare events come first, so that a steady stream of completed steps
+            // cannot delay them.
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => {}
-                _ = heartbeat.tick() => self.heartbeat().await?,
+                _ = heartbeat.tick() => {
+                    self.heartbeat().await?;
+                    is_claim_due = false;
+                }
                 _ = maintenance.tick() => {
                     self.check_clock().await?;
                     self.take_over().await?;
                     self.apply_live_settings().await?;
+                    self.look_around().await?;
                 }
                 is_approved = self.canary.answer() => if !is_approved {
                     self.drain(completed).await?;
                     return Ok(PoolExit::CanaryDeclined);
                 },
-                Some(first) = self.steps.join_next() => completed = self.collect_completed(first)?,
+                Some(first) = self.steps.join_next() => {
+                    completed = self.collect_completed(first)?;
+                    is_claim_due = self.is_short_of_workers;
+                }
+                () = sleep(until_poll) => is_claim_due = false,
                 () = sleep(until_due) => {}
             }
         }
     }
 
-    /// Records completed steps, claims as many new ones as there are free workers, and starts them.
-    /// Returns what is left to do, if the claim did not use up all workers.
-    async fn record_and_claim(
-        &mut self,
-        completed: Vec<CompletedStep>,
-    ) -> Result<Option<Backlog>, PoolError> {
-        // A run that is about to end pays for nothing more.
-        let is_ending = completed.iter().any(|step| step.fatal.is_some());
-        let claim = if is_ending {
-            None
-        } else {
-            self.claim_request()
-        };
-        if completed.is_empty() && claim.is_none() {
-            return Ok(None);
-        }
-        let turn = self.context.take_turn(&self.pool_id, completed, claim);
-        let claimed = turn.await?;
-        for claim in claimed.claims {
-            self.start(claim);
-        }
-        for upload in claimed.uploads {
-            self.start_upload(upload);
-        }
-        Ok(claimed.backlog)
+    /// Returns the number of steps in progress whose jobs are leased.
+    pub(super) fn leased_steps(&self) -> usize {
+        self.slots.job_steps()
     }
 
-    /// Returns a request for as many steps as there are free workers; `None` if there is none.
-    fn claim_request(&self) -> Option<ClaimRequest> {
-        let capacity = self.capacity();
-        (capacity.steps > 0).then(|| ClaimRequest {
-            batch: self.options.batch.clone(),
-            budget: self.settings.budget,
-            capacity,
-            providers: self.settings.limits.clone(),
-            catalog: Arc::clone(&self.context.catalog),
-        })
-    }
-
-    /// Returns how many steps of each kind may start now.
-    fn capacity(&self) -> Capacity {
-        let free = self.slots.capacity(self.settings.workers);
-        let max_submits = if self.settings.paused {
-            0
-        } else {
-            self.canary.remaining()
-        };
-        Capacity {
-            submits: free.submits.min(max_submits),
-            ..free
+    /// Starts the polls of held jobs that are due, as far as there are free workers.
+    fn start_held_polls(&mut self) {
+        let limit = self.slots.capacity(self.settings.workers).polls;
+        let now = self.context.clock.now();
+        for job in self.held.take_due(limit, &self.gates, now) {
+            self.start(job.claim, job.unrecorded_polls + 1);
         }
     }
 
-    fn start(&mut self, claim: Claim) {
+    pub(super) fn start(&mut self, claim: Arc<Claim>, unrecorded_polls: u32) {
         let context = Arc::clone(&self.context);
         let leases_end = self.leases_end;
         let stop = self.stop.clone();
         self.slots.acquire(claim.step);
         self.canary.count(&claim);
-        self.steps
-            .spawn(async move { step::run(&context, claim, leases_end, stop).await });
+        self.steps.spawn(async move {
+            step::run(&context, claim, unrecorded_polls, leases_end, stop).await
+        });
     }
 
-    fn start_upload(&mut self, claim: UploadClaim) {
+    pub(super) fn start_upload(&mut self, claim: UploadClaim) {
         let context = Arc::clone(&self.context);
         let stop = self.stop.clone();
         self.slots.acquire_upload();
@@ -195,7 +184,7 @@ impl Pool {
     }
 
     /// Frees the workers of a step that has ended, and of all others that have ended as well, and
-    /// returns these steps.
+    /// returns these steps. Polls that found nothing are not among them: their jobs are held again.
     fn collect_completed(
         &mut self,
         first: Result<CompletedStep, JoinError>,
@@ -205,21 +194,25 @@ impl Pool {
         while let Some(step) = next {
             let step = step.map_err(|error| PoolError::Fault(format!("a step failed: {error}")))?;
             match &step.completed {
-                Completed::Step { claim, .. } | Completed::NotStarted { claim } => {
-                    self.slots.release(claim.step);
-                }
+                Completed::Step { claim, .. }
+                | Completed::NotStarted { claim }
+                | Completed::Released { claim, .. } => self.slots.release(claim.step),
                 Completed::Upload { .. } => self.slots.release_upload(),
             }
             if let Some((claim, event)) = step.event() {
                 self.canary.remove(claim, event);
             }
-            completed.push(step);
+            match HeldJob::try_from(step) {
+                Ok(job) => self.held.hold(job, self.context.clock.now()),
+                Err(step) => completed.push(step),
+            }
             next = self.steps.try_join_next();
         }
         Ok(completed)
     }
 
-    /// Records what has completed, then waits for the steps in progress and records them.
+    /// Records what has completed, then waits for the steps in progress and records them. Gives up
+    /// the held jobs, so that another pool can poll them.
     async fn drain(&mut self, completed: Vec<CompletedStep>) -> Result<(), PoolError> {
         if !self.steps.is_empty() {
             (self.context.observer)(PoolEvent::Stopping {
@@ -234,24 +227,14 @@ impl Pool {
         Ok(())
     }
 
-    /// Records what has completed, and claims nothing.
-    async fn record(&self, completed: Vec<CompletedStep>) -> Result<(), PoolError> {
-        if completed.is_empty() {
-            return Ok(());
-        }
-        let turn = self.context.take_turn(&self.pool_id, completed, None);
-        turn.await.map(drop)
-    }
-
     /// Ends the steps in progress after an error that ends the run.
     async fn end_steps_after(&mut self, error: &PoolError) {
         if !error.is_storage_failure() {
             // Steps that are cut off are found under this pool's name when it leaves: submissions
             // become in doubt, everything else is due again.
             self.steps.shutdown().await;
-            return;
         }
-        // Let running submissions finish rather than leave them in doubt. If only the output
+        // Otherwise let running submissions finish rather than leave them in doubt. If only the output
         // folder is full, the queue still records them; if the queue's disk is full, each at
         // least logs the prediction it could not record.
         while let Some(step) = self.steps.join_next().await {
@@ -260,6 +243,9 @@ impl Pool {
                 let _ = self.record(vec![step]).await;
             }
         }
+        // Held jobs are due again when their next poll is. If the queue cannot record that, they
+        // are released with the pool.
+        let _ = self.record(Vec::new()).await;
     }
 
     /// Returns whether the pool stays although nothing can be claimed: to watch for new jobs, for
@@ -267,6 +253,19 @@ impl Pool {
     fn must_wait(&self, backlog: &Backlog) -> bool {
         let is_paused = self.settings.paused && backlog.queued > 0;
         self.options.watch || self.canary.awaits_answer() || is_paused
+    }
+
+    /// Returns how long it takes until a held job can be polled. Without a free worker, the end of a
+    /// step comes first.
+    fn time_until_held_poll(&mut self) -> Duration {
+        if self.slots.capacity(self.settings.workers).polls == 0 {
+            return MAX_SLEEP;
+        }
+        let now = self.context.clock.now();
+        let next = self.held.next_due(&self.gates, now);
+        next.map_or(MAX_SLEEP, |due| {
+            due.saturating_duration_since(Instant::now())
+        })
     }
 
     fn time_until(&self, due: Option<Timestamp>) -> Duration {

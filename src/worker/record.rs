@@ -4,15 +4,13 @@
 use std::sync::Arc;
 
 use crate::domain::redact::redact_prompts;
-use crate::domain::{JobState, Outcome, PoolId, ProviderName, ProviderSignal};
+use crate::domain::{JobState, Outcome, ProviderName, ProviderSignal};
 use crate::policy::operator::{self, Remedy};
 use crate::queue::{
-    Claim, ClaimRequest, ClaimResponse, Completed, Recorded, Turn, TurnResult, UploadClaim,
-    UploadOutcome,
+    Claim, Completed, QueueError, Recorded, Turn, TurnResult, UploadClaim, UploadOutcome,
 };
 
-use super::step::CompletedStep;
-use super::{PoolError, PoolEvent, StepContext};
+use super::{PoolEvent, StepContext};
 
 impl StepContext {
     /// Records completed steps and claims new ones, in one transaction.
@@ -20,32 +18,19 @@ impl StepContext {
     /// If that fails, each step is recorded on its own, so that what can be recorded is.
     ///
     /// # Errors
-    /// Returns the first fatal error of a step, else the queue's error.
-    pub(super) async fn take_turn(
-        &self,
-        pool_id: &PoolId,
-        steps: Vec<CompletedStep>,
-        claim: Option<ClaimRequest>,
-    ) -> Result<ClaimResponse, PoolError> {
-        let mut fatal = None;
-        let mut completed = Vec::with_capacity(steps.len());
-        for step in steps {
-            fatal = fatal.or(step.fatal);
-            completed.push(step.completed);
-        }
-        let turn = Arc::new(Turn {
-            pool_id: pool_id.clone(),
-            completed,
-            claim,
-        });
-        let claimed = match self.queue.turn(Arc::clone(&turn)).await {
-            Ok(result) => self.report_all(&turn, result),
+    /// Returns the queue's error.
+    pub(super) async fn take_turn(&self, turn: Turn) -> Result<TurnResult, QueueError> {
+        let turn = Arc::new(turn);
+        match self.queue.turn(Arc::clone(&turn)).await {
+            Ok(result) => {
+                self.report_all(&turn, &result);
+                Ok(result)
+            }
             Err(error) => {
                 self.record_each(&turn).await;
-                return Err(fatal.unwrap_or(error.into()));
+                Err(error)
             }
-        };
-        fatal.map_or(Ok(claimed), Err)
+        }
     }
 
     async fn record_each(&self, turn: &Turn) {
@@ -53,24 +38,26 @@ impl StepContext {
             let alone = Arc::new(Turn {
                 completed: vec![completed.clone()],
                 claim: None,
+                holds_leases_at: Vec::new(),
                 pool_id: turn.pool_id.clone(),
             });
             match self.queue.turn(Arc::clone(&alone)).await {
-                Ok(result) => drop(self.report_all(&alone, result)),
+                Ok(result) => self.report_all(&alone, &result),
                 Err(_) => log_unrecorded(completed),
             }
         }
     }
 
-    fn report_all(&self, turn: &Turn, result: TurnResult) -> ClaimResponse {
-        for (completed, recorded) in turn.completed.iter().zip(result.recorded) {
+    fn report_all(&self, turn: &Turn, result: &TurnResult) {
+        for (completed, recorded) in turn.completed.iter().zip(&result.recorded) {
             match completed {
                 Completed::Step {
                     claim,
                     outcome,
                     signal,
+                    ..
                 } => self.report_step(claim, outcome, signal.as_ref(), recorded),
-                Completed::NotStarted { .. } => {}
+                Completed::NotStarted { .. } | Completed::Released { .. } => {}
                 Completed::Upload {
                     claim,
                     outcome,
@@ -78,7 +65,6 @@ impl StepContext {
                 } => self.report_upload(claim, outcome, signal.as_ref()),
             }
         }
-        result.claimed
     }
 
     fn report_step(
@@ -86,13 +72,13 @@ impl StepContext {
         claim: &Claim,
         outcome: &Outcome,
         signal: Option<&ProviderSignal>,
-        recorded: Recorded,
+        recorded: &Recorded,
     ) {
         if let Some(ProviderSignal::Suspend { reason, .. }) = signal {
             let reason = redact_prompts(reason, &claim.job.input);
             self.report_suspended(claim.attempt.provider, reason);
         }
-        let Recorded::Job { state, instead } = recorded else {
+        let Recorded::Job { state, instead, .. } = recorded else {
             tracing::warn!(
                 job.id = claim.job.job_id.0,
                 step = claim.step.as_str(),
@@ -107,7 +93,7 @@ impl StepContext {
         {
             self.processing_times.learn(claim.into(), *processing);
         }
-        self.report(claim, instead.as_ref().unwrap_or(outcome), state);
+        self.report(claim, instead.as_ref().unwrap_or(outcome), *state);
     }
 
     fn report_upload(

@@ -34,6 +34,11 @@ impl WorkerSlots {
         self.uploads -= 1;
     }
 
+    /// Returns the number of steps of jobs in progress.
+    pub(super) fn job_steps(&self) -> usize {
+        self.polls + self.submits + self.downloads
+    }
+
     /// Returns how many steps of each kind may start, with this number of workers.
     ///
     /// One eighth of the workers is reserved for each kind: many polls must not keep provider slots

@@ -69,15 +69,17 @@ impl CompletedStep {
             Completed::NotStarted { claim } => {
                 (claim.step == Step::Submit).then_some((claim, JobEvent::Refuse))
             }
-            Completed::Upload { .. } => None,
+            Completed::Released { .. } | Completed::Upload { .. } => None,
         }
     }
 }
 
-/// Runs one claimed step to its end. The result is not recorded yet.
+/// Runs one claimed step to its end. The result is not recorded yet. `unrecorded_polls` counts this
+/// one, if it is a poll under a lease that the pool holds.
 pub(super) async fn run(
     context: &StepContext,
-    claim: Claim,
+    claim: Arc<Claim>,
+    unrecorded_polls: u32,
     lease_ends: Instant,
     stop: StopSignal,
 ) -> CompletedStep {
@@ -92,7 +94,6 @@ pub(super) async fn run(
         .run_step(&claim, lease_ends, stop)
         .instrument(span)
         .await;
-    let claim = Arc::new(claim);
     let (completed, fatal) = match result {
         Ok(Some(StepOutcome {
             outcome,
@@ -100,6 +101,7 @@ pub(super) async fn run(
         })) => (
             Completed::Step {
                 claim,
+                unrecorded_polls,
                 outcome,
                 signal,
             },

@@ -85,6 +85,22 @@ impl ImportGraph {
             .collect()
     }
 
+    /// Returns the parts of the crate, its folders and the files beside `lib.rs`, each with the
+    /// other parts that it imports.
+    pub(crate) fn parts(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        let mut parts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for name in self.modules.keys() {
+            let Some(part) = name.first() else { continue };
+            let imports = self.imports_of(name, Reexports::Counted).into_iter();
+            let others = imports.filter_map(|other| other.first());
+            parts
+                .entry(part)
+                .or_default()
+                .extend(others.filter(|other| *other != part).map(String::as_str));
+        }
+        parts
+    }
+
     /// Returns the other modules that a module imports.
     fn imports_of(&self, name: &ItemPath, reexports: Reexports) -> BTreeSet<&ItemPath> {
         let imports = self.modules[name].imports.iter();

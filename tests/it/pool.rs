@@ -432,6 +432,78 @@ async fn a_response_with_the_id_of_another_job_leaves_the_submission_in_doubt() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_poll_that_finds_nothing_is_not_recorded() {
+    let poll: Script<PollResult> = Box::new(|number| match number {
+        10 => Err(Failure::Transient {
+            reason: "503".into(),
+            retry_after: None,
+        }),
+        30 => failed(number),
+        _ => Ok(PollResult::Running),
+    });
+    let run = VirtualRun::new(1, accept(), poll, no_search());
+    run.until_drained().await;
+    assert_eq!(run.provider.polls(), 30);
+    let events = run.events.lock().expect("the events").clone();
+    let recorded: Vec<(JobState, bool)> = events
+        .iter()
+        .filter_map(|event| match event {
+            PoolEvent::StepRecorded { state, reason, .. } => Some((*state, reason.is_some())),
+            _ => None,
+        })
+        .collect();
+    // The submission, the failed poll, the one after it that resets its failure, and the end.
+    let running = JobState::Running;
+    let expected = [
+        (running, false),
+        (running, true),
+        (running, false),
+        (JobState::Failed, true),
+    ];
+    assert_eq!(recorded, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_cancelled_while_a_pool_holds_it_is_no_longer_polled() {
+    let running: Script<PollResult> = Box::new(|_| Ok(PollResult::Running));
+    let run = VirtualRun::new(2, accept(), running, no_search());
+    let queue = Arc::clone(&run.queue);
+    let cancel = tokio::spawn(async move {
+        tokio::time::sleep(10 * MINUTE).await;
+        let selection = Selection {
+            states: vec![JobState::Running],
+            ..Selection::default()
+        };
+        queue.cancel(selection).await.expect("cancelled").jobs
+    });
+    let elapsed = run.until_drained().await;
+    assert_eq!(cancel.await.expect("a result"), 2);
+    assert!((600..630).contains(&elapsed.as_secs()), "{elapsed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_pool_gives_its_jobs_up_to_the_next_one() {
+    let poll: Script<PollResult> = Box::new(|number| match number {
+        0..60 => Ok(PollResult::Running),
+        _ => failed(number),
+    });
+    let run = VirtualRun::new(1, accept(), poll, no_search());
+    let (stop, stopped) = watch::channel(false);
+    let pool = Pool::run(Arc::new(run.context()), VirtualRun::options(60), stopped);
+    let stopper = async {
+        tokio::time::sleep(Duration::from_secs(240)).await;
+        stop.send(true).expect("a pool");
+    };
+    let (exit, ()) = tokio::join!(pool, stopper);
+    assert_eq!(exit.expect("a run without errors"), PoolExit::Interrupted);
+    let due_at = run.job().await.due_at.expect("a due time");
+    assert!(due_at > run.clock.now(), "its next poll is not due yet");
+    run.until_drained().await;
+    assert_eq!(run.job().await.state, JobState::Failed);
+    assert_eq!(run.provider.submissions(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_more_is_submitted_once_clips_cannot_be_written() {
     let done = |_| {
         let output_url = "https://e.com/a.mp4".into();

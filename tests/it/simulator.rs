@@ -26,7 +26,8 @@ fn the_storage_counts_exactly_the_faults_that_it_injects() {
     /// The only fault whose response is the ordinary one, but late.
     const SLOW_S: f64 = 0.1;
     let mut counted = Vec::new();
-    for (fault, name) in Fault::ALL {
+    for fault in Fault::ALL {
+        let name = fault.name();
         let env = TestEnv::new(high_limits());
         let mut faults = Faults::default().at(Api::Eachlabs, Call::Upload, fault, 1.0);
         faults.slow_s = SLOW_S;

@@ -22,7 +22,7 @@ fn two_hundred_rows_at_fal_are_rendered_and_accounted_for() {
 #[test]
 fn three_hundred_rows_are_spread_over_all_three_providers() {
     let env = render_and_account_for_all_rows("eachlabs,fal,aimlapi", 300);
-    for api in [Api::Eachlabs, Api::Aimlapi, Api::Fal] {
+    for api in Api::ALL {
         let share = env
             .ledger()
             .entries

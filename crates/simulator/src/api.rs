@@ -2,11 +2,26 @@
 //! every other file can.
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// One of the three simulated APIs. Its lower-case name is used in JSON and in the paths of clips
 /// and uploads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Api {
     /// each::labs.
     Eachlabs,
@@ -17,19 +32,22 @@ pub enum Api {
 }
 
 impl Api {
+    /// Every API.
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("all variants");
+
     /// Returns its name in JSON and in URLs.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Eachlabs => "eachlabs",
-            Self::Aimlapi => "aimlapi",
-            Self::Fal => "fal",
-        }
+        self.into()
     }
 }
 
 /// A kind of API call. Its kebab-case name is used in `--fault` and in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Call {
     /// The provider's create call.
     Create,
@@ -43,13 +61,24 @@ pub enum Call {
     Upload,
 }
 
+impl Call {
+    /// Every kind of call, in the order in which messages list them.
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("all variants");
+
+    /// Returns its name in `--fault` and in JSON.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_api_has_the_same_name_in_json_and_in_urls() {
-        for api in [Api::Eachlabs, Api::Aimlapi, Api::Fal] {
+        for api in Api::ALL {
             assert_eq!(serde_json::to_value(api).unwrap(), api.name());
         }
     }

@@ -4,12 +4,16 @@
 use std::str::FromStr;
 
 use serde::Serialize;
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::api::{Api, Call};
 
 /// A fault that the simulator can inject. Its kebab-case name is used in `--fault` and in JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Fault {
     /// 500 or 503 with the provider's own error body; the call has no effect.
     ServerError,
@@ -41,22 +45,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All faults with their names.
-    pub const ALL: [(Self, &'static str); 13] = [
-        (Self::ServerError, "server-error"),
-        (Self::BadGateway, "bad-gateway"),
-        (Self::RateLimited, "rate-limited"),
-        (Self::DropBefore, "drop-before"),
-        (Self::DropAfter, "drop-after"),
-        (Self::Garbage, "garbage"),
-        (Self::Redirect, "redirect"),
-        (Self::HugeBody, "huge-body"),
-        (Self::GzipBomb, "gzip-bomb"),
-        (Self::Slow, "slow"),
-        (Self::FailedPrediction, "failed-prediction"),
-        (Self::Truncated, "truncated"),
-        (Self::Expired, "expired"),
-    ];
+    /// Every fault, in the order in which messages list them.
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("all variants");
+
+    /// Returns the name used in `--fault` and in JSON.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
 
     /// Returns whether this fault can happen to a call of this kind.
     pub(crate) fn is_possible_for(self, call: Call) -> bool {
@@ -188,22 +184,20 @@ impl FromStr for FaultRule {
             .ok_or("expected FAULT=P or CALL:FAULT=P, such as garbage=0.2 or poll:garbage=0.2")?;
         let (call, name) = match target.split_once(':') {
             None => (None, target),
-            Some(("create", name)) => (Some(Call::Create), name),
-            Some(("poll", name)) => (Some(Call::Poll), name),
-            Some(("download", name)) => (Some(Call::Download), name),
-            Some(("history", name)) => (Some(Call::History), name),
-            Some(("upload", name)) => (Some(Call::Upload), name),
-            Some((other, _)) => {
-                return Err(format!(
-                    "unknown call `{other}`, expected one of create, poll, download, history, \
-                     upload"
-                ));
+            Some((call, name)) => {
+                let known = Call::ALL.into_iter().find(|known| known.name() == call);
+                let known = known.ok_or_else(|| {
+                    let names = Call::ALL.map(Call::name).join(", ");
+                    format!("unknown call `{call}`, expected one of {names}")
+                })?;
+                (Some(known), name)
             }
         };
-        let names = Fault::ALL.map(|(_, name)| name).join(", ");
-        let fault = Fault::ALL.into_iter().find(|(_, known)| *known == name);
-        let (fault, _) =
-            fault.ok_or_else(|| format!("unknown fault `{name}`, expected one of {names}"))?;
+        let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
+        let fault = fault.ok_or_else(|| {
+            let names = Fault::ALL.map(Fault::name).join(", ");
+            format!("unknown fault `{name}`, expected one of {names}")
+        })?;
         let probability: f64 = probability
             .parse()
             .map_err(|_| "the probability must be a number from 0 to 1")?;
@@ -224,7 +218,8 @@ mod tests {
 
     #[test]
     fn faults_have_the_same_names_on_the_command_line_and_in_json() {
-        for (fault, name) in Fault::ALL {
+        for fault in Fault::ALL {
+            let name = fault.name();
             assert_eq!(serde_json::to_value(fault).unwrap(), name);
             assert_eq!(
                 format!("poll:{name}=0.5")

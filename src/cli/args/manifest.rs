@@ -8,7 +8,7 @@ use crate::cli::examples;
 use crate::domain::{Money, ProviderName};
 use crate::manifest::{LoadOptions, MappingOptions, Preset};
 
-use super::possible_values;
+use super::possible_values::possible_values;
 
 /// Arguments of `load`.
 #[derive(Debug, Args)]

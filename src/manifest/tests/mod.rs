@@ -4,9 +4,10 @@ mod csv;
 mod formats;
 mod shop_exports;
 
+use super::limits::MAX_ROW_BYTES;
 use super::*;
 use crate::catalog;
-use crate::domain::ProviderName;
+use crate::domain::{NewJob, ProviderName};
 
 /// What a manifest gave, with the text of each problem.
 #[derive(Default)]

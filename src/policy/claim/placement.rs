@@ -1,13 +1,14 @@
 //! Chooses the provider of the next submission; [`Planner::choose_provider`] lists the conditions.
 
 use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest, Sha256};
 
 use crate::domain::local_image::fill_placeholders;
-use crate::domain::{Money, ProviderName, model};
+use crate::domain::{Money, ProviderName};
 
+use super::planner::Planner;
+use super::prepared::PreparedRequest;
 use super::uploads::UploadState;
-use super::{BatchTotals, Planner, ProviderView, QueuedJob, UnresolvedRequest};
+use super::view::{BatchTotals, ProviderView, QueuedJob, UnresolvedRequest};
 
 /// Delay before a deferred job is considered again.
 ///
@@ -25,38 +26,6 @@ pub(super) enum Placement {
     DeferUntil(Timestamp),
     /// To no provider for now. The job keeps its place, and the jobs behind it in its lane wait.
     Blocked,
-}
-
-/// A request as it will be sent and stored, with its price.
-#[derive(Debug)]
-pub struct PreparedRequest {
-    /// The route's model name, request and price.
-    pub quote: model::RouteQuote,
-    /// The request as JSON text.
-    pub request_text: String,
-    /// The digest of `request_text`; see [`request_digest`].
-    pub digest: i64,
-    /// Why the step must reject the job instead of sending the request; `None` to send it.
-    pub rejection: Option<String>,
-}
-
-impl From<model::RouteQuote> for PreparedRequest {
-    fn from(quote: model::RouteQuote) -> Self {
-        let request_text = quote.request.to_string();
-        let digest = request_digest(&request_text);
-        Self {
-            quote,
-            request_text,
-            digest,
-            rejection: None,
-        }
-    }
-}
-
-/// Returns the first 8 bytes of the SHA-256 of a request, as a big-endian integer.
-pub fn request_digest(request: &str) -> i64 {
-    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(Sha256::digest(request));
-    i64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 impl Planner<'_> {

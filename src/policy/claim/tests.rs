@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::submissions::MAX_DEFERRED;
 use super::*;
-use crate::domain::{Catalog, Input};
+use crate::domain::{Catalog, Input, JobCounts, JobId, JobProgress, JobState, Money, ProviderName};
 use crate::policy::gate::ProviderGate;
 
 static CATALOG: LazyLock<Arc<Catalog>> =

@@ -5,32 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{ImageForm, Input, LocalImage, ProviderName};
+use crate::domain::{ImageForm, Input, ProviderName};
 
-use super::{BatchView, ClaimView, DueUpload, Missing, Planner, ProviderView, UploadView};
-
-/// Number of queued jobs per provider slot whose images are uploaded ahead of their submissions.
-const PREFETCH_PER_SLOT: u32 = 2;
-
-/// Maximum number of queued jobs of each lane whose images are uploaded ahead, however many slots
-/// there are.
-const MAX_PREFETCH: u32 = 64;
+use super::claim_plan::PlannedUpload;
+use super::planner::Planner;
+use super::view::{BatchView, ClaimView, Missing, UploadView};
 
 /// Minimum remaining lifetime of a link at the time of the submission.
 ///
 /// A provider may fetch the image long after it accepts the request.
 const MIN_LINK_LIFETIME: SignedDuration = SignedDuration::from_hours(24);
-
-/// An upload to queue or to lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedUpload {
-    /// The provider to upload to.
-    pub provider: ProviderName,
-    /// The image.
-    pub image: LocalImage,
-    /// Number of consecutive failed tries.
-    pub failures: u32,
-}
 
 /// Whether a provider has the local images of a job.
 pub(super) enum UploadState {
@@ -48,29 +32,11 @@ pub(super) enum UploadState {
 }
 
 impl ClaimView {
-    /// Returns how many jobs of each lane have their images uploaded ahead of their submissions.
-    pub(super) fn prefetch_limit(&self) -> usize {
-        let slots = self
-            .providers
-            .iter()
-            .filter(|provider| provider.receives_uploads())
-            .map(|provider| provider.limits.in_flight)
-            .fold(0, u32::saturating_add);
-        slots.saturating_mul(PREFETCH_PER_SLOT).min(MAX_PREFETCH) as usize
-    }
-
     /// Returns the time after which a link must expire to be usable now.
     pub fn min_link_expiry(&self) -> Timestamp {
         self.now
             .saturating_add(MIN_LINK_LIFETIME)
             .unwrap_or(Timestamp::MAX)
-    }
-}
-
-impl ProviderView {
-    /// Returns whether the provider stores uploads and may receive submissions.
-    pub fn receives_uploads(&self) -> bool {
-        self.limits.has_storage && self.limits.in_flight > 0 && self.gate.suspended.is_none()
     }
 }
 
@@ -209,15 +175,5 @@ impl Planner<'_> {
             }
         }
         Ok(uploads)
-    }
-}
-
-impl From<&DueUpload> for PlannedUpload {
-    fn from(due: &DueUpload) -> Self {
-        Self {
-            provider: due.provider,
-            image: due.image.clone(),
-            failures: due.failures,
-        }
     }
 }

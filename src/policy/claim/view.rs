@@ -24,14 +24,14 @@ pub struct ClaimView {
     pub total_jobs: JobCounts,
     /// The request's providers, in the request's order.
     pub providers: Vec<ProviderView>,
-    /// The unleased jobs whose next step is due, as far as [`Reads`] asks for them.
+    /// The unleased jobs whose next step is due, as far as [`Reads`](super::Reads) asks for them.
     pub due: Vec<DueStep>,
     /// The requests that are submitting or in doubt, at any provider.
     pub unresolved: Vec<UnresolvedRequest>,
     /// The uploads of the images that the jobs in the view name, as far as there are any.
     pub uploads: BTreeMap<UploadKey, UploadView>,
     /// The unleased uploads that are due, in the order in which they were queued, as far as
-    /// [`Reads`] asks for them.
+    /// [`Reads`](super::Reads) asks for them.
     pub due_uploads: Vec<DueUpload>,
 }
 
@@ -99,7 +99,7 @@ pub struct LaneView {
     /// Whether there are no due jobs behind `rows`.
     pub is_complete: bool,
     /// The inputs of the first queued jobs, due or not, for uploads ahead of their submissions; as
-    /// many as [`Reads`] asks for.
+    /// many as [`Reads`](super::Reads) asks for.
     pub upcoming: Vec<Input>,
 }
 
@@ -175,24 +175,6 @@ pub struct DueUpload {
     pub failures: u32,
 }
 
-/// How much of the queue a view needs, beside its batches and providers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reads {
-    /// Maximum number of due polls, at each of the request's providers.
-    pub polls: usize,
-    /// Maximum number of due reconciliations, at each of the request's providers.
-    pub reconciles: usize,
-    /// Maximum number of due downloads, at each provider there is.
-    pub downloads: usize,
-    /// Maximum number of due jobs of each lane.
-    pub rows: usize,
-    /// Maximum number of inputs of each lane for uploads ahead of their submissions, and of due
-    /// uploads to each provider.
-    pub upcoming: usize,
-    /// Maximum number of due uploads to each provider.
-    pub uploads: usize,
-}
-
 /// A part of the queue that a plan turned out to need as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -221,40 +203,6 @@ impl ClaimView {
             unresolved: Vec::new(),
             uploads: BTreeMap::new(),
             due_uploads: Vec::new(),
-        }
-    }
-
-    /// Returns what has to be read into the view for a request.
-    pub fn reads(&self, request: &ClaimRequest) -> Reads {
-        let capacity = request.capacity;
-        let up_to = |state: JobState, limit: usize| {
-            if self.total_jobs.count(state) == 0 {
-                0
-            } else {
-                limit.min(capacity.steps)
-            }
-        };
-        let uploads = if self.has_queued_local_images() {
-            capacity.uploads.min(capacity.steps)
-        } else {
-            0
-        };
-        let available: usize = self
-            .providers
-            .iter()
-            .map(|provider| provider.available_submits(self.now) as usize)
-            .sum();
-        Reads {
-            polls: up_to(JobState::Running, capacity.polls),
-            reconciles: up_to(JobState::InDoubt, capacity.polls),
-            downloads: up_to(JobState::Downloading, capacity.downloads),
-            rows: available.min(capacity.submits).min(capacity.steps),
-            upcoming: if uploads > 0 {
-                self.prefetch_limit()
-            } else {
-                0
-            },
-            uploads,
         }
     }
 
@@ -306,5 +254,10 @@ impl ProviderView {
     /// Returns whether the rate is used up as far as is known, but perhaps not in fact.
     pub fn needs_exact_count(&self) -> bool {
         !self.is_exact && self.recent_submits >= self.limits.creates_per_minute
+    }
+
+    /// Returns whether the provider stores uploads and may receive submissions.
+    pub fn receives_uploads(&self) -> bool {
+        self.limits.has_storage && self.limits.in_flight > 0 && self.gate.suspended.is_none()
     }
 }

@@ -114,7 +114,7 @@ impl StoredJob {
             attempt: attempt.map(|attempt| (attempt.attempt_id, &attempt.progress)),
             provider: attempt.map(|attempt| attempt.provider),
         };
-        write(tx, &before, change, None).map(drop)
+        write(tx, &before, change)
     }
 }
 
@@ -128,31 +128,40 @@ pub(super) struct Before<'a> {
     pub(super) provider: Option<ProviderName>,
 }
 
-/// Writes a change and ends the lease. Returns whether it was written: not if `lease` is given and
-/// is no longer current.
-///
-/// Whoever changes a leased job in another way ends its lease. A current lease therefore proves
-/// that the job is as it was claimed, and nothing is read before this writes.
-pub(super) fn write(
+/// Writes a change of a job and ends its lease, if there is one.
+fn write(tx: &Connection, before: &Before<'_>, change: &Change) -> Result<()> {
+    let mut update = Update::new("jobs", NO_LEASE);
+    set_job_columns(&mut update, before, &change.job);
+    update.execute(tx, "job_id", before.job_id, None)?;
+    write_attempt(tx, before, change)
+}
+
+/// Writes a change of a leased job, and ends the lease unless it is `held` further. Returns whether
+/// it was written: not if the lease is no longer current.
+pub(super) fn write_leased(
     tx: &Connection,
     before: &Before<'_>,
     change: &Change,
-    lease: Option<&Lease>,
+    lease: &Lease,
+    held: bool,
 ) -> Result<bool> {
-    let mut update = Update::new("jobs", "lease_token = NULL, lease_pool = NULL");
-    set_job_columns(&mut update, before, &change.job);
-    let is_current = match lease {
-        None => update.execute(tx, "job_id", before.job_id, None)?,
-        Some(lease) => update.execute(tx, "job_id", before.job_id, Some(lease.token))?,
+    // The token is written even if it stays, so that there is always something to write.
+    let assignments = if held {
+        "lease_token = lease_token"
+    } else {
+        NO_LEASE
     };
-    if is_current
-        && let Some((attempt_id, old)) = before.attempt
-        && let Some(new) = &change.attempt
-    {
-        write_attempt(tx, attempt_id, old, new)?;
+    let mut update = Update::new("jobs", assignments);
+    set_job_columns(&mut update, before, &change.job);
+    let is_current = update.execute(tx, "job_id", before.job_id, Some(lease.token))?;
+    if is_current {
+        write_attempt(tx, before, change)?;
     }
     Ok(is_current)
 }
+
+/// The assignments that end a lease.
+const NO_LEASE: &str = "lease_token = NULL, lease_pool = NULL";
 
 fn set_job_columns(update: &mut Update, before: &Before<'_>, new: &JobProgress) {
     let old = before.job;
@@ -196,12 +205,10 @@ fn set_job_columns(update: &mut Update, before: &Before<'_>, new: &JobProgress) 
     }
 }
 
-fn write_attempt(
-    tx: &Connection,
-    AttemptId(attempt_id): AttemptId,
-    old: &AttemptProgress,
-    new: &AttemptProgress,
-) -> Result<()> {
+fn write_attempt(tx: &Connection, before: &Before<'_>, change: &Change) -> Result<()> {
+    let (Some((AttemptId(attempt_id), old)), Some(new)) = (before.attempt, &change.attempt) else {
+        return Ok(());
+    };
     if old == new {
         return Ok(());
     }

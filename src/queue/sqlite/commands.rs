@@ -8,8 +8,9 @@ use crate::policy::operator::{self, Decision, NotApplicable};
 use crate::queue::{CancelResult, QueueError, Result, Selection};
 
 use super::change::{self, StoredJob, select_stored_jobs};
+use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
 use super::query::{batch_not_found, ensure_batch_exists, find_job_id};
-use super::row::{JOB_AND_ATTEMPT, execute, read_job_and_attempt, select};
+use super::row::{execute, select};
 use super::uploads;
 
 /// Retries the selected failed and cancelled jobs; without states, only failed ones. Returns how

@@ -4,7 +4,7 @@ use rusqlite::{Connection, params};
 
 use crate::domain::ProviderName;
 use crate::policy::gate::ProviderGate;
-use crate::queue::Result;
+use crate::queue::{Gates, Result};
 
 use super::row::{Columns, execute, select};
 
@@ -17,6 +17,14 @@ pub(super) fn read(tx: &Connection, provider: ProviderName) -> Result<ProviderGa
         from_columns,
     )?;
     Ok(stored.into_iter().next().unwrap_or_default())
+}
+
+/// Reads the gates of all providers that were called.
+pub(super) fn read_all(connection: &Connection) -> Result<Gates> {
+    let gates = select(connection, "SELECT * FROM providers", [], |columns| {
+        Ok((columns.parse("provider")?, from_columns(columns)?))
+    })?;
+    Ok(gates.into_iter().collect())
 }
 
 /// Writes the gate of a provider. Its row usually comes with the provider's first attempt, but an

@@ -10,15 +10,19 @@ mod claim_view;
 mod clock_changes;
 mod commands;
 mod counters;
+mod due_steps;
 mod gate;
 mod health;
 mod insert;
+mod job_row;
+mod lanes;
 mod live_settings;
 mod open;
 mod operator;
 mod pool_lock;
 mod pools;
 mod query;
+mod rate_counts;
 mod remove;
 mod reports;
 mod row;
@@ -26,6 +30,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod upload_views;
 mod uploads;
 mod work_queue;
 mod writer;
@@ -41,8 +46,8 @@ use crate::clock::Clock;
 use crate::domain::PoolId;
 
 use super::{QueueError, Result};
-use claim_view::RateCounts;
 use pool_lock::PoolLock;
+use rate_counts::RateCounts;
 use writer::Writer;
 
 /// A [`Queue`](super::Queue) in a SQLite file.

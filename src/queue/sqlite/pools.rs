@@ -5,13 +5,13 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::PoolId;
+use crate::domain::{JobId, Lease, PoolId};
 use crate::policy::takeover;
 use crate::queue::{LEASE_DURATION, PoolRecord, QueueError, Result};
 
 use super::change::{StoredJob, select_stored_jobs};
 use super::pool_lock::PoolLock;
-use super::row::{execute, select};
+use super::row::{execute, query_value, select};
 use super::{clock_changes, uploads};
 
 /// Registers a pool of this process.
@@ -99,6 +99,34 @@ fn pools_with_ids(connection: &Connection) -> Result<Vec<(PoolId, PoolRecord)>> 
             Ok((pool_id, record))
         },
     )
+}
+
+/// Lists the leases of a pool, unless it has exactly `expected` of them.
+pub(super) fn leases_unless(
+    connection: &Connection,
+    pool: &PoolId,
+    expected: usize,
+) -> Result<Option<Vec<Lease>>> {
+    let count: Option<usize> = query_value(
+        connection,
+        "SELECT count(*) FROM jobs WHERE lease_pool = ?1",
+        [&pool.0],
+    )?;
+    if count == Some(expected) {
+        return Ok(None);
+    }
+    let leases = select(
+        connection,
+        "SELECT job_id, lease_token FROM jobs WHERE lease_pool = ?1",
+        [&pool.0],
+        |columns| {
+            Ok(Lease {
+                job_id: JobId(columns.get("job_id")?),
+                token: columns.get("lease_token")?,
+            })
+        },
+    )?;
+    Ok(Some(leases))
 }
 
 /// A pool whose process is dead or whose leases have expired.

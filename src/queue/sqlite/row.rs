@@ -9,14 +9,8 @@ use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement};
 use serde_json::json;
 
-use crate::domain::{
-    Attempt, AttemptId, CostReport, Input, Job, JobCounts, JobId, JobState, Money,
-};
+use crate::domain::{CostReport, JobCounts, JobState, Money};
 use crate::queue::{QueueError, Result};
-
-use super::change::{
-    attempt_progress_columns, job_progress_columns, read_attempt_progress, read_job_progress,
-};
 
 /// A row whose columns are read by name, as domain types.
 ///
@@ -147,45 +141,6 @@ pub(super) fn read_job_counts(columns: &Columns<'_, '_>) -> Result<JobCounts> {
     Ok(counts)
 }
 
-/// Selects a job by number, with the columns that [`read_job_and_attempt`] reads.
-pub(super) const JOB_AND_ATTEMPT: &str = concat!(
-    "SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, b.folder, j.file_name,
-            (SELECT count(*) FROM attempts p WHERE p.job_id = j.job_id AND p.state = 'absent')
-                AS absent_attempts, ",
-    job_progress_columns!(),
-    ", a.attempt_id, a.number, a.provider, a.wire_model, a.request, a.client_token,
-       a.submitted_at, ",
-    attempt_progress_columns!(),
-    " FROM jobs j JOIN batches b USING (batch_id) JOIN attempts a ON a.attempt_id = j.attempt_id
-      WHERE j.job_id = ?1"
-);
-
-/// Reads a job and its current attempt from a row of [`JOB_AND_ATTEMPT`].
-pub(super) fn read_job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, Attempt)> {
-    let job = Job {
-        job_id: JobId(columns.get("job_id")?),
-        batch: columns.get("batch")?,
-        row_key: columns.get("row_key")?,
-        model: columns.get("model")?,
-        input: columns.json::<Input>("input")?,
-        folder: columns.get::<String>("folder")?.into(),
-        file_name: columns.get("file_name")?,
-        absent_attempts: columns.get("absent_attempts")?,
-        progress: read_job_progress(columns)?,
-    };
-    let attempt = Attempt {
-        attempt_id: AttemptId(columns.get("attempt_id")?),
-        number: columns.get("number")?,
-        provider: columns.parse("provider")?,
-        wire_model: columns.get("wire_model")?,
-        request: columns.json("request")?,
-        client_token: columns.get("client_token")?,
-        submitted_at: columns.time("submitted_at")?,
-        progress: read_attempt_progress(columns)?,
-    };
-    Ok((job, attempt))
-}
-
 /// Serializes a cost report as JSON; [`parse_cost`] reads it.
 pub(super) fn cost_to_json(report: &CostReport) -> String {
     match report {
@@ -217,4 +172,9 @@ pub(super) fn millis(duration: Duration) -> i64 {
 /// Returns the value to store for a time: milliseconds since the epoch, or NULL.
 pub(super) fn nullable_millis(time: Option<Timestamp>) -> Value {
     time.map_or(Value::Null, |time| Value::Integer(time.as_millisecond()))
+}
+
+/// Returns a number of rows as SQLite takes it.
+pub(super) fn sql_limit(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
-use super::claim_view::RateCounts;
+use super::rate_counts::RateCounts;
 use super::stage::SqliteStaging;
 use super::transaction::SqliteTransaction;
 use super::{open, pools, query};
@@ -61,6 +61,7 @@ impl PoolFixture {
         let turn = Turn {
             pool_id: PoolId("one".into()),
             completed,
+            holds_leases_at: Vec::new(),
             claim,
         };
         let mut transaction =
@@ -138,6 +139,7 @@ impl PoolFixture {
         };
         let completed = Completed::Step {
             claim: Arc::new(claim),
+            unrecorded_polls: 0,
             outcome,
             signal: Some(signal),
         };

@@ -15,8 +15,10 @@ use crate::queue::{Claim, QueueError, Result, UploadClaim, UploadLease, UploadOu
 
 use super::backlog::read_backlog;
 use super::change::{self, Before};
-use super::claim_view::{RateCounts, ViewReader};
-use super::row::{JOB_AND_ATTEMPT, execute, query_value, read_job_and_attempt, select};
+use super::claim_view::ViewReader;
+use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
+use super::rate_counts::RateCounts;
+use super::row::{execute, query_value, select};
 use super::{gate, uploads};
 
 /// An open write transaction.
@@ -64,14 +66,14 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(query_value::<i64>(self.tx, sql, [&pool.0])?.is_some())
     }
 
-    fn write_leased(&mut self, claim: &Claim, change: &Change) -> Result<bool> {
+    fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
         let before = Before {
             job_id: claim.job.job_id.0,
             job: &claim.job.progress,
             attempt: Some((claim.attempt.attempt_id, &claim.attempt.progress)),
             provider: Some(claim.attempt.provider),
         };
-        change::write(self.tx, &before, change, Some(&claim.lease))
+        change::write_leased(self.tx, &before, change, &claim.lease, held)
     }
 
     fn is_current(&mut self, lease: &Lease) -> Result<bool> {

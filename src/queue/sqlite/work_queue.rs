@@ -7,13 +7,15 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use crate::domain::{JobId, PoolId, ProviderName};
+use crate::domain::{JobId, Lease, PoolId, ProviderName};
 use crate::failpoint::fail_point;
-use crate::queue::{Completed, Result, SettingChange, Step, Turn, TurnResult, WorkQueue, turn};
+use crate::queue::{
+    Completed, Gates, Result, SettingChange, Step, Turn, TurnResult, WorkQueue, turn,
+};
 
 use super::pool_lock::PoolLock;
 use super::transaction::SqliteTransaction;
-use super::{SqliteQueue, clock_changes, live_settings, pools, query};
+use super::{SqliteQueue, clock_changes, gate, live_settings, pools, query};
 
 #[async_trait]
 impl WorkQueue for SqliteQueue {
@@ -67,7 +69,7 @@ impl WorkQueue for SqliteQueue {
                     fail_point!("{event:?} committed");
                 }
                 Completed::Upload { .. } => fail_point!("upload committed"),
-                Completed::NotStarted { .. } => {}
+                Completed::NotStarted { .. } | Completed::Released { .. } => {}
             }
         }
         let claims = &result.claimed.claims;
@@ -125,6 +127,15 @@ impl WorkQueue for SqliteQueue {
         self.writer
             .write(move |tx| clock_changes::record_change(tx, clock.now()))
             .await
+    }
+
+    async fn leases_unless(&self, pool: PoolId, expected: usize) -> Result<Option<Vec<Lease>>> {
+        self.read(move |connection| pools::leases_unless(connection, &pool, expected))
+            .await
+    }
+
+    async fn gates(&self) -> Result<Gates> {
+        self.read(gate::read_all).await
     }
 
     async fn last_clock_change(&self) -> Result<Option<Timestamp>> {

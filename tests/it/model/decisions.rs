@@ -48,6 +48,10 @@ impl Model {
                 continue;
             }
             released += 1;
+            // Held between two polls: no step was under way.
+            if job.due_at.is_some_and(|due_at| due_at > now) {
+                continue;
+            }
             job.crashes += 1;
             let attempt = &mut self.attempts[job.attempt.expect("an attempt")];
             let is_quarantined = job.crashes >= 10;

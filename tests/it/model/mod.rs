@@ -124,15 +124,30 @@ impl Harness {
     }
 
     /// Takes a turn that only records one completed step, in the second process.
-    async fn record(&self, completed: Completed) -> Result<JobState, ModelError> {
+    async fn record(
+        &mut self,
+        completed: Completed,
+        holds_leases: bool,
+    ) -> Result<JobState, ModelError> {
         let turn = Turn {
             pool_id: PoolId("any".into()),
             completed: vec![completed],
+            holds_leases_at: if holds_leases {
+                ProviderName::ALL.to_vec()
+            } else {
+                Vec::new()
+            },
             claim: None,
         };
         let mut result = to_model_error(self.queue(1).turn(Arc::new(turn)).await)?;
         match result.recorded.pop().expect("a record") {
-            Recorded::Job { state, .. } => Ok(state),
+            Recorded::Job { state, held, .. } => {
+                if let Some(held) = held {
+                    self.claims.retain(|claim| claim.lease != held.lease);
+                    self.claims.push(held);
+                }
+                Ok(state)
+            }
             Recorded::LeaseLost => Err(ModelError::LeaseLost),
             Recorded::Upload => panic!("no upload was recorded"),
         }
@@ -158,6 +173,7 @@ impl Harness {
                 is_legal,
                 due_in_ms,
                 signal,
+                holds_leases,
             } => {
                 let Some(claim) = self.granted(lease, allow_lost) else {
                     return;
@@ -173,7 +189,7 @@ impl Harness {
                 if is_legal && outcomes.iter().any(is_allowed) {
                     outcomes.retain(is_allowed);
                 }
-                self.record_outcome(claim, outcome.get(&outcomes).clone(), signal)
+                self.record_outcome(claim, outcome.get(&outcomes).clone(), signal, holds_leases)
                     .await;
             }
             Operation::Release { lease, allow_lost } => {
@@ -183,7 +199,7 @@ impl Harness {
                 let not_started = Completed::NotStarted {
                     claim: Arc::clone(&claim),
                 };
-                let released = self.record(not_started).await;
+                let released = self.record(not_started, false).await;
                 assert_eq!(released, self.model.release(&claim, self.now));
             }
             Operation::Join { process } => self.join(process).await,
@@ -467,16 +483,22 @@ impl Harness {
         claim: Arc<Claim>,
         outcome: Outcome,
         signal: Option<ProviderSignal>,
+        holds_leases: bool,
     ) {
         let completed = Completed::Step {
             claim: Arc::clone(&claim),
+            unrecorded_polls: 0,
             outcome: outcome.clone(),
             signal: signal.clone(),
         };
-        let recorded = self.record(completed).await;
+        let lease = self.model.jobs[&claim.lease.job_id].lease.clone();
+        let recorded = self.record(completed, holds_leases).await;
         let expected = self
             .model
             .record_outcome(&claim, &outcome, signal.as_ref(), self.now);
+        if let (true, Ok(_), Some((_, pool))) = (holds_leases, &expected, lease) {
+            self.model.hold(&claim, pool);
+        }
         assert_eq!(recorded, expected, "{outcome:?}");
     }
 

@@ -51,6 +51,8 @@ pub(super) enum Operation {
         is_legal: bool,
         due_in_ms: i64,
         signal: Option<ProviderSignal>,
+        /// Whether the pool holds the lease further, if the job is running.
+        holds_leases: bool,
     },
     Release {
         lease: Index,
@@ -243,6 +245,7 @@ fn record_outcome() -> impl Strategy<Value = Operation> {
                     is_legal,
                     due_in_ms,
                     signal,
+                    holds_leases: variant % 3 == 0,
                 }
             },
         )

@@ -274,6 +274,14 @@ impl Model {
         Ok(state)
     }
 
+    /// Gives the lease of a recorded step back to the pool that had it, if the job is running.
+    pub(super) fn hold(&mut self, claim: &Claim, pool: PoolId) {
+        let job = self.jobs.get_mut(&claim.lease.job_id).expect("a job");
+        if job.state == Running && job.due_at.is_some() {
+            job.lease = Some((claim.lease.token, pool));
+        }
+    }
+
     /// Returns whether a prediction belongs to another attempt than the job's current one.
     fn belongs_to_another(&self, job_id: JobId, id: &str) -> bool {
         let index = self.jobs[&job_id].attempt.expect("an attempt");

@@ -1,7 +1,9 @@
 //! Leases, heartbeats, and the takeover of pools that are gone.
 
+use std::sync::Arc;
+
 use overnight::domain::{JobState, Money, Outcome, PredictionHandle};
-use overnight::queue::{QueueError, Recorded, Selection, Step};
+use overnight::queue::{Claim, Completed, QueueError, Recorded, Selection, Step};
 
 use super::{Harness, PRICE, Store, pool, run_for_each_store, seconds};
 
@@ -12,6 +14,9 @@ run_for_each_store!(
     a_job_that_crashes_ten_pools_in_a_row_fails_and_keeps_its_prediction,
     a_pool_that_renews_after_its_machine_slept_is_not_taken_over,
     a_pool_that_was_removed_claims_nothing_more,
+    a_held_lease_outlasts_the_records_of_a_running_job,
+    a_held_job_that_is_not_due_keeps_its_due_time_when_its_pool_is_gone,
+    a_pool_finds_out_that_a_job_it_holds_was_cancelled,
 );
 
 async fn a_write_after_the_lease_is_lost_is_refused_and_changes_nothing<S: Store>(
@@ -46,8 +51,9 @@ async fn a_record_with_a_lost_lease_undoes_no_other_record_of_its_turn<S: Store>
     harness.accept(&claims[0], "p0").await;
     let completed = claims.iter().zip(["late", "p1"]).map(|(claim, id)| {
         let prediction = PredictionHandle::from_id(id);
-        overnight::queue::Completed::Step {
+        Completed::Step {
             claim: claim.clone().into(),
+            unrecorded_polls: 0,
             outcome: Outcome::Accepted {
                 prediction,
                 early_cost: None,
@@ -142,4 +148,74 @@ async fn a_pool_that_was_removed_claims_nothing_more<S: Store>(harness: Harness<
     assert!(lost(harness.try_claim("one", 1).await.map(drop)));
     assert!(lost(harness.queue.heartbeat(pool("one")).await));
     assert_eq!(harness.job("r0").await.state, JobState::Queued);
+}
+
+/// Submits the only row and holds its job, whose first poll is due after `due_in` seconds.
+async fn hold_first_job<S: Store>(harness: &Harness<S>, due_in: i64) -> Arc<Claim> {
+    harness.load_rows(1);
+    let submit = harness.claim_step(Step::Submit).await;
+    let accepted = Outcome::Accepted {
+        prediction: PredictionHandle::from_id("p"),
+        early_cost: None,
+        due_at: harness.now() + seconds(due_in),
+    };
+    let held = harness.record_and_hold(&submit, accepted).await;
+    held.expect("a held claim")
+}
+
+async fn a_held_lease_outlasts_the_records_of_a_running_job<S: Store>(harness: Harness<S>) {
+    let held = hold_first_job(&harness, 10).await;
+    assert_eq!(held.step, Step::Poll);
+    harness.at(seconds(20));
+    assert!(
+        harness.claim("one", 5).await.is_empty(),
+        "the job is leased"
+    );
+    let failed = Outcome::Wait {
+        due_at: Some(harness.now() + seconds(5)),
+        failure: Some("503".into()),
+    };
+    let held = harness.record_and_hold(&held, failed).await;
+    let held = held.expect("held again");
+    assert_eq!(held.job.progress.failures, 1);
+    let released = Completed::Released {
+        claim: held,
+        unrecorded_polls: 7,
+        due_at: harness.now() + seconds(30),
+    };
+    harness.complete(vec![released]).await.expect("released");
+    harness.at(seconds(49));
+    assert!(harness.claim("one", 5).await.is_empty(), "not due yet");
+    harness.at(seconds(50));
+    let poll = harness.claim_step(Step::Poll).await;
+    assert_eq!(poll.job.progress.polls, 8, "with the one that is claimed");
+}
+
+async fn a_held_job_that_is_not_due_keeps_its_due_time_when_its_pool_is_gone<S: Store>(
+    harness: Harness<S>,
+) {
+    hold_first_job(&harness, 100).await;
+    harness.queue.leave(pool("one")).await.expect("left");
+    harness.queue.join(pool("one")).await.expect("a pool");
+    harness.at(seconds(99));
+    assert!(harness.claim("one", 5).await.is_empty());
+    harness.at(seconds(100));
+    let poll = harness.claim_step(Step::Poll).await;
+    assert_eq!(poll.job.progress.crashes, 0, "no step was under way");
+}
+
+async fn a_pool_finds_out_that_a_job_it_holds_was_cancelled<S: Store>(harness: Harness<S>) {
+    let held = hold_first_job(&harness, 10).await;
+    let leases = async |expected| {
+        let leases = harness.queue.leases_unless(pool("one"), expected).await;
+        leases.expect("the leases")
+    };
+    assert_eq!(leases(1).await, None);
+    assert_eq!(leases(2).await, Some(vec![held.lease.clone()]));
+    let selection = Selection {
+        jobs: vec!["r0".into()],
+        ..Selection::default()
+    };
+    harness.queue.cancel(selection).await.expect("cancelled");
+    assert_eq!(leases(1).await, Some(Vec::new()));
 }

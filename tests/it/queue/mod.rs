@@ -179,6 +179,7 @@ impl<S: Store> Harness<S> {
         let turn = Turn {
             pool_id: pool(pool_name),
             completed: Vec::new(),
+            holds_leases_at: Vec::new(),
             claim: Some(self.request(steps)),
         };
         Ok(self.queue.turn(Arc::new(turn)).await?.claimed)
@@ -200,6 +201,7 @@ impl<S: Store> Harness<S> {
         let turn = Turn {
             pool_id: pool("one"),
             completed,
+            holds_leases_at: Vec::new(),
             claim: None,
         };
         Ok(self.queue.turn(Arc::new(turn)).await?.recorded)
@@ -217,11 +219,33 @@ impl<S: Store> Harness<S> {
     ) -> Result<Recorded, QueueError> {
         let completed = Completed::Step {
             claim: Arc::new(claim.clone()),
+            unrecorded_polls: 0,
             outcome,
             signal,
         };
         let mut recorded = self.complete(vec![completed]).await?;
         Ok(recorded.remove(0))
+    }
+
+    /// Records an outcome and holds the lease further. Returns the claim to poll with, if the job is
+    /// running.
+    async fn record_and_hold(&self, claim: &Claim, outcome: Outcome) -> Option<Arc<Claim>> {
+        let turn = Turn {
+            pool_id: pool("one"),
+            completed: vec![Completed::Step {
+                claim: Arc::new(claim.clone()),
+                unrecorded_polls: 0,
+                outcome,
+                signal: None,
+            }],
+            holds_leases_at: vec![self.limits.provider],
+            claim: None,
+        };
+        let mut result = self.queue.turn(Arc::new(turn)).await.expect("a turn");
+        match result.recorded.remove(0) {
+            Recorded::Job { held, .. } => held,
+            other => panic!("not recorded: {other:?}"),
+        }
     }
 
     /// Records an outcome and returns the job's new state.
@@ -230,6 +254,7 @@ impl<S: Store> Harness<S> {
             Ok(Recorded::Job {
                 state,
                 instead: None,
+                ..
             }) => state,
             other => panic!("not recorded: {other:?}"),
         }

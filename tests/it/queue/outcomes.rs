@@ -117,7 +117,7 @@ async fn a_response_with_the_prediction_of_another_job_leaves_the_submission_in_
         due_at: harness.now(),
     };
     let recorded = harness.try_record(&claims[1], accepted).await;
-    let Ok(Recorded::Job { state, instead }) = recorded else {
+    let Ok(Recorded::Job { state, instead, .. }) = recorded else {
         panic!("{recorded:?}");
     };
     assert_eq!(state, JobState::InDoubt);

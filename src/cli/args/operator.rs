@@ -1,0 +1,56 @@
+//! Flags of the commands that change jobs: `retry`, `cancel`, `resolve` and `verify`.
+
+use clap::Args;
+
+use crate::cli::examples;
+use crate::domain::JobState;
+
+use super::possible_values::possible_values;
+
+/// Arguments of `retry` and `cancel`.
+#[derive(Debug, Args)]
+pub struct SelectArgs {
+    /// Select only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Select only jobs in this state
+    #[arg(long, value_parser = possible_values(JobState::ALL, JobState::as_str))]
+    pub state: Option<JobState>,
+    /// Select only these jobs, by row id or job number; an id that is in several batches needs
+    /// --batch
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+}
+
+/// Arguments of `resolve`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("decision").required(true), after_help = examples::RESOLVE)]
+pub struct ResolveArgs {
+    /// Row id or job number; an id that is in several batches needs --batch
+    pub job: String,
+    /// Batch of the job
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// The provider accepted it: continue with the prediction that has this id at the provider
+    #[arg(long, group = "decision", value_name = "ID")]
+    pub adopt: Option<String>,
+    /// The provider did not accept it: submit it again, and pay for that. If the provider accepted it
+    /// after all, you pay twice
+    #[arg(long, group = "decision")]
+    pub resubmit: bool,
+    /// Give up the job; its reserved price counts as spent
+    #[arg(long, group = "decision")]
+    pub fail: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::VERIFY)]
+pub struct VerifyArgs {
+    /// Check only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Download missing or damaged clips again now, replacing what is there; costs nothing
+    #[arg(long)]
+    pub fix: bool,
+}

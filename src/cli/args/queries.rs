@@ -1,0 +1,112 @@
+//! Flags of the commands that only show something.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::examples;
+use crate::domain::JobState;
+use crate::queue::BillGrouping;
+
+use super::possible_values::possible_values;
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::STATUS)]
+pub struct StatusArgs {
+    /// Show only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Refresh until interrupted
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Arguments of `jobs`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::JOBS)]
+pub struct JobsArgs {
+    /// List only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// List only jobs in this state
+    #[arg(long, value_parser = possible_values(JobState::ALL, JobState::as_str))]
+    pub state: Option<JobState>,
+    /// Print a JSON array
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `show`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::SHOW)]
+pub struct ShowArgs {
+    /// Row id or job number; an id that is in several batches needs --batch
+    pub job: String,
+    /// Batch of the job
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bill`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::BILL)]
+pub struct BillArgs {
+    /// Show only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// What to group by; a day is the UTC day of submission, a route is a provider and its name for
+    /// the model
+    #[arg(long, default_value = "batch", value_parser = possible_values(BillGrouping::ALL, BillGrouping::as_str))]
+    pub by: BillGrouping,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::REPORT)]
+pub struct ReportArgs {
+    /// Report only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// File to write; `-` is standard output [default: {batch}.html, or report.html]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::EXPORT)]
+pub struct ExportArgs {
+    /// Export only this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
+    /// Format of the records: csv, with a header, or jsonl, one JSON object per line
+    #[arg(long, value_enum, default_value = "csv", hide_possible_values = true)]
+    pub format: ExportFormat,
+}
+
+/// Format of exported records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Comma-separated values, with a header.
+    Csv,
+    /// One JSON object per line.
+    Jsonl,
+}
+
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::MODELS)]
+pub struct ModelsArgs {
+    /// Show only this model, with all its fields
+    pub model: Option<String>,
+}

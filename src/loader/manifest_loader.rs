@@ -1,0 +1,153 @@
+//! Checks the options of a load, and reads its manifests.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::domain::{Catalog, Model, ProviderName, file_name};
+use crate::manifest::{self, LoadOptions, RowMapper, uncompressed_path};
+use crate::queue::{NewBatch, Staging};
+
+use super::error::MAX_BATCH_NAME;
+use super::source::Source;
+use super::stager::RowStager;
+use super::{LoadError, LoadObserver};
+
+/// A load whose options have been checked.
+pub struct ManifestLoader<'a> {
+    /// The batch's name.
+    pub batch: String,
+    /// The model that the jobs request.
+    pub model: &'a Model,
+    /// The providers that may be used, in order of preference.
+    pub providers: Vec<ProviderName>,
+    mapper: RowMapper<'a>,
+    options: LoadOptions,
+}
+
+impl<'a> ManifestLoader<'a> {
+    /// Checks the options of a load.
+    ///
+    /// # Errors
+    /// Returns an error if they contradict the catalogue or each other.
+    pub fn new(catalog: &'a Catalog, options: LoadOptions) -> Result<Self, LoadError> {
+        let model = find_model(catalog, options.model.as_deref())?;
+        let providers = find_providers(model, &options.via)?;
+        let mapper = RowMapper::new(model, providers.clone(), options.mapping.clone())?;
+        let batch = batch_name(options.batch.as_deref(), &options.files)?;
+        Ok(Self {
+            batch,
+            model,
+            providers,
+            mapper,
+            options,
+        })
+    }
+
+    /// Returns whether the options name the providers.
+    pub fn are_providers_given(&self) -> bool {
+        !self.options.via.is_empty()
+    }
+
+    /// Returns the batch to stage the rows in. Its folder is in the folder of the options, or else
+    /// in `default_out`.
+    ///
+    /// # Errors
+    /// Returns an error if the current folder is not known.
+    pub fn new_batch(&self, default_out: &Path) -> io::Result<NewBatch> {
+        let out = self.options.out.as_deref().unwrap_or(default_out);
+        let folder = std::path::absolute(out)?.join(file_name::safe_file_stem(&self.batch));
+        Ok(NewBatch {
+            name: self.batch.clone(),
+            model: self.model.name.clone(),
+            folder,
+            budget: self.options.budget,
+        })
+    }
+
+    /// Reads the manifests to their end and stages their rows.
+    ///
+    /// # Errors
+    /// Returns an error if a manifest cannot be read or has mistakes, if there are no rows, or if
+    /// the queue fails. The staging must not be committed then.
+    pub fn read_into(
+        &self,
+        staging: &mut dyn Staging,
+        observer: &mut impl LoadObserver,
+    ) -> Result<(), LoadError> {
+        let mut stager = RowStager::new(staging, observer);
+        let mut rows = 0;
+        for path in &self.options.files {
+            rows += self.read_file(path, &mut stager)?;
+        }
+        stager.finish(rows)
+    }
+
+    /// Reads one manifest and returns its number of rows.
+    fn read_file(
+        &self,
+        path: &Path,
+        stager: &mut RowStager<'_, impl LoadObserver>,
+    ) -> Result<u64, LoadError> {
+        let Source { name, format, file } = Source::open(path)?;
+        let sheet = self.options.sheet.as_deref();
+        if let Some(sheet) = sheet.filter(|_| !format.is_workbook()) {
+            return Err(LoadError::NoWorkbook {
+                name,
+                sheet: sheet.to_owned(),
+            });
+        }
+        let file = stager.start_file(&name, format.describe().as_deref(), file)?;
+        manifest::read_file(file, format, sheet, &name, &self.mapper, stager)
+            .map_err(|error| LoadError::Other(error.context(format!("cannot read {name}"))))
+    }
+}
+
+fn find_model<'a>(catalog: &'a Catalog, name: Option<&str>) -> Result<&'a Model, LoadError> {
+    let name = name.ok_or(LoadError::NoModel)?;
+    catalog.model(name).ok_or_else(|| {
+        let known = catalog.models.iter().map(|model| model.name.clone());
+        LoadError::UnknownModel {
+            name: name.to_owned(),
+            known: known.collect(),
+        }
+    })
+}
+
+/// Returns the given providers, or all that offer the model.
+fn find_providers(model: &Model, via: &[ProviderName]) -> Result<Vec<ProviderName>, LoadError> {
+    let offering = model.routes.iter().map(|route| route.provider);
+    if via.is_empty() {
+        return Ok(offering.collect());
+    }
+    for (index, provider) in via.iter().enumerate() {
+        if model.route(*provider).is_none() {
+            return Err(LoadError::NotOffered {
+                provider: *provider,
+                model: model.name.clone(),
+                offering: offering.collect(),
+            });
+        }
+        if via[..index].contains(provider) {
+            return Err(LoadError::RepeatedProvider(*provider));
+        }
+    }
+    Ok(via.to_vec())
+}
+
+/// Returns the given name, or that of the first manifest that is a file.
+fn batch_name(given: Option<&str>, files: &[PathBuf]) -> Result<String, LoadError> {
+    let file = files.iter().find(|file| *file != Path::new("-"));
+    let stem = || {
+        let path = uncompressed_path(file?);
+        Some(path.file_stem()?.to_string_lossy().into_owned())
+    };
+    let name = given.map(str::to_owned).or_else(stem);
+    let name = name.ok_or(LoadError::UnnamedBatch)?;
+    if name.trim().is_empty()
+        || name.chars().any(char::is_control)
+        || name.chars().count() > MAX_BATCH_NAME
+    {
+        return Err(LoadError::InvalidBatchName);
+    }
+    Ok(name)
+}

@@ -1,0 +1,30 @@
+//! What happens while manifests are read.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+
+use crate::domain::NewJob;
+use crate::manifest::Problem;
+
+/// Receives what happens while manifests are read.
+pub trait LoadObserver {
+    /// Receives a manifest before it is read, with a description of its format if that is not plain.
+    /// Returns the reader to use, so that it can be followed how much was read.
+    fn start_file(
+        &mut self,
+        name: &str,
+        format: Option<&str>,
+        file: File,
+    ) -> io::Result<impl Read + Seek + Send + use<Self> + 'static>;
+
+    /// Receives a row that is new or has changed.
+    fn add_row(&mut self, job: &NewJob);
+
+    /// Receives a mistake in a manifest.
+    fn problem(&mut self, problem: Problem);
+
+    /// Receives the end of all manifests, with the number of rows that were left out, by the field
+    /// that they lack.
+    fn finish(&mut self, skipped: &BTreeMap<String, u64>);
+}

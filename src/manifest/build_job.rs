@@ -1,0 +1,156 @@
+//! Checks one row: what each value may be, which providers can run it, and what it costs.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::domain::{Input, NewJob, ProviderName, Shape};
+
+use super::problem::Problem;
+use super::row::{ID_FIELD, Row};
+use super::row_mapper::RowMapper;
+
+/// Maximum length of a row's key, in characters. A longer text is a description, not a key.
+const MAX_ID_CHARS: usize = 200;
+
+impl RowMapper<'_> {
+    /// Checks a row and builds its job. The estimate is the price of the most expensive provider
+    /// that can run it. A row without a key gets one from its input.
+    ///
+    /// # Errors
+    /// Returns all problems of the row.
+    pub(super) fn build_job(&self, file: &str, mut row: Row) -> Result<NewJob, Vec<Problem>> {
+        self.check_fields(file, &mut row);
+        if let Some(id) = row.id.take() {
+            match check_id(&id) {
+                Ok(()) => row.id = Some(id.trim().to_owned()),
+                Err(message) => row.add_problem(ID_FIELD, message),
+            }
+        }
+        let input = Input(std::mem::take(&mut row.fields));
+        let mut providers = Vec::new();
+        if row.problems.is_empty() {
+            providers = self.eligible_providers(&input).unwrap_or_else(|message| {
+                row.problems.push((None, message.into()));
+                Vec::new()
+            });
+        }
+        if !row.problems.is_empty() {
+            let to_problem = |(field, mistake)| Problem {
+                file: file.to_owned(),
+                line: row.line,
+                field,
+                mistake,
+            };
+            return Err(row.problems.into_iter().map(to_problem).collect());
+        }
+        let routes = providers.iter().filter_map(|name| self.model.route(*name));
+        let estimate = routes
+            .map(|route| self.model.price(route, &input))
+            .max()
+            .unwrap_or_default();
+        let row_key = row
+            .id
+            .unwrap_or_else(|| input.fingerprint(&self.model.name)[..16].to_owned());
+        Ok(NewJob::new(
+            &self.model.name,
+            row_key,
+            row.line,
+            input,
+            providers,
+            estimate,
+        ))
+    }
+
+    /// Adds the constants to a row, resolves its images, and checks every field of the model.
+    fn check_fields(&self, file: &str, row: &mut Row) {
+        // Paths in a manifest are relative to the manifest's folder.
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        for (field, value) in &self.constants {
+            row.fields
+                .entry(field.clone())
+                .or_insert_with(|| value.clone());
+        }
+        for field in &self.model.fields {
+            let Some(value) = row.fields.get_mut(&field.name) else {
+                if field.required && !row.has_problem(&field.name) {
+                    row.add_problem(&field.name, "is missing");
+                }
+                continue;
+            };
+            let resolved = self.images.resolve(&field.shape, value, folder);
+            match resolved.and_then(|()| field.shape.check(value)) {
+                Ok(()) => normalize_integers(&field.shape, value),
+                Err(message) => row.add_problem(&field.name, message),
+            }
+        }
+    }
+
+    /// Returns the allowed providers that can run an input.
+    ///
+    /// # Errors
+    /// Returns why none of them can.
+    fn eligible_providers(&self, input: &Input) -> Result<Vec<ProviderName>, String> {
+        let mut eligible = Vec::new();
+        let mut obstacles = Vec::new();
+        for provider in &self.providers {
+            match self
+                .model
+                .route(*provider)
+                .map(|route| route.incompatibility(input))
+            {
+                Some(None) => eligible.push(*provider),
+                Some(Some(incompatibility)) => obstacles.push(incompatibility),
+                None => obstacles.push(format!("{provider} does not offer {}", self.model.name)),
+            }
+        }
+        if eligible.is_empty() {
+            Err(format!(
+                "no allowed provider can run this row: {}",
+                obstacles.join("; ")
+            ))
+        } else {
+            Ok(eligible)
+        }
+    }
+}
+
+/// Writes `10.0` as `10` in each integer field, at any depth: a provider may reject the decimal
+/// point.
+fn normalize_integers(shape: &Shape, value: &mut Value) {
+    match (shape, value) {
+        (Shape::Integer { .. }, value @ Value::Number(_)) => {
+            let float = value.as_f64().filter(|_| value.as_i64().is_none());
+            if let Some(Ok(integer)) = float.map(|float| format!("{float:.0}").parse::<i64>()) {
+                *value = Value::from(integer);
+            }
+        }
+        (Shape::List { item, .. }, Value::Array(items)) => {
+            items
+                .iter_mut()
+                .for_each(|value| normalize_integers(item, value));
+        }
+        (Shape::Object { fields }, Value::Object(values)) => {
+            for field in fields {
+                if let Some(value) = values.get_mut(&field.name) {
+                    normalize_integers(&field.shape, value);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn check_id(id: &str) -> Result<(), String> {
+    let id = id.trim();
+    if id.is_empty() {
+        return Err("is blank".into());
+    }
+    if id.chars().count() > MAX_ID_CHARS {
+        return Err(format!("is longer than {MAX_ID_CHARS} characters"));
+    }
+    if id.chars().any(char::is_control) {
+        return Err("contains a control character".into());
+    }
+    Ok(())
+}

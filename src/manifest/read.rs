@@ -1,0 +1,79 @@
+//! Reads a manifest of any format.
+
+use std::io::{BufRead, Read, Seek};
+use std::{panic, thread};
+
+use super::csv_reader::CsvReader;
+use super::detect::{Content, FileFormat};
+use super::pipeline::Producer;
+use super::row_format::RowFormat;
+use super::row_mapper::RowMapper;
+use super::row_sink::RowSink;
+use super::{jsonl_rows, pipeline, table, workbook};
+
+/// Reads a manifest of any format to its end, even if there are problems in it, and returns the
+/// number of its rows. Rows that were left out because they lack a field do not count.
+///
+/// From a workbook it reads the sheet of the given name, or the first one.
+///
+/// # Errors
+/// Returns an error if the file cannot be read or the sink does not accept the rows. Problems in
+/// the rows are not errors: they go to the sink.
+pub fn read_file(
+    file: impl Read + Seek + Send + 'static,
+    file_format: FileFormat,
+    sheet: Option<&str>,
+    name: &str,
+    mapper: &RowMapper<'_>,
+    sink: &mut dyn RowSink,
+) -> anyhow::Result<u64> {
+    match file_format.content {
+        Content::Text(_, row_format) => {
+            read(file_format.decode(file)?, name, row_format, mapper, sink)
+        }
+        Content::Workbook => read_ahead(name, sink, |producer| {
+            workbook::with_sheet(file, sheet, |reader| {
+                table::read_rows(reader, mapper, producer)
+            })
+        }),
+    }
+}
+
+/// Reads a manifest of UTF-8 text, as [`read_file`] does.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read(
+    source: impl BufRead + Send,
+    file: &str,
+    format: RowFormat,
+    mapper: &RowMapper<'_>,
+    sink: &mut dyn RowSink,
+) -> anyhow::Result<u64> {
+    read_ahead(file, sink, |producer| match format {
+        RowFormat::Csv { separator } => {
+            table::read_rows(&mut CsvReader::new(source, separator)?, mapper, producer)
+        }
+        RowFormat::Jsonl => jsonl_rows::read_rows(source, mapper, producer),
+    })
+}
+
+/// Reads on a separate thread and passes the result to the sink on this one.
+fn read_ahead(
+    file: &str,
+    sink: &mut dyn RowSink,
+    read: impl FnOnce(&mut Producer<'_>) -> anyhow::Result<u64> + Send,
+) -> anyhow::Result<u64> {
+    thread::scope(|scope| {
+        let (mut producer, consumer) = pipeline::channel(file);
+        let reader = scope.spawn(move || {
+            let rows = read(&mut producer)?;
+            producer.flush()?;
+            Ok(rows)
+        });
+        consumer.drain_into(sink)?;
+        reader
+            .join()
+            .unwrap_or_else(|panic| panic::resume_unwind(panic))
+    })
+}

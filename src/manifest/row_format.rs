@@ -1,0 +1,18 @@
+//! How the rows of a text manifest are written.
+
+/// How the rows of a text manifest are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowFormat {
+    /// A table with a header (RFC 4180).
+    Csv {
+        /// The byte between two cells.
+        separator: u8,
+    },
+    /// One JSON object per line.
+    Jsonl,
+}
+
+impl RowFormat {
+    /// Comma-separated values.
+    pub const CSV: Self = Self::Csv { separator: b',' };
+}

@@ -1,0 +1,19 @@
+//! Where the rows of a manifest go.
+
+use crate::domain::NewJob;
+
+use super::problem::Problem;
+
+/// Receives what is read from a manifest, several rows at a time.
+pub trait RowSink {
+    /// Accepts rows that passed every check of this folder. Returns the line and the message of
+    /// each row that is rejected nevertheless, such as a duplicate; they are reported as problems
+    /// of the field `id`.
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>>;
+
+    /// Receives a problem.
+    fn problem(&mut self, problem: Problem);
+
+    /// Receives the number of rows that were left out because they lack a field.
+    fn skipped(&mut self, field: &str, rows: u64);
+}
