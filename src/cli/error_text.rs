@@ -5,7 +5,7 @@ use std::error::Error;
 
 use crate::app::AppError;
 use crate::loader::LoadError;
-use crate::policy::operator::NotApplicable;
+use crate::queue::NotApplicable;
 use crate::queue::{QueueError, StoreErrorKind};
 use crate::rehearsal::RehearsalError;
 use crate::worker::PoolError;
