@@ -66,7 +66,8 @@ pub trait Provider: Send + Sync {
 
     /// Polls a prediction and, once it is done, reads its result.
     ///
-    /// `submission` is what was submitted to create it: some APIs put the model into the URL.
+    /// `submission` is what was submitted to create it, perhaps without its request: some APIs put
+    /// the model into the URL.
     ///
     /// An error says nothing about the prediction, which may still be running and still be billed:
     ///
