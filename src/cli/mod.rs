@@ -1,7 +1,9 @@
 //! The command line, one file per command.
 //!
 //! A command parses its arguments, calls the library, and prints. Only `render` prints, and only
-//! `screen` draws what changes on a terminal. Every suggested command is built by `shell`.
+//! `screen` draws what changes on a terminal. Suggested commands that can be pasted are built by
+//! `shell`. `error_text`, `load_problem` and `remedy` add flags and commands to what the library
+//! reports, which knows none.
 
 mod args;
 mod bill;
