@@ -5,8 +5,7 @@ use std::error::Error;
 
 use crate::app::AppError;
 use crate::loader::LoadError;
-use crate::queue::NotApplicable;
-use crate::queue::{QueueError, StoreErrorKind};
+use crate::queue::{NotApplicable, QueueError, StoreErrorKind};
 use crate::rehearsal::RehearsalError;
 use crate::worker::PoolError;
 

@@ -20,6 +20,7 @@ mod init;
 mod jobs;
 mod load;
 mod load_error;
+mod load_problem;
 mod load_view;
 mod logs;
 mod models;

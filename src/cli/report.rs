@@ -10,11 +10,10 @@ use uuid::Uuid;
 use crate::domain::file_name::safe_file_stem;
 use crate::queue::job_reader::JobReader;
 use crate::queue::{BillGrouping, JobFilter, Queue, Status};
-use crate::report::{PageHeader, PageWriter};
+use crate::report::{PageCommands, PageHeader, PageWriter};
 
 use super::args::{Global, ReportArgs};
 use super::exit::Exit;
-use super::remedy::with_remedy;
 use super::render;
 use super::setup::Setup;
 
@@ -29,6 +28,10 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
         batch: args.batch,
         status,
         now,
+        commands: PageCommands {
+            resolve: setup.suggest("resolve").arg("JOB").to_string(),
+            retry: setup.suggest("retry").arg("JOB").to_string(),
+        },
     };
     let path = args
         .out
@@ -61,6 +64,8 @@ struct ReportWriter<'a> {
     batch: Option<String>,
     status: Status,
     now: jiff::Timestamp,
+    /// The commands that the page tells its reader to use.
+    commands: PageCommands,
 }
 
 impl ReportWriter<'_> {
@@ -97,6 +102,7 @@ impl ReportWriter<'_> {
             now: self.now,
             status: &self.status,
             bills: &bills,
+            commands: &self.commands,
         };
         let mut page = PageWriter::new(out, &header)?;
         let filter = JobFilter {
@@ -104,8 +110,7 @@ impl ReportWriter<'_> {
             state: None,
         };
         let mut jobs = JobReader::new(self.queue, filter);
-        while let Some(mut job) = jobs.next().await? {
-            job.error = job.error.map(|error| with_remedy(&error, job.remedy));
+        while let Some(job) = jobs.next().await? {
             page.write_job(&job)?;
         }
         Ok(page.finish(&header)?)

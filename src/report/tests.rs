@@ -83,6 +83,10 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         now,
         status: &status,
         bills: &bills,
+        commands: &PageCommands {
+            resolve: "resolve JOB".into(),
+            retry: "retry JOB".into(),
+        },
     };
     let mut page = PageWriter::new(Vec::new(), &header).unwrap();
     for job in jobs {
