@@ -1,5 +1,5 @@
 //! A turn as every store takes it: settle the records, plan, write the plan. The rules are in
-//! [`policy`]; a store only reads and writes.
+//! [`policy`](crate::policy); a store only reads and writes.
 
 use std::sync::Arc;
 
