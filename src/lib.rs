@@ -50,9 +50,8 @@
 //!
 //! # Reading order
 //!
-//! From a claim to an accepted submission, in one sitting: `domain::job`, `domain::outcome`,
-//! `domain::retry`, `queue::work`, `queue::claim`, `provider`, `worker::pool`, `worker::step`,
-//! `worker::submit`. `docs/architecture.md` describes the whole path to a clip in prose.
+//! From a claim to a recorded outcome: `domain::job`, `domain::outcome`, `domain::retry`,
+//! `queue::work`, `provider`, `policy::outcome`, `worker::pool`, `worker::step`, `worker::submit`. `docs/architecture.md` describes the whole path to a clip in prose.
 
 pub mod app;
 pub mod catalog;

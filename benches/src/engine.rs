@@ -22,7 +22,7 @@ use tempfile::tempdir;
 use tokio::runtime::Runtime;
 
 use crate::Scale;
-use crate::fixture;
+use crate::fixture::{self, PROVIDER};
 use crate::measure::{Comparison, measure_alternately};
 use crate::process;
 use crate::raw::{RawJob, RawQueue};
@@ -250,7 +250,7 @@ pub(crate) async fn complete_jobs(
         let turn = Turn {
             pool_id: pool_id.clone(),
             completed: claims.drain(..).map(rejected).collect(),
-            holds_leases: true,
+            holds_leases_at: vec![PROVIDER],
             claim: (steps > 0).then(|| fixture::claim_request(catalog, steps)),
         };
         claims = queue.turn(Arc::new(turn)).await?.claimed.claims;

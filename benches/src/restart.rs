@@ -10,7 +10,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use tokio::runtime::Runtime;
 
 use crate::Scale;
 use crate::engine;
-use crate::fixture;
+use crate::fixture::{self, PROVIDER};
 use crate::measure::median;
 use crate::process;
 use crate::program;
@@ -58,8 +58,10 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     drop(queue);
     let provider = TcpListener::bind("127.0.0.1:0")?;
     provider.set_nonblocking(true)?;
-    run_to_first_call(dir.path(), &path, &provider)?;
     let copy_path = dir.path().join("copy.db");
+    copy_queue(&path, &copy_path)?;
+    // Once unmeasured, so that the program is in the page cache.
+    run_to_first_call(dir.path(), &copy_path, &provider)?;
     let mut first_calls = Vec::new();
     for _ in 0..rounds {
         copy_queue(&path, &copy_path)?;
@@ -99,7 +101,7 @@ async fn leave_jobs_running(queue: &SqliteQueue) -> anyhow::Result<()> {
     let turn = Turn {
         pool_id: pool_id.clone(),
         completed: Vec::new(),
-        holds_leases: false,
+        holds_leases_at: Vec::new(),
         claim: Some(fixture::claim_request(&fixture::catalog()?, RUNNING)),
     };
     let claims = queue.turn(Arc::new(turn)).await?.claimed.claims;
@@ -116,26 +118,26 @@ async fn leave_jobs_running(queue: &SqliteQueue) -> anyhow::Result<()> {
     let turn = Turn {
         pool_id,
         completed: claims.into_iter().enumerate().map(accepted).collect(),
-        holds_leases: true,
+        holds_leases_at: vec![PROVIDER],
         claim: None,
     };
     queue.turn(Arc::new(turn)).await?;
     Ok(())
 }
 
-/// Copies a queue file with its write-ahead log and syncs both, so that a measured run does not
-/// wait for the copy to be written.
+/// Copies a queue file that is closed, and syncs the copy, so that a measured run does not wait for
+/// it to be written.
 fn copy_queue(from: &Path, to: &Path) -> anyhow::Result<()> {
-    for suffix in ["", "-wal"] {
-        let with_suffix = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
-        fs::copy(with_suffix(from), with_suffix(to))?;
-        File::open(with_suffix(to))?.sync_all()?;
+    fs::copy(from, to)?;
+    File::open(to)?.sync_all()?;
+    // The log and the shared-memory file of an earlier copy belong to that copy.
+    for suffix in ["-wal", "-shm"] {
+        match fs::remove_file(format!("{}{suffix}", to.display())) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
     }
-    // The shared-memory file of an earlier copy is an index of that copy's log.
-    match fs::remove_file(format!("{}-shm", to.display())) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Starts a run and kills it at its first call. Returns the seconds until then and its peak

@@ -34,7 +34,7 @@ pub(super) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> 
         .set_live_settings(settings.clone(), caller())
         .await
         .map_err(|error| match error {
-            QueueError::Conflict(_) => {
+            QueueError::NoActiveRun => {
                 let queue = setup.app.config.queue.display();
                 Usage(format!("no run is active on {queue}\nhint: {hint}")).into()
             }

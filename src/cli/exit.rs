@@ -36,10 +36,9 @@ impl Exit {
                     cause.downcast_ref(),
                     Some(AppError::Config(_) | AppError::Key { .. })
                 )
-                || matches!(
-                    cause.downcast_ref(),
-                    Some(QueueError::NotFound(_) | QueueError::Conflict(_))
-                )
+                || cause
+                    .downcast_ref()
+                    .is_some_and(QueueError::is_request_error)
         });
         if is_usage {
             Self::Usage

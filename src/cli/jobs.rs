@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::queue::JobFilter;
 use crate::queue::job_reader::JobReader;
+use crate::queue::{JobFilter, JobRecord, Remedy};
 
 use super::args::{Global, JobsArgs, ShowArgs};
 use super::exit::Exit;
-use super::render;
+use super::remedy::with_remedy;
 use super::setup::Setup;
+use super::{render, summary};
 
 /// Columns of a terminal that a row id may take in the list.
 const MAX_ID_COLUMNS: usize = 24;
@@ -48,7 +49,8 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
             .map_or(format!("~${:#}", job.estimate_usd), |cost| {
                 format!("${cost:#}")
             });
-        let detail = job.error.or(job.output).unwrap_or_default();
+        let error = job.error.map(|error| with_remedy(&error, job.remedy));
+        let detail = error.or(job.output).unwrap_or_default();
         let id = render::truncate(&job.id, MAX_ID_COLUMNS);
         render::print_line(format_args!(
             "{:>6}  {id:<24}  {:<11}  {provider:<8}  {cost:<9}  {}",
@@ -90,7 +92,30 @@ pub(super) async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Exit
         }
         print_fields(&attempt, "  ")?;
     }
+    if let Some(remedy) = job.remedy {
+        print_remedy(&setup, &job, remedy);
+    }
     Ok(Exit::Success)
+}
+
+/// Prints the commands that continue or settle a job.
+fn print_remedy(setup: &Setup, job: &JobRecord, remedy: Remedy) {
+    match remedy {
+        Remedy::Resolve => render::print_note(format_args!(
+            "hint: look for the request on the provider's website, then settle the job with one \
+             of:\n{}",
+            summary::resolve_commands(setup, job)
+        )),
+        Remedy::Retry => {
+            let retry = setup
+                .suggest("retry")
+                .job(&job.id)
+                .option("--batch", Some(&job.batch));
+            render::print_note(format_args!(
+                "hint: `{retry}` continues with its prediction without paying"
+            ));
+        }
+    }
 }
 
 /// Prints one line per field that is set.

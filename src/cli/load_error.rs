@@ -4,6 +4,7 @@ use crate::domain::ProviderName;
 use crate::loader::LoadError;
 
 use super::exit::Usage;
+use super::load_problem::describe_mapping;
 use super::setup::Setup;
 
 /// Adds what the user can do about an error, and tells mistakes of the user from failures.
@@ -32,8 +33,8 @@ pub(super) fn explain(setup: &Setup, error: LoadError) -> anyhow::Error {
         LoadError::NoWorkbook { .. } => {
             format!("{error}\nhint: omit `--sheet`, or `sheet` in the batch file")
         }
-        LoadError::Mapping(_)
-        | LoadError::InvalidBatchName
+        LoadError::Mapping(error) => describe_mapping(error),
+        LoadError::InvalidBatchName
         | LoadError::Folder(_)
         | LoadError::Unreadable { .. }
         | LoadError::Mistakes { .. }

@@ -13,6 +13,7 @@ use crate::loader::{LoadObserver, ManifestLoader};
 use crate::manifest::Problem;
 use crate::rehearsal::Estimate;
 
+use super::load_problem::describe_problem;
 use super::progress_bar::ReadProgress;
 use super::render;
 use super::setup::Setup;
@@ -115,7 +116,8 @@ impl<'a> LoadObserver for LoadView<'a> {
     }
 
     fn problem(&mut self, problem: Problem) {
-        self.bar.suspend(|| render::print_note(problem));
+        self.bar
+            .suspend(|| render::print_note(describe_problem(&problem)));
     }
 
     fn finish(&mut self, skipped: &BTreeMap<String, u64>) {

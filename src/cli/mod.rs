@@ -1,7 +1,9 @@
 //! The command line, one file per command.
 //!
 //! A command parses its arguments, calls the library, and prints. Only `render` prints, and only
-//! `screen` draws what changes on a terminal. Every suggested command is built by `shell`.
+//! `screen` draws what changes on a terminal. Suggested commands that can be pasted are built by
+//! `shell`. `error_text`, `load_problem` and `remedy` add flags and commands to what the library
+//! reports, which knows none.
 
 mod args;
 mod bill;
@@ -11,6 +13,7 @@ mod confirm;
 mod ctl;
 mod demo;
 mod doctor;
+mod error_text;
 mod examples;
 mod exit;
 mod export;
@@ -19,6 +22,7 @@ mod init;
 mod jobs;
 mod load;
 mod load_error;
+mod load_problem;
 mod load_view;
 mod logs;
 mod models;
@@ -28,6 +32,7 @@ mod progress_bar;
 mod prompt;
 mod rehearsal_summary;
 mod rehearse;
+mod remedy;
 mod render;
 mod report;
 mod run;

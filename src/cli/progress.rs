@@ -13,6 +13,7 @@ use crate::domain::JobState;
 use crate::worker::PoolEvent;
 
 use super::args::Global;
+use super::remedy::with_remedy;
 use super::render;
 use super::screen::{self, REFRESH_INTERVAL, Snapshot, SnapshotReader, live_region};
 
@@ -139,16 +140,20 @@ impl Progress {
                 row_key,
                 state: JobState::Failed,
                 reason,
+                remedy,
                 ..
             } => {
-                format!("{row_key} failed: {}", reason.unwrap_or_default())
+                let reason = reason.unwrap_or_default();
+                format!("{row_key} failed: {}", with_remedy(&reason, remedy))
             }
             PoolEvent::StepRecorded {
                 batch,
                 row_key,
                 state: JobState::InDoubt,
                 reason: Some(reason),
+                remedy,
             } => {
+                let reason = with_remedy(&reason, remedy);
                 let mut reported = self
                     .reported_doubts
                     .lock()

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::args::Color;
+use super::error_text::explain;
 use super::screen::live_region;
 use super::width;
 
@@ -41,18 +42,11 @@ pub(super) fn print_note(text: impl std::fmt::Display) {
 
 /// Prints an error with its causes and, on a line of its own, its hint.
 pub(super) fn print_error(error: &anyhow::Error) {
-    let text = format!("{error:#}");
-    let (message, hint) = split_hint(&text);
+    let (message, hint) = explain(error);
     print_note(format_args!("error: {message}"));
     if let Some(hint) = hint {
         print_note(format_args!("hint: {hint}"));
     }
-}
-
-/// Splits a text into the message and its hint, if it has one.
-pub(super) fn split_hint(text: &str) -> (&str, Option<&str>) {
-    text.split_once("\nhint: ")
-        .map_or((text, None), |(message, hint)| (message, Some(hint)))
 }
 
 /// Returns whether an error only means that the reader of a pipe has exited, as in

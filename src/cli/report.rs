@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::domain::file_name::safe_file_stem;
 use crate::queue::job_reader::JobReader;
 use crate::queue::{BillGrouping, JobFilter, Queue, Status};
-use crate::report::{PageHeader, PageWriter};
+use crate::report::{PageCommands, PageHeader, PageWriter};
 
 use super::args::{Global, ReportArgs};
 use super::exit::Exit;
@@ -28,6 +28,10 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
         batch: args.batch,
         status,
         now,
+        commands: PageCommands {
+            resolve: setup.suggest("resolve").arg("JOB").to_string(),
+            retry: setup.suggest("retry").arg("JOB").to_string(),
+        },
     };
     let path = args
         .out
@@ -60,6 +64,8 @@ struct ReportWriter<'a> {
     batch: Option<String>,
     status: Status,
     now: jiff::Timestamp,
+    /// The commands that the page tells its reader to use.
+    commands: PageCommands,
 }
 
 impl ReportWriter<'_> {
@@ -96,6 +102,7 @@ impl ReportWriter<'_> {
             now: self.now,
             status: &self.status,
             bills: &bills,
+            commands: &self.commands,
         };
         let mut page = PageWriter::new(out, &header)?;
         let filter = JobFilter {

@@ -7,6 +7,7 @@ use crate::domain::{JobState, Money};
 use crate::queue::job_reader::first_held;
 use crate::queue::{JobFilter, JobRecord, Queue, Status};
 
+use super::remedy::with_remedy;
 use super::render;
 use super::setup::Setup;
 use super::width;
@@ -44,31 +45,43 @@ pub(super) async fn in_doubt_hint(
             "hint: there is nothing to decide yet: `{run}` searches the provider's history for them"
         ));
     };
-    let command = |command: &str, flags: &[&str]| {
-        let suggested = setup.suggest(command).job(&job.id);
+    Ok(format!(
+        "hint: `{}` prints when, where and with which input the job was submitted. Look for that \
+         request on the provider's website, then settle the job with one of:\n\
+         {}\n\
+         then continue with: {}",
+        setup
+            .suggest("show")
+            .job(&job.id)
+            .option("--batch", Some(&job.batch)),
+        resolve_commands(setup, &job),
+        setup.suggest("run").option("--batch", batch),
+    ))
+}
+
+/// Formats the commands that settle a job in doubt, one a line, each with its meaning.
+pub(super) fn resolve_commands(setup: &Setup, job: &JobRecord) -> String {
+    let command = |flags: &[&str]| {
+        let suggested = setup.suggest("resolve").job(&job.id);
         let suggested = suggested.option("--batch", Some(&job.batch));
         flags
             .iter()
             .fold(suggested, |suggested, flag| suggested.arg(flag))
+            .to_string()
     };
-    let adopt = command("resolve", &["--adopt", "ID"]).to_string();
-    let resubmit = command("resolve", &["--resubmit"]).to_string();
-    let fail = command("resolve", &["--fail"]).to_string();
+    let adopt = command(&["--adopt", "ID"]);
+    let resubmit = command(&["--resubmit"]);
+    let fail = command(&["--fail"]);
     // The longest of the three, so that the comments are aligned.
     let columns = width::display_width(&resubmit);
-    Ok(format!(
-        "hint: `{}` prints when, where and with which input the job was submitted. Look for that \
-         request on the provider's website, then settle the job with one of:\n  \
-         {}  # it is there: continue with it; ID is its id at the provider\n  \
+    format!(
+        "  {}  # it is there: continue with it; ID is its id at the provider\n  \
          {}  # it is not there: submit it again, and pay for it\n  \
-         {}  # you cannot tell: give it up; its price counts as spent\n\
-         then continue with: {}",
-        command("show", &[]),
+         {}  # you cannot tell: give it up; its price counts as spent",
         width::pad(&adopt, columns),
         width::pad(&resubmit, columns),
         width::pad(&fail, columns),
-        setup.suggest("run").option("--batch", batch),
-    ))
+    )
 }
 
 /// Prints the summary of all batches, or of one.
@@ -163,7 +176,7 @@ fn format_job(job: &JobRecord) -> String {
         String::new()
     };
     let error = match &job.error {
-        Some(error) => redact_prompts(error, &job.input),
+        Some(error) => with_remedy(&redact_prompts(error, &job.input), job.remedy),
         None => "no reason is recorded".into(),
     };
     format!(
@@ -203,6 +216,7 @@ mod tests {
             input: serde_json::from_str(r#"{"prompt":"Slow turntable, linen"}"#).unwrap(),
             due_at: None,
             at_risk: Money::ZERO,
+            remedy: None,
         };
         assert_eq!(format_job(&job), "  MUG-001: fal: `[prompt]` is refused");
     }

@@ -11,6 +11,7 @@ use crate::worker::verify::{self, ClipCheck};
 
 use super::args::{Global, VerifyArgs};
 use super::exit::Exit;
+use super::remedy::with_remedy;
 use super::render;
 use super::run_pool::run_pool;
 use super::setup::Setup;
@@ -83,7 +84,7 @@ async fn download_again(
             JobState::Succeeded => downloaded += 1,
             JobState::Failed => {
                 failed += 1;
-                let error = job.error.unwrap_or_default();
+                let error = with_remedy(&job.error.unwrap_or_default(), job.remedy);
                 render::print_line(format_args!(
                     "{} failed: {}",
                     job.id,

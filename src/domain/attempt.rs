@@ -146,7 +146,7 @@ pub struct Attempt {
     pub provider: ProviderName,
     /// The provider's id of the model.
     pub wire_model: String,
-    /// The model's input as it is sent to the provider.
+    /// The model's input as it is sent to the provider. Null in a claim that only polls.
     pub request: Value,
     /// Our name for this submission, unique across queues. Sent to providers that store one.
     pub client_token: String,

@@ -39,8 +39,13 @@ pub(crate) fn did_you_mean<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> String {
-    nearest(name, candidates).map_or(String::new(), |candidate| {
-        format!(", did you mean `{}`?", printable_excerpt(candidate))
+    format_suggestion(nearest(name, candidates))
+}
+
+/// Returns `, did you mean X?`, or an empty string if there is no suggestion.
+pub(crate) fn format_suggestion(nearest: Option<&str>) -> String {
+    nearest.map_or(String::new(), |nearest| {
+        format!(", did you mean `{}`?", printable_excerpt(nearest))
     })
 }
 

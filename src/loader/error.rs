@@ -4,6 +4,7 @@ use std::io;
 
 use crate::domain::ProviderName;
 use crate::domain::suggest::did_you_mean;
+use crate::manifest::MappingError;
 use crate::queue::QueueError;
 
 /// Maximum length of a batch's name, in characters.
@@ -37,8 +38,8 @@ pub enum LoadError {
     #[error("{0} is given twice")]
     RepeatedProvider(ProviderName),
     /// The options about columns and rows are wrong.
-    #[error("{0}")]
-    Mapping(String),
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
     /// No name is given for the batch, and no manifest is a file that has one.
     #[error("standard input does not name the batch")]
     UnnamedBatch,

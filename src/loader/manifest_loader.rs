@@ -32,8 +32,7 @@ impl<'a> ManifestLoader<'a> {
     pub fn new(catalog: &'a Catalog, options: LoadOptions) -> Result<Self, LoadError> {
         let model = find_model(catalog, options.model.as_deref())?;
         let providers = find_providers(model, &options.via)?;
-        let mapper = RowMapper::new(model, providers.clone(), options.mapping.clone());
-        let mapper = mapper.map_err(LoadError::Mapping)?;
+        let mapper = RowMapper::new(model, providers.clone(), options.mapping.clone())?;
         let batch = batch_name(options.batch.as_deref(), &options.files)?;
         Ok(Self {
             batch,

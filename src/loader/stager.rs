@@ -79,7 +79,7 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
                     file: file.clone(),
                     line,
                     field: Some(ID_FIELD.to_owned()),
-                    message,
+                    mistake: message.into(),
                 });
             }
         }

@@ -31,16 +31,16 @@ impl RowMapper<'_> {
         let mut providers = Vec::new();
         if row.problems.is_empty() {
             providers = self.eligible_providers(&input).unwrap_or_else(|message| {
-                row.problems.push((None, message));
+                row.problems.push((None, message.into()));
                 Vec::new()
             });
         }
         if !row.problems.is_empty() {
-            let to_problem = |(field, message)| Problem {
+            let to_problem = |(field, mistake)| Problem {
                 file: file.to_owned(),
                 line: row.line,
                 field,
-                message,
+                mistake,
             };
             return Err(row.problems.into_iter().map(to_problem).collect());
         }

@@ -12,6 +12,7 @@ use csv::{Position, Reader, ReaderBuilder};
 use memchr::memchr3;
 
 use super::limits::{BOM, MAX_ROW_BYTES};
+use super::problem::Mistake;
 use super::table_reader::{Record, TableReader};
 
 /// Reads the records of a CSV file, the header included.
@@ -45,7 +46,9 @@ impl<R: BufRead> TableReader for CsvReader<R> {
         while self.reader.read_byte_record(&mut record.cells)? {
             let start = record.cells.position().map_or(0, Position::byte);
             let span = start..self.reader.position().byte();
-            (record.line, record.fault) = self.reader.get_mut().take_record(span);
+            let (line, fault) = self.reader.get_mut().take_record(span);
+            record.line = line;
+            record.fault = fault.map(Mistake::from);
             // A spreadsheet saves the empty rows below a table as rows of separators.
             let is_blank = record.cells.as_slice().trim_ascii().is_empty();
             // Excel's first line that declares the separator.

@@ -5,9 +5,10 @@ use std::collections::HashSet;
 
 use crate::domain::Shape;
 use crate::domain::printable::printable_excerpt;
-use crate::domain::suggest::did_you_mean;
+use crate::domain::suggest::nearest;
 
 use super::limits::MAX_COLUMNS;
+use super::problem::{ColumnOption, Mistake};
 use super::products::Grouping;
 use super::row::ID_FIELD;
 use super::row_mapper::RowMapper;
@@ -42,7 +43,7 @@ impl<'a> Header<'a> {
     pub(super) fn parse(
         record: &Record,
         mapper: &'a RowMapper<'_>,
-        report: &mut dyn FnMut(String),
+        report: &mut dyn FnMut(Mistake),
     ) -> Option<Self> {
         let columns = parse_columns(record, mapper, report)?;
         let mut read_order: Vec<usize> = (0..columns.len()).collect();
@@ -56,8 +57,8 @@ impl<'a> Header<'a> {
     /// Returns how rows are combined into products; `None` if the user did not ask for that.
     ///
     /// # Errors
-    /// Returns a message if a column that the grouping needs is not in the table.
-    pub(super) fn grouping(&self, mapper: &RowMapper<'_>) -> Result<Option<Grouping>, String> {
+    /// Returns the mistake if a column that the grouping needs is not in the table.
+    pub(super) fn grouping(&self, mapper: &RowMapper<'_>) -> Result<Option<Grouping>, Mistake> {
         if mapper.one_per.is_none() && !mapper.each_image {
             return Ok(None);
         }
@@ -76,23 +77,19 @@ impl<'a> Header<'a> {
         };
         let image_columns = columns_for("image");
         if mapper.each_image && image_columns.is_empty() {
-            return Err(
-                "no column provides `image`, which --each-image needs; name one with --map \
-                 image=COLUMN"
-                    .into(),
-            );
+            return Err(Mistake::NoImageColumn);
         }
         let mut key_columns = Vec::new();
         if let Some(name) = &mapper.one_per {
             let column = self.columns.iter().position(|column| column.name == *name);
             key_columns = column.map_or_else(|| columns_for(name), |index| vec![index]);
             if key_columns.is_empty() {
-                let suggestion =
-                    did_you_mean(name, self.columns.iter().map(|column| column.name.as_str()));
-                return Err(format!(
-                    "--one-per names the column `{}`, which is not in the header{suggestion}",
-                    printable_excerpt(name)
-                ));
+                let columns = self.columns.iter().map(|column| column.name.as_str());
+                return Err(Mistake::MissingColumn {
+                    option: ColumnOption::OnePer,
+                    column: name.clone(),
+                    nearest: nearest(name, columns).map(str::to_owned),
+                });
             }
         }
         Ok(Some(Grouping {
@@ -106,23 +103,23 @@ impl<'a> Header<'a> {
 fn parse_columns<'a>(
     record: &Record,
     mapper: &'a RowMapper<'_>,
-    report: &mut dyn FnMut(String),
+    report: &mut dyn FnMut(Mistake),
 ) -> Option<Vec<Column<'a>>> {
     let mut columns: Vec<Column<'a>> = Vec::new();
     let mut is_usable = true;
-    let mut reject = |message: String| {
+    let mut reject = |mistake: Mistake| {
         is_usable = false;
-        report(message);
+        report(mistake);
     };
     if let Some(fault) = &record.fault {
         reject(fault.clone());
         return None;
     }
     if record.cells.len() > MAX_COLUMNS {
-        reject(format!(
-            "the header has {} columns; at most {MAX_COLUMNS} are allowed",
-            record.cells.len()
-        ));
+        let columns = record.cells.len();
+        reject(
+            format!("the header has {columns} columns; at most {MAX_COLUMNS} are allowed").into(),
+        );
         return None;
     }
     let names: Vec<&str> = record
@@ -132,20 +129,18 @@ fn parse_columns<'a>(
         .collect();
     if let Some(preset) = mapper.suggested_preset(&names) {
         let preset = preset.as_str();
-        reject(format!(
-            "the columns are those of a {preset} export; read it with --preset {preset} --prompt \
-             TEMPLATE"
-        ));
+        reject(Mistake::ShopExport { preset });
         return None;
     }
     let mut seen_names = HashSet::new();
     let mut provided_fields = HashSet::new();
     for (index, cell) in record.cells.iter().enumerate() {
         let Ok(name) = std::str::from_utf8(cell).map(str::trim) else {
-            reject(format!(
-                "the name of column {} is not UTF-8 text; save the file as UTF-8",
-                index + 1
-            ));
+            let number = index + 1;
+            reject(
+                format!("the name of column {number} is not UTF-8 text; save the file as UTF-8")
+                    .into(),
+            );
             continue;
         };
         if name.contains('\0') {
@@ -157,10 +152,8 @@ fn parse_columns<'a>(
             return None;
         }
         if !name.is_empty() && !seen_names.insert(name) {
-            reject(format!(
-                "two columns are named `{}`; rename or remove one",
-                printable_excerpt(name)
-            ));
+            let name = printable_excerpt(name);
+            reject(format!("two columns are named `{name}`; rename or remove one").into());
         }
         // Spreadsheets leave empty columns at the right. Their cells must be empty too, which is
         // checked row by row.
@@ -169,8 +162,8 @@ fn parse_columns<'a>(
         } else {
             mapper.fields_for(name)
         };
-        let fields = fields.unwrap_or_else(|message| {
-            reject(message);
+        let fields = fields.unwrap_or_else(|mistake| {
+            reject(mistake);
             Vec::new()
         });
         let targets: Vec<Target<'a>> = fields
@@ -184,10 +177,11 @@ fn parse_columns<'a>(
         } in &targets
         {
             if !provided_fields.insert(*field) && !has_alternatives {
-                reject(format!(
-                    "two columns provide `{field}`; remove one (the second is `{}`)",
-                    printable_excerpt(name)
-                ));
+                let name = printable_excerpt(name);
+                reject(
+                    format!("two columns provide `{field}`; remove one (the second is `{name}`)")
+                        .into(),
+                );
             }
         }
         columns.push(Column {
@@ -210,9 +204,9 @@ fn parse_columns<'a>(
             .collect();
         let unused = columns.iter().filter(|column| column.targets.is_empty());
         let unused: Vec<&str> = unused.map(|column| column.name.as_str()).collect();
-        for message in mapper.check_required_fields(&provided, &unused) {
+        for mistake in mapper.check_required_fields(&provided, &unused) {
             is_usable = false;
-            report(message);
+            report(mistake);
         }
     }
     is_usable.then_some(columns)

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::limits::{BOM, MAX_COLUMNS, MAX_ROW_BYTES};
 use super::pipeline::Producer;
+use super::problem::Mistake;
 use super::row::{ID_FIELD, Row};
 use super::row_mapper::RowMapper;
 
@@ -24,11 +25,7 @@ pub(super) fn read_rows(
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
     if mapper.one_per.is_some() || mapper.each_image {
-        producer.add_problem(
-            1,
-            "--preset, --one-per and --each-image work with tables, not with JSONL; leave them out"
-                .into(),
-        );
+        producer.add_problem(1, Mistake::NotATable);
         return Ok(0);
     }
     let mut rows = 0;
@@ -46,7 +43,7 @@ pub(super) fn read_rows(
         line += 1;
         if length > MAX_ROW_BYTES && !text.ends_with(b"\n") {
             let size = MAX_ROW_BYTES >> 20;
-            producer.add_problem(line, format!("the row is longer than {size} MiB"));
+            producer.add_problem(line, format!("the row is longer than {size} MiB").into());
             source.skip_until(b'\n')?;
             rows += 1;
             continue;
@@ -67,7 +64,7 @@ pub(super) fn read_rows(
 ///
 /// # Errors
 /// Returns the mistake that leaves nothing of the row to check; other mistakes are in the row.
-fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, String> {
+fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Mistake> {
     let ObjectEntries(entries) = serde_json::from_slice(bytes).map_err(|error| {
         // The parser sees a single line, so only the column of its position is useful.
         let text = error.to_string();
@@ -84,7 +81,8 @@ fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Stri
         return Err(format!(
             "the row has {} fields; at most {MAX_COLUMNS} are allowed",
             entries.len()
-        ));
+        )
+        .into());
     }
     let mut row = Row {
         line,
@@ -98,8 +96,8 @@ fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Stri
         }
         let fields = match mapper.fields_for(key) {
             Ok(fields) => fields,
-            Err(message) => {
-                row.problems.push((None, message));
+            Err(mistake) => {
+                row.problems.push((None, mistake));
                 continue;
             }
         };

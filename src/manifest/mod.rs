@@ -12,6 +12,7 @@ mod header;
 mod images;
 mod jsonl_rows;
 mod limits;
+mod mapping_error;
 mod pipeline;
 mod plain_text;
 mod preset;
@@ -31,8 +32,9 @@ mod workbook;
 
 pub use batch_file::{BatchFileError, LoadOptions};
 pub use detect::{FileFormat, uncompressed_path};
+pub use mapping_error::MappingError;
 pub use preset::Preset;
-pub use problem::Problem;
+pub use problem::{ColumnOption, Mistake, Problem};
 pub use read::{read, read_file};
 pub use row::ID_FIELD;
 pub use row_format::RowFormat;

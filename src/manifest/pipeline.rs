@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::domain::NewJob;
 
-use super::problem::Problem;
+use super::problem::{Mistake, Problem};
 use super::row::{ID_FIELD, Row};
 use super::row_mapper::RowMapper;
 use super::row_sink::RowSink;
@@ -69,7 +69,7 @@ impl Producer<'_> {
     pub(super) fn add_row(
         &mut self,
         line: u64,
-        row: Result<Row, String>,
+        row: Result<Row, Mistake>,
         mapper: &RowMapper<'_>,
     ) -> anyhow::Result<bool> {
         match row {
@@ -81,18 +81,18 @@ impl Producer<'_> {
                 Ok(job) => self.add_job(job)?,
                 Err(problems) => self.chunk.problems.extend(problems),
             },
-            Err(message) => self.add_problem(line, message),
+            Err(mistake) => self.add_problem(line, mistake),
         }
         Ok(true)
     }
 
     /// Adds a problem that concerns a whole line.
-    pub(super) fn add_problem(&mut self, line: u64, message: String) {
+    pub(super) fn add_problem(&mut self, line: u64, mistake: Mistake) {
         self.chunk.problems.push(Problem {
             file: self.file.to_owned(),
             line,
             field: None,
-            message,
+            mistake,
         });
     }
 
@@ -146,7 +146,7 @@ impl Consumer<'_> {
                     file: self.file.to_owned(),
                     line,
                     field: Some(ID_FIELD.to_owned()),
-                    message,
+                    mistake: message.into(),
                 });
             }
             problems.sort_by_key(|problem| problem.line);

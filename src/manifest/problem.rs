@@ -1,6 +1,9 @@
-//! A mistake in a manifest.
+//! Mistakes in a manifest, each with its place.
 
 use std::fmt;
+
+use crate::domain::printable::printable_excerpt;
+use crate::domain::suggest::format_suggestion;
 
 /// A mistake in a manifest and its place, shown as `file:line: field: what is wrong`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,16 +14,120 @@ pub struct Problem {
     pub line: u64,
     /// The field with the mistake; `None` if it concerns the row or the file.
     pub field: Option<String>,
-    /// What is wrong and, if there is a remedy, what to do about it.
-    pub message: String,
+    /// What is wrong.
+    pub mistake: Mistake,
+}
+
+impl Problem {
+    /// Formats the problem with this text in place of the mistake's own.
+    pub fn with_text(&self, text: impl fmt::Display) -> String {
+        let Self {
+            file, line, field, ..
+        } = self;
+        match field {
+            Some(field) => format!("{file}:{line}: {field}: {text}"),
+            None => format!("{file}:{line}: {text}"),
+        }
+    }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file, self.line)?;
-        if let Some(field) = &self.field {
-            write!(f, "{field}: ")?;
-        }
-        f.write_str(&self.message)
+        f.write_str(&self.with_text(&self.mistake))
+    }
+}
+
+/// What is wrong in a manifest.
+///
+/// A mistake that an option of the load may remedy, or has caused, has a variant of its own, so that
+/// whoever shows it can name the option.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Mistake {
+    /// A mistake in the file, with its remedy if there is one.
+    #[error("{0}")]
+    Text(String),
+    /// A column provides no field, and the user has named no columns.
+    #[error("unknown column `{}`{}", printable_excerpt(name), format_suggestion(nearest.as_deref()))]
+    UnknownColumn {
+        /// The column's name.
+        name: String,
+        /// The most similar field; `None` if none is similar.
+        nearest: Option<String>,
+    },
+    /// The header lacks a column that the user has named.
+    #[error(
+        "the column `{}` is not in the header{}",
+        printable_excerpt(column),
+        format_suggestion(nearest.as_deref())
+    )]
+    MissingColumn {
+        /// The option that names it.
+        option: ColumnOption,
+        /// The column's name.
+        column: String,
+        /// The most similar column of the header; `None` if none is similar.
+        nearest: Option<String>,
+    },
+    /// No column provides a field that every row needs.
+    #[error("no column provides `{field}`, which every row needs")]
+    NoColumnFor {
+        /// The field.
+        field: String,
+        /// A column that may be meant; `None` if none is similar.
+        candidate: Option<String>,
+    },
+    /// Each image is to become a job, but no column provides images.
+    #[error("no column provides `image`")]
+    NoImageColumn,
+    /// The columns are those of a shop's export, which is read with a preset.
+    #[error("the columns are those of a {preset} export")]
+    ShopExport {
+        /// The preset's name.
+        preset: &'static str,
+    },
+    /// Options that only a table can be read with are given for a file of JSON lines.
+    #[error("rows of JSON cannot be combined into products")]
+    NotATable,
+    /// A cell that must contain one link contains several.
+    #[error("contains {links} links")]
+    SeveralLinks {
+        /// Number of links.
+        links: usize,
+    },
+    /// A product has so many rows that the column which identifies products must be wrong.
+    #[error(
+        "more than {max_rows} rows belong to the product `{}`",
+        printable_excerpt(key)
+    )]
+    HugeProduct {
+        /// What identifies the product.
+        key: String,
+        /// Maximum number of rows of a product.
+        max_rows: usize,
+    },
+}
+
+/// An option that names columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnOption {
+    /// The mapping of a field to a column.
+    Map,
+    /// The preset of this name.
+    Preset(&'static str),
+    /// The template of the prompt.
+    Prompt,
+    /// What identifies a product.
+    OnePer,
+}
+
+impl From<String> for Mistake {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Mistake {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
     }
 }

@@ -7,8 +7,7 @@ use std::collections::{HashSet, VecDeque};
 
 use csv::ByteRecord;
 
-use crate::domain::printable::printable_excerpt;
-
+use super::problem::Mistake;
 use super::table_reader::{Record, TableReader};
 
 /// Maximum number of rows of one product. More are the sign of a wrong column.
@@ -82,11 +81,10 @@ impl<'a> Products<'a> {
             if rows.len() < MAX_PRODUCT_ROWS {
                 rows.push(row);
             } else {
-                let key = printable_excerpt(&String::from_utf8_lossy(&key));
-                rows[0].fault = Some(format!(
-                    "more than {MAX_PRODUCT_ROWS} rows belong to the product `{key}`; name the \
-                     column that identifies a product with --one-per COLUMN"
-                ));
+                rows[0].fault = Some(Mistake::HugeProduct {
+                    key: String::from_utf8_lossy(&key).into_owned(),
+                    max_rows: MAX_PRODUCT_ROWS,
+                });
             }
         }
         self.queue_records(&rows);

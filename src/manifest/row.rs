@@ -4,6 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::domain::printable::printable_excerpt;
 
+use super::problem::Mistake;
+
 /// The field that holds a row's key. Every model has it in addition to its own fields.
 pub const ID_FIELD: &str = "id";
 
@@ -15,15 +17,15 @@ pub(super) struct Row {
     /// The row's key as it is written; `None` if it has none.
     pub(super) id: Option<String>,
     pub(super) fields: Map<String, Value>,
-    /// Field and message of each problem; the field is `None` if it concerns the whole row.
-    pub(super) problems: Vec<(Option<String>, String)>,
+    /// Field and mistake of each problem; the field is `None` if it concerns the whole row.
+    pub(super) problems: Vec<(Option<String>, Mistake)>,
 }
 
 impl Row {
     /// Adds a problem of a field.
-    pub(super) fn add_problem(&mut self, field: &str, message: impl Into<String>) {
+    pub(super) fn add_problem(&mut self, field: &str, mistake: impl Into<Mistake>) {
         self.problems
-            .push((Some(printable_excerpt(field)), message.into()));
+            .push((Some(printable_excerpt(field)), mistake.into()));
     }
 
     /// Sets a field. A second value for the same field is a problem.

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::domain::printable::printable_excerpt;
-use crate::domain::suggest::{did_you_mean, nearest};
+use crate::domain::suggest::{format_suggestion, nearest};
 use crate::domain::{Field, Model, ProviderName, Shape};
 
 use super::images::ImageResolver;
+use super::mapping_error::MappingError;
 use super::preset::Preset;
+use super::problem::{ColumnOption, Mistake};
 use super::row::{ID_FIELD, Row};
 use super::template::Template;
 
@@ -37,8 +38,8 @@ pub struct MappingOptions {
 struct ColumnMapping {
     field: String,
     columns: Vec<String>,
-    /// The flag that named the columns, for messages.
-    flag: String,
+    /// The option that named the columns.
+    option: ColumnOption,
 }
 
 /// Turns rows into jobs of one model: holds the model, the providers that may run the jobs, and how
@@ -60,12 +61,12 @@ impl<'a> RowMapper<'a> {
     /// Creates a mapper for a model and the providers that may run it.
     ///
     /// # Errors
-    /// Returns which of the user's flags is wrong and why.
+    /// Returns which of the options is wrong and why.
     pub fn new(
         model: &'a Model,
         providers: Vec<ProviderName>,
         layout: MappingOptions,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, MappingError> {
         let mut mapper = Self {
             model,
             providers,
@@ -77,35 +78,43 @@ impl<'a> RowMapper<'a> {
             skip_missing: Vec::new(),
             images: ImageResolver::default(),
         };
-        for (field, column) in layout.map {
+        for (name, column) in layout.map {
+            let invalid = |field: &str, reason: String| MappingError::InvalidColumn {
+                field: field.to_owned(),
+                column: column.clone(),
+                reason,
+            };
             let field = mapper
-                .resolve_field(&field)
-                .map_err(|error| format!("--map {field}={column}: {error}"))?;
+                .resolve_field(&name)
+                .map_err(|reason| invalid(&name, reason))?;
             if mapper.mapping_for(&field).is_some() {
-                return Err(format!("--map names {field} twice"));
+                return Err(MappingError::RepeatedColumn(field));
             }
             if column.trim().is_empty() {
-                return Err(format!("--map {field}={column}: the column name is blank"));
+                return Err(invalid(&field, "the column name is blank".into()));
             }
             mapper.mappings.push(ColumnMapping {
                 field,
                 columns: vec![column],
-                flag: "--map".into(),
+                option: ColumnOption::Map,
             });
         }
         for (field, columns) in layout.preset.iter().flat_map(|preset| preset.columns()) {
             if mapper.mapping_for(field).is_none() && mapper.resolve_field(field).is_ok() {
-                let flag = format!("--preset {}", layout.preset.map_or("", Preset::as_str));
                 let columns = columns.iter().map(|column| (*column).to_owned()).collect();
                 mapper.mappings.push(ColumnMapping {
                     field: field.to_owned(),
                     columns,
-                    flag,
+                    option: ColumnOption::Preset(layout.preset.map_or("", Preset::as_str)),
                 });
             }
         }
         for (name, text) in layout.set {
-            let invalid = |error: String| format!("--set {name}={text}: {error}");
+            let invalid = |reason: String| MappingError::InvalidValue {
+                field: name.clone(),
+                value: text.clone(),
+                reason,
+            };
             let field = mapper.resolve_field(&name).map_err(invalid)?;
             let Some(field) = model.field(&field) else {
                 return Err(invalid("every row needs its own id".into()));
@@ -117,29 +126,26 @@ impl<'a> RowMapper<'a> {
                 .map_err(invalid)?;
             field.shape.check(&value).map_err(invalid)?;
             if mapper.has_constant(&field.name) {
-                return Err(format!("--set names {} twice", field.name));
+                return Err(MappingError::RepeatedValue(field.name.clone()));
             }
             mapper.constants.push((field.name.clone(), value));
         }
         if let Some(text) = &layout.prompt {
             if model.field("prompt").is_none() {
-                return Err(format!(
-                    "--prompt: the model {} has no field `prompt`",
-                    model.name
-                ));
+                let reason = format!("the model {} has no field `prompt`", model.name);
+                return Err(MappingError::InvalidPrompt(reason));
             }
             if mapper.mapping_for("prompt").is_some() {
-                return Err(
-                    "--prompt and --map prompt=COLUMN both set the prompt; remove one".into(),
-                );
+                return Err(MappingError::RepeatedPrompt);
             }
-            mapper.prompt =
-                Some(Template::parse(text).map_err(|error| format!("--prompt: {error}"))?);
+            mapper.prompt = Some(Template::parse(text).map_err(MappingError::InvalidPrompt)?);
         }
         for name in layout.skip_missing {
-            let field = mapper
-                .resolve_field(&name)
-                .map_err(|error| format!("--skip-missing {name}: {error}"))?;
+            let field = mapper.resolve_field(&name);
+            let field = field.map_err(|reason| MappingError::InvalidSkip {
+                field: name,
+                reason,
+            })?;
             mapper.skip_missing.push(field);
         }
         mapper.one_per = layout
@@ -153,7 +159,7 @@ impl<'a> RowMapper<'a> {
             mapper.mappings.push(ColumnMapping {
                 field: ID_FIELD.to_owned(),
                 columns: vec![column.clone()],
-                flag: "--one-per".into(),
+                option: ColumnOption::OnePer,
             });
         }
         Ok(mapper)
@@ -223,7 +229,7 @@ impl<'a> RowMapper<'a> {
             None => Err(format!(
                 "the model {} has no field `{name}`{}",
                 self.model.name,
-                self.suggest_field(name)
+                format_suggestion(self.nearest_field(name))
             )),
         }
     }
@@ -242,23 +248,17 @@ impl<'a> RowMapper<'a> {
             .map(|field| field.name.as_str())
     }
 
-    fn suggest_field(&self, name: &str) -> String {
-        did_you_mean(
-            name,
-            self.model
-                .fields
-                .iter()
-                .map(|field| field.name.as_str())
-                .chain([ID_FIELD]),
-        )
+    fn nearest_field(&self, name: &str) -> Option<&str> {
+        let fields = self.model.fields.iter().map(|field| field.name.as_str());
+        nearest(name, fields.chain([ID_FIELD]))
     }
 
     /// Returns the fields that a column provides; none if it is only data for the prompt template.
     ///
     /// # Errors
-    /// Returns a message if the column is unknown, which is a mistake only if the user has neither
-    /// mapped columns nor written a prompt.
-    pub(super) fn fields_for(&self, column: &str) -> Result<Vec<&str>, String> {
+    /// Returns a mistake if the column is unknown, unless the user has mapped columns or written a
+    /// prompt.
+    pub(super) fn fields_for(&self, column: &str) -> Result<Vec<&str>, Mistake> {
         let names_column =
             |mapping: &&ColumnMapping| mapping.columns.iter().any(|name| name == column);
         let mapped: Vec<&str> = self
@@ -276,20 +276,15 @@ impl<'a> RowMapper<'a> {
             Some("prompt") if self.prompt.is_some() => Ok(Vec::new()),
             Some(field) => Ok(vec![field]),
             None if !self.mappings.is_empty() || self.prompt.is_some() => Ok(Vec::new()),
-            None => Err(format!(
-                "unknown column `{}`{} it, or name the columns you need with --map FIELD=COLUMN or \
-                 --prompt TEMPLATE",
-                printable_excerpt(column),
-                match self.suggest_field(column) {
-                    suggestion if suggestion.is_empty() => "; remove".into(),
-                    suggestion => format!("{suggestion} Rename or remove"),
-                }
-            )),
+            None => Err(Mistake::UnknownColumn {
+                name: column.to_owned(),
+                nearest: self.nearest_field(column).map(str::to_owned),
+            }),
         }
     }
 
-    /// Returns a message for each column that the user named and that the header lacks.
-    pub(super) fn check_named_columns(&self, columns: &[&str]) -> Vec<String> {
+    /// Returns a mistake for each column that the user named and that the header lacks.
+    pub(super) fn check_named_columns(&self, columns: &[&str]) -> Vec<Mistake> {
         let is_present = |mapping: &&ColumnMapping| {
             mapping
                 .columns
@@ -297,26 +292,25 @@ impl<'a> RowMapper<'a> {
                 .any(|name| columns.contains(&name.as_str()))
         };
         let unmet = self.mappings.iter().filter(|mapping| !is_present(mapping));
-        let mapped = unmet.map(|mapping| (mapping.flag.as_str(), mapping.columns[0].as_str()));
+        let mapped = unmet.map(|mapping| (mapping.option, mapping.columns[0].as_str()));
         let in_template = self
             .prompt
             .iter()
             .flat_map(Template::columns)
-            .map(|column| ("--prompt", column));
+            .map(|column| (ColumnOption::Prompt, column));
         let missing = mapped.chain(in_template.filter(|(_, column)| !columns.contains(column)));
         missing
-            .map(|(flag, column)| {
-                format!(
-                    "{flag} names the column `{column}`, which is not in the header{}",
-                    did_you_mean(column, columns.iter().copied())
-                )
+            .map(|(option, column)| Mistake::MissingColumn {
+                option,
+                column: column.to_owned(),
+                nearest: nearest(column, columns.iter().copied()).map(str::to_owned),
             })
             .collect()
     }
 
-    /// Returns a message for each field that every row needs and that neither the columns nor the
+    /// Returns a mistake for each field that every row needs and that neither the columns nor the
     /// user provide. `unused` are columns that provide no field, of which one may be meant.
-    pub(super) fn check_required_fields(&self, provided: &[&str], unused: &[&str]) -> Vec<String> {
+    pub(super) fn check_required_fields(&self, provided: &[&str], unused: &[&str]) -> Vec<Mistake> {
         let is_from_template = |field: &Field| field.name == "prompt" && self.prompt.is_some();
         let missing = self.model.fields.iter().filter(|field| {
             field.required
@@ -325,15 +319,9 @@ impl<'a> RowMapper<'a> {
                 && !is_from_template(field)
         });
         missing
-            .map(|Field { name, .. }| {
-                let suggestion = nearest(name, unused.iter().copied())
-                    .map_or(String::new(), |column| {
-                        format!(", perhaps `{}`", printable_excerpt(column))
-                    });
-                format!(
-                    "no column provides `{name}`, which every row needs; name one with \
-                     --map {name}=COLUMN{suggestion}"
-                )
+            .map(|Field { name, .. }| Mistake::NoColumnFor {
+                field: name.clone(),
+                candidate: nearest(name, unused.iter().copied()).map(str::to_owned),
             })
             .collect()
     }

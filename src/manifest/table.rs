@@ -4,8 +4,9 @@ use crate::domain::Shape;
 
 use super::header::{Header, Target};
 use super::pipeline::Producer;
+use super::problem::Mistake;
 use super::products::{Products, split_links};
-use super::row::{ID_FIELD, Row};
+use super::row::Row;
 use super::row_mapper::RowMapper;
 use super::table_reader::{Record, TableReader};
 
@@ -24,14 +25,14 @@ pub(super) fn read_rows(
         return Ok(0);
     }
     let line = record.line;
-    let mut report = |message| producer.add_problem(line, message);
+    let mut report = |mistake| producer.add_problem(line, mistake);
     let Some(header) = Header::parse(&record, mapper, &mut report) else {
         return Ok(0);
     };
     let grouping = match header.grouping(mapper) {
         Ok(grouping) => grouping,
-        Err(message) => {
-            producer.add_problem(line, message);
+        Err(mistake) => {
+            producer.add_problem(line, mistake);
             return Ok(0);
         }
     };
@@ -55,7 +56,7 @@ pub(super) fn read_rows(
 ///
 /// # Errors
 /// Returns the mistake that leaves nothing of the row to check; other mistakes are in the row.
-fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Result<Row, String> {
+fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Result<Row, Mistake> {
     let columns = &header.columns;
     if let Some(fault) = &record.fault {
         return Err(fault.clone());
@@ -66,10 +67,7 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
         } else {
             format!("{} cells", record.cells.len())
         };
-        return Err(format!(
-            "the row has {cells}, but the header has {}",
-            columns.len()
-        ));
+        return Err(format!("the row has {cells}, but the header has {}", columns.len()).into());
     }
     let mut row = Row {
         line: record.line,
@@ -145,13 +143,7 @@ fn set_target(row: &mut Row, target: &Target<'_>, text: &str, image_number: usiz
     if *shape == Shape::Image && image_number == 0 {
         let links = split_links(text).len();
         if links > 1 {
-            row.add_problem(
-                field,
-                format!(
-                    "contains {links} links; --one-per {ID_FIELD} takes the first, --each-image makes a \
-                     clip of each"
-                ),
-            );
+            row.add_problem(field, Mistake::SeveralLinks { links });
             return;
         }
     }

@@ -2,6 +2,8 @@
 
 use csv::ByteRecord;
 
+use super::problem::Mistake;
+
 /// The cells of one record. One value is reused for all records, so that reading takes the memory
 /// of one.
 #[derive(Clone, Debug, Default)]
@@ -9,7 +11,7 @@ pub(super) struct Record {
     /// The line on which it starts, or the number of its row in a sheet, from 1.
     pub(super) line: u64,
     /// Why its cells cannot be trusted; `None` if they can.
-    pub(super) fault: Option<String>,
+    pub(super) fault: Option<Mistake>,
     pub(super) cells: ByteRecord,
     /// The number of its image among those of its product, from 1; 0 if rows are not combined into
     /// products, or if no image was found.

@@ -7,6 +7,7 @@ use csv::ByteRecord;
 
 use crate::domain::suggest::did_you_mean;
 
+use super::problem::Mistake;
 use super::table_reader::{Record, TableReader};
 
 /// The size from which a spreadsheet has lost a number's last digits: it stores 15 digits.
@@ -106,7 +107,7 @@ impl<R: Read + Seek> TableReader for WorkbookReader<'_, R> {
             texts.resize(texts.len().max(width), String::new());
             *record = Record {
                 line: u64::from(row) + 1,
-                fault,
+                fault: fault.map(Mistake::from),
                 cells: ByteRecord::from(texts),
                 image_number: 0,
             };

@@ -16,20 +16,35 @@ const CANCELLED: &str = "cancelled by the user";
 const GIVEN_UP: &str = "given up by the user while in doubt";
 
 /// Why a command does not apply to a job in its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotApplicable {
     /// Only failed and cancelled jobs can be retried.
+    #[error("there is nothing to retry")]
     NothingToRetry,
     /// The job is final: there is nothing to cancel.
+    #[error("there is nothing to cancel")]
     NothingToCancel,
     /// The job is being submitted: whether it can be cancelled is known when the call has ended.
+    #[error("it is being submitted, try again in a minute")]
     BeingSubmitted,
     /// The job is in doubt: it may be paid for, so the user has to resolve it.
+    #[error("it may be paid for already")]
     InDoubt,
     /// Only jobs in doubt can be resolved.
+    #[error("there is nothing to resolve")]
     NotInDoubt,
     /// Only the file of a succeeded job can be downloaded again.
+    #[error("there is no file to download again")]
     NotSucceeded,
+}
+
+/// What the user can do about a job that does not continue without them, at no further cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The job is in doubt and waits for the user's decision.
+    Resolve,
+    /// A retry polls the job's prediction again, which may have a clip.
+    Retry,
 }
 
 /// The user's decision about a job in doubt.
@@ -64,13 +79,8 @@ pub fn retry(
     if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
         return Err(NotApplicable::NothingToRetry);
     }
-    let followed = attempt.filter(|attempt| {
-        let may_have_clip = matches!(
-            attempt.state,
-            AttemptState::Accepted | AttemptState::Done | AttemptState::Abandoned
-        );
-        may_have_clip && attempt.prediction.is_some()
-    });
+    let followed =
+        attempt.filter(|attempt| may_have_clip(attempt.state) && attempt.prediction.is_some());
     let event = if followed.is_some() {
         JobEvent::ResumePolling
     } else {
@@ -89,6 +99,26 @@ pub fn retry(
         _ => attempt.cloned(),
     };
     Ok(Change { job, attempt })
+}
+
+/// Returns whether a retry polls the prediction of an attempt in this state again, which costs
+/// nothing, if the prediction is known: it may have a clip.
+pub fn may_have_clip(state: AttemptState) -> bool {
+    matches!(
+        state,
+        AttemptState::Accepted | AttemptState::Done | AttemptState::Abandoned
+    )
+}
+
+/// Returns what the user can do about a job at no further cost. `is_due` tells whether a step is
+/// scheduled, and `has_clip` whether its last attempt has a known prediction that
+/// [may have a clip](may_have_clip).
+pub fn remedy(state: JobState, is_due: bool, has_clip: bool) -> Option<Remedy> {
+    match state {
+        JobState::InDoubt if !is_due => Some(Remedy::Resolve),
+        JobState::Failed | JobState::Cancelled if has_clip => Some(Remedy::Retry),
+        _ => None,
+    }
 }
 
 /// Returns what a cancellation changes. An open attempt is abandoned and its estimate booked; a

@@ -46,10 +46,7 @@ pub fn release(
     let mut change = match job.state {
         JobState::Submitting => lose_response(job, attempt, due_at, now)?,
         JobState::Running | JobState::Downloading if is_at_limit => {
-            let reason = format!(
-                "the program ended {MAX_CRASHES} times while working on this job; \
-                 `retry` continues without another payment"
-            );
+            let reason = format!("the program ended {MAX_CRASHES} times while working on this job");
             Change {
                 attempt: Some(abandoned(attempt, &reason, now)),
                 job: moved(job, JobEvent::GiveUp, None, Some(reason), now)?,

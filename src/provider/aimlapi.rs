@@ -16,15 +16,12 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 
 use super::classify::{classify_submit, classify_unreadable, describe, read_status};
-use super::history::{HistorySearch, read_entries};
+use super::history::{HISTORY_PAGE, HistorySearch, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{find_url, get, get_credits, get_text, get_usd, sanitize};
 use super::probe::{Probe, probe, probe_window};
 use super::timeouts::Timeouts;
-use super::{
-    Acceptance, ApiKey, HISTORY_PAGE, LostSubmission, MAX_PAGES, PollResult, Provider,
-    Reconciliation, Submission, history_too_long,
-};
+use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
 
 const NAME: ProviderName = ProviderName::Aimlapi;
 

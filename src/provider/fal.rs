@@ -17,7 +17,7 @@ use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
 use super::classify::{classify_poll, classify_submit, classify_unreadable, describe, read_status};
-use super::history::{HistorySearch, read_entries};
+use super::history::{HISTORY_PAGE, HistorySearch, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{
     InputMatch, compare_inputs, find_message, find_url, get, get_seconds, get_text, get_usd,
@@ -26,10 +26,7 @@ use super::json::{
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::timeouts::Timeouts;
-use super::{
-    Acceptance, ApiKey, HISTORY_PAGE, LostSubmission, MAX_PAGES, PollResult, Provider,
-    Reconciliation, Submission, history_too_long,
-};
+use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
 
 const NAME: ProviderName = ProviderName::Fal;
 

@@ -14,11 +14,18 @@ use crate::domain::{Failure, ProviderName};
 
 use super::classify::classify_unreadable;
 use super::http::{ApiClient, ApiResponse};
-use super::{Reconciliation, WINDOW_MARGIN};
+use super::reconciliation::{Reconciliation, WINDOW_MARGIN};
 
 /// Maximum difference between the provider's clock and ours for absence to be believed: half of the
 /// margin of a search window.
 const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(WINDOW_MARGIN.as_secs() / 2);
+
+/// Entries per page of a history: the maximum that each of the three APIs documents.
+pub(super) const HISTORY_PAGE: usize = 100;
+
+/// Maximum number of pages read in one search. At 100 submissions a minute, the window of a typical
+/// lost submission fills four.
+pub(super) const MAX_PAGES: usize = 20;
 
 /// Maximum number of tries for one request of a search. A search sends dozens of requests, and
 /// would hardly ever complete on an unreliable connection if each had to succeed at the first try.
@@ -143,5 +150,13 @@ impl HistorySearch {
             self.matches.into_iter().collect(),
             lists_running,
         ))
+    }
+}
+
+/// Returns the failure of a search that exceeded [`MAX_PAGES`] and therefore proves nothing.
+pub(super) fn history_too_long(provider: ProviderName) -> Failure {
+    Failure::Transient {
+        reason: format!("{provider}'s history is too long to search"),
+        retry_after: None,
     }
 }

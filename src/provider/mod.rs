@@ -19,7 +19,9 @@ pub(crate) mod key;
 #[doc(hidden)]
 pub mod parse;
 pub(crate) mod probe;
+mod reconciliation;
 mod storage;
+mod submission;
 #[cfg(test)]
 mod tests;
 pub mod timeouts;
@@ -27,15 +29,16 @@ pub mod timeouts;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use jiff::Timestamp;
 
-use crate::domain::{Attempt, CostReport, Failure, PredictionHandle, ProviderName};
+use crate::domain::{CostReport, Failure, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
 pub use key::{ApiKey, InvalidKey};
 pub use probe::{Probe, ProbeResult};
+pub use reconciliation::{LostSubmission, Reconciliation};
 pub use storage::UploadedImage;
+pub use submission::Submission;
 
 /// A hosted image-to-video API.
 ///
@@ -64,7 +67,8 @@ pub trait Provider: Send + Sync {
 
     /// Polls a prediction and, once it is done, reads its result.
     ///
-    /// `submission` is what was submitted to create it: some APIs put the model into the URL.
+    /// `submission` is what was submitted to create it, perhaps without its request: some APIs put
+    /// the model into the URL.
     ///
     /// An error says nothing about the prediction, which may still be running and still be billed:
     ///
@@ -124,28 +128,6 @@ pub trait Provider: Send + Sync {
     fn is_loopback(&self) -> bool;
 }
 
-/// The content of one submission.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Submission {
-    /// The provider's id for the model.
-    pub wire_model: String,
-    /// The model's input, with field names and types as this provider expects them.
-    pub request: Value,
-    /// Our id for the submission, 1 to 128 characters of `A-Z a-z 0-9 . _ -`, unique over all
-    /// queues. It is sent to providers that store such an id.
-    pub client_token: String,
-}
-
-impl From<&Attempt> for Submission {
-    fn from(attempt: &Attempt) -> Self {
-        Self {
-            wire_model: attempt.wire_model.clone(),
-            request: attempt.request.clone(),
-            client_token: attempt.client_token.clone(),
-        }
-    }
-}
-
 /// A submission that the provider accepted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Acceptance {
@@ -185,90 +167,4 @@ pub enum PollResult {
         /// The provider's reason.
         reason: String,
     },
-}
-
-/// A submission whose response was lost, and what is needed to search for it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LostSubmission {
-    /// What was submitted.
-    pub submission: Submission,
-    /// When the intent to submit was committed, by our clock. The request was sent after this.
-    pub submitted_at: Timestamp,
-    /// Whether this machine's clock was changed since `submitted_at`, which may then be hours off.
-    pub clock_was_changed: bool,
-    /// The current time, by our clock.
-    pub now: Timestamp,
-    /// Prediction ids that already belong to a job of this queue, and so cannot be a match.
-    pub owned_ids: Vec<String>,
-}
-
-impl LostSubmission {
-    /// Returns the start and end of the time window in which the provider may have accepted the
-    /// submission, by the provider's clock.
-    pub fn window(&self) -> (Timestamp, Timestamp) {
-        let margin = if self.clock_was_changed {
-            CHANGED_CLOCK_MARGIN
-        } else {
-            WINDOW_MARGIN
-        };
-        let start = self
-            .submitted_at
-            .saturating_sub(margin)
-            .unwrap_or(Timestamp::MIN);
-        let end = self
-            .now
-            .saturating_add(WINDOW_MARGIN)
-            .unwrap_or(Timestamp::MAX);
-        (start, end)
-    }
-}
-
-/// Margin at both ends of a search window, because the provider's clock may differ from ours.
-const WINDOW_MARGIN: SignedDuration = SignedDuration::from_secs(120);
-
-/// Margin at the start of a search window if this machine's clock was changed in between.
-const CHANGED_CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(24);
-
-/// Entries per page of a history: the maximum that each of the three APIs documents.
-const HISTORY_PAGE: usize = 100;
-
-/// Maximum number of pages read in one search. At 100 submissions a minute, the window of a typical
-/// lost submission fills four.
-const MAX_PAGES: usize = 20;
-
-/// What a provider's history shows about a lost submission.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Reconciliation {
-    /// Exactly one entry matches.
-    Found(PredictionHandle),
-    /// Several entries match, by prediction id; the user has to choose.
-    Ambiguous(Vec<String>),
-    /// No entry matches.
-    Absent {
-        /// Whether the history lists predictions that are still running. If it lists only finished
-        /// ones, absence is proof only after the processing time.
-        lists_running: bool,
-    },
-}
-
-impl Reconciliation {
-    /// Builds the result from the distinct prediction ids that match.
-    pub fn from_matches(mut ids: Vec<String>, lists_running: bool) -> Self {
-        match (ids.len(), ids.pop()) {
-            (_, None) => Self::Absent { lists_running },
-            (1, Some(id)) => Self::Found(PredictionHandle::from_id(id)),
-            (_, Some(last)) => {
-                ids.push(last);
-                Self::Ambiguous(ids)
-            }
-        }
-    }
-}
-
-/// Returns the failure of a search that exceeded [`MAX_PAGES`] and therefore proves nothing.
-fn history_too_long(provider: ProviderName) -> Failure {
-    Failure::Transient {
-        reason: format!("{provider}'s history is too long to search"),
-        retry_after: None,
-    }
 }

@@ -1,5 +1,7 @@
 //! What a pool gets from the queue.
 
+use serde_json::Value;
+
 use crate::domain::{Attempt, Job, Lease};
 use crate::policy::Change;
 use crate::policy::claim::{Backlog, Step};
@@ -26,7 +28,8 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Returns the claim to poll the job with, under the same lease, after a change.
+    /// Returns the claim to poll the job with, under the same lease, after a change. It is without
+    /// the request, which no poll needs: a pool may hold thousands of these.
     pub(super) fn to_poll(&self, change: Change) -> Self {
         let mut claim = Self {
             step: Step::Poll,
@@ -34,6 +37,7 @@ impl Claim {
             ..self.clone()
         };
         claim.job.progress = change.job;
+        claim.attempt.request = Value::Null;
         if let Some(attempt) = change.attempt {
             claim.attempt.progress = attempt;
         }

@@ -32,7 +32,7 @@ impl<'a> JobReader<'a> {
     /// Returns the next job, or `None` after the last one.
     ///
     /// # Errors
-    /// As [`Queue::jobs`].
+    /// As [`Reports::jobs`](super::Reports::jobs).
     pub async fn next(&mut self) -> Result<Option<JobRecord>> {
         if self.page.as_slice().is_empty() {
             let filter = self.filter.clone();
@@ -44,10 +44,11 @@ impl<'a> JobReader<'a> {
     }
 }
 
-/// Finds a job by its number alone. [`Queue::find`] prefers a row whose id looks like the number.
+/// Finds a job by its number alone. [`Reports::find`](super::Reports::find) prefers a row whose id
+/// looks like the number.
 ///
 /// # Errors
-/// As [`Queue::jobs`].
+/// As [`Reports::jobs`](super::Reports::jobs).
 pub async fn find_by_number(queue: &dyn Queue, job_id: JobId) -> Result<Option<JobRecord>> {
     let before = JobId(job_id.0 - 1);
     let found = queue.jobs(JobFilter::default(), Some(before), 1).await?;
@@ -57,7 +58,7 @@ pub async fn find_by_number(queue: &dyn Queue, job_id: JobId) -> Result<Option<J
 /// Returns the first job in doubt, of one batch or of all, that waits for the user's decision.
 ///
 /// # Errors
-/// As [`Queue::jobs`].
+/// As [`Reports::jobs`](super::Reports::jobs).
 pub async fn first_held(queue: &dyn Queue, batch: Option<&str>) -> Result<Option<JobRecord>> {
     let filter = JobFilter {
         batch: batch.map(str::to_owned),

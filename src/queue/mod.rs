@@ -10,7 +10,7 @@
 
 pub(crate) mod bill;
 pub(crate) mod claim;
-mod error;
+pub(crate) mod error;
 pub(crate) mod health;
 pub mod job_reader;
 pub(crate) mod live_setting;
@@ -27,10 +27,10 @@ pub(crate) mod work;
 pub use crate::policy::claim::{
     Backlog, BudgetLimit, Capacity, ClaimRequest, ProviderLimits, Step,
 };
-pub use crate::policy::operator::Decision;
+pub use crate::policy::operator::{Decision, NotApplicable, Remedy};
 pub use bill::{BillGrouping, BillLine, BillSums};
 pub use claim::{Claim, ClaimResponse};
-pub use error::{QueueError, Result};
+pub use error::{Cause, QueueError, Result, StoreError, StoreErrorKind};
 pub use health::Health;
 pub use live_setting::{LiveSetting, SettingChange};
 pub use operator::{CancelResult, CounterMismatch, Operator, Selection};

@@ -62,9 +62,14 @@ pub trait Operator: Send + Sync {
     ///
     /// # Errors
     ///
-    /// - [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such job or batch.
-    /// - [`QueueError::Conflict`](super::QueueError::Conflict) if a selected job is neither failed nor cancelled, or if a row
-    ///   key is ambiguous. No job is retried then.
+    /// No job is retried on an error.
+    ///
+    /// - [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch),
+    ///   [`QueueError::NoSuchJob`](super::QueueError::NoSuchJob) or
+    ///   [`QueueError::AmbiguousJob`](super::QueueError::AmbiguousJob) if the selection names no
+    ///   batch or no single job.
+    /// - [`QueueError::NotApplicable`](super::QueueError::NotApplicable) if a selected job is
+    ///   neither failed nor cancelled.
     async fn retry(&self, selection: Selection) -> Result<usize>;
 
     /// Downloads the clips of succeeded jobs again, which costs nothing, and returns the number of
@@ -81,18 +86,21 @@ pub trait Operator: Send + Sync {
     ///
     /// # Errors
     ///
-    /// - [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such job or batch.
-    /// - [`QueueError::Conflict`](super::QueueError::Conflict) if a selected job is being submitted, in doubt or in a final
-    ///   state, or if a row key is ambiguous. No job is cancelled then.
+    /// No job is cancelled on an error.
+    ///
+    /// - As [`retry`](Self::retry) if the selection names no batch or no single job.
+    /// - [`QueueError::NotApplicable`](super::QueueError::NotApplicable) if a selected job is being
+    ///   submitted, in doubt or in a final state.
     async fn cancel(&self, selection: Selection) -> Result<CancelResult>;
 
     /// Applies the user's decision to a job in doubt, and returns its new state.
     ///
     /// # Errors
     ///
-    /// - [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such job.
-    /// - [`QueueError::Conflict`](super::QueueError::Conflict) if the job is not in doubt, or if the adopted prediction belongs
-    ///   to another job.
+    /// - [`QueueError::NoSuchJob`](super::QueueError::NoSuchJob) if there is no such job.
+    /// - [`QueueError::NotApplicable`](super::QueueError::NotApplicable) if the job is not in doubt.
+    /// - [`QueueError::PredictionTaken`](super::QueueError::PredictionTaken) if the adopted prediction
+    ///   belongs to another job.
     async fn resolve(&self, job_id: JobId, decision: Decision) -> Result<JobState>;
 
     /// Changes settings of the active runs, and returns the pools of those runs. `set_by` names who
@@ -100,9 +108,10 @@ pub trait Operator: Send + Sync {
     ///
     /// # Errors
     ///
-    /// - [`QueueError::Conflict`](super::QueueError::Conflict) if no run is active; only the budget of a batch can be changed
-    ///   then.
-    /// - [`QueueError::NotFound`](super::QueueError::NotFound) if the batch of a budget does not exist.
+    /// - [`QueueError::NoActiveRun`](super::QueueError::NoActiveRun) if no run is active; only the
+    ///   budget of a batch can be changed then.
+    /// - [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch) if the batch of a budget does
+    ///   not exist.
     async fn set_live_settings(
         &self,
         settings: Vec<LiveSetting>,

@@ -19,7 +19,7 @@ pub trait Reports: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such batch.
+    /// [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch) if there is no such batch.
     async fn status(&self, batch: Option<String>) -> Result<Status>;
 
     /// Returns the cost of the attempts of one batch, or of every batch, with one line per batch,
@@ -27,11 +27,15 @@ pub trait Reports: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such batch.
+    /// [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch) if there is no such batch.
     async fn bill(&self, by: BillGrouping, batch: Option<String>) -> Result<Vec<BillLine>>;
 
     /// Returns the maximum price of the queued jobs of one batch, or of every batch: each job at
-    /// its most expensive provider. An unknown batch costs nothing.
+    /// its most expensive provider.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch) if there is no such batch.
     async fn queued_estimate(&self, batch: Option<String>) -> Result<Money>;
 
     /// Returns the jobs that match `filter` in ascending order of their numbers: those after
@@ -39,7 +43,7 @@ pub trait Reports: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such batch.
+    /// [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch) if there is no such batch.
     async fn jobs(
         &self,
         filter: JobFilter,
@@ -51,26 +55,28 @@ pub trait Reports: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such batch.
+    /// [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch) if there is no such batch.
     async fn latest(&self, batch: Option<String>, limit: usize) -> Result<Vec<JobRecord>>;
 
     /// Returns the job with this row key or, if there is none, with this job number.
     ///
     /// # Errors
     ///
-    /// - [`QueueError::NotFound`](super::QueueError::NotFound) if there is no such job or batch.
-    /// - [`QueueError::Conflict`](super::QueueError::Conflict) if several batches have a job with this row key.
+    /// - [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch) if there is no such batch.
+    /// - [`QueueError::NoSuchJob`](super::QueueError::NoSuchJob) if there is no such job.
+    /// - [`QueueError::AmbiguousJob`](super::QueueError::AmbiguousJob) if several batches
+    ///   have a job with this row key.
     async fn find(&self, job: String, batch: Option<String>) -> Result<JobRecord>;
 
     /// Returns the attempts of a job, oldest first; none if there is no such job.
     async fn attempts(&self, job_id: JobId) -> Result<Vec<AttemptRecord>>;
 
     /// Checks the store for damage, counter mismatches and jobs that need attention. Changes
-    /// nothing.
+    /// nothing, and removes nothing that dead pools have left.
     ///
     /// # Errors
     ///
-    /// [`QueueError::Unusable`](super::QueueError::Unusable) if the store is damaged.
+    /// [`QueueError::Store`](super::QueueError::Store) if the store is damaged.
     async fn health(&self) -> Result<Health>;
 
     /// Returns the changes made to the active runs, oldest first; none if no run is active.

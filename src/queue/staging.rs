@@ -70,8 +70,10 @@ pub trait Staging: Send {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Conflict`](super::QueueError::Conflict) if another load has created the batch
-    /// in the meantime, with another model or output folder.
+    /// - As [`Loader::stage`] if another load has created the batch in the meantime, with another
+    ///   model or output folder.
+    /// - [`QueueError::FileNameTaken`](super::QueueError::FileNameTaken) if a row would save its clip
+    ///   under the name of another job's clip.
     fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>>;
 
     /// Returns the difference that the rows added since the last commit make.
@@ -89,7 +91,12 @@ pub trait Loader: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Conflict`](super::QueueError::Conflict) if the batch exists with another model or output folder, if another
-    /// batch uses the folder, or if the queue is open for a rehearsal.
+    /// - [`QueueError::BatchHasOtherModel`](super::QueueError::BatchHasOtherModel) or
+    ///   [`QueueError::BatchHasOtherFolder`](super::QueueError::BatchHasOtherFolder) if the batch
+    ///   exists with another model or output folder.
+    /// - [`QueueError::FolderTaken`](super::QueueError::FolderTaken) if another batch uses the
+    ///   output folder.
+    /// - [`QueueError::OpenForRehearsal`](super::QueueError::OpenForRehearsal) if the queue is open
+    ///   for a rehearsal.
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>>;
 }

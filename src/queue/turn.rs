@@ -1,5 +1,5 @@
 //! A turn as every store takes it: settle the records, plan, write the plan. The rules are in
-//! [`policy`]; a store only reads and writes.
+//! [`policy`](crate::policy); a store only reads and writes.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ pub fn take(tx: &mut impl Transaction, turn: &Turn, now: Timestamp) -> Result<Tu
             let gate = record_signal(tx, provider, signal)?;
             gates.insert(provider, gate);
         }
-        recorded.push(record(tx, completed, turn.holds_leases, now)?);
+        recorded.push(record(tx, completed, &turn.holds_leases_at, now)?);
     }
     let claimed = match &turn.claim {
         Some(request) => claim(tx, &turn.pool_id, request)?,
@@ -133,7 +133,7 @@ fn record_signal(
 fn record(
     tx: &mut impl Transaction,
     completed: &Completed,
-    holds_leases: bool,
+    holds_leases_at: &[ProviderName],
     now: Timestamp,
 ) -> Result<Recorded> {
     match completed {
@@ -142,7 +142,7 @@ fn record(
             unrecorded_polls,
             outcome,
             ..
-        } => record_outcome(tx, claim, *unrecorded_polls, outcome, holds_leases, now),
+        } => record_outcome(tx, claim, *unrecorded_polls, outcome, holds_leases_at, now),
         Completed::NotStarted { claim } => {
             let change = outcome::release(&claim.job.progress, &claim.attempt.progress, now)?;
             write(tx, claim, change, None, false)
@@ -180,7 +180,7 @@ fn record_outcome(
     claim: &Claim,
     unrecorded_polls: u32,
     outcome: &Outcome,
-    holds_leases: bool,
+    holds_leases_at: &[ProviderName],
     now: Timestamp,
 ) -> Result<Recorded> {
     let prediction = match outcome {
@@ -205,6 +205,7 @@ fn record_outcome(
         Err(error) => return Err(QueueError::IllegalTransition(error)),
     };
     let event = outcome.event();
+    let holds_leases = holds_leases_at.contains(&claim.attempt.provider);
     let held = holds_leases && outcome::may_be_held(&change.job);
     let recorded = write(tx, claim, change, instead, held)?;
     fail_point!("{event:?} written");

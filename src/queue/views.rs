@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::domain::{AttemptState, CostSource, Input, JobId, JobState, Money, ProviderName};
+use crate::policy::operator::Remedy;
 
 use super::throughput::{self, Completion, Throughput};
 
@@ -227,6 +228,10 @@ pub struct JobRecord {
     /// The price reserved by its attempt if that is in doubt; zero otherwise.
     #[serde(skip)]
     pub at_risk: Money,
+    /// What the user can do about it at no further cost; `None` if it continues without them, or if
+    /// there is nothing but to pay for another submission.
+    #[serde(skip)]
+    pub remedy: Option<Remedy>,
 }
 
 /// An attempt of a job.

@@ -121,8 +121,9 @@ pub struct Turn {
     pub pool_id: PoolId,
     /// The steps that have ended, in any order.
     pub completed: Vec<Completed>,
-    /// Whether the pool holds the leases of its running jobs and polls them from memory.
-    pub holds_leases: bool,
+    /// The providers at which the pool holds the leases of its running jobs and polls them from
+    /// memory.
+    pub holds_leases_at: Vec<ProviderName>,
     /// What to claim after they are recorded; `None` claims nothing.
     pub claim: Option<ClaimRequest>,
 }
@@ -194,8 +195,8 @@ pub enum Recorded {
         /// The outcome that was recorded in place of the turn's, because its prediction belongs to
         /// another attempt, which keeps it; `None` if the turn's was recorded.
         instead: Option<Outcome>,
-        /// The claim to poll the job with, if the turn [holds leases](Turn::holds_leases) and the
-        /// job is running.
+        /// The claim to poll the job with, if the turn [holds leases](Turn::holds_leases_at) at its
+        /// provider and the job is running.
         held: Option<Arc<Claim>>,
     },
     /// Nothing was recorded: another pool took the job over, or the user cancelled it. The record

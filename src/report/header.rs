@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::domain::{JobState, Money, ProviderName};
@@ -25,6 +26,17 @@ pub(crate) struct PageHeader<'a> {
     pub status: &'a Status,
     /// Their bill, summed in several ways. Totals are taken from the first.
     pub bills: &'a [(BillGrouping, Vec<BillLine>)],
+    /// The commands that the page tells its reader to use.
+    pub commands: &'a PageCommands,
+}
+
+/// The commands that continue or settle a job, for the page's reader.
+#[derive(Debug, Serialize)]
+pub(crate) struct PageCommands {
+    /// Settles a job in doubt.
+    pub resolve: String,
+    /// Tries a failed job again.
+    pub retry: String,
 }
 
 impl PageHeader<'_> {
@@ -48,7 +60,7 @@ impl PageHeader<'_> {
         }
     }
 
-    /// Writes the names that the rows of the jobs refer to by index.
+    /// Writes the names that the rows of the jobs refer to by index, and the commands.
     fn write_names(&self, out: &mut impl Write) -> io::Result<()> {
         let batches: Vec<&str> = self
             .status
@@ -60,6 +72,7 @@ impl PageHeader<'_> {
             "batches": batches,
             "states": JobState::ALL,
             "providers": ProviderName::ALL,
+            "commands": self.commands,
         });
         write!(out, "{}", script_json(&names)?)
     }

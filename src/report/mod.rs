@@ -20,7 +20,7 @@ use crate::queue::JobRecord;
 
 use row::PageRow;
 
-pub(crate) use header::PageHeader;
+pub(crate) use header::{PageCommands, PageHeader};
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");

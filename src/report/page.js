@@ -225,12 +225,12 @@
     if (inDoubt.length) {
       summary.append(
         `${formatNumber(inDoubt.length)} in doubt, and may have been paid for. Resolve each with `,
-        createElement('code', '', 'overnight resolve JOB'), '. ');
+        createElement('code', '', names.commands.resolve), '. ');
     }
     if (failed.length) {
       summary.append(
         `${formatNumber(failed.length)} failed. Try again with `,
-        createElement('code', '', 'overnight retry JOB'),
+        createElement('code', '', names.commands.retry),
         '; what is already paid for is not paid for again.');
     }
     const groups = new Map();

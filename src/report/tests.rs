@@ -36,6 +36,7 @@ fn job(number: i64, id: &str, prompt: &str, image: &str) -> JobRecord {
         input: serde_json::from_value(input).unwrap(),
         due_at: None,
         at_risk: Money::ZERO,
+        remedy: None,
     }
 }
 
@@ -82,6 +83,10 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         now,
         status: &status,
         bills: &bills,
+        commands: &PageCommands {
+            resolve: "resolve JOB".into(),
+            retry: "retry JOB".into(),
+        },
     };
     let mut page = PageWriter::new(Vec::new(), &header).unwrap();
     for job in jobs {

@@ -58,9 +58,7 @@ impl StepContext {
                 Outcome::GaveUp { reason }
             }
             _ if is_last_try => Outcome::GaveUp {
-                reason: format!(
-                    "{reason}, {max_downloads} times in a row; `retry` downloads it without paying"
-                ),
+                reason: format!("{reason}, {max_downloads} times in a row"),
             },
             // Something that is not a whole video may be the link's fault, and a fresh link is
             // free.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::{JobId, JobState, ProviderName};
+use crate::policy::operator::Remedy;
 
 /// Something that happened in a pool.
 #[derive(Clone, Debug)]
@@ -22,6 +23,9 @@ pub enum PoolEvent {
         state: JobState,
         /// What went wrong, if something did. Prompts are redacted.
         reason: Option<String>,
+        /// What the user can do about it at no further cost, if the job does not continue without
+        /// them.
+        remedy: Option<Remedy>,
     },
     /// The canary jobs have ended, and the pool waits for the user's approval to submit more.
     CanaryReady {

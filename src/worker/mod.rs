@@ -4,7 +4,7 @@
 //! one call of a port, and one transaction that records the outcome. A waiting job therefore
 //! occupies no task, and resuming after a crash is the ordinary path.
 //!
-//! `pool` claims and collects; `step` runs one step by calling `submit`, `poll`, `reconcile` or
+//! `pool` is the loop and `turns` what it records and claims; `step` runs one step by calling `submit`, `poll`, `reconcile` or
 //! `download`, or one `upload` of an image; `record` writes the results. Nothing here prints: what
 //! happens is reported as [`PoolEvent`]s.
 
@@ -27,6 +27,7 @@ mod slots;
 mod step;
 mod submit;
 mod timing;
+mod turns;
 mod upload;
 pub mod verify;
 

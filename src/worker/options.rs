@@ -59,11 +59,21 @@ pub enum PoolError {
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// The output folder cannot be written.
-    #[error(
-        "{0}\nhint: free some space, or make the folder writable, and run again: nothing is lost"
-    )]
+    #[error(transparent)]
     Output(OutputError),
     /// A fault in the program: a step panicked, or was claimed for a provider this run cannot call.
     #[error("{0}")]
     Fault(String),
+}
+
+impl PoolError {
+    /// Returns whether the queue's file or the output folder cannot be used, so that other steps
+    /// fail likewise until the user has mended it.
+    pub fn is_storage_failure(&self) -> bool {
+        match self {
+            Self::Output(_) => true,
+            Self::Queue(error) => error.is_store_failure(),
+            Self::Fault(_) => false,
+        }
+    }
 }

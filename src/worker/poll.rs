@@ -183,9 +183,7 @@ impl Poll<'_> {
 
     fn give_up(&self, problem: &str) -> StepOutcome {
         let prediction_id = &self.prediction.prediction_id;
-        let reason = format!(
-            "{problem} (prediction {prediction_id}); `retry` polls it again without paying"
-        );
+        let reason = format!("{problem} (prediction {prediction_id})");
         Outcome::GaveUp { reason }.into()
     }
 

@@ -8,10 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use crate::domain::PoolId;
-use crate::queue::{
-    Backlog, Capacity, Claim, ClaimRequest, ClaimResponse, Completed, Gates, LEASE_DURATION,
-    QueueError, Recorded, Step, Turn, UploadClaim,
-};
+use crate::queue::{Backlog, Claim, Completed, Gates, LEASE_DURATION, UploadClaim};
 
 use super::canary::CanaryGate;
 use super::clock_check::ClockCheck;
@@ -37,10 +34,10 @@ pub struct Pool {
     pub(super) canary: CanaryGate,
     pub(super) pool_id: PoolId,
     steps: JoinSet<CompletedStep>,
-    slots: WorkerSlots,
+    pub(super) slots: WorkerSlots,
     /// Whether the last claim used up the workers for some kind of step, so that the next free one
     /// can make a difference.
-    is_short_of_workers: bool,
+    pub(super) is_short_of_workers: bool,
     /// The running jobs that this pool polls from memory.
     pub(super) held: HeldJobs,
     /// The gates of the providers as of the last turn or round of maintenance.
@@ -153,78 +150,6 @@ impl Pool {
         }
     }
 
-    /// Records completed steps, claims as many new ones as there are free workers, and starts them.
-    /// Returns what is left to do, if the claim did not use up all workers.
-    async fn record_and_claim(
-        &mut self,
-        completed: Vec<CompletedStep>,
-    ) -> Result<Option<Backlog>, PoolError> {
-        // A run that is about to end pays for nothing more.
-        let is_ending = completed.iter().any(|step| step.fatal.is_some());
-        let claim = if is_ending {
-            None
-        } else {
-            self.claim_request()
-        };
-        if completed.is_empty() && claim.is_none() {
-            return Ok(None);
-        }
-        let capacity = claim.as_ref().map(|request| request.capacity);
-        let claimed = self.take_turn(completed, claim, true).await?;
-        if let Some(capacity) = capacity {
-            self.is_short_of_workers = is_used_up(capacity, &claimed);
-        }
-        for claim in claimed.claims {
-            self.start(Arc::new(claim), 0);
-        }
-        for upload in claimed.uploads {
-            self.start_upload(upload);
-        }
-        Ok(claimed.backlog)
-    }
-
-    /// Takes a turn at the queue, and notes which jobs are held after it.
-    async fn take_turn(
-        &mut self,
-        steps: Vec<CompletedStep>,
-        claim: Option<ClaimRequest>,
-        holds_leases: bool,
-    ) -> Result<ClaimResponse, PoolError> {
-        let mut fatal = None;
-        let mut completed = Vec::with_capacity(steps.len());
-        for step in steps {
-            fatal = fatal.or(step.fatal);
-            completed.push(step.completed);
-        }
-        let turn = Turn {
-            pool_id: self.pool_id.clone(),
-            completed,
-            holds_leases,
-            claim,
-        };
-        let result = match self.context.take_turn(turn).await {
-            Ok(result) => result,
-            Err(error) => return Err(fatal.unwrap_or(error.into())),
-        };
-        self.gates.extend(result.gates);
-        let now = self.context.clock.now();
-        for recorded in result.recorded {
-            if let Recorded::Job {
-                held: Some(claim), ..
-            } = recorded
-            {
-                let due_at = claim.job.progress.due_at.unwrap_or(now);
-                let job = HeldJob {
-                    claim,
-                    unrecorded_polls: 0,
-                    due_at,
-                };
-                self.held.hold(job, now);
-            }
-        }
-        fatal.map_or(Ok(result.claimed), Err)
-    }
-
     /// Returns the number of steps in progress whose jobs are leased.
     pub(super) fn leased_steps(&self) -> usize {
         self.slots.job_steps()
@@ -239,39 +164,7 @@ impl Pool {
         }
     }
 
-    /// Gives up the held jobs at providers that refuse polls.
-    fn give_up_refused(&mut self) -> Vec<CompletedStep> {
-        let refused = self.held.take_refused(&self.gates);
-        refused.into_iter().map(CompletedStep::from).collect()
-    }
-
-    /// Returns a request for as many steps as there are free workers; `None` if there is none.
-    fn claim_request(&self) -> Option<ClaimRequest> {
-        let capacity = self.capacity();
-        (capacity.steps > 0).then(|| ClaimRequest {
-            batch: self.options.batch.clone(),
-            budget: self.settings.budget,
-            capacity,
-            providers: self.settings.limits.clone(),
-            catalog: Arc::clone(&self.context.catalog),
-        })
-    }
-
-    /// Returns how many steps of each kind may start now.
-    fn capacity(&self) -> Capacity {
-        let free = self.slots.capacity(self.settings.workers);
-        let max_submits = if self.settings.paused {
-            0
-        } else {
-            self.canary.remaining()
-        };
-        Capacity {
-            submits: free.submits.min(max_submits),
-            ..free
-        }
-    }
-
-    fn start(&mut self, claim: Arc<Claim>, unrecorded_polls: u32) {
+    pub(super) fn start(&mut self, claim: Arc<Claim>, unrecorded_polls: u32) {
         let context = Arc::clone(&self.context);
         let leases_end = self.leases_end;
         let stop = self.stop.clone();
@@ -282,7 +175,7 @@ impl Pool {
         });
     }
 
-    fn start_upload(&mut self, claim: UploadClaim) {
+    pub(super) fn start_upload(&mut self, claim: UploadClaim) {
         let context = Arc::clone(&self.context);
         let stop = self.stop.clone();
         self.slots.acquire_upload();
@@ -334,33 +227,21 @@ impl Pool {
         Ok(())
     }
 
-    /// Records what has completed, gives up what is held, and claims nothing.
-    async fn record(&mut self, mut completed: Vec<CompletedStep>) -> Result<(), PoolError> {
-        let held = self.held.take_all();
-        completed.extend(held.into_iter().map(CompletedStep::from));
-        if completed.is_empty() {
-            return Ok(());
-        }
-        self.take_turn(completed, None, false).await.map(drop)
-    }
-
     /// Ends the steps in progress after an error that ends the run.
     async fn end_steps_after(&mut self, error: &PoolError) {
-        match error {
-            // Let running submissions finish rather than leave them in doubt. If only the output
-            // folder is full, the queue still records them; if the queue's disk is full, each at
-            // least logs the prediction it could not record.
-            PoolError::Output(_) | PoolError::Queue(QueueError::Unusable(_)) => {
-                while let Some(step) = self.steps.join_next().await {
-                    if let Ok(step) = step {
-                        // The run ends with the first error.
-                        let _ = self.record(vec![step]).await;
-                    }
-                }
-            }
+        if !error.is_storage_failure() {
             // Steps that are cut off are found under this pool's name when it leaves: submissions
             // become in doubt, everything else is due again.
-            _ => self.steps.shutdown().await,
+            self.steps.shutdown().await;
+        }
+        // Otherwise let running submissions finish rather than leave them in doubt. If only the output
+        // folder is full, the queue still records them; if the queue's disk is full, each at
+        // least logs the prediction it could not record.
+        while let Some(step) = self.steps.join_next().await {
+            if let Ok(step) = step {
+                // The run ends with the first error.
+                let _ = self.record(vec![step]).await;
+            }
         }
         // Held jobs are due again when their next poll is. If the queue cannot record that, they
         // are released with the pool.
@@ -394,19 +275,6 @@ impl Pool {
             .unwrap_or(Duration::ZERO)
             .min(MAX_SLEEP)
     }
-}
-
-/// Returns whether a claim used up the capacity for some kind of step.
-fn is_used_up(capacity: Capacity, claimed: &ClaimResponse) -> bool {
-    let count = |kinds: &[Step]| {
-        let claims = claimed.claims.iter();
-        claims.filter(|claim| kinds.contains(&claim.step)).count()
-    };
-    claimed.backlog.is_none()
-        || count(&[Step::Poll, Step::Reconcile]) >= capacity.polls
-        || count(&[Step::Submit]) >= capacity.submits
-        || count(&[Step::Download]) >= capacity.downloads
-        || claimed.uploads.len() >= capacity.uploads
 }
 
 /// Returns a timer that ticks at once and then after each period. Missed ticks delay the later

@@ -35,9 +35,7 @@ impl StepContext {
             // Without the image, the request that was sent cannot be rebuilt, and no other request
             // would prove anything.
             Err(error) if is_last_try => {
-                return Ok(hold(format!(
-                    "{error}; it is unknown whether it was paid: `resolve` it"
-                )));
+                return Ok(hold(format!("{error}; it is unknown whether it was paid")));
             }
             Err(error) => return Ok(self.retry_later(claim, error.reason, None)),
         };
@@ -67,7 +65,7 @@ impl StepContext {
             }
             .into(),
             Ok(Reconciliation::Ambiguous(ids)) => hold(format!(
-                "{provider_name} has several predictions that may be this job: {}; `resolve` it",
+                "{provider_name} has several predictions that may be this job: {}",
                 ids.join(", ")
             )),
             Ok(Reconciliation::Absent { lists_running }) => {
@@ -81,7 +79,7 @@ impl StepContext {
                 retry_after,
             }) => self.retry_later(claim, reason, retry_after),
             Err(failure) if is_last_try => hold(format!(
-                "no history: {failure}; it is unknown whether it was paid: `resolve` it"
+                "no history: {failure}; it is unknown whether it was paid"
             )),
             Err(failure) => self.retry_later(claim, format!("no history: {failure}"), None),
         })
@@ -112,7 +110,7 @@ impl StepContext {
             .into(),
             Verdict::Hold => hold(format!(
                 "the responses to {} submissions were lost and {}'s history lists none of them; \
-                 they may be paid: `resolve` it",
+                 they may be paid",
                 earlier_absences + 1,
                 claim.attempt.provider
             )),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::redact::redact_prompts;
 use crate::domain::{JobState, Outcome, ProviderName, ProviderSignal};
+use crate::policy::operator::{self, Remedy};
 use crate::queue::{
     Claim, Completed, QueueError, Recorded, Turn, TurnResult, UploadClaim, UploadOutcome,
 };
@@ -37,7 +38,7 @@ impl StepContext {
             let alone = Arc::new(Turn {
                 completed: vec![completed.clone()],
                 claim: None,
-                holds_leases: false,
+                holds_leases_at: Vec::new(),
                 pool_id: turn.pool_id.clone(),
             });
             match self.queue.turn(Arc::clone(&alone)).await {
@@ -146,8 +147,18 @@ impl StepContext {
             batch: job.batch.clone(),
             state,
             reason,
+            remedy: remedy(claim, outcome, state),
         });
     }
+}
+
+/// Returns what the user can do about a job after a step.
+fn remedy(claim: &Claim, outcome: &Outcome, state: JobState) -> Option<Remedy> {
+    let is_due = !matches!(outcome, Outcome::Wait { due_at: None, .. });
+    // Every other failure is one of the prediction, or before there was one.
+    let has_clip =
+        matches!(outcome, Outcome::GaveUp { .. }) && claim.attempt.progress.prediction.is_some();
+    operator::remedy(state, is_due, has_clip)
 }
 
 /// Logs an accepted submission that could not be recorded. Its job will be in doubt, and if the

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::import_graph::{ImportGraph, Reexports};
 
 /// Returns path and text of every Rust file in a folder of `src`.
-fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+pub(crate) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     fn collect(path: &Path, sources: &mut Vec<(PathBuf, String)>) {
         for entry in fs::read_dir(path).expect("a source folder") {
             let path = entry.expect("a directory entry").path();

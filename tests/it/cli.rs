@@ -259,6 +259,52 @@ fn one_job_is_shown_with_its_attempts() {
 }
 
 #[test]
+fn a_job_that_needs_the_user_is_shown_with_the_commands_that_help() {
+    let env = TestEnv::new(high_limits());
+    env.simulator.update_options(|options| {
+        options.history = false;
+        options.faults = Faults::default().with(Call::Create, Fault::DropAfter, 1.0);
+    });
+    env.load(1, "fal");
+    let run = env.run(&["run"]);
+    assert_eq!(run.code, 3);
+    let held = "it is unknown whether it was paid; `resolve` it";
+    assert!(
+        run.stderr.contains("row-0 is in doubt: ") && run.stderr.contains(held),
+        "{run:?}"
+    );
+    // The reason names no command; whoever shows it does.
+    let exported = env.export();
+    let error = exported[0]["error"].as_str().expect("a reason");
+    assert!(!error.contains('`'), "{error}");
+    let cancelled = env.run(&["cancel", "row-0"]);
+    assert_eq!(cancelled.code, 2);
+    assert_eq!(
+        cancelled.stderr,
+        "error: job 1 is in_doubt: it may be paid for already; nothing was changed\n\
+         hint: decide with `overnight resolve`\n"
+    );
+    let show = || env.run(&["show", "row-0"]).stderr;
+    for decision in ["--adopt ID", "--resubmit", "--fail"] {
+        let command = format!("overnight resolve row-0 --batch batch {decision}");
+        assert!(show().contains(&command), "{}", show());
+    }
+    assert_eq!(env.run(&["show", "row-0", "--json"]).stderr, "");
+    assert_eq!(env.run(&["resolve", "row-0", "--adopt", "p"]).code, 0);
+    assert_eq!(show(), "");
+    assert_eq!(env.run(&["cancel", "row-0"]).code, 0);
+    assert_eq!(
+        show(),
+        "hint: `overnight retry row-0 --batch batch` continues with its prediction without paying\n"
+    );
+    let listed = env.run(&["jobs"]).stdout;
+    assert!(
+        listed.contains("cancelled by the user; `retry` continues with it without paying"),
+        "{listed}"
+    );
+}
+
+#[test]
 fn cancelled_jobs_can_be_retried() {
     let env = TestEnv::new(high_limits());
     env.load(4, "eachlabs");

@@ -25,6 +25,7 @@ mod files;
 mod help;
 mod images;
 mod import_graph;
+mod messages;
 mod migrations;
 mod model;
 mod pool;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::cli::error_text::explain;
 use crate::cli::render;
 
 /// Columns of a terminal that a message may take.
@@ -74,9 +75,8 @@ impl Check {
         error: impl Into<anyhow::Error>,
         default_hint: &str,
     ) -> Self {
-        let text = format!("{:#}", error.into());
-        let (message, hint) = render::split_hint(&text);
-        Self::problem(name, message, hint.unwrap_or(default_hint))
+        let (message, hint) = explain(&error.into());
+        Self::problem(name, message, hint.unwrap_or_else(|| default_hint.into()))
     }
 
     pub(super) fn is_problem(&self) -> bool {

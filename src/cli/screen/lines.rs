@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::cli::remedy::with_remedy;
 use crate::cli::{format, width};
 use crate::domain::{JobState, Money};
 use crate::queue::{JobRecord, LiveSetting, ProviderStatus, SettingChange};
@@ -321,7 +322,10 @@ fn latest_jobs(jobs: &[JobRecord]) -> Vec<Text> {
             .with(state_style, format!("  {:<9}", job.state.as_str()))
             .with(Style::Dim, format!("  {elapsed:>11}  {cost:>7}"));
         match job.error.as_ref().filter(|_| has_failed) {
-            Some(reason) => text.with(Style::Plain, format!("  {reason}")),
+            Some(reason) => text.with(
+                Style::Plain,
+                format!("  {}", with_remedy(reason, job.remedy)),
+            ),
             None => text,
         }
     };

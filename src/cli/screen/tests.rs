@@ -81,6 +81,7 @@ fn job(id: &str, state: JobState, error: Option<&str>) -> JobRecord {
         input: serde_json::from_str("{}").unwrap(),
         due_at: None,
         at_risk: Money::ZERO,
+        remedy: None,
     }
 }
 

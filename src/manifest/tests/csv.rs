@@ -26,10 +26,7 @@ fn a_header_that_cannot_be_used_is_reported_once() {
     let problems = |header: &str| read_all(format!("{header}\n{IMAGE},x,y\n"), &CSV).problems;
     assert_eq!(
         problems("image,promt,prompt"),
-        [
-            "m:1: unknown column `promt`, did you mean `prompt`? Rename or remove it, or name the \
-             columns you need with --map FIELD=COLUMN or --prompt TEMPLATE"
-        ]
+        ["m:1: unknown column `promt`, did you mean `prompt`?"]
     );
     assert_eq!(
         problems("image,prompt,prompt")[0],
@@ -168,23 +165,18 @@ fn a_field_that_no_column_provides_is_reported_once() {
     let read = read_all(format!("id,image\n{rows}"), &CSV);
     assert_eq!(
         read.problems,
-        [
-            "m:1: no column provides `prompt`, which every row needs; name one with \
-             --map prompt=COLUMN"
-        ]
+        ["m:1: no column provides `prompt`, which every row needs"]
     );
     let options = ReadOptions {
         mapping: &[("id", "SKU")],
         ..CSV
     };
     let read = read_all(format!("SKU,image,Promt\na,{IMAGE},x\n"), &options);
-    assert_eq!(
-        read.problems,
-        [
-            "m:1: no column provides `prompt`, which every row needs; name one with \
-             --map prompt=COLUMN, perhaps `Promt`"
-        ]
-    );
+    let meant = Mistake::NoColumnFor {
+        field: "prompt".into(),
+        candidate: Some("Promt".into()),
+    };
+    assert_eq!(read.mistakes, [meant]);
     let options = ReadOptions {
         constants: &[("prompt", "turn it")],
         ..CSV
@@ -202,9 +194,6 @@ fn an_unknown_column_is_reported() {
     let problems = |header: &str| read_all(format!("{header}\n"), &CSV).problems;
     assert_eq!(
         problems("image,prompt,warehouse"),
-        [
-            "m:1: unknown column `warehouse`; remove it, or name the columns you need with \
-             --map FIELD=COLUMN or --prompt TEMPLATE"
-        ]
+        ["m:1: unknown column `warehouse`"]
     );
 }

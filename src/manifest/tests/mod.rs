@@ -9,11 +9,12 @@ use super::*;
 use crate::catalog;
 use crate::domain::{NewJob, ProviderName};
 
-/// What a manifest gave, with each problem as the user sees it.
+/// What a manifest gave, with the text of each problem.
 #[derive(Default)]
 struct Collected {
     jobs: Vec<NewJob>,
     problems: Vec<String>,
+    mistakes: Vec<Mistake>,
     skipped: Vec<(String, u64)>,
 }
 
@@ -32,6 +33,7 @@ impl RowSink for Collected {
 
     fn problem(&mut self, problem: Problem) {
         self.problems.push(problem.to_string());
+        self.mistakes.push(problem.mistake);
     }
 
     fn skipped(&mut self, field: &str, rows: u64) {
@@ -265,10 +267,7 @@ fn columns_can_be_mapped_set_and_used_in_a_template() {
     let read = read_all("Handle,title,Image Src\n", &options);
     assert_eq!(
         read.problems,
-        [
-            "m:1: --prompt names the column `Title`, which is not in the header, did you mean \
-             `title`?"
-        ]
+        ["m:1: the column `Title` is not in the header, did you mean `title`?"]
     );
 }
 
@@ -401,7 +400,7 @@ fn ids_are_kept_as_written_or_rejected() {
 }
 
 #[test]
-fn wrong_column_flags_are_reported_with_the_flag() {
+fn wrong_options_are_reported_with_what_they_name() {
     let catalog = catalog::load(&[]).unwrap();
     let model = catalog.model("kling-v1-standard").unwrap();
     let problem = |map: &[(&str, &str)], set: &[(&str, &str)], prompt: Option<&str>| {
@@ -415,36 +414,54 @@ fn wrong_column_flags_are_reported_with_the_flag() {
             .err()
             .unwrap()
     };
+    let invalid_column = |field: &str, column: &str, reason: &str| MappingError::InvalidColumn {
+        field: field.into(),
+        column: column.into(),
+        reason: reason.into(),
+    };
+    let invalid_value = |field: &str, value: &str, reason: &str| MappingError::InvalidValue {
+        field: field.into(),
+        value: value.into(),
+        reason: reason.into(),
+    };
     assert_eq!(
         problem(&[("promt", "P")], &[], None),
-        "--map promt=P: the model kling-v1-standard has no field `promt`, did you mean `prompt`?"
+        invalid_column(
+            "promt",
+            "P",
+            "the model kling-v1-standard has no field `promt`, did you mean `prompt`?"
+        )
     );
     assert_eq!(
         problem(&[("image", "A"), ("image_url", "B")], &[], None),
-        "--map names image twice"
+        MappingError::RepeatedColumn("image".into())
     );
     assert_eq!(
         problem(&[("image", " ")], &[], None),
-        "--map image= : the column name is blank"
+        invalid_column("image", " ", "the column name is blank")
     );
     assert_eq!(
         problem(&[], &[("duration", "7")], None),
-        "--set duration=7: 7 is not one of 5, 10"
+        invalid_value("duration", "7", "7 is not one of 5, 10")
     );
     assert_eq!(
         problem(&[], &[("duration", "5"), ("duration", "10")], None),
-        "--set names duration twice"
+        MappingError::RepeatedValue("duration".into())
     );
     assert_eq!(
         problem(&[], &[("id", "x")], None),
-        "--set id=x: every row needs its own id"
+        invalid_value("id", "x", "every row needs its own id")
     );
     assert_eq!(
         problem(&[("prompt", "P")], &[], Some("{T}")),
-        "--prompt and --map prompt=COLUMN both set the prompt; remove one"
+        MappingError::RepeatedPrompt
     );
+    let MappingError::InvalidPrompt(reason) = problem(&[], &[], Some("{T")) else {
+        panic!("the prompt is valid");
+    };
     assert!(
-        problem(&[], &[], Some("{T")).starts_with("--prompt: there is a `{` without a `}` at `{T`")
+        reason.starts_with("there is a `{` without a `}` at `{T`"),
+        "{reason}"
     );
 }
 

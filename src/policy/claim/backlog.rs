@@ -18,9 +18,9 @@ pub(super) const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
 pub struct BacklogView {
     /// Number of jobs in doubt of the requested batches that wait for the user's decision.
     pub held: u64,
-    /// Number of jobs and uploads that are leased, by any pool. Jobs are counted in the
-    /// [polled batch](ClaimView::polled_batch).
-    pub leased: u64,
+    /// Whether a job of the [polled batch](ClaimView::polled_batch) or an upload is leased, by any
+    /// pool.
+    pub has_leased: bool,
     /// When the next step of each kind at each provider is due, after
     /// [`ProviderView::due_after`]; those that are due already and could be claimed are left out.
     pub next_steps: Vec<(Step, ProviderName, Timestamp)>,
@@ -66,7 +66,7 @@ pub fn backlog(
     let mut backlog = Backlog {
         unroutable: plan.unroutable.clone(),
         held: rest.held,
-        leased: rest.leased,
+        has_leased: rest.has_leased,
         ..Backlog::default()
     };
     for totals in &plan.totals {

@@ -104,9 +104,9 @@ pub struct Backlog {
     pub in_progress: u64,
     /// Number of jobs in doubt that wait for the user's decision.
     pub held: u64,
-    /// Number of jobs and uploads that are leased, by this pool or another. Includes the jobs of
-    /// other batches while submissions of the requested batches wait.
-    pub leased: u64,
+    /// Whether jobs or uploads are leased, by this pool or another. Includes the jobs of other
+    /// batches while submissions of the requested batches wait.
+    pub has_leased: bool,
     /// The earliest time at which something can be claimed that cannot be claimed now. `None` if
     /// only the end of a leased step or the user can change that.
     pub next_due: Option<Timestamp>,
@@ -136,6 +136,6 @@ pub struct BudgetLimit {
 impl Backlog {
     /// Returns whether no step is leased and none will become due without the user.
     pub fn is_idle(&self) -> bool {
-        self.leased == 0 && self.next_due.is_none()
+        !self.has_leased && self.next_due.is_none()
     }
 }

@@ -28,16 +28,17 @@ pub(super) fn read_backlog(
     if plan.total_jobs.count(JobState::InDoubt) > 0 {
         rest.held = count_held(tx, request.batch.as_deref())?;
     }
-    rest.leased = query_value(
+    // Not counted: a pool may hold the leases of thousands of running jobs.
+    let leased_job: Option<i64> = query_value(
         tx,
-        "SELECT count(*) FROM jobs WHERE lease_pool IS NOT NULL
-           AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1))",
+        "SELECT job_id FROM jobs WHERE lease_pool IS NOT NULL
+           AND (?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1)) LIMIT 1",
         [polled_batch],
-    )?
-    .unwrap_or(0);
-    if view.has_queued_local_images() {
-        let uploads = "SELECT count(*) FROM uploads WHERE lease_pool IS NOT NULL";
-        rest.leased += query_value::<u64>(tx, uploads, [])?.unwrap_or(0);
+    )?;
+    rest.has_leased = leased_job.is_some();
+    if view.has_queued_local_images() && !rest.has_leased {
+        let upload = "SELECT upload_id FROM uploads WHERE lease_pool IS NOT NULL LIMIT 1";
+        rest.has_leased = query_value::<i64>(tx, upload, [])?.is_some();
     }
     read_next_steps(tx, view, plan, request, &mut rest)?;
     read_next_submits(tx, view, plan, &mut rest)?;

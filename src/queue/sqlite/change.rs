@@ -102,7 +102,7 @@ impl StoredJob {
     pub(super) fn current_attempt(&self) -> Result<&StoredAttempt> {
         self.attempt
             .as_ref()
-            .ok_or_else(|| QueueError::Corrupt(format!("job {} has no attempt", self.job_id)))
+            .ok_or_else(|| QueueError::corrupt(format!("job {} has no attempt", self.job_id)))
     }
 
     /// Writes a change and ends the lease, if there is one.
@@ -222,7 +222,7 @@ fn write_attempt(tx: &Connection, before: &Before<'_>, change: &Change) -> Resul
     if old.prediction != new.prediction {
         let prediction = new.prediction.as_ref();
         let handle = prediction.map(serde_json::to_string).transpose();
-        let handle = handle.map_err(|error| QueueError::Store(error.to_string()))?;
+        let handle = handle.map_err(|error| QueueError::Fault(error.to_string()))?;
         update.set("prediction", handle.map_or(Value::Null, Value::from));
         update.set(
             "prediction_id",
@@ -373,7 +373,7 @@ pub(super) fn read_attempt_progress(columns: &Columns<'_, '_>) -> Result<Attempt
         prediction: prediction
             .map(|text| {
                 serde_json::from_str::<PredictionHandle>(&text)
-                    .map_err(|error| QueueError::Corrupt(format!("prediction: {error}")))
+                    .map_err(|error| QueueError::unparsable("prediction", error))
             })
             .transpose()?,
         early_cost: early_cost.as_deref().and_then(parse_cost),

@@ -73,8 +73,11 @@ pub(super) fn resolve(
     now: Timestamp,
 ) -> Result<JobState> {
     // By number only: another row may have this number as its key.
-    let job = StoredJob::find(tx, job_id.0)?
-        .ok_or_else(|| QueueError::NotFound(format!("there is no job {job_id}")))?;
+    let job = StoredJob::find(tx, job_id.0)?.ok_or_else(|| QueueError::NoSuchJob {
+        job: job_id.to_string(),
+        batch: None,
+        nearest: None,
+    })?;
     if job.progress.state != JobState::InDoubt {
         return Err(not_applicable(&job, NotApplicable::NotInDoubt));
     }
@@ -83,9 +86,10 @@ pub(super) fn resolve(
         let id = &prediction.prediction_id;
         let owner = change::prediction_owner(tx, attempt.provider, id, attempt.attempt_id)?;
         if let Some(owner) = owner {
-            return Err(QueueError::Conflict(format!(
-                "prediction {id} already belongs to job {owner}"
-            )));
+            return Err(QueueError::PredictionTaken {
+                prediction_id: id.clone(),
+                job: JobId(owner),
+            });
         }
     }
     let change = operator::resolve(&job.progress, &attempt.progress, decision, now)
@@ -96,7 +100,7 @@ pub(super) fn resolve(
 
 /// Sets the budget of a batch; `None` removes it.
 ///
-/// Fails with [`QueueError::NotFound`] if there is no such batch.
+/// Fails with [`QueueError::NoSuchBatch`] if there is no such batch.
 pub(super) fn set_budget(tx: &Connection, batch: &str, budget: Option<Money>) -> Result<()> {
     let changed = execute(
         tx,
@@ -112,24 +116,11 @@ pub(super) fn set_budget(tx: &Connection, batch: &str, budget: Option<Money>) ->
 
 /// Returns the error for a command that does not apply to a job.
 fn not_applicable(job: &StoredJob, reason: NotApplicable) -> QueueError {
-    let job_id = job.job_id;
-    let state = job.progress.state;
-    let reason = match reason {
-        NotApplicable::NothingToRetry => "there is nothing to retry",
-        NotApplicable::NothingToCancel => "there is nothing to cancel",
-        NotApplicable::NotSucceeded => "there is no file to download again",
-        NotApplicable::BeingSubmitted => "it is being submitted, try again in a minute",
-        NotApplicable::InDoubt => "it may be paid for already, use `overnight resolve` to decide",
-        NotApplicable::NotInDoubt => {
-            return QueueError::Conflict(format!(
-                "job {job_id} is {state}, not in_doubt: there is nothing to resolve\n\
-                 hint: `overnight show {job_id}` shows its attempts"
-            ));
-        }
-    };
-    QueueError::Conflict(format!(
-        "job {job_id} is {state}: {reason}; nothing was changed"
-    ))
+    QueueError::NotApplicable {
+        job: JobId(job.job_id),
+        state: job.progress.state,
+        reason,
+    }
 }
 
 /// Finds the jobs of a selection.

@@ -6,9 +6,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use crate::queue::{Health, QueueError, Result};
+use crate::queue::{Health, Result, StoreError, StoreErrorKind};
 
-use super::open::{DAMAGED_HINT, SCHEMA_VERSION, schema_version};
+use super::open::{SCHEMA_VERSION, schema_version};
 use super::row::{query_value, select};
 use super::{counters, pools};
 
@@ -27,10 +27,10 @@ pub(super) fn health(
     })?;
     if let Some(damage) = messages.into_iter().find(|message| message != "ok") {
         let damage = damage.trim().replace('\n', " ");
-        return Err(QueueError::Unusable(format!(
-            "{} is damaged: {damage}\nhint: {DAMAGED_HINT}",
-            queue.display()
-        )));
+        let kind = StoreErrorKind::Damaged {
+            found: Some(damage),
+        };
+        return Err(StoreError::new(queue, kind).into());
     }
     let health = Health {
         version: schema_version(connection)?,
@@ -40,13 +40,13 @@ pub(super) fn health(
     if !health.is_current() {
         return Ok(health);
     }
-    let dead_pools = pools::find_dead(connection, queue, host, now)?;
+    let dead_pools = pools::list_dead(connection, queue, host, now)?;
     let mut orphaned_jobs = 0;
     for pool in &dead_pools {
         let leased_jobs: Option<u64> = query_value(
             connection,
             "SELECT count(*) FROM jobs WHERE lease_pool = ?1",
-            [&pool.pool_id.0],
+            [&pool.0],
         )?;
         orphaned_jobs += leased_jobs.unwrap_or(0);
     }

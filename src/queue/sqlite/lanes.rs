@@ -77,10 +77,12 @@ fn read_rows(
         tx,
         concat!(
             "SELECT j.job_id, j.row_key, j.input, j.file_name,
-                    (SELECT ifnull(max(number), 0) FROM attempts a WHERE a.job_id = j.job_id)
+                    iif(j.submitted_at IS NULL, 0,
+                        (SELECT ifnull(max(number), 0) FROM attempts a WHERE a.job_id = j.job_id))
                         AS last_attempt_number,
-                    (SELECT count(*) FROM attempts a
-                     WHERE a.job_id = j.job_id AND a.state = 'absent') AS absent_attempts, ",
+                    iif(j.submitted_at IS NULL, 0,
+                        (SELECT count(*) FROM attempts a
+                         WHERE a.job_id = j.job_id AND a.state = 'absent')) AS absent_attempts, ",
             job_progress_columns!(),
             " FROM jobs j
              WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2 AND due_at <= ?3
@@ -127,6 +129,6 @@ pub(super) fn provider_orders(tx: &Connection, batch_id: i64) -> Result<Vec<Stri
 /// Parses a list of providers as [`ProviderName::join`] writes it.
 pub(super) fn parse_providers(text: &str) -> Result<Vec<ProviderName>> {
     text.split(',')
-        .map(|name| name.parse().map_err(QueueError::Corrupt))
+        .map(|name| name.parse().map_err(QueueError::corrupt))
         .collect()
 }

@@ -18,7 +18,7 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<SettingChange>> {
         |columns| {
             let name: String = columns.get("name")?;
             let parse =
-                |value: String| LiveSetting::parse(&name, &value).map_err(QueueError::Corrupt);
+                |value: String| LiveSetting::parse(&name, &value).map_err(QueueError::corrupt);
             Ok(SettingChange {
                 setting: parse(columns.get("value")?)?,
                 previous: columns

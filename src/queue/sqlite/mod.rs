@@ -76,7 +76,7 @@ impl SqliteQueue {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Unusable`] if there is no file at `path`, or if it cannot be used as a queue.
+    /// [`QueueError::Store`] if there is no file at `path`, or if it cannot be used as a queue.
     pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
         open::ensure_exists(path)?;
         Self::open_or_create(path, clock)
@@ -87,7 +87,7 @@ impl SqliteQueue {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Unusable`] if there is no file at `path`, or if it cannot be used as a queue.
+    /// [`QueueError::Store`] if there is no file at `path`, or if it cannot be used as a queue.
     pub fn open_read_only(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
         open::ensure_exists(path)?;
         let writer = Writer::spawn(open::open_read_only(path)?);
@@ -103,7 +103,7 @@ impl SqliteQueue {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Unusable`] if the file cannot be created, or cannot be used as a queue.
+    /// [`QueueError::Store`] if the file cannot be created, or cannot be used as a queue.
     pub fn open_or_create(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
         let writer = Writer::spawn(open::open_for_writing(path)?);
         Ok(Self::from_parts(
@@ -119,7 +119,7 @@ impl SqliteQueue {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Unusable`] if there is no queue at `path`, or if the file cannot be removed.
+    /// [`QueueError::Store`] if there is no queue at `path`, or if the file cannot be removed.
     pub fn remove_unused(path: &Path) -> Result<bool> {
         remove::remove_unused(path)
     }
@@ -182,6 +182,6 @@ impl SqliteQueue {
             return read();
         }
         let result = tokio::task::spawn_blocking(read).await;
-        result.map_err(|error| QueueError::Store(format!("the reader task failed: {error}")))?
+        result.map_err(|error| QueueError::Fault(format!("the reader task failed: {error}")))?
     }
 }

@@ -1,13 +1,14 @@
 //! Opens a queue file. Checks that the file is a queue of a supported version before writing to it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::policy::claim::request_digest;
-use crate::queue::{QueueError, Result};
+use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
 
 use super::row::{execute, query_value, select};
 
@@ -34,10 +35,6 @@ const ADDED_INDEXES: &str = include_str!("migrations/indexes_of_4.sql");
 /// The schema version that this program writes.
 pub(super) const SCHEMA_VERSION: usize = MIGRATIONS.len() + 1;
 
-/// The hint for a file that is no longer a valid database.
-pub(super) const DAMAGED_HINT: &str =
-    "stop every run, keep a copy of the file, and try `sqlite3 FILE .recover | sqlite3 NEW`";
-
 /// How long a write waits for another process's transaction. Long enough for a load of a million
 /// rows, which commits in one transaction. No longer than a lease (45 seconds), because other pools
 /// take the jobs over after that.
@@ -48,11 +45,7 @@ pub(super) fn ensure_exists(path: &Path) -> Result<()> {
     if path.exists() {
         return Ok(());
     }
-    Err(QueueError::Unusable(format!(
-        "there is no queue at {}\n\
-         hint: create one with `overnight load`, or select another with `--queue PATH`",
-        path.display()
-    )))
+    Err(StoreError::new(path, StoreErrorKind::Missing).into())
 }
 
 /// Opens a connection that writes. Creates the file if there is none, and migrates an older one to
@@ -127,9 +120,7 @@ fn keep_query_plans(connection: &Connection) -> rusqlite::Result<bool> {
 /// Adds the file's path to a storage error. Other errors are returned unchanged.
 pub(super) fn add_path(path: &Path, error: QueueError) -> QueueError {
     match error {
-        QueueError::Store(reason) => {
-            QueueError::Unusable(format!("cannot use the queue {}: {reason}", path.display()))
-        }
+        QueueError::Store(error) => error.at(path).into(),
         other => other,
     }
 }
@@ -155,17 +146,14 @@ fn ensure_supported(connection: &Connection, path: &Path) -> Result<()> {
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application_id != i64::from(APPLICATION_ID) {
-        return Err(QueueError::Unusable(format!(
-            "{} is a SQLite file of another program\nhint: select another file with `--queue PATH`",
-            path.display()
-        )));
+        return Err(StoreError::new(path, StoreErrorKind::ForeignFile).into());
     }
     if version > SCHEMA_VERSION as i64 {
-        return Err(QueueError::Unusable(format!(
-            "{} was written by a newer version of overnight (queue version {version}; this one \
-             supports up to {SCHEMA_VERSION}) and was not modified\nhint: use the newer version",
-            path.display(),
-        )));
+        let kind = StoreErrorKind::NewerVersion {
+            version,
+            supported: SCHEMA_VERSION,
+        };
+        return Err(StoreError::new(path, kind).into());
     }
     Ok(())
 }
@@ -268,25 +256,28 @@ fn compute_request_digests(tx: &Connection) -> Result<()> {
     Ok(())
 }
 
+impl From<rusqlite::Error> for StoreError {
+    /// Classifies an error of SQLite. The path is added by whoever knows it.
+    fn from(error: rusqlite::Error) -> Self {
+        let kind = match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase) => StoreErrorKind::NotADatabase,
+            Some(ErrorCode::DatabaseCorrupt) => StoreErrorKind::Damaged { found: None },
+            Some(ErrorCode::CannotOpen) => StoreErrorKind::CannotOpen,
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreErrorKind::ReadOnly,
+            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => StoreErrorKind::DiskFull,
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreErrorKind::Locked,
+            _ => StoreErrorKind::Other,
+        };
+        Self {
+            path: PathBuf::new(),
+            kind,
+            source: Some(Arc::new(error)),
+        }
+    }
+}
+
 impl From<rusqlite::Error> for QueueError {
     fn from(error: rusqlite::Error) -> Self {
-        let hint = match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => {
-                "it is not a SQLite file; select another with `--queue PATH`"
-            }
-            Some(ErrorCode::DatabaseCorrupt) => DAMAGED_HINT,
-            Some(ErrorCode::CannotOpen) => "check that its folder exists and is writable",
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-                "make the file and its folder writable, and run again"
-            }
-            Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
-                "the disk may be full; free some space and run again: nothing is lost"
-            }
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                "another program keeps it locked; close that program and run again: nothing is lost"
-            }
-            _ => return Self::Store(error.to_string()),
-        };
-        Self::Store(format!("{error}\nhint: {hint}"))
+        Self::Store(error.into())
     }
 }

@@ -68,7 +68,7 @@ impl Operator for SqliteQueue {
                 let now = clock.now();
                 let active_pools = pools::list_active(tx, &path, &host, now)?;
                 if active_pools.is_empty() && settings.iter().any(LiveSetting::is_run_setting) {
-                    return Err(QueueError::Conflict("no run is active".into()));
+                    return Err(QueueError::NoActiveRun);
                 }
                 settings
                     .iter()

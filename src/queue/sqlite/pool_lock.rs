@@ -3,9 +3,10 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::domain::PoolId;
-use crate::queue::{QueueError, Result};
+use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
 
 /// The locked file of one pool, beside the queue. Dropping it removes the file.
 #[derive(Debug)]
@@ -26,11 +27,11 @@ impl PoolLock {
         };
         match create_locked() {
             Ok(file) => Ok(Self { path, _file: file }),
-            Err(error) => Err(QueueError::Unusable(format!(
-                "cannot create {} beside the queue: {error}\n\
-                 hint: check that the folder is writable and that the disk has free space",
-                path.display()
-            ))),
+            Err(error) => Err(QueueError::Store(StoreError {
+                path,
+                kind: StoreErrorKind::CannotLock,
+                source: Some(Arc::new(error)),
+            })),
         }
     }
 

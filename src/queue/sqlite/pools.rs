@@ -61,12 +61,9 @@ pub(super) fn list_running(
     queue: &Path,
     host: &str,
 ) -> Result<Vec<PoolRecord>> {
-    let is_dead = |pool_id: &PoolId, pool: &PoolRecord| {
-        pool.host == host && !PoolLock::is_held(queue, pool_id)
-    };
     let pools = pools_with_ids(connection)?.into_iter();
     Ok(pools
-        .filter(|(pool_id, pool)| !is_dead(pool_id, pool))
+        .filter(|(pool_id, pool)| !is_dead(queue, host, pool_id, pool))
         .map(|(_, pool)| pool)
         .collect())
 }
@@ -138,6 +135,25 @@ pub(super) struct DeadPool {
     pub(super) expires_at: Timestamp,
     /// The pool's lock, which proves that its process is dead; `None` if the pool has only expired.
     pub(super) lock: Option<PoolLock>,
+}
+
+/// Lists the pools that are dead or expired, without acquiring their locks.
+pub(super) fn list_dead(
+    connection: &Connection,
+    queue: &Path,
+    host: &str,
+    now: Timestamp,
+) -> Result<Vec<PoolId>> {
+    let pools = pools_with_ids(connection)?.into_iter();
+    Ok(pools
+        .filter(|(pool_id, pool)| is_dead(queue, host, pool_id, pool) || pool.expires_at <= now)
+        .map(|(pool_id, _)| pool_id)
+        .collect())
+}
+
+/// Returns whether the process of a pool on this machine no longer holds its lock.
+fn is_dead(queue: &Path, host: &str, pool_id: &PoolId, pool: &PoolRecord) -> bool {
+    pool.host == host && !PoolLock::is_held(queue, pool_id)
 }
 
 /// Finds the pools that are dead or expired, and acquires the locks of the dead ones.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::suggest::did_you_mean;
+use crate::domain::suggest::nearest;
 use crate::domain::{AttemptState, JobId, JobState, Money, ProviderName};
+use crate::policy::operator;
 use crate::queue::{
     AttemptRecord, BatchStatus, Completion, JobFilter, JobRecord, ProviderStatus, QueueError,
     Result, Status, throughput,
@@ -19,7 +20,7 @@ use super::row::{Columns, query_value, read_job_counts, select};
 /// hundredths of a second.
 const MAX_COMPARED_NAMES: i64 = 50_000;
 
-/// Maximum number of batches that a message lists if none has a similar name.
+/// Maximum number of batches that an error about an unknown batch lists.
 const MAX_LISTED_BATCHES: usize = 10;
 
 /// Returns the state of the batches and providers. The pools are left empty: whether one still runs
@@ -189,6 +190,7 @@ pub(super) fn all_settled(connection: &Connection, jobs: &[JobId]) -> Result<boo
 
 /// Returns the sum of the estimates of the queued jobs.
 pub(super) fn queued_estimate(connection: &Connection, batch: Option<&str>) -> Result<Money> {
+    ensure_batch_exists(connection, batch)?;
     let price: Option<i64> = query_value(
         connection,
         "SELECT sum(estimate) FROM jobs
@@ -234,7 +236,11 @@ pub(super) fn find(connection: &Connection, job: &str, batch: Option<&str>) -> R
         read_job_record,
     )?
     .pop()
-    .ok_or_else(|| QueueError::NotFound(format!("there is no job `{job}`")))
+    .ok_or_else(|| QueueError::NoSuchJob {
+        job: job.to_owned(),
+        batch: batch.map(str::to_owned),
+        nearest: None,
+    })
 }
 
 /// Returns the number of the job with this row key or, if there is none, checks that it is a job's
@@ -262,13 +268,10 @@ pub(super) fn find_job_id(connection: &Connection, job: &str, batch: Option<&str
     match matches.as_slice() {
         [] => Err(job_not_found(connection, job, batch)),
         [(job_id, _)] => Ok(*job_id),
-        several => {
-            let batches: Vec<&str> = several.iter().map(|(_, batch)| batch.as_str()).collect();
-            Err(QueueError::Conflict(format!(
-                "`{job}` is in several batches: {}\nhint: select one with `--batch NAME`",
-                batches.join(", ")
-            )))
-        }
+        _ => Err(QueueError::AmbiguousJob {
+            job: job.to_owned(),
+            batches: matches.into_iter().map(|(_, batch)| batch).collect(),
+        }),
     }
 }
 
@@ -285,8 +288,7 @@ pub(super) fn ensure_batch_exists(connection: &Connection, name: Option<&str>) -
     }
 }
 
-/// Returns the error for an unknown batch; it suggests a similar name, or else lists the latest
-/// batches.
+/// Returns the error for an unknown batch, with the most similar name and the latest batches.
 pub(super) fn batch_not_found(connection: &Connection, name: &str) -> QueueError {
     let names = select(
         connection,
@@ -298,21 +300,17 @@ pub(super) fn batch_not_found(connection: &Connection, name: &str) -> QueueError
         Ok(names) => names,
         Err(error) => return error,
     };
-    let suggestion = did_you_mean(name, names.iter().map(String::as_str));
-    QueueError::NotFound(match names.as_slice() {
-        [] => format!("there is no batch `{name}`: the queue is empty"),
-        _ if !suggestion.is_empty() => format!("there is no batch `{name}`{suggestion}"),
-        names => {
-            let latest = &names[..names.len().min(MAX_LISTED_BATCHES)];
-            format!(
-                "there is no batch `{name}`; existing batches: {}",
-                latest.join(", ")
-            )
-        }
-    })
+    let nearest = nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
+    let mut existing = names;
+    existing.truncate(MAX_LISTED_BATCHES);
+    QueueError::NoSuchBatch {
+        name: name.to_owned(),
+        nearest,
+        existing,
+    }
 }
 
-/// Returns the error for an unknown job; it suggests a similar row key if there is one.
+/// Returns the error for an unknown job, with the most similar row key.
 fn job_not_found(connection: &Connection, job: &str, batch: Option<&str>) -> QueueError {
     if let Err(error) = ensure_batch_exists(connection, batch) {
         return error;
@@ -326,11 +324,11 @@ fn job_not_found(connection: &Connection, job: &str, batch: Option<&str>) -> Que
         |columns| columns.get::<String>("row_key"),
     );
     match keys {
-        Ok(keys) => QueueError::NotFound(format!(
-            "there is no job `{job}`{}{}\nhint: list jobs with `overnight jobs`",
-            batch.map_or(String::new(), |batch| format!(" in batch {batch}")),
-            did_you_mean(job, keys.iter().map(String::as_str))
-        )),
+        Ok(keys) => QueueError::NoSuchJob {
+            job: job.to_owned(),
+            batch: batch.map(str::to_owned),
+            nearest: nearest(job, keys.iter().map(String::as_str)).map(str::to_owned),
+        },
         Err(error) => error,
     }
 }
@@ -344,15 +342,19 @@ fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
         Money::ZERO
     };
     let estimate = columns.get::<Option<i64>>("attempt_estimate")?;
+    let state = columns.parse("state")?;
+    let prediction_id: Option<String> = columns.get("prediction_id")?;
+    let due_at = columns.optional_time("due_at")?;
+    let has_clip = prediction_id.is_some() && attempt_state.is_some_and(operator::may_have_clip);
     Ok(JobRecord {
         job_id: JobId(columns.get("job_id")?),
         batch: columns.get("batch")?,
         id: columns.get("row_key")?,
         line: columns.get("line")?,
-        state: columns.parse("state")?,
+        state,
         model: columns.get("model")?,
         provider: columns.parse_optional("provider")?,
-        prediction_id: columns.get("prediction_id")?,
+        prediction_id,
         attempts: columns.get("attempts")?,
         estimate_usd: estimate.map_or(columns.money("estimate")?, Money::from_micros),
         cost_usd: columns.get::<Option<i64>>("cost")?.map(Money::from_micros),
@@ -365,8 +367,9 @@ fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
         submitted_at: columns.optional_time("submitted_at")?,
         finished_at: columns.optional_time("finished_at")?,
         input: columns.json("input")?,
-        due_at: columns.optional_time("due_at")?,
+        due_at,
         at_risk,
+        remedy: operator::remedy(state, due_at.is_some(), has_clip),
     })
 }
 

@@ -59,8 +59,9 @@ impl RateCounts {
         let name = provider.limits.provider;
         let submits = query_value(
             tx,
-            "SELECT (SELECT count(*) FROM jobs
-                     WHERE lease_pool IS NOT NULL AND state = 'submitting' AND at_provider = ?1)
+            "SELECT (SELECT count(*) FROM attempts
+                     WHERE (state = 'submitting' OR state = 'in_doubt') AND provider = ?1
+                       AND state = 'submitting')
                   + (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at >= ?2)",
             params![name.as_str(), rate_window_start(now).as_millisecond()],
         )?

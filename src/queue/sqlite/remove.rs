@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::queue::{QueueError, Result};
+use crate::queue::{Result, StoreError, StoreErrorKind};
 
 use super::open;
 use super::row::query_value;
@@ -29,7 +30,10 @@ pub(super) fn remove_unused(path: &Path) -> Result<bool> {
         if query_value(&connection, used, [])? != Some(0) {
             return Ok(false);
         }
-        fs::remove_file(path).map_err(|error| QueueError::Store(error.to_string()))?;
+        fs::remove_file(path).map_err(|error| StoreError {
+            source: Some(Arc::new(error)),
+            ..StoreError::new(path, StoreErrorKind::Other)
+        })?;
         Ok(true)
     };
     remove().map_err(|error| open::add_path(path, error))
@@ -48,8 +52,6 @@ fn lock_exclusively(connection: &Connection) -> rusqlite::Result<()> {
 #[cfg(test)]
 mod tests {
     use tempfile::{TempDir, tempdir};
-
-    use std::sync::Arc;
 
     use super::*;
     use crate::clock::SystemClock;

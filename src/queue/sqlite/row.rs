@@ -48,7 +48,7 @@ impl<'a, 'b> Columns<'a, 'b> {
     pub(super) fn parse<T: FromStr<Err = String>>(&self, column: &str) -> Result<T> {
         self.get::<String>(column)?
             .parse()
-            .map_err(QueueError::Corrupt)
+            .map_err(QueueError::corrupt)
     }
 
     /// Parses a TEXT column; `None` if it is NULL.
@@ -57,7 +57,7 @@ impl<'a, 'b> Columns<'a, 'b> {
         column: &str,
     ) -> Result<Option<T>> {
         self.get::<Option<String>>(column)?
-            .map(|text| text.parse().map_err(QueueError::Corrupt))
+            .map(|text| text.parse().map_err(QueueError::corrupt))
             .transpose()
     }
 
@@ -87,15 +87,14 @@ impl<'a, 'b> Columns<'a, 'b> {
     /// Deserializes a column that holds JSON.
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T> {
         let text: String = self.get(column)?;
-        serde_json::from_str(&text)
-            .map_err(|error| QueueError::Corrupt(format!("{column}: {error}")))
+        serde_json::from_str(&text).map_err(|error| QueueError::unparsable(column, error))
     }
 }
 
 /// Converts a stored time, in milliseconds since the epoch.
 pub(super) fn timestamp_from_millis(millis: i64) -> Result<Timestamp> {
     Timestamp::from_millisecond(millis)
-        .map_err(|error| QueueError::Corrupt(format!("time {millis} ms: {error}")))
+        .map_err(|error| QueueError::unparsable(format!("time {millis} ms"), error))
 }
 
 /// Runs a query, cached as a prepared statement, and returns its rows as mapped by `map`.

@@ -137,9 +137,7 @@ impl SqliteStaging {
 impl Loader for SqliteQueue {
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>> {
         if self.writer.is_inline() {
-            return Err(QueueError::Conflict(
-                "cannot load rows into a queue that is open for a rehearsal".into(),
-            ));
+            return Err(QueueError::OpenForRehearsal);
         }
         Ok(Box::new(SqliteStaging::open(
             &self.path,
@@ -317,9 +315,9 @@ impl LoadTransaction {
         // characters.
         let stem = file_name::disambiguated_file_stem(&job.stem, &job.row_key);
         if !insert::insert_one(tx, self.batch_id, job, &stem, self.now)? {
-            return Err(QueueError::Store(format!(
-                "the batch already has a clip named {stem}.mp4"
-            )));
+            return Err(QueueError::FileNameTaken {
+                file_name: format!("{stem}.mp4"),
+            });
         }
         Ok(self.count_new(job))
     }
@@ -399,7 +397,7 @@ fn update_line(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<
 /// Replaces a job's input with that of the changed row, and queues the job again from the start.
 fn restart(tx: &Connection, existing: &ExistingJob, job: &NewJob, now: Timestamp) -> Result<()> {
     let stored = StoredJob::find(tx, existing.job_id)?
-        .ok_or_else(|| QueueError::Corrupt(format!("job {} is gone", existing.job_id)))?;
+        .ok_or_else(|| QueueError::corrupt(format!("job {} is gone", existing.job_id)))?;
     let change = Change {
         job: load::restart(&stored.progress, now)?,
         attempt: None,
@@ -443,27 +441,28 @@ fn find_batch(connection: &Connection, batch: &NewBatch) -> Result<Option<i64>> 
     )?;
     for (_, name, _, _) in &existing {
         if *name != batch.name {
-            return Err(QueueError::Conflict(format!(
-                "batch `{name}` already writes its clips to {folder}\n\
-                 hint: choose another name with `--batch` or another folder with `--out`"
-            )));
+            return Err(QueueError::FolderTaken {
+                folder: batch.folder.clone(),
+                batch: name.clone(),
+            });
         }
     }
     let Some((batch_id, name, model, existing_folder)) = existing.into_iter().next() else {
         return Ok(None);
     };
     if model != batch.model {
-        return Err(QueueError::Conflict(format!(
-            "batch `{name}` was loaded for model {model}, not {}\n\
-             hint: choose another name with `--batch`",
-            batch.model
-        )));
+        return Err(QueueError::BatchHasOtherModel {
+            batch: name,
+            model,
+            requested: batch.model.clone(),
+        });
     }
     if existing_folder != folder {
-        return Err(QueueError::Conflict(format!(
-            "batch `{name}` writes its clips to {existing_folder}, not {folder}\n\
-             hint: omit `--out`, or choose another name with `--batch`"
-        )));
+        return Err(QueueError::BatchHasOtherFolder {
+            batch: name,
+            folder: existing_folder.into(),
+            requested: batch.folder.clone(),
+        });
     }
     Ok(Some(batch_id))
 }

@@ -61,7 +61,7 @@ impl PoolFixture {
         let turn = Turn {
             pool_id: PoolId("one".into()),
             completed,
-            holds_leases: false,
+            holds_leases_at: Vec::new(),
             claim,
         };
         let mut transaction =

@@ -110,7 +110,7 @@ impl Transaction for SqliteTransaction<'_> {
     fn read_missing(&mut self, view: &mut ClaimView, missing: Missing) -> Result<()> {
         match &mut self.reader {
             Some(reader) => reader.read_missing(view, missing),
-            None => Err(QueueError::Store("no view was read".into())),
+            None => Err(QueueError::Fault("no view was read".into())),
         }
     }
 
@@ -127,7 +127,7 @@ impl Transaction for SqliteTransaction<'_> {
         let JobId(job_id) = due.job_id;
         let (mut job, attempt) = select(self.tx, JOB_AND_ATTEMPT, [job_id], read_job_and_attempt)?
             .pop()
-            .ok_or_else(|| QueueError::Corrupt(format!("job {job_id} has no attempt")))?;
+            .ok_or_else(|| QueueError::corrupt(format!("job {job_id} has no attempt")))?;
         job.progress = claim::start(&job.progress, due.step);
         let token = fastrand::i64(1..);
         execute(
@@ -269,7 +269,7 @@ impl Transaction for SqliteTransaction<'_> {
             ],
         )?;
         let upload_id = upload_id
-            .ok_or_else(|| QueueError::Corrupt(format!("upload of {} is gone", upload.image)))?;
+            .ok_or_else(|| QueueError::corrupt(format!("upload of {} is gone", upload.image)))?;
         Ok(UploadClaim {
             lease: UploadLease { upload_id, token },
             provider: upload.provider,

@@ -70,7 +70,7 @@ pub(super) fn read_due_uploads(tx: &Connection, view: &mut ClaimView, limit: usi
                 let upload_id = columns.get("upload_id")?;
                 let file: String = columns.get("file")?;
                 let image = LocalImage::parse(&file)
-                    .ok_or_else(|| QueueError::Corrupt(format!("upload {upload_id} of {file}")))?;
+                    .ok_or_else(|| QueueError::corrupt(format!("upload {upload_id} of {file}")))?;
                 let failures = columns.get("failures")?;
                 let upload = DueUpload {
                     provider,

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use crate::queue::{QueueError, Result};
+use crate::queue::{QueueError, Result, StoreError};
 
 use super::open;
 
@@ -73,7 +73,7 @@ impl Writer {
             result: None,
             reply,
         });
-        let stopped = || QueueError::Store("the writer thread has stopped".into());
+        let stopped = || QueueError::Fault("the writer thread has stopped".into());
         sender
             .as_ref()
             .and_then(|sender| sender.send(write).ok())
@@ -108,7 +108,7 @@ pub(super) trait QueuedWrite: Send {
     fn run_alone(self: Box<Self>, connection: &Connection);
 
     /// Sends an error to the caller without running the operation.
-    fn reject(self: Box<Self>, reason: &str);
+    fn reject(self: Box<Self>, error: StoreError);
 }
 
 struct PendingWrite<T, F> {
@@ -137,10 +137,8 @@ impl<T: Send, F: Fn(&Connection) -> Result<T> + Send> QueuedWrite for PendingWri
             .send(run_in_transaction(connection, self.operation));
     }
 
-    fn reject(self: Box<Self>, reason: &str) {
-        let _ = self
-            .reply
-            .send(Err(QueueError::Unusable(reason.to_owned())));
+    fn reject(self: Box<Self>, error: StoreError) {
+        let _ = self.reply.send(Err(error.into()));
     }
 }
 
@@ -150,10 +148,10 @@ fn run_writes(connection: &Connection, receiver: &mpsc::Receiver<Box<dyn QueuedW
         if let Err(error) = begin(connection) {
             // Another program has kept the file locked for the whole busy timeout. The writes that
             // are pending must not wait as long again, one after the other.
-            let reason = add_path(connection, error.into()).to_string();
+            let error = StoreError::from(error).at(path(connection));
             std::iter::once(first)
                 .chain(receiver.try_iter())
-                .for_each(|write| write.reject(&reason));
+                .for_each(|write| write.reject(error.clone()));
             continue;
         }
         let mut group = Vec::new();
@@ -203,12 +201,12 @@ fn run_in_transaction<T>(
     };
     in_transaction().map_err(|error| {
         roll_back(connection);
-        add_path(connection, error)
+        open::add_path(path(connection), error)
     })
 }
 
-fn add_path(connection: &Connection, error: QueueError) -> QueueError {
-    open::add_path(Path::new(connection.path().unwrap_or_default()), error)
+fn path(connection: &Connection) -> &Path {
+    Path::new(connection.path().unwrap_or_default())
 }
 
 /// Rolls back a failed transaction, unless SQLite has done so already, as for a full disk.
@@ -230,6 +228,7 @@ fn commit(connection: &Connection) -> rusqlite::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::StoreErrorKind;
 
     fn insert(bytes: usize) -> impl Fn(&Connection) -> Result<()> {
         move |tx| {
@@ -262,8 +261,17 @@ mod tests {
         let [first, too_large, last] = results;
         first.await.unwrap().unwrap();
         last.await.unwrap().unwrap();
-        let error = too_large.await.unwrap().unwrap_err().to_string();
-        assert!(error.contains("disk is full"), "{error}");
+        let error = too_large.await.unwrap().unwrap_err();
+        assert!(
+            matches!(
+                &error,
+                QueueError::Store(StoreError {
+                    kind: StoreErrorKind::DiskFull,
+                    ..
+                })
+            ),
+            "{error:?}"
+        );
         assert!(connection.is_autocommit());
         let rows: i64 = connection
             .query_row("SELECT count(*) FROM t", [], |row| row.get(0))

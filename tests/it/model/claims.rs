@@ -25,7 +25,7 @@ impl Harness {
         let turn = Turn {
             pool_id: pool_id.clone(),
             completed: Vec::new(),
-            holds_leases: false,
+            holds_leases_at: Vec::new(),
             claim: Some(request.clone()),
         };
         let response = to_model_error(self.queue(process).turn(Arc::new(turn)).await);
@@ -197,9 +197,9 @@ impl Harness {
         }) as u64;
         let queued = count(&|job| job.state == JobState::Queued) as u64;
         assert_eq!(backlog.queued, queued);
-        let leased = self.model.jobs.values().filter(|job| job.lease.is_some());
-        let leased = leased.filter(|job| polled_batch.is_none_or(|name| name == job.batch));
-        assert_eq!(backlog.leased, leased.count() as u64);
+        let mut leased = self.model.jobs.values().filter(|job| job.lease.is_some());
+        let is_leased = leased.any(|job| polled_batch.is_none_or(|name| name == job.batch));
+        assert_eq!(backlog.has_leased, is_leased);
         assert_eq!(backlog.held, held);
         let in_progress =
             count(&|job| !job.state.is_final() && job.state != JobState::Queued) as u64;

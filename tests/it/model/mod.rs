@@ -62,8 +62,12 @@ fn to_model_error<T>(result: Result<T, QueueError>) -> Result<T, ModelError> {
     result.map_err(|error| match error {
         QueueError::PoolLost(_) => ModelError::PoolLost,
         QueueError::IllegalTransition(_) => ModelError::Illegal,
-        QueueError::Conflict(_) => ModelError::Conflict,
-        QueueError::NotFound(_) => ModelError::NotFound,
+        QueueError::NotApplicable { .. }
+        | QueueError::AmbiguousJob { .. }
+        | QueueError::PredictionTaken { .. }
+        | QueueError::BatchHasOtherModel { .. }
+        | QueueError::BatchHasOtherFolder { .. } => ModelError::Conflict,
+        QueueError::NoSuchBatch { .. } | QueueError::NoSuchJob { .. } => ModelError::NotFound,
         unexpected => panic!("{unexpected}"),
     })
 }
@@ -128,7 +132,11 @@ impl Harness {
         let turn = Turn {
             pool_id: PoolId("any".into()),
             completed: vec![completed],
-            holds_leases,
+            holds_leases_at: if holds_leases {
+                ProviderName::ALL.to_vec()
+            } else {
+                Vec::new()
+            },
             claim: None,
         };
         let mut result = to_model_error(self.queue(1).turn(Arc::new(turn)).await)?;
@@ -280,7 +288,10 @@ impl Harness {
                     .await;
                 match self.model.batches.get_mut(BATCHES[batch]) {
                     Some(model_budget) => *model_budget = budget,
-                    None => assert!(matches!(result, Err(QueueError::NotFound(_))), "{result:?}"),
+                    None => assert!(
+                        matches!(result, Err(QueueError::NoSuchBatch { .. })),
+                        "{result:?}"
+                    ),
                 }
             }
             Operation::AdvanceClock { millis } => {

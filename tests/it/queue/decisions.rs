@@ -1,7 +1,7 @@
 //! What the user decides: resolve, retry, cancel, and downloading again.
 
-use overnight::domain::{JobState, Money, PredictionHandle};
-use overnight::queue::{Decision, QueueError, Selection};
+use overnight::domain::{Cost, CostSource, JobId, JobState, Money, Outcome, PredictionHandle};
+use overnight::queue::{Decision, NotApplicable, QueueError, Remedy, Selection, Step};
 
 use super::{Harness, PRICE, Store, run_for_each_store};
 
@@ -10,6 +10,8 @@ run_for_each_store!(
     a_job_is_resolved_by_its_number_even_if_another_row_has_that_number_as_its_key,
     one_prediction_never_belongs_to_two_jobs,
     a_command_that_does_not_apply_to_one_of_its_jobs_changes_none,
+    an_unknown_or_ambiguous_job_is_reported_with_what_the_queue_has,
+    a_stopped_job_says_what_the_user_can_do_about_it,
     only_the_budget_of_a_batch_can_be_set_without_an_active_run,
 );
 
@@ -42,9 +44,15 @@ async fn an_operator_resolves_jobs_in_doubt<S: Store>(harness: Harness<S>) {
     );
     let job = harness.job("r0").await;
     let second_decision = harness.queue.resolve(job.job_id, Decision::Resubmit).await;
+    assert_not_applicable(
+        second_decision,
+        (job.job_id, JobState::Running, NotApplicable::NotInDoubt),
+    );
+    let unknown = JobId(job.job_id.0 + 100);
+    let resolved = harness.queue.resolve(unknown, Decision::Fail).await;
     assert!(
-        matches!(second_decision, Err(QueueError::Conflict(_))),
-        "{second_decision:?}"
+        matches!(&resolved, Err(QueueError::NoSuchJob { job, .. }) if *job == unknown.to_string()),
+        "{resolved:?}"
     );
 }
 
@@ -87,10 +95,12 @@ async fn one_prediction_never_belongs_to_two_jobs<S: Store>(harness: Harness<S>)
     let job = harness.job("r1").await;
     let decision = Decision::Adopt(PredictionHandle::from_id("p"));
     let adopted = harness.queue.resolve(job.job_id, decision).await;
-    assert!(
-        matches!(adopted, Err(QueueError::Conflict(_))),
-        "{adopted:?}"
-    );
+    match adopted {
+        Err(QueueError::PredictionTaken { prediction_id, job }) => {
+            assert_eq!((prediction_id.as_str(), job), ("p", claims[0].lease.job_id));
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn a_command_that_does_not_apply_to_one_of_its_jobs_changes_none<S: Store>(
@@ -104,14 +114,16 @@ async fn a_command_that_does_not_apply_to_one_of_its_jobs_changes_none<S: Store>
         ..Selection::default()
     };
     let cancelled = harness.queue.cancel(both()).await;
-    assert!(
-        matches!(cancelled, Err(QueueError::Conflict(_))),
-        "{cancelled:?}"
+    let in_doubt = claim.lease.job_id;
+    assert_not_applicable(
+        cancelled,
+        (in_doubt, JobState::InDoubt, NotApplicable::InDoubt),
     );
     let retried = harness.queue.retry(both()).await;
-    assert!(
-        matches!(retried, Err(QueueError::Conflict(_))),
-        "{retried:?}"
+    let queued = harness.job("r1").await.job_id;
+    assert_not_applicable(
+        retried,
+        (queued, JobState::Queued, NotApplicable::NothingToRetry),
     );
     let states = [harness.job("r0").await.state, harness.job("r1").await.state];
     assert_eq!(states, [JobState::InDoubt, JobState::Queued]);
@@ -120,10 +132,89 @@ async fn a_command_that_does_not_apply_to_one_of_its_jobs_changes_none<S: Store>
         ..Selection::default()
     };
     let cancelled = harness.queue.cancel(unknown).await;
-    assert!(
-        matches!(cancelled, Err(QueueError::NotFound(_))),
-        "{cancelled:?}"
-    );
+    match cancelled {
+        Err(QueueError::NoSuchBatch {
+            name,
+            nearest,
+            existing,
+        }) => {
+            assert_eq!((name.as_str(), nearest), ("no such batch", None));
+            assert_eq!(existing, ["b"]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn an_unknown_or_ambiguous_job_is_reported_with_what_the_queue_has<S: Store>(
+    harness: Harness<S>,
+) {
+    harness.load_rows(1);
+    harness.load("c", &[0, 1]);
+    match harness.queue.find("r0".into(), None).await {
+        Err(QueueError::AmbiguousJob { job, batches }) => {
+            assert_eq!((job.as_str(), batches.len()), ("r0", 2));
+            assert!(batches.contains(&"b".to_owned()), "{batches:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    match harness.queue.find("r11".into(), Some("c".into())).await {
+        Err(QueueError::NoSuchJob {
+            job,
+            batch,
+            nearest,
+        }) => {
+            assert_eq!((job.as_str(), batch.as_deref()), ("r11", Some("c")));
+            assert_eq!(nearest.as_deref(), Some("r1"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn a_stopped_job_says_what_the_user_can_do_about_it<S: Store>(harness: Harness<S>) {
+    harness.load_rows(3);
+    let claims = harness.claim("one", 3).await;
+    for claim in &claims[..2] {
+        harness.accept(claim, &claim.job.row_key).await;
+    }
+    let gave_up = Outcome::GaveUp {
+        reason: "never done".into(),
+    };
+    let failed = Outcome::PredictionFailed {
+        reason: "no".into(),
+        cost: Cost {
+            amount: Money::ZERO,
+            source: CostSource::Rule,
+        },
+    };
+    for outcome in [gave_up, failed] {
+        let poll = harness.claim_step(Step::Poll).await;
+        harness.record(&poll, outcome).await;
+    }
+    harness.lose_response(&claims[2]).await;
+    let [first, second, third] = [0, 1, 2].map(|index| claims[index].job.row_key.as_str());
+    assert_eq!(harness.job(first).await.remedy, Some(Remedy::Retry));
+    assert_eq!(harness.job(second).await.remedy, None);
+    assert_eq!(harness.job(third).await.remedy, None);
+    let search = harness.claim_step(Step::Reconcile).await;
+    let held = Outcome::Wait {
+        due_at: None,
+        failure: Some("no history".into()),
+    };
+    harness.record(&search, held).await;
+    assert_eq!(harness.job(third).await.remedy, Some(Remedy::Resolve));
+}
+
+/// Asserts that a command was not applied because of this job, in this state, for this reason.
+fn assert_not_applicable<T: std::fmt::Debug>(
+    result: Result<T, QueueError>,
+    expected: (JobId, JobState, NotApplicable),
+) {
+    match result {
+        Err(QueueError::NotApplicable { job, state, reason }) => {
+            assert_eq!((job, state, reason), expected);
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 async fn only_the_budget_of_a_batch_can_be_set_without_an_active_run<S: Store>(
@@ -139,7 +230,7 @@ async fn only_the_budget_of_a_batch_can_be_set_without_an_active_run<S: Store>(
     };
     let workers = set(LiveSetting::Workers(3)).await;
     assert!(
-        matches!(workers, Err(QueueError::Conflict(_))),
+        matches!(workers, Err(QueueError::NoActiveRun)),
         "{workers:?}"
     );
     let budget = Some(Money::from_micros(7));
@@ -148,7 +239,7 @@ async fn only_the_budget_of_a_batch_can_be_set_without_an_active_run<S: Store>(
     assert_eq!(harness.batch_status("b").await.budget, budget);
     let unknown = set(LiveSetting::BatchBudget("c".into(), budget)).await;
     assert!(
-        matches!(unknown, Err(QueueError::NotFound(_))),
+        matches!(&unknown, Err(QueueError::NoSuchBatch { name, .. }) if name == "c"),
         "{unknown:?}"
     );
 }

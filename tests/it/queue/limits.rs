@@ -83,7 +83,7 @@ async fn pools_of_several_processes_share_slots_and_budget<S: Store>(mut harness
         let turn = Turn {
             pool_id: pool(name),
             completed: Vec::new(),
-            holds_leases: false,
+            holds_leases_at: Vec::new(),
             claim: Some(harness.request(3)),
         };
         queue.turn(Arc::new(turn))
@@ -142,7 +142,7 @@ async fn a_claim_sees_what_the_records_of_its_turn_free<S: Store>(mut harness: H
         completed: vec![Completed::NotStarted {
             claim: Arc::new(claim.clone()),
         }],
-        holds_leases: false,
+        holds_leases_at: Vec::new(),
         claim: Some(harness.request(2)),
     };
     let result = harness.queue.turn(Arc::new(turn)).await.expect("a turn");

@@ -11,6 +11,7 @@ run_for_each_store!(
     adding_many_rows_at_once_reports_each_clash_and_loses_no_other_row,
     nothing_is_queued_before_the_commit,
     a_batch_keeps_its_model_and_its_folder,
+    the_estimate_of_an_unknown_batch_is_an_error,
 );
 
 const EACHLABS: [ProviderName; 1] = [ProviderName::Eachlabs];
@@ -107,8 +108,51 @@ async fn a_batch_keeps_its_model_and_its_folder<S: Store>(harness: Harness<S>) {
     other_folder.folder = "/elsewhere".into();
     let mut taken_folder = batch("c");
     taken_folder.folder = batch("b").folder;
-    for new_batch in [other_model, other_folder, taken_folder] {
+    let error = |new_batch| {
         let staged = harness.queue.stage(new_batch).map(drop);
-        assert!(matches!(staged, Err(QueueError::Conflict(_))), "{staged:?}");
+        staged.expect_err("it contradicts the queue")
+    };
+    match error(other_model) {
+        QueueError::BatchHasOtherModel {
+            batch,
+            model,
+            requested,
+        } => assert_eq!(
+            [batch, model, requested],
+            ["b", "kling-v1-standard", "kling-v2.1-standard"]
+        ),
+        other => panic!("{other:?}"),
     }
+    match error(other_folder) {
+        QueueError::BatchHasOtherFolder {
+            batch: name,
+            folder,
+            requested,
+        } => {
+            assert_eq!(name, "b");
+            assert_eq!(
+                [folder, requested],
+                [batch("b").folder, "/elsewhere".into()]
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+    match error(taken_folder) {
+        QueueError::FolderTaken {
+            folder,
+            batch: name,
+        } => {
+            assert_eq!((name.as_str(), folder), ("b", batch("b").folder));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn the_estimate_of_an_unknown_batch_is_an_error<S: Store>(harness: Harness<S>) {
+    harness.load_rows(1);
+    let estimate = harness.queue.queued_estimate(Some("c".into())).await;
+    assert!(
+        matches!(&estimate, Err(QueueError::NoSuchBatch { name, .. }) if name == "c"),
+        "{estimate:?}"
+    );
 }

@@ -179,7 +179,7 @@ impl<S: Store> Harness<S> {
         let turn = Turn {
             pool_id: pool(pool_name),
             completed: Vec::new(),
-            holds_leases: false,
+            holds_leases_at: Vec::new(),
             claim: Some(self.request(steps)),
         };
         Ok(self.queue.turn(Arc::new(turn)).await?.claimed)
@@ -201,7 +201,7 @@ impl<S: Store> Harness<S> {
         let turn = Turn {
             pool_id: pool("one"),
             completed,
-            holds_leases: false,
+            holds_leases_at: Vec::new(),
             claim: None,
         };
         Ok(self.queue.turn(Arc::new(turn)).await?.recorded)
@@ -238,7 +238,7 @@ impl<S: Store> Harness<S> {
                 outcome,
                 signal: None,
             }],
-            holds_leases: true,
+            holds_leases_at: vec![self.limits.provider],
             claim: None,
         };
         let mut result = self.queue.turn(Arc::new(turn)).await.expect("a turn");

@@ -1,11 +1,12 @@
 //! What is true of SQLite files alone: the schema, and files that are no queues.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use overnight::clock::{ManualClock, SystemClock};
 use overnight::domain::{AttemptState, JobState};
-use overnight::queue::Queue;
 use overnight::queue::sqlite::SqliteQueue;
+use overnight::queue::{Queue, QueueError, Reports, StoreErrorKind};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -116,12 +117,12 @@ fn a_file_of_a_newer_version_is_rejected_and_not_changed() {
     let before = std::fs::read(&path).expect("the file");
     let error = SqliteQueue::open(&path, Arc::new(SystemClock))
         .err()
-        .expect("it is rejected")
-        .to_string();
-    assert!(
-        error.contains("newer version of overnight") && error.contains("not modified"),
-        "{error}"
-    );
+        .expect("it is rejected");
+    let kind = StoreErrorKind::NewerVersion {
+        version: 99,
+        supported: 4,
+    };
+    assert_unusable(error, &path, &kind);
     assert_eq!(std::fs::read(&path).expect("the file"), before);
 }
 
@@ -136,9 +137,8 @@ fn files_that_are_not_queues_are_rejected() {
     .expect("a file");
     let error = SqliteQueue::open(&text, Arc::new(SystemClock))
         .err()
-        .expect("it is rejected")
-        .to_string();
-    assert!(error.contains("not a SQLite file"), "{error}");
+        .expect("it is rejected");
+    assert_unusable(error, &text, &StoreErrorKind::NotADatabase);
     let other = dir.path().join("other.db");
     Connection::open(&other)
         .expect("a file")
@@ -146,7 +146,49 @@ fn files_that_are_not_queues_are_rejected() {
         .expect("a table");
     let error = SqliteQueue::open(&other, Arc::new(SystemClock))
         .err()
-        .expect("it is rejected")
-        .to_string();
-    assert!(error.contains("another program"), "{error}");
+        .expect("it is rejected");
+    assert_unusable(error, &other, &StoreErrorKind::ForeignFile);
+    let missing = dir.path().join("missing.db");
+    let error = SqliteQueue::open(&missing, Arc::new(SystemClock))
+        .err()
+        .expect("it is rejected");
+    assert_unusable(error, &missing, &StoreErrorKind::Missing);
+}
+
+/// Asserts that a store error is about this file, of this kind.
+fn assert_unusable(error: QueueError, path: &Path, kind: &StoreErrorKind) {
+    assert!(error.is_store_failure());
+    let QueueError::Store(error) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!((error.path.as_path(), &error.kind), (path, kind));
+}
+
+#[tokio::test]
+async fn a_health_check_leaves_the_lock_files_of_dead_pools_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("q.db");
+    let queue = SqliteQueue::open_or_create(&path, Arc::new(SystemClock)).expect("a queue");
+    let host = gethostname::gethostname().to_string_lossy().into_owned();
+    let connection = Connection::open(&path).expect("a connection");
+    for pool in ["killed", "locked"] {
+        let insert = "INSERT INTO pools (pool_id, host, pid, started_at, expires_at)
+                      VALUES (?1, ?2, 1, 0, 4102444800000)";
+        connection.execute(insert, [pool, &host]).expect("a pool");
+    }
+    let lock_file = dir.path().join("q.db-pool-locked");
+    std::fs::write(&lock_file, "").expect("a lock file");
+    let files = || -> Vec<_> {
+        let mut names: Vec<_> = std::fs::read_dir(dir.path())
+            .expect("the folder")
+            .map(|entry| entry.expect("an entry").file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let before = files();
+    let health = queue.health().await.expect("healthy");
+    assert_eq!(health.dead_pools, 2);
+    assert_eq!(files(), before);
+    assert!(lock_file.exists());
 }
