@@ -14,11 +14,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, EachlabsAuth};
 use crate::domain::{Catalog, Model, ProviderName};
 use crate::image::LocalImages;
-use crate::output::{Downloader, LocalStore, OutputStore};
+use crate::output::{DownloadTimeouts, Downloader, LocalStore, OutputStore};
 use crate::provider::aimlapi::Aimlapi;
 use crate::provider::eachlabs::Eachlabs;
 use crate::provider::fal::Fal;
 use crate::provider::http::{Auth, SetupError};
+use crate::provider::timeouts::Timeouts;
 use crate::provider::{ApiKey, InvalidKey, Provider};
 use crate::queue::sqlite::SqliteQueue;
 use crate::queue::{self, ProviderLimits, Queue, QueueError};
@@ -161,21 +162,23 @@ impl App {
         })?;
         let base_url = self.config.base_url(name);
         let clock = Arc::clone(&self.clock);
+        let timeouts = Timeouts::default();
         Ok(Some(match name {
             ProviderName::Eachlabs => {
                 let auth = match self.config.eachlabs_auth() {
                     EachlabsAuth::XApiKey => Auth::XApiKey,
                     EachlabsAuth::Bearer => Auth::Bearer,
                 };
-                Arc::new(Eachlabs::new(base_url, &key, auth, clock)?)
+                Arc::new(Eachlabs::new(base_url, &key, auth, clock, timeouts)?)
             }
-            ProviderName::Aimlapi => Arc::new(Aimlapi::new(base_url, &key, clock)?),
+            ProviderName::Aimlapi => Arc::new(Aimlapi::new(base_url, &key, clock, timeouts)?),
             ProviderName::Fal => Arc::new(Fal::new(
                 base_url,
                 self.config.fal_api_url(),
                 self.config.fal_storage_url(),
                 &key,
                 clock,
+                timeouts,
             )?),
         }))
     }
@@ -282,7 +285,7 @@ impl App {
 pub fn local_files() -> Result<FilePorts, AppError> {
     Ok(FilePorts {
         output: Arc::new(LocalStore),
-        clips: Arc::new(Downloader::new().map_err(AppError::Downloads)?),
+        clips: Arc::new(Downloader::new(DownloadTimeouts::default()).map_err(AppError::Downloads)?),
         images: Arc::new(LocalImages),
     })
 }

@@ -19,9 +19,10 @@ use futures_util::future::try_join_all;
 use overnight::app;
 use overnight::clock::SystemClock;
 use overnight::domain::{Backoff, JobState, RetryPolicy};
-use overnight::output::{ClipLocation, ClipSource, Downloader, LocalStore, OutputStore};
+use overnight::output::{ClipLocation, ClipSource, DownloadTimeouts, Downloader, LocalStore, OutputStore};
 use overnight::provider::eachlabs::Eachlabs;
 use overnight::provider::http::Auth;
+use overnight::provider::timeouts::Timeouts;
 use overnight::provider::{ApiKey, PollResult, Provider, Submission};
 use overnight::queue::Queue;
 use overnight::worker::{MAINTENANCE_INTERVAL, Pool, PoolOptions, ProcessingTimes, StepContext};
@@ -81,6 +82,7 @@ fn connect(simulator: &SimulatorProcess) -> anyhow::Result<Arc<dyn Provider>> {
         &key,
         Auth::XApiKey,
         Arc::new(SystemClock),
+        Timeouts::default(),
     )?;
     Ok(Arc::new(provider))
 }
@@ -138,7 +140,7 @@ async fn drain_queue(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<
 async fn run_bare_loop(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<f64> {
     let dir = tempdir()?;
     let provider = connect(simulator)?;
-    let downloader = Downloader::new()?;
+    let downloader = Downloader::new(DownloadTimeouts::default())?;
     let catalog = fixture::catalog()?;
     let next_number = Arc::new(AtomicU64::new(0));
     let started_at = Instant::now();

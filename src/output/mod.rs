@@ -18,7 +18,7 @@ use futures_util::Stream;
 
 use crate::domain::SavedFile;
 
-pub use download::Downloader;
+pub use download::{DownloadTimeouts, Downloader};
 pub use local::LocalStore;
 
 /// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.

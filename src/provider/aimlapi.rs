@@ -20,6 +20,7 @@ use super::history::{HISTORY_PAGE, HistorySearch, MAX_PAGES, history_too_long, r
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{find_url, get, get_credits, get_text, get_usd, sanitize};
 use super::probe::{Probe, probe, probe_window};
+use super::timeouts::Timeouts;
 use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
 
 const NAME: ProviderName = ProviderName::Aimlapi;
@@ -32,8 +33,13 @@ pub(crate) struct Aimlapi {
 
 impl Aimlapi {
     /// Builds an adapter. `base` is `https://api.aimlapi.com`.
-    pub(crate) fn new(base: Url, key: &ApiKey, clock: Arc<dyn Clock>) -> Result<Self, SetupError> {
-        let client = ApiClient::new(NAME, key, Auth::Bearer, clock, is_loopback(&base))?;
+    pub(crate) fn new(
+        base: Url,
+        key: &ApiKey,
+        clock: Arc<dyn Clock>,
+        timeouts: Timeouts,
+    ) -> Result<Self, SetupError> {
+        let client = ApiClient::new(NAME, key, Auth::Bearer, clock, timeouts, is_loopback(&base))?;
         Ok(Self { base, client })
     }
 

@@ -27,6 +27,7 @@ use super::json::{
 };
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
+use super::timeouts::Timeouts;
 use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
 
 const NAME: ProviderName = ProviderName::Eachlabs;
@@ -60,8 +61,9 @@ impl Eachlabs {
         key: &ApiKey,
         auth: Auth,
         clock: Arc<dyn Clock>,
+        timeouts: Timeouts,
     ) -> Result<Self, SetupError> {
-        let client = ApiClient::new(NAME, key, auth, clock, is_loopback(&base))?;
+        let client = ApiClient::new(NAME, key, auth, clock, timeouts, is_loopback(&base))?;
         Ok(Self { base, client })
     }
 

@@ -25,6 +25,7 @@ use super::json::{
 };
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
+use super::timeouts::Timeouts;
 use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
 
 const NAME: ProviderName = ProviderName::Fal;
@@ -59,13 +60,14 @@ impl Fal {
         storage: Option<Url>,
         key: &ApiKey,
         clock: Arc<dyn Clock>,
+        timeouts: Timeouts,
     ) -> Result<Self, SetupError> {
         // One client serves all base URLs, so a proxy is bypassed only if none of them needs one.
         let is_local = [Some(&queue), Some(&platform), storage.as_ref()]
             .into_iter()
             .flatten()
             .all(is_loopback);
-        let client = ApiClient::new(NAME, key, Auth::Key, clock, is_local)?;
+        let client = ApiClient::new(NAME, key, Auth::Key, clock, timeouts, is_local)?;
         Ok(Self {
             queue,
             platform,
@@ -534,6 +536,7 @@ mod tests {
             None,
             &key,
             clock,
+            Timeouts::default(),
         )
         .unwrap();
         let request_url = |returned: &str| {

@@ -5,7 +5,6 @@
 //! failure, and the job stays in doubt.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -32,9 +31,6 @@ pub(super) const MAX_PAGES: usize = 20;
 /// would hardly ever complete on an unreliable connection if each had to succeed at the first try.
 const MAX_TRIES: u32 = 3;
 
-/// Pause before a request is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 200 });
-
 /// Sends a GET request until the response passes `check`, at most [`MAX_TRIES`] times. Only a
 /// transient failure without `Retry-After` is tried again.
 pub(super) async fn get_with_retries(
@@ -51,7 +47,7 @@ pub(super) async fn get_with_retries(
             }) if tries < MAX_TRIES => tries += 1,
             result => return result,
         }
-        tokio::time::sleep(RETRY_PAUSE).await;
+        tokio::time::sleep(client.timeouts().retry_pause).await;
     }
 }
 

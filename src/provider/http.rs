@@ -22,28 +22,15 @@ use crate::tls;
 
 use super::json::find_message;
 use super::key::ApiKey;
+use super::timeouts::Timeouts;
 
 /// Maximum length of a response body, in bytes. No response of these APIs comes near it, so a
 /// longer one is not theirs.
 const MAX_BODY_BYTES: usize = 4 << 20;
 
-/// Maximum time to establish a connection, including name resolution and TLS.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Maximum time for a whole submission, excluding the time to send its body; for that, see
-/// [`MIN_BYTES_PER_SECOND`].
-///
-/// The APIs respond within seconds. A shorter timeout would put more jobs in doubt, each of which
-/// costs a search. It covers the whole response, so that a server that sends it byte by byte cannot
-/// delay the step for longer.
-const SUBMIT_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
-
-/// Maximum time for a poll, and for any other request that may be repeated.
-const POLL_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
-
 /// Assumed minimum upload rate, in bytes per second; extends the timeout of a request with a large
 /// body.
-pub(super) const MIN_BYTES_PER_SECOND: u64 = 50_000;
+const MIN_BYTES_PER_SECOND: u64 = 50_000;
 
 /// Maximum delay that a server may request with `Retry-After`; a longer one is shortened to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -92,6 +79,7 @@ pub struct ApiClient {
     key: ApiKey,
     auth: (HeaderName, HeaderValue),
     clock: Arc<dyn Clock>,
+    timeouts: Timeouts,
 }
 
 /// A complete response, whatever its status.
@@ -171,11 +159,12 @@ impl ApiClient {
         key: &ApiKey,
         auth: Auth,
         clock: Arc<dyn Clock>,
+        timeouts: Timeouts,
         is_local: bool,
     ) -> Result<Self, SetupError> {
         let builder = |timeout, protocols| {
             let builder = tls::client_builder(protocols)
-                .connect_timeout(CONNECT_TIMEOUT)
+                .connect_timeout(timeouts.connect)
                 .timeout(timeout)
                 .user_agent(concat!("overnight/", env!("CARGO_PKG_VERSION")))
                 // A redirect would send the key to another host, and a repeated submission would
@@ -195,14 +184,15 @@ impl ApiClient {
             // The server may close a pooled connection just as a submission is written to it, which
             // leaves unknown whether the request was read. A fresh connection for each submission
             // makes that rare.
-            submit_client: builder(SUBMIT_TIMEOUT, tls::HTTP_1)
+            submit_client: builder(timeouts.submit, tls::HTTP_1)
                 .pool_max_idle_per_host(0)
                 .http1_only()
                 .build()?,
-            poll_client: builder(POLL_TIMEOUT, tls::ANY_HTTP).build()?,
+            poll_client: builder(timeouts.poll, tls::ANY_HTTP).build()?,
             key: key.clone(),
             auth: (header, key.to_header_value(prefix)?),
             clock,
+            timeouts,
         })
     }
 
@@ -221,7 +211,7 @@ impl ApiClient {
             .submit_client
             .post(url)
             .header(CONTENT_TYPE, JSON)
-            .timeout(SUBMIT_TIMEOUT + upload_time)
+            .timeout(self.timeouts.submit + upload_time)
             .body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -266,20 +256,25 @@ impl ApiClient {
         url: Url,
         headers: HeaderMap,
         bytes: Bytes,
-        timeout: Duration,
     ) -> Result<ApiResponse, Failure> {
+        let upload_time = Duration::from_secs(bytes.len() as u64 / MIN_BYTES_PER_SECOND);
         let request = self
             .poll_client
             .put(url)
             .headers(headers)
             .body(bytes)
-            .timeout(timeout);
+            .timeout(self.timeouts.upload + upload_time);
         as_transient(self.send(request).await)
     }
 
     /// Returns the provider whose API this client calls.
     pub(super) fn provider(&self) -> ProviderName {
         self.provider
+    }
+
+    /// Returns how long its calls may take.
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
     }
 
     /// Returns the key that is sent with every request, for redaction.

@@ -24,6 +24,7 @@ mod storage;
 mod submission;
 #[cfg(test)]
 mod tests;
+pub mod timeouts;
 
 use std::time::Duration;
 

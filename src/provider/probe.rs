@@ -1,16 +1,11 @@
 //! Probes: free requests that show whether a provider responds, accepts the key, and agrees with
 //! our clock.
 
-use std::time::Duration;
-
 use jiff::{SignedDuration, Timestamp};
 use url::Url;
 
 use super::classify::{describe, remedy};
 use super::http::{ApiClient, ApiResponse};
-
-/// Maximum time for one probe. The user is waiting for it.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
 
 /// Length of the history window that a probe requests: short, because its entries are not read.
 const PROBE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -66,7 +61,8 @@ pub(super) async fn probe(
 ) -> Probe {
     let address = url.origin().ascii_serialization();
     let provider = client.provider();
-    let response = tokio::time::timeout(PROBE_TIMEOUT, client.get(url)).await;
+    let timeout = client.timeouts().probe;
+    let response = tokio::time::timeout(timeout, client.get(url)).await;
     let unreachable = |reason| Probe {
         what,
         address: address.clone(),
@@ -77,7 +73,7 @@ pub(super) async fn probe(
         Err(_) => {
             return unreachable(format!(
                 "{provider} did not respond within {} s",
-                PROBE_TIMEOUT.as_secs()
+                timeout.as_secs()
             ));
         }
         Ok(Err(failure)) => return unreachable(failure.to_string()),

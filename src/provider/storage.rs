@@ -13,7 +13,7 @@ use crate::domain::public_address::is_public_host;
 use crate::image::ImageFile;
 
 use super::classify::{classify_poll, describe};
-use super::http::{ApiClient, MIN_BYTES_PER_SECOND, is_loopback};
+use super::http::{ApiClient, is_loopback};
 use super::json::get_text;
 
 /// An image in a provider's storage.
@@ -36,9 +36,6 @@ pub(super) struct PresignFields {
     /// How long the API keeps a file; `None` if it does not expire. Not read from the response.
     pub(super) retention: Option<Duration>,
 }
-
-/// Maximum time to upload a file, without the time to send its bytes, see [`MIN_BYTES_PER_SECOND`].
-const PUT_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
 /// Uploads a file. Posts `body` to `url` to request an upload URL, reads it from the response by
 /// `fields`, and puts the file there without the key.
@@ -85,14 +82,8 @@ pub(super) async fn upload(
     for (name, value) in required_headers.into_iter().flat_map(parse_headers) {
         headers.insert(name, value);
     }
-    let upload_time = Duration::from_secs(file.bytes.len() as u64 / MIN_BYTES_PER_SECOND);
     let response = client
-        .put_presigned(
-            upload_url,
-            headers,
-            file.bytes.clone(),
-            PUT_TIMEOUT + upload_time,
-        )
+        .put_presigned(upload_url, headers, file.bytes.clone())
         .await?;
     if !response.status.is_success() {
         let reason = format!("the storage of {}", describe(provider, &response));

@@ -262,7 +262,12 @@ fn a_run_waits_for_another_programs_lock_and_reports_it_after_the_time_limit() {
     );
 
     let mut run = env.start(&["run"]);
-    std::thread::sleep(Duration::from_millis(700));
+    // A run that waits for a shorter time starts later and gives up first.
+    let impatient = env
+        .command(&["run"])
+        .env("OVERNIGHT_BUSY_MS", "300")
+        .status();
+    assert!(!impatient.expect("the binary starts").success());
     assert_eq!(
         run.try_wait().expect("a process"),
         None,

@@ -1,148 +1,256 @@
-//! Queue files written by older versions are migrated and their runs continue.
+//! Queue files that older versions wrote are migrated, and their runs continue. `queue_files/README.md`
+//! says where the files are from.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use overnight::clock::SystemClock;
-use overnight::domain::JobState;
+use overnight::queue::Operator;
 use overnight::queue::sqlite::SqliteQueue;
+use overnight_simulator::Entry;
 use rusqlite::Connection;
+use serde_json::Value;
 
-use crate::support::{TestEnv, high_limits};
+use crate::support::{TestEnv, high_limits, micros, micros_as_f64};
 
-const SCHEMAS: [&str; 3] = [
-    include_str!("schema-1.sql"),
-    include_str!("schema-2.sql"),
-    include_str!("schema-3.sql"),
+const VERSIONS: std::ops::RangeInclusive<usize> = 1..=4;
+
+/// How the batches were loaded: manifest, providers, rows.
+const LOADS: [(&str, &str, usize); 2] = [
+    ("mugs.csv", "eachlabs,fal,aimlapi", 14),
+    ("lamps.csv", "fal,aimlapi", 8),
 ];
 
-/// Copies the rows of `queue` into a new file `older` with the schema of an older version.
-fn write_as_version(version: usize, queue: &Path, older: &Path) {
-    let connection = Connection::open(older).expect("a file");
-    connection
-        .pragma_update(None, "foreign_keys", false)
-        .expect("set");
-    connection
-        .execute_batch(SCHEMAS[version - 1])
-        .expect("the schema of that version");
-    connection
-        .execute("ATTACH ?1 AS new", [queue.to_str().expect("a path")])
-        .expect("the queue");
-    let columns = |table: &str| -> Vec<String> {
-        let sql = format!("SELECT name FROM pragma_table_info('{table}')");
-        let mut statement = connection.prepare(&sql).expect("the columns");
-        let names = statement
-            .query_map([], |row| row.get(0))
-            .expect("the columns");
-        names.collect::<Result<_, _>>().expect("names")
-    };
-    // Tables that triggers update come last, so that the copied values replace theirs.
-    for table in ["pools", "meta", "attempts", "jobs", "batches", "providers"] {
-        let columns = columns(table);
-        let values: Vec<String> = columns
-            .iter()
-            .map(|column| match (table, column.as_str()) {
-                ("jobs", "model") => "'kling-v1-standard'".into(),
-                ("jobs", "fingerprint") if version == 1 => "fingerprint || fingerprint".into(),
-                _ => column.clone(),
-            })
-            .collect();
-        let columns = columns.join(", ");
-        let values = values.join(", ");
-        connection
-            .execute_batch(&format!(
-                "DELETE FROM {table};
-                 INSERT INTO {table} ({columns}) SELECT {values} FROM new.{table}"
-            ))
-            .unwrap_or_else(|error| panic!("{table}: {error}"));
-    }
-    // Since version 3 the batches hold the job counts; before, a table `job_counts` did.
-    for state in JobState::ALL.into_iter().filter(|_| version < 3) {
-        let count = format!(
-            "DELETE FROM job_counts WHERE state = '{state}';
-             INSERT INTO job_counts
-             SELECT batch_id, '{state}', {state} FROM new.batches WHERE {state} > 0"
-        );
-        connection.execute_batch(&count).expect("counted");
-    }
-    let finish =
-        format!("DETACH new; PRAGMA user_version = {version}; PRAGMA application_id = 0x6f766e74");
-    connection.execute_batch(&finish).expect("set");
-    connection
-        .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
-        .expect("set");
+/// Number of jobs in each file.
+const JOBS: usize = 22;
+
+/// Returns the path of a file that was written with a queue file.
+fn queue_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/queue_files")
+        .join(name)
 }
 
-/// Returns the name and the SQL of every table, index and trigger.
+fn read(name: &str) -> String {
+    fs::read_to_string(queue_file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Returns the values of a file with one JSON object per line.
+fn read_lines(name: &str) -> Vec<Value> {
+    let text = read(name);
+    let values = text.lines().map(serde_json::from_str);
+    values.collect::<Result<_, _>>().expect("JSON")
+}
+
+/// Copies the queue file of a version.
+fn copy_queue(version: usize, to: &Path) {
+    let from = queue_file(&format!("version-{version}.db"));
+    fs::copy(from, to).expect("copied");
+}
+
+/// Returns an environment whose queue is a migrated copy of the file of a version.
+fn migrated(version: usize) -> TestEnv {
+    let env = TestEnv::new(high_limits());
+    copy_queue(version, &queue_path(&env));
+    drop(open(&queue_path(&env)));
+    env
+}
+
+fn queue_path(env: &TestEnv) -> PathBuf {
+    env.dir.path().join("overnight.db")
+}
+
+/// Opens a queue, which migrates it.
+fn open(path: &Path) -> SqliteQueue {
+    SqliteQueue::open_or_create(path, Arc::new(SystemClock)).expect("a queue")
+}
+
+/// Returns the name and the SQL, without comments, of every table, index and trigger.
 fn schema(queue: &Path) -> Vec<(String, Option<String>)> {
     let connection = Connection::open(queue).expect("a queue");
     let mut statement = connection
         .prepare("SELECT name, sql FROM sqlite_schema ORDER BY name")
         .expect("the schema");
     let items = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_map([], |row| {
+            let sql: Option<String> = row.get(1)?;
+            Ok((row.get(0)?, sql.map(|sql| without_comments(&sql))))
+        })
         .expect("the schema");
     items.collect::<Result<_, _>>().expect("names")
 }
 
+fn without_comments(sql: &str) -> String {
+    let code = sql.lines().flat_map(|line| line.split("--").next());
+    code.flat_map(str::split_whitespace)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
 #[test]
-fn a_killed_run_of_an_older_version_is_migrated_and_continues() {
-    for version in 1..=SCHEMAS.len() {
-        assert_run_continues(version);
+fn a_file_of_any_version_gets_the_current_schema() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let fresh = dir.path().join("fresh.db");
+    drop(open(&fresh));
+    let current = schema(&fresh);
+    for version in VERSIONS {
+        let older = dir.path().join(format!("{version}.db"));
+        copy_queue(version, &older);
+        assert!(schema(&older) != current, "{version}");
+        drop(open(&older));
+        assert_eq!(schema(&older), current, "{version}");
     }
 }
 
-fn assert_run_continues(version: usize) {
-    let env = TestEnv::new(high_limits());
-    env.load(30, "eachlabs,fal");
-    let mut run = env.start(&["run"]);
-    env.await_submissions(12);
-    run.kill().expect("killed");
-    run.wait().expect("an exit status");
-    let queue = env.dir.path().join("overnight.db");
-    let fresh = env.dir.path().join("fresh.db");
-    let killed = env.dir.path().join("killed.db");
-    for suffix in ["", "-wal", "-shm"] {
-        let file = |name: &str| env.dir.path().join(format!("{name}.db{suffix}"));
-        if file("overnight").exists() {
-            std::fs::rename(file("overnight"), file("killed")).expect("moved");
+#[tokio::test]
+async fn the_counters_of_a_migrated_file_agree_with_its_rows() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for version in VERSIONS {
+        let older = dir.path().join(format!("{version}.db"));
+        copy_queue(version, &older);
+        let mismatches = open(&older).verify_counters().await;
+        assert_eq!(mismatches.expect("the counters"), [], "{version}");
+    }
+}
+
+#[test]
+fn a_migrated_file_shows_the_jobs_and_the_money_that_its_own_program_showed() {
+    for version in VERSIONS {
+        let env = migrated(version);
+
+        let jobs = env.export();
+        assert_eq!(jobs.len(), JOBS);
+        let before = read_lines(&format!("version-{version}.jobs.jsonl"));
+        for (job, before) in jobs.iter().zip(&before) {
+            for (field, value) in before.as_object().expect("an object") {
+                assert_eq!(&job[field], value, "{version}: {field} of {before}");
+            }
+        }
+
+        let status = env.status();
+        let before: Value =
+            serde_json::from_str(&read(&format!("version-{version}.status.json"))).expect("JSON");
+        for (list, fields) in [
+            (
+                "batches",
+                &[
+                    "batch",
+                    "jobs",
+                    "budget_usd",
+                    "reserved_usd",
+                    "spent_usd",
+                    "at_risk_usd",
+                ][..],
+            ),
+            ("providers", &["provider", "in_flight"]),
+        ] {
+            let before = before[list].as_array().expect("a list");
+            assert_eq!(status[list].as_array().map(Vec::len), Some(before.len()));
+            for (index, before) in before.iter().enumerate() {
+                for field in fields {
+                    let now = &status[list][index][field];
+                    assert_eq!(now, &before[field], "{version}: {field}");
+                }
+            }
         }
     }
-    write_as_version(version, &killed, &queue);
+}
 
-    let load = env.run(&[
-        "load",
-        "batch.csv",
-        "--model",
-        "kling-v1-standard",
-        "--via",
-        "eachlabs,fal",
-    ]);
-    assert!(
-        load.stdout.contains("30 rows: 0 new, 0 changed, 30 same"),
-        "{load:?}"
-    );
-    drop(SqliteQueue::open_or_create(&fresh, Arc::new(SystemClock)).expect("a queue"));
-    assert_eq!(schema(&queue), schema(&fresh));
-
-    let run = env.run(&["run"]);
-    assert_eq!(run.code, 0, "{run:?}");
-    assert!(!run.stderr.contains("did not agree"), "{run:?}");
-    env.assert_all_rendered_once(30);
+/// Moves a migrated queue into this test: the output folders are in its temporary folder, the clips
+/// on its simulator, and what happened in the queue did so within the last minutes.
+fn move_here(env: &TestEnv, entries: &mut [Entry]) {
+    let latest = entries.iter().map(|entry| entry.accepted_at).max();
+    // Longer than the leases and the delays of the killed run.
+    let end = Timestamp::now().as_millisecond() - 5 * 60 * 1000;
+    let shift = end - latest.expect("an entry");
+    for entry in entries {
+        entry.accepted_at += shift;
+    }
+    let connection = Connection::open(queue_path(env)).expect("a queue");
+    let mut times = connection
+        .prepare(
+            "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c
+             WHERE t.type = 'table'
+               AND (c.name LIKE '%\\_at' ESCAPE '\\' OR c.name LIKE '%\\_since' ESCAPE '\\'
+                    OR c.name LIKE '%\\_until' ESCAPE '\\')",
+        )
+        .expect("the columns");
+    let columns = times.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    let columns: Vec<(String, String)> = columns
+        .expect("the columns")
+        .collect::<Result<_, _>>()
+        .expect("names");
+    for (table, column) in columns {
+        let shifted = format!("UPDATE {table} SET {column} = {column} + ?1 WHERE {column} > 0");
+        connection.execute(&shifted, [shift]).expect("shifted");
+    }
+    let seen_at = "UPDATE meta SET value = value + ?1 WHERE key LIKE '%\\_at' ESCAPE '\\'";
+    connection.execute(seen_at, [shift]).expect("shifted");
+    let folder = env.dir.path().join("renders");
+    connection
+        .execute(
+            "UPDATE batches SET folder = ?1 || '/' || name",
+            [folder.to_str()],
+        )
+        .expect("moved");
+    let address = env.simulator.address().to_string();
+    connection
+        .execute(
+            "UPDATE attempts
+             SET output_url = 'http://' || ?1 || substr(output_url, instr(output_url, '/cdn/'))
+             WHERE output_url IS NOT NULL",
+            [address],
+        )
+        .expect("moved");
 }
 
 #[test]
-fn a_file_of_the_current_version_gets_the_index_that_it_lacks() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let queue = dir.path().join("q.db");
-    drop(SqliteQueue::open_or_create(&queue, Arc::new(SystemClock)).expect("a queue"));
-    let complete = schema(&queue);
-    let connection = Connection::open(&queue).expect("a queue");
-    connection
-        .execute_batch("DROP INDEX attempts_unresolved")
-        .expect("dropped");
-    drop(connection);
-    assert_ne!(schema(&queue), complete);
-    drop(SqliteQueue::open_or_create(&queue, Arc::new(SystemClock)).expect("a queue"));
-    assert_eq!(schema(&queue), complete);
+fn a_killed_run_of_any_version_continues_and_pays_for_nothing_twice() {
+    for version in VERSIONS {
+        let env = migrated(version);
+        let entries = read_lines(&format!("version-{version}.ledger.jsonl"));
+        let entries = entries.into_iter().map(serde_json::from_value);
+        let mut entries: Vec<Entry> = entries.collect::<Result<_, _>>().expect("a ledger");
+        move_here(&env, &mut entries);
+        env.simulator.restore(entries);
+
+        for (manifest, providers, rows) in LOADS {
+            env.write(manifest, &read(manifest));
+            let args = [
+                "load",
+                manifest,
+                "--model",
+                "kling-v1-standard",
+                "--via",
+                providers,
+            ];
+            let load = env.run(&args);
+            let unchanged = format!("{rows} rows: 0 new, 0 changed, {rows} same");
+            assert!(load.stdout.contains(&unchanged), "{version}: {load:?}");
+        }
+        let run = env.run(&["run"]);
+        assert_eq!(run.code, 0, "{version}: {run:?}");
+        assert!(!run.stderr.contains("did not agree"), "{version}: {run:?}");
+        let jobs = env.export();
+        assert_eq!(jobs.len(), JOBS);
+        for job in &jobs {
+            assert_eq!(job["state"], "succeeded", "{version}: {job}");
+        }
+        let ledger = env.ledger();
+        let prompts: BTreeSet<String> = ledger
+            .entries
+            .iter()
+            .map(|entry| entry.input["prompt"].to_string())
+            .collect();
+        assert_eq!(
+            (ledger.entries.len(), prompts.len()),
+            (JOBS, JOBS),
+            "{version}"
+        );
+        let spent: f64 = jobs.iter().map(|job| micros(&job["cost_usd"])).sum();
+        assert_eq!(spent, micros_as_f64(ledger.charged()), "{version}");
+    }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::{Api, Call};
@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::prediction::{Prediction, PredictionOutcome};
 
 /// One accepted create.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// The API that accepted it.
     pub api: Api,

@@ -8,7 +8,7 @@ use crate::domain::{CostReport, Money};
 use crate::provider::{PollResult, Provider, Reconciliation};
 
 fn adapter(server: &StubServer) -> Aimlapi {
-    Aimlapi::new(server.base.clone(), &key(), clock()).unwrap()
+    Aimlapi::new(server.base.clone(), &key(), clock(), timeouts()).unwrap()
 }
 
 async fn poll(body: Value) -> Result<PollResult, Failure> {

@@ -9,13 +9,23 @@ use super::super::eachlabs::Eachlabs;
 use super::super::fal::Fal;
 use super::*;
 use crate::provider::http::Auth;
-use crate::provider::{PollResult, Provider, Reconciliation};
+use crate::provider::{PollResult, ProbeResult, Provider, Reconciliation};
 
 fn adapters(base: &Url) -> [Box<dyn Provider>; 3] {
     [
-        Box::new(Eachlabs::new(base.clone(), &key(), Auth::XApiKey, clock()).unwrap()),
-        Box::new(Aimlapi::new(base.clone(), &key(), clock()).unwrap()),
-        Box::new(Fal::new(base.clone(), base.clone(), None, &key(), clock()).unwrap()),
+        Box::new(Eachlabs::new(base.clone(), &key(), Auth::XApiKey, clock(), timeouts()).unwrap()),
+        Box::new(Aimlapi::new(base.clone(), &key(), clock(), timeouts()).unwrap()),
+        Box::new(
+            Fal::new(
+                base.clone(),
+                base.clone(),
+                None,
+                &key(),
+                clock(),
+                timeouts(),
+            )
+            .unwrap(),
+        ),
     ]
 }
 
@@ -303,6 +313,17 @@ async fn a_response_that_arrives_byte_by_byte_times_out_and_makes_a_submission_u
         assert_eq!(variant(&submitted), "unknown");
         let polled = provider.poll(&prediction(), &submission()).await;
         assert_eq!(variant(&polled), "transient");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_of_a_silent_provider_times_out() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    for provider in adapters(&base_url(&silent)) {
+        for probe in provider.probe("m", clock().now()).await {
+            let reason = format!("{} did not respond within 1 s", provider.name());
+            assert_eq!(probe.finding, ProbeResult::Unreachable { reason });
+        }
     }
 }
 

@@ -16,6 +16,7 @@ fn adapter(server: &StubServer) -> Eachlabs {
         &key(),
         Auth::XApiKey,
         clock(),
+        timeouts(),
     )
     .unwrap()
 }
@@ -59,7 +60,14 @@ async fn a_submission_posts_the_model_its_input_and_our_token() {
 #[tokio::test]
 async fn the_key_can_be_sent_as_a_bearer_token() {
     let server = StubServer::with_response(201, json!({ "id": "p-1" })).await;
-    let adapter = Eachlabs::new(server.base.clone(), &key(), Auth::Bearer, clock()).unwrap();
+    let adapter = Eachlabs::new(
+        server.base.clone(),
+        &key(),
+        Auth::Bearer,
+        clock(),
+        timeouts(),
+    )
+    .unwrap();
     adapter.submit(&submission()).await.unwrap();
     let request = &server.requests()[0];
     assert_eq!(

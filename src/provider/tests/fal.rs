@@ -19,6 +19,7 @@ fn adapter(server: &StubServer) -> Fal {
         storage,
         &key(),
         clock(),
+        timeouts(),
     )
     .unwrap()
 }

@@ -21,6 +21,7 @@ use url::Url;
 use crate::clock::{Clock, ManualClock};
 use crate::domain::{Failure, PredictionHandle};
 
+use super::timeouts::Timeouts;
 use super::{ApiKey, LostSubmission, Submission};
 
 /// A request that the server received.
@@ -170,6 +171,20 @@ fn key() -> ApiKey {
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(ManualClock::new("2026-08-20T10:00:00Z".parse().unwrap()))
+}
+
+/// Short enough that no test waits long for a server that does not respond.
+fn timeouts() -> Timeouts {
+    let call = Duration::from_secs(1);
+    Timeouts {
+        connect: call,
+        submit: call,
+        // Longer than that of a probe, which is the first to give up.
+        poll: 2 * call,
+        upload: call,
+        probe: call,
+        retry_pause: Duration::from_millis(1),
+    }
 }
 
 fn submission() -> Submission {

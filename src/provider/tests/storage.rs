@@ -27,6 +27,7 @@ fn eachlabs(server: &StubServer) -> Eachlabs {
         &key(),
         Auth::XApiKey,
         clock(),
+        timeouts(),
     )
     .unwrap()
 }
@@ -93,7 +94,15 @@ async fn a_file_is_uploaded_to_fal_without_the_key() {
     })
     .await;
     let base = server.base.clone();
-    let fal = Fal::new(base.clone(), base.clone(), Some(base), &key(), clock()).unwrap();
+    let fal = Fal::new(
+        base.clone(),
+        base.clone(),
+        Some(base),
+        &key(),
+        clock(),
+        timeouts(),
+    )
+    .unwrap();
     let uploaded = fal.upload(&image()).await.unwrap();
     assert_eq!(
         uploaded,
@@ -119,8 +128,8 @@ async fn a_file_is_uploaded_to_fal_without_the_key() {
 async fn an_upload_to_a_provider_without_storage_is_rejected() {
     let server = StubServer::with_response(200, json!({})).await;
     let base = server.base.clone();
-    let aimlapi = Aimlapi::new(base.clone(), &key(), clock()).unwrap();
-    let fal = Fal::new(base.clone(), base, None, &key(), clock()).unwrap();
+    let aimlapi = Aimlapi::new(base.clone(), &key(), clock(), timeouts()).unwrap();
+    let fal = Fal::new(base.clone(), base, None, &key(), clock(), timeouts()).unwrap();
     assert_eq!(variant(&aimlapi.upload(&image()).await), "rejected");
     assert_eq!(variant(&fal.upload(&image()).await), "rejected");
     assert!(server.requests().is_empty());
@@ -152,7 +161,7 @@ async fn failed_uploads_are_classified() {
         assert_eq!(variant(&uploaded), expected, "{status} to the upload");
     }
     let (base, _) = spawn_broken_server(b"").await;
-    let eachlabs = Eachlabs::new(base, &key(), Auth::XApiKey, clock()).unwrap();
+    let eachlabs = Eachlabs::new(base, &key(), Auth::XApiKey, clock(), timeouts()).unwrap();
     assert_eq!(variant(&eachlabs.upload(&image()).await), "transient");
 }
 

@@ -8,7 +8,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use crate::fault::Faults;
-use crate::ledger::{Ledger, Requests};
+use crate::ledger::{Entry, Ledger, Requests};
 use crate::options::SimulatorOptions;
 use crate::world::World;
 
@@ -122,6 +122,11 @@ impl Simulator {
     /// Changes any options from now on, except the port.
     pub fn update_options(&self, update: impl FnOnce(&mut SimulatorOptions)) {
         update(self.shared.world().options_mut());
+    }
+
+    /// Adds the predictions in the ledger of an earlier simulator, which have ended since.
+    pub fn restore(&self, entries: Vec<Entry>) {
+        self.shared.apply(|world| world.restore(entries));
     }
 
     /// Expires all clip links that were issued so far. The next poll returns a new one.

@@ -233,6 +233,39 @@ impl World {
         &self.predictions[index]
     }
 
+    /// Adds the predictions in the ledger of an earlier simulator, which have ended since. They
+    /// count against no limit.
+    pub fn restore(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            let index = self.predictions.len();
+            let account = self.account(entry.api);
+            // Ids are derived from this number, and must not be given twice.
+            account.accepted += 1;
+            let number = account.accepted;
+            let mut random = seeded_rng(self.options.seed, [entry.api as u64, ID_STREAM, number]);
+            let prediction = Prediction {
+                api: entry.api,
+                id: entry.prediction_id.clone(),
+                model: entry.model.clone(),
+                input: entry.input.as_object().cloned().unwrap_or_default(),
+                price: entry.price,
+                accepted_at: entry.accepted_at,
+                starts_at: entry.accepted_at,
+                ends_at: entry.accepted_at + 1,
+                outcome: if entry.succeeds {
+                    PredictionOutcome::Clip
+                } else {
+                    PredictionOutcome::Failed
+                },
+                client_request_id: entry.client_request_id.clone(),
+                secret: random.u64(..),
+            };
+            self.by_id.insert((entry.api, prediction.id.clone()), index);
+            self.predictions.push(prediction);
+            self.ledger.entries.push(entry);
+        }
+    }
+
     /// Returns all accepted predictions, in order of acceptance.
     pub fn predictions(&self) -> &[Prediction] {
         &self.predictions

@@ -185,6 +185,19 @@ fn calls_that_ignore_retry_after_are_counted() {
 }
 
 #[test]
+fn restored_predictions_are_known_and_new_ones_get_other_ids() {
+    let mut earlier = world(60, 10);
+    let accepted = create_at_fal(&mut earlier, 0);
+    let mut world = world(60, 10);
+    world.restore(earlier.ledger().entries);
+    let restored = world.poll(Api::Fal, &accepted.id).unwrap();
+    assert_eq!(restored.input, accepted.input);
+    assert!(restored.has_ended(1_000_000));
+    assert_ne!(create_at_fal(&mut world, 1).id, accepted.id);
+    assert_eq!(world.ledger().entries.len(), 2);
+}
+
+#[test]
 fn an_expired_link_is_replaced_by_one_with_a_new_signature() {
     let mut world = world(100, 100);
     let id = world
