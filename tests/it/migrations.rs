@@ -6,8 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use overnight::clock::SystemClock;
+use overnight::clock::{Clock, SystemClock};
 use overnight::queue::Operator;
 use overnight::queue::sqlite::SqliteQueue;
 use overnight_simulator::Entry;
@@ -164,7 +163,7 @@ fn a_migrated_file_shows_the_jobs_and_the_money_that_its_own_program_showed() {
 fn move_here(env: &TestEnv, entries: &mut [Entry]) {
     let latest = entries.iter().map(|entry| entry.accepted_at).max();
     // Longer than the leases and the delays of the killed run.
-    let end = Timestamp::now().as_millisecond() - 5 * 60 * 1000;
+    let end = SystemClock.now().as_millisecond() - 5 * 60 * 1000;
     let shift = end - latest.expect("an entry");
     for entry in entries {
         entry.accepted_at += shift;
