@@ -11,6 +11,7 @@
 //! - [`operator`]: what the user's commands change.
 //! - [`load`]: what a manifest row means for the job that the batch has for it.
 //! - [`gate`]: what a provider's responses mean for the other calls to it.
+//! - [`tally`]: what changes add up to in the sums over jobs and attempts.
 //!
 //! [`JobState::after`]: crate::domain::JobState::after
 
@@ -21,6 +22,7 @@ pub mod operator;
 pub mod outcome;
 pub mod reconcile;
 pub mod takeover;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 

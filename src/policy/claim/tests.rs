@@ -188,6 +188,7 @@ impl Params {
                     .collect();
                 rows.sort_by_key(|job| (job.progress.due_at, job.job_id));
                 views.push(LaneView {
+                    lane_id: 0,
                     providers: names.map(|(_, name)| name).collect(),
                     rows,
                     is_complete: *is_complete,

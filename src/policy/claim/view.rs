@@ -9,6 +9,7 @@ use crate::domain::{
     Input, JobCounts, JobId, JobProgress, JobState, LocalImage, Money, ProviderName,
 };
 use crate::policy::gate::ProviderGate;
+use crate::policy::tally::BatchTally;
 
 use super::request::{ClaimRequest, ProviderLimits, Step};
 
@@ -92,6 +93,8 @@ pub struct ProviderView {
 /// the jobs with the same list.
 #[derive(Clone, Debug)]
 pub struct LaneView {
+    /// The lane's number in the store.
+    pub lane_id: i64,
     /// The providers that may run the jobs, in order of preference.
     pub providers: Vec<ProviderName>,
     /// The first due jobs.
@@ -231,6 +234,19 @@ impl BatchView {
 }
 
 impl BatchTotals {
+    /// Returns the totals after a change.
+    pub fn after(self, change: &BatchTally) -> Self {
+        let mut jobs = self.jobs;
+        for (state, change) in JobState::ALL.into_iter().zip(change.jobs) {
+            jobs.set(state, jobs.count(state).saturating_add_signed(change));
+        }
+        Self {
+            spent: self.spent + Money::from_micros(change.spent),
+            reserved: self.reserved + Money::from_micros(change.reserved),
+            jobs,
+        }
+    }
+
     /// Returns whether jobs wait to be submitted.
     pub const fn has_queued_jobs(&self) -> bool {
         self.jobs.count(JobState::Queued) > 0
