@@ -19,7 +19,9 @@ use futures_util::future::try_join_all;
 use overnight::app;
 use overnight::clock::SystemClock;
 use overnight::domain::{Backoff, JobState, RetryPolicy};
-use overnight::output::{ClipLocation, ClipSource, DownloadTimeouts, Downloader, LocalStore, OutputStore};
+use overnight::output::{
+    ClipLocation, ClipSource, DownloadTimeouts, Downloader, LocalStore, OutputStore,
+};
 use overnight::provider::eachlabs::Eachlabs;
 use overnight::provider::http::Auth;
 use overnight::provider::timeouts::Timeouts;

@@ -90,8 +90,7 @@ pub fn take(tx: &mut impl Transaction, turn: &Turn, now: Timestamp) -> Result<Tu
     let mut gates = Gates::new();
     for completed in &turn.completed {
         if let Some((provider, signal)) = signal_of(completed) {
-            let gate = record_signal(tx, provider, signal)?;
-            gates.insert(provider, gate);
+            record_signal(tx, &mut gates, provider, signal)?;
         }
         recorded.push(record(tx, completed, &turn.holds_leases_at, now)?);
     }
@@ -116,18 +115,23 @@ fn signal_of(completed: &Completed) -> Option<(ProviderName, &ProviderSignal)> {
     }
 }
 
-/// Records a signal and returns the provider's gate after it.
+/// Records a signal. `gates` are those after the turn's earlier signals.
 fn record_signal(
     tx: &mut impl Transaction,
+    gates: &mut Gates,
     provider: ProviderName,
     signal: &ProviderSignal,
-) -> Result<ProviderGate> {
-    let before = tx.gate(provider)?;
+) -> Result<()> {
+    let before = match gates.remove(&provider) {
+        Some(gate) => gate,
+        None => tx.gate(provider)?,
+    };
     let after = before.after(signal);
     if after != before {
         tx.set_gate(provider, &after)?;
     }
-    Ok(after)
+    gates.insert(provider, after);
+    Ok(())
 }
 
 fn record(

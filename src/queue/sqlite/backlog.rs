@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use crate::domain::{JobState, ProviderName};
 use crate::policy::claim::{
@@ -12,7 +12,7 @@ use crate::queue::Result;
 
 use super::due_steps::DueQuery;
 use super::health::count_held;
-use super::lanes::{parse_providers, provider_orders};
+use super::lanes::{WaitingLane, waiting_lanes};
 use super::rate_counts::oldest_recent_submit;
 use super::row::{query_value, timestamp_from_millis};
 
@@ -99,16 +99,16 @@ fn read_next_submits(
 ) -> Result<()> {
     let queued = view.batches.iter().zip(&plan.totals);
     for (batch, _) in queued.filter(|(_, totals)| BatchTotals::has_queued_jobs(totals)) {
-        for text in provider_orders(tx, batch.batch_id)? {
+        for WaitingLane { lane_id, providers } in waiting_lanes(tx, batch.batch_id)? {
             let due: Option<i64> = query_value(
                 tx,
-                "SELECT due_at FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
+                "SELECT due_at FROM jobs WHERE state = 'queued' AND lane_id = ?1
                  ORDER BY due_at LIMIT 1",
-                params![batch.batch_id, text],
+                [lane_id],
             )?;
             if let Some(due) = due {
-                let due_at = timestamp_from_millis(due)?;
-                rest.next_submits.push((parse_providers(&text)?, due_at));
+                rest.next_submits
+                    .push((providers, timestamp_from_millis(due)?));
             }
         }
     }

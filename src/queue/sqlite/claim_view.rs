@@ -8,6 +8,7 @@ use crate::policy::claim::{
     BatchTotals, BatchView, ClaimRequest, ClaimView, Missing, ProviderLimits, ProviderView, Reads,
     UnresolvedRequest,
 };
+use crate::policy::tally::Tally;
 use crate::queue::Result;
 
 use super::due_steps::read_due_steps;
@@ -29,21 +30,23 @@ pub(super) struct ViewReader<'a> {
 }
 
 impl<'a> ViewReader<'a> {
-    /// Reads batches, providers and due steps.
+    /// Reads batches, providers and due steps. The tally is what the transaction has changed so far
+    /// and not yet written.
     pub(super) fn read(
         tx: &'a Connection,
         request: &ClaimRequest,
         now: Timestamp,
         rate_counts: RateCounts,
+        tally: &Tally,
     ) -> Result<(Self, ClaimView)> {
-        let mut batches = read_batches(tx)?;
+        let mut batches = read_batches(tx, tally)?;
         let mut total_jobs = JobCounts::default();
         batches
             .iter()
             .for_each(|batch| total_jobs += batch.totals.jobs);
         let requested_batch = request.batch.as_deref();
         batches.retain(|batch| requested_batch.is_none_or(|name| batch.name == name));
-        let providers = read_providers(tx, &request.providers)?;
+        let providers = read_providers(tx, &request.providers, tally)?;
         let mut view = ClaimView::new(now, batches, total_jobs, providers);
         let mut reader = Self {
             tx,
@@ -118,15 +121,18 @@ impl<'a> ViewReader<'a> {
     }
 }
 
-fn read_batches(tx: &Connection) -> Result<Vec<BatchView>> {
+fn read_batches(tx: &Connection, tally: &Tally) -> Result<Vec<BatchView>> {
     select(
         tx,
         "SELECT * FROM batches ORDER BY batch_id",
         [],
         |columns| {
+            let batch_id = columns.get("batch_id")?;
+            let name: String = columns.get("name")?;
+            let unwritten = tally.of_batch(&name);
             Ok(BatchView {
-                batch_id: columns.get("batch_id")?,
-                name: columns.get("name")?,
+                batch_id,
+                name,
                 model: columns.get("model")?,
                 folder: columns.get("folder")?,
                 budget: columns
@@ -137,7 +143,8 @@ fn read_batches(tx: &Connection) -> Result<Vec<BatchView>> {
                     spent: columns.money("spent")?,
                     reserved: columns.money("reserved")?,
                     jobs: read_job_counts(columns)?,
-                },
+                }
+                .after(&unwritten),
                 lanes: None,
             })
         },
@@ -145,7 +152,11 @@ fn read_batches(tx: &Connection) -> Result<Vec<BatchView>> {
 }
 
 /// Reads the providers' slots and gates. A provider without a row has had no attempt and is unused.
-fn read_providers(tx: &Connection, limits: &[ProviderLimits]) -> Result<Vec<ProviderView>> {
+fn read_providers(
+    tx: &Connection,
+    limits: &[ProviderLimits],
+    tally: &Tally,
+) -> Result<Vec<ProviderView>> {
     let unused = |limits: &ProviderLimits| ProviderView {
         limits: *limits,
         gate: Default::default(),
@@ -160,7 +171,9 @@ fn read_providers(tx: &Connection, limits: &[ProviderLimits]) -> Result<Vec<Prov
             .iter_mut()
             .find(|provider| provider.limits.provider.as_str() == name);
         if let Some(provider) = stored {
-            provider.in_flight = columns.get("in_flight")?;
+            let unwritten = tally.of_provider(provider.limits.provider);
+            let in_flight = columns.get::<i64>("in_flight")? + unwritten;
+            provider.in_flight = u32::try_from(in_flight).unwrap_or(0);
             provider.gate = gate::from_columns(columns)?;
         }
         Ok(())
@@ -172,7 +185,7 @@ fn read_unresolved(tx: &Connection) -> Result<Vec<UnresolvedRequest>> {
     select(
         tx,
         "SELECT provider, wire_model, request_digest FROM attempts
-         WHERE (state = 'submitting' OR state = 'in_doubt')",
+         WHERE finished_at IS NULL AND state IN ('submitting', 'in_doubt')",
         [],
         |columns| {
             Ok(UnresolvedRequest {

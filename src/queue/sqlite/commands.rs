@@ -5,23 +5,26 @@ use rusqlite::{Connection, params};
 
 use crate::domain::{JobId, JobState, Money};
 use crate::policy::operator::{self, Decision, NotApplicable};
+use crate::policy::tally::Tally;
 use crate::queue::{CancelResult, QueueError, Result, Selection};
 
 use super::change::{self, StoredJob, select_stored_jobs};
 use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
 use super::query::{batch_not_found, ensure_batch_exists, find_job_id};
 use super::row::{execute, select};
-use super::uploads;
+use super::{tallies, uploads};
 
 /// Retries the selected failed and cancelled jobs; without states, only failed ones. Returns how
 /// many.
 pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> Result<usize> {
     let jobs = select_jobs(tx, selection, &[JobState::Failed])?;
+    let mut tally = Tally::default();
     for job in &jobs {
         let change = operator::retry(&job.progress, job.attempt_progress(), now)
             .map_err(|reason| not_applicable(job, reason))?;
-        job.write(tx, &change)?;
+        job.write(tx, &change, &mut tally)?;
     }
+    tallies::write(tx, &tally)?;
     uploads::clear_rejected(tx)?;
     Ok(jobs.len())
 }
@@ -30,15 +33,17 @@ pub(super) fn retry(tx: &Connection, selection: &Selection, now: Timestamp) -> R
 /// many.
 pub(super) fn requeue_downloads(tx: &Connection, jobs: &[JobId], now: Timestamp) -> Result<usize> {
     let mut requeued = 0;
+    let mut tally = Tally::default();
     for JobId(job_id) in jobs {
         let Some(job) = StoredJob::find(tx, *job_id)? else {
             continue;
         };
         if let Ok(change) = operator::download_again(&job.progress, job.attempt_progress(), now) {
-            job.write(tx, &change)?;
+            job.write(tx, &change, &mut tally)?;
             requeued += 1;
         }
     }
+    tallies::write(tx, &tally)?;
     Ok(requeued)
 }
 
@@ -50,6 +55,7 @@ pub(super) fn cancel(
 ) -> Result<CancelResult> {
     let jobs = select_jobs(tx, selection, &[JobState::Queued])?;
     let mut in_progress = Vec::new();
+    let mut tally = Tally::default();
     for job in &jobs {
         let change = operator::cancel(&job.progress, job.attempt_progress(), now)
             .map_err(|reason| not_applicable(job, reason))?;
@@ -57,8 +63,9 @@ pub(super) fn cancel(
             let found = select(tx, JOB_AND_ATTEMPT, [job.job_id], read_job_and_attempt)?;
             in_progress.extend(found.into_iter().map(|(_, attempt)| attempt));
         }
-        job.write(tx, &change)?;
+        job.write(tx, &change, &mut tally)?;
     }
+    tallies::write(tx, &tally)?;
     Ok(CancelResult {
         jobs: jobs.len(),
         in_progress,
@@ -94,7 +101,9 @@ pub(super) fn resolve(
     }
     let change = operator::resolve(&job.progress, &attempt.progress, decision, now)
         .map_err(|reason| not_applicable(&job, reason))?;
-    job.write(tx, &change)?;
+    let mut tally = Tally::default();
+    job.write(tx, &change, &mut tally)?;
+    tallies::write(tx, &tally)?;
     Ok(change.job.state)
 }
 

@@ -7,8 +7,8 @@ use crate::domain::{Input, JobId, ProviderName};
 use crate::policy::claim::{BatchView, LaneView, QueuedJob, Reads};
 use crate::queue::{QueueError, Result};
 
-use super::change::{job_progress_columns, read_job_progress};
-use super::row::{query_value, select, sql_limit};
+use super::change::{file_name_column, job_progress_columns, read_job_progress};
+use super::row::{execute, query_value, select, sql_limit};
 
 /// Minimum number of jobs that a lane is extended to.
 const MIN_EXTENDED_ROWS: usize = 8;
@@ -21,26 +21,27 @@ pub(super) fn read_lanes(
     reads: &Reads,
 ) -> Result<()> {
     let mut lanes = Vec::new();
-    let orders = if batch.has_queued_jobs() {
-        provider_orders(tx, batch.batch_id)?
+    let waiting = if batch.has_queued_jobs() {
+        waiting_lanes(tx, batch.batch_id)?
     } else {
         Vec::new()
     };
-    for text in orders {
+    for WaitingLane { lane_id, providers } in waiting {
         let mut lane = LaneView {
-            providers: parse_providers(&text)?,
+            lane_id,
+            providers,
             rows: Vec::new(),
             is_complete: false,
             upcoming: Vec::new(),
         };
-        read_rows(tx, &mut lane, batch.batch_id, now, reads.rows)?;
+        read_rows(tx, &mut lane, now, reads.rows)?;
         if batch.has_local_images && reads.upcoming > 0 {
             lane.upcoming = select(
                 tx,
                 "SELECT input FROM jobs
-                 WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
-                 ORDER BY due_at, job_id LIMIT ?3",
-                params![batch.batch_id, text, sql_limit(reads.upcoming)],
+                 WHERE state = 'queued' AND lane_id = ?1
+                 ORDER BY due_at, job_id LIMIT ?2",
+                params![lane_id, sql_limit(reads.upcoming)],
                 |columns| columns.json::<Input>("input"),
             )?;
         }
@@ -57,26 +58,21 @@ pub(super) fn extend_lane(
     lane: usize,
     now: Timestamp,
 ) -> Result<()> {
-    let batch_id = batch.batch_id;
     let lane = batch.lanes.as_mut().and_then(|lanes| lanes.get_mut(lane));
     lane.map_or(Ok(()), |lane| {
         let rows = (lane.rows.len() * 2).max(MIN_EXTENDED_ROWS);
-        read_rows(tx, lane, batch_id, now, rows)
+        read_rows(tx, lane, now, rows)
     })
 }
 
 /// Reads the first `limit` due jobs of a lane.
-fn read_rows(
-    tx: &Connection,
-    lane: &mut LaneView,
-    batch_id: i64,
-    now: Timestamp,
-    limit: usize,
-) -> Result<()> {
+fn read_rows(tx: &Connection, lane: &mut LaneView, now: Timestamp, limit: usize) -> Result<()> {
     lane.rows = select(
         tx,
         concat!(
-            "SELECT j.job_id, j.row_key, j.input, j.file_name,
+            "SELECT j.job_id, j.row_key, j.input, ",
+            file_name_column!(),
+            ",
                     iif(j.submitted_at IS NULL, 0,
                         (SELECT ifnull(max(number), 0) FROM attempts a WHERE a.job_id = j.job_id))
                         AS last_attempt_number,
@@ -85,15 +81,10 @@ fn read_rows(
                          WHERE a.job_id = j.job_id AND a.state = 'absent')) AS absent_attempts, ",
             job_progress_columns!(),
             " FROM jobs j
-             WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2 AND due_at <= ?3
-             ORDER BY due_at, job_id LIMIT ?4"
+             WHERE state = 'queued' AND lane_id = ?1 AND due_at <= ?2
+             ORDER BY due_at, job_id LIMIT ?3"
         ),
-        params![
-            batch_id,
-            ProviderName::join(&lane.providers),
-            now.as_millisecond(),
-            sql_limit(limit)
-        ],
+        params![lane.lane_id, now.as_millisecond(), sql_limit(limit)],
         |columns| {
             Ok(QueuedJob {
                 job_id: JobId(columns.get("job_id")?),
@@ -110,25 +101,48 @@ fn read_rows(
     Ok(())
 }
 
-/// Lists the distinct `providers` values of a batch's queued jobs, with one index lookup each.
-pub(super) fn provider_orders(tx: &Connection, batch_id: i64) -> Result<Vec<String>> {
-    let mut orders = Vec::new();
-    let mut last = String::new();
-    while let Some(next) = query_value::<String>(
-        tx,
-        "SELECT providers FROM jobs WHERE state = 'queued' AND batch_id = ?1 AND providers > ?2
-         ORDER BY providers LIMIT 1",
-        params![batch_id, last],
-    )? {
-        last.clone_from(&next);
-        orders.push(next);
-    }
-    Ok(orders)
+/// A lane with queued jobs.
+pub(super) struct WaitingLane {
+    pub(super) lane_id: i64,
+    pub(super) providers: Vec<ProviderName>,
 }
 
-/// Parses a list of providers as [`ProviderName::join`] writes it.
-pub(super) fn parse_providers(text: &str) -> Result<Vec<ProviderName>> {
-    text.split(',')
-        .map(|name| name.parse().map_err(QueueError::corrupt))
-        .collect()
+/// Lists the lanes of a batch that have queued jobs, with one index lookup each.
+pub(super) fn waiting_lanes(tx: &Connection, batch_id: i64) -> Result<Vec<WaitingLane>> {
+    select(
+        tx,
+        "SELECT lane_id, providers FROM lanes l
+         WHERE batch_id = ?1
+           AND EXISTS (SELECT 1 FROM jobs j WHERE j.state = 'queued' AND j.lane_id = l.lane_id)
+         ORDER BY providers",
+        [batch_id],
+        |columns| {
+            let providers: String = columns.get("providers")?;
+            let names = providers.split(',');
+            let names = names.map(|name| name.parse().map_err(QueueError::corrupt));
+            Ok(WaitingLane {
+                lane_id: columns.get("lane_id")?,
+                providers: names.collect::<Result<_>>()?,
+            })
+        },
+    )
+}
+
+/// Returns the lane of a batch with these providers, which is created if there is none.
+pub(super) fn get_or_create(
+    tx: &Connection,
+    batch_id: i64,
+    providers: &[ProviderName],
+) -> Result<i64> {
+    let lane = params![batch_id, ProviderName::join(providers)];
+    let find = "SELECT lane_id FROM lanes WHERE batch_id = ?1 AND providers = ?2";
+    if let Some(lane_id) = query_value(tx, find, lane)? {
+        return Ok(lane_id);
+    }
+    execute(
+        tx,
+        "INSERT INTO lanes (batch_id, providers) VALUES (?1, ?2)",
+        lane,
+    )?;
+    Ok(tx.last_insert_rowid())
 }

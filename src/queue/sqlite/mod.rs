@@ -27,6 +27,7 @@ mod remove;
 mod reports;
 mod row;
 mod stage;
+mod tallies;
 #[cfg(test)]
 mod tests;
 mod transaction;

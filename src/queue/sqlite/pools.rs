@@ -7,12 +7,13 @@ use rusqlite::{Connection, params};
 
 use crate::domain::{JobId, Lease, PoolId};
 use crate::policy::takeover;
+use crate::policy::tally::Tally;
 use crate::queue::{LEASE_DURATION, PoolRecord, QueueError, Result};
 
 use super::change::{StoredJob, select_stored_jobs};
 use super::pool_lock::PoolLock;
 use super::row::{execute, query_value, select};
-use super::{clock_changes, uploads};
+use super::{clock_changes, tallies, uploads};
 
 /// Registers a pool of this process.
 pub(super) fn join(tx: &Connection, pool: &PoolId, host: &str, now: Timestamp) -> Result<()> {
@@ -197,11 +198,13 @@ pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<u
         [&pool.0],
         StoredJob::read,
     )?;
+    let mut tally = Tally::default();
     for job in &orphans {
         let attempt = job.current_attempt()?;
         let change = takeover::release(&job.progress, &attempt.progress, now)?;
-        job.write(tx, &change)?;
+        job.write(tx, &change, &mut tally)?;
     }
+    tallies::write(tx, &tally)?;
     uploads::release_all(tx, &pool.0)?;
     execute(tx, "DELETE FROM pools WHERE pool_id = ?1", [&pool.0])?;
     Ok(orphans.len())

@@ -60,8 +60,7 @@ impl RateCounts {
         let submits = query_value(
             tx,
             "SELECT (SELECT count(*) FROM attempts
-                     WHERE (state = 'submitting' OR state = 'in_doubt') AND provider = ?1
-                       AND state = 'submitting')
+                     WHERE finished_at IS NULL AND state = 'submitting' AND provider = ?1)
                   + (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at >= ?2)",
             params![name.as_str(), rate_window_start(now).as_millisecond()],
         )?

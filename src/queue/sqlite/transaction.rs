@@ -10,16 +10,17 @@ use crate::policy::claim::{
     PlannedUpload, Step,
 };
 use crate::policy::gate::ProviderGate;
+use crate::policy::tally::Tally;
 use crate::queue::turn::Transaction;
 use crate::queue::{Claim, QueueError, Result, UploadClaim, UploadLease, UploadOutcome};
 
 use super::backlog::read_backlog;
-use super::change::{self, Before};
+use super::change::{self, Before, BeforeAttempt};
 use super::claim_view::ViewReader;
 use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
 use super::rate_counts::RateCounts;
 use super::row::{execute, query_value, select};
-use super::{gate, uploads};
+use super::{gate, tallies, uploads};
 
 /// An open write transaction.
 pub(super) struct SqliteTransaction<'a> {
@@ -31,6 +32,8 @@ pub(super) struct SqliteTransaction<'a> {
     reader: Option<ViewReader<'a>>,
     /// Part of every client token; read when the first attempt is started.
     queue_id: Option<String>,
+    /// What has changed in the sums so far.
+    tally: Tally,
 }
 
 impl<'a> SqliteTransaction<'a> {
@@ -41,14 +44,16 @@ impl<'a> SqliteTransaction<'a> {
             rate_counts,
             reader: None,
             queue_id: None,
+            tally: Tally::default(),
         }
     }
 
-    /// Returns the rate counts for the next claim, which are valid once the transaction is
-    /// committed.
-    pub(super) fn into_rate_counts(self) -> RateCounts {
-        self.reader
-            .map_or(self.rate_counts, ViewReader::into_rate_counts)
+    /// Writes the sums, which must be the last write of the transaction. Returns the rate counts for
+    /// the next claim, which are valid once the transaction is committed.
+    pub(super) fn finish(self) -> Result<RateCounts> {
+        tallies::write(self.tx, &self.tally)?;
+        let reader = self.reader;
+        Ok(reader.map_or(self.rate_counts, ViewReader::into_rate_counts))
     }
 
     fn queue_id(&mut self) -> Result<&str> {
@@ -69,11 +74,16 @@ impl Transaction for SqliteTransaction<'_> {
     fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
         let before = Before {
             job_id: claim.job.job_id.0,
+            batch: &claim.job.batch,
             job: &claim.job.progress,
-            attempt: Some((claim.attempt.attempt_id, &claim.attempt.progress)),
-            provider: Some(claim.attempt.provider),
+            attempt: Some(BeforeAttempt {
+                attempt_id: claim.attempt.attempt_id,
+                provider: claim.attempt.provider,
+                progress: &claim.attempt.progress,
+            }),
         };
-        change::write_leased(self.tx, &before, change, &claim.lease, held)
+        let tally = &mut self.tally;
+        change::write_leased(self.tx, &before, change, &claim.lease, held, tally)
     }
 
     fn is_current(&mut self, lease: &Lease) -> Result<bool> {
@@ -102,7 +112,8 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn read_view(&mut self, request: &ClaimRequest) -> Result<ClaimView> {
         let rate_counts = std::mem::take(&mut self.rate_counts);
-        let (reader, view) = ViewReader::read(self.tx, request, self.now, rate_counts)?;
+        let (reader, view) =
+            ViewReader::read(self.tx, request, self.now, rate_counts, &self.tally)?;
         self.reader = Some(reader);
         Ok(view)
     }
@@ -208,6 +219,10 @@ impl Transaction for SqliteTransaction<'_> {
                 pool.0
             ],
         )?;
+        self.tally
+            .add_job(&batch.name, queued.progress.state, progress.state);
+        self.tally
+            .add_attempt(&batch.name, submission.provider, None, &attempt_progress);
         let job = Job {
             job_id,
             batch: batch.name.clone(),

@@ -57,7 +57,7 @@ impl WorkQueue for SqliteQueue {
                 let now = clock.now();
                 let mut transaction = SqliteTransaction::new(tx, now, rate_counts.clone());
                 let result = turn::take(&mut transaction, &turn, now)?;
-                Ok((result, transaction.into_rate_counts()))
+                Ok((result, transaction.finish()?))
             }
         };
         let (result, rate_counts) = self.writer.write(take).await?;
