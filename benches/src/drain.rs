@@ -66,7 +66,7 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         ),
         Comparison::from_rounds(&ours, &baseline),
         "s",
-        Goal::AtMost(1.3),
+        Goal::AtMost(1.15),
     );
     table.add_figure(
         "drain: peak resident size, of both sides",
