@@ -15,6 +15,7 @@ pub(crate) mod health;
 pub mod job_reader;
 pub(crate) mod live_setting;
 pub(crate) mod operator;
+pub(crate) mod pool_lookups;
 pub(crate) mod reports;
 pub mod sqlite;
 pub(crate) mod staging;
@@ -34,6 +35,7 @@ pub use error::{Cause, QueueError, Result, StoreError, StoreErrorKind};
 pub use health::Health;
 pub use live_setting::{LiveSetting, SettingChange};
 pub use operator::{CancelResult, CounterMismatch, Operator, Selection};
+pub use pool_lookups::{Gates, PoolLookups};
 pub use reports::Reports;
 pub use staging::{LoadPlan, Loader, NewBatch, RowChange, Staging};
 pub use throughput::{Completion, Throughput};
@@ -41,7 +43,7 @@ pub use upload::{UploadClaim, UploadLease, UploadOutcome};
 pub use views::{
     AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status,
 };
-pub use work::{Completed, Gates, LEASE_DURATION, Recorded, Turn, TurnResult, WorkQueue};
+pub use work::{Completed, LEASE_DURATION, Recorded, Turn, TurnResult, WorkQueue};
 
 /// All ports of one queue.
 pub trait Queue: WorkQueue + Loader + Reports + Operator {}

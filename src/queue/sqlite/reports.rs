@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use crate::domain::{JobId, Money};
 use crate::queue::{
-    AttemptRecord, BillGrouping, BillLine, Health, JobFilter, JobRecord, Reports, Result,
-    SettingChange, Status, WorkQueue,
+    AttemptRecord, BillGrouping, BillLine, Health, JobFilter, JobRecord, PoolLookups, Reports,
+    Result, SettingChange, Status,
 };
 
 use super::{SqliteQueue, bill, health, pools, query};

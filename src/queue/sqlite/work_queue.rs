@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use crate::domain::{JobId, Lease, PoolId, ProviderName};
 use crate::failpoint::fail_point;
 use crate::queue::{
-    Completed, Gates, Result, SettingChange, Step, Turn, TurnResult, WorkQueue, turn,
+    Completed, Gates, PoolLookups, Result, SettingChange, Step, Turn, TurnResult, WorkQueue, turn,
 };
 
 use super::pool_lock::PoolLock;
@@ -128,7 +128,10 @@ impl WorkQueue for SqliteQueue {
             .write(move |tx| clock_changes::record_change(tx, clock.now()))
             .await
     }
+}
 
+#[async_trait]
+impl PoolLookups for SqliteQueue {
     async fn leases_unless(&self, pool: PoolId, expected: usize) -> Result<Option<Vec<Lease>>> {
         self.read(move |connection| pools::leases_unless(connection, &pool, expected))
             .await
