@@ -10,6 +10,7 @@
 //! - [`reconcile`]: what a history that does not list a submission proves.
 //! - [`operator`]: what the user's commands change.
 //! - [`load`]: what a manifest row means for the job that the batch has for it.
+//! - [`upload`]: what the outcome of an upload changes.
 //! - [`gate`]: what a provider's responses mean for the other calls to it.
 //!
 //! [`JobState::after`]: crate::domain::JobState::after
@@ -23,6 +24,7 @@ pub mod reconcile;
 pub mod takeover;
 #[cfg(test)]
 mod tests;
+pub mod upload;
 
 use jiff::Timestamp;
 

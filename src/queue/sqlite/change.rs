@@ -4,11 +4,14 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
 use crate::domain::{
-    AttemptId, AttemptProgress, Cost, JobProgress, Lease, PredictionHandle, ProviderName, SavedFile,
+    AttemptId, AttemptProgress, Cost, JobId, JobProgress, Lease, PredictionHandle, ProviderName,
+    SavedFile,
 };
 use crate::policy::Change;
+use crate::queue::storage::{JobSet, StoredJob};
 use crate::queue::{QueueError, Result};
 
+use super::job_row::read_attempt;
 use super::row::{Columns, cost_to_json, millis, nullable_millis, parse_cost, query_value, select};
 
 /// The columns of a job that [`read_job_progress`] reads. Put in front of a `FROM` clause in which
@@ -32,90 +35,75 @@ macro_rules! attempt_progress_columns {
 }
 pub(super) use attempt_progress_columns;
 
-/// A job with its current attempt, as the rules see them.
-pub(super) struct StoredJob {
-    pub(super) job_id: i64,
-    pub(super) progress: JobProgress,
-    /// The current or last attempt at this input; `None` before the first.
-    pub(super) attempt: Option<StoredAttempt>,
-}
-
-/// The attempt of a [`StoredJob`].
-pub(super) struct StoredAttempt {
-    pub(super) attempt_id: AttemptId,
-    pub(super) provider: ProviderName,
-    pub(super) progress: AttemptProgress,
-}
-
-/// Selects jobs as [`StoredJob::read`] reads them; a condition on `j` follows.
+/// Selects jobs as [`read_stored_job`] reads them; a condition on `j` follows.
 macro_rules! select_stored_jobs {
     ($condition:literal) => {
         concat!(
             "SELECT j.job_id, ",
-            $crate::queue::sqlite::change::job_progress_columns!(),
-            ", j.attempt_id, a.provider, ",
-            $crate::queue::sqlite::change::attempt_progress_columns!(),
+            job_progress_columns!(),
+            ", ",
+            $crate::queue::sqlite::job_row::attempt_columns!(),
             " FROM jobs j LEFT JOIN attempts a ON a.attempt_id = j.attempt_id ",
             $condition
         )
     };
 }
-pub(super) use select_stored_jobs;
 
-impl StoredJob {
-    /// Reads a job from a row of [`select_stored_jobs`].
-    pub(super) fn read(columns: &Columns<'_, '_>) -> Result<Self> {
-        let job_id = columns.get("job_id")?;
-        let progress = read_job_progress(columns)?;
-        let attempt = match columns.get::<Option<i64>>("attempt_id")? {
-            None => None,
-            Some(attempt_id) => Some(StoredAttempt {
-                attempt_id: AttemptId(attempt_id),
-                provider: columns.parse("provider")?,
-                progress: read_attempt_progress(columns)?,
-            }),
-        };
-        Ok(Self {
-            job_id,
-            progress,
-            attempt,
-        })
-    }
-
-    /// Reads a job by its number; `None` if there is none.
-    pub(super) fn find(tx: &Connection, job_id: i64) -> Result<Option<Self>> {
-        let found = select(
+/// Reads the jobs of a set.
+pub(super) fn stored_jobs(tx: &Connection, set: JobSet<'_>) -> Result<Vec<StoredJob>> {
+    match set {
+        JobSet::Number(JobId(job_id)) => select(
             tx,
             select_stored_jobs!("WHERE j.job_id = ?1"),
             [job_id],
-            Self::read,
-        )?;
-        Ok(found.into_iter().next())
+            read_stored_job,
+        ),
+        JobSet::InState(state, batch) => select(
+            tx,
+            select_stored_jobs!(
+                "WHERE j.state = ?1
+                   AND (?2 IS NULL OR j.batch_id = (SELECT batch_id FROM batches WHERE name = ?2))
+                 ORDER BY j.job_id"
+            ),
+            params![state.as_str(), batch],
+            read_stored_job,
+        ),
+        JobSet::LeasedBy(pool) => select(
+            tx,
+            select_stored_jobs!("WHERE j.lease_pool = ?1"),
+            [&pool.0],
+            read_stored_job,
+        ),
     }
+}
 
-    /// Returns what its attempt's steps have changed so far.
-    pub(super) fn attempt_progress(&self) -> Option<&AttemptProgress> {
-        self.attempt.as_ref().map(|attempt| &attempt.progress)
-    }
+fn read_stored_job(columns: &Columns<'_, '_>) -> Result<StoredJob> {
+    let job_id = JobId(columns.get("job_id")?);
+    let progress = read_job_progress(columns)?;
+    let attempt = match columns.get::<Option<i64>>("attempt_id")? {
+        None => None,
+        Some(_) => Some(read_attempt(columns)?),
+    };
+    Ok(StoredJob {
+        job_id,
+        progress,
+        attempt,
+    })
+}
 
-    /// Returns the attempt, which every job that is in progress has.
-    pub(super) fn current_attempt(&self) -> Result<&StoredAttempt> {
-        self.attempt
-            .as_ref()
-            .ok_or_else(|| QueueError::corrupt(format!("job {} has no attempt", self.job_id)))
-    }
-
-    /// Writes a change and ends the lease, if there is one.
-    pub(super) fn write(&self, tx: &Connection, change: &Change) -> Result<()> {
-        let attempt = self.attempt.as_ref();
-        let before = Before {
-            job_id: self.job_id,
-            job: &self.progress,
-            attempt: attempt.map(|attempt| (attempt.attempt_id, &attempt.progress)),
-            provider: attempt.map(|attempt| attempt.provider),
-        };
-        write(tx, &before, change)
-    }
+/// Writes a change of a job and ends its lease, if there is one.
+pub(super) fn write(tx: &Connection, job: &StoredJob, change: &Change) -> Result<()> {
+    let attempt = job.attempt.as_ref();
+    let before = Before {
+        job_id: job.job_id.0,
+        job: &job.progress,
+        attempt: attempt.map(|attempt| (attempt.attempt_id, &attempt.progress)),
+        provider: attempt.map(|attempt| attempt.provider),
+    };
+    let mut update = Update::new("jobs", NO_LEASE);
+    set_job_columns(&mut update, &before, &change.job);
+    update.execute(tx, "job_id", before.job_id, None)?;
+    write_attempt(tx, &before, change)
 }
 
 /// The values before a change. Only columns that differ are written, because a column that is
@@ -126,14 +114,6 @@ pub(super) struct Before<'a> {
     pub(super) attempt: Option<(AttemptId, &'a AttemptProgress)>,
     /// The provider of the attempt.
     pub(super) provider: Option<ProviderName>,
-}
-
-/// Writes a change of a job and ends its lease, if there is one.
-fn write(tx: &Connection, before: &Before<'_>, change: &Change) -> Result<()> {
-    let mut update = Update::new("jobs", NO_LEASE);
-    set_job_columns(&mut update, before, &change.job);
-    update.execute(tx, "job_id", before.job_id, None)?;
-    write_attempt(tx, before, change)
 }
 
 /// Writes a change of a leased job, and ends the lease unless it is `held` further. Returns whether

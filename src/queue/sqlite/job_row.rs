@@ -3,10 +3,21 @@
 use crate::domain::{Attempt, AttemptId, Input, Job, JobId};
 use crate::queue::Result;
 
-use super::change::{
-    attempt_progress_columns, job_progress_columns, read_attempt_progress, read_job_progress,
-};
+use super::change::{job_progress_columns, read_attempt_progress, read_job_progress};
 use super::row::Columns;
+
+/// The columns of an attempt that [`read_attempt`] reads. Put in front of a `FROM` clause in which `a`
+/// is the attempt.
+macro_rules! attempt_columns {
+    () => {
+        concat!(
+            "a.attempt_id, a.number, a.provider, a.wire_model, a.request, a.client_token,
+             a.submitted_at, ",
+            $crate::queue::sqlite::change::attempt_progress_columns!()
+        )
+    };
+}
+pub(super) use attempt_columns;
 
 /// Selects a job by number, with the columns that [`read_job_and_attempt`] reads.
 pub(super) const JOB_AND_ATTEMPT: &str = concat!(
@@ -14,9 +25,8 @@ pub(super) const JOB_AND_ATTEMPT: &str = concat!(
             (SELECT count(*) FROM attempts p WHERE p.job_id = j.job_id AND p.state = 'absent')
                 AS absent_attempts, ",
     job_progress_columns!(),
-    ", a.attempt_id, a.number, a.provider, a.wire_model, a.request, a.client_token,
-       a.submitted_at, ",
-    attempt_progress_columns!(),
+    ", ",
+    attempt_columns!(),
     " FROM jobs j JOIN batches b USING (batch_id) JOIN attempts a ON a.attempt_id = j.attempt_id
       WHERE j.job_id = ?1"
 );
@@ -34,7 +44,12 @@ pub(super) fn read_job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, At
         absent_attempts: columns.get("absent_attempts")?,
         progress: read_job_progress(columns)?,
     };
-    let attempt = Attempt {
+    Ok((job, read_attempt(columns)?))
+}
+
+/// Reads the columns of [`attempt_columns`].
+pub(super) fn read_attempt(columns: &Columns<'_, '_>) -> Result<Attempt> {
+    Ok(Attempt {
         attempt_id: AttemptId(columns.get("attempt_id")?),
         number: columns.get("number")?,
         provider: columns.parse("provider")?,
@@ -43,6 +58,5 @@ pub(super) fn read_job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, At
         client_token: columns.get("client_token")?,
         submitted_at: columns.time("submitted_at")?,
         progress: read_attempt_progress(columns)?,
-    };
-    Ok((job, attempt))
+    })
 }

@@ -12,14 +12,15 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::clock::Clock;
-use crate::domain::{JobCounts, JobState, Money, NewJob, ProviderName, file_name};
+use crate::domain::{JobCounts, JobId, JobState, Money, NewJob, ProviderName, file_name};
 use crate::failpoint::fail_point;
 use crate::policy::Change;
 use crate::policy::load::{self, RowEffect};
+use crate::queue::storage::JobSet;
 use crate::queue::{LoadPlan, Loader, NewBatch, QueueError, Result, RowChange, Staging};
 
 use super::SqliteQueue;
-use super::change::StoredJob;
+use super::change;
 use super::insert::{self, line_number};
 use super::open;
 use super::row::{execute, query_value, read_job_counts, select};
@@ -396,13 +397,14 @@ fn update_line(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<
 
 /// Replaces a job's input with that of the changed row, and queues the job again from the start.
 fn restart(tx: &Connection, existing: &ExistingJob, job: &NewJob, now: Timestamp) -> Result<()> {
-    let stored = StoredJob::find(tx, existing.job_id)?
-        .ok_or_else(|| QueueError::corrupt(format!("job {} is gone", existing.job_id)))?;
+    let job_id = JobId(existing.job_id);
+    let stored = change::stored_jobs(tx, JobSet::Number(job_id))?.pop();
+    let stored = stored.ok_or_else(|| QueueError::corrupt(format!("job {job_id} is gone")))?;
     let change = Change {
         job: load::restart(&stored.progress, now)?,
         attempt: None,
     };
-    stored.write(tx, &change)?;
+    change::write(tx, &stored, &change)?;
     execute(
         tx,
         "UPDATE jobs SET line = ?2, input = ?3, fingerprint = ?4, providers = ?5, estimate = ?6,
