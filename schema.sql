@@ -1,7 +1,10 @@
 -- The queue: one SQLite file. It is opened with journal_mode = WAL, synchronous = FULL and
--- foreign_keys = ON. Its user_version is 4, its application_id 0x6f766e74 ("ovnt").
+-- foreign_keys = ON. Its user_version is 5, its application_id 0x6f766e74 ("ovnt").
 --
 -- Times are whole milliseconds since 1970-01-01 00:00 UTC. Money is whole micro-dollars.
+--
+-- Sums and counts are written in the transaction that changes the rows they sum up, once for all of
+-- them; see `src/policy/tally.rs`.
 --
 -- Conditions list states one by one: for `IN (…)` with more than two values SQLite builds a table
 -- each time it checks a row.
@@ -16,12 +19,11 @@ CREATE TABLE batches (
                                                  -- file systems ignore case
     budget          INTEGER CHECK (budget >= 0), -- maximum of spent + reserved; NULL is no limit
     has_files       INTEGER NOT NULL DEFAULT 0,  -- 1 if its rows may name local image files
-    -- Maintained by the triggers below, so that budget checks and `status` never scan the attempts.
+    -- Sums over its attempts, so that budget checks and `status` never scan them.
     spent           INTEGER NOT NULL DEFAULT 0,  -- total cost of its attempts
     reserved        INTEGER NOT NULL DEFAULT 0,  -- total estimate of its open attempts
     at_risk         INTEGER NOT NULL DEFAULT 0,  -- the part of `reserved` that is in doubt
-    -- The number of jobs in each state. Maintained by the load that adds them and by a trigger
-    -- below, so that a claim knows which states to search.
+    -- The number of jobs in each state, so that a claim knows which states to search.
     queued          INTEGER NOT NULL DEFAULT 0,  -- jobs that wait to be submitted
     submitting      INTEGER NOT NULL DEFAULT 0,  -- jobs whose submission is in progress
     in_doubt        INTEGER NOT NULL DEFAULT 0,  -- jobs that a provider may have accepted
@@ -33,7 +35,18 @@ CREATE TABLE batches (
     created_at      INTEGER NOT NULL             -- when it was first loaded
 ) STRICT;
 
--- A job: one image and prompt, to become one video.
+-- A lane: the jobs of a batch that the same providers may run, in the same order of preference. A
+-- batch has only a few.
+CREATE TABLE lanes (
+    lane_id         INTEGER PRIMARY KEY,         -- the lane's number, over all batches
+    batch_id        INTEGER NOT NULL REFERENCES batches (batch_id), -- the batch of its jobs
+    providers       TEXT    NOT NULL,            -- the providers, comma separated, in order of
+                                                 -- preference
+
+    UNIQUE (batch_id, providers)
+) STRICT;
+
+-- A job: one image and prompt, to become one video. The view `job_list` is easier to read.
 CREATE TABLE jobs (
     job_id          INTEGER PRIMARY KEY,         -- jobs that are due at the same time are submitted
                                                  -- in this order
@@ -42,17 +55,18 @@ CREATE TABLE jobs (
     line            INTEGER NOT NULL,            -- the manifest line it was last loaded from
     input           TEXT    NOT NULL,            -- the model input in Overnight's field names, a
                                                  -- JSON object
-    fingerprint     TEXT    NOT NULL,            -- first half of a SHA-256 of model and input, in
-                                                 -- hexadecimal; changes if the row does
-    providers       TEXT    NOT NULL,            -- providers that may run it, comma separated, in
-                                                 -- order of preference
+    fingerprint     BLOB    NOT NULL,            -- first 16 bytes of a SHA-256 of model and input;
+                                                 -- changes if the row does
+    lane_id         INTEGER NOT NULL REFERENCES lanes (lane_id), -- the providers that may run it
     estimate        INTEGER NOT NULL,            -- its price at the most expensive of them
-    file_name       TEXT    NOT NULL,            -- the clip's name in the batch's folder, valid on
-                                                 -- Linux, macOS and Windows
-    file_name_key   TEXT    NOT NULL,            -- the same, case folded: no two clips differ only
-                                                 -- in case
+    file_stem       TEXT,                        -- name of the clip in the batch's folder, without
+                                                 -- `.mp4`, valid on Linux, macOS and Windows; NULL
+                                                 -- if it is the row key
+    file_key        TEXT,                        -- the stem, case folded; NULL if it is the row key
+                                                 -- in lower case as far as it is ASCII
     state           TEXT    NOT NULL,            -- see `domain/job.rs` for states and transitions
-    state_since     INTEGER NOT NULL,            -- when it entered this state
+    state_since     INTEGER,                     -- when it entered this state; NULL if it has been
+                                                 -- queued since `queued_at`
     due_at          INTEGER,                     -- earliest time of the next step; NULL if none is
                                                  -- scheduled: it is submitting, final, or waits
                                                  -- for the user's decision
@@ -80,7 +94,6 @@ CREATE TABLE jobs (
     finished_at     INTEGER,                     -- when it entered a final state; NULL otherwise
 
     UNIQUE (batch_id, row_key),
-    UNIQUE (batch_id, file_name_key),
     CHECK (state = 'queued' OR state = 'submitting' OR state = 'in_doubt' OR state = 'running' OR state = 'downloading'
            OR state = 'succeeded' OR state = 'failed' OR state = 'cancelled'),
     CHECK ((state = 'succeeded' OR state = 'failed' OR state = 'cancelled') = (finished_at IS NOT NULL)),
@@ -91,12 +104,15 @@ CREATE TABLE jobs (
     CHECK (state <> 'submitting' OR lease_token IS NOT NULL)
 ) STRICT;
 
+-- No two clips of a batch have names that differ only in case.
+CREATE UNIQUE INDEX jobs_file ON jobs (batch_id, ifnull(file_key, lower(row_key)));
+
 -- Each stage of a job has an index of its own that contains only the jobs in that stage. A claim
 -- therefore costs the same however many jobs are finished, and jobs are counted without reading
 -- them.
 
--- Jobs that wait to be submitted, by batch and by the providers that may run them, in order.
-CREATE INDEX jobs_waiting ON jobs (batch_id, providers, due_at, job_id) WHERE state = 'queued';
+-- Jobs that wait to be submitted, by lane, in order.
+CREATE INDEX jobs_waiting ON jobs (lane_id, due_at) WHERE state = 'queued';
 -- Jobs that wait for a poll, a reconciliation or a download, by provider, in order. A job without a
 -- due time waits for the user's decision.
 CREATE INDEX jobs_moving ON jobs (state, at_provider, due_at) WHERE at_provider IS NOT NULL AND lease_token IS NULL;
@@ -152,10 +168,9 @@ CREATE TABLE attempts (
 -- Submissions by the time of their answer, for the rate limit of the last minute. Those without an
 -- answer are counted among the leased jobs.
 CREATE INDEX attempts_rate ON attempts (provider, answered_at) WHERE answered_at IS NOT NULL;
--- Open attempts, to verify `batches.reserved` and `providers.in_flight`.
-CREATE INDEX attempts_open ON attempts (provider, request_digest) WHERE finished_at IS NULL;
--- Unresolved submissions. Of two identical ones only one may be unresolved at a time.
-CREATE INDEX attempts_unresolved ON attempts (provider, wire_model, request_digest) WHERE (state = 'submitting' OR state = 'in_doubt');
+-- Open attempts: the unresolved ones, of which no two identical ones may exist at a time, and all of
+-- them, to verify `batches.reserved` and `providers.in_flight`.
+CREATE INDEX attempts_open ON attempts (state, provider, wire_model, request_digest) WHERE finished_at IS NULL;
 -- Paid attempts, with only the columns that are summed, to verify `batches.spent`.
 CREATE INDEX attempts_paid ON attempts (batch_id, cost) WHERE cost > 0;
 -- The predictions that belong to this queue, each to one attempt.
@@ -166,7 +181,7 @@ CREATE INDEX attempts_processing ON attempts (provider, wire_model, finished_at)
 -- The state of a provider that every process on this queue must know.
 CREATE TABLE providers (
     provider        TEXT    PRIMARY KEY,         -- `eachlabs`, `aimlapi` or `fal`
-    in_flight       INTEGER NOT NULL DEFAULT 0,  -- open attempts; maintained by the triggers below
+    in_flight       INTEGER NOT NULL DEFAULT 0,  -- open attempts
     creates_from    INTEGER NOT NULL DEFAULT 0,  -- no submission before this time
     calls_from      INTEGER NOT NULL DEFAULT 0,  -- no call of any kind before this time
     failures        INTEGER NOT NULL DEFAULT 0,  -- consecutive hold signals without a healthy one;
@@ -235,37 +250,12 @@ CREATE TABLE meta (
     value           TEXT    NOT NULL             -- the value; times in milliseconds, as text
 ) STRICT, WITHOUT ROWID;
 
--- Counts a job in its new state.
-CREATE TRIGGER jobs_count_moved AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
-    UPDATE batches SET
-        queued = queued + (new.state = 'queued') - (old.state = 'queued'),
-        submitting = submitting + (new.state = 'submitting') - (old.state = 'submitting'),
-        in_doubt = in_doubt + (new.state = 'in_doubt') - (old.state = 'in_doubt'),
-        running = running + (new.state = 'running') - (old.state = 'running'),
-        downloading = downloading + (new.state = 'downloading') - (old.state = 'downloading'),
-        succeeded = succeeded + (new.state = 'succeeded') - (old.state = 'succeeded'),
-        failed = failed + (new.state = 'failed') - (old.state = 'failed'),
-        cancelled = cancelled + (new.state = 'cancelled') - (old.state = 'cancelled')
-    WHERE batch_id = new.batch_id;
-END;
-
--- Reserves the price and the slot of a new attempt.
-CREATE TRIGGER attempts_book_new AFTER INSERT ON attempts BEGIN
-    UPDATE batches SET reserved = reserved + new.estimate WHERE batch_id = new.batch_id;
-    INSERT INTO providers (provider, in_flight) VALUES (new.provider, 1)
-        ON CONFLICT (provider) DO UPDATE SET in_flight = in_flight + 1;
-END;
-
--- Books or releases the price and the slot of an attempt that changes.
-CREATE TRIGGER attempts_book_change AFTER UPDATE OF state, cost, finished_at ON attempts
-WHEN (old.finished_at IS NULL) <> (new.finished_at IS NULL) OR old.cost <> new.cost
-    OR (old.state = 'in_doubt') <> (new.state = 'in_doubt')
-BEGIN
-    UPDATE batches SET
-        spent = spent + new.cost - old.cost,
-        reserved = reserved + new.estimate * (new.finished_at IS NULL) - old.estimate * (old.finished_at IS NULL),
-        at_risk = at_risk + new.estimate * (new.state = 'in_doubt') - old.estimate * (old.state = 'in_doubt')
-    WHERE batch_id = new.batch_id;
-    UPDATE providers SET in_flight = in_flight + (new.finished_at IS NULL) - (old.finished_at IS NULL)
-    WHERE provider = new.provider;
-END;
+-- The jobs with what other tables and columns say about them, for people to read.
+CREATE VIEW job_list AS
+SELECT j.job_id, b.name AS batch, j.row_key, j.line, b.model, j.input, l.providers, j.estimate,
+    ifnull(j.file_stem, j.row_key) || '.mp4' AS file_name, j.state,
+    ifnull(j.state_since, j.queued_at) AS state_since, j.due_at, j.at_provider, a.prediction_id,
+    j.attempts, j.failures, j.output, j.bytes, j.sha256, j.error, j.queued_at, j.submitted_at,
+    j.finished_at
+FROM jobs j JOIN batches b USING (batch_id) JOIN lanes l USING (lane_id)
+    LEFT JOIN attempts a ON a.attempt_id = j.attempt_id;

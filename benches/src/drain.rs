@@ -19,7 +19,9 @@ use futures_util::future::try_join_all;
 use overnight::app;
 use overnight::clock::SystemClock;
 use overnight::domain::{Backoff, JobState, RetryPolicy};
-use overnight::output::{ClipLocation, ClipSource, DownloadTimeouts, Downloader, LocalStore, OutputStore};
+use overnight::output::{
+    ClipLocation, ClipSource, DownloadTimeouts, Downloader, LocalStore, OutputStore,
+};
 use overnight::provider::eachlabs::Eachlabs;
 use overnight::provider::http::Auth;
 use overnight::provider::timeouts::Timeouts;
@@ -64,7 +66,7 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         ),
         Comparison::from_rounds(&ours, &baseline),
         "s",
-        Goal::AtMost(1.3),
+        Goal::AtMost(1.15),
     );
     table.add_figure(
         "drain: peak resident size, of both sides",

@@ -56,7 +56,7 @@ pub(crate) fn raw_job(number: u64) -> anyhow::Result<RawJob> {
     let job = job(number)?;
     Ok(RawJob {
         input: serde_json::to_string(&job.input.0)?,
-        fingerprint: job.input.fingerprint(MODEL),
+        fingerprint: format!("{:032x}", u128::from_be_bytes(job.input.fingerprint(MODEL))),
         file_name: format!("{}.mp4", job.row_key),
         row_key: job.row_key,
         line: job.line,

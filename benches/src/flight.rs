@@ -74,7 +74,7 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         format_args!("{name}: CPU of one core"),
         window.cpu * 100.0,
         "%",
-        Goal::AtMost(10.0),
+        Goal::AtMost(8.0),
     );
     table.add_figure(
         format_args!("{name}: peak resident size"),

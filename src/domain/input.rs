@@ -16,6 +16,9 @@ use super::local_image::{self, LocalImage};
 #[serde(transparent)]
 pub struct Input(pub Map<String, Value>);
 
+/// Recognises a changed row: half of a SHA-256.
+pub type Fingerprint = [u8; 16];
+
 impl Input {
     /// Returns the value of a field, or `None` if the row does not set it.
     pub fn get(&self, field: &str) -> Option<&Value> {
@@ -39,7 +42,7 @@ impl Input {
         images
     }
 
-    /// Returns the first half of a SHA-256 over the model and the input, in hexadecimal.
+    /// Returns the first half of a SHA-256 over the model and the input.
     ///
     /// Two rows with the same fingerprint ask for the same clip. Keys are sorted first, so the
     /// order of a row's fields does not matter. A local image counts by its content: the same image
@@ -47,7 +50,7 @@ impl Input {
     ///
     /// Fingerprints are stored in existing queues and must never change: a different one would make
     /// every row look changed, and be paid for again.
-    pub fn fingerprint(&self, model: &str) -> String {
+    pub fn fingerprint(&self, model: &str) -> Fingerprint {
         // Large enough for most rows, so that it seldom has to grow.
         let mut canonical = String::with_capacity(512);
         write_canonical_object(&self.0, &mut canonical);
@@ -55,7 +58,9 @@ impl Input {
         hash.update(model.as_bytes());
         hash.update([0]);
         hash.update(canonical.as_bytes());
-        hex::encode(&hash.finalize()[..16])
+        let mut fingerprint = Fingerprint::default();
+        fingerprint.copy_from_slice(&hash.finalize()[..16]);
+        fingerprint
     }
 }
 
@@ -148,7 +153,8 @@ mod tests {
                 "list": [1.0, {"b": null, "a": 0.5}]
             }"#,
         );
-        assert_eq!(row.fingerprint("m"), "d3d8b0a86e7ad68a3a1f52db4ffa85b2");
+        let fingerprint = hex::encode(row.fingerprint("m"));
+        assert_eq!(fingerprint, "d3d8b0a86e7ad68a3a1f52db4ffa85b2");
     }
 
     #[test]

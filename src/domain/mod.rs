@@ -31,7 +31,7 @@ pub(crate) mod suggest;
 
 pub use attempt::{Attempt, AttemptId, AttemptProgress, AttemptState, PredictionHandle};
 pub use backoff::Backoff;
-pub use input::Input;
+pub use input::{Fingerprint, Input};
 pub use job::{IllegalTransition, Job, JobEvent, JobId, JobProgress, JobState};
 pub use job_counts::JobCounts;
 pub use lease::{Lease, PoolId};

@@ -1,6 +1,6 @@
 //! A validated manifest row that is ready to be queued as a job.
 
-use super::{Input, Money, ProviderName, file_name};
+use super::{Fingerprint, Input, Money, ProviderName, file_name};
 
 /// A validated manifest row, with everything that the queue stores of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +16,7 @@ pub struct NewJob {
     /// Whether the input refers to local images.
     pub has_local_images: bool,
     /// The [fingerprint](Input::fingerprint) of the input, which differs when the row has changed.
-    pub fingerprint: String,
+    pub fingerprint: Fingerprint,
     /// Preferred file name of the clip, without extension. The queue changes it if another job of
     /// the batch has it.
     pub stem: String,

@@ -43,13 +43,17 @@ pub enum ImageForm {
 impl ImageForm {
     /// Returns the form of a link by its scheme; `None` for any other text. Never returns `Upload`.
     pub fn from_link(link: &str) -> Option<Self> {
-        let scheme = link.split_once(':')?.0;
-        match scheme.to_ascii_lowercase().as_str() {
-            "https" => Some(Self::Https),
-            "http" => Some(Self::Http),
-            "data" => Some(Self::Data),
-            _ => None,
-        }
+        let schemes = [
+            ("https:", Self::Https),
+            ("http:", Self::Http),
+            ("data:", Self::Data),
+        ];
+        let begins_with = |scheme: &str| {
+            let start = link.get(..scheme.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        };
+        let found = schemes.into_iter().find(|(scheme, _)| begins_with(scheme));
+        found.map(|(_, form)| form)
     }
 }
 
@@ -102,14 +106,16 @@ impl Route {
             Value::String(text) if LocalImage::parse(text).is_some() => {
                 (lacks(ImageForm::Upload) && lacks(ImageForm::Data)).then_some("local files")
             }
-            // A prompt may begin with "http:" or "data:" too, but a link contains no spaces.
-            Value::String(text) if !text.contains(char::is_whitespace) => {
-                match ImageForm::from_link(text)? {
-                    ImageForm::Https => lacks(ImageForm::Https).then_some("https:// links"),
-                    ImageForm::Http => lacks(ImageForm::Http).then_some("http:// links"),
-                    ImageForm::Data => lacks(ImageForm::Data).then_some("data URIs"),
-                    ImageForm::Upload => None,
-                }
+            Value::String(text) => {
+                // A prompt may begin with "http:" or "data:" too, but a link contains no spaces.
+                let form = ImageForm::from_link(text)
+                    .filter(|form| lacks(*form) && !text.contains(char::is_whitespace))?;
+                Some(match form {
+                    ImageForm::Https => "https:// links",
+                    ImageForm::Http => "http:// links",
+                    ImageForm::Data => "data URIs",
+                    ImageForm::Upload => return None,
+                })
             }
             Value::Array(items) => items.iter().find_map(|item| self.unsupported_image(item)),
             Value::Object(fields) => fields

@@ -51,7 +51,7 @@ impl RowMapper<'_> {
             .unwrap_or_default();
         let row_key = row
             .id
-            .unwrap_or_else(|| input.fingerprint(&self.model.name)[..16].to_owned());
+            .unwrap_or_else(|| hex::encode(&input.fingerprint(&self.model.name)[..8]));
         Ok(NewJob::new(
             &self.model.name,
             row_key,

@@ -12,6 +12,7 @@
 //! - [`load`]: what a manifest row means for the job that the batch has for it.
 //! - [`upload`]: what the outcome of an upload changes.
 //! - [`gate`]: what a provider's responses mean for the other calls to it.
+//! - [`tally`]: what changes add up to in the sums over jobs and attempts.
 //!
 //! [`JobState::after`]: crate::domain::JobState::after
 
@@ -22,6 +23,7 @@ pub mod operator;
 pub mod outcome;
 pub mod reconcile;
 pub mod takeover;
+pub mod tally;
 #[cfg(test)]
 mod tests;
 pub mod upload;

@@ -8,10 +8,15 @@ use proptest::prelude::*;
 use super::operator::Decision;
 use super::reconcile::{Absence, Verdict};
 use super::*;
-use crate::domain::{JobState, Money, Outcome, PredictionHandle, ProviderSignal, SavedFile};
+use crate::domain::{
+    JobState, Money, Outcome, PredictionHandle, ProviderName, ProviderSignal, SavedFile,
+};
 use crate::policy::gate::ProviderGate;
+use crate::policy::tally::{BatchTally, Tally};
 
 const PRICE: Money = Money::from_micros(225_000);
+const BATCH: &str = "b";
+const FAL: ProviderName = ProviderName::Fal;
 
 fn start_time() -> Timestamp {
     "2026-08-20T22:00:00Z".parse().unwrap()
@@ -31,6 +36,8 @@ struct Life {
     job: JobProgress,
     attempts: Vec<(AttemptProgress, Truth)>,
     now: Timestamp,
+    /// What all changes add up to.
+    tally: Tally,
 }
 
 impl Life {
@@ -53,6 +60,7 @@ impl Life {
             },
             attempts: Vec::new(),
             now,
+            tally: Tally::default(),
         }
     }
 
@@ -61,14 +69,18 @@ impl Life {
     }
 
     fn write(&mut self, change: Change) {
+        self.tally.add_job(BATCH, self.job.state, change.job.state);
         self.job = change.job;
         if let (Some(new), Some((attempt, _))) = (change.attempt, self.attempts.last_mut()) {
+            self.tally.add_attempt(BATCH, FAL, Some(attempt), &new);
             *attempt = new;
         }
     }
 
     fn submit(&mut self) {
         let (job, attempt) = claim::submit(&self.job, PRICE, self.now).unwrap();
+        self.tally.add_job(BATCH, self.job.state, job.state);
+        self.tally.add_attempt(BATCH, FAL, None, &attempt);
         self.job = job;
         self.attempts.push((attempt, Truth::NotAccepted));
     }
@@ -263,6 +275,34 @@ proptest! {
         for choice in choices {
             life.step(choice);
             life.assert_consistent();
+        }
+    }
+
+    #[test]
+    fn whatever_happens_to_a_job_the_sums_move_with_it(
+        choices in prop::collection::vec(any::<u8>(), 0..60)
+    ) {
+        let mut life = Life::new();
+        for choice in choices {
+            life.step(choice);
+            let mut expected = BatchTally::default();
+            expected.jobs[JobState::Queued as usize] -= 1;
+            expected.jobs[life.job.state as usize] += 1;
+            let mut open = 0;
+            for (attempt, _) in &life.attempts {
+                if let Some(cost) = attempt.cost {
+                    expected.spent += cost.amount.micros();
+                }
+                if attempt.finished_at.is_none() {
+                    open += 1;
+                    expected.reserved += attempt.estimate.micros();
+                }
+                if attempt.state == AttemptState::InDoubt {
+                    expected.at_risk += attempt.estimate.micros();
+                }
+            }
+            prop_assert_eq!(life.tally.of_batch(BATCH), expected);
+            prop_assert_eq!(life.tally.of_provider(FAL), open);
         }
     }
 

@@ -27,13 +27,26 @@ pub struct ProviderUse {
     pub gate: ProviderGate,
 }
 
-/// The queued jobs of a batch that have the same list of providers.
+/// A lane: the queued jobs of a batch that have the same list of providers.
 #[derive(Clone, Copy, Debug)]
 pub struct Lane<'a> {
     /// The batch.
     pub batch: &'a BatchView,
+    /// The lane's number in the store.
+    pub lane_id: i64,
     /// The providers, in order of preference.
     pub providers: &'a [ProviderName],
+}
+
+/// A lane that has queued jobs.
+#[derive(Clone, Debug)]
+pub struct WaitingLane {
+    /// The lane's number in the store.
+    pub lane_id: i64,
+    /// The providers, in order of preference.
+    pub providers: Vec<ProviderName>,
+    /// When its first job is due.
+    pub due_at: Timestamp,
 }
 
 /// What a store reads to plan a claim: each method one bounded read, for which an index suffices.
@@ -51,9 +64,8 @@ pub trait ClaimReads {
     /// Returns what each query finds: the jobs that are due first.
     fn due_steps(&self, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>>;
 
-    /// Returns the lists of providers that the queued jobs of a batch have, and when the first job of
-    /// each is due.
-    fn lanes(&self, batch: &BatchView) -> Result<BTreeMap<Vec<ProviderName>, Timestamp>>;
+    /// Returns the lanes of a batch that have queued jobs.
+    fn lanes(&self, batch: &BatchView) -> Result<Vec<WaitingLane>>;
 
     /// Returns the first jobs of a lane that are due, in the order in which they are submitted.
     fn queued_jobs(&self, lane: Lane<'_>, now: Timestamp, limit: usize) -> Result<Vec<QueuedJob>>;
@@ -223,26 +235,26 @@ fn read_missing<R: ClaimReads + ?Sized>(
             let last = view.batches.len().min(first + read_ahead);
             (first..last).try_for_each(|batch| read_lanes(reads, request, view, batch))
         }
-        Missing::Rows(batch, lane) => {
+        Missing::Rows(batch, index) => {
             let batch_view = &view.batches[batch];
             let lanes = batch_view.lanes.iter().flatten();
-            let Some(read) = lanes.into_iter().nth(lane) else {
+            let Some(read) = lanes.into_iter().nth(index) else {
                 return Ok(());
             };
             let limit = (read.rows.len() * 2).max(MIN_EXTENDED_ROWS);
-            let providers = &read.providers;
-            let rows = reads.queued_jobs(lane_of(batch_view, providers), now, limit)?;
+            let lane = Lane {
+                batch: batch_view,
+                lane_id: read.lane_id,
+                providers: &read.providers,
+            };
+            let rows = reads.queued_jobs(lane, now, limit)?;
             if let Some(lanes) = &mut view.batches[batch].lanes {
-                lanes[lane].is_complete = rows.len() < limit;
-                lanes[lane].rows = rows;
+                lanes[index].is_complete = rows.len() < limit;
+                lanes[index].rows = rows;
             }
             read_uploads(reads, view, batch)
         }
     }
-}
-
-const fn lane_of<'a>(batch: &'a BatchView, providers: &'a [ProviderName]) -> Lane<'a> {
-    Lane { batch, providers }
 }
 
 fn read_lanes<R: ClaimReads + ?Sized>(
@@ -258,8 +270,12 @@ fn read_lanes<R: ClaimReads + ?Sized>(
     }
     let mut lanes = Vec::new();
     if batch_view.has_queued_jobs() {
-        for providers in reads.lanes(batch_view)?.into_keys() {
-            let lane = lane_of(batch_view, &providers);
+        for waiting in reads.lanes(batch_view)? {
+            let lane = Lane {
+                batch: batch_view,
+                lane_id: waiting.lane_id,
+                providers: &waiting.providers,
+            };
             let rows = reads.queued_jobs(lane, view.now, needed.rows)?;
             let upcoming = if batch_view.has_local_images && needed.upcoming > 0 {
                 reads.upcoming_inputs(lane, needed.upcoming)?
@@ -270,7 +286,8 @@ fn read_lanes<R: ClaimReads + ?Sized>(
                 is_complete: rows.len() < needed.rows,
                 rows,
                 upcoming,
-                providers,
+                lane_id: waiting.lane_id,
+                providers: waiting.providers,
             });
         }
     }
@@ -320,7 +337,9 @@ fn read_backlog<R: ClaimReads + ?Sized>(
     rest.next_steps = reads.due_steps(&view.next_step_queries(plan, request))?;
     let queued = view.batches.iter().zip(&plan.totals);
     for (batch, _) in queued.filter(|(_, totals)| BatchTotals::has_queued_jobs(totals)) {
-        rest.next_submits.extend(reads.lanes(batch)?);
+        let lanes = reads.lanes(batch)?.into_iter();
+        rest.next_submits
+            .extend(lanes.map(|lane| (lane.providers, lane.due_at)));
     }
     for provider in plan.providers.iter().filter(|view| view.is_rate_used_up()) {
         let name = provider.limits.provider;

@@ -28,6 +28,8 @@ use super::{
 pub struct StoredJob {
     /// The job's number.
     pub job_id: JobId,
+    /// The name of its batch.
+    pub batch: String,
     /// What its steps have changed so far.
     pub progress: JobProgress,
     /// The current or last attempt at its present input; `None` before the first.

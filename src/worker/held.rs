@@ -135,6 +135,10 @@ impl HeldJobs {
     /// Removes and returns the jobs at providers that refuse polls: no pool can poll them now, and
     /// a run must not wait for them.
     pub(super) fn take_refused(&mut self, gates: &Gates) -> Vec<HeldJob> {
+        // Asked after every event, of thousands of jobs.
+        if !gates.values().any(|gate| gate.refuses_polls) {
+            return Vec::new();
+        }
         let is_refused = |job: &HeldJob| gate(gates, job.claim.attempt.provider).refuses_polls;
         let refused: Vec<JobId> = self
             .jobs

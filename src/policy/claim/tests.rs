@@ -181,6 +181,7 @@ impl Params {
                     .collect();
                 rows.sort_by_key(|row| (row.job.progress.due_at, row.job.job_id));
                 views.push(LaneView {
+                    lane_id: 0,
                     providers: names.map(|(_, name)| name).collect(),
                     rows,
                     is_complete: *is_complete,

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::domain::{
-    AttemptProgress, AttemptState, Input, Job, JobCounts, JobId, JobState, Money, ProviderName,
-};
+use crate::domain::{Input, Job, JobCounts, JobId, JobState, Money, ProviderName};
 use crate::policy::gate::ProviderGate;
+use crate::policy::tally::BatchTally;
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
 
 use super::request::{ClaimRequest, ProviderLimits, Step};
@@ -95,6 +94,8 @@ pub struct ProviderView {
 /// the jobs with the same list.
 #[derive(Clone, Debug)]
 pub struct LaneView {
+    /// The lane's number in the store.
+    pub lane_id: i64,
     /// The providers that may run the jobs, in order of preference.
     pub providers: Vec<ProviderName>,
     /// The first due jobs.
@@ -195,20 +196,23 @@ impl BatchView {
 }
 
 impl BatchTotals {
+    /// Returns the totals after a change.
+    pub fn after(self, change: &BatchTally) -> Self {
+        let mut jobs = self.jobs;
+        for (state, change) in JobState::ALL.into_iter().zip(change.jobs) {
+            jobs.set(state, jobs.count(state).saturating_add_signed(change));
+        }
+        Self {
+            spent: self.spent + Money::from_micros(change.spent),
+            reserved: self.reserved + Money::from_micros(change.reserved),
+            at_risk: self.at_risk + Money::from_micros(change.at_risk),
+            jobs,
+        }
+    }
+
     /// Returns whether jobs wait to be submitted.
     pub const fn has_queued_jobs(&self) -> bool {
         self.jobs.count(JobState::Queued) > 0
-    }
-
-    /// Adds an attempt, for a store that keeps no sums.
-    pub fn add_attempt(&mut self, attempt: &AttemptProgress) {
-        self.spent += attempt.cost.map_or(Money::ZERO, |cost| cost.amount);
-        if attempt.state.is_open() {
-            self.reserved += attempt.estimate;
-        }
-        if attempt.state == AttemptState::InDoubt {
-            self.at_risk += attempt.estimate;
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use crate::queue::{BillGrouping, BillLine, BillSums, Result};
 
 use super::row::{Columns, select};
 
-/// The summed columns. They count as the triggers of the schema do: an attempt reserves its
-/// estimate until it is finished, and its cost is spent in any state.
+/// The summed columns. They count as `policy::tally` does: an attempt reserves its estimate until it
+/// is finished, and its cost is spent in any state.
 const SUMS: &str = "
     count(a.state) FILTER (WHERE a.state <> 'refused' AND a.state <> 'absent') AS attempts,
     count(a.state) FILTER (WHERE a.state = 'refused' OR a.state = 'absent') AS refused,

@@ -4,10 +4,11 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
 use crate::domain::{
-    AttemptId, AttemptProgress, Cost, JobId, JobProgress, Lease, PredictionHandle, ProviderName,
-    SavedFile,
+    Attempt, AttemptId, AttemptProgress, Cost, JobId, JobProgress, Lease, PredictionHandle,
+    ProviderName, SavedFile,
 };
 use crate::policy::Change;
+use crate::policy::tally::Tally;
 use crate::queue::storage::{JobSet, StoredJob};
 use crate::queue::{QueueError, Result};
 
@@ -18,11 +19,20 @@ use super::row::{Columns, cost_to_json, millis, nullable_millis, parse_cost, que
 /// `j` is the job.
 macro_rules! job_progress_columns {
     () => {
-        "j.state, j.state_since, j.due_at, j.failures, j.attempts, j.refusals, j.polls,
+        "j.state, ifnull(j.state_since, j.queued_at) AS state_since, j.due_at, j.failures, j.attempts, j.refusals, j.polls,
          j.downloads, j.crashes, j.output, j.bytes, j.sha256, j.error, j.finished_at"
     };
 }
 pub(super) use job_progress_columns;
+
+/// The column `file_name`, the name of the clip in the batch's folder. Put in front of a `FROM`
+/// clause in which `j` is the job.
+macro_rules! file_name_column {
+    () => {
+        "ifnull(j.file_stem, j.row_key) || '.mp4' AS file_name"
+    };
+}
+pub(super) use file_name_column;
 
 /// The columns of an attempt that [`read_attempt_progress`] reads. Put in front of a `FROM` clause
 /// in which `a` is the attempt.
@@ -39,11 +49,12 @@ pub(super) use attempt_progress_columns;
 macro_rules! select_stored_jobs {
     ($condition:literal) => {
         concat!(
-            "SELECT j.job_id, ",
+            "SELECT j.job_id, b.name AS batch, ",
             job_progress_columns!(),
             ", ",
             $crate::queue::sqlite::job_row::attempt_columns!(),
-            " FROM jobs j LEFT JOIN attempts a ON a.attempt_id = j.attempt_id ",
+            " FROM jobs j JOIN batches b USING (batch_id)
+                   LEFT JOIN attempts a ON a.attempt_id = j.attempt_id ",
             $condition
         )
     };
@@ -79,6 +90,7 @@ pub(super) fn stored_jobs(tx: &Connection, set: JobSet<'_>) -> Result<Vec<Stored
 
 fn read_stored_job(columns: &Columns<'_, '_>) -> Result<StoredJob> {
     let job_id = JobId(columns.get("job_id")?);
+    let batch = columns.get("batch")?;
     let progress = read_job_progress(columns)?;
     let attempt = match columns.get::<Option<i64>>("attempt_id")? {
         None => None,
@@ -86,44 +98,82 @@ fn read_stored_job(columns: &Columns<'_, '_>) -> Result<StoredJob> {
     };
     Ok(StoredJob {
         job_id,
+        batch,
         progress,
         attempt,
     })
 }
 
-/// Writes a change of a job and ends its lease, if there is one.
-pub(super) fn write(tx: &Connection, job: &StoredJob, change: &Change) -> Result<()> {
-    let attempt = job.attempt.as_ref();
+/// Writes a change of a job and ends its lease, if there is one. Adds the change to a tally, which
+/// the caller writes.
+pub(super) fn write(
+    tx: &Connection,
+    job: &StoredJob,
+    change: &Change,
+    tally: &mut Tally,
+) -> Result<()> {
     let before = Before {
         job_id: job.job_id.0,
+        batch: &job.batch,
         job: &job.progress,
-        attempt: attempt.map(|attempt| (attempt.attempt_id, &attempt.progress)),
-        provider: attempt.map(|attempt| attempt.provider),
+        attempt: job.attempt.as_ref().map(BeforeAttempt::from),
     };
     let mut update = Update::new("jobs", NO_LEASE);
     set_job_columns(&mut update, &before, &change.job);
     update.execute(tx, "job_id", before.job_id, None)?;
-    write_attempt(tx, &before, change)
+    write_attempt(tx, &before, change)?;
+    before.add_to(tally, change);
+    Ok(())
 }
 
 /// The values before a change. Only columns that differ are written, because a column that is
 /// written again costs an update of each of its indexes.
 pub(super) struct Before<'a> {
     pub(super) job_id: i64,
+    /// The name of the job's batch.
+    pub(super) batch: &'a str,
     pub(super) job: &'a JobProgress,
-    pub(super) attempt: Option<(AttemptId, &'a AttemptProgress)>,
-    /// The provider of the attempt.
-    pub(super) provider: Option<ProviderName>,
+    pub(super) attempt: Option<BeforeAttempt<'a>>,
+}
+
+/// The current attempt of a job before a change.
+#[derive(Clone, Copy)]
+pub(super) struct BeforeAttempt<'a> {
+    pub(super) attempt_id: AttemptId,
+    pub(super) provider: ProviderName,
+    pub(super) progress: &'a AttemptProgress,
+}
+
+impl<'a> From<&'a Attempt> for BeforeAttempt<'a> {
+    fn from(attempt: &'a Attempt) -> Self {
+        Self {
+            attempt_id: attempt.attempt_id,
+            provider: attempt.provider,
+            progress: &attempt.progress,
+        }
+    }
+}
+
+impl Before<'_> {
+    /// Adds a change, which has been written, to a tally.
+    fn add_to(&self, tally: &mut Tally, change: &Change) {
+        tally.add_job(self.batch, self.job.state, change.job.state);
+        if let (Some(before), Some(after)) = (self.attempt, &change.attempt) {
+            tally.add_attempt(self.batch, before.provider, Some(before.progress), after);
+        }
+    }
 }
 
 /// Writes a change of a leased job, and ends the lease unless it is `held` further. Returns whether
-/// it was written: not if the lease is no longer current.
+/// it was written: not if the lease is no longer current. Adds a written change to a tally, which
+/// the caller writes.
 pub(super) fn write_leased(
     tx: &Connection,
     before: &Before<'_>,
     change: &Change,
     lease: &Lease,
     held: bool,
+    tally: &mut Tally,
 ) -> Result<bool> {
     // The token is written even if it stays, so that there is always something to write.
     let assignments = if held {
@@ -136,6 +186,7 @@ pub(super) fn write_leased(
     let is_current = update.execute(tx, "job_id", before.job_id, Some(lease.token))?;
     if is_current {
         write_attempt(tx, before, change)?;
+        before.add_to(tally, change);
     }
     Ok(is_current)
 }
@@ -147,7 +198,8 @@ fn set_job_columns(update: &mut Update, before: &Before<'_>, new: &JobProgress) 
     let old = before.job;
     if old.state != new.state {
         update.set("state", new.state.as_str().to_owned().into());
-        let at_provider = before.provider.filter(|_| new.state.is_in_progress());
+        let provider = before.attempt.map(|attempt| attempt.provider);
+        let at_provider = provider.filter(|_| new.state.is_in_progress());
         update.set(
             "at_provider",
             at_provider.map_or(Value::Null, |name| name.as_str().to_owned().into()),
@@ -186,9 +238,10 @@ fn set_job_columns(update: &mut Update, before: &Before<'_>, new: &JobProgress) 
 }
 
 fn write_attempt(tx: &Connection, before: &Before<'_>, change: &Change) -> Result<()> {
-    let (Some((AttemptId(attempt_id), old)), Some(new)) = (before.attempt, &change.attempt) else {
+    let (Some(before), Some(new)) = (before.attempt, &change.attempt) else {
         return Ok(());
     };
+    let old = before.progress;
     if old == new {
         return Ok(());
     }
@@ -229,7 +282,9 @@ fn write_attempt(tx: &Connection, before: &Before<'_>, change: &Change) -> Resul
     update.set_changed("finished_at", &old.finished_at, &new.finished_at, |at| {
         nullable_millis(*at)
     });
-    update.execute(tx, "attempt_id", attempt_id, None).map(drop)
+    update
+        .execute(tx, "attempt_id", before.attempt_id.0, None)
+        .map(drop)
 }
 
 fn text(text: &Option<String>) -> Value {

@@ -9,9 +9,10 @@ use crate::domain::{Input, Money, ProviderName};
 use crate::policy::claim::{
     BatchTotals, BatchView, DueQuery, DueStep, QueuedJob, UnresolvedRequest,
 };
+use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
 use crate::queue::Result;
-use crate::queue::claim_reads::{ClaimReads, Lane, ProviderUse};
+use crate::queue::claim_reads::{ClaimReads, Lane, ProviderUse, WaitingLane};
 
 use super::row::{query_value, read_job_counts, select};
 use super::transaction::SqliteTransaction;
@@ -19,16 +20,18 @@ use super::{due_steps, gate, health, lanes, upload_views};
 
 impl ClaimReads for SqliteTransaction<'_> {
     fn batches(&self) -> Result<Vec<BatchView>> {
-        read_batches(self.tx)
+        read_batches(self.tx, &self.tally)
     }
 
     fn providers(&self) -> Result<BTreeMap<ProviderName, ProviderUse>> {
         let providers = select(self.tx, "SELECT * FROM providers", [], |columns| {
+            let provider = columns.parse("provider")?;
+            let in_flight = columns.get::<i64>("in_flight")? + self.tally.of_provider(provider);
             let used = ProviderUse {
-                in_flight: columns.get("in_flight")?,
+                in_flight: u32::try_from(in_flight).unwrap_or(0),
                 gate: gate::from_columns(columns)?,
             };
-            Ok((columns.parse("provider")?, used))
+            Ok((provider, used))
         })?;
         Ok(providers.into_iter().collect())
     }
@@ -41,7 +44,7 @@ impl ClaimReads for SqliteTransaction<'_> {
         Ok(found)
     }
 
-    fn lanes(&self, batch: &BatchView) -> Result<BTreeMap<Vec<ProviderName>, Timestamp>> {
+    fn lanes(&self, batch: &BatchView) -> Result<Vec<WaitingLane>> {
         lanes::list(self.tx, batch.batch_id)
     }
 
@@ -57,7 +60,7 @@ impl ClaimReads for SqliteTransaction<'_> {
         select(
             self.tx,
             "SELECT provider, wire_model, request_digest FROM attempts
-             WHERE (state = 'submitting' OR state = 'in_doubt')",
+             WHERE finished_at IS NULL AND state IN ('submitting', 'in_doubt')",
             [],
             |columns| {
                 Ok(UnresolvedRequest {
@@ -82,8 +85,7 @@ impl ClaimReads for SqliteTransaction<'_> {
         let counted = select(
             self.tx,
             "SELECT (SELECT count(*) FROM attempts
-                     WHERE (state = 'submitting' OR state = 'in_doubt') AND provider = ?1
-                       AND state = 'submitting')
+                     WHERE finished_at IS NULL AND state = 'submitting' AND provider = ?1)
                   + (SELECT count(*) FROM attempts WHERE provider = ?1 AND answered_at >= ?2)
                     AS submits,
                     (SELECT answered_at FROM attempts
@@ -123,15 +125,18 @@ impl ClaimReads for SqliteTransaction<'_> {
     }
 }
 
-fn read_batches(tx: &Connection) -> Result<Vec<BatchView>> {
+fn read_batches(tx: &Connection, tally: &Tally) -> Result<Vec<BatchView>> {
     select(
         tx,
         "SELECT * FROM batches ORDER BY batch_id",
         [],
         |columns| {
+            let batch_id = columns.get("batch_id")?;
+            let name: String = columns.get("name")?;
+            let unwritten = tally.of_batch(&name);
             Ok(BatchView {
-                batch_id: columns.get("batch_id")?,
-                name: columns.get("name")?,
+                batch_id,
+                name,
                 model: columns.get("model")?,
                 folder: columns.get("folder")?,
                 budget: columns
@@ -143,7 +148,8 @@ fn read_batches(tx: &Connection) -> Result<Vec<BatchView>> {
                     reserved: columns.money("reserved")?,
                     at_risk: columns.money("at_risk")?,
                     jobs: read_job_counts(columns)?,
-                },
+                }
+                .after(&unwritten),
                 lanes: None,
             })
         },

@@ -1,8 +1,8 @@
 //! Verifies the stored sums and counts against the rows that they sum up: spent and reserved
 //! money, slots in use, jobs in each state.
 //!
-//! This runs whenever a run starts, because a wrong sum costs money: a tool that edits the file or
-//! restores a part of it may not fire the triggers. It takes milliseconds: the indexes contain only
+//! This runs whenever a run starts, because a wrong sum costs money: a tool may have edited
+//! the file or restored a part of it. It takes milliseconds: the indexes contain only
 //! the rows that are summed, and the queued jobs, which may be a million, are only checked through
 //! the total number of jobs.
 

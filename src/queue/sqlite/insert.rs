@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE;
 use rusqlite::{CachedStatement, Connection, Error, ToSql};
 
-use crate::domain::{NewJob, ProviderName, file_name};
+use crate::domain::{NewJob, file_name};
 
 /// Number of jobs that one statement inserts.
 pub(super) const CHUNK_SIZE: usize = 64;
@@ -25,12 +25,12 @@ fn insert_sql(jobs: usize) -> String {
             let parameters: Vec<String> = (0..PARAMETERS_PER_JOB)
                 .map(|offset| format!("?{}", first_parameter(index) + offset))
                 .collect();
-            format!("(?1, {}, 'queued', ?2, ?2, ?2)", parameters.join(", "))
+            format!("(?1, {}, 'queued', ?2, ?2)", parameters.join(", "))
         })
         .collect();
     format!(
-        "INSERT OR FAIL INTO jobs (batch_id, row_key, line, input, fingerprint, providers, estimate,
-                                   file_name, file_name_key, state, state_since, due_at, queued_at)
+        "INSERT OR FAIL INTO jobs (batch_id, row_key, line, input, fingerprint, lane_id, estimate,
+                                   file_stem, file_key, state, due_at, queued_at)
          VALUES {}",
         values.join(", ")
     )
@@ -44,19 +44,20 @@ fn first_parameter(index: usize) -> usize {
 
 /// Inserts jobs under the file names that they ask for, up to the first that conflicts with another
 /// job, and returns the number of inserted jobs. Inserts none unless there are exactly
-/// [`CHUNK_SIZE`].
+/// [`CHUNK_SIZE`]. `lanes` are the jobs' lanes, in the same order.
 pub(super) fn insert_chunk(
     tx: &Connection,
     batch_id: i64,
     jobs: &[NewJob],
+    lanes: &[i64],
     now: Timestamp,
 ) -> rusqlite::Result<usize> {
     if jobs.len() != CHUNK_SIZE {
         return Ok(0);
     }
     let mut statement = tx.prepare_cached(&INSERT_CHUNK)?;
-    for (index, job) in jobs.iter().enumerate() {
-        bind(&mut statement, index, job, &job.stem)?;
+    for (index, (job, lane_id)) in jobs.iter().zip(lanes).enumerate() {
+        bind(&mut statement, index, job, *lane_id, &job.stem)?;
     }
     let all_inserted = execute(statement, batch_id, now)?;
     // With `OR FAIL` the rows before the conflict stay inserted, so no savepoint is needed.
@@ -72,11 +73,12 @@ pub(super) fn insert_one(
     tx: &Connection,
     batch_id: i64,
     job: &NewJob,
+    lane_id: i64,
     stem: &str,
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
     let mut statement = tx.prepare_cached(&INSERT_ONE)?;
-    bind(&mut statement, 0, job, stem)?;
+    bind(&mut statement, 0, job, lane_id, stem)?;
     execute(statement, batch_id, now)
 }
 
@@ -84,18 +86,22 @@ fn bind(
     statement: &mut CachedStatement<'_>,
     index: usize,
     job: &NewJob,
+    lane_id: i64,
     stem: &str,
 ) -> rusqlite::Result<()> {
-    let file_name = format!("{stem}.mp4");
+    // Most names follow from the row key and are not stored: see `file_stem` and `file_key` in the
+    // schema.
+    let file_key = file_name::case_folded(stem);
+    let file_key = Some(file_key).filter(|key| *key != job.row_key.to_ascii_lowercase());
     let values: [&dyn ToSql; PARAMETERS_PER_JOB] = [
         &job.row_key,
         &line_number(job),
         &job.input_text,
         &job.fingerprint,
-        &ProviderName::join(&job.providers),
+        &lane_id,
         &job.estimate.micros(),
-        &file_name,
-        &file_name::case_folded(&file_name),
+        &Some(stem).filter(|stem| *stem != job.row_key),
+        &file_key,
     ];
     let parameters = first_parameter(index)..;
     parameters

@@ -3,7 +3,9 @@
 use crate::domain::{Attempt, AttemptId, Input, Job, JobId};
 use crate::queue::Result;
 
-use super::change::{job_progress_columns, read_attempt_progress, read_job_progress};
+use super::change::{
+    file_name_column, job_progress_columns, read_attempt_progress, read_job_progress,
+};
 use super::row::Columns;
 
 /// The columns of an attempt that [`read_attempt`] reads. Put in front of a `FROM` clause in which `a`
@@ -21,8 +23,9 @@ pub(super) use attempt_columns;
 
 /// Selects a job by number, with the columns that [`read_job_and_attempt`] reads.
 pub(super) const JOB_AND_ATTEMPT: &str = concat!(
-    "SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, b.folder, j.file_name,
-            (SELECT count(*) FROM attempts p WHERE p.job_id = j.job_id AND p.state = 'absent')
+    "SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, b.folder, ",
+    file_name_column!(),
+    ", (SELECT count(*) FROM attempts p WHERE p.job_id = j.job_id AND p.state = 'absent')
                 AS absent_attempts, ",
     job_progress_columns!(),
     ", ",

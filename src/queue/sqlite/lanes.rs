@@ -1,41 +1,41 @@
 //! Reads the queued jobs of a batch, by their list of providers.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use crate::domain::{Input, Job, JobId, ProviderName};
 use crate::policy::claim::QueuedJob;
-use crate::queue::claim_reads::Lane;
+use crate::queue::claim_reads::{Lane, WaitingLane};
 use crate::queue::{QueueError, Result};
 
-use super::change::{job_progress_columns, read_job_progress};
-use super::row::{select, sql_limit, timestamp_from_millis};
+use super::change::{file_name_column, job_progress_columns, read_job_progress};
+use super::row::{execute, query_value, select, sql_limit};
 
-/// Lists the distinct lists of providers of a batch's queued jobs, with one index lookup each, and
-/// when the first job of each is due.
-pub(super) fn list(
-    tx: &Connection,
-    batch_id: i64,
-) -> Result<BTreeMap<Vec<ProviderName>, Timestamp>> {
-    let mut lanes = BTreeMap::new();
-    let mut statement = tx.prepare_cached(
-        "SELECT providers, due_at FROM jobs
-         WHERE state = 'queued' AND batch_id = ?1 AND providers > ?2
-         ORDER BY providers, due_at LIMIT 1",
+/// Lists the lanes of a batch that have queued jobs, with one index lookup each.
+pub(super) fn list(tx: &Connection, batch_id: i64) -> Result<Vec<WaitingLane>> {
+    let lanes = select(
+        tx,
+        "SELECT lane_id, providers,
+                (SELECT due_at FROM jobs j WHERE j.state = 'queued' AND j.lane_id = l.lane_id
+                 ORDER BY due_at LIMIT 1) AS due_at
+         FROM lanes l WHERE batch_id = ?1 ORDER BY providers",
+        [batch_id],
+        |columns| {
+            let lane_id = columns.get("lane_id")?;
+            let providers: String = columns.get("providers")?;
+            let Some(due_at) = columns.optional_time("due_at")? else {
+                return Ok(None);
+            };
+            let names = providers.split(',');
+            let names = names.map(|name| name.parse().map_err(QueueError::corrupt));
+            Ok(Some(WaitingLane {
+                lane_id,
+                providers: names.collect::<Result<_>>()?,
+                due_at,
+            }))
+        },
     )?;
-    let mut last = String::new();
-    while let Some((providers, due_at)) = statement
-        .query_row(params![batch_id, last], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?))
-        })
-        .optional()?
-    {
-        lanes.insert(parse_providers(&providers)?, timestamp_from_millis(due_at)?);
-        last = providers;
-    }
-    Ok(lanes)
+    Ok(lanes.into_iter().flatten().collect())
 }
 
 /// Returns the first jobs of a lane that are due.
@@ -48,7 +48,9 @@ pub(super) fn queued_jobs(
     select(
         tx,
         concat!(
-            "SELECT j.job_id, j.row_key, j.input, j.file_name,
+            "SELECT j.job_id, j.row_key, j.input, ",
+            file_name_column!(),
+            ",
                     iif(j.submitted_at IS NULL, 0,
                         (SELECT ifnull(max(number), 0) FROM attempts a WHERE a.job_id = j.job_id))
                         AS last_attempt_number,
@@ -57,15 +59,10 @@ pub(super) fn queued_jobs(
                          WHERE a.job_id = j.job_id AND a.state = 'absent')) AS absent_attempts, ",
             job_progress_columns!(),
             " FROM jobs j
-             WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2 AND due_at <= ?3
-             ORDER BY due_at, job_id LIMIT ?4"
+             WHERE state = 'queued' AND lane_id = ?1 AND due_at <= ?2
+             ORDER BY due_at, job_id LIMIT ?3"
         ),
-        params![
-            lane.batch.batch_id,
-            ProviderName::join(lane.providers),
-            now.as_millisecond(),
-            sql_limit(limit)
-        ],
+        params![lane.lane_id, now.as_millisecond(), sql_limit(limit)],
         |columns| {
             let job_id = JobId(columns.get("job_id")?);
             let row_key = columns.get("row_key")?;
@@ -96,20 +93,28 @@ pub(super) fn upcoming_inputs(tx: &Connection, lane: Lane<'_>, limit: usize) -> 
     select(
         tx,
         "SELECT input FROM jobs
-         WHERE state = 'queued' AND batch_id = ?1 AND providers = ?2
-         ORDER BY due_at, job_id LIMIT ?3",
-        params![
-            lane.batch.batch_id,
-            ProviderName::join(lane.providers),
-            sql_limit(limit)
-        ],
+         WHERE state = 'queued' AND lane_id = ?1
+         ORDER BY due_at, job_id LIMIT ?2",
+        params![lane.lane_id, sql_limit(limit)],
         |columns| columns.json("input"),
     )
 }
 
-/// Parses a list of providers as [`ProviderName::join`] writes it.
-fn parse_providers(text: &str) -> Result<Vec<ProviderName>> {
-    text.split(',')
-        .map(|name| name.parse().map_err(QueueError::corrupt))
-        .collect()
+/// Returns the lane of a batch with these providers, which is created if there is none.
+pub(super) fn get_or_create(
+    tx: &Connection,
+    batch_id: i64,
+    providers: &[ProviderName],
+) -> Result<i64> {
+    let lane = params![batch_id, ProviderName::join(providers)];
+    let find = "SELECT lane_id FROM lanes WHERE batch_id = ?1 AND providers = ?2";
+    if let Some(lane_id) = query_value(tx, find, lane)? {
+        return Ok(lane_id);
+    }
+    execute(
+        tx,
+        "INSERT INTO lanes (batch_id, providers) VALUES (?1, ?2)",
+        lane,
+    )?;
+    Ok(tx.last_insert_rowid())
 }

@@ -23,6 +23,7 @@ mod remove;
 mod row;
 mod snapshot;
 mod stage;
+mod tallies;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -167,12 +168,10 @@ impl Storage for SqliteQueue {
         let path = self.path.clone();
         let host = self.host.clone();
         let write = move |tx: &Connection| {
-            let mut transaction = SqliteTransaction {
-                tx,
-                path: &path,
-                host: &host,
-            };
-            operation(&mut transaction, clock.now())
+            let mut transaction = SqliteTransaction::new(tx, &path, &host);
+            let result = operation(&mut transaction, clock.now())?;
+            transaction.finish()?;
+            Ok(result)
         };
         self.writer.write(write).await
     }
@@ -187,11 +186,7 @@ impl Storage for SqliteQueue {
             // One read transaction, so that the counts and sums of a result belong to one instant.
             let in_snapshot = || {
                 let snapshot = connection.unchecked_transaction()?;
-                let transaction = SqliteTransaction {
-                    tx: &connection,
-                    path: &path,
-                    host: &host,
-                };
+                let transaction = SqliteTransaction::new(&connection, &path, &host);
                 let result = operation(&transaction, now);
                 snapshot.finish()?;
                 result

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 use crate::policy::claim::request_digest;
 use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
 
-use super::row::{execute, query_value, select};
+use super::row::{execute, select};
 
 /// Identifies the file as a queue of this program; "ovnt" in ASCII.
 const APPLICATION_ID: i32 = 0x6f76_6e74;
@@ -18,19 +18,20 @@ const APPLICATION_ID: i32 = 0x6f76_6e74;
 /// The schema of the current version.
 const SCHEMA: &str = include_str!("../../../schema.sql");
 
-const COPY_FROM_2: &str = include_str!("migrations/from_2.sql");
-const COPY_BATCHES_UNTIL_2: &str = include_str!("migrations/batches_until_2.sql");
+const FROM_1: &str = include_str!("migrations/from_1.sql");
+const COUNTS_UNTIL_2: &str = include_str!("migrations/counts_until_2.sql");
+const FILES_UNTIL_3: &str = include_str!("migrations/files_until_3.sql");
+const COPY: &str = include_str!("migrations/copy.sql");
+const SINCE_4: &str = include_str!("migrations/since_4.sql");
 
 /// The scripts that copy a queue of version `index + 1` into tables of the current version, in the
 /// order in which they run.
-const MIGRATIONS: [&[&str]; 3] = [
-    &[include_str!("migrations/from_1.sql"), COPY_BATCHES_UNTIL_2],
-    &[COPY_FROM_2, COPY_BATCHES_UNTIL_2],
-    &[COPY_FROM_2, include_str!("migrations/batches_of_3.sql")],
+const MIGRATIONS: [&[&str]; 4] = [
+    &[FROM_1, COUNTS_UNTIL_2, FILES_UNTIL_3, COPY],
+    &[COUNTS_UNTIL_2, FILES_UNTIL_3, COPY],
+    &[FILES_UNTIL_3, COPY],
+    &[COPY, SINCE_4],
 ];
-
-/// The indexes that the current version has gained; the last one is `attempts_unresolved`.
-const ADDED_INDEXES: &str = include_str!("migrations/indexes_of_4.sql");
 
 /// The schema version that this program writes.
 pub(super) const SCHEMA_VERSION: usize = MIGRATIONS.len() + 1;
@@ -166,13 +167,13 @@ pub(super) fn schema_version(connection: &Connection) -> Result<usize> {
 fn migrate(connection: &mut Connection) -> Result<()> {
     // Check without the write lock first: a command that only reads must not wait for a load that
     // is being committed.
-    if schema_version(connection)? == SCHEMA_VERSION && has_all_indexes(connection)? {
+    if schema_version(connection)? == SCHEMA_VERSION {
         return Ok(());
     }
     // Two processes may find the same old or empty file: check again under the write lock.
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     match schema_version(&tx)? {
-        SCHEMA_VERSION => tx.execute_batch(ADDED_INDEXES)?,
+        SCHEMA_VERSION => return Ok(()),
         0 => {
             tx.execute_batch(SCHEMA)?;
             let queue_id = uuid::Uuid::new_v4().simple().to_string();
@@ -197,16 +198,6 @@ fn migrate(connection: &mut Connection) -> Result<()> {
     tx.pragma_update(None, "user_version", SCHEMA_VERSION as i64)?;
     tx.commit()?;
     Ok(())
-}
-
-/// Returns whether a file of the current version has the indexes that this version has gained.
-fn has_all_indexes(connection: &Connection) -> Result<bool> {
-    let found = query_value::<i64>(
-        connection,
-        "SELECT count(*) FROM sqlite_schema WHERE name = 'attempts_unresolved'",
-        [],
-    )?;
-    Ok(found == Some(1))
 }
 
 /// Appends `_old` to the name of every table, drops the triggers and indexes, and returns the

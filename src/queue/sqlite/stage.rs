@@ -5,6 +5,7 @@
 //! a duplicate row by the uniqueness of that key, and a load with an error is rolled back as a
 //! whole.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,19 +13,23 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::clock::Clock;
-use crate::domain::{JobCounts, JobId, JobState, Money, NewJob, ProviderName, file_name};
+use crate::domain::{
+    Fingerprint, JobCounts, JobId, JobState, Money, NewJob, ProviderName, file_name,
+};
 use crate::failpoint::fail_point;
 use crate::policy::Change;
 use crate::policy::load::{self, RowEffect};
+use crate::policy::tally::Tally;
 use crate::queue::storage::JobSet;
 use crate::queue::{LoadPlan, Loader, NewBatch, QueueError, Result, RowChange, Staging};
 
 use super::SqliteQueue;
 use super::change;
 use super::insert::{self, line_number};
+use super::lanes;
 use super::open;
 use super::row::{execute, query_value, read_job_counts, select};
-use super::uploads;
+use super::{tallies, uploads};
 
 /// The page cache of a load, in KiB. Large enough that a page which is being filled is written
 /// once.
@@ -53,6 +58,10 @@ struct LoadTransaction {
     seen_jobs: Vec<u64>,
     /// Whether an added row names a local image.
     has_local_images: bool,
+    /// The lanes of the batch that rows were added to.
+    lanes: HashMap<Vec<ProviderName>, i64>,
+    /// What the restarted jobs change.
+    tally: Tally,
     /// The plan so far, without `removed`.
     plan: LoadPlan,
 }
@@ -62,8 +71,8 @@ struct ExistingJob {
     job_id: i64,
     line: u64,
     state: JobState,
-    fingerprint: String,
-    providers: String,
+    fingerprint: Fingerprint,
+    lane_id: i64,
 }
 
 impl SqliteStaging {
@@ -111,8 +120,10 @@ impl SqliteStaging {
         let LoadTransaction {
             batch_id,
             has_local_images,
+            ref tally,
             ..
         } = *LoadTransaction::get_or_begin(transaction, connection, batch, clock.as_ref())?;
+        tallies::write(connection, tally)?;
         let plan = self.plan();
         execute(
             &self.connection,
@@ -206,6 +217,8 @@ impl LoadTransaction {
                 jobs_before: 0,
                 seen_jobs: Vec::new(),
                 has_local_images: false,
+                lanes: HashMap::new(),
+                tally: Tally::default(),
                 plan: LoadPlan::default(),
             });
         };
@@ -230,6 +243,8 @@ impl LoadTransaction {
             jobs_before: job_counts.first().map_or(0, JobCounts::total),
             seen_jobs: Vec::new(),
             has_local_images: false,
+            lanes: HashMap::new(),
+            tally: Tally::default(),
             plan: LoadPlan::default(),
         })
     }
@@ -256,7 +271,9 @@ impl LoadTransaction {
             // A new batch has no job for any of the rows, unless a key occurs twice.
             let is_new_batch = self.last_job_id == 0;
             let inserted = if is_new_batch {
-                insert::insert_chunk(tx, self.batch_id, chunk, self.now)?
+                let lanes = chunk.iter().map(|job| self.lane(tx, job));
+                let lanes = lanes.collect::<Result<Vec<i64>>>()?;
+                insert::insert_chunk(tx, self.batch_id, chunk, &lanes, self.now)?
             } else {
                 0
             };
@@ -286,13 +303,13 @@ impl LoadTransaction {
         match load::row_effect(existing.state, existing.fingerprint == job.fingerprint) {
             RowEffect::Unchanged => {
                 self.plan.unchanged += 1;
-                update_unchanged(tx, &existing, job)?;
+                self.update_unchanged(tx, &existing, job)?;
                 Ok(RowChange::Unchanged)
             }
             RowEffect::Restart => {
                 self.plan.changed += 1;
                 self.plan.estimate += job.estimate;
-                restart(tx, &existing, job, self.now)?;
+                self.restart(tx, &existing, job)?;
                 Ok(RowChange::Changed)
             }
             RowEffect::LeaveInProgress => {
@@ -304,7 +321,8 @@ impl LoadTransaction {
     }
 
     fn add_new(&mut self, tx: &Connection, job: &NewJob) -> Result<RowChange> {
-        if insert::insert_one(tx, self.batch_id, job, &job.stem, self.now)? {
+        let lane_id = self.lane(tx, job)?;
+        if insert::insert_one(tx, self.batch_id, job, lane_id, &job.stem, self.now)? {
             return Ok(self.count_new(job));
         }
         if let Some(existing) = self.find_existing(tx, job)? {
@@ -315,7 +333,7 @@ impl LoadTransaction {
         // The file name is taken by another key that differs only in case or in replaced
         // characters.
         let stem = file_name::disambiguated_file_stem(&job.stem, &job.row_key);
-        if !insert::insert_one(tx, self.batch_id, job, &stem, self.now)? {
+        if !insert::insert_one(tx, self.batch_id, job, lane_id, &stem, self.now)? {
             return Err(QueueError::FileNameTaken {
                 file_name: format!("{stem}.mp4"),
             });
@@ -332,7 +350,7 @@ impl LoadTransaction {
     fn find_existing(&self, tx: &Connection, job: &NewJob) -> Result<Option<ExistingJob>> {
         let existing = select(
             tx,
-            "SELECT job_id, line, state, fingerprint, providers FROM jobs
+            "SELECT job_id, line, state, fingerprint, lane_id FROM jobs
              WHERE batch_id = ?1 AND row_key = ?2",
             params![self.batch_id, job.row_key],
             |columns| {
@@ -341,7 +359,7 @@ impl LoadTransaction {
                     line: columns.get("line")?,
                     state: columns.parse("state")?,
                     fingerprint: columns.get("fingerprint")?,
-                    providers: columns.get("providers")?,
+                    lane_id: columns.get("lane_id")?,
                 })
             },
         )?;
@@ -360,28 +378,74 @@ impl LoadTransaction {
         self.seen_jobs[word] |= bit;
         is_first
     }
-}
+    /// Updates what a fingerprint does not cover: the line, the paths of local images and, if the
+    /// job is still queued, the providers that may run it.
+    fn update_unchanged(
+        &mut self,
+        tx: &Connection,
+        existing: &ExistingJob,
+        job: &NewJob,
+    ) -> Result<()> {
+        if load::may_change_providers(existing.state) {
+            let lane_id = self.lane(tx, job)?;
+            if existing.lane_id != lane_id {
+                execute(
+                    tx,
+                    "UPDATE jobs SET lane_id = ?2, estimate = ?3 WHERE job_id = ?1",
+                    params![existing.job_id, lane_id, job.estimate.micros()],
+                )?;
+            }
+        }
+        if job.has_local_images {
+            // The same image files may have moved to another folder.
+            execute(
+                tx,
+                "UPDATE jobs SET input = ?2 WHERE job_id = ?1 AND input <> ?2",
+                params![existing.job_id, job.input_text],
+            )?;
+        }
+        update_line(tx, existing, job)
+    }
 
-/// Updates what a fingerprint does not cover: the line, the paths of local images and, if the job
-/// is still queued, the providers that may run it.
-fn update_unchanged(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<()> {
-    let providers = ProviderName::join(&job.providers);
-    if load::may_change_providers(existing.state) && existing.providers != providers {
+    /// Replaces a job's input with that of the changed row, and queues the job again from the
+    /// start.
+    fn restart(&mut self, tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<()> {
+        let job_id = JobId(existing.job_id);
+        let stored = change::stored_jobs(tx, JobSet::Number(job_id))?.pop();
+        let stored = stored.ok_or_else(|| QueueError::corrupt(format!("job {job_id} is gone")))?;
+        let change = Change {
+            job: load::restart(&stored.progress, self.now)?,
+            attempt: None,
+        };
+        change::write(tx, &stored, &change, &mut self.tally)?;
+        let lane_id = self.lane(tx, job)?;
         execute(
             tx,
-            "UPDATE jobs SET providers = ?2, estimate = ?3 WHERE job_id = ?1",
-            params![existing.job_id, providers, job.estimate.micros()],
+            "UPDATE jobs SET line = ?2, input = ?3, fingerprint = ?4, lane_id = ?5, estimate = ?6,
+                    queued_at = ?7, attempt_id = NULL
+             WHERE job_id = ?1",
+            params![
+                existing.job_id,
+                line_number(job),
+                job.input_text,
+                job.fingerprint,
+                lane_id,
+                job.estimate.micros(),
+                self.now.as_millisecond(),
+            ],
         )?;
+        Ok(())
     }
-    if job.has_local_images {
-        // The same image files may have moved to another folder.
-        execute(
-            tx,
-            "UPDATE jobs SET input = ?2 WHERE job_id = ?1 AND input <> ?2",
-            params![existing.job_id, job.input_text],
-        )?;
+
+    /// Returns the lane of a job, which is created if the batch does not have it.
+    fn lane(&mut self, tx: &Connection, job: &NewJob) -> Result<i64> {
+        if let Some(lane_id) = self.lanes.get(&job.providers) {
+            return Ok(*lane_id);
+        }
+        let lane_id = lanes::get_or_create(tx, self.batch_id, &job.providers)?;
+        self.lanes.insert(job.providers.clone(), lane_id);
+        Ok(lane_id)
     }
-    update_line(tx, existing, job)
 }
 
 fn update_line(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<()> {
@@ -392,34 +456,6 @@ fn update_line(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<
             params![existing.job_id, line_number(job)],
         )?;
     }
-    Ok(())
-}
-
-/// Replaces a job's input with that of the changed row, and queues the job again from the start.
-fn restart(tx: &Connection, existing: &ExistingJob, job: &NewJob, now: Timestamp) -> Result<()> {
-    let job_id = JobId(existing.job_id);
-    let stored = change::stored_jobs(tx, JobSet::Number(job_id))?.pop();
-    let stored = stored.ok_or_else(|| QueueError::corrupt(format!("job {job_id} is gone")))?;
-    let change = Change {
-        job: load::restart(&stored.progress, now)?,
-        attempt: None,
-    };
-    change::write(tx, &stored, &change)?;
-    execute(
-        tx,
-        "UPDATE jobs SET line = ?2, input = ?3, fingerprint = ?4, providers = ?5, estimate = ?6,
-                queued_at = ?7, attempt_id = NULL
-         WHERE job_id = ?1",
-        params![
-            existing.job_id,
-            line_number(job),
-            job.input_text,
-            job.fingerprint,
-            ProviderName::join(&job.providers),
-            job.estimate.micros(),
-            now.as_millisecond(),
-        ],
-    )?;
     Ok(())
 }
 

@@ -6,19 +6,20 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::{
-    Attempt, AttemptId, Job, JobId, JobProgress, Lease, Money, PoolId, ProviderName,
+    Attempt, AttemptId, Job, JobId, JobProgress, JobState, Lease, Money, PoolId, ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
 use crate::policy::gate::ProviderGate;
+use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadProgress};
 use crate::queue::storage::{NewAttempt, StoredJob, Transaction};
 use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadLease};
 
-use super::change::{self, Before};
+use super::change::{self, Before, BeforeAttempt};
 use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
 use super::row::{execute, query_value, select};
-use super::{clock_changes, counters, gate, live_settings, pools, uploads};
+use super::{clock_changes, counters, gate, live_settings, pools, tallies, uploads};
 
 /// An open transaction; one that only reads never calls a method of [`Transaction`].
 pub(super) struct SqliteTransaction<'a> {
@@ -27,6 +28,24 @@ pub(super) struct SqliteTransaction<'a> {
     pub(super) path: &'a Path,
     /// The name of this machine.
     pub(super) host: &'a str,
+    /// What has changed in the sums so far.
+    pub(super) tally: Tally,
+}
+
+impl<'a> SqliteTransaction<'a> {
+    pub(super) fn new(tx: &'a Connection, path: &'a Path, host: &'a str) -> Self {
+        Self {
+            tx,
+            path,
+            host,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Writes the sums, which must be the last write of the transaction.
+    pub(super) fn finish(self) -> Result<()> {
+        tallies::write(self.tx, &self.tally)
+    }
 }
 
 impl Transaction for SqliteTransaction<'_> {
@@ -45,11 +64,12 @@ impl Transaction for SqliteTransaction<'_> {
     fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
         let before = Before {
             job_id: claim.job.job_id.0,
+            batch: &claim.job.batch,
             job: &claim.job.progress,
-            attempt: Some((claim.attempt.attempt_id, &claim.attempt.progress)),
-            provider: Some(claim.attempt.provider),
+            attempt: Some(BeforeAttempt::from(&claim.attempt)),
         };
-        change::write_leased(self.tx, &before, change, &claim.lease, held)
+        let tally = &mut self.tally;
+        change::write_leased(self.tx, &before, change, &claim.lease, held, tally)
     }
 
     fn is_current(&self, lease: &Lease) -> Result<bool> {
@@ -59,7 +79,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
-        change::write(self.tx, job, change)
+        change::write(self.tx, job, change, &mut self.tally)
     }
 
     fn prediction_owner(&self, prediction_id: &str, attempt: &Attempt) -> Result<Option<JobId>> {
@@ -147,6 +167,10 @@ impl Transaction for SqliteTransaction<'_> {
                 pool.0
             ],
         )?;
+        self.tally
+            .add_job(&job.batch, JobState::Queued, job.progress.state);
+        self.tally
+            .add_attempt(&job.batch, attempt.provider, None, &attempt.progress);
         Ok(AttemptId(attempt_id))
     }
 
