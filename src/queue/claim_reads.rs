@@ -71,7 +71,10 @@ pub trait ClaimReads {
     fn queued_jobs(&self, lane: Lane<'_>, now: Timestamp, limit: usize) -> Result<Vec<QueuedJob>>;
 
     /// Returns the inputs of the first jobs of a lane, due or not.
-    fn upcoming_inputs(&self, lane: Lane<'_>, limit: usize) -> Result<Vec<Input>>;
+    fn upcoming_inputs(&self, lane: Lane<'_>, limit: usize) -> Result<Vec<Input>> {
+        let jobs = self.queued_jobs(lane, Timestamp::MAX, limit)?;
+        Ok(jobs.into_iter().map(|queued| queued.job.input).collect())
+    }
 
     /// Returns the requests that are submitting or in doubt.
     fn unresolved(&self) -> Result<Vec<UnresolvedRequest>>;

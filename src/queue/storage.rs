@@ -87,7 +87,10 @@ pub trait Snapshot: ClaimReads {
 
     /// Returns whether the process of a pool is known to have ended; `false` if that cannot be known.
     /// Changes nothing.
-    fn is_dead(&self, pool: &PoolId, record: &PoolRecord) -> bool;
+    fn is_dead(&self, pool: &PoolId, record: &PoolRecord) -> bool {
+        let _ = (pool, record);
+        false
+    }
 
     /// Returns the settings that were changed, in the order of their changes.
     fn settings(&self) -> Result<Vec<SettingChange>>;
@@ -119,7 +122,16 @@ pub trait Snapshot: ClaimReads {
 
     /// Returns the times of the latest jobs of a batch that succeeded or failed, newest first. Of the
     /// last `limit`, those that were never submitted are left out.
-    fn recent_completions(&self, batch: &BatchView, limit: usize) -> Result<Vec<Completion>>;
+    fn recent_completions(&self, batch: &BatchView, limit: usize) -> Result<Vec<Completion>> {
+        let jobs = self.latest(Some(&batch.name), limit)?;
+        let completion = |job: JobRecord| {
+            Some(Completion {
+                submitted_at: job.submitted_at?,
+                finished_at: job.finished_at?,
+            })
+        };
+        Ok(jobs.into_iter().filter_map(completion).collect())
+    }
 
     /// Returns the attempts of a job, oldest first.
     fn attempts(&self, job: JobId) -> Result<Vec<Attempt>>;
@@ -154,14 +166,19 @@ pub trait Snapshot: ClaimReads {
     /// [`QueueError::Store`](super::QueueError::Store) if the store is damaged.
     fn check(&self) -> Result<(usize, usize)>;
 
-    /// Returns the stored sums and counts that differ from the rows.
-    fn counter_mismatches(&self) -> Result<Vec<CounterMismatch>>;
+    /// Returns the stored sums and counts that differ from the rows; none if the store keeps none.
+    fn counter_mismatches(&self) -> Result<Vec<CounterMismatch>> {
+        Ok(Vec::new())
+    }
 }
 
 /// An open transaction of a store, which has the right to write until it is committed.
 pub trait Transaction: Snapshot {
     /// Returns whether a pool is registered.
-    fn is_registered(&self, pool: &PoolId) -> Result<bool>;
+    fn is_registered(&self, pool: &PoolId) -> Result<bool> {
+        let pools = self.pools()?;
+        Ok(pools.iter().any(|(pool_id, _)| pool_id == pool))
+    }
 
     /// Registers a pool, or replaces what is known of it.
     fn put_pool(&mut self, pool: &PoolId, record: &PoolRecord) -> Result<()>;
@@ -236,8 +253,10 @@ pub trait Transaction: Snapshot {
     /// later than `now` to that.
     fn change_clock(&mut self, now: Timestamp, latest: Timestamp) -> Result<()>;
 
-    /// Computes the stored sums and counts from the rows.
-    fn correct_counters(&mut self) -> Result<()>;
+    /// Computes the stored sums and counts from the rows, if the store keeps any.
+    fn correct_counters(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A write, in a transaction of its own or with others. It may run again from the start if the
@@ -270,10 +289,17 @@ pub trait Storage: Send + Sync {
     fn host(&self) -> String;
 
     /// Locks a new pool of this process.
-    fn lock_pool(&self, pool: &PoolId) -> Result<PoolLock>;
+    fn lock_pool(&self, pool: &PoolId) -> Result<PoolLock> {
+        let _ = pool;
+        Ok(Box::new(()))
+    }
 
-    /// Locks a pool whose process is known to have ended; `None` if it may run.
-    fn lock_dead_pool(&self, pool: &PoolId, record: &PoolRecord) -> Option<PoolLock>;
+    /// Locks a pool whose process is known to have ended; `None` if it may run, or if that cannot be
+    /// known.
+    fn lock_dead_pool(&self, pool: &PoolId, record: &PoolRecord) -> Option<PoolLock> {
+        let _ = (pool, record);
+        None
+    }
 
     /// Runs a write, and returns its result after the commit. An error rolls it back.
     fn write<T: Send + 'static>(

@@ -10,7 +10,7 @@ use crate::domain::{
 };
 use crate::policy::claim::BatchView;
 use crate::policy::gate::ProviderGate;
-use crate::policy::operator::Remedy;
+use crate::policy::operator::{self, Remedy};
 
 use super::throughput::{self, Completion, Throughput};
 
@@ -260,13 +260,27 @@ pub struct JobRecord {
     /// waits for the user's decision, or is in a final state.
     #[serde(skip)]
     pub due_at: Option<Timestamp>,
-    /// The price reserved by its attempt if that is in doubt; zero otherwise.
+    /// The state of its last attempt; `None` before the first.
     #[serde(skip)]
-    pub at_risk: Money,
-    /// What the user can do about it at no further cost; `None` if it continues without them, or if
-    /// there is nothing but to pay for another submission.
-    #[serde(skip)]
-    pub remedy: Option<Remedy>,
+    pub attempt_state: Option<AttemptState>,
+}
+
+impl JobRecord {
+    /// Returns the price reserved by its attempt if that is in doubt; zero otherwise.
+    pub fn at_risk(&self) -> Money {
+        match self.attempt_state {
+            Some(AttemptState::InDoubt) => self.estimate_usd,
+            _ => Money::ZERO,
+        }
+    }
+
+    /// Returns what the user can do about it at no further cost; `None` if it continues without them,
+    /// or if there is nothing but to pay for another submission.
+    pub fn remedy(&self) -> Option<Remedy> {
+        let may_have_clip = self.attempt_state.is_some_and(operator::may_have_clip);
+        let has_clip = self.prediction_id.is_some() && may_have_clip;
+        operator::remedy(self.state, self.due_at.is_some(), has_clip)
+    }
 }
 
 /// An attempt of a job.

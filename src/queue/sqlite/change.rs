@@ -4,15 +4,14 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
 use crate::domain::{
-    Attempt, AttemptId, AttemptProgress, Cost, JobId, JobProgress, Lease, PredictionHandle,
-    ProviderName, SavedFile,
+    Attempt, AttemptId, AttemptProgress, Cost, JobProgress, Lease, PredictionHandle, ProviderName,
+    SavedFile,
 };
 use crate::policy::Change;
 use crate::policy::tally::Tally;
-use crate::queue::storage::{JobSet, StoredJob};
+use crate::queue::storage::StoredJob;
 use crate::queue::{QueueError, Result};
 
-use super::job_row::read_attempt;
 use super::row::{Columns, cost_to_json, millis, nullable_millis, parse_cost, query_value, select};
 
 /// The columns of a job that [`read_job_progress`] reads. Put in front of a `FROM` clause in which
@@ -44,65 +43,6 @@ macro_rules! attempt_progress_columns {
     };
 }
 pub(super) use attempt_progress_columns;
-
-/// Selects jobs as [`read_stored_job`] reads them; a condition on `j` follows.
-macro_rules! select_stored_jobs {
-    ($condition:literal) => {
-        concat!(
-            "SELECT j.job_id, b.name AS batch, ",
-            job_progress_columns!(),
-            ", ",
-            $crate::queue::sqlite::job_row::attempt_columns!(),
-            " FROM jobs j JOIN batches b USING (batch_id)
-                   LEFT JOIN attempts a ON a.attempt_id = j.attempt_id ",
-            $condition
-        )
-    };
-}
-
-/// Reads the jobs of a set.
-pub(super) fn stored_jobs(tx: &Connection, set: JobSet<'_>) -> Result<Vec<StoredJob>> {
-    match set {
-        JobSet::Number(JobId(job_id)) => select(
-            tx,
-            select_stored_jobs!("WHERE j.job_id = ?1"),
-            [job_id],
-            read_stored_job,
-        ),
-        JobSet::InState(state, batch) => select(
-            tx,
-            select_stored_jobs!(
-                "WHERE j.state = ?1
-                   AND (?2 IS NULL OR j.batch_id = (SELECT batch_id FROM batches WHERE name = ?2))
-                 ORDER BY j.job_id"
-            ),
-            params![state.as_str(), batch],
-            read_stored_job,
-        ),
-        JobSet::LeasedBy(pool) => select(
-            tx,
-            select_stored_jobs!("WHERE j.lease_pool = ?1"),
-            [&pool.0],
-            read_stored_job,
-        ),
-    }
-}
-
-fn read_stored_job(columns: &Columns<'_, '_>) -> Result<StoredJob> {
-    let job_id = JobId(columns.get("job_id")?);
-    let batch = columns.get("batch")?;
-    let progress = read_job_progress(columns)?;
-    let attempt = match columns.get::<Option<i64>>("attempt_id")? {
-        None => None,
-        Some(_) => Some(read_attempt(columns)?),
-    };
-    Ok(StoredJob {
-        job_id,
-        batch,
-        progress,
-        attempt,
-    })
-}
 
 /// Writes a change of a job and ends its lease, if there is one. Adds the change to a tally, which
 /// the caller writes.

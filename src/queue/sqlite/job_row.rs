@@ -1,12 +1,15 @@
-//! Reads a job with its current attempt, as a claim returns it.
+//! Reads jobs with their current attempts.
+
+use rusqlite::{Connection, params};
 
 use crate::domain::{Attempt, AttemptId, Input, Job, JobId};
 use crate::queue::Result;
+use crate::queue::storage::{JobSet, StoredJob};
 
 use super::change::{
     file_name_column, job_progress_columns, read_attempt_progress, read_job_progress,
 };
-use super::row::Columns;
+use super::row::{Columns, select};
 
 /// The columns of an attempt that [`read_attempt`] reads. Put in front of a `FROM` clause in which `a`
 /// is the attempt.
@@ -61,5 +64,64 @@ pub(super) fn read_attempt(columns: &Columns<'_, '_>) -> Result<Attempt> {
         client_token: columns.get("client_token")?,
         submitted_at: columns.time("submitted_at")?,
         progress: read_attempt_progress(columns)?,
+    })
+}
+
+/// Selects jobs as [`read_stored_job`] reads them; a condition on `j` follows.
+macro_rules! select_stored_jobs {
+    ($condition:literal) => {
+        concat!(
+            "SELECT j.job_id, b.name AS batch, ",
+            job_progress_columns!(),
+            ", ",
+            attempt_columns!(),
+            " FROM jobs j JOIN batches b USING (batch_id)
+                   LEFT JOIN attempts a ON a.attempt_id = j.attempt_id ",
+            $condition
+        )
+    };
+}
+
+/// Reads the jobs of a set.
+pub(super) fn stored_jobs(tx: &Connection, set: JobSet<'_>) -> Result<Vec<StoredJob>> {
+    match set {
+        JobSet::Number(JobId(job_id)) => select(
+            tx,
+            select_stored_jobs!("WHERE j.job_id = ?1"),
+            [job_id],
+            read_stored_job,
+        ),
+        JobSet::InState(state, batch) => select(
+            tx,
+            select_stored_jobs!(
+                "WHERE j.state = ?1
+                   AND (?2 IS NULL OR j.batch_id = (SELECT batch_id FROM batches WHERE name = ?2))
+                 ORDER BY j.job_id"
+            ),
+            params![state.as_str(), batch],
+            read_stored_job,
+        ),
+        JobSet::LeasedBy(pool) => select(
+            tx,
+            select_stored_jobs!("WHERE j.lease_pool = ?1"),
+            [&pool.0],
+            read_stored_job,
+        ),
+    }
+}
+
+fn read_stored_job(columns: &Columns<'_, '_>) -> Result<StoredJob> {
+    let job_id = JobId(columns.get("job_id")?);
+    let batch = columns.get("batch")?;
+    let progress = read_job_progress(columns)?;
+    let attempt = match columns.get::<Option<i64>>("attempt_id")? {
+        None => None,
+        Some(_) => Some(read_attempt(columns)?),
+    };
+    Ok(StoredJob {
+        job_id,
+        batch,
+        progress,
+        attempt,
     })
 }

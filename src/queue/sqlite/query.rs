@@ -5,8 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{Attempt, AttemptState, JobId, JobState, Money, ProviderName};
-use crate::policy::operator;
+use crate::domain::{Attempt, JobId, JobState, Money, ProviderName};
 use crate::queue::storage::JobName;
 use crate::queue::{Completion, JobFilter, JobRecord, Result};
 
@@ -191,17 +190,11 @@ pub(super) fn row_keys(
 
 /// Reads a job from a row of [`JOB_RECORD`].
 fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
-    let attempt_state: Option<AttemptState> = columns.parse_optional("attempt_state")?;
-    let at_risk = if attempt_state == Some(AttemptState::InDoubt) {
-        columns.money("attempt_estimate")?
-    } else {
-        Money::ZERO
-    };
+    let attempt_state = columns.parse_optional("attempt_state")?;
     let estimate = columns.get::<Option<i64>>("attempt_estimate")?;
     let state = columns.parse("state")?;
     let prediction_id: Option<String> = columns.get("prediction_id")?;
     let due_at = columns.optional_time("due_at")?;
-    let has_clip = prediction_id.is_some() && attempt_state.is_some_and(operator::may_have_clip);
     Ok(JobRecord {
         job_id: JobId(columns.get("job_id")?),
         batch: columns.get("batch")?,
@@ -224,8 +217,7 @@ fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
         finished_at: columns.optional_time("finished_at")?,
         input: columns.json("input")?,
         due_at,
-        at_risk,
-        remedy: operator::remedy(state, due_at.is_some(), has_clip),
+        attempt_state,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::queue::{
 
 use super::pool_lock::FileLock;
 use super::transaction::SqliteTransaction;
-use super::{bill, change, clock_changes, counters, health, live_settings, pools, query};
+use super::{bill, clock_changes, counters, health, job_row, live_settings, pools, query};
 
 impl Snapshot for SqliteTransaction<'_> {
     fn pools(&self) -> Result<Vec<(PoolId, PoolRecord)>> {
@@ -42,7 +42,7 @@ impl Snapshot for SqliteTransaction<'_> {
     }
 
     fn stored_jobs(&self, set: JobSet<'_>) -> Result<Vec<StoredJob>> {
-        change::stored_jobs(self.tx, set)
+        job_row::stored_jobs(self.tx, set)
     }
 
     fn jobs(

@@ -26,6 +26,7 @@ use crate::queue::{LoadPlan, Loader, NewBatch, QueueError, Result, RowChange, St
 use super::SqliteQueue;
 use super::change;
 use super::insert::{self, line_number};
+use super::job_row;
 use super::lanes;
 use super::open;
 use super::row::{execute, query_value, read_job_counts, select};
@@ -411,7 +412,7 @@ impl LoadTransaction {
     /// start.
     fn restart(&mut self, tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<()> {
         let job_id = JobId(existing.job_id);
-        let stored = change::stored_jobs(tx, JobSet::Number(job_id))?.pop();
+        let stored = job_row::stored_jobs(tx, JobSet::Number(job_id))?.pop();
         let stored = stored.ok_or_else(|| QueueError::corrupt(format!("job {job_id} is gone")))?;
         let change = Change {
             job: load::restart(&stored.progress, self.now)?,
