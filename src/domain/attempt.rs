@@ -71,6 +71,11 @@ impl AttemptState {
         matches!(self, Self::Submitting | Self::InDoubt | Self::Accepted)
     }
 
+    /// Returns whether it is not known yet if the provider accepted the submission.
+    pub const fn is_unresolved(self) -> bool {
+        matches!(self, Self::Submitting | Self::InDoubt)
+    }
+
     /// Returns the name used in the queue and in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

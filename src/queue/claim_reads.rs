@@ -27,6 +27,10 @@ pub struct ProviderUse {
     pub gate: ProviderGate,
 }
 
+/// The submissions that count against a provider's rate: their number, and when the first of those
+/// that are answered was.
+pub type RecentSubmits = (u32, Option<Timestamp>);
+
 /// A lane: the queued jobs of a batch that have the same list of providers.
 #[derive(Clone, Copy, Debug)]
 pub struct Lane<'a> {
@@ -82,13 +86,9 @@ pub trait ClaimReads {
     /// Returns the highest number of an attempt, at any provider; 0 if there is none.
     fn last_attempt_id(&self) -> Result<i64>;
 
-    /// Returns the number of a provider's submissions that are not answered yet or were answered at
-    /// or after `since`, and when the first of the answered ones was.
-    fn recent_submits(
-        &self,
-        provider: ProviderName,
-        since: Timestamp,
-    ) -> Result<(u32, Option<Timestamp>)>;
+    /// Returns a provider's submissions that are not answered yet or were answered at or after
+    /// `since`.
+    fn recent_submits(&self, provider: ProviderName, since: Timestamp) -> Result<RecentSubmits>;
 
     /// Returns the uploads with these keys, as far as there are any.
     fn uploads(&self, keys: &BTreeSet<UploadKey>) -> Result<BTreeMap<UploadKey, UploadProgress>>;

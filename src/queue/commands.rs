@@ -128,10 +128,11 @@ pub(super) fn set_live_settings(
     if active_pools.is_empty() && settings.iter().any(LiveSetting::is_run_setting) {
         return Err(QueueError::NoActiveRun);
     }
+    let mut changes = tx.settings()?;
     for setting in settings {
         let change = SettingChange {
             setting: setting.clone(),
-            previous: previous_setting(tx, setting)?,
+            previous: previous_setting(tx, &changes, setting)?,
             set_by: set_by.to_owned(),
             set_at: now,
         };
@@ -140,8 +141,10 @@ pub(super) fn set_live_settings(
                 tx.set_budget(&batch, *budget)?;
             }
         }
-        tx.put_setting(&change)?;
+        changes.retain(|other| other.setting.name() != setting.name());
+        changes.push(change);
     }
+    tx.set_settings(&changes)?;
     Ok(active_pools)
 }
 
@@ -149,15 +152,16 @@ pub(super) fn set_live_settings(
 /// with.
 fn previous_setting(
     tx: &mut dyn Transaction,
+    changes: &[SettingChange],
     setting: &LiveSetting,
 ) -> Result<Option<LiveSetting>> {
     if let LiveSetting::BatchBudget(name, _) = setting {
         let budget = |batch: BatchView| LiveSetting::BatchBudget(batch.name, batch.budget);
         return Ok(lookup::find_batches(tx, Some(name))?.pop().map(budget));
     }
-    let is_same = |change: &SettingChange| change.setting.name() == setting.name();
-    let last = tx.settings()?.into_iter().find(is_same);
-    Ok(last.map(|change| change.setting))
+    let is_same = |change: &&SettingChange| change.setting.name() == setting.name();
+    let last = changes.iter().find(is_same);
+    Ok(last.map(|change| change.setting.clone()))
 }
 
 /// Applies a command to every job, or to none.

@@ -24,7 +24,7 @@ pub(super) fn join(
     now: Timestamp,
 ) -> Result<()> {
     if list_active(tx, host, now)?.is_empty() {
-        tx.clear_settings()?;
+        tx.set_settings(&[])?;
     }
     record_heartbeat(tx, now)?;
     let record = PoolRecord {

@@ -12,7 +12,7 @@ use crate::failpoint::fail_point;
 use crate::policy::claim::Step;
 use crate::policy::operator::Decision;
 
-use super::storage::Storage;
+use super::storage::{JobSet, Storage, StoredJob};
 use super::throughput::MAX_SAMPLES;
 use super::{
     AttemptRecord, BatchStatus, BillGrouping, BillLine, CancelResult, Completed, CounterMismatch,
@@ -137,8 +137,16 @@ impl<S: Storage> WorkQueue for S {
     }
 
     async fn all_settled(&self, jobs: Vec<JobId>) -> Result<bool> {
-        self.read(move |snapshot, _| snapshot.all_settled(&jobs))
-            .await
+        self.read(move |snapshot, _| {
+            for job in jobs {
+                let stored = snapshot.stored_jobs(JobSet::Number(job))?;
+                if !stored.iter().all(StoredJob::is_settled) {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await
     }
 
     async fn processing_times(
@@ -147,7 +155,7 @@ impl<S: Storage> WorkQueue for S {
         wire_model: String,
         limit: usize,
     ) -> Result<Vec<(Option<u32>, Duration)>> {
-        self.read(move |snapshot, _| snapshot.processing_times(provider, &wire_model, limit))
+        self.read(move |snapshot, _| snapshot.processing_times((provider, &wire_model), limit))
             .await
     }
 
@@ -265,7 +273,7 @@ impl<S: Storage> Reports for S {
         limit: usize,
     ) -> Result<Vec<JobRecord>> {
         self.read(move |snapshot, _| {
-            let jobs = snapshot.jobs(&filter, after, limit)?;
+            let jobs = snapshot.jobs(&filter, after.unwrap_or(JobId(0)), limit)?;
             if jobs.is_empty() {
                 lookup::find_batches(snapshot, filter.batch.as_deref())?;
             }
@@ -286,7 +294,7 @@ impl<S: Storage> Reports for S {
         self.read(move |snapshot, _| {
             let JobId(number) = lookup::find_job(snapshot, &job, batch.as_deref())?;
             let before = JobId(number - 1);
-            let found = snapshot.jobs(&JobFilter::default(), Some(before), 1)?.pop();
+            let found = snapshot.jobs(&JobFilter::default(), before, 1)?.pop();
             found.ok_or_else(|| QueueError::NoSuchJob {
                 job,
                 batch,

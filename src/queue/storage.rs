@@ -30,6 +30,8 @@ pub struct StoredJob {
     pub job_id: JobId,
     /// The name of its batch.
     pub batch: String,
+    /// Its lease; `None` if no pool has leased it.
+    pub lease: Option<Lease>,
     /// What its steps have changed so far.
     pub progress: JobProgress,
     /// The current or last attempt at its present input; `None` before the first.
@@ -37,6 +39,11 @@ pub struct StoredJob {
 }
 
 impl StoredJob {
+    /// Returns whether the job is in a final state or waits for the user's decision.
+    pub(super) fn is_settled(&self) -> bool {
+        self.progress.state.is_final() || (self.progress.due_at.is_none() && self.lease.is_none())
+    }
+
     /// Returns the attempt, which every job that is in progress has.
     pub(super) fn current_attempt(&self) -> Result<&Attempt> {
         self.attempt
@@ -56,6 +63,12 @@ pub enum JobSet<'a> {
     LeasedBy(&'a PoolId),
 }
 
+/// A provider, and its name for a model.
+pub type RouteName<'a> = (ProviderName, &'a str);
+
+/// How long predictions took, each with the length of its clip in seconds.
+pub type ProcessingTimes = Vec<(Option<u32>, Duration)>;
+
 /// How the user names a job.
 #[derive(Clone, Copy, Debug)]
 pub enum JobName<'a> {
@@ -68,6 +81,10 @@ pub enum JobName<'a> {
 /// An attempt to start, and what a store keeps of it beside its fields.
 #[derive(Clone, Copy, Debug)]
 pub struct NewAttempt<'a> {
+    /// The pool that leases the job.
+    pub pool: &'a PoolId,
+    /// The lease.
+    pub lease: &'a Lease,
     /// The number of the job's batch.
     pub batch_id: i64,
     /// The job after the claim.
@@ -109,12 +126,7 @@ pub trait Snapshot: ClaimReads {
 
     /// Returns the jobs that match a filter in ascending order of their numbers: those after `after`,
     /// at most `limit`.
-    fn jobs(
-        &self,
-        filter: &JobFilter,
-        after: Option<JobId>,
-        limit: usize,
-    ) -> Result<Vec<JobRecord>>;
+    fn jobs(&self, filter: &JobFilter, after: JobId, limit: usize) -> Result<Vec<JobRecord>>;
 
     /// Returns the jobs of a batch, or of every batch, that succeeded or failed most recently, newest
     /// first and at most `limit`.
@@ -145,16 +157,8 @@ pub trait Snapshot: ClaimReads {
     /// As [`WorkQueue::owned_predictions`](super::WorkQueue::owned_predictions).
     fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>>;
 
-    /// As [`WorkQueue::all_settled`](super::WorkQueue::all_settled).
-    fn all_settled(&self, jobs: &[JobId]) -> Result<bool>;
-
     /// As [`WorkQueue::processing_times`](super::WorkQueue::processing_times).
-    fn processing_times(
-        &self,
-        provider: ProviderName,
-        wire_model: &str,
-        limit: usize,
-    ) -> Result<Vec<(Option<u32>, Duration)>>;
+    fn processing_times(&self, route: RouteName<'_>, limit: usize) -> Result<ProcessingTimes>;
 
     /// As [`WorkQueue::leases_unless`](super::WorkQueue::leases_unless).
     fn leases_unless(&self, pool: &PoolId, expected: usize) -> Result<Option<Vec<Lease>>>;
@@ -193,9 +197,6 @@ pub trait Transaction: Snapshot {
     /// that the job is as it was claimed, and nothing need be read before this.
     fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool>;
 
-    /// Returns whether a lease is still current.
-    fn is_current(&self, lease: &Lease) -> Result<bool>;
-
     /// Writes a change of a job and ends its lease, if there is one.
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()>;
 
@@ -215,12 +216,7 @@ pub trait Transaction: Snapshot {
     fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()>;
 
     /// Writes a new attempt and its job, and leases the job.
-    fn start_attempt(
-        &mut self,
-        pool: &PoolId,
-        lease: &Lease,
-        new: &NewAttempt<'_>,
-    ) -> Result<AttemptId>;
+    fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId>;
 
     /// Returns what makes client tokens unique over all queues.
     fn queue_id(&self) -> Result<String>;
@@ -239,11 +235,8 @@ pub trait Transaction: Snapshot {
     /// Sets the budget of a batch.
     fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()>;
 
-    /// Stores a changed setting in place of the last change of it.
-    fn put_setting(&mut self, change: &SettingChange) -> Result<()>;
-
-    /// Removes every changed setting. Batch budgets stay as they are.
-    fn clear_settings(&mut self) -> Result<()>;
+    /// Replaces the settings that were changed. Batch budgets stay as they are.
+    fn set_settings(&mut self, settings: &[SettingChange]) -> Result<()>;
 
     /// Stores the time of a heartbeat, and returns that of the last one.
     fn replace_last_heartbeat(&mut self, now: Timestamp) -> Result<Option<Timestamp>>;

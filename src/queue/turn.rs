@@ -17,7 +17,7 @@ use crate::policy::upload::{self, Upload};
 use crate::policy::{Change, outcome};
 
 use super::rate_counts::RateCounts;
-use super::storage::{NewAttempt, Transaction};
+use super::storage::{JobSet, NewAttempt, Transaction};
 use super::{
     Claim, ClaimResponse, Completed, Gates, QueueError, Recorded, Result, Turn, TurnResult,
     UploadClaim, UploadLease,
@@ -144,7 +144,7 @@ fn record_outcome(
     let change = match outcome::apply(&job, &claim.attempt.progress, outcome, now) {
         Ok(change) => change,
         // A lease that was lost comes first: the job may be in any state.
-        Err(_) if !tx.is_current(&claim.lease)? => return Ok(Recorded::LeaseLost),
+        Err(_) if !is_current(tx, &claim.lease)? => return Ok(Recorded::LeaseLost),
         Err(error) => return Err(QueueError::IllegalTransition(error)),
     };
     let event = outcome.event();
@@ -153,6 +153,12 @@ fn record_outcome(
     let recorded = write(tx, claim, change, instead, held)?;
     fail_point!("{event:?} written");
     Ok(recorded)
+}
+
+/// Returns whether a lease is still current.
+fn is_current(tx: &mut dyn Transaction, lease: &Lease) -> Result<bool> {
+    let stored = tx.stored_jobs(JobSet::Number(lease.job_id))?;
+    Ok(stored.iter().any(|job| job.lease.as_ref() == Some(lease)))
 }
 
 fn write(
@@ -283,13 +289,15 @@ fn start_attempt(
         token: draw_token(),
     };
     let new = NewAttempt {
+        pool,
+        lease: &lease,
         batch_id: view.batches[submission.batch].batch_id,
         job: &job,
         attempt: &attempt,
         request_text: &request_text,
         request_digest: digest,
     };
-    attempt.attempt_id = tx.start_attempt(pool, &lease, &new)?;
+    attempt.attempt_id = tx.start_attempt(&new)?;
     Ok(Claim {
         lease,
         job,

@@ -36,7 +36,7 @@ pub struct ClaimView {
 }
 
 /// A batch, its money and its job counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct BatchView {
     /// The batch's number in the store.
     pub batch_id: i64,

@@ -12,7 +12,7 @@ use crate::policy::tally::Tally;
 use crate::queue::storage::StoredJob;
 use crate::queue::{QueueError, Result};
 
-use super::row::{Columns, cost_to_json, millis, nullable_millis, parse_cost, query_value, select};
+use super::row::{Columns, cost_to_json, millis, nullable_millis, parse_cost, query_value};
 
 /// The columns of a job that [`read_job_progress`] reads. Put in front of a `FROM` clause in which
 /// `j` is the job.

@@ -12,7 +12,7 @@ use crate::policy::claim::{
 use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
 use crate::queue::Result;
-use crate::queue::claim_reads::{ClaimReads, Lane, ProviderUse, WaitingLane};
+use crate::queue::claim_reads::{ClaimReads, Lane, ProviderUse, RecentSubmits, WaitingLane};
 
 use super::row::{query_value, read_job_counts, select};
 use super::transaction::SqliteTransaction;
@@ -77,11 +77,7 @@ impl ClaimReads for SqliteTransaction<'_> {
         Ok(last.unwrap_or(0))
     }
 
-    fn recent_submits(
-        &self,
-        provider: ProviderName,
-        since: Timestamp,
-    ) -> Result<(u32, Option<Timestamp>)> {
+    fn recent_submits(&self, provider: ProviderName, since: Timestamp) -> Result<RecentSubmits> {
         let counted = select(
             self.tx,
             "SELECT (SELECT count(*) FROM attempts

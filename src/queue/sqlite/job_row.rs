@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use crate::domain::{Attempt, AttemptId, Input, Job, JobId};
+use crate::domain::{Attempt, AttemptId, Input, Job, JobId, Lease};
 use crate::queue::Result;
 use crate::queue::storage::{JobSet, StoredJob};
 
@@ -71,7 +71,7 @@ pub(super) fn read_attempt(columns: &Columns<'_, '_>) -> Result<Attempt> {
 macro_rules! select_stored_jobs {
     ($condition:literal) => {
         concat!(
-            "SELECT j.job_id, b.name AS batch, ",
+            "SELECT j.job_id, b.name AS batch, j.lease_token, ",
             job_progress_columns!(),
             ", ",
             attempt_columns!(),
@@ -113,6 +113,7 @@ pub(super) fn stored_jobs(tx: &Connection, set: JobSet<'_>) -> Result<Vec<Stored
 fn read_stored_job(columns: &Columns<'_, '_>) -> Result<StoredJob> {
     let job_id = JobId(columns.get("job_id")?);
     let batch = columns.get("batch")?;
+    let token: Option<i64> = columns.get("lease_token")?;
     let progress = read_job_progress(columns)?;
     let attempt = match columns.get::<Option<i64>>("attempt_id")? {
         None => None,
@@ -121,6 +122,7 @@ fn read_stored_job(columns: &Columns<'_, '_>) -> Result<StoredJob> {
     Ok(StoredJob {
         job_id,
         batch,
+        lease: token.map(|token| Lease { job_id, token }),
         progress,
         attempt,
     })

@@ -29,11 +29,17 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<SettingChange>> {
     )
 }
 
-/// Stores a changed setting in place of the last change of it.
-pub(super) fn put(tx: &Connection, change: &SettingChange) -> Result<()> {
+/// Replaces the changed settings.
+pub(super) fn replace(tx: &Connection, settings: &[SettingChange]) -> Result<()> {
+    execute(tx, "DELETE FROM controls", [])?;
+    settings.iter().try_for_each(|change| insert(tx, change))
+}
+
+/// Stores a changed setting.
+fn insert(tx: &Connection, change: &SettingChange) -> Result<()> {
     execute(
         tx,
-        "INSERT OR REPLACE INTO controls (name, value, was, set_by, set_at)
+        "INSERT INTO controls (name, value, was, set_by, set_at)
          VALUES (?1, ?2, ?3, ?4, ?5)",
         params![
             change.setting.name(),
@@ -43,11 +49,5 @@ pub(super) fn put(tx: &Connection, change: &SettingChange) -> Result<()> {
             change.set_at.as_millisecond()
         ],
     )?;
-    Ok(())
-}
-
-/// Deletes every changed setting. Batch budgets stay as they are.
-pub(super) fn clear(tx: &Connection) -> Result<()> {
-    execute(tx, "DELETE FROM controls", [])?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::{Attempt, JobId, JobState, Money, ProviderName};
-use crate::queue::storage::JobName;
+use crate::queue::storage::{JobName, ProcessingTimes, RouteName};
 use crate::queue::{Completion, JobFilter, JobRecord, Result};
 
 use super::job_row::{attempt_columns, read_attempt};
@@ -93,22 +93,6 @@ const JOB_RECORD: &str = "
     FROM jobs j JOIN batches b USING (batch_id)
          LEFT JOIN attempts a ON a.attempt_id = j.attempt_id";
 
-/// Returns whether each of these jobs is in a final state or waits for the user's decision.
-pub(super) fn all_settled(connection: &Connection, jobs: &[JobId]) -> Result<bool> {
-    for JobId(job_id) in jobs {
-        let unsettled: Option<i64> = query_value(
-            connection,
-            "SELECT job_id FROM jobs WHERE job_id = ?1 AND finished_at IS NULL
-               AND (due_at IS NOT NULL OR lease_token IS NOT NULL)",
-            [job_id],
-        )?;
-        if unsettled.is_some() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// Returns the sum of the estimates of the queued jobs.
 pub(super) fn queued_estimate(connection: &Connection, batch: Option<&str>) -> Result<Money> {
     let price: Option<i64> = query_value(
@@ -125,7 +109,7 @@ pub(super) fn queued_estimate(connection: &Connection, batch: Option<&str>) -> R
 pub(super) fn jobs(
     connection: &Connection,
     filter: &JobFilter,
-    after: Option<JobId>,
+    after: JobId,
     limit: usize,
 ) -> Result<Vec<JobRecord>> {
     select(
@@ -136,7 +120,7 @@ pub(super) fn jobs(
              ORDER BY j.job_id LIMIT ?4"
         ),
         params![
-            after.map_or(0, |JobId(id)| id),
+            after.0,
             filter.batch,
             filter.state.map(JobState::as_str),
             sql_limit(limit)
@@ -255,10 +239,9 @@ pub(super) fn owned_predictions(
 /// `limit`, each with the clip's length in seconds.
 pub(super) fn processing_times(
     connection: &Connection,
-    provider: ProviderName,
-    wire_model: &str,
+    (provider, wire_model): RouteName<'_>,
     limit: usize,
-) -> Result<Vec<(Option<u32>, Duration)>> {
+) -> Result<ProcessingTimes> {
     select(
         connection,
         "SELECT processing_ms, clip_s FROM attempts

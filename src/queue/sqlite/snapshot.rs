@@ -1,12 +1,10 @@
 //! What is read of a queue as of one instant.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
 use crate::domain::{Attempt, JobId, Lease, Money, PoolId, ProviderName};
 use crate::policy::claim::BatchView;
-use crate::queue::storage::{JobName, JobSet, Snapshot, StoredJob};
+use crate::queue::storage::{JobName, JobSet, ProcessingTimes, RouteName, Snapshot, StoredJob};
 use crate::queue::{
     BillGrouping, BillLine, Completion, CounterMismatch, JobFilter, JobRecord, PoolRecord, Result,
     SettingChange,
@@ -45,12 +43,7 @@ impl Snapshot for SqliteTransaction<'_> {
         job_row::stored_jobs(self.tx, set)
     }
 
-    fn jobs(
-        &self,
-        filter: &JobFilter,
-        after: Option<JobId>,
-        limit: usize,
-    ) -> Result<Vec<JobRecord>> {
+    fn jobs(&self, filter: &JobFilter, after: JobId, limit: usize) -> Result<Vec<JobRecord>> {
         query::jobs(self.tx, filter, after, limit)
     }
 
@@ -78,17 +71,8 @@ impl Snapshot for SqliteTransaction<'_> {
         query::owned_predictions(self.tx, provider, since)
     }
 
-    fn all_settled(&self, jobs: &[JobId]) -> Result<bool> {
-        query::all_settled(self.tx, jobs)
-    }
-
-    fn processing_times(
-        &self,
-        provider: ProviderName,
-        wire_model: &str,
-        limit: usize,
-    ) -> Result<Vec<(Option<u32>, Duration)>> {
-        query::processing_times(self.tx, provider, wire_model, limit)
+    fn processing_times(&self, route: RouteName<'_>, limit: usize) -> Result<ProcessingTimes> {
+        query::processing_times(self.tx, route, limit)
     }
 
     fn leases_unless(&self, pool: &PoolId, expected: usize) -> Result<Option<Vec<Lease>>> {

@@ -204,7 +204,7 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
         tx.recent_completions(&batch, 301).unwrap();
     }
     tx.count_held(None).unwrap();
-    tx.processing_times(FAL, "m", 400).unwrap();
+    tx.processing_times((FAL, "m"), 400).unwrap();
 
     let statements = statements.lock().unwrap().clone();
     assert!(statements.len() > 40, "{} statements", statements.len());

@@ -72,12 +72,6 @@ impl Transaction for SqliteTransaction<'_> {
         change::write_leased(self.tx, &before, change, &claim.lease, held, tally)
     }
 
-    fn is_current(&self, lease: &Lease) -> Result<bool> {
-        let sql = "SELECT job_id FROM jobs WHERE job_id = ?1 AND lease_token = ?2";
-        let job_id: Option<i64> = query_value(self.tx, sql, params![lease.job_id.0, lease.token])?;
-        Ok(job_id.is_some())
-    }
-
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
         change::write(self.tx, job, change, &mut self.tally)
     }
@@ -123,12 +117,7 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn start_attempt(
-        &mut self,
-        pool: &PoolId,
-        lease: &Lease,
-        new: &NewAttempt<'_>,
-    ) -> Result<AttemptId> {
+    fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId> {
         let NewAttempt { job, attempt, .. } = new;
         let submitted_at = attempt.submitted_at.as_millisecond();
         execute(
@@ -163,8 +152,8 @@ impl Transaction for SqliteTransaction<'_> {
                 submitted_at,
                 attempt_id,
                 attempt.provider.as_str(),
-                lease.token,
-                pool.0
+                new.lease.token,
+                new.pool.0
             ],
         )?;
         self.tally
@@ -200,12 +189,8 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn put_setting(&mut self, change: &SettingChange) -> Result<()> {
-        live_settings::put(self.tx, change)
-    }
-
-    fn clear_settings(&mut self) -> Result<()> {
-        live_settings::clear(self.tx)
+    fn set_settings(&mut self, settings: &[SettingChange]) -> Result<()> {
+        live_settings::replace(self.tx, settings)
     }
 
     fn replace_last_heartbeat(&mut self, now: Timestamp) -> Result<Option<Timestamp>> {

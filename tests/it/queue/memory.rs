@@ -4,7 +4,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use overnight::clock::{Clock, ManualClock};
@@ -14,23 +13,17 @@ use overnight::policy::claim::*;
 use overnight::policy::gate::ProviderGate;
 use overnight::policy::load::{self, RowEffect};
 use overnight::policy::tally::Tally;
-use overnight::policy::upload::{Upload, UploadKey, UploadProgress};
-use overnight::queue::claim_reads::{ClaimReads, Lane, ProviderUse, WaitingLane};
+use overnight::policy::upload::*;
+use overnight::queue::claim_reads::*;
 use overnight::queue::storage::*;
 use overnight::queue::*;
 
 use super::{Store, bills};
 
-/// A queue in memory, which any number of "processes" open.
-#[derive(Clone)]
+/// A queue in memory, as one of the "processes" that use it has it open.
 pub(crate) struct MemoryStore {
     state: Arc<Mutex<State>>,
     clock: Arc<ManualClock>,
-}
-
-/// One process that uses the queue.
-struct MemoryQueue {
-    store: MemoryStore,
     process: Process,
 }
 
@@ -73,32 +66,42 @@ struct Row {
 impl Store for MemoryStore {
     fn create(clock: Arc<ManualClock>) -> Self {
         let state = Arc::default();
-        Self { state, clock }
+        let process = Process::default();
+        Self {
+            state,
+            clock,
+            process,
+        }
     }
 
     fn open(&self) -> Arc<dyn Queue> {
-        let store = self.clone();
-        let process = Process::default();
-        Arc::new(MemoryQueue { store, process })
+        Arc::new(self.reopen())
     }
 }
 
 impl MemoryStore {
+    fn reopen(&self) -> Self {
+        let state = Arc::clone(&self.state);
+        Self {
+            state,
+            ..Self::create(Arc::clone(&self.clock))
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("the state")
     }
 
     /// Runs a write on a copy of the state, which replaces it if the write succeeds.
-    fn write<T>(&self, write: impl FnOnce(&mut State, Timestamp) -> Result<T>) -> Result<T> {
-        let mut state = self.state();
-        let mut copy = state.clone();
+    fn try_write<T>(&self, write: impl FnOnce(&mut State, Timestamp) -> Result<T>) -> Result<T> {
+        let mut copy = self.state().clone();
         let result = write(&mut copy, self.clock.now())?;
-        *state = copy;
+        *self.state() = copy;
         Ok(result)
     }
 }
 
-impl Storage for MemoryQueue {
+impl Storage for MemoryStore {
     fn process(&self) -> &Process {
         &self.process
     }
@@ -108,11 +111,11 @@ impl Storage for MemoryQueue {
     }
 
     async fn write<T: Send + 'static>(&self, write: impl WriteOperation<T>) -> Result<T> {
-        self.store.write(|state, now| write(state, now))
+        self.try_write(|state, now| write(state, now))
     }
 
     async fn read<T: Send + 'static>(&self, read: impl ReadOperation<T>) -> Result<T> {
-        read(&*self.store.state(), self.store.clock.now())
+        read(&*self.state(), self.clock.now())
     }
 }
 
@@ -139,17 +142,15 @@ impl Row {
     }
 
     fn record(&self) -> JobRecord {
-        let attempt = self.attempt();
+        let attempt = self.attempt().cloned().map(AttemptRecord::from);
+        let attempt = attempt.as_ref();
         let costs = self
             .attempts
             .iter()
             .filter_map(|attempt| attempt.progress.cost);
         let costs: Vec<Cost> = costs.collect();
-        let attempt_progress = attempt.map(|attempt| &attempt.progress);
-        let prediction = attempt_progress.and_then(|attempt| attempt.prediction.as_ref());
-        let attempt_state = attempt_progress.map(|attempt| attempt.state);
-        let progress = self.job.progress.clone();
-        let output = progress.output;
+        let progress = &self.job.progress;
+        let output = progress.output.as_ref();
         JobRecord {
             job_id: self.job.job_id,
             batch: self.job.batch.clone(),
@@ -158,28 +159,39 @@ impl Row {
             state: progress.state,
             model: self.job.model.clone(),
             provider: attempt.map(|attempt| attempt.provider),
-            prediction_id: prediction.map(|prediction| prediction.prediction_id.clone()),
+            prediction_id: attempt.and_then(|attempt| attempt.prediction_id.clone()),
             attempts: progress.attempts,
-            estimate_usd: attempt_progress.map_or(self.new.estimate, |attempt| attempt.estimate),
+            estimate_usd: attempt.map_or(self.new.estimate, |attempt| attempt.estimate_usd),
             cost_usd: (!costs.is_empty()).then(|| costs.iter().map(|cost| cost.amount).sum()),
             cost_source: costs.last().map(|cost| cost.source),
-            bytes: output.as_ref().map(|file| file.bytes),
-            sha256: output.as_ref().map(|file| file.sha256.clone()),
             output: output.map(|file| file.path.to_string_lossy().into_owned()),
-            error: progress.error,
+            bytes: output.map(|file| file.bytes),
+            sha256: output.map(|file| file.sha256.clone()),
+            error: progress.error.clone(),
             queued_at: self.queued_at,
             submitted_at: self.attempts.last().map(|attempt| attempt.submitted_at),
             finished_at: progress.finished_at,
             input: self.job.input.clone(),
             due_at: progress.due_at,
-            attempt_state,
+            attempt_state: attempt.map(|attempt| attempt.state),
         }
     }
 }
 
 impl State {
-    fn row(&mut self, job: JobId) -> &mut Row {
-        &mut self.rows[job.0 as usize - 1]
+    fn row(&self, job: JobId) -> Option<&Row> {
+        self.rows.iter().find(|row| row.job.job_id == job)
+    }
+
+    fn row_mut(&mut self, job: JobId) -> &mut Row {
+        let mut rows = self.rows.iter_mut();
+        rows.find(|row| row.job.job_id == job).expect("the job")
+    }
+
+    fn leased_by(&self, pool: &PoolId) -> impl Iterator<Item = &Row> {
+        let is_holder = move |(_, holder): &(Lease, PoolId)| holder == pool;
+        let rows = self.rows.iter();
+        rows.filter(move |row| row.lease.as_ref().is_some_and(is_holder))
     }
 
     /// Returns the jobs of a batch, or of every batch.
@@ -215,8 +227,9 @@ impl State {
         ended
     }
 
-    fn all_attempts(&self) -> impl Iterator<Item = &Attempt> {
-        self.rows.iter().flat_map(|row| &row.attempts)
+    fn attempts_at(&self, provider: ProviderName) -> impl Iterator<Item = &Attempt> {
+        let attempts = self.rows.iter().flat_map(|row| &row.attempts);
+        attempts.filter(move |attempt| attempt.provider == provider)
     }
 
     /// Returns the sums over all rows.
@@ -295,10 +308,8 @@ impl ClaimReads for State {
     }
 
     fn unresolved(&self) -> Result<Vec<UnresolvedRequest>> {
-        let unresolved = self.all_attempts().filter(|attempt| {
-            let state = attempt.progress.state;
-            matches!(state, AttemptState::Submitting | AttemptState::InDoubt)
-        });
+        let attempts = self.rows.iter().filter_map(Row::attempt);
+        let unresolved = attempts.filter(|attempt| attempt.progress.state.is_unresolved());
         let requests = unresolved.map(|attempt| UnresolvedRequest {
             provider: attempt.provider,
             wire_model: attempt.wire_model.clone(),
@@ -308,21 +319,15 @@ impl ClaimReads for State {
     }
 
     fn last_attempt_id(&self) -> Result<i64> {
-        Ok(self.all_attempts().count() as i64)
+        Ok(self.rows.iter().map(|row| row.attempts.len() as i64).sum())
     }
 
-    fn recent_submits(
-        &self,
-        provider: ProviderName,
-        since: Timestamp,
-    ) -> Result<(u32, Option<Timestamp>)> {
-        let attempts = self
-            .all_attempts()
-            .filter(|attempt| attempt.provider == provider);
-        let answers = attempts.map(|attempt| attempt.progress.answered_at);
-        let recent: Vec<_> = answers
-            .filter(|at| at.is_none_or(|at| at >= since))
-            .collect();
+    fn recent_submits(&self, provider: ProviderName, since: Timestamp) -> Result<RecentSubmits> {
+        let answers = self
+            .attempts_at(provider)
+            .map(|attempt| attempt.progress.answered_at);
+        let recent = answers.filter(|at| at.is_none_or(|at| at >= since));
+        let recent: Vec<_> = recent.collect();
         Ok((recent.len() as u32, recent.into_iter().flatten().min()))
     }
 
@@ -333,12 +338,15 @@ impl ClaimReads for State {
     }
 
     fn waiting_uploads(&self, provider: ProviderName, limit: usize) -> Result<Vec<(i64, Upload)>> {
-        let waiting = self.uploads.iter().filter(|(_, (upload, lease))| {
-            upload.provider == provider && upload.progress.due_at.is_some() && lease.is_none()
-        });
-        let mut waiting: Vec<_> = waiting
-            .map(|(id, (upload, _))| (*id, upload.clone()))
+        let uploads = self
+            .uploads
+            .iter()
+            .filter(|(_, (_, lease))| lease.is_none());
+        let uploads = uploads.map(|(id, (upload, _))| (*id, upload.clone()));
+        let mut waiting: Vec<_> = uploads
+            .filter(|(_, upload)| upload.provider == provider)
             .collect();
+        waiting.retain(|(_, upload)| upload.progress.due_at.is_some());
         waiting.sort_by_key(|(_, upload)| upload.progress.due_at);
         waiting.truncate(limit);
         Ok(waiting)
@@ -391,36 +399,28 @@ impl Snapshot for State {
     }
 
     fn stored_jobs(&self, set: JobSet<'_>) -> Result<Vec<StoredJob>> {
-        let rows = self.rows.iter().filter(|row| match set {
-            JobSet::Number(number) => row.job.job_id == number,
-            JobSet::InState(state, batch) => {
-                row.job.progress.state == state && batch.is_none_or(|name| row.job.batch == name)
-            }
-            JobSet::LeasedBy(pool) => row.lease.as_ref().is_some_and(|(_, holder)| holder == pool),
-        });
-        let jobs = rows.map(|row| StoredJob {
+        let rows: Vec<&Row> = match set {
+            JobSet::Number(number) => self.row(number).into_iter().collect(),
+            JobSet::InState(state, batch) => self.in_state(state, batch).collect(),
+            JobSet::LeasedBy(pool) => self.leased_by(pool).collect(),
+        };
+        let jobs = rows.into_iter().map(|row| StoredJob {
             job_id: row.job.job_id,
             batch: row.job.batch.clone(),
+            lease: row.lease.clone().map(|(lease, _)| lease),
             progress: row.job.progress.clone(),
             attempt: row.attempt().cloned(),
         });
         Ok(jobs.collect())
     }
 
-    fn jobs(
-        &self,
-        filter: &JobFilter,
-        after: Option<JobId>,
-        limit: usize,
-    ) -> Result<Vec<JobRecord>> {
-        let rows = self.rows(filter.batch.as_deref());
-        let jobs = rows.filter(|row| Some(row.job.job_id) > after);
-        let jobs = jobs.filter(|row| {
-            filter
-                .state
-                .is_none_or(|state| row.job.progress.state == state)
-        });
-        Ok(jobs.take(limit).map(Row::record).collect())
+    fn jobs(&self, filter: &JobFilter, after: JobId, limit: usize) -> Result<Vec<JobRecord>> {
+        let rows = self
+            .rows(filter.batch.as_deref())
+            .filter(|row| row.job.job_id > after);
+        let records = rows.map(Row::record);
+        let matching = records.filter(|job| filter.state.is_none_or(|state| job.state == state));
+        Ok(matching.take(limit).collect())
     }
 
     fn latest(&self, batch: Option<&str>, limit: usize) -> Result<Vec<JobRecord>> {
@@ -429,8 +429,7 @@ impl Snapshot for State {
     }
 
     fn attempts(&self, job: JobId) -> Result<Vec<Attempt>> {
-        let row = self.rows.iter().find(|row| row.job.job_id == job);
-        Ok(row.map_or(Vec::new(), |row| row.attempts.clone()))
+        Ok(self.row(job).map_or(Vec::new(), |row| row.attempts.clone()))
     }
 
     fn bill(&self, by: BillGrouping, batch: Option<&str>) -> Result<Vec<BillLine>> {
@@ -446,56 +445,42 @@ impl Snapshot for State {
     }
 
     fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>> {
-        let attempts = self
-            .all_attempts()
-            .filter(|attempt| attempt.provider == provider);
-        let recent = attempts.filter(|attempt| attempt.submitted_at >= since);
+        let recent = self
+            .attempts_at(provider)
+            .filter(|attempt| attempt.submitted_at >= since);
         let predictions = recent.filter_map(|attempt| attempt.progress.prediction.clone());
         Ok(predictions
             .map(|prediction| prediction.prediction_id)
             .collect())
     }
 
-    fn all_settled(&self, jobs: &[JobId]) -> Result<bool> {
-        let mut rows = self
-            .rows
-            .iter()
-            .filter(|row| jobs.contains(&row.job.job_id));
-        Ok(rows.all(|row| row.job.progress.due_at.is_none() && row.lease.is_none()))
-    }
-
-    fn processing_times(
-        &self,
-        provider: ProviderName,
-        wire_model: &str,
-        limit: usize,
-    ) -> Result<Vec<(Option<u32>, Duration)>> {
+    fn processing_times(&self, route: RouteName<'_>, limit: usize) -> Result<ProcessingTimes> {
         let mut times = Vec::new();
-        for row in &self.rows {
-            for attempt in row
-                .attempts
-                .iter()
-                .filter(|attempt| attempt.provider == provider && attempt.wire_model == wire_model)
+        for Row { job, attempts, .. } in &self.rows {
+            for Attempt {
+                provider,
+                wire_model,
+                progress,
+                ..
+            } in attempts
             {
-                let progress = &attempt.progress;
-                times.extend(
-                    progress
-                        .processing
-                        .map(|took| (progress.finished_at, row.job.input.duration(), took)),
-                );
+                if let Some(took) = progress.processing
+                    && (*provider, wire_model.as_str()) == route
+                {
+                    times.push((progress.finished_at, (job.input.duration(), took)));
+                }
             }
         }
-        times.sort_by_key(|(finished_at, ..)| Reverse(*finished_at));
+        times.sort_by_key(|(finished_at, _)| Reverse(*finished_at));
         Ok(times
             .into_iter()
+            .map(|(_, time)| time)
             .take(limit)
-            .map(|(_, clip_s, took)| (clip_s, took))
             .collect())
     }
 
     fn leases_unless(&self, pool: &PoolId, expected: usize) -> Result<Option<Vec<Lease>>> {
-        let leases = self.rows.iter().filter_map(|row| row.lease.as_ref());
-        let leases = leases.filter(|(_, holder)| holder == pool);
+        let leases = self.leased_by(pool).filter_map(|row| row.lease.as_ref());
         let leases: Vec<Lease> = leases.map(|(lease, _)| lease.clone()).collect();
         Ok(Some(leases).filter(|leases| leases.len() != expected))
     }
@@ -521,20 +506,17 @@ impl Transaction for State {
     }
 
     fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
-        let is_current = self.is_current(&claim.lease)?;
+        let row = self.row_mut(claim.lease.job_id);
+        let mut lease = row.lease.iter();
+        let is_current = lease.any(|(current, _)| *current == claim.lease);
         if is_current {
-            self.row(claim.lease.job_id).write(change, held);
+            row.write(change, held);
         }
         Ok(is_current)
     }
 
-    fn is_current(&self, lease: &Lease) -> Result<bool> {
-        let mut leases = self.rows.iter().filter_map(|row| row.lease.as_ref());
-        Ok(leases.any(|(current, _)| current == lease))
-    }
-
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
-        self.row(job.job_id).write(change, false);
+        self.row_mut(job.job_id).write(change, false);
         Ok(())
     }
 
@@ -545,10 +527,8 @@ impl Transaction for State {
                 && other.provider == attempt.provider
                 && other.attempt_id != attempt.attempt_id
         };
-        let owner = self
-            .rows
-            .iter()
-            .find(|row| row.attempts.iter().any(is_owner));
+        let mut rows = self.rows.iter();
+        let owner = rows.find(|row| row.attempts.iter().any(is_owner));
         Ok(owner.map(|row| row.job.job_id))
     }
 
@@ -558,32 +538,27 @@ impl Transaction for State {
     }
 
     fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()> {
-        self.row(job).job.progress.due_at = Some(due_at);
+        self.row_mut(job).job.progress.due_at = Some(due_at);
         Ok(())
     }
 
     fn read_job(&self, job: JobId) -> Result<(Job, Attempt)> {
-        let row = &self.rows[job.0 as usize - 1];
+        let row = self.row(job).expect("the job");
         Ok((row.job.clone(), row.attempt().expect("an attempt").clone()))
     }
 
     fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()> {
-        let row = self.row(lease.job_id);
+        let row = self.row_mut(lease.job_id);
         row.lease = Some((lease.clone(), pool.clone()));
         row.job.progress = job.clone();
         Ok(())
     }
 
-    fn start_attempt(
-        &mut self,
-        pool: &PoolId,
-        lease: &Lease,
-        new: &NewAttempt<'_>,
-    ) -> Result<AttemptId> {
+    fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId> {
         let attempt_id = AttemptId(self.last_attempt_id()? + 1);
         self.gates.entry(new.attempt.provider).or_default();
-        self.lease(pool, lease, &new.job.progress)?;
-        let row = self.row(lease.job_id);
+        self.lease(new.pool, new.lease, &new.job.progress)?;
+        let row = self.row_mut(new.job.job_id);
         row.is_submitted = true;
         row.attempts.push(Attempt {
             attempt_id,
@@ -607,21 +582,20 @@ impl Transaction for State {
     }
 
     fn write_upload(&mut self, lease: UploadLease, new: Option<&UploadProgress>) -> Result<()> {
-        let Some((upload, current)) = self.uploads.get_mut(&lease.upload_id) else {
-            return Ok(());
-        };
-        let ended = current.take_if(|(token, _)| *token == lease.token);
-        if let (Some(_), Some(new)) = (ended, new) {
+        if let Some((upload, current)) = self.uploads.get_mut(&lease.upload_id)
+            && current
+                .take_if(|(token, _)| *token == lease.token)
+                .is_some()
+            && let Some(new) = new
+        {
             upload.progress = new.clone();
         }
         Ok(())
     }
 
     fn clear_rejected_uploads(&mut self) -> Result<()> {
-        let is_kept = |(upload, lease): &(Upload, Option<_>)| {
-            !upload.progress.is_rejected() || lease.is_some()
-        };
-        self.uploads.retain(|_, upload| is_kept(upload));
+        let uploads = &mut self.uploads;
+        uploads.retain(|_, (upload, lease)| lease.is_some() || !upload.progress.is_rejected());
         Ok(())
     }
 
@@ -630,15 +604,8 @@ impl Transaction for State {
         Ok(())
     }
 
-    fn put_setting(&mut self, change: &SettingChange) -> Result<()> {
-        let name = change.setting.name();
-        self.settings.retain(|other| other.setting.name() != name);
-        self.settings.push(change.clone());
-        Ok(())
-    }
-
-    fn clear_settings(&mut self) -> Result<()> {
-        self.settings.clear();
+    fn set_settings(&mut self, settings: &[SettingChange]) -> Result<()> {
+        self.settings = settings.to_vec();
         Ok(())
     }
 
@@ -654,7 +621,7 @@ impl Transaction for State {
             for attempt in &mut row.attempts {
                 let progress = &mut attempt.progress;
                 progress.answered_at = progress.answered_at.min(Some(now));
-                if progress.state.is_open() && progress.state != AttemptState::Accepted {
+                if progress.state.is_unresolved() {
                     attempt.submitted_at = attempt.submitted_at.min(now);
                 }
             }
@@ -670,11 +637,11 @@ impl Transaction for State {
     }
 }
 
-impl Loader for MemoryQueue {
+impl Loader for MemoryStore {
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>> {
-        batch.find(&self.store.state().batches)?;
+        batch.find(&self.state().batches)?;
         Ok(Box::new(MemoryStaging {
-            store: self.store.clone(),
+            store: self.reopen(),
             batch,
             rows: Vec::new(),
             plan: LoadPlan::default(),
@@ -687,8 +654,7 @@ impl Staging for MemoryStaging {
         let earlier = self.rows.len();
         self.rows.extend_from_slice(jobs);
         let mut copy = self.store.state().clone();
-        let now = self.store.clock.now();
-        let (plan, mut changes) = copy.load(&self.batch, &self.rows, now)?;
+        let (plan, mut changes) = copy.load(&self.batch, &self.rows, self.store.clock.now())?;
         self.plan = plan;
         Ok(changes.split_off(earlier))
     }
@@ -701,7 +667,7 @@ impl Staging for MemoryStaging {
         let rows = std::mem::take(&mut self.rows);
         self.plan = LoadPlan::default();
         let load = |state: &mut State, now| state.load(&self.batch, &rows, now);
-        Ok(self.store.write(load)?.0)
+        Ok(self.store.try_write(load)?.0)
     }
 }
 
@@ -712,30 +678,26 @@ impl State {
         rows: &[NewJob],
         now: Timestamp,
     ) -> Result<(LoadPlan, Vec<RowChange>)> {
-        let known = new.find(&self.batches)?.map(|batch| batch.batch_id);
-        if known.is_none() {
+        if new.find(&self.batches)?.is_none() {
             self.batches.push(BatchView {
                 batch_id: self.batches.len() as i64,
                 name: new.name.clone(),
                 model: new.model.clone(),
                 folder: new.folder.to_string_lossy().into_owned(),
-                budget: None,
-                has_local_images: false,
-                totals: BatchTotals::default(),
-                lanes: None,
+                ..BatchView::default()
             });
         }
-        let batch_id = known.unwrap_or(self.batches.len() as i64 - 1);
-        let batch = &mut self.batches[batch_id as usize];
+        let mut batches = self.batches.iter_mut();
+        let batch = batches
+            .find(|batch| batch.name == new.name)
+            .expect("the batch");
         batch.budget = new.budget.or(batch.budget);
         if rows.iter().any(|row| row.has_local_images) {
             batch.has_local_images = true;
             self.clear_rejected_uploads()?;
         }
-        let mut unseen: BTreeSet<JobId> = self
-            .rows(Some(&new.name))
-            .map(|row| row.job.job_id)
-            .collect();
+        let known = self.rows(Some(&new.name)).map(|row| row.job.job_id);
+        let mut unseen: BTreeSet<JobId> = known.collect();
         let mut plan = LoadPlan::default();
         let mut changes = Vec::new();
         for row in rows {
@@ -785,17 +747,15 @@ impl State {
     }
 
     fn insert(&mut self, batch: &NewBatch, new: &NewJob, now: Timestamp) -> Result<RowChange> {
-        let stem = file_name::disambiguated_file_stem(&new.stem, &new.row_key);
-        let names = [&new.stem, &stem].map(|stem| format!("{stem}.mp4"));
-        let is_free = |name: &String| {
-            let name = file_name::case_folded(name);
+        let is_taken = |name: &str| {
             let mut rows = self.rows(Some(&batch.name));
-            rows.all(|row| file_name::case_folded(&row.job.file_name) != name)
+            let name = file_name::case_folded(name);
+            rows.any(|row| file_name::case_folded(&row.job.file_name) == name)
         };
-        let Some(file_name) = names.iter().find(|name| is_free(name)).cloned() else {
-            let [_, file_name] = names;
-            return Err(QueueError::FileNameTaken { file_name });
-        };
+        let other = file_name::disambiguated_file_stem(&new.stem, &new.row_key);
+        let names = [&new.stem, &other].map(|stem| format!("{stem}.mp4"));
+        let file_name = names.into_iter().find(|name| !is_taken(name));
+        let file_name = file_name.ok_or(QueueError::FileNameTaken { file_name: other })?;
         let job = Job {
             job_id: JobId(self.rows.len() as i64 + 1),
             batch: batch.name.clone(),
