@@ -166,7 +166,7 @@ CREATE TABLE attempts (
 ) STRICT;
 
 -- Submissions by the time of their answer, for the rate limit of the last minute. Those without an
--- answer are counted among the leased jobs.
+-- answer are open attempts.
 CREATE INDEX attempts_rate ON attempts (provider, answered_at) WHERE answered_at IS NOT NULL;
 -- Open attempts: the unresolved ones, of which no two identical ones may exist at a time, and all of
 -- them, to verify `batches.reserved` and `providers.in_flight`.

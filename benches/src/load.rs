@@ -167,6 +167,6 @@ fn copy(loaded: &Path) -> anyhow::Result<ResourceUsage> {
     command
         .arg("-batch")
         .arg(database_dir.path().join("queue.db"));
-    let modes = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
-    process::run(command.args([modes, QUEUE_SCHEMA, &attach, COPY]))
+    let schema = format!("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;\n{QUEUE_SCHEMA}");
+    process::run(command.args([&schema, &attach, COPY]))
 }
