@@ -43,8 +43,8 @@ pub(super) fn join(
 /// [`QueueError::PoolLost`] if the pool is no longer registered.
 pub(super) fn heartbeat(tx: &mut dyn Transaction, pool: &PoolId, now: Timestamp) -> Result<()> {
     record_heartbeat(tx, now)?;
-    let pools = tx.pools()?.into_iter();
-    let known = pools.filter(|(pool_id, _)| pool_id == pool).last();
+    let mut pools = tx.pools()?.into_iter();
+    let known = pools.find(|(pool_id, _)| pool_id == pool);
     let (_, record) = known.ok_or_else(|| QueueError::PoolLost(pool.clone()))?;
     let renewed = PoolRecord {
         expires_at: expires_at(now),

@@ -128,7 +128,7 @@ pub trait Staging: Send {
     ///
     /// - As [`Loader::stage`] if another load has created the batch in the meantime, with another
     ///   model or output folder.
-    /// - [`QueueError::FileNameTaken`](super::QueueError::FileNameTaken) if a row would save its clip
+    /// - [`QueueError::FileNameTaken`] if a row would save its clip
     ///   under the name of another job's clip.
     fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>>;
 
@@ -147,12 +147,12 @@ pub trait Loader: Send + Sync {
     ///
     /// # Errors
     ///
-    /// - [`QueueError::BatchHasOtherModel`](super::QueueError::BatchHasOtherModel) or
-    ///   [`QueueError::BatchHasOtherFolder`](super::QueueError::BatchHasOtherFolder) if the batch
+    /// - [`QueueError::BatchHasOtherModel`] or
+    ///   [`QueueError::BatchHasOtherFolder`] if the batch
     ///   exists with another model or output folder.
-    /// - [`QueueError::FolderTaken`](super::QueueError::FolderTaken) if another batch uses the
+    /// - [`QueueError::FolderTaken`] if another batch uses the
     ///   output folder.
-    /// - [`QueueError::OpenForRehearsal`](super::QueueError::OpenForRehearsal) if the queue is open
+    /// - [`QueueError::OpenForRehearsal`] if the queue is open
     ///   for a rehearsal.
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>>;
 }

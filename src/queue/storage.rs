@@ -167,7 +167,7 @@ pub trait Snapshot: ClaimReads {
     ///
     /// # Errors
     ///
-    /// [`QueueError::Store`](super::QueueError::Store) if the store is damaged.
+    /// [`QueueError::Store`] if the store is damaged.
     fn check(&self) -> Result<(usize, usize)>;
 
     /// Returns the stored sums and counts that differ from the rows; none if the store keeps none.

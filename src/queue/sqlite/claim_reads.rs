@@ -121,7 +121,8 @@ impl ClaimReads for SqliteTransaction<'_> {
     }
 }
 
-fn read_batches(tx: &Connection, tally: &Tally) -> Result<Vec<BatchView>> {
+/// Reads every batch, as it will be once a tally is written.
+pub(super) fn read_batches(tx: &Connection, tally: &Tally) -> Result<Vec<BatchView>> {
     select(
         tx,
         "SELECT * FROM batches ORDER BY batch_id",

@@ -94,9 +94,10 @@ impl MemoryStore {
 
     /// Runs a write on a copy of the state, which replaces it if the write succeeds.
     fn try_write<T>(&self, write: impl FnOnce(&mut State, Timestamp) -> Result<T>) -> Result<T> {
-        let mut copy = self.state().clone();
+        let mut state = self.state();
+        let mut copy = state.clone();
         let result = write(&mut copy, self.clock.now())?;
-        *self.state() = copy;
+        *state = copy;
         Ok(result)
     }
 }
