@@ -1,20 +1,28 @@
 //! What attempts have cost, summed up.
 
-use std::collections::BTreeMap;
-
 use overnight::domain::{Attempt, AttemptState, Cost, CostSource, Job, Money, Outcome};
+use overnight::policy::claim::BatchView;
 use overnight::queue::{BillGrouping, BillLine, BillSums, Step};
 
 use super::{Harness, PRICE, Store, run_for_each_store, seconds};
 
 run_for_each_store!(a_bill_sums_up_the_attempts_by_batch_day_model_or_route);
 
-/// Returns the bill of these attempts: what every store must answer.
+/// Returns the bill of these attempts, as every store must answer it: by batch, with a line for each of
+/// the given batches in their order, or by anything else, in order of its name.
 pub(super) fn bill<'a>(
     by: BillGrouping,
+    batches: impl Iterator<Item = &'a BatchView>,
     attempts: impl Iterator<Item = (&'a Job, &'a Attempt)>,
-) -> BTreeMap<String, BillSums> {
-    let mut bill: BTreeMap<String, BillSums> = BTreeMap::new();
+) -> Vec<BillLine> {
+    let new_line = |name: String| BillLine {
+        name,
+        sums: BillSums::default(),
+    };
+    let mut lines: Vec<BillLine> = match by {
+        BillGrouping::Batch => batches.map(|batch| new_line(batch.name.clone())).collect(),
+        _ => Vec::new(),
+    };
     for (job, attempt) in attempts {
         let name = match by {
             BillGrouping::Batch => job.batch.clone(),
@@ -22,10 +30,17 @@ pub(super) fn bill<'a>(
             BillGrouping::Model => job.model.clone(),
             BillGrouping::Route => format!("{}/{}", attempt.provider, attempt.wire_model),
         };
-        let sums = bill.entry(name).or_default();
-        *sums = *sums + sums_of(attempt);
+        let index = lines.iter().position(|line| line.name == name);
+        let index = index.unwrap_or_else(|| {
+            lines.push(new_line(name));
+            lines.len() - 1
+        });
+        lines[index].sums = lines[index].sums + sums_of(attempt);
     }
-    bill
+    if by != BillGrouping::Batch {
+        lines.sort_by(|line, other| line.name.cmp(&other.name));
+    }
+    lines
 }
 
 fn sums_of(attempt: &Attempt) -> BillSums {
@@ -56,6 +71,7 @@ fn sums_of(attempt: &Attempt) -> BillSums {
 
 async fn a_bill_sums_up_the_attempts_by_batch_day_model_or_route<S: Store>(harness: Harness<S>) {
     harness.load("c", &[10, 11]);
+    harness.load("a", &[]);
     harness.load_rows(4);
     let claims = harness.claim("one", 5).await;
     harness.accept(&claims[0], "p0").await;
@@ -89,7 +105,7 @@ async fn a_bill_sums_up_the_attempts_by_batch_day_model_or_route<S: Store>(harne
     let names = |bill: &Vec<BillLine>| -> Vec<String> {
         bill.iter().map(|line| line.name.clone()).collect()
     };
-    assert_eq!(names(&bills[0]), ["b", "c"]);
+    assert_eq!(names(&bills[0]), ["b", "c", "a"]);
     assert_eq!(names(&bills[1]), ["2026-08-20", "2026-08-21"]);
     assert_eq!(names(&bills[2]), ["kling-v1-standard"]);
     assert_eq!(bills[3].len(), 1);

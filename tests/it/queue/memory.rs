@@ -126,11 +126,6 @@ impl Row {
         self.attempts.last().filter(|_| self.is_submitted)
     }
 
-    /// Returns when the next step is due, if the job is not leased.
-    fn waits_until(&self) -> Option<Timestamp> {
-        self.job.progress.due_at.filter(|_| self.lease.is_none())
-    }
-
     /// Writes a change and ends the lease, unless it is held further.
     fn write(&mut self, change: &Change, held: bool) {
         self.job.progress = change.job.clone();
@@ -145,11 +140,10 @@ impl Row {
     fn record(&self) -> JobRecord {
         let attempt = self.attempt().cloned().map(AttemptRecord::from);
         let attempt = attempt.as_ref();
-        let costs = self
-            .attempts
-            .iter()
-            .filter_map(|attempt| attempt.progress.cost);
-        let costs: Vec<Cost> = costs.collect();
+        let attempts = self.attempts.iter();
+        let costs: Vec<Cost> = attempts
+            .filter_map(|attempt| attempt.progress.cost)
+            .collect();
         let progress = &self.job.progress;
         let output = progress.output.as_ref();
         JobRecord {
@@ -249,10 +243,10 @@ impl State {
 
 impl ClaimReads for State {
     fn batches(&self) -> Result<Vec<BatchView>> {
+        let tally = self.tally();
         let mut batches = self.batches.clone();
         for batch in &mut batches {
-            let tally = self.tally().of_batch(&batch.name);
-            batch.totals = batch.totals.after(&tally);
+            batch.totals = batch.totals.after(&tally.of_batch(&batch.name));
         }
         Ok(batches)
     }
@@ -271,7 +265,7 @@ impl ClaimReads for State {
         let mut steps = Vec::new();
         for query in queries {
             let due = self.in_state(query.state, query.batch).filter_map(|row| {
-                let due_at = row.waits_until()?;
+                let due_at = row.job.progress.due_at.filter(|_| row.lease.is_none())?;
                 let is_due = query.after < due_at && due_at <= query.until;
                 let is_there = row.attempt()?.provider == query.provider;
                 (is_due && is_there).then(|| query.found(row.job.job_id, due_at))
@@ -298,9 +292,8 @@ impl ClaimReads for State {
     }
 
     fn queued_jobs(&self, lane: Lane<'_>, now: Timestamp, limit: usize) -> Result<Vec<QueuedJob>> {
-        let due = self
-            .lane(lane)
-            .filter(|row| row.job.progress.due_at <= Some(now));
+        let rows = self.lane(lane);
+        let due = rows.filter(|row| row.job.progress.due_at <= Some(now));
         let jobs = due.take(limit).map(|row| QueuedJob {
             job: row.job.clone(),
             last_attempt_number: row.attempts.len() as u32,
@@ -324,11 +317,11 @@ impl ClaimReads for State {
     }
 
     fn recent_submits(&self, provider: ProviderName, since: Timestamp) -> Result<RecentSubmits> {
-        let answers = self
-            .attempts_at(provider)
-            .map(|attempt| attempt.progress.answered_at);
-        let recent = answers.filter(|at| at.is_none_or(|at| at >= since));
-        let recent: Vec<_> = recent.collect();
+        let attempts = self.attempts_at(provider);
+        let mut recent: Vec<_> = attempts
+            .map(|attempt| attempt.progress.answered_at)
+            .collect();
+        recent.retain(|at| at.is_none_or(|at| at >= since));
         Ok((recent.len() as u32, recent.into_iter().flatten().min()))
     }
 
@@ -339,15 +332,13 @@ impl ClaimReads for State {
     }
 
     fn waiting_uploads(&self, provider: ProviderName, limit: usize) -> Result<Vec<(i64, Upload)>> {
-        let uploads = self
-            .uploads
-            .iter()
-            .filter(|(_, (_, lease))| lease.is_none());
-        let uploads = uploads.map(|(id, (upload, _))| (*id, upload.clone()));
-        let mut waiting: Vec<_> = uploads
-            .filter(|(_, upload)| upload.provider == provider)
-            .collect();
-        waiting.retain(|(_, upload)| upload.progress.due_at.is_some());
+        let mut waiting = Vec::new();
+        for (id, (upload, lease)) in &self.uploads {
+            let waits = lease.is_none() && upload.progress.due_at.is_some();
+            if waits && upload.provider == provider {
+                waiting.push((*id, upload.clone()));
+            }
+        }
         waiting.sort_by_key(|(_, upload)| upload.progress.due_at);
         waiting.truncate(limit);
         Ok(waiting)
@@ -386,9 +377,8 @@ impl Snapshot for State {
             JobName::Key(key) => row.job.row_key == key,
             JobName::Number(number) => row.job.job_id == number,
         });
-        Ok(named
-            .map(|row| (row.job.job_id, row.job.batch.clone()))
-            .collect())
+        let named = named.map(|row| (row.job.job_id, row.job.batch.clone()));
+        Ok(named.collect())
     }
 
     fn row_keys(&self, batch: Option<&str>, limit: usize) -> Result<Vec<String>> {
@@ -416,10 +406,8 @@ impl Snapshot for State {
     }
 
     fn jobs(&self, filter: &JobFilter, after: JobId, limit: usize) -> Result<Vec<JobRecord>> {
-        let rows = self
-            .rows(filter.batch.as_deref())
-            .filter(|row| row.job.job_id > after);
-        let records = rows.map(Row::record);
+        let rows = self.rows(filter.batch.as_deref());
+        let records = rows.map(Row::record).filter(|job| job.job_id > after);
         let matching = records.filter(|job| filter.state.is_none_or(|state| job.state == state));
         Ok(matching.take(limit).collect())
     }
@@ -436,8 +424,9 @@ impl Snapshot for State {
     fn bill(&self, by: BillGrouping, batch: Option<&str>) -> Result<Vec<BillLine>> {
         let rows = self.rows(batch);
         let attempts = rows.flat_map(|row| row.attempts.iter().map(|attempt| (&row.job, attempt)));
-        let bill = bills::bill(by, attempts).into_iter();
-        Ok(bill.map(|(name, sums)| BillLine { name, sums }).collect())
+        let is_billed = |known: &&BatchView| batch.is_none_or(|name| known.name == name);
+        let batches = self.batches.iter().filter(is_billed);
+        Ok(bills::bill(by, batches, attempts))
     }
 
     fn queued_estimate(&self, batch: Option<&str>) -> Result<Money> {
@@ -446,38 +435,26 @@ impl Snapshot for State {
     }
 
     fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>> {
-        let recent = self
-            .attempts_at(provider)
-            .filter(|attempt| attempt.submitted_at >= since);
+        let attempts = self.attempts_at(provider);
+        let recent = attempts.filter(|attempt| attempt.submitted_at >= since);
         let predictions = recent.filter_map(|attempt| attempt.progress.prediction.clone());
-        Ok(predictions
-            .map(|prediction| prediction.prediction_id)
-            .collect())
+        let ids = predictions.map(|prediction| prediction.prediction_id);
+        Ok(ids.collect())
     }
 
     fn processing_times(&self, route: RouteName<'_>, limit: usize) -> Result<ProcessingTimes> {
         let mut times = Vec::new();
         for Row { job, attempts, .. } in &self.rows {
-            for Attempt {
-                provider,
-                wire_model,
-                progress,
-                ..
-            } in attempts
-            {
-                if let Some(took) = progress.processing
-                    && (*provider, wire_model.as_str()) == route
-                {
-                    times.push((progress.finished_at, (job.input.duration(), took)));
-                }
+            for attempt in attempts {
+                let is_route = (attempt.provider, attempt.wire_model.as_str()) == route;
+                let took = attempt.progress.processing.filter(|_| is_route);
+                let time = took.map(|took| (job.input.duration(), took));
+                times.extend(time.map(|time| (attempt.progress.finished_at, time)));
             }
         }
         times.sort_by_key(|(finished_at, _)| Reverse(*finished_at));
-        Ok(times
-            .into_iter()
-            .map(|(_, time)| time)
-            .take(limit)
-            .collect())
+        let times = times.into_iter().map(|(_, time)| time);
+        Ok(times.take(limit).collect())
     }
 
     fn leases_unless(&self, pool: &PoolId, expected: usize) -> Result<Option<Vec<Lease>>> {
@@ -583,12 +560,11 @@ impl Transaction for State {
     }
 
     fn write_upload(&mut self, lease: UploadLease, new: Option<&UploadProgress>) -> Result<()> {
-        if let Some((upload, current)) = self.uploads.get_mut(&lease.upload_id)
-            && current
-                .take_if(|(token, _)| *token == lease.token)
-                .is_some()
-            && let Some(new) = new
-        {
+        let Some((upload, current)) = self.uploads.get_mut(&lease.upload_id) else {
+            return Ok(());
+        };
+        let ended = current.take_if(|(token, _)| *token == lease.token);
+        if let Some(new) = new.filter(|_| ended.is_some()) {
             upload.progress = new.clone();
         }
         Ok(())
