@@ -64,7 +64,7 @@ CREATE TABLE jobs (
                                                  -- if it is the row key
     file_key        TEXT,                        -- the stem, case folded; NULL if it is the row key
                                                  -- in lower case as far as it is ASCII
-    state           TEXT    NOT NULL,            -- see `domain/job.rs` for states and transitions
+    state           TEXT    NOT NULL,            -- see `domain/job_state.rs`
     state_since     INTEGER,                     -- when it entered this state; NULL if it has been
                                                  -- queued since `queued_at`
     due_at          INTEGER,                     -- earliest time of the next step; NULL if none is

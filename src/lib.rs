@@ -50,8 +50,9 @@
 //!
 //! # Reading order
 //!
-//! From a claim to a recorded outcome: `domain::job`, `domain::outcome`, `domain::retry`,
-//! `queue::work`, `provider`, `policy::outcome`, `worker::pool`, `worker::step`, `worker::submit`. `docs/architecture.md` describes the whole path to a clip in prose.
+//! From a claim to a recorded outcome: `domain::job_state`, `domain::outcome`, `domain::retry`,
+//! `queue::work`, `provider::port`, `policy::outcome`, `worker::work_loop`, `worker::step`,
+//! `worker::submit`. `docs/architecture.md` describes the whole path to a clip in prose.
 
 pub mod app;
 pub mod catalog;

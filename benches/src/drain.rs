@@ -186,7 +186,7 @@ async fn render_clip(
 ) -> anyhow::Result<()> {
     let prediction = provider.submit(submission).await?.prediction;
     let link = loop {
-        match provider.poll(&prediction, submission).await? {
+        match provider.poll(&prediction, &submission.wire_model).await? {
             PollResult::Running => tokio::time::sleep(MIN_WAIT).await,
             PollResult::Done { output_url, .. } => break output_url,
             other => bail!("unexpected poll result: {other:?}"),

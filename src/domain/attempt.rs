@@ -1,14 +1,12 @@
 //! An attempt: one submission of a job to a provider, paid for at most once.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use strum::VariantArray;
 
+use super::names::name_variants;
 use super::{Cost, CostReport, Money, ProviderName};
 
 /// Identifies an attempt within one queue.
@@ -22,7 +20,7 @@ pub struct AttemptId(pub i64);
 /// its estimated price is reserved. Closing it frees the slot and replaces the reservation by a
 /// booked cost: nothing if it was not accepted, the estimate if it is abandoned, else what the
 /// provider reported or, without a usable report, the estimate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptState {
     /// The request and its reserved price are committed; the submit call may be under way.
@@ -62,10 +60,6 @@ pub enum AttemptState {
 }
 
 impl AttemptState {
-    /// Every state, the open ones first.
-    pub const ALL: [Self; Self::VARIANTS.len()] =
-        *Self::VARIANTS.first_chunk().expect("all variants");
-
     /// Returns whether the attempt occupies a slot at the provider and reserves its price.
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Submitting | Self::InDoubt | Self::Accepted)
@@ -75,41 +69,18 @@ impl AttemptState {
     pub const fn is_unresolved(self) -> bool {
         matches!(self, Self::Submitting | Self::InDoubt)
     }
-
-    /// Returns the name used in the queue and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Submitting => "submitting",
-            Self::InDoubt => "in_doubt",
-            Self::Accepted => "accepted",
-            Self::Refused => "refused",
-            Self::Absent => "absent",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Abandoned => "abandoned",
-        }
-    }
 }
 
-impl fmt::Display for AttemptState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for AttemptState {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == name)
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::as_str).join(", ");
-                format!("unknown attempt state `{name}`; expected one of {names}")
-            })
-    }
-}
+name_variants!(AttemptState, "attempt state", {
+    Submitting => "submitting",
+    InDoubt => "in_doubt",
+    Accepted => "accepted",
+    Refused => "refused",
+    Absent => "absent",
+    Done => "done",
+    Failed => "failed",
+    Abandoned => "abandoned",
+});
 
 /// A provider's id for one prediction, with the URLs it returned to follow it. A prediction is the
 /// provider's run of a submission that it accepted.

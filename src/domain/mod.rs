@@ -1,7 +1,7 @@
 //! The rules of the program as pure values: no I/O, no async, no clock and no random numbers.
 //! Time and randomness are always arguments.
 //!
-//! Read [`job`] first (the state machine), then [`attempt`] (one submission of a job),
+//! Read [`job_state`] first (the state machine), then [`job`] and [`attempt`] (one submission of it),
 //! [`outcome`] (the result of one step), [`retry`] (whether and when to try again) and
 //! `poll_plan` (when to poll a prediction).
 
@@ -11,16 +11,19 @@ pub mod file_name;
 pub(crate) mod input;
 pub mod job;
 pub(crate) mod job_counts;
+pub mod job_state;
 pub(crate) mod lease;
 pub(crate) mod local_image;
 pub mod model;
 pub mod money;
+pub(crate) mod names;
 pub(crate) mod new_job;
 pub mod outcome;
 pub(crate) mod poll_plan;
 pub(crate) mod price;
 pub(crate) mod printable;
 pub(crate) mod provider_name;
+pub(crate) mod provider_signal;
 pub(crate) mod public_address;
 pub(crate) mod redact;
 pub mod retry;
@@ -32,17 +35,19 @@ pub(crate) mod suggest;
 pub use attempt::{Attempt, AttemptId, AttemptProgress, AttemptState, PredictionHandle};
 pub use backoff::Backoff;
 pub use input::{Fingerprint, Input};
-pub use job::{IllegalTransition, Job, JobEvent, JobId, JobProgress, JobState};
+pub use job::{Job, JobId, JobProgress};
 pub use job_counts::JobCounts;
+pub use job_state::{IllegalTransition, JobEvent, JobState};
 pub use lease::{Lease, PoolId};
 pub use local_image::LocalImage;
 pub use model::{Catalog, Model};
 pub use money::{Money, MoneyError};
 pub use new_job::NewJob;
-pub use outcome::{Outcome, ProviderSignal};
+pub use outcome::Outcome;
 pub use poll_plan::PollPlan;
 pub use price::{Cost, CostReport, CostSource, PriceRule};
 pub use provider_name::ProviderName;
+pub use provider_signal::ProviderSignal;
 pub use retry::{Failure, RetryPolicy};
 pub use route::{ImageForm, Route, WireField};
 pub use saved_file::SavedFile;

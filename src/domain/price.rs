@@ -1,12 +1,9 @@
 //! Prices of clips: the estimate before a submission, and the cost after it with its source.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
-use strum::VariantArray;
 
 use super::Money;
+use super::names::name_variants;
 
 /// How one route is billed: a base price for the first seconds, and a price for each further
 /// second.
@@ -108,7 +105,7 @@ pub struct Cost {
 }
 
 /// How a cost is known, from the most to the least reliable source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CostSource {
     /// The provider reported the dollars it billed.
@@ -122,41 +119,12 @@ pub enum CostSource {
     Rule,
 }
 
-impl CostSource {
-    /// Every source, from the most to the least reliable.
-    pub const ALL: [Self; Self::VARIANTS.len()] =
-        *Self::VARIANTS.first_chunk().expect("all variants");
-
-    /// Returns the name used in the queue and in exports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Reported => "reported",
-            Self::Units => "units",
-            Self::Credits => "credits",
-            Self::Rule => "rule",
-        }
-    }
-}
-
-impl fmt::Display for CostSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for CostSource {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|source| source.as_str() == name)
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::as_str).join(", ");
-                format!("unknown cost source `{name}`; expected one of {names}")
-            })
-    }
-}
+name_variants!(CostSource, "cost source", {
+    Reported => "reported",
+    Units => "units",
+    Credits => "credits",
+    Rule => "rule",
+});
 
 #[cfg(test)]
 mod tests {

@@ -1,15 +1,11 @@
 //! The supported providers.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
-use strum::VariantArray;
+
+use super::names::name_variants;
 
 /// A provider: a hosted image-to-video API that Overnight has an adapter for.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, VariantArray,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ProviderName {
     /// each::labs, `api.eachlabs.ai`.
@@ -21,19 +17,6 @@ pub enum ProviderName {
 }
 
 impl ProviderName {
-    /// Every provider, in the order in which they are listed.
-    pub const ALL: [Self; Self::VARIANTS.len()] =
-        *Self::VARIANTS.first_chunk().expect("all variants");
-
-    /// Returns the name used in flags, the configuration, the queue and JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Eachlabs => "eachlabs",
-            Self::Aimlapi => "aimlapi",
-            Self::Fal => "fal",
-        }
-    }
-
     /// Returns a list of providers as the queue stores it: their names, separated by commas.
     pub fn join(providers: &[Self]) -> String {
         let names: Vec<&str> = providers.iter().map(|provider| provider.as_str()).collect();
@@ -50,22 +33,8 @@ impl ProviderName {
     }
 }
 
-impl fmt::Display for ProviderName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for ProviderName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|name| name.as_str() == text)
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::as_str).join(", ");
-                format!("unknown provider `{text}`; expected one of {names}")
-            })
-    }
-}
+name_variants!(ProviderName, "provider", {
+    Eachlabs => "eachlabs",
+    Aimlapi => "aimlapi",
+    Fal => "fal",
+});

@@ -1,8 +1,5 @@
-//! Failed calls to a provider, and when to repeat them.
-//!
-//! Two questions are kept apart. *Whether* a call may be repeated depends on what is known about
-//! the failed one, and is the variant of [`Failure`]. *When* it is repeated is decided by
-//! [`RetryPolicy::retry_at`]: at the time the server asked for, else after a backoff.
+//! Failed calls to a provider: whether they may be repeated is the variant of [`Failure`], when they
+//! are is decided by [`RetryPolicy::retry_at`].
 
 use std::time::Duration;
 
@@ -10,13 +7,11 @@ use jiff::Timestamp;
 
 use super::Backoff;
 
-/// Why a call to a provider failed. The variants are named by what the caller can do about it.
-///
-/// `reason` describes what happened and is shown to the user.
+/// Why a call to a provider failed, named by what the caller can do about it. The reasons are shown
+/// to the user.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The same call may be repeated later. For a submission: it was refused for now, certainly
-    /// without being accepted.
+    /// The same call may be repeated later; a submission was certainly not accepted.
     #[error("{reason}")]
     Transient {
         /// What happened.
@@ -33,8 +28,7 @@ pub enum Failure {
         /// The delay the provider asked for; `None` if it named none.
         retry_after: Option<Duration>,
     },
-    /// The provider denied access because of the key or the balance, which says nothing about the
-    /// job. Nothing was accepted.
+    /// The provider denied access because of the key or the balance. Nothing was accepted.
     #[error("{reason}")]
     AccessDenied {
         /// What the provider reported, and what the user can do about it.
@@ -46,8 +40,8 @@ pub enum Failure {
         /// What the provider reported.
         reason: String,
     },
-    /// It is unknown whether the provider accepted the request. For a submission this means that it
-    /// must not be repeated before it is reconciled.
+    /// The provider may have accepted the request: a submission must be reconciled before it is
+    /// repeated.
     #[error("{reason}")]
     Unknown {
         /// What happened.
@@ -60,10 +54,9 @@ pub enum Failure {
 pub struct RetryPolicy {
     /// Delays after consecutive failures for which the server named no delay.
     pub backoff: Backoff,
-    /// Maximum number of submissions of one job that a provider accepted or may have accepted. A
-    /// prediction that fails without being billed is submitted again only below this number; then
-    /// the job fails. Refused and absent submissions do not count, and how often a job may be
-    /// refused is not limited.
+    /// Maximum number of submissions of one job that a provider accepted or may have accepted; after
+    /// that, a prediction that fails without being billed is not submitted again. Refused and absent
+    /// submissions do not count and are not limited.
     pub max_attempts: u32,
     /// Number of consecutive failed downloads after which the job fails. Retrying it resumes the
     /// download without paying again.

@@ -6,6 +6,8 @@
 //!
 //! - [`claim`]: which steps to start now, at which provider, within every limit.
 //! - [`outcome`]: what the outcome of a step changes in its job and attempt.
+//! - [`leased`]: when a leased job is released or held further.
+//! - [`taken_prediction`]: what is recorded if a prediction belongs to another job.
 //! - [`takeover`]: what becomes of the jobs of a dead pool.
 //! - [`reconcile`]: what a history that does not list a submission proves.
 //! - [`operator`]: what the user's commands change.
@@ -18,10 +20,12 @@
 
 pub mod claim;
 pub mod gate;
+pub mod leased;
 pub mod load;
 pub mod operator;
 pub mod outcome;
 pub mod reconcile;
+pub mod taken_prediction;
 pub mod takeover;
 pub mod tally;
 #[cfg(test)]

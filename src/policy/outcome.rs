@@ -1,7 +1,7 @@
 //! What the outcome of a step changes in its job and attempt, beside the job's state: counters,
 //! backoff, due time, and the money that is booked or released.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::domain::{
     AttemptProgress, AttemptState, Cost, CostSource, IllegalTransition, JobProgress, JobState,
@@ -9,9 +9,6 @@ use crate::domain::{
 };
 
 use super::{Change, abandoned, closed};
-
-/// Delay before a history is searched again after another job adopted the prediction it showed.
-const SEARCH_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(1);
 
 /// Returns what an outcome changes in the leased job and its current attempt.
 ///
@@ -24,88 +21,19 @@ pub fn apply(
     outcome: &Outcome,
     now: Timestamp,
 ) -> Result<Change, IllegalTransition> {
-    let state = job.state.after(outcome.event())?;
     Ok(Change {
-        job: next_job(job, attempt, outcome, state, now),
+        job: next_job(job, attempt, outcome, now)?,
         attempt: Some(next_attempt(job, attempt, outcome, now)),
     })
-}
-
-/// Returns what the release of a step changes that was not started, or was aborted and may be
-/// repeated at no cost: it is due again at once. A submission was not sent and counts as refused.
-///
-/// # Errors
-///
-/// Never in practice: a leased job is in progress, and every such state allows it.
-pub fn release(
-    job: &JobProgress,
-    attempt: &AttemptProgress,
-    now: Timestamp,
-) -> Result<Change, IllegalTransition> {
-    if job.state != JobState::Submitting {
-        let job = JobProgress {
-            due_at: job.due_at.map(|_| now),
-            ..job.clone()
-        };
-        return Ok(Change {
-            job,
-            attempt: Some(attempt.clone()),
-        });
-    }
-    let not_sent = Outcome::Refused {
-        reason: "not sent".into(),
-        due_at: now,
-        counts_as_failure: false,
-    };
-    let mut change = apply(job, attempt, &not_sent, now)?;
-    // A step that was not started does not show that the job no longer ends the program.
-    change.job.crashes = job.crashes;
-    Ok(change)
-}
-
-/// Returns the outcome to record instead of one whose prediction belongs to another attempt: one
-/// prediction, paid for once, never counts as two. `None` if the outcome has no prediction.
-///
-/// An id of another job is not a usable response to a submission: the provider may have accepted
-/// this one under an id that is not known. A prediction that a history showed was adopted by
-/// another job in the meantime, so the history is searched again without it.
-pub fn without_prediction(outcome: &Outcome, reason: String, now: Timestamp) -> Option<Outcome> {
-    let search_at = now
-        .saturating_add(SEARCH_AGAIN_AFTER)
-        .unwrap_or(Timestamp::MAX);
-    match outcome {
-        Outcome::Accepted { .. } => Some(Outcome::LostResponse {
-            reason,
-            due_at: search_at,
-        }),
-        Outcome::Adopted { .. } => Some(Outcome::Wait {
-            due_at: Some(search_at),
-            failure: Some(reason),
-        }),
-        _ => None,
-    }
-}
-
-/// Returns whether a poll of the job that finds nothing need not be recorded, because there is
-/// nothing that it would reset.
-pub fn is_steady(job: &JobProgress) -> bool {
-    let is_recovering = job.failures > 0 || job.crashes > 0 || job.error.is_some();
-    job.state == JobState::Running && !is_recovering
-}
-
-/// Returns whether the pool may hold the lease of a job after a change, to poll it from memory: a
-/// poll that finds nothing then writes nothing.
-pub fn may_be_held(job: &JobProgress) -> bool {
-    job.state == JobState::Running && job.due_at.is_some()
 }
 
 fn next_job(
     job: &JobProgress,
     attempt: &AttemptProgress,
     outcome: &Outcome,
-    state: JobState,
     now: Timestamp,
-) -> JobProgress {
+) -> Result<JobProgress, IllegalTransition> {
+    let state = job.state.after(outcome.event())?;
     let (due_at, error, is_failure) = match outcome {
         Outcome::Accepted { due_at, .. }
         | Outcome::Adopted { due_at, .. }
@@ -145,24 +73,20 @@ fn next_job(
         Outcome::Saved { file } => Some(file.clone()),
         _ => job.output.clone(),
     };
-    JobProgress {
+    let is_new_state = state != job.state;
+    Ok(JobProgress {
         state,
-        state_since: if state == job.state {
-            job.state_since
-        } else {
-            now
-        },
+        state_since: if is_new_state { now } else { job.state_since },
         due_at,
         failures,
         attempts,
         refusals: job.refusals + u32::from(matches!(outcome, Outcome::Refused { .. })),
-        polls: job.polls,
-        downloads: job.downloads,
         crashes: 0,
         output,
         error: error.cloned(),
         finished_at: state.is_final().then_some(now),
-    }
+        ..job.clone()
+    })
 }
 
 fn next_attempt(
@@ -175,70 +99,57 @@ fn next_attempt(
     if job.state == JobState::Submitting {
         next.answered_at = Some(now);
     }
-    match outcome {
-        Outcome::Accepted {
-            prediction,
-            early_cost,
-            ..
-        } => {
-            next.state = AttemptState::Accepted;
+    let (state, cost, error) = match outcome {
+        Outcome::Accepted { prediction, .. } | Outcome::Adopted { prediction, .. } => {
             next.prediction = Some(prediction.clone());
-            next.early_cost.clone_from(early_cost);
-            next.error = None;
-        }
-        Outcome::Adopted { prediction, .. } => {
-            next.state = AttemptState::Accepted;
-            next.prediction = Some(prediction.clone());
-            next.error = None;
+            if let Outcome::Accepted { early_cost, .. } = outcome {
+                next.early_cost.clone_from(early_cost);
+            }
+            (AttemptState::Accepted, None, None)
         }
         Outcome::Refused { reason, .. } | Outcome::Rejected { reason } => {
-            return closed(
-                &next,
-                AttemptState::Refused,
-                None,
-                Some(reason.clone()),
-                now,
-            );
+            (AttemptState::Refused, None, Some(reason))
         }
-        Outcome::LostResponse { reason, .. } => {
-            next.state = AttemptState::InDoubt;
-            next.error = Some(reason.clone());
-        }
-        Outcome::ProvenAbsent { .. } => {
-            return closed(&next, AttemptState::Absent, None, None, now);
-        }
+        Outcome::LostResponse { reason, .. } => (AttemptState::InDoubt, None, Some(reason)),
+        Outcome::ProvenAbsent { .. } => (AttemptState::Absent, None, None),
         Outcome::Finished {
             output_url,
             cost,
             processing,
             ..
         } => {
-            let had_clip = attempt.state == AttemptState::Done;
             next.output_url = Some(output_url.clone());
-            next.error = None;
-            // Only the first result of a prediction has a processing time, and a poll for a fresh
-            // link may report less about the cost: a cost by rule does not replace the booked one.
-            if !had_clip {
+            // A poll for a fresh link may report less than the first result: it has no processing
+            // time, and a cost by rule does not replace the booked one.
+            let is_fresh_link = attempt.state == AttemptState::Done;
+            if !is_fresh_link {
                 next.processing = *processing;
             }
-            if !had_clip || cost.source != CostSource::Rule {
-                return closed(&next, AttemptState::Done, Some(*cost), None, now);
-            }
+            let keeps_cost = is_fresh_link && cost.source == CostSource::Rule;
+            let cost = if keeps_cost {
+                attempt.cost
+            } else {
+                Some(*cost)
+            };
+            (AttemptState::Done, cost, None)
         }
         Outcome::PredictionFailed { reason, cost } => {
-            let error = Some(reason.clone());
-            return closed(&next, AttemptState::Failed, Some(*cost), error, now);
+            (AttemptState::Failed, Some(*cost), Some(reason))
         }
         Outcome::FailedUnbilled { reason, source, .. } => {
-            let cost = Cost {
+            let unbilled = Cost {
                 amount: Money::ZERO,
                 source: *source,
             };
-            let error = Some(reason.clone());
-            return closed(&next, AttemptState::Failed, Some(cost), error, now);
+            (AttemptState::Failed, Some(unbilled), Some(reason))
         }
         Outcome::GaveUp { reason } => return abandoned(&next, reason, now),
-        Outcome::Wait { .. } | Outcome::LinkExpired { .. } | Outcome::Saved { .. } => {}
+        Outcome::Wait { .. } | Outcome::LinkExpired { .. } | Outcome::Saved { .. } => return next,
+    };
+    if state.is_open() {
+        next.state = state;
+        next.error = error.cloned();
+        return next;
     }
-    next
+    closed(&next, state, cost, error.cloned(), now)
 }

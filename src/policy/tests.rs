@@ -203,7 +203,7 @@ impl Life {
             }
             (state, 6) if state.is_in_progress() => {
                 let attempt = self.attempt().unwrap();
-                let change = outcome::release(&self.job, attempt, self.now).unwrap();
+                let change = leased::release(&self.job, attempt, self.now).unwrap();
                 self.write(change);
             }
             (state, 7) if state.is_in_progress() => {
@@ -391,7 +391,7 @@ fn a_step_that_was_not_started_keeps_the_crashes_of_its_job() {
     let mut life = Life::new();
     life.job.crashes = 3;
     life.submit();
-    let change = outcome::release(&life.job, life.attempt().unwrap(), life.now).unwrap();
+    let change = leased::release(&life.job, life.attempt().unwrap(), life.now).unwrap();
     life.write(change);
     assert_eq!((life.job.state, life.job.crashes), (JobState::Queued, 3));
     assert_eq!(life.attempt().unwrap().cost, None);
@@ -406,13 +406,13 @@ fn a_prediction_of_another_job_leaves_a_submission_in_doubt_and_a_search_to_be_r
         early_cost: None,
         due_at: now,
     };
-    let substitute = outcome::without_prediction(&accepted, "taken".into(), now);
+    let substitute = taken_prediction::outcome_instead(&accepted, "taken".into(), now);
     assert!(matches!(substitute, Some(Outcome::LostResponse { .. })));
     let adopted = Outcome::Adopted {
         prediction,
         due_at: now,
     };
-    let substitute = outcome::without_prediction(&adopted, "taken".into(), now);
+    let substitute = taken_prediction::outcome_instead(&adopted, "taken".into(), now);
     assert!(matches!(substitute, Some(Outcome::Wait { due_at: Some(at), .. }) if at > now));
 }
 

@@ -74,7 +74,7 @@ impl Provider for Aimlapi {
     async fn poll(
         &self,
         prediction: &PredictionHandle,
-        _submission: &Submission,
+        _wire_model: &str,
     ) -> Result<PollResult, Failure> {
         let mut url = self.generations_url();
         // Some documented ids contain `:` and `/`, so the id is percent-encoded.
@@ -145,7 +145,7 @@ impl Provider for Aimlapi {
     async fn cancel(
         &self,
         _prediction: &PredictionHandle,
-        _submission: &Submission,
+        _wire_model: &str,
     ) -> Result<(), Failure> {
         Err(Failure::Rejected {
             reason: format!("{NAME} documents no way to cancel a video"),

@@ -128,7 +128,7 @@ impl Provider for Eachlabs {
     async fn poll(
         &self,
         prediction: &PredictionHandle,
-        _submission: &Submission,
+        _wire_model: &str,
     ) -> Result<PollResult, Failure> {
         let url = self.prediction_url(&prediction.prediction_id);
         let response = self.client.get(url).await?;
@@ -174,7 +174,7 @@ impl Provider for Eachlabs {
     async fn cancel(
         &self,
         prediction: &PredictionHandle,
-        _submission: &Submission,
+        _wire_model: &str,
     ) -> Result<(), Failure> {
         // Documented as best effort: the prediction may go on.
         let url = append_segments(

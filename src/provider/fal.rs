@@ -154,12 +154,11 @@ impl Provider for Fal {
     async fn poll(
         &self,
         prediction: &PredictionHandle,
-        submission: &Submission,
+        wire_model: &str,
     ) -> Result<PollResult, Failure> {
-        let model = &submission.wire_model;
         let url = self.request_url(
             prediction.status_url.as_ref(),
-            model,
+            wire_model,
             &prediction.prediction_id,
             Some("status"),
         );
@@ -173,7 +172,7 @@ impl Provider for Fal {
         let (body, status) = read_status(NAME, &response, "a status")?;
         match status.as_str() {
             // Documented: failed and cancelled requests end as COMPLETED too.
-            "COMPLETED" => self.get_result(prediction, model, body).await,
+            "COMPLETED" => self.get_result(prediction, wire_model, body).await,
             "IN_QUEUE" | "IN_PROGRESS" => Ok(PollResult::Running),
             _ => {
                 tracing::warn!(
@@ -233,16 +232,12 @@ impl Provider for Fal {
         Err(history_too_long(NAME))
     }
 
-    async fn cancel(
-        &self,
-        prediction: &PredictionHandle,
-        submission: &Submission,
-    ) -> Result<(), Failure> {
+    async fn cancel(&self, prediction: &PredictionHandle, wire_model: &str) -> Result<(), Failure> {
         // Documented: a running request only receives a signal, and may still finish and be billed.
         let id = &prediction.prediction_id;
         let url = self.request_url(
             prediction.cancel_url.as_ref(),
-            &submission.wire_model,
+            wire_model,
             id,
             Some("cancel"),
         );

@@ -2,16 +2,15 @@
 
 use std::iter::Sum;
 use std::ops::Add;
-use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use strum::VariantArray;
 
 use crate::domain::Money;
+use crate::domain::names::name_variants;
 
 /// What each line of a bill sums up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BillGrouping {
     /// A batch, including one that has cost nothing yet.
     Batch,
@@ -23,35 +22,12 @@ pub enum BillGrouping {
     Route,
 }
 
-impl BillGrouping {
-    /// Every grouping, in the order in which messages list them.
-    pub const ALL: [Self; Self::VARIANTS.len()] =
-        *Self::VARIANTS.first_chunk().expect("all variants");
-
-    /// Returns the name used on the command line and in JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Batch => "batch",
-            Self::Day => "day",
-            Self::Model => "model",
-            Self::Route => "route",
-        }
-    }
-}
-
-impl FromStr for BillGrouping {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|by| by.as_str() == name)
-            .ok_or_else(|| {
-                let names = Self::ALL.map(Self::as_str).join(", ");
-                format!("unknown grouping `{name}`, expected one of {names}")
-            })
-    }
-}
+name_variants!(BillGrouping, "grouping", {
+    Batch => "batch",
+    Day => "day",
+    Model => "model",
+    Route => "route",
+});
 
 /// A line of a bill.
 #[derive(Clone, Debug, PartialEq, Eq)]

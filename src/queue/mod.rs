@@ -19,6 +19,7 @@ pub mod job_reader;
 pub(crate) mod live_setting;
 mod lookup;
 pub(crate) mod operator;
+pub(crate) mod pool_lookups;
 mod pools;
 mod ports;
 mod rate_counts;
@@ -43,6 +44,7 @@ pub use error::{Cause, QueueError, Result, StoreError, StoreErrorKind};
 pub use health::Health;
 pub use live_setting::{LiveSetting, SettingChange};
 pub use operator::{CancelResult, CounterMismatch, Operator, Selection};
+pub use pool_lookups::{Gates, PoolLookups};
 pub use reports::Reports;
 pub use staging::{LoadPlan, Loader, NewBatch, RowChange, Staging};
 pub use throughput::{Completion, Throughput};
@@ -50,7 +52,7 @@ pub use upload::{UploadClaim, UploadLease};
 pub use views::{
     AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status,
 };
-pub use work::{Completed, Gates, LEASE_DURATION, Recorded, Turn, TurnResult, WorkQueue};
+pub use work::{Completed, LEASE_DURATION, Recorded, Turn, TurnResult, WorkQueue};
 
 /// All ports of one queue.
 pub trait Queue: WorkQueue + Loader + Reports + Operator {}

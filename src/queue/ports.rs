@@ -16,9 +16,9 @@ use super::storage::{JobSet, Storage, StoredJob};
 use super::throughput::MAX_SAMPLES;
 use super::{
     AttemptRecord, BatchStatus, BillGrouping, BillLine, CancelResult, Completed, CounterMismatch,
-    Gates, Health, JobFilter, JobRecord, LiveSetting, Operator, PoolRecord, ProviderStatus,
-    QueueError, Reports, Result, Selection, SettingChange, Status, Turn, TurnResult, WorkQueue,
-    commands, lookup, pools, turn,
+    Gates, Health, JobFilter, JobRecord, LiveSetting, Operator, PoolLookups, PoolRecord,
+    ProviderStatus, QueueError, Reports, Result, Selection, SettingChange, Status, Turn,
+    TurnResult, WorkQueue, commands, lookup, pools, turn,
 };
 
 #[async_trait]
@@ -109,7 +109,10 @@ impl<S: Storage> WorkQueue for S {
     async fn record_clock_change(&self) -> Result<()> {
         self.write(pools::record_clock_change).await
     }
+}
 
+#[async_trait]
+impl<S: Storage> PoolLookups for S {
     async fn leases_unless(&self, pool: PoolId, expected: usize) -> Result<Option<Vec<Lease>>> {
         self.read(move |snapshot, _| snapshot.leases_unless(&pool, expected))
             .await

@@ -154,13 +154,13 @@ pub trait Snapshot: ClaimReads {
     /// Returns the sum of the estimates of the queued jobs of a batch, or of every batch.
     fn queued_estimate(&self, batch: Option<&str>) -> Result<Money>;
 
-    /// As [`WorkQueue::owned_predictions`](super::WorkQueue::owned_predictions).
+    /// As [`PoolLookups::owned_predictions`](super::PoolLookups::owned_predictions).
     fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>>;
 
-    /// As [`WorkQueue::processing_times`](super::WorkQueue::processing_times).
+    /// As [`PoolLookups::processing_times`](super::PoolLookups::processing_times).
     fn processing_times(&self, route: RouteName<'_>, limit: usize) -> Result<ProcessingTimes>;
 
-    /// As [`WorkQueue::leases_unless`](super::WorkQueue::leases_unless).
+    /// As [`PoolLookups::leases_unless`](super::PoolLookups::leases_unless).
     fn leases_unless(&self, pool: &PoolId, expected: usize) -> Result<Option<Vec<Lease>>>;
 
     /// Checks the store for damage, and returns its version and the one that this program writes.

@@ -14,7 +14,7 @@ use crate::policy::claim::{
     self, ClaimRequest, ClaimView, DueStep, PlannedSubmission, PreparedRequest, Step,
 };
 use crate::policy::upload::{self, Upload};
-use crate::policy::{Change, outcome};
+use crate::policy::{Change, leased, outcome, taken_prediction};
 
 use super::rate_counts::RateCounts;
 use super::storage::{JobSet, NewAttempt, Transaction};
@@ -86,7 +86,7 @@ fn record(
             ..
         } => record_outcome(tx, claim, *unrecorded_polls, outcome, holds_leases_at, now),
         Completed::NotStarted { claim } => {
-            let change = outcome::release(&claim.job.progress, &claim.attempt.progress, now)?;
+            let change = leased::release(&claim.job.progress, &claim.attempt.progress, now)?;
             write(tx, claim, change, None, false)
         }
         Completed::Released {
@@ -137,7 +137,7 @@ fn record_outcome(
         && tx.prediction_owner(id, &claim.attempt)?.is_some()
     {
         let reason = format!("prediction {id} already belongs to another job");
-        instead = outcome::without_prediction(outcome, reason, now);
+        instead = taken_prediction::outcome_instead(outcome, reason, now);
     }
     let outcome = instead.as_ref().unwrap_or(outcome);
     let job = with_polls(&claim.job.progress, unrecorded_polls);
@@ -149,7 +149,7 @@ fn record_outcome(
     };
     let event = outcome.event();
     let holds_leases = holds_leases_at.contains(&claim.attempt.provider);
-    let held = holds_leases && outcome::may_be_held(&change.job);
+    let held = holds_leases && leased::may_be_held(&change.job);
     let recorded = write(tx, claim, change, instead, held)?;
     fail_point!("{event:?} written");
     Ok(recorded)

@@ -1,17 +1,15 @@
-//! The port that a pool works through.
+//! The port that a pool works through: it joins, takes turns, and leaves.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::{JobId, JobState, Lease, Outcome, PoolId, ProviderName, ProviderSignal};
+use crate::domain::{JobState, Outcome, PoolId, ProviderName, ProviderSignal};
 use crate::policy::claim::ClaimRequest;
-use crate::policy::gate::ProviderGate;
 
-use super::{Claim, ClaimResponse, Result, SettingChange, UploadClaim, UploadOutcome};
+use super::{Claim, ClaimResponse, Gates, PoolLookups, Result, UploadClaim, UploadOutcome};
 
 /// How long the leases of a pool last after it joined or sent a heartbeat. A hung pool's jobs are
 /// free within a minute.
@@ -21,12 +19,10 @@ pub const LEASE_DURATION: Duration = Duration::from_secs(45);
 /// one queue.
 ///
 /// A write applies completely or not at all, and when it returns `Ok`, its effects survive power
-/// loss. Time is the queue's own: what is due, expired or over a rate is decided by one clock for
-/// everyone who uses it.
-///
-/// Any method may fail because the store does. The `# Errors` sections list only other errors.
+/// loss. Time is the queue's own: one clock decides what is due, expired or over a rate. Any method
+/// may fail because the store does; the `# Errors` sections list only other errors.
 #[async_trait]
-pub trait WorkQueue: Send + Sync {
+pub trait WorkQueue: PoolLookups {
     /// Registers a pool, which may take turns from then on. Its leases last for [`LEASE_DURATION`]
     /// unless a [`heartbeat`](Self::heartbeat) renews them, and end at once when its process dies.
     ///
@@ -61,10 +57,7 @@ pub trait WorkQueue: Send + Sync {
     async fn leave(&self, pool: PoolId) -> Result<()>;
 
     /// Removes the pools that are dead or have expired, each in a transaction of its own, and
-    /// returns how many jobs it released.
-    ///
-    /// What becomes of a released job is decided by
-    /// [`policy::takeover`](crate::policy::takeover).
+    /// returns how many jobs it released; see [`policy::takeover`](crate::policy::takeover).
     ///
     /// A pool whose process is known to have ended is removed at once. One that has expired but may
     /// only be slow is removed by the next call through this handle that finds it still expired, so
@@ -74,45 +67,7 @@ pub trait WorkQueue: Send + Sync {
     /// Records that this machine's clock was changed, forward or back, and brings stored times that
     /// are now too far in the future to at most a minute from now.
     async fn record_clock_change(&self) -> Result<()>;
-
-    /// Returns the leases of a pool's jobs, unless it has exactly `expected` of them. A pool that
-    /// holds leases finds out with this which of its jobs the user has cancelled.
-    async fn leases_unless(&self, pool: PoolId, expected: usize) -> Result<Option<Vec<Lease>>>;
-
-    /// Returns the gates of the providers that have been called from this queue.
-    async fn gates(&self) -> Result<Gates>;
-
-    /// Returns when this machine's clock was last changed; `None` if no change was detected. Times
-    /// stored before that are unreliable.
-    async fn last_clock_change(&self) -> Result<Option<Timestamp>>;
-
-    /// Returns the known prediction ids of a provider whose attempts were submitted at or after
-    /// `since`.
-    async fn owned_predictions(
-        &self,
-        provider: ProviderName,
-        since: Timestamp,
-    ) -> Result<Vec<String>>;
-
-    /// Returns whether each of these jobs is in a final state or waits for the user's decision.
-    async fn all_settled(&self, jobs: Vec<JobId>) -> Result<bool>;
-
-    /// Returns the processing times of a route's latest finished predictions, of any clip length,
-    /// newest first and at most `limit`. Each comes with the clip's length in seconds; `None` if
-    /// that is not known.
-    async fn processing_times(
-        &self,
-        provider: ProviderName,
-        wire_model: String,
-        limit: usize,
-    ) -> Result<Vec<(Option<u32>, Duration)>>;
-
-    /// Returns the changes made to the active runs, oldest first; none if no run is active.
-    async fn live_settings(&self) -> Result<Vec<SettingChange>>;
 }
-
-/// The gate of each provider.
-pub type Gates = BTreeMap<ProviderName, ProviderGate>;
 
 /// What a pool does in one transaction.
 #[derive(Clone, Debug)]
@@ -128,17 +83,15 @@ pub struct Turn {
     pub claim: Option<ClaimRequest>,
 }
 
-/// A claimed step or upload that has ended.
-///
-/// A signal is what the call revealed about its provider. It is recorded even if the lease was lost
-/// meanwhile.
+/// A claimed step or upload that has ended. A signal is what the call revealed about its provider; it
+/// is recorded even if the lease was lost meanwhile.
 #[derive(Clone, Debug)]
 pub enum Completed {
     /// The step has an outcome.
     Step {
-        /// The claim, as the turn that granted it returned it.
+        /// The claim, as a turn returned it.
         claim: Arc<Claim>,
-        /// Number of polls since then that found nothing and were not recorded.
+        /// Number of polls since then that found nothing.
         unrecorded_polls: u32,
         /// What became of the step.
         outcome: Outcome,
@@ -148,14 +101,14 @@ pub enum Completed {
     /// The step was not started, or was aborted and may be repeated at no cost; it is due again at
     /// once. A submission must not have been sent: its slot and its reservation are free again.
     NotStarted {
-        /// The claim, as the turn that granted it returned it.
+        /// The claim, as a turn returned it.
         claim: Arc<Claim>,
     },
     /// The pool gives up a lease that it holds. The job's next poll is due at the given time.
     Released {
-        /// The claim, as the turn that granted it returned it.
+        /// The claim, as a turn returned it.
         claim: Arc<Claim>,
-        /// Number of polls since then that found nothing and were not recorded.
+        /// Number of polls since then that found nothing.
         unrecorded_polls: u32,
         /// When the next poll is due.
         due_at: Timestamp,
@@ -163,7 +116,7 @@ pub enum Completed {
     /// The upload has an outcome. If its lease was lost, that is dropped, because a repeated upload
     /// costs nothing.
     Upload {
-        /// The claim, as the turn that granted it returned it.
+        /// The claim, as a turn returned it.
         claim: UploadClaim,
         /// What became of the upload.
         outcome: UploadOutcome,

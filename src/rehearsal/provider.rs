@@ -133,11 +133,7 @@ impl Provider for SimulatedProvider {
         acceptance
     }
 
-    async fn poll(
-        &self,
-        prediction: &PredictionHandle,
-        _: &Submission,
-    ) -> Result<PollResult, Failure> {
+    async fn poll(&self, prediction: &PredictionHandle, _: &str) -> Result<PollResult, Failure> {
         let one_way = self.state.scenario.latency.look / 2;
         sleep(one_way).await;
         let result = self.poll_result(&prediction.prediction_id);
@@ -156,7 +152,7 @@ impl Provider for SimulatedProvider {
         Ok(Reconciliation::from_matches(ids.collect(), true))
     }
 
-    async fn cancel(&self, prediction: &PredictionHandle, _: &Submission) -> Result<(), Failure> {
+    async fn cancel(&self, prediction: &PredictionHandle, _: &str) -> Result<(), Failure> {
         self.state
             .world()
             .cancel(api(self.name), &prediction.prediction_id, self.state.now());

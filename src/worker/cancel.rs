@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::{Attempt, Failure, PredictionHandle, ProviderName};
-use crate::provider::{Provider, Submission};
+use crate::provider::Provider;
 
 /// Asks the providers to cancel the predictions of these attempts, one after the other. Attempts
 /// without a known prediction, or at a provider that is not given, are skipped. Calls `on_failure`
@@ -21,10 +21,7 @@ pub async fn cancel_predictions(
         ) else {
             continue;
         };
-        if let Err(failure) = provider
-            .cancel(prediction, &Submission::from(attempt))
-            .await
-        {
+        if let Err(failure) = provider.cancel(prediction, &attempt.wire_model).await {
             on_failure(prediction, attempt.provider, failure);
         }
     }

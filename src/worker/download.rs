@@ -6,7 +6,7 @@ use crate::failpoint::fail_point;
 use crate::output::{ClipLocation, DownloadError, OutputError};
 use crate::queue::Claim;
 
-use super::step::StepOutcome;
+use super::completed_step::StepOutcome;
 use super::{PoolError, StepContext};
 
 impl StepContext {

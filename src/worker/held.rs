@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use crate::domain::{JobId, Lease, Outcome, ProviderName};
 use crate::policy::gate::ProviderGate;
-use crate::policy::outcome;
+use crate::policy::leased;
 use crate::queue::{Claim, Completed, Gates};
 
-use super::step::CompletedStep;
+use super::completed_step::CompletedStep;
 
 /// A job whose lease the pool holds between two polls.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl TryFrom<CompletedStep> for HeldJob {
                         failure: None,
                     },
                 signal: None,
-            } if outcome::is_steady(&claim.job.progress) => Ok(Self {
+            } if leased::is_steady(&claim.job.progress) => Ok(Self {
                 claim,
                 unrecorded_polls,
                 due_at,

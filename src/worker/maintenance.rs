@@ -55,7 +55,7 @@ impl Pool {
     /// the leases of jobs that were cancelled.
     pub(super) async fn look_around(&mut self) -> Result<(), PoolError> {
         self.gates = self.context.queue.gates().await?;
-        let expected = self.held.len() + self.leased_steps();
+        let expected = self.held.len() + self.slots.job_steps();
         let pool_id = self.pool_id.clone();
         let leases = self.context.queue.leases_unless(pool_id, expected).await?;
         if let Some(leases) = leases {

@@ -4,13 +4,15 @@
 //! one call of a port, and one transaction that records the outcome. A waiting job therefore
 //! occupies no task, and resuming after a crash is the ordinary path.
 //!
-//! `pool` is the loop and `turns` what it records and claims; `step` runs one step by calling `submit`, `poll`, `reconcile` or
-//! `download`, or one `upload` of an image; `record` writes the results. Nothing here prints: what
-//! happens is reported as [`PoolEvent`]s.
+//! `pool` is one run and `work_loop` its loop, `turns` what it records and claims, `held` what it polls from memory; `waiting`,
+//! `stopping` and `maintenance` are what it does beside its steps. `step` runs one step by calling
+//! `submit`, `poll`, `reconcile` or `download`; `upload` stores one image at a provider; `record`
+//! writes the results. Nothing here prints: what happens is reported as [`PoolEvent`]s.
 
 pub(crate) mod canary;
 mod cancel;
 mod clock_check;
+mod completed_step;
 mod context;
 mod download;
 pub(crate) mod event;
@@ -25,11 +27,14 @@ mod reconcile;
 mod record;
 mod slots;
 mod step;
+mod stopping;
 mod submit;
 mod timing;
 mod turns;
 mod upload;
 pub mod verify;
+mod waiting;
+mod work_loop;
 
 pub use canary::Canary;
 pub use cancel::cancel_predictions;

@@ -41,6 +41,14 @@ pub struct PoolOptions {
 /// Asks a pool to stop by becoming `true`.
 pub type StopSignal = watch::Receiver<bool>;
 
+/// Waits until the pool is asked to stop.
+pub(super) async fn stopped(stop: &mut StopSignal) {
+    // Without a sender left, no stop can be requested any more.
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Why a pool ended without an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolExit {

@@ -7,11 +7,11 @@ use crate::domain::{
     ProviderSignal,
 };
 use crate::failpoint::fail_point;
-use crate::provider::{PollResult, Provider, Submission};
+use crate::provider::{PollResult, Provider};
 use crate::queue::Claim;
 
 use super::StepContext;
-use super::step::StepOutcome;
+use super::completed_step::StepOutcome;
 use super::timing::elapsed;
 
 /// How long a 404 for a newly accepted prediction is treated as temporary: users of AI/ML API saw
@@ -31,9 +31,8 @@ impl StepContext {
             return Outcome::GaveUp { reason }.into();
         };
         let polled_at = self.clock.now();
-        let submission = Submission::from(&claim.attempt);
         fail_point!("poll unsent");
-        let response = provider.poll(prediction, &submission).await;
+        let response = provider.poll(prediction, &claim.attempt.wire_model).await;
         fail_point!("poll read");
         let poll = Poll {
             context: self,

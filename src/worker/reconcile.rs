@@ -9,7 +9,7 @@ use crate::policy::reconcile::{self, Absence, Verdict};
 use crate::provider::{LostSubmission, Provider, Reconciliation};
 use crate::queue::Claim;
 
-use super::step::StepOutcome;
+use super::completed_step::StepOutcome;
 use super::timing::elapsed;
 use super::{PoolError, StepContext};
 

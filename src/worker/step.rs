@@ -11,68 +11,17 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::domain::{JobEvent, Outcome, ProviderSignal};
-use crate::queue::{Claim, Completed, Step, UploadClaim, UploadOutcome};
+use crate::queue::{Claim, Completed, Step};
 
-use super::{PoolError, StepContext, StopSignal};
+use super::StepContext;
+use super::completed_step::{CompletedStep, StepOutcome};
+use super::options::{PoolError, StopSignal, stopped};
 
-/// Time that must be left on the lease before a submission is sent.
-///
-/// If the lease expired before the request is sent, the next owner of the job could search the
-/// provider's history before our request arrives there, and wrongly conclude that it was never
-/// sent. This covers the time until the request is sent. During the call, which may take longer,
-/// the pool's heartbeat renews the lease; should that fail, the delay before a history counts as
-/// proof keeps the next owner from concluding too early.
+/// Time that must be left on the lease before a submission is sent: the next owner of the job could
+/// otherwise search the provider's history before our request arrives there. During the call the
+/// pool's heartbeat renews the lease; should that fail, the delay before a history counts as proof
+/// keeps the next owner from concluding too early.
 const MIN_LEASE_FOR_SUBMIT: Duration = Duration::from_secs(5);
-
-/// The result of a step's call: what happened to the job, and what it says about the provider.
-pub(super) struct StepOutcome {
-    pub(super) outcome: Outcome,
-    /// How the call changes what may be sent to its provider; `None` leaves that as it is.
-    pub(super) provider_signal: Option<ProviderSignal>,
-}
-
-impl StepOutcome {
-    /// Adds what the call revealed about the provider.
-    pub(super) fn with_signal(self, signal: ProviderSignal) -> Self {
-        Self {
-            provider_signal: Some(signal),
-            ..self
-        }
-    }
-}
-
-impl From<Outcome> for StepOutcome {
-    fn from(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            provider_signal: None,
-        }
-    }
-}
-
-/// A step that has ended and is not recorded yet.
-pub(super) struct CompletedStep {
-    /// What the queue records.
-    pub(super) completed: Completed,
-    /// The error that ends the whole run, because it would fail every other step as well.
-    pub(super) fatal: Option<PoolError>,
-}
-
-impl CompletedStep {
-    /// Returns the event that recording the step causes for its job; `None` for an upload.
-    ///
-    /// A submission that was not sent counts as refused, although no provider was asked.
-    pub(super) fn event(&self) -> Option<(&Claim, JobEvent)> {
-        match &self.completed {
-            Completed::Step { claim, outcome, .. } => Some((claim, outcome.event())),
-            Completed::NotStarted { claim } => {
-                (claim.step == Step::Submit).then_some((claim, JobEvent::Refuse))
-            }
-            Completed::Released { .. } | Completed::Upload { .. } => None,
-        }
-    }
-}
 
 /// Runs one claimed step to its end. The result is not recorded yet. `unrecorded_polls` counts this
 /// one, if it is a poll under a lease that the pool holds.
@@ -94,61 +43,20 @@ pub(super) async fn run(
         .run_step(&claim, lease_ends, stop)
         .instrument(span)
         .await;
-    let (completed, fatal) = match result {
-        Ok(Some(StepOutcome {
+    let (result, fatal) = match result {
+        Ok(result) => (result, None),
+        Err(error) => (None, Some(error)),
+    };
+    let completed = match result {
+        Some(StepOutcome { outcome, signal }) => Completed::Step {
+            claim,
+            unrecorded_polls,
             outcome,
-            provider_signal: signal,
-        })) => (
-            Completed::Step {
-                claim,
-                unrecorded_polls,
-                outcome,
-                signal,
-            },
-            None,
-        ),
-        Ok(None) => (Completed::NotStarted { claim }, None),
-        Err(error) => (Completed::NotStarted { claim }, Some(error)),
+            signal,
+        },
+        None => Completed::NotStarted { claim },
     };
     CompletedStep { completed, fatal }
-}
-
-/// Runs one claimed upload to its end. The result is not recorded yet.
-pub(super) async fn run_upload(
-    context: &StepContext,
-    claim: UploadClaim,
-    mut stop: StopSignal,
-) -> CompletedStep {
-    let span = tracing::error_span!(
-        "upload",
-        upload.id = claim.lease.upload_id,
-        provider = %claim.provider,
-    );
-    let result = match context.providers.get(&claim.provider) {
-        Some(provider) => tokio::select! {
-            result = context.upload(&claim, provider.as_ref()).instrument(span) => result,
-            // An upload may take minutes, and repeating it costs nothing.
-            () = stopped(&mut stop) => UploadOutcome::NotStarted.into(),
-        },
-        // The queue only hands out uploads to the providers that the pool named.
-        None => UploadOutcome::NotStarted.into(),
-    };
-    CompletedStep {
-        completed: Completed::Upload {
-            claim,
-            outcome: result.outcome,
-            signal: result.provider_signal,
-        },
-        fatal: None,
-    }
-}
-
-/// Waits until the pool is asked to stop.
-pub(super) async fn stopped(stop: &mut StopSignal) {
-    // Without a sender left, no stop can be requested any more.
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }
 
 impl StepContext {

@@ -12,7 +12,7 @@ use crate::provider::Provider;
 use crate::queue::Claim;
 
 use super::StepContext;
-use super::step::StepOutcome;
+use super::completed_step::StepOutcome;
 
 /// Time from a lost response to the first search of the provider's history.
 const FIRST_RECONCILE_AFTER: Duration = Duration::from_millis(500);
@@ -27,17 +27,8 @@ impl StepContext {
         }
         let submission = match self.build_submission(claim).await {
             Ok(submission) => submission,
-            Err(ImageError {
-                reason,
-                transient: true,
-            }) => {
-                let due_at = self.retry_at(claim, None);
-                return Outcome::Refused {
-                    reason,
-                    due_at,
-                    counts_as_failure: true,
-                }
-                .into();
+            Err(ImageError { reason, transient }) if transient => {
+                return refused(reason, self.retry_at(claim, None), true).into();
             }
             Err(ImageError { reason, .. }) => return Outcome::Rejected { reason }.into(),
         };
@@ -65,61 +56,43 @@ impl StepContext {
                 retry_after,
             } => {
                 let until = self.provider_retry_at(claim, retry_after);
-                let due_at = self.retry_at(claim, retry_after);
-                let outcome = Outcome::Refused {
-                    reason,
-                    due_at,
-                    counts_as_failure: true,
-                };
-                (outcome, ProviderSignal::HoldSubmits { until })
+                let refused = refused(reason, self.retry_at(claim, retry_after), true);
+                (refused, ProviderSignal::HoldSubmits { until })
             }
             Failure::RateLimited {
                 reason,
                 retry_after,
             } => {
                 let until = self.provider_retry_at(claim, retry_after);
-                let outcome = Outcome::Refused {
-                    reason,
-                    due_at: until,
-                    counts_as_failure: false,
-                };
                 // A response with a time applies to every call with this key; one without may only
                 // mean that all slots are taken.
                 let signal = match retry_after {
                     Some(_) => ProviderSignal::HoldAll { until },
                     None => ProviderSignal::HoldSubmits { until },
                 };
-                (outcome, signal)
+                (refused(reason, until, false), signal)
             }
             Failure::AccessDenied { reason } => {
-                let due_at = self.clock.now();
-                let signal = ProviderSignal::Suspend {
-                    reason: reason.clone(),
-                    polls_too: false,
-                };
-                (
-                    Outcome::Refused {
-                        reason,
-                        due_at,
-                        counts_as_failure: false,
-                    },
-                    signal,
-                )
+                let refused = refused(reason.clone(), self.clock.now(), false);
+                let polls_too = false;
+                (refused, ProviderSignal::Suspend { reason, polls_too })
             }
             Failure::Rejected { reason } => (Outcome::Rejected { reason }, ProviderSignal::Healthy),
             Failure::Unknown { reason } => {
                 let until = self.provider_retry_at(claim, None);
                 let due_at = self.after(FIRST_RECONCILE_AFTER);
-                let outcome = Outcome::LostResponse { reason, due_at };
-                (outcome, ProviderSignal::HoldSubmits { until })
+                let lost = Outcome::LostResponse { reason, due_at };
+                (lost, ProviderSignal::HoldSubmits { until })
             }
         };
         StepOutcome::from(outcome).with_signal(signal)
     }
+}
 
-    /// Returns when submissions to the claim's provider may be sent again: when the provider asked
-    /// for it, else after a backoff that grows with its failures in a row.
-    fn provider_retry_at(&self, claim: &Claim, retry_after: Option<Duration>) -> Timestamp {
-        self.retry_after_failures(claim.provider_failures + 1, retry_after)
+fn refused(reason: String, due_at: Timestamp, counts_as_failure: bool) -> Outcome {
+    Outcome::Refused {
+        reason,
+        due_at,
+        counts_as_failure,
     }
 }

@@ -35,6 +35,16 @@ impl StepContext {
         self.retry_after_failures(claim.job.progress.failures + 1, retry_after)
     }
 
+    /// Returns when submissions to the claim's provider may be sent again: when the provider asked
+    /// for it, else after a backoff that grows with its failures in a row.
+    pub(super) fn provider_retry_at(
+        &self,
+        claim: &Claim,
+        retry_after: Option<Duration>,
+    ) -> Timestamp {
+        self.retry_after_failures(claim.provider_failures + 1, retry_after)
+    }
+
     /// Returns when to retry after the given number of failures in a row.
     pub(super) fn retry_after_failures(
         &self,

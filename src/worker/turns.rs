@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::domain::ProviderName;
 use crate::queue::{Backlog, Capacity, ClaimRequest, ClaimResponse, Recorded, Step, Turn};
 
+use super::completed_step::CompletedStep;
 use super::held::HeldJob;
-use super::step::CompletedStep;
 use super::{Pool, PoolError};
 
 impl Pool {
@@ -81,6 +81,15 @@ impl Pool {
             }
         }
         fatal.map_or(Ok(result.claimed), Err)
+    }
+
+    /// Starts the polls of held jobs that are due, as far as there are free workers.
+    pub(super) fn start_held_polls(&mut self) {
+        let limit = self.slots.capacity(self.settings.workers).polls;
+        let now = self.context.clock.now();
+        for job in self.held.take_due(limit, &self.gates, now) {
+            self.start(job.claim, job.unrecorded_polls + 1);
+        }
     }
 
     /// Gives up the held jobs at providers that refuse polls.

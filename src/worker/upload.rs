@@ -3,14 +3,18 @@
 
 use std::collections::BTreeMap;
 
+use tracing::Instrument;
+
 use crate::domain::local_image::fill_placeholders;
 use crate::domain::{Failure, ProviderSignal};
 use crate::failpoint::fail_point;
 use crate::image::{ImageError, display_path};
 use crate::provider::{Provider, Submission};
-use crate::queue::{Claim, UploadClaim, UploadOutcome};
+use crate::queue::{Claim, Completed, UploadClaim, UploadOutcome};
 
-use super::StepContext;
+use super::completed_step::CompletedStep;
+use super::options::stopped;
+use super::{StepContext, StopSignal};
 
 /// Number of failures in a row after which an upload with an unreadable response is given up.
 const MAX_UNREADABLE_RESPONSES: u32 = 6;
@@ -18,15 +22,45 @@ const MAX_UNREADABLE_RESPONSES: u32 = 6;
 /// The result of an upload, and what it says about the provider.
 pub(super) struct UploadStepOutcome {
     pub(super) outcome: UploadOutcome,
-    pub(super) provider_signal: Option<ProviderSignal>,
+    pub(super) signal: Option<ProviderSignal>,
 }
 
 impl From<UploadOutcome> for UploadStepOutcome {
     fn from(outcome: UploadOutcome) -> Self {
         Self {
             outcome,
-            provider_signal: None,
+            signal: None,
         }
+    }
+}
+
+/// Runs one claimed upload to its end. The result is not recorded yet.
+pub(super) async fn run(
+    context: &StepContext,
+    claim: UploadClaim,
+    mut stop: StopSignal,
+) -> CompletedStep {
+    let span = tracing::error_span!(
+        "upload",
+        upload.id = claim.lease.upload_id,
+        provider = %claim.provider,
+    );
+    let result = match context.providers.get(&claim.provider) {
+        Some(provider) => tokio::select! {
+            result = context.upload(&claim, provider.as_ref()).instrument(span) => result,
+            // An upload may take minutes, and repeating it costs nothing.
+            () = stopped(&mut stop) => UploadOutcome::NotStarted.into(),
+        },
+        // The queue only hands out uploads to the providers that the pool named.
+        None => UploadOutcome::NotStarted.into(),
+    };
+    CompletedStep {
+        completed: Completed::Upload {
+            claim,
+            outcome: result.outcome,
+            signal: result.signal,
+        },
+        fatal: None,
     }
 }
 
@@ -119,7 +153,7 @@ impl StepContext {
                         due_at: until,
                         counts_as_failure: true,
                     },
-                    provider_signal: Some(signal),
+                    signal: Some(signal),
                 }
             }
             Failure::AccessDenied { reason } => {
@@ -134,7 +168,7 @@ impl StepContext {
                         due_at,
                         counts_as_failure: false,
                     },
-                    provider_signal: Some(signal),
+                    signal: Some(signal),
                 }
             }
             Failure::Rejected { reason } => cannot_upload(reason),

@@ -112,7 +112,7 @@ impl Provider for ScriptedProvider {
         })
     }
 
-    async fn poll(&self, _: &PredictionHandle, _: &Submission) -> Result<PollResult, Failure> {
+    async fn poll(&self, _: &PredictionHandle, _: &str) -> Result<PollResult, Failure> {
         (self.poll)(self.count(1))
     }
 
@@ -120,7 +120,7 @@ impl Provider for ScriptedProvider {
         (self.search)(self.count(2), lost)
     }
 
-    async fn cancel(&self, _: &PredictionHandle, _: &Submission) -> Result<(), Failure> {
+    async fn cancel(&self, _: &PredictionHandle, _: &str) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -13,7 +13,7 @@ fn adapter(server: &StubServer) -> Aimlapi {
 
 async fn poll(body: Value) -> Result<PollResult, Failure> {
     adapter(&StubServer::with_response(200, body).await)
-        .poll(&prediction(), &submission())
+        .poll(&prediction(), &submission().wire_model)
         .await
 }
 
@@ -128,7 +128,7 @@ async fn an_id_is_percent_encoded_in_the_query() {
     let id = "1b1b:kling-video/v1 standard&x=1";
     let server = StubServer::with_response(200, json!({ "status": "queued" })).await;
     adapter(&server)
-        .poll(&PredictionHandle::from_id(id), &submission())
+        .poll(&PredictionHandle::from_id(id), &submission().wire_model)
         .await
         .unwrap();
     let request = &server.requests()[0];
@@ -206,7 +206,9 @@ async fn every_form_of_a_failure_is_parsed_and_bills_nothing() {
 async fn a_server_error_on_a_poll_is_transient() {
     for status in [500, 502, 504, 524] {
         let server = StubServer::with_handler(move |_| html_response(status)).await;
-        let polled = adapter(&server).poll(&prediction(), &submission()).await;
+        let polled = adapter(&server)
+            .poll(&prediction(), &submission().wire_model)
+            .await;
         assert_eq!(variant(&polled), "transient", "{status}");
     }
 }
@@ -320,7 +322,9 @@ async fn only_a_complete_log_with_tokens_proves_absence() {
 #[tokio::test]
 async fn a_cancellation_is_rejected_without_a_request() {
     let server = StubServer::with_response(200, json!({})).await;
-    let cancelled = adapter(&server).cancel(&prediction(), &submission()).await;
+    let cancelled = adapter(&server)
+        .cancel(&prediction(), &submission().wire_model)
+        .await;
     assert_eq!(variant(&cancelled), "rejected");
     assert!(server.requests().is_empty());
 }

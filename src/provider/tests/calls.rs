@@ -41,7 +41,7 @@ async fn a_refused_connection_is_transient_for_a_submission_too() {
         let name = provider.name();
         let submitted = provider.submit(&submission()).await;
         assert_eq!(variant(&submitted), "transient", "{name}");
-        let polled = provider.poll(&prediction(), &submission()).await;
+        let polled = provider.poll(&prediction(), &submission().wire_model).await;
         assert_eq!(variant(&polled), "transient", "{name}");
         let reconciled = provider.reconcile(&lost_submission(&[])).await;
         assert_eq!(variant(&reconciled), "transient", "{name}");
@@ -76,7 +76,7 @@ async fn a_poll_or_search_whose_connection_is_lost_is_transient() {
     let (base, _) = spawn_broken_server(b"").await;
     for provider in adapters(&base) {
         let name = provider.name();
-        let polled = provider.poll(&prediction(), &submission()).await;
+        let polled = provider.poll(&prediction(), &submission().wire_model).await;
         assert_eq!(variant(&polled), "transient", "{name}");
         let reconciled = provider.reconcile(&lost_submission(&[])).await;
         assert_eq!(variant(&reconciled), "transient", "{name}");
@@ -94,7 +94,7 @@ async fn a_redirect_is_not_followed_and_the_key_is_not_sent_to_its_target() {
     for provider in adapters(&server.base) {
         let submitted = provider.submit(&submission()).await;
         assert_eq!(variant(&submitted), "unknown");
-        let polled = provider.poll(&prediction(), &submission()).await;
+        let polled = provider.poll(&prediction(), &submission().wire_model).await;
         assert_eq!(variant(&polled), "transient");
         assert!(
             polled
@@ -124,7 +124,7 @@ async fn a_foreign_body_makes_a_submission_unknown_and_a_poll_transient() {
             let name = provider.name();
             let submitted = provider.submit(&submission()).await;
             assert_eq!(variant(&submitted), "unknown", "{name}");
-            let polled = provider.poll(&prediction(), &submission()).await;
+            let polled = provider.poll(&prediction(), &submission().wire_model).await;
             assert_eq!(variant(&polled), "transient", "{name}");
             let reconciled = provider.reconcile(&lost_submission(&[])).await;
             assert_eq!(variant(&reconciled), "transient", "{name}");
@@ -162,7 +162,7 @@ async fn a_rate_limit_reports_its_retry_after() {
         };
         let submitted = provider.submit(&submission()).await;
         assert_eq!(submitted.unwrap_err(), expected);
-        let polled = provider.poll(&prediction(), &submission()).await;
+        let polled = provider.poll(&prediction(), &submission().wire_model).await;
         assert_eq!(polled.unwrap_err(), expected);
         let reconciled = provider.reconcile(&lost_submission(&[])).await;
         assert_eq!(reconciled.unwrap_err(), expected);
@@ -187,7 +187,7 @@ async fn a_404_on_a_poll_is_a_missing_prediction() {
     let body = json!({ "status": "NOT_FOUND", "message": "not found" });
     let server = StubServer::with_response(404, body).await;
     for provider in adapters(&server.base) {
-        let polled = provider.poll(&prediction(), &submission()).await;
+        let polled = provider.poll(&prediction(), &submission().wire_model).await;
         assert!(
             matches!(polled, Ok(PollResult::Missing { .. })),
             "{polled:?}"
@@ -212,7 +212,7 @@ async fn every_request_has_our_user_agent() {
     let server = StubServer::with_response(500, json!({})).await;
     for provider in adapters(&server.base) {
         let _ = provider.submit(&submission()).await;
-        let _ = provider.poll(&prediction(), &submission()).await;
+        let _ = provider.poll(&prediction(), &submission().wire_model).await;
     }
     let user_agent = concat!("overnight/", env!("CARGO_PKG_VERSION"));
     assert!(
@@ -252,7 +252,7 @@ async fn log_lines_inherit_the_callers_span() {
     for provider in adapters(&server.base) {
         let span = tracing::error_span!("step", job.id = 7);
         let polled = provider
-            .poll(&prediction(), &submission())
+            .poll(&prediction(), &submission().wire_model)
             .instrument(span)
             .await;
         assert_eq!(polled, Ok(PollResult::Running));
@@ -311,7 +311,7 @@ async fn a_response_that_arrives_byte_by_byte_times_out_and_makes_a_submission_u
     for provider in adapters(&base) {
         let submitted = provider.submit(&submission()).await;
         assert_eq!(variant(&submitted), "unknown");
-        let polled = provider.poll(&prediction(), &submission()).await;
+        let polled = provider.poll(&prediction(), &submission().wire_model).await;
         assert_eq!(variant(&polled), "transient");
     }
 }

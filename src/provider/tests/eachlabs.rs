@@ -32,7 +32,7 @@ async fn submit(status: u16, body: Value) -> Result<String, Failure> {
 
 async fn poll(body: Value) -> Result<PollResult, Failure> {
     adapter(&StubServer::with_response(200, body).await)
-        .poll(&prediction(), &submission())
+        .poll(&prediction(), &submission().wire_model)
         .await
 }
 
@@ -384,7 +384,7 @@ async fn a_history_without_ids_or_without_end_proves_nothing() {
 async fn a_cancellation_is_requested_by_id() {
     let server = StubServer::with_response(200, json!({ "status": "cancelled" })).await;
     adapter(&server)
-        .cancel(&prediction(), &submission())
+        .cancel(&prediction(), &submission().wire_model)
         .await
         .unwrap();
     let request = &server.requests()[0];

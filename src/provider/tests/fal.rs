@@ -44,7 +44,9 @@ async fn poll(
         path => panic!("unexpected request for {path}"),
     })
     .await;
-    adapter(&server).poll(&prediction(), &submission()).await
+    adapter(&server)
+        .poll(&prediction(), &submission().wire_model)
+        .await
 }
 
 fn completed() -> Value {
@@ -165,10 +167,13 @@ async fn the_key_is_sent_to_the_configured_host_only() {
     handle.cancel_url = Some(foreign.base.join("c").unwrap().into());
     let adapter = adapter(&own);
     assert_eq!(
-        adapter.poll(&handle, &submission()).await,
+        adapter.poll(&handle, &submission().wire_model).await,
         Ok(PollResult::Running)
     );
-    adapter.cancel(&handle, &submission()).await.unwrap();
+    adapter
+        .cancel(&handle, &submission().wire_model)
+        .await
+        .unwrap();
     assert!(foreign.requests().is_empty());
     let requests: Vec<_> = own
         .requests()
@@ -183,7 +188,10 @@ async fn the_key_is_sent_to_the_configured_host_only() {
         ]
     );
     handle.status_url = Some(own.base.join("given/status").unwrap().into());
-    adapter.poll(&handle, &submission()).await.unwrap();
+    adapter
+        .poll(&handle, &submission().wire_model)
+        .await
+        .unwrap();
     assert_eq!(own.requests().last().unwrap().path, "/given/status");
 }
 

@@ -1,0 +1,30 @@
+//! What a call reveals about its provider.
+
+use jiff::Timestamp;
+
+/// What the response to one call implies for other calls to the same provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderSignal {
+    /// The provider works normally; its backoff is reset.
+    Healthy,
+    /// No submission before a given time. Polls continue, because they have their own backoff.
+    HoldSubmits {
+        /// Earliest time of the next submission.
+        until: Timestamp,
+    },
+    /// No submission, upload, poll or history search before a given time, because the limit applies
+    /// to the whole key. Downloads continue, because they need no key.
+    HoldAll {
+        /// Earliest time of the next call.
+        until: Timestamp,
+    },
+    /// No submission and no image upload until any run starts on this queue, because the provider
+    /// denied access for the key or the balance.
+    Suspend {
+        /// What the provider reported, and what the user can do about it.
+        reason: String,
+        /// Whether polls and history searches are suspended as well. A wrong key denies them, an
+        /// empty balance does not. Downloads continue, because they need no key.
+        polls_too: bool,
+    },
+}

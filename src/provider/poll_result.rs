@@ -1,0 +1,37 @@
+//! What a poll finds out about a prediction.
+
+use std::time::Duration;
+
+use crate::domain::CostReport;
+
+/// The state of a prediction, as of one poll.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PollResult {
+    /// The prediction is waiting or running.
+    Running,
+    /// The clip is finished.
+    Done {
+        /// The URL from which to download the clip. It may be signed, and may expire.
+        output_url: String,
+        /// The reported cost; `None` if the response does not report one.
+        cost: Option<CostReport>,
+        /// How long the provider worked on the clip; `None` if it does not report that.
+        processing: Option<Duration>,
+    },
+    /// The prediction failed, or was cancelled.
+    Failed {
+        /// The provider's reason.
+        reason: String,
+        /// The amount billed in spite of the failure; `None` if it is not known, in which case the
+        /// price rule applies.
+        cost: Option<CostReport>,
+        /// Whether the response indicates that the same input may succeed next time, because the
+        /// fault was the provider's.
+        retryable: bool,
+    },
+    /// The provider does not know this prediction id, either not yet or no longer.
+    Missing {
+        /// The provider's reason.
+        reason: String,
+    },
+}

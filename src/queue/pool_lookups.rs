@@ -1,0 +1,55 @@
+//! What a pool looks up beside its turns.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::domain::{JobId, Lease, PoolId, ProviderName};
+use crate::policy::gate::ProviderGate;
+
+use super::{Result, SettingChange};
+
+/// The gate of each provider.
+pub type Gates = BTreeMap<ProviderName, ProviderGate>;
+
+/// What a pool looks up beside its turns. Its methods change nothing, and fail only because the
+/// store does.
+#[async_trait]
+pub trait PoolLookups: Send + Sync {
+    /// Returns the leases of a pool's jobs, unless it has exactly `expected` of them. A pool that
+    /// holds leases finds out with this which of its jobs the user has cancelled.
+    async fn leases_unless(&self, pool: PoolId, expected: usize) -> Result<Option<Vec<Lease>>>;
+
+    /// Returns the gates of the providers that have been called from this queue.
+    async fn gates(&self) -> Result<Gates>;
+
+    /// Returns when this machine's clock was last changed; `None` if no change was detected. Times
+    /// stored before that are unreliable.
+    async fn last_clock_change(&self) -> Result<Option<Timestamp>>;
+
+    /// Returns the known prediction ids of a provider whose attempts were submitted at or after
+    /// `since`.
+    async fn owned_predictions(
+        &self,
+        provider: ProviderName,
+        since: Timestamp,
+    ) -> Result<Vec<String>>;
+
+    /// Returns whether each of these jobs is in a final state or waits for the user's decision.
+    async fn all_settled(&self, jobs: Vec<JobId>) -> Result<bool>;
+
+    /// Returns the processing times of a route's latest finished predictions, of any clip length,
+    /// newest first and at most `limit`. Each comes with the clip's length in seconds; `None` if
+    /// that is not known.
+    async fn processing_times(
+        &self,
+        provider: ProviderName,
+        wire_model: String,
+        limit: usize,
+    ) -> Result<Vec<(Option<u32>, Duration)>>;
+
+    /// Returns the changes made to the active runs, oldest first; none if no run is active.
+    async fn live_settings(&self) -> Result<Vec<SettingChange>>;
+}
