@@ -49,7 +49,10 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
             .map_or(format!("~${:#}", job.estimate_usd), |cost| {
                 format!("${cost:#}")
             });
-        let error = job.error.map(|error| with_remedy(&error, job.remedy));
+        let error = job
+            .error
+            .as_ref()
+            .map(|error| with_remedy(error, job.remedy()));
         let detail = error.or(job.output).unwrap_or_default();
         let id = render::truncate(&job.id, MAX_ID_COLUMNS);
         render::print_line(format_args!(
@@ -92,7 +95,7 @@ pub(super) async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Exit
         }
         print_fields(&attempt, "  ")?;
     }
-    if let Some(remedy) = job.remedy {
+    if let Some(remedy) = job.remedy() {
         print_remedy(&setup, &job, remedy);
     }
     Ok(Exit::Success)

@@ -170,13 +170,13 @@ async fn print_jobs(
 /// Formats a job with its error. Prompts that a provider quoted are redacted: the summary of a run
 /// under cron ends up in mails and logs.
 fn format_job(job: &JobRecord) -> String {
-    let at_risk = if job.at_risk.micros() > 0 {
-        format!(" (${:#} at risk)", job.at_risk)
+    let at_risk = if job.at_risk().micros() > 0 {
+        format!(" (${:#} at risk)", job.at_risk())
     } else {
         String::new()
     };
     let error = match &job.error {
-        Some(error) => with_remedy(&redact_prompts(error, &job.input), job.remedy),
+        Some(error) => with_remedy(&redact_prompts(error, &job.input), job.remedy()),
         None => "no reason is recorded".into(),
     };
     format!(
@@ -215,8 +215,7 @@ mod tests {
             finished_at: None,
             input: serde_json::from_str(r#"{"prompt":"Slow turntable, linen"}"#).unwrap(),
             due_at: None,
-            at_risk: Money::ZERO,
-            remedy: None,
+            attempt_state: None,
         };
         assert_eq!(format_job(&job), "  MUG-001: fal: `[prompt]` is refused");
     }

@@ -84,7 +84,7 @@ async fn download_again(
             JobState::Succeeded => downloaded += 1,
             JobState::Failed => {
                 failed += 1;
-                let error = with_remedy(&job.error.unwrap_or_default(), job.remedy);
+                let error = with_remedy(job.error.as_deref().unwrap_or_default(), job.remedy());
                 render::print_line(format_args!(
                     "{} failed: {}",
                     job.id,

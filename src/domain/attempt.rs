@@ -64,6 +64,11 @@ impl AttemptState {
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Submitting | Self::InDoubt | Self::Accepted)
     }
+
+    /// Returns whether it is not known yet if the provider accepted the submission.
+    pub const fn is_unresolved(self) -> bool {
+        matches!(self, Self::Submitting | Self::InDoubt)
+    }
 }
 
 name_variants!(AttemptState, "attempt state", {

@@ -56,6 +56,16 @@ impl ProviderGate {
         next
     }
 
+    /// Returns the gate after the user may have fixed the key or the balance: no longer suspended.
+    #[must_use]
+    pub fn reopened(&self) -> Self {
+        Self {
+            suspended: None,
+            refuses_polls: self.refuses_polls && self.suspended.is_none(),
+            ..self.clone()
+        }
+    }
+
     /// Returns when the holds permit submissions again; in the past if they do now.
     pub fn submits_allowed_from(&self) -> Timestamp {
         self.submits_held_until.max(self.calls_held_until)

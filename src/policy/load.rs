@@ -33,6 +33,24 @@ pub fn may_change_providers(state: JobState) -> bool {
     state == JobState::Queued
 }
 
+/// Returns a new job.
+pub fn queued(now: Timestamp) -> JobProgress {
+    JobProgress {
+        state: JobState::Queued,
+        state_since: now,
+        due_at: Some(now),
+        failures: 0,
+        attempts: 0,
+        refusals: 0,
+        polls: 0,
+        downloads: 0,
+        crashes: 0,
+        output: None,
+        error: None,
+        finished_at: None,
+    }
+}
+
 /// Returns a job that starts again with a new input.
 ///
 /// # Errors

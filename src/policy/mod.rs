@@ -12,6 +12,7 @@
 //! - [`reconcile`]: what a history that does not list a submission proves.
 //! - [`operator`]: what the user's commands change.
 //! - [`load`]: what a manifest row means for the job that the batch has for it.
+//! - [`upload`]: what the outcome of an upload changes.
 //! - [`gate`]: what a provider's responses mean for the other calls to it.
 //! - [`tally`]: what changes add up to in the sums over jobs and attempts.
 //!
@@ -29,6 +30,7 @@ pub mod takeover;
 pub mod tally;
 #[cfg(test)]
 mod tests;
+pub mod upload;
 
 use jiff::Timestamp;
 

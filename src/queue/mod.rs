@@ -5,22 +5,30 @@
 //! write applies completely or not at all, and when it returns `Ok`, its effects survive power
 //! loss.
 //!
-//! An adapter reads and writes; what it writes is decided by [`policy`](crate::policy). `turn`
-//! holds the one transaction script that every adapter shares.
+//! The ports are built once, on a [`Storage`](storage::Storage): an adapter only reads and writes.
+//! What it writes is decided by [`policy`](crate::policy), in transaction scripts that every adapter
+//! shares: `turn`, `pools` and `commands`.
 
 pub(crate) mod bill;
 pub(crate) mod claim;
+pub mod claim_reads;
+mod commands;
 pub(crate) mod error;
 pub(crate) mod health;
 pub mod job_reader;
 pub(crate) mod live_setting;
+mod lookup;
 pub(crate) mod operator;
 pub(crate) mod pool_lookups;
+mod pools;
+mod ports;
+mod rate_counts;
 pub(crate) mod reports;
 pub mod sqlite;
 pub(crate) mod staging;
+pub mod storage;
 pub(crate) mod throughput;
-pub mod turn;
+mod turn;
 pub(crate) mod upload;
 pub(crate) mod views;
 pub(crate) mod work;
@@ -29,6 +37,7 @@ pub use crate::policy::claim::{
     Backlog, BudgetLimit, Capacity, ClaimRequest, ProviderLimits, Step,
 };
 pub use crate::policy::operator::{Decision, NotApplicable, Remedy};
+pub use crate::policy::upload::UploadOutcome;
 pub use bill::{BillGrouping, BillLine, BillSums};
 pub use claim::{Claim, ClaimResponse};
 pub use error::{Cause, QueueError, Result, StoreError, StoreErrorKind};
@@ -39,7 +48,7 @@ pub use pool_lookups::{Gates, PoolLookups};
 pub use reports::Reports;
 pub use staging::{LoadPlan, Loader, NewBatch, RowChange, Staging};
 pub use throughput::{Completion, Throughput};
-pub use upload::{UploadClaim, UploadLease, UploadOutcome};
+pub use upload::{UploadClaim, UploadLease};
 pub use views::{
     AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status,
 };

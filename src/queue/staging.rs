@@ -4,8 +4,9 @@
 use std::path::PathBuf;
 
 use crate::domain::{Money, NewJob};
+use crate::policy::claim::BatchView;
 
-use super::Result;
+use super::{QueueError, Result};
 
 /// The batch that a manifest is loaded into.
 #[derive(Clone, Debug)]
@@ -20,6 +21,44 @@ pub struct NewBatch {
     /// The batch's budget; `None` keeps the budget of an existing batch, and sets none for a new
     /// one.
     pub budget: Option<Money>,
+}
+
+impl NewBatch {
+    /// Finds the batch among those of the queue; `None` if it does not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Loader::stage`] if it contradicts one of them.
+    pub fn find<'a>(&self, batches: &'a [BatchView]) -> Result<Option<&'a BatchView>> {
+        let folder = self.folder.to_string_lossy();
+        for batch in batches.iter().filter(|batch| batch.name != self.name) {
+            // Some file systems ignore case.
+            if batch.folder.eq_ignore_ascii_case(&folder) {
+                return Err(QueueError::FolderTaken {
+                    folder: self.folder.clone(),
+                    batch: batch.name.clone(),
+                });
+            }
+        }
+        let Some(batch) = batches.iter().find(|batch| batch.name == self.name) else {
+            return Ok(None);
+        };
+        if batch.model != self.model {
+            return Err(QueueError::BatchHasOtherModel {
+                batch: batch.name.clone(),
+                model: batch.model.clone(),
+                requested: self.model.clone(),
+            });
+        }
+        if batch.folder != folder {
+            return Err(QueueError::BatchHasOtherFolder {
+                batch: batch.name.clone(),
+                folder: batch.folder.clone().into(),
+                requested: self.folder.clone(),
+            });
+        }
+        Ok(Some(batch))
+    }
 }
 
 /// The effect of adding one row.
@@ -58,6 +97,23 @@ pub struct LoadPlan {
     pub estimate: Money,
 }
 
+impl LoadPlan {
+    /// Counts a row, with its estimate.
+    pub fn count(&mut self, change: RowChange, estimate: Money) {
+        let counter = match change {
+            RowChange::New => &mut self.new,
+            RowChange::Changed => &mut self.changed,
+            RowChange::InProgress => &mut self.in_progress,
+            RowChange::Unchanged => &mut self.unchanged,
+            RowChange::Duplicate { .. } => return,
+        };
+        *counter += 1;
+        if matches!(change, RowChange::New | RowChange::Changed) {
+            self.estimate += estimate;
+        }
+    }
+}
+
 /// A manifest that is being loaded. Dropping it discards what was added since the last commit.
 ///
 /// From the first [`Staging::add`] until the commit or the drop, nothing else can write to the
@@ -72,7 +128,7 @@ pub trait Staging: Send {
     ///
     /// - As [`Loader::stage`] if another load has created the batch in the meantime, with another
     ///   model or output folder.
-    /// - [`QueueError::FileNameTaken`](super::QueueError::FileNameTaken) if a row would save its clip
+    /// - [`QueueError::FileNameTaken`] if a row would save its clip
     ///   under the name of another job's clip.
     fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>>;
 
@@ -91,12 +147,12 @@ pub trait Loader: Send + Sync {
     ///
     /// # Errors
     ///
-    /// - [`QueueError::BatchHasOtherModel`](super::QueueError::BatchHasOtherModel) or
-    ///   [`QueueError::BatchHasOtherFolder`](super::QueueError::BatchHasOtherFolder) if the batch
+    /// - [`QueueError::BatchHasOtherModel`] or
+    ///   [`QueueError::BatchHasOtherFolder`] if the batch
     ///   exists with another model or output folder.
-    /// - [`QueueError::FolderTaken`](super::QueueError::FolderTaken) if another batch uses the
+    /// - [`QueueError::FolderTaken`] if another batch uses the
     ///   output folder.
-    /// - [`QueueError::OpenForRehearsal`](super::QueueError::OpenForRehearsal) if the queue is open
+    /// - [`QueueError::OpenForRehearsal`] if the queue is open
     ///   for a rehearsal.
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>>;
 }

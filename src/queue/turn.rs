@@ -1,101 +1,58 @@
 //! A turn as every store takes it: settle the records, plan, write the plan. The rules are in
 //! [`policy`](crate::policy); a store only reads and writes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::domain::{
-    Attempt, JobId, JobProgress, Lease, Outcome, PoolId, ProviderName, ProviderSignal,
+    Attempt, AttemptId, JobProgress, Lease, Outcome, PoolId, ProviderName, ProviderSignal,
 };
 use crate::failpoint::fail_point;
 use crate::policy::claim::{
-    self, BacklogView, ClaimPlan, ClaimRequest, ClaimView, DueStep, Missing, PlannedSubmission,
-    PlannedUpload,
+    self, ClaimRequest, ClaimView, DueStep, PlannedSubmission, PreparedRequest, Step,
 };
-use crate::policy::gate::ProviderGate;
+use crate::policy::upload::{self, Upload};
 use crate::policy::{Change, leased, outcome, taken_prediction};
 
+use super::rate_counts::RateCounts;
+use super::storage::{JobSet, NewAttempt, Transaction};
 use super::{
     Claim, ClaimResponse, Completed, Gates, QueueError, Recorded, Result, Turn, TurnResult,
-    UploadClaim, UploadLease, UploadOutcome,
+    UploadClaim, UploadLease,
 };
 
-/// An open transaction of a store, which has the right to write until it is committed.
-pub trait Transaction {
-    /// Returns whether a pool is registered.
-    fn is_registered(&mut self, pool: &PoolId) -> Result<bool>;
-
-    /// Writes a change of a leased job, unless the lease is no longer current. Ends the lease unless
-    /// it is `held` further. Returns whether it was written.
-    ///
-    /// Whoever changes a leased job in another way ends its lease. A current lease therefore proves
-    /// that the job is as it was claimed, and nothing need be read before this.
-    fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool>;
-
-    /// Returns whether a lease is still current.
-    fn is_current(&mut self, lease: &Lease) -> Result<bool>;
-
-    /// Returns whether a prediction belongs to an attempt other than this one.
-    fn is_prediction_taken(&mut self, prediction_id: &str, attempt: &Attempt) -> Result<bool>;
-
-    /// Returns the gate of a provider; an open one if the provider was never called.
-    fn gate(&mut self, provider: ProviderName) -> Result<ProviderGate>;
-
-    /// Writes the gate of a provider.
-    fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()>;
-
-    /// Records the outcome of an upload and ends its lease, unless the lease is no longer current.
-    fn write_upload(&mut self, lease: UploadLease, outcome: &UploadOutcome) -> Result<()>;
-
-    /// Reads what a claim is planned from, as far as the request is known to need it.
-    fn read_view(&mut self, request: &ClaimRequest) -> Result<ClaimView>;
-
-    /// Reads into a view what a plan turned out to need as well.
-    fn read_missing(&mut self, view: &mut ClaimView, missing: Missing) -> Result<()>;
-
-    /// Moves the due time of a queued job.
-    fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()>;
-
-    /// Leases a job for its next step.
-    fn lease(&mut self, pool: &PoolId, due: &DueStep) -> Result<Claim>;
-
-    /// Writes the intent to submit a job and leases it. The provider may be called only after this
-    /// is committed: a crash in between then leaves the job in doubt instead of paying twice.
-    fn start_attempt(
-        &mut self,
-        pool: &PoolId,
-        view: &ClaimView,
-        submission: PlannedSubmission,
-    ) -> Result<Claim>;
-
-    /// Queues an upload, or queues one again whose link expires too soon.
-    fn queue_upload(&mut self, upload: &PlannedUpload, due_at: Timestamp) -> Result<()>;
-
-    /// Leases a queued upload.
-    fn lease_upload(&mut self, pool: &PoolId, upload: &PlannedUpload) -> Result<UploadClaim>;
-
-    /// Reads what the backlog after a plan is computed from.
-    fn read_backlog(
-        &mut self,
-        view: &ClaimView,
-        plan: &ClaimPlan,
-        request: &ClaimRequest,
-    ) -> Result<BacklogView>;
-}
-
 /// Takes a turn inside a transaction, which the caller commits, or rolls back after an error.
-pub fn take(tx: &mut impl Transaction, turn: &Turn, now: Timestamp) -> Result<TurnResult> {
+///
+/// The rate counts are those of the last claim of this process, and become those of this one.
+pub(super) fn take(
+    tx: &mut dyn Transaction,
+    turn: &Turn,
+    now: Timestamp,
+    rate_counts: &mut RateCounts,
+) -> Result<TurnResult> {
     let mut recorded = Vec::with_capacity(turn.completed.len());
     let mut gates = Gates::new();
+    let mut known = if turn.completed.iter().any(|step| signal_of(step).is_some()) {
+        tx.providers()?
+    } else {
+        BTreeMap::new()
+    };
     for completed in &turn.completed {
         if let Some((provider, signal)) = signal_of(completed) {
-            record_signal(tx, &mut gates, provider, signal)?;
+            let gate = &mut known.entry(provider).or_default().gate;
+            let after = gate.after(signal);
+            if after != *gate {
+                tx.set_gate(provider, &after)?;
+                gate.clone_from(&after);
+            }
+            gates.insert(provider, after);
         }
         recorded.push(record(tx, completed, &turn.holds_leases_at, now)?);
     }
     let claimed = match &turn.claim {
-        Some(request) => claim(tx, &turn.pool_id, request)?,
+        Some(request) => claim(tx, &turn.pool_id, request, now, rate_counts)?,
         None => ClaimResponse::default(),
     };
     Ok(TurnResult {
@@ -115,27 +72,8 @@ fn signal_of(completed: &Completed) -> Option<(ProviderName, &ProviderSignal)> {
     }
 }
 
-/// Records a signal. `gates` are those after the turn's earlier signals.
-fn record_signal(
-    tx: &mut impl Transaction,
-    gates: &mut Gates,
-    provider: ProviderName,
-    signal: &ProviderSignal,
-) -> Result<()> {
-    let before = match gates.remove(&provider) {
-        Some(gate) => gate,
-        None => tx.gate(provider)?,
-    };
-    let after = before.after(signal);
-    if after != before {
-        tx.set_gate(provider, &after)?;
-    }
-    gates.insert(provider, after);
-    Ok(())
-}
-
 fn record(
-    tx: &mut impl Transaction,
+    tx: &mut dyn Transaction,
     completed: &Completed,
     holds_leases_at: &[ProviderName],
     now: Timestamp,
@@ -165,7 +103,8 @@ fn record(
             write(tx, claim, change, None, false)
         }
         Completed::Upload { claim, outcome, .. } => {
-            tx.write_upload(claim.lease, outcome)?;
+            let new = upload::after(claim.failures, outcome);
+            tx.write_upload(claim.lease, new.as_ref())?;
             Ok(Recorded::Upload)
         }
     }
@@ -180,7 +119,7 @@ fn with_polls(job: &JobProgress, unrecorded_polls: u32) -> JobProgress {
 }
 
 fn record_outcome(
-    tx: &mut impl Transaction,
+    tx: &mut dyn Transaction,
     claim: &Claim,
     unrecorded_polls: u32,
     outcome: &Outcome,
@@ -195,7 +134,7 @@ fn record_outcome(
     };
     let mut instead = None;
     if let Some(id) = prediction
-        && tx.is_prediction_taken(id, &claim.attempt)?
+        && tx.prediction_owner(id, &claim.attempt)?.is_some()
     {
         let reason = format!("prediction {id} already belongs to another job");
         instead = taken_prediction::outcome_instead(outcome, reason, now);
@@ -205,7 +144,7 @@ fn record_outcome(
     let change = match outcome::apply(&job, &claim.attempt.progress, outcome, now) {
         Ok(change) => change,
         // A lease that was lost comes first: the job may be in any state.
-        Err(_) if !tx.is_current(&claim.lease)? => return Ok(Recorded::LeaseLost),
+        Err(_) if !is_current(tx, &claim.lease)? => return Ok(Recorded::LeaseLost),
         Err(error) => return Err(QueueError::IllegalTransition(error)),
     };
     let event = outcome.event();
@@ -216,8 +155,14 @@ fn record_outcome(
     Ok(recorded)
 }
 
+/// Returns whether a lease is still current.
+fn is_current(tx: &mut dyn Transaction, lease: &Lease) -> Result<bool> {
+    let stored = tx.stored_jobs(JobSet::Number(lease.job_id))?;
+    Ok(stored.iter().any(|job| job.lease.as_ref() == Some(lease)))
+}
+
 fn write(
-    tx: &mut impl Transaction,
+    tx: &mut dyn Transaction,
     claim: &Claim,
     change: Change,
     instead: Option<Outcome>,
@@ -234,47 +179,143 @@ fn write(
 }
 
 fn claim(
-    tx: &mut impl Transaction,
+    tx: &mut dyn Transaction,
     pool: &PoolId,
     request: &ClaimRequest,
+    now: Timestamp,
+    rate_counts: &mut RateCounts,
 ) -> Result<ClaimResponse> {
     if !tx.is_registered(pool)? {
         return Err(QueueError::PoolLost(pool.clone()));
     }
-    let mut view = tx.read_view(request)?;
+    let mut view = tx.read_view(request, now, rate_counts)?;
     let mut plan = loop {
         match claim::plan(&view, request) {
             Ok(plan) => break plan,
-            Err(missing) => tx.read_missing(&mut view, missing)?,
+            Err(missing) => tx.read_missing(request, &mut view, missing, rate_counts)?,
         }
     };
     let is_full = plan.len() >= request.capacity.steps;
     for (job, due_at) in &plan.deferred {
         tx.defer(*job, *due_at)?;
     }
-    let steps = plan.steps.iter().map(|due| tx.lease(pool, due));
+    let steps = plan.steps.iter().map(|due| lease(tx, pool, due));
     let mut claims = steps.collect::<Result<Vec<Claim>>>()?;
-    for submission in std::mem::take(&mut plan.submissions) {
-        claims.push(tx.start_attempt(pool, &view, submission)?);
-        fail_point!("Submit written");
+    let submissions = std::mem::take(&mut plan.submissions);
+    if !submissions.is_empty() {
+        let queue_id = tx.queue_id()?;
+        for submission in submissions {
+            claims.push(start_attempt(tx, pool, &queue_id, &view, submission)?);
+            fail_point!("Submit written");
+        }
     }
     for upload in &plan.new_uploads {
-        tx.queue_upload(upload, view.now)?;
+        tx.put_upload(upload, None)?;
     }
     let uploads = plan
         .uploads
         .iter()
-        .map(|upload| tx.lease_upload(pool, upload));
+        .map(|upload| lease_upload(tx, pool, upload));
     let uploads = uploads.collect::<Result<Vec<UploadClaim>>>()?;
     let backlog = if is_full {
         None
     } else {
-        let rest = tx.read_backlog(&view, &plan, request)?;
+        let rest = tx.read_backlog(request, &view, &plan)?;
         Some(claim::backlog(&view, &plan, &rest, request))
     };
     Ok(ClaimResponse {
         claims,
         uploads,
         backlog,
+    })
+}
+
+/// Returns a fencing token.
+fn draw_token() -> i64 {
+    fastrand::i64(1..)
+}
+
+/// Leases a job for its next step.
+fn lease(tx: &mut dyn Transaction, pool: &PoolId, due: &DueStep) -> Result<Claim> {
+    let (mut job, attempt) = tx.read_job(due.job_id)?;
+    job.progress = claim::start(&job.progress, due.step);
+    let lease = Lease {
+        job_id: due.job_id,
+        token: draw_token(),
+    };
+    tx.lease(pool, &lease, &job.progress)?;
+    Ok(Claim {
+        lease,
+        job,
+        attempt,
+        step: due.step,
+        provider_failures: 0,
+        rejection: None,
+    })
+}
+
+/// Writes the intent to submit a job and leases it. The provider may be called only after this is
+/// committed: a crash in between then leaves the job in doubt instead of paying twice.
+fn start_attempt(
+    tx: &mut dyn Transaction,
+    pool: &PoolId,
+    queue_id: &str,
+    view: &ClaimView,
+    submission: PlannedSubmission,
+) -> Result<Claim> {
+    let mut job = submission.queued.job;
+    let PreparedRequest {
+        quote,
+        request_text,
+        digest,
+        rejection,
+    } = submission.prepared;
+    let (progress, attempt_progress) = claim::submit(&job.progress, quote.price, view.now)?;
+    job.progress = progress;
+    let job_id = job.job_id;
+    let number = submission.queued.last_attempt_number + 1;
+    let mut attempt = Attempt {
+        attempt_id: AttemptId(0),
+        number,
+        provider: submission.provider,
+        wire_model: quote.wire_model,
+        request: quote.request,
+        client_token: format!("ovn-{queue_id}.job-{job_id}.attempt-{number}"),
+        submitted_at: view.now,
+        progress: attempt_progress,
+    };
+    let lease = Lease {
+        job_id,
+        token: draw_token(),
+    };
+    let new = NewAttempt {
+        pool,
+        lease: &lease,
+        batch_id: view.batches[submission.batch].batch_id,
+        job: &job,
+        attempt: &attempt,
+        request_text: &request_text,
+        request_digest: digest,
+    };
+    attempt.attempt_id = tx.start_attempt(&new)?;
+    Ok(Claim {
+        lease,
+        job,
+        attempt,
+        step: Step::Submit,
+        provider_failures: submission.provider_failures,
+        rejection,
+    })
+}
+
+/// Leases an upload.
+fn lease_upload(tx: &mut dyn Transaction, pool: &PoolId, upload: &Upload) -> Result<UploadClaim> {
+    let token = draw_token();
+    let upload_id = tx.put_upload(upload, Some((pool, token)))?;
+    Ok(UploadClaim {
+        lease: UploadLease { upload_id, token },
+        provider: upload.provider,
+        image: upload.image.clone(),
+        failures: upload.progress.failures,
     })
 }

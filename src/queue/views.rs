@@ -5,8 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::domain::{AttemptState, CostSource, Input, JobId, JobState, Money, ProviderName};
-use crate::policy::operator::Remedy;
+use crate::domain::{
+    Attempt, AttemptState, CostSource, Input, JobId, JobState, Money, ProviderName,
+};
+use crate::policy::claim::BatchView;
+use crate::policy::gate::ProviderGate;
+use crate::policy::operator::{self, Remedy};
 
 use super::throughput::{self, Completion, Throughput};
 
@@ -107,6 +111,24 @@ pub struct BatchStatus {
 }
 
 impl BatchStatus {
+    /// Creates the state of a batch from its totals.
+    pub(super) fn new(batch: BatchView) -> Self {
+        let totals = batch.totals;
+        let count = |state| (state, totals.jobs.count(state));
+        Self {
+            batch: batch.name,
+            model: batch.model,
+            folder: batch.folder,
+            jobs: JobState::ALL.into_iter().map(count).collect(),
+            spent: totals.spent,
+            reserved: totals.reserved,
+            at_risk: totals.at_risk,
+            budget: batch.budget,
+            held: 0,
+            recent_completions: Vec::new(),
+        }
+    }
+
     /// Returns the number of jobs in a state.
     pub fn count(&self, state: JobState) -> u64 {
         self.jobs.get(&state).copied().unwrap_or(0)
@@ -162,6 +184,19 @@ pub struct ProviderStatus {
     /// The earliest time of the next submission, which may have passed; `None` if it was never
     /// held.
     pub submits_from: Option<Timestamp>,
+}
+
+impl ProviderStatus {
+    /// Creates the state of a provider from its gate and its open attempts.
+    pub(super) fn new(provider: ProviderName, in_flight: u32, gate: ProviderGate) -> Self {
+        let held_until = gate.submits_allowed_from();
+        Self {
+            provider,
+            in_flight,
+            paused: gate.suspended,
+            submits_from: Some(held_until).filter(|time| *time > Timestamp::UNIX_EPOCH),
+        }
+    }
 }
 
 /// The jobs to list. All conditions must hold.
@@ -225,13 +260,27 @@ pub struct JobRecord {
     /// waits for the user's decision, or is in a final state.
     #[serde(skip)]
     pub due_at: Option<Timestamp>,
-    /// The price reserved by its attempt if that is in doubt; zero otherwise.
+    /// The state of its last attempt; `None` before the first.
     #[serde(skip)]
-    pub at_risk: Money,
-    /// What the user can do about it at no further cost; `None` if it continues without them, or if
-    /// there is nothing but to pay for another submission.
-    #[serde(skip)]
-    pub remedy: Option<Remedy>,
+    pub attempt_state: Option<AttemptState>,
+}
+
+impl JobRecord {
+    /// Returns the price reserved by its attempt if that is in doubt; zero otherwise.
+    pub fn at_risk(&self) -> Money {
+        match self.attempt_state {
+            Some(AttemptState::InDoubt) => self.estimate_usd,
+            _ => Money::ZERO,
+        }
+    }
+
+    /// Returns what the user can do about it at no further cost; `None` if it continues without them,
+    /// or if there is nothing but to pay for another submission.
+    pub fn remedy(&self) -> Option<Remedy> {
+        let may_have_clip = self.attempt_state.is_some_and(operator::may_have_clip);
+        let has_clip = self.prediction_id.is_some() && may_have_clip;
+        operator::remedy(self.state, self.due_at.is_some(), has_clip)
+    }
 }
 
 /// An attempt of a job.
@@ -261,4 +310,25 @@ pub struct AttemptRecord {
     pub submitted_at: Timestamp,
     /// When it ended; `None` while it is open.
     pub finished_at: Option<Timestamp>,
+}
+
+impl From<Attempt> for AttemptRecord {
+    fn from(attempt: Attempt) -> Self {
+        let progress = attempt.progress;
+        let prediction = progress.prediction;
+        Self {
+            number: attempt.number,
+            state: progress.state,
+            provider: attempt.provider,
+            wire_model: attempt.wire_model,
+            client_token: attempt.client_token,
+            prediction_id: prediction.map(|prediction| prediction.prediction_id),
+            estimate_usd: progress.estimate,
+            cost_usd: progress.cost.map(|cost| cost.amount),
+            cost_source: progress.cost.map(|cost| cost.source),
+            error: progress.error,
+            submitted_at: attempt.submitted_at,
+            finished_at: progress.finished_at,
+        }
+    }
 }

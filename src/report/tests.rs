@@ -35,8 +35,7 @@ fn job(number: i64, id: &str, prompt: &str, image: &str) -> JobRecord {
         finished_at: Some("2026-08-20T22:04:40Z".parse().unwrap()),
         input: serde_json::from_value(input).unwrap(),
         due_at: None,
-        at_risk: Money::ZERO,
-        remedy: None,
+        attempt_state: None,
     }
 }
 

@@ -324,7 +324,7 @@ fn latest_jobs(jobs: &[JobRecord]) -> Vec<Text> {
         match job.error.as_ref().filter(|_| has_failed) {
             Some(reason) => text.with(
                 Style::Plain,
-                format!("  {}", with_remedy(reason, job.remedy)),
+                format!("  {}", with_remedy(reason, job.remedy())),
             ),
             None => text,
         }

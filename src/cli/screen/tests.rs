@@ -80,8 +80,7 @@ fn job(id: &str, state: JobState, error: Option<&str>) -> JobRecord {
         finished_at: Some(ago(9)),
         input: serde_json::from_str("{}").unwrap(),
         due_at: None,
-        at_risk: Money::ZERO,
-        remedy: None,
+        attempt_state: None,
     }
 }
 

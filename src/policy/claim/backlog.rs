@@ -8,7 +8,7 @@ use crate::domain::{JobState, ProviderName};
 
 use super::claim_plan::ClaimPlan;
 use super::request::{Backlog, BudgetLimit, ClaimRequest, Step};
-use super::view::{ClaimView, ProviderView};
+use super::view::{ClaimView, DueStep, ProviderView};
 
 /// The window of the submission rate, `creates_per_minute`.
 pub(super) const RATE_WINDOW: SignedDuration = SignedDuration::from_secs(60);
@@ -23,7 +23,7 @@ pub struct BacklogView {
     pub has_leased: bool,
     /// When the next step of each kind at each provider is due, after
     /// [`ProviderView::due_after`]; those that are due already and could be claimed are left out.
-    pub next_steps: Vec<(Step, ProviderName, Timestamp)>,
+    pub next_steps: Vec<DueStep>,
     /// When the first job of each lane of the requested batches is due, with the lane's providers.
     pub next_submits: Vec<(Vec<ProviderName>, Timestamp)>,
     /// When the oldest submission that counts against the rate was answered, for the providers
@@ -119,13 +119,13 @@ fn budget_limit(
 /// A step that is due already but was not claimed exceeded the capacity. It needs no time of its
 /// own: the pool claims again as soon as a step completes.
 fn next_step(plan: &ClaimPlan, rest: &BacklogView) -> Option<Timestamp> {
-    let when = |(step, name, due_at): &(Step, ProviderName, Timestamp)| {
-        if *step == Step::Download {
-            return Some(*due_at);
+    let when = |next: &DueStep| {
+        if next.step == Step::Download {
+            return Some(next.due_at);
         }
-        let provider = plan.provider(*name)?;
+        let provider = plan.provider(next.provider)?;
         let held_until = provider.gate.calls_held_until;
-        (!provider.gate.refuses_polls).then_some((*due_at).max(held_until))
+        (!provider.gate.refuses_polls).then_some(next.due_at.max(held_until))
     };
     rest.next_steps.iter().filter_map(when).min()
 }

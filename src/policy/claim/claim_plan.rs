@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::domain::{JobCounts, JobId, LocalImage, ProviderName};
+use crate::domain::{JobCounts, JobId, ProviderName};
+use crate::policy::upload::Upload;
 
 use super::prepared::PreparedRequest;
-use super::view::{BatchTotals, DueStep, DueUpload, ProviderView, QueuedJob};
+use super::view::{BatchTotals, DueStep, ProviderView, QueuedJob};
 
 /// The steps to start, and what they use of every limit.
 #[derive(Debug)]
@@ -18,10 +19,11 @@ pub struct ClaimPlan {
     pub submissions: Vec<PlannedSubmission>,
     /// The queued jobs to move to a later due time, so that those behind them can go first.
     pub deferred: Vec<(JobId, Timestamp)>,
-    /// The uploads to queue, or to queue again because their links expire too soon.
-    pub new_uploads: Vec<PlannedUpload>,
-    /// The uploads to lease, after `new_uploads` were queued.
-    pub uploads: Vec<PlannedUpload>,
+    /// The uploads to queue, or to queue again because their links expire too soon; without those
+    /// that are leased at once.
+    pub new_uploads: Vec<Upload>,
+    /// The uploads to lease, whether they are queued already or new.
+    pub uploads: Vec<Upload>,
     /// The money and job counts of the view's batches after the plan.
     pub totals: Vec<BatchTotals>,
     /// Job counts over all batches after the plan.
@@ -43,7 +45,7 @@ pub struct PlannedSubmission {
     /// The index of the job's batch in the view.
     pub batch: usize,
     /// The job.
-    pub job: QueuedJob,
+    pub queued: QueuedJob,
     /// The provider to submit it to.
     pub provider: ProviderName,
     /// Consecutive failures of the provider, for the backoff of its next hold.
@@ -68,26 +70,5 @@ impl ClaimPlan {
         self.providers
             .iter()
             .find(|provider| provider.limits.provider == name)
-    }
-}
-
-/// An upload to queue or to lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlannedUpload {
-    /// The provider to upload to.
-    pub provider: ProviderName,
-    /// The image.
-    pub image: LocalImage,
-    /// Number of consecutive failed tries.
-    pub failures: u32,
-}
-
-impl From<&DueUpload> for PlannedUpload {
-    fn from(due: &DueUpload) -> Self {
-        Self {
-            provider: due.provider,
-            image: due.image.clone(),
-            failures: due.failures,
-        }
     }
 }

@@ -21,13 +21,13 @@ mod uploads;
 mod view;
 
 pub use backlog::{BacklogView, backlog, rate_window_start};
-pub use claim_plan::{ClaimPlan, PlannedSubmission, PlannedUpload};
+pub use claim_plan::{ClaimPlan, PlannedSubmission};
 pub use plan::plan;
 pub use prepared::{PreparedRequest, request_digest};
-pub use reads::Reads;
+pub use reads::{DueQuery, Reads};
 pub use request::{Backlog, BudgetLimit, Capacity, ClaimRequest, ProviderLimits, Step};
 pub use transitions::{start, submit};
 pub use view::{
-    BatchTotals, BatchView, ClaimView, DueStep, DueUpload, LaneView, Missing, ProviderView,
-    QueuedJob, UnresolvedRequest, UploadKey, UploadView,
+    BatchTotals, BatchView, ClaimView, DueStep, LaneView, Missing, ProviderView, QueuedJob,
+    UnresolvedRequest,
 };

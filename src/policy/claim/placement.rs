@@ -3,12 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::local_image::fill_placeholders;
-use crate::domain::{Money, ProviderName};
+use crate::domain::{Job, Money, ProviderName};
 
 use super::planner::Planner;
 use super::prepared::PreparedRequest;
 use super::uploads::UploadState;
-use super::view::{BatchTotals, ProviderView, QueuedJob, UnresolvedRequest};
+use super::view::{BatchTotals, ProviderView, UnresolvedRequest};
 
 /// Delay before a deferred job is considered again.
 ///
@@ -41,7 +41,7 @@ impl Planner<'_> {
     ///   history could not tell them apart.
     pub(super) fn choose_provider(
         &mut self,
-        job: &QueuedJob,
+        job: &Job,
         provider_order: &[ProviderName],
         batch: usize,
     ) -> Placement {

@@ -1,9 +1,12 @@
 //! How much of the queue is read to plan a claim.
 
-use crate::domain::JobState;
+use jiff::Timestamp;
 
-use super::request::ClaimRequest;
-use super::view::ClaimView;
+use crate::domain::{JobId, JobState, ProviderName};
+
+use super::claim_plan::ClaimPlan;
+use super::request::{ClaimRequest, Step};
+use super::view::{ClaimView, DueStep};
 
 /// Number of queued jobs per provider slot whose images are uploaded ahead of their submissions.
 const PREFETCH_PER_SLOT: u32 = 2;
@@ -30,7 +33,114 @@ pub struct Reads {
     pub uploads: usize,
 }
 
+/// A query for the first unleased jobs in a state at a provider whose next step is due in a period.
+#[derive(Clone, Copy, Debug)]
+pub struct DueQuery<'a> {
+    /// The step: a poll, a reconciliation or a download.
+    pub step: Step,
+    /// The state of the jobs that wait for this step.
+    pub state: JobState,
+    /// The provider that has or may have them.
+    pub provider: ProviderName,
+    /// Only jobs that are due later than this.
+    pub after: Timestamp,
+    /// Only jobs that are due then, or before.
+    pub until: Timestamp,
+    /// Only jobs of this batch; `None` for every batch.
+    pub batch: Option<&'a str>,
+    /// Maximum number of jobs.
+    pub limit: usize,
+}
+
+impl DueQuery<'_> {
+    /// Returns a job that the query finds.
+    pub fn found(&self, job_id: JobId, due_at: Timestamp) -> DueStep {
+        DueStep {
+            step: self.step,
+            provider: self.provider,
+            due_at,
+            job_id,
+        }
+    }
+}
+
 impl ClaimView {
+    /// Returns the queries for the steps of a request that are due.
+    pub fn due_queries<'a>(&self, request: &'a ClaimRequest, reads: &Reads) -> Vec<DueQuery<'a>> {
+        let polled_batch = self.polled_batch(request);
+        let requested = || request.providers.iter().map(|limits| limits.provider);
+        let query = |step, state, batch, limit| {
+            move |provider| DueQuery {
+                step,
+                state,
+                provider,
+                after: Timestamp::MIN,
+                until: self.now,
+                batch,
+                limit,
+            }
+        };
+        let poll = query(Step::Poll, JobState::Running, polled_batch, reads.polls);
+        let reconcile = query(
+            Step::Reconcile,
+            JobState::InDoubt,
+            polled_batch,
+            reads.reconciles,
+        );
+        let download = query(
+            Step::Download,
+            JobState::Downloading,
+            request.batch.as_deref(),
+            reads.downloads,
+        );
+        let polls = requested().map(poll);
+        let reconciles = requested().map(reconcile);
+        let downloads = ProviderName::ALL.into_iter().map(download);
+        let queries = polls.chain(reconciles).chain(downloads);
+        queries.filter(|query| query.limit > 0).collect()
+    }
+
+    /// Returns the queries for the first step of each kind at each provider that will be due after a
+    /// plan was written.
+    pub fn next_step_queries<'a>(
+        &self,
+        plan: &ClaimPlan,
+        request: &'a ClaimRequest,
+    ) -> Vec<DueQuery<'a>> {
+        let polled_batch = self.polled_batch(request);
+        let next = |step, state, provider, batch, after| DueQuery {
+            step,
+            state,
+            provider,
+            after,
+            until: Timestamp::MAX,
+            batch,
+            limit: 1,
+        };
+        let mut queries = Vec::new();
+        for provider in &plan.providers {
+            let name = provider.limits.provider;
+            let after = provider.due_after(self.now);
+            queries.extend([
+                next(Step::Poll, JobState::Running, name, polled_batch, after),
+                next(
+                    Step::Reconcile,
+                    JobState::InDoubt,
+                    name,
+                    polled_batch,
+                    after,
+                ),
+            ]);
+        }
+        for name in ProviderName::ALL {
+            let batch = request.batch.as_deref();
+            let state = JobState::Downloading;
+            queries.push(next(Step::Download, state, name, batch, self.now));
+        }
+        queries.retain(|query| plan.total_jobs.count(query.state) > 0);
+        queries
+    }
+
     /// Returns what has to be read into the view for a request.
     pub fn reads(&self, request: &ClaimRequest) -> Reads {
         let capacity = request.capacity;

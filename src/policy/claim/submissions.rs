@@ -69,7 +69,7 @@ impl Planner<'_> {
             for (lane, front) in lanes.iter().zip(fronts.iter()).enumerate() {
                 let (view, front) = front;
                 match view.rows.get(*front) {
-                    Some(job) => order.push((job.progress.due_at, job.job_id, lane)),
+                    Some(row) => order.push((row.job.progress.due_at, row.job.job_id, lane)),
                     None if view.is_complete => {}
                     None => return Err(Missing::Rows(batch, lane)),
                 }
@@ -77,15 +77,14 @@ impl Planner<'_> {
             order.sort_unstable();
             let mut has_deferred = false;
             for (_, job_id, lane) in order {
-                let row = fronts[lane];
-                let job = &lanes[lane].rows[row];
-                match self.choose_provider(job, &lanes[lane].providers, batch) {
+                let queued = &lanes[lane].rows[fronts[lane]];
+                match self.choose_provider(&queued.job, &lanes[lane].providers, batch) {
                     Placement::Submit(provider, prepared) => {
                         fronts[lane] += 1;
                         let provider = &self.plan.providers[provider];
                         return Ok(Some(PlannedSubmission {
                             batch,
-                            job: job.clone(),
+                            queued: queued.clone(),
                             provider: provider.limits.provider,
                             provider_failures: provider.gate.failures,
                             prepared,

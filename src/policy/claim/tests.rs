@@ -8,8 +8,9 @@ use proptest::prelude::*;
 
 use super::submissions::MAX_DEFERRED;
 use super::*;
-use crate::domain::{Catalog, Input, JobCounts, JobId, JobProgress, JobState, Money, ProviderName};
+use crate::domain::{Catalog, Input, Job, JobCounts, JobId, JobState, Money, ProviderName};
 use crate::policy::gate::ProviderGate;
+use crate::policy::load;
 
 static CATALOG: LazyLock<Arc<Catalog>> =
     LazyLock::new(|| Arc::new(crate::catalog::load(&[]).unwrap()));
@@ -35,26 +36,18 @@ fn input(number: usize) -> Input {
 
 fn queued(job_id: i64, number: usize, due: i64) -> QueuedJob {
     QueuedJob {
-        job_id: JobId(job_id),
-        row_key: format!("r{job_id}"),
-        input: input(number),
-        file_name: format!("r{job_id}.mp4"),
-        last_attempt_number: 0,
-        absent_attempts: 0,
-        progress: JobProgress {
-            state: JobState::Queued,
-            state_since: ago(due),
-            due_at: Some(ago(due)),
-            failures: 0,
-            attempts: 0,
-            refusals: 0,
-            polls: 0,
-            downloads: 0,
-            crashes: 0,
-            output: None,
-            error: None,
-            finished_at: None,
+        job: Job {
+            job_id: JobId(job_id),
+            batch: "b".into(),
+            row_key: format!("r{job_id}"),
+            model: "kling-v1-standard".into(),
+            input: input(number),
+            folder: "/renders/b".into(),
+            file_name: format!("r{job_id}.mp4"),
+            absent_attempts: 0,
+            progress: load::queued(ago(due)),
         },
+        last_attempt_number: 0,
     }
 }
 
@@ -186,7 +179,7 @@ impl Params {
                         queued(job_id, *input, *due)
                     })
                     .collect();
-                rows.sort_by_key(|job| (job.progress.due_at, job.job_id));
+                rows.sort_by_key(|row| (row.job.progress.due_at, row.job.job_id));
                 views.push(LaneView {
                     lane_id: 0,
                     providers: names.map(|(_, name)| name).collect(),
@@ -209,6 +202,7 @@ impl Params {
                 totals: BatchTotals {
                     spent: clips(*spent),
                     reserved: clips(*reserved),
+                    at_risk: Money::ZERO,
                     jobs,
                 },
                 lanes: Some(views),
@@ -362,7 +356,7 @@ proptest! {
         let request = params.request(&view);
         let plan = plan_fully(&mut view, &request);
         let steps = plan.steps.iter().map(|due| due.job_id);
-        let submissions = plan.submissions.iter().map(|planned| planned.job.job_id);
+        let submissions = plan.submissions.iter().map(|planned| planned.queued.job.job_id);
         let deferred = plan.deferred.iter().map(|(job_id, _)| *job_id);
         let jobs = count(steps.chain(submissions).chain(deferred));
         prop_assert!(jobs.values().all(|times| *times == 1), "{jobs:?}");
@@ -370,7 +364,7 @@ proptest! {
             let lanes = view.batches[planned.batch].lanes.as_ref().unwrap();
             let is_permitted = |lane: &LaneView| {
                 lane.providers.contains(&planned.provider)
-                    && lane.rows.iter().any(|row| row.job_id == planned.job.job_id)
+                    && lane.rows.iter().any(|row| row.job.job_id == planned.queued.job.job_id)
             };
             prop_assert!(lanes.iter().any(is_permitted));
         }
@@ -382,9 +376,9 @@ proptest! {
         let request = params.request(&view);
         let plan = plan_fully(&mut view, &request);
         let is_planned = |job: &QueuedJob| {
-            let mut submitted = plan.submissions.iter().map(|planned| planned.job.job_id);
+            let mut submitted = plan.submissions.iter().map(|planned| planned.queued.job.job_id);
             let mut deferred = plan.deferred.iter().map(|(job_id, _)| *job_id);
-            submitted.any(|job_id| job_id == job.job_id) || deferred.any(|job_id| job_id == job.job_id)
+            submitted.any(|job_id| job_id == job.job.job_id) || deferred.any(|job_id| job_id == job.job.job_id)
         };
         for lane in view.batches.iter().flat_map(|batch| batch.lanes.iter().flatten()) {
             let planned = lane.rows.iter().take_while(|job| is_planned(job)).count();
@@ -410,8 +404,8 @@ proptest! {
             };
             for lane in batch.lanes.iter().flatten() {
                 let is_left = |job: &&QueuedJob| {
-                    plan.submissions.iter().all(|planned| planned.job.job_id != job.job_id)
-                        && plan.deferred.iter().all(|(job_id, _)| *job_id != job.job_id)
+                    plan.submissions.iter().all(|planned| planned.queued.job.job_id != job.job.job_id)
+                        && plan.deferred.iter().all(|(job_id, _)| *job_id != job.job.job_id)
                 };
                 let could_submit = plan.providers.iter().any(|provider| {
                     let name = provider.limits.provider;

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{ImageForm, Input, ProviderName};
+use crate::policy::upload::{Upload, UploadProgress};
 
-use super::claim_plan::PlannedUpload;
 use super::planner::Planner;
-use super::view::{BatchView, ClaimView, Missing, UploadView};
+use super::view::{BatchView, ClaimView, Missing};
 
 /// Minimum remaining lifetime of a link at the time of the submission.
 ///
@@ -40,7 +40,7 @@ impl ClaimView {
     }
 }
 
-impl UploadView {
+impl UploadProgress {
     fn expires_by(&self, time: Timestamp) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= time)
     }
@@ -52,7 +52,7 @@ impl Planner<'_> {
         if limit == 0 || !self.has_queued_local_images() {
             return Ok(());
         }
-        self.plan.new_uploads = self.prefetched()?;
+        let new_uploads = self.prefetched()?;
         let now = self.view.now;
         let accepts = |name: ProviderName| {
             self.plan.providers.iter().any(|provider| {
@@ -63,12 +63,16 @@ impl Planner<'_> {
         };
         // In the order in which the uploads were queued, so that no provider waits until all
         // uploads to another are done.
-        let due = self.view.due_uploads.iter().map(PlannedUpload::from);
-        self.plan.uploads = due
-            .chain(self.plan.new_uploads.iter().cloned())
+        let due = self.view.due_uploads.iter().cloned();
+        let uploads: Vec<Upload> = due
+            .chain(new_uploads.iter().cloned())
             .filter(|upload| accepts(upload.provider))
             .take(limit)
             .collect();
+        let is_leased = |upload: &Upload| uploads.contains(upload);
+        let queued = new_uploads.into_iter().filter(|upload| !is_leased(upload));
+        self.plan.new_uploads = queued.collect();
+        self.plan.uploads = uploads;
         Ok(())
     }
 
@@ -139,7 +143,7 @@ impl Planner<'_> {
 
     /// Lists the uploads that the next jobs of each lane need and that are not queued yet, or whose
     /// links expire too soon.
-    fn prefetched(&self) -> Result<Vec<PlannedUpload>, Missing> {
+    fn prefetched(&self) -> Result<Vec<Upload>, Missing> {
         let min_expiry = self.view.min_link_expiry();
         let mut listed = BTreeSet::new();
         let mut uploads = Vec::new();
@@ -164,10 +168,15 @@ impl Planner<'_> {
                         let known = self.view.uploads.get(&key);
                         let is_wanted = known.is_none_or(|upload| upload.expires_by(min_expiry));
                         if is_wanted && listed.insert(key) {
-                            uploads.push(PlannedUpload {
+                            let progress = UploadProgress {
+                                due_at: Some(self.view.now),
+                                failures: known.map_or(0, |upload| upload.failures),
+                                ..UploadProgress::default()
+                            };
+                            uploads.push(Upload {
                                 provider: *provider,
                                 image: image.clone(),
-                                failures: known.map_or(0, |upload| upload.failures),
+                                progress,
                             });
                         }
                     }

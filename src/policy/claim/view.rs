@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::domain::{
-    Input, JobCounts, JobId, JobProgress, JobState, LocalImage, Money, ProviderName,
-};
+use crate::domain::{Input, Job, JobCounts, JobId, JobState, Money, ProviderName};
 use crate::policy::gate::ProviderGate;
 use crate::policy::tally::BatchTally;
+use crate::policy::upload::{Upload, UploadKey, UploadProgress};
 
 use super::request::{ClaimRequest, ProviderLimits, Step};
 
@@ -30,14 +29,14 @@ pub struct ClaimView {
     /// The requests that are submitting or in doubt, at any provider.
     pub unresolved: Vec<UnresolvedRequest>,
     /// The uploads of the images that the jobs in the view name, as far as there are any.
-    pub uploads: BTreeMap<UploadKey, UploadView>,
+    pub uploads: BTreeMap<UploadKey, UploadProgress>,
     /// The unleased uploads that are due, in the order in which they were queued, as far as
     /// [`Reads`](super::Reads) asks for them.
-    pub due_uploads: Vec<DueUpload>,
+    pub due_uploads: Vec<Upload>,
 }
 
 /// A batch, its money and its job counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct BatchView {
     /// The batch's number in the store.
     pub batch_id: i64,
@@ -64,6 +63,8 @@ pub struct BatchTotals {
     pub spent: Money,
     /// The estimates of its open attempts.
     pub reserved: Money,
+    /// The part of `reserved` whose attempts are in doubt.
+    pub at_risk: Money,
     /// Number of its jobs in each state.
     pub jobs: JobCounts,
 }
@@ -109,20 +110,10 @@ pub struct LaneView {
 /// A queued job that is due.
 #[derive(Clone, Debug)]
 pub struct QueuedJob {
-    /// The job's number.
-    pub job_id: JobId,
-    /// Key of the manifest row.
-    pub row_key: String,
-    /// The row's input.
-    pub input: Input,
-    /// Name of the clip in the batch's folder.
-    pub file_name: String,
+    /// The job.
+    pub job: Job,
     /// Number of its last attempt, including refused ones; 0 before the first.
     pub last_attempt_number: u32,
-    /// Number of its attempts that were taken to be absent.
-    pub absent_attempts: u32,
-    /// What its steps have changed so far.
-    pub progress: JobProgress,
 }
 
 /// An unleased job whose next step is due.
@@ -147,35 +138,6 @@ pub struct UnresolvedRequest {
     pub wire_model: String,
     /// The digest of the request; see [`request_digest`](super::request_digest).
     pub digest: i64,
-}
-
-/// Identifies an upload: an image at a provider, by the SHA-256 of its content.
-pub type UploadKey = (ProviderName, String);
-
-/// The upload of a local image to a provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UploadView {
-    /// Where the provider finds the image; `None` until it is uploaded.
-    pub url: Option<String>,
-    /// When the URL expires; `None` if it does not.
-    pub expires_at: Option<Timestamp>,
-    /// Earliest time of the next try; `None` if it is uploaded or rejected.
-    pub due_at: Option<Timestamp>,
-    /// Number of consecutive failed tries.
-    pub failures: u32,
-    /// Why the last try failed; `None` if it did not.
-    pub error: Option<String>,
-}
-
-/// An unleased upload that is due.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueUpload {
-    /// The provider to upload to.
-    pub provider: ProviderName,
-    /// The image.
-    pub image: LocalImage,
-    /// Number of consecutive failed tries.
-    pub failures: u32,
 }
 
 /// A part of the queue that a plan turned out to need as well.
@@ -243,6 +205,7 @@ impl BatchTotals {
         Self {
             spent: self.spent + Money::from_micros(change.spent),
             reserved: self.reserved + Money::from_micros(change.reserved),
+            at_risk: self.at_risk + Money::from_micros(change.at_risk),
             jobs,
         }
     }

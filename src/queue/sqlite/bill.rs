@@ -5,7 +5,6 @@ use rusqlite::Connection;
 
 use crate::queue::{BillGrouping, BillLine, BillSums, Result};
 
-use super::query::ensure_batch_exists;
 use super::row::{Columns, select};
 
 /// The summed columns. They count as `policy::tally` does: an attempt reserves its estimate until it
@@ -29,7 +28,6 @@ pub(super) fn bill(
     by: BillGrouping,
     batch: Option<&str>,
 ) -> Result<Vec<BillLine>> {
-    ensure_batch_exists(connection, batch)?;
     // A batch has a line even without attempts. Days, models and routes come from attempts.
     let (name, join, order) = match by {
         BillGrouping::Batch => ("b.name", "LEFT JOIN", "b.batch_id"),

@@ -4,13 +4,15 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
 use crate::domain::{
-    AttemptId, AttemptProgress, Cost, JobProgress, Lease, PredictionHandle, ProviderName, SavedFile,
+    Attempt, AttemptId, AttemptProgress, Cost, JobProgress, Lease, PredictionHandle, ProviderName,
+    SavedFile,
 };
 use crate::policy::Change;
 use crate::policy::tally::Tally;
+use crate::queue::storage::StoredJob;
 use crate::queue::{QueueError, Result};
 
-use super::row::{Columns, cost_to_json, millis, nullable_millis, parse_cost, query_value, select};
+use super::row::{Columns, cost_to_json, millis, nullable_millis, parse_cost, query_value};
 
 /// The columns of a job that [`read_job_progress`] reads. Put in front of a `FROM` clause in which
 /// `j` is the job.
@@ -42,102 +44,26 @@ macro_rules! attempt_progress_columns {
 }
 pub(super) use attempt_progress_columns;
 
-/// A job with its current attempt, as the rules see them.
-pub(super) struct StoredJob {
-    pub(super) job_id: i64,
-    /// The name of its batch.
-    pub(super) batch: String,
-    pub(super) progress: JobProgress,
-    /// The current or last attempt at this input; `None` before the first.
-    pub(super) attempt: Option<StoredAttempt>,
-}
-
-/// The attempt of a [`StoredJob`].
-pub(super) struct StoredAttempt {
-    pub(super) attempt_id: AttemptId,
-    pub(super) provider: ProviderName,
-    pub(super) progress: AttemptProgress,
-}
-
-/// Selects jobs as [`StoredJob::read`] reads them; a condition on `j` follows.
-macro_rules! select_stored_jobs {
-    ($condition:literal) => {
-        concat!(
-            "SELECT j.job_id, b.name AS batch, ",
-            $crate::queue::sqlite::change::job_progress_columns!(),
-            ", j.attempt_id, a.provider, ",
-            $crate::queue::sqlite::change::attempt_progress_columns!(),
-            " FROM jobs j JOIN batches b USING (batch_id)
-                   LEFT JOIN attempts a ON a.attempt_id = j.attempt_id ",
-            $condition
-        )
+/// Writes a change of a job and ends its lease, if there is one. Adds the change to a tally, which
+/// the caller writes.
+pub(super) fn write(
+    tx: &Connection,
+    job: &StoredJob,
+    change: &Change,
+    tally: &mut Tally,
+) -> Result<()> {
+    let before = Before {
+        job_id: job.job_id.0,
+        batch: &job.batch,
+        job: &job.progress,
+        attempt: job.attempt.as_ref().map(BeforeAttempt::from),
     };
-}
-pub(super) use select_stored_jobs;
-
-impl StoredJob {
-    /// Reads a job from a row of [`select_stored_jobs`].
-    pub(super) fn read(columns: &Columns<'_, '_>) -> Result<Self> {
-        let job_id = columns.get("job_id")?;
-        let batch = columns.get("batch")?;
-        let progress = read_job_progress(columns)?;
-        let attempt = match columns.get::<Option<i64>>("attempt_id")? {
-            None => None,
-            Some(attempt_id) => Some(StoredAttempt {
-                attempt_id: AttemptId(attempt_id),
-                provider: columns.parse("provider")?,
-                progress: read_attempt_progress(columns)?,
-            }),
-        };
-        Ok(Self {
-            job_id,
-            batch,
-            progress,
-            attempt,
-        })
-    }
-
-    /// Reads a job by its number; `None` if there is none.
-    pub(super) fn find(tx: &Connection, job_id: i64) -> Result<Option<Self>> {
-        let found = select(
-            tx,
-            select_stored_jobs!("WHERE j.job_id = ?1"),
-            [job_id],
-            Self::read,
-        )?;
-        Ok(found.into_iter().next())
-    }
-
-    /// Returns what its attempt's steps have changed so far.
-    pub(super) fn attempt_progress(&self) -> Option<&AttemptProgress> {
-        self.attempt.as_ref().map(|attempt| &attempt.progress)
-    }
-
-    /// Returns the attempt, which every job that is in progress has.
-    pub(super) fn current_attempt(&self) -> Result<&StoredAttempt> {
-        self.attempt
-            .as_ref()
-            .ok_or_else(|| QueueError::corrupt(format!("job {} has no attempt", self.job_id)))
-    }
-
-    /// Writes a change and ends the lease, if there is one. Adds the change to a tally, which the
-    /// caller writes.
-    pub(super) fn write(&self, tx: &Connection, change: &Change, tally: &mut Tally) -> Result<()> {
-        let attempt = self.attempt.as_ref();
-        let before = Before {
-            job_id: self.job_id,
-            batch: &self.batch,
-            job: &self.progress,
-            attempt: attempt.map(|attempt| BeforeAttempt {
-                attempt_id: attempt.attempt_id,
-                provider: attempt.provider,
-                progress: &attempt.progress,
-            }),
-        };
-        write(tx, &before, change)?;
-        before.add_to(tally, change);
-        Ok(())
-    }
+    let mut update = Update::new("jobs", NO_LEASE);
+    set_job_columns(&mut update, &before, &change.job);
+    update.execute(tx, "job_id", before.job_id, None)?;
+    write_attempt(tx, &before, change)?;
+    before.add_to(tally, change);
+    Ok(())
 }
 
 /// The values before a change. Only columns that differ are written, because a column that is
@@ -158,6 +84,16 @@ pub(super) struct BeforeAttempt<'a> {
     pub(super) progress: &'a AttemptProgress,
 }
 
+impl<'a> From<&'a Attempt> for BeforeAttempt<'a> {
+    fn from(attempt: &'a Attempt) -> Self {
+        Self {
+            attempt_id: attempt.attempt_id,
+            provider: attempt.provider,
+            progress: &attempt.progress,
+        }
+    }
+}
+
 impl Before<'_> {
     /// Adds a change, which has been written, to a tally.
     fn add_to(&self, tally: &mut Tally, change: &Change) {
@@ -166,14 +102,6 @@ impl Before<'_> {
             tally.add_attempt(self.batch, before.provider, Some(before.progress), after);
         }
     }
-}
-
-/// Writes a change of a job and ends its lease, if there is one.
-fn write(tx: &Connection, before: &Before<'_>, change: &Change) -> Result<()> {
-    let mut update = Update::new("jobs", NO_LEASE);
-    set_job_columns(&mut update, before, &change.job);
-    update.execute(tx, "job_id", before.job_id, None)?;
-    write_attempt(tx, before, change)
 }
 
 /// Writes a change of a leased job, and ends the lease unless it is `held` further. Returns whether

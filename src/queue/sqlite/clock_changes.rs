@@ -1,24 +1,16 @@
 //! Adjusts stored times after the clock of this machine was changed.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::queue::Result;
 
 use super::row::{self, execute, query_value};
 
-/// Maximum remaining wait after a clock change.
-///
-/// A time that was near when it was stored may be hours ahead of the new clock.
-const MAX_WAIT: SignedDuration = SignedDuration::from_secs(60);
-
-/// Backward steps up to this size are jitter; larger ones mean that the clock was changed.
-const CLOCK_JUMP: SignedDuration = SignedDuration::from_secs(1);
-
 /// Records that the clock was changed, and corrects stored times that are too far ahead of it.
-pub(super) fn record_change(tx: &Connection, now: Timestamp) -> Result<()> {
+pub(super) fn record_change(tx: &Connection, now: Timestamp, latest: Timestamp) -> Result<()> {
     write_meta(tx, "clock_set_at", now)?;
-    let latest = (now + MAX_WAIT).as_millisecond();
+    let latest = latest.as_millisecond();
     execute(
         tx,
         "UPDATE jobs SET due_at = ?1 WHERE due_at > ?1",
@@ -55,13 +47,11 @@ pub(super) fn last_change(connection: &Connection) -> Result<Option<Timestamp>> 
     read_meta(connection, "clock_set_at")
 }
 
-/// Records the time of a pool's heartbeat, and detects whether the clock has gone back since the
-/// last one.
-pub(super) fn record_heartbeat(tx: &Connection, now: Timestamp) -> Result<()> {
-    if read_meta(tx, "seen_at")?.is_some_and(|seen_at| now + CLOCK_JUMP < seen_at) {
-        record_change(tx, now)?;
-    }
-    write_meta(tx, "seen_at", now)
+/// Stores the time of a pool's heartbeat, and returns that of the last one.
+pub(super) fn replace_last_heartbeat(tx: &Connection, now: Timestamp) -> Result<Option<Timestamp>> {
+    let last = read_meta(tx, "seen_at")?;
+    write_meta(tx, "seen_at", now)?;
+    Ok(last)
 }
 
 fn read_meta(connection: &Connection, key: &str) -> Result<Option<Timestamp>> {

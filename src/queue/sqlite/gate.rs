@@ -4,28 +4,9 @@ use rusqlite::{Connection, params};
 
 use crate::domain::ProviderName;
 use crate::policy::gate::ProviderGate;
-use crate::queue::{Gates, Result};
+use crate::queue::Result;
 
-use super::row::{Columns, execute, select};
-
-/// Reads the gate of a provider; an open one if there is none.
-pub(super) fn read(tx: &Connection, provider: ProviderName) -> Result<ProviderGate> {
-    let stored = select(
-        tx,
-        "SELECT * FROM providers WHERE provider = ?1",
-        [provider.as_str()],
-        from_columns,
-    )?;
-    Ok(stored.into_iter().next().unwrap_or_default())
-}
-
-/// Reads the gates of all providers that were called.
-pub(super) fn read_all(connection: &Connection) -> Result<Gates> {
-    let gates = select(connection, "SELECT * FROM providers", [], |columns| {
-        Ok((columns.parse("provider")?, from_columns(columns)?))
-    })?;
-    Ok(gates.into_iter().collect())
-}
+use super::row::{Columns, execute};
 
 /// Writes the gate of a provider. Its row usually comes with the provider's first attempt, but an
 /// upload may fail before that.

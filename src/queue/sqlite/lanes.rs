@@ -3,71 +3,49 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{Input, JobId, ProviderName};
-use crate::policy::claim::{BatchView, LaneView, QueuedJob, Reads};
+use crate::domain::{Input, Job, JobId, ProviderName};
+use crate::policy::claim::QueuedJob;
+use crate::queue::claim_reads::{Lane, WaitingLane};
 use crate::queue::{QueueError, Result};
 
 use super::change::{file_name_column, job_progress_columns, read_job_progress};
 use super::row::{execute, query_value, select, sql_limit};
 
-/// Minimum number of jobs that a lane is extended to.
-const MIN_EXTENDED_ROWS: usize = 8;
-
-/// Reads the lanes of a batch into its view.
-pub(super) fn read_lanes(
-    tx: &Connection,
-    batch: &mut BatchView,
-    now: Timestamp,
-    reads: &Reads,
-) -> Result<()> {
-    let mut lanes = Vec::new();
-    let waiting = if batch.has_queued_jobs() {
-        waiting_lanes(tx, batch.batch_id)?
-    } else {
-        Vec::new()
-    };
-    for WaitingLane { lane_id, providers } in waiting {
-        let mut lane = LaneView {
-            lane_id,
-            providers,
-            rows: Vec::new(),
-            is_complete: false,
-            upcoming: Vec::new(),
-        };
-        read_rows(tx, &mut lane, now, reads.rows)?;
-        if batch.has_local_images && reads.upcoming > 0 {
-            lane.upcoming = select(
-                tx,
-                "SELECT input FROM jobs
-                 WHERE state = 'queued' AND lane_id = ?1
-                 ORDER BY due_at, job_id LIMIT ?2",
-                params![lane_id, sql_limit(reads.upcoming)],
-                |columns| columns.json::<Input>("input"),
-            )?;
-        }
-        lanes.push(lane);
-    }
-    batch.lanes = Some(lanes);
-    Ok(())
+/// Lists the lanes of a batch that have queued jobs, with one index lookup each.
+pub(super) fn list(tx: &Connection, batch_id: i64) -> Result<Vec<WaitingLane>> {
+    let lanes = select(
+        tx,
+        "SELECT lane_id, providers,
+                (SELECT due_at FROM jobs j WHERE j.state = 'queued' AND j.lane_id = l.lane_id
+                 ORDER BY due_at LIMIT 1) AS due_at
+         FROM lanes l WHERE batch_id = ?1 ORDER BY providers",
+        [batch_id],
+        |columns| {
+            let lane_id = columns.get("lane_id")?;
+            let providers: String = columns.get("providers")?;
+            let Some(due_at) = columns.optional_time("due_at")? else {
+                return Ok(None);
+            };
+            let names = providers.split(',');
+            let names = names.map(|name| name.parse().map_err(QueueError::corrupt));
+            Ok(Some(WaitingLane {
+                lane_id,
+                providers: names.collect::<Result<_>>()?,
+                due_at,
+            }))
+        },
+    )?;
+    Ok(lanes.into_iter().flatten().collect())
 }
 
-/// Reads twice as many due jobs of a lane, given by its index, as were read before.
-pub(super) fn extend_lane(
+/// Returns the first jobs of a lane that are due.
+pub(super) fn queued_jobs(
     tx: &Connection,
-    batch: &mut BatchView,
-    lane: usize,
+    lane: Lane<'_>,
     now: Timestamp,
-) -> Result<()> {
-    let lane = batch.lanes.as_mut().and_then(|lanes| lanes.get_mut(lane));
-    lane.map_or(Ok(()), |lane| {
-        let rows = (lane.rows.len() * 2).max(MIN_EXTENDED_ROWS);
-        read_rows(tx, lane, now, rows)
-    })
-}
-
-/// Reads the first `limit` due jobs of a lane.
-fn read_rows(tx: &Connection, lane: &mut LaneView, now: Timestamp, limit: usize) -> Result<()> {
-    lane.rows = select(
+    limit: usize,
+) -> Result<Vec<QueuedJob>> {
+    select(
         tx,
         concat!(
             "SELECT j.job_id, j.row_key, j.input, ",
@@ -86,45 +64,39 @@ fn read_rows(tx: &Connection, lane: &mut LaneView, now: Timestamp, limit: usize)
         ),
         params![lane.lane_id, now.as_millisecond(), sql_limit(limit)],
         |columns| {
-            Ok(QueuedJob {
-                job_id: JobId(columns.get("job_id")?),
-                row_key: columns.get("row_key")?,
-                input: columns.json("input")?,
-                file_name: columns.get("file_name")?,
-                last_attempt_number: columns.get("last_attempt_number")?,
+            let job_id = JobId(columns.get("job_id")?);
+            let row_key = columns.get("row_key")?;
+            let input = columns.json("input")?;
+            let file_name = columns.get("file_name")?;
+            let last_attempt_number = columns.get("last_attempt_number")?;
+            let job = Job {
+                job_id,
+                batch: lane.batch.name.clone(),
+                row_key,
+                model: lane.batch.model.clone(),
+                input,
+                folder: lane.batch.folder.clone().into(),
+                file_name,
                 absent_attempts: columns.get("absent_attempts")?,
                 progress: read_job_progress(columns)?,
+            };
+            Ok(QueuedJob {
+                job,
+                last_attempt_number,
             })
         },
-    )?;
-    lane.is_complete = lane.rows.len() < limit;
-    Ok(())
+    )
 }
 
-/// A lane with queued jobs.
-pub(super) struct WaitingLane {
-    pub(super) lane_id: i64,
-    pub(super) providers: Vec<ProviderName>,
-}
-
-/// Lists the lanes of a batch that have queued jobs, with one index lookup each.
-pub(super) fn waiting_lanes(tx: &Connection, batch_id: i64) -> Result<Vec<WaitingLane>> {
+/// Returns the inputs of the first jobs of a lane, due or not.
+pub(super) fn upcoming_inputs(tx: &Connection, lane: Lane<'_>, limit: usize) -> Result<Vec<Input>> {
     select(
         tx,
-        "SELECT lane_id, providers FROM lanes l
-         WHERE batch_id = ?1
-           AND EXISTS (SELECT 1 FROM jobs j WHERE j.state = 'queued' AND j.lane_id = l.lane_id)
-         ORDER BY providers",
-        [batch_id],
-        |columns| {
-            let providers: String = columns.get("providers")?;
-            let names = providers.split(',');
-            let names = names.map(|name| name.parse().map_err(QueueError::corrupt));
-            Ok(WaitingLane {
-                lane_id: columns.get("lane_id")?,
-                providers: names.collect::<Result<_>>()?,
-            })
-        },
+        "SELECT input FROM jobs
+         WHERE state = 'queued' AND lane_id = ?1
+         ORDER BY due_at, job_id LIMIT ?2",
+        params![lane.lane_id, sql_limit(limit)],
+        |columns| columns.json("input"),
     )
 }
 

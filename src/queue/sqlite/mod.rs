@@ -3,12 +3,10 @@
 //! All SQL is in this folder, one file per operation. One thread owns the write connection. A write
 //! returns to its caller after the commit, so a result that a caller has seen is on disk.
 
-mod backlog;
 mod bill;
 mod change;
-mod claim_view;
+mod claim_reads;
 mod clock_changes;
-mod commands;
 mod counters;
 mod due_steps;
 mod gate;
@@ -18,14 +16,12 @@ mod job_row;
 mod lanes;
 mod live_settings;
 mod open;
-mod operator;
 mod pool_lock;
 mod pools;
 mod query;
-mod rate_counts;
 mod remove;
-mod reports;
 mod row;
+mod snapshot;
 mod stage;
 mod tallies;
 #[cfg(test)]
@@ -33,22 +29,20 @@ mod tests;
 mod transaction;
 mod upload_views;
 mod uploads;
-mod work_queue;
 mod writer;
 
-use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::clock::Clock;
 use crate::domain::PoolId;
 
-use super::{QueueError, Result};
-use pool_lock::PoolLock;
-use rate_counts::RateCounts;
+use super::storage::{PoolLock, Process, ReadOperation, Storage, WriteOperation};
+use super::{PoolRecord, QueueError, Result};
+use pool_lock::FileLock;
+use transaction::SqliteTransaction;
 use writer::Writer;
 
 /// A [`Queue`](super::Queue) in a SQLite file.
@@ -62,14 +56,8 @@ pub struct SqliteQueue {
     writer: Writer,
     reader: Arc<Mutex<Connection>>,
     host: String,
-    /// The locks of this process's pools; the system releases them when the process ends.
-    locks: Mutex<HashMap<PoolId, PoolLock>>,
-    /// The pools that the last `take_over` found expired. A machine that wakes from sleep
-    /// finds every pool expired and must give the living ones time to renew. Only a pool that is
-    /// still expired at the next takeover is removed.
-    suspects: Mutex<HashSet<(PoolId, Timestamp)>>,
-    /// Kept from one claim to the next.
-    rate_counts: Mutex<RateCounts>,
+    /// The system releases the locks of its pools when the process ends.
+    process: Process,
 }
 
 impl SqliteQueue {
@@ -150,30 +138,56 @@ impl SqliteQueue {
             writer,
             reader,
             host: gethostname::gethostname().to_string_lossy().into_owned(),
-            locks: Mutex::default(),
-            suspects: Mutex::default(),
-            rate_counts: Mutex::default(),
+            process: Process::default(),
         }
     }
+}
 
-    fn rate_counts(&self) -> MutexGuard<'_, RateCounts> {
-        self.rate_counts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+impl Storage for SqliteQueue {
+    fn process(&self) -> &Process {
+        &self.process
     }
 
-    async fn read<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+    fn host(&self) -> String {
+        self.host.clone()
+    }
+
+    fn lock_pool(&self, pool: &PoolId) -> Result<PoolLock> {
+        Ok(Box::new(FileLock::acquire(&self.path, pool)?))
+    }
+
+    fn lock_dead_pool(&self, pool: &PoolId, record: &PoolRecord) -> Option<PoolLock> {
+        if record.host != self.host {
+            return None;
+        }
+        Some(Box::new(FileLock::acquire_if_dead(&self.path, pool)?))
+    }
+
+    async fn write<T: Send + 'static>(&self, operation: impl WriteOperation<T>) -> Result<T> {
+        let clock = Arc::clone(&self.clock);
+        let path = self.path.clone();
+        let host = self.host.clone();
+        let write = move |tx: &Connection| {
+            let mut transaction = SqliteTransaction::new(tx, &path, &host);
+            let result = operation(&mut transaction, clock.now())?;
+            transaction.finish()?;
+            Ok(result)
+        };
+        self.writer.write(write).await
+    }
+
+    async fn read<T: Send + 'static>(&self, operation: impl ReadOperation<T>) -> Result<T> {
         let reader = Arc::clone(&self.reader);
         let path = self.path.clone();
+        let host = self.host.clone();
+        let now = self.clock.now();
         let read = move || {
             let connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
             // One read transaction, so that the counts and sums of a result belong to one instant.
             let in_snapshot = || {
                 let snapshot = connection.unchecked_transaction()?;
-                let result = query(&connection);
+                let transaction = SqliteTransaction::new(&connection, &path, &host);
+                let result = operation(&transaction, now);
                 snapshot.finish()?;
                 result
             };

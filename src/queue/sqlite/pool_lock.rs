@@ -10,13 +10,13 @@ use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
 
 /// The locked file of one pool, beside the queue. Dropping it removes the file.
 #[derive(Debug)]
-pub(super) struct PoolLock {
+pub(super) struct FileLock {
     path: PathBuf,
     /// Holds the lock. The operating system releases it when the process ends, however it ends.
     _file: File,
 }
 
-impl PoolLock {
+impl FileLock {
     /// Creates and locks the file of a new pool.
     pub(super) fn acquire(queue: &Path, pool: &PoolId) -> Result<Self> {
         let path = lock_path(queue, pool);
@@ -66,7 +66,7 @@ impl PoolLock {
     }
 }
 
-impl Drop for PoolLock {
+impl Drop for FileLock {
     fn drop(&mut self) {
         // The next pool that checks for dead pools removes a file that stays behind.
         let _ = fs::remove_file(&self.path);

@@ -1,93 +1,18 @@
-//! The worker pools of this queue: registration, heartbeats and takeover of dead pools.
+//! The worker pools of this queue, in the table `pools`.
 
-use std::path::Path;
-
-use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::{JobId, Lease, PoolId};
-use crate::policy::takeover;
-use crate::policy::tally::Tally;
-use crate::queue::{LEASE_DURATION, PoolRecord, QueueError, Result};
+use crate::queue::{PoolRecord, Result};
 
-use super::change::{StoredJob, select_stored_jobs};
-use super::pool_lock::PoolLock;
 use super::row::{execute, query_value, select};
-use super::{clock_changes, tallies, uploads};
+use super::uploads;
 
-/// Registers a pool of this process.
-pub(super) fn join(tx: &Connection, pool: &PoolId, host: &str, now: Timestamp) -> Result<()> {
-    clock_changes::record_heartbeat(tx, now)?;
-    execute(
-        tx,
-        "INSERT INTO pools (pool_id, host, pid, started_at, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![
-            pool.0,
-            host,
-            std::process::id(),
-            now.as_millisecond(),
-            expires_at(now).as_millisecond()
-        ],
-    )?;
-    Ok(())
-}
-
-/// Renews a pool's leases. Fails with [`QueueError::PoolLost`] if the pool is no longer registered.
-pub(super) fn heartbeat(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<()> {
-    clock_changes::record_heartbeat(tx, now)?;
-    let changed = execute(
-        tx,
-        "UPDATE pools SET expires_at = ?2 WHERE pool_id = ?1",
-        params![pool.0, expires_at(now).as_millisecond()],
-    )?;
-    if changed == 1 {
-        Ok(())
-    } else {
-        Err(QueueError::PoolLost(pool.clone()))
-    }
-}
-
-/// Returns when the leases of a pool expire that joins or sends a heartbeat now.
-fn expires_at(now: Timestamp) -> Timestamp {
-    now.saturating_add(LEASE_DURATION).unwrap_or(Timestamp::MAX)
-}
-
-/// Lists the pools that are not known to be dead, oldest first.
-///
-/// A pool of this machine is dead if its process no longer holds its lock. Whether a pool of
-/// another machine is alive cannot be checked, so expired ones are listed too.
-pub(super) fn list_running(
-    connection: &Connection,
-    queue: &Path,
-    host: &str,
-) -> Result<Vec<PoolRecord>> {
-    let pools = pools_with_ids(connection)?.into_iter();
-    Ok(pools
-        .filter(|(pool_id, pool)| !is_dead(queue, host, pool_id, pool))
-        .map(|(_, pool)| pool)
-        .collect())
-}
-
-/// Lists the pools that are at work, oldest first.
-///
-/// A pool of another machine must not have expired. For a pool of this machine the lock decides: if
-/// the machine was asleep, the pool has expired but is alive.
-pub(super) fn list_active(
-    connection: &Connection,
-    queue: &Path,
-    host: &str,
-    now: Timestamp,
-) -> Result<Vec<PoolRecord>> {
-    let mut pools = list_running(connection, queue, host)?;
-    pools.retain(|pool| pool.host == host || pool.expires_at > now);
-    Ok(pools)
-}
-
-fn pools_with_ids(connection: &Connection) -> Result<Vec<(PoolId, PoolRecord)>> {
-    select(
+/// Lists the pools, oldest first.
+pub(super) fn list(connection: &Connection) -> Result<Vec<(PoolId, PoolRecord)>> {
+    let mut pools = select(
         connection,
-        "SELECT pool_id, host, pid, started_at, expires_at FROM pools ORDER BY started_at, pool_id",
+        "SELECT pool_id, host, pid, started_at, expires_at FROM pools",
         [],
         |columns| {
             let pool_id = PoolId(columns.get("pool_id")?);
@@ -99,7 +24,42 @@ fn pools_with_ids(connection: &Connection) -> Result<Vec<(PoolId, PoolRecord)>> 
             };
             Ok((pool_id, record))
         },
-    )
+    )?;
+    pools.sort_by(|(id, pool), (other_id, other)| {
+        (pool.started_at, &id.0).cmp(&(other.started_at, &other_id.0))
+    });
+    Ok(pools)
+}
+
+/// Inserts a pool, or updates when its leases expire.
+pub(super) fn put(tx: &Connection, pool: &PoolId, record: &PoolRecord) -> Result<()> {
+    execute(
+        tx,
+        "INSERT INTO pools (pool_id, host, pid, started_at, expires_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (pool_id) DO UPDATE SET expires_at = excluded.expires_at",
+        params![
+            pool.0,
+            record.host,
+            record.pid,
+            record.started_at.as_millisecond(),
+            record.expires_at.as_millisecond()
+        ],
+    )?;
+    Ok(())
+}
+
+/// Returns whether a pool is registered.
+pub(super) fn is_registered(tx: &Connection, pool: &PoolId) -> Result<bool> {
+    let sql = "SELECT pid FROM pools WHERE pool_id = ?1";
+    Ok(query_value::<i64>(tx, sql, [&pool.0])?.is_some())
+}
+
+/// Deletes a pool that has no leased jobs, and releases its uploads.
+pub(super) fn remove(tx: &Connection, pool: &PoolId) -> Result<()> {
+    uploads::release_all(tx, &pool.0)?;
+    execute(tx, "DELETE FROM pools WHERE pool_id = ?1", [&pool.0])?;
+    Ok(())
 }
 
 /// Lists the leases of a pool, unless it has exactly `expected` of them.
@@ -128,96 +88,4 @@ pub(super) fn leases_unless(
         },
     )?;
     Ok(Some(leases))
-}
-
-/// A pool whose process is dead or whose leases have expired.
-pub(super) struct DeadPool {
-    pub(super) pool_id: PoolId,
-    pub(super) expires_at: Timestamp,
-    /// The pool's lock, which proves that its process is dead; `None` if the pool has only expired.
-    pub(super) lock: Option<PoolLock>,
-}
-
-/// Lists the pools that are dead or expired, without acquiring their locks.
-pub(super) fn list_dead(
-    connection: &Connection,
-    queue: &Path,
-    host: &str,
-    now: Timestamp,
-) -> Result<Vec<PoolId>> {
-    let pools = pools_with_ids(connection)?.into_iter();
-    Ok(pools
-        .filter(|(pool_id, pool)| is_dead(queue, host, pool_id, pool) || pool.expires_at <= now)
-        .map(|(pool_id, _)| pool_id)
-        .collect())
-}
-
-/// Returns whether the process of a pool on this machine no longer holds its lock.
-fn is_dead(queue: &Path, host: &str, pool_id: &PoolId, pool: &PoolRecord) -> bool {
-    pool.host == host && !PoolLock::is_held(queue, pool_id)
-}
-
-/// Finds the pools that are dead or expired, and acquires the locks of the dead ones.
-pub(super) fn find_dead(
-    connection: &Connection,
-    queue: &Path,
-    host: &str,
-    now: Timestamp,
-) -> Result<Vec<DeadPool>> {
-    let pools = select(
-        connection,
-        "SELECT pool_id, host, expires_at FROM pools",
-        [],
-        |columns| {
-            let pool_id = PoolId(columns.get("pool_id")?);
-            let lock = if columns.get::<String>("host")? == host {
-                PoolLock::acquire_if_dead(queue, &pool_id)
-            } else {
-                None
-            };
-            Ok(DeadPool {
-                pool_id,
-                expires_at: columns.time("expires_at")?,
-                lock,
-            })
-        },
-    )?;
-    Ok(pools
-        .into_iter()
-        .filter(|pool| pool.lock.is_some() || pool.expires_at <= now)
-        .collect())
-}
-
-/// Removes a pool and releases its leases. Returns how many jobs were released.
-///
-/// Every released job counts a crash, because the pool had not finished its step.
-pub(super) fn remove(tx: &Connection, pool: &PoolId, now: Timestamp) -> Result<usize> {
-    let orphans = select(
-        tx,
-        select_stored_jobs!("WHERE j.lease_pool = ?1"),
-        [&pool.0],
-        StoredJob::read,
-    )?;
-    let mut tally = Tally::default();
-    for job in &orphans {
-        let attempt = job.current_attempt()?;
-        let change = takeover::release(&job.progress, &attempt.progress, now)?;
-        job.write(tx, &change, &mut tally)?;
-    }
-    tallies::write(tx, &tally)?;
-    uploads::release_all(tx, &pool.0)?;
-    execute(tx, "DELETE FROM pools WHERE pool_id = ?1", [&pool.0])?;
-    Ok(orphans.len())
-}
-
-/// Resumes every suspended provider and deletes the rejected uploads.
-///
-/// Called when a run starts: the user may have fixed the key, the balance or the file.
-pub(super) fn reopen_providers(tx: &Connection) -> Result<()> {
-    execute(
-        tx,
-        "UPDATE providers SET paused = NULL, refuses_looks = 0 WHERE paused IS NOT NULL",
-        [],
-    )?;
-    uploads::clear_rejected(tx)
 }

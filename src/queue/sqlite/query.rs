@@ -1,101 +1,24 @@
-//! Read-only queries: status, lists of jobs, one job with its attempts, and what a pool looks up.
+//! Read-only queries: lists of jobs, one job with its attempts, and what a pool looks up.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::suggest::nearest;
-use crate::domain::{AttemptState, JobId, JobState, Money, ProviderName};
-use crate::policy::operator;
-use crate::queue::{
-    AttemptRecord, BatchStatus, Completion, JobFilter, JobRecord, ProviderStatus, QueueError,
-    Result, Status, throughput,
-};
+use crate::domain::{Attempt, JobId, JobState, Money, ProviderName};
+use crate::queue::storage::{JobName, ProcessingTimes, RouteName};
+use crate::queue::{Completion, JobFilter, JobRecord, Result};
 
-use super::health::count_held;
-use super::row::{Columns, query_value, read_job_counts, select};
-
-/// Maximum number of names that an unknown name is compared with. Comparing 50,000 takes a few
-/// hundredths of a second.
-const MAX_COMPARED_NAMES: i64 = 50_000;
-
-/// Maximum number of batches that an error about an unknown batch lists.
-const MAX_LISTED_BATCHES: usize = 10;
-
-/// Returns the state of the batches and providers. The pools are left empty: whether one still runs
-/// cannot be read from the file alone.
-pub(super) fn status(connection: &Connection, batch: Option<&str>) -> Result<Status> {
-    let mut batches = select(
-        connection,
-        "SELECT * FROM batches WHERE ?1 IS NULL OR name = ?1 ORDER BY batch_id",
-        [batch],
-        |columns| {
-            let jobs = read_job_counts(columns)?;
-            let status = BatchStatus {
-                batch: columns.get("name")?,
-                model: columns.get("model")?,
-                folder: columns.get("folder")?,
-                jobs: JobState::ALL
-                    .into_iter()
-                    .map(|state| (state, jobs.count(state)))
-                    .collect(),
-                spent: columns.money("spent")?,
-                reserved: columns.money("reserved")?,
-                at_risk: columns.money("at_risk")?,
-                budget: columns
-                    .get::<Option<i64>>("budget")?
-                    .map(Money::from_micros),
-                held: 0,
-                recent_completions: Vec::new(),
-            };
-            Ok((columns.get::<i64>("batch_id")?, status))
-        },
-    )?;
-    if batches.is_empty()
-        && let Some(name) = batch
-    {
-        return Err(batch_not_found(connection, name));
-    }
-    for (batch_id, status) in &mut batches {
-        if status.progressing_jobs() > 0 {
-            status.recent_completions = recent_completions(connection, *batch_id)?;
-        }
-        if status.count(JobState::InDoubt) > 0 {
-            status.held = count_held(connection, Some(&status.batch))?;
-        }
-    }
-    let providers = select(
-        connection,
-        "SELECT * FROM providers ORDER BY provider",
-        [],
-        |columns| {
-            Ok(ProviderStatus {
-                provider: columns.parse("provider")?,
-                in_flight: columns.get("in_flight")?,
-                paused: columns.get("paused")?,
-                submits_from: Some(
-                    columns
-                        .time("creates_from")?
-                        .max(columns.time("calls_from")?),
-                )
-                .filter(|time| *time > Timestamp::UNIX_EPOCH),
-            })
-        },
-    )?;
-    let batches = batches.into_iter().map(|(_, status)| status).collect();
-    Ok(Status {
-        batches,
-        providers,
-        pools: Vec::new(),
-    })
-}
+use super::job_row::{attempt_columns, read_attempt};
+use super::row::{Columns, query_value, select, sql_limit};
 
 /// Returns the latest jobs of a batch that succeeded or failed, newest first. Jobs that failed
 /// without a submission are left out.
-fn recent_completions(connection: &Connection, batch_id: i64) -> Result<Vec<Completion>> {
-    // One more than the samples: a measurement starts at the completion before them.
-    let limit = i64::try_from(throughput::MAX_SAMPLES + 1).unwrap_or(i64::MAX);
+pub(super) fn recent_completions(
+    connection: &Connection,
+    batch_id: i64,
+    limit: usize,
+) -> Result<Vec<Completion>> {
     let completions = select(
         connection,
         "SELECT submitted_at, finished_at FROM (
@@ -109,7 +32,7 @@ fn recent_completions(connection: &Connection, batch_id: i64) -> Result<Vec<Comp
                  WHERE batch_id = ?1 AND state = 'failed' AND finished_at IS NOT NULL
                  ORDER BY finished_at DESC LIMIT ?2))
          ORDER BY finished_at DESC LIMIT ?2",
-        params![batch_id, limit],
+        params![batch_id, sql_limit(limit)],
         |columns| {
             let submitted_at = columns.optional_time("submitted_at")?;
             let finished_at = columns.time("finished_at")?;
@@ -128,8 +51,6 @@ pub(super) fn latest(
     batch: Option<&str>,
     limit: usize,
 ) -> Result<Vec<JobRecord>> {
-    ensure_batch_exists(connection, batch)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // Take at most `limit` of each batch and state, so that the index on finished jobs finds them.
     let ids = select(
         connection,
@@ -145,7 +66,7 @@ pub(super) fn latest(
                  ORDER BY finished_at DESC LIMIT ?2))
          WHERE ?1 IS NULL OR b.name = ?1
          ORDER BY j.finished_at DESC, j.job_id DESC LIMIT ?2",
-        params![batch, limit],
+        params![batch, sql_limit(limit)],
         |columns| columns.get::<i64>("job_id"),
     )?;
     let mut jobs = Vec::new();
@@ -172,25 +93,8 @@ const JOB_RECORD: &str = "
     FROM jobs j JOIN batches b USING (batch_id)
          LEFT JOIN attempts a ON a.attempt_id = j.attempt_id";
 
-/// Returns whether each of these jobs is in a final state or waits for the user's decision.
-pub(super) fn all_settled(connection: &Connection, jobs: &[JobId]) -> Result<bool> {
-    for JobId(job_id) in jobs {
-        let unsettled: Option<i64> = query_value(
-            connection,
-            "SELECT job_id FROM jobs WHERE job_id = ?1 AND finished_at IS NULL
-               AND (due_at IS NOT NULL OR lease_token IS NOT NULL)",
-            [job_id],
-        )?;
-        if unsettled.is_some() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 /// Returns the sum of the estimates of the queued jobs.
 pub(super) fn queued_estimate(connection: &Connection, batch: Option<&str>) -> Result<Money> {
-    ensure_batch_exists(connection, batch)?;
     let price: Option<i64> = query_value(
         connection,
         "SELECT sum(estimate) FROM jobs
@@ -205,10 +109,9 @@ pub(super) fn queued_estimate(connection: &Connection, batch: Option<&str>) -> R
 pub(super) fn jobs(
     connection: &Connection,
     filter: &JobFilter,
-    after: Option<JobId>,
+    after: JobId,
     limit: usize,
 ) -> Result<Vec<JobRecord>> {
-    ensure_batch_exists(connection, filter.batch.as_deref())?;
     select(
         connection,
         &format!(
@@ -217,135 +120,65 @@ pub(super) fn jobs(
              ORDER BY j.job_id LIMIT ?4"
         ),
         params![
-            after.map_or(0, |JobId(id)| id),
+            after.0,
             filter.batch,
             filter.state.map(JobState::as_str),
-            i64::try_from(limit).unwrap_or(i64::MAX)
+            sql_limit(limit)
         ],
         read_job_record,
     )
 }
 
-/// Returns the job with this row key or, if there is none, with this number.
-pub(super) fn find(connection: &Connection, job: &str, batch: Option<&str>) -> Result<JobRecord> {
-    let job_id = find_job_id(connection, job, batch)?;
-    select(
-        connection,
-        &format!("{JOB_RECORD} WHERE j.job_id = ?1"),
-        [job_id],
-        read_job_record,
-    )?
-    .pop()
-    .ok_or_else(|| QueueError::NoSuchJob {
-        job: job.to_owned(),
-        batch: batch.map(str::to_owned),
-        nearest: None,
-    })
-}
-
-/// Returns the number of the job with this row key or, if there is none, checks that it is a job's
-/// number.
-pub(super) fn find_job_id(connection: &Connection, job: &str, batch: Option<&str>) -> Result<i64> {
-    let mut matches: Vec<(i64, String)> = select(
-        connection,
-        "SELECT j.job_id, b.name
-         FROM batches b JOIN jobs j ON j.batch_id = b.batch_id AND j.row_key = ?1
-         WHERE ?2 IS NULL OR b.name = ?2",
-        params![job, batch],
-        |columns| Ok((columns.get("job_id")?, columns.get("name")?)),
-    )?;
-    if matches.is_empty()
-        && let Ok(number) = job.parse::<i64>()
-    {
-        matches = select(
+/// Returns the jobs of this name, each with its batch.
+pub(super) fn jobs_named(
+    connection: &Connection,
+    name: JobName<'_>,
+    batch: Option<&str>,
+) -> Result<Vec<(JobId, String)>> {
+    let read =
+        |columns: &Columns<'_, '_>| Ok((JobId(columns.get("job_id")?), columns.get("name")?));
+    match name {
+        JobName::Key(key) => select(
+            connection,
+            "SELECT j.job_id, b.name
+             FROM batches b JOIN jobs j ON j.batch_id = b.batch_id AND j.row_key = ?1
+             WHERE ?2 IS NULL OR b.name = ?2",
+            params![key, batch],
+            read,
+        ),
+        JobName::Number(JobId(number)) => select(
             connection,
             "SELECT j.job_id, b.name FROM jobs j JOIN batches b USING (batch_id)
              WHERE j.job_id = ?1 AND (?2 IS NULL OR b.name = ?2)",
             params![number, batch],
-            |columns| Ok((columns.get("job_id")?, columns.get("name")?)),
-        )?;
-    }
-    match matches.as_slice() {
-        [] => Err(job_not_found(connection, job, batch)),
-        [(job_id, _)] => Ok(*job_id),
-        _ => Err(QueueError::AmbiguousJob {
-            job: job.to_owned(),
-            batches: matches.into_iter().map(|(_, batch)| batch).collect(),
-        }),
+            read,
+        ),
     }
 }
 
-/// Returns an error if there is no batch of this name. `None` stands for every batch and is valid.
-pub(super) fn ensure_batch_exists(connection: &Connection, name: Option<&str>) -> Result<()> {
-    let Some(name) = name else { return Ok(()) };
-    match query_value::<i64>(
-        connection,
-        "SELECT batch_id FROM batches WHERE name = ?1",
-        [name],
-    )? {
-        Some(_) => Ok(()),
-        None => Err(batch_not_found(connection, name)),
-    }
-}
-
-/// Returns the error for an unknown batch, with the most similar name and the latest batches.
-pub(super) fn batch_not_found(connection: &Connection, name: &str) -> QueueError {
-    let names = select(
-        connection,
-        "SELECT name FROM batches ORDER BY batch_id DESC LIMIT ?1",
-        [MAX_COMPARED_NAMES],
-        |columns| columns.get::<String>("name"),
-    );
-    let names = match names {
-        Ok(names) => names,
-        Err(error) => return error,
-    };
-    let nearest = nearest(name, names.iter().map(String::as_str)).map(str::to_owned);
-    let mut existing = names;
-    existing.truncate(MAX_LISTED_BATCHES);
-    QueueError::NoSuchBatch {
-        name: name.to_owned(),
-        nearest,
-        existing,
-    }
-}
-
-/// Returns the error for an unknown job, with the most similar row key.
-fn job_not_found(connection: &Connection, job: &str, batch: Option<&str>) -> QueueError {
-    if let Err(error) = ensure_batch_exists(connection, batch) {
-        return error;
-    }
-    let keys = select(
+/// Returns the row keys of the last jobs, of a batch or of every batch.
+pub(super) fn row_keys(
+    connection: &Connection,
+    batch: Option<&str>,
+    limit: usize,
+) -> Result<Vec<String>> {
+    select(
         connection,
         "SELECT row_key FROM jobs
          WHERE ?1 IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = ?1)
          ORDER BY job_id DESC LIMIT ?2",
-        params![batch, MAX_COMPARED_NAMES],
-        |columns| columns.get::<String>("row_key"),
-    );
-    match keys {
-        Ok(keys) => QueueError::NoSuchJob {
-            job: job.to_owned(),
-            batch: batch.map(str::to_owned),
-            nearest: nearest(job, keys.iter().map(String::as_str)).map(str::to_owned),
-        },
-        Err(error) => error,
-    }
+        params![batch, sql_limit(limit)],
+        |columns| columns.get("row_key"),
+    )
 }
 
 /// Reads a job from a row of [`JOB_RECORD`].
 fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
-    let attempt_state: Option<AttemptState> = columns.parse_optional("attempt_state")?;
-    let at_risk = if attempt_state == Some(AttemptState::InDoubt) {
-        columns.money("attempt_estimate")?
-    } else {
-        Money::ZERO
-    };
+    let attempt_state = columns.parse_optional("attempt_state")?;
     let estimate = columns.get::<Option<i64>>("attempt_estimate")?;
     let state = columns.parse("state")?;
     let prediction_id: Option<String> = columns.get("prediction_id")?;
     let due_at = columns.optional_time("due_at")?;
-    let has_clip = prediction_id.is_some() && attempt_state.is_some_and(operator::may_have_clip);
     Ok(JobRecord {
         job_id: JobId(columns.get("job_id")?),
         batch: columns.get("batch")?,
@@ -368,38 +201,21 @@ fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
         finished_at: columns.optional_time("finished_at")?,
         input: columns.json("input")?,
         due_at,
-        at_risk,
-        remedy: operator::remedy(state, due_at.is_some(), has_clip),
+        attempt_state,
     })
 }
 
 /// Returns the attempts of a job, oldest first.
-pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<AttemptRecord>> {
+pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<Attempt>> {
     select(
         connection,
-        "SELECT * FROM attempts WHERE job_id = ?1 ORDER BY number",
+        concat!(
+            "SELECT ",
+            attempt_columns!(),
+            " FROM attempts a WHERE a.job_id = ?1 ORDER BY a.number"
+        ),
         [job_id.0],
-        |columns| {
-            let cost_source = columns.parse_optional("cost_source")?;
-            Ok(AttemptRecord {
-                number: columns.get("number")?,
-                state: columns.parse("state")?,
-                provider: columns.parse("provider")?,
-                wire_model: columns.get("wire_model")?,
-                client_token: columns.get("client_token")?,
-                prediction_id: columns.get("prediction_id")?,
-                estimate_usd: columns.money("estimate")?,
-                cost_usd: if cost_source.is_some() {
-                    Some(columns.money("cost")?)
-                } else {
-                    None
-                },
-                cost_source,
-                error: columns.get("error")?,
-                submitted_at: columns.time("submitted_at")?,
-                finished_at: columns.optional_time("finished_at")?,
-            })
-        },
+        read_attempt,
     )
 }
 
@@ -423,20 +239,15 @@ pub(super) fn owned_predictions(
 /// `limit`, each with the clip's length in seconds.
 pub(super) fn processing_times(
     connection: &Connection,
-    provider: ProviderName,
-    wire_model: &str,
+    (provider, wire_model): RouteName<'_>,
     limit: usize,
-) -> Result<Vec<(Option<u32>, Duration)>> {
+) -> Result<ProcessingTimes> {
     select(
         connection,
         "SELECT processing_ms, clip_s FROM attempts
          WHERE provider = ?1 AND wire_model = ?2 AND processing_ms IS NOT NULL
          ORDER BY finished_at DESC LIMIT ?3",
-        params![
-            provider.as_str(),
-            wire_model,
-            i64::try_from(limit).unwrap_or(i64::MAX)
-        ],
+        params![provider.as_str(), wire_model, sql_limit(limit)],
         |columns| {
             let millis = u64::try_from(columns.get::<i64>("processing_ms")?).unwrap_or(0);
             Ok((columns.get("clip_s")?, Duration::from_millis(millis)))

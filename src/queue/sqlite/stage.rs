@@ -13,19 +13,23 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::clock::Clock;
-use crate::domain::{Fingerprint, JobCounts, JobState, Money, NewJob, ProviderName, file_name};
+use crate::domain::{Fingerprint, JobId, JobState, Money, NewJob, ProviderName, file_name};
 use crate::failpoint::fail_point;
 use crate::policy::Change;
+use crate::policy::claim::BatchView;
 use crate::policy::load::{self, RowEffect};
 use crate::policy::tally::Tally;
+use crate::queue::storage::JobSet;
 use crate::queue::{LoadPlan, Loader, NewBatch, QueueError, Result, RowChange, Staging};
 
 use super::SqliteQueue;
-use super::change::StoredJob;
+use super::change;
+use super::claim_reads;
 use super::insert::{self, line_number};
+use super::job_row;
 use super::lanes;
 use super::open;
-use super::row::{execute, query_value, read_job_counts, select};
+use super::row::{execute, query_value, select};
 use super::{tallies, uploads};
 
 /// The page cache of a load, in KiB. Large enough that a page which is being filled is written
@@ -194,7 +198,7 @@ impl LoadTransaction {
     /// Creates the batch, or sets the budget of an existing one. The batch is looked up again,
     /// because another load may have created it in the meantime.
     fn new(tx: &Connection, batch: &NewBatch, now: Timestamp) -> Result<Self> {
-        let Some(batch_id) = find_batch(tx, batch)? else {
+        let Some(known) = find_batch(tx, batch)? else {
             execute(
                 tx,
                 "INSERT INTO batches (name, model, folder, budget, created_at)
@@ -223,21 +227,15 @@ impl LoadTransaction {
             execute(
                 tx,
                 "UPDATE batches SET budget = ?2 WHERE batch_id = ?1",
-                params![batch_id, budget.micros()],
+                params![known.batch_id, budget.micros()],
             )?;
         }
-        let job_counts = select(
-            tx,
-            "SELECT * FROM batches WHERE batch_id = ?1",
-            [batch_id],
-            read_job_counts,
-        )?;
         let last_job_id = query_value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
         Ok(Self {
             now,
-            batch_id,
+            batch_id: known.batch_id,
             last_job_id,
-            jobs_before: job_counts.first().map_or(0, JobCounts::total),
+            jobs_before: known.totals.jobs.total(),
             seen_jobs: Vec::new(),
             has_local_images: false,
             lanes: HashMap::new(),
@@ -275,10 +273,13 @@ impl LoadTransaction {
                 0
             };
             let (inserted, others) = chunk.split_at(inserted);
-            changes.extend(inserted.iter().map(|job| self.count_new(job)));
+            changes.extend(inserted.iter().map(|_| RowChange::New));
             for job in others {
                 changes.push(self.add_row(tx, job)?);
             }
+        }
+        for (job, change) in jobs.iter().zip(&changes) {
+            self.plan.count(*change, job.estimate);
         }
         Ok(changes)
     }
@@ -299,18 +300,14 @@ impl LoadTransaction {
         }
         match load::row_effect(existing.state, existing.fingerprint == job.fingerprint) {
             RowEffect::Unchanged => {
-                self.plan.unchanged += 1;
                 self.update_unchanged(tx, &existing, job)?;
                 Ok(RowChange::Unchanged)
             }
             RowEffect::Restart => {
-                self.plan.changed += 1;
-                self.plan.estimate += job.estimate;
                 self.restart(tx, &existing, job)?;
                 Ok(RowChange::Changed)
             }
             RowEffect::LeaveInProgress => {
-                self.plan.in_progress += 1;
                 update_line(tx, &existing, job)?;
                 Ok(RowChange::InProgress)
             }
@@ -320,7 +317,7 @@ impl LoadTransaction {
     fn add_new(&mut self, tx: &Connection, job: &NewJob) -> Result<RowChange> {
         let lane_id = self.lane(tx, job)?;
         if insert::insert_one(tx, self.batch_id, job, lane_id, &job.stem, self.now)? {
-            return Ok(self.count_new(job));
+            return Ok(RowChange::New);
         }
         if let Some(existing) = self.find_existing(tx, job)? {
             return Ok(RowChange::Duplicate {
@@ -335,13 +332,7 @@ impl LoadTransaction {
                 file_name: format!("{stem}.mp4"),
             });
         }
-        Ok(self.count_new(job))
-    }
-
-    fn count_new(&mut self, job: &NewJob) -> RowChange {
-        self.plan.new += 1;
-        self.plan.estimate += job.estimate;
-        RowChange::New
+        Ok(RowChange::New)
     }
 
     fn find_existing(&self, tx: &Connection, job: &NewJob) -> Result<Option<ExistingJob>> {
@@ -407,13 +398,14 @@ impl LoadTransaction {
     /// Replaces a job's input with that of the changed row, and queues the job again from the
     /// start.
     fn restart(&mut self, tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<()> {
-        let stored = StoredJob::find(tx, existing.job_id)?
-            .ok_or_else(|| QueueError::corrupt(format!("job {} is gone", existing.job_id)))?;
+        let job_id = JobId(existing.job_id);
+        let stored = job_row::stored_jobs(tx, JobSet::Number(job_id))?.pop();
+        let stored = stored.ok_or_else(|| QueueError::corrupt(format!("job {job_id} is gone")))?;
         let change = Change {
             job: load::restart(&stored.progress, self.now)?,
             attempt: None,
         };
-        stored.write(tx, &change, &mut self.tally)?;
+        change::write(tx, &stored, &change, &mut self.tally)?;
         let lane_id = self.lane(tx, job)?;
         execute(
             tx,
@@ -455,48 +447,9 @@ fn update_line(tx: &Connection, existing: &ExistingJob, job: &NewJob) -> Result<
     Ok(())
 }
 
-/// Returns the batch's number, or `None` if it does not exist yet. Returns an error if it exists
-/// with another model or folder, or if another batch uses its folder.
-fn find_batch(connection: &Connection, batch: &NewBatch) -> Result<Option<i64>> {
-    let folder = batch.folder.to_string_lossy();
-    let existing = select(
-        connection,
-        "SELECT batch_id, name, model, folder FROM batches WHERE name = ?1 OR folder = ?2",
-        params![batch.name, folder],
-        |columns| {
-            let id: i64 = columns.get("batch_id")?;
-            Ok((
-                id,
-                columns.get::<String>("name")?,
-                columns.get::<String>("model")?,
-                columns.get::<String>("folder")?,
-            ))
-        },
-    )?;
-    for (_, name, _, _) in &existing {
-        if *name != batch.name {
-            return Err(QueueError::FolderTaken {
-                folder: batch.folder.clone(),
-                batch: name.clone(),
-            });
-        }
-    }
-    let Some((batch_id, name, model, existing_folder)) = existing.into_iter().next() else {
-        return Ok(None);
-    };
-    if model != batch.model {
-        return Err(QueueError::BatchHasOtherModel {
-            batch: name,
-            model,
-            requested: batch.model.clone(),
-        });
-    }
-    if existing_folder != folder {
-        return Err(QueueError::BatchHasOtherFolder {
-            batch: name,
-            folder: existing_folder.into(),
-            requested: batch.folder.clone(),
-        });
-    }
-    Ok(Some(batch_id))
+/// Returns the batch; `None` if it does not exist yet. Returns an error if it exists with another
+/// model or folder, or if another batch uses its folder.
+fn find_batch(connection: &Connection, batch: &NewBatch) -> Result<Option<BatchView>> {
+    let batches = claim_reads::read_batches(connection, &Tally::default())?;
+    Ok(batch.find(&batches)?.cloned())
 }

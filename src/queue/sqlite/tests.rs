@@ -1,6 +1,7 @@
 //! The statements that a run repeats cost the same however many jobs the queue holds.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,18 +9,21 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 
-use super::rate_counts::RateCounts;
+use super::open;
 use super::stage::SqliteStaging;
 use super::transaction::SqliteTransaction;
-use super::{open, pools, query};
 use crate::catalog;
 use crate::clock::ManualClock;
 use crate::domain::{
     Catalog, Cost, CostSource, Input, Money, NewJob, Outcome, PoolId, PredictionHandle,
     ProviderName, ProviderSignal, SavedFile,
 };
+use crate::queue::claim_reads::ClaimReads;
+use crate::queue::rate_counts::RateCounts;
+use crate::queue::storage::Snapshot;
 use crate::queue::{
-    Capacity, Claim, ClaimRequest, Completed, NewBatch, ProviderLimits, Staging, Step, Turn, turn,
+    Capacity, Claim, ClaimRequest, Completed, NewBatch, ProviderLimits, Staging, Step, Turn, pools,
+    turn,
 };
 
 const FAL: ProviderName = ProviderName::Fal;
@@ -46,6 +50,10 @@ fn load(staging: &mut SqliteStaging, rows: usize) {
     staging.commit().unwrap();
 }
 
+fn transaction(tx: &Connection) -> SqliteTransaction<'_> {
+    SqliteTransaction::new(tx, Path::new("q.db"), "host")
+}
+
 /// A queue that a pool works on, with a submission rate low enough that every claim counts
 /// submissions.
 struct PoolFixture {
@@ -64,10 +72,9 @@ impl PoolFixture {
             holds_leases_at: Vec::new(),
             claim,
         };
-        let mut transaction =
-            SqliteTransaction::new(&self.connection, self.now, self.rate_counts.clone());
-        let result = turn::take(&mut transaction, &turn, self.now).unwrap();
-        self.rate_counts = transaction.finish().unwrap();
+        let mut transaction = transaction(&self.connection);
+        let result = turn::take(&mut transaction, &turn, self.now, &mut self.rate_counts).unwrap();
+        transaction.finish().unwrap();
         result.claimed.claims
     }
 
@@ -178,8 +185,9 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
         now,
     };
     for (round, pool) in ["one", "two"].into_iter().enumerate() {
-        pools::join(&fixture.connection, &PoolId(pool.into()), "host", now).unwrap();
-        pools::heartbeat(&fixture.connection, &PoolId(pool.into()), now).unwrap();
+        let mut tx = transaction(&fixture.connection);
+        pools::join(&mut tx, &PoolId(pool.into()), "host", now).unwrap();
+        pools::heartbeat(&mut tx, &PoolId(pool.into()), now).unwrap();
         for number in 0..20 {
             for (index, claim) in fixture.claim().into_iter().enumerate() {
                 fixture.complete(claim, round + number + index);
@@ -187,11 +195,16 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
         }
     }
     fixture.claim();
-    pools::find_dead(&fixture.connection, &path, "host", now).unwrap();
-    let released = pools::remove(&fixture.connection, &PoolId("one".into()), now).unwrap();
+    let mut tx = transaction(&fixture.connection);
+    let released = pools::remove(&mut tx, &PoolId("one".into()), now).unwrap();
     assert!(released > 0);
-    query::status(&fixture.connection, None).unwrap();
-    query::processing_times(&fixture.connection, FAL, "m", 400).unwrap();
+    tx.finish().unwrap();
+    let tx = transaction(&fixture.connection);
+    for batch in tx.batches().unwrap() {
+        tx.recent_completions(&batch, 301).unwrap();
+    }
+    tx.count_held(None).unwrap();
+    tx.processing_times((FAL, "m"), 400).unwrap();
 
     let statements = statements.lock().unwrap().clone();
     assert!(statements.len() > 40, "{} statements", statements.len());

@@ -1,74 +1,64 @@
-//! The open transaction of a turn, as the shared script uses it.
+//! An open transaction of a queue file, as the shared scripts use it.
+
+use std::path::Path;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{Attempt, AttemptId, Job, JobId, Lease, PoolId, ProviderName};
-use crate::policy::Change;
-use crate::policy::claim::{
-    self, BacklogView, ClaimPlan, ClaimRequest, ClaimView, DueStep, Missing, PlannedSubmission,
-    PlannedUpload, Step,
+use crate::domain::{
+    Attempt, AttemptId, Job, JobId, JobProgress, JobState, Lease, Money, PoolId, ProviderName,
 };
+use crate::policy::Change;
+use crate::policy::claim::BatchView;
 use crate::policy::gate::ProviderGate;
 use crate::policy::tally::Tally;
-use crate::queue::turn::Transaction;
-use crate::queue::{Claim, QueueError, Result, UploadClaim, UploadLease, UploadOutcome};
+use crate::policy::upload::{Upload, UploadProgress};
+use crate::queue::storage::{NewAttempt, StoredJob, Transaction};
+use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadLease};
 
-use super::backlog::read_backlog;
 use super::change::{self, Before, BeforeAttempt};
-use super::claim_view::ViewReader;
 use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
-use super::rate_counts::RateCounts;
 use super::row::{execute, query_value, select};
-use super::{gate, tallies, uploads};
+use super::{clock_changes, counters, gate, live_settings, pools, tallies, uploads};
 
-/// An open write transaction.
+/// An open transaction; one that only reads never calls a method of [`Transaction`].
 pub(super) struct SqliteTransaction<'a> {
-    tx: &'a Connection,
-    now: Timestamp,
-    /// From the last claim of this process, until a view is read.
-    rate_counts: RateCounts,
-    /// Reads more into the view of this turn's claim.
-    reader: Option<ViewReader<'a>>,
-    /// Part of every client token; read when the first attempt is started.
-    queue_id: Option<String>,
+    pub(super) tx: &'a Connection,
+    /// The queue's file.
+    pub(super) path: &'a Path,
+    /// The name of this machine.
+    pub(super) host: &'a str,
     /// What has changed in the sums so far.
-    tally: Tally,
+    pub(super) tally: Tally,
 }
 
 impl<'a> SqliteTransaction<'a> {
-    pub(super) fn new(tx: &'a Connection, now: Timestamp, rate_counts: RateCounts) -> Self {
+    pub(super) fn new(tx: &'a Connection, path: &'a Path, host: &'a str) -> Self {
         Self {
             tx,
-            now,
-            rate_counts,
-            reader: None,
-            queue_id: None,
+            path,
+            host,
             tally: Tally::default(),
         }
     }
 
-    /// Writes the sums, which must be the last write of the transaction. Returns the rate counts for
-    /// the next claim, which are valid once the transaction is committed.
-    pub(super) fn finish(self) -> Result<RateCounts> {
-        tallies::write(self.tx, &self.tally)?;
-        let reader = self.reader;
-        Ok(reader.map_or(self.rate_counts, ViewReader::into_rate_counts))
-    }
-
-    fn queue_id(&mut self) -> Result<&str> {
-        if self.queue_id.is_none() {
-            let sql = "SELECT value FROM meta WHERE key = 'queue_id'";
-            self.queue_id = query_value(self.tx, sql, [])?;
-        }
-        Ok(self.queue_id.as_deref().unwrap_or_default())
+    /// Writes the sums, which must be the last write of the transaction.
+    pub(super) fn finish(self) -> Result<()> {
+        tallies::write(self.tx, &self.tally)
     }
 }
 
 impl Transaction for SqliteTransaction<'_> {
-    fn is_registered(&mut self, pool: &PoolId) -> Result<bool> {
-        let sql = "SELECT pid FROM pools WHERE pool_id = ?1";
-        Ok(query_value::<i64>(self.tx, sql, [&pool.0])?.is_some())
+    fn is_registered(&self, pool: &PoolId) -> Result<bool> {
+        pools::is_registered(self.tx, pool)
+    }
+
+    fn put_pool(&mut self, pool: &PoolId, record: &PoolRecord) -> Result<()> {
+        pools::put(self.tx, pool, record)
+    }
+
+    fn remove_pool(&mut self, pool: &PoolId) -> Result<()> {
+        pools::remove(self.tx, pool)
     }
 
     fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
@@ -76,53 +66,24 @@ impl Transaction for SqliteTransaction<'_> {
             job_id: claim.job.job_id.0,
             batch: &claim.job.batch,
             job: &claim.job.progress,
-            attempt: Some(BeforeAttempt {
-                attempt_id: claim.attempt.attempt_id,
-                provider: claim.attempt.provider,
-                progress: &claim.attempt.progress,
-            }),
+            attempt: Some(BeforeAttempt::from(&claim.attempt)),
         };
         let tally = &mut self.tally;
         change::write_leased(self.tx, &before, change, &claim.lease, held, tally)
     }
 
-    fn is_current(&mut self, lease: &Lease) -> Result<bool> {
-        let sql = "SELECT job_id FROM jobs WHERE job_id = ?1 AND lease_token = ?2";
-        let job_id: Option<i64> = query_value(self.tx, sql, params![lease.job_id.0, lease.token])?;
-        Ok(job_id.is_some())
+    fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
+        change::write(self.tx, job, change, &mut self.tally)
     }
 
-    fn is_prediction_taken(&mut self, prediction_id: &str, attempt: &Attempt) -> Result<bool> {
+    fn prediction_owner(&self, prediction_id: &str, attempt: &Attempt) -> Result<Option<JobId>> {
         let owner =
             change::prediction_owner(self.tx, attempt.provider, prediction_id, attempt.attempt_id)?;
-        Ok(owner.is_some())
-    }
-
-    fn gate(&mut self, provider: ProviderName) -> Result<ProviderGate> {
-        gate::read(self.tx, provider)
+        Ok(owner.map(JobId))
     }
 
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
         gate::write(self.tx, provider, gate)
-    }
-
-    fn write_upload(&mut self, lease: UploadLease, outcome: &UploadOutcome) -> Result<()> {
-        uploads::record_upload(self.tx, lease, outcome)
-    }
-
-    fn read_view(&mut self, request: &ClaimRequest) -> Result<ClaimView> {
-        let rate_counts = std::mem::take(&mut self.rate_counts);
-        let (reader, view) =
-            ViewReader::read(self.tx, request, self.now, rate_counts, &self.tally)?;
-        self.reader = Some(reader);
-        Ok(view)
-    }
-
-    fn read_missing(&mut self, view: &mut ClaimView, missing: Missing) -> Result<()> {
-        match &mut self.reader {
-            Some(reader) => reader.read_missing(view, missing),
-            None => Err(QueueError::Fault("no view was read".into())),
-        }
     }
 
     fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()> {
@@ -134,171 +95,113 @@ impl Transaction for SqliteTransaction<'_> {
         Ok(())
     }
 
-    fn lease(&mut self, pool: &PoolId, due: &DueStep) -> Result<Claim> {
-        let JobId(job_id) = due.job_id;
-        let (mut job, attempt) = select(self.tx, JOB_AND_ATTEMPT, [job_id], read_job_and_attempt)?
+    fn read_job(&self, job: JobId) -> Result<(Job, Attempt)> {
+        select(self.tx, JOB_AND_ATTEMPT, [job.0], read_job_and_attempt)?
             .pop()
-            .ok_or_else(|| QueueError::corrupt(format!("job {job_id} has no attempt")))?;
-        job.progress = claim::start(&job.progress, due.step);
-        let token = fastrand::i64(1..);
+            .ok_or_else(|| QueueError::corrupt(format!("job {job} has no attempt")))
+    }
+
+    fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()> {
         execute(
             self.tx,
             "UPDATE jobs SET lease_token = ?2, lease_pool = ?3, polls = ?4, downloads = ?5
              WHERE job_id = ?1",
             params![
-                job_id,
-                token,
+                lease.job_id.0,
+                lease.token,
                 pool.0,
-                job.progress.polls,
-                job.progress.downloads
+                job.polls,
+                job.downloads
             ],
         )?;
-        Ok(Claim {
-            lease: Lease {
-                job_id: due.job_id,
-                token,
-            },
-            job,
-            attempt,
-            step: due.step,
-            provider_failures: 0,
-            rejection: None,
-        })
+        Ok(())
     }
 
-    fn start_attempt(
-        &mut self,
-        pool: &PoolId,
-        view: &ClaimView,
-        submission: PlannedSubmission,
-    ) -> Result<Claim> {
-        let now = view.now;
-        let batch = &view.batches[submission.batch];
-        let queued = submission.job;
-        let prepared = submission.prepared;
-        let (progress, attempt_progress) =
-            claim::submit(&queued.progress, prepared.quote.price, now)?;
-        let number = queued.last_attempt_number + 1;
-        let job_id = queued.job_id;
-        let queue_id = self.queue_id()?;
-        let client_token = format!("ovn-{queue_id}.job-{job_id}.attempt-{number}");
+    fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId> {
+        let NewAttempt { job, attempt, .. } = new;
+        let submitted_at = attempt.submitted_at.as_millisecond();
         execute(
             self.tx,
             "INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request,
                                    request_digest, clip_s, client_token, estimate, submitted_at)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             params![
-                job_id.0,
-                batch.batch_id,
-                number,
-                attempt_progress.state.as_str(),
-                submission.provider.as_str(),
-                prepared.quote.wire_model,
-                prepared.request_text,
-                prepared.digest,
-                queued.input.duration(),
-                client_token,
-                attempt_progress.estimate.micros(),
-                now.as_millisecond(),
+                job.job_id.0,
+                new.batch_id,
+                attempt.number,
+                attempt.progress.state.as_str(),
+                attempt.provider.as_str(),
+                attempt.wire_model,
+                new.request_text,
+                new.request_digest,
+                job.input.duration(),
+                attempt.client_token,
+                attempt.progress.estimate.micros(),
+                submitted_at,
             ],
         )?;
         let attempt_id = self.tx.last_insert_rowid();
-        let token = fastrand::i64(1..);
         execute(
             self.tx,
             "UPDATE jobs SET state = ?2, state_since = ?3, due_at = NULL, attempt_id = ?4,
                     submitted_at = ?3, at_provider = ?5, lease_token = ?6, lease_pool = ?7
              WHERE job_id = ?1",
             params![
-                job_id.0,
-                progress.state.as_str(),
-                now.as_millisecond(),
+                job.job_id.0,
+                job.progress.state.as_str(),
+                submitted_at,
                 attempt_id,
-                submission.provider.as_str(),
-                token,
-                pool.0
+                attempt.provider.as_str(),
+                new.lease.token,
+                new.pool.0
             ],
         )?;
         self.tally
-            .add_job(&batch.name, queued.progress.state, progress.state);
+            .add_job(&job.batch, JobState::Queued, job.progress.state);
         self.tally
-            .add_attempt(&batch.name, submission.provider, None, &attempt_progress);
-        let job = Job {
-            job_id,
-            batch: batch.name.clone(),
-            row_key: queued.row_key,
-            model: batch.model.clone(),
-            input: queued.input,
-            folder: batch.folder.clone().into(),
-            file_name: queued.file_name,
-            absent_attempts: queued.absent_attempts,
-            progress,
-        };
-        let attempt = Attempt {
-            attempt_id: AttemptId(attempt_id),
-            number,
-            provider: submission.provider,
-            wire_model: prepared.quote.wire_model,
-            request: prepared.quote.request,
-            client_token,
-            submitted_at: now,
-            progress: attempt_progress,
-        };
-        Ok(Claim {
-            lease: Lease { job_id, token },
-            job,
-            attempt,
-            step: Step::Submit,
-            provider_failures: submission.provider_failures,
-            rejection: prepared.rejection,
-        })
+            .add_attempt(&job.batch, attempt.provider, None, &attempt.progress);
+        Ok(AttemptId(attempt_id))
     }
 
-    fn queue_upload(&mut self, upload: &PlannedUpload, due_at: Timestamp) -> Result<()> {
+    fn queue_id(&self) -> Result<String> {
+        let sql = "SELECT value FROM meta WHERE key = 'queue_id'";
+        Ok(query_value(self.tx, sql, [])?.unwrap_or_default())
+    }
+
+    fn put_upload(&mut self, upload: &Upload, lease: Option<(&PoolId, i64)>) -> Result<i64> {
+        uploads::put(self.tx, upload, lease)
+    }
+
+    fn write_upload(&mut self, lease: UploadLease, new: Option<&UploadProgress>) -> Result<()> {
+        uploads::record(self.tx, lease, new)
+    }
+
+    fn clear_rejected_uploads(&mut self) -> Result<()> {
+        uploads::clear_rejected(self.tx)
+    }
+
+    fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()> {
         execute(
             self.tx,
-            "INSERT INTO uploads (provider, sha256, file, due_at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (provider, sha256) DO UPDATE
-                SET file = excluded.file, url = NULL, expires_at = NULL, due_at = excluded.due_at",
-            params![
-                upload.provider.as_str(),
-                upload.image.sha256(),
-                upload.image.to_string(),
-                due_at.as_millisecond(),
-            ],
+            "UPDATE batches SET budget = ?2 WHERE batch_id = ?1",
+            params![batch.batch_id, budget.map(Money::micros)],
         )?;
         Ok(())
     }
 
-    fn lease_upload(&mut self, pool: &PoolId, upload: &PlannedUpload) -> Result<UploadClaim> {
-        let token = fastrand::i64(1..);
-        let upload_id: Option<i64> = query_value(
-            self.tx,
-            "UPDATE uploads SET lease_token = ?3, lease_pool = ?4
-             WHERE provider = ?1 AND sha256 = ?2 RETURNING upload_id",
-            params![
-                upload.provider.as_str(),
-                upload.image.sha256(),
-                token,
-                pool.0
-            ],
-        )?;
-        let upload_id = upload_id
-            .ok_or_else(|| QueueError::corrupt(format!("upload of {} is gone", upload.image)))?;
-        Ok(UploadClaim {
-            lease: UploadLease { upload_id, token },
-            provider: upload.provider,
-            image: upload.image.clone(),
-            failures: upload.failures,
-        })
+    fn set_settings(&mut self, settings: &[SettingChange]) -> Result<()> {
+        live_settings::replace(self.tx, settings)
     }
 
-    fn read_backlog(
-        &mut self,
-        view: &ClaimView,
-        plan: &ClaimPlan,
-        request: &ClaimRequest,
-    ) -> Result<BacklogView> {
-        read_backlog(self.tx, view, plan, request)
+    fn replace_last_heartbeat(&mut self, now: Timestamp) -> Result<Option<Timestamp>> {
+        clock_changes::replace_last_heartbeat(self.tx, now)
+    }
+
+    fn change_clock(&mut self, now: Timestamp, latest: Timestamp) -> Result<()> {
+        clock_changes::record_change(self.tx, now, latest)
+    }
+
+    fn correct_counters(&mut self) -> Result<()> {
+        counters::correct(self.tx)
     }
 }

@@ -42,7 +42,7 @@ async fn the_status_of_all_batches_is_the_sum_of_each<S: Store>(harness: Harness
         let in_state = jobs.iter().filter(|job| job.state == *state).count();
         assert_eq!(*count, in_state as u64, "{state}");
     }
-    let at_risk: overnight::domain::Money = jobs.iter().map(|job| job.at_risk).sum();
+    let at_risk: overnight::domain::Money = jobs.iter().map(|job| job.at_risk()).sum();
     assert_eq!(status.at_risk, at_risk);
     let in_progress = jobs.iter().filter(|job| job.state.is_in_progress());
     let providers = harness

@@ -192,16 +192,16 @@ async fn a_stopped_job_says_what_the_user_can_do_about_it<S: Store>(harness: Har
     }
     harness.lose_response(&claims[2]).await;
     let [first, second, third] = [0, 1, 2].map(|index| claims[index].job.row_key.as_str());
-    assert_eq!(harness.job(first).await.remedy, Some(Remedy::Retry));
-    assert_eq!(harness.job(second).await.remedy, None);
-    assert_eq!(harness.job(third).await.remedy, None);
+    assert_eq!(harness.job(first).await.remedy(), Some(Remedy::Retry));
+    assert_eq!(harness.job(second).await.remedy(), None);
+    assert_eq!(harness.job(third).await.remedy(), None);
     let search = harness.claim_step(Step::Reconcile).await;
     let held = Outcome::Wait {
         due_at: None,
         failure: Some("no history".into()),
     };
     harness.record(&search, held).await;
-    assert_eq!(harness.job(third).await.remedy, Some(Remedy::Resolve));
+    assert_eq!(harness.job(third).await.remedy(), Some(Remedy::Resolve));
 }
 
 /// Asserts that a command was not applied because of this job, in this state, for this reason.

@@ -39,8 +39,11 @@ async fn a_write_after_the_lease_is_lost_is_refused_and_changes_nothing<S: Store
     let recorded = harness.try_record(&claim, accepted).await;
     assert_eq!(recorded.expect("a turn"), Recorded::LeaseLost);
     let job = harness.job("r0").await;
-    assert_eq!((job.state, job.prediction_id), (JobState::InDoubt, None));
-    assert_eq!(job.at_risk, Money::from_micros(PRICE));
+    assert_eq!(
+        (job.state, job.prediction_id.as_deref()),
+        (JobState::InDoubt, None)
+    );
+    assert_eq!(job.at_risk(), Money::from_micros(PRICE));
 }
 
 async fn a_record_with_a_lost_lease_undoes_no_other_record_of_its_turn<S: Store>(

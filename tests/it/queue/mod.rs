@@ -3,12 +3,14 @@
 //!
 //! What is true of SQLite files alone is in `sqlite`.
 
+mod bills;
 mod claims;
 mod counters;
 mod decisions;
 mod leases;
 mod limits;
 mod loads;
+mod memory;
 mod outcomes;
 mod sqlite;
 
@@ -47,6 +49,16 @@ macro_rules! run_for_each_store {
                 #[tokio::test]
                 async fn $test() {
                     type Store = crate::queue::sqlite::SqliteStore;
+                    super::$test(crate::queue::Harness::<Store>::new().await).await;
+                }
+            )*
+        }
+
+        mod memory {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    type Store = crate::queue::memory::MemoryStore;
                     super::$test(crate::queue::Harness::<Store>::new().await).await;
                 }
             )*

@@ -124,7 +124,7 @@ async fn a_response_with_the_prediction_of_another_job_leaves_the_submission_in_
     assert!(matches!(instead, Some(Outcome::LostResponse { .. })));
     let job = harness.job("r1").await;
     assert_eq!(
-        (job.prediction_id, job.at_risk),
+        (job.prediction_id.as_deref(), job.at_risk()),
         (None, Money::from_micros(PRICE))
     );
     assert!(

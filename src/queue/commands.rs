@@ -1,0 +1,227 @@
+//! What the user decides, in a transaction that the caller commits, or rolls back after an error. The
+//! rules are in [`policy::operator`](crate::policy::operator).
+
+use jiff::Timestamp;
+
+use crate::domain::{AttemptProgress, JobId, JobProgress, JobState};
+use crate::policy::operator::{self, Decision, NotApplicable};
+use crate::policy::{Change, claim::BatchView};
+
+use super::storage::{JobSet, StoredJob, Transaction};
+use super::{
+    CancelResult, LiveSetting, PoolRecord, QueueError, Result, Selection, SettingChange, lookup,
+    pools,
+};
+
+/// What a command changes in a job and its attempt.
+type Command = fn(
+    &JobProgress,
+    Option<&AttemptProgress>,
+    Timestamp,
+) -> std::result::Result<Change, NotApplicable>;
+
+/// Retries the selected failed and cancelled jobs; without states, only failed ones. Returns how
+/// many.
+pub(super) fn retry(
+    tx: &mut dyn Transaction,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<usize> {
+    let jobs = select_jobs(tx, selection, JobState::Failed)?;
+    apply(tx, &jobs, operator::retry, now)?;
+    tx.clear_rejected_uploads()?;
+    Ok(jobs.len())
+}
+
+/// Cancels the selected jobs; without states, only queued ones.
+pub(super) fn cancel(
+    tx: &mut dyn Transaction,
+    selection: &Selection,
+    now: Timestamp,
+) -> Result<CancelResult> {
+    let jobs = select_jobs(tx, selection, JobState::Queued)?;
+    apply(tx, &jobs, operator::cancel, now)?;
+    let count = jobs.len();
+    let running = jobs
+        .into_iter()
+        .filter(|job| job.progress.state == JobState::Running);
+    Ok(CancelResult {
+        jobs: count,
+        in_progress: running.filter_map(|job| job.attempt).collect(),
+    })
+}
+
+/// Requeues the downloads of succeeded jobs whose files are lost, and skips the others. Returns how
+/// many.
+pub(super) fn requeue_downloads(
+    tx: &mut dyn Transaction,
+    jobs: &[JobId],
+    now: Timestamp,
+) -> Result<usize> {
+    let mut requeued = 0;
+    for job_id in jobs {
+        for job in tx.stored_jobs(JobSet::Number(*job_id))? {
+            if let Ok(change) = operator::download_again(&job.progress, progress(&job), now) {
+                tx.write(&job, &change)?;
+                requeued += 1;
+            }
+        }
+    }
+    Ok(requeued)
+}
+
+/// Resolves a job in doubt and returns its new state.
+pub(super) fn resolve(
+    tx: &mut dyn Transaction,
+    job_id: JobId,
+    decision: &Decision,
+    now: Timestamp,
+) -> Result<JobState> {
+    // By number only: another row may have this number as its key.
+    let job = tx.stored_jobs(JobSet::Number(job_id))?.pop();
+    let job = job.ok_or_else(|| QueueError::NoSuchJob {
+        job: job_id.to_string(),
+        batch: None,
+        nearest: None,
+    })?;
+    if job.progress.state != JobState::InDoubt {
+        return Err(not_applicable(&job, NotApplicable::NotInDoubt));
+    }
+    let attempt = job.current_attempt()?;
+    if let Decision::Adopt(prediction) = decision {
+        let id = &prediction.prediction_id;
+        if let Some(job) = tx.prediction_owner(id, attempt)? {
+            return Err(QueueError::PredictionTaken {
+                prediction_id: id.clone(),
+                job,
+            });
+        }
+    }
+    let change = operator::resolve(&job.progress, &attempt.progress, decision, now)
+        .map_err(|reason| not_applicable(&job, reason))?;
+    tx.write(&job, &change)?;
+    Ok(change.job.state)
+}
+
+/// Resumes every suspended provider and removes the rejected uploads.
+///
+/// Called when a run starts: the user may have fixed the key, the balance or the file.
+pub(super) fn reopen_providers(tx: &mut dyn Transaction) -> Result<()> {
+    for (provider, used) in tx.providers()? {
+        let reopened = used.gate.reopened();
+        if reopened != used.gate {
+            tx.set_gate(provider, &reopened)?;
+        }
+    }
+    tx.clear_rejected_uploads()
+}
+
+/// Changes settings of the active runs, and returns the pools of those runs.
+pub(super) fn set_live_settings(
+    tx: &mut dyn Transaction,
+    settings: &[LiveSetting],
+    set_by: &str,
+    host: &str,
+    now: Timestamp,
+) -> Result<Vec<PoolRecord>> {
+    let active_pools = pools::list_active(tx, host, now)?;
+    if active_pools.is_empty() && settings.iter().any(LiveSetting::is_run_setting) {
+        return Err(QueueError::NoActiveRun);
+    }
+    let mut changes = tx.settings()?;
+    for setting in settings {
+        let change = SettingChange {
+            setting: setting.clone(),
+            previous: previous_setting(tx, &changes, setting)?,
+            set_by: set_by.to_owned(),
+            set_at: now,
+        };
+        if let LiveSetting::BatchBudget(name, budget) = setting {
+            for batch in lookup::find_batches(tx, Some(name))? {
+                tx.set_budget(&batch, *budget)?;
+            }
+        }
+        changes.retain(|other| other.setting.name() != setting.name());
+        changes.push(change);
+    }
+    tx.set_settings(&changes)?;
+    Ok(active_pools)
+}
+
+/// Returns the value of a setting before a change; `None` if each run used the value it was started
+/// with.
+fn previous_setting(
+    tx: &mut dyn Transaction,
+    changes: &[SettingChange],
+    setting: &LiveSetting,
+) -> Result<Option<LiveSetting>> {
+    if let LiveSetting::BatchBudget(name, _) = setting {
+        let budget = |batch: BatchView| LiveSetting::BatchBudget(batch.name, batch.budget);
+        return Ok(lookup::find_batches(tx, Some(name))?.pop().map(budget));
+    }
+    let is_same = |change: &&SettingChange| change.setting.name() == setting.name();
+    let last = changes.iter().find(is_same);
+    Ok(last.map(|change| change.setting.clone()))
+}
+
+/// Applies a command to every job, or to none.
+fn apply(
+    tx: &mut dyn Transaction,
+    jobs: &[StoredJob],
+    command: Command,
+    now: Timestamp,
+) -> Result<()> {
+    for job in jobs {
+        let change = command(&job.progress, progress(job), now)
+            .map_err(|reason| not_applicable(job, reason))?;
+        tx.write(job, &change)?;
+    }
+    Ok(())
+}
+
+fn progress(job: &StoredJob) -> Option<&AttemptProgress> {
+    job.attempt.as_ref().map(|attempt| &attempt.progress)
+}
+
+/// Returns the error for a command that does not apply to a job.
+fn not_applicable(job: &StoredJob, reason: NotApplicable) -> QueueError {
+    QueueError::NotApplicable {
+        job: job.job_id,
+        state: job.progress.state,
+        reason,
+    }
+}
+
+/// Finds the jobs of a selection.
+///
+/// The default state applies if the selection names neither states nor jobs.
+fn select_jobs(
+    tx: &mut dyn Transaction,
+    selection: &Selection,
+    default_state: JobState,
+) -> Result<Vec<StoredJob>> {
+    let batch = selection.batch.as_deref();
+    let mut jobs = Vec::new();
+    if !selection.jobs.is_empty() {
+        for job in &selection.jobs {
+            let job_id = lookup::find_job(tx, job, batch)?;
+            jobs.extend(tx.stored_jobs(JobSet::Number(job_id))?);
+        }
+        jobs.retain(|job| {
+            selection.states.is_empty() || selection.states.contains(&job.progress.state)
+        });
+        return Ok(jobs);
+    }
+    // A misspelled batch is an error; without this check `retry --batch sprnig` would report that it
+    // retried no jobs.
+    lookup::find_batches(tx, batch)?;
+    let states = if selection.states.is_empty() {
+        &[default_state]
+    } else {
+        selection.states.as_slice()
+    };
+    for state in states {
+        jobs.extend(tx.stored_jobs(JobSet::InState(*state, batch))?);
+    }
+    Ok(jobs)
+}
