@@ -7,7 +7,7 @@
 //!
 //! The ports are built once, on a [`Storage`](storage::Storage): an adapter only reads and writes.
 //! What it writes is decided by [`policy`](crate::policy), in transaction scripts that every adapter
-//! shares: `turn`, `pools` and `commands`.
+//! shares: `turn`, `load`, `pools` and `commands`.
 
 pub(crate) mod bill;
 pub(crate) mod claim;
@@ -17,6 +17,7 @@ pub(crate) mod error;
 pub(crate) mod health;
 pub mod job_reader;
 pub(crate) mod live_setting;
+pub mod load;
 mod lookup;
 pub(crate) mod operator;
 pub(crate) mod pool_lookups;

@@ -42,9 +42,9 @@ fn first_parameter(index: usize) -> usize {
     3 + index * PARAMETERS_PER_JOB
 }
 
-/// Inserts jobs under the file names that they ask for, up to the first that conflicts with another
-/// job, and returns the number of inserted jobs. Inserts none unless there are exactly
-/// [`CHUNK_SIZE`]. `lanes` are the jobs' lanes, in the same order.
+/// Inserts [`CHUNK_SIZE`] jobs under the file names that they ask for, up to the first that conflicts
+/// with another job, and returns the number of inserted jobs. `lanes` are the jobs' lanes, in the
+/// same order.
 pub(super) fn insert_chunk(
     tx: &Connection,
     batch_id: i64,
@@ -52,9 +52,6 @@ pub(super) fn insert_chunk(
     lanes: &[i64],
     now: Timestamp,
 ) -> rusqlite::Result<usize> {
-    if jobs.len() != CHUNK_SIZE {
-        return Ok(0);
-    }
     let mut statement = tx.prepare_cached(&INSERT_CHUNK)?;
     for (index, (job, lane_id)) in jobs.iter().zip(lanes).enumerate() {
         bind(&mut statement, index, job, *lane_id, &job.stem)?;

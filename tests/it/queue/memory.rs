@@ -11,10 +11,11 @@ use overnight::domain::*;
 use overnight::policy::Change;
 use overnight::policy::claim::*;
 use overnight::policy::gate::ProviderGate;
-use overnight::policy::load::{self, RowEffect};
+use overnight::policy::load;
 use overnight::policy::tally::Tally;
 use overnight::policy::upload::*;
 use overnight::queue::claim_reads::*;
+use overnight::queue::load::*;
 use overnight::queue::storage::*;
 use overnight::queue::*;
 
@@ -673,85 +674,94 @@ impl State {
             batch.has_local_images = true;
             self.clear_rejected_uploads()?;
         }
-        let known = self.rows(Some(&new.name)).map(|row| row.job.job_id);
-        let mut unseen: BTreeSet<JobId> = known.collect();
-        let mut plan = LoadPlan::default();
-        let mut changes = Vec::new();
-        for row in rows {
-            let change = self.load_row(new, row, now, &mut unseen)?;
-            plan.count(change, row.estimate);
-            changes.push(change);
-        }
-        plan.removed = unseen.len() as u64;
-        Ok((plan, changes))
+        let jobs_before = self.rows(Some(&new.name)).count() as u64;
+        let mut load = Load::new(JobId(self.rows.len() as i64), jobs_before);
+        let mut tx = RowTransaction {
+            state: self,
+            batch: new,
+            now,
+        };
+        let changes = load.add(&mut tx, rows)?;
+        Ok((load.plan(), changes))
+    }
+}
+
+struct RowTransaction<'a> {
+    state: &'a mut State,
+    batch: &'a NewBatch,
+    now: Timestamp,
+}
+
+impl LoadTransaction for RowTransaction<'_> {
+    fn find(&mut self, row_key: &str) -> Result<Option<KnownJob>> {
+        let mut rows = self.state.rows(Some(&self.batch.name));
+        let row = rows.find(|row| row.job.row_key == row_key);
+        Ok(row.map(|row| KnownJob {
+            job_id: row.job.job_id,
+            line: row.new.line,
+            state: row.job.progress.state,
+            fingerprint: row.new.fingerprint,
+            lane_id: 0,
+        }))
     }
 
-    fn load_row(
-        &mut self,
-        batch: &NewBatch,
-        new: &NewJob,
-        now: Timestamp,
-        unseen: &mut BTreeSet<JobId>,
-    ) -> Result<RowChange> {
-        let is_same =
-            |row: &&mut Row| row.job.batch == batch.name && row.job.row_key == new.row_key;
-        let Some(row) = self.rows.iter_mut().find(is_same) else {
-            return self.insert(batch, new, now);
-        };
-        if !unseen.remove(&row.job.job_id) {
-            return Ok(RowChange::Duplicate { line: row.new.line });
-        }
-        let is_same_input = row.new.fingerprint == new.fingerprint;
-        row.new.line = new.line;
-        match load::row_effect(row.job.progress.state, is_same_input) {
-            RowEffect::Unchanged => {
-                row.job.input = new.input.clone();
-                if load::may_change_providers(row.job.progress.state) {
-                    row.new = new.clone();
-                }
-                Ok(RowChange::Unchanged)
+    fn insert(&mut self, rows: &[NewJob]) -> Result<usize> {
+        for (index, row) in rows.iter().enumerate() {
+            if self.find(&row.row_key)?.is_some() || !self.insert_as(row, &row.stem)? {
+                return Ok(index);
             }
-            RowEffect::Restart => {
-                row.job.progress = load::restart(&row.job.progress, now)?;
-                row.job.input = new.input.clone();
-                row.new = new.clone();
-                row.queued_at = now;
-                row.is_submitted = false;
-                Ok(RowChange::Changed)
-            }
-            RowEffect::LeaveInProgress => Ok(RowChange::InProgress),
         }
+        Ok(rows.len())
     }
 
-    fn insert(&mut self, batch: &NewBatch, new: &NewJob, now: Timestamp) -> Result<RowChange> {
-        let is_taken = |name: &str| {
-            let mut rows = self.rows(Some(&batch.name));
-            let name = file_name::case_folded(name);
-            rows.any(|row| file_name::case_folded(&row.job.file_name) == name)
-        };
-        let other = file_name::disambiguated_file_stem(&new.stem, &new.row_key);
-        let names = [&new.stem, &other].map(|stem| format!("{stem}.mp4"));
-        let file_name = names.into_iter().find(|name| !is_taken(name));
-        let file_name = file_name.ok_or(QueueError::FileNameTaken { file_name: other })?;
+    fn insert_as(&mut self, new: &NewJob, stem: &str) -> Result<bool> {
+        let file_name = format!("{stem}.mp4");
+        let folded = file_name::case_folded(&file_name);
+        let is_taken = |row: &Row| file_name::case_folded(&row.job.file_name) == folded;
+        if self.state.rows(Some(&self.batch.name)).any(is_taken) {
+            return Ok(false);
+        }
         let job = Job {
-            job_id: JobId(self.rows.len() as i64 + 1),
-            batch: batch.name.clone(),
+            job_id: JobId(self.state.rows.len() as i64 + 1),
+            batch: self.batch.name.clone(),
             row_key: new.row_key.clone(),
-            model: batch.model.clone(),
+            model: self.batch.model.clone(),
             input: new.input.clone(),
-            folder: batch.folder.clone(),
+            folder: self.batch.folder.clone(),
             file_name,
             absent_attempts: 0,
-            progress: load::queued(now),
+            progress: load::queued(self.now),
         };
-        self.rows.push(Row {
+        self.state.rows.push(Row {
             job,
             new: new.clone(),
-            queued_at: now,
+            queued_at: self.now,
             attempts: Vec::new(),
             is_submitted: false,
             lease: None,
         });
-        Ok(RowChange::New)
+        Ok(true)
+    }
+
+    fn update(&mut self, job: &KnownJob, new: &NewJob, fields: RowFields) -> Result<()> {
+        let row = self.state.row_mut(job.job_id);
+        row.new.line = new.line;
+        if fields.input {
+            row.job.input = new.input.clone();
+        }
+        if fields.providers {
+            row.new = new.clone();
+        }
+        Ok(())
+    }
+
+    fn restart(&mut self, job: &KnownJob, new: &NewJob) -> Result<()> {
+        let row = self.state.row_mut(job.job_id);
+        row.job.progress = load::restart(&row.job.progress, self.now)?;
+        row.job.input = new.input.clone();
+        row.new = new.clone();
+        row.queued_at = self.now;
+        row.is_submitted = false;
+        Ok(())
     }
 }
