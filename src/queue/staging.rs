@@ -128,8 +128,8 @@ pub trait Staging: Send {
     ///
     /// - As [`Loader::stage`] if another load has created the batch in the meantime, with another
     ///   model or output folder.
-    /// - [`QueueError::FileNameTaken`] if a row would save its clip
-    ///   under the name of another job's clip.
+    /// - [`QueueError::FileNameTaken`] if a row would save its clip under the name of another job's
+    ///   clip.
     fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>>;
 
     /// Returns the difference that the rows added since the last commit make.
@@ -147,12 +147,9 @@ pub trait Loader: Send + Sync {
     ///
     /// # Errors
     ///
-    /// - [`QueueError::BatchHasOtherModel`] or
-    ///   [`QueueError::BatchHasOtherFolder`] if the batch
-    ///   exists with another model or output folder.
-    /// - [`QueueError::FolderTaken`] if another batch uses the
-    ///   output folder.
-    /// - [`QueueError::OpenForRehearsal`] if the queue is open
-    ///   for a rehearsal.
+    /// - [`QueueError::BatchHasOtherModel`] or [`QueueError::BatchHasOtherFolder`] if the batch exists
+    ///   with another model or output folder.
+    /// - [`QueueError::FolderTaken`] if another batch uses the output folder.
+    /// - [`QueueError::OpenForRehearsal`] if the queue is open for a rehearsal.
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>>;
 }

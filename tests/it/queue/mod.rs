@@ -10,9 +10,11 @@ mod decisions;
 mod leases;
 mod limits;
 mod loads;
+mod lookups;
 mod memory;
 mod outcomes;
 mod sqlite;
+mod uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
