@@ -44,20 +44,7 @@ impl Life {
     fn new() -> Self {
         let now = start_time();
         Self {
-            job: JobProgress {
-                state: JobState::Queued,
-                state_since: now,
-                due_at: Some(now),
-                failures: 0,
-                attempts: 0,
-                refusals: 0,
-                polls: 0,
-                downloads: 0,
-                crashes: 0,
-                output: None,
-                error: None,
-                finished_at: None,
-            },
+            job: load::queued(now),
             attempts: Vec::new(),
             now,
             tally: Tally::default(),

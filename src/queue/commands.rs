@@ -4,8 +4,8 @@
 use jiff::Timestamp;
 
 use crate::domain::{AttemptProgress, JobId, JobProgress, JobState};
+use crate::policy::Change;
 use crate::policy::operator::{self, Decision, NotApplicable};
-use crate::policy::{Change, claim::BatchView};
 
 use super::storage::{JobSet, StoredJob, Transaction};
 use super::{
@@ -130,38 +130,30 @@ pub(super) fn set_live_settings(
     }
     let mut changes = tx.settings()?;
     for setting in settings {
-        let change = SettingChange {
+        let is_same = |change: &SettingChange| change.setting.name() == setting.name();
+        let previous = match setting {
+            LiveSetting::BatchBudget(name, budget) => {
+                let batch = lookup::find_batches(tx, Some(name))?.pop();
+                if let Some(batch) = &batch {
+                    tx.set_budget(batch, *budget)?;
+                }
+                batch.map(|batch| LiveSetting::BatchBudget(batch.name, batch.budget))
+            }
+            _ => {
+                let last = changes.iter().find(|change| is_same(change));
+                last.map(|change| change.setting.clone())
+            }
+        };
+        changes.retain(|change| !is_same(change));
+        changes.push(SettingChange {
             setting: setting.clone(),
-            previous: previous_setting(tx, &changes, setting)?,
+            previous,
             set_by: set_by.to_owned(),
             set_at: now,
-        };
-        if let LiveSetting::BatchBudget(name, budget) = setting {
-            for batch in lookup::find_batches(tx, Some(name))? {
-                tx.set_budget(&batch, *budget)?;
-            }
-        }
-        changes.retain(|other| other.setting.name() != setting.name());
-        changes.push(change);
+        });
     }
     tx.set_settings(&changes)?;
     Ok(active_pools)
-}
-
-/// Returns the value of a setting before a change; `None` if each run used the value it was started
-/// with.
-fn previous_setting(
-    tx: &mut dyn Transaction,
-    changes: &[SettingChange],
-    setting: &LiveSetting,
-) -> Result<Option<LiveSetting>> {
-    if let LiveSetting::BatchBudget(name, _) = setting {
-        let budget = |batch: BatchView| LiveSetting::BatchBudget(batch.name, batch.budget);
-        return Ok(lookup::find_batches(tx, Some(name))?.pop().map(budget));
-    }
-    let is_same = |change: &&SettingChange| change.setting.name() == setting.name();
-    let last = changes.iter().find(is_same);
-    Ok(last.map(|change| change.setting.clone()))
 }
 
 /// Applies a command to every job, or to none.

@@ -5,14 +5,15 @@ use crate::queue::{Claim, Completed, Step};
 
 use super::PoolError;
 
-/// The result of a step's call: what happened to the job, and what it says about the provider.
-pub(super) struct StepOutcome {
-    pub(super) outcome: Outcome,
+/// The result of a step's call: what happened to the job, or to the upload, and what it says about
+/// the provider.
+pub(super) struct StepOutcome<O = Outcome> {
+    pub(super) outcome: O,
     /// How the call changes what may be sent to its provider; `None` leaves that as it is.
     pub(super) signal: Option<ProviderSignal>,
 }
 
-impl StepOutcome {
+impl<O> StepOutcome<O> {
     /// Adds what the call revealed about the provider.
     pub(super) fn with_signal(self, signal: ProviderSignal) -> Self {
         let signal = Some(signal);
@@ -20,8 +21,8 @@ impl StepOutcome {
     }
 }
 
-impl From<Outcome> for StepOutcome {
-    fn from(outcome: Outcome) -> Self {
+impl<O> From<O> for StepOutcome<O> {
+    fn from(outcome: O) -> Self {
         Self {
             outcome,
             signal: None,

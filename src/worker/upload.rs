@@ -12,27 +12,12 @@ use crate::image::{ImageError, display_path};
 use crate::provider::{Provider, Submission};
 use crate::queue::{Claim, Completed, UploadClaim, UploadOutcome};
 
-use super::completed_step::CompletedStep;
+use super::completed_step::{CompletedStep, StepOutcome};
 use super::options::stopped;
 use super::{StepContext, StopSignal};
 
 /// Number of failures in a row after which an upload with an unreadable response is given up.
 const MAX_UNREADABLE_RESPONSES: u32 = 6;
-
-/// The result of an upload, and what it says about the provider.
-pub(super) struct UploadStepOutcome {
-    pub(super) outcome: UploadOutcome,
-    pub(super) signal: Option<ProviderSignal>,
-}
-
-impl From<UploadOutcome> for UploadStepOutcome {
-    fn from(outcome: UploadOutcome) -> Self {
-        Self {
-            outcome,
-            signal: None,
-        }
-    }
-}
 
 /// Runs one claimed upload to its end. The result is not recorded yet.
 pub(super) async fn run(
@@ -70,7 +55,7 @@ impl StepContext {
         &self,
         claim: &UploadClaim,
         provider: &dyn Provider,
-    ) -> UploadStepOutcome {
+    ) -> StepOutcome<UploadOutcome> {
         let failures = claim.failures + 1;
         let file = match self.files.images.read(&claim.image).await {
             Ok(file) => file,
@@ -106,7 +91,7 @@ impl StepContext {
 
     /// Interprets a failed upload. Whether the image arrived does not matter, because another
     /// upload is free.
-    fn upload_failed(&self, claim: &UploadClaim, failure: Failure) -> UploadStepOutcome {
+    fn upload_failed(&self, claim: &UploadClaim, failure: Failure) -> StepOutcome<UploadOutcome> {
         let failures = claim.failures + 1;
         let cannot_upload = |reason: String| {
             let path = display_path(claim.image.path());
@@ -147,14 +132,12 @@ impl StepContext {
             } => {
                 let until = self.retry_after_failures(failures, retry_after);
                 let signal = ProviderSignal::HoldAll { until };
-                UploadStepOutcome {
-                    outcome: UploadOutcome::Failed {
-                        reason,
-                        due_at: until,
-                        counts_as_failure: true,
-                    },
-                    signal: Some(signal),
-                }
+                let failed = UploadOutcome::Failed {
+                    reason,
+                    due_at: until,
+                    counts_as_failure: true,
+                };
+                StepOutcome::from(failed).with_signal(signal)
             }
             Failure::AccessDenied { reason } => {
                 let due_at = self.clock.now();
@@ -162,14 +145,12 @@ impl StepContext {
                     reason: reason.clone(),
                     polls_too: false,
                 };
-                UploadStepOutcome {
-                    outcome: UploadOutcome::Failed {
-                        reason,
-                        due_at,
-                        counts_as_failure: false,
-                    },
-                    signal: Some(signal),
-                }
+                let failed = UploadOutcome::Failed {
+                    reason,
+                    due_at,
+                    counts_as_failure: false,
+                };
+                StepOutcome::from(failed).with_signal(signal)
             }
             Failure::Rejected { reason } => cannot_upload(reason),
         }

@@ -273,7 +273,7 @@ fn a_job_that_needs_the_user_is_shown_with_the_commands_that_help() {
         run.stderr.contains("row-0 is in doubt: ") && run.stderr.contains(held),
         "{run:?}"
     );
-    // The reason names no command; whoever shows it does.
+    // The stored reason names no command; `show` adds it.
     let exported = env.export();
     let error = exported[0]["error"].as_str().expect("a reason");
     assert!(!error.contains('`'), "{error}");

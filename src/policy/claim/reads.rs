@@ -33,13 +33,11 @@ pub struct Reads {
     pub uploads: usize,
 }
 
-/// A query for the first unleased jobs in a state at a provider whose next step is due in a period.
+/// A query for the first unleased jobs at a provider whose next step is due in a period.
 #[derive(Clone, Copy, Debug)]
 pub struct DueQuery<'a> {
     /// The step: a poll, a reconciliation or a download.
     pub step: Step,
-    /// The state of the jobs that wait for this step.
-    pub state: JobState,
     /// The provider that has or may have them.
     pub provider: ProviderName,
     /// Only jobs that are due later than this.
@@ -69,10 +67,9 @@ impl ClaimView {
     pub fn due_queries<'a>(&self, request: &'a ClaimRequest, reads: &Reads) -> Vec<DueQuery<'a>> {
         let polled_batch = self.polled_batch(request);
         let requested = || request.providers.iter().map(|limits| limits.provider);
-        let query = |step, state, batch, limit| {
+        let query = |step, batch, limit| {
             move |provider| DueQuery {
                 step,
-                state,
                 provider,
                 after: Timestamp::MIN,
                 until: self.now,
@@ -80,19 +77,10 @@ impl ClaimView {
                 limit,
             }
         };
-        let poll = query(Step::Poll, JobState::Running, polled_batch, reads.polls);
-        let reconcile = query(
-            Step::Reconcile,
-            JobState::InDoubt,
-            polled_batch,
-            reads.reconciles,
-        );
-        let download = query(
-            Step::Download,
-            JobState::Downloading,
-            request.batch.as_deref(),
-            reads.downloads,
-        );
+        let poll = query(Step::Poll, polled_batch, reads.polls);
+        let reconcile = query(Step::Reconcile, polled_batch, reads.reconciles);
+        let batch = request.batch.as_deref();
+        let download = query(Step::Download, batch, reads.downloads);
         let polls = requested().map(poll);
         let reconciles = requested().map(reconcile);
         let downloads = ProviderName::ALL.into_iter().map(download);
@@ -108,9 +96,8 @@ impl ClaimView {
         request: &'a ClaimRequest,
     ) -> Vec<DueQuery<'a>> {
         let polled_batch = self.polled_batch(request);
-        let next = |step, state, provider, batch, after| DueQuery {
+        let next = |step, provider, batch, after| DueQuery {
             step,
-            state,
             provider,
             after,
             until: Timestamp::MAX,
@@ -121,23 +108,15 @@ impl ClaimView {
         for provider in &plan.providers {
             let name = provider.limits.provider;
             let after = provider.due_after(self.now);
-            queries.extend([
-                next(Step::Poll, JobState::Running, name, polled_batch, after),
-                next(
-                    Step::Reconcile,
-                    JobState::InDoubt,
-                    name,
-                    polled_batch,
-                    after,
-                ),
-            ]);
+            for step in [Step::Poll, Step::Reconcile] {
+                queries.push(next(step, name, polled_batch, after));
+            }
         }
         for name in ProviderName::ALL {
             let batch = request.batch.as_deref();
-            let state = JobState::Downloading;
-            queries.push(next(Step::Download, state, name, batch, self.now));
+            queries.push(next(Step::Download, name, batch, self.now));
         }
-        queries.retain(|query| plan.total_jobs.count(query.state) > 0);
+        queries.retain(|query| plan.total_jobs.count(query.step.state()) > 0);
         queries
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::domain::{Catalog, Money, ProviderName};
+use crate::domain::{Catalog, JobState, Money, ProviderName};
 
 /// A request for steps to work on.
 #[derive(Clone, Debug)]
@@ -83,6 +83,16 @@ pub enum Step {
 }
 
 impl Step {
+    /// Returns the state of the jobs that wait for the step.
+    pub const fn state(self) -> JobState {
+        match self {
+            Self::Submit => JobState::Queued,
+            Self::Reconcile => JobState::InDoubt,
+            Self::Poll => JobState::Running,
+            Self::Download => JobState::Downloading,
+        }
+    }
+
     /// Returns the name used in logs.
     pub const fn as_str(self) -> &'static str {
         match self {

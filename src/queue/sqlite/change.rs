@@ -1,48 +1,17 @@
-//! Reads what the rules decide on, and writes what they change.
+//! Writes what the rules change in a job and its attempt.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
 use crate::domain::{
-    Attempt, AttemptId, AttemptProgress, Cost, JobProgress, Lease, PredictionHandle, ProviderName,
-    SavedFile,
+    Attempt, AttemptId, AttemptProgress, JobProgress, Lease, ProviderName, SavedFile,
 };
 use crate::policy::Change;
 use crate::policy::tally::Tally;
 use crate::queue::storage::StoredJob;
 use crate::queue::{QueueError, Result};
 
-use super::row::{Columns, cost_to_json, millis, nullable_millis, parse_cost, query_value};
-
-/// The columns of a job that [`read_job_progress`] reads. Put in front of a `FROM` clause in which
-/// `j` is the job.
-macro_rules! job_progress_columns {
-    () => {
-        "j.state, ifnull(j.state_since, j.queued_at) AS state_since, j.due_at, j.failures, j.attempts, j.refusals, j.polls,
-         j.downloads, j.crashes, j.output, j.bytes, j.sha256, j.error, j.finished_at"
-    };
-}
-pub(super) use job_progress_columns;
-
-/// The column `file_name`, the name of the clip in the batch's folder. Put in front of a `FROM`
-/// clause in which `j` is the job.
-macro_rules! file_name_column {
-    () => {
-        "ifnull(j.file_stem, j.row_key) || '.mp4' AS file_name"
-    };
-}
-pub(super) use file_name_column;
-
-/// The columns of an attempt that [`read_attempt_progress`] reads. Put in front of a `FROM` clause
-/// in which `a` is the attempt.
-macro_rules! attempt_progress_columns {
-    () => {
-        "a.state AS attempt_state, a.estimate AS attempt_estimate, a.answered_at, a.prediction,
-         a.early_cost, a.output_url, a.processing_ms, a.cost, a.cost_source,
-         a.error AS attempt_error, a.finished_at AS closed_at"
-    };
-}
-pub(super) use attempt_progress_columns;
+use super::row::{cost_to_json, millis, nullable_millis, query_value};
 
 /// Writes a change of a job and ends its lease, if there is one. Adds the change to a tally, which
 /// the caller writes.
@@ -145,13 +114,14 @@ fn set_job_columns(update: &mut Update, before: &Before<'_>, new: &JobProgress) 
             at_provider.map_or(Value::Null, |name| name.as_str().to_owned().into()),
         );
     }
-    let time = |time: Option<jiff::Timestamp>| nullable_millis(time);
     update.set_changed("state_since", &old.state_since, &new.state_since, |at| {
-        time(Some(*at))
+        nullable_millis(Some(*at))
     });
-    update.set_changed("due_at", &old.due_at, &new.due_at, |at| time(*at));
+    update.set_changed("due_at", &old.due_at, &new.due_at, |at| {
+        nullable_millis(*at)
+    });
     update.set_changed("finished_at", &old.finished_at, &new.finished_at, |at| {
-        time(*at)
+        nullable_millis(*at)
     });
     update.set_changed("error", &old.error, &new.error, text);
     for (column, old, new) in [
@@ -290,74 +260,6 @@ impl Update {
             .execute(params_from_iter(self.values))?;
         Ok(changed == 1)
     }
-}
-
-/// Reads the columns of [`job_progress_columns`].
-pub(super) fn read_job_progress(columns: &Columns<'_, '_>) -> Result<JobProgress> {
-    let state = columns.parse("state")?;
-    let state_since = columns.time("state_since")?;
-    let due_at = columns.optional_time("due_at")?;
-    let failures = columns.get("failures")?;
-    let attempts = columns.get("attempts")?;
-    let refusals = columns.get("refusals")?;
-    let polls = columns.get("polls")?;
-    let downloads = columns.get("downloads")?;
-    let crashes = columns.get("crashes")?;
-    let path: Option<String> = columns.get("output")?;
-    let bytes: Option<u64> = columns.get("bytes")?;
-    let sha256: Option<String> = columns.get("sha256")?;
-    let output = match (path, bytes, sha256) {
-        (Some(path), Some(bytes), Some(sha256)) => Some(SavedFile {
-            path: path.into(),
-            bytes,
-            sha256,
-        }),
-        _ => None,
-    };
-    Ok(JobProgress {
-        state,
-        state_since,
-        due_at,
-        failures,
-        attempts,
-        refusals,
-        polls,
-        downloads,
-        crashes,
-        output,
-        error: columns.get("error")?,
-        finished_at: columns.optional_time("finished_at")?,
-    })
-}
-
-/// Reads the columns of [`attempt_progress_columns`].
-pub(super) fn read_attempt_progress(columns: &Columns<'_, '_>) -> Result<AttemptProgress> {
-    let state = columns.parse("attempt_state")?;
-    let estimate = columns.money("attempt_estimate")?;
-    let answered_at = columns.optional_time("answered_at")?;
-    let prediction: Option<String> = columns.get("prediction")?;
-    let early_cost: Option<String> = columns.get("early_cost")?;
-    let output_url = columns.get("output_url")?;
-    let processing = columns.optional_duration("processing_ms")?;
-    let amount = columns.money("cost")?;
-    let source = columns.parse_optional("cost_source")?;
-    Ok(AttemptProgress {
-        state,
-        estimate,
-        answered_at,
-        prediction: prediction
-            .map(|text| {
-                serde_json::from_str::<PredictionHandle>(&text)
-                    .map_err(|error| QueueError::unparsable("prediction", error))
-            })
-            .transpose()?,
-        early_cost: early_cost.as_deref().and_then(parse_cost),
-        output_url,
-        processing,
-        cost: source.map(|source| Cost { amount, source }),
-        error: columns.get("attempt_error")?,
-        finished_at: columns.optional_time("closed_at")?,
-    })
 }
 
 /// Returns the job that a prediction belongs to, other than through this attempt.

@@ -6,7 +6,7 @@ use crate::domain::{Attempt, AttemptId, Input, Job, JobId, Lease};
 use crate::queue::Result;
 use crate::queue::storage::{JobSet, StoredJob};
 
-use super::change::{
+use super::progress::{
     file_name_column, job_progress_columns, read_attempt_progress, read_job_progress,
 };
 use super::row::{Columns, select};
@@ -18,7 +18,7 @@ macro_rules! attempt_columns {
         concat!(
             "a.attempt_id, a.number, a.provider, a.wire_model, a.request, a.client_token,
              a.submitted_at, ",
-            $crate::queue::sqlite::change::attempt_progress_columns!()
+            $crate::queue::sqlite::progress::attempt_progress_columns!()
         )
     };
 }

@@ -8,7 +8,7 @@ use crate::policy::claim::QueuedJob;
 use crate::queue::claim_reads::{Lane, WaitingLane};
 use crate::queue::{QueueError, Result};
 
-use super::change::{file_name_column, job_progress_columns, read_job_progress};
+use super::progress::{file_name_column, job_progress_columns, read_job_progress};
 use super::row::{execute, query_value, select, sql_limit};
 
 /// Lists the lanes of a batch that have queued jobs, with one index lookup each.

@@ -18,6 +18,7 @@ mod live_settings;
 mod open;
 mod pool_lock;
 mod pools;
+mod progress;
 mod query;
 mod remove;
 mod row;

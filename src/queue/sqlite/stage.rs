@@ -54,7 +54,7 @@ struct OpenLoad {
 
 /// Writes the rows of an open transaction.
 struct RowWriter {
-    /// When the transaction was begun; the rows are queued as of this time.
+    /// When the transaction began; the rows are queued at this time.
     now: Timestamp,
     batch_id: i64,
     /// Whether an added row names a local image.

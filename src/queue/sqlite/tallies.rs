@@ -44,7 +44,8 @@ pub(super) fn write(tx: &Connection, tally: &Tally) -> Result<()> {
             ],
         )?;
     }
-    for (provider, in_flight) in &tally.in_flight {
+    // As many attempts are often opened as closed; then there is nothing to write.
+    for (provider, in_flight) in tally.in_flight.iter().filter(|(_, moved)| **moved != 0) {
         execute(
             tx,
             "INSERT INTO providers (provider, in_flight) VALUES (?1, ?2)

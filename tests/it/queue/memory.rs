@@ -265,12 +265,14 @@ impl ClaimReads for State {
     fn due_steps(&self, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>> {
         let mut steps = Vec::new();
         for query in queries {
-            let due = self.in_state(query.state, query.batch).filter_map(|row| {
-                let due_at = row.job.progress.due_at.filter(|_| row.lease.is_none())?;
-                let is_due = query.after < due_at && due_at <= query.until;
-                let is_there = row.attempt()?.provider == query.provider;
-                (is_due && is_there).then(|| query.found(row.job.job_id, due_at))
-            });
+            let due = self
+                .in_state(query.step.state(), query.batch)
+                .filter_map(|row| {
+                    let due_at = row.job.progress.due_at.filter(|_| row.lease.is_none())?;
+                    let is_due = query.after < due_at && due_at <= query.until;
+                    let is_there = row.attempt()?.provider == query.provider;
+                    (is_due && is_there).then(|| query.found(row.job.job_id, due_at))
+                });
             let mut due: Vec<_> = due.collect();
             due.sort_by_key(|step| step.due_at);
             steps.extend(due.into_iter().take(query.limit));
