@@ -8,6 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::local_image::{self, LocalImage};
 
+/// The fields that hold prompts.
+pub(super) const PROMPT_FIELDS: [&str; 2] = ["prompt", "negative_prompt"];
+
 /// The fields that a manifest row sets, under our names.
 ///
 /// A field that the row does not set is absent, and the provider's own default applies. The
@@ -30,6 +33,14 @@ impl Input {
         self.get("duration")
             .and_then(Value::as_u64)
             .and_then(|seconds| u32::try_from(seconds).ok())
+    }
+
+    /// Returns the fields that a poll needs: the prompts, which are kept out of its messages, and the
+    /// clip's length, by which its processing time is measured.
+    pub(crate) fn of_poll(&self) -> Self {
+        let needed = PROMPT_FIELDS.into_iter().chain(["duration"]);
+        let fields = needed.filter_map(|field| Some((field.to_owned(), self.get(field)?.clone())));
+        Self(fields.collect())
     }
 
     /// Returns the local images that the input refers to, at any depth. One that is referred to

@@ -29,7 +29,8 @@ pub struct Job {
     pub row_key: String,
     /// Name of the model in the catalogue.
     pub model: String,
-    /// The row's input, under our field names.
+    /// The row's input, under our field names. In a claim that only polls, the prompts and the clip's
+    /// length.
     pub input: Input,
     /// Folder in which the clip is saved.
     pub folder: std::path::PathBuf,

@@ -2,9 +2,7 @@
 //! was sent.
 
 use super::Input;
-
-/// The input fields that hold prompts.
-const PROMPT_FIELDS: [&str; 2] = ["prompt", "negative_prompt"];
+use super::input::PROMPT_FIELDS;
 
 /// Minimum length of a prompt, or of its beginning, to be searched for in a message, in bytes.
 /// Shorter ones occur in ordinary words.

@@ -29,7 +29,7 @@ pub struct Claim {
 
 impl Claim {
     /// Returns the claim to poll the job with, under the same lease, after a change. It is without
-    /// the request, which no poll needs: a pool may hold thousands of these.
+    /// the request and the rest of the input that no poll needs: a pool may hold thousands of these.
     pub(super) fn to_poll(&self, change: Change) -> Self {
         let mut claim = Self {
             step: Step::Poll,
@@ -38,6 +38,7 @@ impl Claim {
         };
         claim.job.progress = change.job;
         claim.attempt.request = Value::Null;
+        claim.job.input = self.job.input.of_poll();
         if let Some(attempt) = change.attempt {
             claim.attempt.progress = attempt;
         }
