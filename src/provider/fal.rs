@@ -17,11 +17,12 @@ use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
 use super::classify::{classify_poll, classify_submit, classify_unreadable, describe, read_status};
+use super::clip_link::{find_clip_url, quotable};
 use super::history::{HISTORY_PAGE, HistorySearch, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{
-    InputMatch, compare_inputs, find_message, find_url, get, get_seconds, get_text, get_usd,
-    is_true, sanitize,
+    InputMatch, compare_inputs, find_message, get, get_seconds, get_text, get_usd, is_true,
+    sanitize,
 };
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
@@ -109,7 +110,7 @@ impl Fal {
         let id = &prediction.prediction_id;
         let url = self.request_url(prediction.response_url.as_ref(), wire_model, id, None);
         let response = self.client.get(url).await?;
-        let mut result = parse_result(&response, status, self.client.key())?;
+        let mut result = parse_result(&response, status, self.client.key(), self.is_loopback())?;
         if let PollResult::Failed {
             cost: cost @ None, ..
         } = &mut result
@@ -323,33 +324,39 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
 
 /// Parses the result of a completed request, whose status response had the body `status`.
 ///
-/// The cost of a failure is `None` if only the billing events can show it.
+/// The cost of a failure is `None` if only the billing events can show it. With `allow_loopback`,
+/// the clip's URL may be on this machine.
 pub(super) fn parse_result(
     response: &ApiResponse,
     status: &Value,
     key: &ApiKey,
+    allow_loopback: bool,
 ) -> Result<PollResult, Failure> {
     let body = response.json.as_ref();
     if response.status.is_success() {
-        // `video.url` is on the model page; the other places are assumed.
-        let video = body.and_then(|body| {
-            ["video", "videos", "output"]
-                .iter()
-                .find_map(|key| get(body, &[key]))
-                .and_then(find_url)
-                .or_else(|| find_url(body))
-        });
-        let Some(output_url) = video else {
-            tracing::warn!("the result of the request has no clip URL, treating it as running");
-            return Ok(PollResult::Running);
+        let Some(body) = body else {
+            return Err(classify_unreadable(NAME, response, "a result"));
         };
-        return Ok(PollResult::Done {
-            output_url,
-            // A clip is never free, so 0 is taken as not reported.
-            cost: read_billable_units(response)
-                .filter(|(_, units)| *units > 0.0)
-                .map(|(report, _)| report),
-            processing: get_seconds(status, &["metrics", "inference_time"]),
+        // `video.url` is on the model page; the other places are assumed.
+        let places = ["video", "videos", "output"];
+        let places = places.iter().filter_map(|place| get(body, &[place]));
+        let output_url = find_clip_url(places.chain([body]), allow_loopback);
+        // A clip is never free, so 0 is taken as not reported.
+        let cost = read_billable_units(response)
+            .filter(|(_, units)| *units > 0.0)
+            .map(|(report, _)| report);
+        let processing = get_seconds(status, &["metrics", "inference_time"]);
+        return Ok(match output_url {
+            Some(output_url) => PollResult::Done {
+                output_url,
+                cost,
+                processing,
+            },
+            None => PollResult::DoneWithoutLink {
+                response: quotable(body),
+                cost,
+                processing,
+            },
         });
     }
     // Documented: the status of a failed request has `error` and `error_type`.

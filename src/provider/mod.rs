@@ -10,6 +10,7 @@
 
 pub(crate) mod aimlapi;
 mod classify;
+mod clip_link;
 pub mod eachlabs;
 pub(crate) mod fal;
 mod history;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::domain::CostReport;
 
 /// The state of a prediction, as of one poll.
@@ -13,6 +15,16 @@ pub enum PollResult {
     Done {
         /// The URL from which to download the clip. It may be signed, and may expire.
         output_url: String,
+        /// The reported cost; `None` if the response does not report one.
+        cost: Option<CostReport>,
+        /// How long the provider worked on the clip; `None` if it does not report that.
+        processing: Option<Duration>,
+    },
+    /// The prediction is done, but the response has no link from which its clip can be downloaded.
+    /// Perhaps the provider publishes it a little later.
+    DoneWithoutLink {
+        /// The response, without the key, what it repeats of the request, and the queries of URLs.
+        response: Value,
         /// The reported cost; `None` if the response does not report one.
         cost: Option<CostReport>,
         /// How long the provider worked on the clip; `None` if it does not report that.

@@ -21,8 +21,9 @@ impl StepContext {
         allow_loopback: bool,
     ) -> Result<StepOutcome, PoolError> {
         let Some(link) = &claim.attempt.progress.output_url else {
-            let due_at = self.clock.now();
-            let reason = "the link is missing".into();
+            let due_at = self.retry_at(claim, None);
+            let provider = claim.attempt.provider;
+            let reason = format!("{provider} finished it without a usable link");
             return Ok(Outcome::LinkExpired { due_at, reason }.into());
         };
         let location = ClipLocation {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::redact::quote;
 use crate::domain::{
     AttemptState, Cost, CostReport, Failure, Money, Outcome, PollPlan, PredictionHandle, PriceRule,
     ProviderSignal,
@@ -109,16 +110,17 @@ impl Poll<'_> {
                 output_url,
                 cost,
                 processing,
-            } => {
-                let cost = cost.or_else(|| self.claim.attempt.progress.early_cost.clone());
-                Outcome::Finished {
-                    output_url,
-                    cost: self.settle(cost),
-                    processing: self.plan.processing_time(self.age, processing),
-                    due_at: self.context.clock.now(),
-                }
-                .into()
+            } => self.finished(Some(output_url), cost, processing),
+            PollResult::DoneWithoutLink { response, .. } if was_done && self.is_last_failure() => {
+                let response = quote(&response, &self.claim.job.input);
+                self.give_up(&format!(
+                    "{} finished it without a usable link, {} times in a row: `{response}`",
+                    self.claim.attempt.provider, self.context.policy.max_downloads
+                ))
             }
+            PollResult::DoneWithoutLink {
+                cost, processing, ..
+            } => self.finished(None, cost, processing),
             PollResult::Failed {
                 reason,
                 cost,
@@ -142,6 +144,29 @@ impl Poll<'_> {
             PollResult::Missing { reason } if self.age > MISSING_GRACE => self.give_up(&reason),
             PollResult::Missing { reason } => self.retry(reason, None),
         }
+    }
+
+    /// Returns the outcome of a prediction that is done: its slot is free and its cost booked.
+    /// Without a link, the download step sends the job back for another poll.
+    fn finished(
+        &self,
+        output_url: Option<String>,
+        cost: Option<CostReport>,
+        processing: Option<Duration>,
+    ) -> StepOutcome {
+        let cost = cost.or_else(|| self.claim.attempt.progress.early_cost.clone());
+        Outcome::Finished {
+            output_url,
+            cost: self.settle(cost),
+            processing: self.plan.processing_time(self.age, processing),
+            due_at: self.context.clock.now(),
+        }
+        .into()
+    }
+
+    /// Returns whether one more failure of the finished clip uses up its retries.
+    fn is_last_failure(&self) -> bool {
+        self.claim.job.progress.failures + 1 >= self.context.policy.max_downloads
     }
 
     fn failed(&self, failure: Failure) -> StepOutcome {

@@ -3,6 +3,7 @@
 
 use crate::api::Api;
 use crate::fault::Faults;
+use crate::link::{LinkDefect, Links};
 
 /// Options of the simulated APIs.
 #[derive(Clone, Debug)]
@@ -27,6 +28,11 @@ pub struct SimulatorOptions {
     pub limit_retry_after_s: Option<u64>,
     /// Lifetime of a clip link, in seconds. each::labs promises a day.
     pub link_life_s: u64,
+    /// What a finished prediction returns in place of its link; `None` returns the link.
+    pub link_defect: Option<LinkDefect>,
+    /// How long after the end of its prediction a link is returned in spite of `link_defect`, in
+    /// seconds.
+    pub link_defect_s: f64,
     /// Minimum size of a clip, in bytes. Real clips are megabytes.
     pub clip_bytes: usize,
     /// Faults to inject, with their probabilities.
@@ -89,6 +95,8 @@ impl Default for SimulatorOptions {
             rate_window_s: 60,
             limit_retry_after_s: None,
             link_life_s: 24 * 60 * 60,
+            link_defect: None,
+            link_defect_s: f64::INFINITY,
             clip_bytes: 0,
             faults: Faults::default(),
             history: true,
@@ -105,6 +113,15 @@ impl Default for SimulatorOptions {
 }
 
 impl SimulatorOptions {
+    /// Returns how the links of finished predictions are.
+    pub fn links(&self) -> Links {
+        Links {
+            life_s: self.link_life_s,
+            defect: self.link_defect,
+            defect_s: self.link_defect_s,
+        }
+    }
+
     /// Returns the limits of one API.
     pub fn limits(&self, api: Api) -> Limits {
         match api {

@@ -246,10 +246,15 @@ async fn a_clip_is_found_with_its_billable_units_and_its_processing_time() {
         );
     }
     let no_url = || json_response(200, &json!({ "video": null }));
-    assert_eq!(
-        poll(completed(), no_url, unexpected).await,
-        Ok(PollResult::Running)
-    );
+    let expected = PollResult::DoneWithoutLink {
+        response: json!({ "video": null }),
+        cost: None,
+        processing: Some(Duration::from_millis(3_420)),
+    };
+    assert_eq!(poll(completed(), no_url, unexpected).await, Ok(expected));
+    let no_json = || html_response(200);
+    let polled = poll(completed(), no_json, unexpected).await;
+    assert_eq!(variant(&polled), "transient", "{polled:?}");
 }
 
 #[tokio::test]

@@ -423,13 +423,13 @@ impl Harness {
                 due_at,
             },
             Outcome::Finished {
-                output_url: "https://e.com/clip".into(),
+                output_url: Some("https://e.com/clip".into()),
                 cost,
                 processing: None,
                 due_at,
             },
             Outcome::Finished {
-                output_url: "https://e.com/clip".into(),
+                output_url: Some("https://e.com/clip".into()),
                 cost,
                 processing: None,
                 due_at,
@@ -455,7 +455,7 @@ impl Harness {
                 failure: None,
             },
             Outcome::Finished {
-                output_url: "https://e.com/clip".into(),
+                output_url: Some("https://e.com/clip".into()),
                 cost,
                 processing: None,
                 due_at,
