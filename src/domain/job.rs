@@ -34,7 +34,8 @@ pub struct Job {
     pub input: Input,
     /// Folder in which the clip is saved.
     pub folder: std::path::PathBuf,
-    /// File name of the clip in that folder, valid on Linux, macOS and Windows.
+    /// File name in that folder of the clip if it is an MP4 video, valid on Linux, macOS and Windows;
+    /// another kind of clip has its own ending in place of `.mp4`.
     pub file_name: String,
     /// Number of its attempts that were taken to be absent and so sent again. A history is believed
     /// once: the next absence is for the user to judge.
@@ -67,7 +68,8 @@ pub struct JobProgress {
     pub downloads: u32,
     /// Number of consecutive leases that were lost with a dead pool.
     pub crashes: u32,
-    /// The saved clip; `None` until it is saved.
+    /// The saved clip; `None` until it is saved. That of an earlier input stays until another
+    /// replaces it.
     pub output: Option<SavedFile>,
     /// Why the last step failed; `None` if it did not.
     pub error: Option<String>,

@@ -14,9 +14,8 @@ use crate::domain::SavedFile;
 use crate::failpoint::fail_point;
 
 use super::disk_space::available_space;
-use super::{
-    ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore, container,
-};
+use super::media::MediaKind;
+use super::{ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore, media};
 
 /// Maximum number of chunks that wait for the disk before the download has to wait.
 const MAX_BUFFERED_CHUNKS: usize = 16;
@@ -120,9 +119,9 @@ fn write_clip(
     chunks: mpsc::Receiver<Option<Bytes>>,
     announced: Option<u64>,
 ) -> Result<SavedFile, OutputError> {
-    let path = location.folder.join(&location.file_name);
+    let video_path = location.folder.join(&location.file_name);
     let store_error = |error| OutputError::Store {
-        path: path.clone(),
+        path: video_path.clone(),
         error,
     };
     create_folder(&location.folder).map_err(store_error)?;
@@ -137,16 +136,37 @@ fn write_clip(
         });
     }
     fail_point!("file written");
-    partial
+    let kind = partial
         .check()
         .map_err(store_error)?
-        .map_err(OutputError::NotAVideo)?;
+        .map_err(OutputError::NotAClip)?;
+    let path = video_path.with_extension(kind.extension());
     partial.commit(&path).map_err(store_error)?;
+    if let Some(earlier) = &location.replaces {
+        remove_replaced(earlier, &path).map_err(store_error)?;
+    }
     Ok(SavedFile {
         path,
         bytes,
         sha256,
     })
+}
+
+/// Removes the clip that `successor`, which is saved, replaces under another ending, so that not both
+/// look current. A clip in another folder, or of another name, is left alone.
+fn remove_replaced(earlier: &Path, successor: &Path) -> io::Result<()> {
+    let is_sibling =
+        earlier.parent() == successor.parent() && earlier.file_stem() == successor.file_stem();
+    if !is_sibling || earlier == successor {
+        return Ok(());
+    }
+    match fs::remove_file(earlier) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => {
+            removed?;
+            successor.parent().map_or(Ok(()), sync_folder)
+        }
+    }
 }
 
 /// Creates a folder and its missing parents, and syncs each parent. A synced file in a folder that
@@ -222,8 +242,8 @@ impl PartialFile {
         }
     }
 
-    fn check(&self) -> io::Result<Result<(), String>> {
-        container::check(&mut &self.file)
+    fn check(&self) -> io::Result<Result<MediaKind, String>> {
+        media::check(&mut &self.file)
     }
 
     fn commit(self, path: &Path) -> io::Result<()> {

@@ -1,12 +1,13 @@
 //! The ports for where clips come from and where they are stored, with an adapter of each.
 //!
-//! The rule of this folder: a clip that is reported as saved is complete, is a video, and survives
-//! a power loss.
+//! The rule of this folder: a clip that is reported as saved is complete, is a video or a picture, and
+//! survives a power loss.
 
 pub mod container;
 mod disk_space;
 pub(crate) mod download;
 pub(crate) mod local;
+pub mod media;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,8 @@ pub struct ClipStream {
 /// A place where clips are stored.
 #[async_trait]
 pub trait OutputStore: Send + Sync {
-    /// Saves a stream as a file, completely or not at all, and replaces a file of that name.
+    /// Saves a stream as a file, completely or not at all. It replaces a file of that name, and
+    /// [`ClipLocation::replaces`] once it is complete.
     ///
     /// `length` is the length in bytes that the sender announced; a stream of another length is an
     /// error. `Ok` means that the file survives a power loss.
@@ -73,8 +75,12 @@ pub trait OutputStore: Send + Sync {
 pub struct ClipLocation {
     /// The folder of the batch. It is created if it does not exist.
     pub folder: PathBuf,
-    /// The name of the file in the folder, valid on Linux, macOS and Windows.
+    /// The name of an MP4 video in the folder, valid on Linux, macOS and Windows. Another kind of
+    /// clip has its own ending in place of `.mp4`.
     pub file_name: String,
+    /// The job's earlier clip; `None` if it has none. If the new one is of another kind, and so has
+    /// another name, the earlier one is removed when the new one is complete.
+    pub replaces: Option<PathBuf>,
 }
 
 /// How a clip differs from what was saved.
@@ -131,9 +137,9 @@ pub enum OutputError {
         /// Length that was announced, in bytes.
         announced: u64,
     },
-    /// The stream is complete but not an MP4 video, or only a part of one.
-    #[error("the download is not a complete MP4 video: {0}")]
-    NotAVideo(String),
+    /// The stream is complete but neither a video nor a picture, or only a part of one.
+    #[error("the download is not a complete video or picture: {0}")]
+    NotAClip(String),
     /// The store cannot write, for example because the disk is full or the folder is read-only.
     /// Other clips would fail likewise.
     #[error("cannot write {}: {error}", path.display())]

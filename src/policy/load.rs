@@ -51,13 +51,11 @@ pub fn queued(now: Timestamp) -> JobProgress {
     }
 }
 
-/// Returns a job that starts again with a new input.
+/// Returns a job that starts again with a new input. It keeps its clip until another replaces it.
 ///
 /// # Errors
 ///
 /// Returns [`IllegalTransition`] if the job is in progress.
 pub fn restart(job: &JobProgress, now: Timestamp) -> Result<JobProgress, IllegalTransition> {
-    let mut job = moved(job, JobEvent::Restart, Some(now), None, now)?;
-    job.output = None;
-    Ok(job)
+    moved(job, JobEvent::Restart, Some(now), None, now)
 }

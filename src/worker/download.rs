@@ -29,6 +29,12 @@ impl StepContext {
         let location = ClipLocation {
             folder: claim.job.folder.clone(),
             file_name: claim.job.file_name.clone(),
+            replaces: claim
+                .job
+                .progress
+                .output
+                .as_ref()
+                .map(|earlier| earlier.path.clone()),
         };
         fail_point!("download unsent");
         let saved = match self.files.clips.get(link, allow_loopback).await {
@@ -61,9 +67,8 @@ impl StepContext {
             _ if is_last_try => Outcome::GaveUp {
                 reason: format!("{reason}, {max_downloads} times in a row"),
             },
-            // Something that is not a whole video may be the link's fault, and a fresh link is
-            // free.
-            OutputError::Download(DownloadError::Expired(_)) | OutputError::NotAVideo(_) => {
+            // Something that is not a whole clip may be the link's fault, and a fresh link is free.
+            OutputError::Download(DownloadError::Expired(_)) | OutputError::NotAClip(_) => {
                 Outcome::LinkExpired {
                     due_at: self.retry_at(claim, None),
                     reason,

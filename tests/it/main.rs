@@ -10,6 +10,7 @@ mod bill;
 mod budget;
 mod canary;
 mod cli;
+mod clip_kinds;
 mod corpus;
 mod crash {
     #[cfg(debug_assertions)]

@@ -6,7 +6,7 @@
 //! of its own. The [`Ledger`] lists every accepted create with its price.
 //!
 //! Arrows point one way: `server → world → {models, rules, prediction, ledger, storage, limits,
-//! random} → options → {fault, link} → api`. A file imports an item from the file that defines it, never
+//! random} → options → {fault, link, clip} → api`. A file imports an item from the file that defines it, never
 //! from here.
 
 mod api;
@@ -26,6 +26,7 @@ mod storage;
 mod world;
 
 pub use api::{Api, Call};
+pub use clip::ClipKind;
 pub use fault::{Fault, FaultRule, Faults};
 pub use ledger::{Entry, Ledger, Requests, StoredFile};
 pub use link::{LinkDefect, Links};

@@ -2,6 +2,7 @@
 //! unspecified.
 
 use crate::api::Api;
+use crate::clip::ClipKind;
 use crate::fault::Faults;
 use crate::link::{LinkDefect, Links};
 
@@ -33,6 +34,8 @@ pub struct SimulatorOptions {
     /// How long after the end of its prediction a link is returned in spite of `link_defect`, in
     /// seconds.
     pub link_defect_s: f64,
+    /// What a clip's link returns.
+    pub clip_kind: ClipKind,
     /// Minimum size of a clip, in bytes. Real clips are megabytes.
     pub clip_bytes: usize,
     /// Faults to inject, with their probabilities.
@@ -97,6 +100,7 @@ impl Default for SimulatorOptions {
             link_life_s: 24 * 60 * 60,
             link_defect: None,
             link_defect_s: f64::INFINITY,
+            clip_kind: ClipKind::Mp4,
             clip_bytes: 0,
             faults: Faults::default(),
             history: true,
