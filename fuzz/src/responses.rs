@@ -149,7 +149,7 @@ fn check_poll(
             assert_eq!(status, 404);
             check_reason(&reason);
         }
-        Ok(PollResult::Running) => assert!(
+        Ok(PollResult::Running | PollResult::Queued { .. }) => assert!(
             is_success || (status == 400 && provider == ProviderName::Fal),
             "{status}"
         ),

@@ -22,7 +22,10 @@ use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_
 use super::json::{get, get_credits, get_text, get_usd, sanitize};
 use super::probe::{Probe, probe, probe_window};
 use super::timeouts::Timeouts;
-use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
+use super::{
+    Acceptance, ApiKey, Cancellation, LostSubmission, PollResult, Provider, Reconciliation,
+    Submission,
+};
 
 const NAME: ProviderName = ProviderName::Aimlapi;
 
@@ -147,7 +150,7 @@ impl Provider for Aimlapi {
         &self,
         _prediction: &PredictionHandle,
         _wire_model: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<Cancellation, Failure> {
         Err(Failure::Rejected {
             reason: format!("{NAME} documents no way to cancel a video"),
         })

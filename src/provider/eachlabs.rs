@@ -29,7 +29,10 @@ use super::json::{
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::timeouts::Timeouts;
-use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
+use super::{
+    Acceptance, ApiKey, Cancellation, LostSubmission, PollResult, Provider, Reconciliation,
+    Submission,
+};
 
 const NAME: ProviderName = ProviderName::Eachlabs;
 
@@ -176,7 +179,7 @@ impl Provider for Eachlabs {
         &self,
         prediction: &PredictionHandle,
         _wire_model: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<Cancellation, Failure> {
         // Documented as best effort: the prediction may go on.
         let url = append_segments(
             &self.base,
@@ -184,7 +187,7 @@ impl Provider for Eachlabs {
         );
         let response = self.client.request_idempotent(Method::POST, url).await?;
         if response.status.is_success() {
-            Ok(())
+            Ok(Cancellation::Requested)
         } else {
             Err(classify_poll(NAME, &response))
         }

@@ -27,7 +27,10 @@ use super::json::{
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::timeouts::Timeouts;
-use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
+use super::{
+    Acceptance, ApiKey, Cancellation, LostSubmission, PollResult, Provider, Reconciliation,
+    Submission,
+};
 
 const NAME: ProviderName = ProviderName::Fal;
 
@@ -174,7 +177,10 @@ impl Provider for Fal {
         match status.as_str() {
             // Documented: failed and cancelled requests end as COMPLETED too.
             "COMPLETED" => self.get_result(prediction, wire_model, body).await,
-            "IN_QUEUE" | "IN_PROGRESS" => Ok(PollResult::Running),
+            "IN_QUEUE" => Ok(PollResult::Queued {
+                position: get_text(body, &["queue_position"]).and_then(|text| text.parse().ok()),
+            }),
+            "IN_PROGRESS" => Ok(PollResult::Running),
             _ => {
                 tracing::warn!(
                     status = sanitize(&status),
@@ -233,8 +239,11 @@ impl Provider for Fal {
         Err(history_too_long(NAME))
     }
 
-    async fn cancel(&self, prediction: &PredictionHandle, wire_model: &str) -> Result<(), Failure> {
-        // Documented: a running request only receives a signal, and may still finish and be billed.
+    async fn cancel(
+        &self,
+        prediction: &PredictionHandle,
+        wire_model: &str,
+    ) -> Result<Cancellation, Failure> {
         let id = &prediction.prediction_id;
         let url = self.request_url(
             prediction.cancel_url.as_ref(),
@@ -243,11 +252,7 @@ impl Provider for Fal {
             Some("cancel"),
         );
         let response = self.client.request_idempotent(Method::PUT, url).await?;
-        if response.status.is_success() {
-            Ok(())
-        } else {
-            Err(classify_poll(NAME, &response))
-        }
+        parse_cancellation(&response)
     }
 
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe> {
@@ -319,6 +324,26 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
     Ok(Acceptance {
         prediction,
         early_cost: None,
+    })
+}
+
+/// Parses a response to a cancellation, of any status.
+fn parse_cancellation(response: &ApiResponse) -> Result<Cancellation, Failure> {
+    if !response.status.is_success() {
+        return Err(classify_poll(NAME, response));
+    }
+    let status = response
+        .json
+        .as_ref()
+        .and_then(|body| get_text(body, &["status"]));
+    // Documented: OK removes the request from the queue. A running one only receives a signal, and
+    // may still finish and be billed; its status is CANCELLATION_REQUESTED. That the former is a 200
+    // is assumed.
+    let is_removed = response.status == 200 && status.as_deref() == Some("OK");
+    Ok(if is_removed {
+        Cancellation::NeverRan
+    } else {
+        Cancellation::Requested
     })
 }
 

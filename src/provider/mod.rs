@@ -9,6 +9,7 @@
 //! users* (published reports and captured responses), or *assumed* (no source).
 
 pub(crate) mod aimlapi;
+mod cancellation;
 mod classify;
 mod clip_link;
 pub mod eachlabs;
@@ -29,6 +30,7 @@ mod submission;
 mod tests;
 pub mod timeouts;
 
+pub use cancellation::Cancellation;
 pub use key::{ApiKey, InvalidKey};
 pub use poll_result::PollResult;
 pub use port::{Acceptance, Provider};

@@ -9,8 +9,13 @@ use crate::domain::CostReport;
 /// The state of a prediction, as of one poll.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PollResult {
-    /// The prediction is waiting or running.
+    /// The prediction is running, or waiting in a queue that the provider does not report.
     Running,
+    /// The prediction waits in the provider's queue and has not started.
+    Queued {
+        /// Number of predictions ahead of it; `None` if the provider does not report it.
+        position: Option<u64>,
+    },
     /// The clip is finished.
     Done {
         /// The URL from which to download the clip. It may be signed, and may expire.

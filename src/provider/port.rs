@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use crate::domain::{CostReport, Failure, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
-use super::{LostSubmission, PollResult, Probe, Reconciliation, Submission, UploadedImage};
+use super::{
+    Cancellation, LostSubmission, PollResult, Probe, Reconciliation, Submission, UploadedImage,
+};
 
 /// A hosted image-to-video API.
 ///
@@ -55,10 +57,13 @@ pub trait Provider: Send + Sync {
 
     /// Requests the cancellation of a prediction.
     ///
-    /// `Ok` means that the provider acknowledged the request; the prediction may still finish and
-    /// be billed. After an error, the prediction may or may not have been cancelled. An API that
-    /// cannot cancel returns [`Failure::Rejected`].
-    async fn cancel(&self, prediction: &PredictionHandle, wire_model: &str) -> Result<(), Failure>;
+    /// After an error it may or may not have been cancelled. An API that cannot cancel returns
+    /// [`Failure::Rejected`].
+    async fn cancel(
+        &self,
+        prediction: &PredictionHandle,
+        wire_model: &str,
+    ) -> Result<Cancellation, Failure>;
 
     /// Uploads an image to the provider's own storage. Repeating an upload only stores it twice,
     /// whatever it returned.

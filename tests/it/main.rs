@@ -31,6 +31,7 @@ mod migrations;
 mod model;
 mod pool;
 mod provider_faults;
+mod provider_queue;
 mod queue;
 mod rehearse;
 mod report;

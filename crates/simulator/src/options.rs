@@ -22,6 +22,10 @@ pub struct SimulatorOptions {
     pub aimlapi: Limits,
     /// Limits of fal.ai. Predictions beyond `at_once` wait in its queue and are never refused.
     pub fal: Limits,
+    /// Whether fal.ai's queue stands still: what is queued waits until it is cancelled.
+    pub fal_queue_stalls: bool,
+    /// Whether cancellations are acknowledged and not carried out.
+    pub ignores_cancellations: bool,
     /// Length of the window over which creates are counted, in real seconds: `speed` does not
     /// shorten it.
     pub rate_window_s: u64,
@@ -95,6 +99,8 @@ impl Default for SimulatorOptions {
                 creates_per_minute: 600,
                 at_once: 2,
             },
+            fal_queue_stalls: false,
+            ignores_cancellations: false,
             rate_window_s: 60,
             limit_retry_after_s: None,
             link_life_s: 24 * 60 * 60,
