@@ -40,7 +40,6 @@ pub trait Provider: Send + Sync {
 
     /// Polls a prediction and, once it is done, reads its result. An error says nothing about the
     /// prediction, which may still be running and still be billed.
-    ///
     /// `wire_model` is the model that it was submitted to: some APIs put it into the URL.
     async fn poll(
         &self,
@@ -55,10 +54,7 @@ pub trait Provider: Send + Sync {
     /// search proved nothing, and the submission is as much in doubt as before.
     async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure>;
 
-    /// Requests the cancellation of a prediction.
-    ///
-    /// After an error it may or may not have been cancelled. An API that cannot cancel returns
-    /// [`Failure::Rejected`].
+    /// Requests that a prediction be cancelled. After an error it may or may not have been.
     async fn cancel(
         &self,
         prediction: &PredictionHandle,
@@ -67,7 +63,6 @@ pub trait Provider: Send + Sync {
 
     /// Uploads an image to the provider's own storage. Repeating an upload only stores it twice,
     /// whatever it returned.
-    ///
     /// [`Failure::Rejected`] also means that the provider has no storage, or named an upload URL
     /// that is not public HTTPS.
     async fn upload(&self, _file: &ImageFile) -> Result<UploadedImage, Failure> {

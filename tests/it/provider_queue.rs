@@ -9,8 +9,18 @@ use crate::support::{TestEnv, high_limits, micros, micros_as_f64, wait_until};
 
 const MINUTE_MS: i64 = 60 * 1000;
 
-/// An environment in which fal's queue stands still, and `rows` rows wait in it since an hour.
+/// An environment in which fal's queue stands still, and `rows` rows wait in it for an hour: longer
+/// than a prediction is waited for.
 fn waiting_in_queue(rows: usize, via: &str, ignores_cancellations: bool) -> TestEnv {
+    waiting_in_queue_for(60 * MINUTE_MS, rows, via, ignores_cancellations)
+}
+
+fn waiting_in_queue_for(
+    age_ms: i64,
+    rows: usize,
+    via: &str,
+    ignores_cancellations: bool,
+) -> TestEnv {
     let env = TestEnv::new(SimulatorOptions {
         fal_queue_stalls: true,
         ignores_cancellations,
@@ -25,8 +35,7 @@ fn waiting_in_queue(rows: usize, via: &str, ignores_cancellations: bool) -> Test
     });
     run.kill().expect("killed");
     run.wait().expect("ended");
-    // Longer than a prediction is waited for.
-    age_attempts(&env, 60 * MINUTE_MS);
+    age_attempts(&env, age_ms);
     env
 }
 
@@ -103,26 +112,17 @@ fn a_queue_that_moves_again_renders_what_was_cancelled_without_paying_for_it() {
 
 #[test]
 fn a_long_wait_in_the_queue_is_shown_with_its_position_and_holds_submissions() {
-    let env = TestEnv::new(SimulatorOptions {
-        fal_queue_stalls: true,
-        ..high_limits()
-    });
-    env.load(2, "fal");
-    let mut run = env.start(&["run"]);
-    env.await_submissions(2);
-    run.kill().expect("killed");
-    run.wait().expect("ended");
-    // Longer than a wait is normal, shorter than it is given up.
-    age_attempts(&env, 20 * MINUTE_MS);
+    // Longer than a wait is usual, shorter than it is given up.
+    let env = waiting_in_queue_for(20 * MINUTE_MS, 2, "fal", false);
     let mut run = env.start(&["run"]);
     for command in [&["status"][..], &["jobs"], &["show", "row-0"]] {
         wait_until("the position", || {
-            env.run(command)
-                .stdout
-                .contains("in fal's queue at position 0")
+            let shown = env.run(command);
+            shown.stdout.contains("in fal's queue at position 0")
         });
     }
     run.kill().expect("killed");
     run.wait().expect("ended");
     assert!(env.run(&["status"]).stdout.contains("submits held"));
+    assert_eq!(env.ledger().entries.len(), 2);
 }
