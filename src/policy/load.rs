@@ -18,7 +18,7 @@ pub enum RowEffect {
     LeaveInProgress,
 }
 
-/// Returns the effect of a row. `is_same_input` tells whether its fingerprint is the job's.
+/// Returns the effect of a row. `is_same_input` tells whether it asks for what the job already is.
 pub fn row_effect(state: JobState, is_same_input: bool) -> RowEffect {
     match (is_same_input, state == JobState::Queued || state.is_final()) {
         (true, _) => RowEffect::Unchanged,
@@ -27,10 +27,19 @@ pub fn row_effect(state: JobState, is_same_input: bool) -> RowEffect {
     }
 }
 
-/// Returns whether the providers that may run a job follow a row with the same input: only while
+/// Returns whether the providers that may run a job follow a row that asks for the same: only while
 /// nothing is submitted to any of them.
 pub fn may_change_providers(state: JobState) -> bool {
     state == JobState::Queued
+}
+
+/// Returns whether a job takes the links of a row that asks for the same: while it may still be
+/// submitted, because its own links may be gone by now.
+pub fn takes_links(state: JobState) -> bool {
+    matches!(
+        state,
+        JobState::Queued | JobState::Failed | JobState::Cancelled
+    )
 }
 
 /// Returns a new job.

@@ -1,9 +1,10 @@
 //! The port for loading a manifest: its rows are compared with the queue and added to it, in one
 //! transaction.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::domain::{Money, NewJob};
+use crate::domain::{InputComparison, InputDiff, JobId, Money, NewJob};
 use crate::policy::claim::BatchView;
 
 use super::{QueueError, Result};
@@ -21,6 +22,8 @@ pub struct NewBatch {
     /// The batch's budget; `None` keeps the budget of an existing batch, and sets none for a new
     /// one.
     pub budget: Option<Money>,
+    /// How its rows are compared with the jobs that it has already.
+    pub comparison: InputComparison,
 }
 
 impl NewBatch {
@@ -80,7 +83,7 @@ pub enum RowChange {
 }
 
 /// The difference between a staged manifest and the batch before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadPlan {
     /// Number of rows without a job in the batch.
     pub new: u64,
@@ -91,10 +94,71 @@ pub struct LoadPlan {
     pub in_progress: u64,
     /// Number of rows that equal their job.
     pub unchanged: u64,
-    /// Number of jobs without a row in the manifest; they are left as they are.
+    /// Number of jobs without a row in the manifest.
     pub removed: u64,
+    /// Those of them that are queued: they are rendered and paid for unless they are cancelled.
+    pub removed_queued: Vec<JobId>,
+    /// The sum of their estimates.
+    pub removed_estimate: Money,
     /// The sum of the estimates of the new and changed rows, each at its most expensive provider.
     pub estimate: Money,
+    /// Number of queued jobs of the batch after the load.
+    pub queued: u64,
+    /// The sum of their estimates.
+    pub queued_estimate: Money,
+    /// What differs in the changed rows.
+    pub differences: Differences,
+}
+
+/// What differs between rows and the jobs that a batch has for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Number of changed rows in which a field differs, by field.
+    pub by_field: BTreeMap<String, u64>,
+    /// The changed rows in which nothing but the query of a link differs.
+    pub only_query: QueryDifferences,
+    /// The unchanged rows in which an ignored part of a link's query differs.
+    pub ignored: QueryDifferences,
+}
+
+/// Rows in which only the query of a link differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryDifferences {
+    /// Their number.
+    pub rows: u64,
+    /// The parameters that differ.
+    pub parameters: BTreeSet<String>,
+}
+
+impl QueryDifferences {
+    /// Counts a row.
+    pub(super) fn count(&mut self, diff: InputDiff) {
+        self.rows += 1;
+        self.parameters.extend(diff.query);
+    }
+}
+
+impl Differences {
+    /// Counts a changed row.
+    pub(super) fn count(&mut self, diff: InputDiff) {
+        if diff.fields.is_empty() {
+            self.only_query.count(diff);
+            return;
+        }
+        for field in diff.fields {
+            *self.by_field.entry(field).or_default() += 1;
+        }
+    }
+}
+
+/// What becomes of the queued jobs that have no row in a manifest any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RemovedRows {
+    /// They stay queued.
+    #[default]
+    Keep,
+    /// They are cancelled.
+    Cancel,
 }
 
 impl LoadPlan {
@@ -133,11 +197,11 @@ pub trait Staging: Send {
     fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>>;
 
     /// Returns the difference that the rows added since the last commit make.
-    fn plan(&self) -> LoadPlan;
+    fn plan(&mut self) -> Result<LoadPlan>;
 
     /// Commits the added rows, queues the difference, and returns it. Rows added after that belong
     /// to the next commit.
-    fn commit(&mut self) -> Result<LoadPlan>;
+    fn commit(&mut self, removed: RemovedRows) -> Result<LoadPlan>;
 }
 
 /// The port of a load.

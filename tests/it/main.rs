@@ -32,6 +32,7 @@ mod pool;
 mod provider_faults;
 mod queue;
 mod rehearse;
+mod reload;
 mod report;
 mod secrets;
 mod shop_exports;

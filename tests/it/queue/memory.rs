@@ -634,19 +634,20 @@ impl Staging for MemoryStaging {
         let earlier = self.rows.len();
         self.rows.extend_from_slice(jobs);
         let mut copy = self.store.state().clone();
-        let (plan, mut changes) = copy.load(&self.batch, &self.rows, self.store.clock.now())?;
+        let now = self.store.clock.now();
+        let (plan, mut changes) = copy.load(&self.batch, &self.rows, RemovedRows::Keep, now)?;
         self.plan = plan;
         Ok(changes.split_off(earlier))
     }
 
-    fn plan(&self) -> LoadPlan {
-        self.plan
+    fn plan(&mut self) -> Result<LoadPlan> {
+        Ok(self.plan.clone())
     }
 
-    fn commit(&mut self) -> Result<LoadPlan> {
+    fn commit(&mut self, removed: RemovedRows) -> Result<LoadPlan> {
         let rows = std::mem::take(&mut self.rows);
         self.plan = LoadPlan::default();
-        let load = |state: &mut State, now| state.load(&self.batch, &rows, now);
+        let load = |state: &mut State, now| state.load(&self.batch, &rows, removed, now);
         Ok(self.store.try_write(load)?.0)
     }
 }
@@ -656,6 +657,7 @@ impl State {
         &mut self,
         new: &NewBatch,
         rows: &[NewJob],
+        removed: RemovedRows,
         now: Timestamp,
     ) -> Result<(LoadPlan, Vec<RowChange>)> {
         if new.find(&self.batches)?.is_none() {
@@ -677,14 +679,19 @@ impl State {
             self.clear_rejected_uploads()?;
         }
         let jobs_before = self.rows(Some(&new.name)).count() as u64;
-        let mut load = Load::new(JobId(self.rows.len() as i64), jobs_before);
+        let last_job = JobId(self.rows.len() as i64);
+        let mut load = Load::new(now, new.comparison.clone(), last_job, jobs_before);
         let mut tx = RowTransaction {
             state: self,
             batch: new,
             now,
         };
         let changes = load.add(&mut tx, rows)?;
-        Ok((load.plan(), changes))
+        let mut plan = load.plan(&mut tx)?;
+        if removed == RemovedRows::Cancel {
+            load.cancel_removed(&mut tx, &mut plan)?;
+        }
+        Ok((plan, changes))
     }
 }
 
@@ -705,6 +712,23 @@ impl LoadTransaction for RowTransaction<'_> {
             fingerprint: row.new.fingerprint,
             lane_id: 0,
         }))
+    }
+
+    fn input(&mut self, job: JobId) -> Result<Input> {
+        Ok(self.state.row(job).expect("the job").job.input.clone())
+    }
+
+    fn for_each_queued(&mut self, visit: &mut dyn FnMut(JobId, Money)) -> Result<()> {
+        let queued = self
+            .state
+            .in_state(JobState::Queued, Some(&self.batch.name));
+        queued.for_each(|row| visit(row.job.job_id, row.new.estimate));
+        Ok(())
+    }
+
+    fn stored(&mut self, job: JobId) -> Result<StoredJob> {
+        let stored = self.state.stored_jobs(JobSet::Number(job))?.pop();
+        Ok(stored.expect("the job"))
     }
 
     fn insert(&mut self, rows: &[NewJob]) -> Result<usize> {
@@ -751,15 +775,22 @@ impl LoadTransaction for RowTransaction<'_> {
         if fields.input {
             row.job.input = new.input.clone();
         }
+        if fields.fingerprint {
+            row.new.fingerprint = new.fingerprint;
+        }
         if fields.providers {
-            row.new = new.clone();
+            row.new.providers = new.providers.clone();
+            row.new.estimate = new.estimate;
         }
         Ok(())
     }
 
-    fn restart(&mut self, job: &KnownJob, new: &NewJob) -> Result<()> {
-        let row = self.state.row_mut(job.job_id);
-        row.job.progress = load::restart(&row.job.progress, self.now)?;
+    fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
+        Transaction::write(self.state, job, change)
+    }
+
+    fn replace(&mut self, job: JobId, new: &NewJob) -> Result<()> {
+        let row = self.state.row_mut(job);
         row.job.input = new.input.clone();
         row.new = new.clone();
         row.queued_at = self.now;
