@@ -70,6 +70,7 @@ pub(crate) fn batch(folder: &Path) -> NewBatch {
         folder: folder.to_owned(),
         budget: None,
         comparison: InputComparison::default(),
+            reuses_clips: false,
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     if let Some(budget) = budget.filter(|budget| *budget < plan.estimate) {
         print_low_budget(&setup, &loader.batch, budget, is_check);
     }
-    if plan.new + plan.changed > 0 && (is_check || !global.quiet) {
+    if plan.new + plan.changed > plan.reused && (is_check || !global.quiet) {
         view.print_estimate(&setup)?;
         if !is_check {
             let next = setup.suggest("run").option("--batch", Some(&loader.batch));
@@ -149,13 +149,27 @@ fn print_plan(batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()
             render::format_count(plan.in_progress, "row")
         ));
     }
-    let jobs = render::format_count(plan.new + plan.changed, "job");
+    if plan.reused > 0 {
+        let batches: Vec<String> = plan
+            .reused_from
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        render::print_note(format_args!(
+            "rendered already, so the clips are taken for nothing: {} (of {})\n\
+             hint: load with --fresh to render and pay for them again",
+            render::format_count(plan.reused, "row"),
+            batches.join(", ")
+        ));
+    }
+    let jobs = plan.new + plan.changed - plan.reused;
+    let jobs = render::format_count(jobs, "job");
     let queued = if is_check { "to queue" } else { "queued" };
     render::print_line(format_args!(
         "{jobs} {queued}, at most ${:#}",
         plan.estimate
     ))?;
-    if plan.queued > plan.new + plan.changed {
+    if plan.queued > plan.new + plan.changed - plan.reused {
         render::print_note(format_args!(
             "in all, {} of this batch {} queued, at most ${:#}",
             render::format_count(plan.queued, "job"),

@@ -53,5 +53,5 @@ pub use provider_name::ProviderName;
 pub use provider_signal::ProviderSignal;
 pub use retry::{Failure, RetryPolicy};
 pub use route::{ImageForm, Route, WireField};
-pub use saved_file::SavedFile;
+pub use saved_file::{JobClips, KeptClip, SavedFile};
 pub use shape::{Field, Shape};

@@ -65,6 +65,7 @@ impl<'a> ManifestLoader<'a> {
                 fields: self.model.fields.as_slice().into(),
                 ignored_query: self.ignored_query(),
             },
+            reuses_clips: !self.options.fresh,
         })
     }
 

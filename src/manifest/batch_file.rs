@@ -36,6 +36,8 @@ pub struct LoadOptions {
     pub out: Option<PathBuf>,
     /// What does not count in a link; `None` is the default of the preset.
     pub ignore_query: Option<IgnoredQuery>,
+    /// Whether clips are rendered that were made already.
+    pub fresh: bool,
 }
 
 /// Why a batch file cannot be used.
@@ -199,6 +201,7 @@ impl LoadOptions {
             sheet: self.sheet.or(file.sheet),
             budget: self.budget.or(file.budget.map(|Dollars(budget)| budget)),
             out: self.out.or_else(|| file.out.map(|out| folder.join(out))),
+            fresh: self.fresh,
             ignore_query: self.ignore_query.or(file.ignore_query.map(Into::into)),
         }
     }

@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::domain::{IllegalTransition, JobEvent, JobProgress, JobState};
+use crate::domain::{
+    AttemptProgress, AttemptState, Cost, CostSource, IllegalTransition, JobEvent, JobProgress,
+    JobState, Money,
+};
 
 use super::moved;
 
@@ -69,4 +72,35 @@ pub fn restart(job: &JobProgress, now: Timestamp) -> Result<JobProgress, Illegal
     let mut job = moved(job, JobEvent::Restart, Some(now), None, now)?;
     job.output = None;
     Ok(job)
+}
+
+/// Returns a queued job that takes the clip of a finished attempt, which may be of another job, and
+/// its own attempt at it. The attempt costs nothing, and knows the prediction only to fetch the clip
+/// anew if the file is gone.
+///
+/// # Errors
+///
+/// Returns [`IllegalTransition`] if the job is not queued.
+pub fn reuse(
+    job: &JobProgress,
+    made: &AttemptProgress,
+    now: Timestamp,
+) -> Result<(JobProgress, AttemptProgress), IllegalTransition> {
+    let job = moved(job, JobEvent::Reuse, Some(now), None, now)?;
+    let attempt = AttemptProgress {
+        state: AttemptState::Done,
+        estimate: Money::ZERO,
+        answered_at: None,
+        prediction: made.prediction.clone(),
+        early_cost: None,
+        output_url: made.output_url.clone(),
+        processing: None,
+        cost: Some(Cost {
+            amount: Money::ZERO,
+            source: CostSource::Reused,
+        }),
+        error: None,
+        finished_at: Some(now),
+    };
+    Ok((job, attempt))
 }

@@ -7,14 +7,15 @@ use std::slice;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Fingerprint, Input, InputComparison, InputDiff, JobId, JobState, Money, NewJob, file_name,
+    Attempt, AttemptProgress, Fingerprint, Input, InputComparison, InputDiff, JobId, JobProgress,
+    JobState, Money, NewJob, SavedFile, file_name,
 };
 use crate::policy::load::{self, RowEffect};
 use crate::policy::{Change, operator};
 
 use super::commands::not_applicable;
 use super::storage::StoredJob;
-use super::{LoadPlan, QueueError, Result, RowChange};
+use super::{LoadPlan, NewBatch, QueueError, Result, RowChange};
 
 /// The job that a batch has for a row's key.
 #[derive(Clone, Debug)]
@@ -72,6 +73,37 @@ pub trait LoadTransaction {
 
     /// Writes a change of a job.
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()>;
+
+    /// Keeps the clip of a job's current attempt with that attempt.
+    fn keep_clip(&mut self, job: JobId, clip: &SavedFile) -> Result<()>;
+
+    /// Returns whether any clip was made in this queue.
+    fn has_made_clips(&mut self) -> Result<bool>;
+
+    /// Returns the attempt that made a clip for what a fingerprint stands for and that no other job of
+    /// this batch has taken; one of the given job before others. `None` if there is none.
+    fn find_made(&mut self, fingerprint: &Fingerprint, job: JobId) -> Result<Option<MadeClip>>;
+
+    /// Gives a queued job a new attempt, which takes a clip, and writes the progress of both.
+    fn reuse(&mut self, job: &StoredJob, made: &MadeClip, reuse: &Reuse) -> Result<()>;
+}
+
+/// A clip that was paid for.
+#[derive(Clone, Debug)]
+pub struct MadeClip {
+    /// The batch of its job.
+    pub batch: String,
+    /// The attempt that made it.
+    pub attempt: Attempt,
+}
+
+/// A job after it has taken a clip, and its attempt at that.
+#[derive(Clone, Debug)]
+pub struct Reuse {
+    /// The job.
+    pub job: JobProgress,
+    /// The attempt.
+    pub attempt: AttemptProgress,
 }
 
 /// The rows of one load transaction so far.
@@ -80,6 +112,8 @@ pub struct Load {
     /// The time of the transaction.
     now: Timestamp,
     comparison: InputComparison,
+    /// Whether rows may take clips that were made already; `None` before the first row.
+    reuses: Option<bool>,
     /// The highest job number of the queue before the transaction.
     last_job: JobId,
     /// Number of jobs of the batch before the transaction.
@@ -93,15 +127,11 @@ pub struct Load {
 impl Load {
     /// Starts a load into a batch that has `jobs_before` jobs, in a queue whose highest job number is
     /// `last_job`.
-    pub fn new(
-        now: Timestamp,
-        comparison: InputComparison,
-        last_job: JobId,
-        jobs_before: u64,
-    ) -> Self {
+    pub fn new(batch: &NewBatch, now: Timestamp, last_job: JobId, jobs_before: u64) -> Self {
         Self {
             now,
-            comparison,
+            comparison: batch.comparison.clone(),
+            reuses: Some(false).filter(|_| !batch.reuses_clips),
             last_job,
             jobs_before,
             seen_jobs: Vec::new(),
@@ -131,10 +161,49 @@ impl Load {
             }
             changes.push(self.add_row(tx, row)?);
         }
+        if self.reuses(tx)? {
+            for (row, change) in rows.iter().zip(&mut changes) {
+                self.take_clip(tx, row, change)?;
+            }
+        }
         for (row, change) in rows.iter().zip(&changes) {
             self.plan.count(*change, row.estimate);
         }
         Ok(changes)
+    }
+
+    /// Returns whether rows may take clips that were made already.
+    fn reuses(&mut self, tx: &mut impl LoadTransaction) -> Result<bool> {
+        match self.reuses {
+            Some(reuses) => Ok(reuses),
+            None => Ok(*self.reuses.insert(tx.has_made_clips()?)),
+        }
+    }
+
+    /// Lets the queued job of a new or changed row take a clip that was made for the same request.
+    fn take_clip(
+        &mut self,
+        tx: &mut impl LoadTransaction,
+        row: &NewJob,
+        change: &mut RowChange,
+    ) -> Result<()> {
+        if !matches!(change, RowChange::New | RowChange::Changed) {
+            return Ok(());
+        }
+        let Some(job) = tx.find(&row.row_key)? else {
+            return Ok(());
+        };
+        let Some(made) = tx.find_made(&row.fingerprint, job.job_id)? else {
+            return Ok(());
+        };
+        let stored = tx.stored(job.job_id)?;
+        let (job, attempt) = load::reuse(&stored.progress, &made.attempt.progress, self.now)?;
+        tx.reuse(&stored, &made, &Reuse { job, attempt })?;
+        *change = RowChange::Reused {
+            is_new: *change == RowChange::New,
+        };
+        self.plan.reused_from.insert(made.batch);
+        Ok(())
     }
 
     /// Returns the difference that the added rows make.
@@ -210,6 +279,9 @@ impl Load {
             }
             RowEffect::Restart => {
                 let stored = tx.stored(job.job_id)?;
+                if let Some(clip) = &stored.progress.output {
+                    tx.keep_clip(job.job_id, clip)?;
+                }
                 let change = Change {
                     job: load::restart(&stored.progress, self.now)?,
                     attempt: None,

@@ -24,6 +24,8 @@ pub struct NewBatch {
     pub budget: Option<Money>,
     /// How its rows are compared with the jobs that it has already.
     pub comparison: InputComparison,
+    /// Whether a row that asks for a clip which was made already takes it, for nothing.
+    pub reuses_clips: bool,
 }
 
 impl NewBatch {
@@ -73,6 +75,12 @@ pub enum RowChange {
     Changed,
     /// The row differs from its job, which is in progress and keeps its input.
     InProgress,
+    /// The row is new, or differs from its job, and asks for a clip that was made already: the job
+    /// takes it for nothing.
+    Reused {
+        /// Whether the batch had no job with this key.
+        is_new: bool,
+    },
     /// The row equals its job.
     Unchanged,
     /// A row with the same key was added since the last commit; this one is ignored.
@@ -92,6 +100,10 @@ pub struct LoadPlan {
     /// Number of rows that differ from a job in progress, which is left as it is. Loading the
     /// manifest again after the job has finished applies the change.
     pub in_progress: u64,
+    /// Number of the new and changed rows whose clips were made already and are taken for nothing.
+    pub reused: u64,
+    /// The batches whose clips are taken.
+    pub reused_from: BTreeSet<String>,
     /// Number of rows that equal their job.
     pub unchanged: u64,
     /// Number of jobs without a row in the manifest.
@@ -100,7 +112,8 @@ pub struct LoadPlan {
     pub removed_queued: Vec<JobId>,
     /// The sum of their estimates.
     pub removed_estimate: Money,
-    /// The sum of the estimates of the new and changed rows, each at its most expensive provider.
+    /// The sum of the estimates of the new and changed rows that take no clip, each at its most
+    /// expensive provider.
     pub estimate: Money,
     /// Number of queued jobs of the batch after the load.
     pub queued: u64,
@@ -165,13 +178,14 @@ impl LoadPlan {
     /// Counts a row, with its estimate.
     pub fn count(&mut self, change: RowChange, estimate: Money) {
         let counter = match change {
-            RowChange::New => &mut self.new,
-            RowChange::Changed => &mut self.changed,
+            RowChange::New | RowChange::Reused { is_new: true } => &mut self.new,
+            RowChange::Changed | RowChange::Reused { is_new: false } => &mut self.changed,
             RowChange::InProgress => &mut self.in_progress,
             RowChange::Unchanged => &mut self.unchanged,
             RowChange::Duplicate { .. } => return,
         };
         *counter += 1;
+        self.reused += u64::from(matches!(change, RowChange::Reused { .. }));
         if matches!(change, RowChange::New | RowChange::Changed) {
             self.estimate += estimate;
         }

@@ -16,8 +16,8 @@ use overnight::app;
 use overnight::catalog;
 use overnight::clock::Clock;
 use overnight::domain::{
-    Failure, Input, InputComparison, JobState, Money, NewJob, PredictionHandle, ProviderName,
-    SavedFile,
+    Failure, Input, InputComparison, JobState, KeptClip, Money, NewJob, PredictionHandle,
+    ProviderName, SavedFile,
 };
 use overnight::output::{
     ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
@@ -172,6 +172,7 @@ impl VirtualRun {
             folder: PathBuf::from("/renders/b"),
             budget: None,
             comparison: InputComparison::default(),
+            reuses_clips: false,
         };
         let mut staging = queue.stage(batch).expect("a staging");
         for row in 0..rows {
@@ -281,6 +282,14 @@ impl ClipSource for FullDisk {
 
 #[async_trait]
 impl OutputStore for FullDisk {
+    async fn reuse(
+        &self,
+        _: &KeptClip,
+        _: &ClipLocation,
+    ) -> Result<Option<SavedFile>, OutputError> {
+        Ok(None)
+    }
+
     async fn save(
         &self,
         place: &ClipLocation,

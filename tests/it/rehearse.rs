@@ -86,6 +86,7 @@ fn simulate_rows(scenario: Scenario, rows: usize, seed: u64) -> RehearsalReport 
         folder: dir.path().to_owned(),
         budget: None,
         comparison: InputComparison::default(),
+        reuses_clips: false,
     };
     let mut staging = queue.stage(batch).expect("a staging");
     let providers: Vec<ProviderName> = scenario

@@ -181,3 +181,152 @@ fn at_a_terminal_load_asks_about_rows_that_were_taken_out() {
     let sheet = fs::read_to_string(env.dir.path().join("sheet.csv")).expect("the sheet");
     assert_eq!(sheet, first_row());
 }
+
+/// Returns the bytes of each clip of a batch, by the name of its row.
+fn clips(env: &TestEnv, batch: &str) -> Vec<(String, Vec<u8>)> {
+    let jobs = env.export();
+    let of_batch = jobs.iter().filter(|job| job["batch"] == batch);
+    let clip = |job: &serde_json::Value| {
+        assert_eq!(job["state"], "succeeded", "{job}");
+        let path = job["output"].as_str().expect("a path");
+        let id = job["id"].as_str().expect("an id").to_owned();
+        (id, fs::read(path).expect("a clip"))
+    };
+    of_batch.map(clip).collect()
+}
+
+#[test]
+fn the_same_export_under_another_name_takes_the_clips_for_nothing() {
+    let env = TestEnv::new(high_limits());
+    env.load_sheet(SHEET, &[]);
+    env.run_to_end();
+    env.write("sheet (1).csv", &SHEET.replace('\n', "\r\n"));
+    let again = ["load", "sheet (1).csv", "--model", "kling-v1-standard"];
+    let checked = env.run(&[&again[..], &["--check"]].concat());
+    assert!(
+        checked.stdout.contains("0 jobs to queue, at most $0.00"),
+        "{checked:?}"
+    );
+    let loaded = env.run(&again);
+    assert!(loaded.stdout.contains("3 new, 0 changed"), "{loaded:?}");
+    assert!(
+        loaded
+            .stderr
+            .contains("taken for nothing: 3 rows (of `sheet`)"),
+        "{loaded:?}"
+    );
+    env.run_to_end();
+    assert_eq!(env.ledger().entries.len(), 3);
+    assert_eq!(clips(&env, "sheet"), clips(&env, "sheet (1)"));
+    for job in env
+        .export()
+        .iter()
+        .filter(|job| job["batch"] == "sheet (1)")
+    {
+        assert_eq!(
+            (&job["cost_usd"], &job["cost_source"]),
+            (&"0".into(), &"reused".into())
+        );
+        assert_eq!(job["attempts"], 0, "{job}");
+    }
+    let bill = env.run(&["bill"]);
+    assert!(bill.stdout.contains("$0.675"), "{bill:?}");
+    assert_eq!(env.run(&["verify"]).code, 0);
+    // With --fresh they are rendered and paid for.
+    env.write("other.csv", SHEET);
+    let fresh = env.run(&[
+        "load",
+        "other.csv",
+        "--model",
+        "kling-v1-standard",
+        "--fresh",
+    ]);
+    assert!(fresh.stdout.contains("3 jobs queued"), "{fresh:?}");
+    env.run_to_end();
+    assert_eq!(env.ledger().entries.len(), 6);
+}
+
+#[test]
+fn an_edit_that_is_undone_before_the_run_gives_the_clips_back() {
+    let env = TestEnv::new(high_limits());
+    env.load_sheet(SHEET, &[]);
+    env.run_to_end();
+    let before = clips(&env, "sheet");
+    for between in [&["status"][..], &["cancel", "--batch", "sheet"]] {
+        let mistyped = SHEET
+            .replace("\u{e9} cup", "\u{e9} cup??")
+            .replace("rises", "falls");
+        let edited = env.load_sheet(&mistyped, &[]);
+        assert!(edited.stdout.contains("changed, "), "{edited:?}");
+        assert_eq!(env.run(between).code, 0);
+        env.load_sheet(SHEET, &["--drop-removed"]);
+        env.run_to_end();
+        let mut after = clips(&env, "sheet");
+        after.retain(|(id, _)| before.iter().any(|(known, _)| known == id));
+        assert_eq!(after, before);
+    }
+    assert_eq!(env.ledger().entries.len(), 3);
+}
+
+#[test]
+fn a_changed_row_keeps_its_earlier_clip_and_gets_it_back_for_nothing() {
+    let env = TestEnv::new(high_limits());
+    env.load_sheet(SHEET, &[]);
+    env.run_to_end();
+    let first = clips(&env, "sheet");
+    let edited = SHEET.replace("Steam rises", "Steam falls");
+    env.load_sheet(&edited, &[]);
+    env.run_to_end();
+    let second = clips(&env, "sheet");
+    assert_ne!(first[2], second[2]);
+    let folder = env.dir.path().join("renders/sheet");
+    let earlier = fs::read(folder.join("earlier/pot.1.mp4")).expect("the earlier clip");
+    assert_eq!(earlier, first[2].1);
+    env.load_sheet(SHEET, &[]);
+    env.run_to_end();
+    assert_eq!(clips(&env, "sheet"), first);
+    let other = fs::read(folder.join("earlier/pot.2.mp4")).expect("the other clip");
+    assert_eq!(other, second[2].1);
+    env.load_sheet(&edited, &[]);
+    env.run_to_end();
+    assert_eq!(clips(&env, "sheet"), second);
+    assert_eq!(env.ledger().entries.len(), 4);
+}
+
+#[test]
+fn a_reused_clip_whose_file_is_gone_is_downloaded_again_without_paying() {
+    let env = TestEnv::new(high_limits());
+    env.load_sheet(SHEET, &[]);
+    env.run_to_end();
+    let before = clips(&env, "sheet");
+    fs::remove_dir_all(env.dir.path().join("renders")).expect("removed");
+    env.write("again.csv", SHEET);
+    let loaded = env.run(&["load", "again.csv", "--model", "kling-v1-standard"]);
+    assert!(
+        loaded.stderr.contains("taken for nothing: 3 rows"),
+        "{loaded:?}"
+    );
+    env.run_to_end();
+    assert_eq!(clips(&env, "again"), before);
+    assert_eq!(env.ledger().entries.len(), 3);
+    assert_eq!(env.ledger().charged(), 675_000);
+}
+
+#[test]
+fn identical_rows_of_one_sheet_are_separate_clips_and_stay_so() {
+    let env = TestEnv::new(high_limits());
+    let twins = "id,image,prompt\na,https://e.com/1.png,Turn\nb,https://e.com/1.png,Turn\n";
+    env.load_sheet(twins, &[]);
+    env.run_to_end();
+    assert_eq!(env.ledger().entries.len(), 2);
+    env.write("again.csv", twins);
+    assert_eq!(
+        env.run(&["load", "again.csv", "--model", "kling-v1-standard"])
+            .code,
+        0
+    );
+    env.run_to_end();
+    assert_eq!(env.ledger().entries.len(), 2);
+    let again = clips(&env, "again");
+    assert_ne!(again[0].1, again[1].1);
+}

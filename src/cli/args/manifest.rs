@@ -116,6 +116,9 @@ pub struct ManifestArgs {
         value_parser = ignored_query
     )]
     pub ignore_query: Option<IgnoredQuery>,
+    /// Render and pay for rows whose clips were made already, instead of taking those clips
+    #[arg(long)]
+    pub fresh: bool,
 }
 
 impl ManifestArgs {
@@ -140,6 +143,7 @@ impl ManifestArgs {
             budget: self.budget,
             out,
             ignore_query: self.ignore_query,
+            fresh: self.fresh,
         }
     }
 }

@@ -84,6 +84,7 @@ mod tests {
             folder: "/renders/spring".into(),
             budget: None,
             comparison: InputComparison::default(),
+            reuses_clips: false,
         };
         let mut staging = queue.stage(batch).unwrap();
         staging.commit(RemovedRows::Keep).unwrap();

@@ -13,12 +13,12 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::clock::Clock;
-use crate::domain::{Input, JobId, Money, NewJob, ProviderName};
+use crate::domain::{Fingerprint, Input, JobId, Money, NewJob, ProviderName, SavedFile};
 use crate::failpoint::fail_point;
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
 use crate::policy::tally::Tally;
-use crate::queue::load::{KnownJob, Load, LoadTransaction, RowFields};
+use crate::queue::load::{KnownJob, Load, LoadTransaction, MadeClip, Reuse, RowFields};
 use crate::queue::storage::{JobSet, StoredJob};
 use crate::queue::{
     LoadPlan, Loader, NewBatch, QueueError, RemovedRows, Result, RowChange, Staging,
@@ -27,6 +27,7 @@ use crate::queue::{
 use super::SqliteQueue;
 use super::change;
 use super::claim_reads;
+use super::clips;
 use super::insert::{self, line_number};
 use super::job_row;
 use super::lanes;
@@ -182,8 +183,7 @@ impl OpenLoad {
     /// Creates the batch, or sets the budget of an existing one. The batch is looked up again,
     /// because another load may have created it in the meantime.
     fn new(tx: &Connection, batch: &NewBatch, now: Timestamp) -> Result<Self> {
-        let new_load =
-            |last_job, jobs_before| Load::new(now, batch.comparison.clone(), last_job, jobs_before);
+        let new_load = |last_job, jobs_before| Load::new(batch, now, last_job, jobs_before);
         let (batch_id, load) = match find_batch(tx, batch)? {
             None => {
                 execute(
@@ -343,6 +343,12 @@ impl LoadTransaction for RowTransaction<'_> {
                 "UPDATE jobs SET fingerprint = ?2 WHERE job_id = ?1",
                 params![job_id, row.fingerprint],
             )?;
+            execute(
+                self.tx,
+                "UPDATE attempts SET fingerprint = ?2
+                 WHERE attempt_id = (SELECT attempt_id FROM jobs WHERE job_id = ?1)",
+                params![job_id, row.fingerprint],
+            )?;
         }
         if job.line != row.line {
             execute(
@@ -376,6 +382,25 @@ impl LoadTransaction for RowTransaction<'_> {
 
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
         change::write(self.tx, job, change, &mut self.writer.tally)
+    }
+
+    fn keep_clip(&mut self, job: JobId, clip: &SavedFile) -> Result<()> {
+        clips::keep(self.tx, job, clip)
+    }
+
+    fn has_made_clips(&mut self) -> Result<bool> {
+        clips::any(self.tx)
+    }
+
+    fn find_made(&mut self, fingerprint: &Fingerprint, job: JobId) -> Result<Option<MadeClip>> {
+        clips::find(self.tx, fingerprint, self.writer.batch_id, job)
+    }
+
+    fn reuse(&mut self, job: &StoredJob, made: &MadeClip, reuse: &Reuse) -> Result<()> {
+        clips::reuse(self.tx, self.writer.batch_id, job, made, reuse)?;
+        let tally = &mut self.writer.tally;
+        tally.add_job(&job.batch, job.progress.state, reuse.job.state);
+        Ok(())
     }
 }
 

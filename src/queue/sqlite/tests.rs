@@ -164,6 +164,7 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
         folder: "/renders/b".into(),
         budget: Some(Money::from_micros(100_000_000)),
         comparison: InputComparison::default(),
+        reuses_clips: false,
     };
     let clock = Arc::new(ManualClock::new(start_time()));
     load(&mut SqliteStaging::open(&path, clock, batch).unwrap(), 40);

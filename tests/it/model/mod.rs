@@ -316,6 +316,7 @@ impl Harness {
             folder: PathBuf::from("/renders").join(name),
             budget: budget.map(Money::from_micros),
             comparison: InputComparison::default(),
+            reuses_clips: false,
         };
         let mut staging = self.queue(0).stage(new_batch).expect("a staging");
         let mut model_rows = Vec::new();

@@ -115,6 +115,7 @@ fn batch(name: &str) -> NewBatch {
         folder: PathBuf::from("/renders").join(name),
         budget: None,
         comparison: InputComparison::default(),
+        reuses_clips: false,
     }
 }
 

@@ -16,6 +16,8 @@ run_for_each_store!(
     an_ignored_parameter_changes_no_row_but_an_unsubmitted_job_takes_the_new_link,
     rows_that_are_gone_are_priced_and_cancelled_only_if_asked,
     only_queued_jobs_of_a_list_are_cancelled,
+    a_row_takes_a_clip_that_was_made_once_for_each_batch_and_pays_nothing,
+    a_changed_row_keeps_its_clip_and_takes_it_again,
 );
 
 const MODEL: &str = "kling-v1-standard";
@@ -67,6 +69,11 @@ impl<S: Store> Harness<S> {
     async fn render(&self, prediction: &str) {
         let submit = self.claim_step(Step::Submit).await;
         self.accept(&submit, prediction).await;
+        self.finish_and_save(prediction, 0).await;
+    }
+
+    /// Finishes and saves the only job in progress, which keeps a number of earlier clips.
+    async fn finish_and_save(&self, prediction: &str, kept: usize) {
         let poll = self.claim_step(Step::Poll).await;
         let finished = Outcome::Finished {
             output_url: "https://e.com/a.mp4".into(),
@@ -79,6 +86,7 @@ impl<S: Store> Harness<S> {
         };
         self.record(&poll, finished).await;
         let download = self.claim_step(Step::Download).await;
+        assert_eq!(download.clips.kept.len(), kept);
         let file = SavedFile {
             path: format!("/renders/b/{prediction}.mp4").into(),
             bytes: 7,
@@ -245,4 +253,87 @@ async fn only_queued_jobs_of_a_list_are_cancelled<S: Store>(harness: Harness<S>)
     assert_eq!(harness.job("r0").await.state, JobState::Submitting);
     assert_eq!(harness.job("r1").await.state, JobState::Cancelled);
     assert_eq!(harness.job("r2").await.state, JobState::Queued);
+}
+
+async fn a_row_takes_a_clip_that_was_made_once_for_each_batch_and_pays_nothing<S: Store>(
+    harness: Harness<S>,
+) {
+    let turn = || row("https://a/1.jpg", "Turn");
+    harness.reload(&[harness.new_job("made", turn())], IgnoredQuery::Nothing);
+    harness.render("p").await;
+    let twins = ["first", "second"].map(|key| harness.new_job(key, turn()));
+    let reusing = |name: &str| NewBatch {
+        reuses_clips: true,
+        comparison: harness.new_batch(IgnoredQuery::Nothing).comparison,
+        ..batch(name)
+    };
+    let mut staging = harness.queue.stage(reusing("other")).expect("a staging");
+    let changes = staging.add(&twins).expect("added");
+    assert_eq!(
+        changes,
+        [RowChange::Reused { is_new: true }, RowChange::New]
+    );
+    let plan = staging.commit(RemovedRows::Keep).expect("committed");
+    assert_eq!(
+        (plan.new, plan.reused, plan.estimate),
+        (2, 1, Money::from_micros(PRICE))
+    );
+    assert_eq!(plan.reused_from, ["b".to_owned()].into());
+    assert_eq!(harness.queue.verify_counters().await.expect("counters"), []);
+
+    let claims = harness.claim("one", 9).await;
+    let download = claims.iter().find(|claim| claim.step == Step::Download);
+    let download = download.expect("a download");
+    assert_eq!(download.job.row_key, "first");
+    let source = download.clips.reused.as_ref().expect("a clip to take");
+    assert_eq!(source.file.path, std::path::Path::new("/renders/b/p.mp4"));
+    assert_eq!(download.clips.kept, []);
+    let file = SavedFile {
+        path: "/renders/other/first.mp4".into(),
+        ..source.file.clone()
+    };
+    harness.record(download, Outcome::Saved { file }).await;
+    let job = harness.job("first").await;
+    assert_eq!((job.attempts, job.cost_usd), (0, Some(Money::ZERO)));
+    assert_eq!(job.cost_source, Some(CostSource::Reused));
+    let status = harness.batch_status("other").await;
+    assert_eq!(
+        (status.spent, status.reserved),
+        (Money::ZERO, Money::from_micros(PRICE))
+    );
+}
+
+async fn a_changed_row_keeps_its_clip_and_takes_it_again<S: Store>(harness: Harness<S>) {
+    let load = |prompt: &str| {
+        let new_batch = NewBatch {
+            reuses_clips: true,
+            ..harness.new_batch(IgnoredQuery::Nothing)
+        };
+        let mut staging = harness.queue.stage(new_batch).expect("a staging");
+        let job = harness.new_job("r0", row("https://a/1.jpg", prompt));
+        let changes = staging.add(&[job]).expect("added");
+        staging.commit(RemovedRows::Keep).expect("committed");
+        changes[0]
+    };
+    load("left");
+    harness.render("left").await;
+    assert_eq!(load("right"), RowChange::Changed);
+    let submit = harness.claim_step(Step::Submit).await;
+    harness.accept(&submit, "right").await;
+    harness.finish_and_save("right", 1).await;
+    assert_eq!(load("left"), RowChange::Reused { is_new: false });
+    let download = harness.claim_step(Step::Download).await;
+    let number = download.clips.reused.as_ref().map(|clip| clip.number);
+    assert_eq!(number, Some(1));
+    let kept: Vec<u32> = download.clips.kept.iter().map(|clip| clip.number).collect();
+    assert_eq!(kept, [1, 2]);
+    // Neither the file nor the provider has it any more: only then is it rendered again.
+    let gone = Outcome::GaveUp {
+        reason: "the clip is gone".into(),
+    };
+    assert_eq!(harness.record(&download, gone).await, JobState::Failed);
+    let selection = overnight::queue::Selection::default();
+    assert_eq!(harness.queue.retry(selection).await.expect("a retry"), 1);
+    assert_eq!(harness.job("r0").await.state, JobState::Queued);
+    assert_eq!(harness.queue.verify_counters().await.expect("counters"), []);
 }
