@@ -137,13 +137,22 @@ CREATE TABLE attempts (
     request_digest  INTEGER NOT NULL DEFAULT 0,  -- first 8 bytes of the SHA-256 of `request`; 0 if
                                                  -- it was not computed
     clip_s          INTEGER,                     -- length of the clip in seconds; NULL if unknown
+    fingerprint     BLOB,                        -- the job's fingerprint when it was submitted: what
+                                                 -- was asked for; NULL if it is not known
+    reuses          INTEGER REFERENCES attempts (attempt_id), -- the attempt whose clip this one takes
+                                                 -- for nothing; NULL if it was submitted itself
+    output          TEXT,                        -- the clip that it made, once its job asks for
+                                                 -- another; NULL before that
+    bytes           INTEGER,                     -- size of that clip, in bytes
+    sha256          TEXT,                        -- SHA-256 of that clip, in hexadecimal
     client_token    TEXT    NOT NULL,            -- Overnight's unique name for the submission, sent
                                                  -- to providers that store one
     estimate        INTEGER NOT NULL,            -- the price reserved while it is open
     cost            INTEGER NOT NULL DEFAULT 0,  -- the booked cost, which is the estimate if it was
                                                  -- abandoned; 0 while `cost_source` is NULL
     cost_source     TEXT,                        -- how the cost is known: `reported`, `units`,
-                                                 -- `credits` or `rule`; NULL until it is known
+                                                 -- `credits`, `rule` or `reused`; NULL until it is
+                                                 -- known
     early_cost      TEXT,                        -- the cost reported in the response to the
                                                  -- submission, a JSON object
     prediction_id   TEXT,                        -- the provider's id for the prediction
@@ -160,9 +169,12 @@ CREATE TABLE attempts (
     CHECK (state = 'submitting' OR state = 'in_doubt' OR state = 'accepted'
            OR state = 'refused' OR state = 'absent' OR state = 'done' OR state = 'failed' OR state = 'abandoned'),
     CHECK ((state = 'submitting' OR state = 'in_doubt' OR state = 'accepted') = (finished_at IS NULL)),
-    CHECK (cost_source = 'reported' OR cost_source = 'units' OR cost_source = 'credits' OR cost_source = 'rule'),
+    CHECK (cost_source = 'reported' OR cost_source = 'units' OR cost_source = 'credits' OR cost_source = 'rule'
+           OR cost_source = 'reused'),
+    CHECK ((reuses IS NOT NULL) <= (estimate = 0 AND cost = 0 AND cost_source = 'reused' AND prediction_id IS NULL)),
+    CHECK ((output IS NULL) = (bytes IS NULL AND sha256 IS NULL)),
     CHECK ((cost_source IS NOT NULL) >= (state IN ('done', 'failed'))),
-    CHECK ((state IN ('accepted', 'done')) <= (prediction_id IS NOT NULL))
+    CHECK ((state IN ('accepted', 'done')) <= (prediction_id IS NOT NULL OR reuses IS NOT NULL))
 ) STRICT;
 
 -- Submissions by the time of their answer, for the rate limit of the last minute. Those without an
@@ -175,6 +187,10 @@ CREATE INDEX attempts_open ON attempts (state, provider, wire_model, request_dig
 CREATE INDEX attempts_paid ON attempts (batch_id, cost) WHERE cost > 0;
 -- The predictions that belong to this queue, each to one attempt.
 CREATE UNIQUE INDEX attempts_prediction ON attempts (provider, prediction_id) WHERE prediction_id IS NOT NULL;
+-- The clips that were made, by what was asked for.
+CREATE INDEX attempts_made ON attempts (fingerprint) WHERE state = 'done' AND reuses IS NULL;
+-- The attempts that take the clip of another.
+CREATE INDEX attempts_reuses ON attempts (reuses) WHERE reuses IS NOT NULL;
 -- Recent processing times by route.
 CREATE INDEX attempts_processing ON attempts (provider, wire_model, finished_at) WHERE processing_ms IS NOT NULL;
 

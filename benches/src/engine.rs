@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use overnight::clock::SystemClock;
 use overnight::domain::{Catalog, NewJob, Outcome, PoolId, ProviderSignal};
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{Claim, Completed, Loader, Turn, WorkQueue};
+use overnight::queue::{Claim, Completed, Loader, RemovedRows, Turn, WorkQueue};
 use tempfile::tempdir;
 use tokio::runtime::Runtime;
 
@@ -85,7 +85,7 @@ fn enqueue_one_by_one(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         let started_at = Instant::now();
         for job in prepared {
             staging.add(&[job])?;
-            staging.commit()?;
+            staging.commit(RemovedRows::Keep)?;
         }
         Ok(per_second(jobs, started_at))
     };

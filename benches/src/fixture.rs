@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use overnight::catalog;
 use overnight::clock::{Clock, SystemClock};
-use overnight::domain::{Catalog, Input, Money, NewJob, ProviderName};
+use overnight::domain::{Catalog, Input, InputComparison, Money, NewJob, ProviderName};
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{Capacity, ClaimRequest, NewBatch, ProviderLimits, Queue};
+use overnight::queue::{Capacity, ClaimRequest, NewBatch, ProviderLimits, Queue, RemovedRows};
 
 use crate::raw::RawJob;
 
@@ -41,8 +41,7 @@ fn job_for(provider: ProviderName, number: u64) -> anyhow::Result<NewJob> {
         "duration": 5,
     });
     let input: Input = serde_json::from_value(input)?;
-    Ok(NewJob::new(
-        MODEL,
+    Ok(NewJob::new(input.fingerprint(MODEL),
         format!("SKU-{number:07}"),
         number + 2,
         input,
@@ -70,6 +69,8 @@ pub(crate) fn batch(folder: &Path) -> NewBatch {
         model: MODEL.into(),
         folder: folder.to_owned(),
         budget: None,
+        comparison: InputComparison::default(),
+            reuses_clips: false,
     }
 }
 
@@ -99,7 +100,7 @@ pub(crate) fn load_for(
             .collect::<Result<_, _>>()?;
         staging.add(&jobs)?;
     }
-    staging.commit()?;
+    staging.commit(RemovedRows::Keep)?;
     Ok(())
 }
 

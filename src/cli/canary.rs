@@ -124,7 +124,7 @@ fn print_table(jobs: &[JobRecord]) -> anyhow::Result<()> {
                 .map_or("-".into(), |provider| provider.to_string()),
             took.map_or("-".into(), render::format_duration),
             job.cost_usd.map_or("-".into(), |cost| format!("${cost:#}")),
-            reason().or(job.output.clone()).unwrap_or_default(),
+            job.output.clone().or_else(reason).unwrap_or_default(),
         ]);
     }
     render::print_table(&table)

@@ -76,6 +76,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
         ..ManifestArgs::default()
     };
     let load_args = LoadArgs {
+        drop_removed: false,
         manifest,
         out: Some(args.dir.clone()),
         check: false,

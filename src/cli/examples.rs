@@ -49,7 +49,8 @@ Examples:
 pub(super) const LOAD: &str = "\
 Loading a manifest again queues only the rows that are new or have changed; a changed row is \
 submitted and paid for again, and its new clip replaces the old one. Whatever changes a row's \
-input counts, also a different --set, --map or --prompt. --check counts the new and changed rows \
+input counts, also a different --set, --map or --prompt; how a program saves the same text or link \
+does not. --check counts the new and changed rows \
 and queues nothing. Without --budget, an existing batch keeps its budget. If any row has a mistake, all mistakes are listed and nothing is loaded.
 
 Examples:

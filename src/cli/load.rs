@@ -3,24 +3,30 @@
 use std::path::PathBuf;
 
 use crate::app;
-use crate::domain::{JobState, Money};
+use crate::domain::Money;
 use crate::loader::ManifestLoader;
-use crate::queue::{LoadPlan, NewBatch, Staging};
+use crate::queue::{LoadPlan, NewBatch, RemovedRows, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
 use super::exit::{Exit, Usage};
 use super::load_view::LoadView;
 use super::setup::Setup;
-use super::{load_error, render};
+use super::{load_diff, load_error, removed_rows, render};
 
 /// Loads the manifests; with `--check`, only checks and prices them.
 pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
+    let removed = if args.drop_removed {
+        RemovedRows::Cancel
+    } else {
+        RemovedRows::Keep
+    };
+    let is_check = args.check;
     let loader = prepare(&setup, args.manifest, args.out)?;
     let batch = loader.new_batch(&setup.app.config.out)?;
     let budget = batch.budget;
-    let is_new = !args.check && !setup.app.config.queue.exists();
-    let loaded = load_into(&setup, &loader, batch, args.check, global.quiet);
+    let is_new = !is_check && !setup.app.config.queue.exists();
+    let loaded = load_into(&setup, &loader, batch, removed, is_check, global.quiet);
     if loaded.is_err() && is_new {
         // What went wrong before is what the user needs to know.
         let _ = setup.app.remove_unused_queue();
@@ -30,13 +36,14 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
         let path = std::path::absolute(&setup.app.config.queue)?;
         render::print_note(format_args!("created a new queue: {}", path.display()));
     }
-    print_plan(&setup, &loader.batch, &plan, args.check)?;
+    print_plan(&loader.batch, &plan, is_check)?;
+    removed_rows::settle(&setup, &loader.batch, &plan, removed, is_check).await?;
     if let Some(budget) = budget.filter(|budget| *budget < plan.estimate) {
-        print_low_budget(&setup, &loader.batch, budget, args.check);
+        print_low_budget(&setup, &loader.batch, budget, is_check);
     }
-    if plan.new + plan.changed > 0 && (args.check || !global.quiet) {
+    if plan.new + plan.changed > plan.reused && (is_check || !global.quiet) {
         view.print_estimate(&setup)?;
-        if !args.check {
+        if !is_check {
             let next = setup.suggest("run").option("--batch", Some(&loader.batch));
             render::print_note(format_args!("next: {next}"));
         }
@@ -77,6 +84,7 @@ fn load_into<'a>(
     setup: &Setup,
     loader: &ManifestLoader<'a>,
     batch: NewBatch,
+    removed: RemovedRows,
     is_check: bool,
     quiet: bool,
 ) -> anyhow::Result<(LoadPlan, LoadView<'a>)> {
@@ -90,9 +98,9 @@ fn load_into<'a>(
     drop(queue);
     let view = read(setup, loader, staging.as_mut(), quiet)?;
     let plan = if is_check {
-        staging.plan()
+        staging.plan()?
     } else {
-        staging.commit()?
+        staging.commit(removed)?
     };
     Ok((plan, view))
 }
@@ -115,7 +123,7 @@ fn print_low_budget(setup: &Setup, batch: &str, budget: Money, is_check: bool) {
 }
 
 /// Prints how the manifest differs from what the queue holds, and what was queued.
-fn print_plan(setup: &Setup, batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()> {
+fn print_plan(batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()> {
     let rows = plan.new + plan.changed + plan.unchanged + plan.in_progress;
     let mut text = format!(
         "{batch}: {}: {} new, {} changed, {} same",
@@ -128,26 +136,7 @@ fn print_plan(setup: &Setup, batch: &str, plan: &LoadPlan, is_check: bool) -> an
         text.push_str(&format!(", {} gone from the manifest", plan.removed));
     }
     render::print_line(text)?;
-    if plan.removed > 0 {
-        let jobs = setup
-            .suggest("jobs")
-            .option("--batch", Some(batch))
-            .option("--state", Some(JobState::Queued.as_str()));
-        let cancel = setup
-            .suggest("cancel")
-            .arg("JOB")
-            .option("--batch", Some(batch));
-        let kept = if plan.removed == 1 {
-            "its job and clip are"
-        } else {
-            "their jobs and clips are"
-        };
-        render::print_note(format_args!(
-            "{} gone from the manifest: {kept} kept, and what is still queued will be rendered\n\
-             hint: `{cancel}` cancels one; `{jobs}` lists the queued jobs",
-            render::format_count(plan.removed, "row")
-        ));
-    }
+    load_diff::print_differences(&plan.differences);
     if plan.in_progress > 0 {
         let jobs = if plan.in_progress == 1 {
             "its job is"
@@ -160,10 +149,33 @@ fn print_plan(setup: &Setup, batch: &str, plan: &LoadPlan, is_check: bool) -> an
             render::format_count(plan.in_progress, "row")
         ));
     }
-    let jobs = render::format_count(plan.new + plan.changed, "job");
+    if plan.reused > 0 {
+        let batches: Vec<String> = plan
+            .reused_from
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        render::print_note(format_args!(
+            "rendered already, so the clips are taken for nothing: {} (of {})\n\
+             hint: load with --fresh to render and pay for them again",
+            render::format_count(plan.reused, "row"),
+            batches.join(", ")
+        ));
+    }
+    let jobs = plan.new + plan.changed - plan.reused;
+    let jobs = render::format_count(jobs, "job");
     let queued = if is_check { "to queue" } else { "queued" };
     render::print_line(format_args!(
         "{jobs} {queued}, at most ${:#}",
         plan.estimate
-    ))
+    ))?;
+    if plan.queued > plan.new + plan.changed - plan.reused {
+        render::print_note(format_args!(
+            "in all, {} of this batch {} queued, at most ${:#}",
+            render::format_count(plan.queued, "job"),
+            if plan.queued == 1 { "is" } else { "are" },
+            plan.queued_estimate
+        ));
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use crate::app;
 use crate::domain::ProviderName;
+use crate::queue::RemovedRows;
 use crate::rehearsal::{self, RehearsalError, RehearsalSummary, Scenario};
 
 use super::args::{Global, RehearseArgs};
@@ -26,7 +27,7 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
     let mut staging = app::queue_at(&loaded)?.stage(loader.new_batch(dir.path())?)?;
     load::read(&setup, &loader, staging.as_mut(), global.quiet)?;
     let starts_at = setup.app.clock.now();
-    staging.commit()?;
+    staging.commit(RemovedRows::Keep)?;
     // Closing the connection leaves everything in the one file, so that it can be copied.
     drop(staging);
     let providers = if loader.are_providers_given() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::names::name_variants;
-use super::{Cost, CostReport, Money, ProviderName};
+use super::{Cost, CostReport, CostSource, Money, ProviderName};
 
 /// Identifies an attempt within one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -156,4 +156,11 @@ pub struct AttemptProgress {
     pub error: Option<String>,
     /// When the attempt was closed; `None` while it is open.
     pub finished_at: Option<Timestamp>,
+}
+
+impl AttemptProgress {
+    /// Returns whether the attempt took the clip of an earlier one, and was never submitted itself.
+    pub fn is_reused(&self) -> bool {
+        matches!(self.cost, Some(cost) if cost.source == CostSource::Reused)
+    }
 }

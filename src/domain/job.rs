@@ -68,8 +68,7 @@ pub struct JobProgress {
     pub downloads: u32,
     /// Number of consecutive leases that were lost with a dead pool.
     pub crashes: u32,
-    /// The saved clip; `None` until it is saved. That of an earlier input stays until another
-    /// replaces it.
+    /// The saved clip; `None` until it is saved.
     pub output: Option<SavedFile>,
     /// Why the last step failed; `None` if it did not.
     pub error: Option<String>,

@@ -101,6 +101,8 @@ pub enum JobEvent {
     ResumePolling,
     /// The user wants a missing or damaged clip downloaded again, which costs nothing.
     Redownload,
+    /// A clip that was made for the same request is taken, which costs nothing.
+    Reuse,
 }
 
 /// An event that the job's state does not allow. It indicates a bug in the program, never bad user
@@ -127,6 +129,7 @@ impl JobState {
         use JobState::*;
         Ok(match (self, event) {
             (Queued, Submit) => Submitting,
+            (Queued, Reuse) => Downloading,
 
             (Submitting, Accept) | (InDoubt, Adopt) => Running,
             (Submitting, Refuse) | (InDoubt, ProveAbsent) => Queued,

@@ -7,8 +7,10 @@
 
 pub mod attempt;
 pub(crate) mod backoff;
+mod canonical;
 pub mod file_name;
 pub(crate) mod input;
+mod input_diff;
 pub mod job;
 pub(crate) mod job_counts;
 pub mod job_state;
@@ -35,6 +37,7 @@ pub(crate) mod suggest;
 pub use attempt::{Attempt, AttemptId, AttemptProgress, AttemptState, PredictionHandle};
 pub use backoff::Backoff;
 pub use input::{Fingerprint, Input};
+pub use input_diff::{IgnoredQuery, InputComparison, InputDiff};
 pub use job::{Job, JobId, JobProgress};
 pub use job_counts::JobCounts;
 pub use job_state::{IllegalTransition, JobEvent, JobState};
@@ -50,5 +53,5 @@ pub use provider_name::ProviderName;
 pub use provider_signal::ProviderSignal;
 pub use retry::{Failure, RetryPolicy};
 pub use route::{ImageForm, Route, WireField};
-pub use saved_file::SavedFile;
+pub use saved_file::{JobClips, KeptClip, SavedFile};
 pub use shape::{Field, Shape};

@@ -15,8 +15,11 @@ pub struct NewJob {
     pub input_text: String,
     /// Whether the input refers to local images.
     pub has_local_images: bool,
-    /// The [fingerprint](Input::fingerprint) of the input, which differs when the row has changed.
+    /// The [fingerprint](super::Model::fingerprint) of the input, which differs when the row has
+    /// changed.
     pub fingerprint: Fingerprint,
+    /// The key that earlier versions gave the row, if it is another; `None` if it is not.
+    pub earlier_key: Option<String>,
     /// Preferred file name of the clip, without extension. The queue changes it if another job of
     /// the batch has it.
     pub stem: String,
@@ -27,10 +30,9 @@ pub struct NewJob {
 }
 
 impl NewJob {
-    /// Creates a job from a row. Hashing and formatting are done here, rather than while the queue
-    /// is locked.
+    /// Creates a job from a row. Formatting is done here, rather than while the queue is locked.
     pub fn new(
-        model: &str,
+        fingerprint: Fingerprint,
         row_key: String,
         line: u64,
         input: Input,
@@ -38,7 +40,6 @@ impl NewJob {
         estimate: Money,
     ) -> Self {
         let input_text = input.to_string();
-        let fingerprint = input.fingerprint(model);
         let stem = file_name::safe_file_stem(&row_key);
         let has_local_images = !input.local_images().is_empty();
         Self {
@@ -48,6 +49,7 @@ impl NewJob {
             input_text,
             has_local_images,
             fingerprint,
+            earlier_key: None,
             stem,
             providers,
             estimate,

@@ -117,6 +117,8 @@ pub enum CostSource {
     /// The estimate that was reserved for the attempt, by the route's price rule at that time. Used
     /// if the provider reported nothing usable, and for abandoned attempts.
     Rule,
+    /// Nothing: the attempt took the clip of an earlier one.
+    Reused,
 }
 
 name_variants!(CostSource, "cost source", {
@@ -124,6 +126,7 @@ name_variants!(CostSource, "cost source", {
     Units => "units",
     Credits => "credits",
     Rule => "rule",
+    Reused => "reused",
 });
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
-//! A clip on disk.
+//! Clips on disk.
 
 use std::path::PathBuf;
+
+/// The folder of a batch's earlier clips, in the folder of the batch.
+const EARLIER_FOLDER: &str = "earlier";
 
 /// A clip that was downloaded and saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,4 +14,36 @@ pub struct SavedFile {
     pub bytes: u64,
     /// SHA-256 of the content, in hexadecimal.
     pub sha256: String,
+}
+
+/// A clip that was paid for and stays when its job is rendered again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptClip {
+    /// The number of its attempt within its job.
+    pub number: u32,
+    /// The file as it was saved.
+    pub file: SavedFile,
+}
+
+impl KeptClip {
+    /// Returns where the file is moved when another clip of its job takes its name:
+    /// `earlier/{name}.{number}.mp4` beside it.
+    pub fn earlier_path(&self) -> PathBuf {
+        let path = &self.file.path;
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let mut name = format!("{stem}.{}", self.number);
+        if let Some(extension) = path.extension() {
+            name = format!("{name}.{}", extension.to_string_lossy());
+        }
+        path.with_file_name(EARLIER_FOLDER).join(name)
+    }
+}
+
+/// The clips that a download may find on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobClips {
+    /// The clips of the job's earlier inputs.
+    pub kept: Vec<KeptClip>,
+    /// The clip that the attempt takes for nothing; `None` if it was submitted itself.
+    pub reused: Option<KeptClip>,
 }

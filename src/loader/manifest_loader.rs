@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::domain::{Catalog, Model, ProviderName, file_name};
-use crate::manifest::{self, LoadOptions, RowMapper, uncompressed_path};
+use crate::domain::{Catalog, IgnoredQuery, InputComparison, Model, ProviderName, file_name};
+use crate::manifest::{self, LoadOptions, Preset, RowMapper, uncompressed_path};
 use crate::queue::{NewBatch, Staging};
 
 use super::error::MAX_BATCH_NAME;
@@ -61,7 +61,18 @@ impl<'a> ManifestLoader<'a> {
             model: self.model.name.clone(),
             folder,
             budget: self.options.budget,
+            comparison: InputComparison {
+                fields: self.model.fields.as_slice().into(),
+                ignored_query: self.ignored_query(),
+            },
+            reuses_clips: !self.options.fresh,
         })
+    }
+
+    fn ignored_query(&self) -> IgnoredQuery {
+        let given = self.options.ignore_query.clone();
+        let preset = self.options.mapping.preset;
+        given.unwrap_or_else(|| preset.map_or(IgnoredQuery::Nothing, Preset::ignored_query))
     }
 
     /// Reads the manifests to their end and stages their rows.

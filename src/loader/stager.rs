@@ -92,7 +92,7 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
         for (job, change) in jobs.iter().zip(self.staging.add(jobs)?) {
             match change {
                 RowChange::New | RowChange::Changed => self.observer.add_row(job),
-                RowChange::Unchanged | RowChange::InProgress => {}
+                RowChange::Reused { .. } | RowChange::Unchanged | RowChange::InProgress => {}
                 RowChange::Duplicate { line } => {
                     let message = format!("`{}` is on line {line} already", job.row_key);
                     duplicates.push((job.line, message));

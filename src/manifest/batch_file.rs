@@ -3,14 +3,14 @@
 //!
 //! Options that the user gives besides override the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::domain::{Money, ProviderName};
+use crate::domain::{IgnoredQuery, Money, ProviderName};
 use crate::toml_file;
 
 use super::{MappingOptions, Preset};
@@ -34,6 +34,10 @@ pub struct LoadOptions {
     pub budget: Option<Money>,
     /// Folder to create the batch's folder in.
     pub out: Option<PathBuf>,
+    /// What does not count in a link; `None` is the default of the preset.
+    pub ignore_query: Option<IgnoredQuery>,
+    /// Whether clips are rendered that were made already.
+    pub fresh: bool,
 }
 
 /// Why a batch file cannot be used.
@@ -82,6 +86,8 @@ struct BatchFile {
     sheet: Option<String>,
     /// Maximum cost of the batch in dollars, as a string or a number.
     budget: Option<Dollars>,
+    /// The parameters that do not count in the query of a link: names, or whether all of them.
+    ignore_query: Option<Parameters>,
     /// Folder to create the batch's folder in, relative to this file's folder.
     out: Option<PathBuf>,
     /// Column of each mapped field.
@@ -95,6 +101,23 @@ struct BatchFile {
 enum Paths {
     One(PathBuf),
     Several(Vec<PathBuf>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Parameters {
+    All(bool),
+    Names(BTreeSet<String>),
+}
+
+impl From<Parameters> for IgnoredQuery {
+    fn from(parameters: Parameters) -> Self {
+        match parameters {
+            Parameters::All(true) => Self::Everything,
+            Parameters::All(false) => Self::Nothing,
+            Parameters::Names(names) => Self::Names(names),
+        }
+    }
 }
 
 impl Default for Paths {
@@ -178,6 +201,8 @@ impl LoadOptions {
             sheet: self.sheet.or(file.sheet),
             budget: self.budget.or(file.budget.map(|Dollars(budget)| budget)),
             out: self.out.or_else(|| file.out.map(|out| folder.join(out))),
+            fresh: self.fresh,
+            ignore_query: self.ignore_query.or(file.ignore_query.map(Into::into)),
         }
     }
 }

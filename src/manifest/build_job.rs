@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::domain::{Input, NewJob, ProviderName, Shape};
+use crate::domain::{Fingerprint, Input, NewJob, ProviderName, Shape};
 
 use super::problem::Problem;
 use super::row::{ID_FIELD, Row};
@@ -49,17 +49,19 @@ impl RowMapper<'_> {
             .map(|route| self.model.price(route, &input))
             .max()
             .unwrap_or_default();
-        let row_key = row
+        let fingerprint = self.model.fingerprint(&input);
+        let key_of = |fingerprint: Fingerprint| hex::encode(&fingerprint[..8]);
+        // Earlier versions took the key of a row without an id from its text as it was.
+        let earlier_key = row
             .id
-            .unwrap_or_else(|| hex::encode(&input.fingerprint(&self.model.name)[..8]));
-        Ok(NewJob::new(
-            &self.model.name,
-            row_key,
-            row.line,
-            input,
-            providers,
-            estimate,
-        ))
+            .is_none()
+            .then(|| input.fingerprint(&self.model.name));
+        let earlier_key = earlier_key.filter(|earlier| *earlier != fingerprint);
+        let row_key = row.id.unwrap_or_else(|| key_of(fingerprint));
+        Ok(NewJob {
+            earlier_key: earlier_key.map(key_of),
+            ..NewJob::new(fingerprint, row_key, row.line, input, providers, estimate)
+        })
     }
 
     /// Adds the constants to a row, resolves its images, and checks every field of the model.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use strum::VariantArray;
 
+use crate::domain::IgnoredQuery;
+
 use super::row::ID_FIELD;
 
 const IMAGE: &str = "image";
@@ -46,6 +48,18 @@ impl Preset {
             ],
             Self::Woocommerce => [(ID_FIELD, &["SKU", "ID"]), (IMAGE, &["Images"])],
             Self::GoogleMerchant => [(ID_FIELD, &["id"]), (IMAGE, &["image_link", "image link"])],
+        }
+    }
+}
+
+impl Preset {
+    /// Returns the parameters that the shop puts into the query of its image links to refresh caches:
+    /// they change with every edit of a product, and the image does not.
+    pub(crate) fn ignored_query(self) -> IgnoredQuery {
+        match self {
+            // Google's feeds of Shopify's shops have Shopify's links.
+            Self::Shopify | Self::GoogleMerchant => IgnoredQuery::Names(["v".to_owned()].into()),
+            Self::Woocommerce => IgnoredQuery::Nothing,
         }
     }
 }

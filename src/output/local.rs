@@ -1,7 +1,7 @@
 //! Clips as files in folders of this machine.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -10,19 +10,17 @@ use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use crate::domain::SavedFile;
+use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
 
+use super::disk::{create_folder, find_damage, sync_folder};
 use super::disk_space::available_space;
+use super::kept::{self, set_aside};
 use super::media::MediaKind;
 use super::{ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore, media};
 
 /// Maximum number of chunks that wait for the disk before the download has to wait.
 const MAX_BUFFERED_CHUNKS: usize = 16;
-
-/// Number of bytes read at once to check a file. A check needs this much memory, whatever the
-/// length of the file.
-const CHECK_CHUNK_BYTES: usize = 1 << 20;
 
 /// A store that saves clips as files in folders of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,6 +64,19 @@ impl OutputStore for LocalStore {
         stream_error.map_or(written, |error| Err(error.into()))
     }
 
+    async fn reuse(
+        &self,
+        clip: &KeptClip,
+        location: &ClipLocation,
+    ) -> Result<Option<SavedFile>, OutputError> {
+        let path = location.folder.join(&location.file_name);
+        let clip = clip.clone();
+        let location = location.clone();
+        let reused = tokio::task::spawn_blocking(move || kept::reuse(&clip, &location)).await;
+        let reused = reused.map_err(io::Error::other).and_then(|reused| reused);
+        reused.map_err(|error| OutputError::Store { path, error })
+    }
+
     async fn check(&self, saved: &SavedFile) -> Option<ClipDamage> {
         let saved = saved.clone();
         let result = tokio::task::spawn_blocking(move || find_damage(&saved))
@@ -88,27 +99,6 @@ impl OutputStore for LocalStore {
             .and_then(|result| result)
             .map_err(|error| OutputError::Store { path, error })
     }
-}
-
-/// Compares a file with what was saved: the length first, because that needs no reading.
-fn find_damage(saved: &SavedFile) -> io::Result<Option<ClipDamage>> {
-    let mut file = File::open(&saved.path)?;
-    let bytes = file.metadata()?.len();
-    if bytes != saved.bytes {
-        return Ok(Some(ClipDamage::Length {
-            bytes,
-            saved: saved.bytes,
-        }));
-    }
-    let mut hash = Sha256::new();
-    let mut chunk = vec![0; CHECK_CHUNK_BYTES];
-    loop {
-        match file.read(&mut chunk)? {
-            0 => break,
-            read => hash.update(&chunk[..read]),
-        }
-    }
-    Ok((hex::encode(hash.finalize()) != saved.sha256).then_some(ClipDamage::Content))
 }
 
 /// Writes to a temporary name, checks, syncs, renames, and syncs the folder, in this order.
@@ -140,63 +130,15 @@ fn write_clip(
         .check()
         .map_err(store_error)?
         .map_err(OutputError::NotAClip)?;
-    let path = video_path.with_extension(kind.extension());
-    partial.commit(&path).map_err(store_error)?;
-    if let Some(earlier) = &location.replaces {
-        remove_replaced(earlier, &path).map_err(store_error)?;
-    }
-    Ok(SavedFile {
-        path,
+    let saved = SavedFile {
+        path: video_path.with_extension(kind.extension()),
         bytes,
         sha256,
-    })
-}
-
-/// Removes the clip that `successor`, which is saved, replaces under another ending, so that not both
-/// look current. A clip in another folder, or of another name, is left alone.
-fn remove_replaced(earlier: &Path, successor: &Path) -> io::Result<()> {
-    let is_sibling =
-        earlier.parent() == successor.parent() && earlier.file_stem() == successor.file_stem();
-    if !is_sibling || earlier == successor {
-        return Ok(());
-    }
-    match fs::remove_file(earlier) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => {
-            removed?;
-            successor.parent().map_or(Ok(()), sync_folder)
-        }
-    }
-}
-
-/// Creates a folder and its missing parents, and syncs each parent. A synced file in a folder that
-/// was not synced can be lost in a crash.
-fn create_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        create_folder(parent)?;
-        match fs::create_dir(folder) {
-            // Another step or another process created it first.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            created => created?,
-        }
-        sync_folder(parent)?;
-    }
-    Ok(())
-}
-
-/// Syncs a folder where the system supports it. Windows does not, and journals its file names.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()
-    } else {
-        Ok(())
-    }
+    };
+    partial
+        .commit(&saved, &location.kept)
+        .map_err(store_error)?;
+    Ok(saved)
 }
 
 /// A file under a temporary name, which is removed unless it is committed.
@@ -246,9 +188,11 @@ impl PartialFile {
         media::check(&mut &self.file)
     }
 
-    fn commit(self, path: &Path) -> io::Result<()> {
+    fn commit(self, saved: &SavedFile, kept: &[KeptClip]) -> io::Result<()> {
+        let path = &saved.path;
         self.file.sync_all()?;
         fail_point!("file synced");
+        set_aside(kept, saved)?;
         fs::rename(&self.path, path)?;
         fail_point!("file renamed");
         path.parent().map_or(Ok(()), sync_folder)?;

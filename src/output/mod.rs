@@ -4,8 +4,10 @@
 //! survives a power loss.
 
 pub mod container;
+mod disk;
 mod disk_space;
 pub(crate) mod download;
+mod kept;
 pub(crate) mod local;
 pub mod media;
 
@@ -17,7 +19,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
-use crate::domain::SavedFile;
+use crate::domain::{KeptClip, SavedFile};
 
 pub use download::{DownloadTimeouts, Downloader};
 pub use local::LocalStore;
@@ -50,8 +52,9 @@ pub struct ClipStream {
 /// A place where clips are stored.
 #[async_trait]
 pub trait OutputStore: Send + Sync {
-    /// Saves a stream as a file, completely or not at all. It replaces a file of that name, and
-    /// [`ClipLocation::replaces`] once it is complete.
+    /// Saves a stream as a file, completely or not at all, and replaces a file of that name. A clip of
+    /// the job's earlier inputs that has the name, or the name with another ending, is moved aside
+    /// first, when the new one is whole.
     ///
     /// `length` is the length in bytes that the sender announced; a stream of another length is an
     /// error. `Ok` means that the file survives a power loss.
@@ -61,6 +64,14 @@ pub trait OutputStore: Send + Sync {
         bytes: ByteStream,
         length: Option<u64>,
     ) -> Result<SavedFile, OutputError>;
+
+    /// Saves a clip that exists already, as a link or a copy, as [`save`](Self::save) does. Returns
+    /// `None` if it is neither where it was saved nor where it was moved aside, or damaged.
+    async fn reuse(
+        &self,
+        clip: &KeptClip,
+        location: &ClipLocation,
+    ) -> Result<Option<SavedFile>, OutputError>;
 
     /// Compares a file with what was saved; `None` if it is unchanged.
     async fn check(&self, saved: &SavedFile) -> Option<ClipDamage>;
@@ -78,9 +89,9 @@ pub struct ClipLocation {
     /// The name of an MP4 video in the folder, valid on Linux, macOS and Windows. Another kind of
     /// clip has its own ending in place of `.mp4`.
     pub file_name: String,
-    /// The job's earlier clip; `None` if it has none. If the new one is of another kind, and so has
-    /// another name, the earlier one is removed when the new one is complete.
-    pub replaces: Option<PathBuf>,
+    /// The clips of the job's earlier inputs. One that has this name, or this name with another
+    /// ending, is moved aside.
+    pub kept: Vec<KeptClip>,
 }
 
 /// How a clip differs from what was saved.

@@ -2,7 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::domain::{IllegalTransition, JobEvent, JobProgress, JobState};
+use crate::domain::{
+    AttemptProgress, AttemptState, Cost, CostSource, IllegalTransition, JobEvent, JobProgress,
+    JobState, Money,
+};
 
 use super::moved;
 
@@ -18,7 +21,7 @@ pub enum RowEffect {
     LeaveInProgress,
 }
 
-/// Returns the effect of a row. `is_same_input` tells whether its fingerprint is the job's.
+/// Returns the effect of a row. `is_same_input` tells whether it asks for what the job already is.
 pub fn row_effect(state: JobState, is_same_input: bool) -> RowEffect {
     match (is_same_input, state == JobState::Queued || state.is_final()) {
         (true, _) => RowEffect::Unchanged,
@@ -27,10 +30,19 @@ pub fn row_effect(state: JobState, is_same_input: bool) -> RowEffect {
     }
 }
 
-/// Returns whether the providers that may run a job follow a row with the same input: only while
+/// Returns whether the providers that may run a job follow a row that asks for the same: only while
 /// nothing is submitted to any of them.
 pub fn may_change_providers(state: JobState) -> bool {
     state == JobState::Queued
+}
+
+/// Returns whether a job takes the links of a row that asks for the same: while it may still be
+/// submitted, because its own links may be gone by now.
+pub fn takes_links(state: JobState) -> bool {
+    matches!(
+        state,
+        JobState::Queued | JobState::Failed | JobState::Cancelled
+    )
 }
 
 /// Returns a new job.
@@ -51,11 +63,44 @@ pub fn queued(now: Timestamp) -> JobProgress {
     }
 }
 
-/// Returns a job that starts again with a new input. It keeps its clip until another replaces it.
+/// Returns a job that starts again with a new input.
 ///
 /// # Errors
 ///
 /// Returns [`IllegalTransition`] if the job is in progress.
 pub fn restart(job: &JobProgress, now: Timestamp) -> Result<JobProgress, IllegalTransition> {
-    moved(job, JobEvent::Restart, Some(now), None, now)
+    let mut job = moved(job, JobEvent::Restart, Some(now), None, now)?;
+    job.output = None;
+    Ok(job)
+}
+
+/// Returns a queued job that takes the clip of a finished attempt, which may be of another job, and
+/// its own attempt at it. The attempt costs nothing, and knows the prediction only to fetch the clip
+/// anew if the file is gone.
+///
+/// # Errors
+///
+/// Returns [`IllegalTransition`] if the job is not queued.
+pub fn reuse(
+    job: &JobProgress,
+    made: &AttemptProgress,
+    now: Timestamp,
+) -> Result<(JobProgress, AttemptProgress), IllegalTransition> {
+    let job = moved(job, JobEvent::Reuse, Some(now), None, now)?;
+    let attempt = AttemptProgress {
+        state: AttemptState::Done,
+        estimate: Money::ZERO,
+        answered_at: None,
+        prediction: made.prediction.clone(),
+        early_cost: None,
+        output_url: made.output_url.clone(),
+        processing: None,
+        cost: Some(Cost {
+            amount: Money::ZERO,
+            source: CostSource::Reused,
+        }),
+        error: None,
+        finished_at: Some(now),
+    };
+    Ok((job, attempt))
 }

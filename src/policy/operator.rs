@@ -66,7 +66,7 @@ pub enum Decision {
 ///
 /// A job with a known prediction that did not fail at the provider is polled again, which costs
 /// nothing; an abandoned attempt is open again, so that it occupies a slot and reserves its
-/// estimate. Any other job starts again from the queue.
+/// estimate. Any other job starts again from the queue, also one whose reused clip is gone.
 ///
 /// # Errors
 ///
@@ -79,8 +79,9 @@ pub fn retry(
     if !matches!(job.state, JobState::Failed | JobState::Cancelled) {
         return Err(NotApplicable::NothingToRetry);
     }
-    let followed =
-        attempt.filter(|attempt| may_have_clip(attempt.state) && attempt.prediction.is_some());
+    let followed = attempt.filter(|attempt| {
+        may_have_clip(attempt.state) && attempt.prediction.is_some() && !attempt.is_reused()
+    });
     let event = if followed.is_some() {
         JobEvent::ResumePolling
     } else {

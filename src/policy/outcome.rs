@@ -125,7 +125,8 @@ fn next_attempt(
             if !is_fresh_link {
                 next.processing = *processing;
             }
-            let keeps_cost = is_fresh_link && cost.source == CostSource::Rule;
+            let by_rule = cost.source == CostSource::Rule;
+            let keeps_cost = is_fresh_link && (by_rule || attempt.is_reused());
             let cost = if keeps_cost {
                 attempt.cost
             } else {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::domain::{Attempt, Job, Lease};
+use crate::domain::{Attempt, Job, JobClips, Lease};
 use crate::policy::Change;
 use crate::policy::claim::{Backlog, Step};
 
@@ -22,6 +22,8 @@ pub struct Claim {
     /// Consecutive failures of the provider, for the backoff of its next hold. Always 0 for steps
     /// other than [`Step::Submit`].
     pub provider_failures: u32,
+    /// The clips that a download may find on disk; none for any other step.
+    pub clips: JobClips,
     /// The reason why the job must be rejected instead of submitted, if an image of it could not be
     /// uploaded to any of its providers; `None` otherwise.
     pub rejection: Option<String>,

@@ -51,6 +51,21 @@ pub(super) fn cancel(
     })
 }
 
+/// Cancels those of these jobs that are queued. Returns how many.
+pub(super) fn cancel_queued(
+    tx: &mut dyn Transaction,
+    jobs: &[JobId],
+    now: Timestamp,
+) -> Result<usize> {
+    let mut queued = Vec::new();
+    for job in jobs {
+        queued.extend(tx.stored_jobs(JobSet::Number(*job))?);
+    }
+    queued.retain(|job| job.progress.state == JobState::Queued);
+    apply(tx, &queued, operator::cancel, now)?;
+    Ok(queued.len())
+}
+
 /// Requeues the downloads of succeeded jobs whose files are lost, and skips the others. Returns how
 /// many.
 pub(super) fn requeue_downloads(
@@ -176,7 +191,7 @@ fn progress(job: &StoredJob) -> Option<&AttemptProgress> {
 }
 
 /// Returns the error for a command that does not apply to a job.
-fn not_applicable(job: &StoredJob, reason: NotApplicable) -> QueueError {
+pub(super) fn not_applicable(job: &StoredJob, reason: NotApplicable) -> QueueError {
     QueueError::NotApplicable {
         job: job.job_id,
         state: job.progress.state,

@@ -47,7 +47,9 @@ pub use live_setting::{LiveSetting, SettingChange};
 pub use operator::{CancelResult, CounterMismatch, Operator, Selection};
 pub use pool_lookups::{Gates, PoolLookups};
 pub use reports::Reports;
-pub use staging::{LoadPlan, Loader, NewBatch, RowChange, Staging};
+pub use staging::{
+    Differences, LoadPlan, Loader, NewBatch, QueryDifferences, RemovedRows, RowChange, Staging,
+};
 pub use throughput::{Completion, Throughput};
 pub use upload::{UploadClaim, UploadLease};
 pub use views::{

@@ -93,6 +93,9 @@ pub trait Operator: Send + Sync {
     ///   submitted, in doubt or in a final state.
     async fn cancel(&self, selection: Selection) -> Result<CancelResult>;
 
+    /// Cancels those of these jobs that are queued, and skips the others. Returns how many.
+    async fn cancel_queued(&self, jobs: Vec<JobId>) -> Result<usize>;
+
     /// Applies the user's decision to a job in doubt, and returns its new state.
     ///
     /// # Errors

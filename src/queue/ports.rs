@@ -204,6 +204,11 @@ impl<S: Storage> Operator for S {
             .await
     }
 
+    async fn cancel_queued(&self, jobs: Vec<JobId>) -> Result<usize> {
+        self.write(move |tx, now| commands::cancel_queued(tx, &jobs, now))
+            .await
+    }
+
     async fn resolve(&self, job_id: JobId, decision: Decision) -> Result<JobState> {
         self.write(move |tx, now| commands::resolve(tx, job_id, &decision, now))
             .await

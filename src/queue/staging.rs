@@ -1,9 +1,10 @@
 //! The port for loading a manifest: its rows are compared with the queue and added to it, in one
 //! transaction.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::domain::{Money, NewJob};
+use crate::domain::{InputComparison, InputDiff, JobId, Money, NewJob};
 use crate::policy::claim::BatchView;
 
 use super::{QueueError, Result};
@@ -21,6 +22,10 @@ pub struct NewBatch {
     /// The batch's budget; `None` keeps the budget of an existing batch, and sets none for a new
     /// one.
     pub budget: Option<Money>,
+    /// How its rows are compared with the jobs that it has already.
+    pub comparison: InputComparison,
+    /// Whether a row that asks for a clip which was made already takes it, for nothing.
+    pub reuses_clips: bool,
 }
 
 impl NewBatch {
@@ -70,6 +75,12 @@ pub enum RowChange {
     Changed,
     /// The row differs from its job, which is in progress and keeps its input.
     InProgress,
+    /// The row is new, or differs from its job, and asks for a clip that was made already: the job
+    /// takes it for nothing.
+    Reused {
+        /// Whether the batch had no job with this key.
+        is_new: bool,
+    },
     /// The row equals its job.
     Unchanged,
     /// A row with the same key was added since the last commit; this one is ignored.
@@ -80,7 +91,7 @@ pub enum RowChange {
 }
 
 /// The difference between a staged manifest and the batch before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadPlan {
     /// Number of rows without a job in the batch.
     pub new: u64,
@@ -89,25 +100,92 @@ pub struct LoadPlan {
     /// Number of rows that differ from a job in progress, which is left as it is. Loading the
     /// manifest again after the job has finished applies the change.
     pub in_progress: u64,
+    /// Number of the new and changed rows whose clips were made already and are taken for nothing.
+    pub reused: u64,
+    /// The batches whose clips are taken.
+    pub reused_from: BTreeSet<String>,
     /// Number of rows that equal their job.
     pub unchanged: u64,
-    /// Number of jobs without a row in the manifest; they are left as they are.
+    /// Number of jobs without a row in the manifest.
     pub removed: u64,
-    /// The sum of the estimates of the new and changed rows, each at its most expensive provider.
+    /// Those of them that are queued: they are rendered and paid for unless they are cancelled.
+    pub removed_queued: Vec<JobId>,
+    /// The sum of their estimates.
+    pub removed_estimate: Money,
+    /// The sum of the estimates of the new and changed rows that take no clip, each at its most
+    /// expensive provider.
     pub estimate: Money,
+    /// Number of queued jobs of the batch after the load.
+    pub queued: u64,
+    /// The sum of their estimates.
+    pub queued_estimate: Money,
+    /// What differs in the changed rows.
+    pub differences: Differences,
+}
+
+/// What differs between rows and the jobs that a batch has for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differences {
+    /// Number of changed rows in which a field differs, by field.
+    pub by_field: BTreeMap<String, u64>,
+    /// The changed rows in which nothing but the query of a link differs.
+    pub only_query: QueryDifferences,
+    /// The unchanged rows in which an ignored part of a link's query differs.
+    pub ignored: QueryDifferences,
+}
+
+/// Rows in which only the query of a link differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueryDifferences {
+    /// Their number.
+    pub rows: u64,
+    /// The parameters that differ.
+    pub parameters: BTreeSet<String>,
+}
+
+impl QueryDifferences {
+    /// Counts a row.
+    pub(super) fn count(&mut self, diff: InputDiff) {
+        self.rows += 1;
+        self.parameters.extend(diff.query);
+    }
+}
+
+impl Differences {
+    /// Counts a changed row.
+    pub(super) fn count(&mut self, diff: InputDiff) {
+        if diff.fields.is_empty() {
+            self.only_query.count(diff);
+            return;
+        }
+        for field in diff.fields {
+            *self.by_field.entry(field).or_default() += 1;
+        }
+    }
+}
+
+/// What becomes of the queued jobs that have no row in a manifest any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RemovedRows {
+    /// They stay queued.
+    #[default]
+    Keep,
+    /// They are cancelled.
+    Cancel,
 }
 
 impl LoadPlan {
     /// Counts a row, with its estimate.
     pub fn count(&mut self, change: RowChange, estimate: Money) {
         let counter = match change {
-            RowChange::New => &mut self.new,
-            RowChange::Changed => &mut self.changed,
+            RowChange::New | RowChange::Reused { is_new: true } => &mut self.new,
+            RowChange::Changed | RowChange::Reused { is_new: false } => &mut self.changed,
             RowChange::InProgress => &mut self.in_progress,
             RowChange::Unchanged => &mut self.unchanged,
             RowChange::Duplicate { .. } => return,
         };
         *counter += 1;
+        self.reused += u64::from(matches!(change, RowChange::Reused { .. }));
         if matches!(change, RowChange::New | RowChange::Changed) {
             self.estimate += estimate;
         }
@@ -133,11 +211,11 @@ pub trait Staging: Send {
     fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>>;
 
     /// Returns the difference that the rows added since the last commit make.
-    fn plan(&self) -> LoadPlan;
+    fn plan(&mut self) -> Result<LoadPlan>;
 
     /// Commits the added rows, queues the difference, and returns it. Rows added after that belong
     /// to the next commit.
-    fn commit(&mut self) -> Result<LoadPlan>;
+    fn commit(&mut self, removed: RemovedRows) -> Result<LoadPlan>;
 }
 
 /// The port of a load.

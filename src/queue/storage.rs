@@ -9,7 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Attempt, AttemptId, Job, JobId, JobProgress, JobState, Lease, Money, PoolId, ProviderName,
+    Attempt, AttemptId, Job, JobClips, JobId, JobProgress, JobState, Lease, Money, PoolId,
+    ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
@@ -211,6 +212,9 @@ pub trait Transaction: Snapshot {
 
     /// Reads a job in progress and its attempt.
     fn read_job(&self, job: JobId) -> Result<(Job, Attempt)>;
+
+    /// Returns the clips that a download of a job may find on disk.
+    fn clips(&self, job: JobId) -> Result<JobClips>;
 
     /// Leases a job for its next step, and writes how often it was polled and downloaded.
     fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()>;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Attempt, AttemptId, JobProgress, Lease, Outcome, PoolId, ProviderName, ProviderSignal,
+    Attempt, AttemptId, JobClips, JobProgress, Lease, Outcome, PoolId, ProviderName, ProviderSignal,
 };
 use crate::failpoint::fail_point;
 use crate::policy::claim::{
@@ -249,6 +249,11 @@ fn lease(tx: &mut dyn Transaction, pool: &PoolId, due: &DueStep) -> Result<Claim
         job,
         attempt,
         step: due.step,
+        clips: if due.step == Step::Download {
+            tx.clips(due.job_id)?
+        } else {
+            JobClips::default()
+        },
         provider_failures: 0,
         rejection: None,
     })
@@ -303,6 +308,7 @@ fn start_attempt(
         job,
         attempt,
         step: Step::Submit,
+        clips: JobClips::default(),
         provider_failures: submission.provider_failures,
         rejection,
     })

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
-use crate::domain::{LocalImage, SavedFile};
+use crate::domain::{KeptClip, LocalImage, SavedFile};
 use crate::image::{ImageError, ImageFile, ImageSource};
 use crate::output::{
     ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
@@ -58,6 +58,15 @@ impl OutputStore for SimulatedClips {
             bytes,
             sha256: String::new(),
         })
+    }
+
+    async fn reuse(
+        &self,
+        _: &KeptClip,
+        _: &ClipLocation,
+    ) -> Result<Option<SavedFile>, OutputError> {
+        // The queue of a rehearsal is new: it has made no clip.
+        Ok(None)
     }
 
     async fn check(&self, _: &SavedFile) -> Option<ClipDamage> {

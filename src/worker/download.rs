@@ -20,21 +20,24 @@ impl StepContext {
         claim: &Claim,
         allow_loopback: bool,
     ) -> Result<StepOutcome, PoolError> {
+        let location = ClipLocation {
+            folder: claim.job.folder.clone(),
+            file_name: claim.job.file_name.clone(),
+            kept: claim.clips.kept.clone(),
+        };
+        if let Some(clip) = &claim.clips.reused {
+            match self.files.output.reuse(clip, &location).await {
+                Ok(Some(file)) => return Ok(Outcome::Saved { file }.into()),
+                // The file is gone or damaged: the provider may still have the clip.
+                Ok(None) => {}
+                Err(error) => return Err(PoolError::Output(error)),
+            }
+        }
         let Some(link) = &claim.attempt.progress.output_url else {
             let due_at = self.retry_at(claim, None);
             let provider = claim.attempt.provider;
             let reason = format!("{provider} finished it without a usable link");
             return Ok(Outcome::LinkExpired { due_at, reason }.into());
-        };
-        let location = ClipLocation {
-            folder: claim.job.folder.clone(),
-            file_name: claim.job.file_name.clone(),
-            replaces: claim
-                .job
-                .progress
-                .output
-                .as_ref()
-                .map(|earlier| earlier.path.clone()),
         };
         fail_point!("download unsent");
         let saved = match self.files.clips.get(link, allow_loopback).await {

@@ -1,7 +1,6 @@
 //! What precedes the spending: a confirmation on a terminal, and the review of the canary clips.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 
@@ -129,40 +128,12 @@ fn a_canary_larger_than_the_batch_runs_the_whole_batch() {
     env.assert_all_rendered_once(2);
 }
 
-/// Runs the binary on a pseudo-terminal with `typed` as keyboard input.
-#[cfg(target_os = "linux")]
-fn run_on_terminal(env: &TestEnv, args: &str, typed: &str) -> CommandOutput {
-    let command = format!("{} {args}", env!("CARGO_BIN_EXE_overnight"));
-    let mut script = Command::new("script");
-    script
-        .args(["-qec", &command, "/dev/null"])
-        .current_dir(env.dir.path());
-    script
-        .env_clear()
-        .envs(env.simulator.environment())
-        .env("PATH", "/usr/bin:/bin")
-        .env("TERM", "xterm");
-    let mut running = script
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("`script` of util-linux");
-    let mut keyboard = running.stdin.take().expect("a pipe");
-    keyboard
-        .write_all(typed.as_bytes())
-        .expect("the input is written");
-    // The input stays open until the end, so that a prompt reads no end of file.
-    let run = CommandOutput::from_output(running.wait_with_output().expect("`script` ends"));
-    drop(keyboard);
-    run
-}
-
 #[test]
 #[cfg(target_os = "linux")]
 fn on_a_terminal_a_batch_that_was_never_submitted_starts_only_after_a_yes() {
     let env = TestEnv::new(high_limits());
     env.load(4, "fal");
-    let no = run_on_terminal(&env, "run", "\n");
+    let no = env.run_on_terminal("run", "\n");
     assert_eq!(no.code, 130, "{no:?}");
     for text in [
         "batch: 4 jobs, $1.125 at most; no job of this batch has been submitted yet",
@@ -173,7 +144,7 @@ fn on_a_terminal_a_batch_that_was_never_submitted_starts_only_after_a_yes() {
     }
     assert_eq!(env.ledger().creates_seen, 0);
 
-    let yes = run_on_terminal(&env, "run --canary 1", "y\ny\n");
+    let yes = env.run_on_terminal("run --canary 1", "y\ny\n");
     assert_eq!(yes.code, 0, "{yes:?}");
     assert!(
         yes.stdout
@@ -184,7 +155,7 @@ fn on_a_terminal_a_batch_that_was_never_submitted_starts_only_after_a_yes() {
 
     // Rows added later need no confirmation, because the batch has been submitted before.
     env.load(6, "fal");
-    let again = run_on_terminal(&env, "run", "");
+    let again = env.run_on_terminal("run", "");
     assert_eq!(again.code, 0, "{again:?}");
     assert!(!again.stdout.contains("[y/N]"), "{again:?}");
     env.assert_all_rendered_once(6);
@@ -195,7 +166,7 @@ fn on_a_terminal_a_batch_that_was_never_submitted_starts_only_after_a_yes() {
 fn the_yes_flag_suppresses_the_prompt() {
     let env = TestEnv::new(high_limits());
     env.load(2, "fal");
-    let run = run_on_terminal(&env, "run --yes", "");
+    let run = env.run_on_terminal("run --yes", "");
     assert_eq!(run.code, 0, "{run:?}");
     assert!(!run.stdout.contains("[y/N]"), "{run:?}");
     env.assert_all_rendered_once(2);

@@ -650,7 +650,7 @@ fn load_names_a_new_queue_and_says_what_happens_to_jobs_without_a_row() {
     assert!(
         again
             .stderr
-            .contains("hint: `overnight cancel JOB --batch mugs` cancels one"),
+            .contains("`overnight cancel JOB --batch mugs` cancels one"),
         "{again:?}"
     );
 }

@@ -109,7 +109,7 @@ fn a_missing_clip_of_any_kind_is_downloaded_again_without_paying() {
 }
 
 #[test]
-fn a_clip_of_another_kind_replaces_the_earlier_one_once_it_is_complete() {
+fn an_earlier_clip_of_another_kind_is_moved_aside_once_its_successor_is_complete() {
     let env = env_with(ClipKind::Mp4);
     load_prompt(&env, "Turn number 0");
     assert_eq!(env.run(&["run"]).code, 0);
@@ -126,11 +126,30 @@ fn a_clip_of_another_kind_replaces_the_earlier_one_once_it_is_complete() {
     set_kind(&env, ClipKind::Webm);
     assert_eq!(env.run(&["retry"]).code, 0);
     assert_eq!(env.run(&["run"]).code, 0);
-    assert_eq!(files(&env), ["row-0.png", "row-0.txt", "row-0.webm"]);
+    assert_eq!(
+        files(&env),
+        ["earlier", "row-0.png", "row-0.txt", "row-0.webm"]
+    );
+    let aside = fs::read(folder(&env).join("earlier/row-0.1.mp4")).expect("the earlier clip");
+    assert!(aside == earlier, "the earlier clip has changed");
     let mine = fs::read(folder(&env).join("row-0.png")).expect("the file");
     assert_eq!(mine, b"mine");
-    assert_eq!(env.ledger().entries.len(), 2);
     assert_eq!(env.run(&["verify"]).code, 0);
+    // The row goes back to what it was, and so does its clip.
+    load_prompt(&env, "Turn number 0");
+    assert_eq!(env.run(&["run"]).code, 0);
+    assert_eq!(
+        files(&env),
+        ["earlier", "row-0.mp4", "row-0.png", "row-0.txt"]
+    );
+    load_prompt(&env, "Turn number 1");
+    assert_eq!(env.run(&["run"]).code, 0);
+    assert_eq!(
+        files(&env),
+        ["earlier", "row-0.png", "row-0.txt", "row-0.webm"]
+    );
+    assert_eq!(env.run(&["verify"]).code, 0);
+    assert_eq!(env.ledger().entries.len(), 2);
 }
 
 #[cfg(debug_assertions)]
@@ -156,7 +175,8 @@ fn a_run_aborted_while_a_clip_of_another_kind_is_saved_leaves_one_current_clip()
             assert!(!aborted.expect("the binary starts").status.success());
             assert_eq!(env.run(&["run"]).code, 0);
             let ending = if after == ClipKind::Gif { "gif" } else { "mp4" };
-            assert_eq!(files(&env), [format!("row-0.{ending}")], "{point}");
+            let current = format!("row-0.{ending}");
+            assert_eq!(files(&env), ["earlier", &current], "{point}");
             assert_eq!(env.run(&["verify"]).code, 0);
             assert_eq!(env.ledger().entries.len(), 2);
         }

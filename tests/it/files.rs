@@ -180,7 +180,7 @@ fn a_file_that_is_not_a_queue_is_named_and_left_unchanged() {
         (other, "a SQLite file of another program"),
         (
             newer,
-            "written by a newer version of overnight (queue version 99; this one supports up to 5) and was not modified",
+            "written by a newer version of overnight (queue version 99; this one supports up to 6) and was not modified",
         ),
         (
             folder.join("folder.db"),
@@ -347,8 +347,14 @@ fn missing_or_damaged_clips_are_found_and_downloaded_again_without_paying() {
         // `verify --fix` leaves other jobs alone.
         env.write_manifest("more.csv", 3);
         assert_eq!(
-            env.run(&["load", "more.csv", "--model", "kling-v1-standard"])
-                .code,
+            env.run(&[
+                "load",
+                "more.csv",
+                "--model",
+                "kling-v1-standard",
+                "--fresh"
+            ])
+            .code,
             0
         );
         let fixed = env.run(&["verify", "--fix"]);

@@ -34,6 +34,7 @@ mod provider_faults;
 mod provider_queue;
 mod queue;
 mod rehearse;
+mod reload;
 mod report;
 mod secrets;
 mod shop_exports;

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::support::{TestEnv, high_limits, micros, micros_as_f64};
 
-const VERSIONS: std::ops::RangeInclusive<usize> = 1..=4;
+const VERSIONS: std::ops::RangeInclusive<usize> = 1..=5;
 
 /// How the batches were loaded: manifest, providers, rows.
 const LOADS: [(&str, &str, usize); 2] = [

@@ -16,7 +16,8 @@ use overnight::app;
 use overnight::catalog;
 use overnight::clock::Clock;
 use overnight::domain::{
-    Failure, Input, JobState, Money, NewJob, PredictionHandle, ProviderName, SavedFile,
+    Failure, Input, InputComparison, JobState, KeptClip, Money, NewJob, PredictionHandle,
+    ProviderName, SavedFile,
 };
 use overnight::output::{
     ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
@@ -28,7 +29,8 @@ use overnight::provider::{
 };
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{
-    JobFilter, JobRecord, Loader, NewBatch, Operator, ProviderLimits, Reports, Selection,
+    JobFilter, JobRecord, Loader, NewBatch, Operator, ProviderLimits, RemovedRows, Reports,
+    Selection,
 };
 use overnight::worker::{
     Pool, PoolError, PoolEvent, PoolExit, PoolOptions, ProcessingTimes, StepContext,
@@ -171,6 +173,8 @@ impl VirtualRun {
             model: "kling-v1-standard".into(),
             folder: PathBuf::from("/renders/b"),
             budget: None,
+            comparison: InputComparison::default(),
+            reuses_clips: false,
         };
         let mut staging = queue.stage(batch).expect("a staging");
         for row in 0..rows {
@@ -179,7 +183,7 @@ impl VirtualRun {
             let providers = vec![ProviderName::Fal];
             let estimate = Money::from_micros(225_000);
             let job = NewJob::new(
-                "kling-v1-standard",
+                input.fingerprint("kling-v1-standard"),
                 format!("r{row}"),
                 1,
                 input,
@@ -188,7 +192,7 @@ impl VirtualRun {
             );
             staging.add(&[job]).expect("added");
         }
-        staging.commit().expect("committed");
+        staging.commit(RemovedRows::Keep).expect("committed");
         drop((staging, queue));
         // Virtual time would advance while another thread works, so the queue must not have one.
         let queue = SqliteQueue::for_rehearsal(&path, Arc::clone(&clock) as _).expect("a queue");
@@ -281,6 +285,14 @@ impl ClipSource for FullDisk {
 
 #[async_trait]
 impl OutputStore for FullDisk {
+    async fn reuse(
+        &self,
+        _: &KeptClip,
+        _: &ClipLocation,
+    ) -> Result<Option<SavedFile>, OutputError> {
+        Ok(None)
+    }
+
     async fn save(
         &self,
         place: &ClipLocation,

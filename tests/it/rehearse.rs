@@ -10,9 +10,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use overnight::catalog;
 use overnight::clock::ManualClock;
-use overnight::domain::{Backoff, Input, Money, NewJob, ProviderName, RetryPolicy};
+use overnight::domain::{
+    Backoff, Input, InputComparison, Money, NewJob, ProviderName, RetryPolicy,
+};
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{Loader, NewBatch, ProviderLimits};
+use overnight::queue::{Loader, NewBatch, ProviderLimits, RemovedRows};
 use overnight::rehearsal::{
     Latency, RehearsalReport, Scenario, SimulatedHost, TimeDistribution, simulate,
 };
@@ -83,6 +85,8 @@ fn simulate_rows(scenario: Scenario, rows: usize, seed: u64) -> RehearsalReport 
         model: "kling-v1-standard".into(),
         folder: dir.path().to_owned(),
         budget: None,
+        comparison: InputComparison::default(),
+        reuses_clips: false,
     };
     let mut staging = queue.stage(batch).expect("a staging");
     let providers: Vec<ProviderName> = scenario
@@ -100,7 +104,7 @@ fn simulate_rows(scenario: Scenario, rows: usize, seed: u64) -> RehearsalReport 
         let line = row as u64 + 2;
         let estimate = Money::from_micros(225_000);
         let job = NewJob::new(
-            "kling-v1-standard",
+            input.fingerprint("kling-v1-standard"),
             row_key,
             line,
             input,
@@ -109,7 +113,7 @@ fn simulate_rows(scenario: Scenario, rows: usize, seed: u64) -> RehearsalReport 
         );
         staging.add(&[job]).expect("a row");
     }
-    staging.commit().expect("a load");
+    staging.commit(RemovedRows::Keep).expect("a load");
     drop((staging, queue));
     let open = move |clock| Ok(Arc::new(SqliteQueue::for_rehearsal(&path, clock)?) as _);
     let (_stop, stopped) = watch::channel(false);

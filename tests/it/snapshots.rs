@@ -169,7 +169,7 @@ fn runs_status_and_bill_match_their_snapshots() {
     env.simulator.update_options(|options| {
         options.faults = Faults::default().with(Call::Create, Fault::FailedPrediction, 1.0);
     });
-    load("lamps", 2, &["--via", "aimlapi"]);
+    load("lamps", 2, &["--via", "aimlapi", "--fresh"]);
     run("run_failed", "lamps");
 
     // The response of every create is lost, and there is no history to reconcile it with.
@@ -177,10 +177,10 @@ fn runs_status_and_bill_match_their_snapshots() {
         options.faults = Faults::default().with(Call::Create, Fault::DropAfter, 1.0);
         options.history = false;
     });
-    load("export (1)", 2, &["--via", "fal"]);
+    load("export (1)", 2, &["--via", "fal", "--fresh"]);
     run("run_in_doubt", "export (1)");
 
-    load("autumn", 40, &["--budget", "5"]);
+    load("autumn", 40, &["--budget", "5", "--fresh"]);
     env.assert_snapshot("status", &["status"]);
     env.assert_snapshot("bill", &["bill"]);
     env.assert_snapshot("jobs", &["jobs", "--batch", "lamps"]);

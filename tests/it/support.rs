@@ -2,6 +2,7 @@
 //! real binary.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -140,6 +141,34 @@ impl TestEnv {
             .env("PATH", binary.parent().expect("a folder"))
             .stdin(Stdio::null());
         CommandOutput::from_output(command.output().expect("a shell starts"))
+    }
+
+    /// Runs the binary on a pseudo-terminal with `typed` as keyboard input.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn run_on_terminal(&self, args: &str, typed: &str) -> CommandOutput {
+        let command = format!("{} {args}", env!("CARGO_BIN_EXE_overnight"));
+        let mut script = Command::new("script");
+        script
+            .args(["-qec", &command, "/dev/null"])
+            .current_dir(self.dir.path());
+        script
+            .env_clear()
+            .envs(self.simulator.environment())
+            .env("PATH", "/usr/bin:/bin")
+            .env("TERM", "xterm");
+        let mut running = script
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("`script` of util-linux");
+        let mut keyboard = running.stdin.take().expect("a pipe");
+        keyboard
+            .write_all(typed.as_bytes())
+            .expect("the input is written");
+        // The input stays open until the end, so that a prompt reads no end of file.
+        let run = CommandOutput::from_output(running.wait_with_output().expect("`script` ends"));
+        drop(keyboard);
+        run
     }
 
     /// Starts the binary without output.

@@ -1,11 +1,12 @@
 //! Flags of the commands that read a manifest: `load` and `rehearse`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use crate::cli::examples;
-use crate::domain::{Money, ProviderName};
+use crate::domain::{IgnoredQuery, Money, ProviderName};
 use crate::manifest::{LoadOptions, MappingOptions, Preset};
 
 use super::possible_values::possible_values;
@@ -23,6 +24,9 @@ pub struct LoadArgs {
     /// Check and price the manifest, but change nothing
     #[arg(long)]
     pub check: bool,
+    /// Cancel the queued jobs of rows that are no longer in the manifest
+    #[arg(long)]
+    pub drop_removed: bool,
 }
 
 /// Arguments of `rehearse`.
@@ -100,6 +104,21 @@ pub struct ManifestArgs {
     /// Maximum total cost of the batch in dollars, including what it cost earlier
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
+    /// Take a row as unchanged if its links differ only in their query, or only in these parameters
+    /// of it: `v,width`; none with an empty list [default with --preset: what the shop changes to
+    /// refresh caches]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "*",
+        value_parser = ignored_query
+    )]
+    pub ignore_query: Option<IgnoredQuery>,
+    /// Render and pay for rows whose clips were made already, instead of taking those clips
+    #[arg(long)]
+    pub fresh: bool,
 }
 
 impl ManifestArgs {
@@ -123,8 +142,32 @@ impl ManifestArgs {
             sheet: self.sheet,
             budget: self.budget,
             out,
+            ignore_query: self.ignore_query,
+            fresh: self.fresh,
         }
     }
+}
+
+/// Parses the names of query parameters, separated by commas; `*` is all of them.
+fn ignored_query(text: &str) -> Result<IgnoredQuery, String> {
+    if text == "*" {
+        return Ok(IgnoredQuery::Everything);
+    }
+    let names = text.split(',').map(str::trim);
+    let names: BTreeSet<String> = names
+        .filter(|name| !name.is_empty())
+        .map(Into::into)
+        .collect();
+    if let Some(name) = names.iter().find(|name| name.contains(['?', '&', '='])) {
+        return Err(format!(
+            "`{name}` is not the name of a parameter: write it like v,width"
+        ));
+    }
+    Ok(if names.is_empty() {
+        IgnoredQuery::Nothing
+    } else {
+        IgnoredQuery::Names(names)
+    })
 }
 
 /// Parses `FIELD=TEXT`.

@@ -40,7 +40,8 @@ pub(super) fn bill(
         BillGrouping::Route => ("a.provider || '/' || a.wire_model", "JOIN", "line_name"),
     };
     let sql = format!(
-        "SELECT {name} AS line_name, {SUMS} FROM batches b {join} attempts a USING (batch_id)
+        "SELECT {name} AS line_name, {SUMS} FROM batches b {join} attempts a
+             ON a.batch_id = b.batch_id AND a.reuses IS NULL
          WHERE ?1 IS NULL OR b.name = ?1 GROUP BY line_name ORDER BY {order}"
     );
     select(connection, &sql, [batch], read_line)

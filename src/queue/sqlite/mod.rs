@@ -6,6 +6,7 @@
 mod bill;
 mod change;
 mod claim_reads;
+mod clips;
 mod clock_changes;
 mod counters;
 mod due_steps;

@@ -23,14 +23,17 @@ const COUNTS_UNTIL_2: &str = include_str!("migrations/counts_until_2.sql");
 const FILES_UNTIL_3: &str = include_str!("migrations/files_until_3.sql");
 const COPY: &str = include_str!("migrations/copy.sql");
 const SINCE_4: &str = include_str!("migrations/since_4.sql");
+const FROM_5: &str = include_str!("migrations/from_5.sql");
+const FINGERPRINTS: &str = include_str!("migrations/fingerprints.sql");
 
 /// The scripts that copy a queue of version `index + 1` into tables of the current version, in the
 /// order in which they run.
-const MIGRATIONS: [&[&str]; 4] = [
-    &[FROM_1, COUNTS_UNTIL_2, FILES_UNTIL_3, COPY],
-    &[COUNTS_UNTIL_2, FILES_UNTIL_3, COPY],
-    &[FILES_UNTIL_3, COPY],
-    &[COPY, SINCE_4],
+const MIGRATIONS: [&[&str]; 5] = [
+    &[FROM_1, COUNTS_UNTIL_2, FILES_UNTIL_3, COPY, FINGERPRINTS],
+    &[COUNTS_UNTIL_2, FILES_UNTIL_3, COPY, FINGERPRINTS],
+    &[FILES_UNTIL_3, COPY, FINGERPRINTS],
+    &[COPY, SINCE_4, FINGERPRINTS],
+    &[FROM_5, SINCE_4, FINGERPRINTS],
 ];
 
 /// The schema version that this program writes.
@@ -200,7 +203,7 @@ fn migrate(connection: &mut Connection) -> Result<()> {
     Ok(())
 }
 
-/// Appends `_old` to the name of every table, drops the triggers and indexes, and returns the
+/// Appends `_old` to the name of every table, drops the views, triggers and indexes, and returns the
 /// tables' former names. Tables are created anew rather than altered, so that a migrated file has
 /// every constraint and index of the current schema.
 fn rename_old_tables(tx: &Connection) -> Result<Vec<String>> {
@@ -212,7 +215,7 @@ fn rename_old_tables(tx: &Connection) -> Result<Vec<String>> {
             |columns| columns.get::<String>("name"),
         )
     };
-    for kind in ["trigger", "index"] {
+    for kind in ["view", "trigger", "index"] {
         for name in names(kind)? {
             tx.execute_batch(&format!("DROP {kind} {name}"))?;
         }

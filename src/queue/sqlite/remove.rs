@@ -55,8 +55,9 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::domain::InputComparison;
     use crate::queue::sqlite::SqliteQueue;
-    use crate::queue::{Loader, NewBatch};
+    use crate::queue::{Loader, NewBatch, RemovedRows};
 
     /// Returns a folder with a new queue that is closed, and the queue's path.
     fn closed_queue() -> (TempDir, std::path::PathBuf) {
@@ -82,9 +83,11 @@ mod tests {
             model: "kling-v1-standard".into(),
             folder: "/renders/spring".into(),
             budget: None,
+            comparison: InputComparison::default(),
+            reuses_clips: false,
         };
         let mut staging = queue.stage(batch).unwrap();
-        staging.commit().unwrap();
+        staging.commit(RemovedRows::Keep).unwrap();
         drop((staging, queue));
         assert!(!remove_unused(&path).unwrap());
         SqliteQueue::open(&path, Arc::new(SystemClock)).unwrap();

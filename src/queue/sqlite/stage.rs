@@ -13,19 +13,21 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::clock::Clock;
-use crate::domain::{JobId, Money, NewJob, ProviderName};
+use crate::domain::{Fingerprint, Input, JobId, Money, NewJob, ProviderName, SavedFile};
 use crate::failpoint::fail_point;
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
-use crate::policy::load;
 use crate::policy::tally::Tally;
-use crate::queue::load::{KnownJob, Load, LoadTransaction, RowFields};
-use crate::queue::storage::JobSet;
-use crate::queue::{LoadPlan, Loader, NewBatch, QueueError, Result, RowChange, Staging};
+use crate::queue::load::{KnownJob, Load, LoadTransaction, MadeClip, Reuse, RowFields};
+use crate::queue::storage::{JobSet, StoredJob};
+use crate::queue::{
+    LoadPlan, Loader, NewBatch, QueueError, RemovedRows, Result, RowChange, Staging,
+};
 
 use super::SqliteQueue;
 use super::change;
 use super::claim_reads;
+use super::clips;
 use super::insert::{self, line_number};
 use super::job_row;
 use super::lanes;
@@ -108,9 +110,23 @@ impl SqliteStaging {
         open.load.add(&mut RowTransaction { tx, writer }, rows)
     }
 
-    fn commit_transaction(&mut self) -> Result<LoadPlan> {
+    fn plan_transaction(&mut self) -> Result<LoadPlan> {
+        if self.open.is_none() {
+            return Ok(LoadPlan::default());
+        }
         let (tx, open) = self.begin()?;
-        let plan = open.load.plan();
+        let writer = &mut open.rows;
+        open.load.plan(&mut RowTransaction { tx, writer })
+    }
+
+    fn commit_transaction(&mut self, removed: RemovedRows) -> Result<LoadPlan> {
+        let (tx, open) = self.begin()?;
+        let writer = &mut open.rows;
+        let mut rows = RowTransaction { tx, writer };
+        let mut plan = open.load.plan(&mut rows)?;
+        if removed == RemovedRows::Cancel {
+            open.load.cancel_removed(&mut rows, &mut plan)?;
+        }
         tallies::write(tx, &open.rows.tally)?;
         execute(
             tx,
@@ -152,13 +168,13 @@ impl Staging for SqliteStaging {
             .map_err(|error| open::add_path(&self.path, error))
     }
 
-    fn plan(&self) -> LoadPlan {
-        let open = self.open.as_ref();
-        open.map_or_else(LoadPlan::default, |open| open.load.plan())
+    fn plan(&mut self) -> Result<LoadPlan> {
+        self.plan_transaction()
+            .map_err(|error| open::add_path(&self.path, error))
     }
 
-    fn commit(&mut self) -> Result<LoadPlan> {
-        self.commit_transaction()
+    fn commit(&mut self, removed: RemovedRows) -> Result<LoadPlan> {
+        self.commit_transaction(removed)
             .map_err(|error| open::add_path(&self.path, error))
     }
 }
@@ -167,6 +183,7 @@ impl OpenLoad {
     /// Creates the batch, or sets the budget of an existing one. The batch is looked up again,
     /// because another load may have created it in the meantime.
     fn new(tx: &Connection, batch: &NewBatch, now: Timestamp) -> Result<Self> {
+        let new_load = |last_job, jobs_before| Load::new(batch, now, last_job, jobs_before);
         let (batch_id, load) = match find_batch(tx, batch)? {
             None => {
                 execute(
@@ -181,7 +198,7 @@ impl OpenLoad {
                         now.as_millisecond(),
                     ],
                 )?;
-                (tx.last_insert_rowid(), Load::new(JobId(0), 0))
+                (tx.last_insert_rowid(), new_load(JobId(0), 0))
             }
             Some(known) => {
                 if let Some(budget) = batch.budget {
@@ -193,7 +210,7 @@ impl OpenLoad {
                 }
                 let last_job = query_value(tx, "SELECT max(job_id) FROM jobs", [])?.unwrap_or(0);
                 let jobs_before = known.totals.jobs.total();
-                (known.batch_id, Load::new(JobId(last_job), jobs_before))
+                (known.batch_id, new_load(JobId(last_job), jobs_before))
             }
         };
         let rows = RowWriter {
@@ -245,6 +262,32 @@ impl LoadTransaction for RowTransaction<'_> {
         Ok(found.into_iter().next())
     }
 
+    fn input(&mut self, job: JobId) -> Result<Input> {
+        let sql = "SELECT input FROM jobs WHERE job_id = ?1";
+        let input = select(self.tx, sql, [job.0], |columns| columns.json("input"))?.pop();
+        input.ok_or_else(|| gone(job))
+    }
+
+    fn for_each_queued(&mut self, visit: &mut dyn FnMut(JobId, Money)) -> Result<()> {
+        select(
+            self.tx,
+            "SELECT job_id, estimate FROM jobs
+             WHERE lane_id IN (SELECT lane_id FROM lanes WHERE batch_id = ?1)
+                   AND state = 'queued'",
+            [self.writer.batch_id],
+            |columns| {
+                visit(JobId(columns.get("job_id")?), columns.money("estimate")?);
+                Ok(())
+            },
+        )?;
+        Ok(())
+    }
+
+    fn stored(&mut self, job: JobId) -> Result<StoredJob> {
+        let stored = job_row::stored_jobs(self.tx, JobSet::Number(job))?.pop();
+        stored.ok_or_else(|| gone(job))
+    }
+
     fn insert(&mut self, rows: &[NewJob]) -> Result<usize> {
         let RowWriter { batch_id, now, .. } = *self.writer;
         let mut chunks = rows.chunks_exact(insert::CHUNK_SIZE);
@@ -294,6 +337,19 @@ impl LoadTransaction for RowTransaction<'_> {
                 params![job_id, row.input_text],
             )?;
         }
+        if fields.fingerprint {
+            execute(
+                self.tx,
+                "UPDATE jobs SET fingerprint = ?2 WHERE job_id = ?1",
+                params![job_id, row.fingerprint],
+            )?;
+            execute(
+                self.tx,
+                "UPDATE attempts SET fingerprint = ?2
+                 WHERE attempt_id = (SELECT attempt_id FROM jobs WHERE job_id = ?1)",
+                params![job_id, row.fingerprint],
+            )?;
+        }
         if job.line != row.line {
             execute(
                 self.tx,
@@ -304,15 +360,7 @@ impl LoadTransaction for RowTransaction<'_> {
         Ok(())
     }
 
-    fn restart(&mut self, job: &KnownJob, row: &NewJob) -> Result<()> {
-        let job_id = job.job_id;
-        let stored = job_row::stored_jobs(self.tx, JobSet::Number(job_id))?.pop();
-        let stored = stored.ok_or_else(|| QueueError::corrupt(format!("job {job_id} is gone")))?;
-        let change = Change {
-            job: load::restart(&stored.progress, self.writer.now)?,
-            attempt: None,
-        };
-        change::write(self.tx, &stored, &change, &mut self.writer.tally)?;
+    fn replace(&mut self, job: JobId, row: &NewJob) -> Result<()> {
         let lane_id = self.writer.lane(self.tx, row)?;
         execute(
             self.tx,
@@ -320,7 +368,7 @@ impl LoadTransaction for RowTransaction<'_> {
                     queued_at = ?7, attempt_id = NULL
              WHERE job_id = ?1",
             params![
-                job_id.0,
+                job.0,
                 line_number(row),
                 row.input_text,
                 row.fingerprint,
@@ -331,6 +379,29 @@ impl LoadTransaction for RowTransaction<'_> {
         )?;
         Ok(())
     }
+
+    fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
+        change::write(self.tx, job, change, &mut self.writer.tally)
+    }
+
+    fn keep_clip(&mut self, job: JobId, clip: &SavedFile) -> Result<()> {
+        clips::keep(self.tx, job, clip)
+    }
+
+    fn has_made_clips(&mut self) -> Result<bool> {
+        clips::any(self.tx)
+    }
+
+    fn find_made(&mut self, fingerprint: &Fingerprint, job: JobId) -> Result<Option<MadeClip>> {
+        clips::find(self.tx, fingerprint, self.writer.batch_id, job)
+    }
+
+    fn reuse(&mut self, job: &StoredJob, made: &MadeClip, reuse: &Reuse) -> Result<()> {
+        clips::reuse(self.tx, self.writer.batch_id, job, made, reuse)?;
+        let tally = &mut self.writer.tally;
+        tally.add_job(&job.batch, job.progress.state, reuse.job.state);
+        Ok(())
+    }
 }
 
 /// Returns the batch; `None` if it does not exist yet. Returns an error if it exists with another
@@ -338,4 +409,8 @@ impl LoadTransaction for RowTransaction<'_> {
 fn find_batch(connection: &Connection, batch: &NewBatch) -> Result<Option<BatchView>> {
     let batches = claim_reads::read_batches(connection, &Tally::default())?;
     Ok(batch.find(&batches)?.cloned())
+}
+
+fn gone(job: JobId) -> QueueError {
+    QueueError::corrupt(format!("job {job} is gone"))
 }

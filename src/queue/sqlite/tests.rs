@@ -15,15 +15,15 @@ use super::transaction::SqliteTransaction;
 use crate::catalog;
 use crate::clock::ManualClock;
 use crate::domain::{
-    Catalog, Cost, CostSource, Input, Money, NewJob, Outcome, PoolId, PredictionHandle,
-    ProviderName, ProviderSignal, SavedFile,
+    Catalog, Cost, CostSource, Input, InputComparison, Money, NewJob, Outcome, PoolId,
+    PredictionHandle, ProviderName, ProviderSignal, SavedFile,
 };
 use crate::queue::claim_reads::ClaimReads;
 use crate::queue::rate_counts::RateCounts;
 use crate::queue::storage::Snapshot;
 use crate::queue::{
-    Capacity, Claim, ClaimRequest, Completed, NewBatch, ProviderLimits, Staging, Step, Turn, pools,
-    turn,
+    Capacity, Claim, ClaimRequest, Completed, NewBatch, ProviderLimits, RemovedRows, Staging, Step,
+    Turn, pools, turn,
 };
 
 const FAL: ProviderName = ProviderName::Fal;
@@ -38,7 +38,7 @@ fn load(staging: &mut SqliteStaging, rows: usize) {
         let input: Input = serde_json::from_str(&input).unwrap();
         let estimate = Money::from_micros(225_000);
         let job = NewJob::new(
-            "kling-v1-standard",
+            input.fingerprint("kling-v1-standard"),
             format!("r{row}"),
             row as u64 + 2,
             input,
@@ -47,7 +47,7 @@ fn load(staging: &mut SqliteStaging, rows: usize) {
         );
         staging.add(&[job]).unwrap();
     }
-    staging.commit().unwrap();
+    staging.commit(RemovedRows::Keep).unwrap();
 }
 
 fn transaction(tx: &Connection) -> SqliteTransaction<'_> {
@@ -163,6 +163,8 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
         model: "kling-v1-standard".into(),
         folder: "/renders/b".into(),
         budget: Some(Money::from_micros(100_000_000)),
+        comparison: InputComparison::default(),
+        reuses_clips: false,
     };
     let clock = Arc::new(ManualClock::new(start_time()));
     load(&mut SqliteStaging::open(&path, clock, batch).unwrap(), 40);

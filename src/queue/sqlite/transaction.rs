@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::{
-    Attempt, AttemptId, Job, JobId, JobProgress, JobState, Lease, Money, PoolId, ProviderName,
+    Attempt, AttemptId, Job, JobClips, JobId, JobProgress, JobState, Lease, Money, PoolId,
+    ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
@@ -19,7 +20,7 @@ use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadL
 use super::change::{self, Before, BeforeAttempt};
 use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
 use super::row::{execute, query_value, select};
-use super::{clock_changes, counters, gate, live_settings, pools, tallies, uploads};
+use super::{clips, clock_changes, counters, gate, live_settings, pools, tallies, uploads};
 
 /// An open transaction; one that only reads never calls a method of [`Transaction`].
 pub(super) struct SqliteTransaction<'a> {
@@ -101,6 +102,10 @@ impl Transaction for SqliteTransaction<'_> {
             .ok_or_else(|| QueueError::corrupt(format!("job {job} has no attempt")))
     }
 
+    fn clips(&self, job: JobId) -> Result<JobClips> {
+        clips::of_job(self.tx, job)
+    }
+
     fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()> {
         execute(
             self.tx,
@@ -123,8 +128,10 @@ impl Transaction for SqliteTransaction<'_> {
         execute(
             self.tx,
             "INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request,
-                                   request_digest, clip_s, client_token, estimate, submitted_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                                   request_digest, clip_s, client_token, estimate, submitted_at,
+                                   fingerprint)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
+                     (SELECT fingerprint FROM jobs WHERE job_id = ?1))",
             params![
                 job.job_id.0,
                 new.batch_id,

@@ -84,6 +84,9 @@ const FAIL_POINTS: [(&str, Option<(Call, Fault)>); 43] = [
     ("response started#9", None),
 ];
 
+/// Fail points that are reached only when a clip takes the place of an earlier one, or of another job's.
+const REUSE_FAIL_POINTS: [&str; 2] = ["earlier clip moved", "clip reused"];
+
 /// Fail points that are reached only for rows with image files, at a provider with storage.
 const UPLOAD_FAIL_POINTS: [&str; 3] = ["upload unsent", "upload read", "upload committed"];
 
@@ -111,6 +114,44 @@ fn a_run_aborted_at_any_fail_point_of_an_upload_pays_for_each_row_once_and_loses
             }
         });
     }
+}
+
+#[test]
+fn a_run_aborted_while_clips_change_places_keeps_all_of_them_and_pays_for_none_again() {
+    let env = TestEnv::new(high_limits());
+    let load = |sheet: &str, prompt: &str| {
+        env.write(
+            sheet,
+            &format!("id,image,prompt\na,https://e.com/a.png,{prompt}\n"),
+        );
+        let loaded = env.run(&["load", sheet, "--model", "kling-v1-standard"]);
+        assert_eq!(loaded.code, 0, "{loaded:?}");
+    };
+    let [moved, reused] = REUSE_FAIL_POINTS;
+    let clip = |name: &str| fs::read(env.dir.path().join("renders").join(name)).expect("a clip");
+    load("spring.csv", "Turn left");
+    assert_eq!(env.run(&["run"]).code, 0);
+    let left = clip("spring/a.mp4");
+    load("spring.csv", "Turn right");
+    assert!(aborts_at(&env, &["run"], moved));
+    assert_eq!(clip("spring/earlier/a.1.mp4"), left);
+    assert_eq!(env.run(&["run"]).code, 0);
+    let right = clip("spring/a.mp4");
+    load("spring.csv", "Turn left");
+    load("autumn.csv", "Turn right");
+    assert!(aborts_at(&env, &["run"], reused));
+    assert!(aborts_at(&env, &["run"], reused));
+    assert_eq!(env.run(&["run"]).code, 0);
+    for (name, content) in [
+        ("spring/a.mp4", &left),
+        ("spring/earlier/a.1.mp4", &left),
+        ("spring/earlier/a.2.mp4", &right),
+        ("autumn/a.mp4", &right),
+    ] {
+        assert_eq!(&clip(name), content, "{name}");
+    }
+    assert_eq!(env.ledger().entries.len(), 2);
+    assert_eq!(env.run(&["verify"]).code, 0);
 }
 
 fn abort_at_every_point(via: &str) {
@@ -227,8 +268,8 @@ fn every_fail_point_in_the_sources_is_tested() {
             Some((_, stage)) => name.ends_with(stage),
             None => *name == point,
         };
-        let is_tested =
-            FAIL_POINTS.iter().any(matches) || UPLOAD_FAIL_POINTS.contains(&point.as_str());
+        let others = [&UPLOAD_FAIL_POINTS[..], &REUSE_FAIL_POINTS].concat();
+        let is_tested = FAIL_POINTS.iter().any(matches) || others.contains(&point.as_str());
         assert!(is_tested, "`{point}` is never tested");
     }
 }

@@ -16,13 +16,13 @@ use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
 use overnight::clock::ManualClock;
 use overnight::domain::{
-    AttemptState, Catalog, Cost, CostSource, Input, JobId, JobState, Lease, Money, NewJob, Outcome,
-    PoolId, ProviderName, ProviderSignal, SavedFile,
+    AttemptState, Catalog, Cost, CostSource, Input, InputComparison, JobId, JobState, Lease, Money,
+    NewJob, Outcome, PoolId, ProviderName, ProviderSignal, SavedFile,
 };
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{
     Claim, Completed, JobFilter, LEASE_DURATION, LiveSetting, Loader, NewBatch, Operator,
-    QueueError, Recorded, Reports, Selection, Turn, WorkQueue,
+    QueueError, Recorded, RemovedRows, Reports, Selection, Turn, WorkQueue,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -315,6 +315,8 @@ impl Harness {
             model: "kling-v1-standard".into(),
             folder: PathBuf::from("/renders").join(name),
             budget: budget.map(Money::from_micros),
+            comparison: InputComparison::default(),
+            reuses_clips: false,
         };
         let mut staging = self.queue(0).stage(new_batch).expect("a staging");
         let mut model_rows = Vec::new();
@@ -330,7 +332,7 @@ impl Harness {
             let row_key = format!("r{row}");
             let estimate = Money::from_micros(price(providers[0], seconds));
             let job = NewJob::new(
-                "kling-v1-standard",
+                input.fingerprint("kling-v1-standard"),
                 row_key.clone(),
                 1,
                 input,
@@ -345,7 +347,7 @@ impl Harness {
                 providers: providers.to_vec(),
             });
         }
-        let plan = staging.commit().expect("committed");
+        let plan = staging.commit(RemovedRows::Keep).expect("committed");
         let counts = [
             plan.new,
             plan.changed,

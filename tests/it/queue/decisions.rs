@@ -1,7 +1,7 @@
 //! What the user decides: resolve, retry, cancel, and downloading again.
 
 use overnight::domain::{Cost, CostSource, JobId, JobState, Money, Outcome, PredictionHandle};
-use overnight::queue::{Decision, NotApplicable, QueueError, Remedy, Selection, Step};
+use overnight::queue::{Decision, NotApplicable, QueueError, Remedy, RemovedRows, Selection, Step};
 
 use super::{Harness, PRICE, Store, run_for_each_store};
 
@@ -68,7 +68,7 @@ async fn a_job_is_resolved_by_its_number_even_if_another_row_has_that_number_as_
         .map(|row| super::row(&row.to_string(), row, row as usize, &eachlabs))
         .collect();
     staging.add(&rows).expect("added");
-    staging.commit().expect("committed");
+    staging.commit(RemovedRows::Keep).expect("committed");
     let claims = harness.claim("one", 20).await;
     for claim in &claims {
         harness.lose_response(claim).await;

@@ -1,7 +1,7 @@
 //! Loading manifests.
 
 use overnight::domain::{JobState, Money, NewJob, ProviderName};
-use overnight::queue::{JobFilter, QueueError, RowChange, Step};
+use overnight::queue::{JobFilter, QueueError, RemovedRows, RowChange, Step};
 
 use super::{Harness, PRICE, Store, batch, row, run_for_each_store};
 
@@ -66,7 +66,7 @@ async fn adding_many_rows_at_once_reports_each_clash_and_loses_no_other_row<S: S
         }
     };
     assert_eq!(changes, (0..200).map(expected).collect::<Vec<_>>());
-    let plan = staging.commit().expect("committed");
+    let plan = staging.commit(RemovedRows::Keep).expect("committed");
     let estimate = Money::from_micros(199 * PRICE);
     assert_eq!((plan.new, plan.estimate), (199, estimate));
     let filter = JobFilter {
@@ -94,7 +94,7 @@ async fn adding_many_rows_at_once_reports_each_clash_and_loses_no_other_row<S: S
 async fn nothing_is_queued_before_the_commit<S: Store>(harness: Harness<S>) {
     let mut staging = harness.queue.stage(batch("b")).expect("a staging");
     staging.add(&[row("r0", 1, 0, &EACHLABS)]).expect("added");
-    assert_eq!(staging.plan().new, 1);
+    assert_eq!(staging.plan().expect("a plan").new, 1);
     drop(staging);
     assert_eq!(harness.batch_status("b").await.count(JobState::Queued), 0);
     assert!(harness.claim("one", 5).await.is_empty());

@@ -59,6 +59,8 @@ struct Row {
     new: NewJob,
     queued_at: Timestamp,
     attempts: Vec<Attempt>,
+    /// What was asked for by each attempt, whose clip it takes, and the clip that it keeps.
+    clips: Vec<(Fingerprint, Option<AttemptId>, Option<SavedFile>)>,
     /// Whether the last attempt is one at the present input.
     is_submitted: bool,
     lease: Option<(Lease, PoolId)>,
@@ -182,6 +184,20 @@ impl State {
     fn row_mut(&mut self, job: JobId) -> &mut Row {
         let mut rows = self.rows.iter_mut();
         rows.find(|row| row.job.job_id == job).expect("the job")
+    }
+
+    /// Returns the clip of an attempt: its job's, or the one that is kept.
+    fn clip_of(&self, source: AttemptId) -> Option<KeptClip> {
+        let of_row = |row: &Row| {
+            let attempts = row.attempts.iter();
+            let mut attempts = attempts.zip(&row.clips);
+            let (attempt, (_, _, kept)) = attempts.find(|(a, _)| a.attempt_id == source)?;
+            let is_current = row.attempt().is_some_and(|a| a.attempt_id == source);
+            let current = row.job.progress.output.clone().filter(|_| is_current);
+            let (number, file) = (attempt.number, kept.clone().or(current)?);
+            Some(KeptClip { number, file })
+        };
+        self.rows.iter().find_map(of_row)
     }
 
     fn leased_by(&self, pool: &PoolId) -> impl Iterator<Item = &Row> {
@@ -321,9 +337,10 @@ impl ClaimReads for State {
 
     fn recent_submits(&self, provider: ProviderName, since: Timestamp) -> Result<RecentSubmits> {
         let attempts = self.attempts_at(provider);
-        let mut recent: Vec<_> = attempts
-            .map(|attempt| attempt.progress.answered_at)
-            .collect();
+        let called = attempts.filter(|attempt| {
+            attempt.progress.state.is_open() || attempt.progress.answered_at.is_some()
+        });
+        let mut recent: Vec<_> = called.map(|attempt| attempt.progress.answered_at).collect();
         recent.retain(|at| at.is_none_or(|at| at >= since));
         Ok((recent.len() as u32, recent.into_iter().flatten().min()))
     }
@@ -528,6 +545,20 @@ impl Transaction for State {
         Ok((row.job.clone(), row.attempt().expect("an attempt").clone()))
     }
 
+    fn clips(&self, job: JobId) -> Result<JobClips> {
+        let row = self.row(job).expect("the job");
+        let source = row.clips.last().and_then(|(_, source, _)| *source);
+        let kept = row.attempts.iter().zip(&row.clips);
+        let kept = kept.filter_map(|(attempt, (_, _, clip))| {
+            let (number, file) = (attempt.number, clip.clone()?);
+            Some(KeptClip { number, file })
+        });
+        Ok(JobClips {
+            kept: kept.collect(),
+            reused: source.and_then(|source| self.clip_of(source)),
+        })
+    }
+
     fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()> {
         let row = self.row_mut(lease.job_id);
         row.lease = Some((lease.clone(), pool.clone()));
@@ -541,6 +572,7 @@ impl Transaction for State {
         self.lease(new.pool, new.lease, &new.job.progress)?;
         let row = self.row_mut(new.job.job_id);
         row.is_submitted = true;
+        row.clips.push((row.new.fingerprint, None, None));
         row.attempts.push(Attempt {
             attempt_id,
             ..new.attempt.clone()
@@ -634,19 +666,20 @@ impl Staging for MemoryStaging {
         let earlier = self.rows.len();
         self.rows.extend_from_slice(jobs);
         let mut copy = self.store.state().clone();
-        let (plan, mut changes) = copy.load(&self.batch, &self.rows, self.store.clock.now())?;
+        let now = self.store.clock.now();
+        let (plan, mut changes) = copy.load(&self.batch, &self.rows, RemovedRows::Keep, now)?;
         self.plan = plan;
         Ok(changes.split_off(earlier))
     }
 
-    fn plan(&self) -> LoadPlan {
-        self.plan
+    fn plan(&mut self) -> Result<LoadPlan> {
+        Ok(self.plan.clone())
     }
 
-    fn commit(&mut self) -> Result<LoadPlan> {
+    fn commit(&mut self, removed: RemovedRows) -> Result<LoadPlan> {
         let rows = std::mem::take(&mut self.rows);
         self.plan = LoadPlan::default();
-        let load = |state: &mut State, now| state.load(&self.batch, &rows, now);
+        let load = |state: &mut State, now| state.load(&self.batch, &rows, removed, now);
         Ok(self.store.try_write(load)?.0)
     }
 }
@@ -656,6 +689,7 @@ impl State {
         &mut self,
         new: &NewBatch,
         rows: &[NewJob],
+        removed: RemovedRows,
         now: Timestamp,
     ) -> Result<(LoadPlan, Vec<RowChange>)> {
         if new.find(&self.batches)?.is_none() {
@@ -677,14 +711,19 @@ impl State {
             self.clear_rejected_uploads()?;
         }
         let jobs_before = self.rows(Some(&new.name)).count() as u64;
-        let mut load = Load::new(JobId(self.rows.len() as i64), jobs_before);
+        let last_job = JobId(self.rows.len() as i64);
+        let mut load = Load::new(new, now, last_job, jobs_before);
         let mut tx = RowTransaction {
             state: self,
             batch: new,
             now,
         };
         let changes = load.add(&mut tx, rows)?;
-        Ok((load.plan(), changes))
+        let mut plan = load.plan(&mut tx)?;
+        if removed == RemovedRows::Cancel {
+            load.cancel_removed(&mut tx, &mut plan)?;
+        }
+        Ok((plan, changes))
     }
 }
 
@@ -705,6 +744,23 @@ impl LoadTransaction for RowTransaction<'_> {
             fingerprint: row.new.fingerprint,
             lane_id: 0,
         }))
+    }
+
+    fn input(&mut self, job: JobId) -> Result<Input> {
+        Ok(self.state.row(job).expect("the job").job.input.clone())
+    }
+
+    fn for_each_queued(&mut self, visit: &mut dyn FnMut(JobId, Money)) -> Result<()> {
+        let queued = self
+            .state
+            .in_state(JobState::Queued, Some(&self.batch.name));
+        queued.for_each(|row| visit(row.job.job_id, row.new.estimate));
+        Ok(())
+    }
+
+    fn stored(&mut self, job: JobId) -> Result<StoredJob> {
+        let stored = self.state.stored_jobs(JobSet::Number(job))?.pop();
+        Ok(stored.expect("the job"))
     }
 
     fn insert(&mut self, rows: &[NewJob]) -> Result<usize> {
@@ -739,6 +795,7 @@ impl LoadTransaction for RowTransaction<'_> {
             new: new.clone(),
             queued_at: self.now,
             attempts: Vec::new(),
+            clips: Vec::new(),
             is_submitted: false,
             lease: None,
         });
@@ -751,15 +808,79 @@ impl LoadTransaction for RowTransaction<'_> {
         if fields.input {
             row.job.input = new.input.clone();
         }
+        if fields.fingerprint {
+            row.new.fingerprint = new.fingerprint;
+            if let Some((fingerprint, _, _)) = row.clips.last_mut() {
+                *fingerprint = new.fingerprint;
+            }
+        }
         if fields.providers {
-            row.new = new.clone();
+            row.new.providers = new.providers.clone();
+            row.new.estimate = new.estimate;
         }
         Ok(())
     }
 
-    fn restart(&mut self, job: &KnownJob, new: &NewJob) -> Result<()> {
+    fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
+        Transaction::write(self.state, job, change)
+    }
+
+    fn keep_clip(&mut self, job: JobId, clip: &SavedFile) -> Result<()> {
+        if let Some((_, _, kept)) = self.state.row_mut(job).clips.last_mut() {
+            *kept = Some(clip.clone());
+        }
+        Ok(())
+    }
+
+    fn has_made_clips(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn find_made(&mut self, fingerprint: &Fingerprint, job: JobId) -> Result<Option<MadeClip>> {
+        let is_taken = |attempt: &Attempt| {
+            let mut others = self.state.rows(Some(&self.batch.name));
+            let source = Some(attempt.attempt_id);
+            others.any(|row| {
+                let current = row.attempt().and(row.clips.last());
+                row.job.job_id != job && current.is_some_and(|(_, taken, _)| *taken == source)
+            })
+        };
+        let mut made = Vec::new();
+        for row in &self.state.rows {
+            for (attempt, (asked, source, _)) in row.attempts.iter().zip(&row.clips) {
+                let is_done = attempt.progress.state == AttemptState::Done && source.is_none();
+                if is_done && asked == fingerprint && !is_taken(attempt) {
+                    let batch = row.job.batch.clone();
+                    let attempt = attempt.clone();
+                    made.push((row.job.job_id != job, MadeClip { batch, attempt }));
+                }
+            }
+        }
+        let made = made
+            .into_iter()
+            .min_by_key(|(is_other, made)| (*is_other, made.attempt.attempt_id));
+        Ok(made.map(|(_, made)| made))
+    }
+
+    fn reuse(&mut self, job: &StoredJob, made: &MadeClip, reuse: &Reuse) -> Result<()> {
+        let attempt_id = AttemptId(self.state.last_attempt_id()? + 1);
         let row = self.state.row_mut(job.job_id);
-        row.job.progress = load::restart(&row.job.progress, self.now)?;
+        row.job.progress = reuse.job.clone();
+        row.is_submitted = true;
+        let source = made.attempt.attempt_id;
+        row.clips.push((row.new.fingerprint, Some(source), None));
+        row.attempts.push(Attempt {
+            attempt_id,
+            number: row.attempts.len() as u32 + 1,
+            submitted_at: self.now,
+            progress: reuse.attempt.clone(),
+            ..made.attempt.clone()
+        });
+        Ok(())
+    }
+
+    fn replace(&mut self, job: JobId, new: &NewJob) -> Result<()> {
+        let row = self.state.row_mut(job);
         row.job.input = new.input.clone();
         row.new = new.clone();
         row.queued_at = self.now;

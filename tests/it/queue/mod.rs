@@ -13,6 +13,7 @@ mod loads;
 mod lookups;
 mod memory;
 mod outcomes;
+mod reloads;
 mod sqlite;
 mod uploads;
 
@@ -23,12 +24,12 @@ use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
 use overnight::clock::ManualClock;
 use overnight::domain::{
-    Catalog, Input, JobState, Money, NewJob, Outcome, PoolId, PredictionHandle, ProviderName,
-    ProviderSignal,
+    Catalog, Input, InputComparison, JobState, Money, NewJob, Outcome, PoolId, PredictionHandle,
+    ProviderName, ProviderSignal,
 };
 use overnight::queue::{
     BatchStatus, Capacity, Claim, ClaimRequest, ClaimResponse, Completed, JobRecord, LoadPlan,
-    NewBatch, ProviderLimits, Queue, QueueError, Recorded, RowChange, Step, Turn,
+    NewBatch, ProviderLimits, Queue, QueueError, Recorded, RemovedRows, RowChange, Step, Turn,
 };
 
 /// The price of a five-second clip.
@@ -98,7 +99,7 @@ fn row(row_key: &str, line: u64, number: usize, providers: &[ProviderName]) -> N
     let input = format!(r#"{{"image":"https://e.com/{number}.png","prompt":"{number}"}}"#);
     let input: Input = serde_json::from_str(&input).expect("an input");
     NewJob::new(
-        "kling-v1-standard",
+        input.fingerprint("kling-v1-standard"),
         row_key.into(),
         line,
         input,
@@ -113,6 +114,8 @@ fn batch(name: &str) -> NewBatch {
         model: "kling-v1-standard".into(),
         folder: PathBuf::from("/renders").join(name),
         budget: None,
+        comparison: InputComparison::default(),
+        reuses_clips: false,
     }
 }
 
@@ -162,7 +165,7 @@ impl<S: Store> Harness<S> {
             let changes = staging.add(&[job]).expect("added");
             assert!(!matches!(changes[0], RowChange::Duplicate { .. }));
         }
-        staging.commit().expect("committed")
+        staging.commit(RemovedRows::Keep).expect("committed")
     }
 
     /// Loads the batch `b` with rows that all differ.

@@ -1,7 +1,7 @@
 //! Uploads of local images, which the submissions that need them wait for.
 
 use overnight::domain::{Input, Money, NewJob, ProviderName};
-use overnight::queue::{ClaimResponse, Completed, Step, UploadClaim, UploadOutcome};
+use overnight::queue::{ClaimResponse, Completed, RemovedRows, Step, UploadClaim, UploadOutcome};
 
 use super::{Harness, PRICE, Store, run_for_each_store, seconds};
 
@@ -19,7 +19,7 @@ fn load_rows_with_image(harness: &Harness<impl Store>, rows: u64) {
         let input = format!(r#"{{"image":"{image}","prompt":"{row}"}}"#);
         let input: Input = serde_json::from_str(&input).expect("an input");
         let job = NewJob::new(
-            "kling-v1-standard",
+            input.fingerprint("kling-v1-standard"),
             format!("r{row}"),
             row + 2,
             input,
@@ -28,7 +28,7 @@ fn load_rows_with_image(harness: &Harness<impl Store>, rows: u64) {
         );
         staging.add(&[job]).expect("added");
     }
-    staging.commit().expect("committed");
+    staging.commit(RemovedRows::Keep).expect("committed");
 }
 
 async fn claim(harness: &Harness<impl Store>) -> ClaimResponse {

@@ -1,0 +1,66 @@
+//! Files and folders on the disks of this machine.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::SavedFile;
+
+use super::ClipDamage;
+
+/// Number of bytes read at once to check a file. A check needs this much memory, whatever the
+/// length of the file.
+const CHECK_CHUNK_BYTES: usize = 1 << 20;
+
+/// Compares a file with what was saved: the length first, because that needs no reading.
+pub(super) fn find_damage(saved: &SavedFile) -> io::Result<Option<ClipDamage>> {
+    let mut file = File::open(&saved.path)?;
+    let bytes = file.metadata()?.len();
+    if bytes != saved.bytes {
+        return Ok(Some(ClipDamage::Length {
+            bytes,
+            saved: saved.bytes,
+        }));
+    }
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; CHECK_CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => break,
+            read => hash.update(&chunk[..read]),
+        }
+    }
+    Ok((hex::encode(hash.finalize()) != saved.sha256).then_some(ClipDamage::Content))
+}
+
+/// Creates a folder and its missing parents, and syncs each parent. A synced file in a folder that
+/// was not synced can be lost in a crash.
+pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        create_folder(parent)?;
+        match fs::create_dir(folder) {
+            // Another step or another process created it first.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => created?,
+        }
+        sync_folder(parent)?;
+    }
+    Ok(())
+}
+
+/// Syncs a folder where the system supports it. Windows does not, and journals its file names.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! The clips that were made: which one a row asks for again, and those that stay when a job is rendered
+//! anew.
+
+use rusqlite::{Connection, params};
+
+use crate::domain::{Fingerprint, JobClips, JobId, KeptClip, SavedFile};
+use crate::queue::load::{MadeClip, Reuse};
+use crate::queue::storage::StoredJob;
+use crate::queue::{QueueError, Result};
+
+use super::job_row::{attempt_columns, read_attempt};
+use super::row::{Columns, execute, query_value, select};
+
+/// Returns whether any clip was made in this queue.
+pub(super) fn any(tx: &Connection) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM attempts WHERE state = 'done' AND reuses IS NULL)";
+    Ok(query_value(tx, sql, [])?.unwrap_or(false))
+}
+
+/// Returns the attempt that made a clip for what a fingerprint stands for and that no other job of the
+/// batch has taken.
+pub(super) fn find(
+    tx: &Connection,
+    fingerprint: &Fingerprint,
+    batch_id: i64,
+    job: JobId,
+) -> Result<Option<MadeClip>> {
+    let found = select(
+        tx,
+        concat!(
+            "SELECT b.name AS batch, ",
+            attempt_columns!(),
+            " FROM attempts a JOIN batches b USING (batch_id)
+              WHERE a.fingerprint = ?1 AND a.state = 'done' AND a.reuses IS NULL
+                AND NOT EXISTS (
+                    SELECT 1 FROM attempts r JOIN jobs j ON j.job_id = r.job_id
+                    WHERE r.reuses = a.attempt_id AND r.batch_id = ?2 AND r.job_id <> ?3
+                      AND j.attempt_id = r.attempt_id)
+              ORDER BY a.job_id <> ?3, a.attempt_id LIMIT 1"
+        ),
+        params![fingerprint, batch_id, job.0],
+        |columns| {
+            Ok(MadeClip {
+                batch: columns.get("batch")?,
+                attempt: read_attempt(columns)?,
+            })
+        },
+    )?;
+    Ok(found.into_iter().next())
+}
+
+/// Gives a queued job a new attempt that takes a clip.
+pub(super) fn reuse(
+    tx: &Connection,
+    batch_id: i64,
+    job: &StoredJob,
+    made: &MadeClip,
+    reuse: &Reuse,
+) -> Result<()> {
+    let attempt = &reuse.attempt;
+    let prediction = attempt.prediction.as_ref().map(serde_json::to_string);
+    let prediction = prediction.transpose();
+    let prediction = prediction.map_err(|error| QueueError::Fault(error.to_string()))?;
+    let now = reuse.job.state_since.as_millisecond();
+    execute(
+        tx,
+        "INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request,
+                               request_digest, clip_s, fingerprint, reuses, client_token, estimate,
+                               cost_source, prediction, output_url, submitted_at, finished_at)
+         SELECT ?1, ?2, (SELECT ifnull(max(number), 0) + 1 FROM attempts WHERE job_id = ?1), ?3,
+                provider, wire_model, request, request_digest, clip_s, fingerprint, attempt_id,
+                client_token, ?4, ?5, ?6, ?7, ?8, ?8
+         FROM attempts WHERE attempt_id = ?9",
+        params![
+            job.job_id.0,
+            batch_id,
+            attempt.state.as_str(),
+            attempt.estimate.micros(),
+            attempt.cost.map(|cost| cost.source.as_str()),
+            prediction,
+            attempt.output_url,
+            now,
+            made.attempt.attempt_id.0,
+        ],
+    )?;
+    let attempt_id = tx.last_insert_rowid();
+    execute(
+        tx,
+        "UPDATE jobs SET state = ?2, state_since = ?3, due_at = ?3, attempt_id = ?4, at_provider = ?5
+         WHERE job_id = ?1",
+        params![
+            job.job_id.0,
+            reuse.job.state.as_str(),
+            now,
+            attempt_id,
+            made.attempt.provider.as_str(),
+        ],
+    )?;
+    Ok(())
+}
+
+/// Keeps the clip of a job's current attempt with that attempt, before the job is rendered anew.
+pub(super) fn keep(tx: &Connection, JobId(job_id): JobId, clip: &SavedFile) -> Result<()> {
+    execute(
+        tx,
+        "UPDATE attempts SET output = ?2, bytes = ?3, sha256 = ?4
+         WHERE attempt_id = (SELECT attempt_id FROM jobs WHERE job_id = ?1)",
+        params![
+            job_id,
+            clip.path.to_string_lossy(),
+            i64::try_from(clip.bytes).unwrap_or(i64::MAX),
+            clip.sha256
+        ],
+    )?;
+    Ok(())
+}
+
+/// Returns the clips that a download of a job may find on disk.
+pub(super) fn of_job(tx: &Connection, JobId(job_id): JobId) -> Result<JobClips> {
+    let kept = select(
+        tx,
+        "SELECT number, output, bytes, sha256 FROM attempts
+         WHERE job_id = ?1 AND output IS NOT NULL ORDER BY number",
+        [job_id],
+        read_clip,
+    )?;
+    // The clip of an attempt is its job's as long as that asks for it, and kept with it after that.
+    let reused = select(
+        tx,
+        "SELECT s.number, ifnull(s.output, o.output) AS output, ifnull(s.bytes, o.bytes) AS bytes,
+                ifnull(s.sha256, o.sha256) AS sha256
+         FROM jobs j JOIN attempts a ON a.attempt_id = j.attempt_id
+              JOIN attempts s ON s.attempt_id = a.reuses
+              LEFT JOIN jobs o ON o.job_id = s.job_id AND o.attempt_id = s.attempt_id
+         WHERE j.job_id = ?1 AND ifnull(s.output, o.output) IS NOT NULL",
+        [job_id],
+        read_clip,
+    )?;
+    Ok(JobClips {
+        kept,
+        reused: reused.into_iter().next(),
+    })
+}
+
+fn read_clip(columns: &Columns<'_, '_>) -> Result<KeptClip> {
+    Ok(KeptClip {
+        number: columns.get("number")?,
+        file: SavedFile {
+            path: columns.get::<String>("output")?.into(),
+            bytes: columns.get("bytes")?,
+            sha256: columns.get("sha256")?,
+        },
+    })
+}

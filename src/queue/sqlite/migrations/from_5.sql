@@ -1,0 +1,41 @@
+-- Copies a queue of version 5 into the tables of the current version. The old tables have the suffix
+-- `_old`.
+
+INSERT INTO batches (
+    batch_id, name, model, folder, budget, has_files, spent, reserved, at_risk, created_at,
+    queued, submitting, in_doubt, running, downloading, succeeded, failed, cancelled)
+SELECT
+    batch_id, name, model, folder, budget, has_files, spent, reserved, at_risk, created_at,
+    queued, submitting, in_doubt, running, downloading, succeeded, failed, cancelled
+FROM batches_old;
+
+INSERT INTO lanes (lane_id, batch_id, providers) SELECT lane_id, batch_id, providers FROM lanes_old;
+
+INSERT INTO jobs (
+    job_id, batch_id, row_key, line, input, fingerprint, lane_id, estimate, file_stem, file_key,
+    state, state_since, due_at, at_provider, lease_token, lease_pool, attempt_id, failures, attempts,
+    refusals, polls, downloads, crashes, output, bytes, sha256, error, queued_at, submitted_at,
+    finished_at)
+SELECT
+    job_id, batch_id, row_key, line, input, fingerprint, lane_id, estimate, file_stem, file_key,
+    state, state_since, due_at, at_provider, lease_token, lease_pool, attempt_id, failures, attempts, refusals, polls, downloads,
+    crashes, output, bytes, sha256, error, queued_at, submitted_at, finished_at
+FROM jobs_old ORDER BY job_id;
+
+INSERT INTO attempts (
+    attempt_id, job_id, batch_id, number, state, provider, wire_model, request, request_digest, clip_s,
+    client_token, estimate, cost, cost_source, early_cost, prediction_id, prediction, output_url,
+    processing_ms, error, submitted_at, answered_at, finished_at)
+SELECT
+    attempt_id, job_id, batch_id, number, state, provider, wire_model, request, request_digest, clip_s,
+    client_token, estimate, cost, cost_source, early_cost, prediction_id, prediction, output_url,
+    processing_ms, error, submitted_at, answered_at, finished_at
+FROM attempts_old;
+
+INSERT INTO providers (provider, in_flight, creates_from, calls_from, failures, paused, refuses_looks)
+SELECT provider, in_flight, creates_from, calls_from, failures, paused, refuses_looks FROM providers_old;
+
+INSERT INTO pools (pool_id, host, pid, started_at, expires_at)
+SELECT pool_id, host, pid, started_at, expires_at FROM pools_old;
+
+INSERT INTO meta (key, value) SELECT key, value FROM meta_old;
