@@ -199,7 +199,10 @@ fn run_with_broken_links(env: &TestEnv, defect: LinkDefect, defect_s: f64) -> i3
 #[test]
 fn a_success_without_a_usable_link_fails_after_a_few_polls_and_stays_booked_with_its_id() {
     for defect in LinkDefect::ALL {
-        let env = TestEnv::new(high_limits());
+        let env = TestEnv::new(SimulatorOptions {
+            quotes_secrets: true,
+            ..high_limits()
+        });
         assert_eq!(run_with_broken_links(&env, defect, f64::INFINITY), 3);
         let ledger = env.ledger();
         assert_eq!(ledger.entries.len(), PROVIDERS.len());
@@ -216,10 +219,10 @@ fn a_success_without_a_usable_link_fails_after_a_few_polls_and_stays_booked_with
             let error = job["error"].as_str().expect("a reason");
             assert!(error.contains("without a usable link"), "{context}");
             assert!(error.contains(&entry.prediction_id), "{context}");
-            assert!(
-                error.contains("`{") && !error.contains("Turn number"),
-                "{context}"
-            );
+            assert!(error.contains("`{"), "{context}");
+            for secret in ["Turn number", "sig="] {
+                assert!(!error.contains(secret), "{secret}: {context}");
+            }
         }
         let status = env.status();
         for provider in status["providers"].as_array().expect("the providers") {

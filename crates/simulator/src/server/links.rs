@@ -31,7 +31,7 @@ pub(super) fn set_link(
         Some(LinkDefect::OtherScheme) => wrap(format!("s3://clips/{}.mp4", prediction.id)),
         Some(LinkDefect::PrivateAddress) => wrap(format!("https://10.0.0.1/{}", prediction.id)),
         Some(LinkDefect::EmptyList) => json!([]),
-        Some(LinkDefect::NoUrlField) => json!({ "content_type": "video/mp4" }),
+        Some(LinkDefect::NoUrlField) => json!({ "message": "see the gallery" }),
     };
     response[field] = link;
 }
