@@ -15,7 +15,8 @@ use super::disk::{create_folder, find_damage, sync_folder};
 /// The move is found by the file's content, not recorded: a crash before or after it changes nothing.
 pub(super) fn set_aside(kept: &[KeptClip], new: &SavedFile) -> io::Result<()> {
     for clip in kept {
-        if clip.file.path != new.path || clip.file.sha256 == new.sha256 || !is_whole(&clip.file)? {
+        let is_same = clip.file.path == new.path && clip.file.sha256 == new.sha256;
+        if is_same || !has_same_name(&clip.file.path, &new.path) || !is_whole(&clip.file)? {
             continue;
         }
         let earlier = clip.earlier_path();
@@ -48,8 +49,12 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
     let Some(from) = find(clip)? else {
         return Ok(None);
     };
+    let mut path = location.folder.join(&location.file_name);
+    if let Some(extension) = from.extension() {
+        path.set_extension(extension);
+    }
     let saved = SavedFile {
-        path: location.folder.join(&location.file_name),
+        path,
         ..clip.file.clone()
     };
     if from == saved.path {
@@ -71,6 +76,11 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
     fail_point!("clip reused");
     sync_folder(&location.folder)?;
     Ok(Some(saved))
+}
+
+/// Returns whether two paths are the same but for their endings.
+fn has_same_name(path: &Path, other: &Path) -> bool {
+    path.parent() == other.parent() && path.file_stem() == other.file_stem()
 }
 
 fn is_whole(file: &SavedFile) -> io::Result<bool> {
