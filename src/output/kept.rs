@@ -10,13 +10,13 @@ use crate::failpoint::fail_point;
 use super::ClipLocation;
 use super::disk::{create_folder, find_damage, sync_folder};
 
-/// Moves clips aside that are in the place of a new one, whatever their ending, and are not the same.
+/// Moves clips aside that are in the place of a new one and are not the same.
 ///
 /// The move is found by the file's content, not recorded: a crash before or after it changes nothing.
 pub(super) fn set_aside(kept: &[KeptClip], new: &SavedFile) -> io::Result<()> {
     for clip in kept {
-        let is_same = clip.file.sha256 == new.sha256;
-        if !has_same_place(&clip.file, new) || is_same || !is_whole(&clip.file)? {
+        let is_same = clip.file.path == new.path && clip.file.sha256 == new.sha256;
+        if is_same || !has_same_name(&clip.file.path, &new.path) || !is_whole(&clip.file)? {
             continue;
         }
         let earlier = clip.earlier_path();
@@ -49,9 +49,12 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
     let Some(from) = find(clip)? else {
         return Ok(None);
     };
-    let path = location.folder.join(&location.file_name);
+    let mut path = location.folder.join(&location.file_name);
+    if let Some(extension) = from.extension() {
+        path.set_extension(extension);
+    }
     let saved = SavedFile {
-        path: path.with_extension(clip.file.path.extension().unwrap_or_default()),
+        path,
         ..clip.file.clone()
     };
     if from == saved.path {
@@ -75,10 +78,9 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
     Ok(Some(saved))
 }
 
-/// Returns whether two files have the same path but for their endings. The names of a batch differ
-/// without their endings, so only clips of one job do.
-fn has_same_place(one: &SavedFile, other: &SavedFile) -> bool {
-    one.path.parent() == other.path.parent() && one.path.file_stem() == other.path.file_stem()
+/// Returns whether two paths are the same but for their endings.
+fn has_same_name(path: &Path, other: &Path) -> bool {
+    path.parent() == other.parent() && path.file_stem() == other.file_stem()
 }
 
 fn is_whole(file: &SavedFile) -> io::Result<bool> {

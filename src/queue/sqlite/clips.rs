@@ -124,7 +124,8 @@ pub(super) fn of_job(tx: &Connection, JobId(job_id): JobId) -> Result<JobClips> 
         [job_id],
         read_clip,
     )?;
-    // The clip of an attempt is its job's as long as that asks for it, and kept with it after that.
+    // The clip of an attempt is that of its job when that has succeeded, and kept with the attempt when
+    // the job asks for another.
     let reused = select(
         tx,
         "SELECT s.number, ifnull(s.output, o.output) AS output, ifnull(s.bytes, o.bytes) AS bytes,
@@ -132,6 +133,7 @@ pub(super) fn of_job(tx: &Connection, JobId(job_id): JobId) -> Result<JobClips> 
          FROM jobs j JOIN attempts a ON a.attempt_id = j.attempt_id
               JOIN attempts s ON s.attempt_id = a.reuses
               LEFT JOIN jobs o ON o.job_id = s.job_id AND o.attempt_id = s.attempt_id
+                            AND o.state = 'succeeded'
          WHERE j.job_id = ?1 AND ifnull(s.output, o.output) IS NOT NULL",
         [job_id],
         read_clip,

@@ -192,7 +192,8 @@ impl State {
             let attempts = row.attempts.iter();
             let mut attempts = attempts.zip(&row.clips);
             let (attempt, (_, _, kept)) = attempts.find(|(a, _)| a.attempt_id == source)?;
-            let is_current = row.attempt().is_some_and(|a| a.attempt_id == source);
+            let is_current = row.attempt().is_some_and(|a| a.attempt_id == source)
+                && row.job.progress.state == JobState::Succeeded;
             let current = row.job.progress.output.clone().filter(|_| is_current);
             let (number, file) = (attempt.number, kept.clone().or(current)?);
             Some(KeptClip { number, file })
