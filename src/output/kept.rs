@@ -9,15 +9,15 @@ use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
 
 use super::disk::{create_folder, find_damage, hash, sync_folder};
-use super::{ClipLocation, container};
+use super::{ClipLocation, media};
 
-/// Moves files aside that are in the place of a new clip and are not the same.
+/// Moves files aside that are in the place of a new clip, whatever their ending, and are not the same.
 ///
 /// The move is found by the file's content, not recorded: a crash before or after it changes nothing.
 pub(super) fn set_aside(location: &ClipLocation, new: &SavedFile) -> io::Result<()> {
     for clip in &location.kept {
-        let is_same = clip.file.path == new.path && clip.file.sha256 == new.sha256;
-        if is_same || !has_same_name(&clip.file.path, &new.path) || !is_whole(&clip.file)? {
+        let is_same = clip.file.sha256 == new.sha256;
+        if !has_same_place(&clip.file, new) || is_same || !is_whole(&clip.file)? {
             continue;
         }
         move_to(&clip.file.path, &clip.earlier_path())?;
@@ -52,7 +52,7 @@ fn move_to(from: &Path, to: &Path) -> io::Result<()> {
 /// The outer error is a failure to read. The inner one says why the file is no complete clip.
 pub fn inspect(path: &Path) -> io::Result<Result<SavedFile, String>> {
     let mut file = File::open(path)?;
-    if let Err(reason) = container::check(&mut file)? {
+    if let Err(reason) = media::check(&mut file)? {
         return Ok(Err(reason));
     }
     let (bytes, sha256) = hash(&mut file)?;
@@ -83,12 +83,9 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
     let Some(from) = find(clip)? else {
         return Ok(None);
     };
-    let mut path = location.folder.join(&location.file_name);
-    if let Some(extension) = from.extension() {
-        path.set_extension(extension);
-    }
+    let path = location.folder.join(&location.file_name);
     let saved = SavedFile {
-        path,
+        path: path.with_extension(clip.file.path.extension().unwrap_or_default()),
         ..clip.file.clone()
     };
     if from == saved.path {
@@ -112,9 +109,10 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
     Ok(Some(saved))
 }
 
-/// Returns whether two paths are the same but for their endings.
-fn has_same_name(path: &Path, other: &Path) -> bool {
-    path.parent() == other.parent() && path.file_stem() == other.file_stem()
+/// Returns whether two files have the same path but for their endings. The names of a batch differ
+/// without their endings, so only clips of one job do.
+fn has_same_place(one: &SavedFile, other: &SavedFile) -> bool {
+    one.path.parent() == other.path.parent() && one.path.file_stem() == other.path.file_stem()
 }
 
 fn is_whole(file: &SavedFile) -> io::Result<bool> {

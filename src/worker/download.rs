@@ -45,8 +45,9 @@ impl StepContext {
             }
         }
         let Some(link) = &claim.attempt.progress.output_url else {
-            let due_at = self.clock.now();
-            let reason = "the link is missing".into();
+            let due_at = self.retry_at(claim, None);
+            let provider = claim.attempt.provider;
+            let reason = format!("{provider} finished it without a usable link");
             return Ok(Outcome::LinkExpired { due_at, reason }.into());
         };
         fail_point!("download unsent");
@@ -80,9 +81,8 @@ impl StepContext {
             _ if is_last_try => Outcome::GaveUp {
                 reason: format!("{reason}, {max_downloads} times in a row"),
             },
-            // Something that is not a whole video may be the link's fault, and a fresh link is
-            // free.
-            OutputError::Download(DownloadError::Expired(_)) | OutputError::NotAVideo(_) => {
+            // Something that is not a whole clip may be the link's fault, and a fresh link is free.
+            OutputError::Download(DownloadError::Expired(_)) | OutputError::NotAClip(_) => {
                 Outcome::LinkExpired {
                     due_at: self.retry_at(claim, None),
                     reason,
