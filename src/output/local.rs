@@ -135,9 +135,7 @@ fn write_clip(
         bytes,
         sha256,
     };
-    partial
-        .commit(&saved, &location.kept)
-        .map_err(store_error)?;
+    partial.commit(&saved, location).map_err(store_error)?;
     Ok(saved)
 }
 
@@ -188,11 +186,11 @@ impl PartialFile {
         media::check(&mut &self.file)
     }
 
-    fn commit(self, saved: &SavedFile, kept: &[KeptClip]) -> io::Result<()> {
+    fn commit(self, saved: &SavedFile, location: &ClipLocation) -> io::Result<()> {
         let path = &saved.path;
         self.file.sync_all()?;
         fail_point!("file synced");
-        set_aside(kept, saved)?;
+        set_aside(location, saved)?;
         fs::rename(&self.path, path)?;
         fail_point!("file renamed");
         path.parent().map_or(Ok(()), sync_folder)?;

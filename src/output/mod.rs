@@ -22,6 +22,7 @@ use futures_util::Stream;
 use crate::domain::{KeptClip, SavedFile};
 
 pub use download::{DownloadTimeouts, Downloader};
+pub use kept::inspect;
 pub use local::LocalStore;
 
 /// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
@@ -92,6 +93,9 @@ pub struct ClipLocation {
     /// The clips of the job's earlier inputs. One that has this name, or this name with another
     /// ending, is moved aside.
     pub kept: Vec<KeptClip>,
+    /// The file that this job saved for the same input, which may be damaged; `None` if it has saved
+    /// none.
+    pub own: Option<PathBuf>,
 }
 
 /// How a clip differs from what was saved.
