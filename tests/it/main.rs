@@ -31,6 +31,7 @@ mod model;
 mod pool;
 mod provider_faults;
 mod queue;
+mod refusals;
 mod rehearse;
 mod reload;
 mod report;
