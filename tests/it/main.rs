@@ -10,6 +10,7 @@ mod bill;
 mod budget;
 mod canary;
 mod cli;
+mod clip_kinds;
 mod corpus;
 mod crash {
     #[cfg(debug_assertions)]
@@ -30,6 +31,7 @@ mod migrations;
 mod model;
 mod pool;
 mod provider_faults;
+mod provider_queue;
 mod queue;
 mod refusals;
 mod rehearse;

@@ -61,7 +61,7 @@ pub struct FaultDraw {
 pub enum CancelOutcome {
     /// It was removed from the queue before its processing started.
     Queued,
-    /// Its processing was stopped.
+    /// Its processing was stopped, or goes on in spite of the acknowledgement.
     Running,
     /// It had already ended.
     TooLate,
@@ -158,6 +158,10 @@ impl World {
         };
         if call != Call::Download && now < limited_until {
             self.ledger.ignored_retry_after += 1;
+        }
+        if api == Api::Fal {
+            // Its queue may have stood still until now.
+            self.assign_runners(now);
         }
         let number = self.requests.count_call(api, call);
         let mut random = seeded_rng(self.options.seed, [api as u64, call as u64, number]);
@@ -329,6 +333,9 @@ impl World {
         let prediction = &mut self.predictions[index];
         if prediction.has_ended(now) {
             return Some(CancelOutcome::TooLate);
+        }
+        if self.options.ignores_cancellations {
+            return Some(CancelOutcome::Running);
         }
         let cancelled = if prediction.is_queued(now) {
             CancelOutcome::Queued
