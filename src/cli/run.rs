@@ -125,7 +125,7 @@ fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Se
                 wire_model,
                 ..
             } = route;
-            render::print_note(format_args!("{provider}/{wire_model} is {reason}"));
+            render::print_note(format_args!("{provider}/{wire_model}: {reason}"));
         }
     }
     if !backlog.exceeded_budgets.is_empty() {

@@ -662,6 +662,9 @@ impl Transaction for State {
         for gate in self.routes.values_mut() {
             gate.held_until = gate.held_until.min(latest);
             gate.alone_until = gate.alone_until.min(latest);
+            if let Some(price) = &mut gate.price {
+                price.learned_at = price.learned_at.min(latest);
+            }
         }
         Ok(())
     }
