@@ -253,14 +253,10 @@ pub(in crate::cli) fn hold_reason(provider: &ProviderStatus, now: Timestamp) -> 
 
 /// Returns why nothing is submitted on a route now, or `None` if submits are not held.
 pub(in crate::cli) fn route_hold_reason(route: &RouteStatus, now: Timestamp) -> Option<String> {
-    let gate = &route.gate;
-    if let Some(price) = gate.unaccepted_price() {
-        return Some(format!(
-            "stopped: it billed ${:#} where the catalog says ${:#}; `overnight ctl accept-price \
-             {}/{}` accepts that",
-            price.billed, price.priced, route.provider, route.wire_model
-        ));
+    if let Some(stop) = price_stop(route) {
+        return Some(stop);
     }
+    let gate = &route.gate;
     let reason = gate
         .hold_reason
         .as_ref()
@@ -268,6 +264,16 @@ pub(in crate::cli) fn route_hold_reason(route: &RouteStatus, now: Timestamp) -> 
     Some(format!(
         "submits held for {}: {reason}",
         format_wait(gate.held_until, now)
+    ))
+}
+
+/// Returns why the price of a route stops its submits, or `None` if it does not.
+pub(in crate::cli) fn price_stop(route: &RouteStatus) -> Option<String> {
+    let price = route.gate.unaccepted_price()?;
+    Some(format!(
+        "stopped: it billed ${:#} where the catalog says ${:#}; `overnight ctl accept-price {}/{}` \
+         accepts that",
+        price.billed, price.priced, route.provider, route.wire_model
     ))
 }
 
