@@ -22,6 +22,7 @@ mod pools;
 mod progress;
 mod query;
 mod remove;
+mod routes;
 mod row;
 mod snapshot;
 mod stage;
