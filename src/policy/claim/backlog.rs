@@ -180,7 +180,7 @@ fn next_submit(
             let route_from = gate.map_or(now, RouteGate::submits_allowed_from);
             let at = lane.due_at.max(available_at).max(route_from);
             // A job that is due at an available provider waits for money or exceeded the capacity.
-            if providers.contains(&name) && at > now && *due_at < UNTIL_DECIDED {
+            if providers.contains(&name) && at > now && lane.due_at < UNTIL_DECIDED {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }
         }
