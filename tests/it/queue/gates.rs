@@ -30,7 +30,7 @@ async fn refuse<S: Store>(harness: &Harness<S>, claim: &Claim, signal: ProviderS
 
 async fn finish<S: Store>(harness: &Harness<S>, claim: &Claim, micros: i64) {
     let finished = Outcome::Finished {
-        output_url: "https://e.com/a.mp4".into(),
+        output_url: Some("https://e.com/a.mp4".into()),
         cost: Cost {
             amount: Money::from_micros(micros),
             source: CostSource::Reported,
