@@ -126,6 +126,14 @@ impl App {
         SqliteQueue::remove_unused(&self.config.queue)
     }
 
+    /// Writes a copy of the queue, also while runs are active.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::back_up`].
+    pub fn back_up_queue(&self, to: &Path) -> queue::Result<()> {
+        SqliteQueue::back_up(&self.config.queue, to)
+    }
+
     /// Reports whether a provider's key is set.
     pub fn has_key(&self, provider: ProviderName) -> bool {
         self.key(provider).is_some()

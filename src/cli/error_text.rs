@@ -61,6 +61,7 @@ fn queue_hint(error: &QueueError) -> Option<String> {
         QueueError::FolderTaken { .. } => {
             "choose another name with `--batch` or another folder with `--out`"
         }
+        QueueError::FileExists(_) => "choose another name, or remove the file first",
         QueueError::NotApplicable { job, reason, .. } => {
             return match reason {
                 NotApplicable::InDoubt => Some("decide with `overnight resolve`".into()),

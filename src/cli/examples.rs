@@ -205,6 +205,13 @@ Examples:
   overnight verify
   overnight verify --batch spring --fix";
 
+pub(super) const BACKUP: &str = "\
+Runs may be active. The copy is one file that is as the queue was at one instant; it knows nothing of \
+what is submitted after that. docs/operations.md says how to restore one.
+
+Examples:
+  overnight backup ~/backups/overnight-monday.db";
+
 pub(super) const BILL: &str = "\
 Columns:
   attempts     submissions that a provider accepted, or may have accepted

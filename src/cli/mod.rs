@@ -6,6 +6,7 @@
 //! reports, which knows none.
 
 mod args;
+mod backup;
 mod bill;
 mod canary;
 mod completions;
@@ -107,6 +108,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Verify(args) => verify::verify(&global, args).await,
         Command::Bill(args) => bill::bill(&global, args).await,
         Command::Report(args) => report::report(&global, args).await,
+        Command::Backup(args) => backup::backup(&global, &args),
         Command::Export(args) => export::export(&global, args).await,
         Command::Models(args) => models::models(&global, args),
         Command::Simulate(args) => simulate::simulate(args).await,

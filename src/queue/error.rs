@@ -86,6 +86,9 @@ pub enum QueueError {
         /// The batch that uses it.
         batch: String,
     },
+    /// A copy would be written where a file is already.
+    #[error("{} exists already, and is not overwritten", .0.display())]
+    FileExists(PathBuf),
     /// A command does not apply to a job in its state. No job was changed.
     #[error("{}", describe_not_applicable(*job, *state, *reason))]
     NotApplicable {
@@ -149,6 +152,7 @@ impl QueueError {
             | Self::BatchHasOtherModel { .. }
             | Self::BatchHasOtherFolder { .. }
             | Self::FolderTaken { .. }
+            | Self::FileExists(_)
             | Self::NotApplicable { .. }
             | Self::PredictionTaken { .. }
             | Self::NoActiveRun

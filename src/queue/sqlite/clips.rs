@@ -9,6 +9,7 @@ use crate::queue::storage::StoredJob;
 use crate::queue::{QueueError, Result};
 
 use super::job_row::{attempt_columns, read_attempt};
+use super::paths;
 use super::row::{Columns, execute, query_value, select};
 
 /// Returns whether any clip was made in this queue.
@@ -107,7 +108,7 @@ pub(super) fn keep(tx: &Connection, JobId(job_id): JobId, clip: &SavedFile) -> R
          WHERE attempt_id = (SELECT attempt_id FROM jobs WHERE job_id = ?1)",
         params![
             job_id,
-            clip.path.to_string_lossy(),
+            paths::to_stored(tx, &clip.path),
             i64::try_from(clip.bytes).unwrap_or(i64::MAX),
             clip.sha256
         ],
@@ -148,7 +149,7 @@ fn read_clip(columns: &Columns<'_, '_>) -> Result<KeptClip> {
     Ok(KeptClip {
         number: columns.get("number")?,
         file: SavedFile {
-            path: columns.get::<String>("output")?.into(),
+            path: columns.path("output")?,
             bytes: columns.get("bytes")?,
             sha256: columns.get("sha256")?,
         },
