@@ -63,8 +63,8 @@ CREATE TABLE jobs (
     lane_id         INTEGER NOT NULL REFERENCES lanes (lane_id), -- the providers that may run it
     estimate        INTEGER NOT NULL,            -- its price at the most expensive of them
     file_stem       TEXT,                        -- name of the clip in the batch's folder, without
-                                                 -- `.mp4`, valid on Linux, macOS and Windows; NULL
-                                                 -- if it is the row key
+                                                 -- its ending, valid on Linux, macOS and Windows;
+                                                 -- NULL if it is the row key
     file_key        TEXT,                        -- the stem, case folded; NULL if it is the row key
                                                  -- in lower case as far as it is ASCII
     state           TEXT    NOT NULL,            -- see `domain/job_state.rs`

@@ -20,7 +20,7 @@ pub const DEFAULT_FILE: &str = "overnight.toml";
 pub struct Config {
     /// Path of the queue file.
     pub queue: PathBuf,
-    /// Output folder: clips are saved as `{out}/{batch}/{id}.mp4`.
+    /// Output folder: clips are saved as `{out}/{batch}/{id}.mp4`, or under the ending of their kind.
     pub out: PathBuf,
     /// Maximum number of concurrent steps, at least 1.
     pub workers: usize,

@@ -105,7 +105,8 @@ fn check_poll(
             cost,
             processing,
         }) => {
-            assert!(is_success && output_url.starts_with("http"));
+            let scheme = output_url.trim().get(..5).unwrap_or_default();
+            assert!(is_success && scheme.eq_ignore_ascii_case("https"));
             assert!(
                 response
                     .json
@@ -113,6 +114,16 @@ fn check_poll(
                     .is_some_and(|body| contains_value(body, &output_url))
             );
             assert!(processing.is_none_or(|time| !time.is_zero()));
+            check_cost(cost.as_ref());
+        }
+        Ok(PollResult::DoneWithoutLink {
+            response: quoted,
+            cost,
+            processing,
+        }) => {
+            assert!(is_success && response.json.is_some());
+            assert!(processing.is_none_or(|time| !time.is_zero()));
+            check_quoted(&quoted);
             check_cost(cost.as_ref());
         }
         Ok(PollResult::Failed {
@@ -138,7 +149,7 @@ fn check_poll(
             assert_eq!(status, 404);
             check_reason(&reason);
         }
-        Ok(PollResult::Running) => assert!(
+        Ok(PollResult::Running | PollResult::Queued { .. }) => assert!(
             is_success || (status == 400 && provider == ProviderName::Fal),
             "{status}"
         ),
@@ -164,6 +175,16 @@ fn check_reason(reason: &str) {
     assert!(!reason.contains(secret), "{reason}");
     assert!(!reason.chars().any(char::is_control), "{reason:?}");
     assert!(reason.chars().count() < MAX_REASON_CHARS, "{reason}");
+}
+
+/// Checks that each text of a quoted response is one short line without the key.
+fn check_quoted(response: &Value) {
+    match response {
+        Value::String(text) => check_reason(text),
+        Value::Array(items) => items.iter().for_each(check_quoted),
+        Value::Object(fields) => fields.values().for_each(check_quoted),
+        _ => {}
+    }
 }
 
 /// Checks that a reported cost can be settled by the price rule of every route.

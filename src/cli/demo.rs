@@ -73,10 +73,13 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
         files: vec![manifest],
         model: Some(MODEL.into()),
         batch: Some("mugs".into()),
+        // The clips of the last demo are not those of this one.
+        fresh: true,
         ..ManifestArgs::default()
     };
     let load_args = LoadArgs {
         drop_removed: false,
+        adopt_files: false,
         manifest,
         out: Some(args.dir.clone()),
         check: false,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::app;
 use crate::domain::Money;
-use crate::loader::ManifestLoader;
+use crate::loader::{FoundClips, ManifestLoader};
 use crate::queue::{LoadPlan, NewBatch, RemovedRows, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
@@ -26,7 +26,14 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     let batch = loader.new_batch(&setup.app.config.out)?;
     let budget = batch.budget;
     let is_new = !is_check && !setup.app.config.queue.exists();
-    let loaded = load_into(&setup, &loader, batch, removed, is_check, global.quiet);
+    let loaded = load_into(
+        &setup,
+        &loader,
+        batch,
+        (removed, args.adopt_files),
+        is_check,
+        global.quiet,
+    );
     if loaded.is_err() && is_new {
         // What went wrong before is what the user needs to know.
         let _ = setup.app.remove_unused_queue();
@@ -41,7 +48,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     if let Some(budget) = budget.filter(|budget| *budget < plan.estimate) {
         print_low_budget(&setup, &loader.batch, budget, is_check);
     }
-    if plan.new + plan.changed > plan.reused && (is_check || !global.quiet) {
+    if plan.queues() > 0 && (is_check || !global.quiet) {
         view.print_estimate(&setup)?;
         if !is_check {
             let next = setup.suggest("run").option("--batch", Some(&loader.batch));
@@ -69,11 +76,12 @@ pub(super) fn read<'a>(
     setup: &Setup,
     loader: &ManifestLoader<'a>,
     staging: &mut dyn Staging,
+    found: &FoundClips,
     quiet: bool,
 ) -> anyhow::Result<LoadView<'a>> {
     let mut view = LoadView::new(loader, quiet);
     loader
-        .read_into(staging, &mut view)
+        .read_into(staging, found, &mut view)
         .map_err(|error| load_error::explain(setup, error))?;
     Ok(view)
 }
@@ -84,7 +92,7 @@ fn load_into<'a>(
     setup: &Setup,
     loader: &ManifestLoader<'a>,
     batch: NewBatch,
-    removed: RemovedRows,
+    (removed, takes_files): (RemovedRows, bool),
     is_check: bool,
     quiet: bool,
 ) -> anyhow::Result<(LoadPlan, LoadView<'a>)> {
@@ -93,10 +101,11 @@ fn load_into<'a>(
     } else {
         setup.app.queue_or_new()?
     };
+    let found = FoundClips::list(&batch.folder, takes_files)?;
     let mut staging = queue.stage(batch)?;
     // The staging has a connection of its own.
     drop(queue);
-    let view = read(setup, loader, staging.as_mut(), quiet)?;
+    let view = read(setup, loader, staging.as_mut(), &found, quiet)?;
     let plan = if is_check {
         staging.plan()?
     } else {
@@ -162,14 +171,20 @@ fn print_plan(batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()
             batches.join(", ")
         ));
     }
-    let jobs = plan.new + plan.changed - plan.reused;
+    if plan.files_taken > 0 {
+        render::print_note(format_args!(
+            "files taken as clips, for nothing: {}",
+            render::format_count(plan.files_taken, "row")
+        ));
+    }
+    let jobs = plan.queues();
     let jobs = render::format_count(jobs, "job");
     let queued = if is_check { "to queue" } else { "queued" };
     render::print_line(format_args!(
         "{jobs} {queued}, at most ${:#}",
         plan.estimate
     ))?;
-    if plan.queued > plan.new + plan.changed - plan.reused {
+    if plan.queued > plan.queues() {
         render::print_note(format_args!(
             "in all, {} of this batch {} queued, at most ${:#}",
             render::format_count(plan.queued, "job"),

@@ -34,6 +34,10 @@ pub(super) fn explain(setup: &Setup, error: LoadError) -> anyhow::Error {
             format!("{error}\nhint: omit `--sheet`, or `sheet` in the batch file")
         }
         LoadError::Mapping(error) => describe_mapping(error),
+        LoadError::ClipsExist { .. } => format!(
+            "{error}\nhint: load with --adopt-files to take the files as the clips for nothing, or with \
+             --fresh to render and pay for them; the files are then kept in the folder `earlier`"
+        ),
         LoadError::InvalidBatchName
         | LoadError::Folder(_)
         | LoadError::Unreadable { .. }

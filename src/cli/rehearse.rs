@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use crate::app;
 use crate::domain::ProviderName;
+use crate::loader::FoundClips;
 use crate::queue::RemovedRows;
 use crate::rehearsal::{self, RehearsalError, RehearsalSummary, Scenario};
 
@@ -25,7 +26,13 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
     let loaded = dir.path().join("loaded.db");
     let loader = load::prepare(&setup, args.manifest, None)?;
     let mut staging = app::queue_at(&loaded)?.stage(loader.new_batch(dir.path())?)?;
-    load::read(&setup, &loader, staging.as_mut(), global.quiet)?;
+    load::read(
+        &setup,
+        &loader,
+        staging.as_mut(),
+        &FoundClips::default(),
+        global.quiet,
+    )?;
     let starts_at = setup.app.clock.now();
     staging.commit(RemovedRows::Keep)?;
     // Closing the connection leaves everything in the one file, so that it can be copied.

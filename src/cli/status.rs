@@ -6,7 +6,7 @@ use console::Term;
 use serde_json::{Map, Value, json};
 
 use crate::domain::{JobState, ProviderName};
-use crate::queue::BatchStatus;
+use crate::queue::{BatchStatus, JobFilter};
 
 use super::args::{Global, StatusArgs};
 use super::exit::Exit;
@@ -16,6 +16,12 @@ use super::{render, summary};
 
 /// Maximum columns of a batch name in the table.
 const MAX_BATCH_COLUMNS: usize = 24;
+
+/// Maximum columns of the reason why a running job has a problem.
+const MAX_ERROR_COLUMNS: usize = 120;
+
+/// Number of running jobs among which problems are looked for.
+const MAX_RUNNING_READ: usize = 100;
 
 /// Time between two reports of `--watch` where the screen cannot be redrawn.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -105,6 +111,9 @@ async fn print_snapshot(
         let hint = summary::in_doubt_hint(setup, reader.queue.as_ref(), batch).await?;
         render::print_line(format_args!("{in_doubt}\n{hint}"))?;
     }
+    if let Some(problem) = running_problem(reader).await? {
+        render::print_line(problem)?;
+    }
     let failed = status.count(JobState::Failed);
     if failed > 0 {
         let list = setup
@@ -132,6 +141,27 @@ async fn print_snapshot(
         ))?;
     }
     Ok(())
+}
+
+/// Returns what is wrong with the running jobs, such as a long wait in a provider's queue, as the
+/// reason of the first of them; `None` if nothing is.
+async fn running_problem(reader: &SnapshotReader) -> anyhow::Result<Option<String>> {
+    let filter = JobFilter {
+        batch: reader.batch.clone(),
+        state: Some(JobState::Running),
+    };
+    let running = reader.queue.jobs(filter, None, MAX_RUNNING_READ).await?;
+    let mut problems = running
+        .into_iter()
+        .filter_map(|job| Some((job.id, job.error?)));
+    Ok(problems.next().map(|(id, error)| {
+        let others = match problems.count() {
+            0 => String::new(),
+            count => format!(", and {count} more"),
+        };
+        let error = render::truncate(&error, MAX_ERROR_COLUMNS);
+        format!("running: {id}: {error}{others}")
+    }))
 }
 
 /// Returns the JSON of `status --json`, a stable contract.

@@ -34,7 +34,8 @@ pub struct Job {
     pub input: Input,
     /// Folder in which the clip is saved.
     pub folder: std::path::PathBuf,
-    /// File name of the clip in that folder, valid on Linux, macOS and Windows.
+    /// File name in that folder of the clip if it is an MP4 video, valid on Linux, macOS and Windows;
+    /// another kind of clip has its own ending in place of `.mp4`.
     pub file_name: String,
     /// Number of its attempts that were taken to be absent and so sent again. A history is believed
     /// once: the next absence is for the user to judge.

@@ -103,6 +103,8 @@ pub enum JobEvent {
     Redownload,
     /// A clip that was made for the same request is taken, which costs nothing.
     Reuse,
+    /// The user gives a file as the clip.
+    TakeFile,
 }
 
 /// An event that the job's state does not allow. It indicates a bug in the program, never bad user
@@ -130,6 +132,7 @@ impl JobState {
         Ok(match (self, event) {
             (Queued, Submit) => Submitting,
             (Queued, Reuse) => Downloading,
+            (Queued, TakeFile) => Succeeded,
 
             (Submitting, Accept) | (InDoubt, Adopt) => Running,
             (Submitting, Refuse) | (InDoubt, ProveAbsent) => Queued,

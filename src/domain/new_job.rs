@@ -1,6 +1,6 @@
 //! A validated manifest row that is ready to be queued as a job.
 
-use super::{Fingerprint, Input, Money, ProviderName, file_name};
+use super::{Fingerprint, Input, Money, ProviderName, SavedFile, file_name};
 
 /// A validated manifest row, with everything that the queue stores of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +18,8 @@ pub struct NewJob {
     /// The [fingerprint](super::Model::fingerprint) of the input, which differs when the row has
     /// changed.
     pub fingerprint: Fingerprint,
+    /// The file that the job takes as its clip, for nothing; `None` if it has to be rendered.
+    pub found_clip: Option<SavedFile>,
     /// The key that earlier versions gave the row, if it is another; `None` if it is not.
     pub earlier_key: Option<String>,
     /// Preferred file name of the clip, without extension. The queue changes it if another job of
@@ -49,6 +51,7 @@ impl NewJob {
             input_text,
             has_local_images,
             fingerprint,
+            found_clip: None,
             earlier_key: None,
             stem,
             providers,

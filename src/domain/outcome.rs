@@ -66,8 +66,8 @@ pub enum Outcome {
     },
     /// The provider finished the clip.
     Finished {
-        /// Link to the clip.
-        output_url: String,
+        /// Link to the clip; `None` if the provider has published none, or none that can be used.
+        output_url: Option<String>,
         /// What the prediction cost.
         cost: Cost,
         /// How long the provider took, from submission to end; `None` if unknown.

@@ -1,8 +1,22 @@
-//! Which hosts and addresses are reachable from the public internet.
+//! Which hosts and addresses are reachable from the public internet, and which URLs a clip may have.
 
 use std::net::IpAddr;
 
-use url::Host;
+use url::{Host, Url};
+
+/// Checks that a clip's URL is public HTTPS or, with `allow_loopback`, on this machine. The error
+/// says what is wrong, as in "has no host".
+pub(crate) fn check_clip_url(url: &Url, allow_loopback: bool) -> Result<(), String> {
+    let Some(host) = url.host() else {
+        return Err("has no host".into());
+    };
+    match url.scheme() {
+        "https" | "http" if allow_loopback && is_loopback_host(host.clone()) => Ok(()),
+        "https" if !is_public_host(host) => Err("has a private address".into()),
+        "https" => Ok(()),
+        scheme => Err(format!("has the scheme `{scheme}`")),
+    }
+}
 
 /// Returns whether a host may be public. A domain name is assumed to be public until it is
 /// resolved, unless it names this machine.

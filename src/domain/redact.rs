@@ -1,6 +1,8 @@
 //! Keeps prompts out of logs and run summaries: a provider may quote in its error message what it
 //! was sent.
 
+use serde_json::Value;
+
 use super::Input;
 use super::input::PROMPT_FIELDS;
 
@@ -17,6 +19,35 @@ pub(crate) fn redact_prompts(message: &str, input: &Input) -> String {
         }
     }
     message
+}
+
+/// Maximum length of a quoted response, in characters.
+const MAX_QUOTE_CHARS: usize = 200;
+
+/// Formats a response of a provider as JSON on a single line, short and without the prompts of a
+/// job.
+pub(crate) fn quote(response: &Value, input: &Input) -> String {
+    let quoted = without_prompts(response, input).to_string();
+    match quoted.char_indices().nth(MAX_QUOTE_CHARS) {
+        Some((end, _)) => format!("{}…", &quoted[..end]),
+        None => quoted,
+    }
+}
+
+fn without_prompts(response: &Value, input: &Input) -> Value {
+    match response {
+        Value::String(text) => redact_prompts(text, input).into(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| without_prompts(item, input))
+            .collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            let fields = fields.map(|(name, value)| (name.clone(), without_prompts(value, input)));
+            Value::Object(fields.collect())
+        }
+        other => other.clone(),
+    }
 }
 
 fn redact_prompt(message: &str, prompt: &str) -> String {
@@ -42,6 +73,22 @@ fn redact_prompt(message: &str, prompt: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quoted_response_is_short_and_without_prompts() {
+        let input = r#"{"prompt":"Slow \"turntable\",\nlinen"}"#;
+        let input: Input = serde_json::from_str(input).unwrap();
+        let response = serde_json::json!({
+            "output": [null, "of: Slow \"turntable\", linen"],
+            "seed": 7,
+        });
+        assert_eq!(
+            quote(&response, &input),
+            r#"{"output":[null,"of: [prompt]"],"seed":7}"#
+        );
+        let quoted = quote(&Value::from("ü".repeat(500)), &input);
+        assert_eq!(quoted.chars().count(), MAX_QUOTE_CHARS + 1);
+    }
 
     #[test]
     fn a_quoted_prompt_is_redacted_whole_or_truncated() {

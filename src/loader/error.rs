@@ -1,6 +1,7 @@
 //! Why manifests are not loaded.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::domain::ProviderName;
 use crate::domain::suggest::did_you_mean;
@@ -76,6 +77,17 @@ pub enum LoadError {
     /// The manifests have no rows.
     #[error("the manifest has no rows; nothing was loaded")]
     NoRows,
+    /// Files that the queue did not write have the names of new rows' clips.
+    #[error(
+        "{} whose clip is there already, but not known to the queue, such as {}; nothing was loaded",
+        describe_rows(*rows), example.display()
+    )]
+    ClipsExist {
+        /// Number of the rows.
+        rows: u64,
+        /// One of the files.
+        example: PathBuf,
+    },
     /// The queue does not accept the rows.
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -87,6 +99,14 @@ pub enum LoadError {
 impl From<io::Error> for LoadError {
     fn from(error: io::Error) -> Self {
         Self::Other(error.into())
+    }
+}
+
+fn describe_rows(rows: u64) -> String {
+    if rows == 1 {
+        "1 row is new".to_owned()
+    } else {
+        format!("{rows} rows are new")
     }
 }
 

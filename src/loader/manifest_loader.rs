@@ -10,7 +10,7 @@ use crate::queue::{NewBatch, Staging};
 use super::error::MAX_BATCH_NAME;
 use super::source::Source;
 use super::stager::RowStager;
-use super::{LoadError, LoadObserver};
+use super::{FoundClips, LoadError, LoadObserver};
 
 /// A load whose options have been checked.
 pub struct ManifestLoader<'a> {
@@ -78,19 +78,21 @@ impl<'a> ManifestLoader<'a> {
     /// Reads the manifests to their end and stages their rows.
     ///
     /// # Errors
-    /// Returns an error if a manifest cannot be read or has mistakes, if there are no rows, or if
-    /// the queue fails. The staging must not be committed then.
+    /// Returns an error if a manifest cannot be read or has mistakes, if there are no rows, if files
+    /// are found that have the names of new rows' clips and are neither taken nor to be replaced, or
+    /// if the queue fails. The staging must not be committed then.
     pub fn read_into(
         &self,
         staging: &mut dyn Staging,
+        found: &FoundClips,
         observer: &mut impl LoadObserver,
     ) -> Result<(), LoadError> {
-        let mut stager = RowStager::new(staging, observer);
+        let mut stager = RowStager::new(staging, found, observer);
         let mut rows = 0;
         for path in &self.options.files {
             rows += self.read_file(path, &mut stager)?;
         }
-        stager.finish(rows)
+        stager.finish(rows, self.options.fresh)
     }
 
     /// Reads one manifest and returns its number of rows.

@@ -4,11 +4,13 @@
 //! while rows are read goes to a [`LoadObserver`].
 
 mod error;
+mod found_clips;
 mod manifest_loader;
 mod observer;
 mod source;
 mod stager;
 
 pub use error::LoadError;
+pub use found_clips::FoundClips;
 pub use manifest_loader::ManifestLoader;
 pub use observer::LoadObserver;

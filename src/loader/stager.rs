@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::path::PathBuf;
 
 use crate::domain::NewJob;
 use crate::manifest::{ID_FIELD, Problem, RowSink};
 use crate::queue::{self, RowChange, Staging};
 
-use super::{LoadError, LoadObserver};
+use super::{FoundClips, LoadError, LoadObserver};
 
 /// Maximum number of rows that are held in memory until all are read.
 const MAX_DEFERRED: usize = 50_000;
@@ -16,12 +17,17 @@ const MAX_DEFERRED: usize = 50_000;
 /// Stages rows while they are read, and counts what is wrong with them.
 pub(super) struct RowStager<'a, O> {
     staging: &'a mut dyn Staging,
+    found: &'a FoundClips,
     observer: &'a mut O,
+    /// Number of new rows at whose clip's name there is a file that they do not take.
+    blocked: u64,
+    /// One of these files.
+    blocking: Option<PathBuf>,
     /// Name of the manifest that is being read.
     file: String,
-    /// Rows to stage after all are read, each chunk with its manifest: those that name local
-    /// images, and those after them. Reading the images may take minutes, and from the first
-    /// staged row on no other process can write to the queue.
+    /// Rows to stage after all are read, each chunk with its manifest: those that name local images or
+    /// take files as their clips, and those after them. Reading the files may take minutes, and from
+    /// the first staged row on no other process can write to the queue.
     deferred: Vec<(String, Vec<NewJob>)>,
     mistakes: u64,
     /// Number of skipped rows, by the field that they lack.
@@ -29,10 +35,17 @@ pub(super) struct RowStager<'a, O> {
 }
 
 impl<'a, O: LoadObserver> RowStager<'a, O> {
-    pub(super) fn new(staging: &'a mut dyn Staging, observer: &'a mut O) -> Self {
+    pub(super) fn new(
+        staging: &'a mut dyn Staging,
+        found: &'a FoundClips,
+        observer: &'a mut O,
+    ) -> Self {
         Self {
             staging,
+            found,
             observer,
+            blocked: 0,
+            blocking: None,
             file: String::new(),
             deferred: Vec::new(),
             mistakes: 0,
@@ -52,11 +65,11 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
     }
 
     /// Stages what is left after the last manifest, which had `rows` rows together with those
-    /// before it.
+    /// before it. With `fresh`, clips that are there already are rendered all the same.
     ///
     /// # Errors
-    /// Returns an error if any row has a mistake, or if there are none.
-    pub(super) fn finish(mut self, rows: u64) -> Result<(), LoadError> {
+    /// Returns an error if any row has a mistake, if there are none, or if clips are in the way.
+    pub(super) fn finish(mut self, rows: u64, fresh: bool) -> Result<(), LoadError> {
         self.stage_deferred()?;
         self.observer.finish(&self.skipped);
         if self.mistakes > 0 {
@@ -68,7 +81,13 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
         if rows == 0 {
             return Err(LoadError::NoRows);
         }
-        Ok(())
+        match self.blocking {
+            Some(example) if !fresh => Err(LoadError::ClipsExist {
+                rows: self.blocked,
+                example,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Stages the deferred rows.
@@ -91,8 +110,17 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
         let mut duplicates = Vec::new();
         for (job, change) in jobs.iter().zip(self.staging.add(jobs)?) {
             match change {
-                RowChange::New | RowChange::Changed => self.observer.add_row(job),
-                RowChange::Reused { .. } | RowChange::Unchanged | RowChange::InProgress => {}
+                RowChange::New | RowChange::Changed => {
+                    if let Some(file) = self.found.file(job).filter(|_| change == RowChange::New) {
+                        self.blocked += 1;
+                        self.blocking.get_or_insert_with(|| file.to_owned());
+                    }
+                    self.observer.add_row(job);
+                }
+                RowChange::FileTaken
+                | RowChange::Reused { .. }
+                | RowChange::Unchanged
+                | RowChange::InProgress => {}
                 RowChange::Duplicate { line } => {
                     let message = format!("`{}` is on line {line} already", job.row_key);
                     duplicates.push((job.line, message));
@@ -103,10 +131,26 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
     }
 }
 
+/// Returns whether a row takes long to read.
+fn is_slow(job: &NewJob) -> bool {
+    job.has_local_images || job.found_clip.is_some()
+}
+
 impl<O: LoadObserver> RowSink for RowStager<'_, O> {
-    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+    fn rows(&mut self, mut jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+        for job in &mut jobs {
+            match self.found.take(job) {
+                Ok(file) => job.found_clip = file,
+                Err(mistake) => self.problem(Problem {
+                    file: self.file.clone(),
+                    line: job.line,
+                    field: None,
+                    mistake: mistake.into(),
+                }),
+            }
+        }
         let deferred: usize = self.deferred.iter().map(|(_, jobs)| jobs.len()).sum();
-        let defer = deferred > 0 || jobs.iter().any(|job| job.has_local_images);
+        let defer = deferred > 0 || jobs.iter().any(is_slow);
         if defer && deferred + jobs.len() <= MAX_DEFERRED {
             self.deferred.push((self.file.clone(), jobs));
             return Ok(Vec::new());

@@ -1,5 +1,5 @@
-//! Checks that a file is a complete MP4 video, by its outermost boxes (ISO/IEC 14496-12, section
-//! 4.2).
+//! Checks that a file is a complete MP4 or QuickTime video, by its outermost boxes (ISO/IEC 14496-12,
+//! section 4.2).
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -7,11 +7,24 @@ use std::io::{self, Read, Seek, SeekFrom};
 /// millions.
 const MAX_BOXES: usize = 10_000;
 
+/// Kinds of the first box of a QuickTime movie: the oldest have no `ftyp`.
+pub(super) const QUICKTIME_FIRST_BOXES: [[u8; 4]; 7] = [
+    *b"ftyp", *b"moov", *b"mdat", *b"wide", *b"free", *b"skip", *b"pnot",
+];
+
 /// Checks the outermost boxes: `ftyp` comes first, there is a `moov`, and the last one ends where
 /// the file ends.
 ///
 /// The outer error is a failure to read. The inner one says what is wrong with the content.
 pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<(), String>> {
+    check_boxes(file, &[*b"ftyp"])
+}
+
+/// Checks the same with a first box of any of these kinds.
+pub(super) fn check_boxes(
+    file: &mut (impl Read + Seek),
+    first_boxes: &[[u8; 4]],
+) -> io::Result<Result<(), String>> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut position = 0;
     let mut has_moov = false;
@@ -23,7 +36,7 @@ pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<(), String>> {
         let mut header = [0; 8];
         file.read_exact(&mut header)?;
         let [s0, s1, s2, s3, kind @ ..] = header;
-        if index == 0 && kind != *b"ftyp" {
+        if index == 0 && !first_boxes.contains(&kind) {
             return Ok(Err(format!(
                 "it starts with {} instead of a file type box",
                 display_bytes(&header)
@@ -75,7 +88,7 @@ pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<(), String>> {
 
 /// Formats the first bytes of a file: as text if they are text, so that an error page is
 /// recognisable, and else in hexadecimal.
-fn display_bytes(bytes: &[u8]) -> String {
+pub(super) fn display_bytes(bytes: &[u8]) -> String {
     if bytes
         .iter()
         .all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())

@@ -1,7 +1,7 @@
 //! Files and folders on the disks of this machine.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -24,15 +24,25 @@ pub(super) fn find_damage(saved: &SavedFile) -> io::Result<Option<ClipDamage>> {
             saved: saved.bytes,
         }));
     }
+    let (_, sha256) = hash(&mut file)?;
+    Ok((sha256 != saved.sha256).then_some(ClipDamage::Content))
+}
+
+/// Returns the length of a file in bytes, and its SHA-256 in hexadecimal.
+pub(super) fn hash(file: &mut File) -> io::Result<(u64, String)> {
+    file.seek(SeekFrom::Start(0))?;
     let mut hash = Sha256::new();
+    let mut bytes = 0;
     let mut chunk = vec![0; CHECK_CHUNK_BYTES];
     loop {
         match file.read(&mut chunk)? {
-            0 => break,
-            read => hash.update(&chunk[..read]),
+            0 => return Ok((bytes, hex::encode(hash.finalize()))),
+            read => {
+                bytes += read as u64;
+                hash.update(&chunk[..read]);
+            }
         }
     }
-    Ok((hex::encode(hash.finalize()) != saved.sha256).then_some(ClipDamage::Content))
 }
 
 /// Creates a folder and its missing parents, and syncs each parent. A synced file in a folder that

@@ -11,7 +11,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, StatusCode, redirect};
 use url::Url;
 
-use crate::domain::public_address::{is_loopback_host, is_public, is_public_host};
+use crate::domain::public_address::{check_clip_url, is_public};
 use crate::failpoint::fail_point;
 use crate::tls;
 
@@ -132,21 +132,8 @@ impl ClipSource for Downloader {
     }
 }
 
-/// Checks that a URL is public HTTPS or, with `allow_loopback`, on this machine.
 fn check_url(url: &Url, allow_loopback: bool) -> Result<(), DownloadError> {
-    let Some(host) = url.host() else {
-        return Err(DownloadError::UrlNotAllowed("has no host".into()));
-    };
-    match url.scheme() {
-        "https" | "http" if allow_loopback && is_loopback_host(host.clone()) => Ok(()),
-        "https" if !is_public_host(host) => {
-            Err(DownloadError::UrlNotAllowed("has a private address".into()))
-        }
-        "https" => Ok(()),
-        scheme => Err(DownloadError::UrlNotAllowed(format!(
-            "has the scheme `{scheme}`"
-        ))),
-    }
+    check_clip_url(url, allow_loopback).map_err(DownloadError::UrlNotAllowed)
 }
 
 /// Converts an error of the HTTP client. The message leaves out the URL.

@@ -1,4 +1,5 @@
-//! Clips that stay when their job is rendered again, and clips that are taken for another job.
+//! Files that are on disk already: clips that stay when their job is rendered again, clips that are
+//! taken for another job, and files of others.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,26 +8,59 @@ use std::path::{Path, PathBuf};
 use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
 
-use super::ClipLocation;
-use super::disk::{create_folder, find_damage, sync_folder};
+use super::disk::{create_folder, find_damage, hash, sync_folder};
+use super::{ClipLocation, media};
 
-/// Moves clips aside that are in the place of a new one and are not the same.
+/// Moves files aside that are in the place of a new clip, whatever their ending, and are not the same.
 ///
 /// The move is found by the file's content, not recorded: a crash before or after it changes nothing.
-pub(super) fn set_aside(kept: &[KeptClip], new: &SavedFile) -> io::Result<()> {
-    for clip in kept {
-        let is_same = clip.file.path == new.path && clip.file.sha256 == new.sha256;
-        if is_same || !has_same_name(&clip.file.path, &new.path) || !is_whole(&clip.file)? {
+pub(super) fn set_aside(location: &ClipLocation, new: &SavedFile) -> io::Result<()> {
+    for clip in &location.kept {
+        let is_same = clip.file.sha256 == new.sha256;
+        if !has_same_place(&clip.file, new) || is_same || !is_whole(&clip.file)? {
             continue;
         }
-        let earlier = clip.earlier_path();
-        let folder = earlier.parent().unwrap_or(Path::new(""));
-        create_folder(folder)?;
-        fs::rename(&clip.file.path, &earlier)?;
+        move_to(&clip.file.path, &clip.earlier_path())?;
         fail_point!("earlier clip moved");
-        sync_folder(folder)?;
     }
-    Ok(())
+    if location.own.as_ref() == Some(&new.path) || !new.path.exists() || is_whole(new)? {
+        return Ok(());
+    }
+    // Neither this job's nor what is saved now: whoever wrote it may want it.
+    let earlier = |number| {
+        let file = new.clone();
+        let found = KeptClip { number, file }.earlier_path();
+        let name = found.file_name().unwrap_or_default().to_string_lossy();
+        found.with_file_name(format!("found-{name}"))
+    };
+    let mut names = (1..).map(earlier);
+    match names.find(|name| !name.exists()) {
+        Some(name) => move_to(&new.path, &name),
+        None => Ok(()),
+    }
+}
+
+fn move_to(from: &Path, to: &Path) -> io::Result<()> {
+    let folder = to.parent().unwrap_or(Path::new(""));
+    create_folder(folder)?;
+    fs::rename(from, to)?;
+    sync_folder(folder)
+}
+
+/// Returns a file as a clip that was saved.
+///
+/// The outer error is a failure to read. The inner one says why the file is no complete clip.
+pub fn inspect(path: &Path) -> io::Result<Result<SavedFile, String>> {
+    let mut file = File::open(path)?;
+    if let Err(reason) = media::check(&mut file)? {
+        return Ok(Err(reason));
+    }
+    let (bytes, sha256) = hash(&mut file)?;
+    Ok(Ok(SavedFile {
+        path: path.to_owned(),
+        bytes,
+        sha256,
+    }))
 }
 
 /// Returns where a kept clip is: where it was saved, or where it was moved; `None` if neither has it.
@@ -49,12 +83,9 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
     let Some(from) = find(clip)? else {
         return Ok(None);
     };
-    let mut path = location.folder.join(&location.file_name);
-    if let Some(extension) = from.extension() {
-        path.set_extension(extension);
-    }
+    let path = location.folder.join(&location.file_name);
     let saved = SavedFile {
-        path,
+        path: path.with_extension(clip.file.path.extension().unwrap_or_default()),
         ..clip.file.clone()
     };
     if from == saved.path {
@@ -69,7 +100,7 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
         fs::copy(&from, &partial)?;
         File::open(&partial)?.sync_all()?;
     }
-    set_aside(&location.kept, &saved)?;
+    set_aside(location, &saved)?;
     fs::rename(&partial, &saved.path)?;
     // A rename onto another link of the same file changes nothing and leaves both names.
     remove_if_there(&partial)?;
@@ -78,9 +109,10 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
     Ok(Some(saved))
 }
 
-/// Returns whether two paths are the same but for their endings.
-fn has_same_name(path: &Path, other: &Path) -> bool {
-    path.parent() == other.parent() && path.file_stem() == other.file_stem()
+/// Returns whether two files have the same path but for their endings. The names of a batch differ
+/// without their endings, so only clips of one job do.
+fn has_same_place(one: &SavedFile, other: &SavedFile) -> bool {
+    one.path.parent() == other.path.parent() && one.path.file_stem() == other.path.file_stem()
 }
 
 fn is_whole(file: &SavedFile) -> io::Result<bool> {

@@ -16,9 +16,8 @@ use crate::failpoint::fail_point;
 use super::disk::{create_folder, find_damage, sync_folder};
 use super::disk_space::available_space;
 use super::kept::{self, set_aside};
-use super::{
-    ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore, container,
-};
+use super::media::MediaKind;
+use super::{ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore, media};
 
 /// Maximum number of chunks that wait for the disk before the download has to wait.
 const MAX_BUFFERED_CHUNKS: usize = 16;
@@ -110,9 +109,9 @@ fn write_clip(
     chunks: mpsc::Receiver<Option<Bytes>>,
     announced: Option<u64>,
 ) -> Result<SavedFile, OutputError> {
-    let path = location.folder.join(&location.file_name);
+    let video_path = location.folder.join(&location.file_name);
     let store_error = |error| OutputError::Store {
-        path: path.clone(),
+        path: video_path.clone(),
         error,
     };
     create_folder(&location.folder).map_err(store_error)?;
@@ -127,18 +126,16 @@ fn write_clip(
         });
     }
     fail_point!("file written");
-    partial
+    let kind = partial
         .check()
         .map_err(store_error)?
-        .map_err(OutputError::NotAVideo)?;
+        .map_err(OutputError::NotAClip)?;
     let saved = SavedFile {
-        path: path.clone(),
+        path: video_path.with_extension(kind.extension()),
         bytes,
         sha256,
     };
-    partial
-        .commit(&saved, &location.kept)
-        .map_err(store_error)?;
+    partial.commit(&saved, location).map_err(store_error)?;
     Ok(saved)
 }
 
@@ -185,15 +182,15 @@ impl PartialFile {
         }
     }
 
-    fn check(&self) -> io::Result<Result<(), String>> {
-        container::check(&mut &self.file)
+    fn check(&self) -> io::Result<Result<MediaKind, String>> {
+        media::check(&mut &self.file)
     }
 
-    fn commit(self, saved: &SavedFile, kept: &[KeptClip]) -> io::Result<()> {
+    fn commit(self, saved: &SavedFile, location: &ClipLocation) -> io::Result<()> {
         let path = &saved.path;
         self.file.sync_all()?;
         fail_point!("file synced");
-        set_aside(kept, saved)?;
+        set_aside(location, saved)?;
         fs::rename(&self.path, path)?;
         fail_point!("file renamed");
         path.parent().map_or(Ok(()), sync_folder)?;

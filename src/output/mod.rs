@@ -1,7 +1,7 @@
 //! The ports for where clips come from and where they are stored, with an adapter of each.
 //!
-//! The rule of this folder: a clip that is reported as saved is complete, is a video, and survives
-//! a power loss.
+//! The rule of this folder: a clip that is reported as saved is complete, is a video or a picture, and
+//! survives a power loss.
 
 pub mod container;
 mod disk;
@@ -9,6 +9,7 @@ mod disk_space;
 pub(crate) mod download;
 mod kept;
 pub(crate) mod local;
+pub mod media;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use futures_util::Stream;
 use crate::domain::{KeptClip, SavedFile};
 
 pub use download::{DownloadTimeouts, Downloader};
+pub use kept::inspect;
 pub use local::LocalStore;
 
 /// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
@@ -52,7 +54,8 @@ pub struct ClipStream {
 #[async_trait]
 pub trait OutputStore: Send + Sync {
     /// Saves a stream as a file, completely or not at all, and replaces a file of that name. A clip of
-    /// the job's earlier inputs that has the name is moved aside first, when the new one is whole.
+    /// the job's earlier inputs that has the name, or the name with another ending, is moved aside
+    /// first, when the new one is whole.
     ///
     /// `length` is the length in bytes that the sender announced; a stream of another length is an
     /// error. `Ok` means that the file survives a power loss.
@@ -84,10 +87,15 @@ pub trait OutputStore: Send + Sync {
 pub struct ClipLocation {
     /// The folder of the batch. It is created if it does not exist.
     pub folder: PathBuf,
-    /// The name of the file in the folder, valid on Linux, macOS and Windows.
+    /// The name of an MP4 video in the folder, valid on Linux, macOS and Windows. Another kind of
+    /// clip has its own ending in place of `.mp4`.
     pub file_name: String,
-    /// The clips of the job's earlier inputs. One that has this name is moved aside.
+    /// The clips of the job's earlier inputs. One that has this name, or this name with another
+    /// ending, is moved aside.
     pub kept: Vec<KeptClip>,
+    /// The file that this job saved for the same input, which may be damaged; `None` if it has saved
+    /// none.
+    pub own: Option<PathBuf>,
 }
 
 /// How a clip differs from what was saved.
@@ -144,9 +152,9 @@ pub enum OutputError {
         /// Length that was announced, in bytes.
         announced: u64,
     },
-    /// The stream is complete but not an MP4 video, or only a part of one.
-    #[error("the download is not a complete MP4 video: {0}")]
-    NotAVideo(String),
+    /// The stream is complete but neither a video nor a picture, or only a part of one.
+    #[error("the download is not a complete video or picture: {0}")]
+    NotAClip(String),
     /// The store cannot write, for example because the disk is full or the folder is read-only.
     /// Other clips would fail likewise.
     #[error("cannot write {}: {error}", path.display())]

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::domain::{
     AttemptProgress, AttemptState, Cost, CostSource, IllegalTransition, JobEvent, JobProgress,
-    JobState, Money,
+    JobState, Money, SavedFile,
 };
 
 use super::moved;
@@ -103,4 +103,19 @@ pub fn reuse(
         finished_at: Some(now),
     };
     Ok((job, attempt))
+}
+
+/// Returns a queued job whose clip is a file that the user has.
+///
+/// # Errors
+///
+/// Returns [`IllegalTransition`] if the job is not queued.
+pub fn take_file(
+    job: &JobProgress,
+    file: SavedFile,
+    now: Timestamp,
+) -> Result<JobProgress, IllegalTransition> {
+    let mut job = moved(job, JobEvent::TakeFile, None, None, now)?;
+    job.output = Some(file);
+    Ok(job)
 }

@@ -118,7 +118,7 @@ fn next_attempt(
             processing,
             ..
         } => {
-            next.output_url = Some(output_url.clone());
+            next.output_url.clone_from(output_url);
             // A poll for a fresh link may report less than the first result: it has no processing
             // time, and a cost by rule does not replace the booked one.
             let is_fresh_link = attempt.state == AttemptState::Done;

@@ -142,7 +142,7 @@ impl Life {
                 failure: Some(reason()),
             }),
             (JobState::Running, 0..=2) => self.record(&Outcome::Finished {
-                output_url: "https://e.com/a.mp4".into(),
+                output_url: Some("https://e.com/a.mp4".into()),
                 cost: Cost {
                     amount: PRICE,
                     source: CostSource::Reported,

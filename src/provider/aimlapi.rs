@@ -16,12 +16,16 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 
 use super::classify::{classify_submit, classify_unreadable, describe, read_status};
+use super::clip_link::{find_clip_url, quotable};
 use super::history::{HISTORY_PAGE, HistorySearch, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
-use super::json::{find_url, get, get_credits, get_text, get_usd, sanitize};
+use super::json::{get, get_credits, get_text, get_usd, sanitize};
 use super::probe::{Probe, probe, probe_window};
 use super::timeouts::Timeouts;
-use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
+use super::{
+    Acceptance, ApiKey, Cancellation, LostSubmission, PollResult, Provider, Reconciliation,
+    Submission,
+};
 
 const NAME: ProviderName = ProviderName::Aimlapi;
 
@@ -81,7 +85,7 @@ impl Provider for Aimlapi {
         url.query_pairs_mut()
             .append_pair("generation_id", &prediction.prediction_id);
         let response = self.client.get(url).await?;
-        parse_poll(&response)
+        parse_poll(&response, self.is_loopback())
     }
 
     async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
@@ -146,7 +150,7 @@ impl Provider for Aimlapi {
         &self,
         _prediction: &PredictionHandle,
         _wire_model: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<Cancellation, Failure> {
         Err(Failure::Rejected {
             reason: format!("{NAME} documents no way to cancel a video"),
         })
@@ -191,8 +195,12 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
     }
 }
 
-/// Parses a response to a poll, of any status; 404 is [`PollResult::Missing`].
-pub(super) fn parse_poll(response: &ApiResponse) -> Result<PollResult, Failure> {
+/// Parses a response to a poll, of any status; 404 is [`PollResult::Missing`]. With
+/// `allow_loopback`, the clip's URL may be on this machine.
+pub(super) fn parse_poll(
+    response: &ApiResponse,
+    allow_loopback: bool,
+) -> Result<PollResult, Failure> {
     // Seen by users: `Inference not found`, also right after a submission that was accepted.
     if response.status == 404 {
         return Ok(PollResult::Missing {
@@ -204,20 +212,20 @@ pub(super) fn parse_poll(response: &ApiResponse) -> Result<PollResult, Failure> 
         // `completed` is on the model page, `succeeded` in documented examples, `success` assumed.
         "completed" | "succeeded" | "success" => {
             // `video` is documented as an object, `null`, or a list; `output` is assumed.
-            let Some(output_url) = get(body, &["video"])
-                .or_else(|| get(body, &["output"]))
-                .and_then(find_url)
-            else {
-                tracing::warn!(
-                    status = sanitize(&status),
-                    "the finished generation has no clip URL, treating it as running"
-                );
-                return Ok(PollResult::Running);
-            };
-            PollResult::Done {
-                output_url,
-                cost: read_cost(response),
-                processing: None,
+            let places = ["video", "output"];
+            let places = places.iter().filter_map(|place| get(body, &[place]));
+            let cost = read_cost(response);
+            match find_clip_url(places, allow_loopback) {
+                Some(output_url) => PollResult::Done {
+                    output_url,
+                    cost,
+                    processing: None,
+                },
+                None => PollResult::DoneWithoutLink {
+                    response: quotable(body),
+                    cost,
+                    processing: None,
+                },
             }
         }
         // `error` is on the model page, the others are assumed.

@@ -18,17 +18,21 @@ use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
 use super::classify::{classify_poll, classify_submit, classify_unreadable, describe, read_status};
+use super::clip_link::{find_clip_url, quotable};
 use super::history::{
     HISTORY_PAGE, HistorySearch, MAX_PAGES, get_with_retries, history_too_long, read_entries,
 };
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{
-    InputMatch, compare_inputs, find_url, get, get_seconds, get_text, get_usd, is_true, sanitize,
+    InputMatch, compare_inputs, get, get_seconds, get_text, get_usd, is_true, sanitize,
 };
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::timeouts::Timeouts;
-use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
+use super::{
+    Acceptance, ApiKey, Cancellation, LostSubmission, PollResult, Provider, Reconciliation,
+    Submission,
+};
 
 const NAME: ProviderName = ProviderName::Eachlabs;
 
@@ -132,7 +136,7 @@ impl Provider for Eachlabs {
     ) -> Result<PollResult, Failure> {
         let url = self.prediction_url(&prediction.prediction_id);
         let response = self.client.get(url).await?;
-        parse_poll(&response)
+        parse_poll(&response, self.is_loopback())
     }
 
     async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
@@ -175,7 +179,7 @@ impl Provider for Eachlabs {
         &self,
         prediction: &PredictionHandle,
         _wire_model: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<Cancellation, Failure> {
         // Documented as best effort: the prediction may go on.
         let url = append_segments(
             &self.base,
@@ -183,7 +187,7 @@ impl Provider for Eachlabs {
         );
         let response = self.client.request_idempotent(Method::POST, url).await?;
         if response.status.is_success() {
-            Ok(())
+            Ok(Cancellation::Requested)
         } else {
             Err(classify_poll(NAME, &response))
         }
@@ -248,8 +252,12 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
     }
 }
 
-/// Parses a response to a poll, of any status; 404 is [`PollResult::Missing`].
-pub(super) fn parse_poll(response: &ApiResponse) -> Result<PollResult, Failure> {
+/// Parses a response to a poll, of any status; 404 is [`PollResult::Missing`]. With
+/// `allow_loopback`, the clip's URL may be on this machine.
+pub(super) fn parse_poll(
+    response: &ApiResponse,
+    allow_loopback: bool,
+) -> Result<PollResult, Failure> {
     // Documented for an unknown id: `Prediction not found`.
     if response.status == 404 {
         return Ok(PollResult::Missing {
@@ -259,23 +267,24 @@ pub(super) fn parse_poll(response: &ApiResponse) -> Result<PollResult, Failure> 
     let (body, status) = read_status(NAME, response, "a prediction")?;
     Ok(match Phase::from_status(&status) {
         Some(Phase::Done) => {
-            // A string on the model pages; also documented as a list or an object.
-            let Some(output_url) = get(body, &["output"]).and_then(find_url) else {
-                tracing::warn!(
-                    status = sanitize(&status),
-                    "the finished prediction has no clip URL, treating it as running"
-                );
-                return Ok(PollResult::Running);
-            };
             // Documented as the amount billed in US dollars, and 0 until the end. A 0 at the end is
             // taken as not reported (assumed).
             let cost = get_usd(body, &["metrics", "cost"])
                 .filter(|cost| *cost > Money::ZERO)
                 .map(CostReport::Usd);
-            PollResult::Done {
-                output_url,
-                cost,
-                processing: get_seconds(body, &["metrics", "predict_time"]),
+            let processing = get_seconds(body, &["metrics", "predict_time"]);
+            // A string on the model pages; also documented as a list or an object.
+            match find_clip_url(get(body, &["output"]), allow_loopback) {
+                Some(output_url) => PollResult::Done {
+                    output_url,
+                    cost,
+                    processing,
+                },
+                None => PollResult::DoneWithoutLink {
+                    response: quotable(body),
+                    cost,
+                    processing,
+                },
             }
         }
         Some(Phase::Failed) => {

@@ -17,16 +17,20 @@ use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
 use super::classify::{classify_poll, classify_submit, classify_unreadable, describe, read_status};
+use super::clip_link::{find_clip_url, quotable};
 use super::history::{HISTORY_PAGE, HistorySearch, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{
-    InputMatch, compare_inputs, find_message, find_url, get, get_seconds, get_text, get_usd,
-    is_true, sanitize,
+    InputMatch, compare_inputs, find_message, get, get_seconds, get_text, get_usd, is_true,
+    sanitize,
 };
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::timeouts::Timeouts;
-use super::{Acceptance, ApiKey, LostSubmission, PollResult, Provider, Reconciliation, Submission};
+use super::{
+    Acceptance, ApiKey, Cancellation, LostSubmission, PollResult, Provider, Reconciliation,
+    Submission,
+};
 
 const NAME: ProviderName = ProviderName::Fal;
 
@@ -109,7 +113,7 @@ impl Fal {
         let id = &prediction.prediction_id;
         let url = self.request_url(prediction.response_url.as_ref(), wire_model, id, None);
         let response = self.client.get(url).await?;
-        let mut result = parse_result(&response, status, self.client.key())?;
+        let mut result = parse_result(&response, status, self.client.key(), self.is_loopback())?;
         if let PollResult::Failed {
             cost: cost @ None, ..
         } = &mut result
@@ -173,7 +177,10 @@ impl Provider for Fal {
         match status.as_str() {
             // Documented: failed and cancelled requests end as COMPLETED too.
             "COMPLETED" => self.get_result(prediction, wire_model, body).await,
-            "IN_QUEUE" | "IN_PROGRESS" => Ok(PollResult::Running),
+            "IN_QUEUE" => Ok(PollResult::Queued {
+                position: get_text(body, &["queue_position"]).and_then(|text| text.parse().ok()),
+            }),
+            "IN_PROGRESS" => Ok(PollResult::Running),
             _ => {
                 tracing::warn!(
                     status = sanitize(&status),
@@ -232,8 +239,11 @@ impl Provider for Fal {
         Err(history_too_long(NAME))
     }
 
-    async fn cancel(&self, prediction: &PredictionHandle, wire_model: &str) -> Result<(), Failure> {
-        // Documented: a running request only receives a signal, and may still finish and be billed.
+    async fn cancel(
+        &self,
+        prediction: &PredictionHandle,
+        wire_model: &str,
+    ) -> Result<Cancellation, Failure> {
         let id = &prediction.prediction_id;
         let url = self.request_url(
             prediction.cancel_url.as_ref(),
@@ -242,11 +252,7 @@ impl Provider for Fal {
             Some("cancel"),
         );
         let response = self.client.request_idempotent(Method::PUT, url).await?;
-        if response.status.is_success() {
-            Ok(())
-        } else {
-            Err(classify_poll(NAME, &response))
-        }
+        parse_cancellation(&response)
     }
 
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe> {
@@ -321,35 +327,61 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
     })
 }
 
+/// Parses a response to a cancellation, of any status.
+fn parse_cancellation(response: &ApiResponse) -> Result<Cancellation, Failure> {
+    if !response.status.is_success() {
+        return Err(classify_poll(NAME, response));
+    }
+    let status = response
+        .json
+        .as_ref()
+        .and_then(|body| get_text(body, &["status"]));
+    // Documented: OK removes the request from the queue. A running one only receives a signal, and
+    // may still finish and be billed; its status is CANCELLATION_REQUESTED. That the former is a 200
+    // is assumed.
+    let is_removed = response.status == 200 && status.as_deref() == Some("OK");
+    Ok(if is_removed {
+        Cancellation::NeverRan
+    } else {
+        Cancellation::Requested
+    })
+}
+
 /// Parses the result of a completed request, whose status response had the body `status`.
 ///
-/// The cost of a failure is `None` if only the billing events can show it.
+/// The cost of a failure is `None` if only the billing events can show it. With `allow_loopback`,
+/// the clip's URL may be on this machine.
 pub(super) fn parse_result(
     response: &ApiResponse,
     status: &Value,
     key: &ApiKey,
+    allow_loopback: bool,
 ) -> Result<PollResult, Failure> {
     let body = response.json.as_ref();
     if response.status.is_success() {
-        // `video.url` is on the model page; the other places are assumed.
-        let video = body.and_then(|body| {
-            ["video", "videos", "output"]
-                .iter()
-                .find_map(|key| get(body, &[key]))
-                .and_then(find_url)
-                .or_else(|| find_url(body))
-        });
-        let Some(output_url) = video else {
-            tracing::warn!("the result of the request has no clip URL, treating it as running");
-            return Ok(PollResult::Running);
+        let Some(body) = body else {
+            return Err(classify_unreadable(NAME, response, "a result"));
         };
-        return Ok(PollResult::Done {
-            output_url,
-            // A clip is never free, so 0 is taken as not reported.
-            cost: read_billable_units(response)
-                .filter(|(_, units)| *units > 0.0)
-                .map(|(report, _)| report),
-            processing: get_seconds(status, &["metrics", "inference_time"]),
+        // `video.url` is on the model page; the other places are assumed.
+        let places = ["video", "videos", "output"];
+        let places = places.iter().filter_map(|place| get(body, &[place]));
+        let output_url = find_clip_url(places.chain([body]), allow_loopback);
+        // A clip is never free, so 0 is taken as not reported.
+        let cost = read_billable_units(response)
+            .filter(|(_, units)| *units > 0.0)
+            .map(|(report, _)| report);
+        let processing = get_seconds(status, &["metrics", "inference_time"]);
+        return Ok(match output_url {
+            Some(output_url) => PollResult::Done {
+                output_url,
+                cost,
+                processing,
+            },
+            None => PollResult::DoneWithoutLink {
+                response: quotable(body),
+                cost,
+                processing,
+            },
         });
     }
     // Documented: the status of a failed request has `error` and `error_type`.

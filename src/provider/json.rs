@@ -69,18 +69,6 @@ pub(super) fn get_seconds(value: &Value, path: &[&str]) -> Option<Duration> {
     }
 }
 
-/// Finds the URL of a clip: a string, an object with `url` or `video`, or the first of a list.
-pub(super) fn find_url(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if text.starts_with("http") => Some(text.clone()),
-        Value::Array(items) => items.iter().find_map(find_url),
-        Value::Object(fields) => ["url", "video", "video_url"]
-            .iter()
-            .find_map(|key| fields.get(*key).and_then(find_url)),
-        _ => None,
-    }
-}
-
 /// Finds the error message in a body, in any of the forms that the three APIs use. The result is a
 /// single line of at most [`MAX_MESSAGE_CHARS`] characters, without the key.
 ///
@@ -375,22 +363,5 @@ mod tests {
             InputMatch::Different
         );
         assert_eq!(compare_inputs(&sent, Some(&sent)), InputMatch::Same);
-    }
-
-    #[test]
-    fn urls_are_found_in_strings_lists_and_objects() {
-        for output in [
-            json!("https://a/b.mp4"),
-            json!(["https://a/b.mp4"]),
-            json!({"url": "https://a/b.mp4"}),
-            json!({"video": {"url": "https://a/b.mp4"}}),
-        ] {
-            assert_eq!(
-                find_url(&output).as_deref(),
-                Some("https://a/b.mp4"),
-                "{output}"
-            );
-        }
-        assert_eq!(find_url(&json!({"error": "x"})), None);
     }
 }

@@ -9,7 +9,9 @@
 //! users* (published reports and captured responses), or *assumed* (no source).
 
 pub(crate) mod aimlapi;
+mod cancellation;
 mod classify;
+mod clip_link;
 pub mod eachlabs;
 pub(crate) mod fal;
 mod history;
@@ -28,6 +30,7 @@ mod submission;
 mod tests;
 pub mod timeouts;
 
+pub use cancellation::Cancellation;
 pub use key::{ApiKey, InvalidKey};
 pub use poll_result::PollResult;
 pub use port::{Acceptance, Provider};

@@ -47,7 +47,7 @@ pub fn parse_submit(provider: ProviderName, response: &ApiResponse) -> Result<Ac
 
 /// Parses a response to a poll, of any status, as the provider's adapter does. At fal, this is the
 /// result of a completed request, and `status` is the body of the status response before it; the
-/// others ignore `status`.
+/// others ignore `status`. A clip's URL on this machine is not accepted.
 pub fn parse_poll(
     provider: ProviderName,
     response: &ApiResponse,
@@ -55,8 +55,8 @@ pub fn parse_poll(
     key: &ApiKey,
 ) -> Result<PollResult, Failure> {
     match provider {
-        ProviderName::Eachlabs => eachlabs::parse_poll(response),
-        ProviderName::Aimlapi => aimlapi::parse_poll(response),
-        ProviderName::Fal => fal::parse_result(response, status, key),
+        ProviderName::Eachlabs => eachlabs::parse_poll(response, false),
+        ProviderName::Aimlapi => aimlapi::parse_poll(response, false),
+        ProviderName::Fal => fal::parse_result(response, status, key, false),
     }
 }

@@ -2,17 +2,34 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::domain::CostReport;
 
 /// The state of a prediction, as of one poll.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PollResult {
-    /// The prediction is waiting or running.
+    /// The prediction is running, or waiting in a queue that the provider does not report.
     Running,
+    /// The prediction waits in the provider's queue and has not started.
+    Queued {
+        /// Number of predictions ahead of it; `None` if the provider does not report it.
+        position: Option<u64>,
+    },
     /// The clip is finished.
     Done {
         /// The URL from which to download the clip. It may be signed, and may expire.
         output_url: String,
+        /// The reported cost; `None` if the response does not report one.
+        cost: Option<CostReport>,
+        /// How long the provider worked on the clip; `None` if it does not report that.
+        processing: Option<Duration>,
+    },
+    /// The prediction is done, but the response has no link from which its clip can be downloaded.
+    /// Perhaps the provider publishes it a little later.
+    DoneWithoutLink {
+        /// The response, without the key, what it repeats of the request, and the queries of URLs.
+        response: Value,
         /// The reported cost; `None` if the response does not report one.
         cost: Option<CostReport>,
         /// How long the provider worked on the clip; `None` if it does not report that.

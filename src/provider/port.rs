@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use crate::domain::{CostReport, Failure, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
-use super::{LostSubmission, PollResult, Probe, Reconciliation, Submission, UploadedImage};
+use super::{
+    Cancellation, LostSubmission, PollResult, Probe, Reconciliation, Submission, UploadedImage,
+};
 
 /// A hosted image-to-video API.
 ///
@@ -36,10 +38,9 @@ pub trait Provider: Send + Sync {
     /// [`reconcile`](Self::reconcile) proves the submission absent.
     async fn submit(&self, submission: &Submission) -> Result<Acceptance, Failure>;
 
-    /// Polls a prediction and, once it is done, reads its result. An error says nothing about the
-    /// prediction, which may still be running and still be billed.
-    ///
-    /// `wire_model` is the model that it was submitted to: some APIs put it into the URL.
+    /// Polls a prediction and, once it is done, reads its result. `wire_model` is the model that it was
+    /// submitted to: some APIs put it into the URL. An error says nothing about the prediction, which
+    /// may still be running and still be billed.
     async fn poll(
         &self,
         prediction: &PredictionHandle,
@@ -53,18 +54,17 @@ pub trait Provider: Send + Sync {
     /// search proved nothing, and the submission is as much in doubt as before.
     async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure>;
 
-    /// Requests the cancellation of a prediction.
-    ///
-    /// `Ok` means that the provider acknowledged the request; the prediction may still finish and
-    /// be billed. After an error, the prediction may or may not have been cancelled. An API that
-    /// cannot cancel returns [`Failure::Rejected`].
-    async fn cancel(&self, prediction: &PredictionHandle, wire_model: &str) -> Result<(), Failure>;
+    /// Requests that a prediction be cancelled. After an error it may or may not have been. An API
+    /// that cannot cancel returns [`Failure::Rejected`].
+    async fn cancel(
+        &self,
+        prediction: &PredictionHandle,
+        wire_model: &str,
+    ) -> Result<Cancellation, Failure>;
 
     /// Uploads an image to the provider's own storage. Repeating an upload only stores it twice,
-    /// whatever it returned.
-    ///
-    /// [`Failure::Rejected`] also means that the provider has no storage, or named an upload URL
-    /// that is not public HTTPS.
+    /// whatever it returned. [`Failure::Rejected`] also means that the provider has no storage, or
+    /// named an upload URL that is not public HTTPS.
     async fn upload(&self, _file: &ImageFile) -> Result<UploadedImage, Failure> {
         Err(Failure::Rejected {
             reason: format!("{} has no storage for files", self.name()),

@@ -161,6 +161,9 @@ impl Load {
             }
             changes.push(self.add_row(tx, row)?);
         }
+        for (row, change) in rows.iter().zip(&mut changes) {
+            self.take_file(tx, row, change)?;
+        }
         if self.reuses(tx)? {
             for (row, change) in rows.iter().zip(&mut changes) {
                 self.take_clip(tx, row, change)?;
@@ -178,6 +181,28 @@ impl Load {
             Some(reuses) => Ok(reuses),
             None => Ok(*self.reuses.insert(tx.has_made_clips()?)),
         }
+    }
+
+    /// Lets the queued job of a new row take the file that the row came with.
+    fn take_file(
+        &mut self,
+        tx: &mut impl LoadTransaction,
+        row: &NewJob,
+        change: &mut RowChange,
+    ) -> Result<()> {
+        let Some(file) = row.found_clip.clone().filter(|_| *change == RowChange::New) else {
+            return Ok(());
+        };
+        if let Some(job) = tx.find(&row.row_key)? {
+            let stored = tx.stored(job.job_id)?;
+            let taken = Change {
+                job: load::take_file(&stored.progress, file, self.now)?,
+                attempt: None,
+            };
+            tx.write(&stored, &taken)?;
+            *change = RowChange::FileTaken;
+        }
+        Ok(())
     }
 
     /// Lets the queued job of a new or changed row take a clip that was made for the same request.

@@ -81,6 +81,9 @@ pub enum RowChange {
         /// Whether the batch had no job with this key.
         is_new: bool,
     },
+    /// The batch had no job with this key: it has one now whose clip is the file that the row came
+    /// with.
+    FileTaken,
     /// The row equals its job.
     Unchanged,
     /// A row with the same key was added since the last commit; this one is ignored.
@@ -102,6 +105,8 @@ pub struct LoadPlan {
     pub in_progress: u64,
     /// Number of the new and changed rows whose clips were made already and are taken for nothing.
     pub reused: u64,
+    /// Number of the new rows whose clips are files that the user has.
+    pub files_taken: u64,
     /// The batches whose clips are taken.
     pub reused_from: BTreeSet<String>,
     /// Number of rows that equal their job.
@@ -112,8 +117,8 @@ pub struct LoadPlan {
     pub removed_queued: Vec<JobId>,
     /// The sum of their estimates.
     pub removed_estimate: Money,
-    /// The sum of the estimates of the new and changed rows that take no clip, each at its most
-    /// expensive provider.
+    /// The sum of the estimates of the new and changed rows that take no clip and no file, each at its
+    /// most expensive provider.
     pub estimate: Money,
     /// Number of queued jobs of the batch after the load.
     pub queued: u64,
@@ -175,16 +180,24 @@ pub enum RemovedRows {
 }
 
 impl LoadPlan {
+    /// Returns the number of jobs that the load queues.
+    pub fn queues(&self) -> u64 {
+        self.new + self.changed - self.reused - self.files_taken
+    }
+
     /// Counts a row, with its estimate.
     pub fn count(&mut self, change: RowChange, estimate: Money) {
         let counter = match change {
-            RowChange::New | RowChange::Reused { is_new: true } => &mut self.new,
+            RowChange::New | RowChange::FileTaken | RowChange::Reused { is_new: true } => {
+                &mut self.new
+            }
             RowChange::Changed | RowChange::Reused { is_new: false } => &mut self.changed,
             RowChange::InProgress => &mut self.in_progress,
             RowChange::Unchanged => &mut self.unchanged,
             RowChange::Duplicate { .. } => return,
         };
         *counter += 1;
+        self.files_taken += u64::from(change == RowChange::FileTaken);
         self.reused += u64::from(matches!(change, RowChange::Reused { .. }));
         if matches!(change, RowChange::New | RowChange::Changed) {
             self.estimate += estimate;

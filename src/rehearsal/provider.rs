@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use overnight_simulator::{NewPrediction, PredictionOutcome};
+use overnight_simulator::{CancelOutcome, NewPrediction, PredictionOutcome};
 use serde_json::Map;
 use tokio::time::sleep;
 
 use crate::domain::{Failure, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 use crate::provider::{
-    Acceptance, LostSubmission, PollResult, Probe, Provider, Reconciliation, Submission,
-    UploadedImage,
+    Acceptance, Cancellation, LostSubmission, PollResult, Probe, Provider, Reconciliation,
+    Submission, UploadedImage,
 };
 use crate::worker::processing_times::RouteKey;
 
@@ -152,11 +152,18 @@ impl Provider for SimulatedProvider {
         Ok(Reconciliation::from_matches(ids.collect(), true))
     }
 
-    async fn cancel(&self, prediction: &PredictionHandle, _: &str) -> Result<(), Failure> {
-        self.state
-            .world()
-            .cancel(api(self.name), &prediction.prediction_id, self.state.now());
-        Ok(())
+    async fn cancel(
+        &self,
+        prediction: &PredictionHandle,
+        _: &str,
+    ) -> Result<Cancellation, Failure> {
+        let now = self.state.now();
+        let mut world = self.state.world();
+        let outcome = world.cancel(api(self.name), &prediction.prediction_id, now);
+        Ok(match outcome {
+            Some(CancelOutcome::Queued) => Cancellation::NeverRan,
+            _ => Cancellation::Requested,
+        })
     }
 
     async fn probe(&self, _: &str, _: Timestamp) -> Vec<Probe> {

@@ -3,6 +3,9 @@
 'use strict';
 (() => {
   const CARDS_PER_PAGE = 60;
+
+  // Endings of the clips that are pictures.
+  const PICTURE = /\.(gif|png|jpg|webp)$/;
   const MAX_REASONS = 12;
   const MAX_IDS_PER_REASON = 12;
   const SEARCH_DELAY_MS = 80;
@@ -138,21 +141,38 @@
     if (sourcesCheckbox.checked || !isOnline(card.job[IMAGE])) showSource(card);
     const well = card.querySelector('.clip');
     if (!card.job[CLIP] || well.firstChild) return;
+    if (PICTURE.test(card.job[CLIP])) showPicture(card, well);
+    else showVideo(card, well);
+  }
+
+  // A provider may have returned a picture, or an animation that is one.
+  function showPicture(card, well) {
+    const image = createElement('img');
+    image.decoding = 'async';
+    image.alt = `Clip of ${card.job[ID]}`;
+    image.addEventListener('error', () => showMissing(card, well));
+    image.src = card.job[CLIP];
+    well.append(image);
+  }
+
+  function showVideo(card, well) {
     const video = createElement('video');
     video.controls = true;
     video.playsInline = true;
     video.loop = true;
     video.preload = 'metadata';
     video.setAttribute('aria-label', `Clip of ${card.job[ID]}`);
-    video.addEventListener('error', () => {
-      const link = createElement('a', '', 'Open the file');
-      link.href = card.job[CLIP];
-      well.replaceChildren(
-        createElement('p', '', 'The clip is missing or cannot be played. ', link));
-    });
+    video.addEventListener('error', () => showMissing(card, well));
     video.addEventListener('play', () => pauseAllExcept(video));
     video.src = card.job[CLIP];
     well.append(video);
+  }
+
+  function showMissing(card, well) {
+    const link = createElement('a', '', 'Open the file');
+    link.href = card.job[CLIP];
+    well.replaceChildren(
+      createElement('p', '', 'The clip is missing or cannot be played. ', link));
   }
 
   // Without this a clip would go on playing out of sight, and its player would count against the

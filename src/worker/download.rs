@@ -1,13 +1,23 @@
 //! The download step: saves a finished clip. It costs nothing, so it may be repeated;
 //! `RetryPolicy::max_downloads` limits how many downloads of a job may fail in a row.
 
-use crate::domain::Outcome;
+use std::path::PathBuf;
+
+use crate::domain::{KeptClip, Outcome};
 use crate::failpoint::fail_point;
 use crate::output::{ClipLocation, DownloadError, OutputError};
 use crate::queue::Claim;
 
 use super::completed_step::StepOutcome;
 use super::{PoolError, StepContext};
+
+/// Returns the file that the job has saved for its present input.
+fn own_file(claim: &Claim) -> Option<PathBuf> {
+    let saved = claim.job.progress.output.as_ref()?;
+    let is_earlier = |clip: &KeptClip| clip.file.sha256 == saved.sha256;
+    let is_own = !claim.clips.kept.iter().any(is_earlier);
+    is_own.then(|| saved.path.clone())
+}
 
 impl StepContext {
     /// Downloads the clip and saves it. `allow_loopback` allows a link to this machine, for a
@@ -24,6 +34,7 @@ impl StepContext {
             folder: claim.job.folder.clone(),
             file_name: claim.job.file_name.clone(),
             kept: claim.clips.kept.clone(),
+            own: own_file(claim),
         };
         if let Some(clip) = &claim.clips.reused {
             match self.files.output.reuse(clip, &location).await {
@@ -34,8 +45,9 @@ impl StepContext {
             }
         }
         let Some(link) = &claim.attempt.progress.output_url else {
-            let due_at = self.clock.now();
-            let reason = "the link is missing".into();
+            let due_at = self.retry_at(claim, None);
+            let provider = claim.attempt.provider;
+            let reason = format!("{provider} finished it without a usable link");
             return Ok(Outcome::LinkExpired { due_at, reason }.into());
         };
         fail_point!("download unsent");
@@ -69,9 +81,8 @@ impl StepContext {
             _ if is_last_try => Outcome::GaveUp {
                 reason: format!("{reason}, {max_downloads} times in a row"),
             },
-            // Something that is not a whole video may be the link's fault, and a fresh link is
-            // free.
-            OutputError::Download(DownloadError::Expired(_)) | OutputError::NotAVideo(_) => {
+            // Something that is not a whole clip may be the link's fault, and a fresh link is free.
+            OutputError::Download(DownloadError::Expired(_)) | OutputError::NotAClip(_) => {
                 Outcome::LinkExpired {
                     due_at: self.retry_at(claim, None),
                     reason,

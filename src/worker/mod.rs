@@ -23,6 +23,7 @@ mod options;
 mod poll;
 mod pool;
 pub mod processing_times;
+mod provider_queue;
 mod reconcile;
 mod record;
 mod slots;

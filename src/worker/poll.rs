@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::redact::quote;
 use crate::domain::{
     AttemptState, Cost, CostReport, Failure, Money, Outcome, PollPlan, PredictionHandle, PriceRule,
     ProviderSignal,
@@ -44,6 +45,7 @@ impl StepContext {
             polling_for: elapsed(claim.job.progress.state_since, polled_at),
         };
         match response {
+            Ok(PollResult::Queued { position }) => poll.queued(position, provider).await,
             Ok(result) => poll.answered(result),
             Err(failure) => poll.failed(failure),
         }
@@ -66,59 +68,55 @@ impl StepContext {
 }
 
 /// A poll whose response is being interpreted.
-struct Poll<'a> {
-    context: &'a StepContext,
-    claim: &'a Claim,
-    prediction: &'a PredictionHandle,
-    plan: &'a PollPlan,
+pub(super) struct Poll<'a> {
+    pub(super) context: &'a StepContext,
+    pub(super) claim: &'a Claim,
+    pub(super) prediction: &'a PredictionHandle,
+    pub(super) plan: &'a PollPlan,
     /// When the request was sent.
     polled_at: jiff::Timestamp,
     /// Age of the attempt at that time.
-    age: Duration,
+    pub(super) age: Duration,
     /// Time since the job became `running`. Shorter than `age` if it is polled again later, for a
     /// fresh link or after a retry.
     polling_for: Duration,
 }
 
 impl Poll<'_> {
-    fn answered(&self, result: PollResult) -> StepOutcome {
-        let is_late = self.age > self.plan.deadline();
-        // A prediction that was done once is not still running: its clip is gone, and what it cost
-        // stays booked.
-        let was_done = self.claim.attempt.progress.state == AttemptState::Done;
+    /// Interprets a response that is about the prediction.
+    pub(super) fn answered(&self, result: PollResult) -> StepOutcome {
+        let was_done = self.was_done();
         match result {
             PollResult::Missing { reason } | PollResult::Failed { reason, .. } if was_done => {
                 self.give_up(&format!("the clip is gone: {reason}"))
             }
-            PollResult::Running if is_late => self.give_up(&format!(
-                "{} has not finished it in {} minutes",
-                self.claim.attempt.provider,
-                self.age.as_secs() / 60
-            )),
-            PollResult::Running => {
-                // Counted from request to request: a slow response must not delay the next poll.
-                let wait = self.plan.next_poll(self.age);
-                let due_at = Some(self.context.schedule_poll(self.polled_at, wait));
-                Outcome::Wait {
-                    due_at,
-                    failure: None,
-                }
-                .into()
+            PollResult::Running | PollResult::Queued { .. } if self.is_late() => {
+                self.give_up(&format!(
+                    "{} has not finished it in {} minutes",
+                    self.claim.attempt.provider,
+                    self.age.as_secs() / 60
+                ))
             }
+            PollResult::Running | PollResult::Queued { .. } => Outcome::Wait {
+                due_at: Some(self.next_poll()),
+                failure: None,
+            }
+            .into(),
             PollResult::Done {
                 output_url,
                 cost,
                 processing,
-            } => {
-                let cost = cost.or_else(|| self.claim.attempt.progress.early_cost.clone());
-                Outcome::Finished {
-                    output_url,
-                    cost: self.settle(cost),
-                    processing: self.plan.processing_time(self.age, processing),
-                    due_at: self.context.clock.now(),
-                }
-                .into()
+            } => self.finished(Some(output_url), cost, processing),
+            PollResult::DoneWithoutLink { response, .. } if was_done && self.is_last_failure() => {
+                let response = quote(&response, &self.claim.job.input);
+                self.give_up(&format!(
+                    "{} finished it without a usable link, {} times in a row: `{response}`",
+                    self.claim.attempt.provider, self.context.policy.max_downloads
+                ))
             }
+            PollResult::DoneWithoutLink {
+                cost, processing, ..
+            } => self.finished(None, cost, processing),
             PollResult::Failed {
                 reason,
                 cost,
@@ -144,8 +142,48 @@ impl Poll<'_> {
         }
     }
 
+    /// Returns the outcome of a prediction that is done: its slot is free and its cost booked.
+    /// Without a link, the download step sends the job back for another poll.
+    fn finished(
+        &self,
+        output_url: Option<String>,
+        cost: Option<CostReport>,
+        processing: Option<Duration>,
+    ) -> StepOutcome {
+        let cost = cost.or_else(|| self.claim.attempt.progress.early_cost.clone());
+        Outcome::Finished {
+            output_url,
+            cost: self.settle(cost),
+            processing: self.plan.processing_time(self.age, processing),
+            due_at: self.context.clock.now(),
+        }
+        .into()
+    }
+
+    /// Returns whether the prediction was done once. It is not still running then: if its clip is
+    /// gone, what it cost stays booked.
+    pub(super) fn was_done(&self) -> bool {
+        self.claim.attempt.progress.state == AttemptState::Done
+    }
+
+    /// Returns whether a prediction that has not ended is given up.
+    pub(super) fn is_late(&self) -> bool {
+        self.age > self.plan.deadline()
+    }
+
+    /// Returns when to poll a prediction again that has not ended.
+    pub(super) fn next_poll(&self) -> jiff::Timestamp {
+        // Counted from request to request: a slow response must not delay the next poll.
+        let wait = self.plan.next_poll(self.age);
+        self.context.schedule_poll(self.polled_at, wait)
+    }
+
+    /// Returns whether one more failure of the finished clip uses up its retries.
+    fn is_last_failure(&self) -> bool {
+        self.claim.job.progress.failures + 1 >= self.context.policy.max_downloads
+    }
+
     fn failed(&self, failure: Failure) -> StepOutcome {
-        let is_late = self.age > self.plan.deadline();
         match failure {
             Failure::RateLimited {
                 reason,
@@ -164,7 +202,7 @@ impl Poll<'_> {
                 };
                 self.retry(reason, None).with_signal(signal)
             }
-            Failure::Rejected { reason } if is_late => self.give_up(&reason),
+            Failure::Rejected { reason } if self.is_late() => self.give_up(&reason),
             Failure::Transient { reason, .. } if self.polling_for > MAX_OUTAGE => {
                 self.give_up(&reason)
             }
@@ -180,7 +218,7 @@ impl Poll<'_> {
         self.context.retry_later(self.claim, failure, retry_after)
     }
 
-    fn give_up(&self, problem: &str) -> StepOutcome {
+    pub(super) fn give_up(&self, problem: &str) -> StepOutcome {
         let prediction_id = &self.prediction.prediction_id;
         let reason = format!("{problem} (prediction {prediction_id})");
         Outcome::GaveUp { reason }.into()

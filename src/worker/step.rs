@@ -19,8 +19,7 @@ use super::options::{PoolError, StopSignal, stopped};
 
 /// Time that must be left on the lease before a submission is sent: the next owner of the job could
 /// otherwise search the provider's history before our request arrives there. During the call the
-/// pool's heartbeat renews the lease; should that fail, the delay before a history counts as proof
-/// keeps the next owner from concluding too early.
+/// pool's heartbeat renews the lease; should that fail, the delay of the history protects the job.
 const MIN_LEASE_FOR_SUBMIT: Duration = Duration::from_secs(5);
 
 /// Runs one claimed step to its end. The result is not recorded yet. `unrecorded_polls` counts this

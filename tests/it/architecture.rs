@@ -98,7 +98,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "worker", "queue", "provider", "output", "image", "clock", "domain",
         ],
     ),
-    ("loader", &["queue", "manifest", "domain"]),
+    ("loader", &["queue", "output", "manifest", "domain"]),
     ("report", &["queue", "domain"]),
     (
         "worker",

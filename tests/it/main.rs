@@ -10,6 +10,7 @@ mod bill;
 mod budget;
 mod canary;
 mod cli;
+mod clip_kinds;
 mod corpus;
 mod crash {
     #[cfg(debug_assertions)]
@@ -31,6 +32,7 @@ mod model;
 mod moved;
 mod pool;
 mod provider_faults;
+mod provider_queue;
 mod queue;
 mod rehearse;
 mod reload;

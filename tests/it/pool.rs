@@ -24,7 +24,8 @@ use overnight::output::{
     OutputStore,
 };
 use overnight::provider::{
-    Acceptance, LostSubmission, PollResult, Probe, Provider, Reconciliation, Submission,
+    Acceptance, Cancellation, LostSubmission, PollResult, Probe, Provider, Reconciliation,
+    Submission,
 };
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{
@@ -82,7 +83,8 @@ struct ScriptedProvider {
     submit_takes: Duration,
     poll: Script<PollResult>,
     search: SearchScript,
-    calls: [AtomicU32; 3],
+    cancel: Mutex<Script<Cancellation>>,
+    calls: [AtomicU32; 4],
 }
 
 impl ScriptedProvider {
@@ -122,8 +124,8 @@ impl Provider for ScriptedProvider {
         (self.search)(self.count(2), lost)
     }
 
-    async fn cancel(&self, _: &PredictionHandle, _: &str) -> Result<(), Failure> {
-        Ok(())
+    async fn cancel(&self, _: &PredictionHandle, _: &str) -> Result<Cancellation, Failure> {
+        (self.cancel.lock().expect("the script"))(self.count(3))
     }
 
     async fn probe(&self, _: &str, _: Timestamp) -> Vec<Probe> {
@@ -199,6 +201,7 @@ impl VirtualRun {
             submit_takes: Duration::ZERO,
             poll,
             search,
+            cancel: Mutex::new(Box::new(|_| Ok(Cancellation::Requested))),
             calls: Default::default(),
         });
         Self {
@@ -359,6 +362,74 @@ async fn a_prediction_that_never_ends_is_given_up_with_its_id_and_polled_again_w
         .expect("retried");
     run.until_drained().await;
     assert!(run.provider.polls() > polls);
+    assert_eq!(run.provider.submissions(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_submitted_behind_a_queue_that_does_not_move_and_all_of_it_is_cancelled_unpaid()
+{
+    let started = Instant::now();
+    let submitted: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let submit: Script<PredictionHandle> = {
+        let submitted = Arc::clone(&submitted);
+        Box::new(move |number| {
+            submitted.lock().expect("the times").push(started.elapsed());
+            Ok(PredictionHandle::from_id(format!("p-{number}")))
+        })
+    };
+    let queued: Script<PollResult> = Box::new(|_| Ok(PollResult::Queued { position: Some(7) }));
+    let run = VirtualRun::new(8, submit, queued, no_search());
+    *run.provider.cancel.lock().expect("the script") = Box::new(|_| Ok(Cancellation::NeverRan));
+    run.until_drained().await;
+    let submitted = submitted.lock().expect("the times").clone();
+    // Each of the 8 jobs three times, 4 at a time; every 4 only when the 4 before are cancelled.
+    assert_eq!(submitted.len(), 24);
+    for waves in submitted.chunks(4).collect::<Vec<_>>().windows(2) {
+        assert!(waves[1][0] - waves[0][3] >= 54 * MINUTE, "{submitted:?}");
+    }
+    assert_eq!(run.provider.calls[3].load(Ordering::SeqCst), 24);
+    let jobs = run.queue.jobs(JobFilter::default(), None, 10).await;
+    for job in jobs.expect("the jobs") {
+        assert_eq!(job.state, JobState::Failed);
+        assert_eq!(job.cost_usd, Some(Money::ZERO));
+        let error = job.error.expect("a reason");
+        assert!(error.contains("fal's queue at position 7"), "{error}");
+    }
+    let events = run.events.lock().expect("the events").clone();
+    let is_wait = |event: &PoolEvent| {
+        matches!(event, PoolEvent::StepRecorded { state: JobState::Running, reason: Some(reason), .. }
+            if reason.contains("at position 7"))
+    };
+    assert!(events.iter().any(is_wait), "the wait is not shown");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prediction_that_ends_while_it_is_cancelled_is_not_lost() {
+    let cancelled = Arc::new(AtomicU32::new(0));
+    let queued: Script<PollResult> = {
+        let cancelled = Arc::clone(&cancelled);
+        Box::new(move |_| {
+            Ok(if cancelled.load(Ordering::SeqCst) == 0 {
+                PollResult::Queued { position: None }
+            } else {
+                PollResult::Done {
+                    output_url: "ftp://not.allowed/a.mp4".into(),
+                    cost: None,
+                    processing: None,
+                }
+            })
+        })
+    };
+    let run = VirtualRun::new(1, accept(), queued, no_search());
+    *run.provider.cancel.lock().expect("the script") = Box::new(move |number| {
+        cancelled.store(number, Ordering::SeqCst);
+        let reason = "fal returned 400: already completed".into();
+        Err(Failure::Rejected { reason })
+    });
+    run.until_drained().await;
+    let job = run.job().await;
+    // The download was tried.
+    assert!(job.error.expect("a reason").contains("scheme"));
     assert_eq!(run.provider.submissions(), 1);
 }
 

@@ -2,11 +2,13 @@
 
 use std::process::Stdio;
 
-use overnight_simulator::{Call, Fault, Faults, Simulator, SimulatorOptions};
+use overnight_simulator::{Call, Fault, Faults, LinkDefect, Simulator, SimulatorOptions};
 
-use crate::support::{TestEnv, high_limits, wait_until};
+use crate::support::{CommandOutput, TestEnv, high_limits, micros, micros_as_f64, wait_until};
 
 const ALL_PROVIDERS: &str = "eachlabs,fal,aimlapi";
+
+const PROVIDERS: [&str; 3] = ["eachlabs", "fal", "aimlapi"];
 
 /// Runs a batch in which each of these calls fails this way one time in five, and asserts that each
 /// row is rendered and paid once.
@@ -171,4 +173,103 @@ fn running_predictions_are_still_polled_and_downloaded_when_the_balance_is_empty
     let jobs = &env.status()["batches"][0]["jobs"];
     assert_eq!(jobs["succeeded"].as_u64(), u64::try_from(accepted).ok());
     assert_eq!(jobs["queued"].as_u64(), u64::try_from(30 - accepted).ok());
+}
+
+/// Runs one row at each provider against links that are broken for `defect_s` seconds, and returns
+/// the exit code.
+fn run_with_broken_links(env: &TestEnv, defect: LinkDefect, defect_s: f64) -> i32 {
+    env.simulator.update_options(|options| {
+        options.link_defect = Some(defect);
+        options.link_defect_s = defect_s;
+    });
+    for via in PROVIDERS {
+        let manifest = format!("{via}.csv");
+        let image = format!("https://images.example.com/{via}.png");
+        env.write(
+            &manifest,
+            &format!("id,image,prompt\n{via},{image},Turn number {via}\n"),
+        );
+        let model = "kling-v1-standard";
+        let loaded = env.run(&["load", &manifest, "--model", model, "--via", via]);
+        assert_eq!(loaded.code, 0, "{loaded:?}");
+    }
+    env.run(&["run"]).code
+}
+
+#[test]
+fn a_success_without_a_usable_link_fails_after_a_few_polls_and_stays_booked_with_its_id() {
+    for defect in LinkDefect::ALL {
+        let env = TestEnv::new(SimulatorOptions {
+            quotes_secrets: true,
+            ..high_limits()
+        });
+        assert_eq!(run_with_broken_links(&env, defect, f64::INFINITY), 3);
+        let ledger = env.ledger();
+        assert_eq!(ledger.entries.len(), PROVIDERS.len());
+        for job in env.export() {
+            let context = format!("{defect:?}: {job}");
+            assert_eq!(job["state"], "failed", "{context}");
+            let entry = ledger
+                .entries
+                .iter()
+                .find(|entry| job["prediction_id"] == *entry.prediction_id);
+            let entry = entry.unwrap_or_else(|| panic!("no submission: {context}"));
+            assert!(entry.polls < 30, "{} polls: {context}", entry.polls);
+            assert_eq!(micros(&job["cost_usd"]), micros_as_f64(entry.charged));
+            let error = job["error"].as_str().expect("a reason");
+            assert!(error.contains("without a usable link"), "{context}");
+            assert!(error.contains(&entry.prediction_id), "{context}");
+            assert!(error.contains("`{"), "{context}");
+            for secret in ["Turn number", "sig="] {
+                assert!(!error.contains(secret), "{secret}: {context}");
+            }
+        }
+        let status = env.status();
+        for provider in status["providers"].as_array().expect("the providers") {
+            assert_eq!(provider["in_flight"], 0, "{defect:?}: {provider}");
+        }
+    }
+}
+
+#[test]
+fn a_retry_after_a_success_without_a_link_polls_it_again_without_paying() {
+    let env = TestEnv::new(high_limits());
+    assert_eq!(
+        run_with_broken_links(&env, LinkDefect::Absent, f64::INFINITY),
+        3
+    );
+    env.simulator
+        .update_options(|options| options.link_defect = None);
+    assert_eq!(env.run(&["retry"]).code, 0);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_clips_and_costs(PROVIDERS.len());
+    assert_eq!(env.ledger().entries.len(), PROVIDERS.len());
+}
+
+#[test]
+fn a_link_that_is_published_after_the_status_is_waited_for() {
+    let env = TestEnv::new(high_limits());
+    assert_eq!(run_with_broken_links(&env, LinkDefect::Null, 0.3), 0);
+    env.assert_clips_and_costs(PROVIDERS.len());
+    assert_eq!(env.ledger().entries.len(), PROVIDERS.len());
+}
+
+#[test]
+fn each_log_line_about_a_missing_link_names_its_job() {
+    let env = TestEnv::new(high_limits());
+    env.simulator
+        .update_options(|options| options.link_defect = Some(LinkDefect::EmptyList));
+    env.load(2, ALL_PROVIDERS);
+    let mut command = env.command(&["run", "--log-format", "json"]);
+    let output = command.env("OVERNIGHT_LOG", "info").output();
+    let run = CommandOutput::from_output(output.expect("the binary starts"));
+    let lines: Vec<&str> = run
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with('{') && line.contains("usable link"))
+        .collect();
+    assert!((2..40).contains(&lines.len()), "{run:?}");
+    for line in lines {
+        assert!(line.contains("\"job.id\""), "{line}");
+    }
 }

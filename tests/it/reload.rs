@@ -330,3 +330,78 @@ fn identical_rows_of_one_sheet_are_separate_clips_and_stay_so() {
     let again = clips(&env, "again");
     assert_ne!(again[0].1, again[1].1);
 }
+
+#[test]
+fn clips_of_a_lost_queue_are_taken_or_rendered_as_the_user_says_and_never_overwritten() {
+    let env = TestEnv::new(high_limits());
+    env.load_sheet(SHEET, &[]);
+    env.run_to_end();
+    let made = clips(&env, "sheet");
+    let forget = || {
+        for file in fs::read_dir(env.dir.path()).expect("the folder") {
+            let path = file.expect("a file").path();
+            let name = path.file_name().expect("a name").to_string_lossy();
+            if name.starts_with("overnight.db") {
+                fs::remove_file(&path).expect("removed");
+            }
+        }
+    };
+    forget();
+    let stopped = env.run(&LOAD);
+    assert_eq!(stopped.code, 2, "{stopped:?}");
+    assert!(stopped.stderr.contains("3 rows are new"), "{stopped:?}");
+    assert!(stopped.stderr.contains("--adopt-files"), "{stopped:?}");
+    let adopted = env.load_sheet(SHEET, &["--adopt-files"]);
+    assert!(
+        adopted
+            .stderr
+            .contains("files taken as clips, for nothing: 3 rows"),
+        "{adopted:?}"
+    );
+    assert!(
+        adopted.stdout.contains("0 jobs queued, at most $0.00"),
+        "{adopted:?}"
+    );
+    env.run_to_end();
+    assert_eq!(clips(&env, "sheet"), made);
+    assert_eq!(env.run(&["verify"]).code, 0);
+    assert_eq!(env.ledger().entries.len(), 3);
+
+    forget();
+    env.load_sheet(SHEET, &["--fresh"]);
+    env.run_to_end();
+    assert_eq!(env.ledger().entries.len(), 6);
+    let folder = env.dir.path().join("renders/sheet/earlier");
+    for (id, clip) in &made {
+        let kept = fs::read(folder.join(format!("found-{id}.1.mp4"))).expect("the found clip");
+        assert_eq!(&kept, clip, "{id}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_clip_is_not_taken_as_one() {
+    let env = TestEnv::new(high_limits());
+    fs::create_dir_all(env.dir.path().join("renders/sheet")).expect("a folder");
+    env.write("renders/sheet/MUG.mp4", "not a video");
+    env.write("sheet.csv", SHEET);
+    let refused = env.run(&[&LOAD[..], &["--adopt-files"]].concat());
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(
+        refused.stderr.contains("MUG.mp4 is no complete clip"),
+        "{refused:?}"
+    );
+    let status = env.run(&["status"]);
+    assert_eq!(status.code, 1, "nothing was loaded: {status:?}");
+}
+
+#[test]
+fn a_clip_that_the_user_has_edited_is_kept_when_its_row_is_rendered_again() {
+    let env = TestEnv::new(high_limits());
+    env.load_sheet(SHEET, &[]);
+    env.run_to_end();
+    env.write("renders/sheet/pot.mp4", "cut by hand");
+    env.load_sheet(&SHEET.replace("Steam rises", "Steam falls"), &[]);
+    env.run_to_end();
+    let kept = fs::read(env.dir.path().join("renders/sheet/earlier/found-pot.1.mp4"));
+    assert_eq!(kept.expect("the edited clip"), b"cut by hand");
+}

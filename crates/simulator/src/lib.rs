@@ -6,7 +6,7 @@
 //! of its own. The [`Ledger`] lists every accepted create with its price.
 //!
 //! Arrows point one way: `server → world → {models, rules, prediction, ledger, storage, limits,
-//! random} → {options, fault} → api`. A file imports an item from the file that defines it, never
+//! random} → options → {fault, link, clip} → api`. A file imports an item from the file that defines it, never
 //! from here.
 
 mod api;
@@ -14,6 +14,7 @@ pub mod clip;
 mod fault;
 mod ledger;
 mod limits;
+mod link;
 mod models;
 mod options;
 mod prediction;
@@ -25,8 +26,10 @@ mod storage;
 mod world;
 
 pub use api::{Api, Call};
+pub use clip::ClipKind;
 pub use fault::{Fault, FaultRule, Faults};
 pub use ledger::{Entry, Ledger, Requests, StoredFile};
+pub use link::{LinkDefect, Links};
 pub use options::{Limits, SimulatorOptions};
 pub use prediction::{NewPrediction, Prediction, PredictionOutcome};
 pub use rules::{FieldError, FieldProblem, ModelRules};

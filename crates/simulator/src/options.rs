@@ -2,7 +2,9 @@
 //! unspecified.
 
 use crate::api::Api;
+use crate::clip::ClipKind;
 use crate::fault::Faults;
+use crate::link::{LinkDefect, Links};
 
 /// Options of the simulated APIs.
 #[derive(Clone, Debug)]
@@ -20,6 +22,10 @@ pub struct SimulatorOptions {
     pub aimlapi: Limits,
     /// Limits of fal.ai. Predictions beyond `at_once` wait in its queue and are never refused.
     pub fal: Limits,
+    /// Whether fal.ai's queue stands still: what is queued waits until it is cancelled.
+    pub fal_queue_stalls: bool,
+    /// Whether cancellations are acknowledged and not carried out.
+    pub ignores_cancellations: bool,
     /// Length of the window over which creates are counted, in real seconds: `speed` does not
     /// shorten it.
     pub rate_window_s: u64,
@@ -27,6 +33,13 @@ pub struct SimulatorOptions {
     pub limit_retry_after_s: Option<u64>,
     /// Lifetime of a clip link, in seconds. each::labs promises a day.
     pub link_life_s: u64,
+    /// What a finished prediction returns in place of its link; `None` returns the link.
+    pub link_defect: Option<LinkDefect>,
+    /// How long after the end of its prediction a link is returned in spite of `link_defect`, in
+    /// seconds.
+    pub link_defect_s: f64,
+    /// What a clip's link returns.
+    pub clip_kind: ClipKind,
     /// Minimum size of a clip, in bytes. Real clips are megabytes.
     pub clip_bytes: usize,
     /// Faults to inject, with their probabilities.
@@ -86,9 +99,14 @@ impl Default for SimulatorOptions {
                 creates_per_minute: 600,
                 at_once: 2,
             },
+            fal_queue_stalls: false,
+            ignores_cancellations: false,
             rate_window_s: 60,
             limit_retry_after_s: None,
             link_life_s: 24 * 60 * 60,
+            link_defect: None,
+            link_defect_s: f64::INFINITY,
+            clip_kind: ClipKind::Mp4,
             clip_bytes: 0,
             faults: Faults::default(),
             history: true,
@@ -105,6 +123,15 @@ impl Default for SimulatorOptions {
 }
 
 impl SimulatorOptions {
+    /// Returns how the links of finished predictions are.
+    pub fn links(&self) -> Links {
+        Links {
+            life_s: self.link_life_s,
+            defect: self.link_defect,
+            defect_s: self.link_defect_s,
+        }
+    }
+
     /// Returns the limits of one API.
     pub fn limits(&self, api: Api) -> Limits {
         match api {

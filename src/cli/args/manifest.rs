@@ -27,6 +27,9 @@ pub struct LoadArgs {
     /// Cancel the queued jobs of rows that are no longer in the manifest
     #[arg(long)]
     pub drop_removed: bool,
+    /// Take files that have the names of new rows' clips as these clips, for nothing
+    #[arg(long)]
+    pub adopt_files: bool,
 }
 
 /// Arguments of `rehearse`.

@@ -167,10 +167,13 @@ async fn every_status_is_understood() {
                 Ok(expected)
             );
         }
-        assert_eq!(
-            poll(json!({ "status": status, "video": null })).await,
-            Ok(PollResult::Running)
-        );
+        let body = json!({ "status": status, "video": null });
+        let expected = PollResult::DoneWithoutLink {
+            response: body.clone(),
+            cost: None,
+            processing: None,
+        };
+        assert_eq!(poll(body).await, Ok(expected));
     }
 }
 

@@ -192,10 +192,13 @@ async fn a_clip_is_found_in_every_form_of_output() {
         };
         assert_eq!(poll(body).await, Ok(expected), "{output}");
     }
-    assert_eq!(
-        poll(json!({ "status": "success", "output": null })).await,
-        Ok(PollResult::Running)
-    );
+    let body = json!({ "status": "success", "output": null, "metrics": { "cost": 0.225 } });
+    let expected = PollResult::DoneWithoutLink {
+        response: body.clone(),
+        cost: Some(CostReport::Usd(Money::from_micros(225_000))),
+        processing: None,
+    };
+    assert_eq!(poll(body).await, Ok(expected));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::fal::Fal;
 use super::*;
 use crate::domain::{CostReport, Money};
-use crate::provider::{PollResult, Provider, Reconciliation};
+use crate::provider::{Cancellation, PollResult, Provider, Reconciliation};
 
 const REQUEST_PATH: &str = "/owner/app/requests/p-1";
 
@@ -168,7 +168,7 @@ async fn the_key_is_sent_to_the_configured_host_only() {
     let adapter = adapter(&own);
     assert_eq!(
         adapter.poll(&handle, &submission().wire_model).await,
-        Ok(PollResult::Running)
+        Ok(PollResult::Queued { position: None })
     );
     adapter
         .cancel(&handle, &submission().wire_model)
@@ -197,12 +197,53 @@ async fn the_key_is_sent_to_the_configured_host_only() {
 
 #[tokio::test]
 async fn the_result_is_requested_only_of_a_completed_request() {
-    for status in ["IN_QUEUE", "IN_PROGRESS", "SOMETHING_NEW"] {
-        assert_eq!(
-            poll(json!({ "status": status }), unexpected, unexpected).await,
-            Ok(PollResult::Running),
-            "{status}"
-        );
+    for (status, expected) in [
+        (json!({ "status": "IN_PROGRESS" }), PollResult::Running),
+        (json!({ "status": "SOMETHING_NEW" }), PollResult::Running),
+        (
+            json!({ "status": "IN_QUEUE" }),
+            PollResult::Queued { position: None },
+        ),
+        (
+            json!({ "status": "IN_QUEUE", "queue_position": 12 }),
+            PollResult::Queued { position: Some(12) },
+        ),
+    ] {
+        let context = status.to_string();
+        let polled = poll(status, unexpected, unexpected).await;
+        assert_eq!(polled, Ok(expected), "{context}");
+    }
+}
+
+#[tokio::test]
+async fn only_a_request_that_was_removed_from_the_queue_is_known_to_have_never_run() {
+    for (status, body, expected) in [
+        (200, json!({ "status": "OK" }), Some(Cancellation::NeverRan)),
+        (
+            202,
+            json!({ "status": "CANCELLATION_REQUESTED" }),
+            Some(Cancellation::Requested),
+        ),
+        (
+            202,
+            json!({ "status": "OK" }),
+            Some(Cancellation::Requested),
+        ),
+        (
+            200,
+            json!({ "status": "CANCELLATION_REQUESTED" }),
+            Some(Cancellation::Requested),
+        ),
+        (200, json!({}), Some(Cancellation::Requested)),
+        (400, json!({ "status": "ALREADY_COMPLETED" }), None),
+        (404, json!({ "status": "NOT_FOUND" }), None),
+        (500, json!({ "status": "OK" }), None),
+    ] {
+        let server = StubServer::with_response(status, body.clone()).await;
+        let cancelled = adapter(&server)
+            .cancel(&prediction(), &submission().wire_model)
+            .await;
+        assert_eq!(cancelled.ok(), expected, "{status} {body}");
     }
 }
 
@@ -246,10 +287,15 @@ async fn a_clip_is_found_with_its_billable_units_and_its_processing_time() {
         );
     }
     let no_url = || json_response(200, &json!({ "video": null }));
-    assert_eq!(
-        poll(completed(), no_url, unexpected).await,
-        Ok(PollResult::Running)
-    );
+    let expected = PollResult::DoneWithoutLink {
+        response: json!({ "video": null }),
+        cost: None,
+        processing: Some(Duration::from_millis(3_420)),
+    };
+    assert_eq!(poll(completed(), no_url, unexpected).await, Ok(expected));
+    let no_json = || html_response(200);
+    let polled = poll(completed(), no_json, unexpected).await;
+    assert_eq!(variant(&polled), "transient", "{polled:?}");
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ impl PoolFixture {
                 failure: None,
             },
             Step::Poll => Outcome::Finished {
-                output_url: "https://e.com/a.mp4".into(),
+                output_url: Some("https://e.com/a.mp4".into()),
                 cost: Cost {
                     amount: Money::from_micros(225_000),
                     source: CostSource::Rule,

@@ -425,13 +425,13 @@ impl Harness {
                 due_at,
             },
             Outcome::Finished {
-                output_url: "https://e.com/clip".into(),
+                output_url: Some("https://e.com/clip".into()),
                 cost,
                 processing: None,
                 due_at,
             },
             Outcome::Finished {
-                output_url: "https://e.com/clip".into(),
+                output_url: Some("https://e.com/clip".into()),
                 cost,
                 processing: None,
                 due_at,
@@ -457,7 +457,7 @@ impl Harness {
                 failure: None,
             },
             Outcome::Finished {
-                output_url: "https://e.com/clip".into(),
+                output_url: Some("https://e.com/clip".into()),
                 cost,
                 processing: None,
                 due_at,

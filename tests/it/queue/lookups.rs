@@ -21,7 +21,7 @@ run_for_each_store!(
 /// Returns the outcome of a poll that found the clip. The provider took `seconds` for it.
 fn finished(harness: &Harness<impl Store>, seconds: u64) -> Outcome {
     Outcome::Finished {
-        output_url: "https://e.com/a.mp4".into(),
+        output_url: Some("https://e.com/a.mp4".into()),
         cost: Cost {
             amount: Money::from_micros(PRICE),
             source: CostSource::Rule,

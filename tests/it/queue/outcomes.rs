@@ -18,7 +18,7 @@ run_for_each_store!(
 
 fn finished(harness: &Harness<impl Store>, micros: i64, source: CostSource) -> Outcome {
     Outcome::Finished {
-        output_url: "https://e.com/a.mp4".into(),
+        output_url: Some("https://e.com/a.mp4".into()),
         cost: Cost {
             amount: Money::from_micros(micros),
             source,

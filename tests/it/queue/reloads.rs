@@ -76,7 +76,7 @@ impl<S: Store> Harness<S> {
     async fn finish_and_save(&self, prediction: &str, kept: usize) {
         let poll = self.claim_step(Step::Poll).await;
         let finished = Outcome::Finished {
-            output_url: "https://e.com/a.mp4".into(),
+            output_url: Some("https://e.com/a.mp4".into()),
             cost: Cost {
                 amount: Money::from_micros(PRICE),
                 source: CostSource::Rule,

@@ -12,10 +12,12 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Call};
+use crate::link::Links;
 use crate::prediction::{Prediction, PredictionOutcome};
 use crate::rules::ModelRules;
 
 use super::dialect::{ApiDialect, handle};
+use super::links::set_link;
 use super::state::SharedState;
 use super::wire::{HistoryQuery, bearer_key, dollars, fields_of, rfc3339};
 
@@ -155,7 +157,7 @@ async fn poll(
     handle::<Aimlapi>(&shared, request, Call::Poll, |world, _, _, now| {
         let id = query.get("generation_id").map_or("", String::as_str);
         let options = world.options();
-        let life_s = options.link_life_s;
+        let links = options.links();
         let reports_credits = options.aimlapi_reports_final_credits;
         let newest_visible = now - millis(options.aimlapi_visibility_delay_s);
         let prediction = world
@@ -164,7 +166,7 @@ async fn poll(
         let Some(prediction) = prediction else {
             return Aimlapi::error_response(StatusCode::NOT_FOUND, "Inference not found");
         };
-        let mut json = prediction_json(&state, prediction, life_s, now);
+        let mut json = prediction_json(&state, prediction, links, now);
         if reports_credits && json["status"] == "completed" {
             json["meta"] = usage_json(prediction.charged());
         }
@@ -173,7 +175,7 @@ async fn poll(
     .await
 }
 
-fn prediction_json(shared: &SharedState, prediction: &Prediction, life_s: u64, now: i64) -> Value {
+fn prediction_json(shared: &SharedState, prediction: &Prediction, links: Links, now: i64) -> Value {
     let mut json =
         json!({ "id": prediction.id, "status": "generating", "video": null, "error": null });
     let processing = prediction.ends_at - prediction.starts_at;
@@ -184,7 +186,14 @@ fn prediction_json(shared: &SharedState, prediction: &Prediction, life_s: u64, n
         json["status"] = json!("generating");
     } else if prediction.outcome == PredictionOutcome::Clip {
         json["status"] = json!("completed");
-        json["video"] = json!({ "url": shared.clip_url(prediction, life_s, now) });
+        set_link(
+            &mut json,
+            "video",
+            shared,
+            prediction,
+            (links, now),
+            |url| json!({ "url": url }),
+        );
     } else {
         json["status"] = json!("error");
         json["error"] = json!({ "name": "GenerationError", "message": "the generation failed" });

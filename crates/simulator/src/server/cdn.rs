@@ -15,7 +15,7 @@ use futures_util::stream;
 use serde::Deserialize;
 
 use crate::api::{Api, Call};
-use crate::clip;
+use crate::clip::{self, ClipKind};
 use crate::fault::Fault;
 
 use super::connection::Connection;
@@ -60,8 +60,12 @@ async fn download(
     if query.sig != prediction.signature(query.expires) || now / 1000 >= query.expires {
         return (StatusCode::FORBIDDEN, "the link has expired").into_response();
     }
-    let clip_bytes = shared.world().options().clip_bytes;
-    let clip = clip::for_prediction(id, clip_bytes);
+    let clip = {
+        let world = shared.world();
+        let options = world.options();
+        let bytes = clip::of_kind(options.clip_kind, id, options.clip_bytes);
+        (options.clip_kind, bytes)
+    };
     match fault {
         Some(Fault::DropBefore | Fault::DropAfter) => connection.close_without_response().await,
         Some(Fault::ServerError) => {
@@ -85,10 +89,10 @@ async fn download(
 }
 
 /// Returns a response with the clip. If `truncated`, the connection breaks after half of it.
-fn clip_response(clip: Vec<u8>, truncated: bool) -> Response {
+fn clip_response((kind, clip): (ClipKind, Vec<u8>), truncated: bool) -> Response {
     let clip = Bytes::from(clip);
     let headers = [
-        (CONTENT_TYPE, "video/mp4".to_owned()),
+        (CONTENT_TYPE, kind.content_type().to_owned()),
         (CONTENT_LENGTH, clip.len().to_string()),
     ];
     if !truncated {

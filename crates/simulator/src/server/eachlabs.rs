@@ -11,10 +11,12 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Call};
+use crate::link::Links;
 use crate::prediction::{Prediction, PredictionOutcome};
 use crate::rules::ModelRules;
 
 use super::dialect::{ApiDialect, handle};
+use super::links::set_link;
 use super::state::SharedState;
 use super::wire::{HistoryQuery, bearer_key, dollars, rfc3339};
 
@@ -123,11 +125,11 @@ async fn poll(
     let state = Arc::clone(&shared);
     handle::<Eachlabs>(&shared, request, Call::Poll, |world, _, _, now| {
         let reports_cost = world.options().eachlabs_reports_cost;
-        let life_s = world.options().link_life_s;
+        let links = world.options().links();
         let Some(prediction) = world.poll(Api::Eachlabs, &id) else {
             return Eachlabs::error_response(StatusCode::NOT_FOUND, "Prediction not found");
         };
-        let mut json = prediction_json(&state, prediction, life_s, now);
+        let mut json = prediction_json(&state, prediction, links, now);
         if !reports_cost && let Some(metrics) = json["metrics"].as_object_mut() {
             metrics.remove("cost");
         }
@@ -136,7 +138,7 @@ async fn poll(
     .await
 }
 
-fn prediction_json(shared: &SharedState, prediction: &Prediction, life_s: u64, now: i64) -> Value {
+fn prediction_json(shared: &SharedState, prediction: &Prediction, links: Links, now: i64) -> Value {
     let url = format!("http://{}/v1/prediction/{}", shared.address, prediction.id);
     let mut json = json!({
         "id": prediction.id,
@@ -154,7 +156,14 @@ fn prediction_json(shared: &SharedState, prediction: &Prediction, life_s: u64, n
         json!({ "predict_time": prediction.processing_s(), "cost": dollars(prediction.charged()) });
     match prediction.outcome {
         PredictionOutcome::Clip => {
-            json["output"] = json!(shared.clip_url(prediction, life_s, now));
+            set_link(
+                &mut json,
+                "output",
+                shared,
+                prediction,
+                (links, now),
+                Value::String,
+            );
         }
         PredictionOutcome::Cancelled => {}
         PredictionOutcome::Failed | PredictionOutcome::InputRejected(_) => {
@@ -231,7 +240,7 @@ async fn history(
             Ok(page) => page,
             Err(message) => return Eachlabs::error_response(StatusCode::BAD_REQUEST, &message),
         };
-        let life_s = world.options().link_life_s;
+        let links = world.options().links();
         let executions = page.rows.iter().map(|prediction| {
             let ended = prediction.has_ended(now);
             let has_clip = ended && prediction.outcome == PredictionOutcome::Clip;
@@ -250,7 +259,7 @@ async fn history(
                 "created_at": rfc3339(prediction.accepted_at),
                 "started_at": rfc3339(prediction.starts_at),
                 "completed_at": ended.then(|| rfc3339(prediction.ends_at)),
-                "output": has_clip.then(|| state.clip_url(prediction, life_s, now)),
+                "output": has_clip.then(|| state.clip_url(prediction, links.life_s, now)),
                 "workflow_id": null,
             })
         });

@@ -9,11 +9,13 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Call};
+use crate::link::Links;
 use crate::prediction::{Prediction, PredictionOutcome};
 use crate::rules::{FieldError, FieldProblem, ModelRules};
 use crate::world::CancelOutcome;
 
 use super::dialect::{ApiDialect, handle};
+use super::links::set_link;
 use super::state::SharedState;
 use super::wire::fields_of;
 
@@ -171,14 +173,14 @@ async fn status(shared: Arc<SharedState>, request: Request, id: &str) -> Respons
 async fn result(shared: Arc<SharedState>, request: Request, id: &str) -> Response {
     let state = Arc::clone(&shared);
     handle::<Fal>(&shared, request, Call::Poll, |world, _, _, now| {
-        let life_s = world.options().link_life_s;
+        let links = world.options().links();
         let Some(prediction) = world.poll(Api::Fal, id) else {
             return not_found();
         };
         if !prediction.has_ended(now) {
             return Fal::error_response(StatusCode::BAD_REQUEST, "Request is still in progress");
         }
-        let body = axum::Json(result_body(&state, prediction, life_s, now));
+        let body = axum::Json(result_body(&state, prediction, links, now));
         let status = status_code(prediction);
         match &prediction.outcome {
             PredictionOutcome::Clip => {
@@ -217,7 +219,7 @@ pub(super) fn status_code(prediction: &Prediction) -> StatusCode {
 pub(super) fn result_body(
     shared: &SharedState,
     prediction: &Prediction,
-    life_s: u64,
+    links: Links,
     now: i64,
 ) -> Value {
     let error = |kind: &str, location: &[&str], message: &str| {
@@ -226,11 +228,16 @@ pub(super) fn result_body(
     };
     match &prediction.outcome {
         PredictionOutcome::Clip => {
-            let url = shared.clip_url(prediction, life_s, now);
-            let content_type = "video/mp4";
-            json!({
-                "video": { "url": url, "content_type": content_type, "file_name": "output.mp4" },
-            })
+            let mut body = json!({});
+            set_link(
+                &mut body,
+                "video",
+                shared,
+                prediction,
+                (links, now),
+                |url| json!({ "url": url, "content_type": "video/mp4", "file_name": "output.mp4" }),
+            );
+            body
         }
         PredictionOutcome::Failed => error(
             "downstream_service_error",

@@ -101,7 +101,7 @@ async fn history(
         let includes_payloads = query
             .get("expand")
             .is_some_and(|expand| expand.contains("payloads"));
-        let life_s = world.options().link_life_s;
+        let links = world.options().links();
         let items = page.rows.iter().map(|prediction| {
             let ended = prediction.has_ended(now);
             let mut item = json!({
@@ -116,7 +116,7 @@ async fn history(
             if includes_payloads {
                 item["json_input"] = json!(prediction.input);
                 item["json_output"] =
-                    json!(ended.then(|| fal::result_body(&state, prediction, life_s, now)));
+                    json!(ended.then(|| fal::result_body(&state, prediction, links, now)));
             }
             item
         });

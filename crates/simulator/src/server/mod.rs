@@ -12,6 +12,7 @@ mod dialect;
 mod eachlabs;
 mod fal;
 mod fal_platform;
+mod links;
 mod quoting;
 mod routes;
 mod simulator;

@@ -67,7 +67,8 @@ impl World {
 
     /// Recomputes when each queued prediction of fal.ai starts and ends.
     pub(super) fn assign_runners(&mut self, now: i64) {
-        let Some(account) = self.accounts.get(&Api::Fal) else {
+        let account = self.accounts.get(&Api::Fal);
+        let Some(account) = account.filter(|_| !self.options.fal_queue_stalls) else {
             return;
         };
         let unfinished = account

@@ -57,7 +57,7 @@ pub struct FaultDraw {
 pub enum CancelOutcome {
     /// It was removed from the queue before its processing started.
     Queued,
-    /// Its processing was stopped.
+    /// Its processing was stopped, or goes on in spite of the acknowledgement.
     Running,
     /// It had already ended.
     TooLate,
@@ -147,6 +147,10 @@ impl World {
         // Clips are served by another host, which never sends `Retry-After`.
         if call != Call::Download && now < self.account(api).retry_after_until {
             self.ledger.ignored_retry_after += 1;
+        }
+        if api == Api::Fal {
+            // Its queue may have stood still until now.
+            self.assign_runners(now);
         }
         let number = self.requests.count_call(api, call);
         let mut random = seeded_rng(self.options.seed, [api as u64, call as u64, number]);
@@ -313,6 +317,9 @@ impl World {
         let prediction = &mut self.predictions[index];
         if prediction.has_ended(now) {
             return Some(CancelOutcome::TooLate);
+        }
+        if self.options.ignores_cancellations {
+            return Some(CancelOutcome::Running);
         }
         let cancelled = if prediction.is_queued(now) {
             CancelOutcome::Queued

@@ -211,3 +211,25 @@ fn an_expired_link_is_replaced_by_one_with_a_new_signature() {
     assert_ne!(prediction.signature(10), old_signature);
     assert_ne!(prediction.signature(10), prediction.signature(11));
 }
+
+#[test]
+fn what_waits_in_a_queue_that_stalls_starts_when_it_moves_again() {
+    let mut world = world(60, 2);
+    world.options_mut().fal_queue_stalls = true;
+    create_at_fal(&mut world, 0);
+    let is_queued = |world: &World, now| world.predictions()[0].is_queued(now);
+    assert!(is_queued(&world, 1_000_000_000));
+    world.options_mut().fal_queue_stalls = false;
+    world.record_call(Api::Fal, Call::Poll, 1_000_000_000);
+    assert!(!is_queued(&world, 1_000_000_000));
+}
+
+#[test]
+fn an_ignored_cancellation_changes_nothing_and_is_billed() {
+    let mut world = world(60, 2);
+    world.options_mut().ignores_cancellations = true;
+    let id = create_at_fal(&mut world, 0).id;
+    let outcome = world.cancel(Api::Fal, &id, 1);
+    assert_eq!(outcome, Some(CancelOutcome::Running));
+    assert!(world.ledger().charged() > 0);
+}

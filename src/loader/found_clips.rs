@@ -1,0 +1,64 @@
+//! Files that lie where a batch would save its clips.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::domain::{NewJob, SavedFile, file_name};
+use crate::output;
+
+/// The files in a batch's folder, by the name that a clip has without its ending.
+#[derive(Debug, Default)]
+pub struct FoundClips {
+    files: HashMap<String, PathBuf>,
+    takes_files: bool,
+}
+
+impl FoundClips {
+    /// Lists the files of a folder, which may be missing. With `takes_files`, new rows take those with
+    /// the names of their clips.
+    ///
+    /// # Errors
+    /// Returns an error if the folder cannot be read.
+    pub fn list(folder: &Path, takes_files: bool) -> io::Result<Self> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            entries => entries?,
+        };
+        let mut files = HashMap::new();
+        for entry in entries {
+            let entry = entry?;
+            let path = entry.path();
+            // A clip that was being saved when the program ended is no clip.
+            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+            if let Some(stem) = path.file_stem().filter(|_| !is_hidden)
+                && entry.file_type()?.is_file()
+            {
+                files.insert(file_name::case_folded(&stem.to_string_lossy()), path);
+            }
+        }
+        Ok(Self { files, takes_files })
+    }
+
+    /// Returns the file that has the name of a job's clip.
+    pub(super) fn file(&self, job: &NewJob) -> Option<&Path> {
+        let file = self.files.get(&file_name::case_folded(&job.stem));
+        file.map(PathBuf::as_path)
+    }
+
+    /// Returns the file that a job takes as its clip; `None` if it takes none.
+    ///
+    /// # Errors
+    /// Returns why the file is no clip.
+    pub(super) fn take(&self, job: &NewJob) -> Result<Option<SavedFile>, String> {
+        let Some(path) = self.file(job).filter(|_| self.takes_files) else {
+            return Ok(None);
+        };
+        let inspected = output::inspect(path).map_err(|error| error.to_string());
+        match inspected.and_then(|inspected| inspected) {
+            Ok(file) => Ok(Some(file)),
+            Err(reason) => Err(format!("{} is no complete clip: {reason}", path.display())),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! What a downloaded file is, by its content, and whether it is complete: a provider may return
+//! another kind of video than MP4, or a picture, whatever its link is called.
+
+mod gif;
+mod jpeg;
+mod matroska;
+mod png;
+mod reader;
+mod webp;
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::container::{self, QUICKTIME_FIRST_BOXES, display_bytes};
+
+use reader::Reader;
+
+/// Number of bytes by which every kind is recognised.
+const SIGNATURE_BYTES: u64 = 12;
+
+/// A kind of video or picture that is kept as a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
+pub enum MediaKind {
+    /// An MP4 video.
+    Mp4,
+    /// A QuickTime movie.
+    Mov,
+    /// A WebM video.
+    Webm,
+    /// A Matroska video that is not WebM.
+    Matroska,
+    /// A GIF, perhaps animated.
+    Gif,
+    /// A PNG picture.
+    Png,
+    /// A JPEG picture.
+    Jpeg,
+    /// A WebP picture, perhaps animated.
+    Webp,
+}
+
+impl MediaKind {
+    /// Returns the ending of its file names, without the dot.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mov => "mov",
+            Self::Webm => "webm",
+            Self::Matroska => "mkv",
+            Self::Gif => "gif",
+            Self::Png => "png",
+            Self::Jpeg => "jpg",
+            Self::Webp => "webp",
+        }
+    }
+
+    /// Returns the kind that a file starts like; `None` if it is none of them. WebM is recognised as
+    /// Matroska, of which it is a part.
+    fn of_signature(start: &[u8]) -> Option<Self> {
+        let box_kind = start.get(4..8).unwrap_or_default();
+        let brand = start.get(8..12).unwrap_or_default();
+        match start {
+            _ if box_kind == b"ftyp" && brand != b"qt  " => Some(Self::Mp4),
+            _ if QUICKTIME_FIRST_BOXES.iter().any(|kind| kind == box_kind) => Some(Self::Mov),
+            [0x1a, 0x45, 0xdf, 0xa3, ..] => Some(Self::Matroska),
+            [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Self::Gif),
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Png),
+            [0xff, 0xd8, 0xff, ..] => Some(Self::Jpeg),
+            [b'R', b'I', b'F', b'F', ..] if brand == b"WEBP" => Some(Self::Webp),
+            _ => None,
+        }
+    }
+}
+
+/// Returns the kind of a file, after a check that it is complete, as far as its structure shows
+/// that.
+///
+/// The outer error is a failure to read. The inner one says what is wrong with the content.
+pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<MediaKind, String>> {
+    let mut start = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.by_ref()
+        .take(SIGNATURE_BYTES)
+        .read_to_end(&mut start)?;
+    let Some(kind) = MediaKind::of_signature(&start) else {
+        return Ok(Err(match start.get(..8) {
+            Some(first) => format!("it starts with {}", display_bytes(first)),
+            None if start.is_empty() => "it is empty".into(),
+            None => format!("it has only {} bytes", start.len()),
+        }));
+    };
+    let is_complete = match kind {
+        MediaKind::Mp4 => container::check(file)?,
+        MediaKind::Mov => container::check_boxes(file, &QUICKTIME_FIRST_BOXES)?,
+        MediaKind::Webm | MediaKind::Matroska => {
+            return Ok(matroska::check(&mut Reader::new(file)?)?.map(|is_webm| {
+                if is_webm {
+                    MediaKind::Webm
+                } else {
+                    MediaKind::Matroska
+                }
+            }));
+        }
+        MediaKind::Gif => gif::check(&mut Reader::new(file)?)?,
+        MediaKind::Png => png::check(&mut Reader::new(file)?)?,
+        MediaKind::Jpeg => jpeg::check(&mut Reader::new(file)?)?,
+        MediaKind::Webp => webp::check(&mut Reader::new(file)?)?,
+    };
+    Ok(is_complete.map(|()| kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn check_bytes(bytes: &[u8]) -> Result<MediaKind, String> {
+        check(&mut Cursor::new(bytes)).unwrap()
+    }
+
+    /// Returns a complete file of each kind.
+    fn samples() -> Vec<(MediaKind, Vec<u8>)> {
+        let make_box = |kind: &[u8; 4], content: &[u8]| {
+            let size = u32::try_from(content.len() + 8).unwrap();
+            [&size.to_be_bytes()[..], kind, content].concat()
+        };
+        let movie = [make_box(b"mdat", &[7; 40]), make_box(b"moov", &[9; 40])].concat();
+        vec![
+            (
+                MediaKind::Mp4,
+                [make_box(b"ftyp", b"isom\0\0\0\0"), movie.clone()].concat(),
+            ),
+            (
+                MediaKind::Mov,
+                [make_box(b"ftyp", b"qt  \0\0\0\0"), movie.clone()].concat(),
+            ),
+            (MediaKind::Mov, movie),
+            (MediaKind::Webm, matroska::tests::sample("webm", true)),
+            (
+                MediaKind::Matroska,
+                matroska::tests::sample("matroska", true),
+            ),
+            (MediaKind::Gif, gif::tests::sample()),
+            (MediaKind::Png, png::tests::sample()),
+            (MediaKind::Jpeg, jpeg::tests::sample()),
+            (MediaKind::Webp, webp::tests::sample()),
+        ]
+    }
+
+    #[test]
+    fn every_kind_is_recognised_by_its_content() {
+        for (kind, bytes) in samples() {
+            assert_eq!(check_bytes(&bytes), Ok(kind));
+        }
+    }
+
+    #[test]
+    fn a_file_of_any_kind_truncated_at_any_byte_is_rejected() {
+        for (kind, bytes) in samples() {
+            for length in 0..bytes.len() {
+                assert!(
+                    check_bytes(&bytes[..length]).is_err(),
+                    "{length} of {} bytes of {kind:?} passed",
+                    bytes.len()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_clip_is_rejected_and_quoted() {
+        for (bytes, reason) in [
+            (&b""[..], "it is empty"),
+            (b"GIF", "it has only 3 bytes"),
+            (
+                b"<html><body>404</body></html>",
+                "it starts with `<html><b`",
+            ),
+            (b"{\"error\": \"gone\"}", "it starts with `{\"error\"`"),
+            (b"RIFF\x10\0\0\0WAVEfmt ", "it starts with 5249464610000000"),
+        ] {
+            assert_eq!(check_bytes(bytes), Err(reason.into()));
+        }
+    }
+
+    #[test]
+    fn changed_bytes_do_not_panic_and_take_no_time() {
+        for seed in 0..2_000 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            for (_, mut bytes) in samples() {
+                for _ in 0..rng.usize(1..4) {
+                    let position = rng.usize(..bytes.len());
+                    bytes[position] = rng.u8(..);
+                }
+                let _ = check_bytes(&bytes);
+            }
+        }
+    }
+}
