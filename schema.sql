@@ -1,5 +1,5 @@
 -- The queue: one SQLite file. It is opened with journal_mode = WAL, synchronous = FULL and
--- foreign_keys = ON. Its user_version is 5, its application_id 0x6f766e74 ("ovnt").
+-- foreign_keys = ON. Its user_version is 6, its application_id 0x6f766e74 ("ovnt").
 --
 -- Times are whole milliseconds since 1970-01-01 00:00 UTC. Money is whole micro-dollars.
 --
