@@ -28,6 +28,8 @@ mod load_problem;
 mod load_view;
 mod logs;
 mod models;
+mod move_batch;
+mod moved_folder;
 mod operator;
 mod progress;
 mod progress_bar;
@@ -108,6 +110,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Verify(args) => verify::verify(&global, args).await,
         Command::Bill(args) => bill::bill(&global, args).await,
         Command::Report(args) => report::report(&global, args).await,
+        Command::Move(args) => move_batch::move_batch(&global, args).await,
         Command::Backup(args) => backup::backup(&global, &args),
         Command::Export(args) => export::export(&global, args).await,
         Command::Models(args) => models::models(&global, args),

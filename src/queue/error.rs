@@ -107,6 +107,9 @@ pub enum QueueError {
         /// The job that it belongs to.
         job: JobId,
     },
+    /// A run is active, and may save clips in a folder that is to be changed.
+    #[error("a run is active")]
+    RunIsActive,
     /// No run is active, so there is nothing whose settings could be changed.
     #[error("no run is active")]
     NoActiveRun,
@@ -156,6 +159,7 @@ impl QueueError {
             | Self::NotApplicable { .. }
             | Self::PredictionTaken { .. }
             | Self::NoActiveRun
+            | Self::RunIsActive
             | Self::OpenForRehearsal => true,
             Self::PoolLost(_)
             | Self::IllegalTransition(_)

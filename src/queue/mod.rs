@@ -44,7 +44,7 @@ pub use claim::{Claim, ClaimResponse};
 pub use error::{Cause, QueueError, Result, StoreError, StoreErrorKind};
 pub use health::Health;
 pub use live_setting::{LiveSetting, SettingChange};
-pub use operator::{CancelResult, CounterMismatch, Operator, Selection};
+pub use operator::{BatchClips, CancelResult, CounterMismatch, Operator, Selection};
 pub use pool_lookups::{Gates, PoolLookups};
 pub use reports::Reports;
 pub use staging::{

@@ -216,3 +216,155 @@ fn a_backup_that_is_killed_is_not_taken_for_one_and_can_be_made_again() {
         fs::remove_dir_all(&copies).expect("removed");
     }
 }
+
+/// Returns an environment with the clips of `batch.csv`, and a folder to move them to.
+fn rendered(rows: usize) -> (TestEnv, PathBuf, PathBuf) {
+    let env = TestEnv::new(high_limits());
+    env.run_all(rows, "eachlabs");
+    let dir = env.dir.path().canonicalize().expect("a path");
+    (env, dir.join("renders/batch"), dir.join("archive/batch"))
+}
+
+fn move_to(env: &TestEnv, to: &Path) -> CommandOutput {
+    env.run(&["move", "batch", to.to_str().expect("a path")])
+}
+
+/// Asserts that every clip is at its new place, and that nothing is paid again.
+fn assert_moved(env: &TestEnv, from: &Path, to: &Path, rows: usize) {
+    env.assert_all_rendered_once(rows);
+    let verified = env.run(&["verify"]);
+    assert_eq!(verified.code, 0, "{verified:?}");
+    for job in env.export() {
+        let path = Path::new(job["output"].as_str().expect("a path"));
+        assert_eq!(path.parent(), Some(to), "{job}");
+    }
+    assert!(!from.exists());
+    let loaded = env.run(&LOAD);
+    assert!(
+        loaded.stdout.contains(&format!("{rows} same")),
+        "{loaded:?}"
+    );
+}
+
+#[test]
+fn a_batch_is_moved_with_the_earlier_clips_of_its_rows() {
+    let (env, from, to) = rendered(4);
+    let changed = "id,image,prompt\nrow-0,https://images.example.com/0.png,Another turn\n";
+    env.write("batch.csv", changed);
+    assert_eq!(env.run(&LOAD).code, 0);
+    assert_eq!(env.run(&["run"]).code, 0);
+    assert!(from.join("earlier/row-0.1.mp4").is_file());
+    let moved = move_to(&env, &to);
+    assert_eq!(moved.code, 0, "{moved:?}");
+    assert!(
+        moved.stdout.contains("5 clips moved, 0 found there"),
+        "{moved:?}"
+    );
+    assert!(to.join("earlier/row-0.1.mp4").is_file());
+    assert!(!from.exists());
+    assert_eq!(env.run(&["verify"]).code, 0);
+    // The row goes back to what its earlier clip shows, and takes it.
+    env.write_manifest("batch.csv", 4);
+    assert_eq!(env.run(&LOAD).code, 0);
+    assert_eq!(env.run(&["run"]).code, 0);
+    assert_eq!(env.ledger().entries.len(), 5);
+}
+
+#[test]
+fn a_move_killed_at_any_point_continues_and_loses_no_clip() {
+    for point in ["clip at its new place", "clip moved", "clips moved"] {
+        for pass in 1..=2 {
+            let (env, from, to) = rendered(2);
+            let mut command = env.command(&["move", "batch", to.to_str().expect("a path")]);
+            command.env("OVERNIGHT_FAILPOINT", format!("{point}#{pass}"));
+            let first = CommandOutput::from_output(command.output().expect("the binary starts"));
+            if (point, pass) != ("clips moved", 2) {
+                assert_eq!(first.code, -1, "{point}: {first:?}");
+            }
+            let again = move_to(&env, &to);
+            assert_eq!(again.code, 0, "{point}: {again:?}");
+            assert_moved(&env, &from, &to, 2);
+        }
+    }
+}
+
+#[test]
+fn clips_that_were_moved_by_hand_are_checked_and_found() {
+    let (env, from, to) = rendered(3);
+    fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+    fs::rename(&from, &to).expect("moved");
+    let moved = move_to(&env, &to);
+    assert_eq!(moved.code, 0, "{moved:?}");
+    assert!(
+        moved.stdout.contains("0 clips moved, 3 found there"),
+        "{moved:?}"
+    );
+    assert_moved(&env, &from, &to, 3);
+}
+
+#[test]
+fn a_move_to_the_same_folder_by_another_name_keeps_every_clip() {
+    let (env, from, _) = rendered(2);
+    let link = env.dir.path().join("link");
+    std::os::unix::fs::symlink(&from, &link).expect("a link");
+    let moved = move_to(&env, &link);
+    assert_eq!(moved.code, 0, "{moved:?}");
+    env.assert_all_rendered_once(2);
+    assert_eq!(env.run(&["verify"]).code, 0);
+}
+
+#[test]
+fn a_move_that_would_overwrite_mix_or_lose_clips_changes_nothing() {
+    let (env, from, to) = rendered(2);
+    // Another file has the name of a clip.
+    fs::create_dir_all(&to).expect("a folder");
+    fs::write(to.join("row-1.mp4"), "mine").expect("written");
+    let occupied = move_to(&env, &to);
+    assert_eq!(occupied.code, 1, "{occupied:?}");
+    assert!(occupied.stderr.contains("is another file"), "{occupied:?}");
+    assert!(from.join("row-0.mp4").is_file());
+    // Another batch has the folder.
+    let other = [&LOAD[..], &["--batch", "other", "--fresh"]].concat();
+    assert_eq!(env.run(&other).code, 0);
+    let taken = move_to(&env, &from.with_file_name("other"));
+    assert_eq!(taken.code, 2, "{taken:?}");
+    // The clips are in neither folder.
+    let elsewhere = from.with_file_name("elsewhere");
+    fs::rename(&from, &elsewhere).expect("moved");
+    let lost = move_to(&env, &from.with_file_name("typo"));
+    assert_eq!(lost.code, 2, "{lost:?}");
+    fs::rename(&elsewhere, &from).expect("moved back");
+    assert_eq!(env.run(&["verify", "--batch", "batch"]).code, 0);
+}
+
+#[test]
+fn a_queue_that_was_moved_with_the_paths_of_an_older_version_names_the_way_out() {
+    let mut project = Project::new(high_limits());
+    project.write_manifest(3);
+    project.run_ok(&LOAD);
+    project.run_ok(&["run"]);
+    let before = project.folder.to_str().expect("a path").to_owned();
+    project.rename("after");
+    let queue = rusqlite::Connection::open(project.folder.join("overnight.db")).expect("a queue");
+    for (table, column) in [("batches", "folder"), ("jobs", "output")] {
+        let sql = format!("UPDATE {table} SET {column} = ?1 || '/' || {column}");
+        queue.execute(&sql, [&before]).expect("as it was stored");
+    }
+    drop(queue);
+    for command in [&["run"][..], &["verify", "--fix"], &LOAD] {
+        let run = project.run(command);
+        assert_eq!(run.code, 1, "{run:?}");
+        assert!(
+            run.stderr.contains("hint: `overnight move batch "),
+            "{run:?}"
+        );
+    }
+    let clips = project.folder.join("renders/batch");
+    let moved = project.run_ok(&["move", "batch", clips.to_str().expect("a path")]);
+    assert!(moved.stdout.contains("3 found there"), "{moved:?}");
+    assert!(project.run_ok(&["verify"]).stdout.contains("3 intact"));
+    assert!(project.run_ok(&LOAD).stdout.contains("3 same"));
+    project.run_ok(&["run"]);
+    assert_eq!(project.submissions(), 3);
+    assert!(!Path::new(&before).exists());
+}

@@ -8,8 +8,8 @@ use crate::cli::examples;
 
 use super::{
     BackupArgs, BillArgs, CompletionsArgs, CtlArgs, DemoArgs, DoctorArgs, ExportArgs, InitArgs,
-    JobsArgs, LoadArgs, ManArgs, ModelsArgs, RehearseArgs, ReportArgs, ResolveArgs, RunArgs,
-    SelectArgs, ShowArgs, SimulateArgs, StatusArgs, VerifyArgs,
+    JobsArgs, LoadArgs, ManArgs, ModelsArgs, MoveArgs, RehearseArgs, ReportArgs, ResolveArgs,
+    RunArgs, SelectArgs, ShowArgs, SimulateArgs, StatusArgs, VerifyArgs,
 };
 
 /// Render product catalogues in bulk through hosted image-to-video APIs; interrupted runs continue
@@ -117,6 +117,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Write one record per job, as CSV or JSON Lines
     Export(ExportArgs),
+    /// Move the clips of a batch to another folder
+    Move(MoveArgs),
     /// Write a whole copy of the queue, also while runs are active
     Backup(BackupArgs),
     /// Show the models with their prices, times and routes, or one with its fields

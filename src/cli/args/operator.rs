@@ -1,5 +1,5 @@
-//! Flags of the commands that change jobs: `retry`, `cancel`, `resolve`, `verify` and
-//! `backup`.
+//! Flags of the commands that change jobs: `retry`, `cancel`, `resolve`, `verify`,
+//! `move` and `backup`.
 
 use std::path::PathBuf;
 
@@ -65,4 +65,16 @@ pub struct BackupArgs {
     /// The file to write, which must not exist
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// Arguments of `move`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::MOVE)]
+pub struct MoveArgs {
+    /// The batch whose clips to move
+    #[arg(value_name = "BATCH")]
+    pub batch: String,
+    /// The folder for its clips; it may have them already
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }
