@@ -1,6 +1,8 @@
 //! A provider's queue that does not move: what waits in it is cancelled before anything else is
 //! tried, and nothing is paid for it.
 
+use std::process::Child;
+
 use overnight_simulator::{Api, Entry, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::json;
@@ -8,6 +10,23 @@ use serde_json::json;
 use crate::support::{TestEnv, high_limits, micros, micros_as_f64, wait_until};
 
 const MINUTE_MS: i64 = 60 * 1000;
+
+/// A run that is killed when it is dropped, also if the test fails.
+struct BackgroundRun(Child);
+
+impl BackgroundRun {
+    fn start(env: &TestEnv) -> Self {
+        Self(env.start(&["run"]))
+    }
+}
+
+impl Drop for BackgroundRun {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// An environment in which fal's queue stands still, and `rows` rows wait in it for an hour: longer
 /// than a prediction is waited for.
@@ -27,14 +46,13 @@ fn waiting_in_queue_for(
         ..high_limits()
     });
     env.load(rows, via);
-    let mut run = env.start(&["run"]);
+    let run = BackgroundRun::start(&env);
     env.await_submissions(rows);
     let is_polled = |entry: &Entry| entry.polls > 0;
     wait_until("a poll of every row", || {
         env.ledger().entries.iter().all(is_polled)
     });
-    run.kill().expect("killed");
-    run.wait().expect("ended");
+    drop(run);
     age_attempts(&env, age_ms);
     env
 }
@@ -99,12 +117,12 @@ fn a_cancellation_that_is_not_confirmed_stays_booked_and_a_retry_polls_it_again(
 #[test]
 fn a_queue_that_moves_again_renders_what_was_cancelled_without_paying_for_it() {
     let env = waiting_in_queue(2, "fal", false);
-    let mut run = env.start(&["run"]);
+    let mut run = BackgroundRun::start(&env);
     // Both are cancelled and submitted again.
     env.await_submissions(4);
     env.simulator
         .update_options(|options| options.fal_queue_stalls = false);
-    let code = run.wait().expect("ended").code();
+    let code = run.0.wait().expect("ended").code();
     assert_eq!(code, Some(0));
     assert_eq!(env.ledger().entries.len(), 4);
     env.assert_clips_and_costs(2);
@@ -114,15 +132,14 @@ fn a_queue_that_moves_again_renders_what_was_cancelled_without_paying_for_it() {
 fn a_long_wait_in_the_queue_is_shown_with_its_position_and_holds_submissions() {
     // Longer than a wait is usual, shorter than it is given up.
     let env = waiting_in_queue_for(20 * MINUTE_MS, 2, "fal", false);
-    let mut run = env.start(&["run"]);
+    let run = BackgroundRun::start(&env);
     for command in [&["status"][..], &["jobs"], &["show", "row-0"]] {
         wait_until("the position", || {
             let shown = env.run(command);
             shown.stdout.contains("in fal's queue at position 0")
         });
     }
-    run.kill().expect("killed");
-    run.wait().expect("ended");
+    drop(run);
     assert!(env.run(&["status"]).stdout.contains("submits held"));
     assert_eq!(env.ledger().entries.len(), 2);
 }
