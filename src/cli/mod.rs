@@ -34,6 +34,7 @@ mod operator;
 mod progress;
 mod progress_bar;
 mod prompt;
+mod queue_place;
 mod rehearsal_summary;
 mod rehearse;
 mod remedy;

@@ -1,5 +1,6 @@
 //! Moving the clips of a batch to another folder.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,33 +53,20 @@ struct Move {
 /// [`RelocationError`]; nothing is lost.
 pub fn relocate(clips: &[KeptClip], from: &Path, to: &Path) -> Result<Relocation, RelocationError> {
     let mut relocation = Relocation::default();
-    let mut moves = Vec::new();
+    let mut moves: Vec<Move> = Vec::new();
+    // A clip may be that of a job and of an earlier input at once.
+    let mut seen = HashSet::new();
     for clip in clips {
-        // A clip of an earlier input is where it was saved, or was moved aside.
-        let places = [clip.file.path.clone(), clip.earlier_path()];
-        let places = places.iter().filter_map(|path| {
-            let new = to.join(path.strip_prefix(from).ok()?);
-            Some((clip.file.at(path.clone()), clip.file.at(new)))
-        });
-        let mut found = None;
-        for (old, new) in places {
-            let whole = |file: &SavedFile| is_whole(file).map_err(|error| failed(file, error));
-            if whole(&new)? {
-                relocation.found += 1;
-                found = Some(Move { from: old, to: new });
-                break;
-            }
-            if whole(&old)? {
-                if new.path.symlink_metadata().is_ok() {
-                    return Err(RelocationError::Occupied(new.path));
+        match find(clip, from, to)? {
+            Some((place, _)) if !seen.insert(place.to.path.clone()) => {}
+            Some((place, is_there)) => {
+                if is_there {
+                    relocation.found += 1;
+                } else {
+                    relocation.moved += 1;
                 }
-                relocation.moved += 1;
-                found = Some(Move { from: old, to: new });
-                break;
+                moves.push(place);
             }
-        }
-        match found {
-            Some(found) => moves.push(found),
             None => relocation.lost.push(clip.file.path.clone()),
         }
     }
@@ -92,6 +80,32 @@ pub fn relocate(clips: &[KeptClip], from: &Path, to: &Path) -> Result<Relocation
         let _ = fs::remove_dir(from);
     }
     Ok(relocation)
+}
+
+/// Finds a clip in the folders, and returns its move and whether it is in the new folder already. `None`
+/// if it is in neither.
+fn find(clip: &KeptClip, from: &Path, to: &Path) -> Result<Option<(Move, bool)>, RelocationError> {
+    let is_whole = |file: &SavedFile| is_whole(file).map_err(|error| failed(file, error));
+    // A clip of an earlier input is where it was saved, or was moved aside.
+    for path in [clip.file.path.clone(), clip.earlier_path()] {
+        let Ok(name) = path.strip_prefix(from) else {
+            continue;
+        };
+        let place = Move {
+            to: clip.file.at(to.join(name)),
+            from: clip.file.at(path.clone()),
+        };
+        if is_whole(&place.to)? {
+            return Ok(Some((place, true)));
+        }
+        if is_whole(&place.from)? {
+            if place.to.path.symlink_metadata().is_ok() {
+                return Err(RelocationError::Occupied(place.to.path));
+            }
+            return Ok(Some((place, false)));
+        }
+    }
+    Ok(None)
 }
 
 fn failed(file: &SavedFile, error: io::Error) -> RelocationError {

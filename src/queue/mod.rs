@@ -30,6 +30,7 @@ pub(crate) mod staging;
 pub mod storage;
 pub(crate) mod throughput;
 mod turn;
+mod unsafe_place;
 pub(crate) mod upload;
 pub(crate) mod views;
 pub(crate) mod work;
@@ -51,6 +52,7 @@ pub use staging::{
     Differences, LoadPlan, Loader, NewBatch, QueryDifferences, RemovedRows, RowChange, Staging,
 };
 pub use throughput::{Completion, Throughput};
+pub use unsafe_place::UnsafePlace;
 pub use upload::{UploadClaim, UploadLease};
 pub use views::{
     AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status,

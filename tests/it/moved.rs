@@ -368,3 +368,30 @@ fn a_queue_that_was_moved_with_the_paths_of_an_older_version_names_the_way_out()
     assert_eq!(project.submissions(), 3);
     assert!(!Path::new(&before).exists());
 }
+
+#[test]
+#[cfg(debug_assertions)]
+fn a_queue_on_a_network_file_system_is_reported_and_submits_nothing() {
+    let env = TestEnv::new(high_limits());
+    env.load(2, "eachlabs");
+    let on = |file_system: &str, args: &[&str]| {
+        let mut command = env.command(args);
+        command.env("OVERNIGHT_FILE_SYSTEM", file_system);
+        CommandOutput::from_output(command.output().expect("the binary starts"))
+    };
+    for network in ["nfs4", "cifs", "9p", "fuse.sshfs"] {
+        let run = on(network, &["run"]);
+        assert_eq!(run.code, 1, "{run:?}");
+        assert!(run.stderr.contains(network), "{run:?}");
+        assert!(run.stderr.contains("hint: move the project"), "{run:?}");
+        let doctor = on(network, &["doctor"]);
+        assert_eq!(doctor.code, 1, "{doctor:?}");
+        assert!(doctor.stdout.contains("queue.place"), "{doctor:?}");
+    }
+    assert_eq!(env.ledger().entries.len(), 0);
+    // Whether this is a network is not known: the run says so and goes on.
+    let run = on("fuse.gocryptfs", &["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stderr.contains("fuse.gocryptfs"), "{run:?}");
+    env.assert_all_rendered_once(2);
+}

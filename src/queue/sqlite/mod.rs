@@ -19,6 +19,7 @@ mod lanes;
 mod live_settings;
 mod open;
 mod paths;
+mod place;
 mod pool_lock;
 mod pools;
 mod progress;
@@ -44,7 +45,7 @@ use crate::clock::Clock;
 use crate::domain::PoolId;
 
 use super::storage::{PoolLock, Process, ReadOperation, Storage, WriteOperation};
-use super::{PoolRecord, QueueError, Result};
+use super::{PoolRecord, QueueError, Result, UnsafePlace};
 use pool_lock::FileLock;
 use transaction::SqliteTransaction;
 use writer::Writer;
@@ -115,6 +116,15 @@ impl SqliteQueue {
     /// [`QueueError::Store`] if there is no queue at `path`, or if the file cannot be removed.
     pub fn remove_unused(path: &Path) -> Result<bool> {
         remove::remove_unused(path)
+    }
+
+    /// Returns why an existing queue is not safe where it is; `None` if nothing is known against it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Store`] if there is no queue at `path`, or if it cannot be read.
+    pub fn find_unsafe_place(path: &Path) -> Result<Option<UnsafePlace>> {
+        place::check(path)
     }
 
     /// Writes a copy of an existing queue, of any version, as it is at one instant. Runs may be active.
