@@ -23,10 +23,10 @@ pub(super) fn set_aside(location: &ClipLocation, new: &SavedFile) -> io::Result<
         move_to(&clip.file.path, &clip.earlier_path())?;
         fail_point!("earlier clip moved");
     }
-    if location.own.as_ref() == Some(&new.path) || !new.path.exists() || is_whole(new)? {
+    if !new.path.exists() || is_whole(new)? {
         return Ok(());
     }
-    // Neither this job's nor what is saved now: whoever wrote it may want it.
+    // A file of others, or a clip that was edited or damaged: whoever changed it may want it.
     let earlier = |number| {
         let file = new.clone();
         let found = KeptClip { number, file }.earlier_path();

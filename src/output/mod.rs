@@ -95,9 +95,6 @@ pub struct ClipLocation {
     /// The clips of the job's earlier inputs. One that has this name, or this name with another
     /// ending, is moved aside.
     pub kept: Vec<KeptClip>,
-    /// The file that this job saved for the same input, which may be damaged; `None` if it has saved
-    /// none.
-    pub own: Option<PathBuf>,
 }
 
 /// How a clip differs from what was saved.

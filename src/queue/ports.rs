@@ -187,7 +187,7 @@ impl<S: Storage> Operator for S {
     }
 
     async fn reopen_providers(&self) -> Result<()> {
-        self.write(|tx, _| commands::reopen_providers(tx)).await
+        self.write(commands::reopen_providers).await
     }
 
     async fn retry(&self, selection: Selection) -> Result<usize> {

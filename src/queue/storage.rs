@@ -211,6 +211,9 @@ pub trait Transaction: Snapshot {
     /// Writes the gate of a provider.
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()>;
 
+    /// Makes the queued jobs due that wait [until a decision](crate::policy::claim::UNTIL_DECIDED).
+    fn resume_deferred(&mut self, now: Timestamp) -> Result<()>;
+
     /// Moves the due time of a queued job.
     fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()>;
 

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::domain::{JobState, ProviderName};
 
 use super::claim_plan::ClaimPlan;
+use super::placement::UNTIL_DECIDED;
 use super::request::{Backlog, BudgetLimit, ClaimRequest, Step};
 use super::view::{ClaimView, DueStep, ProviderView};
 
@@ -151,7 +152,7 @@ fn next_submit(now: Timestamp, plan: &ClaimPlan, rest: &BacklogView) -> Option<T
         for (providers, due_at) in &rest.next_submits {
             let at = (*due_at).max(available_at);
             // A job that is due at an available provider waits for money or exceeded the capacity.
-            if providers.contains(&name) && at > now {
+            if providers.contains(&name) && at > now && *due_at < UNTIL_DECIDED {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }
         }

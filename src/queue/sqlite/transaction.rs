@@ -10,7 +10,7 @@ use crate::domain::{
     ProviderName,
 };
 use crate::policy::Change;
-use crate::policy::claim::BatchView;
+use crate::policy::claim::{BatchView, UNTIL_DECIDED};
 use crate::policy::gate::ProviderGate;
 use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadProgress};
@@ -85,6 +85,16 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
         gate::write(self.tx, provider, gate)
+    }
+
+    fn resume_deferred(&mut self, now: Timestamp) -> Result<()> {
+        execute(
+            self.tx,
+            "UPDATE jobs SET due_at = ?1
+             WHERE lane_id IN (SELECT lane_id FROM lanes) AND state = 'queued' AND due_at = ?2",
+            [now.as_millisecond(), UNTIL_DECIDED.as_millisecond()],
+        )?;
+        Ok(())
     }
 
     fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()> {

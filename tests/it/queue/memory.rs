@@ -140,6 +140,13 @@ impl Row {
         kept.collect()
     }
 
+    /// Returns whether the job waits for the user's decision.
+    fn is_held(&self) -> bool {
+        let progress = &self.job.progress;
+        let is_due = progress.due_at.is_some() || self.lease.is_some();
+        progress.state == JobState::InDoubt && !is_due
+    }
+
     /// Writes a change and ends the lease, unless it is held further.
     fn write(&mut self, change: &Change, held: bool) {
         self.job.progress = change.job.clone();
@@ -333,9 +340,13 @@ impl ClaimReads for State {
     }
 
     fn unresolved(&self) -> Result<Vec<UnresolvedRequest>> {
-        let attempts = self.rows.iter().filter_map(Row::attempt);
-        let unresolved = attempts.filter(|attempt| attempt.progress.state.is_unresolved());
-        let requests = unresolved.map(|attempt| UnresolvedRequest {
+        let attempts = self
+            .rows
+            .iter()
+            .filter_map(|row| Some((row, row.attempt()?)));
+        let unresolved = attempts.filter(|(_, attempt)| attempt.progress.state.is_unresolved());
+        let requests = unresolved.map(|(row, attempt)| UnresolvedRequest {
+            is_held: row.is_held(),
             provider: attempt.provider,
             wire_model: attempt.wire_model.clone(),
             digest: request_digest(&attempt.request.to_string()),
@@ -378,8 +389,7 @@ impl ClaimReads for State {
 
     fn count_held(&self, batch: Option<&str>) -> Result<u64> {
         let in_doubt = self.in_state(JobState::InDoubt, batch);
-        let held = in_doubt.filter(|row| row.job.progress.due_at.is_none() && row.lease.is_none());
-        Ok(held.count() as u64)
+        Ok(in_doubt.filter(|row| row.is_held()).count() as u64)
     }
 
     fn has_leased_job(&self, batch: Option<&str>) -> Result<bool> {
@@ -554,6 +564,16 @@ impl Transaction for State {
 
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
         self.gates.insert(provider, gate.clone());
+        Ok(())
+    }
+
+    fn resume_deferred(&mut self, now: Timestamp) -> Result<()> {
+        for row in &mut self.rows {
+            let due_at = &mut row.job.progress.due_at;
+            if *due_at == Some(UNTIL_DECIDED) {
+                *due_at = Some(now);
+            }
+        }
         Ok(())
     }
 
