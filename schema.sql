@@ -207,8 +207,36 @@ CREATE TABLE providers (
                                                  -- sets the backoff
     paused          TEXT,                        -- why it is suspended until any run starts;
                                                  -- NULL if submissions are allowed
-    refuses_looks   INTEGER NOT NULL DEFAULT 0   -- 1 if polls and searches are suspended as well
+    refuses_looks   INTEGER NOT NULL DEFAULT 0,  -- 1 if polls and searches are suspended as well
+    hold_reason     TEXT,                        -- why submissions are held; NULL if no reason was
+                                                 -- given
+    alone           INTEGER NOT NULL DEFAULT 0,  -- 1 if submissions go one at a time until one is
+                                                 -- accepted
+    alone_until     INTEGER NOT NULL DEFAULT 0,  -- no submission before this time, while one that
+                                                 -- goes alone is under way
+    waits_below     INTEGER                      -- no submission while there are this many open
+                                                 -- attempts; NULL if their number does not matter
 ) STRICT;
+
+-- What is known of a route: a provider's way to run a model. A route has a row only once it was
+-- refused, or billed another price than the catalogue's.
+CREATE TABLE routes (
+    provider        TEXT    NOT NULL,            -- the provider
+    wire_model      TEXT    NOT NULL,            -- the provider's name for the model
+    held_until      INTEGER NOT NULL DEFAULT 0,  -- no submission before this time
+    alone_until     INTEGER NOT NULL DEFAULT 0,  -- no submission before this time, while one that
+                                                 -- goes alone is under way
+    hold_reason     TEXT,                        -- why it was refused; NULL if it is not held
+    priced          INTEGER,                     -- what the catalogue says of a bill; NULL if no bill
+                                                 -- differed from it
+    billed          INTEGER,                     -- the bill: prices are multiplied by billed / priced
+    learned_at      INTEGER,                     -- when that bill came
+    price_accepted  INTEGER NOT NULL DEFAULT 0,  -- 1 if the user has accepted that price
+
+    PRIMARY KEY (provider, wire_model),
+    CHECK (priced > 0 AND billed > 0),
+    CHECK ((priced IS NULL) = (billed IS NULL) AND (priced IS NULL) = (learned_at IS NULL))
+) STRICT, WITHOUT ROWID;
 
 -- Local image files that a provider takes as links. Each is uploaded to it once, however many rows
 -- use it.

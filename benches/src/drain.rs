@@ -105,6 +105,7 @@ async fn drain_queue(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<
             },
             max_attempts: 1,
             max_downloads: 1,
+            ..RetryPolicy::default()
         },
         processing_times,
         ..StepContext::new(

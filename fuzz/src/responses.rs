@@ -85,6 +85,8 @@ fn check_submit(
                 }
                 Failure::RateLimited { .. } => assert_eq!(status, 429),
                 Failure::AccessDenied { .. } => assert!(matches!(status, 401..=403), "{status}"),
+                Failure::Locked { .. } => assert_eq!(status, 403),
+                Failure::BalanceInUse { .. } => assert_eq!(status, 402),
                 Failure::Unknown { .. } => {}
             }
         }

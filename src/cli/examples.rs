@@ -133,6 +133,13 @@ or until the last active run ends: a later run is not paused.
 Examples:
   overnight ctl pause";
 
+pub(super) const CTL_ACCEPT_PRICE: &str = "\
+A provider that bills more than half above the catalog's price for a model gets no further \
+submissions of it until its price is accepted. `overnight status` shows such routes with both figures.
+
+Examples:
+  overnight ctl accept-price eachlabs/kling-v1-standard-image-to-video";
+
 pub(super) const CTL_RESUME: &str = "\
 Examples:
   overnight ctl resume";

@@ -33,7 +33,7 @@ const MAX_BODY_BYTES: usize = 4 << 20;
 const MIN_BYTES_PER_SECOND: u64 = 50_000;
 
 /// Maximum delay that a server may request with `Retry-After`; a longer one is shortened to this.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -93,7 +93,7 @@ pub struct ApiResponse {
     pub json: Option<Value>,
     /// The error message in the body, on one line, with the key redacted; `None` if there is none.
     pub error_message: Option<String>,
-    /// The delay requested by `Retry-After`, at most one hour; `None` without a valid header.
+    /// The delay requested by `Retry-After`, at most a day; `None` without a valid header.
     pub retry_after: Option<Duration>,
     /// How far our clock is ahead of the server's; `None` without a valid `Date` header.
     pub clock_ahead: Option<SignedDuration>,

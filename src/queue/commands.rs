@@ -5,7 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::domain::{AttemptProgress, JobId, JobProgress, JobState};
+use crate::domain::{AttemptProgress, JobId, JobProgress, JobState, ProviderName};
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
 use crate::policy::operator::{self, Decision, NotApplicable};
@@ -136,6 +136,23 @@ pub(super) fn reopen_providers(tx: &mut dyn Transaction, now: Timestamp) -> Resu
         }
     }
     tx.clear_rejected_uploads()
+}
+
+/// Accepts the price that was learned of a route. Returns whether there is one.
+pub(super) fn accept_price(
+    tx: &mut dyn Transaction,
+    provider: ProviderName,
+    wire_model: &str,
+) -> Result<bool> {
+    let route = (provider, wire_model.to_owned());
+    let Some(gate) = tx.routes()?.remove(&route) else {
+        return Ok(false);
+    };
+    if gate.price.is_none() {
+        return Ok(false);
+    }
+    tx.set_route(&route, &gate.accepted())?;
+    Ok(true)
 }
 
 /// Changes settings of the active runs, and returns the pools of those runs.

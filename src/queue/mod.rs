@@ -25,6 +25,7 @@ mod pools;
 mod ports;
 mod rate_counts;
 pub(crate) mod reports;
+mod route_turn;
 pub mod sqlite;
 pub(crate) mod staging;
 pub mod storage;
@@ -55,7 +56,8 @@ pub use throughput::{Completion, Throughput};
 pub use unsafe_place::UnsafePlace;
 pub use upload::{UploadClaim, UploadLease};
 pub use views::{
-    AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status,
+    AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, RouteStatus,
+    Status,
 };
 pub use work::{Completed, LEASE_DURATION, Recorded, Turn, TurnResult, WorkQueue};
 

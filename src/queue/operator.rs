@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use async_trait::async_trait;
 
-use crate::domain::{Attempt, JobId, JobState, KeptClip};
+use crate::domain::{Attempt, JobId, JobState, KeptClip, ProviderName};
 use crate::policy::operator::Decision;
 
 use super::{LiveSetting, PoolRecord, Result};
@@ -62,6 +62,10 @@ pub trait Operator: Send + Sync {
     /// Resumes all suspended providers and clears rejected uploads, so that they are tried again.
     /// Called whenever a run starts; it affects the runs that are active already, too.
     async fn reopen_providers(&self) -> Result<()>;
+
+    /// Accepts the price that a provider bills for a model, so that it is submitted again, and reserved
+    /// at that price. Returns `false` if its bills agree with the catalogue.
+    async fn accept_price(&self, provider: ProviderName, wire_model: String) -> Result<bool>;
 
     /// Retries failed and cancelled jobs, and returns how many. Without states and jobs in the
     /// selection, only failed jobs.

@@ -18,8 +18,8 @@ use super::throughput::MAX_SAMPLES;
 use super::{
     AttemptRecord, BatchClips, BatchStatus, BillGrouping, BillLine, CancelResult, Completed,
     CounterMismatch, Gates, Health, JobFilter, JobRecord, LiveSetting, Operator, PoolLookups,
-    PoolRecord, ProviderStatus, QueueError, Reports, Result, Selection, SettingChange, Status,
-    Turn, TurnResult, WorkQueue, commands, lookup, pools, turn,
+    PoolRecord, ProviderStatus, QueueError, Reports, Result, RouteStatus, Selection, SettingChange,
+    Status, Turn, TurnResult, WorkQueue, commands, lookup, pools, turn,
 };
 
 #[async_trait]
@@ -186,6 +186,11 @@ impl<S: Storage> Operator for S {
         .await
     }
 
+    async fn accept_price(&self, provider: ProviderName, wire_model: String) -> Result<bool> {
+        self.write(move |tx, _| commands::accept_price(tx, provider, &wire_model))
+            .await
+    }
+
     async fn reopen_providers(&self) -> Result<()> {
         self.write(commands::reopen_providers).await
     }
@@ -268,6 +273,14 @@ impl<S: Storage> Reports for S {
             status
                 .providers
                 .sort_by_key(|status| status.provider.as_str());
+            let routes = snapshot.routes()?.into_iter();
+            status.routes = routes
+                .map(|((provider, wire_model), gate)| RouteStatus {
+                    provider,
+                    wire_model,
+                    gate,
+                })
+                .collect();
             Ok(status)
         })
         .await

@@ -16,9 +16,10 @@ use crate::domain::{
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
 use crate::policy::gate::ProviderGate;
+use crate::policy::route_gate::RouteGate;
 use crate::policy::upload::{Upload, UploadProgress};
 
-use super::claim_reads::ClaimReads;
+use super::claim_reads::{ClaimReads, RouteId};
 use super::rate_counts::RateCounts;
 use super::{
     BillGrouping, BillLine, Claim, Completion, CounterMismatch, JobFilter, JobRecord, PoolRecord,
@@ -210,6 +211,9 @@ pub trait Transaction: Snapshot {
 
     /// Writes the gate of a provider.
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()>;
+
+    /// Writes the gate of a route.
+    fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()>;
 
     /// Makes the queued jobs due that wait [until a decision](crate::policy::claim::UNTIL_DECIDED).
     fn resume_deferred(&mut self, now: Timestamp) -> Result<()>;

@@ -17,6 +17,7 @@ use crate::policy::upload::{self, Upload};
 use crate::policy::{Change, leased, outcome, taken_prediction};
 
 use super::rate_counts::RateCounts;
+use super::route_turn;
 use super::storage::{JobSet, NewAttempt, Transaction};
 use super::{
     Claim, ClaimResponse, Completed, Gates, QueueError, Recorded, Result, Turn, TurnResult,
@@ -41,13 +42,15 @@ pub(super) fn take(
     };
     for completed in &turn.completed {
         if let Some((provider, signal)) = signal_of(completed) {
+            let others = other_attempts(tx, provider, signal)?;
             let gate = &mut known.entry(provider).or_default().gate;
-            let after = gate.after(signal);
+            let after = gate.after(signal, others);
             if after != *gate {
                 tx.set_gate(provider, &after)?;
                 gate.clone_from(&after);
             }
             gates.insert(provider, after);
+            route_turn::record_signal(tx, completed, signal)?;
         }
         recorded.push(record(tx, completed, &turn.holds_leases_at, now)?);
     }
@@ -61,6 +64,20 @@ pub(super) fn take(
         claimed,
         gates,
     })
+}
+
+/// Returns the number of open attempts at a provider beside the one that a signal is about, if the
+/// signal's meaning depends on it; 0 otherwise.
+fn other_attempts(
+    tx: &dyn Transaction,
+    provider: ProviderName,
+    signal: &ProviderSignal,
+) -> Result<u32> {
+    if !matches!(signal, ProviderSignal::BalanceInUse { .. }) {
+        return Ok(0);
+    }
+    let used = tx.providers()?.remove(&provider).unwrap_or_default();
+    Ok(used.in_flight.saturating_sub(1))
 }
 
 /// Returns what a completed step revealed about its provider.
@@ -148,9 +165,16 @@ fn record_outcome(
         Err(error) => return Err(QueueError::IllegalTransition(error)),
     };
     let event = outcome.event();
+    let bill = match outcome {
+        Outcome::Finished { cost, .. } => Some(*cost),
+        _ => None,
+    };
     let holds_leases = holds_leases_at.contains(&claim.attempt.provider);
     let held = holds_leases && leased::may_be_held(&change.job);
     let recorded = write(tx, claim, change, instead, held)?;
+    if let (Some(cost), Recorded::Job { .. }) = (bill, &recorded) {
+        route_turn::record_bill(tx, &claim.attempt, cost, now)?;
+    }
     fail_point!("{event:?} written");
     Ok(recorded)
 }
@@ -209,6 +233,7 @@ fn claim(
             fail_point!("Submit written");
         }
     }
+    route_turn::write_gates(tx, &view, &plan)?;
     for upload in &plan.new_uploads {
         tx.put_upload(upload, None)?;
     }

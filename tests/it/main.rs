@@ -34,6 +34,7 @@ mod pool;
 mod provider_faults;
 mod provider_queue;
 mod queue;
+mod refusals;
 mod rehearse;
 mod reload;
 mod report;

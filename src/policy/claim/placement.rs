@@ -38,7 +38,7 @@ impl Planner<'_> {
     /// A provider qualifies if it has
     ///
     /// - a free slot and an unused submission of its rate;
-    /// - a route that takes the job's input;
+    /// - a route that takes the job's input, and is not held or stopped;
     /// - a price that fits the batch's budget and the request's;
     /// - a link to each image that it takes as a link;
     /// - no identical request whose outcome is unknown. If both were in doubt, the provider's
@@ -78,6 +78,18 @@ impl Planner<'_> {
                     .get_or_insert_with(|| format!("job {job_id} ({model}) on {name}"));
                 continue;
             };
+            let route = self.plan.routes.get(&(*name, quote.wire_model.clone()));
+            if let Some(gate) = route {
+                // As a suspended provider: only the user can change that.
+                if gate.unaccepted_price().is_some() {
+                    continue;
+                }
+                if gate.submits_allowed_from() > self.view.now {
+                    may_be_accepted_later = true;
+                    continue;
+                }
+                quote.price = gate.reservation(quote.price);
+            }
             let exceeded_budgets = self.exceeded_budgets(batch, quote.price);
             if !exceeded_budgets.is_empty() {
                 self.plan.exceeded_budgets.extend(exceeded_budgets);

@@ -12,11 +12,13 @@ use crate::policy::claim::{
 use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
 use crate::queue::Result;
-use crate::queue::claim_reads::{ClaimReads, Lane, ProviderUse, RecentSubmits, WaitingLane};
+use crate::queue::claim_reads::{
+    ClaimReads, Lane, ProviderUse, RecentSubmits, RouteGates, WaitingLane,
+};
 
 use super::row::{query_value, read_job_counts, select};
 use super::transaction::SqliteTransaction;
-use super::{due_steps, gate, health, lanes, upload_views};
+use super::{due_steps, gate, health, lanes, routes, upload_views};
 
 impl ClaimReads for SqliteTransaction<'_> {
     fn batches(&self) -> Result<Vec<BatchView>> {
@@ -34,6 +36,10 @@ impl ClaimReads for SqliteTransaction<'_> {
             Ok((provider, used))
         })?;
         Ok(providers.into_iter().collect())
+    }
+
+    fn routes(&self) -> Result<RouteGates> {
+        routes::read(self.tx)
     }
 
     fn due_steps(&self, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>> {

@@ -25,6 +25,7 @@ mod pools;
 mod progress;
 mod query;
 mod remove;
+mod routes;
 mod row;
 mod snapshot;
 mod stage;

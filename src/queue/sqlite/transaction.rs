@@ -12,15 +12,19 @@ use crate::domain::{
 use crate::policy::Change;
 use crate::policy::claim::{BatchView, UNTIL_DECIDED};
 use crate::policy::gate::ProviderGate;
+use crate::policy::route_gate::RouteGate;
 use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadProgress};
+use crate::queue::claim_reads::RouteId;
 use crate::queue::storage::{NewAttempt, StoredJob, Transaction};
 use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadLease};
 
 use super::change::{self, Before, BeforeAttempt};
 use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
 use super::row::{execute, query_value, select};
-use super::{clips, clock_changes, counters, gate, live_settings, paths, pools, tallies, uploads};
+use super::{
+    clips, clock_changes, counters, gate, live_settings, paths, pools, routes, tallies, uploads,
+};
 
 /// An open transaction; one that only reads never calls a method of [`Transaction`].
 pub(super) struct SqliteTransaction<'a> {
@@ -85,6 +89,10 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
         gate::write(self.tx, provider, gate)
+    }
+
+    fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()> {
+        routes::write(self.tx, route, gate)
     }
 
     fn resume_deferred(&mut self, now: Timestamp) -> Result<()> {

@@ -13,6 +13,7 @@ use overnight::policy::Change;
 use overnight::policy::claim::*;
 use overnight::policy::gate::ProviderGate;
 use overnight::policy::load;
+use overnight::policy::route_gate::RouteGate;
 use overnight::policy::tally::Tally;
 use overnight::policy::upload::*;
 use overnight::queue::claim_reads::*;
@@ -47,6 +48,8 @@ struct State {
     uploads: BTreeMap<i64, (Upload, Option<(i64, PoolId)>)>,
     /// The gates of the providers that were called.
     gates: Gates,
+    /// The gates of the routes that have one.
+    routes: RouteGates,
     pools: Vec<(PoolId, PoolRecord)>,
     settings: Vec<SettingChange>,
     last_heartbeat: Option<Timestamp>,
@@ -295,6 +298,10 @@ impl ClaimReads for State {
             (*name, ProviderUse { in_flight, gate })
         });
         Ok(used.collect())
+    }
+
+    fn routes(&self) -> Result<RouteGates> {
+        Ok(self.routes.clone())
     }
 
     fn due_steps(&self, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>> {
@@ -567,6 +574,11 @@ impl Transaction for State {
         Ok(())
     }
 
+    fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()> {
+        self.routes.insert(route.clone(), gate.clone());
+        Ok(())
+    }
+
     fn resume_deferred(&mut self, now: Timestamp) -> Result<()> {
         for row in &mut self.rows {
             let due_at = &mut row.job.progress.due_at;
@@ -701,6 +713,14 @@ impl Transaction for State {
         for gate in self.gates.values_mut() {
             gate.submits_held_until = gate.submits_held_until.min(latest);
             gate.calls_held_until = gate.calls_held_until.min(latest);
+            gate.alone_until = gate.alone_until.min(latest);
+        }
+        for gate in self.routes.values_mut() {
+            gate.held_until = gate.held_until.min(latest);
+            gate.alone_until = gate.alone_until.min(latest);
+            if let Some(price) = &mut gate.price {
+                price.learned_at = price.learned_at.min(latest);
+            }
         }
         Ok(())
     }
