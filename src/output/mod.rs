@@ -10,6 +10,7 @@ pub(crate) mod download;
 mod kept;
 pub(crate) mod local;
 pub mod media;
+mod relocate;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use crate::domain::{KeptClip, SavedFile};
 pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect;
 pub use local::LocalStore;
+pub use relocate::{Relocation, RelocationError, relocate};
 
 /// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
 const MAX_CLIP_BYTES: u64 = 2 << 30;

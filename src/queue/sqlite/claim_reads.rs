@@ -144,7 +144,7 @@ pub(super) fn read_batches(tx: &Connection, tally: &Tally) -> Result<Vec<BatchVi
                 batch_id,
                 name,
                 model: columns.get("model")?,
-                folder: columns.get("folder")?,
+                folder: columns.path("folder")?.to_string_lossy().into_owned(),
                 budget: columns
                     .get::<Option<i64>>("budget")?
                     .map(Money::from_micros),

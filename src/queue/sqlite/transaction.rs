@@ -22,7 +22,9 @@ use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadL
 use super::change::{self, Before, BeforeAttempt};
 use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
 use super::row::{execute, query_value, select};
-use super::{clips, clock_changes, counters, gate, live_settings, pools, routes, tallies, uploads};
+use super::{
+    clips, clock_changes, counters, gate, live_settings, paths, pools, routes, tallies, uploads,
+};
 
 /// An open transaction; one that only reads never calls a method of [`Transaction`].
 pub(super) struct SqliteTransaction<'a> {
@@ -201,6 +203,11 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn clear_rejected_uploads(&mut self) -> Result<()> {
         uploads::clear_rejected(self.tx)
+    }
+
+    fn set_folder(&mut self, batch: &BatchView, folder: &Path) -> Result<()> {
+        let folder = paths::normalize_folder(self.tx, folder);
+        clips::set_folder(self.tx, batch.batch_id, Path::new(&batch.folder), &folder)
     }
 
     fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()> {

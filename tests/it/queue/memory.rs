@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
@@ -130,6 +131,16 @@ impl Row {
     /// Returns the current or last attempt at the present input.
     fn attempt(&self) -> Option<&Attempt> {
         self.attempts.last().filter(|_| self.is_submitted)
+    }
+
+    /// Returns the clips of earlier inputs.
+    fn kept_clips(&self) -> Vec<KeptClip> {
+        let kept = self.attempts.iter().zip(&self.clips);
+        let kept = kept.filter_map(|(attempt, (_, _, clip))| {
+            let (number, file) = (attempt.number, clip.clone()?);
+            Some(KeptClip { number, file })
+        });
+        kept.collect()
     }
 
     /// Returns whether the job waits for the user's decision.
@@ -455,6 +466,16 @@ impl Snapshot for State {
         Ok(ended.take(limit).map(Row::record).collect())
     }
 
+    fn batch_clips(&self, batch: &BatchView) -> Result<Vec<KeptClip>> {
+        let mut clips = Vec::new();
+        for row in self.rows(Some(&batch.name)) {
+            let current = row.job.progress.output.clone();
+            clips.extend(current.map(|file| KeptClip { number: 0, file }));
+            clips.extend(row.kept_clips());
+        }
+        Ok(clips)
+    }
+
     fn attempts(&self, job: JobId) -> Result<Vec<Attempt>> {
         Ok(self.row(job).map_or(Vec::new(), |row| row.attempts.clone()))
     }
@@ -581,13 +602,8 @@ impl Transaction for State {
     fn clips(&self, job: JobId) -> Result<JobClips> {
         let row = self.row(job).expect("the job");
         let source = row.clips.last().and_then(|(_, source, _)| *source);
-        let kept = row.attempts.iter().zip(&row.clips);
-        let kept = kept.filter_map(|(attempt, (_, _, clip))| {
-            let (number, file) = (attempt.number, clip.clone()?);
-            Some(KeptClip { number, file })
-        });
         Ok(JobClips {
-            kept: kept.collect(),
+            kept: row.kept_clips(),
             reused: source.and_then(|source| self.clip_of(source)),
         })
     }
@@ -641,6 +657,26 @@ impl Transaction for State {
     fn clear_rejected_uploads(&mut self) -> Result<()> {
         let uploads = &mut self.uploads;
         uploads.retain(|_, (upload, lease)| lease.is_some() || !upload.progress.is_rejected());
+        Ok(())
+    }
+
+    fn set_folder(&mut self, batch: &BatchView, folder: &Path) -> Result<()> {
+        let old = Path::new(&batch.folder);
+        let move_file = |file: &mut SavedFile| {
+            if let Ok(name) = file.path.strip_prefix(old) {
+                file.path = folder.join(name);
+            }
+        };
+        let rows = self.rows.iter_mut();
+        for row in rows.filter(|row| row.job.batch == batch.name) {
+            row.job.folder = folder.to_owned();
+            row.job.progress.output.iter_mut().for_each(move_file);
+            let kept = row.clips.iter_mut();
+            kept.flat_map(|(_, _, kept)| kept).for_each(move_file);
+        }
+        let mut batches = self.batches.iter_mut();
+        let known = batches.find(|known| known.name == batch.name);
+        known.expect("the batch").folder = folder.to_string_lossy().into_owned();
         Ok(())
     }
 
