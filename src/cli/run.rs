@@ -121,7 +121,7 @@ fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Se
         }
     }
     for route in &status.routes {
-        if let Some(reason) = screen::route_hold_reason(route, jiff::Timestamp::now()) {
+        if let Some(reason) = screen::route_hold_reason(route, setup.app.clock.now()) {
             is_any_paused = true;
             let RouteStatus {
                 provider,
