@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::SavedFile;
 
-use super::ClipDamage;
+use super::clip_damage::ClipDamage;
 
 /// Number of bytes read at once to check a file. A check needs this much memory, whatever the
 /// length of the file.

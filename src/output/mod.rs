@@ -3,6 +3,7 @@
 //! The rule of this folder: a clip that is reported as saved is complete, is a video or a picture, and
 //! survives a power loss.
 
+mod clip_damage;
 pub mod container;
 mod disk;
 mod disk_space;
@@ -22,6 +23,7 @@ use futures_util::Stream;
 
 use crate::domain::{KeptClip, SavedFile};
 
+pub use clip_damage::ClipDamage;
 pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect;
 pub use local::LocalStore;
@@ -95,28 +97,6 @@ pub struct ClipLocation {
     /// The clips of the job's earlier inputs. One that has this name, or this name with another
     /// ending, is moved aside.
     pub kept: Vec<KeptClip>,
-}
-
-/// How a clip differs from what was saved.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClipDamage {
-    /// The file does not exist.
-    #[error("missing")]
-    Missing,
-    /// The file has another length.
-    #[error("is {bytes} bytes, {saved} were saved")]
-    Length {
-        /// Length of the file, in bytes.
-        bytes: u64,
-        /// Length that was saved, in bytes.
-        saved: u64,
-    },
-    /// The file has the saved length, but another content.
-    #[error("has another SHA-256")]
-    Content,
-    /// The file cannot be read, so it is not known whether it is damaged.
-    #[error("cannot be read: {0}")]
-    Unreadable(String),
 }
 
 /// Why a clip was not downloaded. The messages do not contain the URL, which may be signed.

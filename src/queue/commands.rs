@@ -119,16 +119,16 @@ pub(super) fn resolve(
     let change = operator::resolve(&job.progress, &attempt.progress, decision, now)
         .map_err(|reason| not_applicable(&job, reason))?;
     tx.write(&job, &change)?;
-    tx.resume_deferred(now)?;
+    tx.resume_parked()?;
     Ok(change.job.state)
 }
 
-/// Resumes every suspended provider and the jobs that wait for a decision, and removes the rejected
+/// Resumes every suspended provider and the parked jobs, and removes the rejected
 /// uploads.
 ///
 /// Called when a run starts: the user may have fixed the key, the balance or the file.
-pub(super) fn reopen_providers(tx: &mut dyn Transaction, now: Timestamp) -> Result<()> {
-    tx.resume_deferred(now)?;
+pub(super) fn reopen_providers(tx: &mut dyn Transaction) -> Result<()> {
+    tx.resume_parked()?;
     for (provider, used) in tx.providers()? {
         let reopened = used.gate.reopened();
         if reopened != used.gate {

@@ -192,7 +192,7 @@ impl<S: Storage> Operator for S {
     }
 
     async fn reopen_providers(&self) -> Result<()> {
-        self.write(commands::reopen_providers).await
+        self.write(|tx, _| commands::reopen_providers(tx)).await
     }
 
     async fn retry(&self, selection: Selection) -> Result<usize> {

@@ -215,8 +215,8 @@ pub trait Transaction: Snapshot {
     /// Writes the gate of a route.
     fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()>;
 
-    /// Makes the queued jobs due that wait [until a decision](crate::policy::claim::UNTIL_DECIDED).
-    fn resume_deferred(&mut self, now: Timestamp) -> Result<()>;
+    /// Gives the queued jobs that are [parked](crate::policy::claim::PARKED_FOR) their own due times back.
+    fn resume_parked(&mut self) -> Result<()>;
 
     /// Moves the due time of a queued job.
     fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()>;

@@ -71,6 +71,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "worker",
             "queue",
             "provider",
+            "output",
             "manifest",
             "config",
             "clock",

@@ -15,9 +15,12 @@ use super::view::{BatchTotals, ProviderView, UnresolvedRequest};
 /// By then the identical submission may be resolved, or a provider may have a free slot.
 const DEFER_DELAY: SignedDuration = SignedDuration::from_secs(1);
 
-/// The due time of a queued job that only the user's decision about an identical one can move on. No
-/// run waits for it.
-pub const UNTIL_DECIDED: Timestamp = Timestamp::constant(253_402_207_200, 0);
+/// What is added to the due time of a queued job that only the user's decision about an identical one
+/// can move on: a thousand years, so that no run waits for it.
+pub const PARKED_FOR: SignedDuration = SignedDuration::from_hours(1_000 * 8_766);
+
+/// The earliest due time of such a job, and the latest of any other.
+pub const PARKED_FROM: Timestamp = Timestamp::constant(32_503_680_000, 0);
 
 /// Where the next submission of a batch can go.
 pub(super) enum Placement {
@@ -25,8 +28,8 @@ pub(super) enum Placement {
     Submit(usize, PreparedRequest),
     /// To no provider before this time. The jobs behind it may go first.
     ///
-    /// The job waits until an identical submission is resolved, by the user if its time is
-    /// [`UNTIL_DECIDED`], the upload of an image is retried, or a provider has a free slot again.
+    /// The job waits until an identical submission is resolved, by the user if it is
+    /// [parked](PARKED_FOR), the upload of an image is retried, or a provider has a free slot again.
     DeferUntil(Timestamp),
     /// To no provider for now. The job keeps its place, and the jobs behind it in its lane wait.
     Blocked,
@@ -57,6 +60,8 @@ impl Planner<'_> {
         let mut may_be_accepted_later = false;
         // Whether an identical submission waits for the user's decision.
         let mut has_held_twin = false;
+        // Whether all providers are part of this request. Another run may use those that are not.
+        let mut is_known = true;
         let mut rejected = None;
         let model = &self.view.batches[batch].model;
         for name in provider_order {
@@ -64,6 +69,7 @@ impl Planner<'_> {
                 provider.limits.provider == *name && provider.gate.suspended.is_none()
             };
             let Some(index) = self.plan.providers.iter().position(is_active) else {
+                is_known &= self.plan.provider(*name).is_some();
                 continue;
             };
             if self.plan.providers[index].available_submits(self.view.now) == 0 {
@@ -126,7 +132,10 @@ impl Planner<'_> {
             }
         }
         match rejected {
-            _ if has_held_twin && !may_be_accepted_later => Placement::DeferUntil(UNTIL_DECIDED),
+            _ if has_held_twin && is_known && !may_be_accepted_later => {
+                let due_at = job.progress.due_at.unwrap_or(self.view.now);
+                Placement::DeferUntil(due_at.saturating_add(PARKED_FOR).unwrap_or(due_at))
+            }
             // No provider can accept the job in this run: claim it only to reject it, unpaid.
             Some((index, quote, reason)) if !may_be_accepted_later => Placement::Submit(
                 index,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use crate::policy::claim::PARKED_FROM;
 use crate::queue::Result;
 
 use super::row::{self, execute, query_value};
@@ -13,8 +14,8 @@ pub(super) fn record_change(tx: &Connection, now: Timestamp, latest: Timestamp) 
     let latest = latest.as_millisecond();
     execute(
         tx,
-        "UPDATE jobs SET due_at = ?1 WHERE due_at > ?1",
-        [latest],
+        "UPDATE jobs SET due_at = ?1 WHERE due_at > ?1 AND due_at < ?2",
+        [latest, PARKED_FROM.as_millisecond()],
     )?;
     execute(
         tx,

@@ -10,7 +10,7 @@ use crate::domain::{
     ProviderName,
 };
 use crate::policy::Change;
-use crate::policy::claim::{BatchView, UNTIL_DECIDED};
+use crate::policy::claim::{BatchView, PARKED_FOR, PARKED_FROM};
 use crate::policy::gate::ProviderGate;
 use crate::policy::route_gate::RouteGate;
 use crate::policy::tally::Tally;
@@ -95,12 +95,12 @@ impl Transaction for SqliteTransaction<'_> {
         routes::write(self.tx, route, gate)
     }
 
-    fn resume_deferred(&mut self, now: Timestamp) -> Result<()> {
+    fn resume_parked(&mut self) -> Result<()> {
         execute(
             self.tx,
-            "UPDATE jobs SET due_at = ?1
-             WHERE lane_id IN (SELECT lane_id FROM lanes) AND state = 'queued' AND due_at = ?2",
-            [now.as_millisecond(), UNTIL_DECIDED.as_millisecond()],
+            "UPDATE jobs SET due_at = due_at - ?1
+             WHERE lane_id IN (SELECT lane_id FROM lanes) AND state = 'queued' AND due_at >= ?2",
+            params![PARKED_FOR.as_secs() * 1000, PARKED_FROM.as_millisecond()],
         )?;
         Ok(())
     }

@@ -579,12 +579,16 @@ impl Transaction for State {
         Ok(())
     }
 
-    fn resume_deferred(&mut self, now: Timestamp) -> Result<()> {
+    fn resume_parked(&mut self) -> Result<()> {
         for row in &mut self.rows {
             let due_at = &mut row.job.progress.due_at;
-            if *due_at == Some(UNTIL_DECIDED) {
-                *due_at = Some(now);
-            }
+            *due_at = due_at.map(|at| {
+                if at < PARKED_FROM {
+                    at
+                } else {
+                    at - PARKED_FOR
+                }
+            });
         }
         Ok(())
     }
@@ -698,7 +702,9 @@ impl Transaction for State {
         self.clock_changed_at = Some(now);
         for row in &mut self.rows {
             let due_at = &mut row.job.progress.due_at;
-            *due_at = (*due_at).min(Some(latest));
+            if *due_at < Some(PARKED_FROM) {
+                *due_at = (*due_at).min(Some(latest));
+            }
             for attempt in &mut row.attempts {
                 let progress = &mut attempt.progress;
                 progress.answered_at = progress.answered_at.min(Some(now));
