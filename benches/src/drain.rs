@@ -196,7 +196,6 @@ async fn render_clip(
     let clip = downloader.get(&link, true).await?;
     let location = ClipLocation {
         kept: Vec::new(),
-        own: None,
         folder: folder.to_owned(),
         file_name: format!("SKU-{number:07}.mp4"),
     };

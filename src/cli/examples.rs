@@ -212,6 +212,21 @@ Examples:
   overnight verify
   overnight verify --batch spring --fix";
 
+pub(super) const MOVE: &str = "\
+Moves every clip, checks its size and SHA-256, and records the folder. Clips that are in DIR already, \
+because you moved them yourself, are checked and stay. No file is overwritten. If it is stopped, repeat \
+it: it continues. No run may be active. The exit code is 3 if a clip is in neither folder, or damaged.
+
+Examples:
+  overnight move spring /mnt/archive/spring";
+
+pub(super) const BACKUP: &str = "\
+Runs may be active. The copy is one file that is as the queue was at one instant; it knows nothing of \
+what is submitted after that. docs/operations.md says how to restore one.
+
+Examples:
+  overnight backup ~/backups/overnight-monday.db";
+
 pub(super) const BILL: &str = "\
 Columns:
   attempts     submissions that a provider accepted, or may have accepted

@@ -1,6 +1,7 @@
 //! The ports to the queue, built on a [`Storage`].
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use crate::policy::operator::Decision;
 use super::storage::{JobSet, Storage, StoredJob};
 use super::throughput::MAX_SAMPLES;
 use super::{
-    AttemptRecord, BatchStatus, BillGrouping, BillLine, CancelResult, Completed, CounterMismatch,
-    Gates, Health, JobFilter, JobRecord, LiveSetting, Operator, PoolLookups, PoolRecord,
-    ProviderStatus, QueueError, Reports, Result, RouteStatus, Selection, SettingChange, Status,
-    Turn, TurnResult, WorkQueue, commands, lookup, pools, turn,
+    AttemptRecord, BatchClips, BatchStatus, BillGrouping, BillLine, CancelResult, Completed,
+    CounterMismatch, Gates, Health, JobFilter, JobRecord, LiveSetting, Operator, PoolLookups,
+    PoolRecord, ProviderStatus, QueueError, Reports, Result, RouteStatus, Selection, SettingChange,
+    Status, Turn, TurnResult, WorkQueue, commands, lookup, pools, turn,
 };
 
 #[async_trait]
@@ -191,7 +192,7 @@ impl<S: Storage> Operator for S {
     }
 
     async fn reopen_providers(&self) -> Result<()> {
-        self.write(|tx, _| commands::reopen_providers(tx)).await
+        self.write(commands::reopen_providers).await
     }
 
     async fn retry(&self, selection: Selection) -> Result<usize> {
@@ -216,6 +217,20 @@ impl<S: Storage> Operator for S {
 
     async fn resolve(&self, job_id: JobId, decision: Decision) -> Result<JobState> {
         self.write(move |tx, now| commands::resolve(tx, job_id, &decision, now))
+            .await
+    }
+
+    async fn clips_to_move(&self, batch: String, folder: PathBuf) -> Result<BatchClips> {
+        let host = self.host();
+        self.read(move |snapshot, now| {
+            commands::clips_to_move(snapshot, &batch, &folder, &host, now)
+        })
+        .await
+    }
+
+    async fn set_folder(&self, batch: String, folder: PathBuf) -> Result<()> {
+        let host = self.host();
+        self.write(move |tx, now| commands::set_folder(tx, &batch, &folder, &host, now))
             .await
     }
 

@@ -29,6 +29,7 @@ mod import_graph;
 mod messages;
 mod migrations;
 mod model;
+mod moved;
 mod pool;
 mod provider_faults;
 mod provider_queue;

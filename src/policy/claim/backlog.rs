@@ -9,6 +9,7 @@ use crate::domain::{JobState, ProviderName};
 use crate::policy::route_gate::RouteGate;
 
 use super::claim_plan::ClaimPlan;
+use super::placement::UNTIL_DECIDED;
 use super::request::{Backlog, BudgetLimit, ClaimRequest, Step};
 use super::view::{ClaimView, DueStep, ProviderView};
 
@@ -179,7 +180,7 @@ fn next_submit(
             let route_from = gate.map_or(now, RouteGate::submits_allowed_from);
             let at = lane.due_at.max(available_at).max(route_from);
             // A job that is due at an available provider waits for money or exceeded the capacity.
-            if providers.contains(&name) && at > now {
+            if providers.contains(&name) && at > now && lane.due_at < UNTIL_DECIDED {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }
         }

@@ -22,6 +22,7 @@ mod view;
 
 pub use backlog::{BacklogView, NextSubmit, backlog, rate_window_start};
 pub use claim_plan::{ClaimPlan, PlannedSubmission};
+pub use placement::UNTIL_DECIDED;
 pub use plan::plan;
 pub use prepared::{PreparedRequest, request_digest};
 pub use reads::{DueQuery, Reads};

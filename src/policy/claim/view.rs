@@ -147,6 +147,8 @@ pub struct UnresolvedRequest {
     pub wire_model: String,
     /// The digest of the request; see [`request_digest`](super::request_digest).
     pub digest: i64,
+    /// Whether its job waits for the user's decision.
+    pub is_held: bool,
 }
 
 /// A part of the queue that a plan turned out to need as well.

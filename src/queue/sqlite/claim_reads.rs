@@ -65,14 +65,17 @@ impl ClaimReads for SqliteTransaction<'_> {
     fn unresolved(&self) -> Result<Vec<UnresolvedRequest>> {
         select(
             self.tx,
-            "SELECT provider, wire_model, request_digest FROM attempts
-             WHERE finished_at IS NULL AND state IN ('submitting', 'in_doubt')",
+            "SELECT a.provider, a.wire_model, a.request_digest,
+                    j.state = 'in_doubt' AND j.due_at IS NULL AND j.lease_token IS NULL AS is_held
+             FROM attempts a JOIN jobs j USING (job_id)
+             WHERE a.finished_at IS NULL AND a.state IN ('submitting', 'in_doubt')",
             [],
             |columns| {
                 Ok(UnresolvedRequest {
                     provider: columns.parse("provider")?,
                     wire_model: columns.get("wire_model")?,
                     digest: columns.get("request_digest")?,
+                    is_held: columns.get("is_held")?,
                 })
             },
         )
@@ -141,7 +144,7 @@ pub(super) fn read_batches(tx: &Connection, tally: &Tally) -> Result<Vec<BatchVi
                 batch_id,
                 name,
                 model: columns.get("model")?,
-                folder: columns.get("folder")?,
+                folder: columns.path("folder")?.to_string_lossy().into_owned(),
                 budget: columns
                     .get::<Option<i64>>("budget")?
                     .map(Money::from_micros),
