@@ -84,7 +84,8 @@ fn a_quota_of_hours_holds_submissions_and_not_the_predictions_in_progress() {
         held.contains("submits held for") && held.contains("429"),
         "{held}"
     );
-    assert_eq!(env.ledger().ignored_retry_after, 0);
+    // At most those that were sent together with the first one that was refused.
+    assert!(env.ledger().ignored_retry_after < 10);
     run.kill().expect("killed");
     run.wait().expect("it ended");
     // Another run holds its submissions as well.
