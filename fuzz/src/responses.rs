@@ -15,7 +15,7 @@ const KEY: &str = "key-id:key-secret-0123456789";
 const MAX_REASON_CHARS: usize = 600;
 
 /// Maximum delay that a response can request, in seconds.
-const MAX_RETRY_AFTER_SECS: u64 = 3600;
+const MAX_RETRY_AFTER_SECS: u64 = 24 * 3600;
 
 static CATALOG: LazyLock<Catalog> =
     LazyLock::new(|| catalog::load(&[]).expect("the built-in catalogue"));

@@ -138,6 +138,15 @@ impl ProviderGate {
         self.is_alone && self.waits_below.is_none() && self.alone_until > Timestamp::UNIX_EPOCH
     }
 
+    /// Returns the gate after a submission has ended that revealed nothing, or was not sent.
+    #[must_use]
+    pub fn not_submitting(&self) -> Self {
+        Self {
+            alone_until: Timestamp::UNIX_EPOCH,
+            ..self.clone()
+        }
+    }
+
     /// Returns whether the next submission goes alone.
     pub fn goes_alone(&self) -> bool {
         self.is_alone

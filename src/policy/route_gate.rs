@@ -117,6 +117,15 @@ impl RouteGate {
         next
     }
 
+    /// Returns the gate after a submission has ended that revealed nothing, or was not sent.
+    #[must_use]
+    pub fn not_submitting(&self) -> Self {
+        Self {
+            alone_until: Timestamp::UNIX_EPOCH,
+            ..self.clone()
+        }
+    }
+
     /// Returns whether the next submission goes alone.
     pub fn goes_alone(&self) -> bool {
         self.hold_reason.is_some()

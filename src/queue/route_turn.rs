@@ -31,6 +31,34 @@ pub(super) fn record_signal(
     Ok(())
 }
 
+/// Returns the attempt of a submission that has ended and revealed nothing about its provider.
+pub(super) fn silent_submission(completed: &Completed) -> Option<&Attempt> {
+    match completed {
+        Completed::Step {
+            claim,
+            signal: None,
+            ..
+        }
+        | Completed::NotStarted { claim } => (claim.step == Step::Submit).then_some(&claim.attempt),
+        _ => None,
+    }
+}
+
+/// Lets others follow a submission that has ended, in case it went alone.
+pub(super) fn end_alone(tx: &mut dyn Transaction, attempt: &Attempt) -> Result<()> {
+    let provider = attempt.provider;
+    let gate = tx.providers()?.remove(&provider).unwrap_or_default().gate;
+    if gate != gate.not_submitting() {
+        tx.set_gate(provider, &gate.not_submitting())?;
+    }
+    let route = (provider, attempt.wire_model.clone());
+    let gate = tx.routes()?.remove(&route).unwrap_or_default();
+    if gate != gate.not_submitting() {
+        tx.set_route(&route, &gate.not_submitting())?;
+    }
+    Ok(())
+}
+
 /// Learns the price of a route from the bill of an attempt.
 pub(super) fn record_bill(
     tx: &mut dyn Transaction,

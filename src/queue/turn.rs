@@ -51,6 +51,9 @@ pub(super) fn take(
             }
             gates.insert(provider, after);
             route_turn::record_signal(tx, completed, signal)?;
+        } else if let Some(attempt) = route_turn::silent_submission(completed) {
+            route_turn::end_alone(tx, attempt)?;
+            known = tx.providers()?;
         }
         recorded.push(record(tx, completed, &turn.holds_leases_at, now)?);
     }
