@@ -1,7 +1,10 @@
 -- The queue: one SQLite file. It is opened with journal_mode = WAL, synchronous = FULL and
--- foreign_keys = ON. Its user_version is 5, its application_id 0x6f766e74 ("ovnt").
+-- foreign_keys = ON. Its user_version is 6, its application_id 0x6f766e74 ("ovnt").
 --
 -- Times are whole milliseconds since 1970-01-01 00:00 UTC. Money is whole micro-dollars.
+--
+-- Paths of folders, clips and local images are relative to the folder of this file if they are in it,
+-- so that a project can be moved; absolute otherwise. See `src/queue/sqlite/paths.rs`.
 --
 -- Sums and counts are written in the transaction that changes the rows they sum up, once for all of
 -- them; see `src/policy/tally.rs`.
@@ -14,8 +17,8 @@ CREATE TABLE batches (
     batch_id        INTEGER PRIMARY KEY,         -- also the order in which batches are worked on
     name            TEXT    NOT NULL UNIQUE,     -- unique name, as given to `--batch`
     model           TEXT    NOT NULL,            -- model that its jobs request
-    folder          TEXT    NOT NULL UNIQUE COLLATE NOCASE, -- absolute path of the folder for its
-                                                 -- clips; unique regardless of case, because some
+    folder          TEXT    NOT NULL UNIQUE COLLATE NOCASE, -- path of the folder for its clips;
+                                                 -- unique regardless of case, because some
                                                  -- file systems ignore case
     budget          INTEGER CHECK (budget >= 0), -- maximum of spent + reserved; NULL is no limit
     has_files       INTEGER NOT NULL DEFAULT 0,  -- 1 if its rows may name local image files
@@ -85,7 +88,7 @@ CREATE TABLE jobs (
     polls           INTEGER NOT NULL DEFAULT 0,  -- polls of its predictions
     downloads       INTEGER NOT NULL DEFAULT 0,  -- downloads that were started
     crashes         INTEGER NOT NULL DEFAULT 0,  -- consecutive leases lost with a dead pool
-    output          TEXT,                        -- location of the clip; NULL until it is stored
+    output          TEXT,                        -- path of the clip; NULL until it is stored
     bytes           INTEGER,                     -- size of the clip, in bytes
     sha256          TEXT,                        -- SHA-256 of the clip, in hexadecimal
     error           TEXT,                        -- why the last step failed; NULL if it did not
@@ -204,8 +207,36 @@ CREATE TABLE providers (
                                                  -- sets the backoff
     paused          TEXT,                        -- why it is suspended until any run starts;
                                                  -- NULL if submissions are allowed
-    refuses_looks   INTEGER NOT NULL DEFAULT 0   -- 1 if polls and searches are suspended as well
+    refuses_looks   INTEGER NOT NULL DEFAULT 0,  -- 1 if polls and searches are suspended as well
+    hold_reason     TEXT,                        -- why submissions are held; NULL if no reason was
+                                                 -- given
+    alone           INTEGER NOT NULL DEFAULT 0,  -- 1 if submissions go one at a time until one is
+                                                 -- accepted
+    alone_until     INTEGER NOT NULL DEFAULT 0,  -- no submission before this time, while one that
+                                                 -- goes alone is under way
+    waits_below     INTEGER                      -- no submission while there are this many open
+                                                 -- attempts; NULL if their number does not matter
 ) STRICT;
+
+-- What is known of a route: a provider's way to run a model. A route has a row only once it was
+-- refused, or billed another price than the catalogue's.
+CREATE TABLE routes (
+    provider        TEXT    NOT NULL,            -- the provider
+    wire_model      TEXT    NOT NULL,            -- the provider's name for the model
+    held_until      INTEGER NOT NULL DEFAULT 0,  -- no submission before this time
+    alone_until     INTEGER NOT NULL DEFAULT 0,  -- no submission before this time, while one that
+                                                 -- goes alone is under way
+    hold_reason     TEXT,                        -- why it was refused; NULL if it is not held
+    priced          INTEGER,                     -- what the catalogue says of a bill; NULL if no bill
+                                                 -- differed from it
+    billed          INTEGER,                     -- the bill: prices are multiplied by billed / priced
+    learned_at      INTEGER,                     -- when that bill came
+    price_accepted  INTEGER NOT NULL DEFAULT 0,  -- 1 if the user has accepted that price
+
+    PRIMARY KEY (provider, wire_model),
+    CHECK (priced > 0 AND billed > 0),
+    CHECK ((priced IS NULL) = (billed IS NULL) AND (priced IS NULL) = (learned_at IS NULL))
+) STRICT, WITHOUT ROWID;
 
 -- Local image files that a provider takes as links. Each is uploaded to it once, however many rows
 -- use it.

@@ -22,7 +22,7 @@ use crate::provider::http::{Auth, SetupError};
 use crate::provider::timeouts::Timeouts;
 use crate::provider::{ApiKey, InvalidKey, Provider};
 use crate::queue::sqlite::SqliteQueue;
-use crate::queue::{self, ProviderLimits, Queue, QueueError};
+use crate::queue::{self, ProviderLimits, Queue, QueueError, UnsafePlace};
 use crate::rehearsal::{self, Latency, RehearsalReport, Scenario, SimulatedHost};
 use crate::worker::{FilePorts, ProcessingTimes, StepContext, StopSignal};
 
@@ -124,6 +124,22 @@ impl App {
     /// As [`SqliteQueue::remove_unused`].
     pub fn remove_unused_queue(&self) -> queue::Result<bool> {
         SqliteQueue::remove_unused(&self.config.queue)
+    }
+
+    /// Returns why the existing queue is not safe where it is; `None` if nothing is known against it.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::find_unsafe_place`].
+    pub fn unsafe_place(&self) -> queue::Result<Option<UnsafePlace>> {
+        SqliteQueue::find_unsafe_place(&self.config.queue)
+    }
+
+    /// Writes a copy of the queue, also while runs are active.
+    ///
+    /// # Errors
+    /// As [`SqliteQueue::back_up`].
+    pub fn back_up_queue(&self, to: &Path) -> queue::Result<()> {
+        SqliteQueue::back_up(&self.config.queue, to)
     }
 
     /// Reports whether a provider's key is set.

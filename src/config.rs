@@ -42,6 +42,11 @@ pub struct PaceConfig {
     pub retry_base_s: f64,
     /// Maximum backoff, in seconds.
     pub retry_cap_s: f64,
+    /// How long nothing is submitted to a provider after two rate limits in a row without a delay,
+    /// in seconds.
+    pub silence_s: f64,
+    /// Time between two tries of a model that a provider has locked, in seconds.
+    pub locked_s: f64,
 }
 
 /// Addresses, limits and times of one provider: a section `[provider.…]`. `None` selects the
@@ -95,11 +100,14 @@ impl Default for Config {
 
 impl Default for PaceConfig {
     fn default() -> Self {
-        let backoff = RetryPolicy::default().backoff;
+        let policy = RetryPolicy::default();
+        let backoff = policy.backoff;
         Self {
             poll_min_s: 2.0,
             retry_base_s: backoff.base.as_secs_f64(),
             retry_cap_s: backoff.cap.as_secs_f64(),
+            silence_s: policy.silence.as_secs_f64(),
+            locked_s: policy.locked_route.as_secs_f64(),
         }
     }
 }
@@ -191,6 +199,8 @@ impl Config {
         seconds("pace.poll_min_s", self.pace.poll_min_s)?;
         seconds("pace.retry_base_s", self.pace.retry_base_s)?;
         seconds("pace.retry_cap_s", self.pace.retry_cap_s)?;
+        seconds("pace.silence_s", self.pace.silence_s)?;
+        seconds("pace.locked_s", self.pace.locked_s)?;
         for (provider, settings) in &self.provider {
             seconds(
                 &format!("provider.{provider}.typical_s"),
@@ -319,6 +329,8 @@ impl Config {
         };
         RetryPolicy {
             backoff,
+            silence: Duration::from_secs_f64(self.pace.silence_s),
+            locked_route: Duration::from_secs_f64(self.pace.locked_s),
             ..RetryPolicy::default()
         }
     }
@@ -355,6 +367,8 @@ mod tests {
         poll_min_s = 2
         retry_base_s = 1
         retry_cap_s = 60
+        silence_s = 120
+        locked_s = 3600
         [provider.eachlabs]
         base_url = "https://api.eachlabs.ai/v1"
         in_flight = 10

@@ -105,6 +105,7 @@ async fn drain_queue(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<
             },
             max_attempts: 1,
             max_downloads: 1,
+            ..RetryPolicy::default()
         },
         processing_times,
         ..StepContext::new(
@@ -195,7 +196,6 @@ async fn render_clip(
     let clip = downloader.get(&link, true).await?;
     let location = ClipLocation {
         kept: Vec::new(),
-        own: None,
         folder: folder.to_owned(),
         file_name: format!("SKU-{number:07}.mp4"),
     };

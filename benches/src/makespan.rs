@@ -200,6 +200,7 @@ fn simulate_run(
             },
             max_attempts: 3,
             max_downloads: 8,
+            ..RetryPolicy::default()
         },
         processing_times,
         times: Some(times.clone()),

@@ -15,7 +15,7 @@ const KEY: &str = "key-id:key-secret-0123456789";
 const MAX_REASON_CHARS: usize = 600;
 
 /// Maximum delay that a response can request, in seconds.
-const MAX_RETRY_AFTER_SECS: u64 = 3600;
+const MAX_RETRY_AFTER_SECS: u64 = 24 * 3600;
 
 static CATALOG: LazyLock<Catalog> =
     LazyLock::new(|| catalog::load(&[]).expect("the built-in catalogue"));
@@ -85,6 +85,8 @@ fn check_submit(
                 }
                 Failure::RateLimited { .. } => assert_eq!(status, 429),
                 Failure::AccessDenied { .. } => assert!(matches!(status, 401..=403), "{status}"),
+                Failure::Locked { .. } => assert_eq!(status, 403),
+                Failure::BalanceInUse { .. } => assert_eq!(status, 402),
                 Failure::Unknown { .. } => {}
             }
         }

@@ -7,14 +7,14 @@ use tokio::sync::watch;
 
 use crate::domain::{JobId, JobState};
 use crate::queue::job_reader::find_by_number;
-use crate::queue::{JobRecord, Queue};
+use crate::queue::{JobRecord, Queue, RouteStatus};
 use crate::worker::StopSignal;
 use crate::worker::canary::Canary;
 
 use super::args::RunArgs;
 use super::progress::Progress;
 use super::prompt::{Answer, is_interactive, prompt_yes_no};
-use super::render;
+use super::{render, screen};
 
 /// Maximum columns of an id in the table.
 const MAX_ID_COLUMNS: usize = 32;
@@ -78,6 +78,16 @@ impl CanaryReview {
         jobs.sort_by_key(|job| job.job_id);
         print_table(&jobs)?;
         let status = self.queue.status(self.batch.clone()).await?;
+        for route in &status.routes {
+            if let Some(stop) = screen::price_stop(route) {
+                let RouteStatus {
+                    provider,
+                    wire_model,
+                    ..
+                } = route;
+                render::print_note(format_args!("{provider}/{wire_model}: {stop}"));
+            }
+        }
         let price = self.queue.queued_estimate(self.batch.clone()).await?;
         let queued = status.count(JobState::Queued);
         let remaining = format!(

@@ -2,7 +2,7 @@
 
 use crate::queue::{LiveSetting, QueueError};
 
-use super::args::{CtlArgs, CtlCommand, CtlSetArgs, Global};
+use super::args::{AcceptPriceArgs, CtlArgs, CtlCommand, CtlSetArgs, Global};
 use super::exit::{Exit, Usage};
 use super::render;
 use super::setup::Setup;
@@ -14,6 +14,7 @@ const MAX_CALLER_COLUMNS: usize = 60;
 pub(super) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
     let (settings, hint) = match args.change {
+        CtlCommand::AcceptPrice(args) => return accept_price(&setup, args).await,
         CtlCommand::Pause => (
             vec![LiveSetting::Paused(true)],
             "nothing is submitted without a run, so there is nothing to pause",
@@ -48,6 +49,23 @@ pub(super) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> 
         pids => format!(", for {} runs: pids {}", pids.len(), pids.join(", ")),
     };
     render::print_line(format_args!("{}{recipients}", changes.join(", ")))?;
+    Ok(Exit::Success)
+}
+
+async fn accept_price(setup: &Setup, args: AcceptPriceArgs) -> anyhow::Result<Exit> {
+    let (provider, wire_model) = args.route;
+    let queue = setup.app.queue()?;
+    if !queue.accept_price(provider, wire_model.clone()).await? {
+        return Err(Usage(format!(
+            "the bills of {provider}/{wire_model} agree with the catalog\n\
+             hint: `{}` shows the routes that were stopped",
+            setup.suggest("status")
+        ))
+        .into());
+    }
+    render::print_line(format_args!(
+        "accepted the price of {provider}/{wire_model}; reservations use it"
+    ))?;
     Ok(Exit::Success)
 }
 

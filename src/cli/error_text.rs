@@ -61,6 +61,8 @@ fn queue_hint(error: &QueueError) -> Option<String> {
         QueueError::FolderTaken { .. } => {
             "choose another name with `--batch` or another folder with `--out`"
         }
+        QueueError::RunIsActive => "stop it, or wait until it has finished",
+        QueueError::FileExists(_) => "choose another name, or remove the file first",
         QueueError::NotApplicable { job, reason, .. } => {
             return match reason {
                 NotApplicable::InDoubt => Some("decide with `overnight resolve`".into()),

@@ -133,6 +133,13 @@ or until the last active run ends: a later run is not paused.
 Examples:
   overnight ctl pause";
 
+pub(super) const CTL_ACCEPT_PRICE: &str = "\
+A provider that bills more than half above the catalog's price for a model gets no further \
+submissions of it until its price is accepted. `overnight status` shows such routes with both figures.
+
+Examples:
+  overnight ctl accept-price eachlabs/kling-v1-standard-image-to-video";
+
 pub(super) const CTL_RESUME: &str = "\
 Examples:
   overnight ctl resume";
@@ -204,6 +211,21 @@ damaged.
 Examples:
   overnight verify
   overnight verify --batch spring --fix";
+
+pub(super) const MOVE: &str = "\
+Moves every clip, checks its size and SHA-256, and records the folder. Clips that are in DIR already, \
+because you moved them yourself, are checked and stay. No file is overwritten. If it is stopped, repeat \
+it: it continues. No run may be active. The exit code is 3 if a clip is in neither folder, or damaged.
+
+Examples:
+  overnight move spring /mnt/archive/spring";
+
+pub(super) const BACKUP: &str = "\
+Runs may be active. The copy is one file that is as the queue was at one instant; it knows nothing of \
+what is submitted after that. docs/operations.md says how to restore one.
+
+Examples:
+  overnight backup ~/backups/overnight-monday.db";
 
 pub(super) const BILL: &str = "\
 Columns:

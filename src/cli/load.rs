@@ -10,6 +10,7 @@ use crate::queue::{LoadPlan, NewBatch, RemovedRows, Staging};
 use super::args::{Global, LoadArgs, ManifestArgs};
 use super::exit::{Exit, Usage};
 use super::load_view::LoadView;
+use super::moved_folder::ensure_not_moved;
 use super::setup::Setup;
 use super::{load_diff, load_error, removed_rows, render};
 
@@ -23,7 +24,10 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     };
     let is_check = args.check;
     let loader = prepare(&setup, args.manifest, args.out)?;
-    let batch = loader.new_batch(&setup.app.config.out)?;
+    let mut batch = loader.new_batch(&setup.app.config.out)?;
+    if setup.app.config.queue.exists() {
+        keep_folder(&setup, &loader, &mut batch).await?;
+    }
     let budget = batch.budget;
     let is_new = !is_check && !setup.app.config.queue.exists();
     let loaded = load_into(
@@ -56,6 +60,23 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
         }
     }
     Ok(Exit::Success)
+}
+
+/// Takes the folder of an existing batch, unless the user gives one: it may have been moved.
+async fn keep_folder(
+    setup: &Setup,
+    loader: &ManifestLoader<'_>,
+    batch: &mut NewBatch,
+) -> anyhow::Result<()> {
+    let queue = setup.app.queue()?;
+    let batches = queue.status(None).await?.batches;
+    if let Some(known) = batches.iter().find(|known| known.batch == batch.name) {
+        ensure_not_moved(setup, queue.as_ref(), Some(&batch.name)).await?;
+        if !loader.is_out_given() {
+            batch.folder = known.folder.clone().into();
+        }
+    }
+    Ok(())
 }
 
 /// Checks the arguments of a command that reads manifests.

@@ -6,6 +6,7 @@
 //! reports, which knows none.
 
 mod args;
+mod backup;
 mod bill;
 mod canary;
 mod completions;
@@ -27,10 +28,13 @@ mod load_problem;
 mod load_view;
 mod logs;
 mod models;
+mod move_batch;
+mod moved_folder;
 mod operator;
 mod progress;
 mod progress_bar;
 mod prompt;
+mod queue_place;
 mod rehearsal_summary;
 mod rehearse;
 mod remedy;
@@ -107,6 +111,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Verify(args) => verify::verify(&global, args).await,
         Command::Bill(args) => bill::bill(&global, args).await,
         Command::Report(args) => report::report(&global, args).await,
+        Command::Move(args) => move_batch::move_batch(&global, args).await,
+        Command::Backup(args) => backup::backup(&global, &args),
         Command::Export(args) => export::export(&global, args).await,
         Command::Models(args) => models::models(&global, args),
         Command::Simulate(args) => simulate::simulate(args).await,

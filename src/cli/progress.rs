@@ -35,6 +35,8 @@ pub(super) struct Progress {
     is_suspended: Arc<AtomicBool>,
     /// Reasons of failed uploads that have been printed.
     reported_uploads: Arc<Mutex<HashSet<String>>>,
+    /// The reason last printed for each provider and route to which submits are held.
+    reported_holds: Arc<Mutex<HashMap<String, String>>>,
     /// The reason last printed for each job in doubt, by batch and row key.
     reported_doubts: Arc<Mutex<HashMap<(String, String), String>>>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -70,6 +72,7 @@ impl Progress {
             is_suspended: Arc::default(),
             reported_uploads: Arc::default(),
             reported_doubts: Arc::default(),
+            reported_holds: Arc::default(),
             task: Arc::default(),
         };
         let refresher = progress.clone();
@@ -167,6 +170,16 @@ impl Progress {
             }
             PoolEvent::ProviderSuspended { provider, reason } => {
                 format!("{provider} is paused: {reason}")
+            }
+            PoolEvent::SubmitsHeld { what, reason } => {
+                let mut reported = self
+                    .reported_holds
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                if reported.insert(what.clone(), reason.clone()).as_ref() == Some(&reason) {
+                    return;
+                }
+                format!("submits to {what} are held: {reason}")
             }
             PoolEvent::TookOver { jobs } => {
                 let jobs = render::format_count(jobs as u64, "job");

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use crate::domain::{JobState, Money, ProviderName};
-use crate::queue::{Backlog, BudgetLimit, CounterMismatch, Status};
+use crate::queue::{Backlog, BudgetLimit, CounterMismatch, RouteStatus, Status};
 use crate::worker::{MAINTENANCE_INTERVAL, PoolExit, PoolOptions};
 
 use super::args::{Global, RunArgs};
 use super::canary::CanaryReview;
 use super::exit::Exit;
+use super::moved_folder::ensure_not_moved;
 use super::prompt::Answer;
 use super::run_pool::run_pool;
 use super::setup::Setup;
 use super::stop_signal::stop_on_signal;
-use super::{confirm, render, summary};
+use super::{confirm, queue_place, render, screen, summary};
 
 /// Processes the queue until no job is left.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
@@ -30,6 +31,8 @@ pub(super) async fn run_with(
     let queue = setup.app.queue()?;
     // Reports an unknown batch before anything else happens.
     let batches = queue.status(args.batch.clone()).await?.batches;
+    queue_place::ensure_safe(setup)?;
+    ensure_not_moved(setup, queue.as_ref(), args.batch.as_deref()).await?;
     let providers = setup.app.providers()?;
     if providers.is_empty() {
         let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
@@ -115,6 +118,17 @@ fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Se
         if let Some(reason) = &provider.paused {
             is_any_paused = true;
             render::print_note(format_args!("{} is paused: {reason}", provider.provider));
+        }
+    }
+    for route in &status.routes {
+        if let Some(reason) = screen::route_hold_reason(route, setup.app.clock.now()) {
+            is_any_paused = true;
+            let RouteStatus {
+                provider,
+                wire_model,
+                ..
+            } = route;
+            render::print_note(format_args!("{provider}/{wire_model}: {reason}"));
         }
     }
     if !backlog.exceeded_budgets.is_empty() {

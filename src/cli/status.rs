@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use console::Term;
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::domain::{JobState, ProviderName};
-use crate::queue::{BatchStatus, JobFilter};
+use crate::queue::{BatchStatus, JobFilter, RouteStatus};
 
 use super::args::{Global, StatusArgs};
 use super::exit::Exit;
@@ -140,6 +141,16 @@ async fn print_snapshot(
             provider.provider, provider.in_flight
         ))?;
     }
+    for route in &status.routes {
+        if let Some(reason) = screen::route_hold_reason(route, snapshot.now) {
+            let RouteStatus {
+                provider,
+                wire_model,
+                ..
+            } = route;
+            render::print_line(format_args!("{provider}/{wire_model}: {reason}"))?;
+        }
+    }
     Ok(())
 }
 
@@ -186,10 +197,26 @@ fn status_json(snapshot: &Snapshot) -> Value {
                 "in_flight": called.map_or(0, |provider| provider.in_flight),
                 "limit": settings.in_flight(name),
                 "paused": called.and_then(|provider| provider.paused.clone()),
+                "held": called.and_then(|provider| screen::hold_reason(provider, snapshot.now)),
             })
         })
         .collect();
-    json!({ "batches": batches, "providers": providers })
+    let routes: Vec<Value> = status
+        .routes
+        .iter()
+        .map(|route| route_json(route, snapshot.now))
+        .collect();
+    json!({ "batches": batches, "providers": providers, "routes": routes })
+}
+
+fn route_json(route: &RouteStatus, now: Timestamp) -> Value {
+    let price = route.gate.price;
+    json!({
+        "route": format!("{}/{}", route.provider, route.wire_model),
+        "held": screen::route_hold_reason(route, now),
+        "catalog_usd": price.map(|price| price.priced),
+        "billed_usd": price.map(|price| price.billed),
+    })
 }
 
 fn batch_json(snapshot: &Snapshot, batch: &BatchStatus) -> Value {

@@ -11,6 +11,7 @@ use crate::worker::verify::{self, ClipCheck};
 
 use super::args::{Global, VerifyArgs};
 use super::exit::Exit;
+use super::moved_folder::ensure_not_moved;
 use super::remedy::with_remedy;
 use super::render;
 use super::run_pool::run_pool;
@@ -25,6 +26,7 @@ const MAX_ERROR_COLUMNS: usize = 200;
 pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
     let queue = setup.app.queue()?;
+    ensure_not_moved(&setup, queue.as_ref(), args.batch.as_deref()).await?;
     let output = setup.app.output();
     let mut check = ClipCheck::new(queue.as_ref(), output.as_ref(), args.batch.clone());
     let mut lost = Vec::new();

@@ -10,6 +10,9 @@ use url::Url;
 /// Prefix of the content hash in the fragment of a local image's URL.
 const HASH_PREFIX: &str = "sha256=";
 
+/// Start of the text of a local image whose path is relative to a folder that the reader knows.
+const RELATIVE_PREFIX: &str = "queue:";
+
 /// Length of a SHA-256 in hexadecimal, in bytes.
 const HASH_LEN: usize = 64;
 
@@ -43,6 +46,30 @@ impl LocalImage {
         let url = Url::parse(text).ok()?;
         let sha256 = url.fragment()?.strip_prefix(HASH_PREFIX)?;
         Self::new(&url.to_file_path().ok()?, sha256)
+    }
+
+    /// Returns the text of this image with its path relative to a folder, as
+    /// [`parse_relative`](Self::parse_relative) reads it. `None` if the path is absolute.
+    pub(crate) fn to_relative(&self, path: &Path) -> Option<String> {
+        // The root only completes the path, so that it is written like an absolute one.
+        let root = Path::new(if cfg!(windows) { "C:\\" } else { "/" });
+        let at_root = Self::new(&root.join(path), &self.sha256)?.to_string();
+        let root = Url::from_directory_path(root).ok()?;
+        let relative = at_root.strip_prefix(root.as_str())?;
+        path.is_relative()
+            .then(|| format!("{RELATIVE_PREFIX}{relative}"))
+    }
+
+    /// Parses a text whose path is relative to a folder; `None` for any other text.
+    pub(crate) fn parse_relative(text: &str, folder: &Path) -> Option<Self> {
+        let relative = text.strip_prefix(RELATIVE_PREFIX)?;
+        let folder = Url::from_directory_path(folder).ok()?;
+        Self::parse(&format!("{folder}{relative}"))
+    }
+
+    /// Returns whether a JSON text may contain an image whose path is relative.
+    pub(crate) fn may_be_relative(json: &str) -> bool {
+        json.contains(RELATIVE_PREFIX) && json.contains(HASH_PREFIX)
     }
 
     /// Returns the absolute path at which the image was when its row was loaded.

@@ -12,6 +12,31 @@ pub enum ProviderSignal {
         /// Earliest time of the next submission.
         until: Timestamp,
     },
+    /// No submission before a given time, because the provider limits them. Polls go on: the limit
+    /// of submissions says nothing about what is paid for already.
+    LimitSubmits {
+        /// Earliest time of the next submission.
+        until: Timestamp,
+        /// What the provider reported.
+        reason: String,
+        /// Whether submissions were limited before, and none was accepted since. The next ones then
+        /// go one at a time.
+        is_repeated: bool,
+    },
+    /// No submission of this model before a given time, because the provider has locked the account
+    /// for it. The submission after that goes alone. Other models of the provider may pass.
+    HoldRoute {
+        /// Earliest time of the next submission.
+        until: Timestamp,
+        /// What the provider reported.
+        reason: String,
+    },
+    /// The balance does not cover one more prediction beside those in progress. No submission until
+    /// one of them has ended; without any, as [`Suspend`](Self::Suspend).
+    BalanceInUse {
+        /// What the provider reported, and what the user can do about it.
+        reason: String,
+    },
     /// No submission, upload, poll or history search before a given time, because the limit applies
     /// to the whole key. Downloads continue, because they need no key.
     HoldAll {

@@ -34,6 +34,20 @@ pub enum Failure {
         /// What the provider reported, and what the user can do about it.
         reason: String,
     },
+    /// The provider has locked the account, which it may do for one model only, and for a time.
+    /// Nothing was accepted.
+    #[error("{reason}")]
+    Locked {
+        /// What the provider reported.
+        reason: String,
+    },
+    /// The balance does not cover one more prediction beside those in progress. Nothing was
+    /// accepted.
+    #[error("{reason}")]
+    BalanceInUse {
+        /// What the provider reported, and what the user can do about it.
+        reason: String,
+    },
     /// The provider will never accept this request.
     #[error("{reason}")]
     Rejected {
@@ -61,6 +75,11 @@ pub struct RetryPolicy {
     /// Number of consecutive failed downloads after which the job fails. Retrying it resumes the
     /// download without paying again.
     pub max_downloads: u32,
+    /// How long nothing is submitted to a provider that limits submissions twice in a row and names
+    /// no delay. At a low balance each::labs refuses whoever asks again within that time.
+    pub silence: Duration,
+    /// How long nothing is submitted on a route that the provider has locked.
+    pub locked_route: Duration,
 }
 
 impl Default for RetryPolicy {
@@ -72,6 +91,8 @@ impl Default for RetryPolicy {
             },
             max_attempts: 3,
             max_downloads: 8,
+            silence: Duration::from_secs(120),
+            locked_route: Duration::from_secs(3600),
         }
     }
 }
@@ -104,8 +125,7 @@ mod tests {
                 base: Duration::from_secs(1),
                 cap: Duration::from_secs(60),
             },
-            max_attempts: 3,
-            max_downloads: 5,
+            ..RetryPolicy::default()
         };
         let now = Timestamp::UNIX_EPOCH;
         let retry_at = policy.retry_at(now, 6, Some(Duration::from_secs(7)), 0.99);

@@ -16,6 +16,16 @@ pub struct SavedFile {
     pub sha256: String,
 }
 
+impl SavedFile {
+    /// Returns a file with the same content at another path.
+    pub fn at(&self, path: PathBuf) -> Self {
+        Self {
+            path,
+            ..self.clone()
+        }
+    }
+}
+
 /// A clip that was paid for and stays when its job is rendered again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptClip {

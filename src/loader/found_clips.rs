@@ -16,14 +16,14 @@ pub struct FoundClips {
 }
 
 impl FoundClips {
-    /// Lists the files of a folder, which may be missing. With `takes_files`, new rows take those with
+    /// Lists the files of a folder; none if there is no such folder. With `takes_files`, new rows take those with
     /// the names of their clips.
     ///
     /// # Errors
     /// Returns an error if the folder cannot be read.
     pub fn list(folder: &Path, takes_files: bool) -> io::Result<Self> {
         let entries = match fs::read_dir(folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if is_no_folder(&error) => return Ok(Self::default()),
             entries => entries?,
         };
         let mut files = HashMap::new();
@@ -61,4 +61,11 @@ impl FoundClips {
             Err(reason) => Err(format!("{} is no complete clip: {reason}", path.display())),
         }
     }
+}
+
+fn is_no_folder(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }

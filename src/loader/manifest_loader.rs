@@ -48,6 +48,11 @@ impl<'a> ManifestLoader<'a> {
         !self.options.via.is_empty()
     }
 
+    /// Returns whether the options name the folder to create the batch's folder in.
+    pub fn is_out_given(&self) -> bool {
+        self.options.out.is_some()
+    }
+
     /// Returns the batch to stage the rows in. Its folder is in the folder of the options, or else
     /// in `default_out`.
     ///

@@ -28,6 +28,15 @@ pub(super) fn find_damage(saved: &SavedFile) -> io::Result<Option<ClipDamage>> {
     Ok((sha256 != saved.sha256).then_some(ClipDamage::Content))
 }
 
+/// Returns whether a file exists and is as it was saved.
+pub(super) fn is_whole(file: &SavedFile) -> io::Result<bool> {
+    match find_damage(file) {
+        Ok(damage) => Ok(damage.is_none()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Returns the length of a file in bytes, and its SHA-256 in hexadecimal.
 pub(super) fn hash(file: &mut File) -> io::Result<(u64, String)> {
     file.seek(SeekFrom::Start(0))?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
 
-use super::disk::{create_folder, find_damage, hash, sync_folder};
+use super::disk::{create_folder, hash, is_whole, sync_folder};
 use super::{ClipLocation, media};
 
 /// Moves files aside that are in the place of a new clip, whatever their ending, and are not the same.
@@ -23,10 +23,10 @@ pub(super) fn set_aside(location: &ClipLocation, new: &SavedFile) -> io::Result<
         move_to(&clip.file.path, &clip.earlier_path())?;
         fail_point!("earlier clip moved");
     }
-    if location.own.as_ref() == Some(&new.path) || !new.path.exists() || is_whole(new)? {
+    if !new.path.exists() || is_whole(new)? {
         return Ok(());
     }
-    // Neither this job's nor what is saved now: whoever wrote it may want it.
+    // A file of others, or a clip that was edited or damaged: whoever changed it may want it.
     let earlier = |number| {
         let file = new.clone();
         let found = KeptClip { number, file }.earlier_path();
@@ -113,14 +113,6 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
 /// without their endings, so only clips of one job do.
 fn has_same_place(one: &SavedFile, other: &SavedFile) -> bool {
     one.path.parent() == other.path.parent() && one.path.file_stem() == other.path.file_stem()
-}
-
-fn is_whole(file: &SavedFile) -> io::Result<bool> {
-    match find_damage(file) {
-        Ok(damage) => Ok(damage.is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

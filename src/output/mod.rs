@@ -10,6 +10,7 @@ pub(crate) mod download;
 mod kept;
 pub(crate) mod local;
 pub mod media;
+mod relocate;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ use crate::domain::{KeptClip, SavedFile};
 pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect;
 pub use local::LocalStore;
+pub use relocate::{Relocation, RelocationError, relocate};
 
 /// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
 const MAX_CLIP_BYTES: u64 = 2 << 30;
@@ -93,9 +95,6 @@ pub struct ClipLocation {
     /// The clips of the job's earlier inputs. One that has this name, or this name with another
     /// ending, is moved aside.
     pub kept: Vec<KeptClip>,
-    /// The file that this job saved for the same input, which may be damaged; `None` if it has saved
-    /// none.
-    pub own: Option<PathBuf>,
 }
 
 /// How a clip differs from what was saved.

@@ -15,6 +15,7 @@
 //! - [`load`]: what a manifest row means for the job that the batch has for it.
 //! - [`upload`]: what the outcome of an upload changes.
 //! - [`gate`]: what a provider's responses mean for the other calls to it.
+//! - [`route_gate`]: what a provider's responses and bills mean for one of its models.
 //! - [`tally`]: what changes add up to in the sums over jobs and attempts.
 //!
 //! [`JobState::after`]: crate::domain::JobState::after
@@ -26,6 +27,7 @@ pub mod load;
 pub mod operator;
 pub mod outcome;
 pub mod reconcile;
+pub mod route_gate;
 pub mod stray;
 pub mod taken_prediction;
 pub mod takeover;

@@ -333,7 +333,7 @@ proptest! {
                 2 => ProviderSignal::HoldAll { until },
                 _ => ProviderSignal::Suspend { reason: "r".into(), polls_too: seconds > 500 },
             };
-            let next = gate.after(&signal);
+            let next = gate.after(&signal, 0);
             prop_assert!(next.submits_held_until >= gate.submits_held_until);
             prop_assert!(next.calls_held_until >= gate.calls_held_until);
             prop_assert!(next.suspended.is_some() || gate.suspended.is_none());

@@ -1,5 +1,7 @@
 //! Classifies unsuccessful responses: by the HTTP status first, by the body second.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::Value;
 
@@ -7,6 +9,10 @@ use crate::domain::{Failure, ProviderName};
 
 use super::http::ApiResponse;
 use super::json::get_text;
+
+/// Longest delay before a call that costs nothing is repeated, whatever the provider asks for: a paid
+/// clip must not wait for a day.
+const MAX_POLL_DELAY: Duration = Duration::from_secs(3600);
 
 /// Classifies an unsuccessful response to a submission.
 ///
@@ -40,7 +46,7 @@ pub(super) fn classify_submit(
 /// Classifies an unsuccessful response to a poll, or to any other request that may be repeated.
 pub(super) fn classify_poll(provider: ProviderName, response: &ApiResponse) -> Failure {
     let reason = describe(provider, response);
-    let retry_after = response.retry_after;
+    let retry_after = response.retry_after.map(|delay| delay.min(MAX_POLL_DELAY));
     match response.status.as_u16() {
         429 => Failure::RateLimited {
             reason,
@@ -94,11 +100,16 @@ pub(super) fn classify_unreadable(
 }
 
 fn access_denied(provider: ProviderName, response: &ApiResponse) -> Failure {
+    Failure::AccessDenied {
+        reason: denied_reason(provider, response),
+    }
+}
+
+/// Formats a response that denies access as a reason, with what the user can do about it.
+pub(super) fn denied_reason(provider: ProviderName, response: &ApiResponse) -> String {
     let reason = describe(provider, response);
     let remedy = remedy(provider, response.status);
-    Failure::AccessDenied {
-        reason: format!("{reason}; {remedy}, then run again"),
-    }
+    format!("{reason}; {remedy}, then run again")
 }
 
 /// Returns what the user can do if access is denied for the key or the account.
@@ -150,6 +161,8 @@ mod tests {
             Failure::Transient { .. } => "transient",
             Failure::RateLimited { .. } => "rate limited",
             Failure::AccessDenied { .. } => "access denied",
+            Failure::Locked { .. } => "locked",
+            Failure::BalanceInUse { .. } => "balance in use",
             Failure::Rejected { .. } => "rejected",
             Failure::Unknown { .. } => "unknown",
         }

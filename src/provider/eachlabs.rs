@@ -17,7 +17,9 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
-use super::classify::{classify_poll, classify_submit, classify_unreadable, describe, read_status};
+use super::classify::{
+    classify_poll, classify_submit, classify_unreadable, denied_reason, describe, read_status,
+};
 use super::clip_link::{find_clip_url, quotable};
 use super::history::{
     HISTORY_PAGE, HistorySearch, MAX_PAGES, get_with_retries, history_too_long, read_entries,
@@ -233,6 +235,10 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
     // An error that names a prediction does not prove that there is none.
     let error = body.filter(|body| id.is_none() && is_own_error(body));
     match (id, error) {
+        // Documented: the estimated cost of the executions in flight exceeds the balance.
+        _ if response.status == 402 => Err(Failure::BalanceInUse {
+            reason: denied_reason(NAME, response),
+        }),
         _ if !response.status.is_success() => Err(classify_submit(NAME, response, error.is_some())),
         (Some(id), _) => Ok(Acceptance {
             prediction: PredictionHandle::from_id(id),

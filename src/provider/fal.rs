@@ -308,6 +308,11 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
     if !response.status.is_success() {
         // An error that names a request does not prove that there is none.
         let is_own_error = id.is_none() && body.is_some_and(is_own_error);
+        if is_locked(response) {
+            return Err(Failure::Locked {
+                reason: describe(NAME, response),
+            });
+        }
         return Err(classify_submit(NAME, response, is_own_error));
     }
     let (Some(body), Some(prediction_id)) = (body, id) else {
@@ -325,6 +330,14 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
         prediction,
         early_cost: None,
     })
+}
+
+/// Returns whether a submission was refused because the account is locked: seen by users for minutes
+/// or hours, on accounts with money and for single models. The reason after it is not to be relied
+/// on.
+fn is_locked(response: &ApiResponse) -> bool {
+    let message = response.error_message.as_deref().unwrap_or_default();
+    response.status == 403 && message.to_ascii_lowercase().contains("user is locked")
 }
 
 /// Parses a response to a cancellation, of any status.

@@ -33,7 +33,7 @@ const MAX_BODY_BYTES: usize = 4 << 20;
 const MIN_BYTES_PER_SECOND: u64 = 50_000;
 
 /// Maximum delay that a server may request with `Retry-After`; a longer one is shortened to this.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -93,7 +93,7 @@ pub struct ApiResponse {
     pub json: Option<Value>,
     /// The error message in the body, on one line, with the key redacted; `None` if there is none.
     pub error_message: Option<String>,
-    /// The delay requested by `Retry-After`, at most one hour; `None` without a valid header.
+    /// The delay requested by `Retry-After`, at most a day; `None` without a valid header.
     pub retry_after: Option<Duration>,
     /// How far our clock is ahead of the server's; `None` without a valid `Date` header.
     pub clock_ahead: Option<SignedDuration>,
@@ -399,8 +399,8 @@ mod tests {
         assert_eq!(millis("1.5"), Some(1_500));
         assert_eq!(millis("Thu, 20 Aug 2026 10:00:30 GMT"), Some(30_000));
         assert_eq!(millis("Thu, 20 Aug 2026 09:00:00 GMT"), Some(0));
-        for too_long in ["86400", "1e300", "Fri, 20 Aug 2027 10:00:00 GMT"] {
-            assert_eq!(millis(too_long), Some(3_600_000), "{too_long}");
+        for too_long in ["864000", "1e300", "Fri, 20 Aug 2027 10:00:00 GMT"] {
+            assert_eq!(millis(too_long), Some(86_400_000), "{too_long}");
         }
         for invalid in ["soon", "-5", "NaN", ""] {
             assert_eq!(millis(invalid), None, "{invalid}");

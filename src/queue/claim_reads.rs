@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use crate::domain::{Input, JobCounts, JobState, ProviderName};
 use crate::policy::claim::{
     BacklogView, BatchTotals, BatchView, ClaimPlan, ClaimRequest, ClaimView, DueQuery, DueStep,
-    LaneView, Missing, ProviderView, QueuedJob, UnresolvedRequest, rate_window_start,
+    LaneView, Missing, NextSubmit, ProviderView, QueuedJob, UnresolvedRequest, rate_window_start,
 };
 use crate::policy::gate::ProviderGate;
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
+
+pub use crate::policy::claim::{RouteGates, RouteId};
 
 use super::Result;
 use super::rate_counts::RateCounts;
@@ -64,6 +66,9 @@ pub trait ClaimReads {
 
     /// Returns the providers that were called.
     fn providers(&self) -> Result<BTreeMap<ProviderName, ProviderUse>>;
+
+    /// Returns the gates of the routes that have one.
+    fn routes(&self) -> Result<RouteGates>;
 
     /// Returns what each query finds: the jobs that are due first.
     fn due_steps(&self, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>>;
@@ -165,6 +170,7 @@ fn read_view<R: ClaimReads + ?Sized>(
     let providers = providers.collect();
     let mut view = ClaimView::new(now, batches, total_jobs, providers);
     if view.batches.iter().any(BatchView::has_queued_jobs) {
+        view.routes = reads.routes()?;
         let last_attempt = reads.last_attempt_id()?;
         for provider in &mut view.providers {
             let bound = rate_counts.bound(provider.limits.provider, last_attempt);
@@ -341,8 +347,11 @@ fn read_backlog<R: ClaimReads + ?Sized>(
     let queued = view.batches.iter().zip(&plan.totals);
     for (batch, _) in queued.filter(|(_, totals)| BatchTotals::has_queued_jobs(totals)) {
         let lanes = reads.lanes(batch)?.into_iter();
-        rest.next_submits
-            .extend(lanes.map(|lane| (lane.providers, lane.due_at)));
+        rest.next_submits.extend(lanes.map(|lane| NextSubmit {
+            model: batch.model.clone(),
+            providers: lane.providers,
+            due_at: lane.due_at,
+        }));
     }
     for provider in plan.providers.iter().filter(|view| view.is_rate_used_up()) {
         let name = provider.limits.provider;

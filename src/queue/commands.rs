@@ -1,16 +1,20 @@
 //! What the user decides, in a transaction that the caller commits, or rolls back after an error. The
 //! rules are in [`policy::operator`](crate::policy::operator).
 
+use std::path::Path;
+
 use jiff::Timestamp;
 
-use crate::domain::{AttemptProgress, JobId, JobProgress, JobState};
+use crate::domain::{AttemptProgress, JobId, JobProgress, JobState, ProviderName};
 use crate::policy::Change;
+use crate::policy::claim::BatchView;
 use crate::policy::operator::{self, Decision, NotApplicable};
 
-use super::storage::{JobSet, StoredJob, Transaction};
+use super::staging::ensure_folder_is_free;
+use super::storage::{JobSet, Snapshot, StoredJob, Transaction};
 use super::{
-    CancelResult, LiveSetting, PoolRecord, QueueError, Result, Selection, SettingChange, lookup,
-    pools,
+    BatchClips, CancelResult, LiveSetting, PoolRecord, QueueError, Result, Selection,
+    SettingChange, lookup, pools,
 };
 
 /// What a command changes in a job and its attempt.
@@ -115,13 +119,16 @@ pub(super) fn resolve(
     let change = operator::resolve(&job.progress, &attempt.progress, decision, now)
         .map_err(|reason| not_applicable(&job, reason))?;
     tx.write(&job, &change)?;
+    tx.resume_deferred(now)?;
     Ok(change.job.state)
 }
 
-/// Resumes every suspended provider and removes the rejected uploads.
+/// Resumes every suspended provider and the jobs that wait for a decision, and removes the rejected
+/// uploads.
 ///
 /// Called when a run starts: the user may have fixed the key, the balance or the file.
-pub(super) fn reopen_providers(tx: &mut dyn Transaction) -> Result<()> {
+pub(super) fn reopen_providers(tx: &mut dyn Transaction, now: Timestamp) -> Result<()> {
+    tx.resume_deferred(now)?;
     for (provider, used) in tx.providers()? {
         let reopened = used.gate.reopened();
         if reopened != used.gate {
@@ -129,6 +136,23 @@ pub(super) fn reopen_providers(tx: &mut dyn Transaction) -> Result<()> {
         }
     }
     tx.clear_rejected_uploads()
+}
+
+/// Accepts the price that was learned of a route. Returns whether there is one.
+pub(super) fn accept_price(
+    tx: &mut dyn Transaction,
+    provider: ProviderName,
+    wire_model: &str,
+) -> Result<bool> {
+    let route = (provider, wire_model.to_owned());
+    let Some(gate) = tx.routes()?.remove(&route) else {
+        return Ok(false);
+    };
+    if gate.price.is_none() {
+        return Ok(false);
+    }
+    tx.set_route(&route, &gate.accepted())?;
+    Ok(true)
 }
 
 /// Changes settings of the active runs, and returns the pools of those runs.
@@ -169,6 +193,50 @@ pub(super) fn set_live_settings(
     }
     tx.set_settings(&changes)?;
     Ok(active_pools)
+}
+
+/// Returns the clips of a batch that are to be moved to another folder.
+pub(super) fn clips_to_move<S: Snapshot + ?Sized>(
+    snapshot: &S,
+    batch: &str,
+    folder: &Path,
+    host: &str,
+    now: Timestamp,
+) -> Result<BatchClips> {
+    let batch = find_movable(snapshot, batch, folder, host, now)?;
+    Ok(BatchClips {
+        clips: snapshot.batch_clips(&batch)?,
+        folder: batch.folder.into(),
+    })
+}
+
+/// Sets the folder of a batch whose clips have been moved.
+pub(super) fn set_folder(
+    tx: &mut dyn Transaction,
+    batch: &str,
+    folder: &Path,
+    host: &str,
+    now: Timestamp,
+) -> Result<()> {
+    let batch = find_movable(tx, batch, folder, host, now)?;
+    tx.set_folder(&batch, folder)
+}
+
+/// Returns a batch whose folder may be changed to another one.
+fn find_movable<S: Snapshot + ?Sized>(
+    snapshot: &S,
+    name: &str,
+    folder: &Path,
+    host: &str,
+    now: Timestamp,
+) -> Result<BatchView> {
+    if !pools::list_active(snapshot, host, now)?.is_empty() {
+        return Err(QueueError::RunIsActive);
+    }
+    let batches = lookup::find_batches(snapshot, None)?;
+    ensure_folder_is_free(&batches, name, folder)?;
+    let found = lookup::find_batches(snapshot, Some(name))?.pop();
+    found.ok_or_else(|| QueueError::corrupt(format!("batch {name}")))
 }
 
 /// Applies a command to every job, or to none.

@@ -86,6 +86,9 @@ pub enum QueueError {
         /// The batch that uses it.
         batch: String,
     },
+    /// A copy would be written where a file is already.
+    #[error("{} exists already, and is not overwritten", .0.display())]
+    FileExists(PathBuf),
     /// A command does not apply to a job in its state. No job was changed.
     #[error("{}", describe_not_applicable(*job, *state, *reason))]
     NotApplicable {
@@ -104,6 +107,9 @@ pub enum QueueError {
         /// The job that it belongs to.
         job: JobId,
     },
+    /// A run is active, and may save clips in a folder that is to be changed.
+    #[error("a run is active")]
+    RunIsActive,
     /// No run is active, so there is nothing whose settings could be changed.
     #[error("no run is active")]
     NoActiveRun,
@@ -149,9 +155,11 @@ impl QueueError {
             | Self::BatchHasOtherModel { .. }
             | Self::BatchHasOtherFolder { .. }
             | Self::FolderTaken { .. }
+            | Self::FileExists(_)
             | Self::NotApplicable { .. }
             | Self::PredictionTaken { .. }
             | Self::NoActiveRun
+            | Self::RunIsActive
             | Self::OpenForRehearsal => true,
             Self::PoolLost(_)
             | Self::IllegalTransition(_)

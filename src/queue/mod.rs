@@ -25,11 +25,13 @@ mod pools;
 mod ports;
 mod rate_counts;
 pub(crate) mod reports;
+mod route_turn;
 pub mod sqlite;
 pub(crate) mod staging;
 pub mod storage;
 pub(crate) mod throughput;
 mod turn;
+mod unsafe_place;
 pub(crate) mod upload;
 pub(crate) mod views;
 pub(crate) mod work;
@@ -44,16 +46,18 @@ pub use claim::{Claim, ClaimResponse};
 pub use error::{Cause, QueueError, Result, StoreError, StoreErrorKind};
 pub use health::Health;
 pub use live_setting::{LiveSetting, SettingChange};
-pub use operator::{CancelResult, CounterMismatch, Operator, Selection};
+pub use operator::{BatchClips, CancelResult, CounterMismatch, Operator, Selection};
 pub use pool_lookups::{Gates, PoolLookups};
 pub use reports::Reports;
 pub use staging::{
     Differences, LoadPlan, Loader, NewBatch, QueryDifferences, RemovedRows, RowChange, Staging,
 };
 pub use throughput::{Completion, Throughput};
+pub use unsafe_place::UnsafePlace;
 pub use upload::{UploadClaim, UploadLease};
 pub use views::{
-    AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, Status,
+    AttemptRecord, BatchStatus, JobFilter, JobRecord, PoolRecord, ProviderStatus, RouteStatus,
+    Status,
 };
 pub use work::{Completed, LEASE_DURATION, Recorded, Turn, TurnResult, WorkQueue};
 

@@ -1,8 +1,10 @@
 //! The port of the user's commands.
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 
-use crate::domain::{Attempt, JobId, JobState};
+use crate::domain::{Attempt, JobId, JobState, KeptClip, ProviderName};
 use crate::policy::operator::Decision;
 
 use super::{LiveSetting, PoolRecord, Result};
@@ -17,6 +19,15 @@ pub struct Selection {
     pub states: Vec<JobState>,
     /// Only these jobs, each given by row key or job number. If this is empty, every job matches.
     pub jobs: Vec<String>,
+}
+
+/// The clips of a batch, and its folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchClips {
+    /// The absolute path of the folder.
+    pub folder: PathBuf,
+    /// The clips of its jobs, with the number 0, and those of earlier inputs.
+    pub clips: Vec<KeptClip>,
 }
 
 /// A stored sum or count that differed from the records it sums up.
@@ -51,6 +62,10 @@ pub trait Operator: Send + Sync {
     /// Resumes all suspended providers and clears rejected uploads, so that they are tried again.
     /// Called whenever a run starts; it affects the runs that are active already, too.
     async fn reopen_providers(&self) -> Result<()>;
+
+    /// Accepts the price that a provider bills for a model, so that it is submitted again, and reserved
+    /// at that price. Returns `false` if its bills agree with the catalogue.
+    async fn accept_price(&self, provider: ProviderName, wire_model: String) -> Result<bool>;
 
     /// Retries failed and cancelled jobs, and returns how many. Without states and jobs in the
     /// selection, only failed jobs.
@@ -105,6 +120,22 @@ pub trait Operator: Send + Sync {
     /// - [`QueueError::PredictionTaken`](super::QueueError::PredictionTaken) if the adopted prediction
     ///   belongs to another job.
     async fn resolve(&self, job_id: JobId, decision: Decision) -> Result<JobState>;
+
+    /// Returns the clips of a batch that are to be moved to another folder, given as an absolute path.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_folder`](Self::set_folder).
+    async fn clips_to_move(&self, batch: String, folder: PathBuf) -> Result<BatchClips>;
+
+    /// Sets the folder of a batch to an absolute path, to which its clips have been moved.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch) if there is no such batch.
+    /// - [`QueueError::RunIsActive`](super::QueueError::RunIsActive) if a run may save clips.
+    /// - [`QueueError::FolderTaken`](super::QueueError::FolderTaken) if another batch uses the folder.
+    async fn set_folder(&self, batch: String, folder: PathBuf) -> Result<()>;
 
     /// Changes settings of the active runs, and returns the pools of those runs. `set_by` names who
     /// changed them, for the runs' logs. All settings are changed, or none.

@@ -2,11 +2,11 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::PoolId;
+use crate::domain::{JobState, PoolId};
 use crate::policy::takeover;
 
 use super::storage::{JobSet, Snapshot, Transaction};
-use super::{LEASE_DURATION, PoolRecord, QueueError, Result, SettingChange};
+use super::{LEASE_DURATION, PoolRecord, QueueError, Result, SettingChange, route_turn};
 
 /// Maximum remaining wait after a clock change.
 ///
@@ -65,6 +65,9 @@ pub(super) fn remove(tx: &mut dyn Transaction, pool: &PoolId, now: Timestamp) ->
         let attempt = job.current_attempt()?;
         let change = takeover::release(&job.progress, &attempt.progress, now)?;
         tx.write(job, &change)?;
+        if job.progress.state == JobState::Submitting {
+            route_turn::end_alone(tx, attempt)?;
+        }
     }
     tx.remove_pool(pool)?;
     Ok(orphans.len())

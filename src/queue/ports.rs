@@ -1,6 +1,7 @@
 //! The ports to the queue, built on a [`Storage`].
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +16,10 @@ use crate::policy::operator::Decision;
 use super::storage::{JobSet, Storage, StoredJob};
 use super::throughput::MAX_SAMPLES;
 use super::{
-    AttemptRecord, BatchStatus, BillGrouping, BillLine, CancelResult, Completed, CounterMismatch,
-    Gates, Health, JobFilter, JobRecord, LiveSetting, Operator, PoolLookups, PoolRecord,
-    ProviderStatus, QueueError, Reports, Result, Selection, SettingChange, Status, Turn,
-    TurnResult, WorkQueue, commands, lookup, pools, turn,
+    AttemptRecord, BatchClips, BatchStatus, BillGrouping, BillLine, CancelResult, Completed,
+    CounterMismatch, Gates, Health, JobFilter, JobRecord, LiveSetting, Operator, PoolLookups,
+    PoolRecord, ProviderStatus, QueueError, Reports, Result, RouteStatus, Selection, SettingChange,
+    Status, Turn, TurnResult, WorkQueue, commands, lookup, pools, turn,
 };
 
 #[async_trait]
@@ -185,8 +186,13 @@ impl<S: Storage> Operator for S {
         .await
     }
 
+    async fn accept_price(&self, provider: ProviderName, wire_model: String) -> Result<bool> {
+        self.write(move |tx, _| commands::accept_price(tx, provider, &wire_model))
+            .await
+    }
+
     async fn reopen_providers(&self) -> Result<()> {
-        self.write(|tx, _| commands::reopen_providers(tx)).await
+        self.write(commands::reopen_providers).await
     }
 
     async fn retry(&self, selection: Selection) -> Result<usize> {
@@ -211,6 +217,20 @@ impl<S: Storage> Operator for S {
 
     async fn resolve(&self, job_id: JobId, decision: Decision) -> Result<JobState> {
         self.write(move |tx, now| commands::resolve(tx, job_id, &decision, now))
+            .await
+    }
+
+    async fn clips_to_move(&self, batch: String, folder: PathBuf) -> Result<BatchClips> {
+        let host = self.host();
+        self.read(move |snapshot, now| {
+            commands::clips_to_move(snapshot, &batch, &folder, &host, now)
+        })
+        .await
+    }
+
+    async fn set_folder(&self, batch: String, folder: PathBuf) -> Result<()> {
+        let host = self.host();
+        self.write(move |tx, now| commands::set_folder(tx, &batch, &folder, &host, now))
             .await
     }
 
@@ -253,6 +273,14 @@ impl<S: Storage> Reports for S {
             status
                 .providers
                 .sort_by_key(|status| status.provider.as_str());
+            let routes = snapshot.routes()?.into_iter();
+            status.routes = routes
+                .map(|((provider, wire_model), gate)| RouteStatus {
+                    provider,
+                    wire_model,
+                    gate,
+                })
+                .collect();
             Ok(status)
         })
         .await

@@ -2,7 +2,7 @@
 //! transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::domain::{InputComparison, InputDiff, JobId, Money, NewJob};
 use crate::policy::claim::BatchView;
@@ -36,15 +36,7 @@ impl NewBatch {
     /// As [`Loader::stage`] if it contradicts one of them.
     pub fn find<'a>(&self, batches: &'a [BatchView]) -> Result<Option<&'a BatchView>> {
         let folder = self.folder.to_string_lossy();
-        for batch in batches.iter().filter(|batch| batch.name != self.name) {
-            // Some file systems ignore case.
-            if batch.folder.eq_ignore_ascii_case(&folder) {
-                return Err(QueueError::FolderTaken {
-                    folder: self.folder.clone(),
-                    batch: batch.name.clone(),
-                });
-            }
-        }
+        ensure_folder_is_free(batches, &self.name, &self.folder)?;
         let Some(batch) = batches.iter().find(|batch| batch.name == self.name) else {
             return Ok(None);
         };
@@ -63,6 +55,24 @@ impl NewBatch {
             });
         }
         Ok(Some(batch))
+    }
+}
+
+/// Returns an error if another batch than `name` uses a folder.
+pub(super) fn ensure_folder_is_free(
+    batches: &[BatchView],
+    name: &str,
+    folder: &Path,
+) -> Result<()> {
+    let text = folder.to_string_lossy();
+    let mut others = batches.iter().filter(|batch| batch.name != name);
+    // Some file systems ignore case.
+    match others.find(|batch| batch.folder.eq_ignore_ascii_case(&text)) {
+        None => Ok(()),
+        Some(batch) => Err(QueueError::FolderTaken {
+            folder: folder.to_owned(),
+            batch: batch.name.clone(),
+        }),
     }
 }
 

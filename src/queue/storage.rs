@@ -3,21 +3,23 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::domain::{
-    Attempt, AttemptId, Job, JobClips, JobId, JobProgress, JobState, Lease, Money, PoolId,
-    ProviderName,
+    Attempt, AttemptId, Job, JobClips, JobId, JobProgress, JobState, KeptClip, Lease, Money,
+    PoolId, ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
 use crate::policy::gate::ProviderGate;
+use crate::policy::route_gate::RouteGate;
 use crate::policy::upload::{Upload, UploadProgress};
 
-use super::claim_reads::ClaimReads;
+use super::claim_reads::{ClaimReads, RouteId};
 use super::rate_counts::RateCounts;
 use super::{
     BillGrouping, BillLine, Claim, Completion, CounterMismatch, JobFilter, JobRecord, PoolRecord,
@@ -146,6 +148,9 @@ pub trait Snapshot: ClaimReads {
         Ok(jobs.into_iter().filter_map(completion).collect())
     }
 
+    /// Returns the clips of a batch: those of its jobs, with the number 0, and those that are kept.
+    fn batch_clips(&self, batch: &BatchView) -> Result<Vec<KeptClip>>;
+
     /// Returns the attempts of a job, oldest first.
     fn attempts(&self, job: JobId) -> Result<Vec<Attempt>>;
 
@@ -207,6 +212,12 @@ pub trait Transaction: Snapshot {
     /// Writes the gate of a provider.
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()>;
 
+    /// Writes the gate of a route.
+    fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()>;
+
+    /// Makes the queued jobs due that wait [until a decision](crate::policy::claim::UNTIL_DECIDED).
+    fn resume_deferred(&mut self, now: Timestamp) -> Result<()>;
+
     /// Moves the due time of a queued job.
     fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()>;
 
@@ -235,6 +246,9 @@ pub trait Transaction: Snapshot {
 
     /// Removes the [rejected](UploadProgress::is_rejected) uploads that are not leased.
     fn clear_rejected_uploads(&mut self) -> Result<()>;
+
+    /// Sets the folder of a batch, and the paths of those of its clips that are in the old one.
+    fn set_folder(&mut self, batch: &BatchView, folder: &Path) -> Result<()>;
 
     /// Sets the budget of a batch.
     fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()>;

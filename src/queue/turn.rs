@@ -17,6 +17,7 @@ use crate::policy::upload::{self, Upload};
 use crate::policy::{Change, leased, outcome, stray, taken_prediction};
 
 use super::rate_counts::RateCounts;
+use super::route_turn;
 use super::storage::{JobSet, NewAttempt, Transaction};
 use super::{
     Claim, ClaimResponse, Completed, Gates, QueueError, Recorded, Result, Turn, TurnResult,
@@ -41,13 +42,18 @@ pub(super) fn take(
     };
     for completed in &turn.completed {
         if let Some((provider, signal)) = signal_of(completed) {
+            let others = other_attempts(tx, provider, signal)?;
             let gate = &mut known.entry(provider).or_default().gate;
-            let after = gate.after(signal);
+            let after = gate.after(signal, others);
             if after != *gate {
                 tx.set_gate(provider, &after)?;
                 gate.clone_from(&after);
             }
             gates.insert(provider, after);
+            route_turn::record_signal(tx, completed, signal)?;
+        } else if let Some(attempt) = route_turn::silent_submission(completed) {
+            route_turn::end_alone(tx, attempt)?;
+            known = tx.providers()?;
         }
         recorded.push(record(tx, completed, &turn.holds_leases_at, now)?);
     }
@@ -61,6 +67,20 @@ pub(super) fn take(
         claimed,
         gates,
     })
+}
+
+/// Returns the number of open attempts at a provider beside the one that a signal is about, if the
+/// signal's meaning depends on it; 0 otherwise.
+fn other_attempts(
+    tx: &dyn Transaction,
+    provider: ProviderName,
+    signal: &ProviderSignal,
+) -> Result<u32> {
+    if !matches!(signal, ProviderSignal::BalanceInUse { .. }) {
+        return Ok(0);
+    }
+    let used = tx.providers()?.remove(&provider).unwrap_or_default();
+    Ok(used.in_flight.saturating_sub(1))
 }
 
 /// Returns what a completed step revealed about its provider.
@@ -152,6 +172,9 @@ fn record_outcome(
     let holds_leases = holds_leases_at.contains(&claim.attempt.provider);
     let held = holds_leases && leased::may_be_held(&change.job);
     let mut recorded = write(tx, claim, change, instead, held)?;
+    if let (Outcome::Finished { cost, .. }, Recorded::Job { .. }) = (outcome, &recorded) {
+        route_turn::record_bill(tx, &claim.attempt, *cost, now)?;
+    }
     if recorded == Recorded::LeaseLost && is_own {
         recorded = adopt_stray(tx, claim, outcome, now)?;
     }
@@ -254,6 +277,7 @@ fn claim(
             fail_point!("Submit written");
         }
     }
+    route_turn::write_gates(tx, &view, &plan)?;
     for upload in &plan.new_uploads {
         tx.put_upload(upload, None)?;
     }

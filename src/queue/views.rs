@@ -11,6 +11,7 @@ use crate::domain::{
 use crate::policy::claim::BatchView;
 use crate::policy::gate::ProviderGate;
 use crate::policy::operator::{self, Remedy};
+use crate::policy::route_gate::RouteGate;
 
 use super::throughput::{self, Completion, Throughput};
 
@@ -21,6 +22,8 @@ pub struct Status {
     pub batches: Vec<BatchStatus>,
     /// The providers that have been called from this queue, by name.
     pub providers: Vec<ProviderStatus>,
+    /// The routes that are held, or that bill another price than the catalogue's, by provider.
+    pub routes: Vec<RouteStatus>,
     /// The pools that work on the queue, oldest first. Pools of this machine whose process has
     /// ended are left out; whether a process on another machine still runs is not known.
     pub pools: Vec<PoolRecord>,
@@ -184,13 +187,31 @@ pub struct ProviderStatus {
     /// The earliest time of the next submission, which may have passed; `None` if it was never
     /// held.
     pub submits_from: Option<Timestamp>,
+    /// Why submissions are held; `None` if they are not, or no reason was given. A reason without a
+    /// time in [`submits_from`](Self::submits_from) waits for a prediction in progress.
+    pub hold_reason: Option<String>,
+    /// Whether submissions wait until one of the predictions in progress has ended.
+    pub waits_for_end: bool,
+}
+
+/// The state of a route: a provider's way to run a model.
+#[derive(Clone, Debug)]
+pub struct RouteStatus {
+    /// The provider.
+    pub provider: ProviderName,
+    /// The provider's name for the model.
+    pub wire_model: String,
+    /// Its gate.
+    pub gate: RouteGate,
 }
 
 impl ProviderStatus {
     /// Creates the state of a provider from its gate and its open attempts.
     pub(super) fn new(provider: ProviderName, in_flight: u32, gate: ProviderGate) -> Self {
-        let held_until = gate.submits_allowed_from();
+        let held_until = gate.submits_held_until.max(gate.calls_held_until);
         Self {
+            waits_for_end: gate.waits_for_end(in_flight),
+            hold_reason: gate.hold_reason,
             provider,
             in_flight,
             paused: gate.suspended,

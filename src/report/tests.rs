@@ -71,6 +71,7 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         }],
     )];
     let status = Status {
+        routes: Vec::new(),
         batches: vec![batch],
         providers: Vec::new(),
         pools: Vec::new(),

@@ -1,23 +1,13 @@
 //! The download step: saves a finished clip. It costs nothing, so it may be repeated;
 //! `RetryPolicy::max_downloads` limits how many downloads of a job may fail in a row.
 
-use std::path::PathBuf;
-
-use crate::domain::{KeptClip, Outcome};
+use crate::domain::Outcome;
 use crate::failpoint::fail_point;
 use crate::output::{ClipLocation, DownloadError, OutputError};
 use crate::queue::Claim;
 
 use super::completed_step::StepOutcome;
 use super::{PoolError, StepContext};
-
-/// Returns the file that the job has saved for its present input.
-fn own_file(claim: &Claim) -> Option<PathBuf> {
-    let saved = claim.job.progress.output.as_ref()?;
-    let is_earlier = |clip: &KeptClip| clip.file.sha256 == saved.sha256;
-    let is_own = !claim.clips.kept.iter().any(is_earlier);
-    is_own.then(|| saved.path.clone())
-}
 
 impl StepContext {
     /// Downloads the clip and saves it. `allow_loopback` allows a link to this machine, for a
@@ -34,7 +24,6 @@ impl StepContext {
             folder: claim.job.folder.clone(),
             file_name: claim.job.file_name.clone(),
             kept: claim.clips.kept.clone(),
-            own: own_file(claim),
         };
         if let Some(clip) = &claim.clips.reused {
             match self.files.output.reuse(clip, &location).await {

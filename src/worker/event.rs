@@ -45,6 +45,13 @@ pub enum PoolEvent {
         /// The provider's message, and what to do.
         reason: String,
     },
+    /// Nothing is submitted to a provider or on a route for now. It is tried again by itself.
+    SubmitsHeld {
+        /// The provider, or the route as `provider/model`.
+        what: String,
+        /// The provider's message.
+        reason: String,
+    },
     /// The user changed a setting of the pool. The log says which, and who changed it.
     SettingsChanged,
     /// The pool was asked to stop and waits for the steps in progress.

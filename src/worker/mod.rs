@@ -30,6 +30,7 @@ mod slots;
 mod step;
 mod stopping;
 mod submit;
+mod submit_failure;
 mod timing;
 mod turns;
 mod upload;

@@ -195,6 +195,10 @@ impl Poll<'_> {
                     None => result,
                 }
             }
+            // Only submissions are locked or short of money: what was accepted is polled.
+            Failure::Locked { reason } | Failure::BalanceInUse { reason } => {
+                self.retry(reason, None)
+            }
             Failure::AccessDenied { reason } => {
                 let signal = ProviderSignal::Suspend {
                     reason: reason.clone(),

@@ -7,7 +7,7 @@ use crate::domain::redact::redact_prompts;
 use crate::domain::{JobState, Outcome, ProviderName, ProviderSignal};
 use crate::policy::operator::{self, Remedy};
 use crate::queue::{
-    Claim, Completed, QueueError, Recorded, Turn, TurnResult, UploadClaim, UploadOutcome,
+    Claim, Completed, Gates, QueueError, Recorded, Turn, TurnResult, UploadClaim, UploadOutcome,
 };
 
 use super::{PoolEvent, StepContext};
@@ -56,7 +56,10 @@ impl StepContext {
                     outcome,
                     signal,
                     ..
-                } => self.report_step(claim, outcome, signal.as_ref(), recorded),
+                } => {
+                    self.report_gate(claim, signal.as_ref(), &result.gates);
+                    self.report_step(claim, outcome, recorded);
+                }
                 Completed::NotStarted { .. } | Completed::Released { .. } => {}
                 Completed::Upload {
                     claim,
@@ -67,17 +70,39 @@ impl StepContext {
         }
     }
 
-    fn report_step(
-        &self,
-        claim: &Claim,
-        outcome: &Outcome,
-        signal: Option<&ProviderSignal>,
-        recorded: &Recorded,
-    ) {
-        if let Some(ProviderSignal::Suspend { reason, .. }) = signal {
-            let reason = redact_prompts(reason, &claim.job.input);
-            self.report_suspended(claim.attempt.provider, reason);
+    /// Reports what a step has revealed about its provider, as far as the user should know it.
+    fn report_gate(&self, claim: &Claim, signal: Option<&ProviderSignal>, gates: &Gates) {
+        let provider = claim.attempt.provider;
+        let is_suspended = gates
+            .get(&provider)
+            .is_some_and(|gate| gate.suspended.is_some());
+        match signal {
+            Some(ProviderSignal::Suspend { reason, .. }) => {
+                self.report_suspended(provider, redact_prompts(reason, &claim.job.input));
+            }
+            Some(ProviderSignal::BalanceInUse { reason }) if is_suspended => {
+                self.report_suspended(provider, redact_prompts(reason, &claim.job.input));
+            }
+            Some(ProviderSignal::BalanceInUse { reason }) => {
+                self.report_held(
+                    provider.to_string(),
+                    redact_prompts(reason, &claim.job.input),
+                );
+            }
+            Some(ProviderSignal::HoldRoute { reason, .. }) => {
+                let route = format!("{provider}/{}", claim.attempt.wire_model);
+                self.report_held(route, redact_prompts(reason, &claim.job.input));
+            }
+            _ => {}
         }
+    }
+
+    fn report_held(&self, what: String, reason: String) {
+        tracing::info!("submits to {what} held: {reason}");
+        (self.observer)(PoolEvent::SubmitsHeld { what, reason });
+    }
+
+    fn report_step(&self, claim: &Claim, outcome: &Outcome, recorded: &Recorded) {
         let Recorded::Job { state, instead, .. } = recorded else {
             tracing::warn!(
                 job.id = claim.job.job_id.0,

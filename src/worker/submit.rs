@@ -1,11 +1,7 @@
 //! The submit step: sends one paid submission, once, and returns what became of it. No other step
 //! can cost money.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
-
-use crate::domain::{Failure, Outcome, ProviderSignal};
+use crate::domain::{Outcome, ProviderSignal};
 use crate::failpoint::fail_point;
 use crate::image::ImageError;
 use crate::provider::Provider;
@@ -13,9 +9,7 @@ use crate::queue::Claim;
 
 use super::StepContext;
 use super::completed_step::StepOutcome;
-
-/// Time from a lost response to the first search of the provider's history.
-const FIRST_RECONCILE_AFTER: Duration = Duration::from_millis(500);
+use super::submit_failure::refused;
 
 impl StepContext {
     /// Sends the submission. Its intent is on disk before this is called, and the request is never
@@ -47,52 +41,5 @@ impl StepContext {
             }
             Err(failure) => self.submit_failed(claim, failure),
         }
-    }
-
-    fn submit_failed(&self, claim: &Claim, failure: Failure) -> StepOutcome {
-        let (outcome, signal) = match failure {
-            Failure::Transient {
-                reason,
-                retry_after,
-            } => {
-                let until = self.provider_retry_at(claim, retry_after);
-                let refused = refused(reason, self.retry_at(claim, retry_after), true);
-                (refused, ProviderSignal::HoldSubmits { until })
-            }
-            Failure::RateLimited {
-                reason,
-                retry_after,
-            } => {
-                let until = self.provider_retry_at(claim, retry_after);
-                // A response with a time applies to every call with this key; one without may only
-                // mean that all slots are taken.
-                let signal = match retry_after {
-                    Some(_) => ProviderSignal::HoldAll { until },
-                    None => ProviderSignal::HoldSubmits { until },
-                };
-                (refused(reason, until, false), signal)
-            }
-            Failure::AccessDenied { reason } => {
-                let refused = refused(reason.clone(), self.clock.now(), false);
-                let polls_too = false;
-                (refused, ProviderSignal::Suspend { reason, polls_too })
-            }
-            Failure::Rejected { reason } => (Outcome::Rejected { reason }, ProviderSignal::Healthy),
-            Failure::Unknown { reason } => {
-                let until = self.provider_retry_at(claim, None);
-                let due_at = self.after(FIRST_RECONCILE_AFTER);
-                let lost = Outcome::LostResponse { reason, due_at };
-                (lost, ProviderSignal::HoldSubmits { until })
-            }
-        };
-        StepOutcome::from(outcome).with_signal(signal)
-    }
-}
-
-fn refused(reason: String, due_at: Timestamp, counts_as_failure: bool) -> Outcome {
-    Outcome::Refused {
-        reason,
-        due_at,
-        counts_as_failure,
     }
 }

@@ -139,7 +139,16 @@ impl StepContext {
                 };
                 StepOutcome::from(failed).with_signal(signal)
             }
-            Failure::AccessDenied { reason } => {
+            Failure::Locked { reason } => {
+                let due_at = self.after(self.policy.locked_route);
+                UploadOutcome::Failed {
+                    reason,
+                    due_at,
+                    counts_as_failure: false,
+                }
+                .into()
+            }
+            Failure::AccessDenied { reason } | Failure::BalanceInUse { reason } => {
                 let due_at = self.clock.now();
                 let signal = ProviderSignal::Suspend {
                     reason: reason.clone(),

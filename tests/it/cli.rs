@@ -178,10 +178,11 @@ fn the_json_of_status_has_its_documented_form() {
             "eta_s": null,
         }],
         "providers": [
-            {"provider": "eachlabs", "in_flight": 0, "limit": 10, "paused": null},
-            {"provider": "aimlapi", "in_flight": 0, "limit": 10, "paused": null},
-            {"provider": "fal", "in_flight": 0, "limit": 10, "paused": null},
+            {"provider": "eachlabs", "in_flight": 0, "limit": 10, "paused": null, "held": null},
+            {"provider": "aimlapi", "in_flight": 0, "limit": 10, "paused": null, "held": null},
+            {"provider": "fal", "in_flight": 0, "limit": 10, "paused": null, "held": null},
         ],
+        "routes": [],
     });
     assert_eq!(env.status(), expected);
 }

@@ -65,6 +65,7 @@ fn scenario(
             },
             max_attempts: 3,
             max_downloads: 8,
+            ..RetryPolicy::default()
         },
         processing_times,
         times,

@@ -47,6 +47,8 @@ const CONFIG: &str = "
     poll_min_s = 0.05
     retry_base_s = 0.05
     retry_cap_s = 0.4
+    silence_s = 1
+    locked_s = 0.5
     [provider.eachlabs]
     in_flight = 10
     creates_per_minute = 60000

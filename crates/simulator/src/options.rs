@@ -64,6 +64,16 @@ pub struct SimulatorOptions {
     /// Whether the balance is empty, so that creates are refused: 402 at each::labs, 403 at the
     /// others.
     pub no_balance: bool,
+    /// Number of unfinished predictions at which each::labs refuses a create with 402, because their
+    /// cost uses up the balance; `None` if the balance covers any number.
+    pub affordable_at_once: Option<u32>,
+    /// Time that must pass without a create before each::labs accepts one, as at a low balance, in
+    /// seconds: one that comes sooner is refused with 429. `None` accepts any.
+    pub silence_s: Option<f64>,
+    /// The models for which fal.ai has locked the account: creates are refused with 403.
+    pub locked_models: Vec<String>,
+    /// What a prediction is billed at, in catalogue prices.
+    pub price_factor: i64,
     /// The only accepted key; `None` accepts any.
     pub key: Option<String>,
     /// Whether every message in a response quotes the caller's key, a signed link and, if known,
@@ -116,6 +126,10 @@ impl Default for SimulatorOptions {
             aimlapi_reports_final_credits: false,
             aimlapi_visibility_delay_s: 0.0,
             no_balance: false,
+            affordable_at_once: None,
+            silence_s: None,
+            locked_models: Vec::new(),
+            price_factor: 1,
             key: None,
             quotes_secrets: false,
         }

@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::cli::examples;
 
 use super::{
-    BillArgs, CompletionsArgs, CtlArgs, DemoArgs, DoctorArgs, ExportArgs, InitArgs, JobsArgs,
-    LoadArgs, ManArgs, ModelsArgs, RehearseArgs, ReportArgs, ResolveArgs, RunArgs, SelectArgs,
-    ShowArgs, SimulateArgs, StatusArgs, VerifyArgs,
+    BackupArgs, BillArgs, CompletionsArgs, CtlArgs, DemoArgs, DoctorArgs, ExportArgs, InitArgs,
+    JobsArgs, LoadArgs, ManArgs, ModelsArgs, MoveArgs, RehearseArgs, ReportArgs, ResolveArgs,
+    RunArgs, SelectArgs, ShowArgs, SimulateArgs, StatusArgs, VerifyArgs,
 };
 
 /// Render product catalogues in bulk through hosted image-to-video APIs; interrupted runs continue
@@ -117,6 +117,10 @@ pub enum Command {
     Report(ReportArgs),
     /// Write one record per job, as CSV or JSON Lines
     Export(ExportArgs),
+    /// Move the clips of a batch to another folder
+    Move(MoveArgs),
+    /// Write a whole copy of the queue, also while runs are active
+    Backup(BackupArgs),
     /// Show the models with their prices, times and routes, or one with its fields
     Models(ModelsArgs),
     /// Serve the three provider APIs on this machine, for trial runs and tests

@@ -26,6 +26,9 @@ pub enum CtlCommand {
     Resume,
     /// Change workers, limits or a budget; give one or more of them
     Set(CtlSetArgs),
+    /// Accept the price that a provider bills for a model, so that it is submitted again
+    #[command(after_help = examples::CTL_ACCEPT_PRICE)]
+    AcceptPrice(AcceptPriceArgs),
 }
 
 /// Arguments of `ctl set`.
@@ -45,6 +48,21 @@ pub struct CtlSetArgs {
     /// Change this batch's own budget instead of the runs'; works without an active run
     #[arg(long, value_name = "NAME", requires = "budget")]
     pub batch: Option<String>,
+}
+
+/// Arguments of `ctl accept-price`.
+#[derive(Debug, Args)]
+pub struct AcceptPriceArgs {
+    /// The provider and its name for the model, as `models` prints them, with a slash between
+    #[arg(value_name = "ROUTE", value_parser = parse_route)]
+    pub route: (ProviderName, String),
+}
+
+fn parse_route(text: &str) -> Result<(ProviderName, String), String> {
+    let (provider, wire_model) = text
+        .split_once('/')
+        .ok_or("write it like eachlabs/kling-v1-standard-image-to-video")?;
+    Ok((provider.parse()?, wire_model.to_owned()))
 }
 
 fn setting_group() -> ArgGroup {

@@ -1,4 +1,7 @@
-//! Flags of the commands that change jobs: `retry`, `cancel`, `resolve` and `verify`.
+//! Flags of the commands that change jobs: `retry`, `cancel`, `resolve`, `verify`,
+//! `move` and `backup`.
+
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -53,4 +56,25 @@ pub struct VerifyArgs {
     /// Download missing or damaged clips again now, replacing what is there; costs nothing
     #[arg(long)]
     pub fix: bool,
+}
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::BACKUP)]
+pub struct BackupArgs {
+    /// The file to write, which must not exist
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Arguments of `move`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::MOVE)]
+pub struct MoveArgs {
+    /// The batch whose clips to move
+    #[arg(value_name = "BATCH")]
+    pub batch: String,
+    /// The folder for its clips; it may have them already
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
 }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use crate::cli::queue_place;
 use crate::cli::render;
 use crate::cli::setup::Setup;
-use crate::queue::{Health, Status};
+use crate::queue::{Health, Status, UnsafePlace};
 
 use super::check::Check;
 
@@ -81,7 +82,7 @@ async fn check_existing(setup: &Setup) -> anyhow::Result<QueueChecks> {
             status: None,
         });
     }
-    let checks = vec![
+    let mut checks = vec![
         Check::ok(
             "queue",
             format!("{file} is intact, in format version {}", health.version),
@@ -90,10 +91,24 @@ async fn check_existing(setup: &Setup) -> anyhow::Result<QueueChecks> {
         check_in_doubt(setup, &health),
         check_runs(setup, &health),
     ];
+    checks.extend(check_place(setup)?);
     Ok(QueueChecks {
         checks,
         status: Some(queue.status(None).await?),
     })
+}
+
+/// Says that the queue is not safe where it is, if that is known.
+fn check_place(setup: &Setup) -> anyhow::Result<Option<Check>> {
+    let report = |place: UnsafePlace| {
+        let message = place.to_string();
+        if place.is_certain() {
+            Check::problem("queue.place", message, queue_place::HINT)
+        } else {
+            Check::warning("queue.place", message, queue_place::HINT)
+        }
+    };
+    Ok(setup.app.unsafe_place()?.map(report))
 }
 
 fn check_counters(setup: &Setup, health: &Health) -> Check {

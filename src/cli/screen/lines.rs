@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cli::remedy::with_remedy;
 use crate::cli::{format, width};
 use crate::domain::{JobState, Money};
-use crate::queue::{JobRecord, LiveSetting, ProviderStatus, SettingChange};
+use crate::queue::{JobRecord, LiveSetting, ProviderStatus, RouteStatus, SettingChange};
 
 use super::Snapshot;
 use super::painter::Size;
@@ -68,6 +68,7 @@ pub(in crate::cli) fn format_plain(snapshot: &Snapshot) -> PlainStatus {
         [throughput(snapshot)]
             .into_iter()
             .chain(in_use)
+            .chain(held_routes(snapshot))
             .filter(|text| !text.is_empty()),
         SEPARATOR,
     );
@@ -233,17 +234,52 @@ fn format_slots(snapshot: &Snapshot, provider: &ProviderStatus) -> String {
 
 /// Returns why nothing is submitted to a provider now, or `None` if submits are not held.
 pub(in crate::cli) fn hold_reason(provider: &ProviderStatus, now: Timestamp) -> Option<String> {
+    let because = provider
+        .hold_reason
+        .as_ref()
+        .map_or(String::new(), |reason| format!(": {reason}"));
     match (&provider.paused, provider.submits_from) {
         (Some(reason), _) => Some(format!("paused: {reason}")),
-        (None, Some(from)) if from > now => {
-            let seconds = u64::try_from(from.duration_since(now).as_secs()).unwrap_or(0) + 1;
-            Some(format!(
-                "submits held for {}",
-                format::format_duration(seconds)
-            ))
+        (None, Some(from)) if from > now => Some(format!(
+            "submits held for {}{because}",
+            format_wait(from, now)
+        )),
+        (None, _) if provider.waits_for_end => {
+            Some(format!("submits held until a prediction ends{because}"))
         }
         _ => None,
     }
+}
+
+/// Returns why nothing is submitted on a route now, or `None` if submits are not held.
+pub(in crate::cli) fn route_hold_reason(route: &RouteStatus, now: Timestamp) -> Option<String> {
+    if let Some(stop) = price_stop(route) {
+        return Some(stop);
+    }
+    let gate = &route.gate;
+    let reason = gate
+        .hold_reason
+        .as_ref()
+        .filter(|_| gate.held_until > now)?;
+    Some(format!(
+        "submits held for {}: {reason}",
+        format_wait(gate.held_until, now)
+    ))
+}
+
+/// Returns why the price of a route stops its submits, or `None` if it does not.
+pub(in crate::cli) fn price_stop(route: &RouteStatus) -> Option<String> {
+    let price = route.gate.unaccepted_price()?;
+    Some(format!(
+        "stopped: it billed ${:#} where the catalog says ${:#}; `overnight ctl accept-price {}/{}` \
+         accepts that",
+        price.billed, price.priced, route.provider, route.wire_model
+    ))
+}
+
+fn format_wait(until: Timestamp, now: Timestamp) -> String {
+    let seconds = u64::try_from(until.duration_since(now).as_secs()).unwrap_or(0) + 1;
+    format::format_duration(seconds)
 }
 
 /// Returns the first line of the hold reason, which says what is wrong; hints follow it.
@@ -260,7 +296,20 @@ fn providers(snapshot: &Snapshot) -> Vec<Text> {
         let hold = hold_text(snapshot, provider);
         Text::join([text].into_iter().chain(hold), ", ")
     };
-    busy_providers(snapshot).map(format_provider).collect()
+    busy_providers(snapshot)
+        .map(format_provider)
+        .chain(held_routes(snapshot))
+        .collect()
+}
+
+/// Formats the routes to which submits are held.
+fn held_routes(snapshot: &Snapshot) -> impl Iterator<Item = Text> {
+    let format_route = |route: &RouteStatus| {
+        let reason = route_hold_reason(route, snapshot.now)?;
+        let text = format!("{}/{}: {reason}", route.provider, route.wire_model);
+        Some(Text::new(Style::Warning, text.lines().next()?))
+    };
+    snapshot.status.routes.iter().filter_map(format_route)
 }
 
 /// Formats the settings that an operator changed, with who changed them and when.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use console::Term;
 
-pub(super) use lines::{format_plain, format_screen, hold_reason};
+pub(super) use lines::{format_plain, format_screen, hold_reason, price_stop, route_hold_reason};
 pub(super) use painter::Size;
 pub(super) use snapshot::{Snapshot, SnapshotReader};
 

@@ -90,6 +90,8 @@ fn provider(provider: ProviderName, in_flight: u32) -> ProviderStatus {
         in_flight,
         paused: None,
         submits_from: None,
+        hold_reason: None,
+        waits_for_end: false,
     }
 }
 
@@ -119,6 +121,7 @@ fn snapshot() -> Snapshot {
         now: now(),
         zone: TimeZone::UTC,
         status: Status {
+            routes: Vec::new(),
             batches: vec![batch("spring")],
             providers,
             pools: vec![pool],

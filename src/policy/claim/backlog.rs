@@ -6,7 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{JobState, ProviderName};
 
+use crate::policy::route_gate::RouteGate;
+
 use super::claim_plan::ClaimPlan;
+use super::placement::UNTIL_DECIDED;
 use super::request::{Backlog, BudgetLimit, ClaimRequest, Step};
 use super::view::{ClaimView, DueStep, ProviderView};
 
@@ -24,13 +27,24 @@ pub struct BacklogView {
     /// When the next step of each kind at each provider is due, after
     /// [`ProviderView::due_after`]; those that are due already and could be claimed are left out.
     pub next_steps: Vec<DueStep>,
-    /// When the first job of each lane of the requested batches is due, with the lane's providers.
-    pub next_submits: Vec<(Vec<ProviderName>, Timestamp)>,
+    /// When the first job of each lane of the requested batches is due.
+    pub next_submits: Vec<NextSubmit>,
     /// When the oldest submission that counts against the rate was answered, for the providers
     /// whose rate is used up; none if all of them are still unanswered.
     pub oldest_submits: BTreeMap<ProviderName, Timestamp>,
     /// When the first unleased upload to each provider is due.
     pub next_uploads: BTreeMap<ProviderName, Timestamp>,
+}
+
+/// When the first job of a lane is due.
+#[derive(Clone, Debug)]
+pub struct NextSubmit {
+    /// Name of the model that the batch requests.
+    pub model: String,
+    /// The lane's providers.
+    pub providers: Vec<ProviderName>,
+    /// When its first job is due.
+    pub due_at: Timestamp,
 }
 
 impl ProviderView {
@@ -85,7 +99,7 @@ pub fn backlog(
         .collect();
     let due_times = [
         next_step(plan, rest),
-        next_submit(view.now, plan, rest),
+        next_submit(view.now, plan, rest, request),
         next_upload(view.now, plan, rest),
     ];
     backlog.next_due = due_times.into_iter().flatten().min();
@@ -135,9 +149,16 @@ fn next_step(plan: &ClaimPlan, rest: &BacklogView) -> Option<Timestamp> {
 ///
 /// A submission that waits for a slot or for money has no time of its own: the step that frees them
 /// wakes the pool.
-fn next_submit(now: Timestamp, plan: &ClaimPlan, rest: &BacklogView) -> Option<Timestamp> {
+fn next_submit(
+    now: Timestamp,
+    plan: &ClaimPlan,
+    rest: &BacklogView,
+    request: &ClaimRequest,
+) -> Option<Timestamp> {
     let has_free_slot = |provider: &&ProviderView| {
-        provider.gate.suspended.is_none() && provider.in_flight < provider.limits.in_flight
+        provider.gate.suspended.is_none()
+            && provider.in_flight < provider.limits.in_flight
+            && !provider.gate.waits_for_end(provider.in_flight)
     };
     let mut next: Option<Timestamp> = None;
     for provider in plan.providers.iter().filter(has_free_slot) {
@@ -148,10 +169,18 @@ fn next_submit(now: Timestamp, plan: &ClaimPlan, rest: &BacklogView) -> Option<T
             // One more millisecond, because a submission answered exactly one window ago counts.
             available_at = available_at.max(oldest + RATE_WINDOW + SignedDuration::from_millis(1));
         }
-        for (providers, due_at) in &rest.next_submits {
-            let at = (*due_at).max(available_at);
+        for lane in &rest.next_submits {
+            let providers = &lane.providers;
+            let model = request.catalog.model(&lane.model);
+            let route = model.and_then(|model| model.route(name));
+            let gate = route.and_then(|route| plan.routes.get(&(name, route.wire_model.clone())));
+            if gate.is_some_and(|gate| gate.unaccepted_price().is_some()) {
+                continue;
+            }
+            let route_from = gate.map_or(now, RouteGate::submits_allowed_from);
+            let at = lane.due_at.max(available_at).max(route_from);
             // A job that is due at an available provider waits for money or exceeded the capacity.
-            if providers.contains(&name) && at > now {
+            if providers.contains(&name) && at > now && lane.due_at < UNTIL_DECIDED {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }
         }

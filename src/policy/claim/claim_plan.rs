@@ -8,7 +8,7 @@ use crate::domain::{JobCounts, JobId, ProviderName};
 use crate::policy::upload::Upload;
 
 use super::prepared::PreparedRequest;
-use super::view::{BatchTotals, DueStep, ProviderView, QueuedJob};
+use super::view::{BatchTotals, DueStep, ProviderView, QueuedJob, RouteGates};
 
 /// The steps to start, and what they use of every limit.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct ClaimPlan {
     pub total_jobs: JobCounts,
     /// The view's providers after the plan.
     pub providers: Vec<ProviderView>,
+    /// The gates of the view's routes after the plan.
+    pub routes: RouteGates,
     /// The budgets that blocked a submission: the index of a batch, or `None` for the request's
     /// own.
     pub exceeded_budgets: BTreeSet<Option<usize>>,

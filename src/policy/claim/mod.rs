@@ -20,8 +20,9 @@ mod transitions;
 mod uploads;
 mod view;
 
-pub use backlog::{BacklogView, backlog, rate_window_start};
+pub use backlog::{BacklogView, NextSubmit, backlog, rate_window_start};
 pub use claim_plan::{ClaimPlan, PlannedSubmission};
+pub use placement::UNTIL_DECIDED;
 pub use plan::plan;
 pub use prepared::{PreparedRequest, request_digest};
 pub use reads::{DueQuery, Reads};
@@ -29,5 +30,5 @@ pub use request::{Backlog, BudgetLimit, Capacity, ClaimRequest, ProviderLimits, 
 pub use transitions::{start, submit};
 pub use view::{
     BatchTotals, BatchView, ClaimView, DueStep, LaneView, Missing, ProviderView, QueuedJob,
-    UnresolvedRequest,
+    RouteGates, RouteId, UnresolvedRequest,
 };

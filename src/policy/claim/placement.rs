@@ -15,14 +15,18 @@ use super::view::{BatchTotals, ProviderView, UnresolvedRequest};
 /// By then the identical submission may be resolved, or a provider may have a free slot.
 const DEFER_DELAY: SignedDuration = SignedDuration::from_secs(1);
 
+/// The due time of a queued job that only the user's decision about an identical one can move on. No
+/// run waits for it.
+pub const UNTIL_DECIDED: Timestamp = Timestamp::constant(253_402_207_200, 0);
+
 /// Where the next submission of a batch can go.
 pub(super) enum Placement {
     /// To the provider with this index.
     Submit(usize, PreparedRequest),
     /// To no provider before this time. The jobs behind it may go first.
     ///
-    /// The job waits until an identical submission is resolved, the upload of an image is retried,
-    /// or a provider has a free slot again.
+    /// The job waits until an identical submission is resolved, by the user if its time is
+    /// [`UNTIL_DECIDED`], the upload of an image is retried, or a provider has a free slot again.
     DeferUntil(Timestamp),
     /// To no provider for now. The job keeps its place, and the jobs behind it in its lane wait.
     Blocked,
@@ -34,7 +38,7 @@ impl Planner<'_> {
     /// A provider qualifies if it has
     ///
     /// - a free slot and an unused submission of its rate;
-    /// - a route that takes the job's input;
+    /// - a route that takes the job's input, and is not held or stopped;
     /// - a price that fits the batch's budget and the request's;
     /// - a link to each image that it takes as a link;
     /// - no identical request whose outcome is unknown. If both were in doubt, the provider's
@@ -51,6 +55,8 @@ impl Planner<'_> {
         // Whether a provider may accept the job later. Providers that are suspended or not part of
         // this request do not count.
         let mut may_be_accepted_later = false;
+        // Whether an identical submission waits for the user's decision.
+        let mut has_held_twin = false;
         let mut rejected = None;
         let model = &self.view.batches[batch].model;
         for name in provider_order {
@@ -72,6 +78,18 @@ impl Planner<'_> {
                     .get_or_insert_with(|| format!("job {job_id} ({model}) on {name}"));
                 continue;
             };
+            let route = self.plan.routes.get(&(*name, quote.wire_model.clone()));
+            if let Some(gate) = route {
+                // As a suspended provider: only the user can change that.
+                if gate.unaccepted_price().is_some() {
+                    continue;
+                }
+                if gate.submits_allowed_from() > self.view.now {
+                    may_be_accepted_later = true;
+                    continue;
+                }
+                quote.price = gate.reservation(quote.price);
+            }
             let exceeded_budgets = self.exceeded_budgets(batch, quote.price);
             if !exceeded_budgets.is_empty() {
                 self.plan.exceeded_budgets.extend(exceeded_budgets);
@@ -98,14 +116,17 @@ impl Planner<'_> {
                 }
             }
             let prepared = PreparedRequest::from(quote);
-            if self.has_identical_unresolved(*name, &prepared) {
-                may_be_accepted_later = true;
-                placement = self.defer_briefly();
-            } else {
-                return Placement::Submit(index, prepared);
+            match self.identical_unresolved(*name, &prepared) {
+                None => return Placement::Submit(index, prepared),
+                Some(is_held) => {
+                    has_held_twin |= is_held;
+                    may_be_accepted_later |= !is_held;
+                    placement = self.defer_briefly();
+                }
             }
         }
         match rejected {
+            _ if has_held_twin && !may_be_accepted_later => Placement::DeferUntil(UNTIL_DECIDED),
             // No provider can accept the job in this run: claim it only to reject it, unpaid.
             Some((index, quote, reason)) if !may_be_accepted_later => Placement::Submit(
                 index,
@@ -127,21 +148,29 @@ impl Planner<'_> {
         Placement::DeferUntil(later.unwrap_or(self.view.now))
     }
 
-    /// Returns whether an identical request to the provider is submitting or in doubt, or planned
-    /// already.
-    fn has_identical_unresolved(&self, provider: ProviderName, prepared: &PreparedRequest) -> bool {
+    /// Returns whether the identical request to the provider that is submitting, in doubt or planned
+    /// already waits for the user's decision; `None` if there is no such request.
+    fn identical_unresolved(
+        &self,
+        provider: ProviderName,
+        prepared: &PreparedRequest,
+    ) -> Option<bool> {
         let wire_model = &prepared.quote.wire_model;
         let is_identical = |other: &UnresolvedRequest| {
             other.digest == prepared.digest
                 && other.provider == provider
                 && other.wire_model == *wire_model
         };
-        self.view.unresolved.iter().any(is_identical)
-            || self.plan.submissions.iter().any(|planned| {
-                planned.prepared.digest == prepared.digest
-                    && planned.provider == provider
-                    && planned.prepared.quote.wire_model == *wire_model
-            })
+        let unresolved = &mut self.view.unresolved.iter();
+        if let Some(other) = unresolved.find(|other| is_identical(other)) {
+            return Some(other.is_held);
+        }
+        let is_planned = self.plan.submissions.iter().any(|planned| {
+            planned.prepared.digest == prepared.digest
+                && planned.provider == provider
+                && planned.prepared.quote.wire_model == *wire_model
+        });
+        is_planned.then_some(false)
     }
 
     /// Lists the budgets that a submission at this price would exceed.

@@ -24,6 +24,7 @@ impl<'a> Planner<'a> {
             totals: view.batches.iter().map(|batch| batch.totals).collect(),
             total_jobs: view.total_jobs,
             providers: view.providers.clone(),
+            routes: view.routes.clone(),
             exceeded_budgets: BTreeSet::new(),
             unroutable: None,
             awaits_upload: false,

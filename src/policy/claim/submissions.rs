@@ -112,7 +112,15 @@ impl Planner<'_> {
             if provider.limits.provider == submission.provider {
                 provider.in_flight += 1;
                 provider.recent_submits += 1;
+                provider.gate = provider.gate.submitting(self.view.now);
             }
+        }
+        let route = (
+            submission.provider,
+            submission.prepared.quote.wire_model.clone(),
+        );
+        if let Some(gate) = self.plan.routes.get_mut(&route) {
+            *gate = gate.submitting(self.view.now);
         }
         let totals = &mut self.plan.totals[submission.batch];
         totals.reserved += submission.prepared.quote.price;

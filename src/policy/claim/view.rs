@@ -7,10 +7,17 @@ use jiff::Timestamp;
 
 use crate::domain::{Input, Job, JobCounts, JobId, JobState, Money, ProviderName};
 use crate::policy::gate::ProviderGate;
+use crate::policy::route_gate::RouteGate;
 use crate::policy::tally::BatchTally;
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
 
 use super::request::{ClaimRequest, ProviderLimits, Step};
+
+/// A route: a provider, and its name for a model.
+pub type RouteId = (ProviderName, String);
+
+/// The gates of routes.
+pub type RouteGates = BTreeMap<RouteId, RouteGate>;
 
 /// What a claim is planned from. The number of rows in it depends on the request and on the
 /// providers' limits, never on how many jobs the queue holds.
@@ -24,6 +31,8 @@ pub struct ClaimView {
     pub total_jobs: JobCounts,
     /// The request's providers, in the request's order.
     pub providers: Vec<ProviderView>,
+    /// The gates of the routes that have one; read only if a requested batch has queued jobs.
+    pub routes: RouteGates,
     /// The unleased jobs whose next step is due, as far as [`Reads`](super::Reads) asks for them.
     pub due: Vec<DueStep>,
     /// The requests that are submitting or in doubt, at any provider.
@@ -138,6 +147,8 @@ pub struct UnresolvedRequest {
     pub wire_model: String,
     /// The digest of the request; see [`request_digest`](super::request_digest).
     pub digest: i64,
+    /// Whether its job waits for the user's decision.
+    pub is_held: bool,
 }
 
 /// A part of the queue that a plan turned out to need as well.
@@ -164,6 +175,7 @@ impl ClaimView {
             batches,
             total_jobs,
             providers,
+            routes: RouteGates::new(),
             due: Vec::new(),
             unresolved: Vec::new(),
             uploads: BTreeMap::new(),
@@ -219,7 +231,7 @@ impl BatchTotals {
 impl ProviderView {
     /// Returns the number of submissions that slots, rate and gate allow now.
     pub fn available_submits(&self, now: Timestamp) -> u32 {
-        if !self.gate.accepts_submits(now) {
+        if !self.gate.accepts_submits(now) || self.gate.waits_for_end(self.in_flight) {
             return 0;
         }
         let slots = self.limits.in_flight.saturating_sub(self.in_flight);
@@ -227,7 +239,8 @@ impl ProviderView {
             .limits
             .creates_per_minute
             .saturating_sub(self.recent_submits);
-        slots.min(rate)
+        let at_once = if self.gate.goes_alone() { 1 } else { u32::MAX };
+        slots.min(rate).min(at_once)
     }
 
     /// Returns whether the rate is used up as far as is known, but perhaps not in fact.

@@ -104,7 +104,7 @@ async fn failed_submissions_are_classified() {
         (
             402,
             json!({ "status": 402, "error": "payment required", "details": "balance" }),
-            "access denied",
+            "balance in use",
         ),
         (
             429,

@@ -112,7 +112,8 @@ async fn failed_submissions_are_classified() {
             json!({ "detail": "invalid key credentials" }),
             "access denied",
         ),
-        (403, json!({ "detail": locked }), "access denied"),
+        (403, json!({ "detail": locked }), "locked"),
+        (403, json!({ "detail": "Forbidden" }), "access denied"),
         (
             404,
             json!({ "detail": "Application 'x' not found" }),

@@ -219,6 +219,8 @@ fn variant<T: std::fmt::Debug>(result: &Result<T, Failure>) -> &'static str {
         Err(Failure::Transient { .. }) => "transient",
         Err(Failure::RateLimited { .. }) => "rate limited",
         Err(Failure::AccessDenied { .. }) => "access denied",
+        Err(Failure::Locked { .. }) => "locked",
+        Err(Failure::BalanceInUse { .. }) => "balance in use",
         Err(Failure::Rejected { .. }) => "rejected",
         Err(Failure::Unknown { .. }) => "unknown",
     }

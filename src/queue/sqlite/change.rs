@@ -11,6 +11,7 @@ use crate::policy::tally::Tally;
 use crate::queue::storage::StoredJob;
 use crate::queue::{QueueError, Result};
 
+use super::paths;
 use super::row::{cost_to_json, millis, nullable_millis, query_value};
 
 /// Writes a change of a job and ends its lease, if there is one. Adds the change to a tally, which
@@ -28,7 +29,7 @@ pub(super) fn write(
         attempt: job.attempt.as_ref().map(BeforeAttempt::from),
     };
     let mut update = Update::new("jobs", NO_LEASE);
-    set_job_columns(&mut update, &before, &change.job);
+    set_job_columns(tx, &mut update, &before, &change.job);
     update.execute(tx, "job_id", before.job_id, None)?;
     write_attempt(tx, &before, change)?;
     before.add_to(tally, change);
@@ -91,7 +92,7 @@ pub(super) fn write_leased(
         NO_LEASE
     };
     let mut update = Update::new("jobs", assignments);
-    set_job_columns(&mut update, before, &change.job);
+    set_job_columns(tx, &mut update, before, &change.job);
     let is_current = update.execute(tx, "job_id", before.job_id, Some(lease.token))?;
     if is_current {
         write_attempt(tx, before, change)?;
@@ -103,7 +104,7 @@ pub(super) fn write_leased(
 /// The assignments that end a lease.
 const NO_LEASE: &str = "lease_token = NULL, lease_pool = NULL";
 
-fn set_job_columns(update: &mut Update, before: &Before<'_>, new: &JobProgress) {
+fn set_job_columns(tx: &Connection, update: &mut Update, before: &Before<'_>, new: &JobProgress) {
     let old = before.job;
     if old.state != new.state {
         update.set("state", new.state.as_str().to_owned().into());
@@ -136,7 +137,7 @@ fn set_job_columns(update: &mut Update, before: &Before<'_>, new: &JobProgress) 
     }
     if old.output != new.output {
         let file = new.output.as_ref();
-        let path = |file: &SavedFile| Value::from(file.path.to_string_lossy().into_owned());
+        let path = |file: &SavedFile| Value::from(paths::to_stored(tx, &file.path));
         let bytes = |file: &SavedFile| Value::from(i64::try_from(file.bytes).unwrap_or(i64::MAX));
         update.set("output", file.map_or(Value::Null, path));
         update.set("bytes", file.map_or(Value::Null, bytes));

@@ -12,11 +12,13 @@ use crate::policy::claim::{
 use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
 use crate::queue::Result;
-use crate::queue::claim_reads::{ClaimReads, Lane, ProviderUse, RecentSubmits, WaitingLane};
+use crate::queue::claim_reads::{
+    ClaimReads, Lane, ProviderUse, RecentSubmits, RouteGates, WaitingLane,
+};
 
 use super::row::{query_value, read_job_counts, select};
 use super::transaction::SqliteTransaction;
-use super::{due_steps, gate, health, lanes, upload_views};
+use super::{due_steps, gate, health, lanes, routes, upload_views};
 
 impl ClaimReads for SqliteTransaction<'_> {
     fn batches(&self) -> Result<Vec<BatchView>> {
@@ -34,6 +36,10 @@ impl ClaimReads for SqliteTransaction<'_> {
             Ok((provider, used))
         })?;
         Ok(providers.into_iter().collect())
+    }
+
+    fn routes(&self) -> Result<RouteGates> {
+        routes::read(self.tx)
     }
 
     fn due_steps(&self, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>> {
@@ -59,14 +65,17 @@ impl ClaimReads for SqliteTransaction<'_> {
     fn unresolved(&self) -> Result<Vec<UnresolvedRequest>> {
         select(
             self.tx,
-            "SELECT provider, wire_model, request_digest FROM attempts
-             WHERE finished_at IS NULL AND state IN ('submitting', 'in_doubt')",
+            "SELECT a.provider, a.wire_model, a.request_digest,
+                    j.state = 'in_doubt' AND j.due_at IS NULL AND j.lease_token IS NULL AS is_held
+             FROM attempts a JOIN jobs j USING (job_id)
+             WHERE a.finished_at IS NULL AND a.state IN ('submitting', 'in_doubt')",
             [],
             |columns| {
                 Ok(UnresolvedRequest {
                     provider: columns.parse("provider")?,
                     wire_model: columns.get("wire_model")?,
                     digest: columns.get("request_digest")?,
+                    is_held: columns.get("is_held")?,
                 })
             },
         )
@@ -135,7 +144,7 @@ pub(super) fn read_batches(tx: &Connection, tally: &Tally) -> Result<Vec<BatchVi
                 batch_id,
                 name,
                 model: columns.get("model")?,
-                folder: columns.get("folder")?,
+                folder: columns.path("folder")?.to_string_lossy().into_owned(),
                 budget: columns
                     .get::<Option<i64>>("budget")?
                     .map(Money::from_micros),

@@ -1,6 +1,8 @@
 //! The clips that were made: which one a row asks for again, and those that stay when a job is rendered
 //! anew.
 
+use std::path::Path;
+
 use rusqlite::{Connection, params};
 
 use crate::domain::{Fingerprint, JobClips, JobId, KeptClip, SavedFile};
@@ -9,6 +11,7 @@ use crate::queue::storage::StoredJob;
 use crate::queue::{QueueError, Result};
 
 use super::job_row::{attempt_columns, read_attempt};
+use super::paths;
 use super::row::{Columns, execute, query_value, select};
 
 /// Returns whether any clip was made in this queue.
@@ -107,7 +110,7 @@ pub(super) fn keep(tx: &Connection, JobId(job_id): JobId, clip: &SavedFile) -> R
          WHERE attempt_id = (SELECT attempt_id FROM jobs WHERE job_id = ?1)",
         params![
             job_id,
-            clip.path.to_string_lossy(),
+            paths::to_stored(tx, &clip.path),
             i64::try_from(clip.bytes).unwrap_or(i64::MAX),
             clip.sha256
         ],
@@ -144,11 +147,53 @@ pub(super) fn of_job(tx: &Connection, JobId(job_id): JobId) -> Result<JobClips> 
     })
 }
 
+/// Returns the clips of a batch: those of its jobs, with the number 0, and those that are kept.
+pub(super) fn of_batch(tx: &Connection, batch_id: i64) -> Result<Vec<KeptClip>> {
+    select(
+        tx,
+        "SELECT 0 AS number, output, bytes, sha256 FROM jobs
+         WHERE batch_id = ?1 AND sha256 IS NOT NULL
+         UNION ALL
+         SELECT number, output, bytes, sha256 FROM attempts
+         WHERE batch_id = ?1 AND output IS NOT NULL",
+        [batch_id],
+        read_clip,
+    )
+}
+
+/// Sets the folder of a batch, and the paths of those of its clips that are in the old one.
+pub(super) fn set_folder(tx: &Connection, batch_id: i64, old: &Path, new: &Path) -> Result<()> {
+    execute(
+        tx,
+        "UPDATE batches SET folder = ?2 WHERE batch_id = ?1",
+        params![batch_id, paths::to_stored(tx, new)],
+    )?;
+    // A path that an older version stored is absolute.
+    for old in [
+        paths::to_stored(tx, old),
+        old.to_string_lossy().into_owned(),
+    ] {
+        let in_old = Path::new(&old).join("").to_string_lossy().into_owned();
+        let in_new = Path::new(&paths::to_stored(tx, new)).join("");
+        for table in ["jobs", "attempts"] {
+            execute(
+                tx,
+                &format!(
+                    "UPDATE {table} SET output = ?3 || substr(output, length(?2) + 1)
+                     WHERE batch_id = ?1 AND substr(output, 1, length(?2)) = ?2"
+                ),
+                params![batch_id, in_old, in_new.to_string_lossy()],
+            )?;
+        }
+    }
+    Ok(())
+}
+
 fn read_clip(columns: &Columns<'_, '_>) -> Result<KeptClip> {
     Ok(KeptClip {
         number: columns.get("number")?,
         file: SavedFile {
-            path: columns.get::<String>("output")?.into(),
+            path: columns.path("output")?,
             bytes: columns.get("bytes")?,
             sha256: columns.get("sha256")?,
         },

@@ -24,7 +24,15 @@ pub(super) fn record_change(tx: &Connection, now: Timestamp, latest: Timestamp) 
     execute(
         tx,
         "UPDATE providers
-         SET creates_from = min(creates_from, ?1), calls_from = min(calls_from, ?1)",
+         SET creates_from = min(creates_from, ?1), calls_from = min(calls_from, ?1),
+             alone_until = min(alone_until, ?1)",
+        [latest],
+    )?;
+    execute(
+        tx,
+        "UPDATE routes
+         SET held_until = min(held_until, ?1), alone_until = min(alone_until, ?1),
+             learned_at = min(learned_at, ?1)",
         [latest],
     )?;
     let now = now.as_millisecond();

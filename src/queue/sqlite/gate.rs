@@ -13,12 +13,15 @@ use super::row::{Columns, execute};
 pub(super) fn write(tx: &Connection, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
     execute(
         tx,
-        "INSERT INTO providers (provider, creates_from, calls_from, failures, paused, refuses_looks)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO providers (provider, creates_from, calls_from, failures, paused, refuses_looks,
+                                hold_reason, alone, alone_until, waits_below)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
          ON CONFLICT (provider) DO UPDATE SET
             creates_from = excluded.creates_from, calls_from = excluded.calls_from,
             failures = excluded.failures, paused = excluded.paused,
-            refuses_looks = excluded.refuses_looks",
+            refuses_looks = excluded.refuses_looks, hold_reason = excluded.hold_reason,
+            alone = excluded.alone, alone_until = excluded.alone_until,
+            waits_below = excluded.waits_below",
         params![
             provider.as_str(),
             gate.submits_held_until.as_millisecond(),
@@ -26,6 +29,10 @@ pub(super) fn write(tx: &Connection, provider: ProviderName, gate: &ProviderGate
             gate.failures,
             gate.suspended,
             gate.refuses_polls,
+            gate.hold_reason,
+            gate.is_alone,
+            gate.alone_until.as_millisecond(),
+            gate.waits_below,
         ],
     )?;
     Ok(())
@@ -39,5 +46,9 @@ pub(super) fn from_columns(columns: &Columns<'_, '_>) -> Result<ProviderGate> {
         failures: columns.get("failures")?,
         suspended: columns.get("paused")?,
         refuses_polls: columns.get("refuses_looks")?,
+        hold_reason: columns.get("hold_reason")?,
+        is_alone: columns.get("alone")?,
+        alone_until: columns.time("alone_until")?,
+        waits_below: columns.get("waits_below")?,
     })
 }

@@ -9,6 +9,8 @@ use rusqlite::{CachedStatement, Connection, Error, ToSql};
 
 use crate::domain::{NewJob, file_name};
 
+use super::paths;
+
 /// Number of jobs that one statement inserts.
 pub(super) const CHUNK_SIZE: usize = 64;
 
@@ -54,7 +56,7 @@ pub(super) fn insert_chunk(
 ) -> rusqlite::Result<usize> {
     let mut statement = tx.prepare_cached(&INSERT_CHUNK)?;
     for (index, (job, lane_id)) in jobs.iter().zip(lanes).enumerate() {
-        bind(&mut statement, index, job, *lane_id, &job.stem)?;
+        bind(tx, &mut statement, index, job, *lane_id, &job.stem)?;
     }
     let all_inserted = execute(statement, batch_id, now)?;
     // With `OR FAIL` the rows before the conflict stay inserted, so no savepoint is needed.
@@ -75,11 +77,12 @@ pub(super) fn insert_one(
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
     let mut statement = tx.prepare_cached(&INSERT_ONE)?;
-    bind(&mut statement, 0, job, lane_id, stem)?;
+    bind(tx, &mut statement, 0, job, lane_id, stem)?;
     execute(statement, batch_id, now)
 }
 
 fn bind(
+    tx: &Connection,
     statement: &mut CachedStatement<'_>,
     index: usize,
     job: &NewJob,
@@ -93,7 +96,7 @@ fn bind(
     let values: [&dyn ToSql; PARAMETERS_PER_JOB] = [
         &job.row_key,
         &line_number(job),
-        &job.input_text,
+        &paths::input_to_stored(tx, job),
         &job.fingerprint,
         &lane_id,
         &job.estimate.micros(),

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use crate::domain::{Attempt, AttemptId, Input, Job, JobId, Lease};
+use crate::domain::{Attempt, AttemptId, Job, JobId, Lease};
 use crate::queue::Result;
 use crate::queue::storage::{JobSet, StoredJob};
 
@@ -44,8 +44,8 @@ pub(super) fn read_job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, At
         batch: columns.get("batch")?,
         row_key: columns.get("row_key")?,
         model: columns.get("model")?,
-        input: columns.json::<Input>("input")?,
-        folder: columns.get::<String>("folder")?.into(),
+        input: columns.input("input")?,
+        folder: columns.path("folder")?,
         file_name: columns.get("file_name")?,
         absent_attempts: columns.get("absent_attempts")?,
         progress: read_job_progress(columns)?,

@@ -66,7 +66,7 @@ pub(super) fn queued_jobs(
         |columns| {
             let job_id = JobId(columns.get("job_id")?);
             let row_key = columns.get("row_key")?;
-            let input = columns.json("input")?;
+            let input = columns.input("input")?;
             let file_name = columns.get("file_name")?;
             let last_attempt_number = columns.get("last_attempt_number")?;
             let job = Job {
@@ -96,7 +96,7 @@ pub(super) fn upcoming_inputs(tx: &Connection, lane: Lane<'_>, limit: usize) -> 
          WHERE state = 'queued' AND lane_id = ?1
          ORDER BY due_at, job_id LIMIT ?2",
         params![lane.lane_id, sql_limit(limit)],
-        |columns| columns.json("input"),
+        |columns| columns.input("input"),
     )
 }
 

@@ -3,6 +3,7 @@
 //! All SQL is in this folder, one file per operation. One thread owns the write connection. A write
 //! returns to its caller after the commit, so a result that a caller has seen is on disk.
 
+mod backup;
 mod bill;
 mod change;
 mod claim_reads;
@@ -17,11 +18,14 @@ mod job_row;
 mod lanes;
 mod live_settings;
 mod open;
+mod paths;
+mod place;
 mod pool_lock;
 mod pools;
 mod progress;
 mod query;
 mod remove;
+mod routes;
 mod row;
 mod snapshot;
 mod stage;
@@ -42,7 +46,7 @@ use crate::clock::Clock;
 use crate::domain::PoolId;
 
 use super::storage::{PoolLock, Process, ReadOperation, Storage, WriteOperation};
-use super::{PoolRecord, QueueError, Result};
+use super::{PoolRecord, QueueError, Result, UnsafePlace};
 use pool_lock::FileLock;
 use transaction::SqliteTransaction;
 use writer::Writer;
@@ -113,6 +117,26 @@ impl SqliteQueue {
     /// [`QueueError::Store`] if there is no queue at `path`, or if the file cannot be removed.
     pub fn remove_unused(path: &Path) -> Result<bool> {
         remove::remove_unused(path)
+    }
+
+    /// Returns why an existing queue is not safe where it is; `None` if nothing is known against it.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::Store`] if there is no queue at `path`, or if it cannot be read.
+    pub fn find_unsafe_place(path: &Path) -> Result<Option<UnsafePlace>> {
+        place::check(path)
+    }
+
+    /// Writes a copy of an existing queue, of any version, as it is at one instant. Runs may be active.
+    ///
+    /// # Errors
+    ///
+    /// - [`QueueError::FileExists`] if there is a file at `to`, which is left alone.
+    /// - [`QueueError::Store`] if there is no queue at `path`, if it is damaged, or if the copy cannot
+    ///   be written. Nothing is left at `to`.
+    pub fn back_up(path: &Path, to: &Path) -> Result<()> {
+        backup::back_up(path, to)
     }
 
     /// Opens a queue for a rehearsal, for this process alone. Every operation runs on the caller's

@@ -10,6 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 use crate::policy::claim::request_digest;
 use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
 
+use super::paths;
 use super::row::{execute, select};
 
 /// Identifies the file as a queue of this program; "ovnt" in ASCII.
@@ -196,6 +197,7 @@ fn migrate(connection: &mut Connection) -> Result<()> {
                 .iter()
                 .try_for_each(|table| tx.execute_batch(&format!("DROP TABLE {table}_old")))?;
             compute_request_digests(&tx)?;
+            paths::make_relative(&tx)?;
         }
     }
     tx.pragma_update(None, "user_version", SCHEMA_VERSION as i64)?;

@@ -47,12 +47,12 @@ pub(super) fn read_job_progress(columns: &Columns<'_, '_>) -> Result<JobProgress
     let polls = columns.get("polls")?;
     let downloads = columns.get("downloads")?;
     let crashes = columns.get("crashes")?;
-    let path: Option<String> = columns.get("output")?;
+    let path = columns.optional_path("output")?;
     let bytes: Option<u64> = columns.get("bytes")?;
     let sha256: Option<String> = columns.get("sha256")?;
     let output = match (path, bytes, sha256) {
         (Some(path), Some(bytes), Some(sha256)) => Some(SavedFile {
-            path: path.into(),
+            path,
             bytes,
             sha256,
         }),

@@ -192,14 +192,16 @@ fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
         estimate_usd: estimate.map_or(columns.money("estimate")?, Money::from_micros),
         cost_usd: columns.get::<Option<i64>>("cost")?.map(Money::from_micros),
         cost_source: columns.parse_optional("cost_source")?,
-        output: columns.get("output")?,
+        output: columns
+            .optional_path("output")?
+            .map(|path| path.to_string_lossy().into_owned()),
         bytes: columns.get("bytes")?,
         sha256: columns.get("sha256")?,
         error: columns.get("error")?,
         queued_at: columns.time("queued_at")?,
         submitted_at: columns.optional_time("submitted_at")?,
         finished_at: columns.optional_time("finished_at")?,
-        input: columns.json("input")?,
+        input: columns.input("input")?,
         due_at,
         attempt_state,
     })

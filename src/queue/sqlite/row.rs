@@ -1,6 +1,7 @@
 //! Converts between columns and domain types.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -9,13 +10,16 @@ use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement};
 use serde_json::json;
 
-use crate::domain::{CostReport, JobCounts, JobState, Money};
+use crate::domain::{CostReport, Input, JobCounts, JobState, Money};
 use crate::queue::{QueueError, Result};
+
+use super::paths;
 
 /// A row whose columns are read by name, as domain types.
 ///
 /// Text, times and JSON that cannot be parsed are a [`QueueError::Corrupt`].
 pub(super) struct Columns<'a, 'b> {
+    connection: &'a Connection,
     row: &'a Row<'b>,
     /// The index after the last column that was read. Most columns are read in the order in which
     /// they are selected, so that the next one is found without a search by name.
@@ -23,8 +27,9 @@ pub(super) struct Columns<'a, 'b> {
 }
 
 impl<'a, 'b> Columns<'a, 'b> {
-    fn new(row: &'a Row<'b>) -> Self {
+    fn new(connection: &'a Connection, row: &'a Row<'b>) -> Self {
         Self {
+            connection,
             row,
             next: Cell::new(0),
         }
@@ -84,6 +89,24 @@ impl<'a, 'b> Columns<'a, 'b> {
         Ok(millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0))))
     }
 
+    /// Returns a stored path as an absolute one.
+    pub(super) fn path(&self, column: &str) -> Result<PathBuf> {
+        let stored: String = self.get(column)?;
+        Ok(paths::from_stored(self.connection, &stored))
+    }
+
+    /// Returns a stored path as an absolute one; `None` if it is NULL.
+    pub(super) fn optional_path(&self, column: &str) -> Result<Option<PathBuf>> {
+        let stored: Option<String> = self.get(column)?;
+        Ok(stored.map(|stored| paths::from_stored(self.connection, &stored)))
+    }
+
+    /// Returns the input of a job.
+    pub(super) fn input(&self, column: &str) -> Result<Input> {
+        let stored: String = self.get(column)?;
+        paths::input_from_stored(self.connection, &stored)
+    }
+
     /// Deserializes a column that holds JSON.
     pub(super) fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T> {
         let text: String = self.get(column)?;
@@ -108,7 +131,7 @@ pub(super) fn select<T>(
     let mut rows = statement.query(params)?;
     let mut mapped = Vec::new();
     while let Some(row) = rows.next()? {
-        mapped.push(map(&Columns::new(row))?);
+        mapped.push(map(&Columns::new(connection, row))?);
     }
     Ok(mapped)
 }

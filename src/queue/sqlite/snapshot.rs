@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::domain::{Attempt, JobId, Lease, Money, PoolId, ProviderName};
+use crate::domain::{Attempt, JobId, KeptClip, Lease, Money, PoolId, ProviderName};
 use crate::policy::claim::BatchView;
 use crate::queue::storage::{JobName, JobSet, ProcessingTimes, RouteName, Snapshot, StoredJob};
 use crate::queue::{
@@ -12,7 +12,7 @@ use crate::queue::{
 
 use super::pool_lock::FileLock;
 use super::transaction::SqliteTransaction;
-use super::{bill, clock_changes, counters, health, job_row, live_settings, pools, query};
+use super::{bill, clips, clock_changes, counters, health, job_row, live_settings, pools, query};
 
 impl Snapshot for SqliteTransaction<'_> {
     fn pools(&self) -> Result<Vec<(PoolId, PoolRecord)>> {
@@ -53,6 +53,10 @@ impl Snapshot for SqliteTransaction<'_> {
 
     fn recent_completions(&self, batch: &BatchView, limit: usize) -> Result<Vec<Completion>> {
         query::recent_completions(self.tx, batch.batch_id, limit)
+    }
+
+    fn batch_clips(&self, batch: &BatchView) -> Result<Vec<KeptClip>> {
+        clips::of_batch(self.tx, batch.batch_id)
     }
 
     fn attempts(&self, job: JobId) -> Result<Vec<Attempt>> {

@@ -32,6 +32,7 @@ use super::insert::{self, line_number};
 use super::job_row;
 use super::lanes;
 use super::open;
+use super::paths;
 use super::row::{execute, query_value, select};
 use super::{tallies, uploads};
 
@@ -70,8 +71,9 @@ struct RowWriter {
 impl SqliteStaging {
     /// Opens a connection and checks that the batch is compatible with an existing one of its name.
     /// The queue is not locked before the first row.
-    pub(super) fn open(path: &Path, clock: Arc<dyn Clock>, batch: NewBatch) -> Result<Self> {
+    pub(super) fn open(path: &Path, clock: Arc<dyn Clock>, mut batch: NewBatch) -> Result<Self> {
         let connection = open::open_for_writing(path)?;
+        batch.folder = paths::normalize_folder(&connection, &batch.folder);
         let prepare = || {
             connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
             // The only row that a new job refers to is its batch, whose existence the transaction
@@ -193,7 +195,7 @@ impl OpenLoad {
                     params![
                         batch.name,
                         batch.model,
-                        batch.folder.to_string_lossy(),
+                        paths::to_stored(tx, &batch.folder),
                         batch.budget.map(Money::micros),
                         now.as_millisecond(),
                     ],
@@ -264,7 +266,7 @@ impl LoadTransaction for RowTransaction<'_> {
 
     fn input(&mut self, job: JobId) -> Result<Input> {
         let sql = "SELECT input FROM jobs WHERE job_id = ?1";
-        let input = select(self.tx, sql, [job.0], |columns| columns.json("input"))?.pop();
+        let input = select(self.tx, sql, [job.0], |columns| columns.input("input"))?.pop();
         input.ok_or_else(|| gone(job))
     }
 
@@ -334,7 +336,7 @@ impl LoadTransaction for RowTransaction<'_> {
             execute(
                 self.tx,
                 "UPDATE jobs SET input = ?2 WHERE job_id = ?1 AND input <> ?2",
-                params![job_id, row.input_text],
+                params![job_id, paths::input_to_stored(self.tx, row)],
             )?;
         }
         if fields.fingerprint {
@@ -370,7 +372,7 @@ impl LoadTransaction for RowTransaction<'_> {
             params![
                 job.0,
                 line_number(row),
-                row.input_text,
+                paths::input_to_stored(self.tx, row),
                 row.fingerprint,
                 lane_id,
                 row.estimate.micros(),

@@ -10,17 +10,21 @@ use crate::domain::{
     ProviderName,
 };
 use crate::policy::Change;
-use crate::policy::claim::BatchView;
+use crate::policy::claim::{BatchView, UNTIL_DECIDED};
 use crate::policy::gate::ProviderGate;
+use crate::policy::route_gate::RouteGate;
 use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadProgress};
+use crate::queue::claim_reads::RouteId;
 use crate::queue::storage::{NewAttempt, StoredJob, Transaction};
 use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadLease};
 
 use super::change::{self, Before, BeforeAttempt};
 use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
 use super::row::{execute, query_value, select};
-use super::{clips, clock_changes, counters, gate, live_settings, pools, tallies, uploads};
+use super::{
+    clips, clock_changes, counters, gate, live_settings, paths, pools, routes, tallies, uploads,
+};
 
 /// An open transaction; one that only reads never calls a method of [`Transaction`].
 pub(super) struct SqliteTransaction<'a> {
@@ -85,6 +89,20 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
         gate::write(self.tx, provider, gate)
+    }
+
+    fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()> {
+        routes::write(self.tx, route, gate)
+    }
+
+    fn resume_deferred(&mut self, now: Timestamp) -> Result<()> {
+        execute(
+            self.tx,
+            "UPDATE jobs SET due_at = ?1
+             WHERE lane_id IN (SELECT lane_id FROM lanes) AND state = 'queued' AND due_at = ?2",
+            [now.as_millisecond(), UNTIL_DECIDED.as_millisecond()],
+        )?;
+        Ok(())
     }
 
     fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()> {
@@ -185,6 +203,11 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn clear_rejected_uploads(&mut self) -> Result<()> {
         uploads::clear_rejected(self.tx)
+    }
+
+    fn set_folder(&mut self, batch: &BatchView, folder: &Path) -> Result<()> {
+        let folder = paths::normalize_folder(self.tx, folder);
+        clips::set_folder(self.tx, batch.batch_id, Path::new(&batch.folder), &folder)
     }
 
     fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()> {

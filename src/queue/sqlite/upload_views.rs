@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, params};
 
-use crate::domain::{LocalImage, ProviderName};
+use crate::domain::ProviderName;
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
 use crate::queue::{QueueError, Result};
 
+use super::paths;
 use super::row::{Columns, select, sql_limit};
 
 /// Returns the uploads with these keys, as far as there are any.
@@ -46,7 +47,7 @@ pub(super) fn list_waiting(
         |columns| {
             let upload_id = columns.get("upload_id")?;
             let file: String = columns.get("file")?;
-            let image = LocalImage::parse(&file)
+            let image = paths::upload_from_stored(tx, &file)
                 .ok_or_else(|| QueueError::corrupt(format!("upload {upload_id} of {file}")))?;
             let progress = read_progress(columns)?;
             let upload = Upload {

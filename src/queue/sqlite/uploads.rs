@@ -6,6 +6,7 @@ use crate::domain::PoolId;
 use crate::policy::upload::{Upload, UploadProgress};
 use crate::queue::{QueueError, Result, UploadLease};
 
+use super::paths;
 use super::row::{execute, nullable_millis, query_value};
 
 /// Writes a new upload, or replaces a known one, with its lease. Returns its number.
@@ -23,7 +24,7 @@ pub(super) fn put(tx: &Connection, upload: &Upload, lease: Option<(&PoolId, i64)
         params![
             upload.provider.as_str(),
             upload.image.sha256(),
-            upload.image.to_string(),
+            paths::upload_to_stored(tx, &upload.image),
             upload.progress.url,
             nullable_millis(upload.progress.expires_at),
             nullable_millis(upload.progress.due_at),

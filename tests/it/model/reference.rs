@@ -425,6 +425,11 @@ impl Model {
             Some(ProviderSignal::HoldAll { until }) => {
                 provider.calls_held_until = provider.calls_held_until.max(*until);
             }
+            Some(
+                ProviderSignal::LimitSubmits { .. }
+                | ProviderSignal::HoldRoute { .. }
+                | ProviderSignal::BalanceInUse { .. },
+            ) => unreachable!("operations do not signal this"),
             Some(ProviderSignal::Suspend { polls_too, .. }) => {
                 provider.is_suspended = true;
                 provider.refuses_polls |= *polls_too;

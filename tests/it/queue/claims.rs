@@ -11,6 +11,7 @@ run_for_each_store!(
     identical_requests_are_submitted_one_at_a_time_without_blocking_others,
     an_empty_queue_is_idle_and_a_held_job_does_not_keep_a_run,
     a_run_with_two_identical_rows_in_front_reads_on_to_those_behind,
+    a_row_that_waits_for_an_identical_held_one_keeps_no_run_and_goes_on_after_the_decision,
 );
 
 fn rows(claims: &[Claim]) -> Vec<&str> {
@@ -105,4 +106,45 @@ async fn a_run_with_two_identical_rows_in_front_reads_on_to_those_behind<S: Stor
     harness.load("b", &[7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 8]);
     assert_eq!(rows(&harness.claim("one", 1).await), ["r0"]);
     assert_eq!(rows(&harness.claim("one", 1).await), ["r10"]);
+}
+
+async fn a_row_that_waits_for_an_identical_held_one_keeps_no_run_and_goes_on_after_the_decision<
+    S: Store,
+>(
+    harness: Harness<S>,
+) {
+    let claim = async || harness.try_claim("one", 5).await.expect("a claim");
+    harness.load("b", &[7, 7, 8]);
+    let first = claim().await.claims;
+    assert_eq!(rows(&first), ["r0", "r2"]);
+    harness.lose_response(&first[0]).await;
+    harness.accept(&first[1], "p").await;
+    let steps = claim().await.claims;
+    let search = steps.iter().find(|claim| claim.step == Step::Reconcile);
+    let held = Outcome::Wait {
+        due_at: None,
+        failure: Some("the history lists none".into()),
+    };
+    harness.record(search.expect("a search"), held).await;
+    let poll = steps.iter().find(|claim| claim.step == Step::Poll);
+    let failed = Outcome::GaveUp {
+        reason: "no".into(),
+    };
+    harness.record(poll.expect("a poll"), failed).await;
+    for second in 1..5 {
+        harness.at(seconds(second * 10));
+        let response = claim().await;
+        assert_eq!(rows(&response.claims), [""; 0]);
+        let backlog = response.backlog.expect("a backlog");
+        assert!(backlog.is_idle(), "{backlog:?}");
+        assert_eq!((backlog.queued, backlog.held), (1, 1));
+        if second == 3 {
+            // What every run does at its start.
+            harness.queue.reopen_providers().await.expect("reopened");
+        }
+    }
+    let job = first[0].lease.job_id;
+    let resolved = harness.queue.resolve(job, Decision::Fail).await;
+    assert_eq!(resolved.expect("a decision"), JobState::Failed);
+    assert_eq!(rows(&claim().await.claims), ["r1"]);
 }

@@ -13,6 +13,7 @@ run_for_each_store!(
     an_unknown_or_ambiguous_job_is_reported_with_what_the_queue_has,
     a_stopped_job_says_what_the_user_can_do_about_it,
     only_the_budget_of_a_batch_can_be_set_without_an_active_run,
+    the_folder_of_a_batch_changes_only_without_an_active_run_and_only_to_a_free_one,
 );
 
 async fn an_operator_resolves_jobs_in_doubt<S: Store>(harness: Harness<S>) {
@@ -242,4 +243,43 @@ async fn only_the_budget_of_a_batch_can_be_set_without_an_active_run<S: Store>(
         matches!(&unknown, Err(QueueError::NoSuchBatch { name, .. }) if name == "c"),
         "{unknown:?}"
     );
+}
+
+async fn the_folder_of_a_batch_changes_only_without_an_active_run_and_only_to_a_free_one<
+    S: Store,
+>(
+    harness: Harness<S>,
+) {
+    harness.load_rows(1);
+    let mut other = harness.queue.stage(super::batch("c")).expect("a staging");
+    other.commit(RemovedRows::Keep).expect("a second batch");
+    harness.render("p").await;
+    let set = |batch: &str, folder: &str| harness.queue.set_folder(batch.into(), folder.into());
+    let active = set("b", "/archive/b").await;
+    assert!(matches!(active, Err(QueueError::RunIsActive)), "{active:?}");
+    harness.queue.leave(super::pool("one")).await.expect("left");
+    let taken = set("b", "/renders/C").await;
+    assert!(
+        matches!(&taken, Err(QueueError::FolderTaken { batch, .. }) if batch == "c"),
+        "{taken:?}"
+    );
+    let unknown = set("d", "/archive/d").await;
+    assert!(
+        matches!(unknown, Err(QueueError::NoSuchBatch { .. })),
+        "{unknown:?}"
+    );
+
+    let clips = harness
+        .queue
+        .clips_to_move("b".into(), "/archive/b".into())
+        .await;
+    let clips = clips.expect("the clips");
+    assert_eq!(clips.folder, std::path::Path::new("/renders/b"));
+    assert_eq!(clips.clips.len(), 1);
+    set("b", "/archive/b").await.expect("set");
+    assert_eq!(harness.batch_status("b").await.folder, "/archive/b");
+    let jobs = harness.queue.jobs(Default::default(), None, 10).await;
+    let jobs = jobs.expect("the jobs").into_iter();
+    let outputs: Vec<_> = jobs.filter_map(|job| job.output).collect();
+    assert_eq!(outputs, ["/archive/b/p.mp4"]);
 }

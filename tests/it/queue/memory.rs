@@ -3,6 +3,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use overnight::policy::Change;
 use overnight::policy::claim::*;
 use overnight::policy::gate::ProviderGate;
 use overnight::policy::load;
+use overnight::policy::route_gate::RouteGate;
 use overnight::policy::tally::Tally;
 use overnight::policy::upload::*;
 use overnight::queue::claim_reads::*;
@@ -46,6 +48,8 @@ struct State {
     uploads: BTreeMap<i64, (Upload, Option<(i64, PoolId)>)>,
     /// The gates of the providers that were called.
     gates: Gates,
+    /// The gates of the routes that have one.
+    routes: RouteGates,
     pools: Vec<(PoolId, PoolRecord)>,
     settings: Vec<SettingChange>,
     last_heartbeat: Option<Timestamp>,
@@ -127,6 +131,23 @@ impl Row {
     /// Returns the current or last attempt at the present input.
     fn attempt(&self) -> Option<&Attempt> {
         self.attempts.last().filter(|_| self.is_submitted)
+    }
+
+    /// Returns the clips of earlier inputs.
+    fn kept_clips(&self) -> Vec<KeptClip> {
+        let kept = self.attempts.iter().zip(&self.clips);
+        let kept = kept.filter_map(|(attempt, (_, _, clip))| {
+            let (number, file) = (attempt.number, clip.clone()?);
+            Some(KeptClip { number, file })
+        });
+        kept.collect()
+    }
+
+    /// Returns whether the job waits for the user's decision.
+    fn is_held(&self) -> bool {
+        let progress = &self.job.progress;
+        let is_due = progress.due_at.is_some() || self.lease.is_some();
+        progress.state == JobState::InDoubt && !is_due
     }
 
     /// Writes a change and ends the lease, unless it is held further.
@@ -279,6 +300,10 @@ impl ClaimReads for State {
         Ok(used.collect())
     }
 
+    fn routes(&self) -> Result<RouteGates> {
+        Ok(self.routes.clone())
+    }
+
     fn due_steps(&self, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>> {
         let mut steps = Vec::new();
         for query in queries {
@@ -322,9 +347,13 @@ impl ClaimReads for State {
     }
 
     fn unresolved(&self) -> Result<Vec<UnresolvedRequest>> {
-        let attempts = self.rows.iter().filter_map(Row::attempt);
-        let unresolved = attempts.filter(|attempt| attempt.progress.state.is_unresolved());
-        let requests = unresolved.map(|attempt| UnresolvedRequest {
+        let attempts = self
+            .rows
+            .iter()
+            .filter_map(|row| Some((row, row.attempt()?)));
+        let unresolved = attempts.filter(|(_, attempt)| attempt.progress.state.is_unresolved());
+        let requests = unresolved.map(|(row, attempt)| UnresolvedRequest {
+            is_held: row.is_held(),
             provider: attempt.provider,
             wire_model: attempt.wire_model.clone(),
             digest: request_digest(&attempt.request.to_string()),
@@ -367,8 +396,7 @@ impl ClaimReads for State {
 
     fn count_held(&self, batch: Option<&str>) -> Result<u64> {
         let in_doubt = self.in_state(JobState::InDoubt, batch);
-        let held = in_doubt.filter(|row| row.job.progress.due_at.is_none() && row.lease.is_none());
-        Ok(held.count() as u64)
+        Ok(in_doubt.filter(|row| row.is_held()).count() as u64)
     }
 
     fn has_leased_job(&self, batch: Option<&str>) -> Result<bool> {
@@ -436,6 +464,16 @@ impl Snapshot for State {
     fn latest(&self, batch: Option<&str>, limit: usize) -> Result<Vec<JobRecord>> {
         let ended = self.ended(batch).into_iter();
         Ok(ended.take(limit).map(Row::record).collect())
+    }
+
+    fn batch_clips(&self, batch: &BatchView) -> Result<Vec<KeptClip>> {
+        let mut clips = Vec::new();
+        for row in self.rows(Some(&batch.name)) {
+            let current = row.job.progress.output.clone();
+            clips.extend(current.map(|file| KeptClip { number: 0, file }));
+            clips.extend(row.kept_clips());
+        }
+        Ok(clips)
     }
 
     fn attempts(&self, job: JobId) -> Result<Vec<Attempt>> {
@@ -536,6 +574,21 @@ impl Transaction for State {
         Ok(())
     }
 
+    fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()> {
+        self.routes.insert(route.clone(), gate.clone());
+        Ok(())
+    }
+
+    fn resume_deferred(&mut self, now: Timestamp) -> Result<()> {
+        for row in &mut self.rows {
+            let due_at = &mut row.job.progress.due_at;
+            if *due_at == Some(UNTIL_DECIDED) {
+                *due_at = Some(now);
+            }
+        }
+        Ok(())
+    }
+
     fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()> {
         self.row_mut(job).job.progress.due_at = Some(due_at);
         Ok(())
@@ -549,13 +602,8 @@ impl Transaction for State {
     fn clips(&self, job: JobId) -> Result<JobClips> {
         let row = self.row(job).expect("the job");
         let source = row.clips.last().and_then(|(_, source, _)| *source);
-        let kept = row.attempts.iter().zip(&row.clips);
-        let kept = kept.filter_map(|(attempt, (_, _, clip))| {
-            let (number, file) = (attempt.number, clip.clone()?);
-            Some(KeptClip { number, file })
-        });
         Ok(JobClips {
-            kept: kept.collect(),
+            kept: row.kept_clips(),
             reused: source.and_then(|source| self.clip_of(source)),
         })
     }
@@ -612,6 +660,26 @@ impl Transaction for State {
         Ok(())
     }
 
+    fn set_folder(&mut self, batch: &BatchView, folder: &Path) -> Result<()> {
+        let old = Path::new(&batch.folder);
+        let move_file = |file: &mut SavedFile| {
+            if let Ok(name) = file.path.strip_prefix(old) {
+                file.path = folder.join(name);
+            }
+        };
+        let rows = self.rows.iter_mut();
+        for row in rows.filter(|row| row.job.batch == batch.name) {
+            row.job.folder = folder.to_owned();
+            row.job.progress.output.iter_mut().for_each(move_file);
+            let kept = row.clips.iter_mut();
+            kept.flat_map(|(_, _, kept)| kept).for_each(move_file);
+        }
+        let mut batches = self.batches.iter_mut();
+        let known = batches.find(|known| known.name == batch.name);
+        known.expect("the batch").folder = folder.to_string_lossy().into_owned();
+        Ok(())
+    }
+
     fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()> {
         self.batches[batch.batch_id as usize].budget = budget;
         Ok(())
@@ -645,6 +713,14 @@ impl Transaction for State {
         for gate in self.gates.values_mut() {
             gate.submits_held_until = gate.submits_held_until.min(latest);
             gate.calls_held_until = gate.calls_held_until.min(latest);
+            gate.alone_until = gate.alone_until.min(latest);
+        }
+        for gate in self.routes.values_mut() {
+            gate.held_until = gate.held_until.min(latest);
+            gate.alone_until = gate.alone_until.min(latest);
+            if let Some(price) = &mut gate.price {
+                price.learned_at = price.learned_at.min(latest);
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ mod bills;
 mod claims;
 mod counters;
 mod decisions;
+mod gates;
 mod leases;
 mod limits;
 mod loads;

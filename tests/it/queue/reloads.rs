@@ -66,7 +66,7 @@ impl<S: Store> Harness<S> {
     }
 
     /// Renders the only queued job up to its saved clip.
-    async fn render(&self, prediction: &str) {
+    pub(super) async fn render(&self, prediction: &str) {
         let submit = self.claim_step(Step::Submit).await;
         self.accept(&submit, prediction).await;
         self.finish_and_save(prediction, 0).await;

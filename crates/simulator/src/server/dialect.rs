@@ -48,18 +48,19 @@ pub(super) trait ApiDialect {
     /// Returns the response to a create that exceeds a limit.
     fn limit_exceeded_response(world: &mut World, now: i64) -> Response {
         let retry_after_s = world.options().limit_retry_after_s;
-        Self::too_many_requests_response(world, retry_after_s, now)
+        Self::too_many_requests_response(world, retry_after_s, Call::Create, now)
     }
 
     /// Returns a 429, with `Retry-After` if a number of seconds is given.
     fn too_many_requests_response(
         world: &mut World,
         retry_after_s: Option<u64>,
+        call: Call,
         now: i64,
     ) -> Response {
         let mut response = Self::error_response(StatusCode::TOO_MANY_REQUESTS, "too many requests");
         if let Some(seconds) = retry_after_s {
-            world.record_retry_after(Self::API, seconds, now);
+            world.record_retry_after(Self::API, call, seconds, now);
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, seconds.into());
@@ -134,7 +135,8 @@ async fn respond<D: ApiDialect>(
         Some(Fault::RateLimited) => {
             let mut world = shared.world();
             let retry_after_s = world.options().faults.retry_after_s;
-            return D::too_many_requests_response(&mut world, Some(retry_after_s), shared.now());
+            let now = shared.now();
+            return D::too_many_requests_response(&mut world, Some(retry_after_s), call, now);
         }
         Some(Fault::Garbage) if draw.coin => return garbage_response(),
         _ => {}

@@ -104,6 +104,14 @@ async fn create(State(shared): State<Arc<SharedState>>, request: Request) -> Res
         if world.options().no_balance {
             return Eachlabs::error_response(StatusCode::PAYMENT_REQUIRED, "payment required");
         }
+        if world.is_balance_in_use(Api::Eachlabs, now) {
+            let message = "the estimated cost of the executions in flight exceeds the balance; \
+                wait for an active execution to finish or top up";
+            return Eachlabs::error_response(StatusCode::PAYMENT_REQUIRED, message);
+        }
+        if world.is_too_soon(Api::Eachlabs, now) {
+            return Eachlabs::too_many_requests_response(world, None, Call::Create, now);
+        }
         match world.create(rules, input, None, fails, now) {
             Ok(prediction) => axum::Json(json!({
                 "status": "success",

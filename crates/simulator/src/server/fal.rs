@@ -94,9 +94,20 @@ async fn create(shared: Arc<SharedState>, request: Request, model: &str) -> Resp
             return Fal::error_response(StatusCode::NOT_FOUND, &message);
         };
         if world.options().no_balance {
-            let message = "User is locked. Reason: Exhausted balance. \
-                Top up your balance at fal.ai/dashboard/billing.";
+            // A lock may pass by itself: see `locked_models`.
+            let message = "Exhausted balance. Top up your balance at fal.ai/dashboard/billing.";
             return Fal::error_response(StatusCode::FORBIDDEN, message);
+        }
+        if world
+            .options()
+            .locked_models
+            .iter()
+            .any(|locked| locked == model)
+        {
+            return Fal::error_response(
+                StatusCode::FORBIDDEN,
+                "User is locked. Reason: Admin lock",
+            );
         }
         // The runner validates the fields, so an invalid one is reported only in the result.
         let Ok(prediction) = world

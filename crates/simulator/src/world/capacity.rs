@@ -30,6 +30,34 @@ impl World {
         Err(limit)
     }
 
+    /// Returns whether the cost of the unfinished predictions uses up the balance, as
+    /// [`affordable_at_once`](crate::SimulatorOptions::affordable_at_once) says.
+    pub fn is_balance_in_use(&self, api: Api, now: i64) -> bool {
+        let unfinished = self.accounts.get(&api).map_or(0, |account| {
+            let indexes = account.unfinished.iter();
+            indexes
+                .filter(|index| !self.predictions[**index].has_ended(now))
+                .count()
+        });
+        let affordable = self.options.affordable_at_once;
+        affordable.is_some_and(|affordable| unfinished >= affordable as usize)
+    }
+
+    /// Counts a create, and returns whether it comes too soon after the last one, as
+    /// [`silence_s`](crate::SimulatorOptions::silence_s) says.
+    pub fn is_too_soon(&mut self, api: Api, now: i64) -> bool {
+        let silence = self
+            .options
+            .silence_s
+            .map(Duration::from_secs_f64)
+            .map(millis);
+        let account = self.accounts.entry(api).or_default();
+        let last = account.last_create_at.replace(now);
+        silence
+            .zip(last)
+            .is_some_and(|(silence, last)| now < last + silence)
+    }
+
     /// Returns the number of predictions ahead of this one in fal.ai's queue.
     pub fn queue_position(&self, prediction: &Prediction, now: i64) -> usize {
         let Some(account) = self.accounts.get(&Api::Fal) else {

@@ -47,7 +47,7 @@ impl World {
             Ok(()) if fails => PredictionOutcome::Failed,
             Ok(()) => PredictionOutcome::Clip,
         };
-        let price = rules.price(&input);
+        let price = rules.price(&input) * self.options().price_factor;
         Ok(self.accept(
             NewPrediction {
                 api,

@@ -41,6 +41,10 @@ struct Account {
     unfinished: Vec<usize>,
     /// The end of the latest `Retry-After` sent to the client, in milliseconds since 1970.
     retry_after_until: i64,
+    /// The end of the latest one sent for a create, which limits creates alone.
+    creates_retry_after_until: i64,
+    /// When the last create came, accepted or not.
+    last_create_at: Option<i64>,
 }
 
 /// The random decisions for one call.
@@ -145,7 +149,14 @@ impl World {
         now: i64,
     ) -> FaultDraw {
         // Clips are served by another host, which never sends `Retry-After`.
-        if call != Call::Download && now < self.account(api).retry_after_until {
+        let account = self.account(api);
+        let limited_until = match call {
+            Call::Create => account
+                .retry_after_until
+                .max(account.creates_retry_after_until),
+            _ => account.retry_after_until,
+        };
+        if call != Call::Download && now < limited_until {
             self.ledger.ignored_retry_after += 1;
         }
         if api == Api::Fal {
@@ -167,11 +178,16 @@ impl World {
         }
     }
 
-    /// Records that the client was sent a `Retry-After` of `seconds`.
-    pub fn record_retry_after(&mut self, api: Api, seconds: u64, now: i64) {
+    /// Records that the client was sent a `Retry-After` of `seconds` for a call. One for a create
+    /// says nothing about other calls.
+    pub fn record_retry_after(&mut self, api: Api, call: Call, seconds: u64, now: i64) {
         let until = now.saturating_add(millis(Duration::from_secs(seconds)));
         let account = self.account(api);
-        account.retry_after_until = account.retry_after_until.max(until);
+        let limit = match call {
+            Call::Create => &mut account.creates_retry_after_until,
+            _ => &mut account.retry_after_until,
+        };
+        *limit = until.max(*limit);
     }
 
     /// Returns the random generator for the next prediction of an API. It is independent of what

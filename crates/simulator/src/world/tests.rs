@@ -176,7 +176,7 @@ fn the_faults_of_a_call_do_not_depend_on_calls_of_other_kinds_or_to_other_apis()
 #[test]
 fn calls_that_ignore_retry_after_are_counted() {
     let mut world = world(100, 100);
-    world.record_retry_after(Api::Fal, 1, 0);
+    world.record_retry_after(Api::Fal, Call::Poll, 1, 0);
     world.record_call(Api::Fal, Call::Poll, 999);
     world.record_call(Api::Fal, Call::Download, 999);
     world.record_call(Api::Eachlabs, Call::Poll, 999);

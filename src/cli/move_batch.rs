@@ -1,0 +1,66 @@
+//! `move`: moves the clips of a batch to another folder.
+
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::output::{self, Relocation};
+
+use super::args::{Global, MoveArgs};
+use super::exit::{Exit, Usage};
+use super::render;
+use super::setup::Setup;
+
+/// Moves the clips of a batch, or finds those that were moved already, and records their folder.
+pub(super) async fn move_batch(global: &Global, args: MoveArgs) -> anyhow::Result<Exit> {
+    let setup = Setup::load(global)?;
+    let queue = setup.app.queue()?;
+    let folder = std::path::absolute(&args.dir)?;
+    let old = queue.clips_to_move(args.batch.clone(), folder.clone());
+    let old = old.await?;
+    let to = folder.clone();
+    let from = old.folder.clone();
+    let clips = old.clips;
+    let moved = tokio::task::spawn_blocking(move || output::relocate(&clips, &from, &to));
+    let relocation = moved.await.context("the files were not moved")??;
+    let placed = relocation.moved + relocation.found;
+    if placed == 0 && !relocation.lost.is_empty() {
+        return Err(Usage(format!(
+            "no clip of batch `{}` is in {} or in {}; nothing was changed",
+            args.batch,
+            old.folder.display(),
+            folder.display()
+        ))
+        .into());
+    }
+    queue.set_folder(args.batch.clone(), folder.clone()).await?;
+    print_moved(&setup, &args.batch, &folder, &relocation)
+}
+
+fn print_moved(
+    setup: &Setup,
+    batch: &str,
+    folder: &Path,
+    relocation: &Relocation,
+) -> anyhow::Result<Exit> {
+    render::print_line(format_args!(
+        "{batch}: {} moved, {} found there: {}",
+        render::format_count(relocation.moved as u64, "clip"),
+        relocation.found,
+        folder.display()
+    ))?;
+    if relocation.lost.is_empty() {
+        return Ok(Exit::Success);
+    }
+    for path in &relocation.lost {
+        render::print_line(format_args!("missing or damaged: {}", path.display()))?;
+    }
+    let fix = setup
+        .suggest("verify")
+        .arg("--fix")
+        .option("--batch", Some(batch));
+    render::print_note(format_args!(
+        "hint: `{fix}` downloads missing clips again without paying"
+    ));
+    Ok(Exit::Incomplete)
+}

@@ -1,0 +1,162 @@
+//! Moving the clips of a batch to another folder.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::domain::{KeptClip, SavedFile};
+use crate::failpoint::fail_point;
+
+use super::disk::{create_folder, is_whole, sync_folder};
+
+/// What became of the clips of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relocation {
+    /// Number of clips that were moved.
+    pub moved: usize,
+    /// Number of clips that were in the new folder already.
+    pub found: usize,
+    /// Where the clips should have been that are in neither folder, or damaged in both.
+    pub lost: Vec<PathBuf>,
+}
+
+/// Why clips were not moved.
+#[derive(Debug, thiserror::Error)]
+pub enum RelocationError {
+    /// Another file is in the place of a clip. Nothing was moved.
+    #[error("{} is another file", .0.display())]
+    Occupied(PathBuf),
+    /// A clip cannot be read or moved. Those before it were moved; repeating continues with the rest.
+    #[error("cannot move {}: {error}", path.display())]
+    Failed {
+        /// The clip.
+        path: PathBuf,
+        /// The reason.
+        error: io::Error,
+    },
+}
+
+/// A clip and its place in the new folder.
+struct Move {
+    from: SavedFile,
+    to: SavedFile,
+}
+
+/// Moves the clips that are in a folder to another one, which is created if it does not exist. Clips
+/// that are there already, with their size and SHA-256, stay. No file is overwritten.
+///
+/// It may be stopped at any point and repeated: a clip is always in one of the two folders, or in both.
+///
+/// # Errors
+///
+/// [`RelocationError`]; nothing is lost.
+pub fn relocate(clips: &[KeptClip], from: &Path, to: &Path) -> Result<Relocation, RelocationError> {
+    let mut relocation = Relocation::default();
+    let mut moves: Vec<Move> = Vec::new();
+    // A clip may be that of a job and of an earlier input at once.
+    let mut seen = HashSet::new();
+    for clip in clips {
+        match find(clip, from, to)? {
+            Some((place, _)) if !seen.insert(place.to.path.clone()) => {}
+            Some((place, is_there)) => {
+                if is_there {
+                    relocation.found += 1;
+                } else {
+                    relocation.moved += 1;
+                }
+                moves.push(place);
+            }
+            None => relocation.lost.push(clip.file.path.clone()),
+        }
+    }
+    for Move { from, to } in &moves {
+        move_file(from, to).map_err(|error| failed(from, error))?;
+    }
+    fail_point!("clips moved");
+    if !moves.is_empty() {
+        // What is left in the old folder was not written by the queue.
+        let _ = fs::remove_dir(from.join("earlier"));
+        let _ = fs::remove_dir(from);
+    }
+    Ok(relocation)
+}
+
+/// Finds a clip in the folders, and returns its move and whether it is in the new folder already. `None`
+/// if it is in neither.
+fn find(clip: &KeptClip, from: &Path, to: &Path) -> Result<Option<(Move, bool)>, RelocationError> {
+    let is_whole = |file: &SavedFile| is_whole(file).map_err(|error| failed(file, error));
+    // A clip of an earlier input is where it was saved, or was moved aside.
+    for path in [clip.file.path.clone(), clip.earlier_path()] {
+        let Ok(name) = path.strip_prefix(from) else {
+            continue;
+        };
+        let place = Move {
+            to: clip.file.at(to.join(name)),
+            from: clip.file.at(path.clone()),
+        };
+        if is_whole(&place.to)? {
+            return Ok(Some((place, true)));
+        }
+        if is_whole(&place.from)? {
+            if place.to.path.symlink_metadata().is_ok() {
+                return Err(RelocationError::Occupied(place.to.path));
+            }
+            return Ok(Some((place, false)));
+        }
+    }
+    Ok(None)
+}
+
+fn failed(file: &SavedFile, error: io::Error) -> RelocationError {
+    RelocationError::Failed {
+        path: file.path.clone(),
+        error,
+    }
+}
+
+/// Moves a file to a place that has no file, or the same one.
+fn move_file(from: &SavedFile, to: &SavedFile) -> io::Result<()> {
+    let folder = to.path.parent().unwrap_or(Path::new(""));
+    if !to.path.exists() {
+        create_folder(folder)?;
+        // Unlike a rename, a link never replaces a file.
+        if fs::hard_link(&from.path, &to.path).is_err() {
+            copy(from, to)?;
+        }
+        sync_folder(folder)?;
+    }
+    fail_point!("clip at its new place");
+    if !is_same_place(&from.path, &to.path) && is_whole(from)? {
+        fs::remove_file(&from.path)?;
+        from.path.parent().map_or(Ok(()), sync_folder)?;
+    }
+    fail_point!("clip moved");
+    Ok(())
+}
+
+/// Returns whether two paths are one name of one file, such as by way of a symbolic link to its folder.
+fn is_same_place(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+/// Copies a file to another file system, under a temporary name until it is complete.
+fn copy(from: &SavedFile, to: &SavedFile) -> io::Result<()> {
+    let name = to.path.file_name().unwrap_or_default().to_string_lossy();
+    let partial = to.at(to.path.with_file_name(format!(".{name}.part")));
+    fs::copy(&from.path, &partial.path)?;
+    File::options()
+        .write(true)
+        .open(&partial.path)?
+        .sync_all()?;
+    if !is_whole(&partial)? {
+        return Err(io::Error::other("the copy differs"));
+    }
+    if to.path.exists() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(&partial.path, &to.path)
+}

@@ -1,0 +1,30 @@
+//! Places where a queue cannot be kept safely.
+
+/// Why the place of a queue is not safe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnsafePlace {
+    /// A file system on another machine, or one that is shared with another machine.
+    #[error(
+        "the queue is on a network file system ({0}), which may lose commits and let two machines \
+         submit the same job"
+    )]
+    Network(String),
+    /// A file system of a user-space program, which may be on another machine.
+    #[error(
+        "the queue is on a file system of a user-space program ({0}), which may be a network; there a \
+         queue is not safe"
+    )]
+    MaybeNetwork(String),
+    /// SQLite cannot use its write-ahead log.
+    #[error(
+        "the queue is on a file system without shared memory, where SQLite has no write-ahead log"
+    )]
+    NoWriteAheadLog,
+}
+
+impl UnsafePlace {
+    /// Returns whether it is certain that the place is not safe.
+    pub fn is_certain(&self) -> bool {
+        !matches!(self, Self::MaybeNetwork(_))
+    }
+}
