@@ -75,7 +75,7 @@ pub enum JobEvent {
     Reject,
     /// The submit call ended without a trustworthy response.
     LoseResponse,
-    /// The lost submission was found in the provider's history, or the user named its prediction.
+    /// The lost submission was found, or accepted late, or the user named its prediction.
     Adopt,
     /// The provider's history proves the lost submission absent, or the user takes it to be.
     ProveAbsent,
@@ -134,7 +134,7 @@ impl JobState {
             (Queued, Reuse) => Downloading,
             (Queued, TakeFile) => Succeeded,
 
-            (Submitting, Accept) | (InDoubt, Adopt) => Running,
+            (Submitting, Accept) | (InDoubt | Queued, Adopt) => Running,
             (Submitting, Refuse) | (InDoubt, ProveAbsent) => Queued,
             (Submitting, Reject) => Failed,
             (Submitting, LoseResponse) => InDoubt,

@@ -7,6 +7,7 @@
 //! - [`claim`]: which steps to start now, at which provider, within every limit.
 //! - [`outcome`]: what the outcome of a step changes in its job and attempt.
 //! - [`leased`]: when a leased job is released or held further.
+//! - [`stray`]: what becomes of a prediction that was accepted under a lease that was lost.
 //! - [`taken_prediction`]: what is recorded if a prediction belongs to another job.
 //! - [`takeover`]: what becomes of the jobs of a dead pool.
 //! - [`reconcile`]: what a history that does not list a submission proves.
@@ -27,6 +28,7 @@ pub mod operator;
 pub mod outcome;
 pub mod reconcile;
 pub mod route_gate;
+pub mod stray;
 pub mod taken_prediction;
 pub mod takeover;
 pub mod tally;

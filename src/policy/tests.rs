@@ -84,6 +84,19 @@ impl Life {
         }
     }
 
+    /// Accepts the last submission after its lease was lost, if nothing else is known of it.
+    fn accept_late(&mut self, id: String) {
+        let Some(attempt) = self.attempt() else {
+            return;
+        };
+        let prediction = PredictionHandle::from_id(id);
+        let change = stray::adopt(&self.job, attempt, &prediction, None, self.now, self.now);
+        if let Some(change) = change.unwrap() {
+            self.mark_accepted();
+            self.write(change);
+        }
+    }
+
     /// Takes one step that the job's state permits; `choice` selects it.
     fn step(&mut self, choice: u8) {
         self.now += SignedDuration::from_secs(i64::from(choice));
@@ -98,6 +111,9 @@ impl Life {
             (JobState::Queued, 0) => {
                 let change = operator::cancel(&self.job, self.attempt(), self.now).unwrap();
                 self.write(change);
+            }
+            (JobState::Queued | JobState::Failed, 1) | (JobState::InDoubt, 5) => {
+                self.accept_late(id);
             }
             (JobState::Queued, _) => self.submit(),
             (JobState::Submitting, 0 | 1) => {

@@ -14,7 +14,7 @@ use crate::policy::claim::{
     self, ClaimRequest, ClaimView, DueStep, PlannedSubmission, PreparedRequest, Step,
 };
 use crate::policy::upload::{self, Upload};
-use crate::policy::{Change, leased, outcome, taken_prediction};
+use crate::policy::{Change, leased, outcome, stray, taken_prediction};
 
 use super::rate_counts::RateCounts;
 use super::route_turn;
@@ -159,27 +159,68 @@ fn record_outcome(
         let reason = format!("prediction {id} already belongs to another job");
         instead = taken_prediction::outcome_instead(outcome, reason, now);
     }
-    let outcome = instead.as_ref().unwrap_or(outcome);
+    let is_own = instead.is_none();
+    let written = instead.as_ref().unwrap_or(outcome);
     let job = with_polls(&claim.job.progress, unrecorded_polls);
-    let change = match outcome::apply(&job, &claim.attempt.progress, outcome, now) {
+    let change = match outcome::apply(&job, &claim.attempt.progress, written, now) {
         Ok(change) => change,
         // A lease that was lost comes first: the job may be in any state.
         Err(_) if !is_current(tx, &claim.lease)? => return Ok(Recorded::LeaseLost),
         Err(error) => return Err(QueueError::IllegalTransition(error)),
     };
-    let event = outcome.event();
-    let bill = match outcome {
-        Outcome::Finished { cost, .. } => Some(*cost),
-        _ => None,
-    };
+    let event = written.event();
     let holds_leases = holds_leases_at.contains(&claim.attempt.provider);
     let held = holds_leases && leased::may_be_held(&change.job);
-    let recorded = write(tx, claim, change, instead, held)?;
-    if let (Some(cost), Recorded::Job { .. }) = (bill, &recorded) {
-        route_turn::record_bill(tx, &claim.attempt, cost, now)?;
+    let mut recorded = write(tx, claim, change, instead, held)?;
+    if let (Outcome::Finished { cost, .. }, Recorded::Job { .. }) = (outcome, &recorded) {
+        route_turn::record_bill(tx, &claim.attempt, *cost, now)?;
+    }
+    if recorded == Recorded::LeaseLost && is_own {
+        recorded = adopt_stray(tx, claim, outcome, now)?;
     }
     fail_point!("{event:?} written");
     Ok(recorded)
+}
+
+/// Records the prediction of an accepted submission whose lease was lost meanwhile.
+fn adopt_stray(
+    tx: &mut dyn Transaction,
+    claim: &Claim,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Result<Recorded> {
+    let Outcome::Accepted {
+        prediction,
+        early_cost,
+        due_at,
+    } = outcome
+    else {
+        return Ok(Recorded::LeaseLost);
+    };
+    let Some(job) = tx.stored_jobs(JobSet::Number(claim.lease.job_id))?.pop() else {
+        return Ok(Recorded::LeaseLost);
+    };
+    let is_same = |attempt: &&Attempt| attempt.attempt_id == claim.attempt.attempt_id;
+    let Some(attempt) = job.attempt.as_ref().filter(is_same) else {
+        return Ok(Recorded::LeaseLost);
+    };
+    let change = stray::adopt(
+        &job.progress,
+        &attempt.progress,
+        prediction,
+        early_cost.as_ref(),
+        *due_at,
+        now,
+    )?;
+    let Some(change) = change else {
+        return Ok(Recorded::LeaseLost);
+    };
+    tx.write(&job, &change)?;
+    Ok(Recorded::Job {
+        state: change.job.state,
+        instead: None,
+        held: None,
+    })
 }
 
 /// Returns whether a lease is still current.

@@ -152,8 +152,8 @@ pub enum Recorded {
         /// provider and the job is running.
         held: Option<Arc<Claim>>,
     },
-    /// Nothing was recorded: another pool took the job over, or the user cancelled it. The record
-    /// of whoever did is the valid one.
+    /// Nothing was recorded, because another pool or the user changed the job in the meantime.
+    /// An accepted submission is recorded even then; see [`policy::stray`](crate::policy::stray).
     LeaseLost,
     /// An upload's outcome was recorded or dropped.
     Upload,

@@ -107,6 +107,7 @@ impl StepContext {
             tracing::warn!(
                 job.id = claim.job.job_id.0,
                 step = claim.step.as_str(),
+                prediction_id = accepted_id(outcome),
                 "lease lost, result dropped"
             );
             return;
@@ -189,18 +190,23 @@ fn remedy(claim: &Claim, outcome: &Outcome, state: JobState) -> Option<Remedy> {
 /// Logs an accepted submission that could not be recorded. Its job will be in doubt, and if the
 /// history does not list the prediction, this line is the only trace.
 fn log_unrecorded(completed: &Completed) {
-    if let Completed::Step {
-        claim,
-        outcome: Outcome::Accepted { prediction, .. },
-        ..
-    } = completed
+    if let Completed::Step { claim, outcome, .. } = completed
+        && let Some(prediction_id) = accepted_id(outcome)
     {
         tracing::warn!(
             job.id = claim.job.job_id.0,
             provider = %claim.attempt.provider,
-            prediction_id = prediction.prediction_id,
+            prediction_id,
             "accepted by the provider, but not recorded"
         );
+    }
+}
+
+/// Returns the id of the prediction of an accepted submission.
+fn accepted_id(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Accepted { prediction, .. } => Some(&prediction.prediction_id),
+        _ => None,
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use overnight::domain::{
     AttemptState, JobId, JobState, Outcome, PoolId, ProviderName, ProviderSignal,
 };
-use overnight::queue::{Claim, ProviderLimits};
+use overnight::queue::{Claim, ProviderLimits, Step};
 
 use JobState::{Downloading, Failed, InDoubt, Queued, Running, Submitting, Succeeded};
 
@@ -259,7 +259,7 @@ impl Model {
             .is_none_or(|(token, _)| *token != lease.token)
         {
             self.record_signal(claim.attempt.provider, signal);
-            return Err(ModelError::LeaseLost);
+            return self.adopt_stray(claim, outcome);
         }
         let mut outcome = outcome.clone();
         if let (Submitting, Outcome::Accepted { prediction, .. })
@@ -272,6 +272,47 @@ impl Model {
         let state = self.apply(lease.job_id, &outcome, now)?;
         self.record_signal(claim.attempt.provider, signal);
         Ok(state)
+    }
+
+    /// Adopts the prediction of a submission whose lease was lost, if nothing else is known of it.
+    fn adopt_stray(&mut self, claim: &Claim, outcome: &Outcome) -> Result<JobState, ModelError> {
+        let Outcome::Accepted {
+            prediction, due_at, ..
+        } = outcome
+        else {
+            return Err(ModelError::LeaseLost);
+        };
+        let job_id = claim.lease.job_id;
+        let is_of_job = |(_, attempt): &(usize, &Attempt)| attempt.job_id == job_id;
+        let mut attempts = self.attempts.iter().enumerate().filter(is_of_job);
+        let submitted = attempts.nth(claim.attempt.number as usize - 1);
+        let index = submitted.map(|(index, _)| index);
+        let index = index.expect("the claim's attempt");
+        let is_stray = claim.step == Step::Submit
+            && self.jobs[&job_id].attempt == Some(index)
+            && self.attempts[index].prediction.is_none()
+            && !self.belongs_to_another(job_id, &prediction.prediction_id);
+        if !is_stray {
+            return Err(ModelError::LeaseLost);
+        }
+        let job = self.jobs.get_mut(&job_id).expect("a job");
+        let attempt = &mut self.attempts[index];
+        match (job.state, attempt.state) {
+            (InDoubt, AttemptState::InDoubt) => {}
+            (Queued, AttemptState::Absent) => job.paid_attempts += 1,
+            (Failed, AttemptState::Abandoned) => {
+                attempt.prediction = Some(prediction.prediction_id.clone());
+                return Ok(Failed);
+            }
+            _ => return Err(ModelError::LeaseLost),
+        }
+        attempt.prediction = Some(prediction.prediction_id.clone());
+        attempt.settle(AttemptState::Accepted, 0);
+        job.state = Running;
+        job.due_at = Some(*due_at);
+        job.crashes = 0;
+        job.lease = None;
+        Ok(Running)
     }
 
     /// Gives the lease of a recorded step back to the pool that had it, if the job is running.

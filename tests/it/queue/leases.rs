@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use overnight::domain::{JobState, Money, Outcome, PredictionHandle};
-use overnight::queue::{Claim, Completed, QueueError, Recorded, Selection, Step};
+use overnight::queue::{Claim, Completed, Decision, QueueError, Recorded, Selection, Step};
 
 use super::{Harness, PRICE, Store, pool, run_for_each_store, seconds};
 
 run_for_each_store!(
     a_write_after_the_lease_is_lost_is_refused_and_changes_nothing,
+    a_prediction_accepted_after_the_lease_was_lost_is_polled_by_the_job_in_doubt,
+    a_prediction_accepted_after_its_submission_was_taken_to_be_absent_is_not_paid_again,
+    a_prediction_accepted_after_its_job_was_given_up_is_kept_for_a_retry,
+    a_late_response_about_an_attempt_that_was_followed_by_another_changes_nothing,
     a_record_with_a_lost_lease_undoes_no_other_record_of_its_turn,
     a_cancelled_job_ends_the_lease_of_its_step,
     a_job_that_crashes_ten_pools_in_a_row_fails_and_keeps_its_prediction,
@@ -31,12 +35,10 @@ async fn a_write_after_the_lease_is_lost_is_refused_and_changes_nothing<S: Store
     assert_eq!(harness.queue.take_over().await.expect("taken over"), 0);
     assert_eq!(other.take_over().await.expect("taken over"), 0);
     assert_eq!(other.take_over().await.expect("taken over"), 1);
-    let accepted = Outcome::Accepted {
-        prediction: PredictionHandle::from_id("p"),
-        early_cost: None,
-        due_at: harness.now(),
+    let rejected = Outcome::Rejected {
+        reason: "422".into(),
     };
-    let recorded = harness.try_record(&claim, accepted).await;
+    let recorded = harness.try_record(&claim, rejected).await;
     assert_eq!(recorded.expect("a turn"), Recorded::LeaseLost);
     let job = harness.job("r0").await;
     assert_eq!(
@@ -44,6 +46,107 @@ async fn a_write_after_the_lease_is_lost_is_refused_and_changes_nothing<S: Store
         (JobState::InDoubt, None)
     );
     assert_eq!(job.at_risk(), Money::from_micros(PRICE));
+}
+
+/// Submits the only row and loses its lease during the call.
+async fn lose_lease_of_submission<S: Store>(harness: &Harness<S>) -> Claim {
+    harness.load_rows(1);
+    let claim = harness.claim_step(Step::Submit).await;
+    harness.queue.leave(pool("one")).await.expect("left");
+    harness.queue.join(pool("one")).await.expect("a pool");
+    assert_eq!(harness.job("r0").await.state, JobState::InDoubt);
+    claim
+}
+
+async fn resolve<S: Store>(harness: &Harness<S>, claim: &Claim, decision: Decision) {
+    let resolved = harness.queue.resolve(claim.lease.job_id, decision).await;
+    resolved.expect("resolved");
+}
+
+async fn a_prediction_accepted_after_the_lease_was_lost_is_polled_by_the_job_in_doubt<S: Store>(
+    harness: Harness<S>,
+) {
+    let claim = lose_lease_of_submission(&harness).await;
+    // Another step searches the history at this moment.
+    let search = harness.claim_step(Step::Reconcile).await;
+    harness.accept(&claim, "p").await;
+    let absent = Outcome::ProvenAbsent {
+        due_at: harness.now(),
+    };
+    let recorded = harness.try_record(&search, absent).await;
+    assert_eq!(recorded.expect("a turn"), Recorded::LeaseLost);
+    let poll = harness.claim_step(Step::Poll).await;
+    assert_eq!(
+        poll.attempt.progress.prediction,
+        Some(PredictionHandle::from_id("p"))
+    );
+    let status = harness.batch_status("b").await;
+    assert_eq!(
+        (status.reserved, status.at_risk),
+        (Money::from_micros(PRICE), Money::ZERO)
+    );
+    assert_eq!(harness.job("r0").await.attempts, 1);
+}
+
+async fn a_prediction_accepted_after_its_submission_was_taken_to_be_absent_is_not_paid_again<
+    S: Store,
+>(
+    harness: Harness<S>,
+) {
+    let claim = lose_lease_of_submission(&harness).await;
+    resolve(&harness, &claim, Decision::Resubmit).await;
+    assert_eq!(harness.job("r0").await.state, JobState::Queued);
+    harness.accept(&claim, "p").await;
+    let job = harness.job("r0").await;
+    assert_eq!(
+        (job.state, job.prediction_id.as_deref(), job.attempts),
+        (JobState::Running, Some("p"), 1)
+    );
+    let status = harness.batch_status("b").await;
+    assert_eq!(status.reserved, Money::from_micros(PRICE));
+    let mismatches = harness.queue.verify_counters().await.expect("verified");
+    assert_eq!(mismatches, []);
+    harness.claim_step(Step::Poll).await;
+}
+
+async fn a_prediction_accepted_after_its_job_was_given_up_is_kept_for_a_retry<S: Store>(
+    harness: Harness<S>,
+) {
+    let claim = lose_lease_of_submission(&harness).await;
+    resolve(&harness, &claim, Decision::Fail).await;
+    let accepted = Outcome::Accepted {
+        prediction: PredictionHandle::from_id("p"),
+        early_cost: None,
+        due_at: harness.now(),
+    };
+    assert_eq!(harness.record(&claim, accepted).await, JobState::Failed);
+    let spent = harness.batch_status("b").await.spent;
+    assert_eq!(spent, Money::from_micros(PRICE));
+    let retried = harness.queue.retry(Selection::default()).await;
+    assert_eq!(retried.expect("retried"), 1);
+    let poll = harness.claim_step(Step::Poll).await;
+    assert_eq!(
+        poll.attempt.progress.prediction,
+        Some(PredictionHandle::from_id("p"))
+    );
+}
+
+async fn a_late_response_about_an_attempt_that_was_followed_by_another_changes_nothing<S: Store>(
+    harness: Harness<S>,
+) {
+    let claim = lose_lease_of_submission(&harness).await;
+    resolve(&harness, &claim, Decision::Resubmit).await;
+    let again = harness.claim_step(Step::Submit).await;
+    let accepted = Outcome::Accepted {
+        prediction: PredictionHandle::from_id("late"),
+        early_cost: None,
+        due_at: harness.now(),
+    };
+    let recorded = harness.try_record(&claim, accepted).await;
+    assert_eq!(recorded.expect("a turn"), Recorded::LeaseLost);
+    harness.accept(&again, "p").await;
+    let job = harness.job("r0").await;
+    assert_eq!(job.prediction_id.as_deref(), Some("p"));
 }
 
 async fn a_record_with_a_lost_lease_undoes_no_other_record_of_its_turn<S: Store>(
