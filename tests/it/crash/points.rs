@@ -87,6 +87,15 @@ const FAIL_POINTS: [(&str, Option<(Call, Fault)>); 43] = [
 /// Fail points that are reached only when a clip takes the place of an earlier one, or of another job's.
 const REUSE_FAIL_POINTS: [&str; 2] = ["earlier clip moved", "clip reused"];
 
+/// Fail points of the commands that move and copy, which `moved` tests.
+const MOVE_FAIL_POINTS: [&str; 5] = [
+    "backup written",
+    "backup renamed",
+    "clip at its new place",
+    "clip moved",
+    "clips moved",
+];
+
 /// Fail points that are reached only for rows with image files, at a provider with storage.
 const UPLOAD_FAIL_POINTS: [&str; 3] = ["upload unsent", "upload read", "upload committed"];
 
@@ -268,7 +277,12 @@ fn every_fail_point_in_the_sources_is_tested() {
             Some((_, stage)) => name.ends_with(stage),
             None => *name == point,
         };
-        let others = [&UPLOAD_FAIL_POINTS[..], &REUSE_FAIL_POINTS].concat();
+        let others = [
+            &UPLOAD_FAIL_POINTS[..],
+            &REUSE_FAIL_POINTS,
+            &MOVE_FAIL_POINTS,
+        ];
+        let others = others.concat();
         let is_tested = FAIL_POINTS.iter().any(matches) || others.contains(&point.as_str());
         assert!(is_tested, "`{point}` is never tested");
     }
