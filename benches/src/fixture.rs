@@ -41,7 +41,8 @@ fn job_for(provider: ProviderName, number: u64) -> anyhow::Result<NewJob> {
         "duration": 5,
     });
     let input: Input = serde_json::from_value(input)?;
-    Ok(NewJob::new(input.fingerprint(MODEL),
+    Ok(NewJob::new(
+        input.fingerprint(MODEL),
         format!("SKU-{number:07}"),
         number + 2,
         input,
@@ -70,7 +71,7 @@ pub(crate) fn batch(folder: &Path) -> NewBatch {
         folder: folder.to_owned(),
         budget: None,
         comparison: InputComparison::default(),
-            reuses_clips: false,
+        reuses_clips: false,
     }
 }
 
