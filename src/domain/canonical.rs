@@ -72,7 +72,8 @@ fn changed(text: Cow<'_, str>) -> Option<Value> {
 }
 
 fn canonical_text(text: &str) -> Cow<'_, str> {
-    let is_canonical = text.trim().len() == text.len() && !text.contains('\r') && is_nfc(text);
+    let is_composed = text.is_ascii() || is_nfc(text);
+    let is_canonical = is_composed && text.trim().len() == text.len() && !text.contains('\r');
     if is_canonical {
         return Cow::Borrowed(text);
     }
@@ -84,6 +85,9 @@ fn canonical_text(text: &str) -> Cow<'_, str> {
 /// the same characters percent-encoded as in any other spelling of it (RFC 3986, section 6.2). Text
 /// that is no HTTP link only loses the blanks around it.
 fn canonical_link(link: &str) -> Cow<'_, str> {
+    if is_plain_link(link) {
+        return Cow::Borrowed(link);
+    }
     let text = canonical_text(link);
     let Ok(mut url) = Url::parse(&text) else {
         return text;
@@ -101,6 +105,28 @@ fn canonical_link(link: &str) -> Cow<'_, str> {
         return Cow::Borrowed(link);
     }
     Cow::Owned(url.into())
+}
+
+/// Returns whether a link is certainly in normal form. Parsing every link of a large manifest would take
+/// longer than the rest of its checks.
+fn is_plain_link(link: &str) -> bool {
+    let after_scheme = link.strip_prefix("https://");
+    let Some((host, path)) = after_scheme.and_then(|rest| rest.split_once('/')) else {
+        return false;
+    };
+    let is_host = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+    let is_path = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/?=&:,+".contains(&byte);
+    let Some((_, top_level)) = host.rsplit_once('.') else {
+        return false;
+    };
+    // A host whose last part has a digit may be an address, which has several spellings.
+    !top_level.is_empty()
+        && top_level.bytes().all(|byte| byte.is_ascii_lowercase())
+        && host.bytes().all(is_host)
+        && !host.contains("xn--")
+        && path.bytes().all(is_path)
+        && !path.starts_with('.')
+        && !path.contains("/.")
 }
 
 /// Decodes the escapes of characters that mean the same without, and writes the others in capitals.
@@ -132,6 +158,7 @@ fn canonical_escapes(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -177,6 +204,19 @@ mod tests {
             ),
         ] {
             assert_eq!(fingerprint(row(image, prompt)), saved, "{image} {prompt:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_link_that_is_not_parsed_would_not_change(
+            link in "https://[a-z0-9.-]{0,8}[.a-z0-9]/[a-zA-Z0-9%_.~/?=&:,+'()#-]{0,12}",
+        ) {
+            if is_plain_link(&link)
+                && let Ok(url) = Url::parse(&link)
+            {
+                prop_assert_eq!(url.as_str(), link);
+            }
         }
     }
 
