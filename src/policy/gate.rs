@@ -93,10 +93,12 @@ impl ProviderGate {
             ProviderSignal::Suspend { reason, polls_too } => {
                 next.suspended = Some(reason.clone());
                 next.refuses_polls |= polls_too;
+                next.alone_until = Timestamp::UNIX_EPOCH;
             }
             // Refused while nothing else was under way: no end of a prediction will change that.
             ProviderSignal::BalanceInUse { reason } if others == 0 && self.was_alone() => {
                 next.suspended = Some(reason.clone());
+                next.alone_until = Timestamp::UNIX_EPOCH;
             }
             // With several submissions at once, the others may have ended since the refusal.
             ProviderSignal::BalanceInUse { reason } => {
@@ -205,6 +207,10 @@ mod tests {
         assert!(alone.suspended.is_none() && !alone.waits_for_end(0));
         let refused = alone.submitting(now).after(&in_use(), 0);
         assert_eq!(refused.suspended.as_deref(), Some("402"));
+        assert!(
+            refused.reopened().accepts_submits(now),
+            "nothing is under way"
+        );
     }
 
     #[test]
