@@ -23,18 +23,32 @@ const FROM_1: &str = include_str!("migrations/from_1.sql");
 const COUNTS_UNTIL_2: &str = include_str!("migrations/counts_until_2.sql");
 const FILES_UNTIL_3: &str = include_str!("migrations/files_until_3.sql");
 const COPY: &str = include_str!("migrations/copy.sql");
+const JOBS_UNTIL_4: &str = include_str!("migrations/jobs_until_4.sql");
+const JOBS_SINCE_5: &str = include_str!("migrations/jobs_since_5.sql");
 const SINCE_4: &str = include_str!("migrations/since_4.sql");
-const FROM_5: &str = include_str!("migrations/from_5.sql");
 const FINGERPRINTS: &str = include_str!("migrations/fingerprints.sql");
 
 /// The scripts that copy a queue of version `index + 1` into tables of the current version, in the
 /// order in which they run.
 const MIGRATIONS: [&[&str]; 5] = [
-    &[FROM_1, COUNTS_UNTIL_2, FILES_UNTIL_3, COPY, FINGERPRINTS],
-    &[COUNTS_UNTIL_2, FILES_UNTIL_3, COPY, FINGERPRINTS],
-    &[FILES_UNTIL_3, COPY, FINGERPRINTS],
-    &[COPY, SINCE_4, FINGERPRINTS],
-    &[FROM_5, SINCE_4, FINGERPRINTS],
+    &[
+        FROM_1,
+        COUNTS_UNTIL_2,
+        FILES_UNTIL_3,
+        COPY,
+        JOBS_UNTIL_4,
+        FINGERPRINTS,
+    ],
+    &[
+        COUNTS_UNTIL_2,
+        FILES_UNTIL_3,
+        COPY,
+        JOBS_UNTIL_4,
+        FINGERPRINTS,
+    ],
+    &[FILES_UNTIL_3, COPY, JOBS_UNTIL_4, FINGERPRINTS],
+    &[COPY, JOBS_UNTIL_4, SINCE_4, FINGERPRINTS],
+    &[COPY, JOBS_SINCE_5, SINCE_4, FINGERPRINTS],
 ];
 
 /// The schema version that this program writes.

@@ -1,5 +1,5 @@
--- Copies a queue into the tables of the current version. The old tables have the suffix `_old`, and
--- by now the columns of version 4.
+-- Copies the tables that have the same columns in every version, once the scripts for older versions
+-- have run. The old tables have the suffix `_old`.
 
 INSERT INTO batches (
     batch_id, name, model, folder, budget, has_files, spent, reserved, at_risk, created_at,
@@ -8,23 +8,6 @@ SELECT
     batch_id, name, model, folder, budget, has_files, spent, reserved, at_risk, created_at,
     queued, submitting, in_doubt, running, downloading, succeeded, failed, cancelled
 FROM batches_old;
-
-INSERT INTO lanes (batch_id, providers)
-SELECT DISTINCT batch_id, providers FROM jobs_old ORDER BY batch_id, providers;
-
-INSERT INTO jobs (
-    job_id, batch_id, row_key, line, input, fingerprint, lane_id, estimate, file_stem, file_key,
-    state, state_since, due_at, at_provider, lease_token, lease_pool, attempt_id, failures, attempts,
-    refusals, polls, downloads, crashes, output, bytes, sha256, error, queued_at, submitted_at,
-    finished_at)
-SELECT
-    job_id, batch_id, row_key, line, input, unhex(fingerprint), lane_id, estimate,
-    nullif(substr(file_name, 1, length(file_name) - length('.mp4')), row_key),
-    nullif(substr(file_name_key, 1, length(file_name_key) - length('.mp4')), lower(row_key)),
-    state, CASE WHEN state <> 'queued' OR state_since <> queued_at THEN state_since END, due_at,
-    at_provider, lease_token, lease_pool, attempt_id, failures, attempts, refusals, polls, downloads,
-    crashes, output, bytes, sha256, error, queued_at, submitted_at, finished_at
-FROM jobs_old JOIN lanes USING (batch_id, providers) ORDER BY job_id;
 
 INSERT INTO attempts (
     attempt_id, job_id, batch_id, number, state, provider, wire_model, request, request_digest, clip_s,
