@@ -16,7 +16,7 @@ use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 
 use super::classify::{classify_submit, classify_unreadable, describe, read_status};
-use super::clip_link::{find_clip_url, quotable};
+use super::clip_link::{done, find_clip_url};
 use super::history::{HISTORY_PAGE, HistorySearch, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{get, get_credits, get_text, get_usd, sanitize};
@@ -214,19 +214,8 @@ pub(super) fn parse_poll(
             // `video` is documented as an object, `null`, or a list; `output` is assumed.
             let places = ["video", "output"];
             let places = places.iter().filter_map(|place| get(body, &[place]));
-            let cost = read_cost(response);
-            match find_clip_url(places, allow_loopback) {
-                Some(output_url) => PollResult::Done {
-                    output_url,
-                    cost,
-                    processing: None,
-                },
-                None => PollResult::DoneWithoutLink {
-                    response: quotable(body),
-                    cost,
-                    processing: None,
-                },
-            }
+            let output_url = find_clip_url(places, allow_loopback);
+            done(output_url, body, read_cost(response), None)
         }
         // `error` is on the model page, the others are assumed.
         "error" | "failed" | "cancelled" | "canceled" => {

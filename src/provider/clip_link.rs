@@ -1,15 +1,40 @@
 //! The link to a clip in the response for a finished prediction.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::domain::CostReport;
 use crate::domain::public_address::check_clip_url;
 
 use super::json::sanitize;
+use super::poll_result::PollResult;
 
 /// Fields that are left out of a quoted response: they repeat what was sent, or say nothing about
 /// the clip.
 const UNQUOTED_FIELDS: [&str; 4] = ["input", "json_input", "urls", "logs"];
+
+/// Returns what the response for a finished prediction says, with the URL that was found in it.
+pub(super) fn done(
+    output_url: Option<String>,
+    response: &Value,
+    cost: Option<CostReport>,
+    processing: Option<Duration>,
+) -> PollResult {
+    match output_url {
+        Some(output_url) => PollResult::Done {
+            output_url,
+            cost,
+            processing,
+        },
+        None => PollResult::DoneWithoutLink {
+            response: quotable(response),
+            cost,
+            processing,
+        },
+    }
+}
 
 /// Finds the URL of a clip in the places where a response may have it: a string, an object with
 /// `url` or `video`, or the first usable one of a list. `None` if no place has a URL from which a
@@ -41,7 +66,7 @@ fn find_in(value: &Value, allow_loopback: bool) -> Option<String> {
 
 /// Returns a response as it may be quoted: without what it repeats of the request, and without the
 /// queries of URLs.
-pub(super) fn quotable(body: &Value) -> Value {
+fn quotable(body: &Value) -> Value {
     match body {
         Value::String(text) => sanitize(text).into(),
         Value::Array(items) => items.iter().map(quotable).collect(),

@@ -20,7 +20,7 @@ use crate::image::ImageFile;
 use super::classify::{
     classify_poll, classify_submit, classify_unreadable, denied_reason, describe, read_status,
 };
-use super::clip_link::{find_clip_url, quotable};
+use super::clip_link::{done, find_clip_url};
 use super::history::{
     HISTORY_PAGE, HistorySearch, MAX_PAGES, get_with_retries, history_too_long, read_entries,
 };
@@ -280,18 +280,8 @@ pub(super) fn parse_poll(
                 .map(CostReport::Usd);
             let processing = get_seconds(body, &["metrics", "predict_time"]);
             // A string on the model pages; also documented as a list or an object.
-            match find_clip_url(get(body, &["output"]), allow_loopback) {
-                Some(output_url) => PollResult::Done {
-                    output_url,
-                    cost,
-                    processing,
-                },
-                None => PollResult::DoneWithoutLink {
-                    response: quotable(body),
-                    cost,
-                    processing,
-                },
-            }
+            let output_url = find_clip_url(get(body, &["output"]), allow_loopback);
+            done(output_url, body, cost, processing)
         }
         Some(Phase::Failed) => {
             let message = response

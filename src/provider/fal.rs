@@ -17,7 +17,7 @@ use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
 use super::classify::{classify_poll, classify_submit, classify_unreadable, describe, read_status};
-use super::clip_link::{find_clip_url, quotable};
+use super::clip_link::{done, find_clip_url};
 use super::history::{HISTORY_PAGE, HistorySearch, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{
@@ -384,18 +384,7 @@ pub(super) fn parse_result(
             .filter(|(_, units)| *units > 0.0)
             .map(|(report, _)| report);
         let processing = get_seconds(status, &["metrics", "inference_time"]);
-        return Ok(match output_url {
-            Some(output_url) => PollResult::Done {
-                output_url,
-                cost,
-                processing,
-            },
-            None => PollResult::DoneWithoutLink {
-                response: quotable(body),
-                cost,
-                processing,
-            },
-        });
+        return Ok(done(output_url, body, cost, processing));
     }
     // Documented: the status of a failed request has `error` and `error_type`.
     let status_error = get(status, &["error"]).and_then(|error| find_message(error, key));
