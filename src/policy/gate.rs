@@ -59,13 +59,16 @@ impl ProviderGate {
     #[must_use]
     pub fn after(&self, signal: &ProviderSignal, others: u32) -> Self {
         let mut next = self.clone();
+        // Only polls and uploads hold all calls, which ends no submission.
+        if !matches!(signal, ProviderSignal::HoldAll { .. }) {
+            next.alone_until = Timestamp::UNIX_EPOCH;
+        }
         match signal {
             ProviderSignal::Healthy => {
                 next.failures = 0;
                 // An answer to an earlier submission says nothing about the next one.
                 if self.alone_until > Timestamp::UNIX_EPOCH {
                     next.is_alone = false;
-                    next.alone_until = Timestamp::UNIX_EPOCH;
                     next.waits_below = None;
                     next.hold_reason = None;
                 }
@@ -73,7 +76,6 @@ impl ProviderGate {
             ProviderSignal::HoldSubmits { until } => {
                 next.failures += 1;
                 next.submits_held_until = next.submits_held_until.max(*until);
-                next.alone_until = Timestamp::UNIX_EPOCH;
             }
             ProviderSignal::LimitSubmits {
                 until,
@@ -84,7 +86,6 @@ impl ProviderGate {
                 next.submits_held_until = next.submits_held_until.max(*until);
                 next.hold_reason = Some(reason.clone());
                 next.is_alone |= is_repeated;
-                next.alone_until = Timestamp::UNIX_EPOCH;
             }
             ProviderSignal::HoldAll { until } => {
                 next.failures += 1;
@@ -93,22 +94,19 @@ impl ProviderGate {
             ProviderSignal::Suspend { reason, polls_too } => {
                 next.suspended = Some(reason.clone());
                 next.refuses_polls |= polls_too;
-                next.alone_until = Timestamp::UNIX_EPOCH;
             }
             // Refused while nothing else was under way: no end of a prediction will change that.
             ProviderSignal::BalanceInUse { reason } if others == 0 && self.was_alone() => {
                 next.suspended = Some(reason.clone());
-                next.alone_until = Timestamp::UNIX_EPOCH;
             }
             // With several submissions at once, the others may have ended since the refusal.
             ProviderSignal::BalanceInUse { reason } => {
                 next.hold_reason = Some(reason.clone());
                 next.waits_below = Some(others).filter(|others| *others > 0);
                 next.is_alone = true;
-                next.alone_until = Timestamp::UNIX_EPOCH;
             }
             // That the provider answers says nothing about its other routes.
-            ProviderSignal::HoldRoute { .. } => next.alone_until = Timestamp::UNIX_EPOCH,
+            ProviderSignal::HoldRoute { .. } => {}
         }
         next
     }

@@ -304,9 +304,7 @@ impl Load {
             }
             RowEffect::Restart => {
                 let stored = tx.stored(job.job_id)?;
-                // In any other state the clip is that of an earlier attempt, which keeps it already.
-                let made = job.state == JobState::Succeeded;
-                if let Some(clip) = stored.progress.output.as_ref().filter(|_| made) {
+                if let Some(clip) = &stored.progress.output {
                     tx.keep_clip(job.job_id, clip)?;
                 }
                 let change = Change {

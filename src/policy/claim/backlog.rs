@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{JobState, ProviderName};
-
 use crate::policy::route_gate::RouteGate;
 
 use super::claim_plan::ClaimPlan;

@@ -8,7 +8,7 @@ use crate::domain::{Job, Money, ProviderName};
 use super::planner::Planner;
 use super::prepared::PreparedRequest;
 use super::uploads::UploadState;
-use super::view::{BatchTotals, ProviderView, UnresolvedRequest};
+use super::view::{BatchTotals, ProviderView};
 
 /// Delay before a deferred job is considered again.
 ///
@@ -165,21 +165,19 @@ impl Planner<'_> {
         prepared: &PreparedRequest,
     ) -> Option<bool> {
         let wire_model = &prepared.quote.wire_model;
-        let is_identical = |other: &UnresolvedRequest| {
-            other.digest == prepared.digest
-                && other.provider == provider
-                && other.wire_model == *wire_model
-        };
-        let unresolved = &mut self.view.unresolved.iter();
-        if let Some(other) = unresolved.find(|other| is_identical(other)) {
-            return Some(other.is_held);
-        }
-        let is_planned = self.plan.submissions.iter().any(|planned| {
-            planned.prepared.digest == prepared.digest
-                && planned.provider == provider
-                && planned.prepared.quote.wire_model == *wire_model
+        let unresolved = self.view.unresolved.iter().map(|other| {
+            let request = (other.provider, &other.wire_model, other.digest);
+            (request, other.is_held)
         });
-        is_planned.then_some(false)
+        let planned = self.plan.submissions.iter().map(|planned| {
+            let PreparedRequest { quote, digest, .. } = &planned.prepared;
+            ((planned.provider, &quote.wire_model, *digest), false)
+        });
+        let request = (provider, wire_model, prepared.digest);
+        unresolved
+            .chain(planned)
+            .find(|(other, _)| *other == request)
+            .map(|(_, is_held)| is_held)
     }
 
     /// Lists the budgets that a submission at this price would exceed.
