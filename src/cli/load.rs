@@ -14,6 +14,16 @@ use super::moved_folder::ensure_not_moved;
 use super::setup::Setup;
 use super::{load_diff, load_error, removed_rows, render};
 
+/// What a load does beside reading the manifests.
+#[derive(Clone, Copy)]
+struct LoadMode {
+    /// Whether nothing is written.
+    is_check: bool,
+    removed: RemovedRows,
+    /// Whether files in the output folder that have the names of clips are taken as clips.
+    takes_files: bool,
+}
+
 /// Loads the manifests; with `--check`, only checks and prices them.
 pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
@@ -23,6 +33,11 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
         RemovedRows::Keep
     };
     let is_check = args.check;
+    let mode = LoadMode {
+        is_check,
+        removed,
+        takes_files: args.adopt_files,
+    };
     let loader = prepare(&setup, args.manifest, args.out)?;
     let mut batch = loader.new_batch(&setup.app.config.out)?;
     if setup.app.config.queue.exists() {
@@ -30,14 +45,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     }
     let budget = batch.budget;
     let is_new = !is_check && !setup.app.config.queue.exists();
-    let loaded = load_into(
-        &setup,
-        &loader,
-        batch,
-        (removed, args.adopt_files),
-        is_check,
-        global.quiet,
-    );
+    let loaded = load_into(&setup, &loader, batch, mode, global.quiet);
     if loaded.is_err() && is_new {
         // What went wrong before is what the user needs to know.
         let _ = setup.app.remove_unused_queue();
@@ -113,24 +121,23 @@ fn load_into<'a>(
     setup: &Setup,
     loader: &ManifestLoader<'a>,
     batch: NewBatch,
-    (removed, takes_files): (RemovedRows, bool),
-    is_check: bool,
+    mode: LoadMode,
     quiet: bool,
 ) -> anyhow::Result<(LoadPlan, LoadView<'a>)> {
-    let queue = if is_check && !setup.app.config.queue.exists() {
+    let queue = if mode.is_check && !setup.app.config.queue.exists() {
         app::temporary_queue()?
     } else {
         setup.app.queue_or_new()?
     };
-    let found = FoundClips::list(&batch.folder, takes_files)?;
+    let found = FoundClips::list(&batch.folder, mode.takes_files)?;
     let mut staging = queue.stage(batch)?;
     // The staging has a connection of its own.
     drop(queue);
     let view = read(setup, loader, staging.as_mut(), &found, quiet)?;
-    let plan = if is_check {
+    let plan = if mode.is_check {
         staging.plan()?
     } else {
-        staging.commit(removed)?
+        staging.commit(mode.removed)?
     };
     Ok((plan, view))
 }
