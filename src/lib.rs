@@ -43,10 +43,10 @@
 //! Arrows point one way: `main → cli → app → {rehearsal, loader, report} → worker → {queue, provider,
 //! output, image} → policy → domain`, and `{manifest, catalog} → domain`. [`app`] is the composition
 //! root: it alone names concrete adapters. `queue → policy` asks the rules, which are pure.
-//! `loader → {manifest, queue, output}` stages rows. `image` reads local images for `manifest`, `worker` and
-//! `provider`. `report → queue` writes the report page. `rehearsal → {worker, overnight_simulator}`
-//! simulates a run; the simulator uses nothing of this crate. `cli` parses arguments, calls these,
-//! and prints. `docs/architecture.md` draws this map.
+//! `loader → {manifest, queue, output}` stages rows. `image` reads local images for `manifest`,
+//! `worker` and `provider`. `report → queue` writes the report page. `rehearsal → {worker,
+//! overnight_simulator}` simulates a run; the simulator uses nothing of this crate. `cli` parses
+//! arguments, calls these, and prints. `docs/architecture.md` draws this map.
 //!
 //! # Reading order
 //!

@@ -76,7 +76,7 @@ pub struct RetryPolicy {
     /// download without paying again.
     pub max_downloads: u32,
     /// How long nothing is submitted to a provider that limits submissions twice in a row and names
-    /// no delay. At a low balance each::labs refuses whoever asks again within that time.
+    /// no delay. At a low balance each::labs refuses a submission that comes sooner.
     pub silence: Duration,
     /// How long nothing is submitted on a route that the provider has locked.
     pub locked_route: Duration,

@@ -26,7 +26,7 @@ pub(super) fn set_aside(location: &ClipLocation, new: &SavedFile) -> io::Result<
     if !new.path.exists() || is_whole(new)? {
         return Ok(());
     }
-    // A file of others, or a clip that was edited or damaged: whoever changed it may want it.
+    // Not a clip of ours, or one that was edited or damaged: the user may want it.
     let earlier = |number| {
         let file = new.clone();
         let found = KeptClip { number, file }.earlier_path();

@@ -123,8 +123,7 @@ pub(super) fn resolve(
     Ok(change.job.state)
 }
 
-/// Resumes every suspended provider and the parked jobs, and removes the rejected
-/// uploads.
+/// Resumes every suspended provider and the parked jobs, and removes the rejected uploads.
 ///
 /// Called when a run starts: the user may have fixed the key, the balance or the file.
 pub(super) fn reopen_providers(tx: &mut dyn Transaction) -> Result<()> {

@@ -137,8 +137,10 @@ impl Row {
     fn kept_clips(&self) -> Vec<KeptClip> {
         let kept = self.attempts.iter().zip(&self.clips);
         let kept = kept.filter_map(|(attempt, (_, _, clip))| {
-            let (number, file) = (attempt.number, clip.clone()?);
-            Some(KeptClip { number, file })
+            Some(KeptClip {
+                number: attempt.number,
+                file: clip.clone()?,
+            })
         });
         kept.collect()
     }
@@ -216,8 +218,10 @@ impl State {
             let is_current = row.attempt().is_some_and(|a| a.attempt_id == source)
                 && row.job.progress.state == JobState::Succeeded;
             let current = row.job.progress.output.clone().filter(|_| is_current);
-            let (number, file) = (attempt.number, kept.clone().or(current)?);
-            Some(KeptClip { number, file })
+            Some(KeptClip {
+                number: attempt.number,
+                file: kept.clone().or(current)?,
+            })
         };
         self.rows.iter().find_map(of_row)
     }
