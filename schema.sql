@@ -1,5 +1,5 @@
 -- The queue: one SQLite file. It is opened with journal_mode = WAL, synchronous = FULL and
--- foreign_keys = ON. Its user_version is 6, its application_id 0x6f766e74 ("ovnt").
+-- foreign_keys = ON. Its user_version is 7, its application_id 0x6f766e74 ("ovnt").
 --
 -- Times are whole milliseconds since 1970-01-01 00:00 UTC. Money is whole micro-dollars.
 --
@@ -24,8 +24,10 @@ CREATE TABLE batches (
     has_files       INTEGER NOT NULL DEFAULT 0,  -- 1 if its rows may name local image files
     -- Sums over its attempts, so that budget checks and `status` never scan them.
     spent           INTEGER NOT NULL DEFAULT 0,  -- total cost of its attempts
-    reserved        INTEGER NOT NULL DEFAULT 0,  -- total estimate of its open attempts
-    at_risk         INTEGER NOT NULL DEFAULT 0,  -- the part of `reserved` that is in doubt
+    reserved        INTEGER NOT NULL DEFAULT 0,  -- total estimate of its attempts that are open or
+                                                 -- presumed absent
+    at_risk         INTEGER NOT NULL DEFAULT 0,  -- the part of `reserved` that is in doubt or
+                                                 -- presumed absent
     -- The number of jobs in each state, so that a claim knows which states to search.
     queued          INTEGER NOT NULL DEFAULT 0,  -- jobs that wait to be submitted
     submitting      INTEGER NOT NULL DEFAULT 0,  -- jobs whose submission is in progress
@@ -35,7 +37,9 @@ CREATE TABLE batches (
     succeeded       INTEGER NOT NULL DEFAULT 0,  -- jobs whose clip is stored
     failed          INTEGER NOT NULL DEFAULT 0,  -- jobs that were given up
     cancelled       INTEGER NOT NULL DEFAULT 0,  -- jobs that were cancelled
-    created_at      INTEGER NOT NULL             -- when it was first loaded
+    created_at      INTEGER NOT NULL,            -- when it was first loaded
+    fresh_at        INTEGER                      -- when it was last loaded to be rendered anew,
+                                                 -- whatever was made before; NULL if never
 ) STRICT;
 
 -- A lane: the jobs of a batch that the same providers may run, in the same order of preference. A
@@ -88,7 +92,8 @@ CREATE TABLE jobs (
     polls           INTEGER NOT NULL DEFAULT 0,  -- polls of its predictions
     downloads       INTEGER NOT NULL DEFAULT 0,  -- downloads that were started
     crashes         INTEGER NOT NULL DEFAULT 0,  -- consecutive leases lost with a dead pool
-    output          TEXT,                        -- path of the clip; NULL until it is stored
+    output          TEXT,                        -- path of the clip; NULL until one is stored; the
+                                                 -- earlier one while it is rendered anew
     bytes           INTEGER,                     -- size of the clip, in bytes
     sha256          TEXT,                        -- SHA-256 of the clip, in hexadecimal
     error           TEXT,                        -- why the last step failed; NULL if it did not
@@ -170,7 +175,8 @@ CREATE TABLE attempts (
 
     UNIQUE (job_id, number),
     CHECK (state = 'submitting' OR state = 'in_doubt' OR state = 'accepted'
-           OR state = 'refused' OR state = 'absent' OR state = 'done' OR state = 'failed' OR state = 'abandoned'),
+           OR state = 'refused' OR state = 'presumed_absent' OR state = 'absent' OR state = 'done'
+           OR state = 'failed' OR state = 'abandoned'),
     CHECK ((state = 'submitting' OR state = 'in_doubt' OR state = 'accepted') = (finished_at IS NULL)),
     CHECK (cost_source = 'reported' OR cost_source = 'units' OR cost_source = 'credits' OR cost_source = 'rule'
            OR cost_source = 'reused'),
@@ -186,6 +192,9 @@ CREATE INDEX attempts_rate ON attempts (provider, answered_at) WHERE answered_at
 -- Open attempts: the unresolved ones, of which no two identical ones may exist at a time, and all of
 -- them, to verify `batches.reserved` and `providers.in_flight`.
 CREATE INDEX attempts_open ON attempts (state, provider, wire_model, request_digest) WHERE finished_at IS NULL;
+-- Attempts that are presumed absent and still reserve their estimates, and those that are absent.
+CREATE INDEX attempts_absent ON attempts (provider, submitted_at)
+    WHERE state IN ('presumed_absent', 'absent');
 -- Paid attempts, with only the columns that are summed, to verify `batches.spent`.
 CREATE INDEX attempts_paid ON attempts (batch_id, cost) WHERE cost > 0;
 -- The predictions that belong to this queue, each to one attempt.
@@ -214,8 +223,10 @@ CREATE TABLE providers (
                                                  -- accepted
     alone_until     INTEGER NOT NULL DEFAULT 0,  -- no submission before this time, while one that
                                                  -- goes alone is under way
-    waits_below     INTEGER                      -- no submission while there are this many open
+    waits_below     INTEGER,                     -- no submission while there are this many open
                                                  -- attempts; NULL if their number does not matter
+    lost_responses  INTEGER NOT NULL DEFAULT 0,  -- submissions in a row whose response was lost
+    lost_at         INTEGER NOT NULL DEFAULT 0   -- when the last of them was lost
 ) STRICT;
 
 -- What is known of a route: a provider's way to run a model. A route has a row only once it was
@@ -291,9 +302,13 @@ CREATE TABLE pools (
 -- Single values.
 CREATE TABLE meta (
     key             TEXT    PRIMARY KEY,         -- `queue_id`: a random id that makes client tokens
-                                                 -- unique over all queues; `seen_at`: the latest
+                                                 -- unique over all queues; `generation`: a number
+                                                 -- that grows with each run; `seen_at`: the latest
                                                  -- heartbeat of a pool; `clock_set_at`: when the
-                                                 -- clock of the machine was last changed
+                                                 -- clock of the machine was last changed;
+                                                 -- `key_mark.PROVIDER`: a salted hash of its API key;
+                                                 -- `key_changed_at.PROVIDER`: when that was last found
+                                                 -- to be another one
     value           TEXT    NOT NULL             -- the value; times in milliseconds, as text
 ) STRICT, WITHOUT ROWID;
 

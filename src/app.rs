@@ -152,6 +152,12 @@ impl App {
         Some(key.as_str()).filter(|key| !key.is_empty())
     }
 
+    /// Returns a mark of a provider's key that does not reveal it; `None` if no valid one is set.
+    pub fn key_mark(&self, provider: ProviderName, salt: &str) -> Option<String> {
+        let key = ApiKey::new(self.key(provider)?).ok()?;
+        Some(key.mark(salt))
+    }
+
     /// Returns the providers whose keys are set.
     ///
     /// # Errors
@@ -205,6 +211,7 @@ impl App {
             provider,
             in_flight: self.config.in_flight(provider),
             creates_per_minute: self.config.creates_per_minute(provider),
+            history_delay: self.processing_times().history_delay(provider),
             has_storage: self.config.has_storage(provider),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use overnight::catalog;
@@ -23,6 +24,7 @@ pub(crate) const UNLIMITED: ProviderLimits = ProviderLimits {
     provider: PROVIDER,
     in_flight: u32::MAX,
     creates_per_minute: u32::MAX,
+    history_delay: Duration::from_secs(900),
     has_storage: false,
 };
 

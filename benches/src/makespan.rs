@@ -177,6 +177,7 @@ fn simulate_run(
         provider,
         in_flight,
         creates_per_minute: SUBMITS_PER_MINUTE,
+        history_delay: Duration::from_secs(900),
         has_storage: false,
     };
     let mut processing_times = ProcessingTimes::default();

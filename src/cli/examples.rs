@@ -220,6 +220,14 @@ it: it continues. No run may be active. The exit code is 3 if a clip is in neith
 Examples:
   overnight move spring /mnt/archive/spring";
 
+pub(super) const CLEAN: &str = "\
+The clip of a changed row replaces the earlier one, which is kept in the folder `earlier`. This removes \
+those for good; at a terminal it asks first. Rows whose new clip is not there yet keep theirs, and files that \
+were edited stay.
+
+Examples:
+  overnight clean --earlier --batch spring";
+
 pub(super) const BACKUP: &str = "\
 Runs may be active. The copy is one file that is as the queue was at one instant; it knows nothing of \
 what is submitted after that. docs/operations.md says how to restore one.

@@ -11,7 +11,7 @@ use super::setup::Setup;
 use super::{render, summary};
 
 /// The columns of the CSV, in order. The JSON objects have the same keys.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 19] = [
     "batch",
     "id",
     "line",
@@ -30,6 +30,7 @@ const COLUMNS: [&str; 18] = [
     "queued_at",
     "submitted_at",
     "finished_at",
+    "versions",
 ];
 
 /// Prints one record per job.

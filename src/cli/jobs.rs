@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::JobState;
 use crate::queue::job_reader::JobReader;
 use crate::queue::{JobFilter, JobRecord, Remedy};
 
@@ -53,7 +54,8 @@ pub(super) async fn jobs(global: &Global, args: JobsArgs) -> anyhow::Result<Exit
             .error
             .as_ref()
             .map(|error| with_remedy(error, job.remedy()));
-        let detail = error.or(job.output).unwrap_or_default();
+        let output = job.output.filter(|_| job.state == JobState::Succeeded);
+        let detail = error.or(output).unwrap_or_default();
         let id = render::truncate(&job.id, MAX_ID_COLUMNS);
         render::print_line(format_args!(
             "{:>6}  {id:<24}  {:<11}  {provider:<8}  {cost:<9}  {}",
@@ -86,7 +88,19 @@ pub(super) async fn show(global: &Global, args: ShowArgs) -> anyhow::Result<Exit
         render::print_json(&fields)?;
         return Ok(Exit::Success);
     }
+    if let Some(fields) = fields.as_object_mut() {
+        fields.remove("versions");
+    }
     print_fields(&fields, "")?;
+    for version in job.versions.iter().filter(|version| !version.current) {
+        let made_by = version
+            .attempt
+            .map_or(String::new(), |attempt| format!(" (attempt {attempt})"));
+        render::print_line(format_args!(
+            "{:<14} {}{made_by}",
+            "earlier clip", version.output
+        ))?;
+    }
     for attempt in attempts {
         render::print_line(format_args!("attempt {}", attempt.number))?;
         let mut attempt = serde_json::to_value(attempt)?;

@@ -9,8 +9,10 @@ mod args;
 mod backup;
 mod bill;
 mod canary;
+mod clean;
 mod completions;
 mod confirm;
+mod copies;
 mod ctl;
 mod demo;
 mod doctor;
@@ -113,6 +115,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Report(args) => report::report(&global, args).await,
         Command::Move(args) => move_batch::move_batch(&global, args).await,
         Command::Backup(args) => backup::backup(&global, &args),
+        Command::Clean(args) => clean::clean(&global, args).await,
         Command::Export(args) => export::export(&global, args).await,
         Command::Models(args) => models::models(&global, args),
         Command::Simulate(args) => simulate::simulate(args).await,

@@ -1,10 +1,11 @@
 //! `move`: moves the clips of a batch to another folder.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
 
-use crate::output::{self, Relocation};
+use crate::output::{self, Marker, Relocation};
 
 use super::args::{Global, MoveArgs};
 use super::exit::{Exit, Usage};
@@ -34,7 +35,16 @@ pub(super) async fn move_batch(global: &Global, args: MoveArgs) -> anyhow::Resul
         .into());
     }
     queue.set_folder(args.batch.clone(), folder.clone()).await?;
+    remove_marker(&old.folder);
     print_moved(&setup, &args.batch, &folder, &relocation)
+}
+
+/// Removes the marker of runs from a folder that has no clip of the batch any more, and the folder, if
+/// that leaves it empty.
+fn remove_marker(folder: &Path) {
+    // Whatever remains there does no harm.
+    let _ = fs::remove_file(Marker::in_folder(folder));
+    let _ = fs::remove_dir(folder);
 }
 
 fn print_moved(

@@ -10,7 +10,7 @@ use super::error_text::explain;
 use super::screen::live_region;
 use super::width;
 
-pub(super) use super::format::{format_count, format_duration};
+pub(super) use super::format::{format_count, format_duration, format_size};
 pub(super) use super::width::truncate;
 
 /// Returns whether to use color on a stream. `auto` follows `NO_COLOR` and whether the stream is a

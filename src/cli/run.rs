@@ -14,7 +14,7 @@ use super::prompt::Answer;
 use super::run_pool::run_pool;
 use super::setup::Setup;
 use super::stop_signal::stop_on_signal;
-use super::{confirm, queue_place, render, screen, summary};
+use super::{confirm, copies, queue_place, render, screen, summary};
 
 /// Processes the queue until no job is left.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
@@ -58,7 +58,7 @@ pub(super) async fn run_with(
     }
     let stop = stop_on_signal()?;
     let (review, canary) = CanaryReview::new(&args, &queue, &stop).unzip();
-    let options = PoolOptions {
+    let mut options = PoolOptions {
         workers: args.workers.map_or(setup.app.config.workers, usize::from),
         batch: args.batch.clone(),
         budget: args.budget,
@@ -79,11 +79,25 @@ pub(super) async fn run_with(
         .step_context(Arc::clone(&queue), providers)
         .await?;
     context.policy.max_attempts = args.attempts.unwrap_or(context.policy.max_attempts);
+    let copies::Standing { unread, markers } =
+        copies::compare(setup, &queue, &context, &batches, stop.clone()).await?;
+    for limits in &mut options.limits {
+        if unread.contains(&limits.provider) {
+            limits.in_flight = 0;
+        }
+    }
     let reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
-    let exit = run_pool(global, reader, context, options, review, stop).await?;
+    let run = run_pool(global, reader, context, options, review, stop);
+    let exit = match &markers {
+        Some(markers) => markers.keep_while(run).await?,
+        None => run.await?,
+    };
     let status = queue.status(args.batch.clone()).await?;
     summary::print(setup, &queue, &status, args.batch.as_deref()).await?;
-    Ok(report_exit(exit?, &status, &args, setup))
+    Ok(match report_exit(exit?, &status, &args, setup) {
+        Exit::CannotContinue if !unread.is_empty() => Exit::Incomplete,
+        exit => exit,
+    })
 }
 
 /// Prints why the run ended, if not because every job is done, and returns the matching exit code.
@@ -118,6 +132,15 @@ fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Se
         if let Some(reason) = &provider.paused {
             is_any_paused = true;
             render::print_note(format_args!("{} is paused: {reason}", provider.provider));
+        }
+        let slots = setup.app.limits(provider.provider).in_flight;
+        if status.count(JobState::InDoubt) > 0 && provider.in_flight >= slots {
+            is_any_paused = true;
+            let resolve = setup.suggest("resolve");
+            render::print_note(format_args!(
+                "jobs in doubt take up the slots of {}; settle them with `{resolve}`",
+                provider.provider
+            ));
         }
     }
     for route in &status.routes {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::domain::redact::redact_prompts;
 use crate::domain::{JobState, Money};
 use crate::queue::job_reader::first_held;
-use crate::queue::{JobFilter, JobRecord, Queue, Status};
+use crate::queue::{BatchStatus, JobFilter, JobRecord, Queue, Status};
 
 use super::remedy::with_remedy;
 use super::render;
@@ -24,7 +24,8 @@ pub(super) fn in_doubt(status: &Status) -> Option<String> {
     if jobs == 0 {
         return None;
     }
-    let at_risk: Money = status.batches.iter().map(|batch| batch.at_risk).sum();
+    let at_risk = |batch: &BatchStatus| batch.at_risk - batch.presumed;
+    let at_risk: Money = status.batches.iter().map(at_risk).sum();
     let object = if jobs == 1 { "it" } else { "them" };
     Some(format!(
         "{} in doubt, ${at_risk:#} at risk: it is unknown whether the provider accepted {object}",
@@ -121,6 +122,14 @@ pub(super) async fn print(
                 String::new()
             },
         ))?;
+        if batch.presumed > Money::ZERO {
+            render::print_line(format_args!(
+                "  ${:#} of that stays at risk: the responses were lost and the history lists no such \
+                 submissions, so their jobs were queued again; the next run releases it once the \
+                 history lists later ones",
+                batch.presumed
+            ))?;
+        }
     }
     Ok(())
 }
@@ -194,6 +203,7 @@ mod tests {
     #[test]
     fn a_prompt_that_a_provider_quotes_is_not_in_the_summary() {
         let job = JobRecord {
+            versions: Vec::new(),
             job_id: JobId(7),
             batch: "spring".into(),
             id: "MUG-001".into(),

@@ -21,8 +21,8 @@ use super::stop_signal::stop_on_signal;
 /// Columns of a terminal that a job's error may take.
 const MAX_ERROR_COLUMNS: usize = 200;
 
-/// Compares every clip with its size and SHA-256 in the queue; with `--fix`, downloads again those
-/// that are missing or damaged.
+/// Compares every clip with its size and SHA-256 in the queue, also those of earlier inputs; with
+/// `--fix`, downloads again those of present inputs that are missing or damaged.
 pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
     let queue = setup.app.queue()?;
@@ -30,19 +30,29 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let output = setup.app.output();
     let mut check = ClipCheck::new(queue.as_ref(), output.as_ref(), args.batch.clone());
     let mut lost = Vec::new();
+    let mut earlier = 0;
     while let Some(clip) = check.next_lost().await? {
-        render::print_line(format_args!("{}: {}", clip.path.display(), clip.damage))?;
-        lost.push(clip.job_id);
+        let path = clip.path.display();
+        if clip.is_present {
+            render::print_line(format_args!("{path}: {}", clip.damage))?;
+            lost.push(clip.job_id);
+        } else {
+            render::print_line(format_args!("{path}: {}, an earlier clip", clip.damage))?;
+            earlier += 1;
+        }
     }
     let checked = check.checked();
+    let missing = lost.len() as u64 + earlier;
     render::print_line(format_args!(
-        "{} checked: {} intact, {} missing or damaged",
+        "{} checked: {} intact, {missing} missing or damaged",
         render::format_count(checked, "clip"),
-        checked - lost.len() as u64,
-        lost.len()
+        checked - missing,
     ))?;
-    if lost.is_empty() {
+    if missing == 0 {
         return Ok(Exit::Success);
+    }
+    if lost.is_empty() {
+        return Ok(Exit::Incomplete);
     }
     if !args.fix {
         let fix = setup

@@ -17,7 +17,7 @@ pub struct AttemptId(pub i64);
 /// The state of an attempt.
 ///
 /// An attempt in one of the first three states is *open*: it occupies a slot at the provider, and
-/// its estimated price is reserved. Closing it frees the slot and replaces the reservation by a
+/// its estimated price is reserved. The estimate of one that is presumed absent is reserved as well. Closing it frees the slot and replaces the reservation by a
 /// booked cost: nothing if it was not accepted, the estimate if it is abandoned, else what the
 /// provider reported or, without a usable report, the estimate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -30,7 +30,8 @@ pub enum AttemptState {
     /// The outcome of the submit call is unknown, so the submission may be paid for.
     ///
     /// Leaves to `Accepted` when the submission is found or the user names its prediction, to
-    /// `Absent` when it is proven absent or the user decides to submit the job again, and to
+    /// `Absent` when it is proven absent or the user decides to submit the job again, to
+    /// `PresumedAbsent` when its absence cannot be proven and nothing speaks against it, and to
     /// `Abandoned` when the user gives the job up.
     InDoubt,
     /// The provider accepted the submission; the prediction id is stored.
@@ -42,7 +43,14 @@ pub enum AttemptState {
     /// (by the provider, or here because a local image cannot be used), or it was never sent. It
     /// costs nothing.
     Refused,
-    /// The submission was in doubt and is taken to be absent: the provider's history proves it, or
+    /// The submission was in doubt and is taken to be absent, because the provider's history had time
+    /// to list it and does not. It occupies no slot, but its estimate stays reserved: the history has
+    /// not been seen to list a later submission, so it may be late.
+    ///
+    /// Leaves to `Absent` once the history lists a later submission and not this one, and to
+    /// `Accepted` or `Abandoned` if it is listed after all.
+    PresumedAbsent,
+    /// The submission was in doubt and is absent: the provider's history proves it, or
     /// the user decided to submit the job again. It costs nothing. If the provider did accept it
     /// after all, the job is paid for twice.
     Absent,
@@ -76,6 +84,7 @@ name_variants!(AttemptState, "attempt state", {
     InDoubt => "in_doubt",
     Accepted => "accepted",
     Refused => "refused",
+    PresumedAbsent => "presumed_absent",
     Absent => "absent",
     Done => "done",
     Failed => "failed",

@@ -58,7 +58,8 @@ pub struct JobProgress {
     /// as a whole do not count.
     pub failures: u32,
     /// Number of attempts that a provider accepted, or may have accepted. Only these can cost
-    /// money; refused and absent ones are left out.
+    /// money; refused and absent ones are left out, and one that was listed after its job was submitted
+    /// again.
     pub attempts: u32,
     /// Number of submissions that were refused and may be repeated.
     pub refusals: u32,
@@ -68,7 +69,8 @@ pub struct JobProgress {
     pub downloads: u32,
     /// Number of consecutive leases that were lost with a dead pool.
     pub crashes: u32,
-    /// The saved clip; `None` until it is saved.
+    /// The saved clip; `None` until one is saved. Of a job that is rendered anew, the earlier one, until
+    /// the next is saved.
     pub output: Option<SavedFile>,
     /// Why the last step failed; `None` if it did not.
     pub error: Option<String>,

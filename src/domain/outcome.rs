@@ -51,10 +51,12 @@ pub enum Outcome {
         /// When to poll the prediction.
         due_at: Timestamp,
     },
-    /// The lost submission is proven absent: nothing was paid, and the job is submitted again.
-    ProvenAbsent {
+    /// The lost submission is taken to be absent, and the job is submitted again.
+    Absent {
         /// When the job may be submitted again.
         due_at: Timestamp,
+        /// Whether that is proven. If not, its estimate stays reserved.
+        is_proven: bool,
     },
     /// Nothing has changed, or a call failed and is worth repeating.
     Wait {
@@ -119,7 +121,7 @@ impl Outcome {
             Self::Rejected { .. } => JobEvent::Reject,
             Self::LostResponse { .. } => JobEvent::LoseResponse,
             Self::Adopted { .. } => JobEvent::Adopt,
-            Self::ProvenAbsent { .. } => JobEvent::ProveAbsent,
+            Self::Absent { .. } => JobEvent::ProveAbsent,
             Self::Wait { .. } => JobEvent::Wait,
             Self::Finished { .. } => JobEvent::Finish,
             Self::PredictionFailed { .. } => JobEvent::Fail,

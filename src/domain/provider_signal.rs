@@ -12,6 +12,16 @@ pub enum ProviderSignal {
         /// Earliest time of the next submission.
         until: Timestamp,
     },
+    /// The response to a submission was lost or cannot be used. As [`HoldSubmits`](Self::HoldSubmits);
+    /// after several in a row, no submission until one of them is found.
+    LostResponse {
+        /// Earliest time of the next submission.
+        until: Timestamp,
+        /// When the call ended.
+        at: Timestamp,
+    },
+    /// The provider's history lists a submission whose response was lost.
+    SubmissionFound,
     /// No submission before a given time, because the provider limits them. Polls go on: the limit
     /// of submissions says nothing about what is paid for already.
     LimitSubmits {

@@ -26,6 +26,14 @@ impl SavedFile {
     }
 }
 
+impl SavedFile {
+    /// Returns whether two files have the same path but for their endings. The names of a batch differ
+    /// without their endings, so only clips of one job do.
+    pub fn has_place_of(&self, other: &Self) -> bool {
+        self.path.parent() == other.path.parent() && self.path.file_stem() == other.path.file_stem()
+    }
+}
+
 /// A clip that was paid for and stays when its job is rendered again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptClip {
@@ -46,6 +54,21 @@ impl KeptClip {
             name = format!("{name}.{}", extension.to_string_lossy());
         }
         path.with_file_name(EARLIER_FOLDER).join(name)
+    }
+}
+
+impl KeptClip {
+    /// Returns where the file is while `current` is the clip of its job: moved aside if that has its
+    /// place.
+    pub fn path_beside(&self, current: Option<&SavedFile>) -> PathBuf {
+        match current {
+            Some(current)
+                if self.file.has_place_of(current) && self.file.sha256 != current.sha256 =>
+            {
+                self.earlier_path()
+            }
+            _ => self.file.path.clone(),
+        }
     }
 }
 

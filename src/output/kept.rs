@@ -17,7 +17,7 @@ use super::{ClipLocation, media};
 pub(super) fn set_aside(location: &ClipLocation, new: &SavedFile) -> io::Result<()> {
     for clip in &location.kept {
         let is_same = clip.file.sha256 == new.sha256;
-        if !has_same_place(&clip.file, new) || is_same || !is_whole(&clip.file)? {
+        if !clip.file.has_place_of(new) || is_same || !is_whole(&clip.file)? {
             continue;
         }
         move_to(&clip.file.path, &clip.earlier_path())?;
@@ -107,12 +107,6 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
     fail_point!("clip reused");
     sync_folder(&location.folder)?;
     Ok(Some(saved))
-}
-
-/// Returns whether two files have the same path but for their endings. The names of a batch differ
-/// without their endings, so only clips of one job do.
-fn has_same_place(one: &SavedFile, other: &SavedFile) -> bool {
-    one.path.parent() == other.path.parent() && one.path.file_stem() == other.path.file_stem()
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

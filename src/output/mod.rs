@@ -10,6 +10,7 @@ mod disk_space;
 pub(crate) mod download;
 mod kept;
 pub(crate) mod local;
+mod marker;
 pub mod media;
 mod relocate;
 
@@ -27,6 +28,7 @@ pub use clip_damage::ClipDamage;
 pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect;
 pub use local::LocalStore;
+pub use marker::Marker;
 pub use relocate::{Relocation, RelocationError, relocate};
 
 /// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.

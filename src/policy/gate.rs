@@ -1,5 +1,7 @@
 //! The gate of a provider: what its responses to some calls mean for the others.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::ProviderSignal;
@@ -7,6 +9,14 @@ use crate::domain::ProviderSignal;
 /// How long a submission that goes alone may take before another is tried. Longer than the call
 /// takes; what became of it is usually recorded long before.
 const MAX_ALONE: SignedDuration = SignedDuration::from_secs(120);
+
+/// Number of lost responses in a row after which nothing is submitted until one of the submissions
+/// is found. One or two are a bad connection; more are a provider that may charge for what it does
+/// not confirm.
+const MAX_LOST_RESPONSES: u32 = 3;
+
+/// Longest time until a submission shows whether a provider answers again.
+const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether, and from when, a provider may be called. Shared by every process on the queue, and kept
 /// across restarts.
@@ -32,6 +42,10 @@ pub struct ProviderGate {
     /// No submission while there are this many open attempts; `None` if their number does not
     /// matter.
     pub waits_below: Option<u32>,
+    /// Submissions in a row whose response was lost.
+    pub lost_responses: u32,
+    /// When the last of them was lost.
+    pub lost_at: Timestamp,
 }
 
 impl Default for ProviderGate {
@@ -47,6 +61,8 @@ impl Default for ProviderGate {
             is_alone: false,
             alone_until: Timestamp::UNIX_EPOCH,
             waits_below: None,
+            lost_responses: 0,
+            lost_at: Timestamp::UNIX_EPOCH,
         }
     }
 }
@@ -66,6 +82,7 @@ impl ProviderGate {
         match signal {
             ProviderSignal::Healthy => {
                 next.failures = 0;
+                next.lost_responses = 0;
                 // An answer to an earlier submission says nothing about the next one.
                 if self.alone_until > Timestamp::UNIX_EPOCH {
                     next.is_alone = false;
@@ -76,6 +93,27 @@ impl ProviderGate {
             ProviderSignal::HoldSubmits { until } => {
                 next.failures += 1;
                 next.submits_held_until = next.submits_held_until.max(*until);
+            }
+            ProviderSignal::LostResponse { until, at } => {
+                next.failures += 1;
+                next.submits_held_until = next.submits_held_until.max(*until);
+                // Of those that were sent together, no more than enough count: each further one is a
+                // submission that went alone to try the provider again.
+                if self.lost_responses < MAX_LOST_RESPONSES || self.was_alone() {
+                    next.lost_responses += 1;
+                }
+                next.lost_at = next.lost_at.max(*at);
+                if next.stops_after_lost_responses() {
+                    next.is_alone = true;
+                    next.hold_reason =
+                        Some("several responses in a row were lost or of no use".into());
+                }
+            }
+            ProviderSignal::SubmissionFound => {
+                if next.stops_after_lost_responses() {
+                    next.hold_reason = None;
+                }
+                next.lost_responses = 0;
             }
             ProviderSignal::LimitSubmits {
                 until,
@@ -119,6 +157,8 @@ impl ProviderGate {
             refuses_polls: self.refuses_polls && self.suspended.is_none(),
             // The predictions that a balance waits for may never end.
             waits_below: None,
+            // The provider may have been mended: one submission shows it.
+            lost_at: Timestamp::UNIX_EPOCH,
             ..self.clone()
         }
     }
@@ -162,6 +202,25 @@ impl ProviderGate {
     /// Returns whether submissions wait until one of the open attempts has ended.
     pub fn waits_for_end(&self, in_flight: u32) -> bool {
         self.waits_below.is_some_and(|below| in_flight >= below)
+    }
+
+    /// Returns whether submissions have stopped because too many responses in a row were lost.
+    fn stops_after_lost_responses(&self) -> bool {
+        self.lost_responses >= MAX_LOST_RESPONSES
+    }
+
+    /// Returns until when nothing is submitted because responses were lost, unless one of these
+    /// submissions is found before; `None` if too few were lost.
+    ///
+    /// `history_delay` is how long the provider's history may take to list a submission. After that,
+    /// one submission shows whether the provider answers again; after each that does not, it is twice
+    /// as long until the next, up to a day.
+    pub fn lost_until(&self, history_delay: Duration) -> Option<Timestamp> {
+        let doublings = self.lost_responses.saturating_sub(MAX_LOST_RESPONSES);
+        let pause = history_delay.saturating_mul(1 << doublings.min(16));
+        let until = self.lost_at.saturating_add(pause.min(MAX_PAUSE));
+        self.stops_after_lost_responses()
+            .then_some(until.unwrap_or(Timestamp::MAX))
     }
 
     /// Returns whether the holds permit a submission now.
@@ -209,6 +268,42 @@ mod tests {
             refused.reopened().accepts_submits(now),
             "nothing is under way"
         );
+    }
+
+    #[test]
+    fn lost_responses_in_a_row_stop_submissions_until_one_is_found_or_could_have_been_listed() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let lost = ProviderSignal::LostResponse {
+            until: at(1),
+            at: at(1_000),
+        };
+        let delay = Duration::from_secs(900);
+        let twice = ProviderGate::default().after(&lost, 0).after(&lost, 0);
+        assert_eq!(twice.lost_until(delay), None);
+        let stopped = twice.after(&lost, 0);
+        assert_eq!(stopped.lost_until(delay), Some(at(1_900)));
+        assert!(stopped.goes_alone() && stopped.hold_reason.is_some());
+
+        let found = stopped.after(&ProviderSignal::SubmissionFound, 0);
+        assert_eq!(found.lost_until(delay), None);
+        assert!(found.goes_alone() && found.hold_reason.is_none());
+        let again = stopped.submitting(at(1_900)).after(
+            &ProviderSignal::LostResponse {
+                until: at(1),
+                at: at(1_901),
+            },
+            0,
+        );
+        assert_eq!(again.lost_until(delay), Some(at(1_901 + 2 * 900)));
+        // Another that was sent before the stop proves nothing more.
+        assert_eq!(
+            again.after(&lost, 0).lost_until(delay),
+            again.lost_until(delay)
+        );
+        let answered = stopped
+            .submitting(at(1_900))
+            .after(&ProviderSignal::Healthy, 0);
+        assert!(answered.lost_until(delay).is_none() && !answered.goes_alone());
     }
 
     #[test]

@@ -63,15 +63,14 @@ pub fn queued(now: Timestamp) -> JobProgress {
     }
 }
 
-/// Returns a job that starts again with a new input.
+/// Returns a job that starts again with a new input. Its clip stays its current one until the next is
+/// saved.
 ///
 /// # Errors
 ///
 /// Returns [`IllegalTransition`] if the job is in progress.
 pub fn restart(job: &JobProgress, now: Timestamp) -> Result<JobProgress, IllegalTransition> {
-    let mut job = moved(job, JobEvent::Restart, Some(now), None, now)?;
-    job.output = None;
-    Ok(job)
+    moved(job, JobEvent::Restart, Some(now), None, now)
 }
 
 /// Returns a queued job that takes the clip of a finished attempt, which may be of another job, and

@@ -11,6 +11,7 @@
 //! - [`taken_prediction`]: what is recorded if a prediction belongs to another job.
 //! - [`takeover`]: what becomes of the jobs of a dead pool.
 //! - [`reconcile`]: what a history that does not list a submission proves.
+//! - [`late_match`]: what becomes of a submission that was presumed absent.
 //! - [`operator`]: what the user's commands change.
 //! - [`load`]: what a manifest row means for the job that the batch has for it.
 //! - [`upload`]: what the outcome of an upload changes.
@@ -22,6 +23,7 @@
 
 pub mod claim;
 pub mod gate;
+pub mod late_match;
 pub mod leased;
 pub mod load;
 pub mod operator;

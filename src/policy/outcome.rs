@@ -37,7 +37,7 @@ fn next_job(
     let (due_at, error, is_failure) = match outcome {
         Outcome::Accepted { due_at, .. }
         | Outcome::Adopted { due_at, .. }
-        | Outcome::ProvenAbsent { due_at }
+        | Outcome::Absent { due_at, .. }
         | Outcome::Finished { due_at, .. } => (Some(*due_at), None, false),
         Outcome::Refused {
             reason,
@@ -62,11 +62,11 @@ fn next_job(
         (false, true) => job.failures,
         (false, false) => 0,
     };
-    // A lost response counts as an attempt because it may have been paid for; proof of its absence
-    // takes it off again.
+    // A lost response counts as an attempt because it may have been paid for; its absence takes it
+    // off again.
     let attempts = match outcome {
         Outcome::Accepted { .. } | Outcome::LostResponse { .. } => job.attempts + 1,
-        Outcome::ProvenAbsent { .. } => job.attempts.saturating_sub(1),
+        Outcome::Absent { .. } => job.attempts.saturating_sub(1),
         _ => job.attempts,
     };
     let output = match outcome {
@@ -111,7 +111,10 @@ fn next_attempt(
             (AttemptState::Refused, None, Some(reason))
         }
         Outcome::LostResponse { reason, .. } => (AttemptState::InDoubt, None, Some(reason)),
-        Outcome::ProvenAbsent { .. } => (AttemptState::Absent, None, None),
+        Outcome::Absent {
+            is_proven: true, ..
+        } => (AttemptState::Absent, None, None),
+        Outcome::Absent { .. } => (AttemptState::PresumedAbsent, None, None),
         Outcome::Finished {
             output_url,
             cost,

@@ -39,8 +39,9 @@ pub fn adopt(
     };
     let mut job = job.clone();
     match (job.state, attempt.state) {
-        (JobState::InDoubt, AttemptState::InDoubt) | (JobState::Queued, AttemptState::Absent) => {
-            // The proof of its absence took the attempt off the count.
+        (JobState::InDoubt, AttemptState::InDoubt)
+        | (JobState::Queued, AttemptState::Absent | AttemptState::PresumedAbsent) => {
+            // Its absence took the attempt off the count.
             let is_counted = job.state == JobState::InDoubt;
             job = moved(&job, JobEvent::Adopt, Some(due_at), None, now)?;
             job.attempts += u32::from(!is_counted);

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::Outcome;
+use crate::domain::{Outcome, ProviderSignal};
 
 /// Delay before a history is searched again after another job adopted the prediction it showed.
 const SEARCH_AGAIN_AFTER: SignedDuration = SignedDuration::from_secs(1);
@@ -25,6 +25,18 @@ pub fn outcome_instead(outcome: &Outcome, reason: String, now: Timestamp) -> Opt
         Outcome::Adopted { .. } => Some(Outcome::Wait {
             due_at: Some(search_at),
             failure: Some(reason),
+        }),
+        _ => None,
+    }
+}
+
+/// Returns what an outcome that is recorded [instead](outcome_instead) reveals about the provider: an
+/// id of another job is no more use than a lost response.
+pub fn signal_instead(instead: &Outcome, now: Timestamp) -> Option<ProviderSignal> {
+    match instead {
+        Outcome::LostResponse { due_at, .. } => Some(ProviderSignal::LostResponse {
+            until: *due_at,
+            at: now,
         }),
         _ => None,
     }

@@ -22,9 +22,9 @@ pub struct Tally {
 pub struct BatchTally {
     /// The change in the booked cost of its attempts.
     pub spent: i64,
-    /// The change in the estimates of its open attempts.
+    /// The change in the estimates of its attempts that are open or presumed absent.
     pub reserved: i64,
-    /// The change in the part of `reserved` that is in doubt.
+    /// The change in the part of `reserved` that is in doubt or presumed absent.
     pub at_risk: i64,
     /// The change in the number of jobs in each state, in the order of [`JobState::ALL`].
     pub jobs: [i64; JobState::ALL.len()],
@@ -87,12 +87,13 @@ struct Sums {
 impl Sums {
     fn of(attempt: &AttemptProgress) -> Self {
         let is_open = attempt.state.is_open();
+        let is_presumed = attempt.state == AttemptState::PresumedAbsent;
         let estimate = attempt.estimate.micros();
         let counted = |is_counted: bool| if is_counted { estimate } else { 0 };
         Self {
             spent: attempt.cost.map_or(0, |cost| cost.amount.micros()),
-            reserved: counted(is_open),
-            at_risk: counted(attempt.state == AttemptState::InDoubt),
+            reserved: counted(is_open || is_presumed),
+            at_risk: counted(attempt.state == AttemptState::InDoubt || is_presumed),
             in_flight: i64::from(is_open),
         }
     }

@@ -6,10 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::operator::Decision;
-use super::reconcile::{Absence, Verdict};
+use super::reconcile::{Absence, HoldReason, Verdict};
 use super::*;
 use crate::domain::{
-    JobState, Money, Outcome, PredictionHandle, ProviderName, ProviderSignal, SavedFile,
+    JobState, LaterSubmissions, Money, Outcome, PredictionHandle, ProviderName, ProviderSignal,
+    SavedFile,
 };
 use crate::policy::gate::ProviderGate;
 use crate::policy::tally::{BatchTally, Tally};
@@ -146,7 +147,10 @@ impl Life {
                 let prediction = PredictionHandle::from_id(id);
                 self.record(&Outcome::Adopted { prediction, due_at });
             }
-            (JobState::InDoubt, 0..=2) => self.record(&Outcome::ProvenAbsent { due_at }),
+            (JobState::InDoubt, 0..=2) => self.record(&Outcome::Absent {
+                due_at,
+                is_proven: choice.is_multiple_of(8),
+            }),
             (JobState::InDoubt, 3) => {
                 let decision = Decision::Fail;
                 let attempt = self.attempt().unwrap();
@@ -228,7 +232,8 @@ impl Life {
             assert_eq!(is_open, attempt.finished_at.is_none(), "{attempt:?}");
             assert!(!is_open || attempt.cost.is_none(), "{attempt:?}");
             // What the provider may bill is either reserved or booked.
-            let is_covered = is_open || attempt.cost.is_some();
+            let is_presumed = attempt.state == AttemptState::PresumedAbsent;
+            let is_covered = is_open || is_presumed || attempt.cost.is_some();
             assert!(*truth == Truth::NotAccepted || is_covered, "{attempt:?}");
             // A slot is held only by the current attempt, and only while the job is in progress.
             let may_be_open = index == last && job.state.is_in_progress();
@@ -238,7 +243,10 @@ impl Life {
         let counted = |state| {
             !matches!(
                 state,
-                AttemptState::Submitting | AttemptState::Refused | AttemptState::Absent
+                AttemptState::Submitting
+                    | AttemptState::Refused
+                    | AttemptState::PresumedAbsent
+                    | AttemptState::Absent
             )
         };
         let counted = self
@@ -296,12 +304,17 @@ proptest! {
                 if let Some(cost) = attempt.cost {
                     expected.spent += cost.amount.micros();
                 }
+                let estimate = attempt.estimate.micros();
                 if attempt.finished_at.is_none() {
                     open += 1;
-                    expected.reserved += attempt.estimate.micros();
+                    expected.reserved += estimate;
                 }
                 if attempt.state == AttemptState::InDoubt {
-                    expected.at_risk += attempt.estimate.micros();
+                    expected.at_risk += estimate;
+                }
+                if attempt.state == AttemptState::PresumedAbsent {
+                    expected.reserved += estimate;
+                    expected.at_risk += estimate;
                 }
             }
             prop_assert_eq!(life.tally.of_batch(BATCH), expected);
@@ -322,7 +335,7 @@ proptest! {
 
     #[test]
     fn a_hold_of_a_provider_is_never_shortened(
-        signals in prop::collection::vec((0..4u8, 0..1000i64), 0..20)
+        signals in prop::collection::vec((0..5u8, 0..1000i64), 0..20)
     ) {
         let mut gate = ProviderGate::default();
         for (kind, seconds) in signals {
@@ -331,6 +344,7 @@ proptest! {
                 0 => ProviderSignal::Healthy,
                 1 => ProviderSignal::HoldSubmits { until },
                 2 => ProviderSignal::HoldAll { until },
+                3 => ProviderSignal::LostResponse { until, at: start_time() },
                 _ => ProviderSignal::Suspend { reason: "r".into(), polls_too: seconds > 500 },
             };
             let next = gate.after(&signal, 0);
@@ -344,26 +358,101 @@ proptest! {
 
     #[test]
     fn absence_proves_nothing_before_the_history_delay_and_is_believed_once(
-        waited in 0..10_000u64, delay in 0..3_000u64, lists_running: bool, processing in 0..600u64,
-        earlier_absences in 0..3u32, min_interval in 1..120u64,
+        waited in 0..10_000u64, delay in 1..3_000u64, lists_running: bool, later in later(),
+        processing in 0..600u64, earlier_absences in 0..3u32, min_interval in 1..120u64,
+        key_was_changed: bool,
     ) {
         let absence = Absence {
             waited: Duration::from_secs(waited),
             history_delay: Duration::from_secs(delay),
             lists_running,
+            later,
             processing: Duration::from_secs(processing),
             earlier_absences,
             min_interval: Duration::from_secs(min_interval),
+            key_was_changed,
         };
+        let unlisted = delay + if lists_running { 0 } else { 3 * processing };
         match reconcile::judge(&absence) {
-            Verdict::Absent => prop_assert!(waited >= delay && earlier_absences == 0),
-            Verdict::Hold => prop_assert!(waited >= delay && earlier_absences > 0),
-            Verdict::SearchAgain(pause) => {
-                let unlisted = delay + if lists_running { 0 } else { 3 * processing };
-                prop_assert!(waited < unlisted);
-                prop_assert!(pause > Duration::ZERO && waited + pause.as_secs() <= unlisted);
+            Verdict::Absent => {
+                prop_assert!(waited >= unlisted && earlier_absences == 0 && !key_was_changed);
+                prop_assert_eq!(later, LaterSubmissions::Listed);
             }
+            Verdict::PresumedAbsent => {
+                prop_assert!(waited >= unlisted && earlier_absences == 0 && !key_was_changed);
+                prop_assert_eq!(later, LaterSubmissions::None);
+            }
+            Verdict::Hold(HoldReason::SecondAbsence) => {
+                prop_assert!(waited >= unlisted && earlier_absences > 0);
+            }
+            Verdict::Hold(HoldReason::KeyChanged) => {
+                prop_assert!(waited >= unlisted && key_was_changed);
+            }
+            Verdict::Hold(HoldReason::NotCurrent) => {
+                prop_assert!(waited >= 4 * unlisted);
+                let is_unlisted = matches!(later, LaterSubmissions::Unlisted { .. });
+                prop_assert!(is_unlisted);
+            }
+            Verdict::SearchAgain(pause) => prop_assert!(pause > Duration::ZERO),
         }
+    }
+}
+
+/// Returns what histories show of later submissions.
+fn later() -> impl Strategy<Value = LaterSubmissions> {
+    prop_oneof![
+        Just(LaterSubmissions::None),
+        Just(LaterSubmissions::Listed),
+        (0..10_000u64).prop_map(|since| LaterSubmissions::Unlisted {
+            since: Duration::from_secs(since)
+        }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_history_shows_a_row_is_paid_at_most_twice_and_what_is_unproven_stays_reserved(
+        searches in prop::collection::vec((any::<bool>(), later(), 0..4_000u64), 0..40)
+    ) {
+        let mut life = Life::new();
+        life.submit();
+        life.mark_accepted();
+        let lost = Outcome::LostResponse { reason: "r".into(), due_at: life.now };
+        life.record(&lost);
+        // The provider accepts every submission, and its history never lists one.
+        for (lists_running, later, seconds) in searches {
+            let earlier = life.attempts.len() - 1;
+            let absence = Absence {
+                waited: Duration::from_secs(seconds),
+                history_delay: Duration::from_secs(900),
+                lists_running,
+                later,
+                processing: Duration::from_secs(270),
+                earlier_absences: u32::try_from(earlier).unwrap(),
+                min_interval: Duration::from_secs(2),
+                key_was_changed: false,
+            };
+            let is_proven = match reconcile::judge(&absence) {
+                Verdict::Absent => true,
+                Verdict::PresumedAbsent => false,
+                Verdict::SearchAgain(_) => continue,
+                Verdict::Hold(_) => break,
+            };
+            life.record(&Outcome::Absent { due_at: life.now, is_proven });
+            let at_risk = life.tally.of_batch(BATCH).at_risk;
+            prop_assert_eq!(at_risk, if is_proven { 0 } else { PRICE.micros() });
+            life.submit();
+            life.record(&lost);
+        }
+        prop_assert!(life.attempts.len() <= 2);
+        prop_assert_eq!(life.job.state, JobState::InDoubt);
+        let reserved = life.attempts.iter().filter(|(attempt, _)| {
+            matches!(attempt.state, AttemptState::InDoubt | AttemptState::PresumedAbsent)
+        });
+        let reserved = i64::try_from(reserved.count()).unwrap();
+        prop_assert_eq!(life.tally.of_batch(BATCH).reserved, reserved * PRICE.micros());
     }
 }
 

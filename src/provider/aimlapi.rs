@@ -17,15 +17,13 @@ use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 
 use super::classify::{classify_submit, classify_unreadable, describe, read_status};
 use super::clip_link::{done, find_clip_url};
-use super::history::{HISTORY_PAGE, HistorySearch, MAX_PAGES, history_too_long, read_entries};
+use super::history::{EntryContent, History, HistoryEntry, HistoryQuery};
+use super::history_pages::{HISTORY_PAGE, HistoryPages, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
-use super::json::{get, get_credits, get_text, get_usd, sanitize};
+use super::json::{get, get_credits, get_text, get_time, get_usd, sanitize};
 use super::probe::{Probe, probe, probe_window};
 use super::timeouts::Timeouts;
-use super::{
-    Acceptance, ApiKey, Cancellation, LostSubmission, PollResult, Provider, Reconciliation,
-    Submission,
-};
+use super::{Acceptance, ApiKey, Cancellation, PollResult, Provider, Submission};
 
 const NAME: ProviderName = ProviderName::Aimlapi;
 
@@ -88,43 +86,35 @@ impl Provider for Aimlapi {
         parse_poll(&response, self.is_loopback())
     }
 
-    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
-        let (start, end) = lost.window();
-        let mut search = HistorySearch::default();
+    async fn history(&self, query: &HistoryQuery) -> Result<History, Failure> {
+        let mut pages = HistoryPages::default();
         let mut offset = 0;
         for _ in 0..MAX_PAGES {
             // Documented: the log of all requests, with the `X-Client-Request-Id` of each.
             let mut url = append_segments(&self.base, ["v2", "logs"]);
             url.query_pairs_mut()
-                .append_pair("start", &start.to_string())
-                .append_pair("end", &end.to_string())
+                .append_pair("start", &query.from.to_string())
+                .append_pair("end", &query.to.to_string())
                 .append_pair("limit", &HISTORY_PAGE.to_string())
                 .append_pair("offset", &offset.to_string());
-            let response = search.get_page(NAME, &self.client, &url, "data").await?;
+            let response = pages.get_page(NAME, &self.client, &url, "data").await?;
             let entries = read_entries(NAME, &response, "data")?;
             for entry in entries {
-                let token = entry.get("client_request_id");
-                let id = get_text(entry, &["inference_id"]);
-                match (token, id) {
-                    (Some(token), id)
-                        if token.as_str() == Some(lost.submission.client_token.as_str()) =>
-                    {
-                        match id {
-                            Some(id) => search.add_match(id),
-                            None => search.add_inconclusive(),
-                        }
-                    }
-                    (Some(_), _) => {}
-                    // A log without our token cannot prove that the submission is absent.
-                    (None, Some(id)) if lost.owned_ids.contains(&id) => {}
-                    (None, _)
-                        if get_text(entry, &["model"])
-                            .is_none_or(|model| model == lost.submission.wire_model) =>
-                    {
-                        search.add_inconclusive();
-                    }
-                    (None, _) => {}
-                }
+                let is_other_model =
+                    get_text(entry, &["model"]).is_some_and(|model| model != query.wire_model);
+                let content = match entry.get("client_request_id") {
+                    Some(token) => EntryContent::ClientToken(token.as_str().map(str::to_owned)),
+                    None if is_other_model => continue,
+                    // A log without our token cannot prove that a submission is absent.
+                    None => EntryContent::Input(None),
+                };
+                pages.add(HistoryEntry {
+                    prediction_id: get_text(entry, &["inference_id"]),
+                    submitted_at: get_time(entry, &["created"]),
+                    content,
+                    // Documented: failed requests are billed nothing.
+                    is_unbilled: get_text(entry, &["status"]).as_deref() == Some("failed"),
+                });
             }
             offset += entries.len();
             let has_more = response
@@ -140,7 +130,7 @@ impl Provider for Aimlapi {
                 None if !entries.is_empty() => {}
                 // The documented row status is `succeeded` or `failed`, so running generations are
                 // taken as not listed (assumed).
-                _ => return search.conclude(NAME, false),
+                _ => return Ok(pages.into_history(false)),
             }
         }
         Err(history_too_long(NAME))

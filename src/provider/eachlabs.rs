@@ -3,7 +3,7 @@
 //! Sources: the model pages of Kling 1.0 and 2.1 ("model page"), the API reference (OpenAPI v1) and
 //! the guides ("documented"). What is marked "assumed" has no source.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,20 +21,16 @@ use super::classify::{
     classify_poll, classify_submit, classify_unreadable, denied_reason, describe, read_status,
 };
 use super::clip_link::{done, find_clip_url};
-use super::history::{
-    HISTORY_PAGE, HistorySearch, MAX_PAGES, get_with_retries, history_too_long, read_entries,
+use super::history::{EntryContent, History, HistoryEntry, HistoryQuery};
+use super::history_pages::{
+    HISTORY_PAGE, HistoryPages, MAX_PAGES, get_with_retries, history_too_long, read_entries,
 };
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
-use super::json::{
-    InputMatch, compare_inputs, get, get_seconds, get_text, get_usd, is_true, sanitize,
-};
+use super::json::{get, get_seconds, get_text, get_time, get_usd, is_true, sanitize};
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::timeouts::Timeouts;
-use super::{
-    Acceptance, ApiKey, Cancellation, LostSubmission, PollResult, Provider, Reconciliation,
-    Submission,
-};
+use super::{Acceptance, ApiKey, Cancellation, PollResult, Provider, Submission};
 
 const NAME: ProviderName = ProviderName::Eachlabs;
 
@@ -77,24 +73,23 @@ impl Eachlabs {
         append_segments(&self.base, ["prediction", prediction_id])
     }
 
-    /// Lists the executions of the submitted model in the window of a lost submission, by id.
+    /// Lists the executions of a model in a period, by id, each with when it was created.
     async fn list_executions(
         &self,
-        lost: &LostSubmission,
-        search: &mut HistorySearch,
-    ) -> Result<BTreeSet<String>, Failure> {
-        let (from, to) = lost.window();
-        let mut ids = BTreeSet::new();
+        query: &HistoryQuery,
+        pages: &mut HistoryPages,
+    ) -> Result<BTreeMap<String, Option<Timestamp>>, Failure> {
+        let mut ids = BTreeMap::new();
         let mut offset = 0;
         for _ in 0..MAX_PAGES {
             let mut url = append_segments(&self.base, ["executions"]);
             url.query_pairs_mut()
-                .append_pair("model", &lost.submission.wire_model)
-                .append_pair("from", &from.to_string())
-                .append_pair("to", &to.to_string())
+                .append_pair("model", &query.wire_model)
+                .append_pair("from", &query.from.to_string())
+                .append_pair("to", &query.to.to_string())
                 .append_pair("limit", &HISTORY_PAGE.to_string())
                 .append_pair("offset", &offset.to_string());
-            let response = search
+            let response = pages
                 .get_page(NAME, &self.client, &url, "executions")
                 .await?;
             let entries = read_entries(NAME, &response, "executions")?;
@@ -102,7 +97,7 @@ impl Eachlabs {
             for entry in entries {
                 let id = get_text(entry, &["id"])
                     .ok_or_else(|| classify_unreadable(NAME, &response, "a history"))?;
-                ids.insert(id);
+                ids.insert(id, get_time(entry, &["created_at"]));
             }
             // The documentation ends the list at a page shorter than the limit. A server may return
             // short pages before (assumed), so only a page without a new id is taken as the end.
@@ -112,6 +107,29 @@ impl Eachlabs {
             offset += entries.len();
         }
         Err(history_too_long(NAME))
+    }
+
+    /// Reads what a listed execution was submitted with. The documented history has no inputs, but
+    /// each prediction returns its own. That an execution's id is its prediction's id is assumed.
+    async fn read_execution(&self, id: String) -> Result<HistoryEntry, Failure> {
+        let is_definite = |response: &ApiResponse| match &response.json {
+            _ if response.status == 404 => Ok(()),
+            Some(_) if response.status.is_success() => Ok(()),
+            _ => Err(classify_unreadable(NAME, response, "a prediction")),
+        };
+        let url = self.prediction_url(&id);
+        let response = get_with_retries(&self.client, &url, is_definite).await?;
+        let body = response
+            .json
+            .as_ref()
+            .filter(|_| response.status.is_success());
+        Ok(HistoryEntry {
+            prediction_id: Some(id),
+            submitted_at: None,
+            content: EntryContent::Input(body.and_then(|body| get(body, &["input"])).cloned()),
+            // A documented example of a failure has an empty input.
+            is_unbilled: body.is_some_and(has_failed_unbilled),
+        })
     }
 }
 
@@ -141,40 +159,22 @@ impl Provider for Eachlabs {
         parse_poll(&response, self.is_loopback())
     }
 
-    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
-        let sent = &lost.submission.request;
-        let mut search = HistorySearch::default();
-        // That an execution's id is its prediction's id is assumed.
-        let ids = self.list_executions(lost, &mut search).await?;
-        for id in ids.into_iter().filter(|id| !lost.owned_ids.contains(id)) {
-            // The documented history has no inputs, but each prediction returns its own.
-            let is_definite = |response: &ApiResponse| match &response.json {
-                _ if response.status == 404 => Ok(()),
-                Some(_) if response.status.is_success() => Ok(()),
-                _ => Err(classify_unreadable(NAME, response, "a prediction")),
+    async fn history(&self, query: &HistoryQuery) -> Result<History, Failure> {
+        let mut pages = HistoryPages::default();
+        for (id, submitted_at) in self.list_executions(query, &mut pages).await? {
+            let entry = if query.known.contains(&id) {
+                HistoryEntry::known(id)
+            } else {
+                self.read_execution(id).await?
             };
-            let response =
-                get_with_retries(&self.client, &self.prediction_url(&id), is_definite).await?;
-            let body = response
-                .json
-                .as_ref()
-                .filter(|_| response.status.is_success());
-            let Some(body) = body else {
-                search.add_inconclusive();
-                continue;
-            };
-            match compare_inputs(sent, get(body, &["input"])) {
-                InputMatch::Same => search.add_match(id),
-                InputMatch::Different => {}
-                // A documented example of a failure has an empty input. A prediction that failed
-                // without a bill cannot be paid for twice.
-                InputMatch::Inconclusive if has_failed_unbilled(body) => {}
-                InputMatch::Inconclusive => search.add_inconclusive(),
-            }
+            pages.add(HistoryEntry {
+                submitted_at,
+                ..entry
+            });
         }
         // That running executions are listed is assumed, from the documented `status` filter, which
         // accepts `created` and `starting`.
-        search.conclude(NAME, true)
+        Ok(pages.into_history(true))
     }
 
     async fn cancel(

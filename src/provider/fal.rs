@@ -18,19 +18,14 @@ use crate::image::ImageFile;
 
 use super::classify::{classify_poll, classify_submit, classify_unreadable, describe, read_status};
 use super::clip_link::{done, find_clip_url};
-use super::history::{HISTORY_PAGE, HistorySearch, MAX_PAGES, history_too_long, read_entries};
+use super::history::{EntryContent, History, HistoryEntry, HistoryQuery};
+use super::history_pages::{HISTORY_PAGE, HistoryPages, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
-use super::json::{
-    InputMatch, compare_inputs, find_message, get, get_seconds, get_text, get_usd, is_true,
-    sanitize,
-};
+use super::json::{find_message, get, get_seconds, get_text, get_time, get_usd, is_true, sanitize};
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::timeouts::Timeouts;
-use super::{
-    Acceptance, ApiKey, Cancellation, LostSubmission, PollResult, Provider, Reconciliation,
-    Submission,
-};
+use super::{Acceptance, ApiKey, Cancellation, PollResult, Provider, Submission};
 
 const NAME: ProviderName = ProviderName::Fal;
 
@@ -191,37 +186,30 @@ impl Provider for Fal {
         }
     }
 
-    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
-        let (start, end) = lost.window();
-        let mut search = HistorySearch::default();
+    async fn history(&self, query: &HistoryQuery) -> Result<History, Failure> {
+        let mut pages = HistoryPages::default();
         let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
             // Documented in the Platform API reference; `expand` adds the inputs.
             let mut url = append_segments(&self.platform, ["models", "requests", "by-endpoint"]);
             url.query_pairs_mut()
-                .append_pair("endpoint_id", &lost.submission.wire_model)
-                .append_pair("start", &start.to_string())
-                .append_pair("end", &end.to_string())
+                .append_pair("endpoint_id", &query.wire_model)
+                .append_pair("start", &query.from.to_string())
+                .append_pair("end", &query.to.to_string())
                 .append_pair("expand", "payloads")
                 .append_pair("limit", &HISTORY_PAGE.to_string());
             if let Some(cursor) = &cursor {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
-            let response = search.get_page(NAME, &self.client, &url, "items").await?;
+            let response = pages.get_page(NAME, &self.client, &url, "items").await?;
             for entry in read_entries(NAME, &response, "items")? {
-                let id = get_text(entry, &["request_id"]);
-                if id.as_ref().is_some_and(|id| lost.owned_ids.contains(id)) {
-                    continue;
-                }
-                let input = get(entry, &["json_input"]);
-                match (compare_inputs(&lost.submission.request, input), id) {
-                    (InputMatch::Different, _) => {}
-                    (InputMatch::Same, Some(id)) => search.add_match(id),
-                    // Documented: server errors are never billed, so to submit again is not to pay
-                    // twice.
-                    (InputMatch::Inconclusive, _) if is_server_error(entry) => {}
-                    _ => search.add_inconclusive(),
-                }
+                pages.add(HistoryEntry {
+                    prediction_id: get_text(entry, &["request_id"]),
+                    submitted_at: get_time(entry, &["sent_at"]),
+                    content: EntryContent::Input(get(entry, &["json_input"]).cloned()),
+                    // Documented: server errors are never billed.
+                    is_unbilled: is_server_error(entry),
+                });
             }
             let page = response.json.as_ref();
             cursor = page.and_then(|page| get_text(page, &["next_cursor"]));
@@ -232,7 +220,7 @@ impl Provider for Fal {
                 } else {
                     // Whether unfinished requests are listed is not documented; that they are not
                     // is assumed.
-                    search.conclude(NAME, false)
+                    Ok(pages.into_history(false))
                 };
             }
         }

@@ -1,162 +1,99 @@
-//! What the adapters' searches for a lost submission share.
-//!
-//! If a search reports absence, the queue pays for the job again. Absence is therefore reported
-//! only if the history was read to its end and every entry could be compared. Anything less is a
-//! failure, and the job stays in doubt.
+//! What a provider's history lists, and whether an entry is a given submission.
 
 use std::collections::BTreeSet;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use url::Url;
 
-use crate::domain::{Failure, ProviderName};
+use crate::domain::client_token;
 
-use super::classify::classify_unreadable;
-use super::http::{ApiClient, ApiResponse};
-use super::reconciliation::{Reconciliation, WINDOW_MARGIN};
+use super::json::{InputMatch, compare_inputs};
+use super::submission::Submission;
 
-/// Maximum difference between the provider's clock and ours for absence to be believed: half of the
-/// margin of a search window.
-const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(WINDOW_MARGIN.as_secs() / 2);
+/// The part of a provider's history to read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryQuery {
+    /// The provider's id of the model. A history that does not tell models apart is read whole.
+    pub wire_model: String,
+    /// Start of the period, by the provider's clock.
+    pub from: Timestamp,
+    /// End of the period.
+    pub to: Timestamp,
+    /// The predictions whose content need not be read, because it is known what they are.
+    pub known: BTreeSet<String>,
+}
 
-/// Entries per page of a history: the maximum that each of the three APIs documents.
-pub(super) const HISTORY_PAGE: usize = 100;
+/// A history that was read to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    /// Its entries, in any order. An entry that is certainly of another model is left out.
+    pub entries: Vec<HistoryEntry>,
+    /// Whether it lists predictions that are still running.
+    pub lists_running: bool,
+    /// How far the provider's clock is ahead of ours; `None` if it named no time.
+    pub clock_ahead: Option<SignedDuration>,
+}
 
-/// Maximum number of pages read in one search. At 100 submissions a minute, the window of a typical
-/// lost submission fills four.
-pub(super) const MAX_PAGES: usize = 20;
+/// One prediction in a history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryEntry {
+    /// The provider's id of the prediction; `None` if the entry has none.
+    pub prediction_id: Option<String>,
+    /// When it was submitted, by the provider's clock; `None` if that is not shown.
+    pub submitted_at: Option<Timestamp>,
+    /// What it shows of the submission.
+    pub content: EntryContent,
+    /// Whether it is certain that the prediction was not billed.
+    pub is_unbilled: bool,
+}
 
-/// Maximum number of tries for one request of a search. A search sends dozens of requests, and
-/// would hardly ever complete on an unreliable connection if each had to succeed at the first try.
-const MAX_TRIES: u32 = 3;
+/// What an entry of a history shows of the submission.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EntryContent {
+    /// The input, as the provider stored it; `None` if it is not shown.
+    Input(Option<Value>),
+    /// The client token that was sent with it; `None` if it had none.
+    ClientToken(Option<String>),
+}
 
-/// Sends a GET request until the response passes `check`, at most [`MAX_TRIES`] times. Only a
-/// transient failure without `Retry-After` is tried again.
-pub(super) async fn get_with_retries(
-    client: &ApiClient,
-    url: &Url,
-    check: impl Fn(&ApiResponse) -> Result<(), Failure>,
-) -> Result<ApiResponse, Failure> {
-    let mut tries = 1;
-    loop {
-        let response = client.get(url.clone()).await;
-        match response.and_then(|response| check(&response).map(|()| response)) {
-            Err(Failure::Transient {
-                retry_after: None, ..
-            }) if tries < MAX_TRIES => tries += 1,
-            result => return result,
+impl HistoryEntry {
+    /// Creates the entry of a prediction whose content is not read, because it is known.
+    pub(super) fn known(prediction_id: String) -> Self {
+        Self {
+            prediction_id: Some(prediction_id),
+            submitted_at: None,
+            content: EntryContent::Input(None),
+            is_unbilled: false,
         }
-        tokio::time::sleep(client.timeouts().retry_pause).await;
-    }
-}
-
-/// Returns the entries of one page, which are the list under `key`.
-pub(super) fn read_entries<'a>(
-    provider: ProviderName,
-    response: &'a ApiResponse,
-    key: &str,
-) -> Result<&'a [Value], Failure> {
-    let body = response
-        .json
-        .as_ref()
-        .filter(|_| response.status.is_success());
-    match body.and_then(|body| body.get(key)) {
-        Some(Value::Array(entries)) => Ok(entries),
-        // Some servers write an empty list as `null`.
-        Some(Value::Null) if response.error_message.is_none() => Ok(&[]),
-        _ => Err(classify_unreadable(provider, response, "a history")),
-    }
-}
-
-/// The findings of a search so far.
-#[derive(Debug, Default)]
-pub(super) struct HistorySearch {
-    matches: BTreeSet<String>,
-    inconclusive: usize,
-    clock_ahead: Option<SignedDuration>,
-}
-
-impl HistorySearch {
-    /// Reads one page, whose entries are under `key`, and notes the provider's time.
-    pub(super) async fn get_page(
-        &mut self,
-        provider: ProviderName,
-        client: &ApiClient,
-        url: &Url,
-        key: &str,
-    ) -> Result<ApiResponse, Failure> {
-        let response = get_with_retries(client, url, |response| {
-            read_entries(provider, response, key).map(drop)
-        })
-        .await?;
-        self.clock_ahead = response.clock_ahead.or(self.clock_ahead);
-        Ok(response)
     }
 
-    /// Adds a prediction that matches the lost submission. The same one may be on two pages.
-    pub(super) fn add_match(&mut self, prediction_id: String) {
-        self.matches.insert(prediction_id);
+    /// Returns whether the entry certainly asked for a request, whoever submitted it, and may be billed.
+    /// `digest` is that of the request.
+    pub fn asks_for(&self, request: &Value, digest: i64) -> bool {
+        let is_same = match &self.content {
+            EntryContent::ClientToken(Some(token)) => client_token::has_digest(token, digest),
+            EntryContent::ClientToken(None) => false,
+            EntryContent::Input(input) => {
+                compare_inputs(request, input.as_ref()) == InputMatch::Same
+            }
+        };
+        is_same && !self.is_unbilled
     }
 
-    /// Counts an entry that may be the lost submission but does not show enough to be compared.
-    pub(super) fn add_inconclusive(&mut self) {
-        self.inconclusive += 1;
-    }
-
-    /// Concludes the search of a history that was read to its end.
-    ///
-    /// Without a match, this is an error if an entry was inconclusive, or if the clocks differ by
-    /// more than [`MAX_CLOCK_SKEW`].
-    pub(super) fn conclude(
-        self,
-        provider: ProviderName,
-        lists_running: bool,
-    ) -> Result<Reconciliation, Failure> {
-        if self.matches.is_empty() && self.inconclusive > 0 {
-            let entries = self.inconclusive;
-            let reason = format!(
-                "{provider}'s history lists {entries} predictions of that time that cannot be \
-                 compared"
-            );
-            return Err(Failure::Transient {
-                reason,
-                retry_after: None,
-            });
+    /// Returns whether the entry is a submission. A prediction without an input that was not billed
+    /// counts as another: submitting that again pays for nothing twice.
+    pub fn compare(&self, submission: &Submission) -> InputMatch {
+        let compared = match &self.content {
+            EntryContent::ClientToken(Some(token)) if *token == submission.client_token => {
+                InputMatch::Same
+            }
+            EntryContent::ClientToken(_) => InputMatch::Different,
+            EntryContent::Input(input) => compare_inputs(&submission.request, input.as_ref()),
+        };
+        match compared {
+            InputMatch::Inconclusive if self.is_unbilled => InputMatch::Different,
+            InputMatch::Same if self.prediction_id.is_none() => InputMatch::Inconclusive,
+            compared => compared,
         }
-        // The window was computed from our clock. If the provider's differs, the search may have
-        // covered the wrong time.
-        if let Some(ahead) = self
-            .clock_ahead
-            .filter(|ahead| ahead.abs() > MAX_CLOCK_SKEW)
-            && self.matches.is_empty()
-        {
-            let seconds = ahead.abs().as_secs();
-            let side = if ahead.is_positive() {
-                "ahead of"
-            } else {
-                "behind"
-            };
-            let reason = format!(
-                "this machine's clock is {seconds} seconds {side} {provider}'s, so its history \
-                 proves nothing; set the clock"
-            );
-            return Err(Failure::Transient {
-                reason,
-                retry_after: None,
-            });
-        }
-        Ok(Reconciliation::from_matches(
-            self.matches.into_iter().collect(),
-            lists_running,
-        ))
-    }
-}
-
-/// Returns the failure of a search that exceeded [`MAX_PAGES`] and therefore proves nothing.
-pub(super) fn history_too_long(provider: ProviderName) -> Failure {
-    Failure::Transient {
-        reason: format!("{provider}'s history is too long to search"),
-        retry_after: None,
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::domain::{CostReport, Money};
@@ -32,6 +33,11 @@ pub(super) fn get_text(value: &Value, path: &[&str]) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
+}
+
+/// Returns the time at a path, in the format of RFC 3339.
+pub(super) fn get_time(value: &Value, path: &[&str]) -> Option<Timestamp> {
+    get_text(value, path)?.parse().ok()
 }
 
 /// Returns whether the value at a path is `true`, as a boolean or as a string.
@@ -150,7 +156,7 @@ fn strip_url_queries(text: &str) -> String {
 
 /// Whether an input in a provider's history is the one that we sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum InputMatch {
+pub enum InputMatch {
     /// Every field that we sent is there and equal.
     Same,
     /// At least one field that we sent is missing or differs.
@@ -193,8 +199,11 @@ fn compare_values(sent: &Value, returned: &Value) -> InputMatch {
         (Value::String(sent), Value::String(returned)) if sent.trim() == returned.trim() => {
             InputMatch::Same
         }
-        // A file that was sent inside the request may be returned as the URL it was stored under.
-        (Value::String(sent), Value::String(_)) if sent.starts_with("data:") => {
+        // A file that was sent inside the request may be returned as the URL it was stored under. The
+        // placeholder of a local image stands for such a file.
+        (Value::String(sent), Value::String(_))
+            if sent.starts_with("data:") || sent.starts_with("sha256:") =>
+        {
             InputMatch::Inconclusive
         }
         // The redacted part cannot be compared.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use reqwest::header::HeaderValue;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use url::form_urlencoded::byte_serialize;
 
 /// Minimum length of a secret to be redacted, in characters. A shorter one would be found in
@@ -13,6 +14,9 @@ const MIN_SECRET_CHARS: usize = 8;
 /// Minimum length of the id in `id:secret` to be redacted, in characters. Where the user chose it,
 /// a shorter one may be a word.
 const MIN_ID_CHARS: usize = 16;
+
+/// Length of the mark of a key, in bytes.
+const MARK_BYTES: usize = 8;
 
 /// The text that replaces the key.
 pub(super) const REDACTED: &str = "[key]";
@@ -70,6 +74,14 @@ impl ApiKey {
             secrets: spellings(&[text, secret], MIN_SECRET_CHARS),
             ids: spellings(&[id], MIN_ID_CHARS),
         })
+    }
+
+    /// Returns a mark that differs for another key and does not reveal this one: the beginning of the
+    /// SHA-256 of the salt and the key.
+    pub fn mark(&self, salt: &str) -> String {
+        let digest = Sha256::digest(format!("{salt}\n{}", self.text));
+        let hex = |byte: &u8| format!("{byte:02x}");
+        digest.iter().take(MARK_BYTES).map(hex).collect()
     }
 
     /// Returns the value of the header that carries the key, marked as sensitive so that HTTP logs

@@ -7,7 +7,8 @@ use crate::domain::{CostReport, Failure, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
 use super::{
-    Cancellation, LostSubmission, PollResult, Probe, Reconciliation, Submission, UploadedImage,
+    Cancellation, History, HistoryQuery, LostSubmission, PollResult, Probe, Reconciliation,
+    Submission, UploadedImage,
 };
 
 /// A hosted image-to-video API.
@@ -47,12 +48,18 @@ pub trait Provider: Send + Sync {
         wire_model: &str,
     ) -> Result<PollResult, Failure>;
 
+    /// Reads the provider's history of a period to its end. An error proves nothing about any
+    /// submission.
+    async fn history(&self, query: &HistoryQuery) -> Result<History, Failure>;
+
     /// Searches the provider's history for a submission whose response was lost.
     ///
     /// `Ok` is returned only if the history settles the question: it was read to its end, every
     /// entry could be compared, and the provider's clock agrees with ours. Any error means that the
     /// search proved nothing, and the submission is as much in doubt as before.
-    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure>;
+    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
+        lost.find_in(&self.history(&lost.query()).await?, self.name())
+    }
 
     /// Requests that a prediction be cancelled. After an error it may or may not have been. An API
     /// that cannot cancel returns [`Failure::Rejected`].

@@ -1,10 +1,28 @@
 //! What is needed to search a history for a lost submission, and what the search shows.
+//!
+//! If a search reports absence, the queue may pay for the job again. Absence is therefore reported
+//! only if the history was read to its end, every entry could be compared, and the clocks agree.
+//! Anything less is a failure, and the job stays in doubt.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::PredictionHandle;
+use crate::domain::{Failure, LaterSubmissions, PredictionHandle, ProviderName};
 
+use super::history::{History, HistoryQuery};
+use super::json::InputMatch;
 use super::submission::Submission;
+
+/// Margin at both ends of a search window, because the provider's clock may differ from ours.
+pub(super) const WINDOW_MARGIN: SignedDuration = SignedDuration::from_secs(120);
+
+/// Margin at the start of a search window if this machine's clock was changed in between.
+const CHANGED_CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(24);
+
+/// Maximum difference between the provider's clock and ours for absence to be believed: half of the
+/// margin of a search window.
+const MAX_CLOCK_SKEW: SignedDuration = SignedDuration::from_secs(WINDOW_MARGIN.as_secs() / 2);
 
 /// A submission whose response was lost, and what is needed to search for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,8 +35,9 @@ pub struct LostSubmission {
     pub clock_was_changed: bool,
     /// The current time, by our clock.
     pub now: Timestamp,
-    /// Prediction ids that already belong to a job of this queue, and so cannot be a match.
-    pub owned_ids: Vec<String>,
+    /// The predictions of the same model that already belong to a job of this queue, and so cannot
+    /// be a match, with when each was submitted.
+    pub owned: BTreeMap<String, Timestamp>,
 }
 
 impl LostSubmission {
@@ -40,13 +59,99 @@ impl LostSubmission {
             .unwrap_or(Timestamp::MAX);
         (start, end)
     }
+
+    /// Returns the part of the history in which the submission may be listed.
+    pub fn query(&self) -> HistoryQuery {
+        let (from, to) = self.window();
+        HistoryQuery {
+            wire_model: self.submission.wire_model.clone(),
+            from,
+            to,
+            known: self.owned.keys().cloned().collect(),
+        }
+    }
+
+    /// Searches a history for the submission.
+    ///
+    /// # Errors
+    ///
+    /// Without a match, [`Failure::Transient`] if an entry cannot be compared, or if the clocks
+    /// differ by more than a minute, so that the wrong period may have been read.
+    pub fn find_in(
+        &self,
+        history: &History,
+        provider: ProviderName,
+    ) -> Result<Reconciliation, Failure> {
+        let mut matches = BTreeSet::new();
+        let mut inconclusive = 0;
+        let mut listed = BTreeSet::new();
+        for entry in &history.entries {
+            let id = entry.prediction_id.as_ref();
+            if let Some(id) = id.filter(|id| self.owned.contains_key(*id)) {
+                listed.insert(id);
+                continue;
+            }
+            match entry.compare(&self.submission) {
+                InputMatch::Same => matches.extend(id.cloned()),
+                InputMatch::Different => {}
+                InputMatch::Inconclusive => inconclusive += 1,
+            }
+        }
+        let reason = match history.clock_ahead {
+            _ if !matches.is_empty() => None,
+            _ if inconclusive > 0 => Some(format!(
+                "{provider}'s history lists {inconclusive} predictions of that time that cannot \
+                 be compared"
+            )),
+            Some(ahead) if ahead.abs() > MAX_CLOCK_SKEW => {
+                let seconds = ahead.abs().as_secs();
+                let side = if ahead.is_positive() {
+                    "ahead of"
+                } else {
+                    "behind"
+                };
+                Some(format!(
+                    "this machine's clock is {seconds} seconds {side} {provider}'s, so its history \
+                     proves nothing; set the clock"
+                ))
+            }
+            _ => None,
+        };
+        if let Some(reason) = reason {
+            return Err(Failure::Transient {
+                reason,
+                retry_after: None,
+            });
+        }
+        let absence = AbsenceEvidence {
+            lists_running: history.lists_running,
+            later: self.later_submissions(&listed),
+        };
+        Ok(Reconciliation::from_matches(
+            matches.into_iter().collect(),
+            absence,
+        ))
+    }
+
+    /// Returns what a history shows of later submissions that lists these of the owned predictions.
+    fn later_submissions(&self, listed: &BTreeSet<&String>) -> LaterSubmissions {
+        let later = self.owned.iter();
+        let later = later.filter(|(_, submitted_at)| **submitted_at >= self.submitted_at);
+        let mut first: Option<Timestamp> = None;
+        for (id, submitted_at) in later {
+            if listed.contains(id) {
+                return LaterSubmissions::Listed;
+            }
+            first = Some(first.map_or(*submitted_at, |first| first.min(*submitted_at)));
+        }
+        first.map_or(LaterSubmissions::None, |first| {
+            let since = self.now.duration_since(first).max(SignedDuration::ZERO);
+            LaterSubmissions::Unlisted {
+                since: since.unsigned_abs(),
+            }
+        })
+    }
 }
-
-/// Margin at both ends of a search window, because the provider's clock may differ from ours.
-pub(super) const WINDOW_MARGIN: SignedDuration = SignedDuration::from_secs(120);
-
-/// Margin at the start of a search window if this machine's clock was changed in between.
-const CHANGED_CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a provider's history shows about a lost submission.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,23 +161,92 @@ pub enum Reconciliation {
     /// Several entries match, by prediction id; the user has to choose.
     Ambiguous(Vec<String>),
     /// No entry matches.
-    Absent {
-        /// Whether the history lists predictions that are still running. If it lists only finished
-        /// ones, absence is proof only after the processing time.
-        lists_running: bool,
-    },
+    Absent(AbsenceEvidence),
+}
+
+/// What a history that does not list a submission shows beside that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbsenceEvidence {
+    /// Whether the history lists predictions that are still running. If it lists only finished
+    /// ones, absence is proof only after the processing time.
+    pub lists_running: bool,
+    /// What it shows of the owned predictions that were submitted at the same time or later. If it
+    /// lists none of them, it may be late, or another account's.
+    pub later: LaterSubmissions,
 }
 
 impl Reconciliation {
     /// Builds the result from the distinct prediction ids that match.
-    pub fn from_matches(mut ids: Vec<String>, lists_running: bool) -> Self {
+    pub fn from_matches(mut ids: Vec<String>, absence: AbsenceEvidence) -> Self {
         match (ids.len(), ids.pop()) {
-            (_, None) => Self::Absent { lists_running },
+            (_, None) => Self::Absent(absence),
             (1, Some(id)) => Self::Found(PredictionHandle::from_id(id)),
             (_, Some(last)) => {
                 ids.push(last);
                 Self::Ambiguous(ids)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::super::history::{EntryContent, HistoryEntry};
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn entry(id: &str) -> HistoryEntry {
+        HistoryEntry {
+            prediction_id: Some(id.into()),
+            submitted_at: None,
+            content: EntryContent::Input(Some(json!({ "prompt": id }))),
+            is_unbilled: false,
+        }
+    }
+
+    #[test]
+    fn a_submission_of_this_queue_from_the_same_time_or_later_shows_whether_a_history_is_current() {
+        let lost = LostSubmission {
+            submission: Submission {
+                wire_model: "m".into(),
+                request: json!({ "prompt": "lost" }),
+                client_token: "t".into(),
+            },
+            submitted_at: at(100),
+            clock_was_changed: false,
+            now: at(200),
+            owned: [("early", 99), ("same", 100), ("late", 150)]
+                .map(|(id, second)| (id.to_owned(), at(second)))
+                .into(),
+        };
+        let unlisted = LaterSubmissions::Unlisted {
+            since: Duration::from_secs(100),
+        };
+        for (listed, later) in [
+            (vec![], unlisted),
+            (vec!["foreign"], unlisted),
+            (vec!["early", "foreign"], unlisted),
+            (vec!["same"], LaterSubmissions::Listed),
+            (vec!["early", "late"], LaterSubmissions::Listed),
+        ] {
+            let history = History {
+                entries: listed.iter().map(|id| entry(id)).collect(),
+                lists_running: true,
+                clock_ahead: None,
+            };
+            let expected = Reconciliation::Absent(AbsenceEvidence {
+                lists_running: true,
+                later,
+            });
+            let found = lost.find_in(&history, ProviderName::Fal);
+            assert_eq!(found, Ok(expected), "{listed:?}");
         }
     }
 }

@@ -137,6 +137,22 @@ pub(super) fn reopen_providers(tx: &mut dyn Transaction) -> Result<()> {
     tx.clear_rejected_uploads()
 }
 
+/// Stores the mark of a provider's key. Returns whether another key was used before.
+pub(super) fn note_key(
+    tx: &mut dyn Transaction,
+    provider: ProviderName,
+    mark: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    let known = tx.key_mark(provider)?;
+    if known.as_ref().is_some_and(|(known, _)| known == mark) {
+        return Ok(false);
+    }
+    let is_changed = known.is_some();
+    tx.set_key_mark(provider, mark, is_changed.then_some(now))?;
+    Ok(is_changed)
+}
+
 /// Accepts the price that was learned of a route. Returns whether there is one.
 pub(super) fn accept_price(
     tx: &mut dyn Transaction,

@@ -304,7 +304,9 @@ impl Load {
             }
             RowEffect::Restart => {
                 let stored = tx.stored(job.job_id)?;
-                if let Some(clip) = &stored.progress.output {
+                // The clip of any other job is that of an earlier attempt, which has it already.
+                let current = stored.progress.output.as_ref();
+                if let Some(clip) = current.filter(|_| job.state == JobState::Succeeded) {
                     tx.keep_clip(job.job_id, clip)?;
                 }
                 let change = Change {

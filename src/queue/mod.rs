@@ -7,15 +7,19 @@
 //!
 //! The ports are built once, on a [`Storage`](storage::Storage): an adapter only reads and writes.
 //! What it writes is decided by [`policy`](crate::policy), in transaction scripts that every adapter
-//! shares: `turn`, `load`, `pools` and `commands`.
+//! shares: `turn`, `load`, `pools`, `findings` and `commands`.
 
 pub(crate) mod bill;
 pub(crate) mod claim;
 pub mod claim_reads;
+pub(crate) mod clip_versions;
 mod commands;
 pub(crate) mod error;
+pub(crate) mod findings;
 pub(crate) mod health;
 pub mod job_reader;
+mod lease;
+pub(crate) mod lineage;
 pub(crate) mod live_setting;
 pub mod load;
 mod lookup;
@@ -24,13 +28,14 @@ pub(crate) mod pool_lookups;
 mod pools;
 mod ports;
 mod rate_counts;
+mod record;
 pub(crate) mod reports;
-mod route_turn;
 pub mod sqlite;
 pub(crate) mod staging;
 pub mod storage;
 pub(crate) mod throughput;
 mod turn;
+mod turn_gates;
 mod unsafe_place;
 pub(crate) mod upload;
 pub(crate) mod views;
@@ -43,11 +48,14 @@ pub use crate::policy::operator::{Decision, NotApplicable, Remedy};
 pub use crate::policy::upload::UploadOutcome;
 pub use bill::{BillGrouping, BillLine, BillSums};
 pub use claim::{Claim, ClaimResponse};
+pub use clip_versions::ClipVersion;
 pub use error::{Cause, QueueError, Result, StoreError, StoreErrorKind};
+pub use findings::{HistoryFinding, UnknownPrediction};
 pub use health::Health;
+pub use lineage::Lineage;
 pub use live_setting::{LiveSetting, SettingChange};
 pub use operator::{BatchClips, CancelResult, CounterMismatch, Operator, Selection};
-pub use pool_lookups::{Gates, PoolLookups};
+pub use pool_lookups::{AbsentAttempt, Gates, PoolLookups};
 pub use reports::Reports;
 pub use staging::{
     Differences, LoadPlan, Loader, NewBatch, QueryDifferences, RemovedRows, RowChange, Staging,

@@ -63,6 +63,13 @@ pub trait Operator: Send + Sync {
     /// Called whenever a run starts; it affects the runs that are active already, too.
     async fn reopen_providers(&self) -> Result<()>;
 
+    /// Stores the mark of a provider's key. Returns whether another key was used before: what its
+    /// history does not list may be another account's.
+    async fn note_key(&self, provider: ProviderName, mark: String) -> Result<bool>;
+
+    /// Sets the number of runs in the queue's [`Lineage`](super::Lineage).
+    async fn set_generation(&self, generation: u64) -> Result<()>;
+
     /// Accepts the price that a provider bills for a model, so that it is submitted again, and reserved
     /// at that price. Returns `false` if its bills agree with the catalogue.
     async fn accept_price(&self, provider: ProviderName, wire_model: String) -> Result<bool>;
@@ -120,6 +127,9 @@ pub trait Operator: Send + Sync {
     /// - [`QueueError::PredictionTaken`](super::QueueError::PredictionTaken) if the adopted prediction
     ///   belongs to another job.
     async fn resolve(&self, job_id: JobId, decision: Decision) -> Result<JobState>;
+
+    /// Forgets the earlier clip that an attempt of a job keeps, because its file was removed.
+    async fn forget_clip(&self, job: JobId, attempt: u32) -> Result<()>;
 
     /// Returns the clips of a batch that are to be moved to another folder, given as an absolute path.
     ///

@@ -6,13 +6,31 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::{JobId, Lease, PoolId, ProviderName};
+use crate::domain::{Attempt, AttemptState, JobId, Lease, PoolId, ProviderName};
 use crate::policy::gate::ProviderGate;
 
 use super::{Result, SettingChange};
 
 /// The gate of each provider.
 pub type Gates = BTreeMap<ProviderName, ProviderGate>;
+
+/// An attempt that is presumed absent, or absent.
+#[derive(Clone, Debug)]
+pub struct AbsentAttempt {
+    /// The job that it was for.
+    pub job: JobId,
+    /// The name of its batch.
+    pub batch: String,
+    /// The attempt.
+    pub attempt: Attempt,
+}
+
+impl AbsentAttempt {
+    /// Returns whether its absence is only presumed.
+    pub fn is_presumed(&self) -> bool {
+        self.attempt.progress.state == AttemptState::PresumedAbsent
+    }
+}
 
 /// What a pool looks up beside its turns. Its methods change nothing, and fail only because the
 /// store does.
@@ -29,13 +47,26 @@ pub trait PoolLookups: Send + Sync {
     /// stored before that are unreliable.
     async fn last_clock_change(&self) -> Result<Option<Timestamp>>;
 
-    /// Returns the known prediction ids of a provider whose attempts were submitted at or after
-    /// `since`.
+    /// Returns when a provider's key was found to be another one than before; `None` if never. Its
+    /// history proves nothing about what was submitted before that.
+    async fn key_changed_at(&self, provider: ProviderName) -> Result<Option<Timestamp>>;
+
+    /// Returns the known prediction ids of a route whose attempts were submitted at or after `since`,
+    /// with when each was submitted.
     async fn owned_predictions(
         &self,
         provider: ProviderName,
+        wire_model: String,
         since: Timestamp,
-    ) -> Result<Vec<String>>;
+    ) -> Result<BTreeMap<String, Timestamp>>;
+
+    /// Returns the attempts at a provider that are presumed absent, or absent, and were submitted at or
+    /// after `since`, oldest first.
+    async fn absent_attempts(
+        &self,
+        provider: ProviderName,
+        since: Timestamp,
+    ) -> Result<Vec<AbsentAttempt>>;
 
     /// Returns whether each of these jobs is in a final state or waits for the user's decision.
     async fn all_settled(&self, jobs: Vec<JobId>) -> Result<bool>;

@@ -6,7 +6,8 @@ use crate::domain::{JobState, PoolId};
 use crate::policy::takeover;
 
 use super::storage::{JobSet, Snapshot, Transaction};
-use super::{LEASE_DURATION, PoolRecord, QueueError, Result, SettingChange, route_turn};
+use super::turn_gates::TurnGates;
+use super::{LEASE_DURATION, PoolRecord, QueueError, Result, SettingChange};
 
 /// Maximum remaining wait after a clock change.
 ///
@@ -61,12 +62,13 @@ fn expires_at(now: Timestamp) -> Timestamp {
 /// Removes a pool and releases its leases. Returns how many jobs were released.
 pub(super) fn remove(tx: &mut dyn Transaction, pool: &PoolId, now: Timestamp) -> Result<usize> {
     let orphans = tx.stored_jobs(JobSet::LeasedBy(pool))?;
+    let mut gates = TurnGates::default();
     for job in &orphans {
         let attempt = job.current_attempt()?;
         let change = takeover::release(&job.progress, &attempt.progress, now)?;
         tx.write(job, &change)?;
         if job.progress.state == JobState::Submitting {
-            route_turn::end_alone(tx, attempt)?;
+            gates.end_alone(tx, attempt)?;
         }
     }
     tx.remove_pool(pool)?;

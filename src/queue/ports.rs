@@ -1,6 +1,6 @@
 //! The ports to the queue, built on a [`Storage`].
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,11 @@ use crate::policy::operator::Decision;
 use super::storage::{JobSet, Storage, StoredJob};
 use super::throughput::MAX_SAMPLES;
 use super::{
-    AttemptRecord, BatchClips, BatchStatus, BillGrouping, BillLine, CancelResult, Completed,
-    CounterMismatch, Gates, Health, JobFilter, JobRecord, LiveSetting, Operator, PoolLookups,
-    PoolRecord, ProviderStatus, QueueError, Reports, Result, RouteStatus, Selection, SettingChange,
-    Status, Turn, TurnResult, WorkQueue, commands, lookup, pools, turn,
+    AbsentAttempt, AttemptRecord, BatchClips, BatchStatus, BillGrouping, BillLine, CancelResult,
+    Completed, CounterMismatch, Gates, Health, HistoryFinding, JobFilter, JobRecord, Lineage,
+    LiveSetting, Operator, PoolLookups, PoolRecord, ProviderStatus, QueueError, Reports, Result,
+    RouteStatus, Selection, SettingChange, Status, Turn, TurnResult, WorkQueue, commands, findings,
+    lookup, pools, turn,
 };
 
 #[async_trait]
@@ -107,6 +108,11 @@ impl<S: Storage> WorkQueue for S {
         Ok(released)
     }
 
+    async fn record_findings(&self, pool: PoolId, findings: Vec<HistoryFinding>) -> Result<usize> {
+        self.write(move |tx, now| findings::record(tx, &pool, &findings, now))
+            .await
+    }
+
     async fn record_clock_change(&self) -> Result<()> {
         self.write(pools::record_clock_change).await
     }
@@ -131,12 +137,27 @@ impl<S: Storage> PoolLookups for S {
         self.read(|snapshot, _| snapshot.last_clock_change()).await
     }
 
+    async fn key_changed_at(&self, provider: ProviderName) -> Result<Option<Timestamp>> {
+        self.read(move |snapshot, _| Ok(snapshot.key_mark(provider)?.and_then(|(_, at)| at)))
+            .await
+    }
+
     async fn owned_predictions(
         &self,
         provider: ProviderName,
+        wire_model: String,
         since: Timestamp,
-    ) -> Result<Vec<String>> {
-        self.read(move |snapshot, _| snapshot.owned_predictions(provider, since))
+    ) -> Result<BTreeMap<String, Timestamp>> {
+        self.read(move |snapshot, _| snapshot.owned_predictions((provider, &wire_model), since))
+            .await
+    }
+
+    async fn absent_attempts(
+        &self,
+        provider: ProviderName,
+        since: Timestamp,
+    ) -> Result<Vec<AbsentAttempt>> {
+        self.read(move |snapshot, _| snapshot.absent_attempts(provider, since))
             .await
     }
 
@@ -186,6 +207,15 @@ impl<S: Storage> Operator for S {
         .await
     }
 
+    async fn note_key(&self, provider: ProviderName, mark: String) -> Result<bool> {
+        self.write(move |tx, now| commands::note_key(tx, provider, &mark, now))
+            .await
+    }
+
+    async fn set_generation(&self, generation: u64) -> Result<()> {
+        self.write(move |tx, _| tx.set_generation(generation)).await
+    }
+
     async fn accept_price(&self, provider: ProviderName, wire_model: String) -> Result<bool> {
         self.write(move |tx, _| commands::accept_price(tx, provider, &wire_model))
             .await
@@ -218,6 +248,10 @@ impl<S: Storage> Operator for S {
     async fn resolve(&self, job_id: JobId, decision: Decision) -> Result<JobState> {
         self.write(move |tx, now| commands::resolve(tx, job_id, &decision, now))
             .await
+    }
+
+    async fn forget_clip(&self, job: JobId, attempt: u32) -> Result<()> {
+        self.write(move |tx, _| tx.forget_clip(job, attempt)).await
     }
 
     async fn clips_to_move(&self, batch: String, folder: PathBuf) -> Result<BatchClips> {
@@ -265,6 +299,24 @@ impl<S: Storage> Reports for S {
                     batch.held = snapshot.count_held(Some(&batch.batch))?;
                 }
                 status.batches.push(batch);
+            }
+            if status
+                .batches
+                .iter()
+                .any(|batch| batch.at_risk > Money::ZERO)
+            {
+                for provider in ProviderName::ALL {
+                    for presumed in snapshot.absent_attempts(provider, Timestamp::MIN)? {
+                        if !presumed.is_presumed() {
+                            continue;
+                        }
+                        let mut batches = status.batches.iter_mut();
+                        let batch = batches.find(|batch| batch.batch == presumed.batch);
+                        if let Some(batch) = batch {
+                            batch.presumed += presumed.attempt.progress.estimate;
+                        }
+                    }
+                }
             }
             let used = snapshot.providers()?.into_iter();
             status.providers = used
@@ -374,6 +426,10 @@ impl<S: Storage> Reports for S {
             })
         })
         .await
+    }
+
+    async fn lineage(&self) -> Result<Lineage> {
+        self.read(|snapshot, _| snapshot.lineage()).await
     }
 
     async fn settings(&self) -> Result<Vec<SettingChange>> {

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use crate::domain::{JobId, Money};
 
 use super::{
-    AttemptRecord, BillGrouping, BillLine, Health, JobFilter, JobRecord, Result, SettingChange,
-    Status,
+    AttemptRecord, BillGrouping, BillLine, Health, JobFilter, JobRecord, Lineage, Result,
+    SettingChange, Status,
 };
 
 /// What the queue holds, for people to see.
@@ -78,6 +78,9 @@ pub trait Reports: Send + Sync {
     ///
     /// [`QueueError::Store`](super::QueueError::Store) if the store is damaged.
     async fn health(&self) -> Result<Health>;
+
+    /// Returns which queue this is, and how old.
+    async fn lineage(&self) -> Result<Lineage>;
 
     /// Returns the changes made to the active runs, oldest first; none if no run is active.
     async fn settings(&self) -> Result<Vec<SettingChange>>;

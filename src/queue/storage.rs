@@ -1,7 +1,7 @@
 //! What a store is to the ports: it reads and writes, and knows no rule. The ports are built on
 //! [`Storage`] once, so that every store answers alike.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::{
-    Attempt, AttemptId, Job, JobClips, JobId, JobProgress, JobState, KeptClip, Lease, Money,
-    PoolId, ProviderName,
+    Attempt, AttemptId, AttemptProgress, Job, JobClips, JobId, JobProgress, JobState, KeptClip,
+    Lease, Money, PoolId, ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
@@ -22,8 +22,8 @@ use crate::policy::upload::{Upload, UploadProgress};
 use super::claim_reads::{ClaimReads, RouteId};
 use super::rate_counts::RateCounts;
 use super::{
-    BillGrouping, BillLine, Claim, Completion, CounterMismatch, JobFilter, JobRecord, PoolRecord,
-    QueueError, Result, SettingChange, UploadLease,
+    AbsentAttempt, BillGrouping, BillLine, Claim, Completion, CounterMismatch, JobFilter,
+    JobRecord, Lineage, PoolRecord, QueueError, Result, SettingChange, UploadLease,
 };
 
 /// A job with its current attempt, as the rules see them.
@@ -90,8 +90,12 @@ pub struct NewAttempt<'a> {
     pub lease: &'a Lease,
     /// The number of the job's batch.
     pub batch_id: i64,
+    /// The name of the job's batch.
+    pub batch: &'a str,
     /// The job after the claim.
-    pub job: &'a Job,
+    pub job: &'a JobProgress,
+    /// The length of the clip, in seconds; `None` if the input leaves it to the provider.
+    pub clip_s: Option<u32>,
     /// The attempt; its id is chosen by the store.
     pub attempt: &'a Attempt,
     /// The request as JSON.
@@ -114,6 +118,13 @@ pub trait Snapshot: ClaimReads {
 
     /// Returns the settings that were changed, in the order of their changes.
     fn settings(&self) -> Result<Vec<SettingChange>>;
+
+    /// Returns which queue this is, and how old.
+    fn lineage(&self) -> Result<Lineage>;
+
+    /// Returns the mark of a provider's key, and when it was found to differ from the one before;
+    /// `None` if no key was noted.
+    fn key_mark(&self, provider: ProviderName) -> Result<Option<(String, Option<Timestamp>)>>;
 
     /// Returns when this machine's clock was last changed.
     fn last_clock_change(&self) -> Result<Option<Timestamp>>;
@@ -154,6 +165,13 @@ pub trait Snapshot: ClaimReads {
     /// Returns the attempts of a job, oldest first.
     fn attempts(&self, job: JobId) -> Result<Vec<Attempt>>;
 
+    /// As [`PoolLookups::absent_attempts`](super::PoolLookups::absent_attempts).
+    fn absent_attempts(
+        &self,
+        provider: ProviderName,
+        since: Timestamp,
+    ) -> Result<Vec<AbsentAttempt>>;
+
     /// Returns the cost of the attempts of a batch, or of every batch.
     fn bill(&self, by: BillGrouping, batch: Option<&str>) -> Result<Vec<BillLine>>;
 
@@ -161,7 +179,11 @@ pub trait Snapshot: ClaimReads {
     fn queued_estimate(&self, batch: Option<&str>) -> Result<Money>;
 
     /// As [`PoolLookups::owned_predictions`](super::PoolLookups::owned_predictions).
-    fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>>;
+    fn owned_predictions(
+        &self,
+        route: RouteName<'_>,
+        since: Timestamp,
+    ) -> Result<BTreeMap<String, Timestamp>>;
 
     /// As [`PoolLookups::processing_times`](super::PoolLookups::processing_times).
     fn processing_times(&self, route: RouteName<'_>, limit: usize) -> Result<ProcessingTimes>;
@@ -206,6 +228,15 @@ pub trait Transaction: Snapshot {
     /// Writes a change of a job and ends its lease, if there is one.
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()>;
 
+    /// Writes a change of an attempt alone, which need not be its job's current one. The job and its
+    /// lease stay as they are.
+    fn write_attempt(
+        &mut self,
+        job: &StoredJob,
+        attempt: &Attempt,
+        new: &AttemptProgress,
+    ) -> Result<()>;
+
     /// Returns the job to which a prediction belongs through an attempt other than this one.
     fn prediction_owner(&self, prediction_id: &str, attempt: &Attempt) -> Result<Option<JobId>>;
 
@@ -227,14 +258,14 @@ pub trait Transaction: Snapshot {
     /// Returns the clips that a download of a job may find on disk.
     fn clips(&self, job: JobId) -> Result<JobClips>;
 
+    /// Forgets the clip that the attempt of this number keeps.
+    fn forget_clip(&mut self, job: JobId, attempt: u32) -> Result<()>;
+
     /// Leases a job for its next step, and writes how often it was polled and downloaded.
     fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()>;
 
     /// Writes a new attempt and its job, and leases the job.
     fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId>;
-
-    /// Returns what makes client tokens unique over all queues.
-    fn queue_id(&self) -> Result<String>;
 
     /// Writes a new upload, or replaces a known one, and returns its number. Leases it, if a pool and
     /// a token are given.
@@ -255,6 +286,17 @@ pub trait Transaction: Snapshot {
 
     /// Replaces the settings that were changed. Batch budgets stay as they are.
     fn set_settings(&mut self, settings: &[SettingChange]) -> Result<()>;
+
+    /// Stores the mark of a provider's key, and when it was found to differ from the one before.
+    fn set_key_mark(
+        &mut self,
+        provider: ProviderName,
+        mark: &str,
+        changed_at: Option<Timestamp>,
+    ) -> Result<()>;
+
+    /// Sets the number of runs in the queue's [`Lineage`].
+    fn set_generation(&mut self, generation: u64) -> Result<()>;
 
     /// Stores the time of a heartbeat, and returns that of the last one.
     fn replace_last_heartbeat(&mut self, now: Timestamp) -> Result<Option<Timestamp>>;

@@ -1,28 +1,22 @@
 //! A turn as every store takes it: settle the records, plan, write the plan. The rules are in
 //! [`policy`](crate::policy); a store only reads and writes.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use jiff::Timestamp;
 
-use crate::domain::{
-    Attempt, AttemptId, JobClips, JobProgress, Lease, Outcome, PoolId, ProviderName, ProviderSignal,
-};
+use crate::domain::client_token::client_token;
+use crate::domain::{Attempt, AttemptId, JobClips, PoolId};
 use crate::failpoint::fail_point;
 use crate::policy::claim::{
     self, ClaimRequest, ClaimView, DueStep, PlannedSubmission, PreparedRequest, Step,
 };
-use crate::policy::upload::{self, Upload};
-use crate::policy::{Change, leased, outcome, stray, taken_prediction};
+use crate::policy::upload::Upload;
 
+use super::lease::{draw_token, new_lease};
 use super::rate_counts::RateCounts;
-use super::route_turn;
-use super::storage::{JobSet, NewAttempt, Transaction};
-use super::{
-    Claim, ClaimResponse, Completed, Gates, QueueError, Recorded, Result, Turn, TurnResult,
-    UploadClaim, UploadLease,
-};
+use super::record::record;
+use super::storage::{NewAttempt, Transaction};
+use super::turn_gates::{self, TurnGates};
+use super::{Claim, ClaimResponse, QueueError, Result, Turn, TurnResult, UploadClaim, UploadLease};
 
 /// Takes a turn inside a transaction, which the caller commits, or rolls back after an error.
 ///
@@ -34,28 +28,11 @@ pub(super) fn take(
     rate_counts: &mut RateCounts,
 ) -> Result<TurnResult> {
     let mut recorded = Vec::with_capacity(turn.completed.len());
-    let mut gates = Gates::new();
-    let mut known = if turn.completed.iter().any(|step| signal_of(step).is_some()) {
-        tx.providers()?
-    } else {
-        BTreeMap::new()
-    };
+    let mut gates = TurnGates::default();
     for completed in &turn.completed {
-        if let Some((provider, signal)) = signal_of(completed) {
-            let others = other_attempts(tx, provider, signal)?;
-            let gate = &mut known.entry(provider).or_default().gate;
-            let after = gate.after(signal, others);
-            if after != *gate {
-                tx.set_gate(provider, &after)?;
-                gate.clone_from(&after);
-            }
-            gates.insert(provider, after);
-            route_turn::record_signal(tx, completed, signal)?;
-        } else if let Some(attempt) = route_turn::silent_submission(completed) {
-            route_turn::end_alone(tx, attempt)?;
-            known = tx.providers()?;
-        }
-        recorded.push(record(tx, completed, &turn.holds_leases_at, now)?);
+        let step = record(tx, &mut gates, completed, &turn.holds_leases_at, now)?;
+        gates.apply(tx, completed, &step, now)?;
+        recorded.push(step);
     }
     let claimed = match &turn.claim {
         Some(request) => claim(tx, &turn.pool_id, request, now, rate_counts)?,
@@ -65,184 +42,7 @@ pub(super) fn take(
         now,
         recorded,
         claimed,
-        gates,
-    })
-}
-
-/// Returns the number of open attempts at a provider beside the one that a signal is about, if the
-/// signal's meaning depends on it; 0 otherwise.
-fn other_attempts(
-    tx: &dyn Transaction,
-    provider: ProviderName,
-    signal: &ProviderSignal,
-) -> Result<u32> {
-    if !matches!(signal, ProviderSignal::BalanceInUse { .. }) {
-        return Ok(0);
-    }
-    let used = tx.providers()?.remove(&provider).unwrap_or_default();
-    Ok(used.in_flight.saturating_sub(1))
-}
-
-/// Returns what a completed step revealed about its provider.
-fn signal_of(completed: &Completed) -> Option<(ProviderName, &ProviderSignal)> {
-    match completed {
-        Completed::Step { claim, signal, .. } => Some((claim.attempt.provider, signal.as_ref()?)),
-        Completed::Upload { claim, signal, .. } => Some((claim.provider, signal.as_ref()?)),
-        Completed::NotStarted { .. } | Completed::Released { .. } => None,
-    }
-}
-
-fn record(
-    tx: &mut dyn Transaction,
-    completed: &Completed,
-    holds_leases_at: &[ProviderName],
-    now: Timestamp,
-) -> Result<Recorded> {
-    match completed {
-        Completed::Step {
-            claim,
-            unrecorded_polls,
-            outcome,
-            ..
-        } => record_outcome(tx, claim, *unrecorded_polls, outcome, holds_leases_at, now),
-        Completed::NotStarted { claim } => {
-            let change = leased::release(&claim.job.progress, &claim.attempt.progress, now)?;
-            write(tx, claim, change, None, false)
-        }
-        Completed::Released {
-            claim,
-            unrecorded_polls,
-            due_at,
-        } => {
-            let mut job = with_polls(&claim.job.progress, *unrecorded_polls);
-            job.due_at = Some(*due_at);
-            let change = Change {
-                job,
-                attempt: Some(claim.attempt.progress.clone()),
-            };
-            write(tx, claim, change, None, false)
-        }
-        Completed::Upload { claim, outcome, .. } => {
-            let new = upload::after(claim.failures, outcome);
-            tx.write_upload(claim.lease, new.as_ref())?;
-            Ok(Recorded::Upload)
-        }
-    }
-}
-
-/// Returns a job with the polls that were not recorded when they were made.
-fn with_polls(job: &JobProgress, unrecorded_polls: u32) -> JobProgress {
-    JobProgress {
-        polls: job.polls + unrecorded_polls,
-        ..job.clone()
-    }
-}
-
-fn record_outcome(
-    tx: &mut dyn Transaction,
-    claim: &Claim,
-    unrecorded_polls: u32,
-    outcome: &Outcome,
-    holds_leases_at: &[ProviderName],
-    now: Timestamp,
-) -> Result<Recorded> {
-    let prediction = match outcome {
-        Outcome::Accepted { prediction, .. } | Outcome::Adopted { prediction, .. } => {
-            Some(&prediction.prediction_id)
-        }
-        _ => None,
-    };
-    let mut instead = None;
-    if let Some(id) = prediction
-        && tx.prediction_owner(id, &claim.attempt)?.is_some()
-    {
-        let reason = format!("prediction {id} already belongs to another job");
-        instead = taken_prediction::outcome_instead(outcome, reason, now);
-    }
-    let is_own = instead.is_none();
-    let written = instead.as_ref().unwrap_or(outcome);
-    let job = with_polls(&claim.job.progress, unrecorded_polls);
-    let change = match outcome::apply(&job, &claim.attempt.progress, written, now) {
-        Ok(change) => change,
-        // A lease that was lost comes first: the job may be in any state.
-        Err(_) if !is_current(tx, &claim.lease)? => return Ok(Recorded::LeaseLost),
-        Err(error) => return Err(QueueError::IllegalTransition(error)),
-    };
-    let event = written.event();
-    let holds_leases = holds_leases_at.contains(&claim.attempt.provider);
-    let held = holds_leases && leased::may_be_held(&change.job);
-    let mut recorded = write(tx, claim, change, instead, held)?;
-    if let (Outcome::Finished { cost, .. }, Recorded::Job { .. }) = (outcome, &recorded) {
-        route_turn::record_bill(tx, &claim.attempt, *cost, now)?;
-    }
-    if recorded == Recorded::LeaseLost && is_own {
-        recorded = adopt_stray(tx, claim, outcome, now)?;
-    }
-    fail_point!("{event:?} written");
-    Ok(recorded)
-}
-
-/// Records the prediction of an accepted submission whose lease was lost meanwhile.
-fn adopt_stray(
-    tx: &mut dyn Transaction,
-    claim: &Claim,
-    outcome: &Outcome,
-    now: Timestamp,
-) -> Result<Recorded> {
-    let Outcome::Accepted {
-        prediction,
-        early_cost,
-        due_at,
-    } = outcome
-    else {
-        return Ok(Recorded::LeaseLost);
-    };
-    let Some(job) = tx.stored_jobs(JobSet::Number(claim.lease.job_id))?.pop() else {
-        return Ok(Recorded::LeaseLost);
-    };
-    let is_same = |attempt: &&Attempt| attempt.attempt_id == claim.attempt.attempt_id;
-    let Some(attempt) = job.attempt.as_ref().filter(is_same) else {
-        return Ok(Recorded::LeaseLost);
-    };
-    let change = stray::adopt(
-        &job.progress,
-        &attempt.progress,
-        prediction,
-        early_cost.as_ref(),
-        *due_at,
-        now,
-    )?;
-    let Some(change) = change else {
-        return Ok(Recorded::LeaseLost);
-    };
-    tx.write(&job, &change)?;
-    Ok(Recorded::Job {
-        state: change.job.state,
-        instead: None,
-        held: None,
-    })
-}
-
-/// Returns whether a lease is still current.
-fn is_current(tx: &mut dyn Transaction, lease: &Lease) -> Result<bool> {
-    let stored = tx.stored_jobs(JobSet::Number(lease.job_id))?;
-    Ok(stored.iter().any(|job| job.lease.as_ref() == Some(lease)))
-}
-
-fn write(
-    tx: &mut dyn Transaction,
-    claim: &Claim,
-    change: Change,
-    instead: Option<Outcome>,
-    held: bool,
-) -> Result<Recorded> {
-    if !tx.write_leased(claim, &change, held)? {
-        return Ok(Recorded::LeaseLost);
-    }
-    Ok(Recorded::Job {
-        state: change.job.state,
-        instead,
-        held: held.then(|| Arc::new(claim.to_poll(change))),
+        gates: gates.into_signalled(),
     })
 }
 
@@ -271,13 +71,13 @@ fn claim(
     let mut claims = steps.collect::<Result<Vec<Claim>>>()?;
     let submissions = std::mem::take(&mut plan.submissions);
     if !submissions.is_empty() {
-        let queue_id = tx.queue_id()?;
+        let queue_id = tx.lineage()?.queue_id;
         for submission in submissions {
             claims.push(start_attempt(tx, pool, &queue_id, &view, submission)?);
             fail_point!("Submit written");
         }
     }
-    route_turn::write_gates(tx, &view, &plan)?;
+    turn_gates::write_planned(tx, &view, &plan)?;
     for upload in &plan.new_uploads {
         tx.put_upload(upload, None)?;
     }
@@ -299,19 +99,11 @@ fn claim(
     })
 }
 
-/// Returns a fencing token.
-fn draw_token() -> i64 {
-    fastrand::i64(1..)
-}
-
 /// Leases a job for its next step.
 fn lease(tx: &mut dyn Transaction, pool: &PoolId, due: &DueStep) -> Result<Claim> {
     let (mut job, attempt) = tx.read_job(due.job_id)?;
     job.progress = claim::start(&job.progress, due.step);
-    let lease = Lease {
-        job_id: due.job_id,
-        token: draw_token(),
-    };
+    let lease = new_lease(due.job_id);
     tx.lease(pool, &lease, &job.progress)?;
     Ok(Claim {
         lease,
@@ -354,19 +146,18 @@ fn start_attempt(
         provider: submission.provider,
         wire_model: quote.wire_model,
         request: quote.request,
-        client_token: format!("ovn-{queue_id}.job-{job_id}.attempt-{number}"),
+        client_token: client_token(queue_id, job_id, number, digest),
         submitted_at: view.now,
         progress: attempt_progress,
     };
-    let lease = Lease {
-        job_id,
-        token: draw_token(),
-    };
+    let lease = new_lease(job_id);
     let new = NewAttempt {
         pool,
         lease: &lease,
         batch_id: view.batches[submission.batch].batch_id,
-        job: &job,
+        batch: &job.batch,
+        job: &job.progress,
+        clip_s: job.input.duration(),
         attempt: &attempt,
         request_text: &request_text,
         request_digest: digest,

@@ -1,6 +1,7 @@
 //! Read-only views of batches, providers, pools, jobs and attempts.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -13,6 +14,7 @@ use crate::policy::gate::ProviderGate;
 use crate::policy::operator::{self, Remedy};
 use crate::policy::route_gate::RouteGate;
 
+use super::ClipVersion;
 use super::throughput::{self, Completion, Throughput};
 
 /// The state of a queue as of one instant.
@@ -101,10 +103,12 @@ pub struct BatchStatus {
     pub jobs: BTreeMap<JobState, u64>,
     /// The booked cost of its attempts, abandoned ones at their estimate.
     pub spent: Money,
-    /// The price reserved by its open attempts.
+    /// The price reserved by its attempts that are open or presumed absent.
     pub reserved: Money,
-    /// The part of `reserved` whose attempts are in doubt.
+    /// The part of `reserved` whose attempts are in doubt or presumed absent.
     pub at_risk: Money,
+    /// The part of `at_risk` whose attempts are presumed absent.
+    pub presumed: Money,
     /// The upper limit for `spent + reserved`; `None` means no limit.
     pub budget: Option<Money>,
     /// Number of jobs in doubt that wait for the user's decision.
@@ -126,6 +130,7 @@ impl BatchStatus {
             spent: totals.spent,
             reserved: totals.reserved,
             at_risk: totals.at_risk,
+            presumed: Money::ZERO,
             budget: batch.budget,
             held: 0,
             recent_completions: Vec::new(),
@@ -192,6 +197,9 @@ pub struct ProviderStatus {
     pub hold_reason: Option<String>,
     /// Whether submissions wait until one of the predictions in progress has ended.
     pub waits_for_end: bool,
+    /// Whether submissions wait until one of those whose responses were lost is found, or could have
+    /// been.
+    pub waits_for_history: bool,
 }
 
 /// The state of a route: a provider's way to run a model.
@@ -211,6 +219,7 @@ impl ProviderStatus {
         let held_until = gate.submits_held_until.max(gate.calls_held_until);
         Self {
             waits_for_end: gate.waits_for_end(in_flight),
+            waits_for_history: gate.lost_until(Duration::ZERO).is_some(),
             hold_reason: gate.hold_reason,
             provider,
             in_flight,
@@ -260,7 +269,8 @@ pub struct JobRecord {
     pub cost_usd: Option<Money>,
     /// How the cost of the latest attempt with a booked cost is known; `None` if there is none.
     pub cost_source: Option<CostSource>,
-    /// The location of the stored clip; `None` until it is stored.
+    /// The location of the stored clip; `None` until one is stored. Of a job that is rendered anew, the
+    /// earlier one.
     pub output: Option<String>,
     /// The size of the clip, in bytes.
     pub bytes: Option<u64>,
@@ -274,6 +284,8 @@ pub struct JobRecord {
     pub submitted_at: Option<Timestamp>,
     /// When it entered its final state; `None` until then.
     pub finished_at: Option<Timestamp>,
+    /// Its clips, oldest first.
+    pub versions: Vec<ClipVersion>,
     /// The model input, in Overnight's field names.
     #[serde(skip)]
     pub input: Input,

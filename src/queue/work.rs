@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use crate::domain::{JobState, Outcome, PoolId, ProviderName, ProviderSignal};
 use crate::policy::claim::ClaimRequest;
 
-use super::{Claim, ClaimResponse, Gates, PoolLookups, Result, UploadClaim, UploadOutcome};
+use super::{
+    Claim, ClaimResponse, Gates, HistoryFinding, PoolLookups, Result, UploadClaim, UploadOutcome,
+};
 
 /// How long the leases of a pool last after it joined or sent a heartbeat. A hung pool's jobs are
 /// free within a minute.
@@ -63,6 +65,14 @@ pub trait WorkQueue: PoolLookups {
     /// only be slow is removed by the next call through this handle that finds it still expired, so
     /// the time between two calls is the time it has to renew its leases.
     async fn take_over(&self) -> Result<usize>;
+
+    /// Records what a provider's history has shown beside the searches for lost submissions. Returns
+    /// how many of the findings were news.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueError::PoolLost`](super::QueueError::PoolLost) if the pool was removed.
+    async fn record_findings(&self, pool: PoolId, findings: Vec<HistoryFinding>) -> Result<usize>;
 
     /// Records that this machine's clock was changed, forward or back, and brings stored times that
     /// are now too far in the future to at most a minute from now.

@@ -130,6 +130,7 @@ mod tests {
         provider: ProviderName::Fal,
         in_flight: 4,
         creates_per_minute: 60,
+        history_delay: Duration::from_secs(900),
         has_storage: false,
     };
 

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use crate::domain::{Failure, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 use crate::provider::{
-    Acceptance, Cancellation, LostSubmission, PollResult, Probe, Provider, Reconciliation,
-    Submission, UploadedImage,
+    Acceptance, Cancellation, EntryContent, History, HistoryEntry, HistoryQuery, PollResult, Probe,
+    Provider, Submission, UploadedImage,
 };
 use crate::worker::processing_times::RouteKey;
 
@@ -141,15 +141,22 @@ impl Provider for SimulatedProvider {
         Ok(result)
     }
 
-    async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
-        let (from, to) = lost.window();
+    async fn history(&self, query: &HistoryQuery) -> Result<History, Failure> {
         let world = self.state.world();
-        let entries = world.history(api(self.name), from.as_millisecond(), to.as_millisecond());
-        let token = Some(&lost.submission.client_token);
-        let ids = entries
-            .filter(|prediction| prediction.client_request_id.as_ref() == token)
-            .map(|prediction| prediction.id.clone());
-        Ok(Reconciliation::from_matches(ids.collect(), true))
+        let (from, to) = (query.from.as_millisecond(), query.to.as_millisecond());
+        let now = self.state.now();
+        let entries = world.history(api(self.name), from, to, now);
+        let entries = entries.map(|prediction| HistoryEntry {
+            prediction_id: Some(prediction.id),
+            submitted_at: None,
+            content: EntryContent::ClientToken(prediction.client_request_id),
+            is_unbilled: false,
+        });
+        Ok(History {
+            entries: entries.collect(),
+            lists_running: true,
+            clock_ahead: None,
+        })
     }
 
     async fn cancel(

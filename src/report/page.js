@@ -12,8 +12,8 @@
 
   // The fields of a job, in the order of `row.rs`.
   const [
-    BATCH, ID, STATE, IMAGE, PROMPT, CLIP, COST, PROVIDER, ATTEMPTS, ELAPSED_S, ERROR,
-  ] = Array(11).keys();
+    BATCH, ID, STATE, IMAGE, PROMPT, CLIP, COST, PROVIDER, ATTEMPTS, ELAPSED_S, ERROR, EARLIER,
+  ] = Array(12).keys();
 
   const byId = (id) => document.getElementById(id);
   const names = JSON.parse(byId('names').textContent);
@@ -82,6 +82,16 @@
     if (job[ELAPSED_S] !== null) facts.push(formatSpan(job[ELAPSED_S]));
     if (job[ATTEMPTS] > 1) facts.push(`${job[ATTEMPTS]} attempts`);
     details.append(createElement('p', 'meta', facts.join(' · ')));
+    if (job[EARLIER].length) {
+      const links = job[EARLIER].map((path, index) => {
+        const link = createElement('a', '', `${index + 1}`);
+        link.href = path;
+        link.setAttribute('aria-label', `Earlier clip ${index + 1} of ${job[ID]}`);
+        return link;
+      });
+      const spaced = links.flatMap((link) => [' ', link]);
+      details.append(createElement('p', 'meta', 'Earlier clips:', ...spaced));
+    }
     return details;
   }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::{JobState, LocalImage, ProviderName};
+use crate::domain::{LocalImage, ProviderName};
 use crate::queue::JobRecord;
 
 use super::link::relative_link;
@@ -29,13 +29,13 @@ pub(super) struct PageRow(
     Option<usize>,
     /// The row's key.
     String,
-    /// The state, as an index into [`JobState::ALL`].
+    /// The state, as an index into [`JobState::ALL`](crate::domain::JobState::ALL).
     usize,
     /// The link to the source image: a web address, or a path relative to the page.
     String,
     /// The prompt, truncated.
     String,
-    /// The link to the clip, relative to the page.
+    /// The link to the clip, relative to the page. Of a job that is rendered anew, the earlier one.
     String,
     /// The cost in dollars, or the estimate after a `~`.
     String,
@@ -47,6 +47,8 @@ pub(super) struct PageRow(
     Option<i64>,
     /// The last error, truncated.
     String,
+    /// The links to the clips of earlier inputs, oldest first, relative to the page.
+    Vec<String>,
 );
 
 impl PageRow {
@@ -54,11 +56,10 @@ impl PageRow {
     pub(super) fn new(job: &JobRecord, batches: &[String], folder: &Path) -> Self {
         let input_text = |field| job.input.get(field).and_then(Value::as_str);
         let image = input_text("image").and_then(|image| image_link(image, folder));
-        let clip = job
-            .output
-            .as_ref()
-            .filter(|_| job.state == JobState::Succeeded)
-            .and_then(|clip| relative_link(folder, Path::new(clip)));
+        let link = |clip: &String| relative_link(folder, Path::new(clip));
+        let clip = job.output.as_ref().and_then(link);
+        let earlier = job.versions.iter().filter(|version| !version.current);
+        let earlier = earlier.filter_map(|version| link(&version.output));
         let cost = job
             .cost_usd
             .map_or_else(|| format!("~{}", job.estimate_usd), |cost| cost.to_string());
@@ -81,6 +82,7 @@ impl PageRow {
             job.attempts,
             elapsed_s,
             truncate(job.error.as_deref().unwrap_or(""), MAX_ERROR_CHARS),
+            earlier.collect(),
         )
     }
 }

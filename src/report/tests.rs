@@ -14,6 +14,7 @@ const MARKUP: &str = "\"'><script>alert(1)</script></title></style><!--{{script}
 fn job(number: i64, id: &str, prompt: &str, image: &str) -> JobRecord {
     let input = json!({ "prompt": prompt, "image": image });
     JobRecord {
+        versions: Vec::new(),
         job_id: JobId(number),
         batch: "spring".into(),
         id: id.into(),
@@ -52,6 +53,7 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         spent: Money::from_micros(225_000_000),
         reserved: Money::ZERO,
         at_risk: Money::from_micros(450_000),
+        presumed: Money::ZERO,
         budget: None,
         held: 0,
         recent_completions: Vec::new(),

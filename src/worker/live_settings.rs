@@ -119,6 +119,8 @@ impl LiveSettings {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use jiff::Timestamp;
 
     use super::*;
@@ -139,6 +141,7 @@ mod tests {
             provider,
             in_flight,
             creates_per_minute: 60,
+            history_delay: Duration::from_secs(900),
             has_storage: false,
         };
         LiveSettings::new(16, None, vec![limits])

@@ -7,11 +7,13 @@
 //! `pool` is one run and `work_loop` its loop, `turns` what it records and claims, `held` what it polls from memory; `waiting`,
 //! `stopping` and `maintenance` are what it does beside its steps. `step` runs one step by calling
 //! `submit`, `poll`, `reconcile` or `download`; `upload` stores one image at a provider; `record`
-//! writes the results. Nothing here prints: what happens is reported as [`PoolEvent`]s.
+//! writes the results; `presumed` settles what was presumed absent,
+//! `comparison` what another copy of the queue has paid for. Nothing here prints: what happens is reported as [`PoolEvent`]s.
 
 pub(crate) mod canary;
 mod cancel;
 mod clock_check;
+pub mod comparison;
 mod completed_step;
 mod context;
 mod download;
@@ -22,6 +24,7 @@ mod maintenance;
 mod options;
 mod poll;
 mod pool;
+mod presumed;
 pub mod processing_times;
 mod provider_queue;
 mod reconcile;

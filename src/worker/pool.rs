@@ -37,6 +37,8 @@ pub struct Pool {
     /// When the leases end unless they are renewed, measured from before the last renewal was sent.
     pub(super) leases_end: Instant,
     pub(super) clock_check: ClockCheck,
+    /// When the histories were last searched for what is presumed absent.
+    pub(super) presumed_searched_at: Option<Instant>,
 }
 
 impl Pool {
@@ -49,7 +51,7 @@ impl Pool {
         options: PoolOptions,
         stop: StopSignal,
     ) -> Result<PoolExit, PoolError> {
-        let pool_id = PoolId(uuid::Uuid::new_v4().simple().to_string()[..12].to_owned());
+        let pool_id = new_pool_id();
         let clock_check = ClockCheck::new(context.clock.now());
         let leases_end = Instant::now() + LEASE_DURATION;
         context.queue.join(pool_id.clone()).await?;
@@ -67,6 +69,7 @@ impl Pool {
             stop,
             leases_end,
             clock_check,
+            presumed_searched_at: None,
         };
         let exit = pool.work().await;
         if let Err(error) = &exit {
@@ -77,4 +80,9 @@ impl Pool {
         left?;
         Ok(exit)
     }
+}
+
+/// Draws the id of a new pool.
+pub(super) fn new_pool_id() -> PoolId {
+    PoolId(uuid::Uuid::new_v4().simple().to_string()[..12].to_owned())
 }

@@ -1,12 +1,13 @@
 //! The reconcile step: searches a provider's history for a submission whose response was lost. It
 //! is free of charge.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::domain::{Failure, Outcome};
+use crate::domain::{Failure, Outcome, ProviderSignal};
 use crate::failpoint::fail_point;
-use crate::policy::reconcile::{self, Absence, Verdict};
-use crate::provider::{LostSubmission, Provider, Reconciliation};
+use crate::policy::reconcile::{self, Absence, HoldReason, Verdict};
+use crate::provider::{AbsenceEvidence, LostSubmission, Provider, Reconciliation};
 use crate::queue::Claim;
 
 use super::completed_step::StepOutcome;
@@ -49,30 +50,38 @@ impl StepContext {
             submitted_at,
             clock_was_changed: clock_change.is_some(),
             now,
-            owned_ids: Vec::new(),
+            owned: BTreeMap::new(),
         };
-        lost.owned_ids = self
+        lost.owned = self
             .queue
-            .owned_predictions(provider_name, lost.window().0)
+            .owned_predictions(
+                provider_name,
+                claim.attempt.wire_model.clone(),
+                lost.window().0,
+            )
             .await?;
         fail_point!("history unsent");
         let response = provider.reconcile(&lost).await;
         fail_point!("history read");
         Ok(match response {
-            Ok(Reconciliation::Found(prediction)) => Outcome::Adopted {
-                prediction,
-                due_at: self.clock.now(),
+            Ok(Reconciliation::Found(prediction)) => {
+                let adopted = Outcome::Adopted {
+                    prediction,
+                    due_at: self.clock.now(),
+                };
+                StepOutcome::from(adopted).with_signal(ProviderSignal::SubmissionFound)
             }
-            .into(),
             Ok(Reconciliation::Ambiguous(ids)) => hold(format!(
                 "{provider_name} has several predictions that may be this job: {}",
                 ids.join(", ")
             )),
-            Ok(Reconciliation::Absent { lists_running }) => {
+            Ok(Reconciliation::Absent(evidence)) => {
                 let call_ended_at = claim.attempt.progress.answered_at.unwrap_or(submitted_at);
                 // Time that the clock was merely moved by has not passed at the provider.
                 let since = clock_change.map_or(call_ended_at, |at| at.max(call_ended_at));
-                self.absent(claim, lists_running, elapsed(since, now))
+                let key_changed_at = self.queue.key_changed_at(provider_name).await?;
+                let key_was_changed = key_changed_at.is_some_and(|at| at >= submitted_at);
+                self.absent(claim, evidence, elapsed(since, now), key_was_changed)
             }
             Err(Failure::RateLimited {
                 reason,
@@ -87,20 +96,30 @@ impl StepContext {
 
     /// Returns the outcome of a complete search that did not find the submission, `waited` after
     /// the submit call ended.
-    fn absent(&self, claim: &Claim, lists_running: bool, waited: Duration) -> StepOutcome {
+    fn absent(
+        &self,
+        claim: &Claim,
+        evidence: AbsenceEvidence,
+        waited: Duration,
+        key_was_changed: bool,
+    ) -> StepOutcome {
         let plan = self.poll_plan(claim);
         let earlier_absences = claim.job.absent_attempts;
+        let provider = claim.attempt.provider;
         let absence = Absence {
             waited,
-            history_delay: self.processing_times.history_delay(claim.attempt.provider),
-            lists_running,
+            history_delay: self.processing_times.history_delay(provider),
+            lists_running: evidence.lists_running,
+            later: evidence.later,
             processing: plan.median,
             earlier_absences,
             min_interval: plan.min_interval,
+            key_was_changed,
         };
         match reconcile::judge(&absence) {
-            Verdict::Absent => Outcome::ProvenAbsent {
+            verdict @ (Verdict::Absent | Verdict::PresumedAbsent) => Outcome::Absent {
                 due_at: self.clock.now(),
+                is_proven: verdict == Verdict::Absent,
             }
             .into(),
             Verdict::SearchAgain(pause) => Outcome::Wait {
@@ -108,11 +127,18 @@ impl StepContext {
                 failure: None,
             }
             .into(),
-            Verdict::Hold => hold(format!(
-                "the responses to {} submissions were lost and {}'s history lists none of them; \
-                 they may be paid",
-                earlier_absences + 1,
-                claim.attempt.provider
+            Verdict::Hold(HoldReason::SecondAbsence) => hold(format!(
+                "the responses to {} submissions were lost and {provider}'s history lists none of \
+                 them; they may be paid",
+                earlier_absences + 1
+            )),
+            Verdict::Hold(HoldReason::KeyChanged) => hold(format!(
+                "the response was lost and {provider}'s key was changed since, so its history, which \
+                 does not list the submission, proves nothing; it may be paid"
+            )),
+            Verdict::Hold(HoldReason::NotCurrent) => hold(format!(
+                "the response was lost, and {provider}'s history, which omits later submissions too, \
+                 proves nothing; it may be paid"
             )),
         }
     }

@@ -223,7 +223,7 @@ fn failure(outcome: &Outcome) -> Option<&str> {
         Outcome::Wait { failure, .. } => failure.as_deref(),
         Outcome::Accepted { .. }
         | Outcome::Adopted { .. }
-        | Outcome::ProvenAbsent { .. }
+        | Outcome::Absent { .. }
         | Outcome::Finished { .. }
         | Outcome::Saved { .. } => None,
     }

@@ -62,7 +62,8 @@ impl StepContext {
                 let until = self.provider_retry_at(claim, None);
                 let due_at = self.after(FIRST_RECONCILE_AFTER);
                 let lost = Outcome::LostResponse { reason, due_at };
-                (lost, ProviderSignal::HoldSubmits { until })
+                let at = self.clock.now();
+                (lost, ProviderSignal::LostResponse { until, at })
             }
         };
         StepOutcome::from(outcome).with_signal(signal)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::vec;
 
 use tokio::sync::watch;
 
@@ -16,9 +17,11 @@ use super::{MAINTENANCE_INTERVAL, PoolOptions, StopSignal};
 /// How often to check whether the lost clips have been downloaded.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Compares every clip with its size and SHA-256 in the queue.
+/// Compares every clip with its size and SHA-256 in the queue, those of earlier inputs as well.
 pub struct ClipCheck<'a> {
     jobs: JobReader<'a>,
+    /// The clips of the last job that are not checked yet.
+    unchecked: vec::IntoIter<(JobId, bool, SavedFile)>,
     output: &'a dyn OutputStore,
     checked: u64,
 }
@@ -28,6 +31,8 @@ pub struct ClipCheck<'a> {
 pub struct LostClip {
     /// The job that it belongs to.
     pub job_id: JobId,
+    /// Whether it can be downloaded again: only that of the job's present input can.
+    pub is_present: bool,
     /// Where it was saved.
     pub path: PathBuf,
     /// What is wrong with it.
@@ -37,12 +42,10 @@ pub struct LostClip {
 impl<'a> ClipCheck<'a> {
     /// Creates a check of the clips of one batch, or of all.
     pub fn new(queue: &'a dyn Queue, output: &'a dyn OutputStore, batch: Option<String>) -> Self {
-        let filter = JobFilter {
-            batch,
-            state: Some(JobState::Succeeded),
-        };
+        let filter = JobFilter { batch, state: None };
         Self {
             jobs: JobReader::new(queue, filter),
+            unchecked: Vec::new().into_iter(),
             output,
             checked: 0,
         }
@@ -53,27 +56,32 @@ impl<'a> ClipCheck<'a> {
     /// # Errors
     /// Returns the error of the queue.
     pub async fn next_lost(&mut self) -> queue::Result<Option<LostClip>> {
-        while let Some(job) = self.jobs.next().await? {
-            // The queue accepts no success without these three.
-            let (Some(path), Some(bytes), Some(sha256)) = (job.output, job.bytes, job.sha256)
-            else {
-                continue;
-            };
-            self.checked += 1;
-            let saved = SavedFile {
-                path: path.into(),
-                bytes,
-                sha256,
-            };
-            if let Some(damage) = self.output.check(&saved).await {
-                return Ok(Some(LostClip {
-                    job_id: job.job_id,
-                    path: saved.path,
-                    damage,
-                }));
+        loop {
+            for (job_id, is_present, saved) in self.unchecked.by_ref() {
+                self.checked += 1;
+                if let Some(damage) = self.output.check(&saved).await {
+                    return Ok(Some(LostClip {
+                        job_id,
+                        is_present,
+                        path: saved.path,
+                        damage,
+                    }));
+                }
             }
+            let Some(job) = self.jobs.next().await? else {
+                return Ok(None);
+            };
+            let has_succeeded = job.state == JobState::Succeeded;
+            let clips = job.versions.into_iter().map(|version| {
+                let saved = SavedFile {
+                    path: version.output.into(),
+                    bytes: version.bytes,
+                    sha256: version.sha256,
+                };
+                (job.job_id, has_succeeded && version.current, saved)
+            });
+            self.unchecked = clips.collect::<Vec<_>>().into_iter();
         }
-        Ok(None)
     }
 
     /// Returns the number of clips that were checked so far.

@@ -46,8 +46,15 @@ impl Pool {
                 && let Some(backlog) = &backlog
             {
                 self.review_canary(backlog).await?;
-                if self.held.len() == 0 && backlog.is_idle() && !self.must_wait(backlog) {
-                    return Ok(PoolExit::Drained(backlog.clone()));
+                if self.held.len() == 0 && backlog.is_idle() {
+                    let must_wait = self.must_wait(backlog);
+                    if self.settle_presumed(must_wait).await? {
+                        is_claim_due = true;
+                        continue;
+                    }
+                    if !must_wait {
+                        return Ok(PoolExit::Drained(backlog.clone()));
+                    }
                 }
             }
             let until_due = self.time_until(backlog.as_ref().and_then(|backlog| backlog.next_due));

@@ -363,7 +363,7 @@ fn a_queue_of_an_older_version_is_reported_and_not_migrated() {
     doctor.assert(
         "queue",
         "ok",
-        "in format version 2; the next `overnight run` or `load` migrates it to version 6",
+        "in format version 2; the next `overnight run` or `load` migrates it to version 7",
     );
     let version: i64 = file
         .pragma_query_value(None, "user_version", |row| row.get(0))

@@ -180,7 +180,7 @@ fn a_file_that_is_not_a_queue_is_named_and_left_unchanged() {
         (other, "a SQLite file of another program"),
         (
             newer,
-            "written by a newer version of overnight (queue version 99; this one supports up to 6) and was not modified",
+            "written by a newer version of overnight (queue version 99; this one supports up to 7) and was not modified",
         ),
         (
             folder.join("folder.db"),

@@ -11,6 +11,7 @@ mod budget;
 mod canary;
 mod cli;
 mod clip_kinds;
+mod copies;
 mod corpus;
 mod crash {
     #[cfg(debug_assertions)]
@@ -26,6 +27,7 @@ mod files;
 mod help;
 mod images;
 mod import_graph;
+mod lost_submissions;
 mod messages;
 mod migrations;
 mod model;

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::support::{TestEnv, high_limits, micros, micros_as_f64};
 
-const VERSIONS: std::ops::RangeInclusive<usize> = 1..=5;
+const VERSIONS: std::ops::RangeInclusive<usize> = 1..=6;
 
 /// How the batches were loaded: manifest, providers, rows.
 const LOADS: [(&str, &str, usize); 2] = [
@@ -125,7 +125,12 @@ fn a_migrated_file_shows_the_jobs_and_the_money_that_its_own_program_showed() {
         let before = read_lines(&format!("version-{version}.jobs.jsonl"));
         for (job, before) in jobs.iter().zip(&before) {
             for (field, value) in before.as_object().expect("an object") {
-                assert_eq!(&job[field], value, "{version}: {field} of {before}");
+                let same = match (field.as_str(), job[field].as_str(), value.as_str()) {
+                    // Relative since version 6.
+                    ("output", Some(path), Some(before)) => Path::new(path).ends_with(before),
+                    _ => job[field] == *value,
+                };
+                assert!(same, "{version}: {field} of {before} is {}", job[field]);
             }
         }
 

@@ -16,16 +16,16 @@ use overnight::app;
 use overnight::catalog;
 use overnight::clock::Clock;
 use overnight::domain::{
-    Failure, Input, InputComparison, JobState, KeptClip, Money, NewJob, PredictionHandle,
-    ProviderName, SavedFile,
+    Failure, Input, InputComparison, JobState, KeptClip, LaterSubmissions, Money, NewJob,
+    PredictionHandle, ProviderName, SavedFile,
 };
 use overnight::output::{
     ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
     OutputStore,
 };
 use overnight::provider::{
-    Acceptance, Cancellation, LostSubmission, PollResult, Probe, Provider, Reconciliation,
-    Submission,
+    AbsenceEvidence, Acceptance, Cancellation, History, HistoryQuery, LostSubmission, PollResult,
+    Probe, Provider, Reconciliation, Submission,
 };
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{
@@ -70,6 +70,14 @@ impl Clock for AdjustableClock {
         let now = started.as_millisecond() + passed + self.offset_ms.load(Ordering::SeqCst);
         Timestamp::from_millisecond(now).expect("a time")
     }
+}
+
+/// Returns what a history shows that lists later submissions and not the lost one.
+fn absent(lists_running: bool) -> Reconciliation {
+    Reconciliation::Absent(AbsenceEvidence {
+        lists_running,
+        later: LaterSubmissions::Listed,
+    })
 }
 
 type Script<T> = Box<dyn Fn(u32) -> Result<T, Failure> + Send + Sync>;
@@ -118,6 +126,10 @@ impl Provider for ScriptedProvider {
 
     async fn poll(&self, _: &PredictionHandle, _: &str) -> Result<PollResult, Failure> {
         (self.poll)(self.count(1))
+    }
+
+    async fn history(&self, _: &HistoryQuery) -> Result<History, Failure> {
+        unreachable!("only searches are scripted")
     }
 
     async fn reconcile(&self, lost: &LostSubmission) -> Result<Reconciliation, Failure> {
@@ -236,6 +248,7 @@ impl VirtualRun {
             provider: ProviderName::Fal,
             in_flight: 4,
             creates_per_minute,
+            history_delay: Duration::from_secs(900),
             has_storage: false,
         };
         PoolOptions {
@@ -481,7 +494,7 @@ async fn an_outage_of_hours_is_waited_out_and_counts_against_no_job() {
 async fn a_response_with_the_id_of_another_job_leaves_the_submission_in_doubt() {
     let submit: Script<PredictionHandle> = Box::new(|_| Ok(PredictionHandle::from_id("p-1")));
     let search: SearchScript = Box::new(|_, lost| {
-        assert_eq!(lost.owned_ids, ["p-1"]);
+        assert!(lost.owned.keys().eq(["p-1"]), "{:?}", lost.owned);
         Ok(Reconciliation::Found(PredictionHandle::from_id("p-2")))
     });
     let run = VirtualRun::new(2, submit, Box::new(failed), search);
@@ -630,9 +643,7 @@ async fn adjust_clock_while_in_doubt(
             adjusted.adjust(by);
         }
         let is_listed = started.elapsed() >= listed;
-        let absent = Reconciliation::Absent {
-            lists_running: false,
-        };
+        let absent = absent(false);
         Ok(if is_listed {
             Reconciliation::Found(PredictionHandle::from_id("p-1"))
         } else {
@@ -680,11 +691,7 @@ async fn a_clock_set_back_delays_no_search_and_widens_the_searched_period() {
 
 #[tokio::test(start_paused = true)]
 async fn a_submission_that_never_arrived_is_sent_again_only_after_the_history_delay() {
-    let search: SearchScript = Box::new(|_, _| {
-        Ok(Reconciliation::Absent {
-            lists_running: false,
-        })
-    });
+    let search: SearchScript = Box::new(|_, _| Ok(absent(false)));
     let submit: Script<PredictionHandle> = Box::new(|number| {
         if number == 1 {
             Err(lost_response())
@@ -709,9 +716,7 @@ async fn a_submission_accepted_after_the_call_gave_up_and_listed_late_is_found_a
         Ok(if started.elapsed() >= Duration::from_secs(79) {
             Reconciliation::Found(PredictionHandle::from_id("p-1"))
         } else {
-            Reconciliation::Absent {
-                lists_running: true,
-            }
+            absent(true)
         })
     });
     let mut run = VirtualRun::new(
@@ -737,9 +742,7 @@ async fn absence_is_proven_by_the_time_since_the_call_ended_not_since_it_began()
         Ok(if started.elapsed() >= listed {
             Reconciliation::Found(PredictionHandle::from_id("p-1"))
         } else {
-            Reconciliation::Absent {
-                lists_running: true,
-            }
+            absent(true)
         })
     });
     let mut run = VirtualRun::new(
@@ -757,11 +760,7 @@ async fn absence_is_proven_by_the_time_since_the_call_ended_not_since_it_began()
 
 #[tokio::test(start_paused = true)]
 async fn a_job_whose_response_is_lost_again_after_an_absence_is_held_and_stays_reserved() {
-    let search: SearchScript = Box::new(|_, _| {
-        Ok(Reconciliation::Absent {
-            lists_running: true,
-        })
-    });
+    let search: SearchScript = Box::new(|_, _| Ok(absent(true)));
     let submit: Script<PredictionHandle> = Box::new(|number| {
         // Without a bound, a run that submits again and again would never end.
         if number > 5 {

@@ -42,6 +42,7 @@ fn scenario(
         provider,
         in_flight,
         creates_per_minute: 100,
+        history_delay: Duration::from_secs(900),
         has_storage: false,
     };
     let mut processing_times = ProcessingTimes::default();

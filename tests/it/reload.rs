@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use overnight_simulator::{Call, Fault, Faults};
+
 use crate::support::{TestEnv, high_limits};
 
 const LOAD: [&str; 6] = [
@@ -290,6 +292,83 @@ fn a_changed_row_keeps_its_earlier_clip_and_gets_it_back_for_nothing() {
     env.load_sheet(&edited, &[]);
     env.run_to_end();
     assert_eq!(clips(&env, "sheet"), second);
+    assert_eq!(env.ledger().entries.len(), 4);
+}
+
+#[test]
+fn a_failed_rendering_leaves_the_earlier_clip_current() {
+    let env = TestEnv::new(high_limits());
+    env.load_sheet(SHEET, &[]);
+    env.run_to_end();
+    let before = clips(&env, "sheet");
+    let edited = SHEET.replace("Steam rises", "Steam falls");
+    env.load_sheet(&edited, &[]);
+    let fails = Faults::default().with(Some(Call::Create), Fault::FailedPrediction, 1.0);
+    env.simulator.set_faults(fails);
+    assert_eq!(env.run(&["run"]).code, 3);
+    let jobs = env.export();
+    let pot = &jobs[2];
+    assert_eq!(pot["state"], "failed", "{pot}");
+    let clip = pot["output"].as_str().expect("the earlier clip");
+    assert_eq!(fs::read(clip).expect("the earlier clip"), before[2].1);
+    assert_eq!(pot["versions"][0]["output"], clip, "{pot}");
+    assert_eq!(pot["versions"][0]["current"], true, "{pot}");
+    assert_eq!(pot["versions"].as_array().map(Vec::len), Some(1), "{pot}");
+    assert!(env.run(&["show", "pot"]).stdout.contains(clip));
+    let verified = env.run(&["verify"]);
+    assert!(verified.stdout.contains("3 intact"), "{verified:?}");
+    assert_eq!(env.run(&["report", "--out", "page.html"]).code, 0);
+    let page = fs::read_to_string(env.dir.path().join("page.html")).expect("the page");
+    assert!(page.contains("renders/sheet/pot.mp4"), "the page links it");
+
+    env.simulator.set_faults(Faults::default());
+    assert_eq!(env.run(&["retry"]).code, 0);
+    env.run_to_end();
+    let jobs = env.export();
+    let versions = jobs[2]["versions"].as_array().expect("a list");
+    let paths: Vec<_> = versions
+        .iter()
+        .map(|version| version["output"].as_str().expect("a path"))
+        .collect();
+    assert!(
+        paths[0].ends_with("renders/sheet/earlier/pot.1.mp4"),
+        "{paths:?}"
+    );
+    assert_eq!(paths[1..], [clip]);
+    assert_eq!(fs::read(paths[0]).expect("the earlier clip"), before[2].1);
+    let verified = env.run(&["verify"]);
+    assert!(verified.stdout.contains("4 intact"), "{verified:?}");
+}
+
+#[test]
+fn earlier_clips_are_listed_verified_and_removed_when_the_user_says_so() {
+    let env = TestEnv::new(high_limits());
+    env.load_sheet(SHEET, &[]);
+    env.run_to_end();
+    env.load_sheet(&SHEET.replace("Steam rises", "Steam falls"), &[]);
+    env.run_to_end();
+    let after = clips(&env, "sheet");
+    let earlier = env.dir.path().join("renders/sheet/earlier/pot.1.mp4");
+    let path = earlier.to_str().expect("text");
+    assert!(env.run(&["show", "pot"]).stdout.contains(path));
+    let csv = env.run(&["export", "--format", "csv"]).stdout;
+    assert!(csv.contains("earlier/pot.1.mp4"), "{csv}");
+    assert_eq!(env.run(&["report", "--out", "page.html"]).code, 0);
+    let page = fs::read_to_string(env.dir.path().join("page.html")).expect("the page");
+    assert!(page.contains("renders/sheet/earlier/pot.1.mp4"));
+
+    assert_eq!(env.run(&["clean"]).code, 2);
+    let cleaned = env.run(&["clean", "--earlier", "--batch", "sheet"]);
+    assert!(cleaned.stdout.contains("1 earlier clip"), "{cleaned:?}");
+    assert!(!earlier.exists());
+    assert_eq!(clips(&env, "sheet"), after);
+    assert!(
+        env.run(&["verify"])
+            .stdout
+            .contains("3 clips checked: 3 intact")
+    );
+    let again = env.run(&["clean", "--earlier"]);
+    assert!(again.stdout.contains("no earlier clips"), "{again:?}");
     assert_eq!(env.ledger().entries.len(), 4);
 }
 

@@ -27,6 +27,13 @@ pub enum Fault {
     DropAfter,
     /// 200 with a body that is not JSON; whether the call takes effect is random.
     Garbage,
+    /// The connection closes without a response; the call takes effect as long after that as a slow
+    /// response takes.
+    TakenLate,
+    /// The call takes effect, then 200 with an HTML page that is not the provider's.
+    Page,
+    /// The call takes effect, then the response has the id of the first prediction.
+    SameId,
     /// The call takes effect, then the response redirects to another address, which must not
     /// receive the key.
     Redirect,
@@ -45,6 +52,21 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// Returns whether the client receives no usable response to a call that took effect.
+    pub(crate) fn loses_response(self) -> bool {
+        matches!(
+            self,
+            Self::DropAfter
+                | Self::TakenLate
+                | Self::Garbage
+                | Self::Page
+                | Self::SameId
+                | Self::Redirect
+                | Self::HugeBody
+                | Self::GzipBomb
+        )
+    }
+
     /// Every fault, in the order in which messages list them.
     pub const ALL: [Self; Self::VARIANTS.len()] =
         *Self::VARIANTS.first_chunk().expect("all variants");
@@ -57,7 +79,7 @@ impl Fault {
     /// Returns whether this fault can happen to a call of this kind.
     pub(crate) fn is_possible_for(self, call: Call) -> bool {
         match self {
-            Self::FailedPrediction => call == Call::Create,
+            Self::FailedPrediction | Self::TakenLate | Self::SameId => call == Call::Create,
             Self::Truncated | Self::Expired => call == Call::Download,
             Self::RateLimited | Self::HugeBody | Self::GzipBomb => call != Call::Download,
             _ => true,
@@ -80,7 +102,7 @@ pub struct Faults {
     rules: Vec<Rule>,
     /// `Retry-After` of [`Fault::RateLimited`], in seconds.
     pub retry_after_s: u64,
-    /// Delay of [`Fault::Slow`], in seconds.
+    /// Delay of [`Fault::Slow`] and [`Fault::TakenLate`], in seconds.
     pub slow_s: f64,
 }
 

@@ -6,12 +6,13 @@
 //! of its own. The [`Ledger`] lists every accepted create with its price.
 //!
 //! Arrows point one way: `server → world → {models, rules, prediction, ledger, storage, limits,
-//! random} → options → {fault, link, clip} → api`. A file imports an item from the file that defines it, never
+//! random} → options → {fault, history, link, clip} → api`. A file imports an item from the file that defines it, never
 //! from here.
 
 mod api;
 pub mod clip;
 mod fault;
+mod history;
 mod ledger;
 mod limits;
 mod link;
@@ -28,6 +29,7 @@ mod world;
 pub use api::{Api, Call};
 pub use clip::ClipKind;
 pub use fault::{Fault, FaultRule, Faults};
+pub use history::HistoryScope;
 pub use ledger::{Entry, Ledger, Requests, StoredFile};
 pub use link::{LinkDefect, Links};
 pub use options::{Limits, SimulatorOptions};

@@ -4,6 +4,7 @@
 use crate::api::Api;
 use crate::clip::ClipKind;
 use crate::fault::Faults;
+use crate::history::HistoryScope;
 use crate::link::{LinkDefect, Links};
 
 /// Options of the simulated APIs.
@@ -46,6 +47,11 @@ pub struct SimulatorOptions {
     pub faults: Faults,
     /// Whether the history endpoints are available.
     pub history: bool,
+    /// Which predictions the histories list.
+    pub history_scope: HistoryScope,
+    /// How long after its acceptance a prediction appears in a history, in seconds. No provider
+    /// documents it.
+    pub history_lag_s: f64,
     /// Whether the histories of fal.ai and AI/ML API list unfinished predictions. Neither documents
     /// it.
     pub history_lists_running: bool,
@@ -120,6 +126,8 @@ impl Default for SimulatorOptions {
             clip_bytes: 0,
             faults: Faults::default(),
             history: true,
+            history_scope: HistoryScope::All,
+            history_lag_s: 0.0,
             history_lists_running: false,
             eachlabs_reports_cost: true,
             aimlapi_reports_credits: true,

@@ -51,6 +51,8 @@ pub struct Prediction {
     pub client_request_id: Option<String>,
     /// The secret that signs its links. A new secret expires all earlier links.
     pub secret: u64,
+    /// Whether the client received a usable response to the create.
+    pub is_answered: bool,
 }
 
 /// How a prediction ends.

@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::cli::examples;
 
 use super::{
-    BackupArgs, BillArgs, CompletionsArgs, CtlArgs, DemoArgs, DoctorArgs, ExportArgs, InitArgs,
-    JobsArgs, LoadArgs, ManArgs, ModelsArgs, MoveArgs, RehearseArgs, ReportArgs, ResolveArgs,
-    RunArgs, SelectArgs, ShowArgs, SimulateArgs, StatusArgs, VerifyArgs,
+    BackupArgs, BillArgs, CleanArgs, CompletionsArgs, CtlArgs, DemoArgs, DoctorArgs, ExportArgs,
+    InitArgs, JobsArgs, LoadArgs, ManArgs, ModelsArgs, MoveArgs, RehearseArgs, ReportArgs,
+    ResolveArgs, RunArgs, SelectArgs, ShowArgs, SimulateArgs, StatusArgs, VerifyArgs,
 };
 
 /// Render product catalogues in bulk through hosted image-to-video APIs; interrupted runs continue
@@ -119,6 +119,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Move the clips of a batch to another folder
     Move(MoveArgs),
+    /// Remove clips that were rendered anew
+    Clean(CleanArgs),
     /// Write a whole copy of the queue, also while runs are active
     Backup(BackupArgs),
     /// Show the models with their prices, times and routes, or one with its fields

@@ -14,7 +14,7 @@ pub use command::{Cli, Command};
 pub(super) use command::{Color, Global, LogFormat};
 pub(super) use ctl::{AcceptPriceArgs, CtlArgs, CtlCommand, CtlSetArgs};
 pub(super) use manifest::{LoadArgs, ManifestArgs, RehearseArgs};
-pub(super) use operator::{BackupArgs, MoveArgs, ResolveArgs, SelectArgs, VerifyArgs};
+pub(super) use operator::{BackupArgs, CleanArgs, MoveArgs, ResolveArgs, SelectArgs, VerifyArgs};
 pub(super) use queries::{
     BillArgs, ExportArgs, ExportFormat, JobsArgs, ModelsArgs, ReportArgs, ShowArgs, StatusArgs,
 };

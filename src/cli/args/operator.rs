@@ -1,5 +1,5 @@
 //! Flags of the commands that change jobs: `retry`, `cancel`, `resolve`, `verify`,
-//! `move` and `backup`.
+//! `clean`, `move` and `backup`.
 
 use std::path::PathBuf;
 
@@ -65,6 +65,18 @@ pub struct BackupArgs {
     /// The file to write, which must not exist
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// Arguments of `clean`.
+#[derive(Debug, Args)]
+#[command(after_help = examples::CLEAN)]
+pub struct CleanArgs {
+    /// Remove the earlier clips of rows that were rendered anew
+    #[arg(long)]
+    pub earlier: bool,
+    /// Only of this batch
+    #[arg(long, value_name = "NAME")]
+    pub batch: Option<String>,
 }
 
 /// Arguments of `move`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::cli::render;
+use crate::cli::render::{self, format_size};
 use crate::cli::setup::Setup;
 use crate::queue::Status;
 
@@ -67,16 +67,6 @@ fn check_space(free: u64, clips: u64) -> Check {
         );
     }
     Check::ok("disk", message)
-}
-
-/// Formats a number of bytes, such as `740 MB` or `1.2 GB`, rounded down.
-fn format_size(bytes: u64) -> String {
-    let mb = bytes / 1_000_000;
-    if mb < 1000 {
-        format!("{mb} MB")
-    } else {
-        format!("{}.{} GB", mb / 1000, mb % 1000 / 100)
-    }
 }
 
 #[cfg(test)]

@@ -247,6 +247,9 @@ pub(in crate::cli) fn hold_reason(provider: &ProviderStatus, now: Timestamp) -> 
         (None, _) if provider.waits_for_end => {
             Some(format!("submits held until a prediction ends{because}"))
         }
+        (None, _) if provider.waits_for_history => Some(format!(
+            "submits held until the history shows a lost submission{because}"
+        )),
         _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! What the status display shows, and that no line exceeds the terminal's width.
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
@@ -51,6 +53,7 @@ fn batch(name: &str) -> BatchStatus {
         spent: usd(12_405_000),
         reserved: usd(1_800_000),
         at_risk: Money::ZERO,
+        presumed: Money::ZERO,
         budget: None,
         held: 1,
         recent_completions: (0..100).map(completion).collect(),
@@ -59,6 +62,7 @@ fn batch(name: &str) -> BatchStatus {
 
 fn job(id: &str, state: JobState, error: Option<&str>) -> JobRecord {
     JobRecord {
+        versions: Vec::new(),
         job_id: JobId(1),
         batch: "spring".into(),
         id: id.into(),
@@ -92,6 +96,7 @@ fn provider(provider: ProviderName, in_flight: u32) -> ProviderStatus {
         submits_from: None,
         hold_reason: None,
         waits_for_end: false,
+        waits_for_history: false,
     }
 }
 
@@ -101,6 +106,7 @@ fn settings(budget: Option<Money>) -> LiveSettings {
         provider,
         in_flight: 10,
         creates_per_minute: 60,
+        history_delay: Duration::from_secs(900),
         has_storage: false,
     });
     LiveSettings::new(16, budget, limits.into())

@@ -162,7 +162,10 @@ fn next_submit(
     let mut next: Option<Timestamp> = None;
     for provider in plan.providers.iter().filter(has_free_slot) {
         let name = provider.limits.provider;
-        let mut available_at = provider.gate.submits_allowed_from();
+        let mut available_at = provider
+            .gate
+            .submits_allowed_from()
+            .max(provider.lost_until());
         if provider.is_rate_used_up() {
             let oldest = rest.oldest_submits.get(&name).copied().unwrap_or(now);
             // One more millisecond, because a submission answered exactly one window ago counts.

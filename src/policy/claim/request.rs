@@ -1,6 +1,7 @@
 //! What a pool asks for, and what is left after it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -64,6 +65,8 @@ pub struct ProviderLimits {
     pub in_flight: u32,
     /// Maximum number of submissions in any 60 seconds.
     pub creates_per_minute: u32,
+    /// How long after the end of a submit call the provider's history may list it.
+    pub history_delay: Duration,
     /// Whether local images can be uploaded to the provider before a submission, for routes that
     /// take images as uploaded links.
     pub has_storage: bool,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -154,6 +155,7 @@ impl Params {
                         provider,
                         in_flight: slots,
                         creates_per_minute: rate,
+                        history_delay: Duration::from_secs(900),
                         has_storage: false,
                     },
                     gate: gate(kind),

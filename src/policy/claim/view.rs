@@ -231,7 +231,10 @@ impl BatchTotals {
 impl ProviderView {
     /// Returns the number of submissions that slots, rate and gate allow now.
     pub fn available_submits(&self, now: Timestamp) -> u32 {
-        if !self.gate.accepts_submits(now) || self.gate.waits_for_end(self.in_flight) {
+        if !self.gate.accepts_submits(now)
+            || self.gate.waits_for_end(self.in_flight)
+            || self.lost_until() > now
+        {
             return 0;
         }
         let slots = self.limits.in_flight.saturating_sub(self.in_flight);
@@ -241,6 +244,13 @@ impl ProviderView {
             .saturating_sub(self.recent_submits);
         let at_once = if self.gate.goes_alone() { 1 } else { u32::MAX };
         slots.min(rate).min(at_once)
+    }
+
+    /// Returns until when nothing is submitted because responses were lost; in the past if that
+    /// prevents no submission now.
+    pub fn lost_until(&self) -> Timestamp {
+        let until = self.gate.lost_until(self.limits.history_delay);
+        until.unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// Returns whether the rate is used up as far as is known, but perhaps not in fact.

@@ -1,5 +1,7 @@
 //! AI/ML API: every form of response that is documented, seen by users, or assumed.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::super::aimlapi::Aimlapi;
@@ -311,13 +313,15 @@ async fn only_a_complete_log_with_tokens_proves_absence() {
             .await;
         assert_eq!(variant(&reconciled), expected, "{body}");
         if let Ok(reconciliation) = reconciled {
-            assert_eq!(
-                reconciliation,
-                Reconciliation::Absent {
-                    lists_running: false
-                },
-                "{body}"
-            );
+            let later = if body["data"][0]["inference_id"] == "owned" {
+                LaterSubmissions::Listed
+            } else {
+                // Submitted at the same time, ten minutes ago.
+                LaterSubmissions::Unlisted {
+                    since: Duration::from_secs(600),
+                }
+            };
+            assert_eq!(reconciliation, absent(false, later), "{body}");
         }
     }
 }

@@ -327,10 +327,10 @@ async fn an_entry_listed_twice_is_one_match_and_two_entries_are_ambiguous() {
         prediction_with_input(&json!({ "prompt": id }))
     })
     .await;
-    let absent = Reconciliation::Absent {
-        lists_running: true,
-    };
-    assert_eq!(reconcile(&server, &[]).await, Ok(absent));
+    assert_eq!(
+        reconcile(&server, &[]).await,
+        Ok(absent(true, LaterSubmissions::None))
+    );
     let server = history_server(&[&["a"], &["a"]], |_| {
         prediction_with_input(&returned_input())
     })
@@ -361,10 +361,10 @@ async fn an_execution_that_cannot_be_compared_proves_nothing_unless_it_failed_un
         json_response(200, &json!({ "status": "error", "input": {} }))
     })
     .await;
-    let absent = Reconciliation::Absent {
-        lists_running: true,
-    };
-    assert_eq!(reconcile(&server, &[]).await, Ok(absent));
+    assert_eq!(
+        reconcile(&server, &[]).await,
+        Ok(absent(true, LaterSubmissions::None))
+    );
 }
 
 #[tokio::test]

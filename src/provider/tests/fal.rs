@@ -550,9 +550,7 @@ async fn only_a_complete_history_with_inputs_proves_absence() {
         if let Ok(reconciliation) = reconciled {
             assert_eq!(
                 reconciliation,
-                Reconciliation::Absent {
-                    lists_running: false
-                },
+                absent(false, LaterSubmissions::None),
                 "{body}"
             );
         }

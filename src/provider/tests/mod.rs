@@ -19,10 +19,10 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::clock::{Clock, ManualClock};
-use crate::domain::{Failure, PredictionHandle};
+use crate::domain::{Failure, LaterSubmissions, PredictionHandle};
 
 use super::timeouts::Timeouts;
-use super::{ApiKey, LostSubmission, Submission};
+use super::{AbsenceEvidence, ApiKey, LostSubmission, Reconciliation, Submission};
 
 /// A request that the server received.
 #[derive(Clone, Debug)]
@@ -203,14 +203,25 @@ fn prediction() -> PredictionHandle {
     PredictionHandle::from_id("p-1")
 }
 
-fn lost_submission(owned_ids: &[&str]) -> LostSubmission {
+/// Returns a lost submission; the predictions that are owned were submitted at the same time.
+fn lost_submission(owned: &[&str]) -> LostSubmission {
     LostSubmission {
         submission: submission(),
         submitted_at: "2026-08-20T09:50:00Z".parse().unwrap(),
         clock_was_changed: false,
         now: "2026-08-20T10:00:00Z".parse().unwrap(),
-        owned_ids: owned_ids.iter().map(|id| (*id).to_owned()).collect(),
+        owned: owned
+            .iter()
+            .map(|id| ((*id).to_owned(), "2026-08-20T09:50:00Z".parse().unwrap()))
+            .collect(),
     }
+}
+
+fn absent(lists_running: bool, later: LaterSubmissions) -> Reconciliation {
+    Reconciliation::Absent(AbsenceEvidence {
+        lists_running,
+        later,
+    })
 }
 
 fn variant<T: std::fmt::Debug>(result: &Result<T, Failure>) -> &'static str {

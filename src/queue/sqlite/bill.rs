@@ -8,17 +8,18 @@ use crate::queue::{BillGrouping, BillLine, BillSums, Result};
 use super::row::{Columns, select};
 
 /// The summed columns. They count as `policy::tally` does: an attempt reserves its estimate until it
-/// is finished, and its cost is spent in any state.
+/// is finished or, if it is presumed absent, until that is proven, and its cost is spent in any state.
 const SUMS: &str = "
-    count(a.state) FILTER (WHERE a.state <> 'refused' AND a.state <> 'absent') AS attempts,
-    count(a.state) FILTER (WHERE a.state = 'refused' OR a.state = 'absent') AS refused,
+    count(a.state) FILTER (WHERE a.state NOT IN ('refused', 'presumed_absent', 'absent')) AS attempts,
+    count(a.state) FILTER (WHERE a.state IN ('refused', 'presumed_absent', 'absent')) AS refused,
     ifnull(sum(a.estimate) FILTER (WHERE a.cost_source IS NOT NULL), 0) AS estimate,
     ifnull(sum(a.cost), 0) AS cost,
     count(a.state) FILTER (WHERE a.cost_source IS NOT NULL AND a.cost = 0) AS refunds,
     ifnull(sum(a.estimate) FILTER (WHERE a.cost_source IS NOT NULL AND a.cost = 0), 0) AS refunded,
-    ifnull(sum(a.estimate) FILTER (WHERE a.state IS NOT NULL AND a.finished_at IS NULL), 0)
+    ifnull(sum(a.estimate) FILTER (
+        WHERE a.state IS NOT NULL AND (a.finished_at IS NULL OR a.state = 'presumed_absent')), 0)
         AS reserved,
-    ifnull(sum(a.estimate) FILTER (WHERE a.state = 'in_doubt'), 0) AS at_risk,
+    ifnull(sum(a.estimate) FILTER (WHERE a.state IN ('in_doubt', 'presumed_absent')), 0) AS at_risk,
     min(a.submitted_at) AS first_submitted_at,
     max(a.finished_at) AS last_finished_at";
 

@@ -31,7 +31,7 @@ pub(super) fn write(
     let mut update = Update::new("jobs", NO_LEASE);
     set_job_columns(tx, &mut update, &before, &change.job);
     update.execute(tx, "job_id", before.job_id, None)?;
-    write_attempt(tx, &before, change)?;
+    write_current_attempt(tx, &before, change)?;
     before.add_to(tally, change);
     Ok(())
 }
@@ -95,7 +95,7 @@ pub(super) fn write_leased(
     set_job_columns(tx, &mut update, before, &change.job);
     let is_current = update.execute(tx, "job_id", before.job_id, Some(lease.token))?;
     if is_current {
-        write_attempt(tx, before, change)?;
+        write_current_attempt(tx, before, change)?;
         before.add_to(tally, change);
     }
     Ok(is_current)
@@ -148,10 +148,20 @@ fn set_job_columns(tx: &Connection, update: &mut Update, before: &Before<'_>, ne
     }
 }
 
-fn write_attempt(tx: &Connection, before: &Before<'_>, change: &Change) -> Result<()> {
-    let (Some(before), Some(new)) = (before.attempt, &change.attempt) else {
-        return Ok(());
-    };
+fn write_current_attempt(tx: &Connection, before: &Before<'_>, change: &Change) -> Result<()> {
+    match (before.attempt, &change.attempt) {
+        (Some(before), Some(new)) => write_attempt(tx, before, new),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a change of an attempt.
+pub(super) fn write_attempt<'a>(
+    tx: &Connection,
+    before: impl Into<BeforeAttempt<'a>>,
+    new: &AttemptProgress,
+) -> Result<()> {
+    let before = before.into();
     let old = before.progress;
     if old == new {
         return Ok(());

@@ -118,6 +118,17 @@ pub(super) fn keep(tx: &Connection, JobId(job_id): JobId, clip: &SavedFile) -> R
     Ok(())
 }
 
+/// Forgets the clip that the attempt of this number keeps.
+pub(super) fn forget(tx: &Connection, JobId(job_id): JobId, number: u32) -> Result<()> {
+    execute(
+        tx,
+        "UPDATE attempts SET output = NULL, bytes = NULL, sha256 = NULL
+         WHERE job_id = ?1 AND number = ?2",
+        params![job_id, number],
+    )?;
+    Ok(())
+}
+
 /// Returns the clips that a download of a job may find on disk.
 pub(super) fn of_job(tx: &Connection, JobId(job_id): JobId) -> Result<JobClips> {
     let kept = select(

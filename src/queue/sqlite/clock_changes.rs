@@ -26,7 +26,7 @@ pub(super) fn record_change(tx: &Connection, now: Timestamp, latest: Timestamp) 
         tx,
         "UPDATE providers
          SET creates_from = min(creates_from, ?1), calls_from = min(calls_from, ?1),
-             alone_until = min(alone_until, ?1)",
+             alone_until = min(alone_until, ?1), lost_at = min(lost_at, ?1)",
         [latest],
     )?;
     execute(
@@ -63,7 +63,7 @@ pub(super) fn replace_last_heartbeat(tx: &Connection, now: Timestamp) -> Result<
     Ok(last)
 }
 
-fn read_meta(connection: &Connection, key: &str) -> Result<Option<Timestamp>> {
+pub(super) fn read_meta(connection: &Connection, key: &str) -> Result<Option<Timestamp>> {
     let millis: Option<i64> = query_value(
         connection,
         "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1",
@@ -72,7 +72,7 @@ fn read_meta(connection: &Connection, key: &str) -> Result<Option<Timestamp>> {
     millis.map(row::timestamp_from_millis).transpose()
 }
 
-fn write_meta(tx: &Connection, key: &str, time: Timestamp) -> Result<()> {
+pub(super) fn write_meta(tx: &Connection, key: &str, time: Timestamp) -> Result<()> {
     execute(
         tx,
         "INSERT INTO meta (key, value) VALUES (?1, ?2)

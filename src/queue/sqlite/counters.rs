@@ -29,10 +29,18 @@ const MISMATCHES: &str = "
         SELECT batch_id, 'reserved', 0, sum(estimate) FROM attempts
             WHERE finished_at IS NULL GROUP BY batch_id
         UNION ALL
+        SELECT batch_id, 'reserved', 0, sum(estimate) FROM attempts
+            WHERE state IN ('presumed_absent', 'absent') AND state = 'presumed_absent'
+            GROUP BY batch_id
+        UNION ALL
         SELECT batch_id, 'at risk', at_risk, 0 FROM batches
         UNION ALL
         SELECT batch_id, 'at risk', 0, sum(estimate * (state = 'in_doubt')) FROM attempts
             WHERE finished_at IS NULL GROUP BY batch_id
+        UNION ALL
+        SELECT batch_id, 'at risk', 0, sum(estimate) FROM attempts
+            WHERE state IN ('presumed_absent', 'absent') AND state = 'presumed_absent'
+            GROUP BY batch_id
         UNION ALL
         SELECT NULL, 'jobs',
             sum(queued + submitting + in_doubt + running
@@ -80,6 +88,11 @@ const RECOMPUTE: &str = "
             SELECT ifnull(sum(estimate), 0), ifnull(sum(estimate * (state = 'in_doubt')), 0)
             FROM attempts a
             WHERE a.batch_id = batches.batch_id AND finished_at IS NULL);
+    UPDATE batches SET reserved = reserved + p.estimate, at_risk = at_risk + p.estimate
+        FROM (SELECT batch_id, sum(estimate) AS estimate FROM attempts
+              WHERE state IN ('presumed_absent', 'absent') AND state = 'presumed_absent'
+            GROUP BY batch_id) AS p
+        WHERE p.batch_id = batches.batch_id;
     INSERT INTO providers (provider)
         SELECT DISTINCT provider FROM attempts WHERE finished_at IS NULL
         ON CONFLICT DO NOTHING;

@@ -14,14 +14,15 @@ pub(super) fn write(tx: &Connection, provider: ProviderName, gate: &ProviderGate
     execute(
         tx,
         "INSERT INTO providers (provider, creates_from, calls_from, failures, paused, refuses_looks,
-                                hold_reason, alone, alone_until, waits_below)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                                hold_reason, alone, alone_until, waits_below, lost_responses, lost_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
          ON CONFLICT (provider) DO UPDATE SET
             creates_from = excluded.creates_from, calls_from = excluded.calls_from,
             failures = excluded.failures, paused = excluded.paused,
             refuses_looks = excluded.refuses_looks, hold_reason = excluded.hold_reason,
             alone = excluded.alone, alone_until = excluded.alone_until,
-            waits_below = excluded.waits_below",
+            waits_below = excluded.waits_below, lost_responses = excluded.lost_responses,
+            lost_at = excluded.lost_at",
         params![
             provider.as_str(),
             gate.submits_held_until.as_millisecond(),
@@ -33,6 +34,8 @@ pub(super) fn write(tx: &Connection, provider: ProviderName, gate: &ProviderGate
             gate.is_alone,
             gate.alone_until.as_millisecond(),
             gate.waits_below,
+            gate.lost_responses,
+            gate.lost_at.as_millisecond(),
         ],
     )?;
     Ok(())
@@ -50,5 +53,7 @@ pub(super) fn from_columns(columns: &Columns<'_, '_>) -> Result<ProviderGate> {
         is_alone: columns.get("alone")?,
         alone_until: columns.time("alone_until")?,
         waits_below: columns.get("waits_below")?,
+        lost_responses: columns.get("lost_responses")?,
+        lost_at: columns.time("lost_at")?,
     })
 }

@@ -28,7 +28,7 @@ pub(super) use attempt_columns;
 pub(super) const JOB_AND_ATTEMPT: &str = concat!(
     "SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, b.folder, ",
     file_name_column!(),
-    ", (SELECT count(*) FROM attempts p WHERE p.job_id = j.job_id AND p.state = 'absent')
+    ", (SELECT count(*) FROM attempts p WHERE p.job_id = j.job_id AND p.state IN ('presumed_absent', 'absent'))
                 AS absent_attempts, ",
     job_progress_columns!(),
     ", ",

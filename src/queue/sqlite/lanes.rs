@@ -56,7 +56,7 @@ pub(super) fn queued_jobs(
                         AS last_attempt_number,
                     iif(j.submitted_at IS NULL, 0,
                         (SELECT count(*) FROM attempts a
-                         WHERE a.job_id = j.job_id AND a.state = 'absent')) AS absent_attempts, ",
+                         WHERE a.job_id = j.job_id AND a.state IN ('presumed_absent', 'absent'))) AS absent_attempts, ",
             job_progress_columns!(),
             " FROM jobs j
              WHERE state = 'queued' AND lane_id = ?1 AND due_at <= ?2

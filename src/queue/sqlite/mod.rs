@@ -16,6 +16,7 @@ mod health;
 mod insert;
 mod job_row;
 mod lanes;
+mod lineage;
 mod live_settings;
 mod open;
 mod paths;

@@ -26,29 +26,31 @@ const COPY: &str = include_str!("migrations/copy.sql");
 const JOBS_UNTIL_4: &str = include_str!("migrations/jobs_until_4.sql");
 const JOBS_SINCE_5: &str = include_str!("migrations/jobs_since_5.sql");
 const SINCE_4: &str = include_str!("migrations/since_4.sql");
-const FINGERPRINTS: &str = include_str!("migrations/fingerprints.sql");
+const ATTEMPTS_UNTIL_5: &str = include_str!("migrations/attempts_until_5.sql");
+const ATTEMPTS_SINCE_6: &str = include_str!("migrations/attempts_since_6.sql");
 
 /// The scripts that copy a queue of version `index + 1` into tables of the current version, in the
 /// order in which they run.
-const MIGRATIONS: [&[&str]; 5] = [
+const MIGRATIONS: [&[&str]; 6] = [
     &[
         FROM_1,
         COUNTS_UNTIL_2,
         FILES_UNTIL_3,
         COPY,
         JOBS_UNTIL_4,
-        FINGERPRINTS,
+        ATTEMPTS_UNTIL_5,
     ],
     &[
         COUNTS_UNTIL_2,
         FILES_UNTIL_3,
         COPY,
         JOBS_UNTIL_4,
-        FINGERPRINTS,
+        ATTEMPTS_UNTIL_5,
     ],
-    &[FILES_UNTIL_3, COPY, JOBS_UNTIL_4, FINGERPRINTS],
-    &[COPY, JOBS_UNTIL_4, SINCE_4, FINGERPRINTS],
-    &[COPY, JOBS_SINCE_5, SINCE_4, FINGERPRINTS],
+    &[FILES_UNTIL_3, COPY, JOBS_UNTIL_4, ATTEMPTS_UNTIL_5],
+    &[COPY, JOBS_UNTIL_4, SINCE_4, ATTEMPTS_UNTIL_5],
+    &[COPY, JOBS_SINCE_5, SINCE_4, ATTEMPTS_UNTIL_5],
+    &[COPY, JOBS_SINCE_5, SINCE_4, ATTEMPTS_SINCE_6],
 ];
 
 /// The schema version that this program writes.

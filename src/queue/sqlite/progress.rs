@@ -47,17 +47,7 @@ pub(super) fn read_job_progress(columns: &Columns<'_, '_>) -> Result<JobProgress
     let polls = columns.get("polls")?;
     let downloads = columns.get("downloads")?;
     let crashes = columns.get("crashes")?;
-    let path = columns.optional_path("output")?;
-    let bytes: Option<u64> = columns.get("bytes")?;
-    let sha256: Option<String> = columns.get("sha256")?;
-    let output = match (path, bytes, sha256) {
-        (Some(path), Some(bytes), Some(sha256)) => Some(SavedFile {
-            path,
-            bytes,
-            sha256,
-        }),
-        _ => None,
-    };
+    let output = read_output(columns)?;
     Ok(JobProgress {
         state,
         state_since,
@@ -71,6 +61,21 @@ pub(super) fn read_job_progress(columns: &Columns<'_, '_>) -> Result<JobProgress
         output,
         error: columns.get("error")?,
         finished_at: columns.optional_time("finished_at")?,
+    })
+}
+
+/// Reads the clip of a job.
+pub(super) fn read_output(columns: &Columns<'_, '_>) -> Result<Option<SavedFile>> {
+    let path = columns.optional_path("output")?;
+    let bytes: Option<u64> = columns.get("bytes")?;
+    let sha256: Option<String> = columns.get("sha256")?;
+    Ok(match (path, bytes, sha256) {
+        (Some(path), Some(bytes), Some(sha256)) => Some(SavedFile {
+            path,
+            bytes,
+            sha256,
+        }),
+        _ => None,
     })
 }
 

@@ -1,15 +1,17 @@
 //! Read-only queries: lists of jobs, one job with its attempts, and what a pool looks up.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{Attempt, JobId, JobState, Money, ProviderName};
+use crate::domain::{Attempt, JobId, JobState, KeptClip, Money, ProviderName, SavedFile};
 use crate::queue::storage::{JobName, ProcessingTimes, RouteName};
-use crate::queue::{Completion, JobFilter, JobRecord, Result};
+use crate::queue::{AbsentAttempt, ClipVersion, Completion, JobFilter, JobRecord, Result};
 
 use super::job_row::{attempt_columns, read_attempt};
+use super::progress::read_output;
 use super::row::{Columns, query_value, select, sql_limit};
 
 /// Returns the latest jobs of a batch that succeeded or failed, newest first. Jobs that failed
@@ -84,7 +86,10 @@ pub(super) fn latest(
 /// Selects jobs with the columns that [`read_job_record`] reads; a `WHERE` clause follows.
 const JOB_RECORD: &str = "
     SELECT j.*, b.name AS batch, b.model, a.provider, a.prediction_id, a.state AS attempt_state,
-           a.estimate AS attempt_estimate,
+           a.estimate AS attempt_estimate, a.number AS attempt_number,
+           (SELECT json_group_array(json_object(
+                       'number', number, 'output', output, 'bytes', bytes, 'sha256', sha256))
+            FROM attempts WHERE job_id = j.job_id AND output IS NOT NULL) AS kept,
            (SELECT sum(cost) FROM attempts
             WHERE job_id = j.job_id AND cost_source IS NOT NULL) AS cost,
            (SELECT cost_source FROM attempts
@@ -172,6 +177,15 @@ pub(super) fn row_keys(
     )
 }
 
+/// A clip that an attempt keeps, as [`JOB_RECORD`] returns it.
+#[derive(serde::Deserialize)]
+struct StoredClip {
+    number: u32,
+    output: String,
+    bytes: u64,
+    sha256: String,
+}
+
 /// Reads a job from a row of [`JOB_RECORD`].
 fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
     let attempt_state = columns.parse_optional("attempt_state")?;
@@ -179,7 +193,21 @@ fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
     let state = columns.parse("state")?;
     let prediction_id: Option<String> = columns.get("prediction_id")?;
     let due_at = columns.optional_time("due_at")?;
+    let output = read_output(columns)?;
+    let kept: Vec<StoredClip> = columns.json("kept")?;
+    let kept = kept.into_iter().map(|clip| KeptClip {
+        number: clip.number,
+        file: SavedFile {
+            path: columns.to_path(&clip.output),
+            bytes: clip.bytes,
+            sha256: clip.sha256,
+        },
+    });
+    let kept: Vec<KeptClip> = kept.collect();
+    let attempt: Option<u32> = columns.get("attempt_number")?;
+    let attempt = attempt.filter(|_| state == JobState::Succeeded);
     Ok(JobRecord {
+        versions: ClipVersion::list(output.as_ref(), attempt, &kept),
         job_id: JobId(columns.get("job_id")?),
         batch: columns.get("batch")?,
         id: columns.get("row_key")?,
@@ -192,11 +220,9 @@ fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
         estimate_usd: estimate.map_or(columns.money("estimate")?, Money::from_micros),
         cost_usd: columns.get::<Option<i64>>("cost")?.map(Money::from_micros),
         cost_source: columns.parse_optional("cost_source")?,
-        output: columns
-            .optional_path("output")?
-            .map(|path| path.to_string_lossy().into_owned()),
-        bytes: columns.get("bytes")?,
-        sha256: columns.get("sha256")?,
+        bytes: output.as_ref().map(|file| file.bytes),
+        sha256: output.as_ref().map(|file| file.sha256.clone()),
+        output: output.map(|file| file.path.to_string_lossy().into_owned()),
         error: columns.get("error")?,
         queued_at: columns.time("queued_at")?,
         submitted_at: columns.optional_time("submitted_at")?,
@@ -221,20 +247,49 @@ pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<Att
     )
 }
 
-/// Returns the known prediction ids of a provider whose attempts were submitted at or after
-/// `since`.
-pub(super) fn owned_predictions(
+/// Returns the attempts at a provider that are presumed absent, or absent, and were submitted at or after
+/// `since`, oldest first.
+pub(super) fn absent_attempts(
     connection: &Connection,
     provider: ProviderName,
     since: Timestamp,
-) -> Result<Vec<String>> {
+) -> Result<Vec<AbsentAttempt>> {
     select(
         connection,
-        "SELECT prediction_id FROM attempts
-         WHERE provider = ?1 AND prediction_id IS NOT NULL AND submitted_at >= ?2",
+        concat!(
+            "SELECT a.job_id, b.name AS batch, ",
+            attempt_columns!(),
+            " FROM attempts a JOIN batches b USING (batch_id) 
+              WHERE a.provider = ?1 AND a.state IN ('presumed_absent', 'absent')
+                AND a.submitted_at >= ?2 ORDER BY a.submitted_at"
+        ),
         params![provider.as_str(), since.as_millisecond()],
-        |columns| columns.get("prediction_id"),
+        |columns| {
+            Ok(AbsentAttempt {
+                job: JobId(columns.get("job_id")?),
+                batch: columns.get("batch")?,
+                attempt: read_attempt(columns)?,
+            })
+        },
     )
+}
+
+/// Returns the known prediction ids of a route whose attempts were submitted at or after
+/// `since`, with when each was submitted.
+pub(super) fn owned_predictions(
+    connection: &Connection,
+    (provider, wire_model): RouteName<'_>,
+    since: Timestamp,
+) -> Result<BTreeMap<String, Timestamp>> {
+    let owned = select(
+        connection,
+        "SELECT prediction_id, submitted_at FROM attempts
+         WHERE provider = ?1 AND wire_model = ?2 AND prediction_id IS NOT NULL
+           AND submitted_at >= ?3",
+        params![provider.as_str(), wire_model, since.as_millisecond()],
+        |columns| Ok((columns.get("prediction_id")?, columns.time("submitted_at")?)),
+    )?;
+    Ok(owned.into_iter().collect())
 }
 
 /// Returns the processing times of a route's latest finished predictions, newest first and at most

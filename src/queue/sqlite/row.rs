@@ -95,6 +95,11 @@ impl<'a, 'b> Columns<'a, 'b> {
         Ok(paths::from_stored(self.connection, &stored))
     }
 
+    /// Returns a stored path that is a part of a column as an absolute one.
+    pub(super) fn to_path(&self, stored: &str) -> PathBuf {
+        paths::from_stored(self.connection, stored)
+    }
+
     /// Returns a stored path as an absolute one; `None` if it is NULL.
     pub(super) fn optional_path(&self, column: &str) -> Result<Option<PathBuf>> {
         let stored: Option<String> = self.get(column)?;

@@ -1,18 +1,22 @@
 //! What is read of a queue as of one instant.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::domain::{Attempt, JobId, KeptClip, Lease, Money, PoolId, ProviderName};
 use crate::policy::claim::BatchView;
 use crate::queue::storage::{JobName, JobSet, ProcessingTimes, RouteName, Snapshot, StoredJob};
 use crate::queue::{
-    BillGrouping, BillLine, Completion, CounterMismatch, JobFilter, JobRecord, PoolRecord, Result,
-    SettingChange,
+    AbsentAttempt, BillGrouping, BillLine, Completion, CounterMismatch, JobFilter, JobRecord,
+    Lineage, PoolRecord, Result, SettingChange,
 };
 
 use super::pool_lock::FileLock;
 use super::transaction::SqliteTransaction;
-use super::{bill, clips, clock_changes, counters, health, job_row, live_settings, pools, query};
+use super::{
+    bill, clips, clock_changes, counters, health, job_row, lineage, live_settings, pools, query,
+};
 
 impl Snapshot for SqliteTransaction<'_> {
     fn pools(&self) -> Result<Vec<(PoolId, PoolRecord)>> {
@@ -25,6 +29,14 @@ impl Snapshot for SqliteTransaction<'_> {
 
     fn settings(&self) -> Result<Vec<SettingChange>> {
         live_settings::list(self.tx)
+    }
+
+    fn lineage(&self) -> Result<Lineage> {
+        lineage::read(self.tx)
+    }
+
+    fn key_mark(&self, provider: ProviderName) -> Result<Option<(String, Option<Timestamp>)>> {
+        lineage::key_mark(self.tx, provider)
     }
 
     fn last_clock_change(&self) -> Result<Option<Timestamp>> {
@@ -59,6 +71,14 @@ impl Snapshot for SqliteTransaction<'_> {
         clips::of_batch(self.tx, batch.batch_id)
     }
 
+    fn absent_attempts(
+        &self,
+        provider: ProviderName,
+        since: Timestamp,
+    ) -> Result<Vec<AbsentAttempt>> {
+        query::absent_attempts(self.tx, provider, since)
+    }
+
     fn attempts(&self, job: JobId) -> Result<Vec<Attempt>> {
         query::attempts(self.tx, job)
     }
@@ -71,8 +91,12 @@ impl Snapshot for SqliteTransaction<'_> {
         query::queued_estimate(self.tx, batch)
     }
 
-    fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>> {
-        query::owned_predictions(self.tx, provider, since)
+    fn owned_predictions(
+        &self,
+        route: RouteName<'_>,
+        since: Timestamp,
+    ) -> Result<BTreeMap<String, Timestamp>> {
+        query::owned_predictions(self.tx, route, since)
     }
 
     fn processing_times(&self, route: RouteName<'_>, limit: usize) -> Result<ProcessingTimes> {

@@ -215,6 +215,13 @@ impl OpenLoad {
                 (known.batch_id, new_load(JobId(last_job), jobs_before))
             }
         };
+        if !batch.reuses_clips {
+            execute(
+                tx,
+                "UPDATE batches SET fresh_at = ?2 WHERE batch_id = ?1",
+                params![batch_id, now.as_millisecond()],
+            )?;
+        }
         let rows = RowWriter {
             now,
             batch_id,

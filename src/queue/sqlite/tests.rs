@@ -88,6 +88,7 @@ impl PoolFixture {
                 provider: FAL,
                 in_flight: 4,
                 creates_per_minute: 3,
+                history_delay: Duration::from_secs(900),
                 has_storage: false,
             }],
             catalog: Arc::clone(&self.catalog),
@@ -111,7 +112,10 @@ impl PoolFixture {
                     due_at,
                 }
             }
-            Step::Reconcile => Outcome::ProvenAbsent { due_at },
+            Step::Reconcile => Outcome::Absent {
+                due_at,
+                is_proven: true,
+            },
             Step::Poll if number % 4 == 3 => Outcome::Wait {
                 due_at: Some(due_at),
                 failure: None,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::{
-    Attempt, AttemptId, Job, JobClips, JobId, JobProgress, JobState, Lease, Money, PoolId,
-    ProviderName,
+    Attempt, AttemptId, AttemptProgress, Job, JobClips, JobId, JobProgress, JobState, Lease, Money,
+    PoolId, ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::{BatchView, PARKED_FOR, PARKED_FROM};
@@ -21,9 +21,10 @@ use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadL
 
 use super::change::{self, Before, BeforeAttempt};
 use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
-use super::row::{execute, query_value, select};
+use super::row::{execute, select};
 use super::{
-    clips, clock_changes, counters, gate, live_settings, paths, pools, routes, tallies, uploads,
+    clips, clock_changes, counters, gate, lineage, live_settings, paths, pools, routes, tallies,
+    uploads,
 };
 
 /// An open transaction; one that only reads never calls a method of [`Transaction`].
@@ -81,6 +82,19 @@ impl Transaction for SqliteTransaction<'_> {
         change::write(self.tx, job, change, &mut self.tally)
     }
 
+    fn write_attempt(
+        &mut self,
+        job: &StoredJob,
+        attempt: &Attempt,
+        new: &AttemptProgress,
+    ) -> Result<()> {
+        change::write_attempt(self.tx, attempt, new)?;
+        let before = Some(&attempt.progress);
+        self.tally
+            .add_attempt(&job.batch, attempt.provider, before, new);
+        Ok(())
+    }
+
     fn prediction_owner(&self, prediction_id: &str, attempt: &Attempt) -> Result<Option<JobId>> {
         let owner =
             change::prediction_owner(self.tx, attempt.provider, prediction_id, attempt.attempt_id)?;
@@ -124,6 +138,10 @@ impl Transaction for SqliteTransaction<'_> {
         clips::of_job(self.tx, job)
     }
 
+    fn forget_clip(&mut self, job: JobId, attempt: u32) -> Result<()> {
+        clips::forget(self.tx, job, attempt)
+    }
+
     fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()> {
         execute(
             self.tx,
@@ -151,7 +169,7 @@ impl Transaction for SqliteTransaction<'_> {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12,
                      (SELECT fingerprint FROM jobs WHERE job_id = ?1))",
             params![
-                job.job_id.0,
+                new.lease.job_id.0,
                 new.batch_id,
                 attempt.number,
                 attempt.progress.state.as_str(),
@@ -159,7 +177,7 @@ impl Transaction for SqliteTransaction<'_> {
                 attempt.wire_model,
                 new.request_text,
                 new.request_digest,
-                job.input.duration(),
+                new.clip_s,
                 attempt.client_token,
                 attempt.progress.estimate.micros(),
                 submitted_at,
@@ -172,8 +190,8 @@ impl Transaction for SqliteTransaction<'_> {
                     submitted_at = ?3, at_provider = ?5, lease_token = ?6, lease_pool = ?7
              WHERE job_id = ?1",
             params![
-                job.job_id.0,
-                job.progress.state.as_str(),
+                new.lease.job_id.0,
+                job.state.as_str(),
                 submitted_at,
                 attempt_id,
                 attempt.provider.as_str(),
@@ -181,16 +199,10 @@ impl Transaction for SqliteTransaction<'_> {
                 new.pool.0
             ],
         )?;
+        self.tally.add_job(new.batch, JobState::Queued, job.state);
         self.tally
-            .add_job(&job.batch, JobState::Queued, job.progress.state);
-        self.tally
-            .add_attempt(&job.batch, attempt.provider, None, &attempt.progress);
+            .add_attempt(new.batch, attempt.provider, None, &attempt.progress);
         Ok(AttemptId(attempt_id))
-    }
-
-    fn queue_id(&self) -> Result<String> {
-        let sql = "SELECT value FROM meta WHERE key = 'queue_id'";
-        Ok(query_value(self.tx, sql, [])?.unwrap_or_default())
     }
 
     fn put_upload(&mut self, upload: &Upload, lease: Option<(&PoolId, i64)>) -> Result<i64> {
@@ -221,6 +233,19 @@ impl Transaction for SqliteTransaction<'_> {
 
     fn set_settings(&mut self, settings: &[SettingChange]) -> Result<()> {
         live_settings::replace(self.tx, settings)
+    }
+
+    fn set_key_mark(
+        &mut self,
+        provider: ProviderName,
+        mark: &str,
+        changed_at: Option<Timestamp>,
+    ) -> Result<()> {
+        lineage::set_key_mark(self.tx, provider, mark, changed_at)
+    }
+
+    fn set_generation(&mut self, generation: u64) -> Result<()> {
+        lineage::set_generation(self.tx, generation)
     }
 
     fn replace_last_heartbeat(&mut self, now: Timestamp) -> Result<Option<Timestamp>> {

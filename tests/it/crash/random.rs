@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
+use overnight_simulator::{Call, Entry, Fault, Faults, Ledger, SimulatorOptions};
 
 use crate::support::{TestEnv, high_limits, micros, micros_as_f64};
 
@@ -141,6 +141,23 @@ impl Chaos {
         self.env.load(self.rows, "eachlabs,fal,aimlapi");
     }
 
+    /// Prints the attempts of rows that were paid for twice.
+    fn print_duplicates(&self, ledger: &Ledger) {
+        let mut rows = BTreeSet::new();
+        for entry in &ledger.entries {
+            let prompt = entry.input["prompt"].as_str().unwrap_or_default();
+            if !rows.insert(prompt) {
+                let number = prompt.rsplit(' ').next().unwrap_or_default();
+                let row = format!("row-{number}");
+                println!("{}", self.env.run(&["show", &row]).stdout);
+                let same = |entry: &&Entry| entry.input["prompt"] == prompt;
+                ledger.entries.iter().filter(same).for_each(|entry| {
+                    println!("{} at {}", entry.prediction_id, entry.accepted_at);
+                });
+            }
+        }
+    }
+
     /// Prints the figures and asserts that nothing was paid for twice or lost. `code` is the last
     /// run's exit code.
     fn print_and_assert(mut self, code: i32) {
@@ -152,6 +169,7 @@ impl Chaos {
             .map(|entry| entry.input["prompt"].to_string())
             .collect();
         let duplicates = ledger.entries.len() - submitted_rows.len();
+        self.print_duplicates(&ledger);
         let held = jobs.iter().filter(|job| job["state"] == "in_doubt");
         let held: Vec<_> = held
             .map(|job| (job["provider"].to_string(), job["error"].to_string()))

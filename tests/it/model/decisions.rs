@@ -151,7 +151,10 @@ impl Model {
                 prediction: prediction.clone(),
                 due_at: now,
             },
-            Decision::Resubmit => Outcome::ProvenAbsent { due_at: now },
+            Decision::Resubmit => Outcome::Absent {
+                due_at: now,
+                is_proven: true,
+            },
             Decision::Fail => Outcome::GaveUp {
                 reason: String::new(),
             },

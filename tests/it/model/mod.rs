@@ -448,7 +448,14 @@ impl Harness {
                 due_at,
             },
             Outcome::Adopted { prediction, due_at },
-            Outcome::ProvenAbsent { due_at },
+            Outcome::Absent {
+                due_at,
+                is_proven: true,
+            },
+            Outcome::Absent {
+                due_at,
+                is_proven: false,
+            },
             Outcome::Wait {
                 due_at: Some(due_at),
                 failure: Some(reason()),
@@ -588,7 +595,10 @@ impl Harness {
         for batch_status in status.batches {
             let batch = batch_status.batch.as_str();
             let at_risk = |attempt: &Attempt| {
-                if attempt.state == AttemptState::InDoubt {
+                if matches!(
+                    attempt.state,
+                    AttemptState::InDoubt | AttemptState::PresumedAbsent
+                ) {
                     attempt.price
                 } else {
                     0

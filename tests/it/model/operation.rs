@@ -1,5 +1,7 @@
 //! The random operations and their weights.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use overnight::domain::{JobState, PredictionHandle, ProviderName, ProviderSignal};
 use overnight::queue::{Capacity, Decision, ProviderLimits};
@@ -193,6 +195,7 @@ fn claim_params() -> impl Strategy<Value = ClaimParams> {
                     provider,
                     in_flight,
                     creates_per_minute,
+                    history_delay: Duration::from_secs(900),
                     has_storage: false,
                 },
             );

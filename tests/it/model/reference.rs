@@ -95,7 +95,8 @@ pub(super) fn price(provider: ProviderName, seconds: i64) -> i64 {
 
 impl Attempt {
     pub(super) fn reserved(&self) -> i64 {
-        if self.state.is_open() { self.price } else { 0 }
+        let is_reserved = self.state.is_open() || self.state == AttemptState::PresumedAbsent;
+        if is_reserved { self.price } else { 0 }
     }
 
     /// Sets the state and the cost.
@@ -225,7 +226,12 @@ impl Model {
         let last_state = job.attempt.map(|attempt| self.attempts[attempt].state);
         assert!(matches!(
             last_state,
-            None | Some(AttemptState::Refused | AttemptState::Absent | AttemptState::Failed)
+            None | Some(
+                AttemptState::Refused
+                    | AttemptState::PresumedAbsent
+                    | AttemptState::Absent
+                    | AttemptState::Failed
+            )
         ));
         job.state = Submitting;
         job.due_at = None;
@@ -299,7 +305,7 @@ impl Model {
         let attempt = &mut self.attempts[index];
         match (job.state, attempt.state) {
             (InDoubt, AttemptState::InDoubt) => {}
-            (Queued, AttemptState::Absent) => job.paid_attempts += 1,
+            (Queued, AttemptState::Absent | AttemptState::PresumedAbsent) => job.paid_attempts += 1,
             (Failed, AttemptState::Abandoned) => {
                 attempt.prediction = Some(prediction.prediction_id.clone());
                 return Ok(Failed);
@@ -377,9 +383,14 @@ impl Model {
                 attempt.state = AttemptState::InDoubt;
                 (InDoubt, Some(*due_at))
             }
-            (InDoubt, Outcome::ProvenAbsent { due_at }) => {
+            (InDoubt, Outcome::Absent { due_at, is_proven }) => {
                 job.paid_attempts -= 1;
-                attempt.settle(AttemptState::Absent, 0);
+                let state = if *is_proven {
+                    AttemptState::Absent
+                } else {
+                    AttemptState::PresumedAbsent
+                };
+                attempt.settle(state, 0);
                 (Queued, Some(*due_at))
             }
             (InDoubt | Running | Downloading, Outcome::Wait { due_at, .. }) => (old_state, *due_at),
@@ -427,6 +438,8 @@ impl Model {
             }
             Some(
                 ProviderSignal::LimitSubmits { .. }
+                | ProviderSignal::LostResponse { .. }
+                | ProviderSignal::SubmissionFound
                 | ProviderSignal::HoldRoute { .. }
                 | ProviderSignal::BalanceInUse { .. },
             ) => unreachable!("operations do not signal this"),

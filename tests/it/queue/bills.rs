@@ -52,7 +52,9 @@ fn sums_of(attempt: &Attempt) -> BillSums {
             Money::ZERO
         }
     };
-    let is_refused = matches!(progress.state, AttemptState::Refused | AttemptState::Absent);
+    let is_presumed = progress.state == AttemptState::PresumedAbsent;
+    let is_refused =
+        is_presumed || matches!(progress.state, AttemptState::Refused | AttemptState::Absent);
     let cost = progress.cost.map(|cost| cost.amount);
     let is_refund = cost == Some(Money::ZERO);
     BillSums {
@@ -62,8 +64,8 @@ fn sums_of(attempt: &Attempt) -> BillSums {
         cost_usd: cost.unwrap_or(Money::ZERO),
         refunds: u64::from(is_refund),
         refunded_usd: estimate(is_refund),
-        reserved_usd: estimate(progress.state.is_open()),
-        at_risk_usd: estimate(progress.state == AttemptState::InDoubt),
+        reserved_usd: estimate(progress.state.is_open() || is_presumed),
+        at_risk_usd: estimate(progress.state == AttemptState::InDoubt || is_presumed),
         first_submitted_at: Some(attempt.submitted_at),
         last_finished_at: progress.finished_at,
     }

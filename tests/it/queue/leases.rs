@@ -70,7 +70,8 @@ async fn a_prediction_accepted_after_the_lease_was_lost_is_polled_by_the_job_in_
     // Another step searches the history at this moment.
     let search = harness.claim_step(Step::Reconcile).await;
     harness.accept(&claim, "p").await;
-    let absent = Outcome::ProvenAbsent {
+    let absent = Outcome::Absent {
+        is_proven: true,
         due_at: harness.now(),
     };
     let recorded = harness.try_record(&search, absent).await;

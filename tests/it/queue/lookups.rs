@@ -112,12 +112,17 @@ async fn a_pool_knows_its_own_predictions_and_which_jobs_are_settled<S: Store>(
     let poll = harness.claim_step(Step::Poll).await;
     let submit = harness.claim_step(Step::Submit).await;
     harness.accept(&submit, "late").await;
-    let owned = |provider, since| harness.queue.owned_predictions(provider, since);
-    let mut all = owned(ProviderName::Eachlabs, super::start_time()).await;
-    all.as_mut().expect("ids").sort();
-    assert_eq!(all.expect("ids"), ["early", "late"]);
+    let model = first.attempt.wire_model.clone();
+    let owned = |provider, since| {
+        let model = model.clone();
+        harness.queue.owned_predictions(provider, model, since)
+    };
+    let all = owned(ProviderName::Eachlabs, super::start_time()).await;
+    let early = ("early".to_owned(), super::start_time());
+    let late = ("late".to_owned(), harness.now());
+    assert_eq!(all.expect("ids"), [early, late.clone()].into());
     let recent = owned(ProviderName::Eachlabs, harness.now()).await;
-    assert_eq!(recent.expect("ids"), ["late"]);
+    assert_eq!(recent.expect("ids"), [late].into());
     let elsewhere = owned(ProviderName::Fal, super::start_time()).await;
     assert!(elsewhere.expect("ids").is_empty());
 

@@ -53,6 +53,9 @@ struct State {
     pools: Vec<(PoolId, PoolRecord)>,
     settings: Vec<SettingChange>,
     last_heartbeat: Option<Timestamp>,
+    generation: u64,
+    fresh: BTreeMap<String, Timestamp>,
+    key_marks: BTreeMap<ProviderName, (String, Option<Timestamp>)>,
     clock_changed_at: Option<Timestamp>,
     last_upload_id: i64,
 }
@@ -158,7 +161,10 @@ impl Row {
         if let (Some(attempt), Some(progress)) = (self.attempts.last_mut(), &change.attempt) {
             attempt.progress = progress.clone();
         }
-        let absent = |attempt: &&Attempt| attempt.progress.state == AttemptState::Absent;
+        let absent = |attempt: &&Attempt| {
+            let state = attempt.progress.state;
+            matches!(state, AttemptState::Absent | AttemptState::PresumedAbsent)
+        };
         self.job.absent_attempts = self.attempts.iter().filter(absent).count() as u32;
         self.lease.take_if(|_| !held);
     }
@@ -192,6 +198,13 @@ impl Row {
             queued_at: self.queued_at,
             submitted_at: self.attempts.last().map(|attempt| attempt.submitted_at),
             finished_at: progress.finished_at,
+            versions: ClipVersion::list(
+                output,
+                attempt
+                    .map(|attempt| attempt.number)
+                    .filter(|_| progress.state == JobState::Succeeded),
+                &self.kept_clips(),
+            ),
             input: self.job.input.clone(),
             due_at: progress.due_at,
             attempt_state: attempt.map(|attempt| attempt.state),
@@ -421,6 +434,19 @@ impl Snapshot for State {
         Ok(self.settings.clone())
     }
 
+    fn lineage(&self) -> Result<Lineage> {
+        Ok(Lineage {
+            queue_id: "memory".into(),
+            generation: self.generation,
+            last_seen: self.last_heartbeat,
+            fresh: self.fresh.clone(),
+        })
+    }
+
+    fn key_mark(&self, provider: ProviderName) -> Result<Option<(String, Option<Timestamp>)>> {
+        Ok(self.key_marks.get(&provider).cloned())
+    }
+
     fn last_clock_change(&self) -> Result<Option<Timestamp>> {
         Ok(self.clock_changed_at)
     }
@@ -497,12 +523,43 @@ impl Snapshot for State {
         Ok(queued.map(|row| row.new.estimate).sum())
     }
 
-    fn owned_predictions(&self, provider: ProviderName, since: Timestamp) -> Result<Vec<String>> {
+    fn absent_attempts(
+        &self,
+        provider: ProviderName,
+        since: Timestamp,
+    ) -> Result<Vec<AbsentAttempt>> {
+        let is_absent = |attempt: &&Attempt| {
+            let state = attempt.progress.state;
+            attempt.provider == provider
+                && attempt.submitted_at >= since
+                && matches!(state, AttemptState::PresumedAbsent | AttemptState::Absent)
+        };
+        let absent = self.rows.iter().flat_map(|row| {
+            let attempts = row.attempts.iter().filter(is_absent);
+            attempts.map(|attempt| AbsentAttempt {
+                job: row.job.job_id,
+                batch: row.job.batch.clone(),
+                attempt: attempt.clone(),
+            })
+        });
+        let mut absent: Vec<_> = absent.collect();
+        absent.sort_by_key(|absent| absent.attempt.submitted_at);
+        Ok(absent)
+    }
+
+    fn owned_predictions(
+        &self,
+        (provider, wire_model): RouteName<'_>,
+        since: Timestamp,
+    ) -> Result<BTreeMap<String, Timestamp>> {
         let attempts = self.attempts_at(provider);
-        let recent = attempts.filter(|attempt| attempt.submitted_at >= since);
-        let predictions = recent.filter_map(|attempt| attempt.progress.prediction.clone());
-        let ids = predictions.map(|prediction| prediction.prediction_id);
-        Ok(ids.collect())
+        let recent = attempts
+            .filter(|attempt| attempt.wire_model == wire_model && attempt.submitted_at >= since);
+        let owned = recent.filter_map(|attempt| {
+            let prediction = attempt.progress.prediction.as_ref()?;
+            Some((prediction.prediction_id.clone(), attempt.submitted_at))
+        });
+        Ok(owned.collect())
     }
 
     fn processing_times(&self, route: RouteName<'_>, limit: usize) -> Result<ProcessingTimes> {
@@ -561,6 +618,19 @@ impl Transaction for State {
         Ok(())
     }
 
+    fn write_attempt(
+        &mut self,
+        job: &StoredJob,
+        attempt: &Attempt,
+        new: &AttemptProgress,
+    ) -> Result<()> {
+        let row = self.row_mut(job.job_id);
+        let mut attempts = row.attempts.iter_mut();
+        let known = attempts.find(|known| known.attempt_id == attempt.attempt_id);
+        known.expect("the attempt").progress = new.clone();
+        Ok(())
+    }
+
     fn prediction_owner(&self, prediction_id: &str, attempt: &Attempt) -> Result<Option<JobId>> {
         let is_owner = |other: &Attempt| {
             let prediction = other.progress.prediction.as_ref();
@@ -616,6 +686,15 @@ impl Transaction for State {
         })
     }
 
+    fn forget_clip(&mut self, job: JobId, attempt: u32) -> Result<()> {
+        let row = self.row_mut(job);
+        let attempts = row.attempts.iter().zip(&mut row.clips);
+        for (_, (_, _, kept)) in attempts.filter(|(known, _)| known.number == attempt) {
+            *kept = None;
+        }
+        Ok(())
+    }
+
     fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()> {
         let row = self.row_mut(lease.job_id);
         row.lease = Some((lease.clone(), pool.clone()));
@@ -626,8 +705,8 @@ impl Transaction for State {
     fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId> {
         let attempt_id = AttemptId(self.last_attempt_id()? + 1);
         self.gates.entry(new.attempt.provider).or_default();
-        self.lease(new.pool, new.lease, &new.job.progress)?;
-        let row = self.row_mut(new.job.job_id);
+        self.lease(new.pool, new.lease, new.job)?;
+        let row = self.row_mut(new.lease.job_id);
         row.is_submitted = true;
         row.clips.push((row.new.fingerprint, None, None));
         row.attempts.push(Attempt {
@@ -635,10 +714,6 @@ impl Transaction for State {
             ..new.attempt.clone()
         });
         Ok(attempt_id)
-    }
-
-    fn queue_id(&self) -> Result<String> {
-        Ok("memory".into())
     }
 
     fn put_upload(&mut self, upload: &Upload, lease: Option<(&PoolId, i64)>) -> Result<i64> {
@@ -698,6 +773,22 @@ impl Transaction for State {
         Ok(())
     }
 
+    fn set_key_mark(
+        &mut self,
+        provider: ProviderName,
+        mark: &str,
+        changed_at: Option<Timestamp>,
+    ) -> Result<()> {
+        self.key_marks
+            .insert(provider, (mark.to_owned(), changed_at));
+        Ok(())
+    }
+
+    fn set_generation(&mut self, generation: u64) -> Result<()> {
+        self.generation = generation;
+        Ok(())
+    }
+
     fn replace_last_heartbeat(&mut self, now: Timestamp) -> Result<Option<Timestamp>> {
         Ok(self.last_heartbeat.replace(now))
     }
@@ -724,6 +815,7 @@ impl Transaction for State {
             gate.submits_held_until = gate.submits_held_until.min(latest);
             gate.calls_held_until = gate.calls_held_until.min(latest);
             gate.alone_until = gate.alone_until.min(latest);
+            gate.lost_at = gate.lost_at.min(latest);
         }
         for gate in self.routes.values_mut() {
             gate.held_until = gate.held_until.min(latest);
@@ -793,6 +885,9 @@ impl State {
             .find(|batch| batch.name == new.name)
             .expect("the batch");
         batch.budget = new.budget.or(batch.budget);
+        if !new.reuses_clips {
+            self.fresh.insert(new.name.clone(), now);
+        }
         if rows.iter().any(|row| row.has_local_images) {
             batch.has_local_images = true;
             self.clear_rejected_uploads()?;

@@ -7,6 +7,7 @@ mod bills;
 mod claims;
 mod counters;
 mod decisions;
+mod findings;
 mod gates;
 mod leases;
 mod limits;
@@ -20,6 +21,7 @@ mod uploads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
@@ -148,6 +150,7 @@ impl<S: Store> Harness<S> {
                 provider: ProviderName::Eachlabs,
                 in_flight: 1000,
                 creates_per_minute: 1000,
+                history_delay: Duration::from_secs(900),
                 has_storage: true,
             },
             budget: None,

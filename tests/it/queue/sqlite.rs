@@ -120,7 +120,7 @@ fn a_file_of_a_newer_version_is_rejected_and_not_changed() {
         .expect("it is rejected");
     let kind = StoreErrorKind::NewerVersion {
         version: 99,
-        supported: 6,
+        supported: 7,
     };
     assert_unusable(error, &path, &kind);
     assert_eq!(std::fs::read(&path).expect("the file"), before);

@@ -224,7 +224,7 @@ async fn history(
             Ok(page) => page,
             Err(message) => return Aimlapi::error_response(StatusCode::BAD_REQUEST, &message),
         };
-        let data: Vec<Value> = page.rows.iter().map(|row| log_entry(row)).collect();
+        let data: Vec<Value> = page.rows.iter().map(log_entry).collect();
         let pagination = json!({
             "limit": page.limit,
             "offset": page.offset,

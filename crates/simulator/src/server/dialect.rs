@@ -148,11 +148,24 @@ async fn respond<D: ApiDialect>(
     }) else {
         return D::error_response(StatusCode::BAD_REQUEST, "the body is not JSON");
     };
-    let now = shared.now();
+    let mut now = shared.now();
+    if draw.fault == Some(Fault::TakenLate) {
+        // Listed and finished as if it were accepted only then.
+        now += shared.slow_ms();
+    }
     let fails = draw.fault == Some(Fault::FailedPrediction);
-    let response = shared.apply(|world| effect(world, &body, fails, now));
+    let response = shared.apply(|world| {
+        let accepted = world.predictions().len();
+        let response = effect(world, &body, fails, now);
+        if draw.fault.is_some_and(Fault::loses_response) {
+            world.mark_unanswered(accepted);
+        }
+        response
+    });
     match draw.fault {
-        Some(Fault::DropAfter) => connection.close_without_response().await,
+        Some(Fault::DropAfter | Fault::TakenLate) => connection.close_without_response().await,
+        Some(Fault::Page) => Html("<html><body>one moment, please</body></html>").into_response(),
+        Some(Fault::SameId) => with_first_id(shared, response, D::API).await,
         Some(Fault::Garbage) => garbage_response(),
         Some(Fault::Redirect) => {
             // 307 asks the client to repeat the request, key and body included, at the other
@@ -177,6 +190,25 @@ async fn respond<D: ApiDialect>(
         }
         _ => response,
     }
+}
+
+/// Replaces the id of the last prediction in a response by that of the first one.
+async fn with_first_id(shared: &SharedState, response: Response, api: Api) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let body = axum::body::to_bytes(body, MAX_BODY_BYTES)
+        .await
+        .unwrap_or_default();
+    let mut body = String::from_utf8_lossy(&body).into_owned();
+    let world = shared.world();
+    let mut ids = world
+        .predictions()
+        .iter()
+        .filter(|prediction| prediction.api == api);
+    if let (Some(first), Some(last)) = (ids.next(), ids.next_back()) {
+        body = body.replace(&last.id, &first.id);
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(body))
 }
 
 fn garbage_response() -> Response {

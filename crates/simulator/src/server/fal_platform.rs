@@ -129,7 +129,7 @@ async fn history(
 }
 
 /// Returns the cursor of the page after this one: the offset of its first row.
-fn next_cursor(page: &Page<'_>) -> Option<String> {
+fn next_cursor(page: &Page) -> Option<String> {
     page.has_more().then(|| page.next_offset().to_string())
 }
 

@@ -73,6 +73,13 @@ impl SharedState {
         let _ = submissions.wait_for(|accepted| *accepted >= count).await;
     }
 
+    /// Returns how late a create is taken by [`Fault::TakenLate`](crate::Fault::TakenLate), in
+    /// milliseconds.
+    pub(super) fn slow_ms(&self) -> i64 {
+        let slow = Duration::from_secs_f64(self.world().options().faults.slow_s);
+        i64::try_from(slow.as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// Waits as long as [`Fault::Slow`](crate::Fault::Slow) delays a response.
     pub(super) async fn wait_slowly(&self) {
         let slow_s = self.world().options().faults.slow_s;

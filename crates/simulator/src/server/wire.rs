@@ -27,8 +27,8 @@ pub(super) struct HistoryQuery {
 }
 
 /// One page of a history.
-pub(super) struct Page<'a> {
-    pub(super) rows: Vec<&'a Prediction>,
+pub(super) struct Page {
+    pub(super) rows: Vec<Prediction>,
     /// Number of rows on all pages.
     pub(super) total: usize,
     /// Index of the page's first row, from 0.
@@ -40,13 +40,13 @@ pub(super) struct Page<'a> {
 impl HistoryQuery {
     /// Returns the requested page of the predictions that satisfy `filter`, newest first. The error
     /// is a message that names a parameter that does not parse.
-    pub(super) fn page<'a>(
+    pub(super) fn page(
         &self,
-        world: &'a World,
+        world: &World,
         query: &HashMap<String, String>,
         now: i64,
         filter: impl Fn(&Prediction) -> bool,
-    ) -> Result<Page<'a>, String> {
+    ) -> Result<Page, String> {
         let default_from = now - self.default_days * 24 * 60 * 60 * 1000;
         let from = parse_param(query, self.from, parse_rfc3339)?.unwrap_or(default_from);
         let to = parse_param(query, self.to, parse_rfc3339)?.unwrap_or(now);
@@ -55,20 +55,20 @@ impl HistoryQuery {
             .unwrap_or(50)
             .clamp(1, MAX_PAGE_ROWS);
         let matches: Vec<_> = world
-            .history(self.api, from, to)
+            .history(self.api, from, to, now)
             .filter(|prediction| filter(prediction))
             .collect();
-        let rows = matches.iter().copied().skip(offset).take(limit).collect();
+        let total = matches.len();
         Ok(Page {
-            rows,
-            total: matches.len(),
+            rows: matches.into_iter().skip(offset).take(limit).collect(),
+            total,
             offset,
             limit,
         })
     }
 }
 
-impl Page<'_> {
+impl Page {
     /// Returns whether another page follows.
     pub(super) fn has_more(&self) -> bool {
         self.next_offset() < self.total

@@ -3,6 +3,7 @@
 
 pub(crate) mod capacity;
 mod create;
+mod history;
 #[cfg(test)]
 mod tests;
 
@@ -241,6 +242,7 @@ impl World {
             outcome,
             client_request_id,
             secret: random.u64(..),
+            is_answered: true,
         };
         self.ledger
             .entries
@@ -279,6 +281,7 @@ impl World {
                 },
                 client_request_id: entry.client_request_id.clone(),
                 secret: random.u64(..),
+                is_answered: true,
             };
             self.by_id.insert((entry.api, prediction.id.clone()), index);
             self.predictions.push(prediction);
@@ -352,15 +355,6 @@ impl World {
             self.assign_runners(now);
         }
         Some(cancelled)
-    }
-
-    /// Returns the predictions of an API that were accepted from `from` to `to`, both inclusive,
-    /// newest first.
-    pub fn history(&self, api: Api, from: i64, to: i64) -> impl Iterator<Item = &Prediction> {
-        let matches = move |prediction: &&Prediction| {
-            prediction.api == api && (from..=to).contains(&prediction.accepted_at)
-        };
-        self.predictions.iter().rev().filter(matches)
     }
 
     fn account(&mut self, api: Api) -> &mut Account {

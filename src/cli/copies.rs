@@ -1,0 +1,258 @@
+//! Before a run submits: is this the queue that was run last, and what have its copies paid for?
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Clock;
+use crate::domain::{JobState, ProviderName};
+use crate::output::Marker;
+use crate::queue::{BatchStatus, Lineage, Queue};
+use crate::worker::comparison::{Comparison, compare_histories};
+use crate::worker::{StepContext, StopSignal};
+
+use super::render;
+use super::setup::Setup;
+
+/// How long histories are read before a run goes on without them.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long they are read if the run must not submit without them.
+const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(300);
+
+/// How far they are read if another queue has run here.
+const FOREIGN_PERIOD: SignedDuration = SignedDuration::from_hours(48);
+
+/// Time between two updates of the markers. They say when a run was last seen.
+const MARKER_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Why a queue may not know what was paid for.
+#[derive(Debug)]
+enum Doubt {
+    /// It has run less often than the markers say.
+    Older,
+    /// There is no marker beside it, although it has run.
+    Moved,
+    /// Another queue has run here.
+    Foreign(PathBuf),
+}
+
+/// What is known before a run submits.
+pub(super) struct Standing {
+    /// The providers to which nothing may be submitted, because their histories cannot be read although
+    /// the queue may not know what was paid for.
+    pub(super) unread: BTreeSet<ProviderName>,
+    /// Keeps the markers up to date while the run works; `None` if the queue has not counted the run.
+    pub(super) markers: Option<Markers>,
+}
+
+/// The markers of a run.
+pub(super) struct Markers {
+    marker: Marker,
+    paths: Vec<PathBuf>,
+    clock: Arc<dyn Clock>,
+}
+
+/// Compares the queue with the markers of earlier runs and with the providers' histories, and counts this
+/// run.
+pub(super) async fn compare(
+    setup: &Setup,
+    queue: &Arc<dyn Queue>,
+    context: &StepContext,
+    batches: &[BatchStatus],
+    stop: StopSignal,
+) -> anyhow::Result<Standing> {
+    let clock = Arc::clone(&setup.app.clock);
+    let lineage = queue.lineage().await?;
+    let mut paths = vec![Marker::beside(&setup.app.config.queue)];
+    for batch in batches {
+        if batch.count(JobState::Queued) > 0 {
+            // A copy that runs before the first clip is saved must find the marker. An error is
+            // reported when a clip cannot be saved.
+            let _ = std::fs::create_dir_all(&batch.folder);
+        }
+        paths.push(Marker::in_folder(batch.folder.as_ref()));
+    }
+    let Evidence {
+        doubt,
+        seen_at,
+        generation,
+    } = Evidence::read(&lineage, &paths);
+    let last_seen = lineage.last_seen.unwrap_or(clock.now());
+    for provider in context.providers.keys() {
+        let mark = setup.app.key_mark(*provider, &lineage.queue_id);
+        if let Some(mark) = mark
+            && queue.note_key(*provider, mark).await?
+        {
+            render::print_note(format_args!(
+                "the key of {provider} has changed: if it is of another account, its history proves \
+                 nothing about earlier submissions, so those in doubt wait for your decision"
+            ));
+        }
+    }
+    let since = match &doubt {
+        Some(Doubt::Foreign(_)) => clock.now().saturating_sub(FOREIGN_PERIOD)?,
+        _ => last_seen,
+    };
+    let mut found = 0;
+    let comparison = match &doubt {
+        None => compare_histories(queue.as_ref(), context, since, PATIENCE).await?,
+        Some(doubt) => {
+            print_doubt(doubt);
+            let read = || compare_histories(queue.as_ref(), context, since, PATIENCE_IN_DOUBT);
+            let first = read().await?;
+            // What was submitted elsewhere a moment ago may not be listed yet.
+            let listed_at = seen_at
+                .unwrap_or(last_seen)
+                .saturating_add(first.listed_within)?;
+            found += first.found;
+            if listed_at > clock.now() && first.unread.is_empty() {
+                wait(clock.as_ref(), listed_at, stop).await;
+                read().await?
+            } else {
+                Comparison { found: 0, ..first }
+            }
+        }
+    };
+    found += comparison.found;
+    if found > 0 {
+        render::print_note(format_args!(
+            "{} that this queue did not know {} found at the providers: nothing is paid again for \
+             what they asked for",
+            render::format_count(found as u64, "prediction"),
+            if found == 1 { "was" } else { "were" }
+        ));
+    }
+    let mut standing = Standing {
+        unread: BTreeSet::new(),
+        markers: None,
+    };
+    for (provider, reason) in comparison.unread {
+        if doubt.is_some() {
+            render::print_note(format_args!(
+                "nothing is submitted to {provider}, because its history cannot be read: {reason}"
+            ));
+            standing.unread.insert(provider);
+        } else {
+            tracing::info!(%provider, "its history was not compared with the queue: {reason}");
+        }
+    }
+    if standing.unread.is_empty() {
+        let generation = generation + 1;
+        queue.set_generation(generation).await?;
+        let markers = Markers {
+            marker: Marker {
+                queue: lineage.queue_id,
+                generation,
+                seen_at: clock.now(),
+            },
+            paths,
+            clock,
+        };
+        markers.write();
+        standing.markers = Some(markers);
+    }
+    Ok(standing)
+}
+
+/// What the markers say of a queue.
+struct Evidence {
+    /// Why the queue may not know what was paid for; `None` if it does.
+    doubt: Option<Doubt>,
+    /// When a run was last seen by a marker.
+    seen_at: Option<Timestamp>,
+    /// The highest number of a run.
+    generation: u64,
+}
+
+impl Evidence {
+    /// Reads the markers, of which the first is the one beside the queue.
+    fn read(lineage: &Lineage, paths: &[PathBuf]) -> Self {
+        let mut evidence = Self {
+            doubt: None,
+            seen_at: None,
+            generation: lineage.generation,
+        };
+        for (index, path) in paths.iter().enumerate() {
+            let Ok(Some(marker)) = Marker::read(path) else {
+                if index == 0 && lineage.generation > 0 {
+                    evidence.doubt = Some(Doubt::Moved);
+                }
+                continue;
+            };
+            if marker.queue != lineage.queue_id {
+                evidence.doubt = Some(Doubt::Foreign(path.clone()));
+            } else if marker.generation > lineage.generation {
+                evidence.doubt.get_or_insert(Doubt::Older);
+            }
+            evidence.seen_at = evidence.seen_at.max(Some(marker.seen_at));
+            evidence.generation = evidence.generation.max(marker.generation);
+        }
+        evidence
+    }
+}
+
+fn print_doubt(doubt: &Doubt) {
+    let reason = match doubt {
+        Doubt::Older => "this queue is older than the clips beside it: it was copied without its \
+                         -wal file, or is a backup"
+            .to_owned(),
+        Doubt::Moved => "this queue was moved or copied here, and a copy may have been run \
+                         elsewhere"
+            .to_owned(),
+        Doubt::Foreign(path) => format!(
+            "another queue has run here: {} is not this one\'s",
+            path.display()
+        ),
+    };
+    render::print_note(format_args!(
+        "{reason}. It is compared with the providers\' histories before anything is submitted"
+    ));
+}
+
+/// Waits until a time, or until the run is to stop.
+async fn wait(clock: &dyn Clock, until: Timestamp, mut stop: StopSignal) {
+    let left = until.duration_since(clock.now()).max(SignedDuration::ZERO);
+    render::print_note(format_args!(
+        "waiting {} s until the histories list everything that was submitted elsewhere",
+        left.as_secs() + 1
+    ));
+    let stopped = stop.wait_for(|stop| *stop);
+    // An error means that nothing can stop the run any more.
+    let _ = tokio::time::timeout(left.unsigned_abs(), stopped).await;
+}
+
+impl Markers {
+    /// Keeps the markers up to date while a run works, and writes them once more when it ends.
+    pub(super) async fn keep_while<T>(&self, run: impl Future<Output = T>) -> T {
+        let mut run = std::pin::pin!(run);
+        loop {
+            let result = tokio::time::timeout(MARKER_INTERVAL, run.as_mut()).await;
+            self.write();
+            if let Ok(result) = result {
+                return result;
+            }
+        }
+    }
+
+    /// Writes the markers of the folders that exist.
+    fn write(&self) {
+        let marker = Marker {
+            seen_at: self.clock.now(),
+            ..self.marker.clone()
+        };
+        for path in &self.paths {
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            if folder.is_none_or(|folder| folder.is_dir())
+                && let Err(error) = marker.write(path)
+            {
+                tracing::info!("{} cannot be written: {error}", path.display());
+            }
+        }
+    }
+}

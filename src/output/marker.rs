@@ -1,0 +1,93 @@
+//! A small file beside the queue and in each folder of clips: which queue has run there, and how often. A
+//! queue that has run less often is a copy or a backup, and does not know what was paid for since.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::disk::sync_folder;
+
+/// The name of the file in a folder of clips.
+const FOLDER_MARKER: &str = ".overnight.json";
+
+/// What is appended to the name of the queue's file.
+const QUEUE_SUFFIX: &str = "-run";
+
+/// Which queue has run last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// The queue's id.
+    pub queue: String,
+    /// The number of its runs, this one included.
+    pub generation: u64,
+    /// When this run was last seen to work, to half a minute.
+    pub seen_at: Timestamp,
+}
+
+impl Marker {
+    /// Returns where the marker of a folder of clips is.
+    pub fn in_folder(folder: &Path) -> PathBuf {
+        folder.join(FOLDER_MARKER)
+    }
+
+    /// Returns where the marker of a queue's file is.
+    pub fn beside(queue: &Path) -> PathBuf {
+        let mut name = queue.file_name().unwrap_or_default().to_owned();
+        name.push(QUEUE_SUFFIX);
+        queue.with_file_name(name)
+    }
+
+    /// Reads a marker; `None` if there is none, or none that can be understood.
+    ///
+    /// # Errors
+    /// Returns the error of the file system.
+    pub fn read(path: &Path) -> io::Result<Option<Self>> {
+        match fs::read(path) {
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replaces a marker, whose folder must exist.
+    ///
+    /// # Errors
+    /// Returns the error of the file system.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(".part");
+        let partial = path.with_file_name(name);
+        fs::write(&partial, serde_json::to_vec(self)?)?;
+        fs::rename(&partial, path)?;
+        match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_is_read_as_it_was_written_and_rubbish_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Marker::in_folder(folder.path());
+        assert_eq!(Marker::read(&path).unwrap(), None);
+        let marker = Marker {
+            queue: "0123456789ab".into(),
+            generation: 7,
+            seen_at: Timestamp::UNIX_EPOCH,
+        };
+        marker.write(&path).unwrap();
+        assert_eq!(Marker::read(&path).unwrap(), Some(marker));
+        fs::write(&path, "rubbish").unwrap();
+        assert_eq!(Marker::read(&path).unwrap(), None);
+        let beside = Marker::beside(Path::new("/a/overnight.db"));
+        assert_eq!(beside, Path::new("/a/overnight.db-run"));
+    }
+}

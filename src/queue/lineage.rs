@@ -1,0 +1,21 @@
+//! Which queue this is, and how old: what tells a copy or a backup from the queue that was run last.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+/// Which queue this is, and how old.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lineage {
+    /// A random id, which copies of the queue share.
+    pub queue_id: String,
+    /// A number that grows with each run. Of two copies, the one with the lower number does not know
+    /// what the other has paid for.
+    pub generation: u64,
+    /// When a run was last seen to work on the queue; before the first, when its first batch was
+    /// created. `None` if it has no batch.
+    pub last_seen: Option<Timestamp>,
+    /// When rows of a batch were last loaded to be rendered anew, whatever was made before, by the name
+    /// of the batch.
+    pub fresh: BTreeMap<String, Timestamp>,
+}

@@ -1,0 +1,86 @@
+//! Which queue a file is, how old, and with which keys it was run, in the table `meta`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, params};
+
+use crate::domain::ProviderName;
+use crate::queue::{Lineage, Result};
+
+use super::clock_changes::{read_meta, write_meta};
+use super::row::{execute, query_value, select, timestamp_from_millis};
+
+/// Reads which queue a file is, and how old.
+pub(super) fn read(connection: &Connection) -> Result<Lineage> {
+    let generation = text(connection, "generation")?;
+    Ok(Lineage {
+        queue_id: text(connection, "queue_id")?.unwrap_or_default(),
+        generation: generation.and_then(|text| text.parse().ok()).unwrap_or(0),
+        last_seen: match read_meta(connection, "seen_at")? {
+            Some(seen_at) => Some(seen_at),
+            None => first_batch(connection)?,
+        },
+        fresh: fresh_batches(connection)?,
+    })
+}
+
+fn fresh_batches(connection: &Connection) -> Result<BTreeMap<String, Timestamp>> {
+    let sql = "SELECT name, fresh_at FROM batches WHERE fresh_at IS NOT NULL";
+    let fresh = select(connection, sql, [], |columns| {
+        Ok((columns.get("name")?, columns.time("fresh_at")?))
+    })?;
+    Ok(fresh.into_iter().collect())
+}
+
+fn first_batch(connection: &Connection) -> Result<Option<Timestamp>> {
+    let sql = "SELECT min(created_at) FROM batches";
+    let millis: Option<Option<i64>> = query_value(connection, sql, [])?;
+    millis.flatten().map(timestamp_from_millis).transpose()
+}
+
+/// Sets the number of runs.
+pub(super) fn set_generation(tx: &Connection, generation: u64) -> Result<()> {
+    set_text(tx, "generation", &generation.to_string())
+}
+
+/// Reads the mark of a provider's key, and when it was found to differ from the one before.
+pub(super) fn key_mark(
+    connection: &Connection,
+    provider: ProviderName,
+) -> Result<Option<(String, Option<Timestamp>)>> {
+    let Some(mark) = text(connection, &format!("key_mark.{provider}"))? else {
+        return Ok(None);
+    };
+    let changed_at = read_meta(connection, &format!("key_changed_at.{provider}"))?;
+    Ok(Some((mark, changed_at)))
+}
+
+/// Stores the mark of a provider's key, and when it was found to differ from the one before.
+pub(super) fn set_key_mark(
+    tx: &Connection,
+    provider: ProviderName,
+    mark: &str,
+    changed_at: Option<Timestamp>,
+) -> Result<()> {
+    set_text(tx, &format!("key_mark.{provider}"), mark)?;
+    match changed_at {
+        Some(at) => write_meta(tx, &format!("key_changed_at.{provider}"), at),
+        None => Ok(()),
+    }
+}
+
+fn text(connection: &Connection, key: &str) -> Result<Option<String>> {
+    let sql = "SELECT value FROM meta WHERE key = ?1";
+    query_value(connection, sql, [key])
+}
+
+fn set_text(tx: &Connection, key: &str, value: &str) -> Result<()> {
+    execute(
+        tx,
+        "INSERT INTO meta (key, value) VALUES (?1, ?2)
+         ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        params![key, value],
+    )?;
+    Ok(())
+}

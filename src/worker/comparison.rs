@@ -1,0 +1,246 @@
+//! Compares the providers' histories with the queue before a run submits anything: a copy of the queue,
+//! or the queue that this one is a backup of, may have paid for what is still queued here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::{Catalog, JobState, PredictionHandle, ProviderName};
+use crate::policy::claim::request_digest;
+use crate::policy::late_match::LateFinding;
+use crate::policy::reconcile;
+use crate::provider::{HistoryEntry, HistoryQuery, InputMatch, Submission};
+use crate::queue::job_reader::JobReader;
+use crate::queue::{
+    self, AbsentAttempt, HistoryFinding, JobFilter, JobRecord, Queue, Status, UnknownPrediction,
+};
+
+use super::StepContext;
+use super::pool::new_pool_id;
+use super::processing_times::RouteKey;
+
+/// Longest period that is read of a history.
+const MAX_PERIOD: SignedDuration = SignedDuration::from_hours(48);
+
+/// Margin at both ends of that, because the provider's clock may differ from ours.
+const MARGIN: SignedDuration = SignedDuration::from_mins(2);
+
+/// What a comparison found.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// Number of predictions that the queue did not know and now continues or has booked.
+    pub found: usize,
+    /// The providers whose history could not be read, and why.
+    pub unread: BTreeMap<ProviderName, String>,
+    /// How long after it was submitted the histories list a prediction at the latest.
+    pub listed_within: Duration,
+}
+
+/// The predictions of one route that the queue does not know.
+struct Unknown {
+    provider: ProviderName,
+    wire_model: String,
+    entries: Vec<HistoryEntry>,
+    lists_running: bool,
+}
+
+/// Compares the histories of the context's providers since a time with the queue, as far as queued jobs
+/// could be submitted to them. A queued job continues a prediction that asked for the same; one that was
+/// taken to be absent is booked.
+///
+/// No more than 48 hours are read, for no longer than `patience`.
+///
+/// # Errors
+/// Returns the error of the queue.
+pub async fn compare_histories(
+    queue: &dyn Queue,
+    context: &StepContext,
+    since: Timestamp,
+    patience: Duration,
+) -> queue::Result<Comparison> {
+    let status = queue.status(None).await?;
+    let mut comparison = Comparison::default();
+    let mut routes = Vec::new();
+    for name in context.providers.keys() {
+        for wire_model in queued_models(&status, &context.catalog, *name) {
+            routes.push((*name, wire_model));
+        }
+    }
+    let reads = routes.into_iter().map(|(name, wire_model)| async move {
+        let read = context.read_unknown(name, &wire_model, since);
+        match tokio::time::timeout(patience, read).await {
+            Ok(read) => read.map(|read| (name, read)),
+            Err(_) => Ok((name, Err("its history takes too long to read".into()))),
+        }
+    });
+    let mut unknown = Vec::new();
+    for read in join_all(reads).await {
+        match read? {
+            (_, Ok(read)) => {
+                let listed_within = context.listed_within(&read);
+                comparison.listed_within = comparison.listed_within.max(listed_within);
+                unknown.push(read);
+            }
+            (name, Err(reason)) => {
+                comparison.unread.insert(name, reason);
+            }
+        }
+    }
+    unknown.retain(|unknown| !unknown.entries.is_empty());
+    if unknown.is_empty() {
+        return Ok(comparison);
+    }
+    let mut findings = Vec::new();
+    for unknown in &mut unknown {
+        let since = context.clock.now().saturating_sub(MAX_PERIOD);
+        let since = since.unwrap_or(Timestamp::MIN);
+        for absent in queue.absent_attempts(unknown.provider, since).await? {
+            findings.extend(unknown.take_absent(&absent));
+        }
+    }
+    let queued = JobFilter {
+        batch: None,
+        state: Some(JobState::Queued),
+    };
+    let fresh = queue.lineage().await?.fresh;
+    let mut jobs = JobReader::new(queue, queued);
+    while let Some(job) = jobs.next().await? {
+        let fresh_at = fresh.get(&job.batch).copied();
+        let mut found = unknown.iter_mut();
+        findings.extend(
+            found.find_map(|unknown| unknown.take_queued(&context.catalog, &job, fresh_at)),
+        );
+    }
+    if !findings.is_empty() {
+        // Only a pool may start attempts.
+        let pool = new_pool_id();
+        queue.join(pool.clone()).await?;
+        let recorded = queue.record_findings(pool.clone(), findings).await;
+        queue.leave(pool).await?;
+        comparison.found = recorded?;
+    }
+    Ok(comparison)
+}
+
+/// Returns the provider's names of the models that queued jobs ask for.
+fn queued_models(status: &Status, catalog: &Catalog, provider: ProviderName) -> BTreeSet<String> {
+    let batches = status.batches.iter();
+    let queued = batches.filter(|batch| batch.count(JobState::Queued) > 0);
+    let routes = queued.filter_map(|batch| catalog.model(&batch.model)?.route(provider));
+    routes.map(|route| route.wire_model.clone()).collect()
+}
+
+impl StepContext {
+    /// Reads the predictions of a route that the queue does not know. The inner error is why its
+    /// history cannot be read.
+    async fn read_unknown(
+        &self,
+        provider: ProviderName,
+        wire_model: &str,
+        since: Timestamp,
+    ) -> queue::Result<Result<Unknown, String>> {
+        let now = self.clock.now();
+        let earliest = now.saturating_sub(MAX_PERIOD).unwrap_or(Timestamp::MIN);
+        let absent = self.queue.absent_attempts(provider, earliest).await?;
+        let mut absent = absent.iter().map(|absent| absent.attempt.submitted_at);
+        let since = absent.next().map_or(since, |oldest| oldest.min(since));
+        let from = since.saturating_sub(MARGIN).unwrap_or(Timestamp::MIN);
+        let from = from.max(earliest);
+        let owned = self
+            .queue
+            .owned_predictions(provider, wire_model.to_owned(), from)
+            .await?;
+        let query = HistoryQuery {
+            wire_model: wire_model.to_owned(),
+            from,
+            to: now.saturating_add(MARGIN).unwrap_or(Timestamp::MAX),
+            known: owned.into_keys().collect(),
+        };
+        let Some(adapter) = self.providers.get(&provider) else {
+            return Ok(Err("it is not used in this run".into()));
+        };
+        let mut history = match adapter.history(&query).await {
+            Ok(history) => history,
+            Err(failure) => return Ok(Err(failure.to_string())),
+        };
+        history.entries.retain(|entry| {
+            let id = entry.prediction_id.as_ref();
+            id.is_some_and(|id| !query.known.contains(id))
+        });
+        Ok(Ok(Unknown {
+            provider,
+            wire_model: query.wire_model,
+            entries: history.entries,
+            lists_running: history.lists_running,
+        }))
+    }
+
+    /// Returns how long after it was submitted a history lists a prediction at the latest.
+    fn listed_within(&self, read: &Unknown) -> Duration {
+        let route = RouteKey {
+            provider: read.provider,
+            wire_model: read.wire_model.clone(),
+            clip_s: None,
+        };
+        let processing = self.processing_times.prior(&self.catalog, &route);
+        let history_delay = self.processing_times.history_delay(read.provider);
+        reconcile::listed_within(history_delay, read.lists_running, processing)
+    }
+}
+
+impl Unknown {
+    /// Takes the prediction of an attempt that was taken to be absent, if there is one.
+    fn take_absent(&mut self, absent: &AbsentAttempt) -> Option<HistoryFinding> {
+        if absent.attempt.wire_model != self.wire_model {
+            return None;
+        }
+        let submission = Submission::from(&absent.attempt);
+        let prediction = self.take(|entry| entry.compare(&submission) == InputMatch::Same)?;
+        Some(HistoryFinding::Absent {
+            job: absent.job,
+            attempt: absent.attempt.attempt_id,
+            finding: LateFinding::Accepted(prediction),
+        })
+    }
+
+    /// Takes a prediction that asked for what a queued job asks for, if there is one; none from before
+    /// the job's batch was loaded to be rendered anew.
+    fn take_queued(
+        &mut self,
+        catalog: &Catalog,
+        job: &JobRecord,
+        fresh_at: Option<Timestamp>,
+    ) -> Option<HistoryFinding> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let quote = catalog.quote(&job.model, &job.input, self.provider)?;
+        if quote.wire_model != self.wire_model {
+            return None;
+        }
+        let digest = request_digest(&quote.request.to_string());
+        let is_recent = |entry: &HistoryEntry| match fresh_at {
+            Some(fresh_at) => entry.submitted_at.is_some_and(|at| at >= fresh_at),
+            None => true,
+        };
+        let prediction =
+            self.take(|entry| is_recent(entry) && entry.asks_for(&quote.request, digest))?;
+        Some(HistoryFinding::Unknown(Box::new(UnknownPrediction {
+            job: job.job_id,
+            provider: self.provider,
+            wire_model: quote.wire_model,
+            prediction,
+            request: quote.request,
+            estimate: quote.price,
+            clip_s: job.input.duration(),
+        })))
+    }
+
+    fn take(&mut self, matches: impl Fn(&HistoryEntry) -> bool) -> Option<PredictionHandle> {
+        let index = self.entries.iter().position(matches)?;
+        let id = self.entries.swap_remove(index).prediction_id?;
+        Some(PredictionHandle::from_id(id))
+    }
+}

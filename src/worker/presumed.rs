@@ -1,0 +1,117 @@
+//! What is presumed absent is settled by what the provider's history shows later.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::domain::{LaterSubmissions, ProviderName};
+use crate::policy::late_match::LateFinding;
+use crate::provider::{LostSubmission, Provider, Reconciliation, Submission};
+use crate::queue::{AbsentAttempt, HistoryFinding};
+
+use super::{Pool, PoolError, StepContext};
+
+/// Time between two searches of a pool that waits for more work.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(60);
+
+impl Pool {
+    /// Reads the histories of the providers at which something is presumed absent. Returns whether
+    /// they have settled any of it, so that there may be more to do. A pool that waits for more work
+    /// does this once a minute.
+    pub(super) async fn settle_presumed(&mut self, is_waiting: bool) -> Result<bool, PoolError> {
+        let is_recent = |at: Instant| at.elapsed() < SEARCH_INTERVAL;
+        if is_waiting && self.presumed_searched_at.is_some_and(is_recent) {
+            return Ok(false);
+        }
+        self.presumed_searched_at = Some(Instant::now());
+        let mut findings = Vec::new();
+        for (name, provider) in &self.context.providers {
+            let absent = self.context.queue.absent_attempts(*name, Timestamp::MIN);
+            let mut presumed = absent.await?;
+            presumed.retain(AbsentAttempt::is_presumed);
+            let mut by_model: BTreeMap<String, Vec<AbsentAttempt>> = BTreeMap::new();
+            for presumed in presumed {
+                let wire_model = presumed.attempt.wire_model.clone();
+                by_model.entry(wire_model).or_default().push(presumed);
+            }
+            for presumed in by_model.into_values() {
+                findings.extend(self.context.search_late(*name, provider, presumed).await?);
+            }
+        }
+        if findings.is_empty() {
+            return Ok(false);
+        }
+        let pool_id = self.pool_id.clone();
+        let news = self
+            .context
+            .queue
+            .record_findings(pool_id, findings)
+            .await?;
+        Ok(news > 0)
+    }
+}
+
+impl StepContext {
+    /// Searches a history for attempts of one model that are presumed absent, oldest first.
+    async fn search_late(
+        &self,
+        name: ProviderName,
+        provider: &Arc<dyn Provider>,
+        presumed: Vec<AbsentAttempt>,
+    ) -> Result<Vec<HistoryFinding>, PoolError> {
+        let Some(AbsentAttempt {
+            attempt: oldest, ..
+        }) = presumed.first()
+        else {
+            return Ok(Vec::new());
+        };
+        let clock_change = self.queue.last_clock_change().await?;
+        let key_changed_at = self.queue.key_changed_at(name).await?;
+        let mut lost = LostSubmission {
+            submission: Submission::from(oldest),
+            submitted_at: oldest.submitted_at,
+            clock_was_changed: clock_change.is_some_and(|at| at >= oldest.submitted_at),
+            now: self.clock.now(),
+            owned: BTreeMap::new(),
+        };
+        lost.owned = self
+            .queue
+            .owned_predictions(name, oldest.wire_model.clone(), lost.window().0)
+            .await?;
+        let history = match provider.history(&lost.query()).await {
+            Ok(history) => history,
+            Err(failure) => {
+                tracing::info!(provider = %name, "what is presumed absent stays at risk: {failure}");
+                return Ok(Vec::new());
+            }
+        };
+        let mut findings = Vec::new();
+        for AbsentAttempt { job, attempt, .. } in presumed {
+            lost.submission = Submission::from(&attempt);
+            lost.submitted_at = attempt.submitted_at;
+            let finding = match lost.find_in(&history, name) {
+                Ok(Reconciliation::Found(prediction)) => {
+                    lost.owned
+                        .insert(prediction.prediction_id.clone(), attempt.submitted_at);
+                    LateFinding::Accepted(prediction)
+                }
+                Ok(Reconciliation::Absent(evidence))
+                    if evidence.later == LaterSubmissions::Listed
+                        && key_changed_at.is_none_or(|at| at < attempt.submitted_at) =>
+                {
+                    LateFinding::Absent
+                }
+                _ => continue,
+            };
+            findings.push(HistoryFinding::Absent {
+                job,
+                attempt: attempt.attempt_id,
+                finding,
+            });
+        }
+        Ok(findings)
+    }
+}
