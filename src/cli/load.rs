@@ -186,6 +186,22 @@ fn print_plan(batch: &str, plan: &LoadPlan, is_check: bool) -> anyhow::Result<()
             render::format_count(plan.in_progress, "row")
         ));
     }
+    if plan.identical > 0 {
+        let (rows, verb) = match plan.identical {
+            1 => ("1 row asks".to_owned(), "it is"),
+            rows => (format!("{rows} rows ask"), "each is"),
+        };
+        render::print_note(format_args!(
+            "{rows} for the same as another row of this load: {verb} rendered and paid for as well"
+        ));
+    }
+    for (batch, rows) in &plan.elsewhere {
+        let ask = if *rows == 1 { "asks" } else { "ask" };
+        render::print_note(format_args!(
+            "{} {ask} for what is queued or under way in batch `{batch}`: it is paid for in both",
+            render::format_count(*rows, "queued row")
+        ));
+    }
     if plan.reused > 0 {
         let batches: Vec<String> = plan
             .reused_from

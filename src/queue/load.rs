@@ -2,6 +2,7 @@
 //! and the difference is written. The rules are in [`policy::load`](load); a store only reads and
 //! writes.
 
+use std::collections::{BTreeMap, HashSet};
 use std::slice;
 
 use jiff::Timestamp;
@@ -50,6 +51,10 @@ pub trait LoadTransaction {
 
     /// Returns the input of a job.
     fn input(&mut self, job: JobId) -> Result<Input>;
+
+    /// Returns how many queued jobs of the batch ask for what is queued or in progress in another batch,
+    /// by its name.
+    fn queued_elsewhere(&mut self) -> Result<BTreeMap<String, u64>>;
 
     /// Visits the queued jobs of the batch, with their estimates.
     fn for_each_queued(&mut self, visit: &mut dyn FnMut(JobId, Money)) -> Result<()>;
@@ -118,6 +123,8 @@ pub struct Load {
     last_job: JobId,
     /// Number of jobs of the batch before the transaction.
     jobs_before: u64,
+    /// What the rows so far ask for: eight bytes of the fingerprint of each.
+    requests: HashSet<u64>,
     /// A bit set, indexed by job number, of those jobs for which a row was added.
     seen_jobs: Vec<u64>,
     /// The plan so far, without what was removed.
@@ -134,6 +141,7 @@ impl Load {
             reuses: Some(false).filter(|_| !batch.reuses_clips),
             last_job,
             jobs_before,
+            requests: HashSet::new(),
             seen_jobs: Vec::new(),
             plan: LoadPlan::default(),
         }
@@ -171,6 +179,9 @@ impl Load {
         }
         for (row, change) in rows.iter().zip(&changes) {
             self.plan.count(*change, row.estimate);
+            let is_paid = matches!(change, RowChange::New | RowChange::Changed);
+            let is_repeated = !self.requests.insert(short_hash(&row.fingerprint));
+            self.plan.identical += u64::from(is_paid && is_repeated);
         }
         Ok(changes)
     }
@@ -238,6 +249,7 @@ impl Load {
             removed: self.jobs_before.saturating_sub(with_row),
             queued: self.plan.new,
             queued_estimate: self.plan.estimate,
+            elsewhere: tx.queued_elsewhere()?,
             ..self.plan.clone()
         };
         if self.jobs_before > 0 {
@@ -346,6 +358,12 @@ impl Load {
         self.seen_jobs[word] |= bit;
         is_first
     }
+}
+
+/// Returns the first eight bytes of a fingerprint, a hash already.
+fn short_hash(fingerprint: &Fingerprint) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *fingerprint;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 fn add_new(tx: &mut impl LoadTransaction, row: &NewJob) -> Result<RowChange> {

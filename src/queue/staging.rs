@@ -119,6 +119,11 @@ pub struct LoadPlan {
     pub files_taken: u64,
     /// The batches whose clips are taken.
     pub reused_from: BTreeSet<String>,
+    /// Number of the new and changed rows that ask for the same as another row of the load. Each is
+    /// rendered and paid for.
+    pub identical: u64,
+    /// Number of queued jobs that ask for what is queued or under way in another batch, by its name.
+    pub elsewhere: BTreeMap<String, u64>,
     /// Number of rows that equal their job.
     pub unchanged: u64,
     /// Number of jobs without a row in the manifest.

@@ -392,6 +392,23 @@ fn a_reused_clip_whose_file_is_gone_is_downloaded_again_without_paying() {
 }
 
 #[test]
+fn load_says_what_is_asked_for_twice_here_and_in_another_batch() {
+    let env = TestEnv::new(high_limits());
+    let twins = "id,image,prompt\na,https://e.com/1.png,Turn\nb,https://e.com/1.png,Turn\n\
+                 c,https://e.com/1.png,Turn\nd,https://e.com/2.png,Turn\n";
+    let loaded = env.load_sheet(twins, &[]);
+    let told = "2 rows ask for the same as another row of this load";
+    assert!(loaded.stderr.contains(told), "{loaded:?}");
+    let again = env.load_sheet(twins, &["--check"]);
+    assert!(!again.stderr.contains("ask for the same"), "{again:?}");
+    for check in [&["--check"][..], &[]] {
+        let copy = env.load_sheet(twins, &[&["--batch", "copy"], check].concat());
+        let told = "4 queued rows ask for what is queued or under way in batch `sheet`";
+        assert!(copy.stderr.contains(told), "{copy:?}");
+    }
+}
+
+#[test]
 fn identical_rows_of_one_sheet_are_separate_clips_and_stay_so() {
     let env = TestEnv::new(high_limits());
     let twins = "id,image,prompt\na,https://e.com/1.png,Turn\nb,https://e.com/1.png,Turn\n";

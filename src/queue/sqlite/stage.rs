@@ -5,7 +5,7 @@
 //! a duplicate row by the uniqueness of that key, and a load with an error is rolled back as a
 //! whole.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -275,6 +275,29 @@ impl LoadTransaction for RowTransaction<'_> {
         let sql = "SELECT input FROM jobs WHERE job_id = ?1";
         let input = select(self.tx, sql, [job.0], |columns| columns.input("input"))?.pop();
         input.ok_or_else(|| gone(job))
+    }
+
+    fn queued_elsewhere(&mut self) -> Result<BTreeMap<String, u64>> {
+        let batch_id = self.writer.batch_id;
+        let sql = "SELECT EXISTS (
+                       SELECT 1 FROM batches WHERE batch_id <> ?1
+                       AND queued + submitting + in_doubt + running + downloading > 0)";
+        if !query_value(self.tx, sql, [batch_id])?.unwrap_or(false) {
+            return Ok(BTreeMap::new());
+        }
+        // The index that SQLite makes for this join is worth its time: it has only what is not finished.
+        let elsewhere = select(
+            self.tx,
+            "SELECT b.name, count(DISTINCT mine.job_id) AS rows
+             FROM jobs mine JOIN jobs other ON other.fingerprint = mine.fingerprint
+                  JOIN batches b ON b.batch_id = other.batch_id
+             WHERE mine.batch_id = ?1 AND mine.state = 'queued'
+                   AND other.batch_id <> ?1 AND other.finished_at IS NULL
+             GROUP BY b.name",
+            [batch_id],
+            |columns| Ok((columns.get("name")?, columns.get("rows")?)),
+        )?;
+        Ok(elsewhere.into_iter().collect())
     }
 
     fn for_each_queued(&mut self, visit: &mut dyn FnMut(JobId, Money)) -> Result<()> {

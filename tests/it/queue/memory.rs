@@ -932,6 +932,25 @@ impl LoadTransaction for RowTransaction<'_> {
         Ok(self.state.row(job).expect("the job").job.input.clone())
     }
 
+    fn queued_elsewhere(&mut self) -> Result<BTreeMap<String, u64>> {
+        let mut elsewhere = BTreeMap::new();
+        let mine = self
+            .state
+            .in_state(JobState::Queued, Some(&self.batch.name));
+        for row in mine {
+            let others = self.state.rows(None).filter(|other| {
+                other.job.batch != self.batch.name
+                    && other.new.fingerprint == row.new.fingerprint
+                    && !other.job.progress.state.is_final()
+            });
+            let batches: BTreeSet<&String> = others.map(|other| &other.job.batch).collect();
+            for batch in batches {
+                *elsewhere.entry(batch.clone()).or_default() += 1;
+            }
+        }
+        Ok(elsewhere)
+    }
+
     fn for_each_queued(&mut self, visit: &mut dyn FnMut(JobId, Money)) -> Result<()> {
         let queued = self
             .state
