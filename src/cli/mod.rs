@@ -7,6 +7,7 @@
 
 mod args;
 mod backup;
+mod balances;
 mod bill;
 mod canary;
 mod clean;

@@ -14,7 +14,7 @@ use super::prompt::Answer;
 use super::run_pool::run_pool;
 use super::setup::Setup;
 use super::stop_signal::stop_on_signal;
-use super::{confirm, copies, queue_place, render, screen, summary};
+use super::{balances, confirm, copies, queue_place, render, screen, summary};
 
 /// Processes the queue until no job is left.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
@@ -79,6 +79,8 @@ pub(super) async fn run_with(
         .step_context(Arc::clone(&queue), providers)
         .await?;
     context.policy.max_attempts = args.attempts.unwrap_or(context.policy.max_attempts);
+    let batch = args.batch.as_deref();
+    balances::compare(queue.as_ref(), &context, &batches, batch, args.budget).await?;
     let copies::Standing { unread, markers } =
         copies::compare(setup, &queue, &context, &batches, stop.clone()).await?;
     for limits in &mut options.limits {

@@ -20,7 +20,7 @@ use super::clip_link::{done, find_clip_url};
 use super::history::{EntryContent, History, HistoryEntry, HistoryQuery};
 use super::history_pages::{HISTORY_PAGE, HistoryPages, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
-use super::json::{get, get_credits, get_text, get_time, get_usd, sanitize};
+use super::json::{get, get_balance, get_credits, get_text, get_time, get_usd, sanitize};
 use super::probe::{Probe, probe, probe_window};
 use super::timeouts::Timeouts;
 use super::{Acceptance, ApiKey, Cancellation, PollResult, Provider, Submission};
@@ -144,6 +144,13 @@ impl Provider for Aimlapi {
         Err(Failure::Rejected {
             reason: format!("{NAME} documents no way to cancel a video"),
         })
+    }
+
+    async fn balance(&self) -> Option<Money> {
+        // Documented, for ordinary keys.
+        let url = append_segments(&self.base, ["v2", "billing"]);
+        let response = self.client.get(url).await.ok()?;
+        get_balance(response.success()?, &["current_balance"])
     }
 
     async fn probe(&self, _wire_model: &str, now: Timestamp) -> Vec<Probe> {

@@ -26,7 +26,7 @@ use super::history_pages::{
     HISTORY_PAGE, HistoryPages, MAX_PAGES, get_with_retries, history_too_long, read_entries,
 };
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
-use super::json::{get, get_seconds, get_text, get_time, get_usd, is_true, sanitize};
+use super::json::{get, get_balance, get_seconds, get_text, get_time, get_usd, is_true, sanitize};
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::timeouts::Timeouts;
@@ -193,6 +193,24 @@ impl Provider for Eachlabs {
         } else {
             Err(classify_poll(NAME, &response))
         }
+    }
+
+    async fn balance(&self) -> Option<Money> {
+        // Seen by users, not documented, so the field is a guess.
+        let url = append_segments(&self.base, ["billing", "balance"]);
+        let response = self.client.get(url).await.ok()?;
+        let body = response.success()?;
+        let fields = [
+            "balance",
+            "current_balance",
+            "available_balance",
+            "amount",
+            "credits",
+        ];
+        let places = [body, body.get("data").unwrap_or(&Value::Null)];
+        places
+            .iter()
+            .find_map(|place| fields.iter().find_map(|field| get_balance(place, &[field])))
     }
 
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe> {

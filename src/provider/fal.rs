@@ -21,7 +21,9 @@ use super::clip_link::{done, find_clip_url};
 use super::history::{EntryContent, History, HistoryEntry, HistoryQuery};
 use super::history_pages::{HISTORY_PAGE, HistoryPages, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
-use super::json::{find_message, get, get_seconds, get_text, get_time, get_usd, is_true, sanitize};
+use super::json::{
+    find_message, get, get_balance, get_seconds, get_text, get_time, get_usd, is_true, sanitize,
+};
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::timeouts::Timeouts;
@@ -241,6 +243,22 @@ impl Provider for Fal {
         );
         let response = self.client.request_idempotent(Method::PUT, url).await?;
         parse_cancellation(&response)
+    }
+
+    async fn balance(&self) -> Option<Money> {
+        // Documented, for keys with the scope ADMIN.
+        let mut url = append_segments(&self.platform, ["account", "billing"]);
+        url.query_pairs_mut().append_pair("expand", "credits");
+        if let Ok(response) = self.client.get(url).await
+            && let Some(body) = response.success()
+            && let Some(balance) = get_balance(body, &["credits", "current_balance"])
+        {
+            return Some(balance);
+        }
+        // Seen by users, for ordinary keys: a bare number, which may be negative.
+        let url = append_segments(self.storage.as_ref()?, ["billing", "user_balance"]);
+        let response = self.client.get(url).await.ok()?;
+        get_balance(response.success()?, &[])
     }
 
     async fn probe(&self, wire_model: &str, now: Timestamp) -> Vec<Probe> {

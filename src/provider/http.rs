@@ -100,6 +100,11 @@ pub struct ApiResponse {
 }
 
 impl ApiResponse {
+    /// Returns the body of a success; `None` if it is none, or not JSON.
+    pub(super) fn success(&self) -> Option<&Value> {
+        self.json.as_ref().filter(|_| self.status.is_success())
+    }
+
     /// Parses a response. `now` is when it was received.
     pub fn from_parts(
         status: StatusCode,

@@ -56,6 +56,16 @@ pub(super) fn get_usd(value: &Value, path: &[&str]) -> Option<Money> {
         .filter(|money| *money >= Money::ZERO)
 }
 
+/// Returns the balance at a path, in US dollars; zero if it is negative, `None` if it is not a number.
+pub(super) fn get_balance(value: &Value, path: &[&str]) -> Option<Money> {
+    let text = get_text(value, path)?;
+    let amount: f64 = text.parse().ok()?;
+    if amount < 0.0 {
+        return Some(Money::ZERO);
+    }
+    Money::parse_rounded(&text).ok()
+}
+
 /// Returns the number of credits at a path, rounded up: a credit is far less than a cent.
 pub(super) fn get_credits(value: &Value, path: &[&str]) -> Option<CostReport> {
     let credits: f64 = get_text(value, path)?.parse().ok()?;

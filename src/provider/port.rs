@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::{CostReport, Failure, PredictionHandle, ProviderName};
+use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 
 use super::{
@@ -76,6 +76,12 @@ pub trait Provider: Send + Sync {
         Err(Failure::Rejected {
             reason: format!("{} has no storage for files", self.name()),
         })
+    }
+
+    /// Returns what is left of the account's money; `None` if the API does not tell this key. Nothing may
+    /// depend on it: two of the three calls are not documented.
+    async fn balance(&self) -> Option<Money> {
+        None
     }
 
     /// Sends one free request to each of the API's base URLs and reports whether it responds as

@@ -20,6 +20,7 @@ mod crash {
     mod signals;
 }
 mod architecture;
+mod balances;
 mod ctl;
 mod docs;
 mod doctor;

@@ -67,6 +67,8 @@ pub struct SimulatorOptions {
     /// How long AI/ML API returns 404 for a new prediction, in seconds. Its users report such a
     /// delay.
     pub aimlapi_visibility_delay_s: f64,
+    /// The balance that each API tells, in dollars.
+    pub balance_usd: f64,
     /// Whether the balance is empty, so that creates are refused: 402 at each::labs, 403 at the
     /// others.
     pub no_balance: bool,
@@ -133,6 +135,7 @@ impl Default for SimulatorOptions {
             aimlapi_reports_credits: true,
             aimlapi_reports_final_credits: false,
             aimlapi_visibility_delay_s: 0.0,
+            balance_usd: 100.0,
             no_balance: false,
             affordable_at_once: None,
             silence_s: None,
@@ -145,6 +148,15 @@ impl Default for SimulatorOptions {
 }
 
 impl SimulatorOptions {
+    /// Returns the balance that each API tells, in dollars.
+    pub(crate) fn balance(&self) -> f64 {
+        if self.no_balance {
+            0.0
+        } else {
+            self.balance_usd
+        }
+    }
+
     /// Returns how the links of finished predictions are.
     pub fn links(&self) -> Links {
         Links {

@@ -1,10 +1,12 @@
 //! Checks of the providers: key, address, clock and limits.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::setup::Setup;
-use crate::domain::ProviderName;
+use crate::domain::{Money, ProviderName};
 use crate::provider::{Probe, ProbeResult};
 use crate::queue::Status;
 
@@ -16,6 +18,9 @@ const MAX_CLOCK_DRIFT: SignedDuration = SignedDuration::from_secs(5);
 
 /// Clock difference above which a search of the history proves nothing, and the check is a problem.
 const MAX_USABLE_CLOCK_DRIFT: SignedDuration = SignedDuration::from_secs(60);
+
+/// How long to wait for a balance.
+const BALANCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Checks all providers concurrently.
 pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
@@ -66,9 +71,35 @@ async fn check_provider(setup: &Setup, name: ProviderName, status: Option<&Statu
     let probes = provider.probe(wire_model.unwrap_or_default(), now).await;
     let mut checks = vec![Check::ok(key, format!("{variable} is set"))];
     checks.extend(probes.iter().map(|probe| check_address(name, probe)));
+    let is_usable = probes
+        .iter()
+        .any(|probe| matches!(probe.finding, ProbeResult::Ok));
+    if is_usable {
+        let balance = tokio::time::timeout(BALANCE_TIMEOUT, provider.balance()).await;
+        checks.push(check_balance(name, balance.ok().flatten()));
+    }
     checks.extend(check_clock(name, &probes));
     checks.push(check_limits(setup, name, status));
     checks
+}
+
+fn check_balance(provider: ProviderName, balance: Option<Money>) -> Check {
+    let name = format!("{provider}.balance");
+    match balance {
+        Some(Money::ZERO) => Check::warning(
+            name,
+            format!("{provider} reports a balance of $0"),
+            "top up the account: submissions are refused until then",
+        ),
+        Some(balance) => Check::ok(
+            name,
+            format!("{provider} reports a balance of ${balance:#}"),
+        ),
+        None => Check::ok(
+            name,
+            format!("{provider} does not tell this key its balance"),
+        ),
+    }
 }
 
 fn check_address(provider: ProviderName, probe: &Probe) -> Check {

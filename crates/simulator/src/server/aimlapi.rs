@@ -254,11 +254,7 @@ fn log_entry(prediction: &Prediction) -> Value {
 
 async fn billing(State(shared): State<Arc<SharedState>>, request: Request) -> Response {
     handle::<Aimlapi>(&shared, request, Call::History, |world, _, _, _| {
-        let balance = if world.options().no_balance {
-            0.0
-        } else {
-            100.0
-        };
+        let balance = world.options().balance();
         axum::Json(json!({ "current_balance": balance, "currency": "USD" })).into_response()
     })
     .await

@@ -68,6 +68,7 @@ pub(super) fn routes() -> Router<Arc<SharedState>> {
         .route("/v1/prediction/{id}", get(poll))
         .route("/v1/prediction/{id}/cancel", post(cancel))
         .route("/v1/executions", get(history))
+        .route("/v1/billing/balance", get(billing))
         .route("/v1/model", get(model))
 }
 
@@ -223,6 +224,13 @@ async fn cancel(
         let message = "Prediction canceled successfully";
         axum::Json(json!({ "status": "cancelled", "message": message, "predictionID": id }))
             .into_response()
+    })
+    .await
+}
+
+async fn billing(State(shared): State<Arc<SharedState>>, request: Request) -> Response {
+    handle::<Eachlabs>(&shared, request, Call::History, |world, _, _, _| {
+        axum::Json(json!({ "balance": world.options().balance() })).into_response()
     })
     .await
 }

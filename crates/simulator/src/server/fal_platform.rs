@@ -209,11 +209,7 @@ async fn pricing(Query(query): Query<HashMap<String, String>>) -> Response {
 
 async fn billing(State(shared): State<Arc<SharedState>>, request: Request) -> Response {
     handle::<Platform>(&shared, request, Call::History, |world, _, _, _| {
-        let balance = if world.options().no_balance {
-            0.0
-        } else {
-            100.0
-        };
+        let balance = world.options().balance();
         let credits = json!({ "current_balance": balance, "currency": "USD" });
         axum::Json(json!({ "username": "simulated", "credits": credits })).into_response()
     })
