@@ -48,8 +48,7 @@ pub trait Provider: Send + Sync {
         wire_model: &str,
     ) -> Result<PollResult, Failure>;
 
-    /// Reads the provider's history of a period to its end. An error proves nothing about any
-    /// submission.
+    /// Reads the provider's history of a period to its end. An error proves nothing.
     async fn history(&self, query: &HistoryQuery) -> Result<History, Failure>;
 
     /// Searches the provider's history for a submission whose response was lost.
@@ -78,8 +77,7 @@ pub trait Provider: Send + Sync {
         })
     }
 
-    /// Returns what is left of the account's money; `None` if the API does not tell this key. Nothing may
-    /// depend on it: two of the three calls are not documented.
+    /// Returns the account's balance; `None` if the API does not tell it to this key.
     async fn balance(&self) -> Option<Money> {
         None
     }

@@ -66,8 +66,7 @@ pub trait WorkQueue: PoolLookups {
     /// the time between two calls is the time it has to renew its leases.
     async fn take_over(&self) -> Result<usize>;
 
-    /// Records what a provider's history has shown beside the searches for lost submissions. Returns
-    /// how many of the findings were news.
+    /// Records what a history has shown beside the searches, and returns how much of it was news.
     ///
     /// # Errors
     ///

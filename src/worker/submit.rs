@@ -1,7 +1,7 @@
 //! The submit step: sends one paid submission, once, and returns what became of it. No other step
 //! can cost money.
 
-use crate::domain::{Failure, Outcome, ProviderSignal};
+use crate::domain::{Outcome, ProviderSignal};
 use crate::failpoint::fail_point;
 use crate::image::ImageError;
 use crate::provider::Provider;
@@ -9,7 +9,7 @@ use crate::queue::Claim;
 
 use super::StepContext;
 use super::completed_step::StepOutcome;
-use super::submit_failure::refused;
+use super::submit_failure::{refused, with_balance};
 
 impl StepContext {
     /// Sends the submission. Its intent is on disk before this is called, and the request is never
@@ -39,39 +39,7 @@ impl StepContext {
                 };
                 StepOutcome::from(accepted).with_signal(ProviderSignal::Healthy)
             }
-            Err(failure) => {
-                let failure = with_balance(failure, provider).await;
-                self.submit_failed(claim, failure)
-            }
+            Err(failure) => self.submit_failed(claim, with_balance(failure, provider).await),
         }
-    }
-}
-
-/// Adds the balance to a refusal of money, if the provider tells it.
-async fn with_balance(failure: Failure, provider: &dyn Provider) -> Failure {
-    let is_about_money = matches!(
-        failure,
-        Failure::AccessDenied { .. } | Failure::BalanceInUse { .. } | Failure::Locked { .. }
-    );
-    let balance = if is_about_money {
-        provider.balance().await
-    } else {
-        None
-    };
-    let Some(balance) = balance else {
-        return failure;
-    };
-    let add = |reason: String| format!("{reason} (balance ${balance:#})");
-    match failure {
-        Failure::AccessDenied { reason } => Failure::AccessDenied {
-            reason: add(reason),
-        },
-        Failure::BalanceInUse { reason } => Failure::BalanceInUse {
-            reason: add(reason),
-        },
-        Failure::Locked { reason } => Failure::Locked {
-            reason: add(reason),
-        },
-        other => other,
     }
 }

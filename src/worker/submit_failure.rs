@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::{Failure, Outcome, ProviderSignal};
+use crate::provider::Provider;
 use crate::queue::Claim;
 
 use super::StepContext;
@@ -76,5 +77,34 @@ pub(super) fn refused(reason: String, due_at: Timestamp, counts_as_failure: bool
         reason,
         due_at,
         counts_as_failure,
+    }
+}
+
+/// Adds the balance to a refusal of money, if the provider tells it.
+pub(super) async fn with_balance(failure: Failure, provider: &dyn Provider) -> Failure {
+    let is_about_money = matches!(
+        failure,
+        Failure::AccessDenied { .. } | Failure::BalanceInUse { .. } | Failure::Locked { .. }
+    );
+    let balance = if is_about_money {
+        provider.balance().await
+    } else {
+        None
+    };
+    let Some(balance) = balance else {
+        return failure;
+    };
+    let add = |reason: String| format!("{reason} (balance ${balance:#})");
+    match failure {
+        Failure::AccessDenied { reason } => Failure::AccessDenied {
+            reason: add(reason),
+        },
+        Failure::BalanceInUse { reason } => Failure::BalanceInUse {
+            reason: add(reason),
+        },
+        Failure::Locked { reason } => Failure::Locked {
+            reason: add(reason),
+        },
+        other => other,
     }
 }

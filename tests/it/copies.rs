@@ -3,10 +3,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use overnight_simulator::SimulatorOptions;
 
-use crate::support::{TestEnv, high_limits};
+use crate::support::{CommandOutput, TestEnv, high_limits};
 
 const ROWS: usize = 20;
 
@@ -167,4 +168,136 @@ fn a_queue_whose_history_cannot_be_read_runs_if_nothing_speaks_against_it() {
         ..high_limits()
     });
     env.run_all(4, "eachlabs,aimlapi,fal");
+}
+
+/// A project in a folder of its own, which can be moved.
+struct Project<'a> {
+    env: &'a TestEnv,
+    folder: PathBuf,
+}
+
+impl Project<'_> {
+    fn run(&self, args: &[&str]) -> CommandOutput {
+        let mut command = self.env.command(args);
+        let output = command.current_dir(&self.folder).output();
+        CommandOutput::from_output(output.expect("the binary starts"))
+    }
+
+    fn run_ok(&self, args: &[&str]) -> CommandOutput {
+        let run = self.run(args);
+        assert_eq!(run.code, 0, "{args:?}: {run:?}");
+        run
+    }
+
+    fn load(&self, sheet: &str) -> CommandOutput {
+        fs::write(self.folder.join("sheet.csv"), sheet).expect("written");
+        self.run_ok(&[
+            "load",
+            "sheet.csv",
+            "--model",
+            "kling-v1-standard",
+            "--via",
+            "eachlabs,aimlapi,fal",
+        ])
+    }
+
+    fn restore(&self, from: &str) {
+        for name in ["overnight.db", "overnight.db-wal", "overnight.db-shm"] {
+            let _ = fs::remove_file(self.folder.join(name));
+        }
+        fs::copy(self.folder.join(from), self.folder.join("overnight.db")).expect("restored");
+    }
+
+    /// Asserts that each distinct request was accepted once, and that each clip is on disk.
+    fn assert_paid_once(&self, requests: usize) {
+        self.env.assert_each_accepted_once(requests);
+        let mut files = Vec::new();
+        for folder in ["renders/sheet", "renders/sheet/earlier"] {
+            for file in fs::read_dir(self.folder.join(folder)).into_iter().flatten() {
+                let path = file.expect("a file").path();
+                files.extend(fs::read(path).ok());
+            }
+        }
+        for entry in self.env.ledger().entries {
+            let id = entry.prediction_id.as_bytes();
+            let has_id = |file: &Vec<u8>| file.windows(id.len()).any(|part| part == id);
+            assert!(
+                files.iter().any(has_id),
+                "the clip of {} is missing",
+                entry.prediction_id
+            );
+        }
+    }
+}
+
+#[test]
+fn whatever_becomes_of_a_queue_and_its_folder_each_request_is_paid_once_and_no_clip_is_lost() {
+    let env = TestEnv::new(high_limits());
+    let mut project = Project {
+        env: &env,
+        folder: path(&env, "project"),
+    };
+    fs::create_dir(&project.folder).expect("a folder");
+    fs::copy(
+        path(&env, "overnight.toml"),
+        project.folder.join("overnight.toml"),
+    )
+    .expect("copied");
+    let rows = (0..24).map(|row| {
+        format!("row-{row},https://images.example.com/{row}.png,Caf\u{e9} number {row}\n")
+    });
+    let sheet = format!("id,image,prompt\n{}", rows.collect::<String>());
+
+    project.load(&sheet);
+    project.run_ok(&["backup", "backup.db"]);
+    let mut command = env.command(&["run"]);
+    let mut half = command
+        .current_dir(&project.folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary starts");
+    env.await_submissions(12);
+    half.kill().expect("killed");
+    half.wait().expect("ended");
+    fs::copy(
+        project.folder.join("overnight.db"),
+        project.folder.join("copy.db"),
+    )
+    .expect("copied");
+    project.run_ok(&["run", "--queue", "copy.db"]);
+    project.run_ok(&["run"]);
+    project.assert_paid_once(24);
+    project.restore("backup.db");
+    project.run_ok(&["run"]);
+    project.assert_paid_once(24);
+
+    let moved = path(&env, "moved");
+    fs::rename(&project.folder, &moved).expect("moved");
+    project.folder = moved;
+    let saved = sheet.replace('\n', "\r\n").replace('\u{e9}', "e\u{301}");
+    let loaded = project.load(&saved);
+    assert!(
+        loaded.stdout.contains("0 new, 0 changed, 24 same"),
+        "{loaded:?}"
+    );
+    project.load(&sheet.replace("number 7\n", "number seven\n"));
+    project.load(&sheet);
+    project.run_ok(&["run"]);
+    project.assert_paid_once(24);
+    let verified = project.run_ok(&["verify"]);
+    assert!(verified.stdout.contains("24 intact"), "{verified:?}");
+    for row in project
+        .run_ok(&["export", "--format", "jsonl"])
+        .stdout
+        .lines()
+    {
+        assert!(row.contains("\"state\":\"succeeded\""), "{row}");
+    }
+
+    project.load(&sheet.replace("number 7\n", "number seven\n"));
+    project.run_ok(&["run"]);
+    project.load(&sheet);
+    project.run_ok(&["run"]);
+    project.assert_paid_once(25);
 }

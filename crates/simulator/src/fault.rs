@@ -53,7 +53,7 @@ pub enum Fault {
 
 impl Fault {
     /// Returns whether the client receives no usable response to a call that took effect.
-    pub(crate) fn loses_response(self) -> bool {
+    pub fn loses_response(self) -> bool {
         matches!(
             self,
             Self::DropAfter

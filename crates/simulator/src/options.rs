@@ -149,7 +149,7 @@ impl Default for SimulatorOptions {
 
 impl SimulatorOptions {
     /// Returns the balance that each API tells, in dollars.
-    pub(crate) fn balance(&self) -> f64 {
+    pub fn balance(&self) -> f64 {
         if self.no_balance {
             0.0
         } else {

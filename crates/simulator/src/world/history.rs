@@ -36,7 +36,7 @@ impl World {
     }
 
     /// Marks the predictions after the first `count` as ones whose creates were not answered.
-    pub(crate) fn mark_unanswered(&mut self, count: usize) {
+    pub fn mark_unanswered(&mut self, count: usize) {
         for prediction in &mut self.predictions[count..] {
             prediction.is_answered = false;
         }
