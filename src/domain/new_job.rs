@@ -22,6 +22,9 @@ pub struct NewJob {
     pub found_clip: Option<SavedFile>,
     /// The key that earlier versions gave the row, if it is another; `None` if it is not.
     pub earlier_key: Option<String>,
+    /// The key of the row's product, if each of its pictures is a row: the first has this key, the
+    /// others have numbers after it, and a row keeps its key wherever its picture is among them.
+    pub product: Option<String>,
     /// Preferred file name of the clip, without extension. The queue changes it if another job of
     /// the batch has it.
     pub stem: String,
@@ -53,9 +56,24 @@ impl NewJob {
             fingerprint,
             found_clip: None,
             earlier_key: None,
+            product: None,
             stem,
             providers,
             estimate,
+        }
+    }
+
+    /// Returns the row under this key. Under another one, it does not take the file of its own.
+    #[must_use]
+    pub fn with_key(&self, row_key: String) -> Self {
+        if row_key == self.row_key {
+            return self.clone();
+        }
+        Self {
+            found_clip: None,
+            stem: file_name::safe_file_stem(&row_key),
+            row_key,
+            ..self.clone()
         }
     }
 }

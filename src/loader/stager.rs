@@ -110,7 +110,7 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
         let mut duplicates = Vec::new();
         for (job, change) in jobs.iter().zip(self.staging.add(jobs)?) {
             match change {
-                RowChange::New | RowChange::Changed => {
+                RowChange::New | RowChange::NewPicture | RowChange::Changed => {
                     if let Some(file) = self.found.file(job).filter(|_| change == RowChange::New) {
                         self.blocked += 1;
                         self.blocking.get_or_insert_with(|| file.to_owned());

@@ -60,6 +60,7 @@ impl RowMapper<'_> {
         let row_key = row.id.unwrap_or_else(|| key_of(fingerprint));
         Ok(NewJob {
             earlier_key: earlier_key.map(key_of),
+            product: row.product,
             ..NewJob::new(fingerprint, row_key, row.line, input, providers, estimate)
         })
     }

@@ -16,6 +16,8 @@ pub(super) struct Row {
     pub(super) line: u64,
     /// The row's key as it is written; `None` if it has none.
     pub(super) id: Option<String>,
+    /// The key of the product, if each of its pictures is a row.
+    pub(super) product: Option<String>,
     pub(super) fields: Map<String, Value>,
     /// Field and mistake of each problem; the field is `None` if it concerns the whole row.
     pub(super) problems: Vec<(Option<String>, Mistake)>,

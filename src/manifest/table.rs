@@ -105,6 +105,11 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
             set_target(&mut row, target, text, record.image_number);
         }
     }
+    if mapper.each_image && record.image_number > 0 {
+        let suffix = format!("-{}", record.image_number);
+        let id = row.id.as_ref();
+        row.product = id.map(|id| id.strip_suffix(&suffix).unwrap_or(id).trim().to_owned());
+    }
     mapper.fill_prompt(&mut row, |name| {
         columns
             .iter()

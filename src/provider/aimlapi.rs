@@ -114,6 +114,7 @@ impl Provider for Aimlapi {
                     content,
                     // Documented: failed requests are billed nothing.
                     is_unbilled: get_text(entry, &["status"]).as_deref() == Some("failed"),
+                    is_running: false,
                 });
             }
             offset += entries.len();

@@ -129,6 +129,7 @@ impl Eachlabs {
             content: EntryContent::Input(body.and_then(|body| get(body, &["input"])).cloned()),
             // A documented example of a failure has an empty input.
             is_unbilled: body.is_some_and(has_failed_unbilled),
+            is_running: false,
         })
     }
 }

@@ -211,6 +211,7 @@ impl Provider for Fal {
                     content: EntryContent::Input(get(entry, &["json_input"]).cloned()),
                     // Documented: server errors are never billed.
                     is_unbilled: is_server_error(entry),
+                    is_running: entry.get("ended_at").is_some_and(Value::is_null),
                 });
             }
             let page = response.json.as_ref();

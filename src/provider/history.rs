@@ -45,6 +45,8 @@ pub struct HistoryEntry {
     pub content: EntryContent,
     /// Whether it is certain that the prediction was not billed.
     pub is_unbilled: bool,
+    /// Whether the entry shows that the prediction is still running.
+    pub is_running: bool,
 }
 
 /// What an entry of a history shows of the submission.
@@ -64,6 +66,7 @@ impl HistoryEntry {
             submitted_at: None,
             content: EntryContent::Input(None),
             is_unbilled: false,
+            is_running: false,
         }
     }
 

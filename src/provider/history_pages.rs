@@ -92,11 +92,12 @@ impl HistoryPages {
         }
     }
 
-    /// Returns the history, which was read to its end.
+    /// Returns the history, which was read to its end. `lists_running` is what is known of the API; an
+    /// entry that is still running shows it, too.
     pub(super) fn into_history(self, lists_running: bool) -> History {
         History {
+            lists_running: lists_running || self.entries.iter().any(|entry| entry.is_running),
             entries: self.entries,
-            lists_running,
             clock_ahead: self.clock_ahead,
         }
     }

@@ -208,6 +208,7 @@ mod tests {
             submitted_at: None,
             content: EntryContent::Input(Some(json!({ "prompt": id }))),
             is_unbilled: false,
+            is_running: false,
         }
     }
 

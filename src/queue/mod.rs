@@ -22,6 +22,8 @@ mod lease;
 pub(crate) mod lineage;
 pub(crate) mod live_setting;
 pub mod load;
+mod load_pictures;
+mod load_store;
 mod lookup;
 pub(crate) mod operator;
 pub(crate) mod pool_lookups;

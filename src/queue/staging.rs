@@ -81,6 +81,8 @@ pub(super) fn ensure_folder_is_free(
 pub enum RowChange {
     /// The batch has no job with this key: the commit queues one.
     New,
+    /// As [`New`](Self::New), under another number of the row's product: its key is another picture's.
+    NewPicture,
     /// The row differs from its job: the commit queues the job again from the start.
     Changed,
     /// The row differs from its job, which is in progress and keeps its input.
@@ -203,9 +205,10 @@ impl LoadPlan {
     /// Counts a row, with its estimate.
     pub fn count(&mut self, change: RowChange, estimate: Money) {
         let counter = match change {
-            RowChange::New | RowChange::FileTaken | RowChange::Reused { is_new: true } => {
-                &mut self.new
-            }
+            RowChange::New
+            | RowChange::NewPicture
+            | RowChange::FileTaken
+            | RowChange::Reused { is_new: true } => &mut self.new,
             RowChange::Changed | RowChange::Reused { is_new: false } => &mut self.changed,
             RowChange::InProgress => &mut self.in_progress,
             RowChange::Unchanged => &mut self.unchanged,

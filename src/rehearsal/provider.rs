@@ -151,6 +151,7 @@ impl Provider for SimulatedProvider {
             submitted_at: None,
             content: EntryContent::ClientToken(prediction.client_request_id),
             is_unbilled: false,
+            is_running: false,
         });
         Ok(History {
             entries: entries.collect(),

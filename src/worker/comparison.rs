@@ -24,6 +24,9 @@ use super::processing_times::RouteKey;
 /// Longest period that is read of a history.
 const MAX_PERIOD: SignedDuration = SignedDuration::from_hours(48);
 
+/// Longest time that a history is given to list a prediction whose submit call has ended.
+const MAX_LISTING_DELAY: Duration = Duration::from_secs(60);
+
 /// Margin at both ends of that, because the provider's clock may differ from ours.
 const MARGIN: SignedDuration = SignedDuration::from_mins(2);
 
@@ -34,7 +37,7 @@ pub struct Comparison {
     pub found: usize,
     /// The providers whose history could not be read, and why.
     pub unread: BTreeMap<ProviderName, String>,
-    /// How long after it was submitted the histories list a prediction at the latest.
+    /// How long after it was submitted elsewhere the histories list a prediction at the latest.
     pub listed_within: Duration,
 }
 
@@ -177,7 +180,8 @@ impl StepContext {
         }))
     }
 
-    /// Returns how long after it was submitted a history lists a prediction at the latest.
+    /// Returns how long after it was submitted elsewhere a history lists a prediction at the latest. Its
+    /// call had ended, unlike that of a lost submission, so a minute is enough for the provider.
     fn listed_within(&self, read: &Unknown) -> Duration {
         let route = RouteKey {
             provider: read.provider,
@@ -186,6 +190,7 @@ impl StepContext {
         };
         let processing = self.processing_times.prior(&self.catalog, &route);
         let history_delay = self.processing_times.history_delay(read.provider);
+        let history_delay = history_delay.min(MAX_LISTING_DELAY);
         reconcile::listed_within(history_delay, read.lists_running, processing)
     }
 }

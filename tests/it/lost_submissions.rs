@@ -36,9 +36,14 @@ fn accepted(env: &TestEnv) -> BTreeMap<String, usize> {
     accepted
 }
 
-/// Loads rows with a budget and runs them.
+/// Loads rows with clips of the same price and runs them with a budget.
 fn run(env: &TestEnv, rows: usize, via: &str, budget: &str) -> CommandOutput {
-    env.load(rows, via);
+    let row = |row| format!("row-{row},https://images.example.com/{row}.png,Turn number {row}\n");
+    let rows: String = (0..rows).map(row).collect();
+    env.write("batch.csv", &format!("id,image,prompt\n{rows}"));
+    let model = "kling-v1-standard";
+    let loaded = env.run(&["load", "batch.csv", "--model", model, "--via", via]);
+    assert_eq!(loaded.code, 0, "{loaded:?}");
     env.run(&["run", "--budget", budget])
 }
 
@@ -135,11 +140,11 @@ fn answers_that_cannot_be_used_stop_the_submissions_of_a_provider() {
                     "[provider.{provider}]\nin_flight = 4\ntypical_s = 0.3\nhistory_delay_s = 0.3\n"
                 ),
             );
-            let run = run(&env, 12, provider, "2");
+            let run = run(&env, 12, provider, "1");
             assert_eq!(run.code, 4, "{provider}: {run:?}");
             let accepted = accepted(&env);
             assert!(accepted.values().all(|count| *count <= 2), "{accepted:?}");
-            assert_covered(&env, 2.0);
+            assert_covered(&env, 1.0);
             let held = "several responses in a row were lost or of no use";
             let is_held = run.stderr.contains(held) || fault == Fault::SameId;
             assert!(is_held, "{run:?}");

@@ -392,6 +392,69 @@ fn a_reused_clip_whose_file_is_gone_is_downloaded_again_without_paying() {
 }
 
 #[test]
+fn a_product_with_a_clip_for_each_picture_keeps_them_in_any_order_of_its_pictures() {
+    let env = TestEnv::new(high_limits());
+    let sheet = |pictures: &[&str], prompt: &str| {
+        let rows = pictures
+            .iter()
+            .map(|picture| format!("cup,Cup,https://cdn.shop.example/{picture}.jpg\n"));
+        let text = format!("Handle,Title,Image Src\n{}", rows.collect::<String>());
+        (text, format!("{prompt} {{Title}}"))
+    };
+    let load = |pictures: &[&str], prompt: &str| {
+        let (text, prompt) = sheet(pictures, prompt);
+        let args = ["--preset", "shopify", "--each-image", "--prompt", &prompt];
+        env.load_sheet(&text, &args)
+    };
+    let pictures = || {
+        let jobs = env.export();
+        let picture = |job: &serde_json::Value| {
+            let id = job["id"].as_str().expect("an id").to_owned();
+            let shown = env.run(&["show", &id, "--json"]).stdout;
+            let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+            let link = shown["input"]["image"].as_str().expect("a link").to_owned();
+            (id, link.rsplit('/').next().unwrap_or_default().to_owned())
+        };
+        jobs.iter().map(picture).collect::<Vec<_>>()
+    };
+    let expect = |pairs: &[(&str, &str)]| {
+        let pairs = pairs
+            .iter()
+            .map(|(id, link)| ((*id).to_owned(), format!("{link}.jpg")));
+        assert_eq!(pictures(), pairs.collect::<Vec<_>>());
+    };
+    load(&["a", "b", "c"], "Turn");
+    env.run_to_end();
+    let before = clips(&env, "sheet");
+    expect(&[("cup", "a"), ("cup-2", "b"), ("cup-3", "c")]);
+
+    let reordered = load(&["c", "a", "b"], "Turn");
+    assert!(
+        reordered.stdout.contains("0 new, 0 changed, 3 same"),
+        "{reordered:?}"
+    );
+    let more = load(&["d", "c", "b", "a"], "Turn");
+    assert!(more.stdout.contains("1 new, 0 changed, 3 same"), "{more:?}");
+    expect(&[("cup", "a"), ("cup-2", "b"), ("cup-3", "c"), ("cup-4", "d")]);
+    env.run_to_end();
+    assert_eq!(clips(&env, "sheet")[..3], before);
+    assert_eq!(env.ledger().entries.len(), 4);
+
+    let edited = load(&["b", "e", "a", "c"], "Lift");
+    assert!(
+        edited.stdout.contains("1 new, 3 changed, 0 same"),
+        "{edited:?}"
+    );
+    expect(&[
+        ("cup", "a"),
+        ("cup-2", "b"),
+        ("cup-3", "c"),
+        ("cup-4", "d"),
+        ("cup-5", "e"),
+    ]);
+}
+
+#[test]
 fn load_says_what_is_asked_for_twice_here_and_in_another_batch() {
     let env = TestEnv::new(high_limits());
     let twins = "id,image,prompt\na,https://e.com/1.png,Turn\nb,https://e.com/1.png,Turn\n\
