@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long they are read if the run must not submit without them.
 const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(300);
 
+/// Time since the queue was last seen at work in which nothing can have been paid for elsewhere. Whoever
+/// restarts a killed run at once is not kept waiting.
+const MIN_GAP: SignedDuration = SignedDuration::from_secs(1);
+
 /// How far they are read if another queue has run here.
 const FOREIGN_PERIOD: SignedDuration = SignedDuration::from_hours(48);
 
@@ -99,6 +103,8 @@ pub(super) async fn compare(
     };
     let mut found = 0;
     let comparison = match &doubt {
+        // A copy cannot have been made and run since.
+        None if clock.now().duration_since(since).abs() < MIN_GAP => Comparison::default(),
         None => compare_histories(queue.as_ref(), context, since, PATIENCE).await?,
         Some(doubt) => {
             print_doubt(doubt);

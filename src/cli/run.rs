@@ -80,9 +80,12 @@ pub(super) async fn run_with(
         .await?;
     context.policy.max_attempts = args.attempts.unwrap_or(context.policy.max_attempts);
     let batch = args.batch.as_deref();
-    balances::compare(queue.as_ref(), &context, &batches, batch, args.budget).await?;
-    let copies::Standing { unread, markers } =
-        copies::compare(setup, &queue, &context, &batches, stop.clone()).await?;
+    let (balances, standing) = tokio::join!(
+        balances::compare(queue.as_ref(), &context, &batches, batch, args.budget),
+        copies::compare(setup, &queue, &context, &batches, stop.clone()),
+    );
+    balances?;
+    let copies::Standing { unread, markers } = standing?;
     for limits in &mut options.limits {
         if unread.contains(&limits.provider) {
             limits.in_flight = 0;
