@@ -4,26 +4,26 @@ use overnight_simulator::SimulatorOptions;
 
 use crate::support::{TestEnv, high_limits};
 
-#[test]
-fn a_balance_that_does_not_cover_the_queued_jobs_is_told_before_the_first_submission() {
+/// Loads rows at accounts with half a dollar each, and returns what a run says.
+fn run_with_low_balances(rows: usize, budget: &[&str]) -> String {
     let env = TestEnv::new(SimulatorOptions {
         balance_usd: 0.5,
         ..high_limits()
     });
-    env.load(4, "eachlabs,aimlapi,fal");
-    let run = env.run(&["run"]);
-    assert_eq!(run.code, 0, "{run:?}");
-    let all =
+    env.load(rows, "eachlabs,aimlapi,fal");
+    env.run(&[&["run"][..], budget].concat()).stderr
+}
+
+#[test]
+fn balances_that_do_not_cover_the_queued_jobs_are_told_before_the_first_submission() {
+    let told =
         "the balances (eachlabs $0.50, aimlapi $0.50, fal $0.50) do not cover the queued jobs";
-    assert!(!run.stderr.contains("do not cover"), "$1.50 do: {run:?}");
-    env.load(12, "eachlabs,aimlapi,fal");
-    let run = env.run(&["run", "--budget", "2"]);
-    assert!(
-        !run.stderr.contains("do not cover"),
-        "they cover the budget: {run:?}"
-    );
-    let run = env.run(&["run"]);
-    assert!(run.stderr.contains(all), "{run:?}");
+    let said = run_with_low_balances(12, &[]);
+    assert!(said.contains(told), "{said}");
+    for (rows, budget) in [(4, &[][..]), (12, &["--budget", "1.4"])] {
+        let said = run_with_low_balances(rows, budget);
+        assert!(!said.contains("do not cover"), "{said}");
+    }
 }
 
 #[test]
