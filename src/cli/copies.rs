@@ -116,7 +116,14 @@ pub(super) async fn compare(
                 .saturating_add(first.listed_within)?;
             found += first.found;
             if listed_at > clock.now() && first.unread.is_empty() {
-                wait(clock.as_ref(), listed_at, stop).await;
+                wait(clock.as_ref(), listed_at, stop.clone()).await;
+                if *stop.borrow() {
+                    // The next run has to compare again.
+                    return Ok(Standing {
+                        unread: context.providers.keys().copied().collect(),
+                        markers: None,
+                    });
+                }
                 read().await?
             } else {
                 Comparison { found: 0, ..first }

@@ -180,7 +180,8 @@ fn a_row_holds_what_a_card_shows() {
         0,
         1,
         280,
-        ""
+        "",
+        []
     ]);
     assert_eq!(jobs, json!([row]));
     let names: Value = serde_json::from_str(script_element(&page, "names")).unwrap();
