@@ -34,10 +34,16 @@ pub(super) fn set_aside(location: &ClipLocation, new: &SavedFile) -> io::Result<
         found.with_file_name(format!("found-{name}"))
     };
     let mut names = (1..).map(earlier);
-    match names.find(|name| !name.exists()) {
-        Some(name) => move_to(&new.path, &name),
-        None => Ok(()),
-    }
+    let Some(name) = names.find(|name| !name.exists()) else {
+        return Ok(());
+    };
+    move_to(&new.path, &name)?;
+    tracing::warn!(
+        "a file that is not as this queue wrote it was in the place of a clip: {} is now {}",
+        new.path.display(),
+        name.display()
+    );
+    Ok(())
 }
 
 fn move_to(from: &Path, to: &Path) -> io::Result<()> {

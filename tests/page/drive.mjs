@@ -231,5 +231,10 @@ try {
 } finally {
   chromium.kill();
   await new Promise((resolve) => chromium.once('exit', resolve));
-  rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+  try {
+    rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+  } catch (error) {
+    // A helper process of the browser may still write to its profile.
+    console.warn(`${profile} is left behind: ${error.code}`);
+  }
 }
