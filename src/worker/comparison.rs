@@ -47,6 +47,8 @@ struct Unknown {
     wire_model: String,
     entries: Vec<HistoryEntry>,
     lists_running: bool,
+    /// No queued job takes one that was submitted before this, by the provider's clock.
+    since: Option<Timestamp>,
 }
 
 /// Compares the histories of the context's providers since a time with the queue, as far as queued jobs
@@ -148,8 +150,8 @@ impl StepContext {
         let earliest = now.saturating_sub(MAX_PERIOD).unwrap_or(Timestamp::MIN);
         let absent = self.queue.absent_attempts(provider, earliest).await?;
         let mut absent = absent.iter().map(|absent| absent.attempt.submitted_at);
-        let since = absent.next().map_or(since, |oldest| oldest.min(since));
-        let from = since.saturating_sub(MARGIN).unwrap_or(Timestamp::MIN);
+        let from = absent.next().map_or(since, |oldest| oldest.min(since));
+        let from = from.saturating_sub(MARGIN).unwrap_or(Timestamp::MIN);
         let from = from.max(earliest);
         let owned = self
             .queue
@@ -172,7 +174,10 @@ impl StepContext {
             let id = entry.prediction_id.as_ref();
             id.is_some_and(|id| !query.known.contains(id))
         });
+        // How far our clock is ahead is known to the second.
+        let ahead = history.clock_ahead.unwrap_or_default() + SignedDuration::from_secs(2);
         Ok(Ok(Unknown {
+            since: since.saturating_sub(ahead).ok(),
             provider,
             wire_model: query.wire_model,
             entries: history.entries,
@@ -192,6 +197,20 @@ impl StepContext {
         let history_delay = self.processing_times.history_delay(read.provider);
         let history_delay = history_delay.min(MAX_LISTING_DELAY);
         reconcile::listed_within(history_delay, read.lists_running, processing)
+    }
+}
+
+/// Returns whether a queued job may take a prediction that was submitted at a time, if that is known: not
+/// one from before the queue was last seen at work, nor from before its batch was loaded to be rendered
+/// anew.
+fn may_be_ours(
+    submitted_at: Option<Timestamp>,
+    since: Option<Timestamp>,
+    fresh_at: Option<Timestamp>,
+) -> bool {
+    match submitted_at {
+        Some(at) => since.max(fresh_at).is_none_or(|earliest| at >= earliest),
+        None => fresh_at.is_none(),
     }
 }
 
@@ -226,10 +245,8 @@ impl Unknown {
             return None;
         }
         let digest = request_digest(&quote.request.to_string());
-        let is_recent = |entry: &HistoryEntry| match fresh_at {
-            Some(fresh_at) => entry.submitted_at.is_some_and(|at| at >= fresh_at),
-            None => true,
-        };
+        let since = self.since;
+        let is_recent = |entry: &HistoryEntry| may_be_ours(entry.submitted_at, since, fresh_at);
         let prediction =
             self.take(|entry| is_recent(entry) && entry.asks_for(&quote.request, digest))?;
         Some(HistoryFinding::Unknown(Box::new(UnknownPrediction {
@@ -247,5 +264,24 @@ impl Unknown {
         let index = self.entries.iter().position(matches)?;
         let id = self.entries.swap_remove(index).prediction_id?;
         Some(PredictionHandle::from_id(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prediction_from_before_the_queue_or_before_a_fresh_load_is_not_taken() {
+        let at = |second| Timestamp::from_second(second).ok();
+        assert!(may_be_ours(at(100), at(100), None));
+        assert!(!may_be_ours(at(99), at(100), None), "another queue's");
+        assert!(may_be_ours(None, at(100), None));
+        assert!(
+            !may_be_ours(at(150), at(100), at(200)),
+            "to be rendered anew"
+        );
+        assert!(may_be_ours(at(200), at(100), at(200)));
+        assert!(!may_be_ours(None, at(100), at(200)));
     }
 }
