@@ -85,7 +85,8 @@ pub(super) async fn compare(
         seen_at,
         generation,
     } = Evidence::read(&lineage, &paths);
-    let last_seen = lineage.last_seen.unwrap_or(clock.now());
+    let started_at = clock.now();
+    let last_seen = lineage.last_seen.unwrap_or(started_at);
     for provider in context.providers.keys() {
         let mark = setup.app.key_mark(*provider, &lineage.queue_id);
         if let Some(mark) = mark
@@ -110,9 +111,13 @@ pub(super) async fn compare(
             print_doubt(doubt);
             let read = || compare_histories(queue.as_ref(), context, since, PATIENCE_IN_DOUBT);
             let first = read().await?;
-            // What was submitted elsewhere a moment ago may not be listed yet.
-            let listed_at = seen_at
+            // What was submitted elsewhere a moment ago may not be listed yet. The other run may have
+            // worked for a while after it was last seen.
+            let seen_at = seen_at
                 .unwrap_or(last_seen)
+                .saturating_add(MARKER_INTERVAL)?;
+            let listed_at = seen_at
+                .min(started_at)
                 .saturating_add(first.listed_within)?;
             found += first.found;
             if listed_at > clock.now() && first.unread.is_empty() {
