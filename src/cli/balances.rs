@@ -37,14 +37,6 @@ pub(super) async fn compare(
     {
         return Ok(());
     }
-    let mut price = queue.queued_estimate(batch.map(str::to_owned)).await?;
-    if let Some(budget) = budget {
-        let used: Money = batches
-            .iter()
-            .map(|batch| batch.spent + batch.reserved)
-            .sum();
-        price = price.min((budget - used).max(Money::ZERO));
-    }
     let balances = context
         .providers
         .values()
@@ -56,6 +48,15 @@ pub(super) async fn compare(
         return Ok(());
     };
     let total: Money = balances.iter().copied().sum();
+    // After the balances, because the sum over a million rows takes a while.
+    let mut price = queue.queued_estimate(batch.map(str::to_owned)).await?;
+    if let Some(budget) = budget {
+        let used: Money = batches
+            .iter()
+            .map(|batch| batch.spent + batch.reserved)
+            .sum();
+        price = price.min((budget - used).max(Money::ZERO));
+    }
     if total < price {
         let names: Vec<String> = context
             .providers

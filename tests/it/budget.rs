@@ -207,7 +207,7 @@ fn refused_submissions_release_their_reservation_even_after_a_kill() {
     assert!(spent == 0.0 && at_risk <= 700_000.0, "{at_risk} at risk");
     assert_eq!(env.status()["providers"][0]["in_flight"], 0);
     let budget = 0.70 + at_risk / 1e6;
-    env.load_rows("refused", 10, &["--budget", &budget.to_string()]);
+    env.load_rows("refused", 10, &["--budget", &format!("{budget:.6}")]);
     // 400, for two rows that `load` would have rejected.
     env.simulator
         .update_options(|options| options.no_balance = false);
