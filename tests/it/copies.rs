@@ -108,6 +108,7 @@ fn a_copy_in_another_folder_continues_what_the_original_has_rendered() {
             .output()
             .expect("the binary starts");
         assert!(copy.status.success(), "{provider}: {copy:?}");
+        assert_eq!(env.ledger().entries.len(), ROWS, "{provider}: {copy:?}");
         env.assert_all_rendered_once(ROWS);
     });
 }
