@@ -27,7 +27,7 @@ const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(300);
 /// restarts a killed run at once is not kept waiting.
 const MIN_GAP: SignedDuration = SignedDuration::from_secs(1);
 
-/// How far they are read if another queue has run here.
+/// How far they are read if another queue has run here, or the original of one that never has.
 const FOREIGN_PERIOD: SignedDuration = SignedDuration::from_hours(48);
 
 /// Time between two updates of the markers. They say when a run was last seen.
@@ -98,8 +98,11 @@ pub(super) async fn compare(
             ));
         }
     }
-    let since = match &doubt {
-        Some(Doubt::Foreign(_)) => clock.now().saturating_sub(FOREIGN_PERIOD)?,
+    let since = match (&doubt, lineage.last_seen) {
+        // A queue that has never run cannot say since when its original may have paid.
+        (Some(Doubt::Foreign(_)), _) | (Some(_), None) => {
+            clock.now().saturating_sub(FOREIGN_PERIOD)?
+        }
         _ => last_seen,
     };
     let mut found = 0;
