@@ -23,11 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long they are read if the run must not submit without them.
 const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(300);
 
-/// Time since the queue was last seen at work in which nothing can have been paid for elsewhere. Whoever
-/// restarts a killed run at once is not kept waiting.
-const MIN_GAP: SignedDuration = SignedDuration::from_secs(1);
-
-/// How far they are read if another queue has run here, or the original of one that never has.
+/// How far they are read if another queue has run here.
 const FOREIGN_PERIOD: SignedDuration = SignedDuration::from_hours(48);
 
 /// Time between two updates of the markers. They say when a run was last seen.
@@ -98,17 +94,12 @@ pub(super) async fn compare(
             ));
         }
     }
-    let since = match (&doubt, lineage.last_seen) {
-        // A queue that has never run cannot say since when its original may have paid.
-        (Some(Doubt::Foreign(_)), _) | (Some(_), None) => {
-            clock.now().saturating_sub(FOREIGN_PERIOD)?
-        }
+    let since = match &doubt {
+        Some(Doubt::Foreign(_)) => clock.now().saturating_sub(FOREIGN_PERIOD)?,
         _ => last_seen,
     };
     let mut found = 0;
     let comparison = match &doubt {
-        // A copy cannot have been made and run since.
-        None if clock.now().duration_since(since).abs() < MIN_GAP => Comparison::default(),
         None => compare_histories(queue.as_ref(), context, since, PATIENCE).await?,
         Some(doubt) => {
             print_doubt(doubt);
