@@ -1,6 +1,7 @@
 //! Before a run submits: is this the queue that was run last, and what have its copies paid for?
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use crate::clock::Clock;
 use crate::domain::{JobState, ProviderName};
 use crate::output::Marker;
 use crate::queue::{BatchStatus, Lineage, Queue};
-use crate::worker::comparison::{Comparison, compare_histories};
+use crate::worker::comparison::{Comparison, MAX_PERIOD, compare_histories};
 use crate::worker::{StepContext, StopSignal};
 
 use super::render;
@@ -22,9 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long they are read if the run must not submit without them.
 const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(300);
-
-/// How far they are read if another queue has run here.
-const FOREIGN_PERIOD: SignedDuration = SignedDuration::from_hours(48);
 
 /// Time between two updates of the markers. They say when a run was last seen.
 const MARKER_INTERVAL: Duration = Duration::from_secs(30);
@@ -67,6 +65,69 @@ pub(super) async fn compare(
 ) -> anyhow::Result<Standing> {
     let clock = Arc::clone(&setup.app.clock);
     let lineage = queue.lineage().await?;
+    let paths = marker_paths(setup, batches);
+    let evidence = Evidence::read(&lineage, &paths);
+    let started_at = clock.now();
+    note_keys(setup, queue.as_ref(), context, &lineage).await?;
+    let last_seen = lineage.last_seen.unwrap_or(started_at);
+    let Some(comparison) = (match &evidence.doubt {
+        None => Some(compare_histories(queue.as_ref(), context, last_seen, PATIENCE).await?),
+        Some(doubt) => {
+            print_doubt(doubt);
+            let since = match doubt {
+                Doubt::Foreign(_) => started_at.saturating_sub(MAX_PERIOD)?,
+                Doubt::Older | Doubt::Moved => last_seen,
+            };
+            // The other run may have worked for a while after it was last seen.
+            let seen_at = evidence.seen_at.unwrap_or(last_seen);
+            let seen_at = seen_at.saturating_add(MARKER_INTERVAL)?.min(started_at);
+            compare_until_listed(queue.as_ref(), context, since, seen_at, stop).await?
+        }
+    }) else {
+        // The next run has to compare again.
+        return Ok(Standing {
+            unread: context.providers.keys().copied().collect(),
+            markers: None,
+        });
+    };
+    print_found(comparison.found);
+    let mut unread = BTreeSet::new();
+    for (provider, reason) in comparison.unread {
+        if evidence.doubt.is_some() {
+            render::print_note(format_args!(
+                "nothing is submitted to {provider}, because its history cannot be read: {reason}"
+            ));
+            unread.insert(provider);
+        } else {
+            tracing::info!(%provider, "its history was not compared with the queue: {reason}");
+        }
+    }
+    if !unread.is_empty() {
+        return Ok(Standing {
+            unread,
+            markers: None,
+        });
+    }
+    let generation = evidence.generation + 1;
+    queue.set_generation(generation).await?;
+    let markers = Markers {
+        marker: Marker {
+            queue: lineage.queue_id,
+            generation,
+            seen_at: clock.now(),
+        },
+        paths,
+        clock,
+    };
+    markers.write();
+    Ok(Standing {
+        unread,
+        markers: Some(markers),
+    })
+}
+
+/// Returns where the markers are, of which the first is the one beside the queue.
+fn marker_paths(setup: &Setup, batches: &[BatchStatus]) -> Vec<PathBuf> {
     let mut paths = vec![Marker::beside(&setup.app.config.queue)];
     for batch in batches {
         if batch.count(JobState::Queued) > 0 {
@@ -76,13 +137,16 @@ pub(super) async fn compare(
         }
         paths.push(Marker::in_folder(batch.folder.as_ref()));
     }
-    let Evidence {
-        doubt,
-        seen_at,
-        generation,
-    } = Evidence::read(&lineage, &paths);
-    let started_at = clock.now();
-    let last_seen = lineage.last_seen.unwrap_or(started_at);
+    paths
+}
+
+/// Notes with which keys the queue is run, and says which have changed.
+async fn note_keys(
+    setup: &Setup,
+    queue: &dyn Queue,
+    context: &StepContext,
+    lineage: &Lineage,
+) -> anyhow::Result<()> {
     for provider in context.providers.keys() {
         let mark = setup.app.key_mark(*provider, &lineage.queue_id);
         if let Some(mark) = mark
@@ -94,42 +158,33 @@ pub(super) async fn compare(
             ));
         }
     }
-    let since = match &doubt {
-        Some(Doubt::Foreign(_)) => clock.now().saturating_sub(FOREIGN_PERIOD)?,
-        _ => last_seen,
-    };
-    let mut found = 0;
-    let comparison = match &doubt {
-        None => compare_histories(queue.as_ref(), context, since, PATIENCE).await?,
-        Some(doubt) => {
-            print_doubt(doubt);
-            let read = || compare_histories(queue.as_ref(), context, since, PATIENCE_IN_DOUBT);
-            let first = read().await?;
-            // What was submitted elsewhere a moment ago may not be listed yet. The other run may have
-            // worked for a while after it was last seen.
-            let seen_at = seen_at
-                .unwrap_or(last_seen)
-                .saturating_add(MARKER_INTERVAL)?;
-            let listed_at = seen_at
-                .min(started_at)
-                .saturating_add(first.listed_within)?;
-            found += first.found;
-            if listed_at > clock.now() && first.unread.is_empty() {
-                wait(clock.as_ref(), listed_at, stop.clone()).await;
-                if *stop.borrow() {
-                    // The next run has to compare again.
-                    return Ok(Standing {
-                        unread: context.providers.keys().copied().collect(),
-                        markers: None,
-                    });
-                }
-                read().await?
-            } else {
-                Comparison { found: 0, ..first }
-            }
-        }
-    };
-    found += comparison.found;
+    Ok(())
+}
+
+/// Compares a queue that may not know what was paid for, once the histories list everything that was
+/// submitted elsewhere until `seen_at`. Returns `None` if the run is to stop before that.
+async fn compare_until_listed(
+    queue: &dyn Queue,
+    context: &StepContext,
+    since: Timestamp,
+    seen_at: Timestamp,
+    stop: StopSignal,
+) -> anyhow::Result<Option<Comparison>> {
+    let first = compare_histories(queue, context, since, PATIENCE_IN_DOUBT).await?;
+    let listed_at = seen_at.saturating_add(first.listed_within)?;
+    if listed_at <= context.clock.now() || !first.unread.is_empty() {
+        return Ok(Some(first));
+    }
+    wait(context.clock.as_ref(), listed_at, stop.clone()).await;
+    if *stop.borrow() {
+        return Ok(None);
+    }
+    let mut comparison = compare_histories(queue, context, since, PATIENCE_IN_DOUBT).await?;
+    comparison.found += first.found;
+    Ok(Some(comparison))
+}
+
+fn print_found(found: usize) {
     if found > 0 {
         render::print_note(format_args!(
             "{} that this queue did not know {} found at the providers: nothing is paid again for \
@@ -138,36 +193,6 @@ pub(super) async fn compare(
             if found == 1 { "was" } else { "were" }
         ));
     }
-    let mut standing = Standing {
-        unread: BTreeSet::new(),
-        markers: None,
-    };
-    for (provider, reason) in comparison.unread {
-        if doubt.is_some() {
-            render::print_note(format_args!(
-                "nothing is submitted to {provider}, because its history cannot be read: {reason}"
-            ));
-            standing.unread.insert(provider);
-        } else {
-            tracing::info!(%provider, "its history was not compared with the queue: {reason}");
-        }
-    }
-    if standing.unread.is_empty() {
-        let generation = generation + 1;
-        queue.set_generation(generation).await?;
-        let markers = Markers {
-            marker: Marker {
-                queue: lineage.queue_id,
-                generation,
-                seen_at: clock.now(),
-            },
-            paths,
-            clock,
-        };
-        markers.write();
-        standing.markers = Some(markers);
-    }
-    Ok(standing)
 }
 
 /// What the markers say of a queue.
@@ -250,18 +275,15 @@ impl Markers {
         }
     }
 
-    /// Writes the markers of the folders that exist.
+    /// Writes the markers. A folder of clips may not exist yet.
     fn write(&self) {
         let marker = Marker {
             seen_at: self.clock.now(),
             ..self.marker.clone()
         };
         for path in &self.paths {
-            let folder = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            if folder.is_none_or(|folder| folder.is_dir())
-                && let Err(error) = marker.write(path)
+            if let Err(error) = marker.write(path)
+                && error.kind() != ErrorKind::NotFound
             {
                 tracing::info!("{} cannot be written: {error}", path.display());
             }

@@ -17,6 +17,7 @@ pub(super) fn format_duration(seconds: u64) -> String {
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
 }
+
 /// Formats a number of bytes, such as `740 MB` or `1.2 GB`, rounded down.
 pub(super) fn format_size(bytes: u64) -> String {
     let mb = bytes / 1_000_000;

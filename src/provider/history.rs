@@ -70,8 +70,8 @@ impl HistoryEntry {
         }
     }
 
-    /// Returns whether the entry certainly asked for a request, whoever submitted it, and may be billed.
-    /// `digest` is that of the request.
+    /// Returns whether the entry is known to be a prediction for a request, whoever submitted it, and may
+    /// be billed. `digest` is that of the request.
     pub fn asks_for(&self, request: &Value, digest: i64) -> bool {
         let is_same = match &self.content {
             EntryContent::ClientToken(Some(token)) => client_token::has_digest(token, digest),

@@ -38,6 +38,6 @@ pub use key::{ApiKey, InvalidKey};
 pub use poll_result::PollResult;
 pub use port::{Acceptance, Provider};
 pub use probe::{Probe, ProbeResult};
-pub use reconciliation::{AbsenceEvidence, LostSubmission, Reconciliation};
+pub use reconciliation::{AbsenceEvidence, LostSubmission, Reconciliation, WINDOW_MARGIN};
 pub use storage::UploadedImage;
 pub use submission::Submission;

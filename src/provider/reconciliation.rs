@@ -14,8 +14,9 @@ use super::history::{History, HistoryQuery};
 use super::json::InputMatch;
 use super::submission::Submission;
 
-/// Margin at both ends of a search window, because the provider's clock may differ from ours.
-pub(super) const WINDOW_MARGIN: SignedDuration = SignedDuration::from_secs(120);
+/// Margin at both ends of the period that is read of a history, because the provider's clock may differ
+/// from ours.
+pub const WINDOW_MARGIN: SignedDuration = SignedDuration::from_secs(120);
 
 /// Margin at the start of a search window if this machine's clock was changed in between.
 const CHANGED_CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(24);

@@ -11,7 +11,7 @@ use crate::domain::{Catalog, JobState, PredictionHandle, ProviderName};
 use crate::policy::claim::request_digest;
 use crate::policy::late_match::LateFinding;
 use crate::policy::reconcile;
-use crate::provider::{HistoryEntry, HistoryQuery, InputMatch, Submission};
+use crate::provider::{HistoryEntry, HistoryQuery, InputMatch, Submission, WINDOW_MARGIN};
 use crate::queue::job_reader::JobReader;
 use crate::queue::{
     self, AbsentAttempt, HistoryFinding, JobFilter, JobRecord, Queue, Status, UnknownPrediction,
@@ -22,13 +22,10 @@ use super::pool::new_pool_id;
 use super::processing_times::RouteKey;
 
 /// Longest period that is read of a history.
-const MAX_PERIOD: SignedDuration = SignedDuration::from_hours(48);
+pub const MAX_PERIOD: SignedDuration = SignedDuration::from_hours(48);
 
 /// Longest time that a history is given to list a prediction whose submit call has ended.
 const MAX_LISTING_DELAY: Duration = Duration::from_secs(60);
-
-/// Margin at both ends of that, because the provider's clock may differ from ours.
-const MARGIN: SignedDuration = SignedDuration::from_mins(2);
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +44,8 @@ struct Unknown {
     wire_model: String,
     entries: Vec<HistoryEntry>,
     lists_running: bool,
+    /// The provider's attempts of that time that were taken to be absent.
+    absent: Vec<AbsentAttempt>,
     /// No queued job takes one that was submitted before this, by the provider's clock.
     since: Option<Timestamp>,
 }
@@ -99,9 +98,7 @@ pub async fn compare_histories(
     }
     let mut findings = Vec::new();
     for unknown in &mut unknown {
-        let since = context.clock.now().saturating_sub(MAX_PERIOD);
-        let since = since.unwrap_or(Timestamp::MIN);
-        for absent in queue.absent_attempts(unknown.provider, since).await? {
+        for absent in std::mem::take(&mut unknown.absent) {
             findings.extend(unknown.take_absent(&absent));
         }
     }
@@ -149,9 +146,9 @@ impl StepContext {
         let now = self.clock.now();
         let earliest = now.saturating_sub(MAX_PERIOD).unwrap_or(Timestamp::MIN);
         let absent = self.queue.absent_attempts(provider, earliest).await?;
-        let mut absent = absent.iter().map(|absent| absent.attempt.submitted_at);
-        let from = absent.next().map_or(since, |oldest| oldest.min(since));
-        let from = from.saturating_sub(MARGIN).unwrap_or(Timestamp::MIN);
+        let oldest = absent.first().map(|absent| absent.attempt.submitted_at);
+        let from = oldest.map_or(since, |oldest| oldest.min(since));
+        let from = from.saturating_sub(WINDOW_MARGIN).unwrap_or(Timestamp::MIN);
         let from = from.max(earliest);
         let owned = self
             .queue
@@ -160,7 +157,7 @@ impl StepContext {
         let query = HistoryQuery {
             wire_model: wire_model.to_owned(),
             from,
-            to: now.saturating_add(MARGIN).unwrap_or(Timestamp::MAX),
+            to: now.saturating_add(WINDOW_MARGIN).unwrap_or(Timestamp::MAX),
             known: owned.into_keys().collect(),
         };
         let Some(adapter) = self.providers.get(&provider) else {
@@ -182,6 +179,7 @@ impl StepContext {
             wire_model: query.wire_model,
             entries: history.entries,
             lists_running: history.lists_running,
+            absent,
         }))
     }
 

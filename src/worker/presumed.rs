@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::domain::{LaterSubmissions, ProviderName};
 use crate::policy::late_match::LateFinding;
-use crate::provider::{LostSubmission, Provider, Reconciliation, Submission};
+use crate::provider::{Provider, Reconciliation, Submission};
 use crate::queue::{AbsentAttempt, HistoryFinding};
 
 use super::{Pool, PoolError, StepContext};
@@ -68,18 +68,10 @@ impl StepContext {
         else {
             return Ok(Vec::new());
         };
-        let clock_change = self.queue.last_clock_change().await?;
         let key_changed_at = self.queue.key_changed_at(name).await?;
-        let mut lost = LostSubmission {
-            submission: Submission::from(oldest),
-            submitted_at: oldest.submitted_at,
-            clock_was_changed: clock_change.is_some_and(|at| at >= oldest.submitted_at),
-            now: self.clock.now(),
-            owned: BTreeMap::new(),
-        };
-        lost.owned = self
-            .queue
-            .owned_predictions(name, oldest.wire_model.clone(), lost.window().0)
+        let submission = Submission::from(oldest);
+        let (mut lost, _) = self
+            .lost_submission(name, submission, oldest.submitted_at)
             .await?;
         let history = match provider.history(&lost.query()).await {
             Ok(history) => history,

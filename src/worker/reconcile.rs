@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::domain::{Failure, Outcome, ProviderSignal};
+use jiff::Timestamp;
+
+use crate::domain::{Failure, Outcome, ProviderName, ProviderSignal};
 use crate::failpoint::fail_point;
 use crate::policy::reconcile::{self, Absence, HoldReason, Verdict};
-use crate::provider::{AbsenceEvidence, LostSubmission, Provider, Reconciliation};
-use crate::queue::Claim;
+use crate::provider::{AbsenceEvidence, LostSubmission, Provider, Reconciliation, Submission};
+use crate::queue::{self, Claim};
 
 use super::completed_step::StepOutcome;
 use super::timing::elapsed;
@@ -28,7 +30,6 @@ impl StepContext {
         provider: &dyn Provider,
     ) -> Result<StepOutcome, PoolError> {
         let provider_name = claim.attempt.provider;
-        let now = self.clock.now();
         let submitted_at = claim.attempt.submitted_at;
         let is_last_try = claim.job.progress.failures + 1 >= MAX_FAILED_SEARCHES;
         let submission = match self.build_submission(claim).await {
@@ -40,25 +41,8 @@ impl StepContext {
             }
             Err(error) => return Ok(self.retry_later(claim, error.reason, None)),
         };
-        let clock_change = self
-            .queue
-            .last_clock_change()
-            .await?
-            .filter(|at| *at >= submitted_at);
-        let mut lost = LostSubmission {
-            submission,
-            submitted_at,
-            clock_was_changed: clock_change.is_some(),
-            now,
-            owned: BTreeMap::new(),
-        };
-        lost.owned = self
-            .queue
-            .owned_predictions(
-                provider_name,
-                claim.attempt.wire_model.clone(),
-                lost.window().0,
-            )
+        let (lost, clock_change) = self
+            .lost_submission(provider_name, submission, submitted_at)
             .await?;
         fail_point!("history unsent");
         let response = provider.reconcile(&lost).await;
@@ -81,7 +65,7 @@ impl StepContext {
                 let since = clock_change.map_or(call_ended_at, |at| at.max(call_ended_at));
                 let key_changed_at = self.queue.key_changed_at(provider_name).await?;
                 let key_was_changed = key_changed_at.is_some_and(|at| at >= submitted_at);
-                self.absent(claim, evidence, elapsed(since, now), key_was_changed)
+                self.absent(claim, evidence, elapsed(since, lost.now), key_was_changed)
             }
             Err(Failure::RateLimited {
                 reason,
@@ -92,6 +76,37 @@ impl StepContext {
             )),
             Err(failure) => self.retry_later(claim, format!("no history: {failure}"), None),
         })
+    }
+
+    /// Returns what is needed to search a provider's history for a submission, and when this machine's
+    /// clock was changed since that; `None` if it was not.
+    ///
+    /// # Errors
+    /// Returns the queue's error if it cannot be read.
+    pub(super) async fn lost_submission(
+        &self,
+        provider: ProviderName,
+        submission: Submission,
+        submitted_at: Timestamp,
+    ) -> queue::Result<(LostSubmission, Option<Timestamp>)> {
+        // Read before the changes: one in between is then known.
+        let now = self.clock.now();
+        let clock_change = self.queue.last_clock_change().await?;
+        let clock_change = clock_change.filter(|at| *at >= submitted_at);
+        let mut lost = LostSubmission {
+            submission,
+            submitted_at,
+            clock_was_changed: clock_change.is_some(),
+            now,
+            owned: BTreeMap::new(),
+        };
+        let wire_model = lost.submission.wire_model.clone();
+        let (from, _) = lost.window();
+        lost.owned = self
+            .queue
+            .owned_predictions(provider, wire_model, from)
+            .await?;
+        Ok((lost, clock_change))
     }
 
     /// Returns the outcome of a complete search that did not find the submission, `waited` after

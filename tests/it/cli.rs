@@ -9,20 +9,13 @@ use flate2::write::GzEncoder;
 use overnight_simulator::{Call, Fault, Faults};
 use serde_json::{Value, json};
 
-use crate::support::{TestEnv, high_limits, micros, wait_until};
+use crate::support::{TestEnv, high_limits, load_args, micros, wait_until};
 
 #[test]
 fn loading_a_manifest_again_queues_only_the_changed_rows() {
     let env = TestEnv::new(high_limits());
     env.load(20, "eachlabs");
-    let load = [
-        "load",
-        "batch.csv",
-        "--model",
-        "kling-v1-standard",
-        "--via",
-        "eachlabs",
-    ];
+    let load = load_args("eachlabs");
     let again = env.run(&load);
     assert_eq!(again.code, 0);
     assert!(

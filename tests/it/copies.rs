@@ -7,19 +7,9 @@ use std::process::Stdio;
 
 use overnight_simulator::SimulatorOptions;
 
-use crate::support::{CommandOutput, TestEnv, high_limits};
+use crate::support::{CommandOutput, TestEnv, at_each_provider, high_limits, load_args};
 
 const ROWS: usize = 20;
-
-/// Runs a test at the three providers at the same time: it mostly waits.
-fn at_each_provider(test: impl Fn(&str) + Sync) {
-    std::thread::scope(|scope| {
-        for provider in ["eachlabs", "aimlapi", "fal"] {
-            let test = &test;
-            scope.spawn(move || test(provider));
-        }
-    });
-}
 
 fn path(env: &TestEnv, name: &str) -> PathBuf {
     env.dir.path().join(name)
@@ -119,15 +109,7 @@ fn a_queue_that_was_deleted_and_loaded_again_pays_for_nothing_again() {
         let env = TestEnv::new(high_limits());
         kill_in_the_middle(&env, provider);
         remove_queue(&env);
-        let load = [
-            "load",
-            "batch.csv",
-            "--model",
-            "kling-v1-standard",
-            "--via",
-            provider,
-            "--adopt-files",
-        ];
+        let load = [&load_args(provider)[..], &["--adopt-files"]].concat();
         assert_eq!(env.run(&load).code, 0);
         let run = env.run(&["run"]);
         assert_eq!(run.code, 0, "{provider}: {run:?}");

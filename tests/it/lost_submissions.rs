@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use overnight_simulator::{Call, Fault, Faults, HistoryScope, SimulatorOptions};
 
-use crate::support::{CommandOutput, TestEnv, high_limits, micros, micros_as_f64, wait_until};
+use crate::support::{
+    CommandOutput, TestEnv, at_each_provider, high_limits, load_args, micros, micros_as_f64,
+    wait_until,
+};
 
 /// Returns options with a fault of this probability in every create.
 fn with_fault(fault: Fault, probability: f64) -> SimulatorOptions {
@@ -13,16 +16,6 @@ fn with_fault(fault: Fault, probability: f64) -> SimulatorOptions {
         faults: Faults::default().with(Some(Call::Create), fault, probability),
         ..high_limits()
     }
-}
-
-/// Runs a test at the three providers at the same time: it mostly waits.
-fn at_each_provider(test: impl Fn(&str) + Sync) {
-    std::thread::scope(|scope| {
-        for provider in ["eachlabs", "aimlapi", "fal"] {
-            let test = &test;
-            scope.spawn(move || test(provider));
-        }
-    });
 }
 
 /// Returns how often each row was accepted, by its prompt.
@@ -41,8 +34,7 @@ fn run(env: &TestEnv, rows: usize, via: &str, budget: &str) -> CommandOutput {
     let row = |row| format!("row-{row},https://images.example.com/{row}.png,Turn number {row}\n");
     let rows: String = (0..rows).map(row).collect();
     env.write("batch.csv", &format!("id,image,prompt\n{rows}"));
-    let model = "kling-v1-standard";
-    let loaded = env.run(&["load", "batch.csv", "--model", model, "--via", via]);
+    let loaded = env.run(&load_args(via));
     assert_eq!(loaded.code, 0, "{loaded:?}");
     env.run(&["run", "--budget", budget])
 }

@@ -66,6 +66,28 @@ const CONFIG: &str = "
     history_delay_s = 1
 ";
 
+/// The command that loads `batch.csv` for clips of the same price.
+pub(crate) fn load_args(via: &str) -> [&str; 6] {
+    [
+        "load",
+        "batch.csv",
+        "--model",
+        "kling-v1-standard",
+        "--via",
+        via,
+    ]
+}
+
+/// Runs a test at the three providers at the same time: it mostly waits.
+pub(crate) fn at_each_provider(test: impl Fn(&str) + Sync) {
+    std::thread::scope(|scope| {
+        for provider in ["eachlabs", "aimlapi", "fal"] {
+            let test = &test;
+            scope.spawn(move || test(provider));
+        }
+    });
+}
+
 impl TestEnv {
     pub(crate) fn new(options: SimulatorOptions) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
@@ -185,14 +207,7 @@ impl TestEnv {
     /// Loads `batch.csv` with `rows` rows for the given providers, and expects success.
     pub(crate) fn load(&self, rows: usize, via: &str) {
         self.write_manifest("batch.csv", rows);
-        let loaded = self.run(&[
-            "load",
-            "batch.csv",
-            "--model",
-            "kling-v1-standard",
-            "--via",
-            via,
-        ]);
+        let loaded = self.run(&load_args(via));
         assert_eq!(loaded.code, 0, "{loaded:?}");
     }
 

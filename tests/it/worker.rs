@@ -2,7 +2,7 @@
 
 use overnight_simulator::{Api, Call, Fault, Faults, Limits, SimulatorOptions};
 
-use crate::support::{TestEnv, high_limits, micros};
+use crate::support::{TestEnv, high_limits, load_args, micros};
 
 #[test]
 fn two_hundred_rows_at_eachlabs_are_rendered_and_accounted_for() {
@@ -147,14 +147,7 @@ fn identical_rows_with_lost_responses_are_distinguished() {
             "batch.csv",
             &format!("id,image,prompt\n{}", rows.collect::<String>()),
         );
-        let load = [
-            "load",
-            "batch.csv",
-            "--model",
-            "kling-v1-standard",
-            "--via",
-            via,
-        ];
+        let load = load_args(via);
         assert_eq!(env.run(&load).code, 0);
         let run = env.run(&["run"]);
         assert_eq!(run.code, 0, "{run:?}");

@@ -9,7 +9,7 @@ use std::process::Stdio;
 
 use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 
-use crate::support::{TestEnv, high_limits};
+use crate::support::{TestEnv, high_limits, load_args};
 
 const ROWS: usize = 4;
 
@@ -150,7 +150,8 @@ fn a_run_aborted_while_clips_change_places_keeps_all_of_them_and_pays_for_none_a
     load("autumn.csv", "Turn right");
     assert!(aborts_at(&env, &["run"], reused));
     assert!(aborts_at(&env, &["run"], reused));
-    assert_eq!(env.run(&["run"]).code, 0);
+    let run = env.run(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
     for (name, content) in [
         ("spring/a.mp4", &left),
         ("spring/earlier/a.1.mp4", &left),
@@ -192,14 +193,7 @@ fn abort_and_resume(via: &str, point: &str, fault: Option<(Call, Fault)>) {
     } else {
         env.write_manifest("batch.csv", ROWS);
     }
-    let load = [
-        "load",
-        "batch.csv",
-        "--model",
-        "kling-v1-standard",
-        "--via",
-        via,
-    ];
+    let load = load_args(via);
     if !aborts_at(&env, &load, point) {
         if point == "takeover committed" {
             assert!(
