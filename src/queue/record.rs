@@ -81,6 +81,13 @@ fn record_outcome(
         }
         _ => None,
     };
+    let job = with_polls(&claim.job.progress, unrecorded_polls);
+    let mut change = match outcome::apply(&job, &claim.attempt.progress, outcome, now) {
+        Ok(change) => change,
+        // A lease that was lost comes first: the job may be in any state.
+        Err(_) if !is_current(tx, &claim.lease)? => return Ok(Recorded::LeaseLost),
+        Err(error) => return Err(QueueError::IllegalTransition(error)),
+    };
     let mut instead = None;
     if let Some(id) = prediction
         && tx.prediction_owner(id, &claim.attempt)?.is_some()
@@ -88,16 +95,11 @@ fn record_outcome(
         let reason = format!("prediction {id} already belongs to another job");
         instead = taken_prediction::outcome_instead(outcome, reason, now);
     }
+    if let Some(instead) = &instead {
+        change = outcome::apply(&job, &claim.attempt.progress, instead, now)?;
+    }
     let is_own = instead.is_none();
-    let written = instead.as_ref().unwrap_or(outcome);
-    let job = with_polls(&claim.job.progress, unrecorded_polls);
-    let change = match outcome::apply(&job, &claim.attempt.progress, written, now) {
-        Ok(change) => change,
-        // A lease that was lost comes first: the job may be in any state.
-        Err(_) if !is_current(tx, &claim.lease)? => return Ok(Recorded::LeaseLost),
-        Err(error) => return Err(QueueError::IllegalTransition(error)),
-    };
-    let event = written.event();
+    let event = instead.as_ref().unwrap_or(outcome).event();
     let holds_leases = holds_leases_at.contains(&claim.attempt.provider);
     let held = holds_leases && leased::may_be_held(&change.job);
     let mut recorded = write(tx, claim, change, instead, held)?;

@@ -12,6 +12,7 @@ run_for_each_store!(
     an_outcome_that_the_state_does_not_allow_is_refused_and_nothing_is_written,
     a_reported_cost_is_not_replaced_by_a_cost_computed_by_rule,
     a_response_with_the_prediction_of_another_job_leaves_the_submission_in_doubt,
+    a_running_job_does_not_adopt_even_the_prediction_of_another_job,
     a_step_that_was_not_started_is_due_again_at_once,
     a_failure_that_was_not_billed_frees_its_reservation_and_submits_again,
 );
@@ -130,6 +131,25 @@ async fn a_response_with_the_prediction_of_another_job_leaves_the_submission_in_
     assert!(
         job.error
             .is_some_and(|error| error.contains("already belongs"))
+    );
+}
+
+async fn a_running_job_does_not_adopt_even_the_prediction_of_another_job<S: Store>(
+    harness: Harness<S>,
+) {
+    harness.load_rows(2);
+    for (claim, id) in harness.claim("one", 2).await.iter().zip(["p", "q"]) {
+        harness.accept(claim, id).await;
+    }
+    let poll = harness.claim_step(Step::Poll).await;
+    let adopted = Outcome::Adopted {
+        prediction: PredictionHandle::from_id("q"),
+        due_at: harness.now(),
+    };
+    let result = harness.try_record(&poll, adopted).await;
+    assert!(
+        matches!(result, Err(QueueError::IllegalTransition(_))),
+        "{result:?}"
     );
 }
 
