@@ -55,9 +55,7 @@ impl KeptClip {
         }
         path.with_file_name(EARLIER_FOLDER).join(name)
     }
-}
 
-impl KeptClip {
     /// Returns where the file is while `current` is the clip of its job: moved aside if that has its
     /// place.
     pub fn path_beside(&self, current: Option<&SavedFile>) -> PathBuf {

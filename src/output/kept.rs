@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
@@ -69,50 +69,56 @@ pub fn inspect(path: &Path) -> io::Result<Result<SavedFile, String>> {
     }))
 }
 
-/// Returns where a kept clip is: where it was saved, or where it was moved; `None` if neither has it.
-pub(super) fn find(clip: &KeptClip) -> io::Result<Option<PathBuf>> {
-    let earlier = SavedFile {
-        path: clip.earlier_path(),
-        ..clip.file.clone()
-    };
-    for file in [&clip.file, &earlier] {
-        if is_whole(file)? {
-            return Ok(Some(file.path.clone()));
-        }
-    }
-    Ok(None)
-}
-
 /// Saves a clip that exists already under another name, by a link or, where the file systems differ,
 /// by a copy.
 pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Option<SavedFile>> {
-    let Some(from) = find(clip)? else {
-        return Ok(None);
-    };
     let path = location.folder.join(&location.file_name);
     let saved = SavedFile {
         path: path.with_extension(clip.file.path.extension().unwrap_or_default()),
         ..clip.file.clone()
     };
-    if from == saved.path {
+    create_folder(&location.folder)?;
+    let partial = SavedFile {
+        path: location
+            .folder
+            .join(format!(".{}.part", location.file_name)),
+        ..clip.file.clone()
+    };
+    // In this order, because the file of another job may be moved aside at any time.
+    for from in [&clip.file.path, &clip.earlier_path()] {
+        if *from == saved.path && is_whole(&saved)? {
+            return Ok(Some(saved));
+        }
+        if !link_or_copy(from, &partial.path)? {
+            continue;
+        }
+        // Checked after the link: a path may lead to another file by then, a link does not.
+        if !is_whole(&partial)? {
+            fs::remove_file(&partial.path)?;
+            continue;
+        }
+        set_aside(location, &saved)?;
+        fs::rename(&partial.path, &saved.path)?;
+        // A rename onto another link of the same file changes nothing and leaves both names.
+        remove_if_there(&partial.path)?;
+        fail_point!("clip reused");
+        sync_folder(&location.folder)?;
         return Ok(Some(saved));
     }
-    create_folder(&location.folder)?;
-    let partial = location
-        .folder
-        .join(format!(".{}.part", location.file_name));
-    remove_if_there(&partial)?;
-    if fs::hard_link(&from, &partial).is_err() {
-        fs::copy(&from, &partial)?;
-        File::open(&partial)?.sync_all()?;
+    Ok(None)
+}
+
+/// Returns whether there was a file.
+fn link_or_copy(from: &Path, to: &Path) -> io::Result<bool> {
+    remove_if_there(to)?;
+    if fs::hard_link(from, to).is_ok() {
+        return Ok(true);
     }
-    set_aside(location, &saved)?;
-    fs::rename(&partial, &saved.path)?;
-    // A rename onto another link of the same file changes nothing and leaves both names.
-    remove_if_there(&partial)?;
-    fail_point!("clip reused");
-    sync_folder(&location.folder)?;
-    Ok(Some(saved))
+    match fs::copy(from, to) {
+        Ok(_) => File::open(to)?.sync_all().map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use overnight::domain::{KeptClip, SavedFile};
+use overnight::output::{ClipLocation, LocalStore, OutputStore};
 use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::support::{CommandOutput, TestEnv, high_limits};
 
@@ -515,4 +518,38 @@ fn without_a_key_missing_clips_wait_for_the_next_run() {
     assert!(fixed.stdout.contains("row-1 is running\n"), "{fixed:?}");
     assert_eq!(env.run(&["run"]).code, 0);
     env.assert_all_rendered_once(2);
+}
+
+#[tokio::test]
+async fn a_clip_that_is_moved_aside_while_another_job_takes_it_is_taken_as_it_was() {
+    let content = vec![7; 1 << 20];
+    for round in 0..20 {
+        let dir = tempfile::tempdir().expect("a folder");
+        let file = SavedFile {
+            path: dir.path().join("a.mp4"),
+            bytes: content.len() as u64,
+            sha256: hex::encode(Sha256::digest(&content)),
+        };
+        let clip = KeptClip { number: 1, file };
+        let new_path = dir.path().join("new.mp4");
+        fs::write(&clip.file.path, &content).expect("a clip");
+        fs::write(&new_path, vec![8; content.len()]).expect("a clip");
+        fs::create_dir(dir.path().join("earlier")).expect("a folder");
+        let moved = clip.clone();
+        let moves = std::thread::spawn(move || {
+            // At another moment in each round.
+            std::thread::sleep(Duration::from_micros(200 * round));
+            fs::rename(&moved.file.path, moved.earlier_path()).expect("moved aside");
+            fs::rename(new_path, &moved.file.path).expect("replaced");
+        });
+        let location = ClipLocation {
+            folder: dir.path().join("autumn"),
+            file_name: "a.mp4".into(),
+            kept: Vec::new(),
+        };
+        let saved = LocalStore.reuse(&clip, &location).await.expect("no error");
+        moves.join().expect("moved");
+        let path = saved.expect("the clip is there").path;
+        assert!(fs::read(path).expect("a clip") == content, "round {round}");
+    }
 }
