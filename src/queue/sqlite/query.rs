@@ -117,11 +117,22 @@ pub(super) fn jobs(
     after: JobId,
     limit: usize,
 ) -> Result<Vec<JobRecord>> {
+    // Two indexes hold the few jobs in progress among many.
+    let in_progress = if filter.state.is_some_and(JobState::is_in_progress) {
+        "j.job_id IN (
+             SELECT job_id FROM jobs
+             WHERE state = ?3 AND at_provider IS NOT NULL AND lease_token IS NULL
+             UNION ALL
+             SELECT job_id FROM jobs WHERE lease_pool IS NOT NULL) AND"
+    } else {
+        ""
+    };
     select(
         connection,
         &format!(
             "{JOB_RECORD}
-             WHERE j.job_id > ?1 AND (?2 IS NULL OR b.name = ?2) AND (?3 IS NULL OR j.state = ?3)
+             WHERE {in_progress} j.job_id > ?1 AND (?2 IS NULL OR b.name = ?2)
+               AND (?3 IS NULL OR j.state = ?3)
              ORDER BY j.job_id LIMIT ?4"
         ),
         params![

@@ -689,12 +689,13 @@ fn the_queue_agrees_with_a_small_model_after_every_operation() {
             let mut harness = Harness::new(Arc::clone(&catalog)).await;
             for operation in operations {
                 let before = harness.committed();
-                harness.apply(operation).await;
+                harness.apply(operation.clone()).await;
                 harness.compare().await;
                 // A budget may be lowered below what is committed; then nothing more is committed.
                 for (batch, committed) in harness.committed() {
                     let budget = harness.model.batches[batch].unwrap_or(i64::MAX);
-                    assert!(committed <= budget.max(*before.get(batch).unwrap_or(&0)), "{batch}");
+                    let allowed = budget.max(*before.get(batch).unwrap_or(&0));
+                    assert!(committed <= allowed, "{batch}: {committed} > {allowed}: {operation:?}");
                 }
             }
         });
