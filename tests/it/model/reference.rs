@@ -81,6 +81,9 @@ pub(super) struct Model {
     pub(super) pools: HashMap<PoolId, Pool>,
     /// By process: the dead and expired pools that its last takeover found.
     pub(super) suspects: [HashSet<(PoolId, Timestamp)>; 2],
+    /// The prices of the submissions that were proven absent and turn out to be accepted, by batch.
+    /// They are paid for, so a budget does not stop them.
+    pub(super) late: BTreeMap<&'static str, i64>,
 }
 
 /// Returns the price of `kling-v1-standard`, computed independently of the catalogue.
@@ -305,7 +308,11 @@ impl Model {
         let attempt = &mut self.attempts[index];
         match (job.state, attempt.state) {
             (InDoubt, AttemptState::InDoubt) => {}
-            (Queued, AttemptState::Absent | AttemptState::PresumedAbsent) => job.paid_attempts += 1,
+            (Queued, AttemptState::PresumedAbsent) => job.paid_attempts += 1,
+            (Queued, AttemptState::Absent) => {
+                job.paid_attempts += 1;
+                *self.late.entry(job.batch).or_default() += attempt.price;
+            }
             (Failed, AttemptState::Abandoned) => {
                 attempt.prediction = Some(prediction.prediction_id.clone());
                 return Ok(Failed);
