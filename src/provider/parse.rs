@@ -41,7 +41,7 @@ pub fn parse_submit(provider: ProviderName, response: &ApiResponse) -> Result<Ac
     match provider {
         ProviderName::Eachlabs => eachlabs::parse_submit(response),
         ProviderName::Aimlapi => aimlapi::parse_submit(response),
-        ProviderName::Fal => fal::parse_submit(response),
+        ProviderName::Fal => fal::response::parse_submit(response),
     }
 }
 
@@ -57,6 +57,6 @@ pub fn parse_poll(
     match provider {
         ProviderName::Eachlabs => eachlabs::parse_poll(response, false),
         ProviderName::Aimlapi => aimlapi::parse_poll(response, false),
-        ProviderName::Fal => fal::parse_result(response, status, key, false),
+        ProviderName::Fal => fal::response::parse_result(response, status, key, false),
     }
 }
