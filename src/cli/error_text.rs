@@ -62,6 +62,7 @@ fn queue_hint(error: &QueueError) -> Option<String> {
             "choose another name with `--batch` or another folder with `--out`"
         }
         QueueError::RunIsActive => "stop it, or wait until it has finished",
+        QueueError::ClipsChanged => "run the command again: it continues with the rest",
         QueueError::FileExists(_) => "choose another name, or remove the file first",
         QueueError::NotApplicable { job, reason, .. } => {
             return match reason {

@@ -21,7 +21,7 @@ pub(super) async fn move_batch(global: &Global, args: MoveArgs) -> anyhow::Resul
     let old = old.await?;
     let to = folder.clone();
     let from = old.folder.clone();
-    let clips = old.clips;
+    let clips = old.clips.clone();
     let moved = tokio::task::spawn_blocking(move || output::relocate(&clips, &from, &to));
     let relocation = moved.await.context("the files were not moved")??;
     let placed = relocation.moved + relocation.found;
@@ -34,8 +34,12 @@ pub(super) async fn move_batch(global: &Global, args: MoveArgs) -> anyhow::Resul
         ))
         .into());
     }
-    queue.set_folder(args.batch.clone(), folder.clone()).await?;
-    remove_marker(&old.folder);
+    let from = old.folder.clone();
+    let recorded = queue.set_folder(args.batch.clone(), old, folder.clone());
+    recorded.await?;
+    if !output::is_same_place(&from, &folder) {
+        remove_marker(&from);
+    }
     print_moved(&setup, &args.batch, &folder, &relocation)
 }
 

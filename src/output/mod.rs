@@ -29,7 +29,7 @@ pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect;
 pub use local::LocalStore;
 pub use marker::Marker;
-pub use relocate::{Relocation, RelocationError, relocate};
+pub use relocate::{Relocation, RelocationError, is_same_place, relocate};
 
 /// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
 const MAX_CLIP_BYTES: u64 = 2 << 30;

@@ -125,6 +125,8 @@ fn move_file(from: &SavedFile, to: &SavedFile) -> io::Result<()> {
             copy(from, to)?;
         }
         sync_folder(folder)?;
+    } else if !is_whole(to)? {
+        return Err(io::ErrorKind::AlreadyExists.into());
     }
     fail_point!("clip at its new place");
     if !is_same_place(&from.path, &to.path) && is_whole(from)? {
@@ -136,7 +138,7 @@ fn move_file(from: &SavedFile, to: &SavedFile) -> io::Result<()> {
 }
 
 /// Returns whether two paths are one name of one file, such as by way of a symbolic link to its folder.
-fn is_same_place(one: &Path, other: &Path) -> bool {
+pub fn is_same_place(one: &Path, other: &Path) -> bool {
     match (one.canonicalize(), other.canonicalize()) {
         (Ok(one), Ok(other)) => one == other,
         _ => one == other,

@@ -229,10 +229,14 @@ pub(super) fn clips_to_move<S: Snapshot + ?Sized>(
 pub(super) fn set_folder(
     tx: &mut dyn Transaction,
     batch: &str,
+    moved: &BatchClips,
     folder: &Path,
     host: &str,
     now: Timestamp,
 ) -> Result<()> {
+    if clips_to_move(tx, batch, folder, host, now)? != *moved {
+        return Err(QueueError::ClipsChanged);
+    }
     let batch = find_movable(tx, batch, folder, host, now)?;
     tx.set_folder(&batch, folder)
 }

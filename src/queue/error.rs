@@ -110,6 +110,9 @@ pub enum QueueError {
     /// A run is active, and may save clips in a folder that is to be changed.
     #[error("a run is active")]
     RunIsActive,
+    /// Clips were added, or moved elsewhere, while those of the batch were moved.
+    #[error("the clips of the batch changed while they were moved")]
+    ClipsChanged,
     /// No run is active, so there is nothing whose settings could be changed.
     #[error("no run is active")]
     NoActiveRun,
@@ -160,6 +163,7 @@ impl QueueError {
             | Self::PredictionTaken { .. }
             | Self::NoActiveRun
             | Self::RunIsActive
+            | Self::ClipsChanged
             | Self::OpenForRehearsal => true,
             Self::PoolLost(_)
             | Self::IllegalTransition(_)

@@ -138,14 +138,17 @@ pub trait Operator: Send + Sync {
     /// As [`set_folder`](Self::set_folder).
     async fn clips_to_move(&self, batch: String, folder: PathBuf) -> Result<BatchClips>;
 
-    /// Sets the folder of a batch to an absolute path, to which its clips have been moved.
+    /// Sets the folder of a batch to an absolute path, to which `moved`, its clips as
+    /// [`clips_to_move`](Self::clips_to_move) returned them, have been moved.
     ///
     /// # Errors
     ///
+    /// - [`QueueError::ClipsChanged`](super::QueueError::ClipsChanged) if its clips or its folder are
+    ///   not these any more.
     /// - [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch) if there is no such batch.
     /// - [`QueueError::RunIsActive`](super::QueueError::RunIsActive) if a run may save clips.
     /// - [`QueueError::FolderTaken`](super::QueueError::FolderTaken) if another batch uses the folder.
-    async fn set_folder(&self, batch: String, folder: PathBuf) -> Result<()>;
+    async fn set_folder(&self, batch: String, moved: BatchClips, folder: PathBuf) -> Result<()>;
 
     /// Changes settings of the active runs, and returns the pools of those runs. `set_by` names who
     /// changed them, for the runs' logs. All settings are changed, or none.

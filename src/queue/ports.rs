@@ -262,9 +262,9 @@ impl<S: Storage> Operator for S {
         .await
     }
 
-    async fn set_folder(&self, batch: String, folder: PathBuf) -> Result<()> {
+    async fn set_folder(&self, batch: String, moved: BatchClips, folder: PathBuf) -> Result<()> {
         let host = self.host();
-        self.write(move |tx, now| commands::set_folder(tx, &batch, &folder, &host, now))
+        self.write(move |tx, now| commands::set_folder(tx, &batch, &moved, &folder, &host, now))
             .await
     }
 

@@ -314,6 +314,36 @@ fn a_move_to_the_same_folder_by_another_name_keeps_every_clip() {
 }
 
 #[test]
+fn a_batch_outside_of_the_project_is_moved_into_a_folder_of_its_folder() {
+    let (env, from, _) = rendered(2);
+    let outside = tempfile::tempdir().expect("a folder");
+    let outside = outside.path().canonicalize().expect("a path");
+    for (from, to) in [
+        (from, outside.clone()),
+        (outside.clone(), outside.join("batch")),
+    ] {
+        let moved = move_to(&env, &to);
+        assert_eq!(moved.code, 0, "{moved:?}");
+        assert!(!from.join("row-0.mp4").exists());
+        for job in env.export() {
+            let path = Path::new(job["output"].as_str().expect("a path"));
+            assert_eq!(path.parent(), Some(to.as_path()), "{job}");
+        }
+        assert_eq!(env.run(&["verify"]).code, 0);
+    }
+}
+
+#[test]
+fn a_move_to_the_folder_where_the_clips_are_keeps_the_marker_of_its_runs() {
+    let (env, from, _) = rendered(2);
+    let marker = from.join(".overnight.json");
+    assert!(marker.is_file());
+    let moved = move_to(&env, &from);
+    assert_eq!(moved.code, 0, "{moved:?}");
+    assert!(marker.is_file());
+}
+
+#[test]
 fn a_move_that_would_overwrite_mix_or_lose_clips_changes_nothing() {
     let (env, from, to) = rendered(2);
     // Another file has the name of a clip.

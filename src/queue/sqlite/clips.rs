@@ -1,6 +1,7 @@
 //! The clips that were made: which one a row asks for again, and those that stay when a job is rendered
 //! anew.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rusqlite::{Connection, params};
@@ -180,10 +181,11 @@ pub(super) fn set_folder(tx: &Connection, batch_id: i64, old: &Path, new: &Path)
         params![batch_id, paths::to_stored(tx, new)],
     )?;
     // A path that an older version stored is absolute.
-    for old in [
+    let olds = BTreeSet::from([
         paths::to_stored(tx, old),
         old.to_string_lossy().into_owned(),
-    ] {
+    ]);
+    for old in olds {
         let in_old = Path::new(&old).join("").to_string_lossy().into_owned();
         let in_new = Path::new(&paths::to_stored(tx, new)).join("");
         for table in ["jobs", "attempts"] {

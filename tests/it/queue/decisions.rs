@@ -1,7 +1,9 @@
 //! What the user decides: resolve, retry, cancel, and downloading again.
 
 use overnight::domain::{Cost, CostSource, JobId, JobState, Money, Outcome, PredictionHandle};
-use overnight::queue::{Decision, NotApplicable, QueueError, Remedy, RemovedRows, Selection, Step};
+use overnight::queue::{
+    BatchClips, Decision, NotApplicable, QueueError, Remedy, RemovedRows, Selection, Step,
+};
 
 use super::{Harness, PRICE, Store, run_for_each_store};
 
@@ -254,21 +256,34 @@ async fn the_folder_of_a_batch_changes_only_without_an_active_run_and_only_to_a_
     let mut other = harness.queue.stage(super::batch("c")).expect("a staging");
     other.commit(RemovedRows::Keep).expect("a second batch");
     harness.render("p").await;
-    let set = |batch: &str, folder: &str| harness.queue.set_folder(batch.into(), folder.into());
-    let active = set("b", "/archive/b").await;
+    let clips = |folder: &str| BatchClips {
+        folder: folder.into(),
+        clips: Vec::new(),
+    };
+    let set = |batch: &str, folder: &str, clips| {
+        let set = harness.queue.set_folder(batch.into(), clips, folder.into());
+        async { set.await }
+    };
+    let active = set("b", "/archive/b", clips("/renders/b")).await;
     assert!(matches!(active, Err(QueueError::RunIsActive)), "{active:?}");
     harness.queue.leave(super::pool("one")).await.expect("left");
-    let taken = set("b", "/renders/C").await;
+    let taken = set("b", "/renders/C", clips("/renders/b")).await;
     assert!(
         matches!(&taken, Err(QueueError::FolderTaken { batch, .. }) if batch == "c"),
         "{taken:?}"
     );
-    let unknown = set("d", "/archive/d").await;
+    let unknown = set("d", "/archive/d", clips("/renders/d")).await;
     assert!(
         matches!(unknown, Err(QueueError::NoSuchBatch { .. })),
         "{unknown:?}"
     );
 
+    // A clip that was added meanwhile would be left behind.
+    let changed = set("b", "/archive/b", clips("/renders/b")).await;
+    assert!(
+        matches!(changed, Err(QueueError::ClipsChanged)),
+        "{changed:?}"
+    );
     let clips = harness
         .queue
         .clips_to_move("b".into(), "/archive/b".into())
@@ -276,7 +291,7 @@ async fn the_folder_of_a_batch_changes_only_without_an_active_run_and_only_to_a_
     let clips = clips.expect("the clips");
     assert_eq!(clips.folder, std::path::Path::new("/renders/b"));
     assert_eq!(clips.clips.len(), 1);
-    set("b", "/archive/b").await.expect("set");
+    set("b", "/archive/b", clips).await.expect("set");
     assert_eq!(harness.batch_status("b").await.folder, "/archive/b");
     let jobs = harness.queue.jobs(Default::default(), None, 10).await;
     let jobs = jobs.expect("the jobs").into_iter();
