@@ -9,6 +9,7 @@ use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
 
 use super::disk::{create_folder, hash, is_whole, sync_folder};
+use super::partial_file::PartialFile;
 use super::{ClipLocation, media};
 
 /// Moves files aside that are in the place of a new clip, whatever their ending, and are not the same.
@@ -78,52 +79,20 @@ pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Opti
         ..clip.file.clone()
     };
     create_folder(&location.folder)?;
-    let partial = SavedFile {
-        path: location
-            .folder
-            .join(format!(".{}.part", location.file_name)),
-        ..clip.file.clone()
-    };
     // In this order, because the file of another job may be moved aside at any time.
     for from in [&clip.file.path, &clip.earlier_path()] {
         if *from == saved.path && is_whole(&saved)? {
             return Ok(Some(saved));
         }
-        if !link_or_copy(from, &partial.path)? {
+        let Some(partial) = PartialFile::link_or_copy(from, location)? else {
             continue;
-        }
+        };
         // Checked after the link: a path may lead to another file by then, a link does not.
-        if !is_whole(&partial)? {
-            fs::remove_file(&partial.path)?;
-            continue;
+        if is_whole(&clip.file.at(partial.path().to_owned()))? {
+            partial.commit(&saved, location)?;
+            fail_point!("clip reused");
+            return Ok(Some(saved));
         }
-        set_aside(location, &saved)?;
-        fs::rename(&partial.path, &saved.path)?;
-        // A rename onto another link of the same file changes nothing and leaves both names.
-        remove_if_there(&partial.path)?;
-        fail_point!("clip reused");
-        sync_folder(&location.folder)?;
-        return Ok(Some(saved));
     }
     Ok(None)
-}
-
-/// Returns whether there was a file.
-fn link_or_copy(from: &Path, to: &Path) -> io::Result<bool> {
-    remove_if_there(to)?;
-    if fs::hard_link(from, to).is_ok() {
-        return Ok(true);
-    }
-    match fs::copy(from, to) {
-        Ok(_) => File::open(to)?.sync_all().map(|()| true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

@@ -1,23 +1,21 @@
 //! Clips as files in folders of this machine.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
 
-use super::disk::{create_folder, find_damage, sync_folder};
+use super::disk::{create_folder, find_damage};
 use super::disk_space::available_space;
-use super::kept::{self, set_aside};
-use super::media::MediaKind;
-use super::{ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore, media};
+use super::kept;
+use super::partial_file::PartialFile;
+use super::{ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore};
 
 /// Maximum number of chunks that wait for the disk before the download has to wait.
 const MAX_BUFFERED_CHUNKS: usize = 16;
@@ -115,8 +113,7 @@ fn write_clip(
         error,
     };
     create_folder(&location.folder).map_err(store_error)?;
-    let partial =
-        PartialFile::create(&location.folder, &location.file_name).map_err(store_error)?;
+    let partial = PartialFile::create(location).map_err(store_error)?;
     fail_point!("file started");
     let (bytes, sha256) = partial.write(chunks).map_err(store_error)?;
     if let Some(announced) = announced.filter(|announced| *announced != bytes) {
@@ -126,6 +123,9 @@ fn write_clip(
         });
     }
     fail_point!("file written");
+    if !partial.is_in_place() {
+        return Err(OutputError::TakenOver);
+    }
     let kind = partial
         .check()
         .map_err(store_error)?
@@ -137,71 +137,4 @@ fn write_clip(
     };
     partial.commit(&saved, location).map_err(store_error)?;
     Ok(saved)
-}
-
-/// A file under a temporary name, which is removed unless it is committed.
-struct PartialFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl PartialFile {
-    fn create(folder: &Path, file_name: &str) -> io::Result<Self> {
-        // The name is fixed per job, so the next download overwrites what a crash left behind. Only
-        // the holder of the job's lease writes it.
-        let path = folder.join(format!(".{file_name}.part"));
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)?;
-        Ok(Self { path, file })
-    }
-
-    /// Writes all chunks; returns the length in bytes and the SHA-256 in hexadecimal.
-    fn write(&self, mut chunks: mpsc::Receiver<Option<Bytes>>) -> io::Result<(u64, String)> {
-        let mut length = 0;
-        let mut hash = Sha256::new();
-        let mut file = &self.file;
-        loop {
-            match chunks.blocking_recv() {
-                Some(Some(chunk)) => {
-                    hash.update(&chunk);
-                    file.write_all(&chunk)?;
-                    length += chunk.len() as u64;
-                }
-                Some(None) => return Ok((length, hex::encode(hash.finalize()))),
-                None => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "the download failed",
-                    ));
-                }
-            }
-        }
-    }
-
-    fn check(&self) -> io::Result<Result<MediaKind, String>> {
-        media::check(&mut &self.file)
-    }
-
-    fn commit(self, saved: &SavedFile, location: &ClipLocation) -> io::Result<()> {
-        let path = &saved.path;
-        self.file.sync_all()?;
-        fail_point!("file synced");
-        set_aside(location, saved)?;
-        fs::rename(&self.path, path)?;
-        fail_point!("file renamed");
-        path.parent().map_or(Ok(()), sync_folder)?;
-        fail_point!("folder synced");
-        Ok(())
-    }
-}
-
-impl Drop for PartialFile {
-    fn drop(&mut self) {
-        // After `commit` the temporary name no longer exists.
-        let _ = fs::remove_file(&self.path);
-    }
 }

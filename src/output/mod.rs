@@ -12,6 +12,7 @@ mod kept;
 pub(crate) mod local;
 mod marker;
 pub mod media;
+mod partial_file;
 mod relocate;
 
 use std::io;
@@ -136,6 +137,9 @@ pub enum OutputError {
     /// The stream is complete but neither a video nor a picture, or only a part of one.
     #[error("the download is not a complete video or picture: {0}")]
     NotAClip(String),
+    /// Another process saves the same clip: this one was stopped until its lease was lost.
+    #[error("another process saves this clip")]
+    TakenOver,
     /// The store cannot write, for example because the disk is full or the folder is read-only.
     /// Other clips would fail likewise.
     #[error("cannot write {}: {error}", path.display())]

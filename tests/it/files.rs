@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use overnight::domain::{KeptClip, SavedFile};
-use overnight::output::{ClipLocation, LocalStore, OutputStore};
+use overnight::output::{ClipLocation, LocalStore, OutputError, OutputStore};
 use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::json;
@@ -70,20 +70,17 @@ fn assert_cannot_go_on(run: &CommandOutput, messages: &[&str]) {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_during_a_download_stops_the_run_and_the_next_run_continues() {
-    let env = TestEnv::new(high_limits());
+    /// Size of a clip, in KiB.
+    const CLIP_KIB: u32 = 8 << 10;
+    // The queue's files stay smaller than this, a clip does not.
+    let blocks = 2 * CLIP_KIB - 512;
+    let env = TestEnv::new(SimulatorOptions {
+        clip_bytes: CLIP_KIB as usize * 1024,
+        ..high_limits()
+    });
     env.load(6, "eachlabs,fal");
-    fs::create_dir_all(env.dir.path().join("renders/batch")).expect("a folder");
-    // Every write there fails like on a full disk.
-    symlink(
-        "/dev/full",
-        env.dir.path().join("renders/batch/.row-3.mp4.part"),
-    )
-    .expect("a link");
-    let run = env.run(&["run"]);
-    assert_cannot_go_on(
-        &run,
-        &["row-3.mp4", "No space left on device", "nothing is lost"],
-    );
+    let run = run_on_a_small_disk(&env, &["run"], blocks);
+    assert_cannot_go_on(&run, &["File too large", "nothing is lost"]);
     assert_eq!(env.run(&["run"]).code, 0);
     env.assert_all_rendered_once(6);
 }
@@ -552,4 +549,51 @@ async fn a_clip_that_is_moved_aside_while_another_job_takes_it_is_taken_as_it_wa
         let path = saved.expect("the clip is there").path;
         assert!(fs::read(path).expect("a clip") == content, "round {round}");
     }
+}
+
+#[tokio::test]
+async fn a_link_that_a_crash_left_does_not_lead_a_download_into_the_clip_of_another_job() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let clip = dir.path().join("a.mp4");
+    fs::write(&clip, "a paid clip").expect("a clip");
+    fs::hard_link(&clip, dir.path().join(".b.mp4.part")).expect("a link");
+    let location = ClipLocation {
+        folder: dir.path().to_owned(),
+        file_name: "b.mp4".into(),
+        kept: Vec::new(),
+    };
+    let bytes = Box::pin(futures_util::stream::iter([Ok("no clip".into())]));
+    let saved = LocalStore.save(&location, bytes, None).await;
+    assert!(matches!(saved, Err(OutputError::NotAClip(_))), "{saved:?}");
+    assert_eq!(fs::read(&clip).expect("the clip"), b"a paid clip");
+    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1);
+}
+
+#[tokio::test]
+async fn a_download_that_another_process_has_taken_over_leaves_the_other_one_alone() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let partial = dir.path().join(".b.mp4.part");
+    let location = ClipLocation {
+        folder: dir.path().to_owned(),
+        file_name: "b.mp4".into(),
+        kept: Vec::new(),
+    };
+    let path = partial.clone();
+    let take_over = move || {
+        fs::remove_file(&path).expect("the first download");
+        fs::write(&path, "the second download").expect("a file");
+        Ok("end".into())
+    };
+    let chunks = futures_util::stream::iter([Ok("start".into())]);
+    let wait = futures_util::stream::once(async move {
+        while !partial.exists() {
+            tokio::task::yield_now().await;
+        }
+        take_over()
+    });
+    let bytes = Box::pin(futures_util::StreamExt::chain(chunks, wait));
+    let saved = LocalStore.save(&location, bytes, None).await;
+    assert!(matches!(saved, Err(OutputError::TakenOver)), "{saved:?}");
+    let second = dir.path().join(".b.mp4.part");
+    assert_eq!(fs::read(second).expect("a file"), b"the second download");
 }

@@ -261,8 +261,7 @@ async fn the_folder_of_a_batch_changes_only_without_an_active_run_and_only_to_a_
         clips: Vec::new(),
     };
     let set = |batch: &str, folder: &str, clips| {
-        let set = harness.queue.set_folder(batch.into(), clips, folder.into());
-        async { set.await }
+        harness.queue.set_folder(batch.into(), clips, folder.into())
     };
     let active = set("b", "/archive/b", clips("/renders/b")).await;
     assert!(matches!(active, Err(QueueError::RunIsActive)), "{active:?}");
