@@ -308,7 +308,9 @@ CREATE TABLE meta (
                                                  -- clock of the machine was last changed;
                                                  -- `key_mark.PROVIDER`: a salted hash of its API key;
                                                  -- `key_changed_at.PROVIDER`: when that was last found
-                                                 -- to be another one
+                                                 -- to be another one; `doubt_since`: since when
+                                                 -- a copy of the queue may have paid for what this
+                                                 -- one does not know
     value           TEXT    NOT NULL             -- the value; times in milliseconds, as text
 ) STRICT, WITHOUT ROWID;
 

@@ -85,22 +85,25 @@ pub(super) async fn run_with(
         copies::compare(setup, &queue, &context, &batches, stop.clone()),
     );
     balances?;
-    let copies::Standing { unread, markers } = standing?;
-    for limits in &mut options.limits {
-        if unread.contains(&limits.provider) {
+    let copies::Standing {
+        is_blocked,
+        markers,
+    } = standing?;
+    if is_blocked {
+        for limits in &mut options.limits {
             limits.in_flight = 0;
         }
     }
     let reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
     let run = run_pool(global, reader, context, options, review, stop);
     let exit = match &markers {
-        Some(markers) => markers.keep_while(run).await?,
+        Some(markers) => markers.keep_while(run).await??,
         None => run.await?,
     };
     let status = queue.status(args.batch.clone()).await?;
     summary::print(setup, &queue, &status, args.batch.as_deref()).await?;
     Ok(match report_exit(exit?, &status, &args, setup) {
-        Exit::CannotContinue if !unread.is_empty() => Exit::Incomplete,
+        Exit::CannotContinue if is_blocked => Exit::Incomplete,
         exit => exit,
     })
 }

@@ -56,7 +56,7 @@ pub(super) fn hash(file: &mut File) -> io::Result<(u64, String)> {
 
 /// Creates a folder and its missing parents, and syncs each parent. A synced file in a folder that
 /// was not synced can be lost in a crash.
-pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
+pub fn create_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

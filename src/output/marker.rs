@@ -1,12 +1,15 @@
 //! A small file beside the queue and in each folder of clips: which queue has run there, and how often. A
 //! queue that has run less often is a copy or a backup, and does not know what was paid for since.
 
-use std::fs;
-use std::io;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::domain::ProviderName;
 
 use super::disk::sync_folder;
 
@@ -23,8 +26,11 @@ pub struct Marker {
     pub queue: String,
     /// The number of its runs, this one included.
     pub generation: u64,
-    /// When this run was last seen to work, to half a minute.
+    /// When the queue was last seen at work, as it has noted itself.
     pub seen_at: Timestamp,
+    /// The providers with whose keys it was run.
+    #[serde(default)]
+    pub providers: BTreeSet<ProviderName>,
 }
 
 impl Marker {
@@ -60,7 +66,9 @@ impl Marker {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".part");
         let partial = path.with_file_name(name);
-        fs::write(&partial, serde_json::to_vec(self)?)?;
+        let mut file = File::create(&partial)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()?;
         fs::rename(&partial, path)?;
         match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
@@ -82,6 +90,7 @@ mod tests {
             queue: "0123456789ab".into(),
             generation: 7,
             seen_at: Timestamp::UNIX_EPOCH,
+            providers: BTreeSet::from([ProviderName::Fal]),
         };
         marker.write(&path).unwrap();
         assert_eq!(Marker::read(&path).unwrap(), Some(marker));

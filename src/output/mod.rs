@@ -26,6 +26,7 @@ use futures_util::Stream;
 use crate::domain::{KeptClip, SavedFile};
 
 pub use clip_damage::ClipDamage;
+pub use disk::create_folder;
 pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect;
 pub use local::LocalStore;

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::domain::client_token::client_token;
 use crate::domain::{
-    Attempt, AttemptId, JobId, JobState, Money, Outcome, PoolId, PredictionHandle, ProviderName,
+    Attempt, AttemptId, Input, JobId, JobState, Money, Outcome, PoolId, PredictionHandle,
+    ProviderName,
 };
 use crate::policy::claim::{self, request_digest};
 use crate::policy::late_match::{self, LateChange, LateFinding};
@@ -14,7 +15,7 @@ use crate::policy::outcome;
 
 use super::lease::new_lease;
 use super::storage::{JobSet, NewAttempt, StoredJob, Transaction};
-use super::{QueueError, Result, lookup};
+use super::{JobFilter, QueueError, Result, lookup};
 
 /// What a provider's history has shown beside the searches for lost submissions.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,15 +29,18 @@ pub enum HistoryFinding {
         /// What it shows.
         finding: LateFinding,
     },
-    /// It lists a prediction that this queue does not know and that a queued job asks for.
+    /// It lists a prediction that this queue does not know and that a job asks for: a queued one, or one
+    /// in doubt about a submission to another provider.
     Unknown(Box<UnknownPrediction>),
 }
 
-/// A prediction that this queue does not know, and the queued job that asks for it.
+/// A prediction that this queue does not know, and the job that asks for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnknownPrediction {
     /// The job.
     pub job: JobId,
+    /// Its input, which must not have changed since.
+    pub input: Input,
     /// The provider.
     pub provider: ProviderName,
     /// The provider's id of the model.
@@ -119,10 +123,11 @@ fn settle(
     Ok(true)
 }
 
-/// Lets a queued job poll a prediction that it would otherwise pay for again. Returns `false` if it is
-/// not queued any more, or if the prediction has an owner.
+/// Lets a job poll a prediction that it would otherwise pay for again. Returns `false` if it is neither
+/// queued nor in doubt any more, or if the prediction has an owner.
 ///
-/// The attempt is started and accepted as if this queue had submitted it, even if no slot is free or
+/// A submission in doubt is presumed absent: it stays at risk until its provider's history shows what
+/// became of it. The attempt is started and accepted as if this queue had submitted it, even if no slot is free or
 /// the budget is used up.
 fn adopt(
     tx: &mut dyn Transaction,
@@ -133,15 +138,33 @@ fn adopt(
     let Some(stored) = tx.stored_jobs(JobSet::Number(unknown.job))?.pop() else {
         return Ok(false);
     };
-    if stored.progress.state != JobState::Queued {
-        return Ok(false);
-    }
     let Some(batch) = lookup::find_batches(tx, Some(&stored.batch))?.pop() else {
         return Ok(false);
     };
+    let before = JobId(unknown.job.0 - 1);
+    let record = tx.jobs(&JobFilter::default(), before, 1)?.pop();
+    if record.is_none_or(|record| record.input != unknown.input) {
+        // The row was changed since the history was read.
+        return Ok(false);
+    }
+    let absent = match stored.progress.state {
+        JobState::Queued => None,
+        JobState::InDoubt if stored.lease.is_none() => {
+            let absent = Outcome::Absent {
+                due_at: now,
+                is_proven: false,
+            };
+            let in_doubt = &stored.current_attempt()?.progress;
+            Some(outcome::apply(&stored.progress, in_doubt, &absent, now)?)
+        }
+        _ => return Ok(false),
+    };
+    let queued = absent
+        .as_ref()
+        .map_or(&stored.progress, |absent| &absent.job);
+    let (job, progress) = claim::submit(queued, unknown.estimate, now)?;
     let last = tx.attempts(unknown.job)?.pop();
     let number = last.map_or(0, |last| last.number) + 1;
-    let (job, progress) = claim::submit(&stored.progress, unknown.estimate, now)?;
     let request_text = unknown.request.to_string();
     let request_digest = request_digest(&request_text);
     let queue_id = tx.lineage()?.queue_id;
@@ -158,6 +181,9 @@ fn adopt(
     let id = &unknown.prediction.prediction_id;
     if tx.prediction_owner(id, &attempt)?.is_some() {
         return Ok(false);
+    }
+    if let Some(absent) = &absent {
+        tx.write(&stored, absent)?;
     }
     let lease = new_lease(unknown.job);
     let new = NewAttempt {

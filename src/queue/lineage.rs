@@ -1,8 +1,10 @@
 //! Which queue this is, and how old: what tells a copy or a backup from the queue that was run last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+
+use crate::domain::ProviderName;
 
 /// Which queue this is, and how old.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +17,11 @@ pub struct Lineage {
     /// When a run was last seen to work on the queue; before the first, when its first batch was
     /// created. `None` if it has no batch.
     pub last_seen: Option<Timestamp>,
+    /// Since when the queue may not know what was paid for, because a copy or another queue has been
+    /// run; `None` if it has been compared with the providers' histories since.
+    pub doubt_since: Option<Timestamp>,
+    /// The providers whose keys it was run with.
+    pub providers: BTreeSet<ProviderName>,
     /// When rows of a batch were last loaded to be rendered anew, whatever was made before, by the name
     /// of the batch.
     pub fresh: BTreeMap<String, Timestamp>,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
 use crate::domain::{Attempt, JobId, JobState, KeptClip, ProviderName};
 use crate::policy::operator::Decision;
@@ -67,8 +68,13 @@ pub trait Operator: Send + Sync {
     /// history does not list may be another account's.
     async fn note_key(&self, provider: ProviderName, mark: String) -> Result<bool>;
 
-    /// Sets the number of runs in the queue's [`Lineage`](super::Lineage).
-    async fn set_generation(&self, generation: u64) -> Result<()>;
+    /// Notes since when the queue may not know what was paid for, for its
+    /// [`Lineage`](super::Lineage). A run that submits ends the doubt.
+    async fn note_doubt(&self, since: Timestamp) -> Result<()>;
+
+    /// Begins a run that may submit: sets the number of runs in the queue's
+    /// [`Lineage`](super::Lineage), and ends its doubt.
+    async fn begin_run(&self, generation: u64) -> Result<()>;
 
     /// Accepts the price that a provider bills for a model, so that it is submitted again, and reserved
     /// at that price. Returns `false` if its bills agree with the catalogue.

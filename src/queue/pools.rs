@@ -123,7 +123,7 @@ pub(super) fn record_clock_change(tx: &mut dyn Transaction, now: Timestamp) -> R
 
 /// Records the time of a pool's heartbeat, and detects whether the clock has gone back since the
 /// last one.
-fn record_heartbeat(tx: &mut dyn Transaction, now: Timestamp) -> Result<()> {
+pub(super) fn record_heartbeat(tx: &mut dyn Transaction, now: Timestamp) -> Result<()> {
     let last = tx.replace_last_heartbeat(now)?;
     if last.is_some_and(|last| now + CLOCK_JUMP < last) {
         record_clock_change(tx, now)?;

@@ -212,8 +212,17 @@ impl<S: Storage> Operator for S {
             .await
     }
 
-    async fn set_generation(&self, generation: u64) -> Result<()> {
-        self.write(move |tx, _| tx.set_generation(generation)).await
+    async fn note_doubt(&self, since: Timestamp) -> Result<()> {
+        self.write(move |tx, _| tx.set_doubt(Some(since))).await
+    }
+
+    async fn begin_run(&self, generation: u64) -> Result<()> {
+        self.write(move |tx, now| {
+            pools::record_heartbeat(tx, now)?;
+            tx.set_doubt(None)?;
+            tx.set_generation(generation)
+        })
+        .await
     }
 
     async fn accept_price(&self, provider: ProviderName, wire_model: String) -> Result<bool> {

@@ -298,6 +298,9 @@ pub trait Transaction: Snapshot {
     /// Sets the number of runs in the queue's [`Lineage`].
     fn set_generation(&mut self, generation: u64) -> Result<()>;
 
+    /// Sets since when the queue may not know what was paid for.
+    fn set_doubt(&mut self, since: Option<Timestamp>) -> Result<()>;
+
     /// Stores the time of a heartbeat, and returns that of the last one.
     fn replace_last_heartbeat(&mut self, now: Timestamp) -> Result<Option<Timestamp>>;
 

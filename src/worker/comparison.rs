@@ -32,6 +32,8 @@ const MAX_LISTING_DELAY: Duration = Duration::from_secs(60);
 pub struct Comparison {
     /// Number of predictions that the queue did not know and now continues or has booked.
     pub found: usize,
+    /// Number of those that jobs continue: a copy of the queue has submitted them.
+    pub continued: usize,
     /// The providers whose history could not be read, and why.
     pub unread: BTreeMap<ProviderName, String>,
     /// How long after it was submitted elsewhere the histories list a prediction at the latest.
@@ -51,25 +53,32 @@ struct Unknown {
 }
 
 /// Compares the histories of the context's providers since a time with the queue, as far as queued jobs
-/// could be submitted to them. A queued job continues a prediction that asked for the same; one that was
-/// taken to be absent is booked.
+/// could be submitted to them. A queued job continues a prediction that asked for the same, and so does one
+/// in doubt, if it is another provider's; one that was taken to be absent is booked.
 ///
-/// No more than 48 hours are read, for no longer than `patience`.
+/// No more than 48 hours are read, for no longer than `patience`. Of the providers that were `used`, one
+/// that the context does not have cannot be read.
 ///
 /// # Errors
 /// Returns the error of the queue.
 pub async fn compare_histories(
     queue: &dyn Queue,
     context: &StepContext,
+    used: &BTreeSet<ProviderName>,
     since: Timestamp,
     patience: Duration,
 ) -> queue::Result<Comparison> {
     let status = queue.status(None).await?;
     let mut comparison = Comparison::default();
     let mut routes = Vec::new();
-    for name in context.providers.keys() {
-        for wire_model in queued_models(&status, &context.catalog, *name) {
-            routes.push((*name, wire_model));
+    for name in ProviderName::ALL {
+        let models = queued_models(&status, &context.catalog, name);
+        if context.providers.contains_key(&name) {
+            routes.extend(models.into_iter().map(|wire_model| (name, wire_model)));
+        } else if !models.is_empty() && used.contains(&name) {
+            // What was submitted to it would be paid for at another provider again.
+            let reason = format!("{} is not set", name.key_variable());
+            comparison.unread.insert(name, reason);
         }
     }
     let reads = routes.into_iter().map(|(name, wire_model)| async move {
@@ -102,19 +111,30 @@ pub async fn compare_histories(
             findings.extend(unknown.take_absent(&absent));
         }
     }
-    let queued = JobFilter {
-        batch: None,
-        state: Some(JobState::Queued),
-    };
+    // The submissions of a killed run are in doubt from now on.
+    queue.take_over().await?;
     let fresh = queue.lineage().await?.fresh;
-    let mut jobs = JobReader::new(queue, queued);
-    while let Some(job) = jobs.next().await? {
-        let fresh_at = fresh.get(&job.batch).copied();
-        let mut found = unknown.iter_mut();
-        findings.extend(
-            found.find_map(|unknown| unknown.take_queued(&context.catalog, &job, fresh_at)),
-        );
+    for state in [JobState::InDoubt, JobState::Queued] {
+        let filter = JobFilter {
+            batch: None,
+            state: Some(state),
+        };
+        let mut jobs = JobReader::new(queue, filter);
+        while unknown.iter().any(|unknown| !unknown.entries.is_empty())
+            && let Some(job) = jobs.next().await?
+        {
+            let fresh_at = fresh.get(&job.batch).copied();
+            // What a job in doubt has submitted itself is found by its own search.
+            let mut unknown = unknown.iter_mut().filter(|unknown| {
+                state == JobState::Queued || job.provider != Some(unknown.provider)
+            });
+            findings.extend(
+                unknown.find_map(|unknown| unknown.take_asked(&context.catalog, &job, fresh_at)),
+            );
+        }
     }
+    let is_unknown = |finding: &&HistoryFinding| matches!(finding, HistoryFinding::Unknown(_));
+    let continued = findings.iter().filter(is_unknown).count();
     if !findings.is_empty() {
         // Only a pool may start attempts.
         let pool = new_pool_id();
@@ -122,6 +142,7 @@ pub async fn compare_histories(
         let recorded = queue.record_findings(pool.clone(), findings).await;
         queue.leave(pool).await?;
         comparison.found = recorded?;
+        comparison.continued = continued.min(comparison.found);
     }
     Ok(comparison)
 }
@@ -227,9 +248,9 @@ impl Unknown {
         })
     }
 
-    /// Takes a prediction that asked for what a queued job asks for, if there is one; none from before
-    /// the job's batch was loaded to be rendered anew.
-    fn take_queued(
+    /// Takes a prediction that asked for what a job asks for, if there is one; none from before the job's
+    /// batch was loaded to be rendered anew.
+    fn take_asked(
         &mut self,
         catalog: &Catalog,
         job: &JobRecord,
@@ -249,6 +270,7 @@ impl Unknown {
             self.take(|entry| is_recent(entry) && entry.asks_for(&quote.request, digest))?;
         Some(HistoryFinding::Unknown(Box::new(UnknownPrediction {
             job: job.job_id,
+            input: job.input.clone(),
             provider: self.provider,
             wire_model: quote.wire_model,
             prediction,

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use overnight::clock::{Clock, SystemClock};
 use overnight_simulator::SimulatorOptions;
+use rusqlite::Connection;
 
 use crate::support::{CommandOutput, TestEnv, at_each_provider, high_limits, load_args};
 
@@ -133,7 +135,7 @@ fn an_older_queue_submits_nothing_while_a_history_cannot_be_read() {
         let run = env.run(&["run", "--queue", "copy.db"]);
         assert_eq!(run.code, 3, "{provider}: {run:?}");
         let told =
-            format!("nothing is submitted to {provider}, because its history cannot be read");
+            format!("nothing is submitted, because the history of {provider} cannot be read");
         assert!(run.stderr.contains(&told), "{provider}: {run:?}");
         env.assert_each_accepted_once(ROWS);
         env.simulator
@@ -142,6 +144,68 @@ fn an_older_queue_submits_nothing_while_a_history_cannot_be_read() {
         assert_eq!(run.code, 0, "{provider}: {run:?}");
         env.assert_each_accepted_once(ROWS);
     });
+}
+
+/// Reads a time from a queue's table of single values.
+fn stored_time(env: &TestEnv, queue: &str, key: &str) -> Option<i64> {
+    let connection = Connection::open(path(env, queue)).expect("the queue");
+    let sql = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1";
+    connection.query_row(sql, [key], |row| row.get(0)).ok()
+}
+
+#[test]
+fn an_older_queue_that_could_not_be_compared_is_compared_from_the_same_time_later() {
+    let env = TestEnv::new(high_limits());
+    env.load(ROWS, "fal");
+    fs::copy(path(&env, "overnight.db"), path(&env, "copy.db")).expect("copied");
+    let copied_at = SystemClock.now().as_millisecond();
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.simulator
+        .update_options(|options| options.history = false);
+    for _ in 0..2 {
+        assert_eq!(env.run(&["run", "--queue", "copy.db"]).code, 3);
+        let doubt_since = stored_time(&env, "copy.db", "doubt_since");
+        assert!(doubt_since.is_some_and(|since| since <= copied_at));
+    }
+    env.simulator
+        .update_options(|options| options.history = true);
+    assert_eq!(env.run(&["run", "--queue", "copy.db"]).code, 0);
+    assert_eq!(stored_time(&env, "copy.db", "doubt_since"), None);
+    env.assert_each_accepted_once(ROWS);
+}
+
+#[test]
+fn a_copy_that_was_made_during_the_last_run_is_recognised_as_older() {
+    let env = TestEnv::new(high_limits());
+    env.run_all(4, "eachlabs");
+    // As a copy would be that was made a minute before the end of the run.
+    let connection = Connection::open(path(&env, "overnight.db")).expect("the queue");
+    let sql = "UPDATE meta SET value = value - 60000 WHERE key = 'seen_at'";
+    connection.execute(sql, []).expect("changed");
+    drop(connection);
+    let run = env.run(&["run"]);
+    let told = "this queue is older than the clips beside it";
+    assert!(run.stderr.contains(told), "{run:?}");
+    let again = env.run(&["run"]);
+    assert!(!again.stderr.contains(told), "{again:?}");
+}
+
+#[test]
+fn an_older_queue_submits_nothing_without_the_key_of_a_provider_that_was_used() {
+    let env = TestEnv::new(high_limits());
+    env.load(ROWS, "fal,eachlabs");
+    fs::copy(path(&env, "overnight.db"), path(&env, "copy.db")).expect("copied");
+    assert_eq!(env.run(&["run"]).code, 0);
+    let mut command = env.command(&["run", "--queue", "copy.db"]);
+    command.env_remove("FAL_KEY");
+    let run = CommandOutput::from_output(command.output().expect("the binary starts"));
+    assert_eq!(run.code, 3, "{run:?}");
+    let told =
+        "nothing is submitted, because the history of fal cannot be read: FAL_KEY is not set";
+    assert!(run.stderr.contains(told), "{run:?}");
+    env.assert_each_accepted_once(ROWS);
+    assert_eq!(env.run(&["run", "--queue", "copy.db"]).code, 0);
+    env.assert_each_accepted_once(ROWS);
 }
 
 #[test]

@@ -319,13 +319,12 @@ impl TestEnv {
 
     /// Asserts that every row was submitted exactly once, by whichever queue.
     pub(crate) fn assert_each_accepted_once(&self, rows: usize) {
-        let mut prompts: Vec<String> = self
-            .ledger()
-            .entries
+        let entries = self.ledger().entries;
+        let mut prompts: Vec<String> = entries
             .iter()
             .map(|entry| entry.input["prompt"].to_string())
             .collect();
-        assert_eq!(prompts.len(), rows, "submissions");
+        assert_eq!(prompts.len(), rows, "submissions: {entries:#?}");
         prompts.sort();
         prompts.dedup();
         assert_eq!(prompts.len(), rows, "distinct rows");

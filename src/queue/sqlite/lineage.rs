@@ -1,6 +1,6 @@
 //! Which queue a file is, how old, and with which keys it was run, in the table `meta`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
@@ -10,6 +10,9 @@ use crate::queue::{Lineage, Result};
 
 use super::clock_changes::{read_meta, write_meta};
 use super::row::{execute, query_value, select, timestamp_from_millis};
+
+/// Since when the queue may not know what was paid for.
+const DOUBT: &str = "doubt_since";
 
 /// Reads which queue a file is, and how old.
 pub(super) fn read(connection: &Connection) -> Result<Lineage> {
@@ -21,8 +24,21 @@ pub(super) fn read(connection: &Connection) -> Result<Lineage> {
             Some(seen_at) => Some(seen_at),
             None => first_batch(connection)?,
         },
+        doubt_since: read_meta(connection, DOUBT)?,
+        providers: providers(connection)?,
         fresh: fresh_batches(connection)?,
     })
+}
+
+/// Returns the providers whose keys have marks.
+fn providers(connection: &Connection) -> Result<BTreeSet<ProviderName>> {
+    let mut providers = BTreeSet::new();
+    for provider in ProviderName::ALL {
+        if key_mark(connection, provider)?.is_some() {
+            providers.insert(provider);
+        }
+    }
+    Ok(providers)
 }
 
 fn fresh_batches(connection: &Connection) -> Result<BTreeMap<String, Timestamp>> {
@@ -42,6 +58,14 @@ fn first_batch(connection: &Connection) -> Result<Option<Timestamp>> {
 /// Sets the number of runs.
 pub(super) fn set_generation(tx: &Connection, generation: u64) -> Result<()> {
     set_text(tx, "generation", &generation.to_string())
+}
+
+/// Sets since when the queue may not know what was paid for.
+pub(super) fn set_doubt(tx: &Connection, since: Option<Timestamp>) -> Result<()> {
+    match since {
+        Some(since) => write_meta(tx, DOUBT, since),
+        None => execute(tx, "DELETE FROM meta WHERE key = ?1", [DOUBT]).map(|_| ()),
+    }
 }
 
 /// Reads the mark of a provider's key, and when it was found to differ from the one before.

@@ -54,6 +54,7 @@ struct State {
     settings: Vec<SettingChange>,
     last_heartbeat: Option<Timestamp>,
     generation: u64,
+    doubt_since: Option<Timestamp>,
     fresh: BTreeMap<String, Timestamp>,
     key_marks: BTreeMap<ProviderName, (String, Option<Timestamp>)>,
     clock_changed_at: Option<Timestamp>,
@@ -439,6 +440,8 @@ impl Snapshot for State {
             queue_id: "memory".into(),
             generation: self.generation,
             last_seen: self.last_heartbeat,
+            doubt_since: self.doubt_since,
+            providers: self.key_marks.keys().copied().collect(),
             fresh: self.fresh.clone(),
         })
     }
@@ -781,6 +784,11 @@ impl Transaction for State {
     ) -> Result<()> {
         self.key_marks
             .insert(provider, (mark.to_owned(), changed_at));
+        Ok(())
+    }
+
+    fn set_doubt(&mut self, since: Option<Timestamp>) -> Result<()> {
+        self.doubt_since = since;
         Ok(())
     }
 
