@@ -95,20 +95,19 @@ fn settle(
     let Some(attempt) = attempts.find(|known| known.attempt_id == attempt) else {
         return Ok(false);
     };
-    // What a search for the job's last submission has to find.
-    let is_searched = matches!(
-        stored.progress.state,
-        JobState::Submitting | JobState::InDoubt
-    );
-    if is_searched && matches!(finding, LateFinding::Accepted(_)) {
-        return Ok(false);
-    }
-    if let LateFinding::Accepted(prediction) = finding
-        && tx
-            .prediction_owner(&prediction.prediction_id, &attempt)?
-            .is_some()
-    {
-        return Ok(false);
+    if let LateFinding::Accepted(prediction) = finding {
+        // What a search for the job's last submission, or for one that asked for the same, has to find.
+        let is_searched = matches!(
+            stored.progress.state,
+            JobState::Submitting | JobState::InDoubt
+        );
+        let id = &prediction.prediction_id;
+        if is_searched
+            || is_identical_unresolved(tx, &attempt)?
+            || tx.prediction_owner(id, &attempt)?.is_some()
+        {
+            return Ok(false);
+        }
     }
     let current = stored.attempt.as_ref();
     let is_current = current.is_some_and(|current| current.attempt_id == attempt.attempt_id);
@@ -121,6 +120,16 @@ fn settle(
         }
     }
     Ok(true)
+}
+
+/// Returns whether it is unknown what became of a submission that asked a provider for the same.
+fn is_identical_unresolved(tx: &dyn Transaction, attempt: &Attempt) -> Result<bool> {
+    let digest = request_digest(&attempt.request.to_string());
+    let unresolved = tx.unresolved()?;
+    Ok(unresolved.iter().any(|other| {
+        (other.provider, other.wire_model.as_str(), other.digest)
+            == (attempt.provider, attempt.wire_model.as_str(), digest)
+    }))
 }
 
 /// Lets a job poll a prediction that it would otherwise pay for again. Returns `false` if it is neither

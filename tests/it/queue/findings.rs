@@ -1,8 +1,8 @@
 //! What a provider's history shows beside the searches for lost submissions.
 
-use overnight::domain::{JobState, Money, Outcome, PredictionHandle, ProviderName};
+use overnight::domain::{JobState, Money, NewJob, Outcome, PredictionHandle, ProviderName};
 use overnight::policy::late_match::LateFinding;
-use overnight::queue::{Claim, HistoryFinding, JobRecord, Step, UnknownPrediction};
+use overnight::queue::{Claim, HistoryFinding, JobRecord, RemovedRows, Step, UnknownPrediction};
 use serde_json::json;
 
 use super::{Harness, PRICE, Store, pool, run_for_each_store};
@@ -13,6 +13,7 @@ run_for_each_store! {
     what_is_presumed_absent_stays_reserved_until_the_history_settles_it,
     a_submission_that_is_listed_late_is_polled_if_its_job_is_queued,
     a_submission_that_is_listed_late_is_booked_if_its_job_was_submitted_again,
+    a_submission_that_is_listed_late_is_not_taken_for_an_identical_one_in_doubt,
     a_queued_job_takes_a_prediction_that_the_queue_does_not_know_once,
     a_job_in_doubt_takes_a_prediction_of_another_provider_and_its_own_submission_stays_at_risk,
     a_job_whose_row_was_changed_since_takes_no_prediction,
@@ -105,6 +106,33 @@ async fn a_submission_that_is_listed_late_is_booked_if_its_job_was_submitted_aga
     let job = harness.job("r0").await;
     assert_eq!((job.prediction_id.as_deref(), job.attempts), (Some("p"), 1));
     assert!(!settle(&harness, &lost, found).await, "booked already");
+}
+
+async fn a_submission_that_is_listed_late_is_not_taken_for_an_identical_one_in_doubt<S: Store>(
+    harness: Harness<S>,
+) {
+    let lost = presume_absent(&harness).await;
+    harness.render("first").await;
+    // Another batch asks for the same.
+    let mut other = harness.queue.stage(super::batch("c")).expect("a staging");
+    let input = harness.job("r0").await.input;
+    let fingerprint = input.fingerprint("kling-v1-standard");
+    let estimate = Money::from_micros(PRICE);
+    let job = NewJob::new(fingerprint, "r0".into(), 2, input, vec![EACHLABS], estimate);
+    other.add(&[job]).expect("added");
+    other.commit(RemovedRows::Keep).expect("loaded");
+    let identical = harness.claim_step(Step::Submit).await;
+    assert_eq!(identical.attempt.request, lost.attempt.request);
+    harness.lose_response(&identical).await;
+    let listed = LateFinding::Accepted(PredictionHandle::from_id("second"));
+    assert!(!settle(&harness, &lost, listed.clone()).await);
+    let search = harness.claim_step(Step::Reconcile).await;
+    let adopted = Outcome::Adopted {
+        prediction: PredictionHandle::from_id("second"),
+        due_at: harness.now(),
+    };
+    assert_eq!(harness.record(&search, adopted).await, JobState::Running);
+    assert!(!settle(&harness, &lost, listed).await, "it has an owner");
 }
 
 /// Returns what a history shows that lists a prediction for a job that the queue does not know.
