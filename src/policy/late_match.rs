@@ -57,14 +57,20 @@ pub fn settle(
         ) => prediction,
         _ => return Ok(None),
     };
+    // As if the submit call had ended now: later searches look for its prediction among those that
+    // became known since.
+    let answered = AttemptProgress {
+        answered_at: Some(now),
+        ..attempt.clone()
+    };
     if is_current && job.state == JobState::Queued {
-        let adopted = stray::adopt(job, attempt, prediction, None, now, now)?;
+        let adopted = stray::adopt(job, &answered, prediction, None, now, now)?;
         return Ok(adopted.map(LateChange::Adopt));
     }
     let accepted = AttemptProgress {
         state: AttemptState::Accepted,
         prediction: Some(prediction.clone()),
-        ..attempt.clone()
+        ..answered
     };
     Ok(Some(LateChange::Attempt(abandoned(
         &accepted,

@@ -51,8 +51,8 @@ pub trait PoolLookups: Send + Sync {
     /// history proves nothing about what was submitted before that.
     async fn key_changed_at(&self, provider: ProviderName) -> Result<Option<Timestamp>>;
 
-    /// Returns the known prediction ids of a route whose attempts were submitted at or after `since`,
-    /// with when each was submitted.
+    /// Returns the prediction ids of a route that became known at or after `since`, with when each was
+    /// submitted, which may be earlier.
     async fn owned_predictions(
         &self,
         provider: ProviderName,

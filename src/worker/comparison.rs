@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{Catalog, JobState, PredictionHandle, ProviderName};
+use crate::domain::{Attempt, Catalog, JobState, PredictionHandle, ProviderName};
 use crate::policy::claim::request_digest;
 use crate::policy::late_match::LateFinding;
 use crate::policy::reconcile;
@@ -48,6 +48,8 @@ struct Unknown {
     lists_running: bool,
     /// The provider's attempts of that time that were taken to be absent.
     absent: Vec<AbsentAttempt>,
+    /// How long after the end of a submit call the provider may still accept it.
+    history_delay: Duration,
     /// No queued job takes one that was submitted before this, by the provider's clock.
     since: Option<Timestamp>,
 }
@@ -201,6 +203,7 @@ impl StepContext {
             entries: history.entries,
             lists_running: history.lists_running,
             absent,
+            history_delay: self.processing_times.history_delay(provider),
         }))
     }
 
@@ -240,12 +243,30 @@ impl Unknown {
             return None;
         }
         let submission = Submission::from(&absent.attempt);
-        let prediction = self.take(|entry| entry.compare(&submission) == InputMatch::Same)?;
+        let (from, to) = self.acceptance_period(&absent.attempt);
+        let is_of_that_time = |entry: &HistoryEntry| {
+            entry
+                .submitted_at
+                .is_none_or(|at| from <= Some(at) && to.is_none_or(|to| at <= to))
+        };
+        let prediction = self.take(|entry| {
+            is_of_that_time(entry) && entry.compare(&submission) == InputMatch::Same
+        })?;
         Some(HistoryFinding::Absent {
             job: absent.job,
             attempt: absent.attempt.attempt_id,
             finding: LateFinding::Accepted(prediction),
         })
+    }
+
+    /// Returns when the provider may have accepted an attempt, by its clock: a prediction of another time
+    /// is another's, even if it asked for the same.
+    fn acceptance_period(&self, attempt: &Attempt) -> (Option<Timestamp>, Option<Timestamp>) {
+        let submitted_at = attempt.submitted_at;
+        let call_ended_at = attempt.progress.answered_at.unwrap_or(submitted_at);
+        let to = call_ended_at.saturating_add(self.history_delay);
+        let to = to.and_then(|to| to.saturating_add(WINDOW_MARGIN));
+        (submitted_at.saturating_sub(WINDOW_MARGIN).ok(), to.ok())
     }
 
     /// Takes a prediction that asked for what a job asks for, if there is one; none from before the job's

@@ -285,8 +285,8 @@ pub(super) fn absent_attempts(
     )
 }
 
-/// Returns the known prediction ids of a route whose attempts were submitted at or after
-/// `since`, with when each was submitted.
+/// Returns the prediction ids of a route that became known at or after `since`, with when each was
+/// submitted.
 pub(super) fn owned_predictions(
     connection: &Connection,
     (provider, wire_model): RouteName<'_>,
@@ -296,7 +296,7 @@ pub(super) fn owned_predictions(
         connection,
         "SELECT prediction_id, submitted_at FROM attempts
          WHERE provider = ?1 AND wire_model = ?2 AND prediction_id IS NOT NULL
-           AND submitted_at >= ?3",
+           AND answered_at >= ?3",
         params![provider.as_str(), wire_model, since.as_millisecond()],
         |columns| Ok((columns.get("prediction_id")?, columns.time("submitted_at")?)),
     )?;

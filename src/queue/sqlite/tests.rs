@@ -212,6 +212,8 @@ fn no_statement_that_a_run_repeats_scans_every_job_or_sorts() {
     tx.count_held(None).unwrap();
     tx.processing_times((FAL, "m"), 400).unwrap();
     tx.latest(None, 10).unwrap();
+    tx.owned_predictions((FAL, "m"), now).unwrap();
+    tx.absent_attempts(FAL, now).unwrap();
     let running = JobFilter {
         batch: None,
         state: Some(JobState::Running),

@@ -556,8 +556,9 @@ impl Snapshot for State {
         since: Timestamp,
     ) -> Result<BTreeMap<String, Timestamp>> {
         let attempts = self.attempts_at(provider);
-        let recent = attempts
-            .filter(|attempt| attempt.wire_model == wire_model && attempt.submitted_at >= since);
+        let recent = attempts.filter(|attempt| {
+            attempt.wire_model == wire_model && attempt.progress.answered_at >= Some(since)
+        });
         let owned = recent.filter_map(|attempt| {
             let prediction = attempt.progress.prediction.as_ref()?;
             Some((prediction.prediction_id.clone(), attempt.submitted_at))
