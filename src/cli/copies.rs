@@ -1,8 +1,6 @@
 //! Before a run submits: is this the queue that was run last, and what have its copies paid for?
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
 use crate::domain::{JobState, ProviderName};
-use crate::output::{self, Marker};
 use crate::queue::{self, BatchStatus, Lineage, Queue};
 use crate::worker::comparison::{Comparison, MAX_PERIOD, compare_histories};
 use crate::worker::{StepContext, StopSignal};
 
+use super::progress::took_over;
 use super::render;
+use super::run_markers::{Doubt, Evidence, MARKER_AGE, Markers, marker_paths, print_doubt};
 use super::setup::Setup;
 
 /// How long histories are read before a run goes on without them.
@@ -24,26 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How long they are read if the run must not submit without them.
 const PATIENCE_IN_DOUBT: Duration = Duration::from_secs(300);
 
-/// Time between two updates of the markers. They say when the queue was last seen at work, which it
-/// notes as often.
-const MARKER_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How long a run may have worked on after the time in its markers.
-const MARKER_AGE: SignedDuration = SignedDuration::from_secs(2 * MARKER_INTERVAL.as_secs() as i64);
-
-/// Why a queue may not know what was paid for.
-#[derive(Debug)]
-enum Doubt {
-    /// The markers are of a later run than its last one, or of a later time.
-    Older,
-    /// There is no marker beside it, although it has run.
-    Moved,
-    /// Another queue has run here.
-    Foreign(PathBuf),
-    /// The histories list what it asks for.
-    Copied,
-}
-
 /// What is known before a run submits.
 pub(super) struct Standing {
     /// Whether nothing may be submitted, because a history cannot be read although the queue may not
@@ -51,20 +30,6 @@ pub(super) struct Standing {
     pub(super) is_blocked: bool,
     /// Keeps the markers up to date while the run works; `None` if the queue has not counted the run.
     pub(super) markers: Option<Markers>,
-}
-
-impl Standing {
-    /// The standing of a run that may not submit. The next one has to compare again.
-    const BLOCKED: Self = Self {
-        is_blocked: true,
-        markers: None,
-    };
-}
-
-/// The markers of a run.
-pub(super) struct Markers {
-    queue: Arc<dyn Queue>,
-    paths: Vec<PathBuf>,
 }
 
 /// Compares the queue with the markers of earlier runs and with the providers' histories, and counts this
@@ -78,61 +43,23 @@ pub(super) async fn compare(
 ) -> anyhow::Result<Standing> {
     let lineage = queue.lineage().await?;
     let paths = marker_paths(setup, batches);
-    let mut evidence = Evidence::read(&lineage, &paths);
-    let started_at = setup.app.clock.now();
+    let evidence = Evidence::read(&lineage, &paths);
     note_keys(setup, queue.as_ref(), context, &lineage).await?;
-    let last_seen = lineage.last_seen.unwrap_or(started_at);
-    let mut found = 0;
-    if evidence.doubt.is_none() {
-        let since = period_start(None, &lineage, started_at);
-        let comparison = compare_histories(
-            queue.as_ref(),
-            context,
-            &evidence.providers,
-            since,
-            PATIENCE,
-        )
-        .await?;
-        found = comparison.found;
-        for (provider, reason) in &comparison.unread {
-            tracing::info!(%provider, "its history was not compared with the queue: {reason}");
-        }
-        if comparison.continued > 0 {
-            // A copy has paid for it, and may have more under way that is not listed yet.
-            evidence.doubt = Some(Doubt::Copied);
-            evidence.seen_at = Some(started_at);
-        }
+    let mut histories = Histories {
+        queue: queue.as_ref(),
+        context,
+        used: &evidence.providers,
+        found: 0,
+    };
+    let is_blocked = !histories.settle(&evidence, &lineage, stop).await?;
+    print_found(histories.found);
+    if is_blocked {
+        // The next run has to compare again.
+        return Ok(Standing {
+            is_blocked,
+            markers: None,
+        });
     }
-    if let Some(doubt) = &evidence.doubt {
-        print_doubt(doubt);
-        let since = period_start(Some(doubt), &lineage, started_at);
-        queue.note_doubt(since).await?;
-        let seen_at = evidence.seen_at.unwrap_or(last_seen);
-        let seen_at = seen_at.saturating_add(MARKER_AGE)?.min(started_at);
-        let comparison = compare_until_listed(
-            queue.as_ref(),
-            context,
-            &evidence.providers,
-            since,
-            seen_at,
-            stop,
-        );
-        let Some(comparison) = comparison.await? else {
-            print_found(found);
-            return Ok(Standing::BLOCKED);
-        };
-        found += comparison.found;
-        if !comparison.unread.is_empty() {
-            print_found(found);
-            for (provider, reason) in comparison.unread {
-                render::print_note(format_args!(
-                    "nothing is submitted, because the history of {provider} cannot be read: {reason}"
-                ));
-            }
-            return Ok(Standing::BLOCKED);
-        }
-    }
-    print_found(found);
     queue.begin_run(evidence.generation + 1).await?;
     let markers = Markers {
         queue: Arc::clone(queue),
@@ -140,7 +67,7 @@ pub(super) async fn compare(
     };
     markers.write().await?;
     Ok(Standing {
-        is_blocked: false,
+        is_blocked,
         markers: Some(markers),
     })
 }
@@ -157,20 +84,6 @@ fn period_start(doubt: Option<&Doubt>, lineage: &Lineage, now: Timestamp) -> Tim
     lineage
         .doubt_since
         .map_or(since, |doubted| doubted.min(since))
-}
-
-/// Returns where the markers are, of which the first is the one beside the queue.
-fn marker_paths(setup: &Setup, batches: &[BatchStatus]) -> Vec<PathBuf> {
-    let mut paths = vec![Marker::beside(&setup.app.config.queue)];
-    for batch in batches {
-        if batch.count(JobState::Queued) > 0 {
-            // A copy that runs before the first clip is saved must find the marker. An error is
-            // reported when a clip cannot be saved.
-            let _ = output::create_folder(batch.folder.as_ref());
-        }
-        paths.push(Marker::in_folder(batch.folder.as_ref()));
-    }
-    paths
 }
 
 /// Notes with which keys the queue is run, and says which have changed.
@@ -194,29 +107,89 @@ async fn note_keys(
     Ok(())
 }
 
-/// Compares a queue that may not know what was paid for, once the histories list everything that was
-/// submitted elsewhere until `seen_at`. Returns `None` if the run is to stop before that.
-async fn compare_until_listed(
-    queue: &dyn Queue,
-    context: &StepContext,
-    used: &BTreeSet<ProviderName>,
-    since: Timestamp,
-    seen_at: Timestamp,
-    stop: StopSignal,
-) -> anyhow::Result<Option<Comparison>> {
-    let first = compare_histories(queue, context, used, since, PATIENCE_IN_DOUBT).await?;
-    let listed_at = seen_at.saturating_add(first.listed_within)?;
-    let queued = queue.status(None).await?.count(JobState::Queued);
-    if listed_at <= context.clock.now() || !first.unread.is_empty() || queued == 0 {
-        return Ok(Some(first));
+/// The histories with which a queue is compared.
+struct Histories<'a> {
+    queue: &'a dyn Queue,
+    context: &'a StepContext,
+    /// The providers that were used.
+    used: &'a BTreeSet<ProviderName>,
+    /// Number of predictions that were found so far and that the queue did not know.
+    found: usize,
+}
+
+impl Histories<'_> {
+    /// Compares the queue until it knows what was paid for. Returns `false` if it cannot, or if the run is
+    /// to stop before that.
+    async fn settle(
+        &mut self,
+        evidence: &Evidence,
+        lineage: &Lineage,
+        stop: StopSignal,
+    ) -> anyhow::Result<bool> {
+        let now = self.context.clock.now();
+        let (doubt, seen_at) = match &evidence.doubt {
+            Some(doubt) => (doubt, evidence.seen_at.or(lineage.last_seen)),
+            None => {
+                let comparison = self
+                    .compare(period_start(None, lineage, now), PATIENCE)
+                    .await?;
+                for (provider, reason) in &comparison.unread {
+                    tracing::info!(%provider, "its history was not compared with the queue: {reason}");
+                }
+                if comparison.continued == 0 {
+                    return Ok(true);
+                }
+                // A copy has paid for it, and may have more under way that is not listed yet.
+                (&Doubt::Copied, None)
+            }
+        };
+        print_doubt(doubt);
+        let since = period_start(Some(doubt), lineage, now);
+        self.queue.note_doubt(since).await?;
+        let seen_at = seen_at.unwrap_or(now).saturating_add(MARKER_AGE)?.min(now);
+        let Some(comparison) = self.compare_until_listed(since, seen_at, stop).await? else {
+            return Ok(false);
+        };
+        for (provider, reason) in &comparison.unread {
+            render::print_note(format_args!(
+                "nothing is submitted, because the history of {provider} cannot be read: {reason}"
+            ));
+        }
+        Ok(comparison.unread.is_empty())
     }
-    wait(context.clock.as_ref(), listed_at, stop.clone()).await;
-    if *stop.borrow() {
-        return Ok(None);
+
+    /// Compares the queue once the histories list everything that was submitted elsewhere until
+    /// `seen_at`. Returns `None` if the run is to stop before that.
+    async fn compare_until_listed(
+        &mut self,
+        since: Timestamp,
+        seen_at: Timestamp,
+        stop: StopSignal,
+    ) -> anyhow::Result<Option<Comparison>> {
+        let clock = self.context.clock.as_ref();
+        let first = self.compare(since, PATIENCE_IN_DOUBT).await?;
+        let listed_at = seen_at.saturating_add(first.listed_within)?;
+        let status = self.queue.status(None).await?;
+        let open = status.count(JobState::Queued) + status.count(JobState::InDoubt);
+        if listed_at <= clock.now() || !first.unread.is_empty() || open == 0 {
+            return Ok(Some(first));
+        }
+        wait(clock, listed_at, stop.clone()).await;
+        if *stop.borrow() {
+            return Ok(None);
+        }
+        Ok(Some(self.compare(since, PATIENCE_IN_DOUBT).await?))
     }
-    let mut comparison = compare_histories(queue, context, used, since, PATIENCE_IN_DOUBT).await?;
-    comparison.found += first.found;
-    Ok(Some(comparison))
+
+    async fn compare(&mut self, since: Timestamp, patience: Duration) -> queue::Result<Comparison> {
+        let comparison =
+            compare_histories(self.queue, self.context, self.used, since, patience).await?;
+        self.found += comparison.found;
+        if comparison.taken_over > 0 {
+            render::print_note(took_over(comparison.taken_over));
+        }
+        Ok(comparison)
+    }
 }
 
 fn print_found(found: usize) {
@@ -230,74 +203,6 @@ fn print_found(found: usize) {
     }
 }
 
-/// What the markers say of a queue.
-struct Evidence {
-    /// Why the queue may not know what was paid for; `None` if it does.
-    doubt: Option<Doubt>,
-    /// When a run was last seen by a marker.
-    seen_at: Option<Timestamp>,
-    /// The highest number of a run.
-    generation: u64,
-    /// The providers that were used.
-    providers: BTreeSet<ProviderName>,
-}
-
-impl Evidence {
-    /// Reads the markers, of which the first is the one beside the queue.
-    fn read(lineage: &Lineage, paths: &[PathBuf]) -> Self {
-        let mut evidence = Self {
-            doubt: None,
-            seen_at: None,
-            generation: lineage.generation,
-            providers: lineage.providers.clone(),
-        };
-        for (index, path) in paths.iter().enumerate() {
-            let Ok(Some(marker)) = Marker::read(path) else {
-                if index == 0 && lineage.generation > 0 {
-                    evidence.doubt = Some(Doubt::Moved);
-                }
-                continue;
-            };
-            if marker.queue != lineage.queue_id {
-                evidence.doubt = Some(Doubt::Foreign(path.clone()));
-            } else if marker.generation > lineage.generation
-                || Some(marker.seen_at) > lineage.last_seen
-            {
-                evidence.doubt.get_or_insert(Doubt::Older);
-            }
-            evidence.seen_at = evidence.seen_at.max(Some(marker.seen_at));
-            evidence.generation = evidence.generation.max(marker.generation);
-            evidence.providers.extend(marker.providers);
-        }
-        if lineage.doubt_since.is_some() {
-            // An earlier run could not compare it.
-            evidence.doubt.get_or_insert(Doubt::Older);
-        }
-        evidence
-    }
-}
-
-fn print_doubt(doubt: &Doubt) {
-    let reason = match doubt {
-        Doubt::Older => "this queue is older than the clips beside it: it was copied without its \
-                         -wal file, or is a backup"
-            .to_owned(),
-        Doubt::Moved => "this queue was moved or copied here, and a copy may have been run \
-                         elsewhere"
-            .to_owned(),
-        Doubt::Foreign(path) => format!(
-            "another queue has run here: {} is not this one\'s",
-            path.display()
-        ),
-        Doubt::Copied => {
-            "a copy of this queue has been run, and paid for what this one asks for".to_owned()
-        }
-    };
-    render::print_note(format_args!(
-        "{reason}. It is compared with the providers\' histories before anything is submitted"
-    ));
-}
-
 /// Waits until a time, or until the run is to stop.
 async fn wait(clock: &dyn Clock, until: Timestamp, mut stop: StopSignal) {
     let left = until.duration_since(clock.now()).max(SignedDuration::ZERO);
@@ -308,45 +213,4 @@ async fn wait(clock: &dyn Clock, until: Timestamp, mut stop: StopSignal) {
     let stopped = stop.wait_for(|stop| *stop);
     // An error means that nothing can stop the run any more.
     let _ = tokio::time::timeout(left.unsigned_abs(), stopped).await;
-}
-
-impl Markers {
-    /// Keeps the markers up to date while a run works, and writes them once more when it ends.
-    ///
-    /// # Errors
-    /// Returns the error of the queue.
-    pub(super) async fn keep_while<T>(&self, run: impl Future<Output = T>) -> queue::Result<T> {
-        let mut run = std::pin::pin!(run);
-        loop {
-            let result = tokio::time::timeout(MARKER_INTERVAL, run.as_mut()).await;
-            let written = self.write().await;
-            if let Ok(result) = result {
-                return Ok(result);
-            }
-            written?;
-        }
-    }
-
-    /// Writes what the queue has noted of its runs: a marker is never ahead of the queue, so one that is
-    /// ahead is of another copy. A folder of clips may not exist yet.
-    async fn write(&self) -> queue::Result<()> {
-        let lineage = self.queue.lineage().await?;
-        let Some(seen_at) = lineage.last_seen else {
-            return Ok(());
-        };
-        let marker = Marker {
-            queue: lineage.queue_id,
-            generation: lineage.generation,
-            seen_at,
-            providers: lineage.providers,
-        };
-        for path in &self.paths {
-            if let Err(error) = marker.write(path)
-                && error.kind() != ErrorKind::NotFound
-            {
-                tracing::info!("{} cannot be written: {error}", path.display());
-            }
-        }
-        Ok(())
-    }
 }

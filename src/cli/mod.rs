@@ -45,6 +45,7 @@ mod removed_rows;
 mod render;
 mod report;
 mod run;
+mod run_markers;
 mod run_pool;
 mod screen;
 mod setup;

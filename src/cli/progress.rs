@@ -181,10 +181,7 @@ impl Progress {
                 }
                 format!("submits to {what} are held: {reason}")
             }
-            PoolEvent::TookOver { jobs } => {
-                let jobs = render::format_count(jobs as u64, "job");
-                format!("took over {jobs} from a run that ended unexpectedly")
-            }
+            PoolEvent::TookOver { jobs } => took_over(jobs),
             PoolEvent::Stopping { steps } => {
                 let steps = render::format_count(steps as u64, "step");
                 format!("stopping: waiting for {steps} in progress; interrupt again to exit now")
@@ -237,4 +234,10 @@ impl Progress {
         }
         live_region::clear();
     }
+}
+
+/// Says how many jobs were freed of a run that is gone.
+pub(super) fn took_over(jobs: usize) -> String {
+    let jobs = render::format_count(jobs as u64, "job");
+    format!("took over {jobs} from a run that ended unexpectedly")
 }

@@ -34,6 +34,8 @@ pub struct Comparison {
     pub found: usize,
     /// Number of those that jobs continue: a copy of the queue has submitted them.
     pub continued: usize,
+    /// Number of jobs that were freed of a run that ended unexpectedly.
+    pub taken_over: usize,
     /// The providers whose history could not be read, and why.
     pub unread: BTreeMap<ProviderName, String>,
     /// How long after it was submitted elsewhere the histories list a prediction at the latest.
@@ -114,7 +116,7 @@ pub async fn compare_histories(
         }
     }
     // The submissions of a killed run are in doubt from now on.
-    queue.take_over().await?;
+    comparison.taken_over = queue.take_over().await?;
     let fresh = queue.lineage().await?.fresh;
     for state in [JobState::InDoubt, JobState::Queued] {
         let filter = JobFilter {
@@ -126,13 +128,15 @@ pub async fn compare_histories(
             && let Some(job) = jobs.next().await?
         {
             let fresh_at = fresh.get(&job.batch).copied();
-            // What a job in doubt has submitted itself is found by its own search.
-            let mut unknown = unknown.iter_mut().filter(|unknown| {
-                state == JobState::Queued || job.provider != Some(unknown.provider)
-            });
-            findings.extend(
-                unknown.find_map(|unknown| unknown.take_asked(&context.catalog, &job, fresh_at)),
-            );
+            for unknown in &mut unknown {
+                let found = unknown.take_asked(&context.catalog, &job, fresh_at);
+                // What a job in doubt has submitted itself is found by its own search.
+                let is_own = state == JobState::InDoubt && job.provider == Some(unknown.provider);
+                if let Some(found) = found.filter(|_| !is_own) {
+                    findings.push(found);
+                    break;
+                }
+            }
         }
     }
     let is_unknown = |finding: &&HistoryFinding| matches!(finding, HistoryFinding::Unknown(_));

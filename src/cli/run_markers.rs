@@ -1,0 +1,167 @@
+//! The markers of earlier runs beside the queue and in the folders of clips, and what they say of it.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::domain::{JobState, ProviderName};
+use crate::output::{self, Marker};
+use crate::queue::{self, BatchStatus, Lineage, Queue};
+
+use super::render;
+use super::setup::Setup;
+
+/// Time between two updates of the markers. They say when the queue was last seen at work, which it
+/// notes as often.
+const MARKER_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a run may have worked on after the time in its markers.
+pub(super) const MARKER_AGE: SignedDuration =
+    SignedDuration::from_secs(2 * MARKER_INTERVAL.as_secs() as i64);
+
+/// Why a queue may not know what was paid for.
+#[derive(Debug)]
+pub(super) enum Doubt {
+    /// The markers are of a later run than its last one, or of a later time.
+    Older,
+    /// There is no marker beside it, although it has run.
+    Moved,
+    /// Another queue has run here.
+    Foreign(PathBuf),
+    /// The histories list what it asks for.
+    Copied,
+}
+
+/// What the markers say of a queue.
+pub(super) struct Evidence {
+    /// Why the queue may not know what was paid for; `None` if it does.
+    pub(super) doubt: Option<Doubt>,
+    /// When a run was last seen by a marker.
+    pub(super) seen_at: Option<Timestamp>,
+    /// The highest number of a run.
+    pub(super) generation: u64,
+    /// The providers that were used.
+    pub(super) providers: BTreeSet<ProviderName>,
+}
+
+impl Evidence {
+    /// Reads the markers, of which the first is the one beside the queue.
+    pub(super) fn read(lineage: &Lineage, paths: &[PathBuf]) -> Self {
+        let mut evidence = Self {
+            doubt: None,
+            seen_at: None,
+            generation: lineage.generation,
+            providers: lineage.providers.clone(),
+        };
+        for (index, path) in paths.iter().enumerate() {
+            let Ok(Some(marker)) = Marker::read(path) else {
+                if index == 0 && lineage.generation > 0 {
+                    evidence.doubt = Some(Doubt::Moved);
+                }
+                continue;
+            };
+            if marker.queue != lineage.queue_id {
+                evidence.doubt = Some(Doubt::Foreign(path.clone()));
+            } else if marker.generation > lineage.generation
+                || Some(marker.seen_at) > lineage.last_seen
+            {
+                evidence.doubt.get_or_insert(Doubt::Older);
+            }
+            evidence.seen_at = evidence.seen_at.max(Some(marker.seen_at));
+            evidence.generation = evidence.generation.max(marker.generation);
+            evidence.providers.extend(marker.providers);
+        }
+        if lineage.doubt_since.is_some() {
+            // An earlier run could not compare it.
+            evidence.doubt.get_or_insert(Doubt::Older);
+        }
+        evidence
+    }
+}
+
+/// The markers of a run.
+pub(super) struct Markers {
+    pub(super) queue: Arc<dyn Queue>,
+    /// Where they are.
+    pub(super) paths: Vec<PathBuf>,
+}
+
+/// Returns where the markers are, of which the first is the one beside the queue.
+pub(super) fn marker_paths(setup: &Setup, batches: &[BatchStatus]) -> Vec<PathBuf> {
+    let mut paths = vec![Marker::beside(&setup.app.config.queue)];
+    for batch in batches {
+        if batch.count(JobState::Queued) > 0 {
+            // A copy that runs before the first clip is saved must find the marker. An error is
+            // reported when a clip cannot be saved.
+            let _ = output::create_folder(batch.folder.as_ref());
+        }
+        paths.push(Marker::in_folder(batch.folder.as_ref()));
+    }
+    paths
+}
+
+pub(super) fn print_doubt(doubt: &Doubt) {
+    let reason = match doubt {
+        Doubt::Older => "this queue is older than the clips beside it: it was copied without its \
+                         -wal file, or is a backup"
+            .to_owned(),
+        Doubt::Moved => "this queue was moved or copied here, and a copy may have been run \
+                         elsewhere"
+            .to_owned(),
+        Doubt::Foreign(path) => format!(
+            "another queue has run here: {} is not this one\'s",
+            path.display()
+        ),
+        Doubt::Copied => {
+            "a copy of this queue has been run, and paid for what this one asks for".to_owned()
+        }
+    };
+    render::print_note(format_args!(
+        "{reason}. It is compared with the providers\' histories before anything is submitted"
+    ));
+}
+
+impl Markers {
+    /// Keeps the markers up to date while a run works, and writes them once more when it ends.
+    ///
+    /// # Errors
+    /// Returns the error of the queue.
+    pub(super) async fn keep_while<T>(&self, run: impl Future<Output = T>) -> queue::Result<T> {
+        let mut run = std::pin::pin!(run);
+        loop {
+            let result = tokio::time::timeout(MARKER_INTERVAL, run.as_mut()).await;
+            let written = self.write().await;
+            if let Ok(result) = result {
+                return Ok(result);
+            }
+            written?;
+        }
+    }
+
+    /// Writes what the queue has noted of its runs: a marker is never ahead of the queue, so one that is
+    /// ahead is of another copy. A folder of clips may not exist yet.
+    pub(super) async fn write(&self) -> queue::Result<()> {
+        let lineage = self.queue.lineage().await?;
+        let Some(seen_at) = lineage.last_seen else {
+            return Ok(());
+        };
+        let marker = Marker {
+            queue: lineage.queue_id,
+            generation: lineage.generation,
+            seen_at,
+            providers: lineage.providers,
+        };
+        for path in &self.paths {
+            if let Err(error) = marker.write(path)
+                && error.kind() != ErrorKind::NotFound
+            {
+                tracing::info!("{} cannot be written: {error}", path.display());
+            }
+        }
+        Ok(())
+    }
+}
