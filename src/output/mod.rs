@@ -14,6 +14,7 @@ mod marker;
 pub mod media;
 mod partial_file;
 mod relocate;
+mod set_aside;
 
 use std::io;
 use std::path::{Path, PathBuf};

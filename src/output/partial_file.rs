@@ -12,8 +12,8 @@ use crate::domain::SavedFile;
 use crate::failpoint::fail_point;
 
 use super::disk::sync_folder;
-use super::kept::set_aside;
 use super::media::MediaKind;
+use super::set_aside::set_aside;
 use super::{ClipLocation, media};
 
 /// A file under a temporary name, which is removed unless it is committed.

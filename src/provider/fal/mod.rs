@@ -32,10 +32,8 @@ use crate::provider::timeouts::Timeouts;
 use crate::provider::{Acceptance, ApiKey, Cancellation, PollResult, Provider, Submission};
 
 use response::{
-    event_cost, is_own_error, is_server_error, parse_cancellation, parse_result, parse_submit,
+    NAME, event_cost, is_own_error, is_server_error, parse_cancellation, parse_result, parse_submit,
 };
-
-const NAME: ProviderName = ProviderName::Fal;
 
 /// A request id that fal never issues.
 const UNUSED_REQUEST_ID: &str = "00000000-0000-0000-0000-000000000000";

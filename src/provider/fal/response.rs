@@ -4,14 +4,15 @@
 
 use serde_json::Value;
 
-use crate::domain::{CostReport, Failure, Money, PredictionHandle};
+use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::provider::classify::{classify_poll, classify_submit, classify_unreadable, describe};
 use crate::provider::clip_link::{done, find_clip_url};
 use crate::provider::http::ApiResponse;
 use crate::provider::json::{find_message, get, get_seconds, get_text, get_usd};
 use crate::provider::{Acceptance, ApiKey, Cancellation, PollResult};
 
-use super::NAME;
+/// The provider of these responses.
+pub(super) const NAME: ProviderName = ProviderName::Fal;
 
 /// Parses a response to a submission, of any status. A success without a request id is
 /// [`Failure::Unknown`].
