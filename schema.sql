@@ -310,7 +310,8 @@ CREATE TABLE meta (
                                                  -- `key_changed_at.PROVIDER`: when that was last found
                                                  -- to be another one; `doubt_since`: since when
                                                  -- a copy of the queue may have paid for what this
-                                                 -- one does not know
+                                                 -- one does not know; `unclaimed_since`: since when
+                                                 -- it has paid for what may be loaded here yet
     value           TEXT    NOT NULL             -- the value; times in milliseconds, as text
 ) STRICT, WITHOUT ROWID;
 

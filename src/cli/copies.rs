@@ -51,23 +51,24 @@ pub(super) async fn compare(
         used: &evidence.providers,
         found: 0,
     };
-    let is_blocked = !histories.settle(&evidence, &lineage, stop).await?;
+    let settled = histories.settle(&evidence, &lineage, stop).await?;
     print_found(histories.found);
-    if is_blocked {
+    let Some(Settled { unclaimed_since }) = settled else {
         // The next run has to compare again.
         return Ok(Standing {
-            is_blocked,
+            is_blocked: true,
             markers: None,
         });
-    }
-    queue.begin_run(evidence.generation + 1).await?;
+    };
+    let generation = evidence.generation + 1;
+    queue.begin_run(generation, unclaimed_since).await?;
     let markers = Markers {
         queue: Arc::clone(queue),
         paths,
     };
     markers.write().await?;
     Ok(Standing {
-        is_blocked,
+        is_blocked: false,
         markers: Some(markers),
     })
 }
@@ -81,9 +82,15 @@ fn period_start(doubt: Option<&Doubt>, lineage: &Lineage, now: Timestamp) -> Tim
         (_, Some(last_seen)) if last_seen > now => longest,
         (_, last_seen) => last_seen.unwrap_or(now),
     };
-    lineage
-        .doubt_since
-        .map_or(since, |doubted| doubted.min(since))
+    let unclaimed_since = unclaimed_since(lineage, now).filter(|_| doubt.is_some());
+    let earlier = lineage.doubt_since.into_iter().chain(unclaimed_since);
+    earlier.fold(since, Timestamp::min)
+}
+
+/// Returns since when another queue has paid for what may be loaded yet, if that is not too long ago.
+fn unclaimed_since(lineage: &Lineage, now: Timestamp) -> Option<Timestamp> {
+    let longest = now.saturating_sub(MAX_PERIOD).unwrap_or(Timestamp::MIN);
+    lineage.unclaimed_since.filter(|since| *since > longest)
 }
 
 /// Notes with which keys the queue is run, and says which have changed.
@@ -117,27 +124,33 @@ struct Histories<'a> {
     found: usize,
 }
 
+/// A queue that knows what was paid for.
+struct Settled {
+    /// Since when a copy may have paid for what is not loaded here yet.
+    unclaimed_since: Option<Timestamp>,
+}
+
 impl Histories<'_> {
-    /// Compares the queue until it knows what was paid for. Returns `false` if it cannot, or if the run is
+    /// Compares the queue until it knows what was paid for. Returns `None` if it cannot, or if the run is
     /// to stop before that.
     async fn settle(
         &mut self,
         evidence: &Evidence,
         lineage: &Lineage,
         stop: StopSignal,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Option<Settled>> {
         let now = self.context.clock.now();
         let (doubt, seen_at) = match &evidence.doubt {
             Some(doubt) => (doubt, evidence.seen_at.or(lineage.last_seen)),
             None => {
-                let comparison = self
-                    .compare(period_start(None, lineage, now), PATIENCE)
-                    .await?;
+                let since = period_start(None, lineage, now);
+                let unclaimed_since = unclaimed_since(lineage, now);
+                let comparison = self.compare_undoubted(since, unclaimed_since).await?;
                 for (provider, reason) in &comparison.unread {
                     tracing::info!(%provider, "its history was not compared with the queue: {reason}");
                 }
                 if comparison.continued == 0 {
-                    return Ok(true);
+                    return Ok(Some(Settled { unclaimed_since }));
                 }
                 // A copy has paid for it, and may have more under way that is not listed yet.
                 (&Doubt::Copied, None)
@@ -148,14 +161,34 @@ impl Histories<'_> {
         self.queue.note_doubt(since).await?;
         let seen_at = seen_at.unwrap_or(now).saturating_add(MARKER_AGE)?.min(now);
         let Some(comparison) = self.compare_until_listed(since, seen_at, stop).await? else {
-            return Ok(false);
+            return Ok(None);
         };
         for (provider, reason) in &comparison.unread {
             render::print_note(format_args!(
                 "nothing is submitted, because the history of {provider} cannot be read: {reason}"
             ));
         }
-        Ok(comparison.unread.is_empty())
+        // What is loaded later may ask for what was paid for there as well.
+        let settled = Settled {
+            unclaimed_since: Some(since),
+        };
+        Ok(comparison.unread.is_empty().then_some(settled))
+    }
+
+    /// Compares a queue about which there is no doubt, also with what another has paid for that was not
+    /// loaded here by then.
+    async fn compare_undoubted(
+        &mut self,
+        since: Timestamp,
+        unclaimed_since: Option<Timestamp>,
+    ) -> queue::Result<Comparison> {
+        if let Some(earlier) = unclaimed_since.filter(|earlier| *earlier < since) {
+            let comparison = self.compare(earlier, PATIENCE).await?;
+            if comparison.unread.is_empty() {
+                return Ok(comparison);
+            }
+        }
+        self.compare(since, PATIENCE).await
     }
 
     /// Compares the queue once the histories list everything that was submitted elsewhere until

@@ -20,6 +20,9 @@ pub struct Lineage {
     /// Since when the queue may not know what was paid for, because a copy or another queue has been
     /// run; `None` if it has been compared with the providers' histories since.
     pub doubt_since: Option<Timestamp>,
+    /// Since when a copy or another queue has paid for what may be loaded into this one yet; `None` if
+    /// there was none.
+    pub unclaimed_since: Option<Timestamp>,
     /// The providers whose keys it was run with.
     pub providers: BTreeSet<ProviderName>,
     /// When rows of a batch were last loaded to be rendered anew, whatever was made before, by the name

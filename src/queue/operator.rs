@@ -73,8 +73,8 @@ pub trait Operator: Send + Sync {
     async fn note_doubt(&self, since: Timestamp) -> Result<()>;
 
     /// Begins a run that may submit: sets the number of runs in the queue's
-    /// [`Lineage`](super::Lineage), and ends its doubt.
-    async fn begin_run(&self, generation: u64) -> Result<()>;
+    /// [`Lineage`](super::Lineage), and ends its doubt. `unclaimed_since` is as there.
+    async fn begin_run(&self, generation: u64, unclaimed_since: Option<Timestamp>) -> Result<()>;
 
     /// Accepts the price that a provider bills for a model, so that it is submitted again, and reserved
     /// at that price. Returns `false` if its bills agree with the catalogue.

@@ -216,10 +216,11 @@ impl<S: Storage> Operator for S {
         self.write(move |tx, _| tx.set_doubt(Some(since))).await
     }
 
-    async fn begin_run(&self, generation: u64) -> Result<()> {
+    async fn begin_run(&self, generation: u64, unclaimed_since: Option<Timestamp>) -> Result<()> {
         self.write(move |tx, now| {
             pools::record_heartbeat(tx, now)?;
             tx.set_doubt(None)?;
+            tx.set_unclaimed(unclaimed_since)?;
             tx.set_generation(generation)
         })
         .await

@@ -301,6 +301,9 @@ pub trait Transaction: Snapshot {
     /// Sets since when the queue may not know what was paid for.
     fn set_doubt(&mut self, since: Option<Timestamp>) -> Result<()>;
 
+    /// Sets since when another queue has paid for what may be loaded yet.
+    fn set_unclaimed(&mut self, since: Option<Timestamp>) -> Result<()>;
+
     /// Stores the time of a heartbeat, and returns that of the last one.
     fn replace_last_heartbeat(&mut self, now: Timestamp) -> Result<Option<Timestamp>>;
 

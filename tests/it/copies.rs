@@ -175,6 +175,37 @@ fn an_older_queue_that_could_not_be_compared_is_compared_from_the_same_time_late
 }
 
 #[test]
+fn a_restored_backup_also_continues_what_is_loaded_again_later() {
+    at_each_provider(|provider| {
+        let env = TestEnv::new(high_limits());
+        env.load(4, provider);
+        assert_eq!(env.run(&["run"]).code, 0);
+        assert_eq!(env.run(&["backup", "backup.db"]).code, 0);
+        let backed_up_at = SystemClock.now().as_millisecond();
+        let first = fs::read_to_string(path(&env, "batch.csv")).expect("the rows");
+        let second = first.replace("number", "no.");
+        assert_ne!(first, second);
+        let load = |rows: &str| {
+            fs::write(path(&env, "batch.csv"), rows).expect("written");
+            assert_eq!(env.run(&load_args(provider)).code, 0);
+        };
+        load(&second);
+        assert_eq!(env.run(&["run"]).code, 0);
+        env.assert_each_accepted_once(8);
+        remove_queue(&env);
+        fs::copy(path(&env, "backup.db"), path(&env, "overnight.db")).expect("restored");
+        // It has nothing to submit, but is run before the rows are loaded again.
+        assert_eq!(env.run(&["run"]).code, 0);
+        let since = stored_time(&env, "overnight.db", "unclaimed_since");
+        assert!(since.is_some_and(|since| since <= backed_up_at));
+        load(&second);
+        let run = env.run(&["run"]);
+        assert_eq!(run.code, 0, "{provider}: {run:?}");
+        env.assert_each_accepted_once(8);
+    });
+}
+
+#[test]
 fn a_copy_that_was_made_during_the_last_run_is_recognised_as_older() {
     let env = TestEnv::new(high_limits());
     env.run_all(4, "eachlabs");

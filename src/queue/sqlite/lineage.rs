@@ -14,6 +14,9 @@ use super::row::{execute, query_value, select, timestamp_from_millis};
 /// Since when the queue may not know what was paid for.
 const DOUBT: &str = "doubt_since";
 
+/// Since when another queue has paid for what may be loaded yet.
+const UNCLAIMED: &str = "unclaimed_since";
+
 /// Reads which queue a file is, and how old.
 pub(super) fn read(connection: &Connection) -> Result<Lineage> {
     let generation = text(connection, "generation")?;
@@ -25,6 +28,7 @@ pub(super) fn read(connection: &Connection) -> Result<Lineage> {
             None => first_batch(connection)?,
         },
         doubt_since: read_meta(connection, DOUBT)?,
+        unclaimed_since: read_meta(connection, UNCLAIMED)?,
         providers: providers(connection)?,
         fresh: fresh_batches(connection)?,
     })
@@ -62,9 +66,18 @@ pub(super) fn set_generation(tx: &Connection, generation: u64) -> Result<()> {
 
 /// Sets since when the queue may not know what was paid for.
 pub(super) fn set_doubt(tx: &Connection, since: Option<Timestamp>) -> Result<()> {
-    match since {
-        Some(since) => write_meta(tx, DOUBT, since),
-        None => execute(tx, "DELETE FROM meta WHERE key = ?1", [DOUBT]).map(|_| ()),
+    set_time(tx, DOUBT, since)
+}
+
+/// Sets since when another queue has paid for what may be loaded yet.
+pub(super) fn set_unclaimed(tx: &Connection, since: Option<Timestamp>) -> Result<()> {
+    set_time(tx, UNCLAIMED, since)
+}
+
+fn set_time(tx: &Connection, key: &str, time: Option<Timestamp>) -> Result<()> {
+    match time {
+        Some(time) => write_meta(tx, key, time),
+        None => execute(tx, "DELETE FROM meta WHERE key = ?1", [key]).map(|_| ()),
     }
 }
 

@@ -252,6 +252,10 @@ impl Transaction for SqliteTransaction<'_> {
         lineage::set_doubt(self.tx, since)
     }
 
+    fn set_unclaimed(&mut self, since: Option<Timestamp>) -> Result<()> {
+        lineage::set_unclaimed(self.tx, since)
+    }
+
     fn replace_last_heartbeat(&mut self, now: Timestamp) -> Result<Option<Timestamp>> {
         clock_changes::replace_last_heartbeat(self.tx, now)
     }

@@ -55,6 +55,7 @@ struct State {
     last_heartbeat: Option<Timestamp>,
     generation: u64,
     doubt_since: Option<Timestamp>,
+    unclaimed_since: Option<Timestamp>,
     fresh: BTreeMap<String, Timestamp>,
     key_marks: BTreeMap<ProviderName, (String, Option<Timestamp>)>,
     clock_changed_at: Option<Timestamp>,
@@ -441,6 +442,7 @@ impl Snapshot for State {
             generation: self.generation,
             last_seen: self.last_heartbeat,
             doubt_since: self.doubt_since,
+            unclaimed_since: self.unclaimed_since,
             providers: self.key_marks.keys().copied().collect(),
             fresh: self.fresh.clone(),
         })
@@ -790,6 +792,11 @@ impl Transaction for State {
 
     fn set_doubt(&mut self, since: Option<Timestamp>) -> Result<()> {
         self.doubt_since = since;
+        Ok(())
+    }
+
+    fn set_unclaimed(&mut self, since: Option<Timestamp>) -> Result<()> {
+        self.unclaimed_since = since;
         Ok(())
     }
 
