@@ -79,6 +79,12 @@ impl App {
         if let Some(queue) = queue {
             config.queue = queue.to_owned();
         }
+        if config.queue.is_symlink()
+            && let Ok(queue) = config.queue.canonicalize()
+        {
+            // What lies beside the queue has to be found by whatever name it is opened.
+            config.queue = queue;
+        }
         let catalog = catalog::load(&config.catalog).map_err(AppError::Config)?;
         Ok(Self {
             config,

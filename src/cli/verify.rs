@@ -7,7 +7,7 @@ use anyhow::Context;
 use crate::domain::{JobId, JobState};
 use crate::queue::Queue;
 use crate::queue::job_reader::find_by_number;
-use crate::worker::verify::{self, ClipCheck};
+use crate::worker::verify::{self, ClipCheck, ClipOrigin};
 
 use super::args::{Global, VerifyArgs};
 use super::exit::Exit;
@@ -30,19 +30,23 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let output = setup.app.output();
     let mut check = ClipCheck::new(queue.as_ref(), output.as_ref(), args.batch.clone());
     let mut lost = Vec::new();
-    let mut earlier = 0;
+    let mut others = 0;
     while let Some(clip) = check.next_lost().await? {
         let path = clip.path.display();
-        if clip.is_present {
-            render::print_line(format_args!("{path}: {}", clip.damage))?;
+        let kind = match clip.origin {
+            ClipOrigin::Present => "",
+            ClipOrigin::Earlier => ", an earlier clip",
+            ClipOrigin::Adopted => ", an adopted file: `load --fresh` renders its row",
+        };
+        render::print_line(format_args!("{path}: {}{kind}", clip.damage))?;
+        if clip.origin == ClipOrigin::Present {
             lost.push(clip.job_id);
         } else {
-            render::print_line(format_args!("{path}: {}, an earlier clip", clip.damage))?;
-            earlier += 1;
+            others += 1;
         }
     }
     let checked = check.checked();
-    let missing = lost.len() as u64 + earlier;
+    let missing = lost.len() as u64 + others;
     render::print_line(format_args!(
         "{} checked: {} intact, {missing} missing or damaged",
         render::format_count(checked, "clip"),
@@ -64,7 +68,11 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
         ));
         return Ok(Exit::Incomplete);
     }
-    download_again(&setup, global, &queue, args.batch, lost).await
+    let exit = download_again(&setup, global, &queue, args.batch, lost).await?;
+    Ok(match exit {
+        Exit::Success if others > 0 => Exit::Incomplete,
+        exit => exit,
+    })
 }
 
 /// Downloads lost clips again with a pool that cannot submit, and prints what became of them.

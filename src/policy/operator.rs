@@ -199,17 +199,18 @@ pub fn resolve(
 /// # Errors
 ///
 /// Returns [`NotApplicable::NotSucceeded`] if the job is in any other state: it no longer has the
-/// file that was missed.
+/// file that was missed. Also if it has no attempt: its file was adopted, and no provider has it.
 pub fn download_again(
     job: &JobProgress,
     attempt: Option<&AttemptProgress>,
     now: Timestamp,
 ) -> Result<Change, NotApplicable> {
+    let attempt = attempt.ok_or(NotApplicable::NotSucceeded)?;
     let mut job = moved(job, JobEvent::Redownload, Some(now), None, now)
         .map_err(|IllegalTransition { .. }| NotApplicable::NotSucceeded)?;
     job.output = None;
     Ok(Change {
         job,
-        attempt: attempt.cloned(),
+        attempt: Some(attempt.clone()),
     })
 }

@@ -21,9 +21,20 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 pub struct ClipCheck<'a> {
     jobs: JobReader<'a>,
     /// The clips of the last job that are not checked yet.
-    unchecked: vec::IntoIter<(JobId, bool, SavedFile)>,
+    unchecked: vec::IntoIter<(JobId, ClipOrigin, SavedFile)>,
     output: &'a dyn OutputStore,
     checked: u64,
+}
+
+/// What a clip was made for, which decides whether it can be downloaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClipOrigin {
+    /// The job's present input: it can.
+    Present,
+    /// An earlier input: it cannot.
+    Earlier,
+    /// It was found on disk and adopted, so no provider has it.
+    Adopted,
 }
 
 /// A clip that is missing or damaged.
@@ -31,8 +42,8 @@ pub struct ClipCheck<'a> {
 pub struct LostClip {
     /// The job that it belongs to.
     pub job_id: JobId,
-    /// Whether it can be downloaded again: only that of the job's present input can.
-    pub is_present: bool,
+    /// What it was made for.
+    pub origin: ClipOrigin,
     /// Where it was saved.
     pub path: PathBuf,
     /// What is wrong with it.
@@ -57,12 +68,12 @@ impl<'a> ClipCheck<'a> {
     /// Returns the error of the queue.
     pub async fn next_lost(&mut self) -> queue::Result<Option<LostClip>> {
         loop {
-            for (job_id, is_present, saved) in self.unchecked.by_ref() {
+            for (job_id, origin, saved) in self.unchecked.by_ref() {
                 self.checked += 1;
                 if let Some(damage) = self.output.check(&saved).await {
                     return Ok(Some(LostClip {
                         job_id,
-                        is_present,
+                        origin,
                         path: saved.path,
                         damage,
                     }));
@@ -72,13 +83,19 @@ impl<'a> ClipCheck<'a> {
                 return Ok(None);
             };
             let has_succeeded = job.state == JobState::Succeeded;
+            let is_adopted = job.provider.is_none();
             let clips = job.versions.into_iter().map(|version| {
                 let saved = SavedFile {
                     path: version.output.into(),
                     bytes: version.bytes,
                     sha256: version.sha256,
                 };
-                (job.job_id, has_succeeded && version.current, saved)
+                let origin = match has_succeeded && version.current {
+                    false => ClipOrigin::Earlier,
+                    true if is_adopted => ClipOrigin::Adopted,
+                    true => ClipOrigin::Present,
+                };
+                (job.job_id, origin, saved)
             });
             self.unchecked = clips.collect::<Vec<_>>().into_iter();
         }

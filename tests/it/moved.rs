@@ -102,6 +102,27 @@ fn a_renamed_project_is_verified_loaded_run_and_reported_as_before() {
 }
 
 #[test]
+fn a_run_by_way_of_a_link_to_the_queue_shares_it_with_a_run_that_is_active() {
+    let env = TestEnv::new(SimulatorOptions {
+        speed: 50.0,
+        ..high_limits()
+    });
+    env.load(30, "eachlabs");
+    let mut first = env.start(&["run"]);
+    env.await_submissions(10);
+    std::os::unix::fs::symlink(
+        env.dir.path().join("overnight.db"),
+        env.dir.path().join("link.db"),
+    )
+    .expect("a link");
+    let second = env.run(&["run", "--queue", "link.db"]);
+    assert_eq!(second.code, 0, "{second:?}");
+    assert!(!second.stderr.contains("took over"), "{second:?}");
+    assert!(first.wait().expect("ended").success());
+    env.assert_all_rendered_once(30);
+}
+
+#[test]
 fn a_project_that_is_moved_between_runs_continues_with_its_images_and_clips() {
     for via in ["eachlabs", "fal"] {
         let mut project = Project::new(high_limits());

@@ -526,6 +526,19 @@ fn clips_of_a_lost_queue_are_taken_or_rendered_as_the_user_says_and_never_overwr
     assert_eq!(env.run(&["verify"]).code, 0);
     assert_eq!(env.ledger().entries.len(), 3);
 
+    // No provider has an adopted file, so it is rendered again only if the user says so.
+    let (id, content) = made.iter().next().expect("a clip");
+    let path = env.dir.path().join(format!("renders/sheet/{id}.mp4"));
+    fs::remove_file(&path).expect("removed");
+    let verified = env.run(&["verify", "--fix"]);
+    assert_eq!(verified.code, 3, "{verified:?}");
+    assert!(
+        verified.stdout.contains("an adopted file: `load --fresh`"),
+        "{verified:?}"
+    );
+    fs::write(&path, content).expect("restored");
+    assert_eq!(env.run(&["verify"]).code, 0);
+
     forget();
     env.load_sheet(SHEET, &["--fresh"]);
     env.run_to_end();
