@@ -551,15 +551,35 @@ fn clips_of_a_lost_queue_are_taken_or_rendered_as_the_user_says_and_never_overwr
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_row_whose_id_differs_in_case_does_not_take_the_clip_of_another() {
+    let env = TestEnv::new(high_limits());
+    env.load_sheet(SHEET, &[]);
+    env.run_to_end();
+    let made = clips(&env, "sheet");
+    let sheet = SHEET
+        .replace("mug,https", "MUG,https")
+        .replace("turn left", "turn right");
+    let loaded = env.load_sheet(&sheet, &[]);
+    assert!(loaded.stdout.contains("1 new"), "{loaded:?}");
+    env.run_to_end();
+    let all = clips(&env, "sheet");
+    assert!(made.iter().all(|clip| all.contains(clip)), "all are kept");
+    assert_eq!(all.len(), 4);
+    assert_eq!(env.run(&["verify"]).code, 0);
+    assert_eq!(env.ledger().entries.len(), 4);
+}
+
+#[test]
 fn a_file_that_is_no_clip_is_not_taken_as_one() {
     let env = TestEnv::new(high_limits());
     fs::create_dir_all(env.dir.path().join("renders/sheet")).expect("a folder");
-    env.write("renders/sheet/MUG.mp4", "not a video");
+    env.write("renders/sheet/mug.mp4", "not a video");
     env.write("sheet.csv", SHEET);
     let refused = env.run(&[&LOAD[..], &["--adopt-files"]].concat());
     assert_eq!(refused.code, 2, "{refused:?}");
     assert!(
-        refused.stderr.contains("MUG.mp4 is no complete clip"),
+        refused.stderr.contains("mug.mp4 is no complete clip"),
         "{refused:?}"
     );
     let status = env.run(&["status"]);
