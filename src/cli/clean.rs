@@ -1,5 +1,7 @@
 //! `clean --earlier`: removes the clips that were rendered anew.
 
+use std::io::ErrorKind;
+
 use crate::domain::{JobId, JobState, SavedFile};
 use crate::queue::JobFilter;
 use crate::queue::job_reader::JobReader;
@@ -29,6 +31,15 @@ pub(super) async fn clean(global: &Global, args: CleanArgs) -> anyhow::Result<Ex
     ensure_not_moved(&setup, queue.as_ref(), args.batch.as_deref()).await?;
     // Reports an unknown batch.
     queue.status(args.batch.clone()).await?;
+    let waiting = queue.status(None).await?.count(JobState::Downloading);
+    if waiting > 0 {
+        let run = setup.suggest("run");
+        return Err(Usage(format!(
+            "{} may take one of the earlier clips; finish with `{run}` first",
+            render::format_count(waiting, "job")
+        ))
+        .into());
+    }
     let output = setup.app.output();
     let filter = JobFilter {
         batch: args.batch,
@@ -75,7 +86,10 @@ pub(super) async fn clean(global: &Global, args: CleanArgs) -> anyhow::Result<Ex
         }
     }
     for clip in &earlier {
-        std::fs::remove_file(&clip.file.path)?;
+        match std::fs::remove_file(&clip.file.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
         queue.forget_clip(clip.job, clip.attempt).await?;
     }
     render::print_line(format_args!("{found} removed"))?;

@@ -358,6 +358,14 @@ fn earlier_clips_are_listed_verified_and_removed_when_the_user_says_so() {
     assert!(page.contains("renders/sheet/earlier/pot.1.mp4"));
 
     assert_eq!(env.run(&["clean"]).code, 2);
+    // Another batch asks for what the earlier clip shows.
+    env.write("again.csv", SHEET);
+    let load = ["load", "again.csv", "--model", "kling-v1-standard"];
+    assert_eq!(env.run(&load).code, 0);
+    let refused = env.run(&["clean", "--earlier"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(earlier.exists());
+    env.run_to_end();
     let cleaned = env.run(&["clean", "--earlier", "--batch", "sheet"]);
     assert!(cleaned.stdout.contains("1 earlier clip"), "{cleaned:?}");
     assert!(!earlier.exists());
@@ -365,7 +373,7 @@ fn earlier_clips_are_listed_verified_and_removed_when_the_user_says_so() {
     assert!(
         env.run(&["verify"])
             .stdout
-            .contains("3 clips checked: 3 intact")
+            .contains("6 clips checked: 6 intact")
     );
     let again = env.run(&["clean", "--earlier"]);
     assert!(again.stdout.contains("no earlier clips"), "{again:?}");
@@ -527,7 +535,7 @@ fn clips_of_a_lost_queue_are_taken_or_rendered_as_the_user_says_and_never_overwr
     assert_eq!(env.ledger().entries.len(), 3);
 
     // No provider has an adopted file, so it is rendered again only if the user says so.
-    let (id, content) = made.iter().next().expect("a clip");
+    let (id, content) = made.first().expect("a clip");
     let path = env.dir.path().join(format!("renders/sheet/{id}.mp4"));
     fs::remove_file(&path).expect("removed");
     let verified = env.run(&["verify", "--fix"]);
