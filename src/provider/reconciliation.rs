@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{Failure, LaterSubmissions, PredictionHandle, ProviderName};
+use crate::domain::{Failure, LaterSubmissions, OwnedPrediction, PredictionHandle, ProviderName};
 
-use super::history::{History, HistoryQuery};
+use super::history::{EntryContent, History, HistoryEntry, HistoryQuery};
 use super::json::InputMatch;
 use super::submission::Submission;
 
@@ -37,8 +37,10 @@ pub struct LostSubmission {
     /// The current time, by our clock.
     pub now: Timestamp,
     /// The predictions of the same model that already belong to a job of this queue, and so cannot
-    /// be a match, with when each was submitted.
-    pub owned: BTreeMap<String, Timestamp>,
+    /// be a match.
+    pub owned: BTreeMap<String, OwnedPrediction>,
+    /// The digest of the request as it is stored.
+    pub request_digest: i64,
 }
 
 impl LostSubmission {
@@ -86,10 +88,14 @@ impl LostSubmission {
         let mut matches = BTreeSet::new();
         let mut inconclusive = 0;
         let mut listed = BTreeSet::new();
+        let mut taken = None;
         for entry in &history.entries {
             let id = entry.prediction_id.as_ref();
-            if let Some(id) = id.filter(|id| self.owned.contains_key(*id)) {
+            if let Some((id, owner)) = id.and_then(|id| self.owned.get_key_value(id)) {
                 listed.insert(id);
+                if self.is_taken_by(owner, entry) {
+                    taken = Some(id);
+                }
                 continue;
             }
             match entry.compare(&self.submission) {
@@ -97,6 +103,9 @@ impl LostSubmission {
                 InputMatch::Different => {}
                 InputMatch::Inconclusive => inconclusive += 1,
             }
+        }
+        if let Some(id) = taken.filter(|_| matches.is_empty()) {
+            return Ok(Reconciliation::Taken(id.clone()));
         }
         let reason = match history.clock_ahead {
             _ if !matches.is_empty() => None,
@@ -134,16 +143,29 @@ impl LostSubmission {
         ))
     }
 
+    /// Returns whether an entry is this submission although its id was returned for another one, whose job
+    /// owns it now.
+    fn is_taken_by(&self, owner: &OwnedPrediction, entry: &HistoryEntry) -> bool {
+        // One that asked for the same has the same content.
+        let is_another = match entry.content {
+            EntryContent::ClientToken(_) => true,
+            EntryContent::Input(_) => owner
+                .request_digest
+                .is_some_and(|digest| digest != self.request_digest),
+        };
+        is_another && entry.compare(&self.submission) == InputMatch::Same
+    }
+
     /// Returns what a history shows of later submissions that lists these of the owned predictions.
     fn later_submissions(&self, listed: &BTreeSet<&String>) -> LaterSubmissions {
         let later = self.owned.iter();
-        let later = later.filter(|(_, submitted_at)| **submitted_at >= self.submitted_at);
+        let later = later.filter(|(_, owned)| owned.submitted_at >= self.submitted_at);
         let mut first: Option<Timestamp> = None;
-        for (id, submitted_at) in later {
+        for (id, owned) in later {
             if listed.contains(id) {
                 return LaterSubmissions::Listed;
             }
-            first = Some(first.map_or(*submitted_at, |first| first.min(*submitted_at)));
+            first = Some(first.map_or(owned.submitted_at, |first| first.min(owned.submitted_at)));
         }
         first.map_or(LaterSubmissions::None, |first| {
             let since = self.now.duration_since(first).max(SignedDuration::ZERO);
@@ -161,6 +183,9 @@ pub enum Reconciliation {
     Found(PredictionHandle),
     /// Several entries match, by prediction id; the user has to choose.
     Ambiguous(Vec<String>),
+    /// The entry with this id matches, and belongs to a job that asked for something else: the provider
+    /// returned the id for the wrong submission.
+    Taken(String),
     /// No entry matches.
     Absent(AbsenceEvidence),
 }
@@ -196,11 +221,17 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::history::{EntryContent, HistoryEntry};
     use super::*;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    fn owned(submitted_at: Timestamp) -> OwnedPrediction {
+        OwnedPrediction {
+            submitted_at,
+            request_digest: Some(2),
+        }
     }
 
     fn entry(id: &str) -> HistoryEntry {
@@ -225,8 +256,9 @@ mod tests {
             clock_was_changed: false,
             now: at(200),
             owned: [("early", 99), ("same", 100), ("late", 150)]
-                .map(|(id, second)| (id.to_owned(), at(second)))
+                .map(|(id, second)| (id.to_owned(), owned(at(second))))
                 .into(),
+            request_digest: 1,
         };
         let unlisted = LaterSubmissions::Unlisted {
             since: Duration::from_secs(100),
@@ -250,5 +282,42 @@ mod tests {
             let found = lost.find_in(&history, ProviderName::Fal);
             assert_eq!(found, Ok(expected), "{listed:?}");
         }
+    }
+
+    #[test]
+    fn a_submission_whose_id_was_returned_for_another_one_is_not_absent() {
+        let request = json!({ "prompt": "lost" });
+        let mut lost = LostSubmission {
+            submission: Submission {
+                wire_model: "m".into(),
+                request: request.clone(),
+                client_token: "t".into(),
+            },
+            submitted_at: at(100),
+            clock_was_changed: false,
+            now: at(200),
+            owned: [("p".to_owned(), owned(at(100)))].into(),
+            request_digest: 1,
+        };
+        let find = |lost: &LostSubmission, content| {
+            let history = History {
+                entries: vec![HistoryEntry {
+                    content,
+                    ..entry("p")
+                }],
+                lists_running: true,
+                clock_ahead: None,
+            };
+            lost.find_in(&history, ProviderName::Fal).unwrap()
+        };
+        let input = EntryContent::Input(Some(request));
+        let token = EntryContent::ClientToken(Some("t".into()));
+        let taken = Reconciliation::Taken("p".into());
+        assert_eq!(find(&lost, input.clone()), taken);
+        assert_eq!(find(&lost, token.clone()), taken);
+        // An identical request of another job, which has the same content but its own token.
+        lost.request_digest = 2;
+        assert!(matches!(find(&lost, input), Reconciliation::Absent(_)));
+        assert_eq!(find(&lost, token), taken);
     }
 }

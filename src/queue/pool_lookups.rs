@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::{Attempt, AttemptState, JobId, Lease, PoolId, ProviderName};
+use crate::domain::{Attempt, AttemptState, JobId, Lease, OwnedPrediction, PoolId, ProviderName};
 use crate::policy::gate::ProviderGate;
 
 use super::{Result, SettingChange};
@@ -58,7 +58,7 @@ pub trait PoolLookups: Send + Sync {
         provider: ProviderName,
         wire_model: String,
         since: Timestamp,
-    ) -> Result<BTreeMap<String, Timestamp>>;
+    ) -> Result<BTreeMap<String, OwnedPrediction>>;
 
     /// Returns the attempts at a provider that are presumed absent, or absent, and were submitted at or
     /// after `since`, oldest first.

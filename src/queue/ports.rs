@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::{JobId, JobState, Lease, Money, PoolId, ProviderName};
+use crate::domain::{JobId, JobState, Lease, Money, OwnedPrediction, PoolId, ProviderName};
 use crate::failpoint::fail_point;
 use crate::policy::claim::Step;
 use crate::policy::operator::Decision;
@@ -147,7 +147,7 @@ impl<S: Storage> PoolLookups for S {
         provider: ProviderName,
         wire_model: String,
         since: Timestamp,
-    ) -> Result<BTreeMap<String, Timestamp>> {
+    ) -> Result<BTreeMap<String, OwnedPrediction>> {
         self.read(move |snapshot, _| snapshot.owned_predictions((provider, &wire_model), since))
             .await
     }

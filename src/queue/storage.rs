@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use crate::domain::{
     Attempt, AttemptId, AttemptProgress, Job, JobClips, JobId, JobProgress, JobState, KeptClip,
-    Lease, Money, PoolId, ProviderName,
+    Lease, Money, OwnedPrediction, PoolId, ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
@@ -183,7 +183,7 @@ pub trait Snapshot: ClaimReads {
         &self,
         route: RouteName<'_>,
         since: Timestamp,
-    ) -> Result<BTreeMap<String, Timestamp>>;
+    ) -> Result<BTreeMap<String, OwnedPrediction>>;
 
     /// As [`PoolLookups::processing_times`](super::PoolLookups::processing_times).
     fn processing_times(&self, route: RouteName<'_>, limit: usize) -> Result<ProcessingTimes>;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use crate::domain::{LaterSubmissions, ProviderName};
+use crate::domain::{LaterSubmissions, OwnedPrediction, ProviderName};
+use crate::policy::claim::request_digest;
 use crate::policy::late_match::LateFinding;
 use crate::provider::{Provider, Reconciliation, Submission};
 use crate::queue::{AbsentAttempt, HistoryFinding};
@@ -70,9 +71,7 @@ impl StepContext {
         };
         let key_changed_at = self.queue.key_changed_at(name).await?;
         let submission = Submission::from(oldest);
-        let (mut lost, _) = self
-            .lost_submission(name, submission, oldest.submitted_at)
-            .await?;
+        let (mut lost, _) = self.lost_submission(submission, oldest).await?;
         let history = match provider.history(&lost.query()).await {
             Ok(history) => history,
             Err(failure) => {
@@ -84,10 +83,14 @@ impl StepContext {
         for AbsentAttempt { job, attempt, .. } in presumed {
             lost.submission = Submission::from(&attempt);
             lost.submitted_at = attempt.submitted_at;
+            lost.request_digest = request_digest(&attempt.request.to_string());
             let finding = match lost.find_in(&history, name) {
                 Ok(Reconciliation::Found(prediction)) => {
-                    lost.owned
-                        .insert(prediction.prediction_id.clone(), attempt.submitted_at);
+                    let owned = OwnedPrediction {
+                        submitted_at: attempt.submitted_at,
+                        request_digest: Some(lost.request_digest),
+                    };
+                    lost.owned.insert(prediction.prediction_id.clone(), owned);
                     LateFinding::Accepted(prediction)
                 }
                 Ok(Reconciliation::Absent(evidence))

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::{Failure, Outcome, ProviderName, ProviderSignal};
+use crate::domain::{Attempt, Failure, Outcome, ProviderSignal};
 use crate::failpoint::fail_point;
+use crate::policy::claim::request_digest;
 use crate::policy::reconcile::{self, Absence, HoldReason, Verdict};
 use crate::provider::{AbsenceEvidence, LostSubmission, Provider, Reconciliation, Submission};
 use crate::queue::{self, Claim};
@@ -41,9 +42,7 @@ impl StepContext {
             }
             Err(error) => return Ok(self.retry_later(claim, error.reason, None)),
         };
-        let (lost, clock_change) = self
-            .lost_submission(provider_name, submission, submitted_at)
-            .await?;
+        let (lost, clock_change) = self.lost_submission(submission, &claim.attempt).await?;
         fail_point!("history unsent");
         let response = provider.reconcile(&lost).await;
         fail_point!("history read");
@@ -58,6 +57,10 @@ impl StepContext {
             Ok(Reconciliation::Ambiguous(ids)) => hold(format!(
                 "{provider_name} has several predictions that may be this job: {}",
                 ids.join(", ")
+            )),
+            Ok(Reconciliation::Taken(id)) => hold(format!(
+                "{provider_name} lists prediction {id} as this job's, but returned the id for another \
+                 job too, which may have the wrong clip"
             )),
             Ok(Reconciliation::Absent(evidence)) => {
                 let call_ended_at = claim.attempt.progress.answered_at.unwrap_or(submitted_at);
@@ -85,10 +88,11 @@ impl StepContext {
     /// Returns the queue's error if it cannot be read.
     pub(super) async fn lost_submission(
         &self,
-        provider: ProviderName,
         submission: Submission,
-        submitted_at: Timestamp,
+        attempt: &Attempt,
     ) -> queue::Result<(LostSubmission, Option<Timestamp>)> {
+        let submitted_at = attempt.submitted_at;
+        let request_digest = request_digest(&attempt.request.to_string());
         // Read before the changes: one in between is then known.
         let now = self.clock.now();
         let clock_change = self.queue.last_clock_change().await?;
@@ -99,12 +103,13 @@ impl StepContext {
             clock_was_changed: clock_change.is_some(),
             now,
             owned: BTreeMap::new(),
+            request_digest,
         };
         let wire_model = lost.submission.wire_model.clone();
         let (from, _) = lost.window();
         lost.owned = self
             .queue
-            .owned_predictions(provider, wire_model, from)
+            .owned_predictions(attempt.provider, wire_model, from)
             .await?;
         Ok((lost, clock_change))
     }

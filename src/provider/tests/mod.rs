@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use url::Url;
 
 use crate::clock::{Clock, ManualClock};
-use crate::domain::{Failure, LaterSubmissions, PredictionHandle};
+use crate::domain::{Failure, LaterSubmissions, OwnedPrediction, PredictionHandle};
 
 use super::timeouts::Timeouts;
 use super::{AbsenceEvidence, ApiKey, LostSubmission, Reconciliation, Submission};
@@ -212,8 +212,15 @@ fn lost_submission(owned: &[&str]) -> LostSubmission {
         now: "2026-08-20T10:00:00Z".parse().unwrap(),
         owned: owned
             .iter()
-            .map(|id| ((*id).to_owned(), "2026-08-20T09:50:00Z".parse().unwrap()))
+            .map(|id| {
+                let owned = OwnedPrediction {
+                    submitted_at: "2026-08-20T09:50:00Z".parse().unwrap(),
+                    request_digest: Some(2),
+                };
+                ((*id).to_owned(), owned)
+            })
             .collect(),
+        request_digest: 1,
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{Attempt, JobId, JobState, KeptClip, Money, ProviderName, SavedFile};
+use crate::domain::{
+    Attempt, JobId, JobState, KeptClip, Money, OwnedPrediction, ProviderName, SavedFile,
+};
 use crate::queue::storage::{JobName, ProcessingTimes, RouteName};
 use crate::queue::{AbsentAttempt, ClipVersion, Completion, JobFilter, JobRecord, Result};
 
@@ -291,14 +293,20 @@ pub(super) fn owned_predictions(
     connection: &Connection,
     (provider, wire_model): RouteName<'_>,
     since: Timestamp,
-) -> Result<BTreeMap<String, Timestamp>> {
+) -> Result<BTreeMap<String, OwnedPrediction>> {
     let owned = select(
         connection,
-        "SELECT prediction_id, submitted_at FROM attempts
+        "SELECT prediction_id, submitted_at, nullif(request_digest, 0) AS digest FROM attempts
          WHERE provider = ?1 AND wire_model = ?2 AND prediction_id IS NOT NULL
            AND answered_at >= ?3",
         params![provider.as_str(), wire_model, since.as_millisecond()],
-        |columns| Ok((columns.get("prediction_id")?, columns.time("submitted_at")?)),
+        |columns| {
+            let owned = OwnedPrediction {
+                submitted_at: columns.time("submitted_at")?,
+                request_digest: columns.get("digest")?,
+            };
+            Ok((columns.get("prediction_id")?, owned))
+        },
     )?;
     Ok(owned.into_iter().collect())
 }

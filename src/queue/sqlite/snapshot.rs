@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::domain::{Attempt, JobId, KeptClip, Lease, Money, PoolId, ProviderName};
+use crate::domain::{
+    Attempt, JobId, KeptClip, Lease, Money, OwnedPrediction, PoolId, ProviderName,
+};
 use crate::policy::claim::BatchView;
 use crate::queue::storage::{JobName, JobSet, ProcessingTimes, RouteName, Snapshot, StoredJob};
 use crate::queue::{
@@ -95,7 +97,7 @@ impl Snapshot for SqliteTransaction<'_> {
         &self,
         route: RouteName<'_>,
         since: Timestamp,
-    ) -> Result<BTreeMap<String, Timestamp>> {
+    ) -> Result<BTreeMap<String, OwnedPrediction>> {
         query::owned_predictions(self.tx, route, since)
     }
 

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use overnight::domain::{
-    AttemptState, Cost, CostSource, JobState, Money, Outcome, ProviderName, SavedFile,
+    AttemptState, Cost, CostSource, JobState, Money, Outcome, OwnedPrediction, ProviderName,
+    SavedFile,
 };
-use overnight::queue::Step;
+use overnight::policy::claim::request_digest;
+use overnight::queue::{Claim, Step};
 
 use super::{Harness, PRICE, Store, run_for_each_store, seconds};
 
@@ -118,8 +120,16 @@ async fn a_pool_knows_its_own_predictions_and_which_jobs_are_settled<S: Store>(
         harness.queue.owned_predictions(provider, model, since)
     };
     let all = owned(ProviderName::Eachlabs, super::start_time()).await;
-    let early = ("early".to_owned(), super::start_time());
-    let late = ("late".to_owned(), harness.now());
+    let known = |id: &str, submitted_at, claim: &Claim| {
+        let request_digest = Some(request_digest(&claim.attempt.request.to_string()));
+        let owned = OwnedPrediction {
+            submitted_at,
+            request_digest,
+        };
+        (id.to_owned(), owned)
+    };
+    let early = known("early", super::start_time(), &first);
+    let late = known("late", harness.now(), &submit);
     assert_eq!(all.expect("ids"), [early, late.clone()].into());
     let recent = owned(ProviderName::Eachlabs, harness.now()).await;
     assert_eq!(recent.expect("ids"), [late].into());

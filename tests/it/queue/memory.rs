@@ -556,14 +556,18 @@ impl Snapshot for State {
         &self,
         (provider, wire_model): RouteName<'_>,
         since: Timestamp,
-    ) -> Result<BTreeMap<String, Timestamp>> {
+    ) -> Result<BTreeMap<String, OwnedPrediction>> {
         let attempts = self.attempts_at(provider);
         let recent = attempts.filter(|attempt| {
             attempt.wire_model == wire_model && attempt.progress.answered_at >= Some(since)
         });
         let owned = recent.filter_map(|attempt| {
             let prediction = attempt.progress.prediction.as_ref()?;
-            Some((prediction.prediction_id.clone(), attempt.submitted_at))
+            let owned = OwnedPrediction {
+                submitted_at: attempt.submitted_at,
+                request_digest: Some(request_digest(&attempt.request.to_string())),
+            };
+            Some((prediction.prediction_id.clone(), owned))
         });
         Ok(owned.collect())
     }
