@@ -30,7 +30,7 @@ pub struct History {
     pub entries: Vec<HistoryEntry>,
     /// Whether it lists predictions that are still running.
     pub lists_running: bool,
-    /// How far the provider's clock is ahead of ours; `None` if it named no time.
+    /// How far our clock is ahead of the provider's; `None` if it named no time.
     pub clock_ahead: Option<SignedDuration>,
 }
 

@@ -7,19 +7,16 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{Attempt, Catalog, JobState, PredictionHandle, ProviderName};
-use crate::policy::claim::request_digest;
-use crate::policy::late_match::LateFinding;
+use crate::domain::{Catalog, JobState, ProviderName};
 use crate::policy::reconcile;
-use crate::provider::{HistoryEntry, HistoryQuery, InputMatch, Submission, WINDOW_MARGIN};
+use crate::provider::{HistoryQuery, WINDOW_MARGIN};
 use crate::queue::job_reader::JobReader;
-use crate::queue::{
-    self, AbsentAttempt, HistoryFinding, JobFilter, JobRecord, Queue, Status, UnknownPrediction,
-};
+use crate::queue::{self, AbsentAttempt, HistoryFinding, JobFilter, Queue, Status};
 
 use super::StepContext;
 use super::pool::new_pool_id;
 use super::processing_times::RouteKey;
+use super::unknown::Unknown;
 
 /// Longest period that is read of a history.
 pub const MAX_PERIOD: SignedDuration = SignedDuration::from_hours(48);
@@ -40,20 +37,6 @@ pub struct Comparison {
     pub unread: BTreeMap<ProviderName, String>,
     /// How long after it was submitted elsewhere the histories list a prediction at the latest.
     pub listed_within: Duration,
-}
-
-/// The predictions of one route that the queue does not know.
-struct Unknown {
-    provider: ProviderName,
-    wire_model: String,
-    entries: Vec<HistoryEntry>,
-    lists_running: bool,
-    /// The provider's attempts of that time that were taken to be absent.
-    absent: Vec<AbsentAttempt>,
-    /// How long after the end of a submit call the provider may still accept it.
-    history_delay: Duration,
-    /// No queued job takes one that was submitted before this, by the provider's clock.
-    since: Option<Timestamp>,
 }
 
 /// Compares the histories of the context's providers since a time with the queue, as far as queued jobs
@@ -162,8 +145,9 @@ fn queued_models(status: &Status, catalog: &Catalog, provider: ProviderName) -> 
 }
 
 impl StepContext {
-    /// Reads the predictions of a route that the queue does not know. The inner error is why its
-    /// history cannot be read.
+    /// Reads the predictions of a route that the queue does not know: those since a time and those of the
+    /// time of the attempts that were taken to be absent. The inner error is why its history cannot be
+    /// read.
     async fn read_unknown(
         &self,
         provider: ProviderName,
@@ -174,9 +158,29 @@ impl StepContext {
         let earliest = now.saturating_sub(MAX_PERIOD).unwrap_or(Timestamp::MIN);
         let absent = self.queue.absent_attempts(provider, earliest).await?;
         let oldest = absent.first().map(|absent| absent.attempt.submitted_at);
-        let from = oldest.map_or(since, |oldest| oldest.min(since));
+        let oldest = oldest.filter(|oldest| *oldest < since);
+        if let Some(oldest) = oldest {
+            let period = (oldest.max(earliest), since, now);
+            let read = self.read_period(provider, wire_model, period, absent.clone());
+            if let Ok(read) = read.await? {
+                return Ok(Ok(read));
+            }
+            // There may be too many since then.
+        }
+        let period = (since.max(earliest), since, now);
+        self.read_period(provider, wire_model, period, absent).await
+    }
+
+    /// Reads the predictions from one time to another that the queue does not know. No queued job takes one
+    /// from before `since`.
+    async fn read_period(
+        &self,
+        provider: ProviderName,
+        wire_model: &str,
+        (from, since, to): (Timestamp, Timestamp, Timestamp),
+        absent: Vec<AbsentAttempt>,
+    ) -> queue::Result<Result<Unknown, String>> {
         let from = from.saturating_sub(WINDOW_MARGIN).unwrap_or(Timestamp::MIN);
-        let from = from.max(earliest);
         let owned = self
             .queue
             .owned_predictions(provider, wire_model.to_owned(), from)
@@ -184,7 +188,7 @@ impl StepContext {
         let query = HistoryQuery {
             wire_model: wire_model.to_owned(),
             from,
-            to: now.saturating_add(WINDOW_MARGIN).unwrap_or(Timestamp::MAX),
+            to: to.saturating_add(WINDOW_MARGIN).unwrap_or(Timestamp::MAX),
             known: owned.into_keys().collect(),
         };
         let Some(adapter) = self.providers.get(&provider) else {
@@ -223,110 +227,5 @@ impl StepContext {
         let history_delay = self.processing_times.history_delay(read.provider);
         let history_delay = history_delay.min(MAX_LISTING_DELAY);
         reconcile::listed_within(history_delay, read.lists_running, processing)
-    }
-}
-
-/// Returns whether a queued job may take a prediction that was submitted at a time, if that is known: not
-/// one from before the queue was last seen at work, nor from before its batch was loaded to be rendered
-/// anew.
-fn may_be_ours(
-    submitted_at: Option<Timestamp>,
-    since: Option<Timestamp>,
-    fresh_at: Option<Timestamp>,
-) -> bool {
-    match submitted_at {
-        Some(at) => since.max(fresh_at).is_none_or(|earliest| at >= earliest),
-        None => fresh_at.is_none(),
-    }
-}
-
-impl Unknown {
-    /// Takes the prediction of an attempt that was taken to be absent, if there is one.
-    fn take_absent(&mut self, absent: &AbsentAttempt) -> Option<HistoryFinding> {
-        if absent.attempt.wire_model != self.wire_model {
-            return None;
-        }
-        let submission = Submission::from(&absent.attempt);
-        let (from, to) = self.acceptance_period(&absent.attempt);
-        let is_of_that_time = |entry: &HistoryEntry| {
-            entry
-                .submitted_at
-                .is_none_or(|at| from <= Some(at) && to.is_none_or(|to| at <= to))
-        };
-        let prediction = self.take(|entry| {
-            is_of_that_time(entry) && entry.compare(&submission) == InputMatch::Same
-        })?;
-        Some(HistoryFinding::Absent {
-            job: absent.job,
-            attempt: absent.attempt.attempt_id,
-            finding: LateFinding::Accepted(prediction),
-        })
-    }
-
-    /// Returns when the provider may have accepted an attempt, by its clock: a prediction of another time
-    /// is another's, even if it asked for the same.
-    fn acceptance_period(&self, attempt: &Attempt) -> (Option<Timestamp>, Option<Timestamp>) {
-        let submitted_at = attempt.submitted_at;
-        let call_ended_at = attempt.progress.answered_at.unwrap_or(submitted_at);
-        let to = call_ended_at.saturating_add(self.history_delay);
-        let to = to.and_then(|to| to.saturating_add(WINDOW_MARGIN));
-        (submitted_at.saturating_sub(WINDOW_MARGIN).ok(), to.ok())
-    }
-
-    /// Takes a prediction that asked for what a job asks for, if there is one; none from before the job's
-    /// batch was loaded to be rendered anew.
-    fn take_asked(
-        &mut self,
-        catalog: &Catalog,
-        job: &JobRecord,
-        fresh_at: Option<Timestamp>,
-    ) -> Option<HistoryFinding> {
-        if self.entries.is_empty() {
-            return None;
-        }
-        let quote = catalog.quote(&job.model, &job.input, self.provider)?;
-        if quote.wire_model != self.wire_model {
-            return None;
-        }
-        let digest = request_digest(&quote.request.to_string());
-        let since = self.since;
-        let is_recent = |entry: &HistoryEntry| may_be_ours(entry.submitted_at, since, fresh_at);
-        let prediction =
-            self.take(|entry| is_recent(entry) && entry.asks_for(&quote.request, digest))?;
-        Some(HistoryFinding::Unknown(Box::new(UnknownPrediction {
-            job: job.job_id,
-            input: job.input.clone(),
-            provider: self.provider,
-            wire_model: quote.wire_model,
-            prediction,
-            request: quote.request,
-            estimate: quote.price,
-            clip_s: job.input.duration(),
-        })))
-    }
-
-    fn take(&mut self, matches: impl Fn(&HistoryEntry) -> bool) -> Option<PredictionHandle> {
-        let index = self.entries.iter().position(matches)?;
-        let id = self.entries.swap_remove(index).prediction_id?;
-        Some(PredictionHandle::from_id(id))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prediction_from_before_the_queue_or_before_a_fresh_load_is_not_taken() {
-        let at = |second| Timestamp::from_second(second).ok();
-        assert!(may_be_ours(at(100), at(100), None));
-        assert!(!may_be_ours(at(99), at(100), None), "another queue's");
-        assert!(may_be_ours(None, at(100), None));
-        assert!(
-            !may_be_ours(at(150), at(100), at(200)),
-            "to be rendered anew"
-        );
-        assert!(may_be_ours(at(200), at(100), at(200)));
-        assert!(!may_be_ours(None, at(100), at(200)));
     }
 }

@@ -36,6 +36,7 @@ mod submit;
 mod submit_failure;
 mod timing;
 mod turns;
+mod unknown;
 mod upload;
 pub mod verify;
 mod waiting;

@@ -1,19 +1,21 @@
 //! What is presumed absent is settled by what the provider's history shows later.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::domain::{LaterSubmissions, OwnedPrediction, ProviderName};
 use crate::policy::claim::request_digest;
 use crate::policy::late_match::LateFinding;
-use crate::provider::{Provider, Reconciliation, Submission};
+use crate::provider::{Provider, Reconciliation, Submission, WINDOW_MARGIN};
 use crate::queue::{AbsentAttempt, HistoryFinding};
 
 use super::{Pool, PoolError, StepContext};
+
+/// Longest time between the first and the last of the attempts that are searched for at once.
+const MAX_GROUP_PERIOD: SignedDuration = SignedDuration::from_mins(10);
 
 /// Time between two searches of a pool that waits for more work.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(60);
@@ -33,12 +35,7 @@ impl Pool {
             let absent = self.context.queue.absent_attempts(*name, Timestamp::MIN);
             let mut presumed = absent.await?;
             presumed.retain(AbsentAttempt::is_presumed);
-            let mut by_model: BTreeMap<String, Vec<AbsentAttempt>> = BTreeMap::new();
-            for presumed in presumed {
-                let wire_model = presumed.attempt.wire_model.clone();
-                by_model.entry(wire_model).or_default().push(presumed);
-            }
-            for presumed in by_model.into_values() {
+            for presumed in group(presumed) {
                 findings.extend(self.context.search_late(*name, provider, presumed).await?);
             }
         }
@@ -55,24 +52,51 @@ impl Pool {
     }
 }
 
+/// Groups attempts, oldest first, that are searched for in one part of a history: those of a model and of
+/// one period. A busy account has too many predictions to read more than is needed.
+fn group(presumed: Vec<AbsentAttempt>) -> Vec<Vec<AbsentAttempt>> {
+    let mut groups: Vec<Vec<AbsentAttempt>> = Vec::new();
+    for presumed in presumed {
+        let is_near = |group: &&mut Vec<AbsentAttempt>| {
+            group.first().is_some_and(|AbsentAttempt { attempt, .. }| {
+                let gap = presumed
+                    .attempt
+                    .submitted_at
+                    .duration_since(attempt.submitted_at);
+                attempt.wire_model == presumed.attempt.wire_model && gap <= MAX_GROUP_PERIOD
+            })
+        };
+        match groups.iter_mut().find(is_near) {
+            Some(group) => group.push(presumed),
+            None => groups.push(vec![presumed]),
+        }
+    }
+    groups
+}
+
 impl StepContext {
-    /// Searches a history for attempts of one model that are presumed absent, oldest first.
+    /// Searches a history for attempts of one model and period that are presumed absent, oldest first.
     async fn search_late(
         &self,
         name: ProviderName,
         provider: &Arc<dyn Provider>,
         presumed: Vec<AbsentAttempt>,
     ) -> Result<Vec<HistoryFinding>, PoolError> {
-        let Some(AbsentAttempt {
-            attempt: oldest, ..
-        }) = presumed.first()
-        else {
+        let (Some(oldest), Some(newest)) = (presumed.first(), presumed.last()) else {
             return Ok(Vec::new());
         };
+        let (oldest, newest) = (&oldest.attempt, &newest.attempt);
         let key_changed_at = self.queue.key_changed_at(name).await?;
         let submission = Submission::from(oldest);
         let (mut lost, _) = self.lost_submission(submission, oldest).await?;
-        let history = match provider.history(&lost.query()).await {
+        let mut query = lost.query();
+        let call_ended_at = newest.progress.answered_at.unwrap_or(newest.submitted_at);
+        // What was accepted later is another's, and later ones of ours are among those until then.
+        let accepted_until = call_ended_at
+            .saturating_add(self.processing_times.history_delay(name))
+            .and_then(|until| until.saturating_add(WINDOW_MARGIN));
+        query.to = accepted_until.map_or(query.to, |until| query.to.min(until));
+        let history = match provider.history(&query).await {
             Ok(history) => history,
             Err(failure) => {
                 tracing::info!(provider = %name, "what is presumed absent stays at risk: {failure}");
