@@ -32,6 +32,8 @@ pub struct LostSubmission {
     pub submission: Submission,
     /// When the intent to submit was committed, by our clock. The request was sent after this.
     pub submitted_at: Timestamp,
+    /// When the submit call ended, whatever its result; the request may have arrived until then.
+    pub call_ended_at: Timestamp,
     /// Whether this machine's clock was changed since `submitted_at`, which may then be hours off.
     pub clock_was_changed: bool,
     /// The current time, by our clock.
@@ -136,6 +138,9 @@ impl LostSubmission {
         let absence = AbsenceEvidence {
             lists_running: history.lists_running,
             later: self.later_submissions(&listed),
+            is_later_certain: listed
+                .iter()
+                .any(|id| self.owned[*id].submitted_at >= self.call_ended_at),
         };
         Ok(Reconciliation::from_matches(
             matches.into_iter().collect(),
@@ -199,6 +204,9 @@ pub struct AbsenceEvidence {
     /// What it shows of the owned predictions that were submitted at the same time or later. If it
     /// lists none of them, it may be late, or another account's.
     pub later: LaterSubmissions,
+    /// Whether a listed one was submitted after this one's call had ended. If none was, this one may have
+    /// arrived after all of them.
+    pub is_later_certain: bool,
 }
 
 impl Reconciliation {
@@ -253,6 +261,7 @@ mod tests {
                 client_token: "t".into(),
             },
             submitted_at: at(100),
+            call_ended_at: at(120),
             clock_was_changed: false,
             now: at(200),
             owned: [("early", 99), ("same", 100), ("late", 150)]
@@ -263,12 +272,12 @@ mod tests {
         let unlisted = LaterSubmissions::Unlisted {
             since: Duration::from_secs(100),
         };
-        for (listed, later) in [
-            (vec![], unlisted),
-            (vec!["foreign"], unlisted),
-            (vec!["early", "foreign"], unlisted),
-            (vec!["same"], LaterSubmissions::Listed),
-            (vec!["early", "late"], LaterSubmissions::Listed),
+        for (listed, later, is_later_certain) in [
+            (vec![], unlisted, false),
+            (vec!["foreign"], unlisted, false),
+            (vec!["early", "foreign"], unlisted, false),
+            (vec!["same"], LaterSubmissions::Listed, false),
+            (vec!["early", "late"], LaterSubmissions::Listed, true),
         ] {
             let history = History {
                 entries: listed.iter().map(|id| entry(id)).collect(),
@@ -278,6 +287,7 @@ mod tests {
             let expected = Reconciliation::Absent(AbsenceEvidence {
                 lists_running: true,
                 later,
+                is_later_certain,
             });
             let found = lost.find_in(&history, ProviderName::Fal);
             assert_eq!(found, Ok(expected), "{listed:?}");
@@ -294,6 +304,7 @@ mod tests {
                 client_token: "t".into(),
             },
             submitted_at: at(100),
+            call_ended_at: at(100),
             clock_was_changed: false,
             now: at(200),
             owned: [("p".to_owned(), owned(at(100)))].into(),

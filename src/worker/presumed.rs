@@ -107,6 +107,7 @@ impl StepContext {
         for AbsentAttempt { job, attempt, .. } in presumed {
             lost.submission = Submission::from(&attempt);
             lost.submitted_at = attempt.submitted_at;
+            lost.call_ended_at = attempt.progress.answered_at.unwrap_or(attempt.submitted_at);
             lost.request_digest = request_digest(&attempt.request.to_string());
             let finding = match lost.find_in(&history, name) {
                 Ok(Reconciliation::Found(prediction)) => {

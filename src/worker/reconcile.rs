@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::{Attempt, Failure, Outcome, ProviderSignal};
+use crate::domain::{Attempt, Failure, LaterSubmissions, Outcome, ProviderSignal};
 use crate::failpoint::fail_point;
 use crate::policy::claim::request_digest;
 use crate::policy::reconcile::{self, Absence, HoldReason, Verdict};
@@ -19,6 +19,12 @@ use super::{PoolError, StepContext};
 
 /// Number of failed searches in a row after which the job waits for the user's decision.
 const MAX_FAILED_SEARCHES: u32 = 6;
+
+/// How long after a submission was sent it may arrive: a submit call ends after a minute.
+const MAX_CALL: Duration = Duration::from_secs(60);
+
+/// Added to that for submissions that were sent at the same time.
+const ARRIVAL_MARGIN: Duration = Duration::from_millis(500);
 
 impl StepContext {
     /// Searches the provider's history once for the claim's attempt.
@@ -44,8 +50,22 @@ impl StepContext {
         };
         let (lost, clock_change) = self.lost_submission(submission, &claim.attempt).await?;
         fail_point!("history unsent");
-        let response = provider.reconcile(&lost).await;
+        let mut response = provider.reconcile(&lost).await;
         fail_point!("history read");
+        if let Ok(Reconciliation::Absent(evidence)) = &response
+            && evidence.later == LaterSubmissions::Listed
+            && !evidence.is_later_certain
+            && elapsed(lost.call_ended_at, lost.now)
+                >= self.processing_times.history_delay(provider_name)
+        {
+            // This one may have arrived after those that are listed, and be listed as much later.
+            let longest = lost
+                .call_ended_at
+                .duration_since(submitted_at)
+                .unsigned_abs();
+            tokio::time::sleep(longest.min(MAX_CALL) + ARRIVAL_MARGIN).await;
+            response = provider.reconcile(&lost).await;
+        }
         Ok(match response {
             Ok(Reconciliation::Found(prediction)) => {
                 let adopted = Outcome::Adopted {
@@ -100,6 +120,7 @@ impl StepContext {
         let mut lost = LostSubmission {
             submission,
             submitted_at,
+            call_ended_at: attempt.progress.answered_at.unwrap_or(submitted_at),
             clock_was_changed: clock_change.is_some(),
             now,
             owned: BTreeMap::new(),

@@ -77,6 +77,7 @@ fn absent(lists_running: bool) -> Reconciliation {
     Reconciliation::Absent(AbsenceEvidence {
         lists_running,
         later: LaterSubmissions::Listed,
+        is_later_certain: true,
     })
 }
 

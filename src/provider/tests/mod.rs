@@ -208,6 +208,7 @@ fn lost_submission(owned: &[&str]) -> LostSubmission {
     LostSubmission {
         submission: submission(),
         submitted_at: "2026-08-20T09:50:00Z".parse().unwrap(),
+        call_ended_at: "2026-08-20T09:50:00Z".parse().unwrap(),
         clock_was_changed: false,
         now: "2026-08-20T10:00:00Z".parse().unwrap(),
         owned: owned
@@ -228,6 +229,7 @@ fn absent(lists_running: bool, later: LaterSubmissions) -> Reconciliation {
     Reconciliation::Absent(AbsenceEvidence {
         lists_running,
         later,
+        is_later_certain: later == LaterSubmissions::Listed,
     })
 }
 
