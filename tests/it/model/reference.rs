@@ -61,6 +61,9 @@ pub(super) struct ProviderState {
     pub(super) calls_held_until: Timestamp,
     pub(super) is_suspended: bool,
     pub(super) refuses_polls: bool,
+    /// Whether it has returned ids of other jobs. Several in a row stop its submissions for a time
+    /// that `policy::gate` tests: here the queue then decides whether it may be submitted to.
+    pub(super) has_repeated_an_id: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -215,6 +218,12 @@ impl Model {
             && recent_submits < limits.creates_per_minute as usize
     }
 
+    /// Returns whether only the queue knows if a provider may be submitted to.
+    pub(super) fn may_be_stopped(&self, provider: Option<ProviderName>) -> bool {
+        let state = provider.and_then(|provider| self.providers.get(&provider));
+        state.is_some_and(|state| state.has_repeated_an_id)
+    }
+
     /// Returns when a job's attempt may be polled; `None` if only the user can change that.
     pub(super) fn poll_due_at(&self, job: &Job) -> Option<Timestamp> {
         let provider = &self.providers[&self.attempts[job.attempt?].provider];
@@ -277,6 +286,8 @@ impl Model {
         {
             // The prediction stays with its attempt, and this one remains in doubt.
             outcome = unusable_response(job.state, now);
+            let provider = self.providers.entry(claim.attempt.provider).or_default();
+            provider.has_repeated_an_id = true;
         }
         let state = self.apply(lease.job_id, &outcome, now)?;
         self.record_signal(claim.attempt.provider, signal);
