@@ -29,7 +29,7 @@ pub(super) struct Standing {
     /// know what was paid for.
     pub(super) is_blocked: bool,
     /// Keeps the markers up to date while the run works; `None` if the queue has not counted the run.
-    pub(super) markers: Option<Markers>,
+    pub(super) markers: Option<Arc<Markers>>,
 }
 
 /// Compares the queue with the markers of earlier runs and with the providers' histories, and counts this
@@ -62,10 +62,7 @@ pub(super) async fn compare(
     };
     let generation = evidence.generation + 1;
     queue.begin_run(generation, unclaimed_since).await?;
-    let markers = Markers {
-        queue: Arc::clone(queue),
-        paths,
-    };
+    let markers = Arc::new(Markers::new(Arc::clone(queue), paths));
     markers.write().await?;
     Ok(Standing {
         is_blocked: false,

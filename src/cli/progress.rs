@@ -197,7 +197,9 @@ impl Progress {
                 format!("image upload failed: {reason}")
             }
             PoolEvent::SettingsChanged => return self.refresh_now.notify_one(),
-            PoolEvent::StepRecorded { .. } | PoolEvent::CanaryReady { .. } => return,
+            PoolEvent::StepRecorded { .. }
+            | PoolEvent::Submitting { .. }
+            | PoolEvent::CanaryReady { .. } => return,
         };
         if self.mode != OutputMode::Quiet {
             render::print_note(&text);

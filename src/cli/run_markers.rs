@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{JobState, ProviderName};
+use crate::domain::{AttemptId, JobState, ProviderName};
 use crate::output::{self, Marker};
 use crate::queue::{self, BatchStatus, Lineage, Queue};
 
@@ -67,6 +67,7 @@ impl Evidence {
             if marker.queue != lineage.queue_id {
                 evidence.doubt = Some(Doubt::Foreign(path.clone()));
             } else if marker.generation > lineage.generation
+                || marker.last_attempt > lineage.last_attempt
                 || Some(marker.seen_at) > lineage.last_seen
             {
                 evidence.doubt.get_or_insert(Doubt::Older);
@@ -85,9 +86,11 @@ impl Evidence {
 
 /// The markers of a run.
 pub(super) struct Markers {
-    pub(super) queue: Arc<dyn Queue>,
-    /// Where they are.
-    pub(super) paths: Vec<PathBuf>,
+    queue: Arc<dyn Queue>,
+    /// Where they are, of which the first is the one beside the queue.
+    paths: Vec<PathBuf>,
+    /// What was written last; `None` before that.
+    written: Mutex<Option<Marker>>,
 }
 
 /// Returns where the markers are, of which the first is the one beside the queue.
@@ -126,6 +129,27 @@ pub(super) fn print_doubt(doubt: &Doubt) {
 }
 
 impl Markers {
+    /// Creates the markers of a run of a queue, which are written later.
+    pub(super) fn new(queue: Arc<dyn Queue>, paths: Vec<PathBuf>) -> Self {
+        Self {
+            queue,
+            paths,
+            written: Mutex::new(None),
+        }
+    }
+
+    /// Notes an attempt in the marker beside the queue before its submission is sent: a copy of the queue
+    /// from before that is then known to be older, even if the run is killed at once.
+    pub(super) fn note_submissions(&self, last_attempt: AttemptId) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(marker), Some(path)) = (written.as_mut(), self.paths.first()) {
+            marker.last_attempt = marker.last_attempt.max(last_attempt.0);
+            if let Err(error) = marker.write_fast(path) {
+                tracing::info!("{} cannot be written: {error}", path.display());
+            }
+        }
+    }
+
     /// Keeps the markers up to date while a run works, and writes them once more when it ends.
     ///
     /// # Errors
@@ -152,9 +176,17 @@ impl Markers {
         let marker = Marker {
             queue: lineage.queue_id,
             generation: lineage.generation,
+            last_attempt: lineage.last_attempt,
             seen_at,
             providers: lineage.providers,
         };
+        // Held while the files are written, so that no older number replaces a newer one.
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = written.as_ref().map_or(0, |written| written.last_attempt);
+        let marker = written.insert(Marker {
+            last_attempt: marker.last_attempt.max(noted),
+            ..marker
+        });
         for path in &self.paths {
             if let Err(error) = marker.write(path)
                 && error.kind() != ErrorKind::NotFound

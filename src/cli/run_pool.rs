@@ -9,7 +9,7 @@ use super::canary::CanaryReview;
 use super::progress::Progress;
 use super::screen::SnapshotReader;
 
-/// Runs a pool and shows its progress.
+/// Runs a pool and shows its progress. The context's observer is told of each event before that.
 pub(super) async fn run_pool(
     global: &Global,
     reader: SnapshotReader,
@@ -20,12 +20,16 @@ pub(super) async fn run_pool(
 ) -> anyhow::Result<Result<PoolExit, PoolError>> {
     reader.queue.reopen_providers().await?;
     let progress = Progress::spawn(reader, global);
-    let observer = progress.clone();
-    context.observer = Arc::new(move |event: PoolEvent| match (event, &review) {
-        (PoolEvent::CanaryReady { jobs }, Some(review)) => {
-            review.clone().show(jobs, observer.clone());
+    let shown = progress.clone();
+    let observer = Arc::clone(&context.observer);
+    context.observer = Arc::new(move |event: PoolEvent| {
+        observer(event.clone());
+        match (event, &review) {
+            (PoolEvent::CanaryReady { jobs }, Some(review)) => {
+                review.clone().show(jobs, shown.clone());
+            }
+            (event, _) => shown.observe(event),
         }
-        (event, _) => observer.observe(event),
     });
     let exit = Pool::run(Arc::new(context), options, stop).await;
     progress.finish().await;

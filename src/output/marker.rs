@@ -26,6 +26,9 @@ pub struct Marker {
     pub queue: String,
     /// The number of its runs, this one included.
     pub generation: u64,
+    /// The number of the queue's last attempt.
+    #[serde(default)]
+    pub last_attempt: i64,
     /// When the queue was last seen at work, as it has noted itself.
     pub seen_at: Timestamp,
     /// The providers with whose keys it was run.
@@ -63,17 +66,29 @@ impl Marker {
     /// # Errors
     /// Returns the error of the file system.
     pub fn write(&self, path: &Path) -> io::Result<()> {
+        self.replace(path)?.sync_all()?;
+        match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`write`](Self::write), but a power loss may bring the earlier marker back.
+    ///
+    /// # Errors
+    /// Returns the error of the file system.
+    pub fn write_fast(&self, path: &Path) -> io::Result<()> {
+        self.replace(path).map(drop)
+    }
+
+    fn replace(&self, path: &Path) -> io::Result<File> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".part");
         let partial = path.with_file_name(name);
         let mut file = File::create(&partial)?;
         file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()?;
         fs::rename(&partial, path)?;
-        match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
-            _ => Ok(()),
-        }
+        Ok(file)
     }
 }
 
@@ -89,6 +104,7 @@ mod tests {
         let marker = Marker {
             queue: "0123456789ab".into(),
             generation: 7,
+            last_attempt: 9,
             seen_at: Timestamp::UNIX_EPOCH,
             providers: BTreeSet::from([ProviderName::Fal]),
         };

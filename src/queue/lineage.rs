@@ -14,6 +14,9 @@ pub struct Lineage {
     /// A number that grows with each run. Of two copies, the one with the lower number does not know
     /// what the other has paid for.
     pub generation: u64,
+    /// The number of the last attempt, or 0. Of two copies, the one with the lower number does not know
+    /// what the other has submitted.
+    pub last_attempt: i64,
     /// When a run was last seen to work on the queue; before the first, when its first batch was
     /// created. `None` if it has no batch.
     pub last_seen: Option<Timestamp>,

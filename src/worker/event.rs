@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::domain::{JobId, JobState, ProviderName};
+use crate::domain::{AttemptId, JobId, JobState, ProviderName};
 use crate::policy::operator::Remedy;
 
 /// Something that happened in a pool.
@@ -12,6 +12,11 @@ pub enum PoolEvent {
     TookOver {
         /// Number of jobs that these pools had leased.
         jobs: usize,
+    },
+    /// Submissions are about to be sent, whose intent is committed.
+    Submitting {
+        /// The last of their attempts.
+        last_attempt: AttemptId,
     },
     /// A step of a job was recorded. The job's state may be the same as before.
     StepRecorded {

@@ -7,7 +7,7 @@ use crate::queue::{Backlog, Capacity, ClaimRequest, ClaimResponse, Recorded, Ste
 
 use super::completed_step::CompletedStep;
 use super::held::HeldJob;
-use super::{Pool, PoolError};
+use super::{Pool, PoolError, PoolEvent};
 
 impl Pool {
     /// Records completed steps, claims as many new ones as there are free workers, and starts them.
@@ -31,6 +31,11 @@ impl Pool {
         let claimed = self.take_turn(completed, claim, holds_leases_at).await?;
         if let Some(capacity) = capacity {
             self.is_short_of_workers = is_used_up(capacity, &claimed);
+        }
+        let submits = claimed.claims.iter();
+        let submits = submits.filter(|claim| claim.step == Step::Submit);
+        if let Some(last_attempt) = submits.map(|claim| claim.attempt.attempt_id).max() {
+            (self.context.observer)(PoolEvent::Submitting { last_attempt });
         }
         for claim in claimed.claims {
             self.start(Arc::new(claim), 0);

@@ -222,6 +222,25 @@ fn a_copy_that_was_made_during_the_last_run_is_recognised_as_older() {
 }
 
 #[test]
+fn a_backup_of_a_live_queue_that_is_restored_after_a_kill_is_recognised_as_older() {
+    at_each_provider(|provider| {
+        let env = TestEnv::new(high_limits());
+        env.load(ROWS, provider);
+        let mut run = env.start(&["run"]);
+        env.await_submissions(4);
+        assert_eq!(env.run(&["backup", "backup.db"]).code, 0);
+        env.await_submissions(ROWS);
+        run.kill().expect("killed");
+        run.wait().expect("ended");
+        remove_queue(&env);
+        fs::copy(path(&env, "backup.db"), path(&env, "overnight.db")).expect("restored");
+        let run = env.run(&["run"]);
+        assert_eq!(run.code, 0, "{provider}: {run:?}");
+        env.assert_each_accepted_once(ROWS);
+    });
+}
+
+#[test]
 fn an_older_queue_submits_nothing_without_the_key_of_a_provider_that_was_used() {
     let env = TestEnv::new(high_limits());
     env.load(ROWS, "fal,eachlabs");

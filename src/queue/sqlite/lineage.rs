@@ -23,6 +23,8 @@ pub(super) fn read(connection: &Connection) -> Result<Lineage> {
     Ok(Lineage {
         queue_id: text(connection, "queue_id")?.unwrap_or_default(),
         generation: generation.and_then(|text| text.parse().ok()).unwrap_or(0),
+        last_attempt: query_value(connection, "SELECT max(attempt_id) FROM attempts", [])?
+            .unwrap_or(0),
         last_seen: match read_meta(connection, "seen_at")? {
             Some(seen_at) => Some(seen_at),
             None => first_batch(connection)?,

@@ -440,6 +440,7 @@ impl Snapshot for State {
         Ok(Lineage {
             queue_id: "memory".into(),
             generation: self.generation,
+            last_attempt: self.last_attempt_id()?,
             last_seen: self.last_heartbeat,
             doubt_since: self.doubt_since,
             unclaimed_since: self.unclaimed_since,
