@@ -168,7 +168,7 @@ impl Load {
         let with_row = self.plan.changed + self.plan.in_progress + self.plan.unchanged;
         let mut plan = LoadPlan {
             removed: self.jobs_before.saturating_sub(with_row),
-            queued: self.plan.new,
+            queued: self.plan.queues(),
             queued_estimate: self.plan.estimate,
             elsewhere: tx.queued_elsewhere()?,
             ..self.plan.clone()

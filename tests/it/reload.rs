@@ -529,6 +529,7 @@ fn clips_of_a_lost_queue_are_taken_or_rendered_as_the_user_says_and_never_overwr
         adopted.stdout.contains("0 jobs queued, at most $0.00"),
         "{adopted:?}"
     );
+    assert!(!adopted.stderr.contains("in all"), "{adopted:?}");
     env.run_to_end();
     assert_eq!(clips(&env, "sheet"), made);
     assert_eq!(env.run(&["verify"]).code, 0);
