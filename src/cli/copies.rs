@@ -9,12 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use crate::clock::Clock;
 use crate::domain::{JobState, ProviderName};
 use crate::queue::{self, BatchStatus, Lineage, Queue};
-use crate::worker::comparison::{Comparison, MAX_PERIOD, compare_histories};
+use crate::worker::comparison::{Comparison, compare_histories, earliest_read};
 use crate::worker::{StepContext, StopSignal};
 
 use super::progress::took_over;
 use super::render;
-use super::run_markers::{Doubt, Evidence, MARKER_AGE, Markers, marker_paths, print_doubt};
+use super::run_markers::{Doubt, Evidence, MARKER_AGE, MarkerPaths, Markers, print_doubt};
 use super::setup::Setup;
 
 /// How long histories are read before a run goes on without them.
@@ -42,7 +42,7 @@ pub(super) async fn compare(
     stop: StopSignal,
 ) -> anyhow::Result<Standing> {
     let lineage = queue.lineage().await?;
-    let paths = marker_paths(setup, batches);
+    let paths = MarkerPaths::new(setup, batches);
     let evidence = Evidence::read(&lineage, &paths);
     note_keys(setup, queue.as_ref(), context, &lineage).await?;
     let mut histories = Histories {
@@ -62,21 +62,18 @@ pub(super) async fn compare(
     };
     let generation = evidence.generation + 1;
     queue.begin_run(generation, unclaimed_since).await?;
-    let markers = Arc::new(Markers::new(Arc::clone(queue), paths));
-    markers.write().await?;
     Ok(Standing {
         is_blocked: false,
-        markers: Some(markers),
+        markers: Some(Markers::create(Arc::clone(queue), paths).await?),
     })
 }
 
 /// Returns from when on the queue may not know what was paid for.
 fn period_start(doubt: Option<&Doubt>, lineage: &Lineage, now: Timestamp) -> Timestamp {
-    let longest = now.saturating_sub(MAX_PERIOD).unwrap_or(Timestamp::MIN);
     let since = match (doubt, lineage.last_seen) {
-        (Some(Doubt::Foreign(_)), _) => longest,
+        (Some(Doubt::Foreign(_)), _) => earliest_read(now),
         // The clock was set back since.
-        (_, Some(last_seen)) if last_seen > now => longest,
+        (_, Some(last_seen)) if last_seen > now => earliest_read(now),
         (_, last_seen) => last_seen.unwrap_or(now),
     };
     let unclaimed_since = unclaimed_since(lineage, now).filter(|_| doubt.is_some());
@@ -86,8 +83,8 @@ fn period_start(doubt: Option<&Doubt>, lineage: &Lineage, now: Timestamp) -> Tim
 
 /// Returns since when another queue has paid for what may be loaded yet, if that is not too long ago.
 fn unclaimed_since(lineage: &Lineage, now: Timestamp) -> Option<Timestamp> {
-    let longest = now.saturating_sub(MAX_PERIOD).unwrap_or(Timestamp::MIN);
-    lineage.unclaimed_since.filter(|since| *since > longest)
+    let earliest = earliest_read(now);
+    lineage.unclaimed_since.filter(|since| *since > earliest)
 }
 
 /// Notes with which keys the queue is run, and says which have changed.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::{JobState, Money, ProviderName};
 use crate::queue::{Backlog, BudgetLimit, CounterMismatch, RouteStatus, Status};
-use crate::worker::{MAINTENANCE_INTERVAL, PoolEvent, PoolExit, PoolOptions};
+use crate::worker::{MAINTENANCE_INTERVAL, PoolExit, PoolOptions};
 
 use super::args::{Global, RunArgs};
 use super::canary::CanaryReview;
@@ -94,18 +94,18 @@ pub(super) async fn run_with(
             limits.in_flight = 0;
         }
     }
-    if let Some(markers) = &markers {
-        let markers = Arc::clone(markers);
-        context.observer = Arc::new(move |event| {
-            if let PoolEvent::Submitting { last_attempt } = event {
-                markers.note_submissions(last_attempt);
-            }
-        });
-    }
     let reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
-    let run = run_pool(global, reader, context, options, review, stop);
+    let run = run_pool(
+        global,
+        reader,
+        context,
+        options,
+        review,
+        markers.clone(),
+        stop,
+    );
     let exit = match &markers {
-        Some(markers) => markers.keep_while(run).await??,
+        Some(markers) => markers.keep_while(run).await?,
         None => run.await?,
     };
     let status = queue.status(args.batch.clone()).await?;

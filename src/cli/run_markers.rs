@@ -1,8 +1,8 @@
 //! The markers of earlier runs beside the queue and in the folders of clips, and what they say of it.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{AttemptId, JobState, ProviderName};
 use crate::output::{self, Marker};
-use crate::queue::{self, BatchStatus, Lineage, Queue};
+use crate::queue::{self, BatchStatus, Lineage, Queue, QueueError};
 
 use super::render;
 use super::setup::Setup;
@@ -49,17 +49,17 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// Reads the markers, of which the first is the one beside the queue.
-    pub(super) fn read(lineage: &Lineage, paths: &[PathBuf]) -> Self {
+    /// Reads the markers of a queue.
+    pub(super) fn read(lineage: &Lineage, paths: &MarkerPaths) -> Self {
         let mut evidence = Self {
             doubt: None,
             seen_at: None,
             generation: lineage.generation,
             providers: lineage.providers.clone(),
         };
-        for (index, path) in paths.iter().enumerate() {
+        for path in std::iter::once(&paths.beside_queue).chain(&paths.in_folders) {
             let Ok(Some(marker)) = Marker::read(path) else {
-                if index == 0 && lineage.generation > 0 {
+                if *path == paths.beside_queue && lineage.generation > 0 {
                     evidence.doubt = Some(Doubt::Moved);
                 }
                 continue;
@@ -84,27 +84,39 @@ impl Evidence {
     }
 }
 
+/// Where the markers of a queue are.
+#[derive(Debug)]
+pub(super) struct MarkerPaths {
+    beside_queue: PathBuf,
+    in_folders: Vec<PathBuf>,
+}
+
+impl MarkerPaths {
+    /// Returns where the markers of a queue with these batches are. Creates the folders in which clips
+    /// will be saved.
+    pub(super) fn new(setup: &Setup, batches: &[BatchStatus]) -> Self {
+        let mut in_folders = Vec::new();
+        for batch in batches {
+            if batch.count(JobState::Queued) > 0 {
+                // A copy that runs before the first clip is saved must find the marker. An error is
+                // reported when a clip cannot be saved.
+                let _ = output::create_folder(batch.folder.as_ref());
+            }
+            in_folders.push(Marker::in_folder(batch.folder.as_ref()));
+        }
+        Self {
+            beside_queue: Marker::beside(&setup.app.config.queue),
+            in_folders,
+        }
+    }
+}
+
 /// The markers of a run.
 pub(super) struct Markers {
     queue: Arc<dyn Queue>,
-    /// Where they are, of which the first is the one beside the queue.
-    paths: Vec<PathBuf>,
-    /// What was written last; `None` before that.
+    paths: MarkerPaths,
+    /// What was written last beside the queue; `None` before that.
     written: Mutex<Option<Marker>>,
-}
-
-/// Returns where the markers are, of which the first is the one beside the queue.
-pub(super) fn marker_paths(setup: &Setup, batches: &[BatchStatus]) -> Vec<PathBuf> {
-    let mut paths = vec![Marker::beside(&setup.app.config.queue)];
-    for batch in batches {
-        if batch.count(JobState::Queued) > 0 {
-            // A copy that runs before the first clip is saved must find the marker. An error is
-            // reported when a clip cannot be saved.
-            let _ = output::create_folder(batch.folder.as_ref());
-        }
-        paths.push(Marker::in_folder(batch.folder.as_ref()));
-    }
-    paths
 }
 
 pub(super) fn print_doubt(doubt: &Doubt) {
@@ -129,46 +141,51 @@ pub(super) fn print_doubt(doubt: &Doubt) {
 }
 
 impl Markers {
-    /// Creates the markers of a run of a queue, which are written later.
-    pub(super) fn new(queue: Arc<dyn Queue>, paths: Vec<PathBuf>) -> Self {
-        Self {
+    /// Creates the markers of a run of a queue, and writes them.
+    ///
+    /// # Errors
+    /// Returns the error of the queue.
+    pub(super) async fn create(
+        queue: Arc<dyn Queue>,
+        paths: MarkerPaths,
+    ) -> queue::Result<Arc<Self>> {
+        let markers = Arc::new(Self {
             queue,
             paths,
             written: Mutex::new(None),
-        }
+        });
+        markers.update().await?;
+        Ok(markers)
     }
 
     /// Notes an attempt in the marker beside the queue before its submission is sent: a copy of the queue
     /// from before that is then known to be older, even if the run is killed at once.
     pub(super) fn note_submissions(&self, last_attempt: AttemptId) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(marker), Some(path)) = (written.as_mut(), self.paths.first()) {
+        if let Some(marker) = written.as_mut() {
             marker.last_attempt = marker.last_attempt.max(last_attempt.0);
-            if let Err(error) = marker.write_fast(path) {
-                tracing::info!("{} cannot be written: {error}", path.display());
-            }
+            let path = &self.paths.beside_queue;
+            log_failure(path, marker.write_fast(path));
         }
     }
 
-    /// Keeps the markers up to date while a run works, and writes them once more when it ends.
-    ///
-    /// # Errors
-    /// Returns the error of the queue.
-    pub(super) async fn keep_while<T>(&self, run: impl Future<Output = T>) -> queue::Result<T> {
+    /// Keeps the markers up to date while a run works, and once more when it ends.
+    pub(super) async fn keep_while<T>(self: &Arc<Self>, run: impl Future<Output = T>) -> T {
         let mut run = std::pin::pin!(run);
         loop {
             let result = tokio::time::timeout(MARKER_INTERVAL, run.as_mut()).await;
-            let written = self.write().await;
-            if let Ok(result) = result {
-                return Ok(result);
+            if let Err(error) = self.update().await {
+                tracing::info!("the markers of the run are not up to date: {error}");
             }
-            written?;
+            if let Ok(result) = result {
+                return result;
+            }
         }
     }
 
     /// Writes what the queue has noted of its runs: a marker is never ahead of the queue, so one that is
-    /// ahead is of another copy. A folder of clips may not exist yet.
-    pub(super) async fn write(&self) -> queue::Result<()> {
+    /// ahead is of another copy.
+    async fn update(self: &Arc<Self>) -> queue::Result<()> {
         let lineage = self.queue.lineage().await?;
         let Some(seen_at) = lineage.last_seen else {
             return Ok(());
@@ -180,20 +197,33 @@ impl Markers {
             seen_at,
             providers: lineage.providers,
         };
-        // Held while the files are written, so that no older number replaces a newer one.
+        let markers = Arc::clone(self);
+        // Each file is synced, which would hold up the run.
+        let written = tokio::task::spawn_blocking(move || markers.write(marker)).await;
+        written.map_err(|error| QueueError::Fault(error.to_string()))
+    }
+
+    fn write(&self, mut marker: Marker) {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let noted = written.as_ref().map_or(0, |written| written.last_attempt);
-        let marker = written.insert(Marker {
-            last_attempt: marker.last_attempt.max(noted),
-            ..marker
-        });
-        for path in &self.paths {
-            if let Err(error) = marker.write(path)
-                && error.kind() != ErrorKind::NotFound
-            {
-                tracing::info!("{} cannot be written: {error}", path.display());
-            }
+        if let Some(written) = written.as_ref() {
+            // Attempts may have been noted since the queue was read.
+            marker.last_attempt = marker.last_attempt.max(written.last_attempt);
         }
-        Ok(())
+        let path = &self.paths.beside_queue;
+        log_failure(path, marker.write(path));
+        *written = Some(marker.clone());
+        drop(written);
+        for path in &self.paths.in_folders {
+            log_failure(path, marker.write(path));
+        }
+    }
+}
+
+/// Logs that a marker was not written, unless its folder does not exist yet.
+fn log_failure(path: &Path, written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::info!("{} cannot be written: {error}", path.display());
     }
 }

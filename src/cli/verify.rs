@@ -94,7 +94,7 @@ async fn download_again(
     let stop = verify::stop_when_final(Arc::clone(queue), lost.clone(), interrupt.clone());
     let reader = setup.snapshot_reader(Arc::clone(queue), batch.clone(), None);
     let context = setup.app.step_context(Arc::clone(queue), providers).await?;
-    run_pool(global, reader, context, options, None, stop).await??;
+    run_pool(global, reader, context, options, None, None, stop).await??;
     let mut downloaded = 0;
     let mut failed = 0;
     for job_id in &lost {

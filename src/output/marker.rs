@@ -66,7 +66,8 @@ impl Marker {
     /// # Errors
     /// Returns the error of the file system.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        self.replace(path)?.sync_all()?;
+        // Synced before it has its name: a power loss must not leave an empty marker.
+        self.replace(path, File::sync_all)?;
         match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
             _ => Ok(()),
@@ -78,17 +79,17 @@ impl Marker {
     /// # Errors
     /// Returns the error of the file system.
     pub fn write_fast(&self, path: &Path) -> io::Result<()> {
-        self.replace(path).map(drop)
+        self.replace(path, |_| Ok(()))
     }
 
-    fn replace(&self, path: &Path) -> io::Result<File> {
+    fn replace(&self, path: &Path, sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".part");
         let partial = path.with_file_name(name);
         let mut file = File::create(&partial)?;
         file.write_all(&serde_json::to_vec(self)?)?;
-        fs::rename(&partial, path)?;
-        Ok(file)
+        sync(&file)?;
+        fs::rename(&partial, path)
     }
 }
 

@@ -19,10 +19,15 @@ use super::processing_times::RouteKey;
 use super::unknown::Unknown;
 
 /// Longest period that is read of a history.
-pub const MAX_PERIOD: SignedDuration = SignedDuration::from_hours(48);
+const MAX_PERIOD: SignedDuration = SignedDuration::from_hours(48);
 
 /// Longest time that a history is given to list a prediction whose submit call has ended.
 const MAX_LISTING_DELAY: Duration = Duration::from_secs(60);
+
+/// Returns from when on a history is read at the earliest.
+pub fn earliest_read(now: Timestamp) -> Timestamp {
+    now.saturating_sub(MAX_PERIOD).unwrap_or(Timestamp::MIN)
+}
 
 /// What a comparison found.
 #[derive(Clone, Debug, Default)]
@@ -92,36 +97,9 @@ pub async fn compare_histories(
     if unknown.is_empty() {
         return Ok(comparison);
     }
-    let mut findings = Vec::new();
-    for unknown in &mut unknown {
-        for absent in std::mem::take(&mut unknown.absent) {
-            findings.extend(unknown.take_absent(&absent));
-        }
-    }
     // The submissions of a killed run are in doubt from now on.
     comparison.taken_over = queue.take_over().await?;
-    let fresh = queue.lineage().await?.fresh;
-    for state in [JobState::InDoubt, JobState::Queued] {
-        let filter = JobFilter {
-            batch: None,
-            state: Some(state),
-        };
-        let mut jobs = JobReader::new(queue, filter);
-        while unknown.iter().any(|unknown| !unknown.entries.is_empty())
-            && let Some(job) = jobs.next().await?
-        {
-            let fresh_at = fresh.get(&job.batch).copied();
-            for unknown in &mut unknown {
-                let found = unknown.take_asked(&context.catalog, &job, fresh_at);
-                // What a job in doubt has submitted itself is found by its own search.
-                let is_own = state == JobState::InDoubt && job.provider == Some(unknown.provider);
-                if let Some(found) = found.filter(|_| !is_own) {
-                    findings.push(found);
-                    break;
-                }
-            }
-        }
-    }
+    let findings = take_findings(queue, context, &mut unknown).await?;
     let is_unknown = |finding: &&HistoryFinding| matches!(finding, HistoryFinding::Unknown(_));
     let continued = findings.iter().filter(is_unknown).count();
     if !findings.is_empty() {
@@ -134,6 +112,43 @@ pub async fn compare_histories(
         comparison.continued = continued.min(comparison.found);
     }
     Ok(comparison)
+}
+
+/// Takes the predictions of attempts that were taken to be absent, and those that jobs ask for.
+async fn take_findings(
+    queue: &dyn Queue,
+    context: &StepContext,
+    unknown: &mut [Unknown],
+) -> queue::Result<Vec<HistoryFinding>> {
+    let mut findings = Vec::new();
+    for unknown in &mut *unknown {
+        for absent in std::mem::take(&mut unknown.absent) {
+            findings.extend(unknown.take_absent(&absent));
+        }
+    }
+    let fresh = queue.lineage().await?.fresh;
+    for state in [JobState::InDoubt, JobState::Queued] {
+        let filter = JobFilter {
+            batch: None,
+            state: Some(state),
+        };
+        let mut jobs = JobReader::new(queue, filter);
+        while unknown.iter().any(|unknown| !unknown.entries.is_empty())
+            && let Some(job) = jobs.next().await?
+        {
+            let fresh_at = fresh.get(&job.batch).copied();
+            for unknown in &mut *unknown {
+                let found = unknown.take_asked(&context.catalog, &job, fresh_at);
+                // What a job in doubt has submitted itself is found by its own search.
+                let is_own = state == JobState::InDoubt && job.provider == Some(unknown.provider);
+                if let Some(found) = found.filter(|_| !is_own) {
+                    findings.push(found);
+                    break;
+                }
+            }
+        }
+    }
+    Ok(findings)
 }
 
 /// Returns the provider's names of the models that queued jobs ask for.
@@ -155,7 +170,7 @@ impl StepContext {
         since: Timestamp,
     ) -> queue::Result<Result<Unknown, String>> {
         let now = self.clock.now();
-        let earliest = now.saturating_sub(MAX_PERIOD).unwrap_or(Timestamp::MIN);
+        let earliest = earliest_read(now);
         let absent = self.queue.absent_attempts(provider, earliest).await?;
         let oldest = absent.first().map(|absent| absent.attempt.submitted_at);
         let oldest = oldest.filter(|oldest| *oldest < since);
