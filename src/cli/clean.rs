@@ -1,8 +1,7 @@
 //! `clean --earlier`: removes the clips that were rendered anew.
 
-use std::io::ErrorKind;
-
 use crate::domain::{JobId, JobState, SavedFile};
+use crate::output::remove_if_there;
 use crate::queue::JobFilter;
 use crate::queue::job_reader::JobReader;
 
@@ -86,10 +85,7 @@ pub(super) async fn clean(global: &Global, args: CleanArgs) -> anyhow::Result<Ex
         }
     }
     for clip in &earlier {
-        match std::fs::remove_file(&clip.file.path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
+        remove_if_there(&clip.file.path)?;
         queue.forget_clip(clip.job, clip.attempt).await?;
     }
     render::print_line(format_args!("{found} removed"))?;

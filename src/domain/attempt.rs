@@ -141,6 +141,13 @@ pub struct Attempt {
     pub progress: AttemptProgress,
 }
 
+impl Attempt {
+    /// Returns when its submit call had ended at the latest, as far as that is known.
+    pub fn call_ended_at(&self) -> Timestamp {
+        self.progress.answered_at.unwrap_or(self.submitted_at)
+    }
+}
+
 /// The part of an attempt that changes until it is closed, with the estimate that is booked for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptProgress {

@@ -45,12 +45,9 @@ impl FoundClips {
     pub(super) fn file(&self, job: &NewJob) -> Option<&Path> {
         let file = self.files.get(&file_name::case_folded(&job.stem))?;
         // Where the file system tells names apart that differ only in case, it is another clip's.
-        let mut named = file.with_file_name(&job.stem).into_os_string();
-        if let Some(extension) = file.extension() {
-            named.push(".");
-            named.push(extension);
-        }
-        Path::new(&named).exists().then_some(file.as_path())
+        let named = file.with_file_name(&job.stem);
+        let named = named.with_added_extension(file.extension().unwrap_or_default());
+        named.exists().then_some(file.as_path())
     }
 
     /// Returns the file that a job takes as its clip; `None` if it takes none.

@@ -75,6 +75,14 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes a file, if there is one.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Syncs a folder where the system supports it. Windows does not, and journals its file names.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) {

@@ -27,7 +27,7 @@ use futures_util::Stream;
 use crate::domain::{KeptClip, SavedFile};
 
 pub use clip_damage::ClipDamage;
-pub use disk::create_folder;
+pub use disk::{create_folder, remove_if_there};
 pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect;
 pub use local::LocalStore;

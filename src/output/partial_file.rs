@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::domain::SavedFile;
 use crate::failpoint::fail_point;
 
-use super::disk::sync_folder;
+use super::disk::{remove_if_there, sync_folder};
 use super::media::MediaKind;
 use super::set_aside::set_aside;
 use super::{ClipLocation, media};
@@ -122,10 +122,8 @@ fn free_path(location: &ClipLocation) -> io::Result<PathBuf> {
     let path = location
         .folder
         .join(format!(".{}.part", location.file_name));
-    match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(path),
-    }
+    remove_if_there(&path)?;
+    Ok(path)
 }
 
 #[cfg(unix)]

@@ -70,7 +70,7 @@ impl HistoryEntry {
         }
     }
 
-    /// Returns whether the entry is known to be a prediction for a request, whoever submitted it, and may
+    /// Returns whether the entry is known to be a prediction for a request, no matter what submitted it, and may
     /// be billed. `digest` is that of the request.
     pub fn asks_for(&self, request: &Value, digest: i64) -> bool {
         let is_same = match &self.content {

@@ -219,10 +219,7 @@ pub(super) fn clips_to_move<S: Snapshot + ?Sized>(
     now: Timestamp,
 ) -> Result<BatchClips> {
     let batch = find_movable(snapshot, batch, folder, host, now)?;
-    Ok(BatchClips {
-        clips: snapshot.batch_clips(&batch)?,
-        folder: batch.folder.into(),
-    })
+    clips_of(snapshot, &batch)
 }
 
 /// Sets the folder of a batch whose clips have been moved.
@@ -234,11 +231,18 @@ pub(super) fn set_folder(
     host: &str,
     now: Timestamp,
 ) -> Result<()> {
-    if clips_to_move(tx, batch, folder, host, now)? != *moved {
+    let batch = find_movable(tx, batch, folder, host, now)?;
+    if clips_of(tx, &batch)? != *moved {
         return Err(QueueError::ClipsChanged);
     }
-    let batch = find_movable(tx, batch, folder, host, now)?;
     tx.set_folder(&batch, folder)
+}
+
+fn clips_of<S: Snapshot + ?Sized>(snapshot: &S, batch: &BatchView) -> Result<BatchClips> {
+    Ok(BatchClips {
+        clips: snapshot.batch_clips(batch)?,
+        folder: batch.folder.clone().into(),
+    })
 }
 
 /// Returns a batch whose folder may be changed to another one.

@@ -9,7 +9,7 @@ use crate::domain::{
     Attempt, AttemptId, Input, JobId, JobState, Money, Outcome, PoolId, PredictionHandle,
     ProviderName,
 };
-use crate::policy::claim::{self, request_digest};
+use crate::policy::claim::{self, attempt_digest, request_digest};
 use crate::policy::late_match::{self, LateChange, LateFinding};
 use crate::policy::outcome;
 
@@ -124,7 +124,7 @@ fn settle(
 
 /// Returns whether it is unknown what became of a submission that asked a provider for the same.
 fn is_identical_unresolved(tx: &dyn Transaction, attempt: &Attempt) -> Result<bool> {
-    let digest = request_digest(&attempt.request.to_string());
+    let digest = attempt_digest(attempt);
     let unresolved = tx.unresolved()?;
     Ok(unresolved.iter().any(|other| {
         (other.provider, other.wire_model.as_str(), other.digest)
@@ -136,8 +136,8 @@ fn is_identical_unresolved(tx: &dyn Transaction, attempt: &Attempt) -> Result<bo
 /// queued nor in doubt any more, or if the prediction has an owner.
 ///
 /// A submission in doubt is presumed absent: it stays at risk until its provider's history shows what
-/// became of it. The attempt is started and accepted as if this queue had submitted it, even if no slot is free or
-/// the budget is used up.
+/// became of it. The attempt is started and accepted as if this queue had submitted it, even if no slot
+/// is free or the budget is used up.
 fn adopt(
     tx: &mut dyn Transaction,
     pool: &PoolId,

@@ -7,11 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use crate::domain::{LaterSubmissions, OwnedPrediction, ProviderName};
-use crate::policy::claim::request_digest;
+use crate::policy::claim::attempt_digest;
 use crate::policy::late_match::LateFinding;
-use crate::provider::{Provider, Reconciliation, Submission, WINDOW_MARGIN};
+use crate::provider::{Provider, Reconciliation, Submission};
 use crate::queue::{AbsentAttempt, HistoryFinding};
 
+use super::unknown::accepted_until;
 use super::{Pool, PoolError, StepContext};
 
 /// Longest time between the first and the last of the attempts that are searched for at once.
@@ -90,12 +91,9 @@ impl StepContext {
         let submission = Submission::from(oldest);
         let (mut lost, _) = self.lost_submission(submission, oldest).await?;
         let mut query = lost.query();
-        let call_ended_at = newest.progress.answered_at.unwrap_or(newest.submitted_at);
         // What was accepted later is another's, and later ones of ours are among those until then.
-        let accepted_until = call_ended_at
-            .saturating_add(self.processing_times.history_delay(name))
-            .and_then(|until| until.saturating_add(WINDOW_MARGIN));
-        query.to = accepted_until.map_or(query.to, |until| query.to.min(until));
+        let history_delay = self.processing_times.history_delay(name);
+        query.to = query.to.min(accepted_until(newest, history_delay));
         let history = match provider.history(&query).await {
             Ok(history) => history,
             Err(failure) => {
@@ -107,8 +105,8 @@ impl StepContext {
         for AbsentAttempt { job, attempt, .. } in presumed {
             lost.submission = Submission::from(&attempt);
             lost.submitted_at = attempt.submitted_at;
-            lost.call_ended_at = attempt.progress.answered_at.unwrap_or(attempt.submitted_at);
-            lost.request_digest = request_digest(&attempt.request.to_string());
+            lost.call_ended_at = attempt.call_ended_at();
+            lost.request_digest = attempt_digest(&attempt);
             let finding = match lost.find_in(&history, name) {
                 Ok(Reconciliation::Found(prediction)) => {
                     let owned = OwnedPrediction {

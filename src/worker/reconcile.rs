@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::domain::{Attempt, Failure, LaterSubmissions, Outcome, ProviderSignal};
 use crate::failpoint::fail_point;
-use crate::policy::claim::request_digest;
+use crate::policy::claim::attempt_digest;
 use crate::policy::reconcile::{self, Absence, HoldReason, Verdict};
 use crate::provider::{AbsenceEvidence, LostSubmission, Provider, Reconciliation, Submission};
 use crate::queue::{self, Claim};
@@ -83,9 +83,9 @@ impl StepContext {
                  job too, which may have the wrong clip"
             )),
             Ok(Reconciliation::Absent(evidence)) => {
-                let call_ended_at = claim.attempt.progress.answered_at.unwrap_or(submitted_at);
                 // Time that the clock was merely moved by has not passed at the provider.
-                let since = clock_change.map_or(call_ended_at, |at| at.max(call_ended_at));
+                let since =
+                    clock_change.map_or(lost.call_ended_at, |at| at.max(lost.call_ended_at));
                 let key_changed_at = self.queue.key_changed_at(provider_name).await?;
                 let key_was_changed = key_changed_at.is_some_and(|at| at >= submitted_at);
                 self.absent(claim, evidence, elapsed(since, lost.now), key_was_changed)
@@ -112,7 +112,6 @@ impl StepContext {
         attempt: &Attempt,
     ) -> queue::Result<(LostSubmission, Option<Timestamp>)> {
         let submitted_at = attempt.submitted_at;
-        let request_digest = request_digest(&attempt.request.to_string());
         // Read before the changes: one in between is then known.
         let now = self.clock.now();
         let clock_change = self.queue.last_clock_change().await?;
@@ -120,11 +119,11 @@ impl StepContext {
         let mut lost = LostSubmission {
             submission,
             submitted_at,
-            call_ended_at: attempt.progress.answered_at.unwrap_or(submitted_at),
+            call_ended_at: attempt.call_ended_at(),
             clock_was_changed: clock_change.is_some(),
             now,
             owned: BTreeMap::new(),
-            request_digest,
+            request_digest: attempt_digest(attempt),
         };
         let wire_model = lost.submission.wire_model.clone();
         let (from, _) = lost.window();

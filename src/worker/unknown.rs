@@ -38,6 +38,14 @@ fn may_be_ours(
     }
 }
 
+/// Returns until when a provider may have accepted an attempt, by its clock. `history_delay` is how long
+/// after the end of a submit call it may.
+pub(super) fn accepted_until(attempt: &Attempt, history_delay: Duration) -> Timestamp {
+    let until = attempt.call_ended_at().saturating_add(history_delay);
+    let until = until.and_then(|until| until.saturating_add(WINDOW_MARGIN));
+    until.unwrap_or(Timestamp::MAX)
+}
+
 impl Unknown {
     /// Takes the prediction of an attempt that was taken to be absent, if there is one.
     pub(super) fn take_absent(&mut self, absent: &AbsentAttempt) -> Option<HistoryFinding> {
@@ -45,12 +53,12 @@ impl Unknown {
             return None;
         }
         let submission = Submission::from(&absent.attempt);
-        let (from, to) = self.acceptance_period(&absent.attempt);
-        let is_of_that_time = |entry: &HistoryEntry| {
-            entry
-                .submitted_at
-                .is_none_or(|at| from <= Some(at) && to.is_none_or(|to| at <= to))
-        };
+        // A prediction of another time is another's, even if it asked for the same.
+        let from = absent.attempt.submitted_at.saturating_sub(WINDOW_MARGIN);
+        let from = from.unwrap_or(Timestamp::MIN);
+        let to = accepted_until(&absent.attempt, self.history_delay);
+        let is_of_that_time =
+            |entry: &HistoryEntry| entry.submitted_at.is_none_or(|at| from <= at && at <= to);
         let prediction = self.take(|entry| {
             is_of_that_time(entry) && entry.compare(&submission) == InputMatch::Same
         })?;
@@ -59,16 +67,6 @@ impl Unknown {
             attempt: absent.attempt.attempt_id,
             finding: LateFinding::Accepted(prediction),
         })
-    }
-
-    /// Returns when the provider may have accepted an attempt, by its clock: a prediction of another time
-    /// is another's, even if it asked for the same.
-    fn acceptance_period(&self, attempt: &Attempt) -> (Option<Timestamp>, Option<Timestamp>) {
-        let submitted_at = attempt.submitted_at;
-        let call_ended_at = attempt.progress.answered_at.unwrap_or(submitted_at);
-        let to = call_ended_at.saturating_add(self.history_delay);
-        let to = to.and_then(|to| to.saturating_add(WINDOW_MARGIN));
-        (submitted_at.saturating_sub(WINDOW_MARGIN).ok(), to.ok())
     }
 
     /// Takes a prediction that asked for what a job asks for, if there is one; none from before the job's

@@ -24,7 +24,7 @@ pub use backlog::{BacklogView, NextSubmit, backlog, rate_window_start};
 pub use claim_plan::{ClaimPlan, PlannedSubmission};
 pub use placement::{PARKED_FOR, PARKED_FROM};
 pub use plan::plan;
-pub use prepared::{PreparedRequest, request_digest};
+pub use prepared::{PreparedRequest, attempt_digest, request_digest};
 pub use reads::{DueQuery, Reads};
 pub use request::{Backlog, BudgetLimit, Capacity, ClaimRequest, ProviderLimits, Step};
 pub use transitions::{start, submit};

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::domain::model;
+use crate::domain::{Attempt, model};
 
 /// A request as it will be sent and stored, with its price.
 #[derive(Debug)]
@@ -28,6 +28,11 @@ impl From<model::RouteQuote> for PreparedRequest {
             rejection: None,
         }
     }
+}
+
+/// Returns the [`request_digest`] of an attempt.
+pub fn attempt_digest(attempt: &Attempt) -> i64 {
+    request_digest(&attempt.request.to_string())
 }
 
 /// Returns the first 8 bytes of the SHA-256 of a request, as a big-endian integer.

@@ -7,7 +7,7 @@ use overnight::domain::{
     AttemptState, Cost, CostSource, JobState, Money, Outcome, OwnedPrediction, ProviderName,
     SavedFile,
 };
-use overnight::policy::claim::request_digest;
+use overnight::policy::claim::attempt_digest;
 use overnight::queue::{Claim, Step};
 
 use super::{Harness, PRICE, Store, run_for_each_store, seconds};
@@ -121,7 +121,7 @@ async fn a_pool_knows_its_own_predictions_and_which_jobs_are_settled<S: Store>(
     };
     let all = owned(ProviderName::Eachlabs, super::start_time()).await;
     let known = |id: &str, submitted_at, claim: &Claim| {
-        let request_digest = Some(request_digest(&claim.attempt.request.to_string()));
+        let request_digest = Some(attempt_digest(&claim.attempt));
         let owned = OwnedPrediction {
             submitted_at,
             request_digest,

@@ -375,7 +375,7 @@ impl ClaimReads for State {
             is_held: row.is_held(),
             provider: attempt.provider,
             wire_model: attempt.wire_model.clone(),
-            digest: request_digest(&attempt.request.to_string()),
+            digest: attempt_digest(attempt),
         });
         Ok(requests.collect())
     }
@@ -566,7 +566,7 @@ impl Snapshot for State {
             let prediction = attempt.progress.prediction.as_ref()?;
             let owned = OwnedPrediction {
                 submitted_at: attempt.submitted_at,
-                request_digest: Some(request_digest(&attempt.request.to_string())),
+                request_digest: Some(attempt_digest(attempt)),
             };
             Some((prediction.prediction_id.clone(), owned))
         });
