@@ -25,6 +25,7 @@ pub(crate) mod new_job;
 pub mod outcome;
 mod owned_prediction;
 pub(crate) mod poll_plan;
+pub(crate) mod prediction_id;
 pub(crate) mod price;
 pub(crate) mod printable;
 pub(crate) mod provider_name;

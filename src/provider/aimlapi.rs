@@ -21,11 +21,27 @@ use super::history::{EntryContent, History, HistoryEntry, HistoryQuery};
 use super::history_pages::{HISTORY_PAGE, HistoryPages, MAX_PAGES, history_too_long, read_entries};
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{get, get_balance, get_credits, get_text, get_time, get_usd, sanitize};
+use super::named_prediction::{IdPlaces, names_prediction, read_prediction_id};
 use super::probe::{Probe, probe, probe_window};
 use super::timeouts::Timeouts;
 use super::{Acceptance, ApiKey, Cancellation, PollResult, Provider, Submission};
 
 const NAME: ProviderName = ProviderName::Aimlapi;
+
+/// `id` and the header are documented, `generation_id` is in some documented examples, the other places
+/// are assumed.
+const ID_PLACES: IdPlaces = IdPlaces {
+    body: &[
+        &["id"],
+        &["generation_id"],
+        &["inference_id"],
+        &["data", "id"],
+        &["data", "generation_id"],
+        &["generation", "id"],
+    ],
+    urls: &[],
+    headers: &["x-inference-id"],
+};
 
 /// The AI/ML API.
 pub(crate) struct Aimlapi {
@@ -83,6 +99,7 @@ impl Provider for Aimlapi {
         url.query_pairs_mut()
             .append_pair("generation_id", &prediction.prediction_id);
         let response = self.client.get(url).await?;
+        ID_PLACES.check(NAME, &response, &prediction.prediction_id)?;
         parse_poll(&response, self.is_loopback())
     }
 
@@ -109,7 +126,7 @@ impl Provider for Aimlapi {
                     None => EntryContent::Input(None),
                 };
                 pages.add(HistoryEntry {
-                    prediction_id: get_text(entry, &["inference_id"]),
+                    prediction_id: read_prediction_id(entry, &["inference_id"]),
                     submitted_at: get_time(entry, &["created"]),
                     content,
                     // Documented: failed requests are billed nothing.
@@ -175,12 +192,13 @@ impl Provider for Aimlapi {
 pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure> {
     let body = response.json.as_ref();
     // `id` is on the model page; `generation_id` is in some documented examples.
-    let id = body
-        .and_then(|body| get_text(body, &["id"]).or_else(|| get_text(body, &["generation_id"])));
+    let keys = ["id", "generation_id"];
+    let id = body.and_then(|body| read_prediction_id(body, &keys));
     match id {
         _ if !response.status.is_success() => {
             // An error that names a generation does not prove that there is none.
-            let is_own_error = id.is_none() && body.is_some_and(is_own_error);
+            let is_own_error =
+                body.is_some_and(|body| !names_prediction(body, &keys) && is_own_error(body));
             Err(classify_submit(NAME, response, is_own_error))
         }
         Some(id) => Ok(Acceptance {

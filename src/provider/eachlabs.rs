@@ -27,6 +27,7 @@ use super::history_pages::{
 };
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{get, get_balance, get_seconds, get_text, get_time, get_usd, is_true, sanitize};
+use super::named_prediction::{IdPlaces, names_prediction, read_prediction_id};
 use super::probe::{Probe, probe, probe_window};
 use super::storage::{PresignFields, UploadedImage, upload};
 use super::timeouts::Timeouts;
@@ -45,6 +46,22 @@ const PRESIGN: PresignFields = PresignFields {
     public_url: "public_url",
     headers: "required_headers",
     retention: Some(UPLOAD_RETENTION),
+};
+
+/// `id` and `predictionID` are documented, the other places are assumed. `X-Request-Id` names the HTTP
+/// request.
+const ID_PLACES: IdPlaces = IdPlaces {
+    body: &[
+        &["id"],
+        &["predictionID"],
+        &["prediction_id"],
+        &["exec_id"],
+        &["data", "id"],
+        &["data", "predictionID"],
+        &["prediction", "id"],
+    ],
+    urls: &[(&["urls", "get"], "prediction")],
+    headers: &["x-prediction-id"],
 };
 
 /// The each::labs API.
@@ -73,7 +90,8 @@ impl Eachlabs {
         append_segments(&self.base, ["prediction", prediction_id])
     }
 
-    /// Lists the executions of a model in a period, by id, each with when it was created.
+    /// Lists the executions of a model in a period, by id, each with when it was created. Those whose id
+    /// cannot be asked for are added to the history as they are.
     async fn list_executions(
         &self,
         query: &HistoryQuery,
@@ -95,9 +113,13 @@ impl Eachlabs {
             let entries = read_entries(NAME, &response, "executions")?;
             let known = ids.len();
             for entry in entries {
-                let id = get_text(entry, &["id"])
-                    .ok_or_else(|| classify_unreadable(NAME, &response, "a history"))?;
-                ids.insert(id, get_time(entry, &["created_at"]));
+                let submitted_at = get_time(entry, &["created_at"]);
+                match read_prediction_id(entry, &["id"]) {
+                    Some(id) => {
+                        ids.insert(id, submitted_at);
+                    }
+                    None => pages.add(HistoryEntry::without_id(submitted_at)),
+                }
             }
             // The documentation ends the list at a page shorter than the limit. A server may return
             // short pages before (assumed), so only a page without a new id is taken as the end.
@@ -119,6 +141,7 @@ impl Eachlabs {
         };
         let url = self.prediction_url(&id);
         let response = get_with_retries(&self.client, &url, is_definite).await?;
+        ID_PLACES.check(NAME, &response, &id)?;
         let body = response
             .json
             .as_ref()
@@ -157,6 +180,7 @@ impl Provider for Eachlabs {
     ) -> Result<PollResult, Failure> {
         let url = self.prediction_url(&prediction.prediction_id);
         let response = self.client.get(url).await?;
+        ID_PLACES.check(NAME, &response, &prediction.prediction_id)?;
         parse_poll(&response, self.is_loopback())
     }
 
@@ -189,6 +213,7 @@ impl Provider for Eachlabs {
             ["prediction", &prediction.prediction_id, "cancel"],
         );
         let response = self.client.request_idempotent(Method::POST, url).await?;
+        ID_PLACES.check(NAME, &response, &prediction.prediction_id)?;
         if response.status.is_success() {
             Ok(Cancellation::Requested)
         } else {
@@ -246,13 +271,10 @@ impl Provider for Eachlabs {
 pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure> {
     let body = response.json.as_ref();
     // `predictionID` and `id` are documented; `prediction_id` is assumed.
-    let id = body.and_then(|body| {
-        ["predictionID", "prediction_id", "id"]
-            .iter()
-            .find_map(|key| get_text(body, &[key]))
-    });
+    let keys = ["predictionID", "prediction_id", "id"];
+    let id = body.and_then(|body| read_prediction_id(body, &keys));
     // An error that names a prediction does not prove that there is none.
-    let error = body.filter(|body| id.is_none() && is_own_error(body));
+    let error = body.filter(|body| !names_prediction(body, &keys) && is_own_error(body));
     match (id, error) {
         // Documented: the estimated cost of the executions in flight exceeds the balance.
         _ if response.status == 402 => Err(Failure::BalanceInUse {

@@ -70,6 +70,17 @@ impl HistoryEntry {
         }
     }
 
+    /// Creates an entry that shows nothing of its prediction.
+    pub(super) fn without_id(submitted_at: Option<Timestamp>) -> Self {
+        Self {
+            prediction_id: None,
+            submitted_at,
+            content: EntryContent::Input(None),
+            is_unbilled: false,
+            is_running: false,
+        }
+    }
+
     /// Returns whether the entry is known to be a prediction for a request, no matter what submitted it, and may
     /// be billed. `digest` is that of the request.
     pub fn asks_for(&self, request: &Value, digest: i64) -> bool {

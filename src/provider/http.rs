@@ -383,11 +383,17 @@ pub fn is_loopback(url: &Url) -> bool {
     url.host().is_some_and(is_loopback_host)
 }
 
-/// Returns a URL with path segments appended and percent-encoded.
+/// Returns a URL with path segments appended and percent-encoded. Each stays one segment: `.` and `..`,
+/// which would lead elsewhere, are encoded twice, so that they name nothing.
 pub fn append_segments<'a>(base: &Url, segments: impl IntoIterator<Item = &'a str>) -> Url {
     let mut url = base.clone();
+    let as_one = |segment: &'a str| match segment {
+        "." => "%2E",
+        ".." => "%2E%2E",
+        segment => segment,
+    };
     if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(segments);
+        path.pop_if_empty().extend(segments.into_iter().map(as_one));
     }
     url
 }
@@ -419,6 +425,16 @@ mod tests {
             append_segments(&base, ["prediction", "a/b?c"]).as_str(),
             "https://api.eachlabs.ai/v1/prediction/a%2Fb%3Fc"
         );
+        for (segment, path) in [
+            ("..", "%252E%252E"),
+            (".", "%252E"),
+            ("%2e%2e", "%252e%252e"),
+        ] {
+            assert_eq!(
+                append_segments(&base, ["prediction", segment]).path(),
+                format!("/v1/prediction/{path}")
+            );
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod history_pages;
 pub mod http;
 mod json;
 pub(crate) mod key;
+mod named_prediction;
 #[doc(hidden)]
 pub mod parse;
 mod poll_result;

@@ -26,6 +26,7 @@ mod docs;
 mod doctor;
 mod files;
 mod help;
+mod hostile;
 mod images;
 mod import_graph;
 mod lost_submissions;

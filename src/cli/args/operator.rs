@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::examples;
 use crate::domain::JobState;
+use crate::domain::prediction_id::is_prediction_id;
 
 use super::possible_values::possible_values;
 
@@ -35,7 +36,7 @@ pub struct ResolveArgs {
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
     /// The provider accepted it: continue with the prediction that has this id at the provider
-    #[arg(long, group = "decision", value_name = "ID")]
+    #[arg(long, group = "decision", value_name = "ID", value_parser = parse_prediction_id)]
     pub adopt: Option<String>,
     /// The provider did not accept it: submit it again, and pay for that. If the provider accepted it
     /// after all, you pay twice
@@ -44,6 +45,18 @@ pub struct ResolveArgs {
     /// Give up the job; its reserved price counts as spent
     #[arg(long, group = "decision")]
     pub fail: bool,
+}
+
+fn parse_prediction_id(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if is_prediction_id(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "this is not the id of a prediction: it has letters, digits and some of `-_.:~=+@/`"
+                .into(),
+        )
+    }
 }
 
 /// Arguments of `verify`.

@@ -26,13 +26,15 @@ use crate::provider::http::{
     ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback,
 };
 use crate::provider::json::{get, get_balance, get_text, get_time, is_true, sanitize};
+use crate::provider::named_prediction::read_prediction_id;
 use crate::provider::probe::{Probe, probe, probe_window};
 use crate::provider::storage::{PresignFields, UploadedImage, upload};
 use crate::provider::timeouts::Timeouts;
 use crate::provider::{Acceptance, ApiKey, Cancellation, PollResult, Provider, Submission};
 
 use response::{
-    NAME, event_cost, is_own_error, is_server_error, parse_cancellation, parse_result, parse_submit,
+    ID_PLACES, NAME, event_cost, is_own_error, is_server_error, parse_cancellation, parse_result,
+    parse_submit,
 };
 
 /// A request id that fal never issues.
@@ -84,7 +86,8 @@ impl Fal {
     /// Returns the URL of a request: the one that fal returned, which is the documented way, or
     /// else one built from `action`, its last segment.
     ///
-    /// A returned URL is used only on the configured host, because the key is sent there.
+    /// A returned URL is used only on the configured host, because the key is sent there, and only if it
+    /// names the request.
     fn request_url(
         &self,
         returned: Option<&String>,
@@ -94,7 +97,7 @@ impl Fal {
     ) -> Url {
         let returned = returned
             .and_then(|url| Url::parse(url).ok())
-            .filter(|url| url.origin() == self.queue.origin());
+            .filter(|url| url.origin() == self.queue.origin() && names_request(url, request_id));
         returned.unwrap_or_else(|| {
             let segments = app_id(wire_model)
                 .chain(["requests", request_id])
@@ -114,6 +117,7 @@ impl Fal {
         let id = &prediction.prediction_id;
         let url = self.request_url(prediction.response_url.as_ref(), wire_model, id, None);
         let response = self.client.get(url).await?;
+        ID_PLACES.check(NAME, &response, id)?;
         let mut result = parse_result(&response, status, self.client.key(), self.is_loopback())?;
         if let PollResult::Failed {
             cost: cost @ None, ..
@@ -168,6 +172,7 @@ impl Provider for Fal {
             Some("status"),
         );
         let response = self.client.get(url).await?;
+        ID_PLACES.check(NAME, &response, &prediction.prediction_id)?;
         // Seen by users for an unknown id: `NOT_FOUND`.
         if response.status == 404 {
             return Ok(PollResult::Missing {
@@ -210,7 +215,7 @@ impl Provider for Fal {
             let response = pages.get_page(NAME, &self.client, &url, "items").await?;
             for entry in read_entries(NAME, &response, "items")? {
                 pages.add(HistoryEntry {
-                    prediction_id: get_text(entry, &["request_id"]),
+                    prediction_id: read_prediction_id(entry, &["request_id"]),
                     submitted_at: get_time(entry, &["sent_at"]),
                     content: EntryContent::Input(get(entry, &["json_input"]).cloned()),
                     // Documented: server errors are never billed.
@@ -247,6 +252,7 @@ impl Provider for Fal {
             Some("cancel"),
         );
         let response = self.client.request_idempotent(Method::PUT, url).await?;
+        ID_PLACES.check(NAME, &response, id)?;
         parse_cancellation(&response)
     }
 
@@ -311,6 +317,14 @@ impl Provider for Fal {
     }
 }
 
+/// Returns whether a URL names a request, in a segment or in its query, and has no credentials of its own.
+fn names_request(url: &Url, request_id: &str) -> bool {
+    let mut segments = url.path_segments().into_iter().flatten();
+    let has_credentials = !url.username().is_empty() || url.password().is_some();
+    let in_query = || url.query_pairs().any(|(_, value)| value == request_id);
+    !has_credentials && (segments.any(|segment| segment == request_id) || in_query())
+}
+
 /// Returns the segments of a model id that the URLs of its requests have: owner and application
 /// (documented), after the namespace if there is one (source of the official clients).
 fn app_id(wire_model: &str) -> impl Iterator<Item = &str> {
@@ -364,6 +378,8 @@ mod tests {
             "https://evil.example/x",
             "http://queue.fal.run/x",
             "https://queue.fal.run:444/x",
+            "https://queue.fal.run/fal-ai/kling-video/requests/8/status",
+            "https://me@queue.fal.run/fal-ai/kling-video/requests/7/status",
             "nonsense",
         ] {
             assert_eq!(request_url(foreign).as_str(), own, "{foreign}");

@@ -9,19 +9,37 @@ use crate::provider::classify::{classify_poll, classify_submit, classify_unreada
 use crate::provider::clip_link::{done, find_clip_url};
 use crate::provider::http::ApiResponse;
 use crate::provider::json::{find_message, get, get_seconds, get_text, get_usd};
+use crate::provider::named_prediction::{IdPlaces, names_prediction, read_prediction_id};
 use crate::provider::{Acceptance, ApiKey, Cancellation, PollResult};
 
 /// The provider of these responses.
 pub(super) const NAME: ProviderName = ProviderName::Fal;
 
+/// `request_id`, the URLs and the header are documented, the other places are assumed. The
+/// `gateway_request_id` differs from the request's own after a retry inside of fal.
+pub(super) const ID_PLACES: IdPlaces = IdPlaces {
+    body: &[
+        &["request_id"],
+        &["data", "request_id"],
+        &["request", "request_id"],
+    ],
+    urls: &[
+        (&["status_url"], "requests"),
+        (&["response_url"], "requests"),
+        (&["cancel_url"], "requests"),
+    ],
+    headers: &["x-fal-request-id"],
+};
+
 /// Parses a response to a submission, of any status. A success without a request id is
 /// [`Failure::Unknown`].
 pub(in crate::provider) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure> {
     let body = response.json.as_ref();
-    let id = body.and_then(|body| get_text(body, &["request_id"]));
+    let id = body.and_then(|body| read_prediction_id(body, &["request_id"]));
     if !response.status.is_success() {
         // An error that names a request does not prove that there is none.
-        let is_own_error = id.is_none() && body.is_some_and(is_own_error);
+        let is_own_error =
+            body.is_some_and(|body| !names_prediction(body, &["request_id"]) && is_own_error(body));
         if is_locked(response) {
             return Err(Failure::Locked {
                 reason: describe(NAME, response),

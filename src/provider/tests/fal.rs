@@ -188,12 +188,12 @@ async fn the_key_is_sent_to_the_configured_host_only() {
             format!("PUT {REQUEST_PATH}/cancel")
         ]
     );
-    handle.status_url = Some(own.base.join("given/status").unwrap().into());
+    handle.status_url = Some(own.base.join("given/p-1/status").unwrap().into());
     adapter
         .poll(&handle, &submission().wire_model)
         .await
         .unwrap();
-    assert_eq!(own.requests().last().unwrap().path, "/given/status");
+    assert_eq!(own.requests().last().unwrap().path, "/given/p-1/status");
 }
 
 #[tokio::test]

@@ -193,7 +193,8 @@ async fn result(shared: Arc<SharedState>, request: Request, id: &str) -> Respons
         }
         let body = axum::Json(result_body(&state, prediction, links, now));
         let status = status_code(prediction);
-        match &prediction.outcome {
+        let id = [("x-fal-request-id", prediction.id.clone())];
+        let response = match &prediction.outcome {
             PredictionOutcome::Clip => {
                 let units = prediction.clip_seconds().to_string();
                 (status, [("x-fal-billable-units", units)], body).into_response()
@@ -208,7 +209,8 @@ async fn result(shared: Arc<SharedState>, request: Request, id: &str) -> Respons
             PredictionOutcome::Cancelled => {
                 (status, [("x-fal-error-type", "client_cancelled")], body).into_response()
             }
-        }
+        };
+        (id, response).into_response()
     })
     .await
 }

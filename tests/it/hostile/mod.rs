@@ -1,0 +1,33 @@
+//! What breaks the protocol itself: responses about something else, links that lead elsewhere, odd folders,
+//! and machines that run out of something.
+
+mod proxy;
+
+mod responses;
+
+use std::process::Command;
+
+use proxy::{HostileProxy, Request, Response, Upstream};
+
+use crate::support::{CommandOutput, TestEnv};
+
+/// Returns the binary with the providers' addresses replaced by the proxy's.
+fn command_through(env: &TestEnv, proxy: &HostileProxy, args: &[&str]) -> Command {
+    let mut command = env.command(args);
+    let from = env.simulator.address().to_string();
+    let to = proxy.address.to_string();
+    for (name, value) in env.simulator.environment() {
+        command.env(name, value.replace(&from, &to));
+    }
+    command
+}
+
+/// Starts a proxy in front of the simulator and runs the binary to its end.
+fn run_against(
+    env: &TestEnv,
+    rule: impl Fn(&Request, &Upstream) -> Response + Send + Sync + 'static,
+) -> CommandOutput {
+    let proxy = HostileProxy::start(env.simulator.address(), rule);
+    let mut command = command_through(env, &proxy, &["run"]);
+    CommandOutput::from_output(command.output().expect("the binary starts"))
+}
