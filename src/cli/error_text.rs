@@ -114,6 +114,10 @@ fn store_hint(kind: &StoreErrorKind) -> Option<&'static str> {
         StoreErrorKind::Locked => {
             "another program keeps it locked; close that program and run again: nothing is lost"
         }
+        StoreErrorKind::Replaced => {
+            "if you moved the queue, put it back and run again: it has what was paid for until now; if it is \
+             lost, run your latest copy of it, which compares itself with the providers first"
+        }
         StoreErrorKind::Other => return None,
     })
 }

@@ -174,6 +174,12 @@ impl QueueError {
         }
     }
 
+    /// Returns whether a write that returned this error was made all the same, so that making it again
+    /// would count twice.
+    pub fn is_of_a_made_write(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind == StoreErrorKind::Replaced)
+    }
+
     /// Creates an error about a value that cannot be used.
     pub(super) fn corrupt(what: impl Into<String>) -> Self {
         Self::Corrupt {
@@ -237,6 +243,8 @@ pub enum StoreErrorKind {
     DiskFull,
     /// Another program keeps the file locked.
     Locked,
+    /// The file was deleted, renamed or replaced while it was open.
+    Replaced,
     /// Any other failure of the storage layer.
     Other,
 }
@@ -288,6 +296,9 @@ fn describe_store(path: &Path, kind: &StoreErrorKind) -> String {
         ),
         StoreErrorKind::Damaged { found: Some(found) } => format!("{file} is damaged: {found}"),
         StoreErrorKind::CannotLock => format!("cannot create {file} beside the queue"),
+        StoreErrorKind::Replaced => {
+            format!("{file} was deleted, renamed or replaced while the queue was open")
+        }
         StoreErrorKind::NotADatabase
         | StoreErrorKind::Damaged { found: None }
         | StoreErrorKind::CannotOpen

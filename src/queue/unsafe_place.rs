@@ -20,6 +20,12 @@ pub enum UnsafePlace {
         "the queue is on a file system without shared memory, where SQLite has no write-ahead log"
     )]
     NoWriteAheadLog,
+    /// The file has several names. SQLite keeps the log and the locks under the name by which it was
+    /// opened, so that two runs would not see each other.
+    #[error(
+        "the queue's file has {0} names (hard links), and runs under two of them would not see each other"
+    )]
+    SeveralNames(u64),
 }
 
 impl UnsafePlace {

@@ -27,7 +27,9 @@ impl StepContext {
                 Ok(result)
             }
             Err(error) => {
-                self.record_each(&turn).await;
+                if !error.is_of_a_made_write() {
+                    self.record_each(&turn).await;
+                }
                 Err(error)
             }
         }

@@ -103,9 +103,9 @@ fn check_place(setup: &Setup) -> anyhow::Result<Option<Check>> {
     let report = |place: UnsafePlace| {
         let message = place.to_string();
         if place.is_certain() {
-            Check::problem("queue.place", message, queue_place::HINT)
+            Check::problem("queue.place", message, queue_place::hint(&place))
         } else {
-            Check::warning("queue.place", message, queue_place::HINT)
+            Check::warning("queue.place", message, queue_place::hint(&place))
         }
     };
     Ok(setup.app.unsafe_place()?.map(report))

@@ -11,6 +11,7 @@ mod clips;
 mod clock_changes;
 mod counters;
 mod due_steps;
+mod file_guard;
 mod gate;
 mod health;
 mod insert;
@@ -48,6 +49,7 @@ use crate::domain::PoolId;
 
 use super::storage::{PoolLock, Process, ReadOperation, Storage, WriteOperation};
 use super::{PoolRecord, QueueError, Result, UnsafePlace};
+use file_guard::FileGuard;
 use pool_lock::FileLock;
 use transaction::SqliteTransaction;
 use writer::Writer;
@@ -62,6 +64,8 @@ pub struct SqliteQueue {
     clock: Arc<dyn Clock>,
     writer: Writer,
     reader: Arc<Mutex<Connection>>,
+    /// `None` if nobody else can have the files.
+    guard: Option<Arc<FileGuard>>,
     host: String,
     /// The system releases the locks of its pools when the process ends.
     process: Process,
@@ -86,12 +90,13 @@ impl SqliteQueue {
     /// [`QueueError::Store`] if there is no file at `path`, or if it cannot be used as a queue.
     pub fn open_read_only(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
         open::ensure_exists(path)?;
-        let writer = Writer::spawn(open::open_read_only(path)?);
+        let writer = Writer::spawn(open::open_read_only(path)?, None);
         Ok(Self::from_parts(
             path,
             clock,
             writer,
             Arc::new(Mutex::new(open::open_read_only(path)?)),
+            None,
         ))
     }
 
@@ -101,12 +106,15 @@ impl SqliteQueue {
     ///
     /// [`QueueError::Store`] if the file cannot be created, or cannot be used as a queue.
     pub fn open_or_create(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
-        let writer = Writer::spawn(open::open_for_writing(path)?);
+        let connection = open::open_for_writing(path)?;
+        let guard = Some(Arc::new(FileGuard::new(path)));
+        let writer = Writer::spawn(connection, guard.clone());
         Ok(Self::from_parts(
             path,
             clock,
             writer,
             Arc::new(Mutex::new(open::open_for_reading(path)?)),
+            guard,
         ))
     }
 
@@ -150,6 +158,7 @@ impl SqliteQueue {
             clock,
             Writer::inline(Arc::clone(&connection)),
             connection,
+            None,
         ))
     }
 
@@ -158,12 +167,14 @@ impl SqliteQueue {
         clock: Arc<dyn Clock>,
         writer: Writer,
         reader: Arc<Mutex<Connection>>,
+        guard: Option<Arc<FileGuard>>,
     ) -> Self {
         Self {
             path: path.to_owned(),
             clock,
             writer,
             reader,
+            guard,
             host: gethostname::gethostname().to_string_lossy().into_owned(),
             process: Process::default(),
         }
@@ -208,6 +219,9 @@ impl Storage for SqliteQueue {
         let path = self.path.clone();
         let host = self.host.clone();
         let now = self.clock.now();
+        if let Some(guard) = &self.guard {
+            guard.check()?;
+        }
         let read = move || {
             let connection = reader.lock().unwrap_or_else(PoisonError::into_inner);
             // One read transaction, so that the counts and sums of a result belong to one instant.

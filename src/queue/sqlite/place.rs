@@ -13,9 +13,24 @@ pub(super) fn check(path: &Path) -> Result<Option<UnsafePlace>> {
     if let Some(unsafe_place) = file_system(path).and_then(|name| classify(&name)) {
         return Ok(Some(unsafe_place));
     }
+    if let Some(names) = count_names(path).filter(|names| *names > 1) {
+        return Ok(Some(UnsafePlace::SeveralNames(names)));
+    }
     let connection = open::open_read_only(path)?;
     let has_log = is_write_ahead(&connection)? || can_write_ahead(path);
     Ok((!has_log).then_some(UnsafePlace::NoWriteAheadLog))
+}
+
+/// Returns the number of names that a file has; `None` if it is not known.
+#[cfg(unix)]
+fn count_names(path: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().ok().map(|file| file.nlink())
+}
+
+#[cfg(not(unix))]
+fn count_names(_: &Path) -> Option<u64> {
+    None
 }
 
 fn is_write_ahead(connection: &Connection) -> Result<bool> {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::queue::{QueueError, Result, StoreError};
 
+use super::file_guard::FileGuard;
 use super::open;
 
 /// Maximum number of writes in one commit: enough to share the fsync, few enough that no write
@@ -32,10 +33,11 @@ pub(super) enum Writer {
 }
 
 impl Writer {
-    /// Spawns a thread that runs the writes.
-    pub(super) fn spawn(connection: Connection) -> Self {
+    /// Spawns a thread that runs the writes. A write whose commit went to a file that has lost its name
+    /// returns an error, although it was made.
+    pub(super) fn spawn(connection: Connection, guard: Option<Arc<FileGuard>>) -> Self {
         let (sender, receiver) = mpsc::channel();
-        let thread = thread::spawn(move || run_writes(&connection, &receiver));
+        let thread = thread::spawn(move || run_writes(&connection, guard.as_deref(), &receiver));
         Self::Thread {
             sender: Some(sender),
             thread: Some(thread),
@@ -104,10 +106,11 @@ pub(super) trait QueuedWrite: Send {
     /// Sends the result of a successful [`QueuedWrite::run`] to the caller, after the commit.
     fn reply(self: Box<Self>);
 
-    /// Runs the operation in a transaction of its own, and sends the result to the caller.
-    fn run_alone(self: Box<Self>, connection: &Connection);
+    /// Runs the operation in a transaction of its own, and sends the result to the caller unless the
+    /// guard objects.
+    fn run_alone(self: Box<Self>, connection: &Connection, guard: Option<&FileGuard>);
 
-    /// Sends an error to the caller without running the operation.
+    /// Sends an error to the caller instead of a result.
     fn reject(self: Box<Self>, error: StoreError);
 }
 
@@ -131,10 +134,10 @@ impl<T: Send, F: Fn(&Connection) -> Result<T> + Send> QueuedWrite for PendingWri
         }
     }
 
-    fn run_alone(self: Box<Self>, connection: &Connection) {
-        let _ = self
-            .reply
-            .send(run_in_transaction(connection, self.operation));
+    fn run_alone(self: Box<Self>, connection: &Connection, guard: Option<&FileGuard>) {
+        let result = run_in_transaction(connection, self.operation);
+        let result = result.and_then(|result| Ok(check(guard).map(|()| result)?));
+        let _ = self.reply.send(result);
     }
 
     fn reject(self: Box<Self>, error: StoreError) {
@@ -143,7 +146,11 @@ impl<T: Send, F: Fn(&Connection) -> Result<T> + Send> QueuedWrite for PendingWri
 }
 
 /// Runs writes until every sender is dropped.
-fn run_writes(connection: &Connection, receiver: &mpsc::Receiver<Box<dyn QueuedWrite>>) {
+fn run_writes(
+    connection: &Connection,
+    guard: Option<&FileGuard>,
+    receiver: &mpsc::Receiver<Box<dyn QueuedWrite>>,
+) {
     while let Ok(first) = receiver.recv() {
         if let Err(error) = begin(connection) {
             // Another program has kept the file locked for the whole busy timeout. The writes that
@@ -156,7 +163,14 @@ fn run_writes(connection: &Connection, receiver: &mpsc::Receiver<Box<dyn QueuedW
         }
         let mut group = Vec::new();
         if commit_group(connection, first, receiver, &mut group) {
-            group.into_iter().for_each(|write| write.reply());
+            // After the commit, so that what is known is kept in the file, wherever it is now, and before
+            // the replies, so that nothing is submitted that no other program could know of.
+            match check(guard) {
+                Ok(()) => group.into_iter().for_each(|write| write.reply()),
+                Err(error) => group
+                    .into_iter()
+                    .for_each(|write| write.reject(error.clone())),
+            }
         } else {
             roll_back(connection);
             // Run each write in its own transaction, so that a failed one does not undo the others
@@ -164,7 +178,7 @@ fn run_writes(connection: &Connection, receiver: &mpsc::Receiver<Box<dyn QueuedW
             // but copies every page that the write changes.
             group
                 .into_iter()
-                .for_each(|write| write.run_alone(connection));
+                .for_each(|write| write.run_alone(connection, guard));
         }
     }
 }
@@ -207,6 +221,10 @@ fn run_in_transaction<T>(
 
 fn path(connection: &Connection) -> &Path {
     Path::new(connection.path().unwrap_or_default())
+}
+
+fn check(guard: Option<&FileGuard>) -> std::result::Result<(), StoreError> {
+    guard.map_or(Ok(()), FileGuard::check)
 }
 
 /// Rolls back a failed transaction, unless SQLite has done so already, as for a full disk.
@@ -257,7 +275,7 @@ mod tests {
             result
         });
         drop(sender);
-        run_writes(&connection, &receiver);
+        run_writes(&connection, None, &receiver);
         let [first, too_large, last] = results;
         first.await.unwrap().unwrap();
         last.await.unwrap().unwrap();

@@ -3,6 +3,7 @@
 
 mod proxy;
 
+mod queue_file;
 mod responses;
 
 use std::process::Command;
