@@ -99,6 +99,16 @@ pub enum Outcome {
         due_at: Timestamp,
         /// Why the link is considered expired.
         reason: String,
+        /// Whether this counts as a failure of the job. `false` if its host is away as a whole.
+        counts_as_failure: bool,
+    },
+    /// The step could not be done, for a reason that is not the job's: the clip's host is away, or this
+    /// machine has run out of something. It is repeated without a limit and counts no failure.
+    Postponed {
+        /// When to repeat the step.
+        due_at: Timestamp,
+        /// Why it could not be done.
+        reason: String,
     },
     /// The clip was downloaded and saved.
     Saved {
@@ -122,7 +132,7 @@ impl Outcome {
             Self::LostResponse { .. } => JobEvent::LoseResponse,
             Self::Adopted { .. } => JobEvent::Adopt,
             Self::Absent { .. } => JobEvent::ProveAbsent,
-            Self::Wait { .. } => JobEvent::Wait,
+            Self::Wait { .. } | Self::Postponed { .. } => JobEvent::Wait,
             Self::Finished { .. } => JobEvent::Finish,
             Self::PredictionFailed { .. } => JobEvent::Fail,
             Self::FailedUnbilled { .. } => JobEvent::FailUnbilled,

@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::Money;
 use super::names::name_variants;
 
+/// Largest cost of one clip that is believed, in US dollars. A larger one is a fault of the provider, and
+/// the sums of a batch could not hold many of them.
+pub(crate) const MAX_COST: Money = Money::from_micros(100_000 * 1_000_000);
+
 /// How one route is billed: a base price for the first seconds, and a price for each further
 /// second.
 ///
@@ -40,9 +44,20 @@ impl PriceRule {
     /// was reserved for it.
     ///
     /// Reported units and credits are converted at this rule's rates. A report that cannot be
-    /// converted to dollars also falls back to the estimate, because booking nothing would let the
-    /// batch exceed its budget.
+    /// converted to dollars, or is beyond [`MAX_COST`], also falls back to the estimate, because booking
+    /// nothing would let the batch exceed its budget.
     pub fn settle(&self, report: Option<&CostReport>, estimate: Money) -> Cost {
+        let settled = self.convert(report, estimate);
+        if settled.amount <= MAX_COST {
+            return settled;
+        }
+        Cost {
+            amount: estimate,
+            source: CostSource::Rule,
+        }
+    }
+
+    fn convert(&self, report: Option<&CostReport>, estimate: Money) -> Cost {
         let by_rule = Cost {
             amount: estimate,
             source: CostSource::Rule,
@@ -173,6 +188,13 @@ mod tests {
             (236_250, CostSource::Credits)
         );
         assert_eq!(settle(None), (225_000, CostSource::Rule));
+        for absurd in [
+            CostReport::Usd(Money::from_micros(9_200_000_000_000_000_000)),
+            CostReport::Units("4e7".into()),
+            CostReport::Credits(999_999_999_999_999),
+        ] {
+            assert_eq!(settle(Some(absurd)), (225_000, CostSource::Rule));
+        }
         assert_eq!(
             settle(Some(CostReport::Units("many".into()))),
             (225_000, CostSource::Rule)

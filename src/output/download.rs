@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, StatusCode, redirect};
 use url::Url;
 
@@ -38,6 +39,12 @@ impl Default for DownloadTimeouts {
         }
     }
 }
+
+/// Statuses of a host that asks to come back later.
+const BUSY: [StatusCode; 2] = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
+
+/// Maximum delay that a host may ask for: a paid clip must not wait for a day.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Maximum number of redirects that a download follows.
 const MAX_REDIRECTS: usize = 5;
@@ -97,6 +104,12 @@ impl ClipSource for Downloader {
             | StatusCode::UNAUTHORIZED => {
                 return Err(DownloadError::Expired(status.as_u16()));
             }
+            status if status.is_server_error() || BUSY.contains(&status) => {
+                return Err(DownloadError::Unavailable {
+                    reason: format!("the clip's URL returned {status}"),
+                    retry_after: read_retry_after(response.headers()),
+                });
+            }
             status if !status.is_success() => {
                 return Err(DownloadError::Transient(format!(
                     "the clip's URL returned {status}"
@@ -151,7 +164,26 @@ fn transient_error(error: reqwest::Error) -> DownloadError {
     let cause = causes
         .last()
         .map_or(String::new(), |cause| format!(": {cause}"));
-    DownloadError::Transient(format!("{summary}{cause}"))
+    let reason = format!("{summary}{cause}");
+    if error.is_redirect() {
+        return DownloadError::Transient(reason);
+    }
+    DownloadError::Unavailable {
+        reason,
+        retry_after: None,
+    }
+}
+
+/// Returns the delay that a host asks for, in seconds; dates are ignored.
+fn read_retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
 /// A resolver that returns public addresses only, so that a name cannot lead into the private

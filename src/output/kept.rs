@@ -17,7 +17,7 @@ use super::{ClipLocation, media};
 pub fn inspect(path: &Path) -> io::Result<Result<SavedFile, String>> {
     let mut file = File::open(path)?;
     if let Err(reason) = media::check(&mut file)? {
-        return Ok(Err(reason));
+        return Ok(Err(reason.to_string()));
     }
     let (bytes, sha256) = hash(&mut file)?;
     Ok(Ok(SavedFile {

@@ -126,10 +126,7 @@ fn write_clip(
     if !partial.is_in_place() {
         return Err(OutputError::TakenOver);
     }
-    let kind = partial
-        .check()
-        .map_err(store_error)?
-        .map_err(OutputError::NotAClip)?;
+    let kind = partial.check().map_err(store_error)??;
     let saved = SavedFile {
         path: video_path.with_extension(kind.extension()),
         bytes,

@@ -15,10 +15,12 @@ pub mod media;
 mod partial_file;
 mod relocate;
 mod set_aside;
+mod store_scope;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,7 +34,9 @@ pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect;
 pub use local::LocalStore;
 pub use marker::Marker;
+pub use media::ContentError;
 pub use relocate::{Relocation, RelocationError, is_same_place, relocate};
+pub use store_scope::StoreScope;
 
 /// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
 const MAX_CLIP_BYTES: u64 = 2 << 30;
@@ -110,7 +114,15 @@ pub enum DownloadError {
     /// The server returned 401, 403, 404 or 410. A poll of the prediction returns a fresh URL.
     #[error("the clip's URL returned {0}")]
     Expired(u16),
-    /// A failure that may pass.
+    /// The host cannot be reached, fails, or broke off: other links there may fail likewise.
+    #[error("{reason}")]
+    Unavailable {
+        /// What happened.
+        reason: String,
+        /// The delay that the host asked for, at most an hour.
+        retry_after: Option<Duration>,
+    },
+    /// A failure of this link that may pass.
     #[error("{0}")]
     Transient(String),
     /// The URL is not public HTTPS, so nothing was requested. This is not the HTTP status 403,
@@ -136,14 +148,14 @@ pub enum OutputError {
         /// Length that was announced, in bytes.
         announced: u64,
     },
-    /// The stream is complete but neither a video nor a picture, or only a part of one.
+    /// The stream is complete but not a whole video or picture.
     #[error("the download is not a complete video or picture: {0}")]
-    NotAClip(String),
+    NotAClip(#[from] ContentError),
     /// Another process saves the same clip: this one was stopped until its lease was lost.
     #[error("another process saves this clip")]
     TakenOver,
-    /// The store cannot write, for example because the disk is full or the folder is read-only.
-    /// Other clips would fail likewise.
+    /// The store cannot write, for example because the disk is full or another folder is in the place
+    /// of the file. [`StoreScope`] says what else would fail.
     #[error("cannot write {}: {error}", path.display())]
     Store {
         /// The file or folder that was to be written.

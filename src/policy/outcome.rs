@@ -48,7 +48,12 @@ fn next_job(
         | Outcome::FailedUnbilled { reason, due_at, .. } => (Some(*due_at), Some(reason), false),
         // Counts as a failure although the next poll may return a fresh link: a link that keeps
         // expiring must use up the retries.
-        Outcome::LinkExpired { reason, due_at } => (Some(*due_at), Some(reason), true),
+        Outcome::LinkExpired {
+            reason,
+            due_at,
+            counts_as_failure,
+        } => (Some(*due_at), Some(reason), *counts_as_failure),
+        Outcome::Postponed { reason, due_at } => (Some(*due_at), Some(reason), false),
         Outcome::Wait { due_at, failure } => (*due_at, failure.as_ref(), failure.is_some()),
         Outcome::PredictionFailed { reason, .. }
         | Outcome::Rejected { reason }
@@ -148,7 +153,10 @@ fn next_attempt(
             (AttemptState::Failed, Some(unbilled), Some(reason))
         }
         Outcome::GaveUp { reason } => return abandoned(&next, reason, now),
-        Outcome::Wait { .. } | Outcome::LinkExpired { .. } | Outcome::Saved { .. } => return next,
+        Outcome::Wait { .. }
+        | Outcome::Postponed { .. }
+        | Outcome::LinkExpired { .. }
+        | Outcome::Saved { .. } => return next,
     };
     if state.is_open() {
         next.state = state;

@@ -13,9 +13,6 @@ use super::{Change, abandoned, moved};
 /// Number of consecutive crashes after which a job is no longer claimed until the user decides.
 pub const MAX_CRASHES: u32 = 10;
 
-/// The reason given for a submission whose pool died.
-const LOST_WITH_POOL: &str = "the program ended during the submit call";
-
 /// Returns what the release of one job of a removed pool changes.
 ///
 /// A submitting job becomes in doubt: the request may have been sent. A job whose next step was not
@@ -37,6 +34,35 @@ pub fn release(
             attempt: Some(attempt.clone()),
         });
     }
+    crashed(job, attempt, "the program ended", None, now)
+}
+
+/// Returns what a panic in the step of a job changes: the same as the death of its pool, of this job
+/// alone. `message` is what the panic said.
+///
+/// # Errors
+///
+/// As [`release`].
+pub fn after_panic(
+    job: &JobProgress,
+    attempt: &AttemptProgress,
+    message: &str,
+    now: Timestamp,
+) -> Result<Change, IllegalTransition> {
+    crashed(job, attempt, "the program had a fault", Some(message), now)
+}
+
+fn crashed(
+    job: &JobProgress,
+    attempt: &AttemptProgress,
+    what: &str,
+    message: Option<&str>,
+    now: Timestamp,
+) -> Result<Change, IllegalTransition> {
+    let describe = |when: &str| match message {
+        Some(message) => format!("{what} {when}: {message}"),
+        None => format!("{what} {when}"),
+    };
     let is_at_limit = job.crashes + 1 >= MAX_CRASHES;
     let due_at = if is_at_limit {
         None
@@ -44,9 +70,15 @@ pub fn release(
         now.saturating_add(backoff(job.crashes)).ok()
     };
     let mut change = match job.state {
-        JobState::Submitting => lose_response(job, attempt, due_at, now)?,
+        JobState::Submitting => lose_response(
+            job,
+            attempt,
+            &describe("during the submit call"),
+            due_at,
+            now,
+        )?,
         JobState::Running | JobState::Downloading if is_at_limit => {
-            let reason = format!("the program ended {MAX_CRASHES} times while working on this job");
+            let reason = describe(&format!("{MAX_CRASHES} times while working on this job"));
             Change {
                 attempt: Some(abandoned(attempt, &reason, now)),
                 job: moved(job, JobEvent::GiveUp, None, Some(reason), now)?,
@@ -55,6 +87,7 @@ pub fn release(
         _ => Change {
             job: JobProgress {
                 due_at,
+                error: message.map(|_| describe("in a step")).or(job.error.clone()),
                 ..job.clone()
             },
             attempt: Some(attempt.clone()),
@@ -67,10 +100,11 @@ pub fn release(
 fn lose_response(
     job: &JobProgress,
     attempt: &AttemptProgress,
+    reason: &str,
     due_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<Change, IllegalTransition> {
-    let reason = Some(LOST_WITH_POOL.to_owned());
+    let reason = Some(reason.to_owned());
     let mut job = moved(job, JobEvent::LoseResponse, due_at, reason.clone(), now)?;
     job.attempts += 1;
     let attempt = AttemptProgress {

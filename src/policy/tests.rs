@@ -195,6 +195,11 @@ impl Life {
             (JobState::Downloading, 2) => self.record(&Outcome::LinkExpired {
                 due_at,
                 reason: reason(),
+                counts_as_failure: true,
+            }),
+            (JobState::Downloading, 3) => self.record(&Outcome::Postponed {
+                due_at,
+                reason: reason(),
             }),
             (JobState::Running | JobState::Downloading, 5) => {
                 let change = operator::cancel(&self.job, self.attempt(), self.now).unwrap();

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING,
+};
 use serde_json::Value;
 use url::Url;
 
@@ -15,6 +18,12 @@ use crate::image::ImageFile;
 use super::classify::{classify_poll, describe};
 use super::http::{ApiClient, is_loopback};
 use super::json::get_text;
+
+/// Maximum number of headers that are sent with a file. Storages need a handful.
+const MAX_HEADERS: usize = 50;
+
+/// Headers that only the HTTP client sets.
+const OWN_HEADERS: [HeaderName; 4] = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION];
 
 /// An image in a provider's storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,11 +86,13 @@ pub(super) async fn upload(
         let reason = format!("{provider} returned an upload URL that is not public HTTPS");
         return Err(Failure::Rejected { reason });
     }
+    let Some(required) = parse_headers(required_headers) else {
+        let reason = format!("{provider} asks for more than {MAX_HEADERS} headers with an upload");
+        return Err(Failure::Unknown { reason });
+    };
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(file.content_type));
-    for (name, value) in required_headers.into_iter().flat_map(parse_headers) {
-        headers.insert(name, value);
-    }
+    headers.extend(required);
     let response = client
         .put_presigned(upload_url, headers, file.bytes.clone())
         .await?;
@@ -102,8 +113,24 @@ pub(super) async fn upload(
     })
 }
 
-/// Parses an object of headers; entries that are no valid header are left out.
-fn parse_headers(headers: &Value) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    let headers = headers.as_object().into_iter().flatten();
-    headers.filter_map(|(name, value)| Some((name.parse().ok()?, value.as_str()?.parse().ok()?)))
+/// Parses an object of headers; entries that are no valid header, and those that belong to the connection,
+/// are left out. `None` if there are more of them than any storage needs.
+fn parse_headers(headers: Option<&Value>) -> Option<HeaderMap> {
+    let headers = headers.and_then(Value::as_object);
+    let headers = headers.into_iter().flatten();
+    let mut parsed = HeaderMap::new();
+    for (count, (name, value)) in headers.enumerate() {
+        if count >= MAX_HEADERS {
+            return None;
+        }
+        let header = || -> Option<(HeaderName, HeaderValue)> {
+            Some((name.parse().ok()?, value.as_str()?.parse().ok()?))
+        };
+        if let Some((name, value)) = header()
+            && !OWN_HEADERS.contains(&name)
+        {
+            parsed.insert(name, value);
+        }
+    }
+    Some(parsed)
 }

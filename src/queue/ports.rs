@@ -58,7 +58,9 @@ impl<S: Storage> WorkQueue for S {
                     fail_point!("{event:?} committed");
                 }
                 Completed::Upload { .. } => fail_point!("upload committed"),
-                Completed::NotStarted { .. } | Completed::Released { .. } => {}
+                Completed::NotStarted { .. }
+                | Completed::Panicked { .. }
+                | Completed::Released { .. } => {}
             }
         }
         let claims = &result.claimed.claims;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::domain::{Attempt, JobProgress, Lease, Outcome, ProviderName};
 use crate::failpoint::fail_point;
-use crate::policy::{Change, leased, outcome, stray, taken_prediction, upload};
+use crate::policy::{Change, leased, outcome, stray, taken_prediction, takeover, upload};
 
 use super::storage::{JobSet, Transaction};
 use super::turn_gates::TurnGates;
@@ -36,6 +36,11 @@ pub(super) fn record(
         }
         Completed::NotStarted { claim } => {
             let change = leased::release(&claim.job.progress, &claim.attempt.progress, now)?;
+            write(tx, claim, change, None, false)
+        }
+        Completed::Panicked { claim, message } => {
+            let (job, attempt) = (&claim.job.progress, &claim.attempt.progress);
+            let change = takeover::after_panic(job, attempt, message, now)?;
             write(tx, claim, change, None, false)
         }
         Completed::Released {

@@ -140,7 +140,9 @@ fn signal_of<'a>(
         Completed::Upload { claim, signal, .. } => {
             Some((claim.provider, Cow::Borrowed(signal.as_ref()?)))
         }
-        Completed::NotStarted { .. } | Completed::Released { .. } => None,
+        Completed::NotStarted { .. } | Completed::Panicked { .. } | Completed::Released { .. } => {
+            None
+        }
     }
 }
 
@@ -150,7 +152,7 @@ fn submitted_attempt(completed: &Completed) -> Option<&Attempt> {
         Completed::Step { claim, .. } | Completed::NotStarted { claim } => {
             (claim.step == Step::Submit).then_some(&claim.attempt)
         }
-        Completed::Released { .. } | Completed::Upload { .. } => None,
+        Completed::Panicked { .. } | Completed::Released { .. } | Completed::Upload { .. } => None,
     }
 }
 

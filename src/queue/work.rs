@@ -113,6 +113,14 @@ pub enum Completed {
         /// The claim, as a turn returned it.
         claim: Arc<Claim>,
     },
+    /// The step panicked: a fault of the program, which may come again for the same job. A submission
+    /// may have been sent.
+    Panicked {
+        /// The claim, as a turn returned it.
+        claim: Arc<Claim>,
+        /// What the panic said.
+        message: String,
+    },
     /// The pool gives up a lease that it holds. The job's next poll is due at the given time.
     Released {
         /// The claim, as a turn returned it.

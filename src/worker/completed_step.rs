@@ -48,6 +48,9 @@ impl CompletedStep {
             Completed::NotStarted { claim } => {
                 (claim.step == Step::Submit).then_some((claim, JobEvent::Refuse))
             }
+            Completed::Panicked { claim, .. } => {
+                (claim.step == Step::Submit).then_some((claim, JobEvent::LoseResponse))
+            }
             Completed::Released { .. } | Completed::Upload { .. } => None,
         }
     }

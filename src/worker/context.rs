@@ -10,6 +10,7 @@ use crate::output::{ClipSource, OutputStore};
 use crate::provider::Provider;
 use crate::queue::WorkQueue;
 
+use super::host_gates::HostGates;
 use super::{Observer, ProcessingTimes};
 
 /// The ports and policies that steps use, and the code of the steps. Shared by all steps of a pool.
@@ -28,6 +29,8 @@ pub struct StepContext {
     pub policy: RetryPolicy,
     /// Measured and configured processing times, from which polls are scheduled.
     pub processing_times: ProcessingTimes,
+    /// The hosts of clips that have failed lately.
+    pub host_gates: HostGates,
     /// Receives every event of the pool.
     pub observer: Observer,
 }
@@ -61,6 +64,7 @@ impl StepContext {
             clock,
             policy: RetryPolicy::default(),
             processing_times: ProcessingTimes::default(),
+            host_gates: HostGates::default(),
             observer: Arc::new(|_| ()),
         }
     }

@@ -1,12 +1,14 @@
-//! The download step: saves a finished clip. It costs nothing, so it may be repeated;
-//! `RetryPolicy::max_downloads` limits how many downloads of a job may fail in a row.
+//! The download step: saves a finished clip. It costs nothing, so it may be repeated.
+
+use jiff::Timestamp;
 
 use crate::domain::Outcome;
 use crate::failpoint::fail_point;
-use crate::output::{ClipLocation, DownloadError, OutputError};
+use crate::output::{ClipLocation, OutputError};
 use crate::queue::Claim;
 
 use super::completed_step::StepOutcome;
+use super::download_failure::{FailedDownload, host_of};
 use super::{PoolError, StepContext};
 
 impl StepContext {
@@ -14,7 +16,7 @@ impl StepContext {
     /// provider that runs on it.
     ///
     /// # Errors
-    /// Returns [`PoolError::Output`] if the output folder cannot be written.
+    /// Returns [`PoolError::Output`] if no clip can be written.
     pub(super) async fn download(
         &self,
         claim: &Claim,
@@ -25,66 +27,66 @@ impl StepContext {
             file_name: claim.job.file_name.clone(),
             kept: claim.clips.kept.clone(),
         };
+        let begun = self.clock.now();
+        let failed = |host, error| FailedDownload {
+            context: self,
+            claim,
+            host,
+            begun,
+            error,
+        };
         if let Some(clip) = &claim.clips.reused {
             match self.files.output.reuse(clip, &location).await {
                 Ok(Some(file)) => return Ok(Outcome::Saved { file }.into()),
                 // The file is gone or damaged: the provider may still have the clip.
                 Ok(None) => {}
-                Err(error) => return Err(PoolError::Output(error)),
+                Err(error) => return failed(None, error).outcome().await,
             }
         }
         let Some(link) = &claim.attempt.progress.output_url else {
-            let due_at = self.retry_at(claim, None);
-            let provider = claim.attempt.provider;
-            let reason = format!("{provider} finished it without a usable link");
-            return Ok(Outcome::LinkExpired { due_at, reason }.into());
+            return Ok(self.poll_for_link(claim));
         };
+        let host = host_of(link);
+        if let Some(host) = &host
+            && let Some(until) = self.host_gates.wait(host, begun)
+        {
+            return Ok(self.wait_for_host(host, until));
+        }
         fail_point!("download unsent");
         let saved = match self.files.clips.get(link, allow_loopback).await {
             Ok(clip) => {
-                self.files
-                    .output
-                    .save(&location, clip.bytes, clip.length)
-                    .await
+                let save = self.files.output.save(&location, clip.bytes, clip.length);
+                save.await
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(OutputError::from(error)),
         };
-        let error = match saved {
-            Ok(file) => return Ok(Outcome::Saved { file }.into()),
-            // A full disk fails every download: stop the run rather than use up the retries of
-            // every job.
-            Err(error @ OutputError::Store { .. }) => return Err(PoolError::Output(error)),
-            Err(error) => error,
-        };
-        Ok(self.download_failed(claim, &error))
+        match saved {
+            Ok(file) => {
+                if let Some(host) = &host {
+                    self.host_gates.succeeded(host);
+                }
+                Ok(Outcome::Saved { file }.into())
+            }
+            Err(error) => failed(host, error).outcome().await,
+        }
     }
 
-    fn download_failed(&self, claim: &Claim, error: &OutputError) -> StepOutcome {
-        let reason = error.to_string();
-        let max_downloads = self.policy.max_downloads;
-        let is_last_try = claim.job.progress.failures + 1 >= max_downloads;
-        let outcome = match error {
-            OutputError::Download(DownloadError::UrlNotAllowed(_) | DownloadError::TooLarge) => {
-                Outcome::GaveUp { reason }
-            }
-            _ if is_last_try => Outcome::GaveUp {
-                reason: format!("{reason}, {max_downloads} times in a row"),
-            },
-            // Something that is not a whole clip may be the link's fault, and a fresh link is free.
-            OutputError::Download(DownloadError::Expired(_)) | OutputError::NotAClip(_) => {
-                Outcome::LinkExpired {
-                    due_at: self.retry_at(claim, None),
-                    reason,
-                }
-            }
-            _ => {
-                let due_at = Some(self.retry_at(claim, None));
-                Outcome::Wait {
-                    due_at,
-                    failure: Some(reason),
-                }
-            }
-        };
-        outcome.into()
+    /// Returns the outcome of a download without a link: a poll may return one.
+    fn poll_for_link(&self, claim: &Claim) -> StepOutcome {
+        let provider = claim.attempt.provider;
+        Outcome::LinkExpired {
+            due_at: self.retry_at(claim, None),
+            reason: format!("{provider} finished it without a usable link"),
+            counts_as_failure: true,
+        }
+        .into()
+    }
+
+    fn wait_for_host(&self, host: &str, until: Timestamp) -> StepOutcome {
+        Outcome::Postponed {
+            due_at: until,
+            reason: format!("waits for {host}, which is away"),
+        }
+        .into()
     }
 }

@@ -62,6 +62,9 @@ impl StepContext {
                     self.report_gate(claim, signal.as_ref(), &result.gates);
                     self.report_step(claim, outcome, recorded);
                 }
+                Completed::Panicked { claim, message } => {
+                    self.report_panic(claim, message, recorded)
+                }
                 Completed::NotStarted { .. } | Completed::Released { .. } => {}
                 Completed::Upload {
                     claim,
@@ -122,6 +125,26 @@ impl StepContext {
             self.processing_times.learn(claim.into(), *processing);
         }
         self.report(claim, instead.as_ref().unwrap_or(outcome), *state);
+    }
+
+    /// Reports a fault of the program, which users should report to its developers.
+    fn report_panic(&self, claim: &Claim, message: &str, recorded: &Recorded) {
+        let Recorded::Job { state, .. } = recorded else {
+            return;
+        };
+        tracing::error!(
+            job.id = claim.job.job_id.0,
+            step = claim.step.as_str(),
+            state = state.as_str(),
+            "a fault of the program: {message}"
+        );
+        (self.observer)(PoolEvent::StepRecorded {
+            row_key: claim.job.row_key.clone(),
+            batch: claim.job.batch.clone(),
+            state: *state,
+            reason: Some(format!("a fault of the program: {message}")),
+            remedy: None,
+        });
     }
 
     fn report_upload(
@@ -221,6 +244,7 @@ fn failure(outcome: &Outcome) -> Option<&str> {
         | Outcome::PredictionFailed { reason, .. }
         | Outcome::FailedUnbilled { reason, .. }
         | Outcome::LinkExpired { reason, .. }
+        | Outcome::Postponed { reason, .. }
         | Outcome::GaveUp { reason } => Some(reason),
         Outcome::Wait { failure, .. } => failure.as_deref(),
         Outcome::Accepted { .. }

@@ -2,7 +2,9 @@
 //! is not a step of a job: every job with the same image uses the same upload.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 
+use futures_util::FutureExt;
 use tracing::Instrument;
 
 use crate::domain::local_image::fill_placeholders;
@@ -14,6 +16,7 @@ use crate::queue::{Claim, Completed, UploadClaim, UploadOutcome};
 
 use super::completed_step::{CompletedStep, StepOutcome};
 use super::options::stopped;
+use super::step::panic_message;
 use super::{StepContext, StopSignal};
 
 /// Number of failures in a row after which an upload with an unreadable response is given up.
@@ -31,11 +34,16 @@ pub(super) async fn run(
         provider = %claim.provider,
     );
     let result = match context.providers.get(&claim.provider) {
-        Some(provider) => tokio::select! {
-            result = context.upload(&claim, provider.as_ref()).instrument(span) => result,
-            // An upload may take minutes, and repeating it costs nothing.
-            () = stopped(&mut stop) => UploadOutcome::NotStarted.into(),
-        },
+        Some(provider) => {
+            let upload = context.upload(&claim, provider.as_ref()).instrument(span);
+            tokio::select! {
+                result = AssertUnwindSafe(upload).catch_unwind() => result.unwrap_or_else(|panic| {
+                    context.upload_panicked(&claim, &panic_message(panic.as_ref()))
+                }),
+                // An upload may take minutes, and repeating it costs nothing.
+                () = stopped(&mut stop) => UploadOutcome::NotStarted.into(),
+            }
+        }
         // The queue only hands out uploads to the providers that the pool named.
         None => UploadOutcome::NotStarted.into(),
     };
@@ -87,6 +95,12 @@ impl StepContext {
             }
             Err(failure) => self.upload_failed(claim, failure),
         }
+    }
+
+    /// Returns the outcome of an upload that panicked, which is given up if it happens again and again.
+    fn upload_panicked(&self, claim: &UploadClaim, message: &str) -> StepOutcome<UploadOutcome> {
+        let reason = format!("a fault of the program: {message}");
+        self.upload_failed(claim, Failure::Unknown { reason })
     }
 
     /// Interprets a failed upload. Whether the image arrived does not matter, because another

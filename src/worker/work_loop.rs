@@ -123,6 +123,7 @@ impl Pool {
             match &step.completed {
                 Completed::Step { claim, .. }
                 | Completed::NotStarted { claim }
+                | Completed::Panicked { claim, .. }
                 | Completed::Released { claim, .. } => self.slots.release(claim.step),
                 Completed::Upload { .. } => self.slots.release_upload(),
             }

@@ -71,23 +71,41 @@ impl MediaKind {
     }
 }
 
+/// Why a file is not kept as a clip.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContentError {
+    /// It is no video and no picture, such as an error page.
+    #[error("{0}")]
+    Foreign(String),
+    /// It is a part of a video or a picture, or a broken one.
+    #[error("{0}")]
+    Broken(String),
+}
+
 /// Returns the kind of a file, after a check that it is complete, as far as its structure shows
 /// that.
 ///
 /// The outer error is a failure to read. The inner one says what is wrong with the content.
-pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<MediaKind, String>> {
+pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<MediaKind, ContentError>> {
     let mut start = Vec::new();
     file.seek(SeekFrom::Start(0))?;
     file.by_ref()
         .take(SIGNATURE_BYTES)
         .read_to_end(&mut start)?;
     let Some(kind) = MediaKind::of_signature(&start) else {
-        return Ok(Err(match start.get(..8) {
+        return Ok(Err(ContentError::Foreign(match start.get(..8) {
             Some(first) => format!("it starts with {}", display_bytes(first)),
             None if start.is_empty() => "it is empty".into(),
             None => format!("it has only {} bytes", start.len()),
-        }));
+        })));
     };
+    Ok(check_kind(file, kind)?.map_err(ContentError::Broken))
+}
+
+fn check_kind(
+    file: &mut (impl Read + Seek),
+    kind: MediaKind,
+) -> io::Result<Result<MediaKind, String>> {
     let is_complete = match kind {
         MediaKind::Mp4 => container::check(file)?,
         MediaKind::Mov => container::check_boxes(file, &QUICKTIME_FIRST_BOXES)?,
@@ -114,7 +132,7 @@ mod tests {
 
     use super::*;
 
-    fn check_bytes(bytes: &[u8]) -> Result<MediaKind, String> {
+    fn check_bytes(bytes: &[u8]) -> Result<MediaKind, ContentError> {
         check(&mut Cursor::new(bytes)).unwrap()
     }
 
@@ -179,7 +197,8 @@ mod tests {
             (b"{\"error\": \"gone\"}", "it starts with `{\"error\"`"),
             (b"RIFF\x10\0\0\0WAVEfmt ", "it starts with 5249464610000000"),
         ] {
-            assert_eq!(check_bytes(bytes), Err(reason.into()));
+            let foreign = ContentError::Foreign(reason.into());
+            assert_eq!(check_bytes(bytes), Err(foreign));
         }
     }
 

@@ -482,6 +482,7 @@ impl Harness {
             Outcome::LinkExpired {
                 reason: reason(),
                 due_at,
+                counts_as_failure: true,
             },
             Outcome::Saved { file },
             Outcome::GaveUp { reason: reason() },

@@ -95,6 +95,7 @@ async fn a_reported_cost_is_not_replaced_by_a_cost_computed_by_rule<S: Store>(ha
         let expired = Outcome::LinkExpired {
             due_at: harness.now(),
             reason: "403".into(),
+            counts_as_failure: true,
         };
         harness.record(&download, expired).await;
     }

@@ -39,6 +39,8 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+mod downloads;
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The wall clock: the virtual time, plus an adjustment.
