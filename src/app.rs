@@ -14,6 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, EachlabsAuth};
 use crate::domain::{Catalog, Model, ProviderName};
 use crate::image::LocalImages;
+use crate::link_client::ProxiedLinks;
 use crate::output::{DownloadTimeouts, Downloader, LocalStore, OutputStore};
 use crate::provider::aimlapi::Aimlapi;
 use crate::provider::eachlabs::Eachlabs;
@@ -191,13 +192,16 @@ impl App {
         let base_url = self.config.base_url(name);
         let clock = Arc::clone(&self.clock);
         let timeouts = Timeouts::default();
+        let proxied = self.config.proxied_links;
         Ok(Some(match name {
             ProviderName::Eachlabs => {
                 let auth = match self.config.eachlabs_auth() {
                     EachlabsAuth::XApiKey => Auth::XApiKey,
                     EachlabsAuth::Bearer => Auth::Bearer,
                 };
-                Arc::new(Eachlabs::new(base_url, &key, auth, clock, timeouts)?)
+                Arc::new(Eachlabs::new(
+                    base_url, &key, auth, clock, timeouts, proxied,
+                )?)
             }
             ProviderName::Aimlapi => Arc::new(Aimlapi::new(base_url, &key, clock, timeouts)?),
             ProviderName::Fal => Arc::new(Fal::new(
@@ -207,6 +211,7 @@ impl App {
                 &key,
                 clock,
                 timeouts,
+                proxied,
             )?),
         }))
     }
@@ -298,10 +303,11 @@ impl App {
             .await?;
         let catalog = Arc::clone(&self.catalog);
         let clock = Arc::clone(&self.clock);
+        let files = local_files(self.config.proxied_links)?;
         Ok(StepContext {
             policy: self.config.retry_policy(),
             processing_times,
-            ..StepContext::new(queue, providers, local_files()?, catalog, clock)
+            ..StepContext::new(queue, providers, files, catalog, clock)
         })
     }
 }
@@ -311,10 +317,11 @@ impl App {
 ///
 /// # Errors
 /// Returns [`AppError::Downloads`] if TLS cannot be set up.
-pub fn local_files() -> Result<FilePorts, AppError> {
+pub fn local_files(proxied: ProxiedLinks) -> Result<FilePorts, AppError> {
+    let downloader = Downloader::new(DownloadTimeouts::default(), proxied);
     Ok(FilePorts {
         output: Arc::new(LocalStore),
-        clips: Arc::new(Downloader::new(DownloadTimeouts::default()).map_err(AppError::Downloads)?),
+        clips: Arc::new(downloader.map_err(AppError::Downloads)?),
         images: Arc::new(LocalImages),
     })
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::domain::{Backoff, ProviderName, RetryPolicy};
+use crate::link_client::ProxiedLinks;
 use crate::toml_file;
 
 /// The configuration file that is read if it exists and no other is named.
@@ -24,6 +25,8 @@ pub struct Config {
     pub out: PathBuf,
     /// Maximum number of concurrent steps, at least 1.
     pub workers: usize,
+    /// What is done with the links of clips and uploads if a proxy is configured.
+    pub proxied_links: ProxiedLinks,
     /// The user's own model files, which extend the built-in catalogue.
     pub catalog: Vec<PathBuf>,
     /// Poll intervals and retry delays.
@@ -91,6 +94,7 @@ impl Default for Config {
             queue: "overnight.db".into(),
             out: "renders".into(),
             workers: 16,
+            proxied_links: ProxiedLinks::default(),
             catalog: Vec::new(),
             pace: PaceConfig::default(),
             provider: BTreeMap::new(),
@@ -362,6 +366,7 @@ mod tests {
         queue = "overnight.db"
         out = "renders"
         workers = 16
+        proxied_links = "checked"
         catalog = ["my-models.toml"]
         [pace]
         poll_min_s = 2

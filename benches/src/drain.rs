@@ -19,6 +19,7 @@ use futures_util::future::try_join_all;
 use overnight::app;
 use overnight::clock::SystemClock;
 use overnight::domain::{Backoff, JobState, RetryPolicy};
+use overnight::link_client::ProxiedLinks;
 use overnight::output::{
     ClipLocation, ClipSource, DownloadTimeouts, Downloader, LocalStore, OutputStore,
 };
@@ -85,6 +86,7 @@ fn connect(simulator: &SimulatorProcess) -> anyhow::Result<Arc<dyn Provider>> {
         Auth::XApiKey,
         Arc::new(SystemClock),
         Timeouts::default(),
+        ProxiedLinks::default(),
     )?;
     Ok(Arc::new(provider))
 }
@@ -111,7 +113,7 @@ async fn drain_queue(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<
         ..StepContext::new(
             Arc::clone(&queue) as _,
             BTreeMap::from([(PROVIDER, connect(simulator)?)]),
-            app::local_files()?,
+            app::local_files(ProxiedLinks::default())?,
             fixture::catalog()?,
             Arc::new(SystemClock),
         )
@@ -143,7 +145,7 @@ async fn drain_queue(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<
 async fn run_bare_loop(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<f64> {
     let dir = tempdir()?;
     let provider = connect(simulator)?;
-    let downloader = Downloader::new(DownloadTimeouts::default())?;
+    let downloader = Downloader::new(DownloadTimeouts::default(), ProxiedLinks::default())?;
     let catalog = fixture::catalog()?;
     let next_number = Arc::new(AtomicU64::new(0));
     let started_at = Instant::now();

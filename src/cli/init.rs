@@ -196,6 +196,7 @@ mod tests {
             queue,
             out,
             workers,
+            proxied_links,
             catalog,
             pace,
             provider: _,
@@ -204,7 +205,7 @@ mod tests {
         let storage_url = config.fal_storage_url().map(String::from);
         let auth = config.eachlabs_auth();
         format!(
-            "{queue:?} {out:?} {workers} {catalog:?} {pace:?} {providers:?} {api_url} \
+            "{queue:?} {out:?} {workers} {proxied_links:?} {catalog:?} {pace:?} {providers:?} {api_url} \
              {storage_url:?} {auth:?}"
         )
     }

@@ -4,12 +4,15 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-/// Checks that a clip's URL is public HTTPS or, with `allow_loopback`, on this machine. The error
-/// says what is wrong, as in "has no host".
+/// Checks that a URL that a provider names is public HTTPS or, with `allow_loopback`, on this machine.
+/// The error says what is wrong, as in "has no host".
 pub(crate) fn check_clip_url(url: &Url, allow_loopback: bool) -> Result<(), String> {
     let Some(host) = url.host() else {
         return Err("has no host".into());
     };
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("has a user name".into());
+    }
     match url.scheme() {
         "https" | "http" if allow_loopback && is_loopback_host(host.clone()) => Ok(()),
         "https" if !is_public_host(host) => Err("has a private address".into()),
@@ -37,8 +40,10 @@ pub(crate) fn is_loopback_host<S: AsRef<str>>(host: Host<S>) -> bool {
     }
 }
 
-fn is_local_name(name: &str) -> bool {
-    name == "localhost" || name.ends_with(".localhost")
+/// Returns whether a name is one of this machine's.
+pub(crate) fn is_local_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
 }
 
 /// Returns whether an address is globally reachable.
@@ -76,10 +81,11 @@ pub(crate) fn is_public(address: IpAddr) -> bool {
                 let [c, d] = low.to_be_bytes();
                 return is_public(IpAddr::from([a, b, c, d]));
             }
-            // Global unicast is 2000::/3, of which 2001:db8::/32 is reserved for documentation and
-            // 2001::/32 is Teredo.
+            // Global unicast is 2000::/3, of which 2001:db8::/32 and 3fff::/20 are reserved for
+            // documentation, 2001:2::/48 for benchmarks, and 2001::/32 is Teredo.
             (segments[0] & 0xe000) == 0x2000
-                && !(segments[0] == 0x2001 && matches!(segments[1], 0 | 0xdb8))
+                && !(segments[0] == 0x2001 && matches!(segments[1], 0 | 2 | 0xdb8))
+                && !(segments[0] == 0x3fff && segments[1] < 0x1000)
         }
     }
 }

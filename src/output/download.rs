@@ -1,20 +1,16 @@
 //! Downloads clips from the URLs that providers return: without the key, and from public addresses
 //! only.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, StatusCode, redirect};
 use url::Url;
 
-use crate::domain::public_address::{check_clip_url, is_public};
 use crate::failpoint::fail_point;
-use crate::tls;
+use crate::link_client::{LinkClient, LinkError, ProxiedLinks};
 
 use super::{ClipSource, ClipStream, DownloadError, MAX_CLIP_BYTES};
 
@@ -46,41 +42,22 @@ const BUSY: [StatusCode; 2] = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUES
 /// Maximum delay that a host may ask for: a paid clip must not wait for a day.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Maximum number of redirects that a download follows.
-const MAX_REDIRECTS: usize = 5;
-
 /// An HTTP client that downloads clips.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Downloader {
-    public: Client,
-    loopback: Client,
+    links: LinkClient,
 }
 
 impl Downloader {
     /// Builds a client. Fails if TLS cannot be set up.
-    pub fn new(timeouts: DownloadTimeouts) -> Result<Self, reqwest::Error> {
-        let builder = |allow_loopback: bool| {
-            tls::client_builder(tls::ANY_HTTP)
+    pub fn new(timeouts: DownloadTimeouts, proxied: ProxiedLinks) -> Result<Self, reqwest::Error> {
+        let links = LinkClient::new(proxied, |builder| {
+            builder
                 .connect_timeout(timeouts.connect)
                 .read_timeout(timeouts.stall)
                 .timeout(timeouts.total)
-                .user_agent(concat!("overnight/", env!("CARGO_PKG_VERSION")))
-                .redirect(redirect::Policy::custom(move |attempt| {
-                    if attempt.previous().len() > MAX_REDIRECTS {
-                        return attempt.error("too many redirects");
-                    }
-                    match check_url(attempt.url(), allow_loopback) {
-                        Ok(()) => attempt.follow(),
-                        Err(error) => attempt.error(error),
-                    }
-                }))
-        };
-        Ok(Self {
-            public: builder(false)
-                .dns_resolver(Arc::new(PublicResolver))
-                .build()?,
-            loopback: builder(true).no_proxy().build()?,
-        })
+        })?;
+        Ok(Self { links })
     }
 }
 
@@ -89,13 +66,7 @@ impl ClipSource for Downloader {
     async fn get(&self, url: &str, allow_loopback: bool) -> Result<ClipStream, DownloadError> {
         let url =
             Url::parse(url).map_err(|_| DownloadError::UrlNotAllowed("is not valid".into()))?;
-        check_url(&url, allow_loopback)?;
-        let client = if allow_loopback {
-            &self.loopback
-        } else {
-            &self.public
-        };
-        let response = client.get(url).send().await.map_err(transient_error)?;
+        let response = self.links.get(url, allow_loopback).await?;
         let status = response.status();
         match status {
             StatusCode::FORBIDDEN
@@ -145,8 +116,16 @@ impl ClipSource for Downloader {
     }
 }
 
-fn check_url(url: &Url, allow_loopback: bool) -> Result<(), DownloadError> {
-    check_clip_url(url, allow_loopback).map_err(DownloadError::UrlNotAllowed)
+impl From<LinkError> for DownloadError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::NotAllowed(reason) => Self::UrlNotAllowed(reason),
+            LinkError::Unchecked(reason) | LinkError::Redirect(reason) => {
+                Self::Transient(format!("the clip's URL {reason}"))
+            }
+            LinkError::Http(error) => transient_error(error),
+        }
+    }
 }
 
 /// Converts an error of the HTTP client. The message leaves out the URL.
@@ -155,8 +134,6 @@ fn transient_error(error: reqwest::Error) -> DownloadError {
         "the download stalled or took too long"
     } else if error.is_connect() {
         "the clip's host cannot be reached"
-    } else if error.is_redirect() {
-        "a redirect of the clip's URL was not followed"
     } else {
         "the download was interrupted"
     };
@@ -165,9 +142,6 @@ fn transient_error(error: reqwest::Error) -> DownloadError {
         .last()
         .map_or(String::new(), |cause| format!(": {cause}"));
     let reason = format!("{summary}{cause}");
-    if error.is_redirect() {
-        return DownloadError::Transient(reason);
-    }
     DownloadError::Unavailable {
         reason,
         retry_after: None,
@@ -186,35 +160,16 @@ fn read_retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER))
 }
 
-/// A resolver that returns public addresses only, so that a name cannot lead into the private
-/// network.
-#[derive(Debug)]
-struct PublicResolver;
-
-impl Resolve for PublicResolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let addresses = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = addresses
-                .filter(|address| is_public(address.ip()))
-                .collect();
-            if public.is_empty() {
-                return Err("the host has no public address".into());
-            }
-            Ok(Box::new(public.into_iter()) as Addrs)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::domain::public_address::check_clip_url;
 
     fn is_allowed(url: &str, allow_loopback: bool) -> bool {
-        check_url(&Url::parse(url).unwrap(), allow_loopback).is_ok()
+        check_clip_url(&Url::parse(url).unwrap(), allow_loopback).is_ok()
     }
 
     /// Starts a server that announces a megabyte and sends one byte per `pause`; returns the URL of
@@ -243,7 +198,7 @@ mod tests {
         };
         for pause in [Duration::from_millis(100), Duration::MAX] {
             let url = spawn_slow_server(pause).await;
-            let clip = Downloader::new(timeouts)
+            let clip = Downloader::new(timeouts, ProxiedLinks::default())
                 .unwrap()
                 .get(&url, true)
                 .await

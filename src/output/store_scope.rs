@@ -55,7 +55,8 @@ impl From<&Error> for StoreScope {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
+use crate::link_client::ProxiedLinks;
 
 use super::classify::{classify_submit, classify_unreadable, describe, read_status};
 use super::clip_link::{done, find_clip_url};
@@ -57,7 +58,10 @@ impl Aimlapi {
         clock: Arc<dyn Clock>,
         timeouts: Timeouts,
     ) -> Result<Self, SetupError> {
-        let client = ApiClient::new(NAME, key, Auth::Bearer, clock, timeouts, is_loopback(&base))?;
+        let is_local = is_loopback(&base);
+        // The API has no uploads, so that it names no address that is requested here.
+        let proxied = ProxiedLinks::Refused;
+        let client = ApiClient::new(NAME, key, Auth::Bearer, clock, timeouts, proxied, is_local)?;
         Ok(Self { base, client })
     }
 

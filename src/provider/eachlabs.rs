@@ -16,6 +16,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
+use crate::link_client::ProxiedLinks;
 
 use super::classify::{
     classify_poll, classify_submit, classify_unreadable, denied_reason, describe, read_status,
@@ -81,8 +82,10 @@ impl Eachlabs {
         auth: Auth,
         clock: Arc<dyn Clock>,
         timeouts: Timeouts,
+        proxied: ProxiedLinks,
     ) -> Result<Self, SetupError> {
-        let client = ApiClient::new(NAME, key, auth, clock, timeouts, is_loopback(&base))?;
+        let is_local = is_loopback(&base);
+        let client = ApiClient::new(NAME, key, auth, clock, timeouts, proxied, is_local)?;
         Ok(Self { base, client })
     }
 

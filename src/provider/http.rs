@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::domain::public_address::is_loopback_host;
 use crate::domain::{Failure, ProviderName};
 use crate::failpoint::fail_point;
+use crate::link_client::{LinkClient, LinkError, ProxiedLinks};
 use crate::tls;
 
 use super::json::find_message;
@@ -76,6 +77,9 @@ pub struct ApiClient {
     provider: ProviderName,
     submit_client: Client,
     poll_client: Client,
+    /// For the addresses that the provider names.
+    links: LinkClient,
+    is_local: bool,
     key: ApiKey,
     auth: (HeaderName, HeaderValue),
     clock: Arc<dyn Clock>,
@@ -165,6 +169,7 @@ impl ApiClient {
         auth: Auth,
         clock: Arc<dyn Clock>,
         timeouts: Timeouts,
+        proxied: ProxiedLinks,
         is_local: bool,
     ) -> Result<Self, SetupError> {
         let builder = |timeout, protocols| {
@@ -194,6 +199,8 @@ impl ApiClient {
                 .http1_only()
                 .build()?,
             poll_client: builder(timeouts.poll, tls::ANY_HTTP).build()?,
+            links: LinkClient::new(proxied, |builder| builder.connect_timeout(timeouts.connect))?,
+            is_local,
             key: key.clone(),
             auth: (header, key.to_header_value(prefix)?),
             clock,
@@ -255,21 +262,33 @@ impl ApiClient {
     }
 
     /// Uploads bytes to a URL that the provider returned, without the key: the URL is signed, and
-    /// may be on a host of a third party. A missing response is [`Failure::Transient`].
+    /// may be on a host of a third party. A missing response is [`Failure::Transient`], a URL that is
+    /// not allowed [`Failure::Rejected`].
     pub(super) async fn put_presigned(
         &self,
-        url: Url,
+        url: &Url,
         headers: HeaderMap,
         bytes: Bytes,
     ) -> Result<ApiResponse, Failure> {
         let upload_time = Duration::from_secs(bytes.len() as u64 / MIN_BYTES_PER_SECOND);
-        let request = self
-            .poll_client
-            .put(url)
+        let request = self.links.request(Method::PUT, url, self.is_local).await;
+        let request = request.map_err(|error| self.link_failure(error))?;
+        let request = request
             .headers(headers)
             .body(bytes)
             .timeout(self.timeouts.upload + upload_time);
         as_transient(self.send(request).await)
+    }
+
+    fn link_failure(&self, error: LinkError) -> Failure {
+        let reason = format!("{} returned an upload URL: {error}", self.provider);
+        match error {
+            LinkError::NotAllowed(_) => Failure::Rejected { reason },
+            _ => Failure::Transient {
+                reason,
+                retry_after: None,
+            },
+        }
     }
 
     /// Returns the provider whose API this client calls.

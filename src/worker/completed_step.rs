@@ -38,6 +38,15 @@ pub(super) struct CompletedStep {
     pub(super) fatal: Option<PoolError>,
 }
 
+impl From<Completed> for CompletedStep {
+    fn from(completed: Completed) -> Self {
+        Self {
+            completed,
+            fatal: None,
+        }
+    }
+}
+
 impl CompletedStep {
     /// Returns the event that recording the step causes for its job; `None` for an upload.
     ///

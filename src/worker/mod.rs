@@ -19,6 +19,7 @@ mod context;
 mod download;
 mod download_failure;
 pub(crate) mod event;
+mod fault;
 mod held;
 mod host_gates;
 mod live_settings;

@@ -5,12 +5,9 @@
 //! [`run`] is the path that every step takes. The calls are in `submit`, `poll`, `reconcile`,
 //! `download` and `upload`; their results are written to the queue by `record`.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -18,6 +15,7 @@ use crate::queue::{Claim, Completed, Step};
 
 use super::StepContext;
 use super::completed_step::{CompletedStep, StepOutcome};
+use super::fault::catch_panic;
 use super::options::{PoolError, StopSignal, stopped};
 
 /// Time that must be left on the lease before a submission is sent: the next owner of the job could
@@ -42,17 +40,9 @@ pub(super) async fn run(
         step = claim.step.as_str(),
     );
     let step = context.run_step(&claim, lease_ends, stop).instrument(span);
-    // What a step shares with others is behind locks that a panic does not poison, or is the queue, which
-    // it does not write.
-    let result = match AssertUnwindSafe(step).catch_unwind().await {
+    let result = match catch_panic(step).await {
         Ok(result) => result,
-        Err(panic) => {
-            let message = panic_message(panic.as_ref());
-            return CompletedStep {
-                completed: Completed::Panicked { claim, message },
-                fatal: None,
-            };
-        }
+        Err(message) => return Completed::Panicked { claim, message }.into(),
     };
     let (result, fatal) = match result {
         Ok(result) => (result, None),
@@ -68,13 +58,6 @@ pub(super) async fn run(
         None => Completed::NotStarted { claim },
     };
     CompletedStep { completed, fatal }
-}
-
-/// Returns what a panic said.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without a message").to_owned()
 }
 
 impl StepContext {

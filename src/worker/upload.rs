@@ -2,9 +2,7 @@
 //! is not a step of a job: every job with the same image uses the same upload.
 
 use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 
-use futures_util::FutureExt;
 use tracing::Instrument;
 
 use crate::domain::local_image::fill_placeholders;
@@ -15,8 +13,8 @@ use crate::provider::{Provider, Submission};
 use crate::queue::{Claim, Completed, UploadClaim, UploadOutcome};
 
 use super::completed_step::{CompletedStep, StepOutcome};
+use super::fault::catch_panic;
 use super::options::stopped;
-use super::step::panic_message;
 use super::{StepContext, StopSignal};
 
 /// Number of failures in a row after which an upload with an unreadable response is given up.
@@ -37,9 +35,9 @@ pub(super) async fn run(
         Some(provider) => {
             let upload = context.upload(&claim, provider.as_ref()).instrument(span);
             tokio::select! {
-                result = AssertUnwindSafe(upload).catch_unwind() => result.unwrap_or_else(|panic| {
-                    context.upload_panicked(&claim, &panic_message(panic.as_ref()))
-                }),
+                result = catch_panic(upload) => {
+                    result.unwrap_or_else(|message| context.upload_panicked(&claim, &message))
+                }
                 // An upload may take minutes, and repeating it costs nothing.
                 () = stopped(&mut stop) => UploadOutcome::NotStarted.into(),
             }

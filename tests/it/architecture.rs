@@ -60,7 +60,7 @@ fn the_domain_and_the_rules_use_no_runtime_no_database_no_network_no_clock_and_n
 }
 
 /// The parts of the product from the top down, each with those below it that it may import.
-const LAYERS: [(&str, &[&str]); 19] = [
+const LAYERS: [(&str, &[&str]); 20] = [
     (
         "cli",
         &[
@@ -88,6 +88,7 @@ const LAYERS: [(&str, &[&str]); 19] = [
             "output",
             "catalog",
             "config",
+            "link_client",
             "image",
             "clock",
             "domain",
@@ -117,17 +118,25 @@ const LAYERS: [(&str, &[&str]); 19] = [
     ("queue", &["policy", "clock", "failpoint", "domain"]),
     (
         "provider",
-        &["image", "clock", "failpoint", "tls", "domain"],
+        &[
+            "image",
+            "clock",
+            "failpoint",
+            "link_client",
+            "tls",
+            "domain",
+        ],
     ),
-    ("output", &["failpoint", "tls", "domain"]),
+    ("output", &["failpoint", "link_client", "domain"]),
     ("manifest", &["image", "toml_file", "domain"]),
     ("catalog", &["toml_file", "domain"]),
-    ("config", &["toml_file", "domain"]),
+    ("config", &["link_client", "toml_file", "domain"]),
     ("image", &["domain"]),
     ("policy", &["domain"]),
     ("toml_file", &["domain"]),
     ("clock", &[]),
     ("failpoint", &[]),
+    ("link_client", &["tls", "domain"]),
     ("tls", &[]),
     ("domain", &[]),
 ];

@@ -246,7 +246,7 @@ fn the_reading_path_is_as_long_as_the_documents_say() {
             code.lines().count()
         })
         .sum();
-    assert!(lines <= 1150, "{lines} lines");
+    assert!(lines <= 1200, "{lines} lines");
     let claim = format!("{lines} lines");
     for document in ["README.md", "docs/architecture.md"] {
         assert!(read(document).contains(&claim), "{document}: {claim}");

@@ -17,6 +17,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
+use crate::link_client::ProxiedLinks;
 use crate::provider::classify::{classify_unreadable, describe, read_status};
 use crate::provider::history::{EntryContent, History, HistoryEntry, HistoryQuery};
 use crate::provider::history_pages::{
@@ -68,13 +69,14 @@ impl Fal {
         key: &ApiKey,
         clock: Arc<dyn Clock>,
         timeouts: Timeouts,
+        proxied: ProxiedLinks,
     ) -> Result<Self, SetupError> {
         // One client serves all base URLs, so a proxy is bypassed only if none of them needs one.
         let is_local = [Some(&queue), Some(&platform), storage.as_ref()]
             .into_iter()
             .flatten()
             .all(is_loopback);
-        let client = ApiClient::new(NAME, key, Auth::Key, clock, timeouts, is_local)?;
+        let client = ApiClient::new(NAME, key, Auth::Key, clock, timeouts, proxied, is_local)?;
         Ok(Self {
             queue,
             platform,
@@ -362,6 +364,7 @@ mod tests {
             &key,
             clock,
             Timeouts::default(),
+            ProxiedLinks::default(),
         )
         .unwrap();
         let request_url = |returned: &str| {

@@ -13,7 +13,17 @@ use crate::provider::{PollResult, ProbeResult, Provider, Reconciliation};
 
 fn adapters(base: &Url) -> [Box<dyn Provider>; 3] {
     [
-        Box::new(Eachlabs::new(base.clone(), &key(), Auth::XApiKey, clock(), timeouts()).unwrap()),
+        Box::new(
+            Eachlabs::new(
+                base.clone(),
+                &key(),
+                Auth::XApiKey,
+                clock(),
+                timeouts(),
+                ProxiedLinks::default(),
+            )
+            .unwrap(),
+        ),
         Box::new(Aimlapi::new(base.clone(), &key(), clock(), timeouts()).unwrap()),
         Box::new(
             Fal::new(
@@ -23,6 +33,7 @@ fn adapters(base: &Url) -> [Box<dyn Provider>; 3] {
                 &key(),
                 clock(),
                 timeouts(),
+                ProxiedLinks::default(),
             )
             .unwrap(),
         ),

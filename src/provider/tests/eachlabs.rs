@@ -17,6 +17,7 @@ fn adapter(server: &StubServer) -> Eachlabs {
         Auth::XApiKey,
         clock(),
         timeouts(),
+        ProxiedLinks::default(),
     )
     .unwrap()
 }
@@ -66,6 +67,7 @@ async fn the_key_can_be_sent_as_a_bearer_token() {
         Auth::Bearer,
         clock(),
         timeouts(),
+        ProxiedLinks::default(),
     )
     .unwrap();
     adapter.submit(&submission()).await.unwrap();

@@ -20,6 +20,7 @@ fn adapter(server: &StubServer) -> Fal {
         &key(),
         clock(),
         timeouts(),
+        ProxiedLinks::default(),
     )
     .unwrap()
 }

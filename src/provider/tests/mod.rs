@@ -20,6 +20,7 @@ use url::Url;
 
 use crate::clock::{Clock, ManualClock};
 use crate::domain::{Failure, LaterSubmissions, OwnedPrediction, PredictionHandle};
+use crate::link_client::ProxiedLinks;
 
 use super::timeouts::Timeouts;
 use super::{AbsenceEvidence, ApiKey, LostSubmission, Reconciliation, Submission};

@@ -28,6 +28,7 @@ fn eachlabs(server: &StubServer) -> Eachlabs {
         Auth::XApiKey,
         clock(),
         timeouts(),
+        ProxiedLinks::default(),
     )
     .unwrap()
 }
@@ -101,6 +102,7 @@ async fn a_file_is_uploaded_to_fal_without_the_key() {
         &key(),
         clock(),
         timeouts(),
+        ProxiedLinks::default(),
     )
     .unwrap();
     let uploaded = fal.upload(&image()).await.unwrap();
@@ -129,7 +131,16 @@ async fn an_upload_to_a_provider_without_storage_is_rejected() {
     let server = StubServer::with_response(200, json!({})).await;
     let base = server.base.clone();
     let aimlapi = Aimlapi::new(base.clone(), &key(), clock(), timeouts()).unwrap();
-    let fal = Fal::new(base.clone(), base, None, &key(), clock(), timeouts()).unwrap();
+    let fal = Fal::new(
+        base.clone(),
+        base,
+        None,
+        &key(),
+        clock(),
+        timeouts(),
+        ProxiedLinks::default(),
+    )
+    .unwrap();
     assert_eq!(variant(&aimlapi.upload(&image()).await), "rejected");
     assert_eq!(variant(&fal.upload(&image()).await), "rejected");
     assert!(server.requests().is_empty());
@@ -161,7 +172,15 @@ async fn failed_uploads_are_classified() {
         assert_eq!(variant(&uploaded), expected, "{status} to the upload");
     }
     let (base, _) = spawn_broken_server(b"").await;
-    let eachlabs = Eachlabs::new(base, &key(), Auth::XApiKey, clock(), timeouts()).unwrap();
+    let eachlabs = Eachlabs::new(
+        base,
+        &key(),
+        Auth::XApiKey,
+        clock(),
+        timeouts(),
+        ProxiedLinks::default(),
+    )
+    .unwrap();
     assert_eq!(variant(&eachlabs.upload(&image()).await), "transient");
 }
 

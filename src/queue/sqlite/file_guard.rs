@@ -83,7 +83,8 @@ fn identity_of(_: &Path) -> Option<Identity> {
     None
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 mod tests {
     use std::fs;
 

@@ -239,7 +239,8 @@ impl VirtualRun {
             ..StepContext::new(
                 Arc::clone(&self.queue) as _,
                 BTreeMap::from([(ProviderName::Fal, provider)]),
-                app::local_files().expect("the files of this machine"),
+                app::local_files(overnight::link_client::ProxiedLinks::default())
+                    .expect("the files of this machine"),
                 Arc::new(catalog::load(&[]).expect("the catalogue")),
                 Arc::clone(&self.clock) as _,
             )
