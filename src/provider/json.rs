@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::domain::{CostReport, Money};
 
 use super::ApiKey;
-use super::key::REDACTED;
+use super::redaction::REDACTED;
 
 /// Maximum length of a provider's error message, in characters: some return a whole page.
 const MAX_MESSAGE_CHARS: usize = 300;

@@ -5,21 +5,11 @@ use std::fmt;
 use reqwest::header::HeaderValue;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use url::form_urlencoded::byte_serialize;
 
-/// Minimum length of a secret to be redacted, in characters. A shorter one would be found in
-/// ordinary words.
-const MIN_SECRET_CHARS: usize = 8;
-
-/// Minimum length of the id in `id:secret` to be redacted, in characters. Where the user chose it,
-/// a shorter one may be a word.
-const MIN_ID_CHARS: usize = 16;
+use super::redaction::KeyParts;
 
 /// Length of the mark of a key, in bytes.
 const MARK_BYTES: usize = 8;
-
-/// The text that replaces the key.
-pub(super) const REDACTED: &str = "[key]";
 
 /// A provider's API key. It has no `Display` and no `Serialize`, and its `Debug` shows nothing.
 ///
@@ -35,12 +25,8 @@ pub(super) const REDACTED: &str = "[key]";
 #[derive(Clone)]
 pub struct ApiKey {
     text: String,
-    /// What grants access, plain and percent-encoded: the whole key and, of `id:secret`, the
-    /// secret.
-    secrets: Vec<String>,
-    /// The id of `id:secret`, plain and percent-encoded. It grants nothing, but identifies the
-    /// account.
-    ids: Vec<String>,
+    /// What is redacted of it.
+    parts: KeyParts,
 }
 
 /// The error for a text that cannot be a key. Its message does not show the text, and follows the
@@ -57,22 +43,9 @@ impl ApiKey {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(InvalidKey);
         }
-        let (id, secret) = text.split_once(':').unwrap_or_default();
-        let spellings = |parts: &[&str], min_chars| {
-            let long_enough = parts.iter().filter(|part| part.len() >= min_chars);
-            long_enough
-                .flat_map(|part| {
-                    [
-                        (*part).to_owned(),
-                        byte_serialize(part.as_bytes()).collect(),
-                    ]
-                })
-                .collect()
-        };
         Ok(Self {
             text: text.to_owned(),
-            secrets: spellings(&[text, secret], MIN_SECRET_CHARS),
-            ids: spellings(&[id], MIN_ID_CHARS),
+            parts: KeyParts::new(text),
         })
     }
 
@@ -93,43 +66,33 @@ impl ApiKey {
         Ok(value)
     }
 
-    /// Redacts the key in a message. A provider that refuses a key may quote it.
+    /// Redacts the key, and parts of it, in a message. A provider that refuses a key may quote it.
     pub(super) fn redact(&self, text: &str) -> String {
-        replace_all(&replace_all(text, &self.secrets), &self.ids)
+        self.parts.redact(text)
     }
 
-    /// Redacts the key in every string of a body, before anything else reads it.
+    /// Redacts the key in every string of a body, before anything else reads or shortens it.
     pub(super) fn redact_json(&self, body: &mut Value) {
         match body {
-            // In a URL the id is kept: without a part of its path, a paid clip could not be
-            // downloaded.
-            Value::String(text) if text.starts_with("http") => {
-                *text = replace_all(text, &self.secrets);
-            }
+            Value::String(text) if is_url(text) => *text = self.parts.redact_url(text),
             Value::String(text) => *text = self.redact(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.redact_json(item)),
-            Value::Object(fields) => fields
-                .values_mut()
-                .for_each(|field| self.redact_json(field)),
+            Value::Object(fields) => {
+                let fields_before = std::mem::take(fields);
+                fields.extend(fields_before.into_iter().map(|(name, mut field)| {
+                    self.redact_json(&mut field);
+                    (self.redact(&name), field)
+                }));
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 }
 
-/// Replaces each of the parts by [`REDACTED`], in upper or lower case: `%3A` may be written `%3a`.
-fn replace_all(text: &str, parts: &[String]) -> String {
-    parts.iter().fold(text.to_owned(), |text, part| {
-        let lower_text = text.to_ascii_lowercase();
-        let lower_part = part.to_ascii_lowercase();
-        let mut redacted = String::with_capacity(text.len());
-        let mut copied = 0;
-        for (start, found) in lower_text.match_indices(&lower_part) {
-            redacted.push_str(&text[copied..start]);
-            redacted.push_str(REDACTED);
-            copied = start + found.len();
-        }
-        redacted + &text[copied..]
-    })
+/// Returns whether a text is a URL and nothing else.
+fn is_url(text: &str) -> bool {
+    let has_scheme = text.starts_with("http://") || text.starts_with("https://");
+    has_scheme && !text.contains(char::is_whitespace)
 }
 
 impl fmt::Debug for ApiKey {

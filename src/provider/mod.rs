@@ -26,6 +26,7 @@ mod poll_result;
 mod port;
 pub(crate) mod probe;
 mod reconciliation;
+mod redaction;
 mod storage;
 mod submission;
 #[cfg(test)]
