@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::ops::Range;
 
-use overnight::output::container;
+use overnight::output::media::{self, MediaKind};
 
 /// Maximum length of the reason for a rejection, in bytes, exclusive.
 const MAX_REASON_BYTES: usize = 200;
@@ -40,7 +40,11 @@ pub fn check(bytes: &[u8]) {
 }
 
 fn check_container(bytes: &[u8]) -> Result<(), String> {
-    container::check(&mut Cursor::new(bytes)).expect("memory can be read")
+    match media::check(&mut Cursor::new(bytes)).expect("memory can be read") {
+        Ok(media) if media.kind == MediaKind::Mp4 => Ok(()),
+        Ok(media) => Err(format!("{:?}", media.kind)),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Returns the ranges of the outermost boxes that have a size; the last one may extend to the end

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::domain::printable::printable_lines;
 use crate::queue::job_reader::JobReader;
 use crate::queue::{JobFilter, JobRecord};
 
@@ -57,7 +58,12 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<
             let mut csv = csv::Writer::from_writer(io::stdout().lock());
             csv.write_record(COLUMNS)?;
             while let Some(job) = jobs.next().await? {
-                csv.write_record(cells(&job)?)?;
+                let cells = cells(&job)?;
+                if args.raw {
+                    csv.write_record(cells)?;
+                } else {
+                    csv.write_record(cells.into_iter().map(as_text))?;
+                }
             }
             csv.flush()?;
         }
@@ -69,6 +75,17 @@ pub(super) async fn export(global: &Global, args: ExportArgs) -> anyhow::Result<
         ));
     }
     Ok(Exit::Success)
+}
+
+/// Returns a cell that is safe to show, and that no spreadsheet takes for a formula: what begins like one
+/// gets an apostrophe, which marks a text.
+fn as_text(cell: String) -> String {
+    let cell = printable_lines(&cell);
+    if cell.starts_with(['=', '+', '-', '@']) {
+        format!("'{cell}")
+    } else {
+        cell.into_owned()
+    }
 }
 
 /// Returns a job's fields in the order of [`COLUMNS`].

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::domain::printable::{printable, printable_json, printable_lines};
+
 use super::args::Color;
 use super::error_text::explain;
 use super::screen::live_region;
@@ -25,19 +27,24 @@ pub(super) fn use_color(choice: Color, is_terminal: bool) -> bool {
 
 /// Prints a line of data to standard output.
 pub(super) fn print_line(text: impl std::fmt::Display) -> anyhow::Result<()> {
-    writeln!(io::stdout().lock(), "{text}")?;
+    writeln!(
+        io::stdout().lock(),
+        "{}",
+        printable_lines(&text.to_string())
+    )?;
     Ok(())
 }
 
 /// Prints data as one line of JSON to standard output.
 pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
-    print_line(serde_json::to_string(value)?)
+    print_line(printable_json(&serde_json::to_string(value)?))
 }
 
 /// Prints a message that is not data to standard error, above the live region.
 pub(super) fn print_note(text: impl std::fmt::Display) {
     // With standard error closed there is nowhere to report the failure.
-    let _ = live_region::LogWriter.write_all(format!("{text}\n").as_bytes());
+    let text = text.to_string();
+    let _ = live_region::LogWriter.write_all(format!("{}\n", printable_lines(&text)).as_bytes());
 }
 
 /// Prints an error with its causes and, on a line of its own, its hint.
@@ -81,7 +88,7 @@ pub(super) fn print_table(rows: &[Vec<String>]) -> anyhow::Result<()> {
     for row in rows {
         let mut text = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            text.push_str(&width::pad(cell, width + 2));
+            text.push_str(&width::pad(&printable(cell), width + 2));
         }
         print_line(text.trim_end())?;
     }

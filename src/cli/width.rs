@@ -2,6 +2,8 @@
 
 use unicode_width::UnicodeWidthChar;
 
+use crate::domain::printable::is_unprintable;
+
 /// Variation selector 16: requests the emoji form of the preceding character, which is wide.
 const EMOJI_SELECTOR: char = '\u{fe0f}';
 
@@ -16,7 +18,7 @@ pub(super) fn display_width(text: &str) -> usize {
 pub(super) fn truncate(text: &str, max_columns: usize) -> String {
     let clean: String = text
         .chars()
-        .map(|c| if is_unsafe(c) { ' ' } else { c })
+        .map(|c| if is_unprintable(c) { ' ' } else { c })
         .collect();
     if display_width(&clean) <= max_columns {
         return clean;
@@ -50,12 +52,6 @@ fn char_width(c: char) -> usize {
     } else {
         c.width().unwrap_or(0)
     }
-}
-
-/// Returns whether a character is a control character, a line or paragraph separator, or changes
-/// the text direction.
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ impl ClipSource for Downloader {
         }
         let mut total = 0;
         let bytes = response.bytes_stream().map(move |chunk| {
-            let chunk = chunk.map_err(transient_error)?;
+            let chunk = chunk.map_err(|error| DownloadError::Interrupted(describe(&error)))?;
             total += chunk.len() as u64;
             if total > MAX_CLIP_BYTES {
                 Err(DownloadError::TooLarge)
@@ -123,13 +123,16 @@ impl From<LinkError> for DownloadError {
             LinkError::Unchecked(reason) | LinkError::Redirect(reason) => {
                 Self::Transient(format!("the clip's URL {reason}"))
             }
-            LinkError::Http(error) => transient_error(error),
+            LinkError::Http(error) => Self::Unavailable {
+                reason: describe(&error),
+                retry_after: None,
+            },
         }
     }
 }
 
-/// Converts an error of the HTTP client. The message leaves out the URL.
-fn transient_error(error: reqwest::Error) -> DownloadError {
+/// Formats an error of the HTTP client, without the URL.
+fn describe(error: &reqwest::Error) -> String {
     let summary = if error.is_timeout() {
         "the download stalled or took too long"
     } else if error.is_connect() {
@@ -137,15 +140,11 @@ fn transient_error(error: reqwest::Error) -> DownloadError {
     } else {
         "the download was interrupted"
     };
-    let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     let cause = causes
         .last()
         .map_or(String::new(), |cause| format!(": {cause}"));
-    let reason = format!("{summary}{cause}");
-    DownloadError::Unavailable {
-        reason,
-        retry_after: None,
-    }
+    format!("{summary}{cause}")
 }
 
 /// Returns the delay that a host asks for, in seconds; dates are ignored.

@@ -15,7 +15,9 @@ use super::disk::{create_folder, find_damage};
 use super::disk_space::available_space;
 use super::kept;
 use super::partial_file::PartialFile;
-use super::{ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore};
+use super::{
+    ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore, SavedClip,
+};
 
 /// Maximum number of chunks that wait for the disk before the download has to wait.
 const MAX_BUFFERED_CHUNKS: usize = 16;
@@ -31,7 +33,7 @@ impl OutputStore for LocalStore {
         location: &ClipLocation,
         mut bytes: ByteStream,
         length: Option<u64>,
-    ) -> Result<SavedFile, OutputError> {
+    ) -> Result<SavedClip, OutputError> {
         let (sender, receiver) = mpsc::channel(MAX_BUFFERED_CHUNKS);
         let location = location.clone();
         let path = location.folder.join(&location.file_name);
@@ -106,7 +108,7 @@ fn write_clip(
     location: &ClipLocation,
     chunks: mpsc::Receiver<Option<Bytes>>,
     announced: Option<u64>,
-) -> Result<SavedFile, OutputError> {
+) -> Result<SavedClip, OutputError> {
     let video_path = location.folder.join(&location.file_name);
     let store_error = |error| OutputError::Store {
         path: video_path.clone(),
@@ -126,12 +128,15 @@ fn write_clip(
     if !partial.is_in_place() {
         return Err(OutputError::TakenOver);
     }
-    let kind = partial.check().map_err(store_error)??;
+    let media = partial.check().map_err(store_error)??;
     let saved = SavedFile {
-        path: video_path.with_extension(kind.extension()),
+        path: video_path.with_extension(media.kind.extension()),
         bytes,
         sha256,
     };
     partial.commit(&saved, location).map_err(store_error)?;
-    Ok(saved)
+    Ok(SavedClip {
+        file: saved,
+        duration: media.duration,
+    })
 }

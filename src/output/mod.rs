@@ -4,7 +4,6 @@
 //! survives a power loss.
 
 mod clip_damage;
-pub mod container;
 mod disk;
 mod disk_space;
 pub(crate) mod download;
@@ -63,6 +62,15 @@ pub struct ClipStream {
     pub length: Option<u64>,
 }
 
+/// A clip that was saved just now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedClip {
+    /// The file.
+    pub file: SavedFile,
+    /// How long it lasts; `None` if that is not known.
+    pub duration: Option<Duration>,
+}
+
 /// A place where clips are stored.
 #[async_trait]
 pub trait OutputStore: Send + Sync {
@@ -77,7 +85,7 @@ pub trait OutputStore: Send + Sync {
         location: &ClipLocation,
         bytes: ByteStream,
         length: Option<u64>,
-    ) -> Result<SavedFile, OutputError>;
+    ) -> Result<SavedClip, OutputError>;
 
     /// Saves a clip that exists already, as a link or a copy, as [`save`](Self::save) does. Returns
     /// `None` if it is neither where it was saved nor where it was moved aside, or damaged.
@@ -114,7 +122,7 @@ pub enum DownloadError {
     /// The server returned 401, 403, 404 or 410. A poll of the prediction returns a fresh URL.
     #[error("the clip's URL returned {0}")]
     Expired(u16),
-    /// The host cannot be reached, fails, or broke off: other links there may fail likewise.
+    /// The host cannot be reached, or fails: other links there fail likewise.
     #[error("{reason}")]
     Unavailable {
         /// What happened.
@@ -122,6 +130,9 @@ pub enum DownloadError {
         /// The delay that the host asked for, at most an hour.
         retry_after: Option<Duration>,
     },
+    /// The host broke off in the middle.
+    #[error("{0}")]
+    Interrupted(String),
     /// A failure of this link that may pass.
     #[error("{0}")]
     Transient(String),

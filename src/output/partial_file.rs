@@ -12,7 +12,7 @@ use crate::domain::SavedFile;
 use crate::failpoint::fail_point;
 
 use super::disk::{remove_if_there, sync_folder};
-use super::media::{ContentError, MediaKind};
+use super::media::{ContentError, Media};
 use super::set_aside::set_aside;
 use super::{ClipLocation, media};
 
@@ -79,7 +79,7 @@ impl PartialFile {
         }
     }
 
-    pub(super) fn check(&self) -> io::Result<Result<MediaKind, ContentError>> {
+    pub(super) fn check(&self) -> io::Result<Result<Media, ContentError>> {
         media::check(&mut &self.file)
     }
 

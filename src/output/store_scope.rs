@@ -38,7 +38,6 @@ impl From<&Error> for StoreScope {
             ErrorKind::AlreadyExists
             | ErrorKind::CrossesDevices
             | ErrorKind::DirectoryNotEmpty
-            | ErrorKind::FileTooLarge
             | ErrorKind::InvalidFilename
             | ErrorKind::InvalidInput
             | ErrorKind::IsADirectory

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::domain::printable::printable;
 use crate::domain::{CostReport, Money};
 
 use super::ApiKey;
@@ -133,11 +134,7 @@ pub(super) fn find_message(body: &Value, key: &ApiKey) -> Option<String> {
 /// Returns a provider's text in a form that can be displayed and logged: a single line of at most
 /// [`MAX_MESSAGE_CHARS`] characters, without the queries of URLs.
 pub(super) fn sanitize(text: &str) -> String {
-    let truncated: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_MESSAGE_CHARS)
-        .collect();
+    let truncated: String = printable(text).chars().take(MAX_MESSAGE_CHARS).collect();
     strip_url_queries(truncated.trim())
 }
 

@@ -13,7 +13,7 @@ use crate::domain::{KeptClip, LocalImage, SavedFile};
 use crate::image::{ImageError, ImageFile, ImageSource};
 use crate::output::{
     ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
-    OutputStore,
+    OutputStore, SavedClip,
 };
 
 use super::sim_state::SimState;
@@ -44,7 +44,7 @@ impl OutputStore for SimulatedClips {
         location: &ClipLocation,
         mut clip: ByteStream,
         _: Option<u64>,
-    ) -> Result<SavedFile, OutputError> {
+    ) -> Result<SavedClip, OutputError> {
         let mut bytes = 0;
         while let Some(chunk) = clip.next().await {
             bytes += chunk?.len() as u64;
@@ -53,10 +53,13 @@ impl OutputStore for SimulatedClips {
         stats.clips += 1;
         stats.last_saved = self.0.since_start(self.0.now());
         let path = Path::new(&location.folder).join(&location.file_name);
-        Ok(SavedFile {
-            path,
-            bytes,
-            sha256: String::new(),
+        Ok(SavedClip {
+            file: SavedFile {
+                path,
+                bytes,
+                sha256: String::new(),
+            },
+            duration: None,
         })
     }
 

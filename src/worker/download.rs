@@ -1,8 +1,11 @@
 //! The download step: saves a finished clip. It costs nothing, so it may be repeated.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::domain::Outcome;
+use crate::domain::printable::printable;
 use crate::failpoint::fail_point;
 use crate::output::{ClipLocation, OutputError};
 use crate::queue::Claim;
@@ -61,11 +64,12 @@ impl StepContext {
             Err(error) => Err(OutputError::from(error)),
         };
         match saved {
-            Ok(file) => {
+            Ok(clip) => {
                 if let Some(host) = &host {
                     self.host_gates.succeeded(host);
                 }
-                Ok(Outcome::Saved { file }.into())
+                warn_of_duration(claim, clip.duration);
+                Ok(Outcome::Saved { file: clip.file }.into())
             }
             Err(error) => failed(host, error).outcome().await,
         }
@@ -88,5 +92,22 @@ impl StepContext {
             reason: format!("waits for {host}, which is away"),
         }
         .into()
+    }
+}
+
+/// Warns of a clip that lasts less than nine tenths of what was asked for, or more than one and a half of
+/// it. The clip is kept: it is paid for, and may be what the user wants.
+fn warn_of_duration(claim: &Claim, duration: Option<Duration>) {
+    let (Some(lasts), Some(wanted)) = (duration, claim.job.input.duration()) else {
+        return;
+    };
+    let lasts = lasts.as_secs_f64();
+    let wanted = f64::from(wanted);
+    if !(wanted * 0.9..=wanted * 1.5).contains(&lasts) {
+        tracing::warn!(
+            job.id = claim.job.job_id.0,
+            "the clip of {} lasts {lasts:.1} s, {wanted} s were asked for",
+            printable(&claim.job.row_key)
+        );
     }
 }

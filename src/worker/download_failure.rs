@@ -11,7 +11,7 @@ use crate::output::{ContentError, DownloadError, OutputError, StoreScope};
 use crate::queue::Claim;
 
 use super::completed_step::StepOutcome;
-use super::host_gates::HostFailure;
+use super::host_gates::{HostFailure, HostTrouble};
 use super::timing::elapsed;
 use super::{PoolError, StepContext};
 
@@ -87,39 +87,41 @@ impl FailedDownload<'_> {
                 Outcome::GaveUp { reason }
             }
             OutputError::Download(DownloadError::Unavailable { retry_after, .. }) => {
-                match self.host_failure(*retry_after) {
-                    Some(failure) if failure.is_away => self.away(reason, failure, false),
-                    _ => self.counted(reason, false),
-                }
+                let retry_after = *retry_after;
+                self.of_host(reason, HostTrouble::Certain { retry_after }, false)
             }
+            OutputError::Download(DownloadError::Interrupted(_))
+            | OutputError::WrongLength { .. } => self.of_host(reason, HostTrouble::Possible, false),
             // A host in trouble may say so of each link, or show a page in place of each clip. If it is
             // the link, a fresh one is free.
             OutputError::Download(DownloadError::Expired(_))
-            | OutputError::NotAClip(ContentError::Foreign(_)) => match self.host_failure(None) {
-                Some(failure) if failure.is_away && failure.of_several_jobs => {
-                    self.away(reason, failure, true)
-                }
-                _ => self.counted(reason, true),
-            },
+            | OutputError::NotAClip(ContentError::Foreign(_)) => {
+                self.of_host(reason, HostTrouble::Possible, true)
+            }
             OutputError::NotAClip(ContentError::Broken(_)) => self.counted(reason, true),
             _ => self.counted(reason, false),
         }
     }
 
-    fn host_failure(&self, retry_after: Option<Duration>) -> Option<HostFailure> {
+    /// Returns the outcome of a failure that may be the host's.
+    fn of_host(&self, reason: String, trouble: HostTrouble, wants_fresh_link: bool) -> Outcome {
+        let Some(host) = &self.host else {
+            return self.counted(reason, wants_fresh_link);
+        };
         let now = self.context.clock.now();
         let job = self.claim.job.job_id;
-        let random = fastrand::f64();
         let gates = &self.context.host_gates;
-        let host = self.host.as_ref()?;
-        Some(gates.failed(host, job, self.begun, now, retry_after, random))
+        let failure = gates.failed(host, job, self.begun, now, trouble, fastrand::f64());
+        let is_waited_for = elapsed(failure.since, now) <= MAX_HOST_OUTAGE;
+        if failure.is_away && is_waited_for {
+            self.away(reason, failure, wants_fresh_link)
+        } else {
+            self.counted(reason, wants_fresh_link)
+        }
     }
 
     /// Returns the outcome while the clip's host is away.
     fn away(&self, reason: String, failure: HostFailure, wants_fresh_link: bool) -> Outcome {
-        if elapsed(failure.since, self.context.clock.now()) > MAX_HOST_OUTAGE {
-            return self.counted(reason, wants_fresh_link);
-        }
         let due_at = failure.until;
         if wants_fresh_link {
             Outcome::LinkExpired {

@@ -38,6 +38,8 @@ struct Failing {
     since: Timestamp,
     failures: u32,
     jobs: BTreeSet<JobId>,
+    /// Whether it is away, and not only a link of it.
+    is_away: bool,
     last_failed_at: Timestamp,
     /// When the next download may try it.
     until: Timestamp,
@@ -52,8 +54,18 @@ pub(super) struct HostFailure {
     pub(super) until: Timestamp,
     /// Whether the host is away, and not only this link.
     pub(super) is_away: bool,
-    /// Whether the downloads of several jobs have failed since then.
-    pub(super) of_several_jobs: bool,
+}
+
+/// How much a failed download says about its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HostTrouble {
+    /// The host is in trouble, and may have said how long.
+    Certain {
+        /// The delay that it asked for.
+        retry_after: Option<Duration>,
+    },
+    /// It may be this link alone, unless the links of several jobs fail.
+    Possible,
 }
 
 impl HostGates {
@@ -65,7 +77,7 @@ impl HostGates {
         if failing.until > now {
             return Some(failing.until);
         }
-        if failing.failures >= MAX_FAILURES {
+        if failing.is_away {
             failing.until = after(now, TRIAL);
         }
         None
@@ -76,15 +88,14 @@ impl HostGates {
         self.lock().remove(host);
     }
 
-    /// Notes that a download that was begun at `begun` failed. `retry_after` is the time that the host
-    /// asked for; `random` in `0.0..1.0` selects the jitter.
+    /// Notes that a download that was begun at `begun` failed. `random` in `0.0..1.0` selects the jitter.
     pub(super) fn failed(
         &self,
         host: &str,
         job: JobId,
         begun: Timestamp,
         now: Timestamp,
-        retry_after: Option<Duration>,
+        trouble: HostTrouble,
         random: f64,
     ) -> HostFailure {
         let mut hosts = self.lock();
@@ -92,6 +103,7 @@ impl HostGates {
             since: now,
             failures: 0,
             jobs: BTreeSet::new(),
+            is_away: false,
             last_failed_at: Timestamp::MIN,
             until: now,
         });
@@ -103,8 +115,12 @@ impl HostGates {
             failing.failures = failing.failures.saturating_add(1);
         }
         failing.last_failed_at = now;
-        let is_away = failing.failures >= MAX_FAILURES;
-        if is_away || retry_after.is_some() {
+        let (is_certain, retry_after) = match trouble {
+            HostTrouble::Certain { retry_after } => (true, retry_after),
+            HostTrouble::Possible => (failing.jobs.len() > 1, None),
+        };
+        failing.is_away |= is_certain && failing.failures >= MAX_FAILURES;
+        if failing.is_away || retry_after.is_some() {
             let tries = (failing.failures + 1).saturating_sub(MAX_FAILURES);
             let delay = retry_after.unwrap_or_else(|| HOST_BACKOFF.delay(tries, random));
             failing.until = failing.until.max(after(now, delay));
@@ -112,8 +128,7 @@ impl HostGates {
         HostFailure {
             since: failing.since,
             until: failing.until,
-            is_away,
-            of_several_jobs: failing.jobs.len() > 1,
+            is_away: failing.is_away,
         }
     }
 

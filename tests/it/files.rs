@@ -468,7 +468,7 @@ fn a_damaged_clip_stays_until_the_new_one_is_complete() {
     let env = run_batch(high_limits(), 1, "eachlabs");
     fs::write(clip_path(&env, 0), "half a clip").expect("damaged");
     env.simulator
-        .set_faults(Faults::default().with(Call::Download, Fault::Truncated, 1.0));
+        .set_faults(Faults::default().with(Call::Download, Fault::Garbage, 1.0));
     let fixed = env.run(&["verify", "--fix"]);
     assert_eq!(fixed.code, 3, "{fixed:?}");
     assert_eq!(

@@ -4,7 +4,7 @@ use std::io::{Cursor, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use overnight::output::container;
+use overnight::output::media::{self, MediaKind};
 use overnight_simulator::{Api, Call, Fault, Faults, Simulator, clip};
 
 use crate::support::{TestEnv, high_limits};
@@ -69,11 +69,13 @@ fn a_bound_simulator_refuses_connections_until_it_serves() {
 #[test]
 fn a_simulated_clip_is_a_valid_video_whatever_its_size() {
     for min_bytes in [0, 3000, 65_536] {
-        let clip = clip::for_prediction("p-17", min_bytes);
-        assert_eq!(
-            container::check(&mut Cursor::new(clip)).expect("no error"),
-            Ok(()),
-            "{min_bytes} bytes"
-        );
+        for seconds in [1, 5, 10] {
+            let clip = clip::for_prediction("p-17", min_bytes, seconds);
+            let media = media::check(&mut Cursor::new(clip)).expect("no error");
+            let media = media.unwrap_or_else(|error| panic!("{min_bytes} bytes: {error}"));
+            assert_eq!(media.kind, MediaKind::Mp4);
+            let duration = media.duration.expect("a duration").as_secs_f64();
+            assert!((duration - f64::from(seconds)).abs() < 0.01, "{duration}");
+        }
     }
 }

@@ -6,6 +6,9 @@ use strum::VariantArray;
 /// A one-second test pattern, H.264 in MP4.
 const CLIP: &[u8] = include_bytes!("clip.mp4");
 
+/// Where the two time scales of [`CLIP`] are, in bytes: those of the movie and of its track.
+const TIME_SCALES: [usize; 2] = [60, 312];
+
 /// Size of an MP4 box header, in bytes: the length and the type of the box.
 const BOX_HEADER_BYTES: usize = 8;
 
@@ -73,14 +76,15 @@ impl ClipKind {
     }
 }
 
-/// Returns the clip of one prediction, of a kind. An MP4 has at least `min_bytes` bytes.
-pub fn of_kind(kind: ClipKind, prediction_id: &str, min_bytes: usize) -> Vec<u8> {
+/// Returns the clip of one prediction, of a kind. An MP4 has at least `min_bytes` bytes, and lasts as many
+/// seconds as were asked for.
+pub fn of_kind(kind: ClipKind, prediction_id: &str, min_bytes: usize, seconds: u32) -> Vec<u8> {
     let id = prediction_id.as_bytes();
     let length = u8::try_from(id.len()).unwrap_or(u8::MAX);
     match kind {
-        ClipKind::Mp4 => for_prediction(prediction_id, min_bytes),
+        ClipKind::Mp4 => for_prediction(prediction_id, min_bytes, seconds),
         ClipKind::Mov => {
-            let mut clip = for_prediction(prediction_id, min_bytes);
+            let mut clip = for_prediction(prediction_id, min_bytes, seconds);
             clip[8..12].copy_from_slice(b"qt  ");
             clip
         }
@@ -118,12 +122,17 @@ pub fn of_kind(kind: ClipKind, prediction_id: &str, min_bytes: usize) -> Vec<u8>
 
 /// Returns the MP4 of one prediction: the common video, then a `free` box, which players skip,
 /// that ends with the prediction's id. The box is padded so that the clip has at least `min_bytes`
-/// bytes.
-pub fn for_prediction(prediction_id: &str, min_bytes: usize) -> Vec<u8> {
+/// bytes. The video is slowed down so that it lasts `seconds`.
+pub fn for_prediction(prediction_id: &str, min_bytes: usize, seconds: u32) -> Vec<u8> {
     let id = prediction_id.as_bytes();
     let length = min_bytes.max(CLIP.len() + BOX_HEADER_BYTES + id.len());
     let mut clip = Vec::with_capacity(length);
     clip.extend_from_slice(CLIP);
+    for position in TIME_SCALES {
+        if let Some(scale) = clip[position..].first_chunk_mut() {
+            *scale = (u32::from_be_bytes(*scale) / seconds.max(1)).to_be_bytes();
+        }
+    }
     clip.extend_from_slice(
         &u32::try_from(length - CLIP.len())
             .unwrap_or(u32::MAX)
@@ -142,7 +151,7 @@ mod tests {
     #[test]
     fn a_clip_has_the_minimum_size_and_ends_with_its_id() {
         for (min_bytes, length) in [(0, 2932 + 8 + 4), (3000, 3000), (65_536, 65_536)] {
-            let clip = for_prediction("p-17", min_bytes);
+            let clip = for_prediction("p-17", min_bytes, 5);
             assert_eq!(clip.len(), length);
             assert!(clip.ends_with(b"p-17"));
         }
@@ -151,7 +160,7 @@ mod tests {
     #[test]
     fn a_clip_of_any_kind_that_has_content_contains_its_id() {
         for kind in ClipKind::ALL {
-            let clip = of_kind(kind, "p-17", 0);
+            let clip = of_kind(kind, "p-17", 0, 5);
             let has_id = clip.windows(4).any(|part| part == b"p-17");
             assert_eq!(has_id, kind != ClipKind::Empty, "{kind:?}");
         }

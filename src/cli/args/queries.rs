@@ -92,6 +92,10 @@ pub struct ExportArgs {
     /// Format of the records: csv, with a header, or jsonl, one JSON object per line
     #[arg(long, value_enum, default_value = "csv", hide_possible_values = true)]
     pub format: ExportFormat,
+    /// Write each cell of the CSV as it is. Without this, a cell that a spreadsheet would take for a
+    /// formula begins with an apostrophe
+    #[arg(long)]
+    pub raw: bool,
 }
 
 /// Format of exported records.

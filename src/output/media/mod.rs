@@ -1,17 +1,24 @@
 //! What a downloaded file is, by its content, and whether it is complete: a provider may return
 //! another kind of video than MP4, or a picture, whatever its link is called.
 
+mod boxes;
+mod container;
 mod gif;
 mod jpeg;
 mod matroska;
+mod movie;
 mod png;
 mod reader;
+#[cfg(test)]
+mod test_movie;
 mod webp;
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::time::Duration;
 
-use super::container::{self, QUICKTIME_FIRST_BOXES, display_bytes};
+use container::{QUICKTIME_FIRST_BOXES, check_boxes, display_bytes};
 
+use movie::Movie;
 use reader::Reader;
 
 /// Number of bytes by which every kind is recognised.
@@ -71,6 +78,15 @@ impl MediaKind {
     }
 }
 
+/// A file that is kept as a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// What it is.
+    pub kind: MediaKind,
+    /// How long it lasts; `None` for a picture, and where the file does not say so in one place.
+    pub duration: Option<Duration>,
+}
+
 /// Why a file is not kept as a clip.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContentError {
@@ -82,11 +98,10 @@ pub enum ContentError {
     Broken(String),
 }
 
-/// Returns the kind of a file, after a check that it is complete, as far as its structure shows
-/// that.
+/// Returns what a file is, after a check that it is complete, as far as its structure shows that.
 ///
 /// The outer error is a failure to read. The inner one says what is wrong with the content.
-pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<MediaKind, ContentError>> {
+pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<Media, ContentError>> {
     let mut start = Vec::new();
     file.seek(SeekFrom::Start(0))?;
     file.by_ref()
@@ -102,20 +117,27 @@ pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<MediaKind, Cont
     Ok(check_kind(file, kind)?.map_err(ContentError::Broken))
 }
 
-fn check_kind(
-    file: &mut (impl Read + Seek),
-    kind: MediaKind,
-) -> io::Result<Result<MediaKind, String>> {
+fn check_kind(file: &mut (impl Read + Seek), kind: MediaKind) -> io::Result<Result<Media, String>> {
+    let without_duration = |kind| Media {
+        kind,
+        duration: None,
+    };
+    let of_movie = |movie: Result<Movie, String>| {
+        movie.map(|movie| Media {
+            kind,
+            duration: movie.duration,
+        })
+    };
     let is_complete = match kind {
-        MediaKind::Mp4 => container::check(file)?,
-        MediaKind::Mov => container::check_boxes(file, &QUICKTIME_FIRST_BOXES)?,
+        MediaKind::Mp4 => return Ok(of_movie(check_boxes(file, &[*b"ftyp"])?)),
+        MediaKind::Mov => return Ok(of_movie(check_boxes(file, &QUICKTIME_FIRST_BOXES)?)),
         MediaKind::Webm | MediaKind::Matroska => {
             return Ok(matroska::check(&mut Reader::new(file)?)?.map(|is_webm| {
-                if is_webm {
+                without_duration(if is_webm {
                     MediaKind::Webm
                 } else {
                     MediaKind::Matroska
-                }
+                })
             }));
         }
         MediaKind::Gif => gif::check(&mut Reader::new(file)?)?,
@@ -123,7 +145,7 @@ fn check_kind(
         MediaKind::Jpeg => jpeg::check(&mut Reader::new(file)?)?,
         MediaKind::Webp => webp::check(&mut Reader::new(file)?)?,
     };
-    Ok(is_complete.map(|()| kind))
+    Ok(is_complete.map(|()| without_duration(kind)))
 }
 
 #[cfg(test)]
@@ -133,26 +155,16 @@ mod tests {
     use super::*;
 
     fn check_bytes(bytes: &[u8]) -> Result<MediaKind, ContentError> {
-        check(&mut Cursor::new(bytes)).unwrap()
+        let media = check(&mut Cursor::new(bytes)).unwrap();
+        media.map(|media| media.kind)
     }
 
     /// Returns a complete file of each kind.
     fn samples() -> Vec<(MediaKind, Vec<u8>)> {
-        let make_box = |kind: &[u8; 4], content: &[u8]| {
-            let size = u32::try_from(content.len() + 8).unwrap();
-            [&size.to_be_bytes()[..], kind, content].concat()
-        };
-        let movie = [make_box(b"mdat", &[7; 40]), make_box(b"moov", &[9; 40])].concat();
         vec![
-            (
-                MediaKind::Mp4,
-                [make_box(b"ftyp", b"isom\0\0\0\0"), movie.clone()].concat(),
-            ),
-            (
-                MediaKind::Mov,
-                [make_box(b"ftyp", b"qt  \0\0\0\0"), movie.clone()].concat(),
-            ),
-            (MediaKind::Mov, movie),
+            (MediaKind::Mp4, test_movie::make_movie(b"isom")),
+            (MediaKind::Mov, test_movie::make_movie(b"qt  ")),
+            (MediaKind::Mov, test_movie::make_old_movie()),
             (MediaKind::Webm, matroska::tests::sample("webm", true)),
             (
                 MediaKind::Matroska,

@@ -1,6 +1,6 @@
 //! Downloads while their host, this machine or the program itself is in trouble.
 
-use overnight::output::ContentError;
+use overnight::output::{ContentError, SavedClip};
 use overnight::worker::FilePorts;
 
 use super::*;
@@ -36,14 +36,17 @@ impl OutputStore for ScriptedClips {
         place: &ClipLocation,
         mut bytes: ByteStream,
         _: Option<u64>,
-    ) -> Result<SavedFile, OutputError> {
+    ) -> Result<SavedClip, OutputError> {
         use futures_util::StreamExt;
         let link = bytes.next().await.expect("a chunk").expect("the link");
         (self.0)(std::str::from_utf8(&link).expect("text"))?;
-        Ok(SavedFile {
-            path: place.folder.join(&place.file_name),
-            bytes: 1,
-            sha256: "0".into(),
+        Ok(SavedClip {
+            file: SavedFile {
+                path: place.folder.join(&place.file_name),
+                bytes: 1,
+                sha256: "0".into(),
+            },
+            duration: None,
         })
     }
 
@@ -231,17 +234,20 @@ impl OutputStore for FolderInPlace {
         place: &ClipLocation,
         _: ByteStream,
         _: Option<u64>,
-    ) -> Result<SavedFile, OutputError> {
+    ) -> Result<SavedClip, OutputError> {
         let path = place.folder.join(&place.file_name);
         let mut first = self.0.lock().expect("the path");
         if *first.get_or_insert_with(|| path.clone()) == path {
             let error = ErrorKind::IsADirectory.into();
             return Err(OutputError::Store { path, error });
         }
-        Ok(SavedFile {
-            path,
-            bytes: 1,
-            sha256: "0".into(),
+        Ok(SavedClip {
+            file: SavedFile {
+                path,
+                bytes: 1,
+                sha256: "0".into(),
+            },
+            duration: None,
         })
     }
 

@@ -21,7 +21,7 @@ use overnight::domain::{
 };
 use overnight::output::{
     ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
-    OutputStore,
+    OutputStore, SavedClip,
 };
 use overnight::provider::{
     AbsenceEvidence, Acceptance, Cancellation, History, HistoryQuery, LostSubmission, PollResult,
@@ -315,7 +315,7 @@ impl OutputStore for FullDisk {
         place: &ClipLocation,
         _: ByteStream,
         _: Option<u64>,
-    ) -> Result<SavedFile, OutputError> {
+    ) -> Result<SavedClip, OutputError> {
         Err(OutputError::Store {
             path: place.folder.clone(),
             error: ErrorKind::StorageFull.into(),

@@ -63,7 +63,12 @@ async fn download(
     let clip = {
         let world = shared.world();
         let options = world.options();
-        let bytes = clip::of_kind(options.clip_kind, id, options.clip_bytes);
+        let bytes = clip::of_kind(
+            options.clip_kind,
+            id,
+            options.clip_bytes,
+            u32::try_from(prediction.clip_seconds()).unwrap_or(1),
+        );
         (options.clip_kind, bytes)
     };
     match fault {

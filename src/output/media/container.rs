@@ -1,33 +1,34 @@
 //! Checks that a file is a complete MP4 or QuickTime video, by its outermost boxes (ISO/IEC 14496-12,
-//! section 4.2).
+//! section 4.2) and by what its movie box says.
 
 use std::io::{self, Read, Seek, SeekFrom};
+
+use super::movie::{self, Movie};
 
 /// Maximum number of outermost boxes. A real video has a handful, but a corrupt file could contain
 /// millions.
 const MAX_BOXES: usize = 10_000;
+
+/// Maximum length of a movie box, in bytes. That of a clip of a minute has some kilobytes.
+const MAX_MOOV_BYTES: u64 = 64 << 20;
 
 /// Kinds of the first box of a QuickTime movie: the oldest have no `ftyp`.
 pub(super) const QUICKTIME_FIRST_BOXES: [[u8; 4]; 7] = [
     *b"ftyp", *b"moov", *b"mdat", *b"wide", *b"free", *b"skip", *b"pnot",
 ];
 
-/// Checks the outermost boxes: `ftyp` comes first, there is a `moov`, and the last one ends where
-/// the file ends.
+/// Checks that a box of one of these kinds comes first, that there is a movie whose samples are in the
+/// file, and that the last box ends where the file ends.
 ///
 /// The outer error is a failure to read. The inner one says what is wrong with the content.
-pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<(), String>> {
-    check_boxes(file, &[*b"ftyp"])
-}
-
-/// Checks the same with a first box of any of these kinds.
 pub(super) fn check_boxes(
     file: &mut (impl Read + Seek),
     first_boxes: &[[u8; 4]],
-) -> io::Result<Result<(), String>> {
+) -> io::Result<Result<Movie, String>> {
     let length = file.seek(SeekFrom::End(0))?;
     let mut position = 0;
-    let mut has_moov = false;
+    let mut moov = None;
+    let mut has_fragment = false;
     for index in 0..MAX_BOXES {
         if length - position < 8 {
             break;
@@ -48,7 +49,8 @@ pub(super) fn check_boxes(
         {
             return Ok(Err(format!("there is no box at byte {position}")));
         }
-        has_moov |= kind == *b"moov";
+        let mut header_bytes = 8;
+        has_fragment |= kind == *b"moof";
         let size = match u32::from_be_bytes([s0, s1, s2, s3]) {
             // The box extends to the end of the file.
             0 => length - position,
@@ -56,11 +58,12 @@ pub(super) fn check_boxes(
             1 if length - position >= 16 => {
                 let mut large_size = [0; 8];
                 file.read_exact(&mut large_size)?;
+                header_bytes = 16;
                 u64::from_be_bytes(large_size)
             }
             size => u64::from(size),
         };
-        if size < 8 {
+        if size < header_bytes {
             return Ok(Err(format!(
                 "the box at byte {position} has an invalid size"
             )));
@@ -72,6 +75,9 @@ pub(super) fn check_boxes(
                 size - (length - position)
             )));
         }
+        if kind == *b"moov" && moov.is_none() {
+            moov = Some((position + header_bytes, size - header_bytes));
+        }
         position += size;
     }
     if position == 0 {
@@ -80,10 +86,21 @@ pub(super) fn check_boxes(
     if length - position >= 8 {
         return Ok(Err(format!("it has more than {MAX_BOXES} boxes")));
     }
-    if !has_moov {
+    let Some((start, bytes)) = moov else {
         return Ok(Err("it has no movie box, so no player can open it".into()));
+    };
+    if bytes > MAX_MOOV_BYTES {
+        return Ok(Err(format!("its movie box has {bytes} bytes")));
     }
-    Ok(Ok(()))
+    file.seek(SeekFrom::Start(start))?;
+    let mut content = Vec::new();
+    file.by_ref().take(bytes).read_to_end(&mut content)?;
+    Ok(movie::check(&content, length).and_then(|movie| {
+        if movie.is_fragmented && !has_fragment {
+            return Err("it has none of the fragments that its movie box announces".into());
+        }
+        Ok(movie)
+    }))
 }
 
 /// Formats the first bytes of a file: as text if they are text, so that an error page is
@@ -107,46 +124,78 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::output::media::test_movie::{make_box, make_moov, make_movie};
 
-    fn make_box(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
-        let size = u32::try_from(content.len() + 8).unwrap();
-        [&size.to_be_bytes()[..], kind, content].concat()
-    }
-
-    fn check_bytes(bytes: &[u8]) -> Result<(), String> {
-        check(&mut Cursor::new(bytes)).unwrap()
+    fn check_bytes(bytes: &[u8]) -> Result<Movie, String> {
+        check_boxes(&mut Cursor::new(bytes), &[*b"ftyp"]).unwrap()
     }
 
     #[test]
     fn a_complete_video_passes_wherever_its_movie_box_is() {
         let ftyp = make_box(b"ftyp", b"isom");
-        let moov = make_box(b"moov", b"...");
         let mdat = make_box(b"mdat", &[0; 100]);
-        let movie_first = [ftyp.clone(), moov.clone(), mdat.clone()].concat();
-        assert_eq!(check_bytes(&movie_first), Ok(()));
-        let movie_last = [ftyp.clone(), mdat, moov.clone()].concat();
-        assert_eq!(check_bytes(&movie_last), Ok(()));
-        let mut box_to_the_end = make_box(b"mdat", &[0; 100]);
-        box_to_the_end[..4].fill(0);
-        let movie_before_it = [ftyp, moov, box_to_the_end].concat();
-        assert_eq!(check_bytes(&movie_before_it), Ok(()));
+        let after = |bytes: usize| u32::try_from(bytes + 8).unwrap();
+        let moov_bytes = make_moov(b"vide", 0, &[40, 60]).len();
+        let moov_first = make_moov(b"vide", after(ftyp.len() + moov_bytes), &[40, 60]);
+        let moov_last = make_moov(b"vide", after(ftyp.len()), &[40, 60]);
+        let mut mdat_to_the_end = mdat.clone();
+        mdat_to_the_end[..4].fill(0);
+        for movie in [
+            [ftyp.clone(), moov_first.clone(), mdat.clone()].concat(),
+            [ftyp.clone(), mdat, moov_last].concat(),
+            [ftyp, moov_first, mdat_to_the_end].concat(),
+        ] {
+            let duration = check_bytes(&movie).unwrap().duration;
+            assert_eq!(duration, Some(std::time::Duration::from_secs(5)));
+        }
     }
 
     #[test]
     fn a_video_truncated_at_any_byte_is_rejected() {
-        let complete = [
-            make_box(b"ftyp", b"isom"),
-            make_box(b"mdat", &[7; 40]),
-            make_box(b"moov", &[9; 40]),
-        ]
-        .concat();
+        let complete = make_movie(b"isom");
         for length in 0..complete.len() {
             assert!(
                 check_bytes(&complete[..length]).is_err(),
                 "{length} bytes passed"
             );
         }
-        assert_eq!(check_bytes(&complete), Ok(()));
+        check_bytes(&complete).unwrap();
+    }
+
+    #[test]
+    fn what_only_looks_like_a_video_is_rejected() {
+        let ftyp = make_box(b"ftyp", b"isom\0\0\0\0");
+        let mdat = make_box(b"mdat", &[7; 40]);
+        let with = |moov: &[u8]| [&ftyp[..], &mdat, moov].concat();
+        let fragmented = make_box(
+            b"moov",
+            &[
+                make_moov(b"vide", 0, &[])[8..].to_vec(),
+                make_box(b"mvex", b""),
+            ]
+            .concat(),
+        );
+        for (file, problem) in [
+            (make_box(b"ftyp", &[0; 16]), "no movie box"),
+            (with(&make_box(b"moov", b"")), "is empty"),
+            (with(&make_box(b"moov", &[0; 64])), "is empty"),
+            (
+                with(&make_box(b"moov", &make_box(b"trak", b""))),
+                "lacks a part",
+            ),
+            (with(&make_moov(b"soun", 24, &[9])), "no video track"),
+            (with(&make_moov(b"vide", 24, &[])), "has no picture"),
+            (with(&make_moov(b"vide", 24, &[0, 0])), "only empty samples"),
+            (with(&make_moov(b"vide", 24, &[90_000])), "does not hold"),
+            (with(&make_moov(b"vide", u32::MAX, &[9])), "does not hold"),
+            (with(&fragmented), "none of the fragments"),
+        ] {
+            let error = check_bytes(&file).unwrap_err();
+            assert!(error.contains(problem), "{error}, not {problem}");
+        }
+        let moof = make_box(b"moof", b"");
+        let whole = [&ftyp[..], &fragmented, &moof, &mdat].concat();
+        assert_eq!(check_bytes(&whole).unwrap().duration, None);
     }
 
     #[test]
@@ -159,14 +208,14 @@ mod tests {
 
     #[test]
     fn a_file_of_too_many_boxes_is_rejected() {
-        let start = [make_box(b"ftyp", b"isom"), make_box(b"moov", b"...")].concat();
+        let start = make_movie(b"isom");
         let with_free_boxes = |count| {
             let free_boxes = make_box(b"free", b"").repeat(count);
             check_bytes(&[start.clone(), free_boxes].concat())
         };
-        assert_eq!(with_free_boxes(MAX_BOXES - 2), Ok(()));
+        with_free_boxes(MAX_BOXES - 3).unwrap();
         assert_eq!(
-            with_free_boxes(MAX_BOXES - 1),
+            with_free_boxes(MAX_BOXES - 2),
             Err("it has more than 10000 boxes".into())
         );
     }
@@ -175,8 +224,11 @@ mod tests {
     fn random_bytes_do_not_panic() {
         for seed in 0..2_000 {
             let mut rng = fastrand::Rng::with_seed(seed);
-            let mut bytes = make_box(b"ftyp", b"isom");
-            bytes.extend((0..rng.usize(..64)).map(|_| rng.u8(..)));
+            let mut bytes = make_movie(b"isom");
+            for _ in 0..rng.usize(..64) {
+                let index = rng.usize(..bytes.len());
+                bytes[index] = rng.u8(..);
+            }
             let _ = check_bytes(&bytes);
         }
     }
