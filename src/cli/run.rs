@@ -80,10 +80,21 @@ pub(super) async fn run_with(
         .await?;
     context.policy.max_attempts = args.attempts.unwrap_or(context.policy.max_attempts);
     let batch = args.batch.as_deref();
-    let (balances, standing) = tokio::join!(
-        balances::compare(queue.as_ref(), &context, &batches, batch, args.budget),
-        copies::compare(setup, &queue, &context, &batches, stop.clone()),
-    );
+    let mut until_stopped = stop.clone();
+    let compared = async {
+        tokio::join!(
+            balances::compare(queue.as_ref(), &context, &batches, batch, args.budget),
+            copies::compare(setup, &queue, &context, &batches, stop.clone()),
+        )
+    };
+    let (balances, standing) = tokio::select! {
+        compared = compared => compared,
+        // Nothing was submitted yet, and the next run compares again.
+        Ok(_) = until_stopped.wait_for(|stop| *stop) => {
+            render::print_note("nothing was submitted");
+            return Ok(Exit::Interrupted);
+        }
+    };
     balances?;
     let copies::Standing {
         is_blocked,

@@ -14,11 +14,10 @@ const TOO_MANY_FILES: [i32; 1] = [4];
 pub enum StoreScope {
     /// Every file, until the user has mended it: the disk is full, read-only or has failed.
     Disk,
-    /// Every file in this folder, if the folder itself cannot be written; else only this one.
-    FolderOrFile,
     /// Whatever this machine does now, and nothing later: it has run out of memory or open files.
     Machine,
-    /// Only this file: something else is in its place, or its name cannot be used.
+    /// Only this file, unless the folder cannot be used either: something else is in its place, it is
+    /// protected, or its name cannot be used.
     File,
 }
 
@@ -34,7 +33,6 @@ impl From<&Error> for StoreScope {
             ErrorKind::OutOfMemory | ErrorKind::Interrupted | ErrorKind::WouldBlock => {
                 Self::Machine
             }
-            ErrorKind::PermissionDenied => Self::FolderOrFile,
             ErrorKind::AlreadyExists
             | ErrorKind::CrossesDevices
             | ErrorKind::DirectoryNotEmpty
@@ -44,6 +42,7 @@ impl From<&Error> for StoreScope {
             | ErrorKind::NotADirectory
             | ErrorKind::NotFound
             | ErrorKind::Other
+            | ErrorKind::PermissionDenied
             | ErrorKind::ResourceBusy
             | ErrorKind::TooManyLinks
             | ErrorKind::UnexpectedEof => Self::File,
@@ -66,7 +65,7 @@ mod tests {
             (30, StoreScope::Disk),
             (5, StoreScope::Disk),
             (122, StoreScope::Disk),
-            (13, StoreScope::FolderOrFile),
+            (13, StoreScope::File),
             (24, StoreScope::Machine),
             (23, StoreScope::Machine),
             (12, StoreScope::Machine),

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::clock::Clock;
@@ -24,7 +25,8 @@ use super::classify::{
 use super::clip_link::{done, find_clip_url};
 use super::history::{EntryContent, History, HistoryEntry, HistoryQuery};
 use super::history_pages::{
-    HISTORY_PAGE, HistoryPages, MAX_PAGES, get_with_retries, history_too_long, read_entries,
+    HISTORY_PAGE, HistoryPages, MAX_ENTRIES, MAX_PAGES, get_with_retries, history_too_long,
+    read_entries,
 };
 use super::http::{ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback};
 use super::json::{get, get_balance, get_seconds, get_text, get_time, get_usd, is_true, sanitize};
@@ -129,6 +131,9 @@ impl Eachlabs {
             if ids.len() == known {
                 return Ok(ids);
             }
+            if ids.len() > MAX_ENTRIES {
+                break;
+            }
             offset += entries.len();
         }
         Err(history_too_long(NAME))
@@ -136,14 +141,14 @@ impl Eachlabs {
 
     /// Reads what a listed execution was submitted with. The documented history has no inputs, but
     /// each prediction returns its own. That an execution's id is its prediction's id is assumed.
-    async fn read_execution(&self, id: String) -> Result<HistoryEntry, Failure> {
+    async fn read_execution(&self, id: String, deadline: Instant) -> Result<HistoryEntry, Failure> {
         let is_definite = |response: &ApiResponse| match &response.json {
             _ if response.status == 404 => Ok(()),
             Some(_) if response.status.is_success() => Ok(()),
             _ => Err(classify_unreadable(NAME, response, "a prediction")),
         };
         let url = self.prediction_url(&id);
-        let response = get_with_retries(&self.client, &url, is_definite).await?;
+        let response = get_with_retries(&self.client, &url, deadline, is_definite).await?;
         ID_PLACES.check(NAME, &response, &id)?;
         let body = response
             .json
@@ -193,7 +198,7 @@ impl Provider for Eachlabs {
             let entry = if query.known.contains(&id) {
                 HistoryEntry::known(id)
             } else {
-                self.read_execution(id).await?
+                self.read_execution(id, pages.deadline).await?
             };
             pages.add(HistoryEntry {
                 submitted_at,

@@ -1,8 +1,12 @@
 //! What the adapters share that read a history page by page. A history that cannot be read to its end
 //! is a failure: a part of it proves nothing.
 
+use std::collections::HashSet;
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use serde_json::Value;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::domain::{Failure, ProviderName};
@@ -18,6 +22,12 @@ pub(super) const HISTORY_PAGE: usize = 100;
 /// lost submission fills four.
 pub(super) const MAX_PAGES: usize = 20;
 
+/// Maximum number of entries of a history. What is longer is not that of the period that was asked for.
+pub(super) const MAX_ENTRIES: usize = MAX_PAGES * HISTORY_PAGE;
+
+/// Maximum time to read a history. A longer one would keep a worker from everything else.
+const MAX_TIME: Duration = Duration::from_secs(600);
+
 /// Maximum number of tries for one request of a search. A search sends dozens of requests, and
 /// would hardly ever complete on an unreliable connection if each had to succeed at the first try.
 const MAX_TRIES: u32 = 3;
@@ -27,9 +37,13 @@ const MAX_TRIES: u32 = 3;
 pub(super) async fn get_with_retries(
     client: &ApiClient,
     url: &Url,
+    deadline: Instant,
     check: impl Fn(&ApiResponse) -> Result<(), Failure>,
 ) -> Result<ApiResponse, Failure> {
     let mut tries = 1;
+    if deadline < Instant::now() {
+        return Err(history_too_long(client.provider()));
+    }
     loop {
         let response = client.get(url.clone()).await;
         match response.and_then(|response| check(&response).map(|()| response)) {
@@ -61,10 +75,24 @@ pub(super) fn read_entries<'a>(
 }
 
 /// The pages of a history that were read so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct HistoryPages {
     entries: Vec<HistoryEntry>,
+    ids: HashSet<String>,
     clock_ahead: Option<SignedDuration>,
+    /// When the search is given up.
+    pub(super) deadline: Instant,
+}
+
+impl Default for HistoryPages {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            ids: HashSet::new(),
+            clock_ahead: None,
+            deadline: Instant::now() + MAX_TIME,
+        }
+    }
 }
 
 impl HistoryPages {
@@ -76,18 +104,22 @@ impl HistoryPages {
         url: &Url,
         key: &str,
     ) -> Result<ApiResponse, Failure> {
-        let response = get_with_retries(client, url, |response| {
+        let response = get_with_retries(client, url, self.deadline, |response| {
             read_entries(provider, response, key).map(drop)
         })
         .await?;
+        let entries = read_entries(provider, &response, key)?;
+        if entries.len() > MAX_ENTRIES {
+            return Err(history_too_long(provider));
+        }
         self.clock_ahead = response.clock_ahead.or(self.clock_ahead);
         Ok(response)
     }
 
     /// Adds an entry. The same prediction may be on two pages, and then counts once.
     pub(super) fn add(&mut self, entry: HistoryEntry) {
-        let is_same = |known: &HistoryEntry| known.prediction_id == entry.prediction_id;
-        if entry.prediction_id.is_none() || !self.entries.iter().any(is_same) {
+        let id = entry.prediction_id.clone();
+        if id.is_none_or(|id| self.ids.insert(id)) {
             self.entries.push(entry);
         }
     }
@@ -103,7 +135,7 @@ impl HistoryPages {
     }
 }
 
-/// Returns the failure of a search that exceeded [`MAX_PAGES`] and therefore proves nothing.
+/// Returns the failure of a search that was not read to its end, and therefore proves nothing.
 pub(super) fn history_too_long(provider: ProviderName) -> Failure {
     Failure::Transient {
         reason: format!("{provider}'s history is too long to search"),

@@ -24,6 +24,9 @@ const MIN_ID_CHARS: usize = 16;
 /// Maximum number of times that a text is taken to be percent-encoded.
 const MAX_ENCODINGS: usize = 3;
 
+/// A part that is no secret, although a key may contain it: the provider's name.
+const PUBLIC: Part = *b"eachlabs";
+
 /// As many characters of a key as are looked for at once.
 type Part = [u8; PART_CHARS];
 
@@ -54,6 +57,9 @@ impl KeyParts {
             let Ok(part) = Part::try_from(window) else {
                 continue;
             };
+            if part == PUBLIC {
+                continue;
+            }
             if start + PART_CHARS > id_end {
                 parts.insert(part);
             } else if id_end > MIN_ID_CHARS {

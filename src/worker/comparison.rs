@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::domain::{Catalog, JobState, ProviderName};
 use crate::policy::reconcile;
-use crate::provider::{HistoryQuery, WINDOW_MARGIN};
+use crate::provider::{EntryContent, HistoryEntry, HistoryQuery, WINDOW_MARGIN};
 use crate::queue::job_reader::JobReader;
 use crate::queue::{self, AbsentAttempt, HistoryFinding, JobFilter, Queue, Status};
 
@@ -213,6 +213,14 @@ impl StepContext {
             Ok(history) => history,
             Err(failure) => return Ok(Err(failure.to_string())),
         };
+        // What cannot be recognised may be what this queue asks for.
+        let is_unknown = |entry: &HistoryEntry| {
+            let shows_nothing = entry.content == EntryContent::Input(None);
+            entry.prediction_id.is_none() && shows_nothing && !entry.is_unbilled
+        };
+        if history.entries.iter().any(is_unknown) {
+            return Ok(Err("it lists a prediction without a usable id".into()));
+        }
         history.entries.retain(|entry| {
             let id = entry.prediction_id.as_ref();
             id.is_some_and(|id| !query.known.contains(id))

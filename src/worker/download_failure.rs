@@ -59,11 +59,11 @@ impl FailedDownload<'_> {
     async fn not_written(self, scope: StoreScope) -> Result<StepOutcome, PoolError> {
         let is_everybodys = match scope {
             StoreScope::Disk => true,
-            StoreScope::FolderOrFile => {
+            StoreScope::File => {
                 let folder = &self.claim.job.folder;
                 self.context.files.output.space(folder).await.is_err()
             }
-            StoreScope::Machine | StoreScope::File => false,
+            StoreScope::Machine => false,
         };
         // Stop the run rather than use up the retries of every job.
         if is_everybodys {

@@ -12,6 +12,7 @@ use crate::policy::late_match::LateFinding;
 use crate::provider::{Provider, Reconciliation, Submission};
 use crate::queue::{AbsentAttempt, HistoryFinding};
 
+use super::options::stopped;
 use super::unknown::accepted_until;
 use super::{Pool, PoolError, StepContext};
 
@@ -37,7 +38,14 @@ impl Pool {
             let mut presumed = absent.await?;
             presumed.retain(AbsentAttempt::is_presumed);
             for presumed in group(presumed) {
-                findings.extend(self.context.search_late(*name, provider, presumed).await?);
+                let mut stop = self.stop.clone();
+                tokio::select! {
+                    found = self.context.search_late(*name, provider, presumed) => {
+                        findings.extend(found?);
+                    }
+                    // The next run searches again.
+                    () = stopped(&mut stop) => return Ok(false),
+                }
             }
         }
         if findings.is_empty() {

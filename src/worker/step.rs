@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
+use crate::domain::Failure;
 use crate::queue::{Claim, Completed, Step};
 
 use super::StepContext;
@@ -22,6 +23,10 @@ use super::options::{PoolError, StopSignal, stopped};
 /// otherwise search the provider's history before our request arrives there. During the call the
 /// pool's heartbeat renews the lease; should that fail, the delay of the history protects the job.
 const MIN_LEASE_FOR_SUBMIT: Duration = Duration::from_secs(5);
+
+/// How long a submission or a poll may go on after the run was asked to stop: long enough for an ordinary
+/// response. A submission without one is in doubt, and the next run searches for it.
+const STOP_GRACE: Duration = Duration::from_millis(1500);
 
 /// Runs one claimed step to its end. The result is not recorded yet. `unrecorded_polls` counts this
 /// one, if it is a poll under a lease that the pool holds.
@@ -74,14 +79,25 @@ impl StepContext {
         if claim.step == Step::Submit && !may_submit {
             return Ok(None);
         }
-        if claim.step == Step::Download {
-            return tokio::select! {
-                result = self.call(claim) => result.map(Some),
-                // A download may take minutes, and repeating it costs nothing.
-                () = stopped(&mut stop) => Ok(None),
-            };
+        let call = self.call(claim);
+        tokio::pin!(call);
+        tokio::select! {
+            biased;
+            result = &mut call => return result.map(Some),
+            () = stopped(&mut stop) => {}
         }
-        self.call(claim).await.map(Some)
+        // A download may take minutes, a search hundreds of calls, and repeating them costs nothing.
+        if matches!(claim.step, Step::Download | Step::Reconcile) {
+            return Ok(None);
+        }
+        match timeout(STOP_GRACE, call).await {
+            Ok(result) => result.map(Some),
+            Err(_) if claim.step == Step::Submit => {
+                let reason = "the run was stopped before the provider responded".into();
+                Ok(Some(self.submit_failed(claim, Failure::Unknown { reason })))
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     /// Makes the step's one call of a port.

@@ -5,6 +5,7 @@ mod proxy;
 
 mod queue_file;
 mod responses;
+mod stop;
 mod text;
 
 use std::process::Command;
