@@ -229,7 +229,7 @@ impl App {
 
     /// Returns the store that clips are saved to.
     pub fn output(&self) -> Arc<dyn OutputStore> {
-        Arc::new(LocalStore)
+        Arc::<LocalStore>::default()
     }
 
     /// Returns the configured times of polls, predictions and histories, without measurements.
@@ -320,7 +320,7 @@ impl App {
 pub fn local_files(proxied: ProxiedLinks) -> Result<FilePorts, AppError> {
     let downloader = Downloader::new(DownloadTimeouts::default(), proxied);
     Ok(FilePorts {
-        output: Arc::new(LocalStore),
+        output: Arc::<LocalStore>::default(),
         clips: Arc::new(downloader.map_err(AppError::Downloads)?),
         images: Arc::new(LocalImages),
     })

@@ -201,6 +201,8 @@ async fn render_clip(
         folder: folder.to_owned(),
         file_name: format!("SKU-{number:07}.mp4"),
     };
-    LocalStore.save(&location, clip.bytes, clip.length).await?;
+    LocalStore::default()
+        .save(&location, clip.bytes, clip.length)
+        .await?;
     Ok(())
 }

@@ -44,6 +44,15 @@ pub(super) async fn compare(
     let lineage = queue.lineage().await?;
     let paths = MarkerPaths::new(setup, batches);
     let evidence = Evidence::read(&lineage, &paths);
+    if let Some((folder, owner)) = &evidence.owned {
+        anyhow::bail!(
+            "{} holds the clips of another queue, {}: both would write the same files\nhint: load the \
+             batch of one of them again with another folder (`--out`), or delete that queue if it is no \
+             longer used",
+            folder.display(),
+            owner.display()
+        );
+    }
     note_keys(setup, queue.as_ref(), context, &lineage).await?;
     let mut histories = Histories {
         queue: queue.as_ref(),

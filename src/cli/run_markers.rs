@@ -46,6 +46,8 @@ pub(super) struct Evidence {
     pub(super) generation: u64,
     /// The providers that were used.
     pub(super) providers: BTreeSet<ProviderName>,
+    /// A folder of this queue's clips that another queue owns, and where that one is.
+    pub(super) owned: Option<(PathBuf, PathBuf)>,
 }
 
 impl Evidence {
@@ -56,6 +58,7 @@ impl Evidence {
             seen_at: None,
             generation: lineage.generation,
             providers: lineage.providers.clone(),
+            owned: None,
         };
         for path in std::iter::once(&paths.beside_queue).chain(&paths.in_folders) {
             let Ok(Some(marker)) = Marker::read(path) else {
@@ -65,6 +68,12 @@ impl Evidence {
                 continue;
             };
             if marker.queue != lineage.queue_id {
+                let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+                let owner = marker
+                    .owner()
+                    .filter(|owner| owner.to_str() != paths.queue.as_deref());
+                let owner = owner.map(|owner| (folder, owner));
+                evidence.owned = evidence.owned.take().or(owner);
                 evidence.doubt = Some(Doubt::Foreign(path.clone()));
             } else if marker.generation > lineage.generation
                 || marker.last_attempt > lineage.last_attempt
@@ -88,6 +97,8 @@ impl Evidence {
 #[derive(Debug)]
 pub(super) struct MarkerPaths {
     beside_queue: PathBuf,
+    /// The queue's own path; `None` if it is no text.
+    queue: Option<String>,
     in_folders: Vec<PathBuf>,
 }
 
@@ -102,10 +113,15 @@ impl MarkerPaths {
                 // reported when a clip cannot be saved.
                 let _ = output::create_folder(batch.folder.as_ref());
             }
-            in_folders.push(Marker::in_folder(batch.folder.as_ref()));
+            let folder: &Path = batch.folder.as_ref();
+            let place = folder.canonicalize().unwrap_or(folder.to_owned());
+            in_folders.push(Marker::in_folder(&place));
         }
         Self {
             beside_queue: Marker::beside(&setup.app.config.queue),
+            queue: std::path::absolute(&setup.app.config.queue)
+                .ok()
+                .and_then(|path| Some(path.to_str()?.to_owned())),
             in_folders,
         }
     }
@@ -192,6 +208,7 @@ impl Markers {
         };
         let marker = Marker {
             queue: lineage.queue_id,
+            path: self.paths.queue.clone(),
             generation: lineage.generation,
             last_attempt: lineage.last_attempt,
             seen_at,
@@ -214,9 +231,17 @@ impl Markers {
         *written = Some(marker.clone());
         drop(written);
         for path in &self.paths.in_folders {
-            log_failure(path, marker.write(path));
+            // A folder that was replaced by a link since leads to files of others.
+            if path.parent().is_some_and(is_in_place) {
+                log_failure(path, marker.write(path));
+            }
         }
     }
+}
+
+/// Returns whether a folder whose links were resolved is still reached without one.
+fn is_in_place(folder: &Path) -> bool {
+    folder.canonicalize().is_ok_and(|place| place == folder)
 }
 
 /// Logs that a marker was not written, unless its folder does not exist yet.

@@ -13,6 +13,7 @@ use crate::failpoint::fail_point;
 
 use super::disk::{create_folder, find_damage};
 use super::disk_space::available_space;
+use super::folder_places::FolderPlaces;
 use super::kept;
 use super::partial_file::PartialFile;
 use super::{
@@ -23,8 +24,10 @@ use super::{
 const MAX_BUFFERED_CHUNKS: usize = 16;
 
 /// A store that saves clips as files in folders of this machine.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LocalStore;
+#[derive(Clone, Debug, Default)]
+pub struct LocalStore {
+    places: FolderPlaces,
+}
 
 #[async_trait]
 impl OutputStore for LocalStore {
@@ -37,7 +40,9 @@ impl OutputStore for LocalStore {
         let (sender, receiver) = mpsc::channel(MAX_BUFFERED_CHUNKS);
         let location = location.clone();
         let path = location.folder.join(&location.file_name);
-        let writer = tokio::task::spawn_blocking(move || write_clip(&location, receiver, length));
+        let places = self.places.clone();
+        let writer =
+            tokio::task::spawn_blocking(move || write_clip(&places, &location, receiver, length));
         let mut stream_error: Option<DownloadError> = None;
         while let Some(next) = bytes.next().await {
             match next {
@@ -105,6 +110,7 @@ impl OutputStore for LocalStore {
 ///
 /// A `None` marks the end of the stream. If the channel closes without it, the stream failed.
 fn write_clip(
+    places: &FolderPlaces,
     location: &ClipLocation,
     chunks: mpsc::Receiver<Option<Bytes>>,
     announced: Option<u64>,
@@ -115,6 +121,7 @@ fn write_clip(
         error,
     };
     create_folder(&location.folder).map_err(store_error)?;
+    places.check(&location.folder)?;
     let partial = PartialFile::create(location).map_err(store_error)?;
     fail_point!("file started");
     let (bytes, sha256) = partial.write(chunks).map_err(store_error)?;
@@ -128,6 +135,7 @@ fn write_clip(
     if !partial.is_in_place() {
         return Err(OutputError::TakenOver);
     }
+    places.check(&location.folder)?;
     let media = partial.check().map_err(store_error)??;
     let saved = SavedFile {
         path: video_path.with_extension(media.kind.extension()),

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ProviderName;
 
-use super::disk::sync_folder;
+use super::disk::{remove_if_there, sync_folder};
 
 /// The name of the file in a folder of clips.
 const FOLDER_MARKER: &str = ".overnight.json";
@@ -24,6 +24,9 @@ const QUEUE_SUFFIX: &str = "-run";
 pub struct Marker {
     /// The queue's id.
     pub queue: String,
+    /// Where the queue is; `None` in a marker of an earlier version, or if the path is no text.
+    #[serde(default)]
+    pub path: Option<String>,
     /// The number of its runs, this one included.
     pub generation: u64,
     /// The number of the queue's last attempt.
@@ -47,6 +50,14 @@ impl Marker {
         let mut name = queue.file_name().unwrap_or_default().to_owned();
         name.push(QUEUE_SUFFIX);
         queue.with_file_name(name)
+    }
+
+    /// Returns where the queue of this marker is, if it is still there and has run since it was moved or
+    /// made: it owns the clips in the folder of the marker.
+    pub fn owner(&self) -> Option<PathBuf> {
+        let path = PathBuf::from(self.path.as_ref()?);
+        let beside = Self::read(&Self::beside(&path)).ok()??;
+        (path.exists() && beside.queue == self.queue).then_some(path)
     }
 
     /// Reads a marker; `None` if there is none, or none that can be understood.
@@ -86,7 +97,9 @@ impl Marker {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".part");
         let partial = path.with_file_name(name);
-        let mut file = File::create(&partial)?;
+        // It may be a link to a file that is none of ours.
+        remove_if_there(&partial)?;
+        let mut file = File::create_new(&partial)?;
         file.write_all(&serde_json::to_vec(self)?)?;
         sync(&file)?;
         fs::rename(&partial, path)
@@ -104,6 +117,7 @@ mod tests {
         assert_eq!(Marker::read(&path).unwrap(), None);
         let marker = Marker {
             queue: "0123456789ab".into(),
+            path: Some("/a/overnight.db".into()),
             generation: 7,
             last_attempt: 9,
             seen_at: Timestamp::UNIX_EPOCH,

@@ -7,6 +7,7 @@ mod clip_damage;
 mod disk;
 mod disk_space;
 pub(crate) mod download;
+mod folder_places;
 mod kept;
 pub(crate) mod local;
 mod marker;
@@ -162,6 +163,18 @@ pub enum OutputError {
     /// The stream is complete but not a whole video or picture.
     #[error("the download is not a complete video or picture: {0}")]
     NotAClip(#[from] ContentError),
+    /// The folder led to another place when this store saved into it first.
+    #[error(
+        "{} was replaced by another folder or a link, to {}",
+        folder.display(),
+        leads_to.display()
+    )]
+    FolderReplaced {
+        /// The folder.
+        folder: PathBuf,
+        /// Where it leads now.
+        leads_to: PathBuf,
+    },
     /// Another process saves the same clip: this one was stopped until its lease was lost.
     #[error("another process saves this clip")]
     TakenOver,

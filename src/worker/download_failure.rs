@@ -53,6 +53,9 @@ impl FailedDownload<'_> {
             let scope = StoreScope::from(error);
             return self.not_written(scope).await;
         }
+        if let OutputError::FolderReplaced { .. } = &self.error {
+            return Err(PoolError::Output(self.error));
+        }
         Ok(self.not_received().into())
     }
 

@@ -544,7 +544,10 @@ async fn a_clip_that_is_moved_aside_while_another_job_takes_it_is_taken_as_it_wa
             file_name: "a.mp4".into(),
             kept: Vec::new(),
         };
-        let saved = LocalStore.reuse(&clip, &location).await.expect("no error");
+        let saved = LocalStore::default()
+            .reuse(&clip, &location)
+            .await
+            .expect("no error");
         moves.join().expect("moved");
         let path = saved.expect("the clip is there").path;
         assert!(fs::read(path).expect("a clip") == content, "round {round}");
@@ -563,7 +566,7 @@ async fn a_link_that_a_crash_left_does_not_lead_a_download_into_the_clip_of_anot
         kept: Vec::new(),
     };
     let bytes = Box::pin(futures_util::stream::iter([Ok("no clip".into())]));
-    let saved = LocalStore.save(&location, bytes, None).await;
+    let saved = LocalStore::default().save(&location, bytes, None).await;
     assert!(matches!(saved, Err(OutputError::NotAClip(_))), "{saved:?}");
     assert_eq!(fs::read(&clip).expect("the clip"), b"a paid clip");
     assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1);
@@ -592,7 +595,7 @@ async fn a_download_that_another_process_has_taken_over_leaves_the_other_one_alo
         take_over()
     });
     let bytes = Box::pin(futures_util::StreamExt::chain(chunks, wait));
-    let saved = LocalStore.save(&location, bytes, None).await;
+    let saved = LocalStore::default().save(&location, bytes, None).await;
     assert!(matches!(saved, Err(OutputError::TakenOver)), "{saved:?}");
     let second = dir.path().join(".b.mp4.part");
     assert_eq!(fs::read(second).expect("a file"), b"the second download");

@@ -3,6 +3,7 @@
 
 mod proxy;
 
+mod folders;
 mod queue_file;
 mod responses;
 mod stop;
