@@ -27,12 +27,17 @@ const MAX_KEY_COLUMNS: usize = 40;
 /// Columns of a terminal that a printed prompt may take.
 const MAX_PROMPT_COLUMNS: usize = 400;
 
+/// Maximum number of mistakes that are printed. A file of another kind has one in every row.
+const MAX_PRINTED_PROBLEMS: u64 = 100;
+
 /// Shows a load, and collects what is printed after it.
 pub(super) struct LoadView<'a> {
     bar: ReadProgress,
     estimate: Estimate<'a>,
     /// Key and prompt of the first rows.
     prompts: Vec<(String, String)>,
+    /// Number of mistakes in the rows.
+    problems: u64,
 }
 
 impl<'a> LoadView<'a> {
@@ -42,6 +47,7 @@ impl<'a> LoadView<'a> {
             bar: ReadProgress::new(quiet),
             estimate: Estimate::new(loader.model, &loader.providers),
             prompts: Vec::new(),
+            problems: 0,
         }
     }
 
@@ -116,6 +122,14 @@ impl<'a> LoadObserver for LoadView<'a> {
     }
 
     fn problem(&mut self, problem: Problem) {
+        self.problems += 1;
+        if self.problems > MAX_PRINTED_PROBLEMS {
+            if self.problems == MAX_PRINTED_PROBLEMS + 1 {
+                self.bar
+                    .suspend(|| render::print_note("more mistakes follow and are only counted"));
+            }
+            return;
+        }
         self.bar
             .suspend(|| render::print_note(describe_problem(&problem)));
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::{Catalog, IgnoredQuery, InputComparison, Model, ProviderName, file_name};
 use crate::manifest::{self, LoadOptions, Preset, RowMapper, uncompressed_path};
-use crate::queue::{NewBatch, Staging};
+use crate::queue::{NewBatch, QueueError, Staging, StoreError};
 
 use super::error::MAX_BATCH_NAME;
 use super::source::Source;
@@ -115,8 +115,17 @@ impl<'a> ManifestLoader<'a> {
             });
         }
         let file = stager.start_file(&name, format.describe().as_deref(), file)?;
-        manifest::read_file(file, format, sheet, &name, &self.mapper, stager)
-            .map_err(|error| LoadError::Other(error.context(format!("cannot read {name}"))))
+        let read = manifest::read_file(file, format, sheet, &name, &self.mapper, stager);
+        read.map_err(|reason| {
+            let is_queues = reason.chain().any(|cause| {
+                cause.is::<QueueError>() || cause.is::<StoreError>() || cause.is::<LoadError>()
+            });
+            if is_queues {
+                LoadError::Other(reason.context(format!("cannot load {name}")))
+            } else {
+                LoadError::Unreadable { name, reason }
+            }
+        })
     }
 }
 

@@ -1,7 +1,9 @@
 //! Reads a manifest of any format.
 
 use std::io::{BufRead, Read, Seek};
-use std::{panic, thread};
+use std::thread;
+
+use crate::domain::printable::printable_excerpt;
 
 use super::csv_reader::CsvReader;
 use super::detect::{Content, FileFormat};
@@ -72,8 +74,12 @@ fn read_ahead(
             Ok(rows)
         });
         consumer.drain_into(sink)?;
-        reader
-            .join()
-            .unwrap_or_else(|panic| panic::resume_unwind(panic))
+        // A parser of a library may panic at a file that is not what it seems.
+        reader.join().unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            let text = printable_excerpt(text.unwrap_or("no message"));
+            Err(anyhow::anyhow!("its reader failed: {text}"))
+        })
     })
 }

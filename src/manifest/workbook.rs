@@ -13,6 +13,10 @@ use super::table_reader::{Record, TableReader};
 /// The size from which a spreadsheet has lost a number's last digits: it stores 15 digits.
 const MIN_INEXACT_NUMBER: f64 = 1e15;
 
+/// Maximum number of columns. Every row is filled up to the widest, so that one cell far to the right would
+/// take memory for each of them.
+const MAX_COLUMNS: usize = 2_000;
+
 /// Opens a workbook and calls `read` with a reader of one of its sheets: the one with the given
 /// name, or the first.
 ///
@@ -90,6 +94,13 @@ impl<R: Read + Seek> TableReader for WorkbookReader<'_, R> {
                     break;
                 }
                 let column = cell.get_position().1 as usize;
+                if column >= MAX_COLUMNS {
+                    anyhow::bail!(
+                        "row {} has a cell in column {}; at most {MAX_COLUMNS} columns are read",
+                        row + 1,
+                        column + 1
+                    );
+                }
                 let text = format_value(cell.get_value()).unwrap_or_else(|message| {
                     fault.get_or_insert(message);
                     String::new()

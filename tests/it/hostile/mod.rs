@@ -4,6 +4,7 @@
 mod proxy;
 
 mod folders;
+mod manifests;
 mod queue_file;
 mod responses;
 mod stop;
