@@ -66,6 +66,7 @@ pub mod image;
 pub mod link_client;
 pub mod loader;
 pub mod manifest;
+mod open_files;
 pub mod output;
 pub mod policy;
 pub mod provider;

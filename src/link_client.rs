@@ -17,7 +17,7 @@ use serde::Deserialize;
 use url::{Host, Url};
 
 use crate::domain::public_address::{check_clip_url, is_local_name, is_public};
-use crate::tls;
+use crate::{open_files, tls};
 
 /// Maximum number of redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
@@ -76,6 +76,7 @@ impl LinkClient {
     ) -> Result<Self, reqwest::Error> {
         let builder = || {
             let builder = tls::client_builder(tls::ANY_HTTP)
+                .pool_max_idle_per_host(open_files::max_idle_connections())
                 .user_agent(concat!("overnight/", env!("CARGO_PKG_VERSION")))
                 // Each redirect is an address that a stranger names: it is checked like the first.
                 .redirect(redirect::Policy::none());

@@ -5,6 +5,7 @@ use std::error::Error;
 
 use crate::app::AppError;
 use crate::loader::LoadError;
+use crate::output::OutputError;
 use crate::queue::{NotApplicable, QueueError, StoreErrorKind};
 use crate::rehearsal::RehearsalError;
 use crate::worker::PoolError;
@@ -19,6 +20,11 @@ pub(super) fn explain(error: &anyhow::Error) -> (String, Option<String>) {
 }
 
 fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(PoolError::Output(OutputError::FolderReplaced { .. })) = pool_error(cause) {
+        let hint =
+            "put the folder back, or run again if it was replaced on purpose: nothing is lost";
+        return Some(hint.into());
+    }
     if let Some(PoolError::Output(_)) = pool_error(cause) {
         let hint = "free some space, or make the folder writable, and run again: nothing is lost";
         return Some(hint.into());

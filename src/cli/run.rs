@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::{JobState, Money, ProviderName};
+use crate::open_files;
 use crate::queue::{Backlog, BudgetLimit, CounterMismatch, RouteStatus, Status};
 use crate::worker::{MAINTENANCE_INTERVAL, PoolExit, PoolOptions};
 
@@ -58,8 +59,9 @@ pub(super) async fn run_with(
     }
     let stop = stop_on_signal()?;
     let (review, canary) = CanaryReview::new(&args, &queue, &stop).unzip();
+    let workers = args.workers.map_or(setup.app.config.workers, usize::from);
     let mut options = PoolOptions {
-        workers: args.workers.map_or(setup.app.config.workers, usize::from),
+        workers: carried(workers),
         batch: args.batch.clone(),
         budget: args.budget,
         canary,
@@ -125,6 +127,18 @@ pub(super) async fn run_with(
         Exit::CannotContinue if is_blocked => Exit::Incomplete,
         exit => exit,
     })
+}
+
+/// Returns how many of these workers this machine can carry, and says so if that is not all of them.
+fn carried(workers: usize) -> usize {
+    let max = open_files::max_steps();
+    if max < workers {
+        render::print_note(format_args!(
+            "this process may open few files (`ulimit -n`), so that it works with {max} workers instead of \
+             {workers}"
+        ));
+    }
+    workers.min(max)
 }
 
 /// Prints why the run ended, if not because every job is done, and returns the matching exit code.

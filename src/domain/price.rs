@@ -44,7 +44,7 @@ impl PriceRule {
     /// was reserved for it.
     ///
     /// Reported units and credits are converted at this rule's rates. A report that cannot be
-    /// converted to dollars, or is beyond [`MAX_COST`], also falls back to the estimate, because booking
+    /// converted to dollars, or is beyond $100,000, also falls back to the estimate, because booking
     /// nothing would let the batch exceed its budget.
     pub fn settle(&self, report: Option<&CostReport>, estimate: Money) -> Cost {
         let settled = self.convert(report, estimate);

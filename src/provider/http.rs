@@ -19,7 +19,7 @@ use crate::domain::public_address::is_loopback_host;
 use crate::domain::{Failure, ProviderName};
 use crate::failpoint::fail_point;
 use crate::link_client::{LinkClient, LinkError, ProxiedLinks};
-use crate::tls;
+use crate::{open_files, tls};
 
 use super::json::find_message;
 use super::key::ApiKey;
@@ -176,6 +176,7 @@ impl ApiClient {
             let builder = tls::client_builder(protocols)
                 .connect_timeout(timeouts.connect)
                 .timeout(timeout)
+                .pool_max_idle_per_host(open_files::max_idle_connections())
                 .user_agent(concat!("overnight/", env!("CARGO_PKG_VERSION")))
                 // A redirect would send the key to another host, and a repeated submission would
                 // be a second bill.

@@ -60,7 +60,7 @@ fn the_domain_and_the_rules_use_no_runtime_no_database_no_network_no_clock_and_n
 }
 
 /// The parts of the product from the top down, each with those below it that it may import.
-const LAYERS: [(&str, &[&str]); 20] = [
+const LAYERS: [(&str, &[&str]); 21] = [
     (
         "cli",
         &[
@@ -74,6 +74,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
             "output",
             "manifest",
             "config",
+            "open_files",
             "clock",
             "domain",
         ],
@@ -123,6 +124,7 @@ const LAYERS: [(&str, &[&str]); 20] = [
             "clock",
             "failpoint",
             "link_client",
+            "open_files",
             "tls",
             "domain",
         ],
@@ -136,7 +138,8 @@ const LAYERS: [(&str, &[&str]); 20] = [
     ("toml_file", &["domain"]),
     ("clock", &[]),
     ("failpoint", &[]),
-    ("link_client", &["tls", "domain"]),
+    ("link_client", &["open_files", "tls", "domain"]),
+    ("open_files", &[]),
     ("tls", &[]),
     ("domain", &[]),
 ];

@@ -4,8 +4,10 @@
 mod proxy;
 
 mod folders;
+mod machine;
 mod manifests;
 mod queue_file;
+mod random;
 mod responses;
 mod stop;
 mod text;
