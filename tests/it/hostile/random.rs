@@ -9,7 +9,7 @@ use super::{HostileProxy, Request, Response, Upstream, command_through};
 use crate::support::{CommandOutput, TestEnv, at_each_provider, high_limits};
 
 /// Number of hostile responses of all providers together, without `OVERNIGHT_HOSTILE`.
-const RESPONSES: usize = 300;
+const RESPONSES: usize = 100;
 
 /// Rows of each run.
 const ROWS: usize = 12;
