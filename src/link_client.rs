@@ -16,7 +16,7 @@ use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCod
 use serde::Deserialize;
 use url::{Host, Url};
 
-use crate::domain::public_address::{check_clip_url, is_local_name, is_public};
+use crate::domain::public_address::{check_link, is_local_name, is_public};
 use crate::{open_files, tls};
 
 /// Maximum number of redirects that are followed.
@@ -42,12 +42,9 @@ pub enum LinkError {
     /// It will never be requested. The text continues "the URL …".
     #[error("the URL {0}")]
     NotAllowed(String),
-    /// It cannot be requested now.
+    /// It cannot be requested now, or redirects in a way that is not followed.
     #[error("the URL {0}")]
-    Unchecked(String),
-    /// It redirects in a way that is not followed.
-    #[error("the URL {0}")]
-    Redirect(String),
+    NotFollowed(String),
     /// The request failed.
     #[error(transparent)]
     Http(#[from] reqwest::Error),
@@ -100,7 +97,7 @@ impl LinkClient {
             let request = self.request(Method::GET, &url, allow_loopback).await;
             let request = request.map_err(|error| match error {
                 LinkError::NotAllowed(reason) if redirects > 0 => {
-                    LinkError::Redirect(format!("redirects to one that {reason}"))
+                    LinkError::NotFollowed(format!("redirects to one that {reason}"))
                 }
                 error => error,
             });
@@ -111,9 +108,9 @@ impl LinkClient {
             let location = response.headers().get(LOCATION);
             let location = location.and_then(|location| location.to_str().ok());
             let next = location.and_then(|location| url.join(location).ok());
-            url = next.ok_or_else(|| LinkError::Redirect("redirects to nowhere".into()))?;
+            url = next.ok_or_else(|| LinkError::NotFollowed("redirects to nowhere".into()))?;
         }
-        Err(LinkError::Redirect("redirects too often".into()))
+        Err(LinkError::NotFollowed("redirects too often".into()))
     }
 
     /// Starts a request to an address, whose redirects are not followed.
@@ -123,7 +120,7 @@ impl LinkClient {
         url: &Url,
         allow_loopback: bool,
     ) -> Result<RequestBuilder, LinkError> {
-        check_clip_url(url, allow_loopback).map_err(LinkError::NotAllowed)?;
+        check_link(url, allow_loopback).map_err(LinkError::NotAllowed)?;
         let client = if allow_loopback {
             &self.local
         } else if self.is_proxied(url) {
@@ -163,7 +160,7 @@ impl LinkClient {
         if addresses.is_empty() {
             let reason = "goes through a proxy, and its name cannot be resolved here to check it; \
                           `proxied_links = \"unchecked\"` in the config trusts the proxy";
-            return Err(LinkError::Unchecked(reason.into()));
+            return Err(LinkError::NotFollowed(reason.into()));
         }
         if addresses.iter().any(|address| !is_public(address.ip())) {
             return Err(LinkError::NotAllowed("leads to a private address".into()));

@@ -1,6 +1,8 @@
 //! How many files and connections this process may have open. A run takes on only as much as that carries,
 //! because what it has submitted is paid for, and must be polled and saved.
 
+use std::sync::LazyLock;
+
 /// What a run has open beside its steps: the queue, its log and locks, the terminal, the runtime.
 const BASE: usize = 40;
 
@@ -10,13 +12,14 @@ const PER_STEP: usize = 3;
 /// Maximum number of idle connections to one host that are kept for the next request.
 const MAX_IDLE: usize = 32;
 
-/// Returns how many files this process may have open; `None` if that is not known or not limited.
-pub(crate) fn limit() -> Option<usize> {
-    // `Max open files            1024                 1048576              files`
+/// How many files this process may have open; `None` if that is not known or not limited. It stays the
+/// same, and each HTTP client asks for it.
+static LIMIT: LazyLock<Option<usize>> = LazyLock::new(|| {
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     read_limit(&limits)
-}
+});
 
+/// Reads the soft limit: `Max open files            1024                 1048576              files`.
 fn read_limit(limits: &str) -> Option<usize> {
     let line = limits
         .lines()
@@ -26,7 +29,7 @@ fn read_limit(limits: &str) -> Option<usize> {
 
 /// Returns how many steps may be in progress at once, at least one.
 pub(crate) fn max_steps() -> usize {
-    limit().map_or(usize::MAX, steps_within)
+    LIMIT.map_or(usize::MAX, steps_within)
 }
 
 fn steps_within(limit: usize) -> usize {
@@ -35,7 +38,7 @@ fn steps_within(limit: usize) -> usize {
 
 /// Returns how many idle connections to one host may be kept.
 pub(crate) fn max_idle_connections() -> usize {
-    limit().map_or(MAX_IDLE, |limit| (limit / 64).clamp(1, MAX_IDLE))
+    LIMIT.map_or(MAX_IDLE, |limit| (limit / 64).clamp(1, MAX_IDLE))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub(crate) mod names;
 pub(crate) mod new_job;
 pub mod outcome;
 mod owned_prediction;
+pub(crate) mod panic_message;
 pub(crate) mod poll_plan;
 pub(crate) mod prediction_id;
 pub(crate) mod price;

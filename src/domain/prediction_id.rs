@@ -1,7 +1,7 @@
 //! The form of a provider's id for a prediction.
 
 /// Maximum length of an id, in characters. The longest documented ones are a UUID and a model's name.
-pub(crate) const MAX_PREDICTION_ID_CHARS: usize = 200;
+const MAX_PREDICTION_ID_CHARS: usize = 200;
 
 /// Returns whether a text can be the id of a prediction.
 ///

@@ -7,7 +7,7 @@ use super::names::name_variants;
 
 /// Largest cost of one clip that is believed, in US dollars. A larger one is a fault of the provider, and
 /// the sums of a batch could not hold many of them.
-pub(crate) const MAX_COST: Money = Money::from_micros(100_000 * 1_000_000);
+const MAX_COST: Money = Money::from_micros(100_000 * 1_000_000);
 
 /// How one route is billed: a base price for the first seconds, and a price for each further
 /// second.
@@ -47,43 +47,31 @@ impl PriceRule {
     /// converted to dollars, or is beyond $100,000, also falls back to the estimate, because booking
     /// nothing would let the batch exceed its budget.
     pub fn settle(&self, report: Option<&CostReport>, estimate: Money) -> Cost {
-        let settled = self.convert(report, estimate);
-        if settled.amount <= MAX_COST {
-            return settled;
-        }
-        Cost {
-            amount: estimate,
-            source: CostSource::Rule,
-        }
+        let converted = report.and_then(|report| self.convert(report));
+        converted
+            .filter(|cost| cost.amount <= MAX_COST)
+            .unwrap_or(Cost {
+                amount: estimate,
+                source: CostSource::Rule,
+            })
     }
 
-    fn convert(&self, report: Option<&CostReport>, estimate: Money) -> Cost {
-        let by_rule = Cost {
-            amount: estimate,
-            source: CostSource::Rule,
-        };
-        match report {
-            None => by_rule,
-            Some(CostReport::Usd(usd)) => Cost {
-                amount: *usd,
-                source: CostSource::Reported,
-            },
-            Some(CostReport::Units(units)) => match self.per_second.mul_decimal(units) {
+    /// Converts a report to dollars; `None` if this rule cannot.
+    fn convert(&self, report: &CostReport) -> Option<Cost> {
+        let (amount, source) = match report {
+            CostReport::Usd(usd) => (*usd, CostSource::Reported),
+            CostReport::Units(units) => {
+                let amount = self.per_second.mul_decimal(units).ok();
                 // Without a price per second the product would be nothing.
-                Ok(amount) if self.per_second > Money::ZERO => Cost {
-                    amount,
-                    source: CostSource::Units,
-                },
-                Ok(_) | Err(_) => by_rule,
-            },
-            Some(CostReport::Credits(credits)) => match self.credits_per_usd {
-                Some(per_usd) => Cost {
-                    amount: credits_to_usd(*credits, per_usd),
-                    source: CostSource::Credits,
-                },
-                None => by_rule,
-            },
-        }
+                let amount = amount.filter(|_| self.per_second > Money::ZERO)?;
+                (amount, CostSource::Units)
+            }
+            CostReport::Credits(credits) => {
+                let amount = credits_to_usd(*credits, self.credits_per_usd?);
+                (amount, CostSource::Credits)
+            }
+        };
+        Some(Cost { amount, source })
     }
 }
 

@@ -6,11 +6,11 @@ use url::{Host, Url};
 
 /// Checks that a URL that a provider names is public HTTPS or, with `allow_loopback`, on this machine.
 /// The error says what is wrong, as in "has no host".
-pub(crate) fn check_clip_url(url: &Url, allow_loopback: bool) -> Result<(), String> {
+pub(crate) fn check_link(url: &Url, allow_loopback: bool) -> Result<(), String> {
     let Some(host) = url.host() else {
         return Err("has no host".into());
     };
-    if !url.username().is_empty() || url.password().is_some() {
+    if has_credentials(url) {
         return Err("has a user name".into());
     }
     match url.scheme() {
@@ -19,6 +19,11 @@ pub(crate) fn check_clip_url(url: &Url, allow_loopback: bool) -> Result<(), Stri
         "https" => Ok(()),
         scheme => Err(format!("has the scheme `{scheme}`")),
     }
+}
+
+/// Returns whether a URL has a user name or a password.
+pub(crate) fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 /// Returns whether a host may be public. A domain name is assumed to be public until it is

@@ -3,6 +3,7 @@
 use std::io::{BufRead, Read, Seek};
 use std::thread;
 
+use crate::domain::panic_message::panic_message;
 use crate::domain::printable::printable_excerpt;
 
 use super::csv_reader::CsvReader;
@@ -76,9 +77,7 @@ fn read_ahead(
         consumer.drain_into(sink)?;
         // A parser of a library may panic at a file that is not what it seems.
         reader.join().unwrap_or_else(|panic| {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            let text = printable_excerpt(text.unwrap_or("no message"));
+            let text = printable_excerpt(panic_message(panic.as_ref()));
             Err(anyhow::anyhow!("its reader failed: {text}"))
         })
     })

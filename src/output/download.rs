@@ -120,9 +120,7 @@ impl From<LinkError> for DownloadError {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::NotAllowed(reason) => Self::UrlNotAllowed(reason),
-            LinkError::Unchecked(reason) | LinkError::Redirect(reason) => {
-                Self::Transient(format!("the clip's URL {reason}"))
-            }
+            LinkError::NotFollowed(reason) => Self::Transient(format!("the clip's URL {reason}")),
             LinkError::Http(error) => Self::Unavailable {
                 reason: describe(&error),
                 retry_after: None,
@@ -165,10 +163,10 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::domain::public_address::check_clip_url;
+    use crate::domain::public_address::check_link;
 
     fn is_allowed(url: &str, allow_loopback: bool) -> bool {
-        check_clip_url(&Url::parse(url).unwrap(), allow_loopback).is_ok()
+        check_link(&Url::parse(url).unwrap(), allow_loopback).is_ok()
     }
 
     /// Starts a server that announces a megabyte and sends one byte per `pause`; returns the URL of

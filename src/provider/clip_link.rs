@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::domain::CostReport;
-use crate::domain::public_address::check_clip_url;
+use crate::domain::public_address::check_link;
 
 use super::json::sanitize;
 use super::poll_result::PollResult;
@@ -52,9 +52,7 @@ fn find_in(value: &Value, allow_loopback: bool) -> Option<String> {
     match value {
         Value::String(text) => {
             let url = Url::parse(text).ok()?;
-            check_clip_url(&url, allow_loopback)
-                .ok()
-                .map(|()| text.clone())
+            check_link(&url, allow_loopback).ok().map(|()| text.clone())
         }
         Value::Array(items) => items.iter().find_map(find),
         Value::Object(fields) => ["url", "video", "video_url"]

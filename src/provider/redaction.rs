@@ -25,10 +25,10 @@ const MIN_ID_CHARS: usize = 16;
 const MAX_ENCODINGS: usize = 3;
 
 /// A part that is no secret, although a key may contain it: the provider's name.
-const PUBLIC: Part = *b"eachlabs";
+const PUBLIC: Part = Part::from_be_bytes(*b"eachlabs");
 
-/// As many characters of a key as are looked for at once.
-type Part = [u8; PART_CHARS];
+/// As many characters of a key as are looked for at once, as one number.
+type Part = u64;
 
 /// What is looked for of one key.
 #[derive(Clone)]
@@ -50,13 +50,9 @@ impl KeyParts {
     pub(super) fn new(key: &str) -> Self {
         let key = key.to_ascii_lowercase();
         let id_end = key.find(':').map_or(0, |colon| colon + 1);
-        let windows = key.as_bytes().windows(PART_CHARS).enumerate();
         let mut parts = HashSet::new();
         let mut id_parts = HashSet::new();
-        for (start, window) in windows {
-            let Ok(part) = Part::try_from(window) else {
-                continue;
-            };
+        for (start, part) in parts_of(key.bytes()).enumerate() {
             if part == PUBLIC {
                 continue;
             }
@@ -69,12 +65,7 @@ impl KeyParts {
         // Encoded, the id and the secret cannot be told apart.
         if key.len() >= PART_CHARS {
             for encoded in encodings(&key) {
-                parts.extend(
-                    encoded
-                        .as_bytes()
-                        .windows(PART_CHARS)
-                        .filter_map(|part| Part::try_from(part).ok()),
-                );
+                parts.extend(parts_of(encoded.bytes()));
             }
         }
         Self { parts, id_parts }
@@ -110,11 +101,7 @@ impl KeyParts {
                 found.push(meant[run.start].at.start..meant[run.end - 1].at.end);
             }
         };
-        for start in 0..(meant.len() + 1).saturating_sub(PART_CHARS) {
-            let mut part = Part::default();
-            for (byte, meant) in part.iter_mut().zip(&meant[start..]) {
-                *byte = meant.byte;
-            }
+        for (start, part) in parts_of(meant.iter().map(|meant| meant.byte)).enumerate() {
             if !is_part(&part) {
                 continue;
             }
@@ -127,6 +114,16 @@ impl KeyParts {
         keep(run);
         found
     }
+}
+
+/// Returns the parts of a text, of which the first begins at its start and each other one character later.
+fn parts_of(text: impl Iterator<Item = u8>) -> impl Iterator<Item = Part> {
+    let mut part = 0;
+    let ends = text.map(move |byte| {
+        part = part << 8 | Part::from(byte);
+        part
+    });
+    ends.skip(PART_CHARS - 1)
 }
 
 /// Returns the spellings of a key that are not a character for a character, in lower case.

@@ -39,7 +39,8 @@ pub(super) fn record(
             write(tx, claim, change, None, false)
         }
         Completed::Panicked { claim, message } => {
-            let (job, attempt) = (&claim.job.progress, &claim.attempt.progress);
+            let job = &claim.job.progress;
+            let attempt = &claim.attempt.progress;
             let change = takeover::after_panic(job, attempt, message, now)?;
             write(tx, claim, change, None, false)
         }

@@ -30,12 +30,12 @@ impl StepContext {
             file_name: claim.job.file_name.clone(),
             kept: claim.clips.kept.clone(),
         };
-        let begun = self.clock.now();
+        let started_at = self.clock.now();
         let failed = |host, error| FailedDownload {
             context: self,
             claim,
             host,
-            begun,
+            started_at,
             error,
         };
         if let Some(clip) = &claim.clips.reused {
@@ -51,7 +51,7 @@ impl StepContext {
         };
         let host = host_of(link);
         if let Some(host) = &host
-            && let Some(until) = self.host_gates.wait(host, begun)
+            && let Some(until) = self.host_gates.wait(host, started_at)
         {
             return Ok(self.wait_for_host(host, until));
         }

@@ -28,8 +28,8 @@ pub(super) struct FailedDownload<'a> {
     pub(super) claim: &'a Claim,
     /// The host that was asked; `None` if none was.
     pub(super) host: Option<String>,
-    /// When the download was begun.
-    pub(super) begun: Timestamp,
+    /// When the download was started.
+    pub(super) started_at: Timestamp,
     pub(super) error: OutputError,
 }
 
@@ -114,7 +114,7 @@ impl FailedDownload<'_> {
         let now = self.context.clock.now();
         let job = self.claim.job.job_id;
         let gates = &self.context.host_gates;
-        let failure = gates.failed(host, job, self.begun, now, trouble, fastrand::f64());
+        let failure = gates.failed(host, job, self.started_at, now, trouble, fastrand::f64());
         let is_waited_for = elapsed(failure.since, now) <= MAX_HOST_OUTAGE;
         if failure.is_away && is_waited_for {
             self.away(reason, failure, wants_fresh_link)

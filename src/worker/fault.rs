@@ -1,9 +1,10 @@
 //! A panic in a step: a fault of the program, which is kept to the job that it happened to.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
+
+use crate::domain::panic_message::panic_message;
 
 /// Runs a step to its end.
 ///
@@ -14,11 +15,5 @@ use futures_util::FutureExt;
 /// Returns what the panic said, if it panicked.
 pub(super) async fn catch_panic<T>(step: impl Future<Output = T>) -> Result<T, String> {
     let result = AssertUnwindSafe(step).catch_unwind().await;
-    result.map_err(|panic| message(panic.as_ref()))
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without a message").to_owned()
+    result.map_err(|panic| panic_message(panic.as_ref()).to_owned())
 }

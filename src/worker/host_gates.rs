@@ -1,7 +1,7 @@
 //! Holds downloads back from a host that is away. Its clips are paid for, so they wait for it instead of
 //! using up their retries, and one download at a time tries it; those of other hosts go on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,10 +22,6 @@ const HOST_BACKOFF: Backoff = Backoff {
 /// How long the others wait while one download tries a host that was away.
 const TRIAL: Duration = Duration::from_secs(10);
 
-/// Maximum number of jobs that are remembered of a row of failures: whether there are several is all that
-/// matters.
-const MAX_JOBS: usize = 2;
-
 /// The hosts that have failed lately. They are kept in memory: a new run tries each host anew.
 #[derive(Debug, Default)]
 pub struct HostGates {
@@ -37,7 +33,9 @@ pub struct HostGates {
 struct Failing {
     since: Timestamp,
     failures: u32,
-    jobs: BTreeSet<JobId>,
+    /// The job whose download failed first, and whether that of another has failed since.
+    first_job: JobId,
+    has_several_jobs: bool,
     /// Whether it is away, and not only a link of it.
     is_away: bool,
     last_failed_at: Timestamp,
@@ -88,12 +86,12 @@ impl HostGates {
         self.lock().remove(host);
     }
 
-    /// Notes that a download that was begun at `begun` failed. `random` in `0.0..1.0` selects the jitter.
+    /// Notes that a download that was started at `started_at` failed. `random` in `0.0..1.0` selects the jitter.
     pub(super) fn failed(
         &self,
         host: &str,
         job: JobId,
-        begun: Timestamp,
+        started_at: Timestamp,
         now: Timestamp,
         trouble: HostTrouble,
         random: f64,
@@ -102,22 +100,21 @@ impl HostGates {
         let failing = hosts.entry(host.to_owned()).or_insert_with(|| Failing {
             since: now,
             failures: 0,
-            jobs: BTreeSet::new(),
+            first_job: job,
+            has_several_jobs: false,
             is_away: false,
             last_failed_at: Timestamp::MIN,
             until: now,
         });
-        if failing.jobs.len() < MAX_JOBS {
-            failing.jobs.insert(job);
-        }
+        failing.has_several_jobs |= failing.first_job != job;
         // Those that were under way when it went away say nothing new.
-        if failing.failures < MAX_FAILURES || begun >= failing.last_failed_at {
+        if failing.failures < MAX_FAILURES || started_at >= failing.last_failed_at {
             failing.failures = failing.failures.saturating_add(1);
         }
         failing.last_failed_at = now;
         let (is_certain, retry_after) = match trouble {
             HostTrouble::Certain { retry_after } => (true, retry_after),
-            HostTrouble::Possible => (failing.jobs.len() > 1, None),
+            HostTrouble::Possible => (failing.has_several_jobs, None),
         };
         failing.is_away |= is_certain && failing.failures >= MAX_FAILURES;
         if failing.is_away || retry_after.is_some() {

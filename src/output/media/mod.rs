@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use container::{QUICKTIME_FIRST_BOXES, check_boxes, display_bytes};
 
-use movie::Movie;
 use reader::Reader;
 
 /// Number of bytes by which every kind is recognised.
@@ -118,34 +117,29 @@ pub fn check(file: &mut (impl Read + Seek)) -> io::Result<Result<Media, ContentE
 }
 
 fn check_kind(file: &mut (impl Read + Seek), kind: MediaKind) -> io::Result<Result<Media, String>> {
-    let without_duration = |kind| Media {
-        kind,
-        duration: None,
-    };
-    let of_movie = |movie: Result<Movie, String>| {
-        movie.map(|movie| Media {
-            kind,
-            duration: movie.duration,
-        })
-    };
-    let is_complete = match kind {
-        MediaKind::Mp4 => return Ok(of_movie(check_boxes(file, &[*b"ftyp"])?)),
-        MediaKind::Mov => return Ok(of_movie(check_boxes(file, &QUICKTIME_FIRST_BOXES)?)),
+    let without_duration = |checked: Result<(), String>| checked.map(|()| (kind, None));
+    let checked = match kind {
+        MediaKind::Mp4 => check_boxes(file, &[*b"ftyp"])?.map(|movie| (kind, movie.duration)),
+        MediaKind::Mov => {
+            check_boxes(file, &QUICKTIME_FIRST_BOXES)?.map(|movie| (kind, movie.duration))
+        }
         MediaKind::Webm | MediaKind::Matroska => {
-            return Ok(matroska::check(&mut Reader::new(file)?)?.map(|is_webm| {
-                without_duration(if is_webm {
+            let is_webm = matroska::check(&mut Reader::new(file)?)?;
+            is_webm.map(|is_webm| {
+                let kind = if is_webm {
                     MediaKind::Webm
                 } else {
                     MediaKind::Matroska
-                })
-            }));
+                };
+                (kind, None)
+            })
         }
-        MediaKind::Gif => gif::check(&mut Reader::new(file)?)?,
-        MediaKind::Png => png::check(&mut Reader::new(file)?)?,
-        MediaKind::Jpeg => jpeg::check(&mut Reader::new(file)?)?,
-        MediaKind::Webp => webp::check(&mut Reader::new(file)?)?,
+        MediaKind::Gif => without_duration(gif::check(&mut Reader::new(file)?)?),
+        MediaKind::Png => without_duration(png::check(&mut Reader::new(file)?)?),
+        MediaKind::Jpeg => without_duration(jpeg::check(&mut Reader::new(file)?)?),
+        MediaKind::Webp => without_duration(webp::check(&mut Reader::new(file)?)?),
     };
-    Ok(is_complete.map(|()| without_duration(kind)))
+    Ok(checked.map(|(kind, duration)| Media { kind, duration }))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::clock::Clock;
+use crate::domain::public_address::has_credentials;
 use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 use crate::link_client::ProxiedLinks;
@@ -322,9 +323,8 @@ impl Provider for Fal {
 /// Returns whether a URL names a request, in a segment or in its query, and has no credentials of its own.
 fn names_request(url: &Url, request_id: &str) -> bool {
     let mut segments = url.path_segments().into_iter().flatten();
-    let has_credentials = !url.username().is_empty() || url.password().is_some();
     let in_query = || url.query_pairs().any(|(_, value)| value == request_id);
-    !has_credentials && (segments.any(|segment| segment == request_id) || in_query())
+    !has_credentials(url) && (segments.any(|segment| segment == request_id) || in_query())
 }
 
 /// Returns the segments of a model id that the URLs of its requests have: owner and application

@@ -13,8 +13,12 @@ use crate::support::{TestEnv, at_each_provider, high_limits, wait_until};
 /// How long a run may take to stop: half a second more than it gives its submissions.
 const MAX_STOP: Duration = Duration::from_secs(2);
 
-/// Longer than any test.
-const FOREVER: Duration = Duration::from_secs(300);
+/// Never answers. The proxy's threads end with the test's process.
+fn hang() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
 
 /// Interrupts a run once `reached` holds, and returns how long it took to end.
 fn interrupt(
@@ -60,7 +64,7 @@ fn a_run_whose_calls_hang_stops_within_two_seconds_and_the_next_one_pays_nothing
                         let response = simulator.forward();
                         if kind(request) && !is_well_now.load(Ordering::Relaxed) {
                             count.fetch_add(1, Ordering::Relaxed);
-                            std::thread::sleep(FOREVER);
+                            hang();
                         }
                         response
                     };
@@ -91,7 +95,7 @@ fn a_history_whose_entries_are_never_answered_keeps_no_run_from_stopping() {
         }
         if request.target.contains("other-") {
             count.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(FOREVER);
+            hang();
         }
         if request.is_submission() && is_next_lost.swap(false, Ordering::Relaxed) {
             return Response::json(502, &json!({}));

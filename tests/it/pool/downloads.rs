@@ -190,22 +190,18 @@ async fn one_link_that_never_works_fails_its_job_and_no_other() {
 #[tokio::test(start_paused = true)]
 async fn a_file_that_cannot_be_written_fails_its_job_after_some_tries_and_the_others_get_theirs() {
     let run = VirtualRun::new(6, accept(), done_at(|_| "cdn.example"), no_search());
-    let first: Arc<Mutex<Option<PathBuf>>> = Arc::default();
-    let bad = Arc::clone(&first);
-    let clips = FolderInPlace(bad);
-    let clips = Arc::new(clips);
-    let context = run.context();
-    let context = StepContext {
-        files: FilePorts {
-            output: clips,
-            clips: Arc::new(ScriptedClips(Box::new(|_| Ok(())))),
-            ..context.files.clone()
-        },
-        ..context
-    };
-    let (_stop, stopped) = watch::channel(false);
-    let exit = Pool::run(Arc::new(context), VirtualRun::options(60), stopped).await;
-    assert!(matches!(exit, Ok(PoolExit::Drained(_))), "{exit:?}");
+    let first: Arc<Mutex<Option<String>>> = Arc::default();
+    let script: ClipScript = Box::new(move |link| {
+        let mut first = first.lock().expect("the link");
+        if first.get_or_insert_with(|| link.to_owned()) != link {
+            return Ok(());
+        }
+        Err(OutputError::Store {
+            path: "/renders/b/r0.mp4".into(),
+            error: ErrorKind::IsADirectory.into(),
+        })
+    });
+    run_with(&run, script).await;
     let jobs = jobs(&run).await;
     let failed: Vec<_> = jobs
         .iter()
@@ -214,50 +210,6 @@ async fn a_file_that_cannot_be_written_fails_its_job_after_some_tries_and_the_ot
     assert_eq!(failed.len(), 1, "{jobs:?}");
     let reason = failed[0].1.as_deref().expect("a reason");
     assert!(reason.contains("directory"), "{reason}");
-}
-
-/// A store in which a folder is in the place of the first clip that is saved.
-struct FolderInPlace(Arc<Mutex<Option<PathBuf>>>);
-
-#[async_trait]
-impl OutputStore for FolderInPlace {
-    async fn reuse(
-        &self,
-        _: &KeptClip,
-        _: &ClipLocation,
-    ) -> Result<Option<SavedFile>, OutputError> {
-        Ok(None)
-    }
-
-    async fn save(
-        &self,
-        place: &ClipLocation,
-        _: ByteStream,
-        _: Option<u64>,
-    ) -> Result<SavedClip, OutputError> {
-        let path = place.folder.join(&place.file_name);
-        let mut first = self.0.lock().expect("the path");
-        if *first.get_or_insert_with(|| path.clone()) == path {
-            let error = ErrorKind::IsADirectory.into();
-            return Err(OutputError::Store { path, error });
-        }
-        Ok(SavedClip {
-            file: SavedFile {
-                path,
-                bytes: 1,
-                sha256: "0".into(),
-            },
-            duration: None,
-        })
-    }
-
-    async fn check(&self, _: &SavedFile) -> Option<ClipDamage> {
-        None
-    }
-
-    async fn space(&self, _: &Path) -> Result<Option<u64>, OutputError> {
-        Ok(None)
-    }
 }
 
 #[tokio::test(start_paused = true)]
