@@ -112,6 +112,11 @@ impl<'a> LoadObserver for LoadView<'a> {
         Ok(self.bar.wrap_reader(file))
     }
 
+    fn read_again(&mut self) {
+        self.estimate.clear();
+        self.prompts.clear();
+    }
+
     fn add_row(&mut self, job: &NewJob) {
         self.estimate.add(job);
         if self.prompts.len() < MAX_PROMPTS

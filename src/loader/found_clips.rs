@@ -1,5 +1,6 @@
 //! Files that lie where a batch would save its clips.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs;
 use std::io;
@@ -11,8 +12,15 @@ use crate::output;
 /// The files in a batch's folder, by the name that a clip has without its ending.
 #[derive(Debug, Default)]
 pub struct FoundClips {
-    files: HashMap<String, PathBuf>,
+    files: HashMap<String, FoundFile>,
     takes_files: bool,
+}
+
+#[derive(Debug)]
+struct FoundFile {
+    path: PathBuf,
+    /// What the file is as a clip, or why it is none, once it has been read.
+    clip: OnceCell<Result<SavedFile, String>>,
 }
 
 impl FoundClips {
@@ -35,7 +43,9 @@ impl FoundClips {
             if let Some(stem) = path.file_stem().filter(|_| !is_hidden)
                 && entry.file_type()?.is_file()
             {
-                files.insert(file_name::case_folded(&stem.to_string_lossy()), path);
+                let stem = file_name::case_folded(&stem.to_string_lossy());
+                let clip = OnceCell::new();
+                files.insert(stem, FoundFile { path, clip });
             }
         }
         Ok(Self { files, takes_files })
@@ -43,11 +53,15 @@ impl FoundClips {
 
     /// Returns the file that has the name of a job's clip.
     pub(super) fn file(&self, job: &NewJob) -> Option<&Path> {
+        Some(self.find(job)?.path.as_path())
+    }
+
+    fn find(&self, job: &NewJob) -> Option<&FoundFile> {
         let file = self.files.get(&file_name::case_folded(&job.stem))?;
         // Where the file system tells names apart that differ only in case, it is another clip's.
-        let named = file.with_file_name(&job.stem);
-        let named = named.with_added_extension(file.extension().unwrap_or_default());
-        named.exists().then_some(file.as_path())
+        let named = file.path.with_file_name(&job.stem);
+        let named = named.with_added_extension(file.path.extension().unwrap_or_default());
+        named.exists().then_some(file)
     }
 
     /// Returns the file that a job takes as its clip; `None` if it takes none.
@@ -55,15 +69,20 @@ impl FoundClips {
     /// # Errors
     /// Returns why the file is no clip.
     pub(super) fn take(&self, job: &NewJob) -> Result<Option<SavedFile>, String> {
-        let Some(path) = self.file(job).filter(|_| self.takes_files) else {
+        let Some(file) = self.find(job).filter(|_| self.takes_files) else {
             return Ok(None);
         };
-        let inspected = output::inspect(path).map_err(|error| error.to_string());
-        match inspected.and_then(|inspected| inspected) {
-            Ok(file) => Ok(Some(file)),
-            Err(reason) => Err(format!("{} is no complete clip: {reason}", path.display())),
-        }
+        file.clip
+            .get_or_init(|| inspect(&file.path))
+            .clone()
+            .map(Some)
     }
+}
+
+fn inspect(path: &Path) -> Result<SavedFile, String> {
+    let inspected = output::inspect(path).map_err(|error| error.to_string());
+    let clip = inspected.and_then(|inspected| inspected);
+    clip.map_err(|reason| format!("{} is no complete clip: {reason}", path.display()))
 }
 
 fn is_no_folder(error: &io::Error) -> bool {

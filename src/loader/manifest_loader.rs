@@ -9,7 +9,7 @@ use crate::queue::{NewBatch, QueueError, Staging, StoreError};
 
 use super::error::MAX_BATCH_NAME;
 use super::source::Source;
-use super::stager::RowStager;
+use super::stager::{Finished, RowStager};
 use super::{FoundClips, LoadError, LoadObserver};
 
 /// A load whose options have been checked.
@@ -92,21 +92,39 @@ impl<'a> ManifestLoader<'a> {
         found: &FoundClips,
         observer: &mut impl LoadObserver,
     ) -> Result<(), LoadError> {
+        let sources = self.options.files.iter().map(|path| Source::open(path));
+        let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
         let mut stager = RowStager::new(staging, found, observer);
-        let mut rows = 0;
-        for path in &self.options.files {
-            rows += self.read_file(path, &mut stager)?;
+        let rows = self.read_files(&sources, &mut stager)?;
+        if stager.finish(rows, self.options.fresh)? == Finished::Staged {
+            return Ok(());
         }
-        stager.finish(rows, self.options.fresh)
+        observer.read_again();
+        let mut stager = RowStager::again(staging, found, observer);
+        let rows = self.read_files(&sources, &mut stager)?;
+        stager.finish(rows, self.options.fresh).map(drop)
     }
 
-    /// Reads one manifest and returns its number of rows.
-    fn read_file(
+    /// Reads manifests from their start and returns their number of rows.
+    fn read_files(
         &self,
-        path: &Path,
+        sources: &[Source],
         stager: &mut RowStager<'_, impl LoadObserver>,
     ) -> Result<u64, LoadError> {
-        let Source { name, format, file } = Source::open(path)?;
+        let mut rows = 0;
+        for source in sources {
+            rows += self.read_file(source, stager)?;
+        }
+        Ok(rows)
+    }
+
+    fn read_file(
+        &self,
+        source: &Source,
+        stager: &mut RowStager<'_, impl LoadObserver>,
+    ) -> Result<u64, LoadError> {
+        let name = source.name.clone();
+        let format = source.format;
         let sheet = self.options.sheet.as_deref();
         if let Some(sheet) = sheet.filter(|_| !format.is_workbook()) {
             return Err(LoadError::NoWorkbook {
@@ -114,7 +132,7 @@ impl<'a> ManifestLoader<'a> {
                 sheet: sheet.to_owned(),
             });
         }
-        let file = stager.start_file(&name, format.describe().as_deref(), file)?;
+        let file = stager.start_file(&name, format.describe().as_deref(), source.reader()?)?;
         let read = manifest::read_file(file, format, sheet, &name, &self.mapper, stager);
         read.map_err(|reason| {
             let is_queues = reason.chain().any(|cause| {

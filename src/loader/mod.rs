@@ -9,6 +9,8 @@ mod manifest_loader;
 mod observer;
 mod source;
 mod stager;
+#[cfg(test)]
+mod tests;
 
 pub use error::LoadError;
 pub use found_clips::FoundClips;

@@ -1,7 +1,7 @@
 //! Opens a manifest that the user names: a file, a pipe or standard input.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
 use anyhow::Context;
@@ -15,7 +15,7 @@ pub(super) struct Source {
     /// Its name, for messages.
     pub(super) name: String,
     pub(super) format: FileFormat,
-    pub(super) file: File,
+    file: File,
 }
 
 impl Source {
@@ -48,6 +48,13 @@ impl Source {
         let format = FileFormat::detect(path, &mut file).map_err(unreadable)?;
         Ok(Self { name, format, file })
     }
+
+    /// Returns the manifest from its start. There must be no other reader of it any more.
+    pub(super) fn reader(&self) -> io::Result<File> {
+        let mut file = self.file.try_clone()?;
+        file.rewind()?;
+        Ok(file)
+    }
 }
 
 /// Copies a pipe to a temporary file: its writer may be slow, and while rows are staged no other
@@ -55,7 +62,7 @@ impl Source {
 fn buffer_in_file(pipe: &mut dyn Read) -> anyhow::Result<File> {
     let context = "cannot copy the manifest to a temporary file";
     let mut file = tempfile::tempfile().context(context)?;
-    std::io::copy(pipe, &mut file).context(context)?;
+    io::copy(pipe, &mut file).context(context)?;
     file.rewind()?;
     Ok(file)
 }

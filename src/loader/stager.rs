@@ -1,4 +1,9 @@
-//! Stages rows while they are read, and counts what is wrong with them.
+//! Stages rows, and counts what is wrong with them.
+//!
+//! While rows are staged no other process can write to the queue, so reading must not wait for anything
+//! then. Rows are held until all are read, if they are few. If they are many, they are staged while they
+//! are read; but if some name local images or take files as their clips, which takes minutes to look at,
+//! the manifests are read twice: first to look at the files, then to stage the rows.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,10 +16,39 @@ use crate::queue::{self, RowChange, Staging};
 
 use super::{FoundClips, LoadError, LoadObserver};
 
-/// Maximum number of rows that are held in memory until all are read.
-const MAX_DEFERRED: usize = 50_000;
+/// Maximum length of the inputs of rows that are held in memory until all are read, in bytes: some five
+/// thousand rows.
+const MAX_HELD_BYTES: usize = 2 << 20;
 
-/// Stages rows while they are read, and counts what is wrong with them.
+/// What is done with rows when they have been read.
+enum Reading {
+    /// They are held.
+    Hold(HeldRows),
+    /// They are staged. The files of slow rows have been looked at if `is_again`.
+    Stage { is_again: bool },
+    /// Nothing: only their files are looked at, and the manifests are read again.
+    Look,
+}
+
+/// Rows that are held in memory.
+#[derive(Default)]
+struct HeldRows {
+    /// Each chunk with its manifest.
+    chunks: Vec<(String, Vec<NewJob>)>,
+    /// Length of their inputs, in bytes.
+    bytes: usize,
+}
+
+/// What is left to do after the manifests were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finished {
+    /// All rows are staged.
+    Staged,
+    /// No row is staged: the manifests have to be read again.
+    ReadAgain,
+}
+
+/// Stages rows, and counts what is wrong with them.
 pub(super) struct RowStager<'a, O> {
     staging: &'a mut dyn Staging,
     found: &'a FoundClips,
@@ -25,20 +59,41 @@ pub(super) struct RowStager<'a, O> {
     blocking: Option<PathBuf>,
     /// Name of the manifest that is being read.
     file: String,
-    /// Rows to stage after all are read, each chunk with its manifest: those that name local images or
-    /// take files as their clips, and those after them. Reading the files may take minutes, and from
-    /// the first staged row on no other process can write to the queue.
-    deferred: Vec<(String, Vec<NewJob>)>,
+    reading: Reading,
+    max_held_bytes: usize,
+    /// Whether any row so far is slow.
+    is_slow: bool,
     mistakes: u64,
     /// Number of skipped rows, by the field that they lack.
     skipped: BTreeMap<String, u64>,
 }
 
 impl<'a, O: LoadObserver> RowStager<'a, O> {
+    /// Returns the stager of a first reading.
     pub(super) fn new(
         staging: &'a mut dyn Staging,
         found: &'a FoundClips,
         observer: &'a mut O,
+    ) -> Self {
+        let reading = Reading::Hold(HeldRows::default());
+        Self::with_reading(staging, found, observer, reading)
+    }
+
+    /// Returns the stager of a second reading, after one that was [`Finished::ReadAgain`].
+    pub(super) fn again(
+        staging: &'a mut dyn Staging,
+        found: &'a FoundClips,
+        observer: &'a mut O,
+    ) -> Self {
+        let reading = Reading::Stage { is_again: true };
+        Self::with_reading(staging, found, observer, reading)
+    }
+
+    fn with_reading(
+        staging: &'a mut dyn Staging,
+        found: &'a FoundClips,
+        observer: &'a mut O,
+        reading: Reading,
     ) -> Self {
         Self {
             staging,
@@ -47,10 +102,17 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
             blocked: 0,
             blocking: None,
             file: String::new(),
-            deferred: Vec::new(),
+            reading,
+            max_held_bytes: MAX_HELD_BYTES,
+            is_slow: false,
             mistakes: 0,
             skipped: BTreeMap::new(),
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn limit_held_bytes(&mut self, bytes: usize) {
+        self.max_held_bytes = bytes;
     }
 
     /// Starts a manifest. Returns the reader to use.
@@ -69,8 +131,8 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
     ///
     /// # Errors
     /// Returns an error if any row has a mistake, if there are none, or if clips are in the way.
-    pub(super) fn finish(mut self, rows: u64, fresh: bool) -> Result<(), LoadError> {
-        self.stage_deferred()?;
+    pub(super) fn finish(mut self, rows: u64, fresh: bool) -> Result<Finished, LoadError> {
+        self.stage_held()?;
         self.observer.finish(&self.skipped);
         if self.mistakes > 0 {
             return Err(LoadError::Mistakes {
@@ -81,18 +143,24 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
         if rows == 0 {
             return Err(LoadError::NoRows);
         }
-        match self.blocking {
-            Some(example) if !fresh => Err(LoadError::ClipsExist {
+        match (self.reading, self.blocking) {
+            (Reading::Look, _) => Ok(Finished::ReadAgain),
+            (_, Some(example)) if !fresh => Err(LoadError::ClipsExist {
                 rows: self.blocked,
                 example,
             }),
-            _ => Ok(()),
+            _ => Ok(Finished::Staged),
         }
     }
 
-    /// Stages the deferred rows.
-    fn stage_deferred(&mut self) -> queue::Result<()> {
-        for (file, jobs) in std::mem::take(&mut self.deferred) {
+    /// Stages the rows that are held, and from now on those that come.
+    fn stage_held(&mut self) -> queue::Result<()> {
+        let Reading::Hold(held) = &mut self.reading else {
+            return Ok(());
+        };
+        let held = std::mem::take(held);
+        self.reading = Reading::Stage { is_again: false };
+        for (file, jobs) in held.chunks {
             for (line, message) in self.stage(&jobs)? {
                 self.problem(Problem {
                     file: file.clone(),
@@ -149,14 +217,28 @@ impl<O: LoadObserver> RowSink for RowStager<'_, O> {
                 }),
             }
         }
-        let deferred: usize = self.deferred.iter().map(|(_, jobs)| jobs.len()).sum();
-        let defer = deferred > 0 || jobs.iter().any(is_slow);
-        if defer && deferred + jobs.len() <= MAX_DEFERRED {
-            self.deferred.push((self.file.clone(), jobs));
-            return Ok(Vec::new());
+        self.is_slow |= jobs.iter().any(is_slow);
+        match &mut self.reading {
+            Reading::Hold(held) => {
+                held.bytes += jobs.iter().map(|job| job.input_text.len()).sum::<usize>();
+                held.chunks.push((self.file.clone(), jobs));
+                if held.bytes > self.max_held_bytes {
+                    if self.is_slow {
+                        self.reading = Reading::Look;
+                    } else {
+                        self.stage_held()?;
+                    }
+                }
+                Ok(Vec::new())
+            }
+            Reading::Stage { is_again: false } if self.is_slow => {
+                self.staging.discard()?;
+                self.reading = Reading::Look;
+                Ok(Vec::new())
+            }
+            Reading::Stage { .. } => Ok(self.stage(&jobs)?),
+            Reading::Look => Ok(Vec::new()),
         }
-        self.stage_deferred()?;
-        Ok(self.stage(&jobs)?)
     }
 
     fn problem(&mut self, problem: Problem) {

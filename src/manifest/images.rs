@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::domain::{LocalImage, Shape};
 use crate::image::identify;
 
-/// Maximum number of files in the cache, so that a million photos take no more memory than these.
-const MAX_CACHED: usize = 10_000;
+/// Maximum number of files in the cache: some 100 MB of memory.
+const MAX_CACHED: usize = 1_000_000;
 
 /// Resolves the image files of a manifest. A file that many rows name is read once, as long as it
 /// stays in the cache.
 #[derive(Debug, Default)]
 pub(super) struct ImageResolver {
-    cache: Mutex<HashMap<PathBuf, Result<LocalImage, String>>>,
+    /// The SHA-256 of images, by that of their paths: a million paths would take much more memory.
+    cache: Mutex<HashMap<[u8; 32], [u8; 32]>>,
 }
 
 impl ImageResolver {
@@ -63,16 +65,23 @@ impl ImageResolver {
     }
 
     fn identify(&self, path: &Path) -> Result<LocalImage, String> {
+        let absolute = std::path::absolute(path);
+        let path = absolute.as_deref().unwrap_or(path);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(image) = cache.get(path) {
-            return image.clone();
+        let key = Sha256::digest(path.as_os_str().as_encoded_bytes()).into();
+        let cached = cache.get(&key);
+        if let Some(image) = cached.and_then(|sha256| LocalImage::new(path, &hex::encode(sha256))) {
+            return Ok(image);
         }
         if cache.len() == MAX_CACHED {
             cache.clear();
         }
-        let image = identify(path).map_err(|error| error.reason);
-        cache.insert(path.to_owned(), image.clone());
-        image
+        let image = identify(path).map_err(|error| error.reason)?;
+        let mut sha256 = [0; 32];
+        if hex::decode_to_slice(image.sha256(), &mut sha256).is_ok() {
+            cache.insert(key, sha256);
+        }
+        Ok(image)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -19,6 +20,9 @@ const MAX_CHUNK_JOBS: usize = 1024;
 
 /// Length of the jobs' texts, in bytes, after which a chunk is sent.
 const MAX_CHUNK_BYTES: usize = 1 << 20;
+
+/// Time after which a chunk is sent: reading is slow then, and the receiver learns that.
+const MAX_CHUNK_TIME: Duration = Duration::from_millis(100);
 
 /// Maximum number of chunks that were sent but not received yet.
 const MAX_WAITING_CHUNKS: usize = 2;
@@ -39,6 +43,8 @@ pub(super) struct Producer<'a> {
     chunk: Chunk,
     /// Length of the texts of the chunk's jobs, in bytes.
     chunk_bytes: usize,
+    /// When the last chunk was sent.
+    sent_at: Instant,
     sender: SyncSender<Chunk>,
 }
 
@@ -55,6 +61,7 @@ pub(super) fn channel(file: &str) -> (Producer<'_>, Consumer<'_>) {
         file,
         chunk: Chunk::default(),
         chunk_bytes: 0,
+        sent_at: Instant::now(),
         sender,
     };
     (producer, Consumer { file, receiver })
@@ -105,7 +112,9 @@ impl Producer<'_> {
             .map(str::len)
             .sum::<usize>();
         self.chunk.jobs.push(job);
-        if self.chunk.jobs.len() >= MAX_CHUNK_JOBS || self.chunk_bytes >= MAX_CHUNK_BYTES {
+        let is_full =
+            self.chunk.jobs.len() >= MAX_CHUNK_JOBS || self.chunk_bytes >= MAX_CHUNK_BYTES;
+        if is_full || self.sent_at.elapsed() >= MAX_CHUNK_TIME {
             self.flush()
         } else {
             Ok(())
@@ -119,9 +128,9 @@ impl Producer<'_> {
     pub(super) fn flush(&mut self) -> anyhow::Result<()> {
         self.chunk_bytes = 0;
         let chunk = std::mem::take(&mut self.chunk);
-        self.sender
-            .send(chunk)
-            .map_err(|_| anyhow::anyhow!("the rows are no longer being received"))
+        let sent = self.sender.send(chunk);
+        self.sent_at = Instant::now();
+        sent.map_err(|_| anyhow::anyhow!("the rows are no longer being received"))
     }
 }
 

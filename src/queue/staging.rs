@@ -225,10 +225,10 @@ impl LoadPlan {
 
 /// A manifest that is being loaded. Dropping it discards what was added since the last commit.
 ///
-/// From the first [`Staging::add`] until the commit or the drop, nothing else can write to the
-/// queue: active pools wait, with their heartbeats too. If that takes longer than they wait for a
-/// write, or than their leases last, they may stop with an error; a new run continues their
-/// jobs.
+/// From the first [`Staging::add`] until the commit, the discard or the drop, nothing else can write
+/// to the queue: active pools wait, with their heartbeats too. Whatever takes long has to come before
+/// it. If that takes longer than they wait for a write, or than their leases last, they may stop with
+/// an error; a new run continues their jobs.
 pub trait Staging: Send {
     /// Adds rows, and returns the effect of each, in the same order. Fewer calls with more rows are
     /// faster.
@@ -240,6 +240,13 @@ pub trait Staging: Send {
     /// - [`QueueError::FileNameTaken`] if a row would save its clip under the name of another job's
     ///   clip.
     fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>>;
+
+    /// Discards what was added since the last commit: other processes can write again.
+    ///
+    /// # Errors
+    ///
+    /// An error of the store.
+    fn discard(&mut self) -> Result<()>;
 
     /// Returns the difference that the rows added since the last commit make.
     fn plan(&mut self) -> Result<LoadPlan>;

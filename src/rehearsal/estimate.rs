@@ -48,6 +48,15 @@ impl<'a> Estimate<'a> {
         }
     }
 
+    /// Forgets all rows.
+    pub fn clear(&mut self) {
+        self.rows = 0;
+        for sum in &mut self.routes {
+            sum.rows = 0;
+            sum.cost = Money::ZERO;
+        }
+    }
+
     /// Adds a row.
     pub fn add(&mut self, job: &NewJob) {
         self.rows += 1;

@@ -165,6 +165,14 @@ impl Loader for SqliteQueue {
 }
 
 impl Staging for SqliteStaging {
+    fn discard(&mut self) -> Result<()> {
+        if self.open.take().is_none() {
+            return Ok(());
+        }
+        let discarded = self.connection.execute_batch("ROLLBACK");
+        discarded.map_err(|error| open::add_path(&self.path, error.into()))
+    }
+
     fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>> {
         self.add_rows(jobs)
             .map_err(|error| open::add_path(&self.path, error))

@@ -862,6 +862,12 @@ impl Loader for MemoryStore {
 }
 
 impl Staging for MemoryStaging {
+    fn discard(&mut self) -> Result<()> {
+        self.rows.clear();
+        self.plan = LoadPlan::default();
+        Ok(())
+    }
+
     fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>> {
         let earlier = self.rows.len();
         self.rows.extend_from_slice(jobs);
