@@ -76,11 +76,13 @@ pub(super) fn names_prediction(body: &Value, keys: &[&str]) -> bool {
 }
 
 /// Returns the prediction id at the first of these keys that holds one; `None` if none has the form of
-/// an id.
+/// an id. A fraction has not, although its text may: no provider counts in them.
 pub(super) fn read_prediction_id(body: &Value, keys: &[&str]) -> Option<String> {
-    keys.iter()
-        .find_map(|key| get_text(body, &[key]))
-        .filter(|id| is_prediction_id(id))
+    let mut found = keys
+        .iter()
+        .filter_map(|key| Some((get(body, &[key])?, get_text(body, &[key])?)));
+    let (value, id) = found.next()?;
+    (!value.is_f64() && is_prediction_id(&id)).then_some(id)
 }
 
 #[cfg(test)]
@@ -114,6 +116,16 @@ mod tests {
             Timestamp::UNIX_EPOCH,
         );
         PLACES.check(ProviderName::Fal, &response, "p-1")
+    }
+
+    #[test]
+    fn an_id_is_a_word_or_a_whole_number() {
+        let read = |id: Value| read_prediction_id(&json!({ "id": id }), &["request_id", "id"]);
+        assert_eq!(read(json!("p-1")).as_deref(), Some("p-1"));
+        assert_eq!(read(json!(17)).as_deref(), Some("17"));
+        for id in [json!(1e308), json!(1.5), json!(""), json!("a b"), json!([])] {
+            assert_eq!(read(id.clone()), None, "{id}");
+        }
     }
 
     #[test]

@@ -58,16 +58,18 @@ impl NewBatch {
     }
 }
 
-/// Returns an error if another batch than `name` uses a folder.
+/// Returns an error if another batch than `name` uses a folder, or if its path is no text.
 pub(super) fn ensure_folder_is_free(
     batches: &[BatchView],
     name: &str,
     folder: &Path,
 ) -> Result<()> {
-    let text = folder.to_string_lossy();
+    let Some(text) = folder.to_str() else {
+        return Err(QueueError::PathNotText(folder.to_owned()));
+    };
     let mut others = batches.iter().filter(|batch| batch.name != name);
     // Some file systems ignore case.
-    match others.find(|batch| batch.folder.eq_ignore_ascii_case(&text)) {
+    match others.find(|batch| batch.folder.eq_ignore_ascii_case(text)) {
         None => Ok(()),
         Some(batch) => Err(QueueError::FolderTaken {
             folder: folder.to_owned(),
@@ -266,6 +268,7 @@ pub trait Loader: Send + Sync {
     /// - [`QueueError::BatchHasOtherModel`] or [`QueueError::BatchHasOtherFolder`] if the batch exists
     ///   with another model or output folder.
     /// - [`QueueError::FolderTaken`] if another batch uses the output folder.
+    /// - [`QueueError::PathNotText`] if the path of the folder is not UTF-8.
     /// - [`QueueError::OpenForRehearsal`] if the queue is open for a rehearsal.
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>>;
 }

@@ -333,7 +333,7 @@ impl TestEnv {
 
 /// Waits until a condition holds that only another process can bring about. What the simulator can
 /// report is awaited instead: see [`TestEnv::await_submissions`].
-pub(crate) fn wait_until(what: &str, reached: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
     let deadline = Instant::now() + MAX_WAIT;
     while !reached() {
         assert!(Instant::now() < deadline, "{what} did not happen");

@@ -1,9 +1,11 @@
 //! Folders of clips that are not as they were left.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
-use crate::support::{TestEnv, high_limits, load_args};
+use crate::support::{CommandOutput, TestEnv, high_limits, load_args};
 
 #[test]
 fn two_queues_do_not_write_into_one_folder_unless_the_first_is_gone() {
@@ -101,4 +103,34 @@ fn a_folder_that_is_replaced_by_a_link_during_a_run_gets_no_clip() {
     let run = env.run(&["run"]);
     assert_eq!(run.code, 0, "{run:?}");
     env.assert_all_rendered_once(30);
+}
+
+/// Other systems have no such names.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_whose_name_is_no_text_is_refused_before_a_clip_could_land_in_another() {
+    let env = TestEnv::new(high_limits());
+    env.write_manifest("batch.csv", 1);
+    let name = OsStr::from_bytes(b"clips-\xff");
+    let folder = env.dir.path().join(name);
+    fs::create_dir(&folder).expect("a folder");
+    let refused = |command: &mut std::process::Command| {
+        let refused = CommandOutput::from_output(command.output().expect("the binary starts"));
+        assert_eq!(refused.code, 2, "{refused:?}");
+        let what = "is not UTF-8 text, so that the queue cannot store it\nhint: rename the folder";
+        assert!(refused.stderr.contains(what), "{refused:?}");
+    };
+    // As the folder of clips.
+    refused(env.command(&load_args("fal")).arg("--out").arg(name));
+    assert!(
+        !env.dir.path().join("overnight.db").exists(),
+        "no queue is left"
+    );
+    env.load(1, "fal");
+    refused(env.command(&["move", "batch"]).arg(name));
+    // As the folder of the queue.
+    fs::copy(env.dir.path().join("batch.csv"), folder.join("batch.csv")).expect("copied");
+    refused(env.command(&load_args("fal")).current_dir(&folder));
+    let names = fs::read_dir(&folder).expect("the folder").count();
+    assert_eq!(names, 1, "nothing but the manifest");
 }

@@ -4,6 +4,8 @@
 mod proxy;
 
 mod folders;
+#[cfg(target_os = "linux")]
+mod inside;
 mod machine;
 mod manifests;
 mod queue_file;
@@ -13,10 +15,14 @@ mod stop;
 mod text;
 
 use std::process::Command;
+use std::time::Duration;
 
 use proxy::{HostileProxy, Request, Response, Upstream};
 
 use crate::support::{CommandOutput, TestEnv};
+
+/// How long a run may take to stop: half a second more than it gives its submissions.
+const MAX_STOP: Duration = Duration::from_secs(2);
 
 /// Returns the binary with the providers' addresses replaced by the proxy's.
 fn command_through(env: &TestEnv, proxy: &HostileProxy, args: &[&str]) -> Command {

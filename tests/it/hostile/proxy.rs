@@ -46,13 +46,26 @@ impl HostileProxy {
         rule: impl Fn(&Request, &Upstream) -> Response + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::start_on(listener, upstream, rule, Ok)
+    }
+
+    /// Starts a proxy that accepts connections at `listener`. `open` turns each into what the client's bytes
+    /// are read from.
+    pub(crate) fn start_on<S: Read + Write>(
+        listener: TcpListener,
+        upstream: SocketAddr,
+        rule: impl Fn(&Request, &Upstream) -> Response + Send + Sync + 'static,
+        open: impl Fn(TcpStream) -> io::Result<S> + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("an address");
         let rule: Arc<Rule> = Arc::new(rule);
+        let open = Arc::new(open);
         thread::spawn(move || {
             for socket in listener.incoming().flatten() {
                 let rule = Arc::clone(&rule);
+                let open = Arc::clone(&open);
                 // A client that goes away in the middle is no failure of the test.
-                thread::spawn(move || serve(&socket, upstream, address, rule.as_ref()));
+                thread::spawn(move || serve(open(socket)?, upstream, address, rule.as_ref()));
             }
         });
         Self { address }
@@ -60,6 +73,11 @@ impl HostileProxy {
 }
 
 impl Upstream<'_> {
+    /// Returns how the links in its responses begin.
+    pub(crate) fn base(&self) -> String {
+        format!("http://{}", self.proxy)
+    }
+
     /// Sends the request on and returns the simulator's response, whose links lead to the proxy.
     pub(crate) fn forward(&self) -> Response {
         let mut response = exchange(self.address, self.request).expect("the simulator answers");
@@ -131,18 +149,21 @@ impl Response {
 }
 
 fn serve(
-    mut socket: &TcpStream,
+    socket: impl Read + Write,
     address: SocketAddr,
     proxy: SocketAddr,
     rule: &Rule,
 ) -> io::Result<()> {
-    let request = read_request(&mut BufReader::new(socket))?;
+    let mut socket = BufReader::new(socket);
+    let request = read_request(&mut socket)?;
     let upstream = Upstream {
         address,
         proxy,
         request: &request,
     };
-    socket.write_all(&rule(&request, &upstream).to_bytes())
+    let response = rule(&request, &upstream).to_bytes();
+    socket.get_mut().write_all(&response)?;
+    socket.get_mut().flush()
 }
 
 fn exchange(address: SocketAddr, request: &Request) -> io::Result<Response> {

@@ -66,6 +66,7 @@ fn an_id_that_is_a_path_or_no_word_is_no_answer_to_a_submission() {
         json!("a\u{1b}[2Jb"),
         json!("x".repeat(5_000)),
         json!({ "id": "x" }),
+        json!(1e308),
     ];
     std::thread::scope(|scope| {
         for id in &ids {

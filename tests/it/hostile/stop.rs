@@ -7,11 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{HostileProxy, Request, Response, Upstream, command_through};
+use super::{HostileProxy, MAX_STOP, Request, Response, Upstream, command_through};
 use crate::support::{TestEnv, at_each_provider, high_limits, wait_until};
-
-/// How long a run may take to stop: half a second more than it gives its submissions.
-const MAX_STOP: Duration = Duration::from_secs(2);
 
 /// Never answers. The proxy's threads end with the test's process.
 fn hang() -> ! {
