@@ -3,18 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
-use rusqlite::Connection;
 use serde_json::json;
 
-use crate::clock::SystemClock;
-use crate::domain::{Input, InputComparison, Money, NewJob, ProviderName};
+use crate::domain::{Input, Money, NewJob, ProviderName};
 use crate::manifest::{Problem, RowSink};
-use crate::queue::sqlite::SqliteQueue;
-use crate::queue::{Loader, NewBatch, RemovedRows, Staging};
+use crate::queue::{LoadPlan, RemovedRows, Result, RowChange, Staging};
 
 use super::stager::{Finished, RowStager};
 use super::{FoundClips, LoadObserver};
@@ -26,12 +21,36 @@ const LINK: &str = "https://example.com/cup.jpg";
 /// Number of rows in each chunk.
 const CHUNK: u64 = 10;
 
-/// A queue, a load into it, and another program that wants to write.
-struct Harness {
-    _folder: tempfile::TempDir,
-    staging: Box<dyn Staging>,
-    other: Connection,
-    found: FoundClips,
+/// A load that keeps the keys of its rows: as long as there are any, the queue is locked.
+#[derive(Clone, Default)]
+struct FakeStaging(Arc<Mutex<Vec<String>>>);
+
+impl Staging for FakeStaging {
+    fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>> {
+        let keys = jobs.iter().map(|job| job.row_key.clone());
+        self.0.lock().unwrap().extend(keys);
+        Ok(vec![RowChange::New; jobs.len()])
+    }
+
+    fn discard(&mut self) -> Result<()> {
+        self.0.lock().unwrap().clear();
+        Ok(())
+    }
+
+    fn plan(&mut self) -> Result<LoadPlan> {
+        Ok(LoadPlan::default())
+    }
+
+    fn commit(&mut self, _: RemovedRows) -> Result<LoadPlan> {
+        Ok(LoadPlan::default())
+    }
+}
+
+impl FakeStaging {
+    /// Returns whether another program could write to the queue.
+    fn is_unlocked(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
 }
 
 #[derive(Default)]
@@ -47,7 +66,9 @@ impl LoadObserver for Observed {
         Ok(file)
     }
 
-    fn read_again(&mut self) {}
+    fn read_again(&mut self) {
+        self.0 = 0;
+    }
 
     fn add_row(&mut self, _: &NewJob) {
         self.0 += 1;
@@ -56,36 +77,6 @@ impl LoadObserver for Observed {
     fn problem(&mut self, _: Problem) {}
 
     fn finish(&mut self, _: &BTreeMap<String, u64>) {}
-}
-
-impl Harness {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("overnight.db");
-        let queue = SqliteQueue::open_or_create(&path, Arc::new(SystemClock)).expect("a queue");
-        let batch = NewBatch {
-            name: "cups".into(),
-            model: "kling-v1-standard".into(),
-            folder: PathBuf::from("/clips/cups"),
-            budget: None,
-            comparison: InputComparison::default(),
-            reuses_clips: true,
-        };
-        let staging = queue.stage(batch).expect("a staging");
-        let other = Connection::open(&path).expect("a connection");
-        other.busy_timeout(Duration::ZERO).expect("no timeout");
-        Self {
-            _folder: folder,
-            staging,
-            other,
-            found: FoundClips::default(),
-        }
-    }
-
-    /// Returns whether the other program can write.
-    fn can_others_write(other: &Connection) -> bool {
-        other.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
-    }
 }
 
 fn rows(chunk: u64, image: &str) -> Vec<NewJob> {
@@ -110,77 +101,67 @@ fn rows(chunk: u64, image: &str) -> Vec<NewJob> {
 }
 
 /// Reads chunks of rows with these images. Returns after which of them others could write.
-fn read(other: &Connection, stager: &mut RowStager<'_, Observed>, images: &[&str]) -> Vec<bool> {
-    let mut writable = Vec::new();
+fn read(stager: &mut RowStager<'_, Observed>, staging: &FakeStaging, images: &[&str]) -> Vec<bool> {
+    let mut unlocked = Vec::new();
     for (chunk, image) in (0..).zip(images) {
         stager.rows(rows(chunk, image)).expect("the rows are taken");
-        writable.push(Harness::can_others_write(other));
+        unlocked.push(staging.is_unlocked());
     }
-    writable
+    unlocked
+}
+
+/// Reads as a load does, once or twice. Returns as [`read`] for the first time, and whether there was a
+/// second.
+fn load(images: &[&str], max_held_bytes: usize) -> (Vec<bool>, bool) {
+    let rows = images.len() as u64 * CHUNK;
+    let (found, mut observed) = (FoundClips::default(), Observed::default());
+    let staging = FakeStaging::default();
+    let mut own = staging.clone();
+    let mut stager = RowStager::new(&mut own, &found, &mut observed);
+    stager.limit_held_bytes(max_held_bytes);
+    let unlocked = read(&mut stager, &staging, images);
+    let is_again = stager.finish(rows, false).expect("read") == Finished::ReadAgain;
+    if is_again {
+        observed.read_again();
+        let mut stager = RowStager::again(&mut own, &found, &mut observed);
+        read(&mut stager, &staging, images);
+        let finished = stager.finish(rows, false).expect("read");
+        assert_eq!(finished, Finished::Staged);
+    }
+    let keys: Vec<String> = (0..rows).map(|row| format!("cup-{row}")).collect();
+    assert_eq!(
+        *staging.0.lock().unwrap(),
+        keys,
+        "each row is staged once, in order"
+    );
+    assert_eq!(observed.0, rows);
+    (unlocked, is_again)
 }
 
 #[test]
 fn others_can_write_while_a_load_reads_few_rows() {
-    let mut harness = Harness::new();
-    let mut observed = Observed::default();
-    let mut stager = RowStager::new(harness.staging.as_mut(), &harness.found, &mut observed);
-    let writable = read(&harness.other, &mut stager, &[LINK, PICTURE, LINK]);
-    assert_eq!(writable, [true; 3]);
+    let (unlocked, is_again) = load(&[LINK, PICTURE, LINK], 1 << 20);
+    assert_eq!((unlocked, is_again), (vec![true; 3], false));
+}
+
+#[test]
+fn many_rows_without_pictures_are_staged_while_they_are_read() {
+    let (unlocked, is_again) = load(&[LINK; 4], 1500);
     assert_eq!(
-        stager.finish(3 * CHUNK, false).expect("staged"),
-        Finished::Staged
+        (unlocked, is_again),
+        (vec![true, true, false, false], false)
     );
-    assert!(!Harness::can_others_write(&harness.other));
-    let plan = harness
-        .staging
-        .commit(RemovedRows::Keep)
-        .expect("committed");
-    assert_eq!((plan.new, observed.0), (3 * CHUNK, 3 * CHUNK));
 }
 
 #[test]
 fn others_can_write_while_a_load_looks_at_more_pictures_than_it_holds_rows() {
-    let mut harness = Harness::new();
-    let mut observed = Observed::default();
-    let images = [PICTURE; 6];
-    let mut stager = RowStager::new(harness.staging.as_mut(), &harness.found, &mut observed);
-    stager.limit_held_bytes(3000);
-    let writable = read(&harness.other, &mut stager, &images);
-    assert_eq!(writable, [true; 6]);
-    let finished = stager.finish(6 * CHUNK, false).expect("read");
-    assert_eq!(finished, Finished::ReadAgain);
-    let mut stager = RowStager::again(harness.staging.as_mut(), &harness.found, &mut observed);
-    read(&harness.other, &mut stager, &images);
-    let finished = stager.finish(6 * CHUNK, false).expect("staged");
-    assert_eq!(finished, Finished::Staged);
-    let plan = harness
-        .staging
-        .commit(RemovedRows::Keep)
-        .expect("committed");
-    assert_eq!((plan.new, observed.0), (6 * CHUNK, 6 * CHUNK));
+    let (unlocked, is_again) = load(&[PICTURE; 6], 3000);
+    assert_eq!((unlocked, is_again), (vec![true; 6], true));
 }
 
 #[test]
 fn a_load_that_stages_while_it_reads_lets_others_write_again_at_the_first_picture() {
-    let mut harness = Harness::new();
-    let mut observed = Observed::default();
-    let images = [LINK, LINK, LINK, LINK, PICTURE, PICTURE];
-    let mut stager = RowStager::new(harness.staging.as_mut(), &harness.found, &mut observed);
-    stager.limit_held_bytes(1500);
-    let writable = read(&harness.other, &mut stager, &images);
-    assert_eq!(writable, [true, true, false, false, true, true]);
-    let finished = stager.finish(6 * CHUNK, false).expect("read");
-    assert_eq!(finished, Finished::ReadAgain);
-    let mut stager = RowStager::again(harness.staging.as_mut(), &harness.found, &mut observed);
-    read(&harness.other, &mut stager, &images);
-    stager.finish(6 * CHUNK, false).expect("staged");
-    let plan = harness
-        .staging
-        .commit(RemovedRows::Keep)
-        .expect("committed");
-    assert_eq!(
-        plan.new,
-        6 * CHUNK,
-        "each row once, although some were staged before"
-    );
+    let (unlocked, is_again) = load(&[LINK, LINK, LINK, LINK, PICTURE, PICTURE], 1500);
+    let expected = vec![true, true, false, false, true, true];
+    assert_eq!((unlocked, is_again), (expected, true));
 }

@@ -3,6 +3,11 @@
 //!
 //! `OVERNIGHT_SEED` repeats the choice of responses; which request gets which depends on the timing.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "the printed figures are a result of this test"
+)]
+
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};

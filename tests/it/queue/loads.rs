@@ -10,6 +10,7 @@ run_for_each_store!(
     a_changed_row_of_a_job_in_progress_is_left_alone,
     adding_many_rows_at_once_reports_each_clash_and_loses_no_other_row,
     nothing_is_queued_before_the_commit,
+    what_a_load_discards_is_not_queued_and_others_can_write_meanwhile,
     a_batch_keeps_its_model_and_its_folder,
     the_estimate_of_an_unknown_batch_is_an_error,
 );
@@ -98,6 +99,26 @@ async fn nothing_is_queued_before_the_commit<S: Store>(harness: Harness<S>) {
     drop(staging);
     assert_eq!(harness.batch_status("b").await.count(JobState::Queued), 0);
     assert!(harness.claim("one", 5).await.is_empty());
+}
+
+async fn what_a_load_discards_is_not_queued_and_others_can_write_meanwhile<S: Store>(
+    harness: Harness<S>,
+) {
+    let mut staging = harness.queue.stage(batch("b")).expect("a staging");
+    staging.add(&[row("r0", 1, 0, &EACHLABS)]).expect("added");
+    staging.discard().expect("discarded");
+    harness
+        .queue
+        .join(super::pool("two"))
+        .await
+        .expect("a pool");
+    assert_eq!(staging.plan().expect("a plan").new, 0);
+    staging.add(&[row("r1", 1, 1, &EACHLABS)]).expect("added");
+    let plan = staging.commit(RemovedRows::Keep).expect("committed");
+    assert_eq!(plan.new, 1);
+    let jobs = harness.queue.jobs(JobFilter::default(), None, 10).await;
+    let keys: Vec<String> = jobs.expect("jobs").into_iter().map(|job| job.id).collect();
+    assert_eq!(keys, ["r1"]);
 }
 
 async fn a_batch_keeps_its_model_and_its_folder<S: Store>(harness: Harness<S>) {
