@@ -4,3 +4,4 @@
 pub mod manifests;
 pub mod mp4;
 pub mod responses;
+pub mod workbooks;

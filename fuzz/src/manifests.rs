@@ -1,12 +1,15 @@
 //! Any bytes as a manifest.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Cursor;
 use std::sync::LazyLock;
 
 use overnight::catalog;
 use overnight::domain::file_name::safe_file_stem;
 use overnight::domain::{Catalog, Model, Money, NewJob, ProviderName};
-use overnight::manifest::{self, MappingOptions, Problem, RowFormat, RowMapper, RowSink};
+use overnight::manifest::{
+    self, FileFormat, MappingOptions, Problem, RowFormat, RowMapper, RowSink,
+};
 
 /// Maximum length of a problem, in characters, exclusive.
 const MAX_MESSAGE_CHARS: usize = 1_000;
@@ -31,6 +34,21 @@ pub fn jsonl(bytes: &[u8]) {
         RowFormat::Jsonl,
         bytes.split(|byte| *byte == b'\n').count(),
     );
+}
+
+/// Checks the rows and problems of a workbook, or why it cannot be read.
+pub fn check_workbook(file: Cursor<Vec<u8>>, format: FileFormat) {
+    let model = CATALOG.model("kling-v1-standard").expect("a model");
+    let mapper = RowMapper::new(model, ProviderName::ALL.to_vec(), MappingOptions::default());
+    let mapper = mapper.expect("a valid layout");
+    let mut collector = Collector::default();
+    match manifest::read_file(file, format, None, "m", &mapper, &mut collector) {
+        Ok(rows) => collector.check(rows, u64::MAX, model),
+        Err(error) => {
+            let reason = format!("{error:#}");
+            assert!(reason.chars().count() < MAX_MESSAGE_CHARS, "{reason}");
+        }
+    }
 }
 
 fn check(bytes: &[u8], format: RowFormat, lines: usize) {

@@ -17,11 +17,77 @@ const MAX_REASON_CHARS: usize = 600;
 /// Maximum delay that a response can request, in seconds.
 const MAX_RETRY_AFTER_SECS: u64 = 24 * 3600;
 
+/// Maximum number of headers that are sent with an upload.
+const MAX_UPLOAD_HEADERS: usize = 50;
+
 static CATALOG: LazyLock<Catalog> =
     LazyLock::new(|| catalog::load(&[]).expect("the built-in catalogue"));
 
 /// Checks how each adapter parses a response, to a submission and to a poll.
 pub fn check(bytes: &[u8]) {
+    let Some((response, key)) = read_response(bytes) else {
+        return;
+    };
+    for provider in ProviderName::ALL {
+        let submitted = parse::parse_submit(provider, &response);
+        check_submit(provider, &response, submitted);
+        // The status response before fal's result can have any body, also this one.
+        let body = response.json.as_ref().unwrap_or(&Value::Null);
+        for status_body in [&Value::Null, body] {
+            let polled = parse::parse_poll(provider, &response, status_body, &key);
+            check_poll(provider, &response, status_body, polled);
+        }
+    }
+}
+
+/// Checks how each adapter parses a page of its history.
+pub fn check_history(bytes: &[u8]) {
+    let Some((response, _)) = read_response(bytes) else {
+        return;
+    };
+    for provider in ProviderName::ALL {
+        match parse::parse_history(provider, &response, "kling") {
+            Ok(entries) => entries.iter().for_each(|entry| {
+                assert!(response.status.is_success());
+                let id = entry.prediction_id.as_deref();
+                assert!(id.is_none_or(is_plain_id), "{id:?}");
+                let request = serde_json::json!({ "prompt": "turn" });
+                let is_ours = entry.asks_for(&request, 7);
+                assert!(!is_ours || !entry.is_unbilled);
+            }),
+            Err(failure) => check_failure(&failure),
+        }
+    }
+}
+
+/// Checks how each adapter parses a response to an upload request.
+pub fn check_upload(bytes: &[u8]) {
+    let Some((response, _)) = read_response(bytes) else {
+        return;
+    };
+    for provider in ProviderName::ALL {
+        match parse::parse_upload(provider, &response) {
+            None => assert_eq!(provider, ProviderName::Aimlapi),
+            Some(Err(failure)) => check_failure(&failure),
+            Some(Ok(presigned)) => {
+                assert!(response.status.is_success());
+                assert!(presigned.headers.len() <= MAX_UPLOAD_HEADERS);
+                for own in ["host", "content-length", "transfer-encoding", "connection"] {
+                    assert!(!presigned.headers.contains_key(own), "{own}");
+                }
+            }
+        }
+    }
+}
+
+fn is_plain_id(id: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:~=+@/".contains(&byte);
+    let is_path = id.split('/').any(|part| matches!(part, "" | "." | ".."));
+    id.len() <= 200 && id.bytes().all(is_plain) && !is_path
+}
+
+/// Reads a response, and returns it with the client's key; `None` if its status is invalid.
+fn read_response(bytes: &[u8]) -> Option<(ApiResponse, ApiKey)> {
     let (head, body) = match bytes.windows(2).position(|end| end == b"\n\n") {
         Some(end) => (&bytes[..end], &bytes[end + 2..]),
         None => (&b"200"[..], bytes),
@@ -35,19 +101,8 @@ pub fn check(bytes: &[u8]) {
     let headers = lines.filter_map(|line| line.split_once(": "));
     let key = ApiKey::new(KEY).expect("a key");
     let now = "2026-08-20T10:00:00Z".parse().expect("a time");
-    let Some(response) = parse::build_response(status, headers, body, &key, now) else {
-        return;
-    };
-    for provider in ProviderName::ALL {
-        let submitted = parse::parse_submit(provider, &response);
-        check_submit(provider, &response, submitted);
-        // The status response before fal's result can have any body, also this one.
-        let body = response.json.as_ref().unwrap_or(&Value::Null);
-        for status_body in [&Value::Null, body] {
-            let polled = parse::parse_poll(provider, &response, status_body, &key);
-            check_poll(provider, &response, status_body, polled);
-        }
-    }
+    let response = parse::build_response(status, headers, body, &key, now)?;
+    Some((response, key))
 }
 
 fn check_submit(

@@ -29,6 +29,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 mod workbook;
+mod workbook_limits;
 
 pub use batch_file::{BatchFileError, LoadOptions};
 pub use detect::{FileFormat, uncompressed_path};

@@ -7,8 +7,10 @@ use csv::ByteRecord;
 
 use crate::domain::suggest::did_you_mean;
 
+use super::limits::MAX_ROW_BYTES;
 use super::problem::Mistake;
 use super::table_reader::{Record, TableReader};
+use super::workbook_limits;
 
 /// The size from which a spreadsheet has lost a number's last digits: it stores 15 digits.
 const MIN_INEXACT_NUMBER: f64 = 1e15;
@@ -17,6 +19,9 @@ const MIN_INEXACT_NUMBER: f64 = 1e15;
 /// take memory for each of them.
 const MAX_COLUMNS: usize = 2_000;
 
+/// Maximum length of a cell's text, in bytes. A text may be shared by a million cells.
+const MAX_CELL_BYTES: usize = 1 << 20;
+
 /// Opens a workbook and calls `read` with a reader of one of its sheets: the one with the given
 /// name, or the first.
 ///
@@ -24,10 +29,12 @@ const MAX_COLUMNS: usize = 2_000;
 /// Returns an error if the file is not an Excel workbook or has no such sheet, or the error of
 /// `read`.
 pub(super) fn with_sheet<T>(
-    file: impl Read + Seek,
+    mut file: impl Read + Seek,
     sheet: Option<&str>,
     read: impl FnOnce(&mut dyn TableReader) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    workbook_limits::check(&mut file).map_err(anyhow::Error::msg)?;
+    file.rewind()?;
     let mut workbook = Xlsx::new(file)
         .map_err(|error| anyhow::anyhow!("it is not an Excel workbook (.xlsx): {error}"))?;
     let names = workbook.sheet_names();
@@ -86,6 +93,7 @@ impl<R: Read + Seek> TableReader for WorkbookReader<'_, R> {
             let Some(first) = first else { return Ok(false) };
             let row = first.get_position().0;
             let mut texts: Vec<String> = Vec::new();
+            let mut bytes = 0;
             let mut fault = None;
             let mut next = Some(first);
             while let Some(cell) = next {
@@ -105,6 +113,10 @@ impl<R: Read + Seek> TableReader for WorkbookReader<'_, R> {
                     fault.get_or_insert(message);
                     String::new()
                 });
+                bytes += text.len();
+                if bytes > MAX_ROW_BYTES {
+                    anyhow::bail!("row {} is longer than 16 MiB", row + 1);
+                }
                 if !text.is_empty() {
                     texts.resize(texts.len().max(column + 1), String::new());
                     texts[column] = text;
@@ -131,9 +143,12 @@ impl<R: Read + Seek> TableReader for WorkbookReader<'_, R> {
 /// is midnight.
 ///
 /// # Errors
-/// Returns a message if the value is an error, or a number that lost its last digits.
+/// Returns a message if the value is an error, too long, or a number that lost its last digits.
 fn format_value(value: &DataRef<'_>) -> Result<String, String> {
     Ok(match value {
+        DataRef::SharedString(text) if text.len() > MAX_CELL_BYTES => {
+            return Err("a cell has a text of more than 1 MiB".into());
+        }
         DataRef::Empty => String::new(),
         DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => {
             text.clone()

@@ -120,24 +120,10 @@ impl Provider for Aimlapi {
                 .append_pair("offset", &offset.to_string());
             let response = pages.get_page(NAME, &self.client, &url, "data").await?;
             let entries = read_entries(NAME, &response, "data")?;
-            for entry in entries {
-                let is_other_model =
-                    get_text(entry, &["model"]).is_some_and(|model| model != query.wire_model);
-                let content = match entry.get("client_request_id") {
-                    Some(token) => EntryContent::ClientToken(token.as_str().map(str::to_owned)),
-                    None if is_other_model => continue,
-                    // A log without our token cannot prove that a submission is absent.
-                    None => EntryContent::Input(None),
-                };
-                pages.add(HistoryEntry {
-                    prediction_id: read_prediction_id(entry, &["inference_id"]),
-                    submitted_at: get_time(entry, &["created"]),
-                    content,
-                    // Documented: failed requests are billed nothing.
-                    is_unbilled: get_text(entry, &["status"]).as_deref() == Some("failed"),
-                    is_running: false,
-                });
-            }
+            let of_model = entries
+                .iter()
+                .filter_map(|entry| parse_history_entry(entry, &query.wire_model));
+            of_model.for_each(|entry| pages.add(entry));
             offset += entries.len();
             let has_more = response
                 .json
@@ -213,6 +199,25 @@ pub(super) fn parse_submit(response: &ApiResponse) -> Result<Acceptance, Failure
             reason: format!("{NAME} returned no generation id for a submission"),
         }),
     }
+}
+
+/// Parses an entry of the log; `None` if it is certainly of another model.
+pub(super) fn parse_history_entry(entry: &Value, wire_model: &str) -> Option<HistoryEntry> {
+    let is_other_model = get_text(entry, &["model"]).is_some_and(|model| model != wire_model);
+    let content = match entry.get("client_request_id") {
+        Some(token) => EntryContent::ClientToken(token.as_str().map(str::to_owned)),
+        None if is_other_model => return None,
+        // A log without our token cannot prove that a submission is absent.
+        None => EntryContent::Input(None),
+    };
+    Some(HistoryEntry {
+        prediction_id: read_prediction_id(entry, &["inference_id"]),
+        submitted_at: get_time(entry, &["created"]),
+        content,
+        // Documented: failed requests are billed nothing.
+        is_unbilled: get_text(entry, &["status"]).as_deref() == Some("failed"),
+        is_running: false,
+    })
 }
 
 /// Parses a response to a poll, of any status; 404 is [`PollResult::Missing`]. With

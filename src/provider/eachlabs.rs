@@ -44,7 +44,7 @@ const UPLOAD_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Response of `POST /v1/upload/presign` (documented). The retention is the requested one: the
 /// response's `expires_at` may be that of the upload URL, which is valid for 15 minutes.
-const PRESIGN: PresignFields = PresignFields {
+pub(super) const PRESIGN: PresignFields = PresignFields {
     upload_url: "presigned_url",
     public_url: "public_url",
     headers: "required_headers",
@@ -118,12 +118,11 @@ impl Eachlabs {
             let entries = read_entries(NAME, &response, "executions")?;
             let known = ids.len();
             for entry in entries {
-                let submitted_at = get_time(entry, &["created_at"]);
-                match read_prediction_id(entry, &["id"]) {
-                    Some(id) => {
+                match parse_listed(entry) {
+                    (Some(id), submitted_at) => {
                         ids.insert(id, submitted_at);
                     }
-                    None => pages.add(HistoryEntry::without_id(submitted_at)),
+                    (None, submitted_at) => pages.add(HistoryEntry::without_id(submitted_at)),
                 }
             }
             // The documentation ends the list at a page shorter than the limit. A server may return
@@ -150,18 +149,26 @@ impl Eachlabs {
         let url = self.prediction_url(&id);
         let response = get_with_retries(&self.client, &url, deadline, is_definite).await?;
         ID_PLACES.check(NAME, &response, &id)?;
-        let body = response
-            .json
-            .as_ref()
-            .filter(|_| response.status.is_success());
-        Ok(HistoryEntry {
-            prediction_id: Some(id),
-            submitted_at: None,
-            content: EntryContent::Input(body.and_then(|body| get(body, &["input"])).cloned()),
-            // A documented example of a failure has an empty input.
-            is_unbilled: body.is_some_and(has_failed_unbilled),
-            is_running: false,
-        })
+        Ok(parse_execution(id, &response))
+    }
+}
+
+/// Parses an entry of the list of executions: its id and when it was created.
+pub(super) fn parse_listed(entry: &Value) -> (Option<String>, Option<Timestamp>) {
+    let id = read_prediction_id(entry, &["id"]);
+    (id, get_time(entry, &["created_at"]))
+}
+
+/// Parses what a prediction of the history was submitted with.
+pub(super) fn parse_execution(id: String, response: &ApiResponse) -> HistoryEntry {
+    let body = response.success();
+    HistoryEntry {
+        prediction_id: Some(id),
+        submitted_at: None,
+        content: EntryContent::Input(body.and_then(|body| get(body, &["input"])).cloned()),
+        // A documented example of a failure has an empty input.
+        is_unbilled: body.is_some_and(has_failed_unbilled),
+        is_running: false,
     }
 }
 

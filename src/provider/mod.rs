@@ -41,5 +41,5 @@ pub use poll_result::PollResult;
 pub use port::{Acceptance, Provider};
 pub use probe::{Probe, ProbeResult};
 pub use reconciliation::{AbsenceEvidence, LostSubmission, Reconciliation, WINDOW_MARGIN};
-pub use storage::UploadedImage;
+pub use storage::{Presigned, UploadedImage};
 pub use submission::Submission;

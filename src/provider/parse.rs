@@ -7,7 +7,10 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::domain::{Failure, ProviderName};
 
+use super::history::HistoryEntry;
+use super::history_pages::read_entries;
 use super::http::ApiResponse;
+use super::storage::{Presigned, parse_presigned};
 use super::{Acceptance, ApiKey, PollResult, aimlapi, eachlabs, fal};
 
 /// Builds a response from its parts. Returns `None` if the status is invalid; invalid headers,
@@ -59,4 +62,48 @@ pub fn parse_poll(
         ProviderName::Aimlapi => aimlapi::parse_poll(response, false),
         ProviderName::Fal => fal::response::parse_result(response, status, key, false),
     }
+}
+
+/// Parses a page of a history, of any status, as the provider's adapter does. Entries that are certainly of
+/// another model are left out.
+pub fn parse_history(
+    provider: ProviderName,
+    response: &ApiResponse,
+    wire_model: &str,
+) -> Result<Vec<HistoryEntry>, Failure> {
+    let entries = |key| read_entries(provider, response, key);
+    Ok(match provider {
+        ProviderName::Eachlabs => entries("executions")?
+            .iter()
+            .map(|entry| match eachlabs::parse_listed(entry) {
+                (Some(id), submitted_at) => HistoryEntry {
+                    submitted_at,
+                    ..eachlabs::parse_execution(id, response)
+                },
+                (None, submitted_at) => HistoryEntry::without_id(submitted_at),
+            })
+            .collect(),
+        ProviderName::Aimlapi => entries("data")?
+            .iter()
+            .filter_map(|entry| aimlapi::parse_history_entry(entry, wire_model))
+            .collect(),
+        ProviderName::Fal => entries("items")?
+            .iter()
+            .map(fal::response::parse_history_entry)
+            .collect(),
+    })
+}
+
+/// Parses a response to an upload request, of any status, as the provider's adapter does; `None` for a
+/// provider without a storage.
+pub fn parse_upload(
+    provider: ProviderName,
+    response: &ApiResponse,
+) -> Option<Result<Presigned, Failure>> {
+    let fields = match provider {
+        ProviderName::Eachlabs => &eachlabs::PRESIGN,
+        ProviderName::Fal => &fal::PRESIGN,
+        ProviderName::Aimlapi => return None,
+    };
+    Some(parse_presigned(provider, response, fields))
 }

@@ -11,11 +11,11 @@ use reqwest::header::{
 use serde_json::Value;
 use url::Url;
 
-use crate::domain::Failure;
+use crate::domain::{Failure, ProviderName};
 use crate::image::ImageFile;
 
 use super::classify::{classify_poll, describe};
-use super::http::ApiClient;
+use super::http::{ApiClient, ApiResponse};
 use super::json::get_text;
 
 /// Maximum number of headers that are sent with a file. Storages need a handful.
@@ -56,37 +56,12 @@ pub(super) async fn upload(
 ) -> Result<UploadedImage, Failure> {
     let provider = client.provider();
     let response = client.post_idempotent(url, body).await?;
-    let body = response
-        .json
-        .as_ref()
-        .filter(|_| response.status.is_success());
-    let presigned = body.and_then(|body| {
-        let upload_url = Url::parse(&get_text(body, &[fields.upload_url])?).ok()?;
-        let public_url = get_text(body, &[fields.public_url])?;
-        Some((upload_url, public_url, body.get(fields.headers)))
-    });
-    let Some((upload_url, public_url, required_headers)) = presigned else {
-        // For a prediction a 404 may pass; here it means that the API has no storage.
-        if response.status == StatusCode::NOT_FOUND {
-            return Err(Failure::Rejected {
-                reason: describe(provider, &response),
-            });
-        }
-        if response.status.is_success() {
-            let reason = format!("{provider} returned a body that has no upload URL");
-            return Err(Failure::Unknown { reason });
-        }
-        return Err(classify_poll(provider, &response));
-    };
-    let Some(required) = parse_headers(required_headers) else {
-        let reason = format!("{provider} asks for more than {MAX_HEADERS} headers with an upload");
-        return Err(Failure::Unknown { reason });
-    };
+    let presigned = parse_presigned(provider, &response, fields)?;
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(file.content_type));
-    headers.extend(required);
+    headers.extend(presigned.headers);
     let response = client
-        .put_presigned(&upload_url, headers, file.bytes.clone())
+        .put_presigned(&presigned.upload_url, headers, file.bytes.clone())
         .await?;
     if !response.status.is_success() {
         let reason = format!("the storage of {}", describe(provider, &response));
@@ -100,8 +75,54 @@ pub(super) async fn upload(
         });
     }
     Ok(UploadedImage {
-        public_url,
+        public_url: presigned.public_url,
         retention: fields.retention,
+    })
+}
+
+/// Where and how to upload a file.
+#[derive(Clone, Debug)]
+pub struct Presigned {
+    /// The URL to which it is uploaded.
+    pub upload_url: Url,
+    /// The URL under which it can be read afterwards.
+    pub public_url: String,
+    /// The headers to send with it.
+    pub headers: HeaderMap,
+}
+
+/// Parses a response to an upload request, of any status.
+pub(super) fn parse_presigned(
+    provider: ProviderName,
+    response: &ApiResponse,
+    fields: &PresignFields,
+) -> Result<Presigned, Failure> {
+    let presigned = response.success().and_then(|body| {
+        let upload_url = Url::parse(&get_text(body, &[fields.upload_url])?).ok()?;
+        let public_url = get_text(body, &[fields.public_url])?;
+        Some((upload_url, public_url, body.get(fields.headers)))
+    });
+    let Some((upload_url, public_url, required_headers)) = presigned else {
+        // For a prediction a 404 may pass; here it means that the API has no storage.
+        if response.status == StatusCode::NOT_FOUND {
+            return Err(Failure::Rejected {
+                reason: describe(provider, response),
+            });
+        }
+        if response.status.is_success() {
+            let reason = format!("{provider} returned a body that has no upload URL");
+            return Err(Failure::Unknown { reason });
+        }
+        return Err(classify_poll(provider, response));
+    };
+    let Some(headers) = parse_headers(required_headers) else {
+        let reason = format!("{provider} asks for more than {MAX_HEADERS} headers with an upload");
+        return Err(Failure::Unknown { reason });
+    };
+    Ok(Presigned {
+        upload_url,
+        public_url,
+        headers,
     })
 }
 

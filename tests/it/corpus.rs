@@ -72,6 +72,21 @@ fn every_provider_response_seed_satisfies_the_properties() {
 }
 
 #[test]
+fn every_workbook_seed_satisfies_the_properties() {
+    replay_seeds("workbooks", properties::workbooks::check);
+}
+
+#[test]
+fn every_history_seed_satisfies_the_properties() {
+    replay_seeds("histories", properties::responses::check_history);
+}
+
+#[test]
+fn every_upload_response_seed_satisfies_the_properties() {
+    replay_seeds("upload_responses", properties::responses::check_upload);
+}
+
+#[test]
 fn every_video_seed_satisfies_the_properties() {
     replay_seeds("mp4", properties::mp4::check);
 }

@@ -20,23 +20,21 @@ use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::image::ImageFile;
 use crate::link_client::ProxiedLinks;
 use crate::provider::classify::{classify_unreadable, describe, read_status};
-use crate::provider::history::{EntryContent, History, HistoryEntry, HistoryQuery};
+use crate::provider::history::{History, HistoryQuery};
 use crate::provider::history_pages::{
     HISTORY_PAGE, HistoryPages, MAX_PAGES, history_too_long, read_entries,
 };
 use crate::provider::http::{
     ApiClient, ApiResponse, Auth, SetupError, append_segments, is_loopback,
 };
-use crate::provider::json::{get, get_balance, get_text, get_time, is_true, sanitize};
-use crate::provider::named_prediction::read_prediction_id;
+use crate::provider::json::{get_balance, get_text, is_true, sanitize};
 use crate::provider::probe::{Probe, probe, probe_window};
 use crate::provider::storage::{PresignFields, UploadedImage, upload};
 use crate::provider::timeouts::Timeouts;
 use crate::provider::{Acceptance, ApiKey, Cancellation, PollResult, Provider, Submission};
 
 use response::{
-    ID_PLACES, NAME, event_cost, is_own_error, is_server_error, parse_cancellation, parse_result,
-    parse_submit,
+    ID_PLACES, NAME, event_cost, is_own_error, parse_cancellation, parse_result, parse_submit,
 };
 
 /// A request id that fal never issues.
@@ -44,7 +42,7 @@ const UNUSED_REQUEST_ID: &str = "00000000-0000-0000-0000-000000000000";
 
 /// Response of `POST /storage/upload/initiate`, from the source of the JavaScript client. Files are
 /// documented not to expire unless the account is set otherwise.
-const PRESIGN: PresignFields = PresignFields {
+pub(super) const PRESIGN: PresignFields = PresignFields {
     upload_url: "upload_url",
     public_url: "file_url",
     headers: "headers",
@@ -216,16 +214,9 @@ impl Provider for Fal {
                 url.query_pairs_mut().append_pair("cursor", cursor);
             }
             let response = pages.get_page(NAME, &self.client, &url, "items").await?;
-            for entry in read_entries(NAME, &response, "items")? {
-                pages.add(HistoryEntry {
-                    prediction_id: read_prediction_id(entry, &["request_id"]),
-                    submitted_at: get_time(entry, &["sent_at"]),
-                    content: EntryContent::Input(get(entry, &["json_input"]).cloned()),
-                    // Documented: server errors are never billed.
-                    is_unbilled: is_server_error(entry),
-                    is_running: entry.get("ended_at").is_some_and(Value::is_null),
-                });
-            }
+            let entries = read_entries(NAME, &response, "items")?;
+            let entries = entries.iter().map(response::parse_history_entry);
+            entries.for_each(|entry| pages.add(entry));
             let page = response.json.as_ref();
             cursor = page.and_then(|page| get_text(page, &["next_cursor"]));
             if cursor.is_none() {

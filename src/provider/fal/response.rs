@@ -8,9 +8,9 @@ use crate::domain::{CostReport, Failure, Money, PredictionHandle, ProviderName};
 use crate::provider::classify::{classify_poll, classify_submit, classify_unreadable, describe};
 use crate::provider::clip_link::{done, find_clip_url};
 use crate::provider::http::ApiResponse;
-use crate::provider::json::{find_message, get, get_seconds, get_text, get_usd};
+use crate::provider::json::{find_message, get, get_seconds, get_text, get_time, get_usd};
 use crate::provider::named_prediction::{IdPlaces, names_prediction, read_prediction_id};
-use crate::provider::{Acceptance, ApiKey, Cancellation, PollResult};
+use crate::provider::{Acceptance, ApiKey, Cancellation, EntryContent, HistoryEntry, PollResult};
 
 /// The provider of these responses.
 pub(super) const NAME: ProviderName = ProviderName::Fal;
@@ -211,8 +211,20 @@ pub(super) fn event_cost(event: &Value) -> Option<Money> {
     })
 }
 
+/// Parses an entry of the history.
+pub(in crate::provider) fn parse_history_entry(entry: &Value) -> HistoryEntry {
+    HistoryEntry {
+        prediction_id: read_prediction_id(entry, &["request_id"]),
+        submitted_at: get_time(entry, &["sent_at"]),
+        content: EntryContent::Input(get(entry, &["json_input"]).cloned()),
+        // Documented: server errors are never billed.
+        is_unbilled: is_server_error(entry),
+        is_running: entry.get("ended_at").is_some_and(Value::is_null),
+    }
+}
+
 /// Returns whether an entry of the history ended with a server error.
-pub(super) fn is_server_error(entry: &Value) -> bool {
+fn is_server_error(entry: &Value) -> bool {
     get_text(entry, &["status_code"])
         .and_then(|code| code.parse().ok())
         .is_some_and(|code: u16| code >= 500)

@@ -1,8 +1,11 @@
 //! Small files with much inside, and files that are not what they seem.
 
 use std::fs;
+use std::io::{Cursor, Read, Write};
 
 use rust_xlsxwriter::Workbook;
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
 
 use crate::support::{TestEnv, high_limits, load_args};
 
@@ -70,6 +73,64 @@ fn of_many_mistakes_the_first_hundred_are_told_and_the_rest_are_counted() {
     assert!(said.lines().count() < 120, "{} lines", said.lines().count());
     assert!(
         said.contains("5000 rows") || said.contains("5,000 rows"),
+        "{said}"
+    );
+}
+
+/// Returns a workbook whose shared strings are replaced.
+fn with_strings(strings: &[u8]) -> Vec<u8> {
+    let mut from = ZipArchive::new(Cursor::new(workbook(2, 2))).expect("an archive");
+    let mut to = ZipWriter::new(Cursor::new(Vec::new()));
+    for index in 0..from.len() {
+        let mut part = from.by_index(index).expect("a part");
+        let mut content = Vec::new();
+        part.read_to_end(&mut content).expect("its content");
+        let name = part.name().expect("a name").into_owned();
+        if name == "xl/sharedStrings.xml" {
+            content = strings.to_vec();
+        }
+        to.start_file(name, SimpleFileOptions::default())
+            .expect("a part");
+        to.write_all(&content).expect("written");
+    }
+    to.finish().expect("an archive").into_inner()
+}
+
+#[test]
+fn a_small_file_that_unpacks_to_much_is_refused_with_its_name_and_why() {
+    let env = TestEnv::new(high_limits());
+    let entity = |number: u32| {
+        format!(
+            "<!ENTITY e{} \"{}\">",
+            number + 1,
+            format!("&e{number};").repeat(10)
+        )
+    };
+    let entities: String = (0..20).map(entity).collect();
+    let nested =
+        format!("<!DOCTYPE sst [<!ENTITY e0 \"ha\">{entities}]><sst><si><t>&e20;</t></si></sst>");
+    let outside = "<!DOCTYPE sst [<!ENTITY x SYSTEM \"file:///etc/hostname\">]>\
+                   <sst><si><t>&x;</t></si></sst>";
+    let long = format!("<sst><si><t>{}</t></si></sst>", "a".repeat(17 << 20));
+    for (strings, why) in [
+        (nested.as_str(), "unrecognized entity"),
+        (outside, "unrecognized entity"),
+        (&long, "it has a text or a tag of more than 16 MiB"),
+    ] {
+        let file = with_strings(strings.as_bytes());
+        assert!(file.len() < 100_000, "{}", file.len());
+        fs::write(env.dir.path().join("small.xlsx"), file).expect("written");
+        let (code, said) = load(&env, "small.xlsx");
+        assert_eq!(code, 2, "{said}");
+        assert!(said.contains("cannot read small.xlsx: "), "{said}");
+        assert!(said.contains(why), "{said}");
+    }
+    let deep = format!("{{\"prompt\":{}\n", "[".repeat(1_000_000));
+    env.write("deep.jsonl", &deep);
+    let (code, said) = load(&env, "deep.jsonl");
+    assert_eq!(code, 2, "{said}");
+    assert!(
+        said.contains("deep.jsonl:1: the row is not a JSON object"),
         "{said}"
     );
 }

@@ -214,7 +214,10 @@ impl Storm {
         });
         let rule = move |request: &Request, simulator: &Upstream| {
             let response = simulator.forward();
-            let (response, is_hostile) = breaker.lock().unwrap().answer(request, response);
+            let (response, is_hostile) = breaker
+                .lock()
+                .expect("the breaker")
+                .answer(request, response);
             for counter in &counters {
                 counter.fetch_add(usize::from(is_hostile), Ordering::Relaxed);
             }
