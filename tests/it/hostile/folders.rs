@@ -12,23 +12,25 @@ fn two_queues_do_not_write_into_one_folder_unless_the_first_is_gone() {
     let env = TestEnv::new(high_limits());
     env.run_all(2, "fal");
     let folder = env.dir.path();
-    let clip = folder.join("renders/batch/row-0.mp4");
-    let before = fs::read(&clip).expect("a clip");
-    let other = ["--queue", "other.db"];
-    env.write_manifest("other.csv", 2);
+    env.write(
+        "other.csv",
+        "id,image,prompt\nother,https://images.example.com/other.png,Another turn\n",
+    );
     let mut load = load_args("fal").to_vec();
     load[1] = "other.csv";
-    load.extend(["--batch", "batch"]);
-    load.extend(other);
+    load.extend(["--batch", "batch", "--queue", "other.db"]);
     let loaded = env.run(&load);
-    // A load that notices the files stops even earlier.
-    if loaded.code == 0 {
-        let run = env.run(&["run", "--queue", "other.db"]);
-        assert_eq!(run.code, 1, "{run:?}");
-        assert!(run.stderr.contains("another queue"), "{run:?}");
-    }
-    assert_eq!(fs::read(&clip).expect("the clip"), before);
+    assert_eq!(loaded.code, 0, "{loaded:?}");
+    let run_other = || env.run(&["run", "--queue", "other.db"]);
+    let refused = run_other();
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("another queue"), "{refused:?}");
     env.assert_each_accepted_once(2);
+    fs::remove_file(folder.join("overnight.db")).expect("the first queue is gone");
+    let run = run_other();
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(folder.join("renders/batch/other.mp4").is_file());
+    env.assert_each_accepted_once(3);
 }
 
 #[test]
