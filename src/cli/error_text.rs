@@ -67,7 +67,7 @@ fn queue_hint(error: &QueueError) -> Option<String> {
         QueueError::FolderTaken { .. } => {
             "choose another name with `--batch` or another folder with `--out`"
         }
-        QueueError::PathNotText(_) => "rename the folder, or choose another one",
+        QueueError::PathNotUtf8(_) => "rename it, or choose another one",
         QueueError::RunIsActive => "stop it, or wait until it has finished",
         QueueError::ClipsChanged => "run the command again: it continues with the rest",
         QueueError::FileExists(_) => "choose another name, or remove the file first",

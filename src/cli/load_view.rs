@@ -33,6 +33,8 @@ const MAX_PRINTED_PROBLEMS: u64 = 100;
 /// Shows a load, and collects what is printed after it.
 pub(super) struct LoadView<'a> {
     bar: ReadProgress,
+    /// Whether the manifests are read a second time.
+    is_again: bool,
     estimate: Estimate<'a>,
     /// Key and prompt of the first rows.
     prompts: Vec<(String, String)>,
@@ -45,6 +47,7 @@ impl<'a> LoadView<'a> {
     pub(super) fn new(loader: &ManifestLoader<'a>, quiet: bool) -> Self {
         Self {
             bar: ReadProgress::new(quiet),
+            is_again: false,
             estimate: Estimate::new(loader.model, &loader.providers),
             prompts: Vec::new(),
             problems: 0,
@@ -105,7 +108,7 @@ impl<'a> LoadObserver for LoadView<'a> {
         format: Option<&str>,
         file: File,
     ) -> io::Result<impl Read + Seek + Send + use<'a> + 'static> {
-        if let Some(format) = format {
+        if let Some(format) = format.filter(|_| !self.is_again) {
             render::print_note(format_args!("{name}: {format}"));
         }
         self.bar.start_file(name, file.metadata()?.len());
@@ -113,6 +116,7 @@ impl<'a> LoadObserver for LoadView<'a> {
     }
 
     fn read_again(&mut self) {
+        self.is_again = true;
         self.estimate.clear();
         self.prompts.clear();
     }

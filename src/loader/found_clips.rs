@@ -64,6 +64,11 @@ impl FoundClips {
         named.exists().then_some(file)
     }
 
+    /// Returns whether a job takes a file as its clip, if that is one.
+    pub(super) fn takes(&self, job: &NewJob) -> bool {
+        self.takes_files && self.find(job).is_some()
+    }
+
     /// Returns the file that a job takes as its clip; `None` if it takes none.
     ///
     /// # Errors

@@ -96,11 +96,11 @@ impl<'a> ManifestLoader<'a> {
         let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
         let mut stager = RowStager::new(staging, found, observer);
         let rows = self.read_files(&sources, &mut stager)?;
-        if stager.finish(rows, self.options.fresh)? == Finished::Staged {
+        let Finished::ReadAgain { mistakes } = stager.finish(rows, self.options.fresh)? else {
             return Ok(());
-        }
+        };
         observer.read_again();
-        let mut stager = RowStager::again(staging, found, observer);
+        let mut stager = RowStager::again(staging, found, observer, mistakes);
         let rows = self.read_files(&sources, &mut stager)?;
         stager.finish(rows, self.options.fresh).map(drop)
     }

@@ -24,7 +24,7 @@ pub trait LoadObserver {
     /// Receives a mistake in a manifest.
     fn problem(&mut self, problem: Problem);
 
-    /// Receives that the manifests are read again from the start: no row has been added.
+    /// Receives that the manifests are read again from the start. The rows so far do not count.
     fn read_again(&mut self);
 
     /// Receives the end of all manifests, with the number of rows that were left out, by the field

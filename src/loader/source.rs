@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
@@ -15,7 +15,15 @@ pub(super) struct Source {
     /// Its name, for messages.
     pub(super) name: String,
     pub(super) format: FileFormat,
-    file: File,
+    content: Content,
+}
+
+/// Where a manifest can be read from its start.
+enum Content {
+    /// A regular file. It is not kept open: there may be more manifests than files that may be open.
+    File(PathBuf),
+    /// The copy of a pipe.
+    Copy(File),
 }
 
 impl Source {
@@ -31,8 +39,8 @@ impl Source {
             name: name.clone(),
             reason,
         };
-        let mut file = if is_stdin {
-            buffer_in_file(&mut std::io::stdin().lock())?
+        let (mut file, is_regular) = if is_stdin {
+            (buffer_in_file(&mut std::io::stdin().lock())?, false)
         } else {
             let mut file = File::open(path).map_err(|error| unreadable(error.into()))?;
             let file_type = file.metadata()?.file_type();
@@ -40,20 +48,34 @@ impl Source {
                 return Err(LoadError::Folder(name));
             }
             if file_type.is_file() {
-                file
+                (file, true)
             } else {
-                buffer_in_file(&mut file)?
+                (buffer_in_file(&mut file)?, false)
             }
         };
         let format = FileFormat::detect(path, &mut file).map_err(unreadable)?;
-        Ok(Self { name, format, file })
+        let content = if is_regular {
+            Content::File(path.to_owned())
+        } else {
+            Content::Copy(file)
+        };
+        Ok(Self {
+            name,
+            format,
+            content,
+        })
     }
 
     /// Returns the manifest from its start. There must be no other reader of it any more.
     pub(super) fn reader(&self) -> io::Result<File> {
-        let mut file = self.file.try_clone()?;
-        file.rewind()?;
-        Ok(file)
+        match &self.content {
+            Content::File(path) => File::open(path),
+            Content::Copy(file) => {
+                let mut file = file.try_clone()?;
+                file.rewind()?;
+                Ok(file)
+            }
+        }
     }
 }
 

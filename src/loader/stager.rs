@@ -24,8 +24,8 @@ const MAX_HELD_BYTES: usize = 2 << 20;
 enum Reading {
     /// They are held.
     Hold(HeldRows),
-    /// They are staged. The files of slow rows have been looked at if `is_again`.
-    Stage { is_again: bool },
+    /// They are staged.
+    Stage,
     /// Nothing: only their files are looked at, and the manifests are read again.
     Look,
 }
@@ -45,7 +45,10 @@ pub(super) enum Finished {
     /// All rows are staged.
     Staged,
     /// No row is staged: the manifests have to be read again.
-    ReadAgain,
+    ReadAgain {
+        /// Number of mistakes that were reported.
+        mistakes: u64,
+    },
 }
 
 /// Stages rows, and counts what is wrong with them.
@@ -61,8 +64,12 @@ pub(super) struct RowStager<'a, O> {
     file: String,
     reading: Reading,
     max_held_bytes: usize,
-    /// Whether any row so far is slow.
+    /// Whether any row so far is slow: it names a local image, or takes a file as its clip.
     is_slow: bool,
+    /// Whether the files of all rows have been looked at in a first reading.
+    is_again: bool,
+    /// Whether that has reported mistakes, which are not reported again. It has not seen duplicates.
+    are_mistakes_reported: bool,
     mistakes: u64,
     /// Number of skipped rows, by the field that they lack.
     skipped: BTreeMap<String, u64>,
@@ -75,26 +82,6 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
         found: &'a FoundClips,
         observer: &'a mut O,
     ) -> Self {
-        let reading = Reading::Hold(HeldRows::default());
-        Self::with_reading(staging, found, observer, reading)
-    }
-
-    /// Returns the stager of a second reading, after one that was [`Finished::ReadAgain`].
-    pub(super) fn again(
-        staging: &'a mut dyn Staging,
-        found: &'a FoundClips,
-        observer: &'a mut O,
-    ) -> Self {
-        let reading = Reading::Stage { is_again: true };
-        Self::with_reading(staging, found, observer, reading)
-    }
-
-    fn with_reading(
-        staging: &'a mut dyn Staging,
-        found: &'a FoundClips,
-        observer: &'a mut O,
-        reading: Reading,
-    ) -> Self {
         Self {
             staging,
             found,
@@ -102,11 +89,30 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
             blocked: 0,
             blocking: None,
             file: String::new(),
-            reading,
+            reading: Reading::Hold(HeldRows::default()),
             max_held_bytes: MAX_HELD_BYTES,
             is_slow: false,
+            is_again: false,
+            are_mistakes_reported: false,
             mistakes: 0,
             skipped: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the stager of a second reading, after one that was [`Finished::ReadAgain`] with this number of
+    /// mistakes.
+    pub(super) fn again(
+        staging: &'a mut dyn Staging,
+        found: &'a FoundClips,
+        observer: &'a mut O,
+        mistakes: u64,
+    ) -> Self {
+        Self {
+            reading: Reading::Stage,
+            is_again: true,
+            are_mistakes_reported: mistakes > 0,
+            mistakes,
+            ..Self::new(staging, found, observer)
         }
     }
 
@@ -132,6 +138,10 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
     /// # Errors
     /// Returns an error if any row has a mistake, if there are none, or if clips are in the way.
     pub(super) fn finish(mut self, rows: u64, fresh: bool) -> Result<Finished, LoadError> {
+        if matches!(self.reading, Reading::Look) {
+            let mistakes = self.mistakes;
+            return Ok(Finished::ReadAgain { mistakes });
+        }
         self.stage_held()?;
         self.observer.finish(&self.skipped);
         if self.mistakes > 0 {
@@ -143,9 +153,8 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
         if rows == 0 {
             return Err(LoadError::NoRows);
         }
-        match (self.reading, self.blocking) {
-            (Reading::Look, _) => Ok(Finished::ReadAgain),
-            (_, Some(example)) if !fresh => Err(LoadError::ClipsExist {
+        match self.blocking {
+            Some(example) if !fresh => Err(LoadError::ClipsExist {
                 rows: self.blocked,
                 example,
             }),
@@ -159,18 +168,24 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
             return Ok(());
         };
         let held = std::mem::take(held);
-        self.reading = Reading::Stage { is_again: false };
+        self.reading = Reading::Stage;
         for (file, jobs) in held.chunks {
-            for (line, message) in self.stage(&jobs)? {
-                self.problem(Problem {
-                    file: file.clone(),
-                    line,
-                    field: Some(ID_FIELD.to_owned()),
-                    mistake: message.into(),
-                });
-            }
+            let duplicates = self.stage(&jobs)?;
+            self.report_duplicates(&file, duplicates);
         }
         Ok(())
+    }
+
+    fn report_duplicates(&mut self, file: &str, duplicates: Vec<(u64, String)>) {
+        for (line, message) in duplicates {
+            self.mistakes += 1;
+            self.observer.problem(Problem {
+                file: file.to_owned(),
+                line,
+                field: Some(ID_FIELD.to_owned()),
+                mistake: message.into(),
+            });
+        }
     }
 
     /// Stages rows. Returns the line of each duplicate, and what is wrong with it.
@@ -199,13 +214,14 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
     }
 }
 
-/// Returns whether a row takes long to read.
-fn is_slow(job: &NewJob) -> bool {
-    job.has_local_images || job.found_clip.is_some()
-}
-
 impl<O: LoadObserver> RowSink for RowStager<'_, O> {
     fn rows(&mut self, mut jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+        let is_slow = |job: &NewJob| job.has_local_images || self.found.takes(job);
+        self.is_slow |= !self.is_again && jobs.iter().any(is_slow);
+        if self.is_slow && matches!(self.reading, Reading::Stage) {
+            self.staging.discard()?;
+            self.reading = Reading::Look;
+        }
         for job in &mut jobs {
             match self.found.take(job) {
                 Ok(file) => job.found_clip = file,
@@ -217,7 +233,6 @@ impl<O: LoadObserver> RowSink for RowStager<'_, O> {
                 }),
             }
         }
-        self.is_slow |= jobs.iter().any(is_slow);
         match &mut self.reading {
             Reading::Hold(held) => {
                 held.bytes += jobs.iter().map(|job| job.input_text.len()).sum::<usize>();
@@ -231,17 +246,22 @@ impl<O: LoadObserver> RowSink for RowStager<'_, O> {
                 }
                 Ok(Vec::new())
             }
-            Reading::Stage { is_again: false } if self.is_slow => {
-                self.staging.discard()?;
-                self.reading = Reading::Look;
-                Ok(Vec::new())
+            Reading::Stage => {
+                let duplicates = self.stage(&jobs)?;
+                if self.are_mistakes_reported {
+                    self.report_duplicates(&self.file.clone(), duplicates);
+                    return Ok(Vec::new());
+                }
+                Ok(duplicates)
             }
-            Reading::Stage { .. } => Ok(self.stage(&jobs)?),
             Reading::Look => Ok(Vec::new()),
         }
     }
 
     fn problem(&mut self, problem: Problem) {
+        if self.are_mistakes_reported {
+            return;
+        }
         self.mistakes += 1;
         self.observer.problem(problem);
     }

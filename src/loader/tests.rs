@@ -27,9 +27,15 @@ struct FakeStaging(Arc<Mutex<Vec<String>>>);
 
 impl Staging for FakeStaging {
     fn add(&mut self, jobs: &[NewJob]) -> Result<Vec<RowChange>> {
-        let keys = jobs.iter().map(|job| job.row_key.clone());
-        self.0.lock().unwrap().extend(keys);
-        Ok(vec![RowChange::New; jobs.len()])
+        let mut keys = self.0.lock().unwrap();
+        let add = |job: &NewJob| {
+            if keys.contains(&job.row_key) {
+                return RowChange::Duplicate { line: 2 };
+            }
+            keys.push(job.row_key.clone());
+            RowChange::New
+        };
+        Ok(jobs.iter().map(add).collect())
     }
 
     fn discard(&mut self) -> Result<()> {
@@ -54,7 +60,11 @@ impl FakeStaging {
 }
 
 #[derive(Default)]
-struct Observed(u64);
+struct Observed {
+    rows: u64,
+    problems: Vec<String>,
+    ends: u64,
+}
 
 impl LoadObserver for Observed {
     fn start_file(
@@ -67,16 +77,20 @@ impl LoadObserver for Observed {
     }
 
     fn read_again(&mut self) {
-        self.0 = 0;
+        self.rows = 0;
     }
 
     fn add_row(&mut self, _: &NewJob) {
-        self.0 += 1;
+        self.rows += 1;
     }
 
-    fn problem(&mut self, _: Problem) {}
+    fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem.to_string());
+    }
 
-    fn finish(&mut self, _: &BTreeMap<String, u64>) {}
+    fn finish(&mut self, _: &BTreeMap<String, u64>) {
+        self.ends += 1;
+    }
 }
 
 fn rows(chunk: u64, image: &str) -> Vec<NewJob> {
@@ -120,21 +134,23 @@ fn load(images: &[&str], max_held_bytes: usize) -> (Vec<bool>, bool) {
     let mut stager = RowStager::new(&mut own, &found, &mut observed);
     stager.limit_held_bytes(max_held_bytes);
     let unlocked = read(&mut stager, &staging, images);
-    let is_again = stager.finish(rows, false).expect("read") == Finished::ReadAgain;
+    let finished = stager.finish(rows, false).expect("read");
+    let is_again = finished == Finished::ReadAgain { mistakes: 0 };
     if is_again {
         observed.read_again();
-        let mut stager = RowStager::again(&mut own, &found, &mut observed);
+        let mut stager = RowStager::again(&mut own, &found, &mut observed, 0);
         read(&mut stager, &staging, images);
         let finished = stager.finish(rows, false).expect("read");
         assert_eq!(finished, Finished::Staged);
     }
+    assert_eq!(observed.ends, 1, "what was left out is told once");
     let keys: Vec<String> = (0..rows).map(|row| format!("cup-{row}")).collect();
     assert_eq!(
         *staging.0.lock().unwrap(),
         keys,
         "each row is staged once, in order"
     );
-    assert_eq!(observed.0, rows);
+    assert_eq!(observed.rows, rows);
     (unlocked, is_again)
 }
 
@@ -164,4 +180,56 @@ fn a_load_that_stages_while_it_reads_lets_others_write_again_at_the_first_pictur
     let (unlocked, is_again) = load(&[LINK, LINK, LINK, LINK, PICTURE, PICTURE], 1500);
     let expected = vec![true, true, false, false, true, true];
     assert_eq!((unlocked, is_again), (expected, true));
+}
+
+#[test]
+fn a_load_that_reads_twice_tells_each_mistake_and_each_duplicate_once() {
+    let (found, mut observed) = (FoundClips::default(), Observed::default());
+    let mut staging = FakeStaging::default();
+    let mistake = || Problem {
+        file: "m.csv".into(),
+        line: 9,
+        field: None,
+        mistake: "is wrong".to_owned().into(),
+    };
+    let mut stager = RowStager::new(&mut staging, &found, &mut observed);
+    stager.limit_held_bytes(0);
+    for _ in 0..2 {
+        stager.rows(rows(0, PICTURE)).expect("the rows are taken");
+        stager.problem(mistake());
+    }
+    let finished = stager.finish(22, false).expect("read");
+    assert_eq!(finished, Finished::ReadAgain { mistakes: 2 });
+    let mut stager = RowStager::again(&mut staging, &found, &mut observed, 2);
+    for _ in 0..2 {
+        stager.rows(rows(0, PICTURE)).expect("the rows are taken");
+        stager.problem(mistake());
+    }
+    let error = stager.finish(22, false).expect_err("there are mistakes");
+    assert_eq!(
+        error.to_string(),
+        "12 mistakes in 22 rows; nothing was loaded"
+    );
+    assert_eq!(observed.problems.len(), 12, "{:?}", observed.problems);
+}
+
+#[test]
+fn others_can_write_before_a_load_looks_at_the_file_that_a_row_takes_as_its_clip() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("cup-25.mp4"), "no clip").unwrap();
+    let found = FoundClips::list(folder.path(), true).unwrap();
+    let mut observed = Observed::default();
+    let staging = FakeStaging::default();
+    let mut own = staging.clone();
+    let mut stager = RowStager::new(&mut own, &found, &mut observed);
+    stager.limit_held_bytes(1500);
+    let unlocked = read(&mut stager, &staging, &[LINK; 4]);
+    assert_eq!(
+        unlocked,
+        [true, true, true, true],
+        "the third has the row of the file"
+    );
+    let finished = stager.finish(4 * CHUNK, false).expect("read");
+    assert_eq!(finished, Finished::ReadAgain { mistakes: 1 });
+    assert_eq!(observed.problems.len(), 1, "{:?}", observed.problems);
 }

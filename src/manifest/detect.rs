@@ -14,6 +14,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::limits::BOM;
 use super::row_format::RowFormat;
+use super::workbook_limits;
 
 /// Maximum number of bytes at the start of a file that are searched for its header.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -56,8 +57,8 @@ impl FileFormat {
     /// to its end, and leaves every file at its start.
     ///
     /// # Errors
-    /// Returns an error if the file cannot be read, if it is a workbook in the old Excel format,
-    /// or if its encoding cannot be determined.
+    /// Returns an error if the file cannot be read, if it is a workbook in the old Excel format or one that
+    /// contains more than the memory may hold, or if its encoding cannot be determined.
     pub fn detect(path: &Path, file: &mut (impl Read + Seek + Send)) -> anyhow::Result<Self> {
         let mut magic = Vec::new();
         file.by_ref().take(8).read_to_end(&mut magic)?;
@@ -68,7 +69,11 @@ impl FileFormat {
             _ => Compression::None,
         };
         let content = match magic.as_slice() {
-            [b'P', b'K', 3, 4, ..] => Content::Workbook,
+            [b'P', b'K', 3, 4, ..] => {
+                workbook_limits::check(file.by_ref()).map_err(anyhow::Error::msg)?;
+                file.rewind()?;
+                Content::Workbook
+            }
             [0xd0, 0xcf, 0x11, 0xe0, ..] => {
                 anyhow::bail!(
                     "it is a workbook in the old Excel format (.xls); save it as .xlsx or CSV"

@@ -14,8 +14,8 @@ use crate::image::identify;
 /// Maximum number of files in the cache: some 100 MB of memory.
 const MAX_CACHED: usize = 1_000_000;
 
-/// Resolves the image files of a manifest. A file that many rows name is read once, as long as it
-/// stays in the cache.
+/// Resolves the image files of a manifest. An image that many rows name is read once, as long as there is
+/// room in the cache.
 #[derive(Debug, Default)]
 pub(super) struct ImageResolver {
     /// The SHA-256 of images, by that of their paths: a million paths would take much more memory.
@@ -73,12 +73,10 @@ impl ImageResolver {
         if let Some(image) = cached.and_then(|sha256| LocalImage::new(path, &hex::encode(sha256))) {
             return Ok(image);
         }
-        if cache.len() == MAX_CACHED {
-            cache.clear();
-        }
         let image = identify(path).map_err(|error| error.reason)?;
         let mut sha256 = [0; 32];
-        if hex::decode_to_slice(image.sha256(), &mut sha256).is_ok() {
+        let has_room = cache.len() < MAX_CACHED;
+        if has_room && hex::decode_to_slice(image.sha256(), &mut sha256).is_ok() {
             cache.insert(key, sha256);
         }
         Ok(image)

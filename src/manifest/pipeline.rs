@@ -14,9 +14,9 @@ use super::row::{ID_FIELD, Row};
 use super::row_mapper::RowMapper;
 use super::row_sink::RowSink;
 
-/// Number of jobs after which a chunk is sent: enough that sending takes hardly any of the time,
-/// few enough to take little memory.
-const MAX_CHUNK_JOBS: usize = 1024;
+/// Number of jobs or of problems after which a chunk is sent: enough that sending takes hardly any of the
+/// time, few enough to take little memory.
+const MAX_CHUNK_ITEMS: usize = 1024;
 
 /// Length of the jobs' texts, in bytes, after which a chunk is sent.
 const MAX_CHUNK_BYTES: usize = 1 << 20;
@@ -85,10 +85,16 @@ impl Producer<'_> {
                 return Ok(false);
             }
             Ok(row) => match mapper.build_job(self.file, row) {
-                Ok(job) => self.add_job(job)?,
+                Ok(job) => self.add_job(job),
                 Err(problems) => self.chunk.problems.extend(problems),
             },
             Err(mistake) => self.add_problem(line, mistake),
+        }
+        let is_full = self.chunk.jobs.len() >= MAX_CHUNK_ITEMS
+            || self.chunk.problems.len() >= MAX_CHUNK_ITEMS
+            || self.chunk_bytes >= MAX_CHUNK_BYTES;
+        if is_full || self.sent_at.elapsed() >= MAX_CHUNK_TIME {
+            self.flush()?;
         }
         Ok(true)
     }
@@ -103,7 +109,7 @@ impl Producer<'_> {
         });
     }
 
-    fn add_job(&mut self, job: NewJob) -> anyhow::Result<()> {
+    fn add_job(&mut self, job: NewJob) {
         self.chunk_bytes += job
             .input
             .0
@@ -112,13 +118,6 @@ impl Producer<'_> {
             .map(str::len)
             .sum::<usize>();
         self.chunk.jobs.push(job);
-        let is_full =
-            self.chunk.jobs.len() >= MAX_CHUNK_JOBS || self.chunk_bytes >= MAX_CHUNK_BYTES;
-        if is_full || self.sent_at.elapsed() >= MAX_CHUNK_TIME {
-            self.flush()
-        } else {
-            Ok(())
-        }
     }
 
     /// Sends the current chunk. Blocks while [`MAX_WAITING_CHUNKS`] others wait to be received.

@@ -10,7 +10,6 @@ use crate::domain::suggest::did_you_mean;
 use super::limits::MAX_ROW_BYTES;
 use super::problem::Mistake;
 use super::table_reader::{Record, TableReader};
-use super::workbook_limits;
 
 /// The size from which a spreadsheet has lost a number's last digits: it stores 15 digits.
 const MIN_INEXACT_NUMBER: f64 = 1e15;
@@ -29,12 +28,10 @@ const MAX_CELL_BYTES: usize = 1 << 20;
 /// Returns an error if the file is not an Excel workbook or has no such sheet, or the error of
 /// `read`.
 pub(super) fn with_sheet<T>(
-    mut file: impl Read + Seek,
+    file: impl Read + Seek,
     sheet: Option<&str>,
     read: impl FnOnce(&mut dyn TableReader) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    workbook_limits::check(&mut file).map_err(anyhow::Error::msg)?;
-    file.rewind()?;
     let mut workbook = Xlsx::new(file)
         .map_err(|error| anyhow::anyhow!("it is not an Excel workbook (.xlsx): {error}"))?;
     let names = workbook.sheet_names();

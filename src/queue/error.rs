@@ -86,9 +86,9 @@ pub enum QueueError {
         /// The batch that uses it.
         batch: String,
     },
-    /// A path is stored as text, and this one is none. Another path of the same text would be used later.
-    #[error("{} is not UTF-8 text, so that the queue cannot store it", .0.display())]
-    PathNotText(PathBuf),
+    /// A path cannot be stored, because it is not UTF-8: another path would be read later.
+    #[error("the path {} is not UTF-8, so that the queue cannot store it", .0.display())]
+    PathNotUtf8(PathBuf),
     /// A copy would be written where a file is already.
     #[error("{} exists already, and is not overwritten", .0.display())]
     FileExists(PathBuf),
@@ -161,7 +161,7 @@ impl QueueError {
             | Self::BatchHasOtherModel { .. }
             | Self::BatchHasOtherFolder { .. }
             | Self::FolderTaken { .. }
-            | Self::PathNotText(_)
+            | Self::PathNotUtf8(_)
             | Self::FileExists(_)
             | Self::NotApplicable { .. }
             | Self::PredictionTaken { .. }

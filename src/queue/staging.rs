@@ -58,14 +58,14 @@ impl NewBatch {
     }
 }
 
-/// Returns an error if another batch than `name` uses a folder, or if its path is no text.
+/// Returns an error if another batch than `name` uses a folder, or if its path is not UTF-8.
 pub(super) fn ensure_folder_is_free(
     batches: &[BatchView],
     name: &str,
     folder: &Path,
 ) -> Result<()> {
     let Some(text) = folder.to_str() else {
-        return Err(QueueError::PathNotText(folder.to_owned()));
+        return Err(QueueError::PathNotUtf8(folder.to_owned()));
     };
     let mut others = batches.iter().filter(|batch| batch.name != name);
     // Some file systems ignore case.
@@ -229,7 +229,7 @@ impl LoadPlan {
 ///
 /// From the first [`Staging::add`] until the commit, the discard or the drop, nothing else can write
 /// to the queue: active pools wait, with their heartbeats too. Whatever takes long has to come before
-/// it. If that takes longer than they wait for a write, or than their leases last, they may stop with
+/// it. If the lock is held longer than they wait for a write, or than their leases last, they may stop with
 /// an error; a new run continues their jobs.
 pub trait Staging: Send {
     /// Adds rows, and returns the effect of each, in the same order. Fewer calls with more rows are
@@ -268,7 +268,7 @@ pub trait Loader: Send + Sync {
     /// - [`QueueError::BatchHasOtherModel`] or [`QueueError::BatchHasOtherFolder`] if the batch exists
     ///   with another model or output folder.
     /// - [`QueueError::FolderTaken`] if another batch uses the output folder.
-    /// - [`QueueError::PathNotText`] if the path of the folder is not UTF-8.
+    /// - [`QueueError::PathNotUtf8`] if the path of the folder is not UTF-8.
     /// - [`QueueError::OpenForRehearsal`] if the queue is open for a rehearsal.
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>>;
 }

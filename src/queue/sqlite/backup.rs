@@ -16,6 +16,7 @@ use super::{health, open};
 /// The copy is one file: it needs no `-wal` beside it.
 pub(super) fn back_up(path: &Path, to: &Path) -> Result<()> {
     open::ensure_exists(path)?;
+    open::ensure_utf8(to)?;
     if to.exists() {
         return Err(QueueError::FileExists(to.to_owned()));
     }

@@ -73,7 +73,7 @@ pub(super) fn ensure_exists(path: &Path) -> Result<()> {
 /// the current version.
 pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
     let open = || -> Result<Connection> {
-        ensure_text(path)?;
+        ensure_utf8(path)?;
         let exists = path.exists();
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(busy_timeout())?;
@@ -98,7 +98,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
 /// Opens a connection that only reads, to a file that is migrated already.
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection> {
     let open = || -> Result<Connection> {
-        ensure_text(path)?;
+        ensure_utf8(path)?;
         // A WAL database can only be read by a connection that may write the WAL index.
         // `query_only` protects the data.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -119,17 +119,18 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Returns an error if the folder of a queue has a path that is no text: what the queue stores relative to
-/// it would be found elsewhere.
-fn ensure_text(path: &Path) -> Result<()> {
+/// Returns an error if the path of a queue, with its links resolved, is not UTF-8: what the queue stores
+/// relative to its folder would be found elsewhere.
+pub(super) fn ensure_utf8(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     // A folder that does not exist is a problem of its own.
     let Ok(folder) = folder.unwrap_or(Path::new(".")).canonicalize() else {
         return Ok(());
     };
-    match path.to_str().and(folder.to_str()) {
+    let resolved = folder.join(path.file_name().unwrap_or_default());
+    match resolved.to_str() {
         Some(_) => Ok(()),
-        None => Err(QueueError::PathNotText(path.to_owned())),
+        None => Err(QueueError::PathNotUtf8(resolved)),
     }
 }
 

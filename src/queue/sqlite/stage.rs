@@ -46,7 +46,7 @@ pub(super) struct SqliteStaging {
     clock: Arc<dyn Clock>,
     connection: Connection,
     batch: NewBatch,
-    /// What the open transaction has loaded; `None` before the first row and after a commit.
+    /// What the open transaction has loaded; `None` before the first row, and after a commit or a discard.
     open: Option<OpenLoad>,
 }
 

@@ -110,7 +110,7 @@ fn a_folder_that_is_replaced_by_a_link_during_a_run_gets_no_clip() {
 /// Other systems have no such names.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_whose_name_is_no_text_is_refused_before_a_clip_could_land_in_another() {
+fn a_folder_whose_name_is_not_utf_8_is_refused_before_a_clip_could_land_in_another() {
     let env = TestEnv::new(high_limits());
     env.write_manifest("batch.csv", 1);
     let name = OsStr::from_bytes(b"clips-\xff");
@@ -119,8 +119,9 @@ fn a_folder_whose_name_is_no_text_is_refused_before_a_clip_could_land_in_another
     let refused = |command: &mut std::process::Command| {
         let refused = CommandOutput::from_output(command.output().expect("the binary starts"));
         assert_eq!(refused.code, 2, "{refused:?}");
-        let what = "is not UTF-8 text, so that the queue cannot store it\nhint: rename the folder";
+        let what = "is not UTF-8, so that the queue cannot store it\nhint: rename it";
         assert!(refused.stderr.contains(what), "{refused:?}");
+        assert!(refused.stderr.contains("/clips-\u{fffd}"), "{refused:?}");
     };
     // As the folder of clips.
     refused(env.command(&load_args("fal")).arg("--out").arg(name));
@@ -133,6 +134,8 @@ fn a_folder_whose_name_is_no_text_is_refused_before_a_clip_could_land_in_another
     // As the folder of the queue.
     fs::copy(env.dir.path().join("batch.csv"), folder.join("batch.csv")).expect("copied");
     refused(env.command(&load_args("fal")).current_dir(&folder));
+    // As the folder of a backup.
+    refused(env.command(&["backup"]).arg(folder.join("copy.db")));
     let names = fs::read_dir(&folder).expect("the folder").count();
     assert_eq!(names, 1, "nothing but the manifest");
 }

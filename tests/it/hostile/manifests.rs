@@ -111,10 +111,12 @@ fn a_small_file_that_unpacks_to_much_is_refused_with_its_name_and_why() {
         format!("<!DOCTYPE sst [<!ENTITY e0 \"ha\">{entities}]><sst><si><t>&e20;</t></si></sst>");
     let outside = "<!DOCTYPE sst [<!ENTITY x SYSTEM \"file:///etc/hostname\">]>\
                    <sst><si><t>&x;</t></si></sst>";
+    let announced = "<sst uniqueCount=\"10000000000000\"><si><t>a</t></si></sst>";
     let long = format!("<sst><si><t>{}</t></si></sst>", "a".repeat(17 << 20));
     for (strings, why) in [
         (nested.as_str(), "unrecognized entity"),
         (outside, "unrecognized entity"),
+        (announced, "it has more than 10000000 shared strings"),
         (&long, "it has a text or a tag of more than 16 MiB"),
     ] {
         let file = with_strings(strings.as_bytes());

@@ -130,7 +130,7 @@ fn random_responses_that_break_the_protocol_cost_no_clip_and_no_second_payment()
     let seed = setting("OVERNIGHT_SEED", 1);
     let wanted = setting("OVERNIGHT_HOSTILE", RESPONSES);
     // Most of the time is spent in waiting.
-    let (rows, storms) = if wanted > RESPONSES {
+    let (rows, at_once) = if wanted > RESPONSES {
         (150, 4)
     } else {
         (12, 1)
@@ -140,11 +140,11 @@ fn random_responses_that_break_the_protocol_cost_no_clip_and_no_second_payment()
     let totals = Mutex::new(Totals::default());
     at_each_provider(|provider| {
         thread::scope(|scope| {
-            for _ in 0..storms {
+            for _ in 0..at_once {
                 scope.spawn(|| {
                     while sent.load(Ordering::Relaxed) < wanted {
                         let seed = seeds.fetch_add(1, Ordering::Relaxed) as u64;
-                        let of_run = Storm::new(seed, rows, provider).run(&sent);
+                        let of_run = HostileRun::new(seed, rows, provider).run(&sent);
                         totals.lock().unwrap().add(&of_run);
                     }
                 });
@@ -179,14 +179,14 @@ impl Totals {
 }
 
 /// Some rows at one provider whose responses are broken at random.
-struct Storm {
+struct HostileRun {
     seed: u64,
     rows: usize,
     provider: String,
     env: TestEnv,
 }
 
-impl Storm {
+impl HostileRun {
     fn new(seed: u64, rows: usize, provider: &str) -> Self {
         let limits = Limits {
             creates_per_minute: 60_000,
@@ -271,6 +271,7 @@ impl Storm {
         let twice: Vec<_> = paid.iter().filter(|(_, times)| **times > 1).collect();
         assert!(twice.is_empty(), "{twice:?}; {}", self.describe(last));
         let mut jobs = self.env.export();
+        assert_eq!(jobs.len(), self.rows, "{}", self.describe(last));
         jobs.retain(|job| job["state"] == "succeeded");
         for job in &jobs {
             let id = job["prediction_id"].as_str().expect("an id").as_bytes();
