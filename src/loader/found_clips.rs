@@ -64,9 +64,14 @@ impl FoundClips {
         named.exists().then_some(file)
     }
 
+    /// Returns the file that a job takes as its clip, if that is one.
+    fn taken(&self, job: &NewJob) -> Option<&FoundFile> {
+        self.takes_files.then(|| self.find(job)).flatten()
+    }
+
     /// Returns whether a job takes a file as its clip, if that is one.
     pub(super) fn takes(&self, job: &NewJob) -> bool {
-        self.takes_files && self.find(job).is_some()
+        self.taken(job).is_some()
     }
 
     /// Returns the file that a job takes as its clip; `None` if it takes none.
@@ -74,7 +79,7 @@ impl FoundClips {
     /// # Errors
     /// Returns why the file is no clip.
     pub(super) fn take(&self, job: &NewJob) -> Result<Option<SavedFile>, String> {
-        let Some(file) = self.find(job).filter(|_| self.takes_files) else {
+        let Some(file) = self.taken(job) else {
             return Ok(None);
         };
         file.clip

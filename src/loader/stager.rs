@@ -2,8 +2,8 @@
 //!
 //! While rows are staged no other process can write to the queue, so reading must not wait for anything
 //! then. Rows are held until all are read, if they are few. If they are many, they are staged while they
-//! are read; but if some name local images or take files as their clips, which takes minutes to look at,
-//! the manifests are read twice: first to look at the files, then to stage the rows.
+//! are read; but if some name local images or take files as their clips, which takes minutes to hash,
+//! the manifests are read twice: first to inspect the files, then to stage the rows.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,8 +26,8 @@ enum Reading {
     Hold(HeldRows),
     /// They are staged.
     Stage,
-    /// Nothing: only their files are looked at, and the manifests are read again.
-    Look,
+    /// Nothing: only their files are inspected, and the manifests are read again.
+    Inspect,
 }
 
 /// Rows that are held in memory.
@@ -66,7 +66,7 @@ pub(super) struct RowStager<'a, O> {
     max_held_bytes: usize,
     /// Whether any row so far is slow: it names a local image, or takes a file as its clip.
     is_slow: bool,
-    /// Whether the files of all rows have been looked at in a first reading.
+    /// Whether the files of all rows have been inspected in a first reading.
     is_again: bool,
     /// Whether that has reported mistakes, which are not reported again. It has not seen duplicates.
     are_mistakes_reported: bool,
@@ -138,7 +138,7 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
     /// # Errors
     /// Returns an error if any row has a mistake, if there are none, or if clips are in the way.
     pub(super) fn finish(mut self, rows: u64, fresh: bool) -> Result<Finished, LoadError> {
-        if matches!(self.reading, Reading::Look) {
+        if matches!(self.reading, Reading::Inspect) {
             let mistakes = self.mistakes;
             return Ok(Finished::ReadAgain { mistakes });
         }
@@ -220,7 +220,7 @@ impl<O: LoadObserver> RowSink for RowStager<'_, O> {
         self.is_slow |= !self.is_again && jobs.iter().any(is_slow);
         if self.is_slow && matches!(self.reading, Reading::Stage) {
             self.staging.discard()?;
-            self.reading = Reading::Look;
+            self.reading = Reading::Inspect;
         }
         for job in &mut jobs {
             match self.found.take(job) {
@@ -239,7 +239,7 @@ impl<O: LoadObserver> RowSink for RowStager<'_, O> {
                 held.chunks.push((self.file.clone(), jobs));
                 if held.bytes > self.max_held_bytes {
                     if self.is_slow {
-                        self.reading = Reading::Look;
+                        self.reading = Reading::Inspect;
                     } else {
                         self.stage_held()?;
                     }
@@ -254,7 +254,7 @@ impl<O: LoadObserver> RowSink for RowStager<'_, O> {
                 }
                 Ok(duplicates)
             }
-            Reading::Look => Ok(Vec::new()),
+            Reading::Inspect => Ok(Vec::new()),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::queue::{LoadPlan, RemovedRows, Result, RowChange, Staging};
 use super::stager::{Finished, RowStager};
 use super::{FoundClips, LoadObserver};
 
-const PICTURE: &str = "file:///photos/cup.jpg#sha256=\
+const LOCAL_IMAGE: &str = "file:///photos/cup.jpg#sha256=\
                        e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const LINK: &str = "https://example.com/cup.jpg";
 
@@ -97,14 +97,7 @@ fn rows(chunk: u64, image: &str) -> Vec<NewJob> {
     let first = chunk * CHUNK;
     let row = |number: u64| {
         let input = json!({"image": image, "prompt": format!("turn {number}")});
-        let input = Input(
-            input
-                .as_object()
-                .expect("an object")
-                .clone()
-                .into_iter()
-                .collect(),
-        );
+        let input: Input = serde_json::from_value(input).expect("an object");
         let key = format!("cup-{number}");
         let mut fingerprint = [0; 16];
         fingerprint[..8].copy_from_slice(&number.to_le_bytes());
@@ -128,7 +121,8 @@ fn read(stager: &mut RowStager<'_, Observed>, staging: &FakeStaging, images: &[&
 /// second.
 fn load(images: &[&str], max_held_bytes: usize) -> (Vec<bool>, bool) {
     let rows = images.len() as u64 * CHUNK;
-    let (found, mut observed) = (FoundClips::default(), Observed::default());
+    let found = FoundClips::default();
+    let mut observed = Observed::default();
     let staging = FakeStaging::default();
     let mut own = staging.clone();
     let mut stager = RowStager::new(&mut own, &found, &mut observed);
@@ -156,12 +150,12 @@ fn load(images: &[&str], max_held_bytes: usize) -> (Vec<bool>, bool) {
 
 #[test]
 fn others_can_write_while_a_load_reads_few_rows() {
-    let (unlocked, is_again) = load(&[LINK, PICTURE, LINK], 1 << 20);
+    let (unlocked, is_again) = load(&[LINK, LOCAL_IMAGE, LINK], 1 << 20);
     assert_eq!((unlocked, is_again), (vec![true; 3], false));
 }
 
 #[test]
-fn many_rows_without_pictures_are_staged_while_they_are_read() {
+fn many_rows_without_local_images_are_staged_while_they_are_read() {
     let (unlocked, is_again) = load(&[LINK; 4], 1500);
     assert_eq!(
         (unlocked, is_again),
@@ -170,21 +164,22 @@ fn many_rows_without_pictures_are_staged_while_they_are_read() {
 }
 
 #[test]
-fn others_can_write_while_a_load_looks_at_more_pictures_than_it_holds_rows() {
-    let (unlocked, is_again) = load(&[PICTURE; 6], 3000);
+fn others_can_write_while_a_load_hashes_more_local_images_than_it_holds_rows() {
+    let (unlocked, is_again) = load(&[LOCAL_IMAGE; 6], 3000);
     assert_eq!((unlocked, is_again), (vec![true; 6], true));
 }
 
 #[test]
-fn a_load_that_stages_while_it_reads_lets_others_write_again_at_the_first_picture() {
-    let (unlocked, is_again) = load(&[LINK, LINK, LINK, LINK, PICTURE, PICTURE], 1500);
+fn a_load_that_stages_while_it_reads_lets_others_write_again_at_the_first_local_image() {
+    let (unlocked, is_again) = load(&[LINK, LINK, LINK, LINK, LOCAL_IMAGE, LOCAL_IMAGE], 1500);
     let expected = vec![true, true, false, false, true, true];
     assert_eq!((unlocked, is_again), (expected, true));
 }
 
 #[test]
 fn a_load_that_reads_twice_tells_each_mistake_and_each_duplicate_once() {
-    let (found, mut observed) = (FoundClips::default(), Observed::default());
+    let found = FoundClips::default();
+    let mut observed = Observed::default();
     let mut staging = FakeStaging::default();
     let mistake = || Problem {
         file: "m.csv".into(),
@@ -195,14 +190,18 @@ fn a_load_that_reads_twice_tells_each_mistake_and_each_duplicate_once() {
     let mut stager = RowStager::new(&mut staging, &found, &mut observed);
     stager.limit_held_bytes(0);
     for _ in 0..2 {
-        stager.rows(rows(0, PICTURE)).expect("the rows are taken");
+        stager
+            .rows(rows(0, LOCAL_IMAGE))
+            .expect("the rows are taken");
         stager.problem(mistake());
     }
     let finished = stager.finish(22, false).expect("read");
     assert_eq!(finished, Finished::ReadAgain { mistakes: 2 });
     let mut stager = RowStager::again(&mut staging, &found, &mut observed, 2);
     for _ in 0..2 {
-        stager.rows(rows(0, PICTURE)).expect("the rows are taken");
+        stager
+            .rows(rows(0, LOCAL_IMAGE))
+            .expect("the rows are taken");
         stager.problem(mistake());
     }
     let error = stager.finish(22, false).expect_err("there are mistakes");
@@ -214,7 +213,7 @@ fn a_load_that_reads_twice_tells_each_mistake_and_each_duplicate_once() {
 }
 
 #[test]
-fn others_can_write_before_a_load_looks_at_the_file_that_a_row_takes_as_its_clip() {
+fn others_can_write_before_a_load_reads_the_file_that_a_row_takes_as_its_clip() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("cup-25.mp4"), "no clip").unwrap();
     let found = FoundClips::list(folder.path(), true).unwrap();

@@ -75,9 +75,7 @@ pub(super) fn read_status<'a>(
     expected: &str,
 ) -> Result<(&'a Value, String), Failure> {
     response
-        .json
-        .as_ref()
-        .filter(|_| response.status.is_success())
+        .success()
         .and_then(|body| Some((body, get_text(body, &["status"])?)))
         .ok_or_else(|| classify_unreadable(provider, response, expected))
 }

@@ -62,11 +62,7 @@ pub(super) fn read_entries<'a>(
     response: &'a ApiResponse,
     key: &str,
 ) -> Result<&'a [Value], Failure> {
-    let body = response
-        .json
-        .as_ref()
-        .filter(|_| response.status.is_success());
-    match body.and_then(|body| body.get(key)) {
+    match response.success().and_then(|body| body.get(key)) {
         Some(Value::Array(entries)) => Ok(entries),
         // Some servers write an empty list as `null`.
         Some(Value::Null) if response.error_message.is_none() => Ok(&[]),

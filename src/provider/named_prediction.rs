@@ -76,7 +76,7 @@ pub(super) fn names_prediction(body: &Value, keys: &[&str]) -> bool {
 }
 
 /// Returns the prediction id at the first of these keys that holds one; `None` if none has the form of
-/// an id. A fraction has not, although its text may: no provider counts in them.
+/// an id. A number with a fraction or an exponent has not: no provider uses one.
 pub(super) fn read_prediction_id(body: &Value, keys: &[&str]) -> Option<String> {
     let mut found = keys
         .iter()

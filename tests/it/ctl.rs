@@ -5,7 +5,7 @@ use std::process::{Child, Stdio};
 
 use overnight_simulator::{Limits, SimulatorOptions};
 
-use crate::support::{CommandOutput, TestEnv, high_limits, micros, wait_until};
+use crate::support::{CommandOutput, TestEnv, high_limits, micros, send_signal, wait_until};
 
 /// Returns a simulator in which a clip takes seconds and a raised limit has room.
 fn slow() -> SimulatorOptions {
@@ -69,10 +69,7 @@ impl TestEnv {
 
 /// Sends SIGINT to a run, and returns its exit code.
 fn interrupt(mut run: Child) -> i32 {
-    let kill = std::process::Command::new("kill")
-        .args(["-INT", &run.id().to_string()])
-        .status();
-    assert!(kill.expect("`kill` starts").success());
+    send_signal("INT", run.id());
     run.wait().expect("the run ended").code().unwrap_or(-1)
 }
 

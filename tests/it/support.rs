@@ -333,12 +333,27 @@ impl TestEnv {
 
 /// Waits until a condition holds that only another process can bring about. What the simulator can
 /// report is awaited instead: see [`TestEnv::await_submissions`].
-pub(crate) fn wait_until(what: &str, mut reached: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, reached: impl Fn() -> bool) {
     let deadline = Instant::now() + MAX_WAIT;
     while !reached() {
         assert!(Instant::now() < deadline, "{what} did not happen");
         std::thread::sleep(POLL_INTERVAL);
     }
+}
+
+/// Sends a signal, such as `INT`, to a process that has not been waited for.
+pub(crate) fn send_signal(name: &str, pid: u32) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status();
+    assert!(status.expect("`kill` starts").success());
+}
+
+/// Returns the number in an environment variable.
+pub(crate) fn number_from_env(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{variable}={text}"))
+    })
 }
 
 /// Converts a decimal string of dollars to micro-dollars. They are whole numbers, so that sums of

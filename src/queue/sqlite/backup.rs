@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::failpoint::fail_point;
 use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
 
-use super::{health, open};
+use super::{health, open, paths};
 
 /// Copies the queue at `path` as it is at one instant to a new file, which is complete, checked and
 /// synced before it has its name.
@@ -54,9 +54,8 @@ fn publish(partial: &Path, to: &Path) -> Result<()> {
             Err(_) => fs::rename(partial, to)?,
         }
         fail_point!("backup renamed");
-        let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
         if cfg!(unix) {
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+            File::open(paths::folder_of(to))?.sync_all()?;
         }
         Ok(())
     };

@@ -122,9 +122,8 @@ pub(super) fn open_read_only(path: &Path) -> Result<Connection> {
 /// Returns an error if the path of a queue, with its links resolved, is not UTF-8: what the queue stores
 /// relative to its folder would be found elsewhere.
 pub(super) fn ensure_utf8(path: &Path) -> Result<()> {
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
     // A folder that does not exist is a problem of its own.
-    let Ok(folder) = folder.unwrap_or(Path::new(".")).canonicalize() else {
+    let Ok(folder) = paths::folder_of(path).canonicalize() else {
         return Ok(());
     };
     let resolved = folder.join(path.file_name().unwrap_or_default());

@@ -18,6 +18,14 @@ fn queue_folder(connection: &Connection) -> Option<&Path> {
     Path::new(file).parent()
 }
 
+/// Returns the folder of a file, which may be named without one.
+pub(super) fn folder_of(file: &Path) -> &Path {
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 /// Returns the text to store for a path.
 pub(super) fn to_stored(connection: &Connection, path: &Path) -> String {
     let relative = queue_folder(connection).and_then(|folder| relative_to(folder, path));

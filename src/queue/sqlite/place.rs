@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::queue::{Result, UnsafePlace};
 
-use super::open;
+use super::{open, paths};
 
 /// Returns why a queue is not safe where it is; `None` if nothing is known against it.
 pub(super) fn check(path: &Path) -> Result<Option<UnsafePlace>> {
@@ -41,10 +41,7 @@ fn is_write_ahead(connection: &Connection) -> Result<bool> {
 /// Tries the write-ahead log with another file in the folder: a queue that was copied has none before it
 /// is opened for writing. Returns `true` if it cannot be tried, because the folder is not writable.
 fn can_write_ahead(path: &Path) -> bool {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let Ok(dir) = tempfile::tempdir_in(folder.unwrap_or(Path::new("."))) else {
+    let Ok(dir) = tempfile::tempdir_in(paths::folder_of(path)) else {
         return true;
     };
     let try_it = || {

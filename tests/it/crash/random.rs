@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use overnight_simulator::{Call, Entry, Fault, Faults, Ledger, SimulatorOptions};
 
-use crate::support::{TestEnv, high_limits, micros, micros_as_f64};
+use crate::support::{TestEnv, high_limits, micros, micros_as_f64, number_from_env};
 
 /// Rows added to the batch whenever it runs out.
 const ROWS: usize = 150;
@@ -29,12 +29,6 @@ fn a_run_killed_at_random_instants_pays_nothing_twice_and_loses_nothing() {
 #[test]
 fn four_runs_on_one_queue_killed_at_random_instants_pay_nothing_twice_and_lose_nothing() {
     Chaos::new(4, number_from_env("OVERNIGHT_KILLS", 120)).run();
-}
-
-fn number_from_env(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| {
-        text.parse().unwrap_or_else(|_| panic!("{variable}={text}"))
-    })
 }
 
 /// Returns whether a run has exited. It may exit only because no rows were left, with or without

@@ -1,16 +1,8 @@
 //! Runs that are killed or interrupted, and then resumed.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{TestEnv, high_limits};
-
-fn send_signal(name: &str, pid: u32) {
-    let status = Command::new("kill")
-        .args([&format!("-{name}"), &pid.to_string()])
-        .status();
-    assert!(status.expect("kill starts").success());
-}
+use crate::support::{TestEnv, high_limits, send_signal};
 
 #[test]
 fn a_killed_run_resumes_within_two_seconds_and_pays_for_nothing_twice() {

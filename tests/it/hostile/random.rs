@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,18 +19,15 @@ use overnight_simulator::Limits;
 use serde_json::{Value, json};
 
 use super::{HostileProxy, MAX_STOP, Request, Response, Upstream, command_through};
-use crate::support::{CommandOutput, TestEnv, at_each_provider, high_limits, wait_until};
+use crate::support::{
+    CommandOutput, TestEnv, at_each_provider, high_limits, number_from_env, wait_until,
+};
 
 /// Number of hostile responses of all providers together, without `OVERNIGHT_HOSTILE`.
-const RESPONSES: usize = 100;
+const RESPONSES: u64 = 100;
 
 /// Number of responses about other predictions to choose from.
 const MAX_REMEMBERED: usize = 100;
-
-fn setting(name: &str, default: usize) -> usize {
-    let set = std::env::var(name).ok();
-    set.map_or(default, |text| text.parse().expect("a number"))
-}
 
 /// Breaks responses at random.
 struct Breaker {
@@ -115,6 +112,7 @@ fn run(command: &mut Command, is_due: impl Fn() -> bool) -> Run {
     });
     let interrupted = (!reader.is_finished()).then(Instant::now);
     if interrupted.is_some() {
+        // It may have ended by itself since.
         let sent = Command::new("kill").args(["-INT", &pid]).output();
         sent.expect("`kill` starts");
     }
@@ -127,8 +125,8 @@ fn run(command: &mut Command, is_due: impl Fn() -> bool) -> Run {
 
 #[test]
 fn random_responses_that_break_the_protocol_cost_no_clip_and_no_second_payment() {
-    let seed = setting("OVERNIGHT_SEED", 1);
-    let wanted = setting("OVERNIGHT_HOSTILE", RESPONSES);
+    let seed = number_from_env("OVERNIGHT_SEED", 1);
+    let wanted = number_from_env("OVERNIGHT_HOSTILE", RESPONSES);
     // Most of the time is spent in waiting.
     let (rows, at_once) = if wanted > RESPONSES {
         (150, 4)
@@ -136,14 +134,14 @@ fn random_responses_that_break_the_protocol_cost_no_clip_and_no_second_payment()
         (12, 1)
     };
     let sent = Arc::new(AtomicUsize::new(0));
-    let seeds = AtomicUsize::new(seed);
+    let seeds = AtomicU64::new(seed);
     let totals = Mutex::new(Totals::default());
     at_each_provider(|provider| {
         thread::scope(|scope| {
             for _ in 0..at_once {
                 scope.spawn(|| {
-                    while sent.load(Ordering::Relaxed) < wanted {
-                        let seed = seeds.fetch_add(1, Ordering::Relaxed) as u64;
+                    while (sent.load(Ordering::Relaxed) as u64) < wanted {
+                        let seed = seeds.fetch_add(1, Ordering::Relaxed);
                         let of_run = HostileRun::new(seed, rows, provider).run(&sent);
                         totals.lock().unwrap().add(&of_run);
                     }

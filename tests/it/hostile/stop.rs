@@ -1,6 +1,6 @@
 //! A run ends soon after Ctrl-C, whatever a provider does with its requests.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{HostileProxy, MAX_STOP, Request, Response, Upstream, command_through};
-use crate::support::{TestEnv, at_each_provider, high_limits, wait_until};
+use crate::support::{TestEnv, at_each_provider, high_limits, send_signal, wait_until};
 
 /// Never answers. The proxy's threads end with the test's process.
 fn hang() -> ! {
@@ -31,9 +31,7 @@ fn interrupt(
         .expect("the binary starts");
     wait_until("the request", reached);
     let interrupted = Instant::now();
-    let pid = run.id().to_string();
-    let sent = Command::new("kill").args(["-INT", &pid]).status();
-    assert!(sent.expect("`kill`").success());
+    send_signal("INT", run.id());
     run.wait().expect("it ends");
     interrupted.elapsed()
 }

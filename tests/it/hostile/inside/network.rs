@@ -243,7 +243,8 @@ fn tunnel(client: TcpStream) -> io::Result<()> {
     let target = first.split(' ').nth(1).unwrap_or_default();
     let server = TcpStream::connect(target)?;
     (&client).write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
-    let (mut from_server, mut to_client) = (server.try_clone()?, client);
+    let mut from_server = server.try_clone()?;
+    let mut to_client = client;
     thread::spawn(move || io::copy(&mut from_server, &mut to_client));
     io::copy(&mut reader, &mut &server)?;
     Ok(())
