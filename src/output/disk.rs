@@ -18,27 +18,33 @@ const CHECK_CHUNK_BYTES: usize = 1 << 20;
 pub(super) fn find_damage(saved: &SavedFile) -> io::Result<Option<ClipDamage>> {
     let mut file = File::open(&saved.path)?;
     let bytes = file.metadata()?.len();
+    find_damage_in(&mut file, bytes, saved)
+}
+
+/// Compares an open file, of a length in bytes, with what was saved.
+pub(super) fn find_damage_in(
+    file: &mut (impl Read + Seek),
+    bytes: u64,
+    saved: &SavedFile,
+) -> io::Result<Option<ClipDamage>> {
     if bytes != saved.bytes {
         return Ok(Some(ClipDamage::Length {
             bytes,
             saved: saved.bytes,
         }));
     }
-    let (_, sha256) = hash(&mut file)?;
+    let (_, sha256) = hash(file)?;
     Ok((sha256 != saved.sha256).then_some(ClipDamage::Content))
 }
 
 /// Returns whether a file exists and is as it was saved.
 pub(super) fn is_whole(file: &SavedFile) -> io::Result<bool> {
-    match find_damage(file) {
-        Ok(damage) => Ok(damage.is_none()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    let damage = if_there(find_damage(file))?;
+    Ok(damage.is_some_and(|damage| damage.is_none()))
 }
 
 /// Returns the length of a file in bytes, and its SHA-256 in hexadecimal.
-pub(super) fn hash(file: &mut File) -> io::Result<(u64, String)> {
+pub(super) fn hash(file: &mut (impl Read + Seek)) -> io::Result<(u64, String)> {
     file.seek(SeekFrom::Start(0))?;
     let mut hash = Sha256::new();
     let mut bytes = 0;
@@ -77,9 +83,22 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
 
 /// Removes a file, if there is one.
 pub fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    if_there(fs::remove_file(path)).map(|_| ())
+}
+
+/// Returns what was done with a file; `None` if there is no such file.
+pub(super) fn if_there<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        done => done.map(Some),
+    }
+}
+
+/// Returns the folder that a file is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
     }
 }
 

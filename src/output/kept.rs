@@ -7,9 +7,11 @@ use std::path::Path;
 use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
 
-use super::disk::{create_folder, hash, is_whole};
+use super::clip_folder::ClipFolder;
+use super::disk::hash;
+use super::folder_places::check_in_place;
 use super::partial_file::PartialFile;
-use super::{ClipLocation, media};
+use super::{ClipLocation, OutputError, media};
 
 /// Returns a file as a clip that was saved.
 ///
@@ -29,24 +31,36 @@ pub fn inspect(path: &Path) -> io::Result<Result<SavedFile, String>> {
 
 /// Saves a clip that exists already under another name, by a link or, where the file systems differ,
 /// by a copy.
-pub(super) fn reuse(clip: &KeptClip, location: &ClipLocation) -> io::Result<Option<SavedFile>> {
+pub(super) fn reuse(
+    clip: &KeptClip,
+    location: &ClipLocation,
+    folder: &ClipFolder,
+) -> Result<Option<SavedFile>, OutputError> {
     let path = location.folder.join(&location.file_name);
+    let store_error = |error| OutputError::Store {
+        path: path.clone(),
+        error,
+    };
     let saved = SavedFile {
         path: path.with_extension(clip.file.path.extension().unwrap_or_default()),
         ..clip.file.clone()
     };
-    create_folder(&location.folder)?;
+    let name = saved.path.file_name().unwrap_or_default();
     // In this order, because the file of another job may be moved aside at any time.
     for from in [&clip.file.path, &clip.earlier_path()] {
-        if *from == saved.path && is_whole(&saved)? {
+        if *from == saved.path && folder.has_whole(name, &saved).map_err(store_error)? {
             return Ok(Some(saved));
         }
-        let Some(partial) = PartialFile::link_or_copy(from, location)? else {
+        let partial = PartialFile::link_or_copy(from, folder, location.file_name.as_ref());
+        let Some(partial) = partial.map_err(store_error)? else {
             continue;
         };
         // Checked after the link: a path may lead to another file by then, a link does not.
-        if is_whole(&clip.file.at(partial.path().to_owned()))? {
-            partial.commit(&saved, location)?;
+        if partial.is_whole(&clip.file).map_err(store_error)? {
+            partial
+                .commit(&saved, &location.kept)
+                .map_err(store_error)?;
+            check_in_place(folder)?;
             fail_point!("clip reused");
             return Ok(Some(saved));
         }

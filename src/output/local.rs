@@ -1,5 +1,6 @@
 //! Clips as files in folders of this machine.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
@@ -11,9 +12,9 @@ use tokio::sync::mpsc;
 use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
 
-use super::disk::{create_folder, find_damage};
+use super::disk::find_damage;
 use super::disk_space::available_space;
-use super::folder_places::FolderPlaces;
+use super::folder_places::{FolderPlaces, check_in_place};
 use super::kept;
 use super::partial_file::PartialFile;
 use super::{
@@ -77,9 +78,17 @@ impl OutputStore for LocalStore {
         let path = location.folder.join(&location.file_name);
         let clip = clip.clone();
         let location = location.clone();
-        let reused = tokio::task::spawn_blocking(move || kept::reuse(&clip, &location)).await;
-        let reused = reused.map_err(io::Error::other).and_then(|reused| reused);
-        reused.map_err(|error| OutputError::Store { path, error })
+        let places = self.places.clone();
+        let reuse = move || {
+            let folder = places.open(&location)?;
+            kept::reuse(&clip, &location, &folder)
+        };
+        tokio::task::spawn_blocking(reuse)
+            .await
+            .map_err(|error| OutputError::Store {
+                path,
+                error: io::Error::other(error),
+            })?
     }
 
     async fn check(&self, saved: &SavedFile) -> Option<ClipDamage> {
@@ -120,9 +129,9 @@ fn write_clip(
         path: video_path.clone(),
         error,
     };
-    create_folder(&location.folder).map_err(store_error)?;
-    places.check(&location.folder)?;
-    let partial = PartialFile::create(location).map_err(store_error)?;
+    let folder = places.open(location)?;
+    let name = OsStr::new(&location.file_name);
+    let partial = PartialFile::create(&folder, name).map_err(store_error)?;
     fail_point!("file started");
     let (bytes, sha256) = partial.write(chunks).map_err(store_error)?;
     if let Some(announced) = announced.filter(|announced| *announced != bytes) {
@@ -135,14 +144,18 @@ fn write_clip(
     if !partial.is_in_place() {
         return Err(OutputError::TakenOver);
     }
-    places.check(&location.folder)?;
+    check_in_place(&folder)?;
     let media = partial.check().map_err(store_error)??;
     let saved = SavedFile {
         path: video_path.with_extension(media.kind.extension()),
         bytes,
         sha256,
     };
-    partial.commit(&saved, location).map_err(store_error)?;
+    partial
+        .commit(&saved, &location.kept)
+        .map_err(store_error)?;
+    // Recorded is the path: it must lead to where the clip was written.
+    check_in_place(&folder)?;
     Ok(SavedClip {
         file: saved,
         duration: media.duration,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ProviderName;
 
-use super::disk::{remove_if_there, sync_folder};
+use super::disk::{folder_of, if_there, remove_if_there, sync_folder};
 
 /// The name of the file in a folder of clips.
 const FOLDER_MARKER: &str = ".overnight.json";
@@ -65,11 +65,8 @@ impl Marker {
     /// # Errors
     /// Returns the error of the file system.
     pub fn read(path: &Path) -> io::Result<Option<Self>> {
-        match fs::read(path) {
-            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let text = if_there(fs::read(path))?;
+        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
     }
 
     /// Replaces a marker, whose folder must exist.
@@ -79,10 +76,7 @@ impl Marker {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         // Synced before it has its name: a power loss must not leave an empty marker.
         self.replace(path, File::sync_all)?;
-        match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
-            _ => Ok(()),
-        }
+        sync_folder(folder_of(path))
     }
 
     /// As [`write`](Self::write), but a power loss may bring the earlier marker back.

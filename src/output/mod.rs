@@ -4,6 +4,7 @@
 //! survives a power loss.
 
 mod clip_damage;
+mod clip_folder;
 mod disk;
 mod disk_space;
 pub(crate) mod download;

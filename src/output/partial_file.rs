@@ -1,56 +1,58 @@
 //! A clip under a temporary name, until it is whole.
 
-use std::fs::{self, File, Metadata};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
+use cap_std::fs::File;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use crate::domain::SavedFile;
+use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
 
-use super::disk::{remove_if_there, sync_folder};
-use super::media::{ContentError, Media};
+use super::clip_folder::{ClipFolder, is_same_file};
+use super::disk::{find_damage_in, if_there};
+use super::media::{self, ContentError, Media};
 use super::set_aside::set_aside;
-use super::{ClipLocation, media};
 
-/// A file under a temporary name, which is removed unless it is committed.
-pub(super) struct PartialFile {
-    path: PathBuf,
+/// A file under a temporary name, which is removed unless it gets its own.
+pub(super) struct PartialFile<'a> {
+    folder: &'a ClipFolder,
+    name: OsString,
     file: File,
 }
 
-impl PartialFile {
-    /// Creates an empty file. The name is fixed per job, so what a crash left behind is replaced.
-    pub(super) fn create(location: &ClipLocation) -> io::Result<Self> {
-        let path = free_path(location)?;
-        let mut options = File::options();
-        let file = options.read(true).write(true).create_new(true);
-        let file = file.open(&path)?;
-        Ok(Self { path, file })
+impl<'a> PartialFile<'a> {
+    /// Creates an empty file for a clip of this name. What a crash left behind is replaced.
+    pub(super) fn create(folder: &'a ClipFolder, clip_name: &OsStr) -> io::Result<Self> {
+        let name = free_name(folder, clip_name)?;
+        let file = folder.create(&name)?;
+        Ok(Self { folder, name, file })
     }
 
     /// Creates a link to a file or, where the file systems differ, a copy of it. `None` if there is no
     /// such file.
-    pub(super) fn link_or_copy(from: &Path, location: &ClipLocation) -> io::Result<Option<Self>> {
-        let path = free_path(location)?;
-        // A link to a symbolic link would not be the clip.
-        let is_linkable = from.symlink_metadata().is_ok_and(|file| file.is_file());
-        if !is_linkable || fs::hard_link(from, &path).is_err() {
-            match fs::copy(from, &path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                copied => copied?,
-            };
+    pub(super) fn link_or_copy(
+        from: &Path,
+        folder: &'a ClipFolder,
+        clip_name: &OsStr,
+    ) -> io::Result<Option<Self>> {
+        let name = free_name(folder, clip_name)?;
+        if folder.link(from, &name).is_err() {
+            return if_there(Self::copy(from, folder, clip_name));
         }
-        let file = File::open(&path)?;
-        Ok(Some(Self { path, file }))
+        let file = folder.open_file(&name)?;
+        Ok(Some(Self { folder, name, file }))
     }
 
-    /// Returns where the file is.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Creates a copy of a file.
+    pub(super) fn copy(from: &Path, folder: &'a ClipFolder, clip_name: &OsStr) -> io::Result<Self> {
+        let mut from = std::fs::File::open(from)?;
+        let copy = Self::create(folder, clip_name)?;
+        io::copy(&mut from, &mut &copy.file)?;
+        Ok(copy)
     }
 
     /// Writes all chunks; returns the length in bytes and the SHA-256 in hexadecimal.
@@ -83,57 +85,69 @@ impl PartialFile {
         media::check(&mut &self.file)
     }
 
+    /// Returns whether the file has the content that was saved.
+    pub(super) fn is_whole(&self, saved: &SavedFile) -> io::Result<bool> {
+        let bytes = self.file.metadata()?.len();
+        Ok(find_damage_in(&mut &self.file, bytes, saved)?.is_none())
+    }
+
     /// Returns whether the temporary name still leads to this file. A process that was stopped for so
     /// long that its lease was lost finds the file of another one there.
     pub(super) fn is_in_place(&self) -> bool {
-        let (Ok(named), Ok(own)) = (self.path.symlink_metadata(), self.file.metadata()) else {
+        let (Ok(Some(named)), Ok(own)) = (self.folder.metadata(&self.name), self.file.metadata())
+        else {
             return false;
         };
         is_same_file(&named, &own)
     }
 
-    /// Gives the file its name, so that it survives a power loss.
-    pub(super) fn commit(self, saved: &SavedFile, location: &ClipLocation) -> io::Result<()> {
-        let path = &saved.path;
+    /// Gives the file the name of a clip, whose earlier files are moved aside. It survives a power loss
+    /// then.
+    pub(super) fn commit(self, saved: &SavedFile, kept: &[KeptClip]) -> io::Result<()> {
+        let name = saved.path.file_name().unwrap_or_default();
         self.file.sync_all()?;
         fail_point!("file synced");
-        set_aside(location, saved)?;
-        fs::rename(&self.path, path)?;
+        set_aside(self.folder, kept, saved)?;
+        self.rename(name)
+    }
+
+    /// Gives the file a name, as [`commit`](Self::commit) does.
+    ///
+    /// # Errors
+    /// Fails if something has this name.
+    pub(super) fn commit_new(self, name: &OsStr) -> io::Result<()> {
+        self.file.sync_all()?;
+        if self.folder.metadata(name)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.rename(name)
+    }
+
+    fn rename(self, name: &OsStr) -> io::Result<()> {
+        self.folder.rename(&self.name, self.folder, name)?;
         fail_point!("file renamed");
-        path.parent().map_or(Ok(()), sync_folder)?;
+        self.folder.sync()?;
         fail_point!("folder synced");
         Ok(())
     }
 }
 
-impl Drop for PartialFile {
+impl Drop for PartialFile<'_> {
     fn drop(&mut self) {
         // After a commit the temporary name is gone, unless it was a link to a file that had the
         // name already: renaming one link to another changes nothing.
         if self.is_in_place() {
-            let _ = fs::remove_file(&self.path);
+            let _ = self.folder.remove_if_there(&self.name);
         }
     }
 }
 
 /// Returns the temporary name of a clip, which is removed first: it may be a link that a crash left,
 /// to a file that has other names.
-fn free_path(location: &ClipLocation) -> io::Result<PathBuf> {
-    let path = location
-        .folder
-        .join(format!(".{}.part", location.file_name));
-    remove_if_there(&path)?;
-    Ok(path)
-}
-
-#[cfg(unix)]
-fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-/// Other systems do not replace a file that is open.
-#[cfg(not(unix))]
-fn is_same_file(_: &Metadata, _: &Metadata) -> bool {
-    true
+fn free_name(folder: &ClipFolder, clip_name: &OsStr) -> io::Result<OsString> {
+    let mut name = OsString::from(".");
+    name.push(clip_name);
+    name.push(".part");
+    folder.remove_if_there(&name)?;
+    Ok(name)
 }

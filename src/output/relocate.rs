@@ -1,14 +1,17 @@
 //! Moving the clips of a batch to another folder.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
 
-use super::disk::{create_folder, is_whole, sync_folder};
+use super::clip_folder::ClipFolder;
+use super::disk::{folder_of, is_whole, sync_folder};
+use super::partial_file::PartialFile;
 
 /// What became of the clips of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,21 +120,21 @@ fn failed(file: &SavedFile, error: io::Error) -> RelocationError {
 
 /// Moves a file to a place that has no file, or the same one.
 fn move_file(from: &SavedFile, to: &SavedFile) -> io::Result<()> {
-    let folder = to.path.parent().unwrap_or(Path::new(""));
-    if !to.path.exists() {
-        create_folder(folder)?;
+    let folder = ClipFolder::open(folder_of(&to.path))?;
+    let name = to.path.file_name().unwrap_or_default();
+    if folder.metadata(name)?.is_none() {
         // Unlike a rename, a link never replaces a file.
-        if fs::hard_link(&from.path, &to.path).is_err() {
-            copy(from, to)?;
+        match folder.link(&from.path, name) {
+            Ok(()) => folder.sync()?,
+            Err(_) => copy(from, &folder, name)?,
         }
-        sync_folder(folder)?;
-    } else if !is_whole(to)? {
+    } else if !folder.has_whole(name, to)? {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     fail_point!("clip at its new place");
     if !is_same_place(&from.path, &to.path) && is_whole(from)? {
         fs::remove_file(&from.path)?;
-        from.path.parent().map_or(Ok(()), sync_folder)?;
+        sync_folder(folder_of(&from.path))?;
     }
     fail_point!("clip moved");
     Ok(())
@@ -146,19 +149,10 @@ pub fn is_same_place(one: &Path, other: &Path) -> bool {
 }
 
 /// Copies a file to another file system, under a temporary name until it is complete.
-fn copy(from: &SavedFile, to: &SavedFile) -> io::Result<()> {
-    let name = to.path.file_name().unwrap_or_default().to_string_lossy();
-    let partial = to.at(to.path.with_file_name(format!(".{name}.part")));
-    fs::copy(&from.path, &partial.path)?;
-    File::options()
-        .write(true)
-        .open(&partial.path)?
-        .sync_all()?;
-    if !is_whole(&partial)? {
+fn copy(from: &SavedFile, folder: &ClipFolder, name: &OsStr) -> io::Result<()> {
+    let partial = PartialFile::copy(&from.path, folder, name)?;
+    if !partial.is_whole(from)? {
         return Err(io::Error::other("the copy differs"));
     }
-    if to.path.exists() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    fs::rename(&partial.path, &to.path)
+    partial.commit_new(name)
 }

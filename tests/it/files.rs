@@ -6,12 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use overnight::domain::{KeptClip, SavedFile};
-use overnight::output::{ClipLocation, LocalStore, OutputError, OutputStore};
 use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 use rusqlite::Connection;
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::support::{CommandOutput, TestEnv, high_limits};
 
@@ -515,88 +512,4 @@ fn without_a_key_missing_clips_wait_for_the_next_run() {
     assert!(fixed.stdout.contains("row-1 is running\n"), "{fixed:?}");
     assert_eq!(env.run(&["run"]).code, 0);
     env.assert_all_rendered_once(2);
-}
-
-#[tokio::test]
-async fn a_clip_that_is_moved_aside_while_another_job_takes_it_is_taken_as_it_was() {
-    let content = vec![7; 1 << 20];
-    for round in 0..20 {
-        let dir = tempfile::tempdir().expect("a folder");
-        let file = SavedFile {
-            path: dir.path().join("a.mp4"),
-            bytes: content.len() as u64,
-            sha256: hex::encode(Sha256::digest(&content)),
-        };
-        let clip = KeptClip { number: 1, file };
-        let new_path = dir.path().join("new.mp4");
-        fs::write(&clip.file.path, &content).expect("a clip");
-        fs::write(&new_path, vec![8; content.len()]).expect("a clip");
-        fs::create_dir(dir.path().join("earlier")).expect("a folder");
-        let moved = clip.clone();
-        let moves = std::thread::spawn(move || {
-            // At another moment in each round.
-            std::thread::sleep(Duration::from_micros(200 * round));
-            fs::rename(&moved.file.path, moved.earlier_path()).expect("moved aside");
-            fs::rename(new_path, &moved.file.path).expect("replaced");
-        });
-        let location = ClipLocation {
-            folder: dir.path().join("autumn"),
-            file_name: "a.mp4".into(),
-            kept: Vec::new(),
-        };
-        let saved = LocalStore::default()
-            .reuse(&clip, &location)
-            .await
-            .expect("no error");
-        moves.join().expect("moved");
-        let path = saved.expect("the clip is there").path;
-        assert!(fs::read(path).expect("a clip") == content, "round {round}");
-    }
-}
-
-#[tokio::test]
-async fn a_link_that_a_crash_left_does_not_lead_a_download_into_the_clip_of_another_job() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let clip = dir.path().join("a.mp4");
-    fs::write(&clip, "a paid clip").expect("a clip");
-    fs::hard_link(&clip, dir.path().join(".b.mp4.part")).expect("a link");
-    let location = ClipLocation {
-        folder: dir.path().to_owned(),
-        file_name: "b.mp4".into(),
-        kept: Vec::new(),
-    };
-    let bytes = Box::pin(futures_util::stream::iter([Ok("no clip".into())]));
-    let saved = LocalStore::default().save(&location, bytes, None).await;
-    assert!(matches!(saved, Err(OutputError::NotAClip(_))), "{saved:?}");
-    assert_eq!(fs::read(&clip).expect("the clip"), b"a paid clip");
-    assert_eq!(fs::read_dir(dir.path()).expect("a folder").count(), 1);
-}
-
-#[tokio::test]
-async fn a_download_that_another_process_has_taken_over_leaves_the_other_one_alone() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let partial = dir.path().join(".b.mp4.part");
-    let location = ClipLocation {
-        folder: dir.path().to_owned(),
-        file_name: "b.mp4".into(),
-        kept: Vec::new(),
-    };
-    let path = partial.clone();
-    let take_over = move || {
-        fs::remove_file(&path).expect("the first download");
-        fs::write(&path, "the second download").expect("a file");
-        Ok("end".into())
-    };
-    let chunks = futures_util::stream::iter([Ok("start".into())]);
-    let wait = futures_util::stream::once(async move {
-        while !partial.exists() {
-            tokio::task::yield_now().await;
-        }
-        take_over()
-    });
-    let bytes = Box::pin(futures_util::StreamExt::chain(chunks, wait));
-    let saved = LocalStore::default().save(&location, bytes, None).await;
-    assert!(matches!(saved, Err(OutputError::TakenOver)), "{saved:?}");
-    let second = dir.path().join(".b.mp4.part");
-    assert_eq!(fs::read(second).expect("a file"), b"the second download");
 }

@@ -29,6 +29,7 @@ mod help;
 mod hostile;
 mod images;
 mod import_graph;
+mod local_store;
 mod lost_submissions;
 mod messages;
 mod migrations;
