@@ -8,7 +8,7 @@ use overnight::catalog;
 use overnight::domain::file_name::safe_file_stem;
 use overnight::domain::{Catalog, Model, Money, NewJob, ProviderName};
 use overnight::manifest::{
-    self, FileFormat, MappingOptions, Problem, RowFormat, RowMapper, RowSink,
+    self, FileFormat, MappingOptions, Problem, Remark, RowFormat, RowMapper, RowSink, SheetOptions,
 };
 
 /// Maximum length of a problem, in characters, exclusive.
@@ -42,7 +42,14 @@ pub fn check_workbook(file: Cursor<Vec<u8>>, format: FileFormat) {
     let mapper = RowMapper::new(model, ProviderName::ALL.to_vec(), MappingOptions::default());
     let mapper = mapper.expect("a valid layout");
     let mut collector = Collector::default();
-    match manifest::read_file(file, format, None, "m", &mapper, &mut collector) {
+    match manifest::read_file(
+        file,
+        format,
+        &SheetOptions::default(),
+        "m",
+        &mapper,
+        &mut collector,
+    ) {
         Ok(rows) => collector.check(rows, u64::MAX, model),
         Err(error) => {
             let reason = format!("{error:#}");
@@ -105,7 +112,7 @@ impl RowSink for Collector {
         self.problems.push(problem);
     }
 
-    fn skipped(&mut self, _: &str, _: u64) {}
+    fn remark(&mut self, _: &Remark, _: u64) {}
 }
 
 impl Collector {

@@ -5,6 +5,9 @@ use crate::domain::printable::printable_excerpt;
 use crate::domain::suggest::format_suggestion;
 use crate::manifest::{ColumnOption, ID_FIELD, MappingError, Mistake, Problem};
 
+/// Maximum number of columns that a message lists.
+const MAX_LISTED_COLUMNS: usize = 20;
+
 /// Formats a problem with its place, and with the flags that remedy it.
 pub(super) fn describe_problem(problem: &Problem) -> String {
     problem.with_text(describe_mistake(&problem.mistake))
@@ -13,6 +16,9 @@ pub(super) fn describe_problem(problem: &Problem) -> String {
 fn describe_mistake(mistake: &Mistake) -> String {
     match mistake {
         Mistake::Text(text) => text.clone(),
+        Mistake::NoFile(_) => {
+            format!("{mistake}; if it is the end of a link, --image-base URL adds the start")
+        }
         Mistake::UnknownColumn { nearest, .. } => {
             let remove = match nearest {
                 Some(_) => " Rename or remove",
@@ -27,11 +33,15 @@ fn describe_mistake(mistake: &Mistake) -> String {
             option,
             column,
             nearest,
+            known,
         } => format!(
             "{} names the column `{}`, which is not in the header{}",
             flag(*option),
             printable_excerpt(column),
-            format_suggestion(nearest.as_deref())
+            match nearest {
+                Some(_) => format_suggestion(nearest.as_deref()),
+                None => format!("; its columns are {}", list_columns(known)),
+            }
         ),
         Mistake::NoColumnFor { field, candidate } => {
             let perhaps = candidate.as_ref().map_or(String::new(), |column| {
@@ -42,9 +52,20 @@ fn describe_mistake(mistake: &Mistake) -> String {
         Mistake::NoImageColumn => {
             format!("{mistake}, which --each-image needs; name one with --map image=COLUMN")
         }
-        Mistake::ShopExport { preset } => {
-            format!("{mistake}; read it with --preset {preset} --prompt TEMPLATE")
-        }
+        Mistake::ShopExport { preset, title } => format!(
+            "{mistake}; read it with --preset {preset} --prompt 'Slow turntable of {{{title}}}'"
+        ),
+        Mistake::UnknownColumns {
+            columns,
+            image,
+            title,
+        } => format!(
+            "{mistake} ({}); name those you need, such as --map image='{}' --prompt 'Slow turntable \
+             of {{{}}}'",
+            list_columns(columns),
+            image.as_deref().map_or("COLUMN".into(), printable_excerpt),
+            title.as_deref().map_or("COLUMN".into(), printable_excerpt),
+        ),
         Mistake::NotATable => {
             "--preset, --one-per and --each-image work with tables, not with JSONL; leave them out"
                 .into()
@@ -52,10 +73,31 @@ fn describe_mistake(mistake: &Mistake) -> String {
         Mistake::SeveralLinks { .. } => format!(
             "{mistake}; --one-per {ID_FIELD} takes the first, --each-image makes a clip of each"
         ),
+        Mistake::AmbiguousColumn(_) => mistake.to_string(),
+        Mistake::NoHeaderHere => {
+            format!("{mistake}; --header-row takes the number of the header's line")
+        }
         Mistake::HugeProduct { .. } => {
             format!("{mistake}; name the column that identifies a product with --one-per COLUMN")
         }
     }
+}
+
+/// Lists the first columns of a header.
+fn list_columns(columns: &[String]) -> String {
+    let names = columns.iter().filter(|name| !name.is_empty());
+    let shown: Vec<String> = names
+        .clone()
+        .take(MAX_LISTED_COLUMNS)
+        .map(|name| printable_excerpt(name))
+        .collect();
+    let more = names.count() - shown.len();
+    let rest = if more == 0 {
+        String::new()
+    } else {
+        format!(" and {more} more")
+    };
+    format!("{}{rest}", shown.join(", "))
 }
 
 fn flag(option: ColumnOption) -> String {
@@ -64,6 +106,8 @@ fn flag(option: ColumnOption) -> String {
         ColumnOption::Preset(preset) => format!("--preset {preset}"),
         ColumnOption::Prompt => "--prompt".into(),
         ColumnOption::OnePer => "--one-per".into(),
+        ColumnOption::GroupBy => "--group-by".into(),
+        ColumnOption::Filter => "--only or --except".into(),
     }
 }
 
@@ -102,6 +146,7 @@ mod tests {
             option,
             column: "Titel".into(),
             nearest: Some("Title".into()),
+            known: Vec::new(),
         };
         let titel = "names the column `Titel`, which is not in the header, did you mean `Title`?";
         for (mistake, text) in [
@@ -142,9 +187,12 @@ mod tests {
                  image=COLUMN",
             ),
             (
-                Mistake::ShopExport { preset: "shopify" },
-                "the columns are those of a shopify export; read it with --preset shopify --prompt \
-                 TEMPLATE",
+                Mistake::ShopExport {
+                    preset: "shopify",
+                    title: "Title",
+                },
+                "the columns are those of a shopify export; read it with --preset shopify --prompt 'Slow \
+                 turntable of {Title}'",
             ),
             (
                 Mistake::SeveralLinks { links: 2 },

@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use crate::domain::NewJob;
 use crate::loader::{LoadObserver, ManifestLoader};
-use crate::manifest::Problem;
+use crate::manifest::{Problem, Remark};
 use crate::rehearsal::Estimate;
 
 use super::load_problem::describe_problem;
+use super::load_remark::describe_remarks;
 use super::progress_bar::ReadProgress;
 use super::render;
 use super::setup::Setup;
@@ -143,13 +144,10 @@ impl<'a> LoadObserver for LoadView<'a> {
             .suspend(|| render::print_note(describe_problem(&problem)));
     }
 
-    fn finish(&mut self, skipped: &BTreeMap<String, u64>) {
+    fn finish(&mut self, remarks: &BTreeMap<Remark, u64>) {
         self.bar.finish();
-        for (field, skipped) in skipped {
-            render::print_note(format_args!(
-                "skipped {} without `{field}`",
-                render::format_count(*skipped, "row")
-            ));
+        for line in describe_remarks(remarks) {
+            render::print_note(line);
         }
     }
 }

@@ -28,6 +28,7 @@ mod load;
 mod load_diff;
 mod load_error;
 mod load_problem;
+mod load_remark;
 mod load_view;
 mod logs;
 mod models;

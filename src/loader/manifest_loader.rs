@@ -125,11 +125,11 @@ impl<'a> ManifestLoader<'a> {
     ) -> Result<u64, LoadError> {
         let name = source.name.clone();
         let format = source.format;
-        let sheet = self.options.sheet.as_deref();
-        if let Some(sheet) = sheet.filter(|_| !format.is_workbook()) {
+        let sheet = &self.options.sheet;
+        if let Some(sheet) = sheet.sheet.as_ref().filter(|_| !format.is_workbook()) {
             return Err(LoadError::NoWorkbook {
                 name,
-                sheet: sheet.to_owned(),
+                sheet: sheet.clone(),
             });
         }
         let file = stager.start_file(&name, format.describe().as_deref(), source.reader()?)?;

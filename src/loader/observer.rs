@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 
 use crate::domain::NewJob;
-use crate::manifest::Problem;
+use crate::manifest::{Problem, Remark};
 
 /// Receives what happens while manifests are read.
 pub trait LoadObserver {
@@ -27,7 +27,7 @@ pub trait LoadObserver {
     /// Receives that the manifests are read again from the start. The rows so far do not count.
     fn read_again(&mut self);
 
-    /// Receives the end of all manifests, with the number of rows that were left out, by the field
-    /// that they lack.
-    fn finish(&mut self, skipped: &BTreeMap<String, u64>);
+    /// Receives the end of all manifests, with what was done with rows that is no mistake, and the number
+    /// of them.
+    fn finish(&mut self, remarks: &BTreeMap<Remark, u64>);
 }

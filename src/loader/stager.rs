@@ -11,7 +11,7 @@ use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
 use crate::domain::NewJob;
-use crate::manifest::{ID_FIELD, Problem, RowSink};
+use crate::manifest::{ID_FIELD, Problem, Remark, RowSink};
 use crate::queue::{self, RowChange, Staging};
 
 use super::{FoundClips, LoadError, LoadObserver};
@@ -71,8 +71,8 @@ pub(super) struct RowStager<'a, O> {
     /// Whether that has reported mistakes, which are not reported again. It has not seen duplicates.
     are_mistakes_reported: bool,
     mistakes: u64,
-    /// Number of skipped rows, by the field that they lack.
-    skipped: BTreeMap<String, u64>,
+    /// What was done with rows that is no mistake, with the number of them.
+    remarks: BTreeMap<Remark, u64>,
 }
 
 impl<'a, O: LoadObserver> RowStager<'a, O> {
@@ -95,7 +95,7 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
             is_again: false,
             are_mistakes_reported: false,
             mistakes: 0,
-            skipped: BTreeMap::new(),
+            remarks: BTreeMap::new(),
         }
     }
 
@@ -143,7 +143,7 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
             return Ok(Finished::ReadAgain { mistakes });
         }
         self.stage_held()?;
-        self.observer.finish(&self.skipped);
+        self.observer.finish(&self.remarks);
         if self.mistakes > 0 {
             return Err(LoadError::Mistakes {
                 mistakes: self.mistakes,
@@ -266,7 +266,7 @@ impl<O: LoadObserver> RowSink for RowStager<'_, O> {
         self.observer.problem(problem);
     }
 
-    fn skipped(&mut self, field: &str, rows: u64) {
-        *self.skipped.entry(field.to_owned()).or_default() += rows;
+    fn remark(&mut self, remark: &Remark, count: u64) {
+        *self.remarks.entry(remark.clone()).or_default() += count;
     }
 }

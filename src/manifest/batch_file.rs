@@ -9,11 +9,12 @@ use std::{fs, io};
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use url::Url;
 
 use crate::domain::{IgnoredQuery, Money, ProviderName};
 use crate::toml_file;
 
-use super::{MappingOptions, Preset};
+use super::{Condition, MappingOptions, Preset, SheetOptions};
 
 /// What to load, and how to read it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,8 +29,8 @@ pub struct LoadOptions {
     pub batch: Option<String>,
     /// What is specified about columns and rows.
     pub mapping: MappingOptions,
-    /// Sheet of a workbook; `None` is the first.
-    pub sheet: Option<String>,
+    /// What is read of a workbook.
+    pub sheet: SheetOptions,
     /// The batch's budget.
     pub budget: Option<Money>,
     /// Folder to create the batch's folder in.
@@ -83,7 +84,16 @@ struct BatchFile {
     one_per: Option<String>,
     each_image: bool,
     skip_missing: Vec<String>,
+    group_by: Option<String>,
+    /// Conditions that rows must meet, as on the command line.
+    only: Vec<ConditionText>,
+    /// Conditions for which rows are left out.
+    except: Vec<ConditionText>,
+    all_statuses: bool,
+    image_base: Option<ImageBase>,
+    header_row: Option<u64>,
     sheet: Option<String>,
+    hidden: bool,
     /// Maximum cost of the batch in dollars, as a string or a number.
     budget: Option<Dollars>,
     /// The parameters that do not count in the query of a link: names, or whether all of them.
@@ -191,6 +201,15 @@ impl LoadOptions {
             one_per: self.mapping.one_per.or(file.one_per),
             each_image: self.mapping.each_image || file.each_image,
             skip_missing: non_empty_or(self.mapping.skip_missing, file.skip_missing),
+            group_by: self.mapping.group_by.or(file.group_by),
+            only: non_empty_or(self.mapping.only, conditions(file.only)),
+            except: non_empty_or(self.mapping.except, conditions(file.except)),
+            all_statuses: self.mapping.all_statuses || file.all_statuses,
+            image_base: self
+                .mapping
+                .image_base
+                .or(file.image_base.map(|ImageBase(url)| url)),
+            header_row: self.mapping.header_row.or(file.header_row),
         };
         Self {
             files: paths.into_iter().map(|path| folder.join(path)).collect(),
@@ -198,13 +217,48 @@ impl LoadOptions {
             via: non_empty_or(self.via, file.via),
             batch: self.batch.or(file.batch).or(file_stem),
             mapping,
-            sheet: self.sheet.or(file.sheet),
+            sheet: SheetOptions {
+                sheet: self.sheet.sheet.or(file.sheet),
+                hidden: self.sheet.hidden || file.hidden,
+            },
             budget: self.budget.or(file.budget.map(|Dollars(budget)| budget)),
             out: self.out.or_else(|| file.out.map(|out| folder.join(out))),
             fresh: self.fresh,
             ignore_query: self.ignore_query.or(file.ignore_query.map(Into::into)),
         }
     }
+}
+
+/// A condition, as on the command line.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct ConditionText(Condition);
+
+impl TryFrom<String> for ConditionText {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct ImageBase(Url);
+
+impl TryFrom<String> for ImageBase {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        super::parse_image_base(&text).map(Self)
+    }
+}
+
+fn conditions(texts: Vec<ConditionText>) -> Vec<Condition> {
+    texts
+        .into_iter()
+        .map(|ConditionText(condition)| condition)
+        .collect()
 }
 
 fn non_empty_or<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::domain::{Fingerprint, Input, NewJob, ProviderName, Shape};
 
-use super::problem::Problem;
+use super::problem::{Mistake, Problem};
 use super::row::{ID_FIELD, Row};
 use super::row_mapper::RowMapper;
 
@@ -82,7 +82,10 @@ impl RowMapper<'_> {
                 continue;
             };
             let resolved = self.images.resolve(&field.shape, value, folder);
-            match resolved.and_then(|()| field.shape.check(value)) {
+            let checked = resolved
+                .map_err(Mistake::from)
+                .and_then(|()| field.shape.check(value).map_err(Mistake::from));
+            match checked {
                 Ok(()) => normalize_integers(&field.shape, value),
                 Err(message) => row.add_problem(&field.name, message),
             }
@@ -144,6 +147,40 @@ fn normalize_integers(shape: &Shape, value: &mut Value) {
     }
 }
 
+/// Returns what a spreadsheet program has done to an id; `None` if it seems to be as it was entered.
+fn describe_damage(id: &str) -> Option<&'static str> {
+    let is_number = |text: &str| {
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b','))
+    };
+    let exponent = id.split_once("E+").or_else(|| id.split_once("e+"));
+    if exponent.is_some_and(|(digits, power)| is_number(digits) && is_number(power)) {
+        return Some(
+            "is a long number that a spreadsheet program has shortened; format the column as text and \
+             enter or export it again",
+        );
+    }
+    let is_error = id.starts_with('#') && (id.ends_with('!') || id.ends_with('?') || id == "#N/A");
+    is_error.then_some("is an error of a spreadsheet program; correct it there")
+}
+
+/// Returns whether an id is what spreadsheet programs make of one that looks like a date: `2-Mar`.
+pub(super) fn is_like_date(id: &str) -> bool {
+    const MONTHS: [&str; 12] = [
+        "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
+    ];
+    let Some((first, second)) = id.split_once('-') else {
+        return false;
+    };
+    let is_month = |text: &str| MONTHS.contains(&text.to_ascii_lowercase().as_str());
+    let is_day = |text: &str| {
+        (1..=2).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    (is_day(first) && is_month(second)) || (is_month(first) && is_day(second))
+}
+
 fn check_id(id: &str) -> Result<(), String> {
     let id = id.trim();
     if id.is_empty() {
@@ -151,6 +188,9 @@ fn check_id(id: &str) -> Result<(), String> {
     }
     if id.chars().count() > MAX_ID_CHARS {
         return Err(format!("is longer than {MAX_ID_CHARS} characters"));
+    }
+    if let Some(cause) = describe_damage(id) {
+        return Err(format!("`{id}` {cause}"));
     }
     if id.chars().any(char::is_control) {
         return Err("contains a control character".into());

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use encoding_rs_io::DecodeReaderBytesBuilder;
 use flate2::read::MultiGzDecoder;
+use serde::de::IgnoredAny;
 
+use super::foreign::{self, ArchiveKind};
 use super::limits::BOM;
 use super::row_format::RowFormat;
 use super::workbook_limits;
@@ -27,6 +29,9 @@ const UNDEFINED_IN_WINDOWS_1252: [u8; 5] = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
 
 /// Characters that separate cells, the most likely first.
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
+
+/// Number of lines in which separators are counted.
+const MAX_COUNTED_LINES: usize = 30;
 
 /// How a manifest is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +53,10 @@ enum Compression {
 pub(super) enum Content {
     /// An Excel workbook (`.xlsx`).
     Workbook,
+    /// An OpenDocument spreadsheet (`.ods`).
+    OpenDocument,
+    /// A product feed in XML, in this encoding.
+    Feed(&'static Encoding),
     /// Text in this encoding, with rows in this format.
     Text(&'static Encoding, RowFormat),
 }
@@ -72,19 +81,26 @@ impl FileFormat {
             [b'P', b'K', 3, 4, ..] => {
                 workbook_limits::check(file.by_ref()).map_err(anyhow::Error::msg)?;
                 file.rewind()?;
-                Content::Workbook
+                let kind = foreign::archive_kind(file.by_ref()).map_err(anyhow::Error::msg)?;
+                file.rewind()?;
+                match kind {
+                    ArchiveKind::Workbook => Content::Workbook,
+                    ArchiveKind::OpenDocument => Content::OpenDocument,
+                }
             }
             [0xd0, 0xcf, 0x11, 0xe0, ..] => {
-                anyhow::bail!(
-                    "it is a workbook in the old Excel format (.xls); save it as .xlsx or CSV"
-                )
+                anyhow::bail!(foreign::describe_compound(file))
             }
             _ => {
                 let sniffer = Sniffer::from_reader(decompress(compression, file.by_ref())?)?;
                 file.rewind()?;
                 let encoding = sniffer.encoding()?;
-                let row_format = sniffer.row_format(&uncompressed_path(path), encoding);
-                Content::Text(encoding, row_format)
+                if sniffer.is_markup(encoding)? {
+                    Content::Feed(encoding)
+                } else {
+                    let row_format = sniffer.row_format(&uncompressed_path(path), encoding);
+                    Content::Text(encoding, row_format)
+                }
             }
         };
         Ok(Self {
@@ -95,24 +111,28 @@ impl FileFormat {
 
     /// Returns whether the file is a workbook, which has sheets.
     pub fn is_workbook(&self) -> bool {
-        self.content == Content::Workbook
+        matches!(self.content, Content::Workbook | Content::OpenDocument)
     }
 
     /// Describes what differs from comma-separated UTF-8 text; `None` if nothing does.
     pub fn describe(&self) -> Option<String> {
-        let Content::Text(encoding, format) = self.content else {
-            return None;
+        let (encoding, format) = match self.content {
+            Content::Text(encoding, format) => (encoding, Some(format)),
+            Content::Feed(encoding) => (encoding, None),
+            Content::Workbook | Content::OpenDocument => return None,
         };
-        let separator = match format {
-            RowFormat::Csv { separator: b';' } => Some("semicolon-separated values"),
-            RowFormat::Csv { separator: b'\t' } => Some("tab-separated values"),
-            RowFormat::Csv { separator: b'|' } => Some("pipe-separated values"),
+        let rows = match format {
+            None => Some("a product feed in XML"),
+            Some(RowFormat::Json) => Some("a JSON document"),
+            Some(RowFormat::Csv { separator: b';' }) => Some("semicolon-separated values"),
+            Some(RowFormat::Csv { separator: b'\t' }) => Some("tab-separated values"),
+            Some(RowFormat::Csv { separator: b'|' }) => Some("pipe-separated values"),
             _ => None,
         };
         let encoding = (encoding != UTF_8).then(|| format!("{} text", encoding.name()));
         let differences: Vec<String> = encoding
             .into_iter()
-            .chain(separator.map(str::to_owned))
+            .chain(rows.map(str::to_owned))
             .collect();
         (!differences.is_empty()).then(|| format!("read as {}", differences.join(", ")))
     }
@@ -121,15 +141,15 @@ impl FileFormat {
     ///
     /// # Errors
     /// Returns an error if the file is a workbook or cannot be decompressed.
-    pub(super) fn decode<R: Read + Send + 'static>(
+    pub(super) fn decode<'a>(
         self,
-        file: R,
-    ) -> io::Result<impl BufRead + Send + use<R>> {
-        let Content::Text(encoding, _) = self.content else {
+        file: impl Read + Send + 'a,
+    ) -> io::Result<impl BufRead + Send + 'a> {
+        let (Content::Text(encoding, _) | Content::Feed(encoding)) = self.content else {
             return Err(io::Error::other("a workbook is not text"));
         };
         let bytes = decompress(self.compression, file)?;
-        let text: Box<dyn Read + Send> = if encoding == UTF_8 {
+        let text: Box<dyn Read + Send + 'a> = if encoding == UTF_8 {
             bytes
         } else {
             Box::new(
@@ -279,6 +299,19 @@ impl Sniffer {
         Ok(WINDOWS_1252)
     }
 
+    /// Returns whether the text is XML, which may be a product feed.
+    ///
+    /// # Errors
+    /// Returns what to do if it is a page or a workbook.
+    fn is_markup(&self, encoding: &'static Encoding) -> anyhow::Result<bool> {
+        let (text, ..) = encoding.decode(&self.head);
+        let text = text.trim_start();
+        if !text.starts_with('<') {
+            return Ok(false);
+        }
+        foreign::describe_markup(text).map_or(Ok(true), |what| Err(anyhow::Error::msg(what)))
+    }
+
     fn row_format(&self, path: &Path, encoding: &'static Encoding) -> RowFormat {
         let (text, ..) = encoding.decode(&self.head);
         let extension = path
@@ -286,16 +319,29 @@ impl Sniffer {
             .and_then(|extension| extension.to_str())
             .map(str::to_ascii_lowercase);
         match extension.as_deref() {
-            Some("jsonl" | "ndjson") => RowFormat::Jsonl,
+            Some("jsonl" | "ndjson") if !text.trim_start().starts_with('[') => RowFormat::Jsonl,
             Some("tsv" | "tab") => RowFormat::Csv { separator: b'\t' },
-            Some("csv") => RowFormat::Csv {
+            Some("csv") if !text.trim_start().starts_with("[{") => RowFormat::Csv {
                 separator: detect_separator(&text),
             },
-            _ if text.trim_start().starts_with('{') => RowFormat::Jsonl,
+            _ if text.trim_start().starts_with(['{', '[']) => detect_json(&text),
             _ => RowFormat::Csv {
                 separator: detect_separator(&text),
             },
         }
+    }
+}
+
+/// Returns whether a text that begins like JSON is a document, or has an object on each line.
+fn detect_json(text: &str) -> RowFormat {
+    let first = text.trim_start().lines().next().unwrap_or_default();
+    let is_row = first.starts_with('{') && serde_json::from_str::<IgnoredAny>(first).is_ok();
+    // An object that holds the list may be on one line.
+    let is_only_line = text.trim().lines().count() == 1;
+    if is_row && !(is_only_line && first.contains("[{")) {
+        RowFormat::Jsonl
+    } else {
+        RowFormat::Json
     }
 }
 
@@ -322,7 +368,7 @@ fn detect_utf16(head: &[u8]) -> Option<&'static Encoding> {
     }
 }
 
-/// Returns the separator of a header's cells: the one that occurs most often outside quotes.
+/// Returns the separator of the cells: the one that occurs most often in the header, outside quotes.
 fn detect_separator(text: &str) -> u8 {
     let text = text.trim_start();
     // Excel writes `sep=;` on a line of its own.
@@ -333,30 +379,67 @@ fn detect_separator(text: &str) -> u8 {
     {
         return declared;
     }
+    let lines = count_separators(text);
+    let Some((first, others)) = lines.split_first() else {
+        return b',';
+    };
+    let best_of = |counts: &[usize]| {
+        let mut best = 0;
+        for index in 1..SEPARATORS.len() {
+            if counts[index] > counts[best] {
+                best = index;
+            }
+        }
+        best
+    };
+    let in_first = best_of(first);
+    let is_repeated = others.iter().any(|line| line[in_first] == first[in_first]);
+    let best = if first[in_first] > 0 && (others.is_empty() || is_repeated) {
+        in_first
+    } else {
+        // A title is above the table: the separator is the one that most lines have equally often.
+        let weight = |index: usize| {
+            let of_line = |line: &Counts| {
+                let same = lines.iter().filter(|other| other[index] == line[index]);
+                same.count() * line[index]
+            };
+            lines.iter().map(of_line).max().unwrap_or(0)
+        };
+        best_of(&std::array::from_fn::<_, { SEPARATORS.len() }, _>(weight))
+    };
+    u8::try_from(SEPARATORS[best]).unwrap_or(b',')
+}
+
+/// How often each separator occurs in a line.
+type Counts = [usize; SEPARATORS.len()];
+
+/// Counts the separators outside quotes in the first lines of a text.
+fn count_separators(text: &str) -> Vec<Counts> {
+    let mut lines: Vec<Counts> = Vec::new();
+    let mut counts = Counts::default();
+    let mut is_empty = true;
     let mut is_quoted = false;
-    let mut counts = [0; SEPARATORS.len()];
     for character in text.chars() {
         is_quoted ^= character == '"';
-        if is_quoted {
+        if !is_quoted && matches!(character, '\r' | '\n') {
+            if !std::mem::replace(&mut is_empty, true) {
+                lines.push(std::mem::take(&mut counts));
+            }
+            if lines.len() == MAX_COUNTED_LINES {
+                return lines;
+            }
             continue;
         }
-        if matches!(character, '\r' | '\n') {
-            break;
-        }
-        if let Some(index) = SEPARATORS
+        is_empty = false;
+        let separator = SEPARATORS
             .iter()
-            .position(|separator| *separator == character)
-        {
+            .position(|separator| *separator == character);
+        if let Some(index) = separator.filter(|_| !is_quoted) {
             counts[index] += 1;
         }
     }
-    let mut best_count = 0;
-    let mut best = b',';
-    for (count, separator) in counts.into_iter().zip(SEPARATORS) {
-        if count > best_count {
-            best_count = count;
-            best = u8::try_from(separator).unwrap_or(b',');
-        }
+    if !is_empty {
+        lines.push(counts);
     }
-    best
+    lines
 }

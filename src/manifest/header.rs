@@ -1,18 +1,23 @@
 //! The header of a table: which columns provide which fields. Everything that reading the
 //! rows needs from it is computed here, once.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use crate::domain::Shape;
 use crate::domain::printable::printable_excerpt;
-use crate::domain::suggest::nearest;
 
+use super::column_names::{ColumnNames, folded, trim};
 use super::limits::MAX_COLUMNS;
+use super::preset::Preset;
 use super::problem::{ColumnOption, Mistake};
 use super::products::Grouping;
-use super::row::ID_FIELD;
+use super::row_filter::RowFilter;
 use super::row_mapper::RowMapper;
 use super::table_reader::Record;
+use super::variations::VariationColumns;
+
+/// Number of unknown columns from which a table is one of another program, and not one with a mistake.
+const MIN_UNKNOWN_COLUMNS: usize = 3;
 
 /// The columns of a table.
 pub(super) struct Header<'a> {
@@ -20,13 +25,28 @@ pub(super) struct Header<'a> {
     /// Indices of the columns in the order in which a row is read: if several columns provide one
     /// field, the first that is not empty sets it.
     pub(super) read_order: Vec<usize>,
+    /// The columns of the prompt's template, by the names that it has for them.
+    pub(super) template_columns: HashMap<&'a str, usize>,
+    pub(super) filter: RowFilter<'a>,
 }
 
 /// A column and the fields that it provides.
 pub(super) struct Column<'a> {
     pub(super) name: String,
-    /// Empty if the column is only data for the prompt template, or is not used at all.
+    /// Empty if the column is only data for the prompt template or a condition, or is not used at all.
     pub(super) targets: Vec<Target<'a>>,
+    /// Whether anything is read from the column.
+    pub(super) is_used: bool,
+    /// Whether it has no name, and no column after it has one.
+    pub(super) is_trailing: bool,
+}
+
+impl Column<'_> {
+    /// Returns what a mistake in the column concerns: the field that it provides, or its name.
+    pub(super) fn label(&self) -> &str {
+        let first = self.targets.first();
+        first.map_or(self.name.as_str(), |target| target.field)
+    }
 }
 
 /// A field that a column provides.
@@ -36,6 +56,8 @@ pub(super) struct Target<'a> {
     pub(super) shape: Option<&'a Shape>,
     /// Whether several columns may provide the field.
     pub(super) has_alternatives: bool,
+    /// The position of the column among those that may provide the field, from 0.
+    rank: usize,
 }
 
 impl<'a> Header<'a> {
@@ -45,12 +67,85 @@ impl<'a> Header<'a> {
         mapper: &'a RowMapper<'_>,
         report: &mut dyn FnMut(Mistake),
     ) -> Option<Self> {
-        let columns = parse_columns(record, mapper, report)?;
+        let names = match column_names(record) {
+            Ok(names) => names,
+            Err(mistake) => {
+                report(mistake);
+                return None;
+            }
+        };
+        let names = ColumnNames::new(names);
+        if let Some(preset) = mapper.suggested_preset(&names) {
+            report(Mistake::ShopExport {
+                preset: preset.as_str(),
+                title: preset.title(),
+            });
+            return None;
+        }
+        let mut is_usable = true;
+        let mut reject = |mistake: Mistake| {
+            is_usable = false;
+            report(mistake);
+        };
+        let targets = assign_targets(&names, mapper, &mut reject);
+        let mut template_columns = HashMap::new();
+        for name in mapper.template_columns() {
+            match names.find_one(name, ColumnOption::Prompt) {
+                Ok(index) => drop(template_columns.insert(name, index)),
+                Err(mistake) => reject(mistake),
+            }
+        }
+        let filter = RowFilter::new(&names, &mapper.conditions).unwrap_or_else(|mistakes| {
+            mistakes.into_iter().for_each(&mut reject);
+            RowFilter::default()
+        });
+        let last_named = names.names().iter().rposition(|name| !name.is_empty());
+        let mut columns: Vec<Column<'a>> = names
+            .names()
+            .iter()
+            .zip(targets)
+            .enumerate()
+            .map(|(index, (name, targets))| Column {
+                name: (*name).to_owned(),
+                is_used: !targets.is_empty(),
+                targets,
+                is_trailing: last_named.is_none_or(|last| index > last),
+            })
+            .collect();
+        let others: Vec<usize> = template_columns
+            .values()
+            .copied()
+            .chain(filter.columns())
+            .collect();
+        for index in others {
+            columns[index].is_used = true;
+        }
+        if is_usable {
+            // Reported once here instead of once per row. After another mistake it would often only
+            // repeat that one.
+            let provided: Vec<&str> = columns
+                .iter()
+                .flat_map(|column| &column.targets)
+                .map(|target| target.field)
+                .collect();
+            let unused = columns.iter().filter(|column| column.targets.is_empty());
+            let unused: Vec<&str> = unused.map(|column| column.name.as_str()).collect();
+            for mistake in mapper.check_required_fields(&provided, &unused) {
+                is_usable = false;
+                report(mistake);
+            }
+        }
+        let rank = |index: &usize| {
+            let targets = &columns[*index].targets;
+            targets.iter().map(|target| target.rank).min().unwrap_or(0)
+        };
         let mut read_order: Vec<usize> = (0..columns.len()).collect();
-        read_order.sort_by_key(|index| mapper.preference_rank(&columns[*index].name));
-        Some(Self {
+        read_order.sort_by_key(rank);
+        is_usable.then_some(Self {
             columns,
             read_order,
+            template_columns,
+            filter,
         })
     }
 
@@ -62,165 +157,192 @@ impl<'a> Header<'a> {
         if mapper.one_per.is_none() && !mapper.each_image {
             return Ok(None);
         }
-        let columns_for = |field: &str| -> Vec<usize> {
-            let provides_field = |index: &usize| {
-                self.columns[*index]
-                    .targets
-                    .iter()
-                    .any(|target| target.field == field)
-            };
-            self.read_order
-                .iter()
-                .copied()
-                .filter(provides_field)
-                .collect()
-        };
-        let image_columns = columns_for("image");
+        let image_columns = self.columns_for("image");
         if mapper.each_image && image_columns.is_empty() {
             return Err(Mistake::NoImageColumn);
         }
-        let mut key_columns = Vec::new();
-        if let Some(name) = &mapper.one_per {
-            let column = self.columns.iter().position(|column| column.name == *name);
-            key_columns = column.map_or_else(|| columns_for(name), |index| vec![index]);
-            if key_columns.is_empty() {
-                let columns = self.columns.iter().map(|column| column.name.as_str());
-                return Err(Mistake::MissingColumn {
-                    option: ColumnOption::OnePer,
-                    column: name.clone(),
-                    nearest: nearest(name, columns).map(str::to_owned),
-                });
+        let key_columns = match &mapper.one_per {
+            None => Vec::new(),
+            Some(name) => {
+                let names = self.names();
+                let of_field = self.columns_for(name);
+                if names.has(name) || of_field.is_empty() {
+                    vec![names.find_one(name, ColumnOption::OnePer)?]
+                } else {
+                    of_field
+                }
             }
-        }
+        };
+        let names = self.names();
+        let find_product = |name: &String| names.find_one(name, ColumnOption::GroupBy);
         Ok(Some(Grouping {
             key_columns,
+            product_column: mapper.group_by.as_ref().map(find_product).transpose()?,
             image_columns,
             each_image: mapper.each_image,
+            image_base: mapper.image_base.clone(),
         }))
+    }
+
+    /// Returns the columns of a shop's variations; `None` if the table has none.
+    pub(super) fn variations(&self, mapper: &RowMapper<'_>) -> Option<VariationColumns> {
+        let _ = mapper
+            .preset
+            .filter(|preset| *preset == Preset::Woocommerce)?;
+        let names = self.names();
+        let find = |name: &str| names.find(name).first().copied();
+        Some(VariationColumns {
+            id: find("ID"),
+            sku: find("SKU"),
+            kind: find("Type")?,
+            parent: find("Parent")?,
+            images: self.columns_for("image"),
+            statuses: self.filter.status_columns().collect(),
+            is_one_per_product: mapper.is_one_per_product,
+        })
+    }
+
+    fn names(&self) -> ColumnNames<'_> {
+        let names = self.columns.iter().map(|column| column.name.as_str());
+        ColumnNames::new(names.collect())
+    }
+
+    /// Returns the columns that provide a field, the preferred one first.
+    pub(super) fn columns_for(&self, field: &str) -> Vec<usize> {
+        let provides_field = |index: &usize| {
+            let targets = &self.columns[*index].targets;
+            targets.iter().any(|target| target.field == field)
+        };
+        let read_order = self.read_order.iter().copied();
+        read_order.filter(provides_field).collect()
     }
 }
 
-fn parse_columns<'a>(
-    record: &Record,
-    mapper: &'a RowMapper<'_>,
-    report: &mut dyn FnMut(Mistake),
-) -> Option<Vec<Column<'a>>> {
-    let mut columns: Vec<Column<'a>> = Vec::new();
-    let mut is_usable = true;
-    let mut reject = |mistake: Mistake| {
-        is_usable = false;
-        report(mistake);
-    };
+/// Returns the names in a header, without the blanks around them.
+///
+/// # Errors
+/// Returns why it is none.
+fn column_names(record: &Record) -> Result<Vec<&str>, Mistake> {
     if let Some(fault) = &record.fault {
-        reject(fault.clone());
-        return None;
+        return Err(fault.clone());
+    }
+    if let Some((column, fault)) = record.cell_faults.first() {
+        return Err(format!("the name of column {} {fault}", column + 1).into());
     }
     if record.cells.len() > MAX_COLUMNS {
         let columns = record.cells.len();
-        reject(
+        return Err(
             format!("the header has {columns} columns; at most {MAX_COLUMNS} are allowed").into(),
         );
-        return None;
     }
-    let names: Vec<&str> = record
-        .cells
-        .iter()
-        .filter_map(|cell| std::str::from_utf8(cell).ok().map(str::trim))
-        .collect();
-    if let Some(preset) = mapper.suggested_preset(&names) {
-        let preset = preset.as_str();
-        reject(Mistake::ShopExport { preset });
-        return None;
-    }
-    let mut seen_names = HashSet::new();
-    let mut provided_fields = HashSet::new();
-    for (index, cell) in record.cells.iter().enumerate() {
-        let Ok(name) = std::str::from_utf8(cell).map(str::trim) else {
-            let number = index + 1;
-            reject(
-                format!("the name of column {number} is not UTF-8 text; save the file as UTF-8")
-                    .into(),
-            );
-            continue;
-        };
+    let names = record.cells.iter().enumerate().map(|(index, cell)| {
+        let number = index + 1;
+        let name = std::str::from_utf8(cell).map_err(|_| {
+            format!("the name of column {number} is not UTF-8 text; save the file as UTF-8")
+        })?;
         if name.contains('\0') {
-            reject(
+            return Err(
                 "the header contains NUL characters, so the file may be UTF-16 text; save it as \
                  UTF-8"
                     .into(),
             );
-            return None;
         }
-        if !name.is_empty() && !seen_names.insert(name) {
-            let name = printable_excerpt(name);
-            reject(format!("two columns are named `{name}`; rename or remove one").into());
-        }
-        // Spreadsheets leave empty columns at the right. Their cells must be empty too, which is
-        // checked row by row.
-        let fields = if name.is_empty() {
-            Ok(Vec::new())
-        } else {
-            mapper.fields_for(name)
-        };
-        let fields = fields.unwrap_or_else(|mistake| {
-            reject(mistake);
-            Vec::new()
-        });
-        let targets: Vec<Target<'a>> = fields
-            .into_iter()
-            .map(|field| target(field, mapper))
-            .collect();
-        for Target {
-            field,
-            has_alternatives,
-            ..
-        } in &targets
-        {
-            if !provided_fields.insert(*field) && !has_alternatives {
-                let name = printable_excerpt(name);
-                reject(
-                    format!("two columns provide `{field}`; remove one (the second is `{name}`)")
-                        .into(),
-                );
-            }
-        }
-        columns.push(Column {
-            name: name.to_owned(),
-            targets,
-        });
-    }
-    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-    mapper
-        .check_named_columns(&names)
-        .into_iter()
-        .for_each(&mut reject);
-    if is_usable {
-        // Reported once here instead of once per row. After another mistake it would often only
-        // repeat that one.
-        let provided: Vec<&str> = columns
-            .iter()
-            .flat_map(|column| &column.targets)
-            .map(|target| target.field)
-            .collect();
-        let unused = columns.iter().filter(|column| column.targets.is_empty());
-        let unused: Vec<&str> = unused.map(|column| column.name.as_str()).collect();
-        for mistake in mapper.check_required_fields(&provided, &unused) {
-            is_usable = false;
-            report(mistake);
-        }
-    }
-    is_usable.then_some(columns)
+        Ok(trim(name))
+    });
+    names.collect::<Result<_, String>>().map_err(Mistake::from)
 }
 
-fn target<'a>(field: &'a str, mapper: &'a RowMapper<'_>) -> Target<'a> {
-    let shape = if field == ID_FIELD {
-        None
-    } else {
-        mapper.model.field(field).map(|field| &field.shape)
-    };
-    Target {
+/// Returns the fields that each column provides.
+fn assign_targets<'a>(
+    names: &ColumnNames<'_>,
+    mapper: &'a RowMapper<'_>,
+    reject: &mut dyn FnMut(Mistake),
+) -> Vec<Vec<Target<'a>>> {
+    let mut targets: Vec<Vec<Target<'a>>> = names.names().iter().map(|_| Vec::new()).collect();
+    let mut provided: HashMap<&str, usize> = HashMap::new();
+    let target = |field: &'a str, rank, has_alternatives| Target {
         field,
-        shape,
-        has_alternatives: mapper.has_alternatives(field),
+        shape: mapper.shape_of(field),
+        has_alternatives,
+        rank,
+    };
+    for mapping in mapper.mappings() {
+        let candidates = mapping.candidates(|name| names.has(name));
+        let has_alternatives = candidates.len() > 1;
+        let mut is_found = false;
+        for (rank, name) in candidates.iter().enumerate() {
+            let found = names.find(name);
+            if let [first, _, ..] = found.as_slice() {
+                reject(Mistake::AmbiguousColumn(names.names()[*first].to_owned()));
+            }
+            for index in found.into_iter().take(1) {
+                is_found = true;
+                provided.entry(&mapping.field).or_insert(index);
+                targets[index].push(target(&mapping.field, rank, has_alternatives));
+            }
+        }
+        if !is_found && let Some(name) = candidates.first() {
+            let missing = names.find_one(name, mapping.option);
+            missing.err().into_iter().for_each(&mut *reject);
+        }
     }
+    if let Some(mistake) = unknown_columns(names, mapper) {
+        reject(mistake);
+        return targets;
+    }
+    // Spreadsheets leave empty columns at the right, and some programs an unnamed one at the left.
+    for (index, name) in names.names().iter().enumerate() {
+        if !targets[index].is_empty() || name.is_empty() {
+            continue;
+        }
+        let field = match mapper.default_field(name) {
+            Ok(Some(field)) => field,
+            Ok(None) => continue,
+            Err(mistake) => {
+                reject(mistake);
+                continue;
+            }
+        };
+        if let Some(other) = provided.insert(field, index) {
+            let is_repeated = folded(names.names()[other]) == folded(name);
+            reject(if is_repeated {
+                Mistake::AmbiguousColumn((*name).to_owned())
+            } else {
+                let name = printable_excerpt(name);
+                format!("two columns provide `{field}`; remove one (the second is `{name}`)").into()
+            });
+        }
+        targets[index].push(target(field, 0, false));
+    }
+    targets
+}
+
+/// Returns one mistake in place of many if hardly any column has the name of a field.
+fn unknown_columns(names: &ColumnNames<'_>, mapper: &RowMapper<'_>) -> Option<Mistake> {
+    let names = names.names().iter().filter(|name| !name.is_empty());
+    let unknown = names
+        .clone()
+        .filter(|name| mapper.default_field(name).is_err());
+    if unknown.count() < MIN_UNKNOWN_COLUMNS {
+        return None;
+    }
+    let find = |parts: &[&str]| {
+        let of_part = |part: &&str| names.clone().find(|name| folded(name).contains(*part));
+        let found = parts.iter().find_map(|part| of_part(&part));
+        found.map(|name| (*name).to_owned())
+    };
+    Some(Mistake::UnknownColumns {
+        columns: names.clone().map(|name| (*name).to_owned()).collect(),
+        image: find(&[
+            "image",
+            "photo",
+            "picture",
+            "img",
+            "bild",
+            "foto",
+            "attachment",
+            "media",
+        ]),
+        title: find(&["title", "name", "titel", "product", "description"]),
+    })
 }

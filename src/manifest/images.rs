@@ -11,6 +11,8 @@ use url::Url;
 use crate::domain::{LocalImage, Shape};
 use crate::image::identify;
 
+use super::problem::Mistake;
+
 /// Maximum number of files in the cache: some 100 MB of memory.
 const MAX_CACHED: usize = 1_000_000;
 
@@ -33,13 +35,13 @@ impl ImageResolver {
         shape: &Shape,
         value: &mut Value,
         folder: &Path,
-    ) -> Result<(), String> {
+    ) -> Result<(), UnusableImage> {
         match (shape, value) {
             (Shape::Image, Value::String(text)) => {
                 if let Some(path) = local_path(text, folder) {
                     *text = self
                         .identify(&path)
-                        .map_err(|problem| add_link_hint(text, problem))?
+                        .map_err(|problem| problem.with_link_hint(text))?
                         .to_string();
                 }
                 Ok(())
@@ -48,7 +50,7 @@ impl ImageResolver {
                 let mut items = items.iter_mut().enumerate();
                 items.try_for_each(|(index, value)| {
                     self.resolve(item, value, folder)
-                        .map_err(|problem| format!("[{index}]: {problem}"))
+                        .map_err(|problem| problem.at(&format!("[{index}]")))
                 })
             }
             (Shape::Object { fields }, Value::Object(values)) => {
@@ -57,14 +59,14 @@ impl ImageResolver {
                         return Ok(());
                     };
                     self.resolve(&field.shape, value, folder)
-                        .map_err(|problem| format!("{}: {problem}", field.name))
+                        .map_err(|problem| problem.at(&field.name))
                 })
             }
             _ => Ok(()),
         }
     }
 
-    fn identify(&self, path: &Path) -> Result<LocalImage, String> {
+    fn identify(&self, path: &Path) -> Result<LocalImage, UnusableImage> {
         let absolute = std::path::absolute(path);
         let path = absolute.as_deref().unwrap_or(path);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +75,10 @@ impl ImageResolver {
         if let Some(image) = cached.and_then(|sha256| LocalImage::new(path, &hex::encode(sha256))) {
             return Ok(image);
         }
-        let image = identify(path).map_err(|error| error.reason)?;
+        let image = identify(path).map_err(|error| UnusableImage {
+            is_missing: !path.exists(),
+            reason: error.reason,
+        })?;
         let mut sha256 = [0; 32];
         let has_room = cache.len() < MAX_CACHED;
         if has_room && hex::decode_to_slice(image.sha256(), &mut sha256).is_ok() {
@@ -94,15 +99,44 @@ fn local_path(text: &str, folder: &Path) -> Option<PathBuf> {
     (!is_link).then(|| folder.join(text))
 }
 
-/// Adds how to write a link to the problem of a text that looks like a link without a scheme: that
-/// is more likely than a file whose path starts with a host name.
-fn add_link_hint(text: &str, problem: String) -> String {
-    let host = text.split_once('/').map_or("", |(host, _)| host);
-    let looks_like_link = host.contains('.') && !host.starts_with('.');
-    if looks_like_link {
-        format!("{problem}; a link starts with https://")
-    } else {
-        problem
+/// Why a text does not lead to an image.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct UnusableImage {
+    pub(super) reason: String,
+    /// Whether there is no file of this name, which may be the end of a link.
+    pub(super) is_missing: bool,
+}
+
+impl UnusableImage {
+    /// Adds how to write a link, if the text looks like one without a scheme: that is more likely than a
+    /// file whose path starts with a host name.
+    fn with_link_hint(mut self, text: &str) -> Self {
+        // A path from the root is what a shop leaves of a link.
+        self.is_missing &= text.starts_with('/');
+        let host = text.split_once('/').map_or("", |(host, _)| host);
+        if host.contains('.') && !host.starts_with('.') {
+            self.reason.push_str("; a link starts with https://");
+            self.is_missing = false;
+        }
+        self
+    }
+
+    /// Adds where in a value the text is.
+    fn at(self, place: &str) -> Self {
+        Self {
+            reason: format!("{place}: {}", self.reason),
+            ..self
+        }
+    }
+}
+
+impl From<UnusableImage> for Mistake {
+    fn from(image: UnusableImage) -> Self {
+        if image.is_missing {
+            Self::NoFile(image.reason)
+        } else {
+            Self::Text(image.reason)
+        }
     }
 }
 
@@ -120,7 +154,7 @@ mod tests {
                 &mut json!(text),
                 Path::new("/shop"),
             );
-            resolved.expect_err("there is no such file")
+            resolved.expect_err("there is no such file").reason
         };
         assert_eq!(
             problem("photos/cup.jpg"),
@@ -162,7 +196,10 @@ mod tests {
             &mut json!([{"mask": "none.png"}]),
             folder.path(),
         );
-        assert!(missing.is_err_and(|problem| problem.starts_with("[0]: mask: there is no file ")));
+        assert!(
+            missing
+                .is_err_and(|problem| problem.reason.starts_with("[0]: mask: there is no file "))
+        );
     }
 
     #[test]

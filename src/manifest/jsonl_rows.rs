@@ -1,5 +1,6 @@
 //! Reads the rows of a JSONL manifest: one object per line.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::io::{BufRead, Read};
@@ -8,9 +9,14 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
+use crate::domain::Shape;
+
+use super::column_names::folded;
 use super::limits::{BOM, MAX_COLUMNS, MAX_ROW_BYTES};
+use super::links;
 use super::pipeline::Producer;
 use super::problem::Mistake;
+use super::remark::Remark;
 use super::row::{ID_FIELD, Row};
 use super::row_mapper::RowMapper;
 
@@ -24,7 +30,7 @@ pub(super) fn read_rows(
     mapper: &RowMapper<'_>,
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
-    if mapper.one_per.is_some() || mapper.each_image {
+    if mapper.needs_table() {
         producer.add_problem(1, Mistake::NotATable);
         return Ok(0);
     }
@@ -56,16 +62,58 @@ pub(super) fn read_rows(
         if bytes.trim_ascii().is_empty() {
             continue;
         }
-        rows += u64::from(producer.add_row(line, read_row(bytes, line, mapper), mapper)?);
+        rows += add_row(bytes, line, mapper, producer)?;
+    }
+}
+
+/// Reads a row and passes it on; returns 1 if it counts, and 0 if it is left out.
+fn add_row(
+    bytes: &[u8],
+    line: u64,
+    mapper: &RowMapper<'_>,
+    producer: &mut Producer<'_>,
+) -> anyhow::Result<u64> {
+    let entries = match parse_entries(bytes) {
+        Ok(ObjectEntries(entries)) => entries,
+        Err(mistake) => return Ok(u64::from(producer.add_row(line, Err(mistake), mapper)?)),
+    };
+    add_entries(&entries, line, mapper, producer)
+}
+
+/// Passes a row on; returns 1 if it counts, and 0 if it is left out.
+pub(super) fn add_entries(
+    entries: &[(String, Value)],
+    line: u64,
+    mapper: &RowMapper<'_>,
+    producer: &mut Producer<'_>,
+) -> anyhow::Result<u64> {
+    let cell = |name: &str| Cow::Owned(text_of(entries, name).unwrap_or_default());
+    if !mapper.conditions.take_row(cell) {
+        producer.add_remark(Remark::Filtered);
+        return Ok(0);
+    }
+    let row = read_row(entries, line, mapper);
+    Ok(u64::from(producer.add_row(line, row, mapper)?))
+}
+
+/// Returns the text of an entry, whose key may differ in case; `None` if there is none.
+fn text_of(entries: &[(String, Value)], name: &str) -> Option<String> {
+    let exact = entries.iter().find(|(key, _)| key == name);
+    let is_meant = |key: &str| folded(key) == folded(name);
+    let found = exact.or_else(|| entries.iter().find(|(key, _)| is_meant(key)));
+    match &found?.1 {
+        Value::String(text) => Some(text.clone()),
+        Value::Null => None,
+        other => Some(other.to_string()),
     }
 }
 
 /// Reads a row's object.
 ///
 /// # Errors
-/// Returns the mistake that leaves nothing of the row to check; other mistakes are in the row.
-fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Mistake> {
-    let ObjectEntries(entries) = serde_json::from_slice(bytes).map_err(|error| {
+/// Returns the mistake if the line is no object.
+fn parse_entries(bytes: &[u8]) -> Result<ObjectEntries, Mistake> {
+    serde_json::from_slice(bytes).map_err(|error| {
         // The parser sees a single line, so only the column of its position is useful.
         let text = error.to_string();
         let reason = text
@@ -76,7 +124,19 @@ fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Mist
             0 => format!("the row is not a JSON object: {reason}"),
             column => format!("the row is not a JSON object: {reason} at column {column}"),
         }
-    })?;
+        .into()
+    })
+}
+
+/// Reads a row from its entries.
+///
+/// # Errors
+/// Returns the mistake that leaves nothing of the row to check; other mistakes are in the row.
+fn read_row(
+    entries: &[(String, Value)],
+    line: u64,
+    mapper: &RowMapper<'_>,
+) -> Result<Row, Mistake> {
     if entries.len() > MAX_COLUMNS {
         return Err(format!(
             "the row has {} fields; at most {MAX_COLUMNS} are allowed",
@@ -89,7 +149,7 @@ fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Mist
         ..Row::default()
     };
     let mut seen_keys = HashSet::new();
-    for (key, value) in &entries {
+    for (key, value) in entries {
         if !seen_keys.insert(key) {
             row.add_problem(key, "is given twice");
             continue;
@@ -116,26 +176,22 @@ fn read_row(bytes: &[u8], line: u64, mapper: &RowMapper<'_>) -> Result<Row, Mist
                 }
                 (ID_FIELD, Value::Number(id)) => row.id = Some(id.to_string()),
                 (ID_FIELD, _) => row.add_problem(ID_FIELD, "must be a string or a number"),
+                (field, Value::String(text)) if mapper.shape_of(field) == Some(&Shape::Image) => {
+                    let base = mapper.image_base.as_ref();
+                    if let Some(link) = links::read_one(&mut row, field, text, base) {
+                        row.set(field, Value::from(link));
+                    }
+                }
                 (field, value) => row.set(field, value.clone()),
             }
         }
     }
-    mapper.fill_prompt(&mut row, |name| {
-        match entries
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
-        {
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(Value::Null) | None => None,
-            Some(other) => Some(other.to_string()),
-        }
-    });
+    mapper.fill_prompt(&mut row, |name| text_of(entries, name));
     Ok(row)
 }
 
 /// The keys and values of an object in order, including repeated keys, which a map would merge.
-struct ObjectEntries(Vec<(String, Value)>);
+pub(super) struct ObjectEntries(pub(super) Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for ObjectEntries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::domain::NewJob;
 
 use super::problem::{Mistake, Problem};
+use super::remark::Remark;
 use super::row::{ID_FIELD, Row};
 use super::row_mapper::RowMapper;
 use super::row_sink::RowSink;
@@ -32,8 +33,8 @@ const MAX_WAITING_CHUNKS: usize = 2;
 struct Chunk {
     jobs: Vec<NewJob>,
     problems: Vec<Problem>,
-    /// Number of rows that were left out, by the field that they lack.
-    skipped: BTreeMap<String, u64>,
+    /// What was done with rows that is no mistake, with the number of them.
+    remarks: BTreeMap<Remark, u64>,
 }
 
 /// The reading end of the pipeline.
@@ -81,13 +82,21 @@ impl Producer<'_> {
     ) -> anyhow::Result<bool> {
         match row {
             Ok(row) if let Some(field) = mapper.skip_reason(&row) => {
-                *self.chunk.skipped.entry(field.to_owned()).or_default() += 1;
+                self.add_remark(Remark::WithoutField(field.to_owned()));
                 return Ok(false);
             }
-            Ok(row) => match mapper.build_job(self.file, row) {
-                Ok(job) => self.add_job(job),
-                Err(problems) => self.chunk.problems.extend(problems),
-            },
+            Ok(mut row) => {
+                let remarks = std::mem::take(&mut row.remarks);
+                match mapper.build_job(self.file, row) {
+                    Ok(job) => {
+                        remarks
+                            .into_iter()
+                            .for_each(|remark| self.add_remark(remark));
+                        self.add_job(job);
+                    }
+                    Err(problems) => self.chunk.problems.extend(problems),
+                }
+            }
             Err(mistake) => self.add_problem(line, mistake),
         }
         let is_full = self.chunk.jobs.len() >= MAX_CHUNK_ITEMS
@@ -97,6 +106,11 @@ impl Producer<'_> {
             self.flush()?;
         }
         Ok(true)
+    }
+
+    /// Adds something that was done and is no mistake.
+    pub(super) fn add_remark(&mut self, remark: Remark) {
+        *self.chunk.remarks.entry(remark).or_default() += 1;
     }
 
     /// Adds a problem that concerns a whole line.
@@ -143,12 +157,12 @@ impl Consumer<'_> {
         for Chunk {
             jobs,
             mut problems,
-            skipped,
+            remarks,
         } in self.receiver
         {
-            skipped
+            remarks
                 .iter()
-                .for_each(|(field, rows)| sink.skipped(field, *rows));
+                .for_each(|(remark, count)| sink.remark(remark, *count));
             for (line, message) in sink.rows(jobs)? {
                 problems.push(Problem {
                     file: self.file.to_owned(),

@@ -8,6 +8,7 @@ use strum::VariantArray;
 use crate::domain::IgnoredQuery;
 
 use super::row::ID_FIELD;
+use super::row_status::{RowStatus, left_out, taken};
 
 const IMAGE: &str = "image";
 
@@ -18,11 +19,58 @@ pub enum Preset {
     /// Shopify's product export: a product's `Handle` is on a row for each of its variants and
     /// images.
     Shopify,
-    /// WooCommerce's product export: all image links of a product are in one cell.
+    /// WooCommerce's product export: all image links of a product are in one cell, and its variations are
+    /// rows that name it in `Parent`.
     Woocommerce,
-    /// A product feed for Google Merchant Center.
+    /// A product feed for Google Merchant Center, as a table or XML; Meta's catalogues have the same names.
     GoogleMerchant,
+    /// Magento's (Adobe Commerce's) product export: images are paths in the shop's media folder.
+    Magento,
+    /// PrestaShop's product export or import table.
+    Prestashop,
+    /// Wix's product export: images are names of files that Wix serves.
+    Wix,
+    /// Etsy's listing download: each image has a column.
+    Etsy,
 }
+
+const SHOPIFY_STATUSES: [RowStatus; 5] = [
+    left_out("drafts", "Status", &["draft"]),
+    left_out("archived", "Status", &["archived"]),
+    taken("gift cards", "Gift Card", &["true"]),
+    taken("unpublished", "Published", &["false"]),
+    taken("unpublished", "Published on online store", &["false"]),
+];
+
+const WOOCOMMERCE_STATUSES: [RowStatus; 2] = [
+    left_out("drafts", "Published", &["-1"]),
+    taken("private", "Published", &["0"]),
+];
+
+const GOOGLE_STATUSES: [RowStatus; 1] = [taken(
+    "out of stock",
+    "availability",
+    &["out of stock", "out_of_stock"],
+)];
+
+const MAGENTO_STATUSES: [RowStatus; 2] = [
+    taken("disabled", "product_online", &["2", "0"]),
+    taken(
+        "not visible in the shop",
+        "visibility",
+        &["not visible individually"],
+    ),
+];
+
+const PRESTASHOP_STATUSES: [RowStatus; 2] = [
+    taken("disabled", "Active (0/1)", &["0"]),
+    taken("disabled", "Status", &["0", "false"]),
+];
+
+const WIX_STATUSES: [RowStatus; 1] = [taken("hidden in the shop", "visible", &["false"])];
+
+/// A field and the columns that provide it; the first that is not empty sets it.
+type FieldColumns = (&'static str, &'static [&'static str]);
 
 impl Preset {
     /// Every preset, in the order in which they are listed and detected.
@@ -35,11 +83,15 @@ impl Preset {
             Self::Shopify => "shopify",
             Self::Woocommerce => "woocommerce",
             Self::GoogleMerchant => "google-merchant",
+            Self::Magento => "magento",
+            Self::Prestashop => "prestashop",
+            Self::Wix => "wix",
+            Self::Etsy => "etsy",
         }
     }
 
-    /// Returns each field with the columns that provide it; the first that is not empty sets it.
-    pub(super) const fn columns(self) -> [(&'static str, &'static [&'static str]); 2] {
+    /// Returns each field with the columns that provide it.
+    pub(super) const fn columns(self) -> [FieldColumns; 2] {
         match self {
             // The second names are those of the newer version of the export.
             Self::Shopify => [
@@ -47,19 +99,91 @@ impl Preset {
                 (IMAGE, &["Image Src", "Product image URL"]),
             ],
             Self::Woocommerce => [(ID_FIELD, &["SKU", "ID"]), (IMAGE, &["Images"])],
-            Self::GoogleMerchant => [(ID_FIELD, &["id"]), (IMAGE, &["image_link", "image link"])],
+            Self::GoogleMerchant => [
+                (ID_FIELD, &["id"]),
+                (
+                    IMAGE,
+                    &[
+                        "image_link",
+                        "image link",
+                        "additional_image_link",
+                        "additional image link",
+                    ],
+                ),
+            ],
+            Self::Magento => [
+                (ID_FIELD, &["sku"]),
+                (
+                    IMAGE,
+                    &[
+                        "base_image",
+                        "additional_images",
+                        "small_image",
+                        "thumbnail_image",
+                    ],
+                ),
+            ],
+            Self::Prestashop => [
+                (ID_FIELD, &["Product ID", "Reference", "Reference #"]),
+                (IMAGE, &["Image URLs (x,y,z...)", "Image URLs", "Image"]),
+            ],
+            Self::Wix => [
+                (ID_FIELD, &["handleId", "handle"]),
+                (IMAGE, &["productImageUrl", "media"]),
+            ],
+            Self::Etsy => [
+                (ID_FIELD, &["SKU", "TITLE"]),
+                (
+                    IMAGE,
+                    &[
+                        "IMAGE1", "IMAGE2", "IMAGE3", "IMAGE4", "IMAGE5", "IMAGE6", "IMAGE7",
+                        "IMAGE8", "IMAGE9", "IMAGE10",
+                    ],
+                ),
+            ],
         }
     }
-}
 
-impl Preset {
+    /// Returns the column that has a product's name, for a prompt.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Shopify => "Title",
+            Self::Woocommerce | Self::Prestashop => "Name",
+            Self::GoogleMerchant => "title",
+            Self::Magento | Self::Wix => "name",
+            Self::Etsy => "TITLE",
+        }
+    }
+
+    /// Returns what the shop says about products, in the order in which it counts.
+    pub(super) const fn statuses(self) -> &'static [RowStatus] {
+        match self {
+            Self::Shopify => &SHOPIFY_STATUSES,
+            Self::Woocommerce => &WOOCOMMERCE_STATUSES,
+            Self::GoogleMerchant => &GOOGLE_STATUSES,
+            Self::Magento => &MAGENTO_STATUSES,
+            Self::Prestashop => &PRESTASHOP_STATUSES,
+            Self::Wix => &WIX_STATUSES,
+            Self::Etsy => &[],
+        }
+    }
+
+    /// Returns the start of image links that the export leaves out; `None` if it has whole links, or if
+    /// each shop has its own.
+    pub(super) const fn image_base(self) -> Option<&'static str> {
+        match self {
+            Self::Wix => Some("https://static.wixstatic.com/media/"),
+            _ => None,
+        }
+    }
+
     /// Returns the parameters that the shop puts into the query of its image links to refresh caches:
     /// they change with every edit of a product, and the image does not.
     pub(crate) fn ignored_query(self) -> IgnoredQuery {
         match self {
             // Google's feeds of Shopify's shops have Shopify's links.
             Self::Shopify | Self::GoogleMerchant => IgnoredQuery::Names(["v".to_owned()].into()),
-            Self::Woocommerce => IgnoredQuery::Nothing,
+            _ => IgnoredQuery::Nothing,
         }
     }
 }

@@ -46,6 +46,9 @@ pub enum Mistake {
     /// A mistake in the file, with its remedy if there is one.
     #[error("{0}")]
     Text(String),
+    /// A text names an image file that does not exist. It may be the end of a link.
+    #[error("{0}")]
+    NoFile(String),
     /// A column provides no field, and the user has named no columns.
     #[error("unknown column `{}`{}", printable_excerpt(name), format_suggestion(nearest.as_deref()))]
     UnknownColumn {
@@ -67,7 +70,12 @@ pub enum Mistake {
         column: String,
         /// The most similar column of the header; `None` if none is similar.
         nearest: Option<String>,
+        /// The columns of the header.
+        known: Vec<String>,
     },
+    /// Two columns have the name of one that is used.
+    #[error("two columns are named `{}`; rename or remove one", printable_excerpt(.0))]
+    AmbiguousColumn(String),
     /// No column provides a field that every row needs.
     #[error("no column provides `{field}`, which every row needs")]
     NoColumnFor {
@@ -80,10 +88,22 @@ pub enum Mistake {
     #[error("no column provides `image`")]
     NoImageColumn,
     /// The columns are those of a shop's export, which is read with a preset.
-    #[error("the columns are those of a {preset} export")]
+    #[error("the columns are those of {} {preset} export", article(preset))]
     ShopExport {
         /// The preset's name.
         preset: &'static str,
+        /// The column with a product's name.
+        title: &'static str,
+    },
+    /// Hardly any column has the name of a field, and the user has named no columns.
+    #[error("its columns are not named after the model's fields")]
+    UnknownColumns {
+        /// The columns.
+        columns: Vec<String>,
+        /// The one that may hold the image.
+        image: Option<String>,
+        /// The one that may hold the name of a product, for a prompt.
+        title: Option<String>,
     },
     /// Options that only a table can be read with are given for a file of JSON lines.
     #[error("rows of JSON cannot be combined into products")]
@@ -94,6 +114,9 @@ pub enum Mistake {
         /// Number of links.
         links: usize,
     },
+    /// No record starts on the line that the user has named for the header.
+    #[error("no header starts on this line")]
+    NoHeaderHere,
     /// A product has so many rows that the column which identifies products must be wrong.
     #[error(
         "more than {max_rows} rows belong to the product `{}`",
@@ -118,6 +141,19 @@ pub enum ColumnOption {
     Prompt,
     /// What identifies a product.
     OnePer,
+    /// What identifies the product that a row takes its empty cells from.
+    GroupBy,
+    /// A condition on rows.
+    Filter,
+}
+
+/// Returns the indefinite article of a name.
+fn article(name: &str) -> &'static str {
+    if name.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    }
 }
 
 impl From<String> for Mistake {

@@ -7,27 +7,37 @@ use std::collections::{HashSet, VecDeque};
 
 use csv::ByteRecord;
 
+use super::links;
 use super::problem::Mistake;
+use super::remark::Remark;
+use super::row_filter::RowFilter;
 use super::table_reader::{Record, TableReader};
 
 /// Maximum number of rows of one product. More are the sign of a wrong column.
 const MAX_PRODUCT_ROWS: usize = 10_000;
 
 /// How rows are combined into products.
+#[derive(Default)]
 pub(super) struct Grouping {
-    /// Columns that identify the product; the first that is not empty does. If there are none, each
-    /// row is a product.
+    /// Columns that identify what becomes one job; the first that is not empty does. If there are none,
+    /// each row is one.
     pub(super) key_columns: Vec<usize>,
-    /// Columns that provide the product's images; the first that is not empty does.
+    /// The column that identifies the product, of which rows take what they leave empty; `None` if that is
+    /// what identifies a job.
+    pub(super) product_column: Option<usize>,
+    /// Columns that provide the product's images.
     pub(super) image_columns: Vec<usize>,
     /// Whether each image of a product becomes a record, and not only the first.
     pub(super) each_image: bool,
+    /// The start of links that leave it out.
+    pub(super) image_base: Option<url::Url>,
 }
 
 /// Reads the products of a table: one record per product, or one per image of a product.
 pub(super) struct Products<'a> {
-    rows: &'a mut dyn TableReader,
+    rows: Box<dyn TableReader + 'a>,
     grouping: Grouping,
+    filter: &'a RowFilter<'a>,
     /// Number of cells in a complete row.
     width: usize,
     /// The first row of the next product, if it was read already.
@@ -36,11 +46,24 @@ pub(super) struct Products<'a> {
     ready: VecDeque<Record>,
 }
 
+/// An image of a product: its row and column, and the link.
+struct Image<'r> {
+    row: &'r Record,
+    column: usize,
+    link: String,
+}
+
 impl<'a> Products<'a> {
-    pub(super) fn new(rows: &'a mut dyn TableReader, grouping: Grouping, width: usize) -> Self {
+    pub(super) fn new(
+        rows: Box<dyn TableReader + 'a>,
+        grouping: Grouping,
+        filter: &'a RowFilter<'a>,
+        width: usize,
+    ) -> Self {
         Self {
             rows,
             grouping,
+            filter,
             width,
             next: None,
             ready: VecDeque::new(),
@@ -56,20 +79,36 @@ impl<'a> Products<'a> {
     }
 
     /// Returns what identifies the product of a row; `None` if the row is not part of one.
-    fn product_key<'r>(&self, row: &'r Record) -> Option<&'r [u8]> {
-        self.is_complete(row)
-            .then(|| first_non_empty(row, &self.grouping.key_columns))
-            .flatten()
-            .map(|(_, key)| key)
+    fn product_key<'r>(&self, row: &'r Record) -> Option<&'r str> {
+        match self.grouping.product_column {
+            Some(column) => {
+                Some(row.text(column)).filter(|key| self.is_complete(row) && !key.is_empty())
+            }
+            None => self.job_key(row),
+        }
+    }
+
+    /// Returns what identifies the job of a row.
+    fn job_key<'r>(&self, row: &'r Record) -> Option<&'r str> {
+        let mut keys = self
+            .grouping
+            .key_columns
+            .iter()
+            .map(|column| row.text(*column));
+        keys.find(|key| self.is_complete(row) && !key.is_empty())
     }
 
     fn is_complete(&self, row: &Record) -> bool {
-        row.fault.is_none() && row.cells.len() == self.width
+        row.fault.is_none() && row.cells.len() == self.width && !row.is_left_out
     }
 
     fn read_product(&mut self, first: Record) -> anyhow::Result<()> {
-        let Some(key) = self.product_key(&first).map(<[u8]>::to_vec) else {
-            self.queue_records(&[first]);
+        if first.is_left_out {
+            self.ready.push_back(first);
+            return Ok(());
+        }
+        let Some(key) = self.product_key(&first).map(str::to_owned) else {
+            self.queue_product(vec![first]);
             return Ok(());
         };
         let mut rows = vec![first];
@@ -82,58 +121,171 @@ impl<'a> Products<'a> {
                 rows.push(row);
             } else {
                 rows[0].fault = Some(Mistake::HugeProduct {
-                    key: String::from_utf8_lossy(&key).into_owned(),
+                    key: key.clone(),
                     max_rows: MAX_PRODUCT_ROWS,
                 });
             }
         }
-        self.queue_records(&rows);
+        self.queue_product(rows);
         Ok(())
     }
 
-    fn queue_records(&mut self, rows: &[Record]) {
-        let Some(first) = rows.first() else { return };
+    /// Queues the records of a product, unless it is left out.
+    fn queue_product(&mut self, mut rows: Vec<Record>) {
+        let Some(first) = rows.first_mut() else {
+            return;
+        };
+        if first.fault.is_some() || first.cells.len() != self.width {
+            self.ready.push_back(rows.swap_remove(0));
+            return;
+        }
+        let mut remarks = Vec::new();
+        if let Some((remark, is_left_out)) = self.filter.status(|column| first.text(column)) {
+            remarks.push(remark);
+            if is_left_out {
+                self.queue_left_out(remarks, first.line);
+                return;
+            }
+        }
+        let first = first.clone();
+        let line = first.line;
+        rows.retain(|row| {
+            let cell = |column| match row.text(column) {
+                "" => first.text(column),
+                text => text,
+            };
+            self.filter.takes(cell)
+        });
+        if rows.is_empty() {
+            remarks.push(Remark::Filtered);
+            self.queue_left_out(remarks, line);
+            return;
+        }
+        if self.grouping.product_column.is_none() {
+            self.queue_job(&first, &rows, &rows, remarks);
+            return;
+        }
+        // Rows without a key of their own only add images to the product.
+        let mut keys: Vec<&str> = rows.iter().filter_map(|row| self.job_key(row)).collect();
+        let mut seen = HashSet::new();
+        keys.retain(|key| seen.insert(*key));
+        let keys: Vec<String> = keys.into_iter().map(str::to_owned).collect();
+        if keys.is_empty() {
+            self.queue_job(&first, &rows, &rows, remarks);
+            return;
+        }
+        for key in keys {
+            let own: Vec<Record> = rows
+                .iter()
+                .filter(|row| self.job_key(row) == Some(&key))
+                .cloned()
+                .collect();
+            self.queue_job(&first, &own, &rows, std::mem::take(&mut remarks));
+        }
+    }
+
+    fn queue_left_out(&mut self, remarks: Vec<Remark>, line: u64) {
+        self.ready.push_back(Record {
+            line,
+            remarks,
+            is_left_out: true,
+            ..Record::default()
+        });
+    }
+
+    /// Queues the records of one job or, with each image, of several. `first` is the first row of the
+    /// product and `all` are all of its rows, of which images are taken if the job has none.
+    fn queue_job(
+        &mut self,
+        first: &Record,
+        own: &[Record],
+        all: &[Record],
+        mut remarks: Vec<Remark>,
+    ) {
+        let mut images = self.images(own);
+        if images.is_empty() && own.len() < all.len() {
+            images = self.images(all);
+            if !images.is_empty() {
+                remarks.push(Remark::PictureOfProduct);
+            }
+        }
+        let Some(first_own) = own.first() else { return };
+        if images.is_empty() {
+            let mut record = self.inherit(first_own, first, None);
+            record.remarks.extend(remarks);
+            self.ready.push_back(record);
+            return;
+        }
+        let is_one = !self.grouping.each_image;
+        images.truncate(if is_one { 1 } else { images.len() });
+        let mut records = Vec::new();
+        for (index, image) in images.into_iter().enumerate() {
+            // The image may be that of another row of the product.
+            let is_own = own.iter().any(|row| std::ptr::eq(row, image.row));
+            let row = if is_own { image.row } else { first_own };
+            let mut record = self.inherit(row, first, Some((image.column, &image.link)));
+            record.image_number = index + 1;
+            // Said once, however many images there are.
+            if index > 0 {
+                record.remarks.clear();
+            }
+            record.remarks.append(&mut remarks);
+            records.push(record);
+        }
+        self.ready.extend(records);
+    }
+
+    /// Returns the distinct images of some rows, in order.
+    fn images<'r>(&self, rows: &'r [Record]) -> Vec<Image<'r>> {
         let mut images = Vec::new();
         let mut seen_links = HashSet::new();
         for row in rows.iter().filter(|row| self.is_complete(row)) {
-            if let Some((column, cell)) = first_non_empty(row, &self.grouping.image_columns) {
-                let links = std::str::from_utf8(cell).map_or_else(
-                    |_| vec![cell],
-                    |text| split_links(text).into_iter().map(str::as_bytes).collect(),
-                );
-                images.extend(
-                    links
-                        .into_iter()
-                        .filter(|link| seen_links.insert(*link))
-                        .map(|link| (row, column, link)),
-                );
+            for column in self.grouping.image_columns.iter().copied() {
+                let cell = row.text(column);
+                if cell.is_empty() {
+                    continue;
+                }
+                for link in links::split(cell, self.grouping.image_base.as_ref()) {
+                    if seen_links.insert(link.clone()) {
+                        images.push(Image { row, column, link });
+                    }
+                }
             }
         }
-        if images.is_empty() || first.fault.is_some() {
-            self.ready.push_back(first.clone());
-            return;
-        }
-        images.truncate(if self.grouping.each_image {
-            images.len()
-        } else {
-            1
-        });
-        for (index, (row, image_column, link)) in images.into_iter().enumerate() {
-            let mut cells = ByteRecord::new();
-            for (column, (cell, inherited)) in row.cells.iter().zip(&first.cells).enumerate() {
-                let value = if cell.trim_ascii().is_empty() {
-                    inherited
-                } else {
-                    cell
-                };
-                cells.push_field(if column == image_column { link } else { value });
+        images
+    }
+
+    /// Returns a row whose empty cells are those of the product's first row, with one image.
+    fn inherit(&self, row: &Record, first: &Record, image: Option<(usize, &str)>) -> Record {
+        let mut cells = ByteRecord::new();
+        for (column, (cell, inherited)) in row.cells.iter().zip(&first.cells).enumerate() {
+            let value = if row.text(column).is_empty() && std::str::from_utf8(cell).is_ok() {
+                inherited
+            } else {
+                cell
+            };
+            match image {
+                Some((image_column, link)) if column == image_column => {
+                    cells.push_field(link.as_bytes());
+                }
+                // Another column with an image of the product.
+                Some(_) if self.grouping.image_columns.contains(&column) => cells.push_field(b""),
+                _ => cells.push_field(value),
             }
-            self.ready.push_back(Record {
-                line: row.line,
-                fault: None,
-                cells,
-                image_number: index + 1,
-            });
+        }
+        let mut cell_faults = row.cell_faults.clone();
+        let is_own = |column: &usize| row.cell_faults.iter().any(|(own, _)| own == column);
+        let inherited = first
+            .cell_faults
+            .iter()
+            .filter(|(column, _)| row.text(*column).is_empty() && !is_own(column));
+        cell_faults.extend(inherited.cloned());
+        Record {
+            line: row.line,
+            cells,
+            cell_faults,
+            remarks: row.remarks.clone(),
+            ..Record::default()
         }
     }
 }
@@ -149,60 +301,5 @@ impl TableReader for Products<'_> {
         let has_record = ready.is_some();
         *record = ready.unwrap_or_default();
         Ok(has_record)
-    }
-}
-
-/// Returns the first of these columns that is not empty in a row, with its trimmed cell.
-fn first_non_empty<'r>(row: &'r Record, columns: &[usize]) -> Option<(usize, &'r [u8])> {
-    let cells = columns
-        .iter()
-        .filter_map(|column| Some((*column, row.cells.get(*column)?.trim_ascii())));
-    cells.into_iter().find(|(_, cell)| !cell.is_empty())
-}
-
-/// Splits a cell into its links. A link ends at a separator only if another link follows, because a
-/// link may contain a comma.
-pub(super) fn split_links(cell: &str) -> Vec<&str> {
-    let cell = cell.trim();
-    let is_link = |text: &str| {
-        let has_scheme = |scheme: &str| {
-            text.get(..scheme.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-        };
-        has_scheme("https://") || has_scheme("http://")
-    };
-    if !is_link(cell) {
-        return vec![cell];
-    }
-    let is_separator = |c: char| matches!(c, ',' | ';' | '|') || c.is_whitespace();
-    let mut links = Vec::new();
-    let mut start = 0;
-    for (at, _) in cell.match_indices(is_separator) {
-        let rest = cell[at..].trim_start_matches(is_separator);
-        if is_link(rest) && at > start {
-            links.push(cell[start..at].trim_end_matches(is_separator));
-            start = cell.len() - rest.len();
-        }
-    }
-    links.push(cell[start..].trim_end_matches(is_separator));
-    links
-}
-
-#[cfg(test)]
-mod tests {
-    use super::split_links;
-
-    #[test]
-    fn links_in_one_cell_are_split_and_a_comma_in_a_link_is_kept() {
-        assert_eq!(split_links("https://a/1.jpg"), ["https://a/1.jpg"]);
-        assert_eq!(
-            split_links(" https://a/1.jpg, HTTPS://a/2.jpg ,http://a/3.jpg,"),
-            ["https://a/1.jpg", "HTTPS://a/2.jpg", "http://a/3.jpg"]
-        );
-        assert_eq!(
-            split_links("https://a/w_100,h_200/1.jpg|https://a/2.jpg"),
-            ["https://a/w_100,h_200/1.jpg", "https://a/2.jpg"]
-        );
-        assert_eq!(split_links("photos/a, b.jpg"), ["photos/a, b.jpg"]);
     }
 }

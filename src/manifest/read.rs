@@ -12,20 +12,22 @@ use super::pipeline::Producer;
 use super::row_format::RowFormat;
 use super::row_mapper::RowMapper;
 use super::row_sink::RowSink;
-use super::{jsonl_rows, pipeline, table, workbook};
+use super::sheet_options::SheetOptions;
+use super::xml_feed::{self, FeedReader};
+use super::{json_document, jsonl_rows, open_document, pipeline, table, workbook};
 
 /// Reads a manifest of any format to its end, even if there are problems in it, and returns the
 /// number of its rows. Rows that were left out because they lack a field do not count.
 ///
-/// From a workbook it reads the sheet of the given name, or the first one.
+/// From a workbook it reads one sheet.
 ///
 /// # Errors
 /// Returns an error if the file cannot be read or the sink does not accept the rows. Problems in
 /// the rows are not errors: they go to the sink.
 pub fn read_file(
-    file: impl Read + Seek + Send + 'static,
+    mut file: impl Read + Seek + Send + 'static,
     file_format: FileFormat,
-    sheet: Option<&str>,
+    sheet: &SheetOptions,
     name: &str,
     mapper: &RowMapper<'_>,
     sink: &mut dyn RowSink,
@@ -34,6 +36,17 @@ pub fn read_file(
         Content::Text(_, row_format) => {
             read(file_format.decode(file)?, name, row_format, mapper, sink)
         }
+        Content::Feed(_) => read_ahead(name, sink, |producer| {
+            let names = xml_feed::column_names(file_format.decode(&mut file)?)?;
+            file.rewind()?;
+            let mut reader = FeedReader::new(file_format.decode(file)?, &names);
+            table::read_rows(&mut reader, mapper, producer)
+        }),
+        Content::OpenDocument => read_ahead(name, sink, |producer| {
+            open_document::with_sheet(file, sheet, |reader| {
+                table::read_rows(reader, mapper, producer)
+            })
+        }),
         Content::Workbook => read_ahead(name, sink, |producer| {
             workbook::with_sheet(file, sheet, |reader| {
                 table::read_rows(reader, mapper, producer)
@@ -58,6 +71,7 @@ pub fn read(
             table::read_rows(&mut CsvReader::new(source, separator)?, mapper, producer)
         }
         RowFormat::Jsonl => jsonl_rows::read_rows(source, mapper, producer),
+        RowFormat::Json => json_document::read_rows(source, mapper, producer),
     })
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::domain::printable::printable_excerpt;
 
 use super::problem::Mistake;
+use super::remark::Remark;
 
 /// The field that holds a row's key. Every model has it in addition to its own fields.
 pub const ID_FIELD: &str = "id";
@@ -19,6 +20,8 @@ pub(super) struct Row {
     /// The key of the product, if each of its pictures is a row.
     pub(super) product: Option<String>,
     pub(super) fields: Map<String, Value>,
+    /// What was done with its cells that is no mistake.
+    pub(super) remarks: Vec<Remark>,
     /// Field and mistake of each problem; the field is `None` if it concerns the whole row.
     pub(super) problems: Vec<(Option<String>, Mistake)>,
 }

@@ -10,6 +10,8 @@ pub enum RowFormat {
     },
     /// One JSON object per line.
     Jsonl,
+    /// A JSON document with a list of objects.
+    Json,
 }
 
 impl RowFormat {

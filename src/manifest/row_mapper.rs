@@ -3,15 +3,18 @@
 use std::path::Path;
 
 use serde_json::Value;
+use url::Url;
 
 use crate::domain::suggest::{format_suggestion, nearest};
 use crate::domain::{Field, Model, ProviderName, Shape};
 
+use super::column_names::{ColumnNames, folded, trim};
 use super::images::ImageResolver;
 use super::mapping_error::MappingError;
 use super::preset::Preset;
 use super::problem::{ColumnOption, Mistake};
 use super::row::{ID_FIELD, Row};
+use super::row_filter::{Condition, Conditions};
 use super::template::Template;
 
 /// What the user specifies about a manifest's columns and rows, on the command line or in a batch
@@ -32,14 +35,40 @@ pub struct MappingOptions {
     pub each_image: bool,
     /// Fields without which a row is left out instead of reported as a mistake.
     pub skip_missing: Vec<String>,
+    /// The column that identifies a product, of which rows take what they leave empty.
+    pub group_by: Option<String>,
+    /// Conditions that a row must meet to be taken.
+    pub only: Vec<Condition>,
+    /// Conditions for which a row is left out.
+    pub except: Vec<Condition>,
+    /// Whether products are taken whatever their status in the shop is.
+    pub all_statuses: bool,
+    /// The start of image links that leave it out.
+    pub image_base: Option<Url>,
+    /// The line of the header, from 1; `None` to find it.
+    pub header_row: Option<u64>,
 }
 
 /// A field and the columns that provide it; the first that is not empty sets it.
-struct ColumnMapping {
-    field: String,
+pub(super) struct ColumnMapping {
+    pub(super) field: String,
     columns: Vec<String>,
     /// The option that named the columns.
-    option: ColumnOption,
+    pub(super) option: ColumnOption,
+}
+
+impl ColumnMapping {
+    /// Returns the names of the columns. A name that the user wrote with commas is one if there is a column
+    /// of that name, and a list otherwise.
+    pub(super) fn candidates(&self, has: impl Fn(&str) -> bool) -> Vec<&str> {
+        match self.columns.as_slice() {
+            [name] if name.contains(',') && !has(name) => {
+                let names = name.split(',').map(trim);
+                names.filter(|name| !name.is_empty()).collect()
+            }
+            names => names.iter().map(String::as_str).collect(),
+        }
+    }
 }
 
 /// Turns rows into jobs of one model: holds the model, the providers that may run the jobs, and how
@@ -55,6 +84,13 @@ pub struct RowMapper<'a> {
     pub(super) each_image: bool,
     skip_missing: Vec<String>,
     pub(super) images: ImageResolver,
+    pub(super) preset: Option<Preset>,
+    /// Whether a product with variations is one job.
+    pub(super) is_one_per_product: bool,
+    pub(super) group_by: Option<String>,
+    pub(super) conditions: Conditions,
+    pub(super) image_base: Option<Url>,
+    pub(super) header_row: Option<u64>,
 }
 
 impl<'a> RowMapper<'a> {
@@ -77,6 +113,20 @@ impl<'a> RowMapper<'a> {
             each_image: layout.each_image,
             skip_missing: Vec::new(),
             images: ImageResolver::default(),
+            preset: layout.preset,
+            is_one_per_product: false,
+            group_by: layout.group_by,
+            conditions: Conditions {
+                only: layout.only,
+                except: layout.except,
+                statuses: layout.preset.map_or(&[], Preset::statuses),
+                takes_all_statuses: layout.all_statuses,
+            },
+            image_base: layout.image_base.or_else(|| {
+                let base = layout.preset.and_then(Preset::image_base);
+                base.and_then(|base| Url::parse(base).ok())
+            }),
+            header_row: layout.header_row,
         };
         for (name, column) in layout.map {
             let invalid = |field: &str, reason: String| MappingError::InvalidColumn {
@@ -123,7 +173,7 @@ impl<'a> RowMapper<'a> {
             mapper
                 .images
                 .resolve(&field.shape, &mut value, Path::new(""))
-                .map_err(invalid)?;
+                .map_err(|image| invalid(image.reason))?;
             field.shape.check(&value).map_err(invalid)?;
             if mapper.has_constant(&field.name) {
                 return Err(MappingError::RepeatedValue(field.name.clone()));
@@ -148,9 +198,15 @@ impl<'a> RowMapper<'a> {
             })?;
             mapper.skip_missing.push(field);
         }
+        mapper.is_one_per_product = layout.preset == Some(Preset::Woocommerce)
+            && layout.one_per.as_deref() == Some("product");
         mapper.one_per = layout
             .one_per
-            .or_else(|| layout.preset.map(|_| ID_FIELD.to_owned()));
+            .filter(|_| !mapper.is_one_per_product)
+            .or_else(|| {
+                let is_grouped = layout.preset.is_some() || mapper.group_by.is_some();
+                is_grouped.then(|| ID_FIELD.to_owned())
+            });
         if let Some(column) = &mapper.one_per
             && mapper.find_field(column).is_none()
             && mapper.mapping_for(ID_FIELD).is_none()
@@ -175,12 +231,13 @@ impl<'a> RowMapper<'a> {
 
     /// Returns the preset whose fields a header's columns all provide. Returns `None` if there is
     /// none, or if the user has mapped columns or written a prompt.
-    pub(super) fn suggested_preset(&self, columns: &[&str]) -> Option<Preset> {
+    pub(super) fn suggested_preset(&self, columns: &ColumnNames<'_>) -> Option<Preset> {
+        let is_there = |name: &&str| columns.names().contains(name);
         let has_all_fields = |preset: &Preset| {
             preset
                 .columns()
                 .iter()
-                .all(|(_, names)| names.iter().any(|name| columns.contains(name)))
+                .all(|(_, names)| names.iter().any(|name| is_there(&name)))
         };
         let is_unspecified = self.mappings.is_empty() && self.prompt.is_none();
         Preset::ALL
@@ -189,20 +246,60 @@ impl<'a> RowMapper<'a> {
             .filter(|_| is_unspecified)
     }
 
-    /// Returns the position of a column, from 0, among those that may provide the same field.
-    /// Columns with a lower position are preferred.
-    pub(super) fn preference_rank(&self, column: &str) -> usize {
-        let positions = self
-            .mappings
-            .iter()
-            .filter_map(|mapping| mapping.columns.iter().position(|name| name == column));
-        positions.min().unwrap_or(0)
+    /// Returns whether rows are combined, which only a table allows.
+    pub(super) fn needs_table(&self) -> bool {
+        self.one_per.is_some() || self.each_image || self.group_by.is_some()
     }
 
-    /// Reports whether several columns may provide a field.
-    pub(super) fn has_alternatives(&self, field: &str) -> bool {
-        self.mapping_for(field)
-            .is_some_and(|mapping| mapping.columns.len() > 1)
+    /// Returns the fields that the user, or a preset, reads from columns.
+    pub(super) fn mappings(&self) -> &[ColumnMapping] {
+        &self.mappings
+    }
+
+    /// Returns the columns of the prompt's template.
+    pub(super) fn template_columns(&self) -> impl Iterator<Item = &str> {
+        self.prompt.iter().flat_map(Template::columns)
+    }
+
+    /// Returns what the value of a field may be; `None` for the row's key.
+    pub(super) fn shape_of(&self, field: &str) -> Option<&Shape> {
+        let field = Some(field).filter(|field| *field != ID_FIELD)?;
+        self.model.field(field).map(|field| &field.shape)
+    }
+
+    /// Returns how many of the columns that are read have one of these names. A header has
+    /// [`max_known`](Self::max_known) of them.
+    pub(super) fn count_known(&self, names: &[&str]) -> usize {
+        let names = ColumnNames::new(names.to_vec());
+        if self.suggested_preset(&names).is_some() {
+            return self.max_known();
+        }
+        let mapped = self.mappings.iter().filter(|mapping| {
+            let candidates = mapping.candidates(|name| names.has(name));
+            candidates.iter().any(|name| names.has(name))
+        });
+        let in_template = self.template_columns().filter(|name| names.has(name));
+        let required = self.unmapped_fields().filter(|field| {
+            let is_field = |name: &&&str| self.find_field(name) == Some(field.as_str());
+            names.names().iter().any(|name| is_field(&name))
+        });
+        mapped.count() + in_template.count() + required.count()
+    }
+
+    /// Returns how many columns are read at least.
+    pub(super) fn max_known(&self) -> usize {
+        self.mappings.len() + self.template_columns().count() + self.unmapped_fields().count()
+    }
+
+    /// Returns the fields that every row needs and that only a column of their name provides.
+    fn unmapped_fields(&self) -> impl Iterator<Item = &String> {
+        let fields = self.model.fields.iter().filter(|field| {
+            field.required
+                && self.mapping_for(&field.name).is_none()
+                && !self.has_constant(&field.name)
+                && !(field.name == "prompt" && self.prompt.is_some())
+        });
+        fields.map(|field| &field.name)
     }
 
     /// Returns the field that excludes a row: one of `skip_missing` that the row lacks. Returns
@@ -234,8 +331,15 @@ impl<'a> RowMapper<'a> {
         }
     }
 
-    /// Returns the field with this name. An image field is also found with `_url` after its name.
+    /// Returns the field with this name, without regard to case. An image field is also found with `_url`
+    /// after its name.
     fn find_field(&self, name: &str) -> Option<&str> {
+        // Most names are written as they are, and JSON repeats them in each row.
+        self.find_exact_field(name)
+            .or_else(|| self.find_exact_field(&folded(name)))
+    }
+
+    fn find_exact_field(&self, name: &str) -> Option<&str> {
         if name == ID_FIELD {
             return Some(ID_FIELD);
         }
@@ -253,59 +357,50 @@ impl<'a> RowMapper<'a> {
         nearest(name, fields.chain([ID_FIELD]))
     }
 
-    /// Returns the fields that a column provides; none if it is only data for the prompt template.
+    /// Returns the fields that a key of a row of JSON provides; none if it is only data for the prompt
+    /// template.
+    ///
+    /// # Errors
+    /// As [`default_field`](Self::default_field).
+    pub(super) fn fields_for(&self, key: &str) -> Result<Vec<&str>, Mistake> {
+        let is_key = |name: &str| name == key || folded(name) == folded(key);
+        let mapped = self.mappings.iter().filter(|mapping| {
+            let candidates = mapping.candidates(is_key);
+            candidates.into_iter().any(is_key)
+        });
+        let mapped: Vec<&str> = mapped.map(|mapping| mapping.field.as_str()).collect();
+        if !mapped.is_empty() {
+            return Ok(mapped);
+        }
+        Ok(self.default_field(key)?.into_iter().collect())
+    }
+
+    /// Returns the field that a column which nobody mapped provides by its name; `None` if it is only data
+    /// for the prompt template or a condition.
     ///
     /// # Errors
     /// Returns a mistake if the column is unknown, unless the user has mapped columns or written a
     /// prompt.
-    pub(super) fn fields_for(&self, column: &str) -> Result<Vec<&str>, Mistake> {
-        let names_column =
-            |mapping: &&ColumnMapping| mapping.columns.iter().any(|name| name == column);
-        let mapped: Vec<&str> = self
-            .mappings
-            .iter()
-            .filter(names_column)
-            .map(|mapping| mapping.field.as_str())
-            .collect();
-        if !mapped.is_empty() {
-            return Ok(mapped);
-        }
+    pub(super) fn default_field(&self, column: &str) -> Result<Option<&str>, Mistake> {
         match self.find_field(column) {
             // The user named another column, or the template, for this field.
-            Some(field) if self.mapping_for(field).is_some() => Ok(Vec::new()),
-            Some("prompt") if self.prompt.is_some() => Ok(Vec::new()),
-            Some(field) => Ok(vec![field]),
-            None if !self.mappings.is_empty() || self.prompt.is_some() => Ok(Vec::new()),
+            Some(field) if self.mapping_for(field).is_some() => Ok(None),
+            Some("prompt") if self.prompt.is_some() => Ok(None),
+            Some(field) => Ok(Some(field)),
+            None if !self.mappings.is_empty() || self.prompt.is_some() => Ok(None),
+            None if self.conditions.name(column) => Ok(None),
+            None if self
+                .group_by
+                .as_ref()
+                .is_some_and(|name| folded(name) == folded(column)) =>
+            {
+                Ok(None)
+            }
             None => Err(Mistake::UnknownColumn {
                 name: column.to_owned(),
                 nearest: self.nearest_field(column).map(str::to_owned),
             }),
         }
-    }
-
-    /// Returns a mistake for each column that the user named and that the header lacks.
-    pub(super) fn check_named_columns(&self, columns: &[&str]) -> Vec<Mistake> {
-        let is_present = |mapping: &&ColumnMapping| {
-            mapping
-                .columns
-                .iter()
-                .any(|name| columns.contains(&name.as_str()))
-        };
-        let unmet = self.mappings.iter().filter(|mapping| !is_present(mapping));
-        let mapped = unmet.map(|mapping| (mapping.option, mapping.columns[0].as_str()));
-        let in_template = self
-            .prompt
-            .iter()
-            .flat_map(Template::columns)
-            .map(|column| (ColumnOption::Prompt, column));
-        let missing = mapped.chain(in_template.filter(|(_, column)| !columns.contains(column)));
-        missing
-            .map(|(option, column)| Mistake::MissingColumn {
-                option,
-                column: column.to_owned(),
-                nearest: nearest(column, columns.iter().copied()).map(str::to_owned),
-            })
-            .collect()
     }
 
     /// Returns a mistake for each field that every row needs and that neither the columns nor the

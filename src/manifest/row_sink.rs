@@ -3,6 +3,7 @@
 use crate::domain::NewJob;
 
 use super::problem::Problem;
+use super::remark::Remark;
 
 /// Receives what is read from a manifest, several rows at a time.
 pub trait RowSink {
@@ -14,6 +15,6 @@ pub trait RowSink {
     /// Receives a problem.
     fn problem(&mut self, problem: Problem);
 
-    /// Receives the number of rows that were left out because they lack a field.
-    fn skipped(&mut self, field: &str, rows: u64);
+    /// Receives what was done with a number of rows, products or links that is no mistake.
+    fn remark(&mut self, remark: &Remark, count: u64);
 }

@@ -1,14 +1,24 @@
 //! Reads the rows of a table below its header.
 
+use std::collections::VecDeque;
+
 use crate::domain::Shape;
 
+use super::build_job::is_like_date;
+use super::column_names::trim;
 use super::header::{Header, Target};
+use super::links;
 use super::pipeline::Producer;
 use super::problem::Mistake;
-use super::products::{Products, split_links};
+use super::products::Products;
+use super::remark::Remark;
 use super::row::Row;
 use super::row_mapper::RowMapper;
 use super::table_reader::{Record, TableReader};
+use super::variations::Variations;
+
+/// Number of records in which a header is searched: titles and notes above a table are not longer.
+const MAX_RECORDS_ABOVE_HEADER: usize = 25;
 
 /// Reads all rows and returns their number, or 0 if the header cannot be used.
 pub(super) fn read_rows(
@@ -16,19 +26,19 @@ pub(super) fn read_rows(
     mapper: &RowMapper<'_>,
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
-    let mut record = Record::default();
-    if !reader.read(&mut record)? {
-        producer.add_problem(
-            1,
-            "the file is empty; write a header with the names of the columns".into(),
-        );
+    let mut reader = HeaderSearch {
+        reader,
+        ahead: VecDeque::new(),
+    };
+    let Some(record) = reader.find(mapper, producer)? else {
         return Ok(0);
-    }
+    };
     let line = record.line;
     let mut report = |mistake| producer.add_problem(line, mistake);
     let Some(header) = Header::parse(&record, mapper, &mut report) else {
         return Ok(0);
     };
+    reader.set_columns(header.columns.len(), &header.columns_for("image"));
     let grouping = match header.grouping(mapper) {
         Ok(grouping) => grouping,
         Err(mistake) => {
@@ -36,20 +46,121 @@ pub(super) fn read_rows(
             return Ok(0);
         }
     };
-    let mut products;
-    let reader: &mut dyn TableReader = match grouping {
-        Some(grouping) => {
-            products = Products::new(reader, grouping, header.columns.len());
-            &mut products
-        }
-        None => reader,
-    };
+    let mut reader: Box<dyn TableReader + '_> = Box::new(reader);
+    if let Some(columns) = header.variations(mapper) {
+        reader = Box::new(Variations::new(reader, columns));
+    }
+    if grouping.is_some() || !header.filter.is_empty() {
+        let grouping = grouping.unwrap_or_default();
+        reader = Box::new(Products::new(
+            reader,
+            grouping,
+            &header.filter,
+            header.columns.len(),
+        ));
+    }
     let mut rows = 0;
+    let mut record = Record::default();
     while reader.read(&mut record)? {
+        for remark in record.remarks.drain(..) {
+            producer.add_remark(remark);
+        }
+        if record.is_left_out {
+            continue;
+        }
         let row = read_row(&record, &header, mapper);
         rows += u64::from(producer.add_row(record.line, row, mapper)?);
     }
     Ok(rows)
+}
+
+/// Searches the header of a table, which may be below a title, and keeps what was read ahead for it.
+struct HeaderSearch<'a> {
+    reader: &'a mut dyn TableReader,
+    ahead: VecDeque<Record>,
+}
+
+impl HeaderSearch<'_> {
+    /// Returns the header's record. Says if there is none, and how many lines are above it.
+    fn find(
+        &mut self,
+        mapper: &RowMapper<'_>,
+        producer: &mut Producer<'_>,
+    ) -> anyhow::Result<Option<Record>> {
+        if let Some(line) = mapper.header_row {
+            return self.find_line(line, producer);
+        }
+        let mut best: Option<(usize, usize)> = None;
+        for index in 0..MAX_RECORDS_ABOVE_HEADER {
+            let mut record = Record::default();
+            if !self.reader.read(&mut record)? {
+                break;
+            }
+            let names = record
+                .cells
+                .iter()
+                .filter_map(|cell| std::str::from_utf8(cell).ok());
+            let names: Vec<&str> = names.map(trim).collect();
+            let found = mapper.count_known(&names);
+            let is_whole = found == mapper.max_known();
+            // The first of those with the most: a row of data may repeat a name.
+            if best.is_none_or(|(most, _)| found > most) {
+                best = Some((found, index));
+            }
+            self.ahead.push_back(record);
+            if is_whole || (index == 0 && found > 0) {
+                break;
+            }
+        }
+        let Some((_, index)) = best else {
+            let empty = "the file is empty; write a header with the names of the columns";
+            producer.add_problem(1, empty.into());
+            return Ok(None);
+        };
+        self.ahead.drain(..index);
+        let header = self.ahead.pop_front();
+        if let Some(Record { line, .. }) = header.as_ref().filter(|_| index > 0) {
+            producer.add_remark(Remark::AboveHeader { line: *line });
+        }
+        Ok(header)
+    }
+
+    fn find_line(
+        &mut self,
+        line: u64,
+        producer: &mut Producer<'_>,
+    ) -> anyhow::Result<Option<Record>> {
+        let mut record = Record::default();
+        while self.reader.read(&mut record)? {
+            if record.line >= line {
+                break;
+            }
+        }
+        if record.line == line {
+            return Ok(Some(record));
+        }
+        producer.add_problem(line, Mistake::NoHeaderHere);
+        Ok(None)
+    }
+}
+
+impl TableReader for HeaderSearch<'_> {
+    fn read(&mut self, record: &mut Record) -> anyhow::Result<bool> {
+        match self.ahead.pop_front() {
+            Some(ahead) => {
+                *record = ahead;
+                Ok(true)
+            }
+            None => self.reader.read(record),
+        }
+    }
+
+    fn set_columns(&mut self, width: usize, image_columns: &[usize]) {
+        for record in &mut self.ahead {
+            record.fill_up(width);
+        }
+        self.reader.set_columns(width, image_columns);
+    }
 }
 
 /// Reads a row's cells.
@@ -73,18 +184,27 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
         line: record.line,
         ..Row::default()
     };
+    for (index, fault) in &record.cell_faults {
+        let column = columns.get(*index).filter(|column| column.is_used);
+        if let Some(column) = column {
+            row.add_problem(column.label(), fault.clone());
+        }
+    }
     let mut cells = Vec::with_capacity(columns.len());
     for (column, cell) in columns.iter().zip(&record.cells) {
-        cells.push(decode_cell(cell).unwrap_or_else(|message| {
-            row.add_problem(
-                column
-                    .targets
-                    .first()
-                    .map_or(column.name.as_str(), |target| target.field),
-                message,
-            );
+        let mut text = decode_cell(cell).unwrap_or_else(|message| {
+            if column.is_used {
+                row.add_problem(column.label(), message);
+            }
             ""
-        }));
+        });
+        if column.is_used
+            && let Some(inner) = text_of_formula(text)
+        {
+            text = inner;
+            row.remarks.push(Remark::TextFormula);
+        }
+        cells.push(text);
     }
     for (column, text) in header
         .read_order
@@ -92,18 +212,21 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
         .map(|index| (&columns[*index], cells[*index]))
     {
         // An empty cell leaves the field out.
-        if text.trim().is_empty() {
+        if trim(text).is_empty() {
             continue;
         }
-        if column.name.is_empty() {
+        if column.is_trailing {
             row.problems.push((
                 None,
                 "a column without a name has a value; name the column or clear the cell".into(),
             ));
         }
         for target in &column.targets {
-            set_target(&mut row, target, text, record.image_number);
+            set_target(&mut row, target, text, record.image_number, mapper);
         }
+    }
+    if row.id.as_deref().is_some_and(is_like_date) {
+        row.remarks.push(Remark::DateLikeId);
     }
     if mapper.each_image && record.image_number > 0 {
         let suffix = format!("-{}", record.image_number);
@@ -111,12 +234,17 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
         row.product = id.map(|id| id.strip_suffix(&suffix).unwrap_or(id).trim().to_owned());
     }
     mapper.fill_prompt(&mut row, |name| {
-        columns
-            .iter()
-            .position(|column| column.name == name)
-            .map(|index| cells[index].to_owned())
+        let index = header.template_columns.get(name)?;
+        Some(cells[*index].to_owned())
     });
     Ok(row)
+}
+
+/// Returns the text of a formula that is nothing but a text: `="00123"` keeps a spreadsheet program from
+/// reading a number.
+fn text_of_formula(cell: &str) -> Option<&str> {
+    let text = cell.strip_prefix("=\"")?.strip_suffix('"')?;
+    (!text.contains('"')).then_some(text)
 }
 
 fn decode_cell(cell: &[u8]) -> Result<&str, &'static str> {
@@ -128,7 +256,13 @@ fn decode_cell(cell: &[u8]) -> Result<&str, &'static str> {
 }
 
 /// Sets a field from a cell's text. `image_number` is that of the record.
-fn set_target(row: &mut Row, target: &Target<'_>, text: &str, image_number: usize) {
+fn set_target(
+    row: &mut Row,
+    target: &Target<'_>,
+    text: &str,
+    image_number: usize,
+    mapper: &RowMapper<'_>,
+) {
     let field = target.field;
     let is_set = if target.shape.is_some() {
         row.fields.contains_key(field)
@@ -141,18 +275,19 @@ fn set_target(row: &mut Row, target: &Target<'_>, text: &str, image_number: usiz
     let Some(shape) = target.shape else {
         row.id = Some(match image_number {
             0 | 1 => text.to_owned(),
-            number => format!("{}-{number}", text.trim()),
+            number => format!("{}-{number}", trim(text)),
         });
         return;
     };
-    if *shape == Shape::Image && image_number == 0 {
-        let links = split_links(text).len();
-        if links > 1 {
-            row.add_problem(field, Mistake::SeveralLinks { links });
-            return;
+    let text = if *shape == Shape::Image {
+        match links::read_one(row, field, text, mapper.image_base.as_ref()) {
+            Some(link) => link,
+            None => return,
         }
-    }
-    match shape.read_text(text) {
+    } else {
+        text.to_owned()
+    };
+    match shape.read_text(&text) {
         Ok(value) => row.set(field, value),
         Err(message) => row.add_problem(field, message),
     }

@@ -2,7 +2,9 @@
 
 use csv::ByteRecord;
 
+use super::column_names::trim;
 use super::problem::Mistake;
+use super::remark::Remark;
 
 /// The cells of one record. One value is reused for all records, so that reading takes the memory
 /// of one.
@@ -13,13 +15,39 @@ pub(super) struct Record {
     /// Why its cells cannot be trusted; `None` if they can.
     pub(super) fault: Option<Mistake>,
     pub(super) cells: ByteRecord,
+    /// Cells, by column, whose content cannot be used, and why. They count only if the column is used.
+    pub(super) cell_faults: Vec<(usize, Mistake)>,
     /// The number of its image among those of its product, from 1; 0 if rows are not combined into
     /// products, or if no image was found.
     pub(super) image_number: usize,
+    /// Why the row is no job, and what else is to be said of it.
+    pub(super) remarks: Vec<Remark>,
+    /// Whether the row is no job.
+    pub(super) is_left_out: bool,
+}
+
+impl Record {
+    /// Returns the text of a cell without blanks around it; empty if there is no such text.
+    pub(super) fn text(&self, column: usize) -> &str {
+        let cell = self.cells.get(column).unwrap_or_default();
+        std::str::from_utf8(cell).map_or("", trim)
+    }
+
+    /// Adds empty cells at the end up to this number of cells.
+    pub(super) fn fill_up(&mut self, width: usize) {
+        while self.cells.len() < width {
+            self.cells.push_field(b"");
+        }
+    }
 }
 
 /// Reads the records of a table one after another, the header first.
 pub(super) trait TableReader {
     /// Reads the next record that is not blank. Returns `false` at the end.
     fn read(&mut self, record: &mut Record) -> anyhow::Result<bool>;
+
+    /// Sets the number of cells of the header, to which the rows after it are filled up where the file
+    /// leaves out empty cells at their end, and the columns with images, of which links behind the texts
+    /// are read.
+    fn set_columns(&mut self, _width: usize, _image_columns: &[usize]) {}
 }

@@ -1,5 +1,6 @@
 //! Prompts made of a row's columns: `Slow turntable of {Title|the product}`.
 
+use super::column_names::folded;
 use super::plain_text::to_plain_text;
 
 /// Text with placeholders for columns. `{Column}` is the text of a cell; `{Column|text}` is the
@@ -93,7 +94,7 @@ impl Template {
             match segment {
                 Segment::Text(literal) => text.push_str(literal),
                 Segment::Column { name, fallback } => {
-                    match (cell(name).filter(|cell| !cell.trim().is_empty()), fallback) {
+                    match (cell(name).filter(|cell| !is_placeholder(cell)), fallback) {
                         (Some(cell), _) => text.push_str(to_plain_text(&cell).trim()),
                         (None, Some(fallback)) => text.push_str(fallback),
                         (None, None) => {
@@ -106,8 +107,23 @@ impl Template {
                 }
             }
         }
-        Ok(text)
+        // An empty column at an end leaves its blank.
+        Ok(text.trim().to_owned())
     }
+}
+
+/// Returns whether a cell is empty, or holds what shops and people write into empty ones.
+fn is_placeholder(cell: &str) -> bool {
+    const PLACEHOLDERS: [&str; 7] = [
+        "",
+        "default title",
+        "n/a",
+        "-",
+        "\u{2013}",
+        "\u{2014}",
+        "null",
+    ];
+    PLACEHOLDERS.contains(&folded(cell).as_str())
 }
 
 /// Returns the start of a text, for a message.
@@ -124,6 +140,7 @@ mod tests {
             "Title" => Some("Blue mug".to_owned()),
             "Option1 Value" => Some(" large ".to_owned()),
             "Empty" => Some(String::new()),
+            "Option2" => Some("N/A".into()),
             _ => None,
         };
         Template::parse(template)?.fill(cell)
@@ -137,6 +154,7 @@ mod tests {
         );
         assert_eq!(fill("{Empty|a mug} {{x}}").unwrap(), "a mug {x}");
         assert_eq!(fill("plain").unwrap(), "plain");
+        assert_eq!(fill("{Option2|none}").unwrap(), "none");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Reads the records of a sheet of an Excel workbook, each with the number of its row.
 
+use std::collections::HashMap;
 use std::io::{Read, Seek};
 
 use calamine::{Cell, DataRef, Reader, Xlsx, XlsxCellReader};
@@ -8,7 +9,11 @@ use csv::ByteRecord;
 use crate::domain::suggest::did_you_mean;
 
 use super::limits::MAX_ROW_BYTES;
+use super::number_format;
 use super::problem::Mistake;
+use super::remark::Remark;
+use super::sheet_notes::{self, MergedCells, SheetEntry, SheetNotes, link_of_formula};
+use super::sheet_options::SheetOptions;
 use super::table_reader::{Record, TableReader};
 
 /// The size from which a spreadsheet has lost a number's last digits: it stores 15 digits.
@@ -21,130 +26,256 @@ const MAX_COLUMNS: usize = 2_000;
 /// Maximum length of a cell's text, in bytes. A text may be shared by a million cells.
 const MAX_CELL_BYTES: usize = 1 << 20;
 
-/// Opens a workbook and calls `read` with a reader of one of its sheets: the one with the given
-/// name, or the first.
+/// Opens a workbook and calls `read` with a reader of one of its sheets.
 ///
 /// # Errors
 /// Returns an error if the file is not an Excel workbook or has no such sheet, or the error of
 /// `read`.
 pub(super) fn with_sheet<T>(
-    file: impl Read + Seek,
-    sheet: Option<&str>,
+    mut file: impl Read + Seek,
+    options: &SheetOptions,
     read: impl FnOnce(&mut dyn TableReader) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
+    let sheets = sheet_notes::list_sheets(&mut file);
+    let is_read = |sheet: &&SheetEntry| options.hidden || !sheet.is_hidden;
+    let names = || sheets.iter().map(|sheet| sheet.name.as_str());
+    let sheet = match &options.sheet {
+        None => sheets.iter().find(is_read).or(sheets.first()),
+        Some(name) => match sheets.iter().find(|sheet| sheet.name == *name) {
+            None if !sheets.is_empty() => anyhow::bail!(
+                "it has no sheet `{name}`{}\nhint: its sheets are {}",
+                did_you_mean(name, names()),
+                names().collect::<Vec<_>>().join(", ")
+            ),
+            sheet => sheet,
+        },
+    };
+    let mut notes = SheetNotes::default();
+    if let Some(sheet) = sheet {
+        file.rewind()?;
+        notes = SheetNotes::read(&mut file, sheet);
+    }
+    if options.hidden {
+        notes.hidden_rows.clear();
+    }
+    let not_read = sheets.iter().filter(|sheet| !is_read(sheet));
+    let is_chosen = |other: &SheetEntry| sheet.is_some_and(|sheet| sheet.name == other.name);
+    let hidden_sheets = not_read.filter(|sheet| !is_chosen(sheet)).count();
+    file.rewind()?;
     let mut workbook = Xlsx::new(file)
         .map_err(|error| anyhow::anyhow!("it is not an Excel workbook (.xlsx): {error}"))?;
-    let names = workbook.sheet_names();
-    let name = match sheet {
-        None => names
-            .first()
-            .cloned()
-            .ok_or_else(|| anyhow::anyhow!("it has no sheets"))?,
-        Some(sheet) if names.iter().any(|name| name == sheet) => sheet.to_owned(),
-        Some(sheet) => anyhow::bail!(
-            "it has no sheet `{sheet}`{}\nhint: its sheets are {}",
-            did_you_mean(sheet, names.iter().map(String::as_str)),
-            names.join(", ")
-        ),
+    let Some(SheetEntry { name, .. }) = sheet else {
+        anyhow::bail!("it has no sheets");
     };
-    let cells = workbook.worksheet_cells_reader(&name)?;
+    let links = if notes.has_links {
+        workbook.hyperlinks_by_sheet_name(name)?
+    } else {
+        Vec::new()
+    };
+    let links = links
+        .into_iter()
+        .filter_map(|link| Some((link.range.start, link.target?)));
+    let links = links.collect();
+    let cells = workbook.worksheet_cells_reader(name)?;
+    notes
+        .merged
+        .sort_by_key(|merged| std::cmp::Reverse(merged.first_row));
     read(&mut WorkbookReader {
+        remarks: vec![Remark::HiddenSheet; hidden_sheets],
         cells,
+        notes,
+        links,
+        merged: Vec::new(),
         next: None,
         is_exhausted: false,
         width: None,
+        image_columns: Vec::new(),
     })
 }
+
+/// A cell, with the number of its style.
+type StyledCell<'a> = (Cell<DataRef<'a>>, usize);
 
 /// Reads the rows of one sheet.
 struct WorkbookReader<'a, R: Read + Seek> {
     cells: XlsxCellReader<'a, R>,
+    notes: SheetNotes,
+    /// The links behind cells.
+    links: HashMap<(u32, u32), String>,
+    /// The merged cells that the next row may be in, with their text.
+    merged: Vec<(MergedCells, String)>,
+    /// What is to be said with the next row.
+    remarks: Vec<Remark>,
     /// The first cell of the next row, if it was read already.
-    next: Option<Cell<DataRef<'a>>>,
+    next: Option<StyledCell<'a>>,
     is_exhausted: bool,
     /// Number of cells in the header, once it was read. Empty cells at the end of a row are not in
     /// the file, so shorter rows are filled up to this width.
     width: Option<usize>,
+    image_columns: Vec<usize>,
 }
 
 impl<'a, R: Read + Seek> WorkbookReader<'a, R> {
     /// Returns the next cell. The underlying reader is not asked again after its last cell.
-    fn next_cell(&mut self) -> anyhow::Result<Option<Cell<DataRef<'a>>>> {
+    fn next_cell(&mut self) -> anyhow::Result<Option<StyledCell<'a>>> {
         let cell = if self.is_exhausted {
             None
         } else {
-            self.cells.next_cell()?
+            self.cells.next_cell_with_style_id()?
         };
         self.is_exhausted = cell.is_none();
         Ok(cell)
+    }
+
+    /// Reads the cells of the next row; returns `None` at the end.
+    fn read_row(&mut self, record: &mut Record) -> anyhow::Result<Option<u32>> {
+        let first = match self.next.take() {
+            Some(first) => Some(first),
+            None => self.next_cell()?,
+        };
+        let Some(first) = first else { return Ok(None) };
+        let row = first.0.get_position().0;
+        let mut texts: Vec<String> = Vec::new();
+        let mut bytes = 0;
+        record.cell_faults.clear();
+        let mut next = Some(first);
+        while let Some((cell, style)) = next {
+            let (cell_row, column) = cell.get_position();
+            if cell_row != row {
+                self.next = Some((cell, style));
+                break;
+            }
+            let index = column as usize;
+            if index >= MAX_COLUMNS {
+                anyhow::bail!(
+                    "row {} has a cell in column {}; at most {MAX_COLUMNS} columns are read",
+                    row + 1,
+                    column + 1
+                );
+            }
+            let text = self.text(&cell, style).unwrap_or_else(|message| {
+                record.cell_faults.push((index, Mistake::from(message)));
+                String::new()
+            });
+            bytes += text.len();
+            if bytes > MAX_ROW_BYTES {
+                anyhow::bail!("row {} is longer than 16 MiB", row + 1);
+            }
+            if !text.is_empty() {
+                texts.resize(texts.len().max(index + 1), String::new());
+                texts[index] = text;
+            }
+            next = self.next_cell()?;
+        }
+        self.fill_merged(row, &mut texts, &mut record.remarks);
+        if let Some(width) = self.width {
+            texts.resize(texts.len().max(width), String::new());
+        }
+        record.line = u64::from(row) + 1;
+        record.fault = None;
+        record.cells = ByteRecord::from(texts);
+        Ok(Some(row))
+    }
+
+    /// Returns the text of a cell as the sheet shows it or, in a column of images, the link behind it.
+    ///
+    /// # Errors
+    /// Returns why it has none that can be used.
+    fn text(&mut self, cell: &Cell<DataRef<'_>>, style: usize) -> Result<String, String> {
+        let position = cell.get_position();
+        let text = match self.notes.unsaved_formulas.remove(&position) {
+            Some(formula) => link_of_formula(&formula).ok_or_else(|| {
+                "is a formula without a saved value; open the workbook in a spreadsheet program and \
+                 save it"
+                    .to_owned()
+            })?,
+            None => format_value(cell.get_value(), self.format_code(style))?,
+        };
+        let is_image = self.image_columns.contains(&(position.1 as usize));
+        let link = self.links.get(&position).filter(|_| is_image);
+        Ok(match link {
+            Some(link) if !text.contains("://") => link.clone(),
+            _ => text,
+        })
+    }
+
+    fn format_code(&self, style: usize) -> Option<&str> {
+        let style = self.cells.styles().get(style)?;
+        let format = style.number_format.as_ref()?;
+        Some(&format.format_code)
+    }
+
+    /// Writes the text of merged cells into the rows below their first.
+    fn fill_merged(&mut self, row: u32, texts: &mut Vec<String>, remarks: &mut Vec<Remark>) {
+        while self
+            .notes
+            .merged
+            .last()
+            .is_some_and(|merged| merged.first_row <= row)
+        {
+            let Some(merged) = self.notes.merged.pop() else {
+                break;
+            };
+            let text = texts.get(merged.first_column as usize);
+            if merged.first_row == row && merged.last_row > row {
+                let text = text.cloned().unwrap_or_default();
+                self.merged.push((merged, text));
+            }
+        }
+        self.merged.retain(|(merged, _)| merged.last_row >= row);
+        for (merged, text) in &self.merged {
+            let column = merged.first_column as usize;
+            let is_below = merged.first_row < row && column < MAX_COLUMNS && !text.is_empty();
+            if is_below && texts.get(column).is_none_or(String::is_empty) {
+                texts.resize(texts.len().max(column + 1), String::new());
+                texts[column].clone_from(text);
+                remarks.push(Remark::MergedCell);
+            }
+        }
     }
 }
 
 impl<R: Read + Seek> TableReader for WorkbookReader<'_, R> {
     fn read(&mut self, record: &mut Record) -> anyhow::Result<bool> {
         loop {
-            let first = match self.next.take() {
-                Some(first) => Some(first),
-                None => self.next_cell()?,
+            record.remarks = std::mem::take(&mut self.remarks);
+            record.is_left_out = false;
+            let Some(row) = self.read_row(record)? else {
+                return Ok(false);
             };
-            let Some(first) = first else { return Ok(false) };
-            let row = first.get_position().0;
-            let mut texts: Vec<String> = Vec::new();
-            let mut bytes = 0;
-            let mut fault = None;
-            let mut next = Some(first);
-            while let Some(cell) = next {
-                if cell.get_position().0 != row {
-                    self.next = Some(cell);
-                    break;
-                }
-                let column = cell.get_position().1 as usize;
-                if column >= MAX_COLUMNS {
-                    anyhow::bail!(
-                        "row {} has a cell in column {}; at most {MAX_COLUMNS} columns are read",
-                        row + 1,
-                        column + 1
-                    );
-                }
-                let text = format_value(cell.get_value()).unwrap_or_else(|message| {
-                    fault.get_or_insert(message);
-                    String::new()
-                });
-                bytes += text.len();
-                if bytes > MAX_ROW_BYTES {
-                    anyhow::bail!("row {} is longer than 16 MiB", row + 1);
-                }
-                if !text.is_empty() {
-                    texts.resize(texts.len().max(column + 1), String::new());
-                    texts[column] = text;
-                }
-                next = self.next_cell()?;
-            }
-            if texts.iter().all(|text| text.trim().is_empty()) && fault.is_none() {
+            let is_blank = record.cells.iter().all(|cell| cell.trim_ascii().is_empty());
+            if is_blank && record.cell_faults.is_empty() {
+                self.remarks = std::mem::take(&mut record.remarks);
                 continue;
             }
-            let width = *self.width.get_or_insert(texts.len());
-            texts.resize(texts.len().max(width), String::new());
-            *record = Record {
-                line: u64::from(row) + 1,
-                fault: fault.map(Mistake::from),
-                cells: ByteRecord::from(texts),
-                image_number: 0,
-            };
+            // Nobody sees a hidden title, and a header may be hidden to look better.
+            if self.width.is_some() && self.notes.hidden_rows.contains(&row) {
+                record.is_left_out = true;
+                record.remarks = vec![Remark::HiddenRow];
+            }
             return Ok(true);
         }
+    }
+
+    fn set_columns(&mut self, width: usize, image_columns: &[usize]) {
+        self.width = Some(width);
+        self.image_columns = image_columns.to_vec();
     }
 }
 
 /// Formats a cell's value as text. A date is written like `2026-11-21`, with its time unless that
-/// is midnight.
+/// is midnight; a number as its format shows it, as far as that is known.
 ///
 /// # Errors
 /// Returns a message if the value is an error, too long, or a number that lost its last digits.
-fn format_value(value: &DataRef<'_>) -> Result<String, String> {
+fn format_value(value: &DataRef<'_>, format_code: Option<&str>) -> Result<String, String> {
+    let shown = |number: f64| {
+        let format = format_code.and_then(|code| number_format::format(number, code));
+        format.unwrap_or_else(|| number.to_string())
+    };
     Ok(match value {
         DataRef::SharedString(text) if text.len() > MAX_CELL_BYTES => {
-            return Err("a cell has a text of more than 1 MiB".into());
+            return Err("has a text of more than 1 MiB".into());
         }
         DataRef::Empty => String::new(),
         DataRef::String(text) | DataRef::DateTimeIso(text) | DataRef::DurationIso(text) => {
@@ -152,14 +283,14 @@ fn format_value(value: &DataRef<'_>) -> Result<String, String> {
         }
         DataRef::SharedString(text) => (*text).to_owned(),
         DataRef::Bool(value) => value.to_string(),
-        DataRef::Int(number) => number.to_string(),
+        DataRef::Int(number) => shown(*number as f64),
         DataRef::Float(number) if number.abs() >= MIN_INEXACT_NUMBER => {
             return Err(format!(
-                "a cell contains the number {number:e}, whose last digits are lost; format the \
-                 cell as text and enter it again"
+                "is the number {number:e}, whose last digits are lost; format the cell as text and \
+                 enter it again"
             ));
         }
-        DataRef::Float(number) => number.to_string(),
+        DataRef::Float(number) => shown(*number),
         DataRef::DateTime(time) => {
             let (year, month, day, hour, minute, second, _) = time.to_ymd_hms_milli();
             let date = format!("{year:04}-{month:02}-{day:02}");
@@ -170,9 +301,7 @@ fn format_value(value: &DataRef<'_>) -> Result<String, String> {
             }
         }
         DataRef::Error(error) => {
-            return Err(format!(
-                "a cell contains the error {error}; correct it in the workbook"
-            ));
+            return Err(format!("is the error {error}; correct it in the workbook"));
         }
     })
 }

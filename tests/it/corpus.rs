@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use overnight::catalog;
 use overnight::domain::file_name::safe_file_stem;
 use overnight::domain::{NewJob, ProviderName};
-use overnight::manifest::{self, MappingOptions, Problem, RowFormat, RowMapper, RowSink};
+use overnight::manifest::{self, MappingOptions, Problem, Remark, RowFormat, RowMapper, RowSink};
 
 use crate::properties;
 
@@ -108,7 +108,7 @@ impl RowSink for Collected {
         self.problems.push(problem.to_string());
     }
 
-    fn skipped(&mut self, _: &str, _: u64) {}
+    fn remark(&mut self, _: &Remark, _: u64) {}
 }
 
 fn read(format: RowFormat, bytes: &[u8]) -> Collected {

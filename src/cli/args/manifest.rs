@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
+use url::Url;
 
 use crate::cli::examples;
 use crate::domain::{IgnoredQuery, Money, ProviderName};
-use crate::manifest::{LoadOptions, MappingOptions, Preset};
+use crate::manifest::{self, Condition, LoadOptions, MappingOptions, Preset, SheetOptions};
 
 use super::possible_values::possible_values;
 
@@ -78,7 +79,8 @@ pub struct ManifestArgs {
     /// the first file's name without its extension]
     #[arg(long, value_name = "NAME")]
     pub batch: Option<String>,
-    /// Read a field from the column of this name
+    /// Read a field from the column of this name, or from the first of several with commas that is not
+    /// empty
     #[arg(long, value_name = "FIELD=COLUMN", value_parser = key_value)]
     pub map: Vec<(String, String)>,
     /// Set a field in every row whose own cell is empty; a filled cell wins
@@ -101,9 +103,33 @@ pub struct ManifestArgs {
     /// Skip rows without this field, and count them
     #[arg(long, value_name = "FIELD")]
     pub skip_missing: Vec<String>,
-    /// Sheet of a workbook [default: the first]
+    /// Take what a row leaves empty from the first row with the same value in this column, and make one
+    /// job of each `id` among them: --group-by Handle --map id='Variant SKU'
+    #[arg(long, value_name = "COLUMN")]
+    pub group_by: Option<String>,
+    /// Take only rows whose cell is this, or one of several values with commas; != for other cells,
+    /// nothing for an empty one. Repeated for a column, any of them; for several columns, all of them
+    #[arg(long, value_name = "COLUMN=VALUE")]
+    pub only: Vec<Condition>,
+    /// Leave out rows whose cell is this, written as for --only
+    #[arg(long, value_name = "COLUMN=VALUE")]
+    pub except: Vec<Condition>,
+    /// With --preset, take drafts and archived products too
+    #[arg(long)]
+    pub all_statuses: bool,
+    /// Start of image links of which the manifest has only the end, such as Magento's:
+    /// https://shop.example/media/catalog/product
+    #[arg(long, value_name = "URL", value_parser = image_base)]
+    pub image_base: Option<Url>,
+    /// Line of the header [default: the first with the columns that are needed]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub header_row: Option<u64>,
+    /// Sheet of a workbook [default: the first that is not hidden]
     #[arg(long, value_name = "NAME")]
     pub sheet: Option<String>,
+    /// Read the hidden rows and sheets of a workbook too
+    #[arg(long)]
+    pub hidden: bool,
     /// Maximum total cost of the batch in dollars, including what it cost earlier
     #[arg(long, value_name = "USD")]
     pub budget: Option<Money>,
@@ -135,6 +161,12 @@ impl ManifestArgs {
             one_per: self.one_per,
             each_image: self.each_image,
             skip_missing: self.skip_missing,
+            group_by: self.group_by,
+            only: self.only,
+            except: self.except,
+            all_statuses: self.all_statuses,
+            image_base: self.image_base,
+            header_row: self.header_row,
         };
         LoadOptions {
             files: self.files,
@@ -142,13 +174,21 @@ impl ManifestArgs {
             via: self.via,
             batch: self.batch,
             mapping,
-            sheet: self.sheet,
+            sheet: SheetOptions {
+                sheet: self.sheet,
+                hidden: self.hidden,
+            },
             budget: self.budget,
             out,
             ignore_query: self.ignore_query,
             fresh: self.fresh,
         }
     }
+}
+
+/// Parses the start of image links.
+fn image_base(text: &str) -> Result<Url, String> {
+    manifest::parse_image_base(text)
 }
 
 /// Parses the names of query parameters, separated by commas; `*` is all of them.

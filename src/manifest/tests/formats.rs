@@ -30,7 +30,11 @@ fn read_bytes(
     let mut file = Cursor::new(bytes.to_vec());
     let format = FileFormat::detect(Path::new(name), &mut file)?;
     let mut collected = Collected::default();
-    read_file(file, format, sheet, "m", &mapper, &mut collected)?;
+    let sheet = SheetOptions {
+        sheet: sheet.map(str::to_owned),
+        hidden: false,
+    };
+    read_file(file, format, &sheet, "m", &mapper, &mut collected)?;
     Ok((format.describe(), collected))
 }
 
@@ -239,11 +243,11 @@ fn a_sheet_of_a_workbook_is_read_as_a_spreadsheet_shows_it() {
     assert_eq!(input.get("prompt").unwrap(), "Grüne Tasse, 2026-11-21");
     assert_eq!(
         read.problems[0],
-        "m:4: a cell contains the number 4.0063813339311237e18, whose last digits are lost; \
-         format the cell as text and enter it again"
+        "m:4: id: is the number 4.0063813339311237e18, whose last digits are lost; format the cell as \
+         text and enter it again"
     );
     assert!(
-        read.problems[1..]
+        read.problems[2..]
             .iter()
             .all(|problem| problem.starts_with("m:5: ")),
         "{:?}",

@@ -4,6 +4,8 @@ mod csv;
 mod formats;
 mod shop_exports;
 
+use std::collections::BTreeMap;
+
 use super::limits::MAX_ROW_BYTES;
 use super::*;
 use crate::catalog;
@@ -15,7 +17,7 @@ struct Collected {
     jobs: Vec<NewJob>,
     problems: Vec<String>,
     mistakes: Vec<Mistake>,
-    skipped: Vec<(String, u64)>,
+    remarks: BTreeMap<Remark, u64>,
 }
 
 impl RowSink for Collected {
@@ -36,8 +38,8 @@ impl RowSink for Collected {
         self.mistakes.push(problem.mistake);
     }
 
-    fn skipped(&mut self, field: &str, rows: u64) {
-        self.skipped.push((field.to_owned(), rows));
+    fn remark(&mut self, remark: &Remark, count: u64) {
+        *self.remarks.entry(remark.clone()).or_default() += count;
     }
 }
 
@@ -264,10 +266,14 @@ fn columns_can_be_mapped_set_and_used_in_a_template() {
         .collect();
     assert_eq!(prompts, ["Turn the Blue mug", "Turn the product"]);
     assert_eq!(read.jobs[0].input.duration(), Some(10));
-    let read = read_all("Handle,title,Image Src\n", &options);
+    let renamed = format!("handle,TITLE,\u{a0}image  src \nmug,Blue mug,{IMAGE}\n");
+    let read = read_all(renamed, &options);
+    assert_eq!(read.problems, [""; 0]);
+    assert_eq!(read.jobs.len(), 1);
+    let read = read_all("Handle,Titel,Image Src\n", &options);
     assert_eq!(
         read.problems,
-        ["m:1: the column `Title` is not in the header, did you mean `title`?"]
+        ["m:1: the column `Title` is not in the header, did you mean `Titel`?"]
     );
 }
 

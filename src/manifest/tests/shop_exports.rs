@@ -66,6 +66,7 @@ fn images(read: &Collected) -> Vec<(&str, &str)> {
 fn a_product_is_one_job_with_its_first_image_and_empty_cells_filled_from_its_first_row() {
     let layout = MappingOptions {
         skip_missing: vec!["image".into()],
+        all_statuses: true,
         ..layout_for(Preset::Shopify)
     };
     let read = read_with(SHOPIFY, layout);
@@ -74,14 +75,10 @@ fn a_product_is_one_job_with_its_first_image_and_empty_cells_filled_from_its_fir
         jobs(&read),
         [
             ["cup", "https://e.com/cup-1.jpg", "Turn Blue Cup, Large"],
-            [
-                "vase",
-                "https://e.com/vase.jpg",
-                "Turn Tall Vase, Default Title"
-            ],
+            ["vase", "https://e.com/vase.jpg", "Turn Tall Vase, plain"],
         ]
     );
-    assert_eq!(read.skipped, [("image".to_owned(), 1)]);
+    assert_eq!(read.remarks[&Remark::WithoutField("image".into())], 1);
 }
 
 #[test]
@@ -98,18 +95,18 @@ fn each_image_becomes_a_job_numbered_from_the_second_on() {
         [
             ["cup", "https://e.com/cup-1.jpg", "Turn Blue Cup, Large"],
             ["cup-2", "https://e.com/cup-2.jpg", "Turn Blue Cup, Small"],
-            [
-                "vase",
-                "https://e.com/vase.jpg",
-                "Turn Tall Vase, Default Title"
-            ],
+            ["vase", "https://e.com/vase.jpg", "Turn Tall Vase, plain"],
         ]
     );
 }
 
 #[test]
 fn a_product_without_an_image_is_a_mistake_unless_such_rows_are_skipped() {
-    let read = read_with(SHOPIFY, layout_for(Preset::Shopify));
+    let layout = MappingOptions {
+        all_statuses: true,
+        ..layout_for(Preset::Shopify)
+    };
+    let read = read_with(SHOPIFY, layout);
     assert_eq!(read.problems, ["m:6: image: is missing"]);
 }
 
@@ -182,6 +179,7 @@ fn rows_are_grouped_by_any_column_which_then_provides_the_key() {
         option: ColumnOption::OnePer,
         column: "Modell".into(),
         nearest: Some("Model".into()),
+        known: ["Model", "image", "Colour"].map(str::to_owned).into(),
     };
     assert!(typo.mistakes.contains(&missing), "{:?}", typo.mistakes);
 }
@@ -207,6 +205,7 @@ fn rows_of_a_product_that_are_not_consecutive_and_incomplete_rows_are_reported()
         option: ColumnOption::Preset("shopify"),
         column: "Handle".into(),
         nearest: None,
+        known: ["Product", "Image"].map(str::to_owned).into(),
     };
     assert_eq!(other.mistakes[0], missing);
 }
@@ -264,7 +263,13 @@ fn the_sample_export_of_20_products_on_41_rows_gives_20_jobs_or_41() {
 #[test]
 fn an_export_read_without_its_preset_is_reported_with_the_preset() {
     let read = read_with(SHOPIFY, MappingOptions::default());
-    assert_eq!(read.mistakes, [Mistake::ShopExport { preset: "shopify" }]);
+    assert_eq!(
+        read.mistakes,
+        [Mistake::ShopExport {
+            preset: "shopify",
+            title: "Title"
+        }]
+    );
     let plain = read_with(
         "id,image,prompt,SKU\na,https://e.com/1.jpg,p,1\n",
         MappingOptions::default(),

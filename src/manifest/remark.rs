@@ -1,0 +1,54 @@
+//! What was done with rows and cells that is no mistake, but that whoever pays for the rows should know.
+
+use super::row_status::RowStatus;
+
+/// Something that was done with rows or cells, which are counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Remark {
+    /// Rows were left out because they lack a field that the user named for that.
+    WithoutField(String),
+    /// Rows or products were left out by the user's conditions.
+    Filtered,
+    /// Products were left out because of their status in the shop.
+    StatusLeftOut(RowStatus),
+    /// Products have a status that the user may not expect to pay for, and are taken.
+    StatusTaken(RowStatus),
+    /// Lines before the header, which is on line `line`, were not read.
+    AboveHeader {
+        /// The line of the header, from 1.
+        line: u64,
+    },
+    /// Rows are variations of a product, and jobs of their own.
+    Variation,
+    /// Rows are variations of a product, which is one job with all of them.
+    VariationOfJob,
+    /// Products have variations.
+    WithVariations,
+    /// Rows have no picture, and take that of their product.
+    PictureOfProduct,
+    /// Rows of a sheet are hidden, and were left out.
+    HiddenRow,
+    /// Sheets of a workbook are hidden, and were not read.
+    HiddenSheet,
+    /// Cells are merged with the one above, whose text was taken.
+    MergedCell,
+    /// Cells are formulas of a text, `="00123"`, of which the text was taken.
+    TextFormula,
+    /// Ids look like dates, which a spreadsheet program may have made of them.
+    DateLikeId,
+    /// Links were changed.
+    Link(LinkChange),
+}
+
+/// What was changed in a link so that a provider can request it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LinkChange {
+    /// Blanks and invisible characters around it were removed.
+    Trimmed,
+    /// Its scheme, or the part of it that is the same in the whole export, was added.
+    Completed,
+    /// Its blanks and letters that are not ASCII were percent-encoded.
+    Encoded,
+    /// HTML's `&amp;` was read as `&`.
+    Unescaped,
+}
