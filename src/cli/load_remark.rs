@@ -60,7 +60,7 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, u64>) -> Vec<String> {
                 format_count(count, "row")
             ),
             Remark::HiddenSheet => format!(
-                "did not read {}; --hidden or --sheet NAME does",
+                "did not read {}; --sheet NAME does",
                 format_count(count, "hidden sheet")
             ),
             Remark::MergedCell => format!(
@@ -79,8 +79,8 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, u64>) -> Vec<String> {
                 "{}: {}",
                 format_count(count, "link"),
                 match change {
-                    LinkChange::Trimmed => "blanks around it were removed",
-                    LinkChange::Completed => "its start was added",
+                    LinkChange::Trimmed => "blanks around were removed",
+                    LinkChange::Completed => "the start was added",
                     LinkChange::Encoded => "blanks and special letters were percent-encoded",
                     LinkChange::Unescaped => "`&amp;` was read as `&`",
                 }

@@ -393,8 +393,10 @@ fn detect_separator(text: &str) -> u8 {
         best
     };
     let in_first = best_of(first);
-    let is_repeated = others.iter().any(|line| line[in_first] == first[in_first]);
-    let best = if first[in_first] > 0 && (others.is_empty() || is_repeated) {
+    let like_first = others
+        .iter()
+        .filter(|line| line[in_first] == first[in_first]);
+    let best = if first[in_first] > 0 && 2 * like_first.count() >= others.len() {
         in_first
     } else {
         // A title is above the table: the separator is the one that most lines have equally often.

@@ -96,6 +96,15 @@ pub(super) fn add_entries(
     Ok(u64::from(producer.add_row(line, row, mapper)?))
 }
 
+/// Returns a link, or the JSON of a list of links, as a cell would hold it.
+fn text_of_links(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => Cow::Borrowed(text),
+        Value::Object(_) => Cow::Owned(format!("[{value}]")),
+        value => Cow::Owned(value.to_string()),
+    }
+}
+
 /// Returns the text of an entry, whose key may differ in case; `None` if there is none.
 fn text_of(entries: &[(String, Value)], name: &str) -> Option<String> {
     let exact = entries.iter().find(|(key, _)| key == name);
@@ -176,9 +185,10 @@ fn read_row(
                 }
                 (ID_FIELD, Value::Number(id)) => row.id = Some(id.to_string()),
                 (ID_FIELD, _) => row.add_problem(ID_FIELD, "must be a string or a number"),
-                (field, Value::String(text)) if mapper.shape_of(field) == Some(&Shape::Image) => {
+                (field, value) if mapper.shape_of(field) == Some(&Shape::Image) => {
                     let base = mapper.image_base.as_ref();
-                    if let Some(link) = links::read_one(&mut row, field, text, base) {
+                    let text = text_of_links(value);
+                    if let Some(link) = links::read_one(&mut row, field, &text, base) {
                         row.set(field, Value::from(link));
                     }
                 }

@@ -47,10 +47,12 @@ pub(super) fn with_sheet<T>(
         let mut archive = ZipArchive::new(&mut file).map_err(not_one)?;
         list_sheets(archive.by_name(CONTENT).map_err(not_one)?)?
     };
-    let is_read = |sheet: &(String, bool)| options.hidden || !sheet.1;
     let names = || sheets.iter().map(|(name, _)| name.as_str());
     let position = match &options.sheet {
-        None => sheets.iter().position(is_read).unwrap_or(0),
+        None => {
+            let shown = sheets.iter().position(|(_, is_hidden)| !is_hidden);
+            shown.unwrap_or(0)
+        }
         Some(name) => names().position(|other| other == name).ok_or_else(|| {
             anyhow::anyhow!(
                 "it has no sheet `{name}`{}\nhint: its sheets are {}",
@@ -60,11 +62,13 @@ pub(super) fn with_sheet<T>(
         })?,
     };
     anyhow::ensure!(!sheets.is_empty(), "it has no sheets");
-    let not_read = sheets
+    let others = sheets
         .iter()
         .enumerate()
-        .filter(|(index, sheet)| *index != position && !is_read(sheet));
-    let hidden_sheets = not_read.count();
+        .filter(|(index, _)| *index != position);
+    let hidden = others.filter(|(_, (_, is_hidden))| *is_hidden);
+    let is_told = options.sheet.is_none();
+    let hidden_sheets = if is_told { hidden.count() } else { 0 };
     file.rewind()?;
     let mut archive = ZipArchive::new(file).map_err(not_one)?;
     let mut reader = SheetReader {

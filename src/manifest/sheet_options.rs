@@ -5,6 +5,6 @@
 pub struct SheetOptions {
     /// The sheet's name; `None` is the first that is not hidden.
     pub sheet: Option<String>,
-    /// Whether hidden sheets and rows are read like others.
+    /// Whether hidden rows are read like others.
     pub hidden: bool,
 }

@@ -34,6 +34,9 @@ pub(super) fn read_rows(
         return Ok(0);
     };
     let line = record.line;
+    for remark in &record.remarks {
+        producer.add_remark(remark.clone());
+    }
     let mut report = |mistake| producer.add_problem(line, mistake);
     let Some(header) = Header::parse(&record, mapper, &mut report) else {
         return Ok(0);
@@ -117,7 +120,11 @@ impl HeaderSearch<'_> {
             producer.add_problem(1, empty.into());
             return Ok(None);
         };
-        self.ahead.drain(..index);
+        let above = self.ahead.drain(..index);
+        let remarks: Vec<Remark> = above.flat_map(|record| record.remarks).collect();
+        remarks
+            .into_iter()
+            .for_each(|remark| producer.add_remark(remark));
         let header = self.ahead.pop_front();
         if let Some(Record { line, .. }) = header.as_ref().filter(|_| index > 0) {
             producer.add_remark(Remark::AboveHeader { line: *line });

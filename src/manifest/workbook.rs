@@ -37,10 +37,12 @@ pub(super) fn with_sheet<T>(
     read: impl FnOnce(&mut dyn TableReader) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let sheets = sheet_notes::list_sheets(&mut file);
-    let is_read = |sheet: &&SheetEntry| options.hidden || !sheet.is_hidden;
     let names = || sheets.iter().map(|sheet| sheet.name.as_str());
     let sheet = match &options.sheet {
-        None => sheets.iter().find(is_read).or(sheets.first()),
+        None => {
+            let shown = sheets.iter().find(|sheet| !sheet.is_hidden);
+            shown.or(sheets.first())
+        }
         Some(name) => match sheets.iter().find(|sheet| sheet.name == *name) {
             None if !sheets.is_empty() => anyhow::bail!(
                 "it has no sheet `{name}`{}\nhint: its sheets are {}",
@@ -58,9 +60,11 @@ pub(super) fn with_sheet<T>(
     if options.hidden {
         notes.hidden_rows.clear();
     }
-    let not_read = sheets.iter().filter(|sheet| !is_read(sheet));
-    let is_chosen = |other: &SheetEntry| sheet.is_some_and(|sheet| sheet.name == other.name);
-    let hidden_sheets = not_read.filter(|sheet| !is_chosen(sheet)).count();
+    let hidden = sheets
+        .iter()
+        .filter(|other| other.is_hidden && Some(*other) != sheet);
+    let is_told = options.sheet.is_none();
+    let hidden_sheets = if is_told { hidden.count() } else { 0 };
     file.rewind()?;
     let mut workbook = Xlsx::new(file)
         .map_err(|error| anyhow::anyhow!("it is not an Excel workbook (.xlsx): {error}"))?;

@@ -24,6 +24,7 @@ mod balances;
 mod ctl;
 mod docs;
 mod doctor;
+mod exports;
 mod files;
 mod help;
 mod hostile;

@@ -127,7 +127,7 @@ pub struct ManifestArgs {
     /// Sheet of a workbook [default: the first that is not hidden]
     #[arg(long, value_name = "NAME")]
     pub sheet: Option<String>,
-    /// Read the hidden rows and sheets of a workbook too
+    /// Read the hidden rows of a sheet too
     #[arg(long)]
     pub hidden: bool,
     /// Maximum total cost of the batch in dollars, including what it cost earlier

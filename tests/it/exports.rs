@@ -1,0 +1,545 @@
+//! Files as other programs save them, each with what becomes of it: its jobs, or what is said.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Cursor, Write as _};
+use std::path::Path;
+
+use rusqlite::Connection;
+use rust_xlsxwriter::{Format, Url, Workbook};
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+use crate::support::{TestEnv, high_limits};
+
+/// Each file with the options that it is loaded with. What is made in the test is not in the folder.
+const CASES: &[(&str, &[&str])] = &[
+    // Shops.
+    ("shopify.csv", &[]),
+    (
+        "shopify.csv",
+        &[
+            "--preset",
+            "shopify",
+            "--prompt",
+            "Turn {Title}, {Option1 Value|plain}",
+        ],
+    ),
+    (
+        "shopify.csv",
+        &[
+            "--preset",
+            "shopify",
+            "--prompt",
+            "Turn {Title} {Option1 Value|}",
+            "--group-by",
+            "Handle",
+            "--map",
+            "id=Variant SKU",
+        ],
+    ),
+    (
+        "shopify.csv",
+        &[
+            "--preset",
+            "shopify",
+            "--prompt",
+            "Turn {Title}",
+            "--all-statuses",
+            "--except",
+            "Gift Card=true",
+        ],
+    ),
+    (
+        "shopify-new.csv",
+        &["--preset", "shopify", "--prompt", "Turn {Title}"],
+    ),
+    ("woocommerce.csv", &[]),
+    (
+        "woocommerce.csv",
+        &["--preset", "woocommerce", "--prompt", "Turn {Name}"],
+    ),
+    (
+        "woocommerce.csv",
+        &[
+            "--preset",
+            "woocommerce",
+            "--prompt",
+            "Turn {Name}",
+            "--one-per",
+            "product",
+        ],
+    ),
+    (
+        "woocommerce-parents.csv",
+        &[
+            "--preset",
+            "woocommerce",
+            "--prompt",
+            "Turn {Name}",
+            "--skip-missing",
+            "image",
+        ],
+    ),
+    (
+        "google.txt",
+        &["--preset", "google-merchant", "--prompt", "Turn {title}"],
+    ),
+    ("google.xml", &[]),
+    (
+        "google.xml",
+        &[
+            "--preset",
+            "google-merchant",
+            "--prompt",
+            "Turn {title}",
+            "--each-image",
+        ],
+    ),
+    (
+        "google-atom.xml",
+        &["--preset", "google-merchant", "--prompt", "Turn {title}"],
+    ),
+    (
+        "magento.csv",
+        &["--preset", "magento", "--prompt", "Turn {name}"],
+    ),
+    (
+        "magento.csv",
+        &[
+            "--preset",
+            "magento",
+            "--prompt",
+            "Turn {name}",
+            "--image-base",
+            "https://shop.example.com/media/catalog/product",
+        ],
+    ),
+    (
+        "prestashop.csv",
+        &[
+            "--preset",
+            "prestashop",
+            "--prompt",
+            "Turn {Name}",
+            "--image-base",
+            "https://shop.example.com",
+        ],
+    ),
+    (
+        "prestashop-import.csv",
+        &["--preset", "prestashop", "--prompt", "Turn {Name *}"],
+    ),
+    ("wix.csv", &["--preset", "wix", "--prompt", "Turn {name}"]),
+    (
+        "etsy.csv",
+        &[
+            "--preset",
+            "etsy",
+            "--prompt",
+            "Turn {TITLE}",
+            "--each-image",
+        ],
+    ),
+    ("airtable.csv", &[]),
+    (
+        "airtable.csv",
+        &[
+            "--map",
+            "image=Photos",
+            "--map",
+            "id=Name",
+            "--prompt",
+            "{Prompt idea}",
+            "--each-image",
+        ],
+    ),
+    // Tables.
+    (
+        "title-above.csv",
+        &[
+            "--map",
+            "id=article",
+            "--map",
+            "image=picture",
+            "--map",
+            "prompt=text",
+        ],
+    ),
+    ("header-row.csv", &["--header-row", "3"]),
+    ("header-row.csv", &["--header-row", "9"]),
+    ("index.csv", &[]),
+    ("case.csv", &[]),
+    ("shifted.csv", &[]),
+    (
+        "duplicate-unused.csv",
+        &[
+            "--map",
+            "id=SKU",
+            "--map",
+            "image=Photo",
+            "--prompt",
+            "Turn {Title}",
+        ],
+    ),
+    (
+        "duplicate-used.csv",
+        &[
+            "--map",
+            "id=SKU",
+            "--map",
+            "image=Photo",
+            "--prompt",
+            "Turn {Title}",
+        ],
+    ),
+    ("damaged-ids.csv", &[]),
+    ("odd-ids.csv", &[]),
+    ("links.csv", &[]),
+    ("links-refused.csv", &[]),
+    ("several-links.csv", &[]),
+    ("several-links.csv", &["--one-per", "id"]),
+    (
+        "image-columns.csv",
+        &[
+            "--map",
+            "id=SKU",
+            "--map",
+            "image=Front,Back,Side",
+            "--prompt",
+            "Turn {Title}",
+        ],
+    ),
+    (
+        "image-columns.csv",
+        &[
+            "--map",
+            "id=SKU",
+            "--map",
+            "image=Front,Back,Side",
+            "--prompt",
+            "Turn {Title}",
+            "--each-image",
+        ],
+    ),
+    (
+        "placeholders.csv",
+        &[
+            "--map",
+            "id=SKU",
+            "--map",
+            "image=Photo",
+            "--prompt",
+            "Turn {Title}, {Colour|any colour}, {Material|any material}",
+        ],
+    ),
+    (
+        "conditions.csv",
+        &["--only", "status=active,draft", "--except", "Season=autumn"],
+    ),
+    (
+        "conditions.csv",
+        &["--only", "Status!=archived", "--only", "Season="],
+    ),
+    (
+        "conditions.csv",
+        &["--only", "State=active", "--except", "Season=autumn"],
+    ),
+    // Other formats.
+    ("array.json", &[]),
+    (
+        "document.json",
+        &[
+            "--map",
+            "id=handle",
+            "--map",
+            "image=images",
+            "--prompt",
+            "Turn {title}",
+        ],
+    ),
+    ("broken.json", &[]),
+    (
+        "lists.json",
+        &[
+            "--set",
+            "image=https://e.example.com/1.jpg",
+            "--set",
+            "prompt=Turn",
+        ],
+    ),
+    ("no-list.json", &[]),
+    ("no-products.xml", &[]),
+    ("page.xls", &[]),
+    ("excel-2003.xml", &[]),
+    // Made below.
+    ("hidden.xlsx", &[]),
+    ("hidden.xlsx", &["--hidden"]),
+    ("hidden.xlsx", &["--sheet", "Product"]),
+    (
+        "unused.xlsx",
+        &[
+            "--map",
+            "id=SKU",
+            "--map",
+            "image=Photo",
+            "--prompt",
+            "Turn {Title}",
+        ],
+    ),
+    (
+        "used.xlsx",
+        &[
+            "--map",
+            "id=SKU",
+            "--map",
+            "image=Photo",
+            "--prompt",
+            "Turn {Title} {EAN}",
+        ],
+    ),
+    ("formulas.xlsx", &[]),
+    ("sheet.ods", &[]),
+    ("sheet.ods", &["--hidden", "--sheet", "Old"]),
+    ("protected.ods", &[]),
+    ("protected.xlsx", &[]),
+    ("old.xls", &[]),
+    ("export.numbers", &[]),
+    ("letter.docx", &[]),
+    ("photos.zip", &[]),
+];
+
+#[test]
+fn each_file_becomes_its_jobs_or_is_told_what_it_is() {
+    let env = TestEnv::new(high_limits());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/exports");
+    let mut files = 0;
+    for entry in fs::read_dir(folder).expect("the files") {
+        let path = entry.expect("a file").path();
+        let name = path.file_name().expect("a name");
+        assert!(
+            CASES.iter().any(|(case, _)| name == *case),
+            "{name:?} is not loaded"
+        );
+        fs::copy(&path, env.dir.path().join(name)).expect("copied");
+        files += 1;
+    }
+    for (name, bytes) in made_files() {
+        fs::write(env.dir.path().join(name), bytes).expect("written");
+        files += 1;
+    }
+    assert!(files >= 40, "{files}");
+    let mut outcomes = String::new();
+    for (number, (name, options)) in CASES.iter().enumerate() {
+        let queue = format!("{number}.db");
+        let load = [
+            "load",
+            name,
+            "--model",
+            "kling-v1-standard",
+            "--queue",
+            &queue,
+            "--via",
+            "fal",
+        ];
+        let loaded = env.run(&[&load, *options].concat());
+        let _ = writeln!(outcomes, "## {name} {}", options.join(" "));
+        let said = loaded.stderr.lines();
+        let is_next = |line: &&str| line.starts_with("created a") || line.starts_with("next: ");
+        for line in said.filter(|line| !line.is_empty() && !is_next(line)) {
+            let line = line.replace(&env.dir.path().display().to_string(), "/FOLDER");
+            let _ = writeln!(outcomes, "{line}");
+        }
+        if loaded.code == 0 {
+            outcomes.push_str(&jobs(&env.dir.path().join(&queue)));
+        } else {
+            assert_eq!(loaded.code, 2, "{name}: {loaded:?}");
+        }
+        outcomes.push('\n');
+    }
+    let mut settings = insta::Settings::clone_current();
+    settings.set_omit_expression(true);
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind(|| insta::assert_snapshot!("exports", outcomes));
+}
+
+/// Returns a line for each job of a queue.
+fn jobs(queue: &Path) -> String {
+    let queue = Connection::open(queue).expect("the queue");
+    let mut statement = queue
+        .prepare("SELECT row_key, input ->> 'image', input ->> 'prompt' FROM jobs ORDER BY job_id")
+        .expect("a query");
+    let rows = statement.query_map([], |row| {
+        let [key, image, prompt] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        let texts: [String; 3] = [key, image, prompt];
+        Ok(format!("{}\n", texts.join(" | ")))
+    });
+    rows.expect("rows").map(|row| row.expect("a row")).collect()
+}
+
+/// Returns the files that are archives.
+fn made_files() -> Vec<(&'static str, Vec<u8>)> {
+    let encrypted: Vec<u8> = "EncryptedPackage"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let compound = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec();
+    let spreadsheet = "application/vnd.oasis.opendocument.spreadsheet";
+    vec![
+        ("hidden.xlsx", hidden_rows()),
+        ("unused.xlsx", errors()),
+        ("used.xlsx", errors()),
+        ("formulas.xlsx", formulas()),
+        (
+            "sheet.ods",
+            archive(&[("mimetype", spreadsheet), ("content.xml", ODS)]),
+        ),
+        (
+            "protected.ods",
+            archive(&[
+                ("mimetype", spreadsheet),
+                ("META-INF/manifest.xml", "<manifest:encryption-data/>"),
+            ]),
+        ),
+        ("protected.xlsx", [compound.clone(), encrypted].concat()),
+        ("old.xls", compound),
+        ("export.numbers", archive(&[("Index/Document.iwa", "")])),
+        ("letter.docx", archive(&[("word/document.xml", "")])),
+        ("photos.zip", archive(&[("photos/1.jpg", "")])),
+    ]
+}
+
+fn archive(parts: &[(&str, &str)]) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, content) in parts {
+        zip.start_file(*name, SimpleFileOptions::default())
+            .expect("a part");
+        zip.write_all(content.as_bytes()).expect("its content");
+    }
+    zip.finish().expect("an archive").into_inner()
+}
+
+/// A workbook with a hidden sheet, hidden rows and numbers in a format.
+fn hidden_rows() -> Vec<u8> {
+    let mut book = Workbook::new();
+    let notes = book.add_worksheet().set_name("Notes").expect("a sheet");
+    notes.write(0, 0, "old").expect("a cell");
+    notes.set_hidden(true);
+    let sheet = book.add_worksheet().set_name("Products").expect("a sheet");
+    for (column, name) in [(0, "id"), (1, "image"), (2, "prompt")] {
+        sheet.write(0, column, name).expect("a cell");
+    }
+    let code = Format::new().set_num_format("00000");
+    for row in 1..4 {
+        sheet.write_with_format(row, 0, row, &code).expect("a cell");
+        sheet
+            .write(row, 1, format!("https://e.example.com/{row}.jpg"))
+            .expect("a cell");
+        sheet.write(row, 2, "Turn it").expect("a cell");
+    }
+    sheet.set_row_hidden(2).expect("a row");
+    sheet.set_active(true);
+    book.save_to_buffer().expect("a workbook")
+}
+
+/// A workbook with errors and long numbers.
+fn errors() -> Vec<u8> {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    for (column, name) in [
+        (0, "SKU"),
+        (1, "Photo"),
+        (2, "Title"),
+        (3, "EAN"),
+        (4, "Stock"),
+    ] {
+        sheet.write(0, column, name).expect("a cell");
+    }
+    sheet.write(1, 0, "m").expect("a cell");
+    sheet
+        .write(1, 1, "https://e.example.com/1.jpg")
+        .expect("a cell");
+    sheet.write(1, 2, "Mug").expect("a cell");
+    sheet
+        .write(1, 3, 40_063_813_339_311_234_567.0)
+        .expect("a cell");
+    let error = rust_xlsxwriter::Formula::new("=VLOOKUP(1,A:B,2)").set_result("#N/A");
+    sheet.write(1, 4, error).expect("a cell");
+    book.save_to_buffer().expect("a workbook")
+}
+
+/// A workbook with links behind texts, merged cells, and formulas that were saved without values.
+fn formulas() -> Vec<u8> {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    for (column, name) in [(0, "id"), (1, "image"), (2, "prompt")] {
+        sheet.write(0, column, name).expect("a cell");
+    }
+    for (row, id) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
+        sheet.write(row, 0, id).expect("a cell");
+    }
+    let link = Url::new("https://e.example.com/1.jpg").set_text("Photo");
+    sheet.write(1, 1, link).expect("a cell");
+    sheet
+        .write(2, 1, "https://e.example.com/2.jpg")
+        .expect("a cell");
+    sheet
+        .merge_range(1, 2, 2, 2, "Turn it", &Format::new())
+        .expect("merged");
+    let image = rust_xlsxwriter::Formula::new("=IMAGE(\"https://e.example.com/3.jpg\")");
+    sheet.write(3, 1, image.set_result("")).expect("a cell");
+    sheet.write(3, 2, "Zoom in").expect("a cell");
+    sheet
+        .write(4, 1, "https://e.example.com/4.jpg")
+        .expect("a cell");
+    let text = rust_xlsxwriter::Formula::new("=A1&B1").set_result("");
+    sheet.write(4, 2, text).expect("a cell");
+    without_saved_values(&book.save_to_buffer().expect("a workbook"))
+}
+
+/// Removes the values of formulas, which programs that do not compute leave out.
+fn without_saved_values(workbook: &[u8]) -> Vec<u8> {
+    let mut from = zip::ZipArchive::new(Cursor::new(workbook)).expect("an archive");
+    let mut to = ZipWriter::new(Cursor::new(Vec::new()));
+    for index in 0..from.len() {
+        let mut part = from.by_index(index).expect("a part");
+        let name = part.name().expect("a name").into_owned();
+        let mut content = String::new();
+        std::io::Read::read_to_string(&mut part, &mut content).expect("its text");
+        let content = content
+            .replace("</f><v></v>", "</f>")
+            .replace("</f><v>0</v>", "</f>");
+        to.start_file(name, SimpleFileOptions::default())
+            .expect("a part");
+        to.write_all(content.as_bytes()).expect("its content");
+    }
+    to.finish().expect("an archive").into_inner()
+}
+
+/// The content of a spreadsheet with a hidden sheet and row, a merged cell, a link behind a text, a number
+/// in a format, and an error that nothing uses.
+const ODS: &str = r##"<?xml version="1.0" encoding="UTF-8"?>
+<office:document-content><office:automatic-styles>
+<style:style style:name="ta1"><style:table-properties table:display="true"/></style:style>
+<style:style style:name="ta2"><style:table-properties table:display="false"/></style:style>
+</office:automatic-styles><office:body><office:spreadsheet>
+<table:table table:name="Old" table:style-name="ta2"><table:table-row>
+<table:table-cell><text:p>id</text:p></table:table-cell><table:table-cell><text:p>image</text:p></table:table-cell>
+<table:table-cell><text:p>prompt</text:p></table:table-cell></table:table-row><table:table-row>
+<table:table-cell><text:p>old</text:p></table:table-cell>
+<table:table-cell><text:p>https://e.example.com/0.jpg</text:p></table:table-cell>
+<table:table-cell><text:p>Turn</text:p></table:table-cell></table:table-row></table:table>
+<table:table table:name="Products" table:style-name="ta1"><table:table-row>
+<table:table-cell office:value-type="string"><text:p>id</text:p></table:table-cell>
+<table:table-cell><text:p>image</text:p></table:table-cell><table:table-cell><text:p>prompt</text:p></table:table-cell>
+<table:table-cell table:number-columns-repeated="1020"/></table:table-row>
+<table:table-row><table:table-cell office:value-type="float" office:value="7"><text:p>007</text:p></table:table-cell>
+<table:table-cell><text:p><text:a xlink:href="https://e.example.com/1.jpg?a=1&amp;b=2">Photo</text:a></text:p></table:table-cell>
+<table:table-cell table:number-rows-spanned="2"><text:p>Turn &amp; stop<office:annotation><text:p>a comment</text:p></office:annotation></text:p></table:table-cell></table:table-row>
+<table:table-row><table:table-cell><text:p>b</text:p></table:table-cell>
+<table:table-cell><text:p>https://e.example.com/2.jpg</text:p></table:table-cell><table:covered-table-cell/></table:table-row>
+<table:table-row table:visibility="filter"><table:table-cell><text:p>c</text:p></table:table-cell>
+<table:table-cell><text:p>https://e.example.com/3.jpg</text:p></table:table-cell>
+<table:table-cell><text:p>Turn</text:p></table:table-cell></table:table-row>
+<table:table-row table:number-rows-repeated="1048570"><table:table-cell table:number-columns-repeated="1024"/></table:table-row>
+</table:table></office:spreadsheet></office:body></office:document-content>"##;
