@@ -44,7 +44,7 @@
 //! output, image} → policy → domain`, and `{manifest, catalog} → domain`. [`app`] is the composition
 //! root: it alone names concrete adapters. `queue → policy` asks the rules, which are pure.
 //! `loader → {manifest, queue, output}` stages rows. `image` reads local images for `manifest`,
-//! `worker` and `provider`; `link_client` is the HTTP of `provider` and `output` for addresses that a
+//! `worker` and `provider`; `media` tells for `image` and `output` what a file is and whether it is whole; `link_client` is the HTTP of `provider` and `output` for addresses that a
 //! provider names. `report → queue` writes the report page. `rehearsal → {worker,
 //! overnight_simulator}` simulates a run; the simulator uses nothing of this crate. `cli` parses
 //! arguments, calls these, and prints. `docs/architecture.md` draws this map.
@@ -66,6 +66,7 @@ pub mod image;
 pub mod link_client;
 pub mod loader;
 pub mod manifest;
+pub mod media;
 mod open_files;
 pub mod output;
 pub mod policy;

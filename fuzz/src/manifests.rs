@@ -112,7 +112,7 @@ impl RowSink for Collector {
         self.problems.push(problem);
     }
 
-    fn remark(&mut self, _: &Remark, _: u64) {}
+    fn remark(&mut self, _: &Remark, _: u64, _: u64) {}
 }
 
 impl Collector {

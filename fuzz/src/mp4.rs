@@ -3,7 +3,7 @@
 use std::io::Cursor;
 use std::ops::Range;
 
-use overnight::output::media::{self, MediaKind};
+use overnight::media::{self, MediaKind};
 
 /// Maximum length of the reason for a rejection, in bytes, exclusive.
 const MAX_REASON_BYTES: usize = 200;

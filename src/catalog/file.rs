@@ -23,6 +23,18 @@ pub(super) struct ModelFile {
     pub(super) fields: ByName<FieldEntry>,
     #[serde(default)]
     pub(super) routes: Vec<Spanned<RouteEntry>>,
+    #[serde(default)]
+    pub(super) pictures: PicturesEntry,
+}
+
+/// The pictures that a model renders well.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PicturesEntry {
+    /// Minimum length of each side, in pixels.
+    pub(super) min_side: Option<u32>,
+    /// Maximum length of the longer side, in percent of the shorter one.
+    pub(super) max_side_percent: Option<u32>,
 }
 
 /// A table whose keys remember their position in the file, for error messages.

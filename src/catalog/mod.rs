@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use toml::Spanned;
 
-use crate::domain::{Catalog, Model};
+use crate::domain::{Catalog, Model, PictureLimits};
 use crate::toml_file;
 
 use file::{ModelFile, in_file_order};
@@ -68,6 +68,10 @@ fn add(catalog: &mut Catalog, name: &str, text: &str) -> Result<(), String> {
         title: entry.title,
         fields: Vec::new(),
         routes: Vec::new(),
+        pictures: PictureLimits {
+            min_side: entry.pictures.min_side,
+            max_side_percent: entry.pictures.max_side_percent,
+        },
     };
     for (name, field) in in_file_order(entry.fields) {
         let field = field
@@ -151,6 +155,13 @@ fn merge(known: &Model, added: Model) -> Model {
             None => model.fields.push(field),
         }
     }
+    let pictures = added.pictures;
+    model.pictures = PictureLimits {
+        min_side: pictures.min_side.or(model.pictures.min_side),
+        max_side_percent: pictures
+            .max_side_percent
+            .or(model.pictures.max_side_percent),
+    };
     for route in added.routes {
         match model
             .routes

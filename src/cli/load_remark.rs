@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::{LinkChange, Remark};
+use crate::manifest::{LinkChange, OddLink, PictureNote, Remark, RemarkCount};
 
 use super::render::format_count;
 
 /// Returns a line for each remark.
-pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, u64>) -> Vec<String> {
-    let count_of = |remark: &Remark| remarks.get(remark).copied().unwrap_or_default();
-    let lines = remarks.iter().filter_map(|(remark, count)| {
+pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, RemarkCount>) -> Vec<String> {
+    let count_of = |remark: &Remark| remarks.get(remark).map_or(0, |counted| counted.count);
+    let lines = remarks.iter().filter_map(|(remark, counted)| {
+        let RemarkCount { count, first } = counted;
         let count = *count;
         Some(match remark {
             Remark::WithoutField(field) => {
@@ -72,11 +73,26 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, u64>) -> Vec<String> {
                 format_count(count, "cell")
             ),
             Remark::DateLikeId => format!(
-                "{} such as 2-Mar: if a spreadsheet program made dates of your ids, enter them as text",
+                "{} such as 2-Mar, first in {first}: if a spreadsheet program made dates of your ids, enter them as text",
                 format_count(count, "id")
             ),
+            Remark::OddLink(odd) => format!(
+                "{}, first in {first}: {}",
+                format_count(count, "link"),
+                match odd {
+                    OddLink::SharePage =>
+                        "leads to a page that shows a shared file; providers need the file's own link",
+                    OddLink::Page => "leads to a page or a document, not to a picture",
+                    OddLink::OtherKind => "leads to a picture that is not JPEG, PNG or WebP",
+                }
+            ),
+            Remark::Picture(note) => format!(
+                "{}, first in {first}: {}",
+                format_count(count, "picture"),
+                describe_picture(*note)
+            ),
             Remark::Link(change) => format!(
-                "{}: {}",
+                "{}, first in {first}: {}",
                 format_count(count, "link"),
                 match change {
                     LinkChange::Trimmed => "blanks around were removed",
@@ -90,13 +106,47 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, u64>) -> Vec<String> {
     lines.collect()
 }
 
+fn describe_picture(note: PictureNote) -> String {
+    match note {
+        PictureNote::Small { min_side } => {
+            format!("a side is shorter than {min_side} px; hosts of the model refuse such pictures")
+        }
+        PictureNote::Long { max_percent } => format!(
+            "one side is more than {}.{} times as long as the other; hosts of the model refuse such \
+             pictures",
+            max_percent / 100,
+            max_percent % 100 / 10
+        ),
+        PictureNote::Turned => {
+            "stored turned or mirrored, which most models ignore; --fix-images turns them upright"
+                .into()
+        }
+        PictureNote::Printing => {
+            "colours for printing (CMYK), which models show wrongly; --fix-images converts them"
+                .into()
+        }
+        PictureNote::Animated => "animated; a model takes the first picture".into(),
+        PictureNote::Transparent => {
+            "parts may be transparent, which a model may show black; --fix-images makes them white"
+                .into()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn variations_are_told_with_their_products() {
-        let remarks = BTreeMap::from([(Remark::Variation, 61), (Remark::WithVariations, 20)]);
+        let times = |count| RemarkCount {
+            count,
+            first: "shop.csv:2".into(),
+        };
+        let remarks = BTreeMap::from([
+            (Remark::Variation, times(61)),
+            (Remark::WithVariations, times(20)),
+        ]);
         assert_eq!(
             describe_remarks(&remarks),
             [

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::domain::NewJob;
 use crate::loader::{LoadObserver, ManifestLoader};
-use crate::manifest::{Problem, Remark};
+use crate::manifest::{Problem, Remark, RemarkCount};
 use crate::rehearsal::Estimate;
 
 use super::load_problem::describe_problem;
@@ -144,7 +144,7 @@ impl<'a> LoadObserver for LoadView<'a> {
             .suspend(|| render::print_note(describe_problem(&problem)));
     }
 
-    fn finish(&mut self, remarks: &BTreeMap<Remark, u64>) {
+    fn finish(&mut self, remarks: &BTreeMap<Remark, RemarkCount>) {
         self.bar.finish();
         for line in describe_remarks(remarks) {
             render::print_note(line);

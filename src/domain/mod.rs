@@ -49,7 +49,7 @@ pub use job_state::{IllegalTransition, JobEvent, JobState};
 pub use later_submissions::LaterSubmissions;
 pub use lease::{Lease, PoolId};
 pub use local_image::LocalImage;
-pub use model::{Catalog, Model};
+pub use model::{Catalog, Model, PictureLimits};
 pub use money::{Money, MoneyError};
 pub use new_job::NewJob;
 pub use outcome::Outcome;

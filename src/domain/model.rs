@@ -22,6 +22,18 @@ pub struct Model {
     pub fields: Vec<Field>,
     /// The routes, at most one for each provider, in order of preference.
     pub routes: Vec<Route>,
+    /// The pictures that the model renders well.
+    pub pictures: PictureLimits,
+}
+
+/// The pictures that a model renders well, as its hosts publish it. Others are told, not refused: the hosts
+/// differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureLimits {
+    /// Minimum length of each side, in pixels; `None` if none is published.
+    pub min_side: Option<u32>,
+    /// Maximum length of the longer side, in percent of the shorter one; `None` if none is published.
+    pub max_side_percent: Option<u32>,
 }
 
 /// The request and the price of one input on one route.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 
 use crate::domain::NewJob;
-use crate::manifest::{Problem, Remark};
+use crate::manifest::{Problem, Remark, RemarkCount};
 
 /// Receives what happens while manifests are read.
 pub trait LoadObserver {
@@ -29,5 +29,5 @@ pub trait LoadObserver {
 
     /// Receives the end of all manifests, with what was done with rows that is no mistake, and the number
     /// of them.
-    fn finish(&mut self, remarks: &BTreeMap<Remark, u64>);
+    fn finish(&mut self, remarks: &BTreeMap<Remark, RemarkCount>);
 }

@@ -11,7 +11,7 @@ use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
 use crate::domain::NewJob;
-use crate::manifest::{ID_FIELD, Problem, Remark, RowSink};
+use crate::manifest::{ID_FIELD, Problem, Remark, RemarkCount, RowSink};
 use crate::queue::{self, RowChange, Staging};
 
 use super::{FoundClips, LoadError, LoadObserver};
@@ -72,7 +72,7 @@ pub(super) struct RowStager<'a, O> {
     are_mistakes_reported: bool,
     mistakes: u64,
     /// What was done with rows that is no mistake, with the number of them.
-    remarks: BTreeMap<Remark, u64>,
+    remarks: BTreeMap<Remark, RemarkCount>,
 }
 
 impl<'a, O: LoadObserver> RowStager<'a, O> {
@@ -266,7 +266,12 @@ impl<O: LoadObserver> RowSink for RowStager<'_, O> {
         self.observer.problem(problem);
     }
 
-    fn remark(&mut self, remark: &Remark, count: u64) {
-        *self.remarks.entry(remark.clone()).or_default() += count;
+    fn remark(&mut self, remark: &Remark, count: u64, line: u64) {
+        let first = || RemarkCount {
+            count: 0,
+            first: format!("{}:{line}", self.file),
+        };
+        let counted = self.remarks.entry(remark.clone()).or_insert_with(first);
+        counted.count += count;
     }
 }

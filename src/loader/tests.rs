@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use crate::domain::{Input, Money, NewJob, ProviderName};
-use crate::manifest::{Problem, Remark, RowSink};
+use crate::manifest::{Problem, Remark, RemarkCount, RowSink};
 use crate::queue::{LoadPlan, RemovedRows, Result, RowChange, Staging};
 
 use super::stager::{Finished, RowStager};
@@ -88,7 +88,7 @@ impl LoadObserver for Observed {
         self.problems.push(problem.to_string());
     }
 
-    fn finish(&mut self, _: &BTreeMap<Remark, u64>) {
+    fn finish(&mut self, _: &BTreeMap<Remark, RemarkCount>) {
         self.ends += 1;
     }
 }

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::domain::{Fingerprint, Input, NewJob, ProviderName, Shape};
+use crate::domain::{Fingerprint, Input, NewJob, PictureLimits, ProviderName, Shape};
+use crate::image::PictureFacts;
 
 use super::problem::{Mistake, Problem};
+use super::remark::{PictureNote, Remark};
 use super::row::{ID_FIELD, Row};
 use super::row_mapper::RowMapper;
 
@@ -19,7 +21,11 @@ impl RowMapper<'_> {
     ///
     /// # Errors
     /// Returns all problems of the row.
-    pub(super) fn build_job(&self, file: &str, mut row: Row) -> Result<NewJob, Vec<Problem>> {
+    pub(super) fn build_job(
+        &self,
+        file: &str,
+        mut row: Row,
+    ) -> Result<(NewJob, Vec<Remark>), Vec<Problem>> {
         self.check_fields(file, &mut row);
         if let Some(id) = row.id.take() {
             match check_id(&id) {
@@ -58,11 +64,12 @@ impl RowMapper<'_> {
             .then(|| input.fingerprint(&self.model.name));
         let earlier_key = earlier_key.filter(|earlier| *earlier != fingerprint);
         let row_key = row.id.unwrap_or_else(|| key_of(fingerprint));
-        Ok(NewJob {
+        let job = NewJob {
             earlier_key: earlier_key.map(key_of),
             product: row.product,
             ..NewJob::new(fingerprint, row_key, row.line, input, providers, estimate)
-        })
+        };
+        Ok((job, row.remarks))
     }
 
     /// Adds the constants to a row, resolves its images, and checks every field of the model.
@@ -81,7 +88,13 @@ impl RowMapper<'_> {
                 }
                 continue;
             };
-            let resolved = self.images.resolve(&field.shape, value, folder);
+            let mut pictures = Vec::new();
+            let images = &self.images;
+            let resolved = images.resolve(&field.shape, value, folder, &mut pictures);
+            let notes = pictures
+                .iter()
+                .flat_map(|facts| picture_notes(facts, self.model.pictures));
+            row.remarks.extend(notes.map(Remark::Picture));
             let checked = resolved
                 .map_err(Mistake::from)
                 .and_then(|()| field.shape.check(value).map_err(Mistake::from));
@@ -119,6 +132,27 @@ impl RowMapper<'_> {
             Ok(eligible)
         }
     }
+}
+
+/// Returns why a picture may not be rendered well.
+fn picture_notes(facts: &PictureFacts, limits: PictureLimits) -> Vec<PictureNote> {
+    let small = limits
+        .min_side
+        .filter(|min_side| facts.shorter_side() < *min_side);
+    let long = limits
+        .max_side_percent
+        .filter(|max| facts.side_ratio() * 100.0 > f64::from(*max));
+    let small = small.map(|min_side| PictureNote::Small { min_side });
+    let long = long.map(|max_percent| PictureNote::Long { max_percent });
+    let others = [
+        (facts.is_turned, PictureNote::Turned),
+        (facts.is_cmyk, PictureNote::Printing),
+        (facts.is_animated, PictureNote::Animated),
+        (facts.has_alpha, PictureNote::Transparent),
+    ];
+    let others = others.into_iter().filter(|(is_so, _)| *is_so);
+    let others = others.map(|(_, note)| note);
+    small.into_iter().chain(long).chain(others).collect()
 }
 
 /// Writes `10.0` as `10` in each integer field, at any depth: a provider may reject the decimal

@@ -6,27 +6,33 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization;
 use url::Url;
 
+use crate::domain::suggest::did_you_mean;
 use crate::domain::{LocalImage, Shape};
-use crate::image::identify;
+use crate::image::{PictureFacts, identify};
 
 use super::problem::Mistake;
 
 /// Maximum number of files in the cache: some 100 MB of memory.
 const MAX_CACHED: usize = 1_000_000;
 
+/// Maximum number of files of a folder that are searched for a similar name.
+const MAX_LISTED_FILES: usize = 10_000;
+
 /// Resolves the image files of a manifest. An image that many rows name is read once, as long as there is
 /// room in the cache.
 #[derive(Debug, Default)]
 pub(super) struct ImageResolver {
-    /// The SHA-256 of images, by that of their paths: a million paths would take much more memory.
-    cache: Mutex<HashMap<[u8; 32], [u8; 32]>>,
+    /// The SHA-256 of images and what they are like, by the SHA-256 of their paths: a million paths would
+    /// take much more memory.
+    cache: Mutex<HashMap<[u8; 32], ([u8; 32], PictureFacts)>>,
 }
 
 impl ImageResolver {
     /// Replaces each path in a value, at any depth, by the image at that path. Relative paths start
-    /// at `folder`; links are left as they are.
+    /// at `folder`; links are left as they are. Adds what each picture is like to `found`.
     ///
     /// # Errors
     /// Returns what is wrong with the first path that does not lead to an image.
@@ -35,21 +41,22 @@ impl ImageResolver {
         shape: &Shape,
         value: &mut Value,
         folder: &Path,
+        found: &mut Vec<PictureFacts>,
     ) -> Result<(), UnusableImage> {
         match (shape, value) {
             (Shape::Image, Value::String(text)) => {
                 if let Some(path) = local_path(text, folder) {
-                    *text = self
-                        .identify(&path)
-                        .map_err(|problem| problem.with_link_hint(text))?
-                        .to_string();
+                    let identified = self.identify(&find_file(path));
+                    let (image, facts) = identified.map_err(|image| image.with_link_hint(text))?;
+                    *text = image.to_string();
+                    found.push(facts);
                 }
                 Ok(())
             }
             (Shape::List { item, .. }, Value::Array(items)) => {
                 let mut items = items.iter_mut().enumerate();
                 items.try_for_each(|(index, value)| {
-                    self.resolve(item, value, folder)
+                    self.resolve(item, value, folder, found)
                         .map_err(|problem| problem.at(&format!("[{index}]")))
                 })
             }
@@ -58,7 +65,7 @@ impl ImageResolver {
                     let Some(value) = values.get_mut(&field.name) else {
                         return Ok(());
                     };
-                    self.resolve(&field.shape, value, folder)
+                    self.resolve(&field.shape, value, folder, found)
                         .map_err(|problem| problem.at(&field.name))
                 })
             }
@@ -66,26 +73,58 @@ impl ImageResolver {
         }
     }
 
-    fn identify(&self, path: &Path) -> Result<LocalImage, UnusableImage> {
+    fn identify(&self, path: &Path) -> Result<(LocalImage, PictureFacts), UnusableImage> {
         let absolute = std::path::absolute(path);
         let path = absolute.as_deref().unwrap_or(path);
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         let key = Sha256::digest(path.as_os_str().as_encoded_bytes()).into();
-        let cached = cache.get(&key);
-        if let Some(image) = cached.and_then(|sha256| LocalImage::new(path, &hex::encode(sha256))) {
-            return Ok(image);
+        if let Some((sha256, facts)) = cache.get(&key)
+            && let Some(image) = LocalImage::new(path, &hex::encode(sha256))
+        {
+            return Ok((image, *facts));
         }
-        let image = identify(path).map_err(|error| UnusableImage {
+        let (image, facts) = identify(path).map_err(|error| UnusableImage {
             is_missing: !path.exists(),
-            reason: error.reason,
+            reason: format!("{}{}", error.reason, suggest_file(path)),
         })?;
         let mut sha256 = [0; 32];
         let has_room = cache.len() < MAX_CACHED;
         if has_room && hex::decode_to_slice(image.sha256(), &mut sha256).is_ok() {
-            cache.insert(key, sha256);
+            cache.insert(key, (sha256, facts));
         }
-        Ok(image)
+        Ok((image, facts))
     }
+}
+
+/// Returns the file that a path means: the path itself or, if there is no such file, another spelling of it
+/// that there is. Programs write `\` between folders, and accents as one character or as two.
+fn find_file(path: PathBuf) -> PathBuf {
+    if path.exists() {
+        return path;
+    }
+    let Some(text) = path.to_str() else {
+        return path;
+    };
+    let slashes = text.replace('\\', "/");
+    let spellings = [
+        slashes.clone(),
+        slashes.nfc().collect(),
+        slashes.nfd().collect(),
+    ];
+    let mut spellings = spellings.into_iter().map(PathBuf::from);
+    spellings.find(|other| other.exists()).unwrap_or(path)
+}
+
+/// Returns `, did you mean …?` if a path's folder has a file whose name differs in case alone or by little.
+fn suggest_file(path: &Path) -> String {
+    let suggest = || {
+        let name = path.file_name()?.to_str()?;
+        let entries = std::fs::read_dir(path.parent()?).ok()?.flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let names: Vec<String> = names.take(MAX_LISTED_FILES).collect();
+        (!path.exists()).then(|| did_you_mean(name, names.iter().map(String::as_str)))
+    };
+    suggest().unwrap_or_default()
 }
 
 /// Returns the path that an image's text in a manifest names, relative to the manifest's folder;
@@ -94,6 +133,9 @@ fn local_path(text: &str, folder: &Path) -> Option<PathBuf> {
     let text = text.trim();
     if text.starts_with("file://") {
         return Url::parse(text).ok()?.to_file_path().ok();
+    }
+    if let Some(rest) = text.strip_prefix("~/") {
+        return Some(std::env::home_dir()?.join(rest));
     }
     let is_link = text.is_empty() || text.contains("://") || text.starts_with("data:");
     (!is_link).then(|| folder.join(text))
@@ -153,6 +195,7 @@ mod tests {
                 &Shape::Image,
                 &mut json!(text),
                 Path::new("/shop"),
+                &mut Vec::new(),
             );
             resolved.expect_err("there is no such file").reason
         };
@@ -170,11 +213,9 @@ mod tests {
     #[test]
     fn files_are_resolved_at_any_depth_and_links_are_left_as_they_are() {
         let folder = tempfile::tempdir().expect("a folder");
-        std::fs::write(
-            folder.path().join("mask.png"),
-            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-        )
-        .expect("the file is written");
+        ::image::GrayImage::new(8, 8)
+            .save(folder.path().join("mask.png"))
+            .expect("the file is written");
         let catalog = crate::catalog::load(&[]).expect("the catalog");
         let masks = &catalog
             .model("kling-v1-standard")
@@ -184,7 +225,7 @@ mod tests {
             .shape;
         let mut value = json!([{"mask": "mask.png"}, {"mask": "https://example.com/mask.png"}]);
         assert_eq!(
-            ImageResolver::default().resolve(masks, &mut value, folder.path()),
+            ImageResolver::default().resolve(masks, &mut value, folder.path(), &mut Vec::new()),
             Ok(())
         );
         let image = LocalImage::parse(value[0]["mask"].as_str().expect("a text"))
@@ -195,10 +236,33 @@ mod tests {
             masks,
             &mut json!([{"mask": "none.png"}]),
             folder.path(),
+            &mut Vec::new(),
         );
         assert!(
             missing
                 .is_err_and(|problem| problem.reason.starts_with("[0]: mask: there is no file "))
+        );
+    }
+
+    #[test]
+    fn a_path_in_another_spelling_is_found_and_one_in_another_case_is_suggested() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir(folder.path().join("photos")).expect("a folder");
+        let picture = |name: &str| folder.path().join("photos").join(name);
+        let saved = ::image::GrayImage::new(8, 8).save(picture("Stu\u{308}hl.png"));
+        saved.expect("a picture");
+        let resolve = |text: &str| {
+            let mut value = json!(text);
+            let resolver = ImageResolver::default();
+            resolver
+                .resolve(&Shape::Image, &mut value, folder.path(), &mut Vec::new())
+                .map_err(|image| image.reason)
+        };
+        assert_eq!(resolve("photos\\St\u{fc}hl.png"), Ok(()));
+        let reason = resolve("photos/st\u{fc}hl.PNG").expect_err("another name");
+        assert!(
+            reason.contains("did you mean `Stu\u{308}hl.png`?"),
+            "{reason}"
         );
     }
 

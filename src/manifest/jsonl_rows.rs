@@ -89,19 +89,22 @@ pub(super) fn add_entries(
 ) -> anyhow::Result<u64> {
     let cell = |name: &str| Cow::Owned(text_of(entries, name).unwrap_or_default());
     if !mapper.conditions.take_row(cell) {
-        producer.add_remark(Remark::Filtered);
+        producer.add_remark(Remark::Filtered, line);
         return Ok(0);
     }
     let row = read_row(entries, line, mapper);
     Ok(u64::from(producer.add_row(line, row, mapper)?))
 }
 
-/// Returns a link, or the JSON of a list of links, as a cell would hold it.
-fn text_of_links(value: &Value) -> Cow<'_, str> {
+/// Returns a link of an image, or the JSON of a list of links, as a cell would hold it; `None` if the value
+/// is neither.
+fn text_of_links<'a>(value: &'a Value, shape: Option<&Shape>) -> Option<Cow<'a, str>> {
     match value {
-        Value::String(text) => Cow::Borrowed(text),
-        Value::Object(_) => Cow::Owned(format!("[{value}]")),
-        value => Cow::Owned(value.to_string()),
+        _ if shape != Some(&Shape::Image) => None,
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Object(_) => Some(Cow::Owned(format!("[{value}]"))),
+        Value::Array(_) => Some(Cow::Owned(value.to_string())),
+        _ => None,
     }
 }
 
@@ -185,9 +188,8 @@ fn read_row(
                 }
                 (ID_FIELD, Value::Number(id)) => row.id = Some(id.to_string()),
                 (ID_FIELD, _) => row.add_problem(ID_FIELD, "must be a string or a number"),
-                (field, value) if mapper.shape_of(field) == Some(&Shape::Image) => {
+                (field, value) if let Some(text) = text_of_links(value, mapper.shape_of(field)) => {
                     let base = mapper.image_base.as_ref();
-                    let text = text_of_links(value);
                     if let Some(link) = links::read_one(&mut row, field, &text, base) {
                         row.set(field, Value::from(link));
                     }

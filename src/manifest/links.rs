@@ -6,7 +6,7 @@ use url::Url;
 
 use super::column_names::{is_blank, trim};
 use super::problem::Mistake;
-use super::remark::{LinkChange, Remark};
+use super::remark::{LinkChange, OddLink, Remark};
 use super::row::Row;
 
 /// Characters between the links of a cell.
@@ -205,12 +205,42 @@ pub(super) fn read_one(
     match tidy(&links.pop()?, base) {
         Ok((link, changes)) => {
             row.remarks.extend(changes);
+            row.remarks.extend(odd_link(&link).map(Remark::OddLink));
             Some(link)
         }
         Err(message) => {
             row.add_problem(field, message);
             None
         }
+    }
+}
+
+/// Returns what a link seems to lead to, if that is no picture that providers take.
+fn odd_link(link: &str) -> Option<OddLink> {
+    let start = link.find("://")? + "://".len();
+    let rest = &link[start..];
+    let address = rest.split(['?', '#']).next().unwrap_or_default();
+    let (host, path) = address.split_once('/').unwrap_or((address, ""));
+    let host = host.to_ascii_lowercase();
+    let host = host.strip_prefix("www.").unwrap_or(&host);
+    let is_share_page = match host {
+        "drive.google.com" => path.starts_with("file/") || path.starts_with("open"),
+        "photos.google.com" | "photos.app.goo.gl" | "1drv.ms" | "we.tl" => true,
+        "dropbox.com" => !link.contains("raw=1") && !link.contains("dl=1"),
+        "imgur.com" | "flickr.com" | "canva.com" | "icloud.com" => true,
+        _ => false,
+    };
+    if is_share_page {
+        return Some(OddLink::SharePage);
+    }
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let (_, ending) = name.rsplit_once('.')?;
+    match ending.to_ascii_lowercase().as_str() {
+        "html" | "htm" | "aspx" | "pdf" | "docx" => Some(OddLink::Page),
+        "gif" | "svg" | "heic" | "heif" | "avif" | "tif" | "tiff" | "bmp" | "psd" | "mp4" => {
+            Some(OddLink::OtherKind)
+        }
+        _ => None,
     }
 }
 

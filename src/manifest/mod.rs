@@ -51,7 +51,7 @@ pub use mapping_error::MappingError;
 pub use preset::Preset;
 pub use problem::{ColumnOption, Mistake, Problem};
 pub use read::{read, read_file};
-pub use remark::{LinkChange, Remark};
+pub use remark::{LinkChange, OddLink, PictureNote, Remark, RemarkCount};
 pub use row::ID_FIELD;
 pub use row_filter::Condition;
 pub use row_format::RowFormat;

@@ -33,8 +33,8 @@ const MAX_WAITING_CHUNKS: usize = 2;
 struct Chunk {
     jobs: Vec<NewJob>,
     problems: Vec<Problem>,
-    /// What was done with rows that is no mistake, with the number of them.
-    remarks: BTreeMap<Remark, u64>,
+    /// What was done with rows that is no mistake, with the number of them and the line of the first.
+    remarks: BTreeMap<Remark, (u64, u64)>,
 }
 
 /// The reading end of the pipeline.
@@ -82,21 +82,18 @@ impl Producer<'_> {
     ) -> anyhow::Result<bool> {
         match row {
             Ok(row) if let Some(field) = mapper.skip_reason(&row) => {
-                self.add_remark(Remark::WithoutField(field.to_owned()));
+                self.add_remark(Remark::WithoutField(field.to_owned()), line);
                 return Ok(false);
             }
-            Ok(mut row) => {
-                let remarks = std::mem::take(&mut row.remarks);
-                match mapper.build_job(self.file, row) {
-                    Ok(job) => {
-                        remarks
-                            .into_iter()
-                            .for_each(|remark| self.add_remark(remark));
-                        self.add_job(job);
+            Ok(row) => match mapper.build_job(self.file, row) {
+                Ok((job, remarks)) => {
+                    for remark in remarks {
+                        self.add_remark(remark, line);
                     }
-                    Err(problems) => self.chunk.problems.extend(problems),
+                    self.add_job(job);
                 }
-            }
+                Err(problems) => self.chunk.problems.extend(problems),
+            },
             Err(mistake) => self.add_problem(line, mistake),
         }
         let is_full = self.chunk.jobs.len() >= MAX_CHUNK_ITEMS
@@ -109,8 +106,9 @@ impl Producer<'_> {
     }
 
     /// Adds something that was done and is no mistake.
-    pub(super) fn add_remark(&mut self, remark: Remark) {
-        *self.chunk.remarks.entry(remark).or_default() += 1;
+    pub(super) fn add_remark(&mut self, remark: Remark, line: u64) {
+        let (count, _) = self.chunk.remarks.entry(remark).or_insert((0, line));
+        *count += 1;
     }
 
     /// Adds a problem that concerns a whole line.
@@ -162,7 +160,7 @@ impl Consumer<'_> {
         {
             remarks
                 .iter()
-                .for_each(|(remark, count)| sink.remark(remark, *count));
+                .for_each(|(remark, (count, line))| sink.remark(remark, *count, *line));
             for (line, message) in sink.rows(jobs)? {
                 problems.push(Problem {
                     file: self.file.to_owned(),

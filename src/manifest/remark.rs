@@ -2,6 +2,15 @@
 
 use super::row_status::RowStatus;
 
+/// How often something was done, and where first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemarkCount {
+    /// Number of rows, products, cells or links.
+    pub count: u64,
+    /// The first place: `file:line`.
+    pub first: String,
+}
+
 /// Something that was done with rows or cells, which are counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remark {
@@ -38,6 +47,44 @@ pub enum Remark {
     DateLikeId,
     /// Links were changed.
     Link(LinkChange),
+    /// Links do not seem to lead to pictures.
+    OddLink(OddLink),
+    /// Pictures are not what a model renders well.
+    Picture(PictureNote),
+}
+
+/// What a link seems to lead to in place of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OddLink {
+    /// A page that shows a shared file, not the file.
+    SharePage,
+    /// A page or a document, by its ending.
+    Page,
+    /// A picture of a kind that providers do not take, by its ending.
+    OtherKind,
+}
+
+/// Why a picture may not be rendered well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PictureNote {
+    /// A side is shorter than the model takes, in pixels.
+    Small {
+        /// Minimum length of each side, in pixels.
+        min_side: u32,
+    },
+    /// One side is too long for the other.
+    Long {
+        /// Maximum length of the longer side, in percent of the shorter one.
+        max_percent: u32,
+    },
+    /// It is stored turned or mirrored.
+    Turned,
+    /// Its colours are those of printing (CMYK).
+    Printing,
+    /// It has several pictures.
+    Animated,
+    /// Parts of it may be transparent.
+    Transparent,
 }
 
 /// What was changed in a link so that a provider can request it.

@@ -172,7 +172,7 @@ impl<'a> RowMapper<'a> {
             let mut value = field.shape.read_text(&text).map_err(invalid)?;
             mapper
                 .images
-                .resolve(&field.shape, &mut value, Path::new(""))
+                .resolve(&field.shape, &mut value, Path::new(""), &mut Vec::new())
                 .map_err(|image| invalid(image.reason))?;
             field.shape.check(&value).map_err(invalid)?;
             if mapper.has_constant(&field.name) {

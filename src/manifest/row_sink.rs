@@ -15,6 +15,7 @@ pub trait RowSink {
     /// Receives a problem.
     fn problem(&mut self, problem: Problem);
 
-    /// Receives what was done with a number of rows, products or links that is no mistake.
-    fn remark(&mut self, remark: &Remark, count: u64);
+    /// Receives what was done with a number of rows, products or links that is no mistake, and the line of
+    /// the first.
+    fn remark(&mut self, remark: &Remark, count: u64, line: u64);
 }

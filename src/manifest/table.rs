@@ -35,7 +35,7 @@ pub(super) fn read_rows(
     };
     let line = record.line;
     for remark in &record.remarks {
-        producer.add_remark(remark.clone());
+        producer.add_remark(remark.clone(), line);
     }
     let mut report = |mistake| producer.add_problem(line, mistake);
     let Some(header) = Header::parse(&record, mapper, &mut report) else {
@@ -66,7 +66,7 @@ pub(super) fn read_rows(
     let mut record = Record::default();
     while reader.read(&mut record)? {
         for remark in record.remarks.drain(..) {
-            producer.add_remark(remark);
+            producer.add_remark(remark, record.line);
         }
         if record.is_left_out {
             continue;
@@ -124,10 +124,10 @@ impl HeaderSearch<'_> {
         let remarks: Vec<Remark> = above.flat_map(|record| record.remarks).collect();
         remarks
             .into_iter()
-            .for_each(|remark| producer.add_remark(remark));
+            .for_each(|remark| producer.add_remark(remark, 1));
         let header = self.ahead.pop_front();
         if let Some(Record { line, .. }) = header.as_ref().filter(|_| index > 0) {
-            producer.add_remark(Remark::AboveHeader { line: *line });
+            producer.add_remark(Remark::AboveHeader { line: *line }, 1);
         }
         Ok(header)
     }

@@ -6,12 +6,13 @@ use std::path::Path;
 
 use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
+use crate::media;
 
 use super::clip_folder::ClipFolder;
 use super::disk::hash;
 use super::folder_places::check_in_place;
 use super::partial_file::PartialFile;
-use super::{ClipLocation, OutputError, media};
+use super::{ClipLocation, OutputError};
 
 /// Returns a file as a clip that was saved.
 ///

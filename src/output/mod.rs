@@ -12,7 +12,6 @@ mod folder_places;
 mod kept;
 pub(crate) mod local;
 mod marker;
-pub mod media;
 mod partial_file;
 mod relocate;
 mod set_aside;
@@ -35,7 +34,8 @@ pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect;
 pub use local::LocalStore;
 pub use marker::Marker;
-pub use media::ContentError;
+
+pub use crate::media::ContentError;
 pub use relocate::{Relocation, RelocationError, is_same_place, relocate};
 pub use store_scope::StoreScope;
 

@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 
 use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
+use crate::media::{self, ContentError, Media};
 
 use super::clip_folder::{ClipFolder, is_same_file};
 use super::disk::{find_damage_in, if_there};
-use super::media::{self, ContentError, Media};
 use super::set_aside::set_aside;
 
 /// A file under a temporary name, which is removed unless it gets its own.

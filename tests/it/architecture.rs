@@ -60,7 +60,7 @@ fn the_domain_and_the_rules_use_no_runtime_no_database_no_network_no_clock_and_n
 }
 
 /// The parts of the product from the top down, each with those below it that it may import.
-const LAYERS: [(&str, &[&str]); 21] = [
+const LAYERS: [(&str, &[&str]); 22] = [
     (
         "cli",
         &[
@@ -129,11 +129,12 @@ const LAYERS: [(&str, &[&str]); 21] = [
             "domain",
         ],
     ),
-    ("output", &["failpoint", "link_client", "domain"]),
+    ("output", &["media", "failpoint", "link_client", "domain"]),
     ("manifest", &["image", "toml_file", "domain"]),
     ("catalog", &["toml_file", "domain"]),
     ("config", &["link_client", "toml_file", "domain"]),
-    ("image", &["domain"]),
+    ("image", &["media", "domain"]),
+    ("media", &[]),
     ("policy", &["domain"]),
     ("toml_file", &["domain"]),
     ("clock", &[]),

@@ -108,7 +108,7 @@ impl RowSink for Collected {
         self.problems.push(problem.to_string());
     }
 
-    fn remark(&mut self, _: &Remark, _: u64) {}
+    fn remark(&mut self, _: &Remark, _: u64, _: u64) {}
 }
 
 fn read(format: RowFormat, bytes: &[u8]) -> Collected {

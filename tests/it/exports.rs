@@ -272,6 +272,10 @@ const CASES: &[(&str, &[&str])] = &[
     ("no-products.xml", &[]),
     ("page.xls", &[]),
     ("excel-2003.xml", &[]),
+    // Pictures.
+    ("pages.csv", &[]),
+    ("pictures.csv", &[]),
+    ("no-pictures.csv", &[]),
     // Made below.
     ("hidden.xlsx", &[]),
     ("hidden.xlsx", &["--hidden"]),
@@ -324,6 +328,7 @@ fn each_file_becomes_its_jobs_or_is_told_what_it_is() {
         fs::copy(&path, env.dir.path().join(name)).expect("copied");
         files += 1;
     }
+    write_pictures(&env.dir.path().join("photos"));
     for (name, bytes) in made_files() {
         fs::write(env.dir.path().join(name), bytes).expect("written");
         files += 1;
@@ -360,7 +365,30 @@ fn each_file_becomes_its_jobs_or_is_told_what_it_is() {
     let mut settings = insta::Settings::clone_current();
     settings.set_omit_expression(true);
     settings.set_prepend_module_to_snapshot(false);
+    settings.add_filter("sha256=[0-9a-f]{64}", "sha256=HASH");
     settings.bind(|| insta::assert_snapshot!("exports", outcomes));
+}
+
+/// Writes the pictures that the manifests name.
+fn write_pictures(folder: &Path) {
+    fs::create_dir(folder).expect("a folder");
+    let save = |name: &str, picture: image::DynamicImage| {
+        picture.save(folder.join(name)).expect("a picture");
+    };
+    save("whole.png", image::DynamicImage::new_rgb8(400, 400));
+    save("small.png", image::DynamicImage::new_rgb8(299, 400));
+    save("long.jpg", image::DynamicImage::new_rgb8(1000, 399));
+    save("transparent.png", image::DynamicImage::new_rgba8(400, 400));
+    let whole = fs::read(folder.join("whole.png")).expect("a picture");
+    let page = "<!DOCTYPE html><html><body>Not found</body></html>";
+    for (name, content) in [
+        ("part.png", &whole[..whole.len() / 2]),
+        ("empty.jpg", b""),
+        ("page.jpg", page.as_bytes()),
+        ("phone.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
+    ] {
+        fs::write(folder.join(name), content).expect("a file");
+    }
 }
 
 /// Returns a line for each job of a queue.

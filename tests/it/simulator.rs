@@ -4,7 +4,7 @@ use std::io::{Cursor, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
-use overnight::output::media::{self, MediaKind};
+use overnight::media::{self, MediaKind};
 use overnight_simulator::{Api, Call, Fault, Faults, Simulator, clip};
 
 use crate::support::{TestEnv, high_limits};

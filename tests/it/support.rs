@@ -372,11 +372,24 @@ pub(crate) fn micros_as_f64(micros: i64) -> f64 {
     micros.to_string().parse().expect("a number")
 }
 
-/// Returns the first bytes of a PNG followed by `content`, which makes the file unique.
+/// Returns a PNG of 320 × 320 pixels with `content` in a comment, which makes the file unique.
 pub(crate) fn png(content: &str) -> Vec<u8> {
+    const HEADER_END: usize = 33;
+    let mut plain = std::io::Cursor::new(Vec::new());
+    image::GrayImage::new(320, 320)
+        .write_to(&mut plain, image::ImageFormat::Png)
+        .expect("a picture");
+    let plain = plain.into_inner();
+    let text = [b"tEXtComment\0", content.as_bytes()].concat();
+    let mut checksum = flate2::Crc::new();
+    checksum.update(&text);
+    let length = u32::try_from(text.len() - 4).expect("a short text");
     [
-        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(),
-        content.as_bytes(),
+        &plain[..HEADER_END],
+        &length.to_be_bytes(),
+        &text,
+        &checksum.sum().to_be_bytes(),
+        &plain[HEADER_END..],
     ]
     .concat()
 }

@@ -38,7 +38,7 @@ impl RowSink for Collected {
         self.mistakes.push(problem.mistake);
     }
 
-    fn remark(&mut self, remark: &Remark, count: u64) {
+    fn remark(&mut self, remark: &Remark, count: u64, _: u64) {
         *self.remarks.entry(remark.clone()).or_default() += count;
     }
 }

@@ -1,24 +1,27 @@
 //! Local image files: identifying them by content, and reading them for a submission.
 
+mod facts;
+mod kinds;
+
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use imagesize::ImageType;
 use sha2::{Digest, Sha256};
 
 use crate::domain::LocalImage;
 use crate::domain::printable::printable_excerpt;
+use crate::media;
+
+pub use facts::PictureFacts;
+use kinds::HEADER_BYTES;
 
 /// Maximum size of an image file, in bytes: the limit that the hosts of Kling's models publish.
 const MAX_IMAGE_BYTES: u64 = 10_000_000;
-
-/// Number of bytes at the start of a file from which its format is detected.
-const HEADER_BYTES: usize = 64;
 
 /// Maximum length of a path that a message shows in full, in bytes.
 const MAX_PATH_BYTES: usize = 300;
@@ -97,32 +100,43 @@ impl ImageSource for LocalImages {
     }
 }
 
-/// Checks that a file is an image that can be submitted, and hashes its content.
+/// Checks that a file is a whole image that can be submitted, and hashes its content.
 ///
 /// # Errors
 ///
-/// Returns an error if the file cannot be read, is too large, or is not a JPEG, PNG or WebP image.
-pub fn identify(path: &Path) -> Result<LocalImage, ImageError> {
+/// Returns an error if the file cannot be read, is too large, is not a JPEG, PNG or WebP image, or only a
+/// part of one.
+pub fn identify(path: &Path) -> Result<(LocalImage, PictureFacts), ImageError> {
     let path = std::path::absolute(path).map_err(|error| cannot_read(path, &error))?;
+    let failed = |error: io::Error| cannot_read(&path, &error);
     let (mut file, header) = open(&path)?;
-    detect_media_type(&path, &header)?;
+    let media_type = detect_media_type(&path, &header)?;
     let mut hash = Sha256::new();
     hash.update(&header);
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        match file
-            .read(&mut buffer)
-            .map_err(|error| cannot_read(&path, &error))?
-        {
+        match file.read(&mut buffer).map_err(failed)? {
             0 => break,
             length => hash.update(&buffer[..length]),
         }
     }
+    let mut file = BufReader::new(file.into_inner());
+    let broken = |reason: String| {
+        ImageError::permanent(format!(
+            "{} is damaged or only a part of a picture: {reason}; copy or download it again",
+            display_path(&path)
+        ))
+    };
+    let checked = media::check(&mut file).map_err(failed)?;
+    checked.map_err(|error| broken(error.to_string()))?;
+    file.rewind().map_err(failed)?;
+    let facts = PictureFacts::read(file, media_type).map_err(broken)?;
     let sha256 = hex::encode(hash.finalize());
-    LocalImage::new(&path, &sha256).ok_or_else(|| {
+    let image = LocalImage::new(&path, &sha256).ok_or_else(|| {
         let path = display_path(&path);
         ImageError::permanent(format!("{path} is not an absolute path"))
-    })
+    })?;
+    Ok((image, facts))
 }
 
 /// Reads an image and checks that its content is still the one that was loaded.
@@ -206,24 +220,26 @@ fn cannot_read(path: &Path, error: &io::Error) -> ImageError {
 
 /// Returns the media type of an image, detected from its first bytes.
 fn detect_media_type(path: &Path, header: &[u8]) -> Result<&'static str, ImageError> {
-    match imagesize::image_type(header) {
-        Ok(ImageType::Jpeg) => Ok("image/jpeg"),
-        Ok(ImageType::Png) => Ok("image/png"),
-        Ok(ImageType::Webp) => Ok("image/webp"),
-        _ => Err(ImageError::permanent(format!(
-            "{} is not a JPEG, PNG or WebP image",
-            display_path(path)
-        ))),
-    }
+    kinds::media_type(header)
+        .map_err(|what| ImageError::permanent(format!("{} {what}", display_path(path))))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
     use std::path::PathBuf;
+
+    use ::image::{ImageFormat, RgbImage, RgbaImage};
 
     use super::*;
 
-    const PNG: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x02\0\0\0\x02\0\x08\x06\0\0\0";
+    /// Returns a picture of 30 × 20 pixels.
+    fn picture(format: ImageFormat) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        let picture = RgbImage::new(30, 20);
+        picture.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    }
 
     fn folder_with(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
@@ -234,75 +250,90 @@ mod tests {
 
     #[test]
     fn an_image_is_recognised_by_its_content_and_not_by_its_name() {
-        for (bytes, media_type) in [
-            (PNG, "image/png"),
-            (
-                b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0",
-                "image/jpeg",
-            ),
-            (
-                b"RIFF\x24\0\0\0WEBPVP8 \x18\0\0\0\x30\x01\0\x9d",
-                "image/webp",
-            ),
+        for (format, media_type) in [
+            (ImageFormat::Png, "image/png"),
+            (ImageFormat::Jpeg, "image/jpeg"),
+            (ImageFormat::WebP, "image/webp"),
         ] {
-            let (_folder, path) = folder_with("cup.gif", bytes);
-            let image = identify(&path).unwrap();
+            let (_folder, path) = folder_with("cup.gif", &picture(format));
+            let (image, facts) = identify(&path).unwrap();
             assert_eq!(read_unchanged(&image).unwrap().content_type, media_type);
+            assert_eq!(
+                (facts.width, facts.height, facts.is_turned),
+                (30, 20, false)
+            );
         }
     }
 
     #[test]
-    fn files_that_are_not_images_are_refused_with_the_reason() {
-        for (bytes, problem) in [
+    fn a_part_of_a_picture_is_refused() {
+        for format in [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP] {
+            let whole = picture(format);
+            let (_folder, path) = folder_with("cup.jpg", &whole[..whole.len() - 3]);
+            let reason = identify(&path).unwrap_err().reason;
+            assert!(reason.contains("only a part of a picture"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_picture_that_is_stored_turned_is_told() {
+        // Orientation 6 in the metadata: to be turned by 90 degrees.
+        let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        let plain = picture(ImageFormat::Jpeg);
+        let turned = [&plain[..2], exif, &plain[2..]].concat();
+        let (_folder, path) = folder_with("cup.jpg", &turned);
+        let (_, facts) = identify(&path).unwrap();
+        assert!(facts.is_turned);
+        assert!(!facts.is_cmyk);
+    }
+
+    #[test]
+    fn transparent_pictures_are_told() {
+        let mut bytes = Cursor::new(Vec::new());
+        let picture = RgbaImage::new(30, 20);
+        picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+        let (_folder, path) = folder_with("cup.png", &bytes.into_inner());
+        assert!(identify(&path).unwrap().1.has_alpha);
+    }
+
+    #[test]
+    fn files_that_are_not_images_are_refused_with_what_they_are() {
+        for (bytes, what) in [
             (
                 &b"GIF89a\x01\0\x01\0"[..],
-                "is not a JPEG, PNG or WebP image",
+                "but a GIF; save it as JPEG or PNG",
             ),
+            (b"<html>not found</html>", "but a web page"),
+            (b"", "but empty"),
+            (b"\0\0\0\x18ftypheic\0\0\0\0", "but an HEIC picture"),
+            (b"\0\0\0\x18ftypavif\0\0\0\0", "but an AVIF picture"),
+            (b"MM\0*\0\0\0\x08", "but a TIFF picture"),
             (
-                b"<html>not found</html>",
-                "is not a JPEG, PNG or WebP image",
+                b"<?xml version=\"1.0\"?>\n<svg width=\"9\">",
+                "but an SVG drawing",
             ),
-            (b"", "is not a JPEG, PNG or WebP image"),
+            (b"hello", "but something that starts with `hello`"),
         ] {
             let (_folder, path) = folder_with("cup.jpg", bytes);
             let reason = identify(&path).unwrap_err().reason;
-            assert!(
-                reason.contains(problem) && reason.contains("cup.jpg"),
-                "{reason}"
-            );
+            let what = format!("cup.jpg is not a JPEG, PNG or WebP image {what}");
+            assert!(reason.contains(&what), "{reason}");
         }
-        let (folder, path) = folder_with("cup.jpg", PNG);
-        assert!(
-            identify(folder.path())
-                .unwrap_err()
-                .reason
-                .contains("is not a file")
-        );
-        assert!(
-            identify(&folder.path().join("mug.jpg"))
-                .unwrap_err()
-                .reason
-                .contains("there is no file")
-        );
-        File::options()
-            .write(true)
-            .open(&path)
-            .unwrap()
-            .set_len(MAX_IMAGE_BYTES + 1)
-            .unwrap();
-        assert!(
-            identify(&path)
-                .unwrap_err()
-                .reason
-                .contains("is 11 MB; the limit is 10 MB")
-        );
+        let (folder, path) = folder_with("cup.jpg", b"");
+        let reason = |path: &Path| identify(path).unwrap_err().reason;
+        assert!(reason(folder.path()).contains("is not a file"));
+        assert!(reason(&folder.path().join("mug.jpg")).contains("there is no file"));
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(MAX_IMAGE_BYTES + 1).unwrap();
+        assert!(reason(&path).contains("is 11 MB; the limit is 10 MB"));
     }
 
     #[test]
     fn an_image_that_has_changed_since_it_was_loaded_is_refused() {
-        let (_folder, path) = folder_with("cup.png", PNG);
-        let image = identify(&path).unwrap();
-        std::fs::write(&path, [PNG, b"more"].concat()).unwrap();
+        let plain = picture(ImageFormat::Png);
+        let (_folder, path) = folder_with("cup.png", &plain);
+        let (image, _) = identify(&path).unwrap();
+        std::fs::write(&path, [&plain[..], b"more"].concat()).unwrap();
         assert!(
             read_unchanged(&image)
                 .unwrap_err()

@@ -124,7 +124,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
-    use crate::output::media::test_movie::{make_box, make_moov, make_movie};
+    use crate::media::test_movie::{make_box, make_moov, make_movie};
 
     fn check_bytes(bytes: &[u8]) -> Result<Movie, String> {
         check_boxes(&mut Cursor::new(bytes), &[*b"ftyp"]).unwrap()
