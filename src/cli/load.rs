@@ -1,10 +1,11 @@
 //! `load`: checks a manifest, prices it, and queues its rows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::app;
 use crate::domain::Money;
 use crate::loader::{FoundClips, ManifestLoader};
+use crate::manifest::ImageFixes;
 use crate::queue::{LoadPlan, NewBatch, RemovedRows, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
@@ -38,7 +39,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
         removed,
         takes_files: args.adopt_files,
     };
-    let loader = prepare(&setup, args.manifest, args.out)?;
+    let loader = prepare(&setup, args.manifest, args.out, !is_check)?;
     let mut batch = loader.new_batch(&setup.app.config.out)?;
     if setup.app.config.queue.exists() {
         keep_folder(&setup, &loader, &mut batch).await?;
@@ -87,14 +88,30 @@ async fn keep_folder(
     Ok(())
 }
 
-/// Checks the arguments of a command that reads manifests.
+/// Returns the folder of the pictures that are sent in place of others: beside the queue, `overnight-images`
+/// for `overnight.db`.
+fn fixed_images(queue: &Path) -> std::io::Result<PathBuf> {
+    let mut name = queue.file_stem().unwrap_or_default().to_owned();
+    name.push("-images");
+    Ok(std::path::absolute(queue)?.with_file_name(name))
+}
+
+/// Checks the arguments of a command that reads manifests. With `writes`, files beside the queue may be
+/// written.
 pub(super) fn prepare(
     setup: &Setup,
     args: ManifestArgs,
     out: Option<PathBuf>,
+    writes: bool,
 ) -> anyhow::Result<ManifestLoader<'_>> {
     let options = args.into_options(out).with_batch_file();
-    let options = options.map_err(|error| Usage(error.to_string()))?;
+    let mut options = options.map_err(|error| Usage(error.to_string()))?;
+    if options.fixes_images {
+        options.mapping.image_fixes = Some(ImageFixes {
+            folder: fixed_images(&setup.app.config.queue)?,
+            writes,
+        });
+    }
     ManifestLoader::new(&setup.app.catalog, options)
         .map_err(|error| load_error::explain(setup, error))
 }

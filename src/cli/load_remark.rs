@@ -108,6 +108,9 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, RemarkCount>) -> Vec<S
 
 fn describe_picture(note: PictureNote) -> String {
     match note {
+        PictureNote::Fixed => {
+            "written again, upright, in colours for screens and without transparency".into()
+        }
         PictureNote::Small { min_side } => {
             format!("a side is shorter than {min_side} px; hosts of the model refuse such pictures")
         }

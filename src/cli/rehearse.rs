@@ -24,7 +24,7 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
         .tempdir();
     let dir = dir.context("cannot create a temporary folder")?;
     let loaded = dir.path().join("loaded.db");
-    let loader = load::prepare(&setup, args.manifest, None)?;
+    let loader = load::prepare(&setup, args.manifest, None, false)?;
     let mut staging = app::queue_at(&loaded)?.stage(loader.new_batch(dir.path())?)?;
     load::read(
         &setup,

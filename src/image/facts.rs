@@ -26,6 +26,8 @@ pub struct PictureFacts {
     pub is_animated: bool,
     /// Whether parts of it may be transparent, which a model may show black.
     pub has_alpha: bool,
+    /// Whether it was written in place of one that is not shown right.
+    pub is_fixed: bool,
 }
 
 impl PictureFacts {
@@ -67,7 +69,13 @@ impl PictureFacts {
             is_cmyk: false,
             is_animated,
             has_alpha: decoder.color_type().has_alpha(),
+            is_fixed: false,
         })
+    }
+
+    /// Returns whether a model does not show it as it is meant.
+    pub fn is_shown_wrongly(&self) -> bool {
+        self.is_turned || self.is_cmyk || self.is_animated || self.has_alpha
     }
 
     /// Returns the length of the shorter side, in pixels.

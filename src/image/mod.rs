@@ -1,6 +1,7 @@
 //! Local image files: identifying them by content, and reading them for a submission.
 
 mod facts;
+mod fix;
 mod kinds;
 
 use std::fs::File;
@@ -18,6 +19,7 @@ use crate::domain::printable::printable_excerpt;
 use crate::media;
 
 pub use facts::PictureFacts;
+pub use fix::ImageFixes;
 use kinds::HEADER_BYTES;
 
 /// Maximum size of an image file, in bytes: the limit that the hosts of Kling's models publish.

@@ -29,6 +29,8 @@ pub struct LoadOptions {
     pub batch: Option<String>,
     /// What is specified about columns and rows.
     pub mapping: MappingOptions,
+    /// Whether pictures that models show wrongly are written again.
+    pub fixes_images: bool,
     /// What is read of a workbook.
     pub sheet: SheetOptions,
     /// The batch's budget.
@@ -92,6 +94,7 @@ struct BatchFile {
     all_statuses: bool,
     image_base: Option<ImageBase>,
     header_row: Option<u64>,
+    fix_images: bool,
     sheet: Option<String>,
     hidden: bool,
     /// Maximum cost of the batch in dollars, as a string or a number.
@@ -210,6 +213,7 @@ impl LoadOptions {
                 .image_base
                 .or(file.image_base.map(|ImageBase(url)| url)),
             header_row: self.mapping.header_row.or(file.header_row),
+            image_fixes: self.mapping.image_fixes,
         };
         Self {
             files: paths.into_iter().map(|path| folder.join(path)).collect(),
@@ -217,6 +221,7 @@ impl LoadOptions {
             via: non_empty_or(self.via, file.via),
             batch: self.batch.or(file.batch).or(file_stem),
             mapping,
+            fixes_images: self.fixes_images || file.fix_images,
             sheet: SheetOptions {
                 sheet: self.sheet.sheet.or(file.sheet),
                 hidden: self.sheet.hidden || file.hidden,

@@ -149,6 +149,7 @@ fn picture_notes(facts: &PictureFacts, limits: PictureLimits) -> Vec<PictureNote
         (facts.is_cmyk, PictureNote::Printing),
         (facts.is_animated, PictureNote::Animated),
         (facts.has_alpha, PictureNote::Transparent),
+        (facts.is_fixed, PictureNote::Fixed),
     ];
     let others = others.into_iter().filter(|(is_so, _)| *is_so);
     let others = others.map(|(_, note)| note);

@@ -11,12 +11,15 @@ use url::Url;
 
 use crate::domain::suggest::did_you_mean;
 use crate::domain::{LocalImage, Shape};
-use crate::image::{PictureFacts, identify};
+use crate::image::{ImageFixes, PictureFacts, identify};
 
 use super::problem::Mistake;
 
 /// Maximum number of files in the cache: some 100 MB of memory.
 const MAX_CACHED: usize = 1_000_000;
+
+/// Maximum number of pictures that were written and are remembered.
+const MAX_FIXED: usize = 100_000;
 
 /// Maximum number of files of a folder that are searched for a similar name.
 const MAX_LISTED_FILES: usize = 10_000;
@@ -25,12 +28,23 @@ const MAX_LISTED_FILES: usize = 10_000;
 /// room in the cache.
 #[derive(Debug, Default)]
 pub(super) struct ImageResolver {
+    /// Where pictures are written that are not shown right; `None` if they are sent as they are.
+    fixes: Option<ImageFixes>,
+    /// The pictures that were written, by the SHA-256 of those that they are sent for.
+    fixed: Mutex<HashMap<String, (LocalImage, PictureFacts)>>,
     /// The SHA-256 of images and what they are like, by the SHA-256 of their paths: a million paths would
     /// take much more memory.
     cache: Mutex<HashMap<[u8; 32], ([u8; 32], PictureFacts)>>,
 }
 
 impl ImageResolver {
+    pub(super) fn new(fixes: Option<ImageFixes>) -> Self {
+        Self {
+            fixes,
+            ..Self::default()
+        }
+    }
+
     /// Replaces each path in a value, at any depth, by the image at that path. Relative paths start
     /// at `folder`; links are left as they are. Adds what each picture is like to `found`.
     ///
@@ -48,6 +62,7 @@ impl ImageResolver {
                 if let Some(path) = local_path(text, folder) {
                     let identified = self.identify(&find_file(path));
                     let (image, facts) = identified.map_err(|image| image.with_link_hint(text))?;
+                    let (image, facts) = self.fix(image, facts)?;
                     *text = image.to_string();
                     found.push(facts);
                 }
@@ -71,6 +86,30 @@ impl ImageResolver {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns the picture to send for one that is not shown right.
+    fn fix(
+        &self,
+        image: LocalImage,
+        facts: PictureFacts,
+    ) -> Result<(LocalImage, PictureFacts), UnusableImage> {
+        let fixes = self.fixes.as_ref();
+        let Some(fixes) = fixes.filter(|_| facts.is_shown_wrongly()) else {
+            return Ok((image, facts));
+        };
+        let mut fixed = self.fixed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = fixed.get(image.sha256()) {
+            return Ok(known.clone());
+        }
+        let new = fixes.fix(&image).map_err(|error| UnusableImage {
+            reason: error.reason,
+            is_missing: false,
+        })?;
+        if fixed.len() < MAX_FIXED {
+            fixed.insert(image.sha256().to_owned(), new.clone());
+        }
+        Ok(new)
     }
 
     fn identify(&self, path: &Path) -> Result<(LocalImage, PictureFacts), UnusableImage> {

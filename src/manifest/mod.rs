@@ -44,6 +44,7 @@ mod workbook;
 mod workbook_limits;
 mod xml_feed;
 
+pub use crate::image::ImageFixes;
 pub use batch_file::{BatchFileError, LoadOptions};
 pub use detect::{FileFormat, uncompressed_path};
 pub use links::parse_image_base;

@@ -85,6 +85,8 @@ pub enum PictureNote {
     Animated,
     /// Parts of it may be transparent.
     Transparent,
+    /// It was written again so that it is shown right.
+    Fixed,
 }
 
 /// What was changed in a link so that a provider can request it.

@@ -8,6 +8,8 @@ use url::Url;
 use crate::domain::suggest::{format_suggestion, nearest};
 use crate::domain::{Field, Model, ProviderName, Shape};
 
+use crate::image::ImageFixes;
+
 use super::column_names::{ColumnNames, folded, trim};
 use super::images::ImageResolver;
 use super::mapping_error::MappingError;
@@ -47,6 +49,8 @@ pub struct MappingOptions {
     pub image_base: Option<Url>,
     /// The line of the header, from 1; `None` to find it.
     pub header_row: Option<u64>,
+    /// Where pictures are written that models show wrongly; `None` if they are sent as they are.
+    pub image_fixes: Option<ImageFixes>,
 }
 
 /// A field and the columns that provide it; the first that is not empty sets it.
@@ -112,7 +116,7 @@ impl<'a> RowMapper<'a> {
             one_per: None,
             each_image: layout.each_image,
             skip_missing: Vec::new(),
-            images: ImageResolver::default(),
+            images: ImageResolver::new(layout.image_fixes),
             preset: layout.preset,
             is_one_per_product: false,
             group_by: layout.group_by,

@@ -275,6 +275,7 @@ const CASES: &[(&str, &[&str])] = &[
     // Pictures.
     ("pages.csv", &[]),
     ("pictures.csv", &[]),
+    ("pictures.csv", &["--fix-images"]),
     ("no-pictures.csv", &[]),
     // Made below.
     ("hidden.xlsx", &[]),

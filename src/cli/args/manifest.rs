@@ -121,6 +121,10 @@ pub struct ManifestArgs {
     /// https://shop.example/media/catalog/product
     #[arg(long, value_name = "URL", value_parser = image_base)]
     pub image_base: Option<Url>,
+    /// Send a copy, beside the queue, of pictures on disk that models show wrongly: upright (EXIF), in
+    /// colours for screens, on white in place of transparency, the first of an animation
+    #[arg(long)]
+    pub fix_images: bool,
     /// Line of the header [default: the first with the columns that are needed]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub header_row: Option<u64>,
@@ -167,6 +171,7 @@ impl ManifestArgs {
             all_statuses: self.all_statuses,
             image_base: self.image_base,
             header_row: self.header_row,
+            image_fixes: None,
         };
         LoadOptions {
             files: self.files,
@@ -174,6 +179,7 @@ impl ManifestArgs {
             via: self.via,
             batch: self.batch,
             mapping,
+            fixes_images: self.fix_images,
             sheet: SheetOptions {
                 sheet: self.sheet,
                 hidden: self.hidden,
