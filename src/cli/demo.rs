@@ -83,6 +83,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
         manifest,
         out: Some(args.dir.clone()),
         check: false,
+        show: None,
     };
     load::load(
         &Global {

@@ -10,7 +10,7 @@ use crate::queue::{LoadPlan, NewBatch, RemovedRows, Staging};
 
 use super::args::{Global, LoadArgs, ManifestArgs};
 use super::exit::{Exit, Usage};
-use super::load_view::LoadView;
+use super::load_view::{LoadView, ViewOptions};
 use super::moved_folder::ensure_not_moved;
 use super::setup::Setup;
 use super::{load_diff, load_error, removed_rows, render};
@@ -39,6 +39,10 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
         removed,
         takes_files: args.adopt_files,
     };
+    let options = ViewOptions {
+        quiet: global.quiet,
+        show: args.show,
+    };
     let loader = prepare(&setup, args.manifest, args.out, !is_check)?;
     let mut batch = loader.new_batch(&setup.app.config.out)?;
     if setup.app.config.queue.exists() {
@@ -46,7 +50,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     }
     let budget = batch.budget;
     let is_new = !is_check && !setup.app.config.queue.exists();
-    let loaded = load_into(&setup, &loader, batch, mode, global.quiet);
+    let loaded = load_into(&setup, &loader, batch, mode, options);
     if loaded.is_err() && is_new {
         // What went wrong before is what the user needs to know.
         let _ = setup.app.remove_unused_queue();
@@ -123,9 +127,9 @@ pub(super) fn read<'a>(
     loader: &ManifestLoader<'a>,
     staging: &mut dyn Staging,
     found: &FoundClips,
-    quiet: bool,
+    options: ViewOptions,
 ) -> anyhow::Result<LoadView<'a>> {
-    let mut view = LoadView::new(loader, quiet);
+    let mut view = LoadView::new(loader, options);
     loader
         .read_into(staging, found, &mut view)
         .map_err(|error| load_error::explain(setup, error))?;
@@ -139,7 +143,7 @@ fn load_into<'a>(
     loader: &ManifestLoader<'a>,
     batch: NewBatch,
     mode: LoadMode,
-    quiet: bool,
+    options: ViewOptions,
 ) -> anyhow::Result<(LoadPlan, LoadView<'a>)> {
     let queue = if mode.is_check && !setup.app.config.queue.exists() {
         app::temporary_queue()?
@@ -150,7 +154,7 @@ fn load_into<'a>(
     let mut staging = queue.stage(batch)?;
     // The staging has a connection of its own.
     drop(queue);
-    let view = read(setup, loader, staging.as_mut(), &found, quiet)?;
+    let view = read(setup, loader, staging.as_mut(), &found, options)?;
     let plan = if mode.is_check {
         staging.plan()?
     } else {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::domain::NewJob;
+use crate::domain::printable::printable;
+use crate::domain::{Input, NewJob};
 use crate::loader::{LoadObserver, ManifestLoader};
 use crate::manifest::{Problem, Remark, RemarkCount};
 use crate::rehearsal::Estimate;
@@ -31,26 +32,45 @@ const MAX_PROMPT_COLUMNS: usize = 400;
 /// Maximum number of mistakes that are printed. A file of another kind has one in every row.
 const MAX_PRINTED_PROBLEMS: u64 = 100;
 
+/// What a load shows.
+#[derive(Clone, Copy)]
+pub(super) struct ViewOptions {
+    /// Whether there is no progress bar.
+    pub(super) quiet: bool,
+    /// How many rows are shown in full; `None` shows a few prompts.
+    pub(super) show: Option<usize>,
+}
+
+/// A row that is shown.
+struct ShownRow {
+    key: String,
+    input: Input,
+    picture_size: Option<(u32, u32)>,
+}
+
 /// Shows a load, and collects what is printed after it.
 pub(super) struct LoadView<'a> {
     bar: ReadProgress,
     /// Whether the manifests are read a second time.
     is_again: bool,
     estimate: Estimate<'a>,
-    /// Key and prompt of the first rows.
-    prompts: Vec<(String, String)>,
+    /// The first rows.
+    rows: Vec<ShownRow>,
+    /// How many rows are shown in full; `None` if a few prompts are shown.
+    show: Option<usize>,
     /// Number of mistakes in the rows.
     problems: u64,
 }
 
 impl<'a> LoadView<'a> {
-    /// Creates the view of a load that has not read anything. With `quiet` there is no bar.
-    pub(super) fn new(loader: &ManifestLoader<'a>, quiet: bool) -> Self {
+    /// Creates the view of a load that has not read anything.
+    pub(super) fn new(loader: &ManifestLoader<'a>, options: ViewOptions) -> Self {
         Self {
-            bar: ReadProgress::new(quiet),
+            bar: ReadProgress::new(options.quiet),
             is_again: false,
             estimate: Estimate::new(loader.model, &loader.providers),
-            prompts: Vec::new(),
+            rows: Vec::new(),
+            show: options.show,
             problems: 0,
         }
     }
@@ -85,18 +105,44 @@ impl<'a> LoadView<'a> {
                 format_time(time)
             ))?;
         }
-        if !self.prompts.is_empty() {
-            let which = if self.estimate.rows() > MAX_PROMPTS as u64 {
-                "first prompts"
-            } else {
-                "prompts"
-            };
-            render::print_line(format_args!("{which}, as they will be submitted:"))?;
+        self.print_rows()
+    }
+
+    /// Prints the first rows: their prompts and the sizes of their pictures, or everything.
+    fn print_rows(&self) -> anyhow::Result<()> {
+        let what = if self.show.is_some() {
+            "rows"
+        } else {
+            "prompts"
+        };
+        if self.rows.is_empty() {
+            return Ok(());
         }
-        for (row_key, prompt) in &self.prompts {
-            let row_key = render::truncate(row_key, MAX_KEY_COLUMNS);
-            let prompt = render::truncate(prompt, MAX_PROMPT_COLUMNS);
-            render::print_line(format_args!("  {row_key}: {prompt}"))?;
+        let which = if self.estimate.rows() > self.rows.len() as u64 {
+            format!("first {what}")
+        } else {
+            what.to_owned()
+        };
+        render::print_line(format_args!("{which}, as they will be submitted:"))?;
+        for row in &self.rows {
+            let key = render::truncate(&row.key, MAX_KEY_COLUMNS);
+            let size = row.picture_size.map_or(String::new(), |(width, height)| {
+                format!(" ({width} × {height} px)")
+            });
+            if self.show.is_none() {
+                let prompt = row.input.get("prompt").and_then(Value::as_str);
+                let prompt = render::truncate(prompt.unwrap_or_default(), MAX_PROMPT_COLUMNS);
+                render::print_line(format_args!("  {key}: {prompt}{size}"))?;
+                continue;
+            }
+            render::print_line(format_args!("  {key}{size}"))?;
+            for (field, value) in &row.input.0 {
+                let value = match value {
+                    Value::String(text) => printable(text).into_owned(),
+                    other => printable(&other.to_string()).into_owned(),
+                };
+                render::print_line(format_args!("    {field}: {value}"))?;
+            }
         }
         Ok(())
     }
@@ -119,15 +165,17 @@ impl<'a> LoadObserver for LoadView<'a> {
     fn read_again(&mut self) {
         self.is_again = true;
         self.estimate.clear();
-        self.prompts.clear();
+        self.rows.clear();
     }
 
     fn add_row(&mut self, job: &NewJob) {
         self.estimate.add(job);
-        if self.prompts.len() < MAX_PROMPTS
-            && let Some(prompt) = job.input.get("prompt").and_then(Value::as_str)
-        {
-            self.prompts.push((job.row_key.clone(), prompt.to_owned()));
+        if self.rows.len() < self.show.unwrap_or(MAX_PROMPTS) {
+            self.rows.push(ShownRow {
+                key: job.row_key.clone(),
+                input: job.input.clone(),
+                picture_size: job.picture_size,
+            });
         }
     }
 

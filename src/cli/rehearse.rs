@@ -12,6 +12,7 @@ use crate::rehearsal::{self, RehearsalError, RehearsalSummary, Scenario};
 
 use super::args::{Global, RehearseArgs};
 use super::exit::Exit;
+use super::load_view::ViewOptions;
 use super::setup::Setup;
 use super::stop_signal::stop_on_signal;
 use super::{load, rehearsal_summary, render};
@@ -31,7 +32,10 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
         &loader,
         staging.as_mut(),
         &FoundClips::default(),
-        global.quiet,
+        ViewOptions {
+            quiet: global.quiet,
+            show: None,
+        },
     )?;
     let starts_at = setup.app.clock.now();
     staging.commit(RemovedRows::Keep)?;

@@ -15,6 +15,8 @@ pub struct NewJob {
     pub input_text: String,
     /// Whether the input refers to local images.
     pub has_local_images: bool,
+    /// Width and height of the picture, in pixels; `None` if it is not known, such as behind a link.
+    pub picture_size: Option<(u32, u32)>,
     /// The [fingerprint](super::Model::fingerprint) of the input, which differs when the row has
     /// changed.
     pub fingerprint: Fingerprint,
@@ -53,6 +55,7 @@ impl NewJob {
             input,
             input_text,
             has_local_images,
+            picture_size: None,
             fingerprint,
             found_clip: None,
             earlier_key: None,

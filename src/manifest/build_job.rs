@@ -67,6 +67,7 @@ impl RowMapper<'_> {
         let job = NewJob {
             earlier_key: earlier_key.map(key_of),
             product: row.product,
+            picture_size: row.picture_size,
             ..NewJob::new(fingerprint, row_key, row.line, input, providers, estimate)
         };
         Ok((job, row.remarks))
@@ -95,6 +96,8 @@ impl RowMapper<'_> {
                 .iter()
                 .flat_map(|facts| picture_notes(facts, self.model.pictures));
             row.remarks.extend(notes.map(Remark::Picture));
+            let first = pictures.first().map(|facts| (facts.width, facts.height));
+            row.picture_size = row.picture_size.or(first);
             let checked = resolved
                 .map_err(Mistake::from)
                 .and_then(|()| field.shape.check(value).map_err(Mistake::from));

@@ -20,6 +20,8 @@ pub(super) struct Row {
     /// The key of the product, if each of its pictures is a row.
     pub(super) product: Option<String>,
     pub(super) fields: Map<String, Value>,
+    /// Width and height of its first picture on disk, in pixels.
+    pub(super) picture_size: Option<(u32, u32)>,
     /// What was done with its cells that is no mistake.
     pub(super) remarks: Vec<Remark>,
     /// Field and mistake of each problem; the field is `None` if it concerns the whole row.

@@ -370,6 +370,37 @@ fn each_file_becomes_its_jobs_or_is_told_what_it_is() {
     settings.bind(|| insta::assert_snapshot!("exports", outcomes));
 }
 
+#[test]
+fn rows_are_shown_in_full_with_the_sizes_of_their_pictures_before_the_money() {
+    let env = TestEnv::new(high_limits());
+    write_pictures(&env.dir.path().join("photos"));
+    let rows =
+        "id,image,prompt,duration\nmug,photos/whole.png,Turn it,10\ncup,photos/small.png,Zoom,5\n";
+    env.write("batch.csv", rows);
+    let load = [
+        "load",
+        "batch.csv",
+        "--model",
+        "kling-v1-standard",
+        "--check",
+    ];
+    let prompts = env.run(&load).stdout;
+    assert!(
+        prompts.contains("  mug: Turn it (400 × 400 px)\n"),
+        "{prompts}"
+    );
+    let full = env.run(&[&load[..], &["--show", "1"]].concat()).stdout;
+    let (_, shown) = full
+        .split_once("first rows, as they will be submitted:\n")
+        .expect("a row");
+    let lines: Vec<&str> = shown.lines().map(str::trim).collect();
+    assert_eq!(lines.len(), 4, "{full}");
+    assert_eq!(lines[0], "mug (400 × 400 px)");
+    assert_eq!(lines[1], "duration: 10");
+    assert!(lines[2].starts_with("image: file:///"), "{full}");
+    assert_eq!(lines[3], "prompt: Turn it");
+}
+
 /// Writes the pictures that the manifests name.
 fn write_pictures(folder: &Path) {
     fs::create_dir(folder).expect("a folder");

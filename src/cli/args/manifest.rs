@@ -25,6 +25,9 @@ pub struct LoadArgs {
     /// Check and price the manifest, but change nothing
     #[arg(long)]
     pub check: bool,
+    /// Print the first N rows in full, as they will be submitted, in place of three prompts
+    #[arg(long, value_name = "N")]
+    pub show: Option<usize>,
     /// Cancel the queued jobs of rows that are no longer in the manifest
     #[arg(long)]
     pub drop_removed: bool,
