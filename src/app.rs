@@ -13,7 +13,7 @@ use crate::catalog;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, EachlabsAuth};
 use crate::domain::{Catalog, Model, ProviderName};
-use crate::image::LocalImages;
+use crate::image::{LocalImages, PictureProbe};
 use crate::link_client::ProxiedLinks;
 use crate::output::{DownloadTimeouts, Downloader, LocalStore, OutputStore};
 use crate::provider::aimlapi::Aimlapi;
@@ -44,7 +44,7 @@ pub enum AppError {
     /// The client of a provider cannot be built.
     #[error(transparent)]
     Provider(#[from] SetupError),
-    /// The client for downloads cannot be built.
+    /// The client for downloads and links cannot be built.
     #[error("cannot set up downloads")]
     Downloads(#[source] reqwest::Error),
     /// The queue cannot be read.
@@ -309,6 +309,16 @@ impl App {
             processing_times,
             ..StepContext::new(queue, providers, files, catalog, clock)
         })
+    }
+}
+
+impl App {
+    /// Returns the client that asks whether links lead to pictures.
+    ///
+    /// # Errors
+    /// Returns [`AppError::Downloads`] if TLS cannot be set up.
+    pub fn picture_probe(&self) -> Result<PictureProbe, AppError> {
+        PictureProbe::new(self.config.proxied_links).map_err(AppError::Downloads)
     }
 }
 

@@ -84,6 +84,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
         out: Some(args.dir.clone()),
         check: false,
         show: None,
+        probe: false,
     };
     load::load(
         &Global {

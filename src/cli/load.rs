@@ -13,7 +13,7 @@ use super::exit::{Exit, Usage};
 use super::load_view::{LoadView, ViewOptions};
 use super::moved_folder::ensure_not_moved;
 use super::setup::Setup;
-use super::{load_diff, load_error, removed_rows, render};
+use super::{load_diff, load_error, load_probe, removed_rows, render};
 
 /// What a load does beside reading the manifests.
 #[derive(Clone, Copy)]
@@ -44,6 +44,9 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
         show: args.show,
     };
     let loader = prepare(&setup, args.manifest, args.out, !is_check)?;
+    if args.probe {
+        load_probe::probe(&setup, &loader, global.quiet).await?;
+    }
     let mut batch = loader.new_batch(&setup.app.config.out)?;
     if setup.app.config.queue.exists() {
         keep_folder(&setup, &loader, &mut batch).await?;

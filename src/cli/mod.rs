@@ -27,6 +27,7 @@ mod jobs;
 mod load;
 mod load_diff;
 mod load_error;
+mod load_probe;
 mod load_problem;
 mod load_remark;
 mod load_view;

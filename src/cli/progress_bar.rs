@@ -16,6 +16,30 @@ fn visible_bar(quiet: bool, template: &str) -> Option<ProgressBar> {
     Some(bar)
 }
 
+/// Shows how many links have been asked.
+pub(super) struct ProbeProgress(ProgressBar);
+
+impl ProbeProgress {
+    /// Returns a bar for this number of links; it draws nothing with `quiet` or if standard error is no
+    /// terminal.
+    pub(super) fn new(quiet: bool, links: u64) -> Self {
+        let bar = visible_bar(quiet, "{bar:24} {pos}/{len} links asked, {eta} left");
+        let bar = bar.unwrap_or_else(ProgressBar::hidden);
+        bar.set_length(links);
+        Self(bar)
+    }
+
+    /// Counts a link.
+    pub(super) fn advance(&self) {
+        self.0.inc(1);
+    }
+
+    /// Removes the bar.
+    pub(super) fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// Shows how much of a file has been read.
 pub(super) struct ReadProgress(ProgressBar);
 

@@ -3,6 +3,7 @@
 mod facts;
 mod fix;
 mod kinds;
+mod probe;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -21,6 +22,7 @@ use crate::media;
 pub use facts::PictureFacts;
 pub use fix::ImageFixes;
 use kinds::HEADER_BYTES;
+pub use probe::{PictureProbe, ProbeError};
 
 /// Maximum size of an image file, in bytes: the limit that the hosts of Kling's models publish.
 const MAX_IMAGE_BYTES: u64 = 10_000_000;

@@ -1,13 +1,15 @@
 //! Checks the options of a load, and reads its manifests.
 
-use std::io;
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use crate::domain::{Catalog, IgnoredQuery, InputComparison, Model, ProviderName, file_name};
-use crate::manifest::{self, LoadOptions, Preset, RowMapper, uncompressed_path};
+use crate::manifest::{self, LoadOptions, Preset, RowMapper, RowSink, uncompressed_path};
 use crate::queue::{NewBatch, QueueError, Staging, StoreError};
 
 use super::error::MAX_BATCH_NAME;
+use super::image_links::{ImageLinks, LinkCollector};
 use super::source::Source;
 use super::stager::{Finished, RowStager};
 use super::{FoundClips, LoadError, LoadObserver};
@@ -22,6 +24,8 @@ pub struct ManifestLoader<'a> {
     pub providers: Vec<ProviderName>,
     mapper: RowMapper<'a>,
     options: LoadOptions,
+    /// The manifests, once they were opened.
+    sources: OnceLock<Vec<Source>>,
 }
 
 impl<'a> ManifestLoader<'a> {
@@ -40,6 +44,7 @@ impl<'a> ManifestLoader<'a> {
             providers,
             mapper,
             options,
+            sources: OnceLock::new(),
         })
     }
 
@@ -92,17 +97,44 @@ impl<'a> ManifestLoader<'a> {
         found: &FoundClips,
         observer: &mut impl LoadObserver,
     ) -> Result<(), LoadError> {
-        let sources = self.options.files.iter().map(|path| Source::open(path));
-        let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
+        let sources = self.sources()?;
         let mut stager = RowStager::new(staging, found, observer);
-        let rows = self.read_files(&sources, &mut stager)?;
+        let rows = self.read_files(sources, &mut stager)?;
         let Finished::ReadAgain { mistakes } = stager.finish(rows, self.options.fresh)? else {
             return Ok(());
         };
         observer.read_again();
         let mut stager = RowStager::again(staging, found, observer, mistakes);
-        let rows = self.read_files(&sources, &mut stager)?;
+        let rows = self.read_files(sources, &mut stager)?;
         stager.finish(rows, self.options.fresh).map(drop)
+    }
+
+    /// Reads the manifests to their end, without staging anything, and returns the links of their images.
+    ///
+    /// # Errors
+    /// Returns an error if a manifest cannot be read.
+    pub fn image_links(&self) -> Result<ImageLinks, LoadError> {
+        let mut collector = LinkCollector {
+            model: self.model,
+            file: String::new(),
+            links: ImageLinks::default(),
+        };
+        for source in self.sources()? {
+            collector.file.clone_from(&source.name);
+            let file = source.reader()?;
+            self.read_source(source, file, &mut collector)?;
+        }
+        Ok(collector.links)
+    }
+
+    /// Returns the manifests, which are opened once: standard input cannot be read again.
+    fn sources(&self) -> Result<&[Source], LoadError> {
+        if let Some(sources) = self.sources.get() {
+            return Ok(sources);
+        }
+        let sources = self.options.files.iter().map(|path| Source::open(path));
+        let sources: Vec<Source> = sources.collect::<Result<_, _>>()?;
+        Ok(self.sources.get_or_init(|| sources))
     }
 
     /// Reads manifests from their start and returns their number of rows.
@@ -123,6 +155,18 @@ impl<'a> ManifestLoader<'a> {
         source: &Source,
         stager: &mut RowStager<'_, impl LoadObserver>,
     ) -> Result<u64, LoadError> {
+        let format = source.format.describe();
+        let file = stager.start_file(&source.name, format.as_deref(), source.reader()?)?;
+        self.read_source(source, file, stager)
+    }
+
+    /// Reads a manifest, which is open at its start, into a sink.
+    fn read_source(
+        &self,
+        source: &Source,
+        file: impl Read + Seek + Send + 'static,
+        sink: &mut dyn RowSink,
+    ) -> Result<u64, LoadError> {
         let name = source.name.clone();
         let format = source.format;
         let sheet = &self.options.sheet;
@@ -132,8 +176,7 @@ impl<'a> ManifestLoader<'a> {
                 sheet: sheet.clone(),
             });
         }
-        let file = stager.start_file(&name, format.describe().as_deref(), source.reader()?)?;
-        let read = manifest::read_file(file, format, sheet, &name, &self.mapper, stager);
+        let read = manifest::read_file(file, format, sheet, &name, &self.mapper, sink);
         read.map_err(|reason| {
             let is_queues = reason.chain().any(|cause| {
                 cause.is::<QueueError>() || cause.is::<StoreError>() || cause.is::<LoadError>()

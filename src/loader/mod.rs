@@ -5,6 +5,7 @@
 
 mod error;
 mod found_clips;
+mod image_links;
 mod manifest_loader;
 mod observer;
 mod source;
@@ -14,5 +15,6 @@ mod tests;
 
 pub use error::LoadError;
 pub use found_clips::FoundClips;
+pub use image_links::ImageLinks;
 pub use manifest_loader::ManifestLoader;
 pub use observer::LoadObserver;

@@ -138,7 +138,7 @@ impl RowMapper<'_> {
 }
 
 /// Returns why a picture may not be rendered well.
-fn picture_notes(facts: &PictureFacts, limits: PictureLimits) -> Vec<PictureNote> {
+pub fn picture_notes(facts: &PictureFacts, limits: PictureLimits) -> Vec<PictureNote> {
     let small = limits
         .min_side
         .filter(|min_side| facts.shorter_side() < *min_side);

@@ -46,6 +46,7 @@ mod xml_feed;
 
 pub use crate::image::ImageFixes;
 pub use batch_file::{BatchFileError, LoadOptions};
+pub use build_job::picture_notes;
 pub use detect::{FileFormat, uncompressed_path};
 pub use links::parse_image_base;
 pub use mapping_error::MappingError;

@@ -133,7 +133,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
     ("manifest", &["image", "toml_file", "domain"]),
     ("catalog", &["toml_file", "domain"]),
     ("config", &["link_client", "toml_file", "domain"]),
-    ("image", &["media", "domain"]),
+    ("image", &["media", "link_client", "domain"]),
     ("media", &[]),
     ("policy", &["domain"]),
     ("toml_file", &["domain"]),

@@ -10,7 +10,7 @@ use rust_xlsxwriter::{Format, Url, Workbook};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
-use crate::support::{TestEnv, high_limits};
+use crate::support::{CommandOutput, TestEnv, high_limits};
 
 /// Each file with the options that it is loaded with. What is made in the test is not in the folder.
 const CASES: &[(&str, &[&str])] = &[
@@ -399,6 +399,40 @@ fn rows_are_shown_in_full_with_the_sizes_of_their_pictures_before_the_money() {
     assert_eq!(lines[1], "duration: 10");
     assert!(lines[2].starts_with("image: file:///"), "{full}");
     assert_eq!(lines[3], "prompt: Turn it");
+}
+
+#[test]
+fn links_whose_host_does_not_respond_are_told_once_and_do_not_stop_a_load() {
+    let env = TestEnv::new(high_limits());
+    let link = "https://images.example.com/mug.jpg";
+    env.write(
+        "batch.csv",
+        &format!("id,image,prompt\na,{link},Turn\nb,{link},Zoom\n"),
+    );
+    env.write("overnight.toml", "proxied_links = \"unchecked\"\n");
+    let load = [
+        "load",
+        "batch.csv",
+        "--model",
+        "kling-v1-standard",
+        "--probe",
+    ];
+    // Nothing listens there, so that no other machine is asked.
+    let mut command = env.command(&load);
+    command.env("HTTPS_PROXY", "http://127.0.0.1:1");
+    let loaded = CommandOutput::from_output(command.output().expect("the binary starts"));
+    assert_eq!(loaded.code, 0, "{loaded:?}");
+    let line = format!(
+        "batch.csv:2: image: the link {link} did not respond (not refused: it may later)\n"
+    );
+    assert!(loaded.stderr.contains(&line), "{loaded:?}");
+    assert!(
+        loaded
+            .stderr
+            .contains("asked 1 link for pictures: 1 failed\n"),
+        "{loaded:?}"
+    );
+    assert_eq!(env.export().len(), 2);
 }
 
 /// Writes the pictures that the manifests name.

@@ -25,6 +25,10 @@ pub struct LoadArgs {
     /// Check and price the manifest, but change nothing
     #[arg(long)]
     pub check: bool,
+    /// Before anything is queued, ask each distinct link once, from this machine, whether it leads to a
+    /// picture
+    #[arg(long)]
+    pub probe: bool,
     /// Print the first N rows in full, as they will be submitted, in place of three prompts
     #[arg(long, value_name = "N")]
     pub show: Option<usize>,
