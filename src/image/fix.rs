@@ -43,24 +43,25 @@ impl ImageFixes {
         let cannot_fix = |error: CodecError| {
             ImageError::permanent(format!("cannot fix {}: {error}", display_path(path)))
         };
-        let (bytes, ending, size) = encode(BufReader::new(file)).map_err(cannot_fix)?;
+        let encoded = encode(BufReader::new(file)).map_err(cannot_fix)?;
+        let ending = encoded.ending;
         let new_path = self
             .folder
             .join(format!("{}.{ending}", &image.sha256()[..32]));
         if self.writes {
-            write(&new_path, &bytes).map_err(|error| {
+            write(&new_path, &encoded.bytes).map_err(|error| {
                 let path = display_path(&new_path);
                 ImageError::permanent(format!("cannot write {path}: {error}"))
             })?;
         }
-        let fixed = LocalImage::new(&new_path, &hex::encode(Sha256::digest(&bytes)));
+        let fixed = LocalImage::new(&new_path, &hex::encode(Sha256::digest(&encoded.bytes)));
         let fixed = fixed.ok_or_else(|| {
             let path = display_path(&new_path);
             ImageError::permanent(format!("{path} is not an absolute path"))
         })?;
         let facts = PictureFacts {
-            width: size.0,
-            height: size.1,
+            width: encoded.width,
+            height: encoded.height,
             is_turned: false,
             is_cmyk: false,
             is_animated: false,
@@ -71,10 +72,17 @@ impl ImageFixes {
     }
 }
 
-/// Returns a picture as it should be shown, the ending of its file, and its width and height.
-fn encode(
-    source: impl io::BufRead + io::Seek,
-) -> Result<(Vec<u8>, &'static str, (u32, u32)), CodecError> {
+/// A picture as it should be shown.
+struct Encoded {
+    bytes: Vec<u8>,
+    /// The ending of its file.
+    ending: &'static str,
+    width: u32,
+    height: u32,
+}
+
+/// Returns a picture as it should be shown.
+fn encode(source: impl io::BufRead + io::Seek) -> Result<Encoded, CodecError> {
     let reader = ImageReader::new(source).with_guessed_format()?;
     let is_png = reader.format() == Some(ImageFormat::Png);
     let mut decoder = reader.into_decoder()?;
@@ -88,12 +96,18 @@ fn encode(
     let mut picture = DynamicImage::from_decoder(decoder)?;
     picture.apply_orientation(orientation);
     let picture = on_white(picture);
-    let size = picture.dimensions();
+    let (width, height) = picture.dimensions();
+    let encoded = |bytes, ending| Encoded {
+        bytes,
+        ending,
+        width,
+        height,
+    };
     let mut bytes = Vec::new();
     if is_png {
         picture.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
         if bytes.len() as u64 <= MAX_IMAGE_BYTES {
-            return Ok((bytes, "png", size));
+            return Ok(encoded(bytes, "png"));
         }
     }
     for quality in [QUALITY, LOW_QUALITY] {
@@ -108,7 +122,7 @@ fn encode(
             break;
         }
     }
-    Ok((bytes, "jpg", size))
+    Ok(encoded(bytes, "jpg"))
 }
 
 /// Returns a picture without transparency, on white.

@@ -328,7 +328,7 @@ fn unknown_columns(names: &ColumnNames<'_>, mapper: &RowMapper<'_>) -> Option<Mi
     }
     let find = |parts: &[&str]| {
         let of_part = |part: &&str| names.clone().find(|name| folded(name).contains(*part));
-        let found = parts.iter().find_map(|part| of_part(&part));
+        let found = parts.iter().find_map(of_part);
         found.map(|name| (*name).to_owned())
     };
     Some(Mistake::UnknownColumns {

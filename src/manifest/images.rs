@@ -24,6 +24,9 @@ const MAX_FIXED: usize = 100_000;
 /// Maximum number of files of a folder that are searched for a similar name.
 const MAX_LISTED_FILES: usize = 10_000;
 
+/// A SHA-256.
+type Sha256Bytes = [u8; 32];
+
 /// Resolves the image files of a manifest. An image that many rows name is read once, as long as there is
 /// room in the cache.
 #[derive(Debug, Default)]
@@ -34,7 +37,7 @@ pub(super) struct ImageResolver {
     fixed: Mutex<HashMap<String, (LocalImage, PictureFacts)>>,
     /// The SHA-256 of images and what they are like, by the SHA-256 of their paths: a million paths would
     /// take much more memory.
-    cache: Mutex<HashMap<[u8; 32], ([u8; 32], PictureFacts)>>,
+    cache: Mutex<HashMap<Sha256Bytes, (Sha256Bytes, PictureFacts)>>,
 }
 
 impl ImageResolver {

@@ -241,7 +241,7 @@ impl<'a> RowMapper<'a> {
             preset
                 .columns()
                 .iter()
-                .all(|(_, names)| names.iter().any(|name| is_there(&name)))
+                .all(|(_, names)| names.iter().any(is_there))
         };
         let is_unspecified = self.mappings.is_empty() && self.prompt.is_none();
         Preset::ALL

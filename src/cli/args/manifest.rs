@@ -125,7 +125,7 @@ pub struct ManifestArgs {
     #[arg(long)]
     pub all_statuses: bool,
     /// Start of image links of which the manifest has only the end, such as Magento's:
-    /// https://shop.example/media/catalog/product
+    /// `https://shop.example/media/catalog/product`
     #[arg(long, value_name = "URL", value_parser = image_base)]
     pub image_base: Option<Url>,
     /// Send a copy, beside the queue, of pictures on disk that models show wrongly: upright (EXIF), in
