@@ -67,13 +67,15 @@ fn describe_mistake(mistake: &Mistake) -> String {
             title.as_deref().map_or("COLUMN".into(), printable_excerpt),
         ),
         Mistake::NotATable => {
-            "--preset, --one-per and --each-image work with tables, not with JSONL; leave them out"
+            "--preset, --one-per, --group-by and --each-image work with tables, not with JSON; leave \
+             them out"
                 .into()
         }
         Mistake::SeveralLinks { .. } => format!(
             "{mistake}; --one-per {ID_FIELD} takes the first, --each-image makes a clip of each"
         ),
         Mistake::AmbiguousColumn(_) => mistake.to_string(),
+        Mistake::MissingKey(_) => format!("{mistake}, which {} names", flag(ColumnOption::Filter)),
         Mistake::NoHeaderHere => {
             format!("{mistake}; --header-row takes the number of the header's line")
         }

@@ -5,6 +5,8 @@ use std::io::{self, BufReader, Cursor, Write};
 use std::path::{Path, PathBuf};
 
 use ::image::codecs::jpeg::JpegEncoder;
+use ::image::codecs::png::PngEncoder;
+use ::image::error::{LimitError, LimitErrorKind};
 use ::image::metadata::Orientation;
 use ::image::{
     DynamicImage, ImageDecoder, ImageEncoder, ImageError as CodecError, ImageFormat, ImageReader,
@@ -21,6 +23,9 @@ const QUALITY: u8 = 95;
 
 /// Quality of one that would be too large otherwise.
 const LOW_QUALITY: u8 = 80;
+
+/// Maximum length of the pixels of a picture that is decoded, in bytes.
+const MAX_DECODED_BYTES: u64 = 512 << 20;
 
 /// Where pictures are written that are not sent as they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +98,11 @@ fn encode(source: impl io::BufRead + io::Seek) -> Result<Encoded, CodecError> {
         let space = profile.get(16..20);
         space == Some(b"RGB ")
     });
+    if decoder.total_bytes() > MAX_DECODED_BYTES {
+        return Err(CodecError::Limits(LimitError::from_kind(
+            LimitErrorKind::InsufficientMemory,
+        )));
+    }
     let mut picture = DynamicImage::from_decoder(decoder)?;
     picture.apply_orientation(orientation);
     let picture = on_white(picture);
@@ -105,7 +115,11 @@ fn encode(source: impl io::BufRead + io::Seek) -> Result<Encoded, CodecError> {
     };
     let mut bytes = Vec::new();
     if is_png {
-        picture.write_to(&mut Cursor::new(&mut bytes), ImageFormat::Png)?;
+        let mut encoder = PngEncoder::new(Cursor::new(&mut bytes));
+        if let Some(profile) = &profile {
+            let _ = encoder.set_icc_profile(profile.clone());
+        }
+        picture.write_with_encoder(encoder)?;
         if bytes.len() as u64 <= MAX_IMAGE_BYTES {
             return Ok(encoded(bytes, "png"));
         }
@@ -119,10 +133,12 @@ fn encode(source: impl io::BufRead + io::Seek) -> Result<Encoded, CodecError> {
         }
         encoder.encode_image(&picture)?;
         if bytes.len() as u64 <= MAX_IMAGE_BYTES {
-            break;
+            return Ok(encoded(bytes, "jpg"));
         }
     }
-    Ok(encoded(bytes, "jpg"))
+    Err(CodecError::Limits(LimitError::from_kind(
+        LimitErrorKind::DimensionError,
+    )))
 }
 
 /// Returns a picture without transparency, on white.

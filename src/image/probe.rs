@@ -71,6 +71,11 @@ impl PictureProbe {
         allow_loopback: bool,
     ) -> Result<Option<PictureFacts>, ProbeError> {
         let url = Url::parse(link).map_err(|_| ProbeError::permanent("is not valid"))?;
+        if url.scheme() == "http" && !allow_loopback {
+            return Err(ProbeError::transient(
+                "is not https, so that it was not asked",
+            ));
+        }
         let response = match self.links.get(url, allow_loopback).await {
             Ok(response) => response,
             Err(LinkError::NotAllowed(reason)) => return Err(ProbeError::permanent(reason)),
@@ -186,6 +191,7 @@ mod tests {
     async fn no_address_of_the_own_network_is_asked() {
         let url = serve(response("200 OK", b"")).await;
         let probe = PictureProbe::new(ProxiedLinks::default()).unwrap();
+        let url = url.replace("http://", "https://");
         let error = probe.probe(&url, false).await.unwrap_err();
         assert!(!error.is_transient, "{error:?}");
     }

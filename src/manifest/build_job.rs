@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::domain::{Fingerprint, Input, NewJob, PictureLimits, ProviderName, Shape};
 use crate::image::PictureFacts;
 
+use super::column_names::trim;
 use super::problem::{Mistake, Problem};
 use super::remark::{PictureNote, Remark};
 use super::row::{ID_FIELD, Row};
@@ -29,7 +30,7 @@ impl RowMapper<'_> {
         self.check_fields(file, &mut row);
         if let Some(id) = row.id.take() {
             match check_id(&id) {
-                Ok(()) => row.id = Some(id.trim().to_owned()),
+                Ok(()) => row.id = Some(trim(&id).to_owned()),
                 Err(message) => row.add_problem(ID_FIELD, message),
             }
         }
@@ -220,7 +221,7 @@ pub(super) fn is_like_date(id: &str) -> bool {
 }
 
 fn check_id(id: &str) -> Result<(), String> {
-    let id = id.trim();
+    let id = trim(id);
     if id.is_empty() {
         return Err("is blank".into());
     }

@@ -25,6 +25,13 @@ pub(super) fn folded(name: &str) -> String {
     words.collect::<Vec<_>>().join(" ").to_lowercase()
 }
 
+/// Returns the text of a formula that is nothing but a text: `="00123"` keeps a spreadsheet program from
+/// reading a number.
+pub(super) fn text_of_formula(cell: &str) -> Option<&str> {
+    let text = cell.strip_prefix("=\"")?.strip_suffix('"')?;
+    (!text.contains('"')).then_some(text)
+}
+
 /// The names in a header.
 pub(super) struct ColumnNames<'a> {
     names: Vec<&'a str>,

@@ -94,7 +94,10 @@ impl FileFormat {
             _ => {
                 let sniffer = Sniffer::from_reader(decompress(compression, file.by_ref())?)?;
                 file.rewind()?;
-                let encoding = sniffer.encoding()?;
+                let encoding = match sniffer.declared() {
+                    Some(declared) if sniffer.has_invalid_utf8 => declared,
+                    _ => sniffer.encoding()?,
+                };
                 if sniffer.is_markup(encoding)? {
                     Content::Feed(encoding)
                 } else {
@@ -299,6 +302,18 @@ impl Sniffer {
         Ok(WINDOWS_1252)
     }
 
+    /// Returns the encoding that an XML declaration names.
+    fn declared(&self) -> Option<&'static Encoding> {
+        let start = self.head.get(..200.min(self.head.len()))?;
+        let start = String::from_utf8_lossy(start);
+        let declaration = start.trim_start().strip_prefix("<?xml")?;
+        let declaration = declaration.split("?>").next()?;
+        let (_, value) = declaration.split_once("encoding=")?;
+        let quote = value.chars().next()?;
+        let name = value.get(1..)?.split(quote).next()?;
+        Encoding::for_label(name.as_bytes())
+    }
+
     /// Returns whether the text is XML, which may be a product feed.
     ///
     /// # Errors
@@ -398,6 +413,8 @@ fn detect_separator(text: &str) -> u8 {
         .filter(|line| line[in_first] == first[in_first]);
     let best = if first[in_first] > 0 && 2 * like_first.count() >= others.len() {
         in_first
+    } else if first.iter().all(|count| *count == 0) && is_link_list(text) {
+        0
     } else {
         // A title is above the table: the separator is the one that most lines have equally often.
         let weight = |index: usize| {
@@ -410,6 +427,12 @@ fn detect_separator(text: &str) -> u8 {
         best_of(&std::array::from_fn::<_, { SEPARATORS.len() }, _>(weight))
     };
     u8::try_from(SEPARATORS[best]).unwrap_or(b',')
+}
+
+/// Returns whether a text has one column, of links, so that what is between them separates no columns.
+fn is_link_list(text: &str) -> bool {
+    let second = text.lines().nth(1).unwrap_or_default();
+    second.trim_start_matches('"').starts_with("http")
 }
 
 /// How often each separator occurs in a line.

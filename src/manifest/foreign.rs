@@ -93,15 +93,23 @@ pub(super) fn describe_markup(text: &str) -> Option<&'static str> {
     if has("urn:schemas-microsoft-com:office:spreadsheet") || has("progid=\"excel.sheet\"") {
         return Some("it is a workbook in XML of Excel 2003; save it as .xlsx or CSV");
     }
-    let is_page = [
-        "<!doctype html",
-        "<html",
-        "<table",
-        "<head",
-        "<meta",
-        "<body",
-    ];
-    if is_page.into_iter().any(has) {
+    // The first element, after declarations and comments.
+    let mut rest = start.trim_start();
+    while rest.starts_with("<?") || rest.starts_with("<!--") {
+        let end = if rest.starts_with("<?") { "?>" } else { "-->" };
+        rest = rest.split_once(end)?.1.trim_start();
+    }
+    let name: String = rest
+        .strip_prefix('<')?
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '!')
+        .collect();
+    let is_page = match name.as_str() {
+        "html" | "head" | "body" | "table" | "meta" | "style" | "div" => true,
+        "!doctype" => rest.starts_with("<!doctype html"),
+        _ => false,
+    };
+    if is_page {
         return Some(
             "it is a web page (HTML), whatever its ending is; open it in a spreadsheet program and save \
              it as .xlsx or CSV. If it was downloaded, it may be the page that asks to log in",

@@ -11,6 +11,7 @@ use super::limits::MAX_COLUMNS;
 use super::preset::Preset;
 use super::problem::{ColumnOption, Mistake};
 use super::products::Grouping;
+use super::row::ID_FIELD;
 use super::row_filter::RowFilter;
 use super::row_mapper::RowMapper;
 use super::table_reader::Record;
@@ -161,19 +162,27 @@ impl<'a> Header<'a> {
         if mapper.each_image && image_columns.is_empty() {
             return Err(Mistake::NoImageColumn);
         }
+        let names = self.names();
         let key_columns = match &mapper.one_per {
             None => Vec::new(),
             Some(name) => {
-                let names = self.names();
+                // What the user names is a column first; a product is identified by its key otherwise.
+                let exact = self.columns.iter().position(|column| column.name == *name);
+                let exact = exact.filter(|_| mapper.is_one_per_given);
                 let of_field = self.columns_for(name);
-                if names.has(name) || of_field.is_empty() {
-                    vec![names.find_one(name, ColumnOption::OnePer)?]
-                } else {
-                    of_field
+                match exact {
+                    Some(index) => vec![index],
+                    None if !of_field.is_empty() => of_field,
+                    None if !mapper.is_one_per_given => {
+                        return Err(Mistake::NoColumnFor {
+                            field: name.clone(),
+                            candidate: None,
+                        });
+                    }
+                    None => vec![names.find_one(name, ColumnOption::OnePer)?],
                 }
             }
         };
-        let names = self.names();
         let find_product = |name: &String| names.find_one(name, ColumnOption::GroupBy);
         Ok(Some(Grouping {
             key_columns,
@@ -196,6 +205,7 @@ impl<'a> Header<'a> {
             sku: find("SKU"),
             kind: find("Type")?,
             parent: find("Parent")?,
+            keys: self.columns_for(ID_FIELD),
             images: self.columns_for("image"),
             statuses: self.filter.status_columns().collect(),
             is_one_per_product: mapper.is_one_per_product,
@@ -272,6 +282,11 @@ fn assign_targets<'a>(
         let mut is_found = false;
         for (rank, name) in candidates.iter().enumerate() {
             let found = names.find(name);
+            if found.is_empty() && has_alternatives && mapping.option == ColumnOption::Map {
+                let missing = names.find_one(name, mapping.option);
+                missing.err().into_iter().for_each(&mut *reject);
+                is_found = true;
+            }
             if let [first, _, ..] = found.as_slice() {
                 reject(Mistake::AmbiguousColumn(names.names()[*first].to_owned()));
             }

@@ -6,19 +6,23 @@ use std::io::{self, BufRead, Read};
 
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
-use super::jsonl_rows::{ObjectEntries, add_entries};
-use super::limits::MAX_ROW_BYTES;
+use super::jsonl_rows::{ConditionKeys, ObjectEntries, add_entries};
+use super::limits::{BOM, MAX_ROW_BYTES};
 use super::pipeline::Producer;
 use super::problem::Mistake;
 use super::row_mapper::RowMapper;
 
 /// Reads all rows and returns their number.
 pub(super) fn read_rows(
-    source: impl BufRead,
+    mut source: impl BufRead,
     mapper: &RowMapper<'_>,
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
+    if source.fill_buf()?.starts_with(BOM) {
+        source.consume(BOM.len());
+    }
     if mapper.needs_table() {
         producer.add_problem(1, Mistake::NotATable);
         return Ok(0);
@@ -29,10 +33,11 @@ pub(super) fn read_rows(
     };
     let mut rows = Rows {
         position: &position,
-        mapper,
+        conditions: ConditionKeys::new(mapper),
         producer,
         count: 0,
-        has_list: false,
+        member: 0,
+        list: None,
         failure: None,
     };
     let source = Counted {
@@ -45,9 +50,10 @@ pub(super) fn read_rows(
         .and_then(|()| document.end());
     let Rows {
         count,
-        has_list,
+        list,
         failure,
         producer,
+        conditions,
         ..
     } = rows;
     if let Some(failure) = failure {
@@ -56,8 +62,10 @@ pub(super) fn read_rows(
     if let Err(error) = read {
         let line = position.line.get();
         producer.add_problem(line, format!("the rest cannot be read: {error}").into());
-    } else if !has_list {
+    } else if list.is_none() {
         producer.add_problem(1, "it is JSON, but has no list of objects".into());
+    } else {
+        conditions.report_missing(producer);
     }
     Ok(count)
 }
@@ -96,11 +104,13 @@ impl<R: BufRead> Read for Counted<'_, R> {
 /// The rows that were read.
 struct Rows<'a, 'm, 'p> {
     position: &'a Position,
-    mapper: &'a RowMapper<'m>,
+    conditions: ConditionKeys<'a, 'm>,
     producer: &'a mut Producer<'p>,
     count: u64,
-    /// Whether there was a list of objects.
-    has_list: bool,
+    /// The number of the document's member that is read, from 1; 0 if the document is the list.
+    member: usize,
+    /// The member that is the list of rows, once one was found.
+    list: Option<usize>,
     /// Why no more rows are taken; `None` if they are.
     failure: Option<anyhow::Error>,
 }
@@ -124,7 +134,7 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        self.0.has_list = true;
+        self.0.list = Some(self.0.member);
         while items.next_element_seed(RowSeed(self.0))?.is_some() {}
         Ok(())
     }
@@ -132,6 +142,7 @@ impl<'de> Visitor<'de> for Document<'_, '_, '_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while entries.next_key::<IgnoredAny>()?.is_some() {
             self.0.position.row_bytes.set(0);
+            self.0.member += 1;
             entries.next_value_seed(Member(self.0))?;
         }
         Ok(())
@@ -156,13 +167,9 @@ impl<'de> Visitor<'de> for Member<'_, '_, '_, '_> {
         f.write_str("a value")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
-        if self.0.has_list {
-            return Err(A::Error::custom(
-                "it has several lists; save the one with the rows alone",
-            ));
-        }
-        Document(self.0).visit_seq(items)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(ItemSeed(self.0))?.is_some() {}
+        Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
@@ -195,6 +202,31 @@ impl<'de> Visitor<'de> for Member<'_, '_, '_, '_> {
     }
 }
 
+/// An item of a list in the document: a row, if it is an object.
+struct ItemSeed<'r, 'a, 'm, 'p>(&'r mut Rows<'a, 'm, 'p>);
+
+impl<'de> DeserializeSeed<'de> for ItemSeed<'_, '_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        let rows = self.0;
+        rows.position.row_bytes.set(0);
+        let line = rows.position.line.get();
+        let item = Value::deserialize(deserializer)?;
+        let Value::Object(fields) = item else {
+            return Ok(());
+        };
+        if rows.list.is_some_and(|list| list != rows.member) {
+            return Err(D::Error::custom(
+                "it has several lists; save the one with the rows alone",
+            ));
+        }
+        rows.list = Some(rows.member);
+        let entries: Vec<(String, Value)> = fields.into_iter().collect();
+        rows.add(&entries, line)
+    }
+}
+
 /// One row.
 struct RowSeed<'r, 'a, 'm, 'p>(&'r mut Rows<'a, 'm, 'p>);
 
@@ -206,11 +238,22 @@ impl<'de> DeserializeSeed<'de> for RowSeed<'_, '_, '_, '_> {
         rows.position.row_bytes.set(0);
         let line = rows.position.line.get();
         let ObjectEntries(entries) = ObjectEntries::deserialize(deserializer)?;
-        match add_entries(&entries, line, rows.mapper, rows.producer) {
-            Ok(count) => rows.count += count,
+        rows.add(&entries, line)
+    }
+}
+
+impl Rows<'_, '_, '_> {
+    /// Passes a row on.
+    fn add<E: serde::de::Error>(
+        &mut self,
+        entries: &[(String, Value)],
+        line: u64,
+    ) -> Result<(), E> {
+        match add_entries(entries, line, &mut self.conditions, self.producer) {
+            Ok(count) => self.count += count,
             Err(error) => {
-                rows.failure = Some(error);
-                return Err(D::Error::custom("the rows are not taken"));
+                self.failure = Some(error);
+                return Err(E::custom("the rows are not taken"));
             }
         }
         Ok(())

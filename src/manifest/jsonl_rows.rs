@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use crate::domain::Shape;
 
-use super::column_names::folded;
+use super::column_names::{folded, trim};
 use super::limits::{BOM, MAX_COLUMNS, MAX_ROW_BYTES};
 use super::links;
 use super::pipeline::Producer;
 use super::problem::Mistake;
 use super::remark::Remark;
 use super::row::{ID_FIELD, Row};
-use super::row_mapper::RowMapper;
+use super::row_mapper::{KeyField, RowMapper};
 
 /// Maximum length of the JSON parser's reason in a message, in characters. The reason may quote a
 /// whole row.
@@ -35,6 +35,7 @@ pub(super) fn read_rows(
         return Ok(0);
     }
     let mut rows = 0;
+    let mut conditions = ConditionKeys::new(mapper);
     let mut line = 0;
     let mut text = Vec::new();
     loop {
@@ -44,6 +45,7 @@ pub(super) fn read_rows(
             .take(MAX_ROW_BYTES as u64 + 1)
             .read_until(b'\n', &mut text)?;
         if length == 0 {
+            conditions.report_missing(producer);
             return Ok(rows);
         }
         line += 1;
@@ -62,7 +64,29 @@ pub(super) fn read_rows(
         if bytes.trim_ascii().is_empty() {
             continue;
         }
-        rows += add_row(bytes, line, mapper, producer)?;
+        rows += add_row(bytes, line, &mut conditions, producer)?;
+    }
+}
+
+/// The keys of the user's conditions that no row had so far: a condition on none would be met in silence.
+pub(super) struct ConditionKeys<'a, 'm> {
+    pub(super) mapper: &'a RowMapper<'m>,
+    missing: Vec<&'a str>,
+}
+
+impl<'a, 'm> ConditionKeys<'a, 'm> {
+    pub(super) fn new(mapper: &'a RowMapper<'m>) -> Self {
+        Self {
+            mapper,
+            missing: mapper.conditions.columns().collect(),
+        }
+    }
+
+    /// Reports the keys that no row had.
+    pub(super) fn report_missing(&self, producer: &mut Producer<'_>) {
+        for column in &self.missing {
+            producer.add_problem(1, Mistake::MissingKey((*column).to_owned()));
+        }
     }
 }
 
@@ -70,23 +94,30 @@ pub(super) fn read_rows(
 fn add_row(
     bytes: &[u8],
     line: u64,
-    mapper: &RowMapper<'_>,
+    conditions: &mut ConditionKeys<'_, '_>,
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
-    let entries = match parse_entries(bytes) {
-        Ok(ObjectEntries(entries)) => entries,
-        Err(mistake) => return Ok(u64::from(producer.add_row(line, Err(mistake), mapper)?)),
-    };
-    add_entries(&entries, line, mapper, producer)
+    match parse_entries(bytes) {
+        Ok(ObjectEntries(entries)) => add_entries(&entries, line, conditions, producer),
+        Err(mistake) => {
+            let mapper = conditions.mapper;
+            Ok(u64::from(producer.add_row(line, Err(mistake), mapper)?))
+        }
+    }
 }
 
 /// Passes a row on; returns 1 if it counts, and 0 if it is left out.
 pub(super) fn add_entries(
     entries: &[(String, Value)],
     line: u64,
-    mapper: &RowMapper<'_>,
+    conditions: &mut ConditionKeys<'_, '_>,
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
+    let mapper = conditions.mapper;
+    conditions.missing.retain(|name| {
+        let mut keys = entries.iter().map(|(key, _)| key);
+        !keys.any(|key| folded(key) == folded(name))
+    });
     let cell = |name: &str| Cow::Owned(text_of(entries, name).unwrap_or_default());
     if !mapper.conditions.take_row(cell) {
         producer.add_remark(Remark::Filtered, line);
@@ -161,41 +192,55 @@ fn read_row(
         ..Row::default()
     };
     let mut seen_keys = HashSet::new();
+    let mut targets = Vec::new();
     for (key, value) in entries {
         if !seen_keys.insert(key) {
             row.add_problem(key, "is given twice");
             continue;
         }
-        let fields = match mapper.fields_for(key) {
-            Ok(fields) => fields,
-            Err(mistake) => {
-                row.problems.push((None, mistake));
-                continue;
-            }
+        match mapper.fields_for(key) {
+            Ok(fields) => targets.extend(fields.into_iter().map(|field| (field, value))),
+            Err(mistake) => row.problems.push((None, mistake)),
+        }
+    }
+    // Of several keys that may provide a field, the first that is not empty does.
+    targets.sort_by_key(|(field, _)| field.rank);
+    for (
+        KeyField {
+            field,
+            has_alternatives,
+            ..
+        },
+        value,
+    ) in targets
+    {
+        let is_blank = value.as_str().is_some_and(|text| trim(text).is_empty());
+        let is_set = match field {
+            ID_FIELD => row.id.is_some(),
+            field => row.fields.contains_key(field),
         };
         // `null` leaves the field out, like an empty cell.
-        if value.is_null() {
+        if value.is_null() || (has_alternatives && (is_blank || is_set)) {
             continue;
         }
-        for field in fields {
-            match (field, value) {
-                (ID_FIELD, Value::String(id)) => row.id = Some(id.clone()),
-                // A float of this size has lost its last digits, and two ids could have become one.
-                (ID_FIELD, Value::Number(id))
-                    if id.is_f64() && id.as_f64().is_some_and(|id| id.abs() >= 9e15) =>
-                {
-                    row.add_problem(ID_FIELD, "is too long for a number; write it in quotes");
-                }
-                (ID_FIELD, Value::Number(id)) => row.id = Some(id.to_string()),
-                (ID_FIELD, _) => row.add_problem(ID_FIELD, "must be a string or a number"),
-                (field, value) if let Some(text) = text_of_links(value, mapper.shape_of(field)) => {
-                    let base = mapper.image_base.as_ref();
-                    if let Some(link) = links::read_one(&mut row, field, &text, base) {
-                        row.set(field, Value::from(link));
-                    }
-                }
-                (field, value) => row.set(field, value.clone()),
+        match (field, value) {
+            (ID_FIELD, _) if is_set => row.add_problem(ID_FIELD, "is given twice"),
+            (ID_FIELD, Value::String(id)) => row.id = Some(id.clone()),
+            // A float of this size has lost its last digits, and two ids could have become one.
+            (ID_FIELD, Value::Number(id))
+                if id.is_f64() && id.as_f64().is_some_and(|id| id.abs() >= 9e15) =>
+            {
+                row.add_problem(ID_FIELD, "is too long for a number; write it in quotes");
             }
+            (ID_FIELD, Value::Number(id)) => row.id = Some(id.to_string()),
+            (ID_FIELD, _) => row.add_problem(ID_FIELD, "must be a string or a number"),
+            (field, value) if let Some(text) = text_of_links(value, mapper.shape_of(field)) => {
+                let base = mapper.image_base.as_ref();
+                if let Some(link) = links::read_one(&mut row, field, &text, base) {
+                    row.set(field, Value::from(link));
+                }
+            }
+            (field, value) => row.set(field, value.clone()),
         }
     }
     mapper.fill_prompt(&mut row, |name| text_of(entries, name));

@@ -9,6 +9,9 @@ use super::problem::Mistake;
 use super::remark::{LinkChange, OddLink, Remark};
 use super::row::Row;
 
+/// Maximum length of a cell that is searched for several links, in bytes.
+const MAX_CELL_BYTES: usize = 64 << 10;
+
 /// Characters between the links of a cell.
 fn is_separator(c: char) -> bool {
     matches!(c, ',' | ';' | '|') || is_blank(c)
@@ -45,6 +48,9 @@ pub fn parse_image_base(text: &str) -> Result<Url, String> {
 /// it out.
 pub(super) fn split(cell: &str, base: Option<&Url>) -> Vec<String> {
     let cell = trim(cell);
+    if cell.len() > MAX_CELL_BYTES {
+        return vec![cell.to_owned()];
+    }
     if let Some(links) = of_json(cell)
         .or_else(|| of_html(cell))
         .or_else(|| of_parentheses(cell))
@@ -95,7 +101,12 @@ fn of_html(cell: &str) -> Option<Vec<String>> {
     let lower = cell.to_ascii_lowercase();
     let links = lower.match_indices("<img").filter_map(|(at, _)| {
         let tag = &cell[at..at + lower[at..].find('>').unwrap_or(lower.len() - at)];
-        let source = tag.to_ascii_lowercase().find("src=")?;
+        let lower_tag = tag.to_ascii_lowercase();
+        // Not `data-src`, which is of a page that loads its pictures later.
+        let mut sources = lower_tag.match_indices("src=");
+        let is_name =
+            |at: usize| lower_tag[..at].ends_with(|c: char| c.is_whitespace() || c == '"');
+        let (source, _) = sources.find(|(at, _)| is_name(*at))?;
         let value = &tag[source + "src=".len()..];
         let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
         let value = match quote {
@@ -278,7 +289,7 @@ mod tests {
                 vec!["https://a/cup_(1).jpg"],
             ),
             (
-                "<p><img alt='x' src=\"https://a/1.jpg?a=1&amp;b=2\"/><IMG SRC=https://a/2.jpg></p>",
+                "<p><img alt='x' data-src='lazy.gif' src=\"https://a/1.jpg?a=1&amp;b=2\"/><IMG SRC=https://a/2.jpg></p>",
                 vec!["https://a/1.jpg?a=1&amp;b=2", "https://a/2.jpg"],
             ),
             (

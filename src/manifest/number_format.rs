@@ -1,12 +1,22 @@
 //! Numbers of a workbook as the workbook shows them, as far as that matters for an id: with leading zeros,
 //! fixed decimals and text between the digits.
 
+/// Maximum length of a format, in bytes: that of Excel.
+const MAX_CODE_BYTES: usize = 255;
+
 /// Returns a number in a format such as `00000`, `0.00` or `000-0000`; `None` if it is another format.
 pub(super) fn format(number: f64, code: &str) -> Option<String> {
+    if code.len() > MAX_CODE_BYTES {
+        return None;
+    }
     let code = code.split(';').next()?;
     let template = parse(code)?;
     let decimals = template.decimals;
     let digits = format!("{:.decimals$}", number.abs());
+    // A number that is shown rounded is read as it is.
+    if digits.parse() != Ok(number.abs()) {
+        return None;
+    }
     let (whole, fraction) = digits.split_once('.').unwrap_or((&digits, ""));
     // The digits before the decimal point are filled in from the right.
     let mut left = whole.chars().rev();
@@ -83,6 +93,7 @@ mod tests {
         ] {
             assert_eq!(format(number, code).as_deref(), Some(shown), "{code}");
         }
+        assert_eq!(format(0.5, "0"), None);
         for other in ["General", "#,##0.00", "0%", "yyyy-mm-dd", "@", "0.00E+00"] {
             assert_eq!(format(1.0, other), None, "{other}");
         }

@@ -26,6 +26,15 @@ const CONTENT: &str = "content.xml";
 const MAX_COLUMNS: usize = 2_000;
 const MAX_ROWS: u64 = 1 << 20;
 
+/// Maximum number of times that a cell or a row is repeated.
+const MAX_REPEATS: u64 = 1 << 32;
+
+/// Maximum length of a row with all its repetitions, in bytes.
+const MAX_REPEATED_BYTES: u64 = 256 << 20;
+
+/// Maximum number of merged cells that reach below a row.
+const MAX_SPANS: usize = 1_000;
+
 /// Texts that a spreadsheet program shows for an error.
 const ERRORS: [&str; 7] = [
     "#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!",
@@ -136,7 +145,7 @@ fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
 
 fn number(tag: &BytesStart<'_>, name: &str) -> u64 {
     let number = attribute(tag, name).and_then(|number| number.parse().ok());
-    number.unwrap_or(1).max(1)
+    number.unwrap_or(1).clamp(1, MAX_REPEATS)
 }
 
 /// Reads the rows of one sheet.
@@ -195,6 +204,12 @@ impl<R: Read> SheetReader<R> {
                     let is_hidden = visibility.is_some_and(|visibility| visibility != "visible");
                     let mut record = self.read_cells()?;
                     record.line = self.row + 1;
+                    let bytes = record.cells.as_slice().len() as u64;
+                    anyhow::ensure!(
+                        bytes.saturating_mul(times) <= MAX_REPEATED_BYTES,
+                        "row {} is repeated {times} times",
+                        record.line
+                    );
                     if is_hidden && !self.reads_hidden && self.width.is_some() {
                         record.is_left_out = true;
                         record.remarks = vec![Remark::HiddenRow];
@@ -252,7 +267,8 @@ impl<R: Read> SheetReader<R> {
                         );
                         texts.resize(column, String::new());
                         texts.extend(std::iter::repeat_n(text.clone(), times));
-                        if rows > 1 {
+                        let has_room = self.spans.len() + new_spans.len() < MAX_SPANS;
+                        if rows > 1 && has_room && text.len() <= MAX_ROW_BYTES / MAX_SPANS {
                             new_spans.push((column, self.row + rows, text));
                         }
                     }
@@ -291,7 +307,9 @@ impl<R: Read> SheetReader<R> {
                 Event::Start(tag) => {
                     depth += 1;
                     match tag.local_name().as_ref() {
-                        "annotation" => comment_depth = comment_depth.or(Some(depth)),
+                        "annotation" | "frame" | "custom-shape" | "rect" | "g" | "shapes" => {
+                            comment_depth = comment_depth.or(Some(depth));
+                        }
                         _ if comment_depth.is_some() => {}
                         "p" => {
                             paragraphs += 1;
@@ -303,6 +321,8 @@ impl<R: Read> SheetReader<R> {
                             let blanks = usize::try_from(number(&tag, "c"))?.min(MAX_COLUMNS);
                             content.text.push_str(&" ".repeat(blanks));
                         }
+                        "line-break" => content.text.push('\n'),
+                        "tab" => content.text.push('\t'),
                         "a" => content.link = attribute(&tag, "href"),
                         _ => {}
                     }

@@ -73,6 +73,9 @@ pub enum Mistake {
         /// The columns of the header.
         known: Vec<String>,
     },
+    /// No row of JSON has the key that a condition is on.
+    #[error("no row has `{}`", printable_excerpt(.0))]
+    MissingKey(String),
     /// Two columns have the name of one that is used.
     #[error("two columns are named `{}`; rename or remove one", printable_excerpt(.0))]
     AmbiguousColumn(String),

@@ -16,6 +16,9 @@ use super::table_reader::{Record, TableReader};
 /// Maximum number of rows of one product. More are the sign of a wrong column.
 const MAX_PRODUCT_ROWS: usize = 10_000;
 
+/// Maximum length of the rows of one product, in bytes.
+const MAX_PRODUCT_BYTES: usize = 64 << 20;
+
 /// How rows are combined into products.
 #[derive(Default)]
 pub(super) struct Grouping {
@@ -99,25 +102,23 @@ impl<'a> Products<'a> {
     }
 
     fn is_complete(&self, row: &Record) -> bool {
-        row.fault.is_none() && row.cells.len() == self.width && !row.is_left_out
+        row.fault.is_none() && row.cells.len() == self.width
     }
 
     fn read_product(&mut self, first: Record) -> anyhow::Result<()> {
-        if first.is_left_out {
-            self.ready.push_back(first);
-            return Ok(());
-        }
         let Some(key) = self.product_key(&first).map(str::to_owned) else {
             self.queue_product(vec![first]);
             return Ok(());
         };
+        let mut bytes = first.cells.as_slice().len();
         let mut rows = vec![first];
         while let Some(row) = self.next_row()? {
             if self.product_key(&row) != Some(&key) {
                 self.next = Some(row);
                 break;
             }
-            if rows.len() < MAX_PRODUCT_ROWS {
+            bytes += row.cells.as_slice().len();
+            if rows.len() < MAX_PRODUCT_ROWS && bytes < MAX_PRODUCT_BYTES {
                 rows.push(row);
             } else {
                 rows[0].fault = Some(Mistake::HugeProduct {
@@ -143,12 +144,23 @@ impl<'a> Products<'a> {
         if let Some((remark, is_left_out)) = self.filter.status(|column| first.text(column)) {
             remarks.push(remark);
             if is_left_out {
-                self.queue_left_out(remarks, first.line);
+                remarks.extend(rows.iter().flat_map(|row| row.remarks.clone()));
+                let line = rows[0].line;
+                self.queue_left_out(remarks, line);
                 return;
             }
         }
         let first = first.clone();
         let line = first.line;
+        // What is hidden is no job, but belongs to the product.
+        let (left_out, taken): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.is_left_out);
+        let mut rows = taken;
+        for row in left_out {
+            self.queue_left_out(row.remarks, row.line);
+        }
+        if rows.is_empty() {
+            return;
+        }
         rows.retain(|row| {
             let cell = |column| match row.text(column) {
                 "" => first.text(column),
@@ -257,13 +269,14 @@ impl<'a> Products<'a> {
 
     /// Returns a row whose empty cells are those of the product's first row, with one image.
     fn inherit(&self, row: &Record, first: &Record, image: Option<(usize, &str)>) -> Record {
+        // What identifies a job of a product is its own.
+        let has_key = self.grouping.product_column.is_some() && self.job_key(row).is_some();
         let mut cells = ByteRecord::new();
         for (column, (cell, inherited)) in row.cells.iter().zip(&first.cells).enumerate() {
-            let value = if row.text(column).is_empty() && std::str::from_utf8(cell).is_ok() {
-                inherited
-            } else {
-                cell
-            };
+            let is_inherited = row.text(column).is_empty()
+                && std::str::from_utf8(cell).is_ok()
+                && !(has_key && self.grouping.key_columns.contains(&column));
+            let value = if is_inherited { inherited } else { cell };
             match image {
                 Some((image_column, link)) if column == image_column => {
                     cells.push_field(link.as_bytes());

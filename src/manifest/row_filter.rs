@@ -73,10 +73,15 @@ impl Conditions {
         are_met(&only, &except, |column: &String| cell(column))
     }
 
+    /// Returns the names of the columns that conditions are on.
+    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+        let conditions = self.only.iter().chain(&self.except);
+        conditions.map(|condition| condition.column.as_str())
+    }
+
     /// Returns whether a condition is on a column.
     pub(super) fn name(&self, column: &str) -> bool {
-        let mut conditions = self.only.iter().chain(&self.except);
-        conditions.any(|condition| folded(&condition.column) == folded(column))
+        self.columns().any(|name| folded(name) == folded(column))
     }
 }
 

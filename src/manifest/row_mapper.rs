@@ -75,6 +75,15 @@ impl ColumnMapping {
     }
 }
 
+/// A field that a key of a row of JSON provides.
+pub(super) struct KeyField<'a> {
+    pub(super) field: &'a str,
+    /// The position of the key among those that may provide the field, from 0.
+    pub(super) rank: usize,
+    /// Whether several keys may provide the field.
+    pub(super) has_alternatives: bool,
+}
+
 /// Turns rows into jobs of one model: holds the model, the providers that may run the jobs, and how
 /// columns become fields.
 pub struct RowMapper<'a> {
@@ -85,6 +94,8 @@ pub struct RowMapper<'a> {
     pub(super) constants: Vec<(String, Value)>,
     prompt: Option<Template>,
     pub(super) one_per: Option<String>,
+    /// Whether the user has named what identifies a product.
+    pub(super) is_one_per_given: bool,
     pub(super) each_image: bool,
     skip_missing: Vec<String>,
     pub(super) images: ImageResolver,
@@ -114,6 +125,7 @@ impl<'a> RowMapper<'a> {
             constants: Vec::new(),
             prompt: None,
             one_per: None,
+            is_one_per_given: false,
             each_image: layout.each_image,
             skip_missing: Vec::new(),
             images: ImageResolver::new(layout.image_fixes),
@@ -204,6 +216,7 @@ impl<'a> RowMapper<'a> {
         }
         mapper.is_one_per_product = layout.preset == Some(Preset::Woocommerce)
             && layout.one_per.as_deref() == Some("product");
+        mapper.is_one_per_given = layout.one_per.is_some() && !mapper.is_one_per_product;
         mapper.one_per = layout
             .one_per
             .filter(|_| !mapper.is_one_per_product)
@@ -366,17 +379,27 @@ impl<'a> RowMapper<'a> {
     ///
     /// # Errors
     /// As [`default_field`](Self::default_field).
-    pub(super) fn fields_for(&self, key: &str) -> Result<Vec<&str>, Mistake> {
+    pub(super) fn fields_for(&self, key: &str) -> Result<Vec<KeyField<'_>>, Mistake> {
         let is_key = |name: &str| name == key || folded(name) == folded(key);
-        let mapped = self.mappings.iter().filter(|mapping| {
+        let mapped = self.mappings.iter().filter_map(|mapping| {
             let candidates = mapping.candidates(is_key);
-            candidates.into_iter().any(is_key)
+            Some(KeyField {
+                field: &mapping.field,
+                rank: candidates.iter().position(|name| is_key(name))?,
+                has_alternatives: candidates.len() > 1,
+            })
         });
-        let mapped: Vec<&str> = mapped.map(|mapping| mapping.field.as_str()).collect();
+        let mapped: Vec<KeyField<'_>> = mapped.collect();
         if !mapped.is_empty() {
             return Ok(mapped);
         }
-        Ok(self.default_field(key)?.into_iter().collect())
+        let field = self.default_field(key)?;
+        let fields = field.into_iter().map(|field| KeyField {
+            field,
+            rank: 0,
+            has_alternatives: false,
+        });
+        Ok(fields.collect())
     }
 
     /// Returns the field that a column which nobody mapped provides by its name; `None` if it is only data

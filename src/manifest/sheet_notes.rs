@@ -18,8 +18,8 @@ pub(super) struct SheetNotes {
     pub(super) hidden_rows: HashSet<u32>,
     /// Cells of which only the first has a value.
     pub(super) merged: Vec<MergedCells>,
-    /// Formulas without a saved value, by row and column.
-    pub(super) unsaved_formulas: HashMap<(u32, u32), String>,
+    /// Formulas without a saved value, by row and column, with the link that one stands for.
+    pub(super) unsaved_formulas: HashMap<(u32, u32), Option<String>>,
     /// Whether cells have links behind their texts.
     pub(super) has_links: bool,
 }
@@ -127,6 +127,7 @@ struct OpenCell {
     reference: Option<String>,
     formula: Option<String>,
     has_value: bool,
+    is_in_value: bool,
 }
 
 fn read_sheet(part: impl Read) -> SheetNotes {
@@ -150,8 +151,11 @@ fn read_sheet(part: impl Read) -> SheetNotes {
                     }
                 }
                 "c" => {
+                    // The result of a formula may be an empty text.
+                    let is_text = attribute(&tag, "t").as_deref() == Some("str");
                     cell = OpenCell {
                         reference: attribute(&tag, "r"),
+                        has_value: is_text,
                         ..OpenCell::default()
                     };
                 }
@@ -159,7 +163,8 @@ fn read_sheet(part: impl Read) -> SheetNotes {
                     is_formula = true;
                     cell.formula = Some(String::new());
                 }
-                "v" | "is" => cell.has_value = true,
+                "v" => cell.is_in_value = true,
+                "is" => cell.has_value = true,
                 "mergeCell" => {
                     let range = attribute(&tag, "ref").and_then(|range| parse_range(&range));
                     if notes.merged.len() < MAX_NOTES {
@@ -169,6 +174,7 @@ fn read_sheet(part: impl Read) -> SheetNotes {
                 "hyperlink" => notes.has_links = true,
                 _ => {}
             },
+            Ok(Event::Text(text)) if cell.is_in_value => cell.has_value |= !text.is_empty(),
             Ok(Event::Text(text)) if is_formula => {
                 if let Some(formula) = &mut cell.formula {
                     formula.push_str(&text);
@@ -189,6 +195,7 @@ fn read_sheet(part: impl Read) -> SheetNotes {
             }
             Ok(Event::End(tag)) => match tag.local_name().as_ref() {
                 "f" => is_formula = false,
+                "v" => cell.is_in_value = false,
                 "c" => {
                     let cell = std::mem::take(&mut cell);
                     let position = cell.reference.as_deref().and_then(parse_cell);
@@ -196,7 +203,8 @@ fn read_sheet(part: impl Read) -> SheetNotes {
                     if let (Some(position), Some(formula)) = (position, formula)
                         && notes.unsaved_formulas.len() < MAX_NOTES
                     {
-                        notes.unsaved_formulas.insert(position, formula);
+                        let link = link_of_formula(&formula);
+                        notes.unsaved_formulas.insert(position, link);
                     }
                 }
                 _ => {}
@@ -232,7 +240,7 @@ fn parse_cell(name: &str) -> Option<(u32, u32)> {
 }
 
 /// Returns the link that a formula stands for: `HYPERLINK("https://…", "photo")`, `IMAGE("https://…")`.
-pub(super) fn link_of_formula(formula: &str) -> Option<String> {
+fn link_of_formula(formula: &str) -> Option<String> {
     let formula = formula.trim_start_matches('=').trim_start_matches("_xlfn.");
     let name_end = formula.find('(')?;
     let name = formula[..name_end].to_ascii_uppercase();
@@ -252,15 +260,11 @@ mod tests {
         let notes = read_sheet(
             r#"<worksheet><sheetData><row r="1"><c r="A1" t="s"><v>0</v></c></row>
             <row r="2" hidden="1"><c r="A2"><f>1+1</f><v>2</v></c></row>
-            <row r="4"><c r="AB4"><f>IMAGE(&quot;https://a/1.jpg?a=1&amp;b=2&quot;)</f></c></row></sheetData>
+            <row r="4"><c r="AB4"><f>IMAGE(&quot;https://a/1.jpg?a=1&amp;b=2&quot;)</f><v></v></c></row></sheetData>
             <mergeCells><mergeCell ref="A2:B$4"/></mergeCells></worksheet>"#
                 .as_bytes(),
         );
-        let formula = "IMAGE(\"https://a/1.jpg?a=1&b=2\")".to_owned();
-        assert_eq!(
-            link_of_formula(&formula).unwrap(),
-            "https://a/1.jpg?a=1&b=2"
-        );
+        let link = "https://a/1.jpg?a=1&b=2".to_owned();
         assert_eq!(
             notes,
             SheetNotes {
@@ -271,7 +275,7 @@ mod tests {
                     first_column: 0,
                     last_column: 1,
                 }],
-                unsaved_formulas: HashMap::from([((3, 27), formula)]),
+                unsaved_formulas: HashMap::from([((3, 27), Some(link))]),
                 has_links: false,
             }
         );

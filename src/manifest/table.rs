@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::domain::Shape;
 
 use super::build_job::is_like_date;
-use super::column_names::trim;
+use super::column_names::{text_of_formula, trim};
 use super::header::{Header, Target};
 use super::links;
 use super::pipeline::Producer;
@@ -138,11 +138,14 @@ impl HeaderSearch<'_> {
         producer: &mut Producer<'_>,
     ) -> anyhow::Result<Option<Record>> {
         let mut record = Record::default();
+        let mut remarks = Vec::new();
         while self.reader.read(&mut record)? {
+            remarks.append(&mut record.remarks);
             if record.line >= line {
                 break;
             }
         }
+        record.remarks = remarks;
         if record.line == line {
             return Ok(Some(record));
         }
@@ -237,21 +240,18 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
     }
     if mapper.each_image && record.image_number > 0 {
         let suffix = format!("-{}", record.image_number);
-        let id = row.id.as_ref();
-        row.product = id.map(|id| id.strip_suffix(&suffix).unwrap_or(id).trim().to_owned());
+        let id = row.id.as_deref();
+        let product = id.map(|id| match record.image_number {
+            1 => id,
+            _ => id.strip_suffix(&suffix).unwrap_or(id),
+        });
+        row.product = product.map(|id| trim(id).to_owned());
     }
     mapper.fill_prompt(&mut row, |name| {
         let index = header.template_columns.get(name)?;
         Some(cells[*index].to_owned())
     });
     Ok(row)
-}
-
-/// Returns the text of a formula that is nothing but a text: `="00123"` keeps a spreadsheet program from
-/// reading a number.
-fn text_of_formula(cell: &str) -> Option<&str> {
-    let text = cell.strip_prefix("=\"")?.strip_suffix('"')?;
-    (!text.contains('"')).then_some(text)
 }
 
 fn decode_cell(cell: &[u8]) -> Result<&str, &'static str> {

@@ -2,7 +2,7 @@
 
 use csv::ByteRecord;
 
-use super::column_names::trim;
+use super::column_names::{text_of_formula, trim};
 use super::problem::Mistake;
 use super::remark::Remark;
 
@@ -30,7 +30,8 @@ impl Record {
     /// Returns the text of a cell without blanks around it; empty if there is no such text.
     pub(super) fn text(&self, column: usize) -> &str {
         let cell = self.cells.get(column).unwrap_or_default();
-        std::str::from_utf8(cell).map_or("", trim)
+        let text = std::str::from_utf8(cell).map_or("", trim);
+        text_of_formula(text).unwrap_or(text)
     }
 
     /// Adds empty cells at the end up to this number of cells.

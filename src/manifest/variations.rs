@@ -6,6 +6,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::remark::Remark;
 use super::table_reader::{Record, TableReader};
 
+/// Maximum length of the rows that are kept until the end, in bytes.
+const MAX_KEPT_BYTES: usize = 256 << 20;
+
 /// The columns by which variations are found.
 #[derive(Clone, Debug)]
 pub(super) struct VariationColumns {
@@ -16,6 +19,8 @@ pub(super) struct VariationColumns {
     pub(super) kind: usize,
     /// The product of a variation: its SKU, or `id:` and its number.
     pub(super) parent: usize,
+    /// Columns that identify a job.
+    pub(super) keys: Vec<usize>,
     /// Columns with pictures.
     pub(super) images: Vec<usize>,
     /// Columns in which the shop says something about a product, and so about its variations.
@@ -35,6 +40,10 @@ pub(super) struct Variations<'a> {
     positions: HashMap<String, usize>,
     /// Those that have variations.
     with_variations: HashSet<usize>,
+    /// Variations whose products were not read yet.
+    waiting: Vec<Record>,
+    /// Length of the rows that are kept, in bytes.
+    kept_bytes: usize,
     /// What is left to return after the last row; `None` before that.
     ready: Option<VecDeque<Record>>,
 }
@@ -47,6 +56,8 @@ impl<'a> Variations<'a> {
             parents: Vec::new(),
             positions: HashMap::new(),
             with_variations: HashSet::new(),
+            waiting: Vec::new(),
+            kept_bytes: 0,
             ready: None,
         }
     }
@@ -69,18 +80,37 @@ impl<'a> Variations<'a> {
         self.parents.push(record);
     }
 
-    /// Returns what is left after the last row: the products that have no variations, and with one job for
-    /// each product those that have some.
+    /// Returns what is left after the last row: variations in front of their products, the products that
+    /// have no variations, and with one job for each product those that have some.
     fn finish(&mut self) -> VecDeque<Record> {
+        let mut left = VecDeque::new();
+        for mut variation in std::mem::take(&mut self.waiting) {
+            self.join(&mut variation);
+            left.push_back(variation);
+        }
         let parents = std::mem::take(&mut self.parents).into_iter().enumerate();
-        let left = parents.map(|(position, mut record)| {
+        left.extend(parents.map(|(position, mut record)| {
             if self.with_variations.contains(&position) {
-                record.is_left_out = !self.columns.is_one_per_product;
+                record.is_left_out |= !self.columns.is_one_per_product;
                 record.remarks.push(Remark::WithVariations);
             }
             record
-        });
-        left.collect()
+        }));
+        left
+    }
+
+    /// Keeps a row until the end.
+    ///
+    /// # Errors
+    /// Fails if the rows that are kept take too much memory.
+    fn keep(&mut self, record: &Record) -> anyhow::Result<()> {
+        self.kept_bytes += record.cells.as_slice().len();
+        anyhow::ensure!(
+            self.kept_bytes <= MAX_KEPT_BYTES,
+            "the products with variations take more than {} MiB",
+            MAX_KEPT_BYTES >> 20
+        );
+        Ok(())
     }
 
     /// Completes a variation with its product, or the product's picture with that of its variation.
@@ -89,18 +119,18 @@ impl<'a> Variations<'a> {
         let Some(position) = self.positions.get(parent).copied() else {
             return;
         };
-        self.with_variations.insert(position);
         let parent = &mut self.parents[position];
-        let has_picture = |row: &Record| {
-            self.columns
-                .images
-                .iter()
-                .any(|column| !row.text(*column).is_empty())
-        };
+        // A row that is not whole is a mistake, whatever it belongs to.
+        if variation.fault.is_some() || variation.cells.len() != parent.cells.len() {
+            return;
+        }
+        self.with_variations.insert(position);
+        let images = &self.columns.images;
+        let has_picture = |row: &Record| images.iter().any(|column| !row.text(*column).is_empty());
         if self.columns.is_one_per_product {
             if !has_picture(parent) && has_picture(variation) {
                 let cells = parent.cells.iter().enumerate().map(|(column, cell)| {
-                    let is_picture = self.columns.images.contains(&column);
+                    let is_picture = images.contains(&column);
                     let picture = variation.cells.get(column).filter(|_| is_picture);
                     picture.unwrap_or(cell)
                 });
@@ -114,12 +144,23 @@ impl<'a> Variations<'a> {
             variation.remarks.push(Remark::PictureOfProduct);
         }
         variation.remarks.push(Remark::Variation);
+        // What identifies a variation is its own.
+        let is_taken = |column: usize| {
+            let is_empty = variation.text(column).is_empty();
+            let is_key = self.columns.keys.contains(&column);
+            (is_empty && !is_key) || self.columns.statuses.contains(&column)
+        };
+        let faults = parent.cell_faults.iter();
+        let faults: Vec<_> = faults
+            .filter(|(column, _)| is_taken(*column))
+            .cloned()
+            .collect();
         let cells = variation.cells.iter().enumerate().map(|(column, cell)| {
-            let is_taken = cell.trim_ascii().is_empty() || self.columns.statuses.contains(&column);
-            let inherited = parent.cells.get(column).filter(|_| is_taken);
+            let inherited = parent.cells.get(column).filter(|_| is_taken(column));
             inherited.unwrap_or(cell)
         });
         variation.cells = cells.collect();
+        variation.cell_faults.extend(faults);
     }
 }
 
@@ -132,12 +173,17 @@ impl TableReader for Variations<'_> {
                 break;
             }
             let kind = row.text(self.columns.kind).to_ascii_lowercase();
-            let is_variation = kind
-                .split(',')
-                .any(|kind| kind.trim().starts_with("variation"));
-            if is_variation {
+            let mut kinds = kind.split(',').map(str::trim);
+            if kinds.clone().any(|kind| kind.contains("variation")) {
+                let is_known = self.positions.contains_key(row.text(self.columns.parent));
+                if !is_known && row.fault.is_none() {
+                    self.keep(&row)?;
+                    self.waiting.push(row);
+                    continue;
+                }
                 self.join(&mut row);
-            } else if kind.split(',').any(|kind| kind.trim() == "variable") && row.fault.is_none() {
+            } else if kinds.any(|kind| kind.starts_with("variable")) && row.fault.is_none() {
+                self.keep(&row)?;
                 self.keep_parent(row);
                 continue;
             }

@@ -12,7 +12,7 @@ use super::limits::MAX_ROW_BYTES;
 use super::number_format;
 use super::problem::Mistake;
 use super::remark::Remark;
-use super::sheet_notes::{self, MergedCells, SheetEntry, SheetNotes, link_of_formula};
+use super::sheet_notes::{self, MergedCells, SheetEntry, SheetNotes};
 use super::sheet_options::SheetOptions;
 use super::table_reader::{Record, TableReader};
 
@@ -22,6 +22,12 @@ const MIN_INEXACT_NUMBER: f64 = 1e15;
 /// Maximum number of columns. Every row is filled up to the widest, so that one cell far to the right would
 /// take memory for each of them.
 const MAX_COLUMNS: usize = 2_000;
+
+/// Maximum number of merged cells that reach below a row.
+const MAX_ACTIVE_MERGES: usize = 1_000;
+
+/// Maximum length of the text of merged cells, in bytes.
+const MAX_MERGED_BYTES: usize = 16 << 10;
 
 /// Maximum length of a cell's text, in bytes. A text may be shared by a million cells.
 const MAX_CELL_BYTES: usize = 1 << 20;
@@ -188,7 +194,7 @@ impl<'a, R: Read + Seek> WorkbookReader<'a, R> {
     fn text(&mut self, cell: &Cell<DataRef<'_>>, style: usize) -> Result<String, String> {
         let position = cell.get_position();
         let text = match self.notes.unsaved_formulas.remove(&position) {
-            Some(formula) => link_of_formula(&formula).ok_or_else(|| {
+            Some(link) => link.ok_or_else(|| {
                 "is a formula without a saved value; open the workbook in a spreadsheet program and \
                  save it"
                     .to_owned()
@@ -221,7 +227,9 @@ impl<'a, R: Read + Seek> WorkbookReader<'a, R> {
                 break;
             };
             let text = texts.get(merged.first_column as usize);
-            if merged.first_row == row && merged.last_row > row {
+            let has_room = self.merged.len() < MAX_ACTIVE_MERGES;
+            if merged.first_row == row && merged.last_row > row && has_room {
+                let text = text.filter(|text| text.len() <= MAX_MERGED_BYTES);
                 let text = text.cloned().unwrap_or_default();
                 self.merged.push((merged, text));
             }

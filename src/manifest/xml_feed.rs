@@ -14,6 +14,9 @@ use super::table_reader::{Record, TableReader};
 /// The names of the elements that are products.
 const ITEMS: [&str; 5] = ["item", "entry", "product", "offer", "shopitem"];
 
+/// Maximum depth of the elements around products.
+const MAX_DEPTH: usize = 100;
+
 /// A product: each element's name and text, in order.
 struct Item {
     line: u64,
@@ -98,7 +101,11 @@ struct Items<R> {
 
 impl<R: BufRead> Items<R> {
     fn new(source: R) -> Self {
-        let mut xml = Reader::from_reader(LineCounter { source, line: 1 });
+        let mut xml = Reader::from_reader(LineCounter {
+            source,
+            line: 1,
+            item_bytes: 0,
+        });
         let config = xml.config_mut();
         config.expand_empty_elements = true;
         Self {
@@ -117,6 +124,7 @@ impl<R: BufRead> Items<R> {
         loop {
             let line = self.line();
             self.buffer.clear();
+            self.xml.get_mut().item_bytes = 0;
             let event = self.xml.read_event_into(&mut self.buffer);
             let event = event.map_err(|error| anyhow::anyhow!("line {line}: {error}"))?;
             match event {
@@ -127,24 +135,38 @@ impl<R: BufRead> Items<R> {
                         let attributes = read_attributes(&tag);
                         return Ok(Some(self.read_item(line, attributes)?));
                     }
+                    anyhow::ensure!(
+                        self.path.len() < MAX_DEPTH,
+                        "line {line}: nested too deeply"
+                    );
                     self.path.push(name);
                 }
                 Event::End(_) => drop(self.path.pop()),
-                Event::Eof => return Ok(None),
+                Event::Eof => {
+                    anyhow::ensure!(
+                        self.path.is_empty(),
+                        "line {line}: the file ends in the middle of the feed; export it again"
+                    );
+                    return Ok(None);
+                }
                 _ => {}
             }
         }
     }
 
-    fn read_item(&mut self, line: u64, mut fields: Vec<(String, String)>) -> anyhow::Result<Item> {
-        // The name of the open field, whether it has a prefix, and its text.
-        let mut field: Option<(String, bool, String)> = None;
-        let mut is_prefixed: HashMap<String, bool> = HashMap::new();
+    fn read_item(&mut self, line: u64, attributes: Vec<(String, String)>) -> anyhow::Result<Item> {
+        let mut fields = Fields::default();
+        for (name, value) in attributes {
+            fields.add(name, Origin::Attribute, &value);
+        }
+        // The name of the open field, where it comes from, and its text.
+        let mut field: Option<(String, Origin, String)> = None;
         let mut depth = 0;
         let mut bytes = 0;
         loop {
             let at = self.line();
             self.buffer.clear();
+            self.xml.get_mut().item_bytes = 0;
             let event = self.xml.read_event_into(&mut self.buffer);
             let event = event.map_err(|error| anyhow::anyhow!("line {at}: {error}"))?;
             let text = match event {
@@ -152,10 +174,18 @@ impl<R: BufRead> Items<R> {
                     depth += 1;
                     if depth == 1 {
                         let name = tag.local_name().as_ref().to_owned();
-                        let has_prefix = tag.name().prefix().is_some();
+                        let origin = if tag.name().prefix().is_some() {
+                            Origin::Prefixed
+                        } else {
+                            Origin::Plain
+                        };
                         // Atom writes a link as an attribute.
                         let link = attribute(&tag, "href").unwrap_or_default();
-                        field = Some((name, has_prefix, link));
+                        field = Some((name, origin, link));
+                        anyhow::ensure!(
+                            fields.texts.len() < MAX_COLUMNS,
+                            "line {line}: the product has more than {MAX_COLUMNS} fields"
+                        );
                     }
                     continue;
                 }
@@ -165,13 +195,16 @@ impl<R: BufRead> Items<R> {
                     let entity = format!("&{};", &*entity);
                     quick_xml::escape::unescape(&entity).map_or(entity.clone(), Into::into)
                 }
-                Event::End(_) if depth == 0 => return Ok(Item { line, fields }),
+                Event::End(_) if depth == 0 => {
+                    let fields = fields.texts;
+                    return Ok(Item { line, fields });
+                }
                 Event::End(_) => {
                     depth -= 1;
                     if depth == 0
-                        && let Some((name, has_prefix, text)) = field.take()
+                        && let Some((name, origin, text)) = field.take()
                     {
-                        add_field(&mut fields, &mut is_prefixed, (name, has_prefix, text));
+                        fields.add(name, origin, &text);
                     }
                     continue;
                 }
@@ -191,26 +224,42 @@ impl<R: BufRead> Items<R> {
     }
 }
 
-/// Adds a field. One that is repeated has all texts; one with a prefix, such as `g:title`, replaces the one
-/// without.
-fn add_field(
-    fields: &mut Vec<(String, String)>,
-    is_prefixed: &mut HashMap<String, bool>,
-    (name, has_prefix, text): (String, bool, String),
-) {
-    let text = text.trim().to_owned();
-    let Some((_, known)) = fields.iter_mut().find(|(known, _)| *known == name) else {
-        is_prefixed.insert(name.clone(), has_prefix);
-        fields.push((name, text));
-        return;
-    };
-    let was_prefixed = is_prefixed.get(&name).copied().unwrap_or(false);
-    if has_prefix == was_prefixed {
-        let separator = if name.contains("image") { "\n" } else { ", " };
-        *known = format!("{known}{separator}{text}");
-    } else if has_prefix {
-        *known = text;
-        is_prefixed.insert(name, true);
+/// Where a field comes from; a later one replaces an earlier one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    /// An attribute of the product: some feeds have its id there.
+    Attribute,
+    /// An element without a prefix.
+    Plain,
+    /// An element with one, such as `g:title`.
+    Prefixed,
+}
+
+/// The fields of a product.
+#[derive(Default)]
+struct Fields {
+    texts: Vec<(String, String)>,
+    /// The position and the origin of each.
+    known: HashMap<String, (usize, Origin)>,
+}
+
+impl Fields {
+    /// Adds a field. One that is repeated has all texts.
+    fn add(&mut self, name: String, origin: Origin, text: &str) {
+        let text = text.trim();
+        let Some((position, known)) = self.known.get_mut(&name) else {
+            self.known.insert(name.clone(), (self.texts.len(), origin));
+            self.texts.push((name, text.to_owned()));
+            return;
+        };
+        let (_, all) = &mut self.texts[*position];
+        if origin > *known {
+            *known = origin;
+            text.clone_into(all);
+        } else if origin == *known {
+            all.push_str(if name.contains("image") { "\n" } else { ", " });
+            all.push_str(text);
+        }
     }
 }
 
@@ -235,6 +284,8 @@ fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
 /// Counts the lines that the parser has taken.
 struct LineCounter<R> {
     source: R,
+    /// Number of bytes of the current tag or text.
+    item_bytes: usize,
     /// The line of the next byte, from 1.
     line: u64,
 }
@@ -249,6 +300,11 @@ impl<R: BufRead> std::io::Read for LineCounter<R> {
 
 impl<R: BufRead> BufRead for LineCounter<R> {
     fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        if self.item_bytes > MAX_ROW_BYTES {
+            return Err(std::io::Error::other(
+                "a tag or a text is longer than 16 MiB",
+            ));
+        }
         self.source.fill_buf()
     }
 
@@ -257,6 +313,7 @@ impl<R: BufRead> BufRead for LineCounter<R> {
             let taken = &taken[..amount.min(taken.len())];
             self.line += memchr::memchr_iter(b'\n', taken).count() as u64;
         }
+        self.item_bytes += amount;
         self.source.consume(amount);
     }
 }

@@ -154,6 +154,57 @@ const CASES: &[(&str, &[&str])] = &[
             "--each-image",
         ],
     ),
+    (
+        "id-column.csv",
+        &[
+            "--group-by",
+            "Handle",
+            "--map",
+            "id=Variant SKU",
+            "--map",
+            "image=Image Src",
+            "--prompt",
+            "Turn {Title}",
+        ],
+    ),
+    (
+        "id-column.csv",
+        &["--preset", "shopify", "--prompt", "Turn {Title}"],
+    ),
+    (
+        "woocommerce-quote.csv",
+        &[
+            "--preset",
+            "woocommerce",
+            "--prompt",
+            "Turn {Name}",
+            "--one-per",
+            "product",
+        ],
+    ),
+    (
+        "woocommerce-no-sku.csv",
+        &["--preset", "woocommerce", "--prompt", "Turn {Name}"],
+    ),
+    (
+        "woocommerce-no-sku.csv",
+        &[
+            "--preset",
+            "woocommerce",
+            "--prompt",
+            "Turn {Name}",
+            "--one-per",
+            "product",
+        ],
+    ),
+    (
+        "cut.xml",
+        &["--map", "image=image_link", "--prompt", "Turn {title}"],
+    ),
+    (
+        "cyrillic.xml",
+        &["--map", "image=picture", "--prompt", "{name}"],
+    ),
     // Tables.
     (
         "title-above.csv",
@@ -245,7 +296,46 @@ const CASES: &[(&str, &[&str])] = &[
         "conditions.csv",
         &["--only", "State=active", "--except", "Season=autumn"],
     ),
+    (
+        "image-columns.csv",
+        &[
+            "--map",
+            "id=SKU",
+            "--map",
+            "image=Front,Bak",
+            "--prompt",
+            "Turn {Title}",
+        ],
+    ),
+    ("one-column.csv", &["--each-image", "--set", "prompt=Turn"]),
     // Other formats.
+    ("bom.json", &[]),
+    (
+        "keys.jsonl",
+        &[
+            "--map",
+            "id=sku,barcode",
+            "--map",
+            "image=photo",
+            "--prompt",
+            "Turn {title}",
+            "--only",
+            "status=draft,active",
+        ],
+    ),
+    (
+        "keys.jsonl",
+        &[
+            "--map",
+            "id=sku,barcode",
+            "--map",
+            "image=photo",
+            "--prompt",
+            "Turn {title}",
+            "--except",
+            "Statsu=draft",
+        ],
+    ),
     ("array.json", &[]),
     (
         "document.json",
@@ -278,6 +368,10 @@ const CASES: &[(&str, &[&str])] = &[
     ("pictures.csv", &["--fix-images"]),
     ("no-pictures.csv", &[]),
     // Made below.
+    (
+        "hidden-shop.xlsx",
+        &["--preset", "shopify", "--prompt", "Turn {Title|it}"],
+    ),
     ("hidden.xlsx", &[]),
     ("hidden.xlsx", &["--hidden"]),
     ("hidden.xlsx", &["--sheet", "Product"]),
@@ -367,6 +461,7 @@ fn each_file_becomes_its_jobs_or_is_told_what_it_is() {
     settings.set_omit_expression(true);
     settings.set_prepend_module_to_snapshot(false);
     settings.add_filter("sha256=[0-9a-f]{64}", "sha256=HASH");
+    settings.add_filter(r"queue:\d+-images", "queue:QUEUE-images");
     settings.bind(|| insta::assert_snapshot!("exports", outcomes));
 }
 
@@ -480,6 +575,7 @@ fn made_files() -> Vec<(&'static str, Vec<u8>)> {
     let compound = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".to_vec();
     let spreadsheet = "application/vnd.oasis.opendocument.spreadsheet";
     vec![
+        ("hidden-shop.xlsx", hidden_shop()),
         ("hidden.xlsx", hidden_rows()),
         ("unused.xlsx", errors()),
         ("used.xlsx", errors()),
@@ -533,6 +629,31 @@ fn hidden_rows() -> Vec<u8> {
     }
     sheet.set_row_hidden(2).expect("a row");
     sheet.set_active(true);
+    book.save_to_buffer().expect("a workbook")
+}
+
+/// A shop's export of which rows are hidden: those that say what the products are.
+fn hidden_shop() -> Vec<u8> {
+    let mut book = Workbook::new();
+    let sheet = book.add_worksheet();
+    let rows = [
+        ["Handle", "Title", "Status", "Image Src"],
+        ["mug", "Mug", "draft", ""],
+        ["mug", "", "", "https://e.example.com/mug.jpg"],
+        ["cup", "Cup", "active", "https://e.example.com/cup.jpg"],
+        ["cup", "", "", "https://e.example.com/cup-2.jpg"],
+        ["cup", "", "", "https://e.example.com/cup-3.jpg"],
+        ["jug", "Jug", "active", ""],
+        ["jug", "", "", "https://e.example.com/jug.jpg"],
+    ];
+    for (row, cells) in (0..).zip(rows) {
+        for (column, text) in (0..).zip(cells) {
+            sheet.write(row, column, text).expect("a cell");
+        }
+    }
+    for row in [1, 4, 6] {
+        sheet.set_row_hidden(row).expect("a row");
+    }
     book.save_to_buffer().expect("a workbook")
 }
 
@@ -600,9 +721,7 @@ fn without_saved_values(workbook: &[u8]) -> Vec<u8> {
         let name = part.name().expect("a name").into_owned();
         let mut content = String::new();
         std::io::Read::read_to_string(&mut part, &mut content).expect("its text");
-        let content = content
-            .replace("</f><v></v>", "</f>")
-            .replace("</f><v>0</v>", "</f>");
+        let content = content.replace("</f><v>0</v>", "</f><v></v>");
         to.start_file(name, SimpleFileOptions::default())
             .expect("a part");
         to.write_all(content.as_bytes()).expect("its content");
