@@ -16,6 +16,10 @@ pub(super) fn describe_problem(problem: &Problem) -> String {
 fn describe_mistake(mistake: &Mistake) -> String {
     match mistake {
         Mistake::Text(text) => text.clone(),
+        Mistake::Missing(field) if field == "image" => {
+            format!("{mistake}; --skip-missing image leaves out such rows")
+        }
+        Mistake::Missing(_) => mistake.to_string(),
         Mistake::NoFile(_) => {
             format!("{mistake}; if it is the end of a link, --image-base URL adds the start")
         }
@@ -57,15 +61,24 @@ fn describe_mistake(mistake: &Mistake) -> String {
         ),
         Mistake::UnknownColumns {
             columns,
+            has_prompt,
             image,
             title,
-        } => format!(
-            "{mistake} ({}); name those you need, such as --map image='{}' --prompt 'Slow turntable \
-             of {{{}}}'",
-            list_columns(columns),
-            image.as_deref().map_or("COLUMN".into(), printable_excerpt),
-            title.as_deref().map_or("COLUMN".into(), printable_excerpt),
-        ),
+        } => {
+            let or_column = |name: &Option<String>| {
+                name.as_deref().map_or("COLUMN".into(), printable_excerpt)
+            };
+            let prompt = if *has_prompt {
+                String::new()
+            } else {
+                format!(" --prompt 'Slow turntable of {{{}}}'", or_column(title))
+            };
+            format!(
+                "{mistake} ({}); name those you need, such as --map image='{}'{prompt}",
+                list_columns(columns),
+                or_column(image),
+            )
+        }
         Mistake::NotATable => {
             "--preset, --one-per, --group-by and --each-image work with tables, not with JSON; leave \
              them out"

@@ -86,7 +86,7 @@ impl RowMapper<'_> {
         for field in &self.model.fields {
             let Some(value) = row.fields.get_mut(&field.name) else {
                 if field.required && !row.has_problem(&field.name) {
-                    row.add_problem(&field.name, "is missing");
+                    row.add_problem(&field.name, Mistake::Missing(field.name.clone()));
                 }
                 continue;
             };

@@ -77,9 +77,11 @@ impl<'a> Header<'a> {
         };
         let names = ColumnNames::new(names);
         if let Some(preset) = mapper.suggested_preset(&names) {
+            let titles = preset.titles();
+            let there = titles.iter().find(|title| names.has(title));
             report(Mistake::ShopExport {
                 preset: preset.as_str(),
-                title: preset.title(),
+                title: there.unwrap_or(&titles[0]),
             });
             return None;
         }
@@ -155,7 +157,8 @@ impl<'a> Header<'a> {
     /// # Errors
     /// Returns the mistake if a column that the grouping needs is not in the table.
     pub(super) fn grouping(&self, mapper: &RowMapper<'_>) -> Result<Option<Grouping>, Mistake> {
-        if mapper.one_per.is_none() && !mapper.each_image {
+        // A preset's product takes the first of its images.
+        if !mapper.needs_table() {
             return Ok(None);
         }
         let image_columns = self.columns_for("image");
@@ -179,6 +182,8 @@ impl<'a> Header<'a> {
                             candidate: None,
                         });
                     }
+                    // Each row is one then, of which the first image is taken.
+                    None if name == ID_FIELD => Vec::new(),
                     None => vec![names.find_one(name, ColumnOption::OnePer)?],
                 }
             }
@@ -346,7 +351,10 @@ fn unknown_columns(names: &ColumnNames<'_>, mapper: &RowMapper<'_>) -> Option<Mi
         let found = parts.iter().find_map(of_part);
         found.map(|name| (*name).to_owned())
     };
+    let is_prompt = |name: &&&str| matches!(mapper.default_field(name), Ok(Some("prompt")));
+    let prompt = names.clone().find(is_prompt);
     Some(Mistake::UnknownColumns {
+        has_prompt: prompt.is_some(),
         columns: names.clone().map(|name| (*name).to_owned()).collect(),
         image: find(&[
             "image",

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use url::Url;
 
-use super::column_names::{is_blank, trim};
+use super::column_names::{folded, is_blank, trim};
 use super::problem::Mistake;
 use super::remark::{LinkChange, OddLink, Remark};
 use super::row::Row;
@@ -34,6 +34,14 @@ fn is_schemeless(text: &str) -> bool {
     host.is_some_and(|host| host.contains('.'))
 }
 
+/// Returns whether a cell says that there is no image, as shops write it.
+pub(super) fn is_no_image(cell: &str) -> bool {
+    matches!(
+        folded(cell).as_str(),
+        "" | "no_selection" | "no selection" | "n/a" | "-" | "null" | "none"
+    )
+}
+
 /// Parses the start of links that leave it out.
 ///
 /// # Errors
@@ -48,6 +56,9 @@ pub fn parse_image_base(text: &str) -> Result<Url, String> {
 /// it out.
 pub(super) fn split(cell: &str, base: Option<&Url>) -> Vec<String> {
     let cell = trim(cell);
+    if is_no_image(cell) {
+        return Vec::new();
+    }
     if cell.len() > MAX_CELL_BYTES {
         return vec![cell.to_owned()];
     }

@@ -144,15 +144,21 @@ impl Preset {
         }
     }
 
-    /// Returns the column that has a product's name, for a prompt.
-    pub const fn title(self) -> &'static str {
+    /// Returns the columns that have a product's name, for a prompt.
+    pub(super) const fn titles(self) -> &'static [&'static str] {
         match self {
-            Self::Shopify => "Title",
-            Self::Woocommerce | Self::Prestashop => "Name",
-            Self::GoogleMerchant => "title",
-            Self::Magento | Self::Wix => "name",
-            Self::Etsy => "TITLE",
+            Self::Shopify => &["Title"],
+            Self::Woocommerce => &["Name"],
+            Self::Prestashop => &["Name", "Name *"],
+            Self::GoogleMerchant => &["title"],
+            Self::Magento | Self::Wix => &["name"],
+            Self::Etsy => &["TITLE"],
         }
+    }
+
+    /// Returns whether a product has several rows, one after another: for its variants, images or shops.
+    pub(super) const fn has_rows_per_product(self) -> bool {
+        matches!(self, Self::Shopify | Self::Wix | Self::Magento)
     }
 
     /// Returns what the shop says about products, in the order in which it counts.

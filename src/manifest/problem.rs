@@ -46,6 +46,9 @@ pub enum Mistake {
     /// A mistake in the file, with its remedy if there is one.
     #[error("{0}")]
     Text(String),
+    /// A row lacks a field that it needs.
+    #[error("is missing")]
+    Missing(String),
     /// A text names an image file that does not exist. It may be the end of a link.
     #[error("{0}")]
     NoFile(String),
@@ -99,10 +102,12 @@ pub enum Mistake {
         title: &'static str,
     },
     /// Hardly any column has the name of a field, and the user has named no columns.
-    #[error("its columns are not named after the model's fields")]
+    #[error("most of its columns are not named after the model's fields")]
     UnknownColumns {
         /// The columns.
         columns: Vec<String>,
+        /// Whether one of them is the prompt.
+        has_prompt: bool,
         /// The one that may hold the image.
         image: Option<String>,
         /// The one that may hold the name of a product, for a prompt.

@@ -144,7 +144,10 @@ impl<'a> Products<'a> {
         if let Some((remark, is_left_out)) = self.filter.status(|column| first.text(column)) {
             remarks.push(remark);
             if is_left_out {
-                remarks.extend(rows.iter().flat_map(|row| row.remarks.clone()));
+                // What would have been done with the rows does not matter any more.
+                let hidden = rows.iter().flat_map(|row| &row.remarks);
+                let hidden = hidden.filter(|remark| **remark == Remark::HiddenRow);
+                remarks.extend(hidden.cloned());
                 let line = rows[0].line;
                 self.queue_left_out(remarks, line);
                 return;
@@ -169,8 +172,7 @@ impl<'a> Products<'a> {
             self.filter.takes(cell)
         });
         if rows.is_empty() {
-            remarks.push(Remark::Filtered);
-            self.queue_left_out(remarks, line);
+            self.queue_left_out(vec![Remark::Filtered], line);
             return;
         }
         if self.grouping.product_column.is_none() {

@@ -221,7 +221,8 @@ impl<'a> RowMapper<'a> {
             .one_per
             .filter(|_| !mapper.is_one_per_product)
             .or_else(|| {
-                let is_grouped = layout.preset.is_some() || mapper.group_by.is_some();
+                let has_several = layout.preset.is_some_and(Preset::has_rows_per_product);
+                let is_grouped = has_several || mapper.group_by.is_some();
                 is_grouped.then(|| ID_FIELD.to_owned())
             });
         if let Some(column) = &mapper.one_per
@@ -265,7 +266,10 @@ impl<'a> RowMapper<'a> {
 
     /// Returns whether rows are combined, which only a table allows.
     pub(super) fn needs_table(&self) -> bool {
-        self.one_per.is_some() || self.each_image || self.group_by.is_some()
+        self.preset.is_some()
+            || self.one_per.is_some()
+            || self.each_image
+            || self.group_by.is_some()
     }
 
     /// Returns the fields that the user, or a preset, reads from columns.

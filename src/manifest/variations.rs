@@ -9,6 +9,9 @@ use super::table_reader::{Record, TableReader};
 /// Maximum length of the rows that are kept until the end, in bytes.
 const MAX_KEPT_BYTES: usize = 256 << 20;
 
+/// What WooCommerce writes into `Published` for a product that is.
+const PUBLISHED: &str = "1";
+
 /// The columns by which variations are found.
 #[derive(Clone, Debug)]
 pub(super) struct VariationColumns {
@@ -148,7 +151,9 @@ impl<'a> Variations<'a> {
         let is_taken = |column: usize| {
             let is_empty = variation.text(column).is_empty();
             let is_key = self.columns.keys.contains(&column);
-            (is_empty && !is_key) || self.columns.statuses.contains(&column)
+            // A variation of a draft is one; one may be a draft itself.
+            let is_status = self.columns.statuses.contains(&column);
+            (is_empty && !is_key) || (is_status && parent.text(column) != PUBLISHED)
         };
         let faults = parent.cell_faults.iter();
         let faults: Vec<_> = faults

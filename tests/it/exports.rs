@@ -205,6 +205,22 @@ const CASES: &[(&str, &[&str])] = &[
         "cyrillic.xml",
         &["--map", "image=picture", "--prompt", "{name}"],
     ),
+    (
+        "etsy-same-sku.csv",
+        &["--preset", "etsy", "--prompt", "Turn {TITLE}"],
+    ),
+    (
+        "magento-none.csv",
+        &[
+            "--preset",
+            "magento",
+            "--prompt",
+            "Turn {name}",
+            "--image-base",
+            "https://shop.example.com/media",
+        ],
+    ),
+    ("prestashop-import.csv", &[]),
     // Tables.
     (
         "title-above.csv",
