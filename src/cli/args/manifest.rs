@@ -100,8 +100,8 @@ pub struct ManifestArgs {
     #[arg(long, value_name = "SHOP", value_parser = possible_values(Preset::ALL, Preset::as_str))]
     pub preset: Option<Preset>,
     /// Make one job of consecutive rows with the same value in this field or column: the first row
-    /// that has an image, with empty fields filled from the group's first row [default with --preset:
-    /// id]
+    /// that has an image, with empty fields filled from the group's first row [default with the
+    /// presets of shops that write several rows for a product: id]
     #[arg(long, value_name = "FIELD")]
     pub one_per: Option<String>,
     /// Make one job, which costs one clip, per image of a row or product: `mug`, `mug-2`, …
