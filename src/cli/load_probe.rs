@@ -58,14 +58,8 @@ pub(super) async fn probe(
                 let facts = facts.as_ref();
                 let of_link = facts.map(|facts| picture_notes(facts, loader.model.pictures));
                 for note in of_link.into_iter().flatten() {
-                    let counted =
-                        notes
-                            .entry(Remark::Picture(note))
-                            .or_insert_with(|| RemarkCount {
-                                count: 0,
-                                first: format!("{file}:{line}"),
-                            });
-                    counted.count += 1;
+                    let counted = notes.entry(Remark::Picture(note)).or_default();
+                    counted.add(1, || format!("{file}:{line}"));
                 }
             }
             Err(error) => {

@@ -6,7 +6,7 @@ mod kinds;
 mod probe;
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -29,9 +29,6 @@ const MAX_IMAGE_BYTES: u64 = 10_000_000;
 
 /// Maximum length of a path that a message shows in full, in bytes.
 const MAX_PATH_BYTES: usize = 300;
-
-/// Size of the buffer for reading a file, in bytes.
-const BUFFER_BYTES: usize = 64 << 10;
 
 /// The content of an image file, ready to be sent to a provider.
 #[derive(Clone, Debug)]
@@ -113,29 +110,21 @@ impl ImageSource for LocalImages {
 pub fn identify(path: &Path) -> Result<(LocalImage, PictureFacts), ImageError> {
     let path = std::path::absolute(path).map_err(|error| cannot_read(path, &error))?;
     let failed = |error: io::Error| cannot_read(&path, &error);
-    let (mut file, header) = open(&path)?;
-    let media_type = detect_media_type(&path, &header)?;
-    let mut hash = Sha256::new();
-    hash.update(&header);
-    let mut buffer = vec![0; BUFFER_BYTES];
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => break,
-            length => hash.update(&buffer[..length]),
-        }
-    }
-    let mut file = BufReader::new(file.into_inner());
+    let (mut file, mut bytes) = open(&path)?;
+    let media_type = detect_media_type(&path, &bytes)?;
+    file.read_to_end(&mut bytes).map_err(failed)?;
     let broken = |reason: String| {
         ImageError::permanent(format!(
             "{} is damaged or only a part of a picture: {reason}; copy or download it again",
             display_path(&path)
         ))
     };
-    let checked = media::check(&mut file).map_err(failed)?;
+    let mut content = Cursor::new(&bytes);
+    let checked = media::check(&mut content).map_err(failed)?;
     checked.map_err(|error| broken(error.to_string()))?;
-    file.rewind().map_err(failed)?;
-    let facts = PictureFacts::read(file, media_type).map_err(broken)?;
-    let sha256 = hex::encode(hash.finalize());
+    content.set_position(0);
+    let facts = PictureFacts::read(content, media_type).map_err(broken)?;
+    let sha256 = hex::encode(Sha256::digest(&bytes));
     let image = LocalImage::new(&path, &sha256).ok_or_else(|| {
         let path = display_path(&path);
         ImageError::permanent(format!("{path} is not an absolute path"))
@@ -230,7 +219,6 @@ fn detect_media_type(path: &Path, header: &[u8]) -> Result<&'static str, ImageEr
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
     use std::path::PathBuf;
 
     use ::image::{ImageFormat, RgbImage, RgbaImage};

@@ -267,11 +267,7 @@ impl<O: LoadObserver> RowSink for RowStager<'_, O> {
     }
 
     fn remark(&mut self, remark: &Remark, count: u64, line: u64) {
-        let first = || RemarkCount {
-            count: 0,
-            first: format!("{}:{line}", self.file),
-        };
-        let counted = self.remarks.entry(remark.clone()).or_insert_with(first);
-        counted.count += count;
+        let counted = self.remarks.entry(remark.clone()).or_default();
+        counted.add(count, || format!("{}:{line}", self.file));
     }
 }

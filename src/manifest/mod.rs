@@ -32,6 +32,7 @@ mod row_format;
 mod row_mapper;
 mod row_sink;
 mod row_status;
+mod separator;
 mod sheet_notes;
 mod sheet_options;
 mod table;
@@ -42,6 +43,7 @@ mod tests;
 mod variations;
 mod workbook;
 mod workbook_limits;
+mod xml;
 mod xml_feed;
 
 pub use crate::image::ImageFixes;

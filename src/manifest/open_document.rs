@@ -7,17 +7,16 @@ use std::collections::HashSet;
 use std::io::{BufReader, Read, Seek};
 
 use csv::ByteRecord;
+use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
-use quick_xml::{Reader, XmlVersion};
 use zip::ZipArchive;
-
-use crate::domain::suggest::did_you_mean;
 
 use super::limits::MAX_ROW_BYTES;
 use super::problem::Mistake;
 use super::remark::Remark;
-use super::sheet_options::SheetOptions;
+use super::sheet_options::{ChosenSheet, SheetOptions};
 use super::table_reader::{Record, TableReader};
+use super::xml::{self, attribute};
 
 /// The part that holds all sheets.
 const CONTENT: &str = "content.xml";
@@ -56,38 +55,21 @@ pub(super) fn with_sheet<T>(
         let mut archive = ZipArchive::new(&mut file).map_err(not_one)?;
         list_sheets(archive.by_name(CONTENT).map_err(not_one)?)?
     };
-    let names = || sheets.iter().map(|(name, _)| name.as_str());
-    let position = match &options.sheet {
-        None => {
-            let shown = sheets.iter().position(|(_, is_hidden)| !is_hidden);
-            shown.unwrap_or(0)
-        }
-        Some(name) => names().position(|other| other == name).ok_or_else(|| {
-            anyhow::anyhow!(
-                "it has no sheet `{name}`{}\nhint: its sheets are {}",
-                did_you_mean(name, names()),
-                names().collect::<Vec<_>>().join(", ")
-            )
-        })?,
-    };
-    anyhow::ensure!(!sheets.is_empty(), "it has no sheets");
-    let others = sheets
+    let names: Vec<(&str, bool)> = sheets
         .iter()
-        .enumerate()
-        .filter(|(index, _)| *index != position);
-    let hidden = others.filter(|(_, (_, is_hidden))| *is_hidden);
-    let is_told = options.sheet.is_none();
-    let hidden_sheets = if is_told { hidden.count() } else { 0 };
+        .map(|(name, is_hidden)| (name.as_str(), *is_hidden))
+        .collect();
+    let ChosenSheet { position, hidden } = options.choose(&names)?;
     file.rewind()?;
     let mut archive = ZipArchive::new(file).map_err(not_one)?;
     let mut reader = SheetReader {
-        xml: open(archive.by_name(CONTENT).map_err(not_one)?),
+        xml: xml::open(archive.by_name(CONTENT).map_err(not_one)?),
         buffer: Vec::new(),
         reads_hidden: options.hidden,
         row: 0,
         repeated: None,
         spans: Vec::new(),
-        remarks: vec![Remark::HiddenSheet; hidden_sheets],
+        remarks: vec![Remark::HiddenSheet; hidden],
         width: None,
         image_columns: Vec::new(),
     };
@@ -95,17 +77,9 @@ pub(super) fn with_sheet<T>(
     read(&mut reader)
 }
 
-fn open<R: Read>(part: R) -> Reader<BufReader<R>> {
-    let mut reader = Reader::from_reader(BufReader::new(part));
-    let config = reader.config_mut();
-    config.check_end_names = false;
-    config.expand_empty_elements = true;
-    reader
-}
-
 /// Returns the name of each sheet, and whether it is hidden.
 fn list_sheets(part: impl Read) -> anyhow::Result<Vec<(String, bool)>> {
-    let mut reader = open(part);
+    let mut reader = xml::open(part);
     let mut buffer = Vec::new();
     let mut sheets = Vec::new();
     let mut hidden_styles = HashSet::new();
@@ -130,17 +104,6 @@ fn list_sheets(part: impl Read) -> anyhow::Result<Vec<(String, bool)>> {
             _ => {}
         }
     }
-}
-
-/// Returns the value of an attribute, whatever the prefix of its name is.
-fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
-    let attributes = tag.attributes().flatten();
-    let mut named = attributes.filter(|attribute| attribute.key.local_name().as_ref() == name);
-    let value = named
-        .next()?
-        .normalized_value(XmlVersion::Implicit1_0)
-        .ok()?;
-    Some(value.into_owned())
 }
 
 fn number(tag: &BytesStart<'_>, name: &str) -> u64 {
@@ -331,8 +294,9 @@ impl<R: Read> SheetReader<R> {
                     content.text.push_str(&text);
                 }
                 Event::GeneralRef(entity) if comment_depth.is_none() => {
+                    let text = xml::entity_text(&entity);
                     let text =
-                        quick_xml::escape::unescape(&format!("&{};", &*entity))?.into_owned();
+                        text.ok_or_else(|| anyhow::anyhow!("unknown entity `{}`", &*entity))?;
                     content.text.push_str(&text);
                 }
                 Event::End(_) => {

@@ -1,4 +1,4 @@
-//! What was done with rows and cells that is no mistake, but that whoever pays for the rows should know.
+//! What a load did with rows and cells that is not a mistake. The user should know it before paying.
 
 use super::row_status::RowStatus;
 
@@ -9,6 +9,16 @@ pub struct RemarkCount {
     pub count: u64,
     /// The first place: `file:line`.
     pub first: String,
+}
+
+impl RemarkCount {
+    /// Counts more of them. The place is that of the first, and kept.
+    pub fn add(&mut self, count: u64, place: impl FnOnce() -> String) {
+        if self.count == 0 {
+            self.first = place();
+        }
+        self.count += count;
+    }
 }
 
 /// Something that was done with rows or cells, which are counted.

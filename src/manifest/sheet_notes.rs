@@ -2,11 +2,12 @@
 //! formulas were saved without their values.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{BufReader, Read, Seek};
+use std::io::{Read, Seek};
 
 use quick_xml::events::{BytesStart, Event};
-use quick_xml::{Reader, XmlVersion};
 use zip::ZipArchive;
+
+use super::xml::{self, attribute};
 
 /// Maximum number of notes of a kind: more are not kept, and read as if they were not there.
 const MAX_NOTES: usize = 1_000_000;
@@ -89,16 +90,8 @@ pub(super) fn list_sheets(file: impl Read + Seek) -> Vec<SheetEntry> {
     list().unwrap_or_default()
 }
 
-fn reader<R: Read>(part: R) -> Reader<BufReader<R>> {
-    let mut reader = Reader::from_reader(BufReader::new(part));
-    let config = reader.config_mut();
-    config.check_end_names = false;
-    config.expand_empty_elements = true;
-    reader
-}
-
 fn for_each_tag(part: impl Read, mut visit: impl FnMut(&BytesStart<'_>)) {
-    let mut reader = reader(part);
+    let mut reader = xml::open(part);
     let mut buffer = Vec::new();
     loop {
         buffer.clear();
@@ -108,17 +101,6 @@ fn for_each_tag(part: impl Read, mut visit: impl FnMut(&BytesStart<'_>)) {
             Ok(_) => {}
         }
     }
-}
-
-/// Returns the value of an attribute, whatever the prefix of its name is.
-fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
-    let attributes = tag.attributes().flatten();
-    let mut named = attributes.filter(|attribute| attribute.key.local_name().as_ref() == name);
-    let value = named
-        .next()?
-        .normalized_value(XmlVersion::Implicit1_0)
-        .ok()?;
-    Some(value.into_owned())
 }
 
 /// A cell whose tags are being read.
@@ -132,7 +114,7 @@ struct OpenCell {
 
 fn read_sheet(part: impl Read) -> SheetNotes {
     let mut notes = SheetNotes::default();
-    let mut reader = reader(part);
+    let mut reader = xml::open(part);
     let mut buffer = Vec::new();
     let mut row: u32 = 0;
     let mut cell = OpenCell::default();
@@ -181,16 +163,9 @@ fn read_sheet(part: impl Read) -> SheetNotes {
                 }
             }
             Ok(Event::GeneralRef(entity)) if is_formula => {
-                let character = match &*entity {
-                    "quot" => "\"",
-                    "amp" => "&",
-                    "apos" => "'",
-                    "lt" => "<",
-                    "gt" => ">",
-                    _ => "",
-                };
+                let text = xml::entity_text(&entity).unwrap_or_default();
                 if let Some(formula) = &mut cell.formula {
-                    formula.push_str(character);
+                    formula.push_str(&text);
                 }
             }
             Ok(Event::End(tag)) => match tag.local_name().as_ref() {

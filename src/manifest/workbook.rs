@@ -6,8 +6,6 @@ use std::io::{Read, Seek};
 use calamine::{Cell, DataRef, Reader, Xlsx, XlsxCellReader};
 use csv::ByteRecord;
 
-use crate::domain::suggest::did_you_mean;
-
 use super::limits::MAX_ROW_BYTES;
 use super::number_format;
 use super::problem::Mistake;
@@ -43,21 +41,17 @@ pub(super) fn with_sheet<T>(
     read: impl FnOnce(&mut dyn TableReader) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let sheets = sheet_notes::list_sheets(&mut file);
-    let names = || sheets.iter().map(|sheet| sheet.name.as_str());
-    let sheet = match &options.sheet {
-        None => {
-            let shown = sheets.iter().find(|sheet| !sheet.is_hidden);
-            shown.or(sheets.first())
-        }
-        Some(name) => match sheets.iter().find(|sheet| sheet.name == *name) {
-            None if !sheets.is_empty() => anyhow::bail!(
-                "it has no sheet `{name}`{}\nhint: its sheets are {}",
-                did_you_mean(name, names()),
-                names().collect::<Vec<_>>().join(", ")
-            ),
-            sheet => sheet,
-        },
+    let names: Vec<(&str, bool)> = sheets
+        .iter()
+        .map(|sheet| (sheet.name.as_str(), sheet.is_hidden))
+        .collect();
+    // What is no workbook has no sheets here: its reader says why.
+    let chosen = if sheets.is_empty() {
+        None
+    } else {
+        Some(options.choose(&names)?)
     };
+    let sheet = chosen.map(|chosen| &sheets[chosen.position]);
     let mut notes = SheetNotes::default();
     if let Some(sheet) = sheet {
         file.rewind()?;
@@ -66,11 +60,6 @@ pub(super) fn with_sheet<T>(
     if options.hidden {
         notes.hidden_rows.clear();
     }
-    let hidden = sheets
-        .iter()
-        .filter(|other| other.is_hidden && Some(*other) != sheet);
-    let is_told = options.sheet.is_none();
-    let hidden_sheets = if is_told { hidden.count() } else { 0 };
     file.rewind()?;
     let mut workbook = Xlsx::new(file)
         .map_err(|error| anyhow::anyhow!("it is not an Excel workbook (.xlsx): {error}"))?;
@@ -91,7 +80,7 @@ pub(super) fn with_sheet<T>(
         .merged
         .sort_by_key(|merged| std::cmp::Reverse(merged.first_row));
     read(&mut WorkbookReader {
-        remarks: vec![Remark::HiddenSheet; hidden_sheets],
+        remarks: vec![Remark::HiddenSheet; chosen.map_or(0, |chosen| chosen.hidden)],
         cells,
         notes,
         links,

@@ -10,6 +10,7 @@ use quick_xml::{Reader, XmlVersion};
 
 use super::limits::{MAX_COLUMNS, MAX_ROW_BYTES};
 use super::table_reader::{Record, TableReader};
+use super::xml::{self, attribute};
 
 /// The names of the elements that are products.
 const ITEMS: [&str; 5] = ["item", "entry", "product", "offer", "shopitem"];
@@ -192,8 +193,7 @@ impl<R: BufRead> Items<R> {
                 Event::Text(text) => text.to_string(),
                 Event::CData(text) => text.to_string(),
                 Event::GeneralRef(entity) => {
-                    let entity = format!("&{};", &*entity);
-                    quick_xml::escape::unescape(&entity).map_or(entity.clone(), Into::into)
+                    xml::entity_text(&entity).unwrap_or_else(|| format!("&{};", &*entity))
                 }
                 Event::End(_) if depth == 0 => {
                     let fields = fields.texts;
@@ -271,14 +271,6 @@ fn read_attributes(tag: &BytesStart<'_>) -> Vec<(String, String)> {
         Some((name, value.into_owned()))
     });
     attributes.collect()
-}
-
-fn attribute(tag: &BytesStart<'_>, name: &str) -> Option<String> {
-    let attributes = read_attributes(tag).into_iter();
-    attributes
-        .filter(|(other, _)| other == name)
-        .map(|(_, value)| value)
-        .next()
 }
 
 /// Counts the lines that the parser has taken.
