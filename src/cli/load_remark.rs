@@ -22,12 +22,12 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, RemarkCount>) -> Vec<S
             ),
             Remark::StatusLeftOut(status) => format!(
                 "left out {}: {}; --all-statuses takes them",
-                format_count(count, "product"),
+                format_count(count, "item"),
                 status.name
             ),
             Remark::StatusTaken(status) => format!(
                 "{} taken: {}; --except '{}' leaves them out",
-                format_count(count, "product"),
+                format_count(count, "item"),
                 status.name,
                 status.condition()
             ),
@@ -53,7 +53,7 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, RemarkCount>) -> Vec<S
                 )
             }
             Remark::PictureOfProduct => format!(
-                "{} without a picture: that of the product is taken",
+                "the picture of the product is taken where there is none: {}",
                 format_count(count, "row")
             ),
             Remark::HiddenRow => format!(
@@ -76,15 +76,20 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, RemarkCount>) -> Vec<S
                 "{} such as 2-Mar, first in {first}: if a spreadsheet program made dates of your ids, enter them as text",
                 format_count(count, "id")
             ),
+            Remark::OtherText => format!(
+                "{}, first in {first}: another text for the prompt than the row of its product that is used; \
+                 --group-by makes jobs of variants, --one-per names what one product is",
+                format_count(count, "row")
+            ),
             Remark::OddLink(odd) => format!(
                 "{}, first in {first}: {}",
                 format_count(count, "link"),
-                match odd {
-                    OddLink::SharePage =>
-                        "leads to a page that shows a shared file; providers need the file's own link",
-                    OddLink::Page => "leads to a page or a document, not to a picture",
-                    OddLink::OtherKind => "leads to a picture that is not JPEG, PNG or WebP",
-                }
+                describe_odd_link(*odd)
+            ),
+            Remark::PassedOver(odd) => format!(
+                "passed over {} for another of the product, first in {first}: {}",
+                format_count(count, "link"),
+                describe_odd_link(*odd)
             ),
             Remark::Picture(note) => format!(
                 "{}, first in {first}: {}",
@@ -104,6 +109,16 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, RemarkCount>) -> Vec<S
         })
     });
     lines.collect()
+}
+
+fn describe_odd_link(odd: OddLink) -> &'static str {
+    match odd {
+        OddLink::SharePage => {
+            "leads to a page that shows a shared file; providers need the file's own link"
+        }
+        OddLink::Page => "leads to a page or a document, not to a picture",
+        OddLink::OtherKind => "leads to what is not a JPEG, PNG or WebP picture",
+    }
 }
 
 fn describe_picture(note: PictureNote) -> String {

@@ -112,9 +112,13 @@ fn describe_rows(rows: u64) -> String {
 
 fn describe_mistakes(mistakes: u64, rows: u64) -> String {
     let plural = |number| if number == 1 { "" } else { "s" };
+    // After a mistake in the header no row is read.
+    let in_rows = match rows {
+        0 => String::new(),
+        rows => format!(" in {rows} row{}", plural(rows)),
+    };
     format!(
-        "{mistakes} mistake{} in {rows} row{}; nothing was loaded",
-        plural(mistakes),
-        plural(rows)
+        "{mistakes} mistake{}{in_rows}; nothing was loaded",
+        plural(mistakes)
     )
 }

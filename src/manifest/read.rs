@@ -6,15 +6,16 @@ use std::thread;
 use crate::domain::panic_message::panic_message;
 use crate::domain::printable::printable_excerpt;
 
-use super::csv_reader::CsvReader;
-use super::detect::{Content, FileFormat};
-use super::pipeline::Producer;
-use super::row_format::RowFormat;
-use super::row_mapper::RowMapper;
-use super::row_sink::RowSink;
-use super::sheet_options::SheetOptions;
-use super::xml_feed::{self, FeedReader};
-use super::{json_document, jsonl_rows, open_document, pipeline, table, workbook};
+use super::columns::row_mapper::RowMapper;
+use super::formats::csv_reader::CsvReader;
+use super::formats::detect::{Content, FileFormat};
+use super::formats::row_format::RowFormat;
+use super::formats::sheet_options::SheetOptions;
+use super::formats::xml_feed::{self, FeedReader};
+use super::formats::{open_document, workbook};
+use super::rows::pipeline::Producer;
+use super::rows::row_sink::RowSink;
+use super::rows::{json_document, jsonl_rows, pipeline, table};
 
 /// Reads a manifest of any format to its end, even if there are problems in it, and returns the
 /// number of its rows. Rows that were left out because they lack a field do not count.

@@ -57,8 +57,12 @@ pub enum Remark {
     DateLikeId,
     /// Links were changed.
     Link(LinkChange),
+    /// Rows have other texts for the prompt than the one row of their product that is used.
+    OtherText,
     /// Links do not seem to lead to pictures.
     OddLink(OddLink),
+    /// Links do not seem to lead to pictures, and others of their products were taken.
+    PassedOver(OddLink),
     /// Pictures are not what a model renders well.
     Picture(PictureNote),
 }

@@ -221,7 +221,84 @@ const CASES: &[(&str, &[&str])] = &[
         ],
     ),
     ("prestashop-import.csv", &[]),
+    ("woocommerce-de.csv", &[]),
+    (
+        "woocommerce-de.csv",
+        &["--preset", "woocommerce", "--prompt", "Turn {Name}"],
+    ),
+    (
+        "shopify-variants.csv",
+        &["--preset", "shopify", "--prompt", "Turn {Title}"],
+    ),
+    (
+        "shopify-variants.csv",
+        &[
+            "--preset",
+            "shopify",
+            "--prompt",
+            "Turn {Title}, {Option1 Value|}",
+        ],
+    ),
+    (
+        "shopify-variants.csv",
+        &[
+            "--preset",
+            "shopify",
+            "--prompt",
+            "Turn {Title} {Option1 Value|}",
+            "--group-by",
+            "Handle",
+            "--map",
+            "id=Variant SKU",
+        ],
+    ),
+    (
+        "shopify-variants.csv",
+        &[
+            "--preset",
+            "shopify",
+            "--prompt",
+            "Turn {Title}",
+            "--each-image",
+        ],
+    ),
+    (
+        "airtable-kinds.csv",
+        &[
+            "--map",
+            "image=Photos",
+            "--map",
+            "id=Name",
+            "--prompt",
+            "{Prompt idea}",
+            "--one-per",
+            "id",
+        ],
+    ),
+    (
+        "airtable-kinds.csv",
+        &[
+            "--map",
+            "image=Photos",
+            "--map",
+            "id=Name",
+            "--prompt",
+            "{Prompt idea}",
+            "--each-image",
+        ],
+    ),
     // Tables.
+    (
+        "one-per-category.csv",
+        &[
+            "--map",
+            "image=Photo",
+            "--one-per",
+            "Category",
+            "--prompt",
+            "Turn {Name}",
+        ],
+    ),
     (
         "title-above.csv",
         &[
@@ -379,6 +456,7 @@ const CASES: &[(&str, &[&str])] = &[
     ("page.xls", &[]),
     ("excel-2003.xml", &[]),
     // Pictures.
+    ("missing-files.csv", &[]),
     ("pages.csv", &[]),
     ("pictures.csv", &[]),
     ("pictures.csv", &["--fix-images"]),

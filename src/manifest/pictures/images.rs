@@ -13,7 +13,7 @@ use crate::domain::suggest::did_you_mean;
 use crate::domain::{LocalImage, Shape};
 use crate::image::{ImageFixes, PictureFacts, identify};
 
-use super::problem::Mistake;
+use crate::manifest::problem::Mistake;
 
 /// Maximum number of files in the cache: some 100 MB of memory.
 const MAX_CACHED: usize = 1_000_000;
@@ -30,7 +30,7 @@ type Sha256Bytes = [u8; 32];
 /// Resolves the image files of a manifest. An image that many rows name is read once, as long as there is
 /// room in the cache.
 #[derive(Debug, Default)]
-pub(super) struct ImageResolver {
+pub(in crate::manifest) struct ImageResolver {
     /// Where pictures are written that are not shown right; `None` if they are sent as they are.
     fixes: Option<ImageFixes>,
     /// The pictures that were written, by the SHA-256 of those that they are sent for.
@@ -41,7 +41,7 @@ pub(super) struct ImageResolver {
 }
 
 impl ImageResolver {
-    pub(super) fn new(fixes: Option<ImageFixes>) -> Self {
+    pub(in crate::manifest) fn new(fixes: Option<ImageFixes>) -> Self {
         Self {
             fixes,
             ..Self::default()
@@ -53,7 +53,7 @@ impl ImageResolver {
     ///
     /// # Errors
     /// Returns what is wrong with the first path that does not lead to an image.
-    pub(super) fn resolve(
+    pub(in crate::manifest) fn resolve(
         &self,
         shape: &Shape,
         value: &mut Value,
@@ -125,9 +125,12 @@ impl ImageResolver {
         {
             return Ok((image, *facts));
         }
-        let (image, facts) = identify(path).map_err(|error| UnusableImage {
-            is_missing: !path.exists(),
-            reason: format!("{}{}", error.reason, suggest_file(path)),
+        let (image, facts) = identify(path).map_err(|error| {
+            let suggestion = suggest_file(path);
+            UnusableImage {
+                is_missing: suggestion.is_empty() && !path.exists(),
+                reason: format!("{}{suggestion}", error.reason),
+            }
         })?;
         let mut sha256 = [0; 32];
         let has_room = cache.len() < MAX_CACHED;
@@ -185,8 +188,8 @@ fn local_path(text: &str, folder: &Path) -> Option<PathBuf> {
 
 /// Why a text does not lead to an image.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct UnusableImage {
-    pub(super) reason: String,
+pub(in crate::manifest) struct UnusableImage {
+    pub(in crate::manifest) reason: String,
     /// Whether there is no file of this name, which may be the end of a link.
     pub(super) is_missing: bool,
 }
@@ -195,8 +198,6 @@ impl UnusableImage {
     /// Adds how to write a link, if the text looks like one without a scheme: that is more likely than a
     /// file whose path starts with a host name.
     fn with_link_hint(mut self, text: &str) -> Self {
-        // A path from the root is what a shop leaves of a link.
-        self.is_missing &= text.starts_with('/');
         let host = text.split_once('/').map_or("", |(host, _)| host);
         if host.contains('.') && !host.starts_with('.') {
             self.reason.push_str("; a link starts with https://");

@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::domain::NewJob;
 
-use super::problem::{Mistake, Problem};
-use super::remark::Remark;
-use super::row::{ID_FIELD, Row};
-use super::row_mapper::RowMapper;
 use super::row_sink::RowSink;
+use crate::manifest::columns::row_mapper::RowMapper;
+use crate::manifest::problem::{Mistake, Problem};
+use crate::manifest::remark::Remark;
+use crate::manifest::row::{ID_FIELD, Row};
 
 /// Number of jobs or of problems after which a chunk is sent: enough that sending takes hardly any of the
 /// time, few enough to take little memory.
@@ -38,7 +38,7 @@ struct Chunk {
 }
 
 /// The reading end of the pipeline.
-pub(super) struct Producer<'a> {
+pub(in crate::manifest) struct Producer<'a> {
     file: &'a str,
     /// The chunk that is being filled.
     chunk: Chunk,
@@ -50,13 +50,13 @@ pub(super) struct Producer<'a> {
 }
 
 /// The storing end of the pipeline.
-pub(super) struct Consumer<'a> {
+pub(in crate::manifest) struct Consumer<'a> {
     file: &'a str,
     receiver: Receiver<Chunk>,
 }
 
 /// Creates both ends for the rows of a file. Problems are reported under the name of that file.
-pub(super) fn channel(file: &str) -> (Producer<'_>, Consumer<'_>) {
+pub(in crate::manifest) fn channel(file: &str) -> (Producer<'_>, Consumer<'_>) {
     let (sender, receiver) = sync_channel(MAX_WAITING_CHUNKS);
     let producer = Producer {
         file,
@@ -136,7 +136,7 @@ impl Producer<'_> {
     ///
     /// # Errors
     /// Returns an error if the consumer has stopped.
-    pub(super) fn flush(&mut self) -> anyhow::Result<()> {
+    pub(in crate::manifest) fn flush(&mut self) -> anyhow::Result<()> {
         self.chunk_bytes = 0;
         let chunk = std::mem::take(&mut self.chunk);
         let sent = self.sender.send(chunk);
@@ -151,7 +151,7 @@ impl Consumer<'_> {
     ///
     /// # Errors
     /// Returns the error of the sink.
-    pub(super) fn drain_into(self, sink: &mut dyn RowSink) -> anyhow::Result<()> {
+    pub(in crate::manifest) fn drain_into(self, sink: &mut dyn RowSink) -> anyhow::Result<()> {
         for Chunk {
             jobs,
             mut problems,

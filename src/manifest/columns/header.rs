@@ -6,64 +6,61 @@ use std::collections::HashMap;
 use crate::domain::Shape;
 use crate::domain::printable::printable_excerpt;
 
-use super::column_names::{ColumnNames, folded, trim};
-use super::limits::MAX_COLUMNS;
-use super::preset::Preset;
-use super::problem::{ColumnOption, Mistake};
-use super::products::Grouping;
-use super::row::ID_FIELD;
+use super::column_names::ColumnNames;
 use super::row_filter::RowFilter;
 use super::row_mapper::RowMapper;
-use super::table_reader::Record;
-use super::variations::VariationColumns;
+use crate::manifest::cell_text::{folded, trim};
+use crate::manifest::formats::table_reader::Record;
+use crate::manifest::limits::MAX_COLUMNS;
+use crate::manifest::problem::{ColumnOption, Mistake};
 
 /// Number of unknown columns from which a table is one of another program, and not one with a mistake.
 const MIN_UNKNOWN_COLUMNS: usize = 3;
 
 /// The columns of a table.
-pub(super) struct Header<'a> {
-    pub(super) columns: Vec<Column<'a>>,
+pub(in crate::manifest) struct Header<'a> {
+    pub(in crate::manifest) columns: Vec<Column<'a>>,
     /// Indices of the columns in the order in which a row is read: if several columns provide one
     /// field, the first that is not empty sets it.
-    pub(super) read_order: Vec<usize>,
+    pub(in crate::manifest) read_order: Vec<usize>,
     /// The columns of the prompt's template, by the names that it has for them.
-    pub(super) template_columns: HashMap<&'a str, usize>,
-    pub(super) filter: RowFilter<'a>,
+    pub(in crate::manifest) template_columns: HashMap<&'a str, usize>,
+    pub(in crate::manifest) filter: RowFilter<'a>,
 }
 
 /// A column and the fields that it provides.
-pub(super) struct Column<'a> {
-    pub(super) name: String,
+pub(in crate::manifest) struct Column<'a> {
+    pub(in crate::manifest) name: String,
     /// Empty if the column is only data for the prompt template or a condition, or is not used at all.
-    pub(super) targets: Vec<Target<'a>>,
+    pub(in crate::manifest) targets: Vec<Target<'a>>,
     /// Whether anything is read from the column.
-    pub(super) is_used: bool,
+    pub(in crate::manifest) is_used: bool,
     /// Whether it has no name, and no column after it has one.
-    pub(super) is_trailing: bool,
+    pub(in crate::manifest) is_trailing: bool,
 }
 
 impl Column<'_> {
     /// Returns what a mistake in the column concerns: the field that it provides, or its name.
-    pub(super) fn label(&self) -> &str {
+    pub(in crate::manifest) fn label(&self) -> &str {
         let first = self.targets.first();
         first.map_or(self.name.as_str(), |target| target.field)
     }
 }
 
 /// A field that a column provides.
-pub(super) struct Target<'a> {
-    pub(super) field: &'a str,
+pub(in crate::manifest) struct Target<'a> {
+    pub(in crate::manifest) field: &'a str,
     /// What the field's value may be; `None` for the row's key.
-    pub(super) shape: Option<&'a Shape>,
+    pub(in crate::manifest) shape: Option<&'a Shape>,
     /// Whether several columns may provide the field.
-    pub(super) has_alternatives: bool,
+    pub(in crate::manifest) has_alternatives: bool,
     /// The position of the column among those that may provide the field, from 0.
     rank: usize,
 }
 
 impl<'a> Header<'a> {
     /// Reads a header and reports its mistakes. Returns `None` if no row can be read under it.
-    pub(super) fn parse(
+    pub(in crate::manifest) fn parse(
         record: &Record,
         mapper: &'a RowMapper<'_>,
         report: &mut dyn FnMut(Mistake),
@@ -133,7 +130,7 @@ impl<'a> Header<'a> {
                 .collect();
             let unused = columns.iter().filter(|column| column.targets.is_empty());
             let unused: Vec<&str> = unused.map(|column| column.name.as_str()).collect();
-            for mistake in mapper.check_required_fields(&provided, &unused) {
+            for mistake in mapper.check_needed_fields(&provided, &unused) {
                 is_usable = false;
                 report(mistake);
             }
@@ -152,78 +149,20 @@ impl<'a> Header<'a> {
         })
     }
 
-    /// Returns how rows are combined into products; `None` if the user did not ask for that.
-    ///
-    /// # Errors
-    /// Returns the mistake if a column that the grouping needs is not in the table.
-    pub(super) fn grouping(&self, mapper: &RowMapper<'_>) -> Result<Option<Grouping>, Mistake> {
-        // A preset's product takes the first of its images.
-        if !mapper.needs_table() {
-            return Ok(None);
-        }
-        let image_columns = self.columns_for("image");
-        if mapper.each_image && image_columns.is_empty() {
-            return Err(Mistake::NoImageColumn);
-        }
-        let names = self.names();
-        let key_columns = match &mapper.one_per {
-            None => Vec::new(),
-            Some(name) => {
-                // What the user names is a column first; a product is identified by its key otherwise.
-                let exact = self.columns.iter().position(|column| column.name == *name);
-                let exact = exact.filter(|_| mapper.is_one_per_given);
-                let of_field = self.columns_for(name);
-                match exact {
-                    Some(index) => vec![index],
-                    None if !of_field.is_empty() => of_field,
-                    None if !mapper.is_one_per_given => {
-                        return Err(Mistake::NoColumnFor {
-                            field: name.clone(),
-                            candidate: None,
-                        });
-                    }
-                    // Each row is one then, of which the first image is taken.
-                    None if name == ID_FIELD => Vec::new(),
-                    None => vec![names.find_one(name, ColumnOption::OnePer)?],
-                }
-            }
-        };
-        let find_product = |name: &String| names.find_one(name, ColumnOption::GroupBy);
-        Ok(Some(Grouping {
-            key_columns,
-            product_column: mapper.group_by.as_ref().map(find_product).transpose()?,
-            image_columns,
-            each_image: mapper.each_image,
-            image_base: mapper.image_base.clone(),
-        }))
-    }
-
-    /// Returns the columns of a shop's variations; `None` if the table has none.
-    pub(super) fn variations(&self, mapper: &RowMapper<'_>) -> Option<VariationColumns> {
-        let _ = mapper
-            .preset
-            .filter(|preset| *preset == Preset::Woocommerce)?;
-        let names = self.names();
-        let find = |name: &str| names.find(name).first().copied();
-        Some(VariationColumns {
-            id: find("ID"),
-            sku: find("SKU"),
-            kind: find("Type")?,
-            parent: find("Parent")?,
-            keys: self.columns_for(ID_FIELD),
-            images: self.columns_for("image"),
-            statuses: self.filter.status_columns().collect(),
-            is_one_per_product: mapper.is_one_per_product,
-        })
-    }
-
-    fn names(&self) -> ColumnNames<'_> {
+    /// Returns the names of all columns.
+    pub(in crate::manifest) fn names(&self) -> ColumnNames<'_> {
         let names = self.columns.iter().map(|column| column.name.as_str());
         ColumnNames::new(names.collect())
     }
 
+    /// Returns the columns with texts for the prompt.
+    pub(in crate::manifest) fn text_columns(&self) -> Vec<usize> {
+        let of_template = self.template_columns.values().copied();
+        of_template.chain(self.columns_for("prompt")).collect()
+    }
+
     /// Returns the columns that provide a field, the preferred one first.
-    pub(super) fn columns_for(&self, field: &str) -> Vec<usize> {
+    pub(in crate::manifest) fn columns_for(&self, field: &str) -> Vec<usize> {
         let provides_field = |index: &usize| {
             let targets = &self.columns[*index].targets;
             targets.iter().any(|target| target.field == field)

@@ -2,8 +2,8 @@
 
 use crate::domain::NewJob;
 
-use super::problem::Problem;
-use super::remark::Remark;
+use crate::manifest::problem::Problem;
+use crate::manifest::remark::Remark;
 
 /// Receives what is read from a manifest, several rows at a time.
 pub trait RowSink {

@@ -14,10 +14,10 @@ use flate2::read::MultiGzDecoder;
 use serde::de::IgnoredAny;
 
 use super::foreign::{self, ArchiveKind};
-use super::limits::BOM;
 use super::row_format::RowFormat;
 use super::separator::detect_separator;
 use super::workbook_limits;
+use crate::manifest::limits::BOM;
 
 /// Maximum number of bytes at the start of a file that are searched for its header.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -32,7 +32,7 @@ const UNDEFINED_IN_WINDOWS_1252: [u8; 5] = [0x81, 0x8d, 0x8f, 0x90, 0x9d];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileFormat {
     compression: Compression,
-    pub(super) content: Content,
+    pub(in crate::manifest) content: Content,
 }
 
 /// How the file is compressed.
@@ -45,7 +45,7 @@ enum Compression {
 
 /// What the file contains after decompression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(in crate::manifest) enum Content {
     /// An Excel workbook (`.xlsx`).
     Workbook,
     /// An OpenDocument spreadsheet (`.ods`).
@@ -139,7 +139,7 @@ impl FileFormat {
     ///
     /// # Errors
     /// Returns an error if the file is a workbook or cannot be decompressed.
-    pub(super) fn decode<'a>(
+    pub(in crate::manifest) fn decode<'a>(
         self,
         file: impl Read + Send + 'a,
     ) -> io::Result<impl BufRead + Send + 'a> {

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use super::column_names::{ColumnNames, folded, trim};
-use super::problem::{ColumnOption, Mistake};
-use super::remark::Remark;
-use super::row_status::RowStatus;
+use super::column_names::ColumnNames;
+use crate::manifest::cell_text::{folded, trim};
+use crate::manifest::problem::{ColumnOption, Mistake};
+use crate::manifest::remark::Remark;
+use crate::manifest::row_status::RowStatus;
 
 /// A condition on a row's cell in a column: `Status=active`, `Tags!=sale`, `Image=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +52,7 @@ impl FromStr for Condition {
 
 /// Which rows the user takes.
 #[derive(Default)]
-pub(super) struct Conditions {
+pub(in crate::manifest) struct Conditions {
     /// Conditions that a row must meet to be taken.
     pub(super) only: Vec<Condition>,
     /// Conditions for which a row is left out.
@@ -64,7 +65,7 @@ pub(super) struct Conditions {
 
 impl Conditions {
     /// Returns whether a row of JSON meets the user's conditions.
-    pub(super) fn take_row<'r>(&self, cell: impl Fn(&str) -> Cow<'r, str>) -> bool {
+    pub(in crate::manifest) fn take_row<'r>(&self, cell: impl Fn(&str) -> Cow<'r, str>) -> bool {
         if self.only.is_empty() && self.except.is_empty() {
             return true;
         }
@@ -74,7 +75,7 @@ impl Conditions {
     }
 
     /// Returns the names of the columns that conditions are on.
-    pub(super) fn columns(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::manifest) fn columns(&self) -> impl Iterator<Item = &str> {
         let conditions = self.only.iter().chain(&self.except);
         conditions.map(|condition| condition.column.as_str())
     }
@@ -95,7 +96,7 @@ fn by_column(conditions: &[Condition]) -> Vec<(String, &Condition)> {
 
 /// The conditions on rows under a header.
 #[derive(Default)]
-pub(super) struct RowFilter<'a> {
+pub(in crate::manifest) struct RowFilter<'a> {
     only: Vec<(usize, &'a Condition)>,
     except: Vec<(usize, &'a Condition)>,
     statuses: Vec<(usize, RowStatus)>,
@@ -108,7 +109,7 @@ impl<'a> RowFilter<'a> {
     ///
     /// # Errors
     /// Returns a mistake for each that is not in the header, or there twice.
-    pub(super) fn new(
+    pub(in crate::manifest) fn new(
         columns: &ColumnNames<'_>,
         conditions: &'a Conditions,
     ) -> Result<Self, Vec<Mistake>> {
@@ -144,17 +145,17 @@ impl<'a> RowFilter<'a> {
     }
 
     /// Returns whether every row is taken, and nothing is to be said of any.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::manifest) fn is_empty(&self) -> bool {
         self.only.is_empty() && self.except.is_empty() && self.statuses.is_empty()
     }
 
     /// Returns the columns in which the shop says something about products.
-    pub(super) fn status_columns(&self) -> impl Iterator<Item = usize> {
+    pub(in crate::manifest) fn status_columns(&self) -> impl Iterator<Item = usize> {
         self.statuses.iter().map(|(index, _)| *index)
     }
 
     /// Returns the columns that the user's conditions are on.
-    pub(super) fn columns(&self) -> impl Iterator<Item = usize> {
+    pub(in crate::manifest) fn columns(&self) -> impl Iterator<Item = usize> {
         self.only
             .iter()
             .chain(&self.except)
@@ -162,12 +163,15 @@ impl<'a> RowFilter<'a> {
     }
 
     /// Returns whether a row meets the user's conditions.
-    pub(super) fn takes<'r>(&self, cell: impl Fn(usize) -> &'r str) -> bool {
+    pub(in crate::manifest) fn takes<'r>(&self, cell: impl Fn(usize) -> &'r str) -> bool {
         are_met(&self.only, &self.except, |column| cell(*column).into())
     }
 
     /// Returns what the shop says about a product, and whether it is left out for that.
-    pub(super) fn status<'r>(&self, cell: impl Fn(usize) -> &'r str) -> Option<(Remark, bool)> {
+    pub(in crate::manifest) fn status<'r>(
+        &self,
+        cell: impl Fn(usize) -> &'r str,
+    ) -> Option<(Remark, bool)> {
         let found = self.statuses.iter().find(|(index, status)| {
             let cell = folded(cell(*index));
             status.values.contains(&cell.as_str())

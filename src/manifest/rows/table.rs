@@ -5,23 +5,24 @@ use std::collections::VecDeque;
 use crate::domain::Shape;
 
 use super::build_job::is_like_date;
-use super::column_names::{text_of_formula, trim};
-use super::header::{Header, Target};
-use super::links;
+use super::grouping::Grouping;
 use super::pipeline::Producer;
-use super::problem::Mistake;
 use super::products::Products;
-use super::remark::Remark;
-use super::row::Row;
-use super::row_mapper::RowMapper;
-use super::table_reader::{Record, TableReader};
-use super::variations::Variations;
+use super::variations::{VariationColumns, Variations};
+use crate::manifest::cell_text::{text_of_formula, trim};
+use crate::manifest::columns::header::{Header, Target};
+use crate::manifest::columns::row_mapper::RowMapper;
+use crate::manifest::formats::table_reader::{Record, TableReader};
+use crate::manifest::pictures::read_link::read_one;
+use crate::manifest::problem::Mistake;
+use crate::manifest::remark::Remark;
+use crate::manifest::row::Row;
 
 /// Number of records in which a header is searched: titles and notes above a table are not longer.
 const MAX_RECORDS_ABOVE_HEADER: usize = 25;
 
 /// Reads all rows and returns their number, or 0 if the header cannot be used.
-pub(super) fn read_rows(
+pub(in crate::manifest) fn read_rows(
     reader: &mut dyn TableReader,
     mapper: &RowMapper<'_>,
     producer: &mut Producer<'_>,
@@ -42,7 +43,7 @@ pub(super) fn read_rows(
         return Ok(0);
     };
     reader.set_columns(header.columns.len(), &header.columns_for("image"));
-    let grouping = match header.grouping(mapper) {
+    let grouping = match Grouping::of(&header, mapper) {
         Ok(grouping) => grouping,
         Err(mistake) => {
             producer.add_problem(line, mistake);
@@ -50,7 +51,7 @@ pub(super) fn read_rows(
         }
     };
     let mut reader: Box<dyn TableReader + '_> = Box::new(reader);
-    if let Some(columns) = header.variations(mapper) {
+    if let Some(columns) = VariationColumns::of(&header, mapper) {
         reader = Box::new(Variations::new(reader, columns));
     }
     if grouping.is_some() || !header.filter.is_empty() {
@@ -232,7 +233,7 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
             ));
         }
         for target in &column.targets {
-            set_target(&mut row, target, text, record.image_number, mapper);
+            set_target(&mut row, target, text, record, mapper);
         }
     }
     if row.id.as_deref().is_some_and(is_like_date) {
@@ -262,12 +263,12 @@ fn decode_cell(cell: &[u8]) -> Result<&str, &'static str> {
     }
 }
 
-/// Sets a field from a cell's text. `image_number` is that of the record.
+/// Sets a field from the text of a cell of a record.
 fn set_target(
     row: &mut Row,
     target: &Target<'_>,
     text: &str,
-    image_number: usize,
+    record: &Record,
     mapper: &RowMapper<'_>,
 ) {
     let field = target.field;
@@ -280,14 +281,15 @@ fn set_target(
         return;
     }
     let Some(shape) = target.shape else {
-        row.id = Some(match image_number {
+        row.id = Some(match record.image_number {
             0 | 1 => text.to_owned(),
             number => format!("{}-{number}", trim(text)),
         });
         return;
     };
     let text = if *shape == Shape::Image {
-        match links::read_one(row, field, text, mapper.image_base.as_ref()) {
+        let file_name = record.image_name.as_deref();
+        match read_one(row, field, text, file_name, mapper.image_base.as_ref()) {
             Some(link) => link,
             None => return,
         }

@@ -1,7 +1,7 @@
 //! Prompts made of a row's columns: `Slow turntable of {Title|the product}`.
 
-use super::column_names::folded;
 use super::plain_text::to_plain_text;
+use crate::manifest::cell_text::folded;
 
 /// Text with placeholders for columns. `{Column}` is the text of a cell; `{Column|text}` is the
 /// text of a cell or, if it is empty, the text after the bar. `{{` and `}}` are literal braces.

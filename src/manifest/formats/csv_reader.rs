@@ -11,19 +11,19 @@ use std::ops::Range;
 use csv::{Position, Reader, ReaderBuilder};
 use memchr::memchr3;
 
-use super::limits::{BOM, MAX_ROW_BYTES};
-use super::problem::Mistake;
 use super::table_reader::{Record, TableReader};
+use crate::manifest::limits::{BOM, MAX_ROW_BYTES};
+use crate::manifest::problem::Mistake;
 
 /// Reads the records of a CSV file, the header included.
-pub(super) struct CsvReader<R> {
+pub(in crate::manifest) struct CsvReader<R> {
     reader: Reader<QuoteChecker<R>>,
     is_first: bool,
 }
 
 impl<R: BufRead> CsvReader<R> {
     /// Creates a reader that starts at the first line, after a byte order mark.
-    pub(super) fn new(mut source: R, separator: u8) -> io::Result<Self> {
+    pub(in crate::manifest) fn new(mut source: R, separator: u8) -> io::Result<Self> {
         if source.fill_buf()?.starts_with(BOM) {
             source.consume(BOM.len());
         }

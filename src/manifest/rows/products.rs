@@ -7,34 +7,18 @@ use std::collections::{HashSet, VecDeque};
 
 use csv::ByteRecord;
 
-use super::links;
-use super::problem::Mistake;
-use super::remark::Remark;
-use super::row_filter::RowFilter;
-use super::table_reader::{Record, TableReader};
+use super::grouping::Grouping;
+use super::product_images::ProductImage;
+use crate::manifest::columns::row_filter::RowFilter;
+use crate::manifest::formats::table_reader::{Record, TableReader};
+use crate::manifest::problem::Mistake;
+use crate::manifest::remark::Remark;
 
 /// Maximum number of rows of one product. More are the sign of a wrong column.
 const MAX_PRODUCT_ROWS: usize = 10_000;
 
 /// Maximum length of the rows of one product, in bytes.
 const MAX_PRODUCT_BYTES: usize = 64 << 20;
-
-/// How rows are combined into products.
-#[derive(Default)]
-pub(super) struct Grouping {
-    /// Columns that identify what becomes one job; the first that is not empty does. If there are none,
-    /// each row is one.
-    pub(super) key_columns: Vec<usize>,
-    /// The column that identifies the product, of which rows take what they leave empty; `None` if that is
-    /// what identifies a job.
-    pub(super) product_column: Option<usize>,
-    /// Columns that provide the product's images.
-    pub(super) image_columns: Vec<usize>,
-    /// Whether each image of a product becomes a record, and not only the first.
-    pub(super) each_image: bool,
-    /// The start of links that leave it out.
-    pub(super) image_base: Option<url::Url>,
-}
 
 /// Reads the products of a table: one record per product, or one per image of a product.
 pub(super) struct Products<'a> {
@@ -49,15 +33,8 @@ pub(super) struct Products<'a> {
     ready: VecDeque<Record>,
 }
 
-/// An image of a product: its row and column, and the link.
-struct Image<'r> {
-    row: &'r Record,
-    column: usize,
-    link: String,
-}
-
 impl<'a> Products<'a> {
-    pub(super) fn new(
+    pub(in crate::manifest) fn new(
         rows: Box<dyn TableReader + 'a>,
         grouping: Grouping,
         filter: &'a RowFilter<'a>,
@@ -209,35 +186,49 @@ impl<'a> Products<'a> {
 
     /// Queues the records of one job or, with each image, of several. `first` is the first row of the
     /// product and `all` are all of its rows, of which images are taken if the job has none.
-    fn queue_job(
+    fn queue_job<'r>(
         &mut self,
         first: &Record,
-        own: &[Record],
-        all: &[Record],
+        own: &'r [Record],
+        all: &'r [Record],
         mut remarks: Vec<Remark>,
     ) {
-        let mut images = self.images(own);
-        if images.is_empty() && own.len() < all.len() {
-            images = self.images(all);
-            if !images.is_empty() {
+        let complete = |rows: &'r [Record]| rows.iter().filter(|row| self.is_complete(row));
+        let mut images = if self.grouping.product_column.is_some() {
+            self.grouping.images_of_job(complete(own))
+        } else {
+            self.grouping.images_of_product(complete(own))
+        };
+        if images.is_empty() {
+            images = self.grouping.images_of_product(complete(all));
+            if !images.is_empty() && own.len() < all.len() {
                 remarks.push(Remark::PictureOfProduct);
             }
         }
-        let Some(first_own) = own.first() else { return };
+        let is_own = |row: &Record| own.iter().any(|own| std::ptr::eq(own, row));
+        // The job's texts are those of the first row with a picture.
+        let first_images = images.iter().map(|image| image.row);
+        let first_image = first_images.min_by_key(|row| row.line);
+        let text_row = first_image.filter(|row| is_own(row)).or(own.first());
+        let Some(text_row) = text_row else { return };
+        if self.grouping.product_column.is_none() {
+            for line in self.rows_with_other_text(own, text_row, first) {
+                self.queue_left_out(vec![Remark::OtherText], line);
+            }
+        }
+        remarks.extend(self.grouping.choose(&mut images));
         if images.is_empty() {
-            let mut record = self.inherit(first_own, first, None);
+            let mut record = self.inherit(text_row, first, None);
             record.remarks.extend(remarks);
             self.ready.push_back(record);
             return;
         }
-        let is_one = !self.grouping.each_image;
-        images.truncate(if is_one { 1 } else { images.len() });
         let mut records = Vec::new();
         for (index, image) in images.into_iter().enumerate() {
-            // The image may be that of another row of the product.
-            let is_own = own.iter().any(|row| std::ptr::eq(row, image.row));
-            let row = if is_own { image.row } else { first_own };
-            let mut record = self.inherit(row, first, Some((image.column, &image.link)));
+            // With each image, what its row says is about the image, unless that is another job's row.
+            let is_about_image = self.grouping.each_image && is_own(image.row);
+            let row = if is_about_image { image.row } else { text_row };
+            let mut record = self.inherit(row, first, Some(&image));
             record.image_number = index + 1;
             // Said once, however many images there are.
             if index > 0 {
@@ -249,28 +240,22 @@ impl<'a> Products<'a> {
         self.ready.extend(records);
     }
 
-    /// Returns the distinct images of some rows, in order.
-    fn images<'r>(&self, rows: &'r [Record]) -> Vec<Image<'r>> {
-        let mut images = Vec::new();
-        let mut seen_links = HashSet::new();
-        for row in rows.iter().filter(|row| self.is_complete(row)) {
-            for column in self.grouping.image_columns.iter().copied() {
-                let cell = row.text(column);
-                if cell.is_empty() {
-                    continue;
-                }
-                for link in links::split(cell, self.grouping.image_base.as_ref()) {
-                    if seen_links.insert(link.clone()) {
-                        images.push(Image { row, column, link });
-                    }
-                }
-            }
-        }
-        images
+    /// Returns the lines of rows that would have made another prompt than the one that is used.
+    fn rows_with_other_text(&self, rows: &[Record], used: &Record, first: &Record) -> Vec<u64> {
+        let text_used = |column: usize| match used.text(column) {
+            "" => first.text(column),
+            text => text,
+        };
+        let is_other = |row: &&Record| {
+            let mut columns = self.grouping.text_columns.iter();
+            columns.any(|column| !["", text_used(*column)].contains(&row.text(*column)))
+        };
+        let others = rows.iter().filter(is_other);
+        others.map(|row| row.line).collect()
     }
 
     /// Returns a row whose empty cells are those of the product's first row, with one image.
-    fn inherit(&self, row: &Record, first: &Record, image: Option<(usize, &str)>) -> Record {
+    fn inherit(&self, row: &Record, first: &Record, image: Option<&ProductImage<'_>>) -> Record {
         // What identifies a job of a product is its own.
         let has_key = self.grouping.product_column.is_some() && self.job_key(row).is_some();
         let mut cells = ByteRecord::new();
@@ -280,8 +265,8 @@ impl<'a> Products<'a> {
                 && !(has_key && self.grouping.key_columns.contains(&column));
             let value = if is_inherited { inherited } else { cell };
             match image {
-                Some((image_column, link)) if column == image_column => {
-                    cells.push_field(link.as_bytes());
+                Some(image) if column == image.column => {
+                    cells.push_field(image.written.link.as_bytes());
                 }
                 // Another column with an image of the product.
                 Some(_) if self.grouping.image_columns.contains(&column) => cells.push_field(b""),
@@ -299,6 +284,7 @@ impl<'a> Products<'a> {
             line: row.line,
             cells,
             cell_faults,
+            image_name: image.and_then(|image| image.written.file_name.clone()),
             remarks: row.remarks.clone(),
             ..Record::default()
         }

@@ -8,104 +8,47 @@ use url::Url;
 use crate::domain::suggest::{format_suggestion, nearest};
 use crate::domain::{Field, Model, ProviderName, Shape};
 
-use crate::image::ImageFixes;
-
-use super::column_names::{ColumnNames, folded, trim};
-use super::images::ImageResolver;
+use super::mapping::{ColumnMapping, MappingOptions};
 use super::mapping_error::MappingError;
 use super::preset::Preset;
-use super::problem::{ColumnOption, Mistake};
-use super::row::{ID_FIELD, Row};
-use super::row_filter::{Condition, Conditions};
+use super::row_filter::Conditions;
 use super::template::Template;
-
-/// What the user specifies about a manifest's columns and rows, on the command line or in a batch
-/// file.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct MappingOptions {
-    /// The shop system that exported the manifest.
-    pub preset: Option<Preset>,
-    /// Fields and the columns that provide them.
-    pub map: Vec<(String, String)>,
-    /// Fields and their values in rows that leave them out.
-    pub set: Vec<(String, String)>,
-    /// The template of the prompt.
-    pub prompt: Option<String>,
-    /// The field or column that identifies a product: rows with the same value become one job.
-    pub one_per: Option<String>,
-    /// Whether each image of a product becomes a job, and not only the first.
-    pub each_image: bool,
-    /// Fields without which a row is left out instead of reported as a mistake.
-    pub skip_missing: Vec<String>,
-    /// The column that identifies a product, of which rows take what they leave empty.
-    pub group_by: Option<String>,
-    /// Conditions that a row must meet to be taken.
-    pub only: Vec<Condition>,
-    /// Conditions for which a row is left out.
-    pub except: Vec<Condition>,
-    /// Whether products are taken whatever their status in the shop is.
-    pub all_statuses: bool,
-    /// The start of image links that leave it out.
-    pub image_base: Option<Url>,
-    /// The line of the header, from 1; `None` to find it.
-    pub header_row: Option<u64>,
-    /// Where pictures are written that models show wrongly; `None` if they are sent as they are.
-    pub image_fixes: Option<ImageFixes>,
-}
-
-/// A field and the columns that provide it; the first that is not empty sets it.
-pub(super) struct ColumnMapping {
-    pub(super) field: String,
-    columns: Vec<String>,
-    /// The option that named the columns.
-    pub(super) option: ColumnOption,
-}
-
-impl ColumnMapping {
-    /// Returns the names of the columns. A name that the user wrote with commas is one if there is a column
-    /// of that name, and a list otherwise.
-    pub(super) fn candidates(&self, has: impl Fn(&str) -> bool) -> Vec<&str> {
-        match self.columns.as_slice() {
-            [name] if name.contains(',') && !has(name) => {
-                let names = name.split(',').map(trim);
-                names.filter(|name| !name.is_empty()).collect()
-            }
-            names => names.iter().map(String::as_str).collect(),
-        }
-    }
-}
+use crate::manifest::cell_text::folded;
+use crate::manifest::pictures::images::ImageResolver;
+use crate::manifest::problem::{ColumnOption, Mistake};
+use crate::manifest::row::{ID_FIELD, Row};
 
 /// A field that a key of a row of JSON provides.
-pub(super) struct KeyField<'a> {
-    pub(super) field: &'a str,
+pub(in crate::manifest) struct KeyField<'a> {
+    pub(in crate::manifest) field: &'a str,
     /// The position of the key among those that may provide the field, from 0.
-    pub(super) rank: usize,
+    pub(in crate::manifest) rank: usize,
     /// Whether several keys may provide the field.
-    pub(super) has_alternatives: bool,
+    pub(in crate::manifest) has_alternatives: bool,
 }
 
 /// Turns rows into jobs of one model: holds the model, the providers that may run the jobs, and how
 /// columns become fields.
 pub struct RowMapper<'a> {
-    pub(super) model: &'a Model,
-    pub(super) providers: Vec<ProviderName>,
-    mappings: Vec<ColumnMapping>,
+    pub(in crate::manifest) model: &'a Model,
+    pub(in crate::manifest) providers: Vec<ProviderName>,
+    pub(super) mappings: Vec<ColumnMapping>,
     /// Fields and their values in rows that leave them out.
-    pub(super) constants: Vec<(String, Value)>,
-    prompt: Option<Template>,
-    pub(super) one_per: Option<String>,
+    pub(in crate::manifest) constants: Vec<(String, Value)>,
+    pub(super) prompt: Option<Template>,
+    pub(in crate::manifest) one_per: Option<String>,
     /// Whether the user has named what identifies a product.
-    pub(super) is_one_per_given: bool,
-    pub(super) each_image: bool,
+    pub(in crate::manifest) is_one_per_given: bool,
+    pub(in crate::manifest) each_image: bool,
     skip_missing: Vec<String>,
-    pub(super) images: ImageResolver,
-    pub(super) preset: Option<Preset>,
+    pub(in crate::manifest) images: ImageResolver,
+    pub(in crate::manifest) preset: Option<Preset>,
     /// Whether a product with variations is one job.
-    pub(super) is_one_per_product: bool,
-    pub(super) group_by: Option<String>,
-    pub(super) conditions: Conditions,
-    pub(super) image_base: Option<Url>,
-    pub(super) header_row: Option<u64>,
+    pub(in crate::manifest) is_one_per_product: bool,
+    pub(in crate::manifest) group_by: Option<String>,
+    pub(in crate::manifest) conditions: Conditions,
+    pub(in crate::manifest) image_base: Option<Url>,
+    pub(in crate::manifest) header_row: Option<u64>,
 }
 
 impl<'a> RowMapper<'a> {
@@ -239,33 +182,22 @@ impl<'a> RowMapper<'a> {
         Ok(mapper)
     }
 
-    fn mapping_for(&self, field: &str) -> Option<&ColumnMapping> {
+    pub(super) fn mapping_for(&self, field: &str) -> Option<&ColumnMapping> {
         self.mappings.iter().find(|mapping| mapping.field == field)
+    }
+
+    /// Returns whether a field is read from the columns that the preset names.
+    pub(in crate::manifest) fn has_columns_of_preset(&self, field: &str) -> bool {
+        let mapping = self.mapping_for(field);
+        mapping.is_some_and(|mapping| matches!(mapping.option, ColumnOption::Preset(_)))
     }
 
     fn has_constant(&self, field: &str) -> bool {
         self.constants.iter().any(|(known, _)| known == field)
     }
 
-    /// Returns the preset whose fields a header's columns all provide. Returns `None` if there is
-    /// none, or if the user has mapped columns or written a prompt.
-    pub(super) fn suggested_preset(&self, columns: &ColumnNames<'_>) -> Option<Preset> {
-        let is_there = |name: &&str| columns.names().contains(name);
-        let has_all_fields = |preset: &Preset| {
-            preset
-                .columns()
-                .iter()
-                .all(|(_, names)| names.iter().any(is_there))
-        };
-        let is_unspecified = self.mappings.is_empty() && self.prompt.is_none();
-        Preset::ALL
-            .into_iter()
-            .find(has_all_fields)
-            .filter(|_| is_unspecified)
-    }
-
     /// Returns whether rows are combined, which only a table allows.
-    pub(super) fn needs_table(&self) -> bool {
+    pub(in crate::manifest) fn needs_table(&self) -> bool {
         self.preset.is_some()
             || self.one_per.is_some()
             || self.each_image
@@ -283,49 +215,14 @@ impl<'a> RowMapper<'a> {
     }
 
     /// Returns what the value of a field may be; `None` for the row's key.
-    pub(super) fn shape_of(&self, field: &str) -> Option<&Shape> {
+    pub(in crate::manifest) fn shape_of(&self, field: &str) -> Option<&Shape> {
         let field = Some(field).filter(|field| *field != ID_FIELD)?;
         self.model.field(field).map(|field| &field.shape)
     }
 
-    /// Returns how many of the columns that are read have one of these names. A header has
-    /// [`max_known`](Self::max_known) of them.
-    pub(super) fn count_known(&self, names: &[&str]) -> usize {
-        let names = ColumnNames::new(names.to_vec());
-        if self.suggested_preset(&names).is_some() {
-            return self.max_known();
-        }
-        let mapped = self.mappings.iter().filter(|mapping| {
-            let candidates = mapping.candidates(|name| names.has(name));
-            candidates.iter().any(|name| names.has(name))
-        });
-        let in_template = self.template_columns().filter(|name| names.has(name));
-        let required = self.unmapped_fields().filter(|field| {
-            let is_field = |name: &&&str| self.find_field(name) == Some(field.as_str());
-            names.names().iter().any(|name| is_field(&name))
-        });
-        mapped.count() + in_template.count() + required.count()
-    }
-
-    /// Returns how many columns are read at least.
-    pub(super) fn max_known(&self) -> usize {
-        self.mappings.len() + self.template_columns().count() + self.unmapped_fields().count()
-    }
-
-    /// Returns the fields that every row needs and that only a column of their name provides.
-    fn unmapped_fields(&self) -> impl Iterator<Item = &String> {
-        let fields = self.model.fields.iter().filter(|field| {
-            field.required
-                && self.mapping_for(&field.name).is_none()
-                && !self.has_constant(&field.name)
-                && !(field.name == "prompt" && self.prompt.is_some())
-        });
-        fields.map(|field| &field.name)
-    }
-
     /// Returns the field that excludes a row: one of `skip_missing` that the row lacks. Returns
     /// `None` if the row is not left out.
-    pub(super) fn skip_reason(&self, row: &Row) -> Option<&str> {
+    pub(in crate::manifest) fn skip_reason(&self, row: &Row) -> Option<&str> {
         let is_set = |field: &str| match field {
             ID_FIELD => row.id.is_some(),
             field => row.fields.contains_key(field) || self.has_constant(field),
@@ -354,7 +251,7 @@ impl<'a> RowMapper<'a> {
 
     /// Returns the field with this name, without regard to case. An image field is also found with `_url`
     /// after its name.
-    fn find_field(&self, name: &str) -> Option<&str> {
+    pub(super) fn find_field(&self, name: &str) -> Option<&str> {
         // Most names are written as they are, and JSON repeats them in each row.
         self.find_exact_field(name)
             .or_else(|| self.find_exact_field(&folded(name)))
@@ -383,7 +280,7 @@ impl<'a> RowMapper<'a> {
     ///
     /// # Errors
     /// As [`default_field`](Self::default_field).
-    pub(super) fn fields_for(&self, key: &str) -> Result<Vec<KeyField<'_>>, Mistake> {
+    pub(in crate::manifest) fn fields_for(&self, key: &str) -> Result<Vec<KeyField<'_>>, Mistake> {
         let is_key = |name: &str| name == key || folded(name) == folded(key);
         let mapped = self.mappings.iter().filter_map(|mapping| {
             let candidates = mapping.candidates(is_key);
@@ -434,27 +331,23 @@ impl<'a> RowMapper<'a> {
         }
     }
 
-    /// Returns a mistake for each field that every row needs and that neither the columns nor the
-    /// user provide. `unused` are columns that provide no field, of which one may be meant.
-    pub(super) fn check_required_fields(&self, provided: &[&str], unused: &[&str]) -> Vec<Mistake> {
-        let is_from_template = |field: &Field| field.name == "prompt" && self.prompt.is_some();
-        let missing = self.model.fields.iter().filter(|field| {
-            field.required
-                && !provided.contains(&field.name.as_str())
-                && !self.has_constant(&field.name)
-                && !is_from_template(field)
+    /// Returns the fields that every row needs and that neither a constant nor the template of the prompt
+    /// provides.
+    pub(super) fn needed_fields(&self) -> impl Iterator<Item = &str> {
+        let fields = self.model.fields.iter().filter(|field| {
+            let is_from_template = field.name == "prompt" && self.prompt.is_some();
+            field.required && !self.has_constant(&field.name) && !is_from_template
         });
-        missing
-            .map(|Field { name, .. }| Mistake::NoColumnFor {
-                field: name.clone(),
-                candidate: nearest(name, unused.iter().copied()).map(str::to_owned),
-            })
-            .collect()
+        fields.map(|field| field.name.as_str())
     }
 
     /// Sets the prompt from the row's columns, if there is a template. `cell` returns the text of a
     /// column.
-    pub(super) fn fill_prompt(&self, row: &mut Row, cell: impl Fn(&str) -> Option<String>) {
+    pub(in crate::manifest) fn fill_prompt(
+        &self,
+        row: &mut Row,
+        cell: impl Fn(&str) -> Option<String>,
+    ) {
         if let Some(template) = &self.prompt {
             match template.fill(cell) {
                 Ok(prompt) => row.set("prompt", Value::from(prompt)),

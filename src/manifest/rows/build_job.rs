@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::domain::{Fingerprint, Input, NewJob, PictureLimits, ProviderName, Shape};
 use crate::image::PictureFacts;
 
-use super::column_names::trim;
-use super::problem::{Mistake, Problem};
-use super::remark::{PictureNote, Remark};
-use super::row::{ID_FIELD, Row};
-use super::row_mapper::RowMapper;
+use crate::manifest::cell_text::trim;
+use crate::manifest::columns::row_mapper::RowMapper;
+use crate::manifest::problem::{Mistake, Problem};
+use crate::manifest::remark::{PictureNote, Remark};
+use crate::manifest::row::{ID_FIELD, Row};
 
 /// Maximum length of a row's key, in characters. A longer text is a description, not a key.
 const MAX_ID_CHARS: usize = 200;

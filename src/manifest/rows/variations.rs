@@ -3,8 +3,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::remark::Remark;
-use super::table_reader::{Record, TableReader};
+use crate::manifest::columns::header::Header;
+use crate::manifest::columns::preset::{
+    Preset, WOOCOMMERCE_KINDS, WOOCOMMERCE_PARENTS, WOOCOMMERCE_SKUS,
+};
+use crate::manifest::columns::row_mapper::RowMapper;
+use crate::manifest::formats::table_reader::{Record, TableReader};
+use crate::manifest::remark::Remark;
+use crate::manifest::row::ID_FIELD;
 
 /// Maximum length of the rows that are kept until the end, in bytes.
 const MAX_KEPT_BYTES: usize = 256 << 20;
@@ -32,6 +38,31 @@ pub(super) struct VariationColumns {
     pub(super) is_one_per_product: bool,
 }
 
+impl VariationColumns {
+    /// Returns the columns of a shop's variations; `None` if the table has none.
+    pub(super) fn of(header: &Header<'_>, mapper: &RowMapper<'_>) -> Option<Self> {
+        let _ = mapper
+            .preset
+            .filter(|preset| *preset == Preset::Woocommerce)?;
+        let names = header.names();
+        let find = |wanted: &[&str]| {
+            wanted
+                .iter()
+                .find_map(|name| names.find(name).first().copied())
+        };
+        Some(Self {
+            id: find(&["ID"]),
+            sku: find(&WOOCOMMERCE_SKUS),
+            kind: find(&WOOCOMMERCE_KINDS)?,
+            parent: find(&WOOCOMMERCE_PARENTS)?,
+            keys: header.columns_for(ID_FIELD),
+            images: header.columns_for("image"),
+            statuses: header.filter.status_columns().collect(),
+            is_one_per_product: mapper.is_one_per_product,
+        })
+    }
+}
+
 /// Reads variations with what they take from their products. A product with variations is read once all of
 /// them are, if it turns out to have none.
 pub(super) struct Variations<'a> {
@@ -52,7 +83,10 @@ pub(super) struct Variations<'a> {
 }
 
 impl<'a> Variations<'a> {
-    pub(super) fn new(rows: Box<dyn TableReader + 'a>, columns: VariationColumns) -> Self {
+    pub(in crate::manifest) fn new(
+        rows: Box<dyn TableReader + 'a>,
+        columns: VariationColumns,
+    ) -> Self {
         Self {
             rows,
             columns,

@@ -11,12 +11,12 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 use zip::ZipArchive;
 
-use super::limits::MAX_ROW_BYTES;
-use super::problem::Mistake;
-use super::remark::Remark;
 use super::sheet_options::{ChosenSheet, SheetOptions};
 use super::table_reader::{Record, TableReader};
 use super::xml::{self, attribute};
+use crate::manifest::limits::MAX_ROW_BYTES;
+use crate::manifest::problem::Mistake;
+use crate::manifest::remark::Remark;
 
 /// The part that holds all sheets.
 const CONTENT: &str = "content.xml";
@@ -43,7 +43,7 @@ const ERRORS: [&str; 7] = [
 ///
 /// # Errors
 /// Returns an error if the file is not a spreadsheet or has no such sheet, or the error of `read`.
-pub(super) fn with_sheet<T>(
+pub(in crate::manifest) fn with_sheet<T>(
     mut file: impl Read + Seek,
     options: &SheetOptions,
     read: impl FnOnce(&mut dyn TableReader) -> anyhow::Result<T>,

@@ -11,21 +11,21 @@ use serde_json::Value;
 
 use crate::domain::Shape;
 
-use super::column_names::{folded, trim};
-use super::limits::{BOM, MAX_COLUMNS, MAX_ROW_BYTES};
-use super::links;
 use super::pipeline::Producer;
-use super::problem::Mistake;
-use super::remark::Remark;
-use super::row::{ID_FIELD, Row};
-use super::row_mapper::{KeyField, RowMapper};
+use crate::manifest::cell_text::{folded, trim};
+use crate::manifest::columns::row_mapper::{KeyField, RowMapper};
+use crate::manifest::limits::{BOM, MAX_COLUMNS, MAX_ROW_BYTES};
+use crate::manifest::pictures::read_link::read_one;
+use crate::manifest::problem::Mistake;
+use crate::manifest::remark::Remark;
+use crate::manifest::row::{ID_FIELD, Row};
 
 /// Maximum length of the JSON parser's reason in a message, in characters. The reason may quote a
 /// whole row.
 const MAX_REASON_CHARS: usize = 200;
 
 /// Reads all rows and returns their number.
-pub(super) fn read_rows(
+pub(in crate::manifest) fn read_rows(
     mut source: impl BufRead,
     mapper: &RowMapper<'_>,
     producer: &mut Producer<'_>,
@@ -75,7 +75,7 @@ pub(super) struct ConditionKeys<'a, 'm> {
 }
 
 impl<'a, 'm> ConditionKeys<'a, 'm> {
-    pub(super) fn new(mapper: &'a RowMapper<'m>) -> Self {
+    pub(in crate::manifest) fn new(mapper: &'a RowMapper<'m>) -> Self {
         Self {
             mapper,
             missing: mapper.conditions.columns().collect(),
@@ -236,7 +236,7 @@ fn read_row(
             (ID_FIELD, _) => row.add_problem(ID_FIELD, "must be a string or a number"),
             (field, value) if let Some(text) = text_of_links(value, mapper.shape_of(field)) => {
                 let base = mapper.image_base.as_ref();
-                if let Some(link) = links::read_one(&mut row, field, &text, base) {
+                if let Some(link) = read_one(&mut row, field, &text, None, base) {
                     row.set(field, Value::from(link));
                 }
             }

@@ -7,8 +7,8 @@ use strum::VariantArray;
 
 use crate::domain::IgnoredQuery;
 
-use super::row::ID_FIELD;
-use super::row_status::{RowStatus, left_out, taken};
+use crate::manifest::row::ID_FIELD;
+use crate::manifest::row_status::{RowStatus, left_out, taken};
 
 const IMAGE: &str = "image";
 
@@ -42,10 +42,36 @@ const SHOPIFY_STATUSES: [RowStatus; 5] = [
     taken("unpublished", "Published on online store", &["false"]),
 ];
 
-const WOOCOMMERCE_STATUSES: [RowStatus; 2] = [
+const WOOCOMMERCE_STATUSES: [RowStatus; 12] = [
     left_out("drafts", "Published", &["-1"]),
+    left_out("drafts", "Veröffentlicht", &["-1"]),
+    left_out("drafts", "Publié", &["-1"]),
+    left_out("drafts", "Publicado", &["-1"]),
+    left_out("drafts", "Pubblicato", &["-1"]),
+    left_out("drafts", "Gepubliceerd", &["-1"]),
     taken("private", "Published", &["0"]),
+    taken("private", "Veröffentlicht", &["0"]),
+    taken("private", "Publié", &["0"]),
+    taken("private", "Publicado", &["0"]),
+    taken("private", "Pubblicato", &["0"]),
+    taken("private", "Gepubliceerd", &["0"]),
 ];
+
+/// WooCommerce's column with the kind of a product, in the languages of shops.
+pub(in crate::manifest) const WOOCOMMERCE_KINDS: [&str; 3] = ["Type", "Typ", "Tipo"];
+
+/// WooCommerce's column with the product of a variation.
+pub(in crate::manifest) const WOOCOMMERCE_PARENTS: [&str; 6] = [
+    "Parent",
+    "Übergeordnetes Produkt",
+    "Superior",
+    "Principal",
+    "Genitore",
+    "Hoofd",
+];
+
+/// WooCommerce's column with the name that the shop gives to a product.
+pub(in crate::manifest) const WOOCOMMERCE_SKUS: [&str; 4] = ["SKU", "Artikelnummer", "UGS", "COD"];
 
 const GOOGLE_STATUSES: [RowStatus; 1] = [taken(
     "out of stock",
@@ -98,7 +124,21 @@ impl Preset {
                 (ID_FIELD, &["Handle", "URL handle"]),
                 (IMAGE, &["Image Src", "Product image URL"]),
             ],
-            Self::Woocommerce => [(ID_FIELD, &["SKU", "ID"]), (IMAGE, &["Images"])],
+            // In the language of the shop: English and Spanish, German and Dutch, French, Italian.
+            Self::Woocommerce => [
+                (ID_FIELD, &["SKU", "Artikelnummer", "UGS", "COD", "ID"]),
+                (
+                    IMAGE,
+                    &[
+                        "Images",
+                        "Bilder",
+                        "Imágenes",
+                        "Immagine",
+                        "Immagini",
+                        "Afbeeldingen",
+                    ],
+                ),
+            ],
             Self::GoogleMerchant => [
                 (ID_FIELD, &["id"]),
                 (
@@ -148,11 +188,36 @@ impl Preset {
     pub(super) const fn titles(self) -> &'static [&'static str] {
         match self {
             Self::Shopify => &["Title"],
-            Self::Woocommerce => &["Name"],
+            Self::Woocommerce => &["Name", "Nom", "Nombre", "Nome", "Naam"],
             Self::Prestashop => &["Name", "Name *"],
             Self::GoogleMerchant => &["title"],
             Self::Magento | Self::Wix => &["name"],
             Self::Etsy => &["TITLE"],
+        }
+    }
+
+    /// Returns the columns with the picture of a variant, where the other pictures of its row are any of the
+    /// product's.
+    pub(in crate::manifest) const fn variant_images(self) -> &'static [&'static str] {
+        match self {
+            Self::Shopify => &["Variant Image", "Variant image URL"],
+            _ => &[],
+        }
+    }
+
+    /// Returns the columns with the position of a row's picture among those of its product.
+    pub(in crate::manifest) const fn image_positions(self) -> &'static [&'static str] {
+        match self {
+            Self::Shopify => &["Image Position"],
+            _ => &[],
+        }
+    }
+
+    /// Returns columns of which every export has one; none if its fields' columns are enough to know it.
+    pub(in crate::manifest) const fn signature(self) -> &'static [&'static str] {
+        match self {
+            Self::Woocommerce => &WOOCOMMERCE_KINDS,
+            _ => &[],
         }
     }
 

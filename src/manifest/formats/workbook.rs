@@ -6,13 +6,13 @@ use std::io::{Read, Seek};
 use calamine::{Cell, DataRef, Reader, Xlsx, XlsxCellReader};
 use csv::ByteRecord;
 
-use super::limits::MAX_ROW_BYTES;
 use super::number_format;
-use super::problem::Mistake;
-use super::remark::Remark;
 use super::sheet_notes::{self, MergedCells, SheetEntry, SheetNotes};
 use super::sheet_options::SheetOptions;
 use super::table_reader::{Record, TableReader};
+use crate::manifest::limits::MAX_ROW_BYTES;
+use crate::manifest::problem::Mistake;
+use crate::manifest::remark::Remark;
 
 /// The size from which a spreadsheet has lost a number's last digits: it stores 15 digits.
 const MIN_INEXACT_NUMBER: f64 = 1e15;
@@ -35,7 +35,7 @@ const MAX_CELL_BYTES: usize = 1 << 20;
 /// # Errors
 /// Returns an error if the file is not an Excel workbook or has no such sheet, or the error of
 /// `read`.
-pub(super) fn with_sheet<T>(
+pub(in crate::manifest) fn with_sheet<T>(
     mut file: impl Read + Seek,
     options: &SheetOptions,
     read: impl FnOnce(&mut dyn TableReader) -> anyhow::Result<T>,

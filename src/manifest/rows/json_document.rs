@@ -9,13 +9,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::jsonl_rows::{ConditionKeys, ObjectEntries, add_entries};
-use super::limits::{BOM, MAX_ROW_BYTES};
 use super::pipeline::Producer;
-use super::problem::Mistake;
-use super::row_mapper::RowMapper;
+use crate::manifest::columns::row_mapper::RowMapper;
+use crate::manifest::limits::{BOM, MAX_ROW_BYTES};
+use crate::manifest::problem::Mistake;
 
 /// Reads all rows and returns their number.
-pub(super) fn read_rows(
+pub(in crate::manifest) fn read_rows(
     mut source: impl BufRead,
     mapper: &RowMapper<'_>,
     producer: &mut Producer<'_>,

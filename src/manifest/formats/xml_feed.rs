@@ -8,9 +8,9 @@ use csv::ByteRecord;
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 
-use super::limits::{MAX_COLUMNS, MAX_ROW_BYTES};
 use super::table_reader::{Record, TableReader};
 use super::xml::{self, attribute};
+use crate::manifest::limits::{MAX_COLUMNS, MAX_ROW_BYTES};
 
 /// The names of the elements that are products.
 const ITEMS: [&str; 5] = ["item", "entry", "product", "offer", "shopitem"];
@@ -28,7 +28,7 @@ struct Item {
 ///
 /// # Errors
 /// Returns an error if the feed is damaged or has no products.
-pub(super) fn column_names(source: impl BufRead) -> anyhow::Result<Vec<String>> {
+pub(in crate::manifest) fn column_names(source: impl BufRead) -> anyhow::Result<Vec<String>> {
     let mut items = Items::new(source);
     let mut names = Vec::new();
     let mut positions = HashMap::new();
@@ -50,14 +50,14 @@ pub(super) fn column_names(source: impl BufRead) -> anyhow::Result<Vec<String>> 
 }
 
 /// Reads the products of a feed, with a header of the given names.
-pub(super) struct FeedReader<R> {
+pub(in crate::manifest) struct FeedReader<R> {
     items: Items<R>,
     positions: HashMap<String, usize>,
     header: Option<ByteRecord>,
 }
 
 impl<R: BufRead> FeedReader<R> {
-    pub(super) fn new(source: R, names: &[String]) -> Self {
+    pub(in crate::manifest) fn new(source: R, names: &[String]) -> Self {
         let positions = names.iter().cloned().zip(0..).collect();
         Self {
             items: Items::new(source),
