@@ -143,7 +143,10 @@ fn describe_picture(note: PictureNote) -> String {
             "colours for printing (CMYK), which models show wrongly; --fix-images converts them"
                 .into()
         }
-        PictureNote::Animated => "animated; a model takes the first picture".into(),
+        PictureNote::Animated => {
+            "animated, of which a model takes the first picture; --fix-images sends that alone"
+                .into()
+        }
         PictureNote::Transparent => {
             "parts may be transparent, which a model may show black; --fix-images makes them white"
                 .into()

@@ -219,6 +219,37 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_for_printing_keeps_its_colour_and_of_an_animated_one_the_first_is_kept() {
+        let pictures: [(&str, &[u8]); 3] = [
+            (
+                "print.jpg",
+                include_bytes!("../../tests/pictures/print.jpg"),
+            ),
+            (
+                "moving.webp",
+                include_bytes!("../../tests/pictures/moving.webp"),
+            ),
+            (
+                "moving.png",
+                include_bytes!("../../tests/pictures/moving.png"),
+            ),
+        ];
+        for (name, bytes) in pictures {
+            let (_dir, fixes, path) = with_picture(name, bytes);
+            let (image, facts) = identify(&path).unwrap();
+            assert!(facts.is_cmyk || facts.is_animated, "{name}");
+            let (fixed, _) = fixes.fix(&image).unwrap();
+            let (_, facts) = identify(fixed.path()).unwrap();
+            assert!(!facts.is_cmyk && !facts.is_animated, "{name}");
+            let [red, green, blue, _] = ::image::open(fixed.path()).unwrap().get_pixel(9, 9).0;
+            assert!(
+                red > 200 && green < 60 && blue < 60,
+                "{name}: {red} {green} {blue}"
+            );
+        }
+    }
+
+    #[test]
     fn transparency_becomes_white() {
         let mut bytes = Cursor::new(Vec::new());
         let picture = RgbaImage::from_fn(4, 4, |x, _| Rgba([0, 0, 0, if x < 2 { 0 } else { 255 }]));

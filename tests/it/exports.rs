@@ -634,6 +634,10 @@ fn write_pictures(folder: &Path) {
     save("small.png", image::DynamicImage::new_rgb8(299, 400));
     save("long.jpg", image::DynamicImage::new_rgb8(1000, 399));
     save("transparent.png", image::DynamicImage::new_rgba8(400, 400));
+    let pictures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures");
+    for name in ["print.jpg", "moving.webp", "moving.png"] {
+        fs::copy(pictures.join(name), folder.join(name)).expect("copied");
+    }
     let whole = fs::read(folder.join("whole.png")).expect("a picture");
     let page = "<!DOCTYPE html><html><body>Not found</body></html>";
     for (name, content) in [
