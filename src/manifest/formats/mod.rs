@@ -10,6 +10,7 @@ pub(in crate::manifest) mod separator;
 pub(in crate::manifest) mod sheet_notes;
 pub(in crate::manifest) mod sheet_options;
 pub(in crate::manifest) mod table_reader;
+pub(in crate::manifest) mod text_encoding;
 pub(in crate::manifest) mod workbook;
 pub(in crate::manifest) mod workbook_limits;
 pub(in crate::manifest) mod xml;
