@@ -5,6 +5,7 @@ pub(in crate::manifest) mod header;
 pub(in crate::manifest) mod header_match;
 pub(in crate::manifest) mod mapping;
 pub(in crate::manifest) mod mapping_error;
+pub(in crate::manifest) mod new_mapper;
 pub(in crate::manifest) mod plain_text;
 pub(in crate::manifest) mod preset;
 pub(in crate::manifest) mod row_filter;

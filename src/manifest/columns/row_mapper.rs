@@ -1,15 +1,12 @@
 //! Maps a manifest's columns to a model's fields, as the user specified.
 
-use std::path::Path;
-
 use serde_json::Value;
 use url::Url;
 
 use crate::domain::suggest::{format_suggestion, nearest};
 use crate::domain::{Field, Model, ProviderName, Shape};
 
-use super::mapping::{ColumnMapping, MappingOptions};
-use super::mapping_error::MappingError;
+use super::mapping::ColumnMapping;
 use super::preset::Preset;
 use super::row_filter::Conditions;
 use super::template::Template;
@@ -40,7 +37,7 @@ pub struct RowMapper<'a> {
     /// Whether the user has named what identifies a product.
     pub(in crate::manifest) is_one_per_given: bool,
     pub(in crate::manifest) each_image: bool,
-    skip_missing: Vec<String>,
+    pub(super) skip_missing: Vec<String>,
     pub(in crate::manifest) images: ImageResolver,
     pub(in crate::manifest) preset: Option<Preset>,
     /// Whether a product with variations is one job.
@@ -52,136 +49,6 @@ pub struct RowMapper<'a> {
 }
 
 impl<'a> RowMapper<'a> {
-    /// Creates a mapper for a model and the providers that may run it.
-    ///
-    /// # Errors
-    /// Returns which of the options is wrong and why.
-    pub fn new(
-        model: &'a Model,
-        providers: Vec<ProviderName>,
-        layout: MappingOptions,
-    ) -> Result<Self, MappingError> {
-        let mut mapper = Self {
-            model,
-            providers,
-            mappings: Vec::new(),
-            constants: Vec::new(),
-            prompt: None,
-            one_per: None,
-            is_one_per_given: false,
-            each_image: layout.each_image,
-            skip_missing: Vec::new(),
-            images: ImageResolver::new(layout.image_fixes),
-            preset: layout.preset,
-            is_one_per_product: false,
-            group_by: layout.group_by,
-            conditions: Conditions {
-                only: layout.only,
-                except: layout.except,
-                statuses: layout.preset.map_or(&[], Preset::statuses),
-                takes_all_statuses: layout.all_statuses,
-            },
-            image_base: layout.image_base.or_else(|| {
-                let base = layout.preset.and_then(Preset::image_base);
-                base.and_then(|base| Url::parse(base).ok())
-            }),
-            header_row: layout.header_row,
-        };
-        for (name, column) in layout.map {
-            let invalid = |field: &str, reason: String| MappingError::InvalidColumn {
-                field: field.to_owned(),
-                column: column.clone(),
-                reason,
-            };
-            let field = mapper
-                .resolve_field(&name)
-                .map_err(|reason| invalid(&name, reason))?;
-            if mapper.mapping_for(&field).is_some() {
-                return Err(MappingError::RepeatedColumn(field));
-            }
-            if column.trim().is_empty() {
-                return Err(invalid(&field, "the column name is blank".into()));
-            }
-            mapper.mappings.push(ColumnMapping {
-                field,
-                columns: vec![column],
-                option: ColumnOption::Map,
-            });
-        }
-        for (field, columns) in layout.preset.iter().flat_map(|preset| preset.columns()) {
-            if mapper.mapping_for(field).is_none() && mapper.resolve_field(field).is_ok() {
-                let columns = columns.iter().map(|column| (*column).to_owned()).collect();
-                mapper.mappings.push(ColumnMapping {
-                    field: field.to_owned(),
-                    columns,
-                    option: ColumnOption::Preset(layout.preset.map_or("", Preset::as_str)),
-                });
-            }
-        }
-        for (name, text) in layout.set {
-            let invalid = |reason: String| MappingError::InvalidValue {
-                field: name.clone(),
-                value: text.clone(),
-                reason,
-            };
-            let field = mapper.resolve_field(&name).map_err(invalid)?;
-            let Some(field) = model.field(&field) else {
-                return Err(invalid("every row needs its own id".into()));
-            };
-            let mut value = field.shape.read_text(&text).map_err(invalid)?;
-            mapper
-                .images
-                .resolve(&field.shape, &mut value, Path::new(""), &mut Vec::new())
-                .map_err(|image| invalid(image.reason))?;
-            field.shape.check(&value).map_err(invalid)?;
-            if mapper.has_constant(&field.name) {
-                return Err(MappingError::RepeatedValue(field.name.clone()));
-            }
-            mapper.constants.push((field.name.clone(), value));
-        }
-        if let Some(text) = &layout.prompt {
-            if model.field("prompt").is_none() {
-                let reason = format!("the model {} has no field `prompt`", model.name);
-                return Err(MappingError::InvalidPrompt(reason));
-            }
-            if mapper.mapping_for("prompt").is_some() {
-                return Err(MappingError::RepeatedPrompt);
-            }
-            mapper.prompt = Some(Template::parse(text).map_err(MappingError::InvalidPrompt)?);
-        }
-        for name in layout.skip_missing {
-            let field = mapper.resolve_field(&name);
-            let field = field.map_err(|reason| MappingError::InvalidSkip {
-                field: name,
-                reason,
-            })?;
-            mapper.skip_missing.push(field);
-        }
-        mapper.is_one_per_product = layout.preset == Some(Preset::Woocommerce)
-            && layout.one_per.as_deref() == Some("product");
-        mapper.is_one_per_given = layout.one_per.is_some() && !mapper.is_one_per_product;
-        mapper.one_per = layout
-            .one_per
-            .filter(|_| !mapper.is_one_per_product)
-            .or_else(|| {
-                let has_several = layout.preset.is_some_and(Preset::has_rows_per_product);
-                let is_grouped = has_several || mapper.group_by.is_some();
-                is_grouped.then(|| ID_FIELD.to_owned())
-            });
-        if let Some(column) = &mapper.one_per
-            && mapper.find_field(column).is_none()
-            && mapper.mapping_for(ID_FIELD).is_none()
-        {
-            // The column that identifies a product also provides its key.
-            mapper.mappings.push(ColumnMapping {
-                field: ID_FIELD.to_owned(),
-                columns: vec![column.clone()],
-                option: ColumnOption::OnePer,
-            });
-        }
-        Ok(mapper)
-    }
-
     pub(super) fn mapping_for(&self, field: &str) -> Option<&ColumnMapping> {
         self.mappings.iter().find(|mapping| mapping.field == field)
     }
@@ -192,7 +59,7 @@ impl<'a> RowMapper<'a> {
         mapping.is_some_and(|mapping| matches!(mapping.option, ColumnOption::Preset(_)))
     }
 
-    fn has_constant(&self, field: &str) -> bool {
+    pub(super) fn has_constant(&self, field: &str) -> bool {
         self.constants.iter().any(|(known, _)| known == field)
     }
 
@@ -238,7 +105,7 @@ impl<'a> RowMapper<'a> {
     ///
     /// # Errors
     /// Returns a message with the nearest name if the model has no such field.
-    fn resolve_field(&self, name: &str) -> Result<String, String> {
+    pub(super) fn resolve_field(&self, name: &str) -> Result<String, String> {
         match self.find_field(name) {
             Some(field) => Ok(field.to_owned()),
             None => Err(format!(
