@@ -42,6 +42,10 @@ impl From<&str> for WrittenLink {
 /// Returns the links or paths in a cell. `base` is the start of links that leave it out.
 pub(in crate::manifest) fn split(cell: &str, base: Option<&Url>) -> Vec<WrittenLink> {
     let cell = trim(cell);
+    // One link, as in almost every cell.
+    if is_link(cell) && !cell.contains(is_separator) {
+        return vec![cell.into()];
+    }
     if is_no_image(cell) {
         return Vec::new();
     }
