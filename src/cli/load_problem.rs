@@ -62,6 +62,7 @@ fn describe_mistake(mistake: &Mistake) -> String {
         Mistake::UnknownColumns {
             columns,
             has_prompt,
+            key,
             image,
             title,
         } => {
@@ -73,8 +74,11 @@ fn describe_mistake(mistake: &Mistake) -> String {
             } else {
                 format!(" --prompt 'Slow turntable of {{{}}}'", or_column(title))
             };
+            let key = key.as_deref().map_or(String::new(), |name| {
+                format!(" --map {ID_FIELD}='{}'", printable_excerpt(name))
+            });
             format!(
-                "{mistake} ({}); name those you need, such as --map image='{}'{prompt}",
+                "{mistake} ({}); name those you need, such as{key} --map image='{}'{prompt}",
                 list_columns(columns),
                 or_column(image),
             )

@@ -77,8 +77,8 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, RemarkCount>) -> Vec<S
                 format_count(count, "id")
             ),
             Remark::OtherText => format!(
-                "{}, first in {first}: another text for the prompt than the row of its product that is used; \
-                 --group-by makes jobs of variants, --one-per names what one product is",
+                "{} with another prompt, first in {first}: part of the one clip of its product; --group-by \
+                 makes clips of variants, --one-per names what one product is",
                 format_count(count, "row")
             ),
             Remark::OddLink(odd) => format!(

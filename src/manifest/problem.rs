@@ -108,6 +108,8 @@ pub enum Mistake {
         columns: Vec<String>,
         /// Whether one of them is the prompt.
         has_prompt: bool,
+        /// The one that may identify rows; `None` if there is none, or if one is the key already.
+        key: Option<String>,
         /// The one that may hold the image.
         image: Option<String>,
         /// The one that may hold the name of a product, for a prompt.

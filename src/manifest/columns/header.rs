@@ -9,13 +9,11 @@ use crate::domain::printable::printable_excerpt;
 use super::column_names::ColumnNames;
 use super::row_filter::RowFilter;
 use super::row_mapper::RowMapper;
+use super::unknown_columns::unknown_columns;
 use crate::manifest::cell_text::{folded, trim};
 use crate::manifest::formats::table_reader::Record;
 use crate::manifest::limits::MAX_COLUMNS;
 use crate::manifest::problem::{ColumnOption, Mistake};
-
-/// Number of unknown columns from which a table is one of another program, and not one with a mistake.
-const MIN_UNKNOWN_COLUMNS: usize = 3;
 
 /// The columns of a table.
 pub(in crate::manifest) struct Header<'a> {
@@ -274,37 +272,4 @@ fn assign_targets<'a>(
         targets[index].push(target(field, 0, false));
     }
     targets
-}
-
-/// Returns one mistake in place of many if hardly any column has the name of a field.
-fn unknown_columns(names: &ColumnNames<'_>, mapper: &RowMapper<'_>) -> Option<Mistake> {
-    let names = names.names().iter().filter(|name| !name.is_empty());
-    let unknown = names
-        .clone()
-        .filter(|name| mapper.default_field(name).is_err());
-    if unknown.count() < MIN_UNKNOWN_COLUMNS {
-        return None;
-    }
-    let find = |parts: &[&str]| {
-        let of_part = |part: &&str| names.clone().find(|name| folded(name).contains(*part));
-        let found = parts.iter().find_map(of_part);
-        found.map(|name| (*name).to_owned())
-    };
-    let is_prompt = |name: &&&str| matches!(mapper.default_field(name), Ok(Some("prompt")));
-    let prompt = names.clone().find(is_prompt);
-    Some(Mistake::UnknownColumns {
-        has_prompt: prompt.is_some(),
-        columns: names.clone().map(|name| (*name).to_owned()).collect(),
-        image: find(&[
-            "image",
-            "photo",
-            "picture",
-            "img",
-            "bild",
-            "foto",
-            "attachment",
-            "media",
-        ]),
-        title: find(&["title", "name", "titel", "product", "description"]),
-    })
 }

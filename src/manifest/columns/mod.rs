@@ -11,3 +11,4 @@ pub(in crate::manifest) mod preset;
 pub(in crate::manifest) mod row_filter;
 pub(in crate::manifest) mod row_mapper;
 pub(in crate::manifest) mod template;
+pub(in crate::manifest) mod unknown_columns;
