@@ -1,4 +1,4 @@
-//! TLS configuration shared by all HTTP clients: the cryptography and the trusted root
+//! TLS configuration shared by all clients: the cryptography and the trusted root
 //! certificates.
 
 use std::sync::{Arc, LazyLock};
@@ -17,6 +17,14 @@ static TLS_CONFIG: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new
         .with_platform_verifier()?
         .with_no_client_auth())
 });
+
+/// Returns the configuration, for what is no HTTP.
+///
+/// # Errors
+/// Returns why there is none.
+pub(crate) fn client_config() -> Result<ClientConfig, String> {
+    TLS_CONFIG.clone().map_err(|error| error.to_string())
+}
 
 /// Returns a builder for an HTTP client that offers the given protocols over TLS (ALPN), such as
 /// [`ANY_HTTP`].

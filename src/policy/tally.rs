@@ -40,6 +40,12 @@ impl Tally {
         }
     }
 
+    /// Adds jobs that are new in a batch, and queued.
+    pub fn add_new_jobs(&mut self, batch: &str, jobs: u64) {
+        let queued = &mut self.batch(batch).jobs[JobState::Queued as usize];
+        *queued += i64::try_from(jobs).unwrap_or(i64::MAX);
+    }
+
     /// Adds an attempt that has changed, or has been started if there was none before.
     pub fn add_attempt(
         &mut self,

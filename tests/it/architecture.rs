@@ -116,7 +116,7 @@ const LAYERS: [(&str, &[&str]); 22] = [
             "domain",
         ],
     ),
-    ("queue", &["policy", "clock", "failpoint", "domain"]),
+    ("queue", &["policy", "clock", "failpoint", "tls", "domain"]),
     (
         "provider",
         &[

@@ -37,6 +37,7 @@ mod migrations;
 mod model;
 mod moved;
 mod pool;
+mod postgres_server;
 mod provider_faults;
 mod provider_queue;
 mod queue;

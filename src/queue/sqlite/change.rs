@@ -12,7 +12,8 @@ use crate::queue::storage::StoredJob;
 use crate::queue::{QueueError, Result};
 
 use super::paths;
-use super::row::{cost_to_json, millis, nullable_millis, query_value};
+use super::row::{millis, nullable_millis, query_value};
+use crate::queue::stored_cost::cost_to_json;
 
 /// Writes a change of a job and ends its lease, if there is one. Adds the change to a tally, which
 /// the caller writes.

@@ -3,7 +3,8 @@
 use crate::domain::{AttemptProgress, Cost, JobProgress, PredictionHandle, SavedFile};
 use crate::queue::{QueueError, Result};
 
-use super::row::{Columns, parse_cost};
+use super::row::Columns;
+use crate::queue::stored_cost::parse_cost;
 
 /// The columns of a job that [`read_job_progress`] reads. Put in front of a `FROM` clause in which
 /// `j` is the job.

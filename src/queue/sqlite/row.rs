@@ -8,9 +8,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement};
-use serde_json::json;
 
-use crate::domain::{CostReport, Input, JobCounts, JobState, Money};
+use crate::domain::{Input, JobCounts, JobState, Money};
 use crate::queue::{QueueError, Result};
 
 use super::paths;
@@ -167,29 +166,6 @@ pub(super) fn read_job_counts(columns: &Columns<'_, '_>) -> Result<JobCounts> {
         counts.set(state, columns.get(state.as_str())?);
     }
     Ok(counts)
-}
-
-/// Serializes a cost report as JSON; [`parse_cost`] reads it.
-pub(super) fn cost_to_json(report: &CostReport) -> String {
-    match report {
-        CostReport::Usd(usd) => json!({ "usd_micros": usd.micros() }),
-        CostReport::Units(units) => json!({ "units": units }),
-        CostReport::Credits(credits) => json!({ "credits": credits }),
-    }
-    .to_string()
-}
-
-/// Parses a cost report as [`cost_to_json`] writes it; `None` if it is none.
-pub(super) fn parse_cost(text: &str) -> Option<CostReport> {
-    let report: serde_json::Value = serde_json::from_str(text).ok()?;
-    let usd = report["usd_micros"]
-        .as_i64()
-        .map(|micros| CostReport::Usd(Money::from_micros(micros)));
-    let units = report["units"]
-        .as_str()
-        .map(|units| CostReport::Units(units.to_owned()));
-    usd.or(units)
-        .or_else(|| report["credits"].as_u64().map(CostReport::Credits))
 }
 
 /// Returns a duration in whole milliseconds, rounded down.

@@ -15,6 +15,7 @@ mod loads;
 mod lookups;
 mod memory;
 mod outcomes;
+mod postgres;
 mod reloads;
 mod sqlite;
 mod uploads;
@@ -66,6 +67,18 @@ macro_rules! run_for_each_store {
                 async fn $test() {
                     type Store = crate::queue::memory::MemoryStore;
                     super::$test(crate::queue::Harness::<Store>::new().await).await;
+                }
+            )*
+        }
+
+        mod postgres {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    type Store = crate::queue::postgres::PostgresStore;
+                    if crate::postgres_server::is_available() {
+                        super::$test(crate::queue::Harness::<Store>::new().await).await;
+                    }
                 }
             )*
         }

@@ -1,0 +1,72 @@
+//! Computes bills. The server sums the attempts, so that memory use depends only on the number of lines.
+
+use super::connection::Connection;
+use super::row::{Columns, params};
+use crate::queue::{BillGrouping, BillLine, BillSums, Result};
+
+/// The summed columns. They count as `policy::tally` does: an attempt reserves its estimate until it is
+/// finished or, if it is presumed absent, until that is proven, and its cost is spent in any state.
+const SUMS: &str = "
+    count(a.state) FILTER (WHERE a.state NOT IN ('refused', 'presumed_absent', 'absent')) AS attempts,
+    count(a.state) FILTER (WHERE a.state IN ('refused', 'presumed_absent', 'absent')) AS refused,
+    coalesce(sum(a.estimate) FILTER (WHERE a.cost_source IS NOT NULL), 0)::BIGINT AS estimate,
+    coalesce(sum(a.cost), 0)::BIGINT AS cost,
+    count(a.state) FILTER (WHERE a.cost_source IS NOT NULL AND a.cost = 0) AS refunds,
+    coalesce(sum(a.estimate) FILTER (WHERE a.cost_source IS NOT NULL AND a.cost = 0), 0)::BIGINT
+        AS refunded,
+    coalesce(sum(a.estimate) FILTER (
+        WHERE a.state IS NOT NULL AND (a.finished_at IS NULL OR a.state = 'presumed_absent')), 0)::BIGINT
+        AS reserved,
+    coalesce(sum(a.estimate) FILTER (WHERE a.state IN ('in_doubt', 'presumed_absent')), 0)::BIGINT
+        AS at_risk,
+    min(a.submitted_at) AS first_submitted_at,
+    max(a.finished_at) AS last_finished_at";
+
+/// Returns the cost of the attempts of one batch, or of every batch, grouped as requested.
+pub(super) fn bill(
+    tx: &Connection,
+    by: BillGrouping,
+    batch: Option<&str>,
+) -> Result<Vec<BillLine>> {
+    // A batch has a line even without attempts. Days, models and routes come from attempts.
+    let (name, join, order) = match by {
+        BillGrouping::Batch => ("b.name", "LEFT JOIN", "first_batch"),
+        BillGrouping::Day => (
+            "to_char(to_timestamp(a.submitted_at / 1000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+            "JOIN",
+            "line_name COLLATE \"C\"",
+        ),
+        BillGrouping::Model => ("b.model", "JOIN", "line_name COLLATE \"C\""),
+        BillGrouping::Route => (
+            "a.provider || '/' || a.wire_model",
+            "JOIN",
+            "line_name COLLATE \"C\"",
+        ),
+    };
+    let sql = format!(
+        "SELECT * FROM (SELECT {name} AS line_name, min(b.batch_id) AS first_batch, {SUMS}
+             FROM batches b {join} attempts a ON a.batch_id = b.batch_id AND a.reuses IS NULL
+             WHERE $1::TEXT IS NULL OR b.name = $1 GROUP BY line_name) AS lines
+         ORDER BY {order}"
+    );
+    tx.select(&sql, params![batch], read_line)
+}
+
+fn read_line(columns: &Columns<'_>) -> Result<BillLine> {
+    let sums = BillSums {
+        attempts: columns.number("attempts")?,
+        refused: columns.number("refused")?,
+        estimate_usd: columns.money("estimate")?,
+        cost_usd: columns.money("cost")?,
+        refunds: columns.number("refunds")?,
+        refunded_usd: columns.money("refunded")?,
+        reserved_usd: columns.money("reserved")?,
+        at_risk_usd: columns.money("at_risk")?,
+        first_submitted_at: columns.optional_time("first_submitted_at")?,
+        last_finished_at: columns.optional_time("last_finished_at")?,
+    };
+    Ok(BillLine {
+        name: columns.get("line_name")?,
+        sums,
+    })
+}

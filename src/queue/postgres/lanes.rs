@@ -1,0 +1,134 @@
+//! Reads the queued jobs of a batch, by their list of providers, and the jobs whose next step is due.
+
+use jiff::Timestamp;
+
+use super::connection::Connection;
+use super::progress::{job_progress_columns, read_job_progress};
+use super::row::{bigint, params};
+use crate::domain::{Input, Job, JobId, ProviderName};
+use crate::policy::claim::{DueQuery, DueStep, QueuedJob, Step};
+use crate::queue::claim_reads::{Lane, WaitingLane};
+use crate::queue::{QueueError, Result};
+
+/// Lists the lanes of a batch that have queued jobs, with one index lookup each.
+pub(super) fn list(tx: &Connection, batch_id: i64) -> Result<Vec<WaitingLane>> {
+    let lanes = tx.select(
+        "SELECT lane_id, providers,
+                (SELECT due_at FROM jobs j WHERE j.state = 'queued' AND j.lane_id = l.lane_id
+                 ORDER BY due_at, job_id LIMIT 1) AS due_at
+         FROM lanes l WHERE batch_id = $1 ORDER BY providers COLLATE \"C\"",
+        params![batch_id],
+        |columns| {
+            let Some(due_at) = columns.optional_time("due_at")? else {
+                return Ok(None);
+            };
+            let providers: &str = columns.get("providers")?;
+            let names = providers.split(',');
+            let names = names.map(|name| name.parse().map_err(QueueError::corrupt));
+            Ok(Some(WaitingLane {
+                lane_id: columns.get("lane_id")?,
+                providers: names.collect::<Result<_>>()?,
+                due_at,
+            }))
+        },
+    )?;
+    Ok(lanes.into_iter().flatten().collect())
+}
+
+/// Returns the first jobs of a lane that are due.
+pub(super) fn queued_jobs(
+    tx: &Connection,
+    lane: Lane<'_>,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<QueuedJob>> {
+    tx.select(
+        concat!(
+            "SELECT j.job_id, r.row_key, r.input, r.file_stem || '.mp4' AS file_name,
+                    CASE WHEN j.submitted_at IS NULL THEN 0 ELSE
+                        (SELECT coalesce(max(number), 0) FROM attempts a WHERE a.job_id = j.job_id)
+                    END AS last_attempt_number,
+                    CASE WHEN j.submitted_at IS NULL THEN 0 ELSE
+                        (SELECT count(*) FROM attempts a WHERE a.job_id = j.job_id
+                            AND a.state IN ('presumed_absent', 'absent'))
+                    END AS absent_attempts, ",
+            job_progress_columns!(),
+            " FROM (SELECT * FROM jobs WHERE state = 'queued' AND lane_id = $1 AND due_at <= $2
+                    ORDER BY due_at, job_id LIMIT $3) AS j JOIN rows r USING (job_id)
+              ORDER BY j.due_at, j.job_id"
+        ),
+        params![lane.lane_id, now.as_millisecond(), bigint(limit)],
+        |columns| {
+            let job = Job {
+                job_id: JobId(columns.get("job_id")?),
+                batch: lane.batch.name.clone(),
+                row_key: columns.get("row_key")?,
+                model: lane.batch.model.clone(),
+                input: columns.input("input")?,
+                folder: lane.batch.folder.clone().into(),
+                file_name: columns.get("file_name")?,
+                absent_attempts: columns.number("absent_attempts")?,
+                progress: read_job_progress(columns)?,
+            };
+            Ok(QueuedJob {
+                job,
+                last_attempt_number: columns.number("last_attempt_number")?,
+            })
+        },
+    )
+}
+
+/// Returns the inputs of the first jobs of a lane, due or not.
+pub(super) fn upcoming_inputs(tx: &Connection, lane: Lane<'_>, limit: usize) -> Result<Vec<Input>> {
+    tx.select(
+        "SELECT input FROM (SELECT job_id, due_at FROM jobs WHERE state = 'queued' AND lane_id = $1
+                            ORDER BY due_at, job_id LIMIT $2) AS j JOIN rows r USING (job_id)
+         ORDER BY j.due_at, j.job_id",
+        params![lane.lane_id, bigint(limit)],
+        |columns| columns.input("input"),
+    )
+}
+
+/// Returns the lane of a batch with these providers, which is created if there is none.
+pub(super) fn get_or_create(
+    tx: &Connection,
+    batch_id: i64,
+    providers: &[ProviderName],
+) -> Result<i64> {
+    let providers = ProviderName::join(providers);
+    let find = "SELECT lane_id FROM lanes WHERE batch_id = $1 AND providers = $2";
+    if let Some(lane_id) = tx.value(find, params![batch_id, providers])? {
+        return Ok(lane_id);
+    }
+    let insert = "INSERT INTO lanes (batch_id, providers) VALUES ($1, $2) RETURNING lane_id";
+    let lane_id = tx.value(insert, params![batch_id, providers])?;
+    lane_id.ok_or_else(|| QueueError::corrupt("a new lane without a number"))
+}
+
+/// Returns the jobs that a query finds, earliest first.
+pub(super) fn find_due(tx: &Connection, query: &DueQuery<'_>) -> Result<Vec<DueStep>> {
+    let state = match query.step {
+        Step::Poll => "running",
+        Step::Reconcile => "in_doubt",
+        Step::Download => "downloading",
+        Step::Submit => return Ok(Vec::new()),
+    };
+    tx.select(
+        "SELECT due_at, job_id FROM jobs
+         WHERE state = $1 AND at_provider = $2 AND lease_token IS NULL AND due_at BETWEEN $3 AND $4
+           AND ($5::TEXT IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = $5))
+         ORDER BY due_at, job_id LIMIT $6",
+        params![
+            state,
+            query.provider.as_str(),
+            query.after.as_millisecond().saturating_add(1),
+            query.until.as_millisecond(),
+            query.batch,
+            bigint(query.limit)
+        ],
+        |columns| {
+            let due_at = columns.time("due_at")?;
+            Ok(query.found(JobId(columns.get("job_id")?), due_at))
+        },
+    )
+}

@@ -1,0 +1,33 @@
+//! The time of a queue.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::connection::Connection;
+use super::row::timestamp_from_millis;
+use crate::clock::Clock;
+use crate::queue::Result;
+
+/// Whose clock a queue goes by.
+#[derive(Clone)]
+pub(super) enum Time {
+    /// The server's, so that the clocks of its hosts do not matter.
+    Server,
+    /// The caller's, for tests.
+    Clock(Arc<dyn Clock>),
+}
+
+impl Time {
+    /// Returns the time of an open transaction.
+    pub(super) fn now(&self, tx: &Connection) -> Result<Timestamp> {
+        match self {
+            Self::Clock(clock) => Ok(clock.now()),
+            Self::Server => {
+                let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT";
+                let millis = tx.value(sql, &[])?;
+                timestamp_from_millis(millis.unwrap_or(0))
+            }
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! An open transaction, as the shared scripts use it.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::connection::Connection;
+use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
+use super::row::params;
+use super::{change, clips, gates, meta, pools, tallies, uploads};
+use crate::domain::{
+    Attempt, AttemptId, AttemptProgress, Job, JobClips, JobId, JobProgress, JobState, Lease, Money,
+    PoolId, ProviderName,
+};
+use crate::policy::Change;
+use crate::policy::claim::{BatchView, PARKED_FOR, PARKED_FROM};
+use crate::policy::gate::ProviderGate;
+use crate::policy::route_gate::RouteGate;
+use crate::policy::tally::Tally;
+use crate::policy::upload::{Upload, UploadProgress};
+use crate::queue::claim_reads::RouteId;
+use crate::queue::storage::{NewAttempt, StoredJob, Transaction};
+use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadLease};
+
+/// An open transaction; one that only reads never calls a method of [`Transaction`].
+pub(super) struct PostgresTransaction<'a> {
+    pub(super) tx: &'a Connection,
+    /// What has changed in the sums so far.
+    pub(super) tally: Tally,
+}
+
+impl<'a> PostgresTransaction<'a> {
+    pub(super) fn new(tx: &'a Connection) -> Self {
+        Self {
+            tx,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Writes the sums, which must be the last write of the transaction.
+    pub(super) fn finish(self) -> Result<()> {
+        tallies::write(self.tx, &self.tally)
+    }
+}
+
+impl Transaction for PostgresTransaction<'_> {
+    fn is_registered(&self, pool: &PoolId) -> Result<bool> {
+        pools::is_registered(self.tx, pool)
+    }
+
+    fn put_pool(&mut self, pool: &PoolId, record: &PoolRecord) -> Result<()> {
+        pools::put(self.tx, pool, record)
+    }
+
+    fn remove_pool(&mut self, pool: &PoolId) -> Result<()> {
+        pools::remove(self.tx, pool)
+    }
+
+    fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
+        change::write_leased(self.tx, claim, change, held, &mut self.tally)
+    }
+
+    fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
+        change::write(self.tx, job, change, &mut self.tally)
+    }
+
+    fn write_attempt(
+        &mut self,
+        job: &StoredJob,
+        attempt: &Attempt,
+        new: &AttemptProgress,
+    ) -> Result<()> {
+        change::write_attempt(self.tx, attempt.attempt_id, &attempt.progress, new)?;
+        let before = Some(&attempt.progress);
+        self.tally
+            .add_attempt(&job.batch, attempt.provider, before, new);
+        Ok(())
+    }
+
+    fn prediction_owner(&self, prediction_id: &str, attempt: &Attempt) -> Result<Option<JobId>> {
+        let owner: Option<i64> = self.tx.value(
+            "SELECT job_id FROM attempts
+             WHERE provider = $1 AND prediction_id = $2 AND attempt_id <> $3",
+            params![
+                attempt.provider.as_str(),
+                prediction_id,
+                attempt.attempt_id.0
+            ],
+        )?;
+        Ok(owner.map(JobId))
+    }
+
+    fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
+        gates::write_provider(self.tx, provider, gate)
+    }
+
+    fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()> {
+        gates::write_route(self.tx, route, gate)
+    }
+
+    fn resume_parked(&mut self) -> Result<()> {
+        self.tx.execute(
+            "UPDATE jobs SET due_at = due_at - $1
+             WHERE lane_id IN (SELECT lane_id FROM lanes) AND state = 'queued' AND due_at >= $2",
+            params![PARKED_FOR.as_secs() * 1000, PARKED_FROM.as_millisecond()],
+        )?;
+        Ok(())
+    }
+
+    fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()> {
+        self.tx.execute(
+            "UPDATE jobs SET due_at = $2 WHERE job_id = $1",
+            params![job.0, due_at.as_millisecond()],
+        )?;
+        Ok(())
+    }
+
+    fn read_job(&self, job: JobId) -> Result<(Job, Attempt)> {
+        self.tx
+            .select(JOB_AND_ATTEMPT, params![job.0], read_job_and_attempt)?
+            .pop()
+            .ok_or_else(|| QueueError::corrupt(format!("job {job} has no attempt")))
+    }
+
+    fn clips(&self, job: JobId) -> Result<JobClips> {
+        clips::of_job(self.tx, job)
+    }
+
+    fn forget_clip(&mut self, job: JobId, attempt: u32) -> Result<()> {
+        clips::forget(self.tx, job, attempt)
+    }
+
+    fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()> {
+        self.tx.execute(
+            "UPDATE jobs SET lease_token = $2, lease_pool = $3, polls = $4, downloads = $5
+             WHERE job_id = $1",
+            params![
+                lease.job_id.0,
+                lease.token,
+                pool.0,
+                i64::from(job.polls),
+                i64::from(job.downloads)
+            ],
+        )?;
+        Ok(())
+    }
+
+    fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId> {
+        let NewAttempt { job, attempt, .. } = new;
+        let attempt_id: Option<i64> = self.tx.value(
+            "WITH attempt AS (
+                INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request,
+                                      request_digest, clip_s, client_token, estimate, submitted_at,
+                                      fingerprint)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+                        (SELECT fingerprint FROM rows WHERE job_id = $1))
+                RETURNING attempt_id)
+             UPDATE jobs SET state = $13, state_since = $12, due_at = NULL,
+                    attempt_id = attempt.attempt_id, submitted_at = $12, at_provider = $5,
+                    lease_token = $14, lease_pool = $15
+             FROM attempt WHERE job_id = $1 RETURNING attempt.attempt_id",
+            params![
+                new.lease.job_id.0,
+                new.batch_id,
+                i64::from(attempt.number),
+                attempt.progress.state.as_str(),
+                attempt.provider.as_str(),
+                attempt.wire_model,
+                new.request_text,
+                new.request_digest,
+                new.clip_s.map(i64::from),
+                attempt.client_token,
+                attempt.progress.estimate.micros(),
+                attempt.submitted_at.as_millisecond(),
+                job.state.as_str(),
+                new.lease.token,
+                new.pool.0
+            ],
+        )?;
+        self.tally.add_job(new.batch, JobState::Queued, job.state);
+        self.tally
+            .add_attempt(new.batch, attempt.provider, None, &attempt.progress);
+        let attempt_id = attempt_id.map(AttemptId);
+        attempt_id.ok_or_else(|| QueueError::corrupt(format!("job {} is gone", new.lease.job_id)))
+    }
+
+    fn put_upload(&mut self, upload: &Upload, lease: Option<(&PoolId, i64)>) -> Result<i64> {
+        uploads::put(self.tx, upload, lease)
+    }
+
+    fn write_upload(&mut self, lease: UploadLease, new: Option<&UploadProgress>) -> Result<()> {
+        uploads::record(self.tx, lease, new)
+    }
+
+    fn clear_rejected_uploads(&mut self) -> Result<()> {
+        uploads::clear_rejected(self.tx)
+    }
+
+    fn set_folder(&mut self, batch: &BatchView, folder: &Path) -> Result<()> {
+        clips::set_folder(self.tx, batch.batch_id, Path::new(&batch.folder), folder)
+    }
+
+    fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()> {
+        self.tx.execute(
+            "UPDATE batches SET budget = $2 WHERE batch_id = $1",
+            params![batch.batch_id, budget.map(Money::micros)],
+        )?;
+        Ok(())
+    }
+
+    fn set_settings(&mut self, settings: &[SettingChange]) -> Result<()> {
+        pools::replace_settings(self.tx, settings)
+    }
+
+    fn set_key_mark(
+        &mut self,
+        provider: ProviderName,
+        mark: &str,
+        changed_at: Option<Timestamp>,
+    ) -> Result<()> {
+        meta::set_key_mark(self.tx, provider, mark, changed_at)
+    }
+
+    fn set_generation(&mut self, generation: u64) -> Result<()> {
+        meta::set_text(self.tx, meta::GENERATION, &generation.to_string())
+    }
+
+    fn set_doubt(&mut self, since: Option<Timestamp>) -> Result<()> {
+        meta::set_time(self.tx, meta::DOUBT, since)
+    }
+
+    fn set_unclaimed(&mut self, since: Option<Timestamp>) -> Result<()> {
+        meta::set_time(self.tx, meta::UNCLAIMED, since)
+    }
+
+    fn replace_last_heartbeat(&mut self, now: Timestamp) -> Result<Option<Timestamp>> {
+        meta::replace_last_heartbeat(self.tx, now)
+    }
+
+    fn change_clock(&mut self, now: Timestamp, latest: Timestamp) -> Result<()> {
+        meta::record_clock_change(self.tx, now, latest)
+    }
+
+    fn correct_counters(&mut self) -> Result<()> {
+        tallies::correct(self.tx)
+    }
+}
