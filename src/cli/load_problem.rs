@@ -16,10 +16,9 @@ pub(super) fn describe_problem(problem: &Problem) -> String {
 fn describe_mistake(mistake: &Mistake) -> String {
     match mistake {
         Mistake::Text(text) => text.clone(),
-        Mistake::Missing(field) if field == "image" => {
-            format!("{mistake}; --skip-missing image leaves out such rows")
+        Mistake::Missing(field) => {
+            format!("{mistake}; --skip-missing {field} leaves out such rows")
         }
-        Mistake::Missing(_) => mistake.to_string(),
         Mistake::NoFile(_) => {
             format!("{mistake}; if it is the end of a link, --image-base URL adds the start")
         }

@@ -44,7 +44,9 @@ pub(super) fn unknown_columns(names: &ColumnNames<'_>, mapper: &RowMapper<'_>) -
         let mut words = name.split(|c: char| !c.is_alphanumeric());
         words.any(|word| KEY_WORDS.contains(&word))
     };
-    let key = names.clone().find(is_key).filter(|_| !has(ID_FIELD));
+    let is_name = |name: &&&str| ["name", "title"].contains(&folded(name).as_str());
+    let key = names.clone().find(is_key).or(names.clone().find(is_name));
+    let key = key.filter(|_| !has(ID_FIELD));
     Some(Mistake::UnknownColumns {
         has_prompt: has("prompt"),
         key: key.map(|name| (*name).to_owned()),
