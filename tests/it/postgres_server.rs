@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::NoTls;
 
 /// The variable that names the server, or requires one.
 const VARIABLE: &str = "OVERNIGHT_TEST_POSTGRES";
@@ -56,23 +56,26 @@ pub(crate) fn create_database() -> String {
     };
     let number = DATABASES.fetch_add(1, Ordering::Relaxed);
     let name = format!("overnight_test_{}_{number}", std::process::id());
-    let sql = format!("CREATE DATABASE {name}");
-    let url = server.url.clone();
-    let created = std::thread::spawn(move || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_all().build().expect("a runtime");
-        runtime.block_on(async { connect(&url).await.batch_execute(&sql).await })
-    });
-    created.join().expect("no panic").expect("a database");
+    execute(&server.url, &format!("CREATE DATABASE {name}"));
     let (start, query) = server.url.split_once('?').unwrap_or((&server.url, ""));
     let (host, _) = start.rsplit_once('/').expect("a database in the URL");
     format!("{host}/{name}?{query}")
 }
 
-async fn connect(url: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a server");
-    tokio::spawn(connection);
-    client
+/// Runs a statement in a database.
+pub(crate) fn execute(url: &str, sql: &str) {
+    let (url, sql) = (url.to_owned(), sql.to_owned());
+    // Of its own thread, because the caller's may serve asynchronous code.
+    let executed = std::thread::spawn(move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
+            tokio::spawn(connection);
+            client.batch_execute(&sql).await
+        })
+    });
+    executed.join().expect("no panic").expect("executed");
 }
 
 fn find_server() -> Result<Server, String> {

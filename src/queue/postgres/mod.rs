@@ -13,6 +13,7 @@ mod gates;
 mod job_row;
 mod lanes;
 mod meta;
+mod pool_locks;
 mod pools;
 mod progress;
 mod query;
@@ -28,12 +29,15 @@ mod uploads;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::Config;
 
-use super::storage::{Process, ReadOperation, Storage, WriteOperation};
-use super::{Loader, NewBatch, QueueError, Result, Staging};
+use super::storage::{PoolLock, Process, ReadOperation, Storage, WriteOperation};
+use super::{Loader, NewBatch, PoolRecord, QueueError, Result, Staging};
 use crate::clock::Clock;
+use crate::domain::PoolId;
+use pool_locks::PoolLocks;
 use session::Session;
 use stage::PostgresStaging;
 use time::Time;
@@ -50,6 +54,8 @@ pub struct PostgresQueue {
     time: Time,
     writer: Session,
     reader: Session,
+    /// What a dropped queue releases, so that other processes take its jobs over.
+    locks: PoolLocks,
     host: String,
     process: Process,
 }
@@ -63,21 +69,23 @@ impl PostgresQueue {
     /// [`QueueError::Store`] if the server cannot be reached, or if a newer version of the program has written
     /// the queue.
     pub fn open_or_create(url: &str) -> Result<Self> {
-        Self::open(url, Time::Server)
+        Self::open(url, Time::Server, pool_locks::MIN_UPTIME)
     }
 
-    /// As [`open_or_create`](Self::open_or_create), with a clock in place of the server's, for tests.
+    /// As [`open_or_create`](Self::open_or_create), with a clock in place of the server's, for tests. The server
+    /// may have been started just now.
     pub fn with_clock(url: &str, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::open(url, Time::Clock(clock))
+        Self::open(url, Time::Clock(clock), Duration::ZERO)
     }
 
-    fn open(url: &str, time: Time) -> Result<Self> {
+    fn open(url: &str, time: Time, min_uptime: Duration) -> Result<Self> {
         let config: Config = url.parse().map_err(connection::store_error)?;
         let queue = Self {
             address: describe(&config),
             time,
-            writer: Session::spawn(config.clone()),
-            reader: Session::spawn(config.clone()),
+            writer: Session::spawn(config.clone(), |_| Ok(())),
+            reader: Session::spawn(config.clone(), |_| Ok(())),
+            locks: PoolLocks::new(config.clone(), min_uptime),
             config,
             host: gethostname::gethostname().to_string_lossy().into_owned(),
             process: Process::default(),
@@ -121,6 +129,17 @@ impl Storage for PostgresQueue {
         self.host.clone()
     }
 
+    fn lock_pool(&self, pool: &PoolId) -> Result<PoolLock> {
+        let lock = self.locks.lock(pool);
+        lock.map_err(|error| self.add_address(error))
+    }
+
+    fn lock_dead_pool(&self, pool: &PoolId, _record: &PoolRecord) -> Option<PoolLock> {
+        // Writes are made one after another, and a pool is removed once: nothing needs to be locked.
+        let nothing: PoolLock = Box::new(());
+        Some(nothing).filter(|_| self.locks.is_dead(pool))
+    }
+
     async fn write<T: Send + 'static>(&self, operation: impl WriteOperation<T>) -> Result<T> {
         let time = self.time.clone();
         let write = self.writer.run(move |tx| {
@@ -158,7 +177,7 @@ impl Storage for PostgresQueue {
 
 impl Loader for PostgresQueue {
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>> {
-        let session = Session::spawn(self.config.clone());
+        let session = Session::spawn(self.config.clone(), |_| Ok(()));
         let staging = PostgresStaging::open(session, self.time.clone(), batch);
         Ok(Box::new(staging.map_err(|error| self.add_address(error))?))
     }

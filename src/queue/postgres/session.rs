@@ -20,10 +20,19 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Spawns the thread. Nothing is connected before the first command.
-    pub(super) fn spawn(config: Config) -> Self {
+    /// Spawns the thread. Nothing is connected before the first command. `prepare` is called with each
+    /// connection that is opened.
+    pub(super) fn spawn(
+        config: Config,
+        prepare: impl Fn(&Connection) -> Result<()> + Send + 'static,
+    ) -> Self {
         let (commands, receiver) = mpsc::channel();
-        let thread = thread::spawn(move || run_commands(&config, &receiver));
+        let open = move || {
+            let connection = Connection::open(&config)?;
+            prepare(&connection)?;
+            Ok(connection)
+        };
+        let thread = thread::spawn(move || run_commands(&open, &receiver));
         Self {
             commands: Some(commands),
             thread: Some(thread),
@@ -61,6 +70,14 @@ impl Session {
         receiver.recv().map_err(|_| ended())?
     }
 
+    /// Sends a command whose result nobody waits for.
+    pub(super) fn post(&self, command: impl FnOnce(&Connection) -> Result<()> + Send + 'static) {
+        // What cannot be sent ends with the connection.
+        let _ = self.send(Box::new(move |connection| {
+            let _ = connection.and_then(command);
+        }));
+    }
+
     fn send(&self, command: Command) -> Result<()> {
         let sent = self.commands.as_ref().map(|sender| sender.send(command));
         match sent {
@@ -80,14 +97,14 @@ impl Drop for Session {
     }
 }
 
-fn run_commands(config: &Config, commands: &mpsc::Receiver<Command>) {
+fn run_commands(open: &dyn Fn() -> Result<Connection>, commands: &mpsc::Receiver<Command>) {
     let mut connection: Option<Connection> = None;
     for command in commands {
         if connection.as_ref().is_some_and(Connection::is_closed) {
             connection = None;
         }
         if connection.is_none() {
-            match Connection::open(config) {
+            match open() {
                 Ok(opened) => connection = Some(opened),
                 Err(error) => {
                     command(Err(error));

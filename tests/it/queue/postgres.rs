@@ -1,12 +1,14 @@
 //! What is true of PostgreSQL alone.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use overnight::clock::ManualClock;
+use overnight::domain::JobState;
 use overnight::queue::Queue;
 use overnight::queue::postgres::PostgresQueue;
 
-use super::Store;
+use super::{Harness, Store, pool, seconds};
 use crate::postgres_server;
 
 /// A queue in a database of its own.
@@ -27,4 +29,58 @@ impl Store for PostgresStore {
         let clock = Arc::clone(&self.clock) as _;
         Arc::new(PostgresQueue::with_clock(&self.url, clock).expect("a queue"))
     }
+}
+
+impl PostgresStore {
+    /// Ends all connections to the database, as an administrator does.
+    fn end_connections(&self) {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        postgres_server::execute(&self.url, sql);
+    }
+}
+
+#[tokio::test]
+async fn the_jobs_of_a_pool_whose_process_is_gone_are_taken_over_long_before_its_leases_end() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let harness = Harness::<PostgresStore>::new().await;
+    harness.load_rows(1);
+    let other = harness.store.open();
+    other.join(pool("two")).await.expect("a pool");
+    assert_eq!(harness.claim("two", 1).await.len(), 1);
+    // It lives: however often it is checked, nothing is taken from it.
+    for _ in 0..20 {
+        assert_eq!(harness.queue.take_over().await.expect("a check"), 0);
+    }
+    drop(other);
+    while harness.queue.take_over().await.expect("a check") == 0 {}
+    assert_eq!(harness.job("r0").await.state, JobState::InDoubt);
+}
+
+#[tokio::test]
+async fn a_pool_whose_connections_were_ended_works_on_and_is_not_taken_over() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let harness = Harness::<PostgresStore>::new().await;
+    harness.load_rows(2);
+    let other = harness.store.open();
+    other.join(pool("two")).await.expect("a pool");
+    let claim = harness.claim("one", 1).await.remove(0);
+    harness.store.end_connections();
+    // What was under way is an error, and the next operation connects again.
+    while harness.queue.heartbeat(pool("one")).await.is_err() {}
+    while other.take_over().await.is_err() {}
+    while harness.queue.take_over().await.is_err() {}
+    harness.accept(&claim, "p").await;
+    harness.at(seconds(5));
+    // Longer than a lock must be free.
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(other.take_over().await.expect("a check"), 0);
+        assert_eq!(harness.queue.take_over().await.expect("a check"), 0);
+    }
+    assert_eq!(harness.job("r0").await.state, JobState::Running);
 }
