@@ -8,7 +8,8 @@ use overnight::catalog;
 use overnight::domain::file_name::safe_file_stem;
 use overnight::domain::{Catalog, Model, Money, NewJob, ProviderName};
 use overnight::manifest::{
-    self, FileFormat, MappingOptions, Problem, Remark, RowFormat, RowMapper, RowSink, SheetOptions,
+    self, FileFormat, MappingOptions, Mistake, Problem, Remark, RowFormat, RowMapper, RowSink,
+    SheetOptions,
 };
 
 /// Maximum length of a problem, in characters, exclusive.
@@ -92,13 +93,13 @@ struct Collector {
 }
 
 impl RowSink for Collector {
-    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, Mistake)>> {
         let mut duplicates = Vec::new();
         for job in jobs {
             if let Some(line) = self.lines.get(&job.row_key) {
                 duplicates.push((
                     job.line,
-                    format!("`{}` is on line {line} already", job.row_key),
+                    format!("`{}` is on line {line} already", job.row_key).into(),
                 ));
             } else {
                 self.lines.insert(job.row_key.clone(), job.line);

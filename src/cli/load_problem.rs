@@ -76,15 +76,18 @@ fn describe_mistake(mistake: &Mistake) -> String {
             let key = key.as_deref().map_or(String::new(), |name| {
                 format!(" --map {ID_FIELD}='{}'", printable_excerpt(name))
             });
+            let picture = match image {
+                Some(image) => format!(" --map image='{}'{prompt}", printable_excerpt(image)),
+                None => format!("{prompt}, and --map image=COLUMN: none seems to hold pictures"),
+            };
             format!(
-                "{mistake} ({}); name those you need, such as{key} --map image='{}'{prompt}",
-                list_columns(columns),
-                or_column(image),
+                "{mistake} ({}); name those you need, such as{key}{picture}",
+                list_columns(columns)
             )
         }
         Mistake::NotATable => {
-            "--preset, --one-per, --group-by and --each-image work with tables, not with JSON; leave \
-             them out"
+            "--preset, --group-by and --one-per, except --one-per id, work with tables, not with JSON; \
+             leave them out"
                 .into()
         }
         Mistake::SeveralLinks { .. } => format!(
@@ -92,6 +95,9 @@ fn describe_mistake(mistake: &Mistake) -> String {
         ),
         Mistake::AmbiguousColumn(_) => mistake.to_string(),
         Mistake::MissingKey(_) => format!("{mistake}, which {} names", flag(ColumnOption::Filter)),
+        Mistake::SameRow { .. } => {
+            format!("{mistake}; leave one out, or name the rows with --map {ID_FIELD}=COLUMN")
+        }
         Mistake::NoHeaderHere => {
             format!("{mistake}; --header-row takes the number of the header's line")
         }

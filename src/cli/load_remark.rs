@@ -76,6 +76,11 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, RemarkCount>) -> Vec<S
                 "{} such as 2-Mar, first in {first}: if a spreadsheet program made dates of your ids, enter them as text",
                 format_count(count, "id")
             ),
+            Remark::SameGroup => format!(
+                "{} of the same product (item_group_id) as the one above: each is a job; \
+                 --one-per item_group_id makes one of each product",
+                format_count(count, "row")
+            ),
             Remark::OtherText => format!(
                 "{} with another prompt, first in {first}: part of the one clip of its product; --group-by \
                  makes clips of variants, --one-per names what one product is",

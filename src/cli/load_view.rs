@@ -58,6 +58,8 @@ pub(super) struct LoadView<'a> {
     rows: Vec<ShownRow>,
     /// How many rows are shown in full; `None` if a few prompts are shown.
     show: Option<usize>,
+    /// The picture of all rows so far; `None` if they have several.
+    only_picture: Option<Value>,
     /// Number of mistakes in the rows.
     problems: u64,
 }
@@ -71,6 +73,7 @@ impl<'a> LoadView<'a> {
             estimate: Estimate::new(loader.model, &loader.providers),
             rows: Vec::new(),
             show: options.show,
+            only_picture: None,
             problems: 0,
         }
     }
@@ -117,6 +120,17 @@ impl<'a> LoadView<'a> {
         };
         if self.rows.is_empty() {
             return Ok(());
+        }
+        if let Some(Value::String(picture)) = self
+            .only_picture
+            .as_ref()
+            .filter(|_| self.estimate.rows() > 1)
+        {
+            render::print_note(format_args!(
+                "all {} rows have the same picture: {}",
+                self.estimate.rows(),
+                render::truncate(&printable(picture), MAX_PROMPT_COLUMNS)
+            ));
         }
         let which = if self.estimate.rows() > self.rows.len() as u64 {
             format!("first {what}")
@@ -169,6 +183,12 @@ impl<'a> LoadObserver for LoadView<'a> {
     }
 
     fn add_row(&mut self, job: &NewJob) {
+        let picture = job.input.get("image");
+        if self.estimate.rows() == 0 {
+            self.only_picture = picture.cloned();
+        } else if self.only_picture.as_ref() != picture {
+            self.only_picture = None;
+        }
         self.estimate.add(job);
         if self.rows.len() < self.show.unwrap_or(MAX_PROMPTS) {
             self.rows.push(ShownRow {

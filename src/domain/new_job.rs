@@ -66,6 +66,16 @@ impl NewJob {
         }
     }
 
+    /// Returns the key of a row without an id, which is that of its request.
+    pub fn key_without_id(fingerprint: &Fingerprint) -> String {
+        hex::encode(&fingerprint[..8])
+    }
+
+    /// Returns whether the row has an id.
+    pub fn has_id(&self) -> bool {
+        self.row_key != Self::key_without_id(&self.fingerprint)
+    }
+
     /// Returns the row under this key. Under another one, it does not take the file of its own.
     #[must_use]
     pub fn with_key(&self, row_key: String) -> Self {

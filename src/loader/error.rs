@@ -75,7 +75,7 @@ pub enum LoadError {
         rows: u64,
     },
     /// The manifests have no rows.
-    #[error("the manifest has no rows; nothing was loaded")]
+    #[error("the manifest has no rows to load")]
     NoRows,
     /// Files that the queue did not write have the names of new rows' clips.
     #[error(

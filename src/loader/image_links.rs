@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::domain::{Model, NewJob, Shape};
-use crate::manifest::{Problem, Remark, RowSink};
+use crate::manifest::{Mistake, Problem, Remark, RowSink};
 
 /// The distinct links of images, each with the first place that has it: manifest and line.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl LinkCollector<'_> {
 }
 
 impl RowSink for LinkCollector<'_> {
-    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, Mistake)>> {
         let model = self.model;
         for job in jobs {
             for field in &model.fields {

@@ -11,7 +11,7 @@ use std::io::{self, Read, Seek};
 use std::path::PathBuf;
 
 use crate::domain::NewJob;
-use crate::manifest::{ID_FIELD, Problem, Remark, RemarkCount, RowSink};
+use crate::manifest::{ID_FIELD, Mistake, Problem, Remark, RemarkCount, RowSink};
 use crate::queue::{self, RowChange, Staging};
 
 use super::{FoundClips, LoadError, LoadObserver};
@@ -176,20 +176,20 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
         Ok(())
     }
 
-    fn report_duplicates(&mut self, file: &str, duplicates: Vec<(u64, String)>) {
-        for (line, message) in duplicates {
+    fn report_duplicates(&mut self, file: &str, duplicates: Vec<(u64, Mistake)>) {
+        for (line, mistake) in duplicates {
             self.mistakes += 1;
             self.observer.problem(Problem {
                 file: file.to_owned(),
                 line,
                 field: Some(ID_FIELD.to_owned()),
-                mistake: message.into(),
+                mistake,
             });
         }
     }
 
     /// Stages rows. Returns the line of each duplicate, and what is wrong with it.
-    fn stage(&mut self, jobs: &[NewJob]) -> queue::Result<Vec<(u64, String)>> {
+    fn stage(&mut self, jobs: &[NewJob]) -> queue::Result<Vec<(u64, Mistake)>> {
         let mut duplicates = Vec::new();
         for (job, change) in jobs.iter().zip(self.staging.add(jobs)?) {
             match change {
@@ -205,8 +205,12 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
                 | RowChange::Unchanged
                 | RowChange::InProgress => {}
                 RowChange::Duplicate { line } => {
-                    let message = format!("`{}` is on line {line} already", job.row_key);
-                    duplicates.push((job.line, message));
+                    let mistake = if job.has_id() {
+                        format!("`{}` is on line {line} already", job.row_key).into()
+                    } else {
+                        Mistake::SameRow { line }
+                    };
+                    duplicates.push((job.line, mistake));
                 }
             }
         }
@@ -215,7 +219,7 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
 }
 
 impl<O: LoadObserver> RowSink for RowStager<'_, O> {
-    fn rows(&mut self, mut jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+    fn rows(&mut self, mut jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, Mistake)>> {
         let is_slow = |job: &NewJob| job.has_local_images || self.found.takes(job);
         self.is_slow |= !self.is_again && jobs.iter().any(is_slow);
         if self.is_slow && matches!(self.reading, Reading::Stage) {

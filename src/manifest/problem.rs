@@ -124,6 +124,12 @@ pub enum Mistake {
         /// Number of links.
         links: usize,
     },
+    /// A row without an id asks for the same as another one.
+    #[error("asks for the same as line {line}, and neither has an id")]
+    SameRow {
+        /// The line of the other row.
+        line: u64,
+    },
     /// No record starts on the line that the user has named for the header.
     #[error("no header starts on this line")]
     NoHeaderHere,

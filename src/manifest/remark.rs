@@ -57,6 +57,8 @@ pub enum Remark {
     DateLikeId,
     /// Links were changed.
     Link(LinkChange),
+    /// Rows are of the same product as the one above, by the shop's own group, and jobs of their own.
+    SameGroup,
     /// Rows have other texts for the prompt than the one row of their product that is used.
     OtherText,
     /// Links do not seem to lead to pictures.

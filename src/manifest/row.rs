@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::printable::printable_excerpt;
 
+use super::cell_text::trim;
 use super::problem::Mistake;
 use super::remark::Remark;
 
@@ -29,6 +30,15 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Makes the row that of one of a product's pictures, with its number from 1. The first has the key of the
+    /// product.
+    pub(super) fn number_picture(&mut self, number: usize) {
+        self.product = self.id.as_deref().map(|id| trim(id).to_owned());
+        if let Some(product) = self.product.as_ref().filter(|_| number > 1) {
+            self.id = Some(format!("{product}-{number}"));
+        }
+    }
+
     /// Adds a problem of a field.
     pub(super) fn add_problem(&mut self, field: &str, mistake: impl Into<Mistake>) {
         self.problems

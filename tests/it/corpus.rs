@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use overnight::catalog;
 use overnight::domain::file_name::safe_file_stem;
 use overnight::domain::{NewJob, ProviderName};
-use overnight::manifest::{self, MappingOptions, Problem, Remark, RowFormat, RowMapper, RowSink};
+use overnight::manifest::{
+    self, MappingOptions, Mistake, Problem, Remark, RowFormat, RowMapper, RowSink,
+};
 
 use crate::properties;
 
@@ -99,7 +101,7 @@ struct Collected {
 }
 
 impl RowSink for Collected {
-    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, Mistake)>> {
         self.jobs.extend(jobs);
         Ok(Vec::new())
     }

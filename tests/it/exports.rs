@@ -287,7 +287,27 @@ const CASES: &[(&str, &[&str])] = &[
             "--each-image",
         ],
     ),
+    (
+        "google-groups.csv",
+        &["--preset", "google-merchant", "--prompt", "Turn {title}"],
+    ),
+    (
+        "google-groups.csv",
+        &[
+            "--preset",
+            "google-merchant",
+            "--prompt",
+            "Turn {title}",
+            "--one-per",
+            "item_group_id",
+        ],
+    ),
     // Tables.
+    ("same-picture.csv", &[]),
+    ("same-rows.csv", &[]),
+    ("presta-list.csv", &[]),
+    ("cyrillic-columns.csv", &[]),
+    ("no-picture-column.csv", &[]),
     (
         "one-per-category.csv",
         &[
@@ -402,6 +422,59 @@ const CASES: &[(&str, &[&str])] = &[
     ),
     ("one-column.csv", &["--each-image", "--set", "prompt=Turn"]),
     // Other formats.
+    (
+        "products.json",
+        &[
+            "--map",
+            "image=images",
+            "--prompt",
+            "Turn {title}",
+            "--skip-missing",
+            "image",
+        ],
+    ),
+    (
+        "products.json",
+        &[
+            "--map",
+            "image=images",
+            "--prompt",
+            "Turn {title}",
+            "--skip-missing",
+            "image",
+            "--one-per",
+            "id",
+        ],
+    ),
+    (
+        "products.json",
+        &[
+            "--map",
+            "image=images",
+            "--prompt",
+            "Turn {title}",
+            "--skip-missing",
+            "image",
+            "--each-image",
+        ],
+    ),
+    (
+        "products.json",
+        &[
+            "--map",
+            "image=images",
+            "--prompt",
+            "Turn {title}",
+            "--skip-missing",
+            "image",
+            "--group-by",
+            "id",
+        ],
+    ),
+    (
+        "listings.xml",
+        &["--map", "id=vehicle_id", "--prompt", "Turn {title}"],
+    ),
     ("bom.json", &[]),
     (
         "keys.jsonl",

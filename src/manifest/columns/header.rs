@@ -57,9 +57,10 @@ pub(in crate::manifest) struct Target<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Reads a header and reports its mistakes. Returns `None` if no row can be read under it.
+    /// Reads a header and reports its mistakes. `samples` are some of the records below it. Returns `None` if no row can be read under it.
     pub(in crate::manifest) fn parse(
         record: &Record,
+        samples: &[&Record],
         mapper: &'a RowMapper<'_>,
         report: &mut dyn FnMut(Mistake),
     ) -> Option<Self> {
@@ -85,7 +86,7 @@ impl<'a> Header<'a> {
             is_usable = false;
             report(mistake);
         };
-        let targets = assign_targets(&names, mapper, &mut reject);
+        let targets = assign_targets(&names, samples, mapper, &mut reject);
         let mut template_columns = HashMap::new();
         for name in mapper.template_columns() {
             match names.find_one(name, ColumnOption::Prompt) {
@@ -207,6 +208,7 @@ fn column_names(record: &Record) -> Result<Vec<&str>, Mistake> {
 /// Returns the fields that each column provides.
 fn assign_targets<'a>(
     names: &ColumnNames<'_>,
+    samples: &[&Record],
     mapper: &'a RowMapper<'_>,
     reject: &mut dyn FnMut(Mistake),
 ) -> Vec<Vec<Target<'a>>> {
@@ -243,7 +245,7 @@ fn assign_targets<'a>(
             missing.err().into_iter().for_each(&mut *reject);
         }
     }
-    if let Some(mistake) = unknown_columns(names, mapper) {
+    if let Some(mistake) = unknown_columns(names, samples, mapper) {
         reject(mistake);
         return targets;
     }

@@ -205,6 +205,14 @@ impl Preset {
         }
     }
 
+    /// Returns the column that identifies products of which each row is a variant; `None` if the export has none.
+    pub(in crate::manifest) const fn group_column(self) -> Option<&'static str> {
+        match self {
+            Self::GoogleMerchant => Some("item_group_id"),
+            _ => None,
+        }
+    }
+
     /// Returns the columns with the position of a row's picture among those of its product.
     pub(in crate::manifest) const fn image_positions(self) -> &'static [&'static str] {
         match self {

@@ -63,12 +63,20 @@ impl<'a> RowMapper<'a> {
         self.constants.iter().any(|(known, _)| known == field)
     }
 
-    /// Returns whether rows are combined, which only a table allows.
-    pub(in crate::manifest) fn needs_table(&self) -> bool {
+    /// Returns whether rows may be products with several pictures or rows.
+    pub(in crate::manifest) fn has_products(&self) -> bool {
         self.preset.is_some()
             || self.one_per.is_some()
             || self.each_image
             || self.group_by.is_some()
+    }
+
+    /// Returns whether rows are combined, which only a table allows.
+    pub(in crate::manifest) fn needs_table(&self) -> bool {
+        let is_row = |name: &String| name == ID_FIELD;
+        self.preset.is_some()
+            || self.group_by.is_some()
+            || !self.one_per.as_ref().is_none_or(is_row)
     }
 
     /// Returns the fields that the user, or a preset, reads from columns.

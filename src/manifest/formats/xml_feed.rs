@@ -13,7 +13,12 @@ use super::xml::{self, attribute};
 use crate::manifest::limits::{MAX_COLUMNS, MAX_ROW_BYTES};
 
 /// The names of the elements that are products.
-const ITEMS: [&str; 5] = ["item", "entry", "product", "offer", "shopitem"];
+const ITEMS: [&str; 9] = [
+    "item", "entry", "product", "offer", "shopitem", "listing", "article", "record", "row",
+];
+
+/// The names of elements that hold the links of a field, such as `images`.
+const NESTED_LINKS: [&str; 7] = ["url", "src", "link", "image", "img", "picture", "photo"];
 
 /// Maximum depth of the elements around products.
 const MAX_DEPTH: usize = 100;
@@ -163,6 +168,8 @@ impl<R: BufRead> Items<R> {
         // The name of the open field, where it comes from, and its text.
         let mut field: Option<(String, Origin, String)> = None;
         let mut depth = 0;
+        // Whether the open element in the field holds a link.
+        let mut is_nested_link = false;
         let mut bytes = 0;
         loop {
             let at = self.line();
@@ -173,6 +180,11 @@ impl<R: BufRead> Items<R> {
             let text = match event {
                 Event::Start(tag) => {
                     depth += 1;
+                    let nested = tag.local_name().as_ref().to_lowercase();
+                    is_nested_link = depth == 2 && NESTED_LINKS.contains(&nested.as_str());
+                    if is_nested_link && let Some((_, _, field)) = &mut field {
+                        field.push('\n');
+                    }
                     if depth == 1 {
                         let name = tag.local_name().as_ref().to_owned();
                         let origin = if tag.name().prefix().is_some() {
@@ -201,6 +213,7 @@ impl<R: BufRead> Items<R> {
                 }
                 Event::End(_) => {
                     depth -= 1;
+                    is_nested_link = false;
                     if depth == 0
                         && let Some((name, origin, text)) = field.take()
                     {
@@ -216,8 +229,9 @@ impl<R: BufRead> Items<R> {
                 bytes <= MAX_ROW_BYTES,
                 "line {line}: the product is longer than 16 MiB"
             );
-            // What is nested, such as a price of shipping, is not a field of the product.
-            if let Some((_, _, field)) = field.as_mut().filter(|_| depth == 1) {
+            // What else is nested, such as a price of shipping, is not a field of the product.
+            let is_own = depth == 1 || is_nested_link;
+            if let Some((_, _, field)) = field.as_mut().filter(|_| is_own) {
                 field.push_str(&text);
             }
         }

@@ -1,5 +1,6 @@
 //! The pictures that cells name: links, as sheets hold them, and files.
 
+pub(in crate::manifest) mod choice;
 pub(in crate::manifest) mod images;
 pub(in crate::manifest) mod link_form;
 pub(in crate::manifest) mod links;

@@ -15,6 +15,14 @@ pub(in crate::manifest) fn odd_link(written: &WrittenLink) -> Option<OddLink> {
     }
 }
 
+/// Returns whether a link, or the name of the file behind it, ends like a picture.
+pub(in crate::manifest) fn is_picture_name(written: &WrittenLink) -> bool {
+    let address = written.link.split(['?', '#']).next().unwrap_or_default();
+    let names = [written.file_name.as_deref().unwrap_or_default(), address];
+    let is_picture = |name: &str| matches!(Ending::of(name), Some(Ending::Picture));
+    names.into_iter().any(is_picture)
+}
+
 fn odd_address(link: &str) -> Option<OddLink> {
     let start = link.find("://")? + "://".len();
     let rest = &link[start..];

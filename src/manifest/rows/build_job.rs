@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::domain::{Fingerprint, Input, NewJob, PictureLimits, ProviderName, Shape};
+use crate::domain::{Input, NewJob, PictureLimits, ProviderName, Shape};
 use crate::image::PictureFacts;
 
 use crate::manifest::cell_text::trim;
@@ -57,16 +57,17 @@ impl RowMapper<'_> {
             .max()
             .unwrap_or_default();
         let fingerprint = self.model.fingerprint(&input);
-        let key_of = |fingerprint: Fingerprint| hex::encode(&fingerprint[..8]);
         // Earlier versions took the key of a row without an id from its text as it was.
         let earlier_key = row
             .id
             .is_none()
             .then(|| input.fingerprint(&self.model.name));
         let earlier_key = earlier_key.filter(|earlier| *earlier != fingerprint);
-        let row_key = row.id.unwrap_or_else(|| key_of(fingerprint));
+        let row_key = row
+            .id
+            .unwrap_or_else(|| NewJob::key_without_id(&fingerprint));
         let job = NewJob {
-            earlier_key: earlier_key.map(key_of),
+            earlier_key: earlier_key.as_ref().map(NewJob::key_without_id),
             product: row.product,
             picture_size: row.picture_size,
             ..NewJob::new(fingerprint, row_key, row.line, input, providers, estimate)

@@ -1,6 +1,7 @@
 //! How rows are combined into products, by the columns of a header.
 
 use crate::manifest::columns::header::Header;
+use crate::manifest::columns::preset::Preset;
 use crate::manifest::columns::row_mapper::RowMapper;
 use crate::manifest::problem::{ColumnOption, Mistake};
 use crate::manifest::row::ID_FIELD;
@@ -20,6 +21,8 @@ pub(super) struct Grouping {
     pub(super) variant_image_columns: Vec<usize>,
     /// The column with the position of a row's image among those of its product.
     pub(super) position_column: Option<usize>,
+    /// The column by which rows could be combined, and are not.
+    pub(super) unused_group: Option<usize>,
     /// Columns with texts for the prompt.
     pub(super) text_columns: Vec<usize>,
     /// Whether each image of a product becomes a record, and not only the first.
@@ -35,7 +38,7 @@ impl Grouping {
     /// Returns the mistake if a column that the grouping needs is not in the table.
     pub(super) fn of(header: &Header<'_>, mapper: &RowMapper<'_>) -> Result<Option<Self>, Mistake> {
         // A preset's product takes the first of its images.
-        if !mapper.needs_table() {
+        if !mapper.has_products() {
             return Ok(None);
         }
         let image_columns = header.columns_for("image");
@@ -77,7 +80,11 @@ impl Grouping {
         let columns = |wanted: &[&str]| -> Vec<usize> {
             wanted.iter().flat_map(|name| names.find(name)).collect()
         };
+        let is_combined = mapper.one_per.is_some() || product_column.is_some();
+        let group = mapper.preset.filter(|_| !is_combined);
+        let group = group.and_then(Preset::group_column);
         Ok(Some(Self {
+            unused_group: group.and_then(|name| names.find(name).first().copied()),
             key_columns,
             product_column,
             variant_image_columns: preset

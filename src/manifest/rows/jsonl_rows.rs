@@ -15,6 +15,8 @@ use super::pipeline::Producer;
 use crate::manifest::cell_text::{folded, trim};
 use crate::manifest::columns::row_mapper::{KeyField, RowMapper};
 use crate::manifest::limits::{BOM, MAX_COLUMNS, MAX_ROW_BYTES};
+use crate::manifest::pictures::choice::choose;
+use crate::manifest::pictures::links::{WrittenLink, split};
 use crate::manifest::pictures::read_link::read_one;
 use crate::manifest::problem::Mistake;
 use crate::manifest::remark::Remark;
@@ -123,8 +125,46 @@ pub(super) fn add_entries(
         producer.add_remark(Remark::Filtered, line);
         return Ok(0);
     }
-    let row = read_row(entries, line, mapper);
-    Ok(u64::from(producer.add_row(line, row, mapper)?))
+    let mut pictures = Vec::new();
+    if mapper.has_products() {
+        pictures = links_of_pictures(entries, mapper);
+        for remark in choose(&mut pictures, |picture| picture, mapper.each_image) {
+            producer.add_remark(remark, line);
+        }
+    }
+    if pictures.is_empty() {
+        let row = read_row(entries, line, mapper, None);
+        return Ok(u64::from(producer.add_row(line, row, mapper)?));
+    }
+    let mut rows = 0;
+    for (index, picture) in pictures.iter().enumerate() {
+        let row = read_row(entries, line, mapper, Some(picture));
+        let row = row.map(|mut row| {
+            if mapper.each_image {
+                row.number_picture(index + 1);
+            }
+            row
+        });
+        rows += u64::from(producer.add_row(line, row, mapper)?);
+    }
+    Ok(rows)
+}
+
+/// Returns the distinct links in the values that provide an image.
+fn links_of_pictures(entries: &[(String, Value)], mapper: &RowMapper<'_>) -> Vec<WrittenLink> {
+    let mut links: Vec<WrittenLink> = Vec::new();
+    for (key, value) in entries {
+        let fields = mapper.fields_for(key).unwrap_or_default();
+        let mut shapes = fields.iter().map(|field| mapper.shape_of(field.field));
+        let text = shapes.find_map(|shape| text_of_links(value, shape));
+        let Some(text) = text else { continue };
+        for written in split(&text, mapper.image_base.as_ref()) {
+            if !links.iter().any(|known| known.link == written.link) {
+                links.push(written);
+            }
+        }
+    }
+    links
 }
 
 /// Returns a link of an image, or the JSON of a list of links, as a cell would hold it; `None` if the value
@@ -171,7 +211,7 @@ fn parse_entries(bytes: &[u8]) -> Result<ObjectEntries, Mistake> {
     })
 }
 
-/// Reads a row from its entries.
+/// Reads a row from its entries, with one of its pictures in place of all if it is given.
 ///
 /// # Errors
 /// Returns the mistake that leaves nothing of the row to check; other mistakes are in the row.
@@ -179,6 +219,7 @@ fn read_row(
     entries: &[(String, Value)],
     line: u64,
     mapper: &RowMapper<'_>,
+    picture: Option<&WrittenLink>,
 ) -> Result<Row, Mistake> {
     if entries.len() > MAX_COLUMNS {
         return Err(format!(
@@ -235,8 +276,17 @@ fn read_row(
             (ID_FIELD, Value::Number(id)) => row.id = Some(id.to_string()),
             (ID_FIELD, _) => row.add_problem(ID_FIELD, "must be a string or a number"),
             (field, value) if let Some(text) = text_of_links(value, mapper.shape_of(field)) => {
+                if picture.is_some() && row.fields.contains_key(field) {
+                    continue;
+                }
+                let (text, file_name) = match picture {
+                    Some(WrittenLink { link, file_name }) => {
+                        (Cow::Borrowed(link.as_str()), file_name.as_deref())
+                    }
+                    None => (text, None),
+                };
                 let base = mapper.image_base.as_ref();
-                if let Some(link) = read_one(&mut row, field, &text, None, base) {
+                if let Some(link) = read_one(&mut row, field, &text, file_name, base) {
                     row.set(field, Value::from(link));
                 }
             }

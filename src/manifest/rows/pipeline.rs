@@ -161,12 +161,12 @@ impl Consumer<'_> {
             remarks
                 .iter()
                 .for_each(|(remark, (count, line))| sink.remark(remark, *count, *line));
-            for (line, message) in sink.rows(jobs)? {
+            for (line, mistake) in sink.rows(jobs)? {
                 problems.push(Problem {
                     file: self.file.to_owned(),
                     line,
                     field: Some(ID_FIELD.to_owned()),
-                    mistake: message.into(),
+                    mistake,
                 });
             }
             problems.sort_by_key(|problem| problem.line);

@@ -1,12 +1,10 @@
-//! The pictures of a product: their order, and which of them become jobs.
+//! The pictures of a product, in their order.
 
 use std::collections::HashSet;
 
 use super::grouping::Grouping;
 use crate::manifest::formats::table_reader::Record;
 use crate::manifest::pictures::links::{WrittenLink, split};
-use crate::manifest::pictures::odd_link::odd_link;
-use crate::manifest::remark::Remark;
 
 /// A picture of a product: its row, and its link.
 pub(super) struct ProductImage<'r> {
@@ -73,26 +71,5 @@ impl Grouping {
             }
         }
         images
-    }
-
-    /// Keeps the pictures that become jobs, and returns what is to be said of the others: those that seem to
-    /// be no pictures are passed over if there is one.
-    pub(super) fn choose(&self, images: &mut Vec<ProductImage<'_>>) -> Vec<Remark> {
-        let mut passed_over = Vec::new();
-        let is_picture = |image: &ProductImage<'_>| odd_link(&image.written).is_none();
-        if let Some(first) = images.iter().position(is_picture) {
-            if !self.each_image {
-                images.truncate(first + 1);
-            }
-            images.retain(|image| {
-                let odd = odd_link(&image.written);
-                passed_over.extend(odd.map(Remark::PassedOver));
-                odd.is_none()
-            });
-        }
-        if !self.each_image {
-            images.truncate(1);
-        }
-        passed_over
     }
 }

@@ -11,6 +11,7 @@ use super::grouping::Grouping;
 use super::product_images::ProductImage;
 use crate::manifest::columns::row_filter::RowFilter;
 use crate::manifest::formats::table_reader::{Record, TableReader};
+use crate::manifest::pictures::choice::choose;
 use crate::manifest::problem::Mistake;
 use crate::manifest::remark::Remark;
 
@@ -29,6 +30,8 @@ pub(super) struct Products<'a> {
     width: usize,
     /// The first row of the next product, if it was read already.
     next: Option<Record>,
+    /// What the last row has in the column by which rows could be combined.
+    last_group: String,
     /// Records of the last product that were not returned yet.
     ready: VecDeque<Record>,
 }
@@ -46,6 +49,7 @@ impl<'a> Products<'a> {
             filter,
             width,
             next: None,
+            last_group: String::new(),
             ready: VecDeque::new(),
         }
     }
@@ -82,7 +86,14 @@ impl<'a> Products<'a> {
         row.fault.is_none() && row.cells.len() == self.width
     }
 
-    fn read_product(&mut self, first: Record) -> anyhow::Result<()> {
+    fn read_product(&mut self, mut first: Record) -> anyhow::Result<()> {
+        if let Some(column) = self.grouping.unused_group {
+            let group = first.text(column).to_owned();
+            if !group.is_empty() && group == self.last_group {
+                first.remarks.push(Remark::SameGroup);
+            }
+            self.last_group = group;
+        }
         let Some(key) = self.product_key(&first).map(str::to_owned) else {
             self.queue_product(vec![first]);
             return Ok(());
@@ -216,7 +227,8 @@ impl<'a> Products<'a> {
                 self.queue_left_out(vec![Remark::OtherText], line);
             }
         }
-        remarks.extend(self.grouping.choose(&mut images));
+        let each = self.grouping.each_image;
+        remarks.extend(choose(&mut images, |image| &image.written, each));
         if images.is_empty() {
             let mut record = self.inherit(text_row, first, None);
             record.remarks.extend(remarks);

@@ -38,8 +38,9 @@ pub(in crate::manifest) fn read_rows(
     for remark in &record.remarks {
         producer.add_remark(remark.clone(), line);
     }
+    let samples: Vec<&Record> = reader.ahead.iter().collect();
     let mut report = |mistake| producer.add_problem(line, mistake);
-    let Some(header) = Header::parse(&record, mapper, &mut report) else {
+    let Some(header) = Header::parse(&record, &samples, mapper, &mut report) else {
         return Ok(0);
     };
     reader.set_columns(header.columns.len(), &header.columns_for("image"));
@@ -240,13 +241,7 @@ fn read_row(record: &Record, header: &Header<'_>, mapper: &RowMapper<'_>) -> Res
         row.remarks.push(Remark::DateLikeId);
     }
     if mapper.each_image && record.image_number > 0 {
-        let suffix = format!("-{}", record.image_number);
-        let id = row.id.as_deref();
-        let product = id.map(|id| match record.image_number {
-            1 => id,
-            _ => id.strip_suffix(&suffix).unwrap_or(id),
-        });
-        row.product = product.map(|id| trim(id).to_owned());
+        row.number_picture(record.image_number);
     }
     mapper.fill_prompt(&mut row, |name| {
         let index = header.template_columns.get(name)?;
@@ -281,10 +276,7 @@ fn set_target(
         return;
     }
     let Some(shape) = target.shape else {
-        row.id = Some(match record.image_number {
-            0 | 1 => text.to_owned(),
-            number => format!("{}-{number}", trim(text)),
-        });
+        row.id = Some(text.to_owned());
         return;
     };
     let text = if *shape == Shape::Image {

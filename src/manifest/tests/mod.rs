@@ -21,13 +21,13 @@ struct Collected {
 }
 
 impl RowSink for Collected {
-    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, String)>> {
+    fn rows(&mut self, jobs: Vec<NewJob>) -> anyhow::Result<Vec<(u64, Mistake)>> {
         let mut duplicates = Vec::new();
         for job in jobs {
             let earlier = self.jobs.iter().find(|known| known.row_key == job.row_key);
             let message =
                 earlier.map(|known| format!("`{}` is on line {} already", job.row_key, known.line));
-            duplicates.extend(message.map(|message| (job.line, message)));
+            duplicates.extend(message.map(|message| (job.line, message.into())));
             self.jobs.push(job);
         }
         Ok(duplicates)

@@ -254,8 +254,10 @@ impl RowTransaction<'_> {
         let lanes = lanes.collect::<Result<Vec<i64>>>()?;
         let keys: Vec<&str> = rows.iter().map(|(row, _)| row.row_key.as_str()).collect();
         let lines: Vec<i64> = rows.iter().map(|(row, _)| bigint(row.line)).collect();
-        let inputs = rows.iter().map(|(row, _)| stored_input(row));
-        let inputs = inputs.collect::<Result<Vec<String>>>()?;
+        let inputs: Vec<&str> = rows
+            .iter()
+            .map(|(row, _)| row.input_text.as_str())
+            .collect();
         let fingerprints: Vec<&[u8]> = rows
             .iter()
             .map(|(row, _)| row.fingerprint.as_slice())
@@ -394,7 +396,7 @@ impl LoadTransaction for RowTransaction<'_> {
         if fields.input {
             self.tx.execute(
                 "UPDATE rows SET input = $2 WHERE job_id = $1 AND input <> $2",
-                params![job_id, stored_input(row)?],
+                params![job_id, row.input_text],
             )?;
         }
         if fields.fingerprint {
@@ -430,7 +432,7 @@ impl LoadTransaction for RowTransaction<'_> {
             params![
                 job.0,
                 bigint(row.line),
-                stored_input(row)?,
+                row.input_text,
                 row.fingerprint.as_slice(),
                 row.estimate.micros(),
                 self.writer.now.as_millisecond(),
@@ -468,10 +470,6 @@ impl LoadTransaction for RowTransaction<'_> {
 fn find_batch(tx: &Connection, batch: &NewBatch) -> Result<Option<BatchView>> {
     let batches = claim_reads::read_batches(tx, &Tally::default())?;
     Ok(batch.find(&batches)?.cloned())
-}
-
-fn stored_input(row: &NewJob) -> Result<String> {
-    serde_json::to_string(&row.input).map_err(|error| QueueError::Fault(error.to_string()))
 }
 
 fn gone(job: JobId) -> QueueError {
