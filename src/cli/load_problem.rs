@@ -19,9 +19,14 @@ fn describe_mistake(mistake: &Mistake) -> String {
         Mistake::Missing(field) => {
             format!("{mistake}; --skip-missing {field} leaves out such rows")
         }
-        Mistake::NoFile(_) => {
-            format!("{mistake}; if it is the end of a link, --image-base URL adds the start")
+        Mistake::NoFile { start, .. } => {
+            let url = start.map_or("URL".to_owned(), |start| format!("https://SHOP{start}"));
+            format!("{mistake}; if it is the end of a link, --image-base {url} adds the start")
         }
+        Mistake::SameId { .. } => format!(
+            "{mistake}; --map {ID_FIELD}=COLUMN names rows by another column, --one-per {ID_FIELD} makes one \
+             clip of rows that follow each other"
+        ),
         Mistake::UnknownColumn { nearest, .. } => {
             let remove = match nearest {
                 Some(_) => " Rename or remove",
@@ -61,6 +66,7 @@ fn describe_mistake(mistake: &Mistake) -> String {
         Mistake::UnknownColumns {
             columns,
             has_prompt,
+            prompt,
             key,
             image,
             title,
@@ -68,10 +74,10 @@ fn describe_mistake(mistake: &Mistake) -> String {
             let or_column = |name: &Option<String>| {
                 name.as_deref().map_or("COLUMN".into(), printable_excerpt)
             };
-            let prompt = if *has_prompt {
-                String::new()
-            } else {
-                format!(" --prompt 'Slow turntable of {{{}}}'", or_column(title))
+            let prompt = match prompt {
+                _ if *has_prompt => String::new(),
+                Some(prompt) => format!(" --map prompt='{}'", printable_excerpt(prompt)),
+                None => format!(" --prompt 'Slow turntable of {{{}}}'", or_column(title)),
             };
             let key = key.as_deref().map_or(String::new(), |name| {
                 format!(" --map {ID_FIELD}='{}'", printable_excerpt(name))

@@ -76,15 +76,24 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, RemarkCount>) -> Vec<S
                 "{} such as 2-Mar, first in {first}: if a spreadsheet program made dates of your ids, enter them as text",
                 format_count(count, "id")
             ),
+            Remark::WithoutId => format!(
+                "{} without an id: named after what they ask for, so that an edit makes a new row; --map \
+                 id=COLUMN names them",
+                format_count(count, "row")
+            ),
+            Remark::Combined => format!(
+                "{} combined with the first of their product; --group-by makes clips of variants, \
+                 --each-image of pictures",
+                format_count(count, "row")
+            ),
             Remark::SameGroup => format!(
                 "{} of the same product (item_group_id) as the one above: each is a job; \
                  --one-per item_group_id makes one of each product",
                 format_count(count, "row")
             ),
             Remark::OtherText => format!(
-                "{} with another prompt, first in {first}: part of the one clip of its product; --group-by \
-                 makes clips of variants, --one-per names what one product is",
-                format_count(count, "row")
+                "of those, {count} with another prompt, first in {first}; if they are products of their own, \
+                 --one-per names what one is"
             ),
             Remark::OddLink(odd) => format!(
                 "{}, first in {first}: {}",
@@ -122,6 +131,12 @@ fn describe_odd_link(odd: OddLink) -> &'static str {
             "leads to a page that shows a shared file; providers need the file's own link"
         }
         OddLink::Page => "leads to a page or a document, not to a picture",
+        OddLink::Thumbnail => {
+            "leads to a thumbnail; providers refuse small pictures, or show them blurred"
+        }
+        OddLink::Expiring => {
+            "ends some hours after the export, and is another one in the next; run the batch at once"
+        }
         OddLink::OtherKind => "leads to what is not a JPEG, PNG or WebP picture",
     }
 }

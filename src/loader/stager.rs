@@ -206,7 +206,10 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
                 | RowChange::InProgress => {}
                 RowChange::Duplicate { line } => {
                     let mistake = if job.has_id() {
-                        format!("`{}` is on line {line} already", job.row_key).into()
+                        Mistake::SameId {
+                            id: job.row_key.clone(),
+                            line,
+                        }
                     } else {
                         Mistake::SameRow { line }
                     };

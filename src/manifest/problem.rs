@@ -50,8 +50,13 @@ pub enum Mistake {
     #[error("is missing")]
     Missing(String),
     /// A text names an image file that does not exist. It may be the end of a link.
-    #[error("{0}")]
-    NoFile(String),
+    #[error("{reason}")]
+    NoFile {
+        /// What is wrong with it.
+        reason: String,
+        /// The usual start of the links of the shop that exported it, without its name; `None` if it is not known.
+        start: Option<&'static str>,
+    },
     /// A column provides no field, and the user has named no columns.
     #[error("unknown column `{}`{}", printable_excerpt(name), format_suggestion(nearest.as_deref()))]
     UnknownColumn {
@@ -108,6 +113,8 @@ pub enum Mistake {
         columns: Vec<String>,
         /// Whether one of them is the prompt.
         has_prompt: bool,
+        /// The one that may hold prompts, if none is the prompt already.
+        prompt: Option<String>,
         /// The one that may identify rows; `None` if there is none, or if one is the key already.
         key: Option<String>,
         /// The one that may hold the image.
@@ -123,6 +130,14 @@ pub enum Mistake {
     SeveralLinks {
         /// Number of links.
         links: usize,
+    },
+    /// Two rows have one id.
+    #[error("`{}` is on line {line} already", printable_excerpt(id))]
+    SameId {
+        /// The id.
+        id: String,
+        /// The line of the other row.
+        line: u64,
     },
     /// A row without an id asks for the same as another one.
     #[error("asks for the same as line {line}, and neither has an id")]

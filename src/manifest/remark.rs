@@ -57,6 +57,10 @@ pub enum Remark {
     DateLikeId,
     /// Links were changed.
     Link(LinkChange),
+    /// Rows have no id: they are named after what they ask for.
+    WithoutId,
+    /// Rows were combined with the first of their product.
+    Combined,
     /// Rows are of the same product as the one above, by the shop's own group, and jobs of their own.
     SameGroup,
     /// Rows have other texts for the prompt than the one row of their product that is used.
@@ -78,6 +82,17 @@ pub enum OddLink {
     Page,
     /// A picture of a kind that providers do not take, by its ending.
     OtherKind,
+    /// A small copy of a picture, for lists.
+    Thumbnail,
+    /// A file whose link ends some hours after it was exported.
+    Expiring,
+}
+
+impl OddLink {
+    /// Returns whether it is no picture that providers take.
+    pub(super) fn is_unusable(self) -> bool {
+        matches!(self, Self::SharePage | Self::Page | Self::OtherKind)
+    }
 }
 
 /// Why a picture may not be rendered well.

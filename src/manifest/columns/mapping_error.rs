@@ -1,6 +1,6 @@
 //! Why what the user specifies about columns and rows cannot be used.
 
-/// Why a [`MappingOptions`](super::MappingOptions) cannot be used with a model.
+/// Why a [`MappingOptions`](crate::manifest::MappingOptions) cannot be used with a model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MappingError {
     /// A field cannot be mapped to a column.

@@ -205,6 +205,15 @@ impl Preset {
         }
     }
 
+    /// Returns where in a shop the pictures are of which its export has the ends of the links; `None` if that is not
+    /// known.
+    pub(in crate::manifest) const fn media_path(self) -> Option<&'static str> {
+        match self {
+            Self::Magento => Some("/media/catalog/product"),
+            _ => None,
+        }
+    }
+
     /// Returns the column that identifies products of which each row is a variant; `None` if the export has none.
     pub(in crate::manifest) const fn group_column(self) -> Option<&'static str> {
         match self {

@@ -1,6 +1,8 @@
 //! Tables of other programs, which have hardly any column of the name of a field: which of their columns
 //! may be meant.
 
+use std::collections::HashSet;
+
 use super::column_names::ColumnNames;
 use super::row_mapper::RowMapper;
 use crate::manifest::cell_text::folded;
@@ -13,17 +15,22 @@ use crate::manifest::row::ID_FIELD;
 /// Number of unknown columns from which a table is one of another program, and not one with a mistake.
 const MIN_UNKNOWN_COLUMNS: usize = 3;
 
-/// Words in the names of columns that identify rows.
+/// Words in the names of columns that identify rows, the surest first.
 const KEY_WORDS: [&str; 9] = [
     "sku",
-    "id",
-    "code",
     "handle",
-    "ref",
-    "reference",
-    "article",
     "artikelnummer",
+    "reference",
+    "ref",
+    "article",
+    "id",
     "ean",
+    "code",
+];
+
+/// Words in the names of columns that identify something else.
+const NO_KEY_WORDS: [&str; 9] = [
+    "currency", "country", "category", "parent", "tax", "postal", "zip", "brand", "google",
 ];
 
 /// Parts of the names of columns with pictures.
@@ -77,7 +84,7 @@ const NO_TITLE_WORDS: [&str; 12] = [
 
 /// Returns one mistake in place of many if hardly any column has the name of a field. `samples` are some records
 /// below the header.
-pub(super) fn unknown_columns(
+pub(in crate::manifest) fn unknown_columns(
     names: &ColumnNames<'_>,
     samples: &[&Record],
     mapper: &RowMapper<'_>,
@@ -96,10 +103,16 @@ pub(super) fn unknown_columns(
     }
     let is_field = |name: &str, field: &str| mapper.default_field(name) == Ok(Some(field));
     let has = |field: &str| named.iter().any(|name| is_field(name, field));
-    let with_pictures = (0..columns.len()).find(|column| has_pictures(samples, *column));
-    let is_key = |name: &str| has_word(name, &KEY_WORDS) && !has_image_part(name);
-    let key = find(&named, is_key);
-    let key = key.or_else(|| find(&named, |name| ["name", "title"].contains(&name)));
+    let with_pictures = (0..columns.len())
+        .find(|column| !columns[*column].is_empty() && has_pictures(samples, *column));
+    let is_key = |column: usize, word: &str| {
+        let name = folded(columns[column]);
+        let is_other = has_image_part(&name) || has_word(&name, &NO_KEY_WORDS);
+        has_word(&name, &[word]) && !is_other && is_distinct(samples, column)
+    };
+    let key_column = KEY_WORDS
+        .iter()
+        .find_map(|word| (0..columns.len()).find(|column| is_key(*column, word)));
     let image = with_pictures
         .map(|column| columns[column].to_owned())
         .or_else(|| {
@@ -114,8 +127,17 @@ pub(super) fn unknown_columns(
         .or_else(|| find(&named, |name| is_title(name, &["title", "titel", "name"])))
         .or_else(|| find(&named, |name| is_title(name, &["product", "item"])))
         .or_else(|| first_text(columns, samples));
+    // A name of its own is better than none, if no two are alike.
+    let is_title = |column: &usize| Some(columns[*column]) == title.as_deref();
+    let key_column = key_column.or_else(|| {
+        let column = (0..columns.len()).find(is_title);
+        column.filter(|column| is_distinct(samples, *column))
+    });
+    let key = key_column.map(|column| columns[column].to_owned());
+    let prompt = find(&named, |name| has_word(name, &["prompt"]));
     Some(Mistake::UnknownColumns {
         has_prompt: has("prompt"),
+        prompt: prompt.filter(|_| !has("prompt")),
         key: key.filter(|_| !has(ID_FIELD)),
         image,
         title,
@@ -158,6 +180,13 @@ fn first_text(columns: &[&str], samples: &[&Record]) -> Option<String> {
     };
     let found = (0..columns.len()).find(has_words);
     found.map(|column| columns[column].to_owned())
+}
+
+/// Returns whether no cell of a column is empty or like another one.
+fn is_distinct(samples: &[&Record], column: usize) -> bool {
+    let mut seen = HashSet::new();
+    let mut cells = samples.iter().map(|record| record.text(column));
+    cells.all(|cell| !cell.is_empty() && seen.insert(cell))
 }
 
 /// Returns whether most cells of a column, as far as they are not empty, hold links that end like pictures.

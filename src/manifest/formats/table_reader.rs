@@ -36,6 +36,13 @@ impl Record {
         text_of_formula(text).unwrap_or(text)
     }
 
+    /// Returns the number of cells that are not empty.
+    pub(in crate::manifest) fn count_texts(&self) -> usize {
+        (0..self.cells.len())
+            .filter(|column| !self.text(*column).is_empty())
+            .count()
+    }
+
     /// Adds empty cells at the end up to this number of cells.
     pub(in crate::manifest) fn fill_up(&mut self, width: usize) {
         while self.cells.len() < width {

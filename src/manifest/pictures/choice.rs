@@ -11,16 +11,17 @@ pub(in crate::manifest) fn choose<P>(
     written: impl Fn(&P) -> &WrittenLink,
     each: bool,
 ) -> Vec<Remark> {
+    let unusable = |picture: &P| odd_link(written(picture)).filter(|odd| odd.is_unusable());
     let mut passed_over = Vec::new();
     let first = pictures
         .iter()
-        .position(|picture| odd_link(written(picture)).is_none());
+        .position(|picture| unusable(picture).is_none());
     if let Some(first) = first {
         if !each {
             pictures.truncate(first + 1);
         }
         pictures.retain(|picture| {
-            let odd = odd_link(written(picture));
+            let odd = unusable(picture);
             passed_over.extend(odd.map(Remark::PassedOver));
             odd.is_none()
         });

@@ -218,7 +218,10 @@ impl UnusableImage {
 impl From<UnusableImage> for Mistake {
     fn from(image: UnusableImage) -> Self {
         if image.is_missing {
-            Self::NoFile(image.reason)
+            Self::NoFile {
+                reason: image.reason,
+                start: None,
+            }
         } else {
             Self::Text(image.reason)
         }

@@ -9,9 +9,8 @@ pub(in crate::manifest) fn odd_link(written: &WrittenLink) -> Option<OddLink> {
     // Links of attachments do not end like their files.
     let of_name = written.file_name.as_deref().and_then(Ending::of);
     match of_name {
-        Some(Ending::Picture) => None,
         Some(Ending::Odd(odd)) => Some(odd),
-        None => odd_address(&written.link),
+        Some(Ending::Picture) | None => odd_address(&written.link),
     }
 }
 
@@ -39,6 +38,12 @@ fn odd_address(link: &str) -> Option<OddLink> {
     };
     if is_share_page {
         return Some(OddLink::SharePage);
+    }
+    if host.ends_with("airtableusercontent.com") {
+        return Some(OddLink::Expiring);
+    }
+    if path.contains("small_default") || path.contains("home_default") {
+        return Some(OddLink::Thumbnail);
     }
     let name = path.rsplit('/').next().unwrap_or_default();
     match Ending::of(name)? {

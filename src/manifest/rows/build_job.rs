@@ -8,6 +8,7 @@ use crate::domain::{Input, NewJob, PictureLimits, ProviderName, Shape};
 use crate::image::PictureFacts;
 
 use crate::manifest::cell_text::trim;
+use crate::manifest::columns::preset::Preset;
 use crate::manifest::columns::row_mapper::RowMapper;
 use crate::manifest::problem::{Mistake, Problem};
 use crate::manifest::remark::{PictureNote, Remark};
@@ -63,6 +64,9 @@ impl RowMapper<'_> {
             .is_none()
             .then(|| input.fingerprint(&self.model.name));
         let earlier_key = earlier_key.filter(|earlier| *earlier != fingerprint);
+        if row.id.is_none() {
+            row.remarks.push(Remark::WithoutId);
+        }
         let row_key = row
             .id
             .unwrap_or_else(|| NewJob::key_without_id(&fingerprint));
@@ -105,6 +109,10 @@ impl RowMapper<'_> {
                 .and_then(|()| field.shape.check(value).map_err(Mistake::from));
             match checked {
                 Ok(()) => normalize_integers(&field.shape, value),
+                Err(Mistake::NoFile { reason, .. }) => {
+                    let start = self.preset.and_then(Preset::media_path);
+                    row.add_problem(&field.name, Mistake::NoFile { reason, start });
+                }
                 Err(message) => row.add_problem(&field.name, message),
             }
         }

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, V
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::jsonl_rows::{ConditionKeys, ObjectEntries, add_entries};
+use super::jsonl_rows::{ObjectEntries, RowKeys, add_entries};
 use super::pipeline::Producer;
 use crate::manifest::columns::row_mapper::RowMapper;
 use crate::manifest::limits::{BOM, MAX_ROW_BYTES};
@@ -33,7 +33,7 @@ pub(in crate::manifest) fn read_rows(
     };
     let mut rows = Rows {
         position: &position,
-        conditions: ConditionKeys::new(mapper),
+        conditions: RowKeys::new(mapper),
         producer,
         count: 0,
         member: 0,
@@ -104,7 +104,7 @@ impl<R: BufRead> Read for Counted<'_, R> {
 /// The rows that were read.
 struct Rows<'a, 'm, 'p> {
     position: &'a Position,
-    conditions: ConditionKeys<'a, 'm>,
+    conditions: RowKeys<'a, 'm>,
     producer: &'a mut Producer<'p>,
     count: u64,
     /// The number of the document's member that is read, from 1; 0 if the document is the list.

@@ -13,7 +13,9 @@ use crate::domain::Shape;
 
 use super::pipeline::Producer;
 use crate::manifest::cell_text::{folded, trim};
+use crate::manifest::columns::column_names::ColumnNames;
 use crate::manifest::columns::row_mapper::{KeyField, RowMapper};
+use crate::manifest::columns::unknown_columns::unknown_columns;
 use crate::manifest::limits::{BOM, MAX_COLUMNS, MAX_ROW_BYTES};
 use crate::manifest::pictures::choice::choose;
 use crate::manifest::pictures::links::{WrittenLink, split};
@@ -37,7 +39,7 @@ pub(in crate::manifest) fn read_rows(
         return Ok(0);
     }
     let mut rows = 0;
-    let mut conditions = ConditionKeys::new(mapper);
+    let mut conditions = RowKeys::new(mapper);
     let mut line = 0;
     let mut text = Vec::new();
     loop {
@@ -70,22 +72,43 @@ pub(in crate::manifest) fn read_rows(
     }
 }
 
-/// The keys of the user's conditions that no row had so far: a condition on none would be met in silence.
-pub(super) struct ConditionKeys<'a, 'm> {
+/// What is known of the keys of all rows.
+pub(super) struct RowKeys<'a, 'm> {
     pub(super) mapper: &'a RowMapper<'m>,
+    /// The keys of the user's conditions that no row had so far: a condition on none would be met in silence.
     missing: Vec<&'a str>,
+    /// Whether the first row was read.
+    is_begun: bool,
+    /// Whether the rows are those of another program, so that they are not read.
+    are_foreign: bool,
 }
 
-impl<'a, 'm> ConditionKeys<'a, 'm> {
+impl<'a, 'm> RowKeys<'a, 'm> {
     pub(in crate::manifest) fn new(mapper: &'a RowMapper<'m>) -> Self {
         Self {
             mapper,
             missing: mapper.conditions.columns().collect(),
+            is_begun: false,
+            are_foreign: false,
         }
+    }
+
+    /// Returns one mistake in place of many if hardly any key of the first row has the name of a field.
+    fn begin(&mut self, entries: &[(String, Value)]) -> Option<Mistake> {
+        if std::mem::replace(&mut self.is_begun, true) || entries.len() > MAX_COLUMNS {
+            return None;
+        }
+        let names = entries.iter().map(|(key, _)| key.as_str());
+        let mistake = unknown_columns(&ColumnNames::new(names.collect()), &[], self.mapper);
+        self.are_foreign = mistake.is_some();
+        mistake
     }
 
     /// Reports the keys that no row had.
     pub(super) fn report_missing(&self, producer: &mut Producer<'_>) {
+        if self.are_foreign {
+            return;
+        }
         for column in &self.missing {
             producer.add_problem(1, Mistake::MissingKey((*column).to_owned()));
         }
@@ -96,7 +119,7 @@ impl<'a, 'm> ConditionKeys<'a, 'm> {
 fn add_row(
     bytes: &[u8],
     line: u64,
-    conditions: &mut ConditionKeys<'_, '_>,
+    conditions: &mut RowKeys<'_, '_>,
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
     match parse_entries(bytes) {
@@ -112,9 +135,15 @@ fn add_row(
 pub(super) fn add_entries(
     entries: &[(String, Value)],
     line: u64,
-    conditions: &mut ConditionKeys<'_, '_>,
+    conditions: &mut RowKeys<'_, '_>,
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
+    if let Some(mistake) = conditions.begin(entries) {
+        producer.add_problem(line, mistake);
+    }
+    if conditions.are_foreign {
+        return Ok(0);
+    }
     let mapper = conditions.mapper;
     conditions.missing.retain(|name| {
         let mut keys = entries.iter().map(|(key, _)| key);

@@ -223,6 +223,11 @@ impl<'a> Products<'a> {
         let text_row = first_image.filter(|row| is_own(row)).or(own.first());
         let Some(text_row) = text_row else { return };
         if self.grouping.product_column.is_none() {
+            let each_image = self.grouping.each_image;
+            let folded = own.iter().skip(1).filter(|_| !each_image);
+            for row in folded {
+                self.queue_left_out(vec![Remark::Combined], row.line);
+            }
             for line in self.rows_with_other_text(own, text_row, first) {
                 self.queue_left_out(vec![Remark::OtherText], line);
             }

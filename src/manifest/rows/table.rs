@@ -117,6 +117,13 @@ impl HeaderSearch<'_> {
                 break;
             }
         }
+        // Without a known name, the header is the first line with about as many cells as a row.
+        if best.is_some_and(|(found, _)| found == 0) {
+            let cells = self.ahead.iter().map(Record::count_texts);
+            let max = cells.clone().max().unwrap_or(0);
+            let is_wide = |cells: usize| cells * 4 >= max * 3;
+            best = cells.clone().position(is_wide).map(|index| (0, index));
+        }
         let Some((_, index)) = best else {
             let empty = "the file is empty; write a header with the names of the columns";
             producer.add_problem(1, empty.into());
