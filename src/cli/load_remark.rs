@@ -14,10 +14,11 @@ pub(super) fn describe_remarks(remarks: &BTreeMap<Remark, RemarkCount>) -> Vec<S
         let count = *count;
         Some(match remark {
             Remark::WithoutField(field) => {
-                format!("skipped {} without `{field}`", format_count(count, "row"))
+                let rows = format_count(count, "row");
+                format!("skipped {rows} without `{field}`, first in {first}")
             }
             Remark::Filtered => format!(
-                "left out {} by --only and --except",
+                "left out {} by --only or --except",
                 format_count(count, "row")
             ),
             Remark::StatusLeftOut(status) => format!(

@@ -71,6 +71,7 @@ pub fn read(
         RowFormat::Csv { separator } => {
             table::read_rows(&mut CsvReader::new(source, separator)?, mapper, producer)
         }
+        RowFormat::RawTsv => table::read_rows(&mut CsvReader::raw_tsv(source)?, mapper, producer),
         RowFormat::Jsonl => jsonl_rows::read_rows(source, mapper, producer),
         RowFormat::Json => json_document::read_rows(source, mapper, producer),
     })

@@ -73,6 +73,16 @@ pub enum Remark {
     Picture(PictureNote),
 }
 
+impl Remark {
+    /// Returns whether it is about a job, and does not matter if none is made of the row.
+    pub(super) fn is_about_job(&self) -> bool {
+        matches!(
+            self,
+            Self::StatusTaken(_) | Self::PictureOfProduct | Self::PassedOver(_) | Self::TextFormula
+        )
+    }
+}
+
 /// What a link seems to lead to in place of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OddLink {

@@ -302,6 +302,10 @@ const CASES: &[(&str, &[&str])] = &[
             "item_group_id",
         ],
     ),
+    (
+        "google-quotes.txt",
+        &["--preset", "google-merchant", "--prompt", "Turn {title}"],
+    ),
     // Tables.
     ("same-picture.csv", &[]),
     ("same-rows.csv", &[]),

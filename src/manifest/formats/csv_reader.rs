@@ -23,7 +23,16 @@ pub(in crate::manifest) struct CsvReader<R> {
 
 impl<R: BufRead> CsvReader<R> {
     /// Creates a reader that starts at the first line, after a byte order mark.
-    pub(in crate::manifest) fn new(mut source: R, separator: u8) -> io::Result<Self> {
+    pub(in crate::manifest) fn new(source: R, separator: u8) -> io::Result<Self> {
+        Self::open(source, separator, true)
+    }
+
+    /// As [`new`](Self::new), for tab-separated values in which a quote is a character like any other.
+    pub(in crate::manifest) fn raw_tsv(source: R) -> io::Result<Self> {
+        Self::open(source, b'\t', false)
+    }
+
+    fn open(mut source: R, separator: u8, has_quotes: bool) -> io::Result<Self> {
         if source.fill_buf()?.starts_with(BOM) {
             source.consume(BOM.len());
         }
@@ -33,9 +42,10 @@ impl<R: BufRead> CsvReader<R> {
         builder
             .has_headers(false)
             .flexible(true)
+            .quoting(has_quotes)
             .delimiter(separator);
         Ok(Self {
-            reader: builder.from_reader(QuoteChecker::new(source, separator)),
+            reader: builder.from_reader(QuoteChecker::new(source, separator, has_quotes)),
             is_first: true,
         })
     }
@@ -84,6 +94,8 @@ enum CsvPosition {
 struct QuoteChecker<R> {
     source: R,
     separator: u8,
+    /// Whether quotes enclose cells.
+    has_quotes: bool,
     position: CsvPosition,
     /// The number of bytes passed on, which is the offset of the next one.
     offset: u64,
@@ -102,10 +114,11 @@ struct QuoteChecker<R> {
 }
 
 impl<R> QuoteChecker<R> {
-    fn new(source: R, separator: u8) -> Self {
+    fn new(source: R, separator: u8, has_quotes: bool) -> Self {
         Self {
             source,
             separator,
+            has_quotes,
             position: CsvPosition::RecordStart,
             offset: 0,
             record_length: 0,
@@ -178,7 +191,7 @@ impl<R> QuoteChecker<R> {
             (CsvPosition::Quoted, _) | (CsvPosition::AfterQuote, b'"') => CsvPosition::Quoted,
             (_, b'\r' | b'\n') => CsvPosition::RecordStart,
             (_, byte) if byte == self.separator => CsvPosition::CellStart,
-            (CsvPosition::CellStart, b'"') => {
+            (CsvPosition::CellStart, b'"') if self.has_quotes => {
                 self.quote_line = self.line;
                 CsvPosition::Quoted
             }

@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 
 use super::foreign::{self, ArchiveKind};
 use super::row_format::RowFormat;
-use super::separator::detect_separator;
+use super::separator::{detect_separator, is_raw_tsv};
 use super::text_encoding::{READ_BYTES, TextSniffer};
 use super::workbook_limits;
 
@@ -112,6 +112,7 @@ impl FileFormat {
             Some(RowFormat::Json) => Some("a JSON document"),
             Some(RowFormat::Csv { separator: b';' }) => Some("semicolon-separated values"),
             Some(RowFormat::Csv { separator: b'\t' }) => Some("tab-separated values"),
+            Some(RowFormat::RawTsv) => Some("tab-separated values without quoting"),
             Some(RowFormat::Csv { separator: b'|' }) => Some("pipe-separated values"),
             _ => None,
         };
@@ -189,14 +190,18 @@ fn detect_rows(text: &str, path: &Path) -> RowFormat {
         .map(str::to_ascii_lowercase);
     match extension.as_deref() {
         Some("jsonl" | "ndjson") if !text.trim_start().starts_with('[') => RowFormat::Jsonl,
-        Some("tsv" | "tab") => RowFormat::Csv { separator: b'\t' },
-        Some("csv") if !text.trim_start().starts_with("[{") => RowFormat::Csv {
-            separator: detect_separator(text),
-        },
+        Some("tsv" | "tab") => table(text, b'\t'),
+        Some("csv") if !text.trim_start().starts_with("[{") => table(text, detect_separator(text)),
         _ if text.trim_start().starts_with(['{', '[']) => detect_json(text),
-        _ => RowFormat::Csv {
-            separator: detect_separator(text),
-        },
+        _ => table(text, detect_separator(text)),
+    }
+}
+
+fn table(text: &str, separator: u8) -> RowFormat {
+    if separator == b'\t' && is_raw_tsv(text) {
+        RowFormat::RawTsv
+    } else {
+        RowFormat::Csv { separator }
     }
 }
 

@@ -8,6 +8,8 @@ pub enum RowFormat {
         /// The byte between two cells.
         separator: u8,
     },
+    /// A table of tab-separated values in which a quote is a character like any other.
+    RawTsv,
     /// One JSON object per line.
     Jsonl,
     /// A JSON document with a list of objects.

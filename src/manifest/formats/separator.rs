@@ -58,6 +58,34 @@ fn is_link_list(text: &str) -> bool {
     second.trim_start_matches('"').starts_with("http")
 }
 
+/// Returns whether quotes in a text of tab-separated values are characters like others, as feeds write them: each
+/// line has the same number of cells, and a cell that begins with a quote is not quoted.
+pub(super) fn is_raw_tsv(text: &str) -> bool {
+    let mut lines: Vec<&str> = text.lines().collect();
+    // The last one may be cut.
+    if !text.ends_with('\n') && lines.len() > 1 {
+        lines.pop();
+    }
+    lines.retain(|line| !line.trim().is_empty());
+    let cells = |line: &str| line.split('\t').count();
+    let Some(first) = lines.first().map(|line| cells(line)) else {
+        return false;
+    };
+    let is_badly_quoted = |cell: &str| {
+        let Some(rest) = cell.strip_prefix('"') else {
+            return false;
+        };
+        let inner = rest
+            .strip_suffix('"')
+            .map(|inner| inner.replace("\"\"", ""));
+        inner.is_none_or(|inner| inner.contains('"'))
+    };
+    lines.iter().all(|line| cells(line) == first)
+        && lines
+            .iter()
+            .any(|line| line.split('\t').any(is_badly_quoted))
+}
+
 /// How often each separator occurs in a line.
 type Counts = [usize; SEPARATORS.len()];
 

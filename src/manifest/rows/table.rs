@@ -67,13 +67,21 @@ pub(in crate::manifest) fn read_rows(
     let mut rows = 0;
     let mut record = Record::default();
     while reader.read(&mut record)? {
+        let mut about_job = Vec::new();
         for remark in record.remarks.drain(..) {
-            producer.add_remark(remark, record.line);
+            if remark.is_about_job() && !record.is_left_out {
+                about_job.push(remark);
+            } else {
+                producer.add_remark(remark, record.line);
+            }
         }
         if record.is_left_out {
             continue;
         }
-        let row = read_row(&record, &header, mapper);
+        let mut row = read_row(&record, &header, mapper);
+        if let Ok(row) = &mut row {
+            row.remarks.append(&mut about_job);
+        }
         rows += u64::from(producer.add_row(record.line, row, mapper)?);
     }
     Ok(rows)
