@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use overnight::clock::ManualClock;
-use overnight::domain::JobState;
-use overnight::queue::Queue;
+use overnight::domain::{JobState, PoolId};
 use overnight::queue::postgres::PostgresQueue;
+use overnight::queue::{Claim, Completed, Queue, Turn};
 
 use super::{Harness, Store, pool, seconds};
 use crate::postgres_server;
@@ -38,6 +38,47 @@ impl PostgresStore {
                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
         postgres_server::execute(&self.url, sql);
     }
+}
+
+#[tokio::test]
+async fn many_connections_that_claim_at_once_never_hold_more_slots_than_there_are() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let mut harness = Harness::<PostgresStore>::new().await;
+    harness.load_rows(400);
+    harness.limits.in_flight = 7;
+    let queues: Vec<Arc<dyn Queue>> = (0..16).map(|_| harness.store.open()).collect();
+    let names = (0..16).map(|number| pool(&format!("p{number}")));
+    let pools: Vec<PoolId> = names.collect();
+    for (queue, pool) in queues.iter().zip(&pools) {
+        queue.join(pool.clone()).await.expect("a pool");
+    }
+    for round in 0..10 {
+        let claim = |number: usize| {
+            let turn = Turn {
+                pool_id: pools[number].clone(),
+                completed: Vec::new(),
+                holds_leases_at: Vec::new(),
+                claim: Some(harness.request(3)),
+            };
+            queues[number].turn(Arc::new(turn))
+        };
+        let turns = futures_util::future::join_all((0..16).map(claim)).await;
+        let claims: Vec<Claim> = turns
+            .into_iter()
+            .flat_map(|turn| turn.expect("a turn").claimed.claims)
+            .collect();
+        assert_eq!(claims.len(), 7, "round {round}");
+        let not_started = claims.into_iter().map(|claim| Completed::NotStarted {
+            claim: Arc::new(claim),
+        });
+        harness
+            .complete(not_started.collect())
+            .await
+            .expect("a turn");
+    }
+    assert_eq!(harness.queue.verify_counters().await.expect("checked"), []);
 }
 
 #[tokio::test]
