@@ -37,6 +37,8 @@ pub mod sqlite;
 pub(crate) mod staging;
 pub mod storage;
 mod stored_cost;
+mod stored_row;
+mod stored_values;
 pub(crate) mod throughput;
 mod turn;
 mod turn_gates;

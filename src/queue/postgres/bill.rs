@@ -1,8 +1,9 @@
 //! Computes bills. The server sums the attempts, so that memory use depends only on the number of lines.
 
 use super::connection::Connection;
-use super::row::{Columns, params};
-use crate::queue::{BillGrouping, BillLine, BillSums, Result};
+use super::row::params;
+use crate::queue::stored_values::read_bill_line;
+use crate::queue::{BillGrouping, BillLine, Result};
 
 /// The summed columns. They count as `policy::tally` does: an attempt reserves its estimate until it is
 /// finished or, if it is presumed absent, until that is proven, and its cost is spent in any state.
@@ -49,24 +50,5 @@ pub(super) fn bill(
              WHERE $1::TEXT IS NULL OR b.name = $1 GROUP BY line_name) AS lines
          ORDER BY {order}"
     );
-    tx.select(&sql, params![batch], read_line)
-}
-
-fn read_line(columns: &Columns<'_>) -> Result<BillLine> {
-    let sums = BillSums {
-        attempts: columns.number("attempts")?,
-        refused: columns.number("refused")?,
-        estimate_usd: columns.money("estimate")?,
-        cost_usd: columns.money("cost")?,
-        refunds: columns.number("refunds")?,
-        refunded_usd: columns.money("refunded")?,
-        reserved_usd: columns.money("reserved")?,
-        at_risk_usd: columns.money("at_risk")?,
-        first_submitted_at: columns.optional_time("first_submitted_at")?,
-        last_finished_at: columns.optional_time("last_finished_at")?,
-    };
-    Ok(BillLine {
-        name: columns.get("line_name")?,
-        sums,
-    })
+    tx.select(&sql, params![batch], |columns| read_bill_line(columns))
 }

@@ -18,6 +18,8 @@ use crate::queue::Result;
 use crate::queue::claim_reads::{
     ClaimReads, Lane, ProviderUse, RecentSubmits, RouteGates, WaitingLane,
 };
+use crate::queue::stored_row::StoredRow;
+use crate::queue::stored_values::read_provider_gate;
 
 impl ClaimReads for PostgresTransaction<'_> {
     fn batches(&self) -> Result<Vec<BatchView>> {
@@ -31,7 +33,7 @@ impl ClaimReads for PostgresTransaction<'_> {
             let in_flight = slots.get(&provider).copied().unwrap_or(0);
             let used = ProviderUse {
                 in_flight: u32::try_from(in_flight + self.tally.of_provider(provider)).unwrap_or(0),
-                gate: gates::provider_gate(columns)?,
+                gate: read_provider_gate(columns)?,
             };
             Ok((provider, used))
         })?;

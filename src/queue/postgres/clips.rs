@@ -4,11 +4,12 @@
 use std::path::Path;
 
 use super::connection::Connection;
-use super::progress::{attempt_columns, read_attempt};
-use super::row::{Columns, bigint, params};
+use super::progress::attempt_columns;
+use super::row::{bigint, params};
 use crate::domain::{Fingerprint, JobClips, JobId, KeptClip, SavedFile};
 use crate::queue::load::{MadeClip, Reuse};
 use crate::queue::storage::StoredJob;
+use crate::queue::stored_values::{read_attempt, read_clip};
 use crate::queue::{QueueError, Result};
 
 /// Returns whether any clip was made in this queue.
@@ -126,7 +127,7 @@ pub(super) fn of_job(tx: &Connection, JobId(job_id): JobId) -> Result<JobClips> 
         "SELECT number, output, bytes, sha256 FROM attempts
          WHERE job_id = $1 AND output IS NOT NULL ORDER BY number",
         params![job_id],
-        read_clip,
+        |columns| read_clip(columns),
     )?;
     // The clip of an attempt is that of its job when that has succeeded, and kept with the attempt when the job
     // asks for another.
@@ -140,7 +141,7 @@ pub(super) fn of_job(tx: &Connection, JobId(job_id): JobId) -> Result<JobClips> 
               LEFT JOIN rows o ON o.job_id = m.job_id
          WHERE j.job_id = $1 AND coalesce(s.output, o.output) IS NOT NULL",
         params![job_id],
-        read_clip,
+        |columns| read_clip(columns),
     )?;
     Ok(JobClips {
         kept,
@@ -157,7 +158,7 @@ pub(super) fn of_batch(tx: &Connection, batch_id: i64) -> Result<Vec<KeptClip>> 
          SELECT number, output, bytes, sha256 FROM attempts
          WHERE batch_id = $1 AND output IS NOT NULL",
         params![batch_id],
-        read_clip,
+        |columns| read_clip(columns),
     )
 }
 
@@ -180,16 +181,4 @@ pub(super) fn set_folder(tx: &Connection, batch_id: i64, old: &Path, new: &Path)
         )?;
     }
     Ok(())
-}
-
-fn read_clip(columns: &Columns<'_>) -> Result<KeptClip> {
-    let path: String = columns.get("output")?;
-    Ok(KeptClip {
-        number: columns.number("number")?,
-        file: SavedFile {
-            path: path.into(),
-            bytes: columns.number("bytes")?,
-            sha256: columns.get("sha256")?,
-        },
-    })
 }

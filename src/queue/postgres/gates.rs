@@ -1,12 +1,14 @@
 //! The gates of providers and routes.
 
 use super::connection::Connection;
-use super::row::{Columns, nullable_millis, params};
-use crate::domain::{Money, ProviderName};
+use super::row::{nullable_millis, params};
+use crate::domain::ProviderName;
 use crate::policy::gate::ProviderGate;
-use crate::policy::route_gate::{LearnedPrice, RouteGate};
+use crate::policy::route_gate::RouteGate;
 use crate::queue::Result;
 use crate::queue::claim_reads::{RouteGates, RouteId};
+use crate::queue::stored_row::StoredRow;
+use crate::queue::stored_values::read_route_gate;
 
 /// Writes the gate of a provider.
 pub(super) fn write_provider(
@@ -43,23 +45,6 @@ pub(super) fn write_provider(
     Ok(())
 }
 
-/// Reads a gate from a row of `providers`.
-pub(super) fn provider_gate(columns: &Columns<'_>) -> Result<ProviderGate> {
-    Ok(ProviderGate {
-        submits_held_until: columns.time("creates_from")?,
-        calls_held_until: columns.time("calls_from")?,
-        failures: columns.number("failures")?,
-        suspended: columns.get("paused")?,
-        refuses_polls: columns.get("refuses_looks")?,
-        hold_reason: columns.get("hold_reason")?,
-        is_alone: columns.get("alone")?,
-        alone_until: columns.time("alone_until")?,
-        waits_below: columns.optional_number("waits_below")?,
-        lost_responses: columns.number("lost_responses")?,
-        lost_at: columns.time("lost_at")?,
-    })
-}
-
 /// Writes the gate of a route.
 pub(super) fn write_route(
     tx: &Connection,
@@ -94,26 +79,7 @@ pub(super) fn write_route(
 pub(super) fn read_routes(tx: &Connection) -> Result<RouteGates> {
     let gates = tx.select("SELECT * FROM routes", &[], |columns| {
         let route = (columns.parse("provider")?, columns.get("wire_model")?);
-        Ok((route, route_gate(columns)?))
+        Ok((route, read_route_gate(columns)?))
     })?;
     Ok(gates.into_iter().collect())
-}
-
-fn route_gate(columns: &Columns<'_>) -> Result<RouteGate> {
-    let priced: Option<i64> = columns.get("priced")?;
-    let price = match (priced, columns.optional_time("learned_at")?) {
-        (Some(priced), Some(learned_at)) => Some(LearnedPrice {
-            priced: Money::from_micros(priced),
-            billed: columns.money("billed")?,
-            learned_at,
-            is_accepted: columns.get("price_accepted")?,
-        }),
-        _ => None,
-    };
-    Ok(RouteGate {
-        held_until: columns.time("held_until")?,
-        alone_until: columns.time("alone_until")?,
-        hold_reason: columns.get("hold_reason")?,
-        price,
-    })
 }

@@ -1,11 +1,12 @@
 //! Reads jobs with their current attempts.
 
 use super::connection::Connection;
-use super::progress::{attempt_columns, job_progress_columns, read_attempt, read_job_progress};
-use super::row::{Columns, params};
-use crate::domain::{Attempt, Job, JobId, Lease};
+use super::progress::{attempt_columns, job_progress_columns};
+use super::row::params;
+use crate::domain::JobId;
 use crate::queue::Result;
 use crate::queue::storage::{JobSet, StoredJob};
+use crate::queue::stored_values::read_stored_job;
 
 /// Selects a job by number, with the columns that [`read_job_and_attempt`] reads.
 pub(super) const JOB_AND_ATTEMPT: &str = concat!(
@@ -20,23 +21,6 @@ pub(super) const JOB_AND_ATTEMPT: &str = concat!(
            JOIN attempts a ON a.attempt_id = j.attempt_id
       WHERE j.job_id = $1"
 );
-
-/// Reads a job and its current attempt from a row of [`JOB_AND_ATTEMPT`].
-pub(super) fn read_job_and_attempt(columns: &Columns<'_>) -> Result<(Job, Attempt)> {
-    let folder: String = columns.get("folder")?;
-    let job = Job {
-        job_id: JobId(columns.get("job_id")?),
-        batch: columns.get("batch")?,
-        row_key: columns.get("row_key")?,
-        model: columns.get("model")?,
-        input: columns.input("input")?,
-        folder: folder.into(),
-        file_name: columns.get("file_name")?,
-        absent_attempts: columns.number("absent_attempts")?,
-        progress: read_job_progress(columns)?,
-    };
-    Ok((job, read_attempt(columns)?))
-}
 
 /// Selects jobs as [`read_stored_job`] reads them; a condition on `j` follows.
 macro_rules! select_stored_jobs {
@@ -59,32 +43,19 @@ pub(super) fn stored_jobs(tx: &Connection, set: JobSet<'_>) -> Result<Vec<Stored
         JobSet::Number(JobId(job_id)) => tx.select(
             select_stored_jobs!("WHERE j.job_id = $1"),
             params![job_id],
-            read_stored_job,
+            |columns| read_stored_job(columns),
         ),
         JobSet::InState(state, batch) => tx.select(
             select_stored_jobs!(
                 "WHERE j.state = $1 AND ($2::TEXT IS NULL OR b.name = $2) ORDER BY j.job_id"
             ),
             params![state.as_str(), batch],
-            read_stored_job,
+            |columns| read_stored_job(columns),
         ),
         JobSet::LeasedBy(pool) => tx.select(
             select_stored_jobs!("WHERE j.lease_pool = $1"),
             params![pool.0],
-            read_stored_job,
+            |columns| read_stored_job(columns),
         ),
     }
-}
-
-fn read_stored_job(columns: &Columns<'_>) -> Result<StoredJob> {
-    let job_id = JobId(columns.get("job_id")?);
-    let token: Option<i64> = columns.get("lease_token")?;
-    let attempt: Option<i64> = columns.get("attempt_id")?;
-    Ok(StoredJob {
-        job_id,
-        batch: columns.get("batch")?,
-        lease: token.map(|token| Lease { job_id, token }),
-        progress: read_job_progress(columns)?,
-        attempt: attempt.map(|_| read_attempt(columns)).transpose()?,
-    })
 }

@@ -3,11 +3,13 @@
 use jiff::Timestamp;
 
 use super::connection::Connection;
-use super::progress::{job_progress_columns, read_job_progress};
+use super::progress::job_progress_columns;
 use super::row::{bigint, params};
 use crate::domain::{Input, Job, JobId, ProviderName};
 use crate::policy::claim::{DueQuery, DueStep, QueuedJob, Step};
 use crate::queue::claim_reads::{Lane, WaitingLane};
+use crate::queue::stored_row::StoredRow;
+use crate::queue::stored_values::read_job_progress;
 use crate::queue::{QueueError, Result};
 
 /// Lists the lanes of a batch that have queued jobs, with one index lookup each.

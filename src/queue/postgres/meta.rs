@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::connection::Connection;
-use super::row::{params, timestamp_from_millis};
+use super::row::params;
 use crate::domain::ProviderName;
 use crate::policy::claim::PARKED_FROM;
+use crate::queue::stored_row::{StoredRow, timestamp_from_millis};
 use crate::queue::{Lineage, Result};
 
 /// Since when the queue may not know what was paid for.

@@ -2,8 +2,9 @@
 
 use super::connection::Connection;
 use super::row::params;
-use crate::domain::{JobId, Lease, PoolId};
-use crate::queue::{LiveSetting, PoolRecord, QueueError, Result, SettingChange};
+use crate::domain::{Lease, PoolId};
+use crate::queue::stored_values::{read_lease, read_pool, read_setting};
+use crate::queue::{LiveSetting, PoolRecord, Result, SettingChange};
 
 /// Lists the pools, oldest first.
 pub(super) fn list(tx: &Connection) -> Result<Vec<(PoolId, PoolRecord)>> {
@@ -11,15 +12,7 @@ pub(super) fn list(tx: &Connection) -> Result<Vec<(PoolId, PoolRecord)>> {
         "SELECT pool_id, host, pid, started_at, expires_at FROM pools
          ORDER BY started_at, pool_id COLLATE \"C\"",
         &[],
-        |columns| {
-            let record = PoolRecord {
-                host: columns.get("host")?,
-                pid: columns.number("pid")?,
-                started_at: columns.time("started_at")?,
-                expires_at: columns.time("expires_at")?,
-            };
-            Ok((PoolId(columns.get("pool_id")?), record))
-        },
+        |columns| read_pool(columns),
     )
 }
 
@@ -65,12 +58,7 @@ pub(super) fn leases_unless(
     let leases = tx.select(
         "SELECT job_id, lease_token FROM jobs WHERE lease_pool = $1",
         params![pool.0],
-        |columns| {
-            Ok(Lease {
-                job_id: JobId(columns.get("job_id")?),
-                token: columns.get("lease_token")?,
-            })
-        },
+        |columns| read_lease(columns),
     )?;
     Ok(Some(leases).filter(|leases| leases.len() != expected))
 }
@@ -80,17 +68,7 @@ pub(super) fn list_settings(tx: &Connection) -> Result<Vec<SettingChange>> {
     tx.select(
         "SELECT name, value, was, set_by, set_at FROM controls ORDER BY set_at, name COLLATE \"C\"",
         &[],
-        |columns| {
-            let name: &str = columns.get("name")?;
-            let parse = |value: &str| LiveSetting::parse(name, value).map_err(QueueError::corrupt);
-            let previous: Option<&str> = columns.get("was")?;
-            Ok(SettingChange {
-                setting: parse(columns.get("value")?)?,
-                previous: previous.map(parse).transpose()?,
-                set_by: columns.get("set_by")?,
-                set_at: columns.time("set_at")?,
-            })
-        },
+        |columns| read_setting(columns),
     )
 }
 

@@ -6,11 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::connection::Connection;
-use super::progress::{attempt_columns, read_attempt, read_output};
+use super::progress::attempt_columns;
 use super::row::{Columns, bigint, params};
-use crate::domain::{JobId, JobState, KeptClip, Money, OwnedPrediction, ProviderName, SavedFile};
+use crate::domain::{JobId, JobState, Money, OwnedPrediction, ProviderName};
 use crate::queue::storage::{JobName, ProcessingTimes, RouteName};
-use crate::queue::{AbsentAttempt, ClipVersion, JobFilter, JobRecord, Result};
+use crate::queue::stored_row::StoredRow;
+use crate::queue::stored_values::{read_absent_attempt, read_job_record};
+use crate::queue::{AbsentAttempt, JobFilter, JobRecord, Result};
 
 /// Selects jobs with the columns that [`read_job_record`] reads; a `WHERE` clause follows.
 const JOB_RECORD: &str = "
@@ -41,7 +43,9 @@ pub(super) fn latest(tx: &Connection, batch: Option<&str>, limit: usize) -> Resu
              WHERE $1::TEXT IS NULL OR c.name = $1)
          ORDER BY j.finished_at DESC, j.job_id DESC LIMIT $2"
     );
-    tx.select(&sql, params![batch, bigint(limit)], read_job_record)
+    tx.select(&sql, params![batch, bigint(limit)], |columns| {
+        read_job_record(columns)
+    })
 }
 
 /// Returns the sum of the estimates of the queued jobs.
@@ -85,7 +89,7 @@ pub(super) fn jobs(
             filter.state.map(JobState::as_str),
             bigint(limit)
         ],
-        read_job_record,
+        |columns| read_job_record(columns),
     )
 }
 
@@ -124,60 +128,6 @@ pub(super) fn row_keys(tx: &Connection, batch: Option<&str>, limit: usize) -> Re
     )
 }
 
-/// A clip that an attempt keeps, as [`JOB_RECORD`] returns it.
-#[derive(serde::Deserialize)]
-struct StoredClip {
-    number: u32,
-    output: String,
-    bytes: u64,
-    sha256: String,
-}
-
-/// Reads a job from a row of [`JOB_RECORD`].
-fn read_job_record(columns: &Columns<'_>) -> Result<JobRecord> {
-    let estimate: Option<i64> = columns.get("attempt_estimate")?;
-    let state = columns.parse("state")?;
-    let output = read_output(columns)?;
-    let kept: Vec<StoredClip> = columns.json("kept")?;
-    let kept = kept.into_iter().map(|clip| KeptClip {
-        number: clip.number,
-        file: SavedFile {
-            path: clip.output.into(),
-            bytes: clip.bytes,
-            sha256: clip.sha256,
-        },
-    });
-    let kept: Vec<KeptClip> = kept.collect();
-    let attempt: Option<u32> = columns.optional_number("attempt_number")?;
-    let attempt = attempt.filter(|_| state == JobState::Succeeded);
-    let cost: Option<i64> = columns.get("cost")?;
-    Ok(JobRecord {
-        versions: ClipVersion::list(output.as_ref(), attempt, &kept),
-        job_id: JobId(columns.get("job_id")?),
-        batch: columns.get("batch")?,
-        id: columns.get("row_key")?,
-        line: columns.number("line")?,
-        state,
-        model: columns.get("model")?,
-        provider: columns.parse_optional("provider")?,
-        prediction_id: columns.get("prediction_id")?,
-        attempts: columns.number("attempts")?,
-        estimate_usd: estimate.map_or(columns.money("estimate")?, Money::from_micros),
-        cost_usd: cost.map(Money::from_micros),
-        cost_source: columns.parse_optional("cost_source")?,
-        bytes: output.as_ref().map(|file| file.bytes),
-        sha256: output.as_ref().map(|file| file.sha256.clone()),
-        output: output.map(|file| file.path.to_string_lossy().into_owned()),
-        error: columns.get("error")?,
-        queued_at: columns.time("queued_at")?,
-        submitted_at: columns.optional_time("submitted_at")?,
-        finished_at: columns.optional_time("finished_at")?,
-        input: columns.input("input")?,
-        due_at: columns.optional_time("due_at")?,
-        attempt_state: columns.parse_optional("attempt_state")?,
-    })
-}
-
 /// Returns the attempts at a provider that are presumed absent, or absent, and were submitted at or after
 /// `since`, oldest first.
 pub(super) fn absent_attempts(
@@ -194,13 +144,7 @@ pub(super) fn absent_attempts(
                 AND a.submitted_at >= $2 ORDER BY a.submitted_at, a.attempt_id"
         ),
         params![provider.as_str(), since.as_millisecond()],
-        |columns| {
-            Ok(AbsentAttempt {
-                job: JobId(columns.get("job_id")?),
-                batch: columns.get("batch")?,
-                attempt: read_attempt(columns)?,
-            })
-        },
+        |columns| read_absent_attempt(columns),
     )
 }
 

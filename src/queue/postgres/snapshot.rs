@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::progress::{attempt_columns, read_attempt};
+use super::progress::attempt_columns;
 use super::row::params;
 use super::transaction::PostgresTransaction;
 use super::{bill, clips, job_row, meta, pools, query, schema, tallies};
@@ -13,6 +13,7 @@ use crate::domain::{
 };
 use crate::policy::claim::BatchView;
 use crate::queue::storage::{JobName, JobSet, ProcessingTimes, RouteName, Snapshot, StoredJob};
+use crate::queue::stored_values::read_attempt;
 use crate::queue::{
     AbsentAttempt, BillGrouping, BillLine, CounterMismatch, JobFilter, JobRecord, Lineage,
     PoolRecord, Result, SettingChange,
@@ -71,7 +72,7 @@ impl Snapshot for PostgresTransaction<'_> {
                 " FROM attempts a WHERE a.job_id = $1 ORDER BY a.number"
             ),
             params![job.0],
-            read_attempt,
+            |columns| read_attempt(columns),
         )
     }
 

@@ -17,6 +17,7 @@ use crate::policy::claim::BatchView;
 use crate::policy::tally::Tally;
 use crate::queue::load::{KnownJob, Load, LoadTransaction, MadeClip, Reuse, RowFields};
 use crate::queue::storage::{JobSet, StoredJob};
+use crate::queue::stored_row::StoredRow;
 use crate::queue::{LoadPlan, NewBatch, QueueError, RemovedRows, Result, RowChange, Staging};
 
 /// A manifest that is being loaded into a queue.

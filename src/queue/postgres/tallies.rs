@@ -7,6 +7,7 @@ use super::connection::Connection;
 use super::row::params;
 use crate::domain::ProviderName;
 use crate::policy::tally::Tally;
+use crate::queue::stored_row::StoredRow;
 use crate::queue::{CounterMismatch, Result};
 
 /// Adds a tally to the connection's part of the sums. It must be the last write of a transaction: rows that

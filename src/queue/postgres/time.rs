@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::connection::Connection;
-use super::row::timestamp_from_millis;
 use crate::clock::Clock;
 use crate::queue::Result;
+use crate::queue::stored_row::timestamp_from_millis;
 
 /// Whose clock a queue goes by.
 #[derive(Clone)]

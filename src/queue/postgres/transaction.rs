@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::connection::Connection;
-use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
+use super::job_row::JOB_AND_ATTEMPT;
 use super::row::params;
 use super::{change, clips, gates, meta, pools, tallies, uploads};
 use crate::domain::{
@@ -20,6 +20,7 @@ use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadProgress};
 use crate::queue::claim_reads::RouteId;
 use crate::queue::storage::{NewAttempt, StoredJob, Transaction};
+use crate::queue::stored_values::read_job_and_attempt;
 use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadLease};
 
 /// An open transaction; one that only reads never calls a method of [`Transaction`].
@@ -117,7 +118,9 @@ impl Transaction for PostgresTransaction<'_> {
 
     fn read_job(&self, job: JobId) -> Result<(Job, Attempt)> {
         self.tx
-            .select(JOB_AND_ATTEMPT, params![job.0], read_job_and_attempt)?
+            .select(JOB_AND_ATTEMPT, params![job.0], |columns| {
+                read_job_and_attempt(columns)
+            })?
             .pop()
             .ok_or_else(|| QueueError::corrupt(format!("job {job} has no attempt")))
     }

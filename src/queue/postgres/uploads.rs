@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::Connection;
-use super::row::{Columns, bigint, nullable_millis, params};
+use super::row::{bigint, nullable_millis, params};
 use crate::domain::{LocalImage, PoolId, ProviderName};
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
+use crate::queue::stored_row::StoredRow;
+use crate::queue::stored_values::read_upload_progress;
 use crate::queue::{QueueError, Result, UploadLease};
 
 /// Writes a new upload, or replaces a known one, with its lease. Returns its number.
@@ -87,7 +89,7 @@ pub(super) fn find(
         params![providers, hashes],
         |columns| {
             let key = (columns.parse("provider")?, columns.get("sha256")?);
-            Ok((key, read_progress(columns)?))
+            Ok((key, read_upload_progress(columns)?))
         },
     )?;
     Ok(uploads.into_iter().collect())
@@ -113,19 +115,9 @@ pub(super) fn list_waiting(
             let upload = Upload {
                 provider,
                 image,
-                progress: read_progress(columns)?,
+                progress: read_upload_progress(columns)?,
             };
             Ok((upload_id, upload))
         },
     )
-}
-
-fn read_progress(columns: &Columns<'_>) -> Result<UploadProgress> {
-    Ok(UploadProgress {
-        url: columns.get("url")?,
-        expires_at: columns.optional_time("expires_at")?,
-        due_at: columns.optional_time("due_at")?,
-        failures: columns.number("failures")?,
-        error: columns.get("error")?,
-    })
 }

@@ -3,9 +3,10 @@
 
 use rusqlite::Connection;
 
-use crate::queue::{BillGrouping, BillLine, BillSums, Result};
+use crate::queue::stored_values::read_bill_line;
+use crate::queue::{BillGrouping, BillLine, Result};
 
-use super::row::{Columns, select};
+use super::row::select;
 
 /// The summed columns. They count as `policy::tally` does: an attempt reserves its estimate until it
 /// is finished or, if it is presumed absent, until that is proven, and its cost is spent in any state.
@@ -45,22 +46,5 @@ pub(super) fn bill(
              ON a.batch_id = b.batch_id AND a.reuses IS NULL
          WHERE ?1 IS NULL OR b.name = ?1 GROUP BY line_name ORDER BY {order}"
     );
-    select(connection, &sql, [batch], read_line)
-}
-
-fn read_line(columns: &Columns<'_, '_>) -> Result<BillLine> {
-    let name = columns.get("line_name")?;
-    let sums = BillSums {
-        attempts: columns.get("attempts")?,
-        refused: columns.get("refused")?,
-        estimate_usd: columns.money("estimate")?,
-        cost_usd: columns.money("cost")?,
-        refunds: columns.get("refunds")?,
-        refunded_usd: columns.money("refunded")?,
-        reserved_usd: columns.money("reserved")?,
-        at_risk_usd: columns.money("at_risk")?,
-        first_submitted_at: columns.optional_time("first_submitted_at")?,
-        last_finished_at: columns.optional_time("last_finished_at")?,
-    };
-    Ok(BillLine { name, sums })
+    select(connection, &sql, [batch], |columns| read_bill_line(columns))
 }

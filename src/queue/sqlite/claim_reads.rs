@@ -15,10 +15,12 @@ use crate::queue::Result;
 use crate::queue::claim_reads::{
     ClaimReads, Lane, ProviderUse, RecentSubmits, RouteGates, WaitingLane,
 };
+use crate::queue::stored_row::StoredRow;
+use crate::queue::stored_values::read_provider_gate;
 
-use super::row::{query_value, read_job_counts, select};
+use super::row::{query_value, select};
 use super::transaction::SqliteTransaction;
-use super::{due_steps, gate, health, lanes, routes, upload_views};
+use super::{due_steps, health, lanes, routes, upload_views};
 
 impl ClaimReads for SqliteTransaction<'_> {
     fn batches(&self) -> Result<Vec<BatchView>> {
@@ -31,7 +33,7 @@ impl ClaimReads for SqliteTransaction<'_> {
             let in_flight = columns.get::<i64>("in_flight")? + self.tally.of_provider(provider);
             let used = ProviderUse {
                 in_flight: u32::try_from(in_flight).unwrap_or(0),
-                gate: gate::from_columns(columns)?,
+                gate: read_provider_gate(columns)?,
             };
             Ok((provider, used))
         })?;
@@ -153,7 +155,7 @@ pub(super) fn read_batches(tx: &Connection, tally: &Tally) -> Result<Vec<BatchVi
                     spent: columns.money("spent")?,
                     reserved: columns.money("reserved")?,
                     at_risk: columns.money("at_risk")?,
-                    jobs: read_job_counts(columns)?,
+                    jobs: columns.job_counts()?,
                 }
                 .after(&unwritten),
                 lanes: None,

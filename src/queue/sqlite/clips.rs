@@ -9,11 +9,12 @@ use rusqlite::{Connection, params};
 use crate::domain::{Fingerprint, JobClips, JobId, KeptClip, SavedFile};
 use crate::queue::load::{MadeClip, Reuse};
 use crate::queue::storage::StoredJob;
+use crate::queue::stored_values::{read_attempt, read_clip};
 use crate::queue::{QueueError, Result};
 
-use super::job_row::{attempt_columns, read_attempt};
+use super::job_row::attempt_columns;
 use super::paths;
-use super::row::{Columns, execute, query_value, select};
+use super::row::{execute, query_value, select};
 
 /// Returns whether any clip was made in this queue.
 pub(super) fn any(tx: &Connection) -> Result<bool> {
@@ -137,7 +138,7 @@ pub(super) fn of_job(tx: &Connection, JobId(job_id): JobId) -> Result<JobClips> 
         "SELECT number, output, bytes, sha256 FROM attempts
          WHERE job_id = ?1 AND output IS NOT NULL ORDER BY number",
         [job_id],
-        read_clip,
+        |columns| read_clip(columns),
     )?;
     // The clip of an attempt is that of its job when that has succeeded, and kept with the attempt when
     // the job asks for another.
@@ -151,7 +152,7 @@ pub(super) fn of_job(tx: &Connection, JobId(job_id): JobId) -> Result<JobClips> 
                             AND o.state = 'succeeded'
          WHERE j.job_id = ?1 AND ifnull(s.output, o.output) IS NOT NULL",
         [job_id],
-        read_clip,
+        |columns| read_clip(columns),
     )?;
     Ok(JobClips {
         kept,
@@ -169,7 +170,7 @@ pub(super) fn of_batch(tx: &Connection, batch_id: i64) -> Result<Vec<KeptClip>> 
          SELECT number, output, bytes, sha256 FROM attempts
          WHERE batch_id = ?1 AND output IS NOT NULL",
         [batch_id],
-        read_clip,
+        |columns| read_clip(columns),
     )
 }
 
@@ -200,15 +201,4 @@ pub(super) fn set_folder(tx: &Connection, batch_id: i64, old: &Path, new: &Path)
         }
     }
     Ok(())
-}
-
-fn read_clip(columns: &Columns<'_, '_>) -> Result<KeptClip> {
-    Ok(KeptClip {
-        number: columns.get("number")?,
-        file: SavedFile {
-            path: columns.path("output")?,
-            bytes: columns.get("bytes")?,
-            sha256: columns.get("sha256")?,
-        },
-    })
 }

@@ -5,8 +5,9 @@ use rusqlite::{Connection, params};
 
 use crate::policy::claim::PARKED_FROM;
 use crate::queue::Result;
+use crate::queue::stored_row::timestamp_from_millis;
 
-use super::row::{self, execute, query_value};
+use super::row::{execute, query_value};
 
 /// Records that the clock was changed, and corrects stored times that are too far ahead of it.
 pub(super) fn record_change(tx: &Connection, now: Timestamp, latest: Timestamp) -> Result<()> {
@@ -69,7 +70,7 @@ pub(super) fn read_meta(connection: &Connection, key: &str) -> Result<Option<Tim
         "SELECT CAST(value AS INTEGER) FROM meta WHERE key = ?1",
         [key],
     )?;
-    millis.map(row::timestamp_from_millis).transpose()
+    millis.map(timestamp_from_millis).transpose()
 }
 
 pub(super) fn write_meta(tx: &Connection, key: &str, time: Timestamp) -> Result<()> {

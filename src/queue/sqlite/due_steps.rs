@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 use crate::domain::JobId;
 use crate::policy::claim::{DueQuery, DueStep, Step};
 use crate::queue::Result;
+use crate::queue::stored_row::StoredRow;
 
 use super::row::{select, sql_limit};
 

@@ -6,7 +6,7 @@ use crate::domain::ProviderName;
 use crate::policy::gate::ProviderGate;
 use crate::queue::Result;
 
-use super::row::{Columns, execute};
+use super::row::execute;
 
 /// Writes the gate of a provider. Its row usually comes with the provider's first attempt, but an
 /// upload may fail before that.
@@ -39,21 +39,4 @@ pub(super) fn write(tx: &Connection, provider: ProviderName, gate: &ProviderGate
         ],
     )?;
     Ok(())
-}
-
-/// Reads a gate from a row of `providers`.
-pub(super) fn from_columns(columns: &Columns<'_, '_>) -> Result<ProviderGate> {
-    Ok(ProviderGate {
-        submits_held_until: columns.time("creates_from")?,
-        calls_held_until: columns.time("calls_from")?,
-        failures: columns.get("failures")?,
-        suspended: columns.get("paused")?,
-        refuses_polls: columns.get("refuses_looks")?,
-        hold_reason: columns.get("hold_reason")?,
-        is_alone: columns.get("alone")?,
-        alone_until: columns.time("alone_until")?,
-        waits_below: columns.get("waits_below")?,
-        lost_responses: columns.get("lost_responses")?,
-        lost_at: columns.time("lost_at")?,
-    })
 }

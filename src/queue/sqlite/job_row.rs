@@ -2,14 +2,13 @@
 
 use rusqlite::{Connection, params};
 
-use crate::domain::{Attempt, AttemptId, Job, JobId, Lease};
+use crate::domain::JobId;
 use crate::queue::Result;
 use crate::queue::storage::{JobSet, StoredJob};
+use crate::queue::stored_values::read_stored_job;
 
-use super::progress::{
-    file_name_column, job_progress_columns, read_attempt_progress, read_job_progress,
-};
-use super::row::{Columns, select};
+use super::progress::{file_name_column, job_progress_columns};
+use super::row::select;
 
 /// The columns of an attempt that [`read_attempt`] reads. Put in front of a `FROM` clause in which `a`
 /// is the attempt.
@@ -37,36 +36,6 @@ pub(super) const JOB_AND_ATTEMPT: &str = concat!(
       WHERE j.job_id = ?1"
 );
 
-/// Reads a job and its current attempt from a row of [`JOB_AND_ATTEMPT`].
-pub(super) fn read_job_and_attempt(columns: &Columns<'_, '_>) -> Result<(Job, Attempt)> {
-    let job = Job {
-        job_id: JobId(columns.get("job_id")?),
-        batch: columns.get("batch")?,
-        row_key: columns.get("row_key")?,
-        model: columns.get("model")?,
-        input: columns.input("input")?,
-        folder: columns.path("folder")?,
-        file_name: columns.get("file_name")?,
-        absent_attempts: columns.get("absent_attempts")?,
-        progress: read_job_progress(columns)?,
-    };
-    Ok((job, read_attempt(columns)?))
-}
-
-/// Reads the columns of [`attempt_columns`].
-pub(super) fn read_attempt(columns: &Columns<'_, '_>) -> Result<Attempt> {
-    Ok(Attempt {
-        attempt_id: AttemptId(columns.get("attempt_id")?),
-        number: columns.get("number")?,
-        provider: columns.parse("provider")?,
-        wire_model: columns.get("wire_model")?,
-        request: columns.json("request")?,
-        client_token: columns.get("client_token")?,
-        submitted_at: columns.time("submitted_at")?,
-        progress: read_attempt_progress(columns)?,
-    })
-}
-
 /// Selects jobs as [`read_stored_job`] reads them; a condition on `j` follows.
 macro_rules! select_stored_jobs {
     ($condition:literal) => {
@@ -89,7 +58,7 @@ pub(super) fn stored_jobs(tx: &Connection, set: JobSet<'_>) -> Result<Vec<Stored
             tx,
             select_stored_jobs!("WHERE j.job_id = ?1"),
             [job_id],
-            read_stored_job,
+            |columns| read_stored_job(columns),
         ),
         JobSet::InState(state, batch) => select(
             tx,
@@ -99,31 +68,13 @@ pub(super) fn stored_jobs(tx: &Connection, set: JobSet<'_>) -> Result<Vec<Stored
                  ORDER BY j.job_id"
             ),
             params![state.as_str(), batch],
-            read_stored_job,
+            |columns| read_stored_job(columns),
         ),
         JobSet::LeasedBy(pool) => select(
             tx,
             select_stored_jobs!("WHERE j.lease_pool = ?1"),
             [&pool.0],
-            read_stored_job,
+            |columns| read_stored_job(columns),
         ),
     }
-}
-
-fn read_stored_job(columns: &Columns<'_, '_>) -> Result<StoredJob> {
-    let job_id = JobId(columns.get("job_id")?);
-    let batch = columns.get("batch")?;
-    let token: Option<i64> = columns.get("lease_token")?;
-    let progress = read_job_progress(columns)?;
-    let attempt = match columns.get::<Option<i64>>("attempt_id")? {
-        None => None,
-        Some(_) => Some(read_attempt(columns)?),
-    };
-    Ok(StoredJob {
-        job_id,
-        batch,
-        lease: token.map(|token| Lease { job_id, token }),
-        progress,
-        attempt,
-    })
 }

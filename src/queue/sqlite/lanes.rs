@@ -6,9 +6,11 @@ use rusqlite::{Connection, params};
 use crate::domain::{Input, Job, JobId, ProviderName};
 use crate::policy::claim::QueuedJob;
 use crate::queue::claim_reads::{Lane, WaitingLane};
+use crate::queue::stored_row::StoredRow;
+use crate::queue::stored_values::read_job_progress;
 use crate::queue::{QueueError, Result};
 
-use super::progress::{file_name_column, job_progress_columns, read_job_progress};
+use super::progress::{file_name_column, job_progress_columns};
 use super::row::{execute, query_value, select, sql_limit};
 
 /// Lists the lanes of a batch that have queued jobs, with one index lookup each.

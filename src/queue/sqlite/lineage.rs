@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::ProviderName;
+use crate::queue::stored_row::{StoredRow, timestamp_from_millis};
 use crate::queue::{Lineage, Result};
 
 use super::clock_changes::{read_meta, write_meta};
-use super::row::{execute, query_value, select, timestamp_from_millis};
+use super::row::{execute, query_value, select};
 
 /// Since when the queue may not know what was paid for.
 const DOUBT: &str = "doubt_since";

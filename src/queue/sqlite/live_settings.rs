@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use crate::queue::{LiveSetting, QueueError, Result, SettingChange};
+use crate::queue::stored_values::read_setting;
+use crate::queue::{LiveSetting, Result, SettingChange};
 
 use super::row::{execute, select};
 
@@ -12,20 +13,7 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<SettingChange>> {
         connection,
         "SELECT name, value, was, set_by, set_at FROM controls ORDER BY set_at, name",
         [],
-        |columns| {
-            let name: String = columns.get("name")?;
-            let parse =
-                |value: String| LiveSetting::parse(&name, &value).map_err(QueueError::corrupt);
-            Ok(SettingChange {
-                setting: parse(columns.get("value")?)?,
-                previous: columns
-                    .get::<Option<String>>("was")?
-                    .map(parse)
-                    .transpose()?,
-                set_by: columns.get("set_by")?,
-                set_at: columns.time("set_at")?,
-            })
-        },
+        |columns| read_setting(columns),
     )
 }
 

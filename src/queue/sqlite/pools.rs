@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, params};
 
-use crate::domain::{JobId, Lease, PoolId};
+use crate::domain::{Lease, PoolId};
+use crate::queue::stored_values::{read_lease, read_pool};
 use crate::queue::{PoolRecord, Result};
 
 use super::row::{execute, query_value, select};
@@ -14,16 +15,7 @@ pub(super) fn list(connection: &Connection) -> Result<Vec<(PoolId, PoolRecord)>>
         connection,
         "SELECT pool_id, host, pid, started_at, expires_at FROM pools",
         [],
-        |columns| {
-            let pool_id = PoolId(columns.get("pool_id")?);
-            let record = PoolRecord {
-                host: columns.get("host")?,
-                pid: columns.get("pid")?,
-                started_at: columns.time("started_at")?,
-                expires_at: columns.time("expires_at")?,
-            };
-            Ok((pool_id, record))
-        },
+        |columns| read_pool(columns),
     )?;
     pools.sort_by(|(id, pool), (other_id, other)| {
         (pool.started_at, &id.0).cmp(&(other.started_at, &other_id.0))
@@ -80,12 +72,7 @@ pub(super) fn leases_unless(
         connection,
         "SELECT job_id, lease_token FROM jobs WHERE lease_pool = ?1",
         [&pool.0],
-        |columns| {
-            Ok(Lease {
-                job_id: JobId(columns.get("job_id")?),
-                token: columns.get("lease_token")?,
-            })
-        },
+        |columns| read_lease(columns),
     )?;
     Ok(Some(leases))
 }

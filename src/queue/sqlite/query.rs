@@ -6,14 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{
-    Attempt, JobId, JobState, KeptClip, Money, OwnedPrediction, ProviderName, SavedFile,
-};
+use crate::domain::{Attempt, JobId, JobState, Money, OwnedPrediction, ProviderName};
 use crate::queue::storage::{JobName, ProcessingTimes, RouteName};
-use crate::queue::{AbsentAttempt, ClipVersion, Completion, JobFilter, JobRecord, Result};
+use crate::queue::stored_row::StoredRow;
+use crate::queue::stored_values::{read_absent_attempt, read_attempt, read_job_record};
+use crate::queue::{AbsentAttempt, Completion, JobFilter, JobRecord, Result};
 
-use super::job_row::{attempt_columns, read_attempt};
-use super::progress::read_output;
+use super::job_row::attempt_columns;
 use super::row::{Columns, query_value, select, sql_limit};
 
 /// Returns the latest jobs of a batch that succeeded or failed, newest first. Jobs that failed
@@ -79,7 +78,7 @@ pub(super) fn latest(
             connection,
             &format!("{JOB_RECORD} WHERE j.job_id = ?1"),
             [job_id],
-            read_job_record,
+            |columns| read_job_record(columns),
         )?);
     }
     Ok(jobs)
@@ -143,7 +142,7 @@ pub(super) fn jobs(
             filter.state.map(JobState::as_str),
             sql_limit(limit)
         ],
-        read_job_record,
+        |columns| read_job_record(columns),
     )
 }
 
@@ -190,62 +189,6 @@ pub(super) fn row_keys(
     )
 }
 
-/// A clip that an attempt keeps, as [`JOB_RECORD`] returns it.
-#[derive(serde::Deserialize)]
-struct StoredClip {
-    number: u32,
-    output: String,
-    bytes: u64,
-    sha256: String,
-}
-
-/// Reads a job from a row of [`JOB_RECORD`].
-fn read_job_record(columns: &Columns<'_, '_>) -> Result<JobRecord> {
-    let attempt_state = columns.parse_optional("attempt_state")?;
-    let estimate = columns.get::<Option<i64>>("attempt_estimate")?;
-    let state = columns.parse("state")?;
-    let prediction_id: Option<String> = columns.get("prediction_id")?;
-    let due_at = columns.optional_time("due_at")?;
-    let output = read_output(columns)?;
-    let kept: Vec<StoredClip> = columns.json("kept")?;
-    let kept = kept.into_iter().map(|clip| KeptClip {
-        number: clip.number,
-        file: SavedFile {
-            path: columns.to_path(&clip.output),
-            bytes: clip.bytes,
-            sha256: clip.sha256,
-        },
-    });
-    let kept: Vec<KeptClip> = kept.collect();
-    let attempt: Option<u32> = columns.get("attempt_number")?;
-    let attempt = attempt.filter(|_| state == JobState::Succeeded);
-    Ok(JobRecord {
-        versions: ClipVersion::list(output.as_ref(), attempt, &kept),
-        job_id: JobId(columns.get("job_id")?),
-        batch: columns.get("batch")?,
-        id: columns.get("row_key")?,
-        line: columns.get("line")?,
-        state,
-        model: columns.get("model")?,
-        provider: columns.parse_optional("provider")?,
-        prediction_id,
-        attempts: columns.get("attempts")?,
-        estimate_usd: estimate.map_or(columns.money("estimate")?, Money::from_micros),
-        cost_usd: columns.get::<Option<i64>>("cost")?.map(Money::from_micros),
-        cost_source: columns.parse_optional("cost_source")?,
-        bytes: output.as_ref().map(|file| file.bytes),
-        sha256: output.as_ref().map(|file| file.sha256.clone()),
-        output: output.map(|file| file.path.to_string_lossy().into_owned()),
-        error: columns.get("error")?,
-        queued_at: columns.time("queued_at")?,
-        submitted_at: columns.optional_time("submitted_at")?,
-        finished_at: columns.optional_time("finished_at")?,
-        input: columns.input("input")?,
-        due_at,
-        attempt_state,
-    })
-}
-
 /// Returns the attempts of a job, oldest first.
 pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<Attempt>> {
     select(
@@ -256,7 +199,7 @@ pub(super) fn attempts(connection: &Connection, job_id: JobId) -> Result<Vec<Att
             " FROM attempts a WHERE a.job_id = ?1 ORDER BY a.number"
         ),
         [job_id.0],
-        read_attempt,
+        |columns| read_attempt(columns),
     )
 }
 
@@ -277,13 +220,7 @@ pub(super) fn absent_attempts(
                 AND a.submitted_at >= ?2 ORDER BY a.submitted_at"
         ),
         params![provider.as_str(), since.as_millisecond()],
-        |columns| {
-            Ok(AbsentAttempt {
-                job: JobId(columns.get("job_id")?),
-                batch: columns.get("batch")?,
-                attempt: read_attempt(columns)?,
-            })
-        },
+        |columns| read_absent_attempt(columns),
     )
 }
 

@@ -2,12 +2,13 @@
 
 use rusqlite::{Connection, params};
 
-use crate::domain::Money;
-use crate::policy::route_gate::{LearnedPrice, RouteGate};
+use crate::policy::route_gate::RouteGate;
 use crate::queue::Result;
 use crate::queue::claim_reads::{RouteGates, RouteId};
+use crate::queue::stored_row::StoredRow;
+use crate::queue::stored_values::read_route_gate;
 
-use super::row::{Columns, execute, nullable_millis, select};
+use super::row::{execute, nullable_millis, select};
 
 /// Writes the gate of a route.
 pub(super) fn write(
@@ -44,26 +45,7 @@ pub(super) fn write(
 pub(super) fn read(tx: &Connection) -> Result<RouteGates> {
     let gates = select(tx, "SELECT * FROM routes", [], |columns| {
         let route = (columns.parse("provider")?, columns.get("wire_model")?);
-        Ok((route, from_columns(columns)?))
+        Ok((route, read_route_gate(columns)?))
     })?;
     Ok(gates.into_iter().collect())
-}
-
-fn from_columns(columns: &Columns<'_, '_>) -> Result<RouteGate> {
-    let priced: Option<i64> = columns.get("priced")?;
-    let price = match (priced, columns.optional_time("learned_at")?) {
-        (Some(priced), Some(learned_at)) => Some(LearnedPrice {
-            priced: Money::from_micros(priced),
-            billed: columns.money("billed")?,
-            learned_at,
-            is_accepted: columns.get("price_accepted")?,
-        }),
-        _ => None,
-    };
-    Ok(RouteGate {
-        held_until: columns.time("held_until")?,
-        alone_until: columns.time("alone_until")?,
-        hold_reason: columns.get("hold_reason")?,
-        price,
-    })
 }

@@ -2,21 +2,19 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement};
 
-use crate::domain::{Input, JobCounts, JobState, Money};
-use crate::queue::{QueueError, Result};
+use crate::domain::Input;
+use crate::queue::Result;
+use crate::queue::stored_row::StoredRow;
 
 use super::paths;
 
-/// A row whose columns are read by name, as domain types.
-///
-/// Text, times and JSON that cannot be parsed are a [`QueueError::Corrupt`].
+/// A row whose columns are read by name.
 pub(super) struct Columns<'a, 'b> {
     connection: &'a Connection,
     row: &'a Row<'b>,
@@ -47,81 +45,36 @@ impl<'a, 'b> Columns<'a, 'b> {
         self.next.set(index + 1);
         Ok(self.row.get(index)?)
     }
+}
 
-    /// Parses a TEXT column.
-    pub(super) fn parse<T: FromStr<Err = String>>(&self, column: &str) -> Result<T> {
-        self.get::<String>(column)?
-            .parse()
-            .map_err(QueueError::corrupt)
+impl StoredRow for Columns<'_, '_> {
+    fn text(&self, column: &str) -> Result<String> {
+        self.get(column)
     }
 
-    /// Parses a TEXT column; `None` if it is NULL.
-    pub(super) fn parse_optional<T: FromStr<Err = String>>(
-        &self,
-        column: &str,
-    ) -> Result<Option<T>> {
-        self.get::<Option<String>>(column)?
-            .map(|text| text.parse().map_err(QueueError::corrupt))
-            .transpose()
+    fn optional_text(&self, column: &str) -> Result<Option<String>> {
+        self.get(column)
     }
 
-    /// Returns an amount stored in micro-dollars.
-    pub(super) fn money(&self, column: &str) -> Result<Money> {
-        Ok(Money::from_micros(self.get(column)?))
+    fn integer(&self, column: &str) -> Result<i64> {
+        self.get(column)
     }
 
-    /// Returns a time stored in milliseconds since the epoch.
-    pub(super) fn time(&self, column: &str) -> Result<Timestamp> {
-        timestamp_from_millis(self.get(column)?)
+    fn optional_integer(&self, column: &str) -> Result<Option<i64>> {
+        self.get(column)
     }
 
-    /// Returns a time stored in milliseconds since the epoch; `None` if it is NULL.
-    pub(super) fn optional_time(&self, column: &str) -> Result<Option<Timestamp>> {
-        self.get::<Option<i64>>(column)?
-            .map(timestamp_from_millis)
-            .transpose()
+    fn boolean(&self, column: &str) -> Result<bool> {
+        self.get(column)
     }
 
-    /// Returns a duration stored in milliseconds; `None` if it is NULL.
-    pub(super) fn optional_duration(&self, column: &str) -> Result<Option<Duration>> {
-        let millis: Option<i64> = self.get(column)?;
-        Ok(millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0))))
-    }
-
-    /// Returns a stored path as an absolute one.
-    pub(super) fn path(&self, column: &str) -> Result<PathBuf> {
-        let stored: String = self.get(column)?;
-        Ok(paths::from_stored(self.connection, &stored))
-    }
-
-    /// Returns a stored path that is a part of a column as an absolute one.
-    pub(super) fn to_path(&self, stored: &str) -> PathBuf {
+    fn to_path(&self, stored: &str) -> PathBuf {
         paths::from_stored(self.connection, stored)
     }
 
-    /// Returns a stored path as an absolute one; `None` if it is NULL.
-    pub(super) fn optional_path(&self, column: &str) -> Result<Option<PathBuf>> {
-        let stored: Option<String> = self.get(column)?;
-        Ok(stored.map(|stored| paths::from_stored(self.connection, &stored)))
+    fn to_input(&self, stored: &str) -> Result<Input> {
+        paths::input_from_stored(self.connection, stored)
     }
-
-    /// Returns the input of a job.
-    pub(super) fn input(&self, column: &str) -> Result<Input> {
-        let stored: String = self.get(column)?;
-        paths::input_from_stored(self.connection, &stored)
-    }
-
-    /// Deserializes a column that holds JSON.
-    pub(super) fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T> {
-        let text: String = self.get(column)?;
-        serde_json::from_str(&text).map_err(|error| QueueError::unparsable(column, error))
-    }
-}
-
-/// Converts a stored time, in milliseconds since the epoch.
-pub(super) fn timestamp_from_millis(millis: i64) -> Result<Timestamp> {
-    Timestamp::from_millisecond(millis)
-        .map_err(|error| QueueError::unparsable(format!("time {millis} ms"), error))
 }
 
 /// Runs a query, cached as a prepared statement, and returns its rows as mapped by `map`.
@@ -157,15 +110,6 @@ pub(super) fn query_value<T: FromSql>(
 /// Runs a statement, cached as a prepared statement, and returns the number of rows it changed.
 pub(super) fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<usize> {
     Ok(connection.prepare_cached(sql)?.execute(params)?)
-}
-
-/// Reads the job counts of a batch, from the columns of `batches` that are named after the states.
-pub(super) fn read_job_counts(columns: &Columns<'_, '_>) -> Result<JobCounts> {
-    let mut counts = JobCounts::default();
-    for state in JobState::ALL {
-        counts.set(state, columns.get(state.as_str())?);
-    }
-    Ok(counts)
 }
 
 /// Returns a duration in whole milliseconds, rounded down.

@@ -17,10 +17,11 @@ use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadProgress};
 use crate::queue::claim_reads::RouteId;
 use crate::queue::storage::{NewAttempt, StoredJob, Transaction};
+use crate::queue::stored_values::read_job_and_attempt;
 use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadLease};
 
 use super::change::{self, Before, BeforeAttempt};
-use super::job_row::{JOB_AND_ATTEMPT, read_job_and_attempt};
+use super::job_row::JOB_AND_ATTEMPT;
 use super::row::{execute, select};
 use super::{
     clips, clock_changes, counters, gate, lineage, live_settings, paths, pools, routes, tallies,
@@ -129,9 +130,11 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn read_job(&self, job: JobId) -> Result<(Job, Attempt)> {
-        select(self.tx, JOB_AND_ATTEMPT, [job.0], read_job_and_attempt)?
-            .pop()
-            .ok_or_else(|| QueueError::corrupt(format!("job {job} has no attempt")))
+        select(self.tx, JOB_AND_ATTEMPT, [job.0], |columns| {
+            read_job_and_attempt(columns)
+        })?
+        .pop()
+        .ok_or_else(|| QueueError::corrupt(format!("job {job} has no attempt")))
     }
 
     fn clips(&self, job: JobId) -> Result<JobClips> {

@@ -6,10 +6,11 @@ use rusqlite::{Connection, params};
 
 use crate::domain::ProviderName;
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
+use crate::queue::stored_values::read_upload_progress;
 use crate::queue::{QueueError, Result};
 
 use super::paths;
-use super::row::{Columns, select, sql_limit};
+use super::row::{select, sql_limit};
 
 /// Returns the uploads with these keys, as far as there are any.
 pub(super) fn find(
@@ -24,7 +25,7 @@ pub(super) fn find(
             "SELECT url, expires_at, due_at, failures, error FROM uploads
              WHERE provider = ?1 AND sha256 = ?2",
             params![provider.as_str(), sha256],
-            read_progress,
+            |columns| read_upload_progress(columns),
         )?;
         uploads.extend(upload.into_iter().map(|upload| (key.clone(), upload)));
     }
@@ -49,7 +50,7 @@ pub(super) fn list_waiting(
             let file: String = columns.get("file")?;
             let image = paths::upload_from_stored(tx, &file)
                 .ok_or_else(|| QueueError::corrupt(format!("upload {upload_id} of {file}")))?;
-            let progress = read_progress(columns)?;
+            let progress = read_upload_progress(columns)?;
             let upload = Upload {
                 provider,
                 image,
@@ -58,14 +59,4 @@ pub(super) fn list_waiting(
             Ok((upload_id, upload))
         },
     )
-}
-
-fn read_progress(columns: &Columns<'_, '_>) -> Result<UploadProgress> {
-    Ok(UploadProgress {
-        url: columns.get("url")?,
-        expires_at: columns.optional_time("expires_at")?,
-        due_at: columns.optional_time("due_at")?,
-        failures: columns.get("failures")?,
-        error: columns.get("error")?,
-    })
 }
