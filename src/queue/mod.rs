@@ -38,6 +38,7 @@ pub(crate) mod staging;
 pub mod storage;
 mod stored_cost;
 mod stored_row;
+mod stored_update;
 mod stored_values;
 pub(crate) mod throughput;
 mod turn;

@@ -71,7 +71,7 @@ impl Transaction for PostgresTransaction<'_> {
         attempt: &Attempt,
         new: &AttemptProgress,
     ) -> Result<()> {
-        change::write_attempt(self.tx, attempt.attempt_id, &attempt.progress, new)?;
+        change::write_attempt(self.tx, attempt, new)?;
         let before = Some(&attempt.progress);
         self.tally
             .add_attempt(&job.batch, attempt.provider, before, new);

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, Value};
@@ -110,11 +109,6 @@ pub(super) fn query_value<T: FromSql>(
 /// Runs a statement, cached as a prepared statement, and returns the number of rows it changed.
 pub(super) fn execute(connection: &Connection, sql: &str, params: impl Params) -> Result<usize> {
     Ok(connection.prepare_cached(sql)?.execute(params)?)
-}
-
-/// Returns a duration in whole milliseconds, rounded down.
-pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Returns the value to store for a time: milliseconds since the epoch, or NULL.

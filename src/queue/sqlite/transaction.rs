@@ -20,12 +20,11 @@ use crate::queue::storage::{NewAttempt, StoredJob, Transaction};
 use crate::queue::stored_values::read_job_and_attempt;
 use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadLease};
 
-use super::change::{self, Before, BeforeAttempt};
 use super::job_row::JOB_AND_ATTEMPT;
 use super::row::{execute, select};
 use super::{
-    clips, clock_changes, counters, gate, lineage, live_settings, paths, pools, routes, tallies,
-    uploads,
+    change, clips, clock_changes, counters, gate, lineage, live_settings, paths, pools, routes,
+    tallies, uploads,
 };
 
 /// An open transaction; one that only reads never calls a method of [`Transaction`].
@@ -69,14 +68,7 @@ impl Transaction for SqliteTransaction<'_> {
     }
 
     fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
-        let before = Before {
-            job_id: claim.job.job_id.0,
-            batch: &claim.job.batch,
-            job: &claim.job.progress,
-            attempt: Some(BeforeAttempt::from(&claim.attempt)),
-        };
-        let tally = &mut self.tally;
-        change::write_leased(self.tx, &before, change, &claim.lease, held, tally)
+        change::write_leased(self.tx, claim, change, held, &mut self.tally)
     }
 
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
