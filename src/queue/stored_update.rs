@@ -3,9 +3,11 @@
 //! Only columns that differ are written: a column of an index that is written again costs an update of that
 //! index.
 
+use std::fmt::Write;
+
 use jiff::Timestamp;
 
-use crate::domain::{Attempt, AttemptId, AttemptProgress, JobProgress, ProviderName, SavedFile};
+use crate::domain::{Attempt, AttemptProgress, JobProgress, ProviderName, SavedFile};
 use crate::policy::Change;
 use crate::policy::tally::Tally;
 
@@ -93,11 +95,11 @@ impl LeaseChange {
 }
 
 impl Before<'_> {
-    /// Returns the update of the job's progress, without its clip.
-    pub(super) fn update_job(&self, new: &JobProgress, lease: LeaseChange) -> Update {
+    /// Returns the update of the job's progress, without its clip. `marker` is in front of the numbers of a
+    /// statement's parameters.
+    pub(super) fn update_job(&self, marker: char, new: &JobProgress, lease: LeaseChange) -> Update {
         let old = self.job;
-        let mut update = Update::new("jobs", ("job_id", self.job_id));
-        update.lease = Some(lease);
+        let mut update = Update::of_job(marker, self.job_id, lease);
         if old.state != new.state {
             update.set("state", StoredValue::Text(new.state.as_str().to_owned()));
             let provider = self.attempt.map(|attempt| attempt.provider);
@@ -157,9 +159,9 @@ impl Before<'_> {
     ///
     /// # Errors
     /// Returns an error if its prediction cannot be stored.
-    pub(super) fn update_attempt(&self, change: &Change) -> Result<Option<Update>> {
+    pub(super) fn update_attempt(&self, marker: char, change: &Change) -> Result<Option<Update>> {
         match (self.attempt, &change.attempt) {
-            (Some(before), Some(new)) => update_attempt(before.attempt_id, &before.progress, new),
+            (Some(before), Some(new)) => update_attempt(marker, before, new),
             _ => Ok(None),
         }
     }
@@ -178,11 +180,16 @@ impl Before<'_> {
 /// # Errors
 /// Returns an error if its prediction cannot be stored.
 pub(super) fn update_attempt(
-    attempt: AttemptId,
-    old: &AttemptProgress,
+    marker: char,
+    attempt: &Attempt,
     new: &AttemptProgress,
 ) -> Result<Option<Update>> {
-    let mut update = Update::new("attempts", ("attempt_id", attempt.0));
+    let old = &attempt.progress;
+    if old == new {
+        return Ok(None);
+    }
+    let key = ("attempt_id", attempt.attempt_id.0);
+    let mut update = Update::new(marker, "attempts", key);
     if old.state != new.state {
         update.set("state", StoredValue::Text(new.state.as_str().to_owned()));
     }
@@ -225,65 +232,78 @@ pub(super) fn update_attempt(
 
 /// An `UPDATE` of one row. The statements that result are few, so that all of them stay prepared.
 pub(super) struct Update {
-    table: &'static str,
+    /// What is in front of the number of a parameter.
+    marker: char,
     key: (&'static str, i64),
     lease: Option<LeaseChange>,
-    columns: Vec<&'static str>,
+    sql: String,
     values: Vec<StoredValue>,
 }
 
+/// Length of a statement that writes a few columns, in bytes.
+const STATEMENT_BYTES: usize = 256;
+
 impl Update {
     /// Starts an update of the row of a table with this key.
-    pub(super) fn new(table: &'static str, key: (&'static str, i64)) -> Self {
+    pub(super) fn new(marker: char, table: &str, key: (&'static str, i64)) -> Self {
+        let mut sql = String::with_capacity(STATEMENT_BYTES);
+        sql.push_str("UPDATE ");
+        sql.push_str(table);
+        sql.push_str(" SET ");
         Self {
-            table,
+            marker,
             key,
             lease: None,
-            columns: Vec::new(),
-            values: Vec::new(),
+            sql,
+            values: Vec::with_capacity(8),
         }
+    }
+
+    /// Starts an update of a job and its lease.
+    fn of_job(marker: char, job_id: i64, lease: LeaseChange) -> Self {
+        let mut update = Self::new(marker, "jobs", ("job_id", job_id));
+        update.lease = Some(lease);
+        update.sql.push_str(match lease {
+            LeaseChange::End | LeaseChange::EndIf(_) => "lease_token = NULL, lease_pool = NULL",
+            // Written even if it stays, so that there is always something to write.
+            LeaseChange::KeepIf(_) => "lease_token = lease_token",
+        });
+        update
     }
 
     /// Returns whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.columns.is_empty() && self.lease.is_none()
+        self.values.is_empty() && self.lease.is_none()
     }
 
-    fn set(&mut self, column: &'static str, value: StoredValue) {
-        self.columns.push(column);
-        self.values.push(value);
-    }
-
-    /// Returns the statement, and the values of its parameters. `marker` is in front of their numbers.
-    pub(super) fn into_statement(mut self, marker: char) -> (String, Vec<StoredValue>) {
-        let mut sql = format!("UPDATE {} SET ", self.table);
-        let always = match self.lease {
-            Some(LeaseChange::End | LeaseChange::EndIf(_)) => {
-                "lease_token = NULL, lease_pool = NULL"
-            }
-            // Written even if it stays, so that there is always something to write.
-            Some(LeaseChange::KeepIf(_)) => "lease_token = lease_token",
-            None => "",
-        };
-        sql.push_str(always);
-        for (index, column) in self.columns.iter().enumerate() {
-            let separator = if index == 0 && always.is_empty() {
-                ""
-            } else {
-                ", "
-            };
-            let number = index + 1;
-            sql.push_str(&format!("{separator}{column} = {marker}{number}"));
+    fn set(&mut self, column: &str, value: StoredValue) {
+        if !self.is_empty() {
+            self.sql.push_str(", ");
         }
+        self.values.push(value);
+        self.compare(column);
+    }
+
+    /// Writes `column = ` and the parameter that was added last.
+    fn compare(&mut self, column: &str) {
+        self.sql.push_str(column);
+        self.sql.push_str(" = ");
+        self.sql.push(self.marker);
+        // Writing to a text does not fail.
+        let _ = write!(self.sql, "{}", self.values.len());
+    }
+
+    /// Returns the statement, and the values of its parameters.
+    pub(super) fn into_statement(mut self) -> (String, Vec<StoredValue>) {
         let (key_column, key) = self.key;
         self.values.push(StoredValue::Integer(key));
-        let number = self.values.len();
-        sql.push_str(&format!(" WHERE {key_column} = {marker}{number}"));
+        self.sql.push_str(" WHERE ");
+        self.compare(key_column);
         if let Some(LeaseChange::EndIf(token) | LeaseChange::KeepIf(token)) = self.lease {
             self.values.push(StoredValue::Integer(token));
-            let number = self.values.len();
-            sql.push_str(&format!(" AND lease_token = {marker}{number}"));
+            self.sql.push_str(" AND ");
+            self.compare("lease_token");
         }
-        (sql, self.values)
+        (self.sql, self.values)
     }
 }

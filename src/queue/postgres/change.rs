@@ -13,6 +13,9 @@ use crate::queue::storage::StoredJob;
 use crate::queue::stored_update::{Before, LeaseChange, StoredValue, Update, update_attempt};
 use crate::queue::{Claim, Result};
 
+/// What is in front of the number of a parameter.
+const MARKER: char = '$';
+
 /// Writes a change of a job and ends its lease, if there is one. Adds the change to a tally, which the caller
 /// writes.
 pub(super) fn write(
@@ -44,18 +47,18 @@ fn write_if(
     lease: LeaseChange,
     tally: &mut Tally,
 ) -> Result<bool> {
-    if !execute(tx, before.update_job(&change.job, lease))? {
+    if !execute(tx, before.update_job(MARKER, &change.job, lease))? {
         return Ok(false);
     }
     // The clip is in the other table, which hardly ever changes.
-    let mut clip = Update::new("rows", ("job_id", before.job_id));
+    let mut clip = Update::new(MARKER, "rows", ("job_id", before.job_id));
     before.update_clip(&mut clip, &change.job, |file| {
         file.path.to_string_lossy().into_owned()
     });
     if !clip.is_empty() {
         execute(tx, clip)?;
     }
-    if let Some(update) = before.update_attempt(change)? {
+    if let Some(update) = before.update_attempt(MARKER, change)? {
         execute(tx, update)?;
     }
     before.add_to(tally, change);
@@ -68,7 +71,7 @@ pub(super) fn write_attempt(
     attempt: &Attempt,
     new: &AttemptProgress,
 ) -> Result<()> {
-    match update_attempt(attempt.attempt_id, &attempt.progress, new)? {
+    match update_attempt(MARKER, attempt, new)? {
         Some(update) => execute(tx, update).map(drop),
         None => Ok(()),
     }
@@ -76,7 +79,7 @@ pub(super) fn write_attempt(
 
 /// Updates a row. Returns whether there is one.
 fn execute(tx: &Connection, update: Update) -> Result<bool> {
-    let (sql, values) = update.into_statement('$');
+    let (sql, values) = update.into_statement();
     let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
     Ok(tx.execute(&sql, &values)? == 1)
 }

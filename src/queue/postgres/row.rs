@@ -26,6 +26,7 @@ pub(super) struct Columns<'a>(pub(super) &'a Row);
 
 impl<'a> Columns<'a> {
     /// Returns a column's value.
+    #[inline]
     pub(super) fn get<T: FromSql<'a>>(&self, column: &str) -> Result<T> {
         let value = self.0.try_get(column);
         value.map_err(|error| QueueError::unparsable(format!("column {column}"), error))

@@ -13,6 +13,9 @@ use crate::queue::{Claim, Result};
 use super::paths;
 use super::row::query_value;
 
+/// What is in front of the number of a parameter.
+const MARKER: char = '?';
+
 /// Writes a change of a job and ends its lease, if there is one. Adds the change to a tally, which
 /// the caller writes.
 pub(super) fn write(
@@ -45,14 +48,14 @@ fn write_if(
     lease: LeaseChange,
     tally: &mut Tally,
 ) -> Result<bool> {
-    let mut update = before.update_job(&change.job, lease);
+    let mut update = before.update_job(MARKER, &change.job, lease);
     before.update_clip(&mut update, &change.job, |file| {
         paths::to_stored(tx, &file.path)
     });
     if !execute(tx, update)? {
         return Ok(false);
     }
-    if let Some(update) = before.update_attempt(change)? {
+    if let Some(update) = before.update_attempt(MARKER, change)? {
         execute(tx, update)?;
     }
     before.add_to(tally, change);
@@ -65,7 +68,7 @@ pub(super) fn write_attempt(
     attempt: &Attempt,
     new: &AttemptProgress,
 ) -> Result<()> {
-    match update_attempt(attempt.attempt_id, &attempt.progress, new)? {
+    match update_attempt(MARKER, attempt, new)? {
         Some(update) => execute(tx, update).map(drop),
         None => Ok(()),
     }
@@ -73,7 +76,7 @@ pub(super) fn write_attempt(
 
 /// Updates a row. Returns whether there is one.
 fn execute(tx: &Connection, update: Update) -> Result<bool> {
-    let (sql, values) = update.into_statement('?');
+    let (sql, values) = update.into_statement();
     let changed = tx.prepare_cached(&sql)?.execute(params_from_iter(values))?;
     Ok(changed == 1)
 }

@@ -32,6 +32,7 @@ impl<'a, 'b> Columns<'a, 'b> {
     }
 
     /// Returns a column's value.
+    #[inline]
     pub(super) fn get<T: FromSql>(&self, column: &str) -> Result<T> {
         let statement: &Statement<'_> = self.row.as_ref();
         let next = self.next.get();
