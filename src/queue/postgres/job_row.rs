@@ -8,7 +8,7 @@ use crate::queue::Result;
 use crate::queue::storage::{JobSet, StoredJob};
 use crate::queue::stored_values::read_stored_job;
 
-/// Selects a job by number, with the columns that [`read_job_and_attempt`] reads.
+/// Selects a job by number, with the columns that [`read_job_and_attempt`](crate::queue::stored_values::read_job_and_attempt) reads.
 pub(super) const JOB_AND_ATTEMPT: &str = concat!(
     "SELECT j.job_id, b.name AS batch, r.row_key, b.model, r.input, b.folder,
             r.file_stem || '.mp4' AS file_name,

@@ -10,7 +10,7 @@ use crate::queue::stored_values::read_stored_job;
 use super::progress::{file_name_column, job_progress_columns};
 use super::row::select;
 
-/// The columns of an attempt that [`read_attempt`] reads. Put in front of a `FROM` clause in which `a`
+/// The columns of an attempt that [`read_attempt`](crate::queue::stored_values::read_attempt) reads. Put in front of a `FROM` clause in which `a`
 /// is the attempt.
 macro_rules! attempt_columns {
     () => {
@@ -23,7 +23,7 @@ macro_rules! attempt_columns {
 }
 pub(super) use attempt_columns;
 
-/// Selects a job by number, with the columns that [`read_job_and_attempt`] reads.
+/// Selects a job by number, with the columns that [`read_job_and_attempt`](crate::queue::stored_values::read_job_and_attempt) reads.
 pub(super) const JOB_AND_ATTEMPT: &str = concat!(
     "SELECT j.job_id, b.name AS batch, j.row_key, b.model, j.input, b.folder, ",
     file_name_column!(),
