@@ -12,6 +12,7 @@ mod connection;
 mod gates;
 mod job_row;
 mod lanes;
+mod load_rows;
 mod meta;
 mod pool_locks;
 mod pools;
