@@ -33,7 +33,7 @@ pub(in crate::manifest) fn read_rows(
     };
     let mut rows = Rows {
         position: &position,
-        conditions: RowKeys::new(mapper),
+        keys: RowKeys::new(mapper),
         producer,
         count: 0,
         member: 0,
@@ -53,7 +53,7 @@ pub(in crate::manifest) fn read_rows(
         list,
         failure,
         producer,
-        conditions,
+        keys,
         ..
     } = rows;
     if let Some(failure) = failure {
@@ -65,7 +65,7 @@ pub(in crate::manifest) fn read_rows(
     } else if list.is_none() {
         producer.add_problem(1, "it is JSON, but has no list of objects".into());
     } else {
-        conditions.report_missing(producer);
+        keys.report_missing(producer);
     }
     Ok(count)
 }
@@ -104,7 +104,7 @@ impl<R: BufRead> Read for Counted<'_, R> {
 /// The rows that were read.
 struct Rows<'a, 'm, 'p> {
     position: &'a Position,
-    conditions: RowKeys<'a, 'm>,
+    keys: RowKeys<'a, 'm>,
     producer: &'a mut Producer<'p>,
     count: u64,
     /// The number of the document's member that is read, from 1; 0 if the document is the list.
@@ -249,7 +249,7 @@ impl Rows<'_, '_, '_> {
         entries: &[(String, Value)],
         line: u64,
     ) -> Result<(), E> {
-        match add_entries(entries, line, &mut self.conditions, self.producer) {
+        match add_entries(entries, line, &mut self.keys, self.producer) {
             Ok(count) => self.count += count,
             Err(error) => {
                 self.failure = Some(error);

@@ -39,7 +39,7 @@ pub(in crate::manifest) fn read_rows(
         return Ok(0);
     }
     let mut rows = 0;
-    let mut conditions = RowKeys::new(mapper);
+    let mut keys = RowKeys::new(mapper);
     let mut line = 0;
     let mut text = Vec::new();
     loop {
@@ -49,7 +49,7 @@ pub(in crate::manifest) fn read_rows(
             .take(MAX_ROW_BYTES as u64 + 1)
             .read_until(b'\n', &mut text)?;
         if length == 0 {
-            conditions.report_missing(producer);
+            keys.report_missing(producer);
             return Ok(rows);
         }
         line += 1;
@@ -68,7 +68,7 @@ pub(in crate::manifest) fn read_rows(
         if bytes.trim_ascii().is_empty() {
             continue;
         }
-        rows += add_row(bytes, line, &mut conditions, producer)?;
+        rows += add_row(bytes, line, &mut keys, producer)?;
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) struct RowKeys<'a, 'm> {
     /// The keys of the user's conditions that no row had so far: a condition on none would be met in silence.
     missing: Vec<&'a str>,
     /// Whether the first row was read.
-    is_begun: bool,
+    has_read: bool,
     /// Whether the rows are those of another program, so that they are not read.
     are_foreign: bool,
 }
@@ -88,14 +88,14 @@ impl<'a, 'm> RowKeys<'a, 'm> {
         Self {
             mapper,
             missing: mapper.conditions.columns().collect(),
-            is_begun: false,
+            has_read: false,
             are_foreign: false,
         }
     }
 
     /// Returns one mistake in place of many if hardly any key of the first row has the name of a field.
     fn begin(&mut self, entries: &[(String, Value)]) -> Option<Mistake> {
-        if std::mem::replace(&mut self.is_begun, true) || entries.len() > MAX_COLUMNS {
+        if std::mem::replace(&mut self.has_read, true) || entries.len() > MAX_COLUMNS {
             return None;
         }
         let names = entries.iter().map(|(key, _)| key.as_str());
@@ -119,13 +119,13 @@ impl<'a, 'm> RowKeys<'a, 'm> {
 fn add_row(
     bytes: &[u8],
     line: u64,
-    conditions: &mut RowKeys<'_, '_>,
+    keys: &mut RowKeys<'_, '_>,
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
     match parse_entries(bytes) {
-        Ok(ObjectEntries(entries)) => add_entries(&entries, line, conditions, producer),
+        Ok(ObjectEntries(entries)) => add_entries(&entries, line, keys, producer),
         Err(mistake) => {
-            let mapper = conditions.mapper;
+            let mapper = keys.mapper;
             Ok(u64::from(producer.add_row(line, Err(mistake), mapper)?))
         }
     }
@@ -135,17 +135,17 @@ fn add_row(
 pub(super) fn add_entries(
     entries: &[(String, Value)],
     line: u64,
-    conditions: &mut RowKeys<'_, '_>,
+    keys: &mut RowKeys<'_, '_>,
     producer: &mut Producer<'_>,
 ) -> anyhow::Result<u64> {
-    if let Some(mistake) = conditions.begin(entries) {
+    if let Some(mistake) = keys.begin(entries) {
         producer.add_problem(line, mistake);
     }
-    if conditions.are_foreign {
+    if keys.are_foreign {
         return Ok(0);
     }
-    let mapper = conditions.mapper;
-    conditions.missing.retain(|name| {
+    let mapper = keys.mapper;
+    keys.missing.retain(|name| {
         let mut keys = entries.iter().map(|(key, _)| key);
         !keys.any(|key| folded(key) == folded(name))
     });

@@ -222,8 +222,8 @@ impl<'a> Products<'a> {
         let first_image = first_images.min_by_key(|row| row.line);
         let text_row = first_image.filter(|row| is_own(row)).or(own.first());
         let Some(text_row) = text_row else { return };
+        let each_image = self.grouping.each_image;
         if self.grouping.product_column.is_none() {
-            let each_image = self.grouping.each_image;
             let folded = own.iter().skip(1).filter(|_| !each_image);
             for row in folded {
                 self.queue_left_out(vec![Remark::Combined], row.line);
@@ -232,8 +232,7 @@ impl<'a> Products<'a> {
                 self.queue_left_out(vec![Remark::OtherText], line);
             }
         }
-        let each = self.grouping.each_image;
-        remarks.extend(choose(&mut images, |image| &image.written, each));
+        remarks.extend(choose(&mut images, |image| &image.written, each_image));
         if images.is_empty() {
             let mut record = self.inherit(text_row, first, None);
             record.remarks.extend(remarks);
@@ -243,7 +242,7 @@ impl<'a> Products<'a> {
         let mut records = Vec::new();
         for (index, image) in images.into_iter().enumerate() {
             // With each image, what its row says is about the image, unless that is another job's row.
-            let is_about_image = self.grouping.each_image && is_own(image.row);
+            let is_about_image = each_image && is_own(image.row);
             let row = if is_about_image { image.row } else { text_row };
             let mut record = self.inherit(row, first, Some(&image));
             record.image_number = index + 1;

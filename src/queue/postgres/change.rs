@@ -9,38 +9,15 @@ use super::connection::Connection;
 use crate::domain::{Attempt, AttemptProgress};
 use crate::policy::Change;
 use crate::policy::tally::Tally;
-use crate::queue::storage::StoredJob;
+use crate::queue::Result;
 use crate::queue::stored_update::{Before, LeaseChange, StoredValue, Update, update_attempt};
-use crate::queue::{Claim, Result};
 
 /// What is in front of the number of a parameter.
 const MARKER: char = '$';
 
-/// Writes a change of a job and ends its lease, if there is one. Adds the change to a tally, which the caller
-/// writes.
+/// Writes a change of a job, unless its lease is not the one that it must have. Returns whether it was
+/// written, and adds it to a tally, which the caller writes, if it was.
 pub(super) fn write(
-    tx: &Connection,
-    job: &StoredJob,
-    change: &Change,
-    tally: &mut Tally,
-) -> Result<()> {
-    write_if(tx, &job.into(), change, LeaseChange::End, tally).map(drop)
-}
-
-/// Writes a change of a leased job, and ends the lease unless it is `held` further. Returns whether it was
-/// written: not if the lease is no longer current. Adds a written change to a tally.
-pub(super) fn write_leased(
-    tx: &Connection,
-    claim: &Claim,
-    change: &Change,
-    held: bool,
-    tally: &mut Tally,
-) -> Result<bool> {
-    let lease = LeaseChange::after(claim, held);
-    write_if(tx, &claim.into(), change, lease, tally)
-}
-
-fn write_if(
     tx: &Connection,
     before: &Before<'_>,
     change: &Change,

@@ -1,7 +1,7 @@
 //! The queue in PostgreSQL, for several hosts: the schema `overnight` of one database.
 //!
 //! All SQL is in this folder. A write holds one lock until it is committed, which is taken before anything is
-//! read: whoever counts slots, submissions of the minute or money then sees what all before it have written.
+//! read: a write that counts slots, submissions of the minute or money then sees all writes before it.
 //! The lock and the first read are two statements, because a statement sees what was committed when it began.
 
 mod bill;

@@ -17,7 +17,7 @@ const VERSION_KEY: &str = "schema_version";
 /// another connection of the server.
 pub(super) const SEARCH_PATH: &str = "SET LOCAL search_path = overnight";
 
-/// The lock that whoever writes holds until the end of the transaction; the number is Overnight's file mark.
+/// The lock that a write holds until the end of its transaction; the number is Overnight's file mark.
 pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(1870032500, 0)";
 
 /// Creates the schema, unless there is one, with a random id for the queue.

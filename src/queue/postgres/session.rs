@@ -49,7 +49,7 @@ impl Session {
     ) -> Result<T> {
         let (sender, receiver) = oneshot::channel();
         self.send(Box::new(move |connection| {
-            // Whoever waited may be gone.
+            // The caller may be gone.
             let _ = sender.send(connection.and_then(command));
         }))?;
         receiver.await.map_err(|_| ended())?
@@ -91,7 +91,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         drop(self.commands.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was returned to whoever had sent the command.
+            // A panic of the thread was an error of the command that it ran.
             let _ = thread.join();
         }
     }

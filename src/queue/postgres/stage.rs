@@ -52,7 +52,7 @@ impl PostgresStaging {
         })
     }
 
-    /// Runs a command inside the transaction, which is begun if none is open.
+    /// Runs a command inside the transaction, which is opened if there is none.
     fn run<T: Send + 'static>(
         &self,
         command: impl FnOnce(&Connection, &mut OpenLoad) -> Result<T> + Send + 'static,
@@ -66,11 +66,11 @@ impl PostgresStaging {
                 Some(open) => open,
                 none => {
                     tx.batch(&format!("BEGIN; {}; {}", schema::SEARCH_PATH, schema::LOCK))?;
-                    let begun = time.now(tx).and_then(|now| OpenLoad::new(tx, &batch, now));
-                    let begun = begun.inspect_err(|_| {
+                    let opened = time.now(tx).and_then(|now| OpenLoad::new(tx, &batch, now));
+                    let opened = opened.inspect_err(|_| {
                         let _ = tx.batch("ROLLBACK");
                     });
-                    none.insert(begun?)
+                    none.insert(opened?)
                 }
             };
             command(tx, open)

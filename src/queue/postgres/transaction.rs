@@ -20,6 +20,7 @@ use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadProgress};
 use crate::queue::claim_reads::RouteId;
 use crate::queue::storage::{NewAttempt, StoredJob, Transaction};
+use crate::queue::stored_update::LeaseChange;
 use crate::queue::stored_values::read_job_and_attempt;
 use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadLease};
 
@@ -58,11 +59,13 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
-        change::write_leased(self.tx, claim, change, held, &mut self.tally)
+        let lease = LeaseChange::after(claim, held);
+        change::write(self.tx, &claim.into(), change, lease, &mut self.tally)
     }
 
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
-        change::write(self.tx, job, change, &mut self.tally)
+        let (before, lease) = (job.into(), LeaseChange::End);
+        change::write(self.tx, &before, change, lease, &mut self.tally).map(drop)
     }
 
     fn write_attempt(

@@ -6,9 +6,8 @@ use rusqlite::{Connection, ToSql, params, params_from_iter};
 use crate::domain::{Attempt, AttemptId, AttemptProgress, ProviderName};
 use crate::policy::Change;
 use crate::policy::tally::Tally;
-use crate::queue::storage::StoredJob;
+use crate::queue::Result;
 use crate::queue::stored_update::{Before, LeaseChange, StoredValue, Update, update_attempt};
-use crate::queue::{Claim, Result};
 
 use super::paths;
 use super::row::query_value;
@@ -16,32 +15,9 @@ use super::row::query_value;
 /// What is in front of the number of a parameter.
 const MARKER: char = '?';
 
-/// Writes a change of a job and ends its lease, if there is one. Adds the change to a tally, which
-/// the caller writes.
+/// Writes a change of a job, unless its lease is not the one that it must have. Returns whether it was
+/// written, and adds it to a tally, which the caller writes, if it was.
 pub(super) fn write(
-    tx: &Connection,
-    job: &StoredJob,
-    change: &Change,
-    tally: &mut Tally,
-) -> Result<()> {
-    write_if(tx, &job.into(), change, LeaseChange::End, tally).map(drop)
-}
-
-/// Writes a change of a leased job, and ends the lease unless it is `held` further. Returns whether
-/// it was written: not if the lease is no longer current. Adds a written change to a tally, which
-/// the caller writes.
-pub(super) fn write_leased(
-    tx: &Connection,
-    claim: &Claim,
-    change: &Change,
-    held: bool,
-    tally: &mut Tally,
-) -> Result<bool> {
-    let lease = LeaseChange::after(claim, held);
-    write_if(tx, &claim.into(), change, lease, tally)
-}
-
-fn write_if(
     tx: &Connection,
     before: &Before<'_>,
     change: &Change,

@@ -21,6 +21,7 @@ use crate::policy::tally::Tally;
 use crate::queue::load::{KnownJob, Load, LoadTransaction, MadeClip, Reuse, RowFields};
 use crate::queue::storage::{JobSet, StoredJob};
 use crate::queue::stored_row::StoredRow;
+use crate::queue::stored_update::LeaseChange;
 use crate::queue::{
     LoadPlan, Loader, NewBatch, QueueError, RemovedRows, Result, RowChange, Staging,
 };
@@ -422,7 +423,8 @@ impl LoadTransaction for RowTransaction<'_> {
     }
 
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
-        change::write(self.tx, job, change, &mut self.writer.tally)
+        let tally = &mut self.writer.tally;
+        change::write(self.tx, &job.into(), change, LeaseChange::End, tally).map(drop)
     }
 
     fn keep_clip(&mut self, job: JobId, clip: &SavedFile) -> Result<()> {
