@@ -1,18 +1,19 @@
 //! The composition root: the only place of the product that names concrete adapters. It assembles
 //! queues, providers and pools from the config and the environment.
 
+mod queues;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use jiff::Timestamp;
 
 use crate::catalog;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{AdjustedClock, Clock};
 use crate::config::{Config, EachlabsAuth};
-use crate::domain::{Catalog, Model, ProviderName};
+use crate::domain::{Catalog, Model, ProviderName, QueueAddress};
 use crate::image::{LocalImages, PictureProbe};
 use crate::link_client::ProxiedLinks;
 use crate::output::{DownloadTimeouts, Downloader, LocalStore, OutputStore};
@@ -22,10 +23,11 @@ use crate::provider::fal::Fal;
 use crate::provider::http::{Auth, SetupError};
 use crate::provider::timeouts::Timeouts;
 use crate::provider::{ApiKey, InvalidKey, Provider};
-use crate::queue::sqlite::SqliteQueue;
-use crate::queue::{self, ProviderLimits, Queue, QueueError, UnsafePlace};
-use crate::rehearsal::{self, Latency, RehearsalReport, Scenario, SimulatedHost};
-use crate::worker::{FilePorts, ProcessingTimes, StepContext, StopSignal};
+use crate::queue::{ProviderLimits, Queue, QueueError};
+use crate::rehearsal::{Latency, Scenario, SimulatedHost};
+use crate::worker::{FilePorts, ProcessingTimes, StepContext};
+
+pub use queues::{back_up, queue_at, simulate_copy, temporary_queue};
 
 /// Why a part of the program cannot be assembled.
 #[derive(Debug, thiserror::Error)]
@@ -58,8 +60,10 @@ pub struct App {
     pub config: Config,
     /// The built-in models and those of the config.
     pub catalog: Arc<Catalog>,
-    /// This machine's clock.
+    /// This machine's clock, set to that of the queue's server if it has one.
     pub clock: Arc<dyn Clock>,
+    /// The same.
+    adjusted_clock: Arc<AdjustedClock>,
     /// The environment variables for keys and URLs.
     environment: BTreeMap<String, String>,
 }
@@ -72,81 +76,30 @@ impl App {
     /// Returns [`AppError::Config`] if one of them is wrong.
     pub fn load(
         config: Option<&Path>,
-        queue: Option<&Path>,
+        queue: Option<&QueueAddress>,
         environment: BTreeMap<String, String>,
     ) -> Result<Self, AppError> {
         let config = Config::load(config, |name| environment.get(name).cloned());
         let mut config = config.map_err(AppError::Config)?;
         if let Some(queue) = queue {
-            config.queue = queue.to_owned();
+            config.queue = queue.clone();
         }
-        if config.queue.is_symlink()
-            && let Ok(queue) = config.queue.canonicalize()
+        if let QueueAddress::File(path) = &config.queue
+            && path.is_symlink()
+            && let Ok(path) = path.canonicalize()
         {
             // What lies beside the queue has to be found by whatever name it is opened.
-            config.queue = queue;
+            config.queue = path.into();
         }
         let catalog = catalog::load(&config.catalog).map_err(AppError::Config)?;
+        let clock = Arc::new(AdjustedClock::default());
         Ok(Self {
             config,
             catalog: Arc::new(catalog),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&clock) as _,
+            adjusted_clock: clock,
             environment,
         })
-    }
-
-    /// Opens the existing queue.
-    ///
-    /// # Errors
-    /// As [`SqliteQueue::open`].
-    pub fn queue(&self) -> queue::Result<Arc<dyn Queue>> {
-        Ok(Arc::new(SqliteQueue::open(
-            &self.config.queue,
-            Arc::clone(&self.clock),
-        )?))
-    }
-
-    /// Opens the existing queue read-only, without migrating an older version.
-    ///
-    /// # Errors
-    /// As [`SqliteQueue::open_read_only`].
-    pub fn queue_read_only(&self) -> queue::Result<Arc<dyn Queue>> {
-        Ok(Arc::new(SqliteQueue::open_read_only(
-            &self.config.queue,
-            Arc::clone(&self.clock),
-        )?))
-    }
-
-    /// Opens the queue, or creates it.
-    ///
-    /// # Errors
-    /// As [`SqliteQueue::open_or_create`].
-    pub fn queue_or_new(&self) -> queue::Result<Arc<dyn Queue>> {
-        queue_at(&self.config.queue)
-    }
-
-    /// Removes the queue if it was never used. Returns whether it was removed.
-    ///
-    /// # Errors
-    /// As [`SqliteQueue::remove_unused`].
-    pub fn remove_unused_queue(&self) -> queue::Result<bool> {
-        SqliteQueue::remove_unused(&self.config.queue)
-    }
-
-    /// Returns why the existing queue is not safe where it is; `None` if nothing is known against it.
-    ///
-    /// # Errors
-    /// As [`SqliteQueue::find_unsafe_place`].
-    pub fn unsafe_place(&self) -> queue::Result<Option<UnsafePlace>> {
-        SqliteQueue::find_unsafe_place(&self.config.queue)
-    }
-
-    /// Writes a copy of the queue, also while runs are active.
-    ///
-    /// # Errors
-    /// As [`SqliteQueue::back_up`].
-    pub fn back_up_queue(&self, to: &Path) -> queue::Result<()> {
-        SqliteQueue::back_up(&self.config.queue, to)
     }
 
     /// Reports whether a provider's key is set.
@@ -264,9 +217,9 @@ impl App {
         providers: &[ProviderName],
         starts_at: Timestamp,
         workers: usize,
-    ) -> queue::Result<Scenario> {
+    ) -> Result<Scenario, AppError> {
         let processing_times = self.processing_times();
-        if self.config.queue.exists() {
+        if self.has_queue()? {
             processing_times
                 .learn_from(self.queue()?.as_ref(), &self.catalog)
                 .await?;
@@ -334,49 +287,4 @@ pub fn local_files(proxied: ProxiedLinks) -> Result<FilePorts, AppError> {
         clips: Arc::new(downloader.map_err(AppError::Downloads)?),
         images: Arc::new(LocalImages),
     })
-}
-
-/// Opens the queue at a path, whatever is configured, or creates it.
-///
-/// # Errors
-/// As [`SqliteQueue::open_or_create`].
-pub fn queue_at(path: &Path) -> queue::Result<Arc<dyn Queue>> {
-    Ok(Arc::new(SqliteQueue::open_or_create(
-        path,
-        Arc::new(SystemClock),
-    )?))
-}
-
-/// Creates an empty queue to check a manifest against, which disappears when it is closed. SQLite
-/// takes an empty path for a temporary file.
-///
-/// # Errors
-/// As [`SqliteQueue::open_or_create`].
-pub fn temporary_queue() -> queue::Result<Arc<dyn Queue>> {
-    queue_at(Path::new(""))
-}
-
-/// Simulates a run once, on a copy of a loaded queue that is removed afterwards. No connection to
-/// the loaded queue may be open.
-///
-/// # Errors
-/// Returns an error if the copy fails, or a [`RehearsalError`](rehearsal::RehearsalError).
-pub fn simulate_copy(
-    scenario: &Arc<Scenario>,
-    loaded: &Path,
-    seed: u64,
-    stop: &StopSignal,
-) -> anyhow::Result<RehearsalReport> {
-    let folder = loaded.parent().unwrap_or(Path::new("."));
-    let dir = tempfile::tempdir_in(folder).context("cannot create a temporary folder")?;
-    let path = dir.path().join("rehearsal.db");
-    std::fs::copy(loaded, &path)
-        .with_context(|| format!("cannot copy the queue to {}", path.display()))?;
-    let open_queue = move |clock| Ok(Arc::new(SqliteQueue::for_rehearsal(&path, clock)?) as _);
-    Ok(rehearsal::simulate(
-        scenario,
-        open_queue,
-        seed,
-        stop.clone(),
-    )?)
 }

@@ -1,8 +1,9 @@
 //! The clock: the only module that reads the system time.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// A source of the current time. All other code takes the time as an argument or asks a `Clock`.
 pub trait Clock: Send + Sync {
@@ -22,6 +23,31 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let now = Timestamp::now();
         Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+    }
+}
+
+/// The system clock, corrected by how far the clock of a shared queue is ahead: a time that one host writes
+/// means the same to all.
+#[derive(Debug, Default)]
+pub struct AdjustedClock {
+    ahead_ms: AtomicI64,
+}
+
+impl AdjustedClock {
+    /// Corrects the clock, so that it shows this time now. Returns by how many milliseconds that is ahead of the
+    /// system clock.
+    pub fn set(&self, now: Timestamp) -> i64 {
+        let ahead = now.as_millisecond() - SystemClock.now().as_millisecond();
+        self.ahead_ms.store(ahead, Ordering::Relaxed);
+        ahead
+    }
+}
+
+impl Clock for AdjustedClock {
+    fn now(&self) -> Timestamp {
+        let system = SystemClock.now();
+        let ahead = SignedDuration::from_millis(self.ahead_ms.load(Ordering::Relaxed));
+        system.saturating_add(ahead).unwrap_or(system)
     }
 }
 

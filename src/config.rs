@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 use url::Url;
 
-use crate::domain::{Backoff, ProviderName, RetryPolicy};
+use crate::domain::{Backoff, DatabaseUrl, ProviderName, QueueAddress, RetryPolicy};
 use crate::link_client::ProxiedLinks;
 use crate::toml_file;
 
@@ -19,8 +20,14 @@ pub const DEFAULT_FILE: &str = "overnight.toml";
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Path of the queue file.
-    pub queue: PathBuf,
+    /// Where the queue is.
+    pub queue: QueueAddress,
+    /// The server's own address, if `queue` is that of a connection pooler. Only for a queue in a database.
+    pub queue_session: Option<DatabaseUrl>,
+    /// How long a run waits for the server of its queue to come back.
+    pub queue_patience: SignedDuration,
+    /// Whether runs may use a server that may forget what it has committed.
+    pub accept_loss: bool,
     /// Output folder: clips are saved as `{out}/{batch}/{id}.mp4`, or under the ending of their kind.
     pub out: PathBuf,
     /// Maximum number of concurrent steps, at least 1.
@@ -91,7 +98,10 @@ pub enum EachlabsAuth {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            queue: "overnight.db".into(),
+            queue: PathBuf::from("overnight.db").into(),
+            queue_session: None,
+            queue_patience: SignedDuration::from_mins(10),
+            accept_loss: false,
             out: "renders".into(),
             workers: 16,
             proxied_links: ProxiedLinks::default(),
@@ -115,6 +125,9 @@ impl Default for PaceConfig {
         }
     }
 }
+
+/// Longest time that a run may wait for the server of its queue.
+const MAX_PATIENCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Maximum value of a setting in seconds: one year.
 const MAX_SECONDS: f64 = 31_536_000.0;
@@ -158,7 +171,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Overrides addresses and the queue's path with environment variables. Empty ones are ignored.
+    /// Overrides addresses, and where the queue is, with environment variables. Empty ones are ignored.
     fn merge_env(&mut self, environment: impl Fn(&str) -> Option<String>) -> Result<(), String> {
         let url = |variable: &str| -> Result<Option<Url>, String> {
             let Some(text) = environment(variable).filter(|text| !text.is_empty()) else {
@@ -190,6 +203,9 @@ impl Config {
     fn validate(&self) -> Result<(), String> {
         if self.workers == 0 {
             return Err("workers: must be at least 1".into());
+        }
+        if self.queue_patience.is_negative() || self.queue_patience > MAX_PATIENCE {
+            return Err("queue_patience: must be from 0s to 24h".into());
         }
         let seconds = |key: &str, value: f64| {
             if (0.0..=MAX_SECONDS).contains(&value) {
@@ -364,6 +380,9 @@ mod tests {
 
     const DOCUMENTED: &str = r#"
         queue = "overnight.db"
+        queue_session = "postgres://db/overnight"
+        queue_patience = "10m"
+        accept_loss = true
         out = "renders"
         workers = 16
         proxied_links = "checked"
@@ -443,7 +462,7 @@ mod tests {
             config.base_url(ProviderName::Eachlabs).as_str(),
             "http://127.0.0.1:9/v1"
         );
-        assert_eq!(config.queue, PathBuf::from("other.db"));
+        assert_eq!(config.queue.to_string(), "other.db");
         for provider in ProviderName::ALL {
             config.base_url(provider);
         }

@@ -36,7 +36,7 @@ pub(super) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> 
         .await
         .map_err(|error| match error {
             QueueError::NoActiveRun => {
-                let queue = setup.app.config.queue.display();
+                let queue = &setup.app.config.queue;
                 Usage(format!("no run is active on {queue}\nhint: {hint}")).into()
             }
             other => anyhow::Error::from(other),

@@ -65,7 +65,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
     ));
 
     let global = Global {
-        queue: Some(queue),
+        queue: Some(queue.into()),
         config: Some(config),
         ..global.clone()
     };

@@ -100,12 +100,15 @@ fn queue_hint(error: &QueueError) -> Option<String> {
 fn store_hint(kind: &StoreErrorKind) -> Option<&'static str> {
     Some(match kind {
         StoreErrorKind::Missing => {
-            "create one with `overnight load`, or select another with `--queue PATH`"
+            "create one with `overnight load`, or select another with `--queue`"
         }
         StoreErrorKind::NotADatabase => {
             "it is not a SQLite file; select another with `--queue PATH`"
         }
         StoreErrorKind::ForeignFile => "select another file with `--queue PATH`",
+        StoreErrorKind::OlderVersion { .. } => {
+            "run `overnight migrate` once; runs of the older version go on meanwhile"
+        }
         StoreErrorKind::NewerVersion { .. } => "use the newer version",
         StoreErrorKind::Damaged { .. } => {
             "stop every run, keep a copy of the file, and try `sqlite3 FILE .recover | sqlite3 NEW`"
@@ -124,6 +127,12 @@ fn store_hint(kind: &StoreErrorKind) -> Option<&'static str> {
         StoreErrorKind::Replaced => {
             "if you moved the queue, put it back and run again: it has what was paid for until now; if it is \
              lost, run your latest copy of it, which compares itself with the providers first"
+        }
+        StoreErrorKind::Unreachable => {
+            "check the address, the network and the server, and run again: nothing is lost"
+        }
+        StoreErrorKind::FailedOver => {
+            "run again: the queue is compared with the providers' histories first, so that nothing is paid twice"
         }
         StoreErrorKind::Other => return None,
     })

@@ -35,6 +35,15 @@ Examples:
   overnight doctor
   overnight doctor --json";
 
+pub(super) const MIGRATE: &str = "\
+A queue in a file is migrated by the first `run` or `load` of a new version, and needs this command only \
+to be migrated earlier. A queue in a database is never migrated but by this command, because runs of \
+other machines may use it; they go on meanwhile.
+
+Examples:
+  overnight migrate
+  overnight migrate --queue postgres://overnight@db/overnight";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   overnight completions bash > ~/.local/share/bash-completion/completions/overnight

@@ -194,6 +194,9 @@ mod tests {
         });
         let Config {
             queue,
+            queue_session,
+            queue_patience,
+            accept_loss,
             out,
             workers,
             proxied_links,
@@ -205,7 +208,7 @@ mod tests {
         let storage_url = config.fal_storage_url().map(String::from);
         let auth = config.eachlabs_auth();
         format!(
-            "{queue:?} {out:?} {workers} {proxied_links:?} {catalog:?} {pace:?} {providers:?} {api_url} \
+            "{queue:?} {queue_session:?} {queue_patience:?} {accept_loss} {out:?} {workers} {proxied_links:?} {catalog:?} {pace:?} {providers:?} {api_url} \
              {storage_url:?} {auth:?}"
         )
     }

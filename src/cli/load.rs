@@ -1,9 +1,9 @@
 //! `load`: checks a manifest, prices it, and queues its rows.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::app;
-use crate::domain::Money;
+use crate::domain::{Money, QueueAddress};
 use crate::loader::{FoundClips, ManifestLoader};
 use crate::manifest::ImageFixes;
 use crate::queue::{LoadPlan, NewBatch, RemovedRows, Staging};
@@ -48,11 +48,12 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
         load_probe::probe(&setup, &loader, global.quiet).await?;
     }
     let mut batch = loader.new_batch(&setup.app.config.out)?;
-    if setup.app.config.queue.exists() {
+    let exists = setup.app.has_queue()?;
+    if exists {
         keep_folder(&setup, &loader, &mut batch).await?;
     }
     let budget = batch.budget;
-    let is_new = !is_check && !setup.app.config.queue.exists();
+    let is_new = !is_check && !exists;
     let loaded = load_into(&setup, &loader, batch, mode, options);
     if loaded.is_err() && is_new {
         // What went wrong before is what the user needs to know.
@@ -60,8 +61,11 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     }
     let (plan, view) = loaded?;
     if is_new && !global.quiet {
-        let path = std::path::absolute(&setup.app.config.queue)?;
-        render::print_note(format_args!("created a new queue: {}", path.display()));
+        let address = match &setup.app.config.queue {
+            QueueAddress::File(path) => std::path::absolute(path)?.into(),
+            database => database.clone(),
+        };
+        render::print_note(format_args!("created a new queue: {address}"));
     }
     print_plan(&loader.batch, &plan, is_check)?;
     removed_rows::settle(&setup, &loader.batch, &plan, removed, is_check).await?;
@@ -96,8 +100,11 @@ async fn keep_folder(
 }
 
 /// Returns the folder of the pictures that are sent in place of others: beside the queue, `overnight-images`
-/// for `overnight.db`.
-fn fixed_images(queue: &Path) -> std::io::Result<PathBuf> {
+/// for `overnight.db`; in the current folder if the queue is in a database.
+fn fixed_images(queue: &QueueAddress) -> std::io::Result<PathBuf> {
+    let QueueAddress::File(queue) = queue else {
+        return std::path::absolute("overnight-images");
+    };
     let mut name = queue.file_stem().unwrap_or_default().to_owned();
     name.push("-images");
     Ok(std::path::absolute(queue)?.with_file_name(name))
@@ -148,7 +155,7 @@ fn load_into<'a>(
     mode: LoadMode,
     options: ViewOptions,
 ) -> anyhow::Result<(LoadPlan, LoadView<'a>)> {
-    let queue = if mode.is_check && !setup.app.config.queue.exists() {
+    let queue = if mode.is_check && !setup.app.has_queue()? {
         app::temporary_queue()?
     } else {
         setup.app.queue_or_new()?

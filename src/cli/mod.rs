@@ -32,6 +32,7 @@ mod load_problem;
 mod load_remark;
 mod load_view;
 mod logs;
+mod migrate;
 mod models;
 mod move_batch;
 mod moved_folder;
@@ -119,6 +120,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Report(args) => report::report(&global, args).await,
         Command::Move(args) => move_batch::move_batch(&global, args).await,
         Command::Backup(args) => backup::backup(&global, &args),
+        Command::Migrate => migrate::migrate(&global).await,
         Command::Clean(args) => clean::clean(&global, args).await,
         Command::Export(args) => export::export(&global, args).await,
         Command::Models(args) => models::models(&global, args),

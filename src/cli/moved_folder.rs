@@ -16,10 +16,9 @@ pub(super) async fn ensure_not_moved(
     batch: Option<&str>,
 ) -> anyhow::Result<()> {
     let status = queue.status(batch.map(str::to_owned)).await?;
-    let queue_file = setup.app.config.queue.canonicalize()?;
-    let project = queue_file.parent().unwrap_or(Path::new(""));
+    let project = setup.app.project()?;
     for batch in &status.batches {
-        if let Some(folder) = moved_to(batch, project) {
+        if let Some(folder) = moved_to(batch, &project) {
             let record = setup
                 .suggest("move")
                 .arg(&batch.batch)

@@ -12,6 +12,13 @@ pub(super) fn hint(place: &UnsafePlace) -> &'static str {
             "remove the other names while no run is active; `overnight backup FILE` writes a whole copy of \
              the queue"
         }
+        UnsafePlace::AsynchronousStandby => {
+            "set `synchronous_standby_names` on the server, or `accept_loss = true` in the config if paying for \
+             some clips twice after a failure is acceptable"
+        }
+        UnsafePlace::NoSync => {
+            "set `fsync = on` on the server, or `accept_loss = true` in the config"
+        }
         _ => {
             "move the project to a local disk while no run is active; `overnight backup FILE` writes a \
              whole copy of the queue"
@@ -23,7 +30,7 @@ pub(super) fn hint(place: &UnsafePlace) -> &'static str {
 /// twice.
 pub(super) fn ensure_safe(setup: &Setup) -> anyhow::Result<()> {
     match setup.app.unsafe_place()? {
-        Some(place) if place.is_certain() => {
+        Some(place) if place.is_certain() && !setup.app.config.accept_loss => {
             anyhow::bail!("{place}\nhint: {}", hint(&place))
         }
         Some(place) => render::print_note(format_args!("{place}\nhint: {}", hint(&place))),

@@ -221,7 +221,7 @@ fn report_backlog(backlog: &Backlog, status: &Status, args: &RunArgs, setup: &Se
         "could not continue: {} {} in {}",
         render::format_count(jobs, "job"),
         wait_verb(jobs),
-        setup.app.config.queue.display()
+        setup.app.config.queue
     ));
     Exit::CannotContinue
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{AttemptId, JobState, ProviderName};
+use crate::domain::{AttemptId, JobState, ProviderName, QueueAddress};
 use crate::output::{self, Marker};
 use crate::queue::{self, BatchStatus, Lineage, Queue, QueueError};
 
@@ -30,6 +30,8 @@ pub(super) enum Doubt {
     Older,
     /// There is no marker beside it, although it has run.
     Moved,
+    /// Another server holds it than when it was run last, or a standby that was made the server.
+    OtherServer,
     /// Another queue has run here.
     Foreign(PathBuf),
     /// The histories list what it asks for.
@@ -60,9 +62,9 @@ impl Evidence {
             providers: lineage.providers.clone(),
             owned: None,
         };
-        for path in std::iter::once(&paths.beside_queue).chain(&paths.in_folders) {
+        for path in paths.beside_queue.iter().chain(&paths.in_folders) {
             let Ok(Some(marker)) = Marker::read(path) else {
-                if *path == paths.beside_queue && lineage.generation > 0 {
+                if paths.beside_queue.as_ref() == Some(path) && lineage.generation > 0 {
                     evidence.doubt = Some(Doubt::Moved);
                 }
                 continue;
@@ -85,6 +87,9 @@ impl Evidence {
             evidence.generation = evidence.generation.max(marker.generation);
             evidence.providers.extend(marker.providers);
         }
+        if lineage.has_other_server {
+            evidence.doubt.get_or_insert(Doubt::OtherServer);
+        }
         if lineage.doubt_since.is_some() {
             // An earlier run could not compare it.
             evidence.doubt.get_or_insert(Doubt::Older);
@@ -96,8 +101,9 @@ impl Evidence {
 /// Where the markers of a queue are.
 #[derive(Debug)]
 pub(super) struct MarkerPaths {
-    beside_queue: PathBuf,
-    /// The queue's own path; `None` if it is no text.
+    /// `None` if the queue is no file.
+    beside_queue: Option<PathBuf>,
+    /// The queue's own path or URL; `None` if it is no text.
     queue: Option<String>,
     in_folders: Vec<PathBuf>,
 }
@@ -117,11 +123,15 @@ impl MarkerPaths {
             let place = folder.canonicalize().unwrap_or(folder.to_owned());
             in_folders.push(Marker::in_folder(&place));
         }
+        let address = &setup.app.config.queue;
         Self {
-            beside_queue: Marker::beside(&setup.app.config.queue),
-            queue: std::path::absolute(&setup.app.config.queue)
-                .ok()
-                .and_then(|path| Some(path.to_str()?.to_owned())),
+            beside_queue: address.file().map(|path| Marker::beside(path)),
+            queue: match address {
+                QueueAddress::File(path) => std::path::absolute(path)
+                    .ok()
+                    .and_then(|path| Some(path.to_str()?.to_owned())),
+                QueueAddress::Database(url) => Some(url.to_string()),
+            },
             in_folders,
         }
     }
@@ -143,6 +153,11 @@ pub(super) fn print_doubt(doubt: &Doubt) {
         Doubt::Moved => "this queue was moved or copied here, and a copy may have been run \
                          elsewhere"
             .to_owned(),
+        Doubt::OtherServer => {
+            "another server answers for this queue than in its last run, and may not have what was \
+                                committed last"
+                .to_owned()
+        }
         Doubt::Foreign(path) => format!(
             "another queue has run here: {} is not this one\'s",
             path.display()
@@ -180,8 +195,9 @@ impl Markers {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(marker) = written.as_mut() {
             marker.last_attempt = marker.last_attempt.max(last_attempt.0);
-            let path = &self.paths.beside_queue;
-            log_failure(path, marker.write_fast(path));
+            if let Some(path) = &self.paths.beside_queue {
+                log_failure(path, marker.write_fast(path));
+            }
         }
     }
 
@@ -226,8 +242,9 @@ impl Markers {
             // Attempts may have been noted since the queue was read.
             marker.last_attempt = marker.last_attempt.max(written.last_attempt);
         }
-        let path = &self.paths.beside_queue;
-        log_failure(path, marker.write(path));
+        if let Some(path) = &self.paths.beside_queue {
+            log_failure(path, marker.write(path));
+        }
         *written = Some(marker.clone());
         drop(written);
         for path in &self.paths.in_folders {

@@ -36,11 +36,7 @@ impl Setup {
         global: &Global,
         environment: BTreeMap<String, String>,
     ) -> Result<Self, AppError> {
-        let app = App::load(
-            global.config.as_deref(),
-            global.queue.as_deref(),
-            environment,
-        )?;
+        let app = App::load(global.config.as_deref(), global.queue.as_ref(), environment)?;
         Ok(Self {
             app,
             global: global.clone(),

@@ -23,10 +23,13 @@ impl SuggestedCommand {
     /// Suggests `overnight <command>` for a user who ran this command with these global flags.
     pub(super) fn new(global: &Global, command: &str) -> Self {
         let mut flags = Vec::new();
-        for (flag, path) in [("--queue", &global.queue), ("--config", &global.config)] {
-            if let Some(path) = path {
-                // A path that is not UTF-8 cannot be printed exactly.
-                push_option(&mut flags, flag, &path.to_string_lossy());
+        // A path that is not UTF-8 cannot be printed exactly, and a password is not printed at all.
+        let queue = global.queue.as_ref().map(ToString::to_string);
+        let config = global.config.as_ref();
+        let config = config.map(|path| path.to_string_lossy().into_owned());
+        for (flag, value) in [("--queue", queue), ("--config", config)] {
+            if let Some(value) = value {
+                push_option(&mut flags, flag, &value);
             }
         }
         Self {

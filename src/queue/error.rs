@@ -151,6 +151,11 @@ impl QueueError {
         matches!(self, Self::Store(_))
     }
 
+    /// Returns whether the connection to the store was lost, so that the operation may be tried again.
+    pub(super) fn is_lost_store(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind == StoreErrorKind::Unreachable)
+    }
+
     /// Returns whether the caller asked for something that does not exist or that contradicts what
     /// the queue holds.
     pub fn is_request_error(&self) -> bool {
@@ -232,6 +237,13 @@ pub enum StoreErrorKind {
         /// The newest version that this program supports.
         supported: usize,
     },
+    /// An older version of the program wrote the store, and it is not migrated without being asked.
+    OlderVersion {
+        /// The version of the store.
+        version: usize,
+        /// The version that this program needs.
+        needed: usize,
+    },
     /// The file is damaged.
     Damaged {
         /// The first damage that a check found; `None` if an operation failed because of it.
@@ -249,6 +261,10 @@ pub enum StoreErrorKind {
     Locked,
     /// The file was deleted, renamed or replaced while it was open.
     Replaced,
+    /// The server of the queue cannot be reached, or the connection to it was lost.
+    Unreachable,
+    /// Another server answers than when the queue was opened.
+    FailedOver,
     /// Any other failure of the storage layer.
     Other,
 }
@@ -261,6 +277,11 @@ impl StoreError {
             kind,
             source: None,
         }
+    }
+
+    /// Creates an error whose store is [named](Self::at) later.
+    pub(super) fn without_path(kind: StoreErrorKind) -> Self {
+        Self::new(Path::new(""), kind)
     }
 
     /// Adds the file's path, if the error has none yet.
@@ -298,11 +319,18 @@ fn describe_store(path: &Path, kind: &StoreErrorKind) -> String {
             "{file} was written by a newer version of overnight (queue version {version}; this one \
              supports up to {supported}) and was not modified"
         ),
+        StoreErrorKind::OlderVersion { version, needed } => format!(
+            "{file} has queue version {version}, and this version of overnight needs {needed}"
+        ),
         StoreErrorKind::Damaged { found: Some(found) } => format!("{file} is damaged: {found}"),
         StoreErrorKind::CannotLock => format!("cannot create {file} beside the queue"),
         StoreErrorKind::Replaced => {
             format!("{file} was deleted, renamed or replaced while the queue was open")
         }
+        StoreErrorKind::Unreachable => format!("cannot reach the queue {file}"),
+        StoreErrorKind::FailedOver => format!(
+            "another server answers for {file} than before, and may not have what was committed last"
+        ),
         StoreErrorKind::NotADatabase
         | StoreErrorKind::Damaged { found: None }
         | StoreErrorKind::CannotOpen

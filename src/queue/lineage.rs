@@ -26,6 +26,9 @@ pub struct Lineage {
     /// Since when a copy or another queue has paid for what may be loaded into this one yet; `None` if
     /// there was none.
     pub unclaimed_since: Option<Timestamp>,
+    /// Whether another server holds the queue than when its last run began, or a standby that has taken its
+    /// place: it may lack what was committed last. `false` if the queue is a file.
+    pub has_other_server: bool,
     /// The providers whose keys it was run with.
     pub providers: BTreeSet<ProviderName>,
     /// When rows of a batch were last loaded to be rendered anew, whatever was made before, by the name

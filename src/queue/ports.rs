@@ -165,8 +165,8 @@ impl<S: Storage> PoolLookups for S {
 
     async fn all_settled(&self, jobs: Vec<JobId>) -> Result<bool> {
         self.read(move |snapshot, _| {
-            for job in jobs {
-                let stored = snapshot.stored_jobs(JobSet::Number(job))?;
+            for job in &jobs {
+                let stored = snapshot.stored_jobs(JobSet::Number(*job))?;
                 if !stored.iter().all(StoredJob::is_settled) {
                     return Ok(false);
                 }
@@ -396,8 +396,8 @@ impl<S: Storage> Reports for S {
             let before = JobId(number - 1);
             let found = snapshot.jobs(&JobFilter::default(), before, 1)?.pop();
             found.ok_or_else(|| QueueError::NoSuchJob {
-                job,
-                batch,
+                job: job.clone(),
+                batch: batch.clone(),
                 nearest: None,
             })
         })

@@ -295,7 +295,7 @@ pub trait Transaction: Snapshot {
         changed_at: Option<Timestamp>,
     ) -> Result<()>;
 
-    /// Sets the number of runs in the queue's [`Lineage`].
+    /// Sets the number of runs in the queue's [`Lineage`], and the server on which the last begins.
     fn set_generation(&mut self, generation: u64) -> Result<()>;
 
     /// Sets since when the queue may not know what was paid for.
@@ -321,19 +321,25 @@ pub trait Transaction: Snapshot {
 /// A write, in a transaction of its own or with others. It may run again from the start if the
 /// transaction fails.
 pub trait WriteOperation<T>:
-    Fn(&mut dyn Transaction, Timestamp) -> Result<T> + Send + 'static
+    Fn(&mut dyn Transaction, Timestamp) -> Result<T> + Send + Sync + 'static
 {
 }
 
-impl<T, F: Fn(&mut dyn Transaction, Timestamp) -> Result<T> + Send + 'static> WriteOperation<T>
+impl<T, F: Fn(&mut dyn Transaction, Timestamp) -> Result<T> + Send + Sync + 'static>
+    WriteOperation<T> for F
+{
+}
+
+/// A read of one instant. It may run again from the start if the connection to the store is lost.
+pub trait ReadOperation<T>:
+    Fn(&dyn Snapshot, Timestamp) -> Result<T> + Send + Sync + 'static
+{
+}
+
+impl<T, F: Fn(&dyn Snapshot, Timestamp) -> Result<T> + Send + Sync + 'static> ReadOperation<T>
     for F
 {
 }
-
-/// A read of one instant.
-pub trait ReadOperation<T>: FnOnce(&dyn Snapshot, Timestamp) -> Result<T> + Send + 'static {}
-
-impl<T, F: FnOnce(&dyn Snapshot, Timestamp) -> Result<T> + Send + 'static> ReadOperation<T> for F {}
 
 /// What the process of a pool holds until the pool leaves. Dropping it releases it, as does the end of
 /// the process.

@@ -26,6 +26,17 @@ pub enum UnsafePlace {
         "the queue's file has {0} names (hard links), and runs under two of them would not see each other"
     )]
     SeveralNames(u64),
+    /// The server sends what it commits to standbys, and waits for none of them.
+    #[error(
+        "the server of the queue does not wait for its standbys, so that one which takes its place may not \
+         know what was paid for last"
+    )]
+    AsynchronousStandby,
+    /// The server does not wait until what it commits is on its disk.
+    #[error(
+        "the server of the queue runs without fsync, so that it may forget what was paid for if its machine fails"
+    )]
+    NoSync,
 }
 
 impl UnsafePlace {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cli::examples;
+use crate::domain::QueueAddress;
 
 use super::{
     BackupArgs, BillArgs, CleanArgs, CompletionsArgs, CtlArgs, DemoArgs, DoctorArgs, ExportArgs,
@@ -30,9 +31,10 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Queue file [default: overnight.db] [env: OVERNIGHT_QUEUE]
-    #[arg(long, global = true, value_name = "PATH")]
-    pub queue: Option<PathBuf>,
+    /// Queue: a file, or the postgres:// URL of a database [default: overnight.db] [env:
+    /// OVERNIGHT_QUEUE]
+    #[arg(long, global = true, value_name = "PATH|URL")]
+    pub queue: Option<QueueAddress>,
     /// Config file [default: overnight.toml, if it exists]
     #[arg(long, global = true, value_name = "PATH")]
     pub config: Option<PathBuf>,
@@ -123,6 +125,9 @@ pub enum Command {
     Clean(CleanArgs),
     /// Write a whole copy of the queue, also while runs are active
     Backup(BackupArgs),
+    /// Bring the queue to the format of this version
+    #[command(after_help = examples::MIGRATE)]
+    Migrate,
     /// Show the models with their prices, times and routes, or one with its fields
     Models(ModelsArgs),
     /// Serve the three provider APIs on this machine, for trial runs and tests

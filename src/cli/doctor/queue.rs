@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::cli::queue_place;
 use crate::cli::render;
 use crate::cli::setup::Setup;
+use crate::domain::QueueAddress;
 use crate::queue::{Health, Status, UnsafePlace};
 
 use super::check::Check;
@@ -18,15 +19,16 @@ pub(super) struct QueueChecks {
 
 /// Checks the queue, if it exists.
 pub(super) async fn check(setup: &Setup) -> QueueChecks {
-    let path = &setup.app.config.queue;
-    if !path.exists() {
-        return QueueChecks {
-            checks: vec![check_missing(setup, path)],
+    let checks = match setup.app.has_queue() {
+        Ok(true) => check_existing(setup).await,
+        Ok(false) => Ok(QueueChecks {
+            checks: vec![check_missing(setup)],
             status: None,
-        };
-    }
-    check_existing(setup).await.unwrap_or_else(|error| {
-        let failed = Check::failed("queue", error, "choose another file with --queue PATH");
+        }),
+        Err(error) => Err(error.into()),
+    };
+    checks.unwrap_or_else(|error| {
+        let failed = Check::failed("queue", error, "choose another queue with --queue");
         QueueChecks {
             checks: vec![failed],
             status: None,
@@ -34,21 +36,22 @@ pub(super) async fn check(setup: &Setup) -> QueueChecks {
     })
 }
 
-/// Checks that `load` can create a queue at this path.
-fn check_missing(setup: &Setup, path: &Path) -> Check {
+/// Checks that `load` can create the queue.
+fn check_missing(setup: &Setup) -> Check {
+    let address = &setup.app.config.queue;
+    let created = format!(
+        "{address} does not exist yet; `{}` creates it",
+        setup.suggest("load").arg("FILE")
+    );
+    let QueueAddress::File(path) = address else {
+        return Check::ok("queue", created);
+    };
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     if folder.is_dir() {
-        return Check::ok(
-            "queue",
-            format!(
-                "{} does not exist yet; `{}` creates it",
-                path.display(),
-                setup.suggest("load").arg("FILE")
-            ),
-        );
+        return Check::ok("queue", created);
     }
     let message = format!(
         "{} cannot be created: there is no folder {}",
@@ -65,7 +68,7 @@ fn check_missing(setup: &Setup, path: &Path) -> Check {
 async fn check_existing(setup: &Setup) -> anyhow::Result<QueueChecks> {
     let queue = setup.app.queue_read_only()?;
     let health = queue.health().await?;
-    let file = setup.app.config.queue.display();
+    let file = &setup.app.config.queue;
     if !health.is_current() {
         let Health {
             version,
@@ -102,7 +105,7 @@ async fn check_existing(setup: &Setup) -> anyhow::Result<QueueChecks> {
 fn check_place(setup: &Setup) -> anyhow::Result<Option<Check>> {
     let report = |place: UnsafePlace| {
         let message = place.to_string();
-        if place.is_certain() {
+        if place.is_certain() && !setup.app.config.accept_loss {
             Check::problem("queue.place", message, queue_place::hint(&place))
         } else {
             Check::warning("queue.place", message, queue_place::hint(&place))

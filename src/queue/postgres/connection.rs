@@ -2,11 +2,16 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::FromSqlOwned;
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::row::{Columns, Params};
@@ -22,23 +27,29 @@ pub(super) struct Connection {
     statements: RefCell<HashMap<String, Statement>>,
     /// The number of the server's process, which no other connection has.
     shard: i64,
+    /// The server and its timeline; `None` if it does not tell.
+    server: Option<String>,
+    /// Whether the server has warned since this was last reset.
+    has_warned: Arc<AtomicBool>,
 }
 
 impl Connection {
-    /// Connects to the server: through TLS, unless it is this machine.
+    /// Connects to the server.
     pub(super) fn open(config: &Config) -> Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| QueueError::Fault(error.to_string()))?;
+        let has_warned = Arc::new(AtomicBool::new(false));
+        let warned = Arc::clone(&has_warned);
         let client = runtime.block_on(async {
-            if is_local(config) {
+            if config.get_ssl_mode() == SslMode::Disable {
                 let (client, connection) = config.connect(NoTls).await.map_err(store_error)?;
-                tokio::spawn(connection);
+                tokio::spawn(drive(connection, warned));
                 return Ok(client);
             }
             let tls = tls::client_config().map_err(QueueError::Fault)?;
             let connected = config.connect(MakeRustlsConnect::new(tls)).await;
             let (client, connection) = connected.map_err(store_error)?;
-            tokio::spawn(connection);
+            tokio::spawn(drive(connection, warned));
             Ok::<_, QueueError>(client)
         })?;
         let mut connection = Self {
@@ -46,10 +57,27 @@ impl Connection {
             client,
             statements: RefCell::default(),
             shard: 0,
+            server: None,
+            has_warned,
         };
         let pid = connection.value("SELECT pg_backend_pid()::BIGINT", &[])?;
         connection.shard = pid.unwrap_or(0);
+        // Not every hosted server tells.
+        let server = connection.value(SERVER, &[]);
+        connection.server = server.or_else(|error| {
+            if error.is_lost_store() {
+                Err(error)
+            } else {
+                Ok(None)
+            }
+        })?;
         Ok(connection)
+    }
+
+    /// Returns which server this is, and its timeline, which a standby changes when it becomes the server;
+    /// `None` if it does not tell.
+    pub(super) fn server(&self) -> Option<&String> {
+        self.server.as_ref()
     }
 
     /// Returns whether the server, or the network, has closed the connection.
@@ -66,6 +94,14 @@ impl Connection {
     pub(super) fn batch(&self, sql: &str) -> Result<()> {
         let run = self.runtime.block_on(self.client.batch_execute(sql));
         run.map_err(store_error)
+    }
+
+    /// Commits the transaction. Returns whether the server has confirmed that without a warning: one that gives
+    /// up waiting for a standby commits all the same, and warns that the standby may not have it.
+    pub(super) fn commit(&self) -> Result<bool> {
+        self.has_warned.store(false, Ordering::Release);
+        self.batch("COMMIT")?;
+        Ok(!self.has_warned.load(Ordering::Acquire))
     }
 
     /// Runs a query and returns its rows as mapped by `map`.
@@ -138,13 +174,25 @@ impl Connection {
     }
 }
 
-/// Returns whether a server is reached without a network.
-fn is_local(config: &Config) -> bool {
-    use tokio_postgres::config::Host;
-    config.get_hosts().iter().all(|host| match host {
-        Host::Unix(_) => true,
-        Host::Tcp(name) => matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1"),
-    })
+/// The identifier of the server, and its timeline.
+const SERVER: &str = "
+    SELECT system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
+    FROM pg_control_system()";
+
+/// Moves messages between the client and the server, until one of them closes the connection.
+async fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, has_warned: Arc<AtomicBool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notice(notice) = message
+            && notice.severity() == "WARNING"
+        {
+            tracing::warn!("the server of the queue: {}", notice.message());
+            has_warned.store(true, Ordering::Release);
+        }
+    }
 }
 
 /// Converts an error of the server or of the connection.
@@ -153,6 +201,8 @@ pub(super) fn store_error(error: tokio_postgres::Error) -> QueueError {
         Some(code) if *code == SqlState::DISK_FULL => StoreErrorKind::DiskFull,
         Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => StoreErrorKind::ReadOnly,
         Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => StoreErrorKind::Locked,
+        Some(code) if is_of_the_connection(code) => StoreErrorKind::Unreachable,
+        None if error.is_closed() || is_io(&error) => StoreErrorKind::Unreachable,
         _ => StoreErrorKind::Other,
     };
     StoreError {
@@ -161,4 +211,22 @@ pub(super) fn store_error(error: tokio_postgres::Error) -> QueueError {
         source: Some(std::sync::Arc::new(error)),
     }
     .into()
+}
+
+/// Returns whether the server says that it ends the connection, or takes none now.
+fn is_of_the_connection(code: &SqlState) -> bool {
+    const CONNECTION_EXCEPTION: &str = "08";
+    code.code().starts_with(CONNECTION_EXCEPTION)
+        || [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::TOO_MANY_CONNECTIONS,
+            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+        ]
+        .contains(code)
+}
+
+fn is_io(error: &tokio_postgres::Error) -> bool {
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }

@@ -11,14 +11,20 @@ use crate::policy::claim::PARKED_FROM;
 use crate::queue::stored_row::{StoredRow, timestamp_from_millis};
 use crate::queue::{Lineage, Result};
 
+/// The random id of the queue.
+pub(super) const QUEUE_ID: &str = "queue_id";
+
 /// Since when the queue may not know what was paid for.
 pub(super) const DOUBT: &str = "doubt_since";
 
 /// Since when another queue has paid for what may be loaded yet.
 pub(super) const UNCLAIMED: &str = "unclaimed_since";
 
+/// The server on which the last run began.
+const SERVER: &str = "server";
+
 /// The number of runs.
-pub(super) const GENERATION: &str = "generation";
+const GENERATION: &str = "generation";
 
 /// When the clock was last changed.
 pub(super) const CLOCK_CHANGE: &str = "clock_set_at";
@@ -45,7 +51,7 @@ pub(super) fn lineage(tx: &Connection) -> Result<Lineage> {
         millis.map(timestamp_from_millis).transpose()
     };
     Ok(Lineage {
-        queue_id: text(tx, "queue_id")?.unwrap_or_default(),
+        queue_id: text(tx, QUEUE_ID)?.unwrap_or_default(),
         generation: generation.and_then(|text| text.parse().ok()).unwrap_or(0),
         last_attempt: tx
             .value("SELECT max(attempt_id) FROM attempts", &[])?
@@ -56,6 +62,10 @@ pub(super) fn lineage(tx: &Connection) -> Result<Lineage> {
         },
         doubt_since: time(tx, DOUBT)?,
         unclaimed_since: time(tx, UNCLAIMED)?,
+        has_other_server: {
+            let known = text(tx, SERVER)?;
+            known.is_some() && known.as_ref() != tx.server()
+        },
         providers,
         fresh: fresh.into_iter().collect(),
     })
@@ -128,6 +138,17 @@ pub(super) fn record_clock_change(
         tx.execute(sql, params![now])?;
     }
     Ok(())
+}
+
+/// Stores the number of runs, and the server on which the last of them begins.
+pub(super) fn set_generation(tx: &Connection, generation: u64) -> Result<()> {
+    set_text(tx, GENERATION, &generation.to_string())?;
+    match tx.server() {
+        Some(server) => set_text(tx, SERVER, server),
+        None => tx
+            .execute("DELETE FROM meta WHERE key = $1", params![SERVER])
+            .map(drop),
+    }
 }
 
 /// Returns a value; `None` if there is none.

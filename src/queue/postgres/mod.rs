@@ -9,11 +9,15 @@ mod change;
 mod claim_reads;
 mod clips;
 mod connection;
+mod connector;
+mod database;
+mod durability;
 mod gates;
 mod job_row;
 mod lanes;
 mod load_rows;
 mod meta;
+mod patience;
 mod pool_locks;
 mod pools;
 mod progress;
@@ -27,98 +31,196 @@ mod tallies;
 mod time;
 mod transaction;
 mod uploads;
+mod write;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio_postgres::Config;
-
 use super::storage::{PoolLock, Process, ReadOperation, Storage, WriteOperation};
-use super::{Loader, NewBatch, PoolRecord, QueueError, Result, Staging};
-use crate::clock::Clock;
+use super::{Loader, NewBatch, PoolRecord, QueueError, Result, Staging, UnsafePlace};
+use crate::clock::{AdjustedClock, Clock};
 use crate::domain::PoolId;
+use connector::Connector;
+use patience::Patience;
 use pool_locks::PoolLocks;
 use session::Session;
 use stage::PostgresStaging;
 use time::Time;
 use transaction::PostgresTransaction;
+use write::Written;
+
+pub use database::Database;
+
+/// How long it is tried to find out whether a write was made, also by what does not wait for the server.
+const MIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A [`Queue`](super::Queue) in a database of a PostgreSQL server.
 ///
 /// Any number of processes on any number of hosts may use it at the same time. Dropping the queue closes its
 /// connections.
 pub struct PostgresQueue {
-    config: Config,
-    /// The database as errors name it: without a password.
-    address: String,
+    database: Database,
     time: Time,
+    connector: Connector,
     writer: Session,
+    /// The name of this process among those that write.
+    writer_name: String,
     reader: Session,
     /// What a dropped queue releases, so that other processes take its jobs over.
     locks: PoolLocks,
     host: String,
+    /// Whether the server is being waited for.
+    is_away: AtomicBool,
     process: Process,
 }
 
 impl PostgresQueue {
-    /// Opens the queue of a database by its URL, such as `postgres://user@host/database`. Creates it if there
-    /// is none.
+    /// Opens the queue of a database, and sets the clock to the server's.
     ///
     /// # Errors
+    /// [`QueueError::Store`] if the server cannot be reached, if the database has no queue, or if another version
+    /// of the program has written it.
+    pub fn open(database: Database, clock: Arc<AdjustedClock>) -> Result<Self> {
+        let queue = Self::connect(database, Time::Server(clock), pool_locks::MIN_UPTIME);
+        queue.run(schema::ensure_usable)?;
+        Ok(queue)
+    }
+
+    /// As [`open`](Self::open), but creates the queue if the database has none.
     ///
-    /// [`QueueError::Store`] if the server cannot be reached, or if a newer version of the program has written
-    /// the queue.
-    pub fn open_or_create(url: &str) -> Result<Self> {
-        Self::open(url, Time::Server, pool_locks::MIN_UPTIME)
+    /// # Errors
+    /// As [`open`](Self::open), or if this user may not create it.
+    pub fn open_or_create(database: Database, clock: Arc<AdjustedClock>) -> Result<Self> {
+        Self::create(database, Time::Server(clock), pool_locks::MIN_UPTIME)
     }
 
     /// As [`open_or_create`](Self::open_or_create), with a clock in place of the server's, for tests. The server
     /// may have been started just now.
-    pub fn with_clock(url: &str, clock: Arc<dyn Clock>) -> Result<Self> {
-        Self::open(url, Time::Clock(clock), Duration::ZERO)
+    ///
+    /// # Errors
+    /// As [`open_or_create`](Self::open_or_create).
+    pub fn with_clock(database: Database, clock: Arc<dyn Clock>) -> Result<Self> {
+        Self::create(database, Time::Clock(clock), Duration::ZERO)
     }
 
-    fn open(url: &str, time: Time, min_uptime: Duration) -> Result<Self> {
-        let config: Config = url.parse().map_err(connection::store_error)?;
-        let queue = Self {
-            address: describe(&config),
-            time,
-            writer: Session::spawn(config.clone(), |_| Ok(())),
-            reader: Session::spawn(config.clone(), |_| Ok(())),
-            locks: PoolLocks::new(config.clone(), min_uptime),
-            config,
-            host: gethostname::gethostname().to_string_lossy().into_owned(),
-            process: Process::default(),
-        };
-        let queue_id = uuid::Uuid::new_v4().simple().to_string();
-        let created = queue
-            .writer
-            .run_blocking(move |tx| schema::create(tx, &queue_id));
-        created.map_err(|error| queue.add_address(error))?;
+    /// Creates the queue of a database, or brings an older one to the version of this program. Returns the
+    /// version before, which is 0 if there was none, and the one after.
+    ///
+    /// # Errors
+    /// As [`open_or_create`](Self::open_or_create).
+    pub fn migrate(database: Database) -> Result<(usize, usize)> {
+        let time = Time::Server(Arc::default());
+        Self::connect(database, time, pool_locks::MIN_UPTIME).run(schema::migrate)
+    }
+
+    /// Returns whether a database has a queue.
+    ///
+    /// # Errors
+    /// [`QueueError::Store`] if the server cannot be reached.
+    pub fn exists(database: Database) -> Result<bool> {
+        let time = Time::Server(Arc::default());
+        Self::connect(database, time, pool_locks::MIN_UPTIME).run(schema::exists)
+    }
+
+    /// Removes the queue of a database if it has no batch. Returns whether it was removed.
+    ///
+    /// # Errors
+    /// [`QueueError::Store`] if the server cannot be reached.
+    pub fn remove_unused(database: Database) -> Result<bool> {
+        let time = Time::Server(Arc::default());
+        Self::connect(database, time, pool_locks::MIN_UPTIME).run(schema::remove_unused)
+    }
+
+    /// Returns why the server may forget what it has committed; `None` if nothing is known against it.
+    ///
+    /// # Errors
+    /// [`QueueError::Store`] if the server cannot be reached.
+    pub fn find_unsafe_place(database: Database) -> Result<Option<UnsafePlace>> {
+        let time = Time::Server(Arc::default());
+        Self::connect(database, time, pool_locks::MIN_UPTIME).run(durability::find_unsafe_place)
+    }
+
+    fn create(database: Database, time: Time, min_uptime: Duration) -> Result<Self> {
+        let queue = Self::connect(database, time, min_uptime);
+        queue.run(|tx| {
+            if !schema::exists(tx)? {
+                schema::migrate(tx)?;
+            }
+            schema::ensure_usable(tx)
+        })?;
         Ok(queue)
+    }
+
+    /// Nothing is connected before the first use.
+    fn connect(database: Database, time: Time, min_uptime: Duration) -> Self {
+        let server = Arc::new(OnceLock::new());
+        let connector = Connector::new(database.config.clone(), Arc::clone(&server));
+        let session = Connector::new(database.session.clone(), server);
+        Self {
+            time,
+            writer: Session::spawn(connector.clone(), |_| Ok(())),
+            writer_name: uuid::Uuid::new_v4().simple().to_string(),
+            reader: Session::spawn(connector.clone(), |_| Ok(())),
+            locks: PoolLocks::new(session, min_uptime),
+            connector,
+            database,
+            host: gethostname::gethostname().to_string_lossy().into_owned(),
+            is_away: AtomicBool::new(false),
+            process: Process::default(),
+        }
+    }
+
+    /// Runs a command outside of the ports.
+    fn run<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&connection::Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let result = self.writer.run_blocking(command);
+        result.map_err(|error| self.add_address(error))
     }
 
     fn add_address(&self, error: QueueError) -> QueueError {
         match error {
-            QueueError::Store(error) => error.at(Path::new(&self.address)).into(),
+            QueueError::Store(error) => error.at(Path::new(self.database.address())).into(),
             other => other,
+        }
+    }
+
+    /// Returns how long a lost operation is tried again. Only a pool waits: it holds what was paid for.
+    fn patience(&self) -> Patience<'_> {
+        let has_pool = !self.process.locks().is_empty();
+        let limit = if has_pool {
+            self.database.patience
+        } else {
+            Duration::ZERO
+        };
+        Patience::new(&self.is_away, limit)
+    }
+
+    /// Returns whether the write with this token was committed.
+    async fn is_committed(&self, token: i64) -> Result<bool> {
+        let limit = self.patience().limit().max(MIN_PATIENCE);
+        let mut patience = Patience::new(&self.is_away, limit);
+        loop {
+            let (time, writer) = (self.time.clone(), self.writer_name.clone());
+            let is_committed = self
+                .writer
+                .run(move |tx| write::is_committed(tx, &time, &writer, token));
+            match is_committed.await {
+                Ok(is_committed) => return Ok(is_committed),
+                Err(error) => patience.wait(self.add_address(error)).await?,
+            }
         }
     }
 }
 
-/// Returns a database as messages name it: without a password.
-fn describe(config: &Config) -> String {
-    use tokio_postgres::config::Host;
-    let host = config.get_hosts().first().map(|host| match host {
-        Host::Tcp(name) => name.clone(),
-        Host::Unix(path) => path.display().to_string(),
-    });
-    format!(
-        "postgres://{}/{}",
-        host.unwrap_or_default(),
-        config.get_dbname().unwrap_or_default()
-    )
+impl Drop for PostgresQueue {
+    fn drop(&mut self) {
+        let writer = self.writer_name.clone();
+        self.writer.post(move |tx| write::forget(tx, &writer));
+    }
 }
 
 impl Storage for PostgresQueue {
@@ -142,43 +244,52 @@ impl Storage for PostgresQueue {
     }
 
     async fn write<T: Send + 'static>(&self, operation: impl WriteOperation<T>) -> Result<T> {
-        let time = self.time.clone();
-        let write = self.writer.run(move |tx| {
-            tx.batch(&format!("BEGIN; {}; {}", schema::SEARCH_PATH, schema::LOCK))?;
-            let run = || {
-                let now = time.now(tx)?;
-                let mut transaction = PostgresTransaction::new(tx);
-                let result = operation(&mut transaction, now)?;
-                transaction.finish()?;
-                tx.batch("COMMIT")?;
-                Ok(result)
-            };
-            run().inspect_err(|_| {
-                // The error of what failed before is what matters.
-                let _ = tx.batch("ROLLBACK");
-            })
-        });
-        write.await.map_err(|error| self.add_address(error))
+        let operation = Arc::new(operation);
+        let mut patience = self.patience();
+        loop {
+            let (time, writer) = (self.time.clone(), self.writer_name.clone());
+            let run = Arc::clone(&operation);
+            let written = self
+                .writer
+                .run(move |tx| write::write(tx, &time, &writer, &*run));
+            match written.await {
+                Ok(Written::Committed(result)) => return Ok(result),
+                Ok(Written::Unconfirmed { result, token }) => {
+                    if self.is_committed(token).await? {
+                        return Ok(result);
+                    }
+                }
+                Err(error) => patience.wait(self.add_address(error)).await?,
+            }
+        }
     }
 
     async fn read<T: Send + 'static>(&self, operation: impl ReadOperation<T>) -> Result<T> {
-        let time = self.time.clone();
-        let read = self.reader.run(move |tx| {
-            // One snapshot, so that the counts and sums of a result belong to one instant.
-            let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-            tx.batch(&format!("{begin}; {}", schema::SEARCH_PATH))?;
-            let now = time.now(tx);
-            let result = now.and_then(|now| operation(&PostgresTransaction::new(tx), now));
-            let _ = tx.batch("ROLLBACK");
-            result
-        });
-        read.await.map_err(|error| self.add_address(error))
+        let operation = Arc::new(operation);
+        let mut patience = self.patience();
+        loop {
+            let time = self.time.clone();
+            let run = Arc::clone(&operation);
+            let read = self.reader.run(move |tx| {
+                // One snapshot, so that the counts and sums of a result belong to one instant.
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+                tx.batch(&format!("{begin}; {}", schema::SEARCH_PATH))?;
+                let now = time.now(tx);
+                let result = now.and_then(|now| run(&PostgresTransaction::new(tx), now));
+                let _ = tx.batch("ROLLBACK");
+                result
+            });
+            match read.await {
+                Ok(result) => return Ok(result),
+                Err(error) => patience.wait(self.add_address(error)).await?,
+            }
+        }
     }
 }
 
 impl Loader for PostgresQueue {
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>> {
-        let session = Session::spawn(self.config.clone(), |_| Ok(()));
+        let session = Session::spawn(self.connector.clone(), |_| Ok(()));
         let staging = PostgresStaging::open(session, self.time.clone(), batch);
         Ok(Box::new(staging.map_err(|error| self.add_address(error))?))
     }

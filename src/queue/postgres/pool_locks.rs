@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
-use tokio_postgres::Config;
 
 use super::connection::Connection;
+use super::connector::Connector;
 use super::row::params;
 use super::session::Session;
 use crate::domain::PoolId;
@@ -47,15 +47,19 @@ struct PoolGuard {
 
 impl PoolLocks {
     /// Nothing is connected before the first lock.
-    pub(super) fn new(config: Config, min_uptime: Duration) -> Self {
+    pub(super) fn new(connector: Connector, min_uptime: Duration) -> Self {
         let held: Arc<Mutex<BTreeSet<i32>>> = Arc::default();
         let to_restore = Arc::clone(&held);
         let restore = move |connection: &Connection| {
+            // So that the server notices a host that is gone before its leases end.
+            connection.batch(
+                "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3",
+            )?;
             let keys = to_restore.lock().unwrap_or_else(PoisonError::into_inner);
             keys.iter().try_for_each(|key| lock(connection, *key))
         };
         Self {
-            session: Arc::new(Session::spawn(config, restore)),
+            session: Arc::new(Session::spawn(connector, restore)),
             held,
             free_since: Mutex::default(),
             min_uptime,

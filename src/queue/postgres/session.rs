@@ -4,9 +4,9 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
-use tokio_postgres::Config;
 
 use super::connection::Connection;
+use super::connector::Connector;
 use crate::queue::{QueueError, Result};
 
 type Command = Box<dyn FnOnce(Result<&Connection>) + Send>;
@@ -23,12 +23,12 @@ impl Session {
     /// Spawns the thread. Nothing is connected before the first command. `prepare` is called with each
     /// connection that is opened.
     pub(super) fn spawn(
-        config: Config,
+        connector: Connector,
         prepare: impl Fn(&Connection) -> Result<()> + Send + 'static,
     ) -> Self {
         let (commands, receiver) = mpsc::channel();
         let open = move || {
-            let connection = Connection::open(&config)?;
+            let connection = connector.connect()?;
             prepare(&connection)?;
             Ok(connection)
         };

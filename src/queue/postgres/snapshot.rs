@@ -109,7 +109,7 @@ impl Snapshot for PostgresTransaction<'_> {
     }
 
     fn check(&self) -> Result<(usize, usize)> {
-        Ok((schema::version(self.tx)?.unwrap_or(0), schema::VERSION))
+        Ok((schema::version(self.tx)?, schema::VERSION))
     }
 
     fn counter_mismatches(&self) -> Result<Vec<CounterMismatch>> {

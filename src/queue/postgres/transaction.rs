@@ -228,7 +228,7 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn set_generation(&mut self, generation: u64) -> Result<()> {
-        meta::set_text(self.tx, meta::GENERATION, &generation.to_string())
+        meta::set_generation(self.tx, generation)
     }
 
     fn set_doubt(&mut self, since: Option<Timestamp>) -> Result<()> {

@@ -32,6 +32,7 @@ pub(super) fn read(connection: &Connection) -> Result<Lineage> {
         },
         doubt_since: read_meta(connection, DOUBT)?,
         unclaimed_since: read_meta(connection, UNCLAIMED)?,
+        has_other_server: false,
         providers: providers(connection)?,
         fresh: fresh_batches(connection)?,
     })

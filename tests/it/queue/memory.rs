@@ -438,6 +438,7 @@ impl Snapshot for State {
 
     fn lineage(&self) -> Result<Lineage> {
         Ok(Lineage {
+            has_other_server: false,
             queue_id: "memory".into(),
             generation: self.generation,
             last_attempt: self.last_attempt_id()?,

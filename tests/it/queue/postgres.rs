@@ -1,11 +1,12 @@
 //! What is true of PostgreSQL alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use overnight::clock::ManualClock;
 use overnight::domain::{JobState, PoolId};
-use overnight::queue::postgres::PostgresQueue;
+use overnight::queue::postgres::{Database, PostgresQueue};
 use overnight::queue::{Claim, Completed, Queue, Turn};
 
 use super::{Harness, Store, pool, seconds};
@@ -27,11 +28,16 @@ impl Store for PostgresStore {
 
     fn open(&self) -> Arc<dyn Queue> {
         let clock = Arc::clone(&self.clock) as _;
-        Arc::new(PostgresQueue::with_clock(&self.url, clock).expect("a queue"))
+        Arc::new(PostgresQueue::with_clock(self.database(), clock).expect("a queue"))
     }
 }
 
 impl PostgresStore {
+    fn database(&self) -> Database {
+        let url = self.url.clone().into();
+        Database::new(&url, &BTreeMap::new()).expect("a URL")
+    }
+
     /// Ends all connections to the database, as an administrator does.
     fn end_connections(&self) {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -228,6 +228,13 @@ CREATE TABLE controls (
     set_at          BIGINT  NOT NULL
 );
 
+-- The last write of each process, by which it finds out whether a write was made whose confirmation was lost.
+CREATE TABLE writers (
+    writer          TEXT    PRIMARY KEY,                     -- a random name
+    token           BIGINT  NOT NULL,                        -- drawn for the write
+    written_at      BIGINT  NOT NULL
+) WITH (fillfactor = 20);
+
 CREATE TABLE meta (
     key             TEXT    PRIMARY KEY,                     -- as in the SQLite queue, and `schema_version`
     value           TEXT    NOT NULL

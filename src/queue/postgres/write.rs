@@ -1,0 +1,124 @@
+//! A write: one transaction, whose result counts once the server has confirmed its commit.
+//!
+//! If the confirmation is lost, the transaction may have been made, may be under way still, or may be on a
+//! server that has not passed it on. Each write therefore leaves a random token in the row of its process in
+//! `writers`. Whoever locks that row waits until the lost transaction is over, and finds the token or not.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::connection::Connection;
+use super::row::params;
+use super::schema;
+use super::time::Time;
+use super::transaction::PostgresTransaction;
+use crate::failpoint::fail_point;
+use crate::queue::Result;
+use crate::queue::lease::draw_token;
+use crate::queue::storage::{Transaction, WriteOperation};
+
+/// How long the server keeps a transaction open whose process does not go on with it, such as that of a machine
+/// which sleeps: others wait for its lock.
+const MAX_IDLE: Duration = Duration::from_secs(15);
+
+/// What became of a write.
+pub(super) enum Written<T> {
+    /// It was committed.
+    Committed(T),
+    /// It was sent, and the server has not confirmed it.
+    Unconfirmed {
+        /// Its result, if it was committed.
+        result: T,
+        /// The token that it has left.
+        token: i64,
+    },
+}
+
+/// Begins a transaction that holds the lock of all writes.
+pub(super) fn begin(tx: &Connection) -> Result<()> {
+    // A user or a database for which commits are not waited for would lose what was paid.
+    tx.batch(&format!(
+        "BEGIN; {}; SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = {}; {}",
+        schema::SEARCH_PATH,
+        MAX_IDLE.as_millis(),
+        schema::LOCK
+    ))
+}
+
+/// Runs a write of a process.
+///
+/// # Errors
+/// Returns an error if nothing was written.
+pub(super) fn write<T>(
+    tx: &Connection,
+    time: &Time,
+    writer: &str,
+    operation: &impl WriteOperation<T>,
+) -> Result<Written<T>> {
+    let token = draw_token();
+    let run = || -> Result<T> {
+        begin(tx)?;
+        let now = time.now(tx)?;
+        let mut transaction = PostgresTransaction::new(tx);
+        let result = operation(&mut transaction as &mut dyn Transaction, now)?;
+        transaction.finish()?;
+        set_token(tx, writer, token, now)?;
+        fail_point!("write sent");
+        Ok(result)
+    };
+    let result = run().inspect_err(|_| {
+        // The error of what failed before is what matters.
+        let _ = tx.batch("ROLLBACK");
+    })?;
+    Ok(match tx.commit() {
+        Ok(true) => Written::Committed(result),
+        Ok(false) => Written::Unconfirmed { result, token },
+        Err(error) if error.is_lost_store() => {
+            tracing::info!("the answer to a commit was lost: {error}");
+            Written::Unconfirmed { result, token }
+        }
+        Err(error) => return Err(error),
+    })
+}
+
+/// Finds out whether a write was committed. If it was, a commit after it is confirmed as well: then what it wrote
+/// is wherever this one is, also on a standby.
+///
+/// # Errors
+/// Returns an error if that is still unknown.
+pub(super) fn is_committed(tx: &Connection, time: &Time, writer: &str, token: i64) -> Result<bool> {
+    let run = || -> Result<bool> {
+        begin(tx)?;
+        let sql = "SELECT token FROM writers WHERE writer = $1 FOR UPDATE";
+        if tx.value(sql, params![writer])? != Some(token) {
+            tx.batch("ROLLBACK")?;
+            return Ok(false);
+        }
+        set_token(tx, writer, token, time.now(tx)?)?;
+        tx.commit()
+    };
+    run().inspect_err(|_| {
+        let _ = tx.batch("ROLLBACK");
+    })
+}
+
+fn set_token(tx: &Connection, writer: &str, token: i64, now: Timestamp) -> Result<()> {
+    tx.execute(
+        "INSERT INTO writers (writer, token, written_at) VALUES ($1, $2, $3)
+         ON CONFLICT (writer) DO UPDATE SET token = excluded.token, written_at = excluded.written_at",
+        params![writer, token, now.as_millisecond()],
+    )?;
+    Ok(())
+}
+
+/// Forgets a process that writes no more, and those that have not written for a week.
+pub(super) fn forget(tx: &Connection, writer: &str) -> Result<()> {
+    tx.batch(&format!("BEGIN; {}", schema::SEARCH_PATH))?;
+    tx.execute(
+        "DELETE FROM writers WHERE writer = $1
+            OR written_at < (extract(epoch FROM clock_timestamp() - INTERVAL '7 days') * 1000)::BIGINT",
+        params![writer],
+    )?;
+    tx.batch("COMMIT")
+}
