@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::domain::PoolId;
-use crate::queue::{Gates, LEASE_DURATION};
+use crate::queue::{Gates, LEASE_DURATION, QueueError};
 
 use super::StepContext;
 use super::canary::CanaryGate;
@@ -51,10 +51,8 @@ impl Pool {
         options: PoolOptions,
         stop: StopSignal,
     ) -> Result<PoolExit, PoolError> {
-        let pool_id = new_pool_id();
         let clock_check = ClockCheck::new(context.clock.now());
-        let leases_end = Instant::now() + LEASE_DURATION;
-        context.queue.join(pool_id.clone()).await?;
+        let (pool_id, leases_end) = join(&context).await?;
         let mut pool = Self {
             context,
             settings: LiveSettings::new(options.workers, options.budget, options.limits.clone()),
@@ -71,7 +69,12 @@ impl Pool {
             clock_check,
             presumed_searched_at: None,
         };
-        let exit = pool.work().await;
+        let exit = loop {
+            match pool.work().await {
+                Err(PoolError::Queue(QueueError::PoolLost(_))) => pool.join_anew().await?,
+                exit => break exit,
+            }
+        };
         if let Err(error) = &exit {
             pool.end_steps_after(error).await;
         }
@@ -80,6 +83,27 @@ impl Pool {
         left?;
         Ok(exit)
     }
+
+    /// Joins the queue as a new pool, after the leases of this one have ended because it could not renew them:
+    /// its machine slept, or the queue was away. What its steps learn yet is recorded: a submission that was
+    /// accepted meanwhile finds its attempt.
+    async fn join_anew(&mut self) -> Result<(), PoolError> {
+        tracing::warn!(
+            "the leases of this run ended before it renewed them; it joins the queue anew"
+        );
+        self.finish_steps(Vec::new()).await?;
+        self.context.queue.leave(self.pool_id.clone()).await?;
+        (self.pool_id, self.leases_end) = join(&self.context).await?;
+        Ok(())
+    }
+}
+
+/// Joins the queue as a new pool. Returns its id, and when its leases end.
+async fn join(context: &StepContext) -> Result<(PoolId, Instant), PoolError> {
+    let pool_id = new_pool_id();
+    let leases_end = Instant::now() + LEASE_DURATION;
+    context.queue.join(pool_id.clone()).await?;
+    Ok((pool_id, leases_end))
 }
 
 /// Draws the id of a new pool.

@@ -12,6 +12,14 @@ impl Pool {
                 steps: self.steps.len(),
             });
         }
+        self.finish_steps(completed).await
+    }
+
+    /// As [`drain`](Self::drain), without a word about it.
+    pub(super) async fn finish_steps(
+        &mut self,
+        completed: Vec<CompletedStep>,
+    ) -> Result<(), PoolError> {
         self.record(completed).await?;
         while let Some(first) = self.steps.join_next().await {
             let completed = self.collect_completed(first)?;

@@ -34,7 +34,6 @@ mod uploads;
 mod write;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -43,7 +42,7 @@ use super::{Loader, NewBatch, PoolRecord, QueueError, Result, Staging, UnsafePla
 use crate::clock::{AdjustedClock, Clock};
 use crate::domain::PoolId;
 use connector::Connector;
-use patience::Patience;
+use patience::{Absence, Patience};
 use pool_locks::PoolLocks;
 use session::Session;
 use stage::PostgresStaging;
@@ -71,8 +70,7 @@ pub struct PostgresQueue {
     /// What a dropped queue releases, so that other processes take its jobs over.
     locks: PoolLocks,
     host: String,
-    /// Whether the server is being waited for.
-    is_away: AtomicBool,
+    absence: Absence,
     process: Process,
 }
 
@@ -167,7 +165,7 @@ impl PostgresQueue {
             connector,
             database,
             host: gethostname::gethostname().to_string_lossy().into_owned(),
-            is_away: AtomicBool::new(false),
+            absence: Absence::default(),
             process: Process::default(),
         }
     }
@@ -188,28 +186,31 @@ impl PostgresQueue {
         }
     }
 
-    /// Returns how long a lost operation is tried again. Only a pool waits: it holds what was paid for.
-    fn patience(&self) -> Patience<'_> {
+    /// Returns how long a lost operation is tried again: at least for `min`, and longer if there is a pool, which
+    /// holds what was paid for.
+    fn patience(&self, min: Duration) -> Patience<'_> {
         let has_pool = !self.process.locks().is_empty();
         let limit = if has_pool {
             self.database.patience
         } else {
-            Duration::ZERO
+            min
         };
-        Patience::new(&self.is_away, limit)
+        Patience::new(&self.absence, limit.max(min))
     }
 
     /// Returns whether the write with this token was committed.
     async fn is_committed(&self, token: i64) -> Result<bool> {
-        let limit = self.patience().limit().max(MIN_PATIENCE);
-        let mut patience = Patience::new(&self.is_away, limit);
+        let mut patience = self.patience(MIN_PATIENCE);
         loop {
             let (time, writer) = (self.time.clone(), self.writer_name.clone());
             let is_committed = self
                 .writer
                 .run(move |tx| write::is_committed(tx, &time, &writer, token));
             match is_committed.await {
-                Ok(is_committed) => return Ok(is_committed),
+                Ok(is_committed) => {
+                    self.absence.end();
+                    return Ok(is_committed);
+                }
                 Err(error) => patience.wait(self.add_address(error)).await?,
             }
         }
@@ -245,7 +246,7 @@ impl Storage for PostgresQueue {
 
     async fn write<T: Send + 'static>(&self, operation: impl WriteOperation<T>) -> Result<T> {
         let operation = Arc::new(operation);
-        let mut patience = self.patience();
+        let mut patience = self.patience(Duration::ZERO);
         loop {
             let (time, writer) = (self.time.clone(), self.writer_name.clone());
             let run = Arc::clone(&operation);
@@ -253,7 +254,10 @@ impl Storage for PostgresQueue {
                 .writer
                 .run(move |tx| write::write(tx, &time, &writer, &*run));
             match written.await {
-                Ok(Written::Committed(result)) => return Ok(result),
+                Ok(Written::Committed(result)) => {
+                    self.absence.end();
+                    return Ok(result);
+                }
                 Ok(Written::Unconfirmed { result, token }) => {
                     if self.is_committed(token).await? {
                         return Ok(result);
@@ -266,7 +270,7 @@ impl Storage for PostgresQueue {
 
     async fn read<T: Send + 'static>(&self, operation: impl ReadOperation<T>) -> Result<T> {
         let operation = Arc::new(operation);
-        let mut patience = self.patience();
+        let mut patience = self.patience(Duration::ZERO);
         loop {
             let time = self.time.clone();
             let run = Arc::clone(&operation);
@@ -280,7 +284,10 @@ impl Storage for PostgresQueue {
                 result
             });
             match read.await {
-                Ok(result) => return Ok(result),
+                Ok(result) => {
+                    self.absence.end();
+                    return Ok(result);
+                }
                 Err(error) => patience.wait(self.add_address(error)).await?,
             }
         }

@@ -30,13 +30,13 @@ use overnight::provider::{
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{
     JobFilter, JobRecord, Loader, NewBatch, Operator, ProviderLimits, RemovedRows, Reports,
-    Selection,
+    Selection, WorkQueue,
 };
 use overnight::worker::{
     Pool, PoolError, PoolEvent, PoolExit, PoolOptions, ProcessingTimes, StepContext,
 };
 use tempfile::TempDir;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 mod downloads;
@@ -92,6 +92,8 @@ struct ScriptedProvider {
     submit: Script<PredictionHandle>,
     /// How long each submit call takes.
     submit_takes: Duration,
+    /// What each submit call waits for; `None` for nothing.
+    submits_after: Option<Arc<Semaphore>>,
     poll: Script<PollResult>,
     search: SearchScript,
     cancel: Mutex<Script<Cancellation>>,
@@ -120,6 +122,9 @@ impl Provider for ScriptedProvider {
 
     async fn submit(&self, _: &Submission) -> Result<Acceptance, Failure> {
         tokio::time::sleep(self.submit_takes).await;
+        if let Some(permits) = &self.submits_after {
+            permits.acquire().await.expect("a permit").forget();
+        }
         let prediction = (self.submit)(self.count(0))?;
         Ok(Acceptance {
             prediction,
@@ -158,7 +163,7 @@ struct VirtualRun {
     queue: Arc<SqliteQueue>,
     /// What the pool has reported.
     events: Arc<Mutex<Vec<PoolEvent>>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl VirtualRun {
@@ -214,6 +219,7 @@ impl VirtualRun {
         let provider = Arc::new(ScriptedProvider {
             submit,
             submit_takes: Duration::ZERO,
+            submits_after: None,
             poll,
             search,
             cancel: Mutex::new(Box::new(|_| Ok(Cancellation::Requested))),
@@ -224,7 +230,27 @@ impl VirtualRun {
             provider,
             queue: Arc::new(queue),
             events: Arc::default(),
-            _dir: dir,
+            dir,
+        }
+    }
+
+    /// Opens the queue as one that other processes use as well, which takes real time.
+    fn shared(self) -> Self {
+        let Self {
+            clock,
+            provider,
+            queue,
+            events,
+            dir,
+        } = self;
+        drop(queue);
+        let queue = open_shared(&dir, &clock);
+        Self {
+            clock,
+            provider,
+            queue: Arc::new(queue),
+            events,
+            dir,
         }
     }
 
@@ -284,6 +310,12 @@ impl VirtualRun {
             .expect("the jobs")
             .remove(0)
     }
+}
+
+/// Opens the queue of a folder as another process does.
+fn open_shared(dir: &TempDir, clock: &Arc<AdjustableClock>) -> SqliteQueue {
+    let path = dir.path().join("q.db");
+    SqliteQueue::open_or_create(&path, Arc::clone(clock) as _).expect("a queue")
 }
 
 /// An output folder on a disk that turns out to be full this long after a download has started.
@@ -579,6 +611,41 @@ async fn a_job_that_is_cancelled_while_a_pool_holds_it_is_no_longer_polled() {
     let elapsed = run.until_drained().await;
     assert_eq!(cancel.await.expect("a result"), 2);
     assert!((600..630).contains(&elapsed.as_secs()), "{elapsed:?}");
+}
+
+#[tokio::test]
+async fn a_pool_that_was_removed_while_it_submitted_joins_anew_and_keeps_what_was_accepted() {
+    let mut run = VirtualRun::new(3, accept(), Box::new(failed), no_search());
+    let is_removed = Arc::new(Semaphore::new(0));
+    let provider = Arc::get_mut(&mut run.provider).expect("no other owner");
+    provider.submits_after = Some(Arc::clone(&is_removed));
+    let run = run.shared();
+    let other = open_shared(&run.dir, &run.clock);
+    let (stop, stopped) = watch::channel(false);
+    let count = async |state| {
+        let status = run.queue.status(None).await;
+        status.expect("the status").count(state)
+    };
+    let removed = async {
+        // What another host does, which finds the leases ended.
+        while run
+            .queue
+            .status(None)
+            .await
+            .expect("the status")
+            .count(JobState::Submitting)
+            < 3
+        {}
+        run.clock.adjust(SignedDuration::from_secs(60));
+        while other.take_over().await.expect("taken over") == 0 {}
+        is_removed.add_permits(3);
+        while count(JobState::Running).await < 3 {}
+        stop.send(true).expect("a pool");
+    };
+    let pool = Pool::run(Arc::new(run.context()), VirtualRun::options(60), stopped);
+    let (exit, ()) = tokio::join!(pool, removed);
+    assert_eq!(exit.expect("a run without errors"), PoolExit::Interrupted);
+    assert_eq!(run.provider.submissions(), 3, "none was repeated");
 }
 
 #[tokio::test(start_paused = true)]
