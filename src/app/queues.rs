@@ -2,15 +2,17 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 
 use super::{App, AppError};
 use crate::clock::SystemClock;
 use crate::domain::{DatabaseUrl, QueueAddress};
-use crate::queue::postgres::{Database, PostgresQueue};
-use crate::queue::sqlite::SqliteQueue;
-use crate::queue::{self, Queue, UnsafePlace};
+use crate::queue::copy::{self, CopyStore};
+use crate::queue::postgres::{Database, PostgresCopy, PostgresQueue};
+use crate::queue::sqlite::{SqliteCopy, SqliteQueue};
+use crate::queue::{self, Queue, QueueError, StoreErrorKind, UnsafePlace};
 use crate::rehearsal::{self, RehearsalReport, Scenario};
 use crate::worker::StopSignal;
 
@@ -105,6 +107,44 @@ impl App {
         })
     }
 
+    /// Copies a queue, and marks the original as moved. Returns the number of its jobs; 0 if an interrupted copy
+    /// was finished.
+    ///
+    /// # Errors
+    /// As [`copy::copy`], and as [`open`](SqliteQueue::open) if there is no queue at `from`.
+    pub async fn copy_queue(
+        &self,
+        from: &QueueAddress,
+        to: &QueueAddress,
+    ) -> Result<usize, AppError> {
+        // Pools that are gone hold leases still, which end as in a takeover.
+        let original = match from {
+            QueueAddress::File(path) => SqliteQueue::open(path, Arc::clone(&self.clock))
+                .map(|queue| Arc::new(queue) as Arc<dyn Queue>),
+            QueueAddress::Database(url) => {
+                let clock = Arc::clone(&self.adjusted_clock);
+                PostgresQueue::open(self.database(url)?, clock)
+                    .map(|queue| Arc::new(queue) as Arc<dyn Queue>)
+            }
+        };
+        match original {
+            Ok(original) => end_dead_pools(original.as_ref()).await?,
+            // An interrupted copy is finished.
+            Err(QueueError::Store(error)) if matches!(error.kind, StoreErrorKind::Moved { .. }) => {
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let open_from = self.copy_store(from)?;
+        let open_to = self.copy_store(to)?;
+        let copied = tokio::task::spawn_blocking(move || {
+            copy::copy(open_from()?.as_mut(), open_to()?.as_mut())
+        });
+        let copied = copied
+            .await
+            .map_err(|error| QueueError::Fault(error.to_string()));
+        Ok(copied??)
+    }
+
     /// Returns the folder of the project: that of the queue's file, or else the current one.
     ///
     /// # Errors
@@ -117,6 +157,19 @@ impl App {
         Ok(path.parent().unwrap_or(Path::new("")).to_owned())
     }
 
+    /// Returns what opens a store that is copied, or a copy, outside of asynchronous code.
+    fn copy_store(&self, address: &QueueAddress) -> Result<OpenCopyStore, AppError> {
+        Ok(match address.clone() {
+            QueueAddress::File(path) => {
+                Box::new(move || Ok(Box::new(SqliteCopy::open(&path)?) as Box<dyn CopyStore>))
+            }
+            QueueAddress::Database(url) => {
+                let database = self.database(&url)?;
+                Box::new(move || Ok(Box::new(PostgresCopy::open(database)?) as Box<dyn CopyStore>))
+            }
+        })
+    }
+
     /// Returns a database with what is configured for it.
     fn database(&self, url: &DatabaseUrl) -> Result<Database, AppError> {
         let mut database = Database::new(url, &self.environment).map_err(AppError::Config)?;
@@ -126,6 +179,29 @@ impl App {
         }
         Ok(database.with_patience(self.config.queue_patience.unsigned_abs()))
     }
+}
+
+/// Opens a store that is copied, or a copy.
+type OpenCopyStore = Box<dyn FnOnce() -> queue::Result<Box<dyn CopyStore>> + Send>;
+
+/// Ends the leases of the pools that are known to be dead, which takes two checks.
+///
+/// # Errors
+/// Returns [`QueueError::RunIsActive`] if one may be alive.
+async fn end_dead_pools(queue: &dyn Queue) -> queue::Result<()> {
+    const CHECKS: u32 = 3;
+    const BETWEEN_CHECKS: Duration = Duration::from_secs(1);
+    for check in 0..CHECKS {
+        queue.take_over().await?;
+        let running = queue.status(None).await?.pools.len();
+        if running + queue.health().await?.dead_pools == 0 {
+            return Ok(());
+        }
+        if check + 1 < CHECKS {
+            tokio::time::sleep(BETWEEN_CHECKS).await;
+        }
+    }
+    Err(QueueError::RunIsActive)
 }
 
 /// Opens the queue in a file, whatever is configured, or creates it.

@@ -70,6 +70,7 @@ fn queue_hint(error: &QueueError) -> Option<String> {
         QueueError::PathNotUtf8(_) => "rename it, or choose another one",
         QueueError::RunIsActive => "stop it, or wait until it has finished",
         QueueError::ClipsChanged => "run the command again: it continues with the rest",
+        QueueError::CopyExists(_) => "choose another database or file",
         QueueError::FileExists(_) => "choose another name, or remove the file first",
         QueueError::NotApplicable { job, reason, .. } => {
             return match reason {
@@ -106,6 +107,12 @@ fn store_hint(kind: &StoreErrorKind) -> Option<&'static str> {
             "it is not a SQLite file; select another with `--queue PATH`"
         }
         StoreErrorKind::ForeignFile => "select another file with `--queue PATH`",
+        StoreErrorKind::Moved { .. } => {
+            "use it there, with `--queue`, `OVERNIGHT_QUEUE` or `queue` in the config"
+        }
+        StoreErrorKind::UnfinishedCopy => {
+            "run the same `overnight queue copy` again: it finishes it"
+        }
         StoreErrorKind::OlderVersion { .. } => {
             "run `overnight migrate` once; runs of the older version go on meanwhile"
         }

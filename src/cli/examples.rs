@@ -35,6 +35,17 @@ Examples:
   overnight doctor
   overnight doctor --json";
 
+pub(super) const QUEUE_COPY: &str = "\
+Batches, jobs, attempts and sums are copied, so that the work goes on where it is: nothing is paid twice \
+and no clip is lost. No run may be active. The original is marked as moved, and no program uses it \
+again, because two queues with the same rows would both pay for them. A copy that is interrupted is \
+finished by the same command. Clips and images stay where they are: all machines need them in the same \
+folders.
+
+Examples:
+  overnight queue copy overnight.db postgres://overnight@db/overnight
+  overnight queue copy postgres://overnight@db/overnight overnight.db";
+
 pub(super) const MIGRATE: &str = "\
 A queue in a file is migrated by the first `run` or `load` of a new version, and needs this command only \
 to be migrated earlier. A queue in a database is never migrated but by this command, because runs of \

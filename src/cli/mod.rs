@@ -40,6 +40,7 @@ mod operator;
 mod progress;
 mod progress_bar;
 mod prompt;
+mod queue_copy;
 mod queue_place;
 mod rehearsal_summary;
 mod rehearse;
@@ -120,6 +121,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Report(args) => report::report(&global, args).await,
         Command::Move(args) => move_batch::move_batch(&global, args).await,
         Command::Backup(args) => backup::backup(&global, &args),
+        Command::Queue(args) => queue_copy::queue(&global, args).await,
         Command::Migrate => migrate::migrate(&global).await,
         Command::Clean(args) => clean::clean(&global, args).await,
         Command::Export(args) => export::export(&global, args).await,

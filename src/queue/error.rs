@@ -92,6 +92,9 @@ pub enum QueueError {
     /// A copy would be written where a file is already.
     #[error("{} exists already, and is not overwritten", .0.display())]
     FileExists(PathBuf),
+    /// A queue would be copied to where another one is.
+    #[error("there is a queue at {0} already, and it is not overwritten")]
+    CopyExists(String),
     /// A command does not apply to a job in its state. No job was changed.
     #[error("{}", describe_not_applicable(*job, *state, *reason))]
     NotApplicable {
@@ -168,6 +171,7 @@ impl QueueError {
             | Self::FolderTaken { .. }
             | Self::PathNotUtf8(_)
             | Self::FileExists(_)
+            | Self::CopyExists(_)
             | Self::NotApplicable { .. }
             | Self::PredictionTaken { .. }
             | Self::NoActiveRun
@@ -244,6 +248,13 @@ pub enum StoreErrorKind {
         /// The version that this program needs.
         needed: usize,
     },
+    /// The queue was copied elsewhere, and is worked on there.
+    Moved {
+        /// Where it is now.
+        to: String,
+    },
+    /// A copy of a queue was interrupted.
+    UnfinishedCopy,
     /// The file is damaged.
     Damaged {
         /// The first damage that a check found; `None` if an operation failed because of it.
@@ -319,6 +330,8 @@ fn describe_store(path: &Path, kind: &StoreErrorKind) -> String {
             "{file} was written by a newer version of overnight (queue version {version}; this one \
              supports up to {supported}) and was not modified"
         ),
+        StoreErrorKind::Moved { to } => format!("the queue {file} was moved to {to}"),
+        StoreErrorKind::UnfinishedCopy => format!("{file} is an unfinished copy of a queue"),
         StoreErrorKind::OlderVersion { version, needed } => format!(
             "{file} has queue version {version}, and this version of overnight needs {needed}"
         ),

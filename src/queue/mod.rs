@@ -14,6 +14,7 @@ pub(crate) mod claim;
 pub mod claim_reads;
 pub(crate) mod clip_versions;
 mod commands;
+pub mod copy;
 pub(crate) mod error;
 pub(crate) mod findings;
 pub(crate) mod health;

@@ -9,8 +9,8 @@ use crate::domain::QueueAddress;
 
 use super::{
     BackupArgs, BillArgs, CleanArgs, CompletionsArgs, CtlArgs, DemoArgs, DoctorArgs, ExportArgs,
-    InitArgs, JobsArgs, LoadArgs, ManArgs, ModelsArgs, MoveArgs, RehearseArgs, ReportArgs,
-    ResolveArgs, RunArgs, SelectArgs, ShowArgs, SimulateArgs, StatusArgs, VerifyArgs,
+    InitArgs, JobsArgs, LoadArgs, ManArgs, ModelsArgs, MoveArgs, QueueArgs, RehearseArgs,
+    ReportArgs, ResolveArgs, RunArgs, SelectArgs, ShowArgs, SimulateArgs, StatusArgs, VerifyArgs,
 };
 
 /// Render product catalogues in bulk through hosted image-to-video APIs; interrupted runs continue
@@ -125,6 +125,8 @@ pub enum Command {
     Clean(CleanArgs),
     /// Write a whole copy of the queue, also while runs are active
     Backup(BackupArgs),
+    /// Move the queue between a file and a database
+    Queue(QueueArgs),
     /// Bring the queue to the format of this version
     #[command(after_help = examples::MIGRATE)]
     Migrate,

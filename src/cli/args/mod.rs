@@ -6,6 +6,7 @@ mod manifest;
 mod operator;
 mod possible_values;
 mod queries;
+mod queue;
 mod run;
 mod setup;
 mod simulate;
@@ -18,6 +19,7 @@ pub(super) use operator::{BackupArgs, CleanArgs, MoveArgs, ResolveArgs, SelectAr
 pub(super) use queries::{
     BillArgs, ExportArgs, ExportFormat, JobsArgs, ModelsArgs, ReportArgs, ShowArgs, StatusArgs,
 };
+pub(super) use queue::{QueueArgs, QueueCommand, QueueCopyArgs};
 pub(super) use run::RunArgs;
 pub(super) use setup::{CompletionsArgs, DoctorArgs, InitArgs, ManArgs};
 pub(super) use simulate::{DemoArgs, SimulateArgs};

@@ -3,9 +3,12 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+use futures_util::SinkExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::config::SslMode;
@@ -94,6 +97,16 @@ impl Connection {
     pub(super) fn batch(&self, sql: &str) -> Result<()> {
         let run = self.runtime.block_on(self.client.batch_execute(sql));
         run.map_err(store_error)
+    }
+
+    /// Sends rows, as text, to a statement `COPY … FROM STDIN`.
+    pub(super) fn copy_in(&self, sql: &str, rows: String) -> Result<()> {
+        let copied = self.runtime.block_on(async {
+            let mut sink = pin!(self.client.copy_in(sql).await?);
+            sink.send(Bytes::from(rows)).await?;
+            sink.finish().await
+        });
+        copied.map(drop).map_err(store_error)
     }
 
     /// Commits the transaction. Returns whether the server has confirmed that without a warning: one that gives

@@ -7,6 +7,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use crate::domain::DatabaseUrl;
+use crate::queue::QueueError;
 
 /// Time for a connection to one host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,6 +65,14 @@ impl Database {
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// Names the database in an error.
+    pub(super) fn add_address(&self, error: QueueError) -> QueueError {
+        match error {
+            QueueError::Store(error) => error.at(self.address.as_ref()).into(),
+            other => other,
+        }
     }
 
     /// Returns the URL as messages name it: without a password.

@@ -10,6 +10,7 @@ mod claim_reads;
 mod clips;
 mod connection;
 mod connector;
+mod copy;
 mod database;
 mod durability;
 mod gates;
@@ -33,7 +34,6 @@ mod transaction;
 mod uploads;
 mod write;
 
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ use time::Time;
 use transaction::PostgresTransaction;
 use write::Written;
 
+pub use copy::PostgresCopy;
 pub use database::Database;
 
 /// How long it is tried to find out whether a write was made, also by what does not wait for the server.
@@ -180,10 +181,7 @@ impl PostgresQueue {
     }
 
     fn add_address(&self, error: QueueError) -> QueueError {
-        match error {
-            QueueError::Store(error) => error.at(Path::new(self.database.address())).into(),
-            other => other,
-        }
+        self.database.add_address(error)
     }
 
     /// Returns how long a lost operation is tried again: at least for `min`, and longer if there is a pool, which

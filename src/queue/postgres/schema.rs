@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::meta;
 use super::row::params;
-use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
+use crate::queue::{QueueError, Result, StoreError, StoreErrorKind, copy};
 
 /// What brings a database from one version to the next, from none on.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
@@ -38,24 +38,31 @@ pub(super) fn migrate(tx: &Connection) -> Result<(usize, usize)> {
         let before = if exists(tx)? {
             tx.batch(SEARCH_PATH)?;
             let before = version(tx)?;
-            ensure_not_newer(before)?;
+            ensure_not_newer(tx, before)?;
             before
         } else {
-            tx.batch(&format!("CREATE SCHEMA overnight; {SEARCH_PATH}"))?;
-            0
-        };
-        for migration in MIGRATIONS.iter().skip(before) {
-            tx.batch(migration)?;
-        }
-        if before == 0 {
+            create(tx)?;
             let queue_id = uuid::Uuid::new_v4().simple().to_string();
             meta::set_text(tx, meta::QUEUE_ID, &queue_id)?;
-        }
+            return Ok((0, VERSION));
+        };
         if before < VERSION {
-            meta::set_text(tx, VERSION_KEY, &VERSION.to_string())?;
+            for migration in MIGRATIONS.iter().skip(before) {
+                tx.batch(migration)?;
+            }
+            set_version(tx, VERSION)?;
         }
         Ok((before, VERSION))
     })
+}
+
+/// Creates the schema in an open transaction. The queue has no id yet.
+pub(super) fn create(tx: &Connection) -> Result<()> {
+    tx.batch(&format!("CREATE SCHEMA overnight; {SEARCH_PATH}"))?;
+    for migration in MIGRATIONS {
+        tx.batch(migration)?;
+    }
+    set_version(tx, VERSION)
 }
 
 /// Returns an error if there is no queue, or none that this program can use.
@@ -66,7 +73,7 @@ pub(super) fn ensure_usable(tx: &Connection) -> Result<()> {
     in_transaction(tx, || {
         tx.batch(SEARCH_PATH)?;
         let version = version(tx)?;
-        ensure_not_newer(version)?;
+        ensure_not_newer(tx, version)?;
         if version < VERSION {
             return Err(store_error(StoreErrorKind::OlderVersion {
                 version,
@@ -84,13 +91,23 @@ pub(super) fn remove_unused(tx: &Connection) -> Result<bool> {
     }
     in_transaction(tx, || {
         tx.batch(&format!("{SEARCH_PATH}; {LOCK}"))?;
-        let sql = "SELECT EXISTS (SELECT 1 FROM batches) OR EXISTS (SELECT 1 FROM pools)";
-        let is_used = tx.value(sql, params![])?.unwrap_or(true);
+        let is_used = is_used(tx)?;
         if !is_used {
             tx.batch("DROP SCHEMA overnight CASCADE")?;
         }
         Ok(!is_used)
     })
+}
+
+/// Returns whether the queue has a batch or a pool.
+pub(super) fn is_used(tx: &Connection) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM batches) OR EXISTS (SELECT 1 FROM pools)";
+    Ok(tx.value(sql, params![])?.unwrap_or(true))
+}
+
+/// Stores the version of the schema.
+pub(super) fn set_version(tx: &Connection, version: usize) -> Result<()> {
+    meta::set_text(tx, VERSION_KEY, &version.to_string())
 }
 
 /// Returns the version of the schema.
@@ -100,7 +117,10 @@ pub(super) fn version(tx: &Connection) -> Result<usize> {
     version.map_err(|error| QueueError::unparsable(VERSION_KEY, error))
 }
 
-fn in_transaction<T>(tx: &Connection, operation: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn in_transaction<T>(
+    tx: &Connection,
+    operation: impl FnOnce() -> Result<T>,
+) -> Result<T> {
     let run = || {
         tx.batch("BEGIN")?;
         let result = operation()?;
@@ -113,13 +133,19 @@ fn in_transaction<T>(tx: &Connection, operation: impl FnOnce() -> Result<T>) -> 
     })
 }
 
-fn ensure_not_newer(version: usize) -> Result<()> {
+pub(super) fn ensure_not_newer(tx: &Connection, version: usize) -> Result<()> {
     if version <= VERSION {
         return Ok(());
     }
-    Err(store_error(StoreErrorKind::NewerVersion {
-        version: i64::try_from(version).unwrap_or(i64::MAX),
-        supported: VERSION,
+    Err(store_error(match version {
+        copy::MOVED => StoreErrorKind::Moved {
+            to: meta::text(tx, copy::MOVED_TO)?.unwrap_or_default(),
+        },
+        copy::UNFINISHED => StoreErrorKind::UnfinishedCopy,
+        _ => StoreErrorKind::NewerVersion {
+            version: i64::try_from(version).unwrap_or(i64::MAX),
+            supported: VERSION,
+        },
     }))
 }
 

@@ -46,6 +46,15 @@ pub(super) fn begin(tx: &Connection) -> Result<()> {
     ))
 }
 
+/// As [`begin`], for what may take minutes.
+pub(super) fn begin_long(tx: &Connection) -> Result<()> {
+    tx.batch(&format!(
+        "BEGIN; {}; SET LOCAL synchronous_commit = on; {}",
+        schema::SEARCH_PATH,
+        schema::LOCK
+    ))
+}
+
 /// Runs a write of a process.
 ///
 /// # Errors

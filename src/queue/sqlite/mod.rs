@@ -9,6 +9,7 @@ mod change;
 mod claim_reads;
 mod clips;
 mod clock_changes;
+mod copy;
 mod counters;
 mod due_steps;
 mod file_guard;
@@ -53,6 +54,8 @@ use file_guard::FileGuard;
 use pool_lock::FileLock;
 use transaction::SqliteTransaction;
 use writer::Writer;
+
+pub use copy::SqliteCopy;
 
 /// A [`Queue`](super::Queue) in a SQLite file.
 ///

@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::policy::claim::request_digest;
-use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
+use crate::queue::{QueueError, Result, StoreError, StoreErrorKind, copy};
 
 use super::paths;
 use super::row::{execute, select};
@@ -89,6 +89,33 @@ pub(super) fn open_for_writing(path: &Path) -> Result<Connection> {
         // Off for a migration, which renames and drops tables that refer to each other.
         connection.pragma_update(None, "foreign_keys", false)?;
         migrate(&mut connection)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        Ok(connection)
+    };
+    open().map_err(|error| add_path(path, error))
+}
+
+/// Opens a connection for a copy: as [`open_for_writing`], but a queue that was moved, and a copy that is not
+/// finished, are opened as well.
+pub(super) fn open_for_copy(path: &Path) -> Result<Connection> {
+    let error = match open_for_writing(path) {
+        Ok(connection) => return Ok(connection),
+        Err(error) => error,
+    };
+    let is_copied = matches!(
+        &error,
+        QueueError::Store(StoreError {
+            kind: StoreErrorKind::Moved { .. } | StoreErrorKind::UnfinishedCopy,
+            ..
+        })
+    );
+    if !is_copied {
+        return Err(error);
+    }
+    let open = || -> Result<Connection> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(busy_timeout())?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         Ok(connection)
     };
@@ -184,6 +211,14 @@ fn ensure_supported(connection: &Connection, path: &Path) -> Result<()> {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application_id != i64::from(APPLICATION_ID) {
         return Err(StoreError::new(path, StoreErrorKind::ForeignFile).into());
+    }
+    if version == copy::MOVED as i64 {
+        let sql = "SELECT value FROM meta WHERE key = ?1";
+        let to = connection.query_row(sql, [copy::MOVED_TO], |row| row.get(0))?;
+        return Err(StoreError::new(path, StoreErrorKind::Moved { to }).into());
+    }
+    if version == copy::UNFINISHED as i64 {
+        return Err(StoreError::new(path, StoreErrorKind::UnfinishedCopy).into());
     }
     if version > SCHEMA_VERSION as i64 {
         let kind = StoreErrorKind::NewerVersion {

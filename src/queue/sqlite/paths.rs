@@ -113,11 +113,31 @@ pub(super) fn input_from_stored(connection: &Connection, stored: &str) -> Result
     Ok(input)
 }
 
-/// Returns the text to store for the local image of an upload.
-pub(super) fn upload_to_stored(connection: &Connection, image: &LocalImage) -> String {
-    let text = image.to_string();
+/// Returns the text of an input with its local images by absolute paths.
+pub(super) fn absolute_input(connection: &Connection, stored: String) -> Result<String> {
+    if !LocalImage::may_be_relative(&stored) {
+        return Ok(stored);
+    }
+    Ok(input_from_stored(connection, &stored)?.to_string())
+}
+
+/// Returns the text of an input with its local images by relative paths where they lie in the queue's folder.
+pub(super) fn relative_input(connection: &Connection, text: String) -> String {
+    match (queue_folder(connection), serde_json::from_str(&text)) {
+        (Some(folder), Ok(input)) if text.contains("file:") => make_input_relative(folder, input),
+        _ => text,
+    }
+}
+
+/// Returns the text to store for a local image.
+pub(super) fn relative_image(connection: &Connection, text: String) -> String {
     let stored = queue_folder(connection).and_then(|folder| image_to_stored(folder, &text));
     stored.unwrap_or(text)
+}
+
+/// Returns the text to store for the local image of an upload.
+pub(super) fn upload_to_stored(connection: &Connection, image: &LocalImage) -> String {
+    relative_image(connection, image.to_string())
 }
 
 /// Returns the local image that the stored text of an upload stands for.
