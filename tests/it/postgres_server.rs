@@ -16,6 +16,8 @@ use std::{env, fs};
 
 use tokio_postgres::NoTls;
 
+use crate::support::{send_signal, wait_until};
+
 /// The variable that names the server, or requires one.
 const VARIABLE: &str = "OVERNIGHT_TEST_POSTGRES";
 
@@ -24,11 +26,19 @@ static SERVER: LazyLock<Result<Server, String>> = LazyLock::new(find_server);
 /// Number of databases that this process has made.
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
-struct Server {
+/// A server, which ends when it is dropped if it was started for the tests.
+pub(crate) struct Server {
     /// The URL of its first database, and what comes after the name of a database in it.
     url: String,
-    /// Ends the server when it is closed; `None` if it was running before.
-    _stdin: Option<ChildStdin>,
+    /// What was started; `None` if the server was running before.
+    started: Option<Started>,
+}
+
+struct Started {
+    /// The folder of its data and of its socket.
+    folder: PathBuf,
+    /// Ends the server when it is closed.
+    _stdin: ChildStdin,
 }
 
 /// Returns whether there is a server. Says so if the calling test is skipped for that.
@@ -49,39 +59,89 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-/// Creates an empty database and returns its URL.
+/// Creates an empty database on the server of all tests, and returns its URL.
 pub(crate) fn create_database() -> String {
     let Ok(server) = &*SERVER else {
         panic!("there is no server")
     };
-    let number = DATABASES.fetch_add(1, Ordering::Relaxed);
-    let name = format!("overnight_test_{}_{number}", std::process::id());
-    execute(&server.url, &format!("CREATE DATABASE {name}"));
-    let (start, query) = server.url.split_once('?').unwrap_or((&server.url, ""));
-    let (host, _) = start.rsplit_once('/').expect("a database in the URL");
-    format!("{host}/{name}?{query}")
+    server.create_database()
+}
+
+impl Server {
+    /// Starts a server that other tests do not use, and that is as durable as that of a user.
+    pub(crate) fn start() -> Self {
+        start_server("on").expect("a server")
+    }
+
+    /// Creates an empty database and returns its URL.
+    pub(crate) fn create_database(&self) -> String {
+        let number = DATABASES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("overnight_test_{}_{number}", std::process::id());
+        execute(&self.url, &format!("CREATE DATABASE {name}"));
+        let (start, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        let (host, _) = start.rsplit_once('/').expect("a database in the URL");
+        format!("{host}/{name}?{query}")
+    }
+
+    /// Waits until the server answers.
+    pub(crate) fn await_ready(&self) {
+        wait_until("the server answers", || {
+            try_number(&self.url, "SELECT 1").is_ok()
+        });
+    }
+
+    /// Kills the server, which starts again at once. Does nothing while it is starting.
+    pub(crate) fn crash(&self) {
+        let started = self.started.as_ref().expect("a server of its own");
+        let text = fs::read_to_string(started.folder.join("data/postmaster.pid"));
+        let text = text.unwrap_or_default();
+        if let Some(Ok(pid)) = text.lines().next().map(str::parse) {
+            send_signal("KILL", pid);
+        }
+    }
+}
+
+/// Runs a query on the schema of a queue, and returns its number.
+pub(crate) fn number(url: &str, sql: &str) -> i64 {
+    try_number(url, sql).expect("a number")
+}
+
+fn try_number(url: &str, sql: &str) -> Result<i64, tokio_postgres::Error> {
+    let sql = format!("SELECT ({sql})::BIGINT");
+    on_thread(url, async move |client| {
+        client.batch_execute("SET search_path = overnight").await?;
+        client.query_one(&sql, &[]).await?.try_get(0)
+    })
 }
 
 /// Runs a statement in a database.
 pub(crate) fn execute(url: &str, sql: &str) {
-    let (url, sql) = (url.to_owned(), sql.to_owned());
-    // Of its own thread, because the caller's may serve asynchronous code.
-    let executed = std::thread::spawn(move || {
+    let sql = sql.to_owned();
+    on_thread(url, async move |client| client.batch_execute(&sql).await).expect("executed");
+}
+
+/// Connects on a thread of its own, because the caller's may serve asynchronous code.
+fn on_thread<T: Send + 'static>(
+    url: &str,
+    run: impl AsyncFnOnce(tokio_postgres::Client) -> Result<T, tokio_postgres::Error> + Send + 'static,
+) -> Result<T, tokio_postgres::Error> {
+    let url = url.to_owned();
+    let ran = std::thread::spawn(move || {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
             tokio::spawn(connection);
-            client.batch_execute(&sql).await
+            run(client).await
         })
     });
-    executed.join().expect("no panic").expect("executed");
+    ran.join().expect("no panic")
 }
 
 fn find_server() -> Result<Server, String> {
     match env::var(VARIABLE) {
-        Ok(url) if url != "require" => Ok(Server { url, _stdin: None }),
-        _ => start_server(),
+        Ok(url) if url != "require" => Ok(Server { url, started: None }),
+        _ => start_server("off"),
     }
 }
 
@@ -100,7 +160,7 @@ fn find_programs() -> Option<PathBuf> {
     folders.find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
 }
 
-fn start_server() -> Result<Server, String> {
+fn start_server(fsync: &str) -> Result<Server, String> {
     let programs = find_programs().ok_or("no PostgreSQL is installed (no initdb)")?;
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     // The server refuses to run as root.
@@ -135,16 +195,19 @@ fn start_server() -> Result<Server, String> {
     if !initialized.status.success() {
         return Err(String::from_utf8_lossy(&initialized.stderr).into_owned());
     }
-    // The shell outlives this process just long enough to end the server and to remove its folder.
-    let script = "\"$1\" -D \"$2/data\" -k \"$2\" -c listen_addresses= -c fsync=off -c max_connections=200 \
-                  >\"$2/log\" 2>&1 & server=$!; \
-                  until grep -q 'ready to accept' \"$2/log\" || ! kill -0 $server; do sleep 0.05; done; \
-                  echo started; exec >/dev/null; cat >/dev/null; \
-                  kill -QUIT $server; wait $server; rm -rf \"$2\"";
+    // The shell starts the server again whenever it is killed, and outlives this process just long enough to
+    // end it and to remove its folder.
+    let script = "while [ ! -e \"$2/ended\" ]; do \
+                  \"$1\" -D \"$2/data\" -k \"$2\" -c listen_addresses= -c fsync=\"$3\" -c max_connections=200 \
+                  >>\"$2/log\" 2>&1; sleep 0.05; done & \
+                  until grep -q 'ready to accept' \"$2/log\"; do sleep 0.05; done 2>/dev/null; \
+                  echo started; exec >/dev/null; cat >/dev/null; touch \"$2/ended\"; \
+                  kill -QUIT $(head -1 \"$2/data/postmaster.pid\"); wait; rm -rf \"$2\"";
     let mut shell = run("sh".into())
         .args(["-c", script, "sh"])
         .arg(programs.join("postgres"))
         .arg(folder.path())
+        .arg(fsync)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .process_group(0)
@@ -159,7 +222,10 @@ fn start_server() -> Result<Server, String> {
     let folder = folder.keep();
     Ok(Server {
         url: format!("postgres://overnight@/postgres?host={}", escape(&folder)),
-        _stdin: shell.stdin.take(),
+        started: shell.stdin.take().map(|stdin| Started {
+            folder,
+            _stdin: stdin,
+        }),
     })
 }
 

@@ -26,6 +26,10 @@ pub(crate) struct TestEnv {
     /// The working directory of the binary.
     pub(crate) dir: TempDir,
     pub(crate) simulator: Simulator,
+    /// The URL of the queue; `None` if it is a file in the folder.
+    pub(crate) queue: Option<String>,
+    /// More variables of the binary.
+    pub(crate) variables: Vec<(&'static str, &'static str)>,
     /// Runs the simulator's tasks until the environment is dropped.
     runtime: Runtime,
 }
@@ -99,6 +103,8 @@ impl TestEnv {
         Self {
             dir,
             simulator,
+            queue: None,
+            variables: Vec::new(),
             runtime,
         }
     }
@@ -145,6 +151,8 @@ impl TestEnv {
             .env_clear()
             .stdin(Stdio::null());
         command.envs(self.simulator.environment());
+        command.envs(self.variables.iter().copied());
+        command.envs(self.queue.iter().map(|url| ("OVERNIGHT_QUEUE", url)));
         command
     }
 

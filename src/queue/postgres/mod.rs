@@ -82,7 +82,7 @@ impl PostgresQueue {
     /// [`QueueError::Store`] if the server cannot be reached, if the database has no queue, or if another version
     /// of the program has written it.
     pub fn open(database: Database, clock: Arc<AdjustedClock>) -> Result<Self> {
-        let queue = Self::connect(database, Time::Server(clock), pool_locks::MIN_UPTIME);
+        let queue = Self::connect(database, Time::Server(clock), pool_locks::min_uptime());
         queue.run(schema::ensure_usable)?;
         Ok(queue)
     }
@@ -92,7 +92,7 @@ impl PostgresQueue {
     /// # Errors
     /// As [`open`](Self::open), or if this user may not create it.
     pub fn open_or_create(database: Database, clock: Arc<AdjustedClock>) -> Result<Self> {
-        Self::create(database, Time::Server(clock), pool_locks::MIN_UPTIME)
+        Self::create(database, Time::Server(clock), pool_locks::min_uptime())
     }
 
     /// As [`open_or_create`](Self::open_or_create), with a clock in place of the server's, for tests. The server
@@ -111,7 +111,7 @@ impl PostgresQueue {
     /// As [`open_or_create`](Self::open_or_create).
     pub fn migrate(database: Database) -> Result<(usize, usize)> {
         let time = Time::Server(Arc::default());
-        Self::connect(database, time, pool_locks::MIN_UPTIME).run(schema::migrate)
+        Self::connect(database, time, pool_locks::min_uptime()).run(schema::migrate)
     }
 
     /// Returns whether a database has a queue.
@@ -120,7 +120,7 @@ impl PostgresQueue {
     /// [`QueueError::Store`] if the server cannot be reached.
     pub fn exists(database: Database) -> Result<bool> {
         let time = Time::Server(Arc::default());
-        Self::connect(database, time, pool_locks::MIN_UPTIME).run(schema::exists)
+        Self::connect(database, time, pool_locks::min_uptime()).run(schema::exists)
     }
 
     /// Removes the queue of a database if it has no batch. Returns whether it was removed.
@@ -129,7 +129,7 @@ impl PostgresQueue {
     /// [`QueueError::Store`] if the server cannot be reached.
     pub fn remove_unused(database: Database) -> Result<bool> {
         let time = Time::Server(Arc::default());
-        Self::connect(database, time, pool_locks::MIN_UPTIME).run(schema::remove_unused)
+        Self::connect(database, time, pool_locks::min_uptime()).run(schema::remove_unused)
     }
 
     /// Returns why the server may forget what it has committed; `None` if nothing is known against it.
@@ -138,7 +138,7 @@ impl PostgresQueue {
     /// [`QueueError::Store`] if the server cannot be reached.
     pub fn find_unsafe_place(database: Database) -> Result<Option<UnsafePlace>> {
         let time = Time::Server(Arc::default());
-        Self::connect(database, time, pool_locks::MIN_UPTIME).run(durability::find_unsafe_place)
+        Self::connect(database, time, pool_locks::min_uptime()).run(durability::find_unsafe_place)
     }
 
     fn create(database: Database, time: Time, min_uptime: Duration) -> Result<Self> {

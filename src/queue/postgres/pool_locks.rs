@@ -25,7 +25,19 @@ const CLASS: i32 = 1_870_032_501;
 const MIN_FREE: Duration = Duration::from_secs(1);
 
 /// Time after the start of the server in which free locks say nothing: the pools lock again.
-pub(super) const MIN_UPTIME: Duration = Duration::from_secs(15);
+const MIN_UPTIME: Duration = Duration::from_secs(15);
+
+/// Returns the time after the start of the server in which free locks say nothing. Tests shorten it, in debug
+/// builds, by an environment variable.
+pub(super) fn min_uptime() -> Duration {
+    let from_env = || std::env::var("OVERNIGHT_MIN_UPTIME_MS").ok()?.parse().ok();
+    let millis = if cfg!(debug_assertions) {
+        from_env()
+    } else {
+        None
+    };
+    millis.map_or(MIN_UPTIME, Duration::from_millis)
+}
 
 /// The locks of this process's pools, and what it saw of others.
 pub(super) struct PoolLocks {

@@ -11,12 +11,15 @@
 )]
 
 use std::collections::BTreeSet;
-use std::process::Child;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use overnight_simulator::{Call, Entry, Fault, Faults, Ledger, SimulatorOptions};
 use rusqlite::Connection;
 
+use crate::postgres_server::{self, Server};
 use crate::support::{TestEnv, high_limits, micros, micros_as_f64, number_from_env};
 
 /// Rows added to the batch whenever it runs out.
@@ -28,19 +31,42 @@ fn a_run_killed_at_random_instants_pays_nothing_twice_and_loses_nothing() {
 }
 
 #[test]
+fn four_runs_on_one_database_killed_with_its_server_at_random_instants_pay_nothing_twice_and_lose_nothing()
+ {
+    if postgres_server::is_available() {
+        let kills = number_from_env("OVERNIGHT_KILLS", 60);
+        Chaos::new(4, kills).on(Server::start()).run();
+    }
+}
+
+#[test]
 fn four_runs_on_one_queue_killed_at_random_instants_pay_nothing_twice_and_lose_nothing() {
     Chaos::new(4, number_from_env("OVERNIGHT_KILLS", 120)).run();
 }
 
-/// Returns whether a run has exited. It may exit only because no rows were left, with or without
-/// rows in doubt.
-fn has_exited(run: &mut Child) -> bool {
-    let status = run.try_wait().expect("the status of the process");
-    assert!(
-        status.is_none_or(|status| matches!(status.code(), Some(0 | 3))),
-        "{status:?}"
-    );
-    status.is_some()
+/// A run, and the file of its errors.
+struct Run {
+    process: Child,
+    errors: PathBuf,
+}
+
+impl Run {
+    /// Returns whether the run has exited. It may exit only because no rows were left, with or without rows in
+    /// doubt, or because the server was killed before it had joined the queue.
+    fn has_exited(&mut self) -> bool {
+        let status = self.process.try_wait().expect("the status of the process");
+        let code = status.map(|status| status.code());
+        let is_expected = match code {
+            None | Some(Some(0 | 3)) => true,
+            _ => self.errors().contains("cannot reach the queue"),
+        };
+        assert!(is_expected, "{status:?}: {}", self.errors());
+        status.is_some()
+    }
+
+    fn errors(&self) -> String {
+        fs::read_to_string(&self.errors).expect("the errors")
+    }
 }
 
 /// A test in which several processes work on one queue and are killed at random instants.
@@ -50,6 +76,10 @@ struct Chaos {
     seed: u64,
     processes: usize,
     kills: u64,
+    /// The server of the queue, which is one victim in eight; `None` if the queue is a file.
+    server: Option<Server>,
+    /// Number of runs started so far.
+    started: usize,
     /// Number of rows loaded so far.
     rows: usize,
     /// Times from the start of a process to its first call. Measured only with a single process,
@@ -84,27 +114,43 @@ impl Chaos {
             seed,
             processes,
             kills,
+            server: None,
+            started: 0,
             rows: 0,
             restarts: Vec::new(),
         }
     }
 
+    /// Puts the queue into a database.
+    fn on(mut self, server: Server) -> Self {
+        self.env.queue = Some(server.create_database());
+        self.env.variables = vec![("OVERNIGHT_MIN_UPTIME_MS", "1500")];
+        self.server = Some(server);
+        self
+    }
+
     fn run(mut self) {
-        let mut running: Vec<Child> = Vec::new();
+        let mut running: Vec<Run> = Vec::new();
         let mut kills = 0;
         while kills < self.kills {
             let running_before = running.len();
-            running.retain_mut(|run| !has_exited(run));
+            running.retain_mut(|run| !run.has_exited());
             if self.rows == 0 || running.len() < running_before {
                 self.add_rows();
             }
-            let kill_after = Duration::from_millis(self.random.u64(20..260));
+            // A pool that is gone is noticed later on a server, and a server takes a second to start.
+            let pause = if self.server.is_some() {
+                100..900
+            } else {
+                20..260
+            };
+            let kill_after = Duration::from_millis(self.random.u64(pause));
             let victim = self.random.usize(..self.processes);
             let started = Instant::now();
             if running.len() < self.processes {
                 let calls = self.env.simulator.requests().total();
                 let is_alone = running.is_empty() && self.processes == 1;
-                running.extend((running.len()..self.processes).map(|_| self.env.start(&["run"])));
+                running.extend((running.len()..self.processes).map(|_| self.start()));
                 while is_alone && started.elapsed() < kill_after {
                     if self.env.simulator.requests().total() > calls {
                         self.restarts.push(started.elapsed());
@@ -114,19 +160,38 @@ impl Chaos {
                 }
             }
             std::thread::sleep(kill_after.saturating_sub(started.elapsed()));
+            if let Some(server) = &self.server
+                && self.random.u8(..8) == 0
+            {
+                server.crash();
+                server.await_ready();
+                kills += 1;
+                continue;
+            }
             // A kill counts only if the process is still running.
-            if !has_exited(&mut running[victim]) {
-                let mut victim = running.swap_remove(victim);
+            if !running[victim].has_exited() {
+                let mut victim = running.swap_remove(victim).process;
                 victim.kill().expect("the process is killed");
                 victim.wait().expect("the process exits");
                 kills += 1;
             }
         }
         for mut run in running {
-            run.wait().expect("the process exits");
+            run.process.wait().expect("the process exits");
         }
         let final_run = self.env.run(&["run"]);
         self.print_and_assert(final_run.code);
+    }
+
+    fn start(&mut self) -> Run {
+        self.started += 1;
+        let errors = self.env.dir.path().join(format!("{}.log", self.started));
+        let mut command = self.env.command(&["run"]);
+        command
+            .stdout(Stdio::null())
+            .stderr(File::create(&errors).expect("a file"));
+        let process = command.spawn().expect("the binary starts");
+        Run { process, errors }
     }
 
     /// Loads the same batch with more rows. The rows that it already has are unchanged and cost
@@ -155,9 +220,15 @@ impl Chaos {
 
     /// Returns the price reserved for submissions that are presumed absent, in micro-dollars.
     fn presumed_absent(&self) -> f64 {
-        let queue = Connection::open(self.env.dir.path().join("overnight.db")).expect("the queue");
-        let sql = "SELECT ifnull(sum(estimate), 0) FROM attempts WHERE state = 'presumed_absent'";
-        queue.query_row(sql, [], |row| row.get(0)).expect("a sum")
+        let sql = "SELECT coalesce(sum(estimate), 0) FROM attempts WHERE state = 'presumed_absent'";
+        match &self.env.queue {
+            Some(url) => micros_as_f64(postgres_server::number(url, sql)),
+            None => {
+                let file = self.env.dir.path().join("overnight.db");
+                let queue = Connection::open(file).expect("the queue");
+                queue.query_row(sql, [], |row| row.get(0)).expect("a sum")
+            }
+        }
     }
 
     /// Prints the figures and asserts that nothing was paid for twice or lost. `code` is the last
