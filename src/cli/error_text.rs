@@ -40,7 +40,7 @@ fn pool_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a PoolError> {
 }
 
 /// Returns the error of the queue that a cause is, or that it passes on as its own.
-fn queue_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a QueueError> {
+pub(super) fn queue_error<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a QueueError> {
     if let Some(PoolError::Queue(error)) = pool_error(cause) {
         return Some(error);
     }

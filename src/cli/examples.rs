@@ -35,6 +35,10 @@ Examples:
   overnight doctor
   overnight doctor --json";
 
+pub(super) const QUEUE: &str = "\
+Examples:
+  overnight queue copy overnight.db postgres://overnight@db/overnight";
+
 pub(super) const QUEUE_COPY: &str = "\
 Batches, jobs, attempts and sums are copied, so that the work goes on where it is: nothing is paid twice \
 and no clip is lost. No run may be active. The original is marked as moved, and no program uses it \

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::app::AppError;
+use crate::cli::error_text::queue_error;
 use crate::queue::QueueError;
 
 /// How a command ended. The README and `overnight --help` document the numbers.
@@ -36,9 +37,7 @@ impl Exit {
                     cause.downcast_ref(),
                     Some(AppError::Config(_) | AppError::Key { .. })
                 )
-                || cause
-                    .downcast_ref()
-                    .is_some_and(QueueError::is_request_error)
+                || queue_error(cause).is_some_and(QueueError::is_request_error)
         });
         if is_usage {
             Self::Usage

@@ -22,6 +22,7 @@ mod crash {
 mod architecture;
 mod balances;
 mod ctl;
+mod database;
 mod docs;
 mod doctor;
 mod exports;

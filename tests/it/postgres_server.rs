@@ -4,12 +4,12 @@
 //! Where there is neither, tests that need it are skipped and say so. `OVERNIGHT_TEST_POSTGRES=require` fails
 //! them instead.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{ChildStdin, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, fs};
@@ -83,6 +83,46 @@ impl Server {
         format!("{host}/{name}?{query}")
     }
 
+    /// Starts a standby that follows the server.
+    pub(crate) fn start_standby(&self) -> Self {
+        let installation = Installation::find().expect("an installation");
+        let folder = installation.create_folder().expect("a folder");
+        let copied = installation
+            .run("pg_basebackup", &folder)
+            .args([
+                "--write-recovery-conf",
+                "--username=overnight",
+                "--checkpoint=fast",
+                "-D",
+            ])
+            .arg(folder.join("data"))
+            .arg("-h")
+            .arg(&self.started().folder)
+            .output();
+        ensure_success(copied).expect("a copy of the data");
+        installation.start(folder, "on").expect("a standby")
+    }
+
+    fn started(&self) -> &Started {
+        self.started.as_ref().expect("a server of its own")
+    }
+
+    /// Runs a statement.
+    pub(crate) fn execute(&self, sql: &str) {
+        execute(&self.url, sql);
+    }
+
+    /// Runs a query and returns its number.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        number(&self.url, sql)
+    }
+
+    /// Kills the server for good.
+    pub(crate) fn end(&self) {
+        fs::write(self.started().folder.join("ended"), "").expect("written");
+        self.crash();
+    }
+
     /// Waits until the server answers.
     pub(crate) fn await_ready(&self) {
         wait_until("the server answers", || {
@@ -92,13 +132,25 @@ impl Server {
 
     /// Kills the server, which starts again at once. Does nothing while it is starting.
     pub(crate) fn crash(&self) {
-        let started = self.started.as_ref().expect("a server of its own");
-        let text = fs::read_to_string(started.folder.join("data/postmaster.pid"));
+        let text = fs::read_to_string(self.started().folder.join("data/postmaster.pid"));
         let text = text.unwrap_or_default();
         if let Some(Ok(pid)) = text.lines().next().map(str::parse) {
             send_signal("KILL", pid);
         }
     }
+}
+
+/// Returns the URL of a database that may be on another server as well.
+pub(crate) fn with_host(url: &str, other: &Server) -> String {
+    format!("{url},{}", escape(&other.started().folder))
+}
+
+/// Returns the socket of the server of a URL, and the name of its database; `None` if it has no socket.
+pub(crate) fn socket_and_database(url: &str) -> Option<(PathBuf, String)> {
+    let (start, folder) = url.split_once("?host=")?;
+    let (_, database) = start.rsplit_once('/')?;
+    let folder = PathBuf::from(folder.replace("%2F", "/"));
+    Some((folder.join(".s.PGSQL.5432"), database.to_owned()))
 }
 
 /// Runs a query on the schema of a queue, and returns its number.
@@ -161,27 +213,10 @@ fn find_programs() -> Option<PathBuf> {
 }
 
 fn start_server(fsync: &str) -> Result<Server, String> {
-    let programs = find_programs().ok_or("no PostgreSQL is installed (no initdb)")?;
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    // The server refuses to run as root.
-    let is_root = folder
-        .path()
-        .metadata()
-        .is_ok_and(|metadata| metadata.uid() == 0);
-    let user = is_root.then(|| user_id("postgres")).flatten();
-    if let Some((uid, gid)) = user {
-        chown(folder.path(), Some(uid), Some(gid)).map_err(|error| error.to_string())?;
-    }
-    let run = |program: OsString| {
-        let mut command = Command::new(program);
-        if let Some((uid, gid)) = user {
-            command.uid(uid).gid(gid);
-        }
-        command.current_dir(folder.path()).env("LC_ALL", "C.UTF-8");
-        command
-    };
-    let data = folder.path().join("data");
-    let initialized = run(programs.join("initdb").into())
+    let installation = Installation::find()?;
+    let folder = installation.create_folder()?;
+    let initialized = installation
+        .run("initdb", &folder)
         .args([
             "--username=overnight",
             "--auth=trust",
@@ -189,44 +224,104 @@ fn start_server(fsync: &str) -> Result<Server, String> {
             "--no-sync",
             "-D",
         ])
-        .arg(&data)
-        .output()
-        .map_err(|error| error.to_string())?;
-    if !initialized.status.success() {
-        return Err(String::from_utf8_lossy(&initialized.stderr).into_owned());
+        .arg(folder.join("data"))
+        .output();
+    ensure_success(initialized)?;
+    installation.start(folder, fsync)
+}
+
+fn ensure_success(output: std::io::Result<Output>) -> Result<(), String> {
+    let output = output.map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
     }
-    // The shell starts the server again whenever it is killed, and outlives this process just long enough to
-    // end it and to remove its folder.
-    let script = "while [ ! -e \"$2/ended\" ]; do \
-                  \"$1\" -D \"$2/data\" -k \"$2\" -c listen_addresses= -c fsync=\"$3\" -c max_connections=200 \
-                  >>\"$2/log\" 2>&1; sleep 0.05; done & \
-                  until grep -q 'ready to accept' \"$2/log\"; do sleep 0.05; done 2>/dev/null; \
-                  echo started; exec >/dev/null; cat >/dev/null; touch \"$2/ended\"; \
-                  kill -QUIT $(head -1 \"$2/data/postmaster.pid\"); wait; rm -rf \"$2\"";
-    let mut shell = run("sh".into())
-        .args(["-c", script, "sh"])
-        .arg(programs.join("postgres"))
-        .arg(folder.path())
-        .arg(fsync)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let mut said = [0; 8];
-    let stdout = shell.stdout.take();
-    let read = stdout.map(|mut stdout| stdout.read_exact(&mut said));
-    if !matches!(read, Some(Ok(()))) || &said != b"started\n" {
-        return Err("the server did not start".into());
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// The programs of the newest installed server, and the user that they run as.
+struct Installation {
+    programs: PathBuf,
+    /// `None` for the user of this process.
+    user: Option<(u32, u32)>,
+}
+
+/// Starts the server again whenever it is killed, until its input ends. Outlives this process just long enough to
+/// end the server and to remove its folder.
+const SCRIPT: &str = r#"
+    while [ ! -e "$2/ended" ]; do
+        "$1" -D "$2/data" -k "$2" -c listen_addresses= -c fsync="$3" -c max_connections=200 >>"$2/log" 2>&1
+        sleep 0.05
+    done &
+    for check in $(seq 600); do
+        grep -q 'ready to accept' "$2/log" 2>/dev/null && echo started && break
+        sleep 0.05
+    done
+    exec >/dev/null 2>&1
+    cat >/dev/null
+    touch "$2/ended"
+    kill -QUIT $(head -1 "$2/data/postmaster.pid")
+    wait
+    rm -rf "$2"
+"#;
+
+impl Installation {
+    fn find() -> Result<Self, String> {
+        let programs = find_programs().ok_or("no PostgreSQL is installed (no initdb)")?;
+        // The server refuses to run as root.
+        let own = fs::metadata("/proc/self").map_err(|error| error.to_string())?;
+        let user = (own.uid() == 0).then(|| user_id("postgres")).flatten();
+        Ok(Self { programs, user })
     }
-    let folder = folder.keep();
-    Ok(Server {
-        url: format!("postgres://overnight@/postgres?host={}", escape(&folder)),
-        started: shell.stdin.take().map(|stdin| Started {
-            folder,
-            _stdin: stdin,
-        }),
-    })
+
+    fn create_folder(&self) -> Result<PathBuf, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        if let Some((uid, gid)) = self.user {
+            chown(folder.path(), Some(uid), Some(gid)).map_err(|error| error.to_string())?;
+        }
+        // Removed by the script.
+        Ok(folder.keep())
+    }
+
+    fn run(&self, program: &str, folder: &Path) -> Command {
+        self.run_as_user(self.programs.join(program).as_os_str(), folder)
+    }
+
+    fn run_as_user(&self, program: &OsStr, folder: &Path) -> Command {
+        let mut command = Command::new(program);
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command.current_dir(folder).env("LC_ALL", "C.UTF-8");
+        command
+    }
+
+    /// Starts a server on the data in a folder.
+    fn start(&self, folder: PathBuf, fsync: &str) -> Result<Server, String> {
+        let mut shell = self
+            .run_as_user(OsStr::new("sh"), &folder)
+            .args(["-c", SCRIPT, "sh"])
+            .arg(self.programs.join("postgres"))
+            .arg(&folder)
+            .arg(fsync)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let mut said = [0; 8];
+        let stdout = shell.stdout.take();
+        let read = stdout.map(|mut stdout| stdout.read_exact(&mut said));
+        if !matches!(read, Some(Ok(()))) || &said != b"started\n" {
+            return Err("the server did not start".into());
+        }
+        Ok(Server {
+            url: format!("postgres://overnight@/postgres?host={}", escape(&folder)),
+            started: shell.stdin.take().map(|stdin| Started {
+                folder,
+                _stdin: stdin,
+            }),
+        })
+    }
 }
 
 fn escape(folder: &Path) -> String {

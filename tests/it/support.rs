@@ -26,7 +26,7 @@ pub(crate) struct TestEnv {
     /// The working directory of the binary.
     pub(crate) dir: TempDir,
     pub(crate) simulator: Simulator,
-    /// The URL of the queue; `None` if it is a file in the folder.
+    /// Where the queue is; `None` for the usual file in the folder.
     pub(crate) queue: Option<String>,
     /// More variables of the binary.
     pub(crate) variables: Vec<(&'static str, &'static str)>,
@@ -107,6 +107,26 @@ impl TestEnv {
             variables: Vec::new(),
             runtime,
         }
+    }
+
+    /// Puts the queue into a database, on a server that was started just now and that may lose commits if this
+    /// machine fails.
+    pub(crate) fn on_database(mut self, url: String) -> Self {
+        self.queue = Some(url);
+        self.variables = vec![("OVERNIGHT_MIN_UPTIME_MS", "0")];
+        self.accept_loss();
+        self
+    }
+
+    /// Lets runs use a server that may forget what it has committed.
+    pub(crate) fn accept_loss(&self) {
+        self.write("overnight.toml", &format!("accept_loss = true\n{CONFIG}"));
+    }
+
+    /// Puts the queue into another file.
+    pub(crate) fn on_file(mut self, name: &str) -> Self {
+        self.queue = Some(name.to_owned());
+        self
     }
 
     /// Writes a CSV manifest with `rows` rows, a quarter of them for clips of 10 seconds.

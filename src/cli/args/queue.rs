@@ -7,6 +7,7 @@ use crate::domain::QueueAddress;
 
 /// Arguments of `queue`.
 #[derive(Debug, Args)]
+#[command(after_help = examples::QUEUE)]
 pub struct QueueArgs {
     /// What to do
     #[command(subcommand)]

@@ -140,7 +140,8 @@ fn read(url: &DatabaseUrl, environment: &BTreeMap<String, String>) -> Result<Con
     Ok(config)
 }
 
-/// Takes `sslmode` out of a URL: the parser knows only some of its values.
+/// Takes `sslmode` out of a URL, of which the parser knows only some values, and names each of several hosts of
+/// its options apart, which the parser takes for one.
 fn split_ssl_mode(url: &str) -> (String, Option<String>) {
     let Some((address, options)) = url.split_once('?') else {
         return (url.to_owned(), None);
@@ -150,7 +151,10 @@ fn split_ssl_mode(url: &str) -> (String, Option<String>) {
     for option in options.split('&') {
         match option.strip_prefix("sslmode=") {
             Some(value) => mode = Some(value.to_owned()),
-            None => others.push(option),
+            None => match option.strip_prefix("host=") {
+                Some(hosts) => others.extend(hosts.split(',').map(|host| format!("host={host}"))),
+                None => others.push(option.to_owned()),
+            },
         }
     }
     (format!("{address}?{}", others.join("&")), mode)
@@ -201,6 +205,16 @@ mod tests {
         assert_eq!(config.get_dbname(), Some("other"));
         let config = read_with("postgres://", &[]).unwrap();
         assert_eq!(config.get_hosts(), [Host::Tcp("localhost".into())]);
+    }
+
+    #[test]
+    fn several_hosts_are_named_in_either_part_of_a_url() {
+        let hosts = |url: &str| read_with(url, &[]).unwrap().get_hosts().to_vec();
+        let names = ["db1", "db2"].map(|name| Host::Tcp(name.into()));
+        assert_eq!(hosts("postgres://db1,db2/o"), names);
+        assert_eq!(hosts("postgres:///o?host=db1,db2"), names);
+        let sockets = ["/a", "/b"].map(|path| Host::Unix(path.into()));
+        assert_eq!(hosts("postgres:///o?host=%2Fa,%2Fb"), sockets);
     }
 
     #[test]

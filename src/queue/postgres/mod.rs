@@ -53,8 +53,8 @@ use write::Written;
 pub use copy::PostgresCopy;
 pub use database::Database;
 
-/// How long it is tried to find out whether a write was made, also by what does not wait for the server.
-const MIN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long every operation is tried again: a connection may be lost and the server be there.
+const MIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A [`Queue`](super::Queue) in a database of a PostgreSQL server.
 ///
@@ -184,21 +184,20 @@ impl PostgresQueue {
         self.database.add_address(error)
     }
 
-    /// Returns how long a lost operation is tried again: at least for `min`, and longer if there is a pool, which
-    /// holds what was paid for.
-    fn patience(&self, min: Duration) -> Patience<'_> {
+    /// Returns how long a lost operation is tried again: longer if there is a pool, which holds what was paid for.
+    fn patience(&self) -> Patience<'_> {
         let has_pool = !self.process.locks().is_empty();
         let limit = if has_pool {
             self.database.patience
         } else {
-            min
+            Duration::ZERO
         };
-        Patience::new(&self.absence, limit.max(min))
+        Patience::new(&self.absence, limit.max(MIN_PATIENCE))
     }
 
     /// Returns whether the write with this token was committed.
     async fn is_committed(&self, token: i64) -> Result<bool> {
-        let mut patience = self.patience(MIN_PATIENCE);
+        let mut patience = self.patience();
         loop {
             let (time, writer) = (self.time.clone(), self.writer_name.clone());
             let is_committed = self
@@ -244,7 +243,7 @@ impl Storage for PostgresQueue {
 
     async fn write<T: Send + 'static>(&self, operation: impl WriteOperation<T>) -> Result<T> {
         let operation = Arc::new(operation);
-        let mut patience = self.patience(Duration::ZERO);
+        let mut patience = self.patience();
         loop {
             let (time, writer) = (self.time.clone(), self.writer_name.clone());
             let run = Arc::clone(&operation);
@@ -268,7 +267,7 @@ impl Storage for PostgresQueue {
 
     async fn read<T: Send + 'static>(&self, operation: impl ReadOperation<T>) -> Result<T> {
         let operation = Arc::new(operation);
-        let mut patience = self.patience(Duration::ZERO);
+        let mut patience = self.patience();
         loop {
             let time = self.time.clone();
             let run = Arc::clone(&operation);

@@ -57,7 +57,7 @@ impl<'a> Patience<'a> {
                 .0
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            if since.is_none() && self.limit > MAX_WAIT {
+            if since.is_none() {
                 tracing::warn!(
                     "{error}; what completes meanwhile is kept in memory, and the run goes on if the server is \
                      back within {} s",

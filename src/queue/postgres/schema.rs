@@ -70,18 +70,19 @@ pub(super) fn ensure_usable(tx: &Connection) -> Result<()> {
     if !exists(tx)? {
         return Err(store_error(StoreErrorKind::Missing));
     }
-    in_transaction(tx, || {
-        tx.batch(SEARCH_PATH)?;
-        let version = version(tx)?;
+    tx.batch(&format!("BEGIN READ ONLY; {SEARCH_PATH}"))?;
+    let version = version(tx).and_then(|version| {
         ensure_not_newer(tx, version)?;
-        if version < VERSION {
-            return Err(store_error(StoreErrorKind::OlderVersion {
-                version,
-                needed: VERSION,
-            }));
-        }
-        Ok(())
-    })
+        Ok(version)
+    });
+    let _ = tx.batch("ROLLBACK");
+    match version? {
+        VERSION => Ok(()),
+        version => Err(store_error(StoreErrorKind::OlderVersion {
+            version,
+            needed: VERSION,
+        })),
+    }
 }
 
 /// Removes the schema if it has no batch. Returns whether it was removed.

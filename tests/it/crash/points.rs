@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use overnight_simulator::{Call, Fault, Faults, SimulatorOptions};
 
+use crate::postgres_server;
 use crate::support::{TestEnv, high_limits, load_args};
 
 const ROWS: usize = 4;
@@ -87,6 +88,12 @@ const FAIL_POINTS: [(&str, Option<(Call, Fault)>); 43] = [
 /// Fail points that are reached only when a clip takes the place of an earlier one, or of another job's.
 const REUSE_FAIL_POINTS: [&str; 2] = ["earlier clip moved", "clip reused"];
 
+/// Fail points that are reached only if the queue is in a database.
+const DATABASE_FAIL_POINTS: [&str; 1] = ["write sent"];
+
+/// Fail points of `queue copy`, which `database` tests.
+const COPY_FAIL_POINTS: [&str; 2] = ["copy committed", "original marked"];
+
 /// Fail points of the commands that move and copy, which `moved` tests.
 const MOVE_FAIL_POINTS: [&str; 5] = [
     "backup written",
@@ -115,11 +122,27 @@ fn a_run_on_fal_aborted_at_any_fail_point_pays_for_each_row_once_and_loses_nothi
 }
 
 #[test]
+fn a_run_on_a_database_aborted_at_any_fail_point_pays_for_each_row_once_and_loses_nothing() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let own = DATABASE_FAIL_POINTS.map(|point| (point, None));
+    for chunk in [FAIL_POINTS.as_slice(), &own].concat().chunks(8) {
+        std::thread::scope(|scope| {
+            for (point, fault) in chunk {
+                let database = Some(postgres_server::create_database());
+                scope.spawn(|| abort_and_resume("fal", point, *fault, database));
+            }
+        });
+    }
+}
+
+#[test]
 fn a_run_aborted_at_any_fail_point_of_an_upload_pays_for_each_row_once_and_loses_nothing() {
     for via in ["eachlabs", "fal"] {
         std::thread::scope(|scope| {
             for point in UPLOAD_FAIL_POINTS {
-                scope.spawn(move || abort_and_resume(via, point, None));
+                scope.spawn(move || abort_and_resume(via, point, None, None));
             }
         });
     }
@@ -171,7 +194,7 @@ fn abort_at_every_point(via: &str) {
             for (point, fault) in chunk {
                 // AI/ML API never reports a failure as retryable, so Overnight does not retry it.
                 if !(via == "aimlapi" && point.starts_with("FailUnbilled")) {
-                    scope.spawn(|| abort_and_resume(via, point, *fault));
+                    scope.spawn(|| abort_and_resume(via, point, *fault, None));
                 }
             }
         });
@@ -180,7 +203,12 @@ fn abort_at_every_point(via: &str) {
 
 /// Aborts a load or a run at a fail point, runs again without faults, and expects each row to be
 /// paid for once.
-fn abort_and_resume(via: &str, point: &str, fault: Option<(Call, Fault)>) {
+fn abort_and_resume(
+    via: &str,
+    point: &str,
+    fault: Option<(Call, Fault)>,
+    database: Option<String>,
+) {
     let faults = fault.map_or_else(Faults::default, |(call, fault)| {
         Faults::default().with(call, fault, 1.0)
     });
@@ -188,6 +216,10 @@ fn abort_and_resume(via: &str, point: &str, fault: Option<(Call, Fault)>) {
         faults,
         ..high_limits()
     });
+    let env = match database {
+        Some(url) => env.on_database(url),
+        None => env,
+    };
     if UPLOAD_FAIL_POINTS.contains(&point) {
         env.write_image_manifest("batch.csv", ROWS);
     } else {
@@ -275,6 +307,8 @@ fn every_fail_point_in_the_sources_is_tested() {
             &UPLOAD_FAIL_POINTS[..],
             &REUSE_FAIL_POINTS,
             &MOVE_FAIL_POINTS,
+            &DATABASE_FAIL_POINTS,
+            &COPY_FAIL_POINTS,
         ];
         let others = others.concat();
         let is_tested = FAIL_POINTS.iter().any(matches) || others.contains(&point.as_str());

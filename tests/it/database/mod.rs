@@ -1,0 +1,5 @@
+//! A queue in a database: how people move to it, and what may happen to its server and to the wire.
+
+mod moving;
+mod standby;
+mod wire;

@@ -1,0 +1,133 @@
+//! Queues that are copied between a file and a database.
+
+#[cfg(debug_assertions)]
+use std::process::Stdio;
+
+use overnight_simulator::SimulatorOptions;
+
+use crate::postgres_server;
+use crate::support::{TestEnv, high_limits};
+
+const ROWS: usize = 12;
+
+/// Returns an environment whose run was killed in the middle of a season: some rows are rendered, others at a
+/// provider.
+fn killed_in_the_middle() -> TestEnv {
+    let env = TestEnv::new(SimulatorOptions {
+        speed: 300.0,
+        ..high_limits()
+    });
+    env.load(ROWS, "eachlabs,fal,aimlapi");
+    let mut run = env.start(&["run", "--workers", "3"]);
+    env.await_submissions(ROWS / 2);
+    run.kill().expect("the process is killed");
+    run.wait().expect("the process exits");
+    env
+}
+
+#[test]
+fn a_season_in_a_file_goes_on_in_a_database_from_two_machines_and_comes_back() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let env = killed_in_the_middle();
+    let before = env.export();
+    let url = postgres_server::create_database();
+    let moved = env.run(&["queue", "copy", "overnight.db", &url]);
+    assert_eq!(moved.code, 0, "{moved:?}");
+    let old = env.run(&["run"]);
+    assert_eq!(old.code, 1, "{old:?}");
+    assert!(
+        old.stderr.contains("overnight.db was moved to postgres://"),
+        "{old:?}"
+    );
+
+    let env = env.on_database(url.clone());
+    // What was under way is in doubt now, as after any kill.
+    let states = |jobs: &[serde_json::Value]| {
+        let states = jobs
+            .iter()
+            .map(|job| (job["id"].clone(), job["state"] == "succeeded"));
+        states.collect::<Vec<_>>()
+    };
+    assert_eq!(states(&env.export()), states(&before));
+    let mut other = env.start(&["run"]);
+    let run = env.run(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(other.wait().expect("the process exits").success());
+    env.assert_all_rendered_once(ROWS);
+    let in_database = env.export();
+
+    let back = env.run(&["queue", "copy", &url, "back.db"]);
+    assert_eq!(back.code, 0, "{back:?}");
+    let gone = env.run(&["status"]);
+    assert_eq!(gone.code, 1, "{gone:?}");
+    let env = env.on_file("back.db");
+    assert_eq!(env.export(), in_database);
+    env.assert_all_rendered_once(ROWS);
+    assert_eq!(env.run(&["verify"]).code, 0);
+    let doctor = env.run(&["doctor"]);
+    assert!(
+        doctor.stdout.contains("every stored counter agrees"),
+        "{doctor:?}"
+    );
+}
+
+#[test]
+fn a_queue_is_never_copied_over_another_or_while_a_run_is_active() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let env = killed_in_the_middle();
+    let url = postgres_server::create_database();
+    let mut run = env.start(&["run", "--watch"]);
+    env.await_submissions(ROWS);
+    let refused = env.run(&["queue", "copy", "overnight.db", &url]);
+    run.kill().expect("the process is killed");
+    run.wait().expect("the process exits");
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("a run is active"), "{refused:?}");
+
+    let other = TestEnv::new(high_limits()).on_database(url.clone());
+    other.load(1, "fal");
+    let refused = env.run(&["queue", "copy", "overnight.db", &url]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(
+        refused.stderr.contains("there is a queue at postgres://"),
+        "{refused:?}"
+    );
+    assert_eq!(other.export().len(), 1);
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_rendered_once(ROWS);
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_copy_that_was_cut_leaves_one_usable_queue_and_is_finished_by_the_same_command() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    for (point, is_moved) in [("copy committed", false), ("original marked", true)] {
+        let env = killed_in_the_middle();
+        let url = postgres_server::create_database();
+        let copy = ["queue", "copy", "overnight.db", &url];
+        let mut command = env.command(&copy);
+        command
+            .env("OVERNIGHT_FAILPOINT", point)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        assert!(!command.status().expect("the binary starts").success());
+        let in_database = env.run(&["status", "--queue", &url]);
+        assert_eq!(in_database.code, 1, "{in_database:?}");
+        assert!(
+            in_database.stderr.contains("unfinished copy"),
+            "{in_database:?}"
+        );
+        assert_eq!(env.run(&["status"]).code, i32::from(is_moved));
+        let finished = env.run(&copy);
+        assert_eq!(finished.code, 0, "{point}: {finished:?}");
+        let env = env.on_database(url);
+        assert_eq!(env.run(&["run"]).code, 0);
+        env.assert_all_rendered_once(ROWS);
+    }
+}
