@@ -53,7 +53,6 @@ pub(super) async fn compare(
             owner.display()
         );
     }
-    note_keys(setup, queue.as_ref(), context, &lineage).await?;
     let mut histories = Histories {
         queue: queue.as_ref(),
         context,
@@ -94,27 +93,6 @@ fn period_start(doubt: Option<&Doubt>, lineage: &Lineage, now: Timestamp) -> Tim
 fn unclaimed_since(lineage: &Lineage, now: Timestamp) -> Option<Timestamp> {
     let earliest = earliest_read(now);
     lineage.unclaimed_since.filter(|since| *since > earliest)
-}
-
-/// Notes with which keys the queue is run, and says which have changed.
-async fn note_keys(
-    setup: &Setup,
-    queue: &dyn Queue,
-    context: &StepContext,
-    lineage: &Lineage,
-) -> anyhow::Result<()> {
-    for provider in context.providers.keys() {
-        let mark = setup.app.key_mark(*provider, &lineage.queue_id);
-        if let Some(mark) = mark
-            && queue.note_key(*provider, mark).await?
-        {
-            render::print_note(format_args!(
-                "the key of {provider} has changed: if it is of another account, its history proves \
-                 nothing about earlier submissions, so those in doubt wait for your decision"
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// The histories with which a queue is compared.

@@ -4,8 +4,8 @@ use crate::queue::{LiveSetting, QueueError};
 
 use super::args::{AcceptPriceArgs, CtlArgs, CtlCommand, CtlSetArgs, Global};
 use super::exit::{Exit, Usage};
-use super::render;
 use super::setup::Setup;
+use super::{keys, render};
 
 /// Maximum columns of the text that names who changed a setting.
 const MAX_CALLER_COLUMNS: usize = 60;
@@ -15,6 +15,7 @@ pub(super) async fn ctl(global: &Global, args: CtlArgs) -> anyhow::Result<Exit> 
     let setup = Setup::load(global)?;
     let (settings, hint) = match args.change {
         CtlCommand::AcceptPrice(args) => return accept_price(&setup, args).await,
+        CtlCommand::Key(args) => return keys::add_key(&setup, args).await,
         CtlCommand::Pause => (
             vec![LiveSetting::Paused(true)],
             "nothing is submitted without a run, so there is nothing to pause",

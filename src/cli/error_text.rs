@@ -29,6 +29,12 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
         let hint = "free some space, or make the folder writable, and run again: nothing is lost";
         return Some(hint.into());
     }
+    if let Some(PoolError::OtherKey(provider)) = pool_error(cause) {
+        return Some(format!(
+            "run again: this run then leaves {provider} to the other, unless `overnight ctl key {provider} \
+             --same-account` says that both keys are of one account"
+        ));
+    }
     queue_error(cause).and_then(queue_hint)
 }
 

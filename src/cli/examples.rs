@@ -164,6 +164,14 @@ submissions of it until its price is accepted. `overnight status` shows such rou
 Examples:
   overnight ctl accept-price eachlabs/kling-v1-standard-image-to-video";
 
+pub(super) const CTL_KEY: &str = "\
+A run leaves a provider alone at which an active run uses another key: if the keys were of two accounts, \
+each would take what the other has submitted for absent, and pay for it again. This command says that \
+the key in this machine's environment is of the same account.
+
+Examples:
+  overnight ctl key fal --same-account";
+
 pub(super) const CTL_RESUME: &str = "\
 Examples:
   overnight ctl resume";

@@ -24,6 +24,7 @@ mod export;
 mod format;
 mod init;
 mod jobs;
+mod keys;
 mod load;
 mod load_diff;
 mod load_error;

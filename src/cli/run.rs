@@ -15,7 +15,7 @@ use super::prompt::Answer;
 use super::run_pool::run_pool;
 use super::setup::Setup;
 use super::stop_signal::stop_on_signal;
-use super::{balances, confirm, copies, queue_place, render, screen, summary};
+use super::{balances, confirm, copies, keys, queue_place, render, screen, summary};
 
 /// Processes the queue until no job is left.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
@@ -34,7 +34,7 @@ pub(super) async fn run_with(
     let batches = queue.status(args.batch.clone()).await?.batches;
     queue_place::ensure_safe(setup)?;
     ensure_not_moved(setup, queue.as_ref(), args.batch.as_deref()).await?;
-    let providers = setup.app.providers()?;
+    let mut providers = setup.app.providers()?;
     if providers.is_empty() {
         let variables = ProviderName::ALL.map(ProviderName::key_variable).join(", ");
         anyhow::bail!(
@@ -76,10 +76,15 @@ pub(super) async fn run_with(
         render::print_note("nothing was submitted");
         return Ok(Exit::Interrupted);
     }
+    let key_marks = keys::note_keys(setup, queue.as_ref(), &mut providers).await?;
+    options
+        .limits
+        .retain(|limits| providers.contains_key(&limits.provider));
     let mut context = setup
         .app
         .step_context(Arc::clone(&queue), providers)
         .await?;
+    context.key_marks = key_marks;
     context.policy.max_attempts = args.attempts.unwrap_or(context.policy.max_attempts);
     let batch = args.batch.as_deref();
     let mut until_stopped = stop.clone();

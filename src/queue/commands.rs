@@ -13,7 +13,7 @@ use crate::policy::operator::{self, Decision, NotApplicable};
 use super::staging::ensure_folder_is_free;
 use super::storage::{JobSet, Snapshot, StoredJob, Transaction};
 use super::{
-    BatchClips, CancelResult, LiveSetting, PoolRecord, QueueError, Result, Selection,
+    BatchClips, CancelResult, KeyNote, LiveSetting, PoolRecord, QueueError, Result, Selection,
     SettingChange, lookup, pools,
 };
 
@@ -137,20 +137,54 @@ pub(super) fn reopen_providers(tx: &mut dyn Transaction) -> Result<()> {
     tx.clear_rejected_uploads()
 }
 
-/// Stores the mark of a provider's key. Returns whether another key was used before.
+/// What is between the marks of keys of one account.
+const MARK_SEPARATOR: char = ',';
+
+/// Returns whether a key is the one that is used at a provider, or of the same account. `None` if none was used
+/// yet.
+pub(super) fn is_key_known<S: Snapshot + ?Sized>(
+    snapshot: &S,
+    provider: ProviderName,
+    mark: &str,
+) -> Result<Option<bool>> {
+    let known = snapshot.key_mark(provider)?;
+    Ok(known.map(|(marks, _)| marks.split(MARK_SEPARATOR).any(|known| known == mark)))
+}
+
+/// Stores the mark of a provider's key, unless an active run uses another one.
 pub(super) fn note_key(
     tx: &mut dyn Transaction,
     provider: ProviderName,
     mark: &str,
+    host: &str,
     now: Timestamp,
-) -> Result<bool> {
-    let known = tx.key_mark(provider)?;
-    if known.as_ref().is_some_and(|(known, _)| known == mark) {
-        return Ok(false);
+) -> Result<KeyNote> {
+    let is_known = is_key_known(tx, provider, mark)?;
+    if is_known == Some(true) {
+        return Ok(KeyNote::Known);
     }
-    let is_changed = known.is_some();
+    if is_known.is_some() && !pools::list_active(tx, host, now)?.is_empty() {
+        return Ok(KeyNote::DiffersFromActive);
+    }
+    let is_changed = is_known.is_some();
     tx.set_key_mark(provider, mark, is_changed.then_some(now))?;
-    Ok(is_changed)
+    Ok(if is_changed {
+        KeyNote::Changed
+    } else {
+        KeyNote::Known
+    })
+}
+
+/// Adds the mark of a key that is of the same account as those that are known.
+pub(super) fn add_key(tx: &mut dyn Transaction, provider: ProviderName, mark: &str) -> Result<()> {
+    match tx.key_mark(provider)? {
+        Some(_) if is_key_known(tx, provider, mark)? == Some(true) => Ok(()),
+        Some((known, changed_at)) => {
+            let marks = format!("{known}{MARK_SEPARATOR}{mark}");
+            tx.set_key_mark(provider, &marks, changed_at)
+        }
+        None => tx.set_key_mark(provider, mark, None),
+    }
 }
 
 /// Accepts the price that was learned of a route. Returns whether there is one.

@@ -10,6 +10,18 @@ use crate::policy::operator::Decision;
 
 use super::{LiveSetting, PoolRecord, Result};
 
+/// What was found out about the key of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyNote {
+    /// It is the one that was used before, or of the same account, or the first.
+    Known,
+    /// Another was used before: what the history does not list may be another account's.
+    Changed,
+    /// A run that is active uses another: with keys of two accounts, each run would take what the other has
+    /// submitted for absent.
+    DiffersFromActive,
+}
+
 /// The jobs that a command of the user applies to. All conditions must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
@@ -64,9 +76,11 @@ pub trait Operator: Send + Sync {
     /// Called whenever a run starts; it affects the runs that are active already, too.
     async fn reopen_providers(&self) -> Result<()>;
 
-    /// Stores the mark of a provider's key. Returns whether another key was used before: what its
-    /// history does not list may be another account's.
-    async fn note_key(&self, provider: ProviderName, mark: String) -> Result<bool>;
+    /// Stores the mark of a provider's key, unless an active run uses another one.
+    async fn note_key(&self, provider: ProviderName, mark: String) -> Result<KeyNote>;
+
+    /// Notes that a key is of the same account as the one that is used at a provider.
+    async fn add_key(&self, provider: ProviderName, mark: String) -> Result<()>;
 
     /// Notes since when the queue may not know what was paid for, for its
     /// [`Lineage`](super::Lineage). A run that submits ends the doubt.

@@ -51,6 +51,10 @@ pub trait PoolLookups: Send + Sync {
     /// history proves nothing about what was submitted before that.
     async fn key_changed_at(&self, provider: ProviderName) -> Result<Option<Timestamp>>;
 
+    /// Returns whether a key is the one that is used at a provider, or of the same account; `true` if none was
+    /// used yet.
+    async fn is_key_known(&self, provider: ProviderName, mark: String) -> Result<bool>;
+
     /// Returns the prediction ids of a route that became known at or after `since`, with when each was
     /// submitted, which may be earlier.
     async fn owned_predictions(

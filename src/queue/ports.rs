@@ -17,10 +17,10 @@ use super::storage::{JobSet, Storage, StoredJob};
 use super::throughput::MAX_SAMPLES;
 use super::{
     AbsentAttempt, AttemptRecord, BatchClips, BatchStatus, BillGrouping, BillLine, CancelResult,
-    Completed, CounterMismatch, Gates, Health, HistoryFinding, JobFilter, JobRecord, Lineage,
-    LiveSetting, Operator, PoolLookups, PoolRecord, ProviderStatus, QueueError, Reports, Result,
-    RouteStatus, Selection, SettingChange, Status, Turn, TurnResult, WorkQueue, commands, findings,
-    lookup, pools, turn,
+    Completed, CounterMismatch, Gates, Health, HistoryFinding, JobFilter, JobRecord, KeyNote,
+    Lineage, LiveSetting, Operator, PoolLookups, PoolRecord, ProviderStatus, QueueError, Reports,
+    Result, RouteStatus, Selection, SettingChange, Status, Turn, TurnResult, WorkQueue, commands,
+    findings, lookup, pools, turn,
 };
 
 #[async_trait]
@@ -144,6 +144,14 @@ impl<S: Storage> PoolLookups for S {
             .await
     }
 
+    async fn is_key_known(&self, provider: ProviderName, mark: String) -> Result<bool> {
+        self.read(move |snapshot, _| {
+            let is_known = commands::is_key_known(snapshot, provider, &mark)?;
+            Ok(is_known.unwrap_or(true))
+        })
+        .await
+    }
+
     async fn owned_predictions(
         &self,
         provider: ProviderName,
@@ -209,8 +217,14 @@ impl<S: Storage> Operator for S {
         .await
     }
 
-    async fn note_key(&self, provider: ProviderName, mark: String) -> Result<bool> {
-        self.write(move |tx, now| commands::note_key(tx, provider, &mark, now))
+    async fn note_key(&self, provider: ProviderName, mark: String) -> Result<KeyNote> {
+        let host = self.host();
+        self.write(move |tx, now| commands::note_key(tx, provider, &mark, &host, now))
+            .await
+    }
+
+    async fn add_key(&self, provider: ProviderName, mark: String) -> Result<()> {
+        self.write(move |tx, _| commands::add_key(tx, provider, &mark))
             .await
     }
 

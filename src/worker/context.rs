@@ -19,6 +19,9 @@ pub struct StepContext {
     pub queue: Arc<dyn WorkQueue>,
     /// The providers that this run may call, by name.
     pub providers: BTreeMap<ProviderName, Arc<dyn Provider>>,
+    /// The marks of their keys, by which a run with other keys is noticed; of those that are not in it, nothing is
+    /// known.
+    pub key_marks: BTreeMap<ProviderName, String>,
     /// Where clips and images are read and written.
     pub files: FilePorts,
     /// The models and their routes: prices and typical processing times.
@@ -59,6 +62,7 @@ impl StepContext {
         Self {
             queue,
             providers,
+            key_marks: BTreeMap::new(),
             files,
             catalog,
             clock,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::domain::Money;
+use crate::domain::{Money, ProviderName};
 use crate::output::OutputError;
 use crate::queue::{Backlog, ProviderLimits, QueueError};
 
@@ -69,6 +69,9 @@ pub enum PoolError {
     /// The output folder cannot be written.
     #[error(transparent)]
     Output(OutputError),
+    /// A run with another key of this provider has started at the same time.
+    #[error("another run with another key of {0} has started at the same time")]
+    OtherKey(ProviderName),
     /// A fault in the program: a step panicked, or was claimed for a provider this run cannot call.
     #[error("{0}")]
     Fault(String),
@@ -81,7 +84,7 @@ impl PoolError {
         match self {
             Self::Output(_) => true,
             Self::Queue(error) => error.is_store_failure(),
-            Self::Fault(_) => false,
+            Self::OtherKey(_) | Self::Fault(_) => false,
         }
     }
 }

@@ -70,7 +70,11 @@ impl Pool {
             presumed_searched_at: None,
         };
         let exit = loop {
-            match pool.work().await {
+            let worked = match pool.check_keys().await {
+                Ok(()) => pool.work().await,
+                Err(error) => Err(error),
+            };
+            match worked {
                 Err(PoolError::Queue(QueueError::PoolLost(_))) => pool.join_anew().await?,
                 exit => break exit,
             }
@@ -82,6 +86,22 @@ impl Pool {
         let exit = exit?;
         left?;
         Ok(exit)
+    }
+
+    /// Returns an error if another run has noted another key since this one noted its own: from now on, it would
+    /// find this pool active.
+    async fn check_keys(&self) -> Result<(), PoolError> {
+        for (provider, mark) in &self.context.key_marks {
+            if !self
+                .context
+                .queue
+                .is_key_known(*provider, mark.clone())
+                .await?
+            {
+                return Err(PoolError::OtherKey(*provider));
+            }
+        }
+        Ok(())
     }
 
     /// Joins the queue as a new pool, after the leases of this one have ended because it could not renew them:

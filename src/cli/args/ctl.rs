@@ -29,6 +29,9 @@ pub enum CtlCommand {
     /// Accept the price that a provider bills for a model, so that it is submitted again
     #[command(after_help = examples::CTL_ACCEPT_PRICE)]
     AcceptPrice(AcceptPriceArgs),
+    /// Let runs use several keys of one account at a provider
+    #[command(after_help = examples::CTL_KEY)]
+    Key(KeyArgs),
 }
 
 /// Arguments of `ctl set`.
@@ -56,6 +59,17 @@ pub struct AcceptPriceArgs {
     /// The provider and its name for the model, as `models` prints them, with a slash between
     #[arg(value_name = "ROUTE", value_parser = parse_route)]
     pub route: (ProviderName, String),
+}
+
+/// Arguments of `ctl key`.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// The provider whose key this machine has in its environment
+    #[arg(value_name = "PROVIDER")]
+    pub provider: ProviderName,
+    /// The key is of the same account as the one that is used
+    #[arg(long, required = true)]
+    pub same_account: bool,
 }
 
 fn parse_route(text: &str) -> Result<(ProviderName, String), String> {

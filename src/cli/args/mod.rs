@@ -13,7 +13,7 @@ mod simulate;
 
 pub use command::{Cli, Command};
 pub(super) use command::{Color, Global, LogFormat};
-pub(super) use ctl::{AcceptPriceArgs, CtlArgs, CtlCommand, CtlSetArgs};
+pub(super) use ctl::{AcceptPriceArgs, CtlArgs, CtlCommand, CtlSetArgs, KeyArgs};
 pub(super) use manifest::{LoadArgs, ManifestArgs, RehearseArgs};
 pub(super) use operator::{BackupArgs, CleanArgs, MoveArgs, ResolveArgs, SelectArgs, VerifyArgs};
 pub(super) use queries::{

@@ -145,6 +145,12 @@ fn lock(tx: &Connection, key: i32) -> Result<()> {
     }
 }
 
+/// Returns whether the process of a pool seems to have ended, for what shows pools: its lock may be free for a
+/// moment while its connection is opened again. An error tells nothing.
+pub(super) fn seems_dead(tx: &Connection, pool: &PoolId) -> bool {
+    is_free(tx, key_of(pool), min_uptime()).unwrap_or(false)
+}
+
 /// Returns whether nobody holds a lock, although the server has been up long enough for everybody to take it.
 fn is_free(tx: &Connection, key: i32, min_uptime: Duration) -> Result<bool> {
     let is_free = tx.value(

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::progress::attempt_columns;
 use super::row::params;
 use super::transaction::PostgresTransaction;
-use super::{bill, clips, job_row, meta, pools, query, schema, tallies};
+use super::{bill, clips, job_row, meta, pool_locks, pools, query, schema, tallies};
 use crate::domain::{
     Attempt, JobId, KeptClip, Lease, Money, OwnedPrediction, PoolId, ProviderName,
 };
@@ -30,6 +30,10 @@ impl Snapshot for PostgresTransaction<'_> {
 
     fn lineage(&self) -> Result<Lineage> {
         meta::lineage(self.tx)
+    }
+
+    fn is_dead(&self, pool: &PoolId, _record: &PoolRecord) -> bool {
+        pool_locks::seems_dead(self.tx, pool)
     }
 
     fn key_mark(&self, provider: ProviderName) -> Result<Option<(String, Option<Timestamp>)>> {

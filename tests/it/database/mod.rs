@@ -1,5 +1,6 @@
 //! A queue in a database: how people move to it, and what may happen to its server and to the wire.
 
+mod hosts;
 mod moving;
 mod standby;
 mod wire;
