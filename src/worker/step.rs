@@ -28,6 +28,11 @@ const MIN_LEASE_FOR_SUBMIT: Duration = Duration::from_secs(5);
 /// response. A submission without one is in doubt, and the next run searches for it.
 const STOP_GRACE: Duration = Duration::from_millis(1500);
 
+/// Returns whether enough time is left on a lease for a submission to be sent.
+pub(super) fn has_time_to_submit(lease_ends: Instant) -> bool {
+    Instant::now() + MIN_LEASE_FOR_SUBMIT <= lease_ends
+}
+
 /// Runs one claimed step to its end. The result is not recorded yet. `unrecorded_polls` counts this
 /// one, if it is a poll under a lease that the pool holds.
 pub(super) async fn run(
@@ -74,16 +79,15 @@ impl StepContext {
         lease_ends: Instant,
         mut stop: StopSignal,
     ) -> Result<Option<StepOutcome>, PoolError> {
-        let has_time = Instant::now() + MIN_LEASE_FOR_SUBMIT <= lease_ends;
-        let may_submit = has_time && !*stop.borrow();
+        let may_submit = has_time_to_submit(lease_ends) && !*stop.borrow();
         if claim.step == Step::Submit && !may_submit {
             return Ok(None);
         }
-        let call = self.call(claim);
+        let call = self.call(claim, lease_ends);
         tokio::pin!(call);
         tokio::select! {
             biased;
-            result = &mut call => return result.map(Some),
+            result = &mut call => return result,
             () = stopped(&mut stop) => {}
         }
         // A download may take minutes, a search hundreds of calls, and repeating them costs nothing.
@@ -91,7 +95,7 @@ impl StepContext {
             return Ok(None);
         }
         match timeout(STOP_GRACE, call).await {
-            Ok(result) => result.map(Some),
+            Ok(result) => result,
             Err(_) if claim.step == Step::Submit => {
                 let reason = "the run was stopped before the provider responded".into();
                 Ok(Some(self.submit_failed(claim, Failure::Unknown { reason })))
@@ -100,24 +104,28 @@ impl StepContext {
         }
     }
 
-    /// Makes the step's one call of a port.
-    async fn call(&self, claim: &Claim) -> Result<StepOutcome, PoolError> {
+    /// Makes the step's one call of a port. `None` if it was not made.
+    async fn call(
+        &self,
+        claim: &Claim,
+        lease_ends: Instant,
+    ) -> Result<Option<StepOutcome>, PoolError> {
         let name = claim.attempt.provider;
         let Some(provider) = self.providers.get(&name) else {
             // The queue only hands out steps at the providers that the pool named, except for
             // downloads: these need no key.
             return match claim.step {
-                Step::Download => self.download(claim, false).await,
+                Step::Download => self.download(claim, false).await.map(Some),
                 _ => Err(PoolError::Fault(format!(
                     "a step was claimed for {name}, which this run does not use"
                 ))),
             };
         };
         match claim.step {
-            Step::Submit => Ok(self.submit(claim, provider.as_ref()).await),
-            Step::Poll => Ok(self.poll(claim, provider.as_ref()).await),
-            Step::Reconcile => self.reconcile(claim, provider.as_ref()).await,
-            Step::Download => self.download(claim, provider.is_loopback()).await,
+            Step::Submit => Ok(self.submit(claim, provider.as_ref(), lease_ends).await),
+            Step::Poll => Ok(Some(self.poll(claim, provider.as_ref()).await)),
+            Step::Reconcile => self.reconcile(claim, provider.as_ref()).await.map(Some),
+            Step::Download => self.download(claim, provider.is_loopback()).await.map(Some),
         }
     }
 }

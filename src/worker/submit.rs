@@ -1,6 +1,8 @@
 //! The submit step: sends one paid submission, once, and returns what became of it. No other step
 //! can cost money.
 
+use tokio::time::Instant;
+
 use crate::domain::{Outcome, ProviderSignal};
 use crate::failpoint::fail_point;
 use crate::image::ImageError;
@@ -9,27 +11,37 @@ use crate::queue::Claim;
 
 use super::StepContext;
 use super::completed_step::StepOutcome;
+use super::step::has_time_to_submit;
 use super::submit_failure::{refused, with_balance};
 
 impl StepContext {
     /// Sends the submission. Its intent is on disk before this is called, and the request is never
     /// repeated here, whatever the response is. Nothing is sent if the claim has a `rejection` or a
-    /// local image cannot be read.
-    pub(super) async fn submit(&self, claim: &Claim, provider: &dyn Provider) -> StepOutcome {
+    /// local image cannot be read. Returns `None`, and sends nothing, if the lease ends too soon.
+    pub(super) async fn submit(
+        &self,
+        claim: &Claim,
+        provider: &dyn Provider,
+        lease_ends: Instant,
+    ) -> Option<StepOutcome> {
         if let Some(reason) = claim.rejection.clone() {
-            return Outcome::Rejected { reason }.into();
+            return Some(Outcome::Rejected { reason }.into());
         }
         let submission = match self.build_submission(claim).await {
             Ok(submission) => submission,
             Err(ImageError { reason, transient }) if transient => {
-                return refused(reason, self.retry_at(claim, None), true).into();
+                return Some(refused(reason, self.retry_at(claim, None), true).into());
             }
-            Err(ImageError { reason, .. }) => return Outcome::Rejected { reason }.into(),
+            Err(ImageError { reason, .. }) => return Some(Outcome::Rejected { reason }.into()),
         };
         fail_point!("submit unsent");
+        // Reading an image takes a while, and a machine may fall asleep at any time.
+        if !has_time_to_submit(lease_ends) {
+            return None;
+        }
         let response = provider.submit(&submission).await;
         fail_point!("submit read");
-        match response {
+        Some(match response {
             Ok(acceptance) => {
                 let first_poll = self.poll_plan(claim).next_poll(self.attempt_age(claim));
                 let accepted = Outcome::Accepted {
@@ -40,6 +52,6 @@ impl StepContext {
                 StepOutcome::from(accepted).with_signal(ProviderSignal::Healthy)
             }
             Err(failure) => self.submit_failed(claim, with_balance(failure, provider).await),
-        }
+        })
     }
 }

@@ -118,6 +118,14 @@ impl TestEnv {
         self
     }
 
+    /// Replaces a part of the config.
+    pub(crate) fn set_config(&self, part: &str, by: &str) {
+        let path = self.dir.path().join("overnight.toml");
+        let config = fs::read_to_string(path).expect("the config");
+        assert!(config.contains(part), "{config}");
+        self.write("overnight.toml", &config.replace(part, by));
+    }
+
     /// Lets runs use a server that may forget what it has committed.
     pub(crate) fn accept_loss(&self) {
         self.write("overnight.toml", &format!("accept_loss = true\n{CONFIG}"));

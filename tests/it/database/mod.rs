@@ -1,5 +1,7 @@
 //! A queue in a database: how people move to it, and what may happen to its server and to the wire.
 
+#[cfg(debug_assertions)]
+mod frozen;
 mod hosts;
 mod moving;
 mod standby;
