@@ -1,16 +1,15 @@
 //! What a pool does from time to time beside its steps: heartbeats, taking over dead pools,
 //! applying live settings, checking the clock, and asking for approval of the canary.
 
-use tokio::time::Instant;
+use crate::queue::Backlog;
 
-use crate::queue::{Backlog, LEASE_DURATION};
-
+use super::lease_end::LeaseEnd;
 use super::{Pool, PoolError, PoolEvent};
 
 impl Pool {
     /// Extends all leases of this pool.
     pub(super) async fn heartbeat(&mut self) -> Result<(), PoolError> {
-        let leases_end = Instant::now() + LEASE_DURATION;
+        let leases_end = LeaseEnd::of_next();
         self.context.queue.heartbeat(self.pool_id.clone()).await?;
         self.leases_end = leases_end;
         Ok(())

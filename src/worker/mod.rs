@@ -22,6 +22,7 @@ pub(crate) mod event;
 mod fault;
 mod held;
 mod host_gates;
+mod lease_end;
 mod live_settings;
 mod maintenance;
 mod options;

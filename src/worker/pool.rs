@@ -6,13 +6,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::domain::PoolId;
-use crate::queue::{Gates, LEASE_DURATION, QueueError};
+use crate::queue::{Gates, QueueError};
 
 use super::StepContext;
 use super::canary::CanaryGate;
 use super::clock_check::ClockCheck;
 use super::completed_step::CompletedStep;
 use super::held::HeldJobs;
+use super::lease_end::LeaseEnd;
 use super::live_settings::LiveSettings;
 use super::options::{PoolError, PoolExit, PoolOptions, StopSignal};
 use super::slots::WorkerSlots;
@@ -34,8 +35,8 @@ pub struct Pool {
     /// The gates of the providers as of the last turn or round of maintenance.
     pub(super) gates: Gates,
     pub(super) stop: StopSignal,
-    /// When the leases end unless they are renewed, measured from before the last renewal was sent.
-    pub(super) leases_end: Instant,
+    /// When the leases end unless they are renewed.
+    pub(super) leases_end: LeaseEnd,
     pub(super) clock_check: ClockCheck,
     /// When the histories were last searched for what is presumed absent.
     pub(super) presumed_searched_at: Option<Instant>,
@@ -119,9 +120,9 @@ impl Pool {
 }
 
 /// Joins the queue as a new pool. Returns its id, and when its leases end.
-async fn join(context: &StepContext) -> Result<(PoolId, Instant), PoolError> {
+async fn join(context: &StepContext) -> Result<(PoolId, LeaseEnd), PoolError> {
     let pool_id = new_pool_id();
-    let leases_end = Instant::now() + LEASE_DURATION;
+    let leases_end = LeaseEnd::of_next();
     context.queue.join(pool_id.clone()).await?;
     Ok((pool_id, leases_end))
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tracing::Instrument;
 
 use crate::domain::Failure;
@@ -17,21 +17,12 @@ use crate::queue::{Claim, Completed, Step};
 use super::StepContext;
 use super::completed_step::{CompletedStep, StepOutcome};
 use super::fault::catch_panic;
+use super::lease_end::LeaseEnd;
 use super::options::{PoolError, StopSignal, stopped};
-
-/// Time that must be left on the lease before a submission is sent: the next owner of the job could
-/// otherwise search the provider's history before our request arrives there. During the call the
-/// pool's heartbeat renews the lease; should that fail, the delay of the history protects the job.
-const MIN_LEASE_FOR_SUBMIT: Duration = Duration::from_secs(5);
 
 /// How long a submission or a poll may go on after the run was asked to stop: long enough for an ordinary
 /// response. A submission without one is in doubt, and the next run searches for it.
 const STOP_GRACE: Duration = Duration::from_millis(1500);
-
-/// Returns whether enough time is left on a lease for a submission to be sent.
-pub(super) fn has_time_to_submit(lease_ends: Instant) -> bool {
-    Instant::now() + MIN_LEASE_FOR_SUBMIT <= lease_ends
-}
 
 /// Runs one claimed step to its end. The result is not recorded yet. `unrecorded_polls` counts this
 /// one, if it is a poll under a lease that the pool holds.
@@ -39,7 +30,7 @@ pub(super) async fn run(
     context: &StepContext,
     claim: Arc<Claim>,
     unrecorded_polls: u32,
-    lease_ends: Instant,
+    lease: LeaseEnd,
     stop: StopSignal,
 ) -> CompletedStep {
     let span = tracing::error_span!(
@@ -49,7 +40,7 @@ pub(super) async fn run(
         provider = %claim.attempt.provider,
         step = claim.step.as_str(),
     );
-    let step = context.run_step(&claim, lease_ends, stop).instrument(span);
+    let step = context.run_step(&claim, lease, stop).instrument(span);
     let result = match catch_panic(step).await {
         Ok(result) => result,
         Err(message) => return Completed::Panicked { claim, message }.into(),
@@ -76,14 +67,14 @@ impl StepContext {
     async fn run_step(
         &self,
         claim: &Claim,
-        lease_ends: Instant,
+        lease: LeaseEnd,
         mut stop: StopSignal,
     ) -> Result<Option<StepOutcome>, PoolError> {
-        let may_submit = has_time_to_submit(lease_ends) && !*stop.borrow();
+        let may_submit = lease.allows_submit() && !*stop.borrow();
         if claim.step == Step::Submit && !may_submit {
             return Ok(None);
         }
-        let call = self.call(claim, lease_ends);
+        let call = self.call(claim, lease);
         tokio::pin!(call);
         tokio::select! {
             biased;
@@ -105,11 +96,7 @@ impl StepContext {
     }
 
     /// Makes the step's one call of a port. `None` if it was not made.
-    async fn call(
-        &self,
-        claim: &Claim,
-        lease_ends: Instant,
-    ) -> Result<Option<StepOutcome>, PoolError> {
+    async fn call(&self, claim: &Claim, lease: LeaseEnd) -> Result<Option<StepOutcome>, PoolError> {
         let name = claim.attempt.provider;
         let Some(provider) = self.providers.get(&name) else {
             // The queue only hands out steps at the providers that the pool named, except for
@@ -122,7 +109,7 @@ impl StepContext {
             };
         };
         match claim.step {
-            Step::Submit => Ok(self.submit(claim, provider.as_ref(), lease_ends).await),
+            Step::Submit => Ok(self.submit(claim, provider.as_ref(), lease).await),
             Step::Poll => Ok(Some(self.poll(claim, provider.as_ref()).await)),
             Step::Reconcile => self.reconcile(claim, provider.as_ref()).await.map(Some),
             Step::Download => self.download(claim, provider.is_loopback()).await.map(Some),

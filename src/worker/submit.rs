@@ -1,8 +1,6 @@
 //! The submit step: sends one paid submission, once, and returns what became of it. No other step
 //! can cost money.
 
-use tokio::time::Instant;
-
 use crate::domain::{Outcome, ProviderSignal};
 use crate::failpoint::fail_point;
 use crate::image::ImageError;
@@ -11,7 +9,7 @@ use crate::queue::Claim;
 
 use super::StepContext;
 use super::completed_step::StepOutcome;
-use super::step::has_time_to_submit;
+use super::lease_end::LeaseEnd;
 use super::submit_failure::{refused, with_balance};
 
 impl StepContext {
@@ -22,7 +20,7 @@ impl StepContext {
         &self,
         claim: &Claim,
         provider: &dyn Provider,
-        lease_ends: Instant,
+        lease: LeaseEnd,
     ) -> Option<StepOutcome> {
         if let Some(reason) = claim.rejection.clone() {
             return Some(Outcome::Rejected { reason }.into());
@@ -36,7 +34,7 @@ impl StepContext {
         };
         fail_point!("submit unsent");
         // Reading an image takes a while, and a machine may fall asleep at any time.
-        if !has_time_to_submit(lease_ends) {
+        if !lease.allows_submit() {
             return None;
         }
         let response = provider.submit(&submission).await;
