@@ -26,7 +26,7 @@ pub(crate) fn reach(point: fmt::Arguments<'_>) {
         let value = std::env::var("OVERNIGHT_FAILPOINT").ok()?;
         let stops = value.ends_with(":stop");
         let value = value.trim_end_matches(":stop");
-        let (point, pass) = value.split_once('#').unwrap_or((&value, "1"));
+        let (point, pass) = value.split_once('#').unwrap_or((value, "1"));
         let pass: u32 = pass
             .parse()
             .expect("OVERNIGHT_FAILPOINT is `point` or `point#number`");

@@ -174,6 +174,7 @@ fn a_part_imports_only_parts_below_it() {
 fn only_the_composition_root_names_concrete_adapters() {
     let adapters = [
         "SqliteQueue",
+        "PostgresQueue",
         "Eachlabs::",
         "Aimlapi::",
         "Fal::",
@@ -182,6 +183,7 @@ fn only_the_composition_root_names_concrete_adapters() {
         "LocalImages",
         "SystemClock",
         "queue::sqlite",
+        "queue::postgres",
     ];
     for folder in [
         "cli",
@@ -208,10 +210,10 @@ fn only_the_command_line_knows_flags() {
             assert_free_of(folder, &["clap::"]);
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app.rs");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/app/mod.rs");
     let text = fs::read_to_string(root).expect("the composition root");
     for name in ["clap", "--"] {
-        assert!(!text.contains(name), "app.rs contains {name}");
+        assert!(!text.contains(name), "app contains {name}");
     }
 }
 
