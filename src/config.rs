@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use crate::domain::{Backoff, DatabaseUrl, ProviderName, QueueAddress, RetryPolicy};
@@ -23,6 +23,7 @@ pub struct Config {
     /// Where the queue is.
     pub queue: QueueAddress,
     /// The server's own address, if `queue` is that of a connection pooler. Only for a queue in a database.
+    #[serde(deserialize_with = "not_empty")]
     pub queue_session: Option<DatabaseUrl>,
     /// How long a run waits for the server of its queue to come back.
     pub queue_patience: SignedDuration,
@@ -363,6 +364,12 @@ impl Config {
     ) -> Option<T> {
         self.provider.get(&provider).and_then(pick)
     }
+}
+
+/// Reads a URL; an empty one is none.
+fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DatabaseUrl>, D::Error> {
+    let url = String::deserialize(deserializer)?;
+    Ok((!url.is_empty()).then(|| url.into()))
 }
 
 /// Parses one of the built-in addresses.

@@ -176,7 +176,7 @@ fn adopt(
     let number = last.map_or(0, |last| last.number) + 1;
     let request_text = unknown.request.to_string();
     let request_digest = request_digest(&request_text);
-    let queue_id = tx.lineage()?.queue_id;
+    let queue_id = tx.queue_id()?;
     let mut attempt = Attempt {
         attempt_id: AttemptId(0),
         number,

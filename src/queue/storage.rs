@@ -122,6 +122,11 @@ pub trait Snapshot: ClaimReads {
     /// Returns which queue this is, and how old.
     fn lineage(&self) -> Result<Lineage>;
 
+    /// Returns the random id of the queue.
+    fn queue_id(&self) -> Result<String> {
+        Ok(self.lineage()?.queue_id)
+    }
+
     /// Returns the mark of a provider's key, and when it was found to differ from the one before;
     /// `None` if no key was noted.
     fn key_mark(&self, provider: ProviderName) -> Result<Option<(String, Option<Timestamp>)>>;

@@ -71,7 +71,7 @@ fn claim(
     let mut claims = steps.collect::<Result<Vec<Claim>>>()?;
     let submissions = std::mem::take(&mut plan.submissions);
     if !submissions.is_empty() {
-        let queue_id = tx.lineage()?.queue_id;
+        let queue_id = tx.queue_id()?;
         for submission in submissions {
             claims.push(start_attempt(tx, pool, &queue_id, &view, submission)?);
             fail_point!("Submit written");

@@ -33,10 +33,10 @@ pub(super) fn write(
         file.path.to_string_lossy().into_owned()
     });
     if !clip.is_empty() {
-        execute(tx, clip)?;
+        post(tx, clip)?;
     }
     if let Some(update) = before.update_attempt(MARKER, change)? {
-        execute(tx, update)?;
+        post(tx, update)?;
     }
     before.add_to(tally, change);
     Ok(true)
@@ -49,9 +49,16 @@ pub(super) fn write_attempt(
     new: &AttemptProgress,
 ) -> Result<()> {
     match update_attempt(MARKER, attempt, new)? {
-        Some(update) => execute(tx, update).map(drop),
+        Some(update) => post(tx, update),
         None => Ok(()),
     }
+}
+
+/// Updates a row that exists.
+fn post(tx: &Connection, update: Update) -> Result<()> {
+    let (sql, values) = update.into_statement();
+    let values = values.into_iter().map(|value| Box::new(value) as _);
+    tx.post(&sql, values.collect())
 }
 
 /// Updates a row. Returns whether there is one.

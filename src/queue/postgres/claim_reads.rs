@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::connection::Connection;
 use super::row::params;
 use super::transaction::PostgresTransaction;
-use super::{gates, lanes, tallies, uploads};
+use super::{gates, lanes, uploads};
 use crate::domain::{Input, Money, ProviderName};
 use crate::policy::claim::{
     BatchTotals, BatchView, DueQuery, DueStep, QueuedJob, UnresolvedRequest,
@@ -27,10 +27,12 @@ impl ClaimReads for PostgresTransaction<'_> {
     }
 
     fn providers(&self) -> Result<BTreeMap<ProviderName, ProviderUse>> {
-        let slots = tallies::slots(self.tx)?;
-        let providers = self.tx.select("SELECT * FROM providers", &[], |columns| {
+        let sql = "SELECT p.*, coalesce((SELECT sum(in_flight) FROM slots s WHERE s.provider = p.provider), 0)::BIGINT
+                       AS in_flight
+                   FROM providers p";
+        let providers = self.tx.select(sql, &[], |columns| {
             let provider = columns.parse("provider")?;
-            let in_flight = slots.get(&provider).copied().unwrap_or(0);
+            let in_flight: i64 = columns.get("in_flight")?;
             let used = ProviderUse {
                 in_flight: u32::try_from(in_flight + self.tally.of_provider(provider)).unwrap_or(0),
                 gate: read_provider_gate(columns)?,
@@ -45,11 +47,7 @@ impl ClaimReads for PostgresTransaction<'_> {
     }
 
     fn due_steps(&self, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>> {
-        let mut found = Vec::new();
-        for query in queries {
-            found.extend(lanes::find_due(self.tx, query)?);
-        }
-        Ok(found)
+        lanes::find_due(self.tx, queries)
     }
 
     fn lanes(&self, batch: &BatchView) -> Result<Vec<WaitingLane>> {

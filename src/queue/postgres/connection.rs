@@ -3,29 +3,38 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
-use futures_util::SinkExt;
+use futures_util::{SinkExt, future};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::FromSqlOwned;
-use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
+use tokio_postgres::types::{FromSqlOwned, ToSql};
+use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::row::{Columns, Params};
 use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
 use crate::tls;
 
+/// A statement whose result nobody reads.
+type Posted = Pin<Box<dyn Future<Output = std::result::Result<u64, Error>> + Send>>;
+
+/// The values of a posted statement.
+pub(super) type Values = Vec<Box<dyn ToSql + Sync + Send>>;
+
 /// An open connection. Its methods wait for the server, and so may not be called by asynchronous code.
 pub(super) struct Connection {
     /// Drives the connection while a method waits.
     runtime: Runtime,
-    client: Client,
+    client: Arc<Client>,
+    /// What was posted and is sent with the next statement, in this order.
+    posted: RefCell<Vec<Posted>>,
     /// The statements that were prepared, by their text.
     statements: RefCell<HashMap<String, Statement>>,
     /// The number of the server's process, which no other connection has.
@@ -57,7 +66,8 @@ impl Connection {
         })?;
         let mut connection = Self {
             runtime,
-            client,
+            client: Arc::new(client),
+            posted: RefCell::default(),
             statements: RefCell::default(),
             shard: 0,
             server: None,
@@ -95,8 +105,65 @@ impl Connection {
 
     /// Runs statements without parameters.
     pub(super) fn batch(&self, sql: &str) -> Result<()> {
-        let run = self.runtime.block_on(self.client.batch_execute(sql));
-        run.map_err(store_error)
+        self.wait(self.client.batch_execute(sql))
+    }
+
+    /// Rolls the transaction back, and forgets what was posted.
+    pub(super) fn roll_back(&self) -> Result<()> {
+        self.posted.take();
+        self.batch("ROLLBACK")
+    }
+
+    /// Runs statements without parameters, and returns the text in the first column of the last row.
+    pub(super) fn batch_value(&self, sql: &str) -> Result<Option<String>> {
+        let messages = self.wait(self.client.simple_query(sql))?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        Ok(rows.last().map(str::to_owned))
+    }
+
+    /// Sends a statement with the next one whose result is waited for, which fails if this one does: each
+    /// statement that is waited for takes a round trip.
+    pub(super) fn post(&self, sql: &str, values: Values) -> Result<()> {
+        let statement = self.prepare(sql)?;
+        let client = Arc::clone(&self.client);
+        let execute = async move {
+            let values: Vec<&(dyn ToSql + Sync)> =
+                values.iter().map(|value| value.as_ref() as _).collect();
+            client.execute(&statement, &values).await
+        };
+        self.posted.borrow_mut().push(Box::pin(execute));
+        Ok(())
+    }
+
+    /// Sends what was posted and then a statement, and waits for the results of all.
+    fn wait<T>(&self, run: impl Future<Output = std::result::Result<T, Error>>) -> Result<T> {
+        let mut posted: Vec<Option<Posted>> = self.posted.take().into_iter().map(Some).collect();
+        let mut failed = None;
+        let all_posted = poll_fn(|context| {
+            // Each is sent when it is polled first.
+            for statement in &mut posted {
+                if let Some(running) = statement
+                    && let Poll::Ready(result) = running.as_mut().poll(context)
+                {
+                    failed = failed.take().or(result.err());
+                    *statement = None;
+                }
+            }
+            if posted.iter().all(Option::is_none) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        let ((), result) = self.runtime.block_on(future::join(all_posted, run));
+        // The first error is the cause of the others.
+        match failed {
+            Some(error) => Err(store_error(error)),
+            None => result.map_err(store_error),
+        }
     }
 
     /// Sends rows, as text, to a statement `COPY … FROM STDIN`.
@@ -125,8 +192,7 @@ impl Connection {
         mut map: impl FnMut(&Columns<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
         let statement = self.prepare(sql)?;
-        let rows = self.runtime.block_on(self.client.query(&statement, params));
-        let rows = rows.map_err(store_error)?;
+        let rows = self.wait(self.client.query(&statement, params))?;
         rows.iter().map(|row| map(&Columns(row))).collect()
     }
 
@@ -138,10 +204,7 @@ impl Connection {
         params: Params<'_>,
     ) -> Result<Option<T>> {
         let statement = self.prepare(sql)?;
-        let row = self
-            .runtime
-            .block_on(self.client.query_opt(&statement, params));
-        let row = row.map_err(store_error)?;
+        let row = self.wait(self.client.query_opt(&statement, params))?;
         let value = row.map(|row| row.try_get::<_, Option<T>>(0));
         Ok(value.transpose().map_err(store_error)?.flatten())
     }
@@ -149,10 +212,7 @@ impl Connection {
     /// Runs a statement and returns the number of rows that it changed.
     pub(super) fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64> {
         let statement = self.prepare(sql)?;
-        let changed = self
-            .runtime
-            .block_on(self.client.execute(&statement, params));
-        changed.map_err(store_error)
+        self.wait(self.client.execute(&statement, params))
     }
 
     /// Runs a statement; returns whether it did not violate a uniqueness. The transaction goes on either way.

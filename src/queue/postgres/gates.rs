@@ -1,7 +1,7 @@
 //! The gates of providers and routes.
 
 use super::connection::Connection;
-use super::row::{nullable_millis, params};
+use super::row::{nullable_millis, values};
 use crate::domain::ProviderName;
 use crate::policy::gate::ProviderGate;
 use crate::policy::route_gate::RouteGate;
@@ -16,7 +16,7 @@ pub(super) fn write_provider(
     provider: ProviderName,
     gate: &ProviderGate,
 ) -> Result<()> {
-    tx.execute(
+    tx.post(
         "INSERT INTO providers (provider, creates_from, calls_from, failures, paused, refuses_looks,
                                 hold_reason, alone, alone_until, waits_below, lost_responses, lost_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
@@ -27,22 +27,21 @@ pub(super) fn write_provider(
             alone = excluded.alone, alone_until = excluded.alone_until,
             waits_below = excluded.waits_below, lost_responses = excluded.lost_responses,
             lost_at = excluded.lost_at",
-        params![
+        values![
             provider.as_str(),
             gate.submits_held_until.as_millisecond(),
             gate.calls_held_until.as_millisecond(),
             i64::from(gate.failures),
-            gate.suspended,
+            gate.suspended.clone(),
             gate.refuses_polls,
-            gate.hold_reason,
+            gate.hold_reason.clone(),
             gate.is_alone,
             gate.alone_until.as_millisecond(),
             gate.waits_below.map(i64::from),
             i64::from(gate.lost_responses),
             gate.lost_at.as_millisecond(),
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// Writes the gate of a route.
@@ -52,7 +51,7 @@ pub(super) fn write_route(
     gate: &RouteGate,
 ) -> Result<()> {
     let price = gate.price;
-    tx.execute(
+    tx.post(
         "INSERT INTO routes (provider, wire_model, held_until, alone_until, hold_reason, priced,
                              billed, learned_at, price_accepted)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -60,19 +59,18 @@ pub(super) fn write_route(
             held_until = excluded.held_until, alone_until = excluded.alone_until,
             hold_reason = excluded.hold_reason, priced = excluded.priced, billed = excluded.billed,
             learned_at = excluded.learned_at, price_accepted = excluded.price_accepted",
-        params![
+        values![
             provider.as_str(),
-            wire_model,
+            wire_model.clone(),
             gate.held_until.as_millisecond(),
             gate.alone_until.as_millisecond(),
-            gate.hold_reason,
+            gate.hold_reason.clone(),
             price.map(|price| price.priced.micros()),
             price.map(|price| price.billed.micros()),
             nullable_millis(price.map(|price| price.learned_at)),
             price.is_some_and(|price| price.is_accepted),
         ],
-    )?;
-    Ok(())
+    )
 }
 
 /// Reads the gates of all routes that have one.

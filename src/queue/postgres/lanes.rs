@@ -107,30 +107,59 @@ pub(super) fn get_or_create(
     lane_id.ok_or_else(|| QueueError::corrupt("a new lane without a number"))
 }
 
-/// Returns the jobs that a query finds, earliest first.
-pub(super) fn find_due(tx: &Connection, query: &DueQuery<'_>) -> Result<Vec<DueStep>> {
-    let state = match query.step {
-        Step::Poll => "running",
-        Step::Reconcile => "in_doubt",
-        Step::Download => "downloading",
-        Step::Submit => return Ok(Vec::new()),
+/// Returns the jobs that each query finds, earliest first.
+pub(super) fn find_due(tx: &Connection, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>> {
+    let queries: Vec<(&DueQuery<'_>, &str)> = queries
+        .iter()
+        .filter_map(|query| Some((query, state_before(query.step)?)))
+        .collect();
+    // All are of one claim, and so of the same batch.
+    let Some((DueQuery { batch, .. }, _)) = queries.first().copied() else {
+        return Ok(Vec::new());
     };
+    let states: Vec<&str> = queries.iter().map(|(_, state)| *state).collect();
+    let providers: Vec<&str> = queries
+        .iter()
+        .map(|(query, _)| query.provider.as_str())
+        .collect();
+    let from: Vec<i64> = queries
+        .iter()
+        .map(|(query, _)| query.after.as_millisecond().saturating_add(1))
+        .collect();
+    let until: Vec<i64> = queries
+        .iter()
+        .map(|(query, _)| query.until.as_millisecond())
+        .collect();
+    let limits: Vec<i64> = queries
+        .iter()
+        .map(|(query, _)| bigint(query.limit))
+        .collect();
     tx.select(
-        "SELECT due_at, job_id FROM jobs
-         WHERE state = $1 AND at_provider = $2 AND lease_token IS NULL AND due_at BETWEEN $3 AND $4
-           AND ($5::TEXT IS NULL OR batch_id = (SELECT batch_id FROM batches WHERE name = $5))
-         ORDER BY due_at, job_id LIMIT $6",
-        params![
-            state,
-            query.provider.as_str(),
-            query.after.as_millisecond().saturating_add(1),
-            query.until.as_millisecond(),
-            query.batch,
-            bigint(query.limit)
-        ],
+        "SELECT q.number, found.due_at, found.job_id
+         FROM unnest($1::TEXT[], $2::TEXT[], $3::BIGINT[], $4::BIGINT[], $5::BIGINT[]) WITH ORDINALITY
+                  AS q (state, provider, due_from, due_until, max, number),
+              LATERAL (SELECT due_at, job_id FROM jobs j
+                       WHERE j.state = q.state AND j.at_provider = q.provider AND j.lease_token IS NULL
+                         AND j.due_at BETWEEN q.due_from AND q.due_until
+                         AND ($6::TEXT IS NULL OR j.batch_id = (SELECT batch_id FROM batches WHERE name = $6))
+                       ORDER BY j.due_at, j.job_id LIMIT q.max) AS found
+         ORDER BY q.number, found.due_at, found.job_id",
+        params![states, providers, from, until, limits, *batch],
         |columns| {
+            let number: usize = columns.number("number")?;
             let due_at = columns.time("due_at")?;
+            let (query, _) = queries[number - 1];
             Ok(query.found(JobId(columns.get("job_id")?), due_at))
         },
     )
+}
+
+/// Returns the state of the jobs that wait for a step; `None` for the first.
+fn state_before(step: Step) -> Option<&'static str> {
+    match step {
+        Step::Poll => Some("running"),
+        Step::Reconcile => Some("in_doubt"),
+        Step::Download => Some("downloading"),
+        Step::Submit => None,
+    }
 }

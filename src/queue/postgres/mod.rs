@@ -274,10 +274,9 @@ impl Storage for PostgresQueue {
             let read = self.reader.run(move |tx| {
                 // One snapshot, so that the counts and sums of a result belong to one instant.
                 let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-                tx.batch(&format!("{begin}; {}", schema::SEARCH_PATH))?;
-                let now = time.now(tx);
+                let now = time.of_begun(tx, &format!("{begin}; {}", schema::SEARCH_PATH));
                 let result = now.and_then(|now| run(&PostgresTransaction::new(tx), now));
-                let _ = tx.batch("ROLLBACK");
+                let _ = tx.roll_back();
                 result
             });
             match read.await {

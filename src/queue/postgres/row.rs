@@ -21,6 +21,14 @@ macro_rules! params {
 }
 pub(super) use params;
 
+/// Lists the values of a statement that is posted.
+macro_rules! values {
+    ($($value:expr),* $(,)?) => {
+        vec![$(Box::new($value) as Box<dyn tokio_postgres::types::ToSql + Sync + Send>),*]
+    };
+}
+pub(super) use values;
+
 /// A row whose columns are read by name.
 pub(super) struct Columns<'a>(pub(super) &'a Row);
 

@@ -75,7 +75,7 @@ pub(super) fn ensure_usable(tx: &Connection) -> Result<()> {
         ensure_not_newer(tx, version)?;
         Ok(version)
     });
-    let _ = tx.batch("ROLLBACK");
+    let _ = tx.roll_back();
     match version? {
         VERSION => Ok(()),
         version => Err(store_error(StoreErrorKind::OlderVersion {
@@ -130,7 +130,7 @@ pub(super) fn in_transaction<T>(
     };
     run().inspect_err(|_| {
         // The error of what failed before is what matters.
-        let _ = tx.batch("ROLLBACK");
+        let _ = tx.roll_back();
     })
 }
 

@@ -32,6 +32,10 @@ impl Snapshot for PostgresTransaction<'_> {
         meta::lineage(self.tx)
     }
 
+    fn queue_id(&self) -> Result<String> {
+        Ok(meta::text(self.tx, meta::QUEUE_ID)?.unwrap_or_default())
+    }
+
     fn is_dead(&self, pool: &PoolId, _record: &PoolRecord) -> bool {
         pool_locks::seems_dead(self.tx, pool)
     }

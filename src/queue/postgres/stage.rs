@@ -41,7 +41,7 @@ impl PostgresStaging {
         session.run_blocking(move |tx| {
             tx.batch(&format!("BEGIN READ ONLY; {}", schema::SEARCH_PATH))?;
             let found = find_batch(tx, &new);
-            tx.batch("ROLLBACK")?;
+            tx.roll_back()?;
             found.map(drop)
         })?;
         Ok(Self {
@@ -68,7 +68,7 @@ impl PostgresStaging {
                     tx.batch(&format!("BEGIN; {}; {}", schema::SEARCH_PATH, schema::LOCK))?;
                     let opened = time.now(tx).and_then(|now| OpenLoad::new(tx, &batch, now));
                     let opened = opened.inspect_err(|_| {
-                        let _ = tx.batch("ROLLBACK");
+                        let _ = tx.roll_back();
                     });
                     none.insert(opened?)
                 }
@@ -86,7 +86,7 @@ impl Staging for PostgresStaging {
             if open.is_none() {
                 return Ok(());
             }
-            tx.batch("ROLLBACK")
+            tx.roll_back()
         })
     }
 

@@ -1,13 +1,9 @@
 //! The sums over jobs and attempts: written once a transaction, computed from the rows, and compared with
 //! them.
 
-use std::collections::BTreeMap;
-
 use super::connection::Connection;
-use super::row::params;
-use crate::domain::ProviderName;
+use super::row::{params, values};
 use crate::policy::tally::Tally;
-use crate::queue::stored_row::StoredRow;
 use crate::queue::{CounterMismatch, Result};
 
 /// Adds a tally to the connection's part of the sums. It must be the last write of a transaction: rows that
@@ -24,7 +20,7 @@ pub(super) fn write(tx: &Connection, tally: &Tally) -> Result<()> {
             failed,
             cancelled,
         ] = batch.jobs;
-        tx.execute(
+        tx.post(
             "INSERT INTO tallies AS t (batch_id, shard, spent, reserved, at_risk, queued, submitting,
                                        in_doubt, running, downloading, succeeded, failed, cancelled)
              SELECT batch_id, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13
@@ -35,8 +31,8 @@ pub(super) fn write(tx: &Connection, tally: &Tally) -> Result<()> {
                 in_doubt = t.in_doubt + $8, running = t.running + $9,
                 downloading = t.downloading + $10, succeeded = t.succeeded + $11,
                 failed = t.failed + $12, cancelled = t.cancelled + $13",
-            params![
-                name,
+            values![
+                name.clone(),
                 tx.shard(),
                 batch.spent,
                 batch.reserved,
@@ -54,27 +50,17 @@ pub(super) fn write(tx: &Connection, tally: &Tally) -> Result<()> {
     }
     // As many attempts are often opened as closed; then there is nothing to write.
     for (provider, in_flight) in tally.in_flight.iter().filter(|(_, moved)| **moved != 0) {
-        tx.execute(
+        tx.post(
             "INSERT INTO slots AS s (provider, shard, in_flight) VALUES ($1, $2, $3)
              ON CONFLICT (provider, shard) DO UPDATE SET in_flight = s.in_flight + $3",
-            params![provider.as_str(), tx.shard(), *in_flight],
+            values![provider.as_str(), tx.shard(), *in_flight],
         )?;
-        tx.execute(
+        tx.post(
             "INSERT INTO providers (provider) VALUES ($1) ON CONFLICT DO NOTHING",
-            params![provider.as_str()],
+            values![provider.as_str()],
         )?;
     }
     Ok(())
-}
-
-/// Returns the open attempts of each provider.
-pub(super) fn slots(tx: &Connection) -> Result<BTreeMap<ProviderName, i64>> {
-    let slots = tx.select(
-        "SELECT provider, sum(in_flight)::BIGINT AS in_flight FROM slots GROUP BY provider",
-        &[],
-        |columns| Ok((columns.parse("provider")?, columns.get("in_flight")?)),
-    )?;
-    Ok(slots.into_iter().collect())
 }
 
 /// What the sums must be, one row a sum: its batch, or NULL, its name, and its value.

@@ -9,6 +9,9 @@ use crate::clock::{AdjustedClock, Clock};
 use crate::queue::Result;
 use crate::queue::stored_row::timestamp_from_millis;
 
+/// The time of the server, in milliseconds.
+const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT";
+
 /// Whose clock a queue goes by.
 #[derive(Clone)]
 pub(super) enum Time {
@@ -19,13 +22,30 @@ pub(super) enum Time {
 }
 
 impl Time {
+    /// Begins a transaction with a statement, and returns its time after that.
+    pub(super) fn of_begun(&self, tx: &Connection, begin: &str) -> Result<Timestamp> {
+        match self {
+            Self::Clock(clock) => {
+                tx.batch(begin)?;
+                Ok(clock.now())
+            }
+            Self::Server(host) => {
+                // A statement of its own: the one before it may have waited for a lock.
+                let millis = tx.batch_value(&format!("{begin}; {NOW}"))?;
+                let millis = millis.and_then(|millis| millis.parse().ok());
+                let now = timestamp_from_millis(millis.unwrap_or(0))?;
+                host.set(now);
+                Ok(now)
+            }
+        }
+    }
+
     /// Returns the time of an open transaction.
     pub(super) fn now(&self, tx: &Connection) -> Result<Timestamp> {
         match self {
             Self::Clock(clock) => Ok(clock.now()),
             Self::Server(host) => {
-                let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT";
-                let millis = tx.value(sql, &[])?;
+                let millis = tx.value(NOW, &[])?;
                 let now = timestamp_from_millis(millis.unwrap_or(0))?;
                 host.set(now);
                 Ok(now)

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::connection::Connection;
 use super::job_row::JOB_AND_ATTEMPT;
-use super::row::params;
+use super::row::{params, values};
 use super::{change, clips, gates, meta, pools, tallies, uploads};
 use crate::domain::{
     Attempt, AttemptId, AttemptProgress, Job, JobClips, JobId, JobProgress, JobState, Lease, Money,
@@ -112,11 +112,10 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()> {
-        self.tx.execute(
+        self.tx.post(
             "UPDATE jobs SET due_at = $2 WHERE job_id = $1",
-            params![job.0, due_at.as_millisecond()],
-        )?;
-        Ok(())
+            values![job.0, due_at.as_millisecond()],
+        )
     }
 
     fn read_job(&self, job: JobId) -> Result<(Job, Attempt)> {
@@ -137,18 +136,17 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()> {
-        self.tx.execute(
+        self.tx.post(
             "UPDATE jobs SET lease_token = $2, lease_pool = $3, polls = $4, downloads = $5
              WHERE job_id = $1",
-            params![
+            values![
                 lease.job_id.0,
                 lease.token,
-                pool.0,
+                pool.0.clone(),
                 i64::from(job.polls),
                 i64::from(job.downloads)
             ],
-        )?;
-        Ok(())
+        )
     }
 
     fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::connection::Connection;
-use super::row::params;
+use super::row::{params, values};
 use super::schema;
 use super::time::Time;
 use super::transaction::PostgresTransaction;
@@ -35,15 +35,16 @@ pub(super) enum Written<T> {
     },
 }
 
-/// Begins a transaction that holds the lock of all writes.
-pub(super) fn begin(tx: &Connection) -> Result<()> {
+/// Begins a transaction that holds the lock of all writes. Returns its time.
+pub(super) fn begin(tx: &Connection, time: &Time) -> Result<Timestamp> {
     // A user or a database for which commits are not waited for would lose what was paid.
-    tx.batch(&format!(
+    let begin = format!(
         "BEGIN; {}; SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = {}; {}",
         schema::SEARCH_PATH,
         MAX_IDLE.as_millis(),
         schema::LOCK
-    ))
+    );
+    time.of_begun(tx, &begin)
 }
 
 /// As [`begin`], for what may take minutes.
@@ -67,8 +68,7 @@ pub(super) fn write<T>(
 ) -> Result<Written<T>> {
     let token = draw_token();
     let run = || -> Result<T> {
-        begin(tx)?;
-        let now = time.now(tx)?;
+        let now = begin(tx, time)?;
         let mut transaction = PostgresTransaction::new(tx);
         let result = operation(&mut transaction as &mut dyn Transaction, now)?;
         transaction.finish()?;
@@ -78,7 +78,7 @@ pub(super) fn write<T>(
     };
     let result = run().inspect_err(|_| {
         // The error of what failed before is what matters.
-        let _ = tx.batch("ROLLBACK");
+        let _ = tx.roll_back();
     })?;
     Ok(match tx.commit() {
         Ok(true) => Written::Committed(result),
@@ -98,27 +98,26 @@ pub(super) fn write<T>(
 /// Returns an error if that is still unknown.
 pub(super) fn is_committed(tx: &Connection, time: &Time, writer: &str, token: i64) -> Result<bool> {
     let run = || -> Result<bool> {
-        begin(tx)?;
+        let now = begin(tx, time)?;
         let sql = "SELECT token FROM writers WHERE writer = $1 FOR UPDATE";
         if tx.value(sql, params![writer])? != Some(token) {
-            tx.batch("ROLLBACK")?;
+            tx.roll_back()?;
             return Ok(false);
         }
-        set_token(tx, writer, token, time.now(tx)?)?;
+        set_token(tx, writer, token, now)?;
         tx.commit()
     };
     run().inspect_err(|_| {
-        let _ = tx.batch("ROLLBACK");
+        let _ = tx.roll_back();
     })
 }
 
 fn set_token(tx: &Connection, writer: &str, token: i64, now: Timestamp) -> Result<()> {
-    tx.execute(
+    tx.post(
         "INSERT INTO writers (writer, token, written_at) VALUES ($1, $2, $3)
          ON CONFLICT (writer) DO UPDATE SET token = excluded.token, written_at = excluded.written_at",
-        params![writer, token, now.as_millisecond()],
-    )?;
-    Ok(())
+        values![writer.to_owned(), token, now.as_millisecond()],
+    )
 }
 
 /// Forgets a process that writes no more, and those that have not written for a week.
