@@ -222,7 +222,7 @@ fn complete_raw_jobs(raw: &RawQueue, jobs: u64) -> anyhow::Result<f64> {
 /// Claims and completes up to `jobs` jobs, for up to [`MAX_DURATION`]. Returns the rate, in jobs
 /// per second.
 pub(crate) async fn complete_jobs(
-    queue: &SqliteQueue,
+    queue: &dyn WorkQueue,
     catalog: &Arc<Catalog>,
     workers: usize,
     jobs: u64,
@@ -272,6 +272,6 @@ pub(crate) async fn complete_jobs(
     clippy::cast_precision_loss,
     reason = "the number of jobs is far below the precision of an f64"
 )]
-fn per_second(jobs: u64, started_at: Instant) -> f64 {
+pub(crate) fn per_second(jobs: u64, started_at: Instant) -> f64 {
     jobs as f64 / started_at.elapsed().as_secs_f64()
 }

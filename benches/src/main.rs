@@ -5,6 +5,7 @@
 //! Arguments after `--` select sections; without any, all are run. `--quick` reduces all sizes: it
 //! shows that the benchmarks work and the order of magnitude of the figures, no more.
 
+mod database;
 mod drain;
 mod engine;
 mod fixture;
@@ -56,10 +57,14 @@ struct Section {
     measure: fn(Scale, &mut Table) -> anyhow::Result<()>,
 }
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     Section {
         name: "engine",
         measure: engine::measure,
+    },
+    Section {
+        name: "database",
+        measure: database::measure,
     },
     Section {
         name: "peers",

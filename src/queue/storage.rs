@@ -223,6 +223,13 @@ pub trait Transaction: Snapshot {
     /// Removes a pool, and ends the leases of its uploads.
     fn remove_pool(&mut self, pool: &PoolId) -> Result<()>;
 
+    /// Notes whose jobs are [written](Self::write_leased) next. A store that pays for every statement reads in
+    /// one which of the leases are current.
+    fn expect_leases(&mut self, leases: &[&Lease]) -> Result<()> {
+        let _ = leases;
+        Ok(())
+    }
+
     /// Writes a change of a leased job, unless the lease is no longer current. Ends the lease unless
     /// it is `held` further. Returns whether it was written.
     ///
@@ -271,6 +278,11 @@ pub trait Transaction: Snapshot {
 
     /// Writes a new attempt and its job, and leases the job.
     fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId>;
+
+    /// As [`start_attempt`](Self::start_attempt), for several jobs.
+    fn start_attempts(&mut self, new: &[NewAttempt<'_>]) -> Result<Vec<AttemptId>> {
+        new.iter().map(|new| self.start_attempt(new)).collect()
+    }
 
     /// Writes a new upload, or replaces a known one, and returns its number. Leases it, if a pool and
     /// a token are given.

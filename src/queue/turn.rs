@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use crate::domain::client_token::client_token;
-use crate::domain::{Attempt, AttemptId, JobClips, PoolId};
+use crate::domain::{Attempt, AttemptId, JobClips, Lease, PoolId};
 use crate::failpoint::fail_point;
 use crate::policy::claim::{
     self, ClaimRequest, ClaimView, DueStep, PlannedSubmission, PreparedRequest, Step,
@@ -16,7 +16,9 @@ use super::rate_counts::RateCounts;
 use super::record::record;
 use super::storage::{NewAttempt, Transaction};
 use super::turn_gates::{self, TurnGates};
-use super::{Claim, ClaimResponse, QueueError, Result, Turn, TurnResult, UploadClaim, UploadLease};
+use super::{
+    Claim, ClaimResponse, Completed, QueueError, Result, Turn, TurnResult, UploadClaim, UploadLease,
+};
 
 /// Takes a turn inside a transaction, which the caller commits, or rolls back after an error.
 ///
@@ -29,6 +31,8 @@ pub(super) fn take(
 ) -> Result<TurnResult> {
     let mut recorded = Vec::with_capacity(turn.completed.len());
     let mut gates = TurnGates::default();
+    let leases: Vec<&Lease> = turn.completed.iter().filter_map(lease_of).collect();
+    tx.expect_leases(&leases)?;
     for completed in &turn.completed {
         let step = record(tx, &mut gates, completed, &turn.holds_leases_at, now)?;
         gates.apply(tx, completed, &step, now)?;
@@ -44,6 +48,17 @@ pub(super) fn take(
         claimed,
         gates: gates.into_signalled(),
     })
+}
+
+/// Returns the lease under which a step was made; `None` for an upload.
+fn lease_of(completed: &Completed) -> Option<&Lease> {
+    match completed {
+        Completed::Step { claim, .. }
+        | Completed::NotStarted { claim }
+        | Completed::Panicked { claim, .. }
+        | Completed::Released { claim, .. } => Some(&claim.lease),
+        Completed::Upload { .. } => None,
+    }
 }
 
 fn claim(
@@ -71,11 +86,8 @@ fn claim(
     let mut claims = steps.collect::<Result<Vec<Claim>>>()?;
     let submissions = std::mem::take(&mut plan.submissions);
     if !submissions.is_empty() {
-        let queue_id = tx.queue_id()?;
-        for submission in submissions {
-            claims.push(start_attempt(tx, pool, &queue_id, &view, submission)?);
-            fail_point!("Submit written");
-        }
+        claims.extend(start_attempts(tx, pool, &view, submissions)?);
+        fail_point!("Submit written");
     }
     turn_gates::write_planned(tx, &view, &plan)?;
     for upload in &plan.new_uploads {
@@ -120,58 +132,86 @@ fn lease(tx: &mut dyn Transaction, pool: &PoolId, due: &DueStep) -> Result<Claim
     })
 }
 
-/// Writes the intent to submit a job and leases it. The provider may be called only after this is
-/// committed: a crash in between then leaves the job in doubt instead of paying twice.
-fn start_attempt(
+/// Writes the intents to submit jobs and leases them. The providers may be called only after this is
+/// committed: a crash in between then leaves the jobs in doubt instead of paying twice.
+fn start_attempts(
     tx: &mut dyn Transaction,
     pool: &PoolId,
-    queue_id: &str,
     view: &ClaimView,
-    submission: PlannedSubmission,
-) -> Result<Claim> {
-    let mut job = submission.queued.job;
-    let PreparedRequest {
-        quote,
-        request_text,
-        digest,
-        rejection,
-    } = submission.prepared;
-    let (progress, attempt_progress) = claim::submit(&job.progress, quote.price, view.now)?;
-    job.progress = progress;
-    let job_id = job.job_id;
-    let number = submission.queued.last_attempt_number + 1;
-    let mut attempt = Attempt {
-        attempt_id: AttemptId(0),
-        number,
-        provider: submission.provider,
-        wire_model: quote.wire_model,
-        request: quote.request,
-        client_token: client_token(queue_id, job_id, number, digest),
-        submitted_at: view.now,
-        progress: attempt_progress,
-    };
-    let lease = new_lease(job_id);
-    let new = NewAttempt {
-        pool,
-        lease: &lease,
-        batch_id: view.batches[submission.batch].batch_id,
-        batch: &job.batch,
-        job: &job.progress,
-        clip_s: job.input.duration(),
-        attempt: &attempt,
-        request_text: &request_text,
-        request_digest: digest,
-    };
-    attempt.attempt_id = tx.start_attempt(&new)?;
-    Ok(Claim {
-        lease,
-        job,
-        attempt,
-        step: Step::Submit,
-        clips: JobClips::default(),
-        provider_failures: submission.provider_failures,
-        rejection,
-    })
+    submissions: Vec<PlannedSubmission>,
+) -> Result<Vec<Claim>> {
+    let queue_id = tx.queue_id()?;
+    let intents = submissions
+        .into_iter()
+        .map(|submission| Intent::new(&queue_id, view, submission));
+    let mut intents = intents.collect::<Result<Vec<Intent>>>()?;
+    let new: Vec<NewAttempt<'_>> = intents
+        .iter()
+        .map(|intent| NewAttempt {
+            pool,
+            lease: &intent.claim.lease,
+            batch_id: intent.batch_id,
+            batch: &intent.claim.job.batch,
+            job: &intent.claim.job.progress,
+            clip_s: intent.claim.job.input.duration(),
+            attempt: &intent.claim.attempt,
+            request_text: &intent.request_text,
+            request_digest: intent.request_digest,
+        })
+        .collect();
+    let attempt_ids = tx.start_attempts(&new)?;
+    for (intent, attempt_id) in intents.iter_mut().zip(attempt_ids) {
+        intent.claim.attempt.attempt_id = attempt_id;
+    }
+    Ok(intents.into_iter().map(|intent| intent.claim).collect())
+}
+
+/// A submission that is about to be written.
+struct Intent {
+    claim: Claim,
+    batch_id: i64,
+    request_text: String,
+    request_digest: i64,
+}
+
+impl Intent {
+    fn new(queue_id: &str, view: &ClaimView, submission: PlannedSubmission) -> Result<Self> {
+        let mut job = submission.queued.job;
+        let PreparedRequest {
+            quote,
+            request_text,
+            digest,
+            rejection,
+        } = submission.prepared;
+        let (progress, attempt_progress) = claim::submit(&job.progress, quote.price, view.now)?;
+        job.progress = progress;
+        let number = submission.queued.last_attempt_number + 1;
+        let attempt = Attempt {
+            attempt_id: AttemptId(0),
+            number,
+            provider: submission.provider,
+            wire_model: quote.wire_model,
+            request: quote.request,
+            client_token: client_token(queue_id, job.job_id, number, digest),
+            submitted_at: view.now,
+            progress: attempt_progress,
+        };
+        let claim = Claim {
+            lease: new_lease(job.job_id),
+            job,
+            attempt,
+            step: Step::Submit,
+            clips: JobClips::default(),
+            provider_failures: submission.provider_failures,
+            rejection,
+        };
+        Ok(Self {
+            claim,
+            batch_id: view.batches[submission.batch].batch_id,
+            request_text,
+            request_digest: digest,
+        })
+    }
 }
 
 /// Leases an upload.

@@ -27,19 +27,42 @@ pub(super) fn write(
     if !execute(tx, before.update_job(MARKER, &change.job, lease))? {
         return Ok(false);
     }
+    post_others(tx, before, change, tally)?;
+    Ok(true)
+}
+
+/// Writes a change of a job whose lease is known to be the one that it must have, and adds it to a tally.
+pub(super) fn post(
+    tx: &Connection,
+    before: &Before<'_>,
+    change: &Change,
+    lease: LeaseChange,
+    tally: &mut Tally,
+) -> Result<()> {
+    post_update(tx, before.update_job(MARKER, &change.job, lease))?;
+    post_others(tx, before, change, tally)
+}
+
+/// Writes what a change changes beside the job.
+fn post_others(
+    tx: &Connection,
+    before: &Before<'_>,
+    change: &Change,
+    tally: &mut Tally,
+) -> Result<()> {
     // The clip is in the other table, which hardly ever changes.
     let mut clip = Update::new(MARKER, "rows", ("job_id", before.job_id));
     before.update_clip(&mut clip, &change.job, |file| {
         file.path.to_string_lossy().into_owned()
     });
     if !clip.is_empty() {
-        post(tx, clip)?;
+        post_update(tx, clip)?;
     }
     if let Some(update) = before.update_attempt(MARKER, change)? {
-        post(tx, update)?;
+        post_update(tx, update)?;
     }
     before.add_to(tally, change);
-    Ok(true)
+    Ok(())
 }
 
 /// Writes a change of an attempt.
@@ -49,13 +72,13 @@ pub(super) fn write_attempt(
     new: &AttemptProgress,
 ) -> Result<()> {
     match update_attempt(MARKER, attempt, new)? {
-        Some(update) => post(tx, update),
+        Some(update) => post_update(tx, update),
         None => Ok(()),
     }
 }
 
 /// Updates a row that exists.
-fn post(tx: &Connection, update: Update) -> Result<()> {
+fn post_update(tx: &Connection, update: Update) -> Result<()> {
     let (sql, values) = update.into_statement();
     let values = values.into_iter().map(|value| Box::new(value) as _);
     tx.post(&sql, values.collect())

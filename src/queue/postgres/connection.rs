@@ -140,30 +140,32 @@ impl Connection {
 
     /// Sends what was posted and then a statement, and waits for the results of all.
     fn wait<T>(&self, run: impl Future<Output = std::result::Result<T, Error>>) -> Result<T> {
-        let mut posted: Vec<Option<Posted>> = self.posted.take().into_iter().map(Some).collect();
-        let mut failed = None;
-        let all_posted = poll_fn(|context| {
-            // Each is sent when it is polled first.
-            for statement in &mut posted {
-                if let Some(running) = statement
-                    && let Poll::Ready(result) = running.as_mut().poll(context)
-                {
-                    failed = failed.take().or(result.err());
-                    *statement = None;
-                }
-            }
-            if posted.iter().all(Option::is_none) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
-        });
-        let ((), result) = self.runtime.block_on(future::join(all_posted, run));
+        let posted = in_order(self.posted.take());
+        let (posted, result) = self.runtime.block_on(future::join(posted, run));
         // The first error is the cause of the others.
-        match failed {
-            Some(error) => Err(store_error(error)),
-            None => result.map_err(store_error),
-        }
+        let failed = posted.into_iter().find_map(std::result::Result::err);
+        failed.map_or(result, Err).map_err(store_error)
+    }
+
+    /// Runs a query once for each list of values, in one round trip. Returns the first column of the first row of
+    /// each result.
+    pub(super) fn values<T: FromSqlOwned>(
+        &self,
+        sql: &str,
+        values: Vec<Values>,
+    ) -> Result<Vec<Option<T>>> {
+        let statement = &self.prepare(sql)?;
+        let queries = values.iter().map(|values| {
+            let query = async move {
+                let values: Vec<_> = values.iter().map(|value| value.as_ref() as _).collect();
+                let row = self.client.query_opt(statement, &values).await?;
+                row.map(|row| row.try_get(0)).transpose()
+            };
+            Box::pin(query)
+        });
+        let queries = in_order(queries.collect());
+        let found = self.wait(async { queries.await.into_iter().collect() });
+        found
     }
 
     /// Sends rows, as text, to a statement `COPY … FROM STDIN`.
@@ -266,6 +268,27 @@ where
             has_warned.store(true, Ordering::Release);
         }
     }
+}
+
+/// Runs statements at once. They are sent in their order, because each is sent when it is polled first.
+async fn in_order<T, F: Future<Output = T> + Unpin>(statements: Vec<F>) -> Vec<T> {
+    let mut statements: Vec<_> = statements.into_iter().map(future::maybe_done).collect();
+    poll_fn(|context| {
+        let mut is_pending = false;
+        for statement in &mut statements {
+            is_pending |= Pin::new(statement).poll(context).is_pending();
+        }
+        if is_pending {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    })
+    .await;
+    let results = statements
+        .iter_mut()
+        .filter_map(|done| Pin::new(done).take_output());
+    results.collect()
 }
 
 /// Converts an error of the server or of the connection.

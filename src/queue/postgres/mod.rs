@@ -4,6 +4,7 @@
 //! read: a write that counts slots, submissions of the minute or money then sees all writes before it.
 //! The lock and the first read are two statements, because a statement sees what was committed when it began.
 
+mod attempts;
 mod bill;
 mod change;
 mod claim_reads;

@@ -1,5 +1,6 @@
 //! An open transaction, as the shared scripts use it.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use super::connection::Connection;
 use super::job_row::JOB_AND_ATTEMPT;
 use super::row::{params, values};
-use super::{change, clips, gates, meta, pools, tallies, uploads};
+use super::{attempts, change, clips, gates, meta, pools, tallies, uploads};
 use crate::domain::{
     Attempt, AttemptId, AttemptProgress, Job, JobClips, JobId, JobProgress, JobState, Lease, Money,
     PoolId, ProviderName,
@@ -29,6 +30,8 @@ pub(super) struct PostgresTransaction<'a> {
     pub(super) tx: &'a Connection,
     /// What has changed in the sums so far.
     pub(super) tally: Tally,
+    /// The leases that were expected, by job and token, and whether they are current.
+    leases: HashMap<(JobId, i64), bool>,
 }
 
 impl<'a> PostgresTransaction<'a> {
@@ -36,6 +39,7 @@ impl<'a> PostgresTransaction<'a> {
         Self {
             tx,
             tally: Tally::default(),
+            leases: HashMap::new(),
         }
     }
 
@@ -58,12 +62,46 @@ impl Transaction for PostgresTransaction<'_> {
         pools::remove(self.tx, pool)
     }
 
+    fn expect_leases(&mut self, leases: &[&Lease]) -> Result<()> {
+        if leases.is_empty() {
+            return Ok(());
+        }
+        let jobs: Vec<i64> = leases.iter().map(|lease| lease.job_id.0).collect();
+        let current = self.tx.select(
+            "SELECT job_id, lease_token FROM jobs WHERE job_id = ANY($1) AND lease_token IS NOT NULL FOR UPDATE",
+            params![jobs],
+            |columns| Ok((JobId(columns.get("job_id")?), columns.get("lease_token")?)),
+        )?;
+        let current: HashSet<(JobId, i64)> = current.into_iter().collect();
+        let leases = leases.iter().map(|lease| (lease.job_id, lease.token));
+        self.leases = leases
+            .map(|lease| (lease, current.contains(&lease)))
+            .collect();
+        Ok(())
+    }
+
     fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
         let lease = LeaseChange::after(claim, held);
-        change::write(self.tx, &claim.into(), change, lease, &mut self.tally)
+        let before = claim.into();
+        let key = (claim.lease.job_id, claim.lease.token);
+        let Some(is_current) = self.leases.get_mut(&key) else {
+            return change::write(self.tx, &before, change, lease, &mut self.tally);
+        };
+        if !*is_current {
+            return Ok(false);
+        }
+        *is_current = held;
+        change::post(self.tx, &before, change, lease, &mut self.tally)?;
+        Ok(true)
     }
 
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
+        // Its lease ends.
+        let mut leases = self.leases.iter_mut();
+        leases
+            .by_ref()
+            .filter(|((job_id, _), _)| *job_id == job.job_id)
+            .for_each(|(_, is_current)| *is_current = false);
         let (before, lease) = (job.into(), LeaseChange::End);
         change::write(self.tx, &before, change, lease, &mut self.tally).map(drop)
     }
@@ -150,42 +188,30 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId> {
-        let NewAttempt { job, attempt, .. } = new;
-        let attempt_id: Option<i64> = self.tx.value(
-            "WITH attempt AS (
-                INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request,
-                                      request_digest, clip_s, client_token, estimate, submitted_at,
-                                      fingerprint)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-                        (SELECT fingerprint FROM rows WHERE job_id = $1))
-                RETURNING attempt_id)
-             UPDATE jobs SET state = $13, state_since = $12, due_at = NULL,
-                    attempt_id = attempt.attempt_id, submitted_at = $12, at_provider = $5,
-                    lease_token = $14, lease_pool = $15
-             FROM attempt WHERE job_id = $1 RETURNING attempt.attempt_id",
-            params![
-                new.lease.job_id.0,
-                new.batch_id,
-                i64::from(attempt.number),
-                attempt.progress.state.as_str(),
-                attempt.provider.as_str(),
-                attempt.wire_model,
-                new.request_text,
-                new.request_digest,
-                new.clip_s.map(i64::from),
-                attempt.client_token,
-                attempt.progress.estimate.micros(),
-                attempt.submitted_at.as_millisecond(),
-                job.state.as_str(),
-                new.lease.token,
-                new.pool.0
-            ],
-        )?;
-        self.tally.add_job(new.batch, JobState::Queued, job.state);
-        self.tally
-            .add_attempt(new.batch, attempt.provider, None, &attempt.progress);
-        let attempt_id = attempt_id.map(AttemptId);
-        attempt_id.ok_or_else(|| QueueError::corrupt(format!("job {} is gone", new.lease.job_id)))
+        let started = self.start_attempts(std::slice::from_ref(new))?.pop();
+        started.ok_or_else(|| QueueError::corrupt(format!("job {} is gone", new.lease.job_id)))
+    }
+
+    fn start_attempts(&mut self, new: &[NewAttempt<'_>]) -> Result<Vec<AttemptId>> {
+        let values = new.iter().map(attempts::values_of_new).collect();
+        let attempt_ids = self.tx.values::<i64>(attempts::START, values)?;
+        for NewAttempt {
+            batch,
+            job,
+            attempt,
+            ..
+        } in new
+        {
+            self.tally.add_job(batch, JobState::Queued, job.state);
+            self.tally
+                .add_attempt(batch, attempt.provider, None, &attempt.progress);
+        }
+        let jobs = new.iter().map(|new| new.lease.job_id);
+        let started = attempt_ids.into_iter().zip(jobs).map(|(attempt_id, job)| {
+            let attempt_id = attempt_id.map(AttemptId);
+            attempt_id.ok_or_else(|| QueueError::corrupt(format!("job {job} is gone")))
+        });
+        started.collect()
     }
 
     fn put_upload(&mut self, upload: &Upload, lease: Option<(&PoolId, i64)>) -> Result<i64> {

@@ -22,6 +22,10 @@ use crate::queue::storage::{Transaction, WriteOperation};
 /// which sleeps: others wait for its lock.
 const MAX_IDLE: Duration = Duration::from_secs(15);
 
+/// Statements are planned once, and by indexes: a plan that was made when the tables were small would read all
+/// of them later. None is worth being compiled.
+const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
+
 /// What became of a write.
 pub(super) enum Written<T> {
     /// It was committed.
@@ -39,7 +43,7 @@ pub(super) enum Written<T> {
 pub(super) fn begin(tx: &Connection, time: &Time) -> Result<Timestamp> {
     // A user or a database for which commits are not waited for would lose what was paid.
     let begin = format!(
-        "BEGIN; {}; SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = {}; {}",
+        "BEGIN; {}; SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = {}; {PLANS}; {}",
         schema::SEARCH_PATH,
         MAX_IDLE.as_millis(),
         schema::LOCK

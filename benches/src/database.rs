@@ -1,0 +1,113 @@
+//! The queue in a database, through its port, against the commits that cannot be avoided on the same server: one
+//! worker that changes one word of one row in each of two commits a job.
+//!
+//! `OVERNIGHT_BENCH_POSTGRES` names the database by its URL. What is in its schemas `overnight` and `raw` is
+//! removed. Without it, nothing is measured.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use overnight::clock::AdjustedClock;
+use overnight::queue::postgres::{Database, PostgresQueue};
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls, Statement};
+
+use crate::Scale;
+use crate::engine::{complete_jobs, per_second};
+use crate::fixture;
+use crate::measure::Comparison;
+use crate::table::{Goal, Table, print_progress};
+
+/// Names the database.
+const VARIABLE: &str = "OVERNIGHT_BENCH_POSTGRES";
+
+/// Numbers of workers, each with the minimum ratio of our rate to that of the baseline.
+const WORKERS: [(usize, f64); 3] = [(1, 0.45), (10, 3.0), (64, 6.0)];
+
+pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
+    let Ok(url) = std::env::var(VARIABLE) else {
+        print_progress(format_args!(
+            "database: skipped, because {VARIABLE} is not set"
+        ));
+        return Ok(());
+    };
+    let jobs = scale.pick(300, 3000);
+    let runtime = Runtime::new()?;
+    let catalog = fixture::catalog()?;
+    let mut ours: [Vec<f64>; 3] = Default::default();
+    let mut baseline: [Vec<f64>; 3] = Default::default();
+    for _ in 0..scale.pick(3, 5) {
+        for (index, (workers, _)) in WORKERS.iter().enumerate() {
+            let raw = runtime.block_on(Raw::create(&url, jobs))?;
+            baseline[index].push(runtime.block_on(raw.complete(jobs))?);
+            let database = Database::new(&url.clone().into(), &BTreeMap::new());
+            let database = database.map_err(anyhow::Error::msg)?;
+            let queue =
+                PostgresQueue::open_or_create(database, Arc::new(AdjustedClock::default()))?;
+            fixture::load(&queue, Path::new("/renders"), 0..jobs)?;
+            ours[index].push(runtime.block_on(complete_jobs(&queue, &catalog, *workers, jobs))?);
+        }
+    }
+    for (index, (workers, goal)) in WORKERS.iter().enumerate() {
+        table.add_comparison(
+            format_args!("database: claim and complete, workers: {workers}"),
+            Comparison::from_rounds(&ours[index], &baseline[index]),
+            "jobs/s",
+            Goal::AtLeast(*goal),
+        );
+    }
+    Ok(())
+}
+
+/// A plain table of jobs.
+struct Raw {
+    client: Client,
+    claim: Statement,
+    complete: Statement,
+}
+
+impl Raw {
+    /// Removes what the database had, and creates a table with a number of jobs.
+    async fn create(url: &str, jobs: u64) -> anyhow::Result<Self> {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+        tokio::spawn(connection);
+        let sql = format!(
+            "DROP SCHEMA IF EXISTS overnight CASCADE; DROP SCHEMA IF EXISTS raw CASCADE; CREATE SCHEMA raw;
+             SET search_path = raw;
+             CREATE TABLE jobs (id BIGINT PRIMARY KEY, state TEXT NOT NULL, due BIGINT NOT NULL, input TEXT NOT NULL);
+             INSERT INTO jobs SELECT n, 'queued', n, repeat('x', 200) FROM generate_series(1, {jobs}) AS n;
+             CREATE INDEX jobs_due ON jobs (state, due, id); VACUUM ANALYZE jobs"
+        );
+        for statement in sql.split(';') {
+            client.batch_execute(statement).await?;
+        }
+        let claim = client
+            .prepare(
+                "UPDATE jobs SET state = 'running'
+                 WHERE id = (SELECT id FROM jobs WHERE state = 'queued' ORDER BY due, id LIMIT 1)
+                 RETURNING id, input",
+            )
+            .await?;
+        let complete = client
+            .prepare("UPDATE jobs SET state = 'done' WHERE id = $1")
+            .await?;
+        Ok(Self {
+            client,
+            claim,
+            complete,
+        })
+    }
+
+    /// Claims and completes jobs. Returns the rate, in jobs per second.
+    async fn complete(&self, jobs: u64) -> anyhow::Result<f64> {
+        let started_at = Instant::now();
+        for _ in 0..jobs {
+            let claimed = self.client.query_one(&self.claim, &[]).await?;
+            let id: i64 = claimed.get(0);
+            self.client.execute(&self.complete, &[&id]).await?;
+        }
+        Ok(per_second(jobs, started_at))
+    }
+}
