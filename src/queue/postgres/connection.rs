@@ -164,8 +164,8 @@ impl Connection {
             Box::pin(query)
         });
         let queries = in_order(queries.collect());
-        let found = self.wait(async { queries.await.into_iter().collect() });
-        found
+        let all = async { queries.await.into_iter().collect() };
+        self.wait(all)
     }
 
     /// Sends rows, as text, to a statement `COPY … FROM STDIN`.
