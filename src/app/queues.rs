@@ -12,7 +12,7 @@ use crate::domain::{DatabaseUrl, QueueAddress};
 use crate::queue::copy::{self, CopyStore};
 use crate::queue::postgres::{Database, PostgresCopy, PostgresQueue};
 use crate::queue::sqlite::{SqliteCopy, SqliteQueue};
-use crate::queue::{self, Queue, QueueError, StoreErrorKind, UnsafePlace};
+use crate::queue::{self, Queue, QueueError, StoreError, StoreErrorKind, UnsafePlace};
 use crate::rehearsal::{self, RehearsalReport, Scenario};
 use crate::worker::StopSignal;
 
@@ -22,7 +22,11 @@ impl App {
     /// # Errors
     /// As [`SqliteQueue::open`] or [`PostgresQueue::open`].
     pub fn queue(&self) -> Result<Arc<dyn Queue>, AppError> {
-        Ok(match &self.config.queue {
+        self.queue_of(&self.config.queue)
+    }
+
+    fn queue_of(&self, address: &QueueAddress) -> Result<Arc<dyn Queue>, AppError> {
+        Ok(match address {
             QueueAddress::File(path) => Arc::new(SqliteQueue::open(path, Arc::clone(&self.clock))?),
             QueueAddress::Database(url) => {
                 let clock = Arc::clone(&self.adjusted_clock);
@@ -118,21 +122,14 @@ impl App {
         to: &QueueAddress,
     ) -> Result<usize, AppError> {
         // Pools that are gone hold leases still, which end as in a takeover.
-        let original = match from {
-            QueueAddress::File(path) => SqliteQueue::open(path, Arc::clone(&self.clock))
-                .map(|queue| Arc::new(queue) as Arc<dyn Queue>),
-            QueueAddress::Database(url) => {
-                let clock = Arc::clone(&self.adjusted_clock);
-                PostgresQueue::open(self.database(url)?, clock)
-                    .map(|queue| Arc::new(queue) as Arc<dyn Queue>)
-            }
-        };
-        match original {
+        match self.queue_of(from) {
             Ok(original) => end_dead_pools(original.as_ref()).await?,
             // An interrupted copy is finished.
-            Err(QueueError::Store(error)) if matches!(error.kind, StoreErrorKind::Moved { .. }) => {
-            }
-            Err(error) => return Err(error.into()),
+            Err(AppError::Queue(QueueError::Store(StoreError {
+                kind: StoreErrorKind::Moved { .. },
+                ..
+            }))) => {}
+            Err(error) => return Err(error),
         }
         let open_from = self.copy_store(from)?;
         let open_to = self.copy_store(to)?;

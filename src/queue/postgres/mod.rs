@@ -35,6 +35,7 @@ mod transaction;
 mod uploads;
 mod write;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ pub struct PostgresQueue {
     writer: Session,
     /// The name of this process among those that write.
     writer_name: String,
+    has_written: AtomicBool,
     reader: Session,
     /// What a dropped queue releases, so that other processes take its jobs over.
     locks: PoolLocks,
@@ -162,6 +164,7 @@ impl PostgresQueue {
             time,
             writer: Session::spawn(connector.clone(), |_| Ok(())),
             writer_name: uuid::Uuid::new_v4().simple().to_string(),
+            has_written: AtomicBool::new(false),
             reader: Session::spawn(connector.clone(), |_| Ok(())),
             locks: PoolLocks::new(session, min_uptime),
             connector,
@@ -217,8 +220,11 @@ impl PostgresQueue {
 
 impl Drop for PostgresQueue {
     fn drop(&mut self) {
-        let writer = self.writer_name.clone();
-        self.writer.post(move |tx| write::forget(tx, &writer));
+        // One that has only read needs no connection for this.
+        if self.has_written.load(Ordering::Relaxed) {
+            let writer = self.writer_name.clone();
+            self.writer.post(move |tx| write::forget(tx, &writer));
+        }
     }
 }
 
@@ -243,6 +249,7 @@ impl Storage for PostgresQueue {
     }
 
     async fn write<T: Send + 'static>(&self, operation: impl WriteOperation<T>) -> Result<T> {
+        self.has_written.store(true, Ordering::Relaxed);
         let operation = Arc::new(operation);
         let mut patience = self.patience();
         loop {

@@ -34,7 +34,7 @@ fn a_run_killed_at_random_instants_pays_nothing_twice_and_loses_nothing() {
 fn four_runs_on_one_database_killed_with_its_server_at_random_instants_pay_nothing_twice_and_lose_nothing()
  {
     if postgres_server::is_available() {
-        let kills = number_from_env("OVERNIGHT_KILLS", 60);
+        let kills = number_from_env("OVERNIGHT_KILLS", 40);
         Chaos::new(4, kills).on(Server::start()).run();
     }
 }

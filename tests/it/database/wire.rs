@@ -14,7 +14,7 @@ use crate::support::{TestEnv, high_limits};
 const ROWS: usize = 4;
 
 /// More commits than a run of [`ROWS`] rows makes.
-const MAX_COMMITS: u32 = 48;
+const MAX_COMMITS: u32 = 24;
 
 /// What becomes of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,8 @@ fn cut_each_commit(cut: Cut) {
             results.filter(|is_cut| *is_cut).count()
         });
     }
-    assert!(were_cut > 15, "{were_cut} commits were cut");
+    let is_each_cut = (10..numbers.len()).contains(&were_cut);
+    assert!(is_each_cut, "{were_cut} commits were cut");
 }
 
 #[test]
