@@ -26,11 +26,19 @@ pub(super) fn hint(place: &UnsafePlace) -> &'static str {
     }
 }
 
+/// Returns whether no run may use a queue there.
+pub(super) fn is_refused(setup: &Setup, place: &UnsafePlace) -> bool {
+    match place {
+        UnsafePlace::AsynchronousStandby | UnsafePlace::NoSync => !setup.app.config.accept_loss,
+        _ => place.is_certain(),
+    }
+}
+
 /// Returns an error if the queue is where commits or locks may be lost, so that jobs could be paid for
 /// twice.
 pub(super) fn ensure_safe(setup: &Setup) -> anyhow::Result<()> {
     match setup.app.unsafe_place()? {
-        Some(place) if place.is_certain() && !setup.app.config.accept_loss => {
+        Some(place) if is_refused(setup, &place) => {
             anyhow::bail!("{place}\nhint: {}", hint(&place))
         }
         Some(place) => render::print_note(format_args!("{place}\nhint: {}", hint(&place))),

@@ -220,7 +220,7 @@ impl Table {
 }
 
 /// The keys of `meta` that say something of the store and not of the queue.
-pub(super) const STORE_KEYS: [&str; 3] = ["schema_version", "server", MOVED_TO];
+const STORE_KEYS: [&str; 3] = ["schema_version", "server", MOVED_TO];
 
 /// What a store holds before a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -317,6 +317,9 @@ pub fn copy(from: &mut dyn CopyStore, to: &mut dyn CopyStore) -> Result<usize> {
     let mut jobs = 0;
     for table in TABLES {
         from.read(table, &mut |row| {
+            if table.name == "meta" && is_of_the_store(&row) {
+                return Ok(());
+            }
             jobs += usize::from(table.name == "jobs");
             to.add(table, row)
         })?;
@@ -327,4 +330,9 @@ pub fn copy(from: &mut dyn CopyStore, to: &mut dyn CopyStore) -> Result<usize> {
     fail_point!("original marked");
     to.finish()?;
     Ok(jobs)
+}
+
+/// Returns whether a row of `meta` says something of the store and not of the queue.
+fn is_of_the_store(row: &[Value]) -> bool {
+    matches!(row.first(), Some(Value::Text(key)) if STORE_KEYS.contains(&key.as_str()))
 }

@@ -105,7 +105,7 @@ async fn check_existing(setup: &Setup) -> anyhow::Result<QueueChecks> {
 fn check_place(setup: &Setup) -> anyhow::Result<Option<Check>> {
     let report = |place: UnsafePlace| {
         let message = place.to_string();
-        if place.is_certain() && !setup.app.config.accept_loss {
+        if queue_place::is_refused(setup, &place) {
             Check::problem("queue.place", message, queue_place::hint(&place))
         } else {
             Check::warning("queue.place", message, queue_place::hint(&place))

@@ -5,9 +5,7 @@ use std::fmt::Write;
 use super::connection::Connection;
 use super::row::params;
 use super::{Database, meta, schema, tallies, write};
-use crate::queue::copy::{
-    Content, CopyStore, Kind, MOVED, MOVED_TO, STORE_KEYS, Table, UNFINISHED, Value,
-};
+use crate::queue::copy::{Content, CopyStore, Kind, MOVED, MOVED_TO, Table, UNFINISHED, Value};
 use crate::queue::{QueueError, Result};
 
 /// Rows that are read at a time.
@@ -119,7 +117,7 @@ impl CopyStore for PostgresCopy {
 
     fn begin(&mut self) -> Result<()> {
         self.run(|tx| {
-            write::begin_long(tx)?;
+            tx.batch(&write::begin_long())?;
             if schema::exists(tx)? {
                 let sql = "SELECT EXISTS (SELECT 1 FROM pools)";
                 if tx.value(sql, params![])? == Some(true) {
@@ -145,7 +143,9 @@ impl CopyStore for PostgresCopy {
             let read = |row: &super::row::Columns<'_>| {
                 let values = table.columns.iter().map(|(name, kind)| {
                     let value = match kind {
-                        Kind::Integer | Kind::Flag => row.get::<Option<i64>>(name)?.map(Value::Integer),
+                        Kind::Integer | Kind::Flag => {
+                            row.get::<Option<i64>>(name)?.map(Value::Integer)
+                        }
                         Kind::Bytes => row.get::<Option<Vec<u8>>>(name)?.map(Value::Bytes),
                         Kind::Text | Kind::Path | Kind::Input | Kind::Image => {
                             row.get::<Option<String>>(name)?.map(Value::Text)
@@ -158,15 +158,13 @@ impl CopyStore for PostgresCopy {
             let Some(key) = table.key else {
                 let sql = format!("SELECT {columns} FROM {source}");
                 for row in tx.select(&sql, params![], read)? {
-                    let is_of_the_store = table.name == "meta"
-                        && matches!(&row[0], Value::Text(key) if STORE_KEYS.contains(&key.as_str()));
-                    if !is_of_the_store {
-                        visit(row)?;
-                    }
+                    visit(row)?;
                 }
                 return Ok(());
             };
-            let sql = format!("SELECT {columns} FROM {source} WHERE {key} > $1 ORDER BY {key} LIMIT {PAGE}");
+            let sql = format!(
+                "SELECT {columns} FROM {source} WHERE {key} > $1 ORDER BY {key} LIMIT {PAGE}"
+            );
             let mut after = i64::MIN;
             loop {
                 let page = tx.select(&sql, params![after], read)?;

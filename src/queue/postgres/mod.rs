@@ -43,6 +43,7 @@ use super::storage::{PoolLock, Process, ReadOperation, Storage, WriteOperation};
 use super::{Loader, NewBatch, PoolRecord, QueueError, Result, Staging, UnsafePlace};
 use crate::clock::{AdjustedClock, Clock};
 use crate::domain::PoolId;
+use connection::Connection;
 use connector::Connector;
 use patience::{Absence, Patience};
 use pool_locks::PoolLocks;
@@ -113,8 +114,7 @@ impl PostgresQueue {
     /// # Errors
     /// As [`open_or_create`](Self::open_or_create).
     pub fn migrate(database: Database) -> Result<(usize, usize)> {
-        let time = Time::Server(Arc::default());
-        Self::connect(database, time, pool_locks::min_uptime()).run(schema::migrate)
+        run_once(&database, schema::migrate)
     }
 
     /// Returns whether a database has a queue.
@@ -122,8 +122,7 @@ impl PostgresQueue {
     /// # Errors
     /// [`QueueError::Store`] if the server cannot be reached.
     pub fn exists(database: Database) -> Result<bool> {
-        let time = Time::Server(Arc::default());
-        Self::connect(database, time, pool_locks::min_uptime()).run(schema::exists)
+        run_once(&database, schema::exists)
     }
 
     /// Removes the queue of a database if it has no batch. Returns whether it was removed.
@@ -131,8 +130,7 @@ impl PostgresQueue {
     /// # Errors
     /// [`QueueError::Store`] if the server cannot be reached.
     pub fn remove_unused(database: Database) -> Result<bool> {
-        let time = Time::Server(Arc::default());
-        Self::connect(database, time, pool_locks::min_uptime()).run(schema::remove_unused)
+        run_once(&database, schema::remove_unused)
     }
 
     /// Returns why the server may forget what it has committed; `None` if nothing is known against it.
@@ -140,8 +138,7 @@ impl PostgresQueue {
     /// # Errors
     /// [`QueueError::Store`] if the server cannot be reached.
     pub fn find_unsafe_place(database: Database) -> Result<Option<UnsafePlace>> {
-        let time = Time::Server(Arc::default());
-        Self::connect(database, time, pool_locks::min_uptime()).run(durability::find_unsafe_place)
+        run_once(&database, durability::find_unsafe_place)
     }
 
     fn create(database: Database, time: Time, min_uptime: Duration) -> Result<Self> {
@@ -178,7 +175,7 @@ impl PostgresQueue {
     /// Runs a command outside of the ports.
     fn run<T: Send + 'static>(
         &self,
-        command: impl FnOnce(&connection::Connection) -> Result<T> + Send + 'static,
+        command: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let result = self.writer.run_blocking(command);
         result.map_err(|error| self.add_address(error))
@@ -199,23 +196,45 @@ impl PostgresQueue {
         Patience::new(&self.absence, limit.max(MIN_PATIENCE))
     }
 
-    /// Returns whether the write with this token was committed.
-    async fn is_committed(&self, token: i64) -> Result<bool> {
+    /// Runs a command, and runs it again while the server is away.
+    async fn run_patiently<T: Send + 'static>(
+        &self,
+        session: &Session,
+        command: impl Fn(&Connection) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<T> {
+        let command = Arc::new(command);
         let mut patience = self.patience();
         loop {
-            let (time, writer) = (self.time.clone(), self.writer_name.clone());
-            let is_committed = self
-                .writer
-                .run(move |tx| write::is_committed(tx, &time, &writer, token));
-            match is_committed.await {
-                Ok(is_committed) => {
+            let run = Arc::clone(&command);
+            match session.run(move |tx| run(tx)).await {
+                Ok(result) => {
                     self.absence.end();
-                    return Ok(is_committed);
+                    return Ok(result);
                 }
                 Err(error) => patience.wait(self.add_address(error)).await?,
             }
         }
     }
+
+    /// Returns whether the write with this token was committed.
+    async fn is_committed(&self, token: i64) -> Result<bool> {
+        let time = self.time.clone();
+        let writer = self.writer_name.clone();
+        self.run_patiently(&self.writer, move |tx| {
+            write::is_committed(tx, &time, &writer, token)
+        })
+        .await
+    }
+}
+
+/// Runs a command on a connection of its own.
+fn run_once<T: Send + 'static>(
+    database: &Database,
+    command: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let connector = Connector::new(database.config.clone(), Arc::default());
+    let result = Session::spawn(connector, |_| Ok(())).run_blocking(command);
+    result.map_err(|error| database.add_address(error))
 }
 
 impl Drop for PostgresQueue {
@@ -251,50 +270,35 @@ impl Storage for PostgresQueue {
     async fn write<T: Send + 'static>(&self, operation: impl WriteOperation<T>) -> Result<T> {
         self.has_written.store(true, Ordering::Relaxed);
         let operation = Arc::new(operation);
-        let mut patience = self.patience();
         loop {
-            let (time, writer) = (self.time.clone(), self.writer_name.clone());
+            let time = self.time.clone();
+            let writer = self.writer_name.clone();
             let run = Arc::clone(&operation);
-            let written = self
-                .writer
-                .run(move |tx| write::write(tx, &time, &writer, &*run));
-            match written.await {
-                Ok(Written::Committed(result)) => {
-                    self.absence.end();
-                    return Ok(result);
-                }
-                Ok(Written::Unconfirmed { result, token }) => {
+            let write = self.run_patiently(&self.writer, move |tx| {
+                write::write(tx, &time, &writer, &*run)
+            });
+            match write.await? {
+                Written::Committed(result) => return Ok(result),
+                Written::Unconfirmed { result, token } => {
                     if self.is_committed(token).await? {
                         return Ok(result);
                     }
                 }
-                Err(error) => patience.wait(self.add_address(error)).await?,
             }
         }
     }
 
     async fn read<T: Send + 'static>(&self, operation: impl ReadOperation<T>) -> Result<T> {
-        let operation = Arc::new(operation);
-        let mut patience = self.patience();
-        loop {
-            let time = self.time.clone();
-            let run = Arc::clone(&operation);
-            let read = self.reader.run(move |tx| {
-                // One snapshot, so that the counts and sums of a result belong to one instant.
-                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-                let now = time.of_begun(tx, &format!("{begin}; {}", schema::SEARCH_PATH));
-                let result = now.and_then(|now| run(&PostgresTransaction::new(tx), now));
-                let _ = tx.roll_back();
-                result
-            });
-            match read.await {
-                Ok(result) => {
-                    self.absence.end();
-                    return Ok(result);
-                }
-                Err(error) => patience.wait(self.add_address(error)).await?,
-            }
-        }
+        let time = self.time.clone();
+        self.run_patiently(&self.reader, move |tx| {
+            // One snapshot, so that the counts and sums of a result belong to one instant.
+            let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+            let now = time.of_begun(tx, &format!("{begin}; {}", schema::SEARCH_PATH));
+            let result = now.and_then(|now| operation(&PostgresTransaction::new(tx), now));
+            let _ = tx.roll_back();
+            result
+        })
+        .await
     }
 }
 

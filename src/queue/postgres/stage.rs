@@ -10,7 +10,7 @@ use super::load_rows::{RowTransaction, RowWriter};
 use super::row::params;
 use super::session::Session;
 use super::time::Time;
-use super::{claim_reads, schema, tallies, uploads};
+use super::{claim_reads, schema, tallies, uploads, write};
 use crate::domain::{JobId, Money, NewJob};
 use crate::failpoint::fail_point;
 use crate::policy::claim::BatchView;
@@ -65,8 +65,8 @@ impl PostgresStaging {
             let open = match &mut *open {
                 Some(open) => open,
                 none => {
-                    tx.batch(&format!("BEGIN; {}; {}", schema::SEARCH_PATH, schema::LOCK))?;
-                    let opened = time.now(tx).and_then(|now| OpenLoad::new(tx, &batch, now));
+                    let now = time.of_begun(tx, &write::begin_long());
+                    let opened = now.and_then(|now| OpenLoad::new(tx, &batch, now));
                     let opened = opened.inspect_err(|_| {
                         let _ = tx.roll_back();
                     });

@@ -39,17 +39,4 @@ impl Time {
             }
         }
     }
-
-    /// Returns the time of an open transaction.
-    pub(super) fn now(&self, tx: &Connection) -> Result<Timestamp> {
-        match self {
-            Self::Clock(clock) => Ok(clock.now()),
-            Self::Server(host) => {
-                let millis = tx.value(NOW, &[])?;
-                let now = timestamp_from_millis(millis.unwrap_or(0))?;
-                host.set(now);
-                Ok(now)
-            }
-        }
-    }
 }

@@ -41,23 +41,22 @@ pub(super) enum Written<T> {
 
 /// Begins a transaction that holds the lock of all writes. Returns its time.
 pub(super) fn begin(tx: &Connection, time: &Time) -> Result<Timestamp> {
-    // A user or a database for which commits are not waited for would lose what was paid.
     let begin = format!(
-        "BEGIN; {}; SET LOCAL synchronous_commit = on; SET LOCAL idle_in_transaction_session_timeout = {}; {PLANS}; {}",
-        schema::SEARCH_PATH,
-        MAX_IDLE.as_millis(),
-        schema::LOCK
+        "{}; SET LOCAL idle_in_transaction_session_timeout = {}; {PLANS}",
+        begin_long(),
+        MAX_IDLE.as_millis()
     );
     time.of_begun(tx, &begin)
 }
 
-/// As [`begin`], for what may take minutes.
-pub(super) fn begin_long(tx: &Connection) -> Result<()> {
-    tx.batch(&format!(
+/// Returns the statements that begin a transaction which holds the lock of all writes, and may take minutes.
+pub(super) fn begin_long() -> String {
+    // A user or a database for which commits are not waited for would lose what was paid.
+    format!(
         "BEGIN; {}; SET LOCAL synchronous_commit = on; {}",
         schema::SEARCH_PATH,
         schema::LOCK
-    ))
+    )
 }
 
 /// Runs a write of a process.

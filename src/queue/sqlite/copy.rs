@@ -6,9 +6,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ToSql, params_from_iter};
 
 use super::{counters, open, paths};
-use crate::queue::copy::{
-    Content, CopyStore, Kind, MOVED, MOVED_TO, STORE_KEYS, Table, UNFINISHED, Value,
-};
+use crate::queue::copy::{Content, CopyStore, Kind, MOVED, MOVED_TO, Table, UNFINISHED, Value};
 use crate::queue::{QueueError, Result};
 
 /// A queue file that is copied, or a copy. Its transaction is rolled back if it is dropped.
@@ -110,9 +108,6 @@ impl CopyStore for SqliteCopy {
                     };
                     values.push(value);
                 }
-                if table.name == "meta" && is_of_the_store(&values) {
-                    continue;
-                }
                 visit(values)?;
             }
             Ok(())
@@ -181,11 +176,6 @@ impl CopyStore for SqliteCopy {
             Ok(connection.pragma_update(None, "user_version", version)?)
         })
     }
-}
-
-/// Returns whether a row of `meta` says something of the store and not of the queue.
-fn is_of_the_store(row: &[Value]) -> bool {
-    matches!(row.first(), Some(Value::Text(key)) if STORE_KEYS.contains(&key.as_str()))
 }
 
 /// Returns what a stored text stands for in every store.
