@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use overnight::clock::AdjustedClock;
 use overnight::queue::postgres::{Database, PostgresQueue};
 use tokio::runtime::Runtime;
@@ -26,6 +27,9 @@ const VARIABLE: &str = "OVERNIGHT_BENCH_POSTGRES";
 /// Numbers of workers, each with the minimum ratio of our rate to that of the baseline.
 const WORKERS: [(usize, f64); 3] = [(1, 0.45), (10, 3.0), (64, 6.0)];
 
+/// First argument that makes this program run only our side, for a profiler.
+pub(crate) const SUBCOMMAND: &str = "complete-jobs-in-database";
+
 pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let Ok(url) = std::env::var(VARIABLE) else {
         print_progress(format_args!(
@@ -42,11 +46,7 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         for (index, (workers, _)) in WORKERS.iter().enumerate() {
             let raw = runtime.block_on(Raw::create(&url, jobs))?;
             baseline[index].push(runtime.block_on(raw.complete(jobs))?);
-            let database = Database::new(&url.clone().into(), &BTreeMap::new());
-            let database = database.map_err(anyhow::Error::msg)?;
-            let queue =
-                PostgresQueue::open_or_create(database, Arc::new(AdjustedClock::default()))?;
-            fixture::load(&queue, Path::new("/renders"), 0..jobs)?;
+            let queue = queue(&url, jobs)?;
             ours[index].push(runtime.block_on(complete_jobs(&queue, &catalog, *workers, jobs))?);
         }
     }
@@ -59,6 +59,32 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Completes a number of jobs of a new queue, without a baseline.
+pub(crate) fn run_alone(args: &[String]) -> anyhow::Result<()> {
+    let [workers, jobs] = args else {
+        anyhow::bail!("usage: {SUBCOMMAND} WORKERS JOBS")
+    };
+    let url = std::env::var(VARIABLE).context(VARIABLE)?;
+    let runtime = Runtime::new()?;
+    let jobs = jobs.parse()?;
+    runtime.block_on(Raw::create(&url, 0))?;
+    let queue = queue(&url, jobs)?;
+    let catalog = fixture::catalog()?;
+    let rate = complete_jobs(&queue, &catalog, workers.parse()?, jobs);
+    let rate = runtime.block_on(rate)?;
+    print_progress(format_args!("{rate:.0} jobs/s"));
+    Ok(())
+}
+
+/// Creates the queue of a database, with a number of jobs.
+fn queue(url: &str, jobs: u64) -> anyhow::Result<PostgresQueue> {
+    let database = Database::new(&url.to_owned().into(), &BTreeMap::new());
+    let database = database.map_err(anyhow::Error::msg)?;
+    let queue = PostgresQueue::open_or_create(database, Arc::new(AdjustedClock::default()))?;
+    fixture::load(&queue, Path::new("/renders"), 0..jobs)?;
+    Ok(queue)
 }
 
 /// A plain table of jobs.

@@ -97,6 +97,7 @@ fn main() -> anyhow::Result<()> {
     match args.first().map(String::as_str) {
         Some(serve::SUBCOMMAND) => return serve::serve(&args[1..]),
         Some(engine::SUBCOMMAND) => return engine::run_alone(&args[1..]),
+        Some(database::SUBCOMMAND) => return database::run_alone(&args[1..]),
         _ => {}
     }
     let scale = if args.iter().any(|arg| arg == "--quick") {

@@ -44,6 +44,7 @@ mod stored_values;
 pub(crate) mod throughput;
 mod turn;
 mod turn_gates;
+mod turn_reads;
 mod unsafe_place;
 pub(crate) mod upload;
 pub(crate) mod views;

@@ -20,7 +20,7 @@ use super::{
     Completed, CounterMismatch, Gates, Health, HistoryFinding, JobFilter, JobRecord, KeyNote,
     Lineage, LiveSetting, Operator, PoolLookups, PoolRecord, ProviderStatus, QueueError, Reports,
     Result, RouteStatus, Selection, SettingChange, Status, Turn, TurnResult, WorkQueue, commands,
-    findings, lookup, pools, turn,
+    findings, lookup, pools, turn, turn_reads,
 };
 
 #[async_trait]
@@ -44,7 +44,7 @@ impl<S: Storage> WorkQueue for S {
     async fn turn(&self, turn: Arc<Turn>) -> Result<TurnResult> {
         let last_counts = self.process().rate_counts().clone();
         let taken = Arc::clone(&turn);
-        let take = self.write(move |tx, now| {
+        let take = self.write_turn(turn_reads::of(&turn), move |tx, now| {
             let mut rate_counts = last_counts.clone();
             let result = turn::take(tx, &taken, now, &mut rate_counts)?;
             Ok((result, rate_counts))

@@ -81,12 +81,6 @@ fn record_outcome(
     holds_leases_at: &[ProviderName],
     now: Timestamp,
 ) -> Result<Recorded> {
-    let prediction = match outcome {
-        Outcome::Accepted { prediction, .. } | Outcome::Adopted { prediction, .. } => {
-            Some(&prediction.prediction_id)
-        }
-        _ => None,
-    };
     let job = with_polls(&claim.job.progress, unrecorded_polls);
     let mut change = match outcome::apply(&job, &claim.attempt.progress, outcome, now) {
         Ok(change) => change,
@@ -95,7 +89,7 @@ fn record_outcome(
         Err(error) => return Err(QueueError::IllegalTransition(error)),
     };
     let mut instead = None;
-    if let Some(id) = prediction
+    if let Some(id) = found_prediction(outcome)
         && tx.prediction_owner(id, &claim.attempt)?.is_some()
     {
         let reason = format!("prediction {id} already belongs to another job");
@@ -155,6 +149,16 @@ fn adopt_stray(
         instead: None,
         held: None,
     })
+}
+
+/// Returns the id of the prediction that an attempt was found to have; `None` if the outcome finds none.
+pub(super) fn found_prediction(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Accepted { prediction, .. } | Outcome::Adopted { prediction, .. } => {
+            Some(&prediction.prediction_id)
+        }
+        _ => None,
+    }
 }
 
 /// Returns whether a lease is still current.

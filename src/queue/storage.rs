@@ -104,6 +104,19 @@ pub struct NewAttempt<'a> {
     pub request_digest: i64,
 }
 
+/// What a turn is known to need before it begins.
+#[derive(Clone, Debug)]
+pub struct TurnReads {
+    /// The pool that takes it.
+    pub pool: PoolId,
+    /// The leases of the steps that it records.
+    pub leases: Vec<Lease>,
+    /// The predictions that these steps have found, with their providers.
+    pub predictions: Vec<(ProviderName, String)>,
+    /// Whether it claims.
+    pub has_claim: bool,
+}
+
 /// A queue as of one instant.
 pub trait Snapshot: ClaimReads {
     /// Returns the registered pools, oldest first.
@@ -222,13 +235,6 @@ pub trait Transaction: Snapshot {
 
     /// Removes a pool, and ends the leases of its uploads.
     fn remove_pool(&mut self, pool: &PoolId) -> Result<()>;
-
-    /// Notes whose jobs are [written](Self::write_leased) next. A store that pays for every statement reads in
-    /// one which of the leases are current.
-    fn expect_leases(&mut self, leases: &[&Lease]) -> Result<()> {
-        let _ = leases;
-        Ok(())
-    }
 
     /// Writes a change of a leased job, unless the lease is no longer current. Ends the lease unless
     /// it is `held` further. Returns whether it was written.
@@ -388,6 +394,17 @@ pub trait Storage: Send + Sync {
         &self,
         operation: impl WriteOperation<T>,
     ) -> impl Future<Output = Result<T>> + Send;
+
+    /// As [`write`](Self::write), for a write that takes a turn. A store that pays for every statement reads
+    /// at once what the turn will need.
+    fn write_turn<T: Send + 'static>(
+        &self,
+        reads: TurnReads,
+        operation: impl WriteOperation<T>,
+    ) -> impl Future<Output = Result<T>> + Send {
+        let _ = reads;
+        self.write(operation)
+    }
 
     /// Runs a read.
     fn read<T: Send + 'static>(

@@ -3,8 +3,6 @@
 //! Only columns that differ are written: a column of an index that is written again costs an update of that
 //! index.
 
-use std::fmt::Write;
-
 use jiff::Timestamp;
 
 use crate::domain::{Attempt, AttemptProgress, JobProgress, ProviderName, SavedFile};
@@ -18,20 +16,17 @@ use super::{Claim, QueueError, Result};
 /// A value as a store keeps it.
 #[derive(Clone, Debug)]
 pub(super) enum StoredValue {
-    Null,
-    Integer(i64),
-    Text(String),
+    Integer(Option<i64>),
+    Text(Option<String>),
 }
 
 impl StoredValue {
     fn text(text: Option<impl Into<String>>) -> Self {
-        text.map_or(Self::Null, |text| Self::Text(text.into()))
+        Self::Text(text.map(Into::into))
     }
 
     fn integer(number: Option<impl TryInto<i64>>) -> Self {
-        number.map_or(Self::Null, |number| {
-            Self::Integer(number.try_into().unwrap_or(i64::MAX))
-        })
+        Self::Integer(number.map(|number| number.try_into().unwrap_or(i64::MAX)))
     }
 
     fn time(time: Option<Timestamp>) -> Self {
@@ -95,13 +90,12 @@ impl LeaseChange {
 }
 
 impl Before<'_> {
-    /// Returns the update of the job's progress, without its clip. `marker` is in front of the numbers of a
-    /// statement's parameters.
-    pub(super) fn update_job(&self, marker: char, new: &JobProgress, lease: LeaseChange) -> Update {
+    /// Returns the update of the job's progress, without its clip.
+    pub(super) fn update_job(&self, new: &JobProgress, lease: LeaseChange) -> Update {
         let old = self.job;
-        let mut update = Update::of_job(marker, self.job_id, lease);
+        let mut update = Update::of_job(self.job_id, lease);
         if old.state != new.state {
-            update.set("state", StoredValue::Text(new.state.as_str().to_owned()));
+            update.set("state", StoredValue::text(Some(new.state.as_str())));
             let provider = self.attempt.map(|attempt| attempt.provider);
             let at_provider = provider.filter(|_| new.state.is_in_progress());
             update.set(
@@ -130,7 +124,7 @@ impl Before<'_> {
             ("crashes", old.crashes, new.crashes),
         ] {
             if old != new {
-                update.set(column, StoredValue::Integer(i64::from(new)));
+                update.set(column, StoredValue::integer(Some(new)));
             }
         }
         update
@@ -159,9 +153,9 @@ impl Before<'_> {
     ///
     /// # Errors
     /// Returns an error if its prediction cannot be stored.
-    pub(super) fn update_attempt(&self, marker: char, change: &Change) -> Result<Option<Update>> {
+    pub(super) fn update_attempt(&self, change: &Change) -> Result<Option<Update>> {
         match (self.attempt, &change.attempt) {
-            (Some(before), Some(new)) => update_attempt(marker, before, new),
+            (Some(before), Some(new)) => update_attempt(before, new),
             _ => Ok(None),
         }
     }
@@ -179,19 +173,15 @@ impl Before<'_> {
 ///
 /// # Errors
 /// Returns an error if its prediction cannot be stored.
-pub(super) fn update_attempt(
-    marker: char,
-    attempt: &Attempt,
-    new: &AttemptProgress,
-) -> Result<Option<Update>> {
+pub(super) fn update_attempt(attempt: &Attempt, new: &AttemptProgress) -> Result<Option<Update>> {
     let old = &attempt.progress;
     if old == new {
         return Ok(None);
     }
     let key = ("attempt_id", attempt.attempt_id.0);
-    let mut update = Update::new(marker, "attempts", key);
+    let mut update = Update::new("attempts", key);
     if old.state != new.state {
-        update.set("state", StoredValue::Text(new.state.as_str().to_owned()));
+        update.set("state", StoredValue::text(Some(new.state.as_str())));
     }
     if old.answered_at != new.answered_at {
         update.set("answered_at", StoredValue::time(new.answered_at));
@@ -217,7 +207,7 @@ pub(super) fn update_attempt(
     }
     if old.cost != new.cost {
         let amount = new.cost.map_or(0, |cost| cost.amount.micros());
-        update.set("cost", StoredValue::Integer(amount));
+        update.set("cost", StoredValue::integer(Some(amount)));
         let source = new.cost.map(|cost| cost.source.as_str());
         update.set("cost_source", StoredValue::text(source));
     }
@@ -232,12 +222,11 @@ pub(super) fn update_attempt(
 
 /// An `UPDATE` of one row. The statements that result are few, so that all of them stay prepared.
 pub(super) struct Update {
-    /// What is in front of the number of a parameter.
-    marker: char,
-    key: (&'static str, i64),
-    lease: Option<LeaseChange>,
-    sql: String,
-    values: Vec<StoredValue>,
+    pub(super) table: &'static str,
+    /// The column that identifies the row, and its value.
+    pub(super) key: (&'static str, i64),
+    pub(super) lease: Option<LeaseChange>,
+    pub(super) values: Vec<(&'static str, StoredValue)>,
 }
 
 /// Length of a statement that writes a few columns, in bytes.
@@ -245,30 +234,21 @@ const STATEMENT_BYTES: usize = 256;
 
 impl Update {
     /// Starts an update of the row of a table with this key.
-    pub(super) fn new(marker: char, table: &str, key: (&'static str, i64)) -> Self {
-        let mut sql = String::with_capacity(STATEMENT_BYTES);
-        sql.push_str("UPDATE ");
-        sql.push_str(table);
-        sql.push_str(" SET ");
+    pub(super) fn new(table: &'static str, key: (&'static str, i64)) -> Self {
         Self {
-            marker,
+            table,
             key,
             lease: None,
-            sql,
             values: Vec::with_capacity(8),
         }
     }
 
     /// Starts an update of a job and its lease.
-    fn of_job(marker: char, job_id: i64, lease: LeaseChange) -> Self {
-        let mut update = Self::new(marker, "jobs", ("job_id", job_id));
-        update.lease = Some(lease);
-        update.sql.push_str(match lease {
-            LeaseChange::End | LeaseChange::EndIf(_) => "lease_token = NULL, lease_pool = NULL",
-            // Written even if it stays, so that there is always something to write.
-            LeaseChange::KeepIf(_) => "lease_token = lease_token",
-        });
-        update
+    fn of_job(job_id: i64, lease: LeaseChange) -> Self {
+        Self {
+            lease: Some(lease),
+            ..Self::new("jobs", ("job_id", job_id))
+        }
     }
 
     /// Returns whether there is nothing to write.
@@ -276,34 +256,54 @@ impl Update {
         self.values.is_empty() && self.lease.is_none()
     }
 
-    fn set(&mut self, column: &str, value: StoredValue) {
-        if !self.is_empty() {
-            self.sql.push_str(", ");
-        }
-        self.values.push(value);
-        self.compare(column);
+    pub(super) fn set(&mut self, column: &'static str, value: StoredValue) {
+        self.values.push((column, value));
     }
 
-    /// Writes `column = ` and the parameter that was added last.
-    fn compare(&mut self, column: &str) {
-        self.sql.push_str(column);
-        self.sql.push_str(" = ");
-        self.sql.push(self.marker);
-        // Writing to a text does not fail.
-        let _ = write!(self.sql, "{}", self.values.len());
+    /// Returns the token of the lease without which the row is not written.
+    pub(super) fn needed_token(&self) -> Option<i64> {
+        match self.lease {
+            Some(LeaseChange::EndIf(token) | LeaseChange::KeepIf(token)) => Some(token),
+            Some(LeaseChange::End) | None => None,
+        }
     }
 
-    /// Returns the statement, and the values of its parameters.
-    pub(super) fn into_statement(mut self) -> (String, Vec<StoredValue>) {
-        let (key_column, key) = self.key;
-        self.values.push(StoredValue::Integer(key));
-        self.sql.push_str(" WHERE ");
-        self.compare(key_column);
-        if let Some(LeaseChange::EndIf(token) | LeaseChange::KeepIf(token)) = self.lease {
-            self.values.push(StoredValue::Integer(token));
-            self.sql.push_str(" AND ");
-            self.compare("lease_token");
+    /// Returns the statement. `value` writes the value of the column with this index: those of `values`, then
+    /// the key, then the token that is needed.
+    pub(super) fn statement(
+        &self,
+        from: &str,
+        mut value: impl FnMut(&mut String, usize),
+    ) -> String {
+        let mut sql = String::with_capacity(STATEMENT_BYTES);
+        sql.push_str("UPDATE ");
+        sql.push_str(self.table);
+        sql.push_str(" SET ");
+        sql.push_str(match self.lease {
+            Some(LeaseChange::End | LeaseChange::EndIf(_)) => {
+                "lease_token = NULL, lease_pool = NULL"
+            }
+            // Written even if it stays, so that there is always something to write.
+            Some(LeaseChange::KeepIf(_)) => "lease_token = lease_token",
+            None => "",
+        });
+        for (index, (column, _)) in self.values.iter().enumerate() {
+            if index > 0 || self.lease.is_some() {
+                sql.push_str(", ");
+            }
+            sql.push_str(column);
+            sql.push_str(" = ");
+            value(&mut sql, index);
         }
-        (self.sql, self.values)
+        sql.push_str(from);
+        sql.push_str(" WHERE ");
+        sql.push_str(self.key.0);
+        sql.push_str(" = ");
+        value(&mut sql, self.values.len());
+        if self.needed_token().is_some() {
+            sql.push_str(" AND lease_token = ");
+            value(&mut sql, self.values.len() + 1);
+        }
+        sql
     }
 }

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 
 use crate::domain::client_token::client_token;
-use crate::domain::{Attempt, AttemptId, JobClips, Lease, PoolId};
+use crate::domain::{Attempt, AttemptId, JobClips, PoolId};
 use crate::failpoint::fail_point;
 use crate::policy::claim::{
     self, ClaimRequest, ClaimView, DueStep, PlannedSubmission, PreparedRequest, Step,
@@ -16,9 +16,7 @@ use super::rate_counts::RateCounts;
 use super::record::record;
 use super::storage::{NewAttempt, Transaction};
 use super::turn_gates::{self, TurnGates};
-use super::{
-    Claim, ClaimResponse, Completed, QueueError, Result, Turn, TurnResult, UploadClaim, UploadLease,
-};
+use super::{Claim, ClaimResponse, QueueError, Result, Turn, TurnResult, UploadClaim, UploadLease};
 
 /// Takes a turn inside a transaction, which the caller commits, or rolls back after an error.
 ///
@@ -31,8 +29,6 @@ pub(super) fn take(
 ) -> Result<TurnResult> {
     let mut recorded = Vec::with_capacity(turn.completed.len());
     let mut gates = TurnGates::default();
-    let leases: Vec<&Lease> = turn.completed.iter().filter_map(lease_of).collect();
-    tx.expect_leases(&leases)?;
     for completed in &turn.completed {
         let step = record(tx, &mut gates, completed, &turn.holds_leases_at, now)?;
         gates.apply(tx, completed, &step, now)?;
@@ -48,17 +44,6 @@ pub(super) fn take(
         claimed,
         gates: gates.into_signalled(),
     })
-}
-
-/// Returns the lease under which a step was made; `None` for an upload.
-fn lease_of(completed: &Completed) -> Option<&Lease> {
-    match completed {
-        Completed::Step { claim, .. }
-        | Completed::NotStarted { claim }
-        | Completed::Panicked { claim, .. }
-        | Completed::Released { claim, .. } => Some(&claim.lease),
-        Completed::Upload { .. } => None,
-    }
 }
 
 fn claim(

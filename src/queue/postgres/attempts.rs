@@ -1,39 +1,50 @@
 //! Starts attempts.
 
-use super::connection::Values;
+use super::posted::Values;
 use super::row::values;
 use crate::queue::storage::NewAttempt;
 
-/// Inserts an attempt, and writes its job and its lease. Returns the number of the attempt.
+/// Inserts attempts, and writes their jobs and leases.
 pub(super) const START: &str = "
-    WITH attempt AS (
-        INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request,
+    WITH new AS (
+        SELECT * FROM unnest($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BIGINT[], $5::TEXT[], $6::TEXT[],
+                $7::TEXT[], $8::TEXT[], $9::BIGINT[], $10::BIGINT[], $11::TEXT[], $12::BIGINT[], $13::BIGINT[],
+                $14::TEXT[], $15::BIGINT[], $16::TEXT[])
+            AS new (attempt_id, job_id, batch_id, number, state, provider, wire_model, request, request_digest,
+                    clip_s, client_token, estimate, submitted_at, job_state, token, pool)
+    ), inserted AS (
+        INSERT INTO attempts (attempt_id, job_id, batch_id, number, state, provider, wire_model, request,
                               request_digest, clip_s, client_token, estimate, submitted_at, fingerprint)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
-                (SELECT fingerprint FROM rows WHERE job_id = $1))
-        RETURNING attempt_id)
-    UPDATE jobs SET state = $13, state_since = $12, due_at = NULL, attempt_id = attempt.attempt_id,
-           submitted_at = $12, at_provider = $5, lease_token = $14, lease_pool = $15
-    FROM attempt WHERE job_id = $1 RETURNING attempt.attempt_id";
+        SELECT attempt_id, job_id, batch_id, number, state, provider, wire_model, request, request_digest,
+               clip_s, client_token, estimate, submitted_at,
+               (SELECT fingerprint FROM rows WHERE rows.job_id = new.job_id)
+        FROM new)
+    UPDATE jobs SET state = new.job_state, state_since = new.submitted_at, due_at = NULL,
+           attempt_id = new.attempt_id, submitted_at = new.submitted_at, at_provider = new.provider,
+           lease_token = new.token, lease_pool = new.pool
+    FROM new WHERE jobs.job_id = new.job_id";
 
-/// Returns the values of [`START`].
-pub(super) fn values_of_new(new: &NewAttempt<'_>) -> Values {
-    let NewAttempt { job, attempt, .. } = new;
+/// Returns the values of [`START`]. The attempts are numbered from `first` on.
+pub(super) fn values_of_new(new: &[NewAttempt<'_>], first: i64) -> Values {
+    fn column<T>(new: &[NewAttempt<'_>], value: impl Fn(&NewAttempt<'_>) -> T) -> Vec<T> {
+        new.iter().map(value).collect()
+    }
     values![
-        new.lease.job_id.0,
-        new.batch_id,
-        i64::from(attempt.number),
-        attempt.progress.state.as_str(),
-        attempt.provider.as_str(),
-        attempt.wire_model.clone(),
-        new.request_text.to_owned(),
-        new.request_digest,
-        new.clip_s.map(i64::from),
-        attempt.client_token.clone(),
-        attempt.progress.estimate.micros(),
-        attempt.submitted_at.as_millisecond(),
-        job.state.as_str(),
-        new.lease.token,
-        new.pool.0.clone(),
+        (first..).take(new.len()).collect::<Vec<i64>>(),
+        column(new, |new| new.lease.job_id.0),
+        column(new, |new| new.batch_id),
+        column(new, |new| i64::from(new.attempt.number)),
+        column(new, |new| new.attempt.progress.state.as_str()),
+        column(new, |new| new.attempt.provider.as_str()),
+        column(new, |new| new.attempt.wire_model.clone()),
+        column(new, |new| new.request_text.to_owned()),
+        column(new, |new| new.request_digest),
+        column(new, |new| new.clip_s.map(i64::from)),
+        column(new, |new| new.attempt.client_token.clone()),
+        column(new, |new| new.attempt.progress.estimate.micros()),
+        column(new, |new| new.attempt.submitted_at.as_millisecond()),
+        column(new, |new| new.job.state.as_str()),
+        column(new, |new| new.lease.token),
+        column(new, |new| new.pool.0.clone()),
     ]
 }

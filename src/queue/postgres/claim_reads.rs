@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::connection::Connection;
-use super::row::params;
+use super::row::{Columns, params};
 use super::transaction::PostgresTransaction;
+use super::usual_reads::Read;
 use super::{gates, lanes, uploads};
-use crate::domain::{Input, Money, ProviderName};
+use crate::domain::{AttemptState, Input, Money, ProviderName};
 use crate::policy::claim::{
     BatchTotals, BatchView, DueQuery, DueStep, QueuedJob, UnresolvedRequest,
 };
@@ -23,14 +23,11 @@ use crate::queue::stored_values::read_provider_gate;
 
 impl ClaimReads for PostgresTransaction<'_> {
     fn batches(&self) -> Result<Vec<BatchView>> {
-        read_batches(self.tx, &self.tally)
+        self.read(Read::Batches, |columns| read_batch(columns, &self.tally))
     }
 
     fn providers(&self) -> Result<BTreeMap<ProviderName, ProviderUse>> {
-        let sql = "SELECT p.*, coalesce((SELECT sum(in_flight) FROM slots s WHERE s.provider = p.provider), 0)::BIGINT
-                       AS in_flight
-                   FROM providers p";
-        let providers = self.tx.select(sql, &[], |columns| {
+        let providers = self.read(Read::Providers, |columns| {
             let provider = columns.parse("provider")?;
             let in_flight: i64 = columns.get("in_flight")?;
             let used = ProviderUse {
@@ -43,19 +40,26 @@ impl ClaimReads for PostgresTransaction<'_> {
     }
 
     fn routes(&self) -> Result<RouteGates> {
-        gates::read_routes(self.tx)
+        let gates = self.read(Read::Routes, gates::read_route)?;
+        Ok(gates.into_iter().collect())
     }
 
     fn due_steps(&self, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>> {
-        lanes::find_due(self.tx, queries)
+        lanes::find_due(self.tx, &self.ahead, queries)
     }
 
     fn lanes(&self, batch: &BatchView) -> Result<Vec<WaitingLane>> {
-        lanes::list(self.tx, batch.batch_id)
+        let lanes = self.read(Read::Lanes(batch.batch_id), lanes::read_lane)?;
+        Ok(lanes.into_iter().flatten().collect())
     }
 
     fn queued_jobs(&self, lane: Lane<'_>, now: Timestamp, limit: usize) -> Result<Vec<QueuedJob>> {
-        lanes::queued_jobs(self.tx, lane, now, limit)
+        // Those that are due come first.
+        let jobs = self.read_some(Read::Queued(lane.lane_id), limit, |columns| {
+            let job = lanes::read_queued(columns, lane)?;
+            Ok(Some(job).filter(|queued| queued.job.progress.due_at.is_some_and(|at| at <= now)))
+        })?;
+        Ok(jobs.into_iter().flatten().collect())
     }
 
     fn upcoming_inputs(&self, lane: Lane<'_>, limit: usize) -> Result<Vec<Input>> {
@@ -63,26 +67,32 @@ impl ClaimReads for PostgresTransaction<'_> {
     }
 
     fn unresolved(&self) -> Result<Vec<UnresolvedRequest>> {
-        self.tx.select(
-            "SELECT a.provider, a.wire_model, a.request_digest,
-                    j.state = 'in_doubt' AND j.due_at IS NULL AND j.lease_token IS NULL AS is_held
-             FROM attempts a JOIN jobs j USING (job_id)
-             WHERE a.finished_at IS NULL AND a.state IN ('submitting', 'in_doubt')",
-            &[],
-            |columns| {
-                Ok(UnresolvedRequest {
-                    provider: columns.parse("provider")?,
-                    wire_model: columns.get("wire_model")?,
-                    digest: columns.get("request_digest")?,
-                    is_held: columns.get("is_held")?,
-                })
-            },
-        )
+        let unresolved = self.read(Read::Unresolved, |columns| {
+            let attempt: i64 = columns.get("attempt_id")?;
+            let is_unresolved = |state: &AttemptState| {
+                matches!(state, AttemptState::Submitting | AttemptState::InDoubt)
+            };
+            if !self.recorded.get(&attempt).is_none_or(is_unresolved) {
+                return Ok(None);
+            }
+            Ok(Some(UnresolvedRequest {
+                provider: columns.parse("provider")?,
+                wire_model: columns.get("wire_model")?,
+                digest: columns.get("request_digest")?,
+                is_held: columns.get("is_held")?,
+            }))
+        })?;
+        Ok(unresolved.into_iter().flatten().collect())
     }
 
     fn last_attempt_id(&self) -> Result<i64> {
-        let last = self.tx.value("SELECT max(attempt_id) FROM attempts", &[])?;
-        Ok(last.unwrap_or(0))
+        if let Some(last) = self.last_attempt.get() {
+            return Ok(last);
+        }
+        let last = self.read(Read::LastAttempt, |columns| columns.get("last"))?;
+        let last = last.into_iter().next().flatten().unwrap_or(0);
+        self.last_attempt.set(Some(last));
+        Ok(last)
     }
 
     fn recent_submits(&self, provider: ProviderName, since: Timestamp) -> Result<RecentSubmits> {
@@ -136,46 +146,41 @@ impl ClaimReads for PostgresTransaction<'_> {
     }
 }
 
-/// Reads every batch, as it will be once a tally is written.
-pub(super) fn read_batches(tx: &Connection, tally: &Tally) -> Result<Vec<BatchView>> {
-    // Spent and reserved come from one statement: read apart, an attempt that ends in between would be missed
-    // in both.
-    tx.select(
-        "SELECT b.*, t.* FROM batches b, LATERAL (
-             SELECT coalesce(sum(spent), 0)::BIGINT AS spent,
-                 coalesce(sum(reserved), 0)::BIGINT AS reserved,
-                 coalesce(sum(at_risk), 0)::BIGINT AS at_risk,
-                 coalesce(sum(queued), 0)::BIGINT AS queued,
-                 coalesce(sum(submitting), 0)::BIGINT AS submitting,
-                 coalesce(sum(in_doubt), 0)::BIGINT AS in_doubt,
-                 coalesce(sum(running), 0)::BIGINT AS running,
-                 coalesce(sum(downloading), 0)::BIGINT AS downloading,
-                 coalesce(sum(succeeded), 0)::BIGINT AS succeeded,
-                 coalesce(sum(failed), 0)::BIGINT AS failed,
-                 coalesce(sum(cancelled), 0)::BIGINT AS cancelled
-             FROM tallies WHERE tallies.batch_id = b.batch_id) AS t
-         ORDER BY b.batch_id",
-        &[],
-        |columns| {
-            let name: String = columns.get("name")?;
-            let unwritten = tally.of_batch(&name);
-            let budget: Option<i64> = columns.get("budget")?;
-            Ok(BatchView {
-                batch_id: columns.get("batch_id")?,
-                name,
-                model: columns.get("model")?,
-                folder: columns.get("folder")?,
-                budget: budget.map(Money::from_micros),
-                has_local_images: columns.get("has_files")?,
-                totals: BatchTotals {
-                    spent: columns.money("spent")?,
-                    reserved: columns.money("reserved")?,
-                    at_risk: columns.money("at_risk")?,
-                    jobs: columns.job_counts()?,
-                }
-                .after(&unwritten),
-                lanes: None,
-            })
-        },
-    )
+impl PostgresTransaction<'_> {
+    /// Makes a read without a limit.
+    fn read<T>(&self, read: Read, map: impl FnMut(&Columns<'_>) -> Result<T>) -> Result<Vec<T>> {
+        self.read_some(read, usize::MAX, map)
+    }
+
+    fn read_some<T>(
+        &self,
+        read: Read,
+        limit: usize,
+        map: impl FnMut(&Columns<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        self.ahead.read(self.tx, read, limit, map)
+    }
+}
+
+/// Reads a row of [`BATCHES`](super::usual_reads::BATCHES), as the batch will be once a tally is written.
+pub(super) fn read_batch(columns: &Columns<'_>, tally: &Tally) -> Result<BatchView> {
+    let name: String = columns.get("name")?;
+    let unwritten = tally.of_batch(&name);
+    let budget: Option<i64> = columns.get("budget")?;
+    Ok(BatchView {
+        batch_id: columns.get("batch_id")?,
+        name,
+        model: columns.get("model")?,
+        folder: columns.get("folder")?,
+        budget: budget.map(Money::from_micros),
+        has_local_images: columns.get("has_files")?,
+        totals: BatchTotals {
+            spent: columns.money("spent")?,
+            reserved: columns.money("reserved")?,
+            at_risk: columns.money("at_risk")?,
+            jobs: columns.job_counts()?,
+        }
+        .after(&unwritten),
+        lanes: None,
+    })
 }

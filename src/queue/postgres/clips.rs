@@ -63,10 +63,10 @@ pub(super) fn reuse(
     let prediction = prediction.map_err(|error| QueueError::Fault(error.to_string()))?;
     let now = reuse.job.state_since.as_millisecond();
     let attempt_id: Option<i64> = tx.value(
-        "INSERT INTO attempts (job_id, batch_id, number, state, provider, wire_model, request,
+        "INSERT INTO attempts (attempt_id, job_id, batch_id, number, state, provider, wire_model, request,
                                request_digest, clip_s, fingerprint, reuses, client_token, estimate,
                                cost_source, prediction, output_url, submitted_at, finished_at)
-         SELECT $1, $2, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = $1), $3,
+         SELECT (SELECT max(attempt_id) + 1 FROM attempts), $1, $2, (SELECT coalesce(max(number), 0) + 1 FROM attempts WHERE job_id = $1), $3,
                 provider, wire_model, request, request_digest, clip_s, fingerprint, attempt_id,
                 client_token, $4, $5, $6, $7, $8, $8
          FROM attempts WHERE attempt_id = $9 RETURNING attempt_id",

@@ -1,6 +1,6 @@
 //! One connection to the server, driven by the thread that uses it.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -14,19 +14,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::{FromSqlOwned, ToSql};
-use tokio_postgres::{AsyncMessage, Client, Config, Error, NoTls, SimpleQueryMessage, Statement};
+use tokio_postgres::types::FromSqlOwned;
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Error, NoTls, Row, SimpleQueryMessage, Statement,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::posted::{self, Posted, Updates, Values};
 use super::row::{Columns, Params};
+use super::usual_reads::Usual;
+use crate::queue::stored_update::Update;
 use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
 use crate::tls;
-
-/// A statement whose result nobody reads.
-type Posted = Pin<Box<dyn Future<Output = std::result::Result<u64, Error>> + Send>>;
-
-/// The values of a posted statement.
-pub(super) type Values = Vec<Box<dyn ToSql + Sync + Send>>;
 
 /// An open connection. Its methods wait for the server, and so may not be called by asynchronous code.
 pub(super) struct Connection {
@@ -41,6 +40,10 @@ pub(super) struct Connection {
     shard: i64,
     /// The server and its timeline; `None` if it does not tell.
     server: Option<String>,
+    /// The random id of the queue, once it was read.
+    queue_id: OnceCell<String>,
+    /// The reads that the last claims made.
+    usual: RefCell<Usual>,
     /// Whether the server has warned since this was last reset.
     has_warned: Arc<AtomicBool>,
 }
@@ -71,6 +74,8 @@ impl Connection {
             statements: RefCell::default(),
             shard: 0,
             server: None,
+            queue_id: OnceCell::new(),
+            usual: RefCell::default(),
             has_warned,
         };
         let pid = connection.value("SELECT pg_backend_pid()::BIGINT", &[])?;
@@ -103,6 +108,20 @@ impl Connection {
         self.shard
     }
 
+    /// Returns the id of the queue, which `read` reads where it is not known yet.
+    pub(super) fn queue_id(&self, read: impl FnOnce() -> Result<String>) -> Result<String> {
+        if let Some(queue_id) = self.queue_id.get() {
+            return Ok(queue_id.clone());
+        }
+        let queue_id = read()?;
+        Ok(self.queue_id.get_or_init(|| queue_id).clone())
+    }
+
+    /// Returns the reads that the last claims made.
+    pub(super) fn usual(&self) -> RefMut<'_, Usual> {
+        self.usual.borrow_mut()
+    }
+
     /// Runs statements without parameters.
     pub(super) fn batch(&self, sql: &str) -> Result<()> {
         self.wait(self.client.batch_execute(sql))
@@ -114,58 +133,69 @@ impl Connection {
         self.batch("ROLLBACK")
     }
 
-    /// Runs statements without parameters, and returns the text in the first column of the last row.
-    pub(super) fn batch_value(&self, sql: &str) -> Result<Option<String>> {
-        let messages = self.wait(self.client.simple_query(sql))?;
-        let rows = messages.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0),
-            _ => None,
-        });
-        Ok(rows.last().map(str::to_owned))
-    }
-
     /// Sends a statement with the next one whose result is waited for, which fails if this one does: each
     /// statement that is waited for takes a round trip.
     pub(super) fn post(&self, sql: &str, values: Values) -> Result<()> {
         let statement = self.prepare(sql)?;
-        let client = Arc::clone(&self.client);
-        let execute = async move {
-            let values: Vec<&(dyn ToSql + Sync)> =
-                values.iter().map(|value| value.as_ref() as _).collect();
-            client.execute(&statement, &values).await
-        };
-        self.posted.borrow_mut().push(Box::pin(execute));
+        let mut posted = self.posted.borrow_mut();
+        posted.push(Posted::Statement(statement, values));
         Ok(())
+    }
+
+    /// Sends an update with the next statement whose result is waited for, which fails if there is no such row.
+    pub(super) fn post_update(&self, update: Update) -> Result<()> {
+        let sql = posted::sql_of_many(&update);
+        let statement = self.prepare(&sql)?;
+        let mut posted = self.posted.borrow_mut();
+        if let Some(update) = Posted::merge(&mut posted, &sql, update) {
+            posted.push(Posted::Updates(Updates::new(sql, statement, update)));
+        }
+        Ok(())
+    }
+
+    /// Begins a transaction, and makes reads in it before the answer to that is there. Returns the text in the
+    /// first column of the last row, and the rows of each read. Reads that were never made before are left out.
+    pub(super) fn begin(
+        &self,
+        sql: &str,
+        reads: Vec<(&'static str, Values)>,
+    ) -> Result<(Option<String>, Vec<Option<Vec<Row>>>)> {
+        let reads = reads.into_iter().map(|(sql, values)| {
+            let statement = self.statements.borrow().get(sql).cloned();
+            async move {
+                let Some(statement) = statement else {
+                    return Ok(None);
+                };
+                let values: Vec<_> = values.iter().map(|value| value.as_ref() as _).collect();
+                self.client.query(&statement, &values).await.map(Some)
+            }
+        });
+        let reads = reads.map(Box::pin).collect();
+        let begin = async {
+            // The lock is sent first, because it is polled first.
+            let (begun, reads) = future::join(self.client.simple_query(sql), in_order(reads)).await;
+            let begun = begun?;
+            let reads: std::result::Result<Vec<_>, Error> = reads.into_iter().collect();
+            Ok((last_text(&begun), reads?))
+        };
+        self.wait(begin)
     }
 
     /// Sends what was posted and then a statement, and waits for the results of all.
     fn wait<T>(&self, run: impl Future<Output = std::result::Result<T, Error>>) -> Result<T> {
-        let posted = in_order(self.posted.take());
+        let posted = self.posted.take().into_iter();
+        let posted = posted.map(|posted| Box::pin(posted.execute(Arc::clone(&self.client))));
+        let posted = in_order(posted.collect());
         let (posted, result) = self.runtime.block_on(future::join(posted, run));
-        // The first error is the cause of the others.
-        let failed = posted.into_iter().find_map(std::result::Result::err);
-        failed.map_or(result, Err).map_err(store_error)
-    }
-
-    /// Runs a query once for each list of values, in one round trip. Returns the first column of the first row of
-    /// each result.
-    pub(super) fn values<T: FromSqlOwned>(
-        &self,
-        sql: &str,
-        values: Vec<Values>,
-    ) -> Result<Vec<Option<T>>> {
-        let statement = &self.prepare(sql)?;
-        let queries = values.iter().map(|values| {
-            let query = async move {
-                let values: Vec<_> = values.iter().map(|value| value.as_ref() as _).collect();
-                let row = self.client.query_opt(statement, &values).await?;
-                row.map(|row| row.try_get(0)).transpose()
-            };
-            Box::pin(query)
-        });
-        let queries = in_order(queries.collect());
-        let all = async { queries.await.into_iter().collect() };
-        self.wait(all)
+        for posted in posted {
+            // The first error is the cause of the others.
+            let (expected, written) = posted.map_err(store_error)?;
+            if expected.is_some_and(|expected| expected != written) {
+                let message = format!("{written} rows were written instead of {expected:?}");
+                return Err(QueueError::corrupt(message));
+            }
+        }
+        result.map_err(store_error)
     }
 
     /// Sends rows, as text, to a statement `COPY … FROM STDIN`.
@@ -193,9 +223,14 @@ impl Connection {
         params: Params<'_>,
         mut map: impl FnMut(&Columns<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
-        let statement = self.prepare(sql)?;
-        let rows = self.wait(self.client.query(&statement, params))?;
+        let rows = self.rows(sql, params)?;
         rows.iter().map(|row| map(&Columns(row))).collect()
+    }
+
+    /// Runs a query and returns its rows.
+    pub(super) fn rows(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
+        let statement = self.prepare(sql)?;
+        self.wait(self.client.query(&statement, params))
     }
 
     /// Runs a query and returns the first column of its first row; `None` if there is no row or the value is
@@ -247,6 +282,15 @@ impl Connection {
         statements.insert(sql.to_owned(), statement.clone());
         Ok(statement)
     }
+}
+
+/// Returns the text in the first column of the last row.
+fn last_text(messages: &[SimpleQueryMessage]) -> Option<String> {
+    let rows = messages.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    rows.last().map(str::to_owned)
 }
 
 /// The identifier of the server, and its timeline.

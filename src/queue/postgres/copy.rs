@@ -218,7 +218,6 @@ impl CopyStore for PostgresCopy {
                 ("batches", "batch_id"),
                 ("lanes", "lane_id"),
                 ("rows", "job_id"),
-                ("attempts", "attempt_id"),
                 ("uploads", "upload_id"),
             ] {
                 let sql = format!(

@@ -1,12 +1,12 @@
 //! The gates of providers and routes.
 
 use super::connection::Connection;
-use super::row::{nullable_millis, values};
+use super::row::{Columns, nullable_millis, values};
 use crate::domain::ProviderName;
 use crate::policy::gate::ProviderGate;
 use crate::policy::route_gate::RouteGate;
 use crate::queue::Result;
-use crate::queue::claim_reads::{RouteGates, RouteId};
+use crate::queue::claim_reads::RouteId;
 use crate::queue::stored_row::StoredRow;
 use crate::queue::stored_values::read_route_gate;
 
@@ -73,11 +73,8 @@ pub(super) fn write_route(
     )
 }
 
-/// Reads the gates of all routes that have one.
-pub(super) fn read_routes(tx: &Connection) -> Result<RouteGates> {
-    let gates = tx.select("SELECT * FROM routes", &[], |columns| {
-        let route = (columns.parse("provider")?, columns.get("wire_model")?);
-        Ok((route, read_route_gate(columns)?))
-    })?;
-    Ok(gates.into_iter().collect())
+/// Reads a row of the gates of routes.
+pub(super) fn read_route(columns: &Columns<'_>) -> Result<(RouteId, RouteGate)> {
+    let route = (columns.parse("provider")?, columns.get("wire_model")?);
+    Ok((route, read_route_gate(columns)?))
 }

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 
 use super::connection::Connection;
-use super::progress::job_progress_columns;
-use super::row::{bigint, params};
+use super::read_ahead::ReadAhead;
+use super::row::{Columns, bigint, params};
+use super::usual_reads::Read;
 use crate::domain::{Input, Job, JobId, ProviderName};
 use crate::policy::claim::{DueQuery, DueStep, QueuedJob, Step};
 use crate::queue::claim_reads::{Lane, WaitingLane};
@@ -12,72 +13,38 @@ use crate::queue::stored_row::StoredRow;
 use crate::queue::stored_values::read_job_progress;
 use crate::queue::{QueueError, Result};
 
-/// Lists the lanes of a batch that have queued jobs, with one index lookup each.
-pub(super) fn list(tx: &Connection, batch_id: i64) -> Result<Vec<WaitingLane>> {
-    let lanes = tx.select(
-        "SELECT lane_id, providers,
-                (SELECT due_at FROM jobs j WHERE j.state = 'queued' AND j.lane_id = l.lane_id
-                 ORDER BY due_at, job_id LIMIT 1) AS due_at
-         FROM lanes l WHERE batch_id = $1 ORDER BY providers COLLATE \"C\"",
-        params![batch_id],
-        |columns| {
-            let Some(due_at) = columns.optional_time("due_at")? else {
-                return Ok(None);
-            };
-            let providers: &str = columns.get("providers")?;
-            let names = providers.split(',');
-            let names = names.map(|name| name.parse().map_err(QueueError::corrupt));
-            Ok(Some(WaitingLane {
-                lane_id: columns.get("lane_id")?,
-                providers: names.collect::<Result<_>>()?,
-                due_at,
-            }))
-        },
-    )?;
-    Ok(lanes.into_iter().flatten().collect())
+/// Reads a row of [`Read::Lanes`]; `None` if the lane has no queued jobs.
+pub(super) fn read_lane(columns: &Columns<'_>) -> Result<Option<WaitingLane>> {
+    let Some(due_at) = columns.optional_time("due_at")? else {
+        return Ok(None);
+    };
+    let providers: &str = columns.get("providers")?;
+    let names = providers.split(',');
+    let names = names.map(|name| name.parse().map_err(QueueError::corrupt));
+    Ok(Some(WaitingLane {
+        lane_id: columns.get("lane_id")?,
+        providers: names.collect::<Result<_>>()?,
+        due_at,
+    }))
 }
 
-/// Returns the first jobs of a lane that are due.
-pub(super) fn queued_jobs(
-    tx: &Connection,
-    lane: Lane<'_>,
-    now: Timestamp,
-    limit: usize,
-) -> Result<Vec<QueuedJob>> {
-    tx.select(
-        concat!(
-            "SELECT j.job_id, r.row_key, r.input, r.file_stem || '.mp4' AS file_name,
-                    CASE WHEN j.submitted_at IS NULL THEN 0 ELSE
-                        (SELECT coalesce(max(number), 0) FROM attempts a WHERE a.job_id = j.job_id)
-                    END AS last_attempt_number,
-                    CASE WHEN j.submitted_at IS NULL THEN 0 ELSE
-                        (SELECT count(*) FROM attempts a WHERE a.job_id = j.job_id
-                            AND a.state IN ('presumed_absent', 'absent'))
-                    END AS absent_attempts, ",
-            job_progress_columns!(),
-            " FROM (SELECT * FROM jobs WHERE state = 'queued' AND lane_id = $1 AND due_at <= $2
-                    ORDER BY due_at, job_id LIMIT $3) AS j JOIN rows r USING (job_id)
-              ORDER BY j.due_at, j.job_id"
-        ),
-        params![lane.lane_id, now.as_millisecond(), bigint(limit)],
-        |columns| {
-            let job = Job {
-                job_id: JobId(columns.get("job_id")?),
-                batch: lane.batch.name.clone(),
-                row_key: columns.get("row_key")?,
-                model: lane.batch.model.clone(),
-                input: columns.input("input")?,
-                folder: lane.batch.folder.clone().into(),
-                file_name: columns.get("file_name")?,
-                absent_attempts: columns.number("absent_attempts")?,
-                progress: read_job_progress(columns)?,
-            };
-            Ok(QueuedJob {
-                job,
-                last_attempt_number: columns.number("last_attempt_number")?,
-            })
-        },
-    )
+/// Reads a row of [`Read::Queued`].
+pub(super) fn read_queued(columns: &Columns<'_>, lane: Lane<'_>) -> Result<QueuedJob> {
+    let job = Job {
+        job_id: JobId(columns.get("job_id")?),
+        batch: lane.batch.name.clone(),
+        row_key: columns.get("row_key")?,
+        model: lane.batch.model.clone(),
+        input: columns.input("input")?,
+        folder: lane.batch.folder.clone().into(),
+        file_name: columns.get("file_name")?,
+        absent_attempts: columns.number("absent_attempts")?,
+        progress: read_job_progress(columns)?,
+    };
+    Ok(QueuedJob {
+        job,
+        last_attempt_number: columns.number("last_attempt_number")?,
+    })
 }
 
 /// Returns the inputs of the first jobs of a lane, due or not.
@@ -108,11 +75,31 @@ pub(super) fn get_or_create(
 }
 
 /// Returns the jobs that each query finds, earliest first.
-pub(super) fn find_due(tx: &Connection, queries: &[DueQuery<'_>]) -> Result<Vec<DueStep>> {
+pub(super) fn find_due(
+    tx: &Connection,
+    ahead: &ReadAhead,
+    queries: &[DueQuery<'_>],
+) -> Result<Vec<DueStep>> {
     let queries: Vec<(&DueQuery<'_>, &str)> = queries
         .iter()
         .filter_map(|query| Some((query, state_before(query.step)?)))
         .collect();
+    // What is due already is asked for by every claim.
+    if queries
+        .iter()
+        .all(|(query, _)| query.after == Timestamp::MIN && query.batch.is_none())
+    {
+        let mut found = Vec::new();
+        for (query, state) in queries {
+            let read = Read::Due(state, query.provider.as_str());
+            found.extend(ahead.read(tx, read, query.limit, |columns| {
+                let due_at = columns.time("due_at")?;
+                let step = query.found(JobId(columns.get("job_id")?), due_at);
+                Ok(Some(step).filter(|_| due_at <= query.until))
+            })?);
+        }
+        return Ok(found.into_iter().flatten().collect());
+    }
     // All are of one claim, and so of the same batch.
     let Some((DueQuery { batch, .. }, _)) = queries.first().copied() else {
         return Ok(Vec::new());

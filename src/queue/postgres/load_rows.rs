@@ -268,7 +268,7 @@ impl LoadTransaction for RowTransaction<'_> {
 
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
         let tally = &mut self.writer.tally;
-        change::write(self.tx, &job.into(), change, LeaseChange::End, tally).map(drop)
+        change::post(self.tx, &job.into(), change, LeaseChange::End, tally)
     }
 
     fn keep_clip(&mut self, job: JobId, clip: &SavedFile) -> Result<()> {

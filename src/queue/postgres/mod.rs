@@ -19,11 +19,14 @@ mod job_row;
 mod lanes;
 mod load_rows;
 mod meta;
+mod own_steps;
 mod patience;
 mod pool_locks;
 mod pools;
+mod posted;
 mod progress;
 mod query;
+mod read_ahead;
 mod row;
 mod schema;
 mod session;
@@ -33,13 +36,14 @@ mod tallies;
 mod time;
 mod transaction;
 mod uploads;
+mod usual_reads;
 mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::storage::{PoolLock, Process, ReadOperation, Storage, WriteOperation};
+use super::storage::{PoolLock, Process, ReadOperation, Storage, TurnReads, WriteOperation};
 use super::{Loader, NewBatch, PoolRecord, QueueError, Result, Staging, UnsafePlace};
 use crate::clock::{AdjustedClock, Clock};
 use crate::domain::PoolId;
@@ -216,6 +220,33 @@ impl PostgresQueue {
         }
     }
 
+    /// Runs a write, which may take a turn.
+    async fn write_for<T: Send + 'static>(
+        &self,
+        turn: Option<Arc<TurnReads>>,
+        operation: impl WriteOperation<T>,
+    ) -> Result<T> {
+        self.has_written.store(true, Ordering::Relaxed);
+        let operation = Arc::new(operation);
+        loop {
+            let time = self.time.clone();
+            let writer = self.writer_name.clone();
+            let run = Arc::clone(&operation);
+            let turn = turn.clone();
+            let write = self.run_patiently(&self.writer, move |tx| {
+                write::write(tx, &time, &writer, turn.as_deref(), &*run)
+            });
+            match write.await? {
+                Written::Committed(result) => return Ok(result),
+                Written::Unconfirmed { result, token } => {
+                    if self.is_committed(token).await? {
+                        return Ok(result);
+                    }
+                }
+            }
+        }
+    }
+
     /// Returns whether the write with this token was committed.
     async fn is_committed(&self, token: i64) -> Result<bool> {
         let time = self.time.clone();
@@ -268,24 +299,15 @@ impl Storage for PostgresQueue {
     }
 
     async fn write<T: Send + 'static>(&self, operation: impl WriteOperation<T>) -> Result<T> {
-        self.has_written.store(true, Ordering::Relaxed);
-        let operation = Arc::new(operation);
-        loop {
-            let time = self.time.clone();
-            let writer = self.writer_name.clone();
-            let run = Arc::clone(&operation);
-            let write = self.run_patiently(&self.writer, move |tx| {
-                write::write(tx, &time, &writer, &*run)
-            });
-            match write.await? {
-                Written::Committed(result) => return Ok(result),
-                Written::Unconfirmed { result, token } => {
-                    if self.is_committed(token).await? {
-                        return Ok(result);
-                    }
-                }
-            }
-        }
+        self.write_for(None, operation).await
+    }
+
+    async fn write_turn<T: Send + 'static>(
+        &self,
+        reads: TurnReads,
+        operation: impl WriteOperation<T>,
+    ) -> Result<T> {
+        self.write_for(Some(Arc::new(reads)), operation).await
     }
 
     async fn read<T: Send + 'static>(&self, operation: impl ReadOperation<T>) -> Result<T> {

@@ -6,7 +6,10 @@ use super::row::params;
 use crate::queue::{QueueError, Result, StoreError, StoreErrorKind, copy};
 
 /// What brings a database from one version to the next, from none on.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/1.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/1.sql"),
+    include_str!("migrations/2.sql"),
+];
 
 /// The version of the schema that this program reads and writes.
 pub(super) const VERSION: usize = MIGRATIONS.len();

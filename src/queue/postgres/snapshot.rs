@@ -33,7 +33,8 @@ impl Snapshot for PostgresTransaction<'_> {
     }
 
     fn queue_id(&self) -> Result<String> {
-        Ok(meta::text(self.tx, meta::QUEUE_ID)?.unwrap_or_default())
+        self.tx
+            .queue_id(|| Ok(meta::text(self.tx, meta::QUEUE_ID)?.unwrap_or_default()))
     }
 
     fn is_dead(&self, pool: &PoolId, _record: &PoolRecord) -> bool {

@@ -10,7 +10,7 @@ use super::load_rows::{RowTransaction, RowWriter};
 use super::row::params;
 use super::session::Session;
 use super::time::Time;
-use super::{claim_reads, schema, tallies, uploads, write};
+use super::{claim_reads, schema, tallies, uploads, usual_reads, write};
 use crate::domain::{JobId, Money, NewJob};
 use crate::failpoint::fail_point;
 use crate::policy::claim::BatchView;
@@ -193,6 +193,8 @@ impl OpenLoad {
 /// Returns the batch; `None` if it does not exist yet. Returns an error if it exists with another model or
 /// folder, or if another batch uses its folder.
 fn find_batch(tx: &Connection, batch: &NewBatch) -> Result<Option<BatchView>> {
-    let batches = claim_reads::read_batches(tx, &Tally::default())?;
+    let batches = tx.select(usual_reads::BATCHES, &[], |columns| {
+        claim_reads::read_batch(columns, &Tally::default())
+    })?;
     Ok(batch.find(&batches)?.cloned())
 }

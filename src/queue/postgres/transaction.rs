@@ -1,17 +1,21 @@
 //! An open transaction, as the shared scripts use it.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use super::connection::Connection;
 use super::job_row::JOB_AND_ATTEMPT;
-use super::row::{params, values};
+use super::own_steps::OwnSteps;
+use super::read_ahead::ReadAhead;
+use super::row::params;
+use super::usual_reads::Read;
 use super::{attempts, change, clips, gates, meta, pools, tallies, uploads};
 use crate::domain::{
-    Attempt, AttemptId, AttemptProgress, Job, JobClips, JobId, JobProgress, JobState, Lease, Money,
-    PoolId, ProviderName,
+    Attempt, AttemptId, AttemptProgress, AttemptState, Job, JobClips, JobId, JobProgress, JobState,
+    Lease, Money, PoolId, ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::{BatchView, PARKED_FOR, PARKED_FROM};
@@ -19,9 +23,9 @@ use crate::policy::gate::ProviderGate;
 use crate::policy::route_gate::RouteGate;
 use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadProgress};
-use crate::queue::claim_reads::RouteId;
+use crate::queue::claim_reads::{ClaimReads, RouteId};
 use crate::queue::storage::{NewAttempt, StoredJob, Transaction};
-use crate::queue::stored_update::LeaseChange;
+use crate::queue::stored_update::{LeaseChange, StoredValue, Update};
 use crate::queue::stored_values::read_job_and_attempt;
 use crate::queue::{Claim, PoolRecord, QueueError, Result, SettingChange, UploadLease};
 
@@ -30,16 +34,62 @@ pub(super) struct PostgresTransaction<'a> {
     pub(super) tx: &'a Connection,
     /// What has changed in the sums so far.
     pub(super) tally: Tally,
-    /// The leases that were expected, by job and token, and whether they are current.
-    leases: HashMap<(JobId, i64), bool>,
+    /// What is known about the steps of a turn.
+    own: OwnSteps,
+    pub(super) ahead: ReadAhead,
+    /// The attempts that were recorded, by their numbers, with their states after that.
+    pub(super) recorded: HashMap<i64, AttemptState>,
+    /// The highest number of an attempt, once it was read.
+    pub(super) last_attempt: Cell<Option<i64>>,
 }
 
 impl<'a> PostgresTransaction<'a> {
     pub(super) fn new(tx: &'a Connection) -> Self {
+        Self::of_turn(tx, OwnSteps::default(), ReadAhead::default())
+    }
+
+    /// Returns the transaction of a turn, with what was read about it.
+    pub(super) fn of_turn(tx: &'a Connection, own: OwnSteps, ahead: ReadAhead) -> Self {
         Self {
             tx,
             tally: Tally::default(),
-            leases: HashMap::new(),
+            own,
+            ahead,
+            recorded: HashMap::new(),
+            last_attempt: Cell::default(),
+        }
+    }
+
+    /// Forgets what was read ahead, because anything may be written next.
+    fn forget_ahead(&self) {
+        self.ahead.forget(|_| true);
+    }
+
+    /// Notes what the change of a job makes wrong of what was read ahead. The sums stay right: what is in the
+    /// tally is added to them.
+    fn note_recorded(&mut self, claim: &Claim, change: &Change, held: bool) {
+        let job = &change.job;
+        let changes_queue = job.state == JobState::Queued;
+        let is_due = job.state.is_in_progress() && !held;
+        let becomes_unresolved = job.state == JobState::InDoubt;
+        self.ahead.forget(|read| match read {
+            Read::Lanes(_) | Read::Queued(_) => changes_queue,
+            Read::Due(..) => is_due,
+            Read::Unresolved => becomes_unresolved,
+            Read::Batches | Read::Providers | Read::Routes | Read::LastAttempt => false,
+        });
+        if let Some(attempt) = &change.attempt {
+            let Attempt {
+                attempt_id: AttemptId(attempt_id),
+                provider,
+                ..
+            } = claim.attempt;
+            self.recorded.insert(attempt_id, attempt.state);
+            if let Some(prediction) = &attempt.prediction {
+                let owner = (claim.lease.job_id.0, attempt_id);
+                self.own
+                    .set_owner(provider, &prediction.prediction_id, owner);
+            }
         }
     }
 
@@ -51,7 +101,7 @@ impl<'a> PostgresTransaction<'a> {
 
 impl Transaction for PostgresTransaction<'_> {
     fn is_registered(&self, pool: &PoolId) -> Result<bool> {
-        pools::is_registered(self.tx, pool)
+        Ok(self.own.has_pool(pool) || pools::is_registered(self.tx, pool)?)
     }
 
     fn put_pool(&mut self, pool: &PoolId, record: &PoolRecord) -> Result<()> {
@@ -59,51 +109,34 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn remove_pool(&mut self, pool: &PoolId) -> Result<()> {
+        self.forget_ahead();
+        self.own = OwnSteps::default();
         pools::remove(self.tx, pool)
     }
 
-    fn expect_leases(&mut self, leases: &[&Lease]) -> Result<()> {
-        if leases.is_empty() {
-            return Ok(());
-        }
-        let jobs: Vec<i64> = leases.iter().map(|lease| lease.job_id.0).collect();
-        let current = self.tx.select(
-            "SELECT job_id, lease_token FROM jobs WHERE job_id = ANY($1) AND lease_token IS NOT NULL FOR UPDATE",
-            params![jobs],
-            |columns| Ok((JobId(columns.get("job_id")?), columns.get("lease_token")?)),
-        )?;
-        let current: HashSet<(JobId, i64)> = current.into_iter().collect();
-        let leases = leases.iter().map(|lease| (lease.job_id, lease.token));
-        self.leases = leases
-            .map(|lease| (lease, current.contains(&lease)))
-            .collect();
-        Ok(())
-    }
-
     fn write_leased(&mut self, claim: &Claim, change: &Change, held: bool) -> Result<bool> {
-        let lease = LeaseChange::after(claim, held);
-        let before = claim.into();
         let key = (claim.lease.job_id, claim.lease.token);
-        let Some(is_current) = self.leases.get_mut(&key) else {
-            return change::write(self.tx, &before, change, lease, &mut self.tally);
+        let Some(is_current) = self.own.leases.get_mut(&key) else {
+            return Err(QueueError::Fault(format!(
+                "job {} was not announced",
+                key.0
+            )));
         };
         if !*is_current {
             return Ok(false);
         }
         *is_current = held;
-        change::post(self.tx, &before, change, lease, &mut self.tally)?;
+        self.note_recorded(claim, change, held);
+        let lease = LeaseChange::after(claim, held);
+        change::post(self.tx, &claim.into(), change, lease, &mut self.tally)?;
         Ok(true)
     }
 
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
-        // Its lease ends.
-        let mut leases = self.leases.iter_mut();
-        leases
-            .by_ref()
-            .filter(|((job_id, _), _)| *job_id == job.job_id)
-            .for_each(|(_, is_current)| *is_current = false);
+        self.forget_ahead();
+        self.own.end_lease(job.job_id);
         let (before, lease) = (job.into(), LeaseChange::End);
-        change::write(self.tx, &before, change, lease, &mut self.tally).map(drop)
+        change::post(self.tx, &before, change, lease, &mut self.tally)
     }
 
     fn write_attempt(
@@ -112,6 +145,7 @@ impl Transaction for PostgresTransaction<'_> {
         attempt: &Attempt,
         new: &AttemptProgress,
     ) -> Result<()> {
+        self.forget_ahead();
         change::write_attempt(self.tx, attempt, new)?;
         let before = Some(&attempt.progress);
         self.tally
@@ -120,27 +154,31 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn prediction_owner(&self, prediction_id: &str, attempt: &Attempt) -> Result<Option<JobId>> {
+        let provider = attempt.provider;
+        if let Some(owner) = self.own.owner(provider, prediction_id) {
+            let owner = owner.filter(|(_, owner)| *owner != attempt.attempt_id.0);
+            return Ok(owner.map(|(job, _)| JobId(job)));
+        }
         let owner: Option<i64> = self.tx.value(
             "SELECT job_id FROM attempts
              WHERE provider = $1 AND prediction_id = $2 AND attempt_id <> $3",
-            params![
-                attempt.provider.as_str(),
-                prediction_id,
-                attempt.attempt_id.0
-            ],
+            params![provider.as_str(), prediction_id, attempt.attempt_id.0],
         )?;
         Ok(owner.map(JobId))
     }
 
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
+        self.ahead.forget(|read| read == Read::Providers);
         gates::write_provider(self.tx, provider, gate)
     }
 
     fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()> {
+        self.ahead.forget(|read| read == Read::Routes);
         gates::write_route(self.tx, route, gate)
     }
 
     fn resume_parked(&mut self) -> Result<()> {
+        self.forget_ahead();
         self.tx.execute(
             "UPDATE jobs SET due_at = due_at - $1
              WHERE lane_id IN (SELECT lane_id FROM lanes) AND state = 'queued' AND due_at >= $2",
@@ -150,10 +188,11 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn defer(&mut self, job: JobId, due_at: Timestamp) -> Result<()> {
-        self.tx.post(
-            "UPDATE jobs SET due_at = $2 WHERE job_id = $1",
-            values![job.0, due_at.as_millisecond()],
-        )
+        self.forget_ahead();
+        let mut update = Update::new("jobs", ("job_id", job.0));
+        let due_at = due_at.as_millisecond();
+        update.set("due_at", StoredValue::Integer(Some(due_at)));
+        self.tx.post_update(update)
     }
 
     fn read_job(&self, job: JobId) -> Result<(Job, Attempt)> {
@@ -174,17 +213,17 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn lease(&mut self, pool: &PoolId, lease: &Lease, job: &JobProgress) -> Result<()> {
-        self.tx.post(
-            "UPDATE jobs SET lease_token = $2, lease_pool = $3, polls = $4, downloads = $5
-             WHERE job_id = $1",
-            values![
-                lease.job_id.0,
-                lease.token,
-                pool.0.clone(),
-                i64::from(job.polls),
-                i64::from(job.downloads)
-            ],
-        )
+        self.forget_ahead();
+        let mut update = Update::new("jobs", ("job_id", lease.job_id.0));
+        for (column, number) in [
+            ("lease_token", lease.token),
+            ("polls", i64::from(job.polls)),
+            ("downloads", i64::from(job.downloads)),
+        ] {
+            update.set(column, StoredValue::Integer(Some(number)));
+        }
+        update.set("lease_pool", StoredValue::Text(Some(pool.0.clone())));
+        self.tx.post_update(update)
     }
 
     fn start_attempt(&mut self, new: &NewAttempt<'_>) -> Result<AttemptId> {
@@ -193,8 +232,10 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn start_attempts(&mut self, new: &[NewAttempt<'_>]) -> Result<Vec<AttemptId>> {
-        let values = new.iter().map(attempts::values_of_new).collect();
-        let attempt_ids = self.tx.values::<i64>(attempts::START, values)?;
+        let first = self.last_attempt_id()? + 1;
+        self.forget_ahead();
+        let values = attempts::values_of_new(new, first);
+        self.tx.post(attempts::START, values)?;
         for NewAttempt {
             batch,
             job,
@@ -206,12 +247,10 @@ impl Transaction for PostgresTransaction<'_> {
             self.tally
                 .add_attempt(batch, attempt.provider, None, &attempt.progress);
         }
-        let jobs = new.iter().map(|new| new.lease.job_id);
-        let started = attempt_ids.into_iter().zip(jobs).map(|(attempt_id, job)| {
-            let attempt_id = attempt_id.map(AttemptId);
-            attempt_id.ok_or_else(|| QueueError::corrupt(format!("job {job} is gone")))
-        });
-        started.collect()
+        let attempt_ids: Vec<AttemptId> = (first..).map(AttemptId).take(new.len()).collect();
+        let last = attempt_ids.last().map_or(first - 1, |last| last.0);
+        self.last_attempt.set(Some(last));
+        Ok(attempt_ids)
     }
 
     fn put_upload(&mut self, upload: &Upload, lease: Option<(&PoolId, i64)>) -> Result<i64> {

@@ -9,6 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::connection::Connection;
+use super::own_steps::{self, OwnSteps};
+use super::read_ahead::ReadAhead;
 use super::row::{params, values};
 use super::schema;
 use super::time::Time;
@@ -16,7 +18,7 @@ use super::transaction::PostgresTransaction;
 use crate::failpoint::fail_point;
 use crate::queue::Result;
 use crate::queue::lease::draw_token;
-use crate::queue::storage::{Transaction, WriteOperation};
+use crate::queue::storage::{Transaction, TurnReads, WriteOperation};
 
 /// How long the server keeps a transaction open whose process does not go on with it, such as that of a machine
 /// which sleeps: others wait for its lock.
@@ -39,14 +41,36 @@ pub(super) enum Written<T> {
     },
 }
 
-/// Begins a transaction that holds the lock of all writes. Returns its time.
-pub(super) fn begin(tx: &Connection, time: &Time) -> Result<Timestamp> {
-    let begin = format!(
+/// Returns the statements that begin a transaction which holds the lock of all writes.
+fn begin() -> String {
+    format!(
         "{}; SET LOCAL idle_in_transaction_session_timeout = {}; {PLANS}",
         begin_long(),
         MAX_IDLE.as_millis()
-    );
-    time.of_begun(tx, &begin)
+    )
+}
+
+/// Begins a write, and reads at once what it is likely to need.
+fn begin_write<'a>(
+    tx: &'a Connection,
+    time: &Time,
+    turn: Option<&TurnReads>,
+) -> Result<(PostgresTransaction<'a>, Timestamp)> {
+    let Some(turn) = turn else {
+        let now = time.of_begun(tx, &begin())?;
+        return Ok((PostgresTransaction::new(tx), now));
+    };
+    let usual = if turn.has_claim {
+        tx.usual().next()
+    } else {
+        Vec::new()
+    };
+    let mut statements: Vec<_> = own_steps::statements(turn).into_iter().collect();
+    statements.append(&mut ReadAhead::statements(&usual));
+    let (now, mut rows) = time.of_begun_and_read(tx, &begin(), statements)?;
+    let ahead = ReadAhead::new(usual, rows.split_off(own_steps::STATEMENTS));
+    let own = OwnSteps::read(tx, turn, rows)?;
+    Ok((PostgresTransaction::of_turn(tx, own, ahead), now))
 }
 
 /// Returns the statements that begin a transaction which holds the lock of all writes, and may take minutes.
@@ -67,12 +91,12 @@ pub(super) fn write<T>(
     tx: &Connection,
     time: &Time,
     writer: &str,
+    turn: Option<&TurnReads>,
     operation: &impl WriteOperation<T>,
 ) -> Result<Written<T>> {
     let token = draw_token();
     let run = || -> Result<T> {
-        let now = begin(tx, time)?;
-        let mut transaction = PostgresTransaction::new(tx);
+        let (mut transaction, now) = begin_write(tx, time, turn)?;
         let result = operation(&mut transaction as &mut dyn Transaction, now)?;
         transaction.finish()?;
         set_token(tx, writer, token, now)?;
@@ -101,7 +125,7 @@ pub(super) fn write<T>(
 /// Returns an error if that is still unknown.
 pub(super) fn is_committed(tx: &Connection, time: &Time, writer: &str, token: i64) -> Result<bool> {
     let run = || -> Result<bool> {
-        let now = begin(tx, time)?;
+        let now = time.of_begun(tx, &begin())?;
         let sql = "SELECT token FROM writers WHERE writer = $1 FOR UPDATE";
         if tx.value(sql, params![writer])? != Some(token) {
             tx.roll_back()?;

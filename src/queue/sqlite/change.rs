@@ -1,5 +1,7 @@
 //! Writes what the rules change in a job and its attempt.
 
+use std::fmt::Write;
+
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, ToSql, params, params_from_iter};
 
@@ -12,9 +14,6 @@ use crate::queue::stored_update::{Before, LeaseChange, StoredValue, Update, upda
 use super::paths;
 use super::row::query_value;
 
-/// What is in front of the number of a parameter.
-const MARKER: char = '?';
-
 /// Writes a change of a job, unless its lease is not the one that it must have. Returns whether it was
 /// written, and adds it to a tally, which the caller writes, if it was.
 pub(super) fn write(
@@ -24,14 +23,14 @@ pub(super) fn write(
     lease: LeaseChange,
     tally: &mut Tally,
 ) -> Result<bool> {
-    let mut update = before.update_job(MARKER, &change.job, lease);
+    let mut update = before.update_job(&change.job, lease);
     before.update_clip(&mut update, &change.job, |file| {
         paths::to_stored(tx, &file.path)
     });
     if !execute(tx, update)? {
         return Ok(false);
     }
-    if let Some(update) = before.update_attempt(MARKER, change)? {
+    if let Some(update) = before.update_attempt(change)? {
         execute(tx, update)?;
     }
     before.add_to(tally, change);
@@ -44,7 +43,7 @@ pub(super) fn write_attempt(
     attempt: &Attempt,
     new: &AttemptProgress,
 ) -> Result<()> {
-    match update_attempt(MARKER, attempt, new)? {
+    match update_attempt(attempt, new)? {
         Some(update) => execute(tx, update).map(drop),
         None => Ok(()),
     }
@@ -52,7 +51,15 @@ pub(super) fn write_attempt(
 
 /// Updates a row. Returns whether there is one.
 fn execute(tx: &Connection, update: Update) -> Result<bool> {
-    let (sql, values) = update.into_statement();
+    let sql = update.statement("", |sql, index| {
+        // Writing to a text does not fail.
+        let _ = write!(sql, "?{}", index + 1);
+    });
+    let key = StoredValue::Integer(Some(update.key.1));
+    let token = update.needed_token();
+    let token = token.map(|token| StoredValue::Integer(Some(token)));
+    let values = update.values.into_iter().map(|(_, value)| value);
+    let values = values.chain([key]).chain(token);
     let changed = tx.prepare_cached(&sql)?.execute(params_from_iter(values))?;
     Ok(changed == 1)
 }
@@ -60,9 +67,9 @@ fn execute(tx: &Connection, update: Update) -> Result<bool> {
 impl ToSql for StoredValue {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(match self {
-            Self::Null => ToSqlOutput::Owned(Value::Null),
-            Self::Integer(number) => ToSqlOutput::Owned(Value::Integer(*number)),
-            Self::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Self::Integer(Some(number)) => ToSqlOutput::Owned(Value::Integer(*number)),
+            Self::Text(Some(text)) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Self::Integer(None) | Self::Text(None) => ToSqlOutput::Owned(Value::Null),
         })
     }
 }
