@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use overnight::clock::ManualClock;
-use overnight::domain::{JobState, PoolId};
+use overnight::domain::{JobState, Outcome, PoolId};
 use overnight::queue::postgres::{Database, PostgresQueue};
 use overnight::queue::{Claim, Completed, Queue, Turn};
 
 use super::{Harness, Store, pool, seconds};
 use crate::postgres_server;
+use crate::support::wait_until;
 
 /// A queue in a database of its own.
 pub(crate) struct PostgresStore {
@@ -130,4 +131,75 @@ async fn a_pool_whose_connections_were_ended_works_on_and_is_not_taken_over() {
         assert_eq!(harness.queue.take_over().await.expect("a check"), 0);
     }
     assert_eq!(harness.job("r0").await.state, JobState::Running);
+}
+
+/// Plans that were made while the tables were empty would be the worst later: they read whole tables.
+#[tokio::test]
+async fn statements_that_were_planned_in_an_empty_queue_read_a_few_pages_of_a_full_one() {
+    const ROWS: usize = 5_000;
+    const STEPS: usize = 10;
+    const TURNS: usize = 6;
+    if !postgres_server::is_available() {
+        return;
+    }
+    let mut harness = Harness::<PostgresStore>::new().await;
+    harness.limits.in_flight = 1000;
+    harness.limits.creates_per_minute = 1000;
+    let worker = harness.store.open();
+    worker.join(pool("two")).await.expect("a pool");
+    // Each number of steps is a statement of its own.
+    harness.load("a", &[0]);
+    let mut claims = claim_and_reject(&*worker, &harness, Vec::new(), 1).await;
+    claims = claim_and_reject(&*worker, &harness, claims, 1).await;
+    harness.load_rows(ROWS);
+    // A connection counts its pages when it is closed.
+    harness.queue = harness.store.open();
+    let url = harness.store.url.clone();
+    let count = |sql: &str| postgres_server::number(&url, sql);
+    wait_until("the loaded rows are counted", || {
+        count("SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'jobs'") > ROWS as i64
+    });
+    let pages = "SELECT sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) + coalesce(idx_blks_read, 0)
+                          + coalesce(idx_blks_hit, 0)) FROM pg_statio_user_tables";
+    let before = count(pages);
+    for _ in 0..TURNS {
+        claims = claim_and_reject(&*worker, &harness, claims, STEPS).await;
+    }
+    drop(worker);
+    wait_until("the turns are counted", || {
+        let written = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'attempts'";
+        count(written) > (TURNS * STEPS) as i64
+    });
+    let per_job = (count(pages) - before) / (TURNS * STEPS) as i64;
+    // Two tables, thirteen indexes, some of two levels; a table of so many rows has hundreds of pages.
+    assert!(per_job < 64, "{per_job} pages a job");
+}
+
+/// Claims jobs, after the claims before it were recorded as rejected.
+async fn claim_and_reject(
+    queue: &dyn Queue,
+    harness: &Harness<PostgresStore>,
+    claims: Vec<Claim>,
+    steps: usize,
+) -> Vec<Claim> {
+    let rejected = |claim| Completed::Step {
+        claim: Arc::new(claim),
+        unrecorded_polls: 0,
+        outcome: Outcome::Rejected {
+            reason: "the input was refused".into(),
+        },
+        signal: None,
+    };
+    let turn = Turn {
+        pool_id: pool("two"),
+        completed: claims.into_iter().map(rejected).collect(),
+        holds_leases_at: Vec::new(),
+        claim: Some(harness.request(steps)),
+    };
+    queue
+        .turn(Arc::new(turn))
+        .await
+        .expect("a turn")
+        .claimed
+        .claims
 }
