@@ -311,7 +311,9 @@ CREATE TABLE meta (
                                                  -- to be another one; `doubt_since`: since when
                                                  -- a copy of the queue may have paid for what this
                                                  -- one does not know; `unclaimed_since`: since when
-                                                 -- it has paid for what may be loaded here yet
+                                                 -- it has paid for what may be loaded here yet;
+                                                 -- `run_setup`: the limits and prices of the
+                                                 -- active runs, a JSON object
     value           TEXT    NOT NULL             -- the value; times in milliseconds, as text
 ) STRICT, WITHOUT ROWID;
 

@@ -44,20 +44,22 @@ pub struct AdjustedClock {
 }
 
 impl AdjustedClock {
-    /// Corrects the clock, so that it shows this time now. Returns by how many milliseconds that is ahead of the
-    /// system clock.
-    pub fn set(&self, now: Timestamp) -> i64 {
+    /// Corrects the clock, so that it shows this time now.
+    pub fn set(&self, now: Timestamp) {
         let ahead = now.as_millisecond() - SystemClock.now().as_millisecond();
         self.ahead_ms.store(ahead, Ordering::Relaxed);
-        ahead
+    }
+
+    /// Returns by how much it is ahead of the system clock.
+    pub fn ahead(&self) -> SignedDuration {
+        SignedDuration::from_millis(self.ahead_ms.load(Ordering::Relaxed))
     }
 }
 
 impl Clock for AdjustedClock {
     fn now(&self) -> Timestamp {
         let system = SystemClock.now();
-        let ahead = SignedDuration::from_millis(self.ahead_ms.load(Ordering::Relaxed));
-        system.saturating_add(ahead).unwrap_or(system)
+        system.saturating_add(self.ahead()).unwrap_or(system)
     }
 }
 

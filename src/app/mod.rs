@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::catalog;
 use crate::clock::{AdjustedClock, Clock};
@@ -167,6 +167,11 @@ impl App {
                 proxied,
             )?),
         }))
+    }
+
+    /// Returns by how much the clock of the queue is ahead of this machine's.
+    pub fn clock_skew(&self) -> SignedDuration {
+        self.adjusted_clock.ahead()
     }
 
     /// Returns the configured limits of a provider.

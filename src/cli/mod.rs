@@ -52,6 +52,7 @@ mod report;
 mod run;
 mod run_markers;
 mod run_pool;
+mod run_setup;
 mod screen;
 mod setup;
 mod shell;

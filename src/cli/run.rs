@@ -15,7 +15,7 @@ use super::prompt::Answer;
 use super::run_pool::run_pool;
 use super::setup::Setup;
 use super::stop_signal::stop_on_signal;
-use super::{balances, confirm, copies, keys, queue_place, render, screen, summary};
+use super::{balances, confirm, copies, keys, queue_place, render, run_setup, screen, summary};
 
 /// Processes the queue until no job is left.
 pub(super) async fn run(global: &Global, args: RunArgs) -> anyhow::Result<Exit> {
@@ -80,6 +80,8 @@ pub(super) async fn run_with(
     options
         .limits
         .retain(|limits| providers.contains_key(&limits.provider));
+    run_setup::note(queue.as_ref(), &setup.app.catalog, &mut options).await?;
+    run_setup::print_skew(setup.app.clock_skew());
     let mut context = setup
         .app
         .step_context(Arc::clone(&queue), providers)

@@ -13,8 +13,8 @@ use crate::policy::operator::{self, Decision, NotApplicable};
 use super::staging::ensure_folder_is_free;
 use super::storage::{JobSet, Snapshot, StoredJob, Transaction};
 use super::{
-    BatchClips, CancelResult, KeyNote, LiveSetting, PoolRecord, QueueError, Result, Selection,
-    SettingChange, lookup, pools,
+    BatchClips, CancelResult, KeyNote, LiveSetting, PoolRecord, QueueError, Result, RunSetup,
+    Selection, SettingChange, lookup, pools,
 };
 
 /// What a command changes in a job and its attempt.
@@ -173,6 +173,32 @@ pub(super) fn note_key(
     } else {
         KeyNote::Known
     })
+}
+
+/// Notes what all runs should agree on, and returns what the active runs have otherwise.
+pub(super) fn note_setup(
+    tx: &mut dyn Transaction,
+    setup: &RunSetup,
+    host: &str,
+    now: Timestamp,
+) -> Result<RunSetup> {
+    let mut known = RunSetup::new();
+    if !pools::list_active(tx, host, now)?.is_empty()
+        && let Some(text) = tx.run_setup()?
+    {
+        known = serde_json::from_str(&text)
+            .map_err(|error| QueueError::unparsable("run_setup", error))?;
+    }
+    let differs = |(name, value): (&String, &String)| {
+        let other = known.get(name).filter(|other| *other != value)?;
+        Some((name.clone(), other.clone()))
+    };
+    let different = setup.iter().filter_map(differs).collect();
+    let mut all = setup.clone();
+    all.extend(known);
+    let text = serde_json::to_string(&all).map_err(|error| QueueError::Fault(error.to_string()))?;
+    tx.set_run_setup(&text)?;
+    Ok(different)
 }
 
 /// Adds the mark of a key that is of the same account as those that are known.

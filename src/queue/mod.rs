@@ -63,7 +63,9 @@ pub use findings::{HistoryFinding, UnknownPrediction};
 pub use health::Health;
 pub use lineage::Lineage;
 pub use live_setting::{LiveSetting, SettingChange};
-pub use operator::{BatchClips, CancelResult, CounterMismatch, KeyNote, Operator, Selection};
+pub use operator::{
+    BatchClips, CancelResult, CounterMismatch, KeyNote, Operator, RunSetup, Selection,
+};
 pub use pool_lookups::{AbsentAttempt, Gates, PoolLookups};
 pub use reports::Reports;
 pub use staging::{

@@ -1,5 +1,6 @@
 //! The port of the user's commands.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
@@ -21,6 +22,9 @@ pub enum KeyNote {
     /// submitted for absent.
     DiffersFromActive,
 }
+
+/// What all runs on a queue should agree on: a value for each name.
+pub type RunSetup = BTreeMap<String, String>;
 
 /// The jobs that a command of the user applies to. All conditions must hold.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +82,10 @@ pub trait Operator: Send + Sync {
 
     /// Stores the mark of a provider's key, unless an active run uses another one.
     async fn note_key(&self, provider: ProviderName, mark: String) -> Result<KeyNote>;
+
+    /// Notes what all runs on the queue should agree on: a value for each name. Returns what an active run has
+    /// otherwise; the values of a run that begins alone are stored.
+    async fn note_setup(&self, setup: RunSetup) -> Result<RunSetup>;
 
     /// Notes that a key is of the same account as the one that is used at a provider.
     async fn add_key(&self, provider: ProviderName, mark: String) -> Result<()>;

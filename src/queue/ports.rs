@@ -19,8 +19,8 @@ use super::{
     AbsentAttempt, AttemptRecord, BatchClips, BatchStatus, BillGrouping, BillLine, CancelResult,
     Completed, CounterMismatch, Gates, Health, HistoryFinding, JobFilter, JobRecord, KeyNote,
     Lineage, LiveSetting, Operator, PoolLookups, PoolRecord, ProviderStatus, QueueError, Reports,
-    Result, RouteStatus, Selection, SettingChange, Status, Turn, TurnResult, WorkQueue, commands,
-    findings, lookup, pools, turn, turn_reads,
+    Result, RouteStatus, RunSetup, Selection, SettingChange, Status, Turn, TurnResult, WorkQueue,
+    commands, findings, lookup, pools, turn, turn_reads,
 };
 
 #[async_trait]
@@ -220,6 +220,12 @@ impl<S: Storage> Operator for S {
     async fn note_key(&self, provider: ProviderName, mark: String) -> Result<KeyNote> {
         let host = self.host();
         self.write(move |tx, now| commands::note_key(tx, provider, &mark, &host, now))
+            .await
+    }
+
+    async fn note_setup(&self, setup: RunSetup) -> Result<RunSetup> {
+        let host = self.host();
+        self.write(move |tx, now| commands::note_setup(tx, &setup, &host, now))
             .await
     }
 

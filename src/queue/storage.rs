@@ -144,6 +144,9 @@ pub trait Snapshot: ClaimReads {
     /// `None` if no key was noted.
     fn key_mark(&self, provider: ProviderName) -> Result<Option<(String, Option<Timestamp>)>>;
 
+    /// Returns what the active runs agree on, as text; `None` if no run has noted it.
+    fn run_setup(&self) -> Result<Option<String>>;
+
     /// Returns when this machine's clock was last changed.
     fn last_clock_change(&self) -> Result<Option<Timestamp>>;
 
@@ -317,6 +320,9 @@ pub trait Transaction: Snapshot {
         mark: &str,
         changed_at: Option<Timestamp>,
     ) -> Result<()>;
+
+    /// Stores what the active runs agree on.
+    fn set_run_setup(&mut self, setup: &str) -> Result<()>;
 
     /// Sets the number of runs in the queue's [`Lineage`], and the server on which the last begins.
     fn set_generation(&mut self, generation: u64) -> Result<()>;

@@ -29,6 +29,9 @@ const GENERATION: &str = "generation";
 /// When the clock was last changed.
 pub(super) const CLOCK_CHANGE: &str = "clock_set_at";
 
+/// What the active runs agree on.
+pub(super) const RUN_SETUP: &str = "run_setup";
+
 /// The latest heartbeat of a pool.
 const LAST_HEARTBEAT: &str = "seen_at";
 

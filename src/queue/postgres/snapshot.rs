@@ -45,6 +45,10 @@ impl Snapshot for PostgresTransaction<'_> {
         meta::key_mark(self.tx, provider)
     }
 
+    fn run_setup(&self) -> Result<Option<String>> {
+        meta::text(self.tx, meta::RUN_SETUP)
+    }
+
     fn last_clock_change(&self) -> Result<Option<Timestamp>> {
         meta::time(self.tx, meta::CLOCK_CHANGE)
     }

@@ -290,6 +290,10 @@ impl Transaction for PostgresTransaction<'_> {
         meta::set_key_mark(self.tx, provider, mark, changed_at)
     }
 
+    fn set_run_setup(&mut self, setup: &str) -> Result<()> {
+        meta::set_text(self.tx, meta::RUN_SETUP, setup)
+    }
+
     fn set_generation(&mut self, generation: u64) -> Result<()> {
         meta::set_generation(self.tx, generation)
     }

@@ -12,6 +12,9 @@ use crate::queue::{Lineage, Result};
 use super::clock_changes::{read_meta, write_meta};
 use super::row::{execute, query_value, select};
 
+/// What the active runs agree on.
+const RUN_SETUP: &str = "run_setup";
+
 /// Since when the queue may not know what was paid for.
 const DOUBT: &str = "doubt_since";
 
@@ -109,6 +112,16 @@ pub(super) fn set_key_mark(
         Some(at) => write_meta(tx, &format!("key_changed_at.{provider}"), at),
         None => Ok(()),
     }
+}
+
+/// Reads what the active runs agree on.
+pub(super) fn run_setup(connection: &Connection) -> Result<Option<String>> {
+    text(connection, RUN_SETUP)
+}
+
+/// Stores what the active runs agree on.
+pub(super) fn set_run_setup(tx: &Connection, setup: &str) -> Result<()> {
+    set_text(tx, RUN_SETUP, setup)
 }
 
 fn text(connection: &Connection, key: &str) -> Result<Option<String>> {

@@ -41,6 +41,10 @@ impl Snapshot for SqliteTransaction<'_> {
         lineage::key_mark(self.tx, provider)
     }
 
+    fn run_setup(&self) -> Result<Option<String>> {
+        lineage::run_setup(self.tx)
+    }
+
     fn last_clock_change(&self) -> Result<Option<Timestamp>> {
         clock_changes::last_change(self.tx)
     }

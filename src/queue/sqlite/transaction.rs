@@ -242,6 +242,10 @@ impl Transaction for SqliteTransaction<'_> {
         lineage::set_key_mark(self.tx, provider, mark, changed_at)
     }
 
+    fn set_run_setup(&mut self, setup: &str) -> Result<()> {
+        lineage::set_run_setup(self.tx, setup)
+    }
+
     fn set_generation(&mut self, generation: u64) -> Result<()> {
         lineage::set_generation(self.tx, generation)
     }

@@ -58,6 +58,7 @@ struct State {
     unclaimed_since: Option<Timestamp>,
     fresh: BTreeMap<String, Timestamp>,
     key_marks: BTreeMap<ProviderName, (String, Option<Timestamp>)>,
+    run_setup: Option<String>,
     clock_changed_at: Option<Timestamp>,
     last_upload_id: i64,
 }
@@ -454,6 +455,10 @@ impl Snapshot for State {
         Ok(self.key_marks.get(&provider).cloned())
     }
 
+    fn run_setup(&self) -> Result<Option<String>> {
+        Ok(self.run_setup.clone())
+    }
+
     fn last_clock_change(&self) -> Result<Option<Timestamp>> {
         Ok(self.clock_changed_at)
     }
@@ -793,6 +798,11 @@ impl Transaction for State {
     ) -> Result<()> {
         self.key_marks
             .insert(provider, (mark.to_owned(), changed_at));
+        Ok(())
+    }
+
+    fn set_run_setup(&mut self, setup: &str) -> Result<()> {
+        self.run_setup = Some(setup.to_owned());
         Ok(())
     }
 
