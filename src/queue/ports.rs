@@ -122,6 +122,10 @@ impl<S: Storage> WorkQueue for S {
 
 #[async_trait]
 impl<S: Storage> PoolLookups for S {
+    async fn wait_for_change(&self) {
+        Storage::wait_for_change(self).await;
+    }
+
     async fn leases_unless(&self, pool: PoolId, expected: usize) -> Result<Option<Vec<Lease>>> {
         self.read(move |snapshot, _| snapshot.leases_unless(&pool, expected))
             .await

@@ -412,6 +412,11 @@ pub trait Storage: Send + Sync {
         self.write(operation)
     }
 
+    /// As [`PoolLookups::wait_for_change`](super::PoolLookups::wait_for_change).
+    fn wait_for_change(&self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
     /// Runs a read.
     fn read<T: Send + 'static>(
         &self,

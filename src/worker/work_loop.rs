@@ -60,10 +60,9 @@ impl Pool {
             let until_due = self.time_until(backlog.as_ref().and_then(|backlog| backlog.next_due));
             let until_poll = self.time_until_held_poll();
             is_claim_due = true;
-            // Whatever happens first, another claim follows, unless it cannot have made a
-            // difference. The order is fixed rather than random, so that a rehearsal can be
-            // repeated, and rare events come first, so that a steady stream of completed steps
-            // cannot delay them.
+            // Whatever happens first, another claim follows, unless it cannot make a difference. The
+            // order is fixed, so that a rehearsal can be repeated, and rare events come first, so
+            // that a steady stream of completed steps cannot delay them.
             tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => {}
@@ -85,6 +84,7 @@ impl Pool {
                     completed = self.collect_completed(first)?;
                     is_claim_due = self.is_short_of_workers;
                 }
+                () = self.context.queue.wait_for_change(), if backlog.is_some() => {}
                 () = sleep(until_poll) => is_claim_due = false,
                 () = sleep(until_due) => {}
             }

@@ -55,18 +55,14 @@ impl Connection {
         let runtime = runtime.map_err(|error| QueueError::Fault(error.to_string()))?;
         let has_warned = Arc::new(AtomicBool::new(false));
         let warned = Arc::clone(&has_warned);
-        let client = runtime.block_on(async {
-            if config.get_ssl_mode() == SslMode::Disable {
-                let (client, connection) = config.connect(NoTls).await.map_err(store_error)?;
-                tokio::spawn(drive(connection, warned));
-                return Ok(client);
+        let client = runtime.block_on(connect(config, move |message| {
+            if let AsyncMessage::Notice(notice) = message
+                && notice.severity() == "WARNING"
+            {
+                tracing::warn!("the server of the queue: {}", notice.message());
+                warned.store(true, Ordering::Release);
             }
-            let tls = tls::client_config().map_err(QueueError::Fault)?;
-            let connected = config.connect(MakeRustlsConnect::new(tls)).await;
-            let (client, connection) = connected.map_err(store_error)?;
-            tokio::spawn(drive(connection, warned));
-            Ok::<_, QueueError>(client)
-        })?;
+        }))?;
         let mut connection = Self {
             runtime,
             client: Arc::new(client),
@@ -298,19 +294,33 @@ const SERVER: &str = "
     SELECT system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
     FROM pg_control_system()";
 
+/// Connects to a server. What it says beside the answers to statements is passed to `hear`.
+pub(super) async fn connect(
+    config: &Config,
+    hear: impl FnMut(AsyncMessage) + Send + 'static,
+) -> Result<Client> {
+    if config.get_ssl_mode() == SslMode::Disable {
+        let (client, connection) = config.connect(NoTls).await.map_err(store_error)?;
+        tokio::spawn(drive(connection, hear));
+        return Ok(client);
+    }
+    let tls = tls::client_config().map_err(QueueError::Fault)?;
+    let connected = config.connect(MakeRustlsConnect::new(tls)).await;
+    let (client, connection) = connected.map_err(store_error)?;
+    tokio::spawn(drive(connection, hear));
+    Ok(client)
+}
+
 /// Moves messages between the client and the server, until one of them closes the connection.
-async fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, has_warned: Arc<AtomicBool>)
-where
+async fn drive<S, T>(
+    mut connection: tokio_postgres::Connection<S, T>,
+    mut hear: impl FnMut(AsyncMessage),
+) where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
     while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-        if let AsyncMessage::Notice(notice) = message
-            && notice.severity() == "WARNING"
-        {
-            tracing::warn!("the server of the queue: {}", notice.message());
-            has_warned.store(true, Ordering::Release);
-        }
+        hear(message);
     }
 }
 

@@ -37,6 +37,7 @@ mod time;
 mod transaction;
 mod uploads;
 mod usual_reads;
+mod wake_up;
 mod write;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +56,7 @@ use session::Session;
 use stage::PostgresStaging;
 use time::Time;
 use transaction::PostgresTransaction;
+use wake_up::WakeUp;
 use write::Written;
 
 pub use copy::PostgresCopy;
@@ -76,6 +78,8 @@ pub struct PostgresQueue {
     writer_name: String,
     has_written: AtomicBool,
     reader: Session,
+    /// Hears of the changes of other processes, once a pool has joined.
+    wake_up: OnceLock<WakeUp>,
     /// What a dropped queue releases, so that other processes take its jobs over.
     locks: PoolLocks,
     host: String,
@@ -167,6 +171,7 @@ impl PostgresQueue {
             writer_name: uuid::Uuid::new_v4().simple().to_string(),
             has_written: AtomicBool::new(false),
             reader: Session::spawn(connector.clone(), |_| Ok(())),
+            wake_up: OnceLock::new(),
             locks: PoolLocks::new(session, min_uptime),
             connector,
             database,
@@ -237,7 +242,15 @@ impl PostgresQueue {
                 write::write(tx, &time, &writer, turn.as_deref(), &*run)
             });
             match write.await? {
-                Written::Committed(result) => return Ok(result),
+                Written::Committed {
+                    result,
+                    frees_slots,
+                } => {
+                    if let Some(wake_up) = self.wake_up.get().filter(|_| frees_slots) {
+                        wake_up.notify();
+                    }
+                    return Ok(result);
+                }
                 Written::Unconfirmed { result, token } => {
                     if self.is_committed(token).await? {
                         return Ok(result);
@@ -289,7 +302,10 @@ impl Storage for PostgresQueue {
 
     fn lock_pool(&self, pool: &PoolId) -> Result<PoolLock> {
         let lock = self.locks.lock(pool);
-        lock.map_err(|error| self.add_address(error))
+        let lock = lock.map_err(|error| self.add_address(error))?;
+        self.wake_up
+            .get_or_init(|| WakeUp::spawn(self.database.session.clone(), self.writer_name.clone()));
+        Ok(lock)
     }
 
     fn lock_dead_pool(&self, pool: &PoolId, _record: &PoolRecord) -> Option<PoolLock> {
@@ -308,6 +324,13 @@ impl Storage for PostgresQueue {
         operation: impl WriteOperation<T>,
     ) -> Result<T> {
         self.write_for(Some(Arc::new(reads)), operation).await
+    }
+
+    async fn wait_for_change(&self) {
+        match self.wake_up.get() {
+            Some(wake_up) => wake_up.wait().await,
+            None => std::future::pending().await,
+        }
     }
 
     async fn read<T: Send + 'static>(&self, operation: impl ReadOperation<T>) -> Result<T> {

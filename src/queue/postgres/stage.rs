@@ -10,7 +10,7 @@ use super::load_rows::{RowTransaction, RowWriter};
 use super::row::params;
 use super::session::Session;
 use super::time::Time;
-use super::{claim_reads, schema, tallies, uploads, usual_reads, write};
+use super::{claim_reads, schema, tallies, uploads, usual_reads, wake_up, write};
 use crate::domain::{JobId, Money, NewJob};
 use crate::failpoint::fail_point;
 use crate::policy::claim::BatchView;
@@ -131,7 +131,7 @@ impl Staging for PostgresStaging {
             tally.add_new_jobs(&rows.batch_name(tx)?, plan.new);
             tallies::write(tx, &tally)?;
             fail_point!("load written");
-            tx.batch("COMMIT")?;
+            tx.batch(&format!("{}; COMMIT", wake_up::statement("load")))?;
             fail_point!("load committed");
             Ok(plan)
         })?;

@@ -36,6 +36,8 @@ pub(super) struct PostgresTransaction<'a> {
     pub(super) tally: Tally,
     /// What is known about the steps of a turn.
     own: OwnSteps,
+    /// Whether a limit, a gate or a setting was written.
+    has_opened: bool,
     pub(super) ahead: ReadAhead,
     /// The attempts that were recorded, by their numbers, with their states after that.
     pub(super) recorded: HashMap<i64, AttemptState>,
@@ -54,6 +56,7 @@ impl<'a> PostgresTransaction<'a> {
             tx,
             tally: Tally::default(),
             own,
+            has_opened: false,
             ahead,
             recorded: HashMap::new(),
             last_attempt: Cell::default(),
@@ -91,6 +94,16 @@ impl<'a> PostgresTransaction<'a> {
                     .set_owner(provider, &prediction.prediction_id, owner);
             }
         }
+    }
+
+    /// Returns whether there are fewer open attempts at a provider than before.
+    pub(super) fn frees_slots(&self) -> bool {
+        self.tally.in_flight.values().any(|moved| *moved < 0)
+    }
+
+    /// Returns whether something has changed that another process may wait for.
+    pub(super) fn has_news(&self) -> bool {
+        self.has_opened || !self.tally.batches.is_empty()
     }
 
     /// Writes the sums, which must be the last write of the transaction.
@@ -168,11 +181,13 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
+        self.has_opened = true;
         self.ahead.forget(|read| read == Read::Providers);
         gates::write_provider(self.tx, provider, gate)
     }
 
     fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()> {
+        self.has_opened = true;
         self.ahead.forget(|read| read == Read::Routes);
         gates::write_route(self.tx, route, gate)
     }
@@ -270,6 +285,7 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()> {
+        self.has_opened = true;
         self.tx.execute(
             "UPDATE batches SET budget = $2 WHERE batch_id = $1",
             params![batch.batch_id, budget.map(Money::micros)],
@@ -278,6 +294,7 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn set_settings(&mut self, settings: &[SettingChange]) -> Result<()> {
+        self.has_opened = true;
         pools::replace_settings(self.tx, settings)
     }
 

@@ -15,6 +15,7 @@ use super::row::{params, values};
 use super::schema;
 use super::time::Time;
 use super::transaction::PostgresTransaction;
+use super::wake_up;
 use crate::failpoint::fail_point;
 use crate::queue::Result;
 use crate::queue::lease::draw_token;
@@ -31,7 +32,12 @@ const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL e
 /// What became of a write.
 pub(super) enum Written<T> {
     /// It was committed.
-    Committed(T),
+    Committed {
+        /// Its result.
+        result: T,
+        /// Whether it was a turn that has left slots free that it had taken.
+        frees_slots: bool,
+    },
     /// It was sent, and the server has not confirmed it.
     Unconfirmed {
         /// Its result, if it was committed.
@@ -95,20 +101,27 @@ pub(super) fn write<T>(
     operation: &impl WriteOperation<T>,
 ) -> Result<Written<T>> {
     let token = draw_token();
-    let run = || -> Result<T> {
+    let run = || -> Result<(T, bool)> {
         let (mut transaction, now) = begin_write(tx, time, turn)?;
         let result = operation(&mut transaction as &mut dyn Transaction, now)?;
+        let frees_slots = turn.is_some() && transaction.frees_slots();
+        if turn.is_none() && transaction.has_news() {
+            tx.post(&wake_up::statement(writer), Vec::new())?;
+        }
         transaction.finish()?;
         set_token(tx, writer, token, now)?;
         fail_point!("write sent");
-        Ok(result)
+        Ok((result, frees_slots))
     };
-    let result = run().inspect_err(|_| {
+    let (result, frees_slots) = run().inspect_err(|_| {
         // The error of what failed before is what matters.
         let _ = tx.roll_back();
     })?;
     Ok(match tx.commit() {
-        Ok(true) => Written::Committed(result),
+        Ok(true) => Written::Committed {
+            result,
+            frees_slots,
+        },
         Ok(false) => Written::Unconfirmed { result, token },
         Err(error) if error.is_lost_store() => {
             tracing::info!("the answer to a commit was lost: {error}");

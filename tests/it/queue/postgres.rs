@@ -133,6 +133,36 @@ async fn a_pool_whose_connections_were_ended_works_on_and_is_not_taken_over() {
     assert_eq!(harness.job("r0").await.state, JobState::Running);
 }
 
+#[tokio::test]
+async fn a_pool_hears_of_rows_that_were_loaded_and_of_slots_that_another_has_freed() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let mut harness = Harness::<PostgresStore>::new().await;
+    harness.limits.in_flight = 1;
+    let other = harness.store.open();
+    other.join(pool("two")).await.expect("a pool");
+    // It may have missed something before it listened.
+    harness.queue.wait_for_change().await;
+    assert!(is_quiet(&*harness.queue).await);
+    let loader = Arc::clone(&harness.queue);
+    harness.queue = harness.store.open();
+    harness.load_rows(2);
+    loader.wait_for_change().await;
+    // What a process does itself is no news to it, nor that a slot was taken.
+    let claims = claim_and_reject(&*other, &harness, Vec::new(), 1).await;
+    assert_eq!(claims.len(), 1);
+    assert!(is_quiet(&*loader).await);
+    claim_and_reject(&*other, &harness, claims, 0).await;
+    loader.wait_for_change().await;
+}
+
+/// Returns whether a queue hears of nothing for long enough that it would have.
+async fn is_quiet(queue: &dyn Queue) -> bool {
+    let heard = tokio::time::timeout(Duration::from_millis(300), queue.wait_for_change());
+    heard.await.is_err()
+}
+
 /// Plans that were made while the tables were empty would be the worst later: they read whole tables.
 #[tokio::test]
 async fn statements_that_were_planned_in_an_empty_queue_read_a_few_pages_of_a_full_one() {
