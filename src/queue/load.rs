@@ -67,6 +67,9 @@ impl Load {
         let placed;
         let mut known = Vec::new();
         let (own, mut rows) = (rows, rows);
+        if self.jobs_before > 0 {
+            tx.expect(rows)?;
+        }
         if self.jobs_before > 0 && rows.iter().any(|row| row.product.is_some()) {
             let is_seen = |job| self.is_seen(job);
             (placed, known) = load_pictures::place(tx, &self.comparison, rows, is_seen)?;

@@ -39,6 +39,13 @@ pub struct RowFields {
 
 /// The open transaction of a load into one batch.
 pub trait LoadTransaction {
+    /// Notes which rows are [looked up](Self::find) next. A store that pays for every statement reads their jobs
+    /// at once.
+    fn expect(&mut self, rows: &[NewJob]) -> Result<()> {
+        let _ = rows;
+        Ok(())
+    }
+
     /// Returns the job that the batch has for a row's key.
     fn find(&mut self, row_key: &str) -> Result<Option<KnownJob>>;
 

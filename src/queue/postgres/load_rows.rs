@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
+use tokio_postgres::types::ToSql;
 
 use super::connection::Connection;
-use super::row::{bigint, params};
+use super::row::{bigint, params, values};
 use super::{change, clips, job_row, lanes};
 use crate::domain::{Fingerprint, Input, JobId, Money, NewJob, ProviderName, SavedFile, file_name};
 use crate::policy::Change;
@@ -25,6 +26,8 @@ pub(super) struct RowWriter {
     pub(super) has_local_images: bool,
     /// The lanes of the batch that rows were added to.
     pub(super) lanes: HashMap<Vec<ProviderName>, i64>,
+    /// The jobs of the rows that are next, by their keys; `None` if there is no job.
+    pub(super) expected: HashMap<String, Option<KnownJob>>,
     /// What the restarted jobs change.
     pub(super) tally: Tally,
 }
@@ -72,6 +75,28 @@ const INSERT: &str = "
     SELECT job_id, $1, lane_id, 'queued', $2 FROM added JOIN wanted USING (row_key)";
 
 impl RowTransaction<'_> {
+    /// Returns the jobs that the batch has for keys, with these.
+    fn find_all(&self, keys: &[impl AsRef<str> + ToSql + Sync]) -> Result<Vec<(String, KnownJob)>> {
+        self.tx.select(
+            "SELECT r.row_key, r.job_id, r.line, j.state, r.fingerprint, j.lane_id
+             FROM rows r JOIN jobs j USING (job_id) WHERE r.batch_id = $1 AND r.row_key = ANY($2)",
+            params![self.writer.batch_id, keys],
+            |columns| {
+                let fingerprint: &[u8] = columns.get("fingerprint")?;
+                let fingerprint = Fingerprint::try_from(fingerprint);
+                let job = KnownJob {
+                    job_id: JobId(columns.get("job_id")?),
+                    line: columns.number("line")?,
+                    state: columns.parse("state")?,
+                    fingerprint: fingerprint
+                        .map_err(|error| QueueError::unparsable("fingerprint", error))?,
+                    lane_id: columns.get("lane_id")?,
+                };
+                Ok((columns.get("row_key")?, job))
+            },
+        )
+    }
+
     /// Inserts rows under the given names. Returns whether they were; `false` if one of them conflicts with
     /// another job, or with another of them.
     fn insert_all(&mut self, rows: &[(&NewJob, &str)]) -> Result<bool> {
@@ -116,25 +141,23 @@ impl RowTransaction<'_> {
 const CHUNK_SIZE: usize = 1000;
 
 impl LoadTransaction for RowTransaction<'_> {
+    fn expect(&mut self, rows: &[NewJob]) -> Result<()> {
+        let keys = rows.iter().map(|row| Some(&row.row_key));
+        let keys = keys.chain(rows.iter().map(|row| row.earlier_key.as_ref()));
+        let keys: Vec<&String> = keys.flatten().collect();
+        let found = self.find_all(&keys)?;
+        let expected = &mut self.writer.expected;
+        *expected = keys.iter().map(|key| ((*key).clone(), None)).collect();
+        expected.extend(found.into_iter().map(|(key, job)| (key, Some(job))));
+        Ok(())
+    }
+
     fn find(&mut self, row_key: &str) -> Result<Option<KnownJob>> {
-        let found = self.tx.select(
-            "SELECT r.job_id, r.line, j.state, r.fingerprint, j.lane_id
-             FROM rows r JOIN jobs j USING (job_id) WHERE r.batch_id = $1 AND r.row_key = $2",
-            params![self.writer.batch_id, row_key],
-            |columns| {
-                let fingerprint: &[u8] = columns.get("fingerprint")?;
-                let fingerprint = Fingerprint::try_from(fingerprint);
-                Ok(KnownJob {
-                    job_id: JobId(columns.get("job_id")?),
-                    line: columns.number("line")?,
-                    state: columns.parse("state")?,
-                    fingerprint: fingerprint
-                        .map_err(|error| QueueError::unparsable("fingerprint", error))?,
-                    lane_id: columns.get("lane_id")?,
-                })
-            },
-        )?;
-        Ok(found.into_iter().next())
+        // Whoever asks goes on to change it.
+        match self.writer.expected.remove(row_key) {
+            Some(known) => Ok(known),
+            None => Ok(self.find_all(&[row_key])?.pop().map(|(_, job)| job)),
+        }
     }
 
     fn input(&mut self, job: JobId) -> Result<Input> {
@@ -208,38 +231,38 @@ impl LoadTransaction for RowTransaction<'_> {
         if fields.providers {
             let lane_id = self.writer.lane(self.tx, row)?;
             if job.lane_id != lane_id {
-                self.tx.execute(
+                self.tx.post(
                     "UPDATE jobs SET lane_id = $2 WHERE job_id = $1",
-                    params![job_id, lane_id],
+                    values![job_id, lane_id],
                 )?;
-                self.tx.execute(
+                self.tx.post(
                     "UPDATE rows SET estimate = $2 WHERE job_id = $1",
-                    params![job_id, row.estimate.micros()],
+                    values![job_id, row.estimate.micros()],
                 )?;
             }
         }
         if fields.input {
-            self.tx.execute(
+            self.tx.post(
                 "UPDATE rows SET input = $2 WHERE job_id = $1 AND input <> $2",
-                params![job_id, row.input_text],
+                values![job_id, row.input_text.clone()],
             )?;
         }
         if fields.fingerprint {
-            let fingerprint = row.fingerprint.as_slice();
-            self.tx.execute(
+            let fingerprint = row.fingerprint.to_vec();
+            self.tx.post(
                 "UPDATE rows SET fingerprint = $2 WHERE job_id = $1",
-                params![job_id, fingerprint],
+                values![job_id, fingerprint.clone()],
             )?;
-            self.tx.execute(
+            self.tx.post(
                 "UPDATE attempts SET fingerprint = $2
                  WHERE attempt_id = (SELECT attempt_id FROM jobs WHERE job_id = $1)",
-                params![job_id, fingerprint],
+                values![job_id, fingerprint],
             )?;
         }
         if job.line != row.line {
-            self.tx.execute(
+            self.tx.post(
                 "UPDATE rows SET line = $2 WHERE job_id = $1",
-                params![job_id, bigint(row.line)],
+                values![job_id, bigint(row.line)],
             )?;
         }
         Ok(())
@@ -247,18 +270,18 @@ impl LoadTransaction for RowTransaction<'_> {
 
     fn replace(&mut self, job: JobId, row: &NewJob) -> Result<()> {
         let lane_id = self.writer.lane(self.tx, row)?;
-        self.tx.execute(
+        self.tx.post(
             "UPDATE jobs SET lane_id = $2, attempt_id = NULL WHERE job_id = $1",
-            params![job.0, lane_id],
+            values![job.0, lane_id],
         )?;
-        self.tx.execute(
+        self.tx.post(
             "UPDATE rows SET line = $2, input = $3, fingerprint = $4, estimate = $5, queued_at = $6
              WHERE job_id = $1",
-            params![
+            values![
                 job.0,
                 bigint(row.line),
-                row.input_text,
-                row.fingerprint.as_slice(),
+                row.input_text.clone(),
+                row.fingerprint.to_vec(),
                 row.estimate.micros(),
                 self.writer.now.as_millisecond(),
             ],

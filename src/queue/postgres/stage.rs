@@ -184,6 +184,7 @@ impl OpenLoad {
             batch_id,
             has_local_images: false,
             lanes: HashMap::new(),
+            expected: HashMap::new(),
             tally: Tally::default(),
         };
         Ok(Self { load, rows })

@@ -23,7 +23,7 @@ use crate::queue::storage::{Transaction, TurnReads, WriteOperation};
 
 /// How long the server keeps a transaction open whose process does not go on with it, such as that of a machine
 /// which sleeps: others wait for its lock.
-const MAX_IDLE: Duration = Duration::from_secs(15);
+const MAX_IDLE: Duration = Duration::from_secs(5);
 
 /// Statements are planned once, and by indexes: a plan that was made when the tables were small would read all
 /// of them later. None is worth being compiled.

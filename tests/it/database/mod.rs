@@ -4,5 +4,6 @@
 mod frozen;
 mod hosts;
 mod moving;
+mod partition;
 mod standby;
 mod wire;
