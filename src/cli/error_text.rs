@@ -147,6 +147,10 @@ fn store_hint(kind: &StoreErrorKind) -> Option<&'static str> {
         StoreErrorKind::FailedOver => {
             "run again: the queue is compared with the providers' histories first, so that nothing is paid twice"
         }
+        StoreErrorKind::Pooler => {
+            "use pgbouncer 1.21 or later with `max_prepared_statements`, its session mode, or the address of the \
+             server itself"
+        }
         StoreErrorKind::Other => return None,
     })
 }

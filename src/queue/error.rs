@@ -276,6 +276,8 @@ pub enum StoreErrorKind {
     Unreachable,
     /// Another server answers than when the queue was opened.
     FailedOver,
+    /// A pooler between the program and the server does not keep prepared statements.
+    Pooler,
     /// Any other failure of the storage layer.
     Other,
 }
@@ -344,6 +346,9 @@ fn describe_store(path: &Path, kind: &StoreErrorKind) -> String {
         StoreErrorKind::FailedOver => format!(
             "another server answers for {file} than before, and may not have what was committed last"
         ),
+        StoreErrorKind::Pooler => {
+            format!("the connection pooler of {file} does not keep prepared statements")
+        }
         StoreErrorKind::NotADatabase
         | StoreErrorKind::Damaged { found: None }
         | StoreErrorKind::CannotOpen

@@ -351,6 +351,15 @@ pub(super) fn store_error(error: tokio_postgres::Error) -> QueueError {
         Some(code) if *code == SqlState::DISK_FULL => StoreErrorKind::DiskFull,
         Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => StoreErrorKind::ReadOnly,
         Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => StoreErrorKind::Locked,
+        Some(code)
+            if [
+                SqlState::DUPLICATE_PSTATEMENT,
+                SqlState::INVALID_SQL_STATEMENT_NAME,
+            ]
+            .contains(code) =>
+        {
+            StoreErrorKind::Pooler
+        }
         Some(code) if is_of_the_connection(code) => StoreErrorKind::Unreachable,
         None if error.is_closed() || is_io(&error) => StoreErrorKind::Unreachable,
         _ => StoreErrorKind::Other,

@@ -131,3 +131,28 @@ fn a_copy_that_was_cut_leaves_one_usable_queue_and_is_finished_by_the_same_comma
         env.assert_all_rendered_once(ROWS);
     }
 }
+
+#[test]
+fn a_queue_of_an_older_version_is_used_after_it_was_migrated() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let url = postgres_server::create_database();
+    let first = include_str!("../../../src/queue/postgres/migrations/1.sql");
+    let meta = "INSERT INTO meta VALUES ('queue_id', 'old'), ('schema_version', '1')";
+    let schema = "CREATE SCHEMA overnight; SET search_path = overnight";
+    postgres_server::execute(&url, &format!("{schema}; {first}; {meta}"));
+    let env = TestEnv::new(high_limits()).on_database(url.clone());
+    let status = env.run(&["status"]);
+    assert!(
+        status.stderr.contains("run `overnight migrate` once"),
+        "{status:?}"
+    );
+    let migrated = env.run(&["migrate"]);
+    assert_eq!(migrated.code, 0, "{migrated:?}");
+    env.load(3, "fal");
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_rendered_once(3);
+    // Runs of the older version let the server number their attempts.
+    assert_eq!(postgres_server::number(&url, "next_attempt()"), 4);
+}

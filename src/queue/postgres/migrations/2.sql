@@ -1,6 +1,9 @@
 -- Attempts are numbered by the write that starts them, which holds the lock of all writes: it knows their numbers
--- without waiting for the server.
+-- without waiting for the server. Runs of the older version, which go on meanwhile, leave that to the server.
+CREATE FUNCTION next_attempt() RETURNS BIGINT LANGUAGE sql VOLATILE
+    AS 'SELECT coalesce(max(attempt_id), 0) + 1 FROM overnight.attempts';
 ALTER TABLE attempts ALTER attempt_id DROP IDENTITY;
+ALTER TABLE attempts ALTER attempt_id SET DEFAULT next_attempt();
 
 -- These were checked for every row that is loaded and for every step of a job, and took most of the time of a load.
 -- A row and its job are written by one statement, a pool that leaves ends its leases, and no batch or lane is ever
