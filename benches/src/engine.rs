@@ -230,6 +230,21 @@ pub(crate) async fn complete_jobs(
     let pool_id = PoolId(format!("benches-{}", fixture::now().as_nanosecond()));
     queue.join(pool_id.clone()).await?;
     let started_at = Instant::now();
+    let completed = complete_as(queue, &pool_id, catalog, workers, jobs).await?;
+    let rate = per_second(completed, started_at);
+    queue.leave(pool_id).await?;
+    Ok(rate)
+}
+
+/// Claims and completes up to `jobs` jobs for a pool that has joined, for up to [`MAX_DURATION`]. Returns how many.
+pub(crate) async fn complete_as(
+    queue: &dyn WorkQueue,
+    pool_id: &PoolId,
+    catalog: &Arc<Catalog>,
+    workers: usize,
+    jobs: u64,
+) -> anyhow::Result<u64> {
+    let started_at = Instant::now();
     let mut unclaimed = usize::try_from(jobs)?;
     let mut completed = 0;
     let mut claims: Vec<Claim> = Vec::new();
@@ -263,9 +278,7 @@ pub(crate) async fn complete_jobs(
         );
         unclaimed -= claims.len();
     }
-    let rate = per_second(completed, started_at);
-    queue.leave(pool_id).await?;
-    Ok(rate)
+    Ok(completed)
 }
 
 #[expect(

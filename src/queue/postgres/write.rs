@@ -83,7 +83,7 @@ fn begin_write<'a>(
 pub(super) fn begin_long() -> String {
     // A user or a database for which commits are not waited for would lose what was paid.
     format!(
-        "BEGIN; {}; SET LOCAL synchronous_commit = on; {}",
+        "BEGIN; {}; SET LOCAL synchronous_commit = on; LOCK TABLE gate IN EXCLUSIVE MODE; {}",
         schema::SEARCH_PATH,
         schema::LOCK
     )
