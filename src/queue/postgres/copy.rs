@@ -117,7 +117,7 @@ impl CopyStore for PostgresCopy {
 
     fn begin(&mut self) -> Result<()> {
         self.run(|tx| {
-            tx.batch(&write::begin_long())?;
+            tx.batch(&write::begin_anywhere())?;
             if schema::exists(tx)? {
                 let sql = "SELECT EXISTS (SELECT 1 FROM pools)";
                 if tx.value(sql, params![])? == Some(true) {

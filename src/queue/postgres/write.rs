@@ -81,9 +81,18 @@ fn begin_write<'a>(
 
 /// Returns the statements that begin a transaction which holds the lock of all writes, and may take minutes.
 pub(super) fn begin_long() -> String {
+    begin_after("LOCK TABLE gate IN EXCLUSIVE MODE")
+}
+
+/// As [`begin_long`], in a database that may have no queue yet.
+pub(super) fn begin_anywhere() -> String {
+    begin_after("")
+}
+
+fn begin_after(wait: &str) -> String {
     // A user or a database for which commits are not waited for would lose what was paid.
     format!(
-        "BEGIN; {}; SET LOCAL synchronous_commit = on; LOCK TABLE gate IN EXCLUSIVE MODE; {}",
+        "BEGIN; {}; SET LOCAL synchronous_commit = on; {wait}; {}",
         schema::SEARCH_PATH,
         schema::LOCK
     )
