@@ -35,11 +35,17 @@ const HOSTS: [(usize, usize, f64); 3] = [(4, 16, 4.5), (16, 4, 1.5), (64, 1, 0.3
 /// First argument that makes this program run only our side, for a profiler.
 pub(crate) const SUBCOMMAND: &str = "complete-jobs-in-database";
 
+/// Returns the URL of the database. Says so if there is none.
+pub(crate) fn url() -> Option<String> {
+    let url = std::env::var(VARIABLE).ok();
+    if url.is_none() {
+        print_progress(format_args!("skipped, because {VARIABLE} is not set"));
+    }
+    url
+}
+
 pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
-    let Ok(url) = std::env::var(VARIABLE) else {
-        print_progress(format_args!(
-            "database: skipped, because {VARIABLE} is not set"
-        ));
+    let Some(url) = url() else {
         return Ok(());
     };
     let jobs = scale.pick(300, 3000);
@@ -130,7 +136,7 @@ pub(crate) fn run_alone(args: &[String]) -> anyhow::Result<()> {
 }
 
 /// Creates the queue of a database, with a number of jobs.
-fn queue(url: &str, jobs: u64) -> anyhow::Result<PostgresQueue> {
+pub(crate) fn queue(url: &str, jobs: u64) -> anyhow::Result<PostgresQueue> {
     let queue = open(url)?;
     fixture::load(&queue, Path::new("/renders"), 0..jobs)?;
     Ok(queue)
@@ -144,7 +150,7 @@ fn open(url: &str) -> anyhow::Result<PostgresQueue> {
 }
 
 /// A plain table of jobs.
-struct Raw {
+pub(crate) struct Raw {
     client: Client,
     claim: Statement,
     complete: Statement,
@@ -152,7 +158,7 @@ struct Raw {
 
 impl Raw {
     /// Removes what the database had, and creates a table with a number of jobs.
-    async fn create(url: &str, jobs: u64) -> anyhow::Result<Self> {
+    pub(crate) async fn create(url: &str, jobs: u64) -> anyhow::Result<Self> {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         tokio::spawn(connection);
         let sql = format!(

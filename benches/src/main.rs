@@ -6,6 +6,7 @@
 //! shows that the benchmarks work and the order of magnitude of the figures, no more.
 
 mod database;
+mod database_peers;
 mod drain;
 mod engine;
 mod fixture;
@@ -57,7 +58,7 @@ struct Section {
     measure: fn(Scale, &mut Table) -> anyhow::Result<()>,
 }
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     Section {
         name: "engine",
         measure: engine::measure,
@@ -65,6 +66,10 @@ const SECTIONS: [Section; 8] = [
     Section {
         name: "database",
         measure: database::measure,
+    },
+    Section {
+        name: "database-peers",
+        measure: database_peers::measure,
     },
     Section {
         name: "peers",

@@ -29,13 +29,27 @@ const PEERS: [&str; 2] = ["effectum", "apalis"];
 
 /// The rates of one side in one round, in jobs per second.
 #[derive(Clone, Copy)]
-struct Rates {
-    enqueue: f64,
-    work_1: f64,
-    work_10: f64,
+pub(crate) struct Rates {
+    pub(crate) enqueue: f64,
+    pub(crate) work_1: f64,
+    pub(crate) work_10: f64,
 }
 
 impl Rates {
+    /// Reads the rates that a peer has printed as JSON.
+    fn read(report: &Value) -> anyhow::Result<Self> {
+        let rate = |name: &str| {
+            report[name]
+                .as_f64()
+                .with_context(|| format!("its output has no number `{name}`"))
+        };
+        Ok(Self {
+            enqueue: rate("enqueue")?,
+            work_1: rate("work_1")?,
+            work_10: rate("work_10")?,
+        })
+    }
+
     /// Returns the rates with their names in the table.
     fn named(self) -> [(&'static str, f64); 3] {
         [
@@ -83,18 +97,48 @@ fn compare_with_peer(
         theirs.push(rates);
         mode = peer_mode;
     }
+    add_comparisons(
+        table,
+        &format!("{name} ({mode})"),
+        &ours,
+        &theirs,
+        [Goal::None; 3],
+    );
+    Ok(())
+}
+
+/// Adds our rates and a peer's, of several rounds, to the table.
+pub(crate) fn add_comparisons(
+    table: &mut Table,
+    name: &str,
+    ours: &[Rates],
+    theirs: &[Rates],
+    goals: [Goal; 3],
+) {
     let figures = |rounds: &[Rates], index: usize| -> Vec<f64> {
         rounds.iter().map(|rates| rates.named()[index].1).collect()
     };
-    for (index, (rate_name, _)) in ours[0].named().into_iter().enumerate() {
+    let names = ours
+        .first()
+        .map(|rates| rates.named().map(|(name, _)| name));
+    for (index, (rate_name, goal)) in names.into_iter().flatten().zip(goals).enumerate() {
         table.add_comparison(
-            format_args!("peers: {name} ({mode}): {rate_name}"),
-            Comparison::from_rounds(&figures(&ours, index), &figures(&theirs, index)),
+            format_args!("peers: {name}: {rate_name}"),
+            Comparison::from_rounds(&figures(ours, index), &figures(theirs, index)),
             "jobs/s",
-            Goal::None,
+            goal,
         );
     }
-    Ok(())
+}
+
+/// Runs a peer once. Returns its rates, and all that it has printed.
+pub(crate) fn run_peer(mut command: Command) -> anyhow::Result<(Rates, Value)> {
+    let name = command.get_program().display().to_string();
+    print_progress(format_args!("measuring with {name}"));
+    let output = command.stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "it failed with {}", output.status);
+    let report: Value = serde_json::from_slice(&output.stdout).context("its output is not JSON")?;
+    Ok((Rates::read(&report)?, report))
 }
 
 #[expect(
@@ -126,31 +170,14 @@ fn measure_ours(jobs: u64) -> anyhow::Result<Rates> {
 
 /// Runs a peer once. Returns its rates and its durability settings.
 fn measure_peer(binary: &Path, jobs: u64) -> anyhow::Result<(Rates, String)> {
-    let name = binary.file_name().unwrap_or_default();
-    print_progress(format_args!("measuring {}", name.display()));
     let dir = tempdir()?;
     let mut command = Command::new(binary);
-    let output = command
-        .arg(dir.path())
-        .arg(jobs.to_string())
-        .stderr(Stdio::inherit())
-        .output()?;
-    ensure!(output.status.success(), "it failed with {}", output.status);
-    let report: Value = serde_json::from_slice(&output.stdout).context("its output is not JSON")?;
-    let rate = |name: &str| {
-        report[name]
-            .as_f64()
-            .with_context(|| format!("its output has no number `{name}`"))
-    };
+    command.arg(dir.path()).arg(jobs.to_string());
+    let (rates, report) = run_peer(command)?;
     let text = |name: &str| {
         report[name]
             .as_str()
             .with_context(|| format!("its output has no string `{name}`"))
-    };
-    let rates = Rates {
-        enqueue: rate("enqueue")?,
-        work_1: rate("work_1")?,
-        work_10: rate("work_10")?,
     };
     // `synchronous` belongs to a connection, so the peer has to report it. The journal mode is
     // stored in the file, but only if it is WAL.

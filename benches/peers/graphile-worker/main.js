@@ -3,13 +3,15 @@
 //
 // Arguments: the URL of a PostgreSQL database, and the number of jobs.
 //
-// The settings that matter are those of "Performance" in its documentation. `localQueue` is on: jobs
-// are claimed many at a time. `completeJobBatchDelay` stays off, because it completes many jobs in
-// one transaction. Each job is then completed by a statement, and a commit, of its own.
+// The settings that matter are those of "Performance" in its documentation. `localQueue` is on:
+// jobs are claimed many at a time. `completeJobBatchDelay` stays off, because it completes many
+// jobs in one transaction. Each job is then completed by a statement, and a commit, of its own.
 //
 // Since version 0.17 a worker does not wait for that commit before it takes its next job. Even one
 // worker has as many completions under way as there are connections, so `work_1` is more than the
 // rate of one connection. The clock stops only when the last completion is committed.
+//
+// Graphile Worker asks for Node 22.18. On Node 20 npm warns, and it runs.
 
 import { Logger, makeWorkerUtils, runTaskList } from 'graphile-worker';
 import pg from 'pg';

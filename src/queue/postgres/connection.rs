@@ -21,7 +21,7 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::posted::{self, Posted, Updates, Values};
-use super::row::{Columns, Params};
+use super::row::{Columns, Params, ReadRows};
 use super::usual_reads::Usual;
 use crate::queue::stored_update::Update;
 use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
@@ -155,7 +155,7 @@ impl Connection {
         &self,
         sql: &str,
         reads: Vec<(&'static str, Values)>,
-    ) -> Result<(Option<String>, Vec<Option<Vec<Row>>>)> {
+    ) -> Result<(Option<String>, Vec<ReadRows>)> {
         let reads = reads.into_iter().map(|(sql, values)| {
             let statement = self.statements.borrow().get(sql).cloned();
             async move {

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use tokio_postgres::Row;
-
 use super::connection::Connection;
 use super::posted::Values;
-use super::row::{Columns, values};
+use super::row::{Columns, ReadRows, values};
 use crate::domain::{JobId, PoolId, ProviderName};
 use crate::queue::Result;
 use crate::queue::storage::TurnReads;
@@ -54,11 +52,7 @@ pub(super) fn statements(turn: &TurnReads) -> [(&'static str, Values); STATEMENT
 
 impl OwnSteps {
     /// Reads the results of the [`statements`], and makes those that were not made yet.
-    pub(super) fn read(
-        tx: &Connection,
-        turn: &TurnReads,
-        rows: Vec<Option<Vec<Row>>>,
-    ) -> Result<Self> {
+    pub(super) fn read(tx: &Connection, turn: &TurnReads, rows: Vec<ReadRows>) -> Result<Self> {
         let mut results = Vec::with_capacity(STATEMENTS);
         for ((sql, values), rows) in statements(turn).into_iter().zip(rows) {
             results.push(match rows {

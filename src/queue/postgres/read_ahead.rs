@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 
 use super::connection::Connection;
 use super::posted::Values;
-use super::row::Columns;
+use super::row::{Columns, ReadRows};
 use super::usual_reads::Read;
 use crate::queue::Result;
 
@@ -26,7 +26,7 @@ impl ReadAhead {
         reads.iter().map(statement).collect()
     }
 
-    pub(super) fn new(reads: Vec<(Read, usize)>, rows: Vec<Option<Vec<Row>>>) -> Self {
+    pub(super) fn new(reads: Vec<(Read, usize)>, rows: Vec<ReadRows>) -> Self {
         let results = reads.into_iter().zip(rows);
         let known = results.filter_map(|((read, limit), rows)| Some((read, (limit, rows?))));
         Self(RefCell::new(known.collect()))

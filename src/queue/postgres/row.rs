@@ -10,6 +10,9 @@ use crate::domain::Input;
 use crate::queue::stored_row::StoredRow;
 use crate::queue::{QueueError, Result};
 
+/// The rows of a read; `None` if it was not made.
+pub(super) type ReadRows = Option<Vec<Row>>;
+
 /// The values of a statement's parameters.
 pub(super) type Params<'a> = &'a [&'a (dyn tokio_postgres::types::ToSql + Sync)];
 
