@@ -81,6 +81,12 @@ pub(super) async fn run_with(
         .limits
         .retain(|limits| providers.contains_key(&limits.provider));
     run_setup::note(queue.as_ref(), &setup.app.catalog, &mut options).await?;
+    let mut reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
+    for limits in &mut reader.settings.limits {
+        let own = options.limits.iter();
+        let mut own = own.filter(|own| own.provider == limits.provider);
+        *limits = own.next().copied().unwrap_or(*limits);
+    }
     run_setup::print_skew(setup.app.clock_skew());
     let mut context = setup
         .app
@@ -114,7 +120,6 @@ pub(super) async fn run_with(
             limits.in_flight = 0;
         }
     }
-    let reader = setup.snapshot_reader(Arc::clone(&queue), args.batch.clone(), args.budget);
     let run = run_pool(
         global,
         reader,

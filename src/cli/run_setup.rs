@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Unit};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{Catalog, ProviderName};
@@ -61,7 +61,7 @@ pub(super) async fn note(
 
 /// Says by how much the clock of this machine differs from that of the queue, if that is worth knowing.
 pub(super) fn print_skew(ahead: SignedDuration) {
-    let seconds = ahead.as_secs();
+    let seconds = ahead.round(Unit::Second).unwrap_or(ahead).as_secs();
     if seconds.abs() >= MAX_SKEW_S {
         let direction = if seconds > 0 { "behind" } else { "ahead of" };
         render::print_note(format_args!(

@@ -20,11 +20,12 @@ use tokio_postgres::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::error::store_error;
 use super::posted::{self, Posted, Updates, Values};
 use super::row::{Columns, Params, ReadRows};
 use super::usual_reads::Usual;
 use crate::queue::stored_update::Update;
-use crate::queue::{QueueError, Result, StoreError, StoreErrorKind};
+use crate::queue::{QueueError, Result};
 use crate::tls;
 
 /// An open connection. Its methods wait for the server, and so may not be called by asynchronous code.
@@ -343,49 +344,4 @@ async fn in_order<T, F: Future<Output = T> + Unpin>(statements: Vec<F>) -> Vec<T
         .iter_mut()
         .filter_map(|done| Pin::new(done).take_output());
     results.collect()
-}
-
-/// Converts an error of the server or of the connection.
-pub(super) fn store_error(error: tokio_postgres::Error) -> QueueError {
-    let kind = match error.code() {
-        Some(code) if *code == SqlState::DISK_FULL => StoreErrorKind::DiskFull,
-        Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => StoreErrorKind::ReadOnly,
-        Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE => StoreErrorKind::Locked,
-        Some(code)
-            if [
-                SqlState::DUPLICATE_PSTATEMENT,
-                SqlState::INVALID_SQL_STATEMENT_NAME,
-            ]
-            .contains(code) =>
-        {
-            StoreErrorKind::Pooler
-        }
-        Some(code) if is_of_the_connection(code) => StoreErrorKind::Unreachable,
-        None if error.is_closed() || is_io(&error) => StoreErrorKind::Unreachable,
-        _ => StoreErrorKind::Other,
-    };
-    StoreError {
-        path: std::path::PathBuf::new(),
-        kind,
-        source: Some(std::sync::Arc::new(error)),
-    }
-    .into()
-}
-
-/// Returns whether the server says that it ends the connection, or takes none now.
-fn is_of_the_connection(code: &SqlState) -> bool {
-    const CONNECTION_EXCEPTION: &str = "08";
-    code.code().starts_with(CONNECTION_EXCEPTION)
-        || [
-            SqlState::ADMIN_SHUTDOWN,
-            SqlState::CRASH_SHUTDOWN,
-            SqlState::CANNOT_CONNECT_NOW,
-            SqlState::TOO_MANY_CONNECTIONS,
-            SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-        ]
-        .contains(code)
-}
-
-fn is_io(error: &tokio_postgres::Error) -> bool {
-    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
 }

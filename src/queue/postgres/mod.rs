@@ -14,6 +14,7 @@ mod connector;
 mod copy;
 mod database;
 mod durability;
+mod error;
 mod gates;
 mod job_row;
 mod lanes;

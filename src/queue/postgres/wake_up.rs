@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use tokio_postgres::{AsyncMessage, Client, Config};
 
 use super::connection;
+use super::error::store_error;
 use crate::queue::Result;
 
 /// The name under which the server passes notifications on, in one database.
@@ -121,6 +122,6 @@ async fn listen(config: &Config, name: &str, heard: UnboundedSender<()>) -> Resu
     });
     let client = client.await?;
     let listen = client.batch_execute(&format!("LISTEN {CHANNEL}")).await;
-    listen.map_err(connection::store_error)?;
+    listen.map_err(store_error)?;
     Ok(client)
 }
