@@ -2,7 +2,7 @@
 //!
 //! Each is in a folder of its own under `peers/`, is run alternately with ours, and prints its rates as one line of
 //! JSON. Each is configured in the fastest documented way that makes a commit for each job it completes; its file
-//! says how. They are told to remove what they left in the database before.
+//! says how. Each first removes what it has left in the database.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -40,8 +40,8 @@ pub trait PoolLookups: Send + Sync {
     /// holds leases finds out with this which of its jobs the user has cancelled.
     async fn leases_unless(&self, pool: PoolId, expected: usize) -> Result<Option<Vec<Lease>>>;
 
-    /// Returns once another process may have changed what a claim would find. It may never return: whoever waits
-    /// looks again after a while.
+    /// Returns once another process may have changed what a claim would find. It may never return, so the caller
+    /// must also claim again after a while.
     async fn wait_for_change(&self);
 
     /// Returns the gates of the providers that have been called from this queue.

@@ -5,8 +5,10 @@ use crate::domain::{
     Attempt, AttemptId, AttemptProgress, Cost, Job, JobId, JobProgress, JobState, KeptClip, Lease,
     Money, PoolId, PredictionHandle, SavedFile,
 };
+use crate::policy::claim::{BatchTotals, BatchView};
 use crate::policy::gate::ProviderGate;
 use crate::policy::route_gate::{LearnedPrice, RouteGate};
+use crate::policy::tally::Tally;
 use crate::policy::upload::UploadProgress;
 
 use super::storage::StoredJob;
@@ -194,6 +196,28 @@ pub(super) fn read_job_record(row: &impl StoredRow) -> Result<JobRecord> {
         input: row.input("input")?,
         due_at: row.optional_time("due_at")?,
         attempt_state: row.parse_optional("attempt_state")?,
+    })
+}
+
+/// Reads a batch, as it will be once a tally is written.
+pub(super) fn read_batch(row: &impl StoredRow, tally: &Tally) -> Result<BatchView> {
+    let name = row.text("name")?;
+    let unwritten = tally.of_batch(&name);
+    Ok(BatchView {
+        batch_id: row.integer("batch_id")?,
+        name,
+        model: row.text("model")?,
+        folder: row.path("folder")?.to_string_lossy().into_owned(),
+        budget: row.optional_money("budget")?,
+        has_local_images: row.boolean("has_files")?,
+        totals: BatchTotals {
+            spent: row.money("spent")?,
+            reserved: row.money("reserved")?,
+            at_risk: row.money("at_risk")?,
+            jobs: row.job_counts()?,
+        }
+        .after(&unwritten),
+        lanes: None,
     })
 }
 

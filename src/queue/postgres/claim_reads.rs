@@ -8,18 +8,15 @@ use super::row::{Columns, params};
 use super::transaction::PostgresTransaction;
 use super::usual_reads::Read;
 use super::{gates, lanes, uploads};
-use crate::domain::{AttemptState, Input, Money, ProviderName};
-use crate::policy::claim::{
-    BatchTotals, BatchView, DueQuery, DueStep, QueuedJob, UnresolvedRequest,
-};
-use crate::policy::tally::Tally;
+use crate::domain::{AttemptState, Input, ProviderName};
+use crate::policy::claim::{BatchView, DueQuery, DueStep, QueuedJob, UnresolvedRequest};
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
 use crate::queue::Result;
 use crate::queue::claim_reads::{
     ClaimReads, Lane, ProviderUse, RecentSubmits, RouteGates, WaitingLane,
 };
 use crate::queue::stored_row::StoredRow;
-use crate::queue::stored_values::read_provider_gate;
+use crate::queue::stored_values::{read_batch, read_provider_gate};
 
 impl ClaimReads for PostgresTransaction<'_> {
     fn batches(&self) -> Result<Vec<BatchView>> {
@@ -160,27 +157,4 @@ impl PostgresTransaction<'_> {
     ) -> Result<Vec<T>> {
         self.ahead.read(self.tx, read, limit, map)
     }
-}
-
-/// Reads a row of [`BATCHES`](super::usual_reads::BATCHES), as the batch will be once a tally is written.
-pub(super) fn read_batch(columns: &Columns<'_>, tally: &Tally) -> Result<BatchView> {
-    let name: String = columns.get("name")?;
-    let unwritten = tally.of_batch(&name);
-    let budget: Option<i64> = columns.get("budget")?;
-    Ok(BatchView {
-        batch_id: columns.get("batch_id")?,
-        name,
-        model: columns.get("model")?,
-        folder: columns.get("folder")?,
-        budget: budget.map(Money::from_micros),
-        has_local_images: columns.get("has_files")?,
-        totals: BatchTotals {
-            spent: columns.money("spent")?,
-            reserved: columns.money("reserved")?,
-            at_risk: columns.money("at_risk")?,
-            jobs: columns.job_counts()?,
-        }
-        .after(&unwritten),
-        lanes: None,
-    })
 }

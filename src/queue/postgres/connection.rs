@@ -22,7 +22,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::store_error;
 use super::posted::{self, Posted, Updates, Values};
-use super::row::{Columns, Params, ReadRows};
+use super::row::{Columns, Params, as_params};
 use super::usual_reads::Usual;
 use crate::queue::stored_update::Update;
 use crate::queue::{QueueError, Result};
@@ -151,31 +151,38 @@ impl Connection {
     }
 
     /// Begins a transaction, and makes reads in it before the answer to that is there. Returns the text in the
-    /// first column of the last row, and the rows of each read. Reads that were never made before are left out.
+    /// first column of the last row, and the rows of each read. A read that was never made before takes a round
+    /// trip of its own.
     pub(super) fn begin(
         &self,
         sql: &str,
         reads: Vec<(&'static str, Values)>,
-    ) -> Result<(Option<String>, Vec<ReadRows>)> {
-        let reads = reads.into_iter().map(|(sql, values)| {
-            let statement = self.statements.borrow().get(sql).cloned();
+    ) -> Result<(Option<String>, Vec<Vec<Row>>)> {
+        let prepared = reads.iter().map(|(sql, values)| {
+            let statement = self.statements.borrow().get(*sql).cloned();
             async move {
                 let Some(statement) = statement else {
                     return Ok(None);
                 };
-                let values: Vec<_> = values.iter().map(|value| value.as_ref() as _).collect();
-                self.client.query(&statement, &values).await.map(Some)
+                let rows = self.client.query(&statement, &as_params(values)).await;
+                rows.map(Some)
             }
         });
-        let reads = reads.map(Box::pin).collect();
+        let prepared = in_order(prepared.map(Box::pin).collect());
         let begin = async {
             // The lock is sent first, because it is polled first.
-            let (begun, reads) = future::join(self.client.simple_query(sql), in_order(reads)).await;
-            let begun = begun?;
-            let reads: std::result::Result<Vec<_>, Error> = reads.into_iter().collect();
-            Ok((last_text(&begun), reads?))
+            let (messages, rows) = future::join(self.client.simple_query(sql), prepared).await;
+            let messages = messages?;
+            let rows: std::result::Result<Vec<_>, Error> = rows.into_iter().collect();
+            Ok((last_text(&messages), rows?))
         };
-        self.wait(begin)
+        let (text, rows) = self.wait(begin)?;
+        let reads = reads.iter().zip(rows);
+        let rows = reads.map(|((sql, values), rows)| match rows {
+            Some(rows) => Ok(rows),
+            None => self.rows(sql, &as_params(values)),
+        });
+        Ok((text, rows.collect::<Result<_>>()?))
     }
 
     /// Sends what was posted and then a statement, and waits for the results of all.

@@ -153,7 +153,7 @@ impl LoadTransaction for RowTransaction<'_> {
     }
 
     fn find(&mut self, row_key: &str) -> Result<Option<KnownJob>> {
-        // Whoever asks goes on to change it.
+        // The job is changed next.
         match self.writer.expected.remove(row_key) {
             Some(known) => Ok(known),
             None => Ok(self.find_all(&[row_key])?.pop().map(|(_, job)| job)),

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::connection::Connection;
+use tokio_postgres::Row;
+
 use super::posted::Values;
-use super::row::{Columns, ReadRows, values};
+use super::row::{Columns, values};
 use crate::domain::{JobId, PoolId, ProviderName};
 use crate::queue::Result;
 use crate::queue::storage::TurnReads;
@@ -51,20 +52,10 @@ pub(super) fn statements(turn: &TurnReads) -> [(&'static str, Values); STATEMENT
 }
 
 impl OwnSteps {
-    /// Reads the results of the [`statements`], and makes those that were not made yet.
-    pub(super) fn read(tx: &Connection, turn: &TurnReads, rows: Vec<ReadRows>) -> Result<Self> {
-        let mut results = Vec::with_capacity(STATEMENTS);
-        for ((sql, values), rows) in statements(turn).into_iter().zip(rows) {
-            results.push(match rows {
-                Some(rows) => rows,
-                None => {
-                    let params: Vec<_> = values.iter().map(|value| value.as_ref() as _).collect();
-                    tx.rows(sql, &params)?
-                }
-            });
-        }
+    /// Reads the results of the [`statements`].
+    pub(super) fn read(turn: &TurnReads, rows: &[Vec<Row>]) -> Result<Self> {
         let mut own = Self::default();
-        let [leases, owners, pool] = results.as_slice() else {
+        let [leases, owners, pool] = rows else {
             return Ok(own);
         };
         let expected = turn.leases.iter();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement};
 
-use super::row::values;
+use super::row::{as_params, values};
 use crate::queue::stored_update::{StoredValue, Update};
 
 /// The values of a posted statement.
@@ -78,9 +78,8 @@ impl Posted {
                 (updates.statement, columns(updates.updates), Some(rows))
             }
         };
-        let values: Vec<&(dyn ToSql + Sync)> =
-            values.iter().map(|value| value.as_ref() as _).collect();
-        Ok((expected, client.execute(&statement, &values).await?))
+        let written = client.execute(&statement, &as_params(&values)).await?;
+        Ok((expected, written))
     }
 }
 

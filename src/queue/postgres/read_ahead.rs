@@ -1,7 +1,7 @@
 //! Reads that are made together with the lock of a write, before anybody has asked for them: each that is made
 //! when it is asked for takes a round trip. They are those that the last claims of the connection made.
 //!
-//! What was read ahead is what there was before the transaction wrote anything. Whoever writes forgets what that
+//! What was read ahead is what there was before the transaction wrote anything. A write forgets what it
 //! makes wrong.
 
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 
 use super::connection::Connection;
 use super::posted::Values;
-use super::row::{Columns, ReadRows};
+use super::row::{Columns, as_params};
 use super::usual_reads::Read;
 use crate::queue::Result;
 
@@ -26,9 +26,9 @@ impl ReadAhead {
         reads.iter().map(statement).collect()
     }
 
-    pub(super) fn new(reads: Vec<(Read, usize)>, rows: Vec<ReadRows>) -> Self {
+    pub(super) fn new(reads: Vec<(Read, usize)>, rows: Vec<Vec<Row>>) -> Self {
         let results = reads.into_iter().zip(rows);
-        let known = results.filter_map(|((read, limit), rows)| Some((read, (limit, rows?))));
+        let known = results.map(|((read, limit), rows)| (read, (limit, rows)));
         Self(RefCell::new(known.collect()))
     }
 
@@ -53,7 +53,6 @@ impl ReadAhead {
             return rows.map(|row| map(&Columns(row))).collect();
         }
         let values = read.values(limit);
-        let params: Vec<_> = values.iter().map(|value| value.as_ref() as _).collect();
-        tx.select(read.sql(), &params, map)
+        tx.select(read.sql(), &as_params(&values), map)
     }
 }

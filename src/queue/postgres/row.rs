@@ -10,9 +10,6 @@ use crate::domain::Input;
 use crate::queue::stored_row::StoredRow;
 use crate::queue::{QueueError, Result};
 
-/// The rows of a read; `None` if it was not made.
-pub(super) type ReadRows = Option<Vec<Row>>;
-
 /// The values of a statement's parameters.
 pub(super) type Params<'a> = &'a [&'a (dyn tokio_postgres::types::ToSql + Sync)];
 
@@ -31,6 +28,13 @@ macro_rules! values {
     };
 }
 pub(super) use values;
+
+/// Returns the values of a statement's parameters, as it takes them.
+pub(super) fn as_params(
+    values: &[Box<dyn tokio_postgres::types::ToSql + Sync + Send>],
+) -> Vec<&(dyn tokio_postgres::types::ToSql + Sync)> {
+    values.iter().map(|value| value.as_ref() as _).collect()
+}
 
 /// A row whose columns are read by name.
 pub(super) struct Columns<'a>(pub(super) &'a Row);

@@ -10,12 +10,13 @@ use super::load_rows::{RowTransaction, RowWriter};
 use super::row::params;
 use super::session::Session;
 use super::time::Time;
-use super::{claim_reads, schema, tallies, uploads, usual_reads, wake_up, write};
+use super::{schema, tallies, uploads, usual_reads, wake_up, write};
 use crate::domain::{JobId, Money, NewJob};
 use crate::failpoint::fail_point;
 use crate::policy::claim::BatchView;
 use crate::policy::tally::Tally;
 use crate::queue::load::Load;
+use crate::queue::stored_values::read_batch;
 use crate::queue::{LoadPlan, NewBatch, QueueError, RemovedRows, Result, RowChange, Staging};
 
 /// A manifest that is being loaded into a queue.
@@ -195,7 +196,7 @@ impl OpenLoad {
 /// folder, or if another batch uses its folder.
 fn find_batch(tx: &Connection, batch: &NewBatch) -> Result<Option<BatchView>> {
     let batches = tx.select(usual_reads::BATCHES, &[], |columns| {
-        claim_reads::read_batch(columns, &Tally::default())
+        read_batch(columns, &Tally::default())
     })?;
     Ok(batch.find(&batches)?.cloned())
 }

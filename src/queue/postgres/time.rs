@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio_postgres::Row;
 
 use super::connection::Connection;
 use super::posted::Values;
-use super::row::ReadRows;
 use crate::clock::{AdjustedClock, Clock};
 use crate::queue::Result;
 use crate::queue::stored_row::timestamp_from_millis;
@@ -36,7 +36,7 @@ impl Time {
         tx: &Connection,
         begin: &str,
         reads: Vec<(&'static str, Values)>,
-    ) -> Result<(Timestamp, Vec<ReadRows>)> {
+    ) -> Result<(Timestamp, Vec<Vec<Row>>)> {
         match self {
             Self::Clock(clock) => {
                 let (_, rows) = tx.begin(begin, reads)?;

@@ -37,7 +37,7 @@ pub(super) struct PostgresTransaction<'a> {
     /// What is known about the steps of a turn.
     own: OwnSteps,
     /// Whether a limit, a gate or a setting was written.
-    has_opened: bool,
+    sets_limits: bool,
     pub(super) ahead: ReadAhead,
     /// The attempts that were recorded, by their numbers, with their states after that.
     pub(super) recorded: HashMap<i64, AttemptState>,
@@ -56,7 +56,7 @@ impl<'a> PostgresTransaction<'a> {
             tx,
             tally: Tally::default(),
             own,
-            has_opened: false,
+            sets_limits: false,
             ahead,
             recorded: HashMap::new(),
             last_attempt: Cell::default(),
@@ -103,7 +103,7 @@ impl<'a> PostgresTransaction<'a> {
 
     /// Returns whether something has changed that another process may wait for.
     pub(super) fn has_news(&self) -> bool {
-        self.has_opened || !self.tally.batches.is_empty()
+        self.sets_limits || !self.tally.batches.is_empty()
     }
 
     /// Writes the sums, which must be the last write of the transaction.
@@ -181,13 +181,13 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn set_gate(&mut self, provider: ProviderName, gate: &ProviderGate) -> Result<()> {
-        self.has_opened = true;
+        self.sets_limits = true;
         self.ahead.forget(|read| read == Read::Providers);
         gates::write_provider(self.tx, provider, gate)
     }
 
     fn set_route(&mut self, route: &RouteId, gate: &RouteGate) -> Result<()> {
-        self.has_opened = true;
+        self.sets_limits = true;
         self.ahead.forget(|read| read == Read::Routes);
         gates::write_route(self.tx, route, gate)
     }
@@ -285,7 +285,7 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()> {
-        self.has_opened = true;
+        self.sets_limits = true;
         self.tx.execute(
             "UPDATE batches SET budget = $2 WHERE batch_id = $1",
             params![batch.batch_id, budget.map(Money::micros)],
@@ -294,7 +294,7 @@ impl Transaction for PostgresTransaction<'_> {
     }
 
     fn set_settings(&mut self, settings: &[SettingChange]) -> Result<()> {
-        self.has_opened = true;
+        self.sets_limits = true;
         pools::replace_settings(self.tx, settings)
     }
 

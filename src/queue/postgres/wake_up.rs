@@ -1,8 +1,8 @@
-//! Tells the processes on a queue about each other's changes, so that they need not wait for their next look.
+//! Notifies the processes on a queue of each other's changes, so that they need not wait for their next claim.
 //!
 //! A notification inside a busy transaction would make all commits of the server wait for each other. A turn that
-//! frees slots therefore notifies after its commit, and not more often than [`MIN_INTERVAL`]. Who misses one finds
-//! the change when it looks next, within a second.
+//! frees slots therefore notifies after its commit, and not more often than [`MIN_INTERVAL`]. A process that misses one
+//! finds the change when it claims next, within a second.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -43,7 +43,7 @@ impl WakeUp {
         let to_notify = Arc::clone(&changed);
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build();
-            // Without it the pool looks each second.
+            // Without it the pool claims each second.
             if let Ok(runtime) = runtime {
                 runtime.block_on(run(&config, &name, &to_notify, receiver, &ready));
             }
@@ -58,14 +58,14 @@ impl WakeUp {
         self.changed.notified().await;
     }
 
-    /// Tells the other processes that something has changed.
+    /// Notifies the other processes of a change.
     pub(super) fn notify(&self) {
         // The thread ends with this.
         let _ = self.requests.send(());
     }
 }
 
-/// Returns the statement that tells the other processes about a change, when the transaction is committed.
+/// Returns the statement that notifies the other processes of a change, when the transaction is committed.
 pub(super) fn statement(name: &str) -> String {
     format!("NOTIFY {CHANNEL}, '{name}'")
 }
@@ -95,7 +95,7 @@ async fn run(
                     return;
                 }
                 if let Some(client) = &client {
-                    // Who does not hear of it looks for it.
+                    // A process that misses it claims within a second.
                     let _ = client.batch_execute(&statement(name)).await;
                 }
             }

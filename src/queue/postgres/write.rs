@@ -75,7 +75,7 @@ fn begin_write<'a>(
     statements.append(&mut ReadAhead::statements(&usual));
     let (now, mut rows) = time.of_begun_and_read(tx, &begin(), statements)?;
     let ahead = ReadAhead::new(usual, rows.split_off(own_steps::STATEMENTS));
-    let own = OwnSteps::read(tx, turn, rows)?;
+    let own = OwnSteps::read(turn, &rows)?;
     Ok((PostgresTransaction::of_turn(tx, own, ahead), now))
 }
 

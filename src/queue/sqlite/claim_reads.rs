@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use crate::domain::{Input, Money, ProviderName};
-use crate::policy::claim::{
-    BatchTotals, BatchView, DueQuery, DueStep, QueuedJob, UnresolvedRequest,
-};
+use crate::domain::{Input, ProviderName};
+use crate::policy::claim::{BatchView, DueQuery, DueStep, QueuedJob, UnresolvedRequest};
 use crate::policy::tally::Tally;
 use crate::policy::upload::{Upload, UploadKey, UploadProgress};
 use crate::queue::Result;
@@ -16,7 +14,7 @@ use crate::queue::claim_reads::{
     ClaimReads, Lane, ProviderUse, RecentSubmits, RouteGates, WaitingLane,
 };
 use crate::queue::stored_row::StoredRow;
-use crate::queue::stored_values::read_provider_gate;
+use crate::queue::stored_values::{read_batch, read_provider_gate};
 
 use super::row::{query_value, select};
 use super::transaction::SqliteTransaction;
@@ -138,28 +136,6 @@ pub(super) fn read_batches(tx: &Connection, tally: &Tally) -> Result<Vec<BatchVi
         tx,
         "SELECT * FROM batches ORDER BY batch_id",
         [],
-        |columns| {
-            let batch_id = columns.get("batch_id")?;
-            let name: String = columns.get("name")?;
-            let unwritten = tally.of_batch(&name);
-            Ok(BatchView {
-                batch_id,
-                name,
-                model: columns.get("model")?,
-                folder: columns.path("folder")?.to_string_lossy().into_owned(),
-                budget: columns
-                    .get::<Option<i64>>("budget")?
-                    .map(Money::from_micros),
-                has_local_images: columns.get("has_files")?,
-                totals: BatchTotals {
-                    spent: columns.money("spent")?,
-                    reserved: columns.money("reserved")?,
-                    at_risk: columns.money("at_risk")?,
-                    jobs: columns.job_counts()?,
-                }
-                .after(&unwritten),
-                lanes: None,
-            })
-        },
+        |columns| read_batch(columns, tally),
     )
 }

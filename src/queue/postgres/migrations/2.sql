@@ -15,6 +15,6 @@ ALTER TABLE jobs DROP CONSTRAINT jobs_lease_pool_fkey;
 ALTER TABLE attempts DROP CONSTRAINT attempts_batch_id_fkey;
 ALTER TABLE attempts DROP CONSTRAINT attempts_job_id_fkey;
 
--- Locked by each write before its first read. Waiting for a table's lock takes no snapshot. Whoever waited with one
+-- Locked by each write before its first read. Waiting for a table's lock takes no snapshot. A wait with one
 -- would keep all versions of rows since then from being cleaned up, which every other write reads past.
 CREATE TABLE gate ();
