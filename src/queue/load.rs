@@ -65,28 +65,29 @@ impl Load {
         rows: &[NewJob],
     ) -> Result<Vec<RowChange>> {
         let placed;
-        let mut known = Vec::new();
         let (own, mut rows) = (rows, rows);
-        if self.jobs_before > 0 {
-            tx.expect(rows)?;
-        }
         if self.jobs_before > 0 && rows.iter().any(|row| row.product.is_some()) {
             let is_seen = |job| self.is_seen(job);
-            (placed, known) = load_pictures::place(tx, &self.comparison, rows, is_seen)?;
+            placed = load_pictures::place(tx, &self.comparison, rows, is_seen)?;
             rows = &placed;
         }
+        let known = match self.jobs_before {
+            0 => vec![None; rows.len()],
+            _ => tx.find_all(rows)?,
+        };
         let mut changes = Vec::with_capacity(rows.len());
         while let Some(row) = rows.get(changes.len()) {
-            if self.jobs_before == 0 {
-                // The batch has a job for none of the rows, unless a key occurs twice.
-                let inserted = tx.insert(&rows[changes.len()..])?;
-                changes.resize(changes.len() + inserted, RowChange::New);
-                if inserted > 0 {
-                    continue;
-                }
+            if let Some(job) = &known[changes.len()] {
+                changes.push(self.add_known(tx, row, job)?);
+                continue;
             }
-            let known = known.get_mut(changes.len()).and_then(Option::take);
-            changes.push(self.add_row(tx, row, known)?);
+            let known = known[changes.len()..].iter();
+            let new = known.take_while(|job| job.is_none()).count();
+            let inserted = tx.insert(&rows[changes.len()..][..new])?;
+            changes.resize(changes.len() + inserted, RowChange::New);
+            if inserted < new {
+                changes.push(self.add_conflicting(tx, &rows[changes.len()])?);
+            }
         }
         for (row, change) in rows.iter().zip(&mut changes) {
             self.take_file(tx, row, change)?;
@@ -205,24 +206,37 @@ impl Load {
         Ok(())
     }
 
-    fn add_row(
+    /// Adds a row whose key or file name another job of the batch has.
+    fn add_conflicting(
         &mut self,
         tx: &mut impl LoadTransaction,
         row: &NewJob,
-        known: Option<KnownJob>,
     ) -> Result<RowChange> {
-        let mut known = match known {
-            Some(known) => Some(known),
-            None => tx.find(&row.row_key)?,
-        };
-        if let Some(earlier_key) = row.earlier_key.as_ref().filter(|_| known.is_none()) {
-            known = tx.find(earlier_key)?;
+        if let Some(job) = find(tx, row)? {
+            return self.add_known(tx, row, &job);
         }
-        let Some(job) = known else {
-            return add_new(tx, row);
-        };
+        // The file name is taken by another key that differs only in case or in replaced
+        // characters.
+        let stem = file_name::disambiguated_file_stem(&row.stem, &row.row_key);
+        if tx.insert_as(row, &stem)? {
+            return Ok(RowChange::New);
+        }
+        Err(QueueError::FileNameTaken {
+            file_name: format!("{stem}.mp4"),
+        })
+    }
+
+    /// Adds a row for which the batch has a job.
+    fn add_known(
+        &mut self,
+        tx: &mut impl LoadTransaction,
+        row: &NewJob,
+        job: &KnownJob,
+    ) -> Result<RowChange> {
         if job.job_id > self.last_job || !self.mark_seen(job.job_id) {
-            return Ok(RowChange::Duplicate { line: job.line });
+            // The earlier row may have moved the job to another line.
+            let line = find(tx, row)?.map_or(job.line, |job| job.line);
+            return Ok(RowChange::Duplicate { line });
         }
         let diff = if job.fingerprint == row.fingerprint {
             InputDiff::default()
@@ -240,7 +254,7 @@ impl Load {
                         && (diff.is_empty() || takes_links),
                     providers: load::may_change_providers(job.state),
                 };
-                tx.update(&job, row, fields)?;
+                tx.update(job, row, fields)?;
                 if !diff.is_empty() {
                     self.plan.differences.ignored.count(diff);
                 }
@@ -263,7 +277,7 @@ impl Load {
                 Ok(RowChange::Changed)
             }
             RowEffect::LeaveInProgress => {
-                tx.update(&job, row, RowFields::default())?;
+                tx.update(job, row, RowFields::default())?;
                 Ok(RowChange::InProgress)
             }
         }
@@ -298,16 +312,7 @@ fn short_hash(fingerprint: &Fingerprint) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-fn add_new(tx: &mut impl LoadTransaction, row: &NewJob) -> Result<RowChange> {
-    if tx.insert(slice::from_ref(row))? == 0 {
-        // The file name is taken by another key that differs only in case or in replaced
-        // characters.
-        let stem = file_name::disambiguated_file_stem(&row.stem, &row.row_key);
-        if !tx.insert_as(row, &stem)? {
-            return Err(QueueError::FileNameTaken {
-                file_name: format!("{stem}.mp4"),
-            });
-        }
-    }
-    Ok(RowChange::New)
+/// Returns the job that the batch has for a row now.
+fn find(tx: &mut impl LoadTransaction, row: &NewJob) -> Result<Option<KnownJob>> {
+    Ok(tx.find_all(slice::from_ref(row))?.pop().flatten())
 }

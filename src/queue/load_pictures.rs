@@ -16,38 +16,32 @@ const PICTURE: &str = "image";
 enum Place {
     /// For the job of its own key, or for a new one.
     Own,
-    /// For this job, which has this key.
-    Job(String, KnownJob),
-    /// For a new job with this key, because another picture has its own.
-    NewKey(String),
+    /// For the job of another key, or for a new one, because another picture has its own.
+    Other(String),
 }
 
-/// Returns the rows, each under the key that its picture has, and the job of each that is found by its
-/// picture. `is_seen` tells for which jobs a row was added already.
+/// Returns the rows, each under the key that its picture has. `is_seen` tells for which jobs a row was added
+/// already.
 pub(super) fn place(
     tx: &mut impl LoadTransaction,
     comparison: &InputComparison,
     rows: &[NewJob],
     is_seen: impl Fn(JobId) -> bool,
-) -> Result<(Vec<NewJob>, Vec<Option<KnownJob>>)> {
+) -> Result<Vec<NewJob>> {
     let mut placed = Vec::with_capacity(rows.len());
-    let mut known = Vec::with_capacity(rows.len());
     for product in rows.chunk_by(|one, other| one.product == other.product) {
         let places = match &product[0].product {
             Some(key) => place_product(tx, comparison, key, product, &is_seen)?,
             None => vec![Place::Own; product.len()],
         };
         for (row, place) in product.iter().zip(places) {
-            let (row, job) = match place {
-                Place::Own => (row.clone(), None),
-                Place::Job(key, job) => (row.with_key(key), Some(job)),
-                Place::NewKey(key) => (row.with_key(key), None),
-            };
-            placed.push(row);
-            known.push(job);
+            placed.push(match place {
+                Place::Own => row.clone(),
+                Place::Other(key) => row.with_key(key),
+            });
         }
     }
-    Ok((placed, known))
+    Ok(placed)
 }
 
 fn place_product(
@@ -81,8 +75,8 @@ fn place_product(
             .position(|job| job.0 == wanted.row_key && is_same(job));
         let found = own.or_else(|| known.iter().position(is_same));
         found.is_none_or(|found| {
-            let (key, job) = known.swap_remove(found);
-            places[*row] = Place::Job(key, job);
+            let (key, _) = known.swap_remove(found);
+            places[*row] = Place::Other(key);
             false
         })
     });
@@ -99,8 +93,8 @@ fn place_product(
         }
         match found {
             Some(index) => {
-                let (key, job) = known.swap_remove(index);
-                places[row] = Place::Job(key, job);
+                let (key, _) = known.swap_remove(index);
+                places[row] = Place::Other(key);
             }
             None => left.push(row),
         }
@@ -113,7 +107,7 @@ fn place_product(
         let mut keys = (1..).map(|number| key_of(product, number));
         let free = keys.find(|key| !taken.contains(key)).unwrap_or_default();
         taken.insert(free.clone());
-        places[row] = Place::NewKey(free);
+        places[row] = Place::Other(free);
     }
     Ok(places)
 }

@@ -39,11 +39,17 @@ pub struct RowFields {
 
 /// The open transaction of a load into one batch.
 pub trait LoadTransaction {
-    /// Notes which rows are [looked up](Self::find) next. A store that pays for every statement reads their jobs
-    /// at once.
-    fn expect(&mut self, rows: &[NewJob]) -> Result<()> {
-        let _ = rows;
-        Ok(())
+    /// Returns the job that the batch has for each row: for its key, or else for its earlier key. Nobody else
+    /// changes these jobs before the commit, unless each is as its row says.
+    fn find_all(&mut self, rows: &[NewJob]) -> Result<Vec<Option<KnownJob>>> {
+        let known = rows.iter().map(|row| {
+            let known = self.find(&row.row_key)?;
+            match &row.earlier_key {
+                Some(earlier_key) if known.is_none() => self.find(earlier_key),
+                _ => Ok(known),
+            }
+        });
+        known.collect()
     }
 
     /// Returns the job that the batch has for a row's key.

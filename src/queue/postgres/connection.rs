@@ -256,14 +256,14 @@ impl Connection {
         self.wait(self.client.execute(&statement, params))
     }
 
-    /// Runs a statement; returns whether it did not violate a uniqueness. The transaction goes on either way.
-    pub(super) fn is_unique(&self, sql: &str, params: Params<'_>) -> Result<bool> {
-        let statement = self.prepare(sql)?;
+    /// Runs statements; returns whether none violated a uniqueness. The transaction goes on either way, and with
+    /// nothing that they have written if one did.
+    pub(super) fn is_unique<T>(
+        &self,
+        run: impl AsyncFnOnce(&Client) -> std::result::Result<T, Error>,
+    ) -> Result<bool> {
         self.batch("SAVEPOINT attempt")?;
-        let changed = self
-            .runtime
-            .block_on(self.client.execute(&statement, params));
-        match changed {
+        match self.runtime.block_on(run(&self.client)) {
             Ok(_) => {
                 self.batch("RELEASE SAVEPOINT attempt")?;
                 Ok(true)
@@ -276,7 +276,8 @@ impl Connection {
         }
     }
 
-    fn prepare(&self, sql: &str) -> Result<Statement> {
+    /// Prepares a statement, unless it was before.
+    pub(super) fn prepare(&self, sql: &str) -> Result<Statement> {
         if let Some(statement) = self.statements.borrow().get(sql) {
             return Ok(statement.clone());
         }

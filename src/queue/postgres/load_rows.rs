@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use tokio_postgres::types::ToSql;
 
 use super::connection::Connection;
+use super::new_rows::{self, Common, NewRow};
 use super::row::{bigint, params, values};
-use super::{change, clips, job_row, lanes};
-use crate::domain::{Fingerprint, Input, JobId, Money, NewJob, ProviderName, SavedFile, file_name};
+use super::{change, clips, job_row, lanes, write};
+use crate::domain::{Fingerprint, Input, JobId, Money, NewJob, ProviderName, SavedFile};
 use crate::policy::Change;
 use crate::policy::tally::Tally;
 use crate::queue::load::{KnownJob, LoadTransaction, MadeClip, Reuse, RowFields};
@@ -26,8 +26,8 @@ pub(super) struct RowWriter {
     pub(super) has_local_images: bool,
     /// The lanes of the batch that rows were added to.
     pub(super) lanes: HashMap<Vec<ProviderName>, i64>,
-    /// The jobs of the rows that are next, by their keys; `None` if there is no job.
-    pub(super) expected: HashMap<String, Option<KnownJob>>,
+    /// Whether only this load writes, until it is committed.
+    pub(super) holds_queue: bool,
     /// What the restarted jobs change.
     pub(super) tally: Tally,
 }
@@ -52,32 +52,34 @@ impl RowWriter {
     }
 }
 
+/// Number of rows from which they are copied: that takes some round trips more than the statement for one.
+const MIN_COPIED: usize = 8;
+
 /// The open transaction, as the shared script uses it.
 pub(super) struct RowTransaction<'a> {
     pub(super) tx: &'a Connection,
     pub(super) writer: &'a mut RowWriter,
 }
 
-/// Inserts rows and their jobs, which get the numbers that are next, in order.
-const INSERT: &str = "
-    WITH wanted AS (
-        SELECT * FROM unnest($3::TEXT[], $4::BIGINT[], $5::TEXT[], $6::BYTEA[], $7::BIGINT[],
-                             $8::BIGINT[], $9::TEXT[], $10::TEXT[])
-            WITH ORDINALITY AS w (row_key, line, input, fingerprint, lane_id, estimate, file_stem,
-                                  file_key, position)
-    ), added AS (
-        INSERT INTO rows (batch_id, row_key, line, input, fingerprint, estimate, file_stem, file_key,
-                          queued_at)
-        SELECT $1, row_key, line, input, fingerprint, estimate, file_stem, file_key, $2
-        FROM wanted ORDER BY position RETURNING job_id, row_key
-    )
-    INSERT INTO jobs (job_id, batch_id, lane_id, state, due_at)
-    SELECT job_id, $1, lane_id, 'queued', $2 FROM added JOIN wanted USING (row_key)";
-
 impl RowTransaction<'_> {
-    /// Returns the jobs that the batch has for keys, with these.
-    fn find_all(&self, keys: &[impl AsRef<str> + ToSql + Sync]) -> Result<Vec<(String, KnownJob)>> {
-        self.tx.select(
+    /// Returns the job that the batch has for each row.
+    fn find_jobs(&self, rows: &[NewJob]) -> Result<Vec<Option<KnownJob>>> {
+        let keys = rows.iter().flat_map(|row| {
+            let earlier_key = row.earlier_key.as_deref();
+            std::iter::once(row.row_key.as_str()).chain(earlier_key)
+        });
+        let found = self.find_keys(&keys.collect::<Vec<&str>>())?;
+        let jobs = rows.iter().map(|row| {
+            let job = found.get(&row.row_key);
+            let earlier = || found.get(row.earlier_key.as_ref()?);
+            job.or_else(earlier).cloned()
+        });
+        Ok(jobs.collect())
+    }
+
+    /// Returns the jobs that the batch has for keys, by these.
+    fn find_keys(&self, keys: &[&str]) -> Result<HashMap<String, KnownJob>> {
+        let found = self.tx.select(
             "SELECT r.row_key, r.job_id, r.line, j.state, r.fingerprint, j.lane_id
              FROM rows r JOIN jobs j USING (job_id) WHERE r.batch_id = $1 AND r.row_key = ANY($2)",
             params![self.writer.batch_id, keys],
@@ -94,70 +96,59 @@ impl RowTransaction<'_> {
                 };
                 Ok((columns.get("row_key")?, job))
             },
-        )
+        )?;
+        Ok(found.into_iter().collect())
     }
 
-    /// Inserts rows under the given names. Returns whether they were; `false` if one of them conflicts with
-    /// another job, or with another of them.
-    fn insert_all(&mut self, rows: &[(&NewJob, &str)]) -> Result<bool> {
-        let lanes = rows.iter().map(|(row, _)| self.writer.lane(self.tx, row));
-        let lanes = lanes.collect::<Result<Vec<i64>>>()?;
-        let keys: Vec<&str> = rows.iter().map(|(row, _)| row.row_key.as_str()).collect();
-        let lines: Vec<i64> = rows.iter().map(|(row, _)| bigint(row.line)).collect();
-        let inputs: Vec<&str> = rows
-            .iter()
-            .map(|(row, _)| row.input_text.as_str())
-            .collect();
-        let fingerprints: Vec<&[u8]> = rows
-            .iter()
-            .map(|(row, _)| row.fingerprint.as_slice())
-            .collect();
-        let estimates: Vec<i64> = rows.iter().map(|(row, _)| row.estimate.micros()).collect();
-        let stems: Vec<&str> = rows.iter().map(|(_, stem)| *stem).collect();
-        let file_keys: Vec<String> = stems
-            .iter()
-            .map(|stem| file_name::case_folded(stem))
-            .collect();
-        let RowWriter { batch_id, now, .. } = *self.writer;
-        self.tx.is_unique(
-            INSERT,
-            params![
-                batch_id,
-                now.as_millisecond(),
-                keys,
-                lines,
-                inputs,
-                fingerprints,
-                lanes,
-                estimates,
-                stems,
-                file_keys
-            ],
-        )
-    }
-}
-
-/// Number of rows that one statement inserts.
-const CHUNK_SIZE: usize = 1000;
-
-impl LoadTransaction for RowTransaction<'_> {
-    fn expect(&mut self, rows: &[NewJob]) -> Result<()> {
-        let keys = rows.iter().map(|row| Some(&row.row_key));
-        let keys = keys.chain(rows.iter().map(|row| row.earlier_key.as_ref()));
-        let keys: Vec<&String> = keys.flatten().collect();
-        let found = self.find_all(&keys)?;
-        let expected = &mut self.writer.expected;
-        *expected = keys.iter().map(|key| ((*key).clone(), None)).collect();
-        expected.extend(found.into_iter().map(|(key, job)| (key, Some(job))));
+    /// Keeps everything as it is from now on until the commit: only this load writes.
+    pub(super) fn lock_queue(&mut self) -> Result<()> {
+        if !self.writer.holds_queue {
+            write::lock_queue(self.tx)?;
+            self.writer.holds_queue = true;
+        }
         Ok(())
     }
 
-    fn find(&mut self, row_key: &str) -> Result<Option<KnownJob>> {
-        // The job is changed next.
-        match self.writer.expected.remove(row_key) {
-            Some(known) => Ok(known),
-            None => Ok(self.find_all(&[row_key])?.pop().map(|(_, job)| job)),
+    /// Returns whether a job is as its row says, so that nothing of it is written.
+    fn is_same(&mut self, row: &NewJob, job: &KnownJob) -> Result<bool> {
+        let is_same = job.fingerprint == row.fingerprint
+            && job.line == row.line
+            && !row.has_local_images
+            && job.lane_id == self.writer.lane(self.tx, row)?;
+        Ok(is_same)
+    }
+
+    fn common(&self) -> Common {
+        Common {
+            batch_id: self.writer.batch_id,
+            queued_at: self.writer.now.as_millisecond(),
         }
+    }
+
+    fn new_row<'a>(&mut self, row: &'a NewJob, stem: &'a str) -> Result<NewRow<'a>> {
+        let lane_id = self.writer.lane(self.tx, row)?;
+        Ok(NewRow { row, stem, lane_id })
+    }
+}
+
+impl LoadTransaction for RowTransaction<'_> {
+    fn find_all(&mut self, rows: &[NewJob]) -> Result<Vec<Option<KnownJob>>> {
+        let known = self.find_jobs(rows)?;
+        for (row, job) in rows.iter().zip(&known) {
+            if let Some(job) = job
+                && !self.writer.holds_queue
+                && !self.is_same(row, job)?
+            {
+                // A run may have gone on with any of them until the lock was held.
+                self.lock_queue()?;
+                return self.find_jobs(rows);
+            }
+        }
+        Ok(known)
+    }
+
+    fn find(&mut self, row_key: &str) -> Result<Option<KnownJob>> {
+        Ok(self.find_keys(&[row_key])?.remove(row_key))
     }
 
     fn input(&mut self, job: JobId) -> Result<Input> {
@@ -203,27 +194,22 @@ impl LoadTransaction for RowTransaction<'_> {
     }
 
     fn insert(&mut self, rows: &[NewJob]) -> Result<usize> {
-        let mut inserted = 0;
-        for chunk in rows.chunks(CHUNK_SIZE) {
-            let named: Vec<(&NewJob, &str)> =
-                chunk.iter().map(|row| (row, row.stem.as_str())).collect();
-            if self.insert_all(&named)? {
-                inserted += chunk.len();
-                continue;
-            }
-            // One of them conflicts: those before it are inserted one by one.
-            for row in chunk {
-                if !self.insert_as(row, &row.stem)? {
-                    return Ok(inserted);
-                }
-                inserted += 1;
+        let new = rows.iter().map(|row| self.new_row(row, &row.stem));
+        let new = new.collect::<Result<Vec<NewRow<'_>>>>()?;
+        if new.len() >= MIN_COPIED && new_rows::copy(self.tx, self.common(), &new)? {
+            return Ok(new.len());
+        }
+        for (index, row) in new.iter().enumerate() {
+            if !new_rows::insert(self.tx, self.common(), row)? {
+                return Ok(index);
             }
         }
-        Ok(inserted)
+        Ok(new.len())
     }
 
     fn insert_as(&mut self, row: &NewJob, stem: &str) -> Result<bool> {
-        self.insert_all(&[(row, stem)])
+        let new = self.new_row(row, stem)?;
+        new_rows::insert(self.tx, self.common(), &new)
     }
 
     fn update(&mut self, job: &KnownJob, row: &NewJob, fields: RowFields) -> Result<()> {
@@ -307,6 +293,8 @@ impl LoadTransaction for RowTransaction<'_> {
     }
 
     fn reuse(&mut self, job: &StoredJob, made: &MadeClip, reuse: &Reuse) -> Result<()> {
+        // Attempts are numbered by whoever holds the queue.
+        self.lock_queue()?;
         clips::reuse(self.tx, self.writer.batch_id, job, made, reuse)?;
         let tally = &mut self.writer.tally;
         tally.add_job(&job.batch, job.progress.state, reuse.job.state);

@@ -20,6 +20,7 @@ mod job_row;
 mod lanes;
 mod load_rows;
 mod meta;
+mod new_rows;
 mod own_steps;
 mod patience;
 mod pool_locks;

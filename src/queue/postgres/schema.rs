@@ -74,12 +74,16 @@ pub(super) fn ensure_usable(tx: &Connection) -> Result<()> {
         return Err(store_error(StoreErrorKind::Missing));
     }
     tx.batch(&format!("BEGIN READ ONLY; {SEARCH_PATH}"))?;
-    let version = version(tx).and_then(|version| {
-        ensure_not_newer(tx, version)?;
-        Ok(version)
-    });
+    let usable = ensure_current(tx);
     let _ = tx.roll_back();
-    match version? {
+    usable
+}
+
+/// As [`ensure_usable`], in an open transaction.
+pub(super) fn ensure_current(tx: &Connection) -> Result<()> {
+    let version = version(tx)?;
+    ensure_not_newer(tx, version)?;
+    match version {
         VERSION => Ok(()),
         version => Err(store_error(StoreErrorKind::OlderVersion {
             version,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::connection::Connection;
 use super::load_rows::{RowTransaction, RowWriter};
-use super::row::params;
+use super::row::{nullable_millis, params};
 use super::session::Session;
 use super::time::Time;
 use super::{schema, tallies, uploads, usual_reads, wake_up, write};
@@ -66,7 +66,7 @@ impl PostgresStaging {
             let open = match &mut *open {
                 Some(open) => open,
                 none => {
-                    let now = time.of_begun(tx, &write::begin_long());
+                    let now = time.of_begun(tx, &write::begin_load());
                     let opened = now.and_then(|now| OpenLoad::new(tx, &batch, now));
                     let opened = opened.inspect_err(|_| {
                         let _ = tx.roll_back();
@@ -113,19 +113,29 @@ impl Staging for PostgresStaging {
     }
 
     fn commit(&mut self, removed: RemovedRows) -> Result<LoadPlan> {
+        let batch = self.batch.clone();
         let plan = self.run(move |tx, open| {
             let writer = &mut open.rows;
             let mut rows = RowTransaction { tx, writer };
+            rows.lock_queue()?;
             let mut plan = open.load.plan(&mut rows)?;
             if removed == RemovedRows::Cancel {
                 open.load.cancel_removed(&mut rows, &mut plan)?;
             }
             let OpenLoad { rows, .. } = open;
+            let fresh_at = (!batch.reuses_clips).then_some(rows.now);
+            tx.execute(
+                "UPDATE batches SET budget = coalesce($2, budget), fresh_at = coalesce($3, fresh_at),
+                        has_files = has_files OR $4
+                 WHERE batch_id = $1",
+                params![
+                    rows.batch_id,
+                    batch.budget.map(Money::micros),
+                    nullable_millis(fresh_at),
+                    rows.has_local_images
+                ],
+            )?;
             if rows.has_local_images {
-                tx.execute(
-                    "UPDATE batches SET has_files = TRUE WHERE batch_id = $1",
-                    params![rows.batch_id],
-                )?;
                 uploads::clear_rejected(tx)?;
             }
             let mut tally = rows.tally.clone();
@@ -142,8 +152,8 @@ impl Staging for PostgresStaging {
 }
 
 impl OpenLoad {
-    /// Creates the batch, or sets the budget of an existing one. The batch is looked up again, because another
-    /// load may have created it in the meantime.
+    /// Creates the batch if it does not exist. It is looked up again, because another load may have created it in
+    /// the meantime.
     fn new(tx: &Connection, batch: &NewBatch, now: Timestamp) -> Result<Self> {
         let new_load = |last_job, jobs_before| Load::new(batch, now, last_job, jobs_before);
         let (batch_id, load) = match find_batch(tx, batch)? {
@@ -163,29 +173,17 @@ impl OpenLoad {
                 (batch_id, new_load(JobId(0), 0))
             }
             Some(known) => {
-                if let Some(budget) = batch.budget {
-                    tx.execute(
-                        "UPDATE batches SET budget = $2 WHERE batch_id = $1",
-                        params![known.batch_id, budget.micros()],
-                    )?;
-                }
                 let last_job = tx.value("SELECT max(job_id) FROM rows", &[])?.unwrap_or(0);
                 let jobs_before = known.totals.jobs.total();
                 (known.batch_id, new_load(JobId(last_job), jobs_before))
             }
         };
-        if !batch.reuses_clips {
-            tx.execute(
-                "UPDATE batches SET fresh_at = $2 WHERE batch_id = $1",
-                params![batch_id, now.as_millisecond()],
-            )?;
-        }
         let rows = RowWriter {
             now,
             batch_id,
             has_local_images: false,
             lanes: HashMap::new(),
-            expected: HashMap::new(),
+            holds_queue: false,
             tally: Tally::default(),
         };
         Ok(Self { load, rows })

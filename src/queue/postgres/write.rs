@@ -29,6 +29,9 @@ const MAX_IDLE: Duration = Duration::from_secs(5);
 /// of them later. None is worth being compiled.
 const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
+/// Waits for the lock of all writes without a snapshot, which would keep old versions of rows.
+const LOCK_GATE: &str = "LOCK TABLE gate IN EXCLUSIVE MODE";
+
 /// What became of a write.
 pub(super) enum Written<T> {
     /// It was committed.
@@ -50,8 +53,9 @@ pub(super) enum Written<T> {
 /// Returns the statements that begin a transaction which holds the lock of all writes.
 fn begin() -> String {
     format!(
-        "{}; SET LOCAL idle_in_transaction_session_timeout = {}; {PLANS}",
-        begin_long(),
+        "{}; {LOCK_GATE}; {}; SET LOCAL idle_in_transaction_session_timeout = {}; {PLANS}",
+        begin_unlocked(),
+        schema::LOCK,
         MAX_IDLE.as_millis()
     )
 }
@@ -64,6 +68,7 @@ fn begin_write<'a>(
 ) -> Result<(PostgresTransaction<'a>, Timestamp)> {
     let Some(turn) = turn else {
         let now = time.of_begun(tx, &begin())?;
+        schema::ensure_current(tx)?;
         return Ok((PostgresTransaction::new(tx), now));
     };
     let usual = if turn.has_claim {
@@ -79,23 +84,34 @@ fn begin_write<'a>(
     Ok((PostgresTransaction::of_turn(tx, own, ahead), now))
 }
 
-/// Returns the statements that begin a transaction which holds the lock of all writes, and may take minutes.
-pub(super) fn begin_long() -> String {
-    begin_after("LOCK TABLE gate IN EXCLUSIVE MODE")
-}
-
-/// As [`begin_long`], in a database that may have no queue yet.
+/// Returns the statements that begin a transaction which holds the lock of all writes, and may take minutes, in a
+/// database that may have no queue yet.
 pub(super) fn begin_anywhere() -> String {
-    begin_after("")
+    format!("{}; {}", begin_unlocked(), schema::LOCK)
 }
 
-fn begin_after(wait: &str) -> String {
+/// Returns the statements that begin a load. Loads follow each other; everybody else may write until the load
+/// [locks the queue](lock_queue).
+pub(super) fn begin_load() -> String {
+    let first = "LOCK TABLE batches IN SHARE UPDATE EXCLUSIVE MODE";
+    format!("{}; {first}", begin_unlocked())
+}
+
+fn begin_unlocked() -> String {
     // A user or a database for which commits are not waited for would lose what was paid.
     format!(
-        "BEGIN; {}; SET LOCAL synchronous_commit = on; {wait}; {}",
-        schema::SEARCH_PATH,
-        schema::LOCK
+        "BEGIN; {}; SET LOCAL synchronous_commit = on",
+        schema::SEARCH_PATH
     )
+}
+
+/// Takes the lock of all writes in a load.
+///
+/// # Errors
+/// [`StoreErrorKind::Moved`](crate::queue::StoreErrorKind::Moved) if the queue was moved since it was opened.
+pub(super) fn lock_queue(tx: &Connection) -> Result<()> {
+    tx.batch(&format!("{LOCK_GATE}; {}", schema::LOCK))?;
+    schema::ensure_current(tx)
 }
 
 /// Runs a write of a process.

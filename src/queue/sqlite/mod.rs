@@ -209,6 +209,8 @@ impl Storage for SqliteQueue {
         let path = self.path.clone();
         let host = self.host.clone();
         let write = move |tx: &Connection| {
+            // It may have been moved since it was opened.
+            open::ensure_not_newer(tx, &path)?;
             let mut transaction = SqliteTransaction::new(tx, &path, &host);
             let result = operation(&mut transaction, clock.now())?;
             transaction.finish()?;

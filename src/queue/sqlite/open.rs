@@ -205,13 +205,20 @@ fn busy_timeout() -> Duration {
 /// this one.
 fn ensure_supported(connection: &Connection, path: &Path) -> Result<()> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let version = pragma("user_version")?;
     let application_id = pragma("application_id")?;
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables > 0 && application_id != i64::from(APPLICATION_ID) {
         return Err(StoreError::new(path, StoreErrorKind::ForeignFile).into());
     }
+    ensure_not_newer(connection, path)
+}
+
+/// Returns an error if the file was written by a newer version of this program, or was moved.
+pub(super) fn ensure_not_newer(connection: &Connection, path: &Path) -> Result<()> {
+    // Each write asks this.
+    let mut statement = connection.prepare_cached("PRAGMA user_version")?;
+    let version: i64 = statement.query_row([], |row| row.get(0))?;
     if version == copy::MOVED as i64 {
         let sql = "SELECT value FROM meta WHERE key = ?1";
         let to = connection.query_row(sql, [copy::MOVED_TO], |row| row.get(0))?;

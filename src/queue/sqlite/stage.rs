@@ -100,6 +100,7 @@ impl SqliteStaging {
             none => {
                 let begin = self.connection.prepare_cached("BEGIN IMMEDIATE");
                 begin?.execute([])?;
+                open::ensure_not_newer(&self.connection, &self.path)?;
                 let open = OpenLoad::new(&self.connection, &self.batch, self.clock.now())?;
                 none.insert(open)
             }

@@ -3,9 +3,18 @@
 #[cfg(debug_assertions)]
 use std::process::Stdio;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use overnight::clock::SystemClock;
+use overnight::domain::{PoolId, ProviderName};
+use overnight::queue::postgres::{Database, PostgresQueue};
+use overnight::queue::sqlite::SqliteQueue;
+use overnight::queue::{Queue, RemovedRows};
 use overnight_simulator::SimulatorOptions;
 
 use crate::postgres_server;
+use crate::queue::{batch, row};
 use crate::support::{TestEnv, high_limits};
 
 const ROWS: usize = 12;
@@ -99,6 +108,39 @@ fn a_queue_is_never_copied_over_another_or_while_a_run_is_active() {
     assert_eq!(other.export().len(), 1);
     assert_eq!(env.run(&["run"]).code, 0);
     env.assert_all_rendered_once(ROWS);
+}
+
+/// Asserts that a queue takes no run and no rows when it is moved while a run and a load have it open.
+fn assert_takes_nothing_after(queue: &impl Queue, move_it: impl FnOnce()) {
+    let mut staging = queue.stage(batch("late")).expect("nothing is written yet");
+    move_it();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let joined = runtime.block_on(queue.join(PoolId("late".into())));
+    let row = row("late", 1, 1, &[ProviderName::Fal]);
+    let loaded = staging.add(&[row]);
+    let loaded = loaded.and_then(|_| staging.commit(RemovedRows::Keep));
+    for refused in [joined.err(), loaded.err()] {
+        let refused = refused.expect("an error").to_string();
+        assert!(refused.contains(" was moved to "), "{refused}");
+    }
+}
+
+#[test]
+fn a_queue_that_is_moved_takes_no_run_and_no_rows_from_a_program_that_has_it_open() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let env = killed_in_the_middle();
+    let url = postgres_server::create_database();
+    let path = env.dir.path().join("overnight.db");
+    let copy = |from: &str, to: &str| assert_eq!(env.run(&["queue", "copy", from, to]).code, 0);
+    let file = SqliteQueue::open(&path, Arc::new(SystemClock)).expect("a queue");
+    assert_takes_nothing_after(&file, || copy("overnight.db", &url));
+
+    let address = url.clone().into();
+    let database = Database::new(&address, &BTreeMap::new()).expect("a URL");
+    let database = PostgresQueue::open(database, Arc::default()).expect("a queue");
+    assert_takes_nothing_after(&database, || copy(&url, "back.db"));
 }
 
 #[cfg(debug_assertions)]

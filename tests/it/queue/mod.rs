@@ -111,7 +111,7 @@ fn pool(name: &str) -> PoolId {
 }
 
 /// Returns the row with a number; rows with equal numbers have the same request.
-fn row(row_key: &str, line: u64, number: usize, providers: &[ProviderName]) -> NewJob {
+pub(crate) fn row(row_key: &str, line: u64, number: usize, providers: &[ProviderName]) -> NewJob {
     let input = format!(r#"{{"image":"https://e.com/{number}.png","prompt":"{number}"}}"#);
     let input: Input = serde_json::from_str(&input).expect("an input");
     NewJob::new(
@@ -124,7 +124,7 @@ fn row(row_key: &str, line: u64, number: usize, providers: &[ProviderName]) -> N
     )
 }
 
-fn batch(name: &str) -> NewBatch {
+pub(crate) fn batch(name: &str) -> NewBatch {
     NewBatch {
         name: name.into(),
         model: "kling-v1-standard".into(),
