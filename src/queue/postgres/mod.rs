@@ -55,7 +55,7 @@ use connector::Connector;
 use patience::{Absence, Patience};
 use pool_locks::PoolLocks;
 use session::Session;
-use stage::PostgresStaging;
+use stage::{IdleSession, PostgresStaging};
 use time::Time;
 use transaction::PostgresTransaction;
 use wake_up::WakeUp;
@@ -80,6 +80,8 @@ pub struct PostgresQueue {
     writer_name: String,
     has_written: AtomicBool,
     reader: Session,
+    /// The connection of the last load, if it has ended.
+    idle_load: IdleSession,
     /// Hears of the changes of other processes, once a pool has joined.
     wake_up: OnceLock<WakeUp>,
     /// What a dropped queue releases, so that other processes take its jobs over.
@@ -173,6 +175,7 @@ impl PostgresQueue {
             writer_name: uuid::Uuid::new_v4().simple().to_string(),
             has_written: AtomicBool::new(false),
             reader: Session::spawn(connector.clone(), |_| Ok(())),
+            idle_load: IdleSession::default(),
             wake_up: OnceLock::new(),
             locks: PoolLocks::new(session, min_uptime),
             connector,
@@ -351,8 +354,8 @@ impl Storage for PostgresQueue {
 
 impl Loader for PostgresQueue {
     fn stage(&self, batch: NewBatch) -> Result<Box<dyn Staging>> {
-        let session = Session::spawn(self.connector.clone(), |_| Ok(()));
-        let staging = PostgresStaging::open(session, self.time.clone(), batch);
+        let time = self.time.clone();
+        let staging = PostgresStaging::open(&self.connector, &self.idle_load, time, batch);
         Ok(Box::new(staging.map_err(|error| self.add_address(error))?))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::connection::Connection;
+use super::connector::Connector;
 use super::load_rows::{RowTransaction, RowWriter};
 use super::row::{nullable_millis, params};
 use super::session::Session;
@@ -19,9 +20,15 @@ use crate::queue::load::Load;
 use crate::queue::stored_values::read_batch;
 use crate::queue::{LoadPlan, NewBatch, QueueError, RemovedRows, Result, RowChange, Staging};
 
+/// The connection of the last load, for the next one.
+pub(super) type IdleSession = Arc<Mutex<Option<Session>>>;
+
 /// A manifest that is being loaded into a queue.
 pub(super) struct PostgresStaging {
-    session: Session,
+    /// `Some` until the drop.
+    session: Option<Session>,
+    /// Where the connection is put after the load.
+    idle: IdleSession,
     time: Time,
     batch: NewBatch,
     /// What the open transaction has loaded; `None` before the first row, and after a commit or a discard. Only
@@ -37,7 +44,14 @@ struct OpenLoad {
 impl PostgresStaging {
     /// Checks that the batch is compatible with an existing one of its name. The queue is not locked before the
     /// first row.
-    pub(super) fn open(session: Session, time: Time, batch: NewBatch) -> Result<Self> {
+    pub(super) fn open(
+        connector: &Connector,
+        idle: &IdleSession,
+        time: Time,
+        batch: NewBatch,
+    ) -> Result<Self> {
+        let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let session = kept.unwrap_or_else(|| Session::spawn(connector.clone(), |_| Ok(())));
         let new = batch.clone();
         session.run_blocking(move |tx| {
             tx.batch(&format!("BEGIN READ ONLY; {}", schema::SEARCH_PATH))?;
@@ -46,11 +60,21 @@ impl PostgresStaging {
             found.map(drop)
         })?;
         Ok(Self {
-            session,
+            session: Some(session),
+            idle: Arc::clone(idle),
             time,
             batch,
             open: Arc::default(),
         })
+    }
+
+    fn run_on_connection<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let session = self.session.as_ref();
+        let session = session.ok_or_else(|| QueueError::Fault("the load has ended".into()))?;
+        session.run_blocking(command)
     }
 
     /// Runs a command inside the transaction, which is opened if there is none.
@@ -61,7 +85,7 @@ impl PostgresStaging {
         let open = Arc::clone(&self.open);
         let batch = self.batch.clone();
         let time = self.time.clone();
-        self.session.run_blocking(move |tx| {
+        self.run_on_connection(move |tx| {
             let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
             let open = match &mut *open {
                 Some(open) => open,
@@ -79,10 +103,20 @@ impl PostgresStaging {
     }
 }
 
+impl Drop for PostgresStaging {
+    /// Discards what was added since the last commit, and keeps the connection for the next load.
+    fn drop(&mut self) {
+        // A connection that is lost has ended its transaction.
+        let discarded = self.discard();
+        let session = self.session.take().filter(|_| discarded.is_ok());
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = session;
+    }
+}
+
 impl Staging for PostgresStaging {
     fn discard(&mut self) -> Result<()> {
         let open = Arc::clone(&self.open);
-        self.session.run_blocking(move |tx| {
+        self.run_on_connection(move |tx| {
             let open = open.lock().unwrap_or_else(PoisonError::into_inner).take();
             if open.is_none() {
                 return Ok(());

@@ -9,6 +9,7 @@ run_for_each_store!(
     loading_again_queues_only_the_difference,
     a_changed_row_of_a_job_in_progress_is_left_alone,
     adding_many_rows_at_once_reports_each_clash_and_loses_no_other_row,
+    new_rows_among_known_ones_are_queued_and_each_clash_is_reported,
     nothing_is_queued_before_the_commit,
     what_a_load_discards_is_not_queued_and_others_can_write_meanwhile,
     a_batch_keeps_its_model_and_its_folder,
@@ -90,6 +91,44 @@ async fn adding_many_rows_at_once_reports_each_clash_and_loses_no_other_row<S: S
     };
     assert_eq!(file_name("r10"), "r10.mp4");
     assert!(file_name("R10").starts_with("R10-"), "{}", file_name("R10"));
+}
+
+async fn new_rows_among_known_ones_are_queued_and_each_clash_is_reported<S: Store>(
+    harness: Harness<S>,
+) {
+    let load = |rows: &[NewJob]| {
+        let mut staging = harness.queue.stage(batch("many")).expect("a staging");
+        let changes = staging.add(rows).expect("added");
+        let plan = staging.commit(RemovedRows::Keep).expect("committed");
+        (changes, plan)
+    };
+    let job = |key: &str, number: usize| row(key, number as u64 + 2, number, &EACHLABS);
+    let numbered = |number| job(&format!("r{number}"), number);
+    load(&(0..30).map(numbered).collect::<Vec<_>>());
+    let mut rows: Vec<NewJob> = (20..50).map(numbered).collect();
+    rows[3] = job("r23", 99); // Asks for another clip.
+    rows[15] = job("r21", 35); // A known row once more.
+    rows[25] = job("r31", 45); // A new row once more.
+    rows[28] = job("R40", 48); // The file name of a new row, apart from case.
+    let (changes, plan) = load(&rows);
+    for (index, change) in changes.iter().enumerate() {
+        let expected = match index {
+            3 => RowChange::Changed,
+            15 => RowChange::Duplicate { line: 23 },
+            25 => RowChange::Duplicate { line: 33 },
+            0..10 => RowChange::Unchanged,
+            _ => RowChange::New,
+        };
+        assert_eq!(*change, expected, "row {index}");
+    }
+    let counts = (plan.new, plan.changed, plan.unchanged, plan.removed);
+    assert_eq!(counts, (18, 1, 9, 20));
+    assert_eq!(plan.queued, 48);
+    let claims = harness.claim("one", 100).await;
+    assert_eq!(claims.len(), 48);
+    let mut names = claims.iter().map(|claim| &claim.job.file_name);
+    assert!(names.any(|name| name.starts_with("R40-")));
+    assert_eq!(harness.queue.verify_counters().await.expect("checked"), []);
 }
 
 async fn nothing_is_queued_before_the_commit<S: Store>(harness: Harness<S>) {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use overnight::clock::ManualClock;
-use overnight::domain::{JobState, Outcome, PoolId};
+use overnight::domain::{JobState, NewJob, Outcome, PoolId, ProviderName};
 use overnight::queue::postgres::{Database, PostgresQueue};
-use overnight::queue::{Claim, Completed, Queue, Turn};
+use overnight::queue::{Claim, Completed, Queue, RemovedRows, RowChange, Turn};
 
-use super::{Harness, Store, pool, seconds};
+use super::{Harness, Store, batch, pool, row, seconds};
 use crate::postgres_server;
 use crate::support::wait_until;
 
@@ -86,6 +86,51 @@ async fn many_connections_that_claim_at_once_never_hold_more_slots_than_there_ar
             .expect("a turn");
     }
     assert_eq!(harness.queue.verify_counters().await.expect("checked"), []);
+}
+
+#[tokio::test]
+async fn others_claim_while_a_load_adds_new_rows_and_it_sees_what_they_have_claimed() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let harness = Harness::<PostgresStore>::new().await;
+    harness.load_rows(2);
+    let new = |key: String, number| row(&key, 1, number, &[ProviderName::Eachlabs]);
+    let mut staging = harness.queue.stage(batch("b")).expect("a staging");
+    let rows = (0..50).map(|number| new(format!("new{number}"), 100 + number));
+    let mut rows: Vec<NewJob> = rows.collect();
+    rows.push(new("r0".into(), 0));
+    let changes = staging.add(&rows).expect("added");
+    assert_eq!(changes[..50], [RowChange::New; 50]);
+    assert_eq!(changes[50], RowChange::Unchanged);
+
+    let claim = harness.claim("one", 1);
+    let claimed = tokio::time::timeout(Duration::from_secs(10), claim).await;
+    assert_eq!(claimed.expect("nobody waits for the load").len(), 1);
+    let (r1, r2) = (new("r1".into(), 7), new("r2".into(), 8));
+    let changed = staging.add(&[new("r0".into(), 9), r1, r2]).expect("added");
+    let repeated = RowChange::Duplicate { line: 1 };
+    assert_eq!(changed, [repeated, RowChange::Changed, RowChange::New]);
+    let plan = staging.commit(RemovedRows::Keep).expect("committed");
+    assert_eq!((plan.new, plan.changed, plan.queued), (51, 1, 52));
+    assert_eq!(harness.queue.verify_counters().await.expect("checked"), []);
+}
+
+#[tokio::test]
+async fn a_load_leaves_a_changed_row_alone_that_was_claimed_since_it_began() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let harness = Harness::<PostgresStore>::new().await;
+    harness.load_rows(1);
+    let new = |key: &str, number| row(key, 1, number, &[ProviderName::Eachlabs]);
+    let mut staging = harness.queue.stage(batch("b")).expect("a staging");
+    staging.add(&[new("new", 5)]).expect("added");
+    assert_eq!(harness.claim("one", 1).await.len(), 1);
+    let changed = staging.add(&[new("r0", 9)]).expect("added");
+    assert_eq!(changed, [RowChange::InProgress]);
+    staging.commit(RemovedRows::Keep).expect("committed");
+    assert_eq!(harness.job("r0").await.state, JobState::Submitting);
 }
 
 #[tokio::test]
