@@ -6,21 +6,24 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use overnight::clock::AdjustedClock;
-use overnight::domain::{Catalog, PoolId};
-use overnight::queue::WorkQueue;
+use overnight::domain::{Catalog, NewJob, PoolId};
 use overnight::queue::postgres::{Database, PostgresQueue};
+use overnight::queue::{Loader, RemovedRows, WorkQueue};
 use tokio::runtime::Runtime;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::Scale;
 use crate::engine::{complete_as, complete_jobs, per_second};
 use crate::fixture;
-use crate::measure::Comparison;
+use crate::measure::{Comparison, measure_alternately};
 use crate::table::{Goal, Table, print_progress};
 
 /// Names the database.
@@ -48,6 +51,7 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
     let Some(url) = url() else {
         return Ok(());
     };
+    measure_load(scale, table, &url)?;
     let jobs = scale.pick(300, 3000);
     let runtime = Runtime::new()?;
     let catalog = fixture::catalog()?;
@@ -89,6 +93,79 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
             Goal::AtLeast(*goal),
         );
     }
+    Ok(())
+}
+
+/// Measures a load of new rows against a copy of the same rows into one table with two indexes.
+fn measure_load(scale: Scale, table: &mut Table, url: &str) -> anyhow::Result<()> {
+    let rows: u64 = scale.pick(100_000, 1_000_000);
+    let jobs = (0..rows).map(fixture::job);
+    let jobs = jobs.collect::<anyhow::Result<Vec<NewJob>>>()?;
+    let runtime = Runtime::new()?;
+    let ours = || {
+        runtime.block_on(Raw::create(url, 0))?;
+        let queue = open(url)?;
+        let started_at = Instant::now();
+        let mut staging = queue.stage(fixture::batch(Path::new("/renders")))?;
+        for chunk in jobs.chunks(1000) {
+            staging.add(chunk)?;
+        }
+        staging.commit(RemovedRows::Keep)?;
+        Ok(started_at.elapsed().as_secs_f64())
+    };
+    let baseline = || {
+        let raw = runtime.block_on(Raw::create(url, 0))?;
+        let started_at = Instant::now();
+        runtime.block_on(raw.copy(&jobs))?;
+        Ok(started_at.elapsed().as_secs_f64())
+    };
+    let (ours, baseline) = measure_alternately(scale.pick(2, 3), ours, baseline)?;
+    table.add_comparison(
+        format_args!(
+            "database: load of {rows} rows, against a copy of them (ratio of its time to ours)"
+        ),
+        Comparison::from_rounds_inverted(&ours, &baseline),
+        "s",
+        Goal::AtLeast(0.85),
+    );
+    measure_single_loads(scale, table, url, &jobs)
+}
+
+/// Measures loads of one row each against a commit of one row each.
+fn measure_single_loads(
+    scale: Scale,
+    table: &mut Table,
+    url: &str,
+    jobs: &[NewJob],
+) -> anyhow::Result<()> {
+    let jobs = &jobs[..scale.pick(500, 2000)];
+    let runtime = Runtime::new()?;
+    let ours = || {
+        runtime.block_on(Raw::create(url, 0))?;
+        let queue = open(url)?;
+        let started_at = Instant::now();
+        for job in jobs {
+            let mut staging = queue.stage(fixture::batch(Path::new("/renders")))?;
+            staging.add(std::slice::from_ref(job))?;
+            staging.commit(RemovedRows::Keep)?;
+        }
+        Ok(per_second(jobs.len() as u64, started_at))
+    };
+    let baseline = || {
+        let raw = runtime.block_on(Raw::create(url, 0))?;
+        let started_at = Instant::now();
+        for job in jobs {
+            runtime.block_on(raw.copy(std::slice::from_ref(job)))?;
+        }
+        Ok(per_second(jobs.len() as u64, started_at))
+    };
+    let (ours, baseline) = measure_alternately(scale.pick(2, 3), ours, baseline)?;
+    table.add_comparison(
+        format_args!("database: loads of one row each"),
+        Comparison::from_rounds(&ours, &baseline),
+        "rows/s",
+        Goal::AtLeast(0.5),
+    );
     Ok(())
 }
 
@@ -154,6 +231,7 @@ pub(crate) struct Raw {
     client: Client,
     claim: Statement,
     complete: Statement,
+    copy: Statement,
 }
 
 impl Raw {
@@ -166,7 +244,12 @@ impl Raw {
              SET search_path = raw;
              CREATE TABLE jobs (id BIGINT PRIMARY KEY, state TEXT NOT NULL, due BIGINT NOT NULL, input TEXT NOT NULL);
              INSERT INTO jobs SELECT n, 'queued', n, repeat('x', 200) FROM generate_series(1, {jobs}) AS n;
-             CREATE INDEX jobs_due ON jobs (state, due, id); VACUUM ANALYZE jobs"
+             CREATE INDEX jobs_due ON jobs (state, due, id);
+             CREATE TABLE rows (
+                 row_key TEXT PRIMARY KEY, line BIGINT NOT NULL, input TEXT NOT NULL, fingerprint BYTEA NOT NULL,
+                 file_stem TEXT NOT NULL UNIQUE
+             );
+             VACUUM ANALYZE jobs"
         );
         for statement in sql.split(';') {
             client.batch_execute(statement).await?;
@@ -181,11 +264,35 @@ impl Raw {
         let complete = client
             .prepare("UPDATE jobs SET state = 'done' WHERE id = $1")
             .await?;
+        let copy = client.prepare("COPY rows FROM STDIN BINARY").await?;
         Ok(Self {
             client,
             claim,
             complete,
+            copy,
         })
+    }
+
+    /// Adds rows in one transaction.
+    async fn copy(&self, jobs: &[NewJob]) -> anyhow::Result<()> {
+        let sink = self.client.copy_in(&self.copy).await?;
+        let types = [Type::TEXT, Type::INT8, Type::TEXT, Type::BYTEA, Type::TEXT];
+        let mut rows = pin!(BinaryCopyInWriter::new(sink, &types));
+        for job in jobs {
+            let line = i64::try_from(job.line)?;
+            let fingerprint = job.fingerprint.as_slice();
+            rows.as_mut()
+                .write(&[
+                    &job.row_key,
+                    &line,
+                    &job.input_text,
+                    &fingerprint,
+                    &job.stem,
+                ])
+                .await?;
+        }
+        rows.finish().await?;
+        Ok(())
     }
 
     /// Claims and completes jobs. Returns the rate, in jobs per second.

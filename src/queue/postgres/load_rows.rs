@@ -33,14 +33,6 @@ pub(super) struct RowWriter {
 }
 
 impl RowWriter {
-    pub(super) fn batch_name(&self, tx: &Connection) -> Result<String> {
-        let name = tx.value(
-            "SELECT name FROM batches WHERE batch_id = $1",
-            params![self.batch_id],
-        )?;
-        name.ok_or_else(|| QueueError::corrupt(format!("batch {} is gone", self.batch_id)))
-    }
-
     /// Returns the lane of a row, which is created if the batch does not have it.
     fn lane(&mut self, tx: &Connection, row: &NewJob) -> Result<i64> {
         if let Some(lane_id) = self.lanes.get(&row.providers) {
@@ -166,7 +158,8 @@ impl LoadTransaction for RowTransaction<'_> {
                   JOIN rows other ON other.fingerprint = mine.fingerprint
                   JOIN jobs oj ON oj.job_id = other.job_id
                   JOIN batches b ON b.batch_id = other.batch_id
-             WHERE mine.batch_id = $1 AND mj.state = 'queued'
+             WHERE EXISTS (SELECT 1 FROM batches WHERE batch_id <> $1)
+                   AND mine.batch_id = $1 AND mj.state = 'queued'
                    AND other.batch_id <> $1 AND oj.finished_at IS NULL
              GROUP BY b.name",
             params![self.writer.batch_id],

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use tokio_postgres::Row;
 
 use super::connection::Connection;
 use super::connector::Connector;
 use super::load_rows::{RowTransaction, RowWriter};
-use super::row::{nullable_millis, params};
+use super::row::{Columns, nullable_millis, params, values};
 use super::session::Session;
 use super::time::Time;
 use super::{schema, tallies, uploads, usual_reads, wake_up, write};
@@ -54,10 +55,11 @@ impl PostgresStaging {
         let session = kept.unwrap_or_else(|| Session::spawn(connector.clone(), |_| Ok(())));
         let new = batch.clone();
         session.run_blocking(move |tx| {
-            tx.batch(&format!("BEGIN READ ONLY; {}", schema::SEARCH_PATH))?;
-            let found = find_batch(tx, &new);
+            let begin = format!("BEGIN READ ONLY; {}", schema::SEARCH_PATH);
+            let read = tx.begin(&begin, vec![(usual_reads::BATCHES, Vec::new())]);
+            let found = read.and_then(|(_, rows)| find_batch(&rows, &new).map(drop));
             tx.roll_back()?;
-            found.map(drop)
+            found
         })?;
         Ok(Self {
             session: Some(session),
@@ -90,8 +92,10 @@ impl PostgresStaging {
             let open = match &mut *open {
                 Some(open) => open,
                 none => {
-                    let now = time.of_begun(tx, &write::begin_load());
-                    let opened = now.and_then(|now| OpenLoad::new(tx, &batch, now));
+                    let reads = [usual_reads::BATCHES, LAST_JOB].map(|sql| (sql, Vec::new()));
+                    let begun = time.of_begun_and_read(tx, &write::begin_load(), reads.into());
+                    let opened =
+                        begun.and_then(|(now, rows)| OpenLoad::new(tx, &batch, now, &rows));
                     let opened = opened.inspect_err(|_| {
                         let _ = tx.roll_back();
                     });
@@ -158,11 +162,11 @@ impl Staging for PostgresStaging {
             }
             let OpenLoad { rows, .. } = open;
             let fresh_at = (!batch.reuses_clips).then_some(rows.now);
-            tx.execute(
+            tx.post(
                 "UPDATE batches SET budget = coalesce($2, budget), fresh_at = coalesce($3, fresh_at),
                         has_files = has_files OR $4
                  WHERE batch_id = $1",
-                params![
+                values![
                     rows.batch_id,
                     batch.budget.map(Money::micros),
                     nullable_millis(fresh_at),
@@ -173,7 +177,7 @@ impl Staging for PostgresStaging {
                 uploads::clear_rejected(tx)?;
             }
             let mut tally = rows.tally.clone();
-            tally.add_new_jobs(&rows.batch_name(tx)?, plan.new);
+            tally.add_new_jobs(&batch.name, plan.new);
             tallies::write(tx, &tally)?;
             fail_point!("load written");
             tx.batch(&format!("{}; COMMIT", wake_up::statement("load")))?;
@@ -188,9 +192,9 @@ impl Staging for PostgresStaging {
 impl OpenLoad {
     /// Creates the batch if it does not exist. It is looked up again, because another load may have created it in
     /// the meantime.
-    fn new(tx: &Connection, batch: &NewBatch, now: Timestamp) -> Result<Self> {
+    fn new(tx: &Connection, batch: &NewBatch, now: Timestamp, read: &[Vec<Row>]) -> Result<Self> {
         let new_load = |last_job, jobs_before| Load::new(batch, now, last_job, jobs_before);
-        let (batch_id, load) = match find_batch(tx, batch)? {
+        let (batch_id, load) = match find_batch(read, batch)? {
             None => {
                 let batch_id = tx.value(
                     "INSERT INTO batches (name, model, folder, budget, created_at)
@@ -207,7 +211,9 @@ impl OpenLoad {
                 (batch_id, new_load(JobId(0), 0))
             }
             Some(known) => {
-                let last_job = tx.value("SELECT max(job_id) FROM rows", &[])?.unwrap_or(0);
+                let last_job = read.get(1).and_then(|rows| rows.first());
+                let last_job = last_job.map(|row| Columns(row).get("last")).transpose()?;
+                let last_job = last_job.flatten().unwrap_or(0);
                 let jobs_before = known.totals.jobs.total();
                 (known.batch_id, new_load(JobId(last_job), jobs_before))
             }
@@ -224,11 +230,14 @@ impl OpenLoad {
     }
 }
 
-/// Returns the batch; `None` if it does not exist yet. Returns an error if it exists with another model or
-/// folder, or if another batch uses its folder.
-fn find_batch(tx: &Connection, batch: &NewBatch) -> Result<Option<BatchView>> {
-    let batches = tx.select(usual_reads::BATCHES, &[], |columns| {
-        read_batch(columns, &Tally::default())
-    })?;
+/// The highest number of a job.
+const LAST_JOB: &str = "SELECT max(job_id) AS last FROM rows";
+
+/// Returns the batch among those that were read first; `None` if it does not exist yet. Returns an error if it
+/// exists with another model or folder, or if another batch uses its folder.
+fn find_batch(read: &[Vec<Row>], batch: &NewBatch) -> Result<Option<BatchView>> {
+    let batches = read.first().into_iter().flatten();
+    let batches = batches.map(|row| read_batch(&Columns(row), &Tally::default()));
+    let batches = batches.collect::<Result<Vec<BatchView>>>()?;
     Ok(batch.find(&batches)?.cloned())
 }
