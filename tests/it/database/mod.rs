@@ -5,5 +5,6 @@ mod frozen;
 mod hosts;
 mod moving;
 mod partition;
+mod proxy;
 mod standby;
 mod wire;

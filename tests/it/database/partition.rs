@@ -7,14 +7,11 @@
     reason = "the printed figures are a result of this test"
 )]
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use super::proxy::{self, Direction, Network};
 use crate::postgres_server::{self, Server};
 use crate::support::{TestEnv, high_limits, number_from_env};
 
@@ -29,74 +26,28 @@ enum Held {
     Everything,
 }
 
-/// A network between a host and the server.
-struct Network {
-    port: u16,
-    held: Arc<(Mutex<Held>, Condvar)>,
+/// A network that holds back what passes through it.
+struct Holding {
+    held: Mutex<Held>,
+    changed: Condvar,
 }
 
-impl Network {
-    fn start(socket: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let held = Arc::new((Mutex::new(Held::Nothing), Condvar::new()));
-        let shared = Arc::clone(&held);
-        let socket = socket.to_owned();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let Ok(server) = UnixStream::connect(&socket) else {
-                    continue;
-                };
-                let held = Arc::clone(&shared);
-                thread::spawn(move || pass_both_ways(client, server, &held));
-            }
-        });
-        Self { port, held }
-    }
-
+impl Holding {
     fn hold(&self, what: Held) {
-        let (held, changed) = &*self.held;
-        *held.lock().expect("no panic") = what;
-        changed.notify_all();
+        *self.held.lock().expect("no panic") = what;
+        self.changed.notify_all();
     }
 }
 
-fn pass_both_ways(
-    client: TcpStream,
-    server: UnixStream,
-    held: &Arc<(Mutex<Held>, Condvar)>,
-) -> io::Result<()> {
-    let from_server = server.try_clone()?;
-    let to_client = client.try_clone()?;
-    let answers_held = Arc::clone(held);
-    let answers = thread::spawn(move || {
-        let _ = pass(&from_server, &to_client, &answers_held, Held::Answers);
-        to_client.shutdown(Shutdown::Both)
-    });
-    let _ = pass(&client, &server, held, Held::Requests);
-    let _ = server.shutdown(Shutdown::Both);
-    let _ = answers.join();
-    Ok(())
-}
-
-/// Passes bytes on in one direction, unless and until they are not held back.
-fn pass(
-    mut from: impl Read,
-    mut to: impl Write,
-    held: &(Mutex<Held>, Condvar),
-    direction: Held,
-) -> io::Result<()> {
-    let mut bytes = [0; 8192];
-    loop {
-        let length = from.read(&mut bytes)?;
-        let is_held = |held: &mut Held| *held == direction || *held == Held::Everything;
-        let (state, changed) = held;
-        let guard = state.lock().expect("no panic");
-        drop(changed.wait_while(guard, is_held).expect("no panic"));
-        if length == 0 {
-            return Ok(());
-        }
-        to.write_all(&bytes[..length])?;
+impl Network for Holding {
+    fn wait(&self, direction: Direction) {
+        let held_alone = match direction {
+            Direction::ToServer => Held::Requests,
+            Direction::ToClient => Held::Answers,
+        };
+        let is_held = |held: &mut Held| *held == held_alone || *held == Held::Everything;
+        let held = self.held.lock().expect("no panic");
+        drop(self.changed.wait_while(held, is_held).expect("no panic"));
     }
 }
 
@@ -108,8 +59,11 @@ fn cut_off(what: Held) {
     let env = TestEnv::new(high_limits()).on_database(url);
     env.set_config("history_delay_s = 1\n", "history_delay_s = 110\n");
     env.load(ROWS, "fal");
-    let network = Network::start(&socket);
-    let through = format!("postgres://overnight@127.0.0.1:{}/{database}", network.port);
+    let network = Arc::new(Holding {
+        held: Mutex::new(Held::Nothing),
+        changed: Condvar::new(),
+    });
+    let through = proxy::through(&network, &socket, &database);
     let far = env.start(&["run", "--queue", &through]);
     env.await_submissions(2);
     let near: Vec<_> = (0..3).map(|_| env.start(&["run"])).collect();

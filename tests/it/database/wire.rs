@@ -1,20 +1,28 @@
-//! Connections that are cut when a transaction is committed, by a proxy between the program and its server.
+//! Connections that are cut: at each commit, and at any byte. More of the latter are cut by
+//! `OVERNIGHT_CUTS=1000 OVERNIGHT_SEED=7 cargo test --test it any_byte -- --nocapture`.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+#![expect(
+    clippy::print_stdout,
+    reason = "the printed figures are a result of this test"
+)]
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 
+use fastrand::Rng;
+
+use super::proxy::{self, Direction, Fate, Network};
 use crate::postgres_server;
-use crate::support::{TestEnv, high_limits};
+use crate::support::{TestEnv, high_limits, number_from_env};
 
 const ROWS: usize = 4;
 
 /// More commits than a run of [`ROWS`] rows makes.
 const MAX_COMMITS: u32 = 24;
+
+/// Runs at the same time.
+const RUNS: usize = 8;
 
 /// What becomes of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,95 +33,96 @@ enum Cut {
     Answer,
 }
 
-/// Passes messages on between the program and the server, and cuts one connection.
-struct Proxy {
-    port: u16,
-    /// Commits that passed so far.
-    commits: Arc<AtomicU32>,
-}
-
-impl Proxy {
-    /// Cuts the connection at the commit of this number, counted from 1.
-    fn start(socket: &Path, cut: Cut, at: u32) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let commits = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&commits);
-        let socket = socket.to_owned();
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let Ok(server) = UnixStream::connect(&socket) else {
-                    continue;
-                };
-                let counted = Arc::clone(&counted);
-                thread::spawn(move || {
-                    // The end of either side ends the connection.
-                    let _ = pass_on(&client, &server, &counted, cut, at);
-                    let _ = client.shutdown(Shutdown::Both);
-                    let _ = server.shutdown(Shutdown::Both);
-                });
-            }
-        });
-        Self { port, commits }
-    }
-}
-
-/// Passes the messages of a client on until its connection is to be cut.
-fn pass_on(
-    client: &TcpStream,
-    server: &UnixStream,
-    commits: &AtomicU32,
+/// A network that cuts one connection at a commit.
+struct CutCommit {
     cut: Cut,
+    /// The number of the commit, counted from 1.
     at: u32,
-) -> io::Result<()> {
-    let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
-    let answers = thread::spawn(move || io::copy(&mut from_server, &mut to_client));
-    let (mut client, mut server) = (client, server);
-    // The first message has no type.
-    let mut is_first = true;
-    loop {
-        let mut head = vec![0; if is_first { 4 } else { 5 }];
-        client.read_exact(&mut head)?;
-        let length = head[head.len() - 4..].try_into().map(u32::from_be_bytes);
-        let length = length.expect("four bytes") as usize - 4;
-        let mut body = vec![0; length];
-        client.read_exact(&mut body)?;
-        let is_commit = !is_first && head[0] == b'Q' && body == b"COMMIT\0";
-        is_first = false;
-        if !is_commit || commits.fetch_add(1, Ordering::SeqCst) + 1 != at {
-            server.write_all(&head)?;
-            server.write_all(&body)?;
-            continue;
+    /// Commits that passed so far.
+    commits: AtomicU32,
+}
+
+impl Network for CutCommit {
+    fn request(&self, message: &[u8]) -> Fate {
+        let is_commit = message.starts_with(b"Q") && message.ends_with(b"COMMIT\0");
+        if !is_commit || self.commits.fetch_add(1, Ordering::SeqCst) + 1 != self.at {
+            return Fate::Arrives;
         }
-        client.shutdown(Shutdown::Both)?;
-        if cut == Cut::Answer {
-            server.write_all(&head)?;
-            server.write_all(&body)?;
-            // The server has made it when it ends the connection after it.
-            server.shutdown(Shutdown::Write)?;
-            let _ = answers.join();
+        match self.cut {
+            Cut::Request => Fate::Cut(0),
+            Cut::Answer => Fate::Unanswered,
         }
-        return Ok(());
     }
 }
 
-/// Runs to the end through a proxy that cuts one commit. Returns whether there were that many.
-fn run_with_cut(cut: Cut, at: u32) -> bool {
+/// A network that cuts one connection after a number of bytes that went one way.
+struct CutByte {
+    direction: Direction,
+    at: usize,
+    /// Bytes that went this way so far.
+    passed: AtomicUsize,
+}
+
+impl CutByte {
+    /// Returns how many of the next bytes arrive.
+    fn count(&self, direction: Direction, length: usize) -> usize {
+        if direction != self.direction {
+            return length;
+        }
+        let before = self.passed.fetch_add(length, Ordering::SeqCst);
+        if (before..before + length).contains(&self.at) {
+            self.at - before
+        } else {
+            length
+        }
+    }
+}
+
+impl Network for CutByte {
+    fn request(&self, message: &[u8]) -> Fate {
+        match self.count(Direction::ToServer, message.len()) {
+            arriving if arriving == message.len() => Fate::Arrives,
+            arriving => Fate::Cut(arriving),
+        }
+    }
+
+    fn answer(&self, bytes: &[u8]) -> usize {
+        self.count(Direction::ToClient, bytes.len())
+    }
+}
+
+/// Runs a new batch through a network. The run may end because its server was away when it started, and say so;
+/// the next one then goes on. Returns whether it did not.
+fn run_through(network: &Arc<impl Network>, what: &str) -> bool {
     let url = postgres_server::create_database();
     let (socket, database) = postgres_server::socket_and_database(&url).expect("a socket");
     let env = TestEnv::new(high_limits()).on_database(url);
     env.load(ROWS, "fal");
-    let proxy = Proxy::start(&socket, cut, at);
-    let through = format!("postgres://overnight@127.0.0.1:{}/{database}", proxy.port);
+    let through = proxy::through(network, &socket, &database);
     let run = env.run(&["run", "--queue", &through]);
-    assert_eq!(run.code, 0, "{cut:?} at commit {at}: {run:?}");
+    if run.code != 0 {
+        assert!(run.stderr.contains("cannot reach the queue"), "{what}: {run:?}");
+        let next = env.run(&["run"]);
+        assert_eq!(next.code, 0, "{what}: {next:?}");
+    }
     env.assert_all_rendered_once(ROWS);
     let doctor = env.run(&["doctor"]);
-    assert!(
-        doctor.stdout.contains("every stored counter agrees"),
-        "{doctor:?}"
-    );
-    proxy.commits.load(Ordering::SeqCst) >= at
+    let counters = "every stored counter agrees";
+    assert!(doctor.stdout.contains(counters), "{what}: {doctor:?}");
+    run.code == 0
+}
+
+/// Calls a test for each item, for some at the same time, and returns the results.
+fn for_each<T: Sync, R: Send>(items: &[T], test: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let chunks = items.chunks(RUNS).flat_map(|chunk| {
+        thread::scope(|scope| {
+            let runs = chunk.iter().map(|item| scope.spawn(|| test(item)));
+            let runs: Vec<_> = runs.collect();
+            let results = runs.into_iter().map(|run| run.join().expect("no panic"));
+            results.collect::<Vec<R>>()
+        })
+    });
+    chunks.collect()
 }
 
 fn cut_each_commit(cut: Cut) {
@@ -121,17 +130,18 @@ fn cut_each_commit(cut: Cut) {
         return;
     }
     let numbers: Vec<u32> = (1..=MAX_COMMITS).collect();
-    let mut were_cut = 0;
-    for chunk in numbers.chunks(8) {
-        were_cut += thread::scope(|scope| {
-            let runs = chunk
-                .iter()
-                .map(|at| scope.spawn(|| run_with_cut(cut, *at)));
-            let runs: Vec<_> = runs.collect();
-            let results = runs.into_iter().map(|run| run.join().expect("no panic"));
-            results.filter(|is_cut| *is_cut).count()
-        });
-    }
+    let were_cut = for_each(&numbers, |at| {
+        let network = CutCommit {
+            cut,
+            at: *at,
+            commits: AtomicU32::new(0),
+        };
+        let network = Arc::new(network);
+        let what = format!("{cut:?} at commit {at}");
+        assert!(run_through(&network, &what), "{what}");
+        network.commits.load(Ordering::SeqCst) >= *at
+    });
+    let were_cut = were_cut.into_iter().filter(|is_cut| *is_cut).count();
     let is_each_cut = (10..numbers.len()).contains(&were_cut);
     assert!(is_each_cut, "{were_cut} commits were cut");
 }
@@ -144,4 +154,43 @@ fn a_run_goes_on_after_any_of_its_commits_whose_answer_was_lost() {
 #[test]
 fn a_run_goes_on_after_any_of_its_commits_that_never_arrived() {
     cut_each_commit(Cut::Request);
+}
+
+#[test]
+fn a_connection_that_is_cut_at_any_byte_pays_nothing_twice_and_loses_nothing() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let mut bytes = [Direction::ToServer, Direction::ToClient].map(|direction| {
+        let network = CutByte {
+            direction,
+            at: usize::MAX,
+            passed: AtomicUsize::new(0),
+        };
+        let network = Arc::new(network);
+        assert!(run_through(&network, "not cut"));
+        (direction, network.passed.load(Ordering::SeqCst))
+    });
+    let mut random = Rng::with_seed(number_from_env("OVERNIGHT_SEED", 1));
+    let cuts: Vec<(Direction, usize)> = (0..number_from_env("OVERNIGHT_CUTS", 16))
+        .map(|_| {
+            bytes.reverse();
+            let (direction, length) = bytes[0];
+            (direction, random.usize(0..length))
+        })
+        .collect();
+    let went_on = for_each(&cuts, |(direction, at)| {
+        let network = CutByte {
+            direction: *direction,
+            at: *at,
+            passed: AtomicUsize::new(0),
+        };
+        run_through(&Arc::new(network), &format!("{direction:?} at byte {at}"))
+    });
+    let went_on = went_on.into_iter().filter(|went_on| *went_on).count();
+    let cut = cuts.len();
+    println!(
+        "{cut} connections cut, {went_on} runs went on, the others were run again; 0 paid twice, 0 lost"
+    );
+    assert!(went_on > cut / 2, "{went_on} of {cut} went on");
 }
