@@ -41,9 +41,8 @@ pub(super) async fn compare(
     batches: &[BatchStatus],
     stop: StopSignal,
 ) -> anyhow::Result<Standing> {
-    let lineage = queue.lineage().await?;
     let paths = MarkerPaths::new(setup, batches);
-    let evidence = Evidence::read(&lineage, &paths);
+    let (evidence, lineage) = Evidence::read(queue.as_ref(), &paths).await?;
     if let Some((folder, owner)) = &evidence.owned {
         anyhow::bail!(
             "{} holds the clips of another queue, {}: both would write the same files\nhint: load the \
@@ -61,15 +60,14 @@ pub(super) async fn compare(
     };
     let settled = histories.settle(&evidence, &lineage, stop).await?;
     print_found(histories.found);
-    let Some(Settled { unclaimed_since }) = settled else {
+    let Some(Settled { since }) = settled else {
         // The next run has to compare again.
         return Ok(Standing {
             is_blocked: true,
             markers: None,
         });
     };
-    let generation = evidence.generation + 1;
-    queue.begin_run(generation, unclaimed_since).await?;
+    queue.begin_run(evidence.generation, since).await?;
     Ok(Standing {
         is_blocked: false,
         markers: Some(Markers::create(Arc::clone(queue), paths).await?),
@@ -107,8 +105,8 @@ struct Histories<'a> {
 
 /// A queue that knows what was paid for.
 struct Settled {
-    /// Since when a copy may have paid for what is not loaded here yet.
-    unclaimed_since: Option<Timestamp>,
+    /// Since when it did not; `None` if it always did.
+    since: Option<Timestamp>,
 }
 
 impl Histories<'_> {
@@ -131,7 +129,7 @@ impl Histories<'_> {
                     tracing::info!(%provider, "its history was not compared with the queue: {reason}");
                 }
                 if comparison.continued == 0 {
-                    return Ok(Some(Settled { unclaimed_since }));
+                    return Ok(Some(Settled { since: None }));
                 }
                 // A copy has paid for it, and may have more under way that is not listed yet.
                 (&Doubt::Copied, None)
@@ -150,9 +148,7 @@ impl Histories<'_> {
             ));
         }
         // What is loaded later may ask for what was paid for there as well.
-        let settled = Settled {
-            unclaimed_since: Some(since),
-        };
+        let settled = Settled { since: Some(since) };
         Ok(comparison.unread.is_empty().then_some(settled))
     }
 

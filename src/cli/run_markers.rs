@@ -53,8 +53,27 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// Reads the markers of a queue.
-    pub(super) fn read(lineage: &Lineage, paths: &MarkerPaths) -> Self {
+    /// Reads the markers of a queue, and then the queue. A run that works on it now writes to the queue first:
+    /// read the other way round, its marker would look newer than the queue.
+    ///
+    /// # Errors
+    /// Returns the error of the queue.
+    pub(super) async fn read(
+        queue: &dyn Queue,
+        paths: &MarkerPaths,
+    ) -> queue::Result<(Self, Lineage)> {
+        let all_paths = paths.beside_queue.iter().chain(&paths.in_folders);
+        let markers = all_paths.map(|path| (path, Marker::read(path).ok().flatten()));
+        let markers: Vec<(&PathBuf, Option<Marker>)> = markers.collect();
+        let lineage = queue.lineage().await?;
+        Ok((Self::find(&lineage, paths, markers), lineage))
+    }
+
+    fn find(
+        lineage: &Lineage,
+        paths: &MarkerPaths,
+        markers: Vec<(&PathBuf, Option<Marker>)>,
+    ) -> Self {
         let mut evidence = Self {
             doubt: None,
             seen_at: None,
@@ -62,8 +81,8 @@ impl Evidence {
             providers: lineage.providers.clone(),
             owned: None,
         };
-        for path in paths.beside_queue.iter().chain(&paths.in_folders) {
-            let Ok(Some(marker)) = Marker::read(path) else {
+        for (path, marker) in markers {
+            let Some(marker) = marker else {
                 if paths.beside_queue.as_ref() == Some(path) && lineage.generation > 0 {
                     evidence.doubt = Some(Doubt::Moved);
                 }

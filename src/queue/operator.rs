@@ -94,9 +94,10 @@ pub trait Operator: Send + Sync {
     /// [`Lineage`](super::Lineage). A run that submits ends the doubt.
     async fn note_doubt(&self, since: Timestamp) -> Result<()>;
 
-    /// Begins a run that may submit: sets the number of runs in the queue's
-    /// [`Lineage`](super::Lineage), and ends its doubt. `unclaimed_since` is as there.
-    async fn begin_run(&self, generation: u64, unclaimed_since: Option<Timestamp>) -> Result<()>;
+    /// Begins a run that may submit: its number in the queue's [`Lineage`](super::Lineage) is above `after`
+    /// and above that of every run before. If it has found out what the queue did not know since
+    /// `settled_since`, that ends the doubt, and other queues may have paid since then for what is loaded later.
+    async fn begin_run(&self, after: u64, settled_since: Option<Timestamp>) -> Result<()>;
 
     /// Accepts the price that a provider bills for a model, so that it is submitted again, and reserved
     /// at that price. Returns `false` if its bills agree with the catalogue.

@@ -242,12 +242,16 @@ impl<S: Storage> Operator for S {
         self.write(move |tx, _| tx.set_doubt(Some(since))).await
     }
 
-    async fn begin_run(&self, generation: u64, unclaimed_since: Option<Timestamp>) -> Result<()> {
+    async fn begin_run(&self, after: u64, settled_since: Option<Timestamp>) -> Result<()> {
         self.write(move |tx, now| {
             pools::record_heartbeat(tx, now)?;
-            tx.set_doubt(None)?;
-            tx.set_unclaimed(unclaimed_since)?;
-            tx.set_generation(generation)
+            if settled_since.is_some() {
+                tx.set_doubt(None)?;
+                tx.set_unclaimed(settled_since)?;
+            }
+            // Others may have begun since this one found out after which it is.
+            let last = tx.lineage()?.generation.max(after);
+            tx.set_generation(last + 1)
         })
         .await
     }

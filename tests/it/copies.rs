@@ -1,13 +1,19 @@
 //! Copies, backups and lost queues: what one of them has paid for, no other pays for again. The judge is
 //! the simulator's ledger.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
 
 use overnight::clock::{Clock, SystemClock};
+use overnight::queue::sqlite::SqliteQueue;
+use overnight::queue::{Operator, Reports};
 use overnight_simulator::SimulatorOptions;
 use rusqlite::Connection;
+use serde_json::Value;
+use tokio::runtime::Runtime;
 
 use crate::support::{CommandOutput, TestEnv, at_each_provider, high_limits, load_args};
 
@@ -64,6 +70,46 @@ fn a_copy_and_its_original_run_one_after_the_other_and_pay_for_each_row_once() {
         }
         env.assert_all_rendered_once(ROWS);
     });
+}
+
+#[test]
+fn a_run_that_begins_while_another_reads_the_markers_does_not_make_the_queue_look_older() {
+    let env = TestEnv::new(high_limits());
+    env.load(1, "fal");
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.load(2, "fal");
+    let path = path(&env, "renders/batch/.overnight.json");
+    let marker = fs::read_to_string(&path).expect("a marker");
+    let mut marker: Value = serde_json::from_str(&marker).expect("JSON");
+    // Whoever reads it waits until it is written.
+    fs::remove_file(&path).expect("removed");
+    let made = Command::new("mkfifo").arg(&path).status();
+    assert!(made.expect("mkfifo").success());
+    let run = thread::scope(|scope| {
+        let run = scope.spawn(|| env.run(&["run"]));
+        let mut pipe = File::options().write(true).open(&path).expect("a reader");
+        // Another run begins now, and writes its marker.
+        let queue = env.dir.path().join("overnight.db");
+        let queue = SqliteQueue::open(&queue, Arc::new(SystemClock)).expect("the queue");
+        let begun = async {
+            queue.begin_run(0, None).await?;
+            queue.lineage().await
+        };
+        let lineage = Runtime::new()
+            .expect("a runtime")
+            .block_on(begun)
+            .expect("a run");
+        assert!(Some(lineage.generation) > marker["generation"].as_u64());
+        marker["generation"] = lineage.generation.into();
+        marker["seen_at"] = lineage.last_seen.map(|seen_at| seen_at.to_string()).into();
+        serde_json::to_writer(&mut pipe, &marker).expect("written");
+        drop(pipe);
+        run.join().expect("no panic")
+    });
+    assert_eq!(run.code, 0, "{run:?}");
+    let doubt = "is compared with the providers' histories";
+    assert!(!run.stderr.contains(doubt), "{run:?}");
+    env.assert_all_rendered_once(2);
 }
 
 #[test]

@@ -101,7 +101,10 @@ fn run_through(network: &Arc<impl Network>, what: &str) -> bool {
     let through = proxy::through(network, &socket, &database);
     let run = env.run(&["run", "--queue", &through]);
     if run.code != 0 {
-        assert!(run.stderr.contains("cannot reach the queue"), "{what}: {run:?}");
+        assert!(
+            run.stderr.contains("cannot reach the queue"),
+            "{what}: {run:?}"
+        );
         let next = env.run(&["run"]);
         assert_eq!(next.code, 0, "{what}: {next:?}");
     }
