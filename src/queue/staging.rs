@@ -230,7 +230,8 @@ impl LoadPlan {
 /// From the first [`Staging::add`] until the commit, the discard or the drop, nothing else can write
 /// to the queue: active pools wait, with their heartbeats too. Whatever takes long has to come before
 /// it. If the lock is held longer than they wait for a write, or than their leases last, they may stop with
-/// an error; a new run continues their jobs.
+/// an error; a new run continues their jobs. In a database, only other loads wait from then on, and
+/// everybody from the first row that changes a job, or from the commit.
 pub trait Staging: Send {
     /// Adds rows, and returns the effect of each, in the same order. Fewer calls with more rows are
     /// faster.

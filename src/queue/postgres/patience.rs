@@ -59,8 +59,8 @@ impl<'a> Patience<'a> {
                 .unwrap_or_else(PoisonError::into_inner);
             if since.is_none() {
                 tracing::warn!(
-                    "{error}; what completes meanwhile is kept in memory, and the run goes on if the server is \
-                     back within {} s",
+                    "{error}; what completes meanwhile is kept in memory, and the run goes on, or ends if it was \
+                     asked to, when the server is back within {} s",
                     self.limit.as_secs()
                 );
             }
