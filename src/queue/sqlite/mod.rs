@@ -48,7 +48,7 @@ use rusqlite::Connection;
 use crate::clock::Clock;
 use crate::domain::PoolId;
 
-use super::storage::{PoolLock, Process, ReadOperation, Storage, WriteOperation};
+use super::storage::{PoolLock, Process, ReadOperation, Storage, TurnReads, WriteOperation};
 use super::{PoolRecord, QueueError, Result, UnsafePlace};
 use file_guard::FileGuard;
 use pool_lock::FileLock;
@@ -184,6 +184,27 @@ impl SqliteQueue {
     }
 }
 
+impl SqliteQueue {
+    /// Runs a write, unless the queue is not usable any more.
+    async fn write_if<T: Send + 'static>(
+        &self,
+        ensure_usable: impl Fn(&Connection) -> Result<()> + Send + 'static,
+        operation: impl WriteOperation<T>,
+    ) -> Result<T> {
+        let clock = Arc::clone(&self.clock);
+        let path = self.path.clone();
+        let host = self.host.clone();
+        let write = move |tx: &Connection| {
+            ensure_usable(tx)?;
+            let mut transaction = SqliteTransaction::new(tx, &path, &host);
+            let result = operation(&mut transaction, clock.now())?;
+            transaction.finish()?;
+            Ok(result)
+        };
+        self.writer.write(write).await
+    }
+}
+
 impl Storage for SqliteQueue {
     fn process(&self) -> &Process {
         &self.process
@@ -205,18 +226,18 @@ impl Storage for SqliteQueue {
     }
 
     async fn write<T: Send + 'static>(&self, operation: impl WriteOperation<T>) -> Result<T> {
-        let clock = Arc::clone(&self.clock);
         let path = self.path.clone();
-        let host = self.host.clone();
-        let write = move |tx: &Connection| {
-            // It may have been moved since it was opened.
-            open::ensure_not_newer(tx, &path)?;
-            let mut transaction = SqliteTransaction::new(tx, &path, &host);
-            let result = operation(&mut transaction, clock.now())?;
-            transaction.finish()?;
-            Ok(result)
-        };
-        self.writer.write(write).await
+        let ensure_usable = move |tx: &Connection| open::ensure_not_newer(tx, &path);
+        self.write_if(ensure_usable, operation).await
+    }
+
+    async fn write_turn<T: Send + 'static>(
+        &self,
+        _: TurnReads,
+        operation: impl WriteOperation<T>,
+    ) -> Result<T> {
+        // A queue with a pool is not moved.
+        self.write_if(|_| Ok(()), operation).await
     }
 
     async fn read<T: Send + 'static>(&self, operation: impl ReadOperation<T>) -> Result<T> {

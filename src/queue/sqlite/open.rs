@@ -216,7 +216,7 @@ fn ensure_supported(connection: &Connection, path: &Path) -> Result<()> {
 
 /// Returns an error if the file was written by a newer version of this program, or was moved.
 pub(super) fn ensure_not_newer(connection: &Connection, path: &Path) -> Result<()> {
-    // Each write asks this.
+    // Many writes ask this.
     let mut statement = connection.prepare_cached("PRAGMA user_version")?;
     let version: i64 = statement.query_row([], |row| row.get(0))?;
     if version == copy::MOVED as i64 {
