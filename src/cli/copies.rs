@@ -67,10 +67,12 @@ pub(super) async fn compare(
             markers: None,
         });
     };
+    let markers = Markers::create(Arc::clone(queue), paths).await?;
     queue.begin_run(evidence.generation, since).await?;
+    markers.update().await?;
     Ok(Standing {
         is_blocked: false,
-        markers: Some(Markers::create(Arc::clone(queue), paths).await?),
+        markers: Some(markers),
     })
 }
 

@@ -53,8 +53,9 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// Reads the markers of a queue, and then the queue. A run that works on it now writes to the queue first:
-    /// read the other way round, its marker would look newer than the queue.
+    /// Reads the markers of a queue, and the queue before and after them. Other runs may begin or work on it
+    /// now: each makes sure that there is a marker before the queue counts it, and writes to the queue before it
+    /// writes to a marker. So a run that was counted before has a marker, and none is newer than the queue is after.
     ///
     /// # Errors
     /// Returns the error of the queue.
@@ -62,15 +63,17 @@ impl Evidence {
         queue: &dyn Queue,
         paths: &MarkerPaths,
     ) -> queue::Result<(Self, Lineage)> {
+        let has_run = queue.lineage().await?.generation > 0;
         let all_paths = paths.beside_queue.iter().chain(&paths.in_folders);
         let markers = all_paths.map(|path| (path, Marker::read(path).ok().flatten()));
         let markers: Vec<(&PathBuf, Option<Marker>)> = markers.collect();
         let lineage = queue.lineage().await?;
-        Ok((Self::find(&lineage, paths, markers), lineage))
+        Ok((Self::find(&lineage, has_run, paths, markers), lineage))
     }
 
     fn find(
         lineage: &Lineage,
+        has_run: bool,
         paths: &MarkerPaths,
         markers: Vec<(&PathBuf, Option<Marker>)>,
     ) -> Self {
@@ -83,7 +86,7 @@ impl Evidence {
         };
         for (path, marker) in markers {
             let Some(marker) = marker else {
-                if paths.beside_queue.as_ref() == Some(path) && lineage.generation > 0 {
+                if paths.beside_queue.as_ref() == Some(path) && has_run {
                     evidence.doubt = Some(Doubt::Moved);
                 }
                 continue;
@@ -191,7 +194,8 @@ pub(super) fn print_doubt(doubt: &Doubt) {
 }
 
 impl Markers {
-    /// Creates the markers of a run of a queue, and writes them.
+    /// Creates the markers of a run, which counts itself next: the one beside the queue is written if there is
+    /// none, and the others are not changed yet.
     ///
     /// # Errors
     /// Returns the error of the queue.
@@ -204,7 +208,12 @@ impl Markers {
             paths,
             written: Mutex::new(None),
         });
-        markers.update().await?;
+        if let Some(path) = &markers.paths.beside_queue
+            && Marker::read(path).is_ok_and(|marker| marker.is_none())
+            && let Some(marker) = markers.current().await?
+        {
+            log_failure(path, marker.write(path));
+        }
         Ok(markers)
     }
 
@@ -236,23 +245,30 @@ impl Markers {
 
     /// Writes what the queue has noted of its runs: a marker is never ahead of the queue, so one that is
     /// ahead is of another copy.
-    async fn update(self: &Arc<Self>) -> queue::Result<()> {
-        let lineage = self.queue.lineage().await?;
-        let Some(seen_at) = lineage.last_seen else {
+    ///
+    /// # Errors
+    /// Returns the error of the queue.
+    pub(super) async fn update(self: &Arc<Self>) -> queue::Result<()> {
+        let Some(marker) = self.current().await? else {
             return Ok(());
         };
-        let marker = Marker {
+        let markers = Arc::clone(self);
+        // Each file is synced, which would hold up the run.
+        let written = tokio::task::spawn_blocking(move || markers.write(marker)).await;
+        written.map_err(|error| QueueError::Fault(error.to_string()))
+    }
+
+    /// Returns the marker of the queue as it is; `None` if it has no batch.
+    async fn current(&self) -> queue::Result<Option<Marker>> {
+        let lineage = self.queue.lineage().await?;
+        Ok(lineage.last_seen.map(|seen_at| Marker {
             queue: lineage.queue_id,
             path: self.paths.queue.clone(),
             generation: lineage.generation,
             last_attempt: lineage.last_attempt,
             seen_at,
             providers: lineage.providers,
-        };
-        let markers = Arc::clone(self);
-        // Each file is synced, which would hold up the run.
-        let written = tokio::task::spawn_blocking(move || markers.write(marker)).await;
-        written.map_err(|error| QueueError::Fault(error.to_string()))
+        }))
     }
 
     fn write(&self, mut marker: Marker) {

@@ -253,7 +253,9 @@ impl<S: Storage> Operator for S {
             let last = tx.lineage()?.generation.max(after);
             tx.set_generation(last + 1)
         })
-        .await
+        .await?;
+        fail_point!("run counted");
+        Ok(())
     }
 
     async fn accept_price(&self, provider: ProviderName, wire_model: String) -> Result<bool> {

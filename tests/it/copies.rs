@@ -112,6 +112,24 @@ fn a_run_that_begins_while_another_reads_the_markers_does_not_make_the_queue_loo
     env.assert_all_rendered_once(2);
 }
 
+#[cfg(debug_assertions)]
+#[test]
+fn a_run_that_is_killed_as_soon_as_it_is_counted_does_not_make_the_queue_look_copied() {
+    let env = TestEnv::new(high_limits());
+    env.load(1, "fal");
+    let mut killed = env.command(&["run"]);
+    killed
+        .env("OVERNIGHT_FAILPOINT", "run counted")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    assert!(!killed.status().expect("the binary starts").success());
+    let run = env.run(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    let doubt = "is compared with the providers' histories";
+    assert!(!run.stderr.contains(doubt), "{run:?}");
+    env.assert_all_rendered_once(1);
+}
+
 #[test]
 fn a_restored_backup_continues_what_was_paid_for_since() {
     at_each_provider(|provider| {

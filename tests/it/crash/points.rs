@@ -18,9 +18,10 @@ const SIGABRT: i32 = 6;
 
 /// Every fail point, with the fault that is needed to reach it; `None` if it is reached without
 /// one.
-const FAIL_POINTS: [(&str, Option<(Call, Fault)>); 43] = [
+const FAIL_POINTS: [(&str, Option<(Call, Fault)>); 44] = [
     ("load written", None),
     ("load committed", None),
+    ("run counted", None),
     ("join committed", None),
     ("takeover committed", None),
     ("Submit written", None),
