@@ -234,6 +234,11 @@ async fn statements_that_were_planned_in_an_empty_queue_read_a_few_pages_of_a_fu
     wait_until("the loaded rows are counted", || {
         count("SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'jobs'") > ROWS as i64
     });
+    wait_until("the connection of the load is closed", || {
+        count(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'NOTIFY%'",
+        ) == 0
+    });
     let pages = "SELECT sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) + coalesce(idx_blks_read, 0)
                           + coalesce(idx_blks_hit, 0)) FROM pg_statio_user_tables";
     let before = count(pages);
