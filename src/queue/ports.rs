@@ -249,7 +249,7 @@ impl<S: Storage> Operator for S {
                 tx.set_doubt(None)?;
                 tx.set_unclaimed(settled_since)?;
             }
-            // Others may have begun since this one found out after which it is.
+            // Other runs may have been counted while this one was compared.
             let last = tx.lineage()?.generation.max(after);
             tx.set_generation(last + 1)
         })

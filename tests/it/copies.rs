@@ -81,7 +81,7 @@ fn a_run_that_begins_while_another_reads_the_markers_does_not_make_the_queue_loo
     let path = path(&env, "renders/batch/.overnight.json");
     let marker = fs::read_to_string(&path).expect("a marker");
     let mut marker: Value = serde_json::from_str(&marker).expect("JSON");
-    // Whoever reads it waits until it is written.
+    // A run that reads it waits until it is written.
     fs::remove_file(&path).expect("removed");
     let made = Command::new("mkfifo").arg(&path).status();
     assert!(made.expect("mkfifo").success());
@@ -91,13 +91,13 @@ fn a_run_that_begins_while_another_reads_the_markers_does_not_make_the_queue_loo
         // Another run begins now, and writes its marker.
         let queue = env.dir.path().join("overnight.db");
         let queue = SqliteQueue::open(&queue, Arc::new(SystemClock)).expect("the queue");
-        let begun = async {
+        let started = async {
             queue.begin_run(0, None).await?;
             queue.lineage().await
         };
         let lineage = Runtime::new()
             .expect("a runtime")
-            .block_on(begun)
+            .block_on(started)
             .expect("a run");
         assert!(Some(lineage.generation) > marker["generation"].as_u64());
         marker["generation"] = lineage.generation.into();

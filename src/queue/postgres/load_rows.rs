@@ -119,7 +119,7 @@ impl RowTransaction<'_> {
 
     fn new_row<'a>(&mut self, row: &'a NewJob, stem: &'a str) -> Result<NewRow<'a>> {
         let lane_id = self.writer.lane(self.tx, row)?;
-        Ok(NewRow { row, stem, lane_id })
+        Ok(NewRow::new(row, stem, lane_id))
     }
 }
 
@@ -286,7 +286,7 @@ impl LoadTransaction for RowTransaction<'_> {
     }
 
     fn reuse(&mut self, job: &StoredJob, made: &MadeClip, reuse: &Reuse) -> Result<()> {
-        // Attempts are numbered by whoever holds the queue.
+        // The one write that holds the queue numbers attempts.
         self.lock_queue()?;
         clips::reuse(self.tx, self.writer.batch_id, job, made, reuse)?;
         let tally = &mut self.writer.tally;

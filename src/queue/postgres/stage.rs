@@ -93,9 +93,8 @@ impl PostgresStaging {
                 Some(open) => open,
                 none => {
                     let reads = [usual_reads::BATCHES, LAST_JOB].map(|sql| (sql, Vec::new()));
-                    let begun = time.of_begun_and_read(tx, &write::begin_load(), reads.into());
-                    let opened =
-                        begun.and_then(|(now, rows)| OpenLoad::new(tx, &batch, now, &rows));
+                    let read = time.of_begun_and_read(tx, &write::begin_load(), reads.into());
+                    let opened = read.and_then(|(now, rows)| OpenLoad::new(tx, &batch, now, &rows));
                     let opened = opened.inspect_err(|_| {
                         let _ = tx.roll_back();
                     });

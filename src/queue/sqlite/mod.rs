@@ -182,20 +182,21 @@ impl SqliteQueue {
             process: Process::default(),
         }
     }
-}
 
-impl SqliteQueue {
-    /// Runs a write, unless the queue is not usable any more.
-    async fn write_if<T: Send + 'static>(
+    /// Runs a write.
+    async fn run_write<T: Send + 'static>(
         &self,
-        ensure_usable: impl Fn(&Connection) -> Result<()> + Send + 'static,
+        is_turn: bool,
         operation: impl WriteOperation<T>,
     ) -> Result<T> {
         let clock = Arc::clone(&self.clock);
         let path = self.path.clone();
         let host = self.host.clone();
         let write = move |tx: &Connection| {
-            ensure_usable(tx)?;
+            // It may have been moved since it was opened, but not while it has the pool of a turn.
+            if !is_turn {
+                open::ensure_not_newer(tx, &path)?;
+            }
             let mut transaction = SqliteTransaction::new(tx, &path, &host);
             let result = operation(&mut transaction, clock.now())?;
             transaction.finish()?;
@@ -226,9 +227,7 @@ impl Storage for SqliteQueue {
     }
 
     async fn write<T: Send + 'static>(&self, operation: impl WriteOperation<T>) -> Result<T> {
-        let path = self.path.clone();
-        let ensure_usable = move |tx: &Connection| open::ensure_not_newer(tx, &path);
-        self.write_if(ensure_usable, operation).await
+        self.run_write(false, operation).await
     }
 
     async fn write_turn<T: Send + 'static>(
@@ -236,8 +235,7 @@ impl Storage for SqliteQueue {
         _: TurnReads,
         operation: impl WriteOperation<T>,
     ) -> Result<T> {
-        // A queue with a pool is not moved.
-        self.write_if(|_| Ok(()), operation).await
+        self.run_write(true, operation).await
     }
 
     async fn read<T: Send + 'static>(&self, operation: impl ReadOperation<T>) -> Result<T> {

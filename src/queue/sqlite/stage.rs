@@ -100,9 +100,12 @@ impl SqliteStaging {
             none => {
                 let begin = self.connection.prepare_cached("BEGIN IMMEDIATE");
                 begin?.execute([])?;
-                open::ensure_not_newer(&self.connection, &self.path)?;
-                let open = OpenLoad::new(&self.connection, &self.batch, self.clock.now())?;
-                none.insert(open)
+                let opened = open::ensure_not_newer(&self.connection, &self.path)
+                    .and_then(|()| OpenLoad::new(&self.connection, &self.batch, self.clock.now()));
+                none.insert(opened.inspect_err(|_| {
+                    // The error of what failed before is what matters.
+                    let _ = self.connection.execute_batch("ROLLBACK");
+                })?)
             }
         };
         Ok((&self.connection, open))

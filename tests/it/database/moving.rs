@@ -116,10 +116,14 @@ fn assert_takes_nothing_after(queue: &impl Queue, move_it: impl FnOnce()) {
     move_it();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let joined = runtime.block_on(queue.join(PoolId("late".into())));
-    let row = row("late", 1, 1, &[ProviderName::Fal]);
-    let loaded = staging.add(&[row]);
-    let loaded = loaded.and_then(|_| staging.commit(RemovedRows::Keep));
-    for refused in [joined.err(), loaded.err()] {
+    let rows = [row("late", 1, 1, &[ProviderName::Fal])];
+    let mut load = || {
+        staging.add(&rows)?;
+        staging.commit(RemovedRows::Keep)
+    };
+    let loaded = load();
+    let again = load();
+    for refused in [joined.err(), loaded.err(), again.err()] {
         let refused = refused.expect("an error").to_string();
         assert!(refused.contains(" was moved to "), "{refused}");
     }
