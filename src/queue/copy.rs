@@ -252,8 +252,7 @@ pub trait CopyStore: Send {
     /// Returns what the store holds.
     fn content(&self) -> Result<Content>;
 
-    /// Begins the transaction of a copy, which has the right to write. Returns an error if the store is that of
-    /// the original and a pool is registered.
+    /// Begins a transaction, which has the right to write. Returns an error if a pool is registered.
     fn begin(&mut self) -> Result<()>;
 
     /// Visits the rows of a table of the original, in order.
@@ -271,7 +270,7 @@ pub trait CopyStore: Send {
     /// Marks the original as moved, and ends its transaction.
     fn mark_moved(&mut self, to: &str) -> Result<()>;
 
-    /// Makes the copy usable.
+    /// Makes the copy usable, and ends its transaction.
     fn finish(&mut self) -> Result<()>;
 }
 
@@ -285,34 +284,15 @@ pub trait CopyStore: Send {
 /// The original stays as it is after an error, or is marked as moved to a copy that is complete; the same copy
 /// again finishes that.
 pub fn copy(from: &mut dyn CopyStore, to: &mut dyn CopyStore) -> Result<usize> {
-    let place = to.address();
-    match (from.content()?, to.content()?) {
-        (
-            Content::Moved {
-                queue_id,
-                to: moved_to,
-            },
-            Content::Unfinished { queue_id: copied },
-        ) if queue_id == copied && moved_to == place => {
-            to.finish()?;
-            return Ok(0);
-        }
-        (Content::Moved { to: moved_to, .. }, _) => {
-            let kind = StoreErrorKind::Moved { to: moved_to };
-            return Err(StoreError::new(from.address().as_ref(), kind).into());
-        }
-        (Content::Unfinished { .. }, _) => {
-            let kind = StoreErrorKind::UnfinishedCopy;
-            return Err(StoreError::new(from.address().as_ref(), kind).into());
-        }
-        (_, Content::Queue { is_used: true } | Content::Moved { .. }) => {
-            return Err(QueueError::CopyExists(place));
-        }
-        (Content::Queue { .. }, Content::Queue { is_used: false } | Content::Unfinished { .. }) => {
-        }
-    }
+    // What is refused needs no lock, for which it might wait.
+    find_remaining(from, to)?;
     from.begin()?;
     to.begin()?;
+    // Another copy may have been made meanwhile, or rows be loaded where this one would be.
+    if find_remaining(from, to)? == Remaining::Finish {
+        to.finish()?;
+        return Ok(0);
+    }
     to.clear()?;
     let mut jobs = 0;
     for table in TABLES {
@@ -326,10 +306,51 @@ pub fn copy(from: &mut dyn CopyStore, to: &mut dyn CopyStore) -> Result<usize> {
     }
     to.commit_unfinished()?;
     fail_point!("copy committed");
-    from.mark_moved(&place)?;
+    from.mark_moved(&to.address())?;
     fail_point!("original marked");
+    to.begin()?;
     to.finish()?;
     Ok(jobs)
+}
+
+/// What a copy has left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remaining {
+    /// All of it.
+    Copy,
+    /// To make a copy usable that an earlier try has made.
+    Finish,
+}
+
+/// Returns what there is to do, or an error if the queue can't be copied.
+fn find_remaining(from: &dyn CopyStore, to: &dyn CopyStore) -> Result<Remaining> {
+    let place = to.address();
+    if from.address() == place {
+        return Err(QueueError::CopyExists(place));
+    }
+    match (from.content()?, to.content()?) {
+        (
+            Content::Moved {
+                queue_id,
+                to: moved_to,
+            },
+            Content::Unfinished { queue_id: copied },
+        ) if queue_id == copied && moved_to == place => Ok(Remaining::Finish),
+        (Content::Moved { to: moved_to, .. }, _) => {
+            let kind = StoreErrorKind::Moved { to: moved_to };
+            Err(StoreError::new(from.address().as_ref(), kind).into())
+        }
+        (Content::Unfinished { .. }, _) => {
+            let kind = StoreErrorKind::UnfinishedCopy;
+            Err(StoreError::new(from.address().as_ref(), kind).into())
+        }
+        (_, Content::Queue { is_used: true } | Content::Moved { .. }) => {
+            Err(QueueError::CopyExists(place))
+        }
+        (Content::Queue { .. }, Content::Queue { is_used: false } | Content::Unfinished { .. }) => {
+            Ok(Remaining::Copy)
+        }
+    }
 }
 
 /// Returns whether a row of `meta` says something of the store and not of the queue.

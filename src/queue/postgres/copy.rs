@@ -19,6 +19,8 @@ const CHUNK: usize = 1 << 20;
 pub struct PostgresCopy {
     database: Database,
     connection: Connection,
+    /// Whether its transaction is open.
+    has_begun: bool,
     /// The rows of a table that are not sent yet, as text.
     open: Option<(&'static Table, String)>,
 }
@@ -34,6 +36,7 @@ impl PostgresCopy {
         Ok(Self {
             database,
             connection,
+            has_begun: false,
             open: None,
         })
     }
@@ -95,27 +98,18 @@ impl CopyStore for PostgresCopy {
             if !schema::exists(tx)? {
                 return Ok(Content::Queue { is_used: false });
             }
+            if self.has_begun {
+                return read_content(tx);
+            }
             schema::in_transaction(tx, || {
                 tx.batch(schema::SEARCH_PATH)?;
-                let queue_id = meta::text(tx, meta::QUEUE_ID)?.unwrap_or_default();
-                Ok(match schema::version(tx)? {
-                    UNFINISHED => Content::Unfinished { queue_id },
-                    MOVED => Content::Moved {
-                        queue_id,
-                        to: meta::text(tx, MOVED_TO)?.unwrap_or_default(),
-                    },
-                    version => {
-                        schema::ensure_not_newer(tx, version)?;
-                        Content::Queue {
-                            is_used: schema::is_used(tx)?,
-                        }
-                    }
-                })
+                read_content(tx)
             })
         })
     }
 
     fn begin(&mut self) -> Result<()> {
+        self.has_begun = true;
         self.run(|tx| {
             tx.batch(&write::begin_anywhere())?;
             if schema::exists(tx)? {
@@ -242,12 +236,28 @@ impl CopyStore for PostgresCopy {
 
     fn finish(&mut self) -> Result<()> {
         self.run(|tx| {
-            schema::in_transaction(tx, || {
-                tx.batch(schema::SEARCH_PATH)?;
-                schema::set_version(tx, schema::VERSION)
-            })
+            schema::set_version(tx, schema::VERSION)?;
+            tx.batch("COMMIT")
         })
     }
+}
+
+/// Returns what there is, in an open transaction.
+fn read_content(tx: &Connection) -> Result<Content> {
+    let queue_id = meta::text(tx, meta::QUEUE_ID)?.unwrap_or_default();
+    Ok(match schema::version(tx)? {
+        UNFINISHED => Content::Unfinished { queue_id },
+        MOVED => Content::Moved {
+            queue_id,
+            to: meta::text(tx, MOVED_TO)?.unwrap_or_default(),
+        },
+        version => {
+            schema::ensure_not_newer(tx, version)?;
+            Content::Queue {
+                is_used: schema::is_used(tx)?,
+            }
+        }
+    })
 }
 
 /// Writes a value in the text form of COPY.

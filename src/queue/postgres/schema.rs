@@ -24,6 +24,21 @@ pub(super) const SEARCH_PATH: &str = "SET LOCAL search_path = overnight";
 /// The lock that a write holds until the end of its transaction; the number is Overnight's file mark.
 pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(1870032500, 0)";
 
+/// Takes the locks of all loads and writes, in the order in which a load takes them, where there is a queue with
+/// a gate: version 1 has none.
+const LOCK_QUEUE: &str = "
+    DO $$ BEGIN
+        IF to_regclass('overnight.gate') IS NOT NULL THEN
+            LOCK TABLE overnight.batches IN SHARE UPDATE EXCLUSIVE MODE;
+            LOCK TABLE overnight.gate IN EXCLUSIVE MODE;
+        END IF;
+    END $$";
+
+/// Returns the statements after which only this transaction creates, writes or removes the queue.
+pub(super) fn lock_all() -> String {
+    format!("{LOCK_QUEUE}; {LOCK}")
+}
+
 /// Returns whether there is a queue.
 pub(super) fn exists(tx: &Connection) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = 'overnight')";
@@ -37,7 +52,7 @@ pub(super) fn exists(tx: &Connection) -> Result<bool> {
 pub(super) fn migrate(tx: &Connection) -> Result<(usize, usize)> {
     in_transaction(tx, || {
         // Whoever comes second finds what the first has made.
-        tx.batch(LOCK)?;
+        tx.batch(&lock_all())?;
         let before = if exists(tx)? {
             tx.batch(SEARCH_PATH)?;
             let before = version(tx)?;
@@ -98,7 +113,7 @@ pub(super) fn remove_unused(tx: &Connection) -> Result<bool> {
         return Ok(false);
     }
     in_transaction(tx, || {
-        tx.batch(&format!("{SEARCH_PATH}; {LOCK}"))?;
+        tx.batch(&format!("{SEARCH_PATH}; {}", lock_all()))?;
         let is_used = is_used(tx)?;
         if !is_used {
             tx.batch("DROP SCHEMA overnight CASCADE")?;

@@ -84,10 +84,10 @@ fn begin_write<'a>(
     Ok((PostgresTransaction::of_turn(tx, own, ahead), now))
 }
 
-/// Returns the statements that begin a transaction which holds the lock of all writes, and may take minutes, in a
-/// database that may have no queue yet.
+/// Returns the statements that begin a transaction in which only this process writes, and which may take
+/// minutes, in a database that may have no queue.
 pub(super) fn begin_anywhere() -> String {
-    format!("{}; {}", begin_unlocked(), schema::LOCK)
+    format!("{}; {}", begin_unlocked(), schema::lock_all())
 }
 
 /// Returns the statements that begin a load. Loads follow each other; everybody else may write until the load

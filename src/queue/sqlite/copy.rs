@@ -173,7 +173,8 @@ impl CopyStore for SqliteCopy {
     fn finish(&mut self) -> Result<()> {
         self.run(|connection| {
             let version = open::SCHEMA_VERSION as i64;
-            Ok(connection.pragma_update(None, "user_version", version)?)
+            connection.pragma_update(None, "user_version", version)?;
+            Ok(connection.execute_batch("COMMIT")?)
         })
     }
 }

@@ -5,17 +5,19 @@ use std::process::Stdio;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use overnight::clock::SystemClock;
 use overnight::domain::{PoolId, ProviderName};
-use overnight::queue::postgres::{Database, PostgresQueue};
+use overnight::queue::copy::{self, CopyStore};
+use overnight::queue::postgres::{Database, PostgresCopy, PostgresQueue};
 use overnight::queue::sqlite::SqliteQueue;
-use overnight::queue::{Queue, RemovedRows};
+use overnight::queue::{Loader as _, Queue, QueueError, RemovedRows, Staging};
 use overnight_simulator::SimulatorOptions;
 
 use crate::postgres_server;
 use crate::queue::{batch, row};
-use crate::support::{TestEnv, high_limits};
+use crate::support::{TestEnv, high_limits, wait_until};
 
 const ROWS: usize = 12;
 
@@ -145,6 +147,80 @@ fn a_queue_that_is_moved_takes_no_run_and_no_rows_from_a_program_that_has_it_ope
     let database = Database::new(&address, &BTreeMap::new()).expect("a URL");
     let database = PostgresQueue::open(database, Arc::default()).expect("a queue");
     assert_takes_nothing_after(&database, || copy(&url, "back.db"));
+}
+
+/// Starts a copy of queues on a thread.
+fn start_copy(
+    mut from: impl CopyStore + 'static,
+    mut to: impl CopyStore + 'static,
+) -> JoinHandle<overnight::queue::Result<usize>> {
+    std::thread::spawn(move || copy::copy(&mut from, &mut to))
+}
+
+fn database(url: &str) -> Database {
+    Database::new(&url.to_owned().into(), &BTreeMap::new()).expect("a URL")
+}
+
+fn copy_store(url: &str) -> PostgresCopy {
+    PostgresCopy::open(database(url)).expect("a connection")
+}
+
+/// Waits until connections to a database wait for locks.
+fn await_waiting(url: &str, connections: i64) {
+    let waiting = "(SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock')";
+    wait_until("waiting for locks", || {
+        postgres_server::number(url, waiting) == connections
+    });
+}
+
+/// Opens the queue of a database, and a load into it that has added a row.
+fn open_load(url: &str) -> (PostgresQueue, Box<dyn Staging>) {
+    let queue = PostgresQueue::open_or_create(database(url), Arc::default()).expect("a queue");
+    let mut staging = queue.stage(batch("night")).expect("a load");
+    let rows = [row("chair", 1, 1, &[ProviderName::Fal])];
+    staging.add(&rows).expect("a row");
+    (queue, staging)
+}
+
+#[test]
+fn of_two_copies_of_one_queue_at_once_one_is_made() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let places: Vec<String> = (0..3).map(|_| postgres_server::create_database()).collect();
+    let (queue, mut staging) = open_load(&places[0]);
+    staging.commit(RemovedRows::Keep).expect("the load");
+    let (other, staging) = open_load(&places[0]);
+    let copies = [1, 2].map(|to| start_copy(copy_store(&places[0]), copy_store(&places[to])));
+    await_waiting(&places[0], 2);
+    drop((staging, queue, other));
+    let copied = copies.map(|copy| copy.join().expect("a copy"));
+    let messages = copied.iter().filter_map(|copied| copied.as_ref().err());
+    let messages: Vec<String> = messages.map(ToString::to_string).collect();
+    assert_eq!(messages.len(), 1, "{copied:?}");
+    assert!(messages[0].contains("was moved to"), "{messages:?}");
+}
+
+#[test]
+fn a_queue_is_not_copied_to_where_rows_are_loaded_meanwhile() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let from = postgres_server::create_database();
+    let to = postgres_server::create_database();
+    let (_queue, mut staging) = open_load(&from);
+    staging.commit(RemovedRows::Keep).expect("the load");
+    let (_other, mut staging) = open_load(&to);
+    let copy = start_copy(copy_store(&from), copy_store(&to));
+    await_waiting(&to, 1);
+    staging.commit(RemovedRows::Keep).expect("the load");
+    let refused = copy.join().expect("a copy").expect_err("there is a queue");
+    assert!(matches!(refused, QueueError::CopyExists(_)), "{refused:?}");
+    assert_eq!(
+        postgres_server::number(&to, "(SELECT count(*) FROM jobs)"),
+        1
+    );
 }
 
 #[cfg(debug_assertions)]
