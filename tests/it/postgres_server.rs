@@ -189,6 +189,17 @@ pub(crate) fn execute(url: &str, sql: &str) {
     on_thread(url, async move |client| client.batch_execute(&sql).await).expect("executed");
 }
 
+/// Runs a statement in a database again and again, while `goes_on`.
+pub(crate) fn repeat(url: &str, sql: &'static str, goes_on: impl Fn() -> bool + Send + 'static) {
+    let ran = on_thread(url, async move |client| {
+        while goes_on() {
+            client.batch_execute(sql).await?;
+        }
+        Ok(())
+    });
+    ran.expect("executed");
+}
+
 /// Connects on a thread of its own, because the caller's may serve asynchronous code.
 fn on_thread<T: Send + 'static>(
     url: &str,

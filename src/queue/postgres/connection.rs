@@ -150,14 +150,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Begins a transaction, and makes reads in it before the answer to that is there. Returns the text in the
-    /// first column of the last row, and the rows of each read. A read that was never made before takes a round
+    /// Begins a transaction, and makes reads in it before the answer to that is there. Returns the texts of
+    /// the last row, and the rows of each read. A read that was never made before takes a round
     /// trip of its own.
     pub(super) fn begin(
         &self,
         sql: &str,
         reads: Vec<(&'static str, Values)>,
-    ) -> Result<(Option<String>, Vec<Vec<Row>>)> {
+    ) -> Result<(Vec<String>, Vec<Vec<Row>>)> {
         let prepared = reads.iter().map(|(sql, values)| {
             let statement = self.statements.borrow().get(*sql).cloned();
             async move {
@@ -174,15 +174,15 @@ impl Connection {
             let (messages, rows) = future::join(self.client.simple_query(sql), prepared).await;
             let messages = messages?;
             let rows: std::result::Result<Vec<_>, Error> = rows.into_iter().collect();
-            Ok((last_text(&messages), rows?))
+            Ok((last_texts(&messages), rows?))
         };
-        let (text, rows) = self.wait(begin)?;
+        let (texts, rows) = self.wait(begin)?;
         let reads = reads.iter().zip(rows);
         let rows = reads.map(|((sql, values), rows)| match rows {
             Some(rows) => Ok(rows),
             None => self.rows(sql, &as_params(values)),
         });
-        Ok((text, rows.collect::<Result<_>>()?))
+        Ok((texts, rows.collect::<Result<_>>()?))
     }
 
     /// Sends what was posted and then a statement, and waits for the results of all.
@@ -289,13 +289,17 @@ impl Connection {
     }
 }
 
-/// Returns the text in the first column of the last row.
-fn last_text(messages: &[SimpleQueryMessage]) -> Option<String> {
+/// Returns the texts of the last row.
+fn last_texts(messages: &[SimpleQueryMessage]) -> Vec<String> {
     let rows = messages.iter().filter_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
+        SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    rows.last().map(str::to_owned)
+    let texts = rows.last().into_iter().flat_map(|row| {
+        let columns = 0..row.len();
+        columns.map(|column| row.get(column).unwrap_or_default().to_owned())
+    });
+    texts.collect()
 }
 
 /// The identifier of the server, and its timeline.

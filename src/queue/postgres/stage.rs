@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jiff::Timestamp;
 use tokio_postgres::Row;
 
 use super::connection::Connection;
@@ -11,7 +10,7 @@ use super::connector::Connector;
 use super::load_rows::{RowTransaction, RowWriter};
 use super::row::{Columns, nullable_millis, params, values};
 use super::session::Session;
-use super::time::Time;
+use super::time::{Begun, Time};
 use super::{schema, tallies, uploads, usual_reads, wake_up, write};
 use crate::domain::{JobId, Money, NewJob};
 use crate::failpoint::fail_point;
@@ -94,7 +93,7 @@ impl PostgresStaging {
                 none => {
                     let reads = [usual_reads::BATCHES, LAST_JOB].map(|sql| (sql, Vec::new()));
                     let read = time.of_begun_and_read(tx, &write::begin_load(), reads.into());
-                    let opened = read.and_then(|(now, rows)| OpenLoad::new(tx, &batch, now, &rows));
+                    let opened = read.and_then(|begun| OpenLoad::new(tx, &batch, &begun));
                     let opened = opened.inspect_err(|_| {
                         let _ = tx.roll_back();
                     });
@@ -191,9 +190,10 @@ impl Staging for PostgresStaging {
 impl OpenLoad {
     /// Creates the batch if it does not exist. It is looked up again, because another load may have created it in
     /// the meantime.
-    fn new(tx: &Connection, batch: &NewBatch, now: Timestamp, read: &[Vec<Row>]) -> Result<Self> {
+    fn new(tx: &Connection, batch: &NewBatch, Begun { now, rows, .. }: &Begun) -> Result<Self> {
+        let now = *now;
         let new_load = |last_job, jobs_before| Load::new(batch, now, last_job, jobs_before);
-        let (batch_id, load) = match find_batch(read, batch)? {
+        let (batch_id, load) = match find_batch(rows, batch)? {
             None => {
                 let batch_id = tx.value(
                     "INSERT INTO batches (name, model, folder, budget, created_at)
@@ -210,7 +210,7 @@ impl OpenLoad {
                 (batch_id, new_load(JobId(0), 0))
             }
             Some(known) => {
-                let last_job = read.get(1).and_then(|rows| rows.first());
+                let last_job = rows.get(1).and_then(|rows| rows.first());
                 let last_job = last_job.map(|row| Columns(row).get("last")).transpose()?;
                 let last_job = last_job.flatten().unwrap_or(0);
                 let jobs_before = known.totals.jobs.total();

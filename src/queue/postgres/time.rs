@@ -11,8 +11,20 @@ use crate::clock::{AdjustedClock, Clock};
 use crate::queue::Result;
 use crate::queue::stored_row::timestamp_from_millis;
 
-/// The time of the server, in milliseconds.
-const NOW: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT";
+/// The time of the server, in milliseconds, and whether the transaction has waited for a lock since it began.
+const NOW: &str = "
+    SELECT (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT,
+           clock_timestamp() - transaction_timestamp() > INTERVAL '1 ms'";
+
+/// How a transaction has begun.
+pub(super) struct Begun {
+    /// Its time, after the locks.
+    pub(super) now: Timestamp,
+    /// Whether it has waited for its locks.
+    pub(super) has_waited: bool,
+    /// The rows of each read that was made at once.
+    pub(super) rows: Vec<Vec<Row>>,
+}
 
 /// Whose clock a queue goes by.
 #[derive(Clone)]
@@ -26,8 +38,7 @@ pub(super) enum Time {
 impl Time {
     /// Begins a transaction with a statement, and returns its time after that.
     pub(super) fn of_begun(&self, tx: &Connection, begin: &str) -> Result<Timestamp> {
-        let (now, _) = self.of_begun_and_read(tx, begin, Vec::new())?;
-        Ok(now)
+        Ok(self.of_begun_and_read(tx, begin, Vec::new())?.now)
     }
 
     /// As [`of_begun`](Self::of_begun), and makes [reads](Connection::begin) at once.
@@ -36,20 +47,24 @@ impl Time {
         tx: &Connection,
         begin: &str,
         reads: Vec<(&'static str, Values)>,
-    ) -> Result<(Timestamp, Vec<Vec<Row>>)> {
-        match self {
-            Self::Clock(clock) => {
-                let (_, rows) = tx.begin(begin, reads)?;
-                Ok((clock.now(), rows))
-            }
+    ) -> Result<Begun> {
+        // A statement of its own: the one before it may have waited for a lock.
+        let (last, rows) = tx.begin(&format!("{begin}; {NOW}"), reads)?;
+        let mut last = last.into_iter();
+        let millis = last.next().and_then(|millis| millis.parse().ok());
+        let has_waited = last.next().as_deref() == Some("t");
+        let now = match self {
+            Self::Clock(clock) => clock.now(),
             Self::Server(host) => {
-                // A statement of its own: the one before it may have waited for a lock.
-                let (millis, rows) = tx.begin(&format!("{begin}; {NOW}"), reads)?;
-                let millis = millis.and_then(|millis| millis.parse().ok());
                 let now = timestamp_from_millis(millis.unwrap_or(0))?;
                 host.set(now);
-                Ok((now, rows))
+                now
             }
-        }
+        };
+        Ok(Begun {
+            now,
+            has_waited,
+            rows,
+        })
     }
 }

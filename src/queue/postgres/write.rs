@@ -13,7 +13,7 @@ use super::own_steps::{self, OwnSteps};
 use super::read_ahead::ReadAhead;
 use super::row::{params, values};
 use super::schema;
-use super::time::Time;
+use super::time::{Begun, Time};
 use super::transaction::PostgresTransaction;
 use super::wake_up;
 use crate::failpoint::fail_point;
@@ -31,6 +31,10 @@ const PLANS: &str = "SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL e
 
 /// Waits for the lock of all writes without a snapshot, which would keep old versions of rows.
 const LOCK_GATE: &str = "LOCK TABLE gate IN EXCLUSIVE MODE";
+
+/// Lets the commit of a transaction not wait until the server has stored it: others wait for the lock, and need not
+/// wait for that as well. The write counts once a [commit after it](confirm) is confirmed.
+const COMMIT_EARLY: &str = "SELECT set_config('synchronous_commit', 'off', true)";
 
 /// What became of a write.
 pub(super) enum Written<T> {
@@ -65,11 +69,11 @@ fn begin_write<'a>(
     tx: &'a Connection,
     time: &Time,
     turn: Option<&TurnReads>,
-) -> Result<(PostgresTransaction<'a>, Timestamp)> {
+) -> Result<(PostgresTransaction<'a>, Begun)> {
     let Some(turn) = turn else {
-        let now = time.of_begun(tx, &begin())?;
+        let begun = time.of_begun_and_read(tx, &begin(), Vec::new())?;
         schema::ensure_current(tx)?;
-        return Ok((PostgresTransaction::new(tx), now));
+        return Ok((PostgresTransaction::new(tx), begun));
     };
     let usual = if turn.has_claim {
         tx.usual().next()
@@ -78,10 +82,10 @@ fn begin_write<'a>(
     };
     let mut statements: Vec<_> = own_steps::statements(turn).into_iter().collect();
     statements.append(&mut ReadAhead::statements(&usual));
-    let (now, mut rows) = time.of_begun_and_read(tx, &begin(), statements)?;
-    let ahead = ReadAhead::new(usual, rows.split_off(own_steps::STATEMENTS));
-    let own = OwnSteps::read(turn, &rows)?;
-    Ok((PostgresTransaction::of_turn(tx, own, ahead), now))
+    let mut begun = time.of_begun_and_read(tx, &begin(), statements)?;
+    let ahead = ReadAhead::new(usual, begun.rows.split_off(own_steps::STATEMENTS));
+    let own = OwnSteps::read(turn, &begun.rows)?;
+    Ok((PostgresTransaction::of_turn(tx, own, ahead), begun))
 }
 
 /// Returns the statements that begin a transaction in which only this process writes, and which may take
@@ -126,8 +130,11 @@ pub(super) fn write<T>(
     operation: &impl WriteOperation<T>,
 ) -> Result<Written<T>> {
     let token = draw_token();
-    let run = || -> Result<(T, bool)> {
-        let (mut transaction, now) = begin_write(tx, time, turn)?;
+    let run = || -> Result<(T, bool, bool)> {
+        let (mut transaction, begun) = begin_write(tx, time, turn)?;
+        let Begun {
+            now, has_waited, ..
+        } = begun;
         let result = operation(&mut transaction as &mut dyn Transaction, now)?;
         let frees_slots = turn.is_some() && transaction.frees_slots();
         if turn.is_none() && transaction.has_news() {
@@ -135,14 +142,28 @@ pub(super) fn write<T>(
         }
         transaction.finish()?;
         set_token(tx, writer, token, now)?;
+        if has_waited {
+            tx.post(COMMIT_EARLY, Vec::new())?;
+        }
         fail_point!("write sent");
-        Ok((result, frees_slots))
+        Ok((result, frees_slots, has_waited))
     };
-    let (result, frees_slots) = run().inspect_err(|_| {
+    let (result, frees_slots, is_early) = run().inspect_err(|_| {
         // The error of what failed before is what matters.
         let _ = tx.roll_back();
     })?;
-    Ok(match tx.commit() {
+    let committed = tx.commit();
+    if is_early && matches!(committed, Ok(true)) {
+        return Ok(match confirm(tx, writer) {
+            Ok(true) => Written::Committed {
+                result,
+                frees_slots,
+            },
+            // Nobody knows whether the server has it still.
+            Ok(false) | Err(_) => Written::Unconfirmed { result, token },
+        });
+    }
+    Ok(match committed {
         Ok(true) => Written::Committed {
             result,
             frees_slots,
@@ -153,6 +174,21 @@ pub(super) fn write<T>(
             Written::Unconfirmed { result, token }
         }
         Err(error) => return Err(error),
+    })
+}
+
+/// Makes a commit that waits until the server has stored it, and with it all that was committed before. Returns
+/// whether the server has confirmed that.
+fn confirm(tx: &Connection, writer: &str) -> Result<bool> {
+    let run = || {
+        tx.batch(&format!(
+            "{}; UPDATE writers SET token = token WHERE writer = '{writer}'",
+            begin_unlocked()
+        ))?;
+        tx.commit()
+    };
+    run().inspect_err(|_| {
+        let _ = tx.roll_back();
     })
 }
 

@@ -7,8 +7,8 @@
 )]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
 
 use fastrand::Rng;
 
@@ -18,8 +18,8 @@ use crate::support::{TestEnv, high_limits, number_from_env};
 
 const ROWS: usize = 4;
 
-/// More commits than a run of [`ROWS`] rows makes.
-const MAX_COMMITS: u32 = 24;
+/// More commits than a run of [`ROWS`] rows makes in a busy queue.
+const MAX_COMMITS: u32 = 56;
 
 /// Runs at the same time.
 const RUNS: usize = 8;
@@ -32,6 +32,45 @@ enum Cut {
     /// The server makes it, and its answer is dropped.
     Answer,
 }
+
+/// Whether others write to a queue as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Traffic {
+    Idle,
+    Busy,
+}
+
+/// A thread that holds the lock of all writes of a queue again and again, until it is dropped.
+struct Others {
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Others {
+    fn start(url: String) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let is_ended = Arc::clone(&ends);
+        let thread = thread::spawn(move || {
+            postgres_server::repeat(&url, HOLD_LOCK, move || !is_ended.load(Ordering::SeqCst));
+        });
+        Self {
+            ends,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::SeqCst);
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(ended.is_some_and(|ended| ended.is_ok()));
+    }
+}
+
+/// Holds the lock for longer than a write has to wait for it to commit early.
+const HOLD_LOCK: &str =
+    "BEGIN; LOCK TABLE overnight.gate IN EXCLUSIVE MODE; SELECT pg_sleep(0.01); COMMIT";
 
 /// A network that cuts one connection at a commit.
 struct CutCommit {
@@ -93,11 +132,12 @@ impl Network for CutByte {
 
 /// Runs a new batch through a network. The run may end because its server was away when it started, and say so;
 /// the next one then goes on. Returns whether it did not.
-fn run_through(network: &Arc<impl Network>, what: &str) -> bool {
+fn run_through(network: &Arc<impl Network>, queue: Traffic, what: &str) -> bool {
     let url = postgres_server::create_database();
     let (socket, database) = postgres_server::socket_and_database(&url).expect("a socket");
-    let env = TestEnv::new(high_limits()).on_database(url);
+    let env = TestEnv::new(high_limits()).on_database(url.clone());
     env.load(ROWS, "fal");
+    let _others = (queue == Traffic::Busy).then(|| Others::start(url));
     let through = proxy::through(network, &socket, &database);
     let run = env.run(&["run", "--queue", &through]);
     if run.code != 0 {
@@ -128,35 +168,63 @@ fn for_each<T: Sync, R: Send>(items: &[T], test: impl Fn(&T) -> R + Sync) -> Vec
     chunks.collect()
 }
 
-fn cut_each_commit(cut: Cut) {
-    if !postgres_server::is_available() {
-        return;
+/// Cuts one commit of a run after another, as `cut` says by its number, until a run makes fewer than that. Returns
+/// how many were cut.
+fn cut_each_commit(queue: Traffic, cut: impl Fn(u32) -> Cut + Sync) -> u32 {
+    let mut were_cut = 0;
+    for first in (1..=MAX_COMMITS).step_by(RUNS) {
+        let numbers: Vec<u32> = (first..).take(RUNS).collect();
+        let cut = for_each(&numbers, |at| {
+            let cut = cut(*at);
+            let network = CutCommit {
+                cut,
+                at: *at,
+                commits: AtomicU32::new(0),
+            };
+            let network = Arc::new(network);
+            let what = format!("{cut:?} at commit {at}, {queue:?}");
+            assert!(run_through(&network, queue, &what), "{what}");
+            network.commits.load(Ordering::SeqCst) >= *at
+        });
+        let cut = cut.into_iter().filter(|is_cut| *is_cut).count();
+        were_cut += u32::try_from(cut).expect("a few");
+        if cut < RUNS {
+            return were_cut;
+        }
     }
-    let numbers: Vec<u32> = (1..=MAX_COMMITS).collect();
-    let were_cut = for_each(&numbers, |at| {
-        let network = CutCommit {
-            cut,
-            at: *at,
-            commits: AtomicU32::new(0),
-        };
-        let network = Arc::new(network);
-        let what = format!("{cut:?} at commit {at}");
-        assert!(run_through(&network, &what), "{what}");
-        network.commits.load(Ordering::SeqCst) >= *at
-    });
-    let were_cut = were_cut.into_iter().filter(|is_cut| *is_cut).count();
-    let is_each_cut = (10..numbers.len()).contains(&were_cut);
-    assert!(is_each_cut, "{were_cut} commits were cut");
+    panic!("more than {MAX_COMMITS} commits");
 }
 
 #[test]
 fn a_run_goes_on_after_any_of_its_commits_whose_answer_was_lost() {
-    cut_each_commit(Cut::Answer);
+    if !postgres_server::is_available() {
+        return;
+    }
+    let cut = cut_each_commit(Traffic::Idle, |_| Cut::Answer);
+    assert!(cut > 10, "{cut} commits were cut");
 }
 
 #[test]
 fn a_run_goes_on_after_any_of_its_commits_that_never_arrived() {
-    cut_each_commit(Cut::Request);
+    if !postgres_server::is_available() {
+        return;
+    }
+    let cut = cut_each_commit(Traffic::Idle, |_| Cut::Request);
+    assert!(cut > 10, "{cut} commits were cut");
+}
+
+/// Every write waits for the lock, and so commits before the server has stored it, and then waits for another commit.
+#[test]
+fn a_run_beside_others_goes_on_after_any_of_its_commits_was_cut() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let cut = cut_each_commit(Traffic::Busy, |at| match at / 2 % 2 {
+        0 => Cut::Answer,
+        _ => Cut::Request,
+    });
+    // Those of an idle queue, and most of them twice.
+    assert!(cut > 25, "{cut} commits were cut");
 }
 
 #[test]
@@ -171,7 +239,7 @@ fn a_connection_that_is_cut_at_any_byte_pays_nothing_twice_and_loses_nothing() {
             passed: AtomicUsize::new(0),
         };
         let network = Arc::new(network);
-        assert!(run_through(&network, "not cut"));
+        assert!(run_through(&network, Traffic::Idle, "not cut"));
         (direction, network.passed.load(Ordering::SeqCst))
     });
     let mut random = Rng::with_seed(number_from_env("OVERNIGHT_SEED", 1));
@@ -188,7 +256,8 @@ fn a_connection_that_is_cut_at_any_byte_pays_nothing_twice_and_loses_nothing() {
             at: *at,
             passed: AtomicUsize::new(0),
         };
-        run_through(&Arc::new(network), &format!("{direction:?} at byte {at}"))
+        let what = format!("{direction:?} at byte {at}");
+        run_through(&Arc::new(network), Traffic::Idle, &what)
     });
     let went_on = went_on.into_iter().filter(|went_on| *went_on).count();
     let cut = cuts.len();
