@@ -93,6 +93,42 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
             Goal::AtLeast(*goal),
         );
     }
+    measure_full(scale, table, &url)
+}
+
+/// Measures claiming and completing in a queue of many jobs, of which many were claimed already: what was claimed
+/// leaves dead entries at the head of the index of the queued ones. The baseline is a queue of few jobs.
+fn measure_full(scale: Scale, table: &mut Table, url: &str) -> anyhow::Result<()> {
+    const WORKERS: usize = 10;
+    let few = 5000;
+    let many: u64 = scale.pick(50_000, 1_000_000);
+    let claimed: u64 = scale.pick(10_000, 100_000);
+    let rounds = scale.pick(2, 5);
+    let runtime = Runtime::new()?;
+    let catalog = fixture::catalog()?;
+    let complete = |queue: &PostgresQueue, jobs| {
+        runtime.block_on(complete_jobs(queue, &catalog, WORKERS, jobs))
+    };
+    let mut baseline = Vec::new();
+    for _ in 0..rounds {
+        runtime.block_on(Raw::create(url, 0))?;
+        baseline.push(complete(&queue(url, few)?, few)?);
+    }
+    runtime.block_on(Raw::create(url, 0))?;
+    let queue = queue(url, many)?;
+    for _ in 0..claimed / few {
+        complete(&queue, few)?;
+    }
+    let ours = (0..rounds).map(|_| complete(&queue, few));
+    let ours = ours.collect::<anyhow::Result<Vec<f64>>>()?;
+    table.add_comparison(
+        format_args!(
+            "database: claim and complete with {many} jobs of which {claimed} were claimed, against {few}"
+        ),
+        Comparison::from_rounds(&ours, &baseline),
+        "jobs/s",
+        Goal::AtLeast(0.9),
+    );
     Ok(())
 }
 

@@ -56,7 +56,14 @@ impl ClaimReads for PostgresTransaction<'_> {
             let job = lanes::read_queued(columns, lane)?;
             Ok(Some(job).filter(|queued| queued.job.progress.due_at.is_some_and(|at| at <= now)))
         })?;
-        Ok(jobs.into_iter().flatten().collect())
+        let due: Vec<QueuedJob> = jobs.into_iter().flatten().collect();
+        if let Some(QueuedJob { job, .. }) = due.first()
+            && let Some(due_at) = job.progress.due_at
+        {
+            let heads = &mut self.tx.usual().heads;
+            heads.note(lane.lane_id, due_at, job.job_id);
+        }
+        Ok(due)
     }
 
     fn upcoming_inputs(&self, lane: Lane<'_>, limit: usize) -> Result<Vec<Input>> {

@@ -49,11 +49,14 @@ pub(super) fn read_queued(columns: &Columns<'_>, lane: Lane<'_>) -> Result<Queue
 
 /// Returns the inputs of the first jobs of a lane, due or not.
 pub(super) fn upcoming_inputs(tx: &Connection, lane: Lane<'_>, limit: usize) -> Result<Vec<Input>> {
+    let (due_at, job_id) = tx.usual().heads.of(lane.lane_id);
     tx.select(
         "SELECT input FROM (SELECT job_id, due_at FROM jobs WHERE state = 'queued' AND lane_id = $1
-                            ORDER BY due_at, job_id LIMIT $2) AS j JOIN rows r USING (job_id)
+                                AND (due_at, job_id) >= ($3, $4)
+                            ORDER BY due_at, job_id LIMIT $2) AS j,
+              LATERAL (SELECT * FROM rows WHERE rows.job_id = j.job_id LIMIT 1) AS r
          ORDER BY j.due_at, j.job_id",
-        params![lane.lane_id, bigint(limit)],
+        params![lane.lane_id, bigint(limit), due_at, job_id],
         |columns| columns.input("input"),
     )
 }

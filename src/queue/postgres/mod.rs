@@ -17,6 +17,7 @@ mod durability;
 mod error;
 mod gates;
 mod job_row;
+mod lane_heads;
 mod lanes;
 mod load_rows;
 mod meta;

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use super::connection::Connection;
+use super::lane_heads::LaneHeads;
 use super::posted::Values;
 use super::row::{Columns, as_params};
 use super::usual_reads::Read;
@@ -21,8 +22,11 @@ pub(super) struct ReadAhead(RefCell<HashMap<Read, (usize, Vec<Row>)>>);
 
 impl ReadAhead {
     /// Returns the statements of reads.
-    pub(super) fn statements(reads: &[(Read, usize)]) -> Vec<(&'static str, Values)> {
-        let statement = |(read, limit): &(Read, usize)| (read.sql(), read.values(*limit));
+    pub(super) fn statements(
+        reads: &[(Read, usize)],
+        heads: &LaneHeads,
+    ) -> Vec<(&'static str, Values)> {
+        let statement = |(read, limit): &(Read, usize)| (read.sql(), read.values(*limit, heads));
         reads.iter().map(statement).collect()
     }
 
@@ -52,7 +56,7 @@ impl ReadAhead {
             let rows = rows.iter().take(limit);
             return rows.map(|row| map(&Columns(row))).collect();
         }
-        let values = read.values(limit);
+        let values = read.values(limit, &tx.usual().heads);
         tx.select(read.sql(), &as_params(&values), map)
     }
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::connection::Connection;
 use super::job_row::JOB_AND_ATTEMPT;
+use super::lane_heads::LaneHeads;
 use super::own_steps::OwnSteps;
 use super::read_ahead::ReadAhead;
 use super::row::params;
@@ -73,6 +74,9 @@ impl<'a> PostgresTransaction<'a> {
     fn note_recorded(&mut self, claim: &Claim, change: &Change, held: bool) {
         let job = &change.job;
         let changes_queue = job.state == JobState::Queued;
+        if changes_queue {
+            self.tx.usual().heads = LaneHeads::default();
+        }
         let is_due = job.state.is_in_progress() && !held;
         let becomes_unresolved = job.state == JobState::InDoubt;
         self.ahead.forget(|read| match read {
@@ -147,6 +151,7 @@ impl Transaction for PostgresTransaction<'_> {
 
     fn write(&mut self, job: &StoredJob, change: &Change) -> Result<()> {
         self.forget_ahead();
+        self.tx.usual().heads = LaneHeads::default();
         self.own.end_lease(job.job_id);
         let (before, lease) = (job.into(), LeaseChange::End);
         change::post(self.tx, &before, change, lease, &mut self.tally)
@@ -194,6 +199,7 @@ impl Transaction for PostgresTransaction<'_> {
 
     fn resume_parked(&mut self) -> Result<()> {
         self.forget_ahead();
+        self.tx.usual().heads = LaneHeads::default();
         self.tx.execute(
             "UPDATE jobs SET due_at = due_at - $1
              WHERE lane_id IN (SELECT lane_id FROM lanes) AND state = 'queued' AND due_at >= $2",

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::lane_heads::LaneHeads;
 use super::posted::Values;
 use super::progress::job_progress_columns;
 use super::row::{bigint, values};
@@ -39,16 +40,23 @@ impl Read {
         }
     }
 
-    /// Returns the values of its parameters; at most `limit` rows are read.
-    pub(super) fn values(self, limit: usize) -> Values {
+    /// Returns the values of its parameters; at most `limit` rows are read, of a lane from its head on.
+    pub(super) fn values(self, limit: usize, heads: &LaneHeads) -> Values {
         match self {
             Self::Batches
             | Self::Providers
             | Self::Routes
             | Self::LastAttempt
             | Self::Unresolved => Vec::new(),
-            Self::Lanes(batch_id) => values![batch_id],
-            Self::Queued(lane_id) => values![lane_id, bigint(limit)],
+            Self::Lanes(batch_id) => {
+                let mut values: Values = values![batch_id];
+                values.append(&mut heads.columns());
+                values
+            }
+            Self::Queued(lane_id) => {
+                let (due_at, job_id) = heads.of(lane_id);
+                values![lane_id, bigint(limit), due_at, job_id]
+            }
             Self::Due(state, provider) => values![state, provider, bigint(limit)],
         }
     }
@@ -59,6 +67,7 @@ impl Read {
 pub(super) struct Usual {
     claims: u64,
     reads: HashMap<Read, (usize, u64)>,
+    pub(super) heads: LaneHeads,
 }
 
 impl Usual {
@@ -74,6 +83,7 @@ impl Usual {
     /// Counts a claim, and returns the reads that it is likely to make.
     pub(super) fn next(&mut self) -> Vec<(Read, usize)> {
         self.claims += 1;
+        self.heads.forget_old();
         let oldest = self.claims.saturating_sub(MAX_UNUSED);
         self.reads.retain(|_, (_, used_in)| *used_in >= oldest);
         let reads = self.reads.iter();
@@ -118,10 +128,14 @@ const ROUTES: &str = "SELECT * FROM routes";
 const LANES: &str = "
     SELECT lane_id, providers,
            (SELECT due_at FROM jobs j WHERE j.state = 'queued' AND j.lane_id = l.lane_id
+                AND (j.due_at, j.job_id) >= (coalesce(h.due_at, 0), coalesce(h.job_id, 0))
             ORDER BY due_at, job_id LIMIT 1) AS due_at
-    FROM lanes l WHERE batch_id = $1 ORDER BY providers COLLATE \"C\"";
+    FROM lanes l LEFT JOIN unnest($2::BIGINT[], $3::BIGINT[], $4::BIGINT[]) AS h (lane_id, due_at, job_id)
+        USING (lane_id)
+    WHERE batch_id = $1 ORDER BY providers COLLATE \"C\"";
 
-/// Selects the first jobs of a lane, due or not.
+/// Selects the first jobs of a lane, due or not. Each row is looked up by itself: the planner does not know how few
+/// there are, and would read all rows to join them.
 const QUEUED: &str = concat!(
     "SELECT j.job_id, r.row_key, r.input, r.file_stem || '.mp4' AS file_name,
             CASE WHEN j.submitted_at IS NULL THEN 0 ELSE
@@ -132,8 +146,9 @@ const QUEUED: &str = concat!(
                     AND a.state IN ('presumed_absent', 'absent'))
             END AS absent_attempts, ",
     job_progress_columns!(),
-    " FROM (SELECT * FROM jobs WHERE state = 'queued' AND lane_id = $1
-            ORDER BY due_at, job_id LIMIT $2) AS j JOIN rows r USING (job_id)
+    " FROM (SELECT * FROM jobs WHERE state = 'queued' AND lane_id = $1 AND (due_at, job_id) >= ($3, $4)
+            ORDER BY due_at, job_id LIMIT $2) AS j,
+           LATERAL (SELECT * FROM rows WHERE rows.job_id = j.job_id LIMIT 1) AS r
       ORDER BY j.due_at, j.job_id"
 );
 

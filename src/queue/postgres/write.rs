@@ -81,7 +81,7 @@ fn begin_write<'a>(
         Vec::new()
     };
     let mut statements: Vec<_> = own_steps::statements(turn).into_iter().collect();
-    statements.append(&mut ReadAhead::statements(&usual));
+    statements.append(&mut ReadAhead::statements(&usual, &tx.usual().heads));
     let mut begun = time.of_begun_and_read(tx, &begin(), statements)?;
     let ahead = ReadAhead::new(usual, begun.rows.split_off(own_steps::STATEMENTS));
     let own = OwnSteps::read(turn, &begun.rows)?;

@@ -211,7 +211,7 @@ async fn is_quiet(queue: &dyn Queue) -> bool {
 /// Plans that were made while the tables were empty would be the worst later: they read whole tables.
 #[tokio::test]
 async fn statements_that_were_planned_in_an_empty_queue_read_a_few_pages_of_a_full_one() {
-    const ROWS: usize = 5_000;
+    const ROWS: usize = 12_000;
     const STEPS: usize = 10;
     const TURNS: usize = 6;
     if !postgres_server::is_available() {
@@ -239,6 +239,13 @@ async fn statements_that_were_planned_in_an_empty_queue_read_a_few_pages_of_a_fu
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'NOTIFY%'",
         ) == 0
     });
+    // The server counts rows when it likes, and then plans anew. It takes the queued jobs for millions.
+    postgres_server::execute(
+        &url,
+        "ANALYZE;
+         UPDATE pg_class SET reltuples = 1000 * reltuples
+         WHERE relnamespace = 'overnight'::regnamespace AND relname = 'jobs'",
+    );
     let pages = "SELECT sum(coalesce(heap_blks_read, 0) + coalesce(heap_blks_hit, 0) + coalesce(idx_blks_read, 0)
                           + coalesce(idx_blks_hit, 0)) FROM pg_statio_user_tables";
     let before = count(pages);
