@@ -20,7 +20,7 @@ pub struct PostgresCopy {
     database: Database,
     connection: Connection,
     /// Whether its transaction is open.
-    has_begun: bool,
+    is_open: bool,
     /// The rows of a table that are not sent yet, as text.
     open: Option<(&'static Table, String)>,
 }
@@ -36,7 +36,7 @@ impl PostgresCopy {
         Ok(Self {
             database,
             connection,
-            has_begun: false,
+            is_open: false,
             open: None,
         })
     }
@@ -98,7 +98,7 @@ impl CopyStore for PostgresCopy {
             if !schema::exists(tx)? {
                 return Ok(Content::Queue { is_used: false });
             }
-            if self.has_begun {
+            if self.is_open {
                 return read_content(tx);
             }
             schema::in_transaction(tx, || {
@@ -109,7 +109,7 @@ impl CopyStore for PostgresCopy {
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.has_begun = true;
+        self.is_open = true;
         self.run(|tx| {
             tx.batch(&write::begin_anywhere())?;
             if schema::exists(tx)? {

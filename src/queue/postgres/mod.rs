@@ -268,10 +268,9 @@ impl PostgresQueue {
 
     /// Returns whether the write with this token was committed.
     async fn is_committed(&self, token: i64) -> Result<bool> {
-        let time = self.time.clone();
         let writer = self.writer_name.clone();
         self.run_patiently(&self.writer, move |tx| {
-            write::is_committed(tx, &time, &writer, token)
+            write::is_committed(tx, &writer, token)
         })
         .await
     }
@@ -344,7 +343,7 @@ impl Storage for PostgresQueue {
         self.run_patiently(&self.reader, move |tx| {
             // One snapshot, so that the counts and sums of a result belong to one instant.
             let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-            let now = time.of_begun(tx, &format!("{begin}; {}", schema::SEARCH_PATH));
+            let now = time.of_started(tx, &format!("{begin}; {}", schema::SEARCH_PATH));
             let result = now.and_then(|now| operation(&PostgresTransaction::new(tx), now));
             let _ = tx.roll_back();
             result

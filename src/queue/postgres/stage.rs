@@ -10,7 +10,7 @@ use super::connector::Connector;
 use super::load_rows::{RowTransaction, RowWriter};
 use super::row::{Columns, nullable_millis, params, values};
 use super::session::Session;
-use super::time::{Begun, Time};
+use super::time::{Started, Time};
 use super::{schema, tallies, uploads, usual_reads, wake_up, write};
 use crate::domain::{JobId, Money, NewJob};
 use crate::failpoint::fail_point;
@@ -92,8 +92,8 @@ impl PostgresStaging {
                 Some(open) => open,
                 none => {
                     let reads = [usual_reads::BATCHES, LAST_JOB].map(|sql| (sql, Vec::new()));
-                    let read = time.of_begun_and_read(tx, &write::begin_load(), reads.into());
-                    let opened = read.and_then(|begun| OpenLoad::new(tx, &batch, &begun));
+                    let read = time.of_started_and_read(tx, &write::begin_load(), reads.into());
+                    let opened = read.and_then(|started| OpenLoad::new(tx, &batch, &started));
                     let opened = opened.inspect_err(|_| {
                         let _ = tx.roll_back();
                     });
@@ -190,7 +190,7 @@ impl Staging for PostgresStaging {
 impl OpenLoad {
     /// Creates the batch if it does not exist. It is looked up again, because another load may have created it in
     /// the meantime.
-    fn new(tx: &Connection, batch: &NewBatch, Begun { now, rows, .. }: &Begun) -> Result<Self> {
+    fn new(tx: &Connection, batch: &NewBatch, Started { now, rows, .. }: &Started) -> Result<Self> {
         let now = *now;
         let new_load = |last_job, jobs_before| Load::new(batch, now, last_job, jobs_before);
         let (batch_id, load) = match find_batch(rows, batch)? {

@@ -16,8 +16,8 @@ const NOW: &str = "
     SELECT (extract(epoch FROM clock_timestamp()) * 1000)::BIGINT,
            clock_timestamp() - transaction_timestamp() > INTERVAL '1 ms'";
 
-/// How a transaction has begun.
-pub(super) struct Begun {
+/// How a transaction has started.
+pub(super) struct Started {
     /// Its time, after the locks.
     pub(super) now: Timestamp,
     /// Whether it has waited for its locks.
@@ -37,17 +37,17 @@ pub(super) enum Time {
 
 impl Time {
     /// Begins a transaction with a statement, and returns its time after that.
-    pub(super) fn of_begun(&self, tx: &Connection, begin: &str) -> Result<Timestamp> {
-        Ok(self.of_begun_and_read(tx, begin, Vec::new())?.now)
+    pub(super) fn of_started(&self, tx: &Connection, begin: &str) -> Result<Timestamp> {
+        Ok(self.of_started_and_read(tx, begin, Vec::new())?.now)
     }
 
-    /// As [`of_begun`](Self::of_begun), and makes [reads](Connection::begin) at once.
-    pub(super) fn of_begun_and_read(
+    /// As [`of_started`](Self::of_started), and makes [reads](Connection::begin) at once.
+    pub(super) fn of_started_and_read(
         &self,
         tx: &Connection,
         begin: &str,
         reads: Vec<(&'static str, Values)>,
-    ) -> Result<Begun> {
+    ) -> Result<Started> {
         // A statement of its own: the one before it may have waited for a lock.
         let (last, rows) = tx.begin(&format!("{begin}; {NOW}"), reads)?;
         let mut last = last.into_iter();
@@ -61,7 +61,7 @@ impl Time {
                 now
             }
         };
-        Ok(Begun {
+        Ok(Started {
             now,
             has_waited,
             rows,

@@ -13,7 +13,7 @@ use super::own_steps::{self, OwnSteps};
 use super::read_ahead::ReadAhead;
 use super::row::{params, values};
 use super::schema;
-use super::time::{Begun, Time};
+use super::time::{Started, Time};
 use super::transaction::PostgresTransaction;
 use super::wake_up;
 use crate::failpoint::fail_point;
@@ -69,11 +69,11 @@ fn begin_write<'a>(
     tx: &'a Connection,
     time: &Time,
     turn: Option<&TurnReads>,
-) -> Result<(PostgresTransaction<'a>, Begun)> {
+) -> Result<(PostgresTransaction<'a>, Started)> {
     let Some(turn) = turn else {
-        let begun = time.of_begun_and_read(tx, &begin(), Vec::new())?;
+        let started = time.of_started_and_read(tx, &begin(), Vec::new())?;
         schema::ensure_current(tx)?;
-        return Ok((PostgresTransaction::new(tx), begun));
+        return Ok((PostgresTransaction::new(tx), started));
     };
     let usual = if turn.has_claim {
         tx.usual().next()
@@ -82,10 +82,10 @@ fn begin_write<'a>(
     };
     let mut statements: Vec<_> = own_steps::statements(turn).into_iter().collect();
     statements.append(&mut ReadAhead::statements(&usual, &tx.usual().heads));
-    let mut begun = time.of_begun_and_read(tx, &begin(), statements)?;
-    let ahead = ReadAhead::new(usual, begun.rows.split_off(own_steps::STATEMENTS));
-    let own = OwnSteps::read(turn, &begun.rows)?;
-    Ok((PostgresTransaction::of_turn(tx, own, ahead), begun))
+    let mut started = time.of_started_and_read(tx, &begin(), statements)?;
+    let ahead = ReadAhead::new(usual, started.rows.split_off(own_steps::STATEMENTS));
+    let own = OwnSteps::read(turn, &started.rows)?;
+    Ok((PostgresTransaction::of_turn(tx, own, ahead), started))
 }
 
 /// Returns the statements that begin a transaction in which only this process writes, and which may take
@@ -131,10 +131,10 @@ pub(super) fn write<T>(
 ) -> Result<Written<T>> {
     let token = draw_token();
     let run = || -> Result<(T, bool, bool)> {
-        let (mut transaction, begun) = begin_write(tx, time, turn)?;
-        let Begun {
+        let (mut transaction, started) = begin_write(tx, time, turn)?;
+        let Started {
             now, has_waited, ..
-        } = begun;
+        } = started;
         let result = operation(&mut transaction as &mut dyn Transaction, now)?;
         let frees_slots = turn.is_some() && transaction.frees_slots();
         if turn.is_none() && transaction.has_news() {
@@ -154,7 +154,7 @@ pub(super) fn write<T>(
     })?;
     let committed = tx.commit();
     if is_early && matches!(committed, Ok(true)) {
-        return Ok(match confirm(tx, writer) {
+        return Ok(match confirm(tx, &begin_unlocked(), writer, token) {
             Ok(true) => Written::Committed {
                 result,
                 frees_slots,
@@ -177,14 +177,26 @@ pub(super) fn write<T>(
     })
 }
 
-/// Makes a commit that waits until the server has stored it, and with it all that was committed before. Returns
-/// whether the server has confirmed that.
-fn confirm(tx: &Connection, writer: &str) -> Result<bool> {
-    let run = || {
-        tx.batch(&format!(
-            "{}; UPDATE writers SET token = token WHERE writer = '{writer}'",
-            begin_unlocked()
-        ))?;
+/// Finds out whether a write was committed. If it was, a commit after it is confirmed as well: then what it wrote
+/// is wherever this one is, also on a standby.
+///
+/// # Errors
+/// Returns an error if that is still unknown.
+pub(super) fn is_committed(tx: &Connection, writer: &str, token: i64) -> Result<bool> {
+    // The lost transaction may be under way still.
+    confirm(tx, &begin(), writer, token)
+}
+
+/// Makes a commit that waits until the server has stored it, and with it the write that has left a token. Returns
+/// whether the server has that write and has confirmed the commit.
+fn confirm(tx: &Connection, begin: &str, writer: &str, token: i64) -> Result<bool> {
+    let run = || -> Result<bool> {
+        // A pooler may lead to a server that was started anew since, or to a standby in its place.
+        let (_, found) = tx.begin(begin, vec![(TOUCH, values![writer.to_owned(), token])])?;
+        if found.iter().flatten().next().is_none() {
+            tx.roll_back()?;
+            return Ok(false);
+        }
         tx.commit()
     };
     run().inspect_err(|_| {
@@ -192,26 +204,9 @@ fn confirm(tx: &Connection, writer: &str) -> Result<bool> {
     })
 }
 
-/// Finds out whether a write was committed. If it was, a commit after it is confirmed as well: then what it wrote
-/// is wherever this one is, also on a standby.
-///
-/// # Errors
-/// Returns an error if that is still unknown.
-pub(super) fn is_committed(tx: &Connection, time: &Time, writer: &str, token: i64) -> Result<bool> {
-    let run = || -> Result<bool> {
-        let now = time.of_begun(tx, &begin())?;
-        let sql = "SELECT token FROM writers WHERE writer = $1 FOR UPDATE";
-        if tx.value(sql, params![writer])? != Some(token) {
-            tx.roll_back()?;
-            return Ok(false);
-        }
-        set_token(tx, writer, token, now)?;
-        tx.commit()
-    };
-    run().inspect_err(|_| {
-        let _ = tx.roll_back();
-    })
-}
+/// Writes the token of a write again, if it is there.
+const TOUCH: &str =
+    "UPDATE writers SET token = token WHERE writer = $1 AND token = $2 RETURNING token";
 
 fn set_token(tx: &Connection, writer: &str, token: i64, now: Timestamp) -> Result<()> {
     tx.post(
