@@ -34,6 +34,7 @@ pub mod postgres;
 mod rate_counts;
 mod record;
 pub(crate) mod reports;
+mod shortened;
 pub mod sqlite;
 pub(crate) mod staging;
 pub mod storage;

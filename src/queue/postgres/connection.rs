@@ -1,6 +1,6 @@
 //! One connection to the server, driven by the thread that uses it.
 
-use std::cell::{OnceCell, RefCell, RefMut};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -10,29 +10,26 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, future};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{Builder, Runtime};
-use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::FromSqlOwned;
-use tokio_postgres::{
-    AsyncMessage, Client, Config, Error, NoTls, Row, SimpleQueryMessage, Statement,
-};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{AsyncMessage, Client, Config, Error, Row, SimpleQueryMessage, Statement};
 
+use super::connect::{connect, read_server};
 use super::error::store_error;
 use super::posted::{self, Posted, Updates, Values};
 use super::row::{Columns, Params, as_params};
+use super::silence::wait_for_answer;
 use super::usual_reads::Usual;
 use crate::queue::stored_update::Update;
 use crate::queue::{QueueError, Result};
-use crate::tls;
 
 /// An open connection. Its methods wait for the server, and so may not be called by asynchronous code.
 pub(super) struct Connection {
     /// Drives the connection while a method waits.
     runtime: Runtime,
     client: Arc<Client>,
+    config: Config,
     /// What was posted and is sent with the next statement, in this order.
     posted: RefCell<Vec<Posted>>,
     /// The statements that were prepared, by their text.
@@ -47,6 +44,8 @@ pub(super) struct Connection {
     usual: RefCell<Usual>,
     /// Whether the server has warned since this was last reset.
     has_warned: Arc<AtomicBool>,
+    /// Whether the server has not answered when it should have.
+    is_silent: Cell<bool>,
 }
 
 impl Connection {
@@ -67,6 +66,7 @@ impl Connection {
         let mut connection = Self {
             runtime,
             client: Arc::new(client),
+            config: config.clone(),
             posted: RefCell::default(),
             statements: RefCell::default(),
             shard: 0,
@@ -74,18 +74,12 @@ impl Connection {
             queue_id: OnceCell::new(),
             usual: RefCell::default(),
             has_warned,
+            is_silent: Cell::new(false),
         };
         let pid = connection.value("SELECT pg_backend_pid()::BIGINT", &[])?;
         connection.shard = pid.unwrap_or(0);
-        // Not every hosted server tells.
-        let server = connection.value(SERVER, &[]);
-        connection.server = server.or_else(|error| {
-            if error.is_lost_store() {
-                Err(error)
-            } else {
-                Ok(None)
-            }
-        })?;
+        let server = connection.block_on(read_server(&connection.client))?;
+        connection.server = server?;
         Ok(connection)
     }
 
@@ -95,9 +89,9 @@ impl Connection {
         self.server.as_ref()
     }
 
-    /// Returns whether the server, or the network, has closed the connection.
-    pub(super) fn is_closed(&self) -> bool {
-        self.client.is_closed()
+    /// Returns whether the server, or the network, has closed the connection, or does not answer on it.
+    pub(super) fn is_lost(&self) -> bool {
+        self.client.is_closed() || self.is_silent.get()
     }
 
     /// Returns the number under which this connection keeps its part of the sums.
@@ -190,7 +184,7 @@ impl Connection {
         let posted = self.posted.take().into_iter();
         let posted = posted.map(|posted| Box::pin(posted.execute(Arc::clone(&self.client))));
         let posted = in_order(posted.collect());
-        let (posted, result) = self.runtime.block_on(future::join(posted, run));
+        let (posted, result) = self.block_on(future::join(posted, run))?;
         for posted in posted {
             // The first error is the cause of the others.
             let (expected, written) = posted.map_err(store_error)?;
@@ -202,13 +196,20 @@ impl Connection {
         result.map_err(store_error)
     }
 
+    /// Waits for the answer of the server.
+    fn block_on<T>(&self, answer: impl Future<Output = T>) -> Result<T> {
+        let answer = wait_for_answer(&self.config, self.server(), answer);
+        let answer = self.runtime.block_on(answer);
+        answer.inspect_err(|_| self.is_silent.set(true))
+    }
+
     /// Sends rows, as text, to a statement `COPY … FROM STDIN`.
     pub(super) fn copy_in(&self, sql: &str, rows: String) -> Result<()> {
-        let copied = self.runtime.block_on(async {
+        let copied = self.block_on(async {
             let mut sink = pin!(self.client.copy_in(sql).await?);
             sink.send(Bytes::from(rows)).await?;
             sink.finish().await
-        });
+        })?;
         copied.map(drop).map_err(store_error)
     }
 
@@ -263,7 +264,7 @@ impl Connection {
         run: impl AsyncFnOnce(&Client) -> std::result::Result<T, Error>,
     ) -> Result<bool> {
         self.batch("SAVEPOINT attempt")?;
-        match self.runtime.block_on(run(&self.client)) {
+        match self.block_on(run(&self.client))? {
             Ok(_) => {
                 self.batch("RELEASE SAVEPOINT attempt")?;
                 Ok(true)
@@ -281,7 +282,7 @@ impl Connection {
         if let Some(statement) = self.statements.borrow().get(sql) {
             return Ok(statement.clone());
         }
-        let statement = self.runtime.block_on(self.client.prepare(sql));
+        let statement = self.block_on(self.client.prepare(sql))?;
         let statement = statement.map_err(store_error)?;
         let mut statements = self.statements.borrow_mut();
         statements.insert(sql.to_owned(), statement.clone());
@@ -300,41 +301,6 @@ fn last_texts(messages: &[SimpleQueryMessage]) -> Vec<String> {
         columns.map(|column| row.get(column).unwrap_or_default().to_owned())
     });
     texts.collect()
-}
-
-/// The identifier of the server, and its timeline.
-const SERVER: &str = "
-    SELECT system_identifier || '/' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
-    FROM pg_control_system()";
-
-/// Connects to a server. What it says beside the answers to statements is passed to `hear`.
-pub(super) async fn connect(
-    config: &Config,
-    hear: impl FnMut(AsyncMessage) + Send + 'static,
-) -> Result<Client> {
-    if config.get_ssl_mode() == SslMode::Disable {
-        let (client, connection) = config.connect(NoTls).await.map_err(store_error)?;
-        tokio::spawn(drive(connection, hear));
-        return Ok(client);
-    }
-    let tls = tls::client_config().map_err(QueueError::Fault)?;
-    let connected = config.connect(MakeRustlsConnect::new(tls)).await;
-    let (client, connection) = connected.map_err(store_error)?;
-    tokio::spawn(drive(connection, hear));
-    Ok(client)
-}
-
-/// Moves messages between the client and the server, until one of them closes the connection.
-async fn drive<S, T>(
-    mut connection: tokio_postgres::Connection<S, T>,
-    mut hear: impl FnMut(AsyncMessage),
-) where
-    S: AsyncRead + AsyncWrite + Unpin,
-    T: AsyncRead + AsyncWrite + Unpin,
-{
-    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-        hear(message);
-    }
 }
 
 /// Runs statements at once. They are sent in their order, because each is sent when it is polled first.

@@ -31,6 +31,19 @@ pub(super) fn store_error(error: tokio_postgres::Error) -> QueueError {
     .into()
 }
 
+/// Returns whether an error is an answer of the server.
+pub(super) fn is_of_the_server(error: &QueueError) -> bool {
+    let QueueError::Store(StoreError {
+        source: Some(source),
+        ..
+    }) = error
+    else {
+        return false;
+    };
+    let source = source.downcast_ref::<tokio_postgres::Error>();
+    source.is_some_and(|error| error.code().is_some())
+}
+
 /// Returns whether the server says that it ends the connection, or takes none now.
 fn is_of_the_connection(code: &SqlState) -> bool {
     const CONNECTION_EXCEPTION: &str = "08";

@@ -15,6 +15,7 @@ use super::connector::Connector;
 use super::row::params;
 use super::session::Session;
 use crate::domain::PoolId;
+use crate::queue::shortened::unless_shortened;
 use crate::queue::storage::PoolLock;
 use crate::queue::{QueueError, Result};
 
@@ -27,16 +28,9 @@ const MIN_FREE: Duration = Duration::from_secs(1);
 /// Time after the start of the server in which free locks say nothing: the pools lock again.
 const MIN_UPTIME: Duration = Duration::from_secs(15);
 
-/// Returns the time after the start of the server in which free locks say nothing. Tests shorten it, in debug
-/// builds, by an environment variable.
+/// Returns the time after the start of the server in which free locks say nothing.
 pub(super) fn min_uptime() -> Duration {
-    let from_env = || std::env::var("OVERNIGHT_MIN_UPTIME_MS").ok()?.parse().ok();
-    let millis = if cfg!(debug_assertions) {
-        from_env()
-    } else {
-        None
-    };
-    millis.map_or(MIN_UPTIME, Duration::from_millis)
+    unless_shortened(MIN_UPTIME, "OVERNIGHT_MIN_UPTIME_MS")
 }
 
 /// The locks of this process's pools, and what it saw of others.

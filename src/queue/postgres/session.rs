@@ -100,7 +100,7 @@ impl Drop for Session {
 fn run_commands(open: &dyn Fn() -> Result<Connection>, commands: &mpsc::Receiver<Command>) {
     let mut connection: Option<Connection> = None;
     for command in commands {
-        if connection.as_ref().is_some_and(Connection::is_closed) {
+        if connection.as_ref().is_some_and(Connection::is_lost) {
             connection = None;
         }
         if connection.is_none() {

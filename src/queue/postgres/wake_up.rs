@@ -11,10 +11,10 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client, Config};
 
-use super::connection;
+use super::connect::{connect, max_silence};
 use super::error::store_error;
 use crate::queue::Result;
 
@@ -94,9 +94,13 @@ async fn run(
                 if request.is_none() {
                     return;
                 }
-                if let Some(client) = &client {
+                if let Some(open) = &client {
+                    let statement = statement(name);
                     // A process that misses it claims within a second.
-                    let _ = client.batch_execute(&statement(name)).await;
+                    let notified = timeout(max_silence(), open.batch_execute(&statement)).await;
+                    if notified.is_err() {
+                        client = None;
+                    }
                 }
             }
             () = sleep(RETRY_DELAY), if client.as_ref().is_none_or(Client::is_closed) => {}
@@ -112,7 +116,7 @@ async fn run(
 /// Opens a connection on which what other processes say is passed on.
 async fn listen(config: &Config, name: &str, heard: UnboundedSender<()>) -> Result<Client> {
     let name = name.to_owned();
-    let client = connection::connect(config, move |message| {
+    let client = connect(config, move |message| {
         if let AsyncMessage::Notification(notification) = message
             && notification.payload() != name
         {

@@ -8,6 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
 
 use crate::policy::claim::request_digest;
+use crate::queue::shortened::unless_shortened;
 use crate::queue::{QueueError, Result, StoreError, StoreErrorKind, copy};
 
 use super::paths;
@@ -189,16 +190,8 @@ pub(super) fn add_path(path: &Path, error: QueueError) -> QueueError {
     }
 }
 
-/// Returns [`BUSY_TIMEOUT`]. Tests of a locked queue shorten it, in debug builds, by an environment
-/// variable.
 fn busy_timeout() -> Duration {
-    let from_env = || std::env::var("OVERNIGHT_BUSY_MS").ok()?.parse().ok();
-    let millis = if cfg!(debug_assertions) {
-        from_env()
-    } else {
-        None
-    };
-    millis.map_or(BUSY_TIMEOUT, Duration::from_millis)
+    unless_shortened(BUSY_TIMEOUT, "OVERNIGHT_BUSY_MS")
 }
 
 /// Returns an error if the file belongs to another program or was written by a newer version of

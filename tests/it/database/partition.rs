@@ -8,18 +8,19 @@
 )]
 
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use super::proxy::{self, Direction, Network};
 use crate::postgres_server::{self, Server};
-use crate::support::{TestEnv, high_limits, number_from_env};
+use crate::support::{TestEnv, high_limits, number_from_env, wait_until};
 
 const ROWS: usize = 60;
 
 /// What a network holds back, until it passes everything on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Held {
+    #[default]
     Nothing,
     Requests,
     Answers,
@@ -27,6 +28,7 @@ enum Held {
 }
 
 /// A network that holds back what passes through it.
+#[derive(Default)]
 struct Holding {
     held: Mutex<Held>,
     changed: Condvar,
@@ -59,10 +61,7 @@ fn cut_off(what: Held) {
     let env = TestEnv::new(high_limits()).on_database(url);
     env.set_config("history_delay_s = 1\n", "history_delay_s = 110\n");
     env.load(ROWS, "fal");
-    let network = Arc::new(Holding {
-        held: Mutex::new(Held::Nothing),
-        changed: Condvar::new(),
-    });
+    let network = Arc::new(Holding::default());
     let through = proxy::through(&network, &socket, &database);
     let far = env.start(&["run", "--queue", &through]);
     env.await_submissions(2);
@@ -82,6 +81,37 @@ fn cut_off(what: Held) {
     println!(
         "{what:?} held back for {seconds} s: {meanwhile} of {ROWS} submitted by then; 0 paid twice, 0 lost"
     );
+}
+
+#[test]
+fn a_run_whose_server_stops_answering_says_so_and_goes_on_once_it_answers() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let server = Server::start();
+    let url = server.create_database();
+    let (socket, database) = postgres_server::socket_and_database(&url).expect("a socket");
+    let env = TestEnv::new(high_limits()).on_database(url);
+    env.load(ROWS, "fal");
+    let network = Arc::new(Holding::default());
+    let through = proxy::through(&network, &socket, &database);
+    let errors = env.dir.path().join("errors");
+    let mut run = env.command(&["run", "--queue", &through]);
+    let mut run = run
+        .env("OVERNIGHT_SILENCE_MS", "300")
+        .stderr(fs::File::create(&errors).expect("a file"))
+        .spawn()
+        .expect("the binary starts");
+    env.await_submissions(2);
+    network.hold(Held::Everything);
+    let said = || fs::read_to_string(&errors).expect("the errors");
+    wait_until("the run says so", || {
+        said().contains("cannot reach the queue")
+    });
+    network.hold(Held::Nothing);
+    let status = run.wait().expect("the process exits");
+    assert!(status.success(), "{}", said());
+    env.assert_all_rendered_once(ROWS);
 }
 
 #[test]
