@@ -15,7 +15,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::FromSqlOwned;
 use tokio_postgres::{AsyncMessage, Client, Config, Error, Row, SimpleQueryMessage, Statement};
 
-use super::connect::{connect, read_server};
+use super::connect::{connect, read_server, silent};
 use super::error::store_error;
 use super::posted::{self, Posted, Updates, Values};
 use super::row::{Columns, Params, as_params};
@@ -198,6 +198,10 @@ impl Connection {
 
     /// Waits for the answer of the server.
     fn block_on<T>(&self, answer: impl Future<Output = T>) -> Result<T> {
+        // A rollback after an error would wait once more.
+        if self.is_silent.get() {
+            return Err(silent());
+        }
         let answer = wait_for_answer(&self.config, self.server(), answer);
         let answer = self.runtime.block_on(answer);
         answer.inspect_err(|_| self.is_silent.set(true))
