@@ -119,9 +119,7 @@ fn store_hint(kind: &StoreErrorKind) -> Option<&'static str> {
         StoreErrorKind::UnfinishedCopy => {
             "run the same `overnight queue copy` again: it finishes it"
         }
-        StoreErrorKind::OlderVersion { .. } => {
-            "run `overnight migrate` once; runs of the older version go on meanwhile"
-        }
+        StoreErrorKind::OlderVersion { .. } => "run `overnight migrate` once",
         StoreErrorKind::NewerVersion { .. } => "use the newer version",
         StoreErrorKind::Damaged { .. } => {
             "stop every run, keep a copy of the file, and try `sqlite3 FILE .recover | sqlite3 NEW`"

@@ -53,7 +53,8 @@ Examples:
 pub(super) const MIGRATE: &str = "\
 A queue in a file is migrated by the first `run` or `load` of a new version, and needs this command only \
 to be migrated earlier. A queue in a database is never migrated but by this command, because runs of \
-other machines may use it; they go on meanwhile.
+other machines may use it. If an older version cannot go on with the new format, its runs must have ended \
+before.
 
 Examples:
   overnight migrate

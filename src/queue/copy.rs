@@ -220,7 +220,12 @@ impl Table {
 }
 
 /// The keys of `meta` that say something of the store and not of the queue.
-const STORE_KEYS: [&str; 3] = ["schema_version", "server", MOVED_TO];
+const STORE_KEYS: [&str; 4] = [
+    "schema_version",
+    "oldest_version_served",
+    "server",
+    MOVED_TO,
+];
 
 /// What a store holds before a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]

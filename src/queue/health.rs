@@ -24,8 +24,8 @@ pub struct Health {
 }
 
 impl Health {
-    /// Returns whether the store has the schema version that this program writes.
+    /// Returns whether the store has the schema version that this program writes, or a newer one that serves it.
     pub fn is_current(&self) -> bool {
-        self.version == self.supported_version
+        self.version >= self.supported_version
     }
 }

@@ -236,7 +236,7 @@ impl CopyStore for PostgresCopy {
 
     fn finish(&mut self) -> Result<()> {
         self.run(|tx| {
-            schema::set_version(tx, schema::VERSION)?;
+            schema::set_current(tx)?;
             tx.batch("COMMIT")
         })
     }

@@ -6,16 +6,25 @@ use super::row::params;
 use crate::queue::{QueueError, Result, StoreError, StoreErrorKind, copy};
 
 /// What brings a database from one version to the next, from none on.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
 ];
 
-/// The version of the schema that this program reads and writes.
+/// The version of the schema that this program writes. It also uses a newer one that [serves](OLDEST_SERVED) it.
 pub(super) const VERSION: usize = MIGRATIONS.len();
+
+/// The oldest version whose programs may go on with a schema of [`VERSION`]. A migration that only adds what they
+/// need not know leaves this number as it is, so that the hosts of a queue can be updated one after another. One
+/// that changes what they read or write raises it to its own.
+const OLDEST_SERVED: usize = 3;
 
 /// The key of the version in `meta`.
 const VERSION_KEY: &str = "schema_version";
+
+/// The key of [`OLDEST_SERVED`] in `meta`, as the program that brought the schema to its version knew it.
+const OLDEST_SERVED_KEY: &str = "oldest_version_served";
 
 /// Where statements find their tables. Set in each transaction, because a connection pooler may give each to
 /// another connection of the server.
@@ -45,10 +54,11 @@ pub(super) fn exists(tx: &Connection) -> Result<bool> {
     Ok(tx.value(sql, params![])?.unwrap_or(false))
 }
 
-/// Creates the schema, or brings it to [`VERSION`]. Returns the version before and after.
+/// Creates the schema, or brings it to [`VERSION`] if it is older. Returns the version before and after.
 ///
 /// # Errors
-/// Returns an error if a newer version of the program has written the schema.
+/// [`QueueError::RunIsActive`] if a run uses the queue and would read or write it wrongly afterwards. An error as
+/// well if the schema is newer and does not serve this program.
 pub(super) fn migrate(tx: &Connection) -> Result<(usize, usize)> {
     in_transaction(tx, || {
         // Whoever comes second finds what the first has made.
@@ -56,7 +66,7 @@ pub(super) fn migrate(tx: &Connection) -> Result<(usize, usize)> {
         let before = if exists(tx)? {
             tx.batch(SEARCH_PATH)?;
             let before = version(tx)?;
-            ensure_not_newer(tx, before)?;
+            ensure_served(tx, before)?;
             before
         } else {
             create(tx)?;
@@ -65,12 +75,15 @@ pub(super) fn migrate(tx: &Connection) -> Result<(usize, usize)> {
             return Ok((0, VERSION));
         };
         if before < VERSION {
+            if before < OLDEST_SERVED && has_active_run(tx)? {
+                return Err(QueueError::RunIsActive);
+            }
             for migration in MIGRATIONS.iter().skip(before) {
                 tx.batch(migration)?;
             }
-            set_version(tx, VERSION)?;
+            set_current(tx)?;
         }
-        Ok((before, VERSION))
+        Ok((before, before.max(VERSION)))
     })
 }
 
@@ -80,7 +93,7 @@ pub(super) fn create(tx: &Connection) -> Result<()> {
     for migration in MIGRATIONS {
         tx.batch(migration)?;
     }
-    set_version(tx, VERSION)
+    set_current(tx)
 }
 
 /// Returns an error if there is no queue, or none that this program can use.
@@ -89,22 +102,21 @@ pub(super) fn ensure_usable(tx: &Connection) -> Result<()> {
         return Err(store_error(StoreErrorKind::Missing));
     }
     tx.batch(&format!("BEGIN READ ONLY; {SEARCH_PATH}"))?;
-    let usable = ensure_current(tx);
+    let usable = ensure_serves(tx);
     let _ = tx.roll_back();
     usable
 }
 
 /// As [`ensure_usable`], in an open transaction.
-pub(super) fn ensure_current(tx: &Connection) -> Result<()> {
+pub(super) fn ensure_serves(tx: &Connection) -> Result<()> {
     let version = version(tx)?;
-    ensure_not_newer(tx, version)?;
-    match version {
-        VERSION => Ok(()),
-        version => Err(store_error(StoreErrorKind::OlderVersion {
+    if version < VERSION {
+        return Err(store_error(StoreErrorKind::OlderVersion {
             version,
             needed: VERSION,
-        })),
+        }));
     }
+    ensure_served(tx, version)
 }
 
 /// Removes the schema if it has no batch. Returns whether it was removed.
@@ -122,13 +134,27 @@ pub(super) fn remove_unused(tx: &Connection) -> Result<bool> {
     })
 }
 
+/// Returns whether a run may use the queue, also in a schema of the first version.
+fn has_active_run(tx: &Connection) -> Result<bool> {
+    let sql = "SELECT EXISTS (
+        SELECT 1 FROM pools WHERE expires_at > extract(epoch FROM clock_timestamp()) * 1000
+    )";
+    Ok(tx.value(sql, params![])?.unwrap_or(true))
+}
+
 /// Returns whether the queue has a batch or a pool.
 pub(super) fn is_used(tx: &Connection) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM batches) OR EXISTS (SELECT 1 FROM pools)";
     Ok(tx.value(sql, params![])?.unwrap_or(true))
 }
 
-/// Stores the version of the schema.
+/// Marks the schema as one of [`VERSION`].
+pub(super) fn set_current(tx: &Connection) -> Result<()> {
+    meta::set_text(tx, OLDEST_SERVED_KEY, &OLDEST_SERVED.to_string())?;
+    set_version(tx, VERSION)
+}
+
+/// Stores the version of the schema, or a mark in its place.
 pub(super) fn set_version(tx: &Connection, version: usize) -> Result<()> {
     meta::set_text(tx, VERSION_KEY, &version.to_string())
 }
@@ -136,8 +162,12 @@ pub(super) fn set_version(tx: &Connection, version: usize) -> Result<()> {
 /// Returns the version of the schema.
 pub(super) fn version(tx: &Connection) -> Result<usize> {
     let version = meta::text(tx, VERSION_KEY)?.unwrap_or_default();
-    let version = version.parse();
-    version.map_err(|error| QueueError::unparsable(VERSION_KEY, error))
+    parse_version(VERSION_KEY, &version)
+}
+
+fn parse_version(key: &'static str, text: &str) -> Result<usize> {
+    let version = text.parse();
+    version.map_err(|error| QueueError::unparsable(key, error))
 }
 
 pub(super) fn in_transaction<T>(
@@ -156,6 +186,20 @@ pub(super) fn in_transaction<T>(
     })
 }
 
+/// Returns an error if the schema is newer and does not serve this program.
+fn ensure_served(tx: &Connection, version: usize) -> Result<()> {
+    let is_queue = ![copy::MOVED, copy::UNFINISHED].contains(&version);
+    if version > VERSION
+        && is_queue
+        && let Some(oldest) = meta::text(tx, OLDEST_SERVED_KEY)?
+        && parse_version(OLDEST_SERVED_KEY, &oldest)? <= VERSION
+    {
+        return Ok(());
+    }
+    ensure_not_newer(tx, version)
+}
+
+/// Returns an error if the schema is newer than this program: it may have columns that this program would lose.
 pub(super) fn ensure_not_newer(tx: &Connection, version: usize) -> Result<()> {
     if version <= VERSION {
         return Ok(());

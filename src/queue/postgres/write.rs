@@ -72,7 +72,7 @@ fn begin_write<'a>(
 ) -> Result<(PostgresTransaction<'a>, Started)> {
     let Some(turn) = turn else {
         let started = time.of_started_and_read(tx, &begin(), Vec::new())?;
-        schema::ensure_current(tx)?;
+        schema::ensure_serves(tx)?;
         return Ok((PostgresTransaction::new(tx), started));
     };
     let usual = if turn.has_claim {
@@ -115,7 +115,7 @@ fn begin_unlocked() -> String {
 /// [`StoreErrorKind::Moved`](crate::queue::StoreErrorKind::Moved) if the queue was moved since it was opened.
 pub(super) fn lock_queue(tx: &Connection) -> Result<()> {
     tx.batch(&format!("{LOCK_GATE}; {}", schema::LOCK))?;
-    schema::ensure_current(tx)
+    schema::ensure_serves(tx)
 }
 
 /// Runs a write of a process.

@@ -254,16 +254,22 @@ fn a_copy_that_was_cut_leaves_one_usable_queue_and_is_finished_by_the_same_comma
     }
 }
 
-#[test]
-fn a_queue_of_an_older_version_is_used_after_it_was_migrated() {
-    if !postgres_server::is_available() {
-        return;
-    }
+/// Creates a queue in a database as the first version of the schema had it. Returns its URL.
+fn queue_of_the_first_version() -> String {
     let url = postgres_server::create_database();
     let first = include_str!("../../../src/queue/postgres/migrations/1.sql");
     let meta = "INSERT INTO meta VALUES ('queue_id', 'old'), ('schema_version', '1')";
     let schema = "CREATE SCHEMA overnight; SET search_path = overnight";
     postgres_server::execute(&url, &format!("{schema}; {first}; {meta}"));
+    url
+}
+
+#[test]
+fn a_queue_of_an_older_version_is_used_after_it_was_migrated() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let url = queue_of_the_first_version();
     let env = TestEnv::new(high_limits()).on_database(url.clone());
     let status = env.run(&["status"]);
     assert!(
@@ -277,4 +283,56 @@ fn a_queue_of_an_older_version_is_used_after_it_was_migrated() {
     env.assert_all_rendered_once(3);
     // Runs of the older version let the server number their attempts.
     assert_eq!(postgres_server::number(&url, "next_attempt()"), 4);
+}
+
+#[test]
+fn a_queue_is_not_migrated_while_a_run_is_at_work_that_could_not_go_on() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let url = queue_of_the_first_version();
+    let env = TestEnv::new(high_limits()).on_database(url.clone());
+    let run = "INSERT INTO overnight.pools
+        SELECT 'old', 'host', 1, 0, extract(epoch FROM clock_timestamp()) * 1000 + 60000";
+    postgres_server::execute(&url, run);
+    let refused = env.run(&["migrate"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("a run is active"), "{refused:?}");
+    let ended = "UPDATE overnight.pools SET expires_at = expires_at - 60001";
+    postgres_server::execute(&url, ended);
+    assert_eq!(env.run(&["migrate"]).code, 0);
+}
+
+#[test]
+fn a_newer_queue_is_used_by_the_versions_that_it_serves_and_copied_by_none_of_them() {
+    if !postgres_server::is_available() {
+        return;
+    }
+    let url = postgres_server::create_database();
+    let env = TestEnv::new(high_limits()).on_database(url.clone());
+    env.load(2, "fal");
+    let migrated = "SET search_path = overnight;
+        UPDATE meta SET value = '99' WHERE key = 'schema_version';
+        ALTER TABLE rows ADD added TEXT;
+        ALTER TABLE jobs ADD added TEXT;
+        ALTER TABLE attempts ADD added BIGINT DEFAULT 5";
+    postgres_server::execute(&url, migrated);
+    env.load(4, "fal");
+    let run = env.run(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    env.assert_all_rendered_once(4);
+    assert_eq!(env.run(&["doctor"]).code, 0);
+    let migrated = env.run(&["migrate"]);
+    assert!(migrated.stdout.contains("version 99"), "{migrated:?}");
+    let copied = env.run(&["queue", "copy", &url, "overnight.db"]);
+    assert_eq!(copied.code, 1, "{copied:?}");
+    assert!(copied.stderr.contains("newer version"), "{copied:?}");
+
+    let narrowed = "UPDATE overnight.meta SET value = '99' WHERE key = 'oldest_version_served'";
+    postgres_server::execute(&url, narrowed);
+    for command in ["run", "status", "migrate"] {
+        let refused = env.run(&[command]);
+        assert_eq!(refused.code, 1, "{refused:?}");
+        assert!(refused.stderr.contains("newer version"), "{refused:?}");
+    }
 }
