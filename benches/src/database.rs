@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use overnight::clock::AdjustedClock;
@@ -21,6 +21,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, NoTls, Statement};
 
 use crate::Scale;
+use crate::delay;
 use crate::engine::{complete_as, complete_jobs, per_second};
 use crate::fixture;
 use crate::measure::{Comparison, measure_alternately};
@@ -31,6 +32,12 @@ const VARIABLE: &str = "OVERNIGHT_BENCH_POSTGRES";
 
 /// Numbers of workers, each with the minimum ratio of our rate to that of the baseline.
 const WORKERS: [(usize, f64); 3] = [(1, 0.45), (10, 3.0), (64, 6.0)];
+
+/// The same behind a network.
+const DELAYED_WORKERS: [(usize, f64); 3] = [(1, 0.9), (10, 7.0), (64, 25.0)];
+
+/// The round trip of that network.
+const ROUND_TRIP: Duration = Duration::from_micros(1200);
 
 /// Numbers of hosts and of workers on each, with the minimum ratio of our rate to that of the baseline.
 const HOSTS: [(usize, usize, f64); 3] = [(4, 16, 4.5), (16, 4, 1.5), (64, 1, 0.35)];
@@ -52,48 +59,74 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         return Ok(());
     };
     measure_load(scale, table, &url)?;
+    measure_workers(scale, table, &url, "", WORKERS)?;
+    let delayed = delay::behind(&url, ROUND_TRIP)?;
+    let network = ", round trips of 1.2 ms";
+    measure_workers(scale, table, &delayed, network, DELAYED_WORKERS)?;
+    measure_hosts(scale, table, &url)?;
+    measure_full(scale, table, &url)
+}
+
+/// Measures claiming and completing by one host. `network` says how it reaches the server.
+fn measure_workers(
+    scale: Scale,
+    table: &mut Table,
+    url: &str,
+    network: &str,
+    workers: [(usize, f64); 3],
+) -> anyhow::Result<()> {
     let jobs = scale.pick(300, 3000);
     let runtime = Runtime::new()?;
     let catalog = fixture::catalog()?;
     let mut ours: [Vec<f64>; 3] = Default::default();
     let mut baseline: [Vec<f64>; 3] = Default::default();
-    let mut hosts_ours: [Vec<f64>; 3] = Default::default();
-    let mut hosts_baseline: [Vec<f64>; 3] = Default::default();
     for _ in 0..scale.pick(3, 5) {
-        for (index, (workers, _)) in WORKERS.iter().enumerate() {
-            let raw = runtime.block_on(Raw::create(&url, jobs))?;
+        for (index, (workers, _)) in workers.iter().enumerate() {
+            let raw = runtime.block_on(Raw::create(url, jobs))?;
             baseline[index].push(runtime.block_on(raw.complete(jobs))?);
-            let queue = queue(&url, jobs)?;
+            let queue = queue(url, jobs)?;
             ours[index].push(runtime.block_on(complete_jobs(&queue, &catalog, *workers, jobs))?);
         }
-        for (index, (hosts, workers, _)) in HOSTS.iter().enumerate() {
-            let raw = runtime.block_on(Raw::create(&url, jobs))?;
-            hosts_baseline[index].push(runtime.block_on(raw.complete(jobs))?);
-            let queue = queue(&url, jobs)?;
-            let rate = complete_by_hosts(&url, &catalog, *hosts, *workers, jobs);
-            hosts_ours[index].push(runtime.block_on(rate)?);
-            drop(queue);
-        }
     }
-    for (index, (workers, goal)) in WORKERS.iter().enumerate() {
+    for (index, (workers, goal)) in workers.iter().enumerate() {
         table.add_comparison(
-            format_args!("database: claim and complete, workers: {workers}"),
+            format_args!("database: claim and complete, workers: {workers}{network}"),
             Comparison::from_rounds(&ours[index], &baseline[index]),
             "jobs/s",
             Goal::AtLeast(*goal),
         );
+    }
+    Ok(())
+}
+
+/// Measures claiming and completing by several hosts.
+fn measure_hosts(scale: Scale, table: &mut Table, url: &str) -> anyhow::Result<()> {
+    let jobs = scale.pick(300, 3000);
+    let runtime = Runtime::new()?;
+    let catalog = fixture::catalog()?;
+    let mut ours: [Vec<f64>; 3] = Default::default();
+    let mut baseline: [Vec<f64>; 3] = Default::default();
+    for _ in 0..scale.pick(3, 5) {
+        for (index, (hosts, workers, _)) in HOSTS.iter().enumerate() {
+            let raw = runtime.block_on(Raw::create(url, jobs))?;
+            baseline[index].push(runtime.block_on(raw.complete(jobs))?);
+            let queue = queue(url, jobs)?;
+            let rate = complete_by_hosts(url, &catalog, *hosts, *workers, jobs);
+            ours[index].push(runtime.block_on(rate)?);
+            drop(queue);
+        }
     }
     for (index, (hosts, workers, goal)) in HOSTS.iter().enumerate() {
         table.add_comparison(
             format_args!(
                 "database: claim and complete, hosts: {hosts}, workers on each: {workers}"
             ),
-            Comparison::from_rounds(&hosts_ours[index], &hosts_baseline[index]),
+            Comparison::from_rounds(&ours[index], &baseline[index]),
             "jobs/s",
             Goal::AtLeast(*goal),
         );
     }
-    measure_full(scale, table, &url)
+    Ok(())
 }
 
 /// Measures claiming and completing in a queue of many jobs, of which many were claimed already: what was claimed

@@ -1,8 +1,8 @@
 //! Other durable job queues on PostgreSQL, on the same server.
 //!
 //! Each is in a folder of its own under `peers/`, is run alternately with ours, and prints its rates as one line of
-//! JSON. Each is configured in the fastest documented way that makes a commit for each job it completes; its file
-//! says how. Each first removes what it has left in the database.
+//! JSON. Each is configured in the fastest documented way that makes a commit for each job it completes, and one as
+//! it is by default as well; its file says how. Each first removes what it has left in the database.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -20,11 +20,43 @@ use crate::peers::{Rates, add_comparisons, run_peer};
 use crate::program;
 use crate::table::{Goal, Table};
 
-/// A peer: its folder, and the minimum ratio of our rate to its rate with 10 workers.
-const PEERS: [(&str, f64); 3] = [
-    ("graphile-worker", 2.0),
-    ("pg-boss", 4.0),
-    ("apalis-postgres", 1.5),
+/// A peer as it is measured.
+struct Peer {
+    /// Its folder.
+    name: &'static str,
+    /// How it is set up; empty if there is one way.
+    setup: &'static str,
+    /// What sets it up.
+    args: &'static [&'static str],
+    /// The minimum ratio of our rate to its rate with 10 workers.
+    goal: f64,
+}
+
+const PEERS: [Peer; 4] = [
+    Peer {
+        name: "graphile-worker",
+        setup: " by default",
+        args: &[],
+        goal: 2.0,
+    },
+    Peer {
+        name: "graphile-worker",
+        setup: ", 500 jobs in a claim",
+        args: &["500"],
+        goal: 2.0,
+    },
+    Peer {
+        name: "pg-boss",
+        setup: "",
+        args: &[],
+        goal: 4.0,
+    },
+    Peer {
+        name: "apalis-postgres",
+        setup: "",
+        args: &[],
+        goal: 1.5,
+    },
 ];
 
 pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
@@ -32,14 +64,20 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         return Ok(());
     };
     let jobs = scale.pick(300, 2000);
-    for (name, goal) in PEERS {
+    for Peer {
+        name,
+        setup,
+        args,
+        goal,
+    } in PEERS
+    {
         let compared = build(name).and_then(|start| {
             let mut ours = Vec::new();
             let mut theirs = Vec::new();
             for _ in 0..scale.pick(2, 3) {
                 ours.push(measure_ours(url, jobs)?);
                 let mut command = start.command();
-                command.arg(url).arg(jobs.to_string());
+                command.arg(url).arg(jobs.to_string()).args(args);
                 theirs.push(run_peer(command)?.0);
             }
             Ok((ours, theirs))
@@ -47,7 +85,7 @@ pub(crate) fn measure(scale: Scale, table: &mut Table) -> anyhow::Result<()> {
         match compared {
             Ok((ours, theirs)) => {
                 let goals = [Goal::None, Goal::None, Goal::AtLeast(goal)];
-                add_comparisons(table, name, &ours, &theirs, goals);
+                add_comparisons(table, &format!("{name}{setup}"), &ours, &theirs, goals);
             }
             Err(error) => table.add_note(format_args!("peers: {name} is left out: {error:#}")),
         }

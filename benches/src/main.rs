@@ -7,6 +7,7 @@
 
 mod database;
 mod database_peers;
+mod delay;
 mod drain;
 mod engine;
 mod fixture;

@@ -1,11 +1,12 @@
 // Measures Graphile Worker: how many jobs per second it enqueues one by one, and how many it claims
 // and completes with 1 and with 10 workers. Prints the rates as one line of JSON.
 //
-// Arguments: the URL of a PostgreSQL database, and the number of jobs.
+// Arguments: the URL of a PostgreSQL database, the number of jobs, and how many jobs a worker claims
+// at a time; without it one, as by default.
 //
-// The settings that matter are those of "Performance" in its documentation. `localQueue` is on:
-// jobs are claimed many at a time. `completeJobBatchDelay` stays off, because it completes many
-// jobs in one transaction. Each job is then completed by a statement, and a commit, of its own.
+// The settings that matter are those of "Performance" in its documentation. `localQueue` claims many
+// jobs at a time. `completeJobBatchDelay` stays off, because it completes many jobs in one
+// transaction. Each job is then completed by a statement, and a commit, of its own.
 //
 // Since version 0.17 a worker does not wait for that commit before it takes its next job. Even one
 // worker has as many completions under way as there are connections, so `work_1` is more than the
@@ -17,9 +18,6 @@ import { Logger, makeWorkerUtils, runTaskList } from 'graphile-worker';
 import pg from 'pg';
 
 const TASK = 'render';
-// The size in "Performance".
-const LOCAL_QUEUE_SIZE = 500;
-
 // The default logger writes to stdout.
 const logger = new Logger(() => (level, message) => {
   if (level === 'error' || level === 'warning') process.stderr.write(`${level}: ${message}\n`);
@@ -78,9 +76,8 @@ async function work(url, workers, jobs) {
       if (remaining === 0) reportHandled();
     },
   };
-  const preset = {
-    worker: { concurrentJobs: workers, localQueue: { size: LOCAL_QUEUE_SIZE } },
-  };
+  const localQueue = claimed === undefined ? undefined : { size: Number(claimed) };
+  const preset = { worker: { concurrentJobs: workers, localQueue } };
   const startedAt = performance.now();
   const workerPool = runTaskList({ preset, logger, noHandleSignals: true }, tasks, pool);
   // The second promise is there for its rejection, if the workers fail.
@@ -97,7 +94,7 @@ async function work(url, workers, jobs) {
   return rate;
 }
 
-const [url, count] = process.argv.slice(2);
+const [url, count, claimed] = process.argv.slice(2);
 if (url === undefined) throw new Error('missing argument: URL of a database');
 if (count === undefined) throw new Error('missing argument: number of jobs');
 const jobs = Number(count);
