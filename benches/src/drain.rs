@@ -198,7 +198,7 @@ async fn render_clip(
     let clip = downloader.get(&link, true).await?;
     let location = ClipLocation {
         kept: Vec::new(),
-        folder: folder.to_owned(),
+        folder: folder.to_owned().into(),
         file_name: format!("SKU-{number:07}.mp4"),
     };
     LocalStore::default()

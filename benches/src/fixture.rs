@@ -70,7 +70,7 @@ pub(crate) fn batch(folder: &Path) -> NewBatch {
     NewBatch {
         name: "benches".into(),
         model: MODEL.into(),
-        folder: folder.to_owned(),
+        folder: folder.to_owned().into(),
         budget: None,
         comparison: InputComparison::default(),
         reuses_clips: false,

@@ -52,7 +52,7 @@ pub(super) async fn clean(global: &Global, args: CleanArgs) -> anyhow::Result<Ex
                 continue;
             };
             let file = SavedFile {
-                path: version.output.into(),
+                location: version.output.as_str().into(),
                 bytes: version.bytes,
                 sha256: version.sha256,
             };
@@ -85,7 +85,7 @@ pub(super) async fn clean(global: &Global, args: CleanArgs) -> anyhow::Result<Ex
         }
     }
     for clip in &earlier {
-        remove_if_there(&clip.file.path)?;
+        remove_if_there(clip.file.location.on_disk()?)?;
         queue.forget_clip(clip.job, clip.attempt).await?;
     }
     render::print_line(format_args!("{found} removed"))?;

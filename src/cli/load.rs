@@ -93,7 +93,7 @@ async fn keep_folder(
     if let Some(known) = batches.iter().find(|known| known.batch == batch.name) {
         ensure_not_moved(setup, queue.as_ref(), Some(&batch.name)).await?;
         if !loader.is_out_given() {
-            batch.folder = known.folder.clone().into();
+            batch.folder = known.folder.as_str().into();
         }
     }
     Ok(())
@@ -160,7 +160,7 @@ fn load_into<'a>(
     } else {
         setup.app.queue_or_new()?
     };
-    let found = FoundClips::list(&batch.folder, mode.takes_files)?;
+    let found = FoundClips::list(batch.folder.on_disk()?, mode.takes_files)?;
     let mut staging = queue.stage(batch)?;
     // The staging has a connection of its own.
     drop(queue);

@@ -17,10 +17,10 @@ pub(super) async fn move_batch(global: &Global, args: MoveArgs) -> anyhow::Resul
     let setup = Setup::load(global)?;
     let queue = setup.app.queue()?;
     let folder = std::path::absolute(&args.dir)?;
-    let old = queue.clips_to_move(args.batch.clone(), folder.clone());
+    let old = queue.clips_to_move(args.batch.clone(), folder.clone().into());
     let old = old.await?;
     let to = folder.clone();
-    let from = old.folder.clone();
+    let from = old.folder.on_disk()?.to_owned();
     let clips = old.clips.clone();
     let moved = tokio::task::spawn_blocking(move || output::relocate(&clips, &from, &to));
     let relocation = moved.await.context("the files were not moved")??;
@@ -29,13 +29,13 @@ pub(super) async fn move_batch(global: &Global, args: MoveArgs) -> anyhow::Resul
         return Err(Usage(format!(
             "no clip of batch `{}` is in {} or in {}; nothing was changed",
             args.batch,
-            old.folder.display(),
+            old.folder,
             folder.display()
         ))
         .into());
     }
-    let from = old.folder.clone();
-    let recorded = queue.set_folder(args.batch.clone(), old, folder.clone());
+    let from = old.folder.on_disk()?.to_owned();
+    let recorded = queue.set_folder(args.batch.clone(), old, folder.clone().into());
     recorded.await?;
     if !output::is_same_place(&from, &folder) {
         remove_marker(&from);
@@ -66,8 +66,8 @@ fn print_moved(
     if relocation.lost.is_empty() {
         return Ok(Exit::Success);
     }
-    for path in &relocation.lost {
-        render::print_line(format_args!("missing or damaged: {}", path.display()))?;
+    for clip in &relocation.lost {
+        render::print_line(format_args!("missing or damaged: {clip}"))?;
     }
     let fix = setup
         .suggest("verify")

@@ -32,7 +32,7 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let mut lost = Vec::new();
     let mut others = 0;
     while let Some(clip) = check.next_lost().await? {
-        let path = clip.path.display();
+        let path = &clip.location;
         let kind = match clip.origin {
             ClipOrigin::Present => "",
             ClipOrigin::Earlier => ", an earlier clip",

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Input, JobState, SavedFile};
+use super::{Input, JobState, Location, SavedFile};
 
 /// Identifies a job within one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -33,7 +33,7 @@ pub struct Job {
     /// length.
     pub input: Input,
     /// Folder in which the clip is saved.
-    pub folder: std::path::PathBuf,
+    pub folder: Location,
     /// File name in that folder of the clip if it is an MP4 video, valid on Linux, macOS and Windows;
     /// another kind of clip has its own ending in place of `.mp4`.
     pub file_name: String,

@@ -1,6 +1,8 @@
-//! Clips on disk.
+//! Clips that were saved.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+
+use super::Location;
 
 /// The folder of a batch's earlier clips, in the folder of the batch.
 const EARLIER_FOLDER: &str = "earlier";
@@ -8,8 +10,8 @@ const EARLIER_FOLDER: &str = "earlier";
 /// A clip that was downloaded and saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedFile {
-    /// Final path of the clip.
-    pub path: PathBuf,
+    /// Where the clip is.
+    pub location: Location,
     /// Length of the clip, in bytes.
     pub bytes: u64,
     /// SHA-256 of the content, in hexadecimal.
@@ -17,20 +19,21 @@ pub struct SavedFile {
 }
 
 impl SavedFile {
-    /// Returns a file with the same content at another path.
-    pub fn at(&self, path: PathBuf) -> Self {
+    /// Returns a file with the same content elsewhere.
+    pub fn at(&self, location: impl Into<Location>) -> Self {
         Self {
-            path,
+            location: location.into(),
             ..self.clone()
         }
     }
 }
 
 impl SavedFile {
-    /// Returns whether two files have the same path but for their endings. The names of a batch differ
+    /// Returns whether two files are in the same place but for their endings. The names of a batch differ
     /// without their endings, so only clips of one job do.
     pub fn has_place_of(&self, other: &Self) -> bool {
-        self.path.parent() == other.path.parent() && self.path.file_stem() == other.path.file_stem()
+        let (own, other) = (&self.location, &other.location);
+        own.folder() == other.folder() && own.file_stem() == other.file_stem()
     }
 }
 
@@ -46,26 +49,27 @@ pub struct KeptClip {
 impl KeptClip {
     /// Returns where the file is moved when another clip of its job takes its name:
     /// `earlier/{name}.{number}.mp4` beside it.
-    pub fn earlier_path(&self) -> PathBuf {
-        let path = &self.file.path;
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let mut name = format!("{stem}.{}", self.number);
-        if let Some(extension) = path.extension() {
-            name = format!("{name}.{}", extension.to_string_lossy());
+    pub fn earlier_location(&self) -> Location {
+        let location = &self.file.location;
+        let mut name = OsString::from(location.file_stem());
+        name.push(format!(".{}", self.number));
+        if !location.extension().is_empty() {
+            name.push(".");
+            name.push(location.extension());
         }
-        path.with_file_name(EARLIER_FOLDER).join(name)
+        location.folder().join(EARLIER_FOLDER).join(name)
     }
 
     /// Returns where the file is while `current` is the clip of its job: moved aside if that has its
     /// place.
-    pub fn path_beside(&self, current: Option<&SavedFile>) -> PathBuf {
+    pub fn location_beside(&self, current: Option<&SavedFile>) -> Location {
         match current {
             Some(current)
                 if self.file.has_place_of(current) && self.file.sha256 != current.sha256 =>
             {
-                self.earlier_path()
+                self.earlier_location()
             }
-            _ => self.file.path.clone(),
+            _ => self.file.location.clone(),
         }
     }
 }

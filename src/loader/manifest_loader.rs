@@ -69,7 +69,7 @@ impl<'a> ManifestLoader<'a> {
         Ok(NewBatch {
             name: self.batch.clone(),
             model: self.model.name.clone(),
-            folder,
+            folder: folder.into(),
             budget: self.options.budget,
             comparison: InputComparison {
                 fields: self.model.fields.as_slice().into(),

@@ -16,7 +16,7 @@ const CHECK_CHUNK_BYTES: usize = 1 << 20;
 
 /// Compares a file with what was saved: the length first, because that needs no reading.
 pub(super) fn find_damage(saved: &SavedFile) -> io::Result<Option<ClipDamage>> {
-    let mut file = File::open(&saved.path)?;
+    let mut file = File::open(saved.location.on_disk()?)?;
     let bytes = file.metadata()?.len();
     find_damage_in(&mut file, bytes, saved)
 }

@@ -20,18 +20,19 @@ impl FolderPlaces {
     /// [`OutputError::FolderReplaced`] if it is in another place, [`OutputError::Store`] if it cannot be
     /// opened.
     pub(super) fn open(&self, location: &ClipLocation) -> Result<ClipFolder, OutputError> {
-        let path = &location.folder;
-        let folder = ClipFolder::open(path).map_err(|error| OutputError::Store {
-            path: path.join(&location.file_name),
+        let opened = location.folder.on_disk().and_then(ClipFolder::open);
+        let folder = opened.map_err(|error| OutputError::Store {
+            location: location.folder.join(&location.file_name),
             error,
         })?;
+        let path = folder.path();
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = places
-            .entry(path.clone())
+            .entry(path.to_owned())
             .or_insert_with(|| folder.place().to_owned());
         if known != folder.place() {
             return Err(OutputError::FolderReplaced {
-                folder: path.clone(),
+                folder: path.to_owned(),
                 leads_to: folder.place().to_owned(),
             });
         }
@@ -54,7 +55,7 @@ pub(super) fn check_in_place(folder: &ClipFolder) -> Result<(), OutputError> {
             leads_to,
         }),
         Err(error) => Err(OutputError::Store {
-            path: folder.path().to_owned(),
+            location: folder.path().to_owned().into(),
             error,
         }),
     }

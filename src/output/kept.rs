@@ -24,7 +24,7 @@ pub fn inspect(path: &Path) -> io::Result<Result<SavedFile, String>> {
     }
     let (bytes, sha256) = hash(&mut file)?;
     Ok(Ok(SavedFile {
-        path: path.to_owned(),
+        location: path.to_owned().into(),
         bytes,
         sha256,
     }))
@@ -37,22 +37,22 @@ pub(super) fn reuse(
     location: &ClipLocation,
     folder: &ClipFolder,
 ) -> Result<Option<SavedFile>, OutputError> {
-    let path = location.folder.join(&location.file_name);
+    let place = location.folder.join(&location.file_name);
     let store_error = |error| OutputError::Store {
-        path: path.clone(),
+        location: place.clone(),
         error,
     };
-    let saved = SavedFile {
-        path: path.with_extension(clip.file.path.extension().unwrap_or_default()),
-        ..clip.file.clone()
-    };
-    let name = saved.path.file_name().unwrap_or_default();
+    let extension = clip.file.location.extension();
+    let saved = clip.file.at(place.with_extension(extension));
+    let name = saved.location.file_name();
     // In this order, because the file of another job may be moved aside at any time.
-    for from in [&clip.file.path, &clip.earlier_path()] {
-        if *from == saved.path && folder.has_whole(name, &saved).map_err(store_error)? {
+    for from in [&clip.file.location, &clip.earlier_location()] {
+        if *from == saved.location && folder.has_whole(name, &saved).map_err(store_error)? {
             return Ok(Some(saved));
         }
-        let partial = PartialFile::link_or_copy(from, folder, location.file_name.as_ref());
+        let partial = from
+            .on_disk()
+            .and_then(|from| PartialFile::link_or_copy(from, folder, location.file_name.as_ref()));
         let Some(partial) = partial.map_err(store_error)? else {
             continue;
         };

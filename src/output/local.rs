@@ -2,14 +2,13 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use crate::domain::{KeptClip, SavedFile};
+use crate::domain::{KeptClip, Location, SavedFile};
 use crate::failpoint::fail_point;
 
 use super::disk::find_damage;
@@ -40,7 +39,7 @@ impl OutputStore for LocalStore {
     ) -> Result<SavedClip, OutputError> {
         let (sender, receiver) = mpsc::channel(MAX_BUFFERED_CHUNKS);
         let location = location.clone();
-        let path = location.folder.join(&location.file_name);
+        let place = location.folder.join(&location.file_name);
         let places = self.places.clone();
         let writer =
             tokio::task::spawn_blocking(move || write_clip(&places, &location, receiver, length));
@@ -64,7 +63,7 @@ impl OutputStore for LocalStore {
         }
         drop(sender);
         let written = writer.await.map_err(|error| OutputError::Store {
-            path,
+            location: place,
             error: io::Error::other(error),
         })?;
         stream_error.map_or(written, |error| Err(error.into()))
@@ -75,7 +74,7 @@ impl OutputStore for LocalStore {
         clip: &KeptClip,
         location: &ClipLocation,
     ) -> Result<Option<SavedFile>, OutputError> {
-        let path = location.folder.join(&location.file_name);
+        let place = location.folder.join(&location.file_name);
         let clip = clip.clone();
         let location = location.clone();
         let places = self.places.clone();
@@ -86,7 +85,7 @@ impl OutputStore for LocalStore {
         tokio::task::spawn_blocking(reuse)
             .await
             .map_err(|error| OutputError::Store {
-                path,
+                location: place,
                 error: io::Error::other(error),
             })?
     }
@@ -103,15 +102,15 @@ impl OutputStore for LocalStore {
         }
     }
 
-    async fn space(&self, folder: &Path) -> Result<Option<u64>, OutputError> {
-        let path = folder.to_owned();
-        let folder = folder.to_owned();
-        let result = tokio::task::spawn_blocking(move || available_space(&folder))
+    async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError> {
+        let location = folder.clone();
+        let folder = folder.clone();
+        let result = tokio::task::spawn_blocking(move || available_space(folder.on_disk()?))
             .await
             .map_err(io::Error::other);
         result
             .and_then(|result| result)
-            .map_err(|error| OutputError::Store { path, error })
+            .map_err(|error| OutputError::Store { location, error })
     }
 }
 
@@ -124,9 +123,9 @@ fn write_clip(
     chunks: mpsc::Receiver<Option<Bytes>>,
     announced: Option<u64>,
 ) -> Result<SavedClip, OutputError> {
-    let video_path = location.folder.join(&location.file_name);
+    let video = location.folder.join(&location.file_name);
     let store_error = |error| OutputError::Store {
-        path: video_path.clone(),
+        location: video.clone(),
         error,
     };
     let folder = places.open(location)?;
@@ -147,7 +146,7 @@ fn write_clip(
     check_in_place(&folder)?;
     let media = partial.check().map_err(store_error)??;
     let saved = SavedFile {
-        path: video_path.with_extension(media.kind.extension()),
+        location: video.with_extension(media.kind.extension()),
         bytes,
         sha256,
     };

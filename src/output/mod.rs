@@ -18,7 +18,7 @@ mod set_aside;
 mod store_scope;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
-use crate::domain::{KeptClip, SavedFile};
+use crate::domain::{KeptClip, Location, SavedFile};
 
 pub use clip_damage::ClipDamage;
 pub use disk::{create_folder, remove_if_there};
@@ -102,14 +102,14 @@ pub trait OutputStore: Send + Sync {
 
     /// Returns the free space in a folder, in bytes; `None` if it is not known. Fails if the folder
     /// is not writable. Leaves nothing behind and does not create the folder.
-    async fn space(&self, folder: &Path) -> Result<Option<u64>, OutputError>;
+    async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError>;
 }
 
 /// Where a clip is to be saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClipLocation {
     /// The folder of the batch. It is created if it does not exist.
-    pub folder: PathBuf,
+    pub folder: Location,
     /// The name of an MP4 video in the folder, valid on Linux, macOS and Windows. Another kind of
     /// clip has its own ending in place of `.mp4`.
     pub file_name: String,
@@ -181,10 +181,10 @@ pub enum OutputError {
     TakenOver,
     /// The store cannot write, for example because the disk is full or another folder is in the place
     /// of the file. [`StoreScope`] says what else would fail.
-    #[error("cannot write {}: {error}", path.display())]
+    #[error("cannot write {location}: {error}")]
     Store {
         /// The file or folder that was to be written.
-        path: PathBuf,
+        location: Location,
         /// The reason.
         error: io::Error,
     },

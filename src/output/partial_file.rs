@@ -104,7 +104,7 @@ impl<'a> PartialFile<'a> {
     /// Gives the file the name of a clip, whose earlier files are moved aside. It survives a power loss
     /// then.
     pub(super) fn commit(self, saved: &SavedFile, kept: &[KeptClip]) -> io::Result<()> {
-        let name = saved.path.file_name().unwrap_or_default();
+        let name = saved.location.file_name();
         self.file.sync_all()?;
         fail_point!("file synced");
         set_aside(self.folder, kept, saved)?;

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::domain::{KeptClip, SavedFile};
+use crate::domain::{KeptClip, Location, SavedFile};
 use crate::failpoint::fail_point;
 
 use super::clip_folder::ClipFolder;
@@ -21,20 +21,20 @@ pub struct Relocation {
     /// Number of clips that were in the new folder already.
     pub found: usize,
     /// Where the clips should have been that are in neither folder, or damaged in both.
-    pub lost: Vec<PathBuf>,
+    pub lost: Vec<Location>,
 }
 
 /// Why clips were not moved.
 #[derive(Debug, thiserror::Error)]
 pub enum RelocationError {
     /// Another file is in the place of a clip. Nothing was moved.
-    #[error("{} is another file", .0.display())]
-    Occupied(PathBuf),
+    #[error("{0} is another file")]
+    Occupied(Location),
     /// A clip cannot be read or moved. Those before it were moved; repeating continues with the rest.
-    #[error("cannot move {}: {error}", path.display())]
+    #[error("cannot move {location}: {error}")]
     Failed {
         /// The clip.
-        path: PathBuf,
+        location: Location,
         /// The reason.
         error: io::Error,
     },
@@ -61,7 +61,7 @@ pub fn relocate(clips: &[KeptClip], from: &Path, to: &Path) -> Result<Relocation
     let mut seen = HashSet::new();
     for clip in clips {
         match find(clip, from, to)? {
-            Some((place, _)) if !seen.insert(place.to.path.clone()) => {}
+            Some((place, _)) if !seen.insert(place.to.location.clone()) => {}
             Some((place, is_there)) => {
                 if is_there {
                     relocation.found += 1;
@@ -70,7 +70,7 @@ pub fn relocate(clips: &[KeptClip], from: &Path, to: &Path) -> Result<Relocation
                 }
                 moves.push(place);
             }
-            None => relocation.lost.push(clip.file.path.clone()),
+            None => relocation.lost.push(clip.file.location.clone()),
         }
     }
     for Move { from, to } in &moves {
@@ -90,20 +90,22 @@ pub fn relocate(clips: &[KeptClip], from: &Path, to: &Path) -> Result<Relocation
 fn find(clip: &KeptClip, from: &Path, to: &Path) -> Result<Option<(Move, bool)>, RelocationError> {
     let is_whole = |file: &SavedFile| is_whole(file).map_err(|error| failed(file, error));
     // A clip of an earlier input is where it was saved, or was moved aside.
-    for path in [clip.file.path.clone(), clip.earlier_path()] {
+    for location in [clip.file.location.clone(), clip.earlier_location()] {
+        let on_disk = location.on_disk();
+        let path = on_disk.map_err(|error| failed(&clip.file, error))?;
         let Ok(name) = path.strip_prefix(from) else {
             continue;
         };
         let place = Move {
             to: clip.file.at(to.join(name)),
-            from: clip.file.at(path.clone()),
+            from: clip.file.at(location.clone()),
         };
         if is_whole(&place.to)? {
             return Ok(Some((place, true)));
         }
         if is_whole(&place.from)? {
-            if place.to.path.symlink_metadata().is_ok() {
-                return Err(RelocationError::Occupied(place.to.path));
+            if to.join(name).symlink_metadata().is_ok() {
+                return Err(RelocationError::Occupied(place.to.location));
             }
             return Ok(Some((place, false)));
         }
@@ -113,18 +115,19 @@ fn find(clip: &KeptClip, from: &Path, to: &Path) -> Result<Option<(Move, bool)>,
 
 fn failed(file: &SavedFile, error: io::Error) -> RelocationError {
     RelocationError::Failed {
-        path: file.path.clone(),
+        location: file.location.clone(),
         error,
     }
 }
 
 /// Moves a file to a place that has no file, or the same one.
 fn move_file(from: &SavedFile, to: &SavedFile) -> io::Result<()> {
-    let folder = ClipFolder::open(folder_of(&to.path))?;
-    let name = to.path.file_name().unwrap_or_default();
+    let (from_path, to_path) = (from.location.on_disk()?, to.location.on_disk()?);
+    let folder = ClipFolder::open(folder_of(to_path))?;
+    let name = to.location.file_name();
     if folder.metadata(name)?.is_none() {
         // Unlike a rename, a link never replaces a file.
-        match folder.link(&from.path, name) {
+        match folder.link(from_path, name) {
             Ok(()) => folder.sync()?,
             Err(_) => copy(from, &folder, name)?,
         }
@@ -132,9 +135,9 @@ fn move_file(from: &SavedFile, to: &SavedFile) -> io::Result<()> {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     fail_point!("clip at its new place");
-    if !is_same_place(&from.path, &to.path) && is_whole(from)? {
-        fs::remove_file(&from.path)?;
-        sync_folder(folder_of(&from.path))?;
+    if !is_same_place(from_path, to_path) && is_whole(from)? {
+        fs::remove_file(from_path)?;
+        sync_folder(folder_of(from_path))?;
     }
     fail_point!("clip moved");
     Ok(())
@@ -150,7 +153,7 @@ pub fn is_same_place(one: &Path, other: &Path) -> bool {
 
 /// Copies a file to another file system, under a temporary name until it is complete.
 fn copy(from: &SavedFile, folder: &ClipFolder, name: &OsStr) -> io::Result<()> {
-    let partial = PartialFile::copy(&from.path, folder, name)?;
+    let partial = PartialFile::copy(from.location.on_disk()?, folder, name)?;
     if !partial.is_whole(from)? {
         return Err(io::Error::other("the copy differs"));
     }

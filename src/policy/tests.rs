@@ -187,7 +187,7 @@ impl Life {
             }
             (JobState::Downloading, 0 | 1) => self.record(&Outcome::Saved {
                 file: SavedFile {
-                    path: "/renders/a.mp4".into(),
+                    location: "/renders/a.mp4".into(),
                     bytes: 1,
                     sha256: "0".into(),
                 },

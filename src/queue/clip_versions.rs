@@ -30,7 +30,7 @@ impl ClipVersion {
             let is_current = current.is_some_and(|current| *current == file);
             let version = Self {
                 attempt,
-                output: file.path.to_string_lossy().into_owned(),
+                output: file.location.to_string(),
                 bytes: file.bytes,
                 sha256: file.sha256,
                 current: is_current,
@@ -40,7 +40,10 @@ impl ClipVersion {
             versions.push(version);
         };
         for clip in kept {
-            add(Some(clip.number), clip.file.at(clip.path_beside(current)));
+            add(
+                Some(clip.number),
+                clip.file.at(clip.location_beside(current)),
+            );
         }
         if let Some(current) = current {
             let is_kept = kept.iter().any(|clip| clip.file == *current);
@@ -58,7 +61,7 @@ mod tests {
 
     fn file(path: &str, sha256: &str) -> SavedFile {
         SavedFile {
-            path: path.into(),
+            location: path.into(),
             bytes: 1,
             sha256: sha256.into(),
         }

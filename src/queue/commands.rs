@@ -1,11 +1,9 @@
 //! What the user decides, in a transaction that the caller commits, or rolls back after an error. The
 //! rules are in [`policy::operator`](crate::policy::operator).
 
-use std::path::Path;
-
 use jiff::Timestamp;
 
-use crate::domain::{AttemptProgress, JobId, JobProgress, JobState, ProviderName};
+use crate::domain::{AttemptProgress, JobId, JobProgress, JobState, Location, ProviderName};
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
 use crate::policy::operator::{self, Decision, NotApplicable};
@@ -274,7 +272,7 @@ pub(super) fn set_live_settings(
 pub(super) fn clips_to_move<S: Snapshot + ?Sized>(
     snapshot: &S,
     batch: &str,
-    folder: &Path,
+    folder: &Location,
     host: &str,
     now: Timestamp,
 ) -> Result<BatchClips> {
@@ -287,7 +285,7 @@ pub(super) fn set_folder(
     tx: &mut dyn Transaction,
     batch: &str,
     moved: &BatchClips,
-    folder: &Path,
+    folder: &Location,
     host: &str,
     now: Timestamp,
 ) -> Result<()> {
@@ -301,7 +299,7 @@ pub(super) fn set_folder(
 fn clips_of<S: Snapshot + ?Sized>(snapshot: &S, batch: &BatchView) -> Result<BatchClips> {
     Ok(BatchClips {
         clips: snapshot.batch_clips(batch)?,
-        folder: batch.folder.clone().into(),
+        folder: batch.folder.as_str().into(),
     })
 }
 
@@ -309,7 +307,7 @@ fn clips_of<S: Snapshot + ?Sized>(snapshot: &S, batch: &BatchView) -> Result<Bat
 fn find_movable<S: Snapshot + ?Sized>(
     snapshot: &S,
     name: &str,
-    folder: &Path,
+    folder: &Location,
     host: &str,
     now: Timestamp,
 ) -> Result<BatchView> {

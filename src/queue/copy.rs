@@ -43,7 +43,7 @@ pub enum Kind {
     Text,
     /// Bytes.
     Bytes,
-    /// An absolute path.
+    /// An absolute path, or the URL of an object.
     Path,
     /// The input of a job, which may name local images by absolute paths.
     Input,

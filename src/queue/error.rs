@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::domain::suggest::format_suggestion;
-use crate::domain::{IllegalTransition, JobId, JobState, PoolId};
+use crate::domain::{IllegalTransition, JobId, JobState, Location, PoolId};
 use crate::policy::operator::NotApplicable;
 
 /// The result of a queue operation.
@@ -69,20 +69,20 @@ pub enum QueueError {
         requested: String,
     },
     /// The batch exists with another output folder.
-    #[error("batch `{batch}` writes its clips to {}, not {}", folder.display(), requested.display())]
+    #[error("batch `{batch}` writes its clips to {folder}, not {requested}")]
     BatchHasOtherFolder {
         /// The batch's name.
         batch: String,
         /// Its folder.
-        folder: PathBuf,
+        folder: Location,
         /// The folder that was requested.
-        requested: PathBuf,
+        requested: Location,
     },
     /// Another batch uses the output folder.
-    #[error("batch `{batch}` already writes its clips to {}", folder.display())]
+    #[error("batch `{batch}` already writes its clips to {folder}")]
     FolderTaken {
         /// The folder that was requested.
-        folder: PathBuf,
+        folder: Location,
         /// The batch that uses it.
         batch: String,
     },

@@ -1,12 +1,11 @@
 //! The port of the user's commands.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::{Attempt, JobId, JobState, KeptClip, ProviderName};
+use crate::domain::{Attempt, JobId, JobState, KeptClip, Location, ProviderName};
 use crate::policy::operator::Decision;
 
 use super::{LiveSetting, PoolRecord, Result};
@@ -42,7 +41,7 @@ pub struct Selection {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BatchClips {
     /// The absolute path of the folder.
-    pub folder: PathBuf,
+    pub folder: Location,
     /// The clips of its jobs, with the number 0, and those of earlier inputs.
     pub clips: Vec<KeptClip>,
 }
@@ -165,7 +164,7 @@ pub trait Operator: Send + Sync {
     /// # Errors
     ///
     /// As [`set_folder`](Self::set_folder).
-    async fn clips_to_move(&self, batch: String, folder: PathBuf) -> Result<BatchClips>;
+    async fn clips_to_move(&self, batch: String, folder: Location) -> Result<BatchClips>;
 
     /// Sets the folder of a batch to an absolute path, to which `moved`, its clips as
     /// [`clips_to_move`](Self::clips_to_move) returned them, have been moved.
@@ -177,7 +176,7 @@ pub trait Operator: Send + Sync {
     /// - [`QueueError::NoSuchBatch`](super::QueueError::NoSuchBatch) if there is no such batch.
     /// - [`QueueError::RunIsActive`](super::QueueError::RunIsActive) if a run may save clips.
     /// - [`QueueError::FolderTaken`](super::QueueError::FolderTaken) if another batch uses the folder.
-    async fn set_folder(&self, batch: String, moved: BatchClips, folder: PathBuf) -> Result<()>;
+    async fn set_folder(&self, batch: String, moved: BatchClips, folder: Location) -> Result<()>;
 
     /// Changes settings of the active runs, and returns the pools of those runs. `set_by` names who
     /// changed them, for the runs' logs. All settings are changed, or none.

@@ -1,14 +1,15 @@
 //! The ports to the queue, built on a [`Storage`].
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use crate::domain::{JobId, JobState, Lease, Money, OwnedPrediction, PoolId, ProviderName};
+use crate::domain::{
+    JobId, JobState, Lease, Location, Money, OwnedPrediction, PoolId, ProviderName,
+};
 use crate::failpoint::fail_point;
 use crate::policy::claim::Step;
 use crate::policy::operator::Decision;
@@ -296,7 +297,7 @@ impl<S: Storage> Operator for S {
         self.write(move |tx, _| tx.forget_clip(job, attempt)).await
     }
 
-    async fn clips_to_move(&self, batch: String, folder: PathBuf) -> Result<BatchClips> {
+    async fn clips_to_move(&self, batch: String, folder: Location) -> Result<BatchClips> {
         let host = self.host();
         self.read(move |snapshot, now| {
             commands::clips_to_move(snapshot, &batch, &folder, &host, now)
@@ -304,7 +305,7 @@ impl<S: Storage> Operator for S {
         .await
     }
 
-    async fn set_folder(&self, batch: String, moved: BatchClips, folder: PathBuf) -> Result<()> {
+    async fn set_folder(&self, batch: String, moved: BatchClips, folder: Location) -> Result<()> {
         let host = self.host();
         self.write(move |tx, now| commands::set_folder(tx, &batch, &moved, &folder, &host, now))
             .await

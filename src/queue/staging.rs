@@ -2,9 +2,8 @@
 //! transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
-use crate::domain::{InputComparison, InputDiff, JobId, Money, NewJob};
+use crate::domain::{InputComparison, InputDiff, JobId, Location, Money, NewJob};
 use crate::policy::claim::BatchView;
 
 use super::{QueueError, Result};
@@ -18,7 +17,7 @@ pub struct NewBatch {
     pub model: String,
     /// The absolute path of the folder for its clips, which no other batch uses. It cannot change
     /// once the batch exists.
-    pub folder: PathBuf,
+    pub folder: Location,
     /// The batch's budget; `None` keeps the budget of an existing batch, and sets none for a new
     /// one.
     pub budget: Option<Money>,
@@ -35,7 +34,7 @@ impl NewBatch {
     ///
     /// As [`Loader::stage`] if it contradicts one of them.
     pub fn find<'a>(&self, batches: &'a [BatchView]) -> Result<Option<&'a BatchView>> {
-        let folder = self.folder.to_string_lossy();
+        let folder = self.folder.to_string();
         ensure_folder_is_free(batches, &self.name, &self.folder)?;
         let Some(batch) = batches.iter().find(|batch| batch.name == self.name) else {
             return Ok(None);
@@ -50,7 +49,7 @@ impl NewBatch {
         if batch.folder != folder {
             return Err(QueueError::BatchHasOtherFolder {
                 batch: batch.name.clone(),
-                folder: batch.folder.clone().into(),
+                folder: batch.folder.as_str().into(),
                 requested: self.folder.clone(),
             });
         }
@@ -62,17 +61,17 @@ impl NewBatch {
 pub(super) fn ensure_folder_is_free(
     batches: &[BatchView],
     name: &str,
-    folder: &Path,
+    folder: &Location,
 ) -> Result<()> {
-    let Some(text) = folder.to_str() else {
-        return Err(QueueError::PathNotUtf8(folder.to_owned()));
+    let Some(text) = folder.as_str() else {
+        return Err(QueueError::PathNotUtf8(folder.to_string().into()));
     };
     let mut others = batches.iter().filter(|batch| batch.name != name);
     // Some file systems ignore case.
     match others.find(|batch| batch.folder.eq_ignore_ascii_case(text)) {
         None => Ok(()),
         Some(batch) => Err(QueueError::FolderTaken {
-            folder: folder.to_owned(),
+            folder: folder.clone(),
             batch: batch.name.clone(),
         }),
     }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use jiff::Timestamp;
 
 use crate::domain::{
     Attempt, AttemptId, AttemptProgress, Job, JobClips, JobId, JobProgress, JobState, KeptClip,
-    Lease, Money, OwnedPrediction, PoolId, ProviderName,
+    Lease, Location, Money, OwnedPrediction, PoolId, ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::BatchView;
@@ -305,7 +304,7 @@ pub trait Transaction: Snapshot {
     fn clear_rejected_uploads(&mut self) -> Result<()>;
 
     /// Sets the folder of a batch, and the paths of those of its clips that are in the old one.
-    fn set_folder(&mut self, batch: &BatchView, folder: &Path) -> Result<()>;
+    fn set_folder(&mut self, batch: &BatchView, folder: &Location) -> Result<()>;
 
     /// Sets the budget of a batch.
     fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()>;

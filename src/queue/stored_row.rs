@@ -1,12 +1,11 @@
 //! A row of a store, whose columns are read by name, as domain types.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::{Input, JobCounts, JobState, Money};
+use crate::domain::{Input, JobCounts, JobState, Location, Money};
 
 use super::{QueueError, Result};
 
@@ -29,8 +28,8 @@ pub(super) trait StoredRow {
     /// Returns whether something is so.
     fn boolean(&self, column: &str) -> Result<bool>;
 
-    /// Returns a path that is stored as a text.
-    fn to_path(&self, stored: &str) -> PathBuf;
+    /// Returns a location that is stored as a text.
+    fn to_location(&self, stored: &str) -> Location;
 
     /// Returns an input that is stored as JSON.
     fn to_input(&self, stored: &str) -> Result<Input>;
@@ -90,15 +89,15 @@ pub(super) trait StoredRow {
         Ok(millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(0))))
     }
 
-    /// Returns a path.
-    fn path(&self, column: &str) -> Result<PathBuf> {
-        Ok(self.to_path(&self.text(column)?))
+    /// Returns a location.
+    fn location(&self, column: &str) -> Result<Location> {
+        Ok(self.to_location(&self.text(column)?))
     }
 
-    /// Returns a path; `None` if it is NULL.
-    fn optional_path(&self, column: &str) -> Result<Option<PathBuf>> {
+    /// Returns a location; `None` if it is NULL.
+    fn optional_location(&self, column: &str) -> Result<Option<Location>> {
         let stored = self.optional_text(column)?;
-        Ok(stored.map(|stored| self.to_path(&stored)))
+        Ok(stored.map(|stored| self.to_location(&stored)))
     }
 
     /// Returns the input of a job.

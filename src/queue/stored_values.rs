@@ -27,7 +27,7 @@ pub(super) fn read_job_and_attempt(row: &impl StoredRow) -> Result<(Job, Attempt
         row_key: row.text("row_key")?,
         model: row.text("model")?,
         input: row.input("input")?,
-        folder: row.path("folder")?,
+        folder: row.location("folder")?,
         file_name: row.text("file_name")?,
         absent_attempts: row.number("absent_attempts")?,
         progress: read_job_progress(row)?,
@@ -71,12 +71,12 @@ pub(super) fn read_job_progress(row: &impl StoredRow) -> Result<JobProgress> {
 
 /// Reads the clip of a job.
 fn read_output(row: &impl StoredRow) -> Result<Option<SavedFile>> {
-    let path = row.optional_path("output")?;
+    let location = row.optional_location("output")?;
     let bytes = row.optional_number("bytes")?;
     let sha256 = row.optional_text("sha256")?;
-    Ok(match (path, bytes, sha256) {
-        (Some(path), Some(bytes), Some(sha256)) => Some(SavedFile {
-            path,
+    Ok(match (location, bytes, sha256) {
+        (Some(location), Some(bytes), Some(sha256)) => Some(SavedFile {
+            location,
             bytes,
             sha256,
         }),
@@ -139,7 +139,7 @@ pub(super) fn read_clip(row: &impl StoredRow) -> Result<KeptClip> {
     Ok(KeptClip {
         number: row.number("number")?,
         file: SavedFile {
-            path: row.path("output")?,
+            location: row.location("output")?,
             bytes: row.number("bytes")?,
             sha256: row.text("sha256")?,
         },
@@ -163,7 +163,7 @@ pub(super) fn read_job_record(row: &impl StoredRow) -> Result<JobRecord> {
     let kept = kept.into_iter().map(|clip| KeptClip {
         number: clip.number,
         file: SavedFile {
-            path: row.to_path(&clip.output),
+            location: row.to_location(&clip.output),
             bytes: clip.bytes,
             sha256: clip.sha256,
         },
@@ -188,7 +188,7 @@ pub(super) fn read_job_record(row: &impl StoredRow) -> Result<JobRecord> {
         cost_source: row.parse_optional("cost_source")?,
         bytes: output.as_ref().map(|file| file.bytes),
         sha256: output.as_ref().map(|file| file.sha256.clone()),
-        output: output.map(|file| file.path.to_string_lossy().into_owned()),
+        output: output.map(|file| file.location.to_string()),
         error: row.optional_text("error")?,
         queued_at: row.time("queued_at")?,
         submitted_at: row.optional_time("submitted_at")?,
@@ -207,7 +207,7 @@ pub(super) fn read_batch(row: &impl StoredRow, tally: &Tally) -> Result<BatchVie
         batch_id: row.integer("batch_id")?,
         name,
         model: row.text("model")?,
-        folder: row.path("folder")?.to_string_lossy().into_owned(),
+        folder: row.location("folder")?.to_string(),
         budget: row.optional_money("budget")?,
         has_local_images: row.boolean("has_files")?,
         totals: BatchTotals {

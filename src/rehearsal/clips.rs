@@ -1,7 +1,6 @@
 //! Simulated files: clips of a few bytes that are counted and discarded, and images that are never
 //! read from disk.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,7 +8,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
-use crate::domain::{KeptClip, LocalImage, SavedFile};
+use crate::domain::{KeptClip, LocalImage, Location, SavedFile};
 use crate::image::{ImageError, ImageFile, ImageSource};
 use crate::output::{
     ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
@@ -52,10 +51,10 @@ impl OutputStore for SimulatedClips {
         let mut stats = self.0.stats();
         stats.clips += 1;
         stats.last_saved = self.0.since_start(self.0.now());
-        let path = Path::new(&location.folder).join(&location.file_name);
+        let place = location.folder.join(&location.file_name);
         Ok(SavedClip {
             file: SavedFile {
-                path,
+                location: place,
                 bytes,
                 sha256: String::new(),
             },
@@ -76,7 +75,7 @@ impl OutputStore for SimulatedClips {
         Some(ClipDamage::Missing)
     }
 
-    async fn space(&self, _: &Path) -> Result<Option<u64>, OutputError> {
+    async fn space(&self, _: &Location) -> Result<Option<u64>, OutputError> {
         Ok(None)
     }
 }

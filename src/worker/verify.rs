@@ -1,13 +1,12 @@
 //! Checks saved clips, and follows those that are downloaded again.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use std::vec;
 
 use tokio::sync::watch;
 
-use crate::domain::{JobId, JobState, SavedFile};
+use crate::domain::{JobId, JobState, Location, SavedFile};
 use crate::output::{ClipDamage, OutputStore};
 use crate::queue::job_reader::{JobReader, find_by_number};
 use crate::queue::{self, JobFilter, ProviderLimits, Queue};
@@ -45,7 +44,7 @@ pub struct LostClip {
     /// What it was made for.
     pub origin: ClipOrigin,
     /// Where it was saved.
-    pub path: PathBuf,
+    pub location: Location,
     /// What is wrong with it.
     pub damage: ClipDamage,
 }
@@ -74,7 +73,7 @@ impl<'a> ClipCheck<'a> {
                     return Ok(Some(LostClip {
                         job_id,
                         origin,
-                        path: saved.path,
+                        location: saved.location,
                         damage,
                     }));
                 }
@@ -86,7 +85,7 @@ impl<'a> ClipCheck<'a> {
             let is_adopted = job.provider.is_none();
             let clips = job.versions.into_iter().map(|version| {
                 let saved = SavedFile {
-                    path: version.output.into(),
+                    location: version.output.as_str().into(),
                     bytes: version.bytes,
                     sha256: version.sha256,
                 };

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 fn location(folder: &Path, file_name: &str) -> ClipLocation {
     ClipLocation {
-        folder: folder.to_owned(),
+        folder: folder.to_owned().into(),
         file_name: file_name.into(),
         kept: Vec::new(),
     }
@@ -71,7 +71,7 @@ fn a_folder_that_is_swapped_all_the_time_gets_clips_in_its_first_place_only() {
             |result: &Result<_, _>| matches!(result, Err(OutputError::FolderReplaced { .. }));
         assert!(results.iter().any(is_replaced));
         for saved in results.iter().flatten() {
-            let name = saved.file.path.file_name().expect("a name");
+            let name = saved.file.location.file_name();
             assert!(first.join(name).exists(), "{name:?}");
         }
     });
@@ -108,21 +108,23 @@ async fn a_clip_that_is_moved_aside_while_another_job_takes_it_is_taken_as_it_wa
     for round in 0..20 {
         let dir = tempfile::tempdir().expect("a folder");
         let file = SavedFile {
-            path: dir.path().join("a.mp4"),
+            location: dir.path().join("a.mp4").into(),
             bytes: content.len() as u64,
             sha256: hex::encode(Sha256::digest(&content)),
         };
         let clip = KeptClip { number: 1, file };
         let new_path = dir.path().join("new.mp4");
-        fs::write(&clip.file.path, &content).expect("a clip");
+        let place = dir.path().join("a.mp4");
+        fs::write(&place, &content).expect("a clip");
         fs::write(&new_path, vec![8; content.len()]).expect("a clip");
         fs::create_dir(dir.path().join("earlier")).expect("a folder");
         let moved = clip.clone();
         let moves = std::thread::spawn(move || {
             // At another moment in each round.
             std::thread::sleep(Duration::from_micros(200 * round));
-            fs::rename(&moved.file.path, moved.earlier_path()).expect("moved aside");
-            fs::rename(new_path, &moved.file.path).expect("replaced");
+            let aside = moved.earlier_location();
+            fs::rename(&place, aside.on_disk().expect("a path")).expect("moved aside");
+            fs::rename(new_path, &place).expect("replaced");
         });
         let location = location(&dir.path().join("autumn"), "a.mp4");
         let saved = LocalStore::default()
@@ -130,7 +132,8 @@ async fn a_clip_that_is_moved_aside_while_another_job_takes_it_is_taken_as_it_wa
             .await
             .expect("no error");
         moves.join().expect("moved");
-        let path = saved.expect("the clip is there").path;
+        let saved = saved.expect("the clip is there").location;
+        let path = saved.on_disk().expect("a path");
         assert!(fs::read(path).expect("a clip") == content, "round {round}");
     }
 }

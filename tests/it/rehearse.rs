@@ -85,7 +85,7 @@ fn simulate_rows(scenario: Scenario, rows: usize, seed: u64) -> RehearsalReport 
     let batch = NewBatch {
         name: "batch".into(),
         model: "kling-v1-standard".into(),
-        folder: dir.path().to_owned(),
+        folder: dir.path().to_owned().into(),
         budget: None,
         comparison: InputComparison::default(),
         reuses_clips: false,

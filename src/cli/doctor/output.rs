@@ -1,10 +1,10 @@
 //! Checks of the output folders: whether clips can be written there, and whether they fit.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use crate::cli::render::{self, format_size};
 use crate::cli::setup::Setup;
+use crate::domain::Location;
 use crate::queue::Status;
 
 use super::check::Check;
@@ -20,8 +20,9 @@ pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> 
         .filter(|batch| batch.unfinished_jobs() > 0)
         .collect();
     let clips = unfinished.iter().map(|batch| batch.unfinished_jobs()).sum();
-    let mut folders = BTreeSet::from([setup.app.config.out.clone()]);
-    folders.extend(unfinished.iter().map(|batch| PathBuf::from(&batch.folder)));
+    let mut folders = BTreeSet::from([Location::from(setup.app.config.out.clone())]);
+    let in_use = unfinished.iter().map(|batch| batch.folder.as_str().into());
+    folders.extend(in_use);
     let output = setup.app.output();
     let mut checks = Vec::new();
     // The folders may be on several disks; the fullest one counts.

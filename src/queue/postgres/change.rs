@@ -19,9 +19,7 @@ pub(super) fn post(
     tx.post_update(before.update_job(&change.job, lease))?;
     // The clip is in the other table, which hardly ever changes.
     let mut clip = Update::new("rows", ("job_id", before.job_id));
-    before.update_clip(&mut clip, &change.job, |file| {
-        file.path.to_string_lossy().into_owned()
-    });
+    before.update_clip(&mut clip, &change.job, |file| file.location.to_string());
     if !clip.is_empty() {
         tx.post_update(clip)?;
     }

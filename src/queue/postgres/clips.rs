@@ -1,12 +1,10 @@
 //! The clips that were made: which one a row asks for again, and those that stay when a job is rendered
 //! anew.
 
-use std::path::Path;
-
 use super::connection::Connection;
 use super::progress::attempt_columns;
 use super::row::{bigint, params};
-use crate::domain::{Fingerprint, JobClips, JobId, KeptClip, SavedFile};
+use crate::domain::{Fingerprint, JobClips, JobId, KeptClip, Location, SavedFile};
 use crate::queue::load::{MadeClip, Reuse};
 use crate::queue::storage::StoredJob;
 use crate::queue::stored_values::{read_attempt, read_clip};
@@ -103,7 +101,7 @@ pub(super) fn keep(tx: &Connection, JobId(job_id): JobId, clip: &SavedFile) -> R
          WHERE attempt_id = (SELECT attempt_id FROM jobs WHERE job_id = $1)",
         params![
             job_id,
-            clip.path.to_string_lossy().into_owned(),
+            clip.location.to_string(),
             bigint(clip.bytes),
             clip.sha256
         ],
@@ -163,14 +161,18 @@ pub(super) fn of_batch(tx: &Connection, batch_id: i64) -> Result<Vec<KeptClip>> 
 }
 
 /// Sets the folder of a batch, and the paths of those of its clips that are in the old one.
-pub(super) fn set_folder(tx: &Connection, batch_id: i64, old: &Path, new: &Path) -> Result<()> {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
+pub(super) fn set_folder(
+    tx: &Connection,
+    batch_id: i64,
+    old: &Location,
+    new: &Location,
+) -> Result<()> {
     tx.execute(
         "UPDATE batches SET folder = $2 WHERE batch_id = $1",
-        params![batch_id, text(new)],
+        params![batch_id, new.to_string()],
     )?;
-    let in_old = text(&old.join(""));
-    let in_new = text(&new.join(""));
+    let in_old = old.join("").to_string();
+    let in_new = new.join("").to_string();
     for table in ["rows", "attempts"] {
         tx.execute(
             &format!(

@@ -36,7 +36,7 @@ pub(super) fn read_queued(columns: &Columns<'_>, lane: Lane<'_>) -> Result<Queue
         row_key: columns.get("row_key")?,
         model: lane.batch.model.clone(),
         input: columns.input("input")?,
-        folder: lane.batch.folder.clone().into(),
+        folder: lane.batch.folder.as_str().into(),
         file_name: columns.get("file_name")?,
         absent_attempts: columns.number("absent_attempts")?,
         progress: read_job_progress(columns)?,

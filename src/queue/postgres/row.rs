@@ -1,12 +1,10 @@
 //! Runs statements, and converts between columns and domain types.
 
-use std::path::PathBuf;
-
 use jiff::Timestamp;
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
-use crate::domain::Input;
+use crate::domain::{Input, Location};
 use crate::queue::stored_row::StoredRow;
 use crate::queue::{QueueError, Result};
 
@@ -69,7 +67,7 @@ impl StoredRow for Columns<'_> {
         self.get(column)
     }
 
-    fn to_path(&self, stored: &str) -> PathBuf {
+    fn to_location(&self, stored: &str) -> Location {
         stored.into()
     }
 

@@ -201,7 +201,7 @@ impl OpenLoad {
                     params![
                         batch.name,
                         batch.model,
-                        batch.folder.to_string_lossy().into_owned(),
+                        batch.folder.to_string(),
                         batch.budget.map(Money::micros),
                         now.as_millisecond(),
                     ],

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -16,7 +15,7 @@ use super::usual_reads::Read;
 use super::{attempts, change, clips, gates, meta, pools, tallies, uploads};
 use crate::domain::{
     Attempt, AttemptId, AttemptProgress, AttemptState, Job, JobClips, JobId, JobProgress, JobState,
-    Lease, Money, PoolId, ProviderName,
+    Lease, Location, Money, PoolId, ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::{BatchView, PARKED_FOR, PARKED_FROM};
@@ -286,8 +285,13 @@ impl Transaction for PostgresTransaction<'_> {
         uploads::clear_rejected(self.tx)
     }
 
-    fn set_folder(&mut self, batch: &BatchView, folder: &Path) -> Result<()> {
-        clips::set_folder(self.tx, batch.batch_id, Path::new(&batch.folder), folder)
+    fn set_folder(&mut self, batch: &BatchView, folder: &Location) -> Result<()> {
+        clips::set_folder(
+            self.tx,
+            batch.batch_id,
+            &batch.folder.as_str().into(),
+            folder,
+        )
     }
 
     fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()> {

@@ -25,7 +25,7 @@ pub(super) fn write(
 ) -> Result<bool> {
     let mut update = before.update_job(&change.job, lease);
     before.update_clip(&mut update, &change.job, |file| {
-        paths::to_stored(tx, &file.path)
+        paths::to_stored(tx, &file.location)
     });
     if !execute(tx, update)? {
         return Ok(false);

@@ -2,11 +2,10 @@
 //! anew.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use rusqlite::{Connection, params};
 
-use crate::domain::{Fingerprint, JobClips, JobId, KeptClip, SavedFile};
+use crate::domain::{Fingerprint, JobClips, JobId, KeptClip, Location, SavedFile};
 use crate::queue::load::{MadeClip, Reuse};
 use crate::queue::storage::StoredJob;
 use crate::queue::stored_values::{read_attempt, read_clip};
@@ -112,7 +111,7 @@ pub(super) fn keep(tx: &Connection, JobId(job_id): JobId, clip: &SavedFile) -> R
          WHERE attempt_id = (SELECT attempt_id FROM jobs WHERE job_id = ?1)",
         params![
             job_id,
-            paths::to_stored(tx, &clip.path),
+            paths::to_stored(tx, &clip.location),
             i64::try_from(clip.bytes).unwrap_or(i64::MAX),
             clip.sha256
         ],
@@ -175,20 +174,22 @@ pub(super) fn of_batch(tx: &Connection, batch_id: i64) -> Result<Vec<KeptClip>> 
 }
 
 /// Sets the folder of a batch, and the paths of those of its clips that are in the old one.
-pub(super) fn set_folder(tx: &Connection, batch_id: i64, old: &Path, new: &Path) -> Result<()> {
+pub(super) fn set_folder(
+    tx: &Connection,
+    batch_id: i64,
+    old: &Location,
+    new: &Location,
+) -> Result<()> {
     execute(
         tx,
         "UPDATE batches SET folder = ?2 WHERE batch_id = ?1",
         params![batch_id, paths::to_stored(tx, new)],
     )?;
     // A path that an older version stored is absolute.
-    let olds = BTreeSet::from([
-        paths::to_stored(tx, old),
-        old.to_string_lossy().into_owned(),
-    ]);
+    let olds = BTreeSet::from([paths::to_stored(tx, old), old.to_string()]);
     for old in olds {
-        let in_old = Path::new(&old).join("").to_string_lossy().into_owned();
-        let in_new = Path::new(&paths::to_stored(tx, new)).join("");
+        let in_old = Location::from(old.as_str()).join("").to_string();
+        let in_new = Location::from(paths::to_stored(tx, new).as_str()).join("");
         for table in ["jobs", "attempts"] {
             execute(
                 tx,
@@ -196,7 +197,7 @@ pub(super) fn set_folder(tx: &Connection, batch_id: i64, old: &Path, new: &Path)
                     "UPDATE {table} SET output = ?3 || substr(output, length(?2) + 1)
                      WHERE batch_id = ?1 AND substr(output, 1, length(?2)) = ?2"
                 ),
-                params![batch_id, in_old, in_new.to_string_lossy()],
+                params![batch_id, in_old, in_new.to_string()],
             )?;
         }
     }

@@ -182,9 +182,7 @@ impl CopyStore for SqliteCopy {
 /// Returns what a stored text stands for in every store.
 fn from_stored(connection: &Connection, kind: Kind, text: String) -> Result<String> {
     Ok(match kind {
-        Kind::Path => paths::from_stored(connection, &text)
-            .to_string_lossy()
-            .into_owned(),
+        Kind::Path => paths::from_stored(connection, &text).to_string(),
         Kind::Input => paths::absolute_input(connection, text)?,
         Kind::Image => match paths::upload_from_stored(connection, &text) {
             Some(image) => image.to_string(),
@@ -197,7 +195,7 @@ fn from_stored(connection: &Connection, kind: Kind, text: String) -> Result<Stri
 /// Returns the text to store in this file.
 fn to_stored(connection: &Connection, kind: Kind, text: String) -> String {
     match kind {
-        Kind::Path => paths::to_stored(connection, text.as_ref()),
+        Kind::Path => paths::to_stored(connection, &text.as_str().into()),
         Kind::Input => paths::relative_input(connection, text),
         Kind::Image => paths::relative_image(connection, text),
         Kind::Integer | Kind::Flag | Kind::Text | Kind::Bytes => text,

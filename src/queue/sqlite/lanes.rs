@@ -77,7 +77,7 @@ pub(super) fn queued_jobs(
                 row_key,
                 model: lane.batch.model.clone(),
                 input,
-                folder: lane.batch.folder.clone().into(),
+                folder: lane.batch.folder.as_str().into(),
                 file_name,
                 absent_attempts: columns.get("absent_attempts")?,
                 progress: read_job_progress(columns)?,

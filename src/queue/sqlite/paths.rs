@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
-use crate::domain::{Input, LocalImage, NewJob};
+use crate::domain::{Input, LocalImage, Location, NewJob};
 use crate::queue::{QueueError, Result};
 
 /// Returns the folder of the queue's file; `None` if its path is not UTF-8, or if it has no file.
@@ -26,29 +26,34 @@ pub(super) fn folder_of(file: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
-/// Returns the text to store for a path.
-pub(super) fn to_stored(connection: &Connection, path: &Path) -> String {
-    let relative = queue_folder(connection).and_then(|folder| relative_to(folder, path));
-    relative.unwrap_or(path).to_string_lossy().into_owned()
+/// Returns the text to store for a location.
+pub(super) fn to_stored(connection: &Connection, location: &Location) -> String {
+    let relative = queue_folder(connection)
+        .zip(location.path())
+        .and_then(|(folder, path)| relative_to(folder, path));
+    relative.map_or_else(
+        || location.to_string(),
+        |path| path.to_string_lossy().into_owned(),
+    )
 }
 
-/// Returns the absolute path that a stored text stands for.
-pub(super) fn from_stored(connection: &Connection, stored: &str) -> PathBuf {
-    match queue_folder(connection) {
-        Some(folder) => folder.join(stored),
-        None => stored.into(),
+/// Returns the location that a stored text stands for; its path is absolute.
+pub(super) fn from_stored(connection: &Connection, stored: &str) -> Location {
+    match (queue_folder(connection), Location::from(stored)) {
+        (Some(folder), Location::Path(path)) => folder.join(path).into(),
+        (_, location) => location,
     }
 }
 
 /// Returns the path of a batch's folder as it is read from the queue once it is stored. A folder that
 /// is named by way of a symbolic link, by `..`, or in another case than on disk may be in the queue's
 /// folder all the same.
-pub(super) fn normalize_folder(connection: &Connection, path: &Path) -> PathBuf {
-    let Some(folder) = queue_folder(connection) else {
-        return path.to_owned();
+pub(super) fn normalize_folder(connection: &Connection, location: &Location) -> Location {
+    let (Some(folder), Location::Path(path)) = (queue_folder(connection), location) else {
+        return location.clone();
     };
     if relative_to(folder, path).is_some() {
-        return path.to_owned();
+        return location.clone();
     }
     let resolved = resolve(path);
     let real_folder = folder.canonicalize().ok();
@@ -56,7 +61,7 @@ pub(super) fn normalize_folder(connection: &Connection, path: &Path) -> PathBuf 
         .iter()
         .zip(&resolved)
         .find_map(|(folder, path)| relative_to(folder, path));
-    relative.map_or_else(|| path.to_owned(), |relative| folder.join(relative))
+    relative.map_or_else(|| location.clone(), |relative| folder.join(relative).into())
 }
 
 /// Returns the path with the symbolic links and `..` of its existing part resolved; `None` if what does
@@ -246,11 +251,14 @@ mod tests {
             ("renders", None),
             ("project/../renders", None),
         ] {
-            let path = real.join(path);
-            let expected = stored.map_or_else(|| path.to_str().unwrap().to_owned(), str::to_owned);
+            let path = Location::from(real.join(path));
+            let expected = stored.map_or_else(|| path.to_string(), str::to_owned);
             assert_eq!(to_stored(&connection, &path), expected);
             assert_eq!(from_stored(&connection, &expected), path);
         }
+        let object = Location::from("s3://shop/renders/spring");
+        assert_eq!(to_stored(&connection, &object), "s3://shop/renders/spring");
+        assert_eq!(from_stored(&connection, "s3://shop/renders/spring"), object);
     }
 
     #[test]
@@ -260,7 +268,7 @@ mod tests {
         std::os::unix::fs::symlink(real.join("project"), real.join("link")).unwrap();
         fs::create_dir(real.join("other")).unwrap();
         std::os::unix::fs::symlink(real.join("other"), real.join("project/out")).unwrap();
-        let inside = real.join("project/renders/spring");
+        let inside = Location::from(real.join("project/renders/spring"));
         for path in [
             "project/renders/spring",
             "link/renders/spring",
@@ -268,16 +276,16 @@ mod tests {
             "project/../project/renders/spring",
         ] {
             assert_eq!(
-                normalize_folder(&connection, &real.join(path)),
+                normalize_folder(&connection, &real.join(path).into()),
                 inside,
                 "{path}"
             );
         }
         // A link in the project moves with it.
-        let linked = real.join("project/out/spring");
+        let linked = Location::from(real.join("project/out/spring"));
         assert_eq!(normalize_folder(&connection, &linked), linked);
         for path in ["other/spring", "missing/../project/renders"] {
-            let path = real.join(path);
+            let path = Location::from(real.join(path));
             assert_eq!(normalize_folder(&connection, &path), path);
         }
     }

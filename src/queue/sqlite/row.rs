@@ -1,13 +1,12 @@
 //! Converts between columns and domain types.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, Value};
 use rusqlite::{Connection, OptionalExtension, Params, Row, Statement};
 
-use crate::domain::Input;
+use crate::domain::{Input, Location};
 use crate::queue::Result;
 use crate::queue::stored_row::StoredRow;
 
@@ -68,7 +67,7 @@ impl StoredRow for Columns<'_, '_> {
         self.get(column)
     }
 
-    fn to_path(&self, stored: &str) -> PathBuf {
+    fn to_location(&self, stored: &str) -> Location {
         paths::from_stored(self.connection, stored)
     }
 

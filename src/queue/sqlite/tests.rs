@@ -136,7 +136,7 @@ impl PoolFixture {
             }
             Step::Download => {
                 let file = SavedFile {
-                    path: "/renders/a.mp4".into(),
+                    location: "/renders/a.mp4".into(),
                     bytes: 1,
                     sha256: "0".into(),
                 };

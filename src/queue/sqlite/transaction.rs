@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::domain::{
-    Attempt, AttemptId, AttemptProgress, Job, JobClips, JobId, JobProgress, JobState, Lease, Money,
-    PoolId, ProviderName,
+    Attempt, AttemptId, AttemptProgress, Job, JobClips, JobId, JobProgress, JobState, Lease,
+    Location, Money, PoolId, ProviderName,
 };
 use crate::policy::Change;
 use crate::policy::claim::{BatchView, PARKED_FOR, PARKED_FROM};
@@ -215,9 +215,14 @@ impl Transaction for SqliteTransaction<'_> {
         uploads::clear_rejected(self.tx)
     }
 
-    fn set_folder(&mut self, batch: &BatchView, folder: &Path) -> Result<()> {
+    fn set_folder(&mut self, batch: &BatchView, folder: &Location) -> Result<()> {
         let folder = paths::normalize_folder(self.tx, folder);
-        clips::set_folder(self.tx, batch.batch_id, Path::new(&batch.folder), &folder)
+        clips::set_folder(
+            self.tx,
+            batch.batch_id,
+            &batch.folder.as_str().into(),
+            &folder,
+        )
     }
 
     fn set_budget(&mut self, batch: &BatchView, budget: Option<Money>) -> Result<()> {

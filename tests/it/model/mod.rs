@@ -9,15 +9,14 @@ mod operation;
 mod reference;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
 use overnight::clock::ManualClock;
 use overnight::domain::{
-    AttemptState, Catalog, Cost, CostSource, Input, InputComparison, JobId, JobState, Lease, Money,
-    NewJob, Outcome, PoolId, ProviderName, ProviderSignal, SavedFile,
+    AttemptState, Catalog, Cost, CostSource, Input, InputComparison, JobId, JobState, Lease,
+    Location, Money, NewJob, Outcome, PoolId, ProviderName, ProviderSignal, SavedFile,
 };
 use overnight::queue::sqlite::SqliteQueue;
 use overnight::queue::{
@@ -313,7 +312,7 @@ impl Harness {
         let new_batch = NewBatch {
             name: name.into(),
             model: "kling-v1-standard".into(),
-            folder: PathBuf::from("/renders").join(name),
+            folder: Location::from("/renders").join(name),
             budget: budget.map(Money::from_micros),
             comparison: InputComparison::default(),
             reuses_clips: false,
@@ -404,7 +403,7 @@ impl Harness {
             source: CostSource::Reported,
         };
         let file = SavedFile {
-            path: "/renders/clip.mp4".into(),
+            location: "/renders/clip.mp4".into(),
             bytes: 1,
             sha256: "00".into(),
         };

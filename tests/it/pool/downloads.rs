@@ -42,7 +42,7 @@ impl OutputStore for ScriptedClips {
         (self.0)(std::str::from_utf8(&link).expect("text"))?;
         Ok(SavedClip {
             file: SavedFile {
-                path: place.folder.join(&place.file_name),
+                location: place.folder.join(&place.file_name),
                 bytes: 1,
                 sha256: "0".into(),
             },
@@ -54,7 +54,7 @@ impl OutputStore for ScriptedClips {
         None
     }
 
-    async fn space(&self, _: &Path) -> Result<Option<u64>, OutputError> {
+    async fn space(&self, _: &Location) -> Result<Option<u64>, OutputError> {
         Ok(Some(1 << 40))
     }
 }
@@ -197,7 +197,7 @@ async fn a_file_that_cannot_be_written_fails_its_job_after_some_tries_and_the_ot
             return Ok(());
         }
         Err(OutputError::Store {
-            path: "/renders/b/r0.mp4".into(),
+            location: "/renders/b/r0.mp4".into(),
             error: ErrorKind::IsADirectory.into(),
         })
     });

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use overnight::app;
 use overnight::catalog;
 use overnight::clock::Clock;
 use overnight::domain::{
-    Failure, Input, InputComparison, JobState, KeptClip, LaterSubmissions, Money, NewJob,
+    Failure, Input, InputComparison, JobState, KeptClip, LaterSubmissions, Location, Money, NewJob,
     PredictionHandle, ProviderName, SavedFile,
 };
 use overnight::output::{
@@ -191,7 +190,7 @@ impl VirtualRun {
         let batch = NewBatch {
             name: "b".into(),
             model: "kling-v1-standard".into(),
-            folder: PathBuf::from("/renders/b"),
+            folder: "/renders/b".into(),
             budget: None,
             comparison: InputComparison::default(),
             reuses_clips: false,
@@ -349,7 +348,7 @@ impl OutputStore for FullDisk {
         _: Option<u64>,
     ) -> Result<SavedClip, OutputError> {
         Err(OutputError::Store {
-            path: place.folder.clone(),
+            location: place.folder.clone(),
             error: ErrorKind::StorageFull.into(),
         })
     }
@@ -358,7 +357,7 @@ impl OutputStore for FullDisk {
         None
     }
 
-    async fn space(&self, _: &Path) -> Result<Option<u64>, OutputError> {
+    async fn space(&self, _: &Location) -> Result<Option<u64>, OutputError> {
         Ok(Some(0))
     }
 }

@@ -288,7 +288,7 @@ async fn the_folder_of_a_batch_changes_only_without_an_active_run_and_only_to_a_
         .clips_to_move("b".into(), "/archive/b".into())
         .await;
     let clips = clips.expect("the clips");
-    assert_eq!(clips.folder, std::path::Path::new("/renders/b"));
+    assert_eq!(clips.folder, "/renders/b".into());
     assert_eq!(clips.clips.len(), 1);
     set("b", "/archive/b", clips).await.expect("set");
     assert_eq!(harness.batch_status("b").await.folder, "/archive/b");

@@ -38,7 +38,7 @@ async fn save(harness: &Harness<impl Store>) {
     let download = harness.claim_step(Step::Download).await;
     let saved = Outcome::Saved {
         file: SavedFile {
-            path: "/renders/b/a.mp4".into(),
+            location: "/renders/b/a.mp4".into(),
             bytes: 7,
             sha256: "00".into(),
         },

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
@@ -194,7 +193,7 @@ impl Row {
             estimate_usd: attempt.map_or(self.new.estimate, |attempt| attempt.estimate_usd),
             cost_usd: (!costs.is_empty()).then(|| costs.iter().map(|cost| cost.amount).sum()),
             cost_source: costs.last().map(|cost| cost.source),
-            output: output.map(|file| file.path.to_string_lossy().into_owned()),
+            output: output.map(|file| file.location.to_string()),
             bytes: output.map(|file| file.bytes),
             sha256: output.map(|file| file.sha256.clone()),
             error: progress.error.clone(),
@@ -760,23 +759,23 @@ impl Transaction for State {
         Ok(())
     }
 
-    fn set_folder(&mut self, batch: &BatchView, folder: &Path) -> Result<()> {
-        let old = Path::new(&batch.folder);
+    fn set_folder(&mut self, batch: &BatchView, folder: &Location) -> Result<()> {
         let move_file = |file: &mut SavedFile| {
-            if let Ok(name) = file.path.strip_prefix(old) {
-                file.path = folder.join(name);
+            let place = file.location.to_string();
+            if let Some(name) = place.strip_prefix(&format!("{}/", batch.folder)) {
+                file.location = folder.join(name);
             }
         };
         let rows = self.rows.iter_mut();
         for row in rows.filter(|row| row.job.batch == batch.name) {
-            row.job.folder = folder.to_owned();
+            row.job.folder = folder.clone();
             row.job.progress.output.iter_mut().for_each(move_file);
             let kept = row.clips.iter_mut();
             kept.flat_map(|(_, _, kept)| kept).for_each(move_file);
         }
         let mut batches = self.batches.iter_mut();
         let known = batches.find(|known| known.name == batch.name);
-        known.expect("the batch").folder = folder.to_string_lossy().into_owned();
+        known.expect("the batch").folder = folder.to_string();
         Ok(())
     }
 
@@ -914,7 +913,7 @@ impl State {
                 batch_id: self.batches.len() as i64,
                 name: new.name.clone(),
                 model: new.model.clone(),
-                folder: new.folder.to_string_lossy().into_owned(),
+                folder: new.folder.to_string(),
                 ..BatchView::default()
             });
         }

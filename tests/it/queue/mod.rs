@@ -20,7 +20,6 @@ mod reloads;
 mod sqlite;
 mod uploads;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +27,8 @@ use jiff::{SignedDuration, Timestamp};
 use overnight::catalog;
 use overnight::clock::ManualClock;
 use overnight::domain::{
-    Catalog, Input, InputComparison, JobState, Money, NewJob, Outcome, PoolId, PredictionHandle,
-    ProviderName, ProviderSignal,
+    Catalog, Input, InputComparison, JobState, Location, Money, NewJob, Outcome, PoolId,
+    PredictionHandle, ProviderName, ProviderSignal,
 };
 use overnight::queue::{
     BatchStatus, Capacity, Claim, ClaimRequest, ClaimResponse, Completed, JobRecord, LoadPlan,
@@ -128,7 +127,7 @@ pub(crate) fn batch(name: &str) -> NewBatch {
     NewBatch {
         name: name.into(),
         model: "kling-v1-standard".into(),
-        folder: PathBuf::from("/renders").join(name),
+        folder: Location::from("/renders").join(name),
         budget: None,
         comparison: InputComparison::default(),
         reuses_clips: false,

@@ -45,7 +45,7 @@ async fn a_job_goes_from_its_row_to_its_clip_and_books_its_cost<S: Store>(harnes
     assert_eq!(harness.record(&poll, done).await, JobState::Downloading);
     let download = harness.claim_step(Step::Download).await;
     let file = SavedFile {
-        path: "/renders/b/r0.mp4".into(),
+        location: "/renders/b/r0.mp4".into(),
         bytes: 7,
         sha256: "00".into(),
     };

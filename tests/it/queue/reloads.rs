@@ -88,7 +88,7 @@ impl<S: Store> Harness<S> {
         let download = self.claim_step(Step::Download).await;
         assert_eq!(download.clips.kept.len(), kept);
         let file = SavedFile {
-            path: format!("/renders/b/{prediction}.mp4").into(),
+            location: format!("/renders/b/{prediction}.mp4").as_str().into(),
             bytes: 7,
             sha256: "00".into(),
         };
@@ -286,10 +286,10 @@ async fn a_row_takes_a_clip_that_was_made_once_for_each_batch_and_pays_nothing<S
     let download = download.expect("a download");
     assert_eq!(download.job.row_key, "first");
     let source = download.clips.reused.as_ref().expect("a clip to take");
-    assert_eq!(source.file.path, std::path::Path::new("/renders/b/p.mp4"));
+    assert_eq!(source.file.location, "/renders/b/p.mp4".into());
     assert_eq!(download.clips.kept, []);
     let file = SavedFile {
-        path: "/renders/other/first.mp4".into(),
+        location: "/renders/other/first.mp4".into(),
         ..source.file.clone()
     };
     harness.record(download, Outcome::Saved { file }).await;
