@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use crate::domain::{Backoff, DatabaseUrl, ProviderName, QueueAddress, RetryPolicy};
+use crate::domain::{Backoff, DatabaseUrl, Location, ProviderName, QueueAddress, RetryPolicy};
 use crate::link_client::ProxiedLinks;
 use crate::toml_file;
 
@@ -29,8 +29,9 @@ pub struct Config {
     pub queue_patience: SignedDuration,
     /// Whether runs may use a server that may forget what it has committed.
     pub accept_loss: bool,
-    /// Output folder: clips are saved as `{out}/{batch}/{id}.mp4`, or under the ending of their kind.
-    pub out: PathBuf,
+    /// Output folder, or `s3://bucket/folder`: clips are saved as `{out}/{batch}/{id}.mp4`, or under the ending of
+    /// their kind.
+    pub out: Location,
     /// Maximum number of concurrent steps, at least 1.
     pub workers: usize,
     /// What is done with the links of clips and uploads if a proxy is configured.

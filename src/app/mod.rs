@@ -16,7 +16,9 @@ use crate::config::{Config, EachlabsAuth};
 use crate::domain::{Catalog, Model, ProviderName, QueueAddress};
 use crate::image::{LocalImages, PictureProbe};
 use crate::link_client::ProxiedLinks;
-use crate::output::{DownloadTimeouts, Downloader, LocalStore, OutputStore};
+use crate::output::{
+    ClipStorage, DownloadTimeouts, Downloader, LocalStore, ObjectStorage, OutputStore,
+};
 use crate::provider::aimlapi::Aimlapi;
 use crate::provider::eachlabs::Eachlabs;
 use crate::provider::fal::Fal;
@@ -64,7 +66,7 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// The same.
     adjusted_clock: Arc<AdjustedClock>,
-    /// The environment variables for keys and URLs.
+    /// The environment variables for keys, URLs and object storage.
     environment: BTreeMap<String, String>,
 }
 
@@ -187,7 +189,8 @@ impl App {
 
     /// Returns the store that clips are saved to.
     pub fn output(&self) -> Arc<dyn OutputStore> {
-        Arc::<LocalStore>::default()
+        let objects = ObjectStorage::new(&self.environment);
+        Arc::new(ClipStorage::new(LocalStore::default(), objects))
     }
 
     /// Returns the configured times of polls, predictions and histories, without measurements.

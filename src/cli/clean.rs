@@ -1,7 +1,7 @@
 //! `clean --earlier`: removes the clips that were rendered anew.
 
 use crate::domain::{JobId, JobState, SavedFile};
-use crate::output::remove_if_there;
+use crate::output::CheckDepth;
 use crate::queue::JobFilter;
 use crate::queue::job_reader::JobReader;
 
@@ -57,7 +57,7 @@ pub(super) async fn clean(global: &Global, args: CleanArgs) -> anyhow::Result<Ex
                 sha256: version.sha256,
             };
             // A file that was edited is not ours to remove.
-            if output.check(&file).await.is_none() {
+            if output.check(&file, CheckDepth::Stored).await.is_none() {
                 earlier.push(Earlier {
                     job: job.job_id,
                     attempt,
@@ -85,7 +85,7 @@ pub(super) async fn clean(global: &Global, args: CleanArgs) -> anyhow::Result<Ex
         }
     }
     for clip in &earlier {
-        remove_if_there(clip.file.location.on_disk()?)?;
+        output.remove(&clip.file).await?;
         queue.forget_clip(clip.job, clip.attempt).await?;
     }
     render::print_line(format_args!("{found} removed"))?;

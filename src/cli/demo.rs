@@ -81,7 +81,7 @@ pub(super) async fn demo(global: &Global, args: DemoArgs) -> anyhow::Result<Exit
         drop_removed: false,
         adopt_files: false,
         manifest,
-        out: Some(args.dir.clone()),
+        out: Some(args.dir.clone().into()),
         check: false,
         show: None,
         probe: false,

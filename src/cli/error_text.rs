@@ -25,6 +25,10 @@ fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
             "put the folder back, or run again if it was replaced on purpose: nothing is lost";
         return Some(hint.into());
     }
+    if let Some(PoolError::Output(OutputError::Refused { .. })) = pool_error(cause) {
+        let hint = "check the bucket and the `AWS_` variables, and run again: nothing is lost";
+        return Some(hint.into());
+    }
     if let Some(PoolError::Output(_)) = pool_error(cause) {
         let hint = "free some space, or make the folder writable, and run again: nothing is lost";
         return Some(hint.into());

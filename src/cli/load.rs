@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::app;
-use crate::domain::{Money, QueueAddress};
+use crate::domain::{Location, Money, QueueAddress};
 use crate::loader::{FoundClips, ManifestLoader};
 use crate::manifest::ImageFixes;
 use crate::queue::{LoadPlan, NewBatch, RemovedRows, Staging};
@@ -115,7 +115,7 @@ fn fixed_images(queue: &QueueAddress) -> std::io::Result<PathBuf> {
 pub(super) fn prepare(
     setup: &Setup,
     args: ManifestArgs,
-    out: Option<PathBuf>,
+    out: Option<Location>,
     writes: bool,
 ) -> anyhow::Result<ManifestLoader<'_>> {
     let options = args.into_options(out).with_batch_file();

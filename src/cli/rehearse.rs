@@ -26,7 +26,8 @@ pub(super) async fn rehearse(global: &Global, args: RehearseArgs) -> anyhow::Res
     let dir = dir.context("cannot create a temporary folder")?;
     let loaded = dir.path().join("loaded.db");
     let loader = load::prepare(&setup, args.manifest, None, false)?;
-    let mut staging = app::queue_at(&loaded)?.stage(loader.new_batch(dir.path())?)?;
+    let mut staging =
+        app::queue_at(&loaded)?.stage(loader.new_batch(&dir.path().to_owned().into())?)?;
     load::read(
         &setup,
         &loader,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use crate::domain::{JobId, JobState};
+use crate::output::CheckDepth;
 use crate::queue::Queue;
 use crate::queue::job_reader::find_by_number;
 use crate::worker::verify::{self, ClipCheck, ClipOrigin};
@@ -28,7 +29,11 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let queue = setup.app.queue()?;
     ensure_not_moved(&setup, queue.as_ref(), args.batch.as_deref()).await?;
     let output = setup.app.output();
-    let mut check = ClipCheck::new(queue.as_ref(), output.as_ref(), args.batch.clone());
+    let depth = match args.deep {
+        true => CheckDepth::Content,
+        false => CheckDepth::Stored,
+    };
+    let mut check = ClipCheck::new(queue.as_ref(), output.as_ref(), args.batch.clone(), depth);
     let mut lost = Vec::new();
     let mut others = 0;
     while let Some(clip) = check.next_lost().await? {

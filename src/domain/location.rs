@@ -1,12 +1,15 @@
 //! Where clips are: on a disk, or in object storage.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 /// Where a clip is, or a folder of clips. As a text it is a path, or a URL, which no absolute path is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Location {
     /// A path of a disk.
     Path(PathBuf),
@@ -39,6 +42,34 @@ impl Location {
         match self {
             Self::Path(path) => Some(path),
             Self::Object(_) => None,
+        }
+    }
+
+    /// Returns it with its path in a folder, if that is relative.
+    #[must_use]
+    pub fn in_folder(self, folder: &Path) -> Self {
+        match self {
+            Self::Path(path) => folder.join(path).into(),
+            Self::Object(_) => self,
+        }
+    }
+
+    /// Returns it with an absolute path.
+    ///
+    /// # Errors
+    /// Returns an error if the current folder is not known.
+    pub fn absolute(&self) -> io::Result<Self> {
+        match self {
+            Self::Path(path) => Ok(std::path::absolute(path)?.into()),
+            Self::Object(_) => Ok(self.clone()),
+        }
+    }
+
+    /// Returns the bucket of an object, as a URL; `None` if it is on a disk.
+    pub fn bucket(&self) -> Option<String> {
+        match self {
+            Self::Path(_) => None,
+            Self::Object(url) => Some(format!("{SCHEME}{}", url.bucket())),
         }
     }
 
@@ -165,6 +196,29 @@ impl From<&str> for Location {
         match ObjectUrl::parse(text) {
             Some(Ok(url)) => Self::Object(url),
             Some(Err(_)) | None => Self::Path(text.into()),
+        }
+    }
+}
+
+impl TryFrom<String> for Location {
+    type Error = String;
+
+    /// Returns what a user has named: a path, or a valid URL.
+    fn try_from(text: String) -> Result<Self, String> {
+        match ObjectUrl::parse(&text) {
+            Some(url) => url.map(Self::Object),
+            None => Ok(Self::Path(text.into())),
+        }
+    }
+}
+
+impl TryFrom<OsString> for Location {
+    type Error = String;
+
+    fn try_from(text: OsString) -> Result<Self, String> {
+        match text.into_string() {
+            Ok(text) => text.try_into(),
+            Err(path) => Ok(Self::Path(path.into())),
         }
     }
 }

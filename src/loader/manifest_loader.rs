@@ -4,7 +4,9 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::domain::{Catalog, IgnoredQuery, InputComparison, Model, ProviderName, file_name};
+use crate::domain::{
+    Catalog, IgnoredQuery, InputComparison, Location, Model, ProviderName, file_name,
+};
 use crate::manifest::{self, LoadOptions, Preset, RowMapper, RowSink, uncompressed_path};
 use crate::queue::{NewBatch, QueueError, Staging, StoreError};
 
@@ -63,13 +65,18 @@ impl<'a> ManifestLoader<'a> {
     ///
     /// # Errors
     /// Returns an error if the current folder is not known.
-    pub fn new_batch(&self, default_out: &Path) -> io::Result<NewBatch> {
-        let out = self.options.out.as_deref().unwrap_or(default_out);
-        let folder = std::path::absolute(out)?.join(file_name::safe_file_stem(&self.batch));
+    pub fn new_batch(&self, default_out: &Location) -> io::Result<NewBatch> {
+        let out = self
+            .options
+            .out
+            .as_ref()
+            .unwrap_or(default_out)
+            .absolute()?;
+        let folder = out.join(file_name::safe_file_stem(&self.batch));
         Ok(NewBatch {
             name: self.batch.clone(),
             model: self.model.name.clone(),
-            folder: folder.into(),
+            folder,
             budget: self.options.budget,
             comparison: InputComparison {
                 fields: self.model.fields.as_slice().into(),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use url::Url;
 
-use crate::domain::{IgnoredQuery, Money, ProviderName};
+use crate::domain::{IgnoredQuery, Location, Money, ProviderName};
 use crate::toml_file;
 
 use super::{Condition, MappingOptions, Preset, SheetOptions};
@@ -36,7 +36,7 @@ pub struct LoadOptions {
     /// The batch's budget.
     pub budget: Option<Money>,
     /// Folder to create the batch's folder in.
-    pub out: Option<PathBuf>,
+    pub out: Option<Location>,
     /// What does not count in a link; `None` is the default of the preset.
     pub ignore_query: Option<IgnoredQuery>,
     /// Whether clips are rendered that were made already.
@@ -102,7 +102,7 @@ struct BatchFile {
     /// The parameters that do not count in the query of a link: names, or whether all of them.
     ignore_query: Option<Parameters>,
     /// Folder to create the batch's folder in, relative to this file's folder.
-    out: Option<PathBuf>,
+    out: Option<Location>,
     /// Column of each mapped field.
     map: BTreeMap<String, String>,
     /// Value of each field that a row may leave out.
@@ -227,7 +227,9 @@ impl LoadOptions {
                 hidden: self.sheet.hidden || file.hidden,
             },
             budget: self.budget.or(file.budget.map(|Dollars(budget)| budget)),
-            out: self.out.or_else(|| file.out.map(|out| folder.join(out))),
+            out: self
+                .out
+                .or_else(|| file.out.map(|out| out.in_folder(folder))),
             fresh: self.fresh,
             ignore_query: self.ignore_query.or(file.ignore_query.map(Into::into)),
         }

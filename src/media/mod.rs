@@ -45,6 +45,9 @@ pub enum MediaKind {
 }
 
 impl MediaKind {
+    /// Every kind.
+    pub const ALL: &'static [Self] = <Self as strum::VariantArray>::VARIANTS;
+
     /// Returns the ending of its file names, without the dot.
     pub const fn extension(self) -> &'static str {
         match self {
@@ -56,6 +59,20 @@ impl MediaKind {
             Self::Png => "png",
             Self::Jpeg => "jpg",
             Self::Webp => "webp",
+        }
+    }
+
+    /// Returns its media type.
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::Mp4 => "video/mp4",
+            Self::Mov => "video/quicktime",
+            Self::Webm => "video/webm",
+            Self::Matroska => "video/x-matroska",
+            Self::Gif => "image/gif",
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Webp => "image/webp",
         }
     }
 

@@ -4,24 +4,27 @@ use std::ffi::OsStr;
 use std::io;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, stream};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
 
 use crate::domain::{KeptClip, Location, SavedFile};
 use crate::failpoint::fail_point;
 
-use super::disk::find_damage;
+use super::disk::{find_damage, if_there, remove_if_there};
 use super::disk_space::available_space;
 use super::folder_places::{FolderPlaces, check_in_place};
 use super::kept;
 use super::partial_file::PartialFile;
+use super::receive::{Chunks, receive};
 use super::{
-    ByteStream, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore, SavedClip,
+    ByteStream, CheckDepth, ClipDamage, ClipLocation, DownloadError, OutputError, OutputStore,
+    SavedClip,
 };
 
-/// Maximum number of chunks that wait for the disk before the download has to wait.
-const MAX_BUFFERED_CHUNKS: usize = 16;
+/// Number of bytes that are read at once.
+const READ_CHUNK_BYTES: usize = 1 << 18;
 
 /// A store that saves clips as files in folders of this machine.
 #[derive(Clone, Debug, Default)]
@@ -34,39 +37,16 @@ impl OutputStore for LocalStore {
     async fn save(
         &self,
         location: &ClipLocation,
-        mut bytes: ByteStream,
+        bytes: ByteStream,
         length: Option<u64>,
     ) -> Result<SavedClip, OutputError> {
-        let (sender, receiver) = mpsc::channel(MAX_BUFFERED_CHUNKS);
         let location = location.clone();
         let place = location.folder.join(&location.file_name);
         let places = self.places.clone();
-        let writer =
-            tokio::task::spawn_blocking(move || write_clip(&places, &location, receiver, length));
-        let mut stream_error: Option<DownloadError> = None;
-        while let Some(next) = bytes.next().await {
-            match next {
-                Ok(chunk) => {
-                    // The receiver is closed if writing failed; the writer returns the reason.
-                    if sender.send(Some(chunk)).await.is_err() {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    stream_error = Some(error);
-                    break;
-                }
-            }
-        }
-        if stream_error.is_none() {
-            let _ = sender.send(None).await;
-        }
-        drop(sender);
-        let written = writer.await.map_err(|error| OutputError::Store {
-            location: place,
-            error: io::Error::other(error),
-        })?;
-        stream_error.map_or(written, |error| Err(error.into()))
+        receive(bytes, place, move |chunks| {
+            write_clip(&places, &location, chunks, length)
+        })
+        .await
     }
 
     async fn reuse(
@@ -90,7 +70,27 @@ impl OutputStore for LocalStore {
             })?
     }
 
-    async fn check(&self, saved: &SavedFile) -> Option<ClipDamage> {
+    async fn read(&self, saved: &SavedFile) -> Result<Option<ByteStream>, OutputError> {
+        let opened = async {
+            let file = File::open(saved.location.on_disk()?).await?;
+            Ok(file)
+        };
+        let file = if_there(opened.await).map_err(|error| OutputError::Store {
+            location: saved.location.clone(),
+            error,
+        })?;
+        Ok(file.map(|file| Box::pin(chunks_of(file)) as ByteStream))
+    }
+
+    async fn remove(&self, saved: &SavedFile) -> Result<(), OutputError> {
+        let removed = saved.location.on_disk().and_then(remove_if_there);
+        removed.map_err(|error| OutputError::Store {
+            location: saved.location.clone(),
+            error,
+        })
+    }
+
+    async fn check(&self, saved: &SavedFile, _: CheckDepth) -> Option<ClipDamage> {
         let saved = saved.clone();
         let result = tokio::task::spawn_blocking(move || find_damage(&saved))
             .await
@@ -114,13 +114,24 @@ impl OutputStore for LocalStore {
     }
 }
 
+/// Returns the content of a file.
+fn chunks_of(file: File) -> impl Stream<Item = Result<Bytes, DownloadError>> + Send {
+    stream::unfold(Some(file), |file| async {
+        let mut file = file?;
+        let mut chunk = BytesMut::with_capacity(READ_CHUNK_BYTES);
+        match file.read_buf(&mut chunk).await {
+            Ok(0) => None,
+            Ok(_) => Some((Ok(chunk.freeze()), Some(file))),
+            Err(error) => Some((Err(DownloadError::Transient(error.to_string())), None)),
+        }
+    })
+}
+
 /// Writes to a temporary name, checks, syncs, renames, and syncs the folder, in this order.
-///
-/// A `None` marks the end of the stream. If the channel closes without it, the stream failed.
 fn write_clip(
     places: &FolderPlaces,
     location: &ClipLocation,
-    chunks: mpsc::Receiver<Option<Bytes>>,
+    chunks: Chunks,
     announced: Option<u64>,
 ) -> Result<SavedClip, OutputError> {
     let video = location.folder.join(&location.file_name);
@@ -132,7 +143,7 @@ fn write_clip(
     let name = OsStr::new(&location.file_name);
     let partial = PartialFile::create(&folder, name).map_err(store_error)?;
     fail_point!("file started");
-    let (bytes, sha256) = partial.write(chunks).map_err(store_error)?;
+    let (bytes, sha256) = chunks.write_to(partial.file()).map_err(store_error)?;
     if let Some(announced) = announced.filter(|announced| *announced != bytes) {
         return Err(OutputError::WrongLength {
             got: bytes,

@@ -5,6 +5,7 @@
 
 mod clip_damage;
 mod clip_folder;
+mod clip_storage;
 mod disk;
 mod disk_space;
 pub(crate) mod download;
@@ -12,7 +13,9 @@ mod folder_places;
 mod kept;
 pub(crate) mod local;
 mod marker;
+mod objects;
 mod partial_file;
+mod receive;
 mod relocate;
 mod set_aside;
 mod store_scope;
@@ -29,11 +32,13 @@ use futures_util::Stream;
 use crate::domain::{KeptClip, Location, SavedFile};
 
 pub use clip_damage::ClipDamage;
+pub use clip_storage::ClipStorage;
 pub use disk::{create_folder, remove_if_there};
 pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect;
 pub use local::LocalStore;
 pub use marker::Marker;
+pub use objects::ObjectStorage;
 
 pub use crate::media::ContentError;
 pub use relocate::{Relocation, RelocationError, is_same_place, relocate};
@@ -97,12 +102,33 @@ pub trait OutputStore: Send + Sync {
         location: &ClipLocation,
     ) -> Result<Option<SavedFile>, OutputError>;
 
-    /// Compares a file with what was saved; `None` if it is unchanged.
-    async fn check(&self, saved: &SavedFile) -> Option<ClipDamage>;
+    /// Returns the clip that an earlier try at the same attempt has saved here, if it can tell: a crash may have
+    /// come before the queue knew of it.
+    async fn find_saved(&self, _location: &ClipLocation) -> Result<Option<SavedFile>, OutputError> {
+        Ok(None)
+    }
 
-    /// Returns the free space in a folder, in bytes; `None` if it is not known. Fails if the folder
+    /// Reads a clip; `None` if it is not there.
+    async fn read(&self, saved: &SavedFile) -> Result<Option<ByteStream>, OutputError>;
+
+    /// Removes a clip for good, if it is there.
+    async fn remove(&self, saved: &SavedFile) -> Result<(), OutputError>;
+
+    /// Compares a clip with what was saved; `None` if it is unchanged.
+    async fn check(&self, saved: &SavedFile, depth: CheckDepth) -> Option<ClipDamage>;
+
+    /// Returns the free space for clips of a folder, in bytes; `None` if it is not known. Fails if the folder
     /// is not writable. Leaves nothing behind and does not create the folder.
     async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError>;
+}
+
+/// How well a clip is checked. One on a disk is always read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckDepth {
+    /// What its storage says of it is compared: its length, and the SHA-256 that was stored with it.
+    Stored,
+    /// It is read.
+    Content,
 }
 
 /// Where a clip is to be saved.
@@ -116,6 +142,8 @@ pub struct ClipLocation {
     /// The clips of the job's earlier inputs. One that has this name, or this name with another
     /// ending, is moved aside.
     pub kept: Vec<KeptClip>,
+    /// The token of the attempt that it is for.
+    pub client_token: String,
 }
 
 /// Why a clip was not downloaded. The messages do not contain the URL, which may be signed.
@@ -179,6 +207,23 @@ pub enum OutputError {
     /// Another process saves the same clip: this one was stopped until its lease was lost.
     #[error("another process saves this clip")]
     TakenOver,
+    /// The storage refuses whatever is asked until the user has mended it: the credentials, their permissions or
+    /// the bucket are wrong.
+    #[error("cannot write {location}: {reason}")]
+    Refused {
+        /// The object that was to be written.
+        location: Location,
+        /// What the storage says.
+        reason: String,
+    },
+    /// The storage does not answer, has failed, or asks to be asked later.
+    #[error("cannot write {location}: {reason}")]
+    Unavailable {
+        /// The object that was to be written.
+        location: Location,
+        /// What happened.
+        reason: String,
+    },
     /// The store cannot write, for example because the disk is full or another folder is in the place
     /// of the file. [`StoreScope`] says what else would fail.
     #[error("cannot write {location}: {error}")]

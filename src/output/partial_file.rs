@@ -1,13 +1,10 @@
 //! A clip under a temporary name, until it is whole.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
-use bytes::Bytes;
 use cap_std::fs::File;
-use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
 
 use crate::domain::{KeptClip, SavedFile};
 use crate::failpoint::fail_point;
@@ -55,30 +52,9 @@ impl<'a> PartialFile<'a> {
         Ok(copy)
     }
 
-    /// Writes all chunks; returns the length in bytes and the SHA-256 in hexadecimal.
-    pub(super) fn write(
-        &self,
-        mut chunks: mpsc::Receiver<Option<Bytes>>,
-    ) -> io::Result<(u64, String)> {
-        let mut length = 0;
-        let mut hash = Sha256::new();
-        let mut file = &self.file;
-        loop {
-            match chunks.blocking_recv() {
-                Some(Some(chunk)) => {
-                    hash.update(&chunk);
-                    file.write_all(&chunk)?;
-                    length += chunk.len() as u64;
-                }
-                Some(None) => return Ok((length, hex::encode(hash.finalize()))),
-                None => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "the download failed",
-                    ));
-                }
-            }
-        }
+    /// Returns the file, to be written.
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 
     pub(super) fn check(&self) -> io::Result<Result<Media, ContentError>> {

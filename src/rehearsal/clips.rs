@@ -11,8 +11,8 @@ use tokio::time::sleep;
 use crate::domain::{KeptClip, LocalImage, Location, SavedFile};
 use crate::image::{ImageError, ImageFile, ImageSource};
 use crate::output::{
-    ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
-    OutputStore, SavedClip,
+    ByteStream, CheckDepth, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError,
+    OutputError, OutputStore, SavedClip,
 };
 
 use super::sim_state::SimState;
@@ -71,7 +71,15 @@ impl OutputStore for SimulatedClips {
         Ok(None)
     }
 
-    async fn check(&self, _: &SavedFile) -> Option<ClipDamage> {
+    async fn read(&self, _: &SavedFile) -> Result<Option<ByteStream>, OutputError> {
+        Ok(None)
+    }
+
+    async fn remove(&self, _: &SavedFile) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    async fn check(&self, _: &SavedFile, _: CheckDepth) -> Option<ClipDamage> {
         Some(ClipDamage::Missing)
     }
 

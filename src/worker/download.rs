@@ -29,6 +29,7 @@ impl StepContext {
             folder: claim.job.folder.clone(),
             file_name: claim.job.file_name.clone(),
             kept: claim.clips.kept.clone(),
+            client_token: claim.attempt.client_token.clone(),
         };
         let started_at = self.clock.now();
         let failed = |host, error| FailedDownload {
@@ -50,10 +51,18 @@ impl StepContext {
             return Ok(self.poll_for_link(claim));
         };
         let host = host_of(link);
-        if let Some(host) = &host
-            && let Some(until) = self.host_gates.wait(host, started_at)
-        {
-            return Ok(self.wait_for_host(host, until));
+        let storage = location.folder.bucket();
+        for host in storage.iter().chain(&host) {
+            if let Some(until) = self.host_gates.wait(host, started_at) {
+                return Ok(self.wait_for_host(host, until));
+            }
+        }
+        if claim.job.progress.downloads > 1 {
+            match self.files.output.find_saved(&location).await {
+                Ok(Some(file)) => return Ok(Outcome::Saved { file }.into()),
+                Ok(None) => {}
+                Err(error) => return failed(None, error).outcome().await,
+            }
         }
         fail_point!("download unsent");
         let saved = match self.files.clips.get(link, allow_loopback).await {
@@ -65,7 +74,7 @@ impl StepContext {
         };
         match saved {
             Ok(clip) => {
-                if let Some(host) = &host {
+                for host in storage.iter().chain(&host) {
                     self.host_gates.succeeded(host);
                 }
                 warn_of_duration(claim, clip.duration);

@@ -53,7 +53,7 @@ impl FailedDownload<'_> {
             let scope = StoreScope::from(error);
             return self.not_written(scope).await;
         }
-        if let OutputError::FolderReplaced { .. } = &self.error {
+        if let OutputError::FolderReplaced { .. } | OutputError::Refused { .. } = &self.error {
             return Err(PoolError::Output(self.error));
         }
         Ok(self.not_received().into())
@@ -93,6 +93,11 @@ impl FailedDownload<'_> {
                 let retry_after = *retry_after;
                 self.of_host(reason, HostTrouble::Certain { retry_after }, false)
             }
+            OutputError::Unavailable { .. } => {
+                let trouble = HostTrouble::Certain { retry_after: None };
+                let storage = self.claim.job.folder.bucket();
+                self.of(storage.as_deref(), reason, trouble, false)
+            }
             OutputError::Download(DownloadError::Interrupted(_))
             | OutputError::WrongLength { .. } => self.of_host(reason, HostTrouble::Possible, false),
             // A host in trouble may say so of each link, or show a page in place of each clip. If it is
@@ -106,9 +111,20 @@ impl FailedDownload<'_> {
         }
     }
 
-    /// Returns the outcome of a failure that may be the host's.
+    /// Returns the outcome of a failure that may be that of the clip's host.
     fn of_host(&self, reason: String, trouble: HostTrouble, wants_fresh_link: bool) -> Outcome {
-        let Some(host) = &self.host else {
+        self.of(self.host.as_deref(), reason, trouble, wants_fresh_link)
+    }
+
+    /// Returns the outcome of a failure that may be that of a host, or of a storage.
+    fn of(
+        &self,
+        host: Option<&str>,
+        reason: String,
+        trouble: HostTrouble,
+        wants_fresh_link: bool,
+    ) -> Outcome {
+        let Some(host) = host else {
             return self.counted(reason, wants_fresh_link);
         };
         let now = self.context.clock.now();

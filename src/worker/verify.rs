@@ -7,7 +7,7 @@ use std::vec;
 use tokio::sync::watch;
 
 use crate::domain::{JobId, JobState, Location, SavedFile};
-use crate::output::{ClipDamage, OutputStore};
+use crate::output::{CheckDepth, ClipDamage, OutputStore};
 use crate::queue::job_reader::{JobReader, find_by_number};
 use crate::queue::{self, JobFilter, ProviderLimits, Queue};
 
@@ -22,6 +22,7 @@ pub struct ClipCheck<'a> {
     /// The clips of the last job that are not checked yet.
     unchecked: vec::IntoIter<(JobId, ClipOrigin, SavedFile)>,
     output: &'a dyn OutputStore,
+    depth: CheckDepth,
     checked: u64,
 }
 
@@ -51,12 +52,18 @@ pub struct LostClip {
 
 impl<'a> ClipCheck<'a> {
     /// Creates a check of the clips of one batch, or of all.
-    pub fn new(queue: &'a dyn Queue, output: &'a dyn OutputStore, batch: Option<String>) -> Self {
+    pub fn new(
+        queue: &'a dyn Queue,
+        output: &'a dyn OutputStore,
+        batch: Option<String>,
+        depth: CheckDepth,
+    ) -> Self {
         let filter = JobFilter { batch, state: None };
         Self {
             jobs: JobReader::new(queue, filter),
             unchecked: Vec::new().into_iter(),
             output,
+            depth,
             checked: 0,
         }
     }
@@ -69,7 +76,7 @@ impl<'a> ClipCheck<'a> {
         loop {
             for (job_id, origin, saved) in self.unchecked.by_ref() {
                 self.checked += 1;
-                if let Some(damage) = self.output.check(&saved).await {
+                if let Some(damage) = self.output.check(&saved, self.depth).await {
                     return Ok(Some(LostClip {
                         job_id,
                         origin,

@@ -17,6 +17,7 @@ fn location(folder: &Path, file_name: &str) -> ClipLocation {
         folder: folder.to_owned().into(),
         file_name: file_name.into(),
         kept: Vec::new(),
+        client_token: "token".into(),
     }
 }
 

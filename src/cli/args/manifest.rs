@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use url::Url;
 
 use crate::cli::examples;
-use crate::domain::{IgnoredQuery, Money, ProviderName};
+use crate::domain::{IgnoredQuery, Location, Money, ProviderName};
 use crate::manifest::{self, Condition, LoadOptions, MappingOptions, Preset, SheetOptions};
 
 use super::possible_values::possible_values;
@@ -19,9 +20,9 @@ pub struct LoadArgs {
     /// The manifest to load.
     #[command(flatten)]
     pub manifest: ManifestArgs,
-    /// Folder to create the batch's folder in [default: renders]
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    /// Folder to create the batch's folder in, or `s3://bucket/folder` [default: renders]
+    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().try_map(Location::try_from))]
+    pub out: Option<Location>,
     /// Check and price the manifest, but change nothing
     #[arg(long)]
     pub check: bool,
@@ -163,7 +164,7 @@ pub struct ManifestArgs {
 
 impl ManifestArgs {
     /// Returns the options of a load, with the folder to create the batch's folder in.
-    pub fn into_options(self, out: Option<PathBuf>) -> LoadOptions {
+    pub fn into_options(self, out: Option<Location>) -> LoadOptions {
         let mapping = MappingOptions {
             preset: self.preset,
             map: self.map,

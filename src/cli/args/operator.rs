@@ -69,6 +69,9 @@ pub struct VerifyArgs {
     /// Download missing or damaged clips again now, replacing what is there; costs nothing
     #[arg(long)]
     pub fix: bool,
+    /// Read every clip in object storage as well, instead of comparing what was stored with it
+    #[arg(long)]
+    pub deep: bool,
 }
 
 /// Arguments of `backup`.

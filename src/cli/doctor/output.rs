@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use crate::cli::render::{self, format_size};
 use crate::cli::setup::Setup;
-use crate::domain::Location;
 use crate::queue::Status;
 
 use super::check::Check;
@@ -20,7 +19,7 @@ pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> 
         .filter(|batch| batch.unfinished_jobs() > 0)
         .collect();
     let clips = unfinished.iter().map(|batch| batch.unfinished_jobs()).sum();
-    let mut folders = BTreeSet::from([Location::from(setup.app.config.out.clone())]);
+    let mut folders = BTreeSet::from([setup.app.config.out.clone()]);
     let in_use = unfinished.iter().map(|batch| batch.folder.as_str().into());
     folders.extend(in_use);
     let output = setup.app.output();
@@ -41,7 +40,7 @@ pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> 
     if checks.is_empty() {
         checks.push(Check::ok(
             "output",
-            format!("clips can be written to {}", setup.app.config.out.display()),
+            format!("clips can be written to {}", setup.app.config.out),
         ));
     }
     checks.extend(free.map(|free| check_space(free, clips)));

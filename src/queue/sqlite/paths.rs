@@ -39,9 +39,10 @@ pub(super) fn to_stored(connection: &Connection, location: &Location) -> String 
 
 /// Returns the location that a stored text stands for; its path is absolute.
 pub(super) fn from_stored(connection: &Connection, stored: &str) -> Location {
-    match (queue_folder(connection), Location::from(stored)) {
-        (Some(folder), Location::Path(path)) => folder.join(path).into(),
-        (_, location) => location,
+    let location = Location::from(stored);
+    match queue_folder(connection) {
+        Some(folder) => location.in_folder(folder),
+        None => location,
     }
 }
 

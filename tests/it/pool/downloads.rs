@@ -50,7 +50,15 @@ impl OutputStore for ScriptedClips {
         })
     }
 
-    async fn check(&self, _: &SavedFile) -> Option<ClipDamage> {
+    async fn read(&self, _: &SavedFile) -> Result<Option<ByteStream>, OutputError> {
+        Ok(None)
+    }
+
+    async fn remove(&self, _: &SavedFile) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    async fn check(&self, _: &SavedFile, _: CheckDepth) -> Option<ClipDamage> {
         None
     }
 

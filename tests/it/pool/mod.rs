@@ -19,8 +19,8 @@ use overnight::domain::{
     PredictionHandle, ProviderName, SavedFile,
 };
 use overnight::output::{
-    ByteStream, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError, OutputError,
-    OutputStore, SavedClip,
+    ByteStream, CheckDepth, ClipDamage, ClipLocation, ClipSource, ClipStream, DownloadError,
+    OutputError, OutputStore, SavedClip,
 };
 use overnight::provider::{
     AbsenceEvidence, Acceptance, Cancellation, History, HistoryQuery, LostSubmission, PollResult,
@@ -353,7 +353,15 @@ impl OutputStore for FullDisk {
         })
     }
 
-    async fn check(&self, _: &SavedFile) -> Option<ClipDamage> {
+    async fn read(&self, _: &SavedFile) -> Result<Option<ByteStream>, OutputError> {
+        Ok(None)
+    }
+
+    async fn remove(&self, _: &SavedFile) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    async fn check(&self, _: &SavedFile, _: CheckDepth) -> Option<ClipDamage> {
         None
     }
 

@@ -1,0 +1,107 @@
+//! Clips wherever they are: each location is of one of two stores.
+
+use async_trait::async_trait;
+
+use crate::domain::{KeptClip, Location, SavedFile};
+
+use super::{
+    ByteStream, CheckDepth, ClipDamage, ClipLocation, LocalStore, ObjectStorage, OutputError,
+    OutputStore, SavedClip,
+};
+
+/// Folders of this machine, and object storage.
+#[derive(Clone, Debug)]
+pub struct ClipStorage {
+    disk: LocalStore,
+    objects: ObjectStorage,
+}
+
+impl ClipStorage {
+    /// Combines the two.
+    pub fn new(disk: LocalStore, objects: ObjectStorage) -> Self {
+        Self { disk, objects }
+    }
+
+    fn of(&self, location: &Location) -> &dyn OutputStore {
+        match location {
+            Location::Path(_) => &self.disk,
+            Location::Object(_) => &self.objects,
+        }
+    }
+}
+
+#[async_trait]
+impl OutputStore for ClipStorage {
+    async fn save(
+        &self,
+        location: &ClipLocation,
+        bytes: ByteStream,
+        length: Option<u64>,
+    ) -> Result<SavedClip, OutputError> {
+        self.of(&location.folder)
+            .save(location, bytes, length)
+            .await
+    }
+
+    async fn find_saved(&self, location: &ClipLocation) -> Result<Option<SavedFile>, OutputError> {
+        self.of(&location.folder).find_saved(location).await
+    }
+
+    async fn reuse(
+        &self,
+        clip: &KeptClip,
+        location: &ClipLocation,
+    ) -> Result<Option<SavedFile>, OutputError> {
+        let to = self.of(&location.folder);
+        match (&clip.file.location, &location.folder) {
+            (Location::Path(_), Location::Path(_)) => to.reuse(clip, location).await,
+            (Location::Object(from), Location::Object(folder))
+                if from.bucket() == folder.bucket() =>
+            {
+                to.reuse(clip, location).await
+            }
+            _ => self.transfer(clip, location).await,
+        }
+    }
+
+    async fn read(&self, saved: &SavedFile) -> Result<Option<ByteStream>, OutputError> {
+        self.of(&saved.location).read(saved).await
+    }
+
+    async fn remove(&self, saved: &SavedFile) -> Result<(), OutputError> {
+        self.of(&saved.location).remove(saved).await
+    }
+
+    async fn check(&self, saved: &SavedFile, depth: CheckDepth) -> Option<ClipDamage> {
+        self.of(&saved.location).check(saved, depth).await
+    }
+
+    async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError> {
+        self.of(folder).space(folder).await
+    }
+}
+
+impl ClipStorage {
+    /// Saves a clip that exists already in another store.
+    async fn transfer(
+        &self,
+        clip: &KeptClip,
+        location: &ClipLocation,
+    ) -> Result<Option<SavedFile>, OutputError> {
+        for from in [clip.file.location.clone(), clip.earlier_location()] {
+            let from = clip.file.at(from);
+            if self.check(&from, CheckDepth::Stored).await.is_some() {
+                continue;
+            }
+            let Some(bytes) = self.read(&from).await? else {
+                continue;
+            };
+            let saved = self.save(location, bytes, Some(from.bytes)).await?.file;
+            // It may have been changed while it was read.
+            if saved.sha256 == from.sha256 {
+                return Ok(Some(saved));
+            }
+        }
+        Ok(None)
+    }
+}

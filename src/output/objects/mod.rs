@@ -1,0 +1,237 @@
+//! Clips as objects of a storage that speaks the protocol of Amazon S3.
+//!
+//! A clip is first written to a temporary file without a name, checked, and then stored with its SHA-256 and the
+//! token of its attempt as metadata. The storage's confirmation means that it keeps it. A crash between that and
+//! the queue's commit leaves an object whose token the next try recognizes, without another download.
+
+mod bucket;
+mod error;
+mod object;
+mod place;
+mod spool;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use crate::domain::{KeptClip, Location, SavedFile};
+use crate::failpoint::fail_point;
+use crate::media::MediaKind;
+
+use super::disk_space::available_space;
+use super::receive::receive;
+use super::{
+    ByteStream, CheckDepth, ClipDamage, ClipLocation, OutputError, OutputStore, SavedClip,
+};
+use bucket::Buckets;
+use object::{MAX_BUFFERED_MIB, Object};
+use place::Place;
+use spool::Spool;
+
+/// A store that saves clips as objects.
+#[derive(Clone, Debug)]
+pub struct ObjectStorage {
+    buckets: Arc<Buckets>,
+    /// Memory for what is being stored, in MiB.
+    buffers: Arc<Semaphore>,
+}
+
+impl ObjectStorage {
+    /// Creates a store that finds the storage and its credentials in these environment variables: `AWS_…`.
+    pub fn new(environment: &BTreeMap<String, String>) -> Self {
+        Self {
+            buckets: Arc::new(Buckets::new(environment)),
+            buffers: Arc::new(Semaphore::new(MAX_BUFFERED_MIB)),
+        }
+    }
+
+    /// Returns the object at a location.
+    ///
+    /// # Errors
+    /// Returns an error if it is no object, or if the environment is wrong.
+    fn object(&self, location: &Location) -> Result<Object, OutputError> {
+        let Location::Object(url) = location else {
+            let error = location.clone();
+            return Err(OutputError::Refused {
+                location: error,
+                reason: "it is no object".into(),
+            });
+        };
+        let bucket = self.buckets.open(url.bucket());
+        let bucket = bucket.map_err(|reason| OutputError::Refused {
+            location: location.clone(),
+            reason,
+        })?;
+        Object::new(bucket, url)
+    }
+}
+
+#[async_trait]
+impl OutputStore for ObjectStorage {
+    async fn save(
+        &self,
+        location: &ClipLocation,
+        bytes: ByteStream,
+        length: Option<u64>,
+    ) -> Result<SavedClip, OutputError> {
+        let video = location.folder.join(&location.file_name);
+        let spooled = receive(bytes, video.clone(), move |chunks| {
+            Spool::write(chunks, length)
+        });
+        let clip = spooled.await?;
+        fail_point!("clip spooled");
+        let file = SavedFile {
+            location: video.with_extension(clip.media.kind.extension()),
+            bytes: clip.bytes,
+            sha256: clip.sha256.clone(),
+        };
+        Place::new(self, location, &file)?.store(&clip).await?;
+        fail_point!("object stored");
+        Ok(SavedClip {
+            file,
+            duration: clip.media.duration,
+        })
+    }
+
+    async fn find_saved(&self, location: &ClipLocation) -> Result<Option<SavedFile>, OutputError> {
+        let video = location.folder.join(&location.file_name);
+        for kind in MediaKind::ALL {
+            let object = self.object(&video.with_extension(kind.extension()))?;
+            let Some(found) = object.find().await? else {
+                continue;
+            };
+            if found.client_token.as_ref() != Some(&location.client_token) {
+                continue;
+            }
+            let saved = SavedFile {
+                location: object.location.clone(),
+                bytes: found.bytes,
+                sha256: found.sha256.unwrap_or_default(),
+            };
+            // It may be here because it is damaged.
+            if self.find_content_damage(&object, &saved).await?.is_none() {
+                return Ok(Some(saved));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn reuse(
+        &self,
+        clip: &KeptClip,
+        location: &ClipLocation,
+    ) -> Result<Option<SavedFile>, OutputError> {
+        let place = location.folder.join(&location.file_name);
+        let file = clip
+            .file
+            .at(place.with_extension(clip.file.location.extension()));
+        // In this order, because the object of another job may be moved aside at any time.
+        for from in [&clip.file.location, &clip.earlier_location()] {
+            let source = self.object(from)?;
+            if self
+                .find_damage(&source, &file, CheckDepth::Stored)
+                .await?
+                .is_some()
+            {
+                continue;
+            }
+            if *from != file.location {
+                Place::new(self, location, &file)?.copy(&source).await?;
+            }
+            fail_point!("clip reused");
+            return Ok(Some(file));
+        }
+        Ok(None)
+    }
+
+    async fn read(&self, saved: &SavedFile) -> Result<Option<ByteStream>, OutputError> {
+        self.object(&saved.location)?.read().await
+    }
+
+    async fn remove(&self, saved: &SavedFile) -> Result<(), OutputError> {
+        self.object(&saved.location)?.remove().await
+    }
+
+    async fn check(&self, saved: &SavedFile, depth: CheckDepth) -> Option<ClipDamage> {
+        let found = async {
+            let object = self.object(&saved.location)?;
+            self.find_damage(&object, saved, depth).await
+        };
+        match found.await {
+            Ok(damage) => damage,
+            Err(error) => Some(ClipDamage::Unreadable(error.to_string())),
+        }
+    }
+
+    async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError> {
+        let probe = self.object(&folder.join(probe_name()))?;
+        probe.try_conditions().await?;
+        let spool = spool::folder();
+        available_space(&spool).map_err(|error| OutputError::Store {
+            location: spool.into(),
+            error,
+        })
+    }
+}
+
+impl ObjectStorage {
+    /// Returns whether the storage of a folder means the conditions of a request. It is tried once.
+    async fn has_conditions(&self, folder: &Location) -> Result<bool, OutputError> {
+        let probe = self.object(&folder.join(probe_name()))?;
+        let has_conditions = &probe.bucket.has_conditions;
+        let tried = has_conditions.get_or_try_init(|| probe.try_conditions());
+        tried.await.copied()
+    }
+
+    async fn find_damage(
+        &self,
+        object: &Object,
+        saved: &SavedFile,
+        depth: CheckDepth,
+    ) -> Result<Option<ClipDamage>, OutputError> {
+        let Some(found) = object.find().await? else {
+            return Ok(Some(ClipDamage::Missing));
+        };
+        if found.bytes != saved.bytes {
+            return Ok(Some(ClipDamage::Length {
+                bytes: found.bytes,
+                saved: saved.bytes,
+            }));
+        }
+        match (depth, found.sha256) {
+            (CheckDepth::Stored, Some(sha256)) => {
+                Ok((sha256 != saved.sha256).then_some(ClipDamage::Content))
+            }
+            // Who copied it may not have copied its metadata.
+            (CheckDepth::Content, _) | (CheckDepth::Stored, None) => {
+                self.find_content_damage(object, saved).await
+            }
+        }
+    }
+
+    /// Reads an object, and compares it with what was saved.
+    async fn find_content_damage(
+        &self,
+        object: &Object,
+        saved: &SavedFile,
+    ) -> Result<Option<ClipDamage>, OutputError> {
+        let Some(mut content) = object.read().await? else {
+            return Ok(Some(ClipDamage::Missing));
+        };
+        let mut hash = Sha256::new();
+        while let Some(chunk) = content.next().await {
+            hash.update(&chunk?);
+        }
+        let is_same = hex::encode(hash.finalize()) == saved.sha256;
+        Ok((!is_same).then_some(ClipDamage::Content))
+    }
+}
+
+/// Returns the name of an object that is written to see whether that is possible, and removed.
+fn probe_name() -> String {
+    format!(".overnight-{}", uuid::Uuid::new_v4().simple())
+}
