@@ -189,8 +189,9 @@ impl App {
 
     /// Returns the store that clips are saved to.
     pub fn output(&self) -> Arc<dyn OutputStore> {
-        let objects = ObjectStorage::new(&self.environment);
-        Arc::new(ClipStorage::new(LocalStore::default(), objects))
+        let disk = Arc::<LocalStore>::default();
+        let objects = Arc::new(ObjectStorage::new(&self.environment));
+        Arc::new(ClipStorage::new(disk, objects))
     }
 
     /// Returns the configured times of polls, predictions and histories, without measurements.

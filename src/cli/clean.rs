@@ -85,7 +85,7 @@ pub(super) async fn clean(global: &Global, args: CleanArgs) -> anyhow::Result<Ex
         }
     }
     for clip in &earlier {
-        output.remove(&clip.file).await?;
+        output.remove(&clip.file.location).await?;
         queue.forget_clip(clip.job, clip.attempt).await?;
     }
     render::print_line(format_args!("{found} removed"))?;

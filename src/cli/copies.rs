@@ -42,13 +42,13 @@ pub(super) async fn compare(
     stop: StopSignal,
 ) -> anyhow::Result<Standing> {
     let paths = MarkerPaths::new(setup, batches);
-    let (evidence, lineage) = Evidence::read(queue.as_ref(), &paths).await?;
+    let output = &context.files.output;
+    let (evidence, lineage) = Evidence::read(queue.as_ref(), output.as_ref(), &paths).await?;
     if let Some((folder, owner)) = &evidence.owned {
         anyhow::bail!(
-            "{} holds the clips of another queue, {}: both would write the same files\nhint: load the \
+            "{folder} holds the clips of another queue, {}: both would write the same files\nhint: load the \
              batch of one of them again with another folder (`--out`), or delete that queue if it is no \
              longer used",
-            folder.display(),
             owner.display()
         );
     }
@@ -67,7 +67,7 @@ pub(super) async fn compare(
             markers: None,
         });
     };
-    let markers = Markers::create(Arc::clone(queue), paths).await?;
+    let markers = Markers::create(Arc::clone(queue), Arc::clone(output), paths).await?;
     queue.begin_run(evidence.generation, since).await?;
     markers.update().await?;
     Ok(Standing {

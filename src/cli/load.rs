@@ -54,7 +54,7 @@ pub(super) async fn load(global: &Global, args: LoadArgs) -> anyhow::Result<Exit
     }
     let budget = batch.budget;
     let is_new = !is_check && !exists;
-    let loaded = load_into(&setup, &loader, batch, mode, options);
+    let loaded = load_into(&setup, &loader, batch, mode, options).await;
     if loaded.is_err() && is_new {
         // What went wrong before is what the user needs to know.
         let _ = setup.app.remove_unused_queue();
@@ -148,7 +148,7 @@ pub(super) fn read<'a>(
 
 /// Reads the manifests into the queue, which is created if it does not exist. A check leaves nothing
 /// behind, not even an empty queue.
-fn load_into<'a>(
+async fn load_into<'a>(
     setup: &Setup,
     loader: &ManifestLoader<'a>,
     batch: NewBatch,
@@ -160,7 +160,8 @@ fn load_into<'a>(
     } else {
         setup.app.queue_or_new()?
     };
-    let found = FoundClips::list(batch.folder.on_disk()?, mode.takes_files)?;
+    let output = setup.app.output();
+    let found = FoundClips::list(output.as_ref(), &batch.folder, mode.takes_files).await?;
     let mut staging = queue.stage(batch)?;
     // The staging has a connection of its own.
     drop(queue);

@@ -47,7 +47,7 @@ pub(super) async fn move_batch(global: &Global, args: MoveArgs) -> anyhow::Resul
 /// that leaves it empty.
 fn remove_marker(folder: &Path) {
     // Whatever remains there does no harm.
-    let _ = fs::remove_file(Marker::in_folder(folder));
+    let _ = fs::remove_file(folder.join(Marker::FILE_NAME));
     let _ = fs::remove_dir(folder);
 }
 

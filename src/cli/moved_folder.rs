@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::domain::JobState;
+use crate::domain::{JobState, Location};
 use crate::queue::{BatchStatus, Queue};
 
 use super::setup::Setup;
@@ -38,7 +38,8 @@ pub(super) async fn ensure_not_moved(
 /// Returns the folder in the project that the folder of a batch seems to be now: the one with the longest
 /// end of its path. `None` if it is where it was, or if none is similar.
 fn moved_to(batch: &BatchStatus, project: &Path) -> Option<PathBuf> {
-    let folder = Path::new(&batch.folder);
+    let location = Location::from(batch.folder.as_str());
+    let folder = location.path()?;
     if folder.exists() || batch.count(JobState::Succeeded) == 0 {
         return None;
     }

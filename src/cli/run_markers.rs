@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::{AttemptId, JobState, ProviderName, QueueAddress};
-use crate::output::{self, Marker};
+use crate::domain::{AttemptId, JobState, Location, ProviderName, QueueAddress};
+use crate::output::{self, Marker, OutputError, OutputStore};
 use crate::queue::{self, BatchStatus, Lineage, Queue, QueueError};
 
 use super::render;
@@ -33,7 +34,7 @@ pub(super) enum Doubt {
     /// Another server holds it than when it was run last, or a standby that was made the server.
     OtherServer,
     /// Another queue has run here.
-    Foreign(PathBuf),
+    Foreign(Location),
     /// The histories list what it asks for.
     Copied,
 }
@@ -49,7 +50,7 @@ pub(super) struct Evidence {
     /// The providers that were used.
     pub(super) providers: BTreeSet<ProviderName>,
     /// A folder of this queue's clips that another queue owns, and where that one is.
-    pub(super) owned: Option<(PathBuf, PathBuf)>,
+    pub(super) owned: Option<(Location, PathBuf)>,
 }
 
 impl Evidence {
@@ -58,15 +59,21 @@ impl Evidence {
     /// writes to a marker. So a run that was counted before has a marker, and none is newer than the queue is after.
     ///
     /// # Errors
-    /// Returns the error of the queue.
+    /// Returns the error of the queue, or that of a storage.
     pub(super) async fn read(
         queue: &dyn Queue,
+        output: &dyn OutputStore,
         paths: &MarkerPaths,
-    ) -> queue::Result<(Self, Lineage)> {
+    ) -> anyhow::Result<(Self, Lineage)> {
         let has_run = queue.lineage().await?.generation > 0;
-        let all_paths = paths.beside_queue.iter().chain(&paths.in_folders);
-        let markers = all_paths.map(|path| (path, Marker::read(path).ok().flatten()));
-        let markers: Vec<(&PathBuf, Option<Marker>)> = markers.collect();
+        let mut markers = Vec::new();
+        if let Some(path) = &paths.beside_queue {
+            let marker = Marker::read(path).ok().flatten();
+            markers.push((Location::from(path.clone()), marker));
+        }
+        for place in &paths.in_folders {
+            markers.push((place.clone(), read_marker(output, place).await?));
+        }
         let lineage = queue.lineage().await?;
         Ok((Self::find(&lineage, has_run, paths, markers), lineage))
     }
@@ -75,7 +82,7 @@ impl Evidence {
         lineage: &Lineage,
         has_run: bool,
         paths: &MarkerPaths,
-        markers: Vec<(&PathBuf, Option<Marker>)>,
+        markers: Vec<(Location, Option<Marker>)>,
     ) -> Self {
         let mut evidence = Self {
             doubt: None,
@@ -84,21 +91,20 @@ impl Evidence {
             providers: lineage.providers.clone(),
             owned: None,
         };
-        for (path, marker) in markers {
+        for (place, marker) in markers {
             let Some(marker) = marker else {
-                if paths.beside_queue.as_ref() == Some(path) && has_run {
+                if paths.beside_queue.as_deref() == place.path() && has_run {
                     evidence.doubt = Some(Doubt::Moved);
                 }
                 continue;
             };
             if marker.queue != lineage.queue_id {
-                let folder = path.parent().map(Path::to_owned).unwrap_or_default();
                 let owner = marker
                     .owner()
                     .filter(|owner| owner.to_str() != paths.queue.as_deref());
-                let owner = owner.map(|owner| (folder, owner));
+                let owner = owner.map(|owner| (place.folder(), owner));
                 evidence.owned = evidence.owned.take().or(owner);
-                evidence.doubt = Some(Doubt::Foreign(path.clone()));
+                evidence.doubt = Some(Doubt::Foreign(place));
             } else if marker.generation > lineage.generation
                 || marker.last_attempt > lineage.last_attempt
                 || Some(marker.seen_at) > lineage.last_seen
@@ -127,7 +133,7 @@ pub(super) struct MarkerPaths {
     beside_queue: Option<PathBuf>,
     /// The queue's own path or URL; `None` if it is no text.
     queue: Option<String>,
-    in_folders: Vec<PathBuf>,
+    in_folders: Vec<Location>,
 }
 
 impl MarkerPaths {
@@ -136,14 +142,16 @@ impl MarkerPaths {
     pub(super) fn new(setup: &Setup, batches: &[BatchStatus]) -> Self {
         let mut in_folders = Vec::new();
         for batch in batches {
-            if batch.count(JobState::Queued) > 0 {
-                // A copy that runs before the first clip is saved must find the marker. An error is
-                // reported when a clip cannot be saved.
-                let _ = output::create_folder(batch.folder.as_ref());
+            let mut folder = Location::from(batch.folder.as_str());
+            if let Location::Path(path) = &mut folder {
+                if batch.count(JobState::Queued) > 0 {
+                    // A copy that runs before the first clip is saved must find the marker. An error is
+                    // reported when a clip cannot be saved.
+                    let _ = output::create_folder(path);
+                }
+                *path = path.canonicalize().unwrap_or(path.clone());
             }
-            let folder: &Path = batch.folder.as_ref();
-            let place = folder.canonicalize().unwrap_or(folder.to_owned());
-            in_folders.push(Marker::in_folder(&place));
+            in_folders.push(Marker::in_folder(&folder));
         }
         let address = &setup.app.config.queue;
         Self {
@@ -162,6 +170,7 @@ impl MarkerPaths {
 /// The markers of a run.
 pub(super) struct Markers {
     queue: Arc<dyn Queue>,
+    output: Arc<dyn OutputStore>,
     paths: MarkerPaths,
     /// What was written last beside the queue; `None` before that.
     written: Mutex<Option<Marker>>,
@@ -180,10 +189,9 @@ pub(super) fn print_doubt(doubt: &Doubt) {
                                 committed last"
                 .to_owned()
         }
-        Doubt::Foreign(path) => format!(
-            "another queue has run here: {} is not this one\'s",
-            path.display()
-        ),
+        Doubt::Foreign(place) => {
+            format!("another queue has run here: {place} is not this one\'s")
+        }
         Doubt::Copied => {
             "a copy of this queue has been run, and paid for what this one asks for".to_owned()
         }
@@ -201,10 +209,12 @@ impl Markers {
     /// Returns the error of the queue.
     pub(super) async fn create(
         queue: Arc<dyn Queue>,
+        output: Arc<dyn OutputStore>,
         paths: MarkerPaths,
     ) -> queue::Result<Arc<Self>> {
         let markers = Arc::new(Self {
             queue,
+            output,
             paths,
             written: Mutex::new(None),
         });
@@ -253,9 +263,21 @@ impl Markers {
             return Ok(());
         };
         let markers = Arc::clone(self);
-        // Each file is synced, which would hold up the run.
+        // The file is synced, which would hold up the run.
         let written = tokio::task::spawn_blocking(move || markers.write(marker)).await;
-        written.map_err(|error| QueueError::Fault(error.to_string()))
+        let marker = written.map_err(|error| QueueError::Fault(error.to_string()))?;
+        for place in &self.paths.in_folders {
+            // A folder that was replaced by a link since leads to files of others.
+            let is_in_place = match place.folder() {
+                Location::Path(folder) => is_in_place(&folder),
+                Location::Object(_) => true,
+            };
+            if is_in_place && let Err(error) = self.output.write_note(place, marker.to_text()).await
+            {
+                tracing::info!("{error}");
+            }
+        }
+        Ok(())
     }
 
     /// Returns the marker of the queue as it is; `None` if it has no batch.
@@ -271,7 +293,8 @@ impl Markers {
         }))
     }
 
-    fn write(&self, mut marker: Marker) {
+    /// Writes the marker beside the queue. Returns it as it was written.
+    fn write(&self, mut marker: Marker) -> Marker {
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(written) = written.as_ref() {
             // Attempts may have been noted since the queue was read.
@@ -281,14 +304,28 @@ impl Markers {
             log_failure(path, marker.write(path));
         }
         *written = Some(marker.clone());
-        drop(written);
-        for path in &self.paths.in_folders {
-            // A folder that was replaced by a link since leads to files of others.
-            if path.parent().is_some_and(is_in_place) {
-                log_failure(path, marker.write(path));
-            }
-        }
+        marker
     }
+}
+
+/// Reads the marker in a folder; `None` if there is none.
+async fn read_marker(
+    output: &dyn OutputStore,
+    place: &Location,
+) -> Result<Option<Marker>, OutputError> {
+    let read = match output.read(place).await {
+        // A folder that cannot be read holds no clips either.
+        Err(OutputError::Store { .. }) => return Ok(None),
+        read => read?,
+    };
+    let Some(mut bytes) = read else {
+        return Ok(None);
+    };
+    let mut text = Vec::new();
+    while let Some(chunk) = bytes.next().await {
+        text.extend_from_slice(&chunk?);
+    }
+    Ok(Marker::parse(&text))
 }
 
 /// Returns whether a folder whose links were resolved is still reached without one.

@@ -1,10 +1,9 @@
 //! Why manifests are not loaded.
 
 use std::io;
-use std::path::PathBuf;
 
-use crate::domain::ProviderName;
 use crate::domain::suggest::did_you_mean;
+use crate::domain::{Location, ProviderName};
 use crate::manifest::MappingError;
 use crate::queue::QueueError;
 
@@ -80,13 +79,13 @@ pub enum LoadError {
     /// Files that the queue did not write have the names of new rows' clips.
     #[error(
         "{} whose clip is there already, but not known to the queue, such as {}; nothing was loaded",
-        describe_rows(*rows), example.display()
+        describe_rows(*rows), example
     )]
     ClipsExist {
         /// Number of the rows.
         rows: u64,
         /// One of the files.
-        example: PathBuf,
+        example: Location,
     },
     /// The queue does not accept the rows.
     #[error(transparent)]

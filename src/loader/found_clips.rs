@@ -2,12 +2,10 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::domain::{NewJob, SavedFile, file_name};
-use crate::output;
+use crate::domain::{Location, NewJob, SavedFile, file_name};
+use crate::output::{self, OutputError, OutputStore};
 
 /// The files in a batch's folder, by the name that a clip has without its ending.
 #[derive(Debug, Default)]
@@ -18,7 +16,7 @@ pub struct FoundClips {
 
 #[derive(Debug)]
 struct FoundFile {
-    path: PathBuf,
+    location: Location,
     /// What the file is as a clip, or why it is none, once it has been read.
     clip: OnceCell<Result<SavedFile, String>>,
 }
@@ -29,39 +27,51 @@ impl FoundClips {
     ///
     /// # Errors
     /// Returns an error if the folder cannot be read.
-    pub fn list(folder: &Path, takes_files: bool) -> io::Result<Self> {
-        let entries = match fs::read_dir(folder) {
-            Err(error) if is_no_folder(&error) => return Ok(Self::default()),
-            entries => entries?,
-        };
-        let mut files = HashMap::new();
-        for entry in entries {
-            let entry = entry?;
-            let path = entry.path();
-            // A clip that was being saved when the program ended is no clip.
-            let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-            if let Some(stem) = path.file_stem().filter(|_| !is_hidden)
-                && entry.file_type()?.is_file()
-            {
-                let stem = file_name::case_folded(&stem.to_string_lossy());
-                let clip = OnceCell::new();
-                files.insert(stem, FoundFile { path, clip });
-            }
+    pub async fn list(
+        output: &dyn OutputStore,
+        folder: &Location,
+        takes_files: bool,
+    ) -> Result<Self, OutputError> {
+        let found = Self::new(output.list(folder).await?, takes_files);
+        let files = found.files.values().filter(|_| takes_files);
+        for FoundFile { location, clip } in files.filter(|file| file.location.path().is_none()) {
+            // Rows are read where nothing can be waited for.
+            let inspected = output.inspect(location).await?;
+            clip.get_or_init(|| inspected.map_err(|reason| no_clip(location, &reason)));
         }
-        Ok(Self { files, takes_files })
+        Ok(found)
+    }
+
+    /// Returns the files at locations of one folder. As [`list`](Self::list), but nothing is read.
+    pub(super) fn new(locations: Vec<Location>, takes_files: bool) -> Self {
+        let files = locations.into_iter().map(|location| {
+            let stem = file_name::case_folded(&location.file_stem().to_string_lossy());
+            let clip = OnceCell::new();
+            (stem, FoundFile { location, clip })
+        });
+        Self {
+            files: files.collect(),
+            takes_files,
+        }
     }
 
     /// Returns the file that has the name of a job's clip.
-    pub(super) fn file(&self, job: &NewJob) -> Option<&Path> {
-        Some(self.find(job)?.path.as_path())
+    pub(super) fn file(&self, job: &NewJob) -> Option<&Location> {
+        Some(&self.find(job)?.location)
     }
 
     fn find(&self, job: &NewJob) -> Option<&FoundFile> {
         let file = self.files.get(&file_name::case_folded(&job.stem))?;
-        // Where the file system tells names apart that differ only in case, it is another clip's.
-        let named = file.path.with_file_name(&job.stem);
-        let named = named.with_added_extension(file.path.extension().unwrap_or_default());
-        named.exists().then_some(file)
+        let is_named = match &file.location {
+            Location::Path(path) => {
+                // Where the file system tells names apart that differ only in case, it is another clip's.
+                let named = path.with_file_name(&job.stem);
+                let named = named.with_added_extension(file.location.extension());
+                named.exists()
+            }
+            Location::Object(_) => file.location.file_stem() == job.stem.as_str(),
+        };
+        is_named.then_some(file)
     }
 
     /// Returns the file that a job takes as its clip, if that is one.
@@ -79,25 +89,23 @@ impl FoundClips {
     /// # Errors
     /// Returns why the file is no clip.
     pub(super) fn take(&self, job: &NewJob) -> Result<Option<SavedFile>, String> {
-        let Some(file) = self.taken(job) else {
+        let Some(FoundFile { location, clip }) = self.taken(job) else {
             return Ok(None);
         };
-        file.clip
-            .get_or_init(|| inspect(&file.path))
-            .clone()
-            .map(Some)
+        let inspect = || match location.path() {
+            Some(path) => inspect(path),
+            None => Err(no_clip(location, "it was not read")),
+        };
+        clip.get_or_init(inspect).clone().map(Some)
     }
 }
 
 fn inspect(path: &Path) -> Result<SavedFile, String> {
-    let inspected = output::inspect(path).map_err(|error| error.to_string());
+    let inspected = output::inspect_file(path).map_err(|error| error.to_string());
     let clip = inspected.and_then(|inspected| inspected);
-    clip.map_err(|reason| format!("{} is no complete clip: {reason}", path.display()))
+    clip.map_err(|reason| no_clip(&path.to_owned().into(), &reason))
 }
 
-fn is_no_folder(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+fn no_clip(location: &Location, reason: &str) -> String {
+    format!("{location} is no complete clip: {reason}")
 }

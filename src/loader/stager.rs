@@ -8,9 +8,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::path::PathBuf;
 
-use crate::domain::NewJob;
+use crate::domain::{Location, NewJob};
 use crate::manifest::{ID_FIELD, Mistake, Problem, Remark, RemarkCount, RowSink};
 use crate::queue::{self, RowChange, Staging};
 
@@ -59,7 +58,7 @@ pub(super) struct RowStager<'a, O> {
     /// Number of new rows at whose clip's name there is a file that they do not take.
     blocked: u64,
     /// One of these files.
-    blocking: Option<PathBuf>,
+    blocking: Option<Location>,
     /// Name of the manifest that is being read.
     file: String,
     reading: Reading,
@@ -196,7 +195,7 @@ impl<'a, O: LoadObserver> RowStager<'a, O> {
                 RowChange::New | RowChange::NewPicture | RowChange::Changed => {
                     if let Some(file) = self.found.file(job).filter(|_| change == RowChange::New) {
                         self.blocked += 1;
-                        self.blocking.get_or_insert_with(|| file.to_owned());
+                        self.blocking.get_or_insert_with(|| file.clone());
                     }
                     self.observer.add_row(job);
                 }

@@ -215,8 +215,9 @@ fn a_load_that_reads_twice_tells_each_mistake_and_each_duplicate_once() {
 #[test]
 fn others_can_write_before_a_load_reads_the_file_that_a_row_takes_as_its_clip() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("cup-25.mp4"), "no clip").unwrap();
-    let found = FoundClips::list(folder.path(), true).unwrap();
+    let file = folder.path().join("cup-25.mp4");
+    std::fs::write(&file, "no clip").unwrap();
+    let found = FoundClips::new(vec![file.into()], true);
     let mut observed = Observed::default();
     let staging = FakeStaging::default();
     let mut own = staging.clone();

@@ -1,31 +1,32 @@
 //! Clips wherever they are: each location is of one of two stores.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::domain::{KeptClip, Location, SavedFile};
 
 use super::{
-    ByteStream, CheckDepth, ClipDamage, ClipLocation, LocalStore, ObjectStorage, OutputError,
-    OutputStore, SavedClip,
+    ByteStream, CheckDepth, ClipDamage, ClipLocation, OutputError, OutputStore, SavedClip,
 };
 
 /// Folders of this machine, and object storage.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClipStorage {
-    disk: LocalStore,
-    objects: ObjectStorage,
+    disk: Arc<dyn OutputStore>,
+    objects: Arc<dyn OutputStore>,
 }
 
 impl ClipStorage {
     /// Combines the two.
-    pub fn new(disk: LocalStore, objects: ObjectStorage) -> Self {
+    pub fn new(disk: Arc<dyn OutputStore>, objects: Arc<dyn OutputStore>) -> Self {
         Self { disk, objects }
     }
 
     fn of(&self, location: &Location) -> &dyn OutputStore {
         match location {
-            Location::Path(_) => &self.disk,
-            Location::Object(_) => &self.objects,
+            Location::Path(_) => self.disk.as_ref(),
+            Location::Object(_) => self.objects.as_ref(),
         }
     }
 }
@@ -64,12 +65,24 @@ impl OutputStore for ClipStorage {
         }
     }
 
-    async fn read(&self, saved: &SavedFile) -> Result<Option<ByteStream>, OutputError> {
-        self.of(&saved.location).read(saved).await
+    async fn read(&self, location: &Location) -> Result<Option<ByteStream>, OutputError> {
+        self.of(location).read(location).await
     }
 
-    async fn remove(&self, saved: &SavedFile) -> Result<(), OutputError> {
-        self.of(&saved.location).remove(saved).await
+    async fn write_note(&self, location: &Location, content: Vec<u8>) -> Result<(), OutputError> {
+        self.of(location).write_note(location, content).await
+    }
+
+    async fn remove(&self, location: &Location) -> Result<(), OutputError> {
+        self.of(location).remove(location).await
+    }
+
+    async fn list(&self, folder: &Location) -> Result<Vec<Location>, OutputError> {
+        self.of(folder).list(folder).await
+    }
+
+    async fn inspect(&self, location: &Location) -> Result<Result<SavedFile, String>, OutputError> {
+        self.of(location).inspect(location).await
     }
 
     async fn check(&self, saved: &SavedFile, depth: CheckDepth) -> Option<ClipDamage> {
@@ -93,7 +106,7 @@ impl ClipStorage {
             if self.check(&from, CheckDepth::Stored).await.is_some() {
                 continue;
             }
-            let Some(bytes) = self.read(&from).await? else {
+            let Some(bytes) = self.read(&from.location).await? else {
                 continue;
             };
             let saved = self.save(location, bytes, Some(from.bytes)).await?.file;

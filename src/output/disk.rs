@@ -1,7 +1,7 @@
 //! Files and folders on the disks of this machine.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -79,6 +79,34 @@ pub fn create_folder(folder: &Path) -> io::Result<()> {
         sync_folder(parent)?;
     }
     Ok(())
+}
+
+/// Replaces a file, whose folder must exist. It has its old or its new content after a power loss.
+pub(super) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    // Synced before it has its name: a power loss must not leave an empty file.
+    replace(path, content, File::sync_all)?;
+    sync_folder(folder_of(path))
+}
+
+/// As [`replace_file`], but a power loss may bring the earlier content back.
+pub(super) fn replace_file_fast(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, |_| Ok(()))
+}
+
+fn replace(
+    path: &Path,
+    content: &[u8],
+    sync: impl FnOnce(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let partial = path.with_file_name(name);
+    // It may be a link to a file that is none of ours.
+    remove_if_there(&partial)?;
+    let mut file = File::create_new(&partial)?;
+    file.write_all(content)?;
+    sync(&file)?;
+    fs::rename(&partial, path)
 }
 
 /// Removes a file, if there is one.

@@ -1,18 +1,19 @@
 //! Clips as files in folders of this machine.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
-use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 
 use crate::domain::{KeptClip, Location, SavedFile};
 use crate::failpoint::fail_point;
 
-use super::disk::{find_damage, if_there, remove_if_there};
+use super::disk::{find_damage, if_there, remove_if_there, replace_file};
 use super::disk_space::available_space;
 use super::folder_places::{FolderPlaces, check_in_place};
 use super::kept;
@@ -70,24 +71,33 @@ impl OutputStore for LocalStore {
             })?
     }
 
-    async fn read(&self, saved: &SavedFile) -> Result<Option<ByteStream>, OutputError> {
-        let opened = async {
-            let file = File::open(saved.location.on_disk()?).await?;
-            Ok(file)
-        };
-        let file = if_there(opened.await).map_err(|error| OutputError::Store {
-            location: saved.location.clone(),
-            error,
-        })?;
-        Ok(file.map(|file| Box::pin(chunks_of(file)) as ByteStream))
+    async fn read(&self, location: &Location) -> Result<Option<ByteStream>, OutputError> {
+        let opened = location.clone();
+        let file = run(location, move || if_there(File::open(opened.on_disk()?))).await?;
+        Ok(file.map(|file| Box::pin(chunks_of(file.into())) as ByteStream))
     }
 
-    async fn remove(&self, saved: &SavedFile) -> Result<(), OutputError> {
-        let removed = saved.location.on_disk().and_then(remove_if_there);
-        removed.map_err(|error| OutputError::Store {
-            location: saved.location.clone(),
-            error,
+    async fn write_note(&self, location: &Location, content: Vec<u8>) -> Result<(), OutputError> {
+        let replaced = location.clone();
+        run(location, move || {
+            replace_file(replaced.on_disk()?, &content)
         })
+        .await
+    }
+
+    async fn remove(&self, location: &Location) -> Result<(), OutputError> {
+        let removed = location.clone();
+        run(location, move || remove_if_there(removed.on_disk()?)).await
+    }
+
+    async fn list(&self, folder: &Location) -> Result<Vec<Location>, OutputError> {
+        let listed = folder.clone();
+        run(folder, move || list(listed.on_disk()?)).await
+    }
+
+    async fn inspect(&self, location: &Location) -> Result<Result<SavedFile, String>, OutputError> {
+        let inspected = location.clone();
+        run(location, move || kept::inspect(inspected.on_disk()?)).await
     }
 
     async fn check(&self, saved: &SavedFile, _: CheckDepth) -> Option<ClipDamage> {
@@ -103,19 +113,50 @@ impl OutputStore for LocalStore {
     }
 
     async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError> {
-        let location = folder.clone();
-        let folder = folder.clone();
-        let result = tokio::task::spawn_blocking(move || available_space(folder.on_disk()?))
-            .await
-            .map_err(io::Error::other);
-        result
-            .and_then(|result| result)
-            .map_err(|error| OutputError::Store { location, error })
+        let asked = folder.clone();
+        run(folder, move || available_space(asked.on_disk()?)).await
     }
 }
 
+/// Does something with a disk, which may block.
+async fn run<T: Send + 'static>(
+    location: &Location,
+    operation: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, OutputError> {
+    let result = tokio::task::spawn_blocking(operation).await;
+    let result = result.map_err(io::Error::other).and_then(|result| result);
+    result.map_err(|error| OutputError::Store {
+        location: location.clone(),
+        error,
+    })
+}
+
+/// Lists the files of a folder that are not hidden: a clip that was being saved when the program ended is.
+fn list(folder: &Path) -> io::Result<Vec<Location>> {
+    let entries = match folder.read_dir() {
+        Err(error) if is_no_folder(&error) => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        if !is_hidden && entry.file_type()?.is_file() {
+            files.push(entry.path().into());
+        }
+    }
+    Ok(files)
+}
+
+fn is_no_folder(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
 /// Returns the content of a file.
-fn chunks_of(file: File) -> impl Stream<Item = Result<Bytes, DownloadError>> + Send {
+fn chunks_of(file: tokio::fs::File) -> impl Stream<Item = Result<Bytes, DownloadError>> + Send {
     stream::unfold(Some(file), |file| async {
         let mut file = file?;
         let mut chunk = BytesMut::with_capacity(READ_CHUNK_BYTES);

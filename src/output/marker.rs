@@ -2,19 +2,16 @@
 //! queue that has run less often is a copy or a backup, and does not know what was paid for since.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::ProviderName;
+use crate::domain::{Location, ProviderName};
 
-use super::disk::{folder_of, if_there, remove_if_there, sync_folder};
-
-/// The name of the file in a folder of clips.
-const FOLDER_MARKER: &str = ".overnight.json";
+use super::disk::{if_there, replace_file, replace_file_fast};
 
 /// What is appended to the name of the queue's file.
 const QUEUE_SUFFIX: &str = "-run";
@@ -40,9 +37,12 @@ pub struct Marker {
 }
 
 impl Marker {
+    /// Its name in a folder of clips.
+    pub const FILE_NAME: &'static str = ".overnight.json";
+
     /// Returns where the marker of a folder of clips is.
-    pub fn in_folder(folder: &Path) -> PathBuf {
-        folder.join(FOLDER_MARKER)
+    pub fn in_folder(folder: &Location) -> Location {
+        folder.join(Self::FILE_NAME)
     }
 
     /// Returns where the marker of a queue's file is.
@@ -66,7 +66,18 @@ impl Marker {
     /// Returns the error of the file system.
     pub fn read(path: &Path) -> io::Result<Option<Self>> {
         let text = if_there(fs::read(path))?;
-        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+        Ok(text.and_then(|text| Self::parse(&text)))
+    }
+
+    /// Returns the marker that a text is; `None` if it cannot be understood.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+
+    /// Returns it as a text.
+    pub fn to_text(&self) -> Vec<u8> {
+        // A marker has nothing that JSON cannot express.
+        serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// Replaces a marker, whose folder must exist.
@@ -74,9 +85,7 @@ impl Marker {
     /// # Errors
     /// Returns the error of the file system.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        // Synced before it has its name: a power loss must not leave an empty marker.
-        self.replace(path, File::sync_all)?;
-        sync_folder(folder_of(path))
+        replace_file(path, &self.to_text())
     }
 
     /// As [`write`](Self::write), but a power loss may bring the earlier marker back.
@@ -84,19 +93,7 @@ impl Marker {
     /// # Errors
     /// Returns the error of the file system.
     pub fn write_fast(&self, path: &Path) -> io::Result<()> {
-        self.replace(path, |_| Ok(()))
-    }
-
-    fn replace(&self, path: &Path, sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(".part");
-        let partial = path.with_file_name(name);
-        // It may be a link to a file that is none of ours.
-        remove_if_there(&partial)?;
-        let mut file = File::create_new(&partial)?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        sync(&file)?;
-        fs::rename(&partial, path)
+        replace_file_fast(path, &self.to_text())
     }
 }
 
@@ -107,7 +104,7 @@ mod tests {
     #[test]
     fn a_marker_is_read_as_it_was_written_and_rubbish_is_none() {
         let folder = tempfile::tempdir().unwrap();
-        let path = Marker::in_folder(folder.path());
+        let path = folder.path().join(Marker::FILE_NAME);
         assert_eq!(Marker::read(&path).unwrap(), None);
         let marker = Marker {
             queue: "0123456789ab".into(),

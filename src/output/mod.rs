@@ -35,7 +35,7 @@ pub use clip_damage::ClipDamage;
 pub use clip_storage::ClipStorage;
 pub use disk::{create_folder, remove_if_there};
 pub use download::{DownloadTimeouts, Downloader};
-pub use kept::inspect;
+pub use kept::inspect as inspect_file;
 pub use local::LocalStore;
 pub use marker::Marker;
 pub use objects::ObjectStorage;
@@ -108,11 +108,20 @@ pub trait OutputStore: Send + Sync {
         Ok(None)
     }
 
-    /// Reads a clip; `None` if it is not there.
-    async fn read(&self, saved: &SavedFile) -> Result<Option<ByteStream>, OutputError>;
+    /// Reads what is at a location; `None` if nothing is there.
+    async fn read(&self, location: &Location) -> Result<Option<ByteStream>, OutputError>;
 
-    /// Removes a clip for good, if it is there.
-    async fn remove(&self, saved: &SavedFile) -> Result<(), OutputError>;
+    /// Replaces a small file that is no clip. Its folder must exist, where there are folders.
+    async fn write_note(&self, location: &Location, content: Vec<u8>) -> Result<(), OutputError>;
+
+    /// Removes what is at a location for good, if it is there.
+    async fn remove(&self, location: &Location) -> Result<(), OutputError>;
+
+    /// Lists what is in a folder itself and is not hidden; nothing if there is no such folder.
+    async fn list(&self, folder: &Location) -> Result<Vec<Location>, OutputError>;
+
+    /// Reads what is at a location as a clip. The inner error says why it is no complete one.
+    async fn inspect(&self, location: &Location) -> Result<Result<SavedFile, String>, OutputError>;
 
     /// Compares a clip with what was saved; `None` if it is unchanged.
     async fn check(&self, saved: &SavedFile, depth: CheckDepth) -> Option<ClipDamage>;
@@ -209,17 +218,17 @@ pub enum OutputError {
     TakenOver,
     /// The storage refuses whatever is asked until the user has mended it: the credentials, their permissions or
     /// the bucket are wrong.
-    #[error("cannot write {location}: {reason}")]
+    #[error("the storage refuses {location}: {reason}")]
     Refused {
-        /// The object that was to be written.
+        /// The object that was asked for or to be written.
         location: Location,
         /// What the storage says.
         reason: String,
     },
     /// The storage does not answer, has failed, or asks to be asked later.
-    #[error("cannot write {location}: {reason}")]
+    #[error("the storage is not available for {location}: {reason}")]
     Unavailable {
-        /// The object that was to be written.
+        /// The object that was asked for or to be written.
         location: Location,
         /// What happened.
         reason: String,

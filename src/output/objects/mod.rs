@@ -9,6 +9,7 @@ mod error;
 mod object;
 mod place;
 mod spool;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
 use crate::domain::{KeptClip, Location, SavedFile};
 use crate::failpoint::fail_point;
@@ -27,46 +27,19 @@ use super::receive::receive;
 use super::{
     ByteStream, CheckDepth, ClipDamage, ClipLocation, OutputError, OutputStore, SavedClip,
 };
-use bucket::Buckets;
-use object::{MAX_BUFFERED_MIB, Object};
+use object::Object;
 use place::Place;
 use spool::Spool;
+use storage::Storage;
 
 /// A store that saves clips as objects.
 #[derive(Clone, Debug)]
-pub struct ObjectStorage {
-    buckets: Arc<Buckets>,
-    /// Memory for what is being stored, in MiB.
-    buffers: Arc<Semaphore>,
-}
+pub struct ObjectStorage(Arc<Storage>);
 
 impl ObjectStorage {
     /// Creates a store that finds the storage and its credentials in these environment variables: `AWS_…`.
     pub fn new(environment: &BTreeMap<String, String>) -> Self {
-        Self {
-            buckets: Arc::new(Buckets::new(environment)),
-            buffers: Arc::new(Semaphore::new(MAX_BUFFERED_MIB)),
-        }
-    }
-
-    /// Returns the object at a location.
-    ///
-    /// # Errors
-    /// Returns an error if it is no object, or if the environment is wrong.
-    fn object(&self, location: &Location) -> Result<Object, OutputError> {
-        let Location::Object(url) = location else {
-            let error = location.clone();
-            return Err(OutputError::Refused {
-                location: error,
-                reason: "it is no object".into(),
-            });
-        };
-        let bucket = self.buckets.open(url.bucket());
-        let bucket = bucket.map_err(|reason| OutputError::Refused {
-            location: location.clone(),
-            reason,
-        })?;
-        Object::new(bucket, url)
+        Self(Arc::new(Storage::new(environment)))
     }
 }
 
@@ -89,7 +62,7 @@ impl OutputStore for ObjectStorage {
             bytes: clip.bytes,
             sha256: clip.sha256.clone(),
         };
-        Place::new(self, location, &file)?.store(&clip).await?;
+        Place::new(&self.0, location, &file)?.store(&clip).await?;
         fail_point!("object stored");
         Ok(SavedClip {
             file,
@@ -100,7 +73,7 @@ impl OutputStore for ObjectStorage {
     async fn find_saved(&self, location: &ClipLocation) -> Result<Option<SavedFile>, OutputError> {
         let video = location.folder.join(&location.file_name);
         for kind in MediaKind::ALL {
-            let object = self.object(&video.with_extension(kind.extension()))?;
+            let object = self.0.object(&video.with_extension(kind.extension()))?;
             let Some(found) = object.find().await? else {
                 continue;
             };
@@ -131,7 +104,7 @@ impl OutputStore for ObjectStorage {
             .at(place.with_extension(clip.file.location.extension()));
         // In this order, because the object of another job may be moved aside at any time.
         for from in [&clip.file.location, &clip.earlier_location()] {
-            let source = self.object(from)?;
+            let source = self.0.object(from)?;
             if self
                 .find_damage(&source, &file, CheckDepth::Stored)
                 .await?
@@ -140,7 +113,7 @@ impl OutputStore for ObjectStorage {
                 continue;
             }
             if *from != file.location {
-                Place::new(self, location, &file)?.copy(&source).await?;
+                Place::new(&self.0, location, &file)?.copy(&source).await?;
             }
             fail_point!("clip reused");
             return Ok(Some(file));
@@ -148,17 +121,41 @@ impl OutputStore for ObjectStorage {
         Ok(None)
     }
 
-    async fn read(&self, saved: &SavedFile) -> Result<Option<ByteStream>, OutputError> {
-        self.object(&saved.location)?.read().await
+    async fn read(&self, location: &Location) -> Result<Option<ByteStream>, OutputError> {
+        self.0.object(location)?.read().await
     }
 
-    async fn remove(&self, saved: &SavedFile) -> Result<(), OutputError> {
-        self.object(&saved.location)?.remove().await
+    async fn write_note(&self, location: &Location, content: Vec<u8>) -> Result<(), OutputError> {
+        self.0.object(location)?.write(content).await
+    }
+
+    async fn remove(&self, location: &Location) -> Result<(), OutputError> {
+        self.0.object(location)?.remove().await
+    }
+
+    async fn list(&self, folder: &Location) -> Result<Vec<Location>, OutputError> {
+        self.0.object(folder)?.list().await
+    }
+
+    async fn inspect(&self, location: &Location) -> Result<Result<SavedFile, String>, OutputError> {
+        let Some(bytes) = self.0.object(location)?.read().await? else {
+            return Ok(Err("it is gone".into()));
+        };
+        let spooled = receive(bytes, location.clone(), |chunks| Spool::write(chunks, None));
+        Ok(match spooled.await {
+            Ok(clip) => Ok(SavedFile {
+                location: location.clone(),
+                bytes: clip.bytes,
+                sha256: clip.sha256,
+            }),
+            Err(OutputError::NotAClip(reason)) => Err(reason.to_string()),
+            Err(error) => return Err(error),
+        })
     }
 
     async fn check(&self, saved: &SavedFile, depth: CheckDepth) -> Option<ClipDamage> {
         let found = async {
-            let object = self.object(&saved.location)?;
+            let object = self.0.object(&saved.location)?;
             self.find_damage(&object, saved, depth).await
         };
         match found.await {
@@ -168,8 +165,7 @@ impl OutputStore for ObjectStorage {
     }
 
     async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError> {
-        let probe = self.object(&folder.join(probe_name()))?;
-        probe.try_conditions().await?;
+        self.0.try_to_write(folder).await?;
         let spool = spool::folder();
         available_space(&spool).map_err(|error| OutputError::Store {
             location: spool.into(),
@@ -179,14 +175,6 @@ impl OutputStore for ObjectStorage {
 }
 
 impl ObjectStorage {
-    /// Returns whether the storage of a folder means the conditions of a request. It is tried once.
-    async fn has_conditions(&self, folder: &Location) -> Result<bool, OutputError> {
-        let probe = self.object(&folder.join(probe_name()))?;
-        let has_conditions = &probe.bucket.has_conditions;
-        let tried = has_conditions.get_or_try_init(|| probe.try_conditions());
-        tried.await.copied()
-    }
-
     async fn find_damage(
         &self,
         object: &Object,
@@ -229,9 +217,4 @@ impl ObjectStorage {
         let is_same = hex::encode(hash.finalize()) == saved.sha256;
         Ok((!is_same).then_some(ClipDamage::Content))
     }
-}
-
-/// Returns the name of an object that is written to see whether that is possible, and removed.
-fn probe_name() -> String {
-    format!(".overnight-{}", uuid::Uuid::new_v4().simple())
 }

@@ -23,7 +23,7 @@ use super::spool::Spool;
 
 /// Maximum length of a clip that is sent in one request, and the length of a part of a longer one, in bytes. The
 /// smallest part that every storage takes has 5 MiB.
-pub(super) const PART_BYTES: u64 = 8 << 20;
+const PART_BYTES: u64 = 8 << 20;
 
 /// Number of parts of one clip that are under way at once.
 const CONCURRENT_PARTS: usize = 2;
@@ -147,7 +147,7 @@ impl Object {
         attributes.insert(CLIENT_TOKEN, client_token.to_owned().into());
         let content_type = clip.media.kind.content_type();
         attributes.insert(Attribute::ContentType, content_type.into());
-        if !clip.is_one_part() {
+        if !is_one_part(clip) {
             return self.store_parts(clip, attributes, buffers).await;
         }
         let options = PutOptions {
@@ -245,6 +245,30 @@ impl Object {
         Ok(())
     }
 
+    /// Replaces it by what is no clip.
+    pub(super) async fn write(&self, content: Vec<u8>) -> Result<(), OutputError> {
+        let written = self.bucket.client.put(&self.path, content.into()).await;
+        written.map(drop).map_err(|error| self.error(&error))
+    }
+
+    /// Lists what is in this folder itself and is not hidden.
+    pub(super) async fn list(&self) -> Result<Vec<Location>, OutputError> {
+        let listed = self
+            .bucket
+            .client
+            .list_with_delimiter(Some(&self.path))
+            .await;
+        let listed = listed
+            .map_err(|error| self.error(&error))?
+            .objects
+            .into_iter();
+        let names = listed.filter_map(|object| object.location.filename().map(str::to_owned));
+        Ok(names
+            .filter(|name| !name.starts_with('.'))
+            .map(|name| self.location.join(name))
+            .collect())
+    }
+
     /// Copies it to another object of a bucket, within the storage.
     pub(super) async fn copy_to(&self, to: &Self) -> Result<(), OutputError> {
         let copied = self
@@ -281,6 +305,11 @@ impl Object {
     fn error(&self, error: &Error) -> OutputError {
         output_error(self.location.clone(), error)
     }
+}
+
+/// Returns whether a clip is stored by one request.
+pub(super) fn is_one_part(clip: &Spool) -> bool {
+    clip.bytes <= PART_BYTES
 }
 
 /// Returns a length in MiB, at least one.

@@ -4,16 +4,16 @@ use crate::domain::{KeptClip, Location, SavedFile};
 use crate::failpoint::fail_point;
 use crate::output::{ClipLocation, OutputError};
 
-use super::ObjectStorage;
-use super::object::{Found, InPlace, Object};
+use super::object::{Found, InPlace, Object, is_one_part};
 use super::spool::Spool;
+use super::storage::Storage;
 
 /// How often a clip is stored anew because something has come into its place in the meantime.
 const MAX_TRIES: usize = 3;
 
 /// The place of a new clip.
 pub(super) struct Place<'a> {
-    storage: &'a ObjectStorage,
+    storage: &'a Storage,
     location: &'a ClipLocation,
     new: &'a SavedFile,
     object: Object,
@@ -21,7 +21,7 @@ pub(super) struct Place<'a> {
 
 impl<'a> Place<'a> {
     pub(super) fn new(
-        storage: &'a ObjectStorage,
+        storage: &'a Storage,
         location: &'a ClipLocation,
         new: &'a SavedFile,
     ) -> Result<Self, OutputError> {
@@ -40,11 +40,11 @@ impl<'a> Place<'a> {
     pub(super) async fn store(&self, clip: &Spool) -> Result<(), OutputError> {
         self.move_others_aside().await?;
         let has_conditions = self.storage.has_conditions(&self.location.folder).await?;
-        let buffers = &self.storage.buffers;
+        let buffers = self.storage.buffers();
         let token = &self.location.client_token;
         // Most places are empty: the storage tells if this one is not.
         if has_conditions
-            && clip.is_one_part()
+            && is_one_part(clip)
             && self
                 .object
                 .store(clip, token, InPlace::Keep, buffers)

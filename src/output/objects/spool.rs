@@ -11,8 +11,6 @@ use crate::media::{self, Media};
 use crate::output::OutputError;
 use crate::output::receive::Chunks;
 
-use super::object::PART_BYTES;
-
 /// A whole clip. The system removes the file when it is closed, also by a crash.
 pub(super) struct Spool {
     /// Read by one thread at a time.
@@ -50,11 +48,6 @@ impl Spool {
             sha256,
             media,
         })
-    }
-
-    /// Returns whether it is stored by one request.
-    pub(super) fn is_one_part(&self) -> bool {
-        self.bytes <= PART_BYTES
     }
 
     /// Reads a part.

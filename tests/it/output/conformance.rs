@@ -203,7 +203,7 @@ async fn a_changed_clip_is_damaged_and_a_removed_one_missing<P: Place>() {
     );
     // Twice: removing what is gone is no error.
     for _ in 0..2 {
-        store.remove(&file).await.expect("removed");
+        store.remove(&file.location).await.expect("removed");
         let damage = store.check(&file, CheckDepth::Stored).await;
         assert_eq!(damage, Some(ClipDamage::Missing));
         assert_eq!(read(store, &file).await, None);

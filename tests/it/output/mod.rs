@@ -175,7 +175,7 @@ fn kept(file: &SavedFile) -> KeptClip {
 }
 
 async fn read(store: &impl OutputStore, file: &SavedFile) -> Option<Vec<u8>> {
-    let mut bytes = store.read(file).await.expect("it can be read")?;
+    let mut bytes = store.read(&file.location).await.expect("it can be read")?;
     let mut content = Vec::new();
     while let Some(chunk) = bytes.next().await {
         content.extend_from_slice(&chunk.expect("a chunk"));

@@ -353,12 +353,24 @@ impl OutputStore for FullDisk {
         })
     }
 
-    async fn read(&self, _: &SavedFile) -> Result<Option<ByteStream>, OutputError> {
+    async fn read(&self, _: &Location) -> Result<Option<ByteStream>, OutputError> {
         Ok(None)
     }
 
-    async fn remove(&self, _: &SavedFile) -> Result<(), OutputError> {
+    async fn write_note(&self, _: &Location, _: Vec<u8>) -> Result<(), OutputError> {
         Ok(())
+    }
+
+    async fn remove(&self, _: &Location) -> Result<(), OutputError> {
+        Ok(())
+    }
+
+    async fn list(&self, _: &Location) -> Result<Vec<Location>, OutputError> {
+        Ok(Vec::new())
+    }
+
+    async fn inspect(&self, _: &Location) -> Result<Result<SavedFile, String>, OutputError> {
+        Ok(Err("there is nothing".into()))
     }
 
     async fn check(&self, _: &SavedFile, _: CheckDepth) -> Option<ClipDamage> {

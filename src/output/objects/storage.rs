@@ -1,0 +1,72 @@
+//! The buckets of a storage, and what they share.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::Semaphore;
+
+use crate::domain::Location;
+use crate::output::OutputError;
+
+use super::bucket::Buckets;
+use super::object::{MAX_BUFFERED_MIB, Object};
+
+/// Where objects are.
+#[derive(Debug)]
+pub(super) struct Storage {
+    buckets: Buckets,
+    /// Memory for what is being stored, in MiB.
+    buffers: Semaphore,
+}
+
+impl Storage {
+    pub(super) fn new(environment: &BTreeMap<String, String>) -> Self {
+        Self {
+            buckets: Buckets::new(environment),
+            buffers: Semaphore::new(MAX_BUFFERED_MIB),
+        }
+    }
+
+    /// Returns the memory for what is being stored, in MiB.
+    pub(super) fn buffers(&self) -> &Semaphore {
+        &self.buffers
+    }
+
+    /// Returns the object at a location.
+    ///
+    /// # Errors
+    /// Returns an error if it is no object, or if the environment is wrong.
+    pub(super) fn object(&self, location: &Location) -> Result<Object, OutputError> {
+        let Location::Object(url) = location else {
+            let error = location.clone();
+            return Err(OutputError::Refused {
+                location: error,
+                reason: "it is no object".into(),
+            });
+        };
+        let bucket = self.buckets.open(url.bucket());
+        let bucket = bucket.map_err(|reason| OutputError::Refused {
+            location: location.clone(),
+            reason,
+        })?;
+        Object::new(bucket, url)
+    }
+
+    /// Returns whether the storage of a folder means the conditions of a request. It is tried once.
+    pub(super) async fn has_conditions(&self, folder: &Location) -> Result<bool, OutputError> {
+        let probe = self.object(&folder.join(probe_name()))?;
+        let has_conditions = &probe.bucket.has_conditions;
+        let tried = has_conditions.get_or_try_init(|| probe.try_conditions());
+        tried.await.copied()
+    }
+
+    /// Tries to write an object into a folder, and removes it.
+    pub(super) async fn try_to_write(&self, folder: &Location) -> Result<(), OutputError> {
+        let probe = self.object(&folder.join(probe_name()))?;
+        probe.try_conditions().await.map(drop)
+    }
+}
+
+/// Returns the name of an object that is written to see whether that is possible, and removed.
+fn probe_name() -> String {
+    format!(".overnight-{}", uuid::Uuid::new_v4().simple())
+}
