@@ -113,7 +113,7 @@ async fn drain_queue(simulator: &SimulatorProcess, jobs: u64) -> anyhow::Result<
         ..StepContext::new(
             Arc::clone(&queue) as _,
             BTreeMap::from([(PROVIDER, connect(simulator)?)]),
-            app::local_files(ProxiedLinks::default())?,
+            app::file_ports(ProxiedLinks::default(), &BTreeMap::new())?,
             fixture::catalog()?,
             Arc::new(SystemClock),
         )

@@ -189,9 +189,7 @@ impl App {
 
     /// Returns the store that clips are saved to.
     pub fn output(&self) -> Arc<dyn OutputStore> {
-        let disk = Arc::<LocalStore>::default();
-        let objects = Arc::new(ObjectStorage::new(&self.environment));
-        Arc::new(ClipStorage::new(disk, objects))
+        clip_storage(&self.environment)
     }
 
     /// Returns the configured times of polls, predictions and histories, without measurements.
@@ -265,7 +263,7 @@ impl App {
             .await?;
         let catalog = Arc::clone(&self.catalog);
         let clock = Arc::clone(&self.clock);
-        let files = local_files(self.config.proxied_links)?;
+        let files = file_ports(self.config.proxied_links, &self.environment)?;
         Ok(StepContext {
             policy: self.config.retry_policy(),
             processing_times,
@@ -284,16 +282,25 @@ impl App {
     }
 }
 
-/// Returns the ports that save clips to local folders, download them over HTTP, and read local
+/// Returns the ports that save clips to local folders and object storage, download them over HTTP, and read local
 /// images.
 ///
 /// # Errors
 /// Returns [`AppError::Downloads`] if TLS cannot be set up.
-pub fn local_files(proxied: ProxiedLinks) -> Result<FilePorts, AppError> {
+pub fn file_ports(
+    proxied: ProxiedLinks,
+    environment: &BTreeMap<String, String>,
+) -> Result<FilePorts, AppError> {
     let downloader = Downloader::new(DownloadTimeouts::default(), proxied);
     Ok(FilePorts {
-        output: Arc::<LocalStore>::default(),
+        output: clip_storage(environment),
         clips: Arc::new(downloader.map_err(AppError::Downloads)?),
         images: Arc::new(LocalImages),
     })
+}
+
+fn clip_storage(environment: &BTreeMap<String, String>) -> Arc<dyn OutputStore> {
+    let disk = Arc::<LocalStore>::default();
+    let objects = Arc::new(ObjectStorage::new(environment));
+    Arc::new(ClipStorage::new(disk, objects))
 }

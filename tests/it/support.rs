@@ -12,6 +12,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::storage_server::{self, BUCKET, StorageServer};
+
 /// Speed-up of the simulated providers: a typical processing time of 270 seconds takes 0.3 seconds.
 pub(crate) const SPEED: f64 = 900.0;
 
@@ -28,6 +30,8 @@ pub(crate) struct TestEnv {
     pub(crate) simulator: Simulator,
     /// Where the queue is; `None` for the usual file in the folder.
     pub(crate) queue: Option<String>,
+    /// Where the clips are; `None` for the usual folder.
+    pub(crate) storage: Option<StorageServer>,
     /// More variables of the binary.
     pub(crate) variables: Vec<(&'static str, &'static str)>,
     /// Runs the simulator's tasks until the environment is dropped.
@@ -104,6 +108,7 @@ impl TestEnv {
             dir,
             simulator,
             queue: None,
+            storage: None,
             variables: Vec::new(),
             runtime,
         }
@@ -118,6 +123,44 @@ impl TestEnv {
         self
     }
 
+    /// Puts the clips into object storage.
+    pub(crate) fn in_storage(mut self) -> Self {
+        self.storage = Some(StorageServer::start());
+        self.prepend_config(&format!("out = \"s3://{BUCKET}/renders\""));
+        self
+    }
+
+    /// Returns the storage of the clips.
+    pub(crate) fn storage(&self) -> &StorageServer {
+        self.storage.as_ref().expect("a storage")
+    }
+
+    /// Returns the content of a clip, by its path or URL.
+    pub(crate) fn clip(&self, output: &str) -> Vec<u8> {
+        match output.strip_prefix(&format!("s3://{BUCKET}/")) {
+            Some(name) => self.storage().content(name),
+            None => fs::read(output).unwrap_or_else(|error| panic!("{output}: {error}")),
+        }
+    }
+
+    /// Returns the names of the clips and other files of a batch, in order.
+    pub(crate) fn clip_names(&self, batch: &str) -> Vec<String> {
+        let Some(storage) = &self.storage else {
+            return storage_server::list(&self.dir.path().join("renders").join(batch));
+        };
+        let prefix = format!("renders/{batch}/");
+        let names = storage.names().into_iter();
+        names
+            .filter_map(|name| Some(name.strip_prefix(&prefix)?.to_owned()))
+            .collect()
+    }
+
+    fn prepend_config(&self, line: &str) {
+        let path = self.dir.path().join("overnight.toml");
+        let config = fs::read_to_string(path).expect("the config");
+        self.write("overnight.toml", &format!("{line}\n{config}"));
+    }
+
     /// Replaces a part of the config.
     pub(crate) fn set_config(&self, part: &str, by: &str) {
         let path = self.dir.path().join("overnight.toml");
@@ -128,7 +171,7 @@ impl TestEnv {
 
     /// Lets runs use a server that may forget what it has committed.
     pub(crate) fn accept_loss(&self) {
-        self.write("overnight.toml", &format!("accept_loss = true\n{CONFIG}"));
+        self.prepend_config("accept_loss = true");
     }
 
     /// Puts the queue into another file.
@@ -180,6 +223,7 @@ impl TestEnv {
             .stdin(Stdio::null());
         command.envs(self.simulator.environment());
         command.envs(self.variables.iter().copied());
+        command.envs(self.storage.iter().flat_map(StorageServer::environment));
         command.envs(self.queue.iter().map(|url| ("OVERNIGHT_QUEUE", url)));
         command
     }
@@ -319,7 +363,7 @@ impl TestEnv {
         for job in &jobs {
             assert_eq!(job["state"], "succeeded", "{job}");
             let path = job["output"].as_str().expect("a path");
-            let clip = fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let clip = self.clip(path);
             assert_eq!(job["bytes"].as_u64(), Some(clip.len() as u64), "{job}");
             // Each simulated clip contains the id of its prediction.
             let id = job["prediction_id"].as_str().expect("a prediction");

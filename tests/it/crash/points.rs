@@ -89,6 +89,21 @@ const FAIL_POINTS: [(&str, Option<(Call, Fault)>); 44] = [
 /// Fail points that are reached only when a clip takes the place of an earlier one, or of another job's.
 const REUSE_FAIL_POINTS: [&str; 2] = ["earlier clip moved", "clip reused"];
 
+/// Fail points that are reached only if clips are on a disk.
+const DISK_FAIL_POINTS: [&str; 5] = [
+    "file started",
+    "file written",
+    "file synced",
+    "file renamed",
+    "folder synced",
+];
+
+/// Fail points that are reached only if clips are in object storage.
+const STORAGE_FAIL_POINTS: [&str; 3] = ["clip spooled", "object stored", "parts stored"];
+
+/// Those that are reached only when a clip takes the place of another there.
+const CHANGE_FAIL_POINTS: [&str; 2] = ["earlier object kept", "place cleared"];
+
 /// Fail points that are reached only if the queue is in a database.
 const DATABASE_FAIL_POINTS: [&str; 1] = ["write sent"];
 
@@ -131,8 +146,9 @@ fn a_run_on_a_database_aborted_at_any_fail_point_pays_for_each_row_once_and_lose
     for chunk in [FAIL_POINTS.as_slice(), &own].concat().chunks(8) {
         std::thread::scope(|scope| {
             for (point, fault) in chunk {
-                let database = Some(postgres_server::create_database());
-                scope.spawn(|| abort_and_resume("fal", point, *fault, database));
+                let url = postgres_server::create_database();
+                let place = |env: TestEnv| env.on_database(url);
+                scope.spawn(|| abort_and_resume("fal", point, *fault, place));
             }
         });
     }
@@ -143,7 +159,7 @@ fn a_run_aborted_at_any_fail_point_of_an_upload_pays_for_each_row_once_and_loses
     for via in ["eachlabs", "fal"] {
         std::thread::scope(|scope| {
             for point in UPLOAD_FAIL_POINTS {
-                scope.spawn(move || abort_and_resume(via, point, None, None));
+                scope.spawn(move || abort_and_resume(via, point, None, |env| env));
             }
         });
     }
@@ -188,6 +204,72 @@ fn a_run_aborted_while_clips_change_places_keeps_all_of_them_and_pays_for_none_a
     assert_eq!(env.run(&["verify"]).code, 0);
 }
 
+#[test]
+fn a_run_with_clips_in_storage_aborted_at_any_fail_point_pays_for_each_row_once_and_loses_nothing()
+{
+    let is_shared = |(name, _): &(&str, _)| !DISK_FAIL_POINTS.contains(name);
+    let shared = FAIL_POINTS.into_iter().filter(is_shared);
+    let own = STORAGE_FAIL_POINTS.map(|point| (point, None));
+    let points: Vec<_> = shared.chain(own).collect();
+    for chunk in points.chunks(8) {
+        std::thread::scope(|scope| {
+            for (point, fault) in chunk {
+                scope.spawn(|| abort_and_resume("fal", point, *fault, TestEnv::in_storage));
+            }
+        });
+    }
+}
+
+#[test]
+fn a_clip_that_was_stored_before_an_abort_is_not_downloaded_again() {
+    let env = TestEnv::new(high_limits()).in_storage();
+    env.load(1, "fal");
+    assert!(aborts_at(&env, &["run"], "object stored"));
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.assert_all_rendered_once(1);
+    assert_eq!(env.ledger().entries[0].downloads, 1);
+}
+
+#[test]
+fn a_run_aborted_while_clips_change_places_in_storage_keeps_all_of_them_and_pays_for_none_again() {
+    let env = TestEnv::new(high_limits()).in_storage();
+    let load = |sheet: &str, prompt: &str| {
+        let row = format!("id,image,prompt\na,https://e.com/a.png,{prompt}\n");
+        env.write(sheet, &row);
+        let loaded = env.run(&["load", sheet, "--model", "kling-v1-standard"]);
+        assert_eq!(loaded.code, 0, "{loaded:?}");
+    };
+    let clip = |name: &str| env.storage().content(&format!("renders/{name}"));
+    load("spring.csv", "Turn left");
+    assert_eq!(env.run(&["run"]).code, 0);
+    let left = clip("spring/a.mp4");
+    load("spring.csv", "Turn right");
+    for point in CHANGE_FAIL_POINTS {
+        assert!(aborts_at(&env, &["run"], point), "{point}");
+    }
+    assert_eq!(clip("spring/a.mp4"), left);
+    assert_eq!(env.run(&["run"]).code, 0);
+    let right = clip("spring/a.mp4");
+    load("spring.csv", "Turn left");
+    load("autumn.csv", "Turn right");
+    let [_, reused] = REUSE_FAIL_POINTS;
+    assert!(aborts_at(&env, &["run"], reused));
+    assert!(aborts_at(&env, &["run"], reused));
+    let run = env.run(&["run"]);
+    assert_eq!(run.code, 0, "{run:?}");
+    for (name, content) in [
+        ("spring/a.mp4", &left),
+        ("spring/earlier/a.1.mp4", &left),
+        ("spring/earlier/a.2.mp4", &right),
+        ("autumn/a.mp4", &right),
+    ] {
+        assert_eq!(&clip(name), content, "{name}");
+    }
+    assert_eq!(env.ledger().entries.len(), 2);
+    let verified = env.run(&["verify", "--deep"]);
+    assert_eq!(verified.code, 0, "{verified:?}");
+}
+
 fn abort_at_every_point(via: &str) {
     // In parallel, because most of the time is spent waiting for the simulated providers.
     for chunk in FAIL_POINTS.chunks(8) {
@@ -195,7 +277,7 @@ fn abort_at_every_point(via: &str) {
             for (point, fault) in chunk {
                 // AI/ML API never reports a failure as retryable, so Overnight does not retry it.
                 if !(via == "aimlapi" && point.starts_with("FailUnbilled")) {
-                    scope.spawn(|| abort_and_resume(via, point, *fault, None));
+                    scope.spawn(|| abort_and_resume(via, point, *fault, |env| env));
                 }
             }
         });
@@ -208,19 +290,17 @@ fn abort_and_resume(
     via: &str,
     point: &str,
     fault: Option<(Call, Fault)>,
-    database: Option<String>,
+    place: impl FnOnce(TestEnv) -> TestEnv,
 ) {
     let faults = fault.map_or_else(Faults::default, |(call, fault)| {
         Faults::default().with(call, fault, 1.0)
     });
-    let env = TestEnv::new(SimulatorOptions {
+    let clip_bytes = if point == "parts stored" { 9 << 20 } else { 0 };
+    let env = place(TestEnv::new(SimulatorOptions {
         faults,
+        clip_bytes,
         ..high_limits()
-    });
-    let env = match database {
-        Some(url) => env.on_database(url),
-        None => env,
-    };
+    }));
     if UPLOAD_FAIL_POINTS.contains(&point) {
         env.write_image_manifest("batch.csv", ROWS);
     } else {
@@ -253,11 +333,8 @@ fn abort_and_resume(
     } else {
         env.assert_all_rendered_once(ROWS);
     }
-    let entries = fs::read_dir(env.dir.path().join("renders/batch")).expect("the output folder");
-    let leftovers: Vec<_> = entries
-        .map(|entry| entry.expect("an entry").file_name())
-        .filter(|name| !name.to_string_lossy().ends_with(".mp4") && name != ".overnight.json")
-        .collect();
+    let mut leftovers = env.clip_names("batch");
+    leftovers.retain(|name| !name.ends_with(".mp4") && name != ".overnight.json");
     assert!(
         leftovers.is_empty(),
         "{via}, {point}: {leftovers:?} were left behind"
@@ -310,6 +387,8 @@ fn every_fail_point_in_the_sources_is_tested() {
             &MOVE_FAIL_POINTS,
             &DATABASE_FAIL_POINTS,
             &COPY_FAIL_POINTS,
+            &STORAGE_FAIL_POINTS,
+            &CHANGE_FAIL_POINTS,
         ];
         let others = others.concat();
         let is_tested = FAIL_POINTS.iter().any(matches) || others.contains(&point.as_str());

@@ -264,8 +264,11 @@ impl VirtualRun {
             ..StepContext::new(
                 Arc::clone(&self.queue) as _,
                 BTreeMap::from([(ProviderName::Fal, provider)]),
-                app::local_files(overnight::link_client::ProxiedLinks::default())
-                    .expect("the files of this machine"),
+                app::file_ports(
+                    overnight::link_client::ProxiedLinks::default(),
+                    &BTreeMap::new(),
+                )
+                .expect("the files of this machine"),
                 Arc::new(catalog::load(&[]).expect("the catalogue")),
                 Arc::clone(&self.clock) as _,
             )
