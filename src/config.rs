@@ -2,10 +2,12 @@
 //! which override all of them, are applied by the commands.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
@@ -32,6 +34,9 @@ pub struct Config {
     /// Output folder, or `s3://bucket/folder`: clips are saved as `{out}/{batch}/{id}.mp4`, or under the ending of
     /// their kind.
     pub out: Location,
+    /// Where everybody can read what is in `out`, if that is in object storage: reports link there.
+    #[serde(deserialize_with = "not_empty")]
+    pub out_public: Option<PublicUrl>,
     /// Maximum number of concurrent steps, at least 1.
     pub workers: usize,
     /// What is done with the links of clips and uploads if a proxy is configured.
@@ -105,6 +110,7 @@ impl Default for Config {
             queue_patience: SignedDuration::from_mins(10),
             accept_loss: false,
             out: "renders".into(),
+            out_public: None,
             workers: 16,
             proxied_links: ProxiedLinks::default(),
             catalog: Vec::new(),
@@ -368,9 +374,33 @@ impl Config {
 }
 
 /// Reads a URL; an empty one is none.
-fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DatabaseUrl>, D::Error> {
-    let url = String::deserialize(deserializer)?;
-    Ok((!url.is_empty()).then(|| url.into()))
+fn not_empty<'de, D: Deserializer<'de>, T: TryFrom<String>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error>
+where
+    T::Error: Display,
+{
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.try_into().map(Some).map_err(D::Error::custom)
+}
+
+/// An address that everybody can read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl(pub Url);
+
+impl TryFrom<String> for PublicUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let url = Url::parse(&text).map_err(|error| format!("`{text}` is no URL: {error}"))?;
+        match url.scheme() {
+            "https" | "http" => Ok(Self(url)),
+            scheme => Err(format!("`{text}` has the scheme `{scheme}`; use https")),
+        }
+    }
 }
 
 /// Parses one of the built-in addresses.
@@ -392,6 +422,7 @@ mod tests {
         queue_patience = "10m"
         accept_loss = true
         out = "renders"
+        out_public = "https://cdn.example.com/renders"
         workers = 16
         proxied_links = "checked"
         catalog = ["my-models.toml"]

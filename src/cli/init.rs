@@ -198,6 +198,7 @@ mod tests {
             queue_patience,
             accept_loss,
             out,
+            out_public,
             workers,
             proxied_links,
             catalog,
@@ -208,7 +209,7 @@ mod tests {
         let storage_url = config.fal_storage_url().map(String::from);
         let auth = config.eachlabs_auth();
         format!(
-            "{queue:?} {queue_session:?} {queue_patience:?} {accept_loss} {out:?} {workers} {proxied_links:?} {catalog:?} {pace:?} {providers:?} {api_url} \
+            "{queue:?} {queue_session:?} {queue_patience:?} {accept_loss} {out:?} {out_public:?} {workers} {proxied_links:?} {catalog:?} {pace:?} {providers:?} {api_url} \
              {storage_url:?} {auth:?}"
         )
     }

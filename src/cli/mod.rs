@@ -11,6 +11,7 @@ mod balances;
 mod bill;
 mod canary;
 mod clean;
+mod clip_links;
 mod completions;
 mod confirm;
 mod copies;

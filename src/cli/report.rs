@@ -13,6 +13,7 @@ use crate::queue::{BillGrouping, JobFilter, Queue, Status};
 use crate::report::{PageCommands, PageHeader, PageWriter};
 
 use super::args::{Global, ReportArgs};
+use super::clip_links::ClipLinks;
 use super::exit::Exit;
 use super::render;
 use super::setup::Setup;
@@ -32,6 +33,7 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
             resolve: setup.suggest("resolve").arg("JOB").to_string(),
             retry: setup.suggest("retry").arg("JOB").to_string(),
         },
+        links: ClipLinks::new(&setup, args.links),
     };
     let path = args
         .out
@@ -49,6 +51,7 @@ pub(super) async fn report(global: &Global, args: ReportArgs) -> anyhow::Result<
         .with_context(|| format!("cannot write {}", path.display()))?;
     if !global.quiet {
         render::print_note(format_args!("wrote {}", path.display()));
+        writer.links.print_hint(&writer.status);
     }
     Ok(Exit::Success)
 }
@@ -66,6 +69,7 @@ struct ReportWriter<'a> {
     now: jiff::Timestamp,
     /// The commands that the page tells its reader to use.
     commands: PageCommands,
+    links: ClipLinks,
 }
 
 impl ReportWriter<'_> {
@@ -95,6 +99,7 @@ impl ReportWriter<'_> {
         for by in [BillGrouping::Batch, BillGrouping::Route] {
             bills.push((by, self.queue.bill(by, self.batch.clone()).await?));
         }
+        let remote = self.links.remote(&self.status, self.now).await?;
         let nonce = Uuid::new_v4().simple().to_string();
         let header = PageHeader {
             folder,
@@ -103,6 +108,7 @@ impl ReportWriter<'_> {
             status: &self.status,
             bills: &bills,
             commands: &self.commands,
+            remote: &remote,
         };
         let mut page = PageWriter::new(out, &header)?;
         let filter = JobFilter {
@@ -111,7 +117,7 @@ impl ReportWriter<'_> {
         };
         let mut jobs = JobReader::new(self.queue, filter);
         while let Some(job) = jobs.next().await? {
-            page.write_job(&job)?;
+            page.write_job(&job, &self.links.of_job(&job).await?)?;
         }
         Ok(page.finish(&header)?)
     }

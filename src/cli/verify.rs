@@ -64,10 +64,11 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
         return Ok(Exit::Incomplete);
     }
     if !args.fix {
-        let fix = setup
-            .suggest("verify")
-            .arg("--fix")
-            .option("--batch", args.batch.as_deref());
+        let mut fix = setup.suggest("verify").arg("--fix");
+        if args.deep {
+            fix = fix.arg("--deep");
+        }
+        let fix = fix.option("--batch", args.batch.as_deref());
         render::print_note(format_args!(
             "hint: `{fix}` downloads them again without paying"
         ));

@@ -1,8 +1,10 @@
 //! Clips wherever they are: each location is of one of two stores.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use url::Url;
 
 use crate::domain::{KeptClip, Location, SavedFile};
 
@@ -67,6 +69,10 @@ impl OutputStore for ClipStorage {
 
     async fn read(&self, location: &Location) -> Result<Option<ByteStream>, OutputError> {
         self.of(location).read(location).await
+    }
+
+    async fn link(&self, location: &Location, valid: Duration) -> Result<Option<Url>, OutputError> {
+        self.of(location).link(location, valid).await
     }
 
     async fn write_note(&self, location: &Location, content: Vec<u8>) -> Result<(), OutputError> {

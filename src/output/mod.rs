@@ -28,6 +28,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
+use url::Url;
 
 use crate::domain::{KeptClip, Location, SavedFile};
 
@@ -110,6 +111,16 @@ pub trait OutputStore: Send + Sync {
 
     /// Reads what is at a location; `None` if nothing is there.
     async fn read(&self, location: &Location) -> Result<Option<ByteStream>, OutputError>;
+
+    /// Returns a link by which everybody can read what is at a location, for as long as it is valid; `None` if
+    /// there are no links to this place.
+    async fn link(
+        &self,
+        _location: &Location,
+        _valid: Duration,
+    ) -> Result<Option<Url>, OutputError> {
+        Ok(None)
+    }
 
     /// Replaces a small file that is no clip. Its folder must exist, where there are folders.
     async fn write_note(&self, location: &Location, content: Vec<u8>) -> Result<(), OutputError>;

@@ -1,5 +1,6 @@
 //! The part of a page above the clips: totals, job states and the bill.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -28,6 +29,17 @@ pub(crate) struct PageHeader<'a> {
     pub bills: &'a [(BillGrouping, Vec<BillLine>)],
     /// The commands that the page tells its reader to use.
     pub commands: &'a PageCommands,
+    /// Where clips are that are not beside the page.
+    pub remote: &'a RemoteClips,
+}
+
+/// Where clips are that are not beside the page.
+#[derive(Debug, Default)]
+pub(crate) struct RemoteClips {
+    /// The origins of the links to them, such as `https://storage.example.com`.
+    pub origins: BTreeSet<String>,
+    /// When the links stop to work; `None` if they do not.
+    pub until: Option<Timestamp>,
 }
 
 /// The commands that continue or settle a job, for the page's reader.
@@ -47,6 +59,13 @@ impl PageHeader<'_> {
             "title" => write!(out, "{}", Escaped(&self.title())),
             "period" => self.write_period(out),
             "tiles" => self.write_tiles(out),
+            "origins" => self
+                .remote
+                .origins
+                .iter()
+                .try_for_each(|origin| write!(out, " {}", Escaped(origin))),
+            "remote" if self.remote.origins.is_empty() => Ok(()),
+            "remote" => write!(out, ", and where the clips are"),
             "bar" => self.write_bar(out),
             "states" => self.write_states(out),
             "bills" => self
@@ -106,7 +125,11 @@ impl PageHeader<'_> {
                 None => write!(out, "now · ")?,
             }
         }
-        write!(out, "as of {} (UTC)", format_minute(self.now))
+        write!(out, "as of {} (UTC)", format_minute(self.now))?;
+        match self.remote.until {
+            Some(until) => write!(out, " · clips can be seen until {}", format_minute(until)),
+            None => Ok(()),
+        }
     }
 
     fn write_tiles(&self, out: &mut impl Write) -> io::Result<()> {

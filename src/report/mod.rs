@@ -13,6 +13,7 @@ mod template;
 mod tests;
 mod text;
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -20,7 +21,7 @@ use crate::queue::JobRecord;
 
 use row::PageRow;
 
-pub(crate) use header::{PageCommands, PageHeader};
+pub(crate) use header::{PageCommands, PageHeader, RemoteClips};
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -62,9 +63,13 @@ impl<W: Write> PageWriter<W> {
         })
     }
 
-    /// Writes a job.
-    pub(crate) fn write_job(&mut self, job: &JobRecord) -> io::Result<()> {
-        let row = PageRow::new(job, &self.batches, &self.folder);
+    /// Writes a job. `links` has the links to those of its clips that are not on a disk, by their locations.
+    pub(crate) fn write_job(
+        &mut self,
+        job: &JobRecord,
+        links: &BTreeMap<String, String>,
+    ) -> io::Result<()> {
+        let row = PageRow::new(job, &self.batches, &self.folder, links);
         let separator = if self.jobs == 0 { "" } else { ",\n" };
         self.jobs += 1;
         // Escaped for a script element, because a job's texts may contain `</script>`.

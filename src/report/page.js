@@ -5,7 +5,7 @@
   const CARDS_PER_PAGE = 60;
 
   // Endings of the clips that are pictures.
-  const PICTURE = /\.(gif|png|jpg|webp)$/;
+  const PICTURE = /\.(gif|png|jpg|webp)(\?|$)/;
   const MAX_REASONS = 12;
   const MAX_IDS_PER_REASON = 12;
   const SEARCH_DELAY_MS = 80;

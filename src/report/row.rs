@@ -1,12 +1,13 @@
 //! A job as a row of the page's data: an array, because keys would make the data of ten thousand
 //! jobs half as large again.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::domain::{LocalImage, ProviderName};
+use crate::domain::{LocalImage, Location, ProviderName};
 use crate::queue::JobRecord;
 
 use super::link::relative_link;
@@ -47,16 +48,24 @@ pub(super) struct PageRow(
     Option<i64>,
     /// The last error, truncated.
     String,
-    /// The links to the clips of earlier inputs, oldest first, relative to the page.
+    /// The links to the clips of earlier inputs, oldest first; those to a disk are relative to the page.
     Vec<String>,
 );
 
 impl PageRow {
     /// Returns the row of a job on a page in `folder` that lists `batches`.
-    pub(super) fn new(job: &JobRecord, batches: &[String], folder: &Path) -> Self {
+    pub(super) fn new(
+        job: &JobRecord,
+        batches: &[String],
+        folder: &Path,
+        links: &BTreeMap<String, String>,
+    ) -> Self {
         let input_text = |field| job.input.get(field).and_then(Value::as_str);
         let image = input_text("image").and_then(|image| image_link(image, folder));
-        let link = |clip: &String| relative_link(folder, Path::new(clip));
+        let link = |clip: &String| match Location::from(clip.as_str()) {
+            Location::Path(path) => relative_link(folder, &path),
+            Location::Object(_) => links.get(clip).cloned(),
+        };
         let clip = job.output.as_ref().and_then(link);
         let earlier = job.versions.iter().filter(|version| !version.current);
         let earlier = earlier.filter_map(|version| link(&version.output));

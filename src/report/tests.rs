@@ -85,6 +85,7 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
         now,
         status: &status,
         bills: &bills,
+        remote: &RemoteClips::default(),
         commands: &PageCommands {
             resolve: "resolve JOB".into(),
             retry: "retry JOB".into(),
@@ -92,7 +93,7 @@ fn page(batch: &str, jobs: &[JobRecord]) -> String {
     };
     let mut page = PageWriter::new(Vec::new(), &header).unwrap();
     for job in jobs {
-        page.write_job(job).unwrap();
+        page.write_job(job, &BTreeMap::new()).unwrap();
     }
     String::from_utf8(page.finish(&header).unwrap()).unwrap()
 }

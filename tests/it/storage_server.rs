@@ -140,6 +140,17 @@ impl StorageServer {
         bucket.put(&name, content.into()).await.expect("stored");
     }
 
+    /// As [`put`](Self::put), in a test without a runtime.
+    pub(crate) fn put_blocking(&self, name: &str, content: &[u8]) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        runtime.block_on(self.put(name, content));
+    }
+
+    /// Removes an object.
+    pub(crate) fn remove(&self, name: &str) {
+        fs::remove_file(self.folder.path().join(BUCKET).join(name)).expect("removed");
+    }
+
     /// Changes the content of an object, as a failing disk would: what is stored with it stays.
     pub(crate) fn overwrite(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.folder.path().join(BUCKET).join(name);

@@ -1,8 +1,10 @@
 //! Flags of the commands that only show something.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use jiff::{Span, SpanRelativeTo, Unit};
 
 use crate::cli::examples;
 use crate::domain::JobState;
@@ -80,6 +82,23 @@ pub struct ReportArgs {
     /// File to write; `-` is standard output [default: {batch}.html, or report.html]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Sign links to clips in object storage that are valid for this long, such as `12h` or `7d`, the longest.
+    /// Whoever has the page can see the clips until then
+    #[arg(long, value_name = "TIME", value_parser = parse_validity)]
+    pub links: Option<Duration>,
+}
+
+/// Returns how long links are valid.
+fn parse_validity(text: &str) -> Result<Duration, String> {
+    const MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+    let span: Span = text.parse().map_err(|error| format!("{error}"))?;
+    let seconds = span.total((Unit::Second, SpanRelativeTo::days_are_24_hours()));
+    let seconds = seconds.map_err(|error| error.to_string())?;
+    let validity = Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?;
+    if validity.is_zero() || validity > MAX {
+        return Err("links are valid for a second to seven days".into());
+    }
+    Ok(validity)
 }
 
 /// Arguments of `export`.

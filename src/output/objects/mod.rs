@@ -13,10 +13,12 @@ mod storage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
+use url::Url;
 
 use crate::domain::{KeptClip, Location, SavedFile};
 use crate::failpoint::fail_point;
@@ -123,6 +125,10 @@ impl OutputStore for ObjectStorage {
 
     async fn read(&self, location: &Location) -> Result<Option<ByteStream>, OutputError> {
         self.0.object(location)?.read().await
+    }
+
+    async fn link(&self, location: &Location, valid: Duration) -> Result<Option<Url>, OutputError> {
+        self.0.object(location)?.link(valid).await.map(Some)
     }
 
     async fn write_note(&self, location: &Location, content: Vec<u8>) -> Result<(), OutputError> {

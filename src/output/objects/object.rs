@@ -2,16 +2,20 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{
     Attribute, Attributes, CopyOptions, Error, GetOptions, MultipartUpload, ObjectStore,
     ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, UpdateVersion,
 };
+use reqwest::Method;
 use tokio::sync::Semaphore;
+use url::Url;
 
 use crate::domain::{Location, ObjectUrl, SavedFile};
 use crate::failpoint::fail_point;
@@ -243,6 +247,15 @@ impl Object {
             }
         }
         Ok(())
+    }
+
+    /// Returns a link to read it, which is signed and therefore secret.
+    pub(super) async fn link(&self, valid: Duration) -> Result<Url, OutputError> {
+        let signed = self
+            .bucket
+            .client
+            .signed_url(Method::GET, &self.path, valid);
+        signed.await.map_err(|error| self.error(&error))
     }
 
     /// Replaces it by what is no clip.

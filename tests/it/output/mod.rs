@@ -2,6 +2,7 @@
 
 mod conformance;
 mod object_storage;
+mod run;
 
 use std::path::PathBuf;
 
