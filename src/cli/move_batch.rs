@@ -1,11 +1,12 @@
 //! `move`: moves the clips of a batch to another folder.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::Context;
 
+use crate::domain::Location;
 use crate::output::{self, Marker, Relocation};
+use crate::queue::BatchClips;
 
 use super::args::{Global, MoveArgs};
 use super::exit::{Exit, Usage};
@@ -16,52 +17,68 @@ use super::setup::Setup;
 pub(super) async fn move_batch(global: &Global, args: MoveArgs) -> anyhow::Result<Exit> {
     let setup = Setup::load(global)?;
     let queue = setup.app.queue()?;
-    let folder = std::path::absolute(&args.dir)?;
-    let old = queue.clips_to_move(args.batch.clone(), folder.clone().into());
+    let folder = args.dir.absolute()?;
+    let old = queue.clips_to_move(args.batch.clone(), folder.clone());
     let old = old.await?;
-    let to = folder.clone();
-    let from = old.folder.on_disk()?.to_owned();
-    let clips = old.clips.clone();
-    let moved = tokio::task::spawn_blocking(move || output::relocate(&clips, &from, &to));
-    let relocation = moved.await.context("the files were not moved")??;
+    let relocation = relocate(&setup, &old, &folder).await?;
     let placed = relocation.moved + relocation.found;
     if placed == 0 && !relocation.lost.is_empty() {
         return Err(Usage(format!(
             "no clip of batch `{}` is in {} or in {}; nothing was changed",
-            args.batch,
-            old.folder,
-            folder.display()
+            args.batch, old.folder, folder
         ))
         .into());
     }
-    let from = old.folder.on_disk()?.to_owned();
-    let recorded = queue.set_folder(args.batch.clone(), old, folder.clone().into());
+    let from = old.folder.clone();
+    let recorded = queue.set_folder(args.batch.clone(), old, folder.clone());
     recorded.await?;
-    if !output::is_same_place(&from, &folder) {
-        remove_marker(&from);
+    let is_same = match (&from, &folder) {
+        (Location::Path(from), Location::Path(folder)) => output::is_same_place(from, folder),
+        _ => from == folder,
+    };
+    if !is_same {
+        remove_marker(&setup, &from).await;
     }
     print_moved(&setup, &args.batch, &folder, &relocation)
 }
 
+/// Moves the clips, or finds those that were moved already.
+async fn relocate(setup: &Setup, old: &BatchClips, to: &Location) -> anyhow::Result<Relocation> {
+    let clips = old.clips.clone();
+    match (old.folder.clone(), to.clone()) {
+        (Location::Path(from), Location::Path(to)) => {
+            let moved = tokio::task::spawn_blocking(move || output::relocate(&clips, &from, &to));
+            Ok(moved.await.context("the files were not moved")??)
+        }
+        (from, to) => {
+            let output = setup.app.output();
+            Ok(output::transfer(output.as_ref(), &clips, &from, &to).await?)
+        }
+    }
+}
+
 /// Removes the marker of runs from a folder that has no clip of the batch any more, and the folder, if
 /// that leaves it empty.
-fn remove_marker(folder: &Path) {
+async fn remove_marker(setup: &Setup, folder: &Location) {
     // Whatever remains there does no harm.
-    let _ = fs::remove_file(folder.join(Marker::FILE_NAME));
-    let _ = fs::remove_dir(folder);
+    let _ = setup.app.output().remove(&Marker::in_folder(folder)).await;
+    if let Location::Path(folder) = folder {
+        let _ = fs::remove_dir(folder.join("earlier"));
+        let _ = fs::remove_dir(folder);
+    }
 }
 
 fn print_moved(
     setup: &Setup,
     batch: &str,
-    folder: &Path,
+    folder: &Location,
     relocation: &Relocation,
 ) -> anyhow::Result<Exit> {
     render::print_line(format_args!(
         "{batch}: {} moved, {} found there: {}",
         render::format_count(relocation.moved as u64, "clip"),
         relocation.found,
-        folder.display()
+        folder
     ))?;
     if relocation.lost.is_empty() {
         return Ok(Exit::Success);

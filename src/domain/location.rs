@@ -91,6 +91,20 @@ impl Location {
         }
     }
 
+    /// Returns its name in a folder, with those of the folders between; `None` if it is not in there.
+    pub fn name_in(&self, folder: &Self) -> Option<PathBuf> {
+        match (self, folder) {
+            (Self::Path(path), Self::Path(folder)) => {
+                path.strip_prefix(folder).ok().map(Path::to_owned)
+            }
+            (Self::Object(ObjectUrl(url)), Self::Object(ObjectUrl(folder))) => {
+                let name = url.strip_prefix(folder)?.strip_prefix('/')?;
+                Some(name.into())
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the folder that it is in; itself if it is in none.
     #[must_use]
     pub fn folder(&self) -> Self {

@@ -83,6 +83,20 @@ impl OutputStore for ClipStorage {
         self.of(location).remove(location).await
     }
 
+    async fn write(&self, file: &SavedFile, bytes: ByteStream) -> Result<bool, OutputError> {
+        self.of(&file.location).write(file, bytes).await
+    }
+
+    async fn copy(&self, from: &SavedFile, to: &Location) -> Result<bool, OutputError> {
+        if from.location.bucket() == to.bucket() {
+            return self.of(to).copy(from, to).await;
+        }
+        match self.read(&from.location).await? {
+            Some(bytes) => self.write(&from.at(to.clone()), bytes).await,
+            None => Ok(false),
+        }
+    }
+
     async fn list(&self, folder: &Location) -> Result<Vec<Location>, OutputError> {
         self.of(folder).list(folder).await
     }

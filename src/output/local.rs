@@ -13,7 +13,8 @@ use tokio::io::AsyncReadExt;
 use crate::domain::{KeptClip, Location, SavedFile};
 use crate::failpoint::fail_point;
 
-use super::disk::{find_damage, if_there, remove_if_there, replace_file};
+use super::clip_folder::ClipFolder;
+use super::disk::{find_damage, folder_of, if_there, remove_if_there, replace_file};
 use super::disk_space::available_space;
 use super::folder_places::{FolderPlaces, check_in_place};
 use super::kept;
@@ -88,6 +89,18 @@ impl OutputStore for LocalStore {
     async fn remove(&self, location: &Location) -> Result<(), OutputError> {
         let removed = location.clone();
         run(location, move || remove_if_there(removed.on_disk()?)).await
+    }
+
+    async fn write(&self, file: &SavedFile, bytes: ByteStream) -> Result<bool, OutputError> {
+        let saved = file.clone();
+        receive(bytes, file.location.clone(), move |chunks| {
+            let written = write_as(&saved, chunks);
+            written.map_err(|error| OutputError::Store {
+                location: saved.location,
+                error,
+            })
+        })
+        .await
     }
 
     async fn list(&self, folder: &Location) -> Result<Vec<Location>, OutputError> {
@@ -166,6 +179,22 @@ fn chunks_of(file: tokio::fs::File) -> impl Stream<Item = Result<Bytes, Download
             Err(error) => Some((Err(DownloadError::Transient(error.to_string())), None)),
         }
     })
+}
+
+/// Writes a clip that exists already to its place, under a temporary name until it is complete. Returns `false` if
+/// something else is there, or if the content is another.
+fn write_as(saved: &SavedFile, chunks: Chunks) -> io::Result<bool> {
+    let folder = ClipFolder::open(folder_of(saved.location.on_disk()?))?;
+    let name = saved.location.file_name();
+    let partial = PartialFile::create(&folder, name)?;
+    chunks.write_to(partial.file())?;
+    if !partial.is_whole(saved)? {
+        return Ok(false);
+    }
+    match partial.commit_new(name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => folder.has_whole(name, saved),
+        committed => committed.map(|()| true),
+    }
 }
 
 /// Writes to a temporary name, checks, syncs, renames, and syncs the folder, in this order.

@@ -38,7 +38,7 @@ pub struct Marker {
 
 impl Marker {
     /// Its name in a folder of clips.
-    pub const FILE_NAME: &'static str = ".overnight.json";
+    const FILE_NAME: &'static str = ".overnight.json";
 
     /// Returns where the marker of a folder of clips is.
     pub fn in_folder(folder: &Location) -> Location {

@@ -19,6 +19,7 @@ mod receive;
 mod relocate;
 mod set_aside;
 mod store_scope;
+mod transfer;
 
 use std::io;
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ pub use objects::ObjectStorage;
 pub use crate::media::ContentError;
 pub use relocate::{Relocation, RelocationError, is_same_place, relocate};
 pub use store_scope::StoreScope;
+pub use transfer::transfer;
 
 /// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
 const MAX_CLIP_BYTES: u64 = 2 << 30;
@@ -127,6 +129,18 @@ pub trait OutputStore: Send + Sync {
 
     /// Removes what is at a location for good, if it is there.
     async fn remove(&self, location: &Location) -> Result<(), OutputError>;
+
+    /// Writes a clip that exists already to where its file says. Returns `false`, and changes nothing, if something
+    /// else is there.
+    async fn write(&self, file: &SavedFile, bytes: ByteStream) -> Result<bool, OutputError>;
+
+    /// Copies a clip. Returns `false`, and changes nothing, if it is gone, or if something else is in the new place.
+    async fn copy(&self, from: &SavedFile, to: &Location) -> Result<bool, OutputError> {
+        match self.read(&from.location).await? {
+            Some(bytes) => self.write(&from.at(to.clone()), bytes).await,
+            None => Ok(false),
+        }
+    }
 
     /// Lists what is in a folder itself and is not hidden; nothing if there is no such folder.
     async fn list(&self, folder: &Location) -> Result<Vec<Location>, OutputError>;

@@ -83,6 +83,10 @@ impl OutputStore for SimulatedClips {
         Ok(())
     }
 
+    async fn write(&self, _: &SavedFile, _: ByteStream) -> Result<bool, OutputError> {
+        Ok(false)
+    }
+
     async fn list(&self, _: &Location) -> Result<Vec<Location>, OutputError> {
         Ok(Vec::new())
     }

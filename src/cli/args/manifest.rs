@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser};
 use url::Url;
 
 use crate::cli::examples;
 use crate::domain::{IgnoredQuery, Location, Money, ProviderName};
 use crate::manifest::{self, Condition, LoadOptions, MappingOptions, Preset, SheetOptions};
 
+use super::location;
 use super::possible_values::possible_values;
 
 /// Arguments of `load`.
@@ -21,7 +21,7 @@ pub struct LoadArgs {
     #[command(flatten)]
     pub manifest: ManifestArgs,
     /// Folder to create the batch's folder in, or `s3://bucket/folder` [default: renders]
-    #[arg(long, value_name = "DIR", value_parser = OsStringValueParser::new().try_map(Location::try_from))]
+    #[arg(long, value_name = "DIR", value_parser = location::parser())]
     pub out: Option<Location>,
     /// Check and price the manifest, but change nothing
     #[arg(long)]

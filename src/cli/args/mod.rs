@@ -2,6 +2,7 @@
 
 mod command;
 mod ctl;
+mod location;
 mod manifest;
 mod operator;
 mod possible_values;

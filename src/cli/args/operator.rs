@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::cli::examples;
-use crate::domain::JobState;
 use crate::domain::prediction_id::is_prediction_id;
+use crate::domain::{JobState, Location};
 
+use super::location;
 use super::possible_values::possible_values;
 
 /// Arguments of `retry` and `cancel`.
@@ -103,6 +104,6 @@ pub struct MoveArgs {
     #[arg(value_name = "BATCH")]
     pub batch: String,
     /// The folder for its clips; it may have them already
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
+    #[arg(value_name = "DIR", value_parser = location::parser())]
+    pub dir: Location,
 }

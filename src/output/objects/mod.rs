@@ -32,7 +32,7 @@ use super::{
 use object::Object;
 use place::Place;
 use spool::Spool;
-use storage::Storage;
+use storage::{Occupant, Storage};
 
 /// A store that saves clips as objects.
 #[derive(Clone, Debug)]
@@ -137,6 +137,26 @@ impl OutputStore for ObjectStorage {
 
     async fn remove(&self, location: &Location) -> Result<(), OutputError> {
         self.0.object(location)?.remove().await
+    }
+
+    async fn write(&self, file: &SavedFile, bytes: ByteStream) -> Result<bool, OutputError> {
+        let spooled = receive(bytes, file.location.clone(), |chunks| {
+            Spool::write(chunks, None)
+        });
+        let clip = spooled.await?;
+        let is_same = clip.bytes == file.bytes && clip.sha256 == file.sha256;
+        match self.0.place_of(file).await? {
+            (place, Occupant::None) if is_same => self.0.store_new(&place, &clip).await,
+            (_, occupant) => Ok(is_same && occupant == Occupant::Same),
+        }
+    }
+
+    async fn copy(&self, from: &SavedFile, to: &Location) -> Result<bool, OutputError> {
+        let source = self.0.object(&from.location)?;
+        match self.0.place_of(&from.at(to.clone())).await? {
+            (place, Occupant::None) => source.copy_to(&place).await.map(|()| true),
+            (_, occupant) => Ok(occupant == Occupant::Same),
+        }
     }
 
     async fn list(&self, folder: &Location) -> Result<Vec<Location>, OutputError> {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use tokio::sync::Semaphore;
 
-use crate::domain::Location;
+use crate::domain::{Location, SavedFile};
 use crate::output::OutputError;
 
 use super::bucket::Buckets;
-use super::object::{MAX_BUFFERED_MIB, Object};
+use super::object::{InPlace, MAX_BUFFERED_MIB, Object};
+use super::spool::Spool;
 
 /// Where objects are.
 #[derive(Debug)]
@@ -16,6 +17,17 @@ pub(super) struct Storage {
     buckets: Buckets,
     /// Memory for what is being stored, in MiB.
     buffers: Semaphore,
+}
+
+/// What is in the place of a clip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Occupant {
+    /// Nothing.
+    None,
+    /// The clip.
+    Same,
+    /// Something else.
+    Other,
 }
 
 impl Storage {
@@ -57,6 +69,33 @@ impl Storage {
         let has_conditions = &probe.bucket.has_conditions;
         let tried = has_conditions.get_or_try_init(|| probe.try_conditions());
         tried.await.copied()
+    }
+
+    /// Returns the object of a clip, and what is in its place.
+    pub(super) async fn place_of(
+        &self,
+        file: &SavedFile,
+    ) -> Result<(Object, Occupant), OutputError> {
+        let object = self.object(&file.location)?;
+        let occupant = match object.find().await? {
+            None => Occupant::None,
+            Some(found) if found.is(file) => Occupant::Same,
+            Some(_) => Occupant::Other,
+        };
+        Ok((object, occupant))
+    }
+
+    /// Stores a clip of no attempt in a place that was free. Returns whether it still was, if the storage tells.
+    pub(super) async fn store_new(
+        &self,
+        place: &Object,
+        clip: &Spool,
+    ) -> Result<bool, OutputError> {
+        let in_place = match self.has_conditions(&place.location.folder()).await? {
+            true => InPlace::Keep,
+            false => InPlace::ReplaceAny,
+        };
+        place.store(clip, "", in_place, &self.buffers).await
     }
 
     /// Tries to write an object into a folder, and removes it.

@@ -38,6 +38,7 @@ run_for_each_place!(
     a_clip_that_was_moved_aside_is_taken_from_there,
     a_damaged_clip_is_not_taken,
     a_changed_clip_is_damaged_and_a_removed_one_missing,
+    a_clip_is_written_where_its_file_says_unless_something_else_is_there,
     the_space_for_clips_is_known_and_asking_leaves_nothing,
 );
 
@@ -209,6 +210,53 @@ async fn a_changed_clip_is_damaged_and_a_removed_one_missing<P: Place>() {
         assert_eq!(read(store, &file).await, None);
     }
     assert_eq!(place.names(), [""; 0]);
+}
+
+async fn a_clip_is_written_where_its_file_says_unless_something_else_is_there<P: Place>() {
+    let place = P::new();
+    let store = place.store();
+    let content = clip("one");
+    let location = clip_location(place.folder(), "one");
+    let file = saved(store, &location, &content).await;
+    let other = file.at(place.folder().join("earlier/bowl.mp4"));
+    for _ in 0..2 {
+        assert!(
+            store
+                .write(&other, arriving(&content))
+                .await
+                .expect("written")
+        );
+        assert_eq!(store.check(&other, CheckDepth::Content).await, None);
+    }
+    let changed = store.write(&other, arriving(&clip("two"))).await;
+    assert!(!changed.expect("no error"), "it is another clip");
+    let taken = SavedFile {
+        sha256: hex::encode(Sha256::digest(clip("two"))),
+        ..file.clone()
+    };
+    assert!(
+        !store
+            .write(&taken, arriving(&clip("two")))
+            .await
+            .expect("no error")
+    );
+    assert!(
+        store
+            .copy(&file, &place.folder().join("cup.mp4"))
+            .await
+            .expect("copied")
+    );
+    assert!(
+        !store
+            .copy(&taken.at(other.location.clone()), &file.location)
+            .await
+            .expect("no error")
+    );
+    assert_eq!(
+        place.names(),
+        ["cup 1.25.mp4", "cup.mp4", "earlier/bowl.mp4"]
+    );
+    assert_eq!(store.check(&file, CheckDepth::Content).await, None);
 }
 
 async fn the_space_for_clips_is_known_and_asking_leaves_nothing<P: Place>() {

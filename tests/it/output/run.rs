@@ -241,6 +241,77 @@ fn earlier_clips_in_storage_are_removed_when_that_is_asked_for() {
 }
 
 #[test]
+fn a_batch_moves_into_storage_within_it_and_back_and_a_move_that_was_cut_goes_on() {
+    let env = in_storage();
+    for prompt in ["left", "right"] {
+        let sheet = format!(
+            "id,image,prompt\na,https://e.com/a.png,Turn {prompt}\nb,https://e.com/b.png,x\n"
+        );
+        env.write("batch.csv", &sheet);
+        let load = [
+            "load",
+            "batch.csv",
+            "--model",
+            "kling-v1-standard",
+            "--out",
+            "here",
+        ];
+        assert_eq!(env.run(&load).code, 0);
+        assert_eq!(env.run(&["run"]).code, 0);
+    }
+    let clips: Vec<Vec<u8>> = ["a.mp4", "b.mp4", "earlier/a.1.mp4"]
+        .map(|name| std::fs::read(env.dir.path().join("here/batch").join(name)).expect("a clip"))
+        .into();
+    for to in ["s3://clips/one", "s3://clips/two", "back"] {
+        for point in ["clip at its new place", "clip moved", "clips moved"] {
+            let mut command = env.command(&["move", "batch", to]);
+            let aborted = command.env("OVERNIGHT_FAILPOINT", point).output();
+            assert!(
+                !aborted.expect("the binary starts").status.success(),
+                "{point}"
+            );
+        }
+        let moved = env.run(&["move", "batch", to]);
+        assert_eq!(moved.code, 0, "{moved:?}");
+        let verified = env.run(&["verify", "--deep"]);
+        assert_eq!(verified.code, 0, "{verified:?}");
+        let mut outputs: Vec<String> = Vec::new();
+        for job in env.export() {
+            for version in job["versions"].as_array().expect("versions") {
+                outputs.push(version["output"].as_str().expect("a place").to_owned());
+            }
+        }
+        let found: Vec<Vec<u8>> = outputs.iter().map(|output| env.clip(output)).collect();
+        for clip in &clips {
+            assert!(found.contains(clip), "{to}: {outputs:?}");
+        }
+        let is_there = |output: &String| output.contains(to.trim_start_matches("s3://"));
+        assert!(outputs.iter().all(is_there), "{outputs:?}");
+    }
+    assert_eq!(env.storage().names(), [""; 0]);
+    assert!(!env.dir.path().join("here").join("batch").exists());
+}
+
+#[test]
+fn a_move_into_storage_leaves_another_object_alone() {
+    let env = in_storage();
+    env.load(1, "fal");
+    assert_eq!(env.run(&["run"]).code, 0);
+    env.storage()
+        .put_blocking("there/row-0.mp4", b"none of ours");
+    let moved = env.run(&["move", "batch", "s3://clips/there"]);
+    assert_eq!(moved.code, 1, "{moved:?}");
+    assert!(
+        moved
+            .stderr
+            .contains("s3://clips/there/row-0.mp4 is another file"),
+        "{moved:?}"
+    );
+    assert_eq!(env.storage().content("there/row-0.mp4"), b"none of ours");
+    env.assert_all_rendered_once(1);
+}
+
+#[test]
 fn a_report_links_to_clips_in_storage_by_signed_links_or_by_a_public_address() {
     let env = in_storage();
     env.run_all(2, "fal");
