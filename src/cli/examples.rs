@@ -238,12 +238,13 @@ Examples:
 
 pub(super) const VERIFY: &str = "\
 Compares the size and SHA-256 of every clip that was saved with the queue. --fix downloads at once; \
-it submits nothing, and no `overnight run` is needed. The exit code is 3 if a clip is missing or \
-damaged.
+it submits nothing, and no `overnight run` is needed. Of a clip in object storage, the size and SHA-256 \
+that were stored with it are compared; --deep reads it. The exit code is 3 if a clip is missing or damaged.
 
 Examples:
   overnight verify
-  overnight verify --batch spring --fix";
+  overnight verify --batch spring --fix
+  overnight verify --deep";
 
 pub(super) const MOVE: &str = "\
 Moves every clip, checks its size and SHA-256, and records the folder. Clips that are in DIR already, \
@@ -251,7 +252,8 @@ because you moved them yourself, are checked and stay. No file is overwritten. I
 it: it continues. No run may be active. The exit code is 3 if a clip is in neither folder, or damaged.
 
 Examples:
-  overnight move spring /mnt/archive/spring";
+  overnight move spring /mnt/archive/spring
+  overnight move spring s3://shop-clips/spring";
 
 pub(super) const CLEAN: &str = "\
 The clip of a changed row replaces the earlier one, which is kept in the folder `earlier`. This removes \
@@ -286,11 +288,13 @@ Examples:
 
 pub(super) const REPORT: &str = "\
 The page is a single file and works offline. It links to the clips by paths relative to itself. \
-Source images are loaded from their own servers, and only when the reader asks for them.
+Source images are loaded from their own servers, and only when the reader asks for them. Clips in object \
+storage are linked if --links is given, or `out_public` is set in the config.
 
 Examples:
   overnight report
-  overnight report --batch spring --out renders/spring.html";
+  overnight report --batch spring --out renders/spring.html
+  overnight report --links 7d";
 
 pub(super) const EXPORT: &str = "\
 Examples:
