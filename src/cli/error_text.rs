@@ -20,18 +20,11 @@ pub(super) fn explain(error: &anyhow::Error) -> (String, Option<String>) {
 }
 
 fn hint(cause: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(PoolError::Output(OutputError::FolderReplaced { .. })) = pool_error(cause) {
-        let hint =
-            "put the folder back, or run again if it was replaced on purpose: nothing is lost";
-        return Some(hint.into());
+    if let Some(PoolError::Output(error)) = pool_error(cause) {
+        return Some(output_hint(error).into());
     }
-    if let Some(PoolError::Output(OutputError::Refused { .. })) = pool_error(cause) {
-        let hint = "check the bucket and the `AWS_` variables, and run again: nothing is lost";
-        return Some(hint.into());
-    }
-    if let Some(PoolError::Output(_)) = pool_error(cause) {
-        let hint = "free some space, or make the folder writable, and run again: nothing is lost";
-        return Some(hint.into());
+    if let Some(error) = cause.downcast_ref() {
+        return Some(output_hint(error).into());
     }
     if let Some(PoolError::OtherKey(provider)) = pool_error(cause) {
         return Some(format!(
@@ -106,6 +99,23 @@ fn queue_hint(error: &QueueError) -> Option<String> {
         | QueueError::Fault(_) => return None,
     };
     Some(hint.to_owned())
+}
+
+/// Returns what helps if clips cannot be written or read.
+pub(super) fn output_hint(error: &OutputError) -> &'static str {
+    match error {
+        OutputError::FolderReplaced { .. } => {
+            "put the folder back, or run again if it was replaced on purpose: nothing is lost"
+        }
+        OutputError::Refused { .. } => {
+            "check the bucket, its permissions and the `AWS_` variables (profiles in ~/.aws are not read), and \
+             run again: nothing is lost"
+        }
+        OutputError::Unavailable { .. } => {
+            "check the network and `AWS_ENDPOINT_URL`, and run again: nothing is lost"
+        }
+        _ => "free some space, or make the folder writable, and run again: nothing is lost",
+    }
 }
 
 fn store_hint(kind: &StoreErrorKind) -> Option<&'static str> {

@@ -52,7 +52,7 @@ async fn relocate(setup: &Setup, old: &BatchClips, to: &Location) -> anyhow::Res
         }
         (from, to) => {
             let output = setup.app.output();
-            Ok(output::transfer(output.as_ref(), &clips, &from, &to).await?)
+            Ok(output::transfer_clips(output.as_ref(), &clips, &from, &to).await?)
         }
     }
 }

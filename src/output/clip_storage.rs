@@ -109,6 +109,10 @@ impl OutputStore for ClipStorage {
         self.of(&saved.location).check(saved, depth).await
     }
 
+    async fn has_conditions(&self, folder: &Location) -> Result<Option<bool>, OutputError> {
+        self.of(folder).has_conditions(folder).await
+    }
+
     async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError> {
         self.of(folder).space(folder).await
     }

@@ -45,7 +45,7 @@ pub use objects::ObjectStorage;
 pub use crate::media::ContentError;
 pub use relocate::{Relocation, RelocationError, is_same_place, relocate};
 pub use store_scope::StoreScope;
-pub use transfer::transfer;
+pub use transfer::transfer_clips;
 
 /// Maximum length of a clip, in bytes. A clip of ten seconds has a few megabytes.
 const MAX_CLIP_BYTES: u64 = 2 << 30;
@@ -151,8 +151,15 @@ pub trait OutputStore: Send + Sync {
     /// Compares a clip with what was saved; `None` if it is unchanged.
     async fn check(&self, saved: &SavedFile, depth: CheckDepth) -> Option<ClipDamage>;
 
-    /// Returns the free space for clips of a folder, in bytes; `None` if it is not known. Fails if the folder
-    /// is not writable. Leaves nothing behind and does not create the folder.
+    /// Returns whether the storage of a folder keeps what is in the place of a clip if it is asked to; `None` if it
+    /// is no storage.
+    async fn has_conditions(&self, _folder: &Location) -> Result<Option<bool>, OutputError> {
+        Ok(None)
+    }
+
+    /// Returns the free space for clips of a folder, in bytes; `None` if it is not known. Of object storage, it is
+    /// that for clips on their way there. Fails if the folder is not writable. Leaves nothing behind and does not
+    /// create the folder.
     async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError>;
 }
 

@@ -12,7 +12,7 @@ use super::{CheckDepth, ClipDamage, OutputStore};
 ///
 /// # Errors
 /// [`RelocationError`]; nothing is lost.
-pub async fn transfer(
+pub async fn transfer_clips(
     store: &dyn OutputStore,
     clips: &[KeptClip],
     from: &Location,

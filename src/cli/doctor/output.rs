@@ -2,14 +2,19 @@
 
 use std::collections::BTreeSet;
 
+use crate::cli::error_text::output_hint;
 use crate::cli::render::{self, format_size};
 use crate::cli::setup::Setup;
+use crate::domain::Location;
 use crate::queue::Status;
 
 use super::check::Check;
 
 /// Size of a clip of 5 to 10 seconds, rounded up, in bytes.
 const CLIP_BYTES: u64 = 10_000_000;
+
+/// Size of a long clip of high resolution, in bytes.
+const SPOOLED_BYTES: u64 = 64 << 20;
 
 /// Checks the configured folder, and the folder of each batch that has unfinished jobs.
 pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> {
@@ -26,25 +31,55 @@ pub(super) async fn check(setup: &Setup, status: Option<&Status>) -> Vec<Check> 
     let mut checks = Vec::new();
     // The folders may be on several disks; the fullest one counts.
     let mut free = None::<u64>;
+    let mut free_for_storage = None;
     for folder in &folders {
-        match output.space(folder).await {
-            Ok(space) => free = free.into_iter().chain(space).min(),
-            Err(error) => checks.push(Check::problem(
+        match (output.space(folder).await, folder) {
+            (Ok(space), Location::Path(_)) => free = free.into_iter().chain(space).min(),
+            (Ok(space), Location::Object(_)) => free_for_storage = space,
+            (Err(error), Location::Path(_)) => checks.push(Check::problem(
                 "output",
                 error.to_string(),
                 "make the folder writable, or choose another with `out` in the config or \
                  `load --out`",
             )),
+            (Err(error), Location::Object(_)) => checks.push(Check::problem(
+                "output",
+                error.to_string(),
+                output_hint(&error),
+            )),
         }
     }
     if checks.is_empty() {
-        checks.push(Check::ok(
-            "output",
-            format!("clips can be written to {}", setup.app.config.out),
-        ));
+        let out = &setup.app.config.out;
+        let conditions = match output.has_conditions(out).await {
+            Ok(Some(true)) => ", which replaces nothing unasked",
+            Ok(Some(false)) => ", which ignores conditions",
+            Ok(None) | Err(_) => "",
+        };
+        let written = format!("clips can be written to {out}{conditions}");
+        checks.push(Check::ok("output", written));
     }
     checks.extend(free.map(|free| check_space(free, clips)));
+    checks.extend(free_for_storage.map(|free| check_spool(free, setup.app.config.workers)));
     checks
+}
+
+/// Compares the free bytes for clips on their way to object storage with what as many clips as workers may need.
+fn check_spool(free: u64, workers: usize) -> Check {
+    let needed = SPOOLED_BYTES.saturating_mul(workers as u64);
+    let folder = std::env::temp_dir();
+    let message = format!(
+        "{} free in {} for clips on their way to storage, {} may need {}",
+        format_size(free),
+        folder.display(),
+        render::format_count(workers as u64, "worker"),
+        format_size(needed)
+    );
+    if needed > free {
+        let hint = "free some space, or set `TMPDIR` to a folder with more";
+        return Check::warning("spool", message, hint);
+    }
+    Check::ok("spool", message)
 }
 
 /// Compares the free bytes with what the unfinished clips may need.

@@ -36,7 +36,10 @@ pub(super) fn output_error(location: Location, error: &Error) -> OutputError {
     let is_refused = match (error, code) {
         (Error::PermissionDenied { .. } | Error::Unauthenticated { .. }, _) => true,
         (Error::NotFound { .. }, None) => true,
-        (_, code) => code.is_some_and(|code| REFUSALS.contains(&code)),
+        (_, code) => {
+            // What answers may be the one that gives credentials.
+            matches!(status, Some(401 | 403)) || code.is_some_and(|code| REFUSALS.contains(&code))
+        }
     };
     if is_refused {
         return OutputError::Refused { location, reason };

@@ -28,9 +28,17 @@ fn a_batch_is_rendered_into_storage_and_verified_there() {
             "{output}"
         );
     }
-    for args in [&["verify"][..], &["verify", "--deep"], &["doctor"]] {
+    for args in [&["verify"][..], &["verify", "--deep"]] {
         let checked = env.run(args);
         assert_eq!(checked.code, 0, "{checked:?}");
+    }
+    let doctor = env.run(&["doctor"]);
+    assert_eq!(doctor.code, 0, "{doctor:?}");
+    for part in [
+        "clips can be written to s3://clips/renders, which replaces nothing unasked",
+        "for clips on their way to storage, 16 workers may need",
+    ] {
+        assert!(doctor.stdout.contains(part), "{doctor:?}");
     }
 }
 
