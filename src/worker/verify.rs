@@ -1,9 +1,11 @@
 //! Checks saved clips, and follows those that are downloaded again.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use std::vec;
 
+use futures_util::{StreamExt, future, stream};
 use tokio::sync::watch;
 
 use crate::domain::{JobId, JobState, Location, SavedFile};
@@ -13,6 +15,9 @@ use crate::queue::{self, JobFilter, ProviderLimits, Queue};
 
 use super::{MAINTENANCE_INTERVAL, PoolOptions, StopSignal};
 
+/// Number of clips that are checked at once, if they are in object storage.
+const MAX_CHECKS: usize = 32;
+
 /// How often to check whether the lost clips have been downloaded.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -20,10 +25,31 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(200);
 pub struct ClipCheck<'a> {
     jobs: JobReader<'a>,
     /// The clips of the last job that are not checked yet.
-    unchecked: vec::IntoIter<(JobId, ClipOrigin, SavedFile)>,
+    unchecked: vec::IntoIter<UncheckedClip>,
+    /// Those of the last ones checked that are lost.
+    lost: VecDeque<LostClip>,
     output: &'a dyn OutputStore,
     depth: CheckDepth,
     checked: u64,
+}
+
+/// A clip to be checked.
+struct UncheckedClip {
+    job_id: JobId,
+    origin: ClipOrigin,
+    saved: SavedFile,
+}
+
+impl UncheckedClip {
+    async fn check(self, output: &dyn OutputStore, depth: CheckDepth) -> Option<LostClip> {
+        let damage = output.check(&self.saved, depth).await?;
+        Some(LostClip {
+            job_id: self.job_id,
+            origin: self.origin,
+            location: self.saved.location,
+            damage,
+        })
+    }
 }
 
 /// What a clip was made for, which decides whether it can be downloaded again.
@@ -62,6 +88,7 @@ impl<'a> ClipCheck<'a> {
         Self {
             jobs: JobReader::new(queue, filter),
             unchecked: Vec::new().into_iter(),
+            lost: VecDeque::new(),
             output,
             depth,
             checked: 0,
@@ -73,20 +100,35 @@ impl<'a> ClipCheck<'a> {
     /// # Errors
     /// Returns the error of the queue.
     pub async fn next_lost(&mut self) -> queue::Result<Option<LostClip>> {
+        while self.lost.is_empty() {
+            let clips = self.next_clips().await?;
+            if clips.is_empty() {
+                return Ok(None);
+            }
+            self.checked += clips.len() as u64;
+            // A disk reads one clip after another; a storage answers many questions at once.
+            let is_on_disk = clips
+                .iter()
+                .any(|clip| clip.saved.location.path().is_some());
+            let at_once = if is_on_disk { 1 } else { MAX_CHECKS };
+            let checked = stream::iter(clips)
+                .map(|clip| clip.check(self.output, self.depth))
+                .buffered(at_once);
+            self.lost = checked.filter_map(future::ready).collect().await;
+        }
+        Ok(self.lost.pop_front())
+    }
+
+    /// Returns the clips to check next; none after the last one.
+    async fn next_clips(&mut self) -> queue::Result<Vec<UncheckedClip>> {
+        let mut clips = Vec::new();
         loop {
-            for (job_id, origin, saved) in self.unchecked.by_ref() {
-                self.checked += 1;
-                if let Some(damage) = self.output.check(&saved, self.depth).await {
-                    return Ok(Some(LostClip {
-                        job_id,
-                        origin,
-                        location: saved.location,
-                        damage,
-                    }));
-                }
+            clips.extend(self.unchecked.by_ref().take(MAX_CHECKS - clips.len()));
+            if clips.len() == MAX_CHECKS {
+                return Ok(clips);
             }
             let Some(job) = self.jobs.next().await? else {
-                return Ok(None);
+                return Ok(clips);
             };
             let has_succeeded = job.state == JobState::Succeeded;
             let is_adopted = job.provider.is_none();
@@ -101,7 +143,11 @@ impl<'a> ClipCheck<'a> {
                     true if is_adopted => ClipOrigin::Adopted,
                     true => ClipOrigin::Present,
                 };
-                (job.job_id, origin, saved)
+                UncheckedClip {
+                    job_id: job.job_id,
+                    origin,
+                    saved,
+                }
             });
             self.unchecked = clips.collect::<Vec<_>>().into_iter();
         }

@@ -29,6 +29,18 @@ const SECRET_KEY: &str = "the-secret-of-the-storage";
 /// The bucket that exists.
 pub(crate) const BUCKET: &str = "clips";
 
+/// What the storage does with the conditions of requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Conditions {
+    /// What it should.
+    #[default]
+    Meant,
+    /// Nothing, as if there were none.
+    Ignored,
+    /// It fails, because it does not know them.
+    Refused,
+}
+
 /// Decides about a request before the storage sees it: an answer, or none.
 type Fault = Box<dyn FnMut(&Method, &str) -> Option<(StatusCode, &'static str)> + Send>;
 
@@ -43,27 +55,17 @@ pub(crate) struct StorageServer {
 
 #[derive(Default)]
 struct State {
-    ignores_conditions: bool,
+    conditions: Conditions,
     fault: Mutex<Option<Fault>>,
     requests: Mutex<Vec<(Method, String)>>,
 }
 
 impl StorageServer {
-    pub(crate) fn start() -> Self {
-        Self::start_as(false)
-    }
-
-    /// Starts one that ignores the conditions of requests. It takes requests without a signature, because the
-    /// conditions are signed.
-    pub(crate) fn start_without_conditions() -> Self {
-        Self::start_as(true)
-    }
-
-    fn start_as(ignores_conditions: bool) -> Self {
+    pub(crate) fn start(conditions: Conditions) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join(BUCKET)).expect("a bucket");
         let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).expect("a storage"));
-        if !ignores_conditions {
+        if conditions != Conditions::Ignored {
             builder.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         }
         let service = builder.build();
@@ -73,7 +75,7 @@ impl StorageServer {
             .expect("an asynchronous port");
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(State {
-            ignores_conditions,
+            conditions,
             ..State::default()
         });
         let (stop, stopped) = oneshot::channel();
@@ -101,14 +103,13 @@ impl StorageServer {
 
     /// Returns the variables by which the program finds the storage.
     pub(crate) fn environment(&self) -> BTreeMap<String, String> {
+        // The conditions are signed.
+        let is_unsigned = self.state.conditions == Conditions::Ignored;
         let variables = [
             ("AWS_ENDPOINT_URL", format!("http://{}", self.address)),
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY.into()),
             ("AWS_SECRET_ACCESS_KEY", SECRET_KEY.into()),
-            (
-                "AWS_SKIP_SIGNATURE",
-                self.state.ignores_conditions.to_string(),
-            ),
+            ("AWS_SKIP_SIGNATURE", is_unsigned.to_string()),
         ];
         variables.map(|(name, value)| (name.into(), value)).into()
     }
@@ -205,7 +206,7 @@ async fn serve(listener: std::net::TcpListener, service: S3Service, state: Arc<S
         let service = service.clone();
         let state = Arc::clone(&state);
         let answer = service_fn(move |mut request: Request<Incoming>| {
-            if state.ignores_conditions {
+            if state.conditions == Conditions::Ignored {
                 for condition in [IF_MATCH, IF_NONE_MATCH] {
                     request.headers_mut().remove(condition);
                 }
@@ -243,6 +244,10 @@ fn failure(status: StatusCode, code: &str) -> Response<s3s::Body> {
 
 impl State {
     fn fault_of(&self, request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
+        let has_condition = request.headers().contains_key(IF_NONE_MATCH);
+        if has_condition && self.conditions == Conditions::Refused {
+            return Some((StatusCode::NOT_IMPLEMENTED, "NotImplemented"));
+        }
         let path = request.uri().to_string();
         lock(&self.requests).push((request.method().clone(), path.clone()));
         lock(&self.fault).as_mut()?(request.method(), &path)

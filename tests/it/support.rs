@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use crate::storage_server::{self, BUCKET, StorageServer};
+use crate::storage_server::{self, BUCKET, Conditions, StorageServer};
 
 /// Speed-up of the simulated providers: a typical processing time of 270 seconds takes 0.3 seconds.
 pub(crate) const SPEED: f64 = 900.0;
@@ -125,7 +125,7 @@ impl TestEnv {
 
     /// Puts the clips into object storage.
     pub(crate) fn in_storage(mut self) -> Self {
-        self.storage = Some(StorageServer::start());
+        self.storage = Some(StorageServer::start(Conditions::Meant));
         self.prepend_config(&format!("out = \"s3://{BUCKET}/renders\""));
         self
     }

@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum};
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
-use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::domain::public_address::is_loopback_host;
@@ -32,7 +31,7 @@ const VARIABLES: &str = "AWS_";
 pub(super) struct Bucket {
     pub(super) client: AmazonS3,
     /// Whether it means the conditions of a request, once that was tried.
-    pub(super) has_conditions: OnceCell<bool>,
+    pub(super) has_conditions: OnceLock<bool>,
 }
 
 /// Opens buckets, each once.
@@ -71,7 +70,7 @@ impl Buckets {
         }
         let bucket = Arc::new(Bucket {
             client: self.connect(name)?,
-            has_conditions: OnceCell::new(),
+            has_conditions: OnceLock::new(),
         });
         open.insert(name.to_owned(), Arc::clone(&bucket));
         Ok(bucket)

@@ -55,6 +55,11 @@ pub(super) fn output_error(location: Location, error: &Error) -> OutputError {
     }
 }
 
+/// Returns whether a storage does not know what a request asks for, such as a condition.
+pub(super) fn is_not_implemented(error: &Error) -> bool {
+    status(&error_text(error)) == Some(501)
+}
+
 /// Returns the texts of an error and of its causes.
 fn error_text(error: &Error) -> String {
     let mut text = error.to_string();

@@ -191,7 +191,7 @@ impl OutputStore for ObjectStorage {
     }
 
     async fn has_conditions(&self, folder: &Location) -> Result<Option<bool>, OutputError> {
-        self.0.has_conditions(folder).await.map(Some)
+        self.0.try_to_write(folder).await.map(Some)
     }
 
     async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError> {

@@ -22,7 +22,7 @@ use crate::failpoint::fail_point;
 use crate::output::{ByteStream, DownloadError, OutputError};
 
 use super::bucket::Bucket;
-use super::error::output_error;
+use super::error::{is_not_implemented, output_error};
 use super::spool::Spool;
 
 /// Maximum length of a clip that is sent in one request, and the length of a part of a longer one, in bytes. The
@@ -94,8 +94,21 @@ impl Object {
         })
     }
 
-    /// Returns whether the storage refuses to replace an object if it is asked not to. Leaves nothing behind.
+    /// Returns whether the storage means the conditions of a request; `None` if that is not known yet.
+    pub(super) fn has_conditions(&self) -> Option<bool> {
+        self.bucket.has_conditions.get().copied()
+    }
+
+    /// Remembers whether the storage means the conditions of a request.
+    pub(super) fn note_conditions(&self, has_conditions: bool) {
+        // What was found out first holds.
+        let _ = self.bucket.has_conditions.set(has_conditions);
+    }
+
+    /// Returns whether the storage refuses to replace this object if it is asked not to. Nothing must be here, and
+    /// nothing is left.
     pub(super) async fn try_conditions(&self) -> Result<bool, OutputError> {
+        self.remove().await?;
         let create = || {
             let options = PutMode::Create.into();
             let content = Bytes::from_static(b"overnight tries to write here");
@@ -173,6 +186,10 @@ impl Object {
         {
             Ok(_) => Ok(true),
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+            Err(error) if is_not_implemented(&error) => {
+                self.note_conditions(false);
+                Ok(false)
+            }
             Err(error) => Err(self.error(&error)),
         }
     }

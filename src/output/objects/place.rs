@@ -39,31 +39,47 @@ impl<'a> Place<'a> {
     /// Returns [`OutputError::TakenOver`] if another process stores here all the time.
     pub(super) async fn store(&self, clip: &Spool) -> Result<(), OutputError> {
         self.move_others_aside().await?;
-        let has_conditions = self.storage.has_conditions(&self.location.folder).await?;
-        let buffers = self.storage.buffers();
-        let token = &self.location.client_token;
-        // Most places are empty: the storage tells if this one is not.
-        if has_conditions
+        // Most places are empty: a storage that means conditions tells if this one is not.
+        if self.object.has_conditions() == Some(true)
             && is_one_part(clip)
-            && self
-                .object
-                .store(clip, token, InPlace::Keep, buffers)
-                .await?
+            && self.send(clip, InPlace::Keep).await?
         {
             return Ok(());
         }
         for _ in 0..MAX_TRIES {
-            let in_place = match self.clear().await? {
-                _ if !has_conditions => InPlace::ReplaceAny,
+            let found = self.clear().await?;
+            fail_point!("place cleared");
+            let is_empty = found.is_none();
+            let in_place = match found {
+                _ if self.object.has_conditions() == Some(false) => InPlace::ReplaceAny,
                 None => InPlace::Keep,
                 Some(found) => InPlace::Replace(found.version),
             };
-            fail_point!("place cleared");
-            if self.object.store(clip, token, in_place, buffers).await? {
+            if self.send(clip, in_place).await? {
+                if is_empty && self.object.has_conditions().is_none() {
+                    self.try_conditions(clip).await;
+                }
                 return Ok(());
             }
         }
         Err(OutputError::TakenOver)
+    }
+
+    async fn send(&self, clip: &Spool, in_place: InPlace) -> Result<bool, OutputError> {
+        let token = &self.location.client_token;
+        let buffers = self.storage.buffers();
+        self.object.store(clip, token, in_place, buffers).await
+    }
+
+    /// Finds out whether the storage means conditions, by a clip that it has just stored: it must not store it once
+    /// more.
+    async fn try_conditions(&self, clip: &Spool) {
+        // A failure says nothing of it, and the next clip is as good.
+        if is_one_part(clip)
+            && let Ok(is_replaced) = self.send(clip, InPlace::Keep).await
+        {
+            self.object.note_conditions(!is_replaced);
+        }
     }
 
     /// Copies a clip here, as [`store`](Self::store) does.

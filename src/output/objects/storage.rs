@@ -11,6 +11,9 @@ use super::bucket::Buckets;
 use super::object::{InPlace, MAX_BUFFERED_MIB, Object};
 use super::spool::Spool;
 
+/// The name of an object that is written to see whether that is possible.
+const PROBE: &str = ".overnight-probe";
+
 /// Where objects are.
 #[derive(Debug)]
 pub(super) struct Storage {
@@ -63,14 +66,6 @@ impl Storage {
         Object::new(bucket, url)
     }
 
-    /// Returns whether the storage of a folder means the conditions of a request. It is tried once.
-    pub(super) async fn has_conditions(&self, folder: &Location) -> Result<bool, OutputError> {
-        let probe = self.object(&folder.join(probe_name()))?;
-        let has_conditions = &probe.bucket.has_conditions;
-        let tried = has_conditions.get_or_try_init(|| probe.try_conditions());
-        tried.await.copied()
-    }
-
     /// Returns the object of a clip, and what is in its place.
     pub(super) async fn place_of(
         &self,
@@ -91,21 +86,20 @@ impl Storage {
         place: &Object,
         clip: &Spool,
     ) -> Result<bool, OutputError> {
-        let in_place = match self.has_conditions(&place.location.folder()).await? {
-            true => InPlace::Keep,
-            false => InPlace::ReplaceAny,
-        };
-        place.store(clip, "", in_place, &self.buffers).await
+        let is_stored = place.store(clip, "", InPlace::Keep, &self.buffers).await?;
+        match place.has_conditions() {
+            // It was asked for what it does not know.
+            Some(false) if !is_stored => {
+                let in_place = InPlace::ReplaceAny;
+                place.store(clip, "", in_place, &self.buffers).await
+            }
+            _ => Ok(is_stored),
+        }
     }
 
-    /// Tries to write an object into a folder, and removes it.
-    pub(super) async fn try_to_write(&self, folder: &Location) -> Result<(), OutputError> {
-        let probe = self.object(&folder.join(probe_name()))?;
-        probe.try_conditions().await.map(drop)
+    /// Writes an object into a folder and removes it. Returns whether the storage means conditions.
+    pub(super) async fn try_to_write(&self, folder: &Location) -> Result<bool, OutputError> {
+        let probe = self.object(&folder.join(PROBE))?;
+        probe.try_conditions().await
     }
-}
-
-/// Returns the name of an object that is written to see whether that is possible, and removed.
-fn probe_name() -> String {
-    format!(".overnight-{}", uuid::Uuid::new_v4().simple())
 }

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use hyper::StatusCode;
 use overnight::domain::Money;
 use overnight_simulator::{Call, Entry, Fault, Faults, Ledger, SimulatorOptions};
 use rusqlite::Connection;
@@ -40,6 +41,16 @@ fn four_runs_on_one_database_killed_with_its_server_at_random_instants_pay_nothi
     if postgres_server::is_available() {
         let kills = number_from_env("OVERNIGHT_KILLS", 40);
         Chaos::new(4, kills).on(Server::start()).run();
+    }
+}
+
+#[test]
+fn four_runs_on_one_database_and_one_bucket_killed_at_random_instants_pay_nothing_twice_and_lose_nothing()
+ {
+    if postgres_server::is_available() {
+        let kills = number_from_env("OVERNIGHT_KILLS", 24);
+        let chaos = Chaos::new(4, kills).on(Server::start());
+        chaos.in_storage().run();
     }
 }
 
@@ -131,6 +142,35 @@ impl Chaos {
         self.env.variables = vec![("OVERNIGHT_MIN_UPTIME_MS", "1500")];
         self.server = Some(server);
         self
+    }
+
+    /// Puts the clips into object storage, which is busy now and then.
+    fn in_storage(mut self) -> Self {
+        self.env = self.env.in_storage();
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        self.env.storage().set_fault(move |_, _| {
+            let is_busy = random.u8(..) < 8;
+            is_busy.then_some((StatusCode::SERVICE_UNAVAILABLE, "SlowDown"))
+        });
+        self
+    }
+
+    /// Asserts that the storage has every clip as it was saved, and nothing else.
+    fn assert_storage(&self) {
+        let Some(storage) = &self.env.storage else {
+            return;
+        };
+        let verified = self.env.run(&["verify", "--deep"]);
+        assert_eq!(verified.code, 0, "{verified:?}");
+        let mut names = storage.names();
+        names.retain(|name| !name.ends_with("/.overnight.json"));
+        let outputs = self.env.export();
+        let outputs = outputs.iter().filter_map(|job| job["output"].as_str());
+        let mut outputs: Vec<_> = outputs
+            .map(|output| output.trim_start_matches("s3://clips/").to_owned())
+            .collect();
+        outputs.sort();
+        assert_eq!(names, outputs);
     }
 
     fn run(mut self) {
@@ -295,6 +335,7 @@ impl Chaos {
         let seed = self.seed;
         assert_eq!(duplicates, 0, "OVERNIGHT_SEED={seed}");
         assert!(lost.is_empty(), "OVERNIGHT_SEED={seed}: {lost:?}");
+        self.assert_storage();
         assert_eq!(jobs.len(), self.rows);
         assert_eq!(code, if held > 0 { 3 } else { 0 }, "OVERNIGHT_SEED={seed}");
         let at_risk = micros(&self.env.status()["batches"][0]["at_risk_usd"]);

@@ -15,7 +15,7 @@ use overnight::output::{
 use overnight_simulator::clip;
 use tempfile::TempDir;
 
-use crate::storage_server::{BUCKET, StorageServer};
+use crate::storage_server::{BUCKET, Conditions, StorageServer};
 
 /// A place for clips, which can be looked at and changed behind its back.
 trait Place: Send + Sync {
@@ -95,7 +95,7 @@ impl Place for Objects {
     type Store = ObjectStorage;
 
     fn new() -> Self {
-        Self::at(StorageServer::start())
+        Self::at(StorageServer::start(Conditions::Meant))
     }
 
     fn store(&self) -> &ObjectStorage {

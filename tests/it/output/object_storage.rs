@@ -4,6 +4,7 @@ use hyper::{Method, StatusCode};
 use overnight::output::{CheckDepth, ClipDamage, OutputStore};
 
 use super::*;
+use crate::storage_server::Conditions;
 
 const NAME: &str = "cup 1.25.mp4";
 
@@ -58,7 +59,7 @@ async fn an_empty_place_takes_a_clip_with_one_request() {
 
 #[tokio::test]
 async fn a_storage_that_ignores_conditions_keeps_what_is_in_the_place_all_the_same() {
-    let place = Objects::at(StorageServer::start_without_conditions());
+    let place = Objects::at(StorageServer::start(Conditions::Ignored));
     place.write(NAME, b"edited by hand").await;
     let location = clip_location(place.folder(), "one");
     saved(place.store(), &location, &clip("one")).await;
@@ -67,6 +68,24 @@ async fn a_storage_that_ignores_conditions_keeps_what_is_in_the_place_all_the_sa
         place.content("earlier/found-cup 1.25.1.mp4"),
         b"edited by hand"
     );
+}
+
+#[tokio::test]
+async fn a_storage_that_does_not_know_conditions_gets_none() {
+    let place = Objects::at(StorageServer::start(Conditions::Refused));
+    for name in ["bowl", "cup"] {
+        let location = ClipLocation {
+            file_name: format!("{name}.mp4"),
+            ..clip_location(place.folder(), name)
+        };
+        saved(place.store(), &location, &clip(name)).await;
+    }
+    assert_eq!(place.names(), ["bowl.mp4", "cup.mp4"]);
+    let requests = place.server.take_requests();
+    let looks = requests
+        .iter()
+        .filter(|(method, _)| *method == Method::HEAD);
+    assert_eq!(looks.count(), 3, "{requests:?}");
 }
 
 #[tokio::test]
@@ -93,7 +112,10 @@ async fn what_the_user_must_mend_is_told_from_what_passes_and_shows_no_secret() 
         (StatusCode::NOT_FOUND, "NoSuchUpload", false),
     ] {
         let place = Objects::new();
-        place.server.set_fault(move |_, _| Some((status, code)));
+        place.server.set_fault(move |method, _| {
+            // The answer to a look at a place has no text.
+            (*method == Method::PUT).then_some((status, code))
+        });
         let location = clip_location(place.folder(), "one");
         let error = save(place.store(), &location, &clip("one")).await;
         let error = error.expect_err("it is refused");
