@@ -198,6 +198,7 @@ async fn render_clip(
     let clip = downloader.get(&link, true).await?;
     let location = ClipLocation {
         kept: Vec::new(),
+        client_token: String::new(),
         folder: folder.to_owned().into(),
         file_name: format!("SKU-{number:07}.mp4"),
     };
