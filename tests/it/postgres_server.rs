@@ -5,17 +5,18 @@
 //! them instead.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write as _};
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
-use std::{env, fs, thread};
+use std::sync::LazyLock;
+use std::{env, fs};
 
 use tokio_postgres::NoTls;
 
+use crate::skipped;
 use crate::support::{send_signal, wait_until};
 
 /// The variable that names the server, or requires one.
@@ -48,31 +49,9 @@ pub(crate) fn is_available() -> bool {
         Err(reason) => {
             let is_required = env::var(VARIABLE).is_ok_and(|value| value == "require");
             assert!(!is_required, "{VARIABLE} requires a server: {reason}");
-            let test = thread::current().name().unwrap_or_default().to_owned();
-            // The output of a test that passes is not shown, unless it is written past the macros.
-            let told = writeln!(io::stdout(), "SKIPPED {test}: {reason}");
-            told.and_then(|()| count_skipped()).expect("told");
+            skipped::tell(reason);
             false
         }
-    }
-}
-
-/// Counts a skipped test. How many there were is said after the last line of this process.
-fn count_skipped() -> io::Result<()> {
-    static COUNTER: Mutex<Option<ChildStdin>> = Mutex::new(None);
-    let mut counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
-    if counter.is_none() {
-        // It prints when this process ends, which closes its input.
-        let count = r#"echo "SKIPPED tests for want of a PostgreSQL server: $(wc -l)""#;
-        let counting = Command::new("sh")
-            .args(["-c", count])
-            .stdin(Stdio::piped())
-            .spawn()?;
-        *counter = counting.stdin;
-    }
-    match &mut *counter {
-        Some(counter) => writeln!(counter),
-        None => Ok(()),
     }
 }
 

@@ -16,6 +16,17 @@ macro_rules! run_for_each_place {
             )*
         }
 
+        mod moto {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    if crate::moto::is_available() {
+                        super::$test::<super::Moto>().await;
+                    }
+                }
+            )*
+        }
+
         mod objects {
             $(
                 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ use overnight::output::{
 use overnight_simulator::clip;
 use tempfile::TempDir;
 
+use crate::moto;
 use crate::storage_server::{BUCKET, Conditions, StorageServer};
 
 /// A place for clips, which can be looked at and changed behind its back.
@@ -120,6 +121,49 @@ impl Place for Objects {
     async fn write(&self, name: &str, content: &[u8]) {
         let name = format!("{PREFIX}{name}");
         self.server.put(&name, content).await;
+    }
+}
+
+/// A bucket of another storage, which is right about other things.
+struct Moto {
+    bucket: moto::Bucket,
+    store: ObjectStorage,
+}
+
+impl Place for Moto {
+    type Store = ObjectStorage;
+
+    fn new() -> Self {
+        Self {
+            bucket: moto::Bucket::create(),
+            store: ObjectStorage::new(&moto::environment()),
+        }
+    }
+
+    fn store(&self) -> &ObjectStorage {
+        &self.store
+    }
+
+    fn folder(&self) -> Location {
+        format!("s3://{}/{PREFIX}", self.bucket.name)
+            .as_str()
+            .into()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let names = self.bucket.names().into_iter();
+        names
+            .map(|name| name.trim_start_matches(PREFIX).to_owned())
+            .collect()
+    }
+
+    fn content(&self, name: &str) -> Vec<u8> {
+        self.bucket.content(&format!("{PREFIX}{name}"))
+    }
+
+    async fn write(&self, name: &str, content: &[u8]) {
+        let name = format!("{PREFIX}{name}");
+        self.bucket.put(&name, content).await;
     }
 }
 

@@ -42,6 +42,19 @@ async fn a_clip_that_has_rotted_is_found_by_reading_it_and_downloaded_anew() {
 }
 
 #[tokio::test]
+async fn a_bucket_that_does_not_exist_is_told() {
+    if !moto::is_available() {
+        return;
+    }
+    let place = Moto::new();
+    let location = clip_location("s3://no-such-bucket/renders".into(), "one");
+    let error = save(place.store(), &location, &clip("one")).await;
+    let error = error.expect_err("it is refused");
+    assert!(matches!(error, OutputError::Refused { .. }), "{error:?}");
+    assert!(error.to_string().contains("NoSuchBucket: "), "{error}");
+}
+
+#[tokio::test]
 async fn an_empty_place_takes_a_clip_with_one_request() {
     let place = Objects::new();
     let first = clip_location(place.folder(), "one");
