@@ -22,6 +22,7 @@ mod program;
 mod raw;
 mod restart;
 mod serve;
+mod storage;
 mod table;
 
 use std::io::Write;
@@ -59,7 +60,7 @@ struct Section {
     measure: fn(Scale, &mut Table) -> anyhow::Result<()>,
 }
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     Section {
         name: "engine",
         measure: engine::measure,
@@ -85,6 +86,10 @@ const SECTIONS: [Section; 9] = [
         measure: drain::measure,
     },
     Section {
+        name: "storage",
+        measure: storage::measure,
+    },
+    Section {
         name: "makespan",
         measure: makespan::measure,
     },
@@ -102,6 +107,7 @@ fn main() -> anyhow::Result<()> {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some(serve::SUBCOMMAND) => return serve::serve(&args[1..]),
+        Some(storage::SUBCOMMAND) => return storage::serve(&args[1..]),
         Some(engine::SUBCOMMAND) => return engine::run_alone(&args[1..]),
         Some(database::SUBCOMMAND) => return database::run_alone(&args[1..]),
         _ => {}

@@ -56,7 +56,7 @@ impl Spool {
         let read = move || {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.seek(SeekFrom::Start(offset))?;
-            let mut part = Vec::new();
+            let mut part = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
             (&mut *file).take(length).read_to_end(&mut part)?;
             Ok(part.into())
         };
