@@ -10,6 +10,7 @@ use crate::domain::{KeptClip, Location, SavedFile};
 
 use super::{
     ByteStream, CheckDepth, ClipDamage, ClipLocation, OutputError, OutputStore, SavedClip,
+    copy_through,
 };
 
 /// Folders of this machine, and object storage.
@@ -91,10 +92,7 @@ impl OutputStore for ClipStorage {
         if from.location.bucket() == to.bucket() {
             return self.of(to).copy(from, to).await;
         }
-        match self.read(&from.location).await? {
-            Some(bytes) => self.write(&from.at(to.clone()), bytes).await,
-            None => Ok(false),
-        }
+        copy_through(self, from, to).await
     }
 
     async fn list(&self, folder: &Location) -> Result<Vec<Location>, OutputError> {

@@ -136,10 +136,7 @@ pub trait OutputStore: Send + Sync {
 
     /// Copies a clip. Returns `false`, and changes nothing, if it is gone, or if something else is in the new place.
     async fn copy(&self, from: &SavedFile, to: &Location) -> Result<bool, OutputError> {
-        match self.read(&from.location).await? {
-            Some(bytes) => self.write(&from.at(to.clone()), bytes).await,
-            None => Ok(false),
-        }
+        copy_through(self, from, to).await
     }
 
     /// Lists what is in a folder itself and is not hidden; nothing if there is no such folder.
@@ -161,6 +158,18 @@ pub trait OutputStore: Send + Sync {
     /// that for clips on their way there. Fails if the folder is not writable. Leaves nothing behind and does not
     /// create the folder.
     async fn space(&self, folder: &Location) -> Result<Option<u64>, OutputError>;
+}
+
+/// Copies a clip by reading and writing it, as [`OutputStore::copy`] does.
+async fn copy_through<S: OutputStore + ?Sized>(
+    store: &S,
+    from: &SavedFile,
+    to: &Location,
+) -> Result<bool, OutputError> {
+    match store.read(&from.location).await? {
+        Some(bytes) => store.write(&from.at(to.clone()), bytes).await,
+        None => Ok(false),
+    }
 }
 
 /// How well a clip is checked. One on a disk is always read.

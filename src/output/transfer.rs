@@ -8,7 +8,7 @@ use crate::failpoint::fail_point;
 use super::relocate::{Relocation, RelocationError};
 use super::{CheckDepth, ClipDamage, OutputStore};
 
-/// As [`relocate`](super::relocate), but each clip is copied through its store.
+/// As [`relocate`](fn@super::relocate), but each clip is copied through its store.
 ///
 /// # Errors
 /// [`RelocationError`]; nothing is lost.
