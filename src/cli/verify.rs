@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
-use crate::domain::{JobId, JobState};
-use crate::output::CheckDepth;
+use crate::domain::{JobId, JobState, Location};
+use crate::output::{CheckDepth, ClipDamage};
 use crate::queue::Queue;
 use crate::queue::job_reader::find_by_number;
 use crate::worker::verify::{self, ClipCheck, ClipOrigin};
@@ -38,6 +38,12 @@ pub(super) async fn verify(global: &Global, args: VerifyArgs) -> anyhow::Result<
     let mut others = 0;
     while let Some(clip) = check.next_lost().await? {
         let path = &clip.location;
+        if let (Location::Object(_), ClipDamage::Unreadable(reason)) = (path, &clip.damage) {
+            // The storage, not the clip: all others would be downloaded again for nothing.
+            anyhow::bail!(
+                "{reason}\nhint: run `verify` again when the storage is back: nothing was changed"
+            );
+        }
         let kind = match clip.origin {
             ClipOrigin::Present => "",
             ClipOrigin::Earlier => ", an earlier clip",

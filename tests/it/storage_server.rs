@@ -228,7 +228,12 @@ async fn answer(
     fault: Option<(StatusCode, &'static str)>,
 ) -> Result<Response<s3s::Body>, Infallible> {
     let Some((status, code)) = fault else {
-        let answered = service.call(request.map(s3s::Body::from)).await;
+        // A storage stores what has arrived as a whole, or not at all: the end of a connection must not end it halfway.
+        let answering = tokio::spawn(async move {
+            let request = request.map(s3s::Body::from);
+            service.call(request).await
+        });
+        let answered = answering.await.expect("an answer");
         return Ok(answered
             .unwrap_or_else(|_| failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalError")));
     };

@@ -68,6 +68,28 @@ fn clips_that_were_lost_or_have_rotted_in_storage_are_downloaded_again_for_nothi
 }
 
 #[test]
+fn a_storage_that_cannot_be_asked_makes_no_clip_a_lost_one() {
+    let env = in_storage();
+    env.run_all(2, "fal");
+    env.storage()
+        .set_fault(|_, _| Some((StatusCode::FORBIDDEN, "AccessDenied")));
+    let verified = env.run(&["verify", "--fix"]);
+    assert_eq!(verified.code, 1, "{verified:?}");
+    assert!(
+        verified.stderr.contains("the storage refuses s3://clips/"),
+        "{verified:?}"
+    );
+    env.storage().set_fault(|_, _| None);
+    assert_eq!(env.run(&["verify", "--deep"]).code, 0);
+    assert!(
+        env.ledger()
+            .entries
+            .iter()
+            .all(|entry| entry.downloads == 1)
+    );
+}
+
+#[test]
 fn a_storage_that_fails_for_longer_is_waited_for_and_no_clip_is_given_up() {
     let env = in_storage();
     let fails = Arc::new(AtomicBool::new(true));
