@@ -127,7 +127,11 @@ impl PageHeader<'_> {
         }
         write!(out, "as of {} (UTC)", format_minute(self.now))?;
         match self.remote.until {
-            Some(until) => write!(out, " · clips can be seen until {}", format_minute(until)),
+            Some(until) => write!(
+                out,
+                " · clips can be seen until {} (UTC)",
+                format_minute(until)
+            ),
             None => Ok(()),
         }
     }
