@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use crate::config::PublicUrl;
@@ -16,14 +15,6 @@ use crate::report::RemoteClips;
 
 use super::render;
 use super::setup::Setup;
-
-/// All but what has no meaning in a URL (RFC 3986, section 2.3), and slashes.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
 
 /// Makes links to clips in object storage.
 pub(super) struct ClipLinks {
@@ -112,10 +103,11 @@ impl ClipLinks {
     /// Returns the link to what everybody can read.
     fn public_link(&self, location: &Location) -> Option<Url> {
         let (folder, base) = self.public.as_ref()?;
-        let name = location.as_str()?.strip_prefix(folder.as_str()?)?;
-        let name = name.strip_prefix('/')?;
-        let base = base.as_str().trim_end_matches('/');
-        let link = format!("{base}/{}", utf8_percent_encode(name, ENCODED));
-        Url::parse(&link).ok()
+        let name = location.name_in(folder)?;
+        let mut link = base.clone();
+        let mut path = link.path_segments_mut().ok()?;
+        path.pop_if_empty().extend(name.to_str()?.split('/'));
+        drop(path);
+        Some(link)
     }
 }

@@ -110,7 +110,7 @@ fn replace(
 }
 
 /// Removes a file, if there is one.
-pub fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
     if_there(fs::remove_file(path)).map(|_| ())
 }
 

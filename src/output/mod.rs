@@ -35,7 +35,7 @@ use crate::domain::{KeptClip, Location, SavedFile};
 
 pub use clip_damage::ClipDamage;
 pub use clip_storage::ClipStorage;
-pub use disk::{create_folder, remove_if_there};
+pub use disk::create_folder;
 pub use download::{DownloadTimeouts, Downloader};
 pub use kept::inspect as inspect_file;
 pub use local::LocalStore;
